@@ -1,0 +1,80 @@
+"""An invocation as the API and the commands show it (design, section 7): JSON-ready, with a fixed order of fields.
+
+Who holds the scope ``operate`` sees everything; a plugin's own key (``trigger``) sees neither the caller nor the
+chain, and of an outcome only the coarse code that an answer carries.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.invocation import MEANINGS, State
+
+if TYPE_CHECKING:
+    from relay.invocation import Attempt, Invocation
+
+#: Final states that come with a result; ``rejected`` and ``cancelled`` have none.
+WITH_RESULT: Final = frozenset({State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED})
+
+_OPERATE_ONLY: Final = ("caller", "chain")
+
+
+def rfc3339(time_ms: int | None) -> str | None:
+    """Milliseconds since the epoch as RFC 3339 text in UTC, ``2026-01-31T12:00:00.000Z``; None stays None."""
+    if time_ms is None:
+        return None
+    seconds, millis = divmod(time_ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"
+
+
+def record_of(invocation: Invocation, *, operate: bool, result: dict[str, Any] | None) -> dict[str, Any]:
+    """The record with ``result`` (``{status, data, error}``, or None while there is none) as given.
+
+    Without ``operate`` the members ``caller`` and ``chain`` are left out and outcomes are coarse codes (null for an
+    answer).
+    """
+    record: dict[str, Any] = {
+        "referenceId": invocation.reference_id,
+        "webhookId": invocation.webhook_id,
+        "revision": invocation.revision or None,  # 0: the webhook was not registered
+        "state": str(invocation.state),
+        "createdAt": rfc3339(invocation.created_at_ms),
+        "finishedAt": rfc3339(invocation.finished_at_ms),
+        "attempts": [_attempt(attempt, operate=operate) for attempt in invocation.attempts],
+        "result": result,
+        "requestBytes": invocation.request_bytes,
+        "responseBytes": invocation.response_bytes,
+        "caller": invocation.caller,
+        "replayOf": invocation.replay_of,
+        "replayedBy": invocation.replayed_by,
+        "chain": None,
+        "expiresAt": rfc3339(invocation.expires_at_ms),
+    }
+    if not operate:
+        for name in _OPERATE_ONLY:
+            del record[name]
+    return record
+
+
+def row_of(invocation: Invocation) -> dict[str, Any]:
+    """A row of a listing (scope ``operate``): the record, its ``result`` without the data."""
+    return record_of(invocation, operate=True, result=_summary(invocation))
+
+
+def _summary(invocation: Invocation) -> dict[str, Any] | None:
+    if invocation.state not in WITH_RESULT:
+        return None
+    error = invocation.error if invocation.error is not None else invocation.state is not State.DELIVERED
+    return {"status": invocation.status or 0, "error": error}
+
+
+def _attempt(attempt: Attempt, *, operate: bool) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "startedAt": rfc3339(attempt.started_at_ms),
+        "durationMs": attempt.duration_ms,
+        "status": attempt.status,
+        "outcome": str(attempt.outcome) if operate else MEANINGS[attempt.outcome].code,
+        "sent": str(attempt.sent),
+    }
