@@ -1,0 +1,233 @@
+"""Every error of the relay: one tree, each class a stable code and a default sentence.
+
+    RelayError
+    |-- Refused                     the caller's fault; nothing was sent
+    |   |-- MalformedJson           malformed_json
+    |   |-- BadParameter            bad_parameter
+    |   |-- Unauthenticated         unauthenticated
+    |   |-- Forbidden               forbidden
+    |   |-- WebhookNotRegistered    webhook_not_registered
+    |   |-- NotFound                not_found
+    |   |-- MethodNotAllowed        method_not_allowed
+    |   |-- Conflict                conflict
+    |   |   `-- Cancelled           cancelled
+    |   |-- Expired                 expired
+    |   |-- TooLarge                too_large
+    |   |-- UnsupportedMediaType    unsupported_media_type
+    |   |-- RequestRejected         request_rejected
+    |   `-- IdempotencyKeyReused    idempotency_key_reused
+    |-- Busy                        try again after ``retry_after_s``
+    |   |-- RateLimited             rate_limited
+    |   |-- OverCapacity            over_capacity
+    |   `-- Unavailable             unavailable
+    |-- Internal                    internal
+    |-- DocumentError               bad_document (a registration file; never over HTTP)
+    |-- SettingsError               bad_settings
+    `-- VaultError                  vault
+
+The codes are the contract (design, section 6); the sentences may improve. No message ever holds a URL, a
+header value, a payload or another plugin's name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with an input: where (a JSON pointer, RFC 6901) and what."""
+
+    pointer: str
+    message: str
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        where = self.pointer or "document"
+        if self.line is not None:
+            where = f"{where} (line {self.line}, column {self.column})"
+        return f"{where}: {self.message}"
+
+
+class RelayError(Exception):
+    """Root of the tree. ``faults`` name the fields at fault, ``reference_id`` the record that was left."""
+
+    code: ClassVar[str] = "internal"
+    sentence: ClassVar[str] = "The relay failed unexpectedly."
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        faults: tuple[Fault, ...] = (),
+        reference_id: str | None = None,
+    ) -> None:
+        self.message = message or self.sentence
+        self.faults = faults
+        self.reference_id = reference_id
+        super().__init__(self.message)
+
+
+class Refused(RelayError):
+    """The caller's fault: the same request will be refused again."""
+
+
+class MalformedJson(Refused):
+    """The body is not strict JSON."""
+
+    code = "malformed_json"
+    sentence = "The body is not valid JSON."
+
+
+class BadParameter(Refused):
+    """A query parameter or header of the relay's own API is out of its range."""
+
+    code = "bad_parameter"
+    sentence = "A parameter of the request is not valid."
+
+
+class Unauthenticated(Refused):
+    """No key, or one that is unknown, wrong or revoked: always this one answer."""
+
+    code = "unauthenticated"
+    sentence = "A valid API key is required."
+
+
+class Forbidden(Refused):
+    """The key is good, but lacks the scope or the origin."""
+
+    code = "forbidden"
+    sentence = "This key may not do that."
+
+
+class WebhookNotRegistered(Refused):
+    """Unknown, hidden and another plugin's webhooks answer with exactly this."""
+
+    code = "webhook_not_registered"
+    sentence = "No such webhook is registered for this plugin."
+
+
+class NotFound(Refused):
+    """Nothing here, or nothing that this plugin may see."""
+
+    code = "not_found"
+    sentence = "There is nothing here."
+
+
+class MethodNotAllowed(Refused):
+    """The route exists, the method does not."""
+
+    code = "method_not_allowed"
+    sentence = "This method is not allowed here."
+
+
+class Conflict(Refused):
+    """The thing is in a state that does not allow this."""
+
+    code = "conflict"
+    sentence = "The current state does not allow this."
+
+
+class Cancelled(Conflict):
+    """An operator cancelled the awaited invocation."""
+
+    code = "cancelled"
+    sentence = "The invocation was cancelled before it was sent."
+
+
+class Expired(Refused):
+    """The record is older than its retention."""
+
+    code = "expired"
+    sentence = "The record has passed its retention and is gone."
+
+
+class TooLarge(Refused):
+    """The body is larger than RELAY_MAX_BODY_BYTES."""
+
+    code = "too_large"
+    sentence = "The body is too large."
+
+
+class UnsupportedMediaType(Refused):
+    """Not the media type (or a content encoding) that the route takes."""
+
+    code = "unsupported_media_type"
+    sentence = "The body's media type is not supported here."
+
+
+class RequestRejected(Refused):
+    """Data, headers or queryParams do not fit the registration."""
+
+    code = "request_rejected"
+    sentence = "The request does not fit the webhook's registration."
+
+
+class IdempotencyKeyReused(Refused):
+    """The Idempotency-Key was used before, with another trigger."""
+
+    code = "idempotency_key_reused"
+    sentence = "This Idempotency-Key was used with a different request."
+
+
+class Busy(RelayError):
+    """Not now: the same request may be taken after ``retry_after_s`` seconds."""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        retry_after_s: int = 1,
+        faults: tuple[Fault, ...] = (),
+        reference_id: str | None = None,
+    ) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message, faults=faults, reference_id=reference_id)
+
+
+class RateLimited(Busy):
+    """The plugin's own request rate is used up."""
+
+    code = "rate_limited"
+    sentence = "This plugin sends requests faster than it may."
+
+
+class OverCapacity(Busy):
+    """Too much is pending already; nothing was accepted."""
+
+    code = "over_capacity"
+    sentence = "Too many invocations are pending."
+
+
+class Unavailable(Busy):
+    """The relay's own store cannot be reached (or, for its clients, the relay)."""
+
+    code = "unavailable"
+    sentence = "The relay cannot take requests right now."
+
+
+class Internal(RelayError):
+    """A fault of the relay itself; the details are in its log only."""
+
+
+class DocumentError(RelayError):
+    """A registration document that cannot be taken; ``faults`` say where and why."""
+
+    code = "bad_document"
+    sentence = "The registration document is not valid."
+
+
+class SettingsError(RelayError):
+    """A setting that is missing, malformed or would break a promise."""
+
+    code = "bad_settings"
+    sentence = "A setting is not valid."
+
+
+class VaultError(RelayError):
+    """A sealed value that does not open: unknown key, or not sealed for this owner."""
+
+    code = "vault"
+    sentence = "A sealed value cannot be opened with the keys at hand."

@@ -1,0 +1,188 @@
+"""An invocation, its attempts and outcomes, and the states it moves through (design, section 4).
+
+The record in the store is the truth; these classes are what it looks like in Python. Times are milliseconds
+since the epoch by the *server's* clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+import uuid_utils
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class State(StrEnum):
+    """Where an invocation is. Final states never change."""
+
+    QUEUED = "queued"  # accepted and stored; waits for a worker
+    SENDING = "sending"  # claimed by a worker until leaseEnd; the request may leave at any moment
+    RETRYING = "retrying"  # the last attempt failed in a way that is retried; not before notBefore
+    WAITING = "waiting"  # a chain whose current step is an unfinished invocation of its own
+    DELIVERED = "delivered"  # final: the endpoint answered
+    UNREACHABLE = "unreachable"  # final: no acceptable answer was had
+    INTERRUPTED = "interrupted"  # final: the worker was lost before it could say what happened
+    REJECTED = "rejected"  # final: did not fit the registration, or the webhook is not registered
+    CANCELLED = "cancelled"  # final: an operator stopped it before an attempt
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can happen to the invocation any more."""
+        return self in FINAL
+
+
+FINAL: Final = frozenset({State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED, State.REJECTED, State.CANCELLED})
+
+#: What each state may become, and by which transition. ``None`` is "does not exist yet".
+TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = MappingProxyType({
+    None: {State.QUEUED: ("accept",), State.REJECTED: ("accept",)},
+    State.QUEUED: {
+        State.SENDING: ("claim",),
+        State.CANCELLED: ("cancel",),
+    },
+    State.SENDING: {
+        State.SENDING: ("claim",),  # a lost lease of a repeatable call, taken again
+        State.QUEUED: ("release",),
+        State.DELIVERED: ("settle",),
+        State.UNREACHABLE: ("settle",),
+        State.REJECTED: ("settle",),
+        State.INTERRUPTED: ("claim",),
+    },
+})
+
+
+class Sent(StrEnum):
+    """What is known about an attempt's request."""
+
+    NO = "no"  # it certainly never left
+    MAYBE = "maybe"  # the gate was passed, no answer was had
+    ANSWERED = "answered"
+
+
+class Outcome(StrEnum):
+    """The classified result of an attempt."""
+
+    ANSWERED = "answered"
+    RESPONSE_REJECTED = "response_rejected"
+    DNS_FAILED = "dns_failed"
+    CONNECT_FAILED = "connect_failed"
+    CONNECT_TIMEOUT = "connect_timeout"
+    TLS_FAILED = "tls_failed"
+    ADDRESS_REFUSED = "address_refused"
+    BREAKER_OPEN = "breaker_open"
+    PREPARE_FAILED = "prepare_failed"
+    ANSWER_TIMEOUT = "answer_timeout"
+    CONNECTION_LOST = "connection_lost"
+    ANSWER_REJECTED = "answer_rejected"
+    LEASE_LOST = "lease_lost"
+    STEP_REJECTED = "step_rejected"
+    CHAIN_TIMEOUT = "chain_timeout"
+    REQUEST_REJECTED = "request_rejected"  # the worker's check against the pinned revision refused it
+    WEBHOOK_NOT_REGISTERED = "webhook_not_registered"  # removed before the call was sent
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What an outcome leads to, and the coarse code and fixed sentence that a plugin sees."""
+
+    state: State
+    code: str | None
+    sentence: str | None = None
+
+
+_UNREACHABLE = Meaning(State.UNREACHABLE, "unreachable", "The endpoint could not be contacted.")
+_TIMEOUT = Meaning(State.UNREACHABLE, "timeout", "The endpoint did not answer in time.")
+
+MEANINGS: Final[Mapping[Outcome, Meaning]] = MappingProxyType({
+    Outcome.ANSWERED: Meaning(State.DELIVERED, None),
+    Outcome.RESPONSE_REJECTED: Meaning(
+        State.DELIVERED, "response_rejected", "The endpoint's answer does not have the registered form."
+    ),
+    Outcome.DNS_FAILED: _UNREACHABLE,
+    Outcome.CONNECT_FAILED: _UNREACHABLE,
+    Outcome.CONNECT_TIMEOUT: _TIMEOUT,
+    Outcome.TLS_FAILED: _UNREACHABLE,
+    Outcome.ADDRESS_REFUSED: _UNREACHABLE,
+    Outcome.BREAKER_OPEN: _UNREACHABLE,
+    Outcome.PREPARE_FAILED: _UNREACHABLE,
+    Outcome.ANSWER_TIMEOUT: _TIMEOUT,
+    Outcome.CONNECTION_LOST: _UNREACHABLE,
+    Outcome.ANSWER_REJECTED: Meaning(
+        State.UNREACHABLE, "answer_rejected", "The endpoint's answer could not be accepted."
+    ),
+    Outcome.LEASE_LOST: Meaning(
+        State.INTERRUPTED, "interrupted", "The call was interrupted; the endpoint may or may not have received it."
+    ),
+    Outcome.STEP_REJECTED: Meaning(
+        State.UNREACHABLE, "step_rejected", "A step of the chain could not be made from what came before."
+    ),
+    Outcome.CHAIN_TIMEOUT: Meaning(State.UNREACHABLE, "timeout", "The chain did not end in time."),
+    Outcome.REQUEST_REJECTED: Meaning(State.REJECTED, "request_rejected"),
+    Outcome.WEBHOOK_NOT_REGISTERED: Meaning(State.REJECTED, "webhook_not_registered"),
+})
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One outbound HTTP request of an invocation, or one that failed before it could leave."""
+
+    number: int  # from 1
+    started_at_ms: int
+    duration_ms: int
+    status: int  # the endpoint's HTTP status, 0 without an acceptable answer
+    outcome: Outcome
+    sent: Sent
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A record as the store has it. Payload and result are sealed and kept apart."""
+
+    reference_id: str
+    plugin: str
+    webhook_id: str
+    revision: int
+    state: State
+    lane: str
+    created_at_ms: int
+    timeout_ms: int = 0
+    repeatable: bool = False
+    attempts: tuple[Attempt, ...] = ()
+    finished_at_ms: int | None = None
+    lease_end_ms: int | None = None
+    not_before_ms: int | None = None
+    ready_at_ms: int | None = None
+    losses: int = 0
+    status: int | None = None  # of the result
+    error: bool | None = None  # of the result
+    outcome: Outcome | None = None  # the outcome that ended it
+    request_bytes: int = 0
+    response_bytes: int = 0
+    masked: int = 0  # how many secrets were taken out of the answer
+    caller: str | None = None  # id of the API key
+    traceparent: str | None = None
+    replay_of: str | None = None
+    replayed_by: str | None = None
+    expires_at_ms: int | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)  # e.g. lateAnswer
+
+
+def new_reference_id() -> str:
+    """A UUIDv7 (RFC 9562): sorts by time and tells its age."""
+    return str(uuid_utils.uuid7())
+
+
+def reference_time_ms(reference_id: str) -> int | None:
+    """When a reference id was made, in milliseconds since the epoch; None if it is not a UUIDv7."""
+    compact = reference_id.replace("-", "")
+    if len(reference_id) != 36 or len(compact) != 32 or compact[12] != "7":
+        return None
+    try:
+        return int(compact[:12], 16)
+    except ValueError:
+        return None

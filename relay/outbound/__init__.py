@@ -1,0 +1,1 @@
+"""What leaves the building: the guard, the transport and the sender."""

@@ -1,0 +1,163 @@
+"""Every Redis key, one function each; the same names are handed to the Lua scripts by ``lua_prelude``.
+
+A plugin is part of every key except those of a single invocation, which are named by its reference id alone:
+only reference ids travel on the broker, so a worker has nothing else to look a record up with. The record
+itself names its plugin, and every read on a plugin's behalf compares it.
+
+Only ids, reference ids and keyed hashes ever become part of a key (``security.md``).
+"""
+
+from __future__ import annotations
+
+from string import Formatter
+from typing import Final
+
+# The root of all keys. Braces would make it a cluster hash tag; kombu cannot use a cluster anyway.
+_ROOT: Final = "relay"
+
+_TEMPLATES: Final = {
+    # one invocation
+    "record": "inv:{ref}",  # hash: the record (field names in lua/accept.lua)
+    "payload": "inv:{ref}:payload",  # string: sealed trigger
+    "result": "inv:{ref}:result",  # string: sealed data of the answer
+    # alarms and ends
+    "due_running": "due:running",  # zset referenceId -> ms: leases, retries, deadlines
+    "due_queued": "due:queued",  # zset referenceId -> ms: queued ids
+    "expiry": "expiry",  # zset referenceId -> ms: final records, when to forget them
+    "pending": "pending",  # hash: invocations and bytes not final, in all
+    # one plugin
+    "plugins": "plugins",  # set of plugin names
+    "plugin_pending": "p:{plugin}:pending",  # int: invocations not final
+    "plugin_index": "p:{plugin}:invocations",  # zset referenceId -> createdAt ms
+    "plugin_counts": "p:{plugin}:counts",  # hash: counters by name
+    "refusals": "p:{plugin}:refusals:{minute}",  # int: rejected records written in this minute
+    "webhooks": "p:{plugin}:webhooks",  # hash webhookId -> current revision
+    "revision": "p:{plugin}:webhook:{webhook}:{revision}",  # hash: shape (JSON), target (sealed), createdAt
+    "last_revision": "p:{plugin}:webhook:{webhook}:last",  # int: the highest revision ever given
+    "running": "p:{plugin}:running:{webhook}",  # zset referenceId -> leaseEnd ms: places taken
+    "idempotency": "p:{plugin}:idem:{webhook}:{mac}",  # hash: ref, fingerprint
+    # keys, processes, notices
+    "api_keys": "keys",  # set of API key ids
+    "api_key": "key:{key}",  # hash: one API key
+    "notice": "notice:{process}",  # pub/sub channel of one API process
+    "workers": "workers",  # zset process -> ms of its last heartbeat
+}
+
+
+def _name(kind: str, **parts: object) -> str:
+    return f"{_ROOT}:{_TEMPLATES[kind].format(**parts)}"
+
+
+def record(ref: str) -> str:
+    """Hash: the record of an invocation."""
+    return _name("record", ref=ref)
+
+
+def payload(ref: str) -> str:
+    """String: the sealed trigger of an invocation."""
+    return _name("payload", ref=ref)
+
+
+def result(ref: str) -> str:
+    """String: the sealed data of an invocation's answer."""
+    return _name("result", ref=ref)
+
+
+def plugins() -> str:
+    """Set: the plugins that exist."""
+    return _name("plugins")
+
+
+def plugin_index(plugin: str) -> str:
+    """Sorted set: a plugin's reference ids by createdAt."""
+    return _name("plugin_index", plugin=plugin)
+
+
+def plugin_counts(plugin: str) -> str:
+    """Hash: a plugin's counters."""
+    return _name("plugin_counts", plugin=plugin)
+
+
+def webhooks(plugin: str) -> str:
+    """Hash: a plugin's webhook ids and their current revisions."""
+    return _name("webhooks", plugin=plugin)
+
+
+def revision(plugin: str, webhook: str, number: int) -> str:
+    """Hash: one immutable revision of a registration."""
+    return _name("revision", plugin=plugin, webhook=webhook, revision=number)
+
+
+def last_revision(plugin: str, webhook: str) -> str:
+    """Integer: the highest revision ever given to a webhook id."""
+    return _name("last_revision", plugin=plugin, webhook=webhook)
+
+
+def running(plugin: str, webhook: str) -> str:
+    """Sorted set: the places that a webhook's running calls hold."""
+    return _name("running", plugin=plugin, webhook=webhook)
+
+
+def idempotency(plugin: str, webhook: str, mac: str) -> str:
+    """Hash: what an Idempotency-Key was used for."""
+    return _name("idempotency", plugin=plugin, webhook=webhook, mac=mac)
+
+
+def due_running() -> str:
+    """Sorted set: alarms of leases, retries and deadlines."""
+    return _name("due_running")
+
+
+def due_queued() -> str:
+    """Sorted set: alarms of queued ids."""
+    return _name("due_queued")
+
+
+def expiry() -> str:
+    """Sorted set: when final records are forgotten."""
+    return _name("expiry")
+
+
+def pending() -> str:
+    """Hash: how much is not final, ``count`` and ``bytes``."""
+    return _name("pending")
+
+
+def plugin_pending(plugin: str) -> str:
+    """Integer: a plugin's invocations that are not final."""
+    return _name("plugin_pending", plugin=plugin)
+
+
+def api_keys() -> str:
+    """Set: the ids of all API keys."""
+    return _name("api_keys")
+
+
+def api_key(key_id: str) -> str:
+    """Hash: one API key, its secret as a SHA-256 only."""
+    return _name("api_key", key=key_id)
+
+
+def notice(process: str) -> str:
+    """Channel: what an API process's waiters are told."""
+    return _name("notice", process=process)
+
+
+def workers() -> str:
+    """Sorted set: worker processes by their last heartbeat."""
+    return _name("workers")
+
+
+def lua_prelude() -> str:
+    """A Lua table ``KEY`` with one function a key, made from the same templates."""
+    lines = ["local KEY = {}"]
+    for kind, template in _TEMPLATES.items():
+        pieces, names = [], []
+        for literal, name, _, _ in Formatter().parse(f"{_ROOT}:{template}"):
+            if literal:
+                pieces.append(f"'{literal}'")
+            if name:
+                pieces.append(name)
+                names.append(name)
+        lines.append(f"function KEY.{kind}({', '.join(names)}) return {' .. '.join(pieces)} end")
+    return "\n".join(lines)
