@@ -1,0 +1,24 @@
+"""What came of one attempt, as a value: the endpoint's answer, or why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from relay.invocation import Outcome, Sent
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``status`` is 0 and ``body`` empty unless the outcome is ``answered``. Nothing here is masked yet."""
+
+    outcome: Outcome
+    sent: Sent
+    status: int
+    content_type: str | None  # the header's value as it came
+    body: bytes  # decoded: chunks and content encodings are undone
+    duration_ms: int
+    response_bytes: int  # decoded body bytes received, also of an answer that was then refused
+    retry_after: str | None  # the header's value as it came (RFC 9110, 10.2.3)
+    started_at_ms: int  # this machine's wall clock, milliseconds since the epoch

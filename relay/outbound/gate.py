@@ -1,0 +1,50 @@
+"""The last gate before a request leaves: it lets exactly one through, and none after the deadline.
+
+libcurl asks it in ``PREREQFUNCTION``, right before it writes a request. It matters because libcurl silently
+sends a request again when a kept-alive connection dies before the first byte of the answer (design, section 4).
+Whether the gate was passed is what an attempt's ``sent`` says.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+# Runs while the machine sleeps, as the server's leases do. macOS has no such id; its monotonic clock does that.
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+_SHUT: Final[list[bool]] = [False]
+
+
+def boot_time_s() -> float:
+    """Seconds on the clock that every deadline and lease of this process is counted on."""
+    return time.clock_gettime(_CLOCK)
+
+
+class Gate:
+    """One gate an attempt. Safe between greenlets and threads: who comes first to ``_fate`` decides for good.
+
+    ``deadline_s`` is on the clock of ``boot_time_s``.
+    """
+
+    __slots__ = ("_fate", "deadline_s")
+
+    def __init__(self, deadline_s: float) -> None:
+        self.deadline_s = deadline_s
+        self._fate: dict[str, list[bool]] = {}
+
+    def enter(self) -> bool:
+        """Whether a request may be written now: True once, before the deadline, if the gate is not shut."""
+        if boot_time_s() >= self.deadline_s:
+            return False
+        passage = [True]  # a new object each time, so that only the first one in finds itself
+        return self._fate.setdefault("first", passage) is passage
+
+    def shut(self) -> bool:
+        """Shut the gate for good. True: nothing had passed and nothing ever will. False: it was entered before."""
+        return self._fate.setdefault("first", _SHUT) is _SHUT
+
+    @property
+    def entered(self) -> bool:
+        """Whether a request has passed, so that it may have been sent."""
+        return self._fate.get("first", _SHUT) is not _SHUT
