@@ -1,0 +1,158 @@
+"""What may be dialled: the egress guard, a pure judgement of one exact address (security.md, "Egress guard").
+
+The tables are our own: ``ipaddress.is_global`` is wrong for several of these networks and differs between Python
+versions. The order of judgement: an ``allow`` entry wins over all, then ``deny``, then the port, then the tables.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, Final
+
+from relay.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HTTPS_PORT: Final = 443
+MAX_PORT: Final = 65_535
+_JUDGEMENTS_KEPT: Final = 8_192
+
+_REFUSED_V4: Final = tuple(
+    IPv4Network(network)
+    for network in (
+        "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 "
+        "192.31.196.0/24 192.52.193.0/24 192.88.99.0/24 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 "
+        "198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4 168.63.129.16/32"
+    ).split()
+)
+_PUBLIC_V6: Final = IPv6Network("2000::/3")
+_REFUSED_V6: Final = tuple(
+    IPv6Network(network)
+    for network in "2001::/23 2001:db8::/32 2002::/16 2620:4f:8000::/48 3ffe::/16 3fff::/20".split()
+)
+
+_HOST: Final = re.compile(
+    r"(?!.{254})(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*(?![0-9]+\Z|0x)[a-z0-9]"
+    r"(?:[a-z0-9-]{0,61}[a-z0-9])?\Z"
+)
+_PORT: Final = re.compile(r"[1-9][0-9]{0,4}\Z")
+_ENTRY: Final = re.compile(r"\[(?P<v6>[^\[\]]*)\](?::(?P<v6port>[^:]*))?\Z|(?P<rest>[^:\[\]]*)(?::(?P<port>[^:]*))?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One ``cidr-or-host[:port]``: either ``network`` or ``host`` is set; no port is every port."""
+
+    network: IPv4Network | IPv6Network | None
+    host: str | None
+    port: int | None
+
+    def covers(self, address: IPv4Address | IPv6Address | None, port: int, host: str | None) -> bool:
+        """Whether this entry speaks of the address, or of the host by its name, at that port."""
+        if self.port is not None and self.port != port:
+            return False
+        if self.network is None:
+            return host == self.host
+        return address is not None and address.version == self.network.version and address in self.network
+
+
+class AddressPolicy:
+    """Judges addresses; immutable, answers are remembered because every connect asks.
+
+    ``allow`` and ``deny`` hold ``cidr-or-host[:port]`` (IPv6 with a port in brackets: ``[fd00::/8]:8443``), ``ports``
+    the ports that are open beside 443. ``SettingsError`` for anything malformed.
+    """
+
+    def __init__(self, allow: Iterable[str] = (), deny: Iterable[str] = (), ports: Iterable[int] = ()) -> None:
+        self._allow = _entries(allow, "allow")
+        self._deny = _entries(deny, "deny")
+        self.ports = frozenset((HTTPS_PORT, *ports))
+        if any(type(port) is not int or not 0 < port <= MAX_PORT for port in self.ports):
+            raise SettingsError("An egress port is not a number from 1 to 65535.")
+        self.allows_cached = lru_cache(maxsize=_JUDGEMENTS_KEPT)(self._judge)
+
+    def allows(self, address: str, port: int, host: str | None = None) -> bool:
+        """Whether this exact resolved address may be dialled at ``port`` for a registered ``host``."""
+        return self.allows_cached(address, port, host)
+
+    def exempts(self, host: str, port: int) -> bool:
+        """Whether an ``allow`` entry covers a registered host (a name or an address literal) at ``port``."""
+        bare = host.removeprefix("[").removesuffix("]").lower()
+        address = _address(bare)
+        return any(entry.covers(address, port, bare) for entry in self._allow)
+
+    def _judge(self, address_text: str, port: int, host: str | None) -> bool:
+        address = _address(address_text)
+        if address is None:
+            return False
+        name = None if host is None else host.removeprefix("[").removesuffix("]").lower()
+        if any(entry.covers(address, port, name) for entry in self._allow):
+            return True
+        if any(entry.covers(address, port, name) for entry in self._deny):
+            return False
+        return port in self.ports and _is_public(address)
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if isinstance(address, IPv4Address):
+        return not any(address in network for network in _REFUSED_V4)
+    return address in _PUBLIC_V6 and not any(address in network for network in _REFUSED_V6)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """The address that ``text`` is, an IPv4-mapped one as its IPv4; None for a scope id or anything else."""
+    if "%" in text:
+        return None
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _entries(texts: Iterable[str], what: str) -> tuple[_Entry, ...]:
+    parsed = []
+    for number, text in enumerate(texts, 1):
+        entry = _entry(text.strip().lower())
+        if entry is None:
+            raise SettingsError(f"Entry {number} of the egress {what} list is not `cidr-or-host[:port]`.")
+        parsed.append(entry)
+    return tuple(parsed)
+
+
+def _entry(text: str) -> _Entry | None:
+    """An entry, or None if it is malformed."""
+    network = _network(text)  # also a bare IPv6, whose colons are not a port's
+    if network is not None:
+        return _Entry(network, None, None)
+    match = _ENTRY.match(text)
+    if match is None:
+        return None
+    port_text = match["v6port"] if match["v6"] is not None else match["port"]
+    if port_text is not None and (not _PORT.match(port_text) or int(port_text) > MAX_PORT):
+        return None
+    port = None if port_text is None else int(port_text)
+    if match["v6"] is not None:
+        network = _network(match["v6"])
+        return _Entry(network, None, port) if network is not None and ":" in match["v6"] else None
+    network = _network(match["rest"])
+    if network is not None:
+        return _Entry(network, None, port)
+    return _Entry(None, match["rest"], port) if _HOST.match(match["rest"]) else None
+
+
+def _network(text: str) -> IPv4Network | IPv6Network | None:
+    if "%" in text:
+        return None
+    try:
+        network = ip_network(text)
+    except ValueError:
+        return None
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is not None and network.prefixlen >= 96:
+        return IPv4Network((mapped, network.prefixlen - 96))
+    return network
