@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.errors import SettingsError, VaultError
+from relay.vault import Vault, payload_owner, result_owner, target_owner
+
+OLD = "k1:" + base64.b64encode(b"\x01" * 32).decode()
+NEW = "k2:" + base64.b64encode(b"\x02" * 32).decode()
+
+
+@pytest.fixture
+def vault() -> Vault:
+    return Vault.from_text(NEW)
+
+
+@given(plaintext=st.binary(max_size=200), owner=st.text(max_size=50).filter(lambda s: s.isascii()))
+def test_what_is_sealed_for_an_owner_opens_for_that_owner(plaintext, owner):
+    vault = Vault.from_text(NEW)
+    assert vault.open(vault.seal(plaintext, owner), owner) == plaintext
+
+
+def test_a_value_pasted_under_another_owner_does_not_open(vault):
+    sealed = vault.seal(b"secret", target_owner("p", "w", 1))
+    for other in (target_owner("p", "w", 2), target_owner("p", "v", 1), target_owner("q", "w", 1), ""):
+        with pytest.raises(VaultError):
+            vault.open(sealed, other)
+
+
+def test_owners_of_different_kinds_are_different():
+    assert len({target_owner("p", "r", 1), payload_owner("p", "r"), result_owner("p", "r")}) == 3
+
+
+def test_every_altered_byte_and_every_cut_is_noticed(vault):
+    sealed = vault.seal(b"secret", "me")
+    for position in range(len(sealed)):
+        altered = bytearray(sealed)
+        altered[position] ^= 1
+        with pytest.raises(VaultError):
+            vault.open(bytes(altered), "me")
+        with pytest.raises(VaultError):
+            vault.open(sealed[:position], "me")
+    with pytest.raises(VaultError):
+        vault.open(sealed + b"x", "me")
+
+
+def test_sealing_the_same_value_twice_looks_different(vault):
+    assert vault.seal(b"secret", "me") != vault.seal(b"secret", "me")
+
+
+def test_a_sealed_value_holds_neither_plaintext_nor_owner(vault):
+    sealed = vault.seal(b"the plaintext", "the owner")
+    assert b"the plaintext" not in sealed
+    assert b"the owner" not in sealed
+
+
+def test_the_newest_key_seals_and_older_ones_still_open():
+    old, both = Vault.from_text(OLD), Vault.from_text(f"{NEW},{OLD}")
+    assert both.open(old.seal(b"x", "me"), "me") == b"x"
+    assert Vault.key_id_of(both.seal(b"x", "me")) == "k2"
+    assert both.key_ids == ("k2", "k1")
+
+
+def test_a_key_that_left_the_ring_opens_nothing_more():
+    with pytest.raises(VaultError):
+        Vault.from_text(NEW).open(Vault.from_text(OLD).seal(b"x", "me"), "me")
+
+
+def test_only_the_key_that_is_named_is_tried():
+    same_id = Vault.from_text("k1:" + base64.b64encode(b"\x02" * 32).decode())
+    with pytest.raises(VaultError):
+        Vault.from_text(f"{OLD},{NEW}").open(same_id.seal(b"x", "me"), "me")
+
+
+@pytest.mark.parametrize(
+    "junk", [b"", b"\x01", b"\x01\x00", b"\x02\x02k2" + b"x" * 40, b"\x01\xff" + b"x" * 40, b"\x01\x00" + b"x" * 40]
+)
+def test_what_is_no_sealed_value_is_refused(vault, junk):
+    with pytest.raises(VaultError):
+        vault.open(junk, "me")
+    with pytest.raises(VaultError):
+        Vault.key_id_of(junk)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ",",
+        "k1",
+        "k1:",
+        OLD + ",",
+        f"{OLD},{OLD}",
+        "k 1:" + OLD[3:],
+        "k" * 33 + ":" + OLD[3:],
+        "ké:" + OLD[3:],
+        "k1\n:" + OLD[3:],
+        "k1:" + base64.b64encode(b"\x01" * 31).decode(),
+        "k1:" + base64.b64encode(b"\x01" * 33).decode(),
+        OLD[:-1],
+        OLD[:10] + "*" + OLD[11:],
+        "k1:" + "é" * 44,
+        ",".join(f"k{n}:{OLD[3:]}" for n in range(33)),
+    ],
+)
+def test_a_malformed_ring_is_refused_without_quoting_it(text):
+    with pytest.raises(SettingsError) as refusal:
+        Vault.from_text(text)
+    assert OLD[3:20] not in str(refusal.value)
+    assert refusal.value.__cause__ is None
+
+
+def test_blanks_and_a_final_newline_around_keys_are_ignored():
+    assert Vault.from_text(f" {NEW} , {OLD}\n").key_ids == ("k2", "k1")
+
+
+def test_a_new_key_makes_a_ring_and_is_new_each_time():
+    first, second = Vault.new_key_text(), Vault.new_key_text()
+    assert first.split(":")[0] != second.split(":")[0]
+    assert Vault.from_text(f"{first},{second}").open(Vault.from_text(second).seal(b"x", "me"), "me") == b"x"
+
+
+def test_macs_come_newest_first_one_a_key():
+    both = Vault.from_text(f"{NEW},{OLD}").macs(b"a")
+    assert both == (*Vault.from_text(NEW).macs(b"a"), *Vault.from_text(OLD).macs(b"a"))
+    assert all(len(mac) == 64 for mac in both)
+
+
+def test_the_parts_of_a_mac_are_framed(vault):
+    assert len({vault.macs(b"ab", b"c"), vault.macs(b"a", b"bc"), vault.macs(b"abc"), vault.macs(b"abc", b"")}) == 4
+
+
+def test_the_sealing_key_itself_makes_no_mac(vault):
+    assert vault.macs() != (hmac.new(b"\x02" * 32, b"", hashlib.sha256).hexdigest(),)
+
+
+def test_a_vault_shows_its_key_ids_only(vault):
+    assert repr(vault) == "Vault(k2)"
+    assert repr(vault._newest) == "_Key(id='k2')"
