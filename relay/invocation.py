@@ -39,21 +39,23 @@ class State(StrEnum):
 FINAL: Final = frozenset({State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED, State.REJECTED, State.CANCELLED})
 
 #: What each state may become, and by which transition. ``None`` is "does not exist yet".
-TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = MappingProxyType({
-    None: {State.QUEUED: ("accept",), State.REJECTED: ("accept",)},
-    State.QUEUED: {
-        State.SENDING: ("claim",),
-        State.CANCELLED: ("cancel",),
-    },
-    State.SENDING: {
-        State.SENDING: ("claim",),  # a lost lease of a repeatable call, taken again
-        State.QUEUED: ("release",),
-        State.DELIVERED: ("settle",),
-        State.UNREACHABLE: ("settle",),
-        State.REJECTED: ("settle",),
-        State.INTERRUPTED: ("claim",),
-    },
-})
+TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = MappingProxyType(
+    {
+        None: {State.QUEUED: ("accept",), State.REJECTED: ("accept",)},
+        State.QUEUED: {
+            State.SENDING: ("claim",),
+            State.CANCELLED: ("cancel",),
+        },
+        State.SENDING: {
+            State.SENDING: ("claim",),  # a lost lease of a repeatable call, taken again
+            State.QUEUED: ("release",),
+            State.DELIVERED: ("settle",),
+            State.UNREACHABLE: ("settle",),
+            State.REJECTED: ("settle",),
+            State.INTERRUPTED: ("claim",),
+        },
+    }
+)
 
 
 class Sent(StrEnum):
@@ -98,33 +100,35 @@ class Meaning:
 _UNREACHABLE = Meaning(State.UNREACHABLE, "unreachable", "The endpoint could not be contacted.")
 _TIMEOUT = Meaning(State.UNREACHABLE, "timeout", "The endpoint did not answer in time.")
 
-MEANINGS: Final[Mapping[Outcome, Meaning]] = MappingProxyType({
-    Outcome.ANSWERED: Meaning(State.DELIVERED, None),
-    Outcome.RESPONSE_REJECTED: Meaning(
-        State.DELIVERED, "response_rejected", "The endpoint's answer does not have the registered form."
-    ),
-    Outcome.DNS_FAILED: _UNREACHABLE,
-    Outcome.CONNECT_FAILED: _UNREACHABLE,
-    Outcome.CONNECT_TIMEOUT: _TIMEOUT,
-    Outcome.TLS_FAILED: _UNREACHABLE,
-    Outcome.ADDRESS_REFUSED: _UNREACHABLE,
-    Outcome.BREAKER_OPEN: _UNREACHABLE,
-    Outcome.PREPARE_FAILED: _UNREACHABLE,
-    Outcome.ANSWER_TIMEOUT: _TIMEOUT,
-    Outcome.CONNECTION_LOST: _UNREACHABLE,
-    Outcome.ANSWER_REJECTED: Meaning(
-        State.UNREACHABLE, "answer_rejected", "The endpoint's answer could not be accepted."
-    ),
-    Outcome.LEASE_LOST: Meaning(
-        State.INTERRUPTED, "interrupted", "The call was interrupted; the endpoint may or may not have received it."
-    ),
-    Outcome.STEP_REJECTED: Meaning(
-        State.UNREACHABLE, "step_rejected", "A step of the chain could not be made from what came before."
-    ),
-    Outcome.CHAIN_TIMEOUT: Meaning(State.UNREACHABLE, "timeout", "The chain did not end in time."),
-    Outcome.REQUEST_REJECTED: Meaning(State.REJECTED, "request_rejected"),
-    Outcome.WEBHOOK_NOT_REGISTERED: Meaning(State.REJECTED, "webhook_not_registered"),
-})
+MEANINGS: Final[Mapping[Outcome, Meaning]] = MappingProxyType(
+    {
+        Outcome.ANSWERED: Meaning(State.DELIVERED, None),
+        Outcome.RESPONSE_REJECTED: Meaning(
+            State.DELIVERED, "response_rejected", "The endpoint's answer does not have the registered form."
+        ),
+        Outcome.DNS_FAILED: _UNREACHABLE,
+        Outcome.CONNECT_FAILED: _UNREACHABLE,
+        Outcome.CONNECT_TIMEOUT: _TIMEOUT,
+        Outcome.TLS_FAILED: _UNREACHABLE,
+        Outcome.ADDRESS_REFUSED: _UNREACHABLE,
+        Outcome.BREAKER_OPEN: _UNREACHABLE,
+        Outcome.PREPARE_FAILED: _UNREACHABLE,
+        Outcome.ANSWER_TIMEOUT: _TIMEOUT,
+        Outcome.CONNECTION_LOST: _UNREACHABLE,
+        Outcome.ANSWER_REJECTED: Meaning(
+            State.UNREACHABLE, "answer_rejected", "The endpoint's answer could not be accepted."
+        ),
+        Outcome.LEASE_LOST: Meaning(
+            State.INTERRUPTED, "interrupted", "The call was interrupted; the endpoint may or may not have received it."
+        ),
+        Outcome.STEP_REJECTED: Meaning(
+            State.UNREACHABLE, "step_rejected", "A step of the chain could not be made from what came before."
+        ),
+        Outcome.CHAIN_TIMEOUT: Meaning(State.UNREACHABLE, "timeout", "The chain did not end in time."),
+        Outcome.REQUEST_REJECTED: Meaning(State.REJECTED, "request_rejected"),
+        Outcome.WEBHOOK_NOT_REGISTERED: Meaning(State.REJECTED, "webhook_not_registered"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

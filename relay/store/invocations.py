@@ -1,0 +1,252 @@
+"""The ledger of invocations: one script a transition, records read and listed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.errors import Expired, NotFound
+from relay.invocation import Invocation, State, reference_time_ms
+from relay.store import keyspace
+from relay.store.records import invocation_from
+from relay.store.scripts import Scripts, store_errors
+from relay.store.transitions import (
+    Accepted,
+    Claimed,
+    Idempotency,
+    NewInvocation,
+    Published,
+    Settlement,
+    Verdict,
+    accept_args,
+    accepted_from,
+    published_from,
+    settle_args,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import redis
+
+__all__ = [
+    "Accepted",
+    "Claimed",
+    "Idempotency",
+    "InvocationStore",
+    "Limits",
+    "NewInvocation",
+    "Published",
+    "Settlement",
+    "Verdict",
+]
+
+#: How long a message may be under way before somebody looks whether it was lost.
+GRACE_MS: Final = 5_000
+#: A queued id whose lane stays long is published again after so long, whatever the lane holds.
+PATIENCE_MS: Final = 15 * 60_000
+#: `rejected` records written for one plugin in one minute; beyond it they are only counted.
+REFUSALS_A_MINUTE: Final = 600
+#: How long an Idempotency-Key is remembered.
+IDEMPOTENCY_MS: Final = 24 * 3600 * 1000
+#: A worker that has not swept for so long counts as gone.
+WORKER_SILENCE_MS: Final = 10_000
+_LIST_PAGE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may be pending, and how long ends are kept (milliseconds)."""
+
+    max_pending: int
+    max_pending_per_plugin: int
+    max_pending_bytes: int
+    retention_ms: int
+    failed_retention_ms: int
+    rejected_retention_ms: int
+
+    @property
+    def retention(self) -> tuple[int, int, int]:
+        """Retention of ok, failed and rejected ends, in the scripts' order."""
+        return self.retention_ms, self.failed_retention_ms, self.rejected_retention_ms
+
+
+class InvocationStore:
+    """Records and their transitions. Every method raises `Unavailable` while the server is away."""
+
+    def __init__(self, client: redis.Redis, limits: Limits, *, lease_margin_ms: int) -> None:
+        self._client: Any = client  # redis-py types every reply as bytes or str; this client decodes nothing
+        self._scripts = Scripts(client)
+        self._limits = limits
+        self._lease_margin_ms = lease_margin_ms
+
+    # -- transitions --------------------------------------------------------------------------------------------
+
+    def accept(self, news: Sequence[NewInvocation]) -> list[Accepted]:
+        """Write a group of triggers down; after this returns each accepted one is safe."""
+        limits = self._limits
+        args: list[Any] = [
+            GRACE_MS,
+            limits.max_pending,
+            limits.max_pending_per_plugin,
+            limits.max_pending_bytes,
+            REFUSALS_A_MINUTE,
+            *limits.retention,
+            IDEMPOTENCY_MS,
+            len(news),
+        ]
+        for new in news:
+            args.extend(accept_args(new))
+        return [accepted_from(*reply) for reply in self._scripts.run("accept", args)]
+
+    def read(self, reference_ids: Sequence[str]) -> list[Published]:
+        """The unfinished ones among these ids, with what is needed to prepare them. Changes nothing."""
+        replies = self._scripts.run("read", reference_ids)
+        found = (published_from(ref, reply) for ref, reply in zip(reference_ids, replies, strict=True) if reply)
+        return [published for published in found if not published.state.final]
+
+    def claim(self, reference_ids: Sequence[str], token: str) -> Claimed:
+        """Take calls to send them, each until timeout + margin from now."""
+        now_ms, replies = self._scripts.run(
+            "claim", [token, self._lease_margin_ms, *self._limits.retention, *reference_ids]
+        )
+        granted = (ref for ref, reply in zip(reference_ids, replies, strict=True) if reply[0] == b"granted")
+        return Claimed(int(now_ms), frozenset(granted))
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        """Record what came of calls; False where the answer came too late to count."""
+        args: list[Any] = [*self._limits.retention, len(settlements)]
+        for settlement in settlements:
+            args.extend(settle_args(settlement))
+        return [reply == b"settled" for reply in self._scripts.run("settle", args)]
+
+    def release(self, reference_ids: Sequence[str], token: str) -> list[tuple[str, str]]:
+        """Give back calls that have not been sent; returns ``(id, lane)`` of those that are queued again."""
+        replies = self._scripts.run("release", [token, GRACE_MS, *reference_ids])
+        pairs = zip(reference_ids, replies, strict=True)
+        return [(ref, reply[1].decode()) for ref, reply in pairs if reply[0] == b"released"]
+
+    def cancel(self, reference_id: str, *, plugin: str | None = None) -> State | None:
+        """Cancel an invocation that no worker has taken.
+
+        Returns None when it is cancelled, else the state that forbids it.
+
+        Raises:
+            NotFound: there is no such record (for that plugin).
+        """
+        verdict, state = self._scripts.run("cancel", [*self._limits.retention, plugin or "", reference_id])
+        if verdict == b"unknown":
+            raise NotFound
+        return None if verdict == b"cancelled" else State(state.decode())
+
+    def sweep(self, worker: str, short_lanes: Iterable[str], *, limit: int) -> list[tuple[str, str]]:
+        """Take alarms that rang; returns ``(id, lane)`` of what must be published again."""
+        reply = self._scripts.run("sweep", [worker, GRACE_MS, PATIENCE_MS, limit, *short_lanes])
+        texts = [item.decode() for item in reply]
+        return list(zip(texts[::2], texts[1::2], strict=True))
+
+    def prune(self, *, limit: int) -> int:
+        """Forget up to ``limit`` final records whose retention has passed; returns how many."""
+        return int(self._scripts.run("prune", [limit]))
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def get(self, plugin: str, reference_id: str) -> Invocation:
+        """The record of one of a plugin's invocations.
+
+        Raises:
+            NotFound: unknown, or another plugin's.
+            Expired: older than its retention.
+        """
+        invocation = self.find(reference_id)
+        if invocation.plugin != plugin:
+            raise NotFound
+        return invocation
+
+    def find(self, reference_id: str) -> Invocation:
+        """The record of anybody's invocation, for operators; raises as `get`."""
+        made_ms = reference_time_ms(reference_id)
+        if made_ms is None:
+            raise NotFound
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.hgetall(keyspace.record(reference_id))
+            pipeline.time()
+            fields, (seconds, _) = pipeline.execute()
+        return self._live(reference_id, fields, made_ms, seconds * 1000)
+
+    def join(self, plugin: str, reference_id: str, process: str) -> Invocation:
+        """Add an API process to the record's waiters, unless it is final already; raises as `get`."""
+        made_ms = reference_time_ms(reference_id)
+        if made_ms is None:
+            raise NotFound
+        flat = self._scripts.run("join", [reference_id, plugin, process])
+        if not flat:
+            return self.get(plugin, reference_id)  # says whether it is unknown or expired
+        return invocation_from(reference_id, dict(zip(flat[::2], flat[1::2], strict=True)))
+
+    def result_of(self, reference_id: str) -> bytes | None:
+        """The sealed data of an answer; None where no answer is kept."""
+        with store_errors():
+            sealed: bytes | None = self._client.get(keyspace.result(reference_id))
+        return sealed
+
+    def payload_of(self, reference_id: str) -> bytes | None:
+        """The sealed trigger; None where none is kept."""
+        with store_errors():
+            sealed: bytes | None = self._client.get(keyspace.payload(reference_id))
+        return sealed
+
+    def newest(
+        self, plugin: str, *, webhook_id: str | None = None, state: State | None = None, limit: int = 50
+    ) -> list[Invocation]:
+        """A plugin's invocations, newest first."""
+        found: list[Invocation] = []
+        start = 0
+        while len(found) < limit:
+            page = self._page(plugin, start)
+            if not page:
+                break
+            start += _LIST_PAGE
+            found.extend(
+                row
+                for row in page
+                if (webhook_id is None or row.webhook_id == webhook_id) and (state is None or row.state is state)
+            )
+        return found[:limit]
+
+    def count(self, plugin: str, counter: str) -> None:
+        """Add one to a plugin's counter."""
+        with store_errors():
+            self._client.hincrby(keyspace.plugin_counts(plugin), counter, 1)
+
+    def counts(self, plugin: str) -> dict[str, int]:
+        """A plugin's counters by name."""
+        with store_errors():
+            found = self._client.hgetall(keyspace.plugin_counts(plugin))
+        return {name.decode(): int(value) for name, value in found.items()}
+
+    def workers_alive(self) -> list[str]:
+        """Worker processes that have swept within `WORKER_SILENCE_MS`."""
+        with store_errors():
+            seconds, _ = self._client.time()
+            alive = self._client.zrangebyscore(keyspace.workers(), seconds * 1000 - WORKER_SILENCE_MS, "+inf")
+        return [name.decode() for name in alive]
+
+    def _page(self, plugin: str, start: int) -> list[Invocation]:
+        with store_errors():
+            refs = self._client.zrevrange(keyspace.plugin_index(plugin), start, start + _LIST_PAGE - 1)
+            pipeline = self._client.pipeline(transaction=False)
+            for ref in refs:
+                pipeline.hgetall(keyspace.record(ref.decode()))
+            records = pipeline.execute() if refs else []
+        return [invocation_from(ref.decode(), fields) for ref, fields in zip(refs, records, strict=True) if fields]
+
+    def _live(self, reference_id: str, fields: dict[bytes, bytes], made_ms: int, now_ms: int) -> Invocation:
+        if not fields:
+            kept_ms = min(self._limits.retention)
+            raise Expired if kept_ms < now_ms - made_ms else NotFound
+        invocation = invocation_from(reference_id, fields)
+        if invocation.expires_at_ms is not None and invocation.expires_at_ms <= now_ms:
+            raise Expired
+        return invocation

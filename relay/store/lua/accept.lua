@@ -1,0 +1,125 @@
+-- accept: n triggers become records, all of a group at once. Without allow-oom: a full server refuses new work.
+--
+-- KEYS  none (names come from KEY)
+-- ARGV  1 grace_ms  2 max_pending  3 max_pending_per_plugin  4 max_pending_bytes  5 refusals a minute and plugin
+--       6-8 retention ms: ok, failed, rejected  9 idempotency_ms  10 n, then n times:
+--       ref plugin webhook revision lane timeout_ms repeatable payload requestBytes caller traceparent waiter
+--       refusal k, then k times: mac fingerprint
+-- Returns n times {verdict, ref, state}; verdict: accepted known key_reused stale over_capacity unrecorded
+--
+-- Idempotent: a known reference id changes nothing and answers as the first time.
+-- include: clock, effects, finish
+
+local now = now_ms()
+local grace, max_pending, max_per_plugin = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local max_bytes, max_refusals, idempotency_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[9]
+retention_from(6)
+
+local pending = redis.call('HMGET', KEY.pending(), 'count', 'bytes')
+local pending_count, pending_bytes = tonumber(pending[1] or 0), tonumber(pending[2] or 0)
+local alarms, indexes, per_plugin, current = {}, {}, {}, {}
+
+local function pending_of(plugin)
+  if not per_plugin[plugin] then per_plugin[plugin] = tonumber(redis.call('GET', KEY.plugin_pending(plugin)) or 0) end
+  return per_plugin[plugin] + (effects.plugins[plugin] or 0)
+end
+
+local function revision_of(plugin, webhook)
+  local name = plugin .. ':' .. webhook
+  if current[name] == nil then current[name] = redis.call('HGET', KEY.webhooks(plugin), webhook) end
+  return current[name]
+end
+
+local function over_capacity(new)
+  return pending_count + effects.pending >= max_pending
+    or pending_bytes + effects.bytes + tonumber(new.requestBytes) > max_bytes
+    or pending_of(new.plugin) >= max_per_plugin
+end
+
+-- What an Idempotency-Key was used for: verdict and reference id, or nothing.
+local function used_before(new)
+  for _, pair in ipairs(new.macs) do
+    local used = redis.call('HMGET', KEY.idempotency(new.plugin, new.webhook, pair[1]), 'ref', 'fingerprint')
+    if used[1] then
+      if used[2] == pair[2] then return 'known', used[1] end
+      return 'key_reused', used[1]
+    end
+  end
+end
+
+local function write_record(new, state)
+  redis.call('HSET', KEY.record(new.ref), 'plugin', new.plugin, 'webhook', new.webhook, 'revision', new.revision,
+    'state', state, 'lane', new.lane, 'createdAt', int(now), 'readyAt', int(now), 'timeout', new.timeout,
+    'repeatable', new.repeatable, 'requestBytes', new.requestBytes, 'caller', new.caller,
+    'traceparent', new.traceparent, 'waiters', new.waiter, 'losses', '0', 'attempts', '')
+  local index = indexes[new.plugin] or {}
+  index[#index + 1] = int(now)
+  index[#index + 1] = new.ref
+  indexes[new.plugin] = index
+  effect_pending(new.plugin, 1, tonumber(new.requestBytes))
+end
+
+local function refuse(new)
+  local minute = KEY.refusals(new.plugin, int(math.floor(now / 60000)))
+  local written = redis.call('INCR', minute)
+  if written == 1 then redis.call('EXPIRE', minute, 120) end
+  if written > max_refusals then
+    effect_count(new.plugin, 'unrecorded')
+    return { 'unrecorded', new.ref, 'rejected' }
+  end
+  new.requestBytes = '0'
+  write_record(new, 'rejected')
+  finish(now, new.ref, { plugin = new.plugin, webhook = new.webhook, requestBytes = '0', waiters = '' },
+    { state = 'rejected', outcome = new.refusal, status = '', error = '', result = '', token = '' })
+  return { 'accepted', new.ref, 'rejected' }
+end
+
+local function accept(new)
+  local state = redis.call('HGET', KEY.record(new.ref), 'state')
+  if state then return { 'accepted', new.ref, state } end
+  if new.refusal ~= '' then return refuse(new) end
+  local verdict, ref = used_before(new)
+  if verdict then return { verdict, ref, redis.call('HGET', KEY.record(ref), 'state') or 'expired' } end
+  if revision_of(new.plugin, new.webhook) ~= new.revision then return { 'stale', new.ref, '' } end
+  if over_capacity(new) then
+    effect_count(new.plugin, 'over_capacity')
+    return { 'over_capacity', new.ref, '' }
+  end
+  if new.macs[1] then
+    local key = KEY.idempotency(new.plugin, new.webhook, new.macs[1][1])
+    redis.call('HSET', key, 'ref', new.ref, 'fingerprint', new.macs[1][2])
+    redis.call('PEXPIRE', key, idempotency_ms)
+  end
+  redis.call('SET', KEY.payload(new.ref), new.payload)
+  write_record(new, 'queued')
+  alarms[#alarms + 1] = int(now + grace)
+  alarms[#alarms + 1] = new.ref
+  effect_count(new.plugin, 'accepted')
+  return { 'accepted', new.ref, 'queued' }
+end
+
+local function read_new(at)
+  local new = {
+    ref = ARGV[at], plugin = ARGV[at + 1], webhook = ARGV[at + 2], revision = ARGV[at + 3], lane = ARGV[at + 4],
+    timeout = ARGV[at + 5], repeatable = ARGV[at + 6], payload = ARGV[at + 7], requestBytes = ARGV[at + 8],
+    caller = ARGV[at + 9], traceparent = ARGV[at + 10], waiter = ARGV[at + 11], refusal = ARGV[at + 12], macs = {},
+  }
+  local count = tonumber(ARGV[at + 13])
+  for index = 1, count do
+    new.macs[index] = { ARGV[at + 12 + 2 * index], ARGV[at + 13 + 2 * index] }
+  end
+  return new, at + 14 + 2 * count
+end
+
+local replies, at = {}, 11
+for index = 1, tonumber(ARGV[10]) do
+  local new
+  new, at = read_new(at)
+  replies[index] = accept(new)
+end
+effects_flush()
+in_pieces('ZADD', KEY.due_queued(), alarms, 2)
+for plugin, index in pairs(indexes) do
+  in_pieces('ZADD', KEY.plugin_index(plugin), index, 2)
+end
+return replies

@@ -1,0 +1,50 @@
+-- apply_webhooks: a whole registration document becomes current, all of it or nothing.
+--
+-- KEYS  none (names come from KEY)
+-- ARGV  1 plugin  2 n, then n times:
+--       webhook, its current revision ('' if none), the highest revision it ever had ('0' if none),
+--       its new revision ('' if nothing changes), shape, sealed target ('' both if nothing changes)
+-- Returns 'applied', or 'stale' when a webhook is not as its caller read it (nothing is written then).
+--
+-- Idempotent: a sealed target is never made twice (its nonce is random), so a revision that holds the very target
+-- was written by this same call, and so were all the others. Revisions are immutable: none is written over.
+-- include: clock
+
+local plugin, count = ARGV[1], tonumber(ARGV[2])
+local WIDTH = 6
+
+local function item(index)
+  local at = 2 + (index - 1) * WIDTH
+  return {
+    webhook = ARGV[at + 1], current = ARGV[at + 2], last = ARGV[at + 3],
+    new = ARGV[at + 4], shape = ARGV[at + 5], target = ARGV[at + 6],
+  }
+end
+
+local function is_written(each)
+  return each.new ~= '' and redis.call('HGET', KEY.revision(plugin, each.webhook, each.new), 'target') == each.target
+end
+
+local function is_as_read(each)
+  return (redis.call('HGET', KEY.webhooks(plugin), each.webhook) or '') == each.current
+    and (redis.call('GET', KEY.last_revision(plugin, each.webhook)) or '0') == each.last
+end
+
+for index = 1, count do
+  if is_written(item(index)) then return 'applied' end
+end
+for index = 1, count do
+  if not is_as_read(item(index)) then return 'stale' end
+end
+local now = int(now_ms())
+for index = 1, count do
+  local each = item(index)
+  if each.new ~= '' then
+    redis.call('HSET', KEY.revision(plugin, each.webhook, each.new), 'shape', each.shape, 'target', each.target,
+      'createdAt', now)
+    redis.call('SET', KEY.last_revision(plugin, each.webhook), each.new)
+    redis.call('HSET', KEY.webhooks(plugin), each.webhook, each.new)
+  end
+end
+redis.call('SADD', KEY.plugins(), plugin)
+return 'applied'

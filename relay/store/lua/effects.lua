@@ -1,0 +1,52 @@
+-- effects: what a script collects while it walks its ids and writes once at its end. Needs: clock.
+-- Sorted-set and counter writes of a whole group become one command each; notices one message a process.
+
+local effects = { alarms_off = {}, expiry = {}, pending = 0, bytes = 0, plugins = {}, counts = {}, notices = {} }
+
+local function effect_pending(plugin, count, bytes)
+  effects.pending = effects.pending + count
+  effects.bytes = effects.bytes + bytes
+  effects.plugins[plugin] = (effects.plugins[plugin] or 0) + count
+end
+
+local function effect_count(plugin, name)
+  local counts = effects.counts[plugin] or {}
+  counts[name] = (counts[name] or 0) + 1
+  effects.counts[plugin] = counts
+end
+
+-- Adds one entry to what each process in `waiters` (comma-separated) is told.
+local function effect_notice(waiters, entry)
+  for process in string.gmatch(waiters, '[^,]+') do
+    local entries = effects.notices[process] or {}
+    entries[#entries + 1] = entry
+    effects.notices[process] = entries
+  end
+end
+
+-- Runs a command over a long list, `stride` values a member, in pieces that unpack() can take.
+local function in_pieces(command, key, list, stride)
+  local piece = 1000 * stride
+  for first = 1, #list, piece do
+    redis.call(command, key, unpack(list, first, math.min(first + piece - 1, #list)))
+  end
+end
+
+local function effects_flush()
+  in_pieces('ZREM', KEY.due_running(), effects.alarms_off, 1)
+  in_pieces('ZREM', KEY.due_queued(), effects.alarms_off, 1)
+  in_pieces('ZADD', KEY.expiry(), effects.expiry, 2)
+  if effects.pending ~= 0 then redis.call('HINCRBY', KEY.pending(), 'count', int(effects.pending)) end
+  if effects.bytes ~= 0 then redis.call('HINCRBY', KEY.pending(), 'bytes', int(effects.bytes)) end
+  for plugin, count in pairs(effects.plugins) do
+    if count ~= 0 then redis.call('INCRBY', KEY.plugin_pending(plugin), int(count)) end
+  end
+  for plugin, counts in pairs(effects.counts) do
+    for name, count in pairs(counts) do
+      redis.call('HINCRBY', KEY.plugin_counts(plugin), name, int(count))
+    end
+  end
+  for process, entries in pairs(effects.notices) do
+    redis.call('PUBLISH', KEY.notice(process), table.concat(entries))
+  end
+end

@@ -1,0 +1,56 @@
+-- finish: the one way an invocation ends. Needs: clock, effects; the script sets `retention` from its arguments.
+-- Moves state and result, alarm, expiry, counters, the webhook's place and the notices to waiters together.
+
+local NOTICE_RESULT_BYTES = 65536
+local retention = { ok = 0, failed = 0, rejected = 0 } -- ms
+
+local function retention_from(first)
+  retention.ok = tonumber(ARGV[first])
+  retention.failed = tonumber(ARGV[first + 1])
+  retention.rejected = tonumber(ARGV[first + 2])
+end
+
+local function retention_of(state, failed)
+  if state == 'rejected' or state == 'cancelled' then return retention.rejected end
+  if failed then return retention.failed end
+  return retention.ok
+end
+
+-- ref, state, outcome, status and error ('-' where there is no result), size of the sealed result that follows
+-- (0: none, -1: too large for a notice, read it).
+local function notice_entry(ref, ends)
+  local size = #ends.result
+  local body = ends.result
+  if size > NOTICE_RESULT_BYTES then size, body = -1, '' end
+  local head = { ref, ends.state, ends.outcome, ends.status, ends.error, size }
+  for index = 3, 5 do
+    if head[index] == '' then head[index] = '-' end
+  end
+  return table.concat(head, ' ') .. '\n' .. body
+end
+
+-- r: plugin, webhook, requestBytes, waiters of the record.
+-- ends: state, outcome, status, error ('1', '0' or ''), result (sealed, '' for none), token (of the call that ended
+--       it, '' for none: becomes lastToken), fields (further pairs).
+local function finish(now, ref, r, ends)
+  local keep = retention_of(ends.state, ends.error == '1')
+  local fields = ends.fields or {}
+  for name, value in pairs({
+    state = ends.state, outcome = ends.outcome, status = ends.status, error = ends.error,
+    finishedAt = int(now), expiresAt = int(now + keep), token = '', lastToken = ends.token, leaseEnd = '',
+    notBefore = '', waiters = '',
+  }) do
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
+  end
+  redis.call('HSET', KEY.record(ref), unpack(fields))
+  if ends.result ~= '' then redis.call('SET', KEY.result(ref), ends.result, 'PX', int(keep)) end
+  redis.call('PEXPIRE', KEY.payload(ref), int(keep))
+  redis.call('ZREM', KEY.running(r.plugin, r.webhook), ref)
+  effects.alarms_off[#effects.alarms_off + 1] = ref
+  effects.expiry[#effects.expiry + 1] = int(now + keep)
+  effects.expiry[#effects.expiry + 1] = ref
+  effect_pending(r.plugin, -1, -tonumber(r.requestBytes))
+  effect_count(r.plugin, ends.state)
+  effect_notice(r.waiters, notice_entry(ref, ends))
+end

@@ -1,0 +1,70 @@
+"""How an invocation is kept in its hash: names and values as bytes, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from relay.invocation import Attempt, Invocation, Outcome, Sent, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Fields that are for operators to read and that no code decides by.
+_EXTRA: Final = ("lateAnswer",)
+
+
+def attempt_text(attempt: Attempt) -> str:
+    """One attempt as the record keeps it; its number is its place. ``lua/claim.lua`` writes the same form."""
+    row = [attempt.started_at_ms, attempt.duration_ms, attempt.status, attempt.outcome, attempt.sent]
+    return orjson.dumps(row).decode()
+
+
+def _attempts(text: str) -> tuple[Attempt, ...]:
+    rows = orjson.loads(f"[{text}]")
+    return tuple(
+        Attempt(number, started, duration, status, Outcome(outcome), Sent(sent))
+        for number, (started, duration, status, outcome, sent) in enumerate(rows, 1)
+    )
+
+
+def invocation_from(reference_id: str, fields: Mapping[bytes, bytes]) -> Invocation:
+    """The record of ``reference_id`` from its hash."""
+    text = {name.decode(): value.decode() for name, value in fields.items()}
+
+    def number(name: str) -> int | None:
+        value = text.get(name)
+        return int(value) if value else None
+
+    error = text.get("error")
+    outcome = text.get("outcome")
+    return Invocation(
+        reference_id=reference_id,
+        plugin=text["plugin"],
+        webhook_id=text["webhook"],
+        revision=int(text["revision"]),
+        state=State(text["state"]),
+        lane=text["lane"],
+        created_at_ms=int(text["createdAt"]),
+        timeout_ms=number("timeout") or 0,
+        repeatable=text.get("repeatable") == "1",
+        attempts=_attempts(text.get("attempts", "")),
+        finished_at_ms=number("finishedAt"),
+        lease_end_ms=number("leaseEnd"),
+        not_before_ms=number("notBefore"),
+        ready_at_ms=number("readyAt"),
+        losses=number("losses") or 0,
+        status=number("status"),
+        error=error == "1" if error else None,
+        outcome=Outcome(outcome) if outcome else None,
+        request_bytes=number("requestBytes") or 0,
+        response_bytes=number("responseBytes") or 0,
+        masked=number("masked") or 0,
+        caller=text.get("caller") or None,
+        traceparent=text.get("traceparent") or None,
+        replay_of=text.get("replayOf") or None,
+        replayed_by=text.get("replayedBy") or None,
+        expires_at_ms=number("expiresAt"),
+        extra={name: text[name] for name in _EXTRA if text.get(name)},
+    )

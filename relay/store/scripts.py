@@ -1,0 +1,89 @@
+"""The Lua scripts: loaded from package data, their includes and key names put in, run by name."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import (
+    BusyLoadingError,
+    MaxConnectionsError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from relay.errors import Unavailable
+from relay.store import keyspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import redis
+
+# The only scripts that a full server may refuse: they bring new work, the others record work done.
+_REFUSABLE: Final = frozenset({"accept"})
+_INCLUDES: Final = re.compile(r"^-- include: (.+)$", re.MULTILINE)
+_AWAY: Final = (
+    RedisConnectionError,
+    RedisTimeoutError,
+    BusyLoadingError,
+    ReadOnlyError,
+    OutOfMemoryError,
+    MaxConnectionsError,
+)
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn "the server is away, loading, full or read-only" into `Unavailable`."""
+    try:
+        yield
+    except _AWAY as error:
+        raise Unavailable from error
+
+
+@cache
+def script_text(name: str) -> str:
+    """The whole text of ``lua/<name>.lua`` as the server gets it, without the shebang line."""
+    folder = resources.files("relay.store") / "lua"
+    body = (folder / f"{name}.lua").read_text("utf-8")
+    included = _INCLUDES.search(body)
+    names = included.group(1).split(", ") if included else []
+    parts = [keyspace.lua_prelude(), *((folder / f"{part}.lua").read_text("utf-8") for part in names), body]
+    return "\n".join(parts)
+
+
+class Scripts:
+    """Runs scripts by name on one client. Raises `Unavailable` when the server cannot take them."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._digests: dict[str, str] = {}
+
+    def run(self, name: str, args: Sequence[Any] = ()) -> Any:
+        """Run ``lua/<name>.lua`` with ``args``; loads it where the server does not know it (yet, or any more)."""
+        with store_errors():
+            digest = self._digests.get(name) or self._load(name)
+            try:
+                return self._client.evalsha(digest, 0, *args)
+            except NoScriptError:
+                return self._client.evalsha(self._load(name), 0, *args)
+
+    def _load(self, name: str) -> str:
+        text = script_text(name)
+        if self._takes_shebang():
+            flags = "" if name in _REFUSABLE else " flags=allow-oom"
+            text = f"#!lua{flags}\n{text}"
+        digest = self._client.script_load(text)
+        self._digests[name] = digest if isinstance(digest, str) else digest.decode()
+        return self._digests[name]
+
+    def _takes_shebang(self) -> bool:
+        # fakeredis, which the unit tests use, does not know the shebang line.
+        return not type(self._client).__module__.startswith("fakeredis")

@@ -1,0 +1,165 @@
+"""What goes into the transition scripts and what comes back, and how each is laid out as arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from relay.invocation import State
+from relay.store.records import attempt_text
+
+if TYPE_CHECKING:
+    from relay.invocation import Attempt, Outcome
+
+
+class Verdict(StrEnum):
+    """What became of a trigger brought to `InvocationStore.accept`."""
+
+    ACCEPTED = "accepted"
+    KNOWN = "known"  # the Idempotency-Key was used for the same trigger: that invocation
+    KEY_REUSED = "key_reused"  # the Idempotency-Key was used for another trigger
+    STALE = "stale"  # the webhook was changed or removed since its shape was read
+    OVER_CAPACITY = "over_capacity"
+    UNRECORDED = "unrecorded"  # a refusal beyond REFUSALS_A_MINUTE, only counted
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """Keyed hashes of an Idempotency-Key and of its trigger, one a vault key, newest first."""
+
+    macs: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewInvocation:
+    """A trigger on its way into the store."""
+
+    reference_id: str
+    plugin: str
+    webhook_id: str
+    revision: int  # 0 when the webhook is unknown
+    lane: str
+    timeout_ms: int = 0
+    repeatable: bool = False
+    payload: bytes = b""  # sealed; empty when refused
+    request_bytes: int = 0
+    caller: str = ""
+    traceparent: str | None = None
+    waiter: str | None = None  # the API process that awaits it
+    idempotency: Idempotency | None = None
+    refusal: Outcome | None = None  # written as `rejected`, without contents
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What the store says of one trigger: the verdict and the invocation it is about."""
+
+    verdict: Verdict
+    reference_id: str
+    state: State | None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a worker reads before it prepares a call. ``current_revision`` is None for a removed webhook."""
+
+    reference_id: str
+    state: State
+    plugin: str
+    webhook_id: str
+    revision: int
+    current_revision: int | None
+    payload: bytes
+    traceparent: str | None
+    timeout_ms: int
+    lane: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What came of a claimed call."""
+
+    reference_id: str
+    token: str
+    state: State
+    outcome: Outcome
+    status: int | None
+    error: bool | None
+    attempt: Attempt | None
+    response_bytes: int = 0
+    masked: int = 0
+    result: bytes = b""  # sealed; empty for none
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A claim's answer: the server's time and, per id asked for, whether it was granted."""
+
+    now_ms: int
+    granted: frozenset[str]
+
+
+def accept_args(new: NewInvocation) -> list[Any]:
+    """One trigger's arguments, in the order of ``lua/accept.lua``."""
+    idempotency = new.idempotency or Idempotency((), ())
+    pairs = zip(idempotency.macs, idempotency.fingerprints, strict=True)
+    return [
+        new.reference_id,
+        new.plugin,
+        new.webhook_id,
+        new.revision,
+        new.lane,
+        new.timeout_ms,
+        int(new.repeatable),
+        new.payload,
+        new.request_bytes,
+        new.caller,
+        new.traceparent or "",
+        new.waiter or "",
+        new.refusal or "",
+        len(idempotency.macs),
+        *(item for pair in pairs for item in pair),
+    ]
+
+
+def accepted_from(verdict: bytes, reference_id: bytes, state: bytes) -> Accepted:
+    """One trigger's reply from ``lua/accept.lua``."""
+    known = state.decode()
+    return Accepted(Verdict(verdict.decode()), reference_id.decode(), State(known) if known in set(State) else None)
+
+
+def published_from(reference_id: str, reply: list[bytes]) -> Published:
+    """One id's reply from ``lua/read.lua``."""
+    state, plugin, webhook, revision, current, payload, traceparent, timeout, lane, _ = reply
+    return Published(
+        reference_id,
+        State(state.decode()),
+        plugin.decode(),
+        webhook.decode(),
+        int(revision),
+        int(current) if current else None,
+        payload,
+        traceparent.decode() or None,
+        int(timeout),
+        lane.decode(),
+    )
+
+
+def settle_args(settlement: Settlement) -> list[Any]:
+    """One result's arguments, in the order of ``lua/settle.lua``."""
+    attempt = settlement.attempt
+    status, error = settlement.status, settlement.error
+    return [
+        settlement.reference_id,
+        settlement.token,
+        settlement.state,
+        settlement.outcome,
+        "" if status is None else status,
+        "" if error is None else int(error),
+        "" if attempt is None else attempt_text(attempt),
+        settlement.response_bytes,
+        settlement.masked,
+        settlement.result,
+    ]

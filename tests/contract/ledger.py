@@ -1,0 +1,95 @@
+"""A ledger on whatever server a test runs on, and short ways to bring it to a state."""
+
+from __future__ import annotations
+
+import itertools
+
+from relay.invocation import Attempt, Outcome, Sent, State, new_reference_id
+from relay.store import keyspace
+from relay.store.invocations import InvocationStore, Limits, NewInvocation, Settlement
+
+DAY_MS = 24 * 3600 * 1000
+LIMITS = Limits(
+    max_pending=1000,
+    max_pending_per_plugin=500,
+    max_pending_bytes=1 << 20,
+    retention_ms=30 * DAY_MS,
+    failed_retention_ms=90 * DAY_MS,
+    rejected_retention_ms=30 * DAY_MS,
+)
+_tokens = itertools.count()
+
+
+class Ledger:
+    """The store with one registered webhook ``hook`` of plugin ``acme``, whose revision is 1."""
+
+    def __init__(self, client, limits=LIMITS, lease_margin_ms=10_000):
+        self.client = client
+        self.store = InvocationStore(client, limits, lease_margin_ms=lease_margin_ms)
+        client.hset(keyspace.webhooks("acme"), "hook", 1)
+
+    def new(self, **changes):
+        fields = {
+            "reference_id": new_reference_id(),
+            "plugin": "acme",
+            "webhook_id": "hook",
+            "revision": 1,
+            "lane": "bulk",
+            "timeout_ms": 20_000,
+            "payload": b"\x01sealed",
+            "request_bytes": 100,
+            "caller": "k1",
+        }
+        return NewInvocation(**(fields | changes))
+
+    def accepted(self, **changes):
+        (answer,) = self.store.accept([self.new(**changes)])
+        return answer.reference_id
+
+    def token(self):
+        return f"t{next(_tokens)}"
+
+    def claimed(self, **changes):
+        """Reference id and token of a call that is being sent."""
+        ref, token = self.accepted(**changes), self.token()
+        assert self.store.claim([ref], token).granted == {ref}
+        return ref, token
+
+    def lose_lease(self, ref):
+        """Ends a lease in the past, as time would."""
+        self.client.hset(keyspace.record(ref), "leaseEnd", 1)
+        self.client.zadd(keyspace.due_running(), {ref: 1})
+
+    def ring(self, ref):
+        """Lets the alarm of a queued id ring now."""
+        self.client.zadd(keyspace.due_queued(), {ref: 1})
+
+    def settlement(self, ref, token, **changes):
+        fields = {
+            "state": State.DELIVERED,
+            "outcome": Outcome.ANSWERED,
+            "status": 200,
+            "error": False,
+            "attempt": Attempt(1, 1_000, 5, 200, Outcome.ANSWERED, Sent.ANSWERED),
+            "response_bytes": 7,
+            "result": b"\x00sealed\xff",
+        }
+        return Settlement(ref, token, **(fields | changes))
+
+    def state(self, ref):
+        return self.store.find(ref).state
+
+    def alarms(self, ref):
+        """In which of the two alarm clocks an id stands."""
+        names = {"running": keyspace.due_running(), "queued": keyspace.due_queued()}
+        return {name for name, key in names.items() if self.client.zscore(key, ref) is not None}
+
+    def everything(self):
+        """The whole store as plain values, to see whether a call changed anything."""
+        readers = {
+            b"hash": self.client.hgetall,
+            b"string": self.client.get,
+            b"zset": lambda key: self.client.zrange(key, 0, -1, withscores=True),
+            b"set": lambda key: self.client.smembers(key),
+        }
+        return {key: readers[self.client.type(key)](key) for key in self.client.keys("*")}

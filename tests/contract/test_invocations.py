@@ -1,0 +1,336 @@
+"""The transitions, one by one, on fakeredis and on a real server alike."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from relay.errors import Expired, NotFound
+from relay.invocation import Attempt, Outcome, Sent, State, new_reference_id
+from relay.store import keyspace
+from relay.store.invocations import REFUSALS_A_MINUTE, Idempotency, Verdict
+from tests.contract.ledger import LIMITS, Ledger
+
+
+def test_an_accepted_trigger_is_queued_with_one_alarm_and_counted(ledger):
+    ref = ledger.accepted()
+
+    record = ledger.store.get("acme", ref)
+    assert (record.state, record.lane, record.caller) == (State.QUEUED, "bulk", "k1")
+    assert abs(record.created_at_ms - time.time() * 1000) < 5_000
+    assert ledger.alarms(ref) == {"queued"}
+    assert ledger.client.hgetall(keyspace.pending()) == {b"count": b"1", b"bytes": b"100"}
+
+
+def test_a_group_is_accepted_in_order(ledger):
+    news = [ledger.new() for _ in range(40)]
+    assert [answer.reference_id for answer in ledger.store.accept(news)] == [new.reference_id for new in news]
+
+
+def test_accepting_a_known_reference_id_changes_nothing(ledger):
+    new = ledger.new()
+    first = ledger.store.accept([new])
+    before = ledger.everything()
+    assert ledger.store.accept([new]) == first
+    assert ledger.everything() == before
+
+
+def test_a_changed_or_removed_webhook_is_stale(ledger):
+    (changed,) = ledger.store.accept([ledger.new(revision=2)])
+    ledger.client.hdel(keyspace.webhooks("acme"), "hook")
+    (removed,) = ledger.store.accept([ledger.new()])
+    assert changed.verdict is removed.verdict is Verdict.STALE
+
+
+def test_the_same_idempotency_key_and_trigger_give_the_same_invocation(ledger):
+    key = Idempotency(("mac",), ("print",))
+    first, second = ledger.store.accept([ledger.new(idempotency=key), ledger.new(idempotency=key)])
+    assert (first.verdict, second.verdict) == (Verdict.ACCEPTED, Verdict.KNOWN)
+    assert second.reference_id == first.reference_id
+
+
+def test_the_same_idempotency_key_with_another_trigger_is_refused(ledger):
+    ledger.accepted(idempotency=Idempotency(("mac",), ("print",)))
+    (answer,) = ledger.store.accept([ledger.new(idempotency=Idempotency(("mac",), ("other",)))])
+    assert answer.verdict is Verdict.KEY_REUSED
+
+
+def test_an_idempotency_key_survives_a_new_vault_key(ledger):
+    first = ledger.accepted(idempotency=Idempotency(("old",), ("old-print",)))
+    (answer,) = ledger.store.accept([ledger.new(idempotency=Idempotency(("new", "old"), ("new-print", "old-print")))])
+    assert (answer.verdict, answer.reference_id) == (Verdict.KNOWN, first)
+
+
+def test_a_refusal_leaves_a_rejected_record_without_contents(ledger):
+    ref = ledger.accepted(refusal=Outcome.WEBHOOK_NOT_REGISTERED, webhook_id="unknown", revision=0, payload=b"")
+    record = ledger.store.get("acme", ref)
+    assert (record.state, record.outcome, record.status) == (State.REJECTED, Outcome.WEBHOOK_NOT_REGISTERED, None)
+    assert ledger.alarms(ref) == set()
+    assert ledger.store.payload_of(ref) is None
+    assert record.expires_at_ms - record.finished_at_ms == LIMITS.rejected_retention_ms
+
+
+def test_refusals_beyond_the_minutes_limit_are_only_counted(ledger):
+    news = [ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"") for _ in range(REFUSALS_A_MINUTE + 5)]
+    verdicts = [answer.verdict for answer in ledger.store.accept(news)]
+    if Verdict.UNRECORDED not in verdicts[-5:]:  # the minute turned while the script ran
+        verdicts = [answer.verdict for answer in ledger.store.accept([ledger.new(refusal=n.refusal) for n in news])]
+    assert Verdict.UNRECORDED in verdicts
+    assert ledger.store.counts("acme")["unrecorded"] >= 1
+
+
+@pytest.mark.parametrize(
+    "limits", [{"max_pending": 3}, {"max_pending_per_plugin": 3}, {"max_pending_bytes": 300}], ids=str
+)
+def test_what_is_over_a_pending_cap_is_refused_and_the_rest_of_its_group_is_not(redis_client, limits):
+    from dataclasses import replace
+
+    ledger = Ledger(redis_client, replace(LIMITS, **limits))
+    verdicts = [answer.verdict for answer in ledger.store.accept([ledger.new() for _ in range(5)])]
+    assert verdicts == [Verdict.ACCEPTED] * 3 + [Verdict.OVER_CAPACITY] * 2
+
+
+def test_a_claim_takes_a_queued_call_until_its_lease_ends(ledger):
+    ref, _ = ledger.claimed()
+    record = ledger.store.find(ref)
+    assert record.state is State.SENDING
+    assert 29_000 < record.lease_end_ms - time.time() * 1000 < 31_000
+    assert ledger.alarms(ref) == {"running"}
+
+
+def test_a_claim_with_the_same_token_grants_again_and_moves_no_lease(ledger):
+    ref, token = ledger.claimed()
+    before = ledger.everything()
+    assert ledger.store.claim([ref], token).granted == {ref}
+    assert ledger.everything() == before
+
+
+def test_a_running_call_cannot_be_claimed_by_another(ledger):
+    ref, _ = ledger.claimed()
+    assert ledger.store.claim([ref], ledger.token()).granted == set()
+
+
+def test_an_unknown_id_cannot_be_claimed(ledger):
+    assert ledger.store.claim([new_reference_id()], ledger.token()).granted == set()
+
+
+def test_a_lost_unrepeatable_call_ends_interrupted_and_says_maybe(ledger):
+    ref, _ = ledger.claimed()
+    ledger.lose_lease(ref)
+    token = ledger.token()
+    assert ledger.store.claim([ref], token).granted == set()
+    record = ledger.store.find(ref)
+    assert (record.state, record.outcome, record.error) == (State.INTERRUPTED, Outcome.LEASE_LOST, True)
+    assert [(attempt.outcome, attempt.sent) for attempt in record.attempts] == [(Outcome.LEASE_LOST, Sent.MAYBE)]
+    before = ledger.everything()
+    assert ledger.store.claim([ref], token).granted == set()
+    assert ledger.everything() == before
+
+
+def test_a_lost_repeatable_call_is_taken_again_until_the_third_loss(ledger):
+    ref, _ = ledger.claimed(repeatable=True)
+    for _ in range(2):
+        ledger.lose_lease(ref)
+        assert ledger.store.claim([ref], ledger.token()).granted == {ref}
+    ledger.lose_lease(ref)
+    assert ledger.store.claim([ref], ledger.token()).granted == set()
+    assert (ledger.state(ref), len(ledger.store.find(ref).attempts)) == (State.INTERRUPTED, 3)
+
+
+def test_a_settled_call_is_final_and_everything_that_it_held_is_free(ledger):
+    ref, token = ledger.claimed()
+    assert ledger.store.settle([ledger.settlement(ref, token)]) == [True]
+    record = ledger.store.find(ref)
+    assert (record.state, record.status, record.error) == (State.DELIVERED, 200, False)
+    assert record.attempts == (Attempt(1, 1_000, 5, 200, Outcome.ANSWERED, Sent.ANSWERED),)
+    assert ledger.store.result_of(ref) == b"\x00sealed\xff"
+    assert ledger.alarms(ref) == set()
+    assert ledger.client.zcard(keyspace.running("acme", "hook")) == 0
+    assert ledger.client.hgetall(keyspace.pending()) == {b"count": b"0", b"bytes": b"0"}
+
+
+def test_a_repeated_settle_changes_nothing_and_answers_as_the_first_time(ledger):
+    ref, token = ledger.claimed()
+    settlement = ledger.settlement(ref, token)
+    ledger.store.settle([settlement])
+    before = ledger.everything()
+    assert ledger.store.settle([settlement]) == [True]
+    assert ledger.everything() == before
+
+
+def test_an_answer_after_the_lease_end_counts_if_nobody_has_claimed_since(ledger):
+    ref, token = ledger.claimed()
+    ledger.lose_lease(ref)
+    assert ledger.store.settle([ledger.settlement(ref, token)]) == [True]
+
+
+def test_a_late_answer_is_refused_counted_once_and_kept(ledger):
+    ref, token = ledger.claimed()
+    ledger.lose_lease(ref)
+    ledger.store.claim([ref], ledger.token())
+    for _ in range(2):
+        assert ledger.store.settle([ledger.settlement(ref, token)]) == [False]
+    record = ledger.store.find(ref)
+    assert record.state is State.INTERRUPTED
+    assert record.extra["lateAnswer"] == f"{token} answered 200"
+    assert ledger.store.counts("acme")["late"] == 1
+
+
+def test_a_released_call_is_queued_again_without_an_attempt(ledger):
+    ref, token = ledger.claimed()
+    assert ledger.store.release([ref], token) == [(ref, "bulk")]
+    record = ledger.store.find(ref)
+    assert (record.state, record.attempts) == (State.QUEUED, ())
+    assert ledger.alarms(ref) == {"queued"}
+    before = ledger.everything()
+    assert ledger.store.release([ref], token) == [(ref, "bulk")]
+    assert ledger.everything() == before
+    assert ledger.store.claim([ref], ledger.token()).granted == {ref}
+
+
+def test_only_the_holder_can_release(ledger):
+    ref, _ = ledger.claimed()
+    assert ledger.store.release([ref], "somebody else") == []
+    assert ledger.state(ref) is State.SENDING
+
+
+def test_a_queued_invocation_can_be_cancelled_once_and_for_all(ledger):
+    ref = ledger.accepted()
+    assert ledger.store.cancel(ref) is None
+    assert ledger.store.cancel(ref, plugin="acme") is None
+    assert ledger.state(ref) is State.CANCELLED
+    assert ledger.store.claim([ref], ledger.token()).granted == set()
+
+
+def test_a_call_that_is_being_sent_cannot_be_cancelled(ledger):
+    ref, _ = ledger.claimed()
+    assert ledger.store.cancel(ref) is State.SENDING
+
+
+def test_another_plugin_can_neither_read_join_nor_cancel(ledger):
+    ref = ledger.accepted()
+    for attempt in (
+        lambda: ledger.store.get("other", ref),
+        lambda: ledger.store.join("other", ref, "api1"),
+        lambda: ledger.store.cancel(ref, plugin="other"),
+    ):
+        with pytest.raises(NotFound):
+            attempt()
+
+
+def test_a_lost_message_is_published_again_while_the_lane_is_short(ledger):
+    ref = ledger.accepted()
+    assert ledger.store.sweep("w1", ["bulk"], limit=10) == []  # not before the grace
+    ledger.ring(ref)
+    assert ledger.store.sweep("w1", ["bulk"], limit=10) == [(ref, "bulk")]
+    assert ledger.store.sweep("w1", ["bulk"], limit=10) == []
+    assert ledger.alarms(ref) == {"queued"}
+
+
+def test_a_long_lane_is_not_filled_further_until_patience_ends(ledger):
+    ref = ledger.accepted()
+    ledger.ring(ref)
+    assert ledger.store.sweep("w1", ["interactive"], limit=10) == []
+    ledger.client.hset(keyspace.record(ref), "readyAt", int(time.time() * 1000) - 16 * 60_000)
+    ledger.ring(ref)
+    assert ledger.store.sweep("w1", ["interactive"], limit=10) == [(ref, "bulk")]
+
+
+def test_an_expired_lease_is_published_at_once_whatever_its_lane_holds(ledger):
+    ref, _ = ledger.claimed()
+    assert ledger.store.sweep("w1", [], limit=10) == []
+    ledger.lose_lease(ref)
+    assert ledger.store.sweep("w1", [], limit=10) == [(ref, "bulk")]
+    assert ledger.store.sweep("w1", [], limit=10) == []
+    assert ledger.alarms(ref) == {"queued"}
+
+
+def test_an_alarm_that_rings_early_is_set_back_to_the_lease_end(ledger):
+    ref, _ = ledger.claimed()
+    ledger.client.zadd(keyspace.due_running(), {ref: 1})
+    assert ledger.store.sweep("w1", ["bulk"], limit=10) == []
+    assert ledger.client.zscore(keyspace.due_running(), ref) == ledger.store.find(ref).lease_end_ms
+
+
+def test_alarms_of_final_records_are_cleared(ledger):
+    ref, token = ledger.claimed()
+    ledger.store.settle([ledger.settlement(ref, token)])
+    ledger.ring(ref)
+    assert ledger.store.sweep("w1", ["bulk"], limit=10) == []
+    assert ledger.alarms(ref) == set()
+
+
+def test_a_sweeping_worker_is_alive(ledger):
+    ledger.store.sweep("w1", [], limit=10)
+    assert ledger.store.workers_alive() == ["w1"]
+
+
+def test_a_record_past_its_retention_is_gone_and_says_so(ledger):
+    ref, token = ledger.claimed()
+    ledger.store.settle([ledger.settlement(ref, token)])
+    ledger.client.hset(keyspace.record(ref), "expiresAt", 1)
+    with pytest.raises(Expired):
+        ledger.store.get("acme", ref)
+    ledger.client.zadd(keyspace.expiry(), {ref: 1})
+    assert ledger.store.prune(limit=10) == 1
+    assert ledger.store.newest("acme") == []
+    assert ledger.store.result_of(ref) is None
+
+
+def test_an_id_older_than_every_retention_is_expired_and_a_young_unknown_one_is_not_found(ledger):
+    with pytest.raises(Expired):
+        ledger.store.get("acme", "00000000-0000-7000-8000-000000000000")
+    with pytest.raises(NotFound):
+        ledger.store.get("acme", new_reference_id())
+    with pytest.raises(NotFound):
+        ledger.store.get("acme", "no-uuid")
+
+
+def test_the_newest_come_first_and_filters_hold(ledger):
+    refs = [ledger.accepted() for _ in range(3)]
+    ledger.store.cancel(refs[0])
+    assert {row.reference_id for row in ledger.store.newest("acme", state=State.QUEUED)} == set(refs[1:])
+    assert ledger.store.newest("acme", webhook_id="other") == []
+    assert len(ledger.store.newest("acme", limit=2)) == 2
+
+
+def test_each_process_that_awaits_is_told_once_with_the_sealed_result(ledger):
+    listener = ledger.client.pubsub()
+    listener.subscribe(keyspace.notice("api1"), keyspace.notice("api2"))
+    refs = [ledger.accepted(waiter="api1") for _ in range(2)]
+    ledger.store.join("acme", refs[1], "api2")
+    ledger.store.join("acme", refs[1], "api2")
+    token = ledger.token()
+    ledger.store.claim(refs, token)
+    ledger.store.settle([ledger.settlement(ref, token) for ref in refs])
+
+    told = {}
+    deadline = time.monotonic() + 5
+    while len(told) < 2 and time.monotonic() < deadline:
+        message = listener.get_message(timeout=0.2)
+        if message and message["type"] == "message":
+            assert message["channel"] not in told
+            told[message["channel"]] = message["data"]
+    entry = "{} delivered answered 200 0 8\n"
+    assert told == {
+        b"relay:notice:api1": b"".join(entry.format(ref).encode() + b"\x00sealed\xff" for ref in refs),
+        b"relay:notice:api2": entry.format(refs[1]).encode() + b"\x00sealed\xff",
+    }
+    listener.close()
+
+
+def test_joining_a_final_invocation_returns_it_and_waits_for_nothing(ledger):
+    ref, token = ledger.claimed()
+    ledger.store.settle([ledger.settlement(ref, token)])
+    before = ledger.everything()
+    assert ledger.store.join("acme", ref, "api1").state is State.DELIVERED
+    assert ledger.everything() == before
+
+
+def test_a_worker_reads_what_it_needs_and_only_of_unfinished_ones(ledger):
+    ref, final = ledger.accepted(traceparent="tp"), ledger.accepted()
+    ledger.store.cancel(final)
+    (published,) = ledger.store.read([final, ref, new_reference_id()])
+    assert (published.reference_id, published.payload, published.traceparent) == (ref, b"\x01sealed", "tp")
+    assert (published.revision, published.current_revision, published.timeout_ms) == (1, 1, 20_000)
