@@ -61,7 +61,7 @@ def valkey(valkey_server):
 def redis_client(request):
     """An empty store, on the fake and on a real server: the contract is the same."""
     if request.param == "fakeredis":
-        yield fakeredis.FakeRedis()
+        yield fakeredis.FakeRedis(server=fakeredis.FakeServer())
         return
     with request.getfixturevalue("valkey").client() as client:
         yield client

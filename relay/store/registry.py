@@ -1,0 +1,229 @@
+"""The registry: webhooks, their immutable revisions and which one is current.
+
+Readable without the target keys, as the API process is (it needs shapes only); ``apply`` and ``open_target`` need
+them. Revisions never change, so they are cached for good; which one is current is cached for a moment only, and an
+unknown webhook never.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from relay.errors import Conflict, DocumentError, Fault, NotFound, SettingsError, VaultError
+from relay.registration import Shape, Target
+from relay.store import keyspace
+from relay.store.scripts import Scripts, store_errors
+from relay.vault import target_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redis import Redis
+
+    from relay.registration import Registration
+    from relay.vault import Vault
+
+#: For how long a webhook's current revision is believed. The accept script looks again, so that this can delay
+#: nothing but the news of a change: what was accepted under a stale revision is answered ``stale`` and read again.
+POINTER_AGE_S: Final = 1.0
+MAX_POINTERS: Final = 10_000  # remembered by one process
+MAX_REVISIONS: Final = 4_096  # shapes, and targets, remembered by one process
+MAX_WEBHOOKS: Final = 10_000  # of one plugin
+_APPLY_TRIES: Final = 5  # when others register the same webhooks at the same time
+
+Change = Literal["created", "changed", "unchanged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a registration came to."""
+
+    webhook_id: str
+    revision: int
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRevision:
+    """One revision as the store has it. ``sealed_target`` opens for ``target_owner(plugin, webhook, number)``."""
+
+    shape: Shape
+    sealed_target: bytes
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A webhook's current revision without its target."""
+
+    webhook_id: str
+    revision: int
+    shape: Shape
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A registration beside what the store had when it was read."""
+
+    applied: Applied
+    current: bytes  # b"": not registered
+    last: bytes
+    shape: bytes = b""
+    sealed_target: bytes = b""
+
+    def arguments(self) -> list[bytes | str]:
+        number = "" if self.applied.change == "unchanged" else str(self.applied.revision)
+        return [self.applied.webhook_id, self.current, self.last, number, self.shape, self.sealed_target]
+
+
+class Registry:
+    """Webhooks of all plugins in the store. Methods raise ``Unavailable`` when it cannot be reached."""
+
+    def __init__(self, client: Redis, target_vault: Vault | None = None) -> None:
+        self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
+        self._scripts = Scripts(client)
+        self._target_vault = target_vault
+        self._pointers: dict[tuple[str, str], tuple[int, float]] = {}
+        self._shape = lru_cache(MAX_REVISIONS)(self._read_shape)
+        self._revision = lru_cache(MAX_REVISIONS)(self._read_revision)
+        self._target = lru_cache(MAX_REVISIONS)(self._open_target)
+
+    def apply(self, plugin: str, registrations: Sequence[Registration], *, dry_run: bool = False) -> list[Applied]:
+        """Makes the registrations current, all or none, and says what each came to; ``dry_run`` only says it.
+
+        An identical one makes no new revision.
+
+        Raises:
+            DocumentError: the plugin would have more than ``MAX_WEBHOOKS``.
+            Conflict: others keep registering the same webhooks.
+            SettingsError: there are no target keys.
+        """
+        if not registrations:
+            return []
+        for _ in range(_APPLY_TRIES):
+            planned = self._plan(plugin, registrations)
+            if dry_run or self._commit(plugin, planned):
+                return [each.applied for each in planned]
+        raise Conflict("The same webhooks were registered by somebody else at the same time.")
+
+    def current(self, plugin: str, webhook_id: str, *, refresh: bool = False) -> tuple[int, Shape] | None:
+        """The current revision's number and shape; None if not registered. Up to a second old unless ``refresh``."""
+        name = (plugin, webhook_id)
+        number, read_at_s = self._pointers.get(name, (0, 0.0))
+        if refresh or not number or time.monotonic() - read_at_s >= POINTER_AGE_S:
+            number = self._read_pointer(name)
+        return (number, self._shape(plugin, webhook_id, number)) if number else None
+
+    def shapes(self, plugin: str) -> list[Registered]:
+        """A plugin's webhooks by id, hidden ones too."""
+        with store_errors():
+            pointers = self._client.hgetall(keyspace.webhooks(plugin))
+            numbers = sorted((webhook.decode(), int(number)) for webhook, number in pointers.items())
+            pipeline = self._client.pipeline(transaction=False)
+            for webhook, number in numbers:
+                pipeline.hmget(keyspace.revision(plugin, webhook, number), "shape", "createdAt")
+            rows = pipeline.execute() if numbers else []
+        return [
+            Registered(webhook, number, Shape.from_json(shape), int(created_at))
+            for (webhook, number), (shape, created_at) in zip(numbers, rows, strict=True)
+        ]
+
+    def revision(self, plugin: str, webhook_id: str, number: int) -> StoredRevision:
+        """A revision, also of a webhook that was changed or removed since. Raises ``NotFound``."""
+        return self._revision(plugin, webhook_id, number)
+
+    def open_target(self, plugin: str, webhook_id: str, number: int) -> Target:
+        """A revision's target in clear. Raises ``NotFound``, ``VaultError``, and ``SettingsError`` without keys."""
+        return self._target(plugin, webhook_id, number)
+
+    def remove(self, plugin: str, webhook_id: str) -> bool:
+        """Ends a registration; False if there was none. Its revisions stay, and their numbers are never reused."""
+        self._pointers.pop((plugin, webhook_id), None)
+        with store_errors():
+            if not self._client.hexists(keyspace.webhooks(plugin), webhook_id):
+                return False
+            # Not asked how many it removed: a repeated command (its reply was lost) would say none.
+            self._client.hdel(keyspace.webhooks(plugin), webhook_id)
+        return True
+
+    def _plan(self, plugin: str, registrations: Sequence[Registration]) -> list[_Planned]:
+        ids = [registration.shape.webhook_id for registration in registrations]
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=True)  # one moment for both reads
+            pipeline.hmget(keyspace.webhooks(plugin), ids)
+            pipeline.mget([keyspace.last_revision(plugin, webhook) for webhook in ids])
+            pipeline.hlen(keyspace.webhooks(plugin))
+            currents, lasts, count = pipeline.execute()
+        if count + currents.count(None) > MAX_WEBHOOKS:
+            raise DocumentError(faults=(Fault("", f"a plugin has at most {MAX_WEBHOOKS} webhooks"),))
+        return [
+            self._plan_one(plugin, registration, current or b"", last or b"0")
+            for registration, current, last in zip(registrations, currents, lasts, strict=True)
+        ]
+
+    def _plan_one(self, plugin: str, registration: Registration, current: bytes, last: bytes) -> _Planned:
+        webhook, shape = registration.shape.webhook_id, registration.shape.to_json()
+        target = registration.target.to_json()
+        if current and self._is_same(plugin, webhook, int(current), shape, target):
+            return _Planned(Applied(webhook, int(current), "unchanged"), current, last)
+        number = int(last) + 1
+        sealed = self._vault().seal(target, target_owner(plugin, webhook, number))
+        return _Planned(Applied(webhook, number, "changed" if current else "created"), current, last, shape, sealed)
+
+    def _is_same(self, plugin: str, webhook_id: str, number: int, shape: bytes, target: bytes) -> bool:
+        """Whether a revision says the same. One that cannot be opened does not: registering anew repairs it."""
+        owner = target_owner(plugin, webhook_id, number)
+        with store_errors():
+            stored = self._client.hmget(keyspace.revision(plugin, webhook_id, number), "shape", "target")
+        try:
+            return stored[0] == shape and self._vault().open(stored[1], owner) == target
+        except VaultError:
+            return False
+
+    def _commit(self, plugin: str, planned: Sequence[_Planned]) -> bool:
+        arguments: list[bytes | str] = [plugin, str(len(planned))]
+        for each in planned:
+            arguments += each.arguments()
+        for each in planned:
+            self._pointers.pop((plugin, each.applied.webhook_id), None)
+        return bool(self._scripts.run("apply_webhooks", arguments) == b"applied")
+
+    def _read_pointer(self, name: tuple[str, str]) -> int:
+        read_at_s = time.monotonic()
+        with store_errors():
+            number = int(self._client.hget(keyspace.webhooks(name[0]), name[1]) or 0)
+        if not number:
+            self._pointers.pop(name, None)
+            return 0
+        if len(self._pointers) >= MAX_POINTERS:
+            self._pointers.clear()  # they live for a second: not worth an order
+        self._pointers[name] = (number, read_at_s)
+        return number
+
+    def _read_shape(self, plugin: str, webhook_id: str, number: int) -> Shape:
+        with store_errors():
+            shape = self._client.hget(keyspace.revision(plugin, webhook_id, number), "shape")
+        if shape is None:
+            raise NotFound("There is no such revision.")
+        return Shape.from_json(shape)
+
+    def _read_revision(self, plugin: str, webhook_id: str, number: int) -> StoredRevision:
+        with store_errors():
+            key = keyspace.revision(plugin, webhook_id, number)
+            shape, target, created_at = self._client.hmget(key, "shape", "target", "createdAt")
+        if shape is None:
+            raise NotFound("There is no such revision.")
+        return StoredRevision(Shape.from_json(shape), target, int(created_at))
+
+    def _open_target(self, plugin: str, webhook_id: str, number: int) -> Target:
+        sealed = self.revision(plugin, webhook_id, number).sealed_target
+        return Target.from_json(self._vault().open(sealed, target_owner(plugin, webhook_id, number)))
+
+    def _vault(self) -> Vault:
+        if self._target_vault is None:
+            raise SettingsError("RELAY_TARGET_KEYS is not set: without it targets can be neither made nor opened.")
+        return self._target_vault

@@ -1,0 +1,283 @@
+import dataclasses
+import threading
+import time
+
+import pytest
+
+from relay.endpoint import Endpoint
+from relay.errors import Conflict, DocumentError, NotFound, SettingsError, VaultError
+from relay.registration import Registration, Shape, Target
+from relay.store import registry as registry_module
+from relay.store.registry import POINTER_AGE_S, Applied, Registry
+from relay.vault import Vault, target_owner
+
+SECRET = "Bearer planted-secret-value"
+
+
+@pytest.fixture
+def vault():
+    return Vault.from_text(Vault.new_key_text())
+
+
+@pytest.fixture
+def registry(redis_client, vault):
+    return Registry(redis_client, vault)
+
+
+def a_registration(webhook_id="ping", *, path="/in", secret=SECRET, **shape):
+    target = Target(Endpoint("https", "planted.example.com", 443, path), {"Authorization": secret})
+    return Registration(Shape(webhook_id, shape.pop("method", "POST"), **shape), target)
+
+
+def dump(redis_client):
+    """Everything in the store, names and values, as one text."""
+    parts = []
+    for name in sorted(redis_client.scan_iter()):
+        kind = redis_client.type(name)
+        read = {b"hash": redis_client.hgetall, b"set": redis_client.smembers, b"string": redis_client.get}[kind]
+        parts += [name, repr(read(name)).encode()]
+    return b"\n".join(parts)
+
+
+def test_a_new_webhook_is_current_with_revision_one(registry):
+    assert registry.apply("acme", [a_registration()]) == [Applied("ping", 1, "created")]
+    number, shape = registry.current("acme", "ping")
+    assert (number, shape) == (1, a_registration().shape)
+
+
+def test_a_revision_gives_shape_and_target_back(registry):
+    registry.apply("acme", [a_registration()])
+    assert registry.revision("acme", "ping", 1).shape == a_registration().shape
+    assert registry.open_target("acme", "ping", 1) == a_registration().target
+
+
+def test_an_identical_registration_makes_no_new_revision(registry):
+    registry.apply("acme", [a_registration()])
+    assert registry.apply("acme", [a_registration()]) == [Applied("ping", 1, "unchanged")]
+
+
+@pytest.mark.parametrize(
+    "change", [{"path": "/other"}, {"secret": "another-secret"}, {"timeout_ms": 5}, {"method": "PUT"}]
+)
+def test_a_change_of_shape_or_target_makes_a_new_revision_and_keeps_the_old(registry, change):
+    registry.apply("acme", [a_registration()])
+    assert registry.apply("acme", [a_registration(**change)]) == [Applied("ping", 2, "changed")]
+    assert registry.current("acme", "ping")[0] == 2
+    assert registry.open_target("acme", "ping", 1) == a_registration().target
+    assert registry.open_target("acme", "ping", 2) == a_registration(**change).target
+
+
+def test_a_document_of_several_webhooks_reports_each(registry):
+    registry.apply("acme", [a_registration("a"), a_registration("b")])
+    applied = registry.apply("acme", [a_registration("a"), a_registration("b", path="/x"), a_registration("c")])
+    assert applied == [Applied("a", 1, "unchanged"), Applied("b", 2, "changed"), Applied("c", 1, "created")]
+
+
+def test_apply_adds_and_changes_but_never_removes(registry):
+    registry.apply("acme", [a_registration("a")])
+    registry.apply("acme", [a_registration("b")])
+    assert [each.webhook_id for each in registry.shapes("acme")] == ["a", "b"]
+
+
+def test_a_dry_run_says_what_would_happen_and_stores_nothing(registry, redis_client):
+    registry.apply("acme", [a_registration("a")])
+    before = dump(redis_client)
+    applied = registry.apply("acme", [a_registration("a", path="/x"), a_registration("b")], dry_run=True)
+    assert applied == [Applied("a", 2, "changed"), Applied("b", 1, "created")]
+    assert dump(redis_client) == before
+
+
+def test_an_empty_document_changes_nothing(registry, redis_client):
+    assert registry.apply("acme", []) == []
+    assert redis_client.keys("*") == []
+
+
+def test_a_removed_webhook_is_unknown_and_its_number_is_never_given_again(registry):
+    registry.apply("acme", [a_registration()])
+    assert registry.remove("acme", "ping")
+    assert registry.current("acme", "ping") is None
+    assert registry.shapes("acme") == []
+    assert not registry.remove("acme", "ping")
+    assert registry.apply("acme", [a_registration()]) == [Applied("ping", 2, "created")]
+    assert registry.open_target("acme", "ping", 1) == a_registration().target
+
+
+def test_plugins_with_the_same_webhook_id_do_not_share_it(registry):
+    registry.apply("acme", [a_registration(path="/acme")])
+    registry.apply("other", [a_registration(path="/other")])
+    assert registry.open_target("acme", "ping", 1).endpoint.path == "/acme"
+    assert registry.remove("other", "ping")
+    assert registry.current("acme", "ping")
+    assert registry.current("other", "ping") is None
+    assert registry.current("ac", "me:ping") is None
+
+
+def test_a_plugin_exists_once_something_is_registered(registry, redis_client):
+    registry.apply("acme", [a_registration()])
+    assert redis_client.smembers("relay:plugins") == {b"acme"}
+
+
+def test_neither_secret_nor_address_is_stored_in_clear(registry, redis_client):
+    registry.apply("acme", [a_registration()])
+    stored = dump(redis_client)
+    assert b"ping" in stored
+    assert b"planted" not in stored
+
+
+def test_a_target_pasted_under_another_webhook_does_not_open(registry, redis_client):
+    registry.apply("acme", [a_registration("a"), a_registration("b", path="/b")])
+    stolen = redis_client.hget("relay:p:acme:webhook:a:1", "target")
+    redis_client.hset("relay:p:acme:webhook:b:1", "target", stolen)
+    with pytest.raises(VaultError):
+        registry.open_target("acme", "b", 1)
+
+
+def test_without_target_keys_shapes_can_be_read_and_targets_cannot(registry, redis_client):
+    registry.apply("acme", [a_registration()])
+    door = Registry(redis_client)
+    assert door.current("acme", "ping") == (1, a_registration().shape)
+    assert door.shapes("acme")[0].shape == a_registration().shape
+    with pytest.raises(SettingsError):
+        door.open_target("acme", "ping", 1)
+    with pytest.raises(SettingsError):
+        door.apply("acme", [a_registration("other")])
+
+
+def test_registering_again_repairs_a_webhook_whose_target_key_is_lost(registry, redis_client):
+    registry.apply("acme", [a_registration()])
+    later = Registry(redis_client, Vault.from_text(Vault.new_key_text()))
+    with pytest.raises(VaultError):
+        later.open_target("acme", "ping", 1)
+    assert later.apply("acme", [a_registration()]) == [Applied("ping", 2, "changed")]
+    assert later.open_target("acme", "ping", 2) == a_registration().target
+
+
+def test_an_unknown_revision_is_not_found_and_not_remembered_as_such(registry):
+    for read in (registry.revision, registry.open_target):
+        with pytest.raises(NotFound):
+            read("acme", "ping", 1)
+    registry.apply("acme", [a_registration()])
+    assert registry.revision("acme", "ping", 1)
+
+
+def test_a_webhook_registered_by_another_process_is_known_at_once(registry, redis_client):
+    door = Registry(redis_client)
+    assert door.current("acme", "ping") is None
+    registry.apply("acme", [a_registration()])
+    assert door.current("acme", "ping")
+
+
+def test_a_change_by_another_process_is_seen_within_a_second_and_at_once_on_demand(registry, redis_client):
+    registry.apply("acme", [a_registration()])
+    door, eager = Registry(redis_client), Registry(redis_client)
+    assert door.current("acme", "ping")[0] == eager.current("acme", "ping")[0] == 1
+    registry.apply("acme", [a_registration(path="/x")])
+    assert eager.current("acme", "ping", refresh=True)[0] == 2
+    assert eager.current("acme", "ping")[0] == 2
+    time.sleep(POINTER_AGE_S)
+    assert door.current("acme", "ping")[0] == 2
+
+
+def test_a_removal_by_another_process_is_seen_at_once_on_demand(registry, redis_client):
+    registry.apply("acme", [a_registration()])
+    door = Registry(redis_client)
+    assert door.current("acme", "ping")
+    registry.remove("acme", "ping")
+    assert door.current("acme", "ping", refresh=True) is None
+    assert door.current("acme", "ping") is None
+
+
+def test_what_is_remembered_of_pointers_is_bounded(registry, monkeypatch):
+    monkeypatch.setattr(registry_module, "MAX_POINTERS", 2)
+    ids = [f"w{number}" for number in range(5)]
+    registry.apply("acme", [a_registration(webhook_id) for webhook_id in ids])
+    assert all(registry.current("acme", webhook_id) for webhook_id in ids)
+    assert len(registry._pointers) <= 2
+
+
+def test_a_plugin_has_a_bounded_number_of_webhooks(registry, monkeypatch):
+    monkeypatch.setattr(registry_module, "MAX_WEBHOOKS", 2)
+    registry.apply("acme", [a_registration("a"), a_registration("b")])
+    registry.apply("acme", [a_registration("b", path="/x")])
+    with pytest.raises(DocumentError):
+        registry.apply("acme", [a_registration("b", path="/y"), a_registration("c")])
+    assert registry.open_target("acme", "b", 2).endpoint.path == "/x"
+    assert registry.current("acme", "b")[0] == 2
+
+
+def test_a_repeated_apply_whose_reply_was_lost_changes_nothing_and_answers_as_the_first_time(registry, redis_client):
+    registry.apply("acme", [a_registration("a")])
+    planned = registry._plan("acme", [a_registration("a"), a_registration("b")])
+    assert registry._commit("acme", planned)
+    before = dump(redis_client)
+    assert registry._commit("acme", planned)
+    assert dump(redis_client) == before
+    # also after somebody else has gone on from there
+    registry.apply("acme", [a_registration("b", path="/x")])
+    before = dump(redis_client)
+    assert registry._commit("acme", planned)
+    assert dump(redis_client) == before
+
+
+def test_an_apply_planned_on_what_has_changed_since_writes_nothing(registry, redis_client):
+    registry.apply("acme", [a_registration("a")])
+    planned = registry._plan("acme", [a_registration("new"), a_registration("a", path="/x")])
+    registry.apply("acme", [a_registration("a", path="/y")])
+    before = dump(redis_client)
+    assert not registry._commit("acme", planned)
+    assert dump(redis_client) == before
+
+
+def test_an_apply_that_lost_a_race_plans_again(registry, redis_client, monkeypatch):
+    plan, raced = registry._plan, []
+
+    def plan_and_lose_once(plugin, registrations):
+        planned = plan(plugin, registrations)
+        if not raced:
+            raced.append(Registry(redis_client, registry._target_vault).apply("acme", [a_registration(path="/theirs")]))
+        return planned
+
+    monkeypatch.setattr(registry, "_plan", plan_and_lose_once)
+    assert registry.apply("acme", [a_registration(path="/ours")]) == [Applied("ping", 2, "changed")]
+    assert registry.open_target("acme", "ping", 1).endpoint.path == "/theirs"
+    assert registry.open_target("acme", "ping", 2).endpoint.path == "/ours"
+
+
+def test_an_apply_that_loses_every_race_is_a_conflict(registry, monkeypatch):
+    monkeypatch.setattr(registry, "_commit", lambda plugin, planned: False)
+    with pytest.raises(Conflict):
+        registry.apply("acme", [a_registration()])
+
+
+def test_concurrent_applies_give_every_registration_a_revision_of_its_own(valkey, vault):
+    applied, errors = [], []
+
+    def register(number):
+        with valkey.client() as client:
+            try:
+                applied.extend(Registry(client, vault).apply("acme", [a_registration(path=f"/{number}")]))
+            except Conflict as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=register, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    numbers = sorted(each.revision for each in applied)
+    assert numbers == list(range(1, len(applied) + 1))
+    with valkey.client() as client:
+        registry = Registry(client, vault)
+        assert registry.current("acme", "ping")[0] == len(applied)
+        assert len({registry.open_target("acme", "ping", number).endpoint.path for number in numbers}) == len(numbers)
+    assert len(applied) + len(errors) == 4
+
+
+def test_a_stored_revision_holds_the_target_sealed_for_its_owner(registry, vault):
+    registry.apply("acme", [a_registration()])
+    stored = registry.revision("acme", "ping", 1)
+    assert (
+        Target.from_json(vault.open(stored.sealed_target, target_owner("acme", "ping", 1))) == a_registration().target
+    )
+    assert dataclasses.is_dataclass(stored)
+    assert stored.created_at_ms > 1_600_000_000_000
