@@ -97,10 +97,10 @@ def labels(text: str) -> tuple[str, ...]:
 
 
 def file(text: str) -> str | None:
-    """The path of a file that is there; None if empty."""
+    """The whole path of a file that is there (children run elsewhere); None if empty."""
     if text and not Path(text).is_file():
         raise ValueError("must be the path of a file that exists")
-    return text or None
+    return str(Path(text).resolve()) if text else None
 
 
 def rate(text: str) -> str | None:

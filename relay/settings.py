@@ -243,5 +243,5 @@ def _settings_error(messages: dict[str, list[str]]) -> SettingsError:
 
 def child_environ(extra: Mapping[str, str], without: Iterable[str] = ()) -> dict[str, str]:
     """This process's environment for a child, with ``extra`` and not with the names in ``without``."""
-    dropped = {form for name in without for form in (name, name + FILE_SUFFIX)}
+    dropped = {form for name in without for form in (name, name + FILE_SUFFIX)} | {name + FILE_SUFFIX for name in extra}
     return {name: text for name, text in {**os.environ, **extra}.items() if name not in dropped}

@@ -1,0 +1,132 @@
+"""One child process of ``relay up``: in a session of its own, ended together with all that it started."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_IS_LINUX: Final = sys.platform == "linux"
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_PROC: Final = Path("/proc")
+
+
+class Child:
+    """A process and its group. Its output goes to a file, so that no pipe can fill up or break."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], *, environ: Mapping[str, str], directory: Path, log: Path
+    ) -> None:
+        self.name = name
+        self.log = log
+        self.started_s = 0.0
+        self._command = [program(command[0]), *command[1:]]
+        self._environ = environ
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts the process; what an earlier one left running has to be gone by then."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603  # our own command lines, and no shell
+                self._command,
+                env=dict(self._environ),
+                cwd=self._directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_end_with(os.getpid()) if _IS_LINUX else None,  # noqa: PLW1509  # no threads here
+            )
+        self.started_s = time.monotonic()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, which is also its group's; None before the first start."""
+        return self._process.pid if self._process else None
+
+    def is_running(self) -> bool:
+        """Whether the process itself runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def is_gone(self) -> bool:
+        """Whether neither the process nor anything in its group is left."""
+        if self._process is None:
+            return True
+        if self._process.poll() is None:
+            return False
+        _reap(-self._process.pid)
+        try:
+            os.killpg(self._process.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # the group's number is somebody else's by now (macOS says this of zombies, too)
+            return True
+        return False
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM to the process, which then ends what it started."""
+        if self.is_running() and self._process:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """SIGKILL to the whole group."""
+        if self._process:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def program(name: str) -> str:
+    """The path of a program: of this Python's environment first, whatever the PATH says."""
+    if os.sep in name:
+        return name
+    here = str(Path(sys.executable).parent)
+    return shutil.which(name, path=here) or shutil.which(name) or name
+
+
+def adopt_orphans() -> None:
+    """Makes this process the parent of what its children leave behind, so that it can end and reap it."""
+    if _IS_LINUX:
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def leftovers(mark: str) -> list[int]:
+    """Processes of an earlier start that outlived it: those with ``mark`` (``NAME=value``) in their environment.
+
+    Only on Linux, where a process shows its environment to its user; elsewhere none are found.
+    """
+    found = []
+    for entry in _PROC.glob("[0-9]*") if _IS_LINUX else ():
+        with suppress(OSError):
+            if int(entry.name) != os.getpid() and mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return found
+
+
+def _end_with(parent: int) -> Callable[[], None]:
+    """What the child runs before its program: ask for SIGTERM when the parent is gone, even by kill -9."""
+    prctl = ctypes.CDLL(None).prctl
+
+    def request() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return request
+
+
+def _reap(which: int) -> None:
+    with suppress(ChildProcessError):
+        while os.waitpid(which, os.WNOHANG)[0]:
+            pass

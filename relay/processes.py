@@ -1,0 +1,74 @@
+"""The processes of a running relay and their command lines: the one list behind ``relay up``, Procfile and compose.
+
+Each process is given only what it needs: the API no target keys, Flower no keys at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+API_PORT: Final = 8000
+FLOWER_PORT: Final = 5555
+LOOPBACK: Final = "127.0.0.1"
+
+#: Threads of the API beyond those that waiting callers may take: for everything that does not wait.
+SPARE_THREADS: Final = 44
+#: Calls start in a task and go on without it (design, section 4), so few tasks at a time are enough.
+WORKER_CONCURRENCY: Final = 4
+#: About 4.7 KB each in Flower's memory.
+FLOWER_TASKS: Final = 5000
+
+_TARGET_KEYS: Final = "RELAY_TARGET_KEYS"
+_DATA_KEYS: Final = "RELAY_DATA_KEYS"
+_FLOWER_AUTH: Final = "RELAY_FLOWER_AUTH"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process: its name, its arguments (the first is a program of the environment), its environment.
+
+    ``without`` names variables that it is not given, ``extra`` those it is given beside the relay's settings.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    without: tuple[str, ...] = (_FLOWER_AUTH,)
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+def api(*, host: str = LOOPBACK, port: int = API_PORT, max_waiters: int = 256) -> Process:
+    """Granian with the WSGI app: one process, a thread for every waiting caller and some to spare."""
+    command = (
+        *("granian", "--interface", "wsgi", "--host", host, "--port", str(port), "--workers", "1"),
+        *("--blocking-threads", str(max_waiters + SPARE_THREADS), "--http", "1", "--no-ws", "api.wsgi:app"),
+    )
+    return Process("api", command, without=(_TARGET_KEYS, _FLOWER_AUTH))
+
+
+def worker(group: str, number: int = 1) -> Process:
+    """A Celery worker of a lane group: ``interactive``, or ``bulk`` for the lanes bulk and replay."""
+    lanes = {"interactive": "interactive", "bulk": "bulk,replay"}[group]
+    command = (
+        *("celery", "-A", "workers.app", "worker", "-P", "gevent", "-c", str(WORKER_CONCURRENCY)),
+        *("--without-gossip", "--without-mingle", "-Q", lanes, "-n", f"{group}{number}@%h"),
+    )
+    return Process(f"worker_{group}" if number == 1 else f"worker_{group}{number}", command)
+
+
+def flower(*, host: str = LOOPBACK, port: int = FLOWER_PORT, auth: str | None = None) -> Process:
+    """Flower, behind Basic authentication: ``auth`` is ``user:password``."""
+    command = (
+        *("celery", "-A", "workers.app", "flower", f"--address={host}", f"--port={port}"),
+        f"--max-tasks={FLOWER_TASKS}",
+    )
+    extra = {} if auth is None else {"FLOWER_BASIC_AUTH": auth}
+    return Process("flower", command, without=(_TARGET_KEYS, _DATA_KEYS, _FLOWER_AUTH), extra=extra)
+
+
+def default_processes() -> tuple[Process, ...]:
+    """The processes of the Procfile, with the default ports and one worker a lane group."""
+    return (api(), worker("interactive"), worker("bulk"), flower())

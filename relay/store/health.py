@@ -1,0 +1,115 @@
+"""What the Redis server says about itself: for readiness and for ``relay doctor``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from relay.errors import Unavailable
+from relay.store import keyspace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_TIMEOUT_S: Final = 3.0
+_ANSWER_TIMEOUT_S: Final = 1.0
+_SKEW_SAMPLES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ServerHealth:
+    """One look at a server. None stands for what it does not tell (some hosted servers forbid CONFIG)."""
+
+    software: str  # "redis" or "valkey"
+    version: tuple[int, ...]
+    append_only: bool
+    append_only_healthy: bool
+    fsync: str | None
+    eviction: str | None  # maxmemory-policy
+    used_bytes: int
+    maximum_bytes: int  # 0: no limit
+    skew_ms: float  # the server's clock minus this machine's
+    workers_ms: Mapping[str, int] = field(default_factory=dict)  # process -> age of its last heartbeat
+
+    @property
+    def version_text(self) -> str:
+        """Such as ``valkey 9.1.2``."""
+        return f"{self.software} {'.'.join(map(str, self.version))}"
+
+
+def answers(url: str) -> bool:
+    """Whether the server can be used now: it answers, knows the password and has loaded its data."""
+    with _client(url, _ANSWER_TIMEOUT_S) as client:
+        try:
+            return bool(client.ping())
+        except (redis.RedisError, OSError):
+            return False
+
+
+def read_health(url: str) -> ServerHealth:
+    """Asks the server; ``Unavailable`` says which kind of trouble there is, without the address."""
+    with _client(url, _TIMEOUT_S) as client:
+        try:
+            return _read(client)
+        except redis.AuthenticationError:
+            raise Unavailable("Redis refuses the password of RELAY_REDIS_URL.") from None
+        except redis.BusyLoadingError:
+            raise Unavailable("Redis is still loading its data.") from None
+        except redis.TimeoutError:
+            raise Unavailable("Redis did not answer in time.") from None
+        except (redis.RedisError, OSError):
+            raise Unavailable("Redis cannot be reached, or refuses to answer.") from None
+
+
+def _client(url: str, timeout_s: float) -> redis.Redis:
+    return redis.Redis.from_url(
+        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
+    )
+
+
+def _read(client: redis.Redis) -> ServerHealth:
+    info = client.info()
+    is_valkey = "valkey_version" in info
+    version = str(info["valkey_version" if is_valkey else "redis_version"])
+    skew_ms, now_ms = _clock(client)
+    beats = cast("list[tuple[bytes, float]]", client.zrange(keyspace.workers(), 0, -1, withscores=True))
+    return ServerHealth(
+        software="valkey" if is_valkey else "redis",
+        version=tuple(int(part) for part in version.split(".") if part.isdigit()),
+        append_only=bool(info.get("aof_enabled")),
+        append_only_healthy=info.get("aof_last_write_status", "ok") == "ok",
+        fsync=_config(client, "appendfsync"),
+        eviction=str(info["maxmemory_policy"]) if "maxmemory_policy" in info else None,
+        used_bytes=int(info.get("used_memory", 0)),
+        maximum_bytes=int(info.get("maxmemory", 0)),
+        skew_ms=skew_ms,
+        workers_ms={name.decode(): int(now_ms - at_ms) for name, at_ms in beats},
+    )
+
+
+def _clock(client: redis.Redis) -> tuple[float, float]:
+    """The server's clock against ours, from the quickest of a few samples, and its time in ms."""
+    best_ms, skew_ms, now_ms = float("inf"), 0.0, 0.0
+    for _ in range(_SKEW_SAMPLES):
+        before = time.time()
+        seconds, micros = client.time()
+        after = time.time()
+        now_ms = seconds * 1000 + micros / 1000
+        if after - before < best_ms:
+            best_ms = after - before
+            skew_ms = now_ms - (before + after) / 2 * 1000
+    return skew_ms, now_ms
+
+
+def _config(client: redis.Redis, name: str) -> str | None:
+    try:
+        found = cast("dict[bytes, bytes]", client.config_get(name))
+    except redis.ResponseError:
+        return None
+    value = found.get(name.encode()) or cast("dict[str, bytes]", found).get(name)
+    return value.decode() if isinstance(value, bytes) else value
