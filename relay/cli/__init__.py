@@ -1,0 +1,51 @@
+"""The ``relay`` command (design, section 8): operators' and the service desk's way in.
+
+Exit status: 0 done, 1 failed, 2 wrong usage or a bad document. Each command is in the module of its name and loaded
+only when it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+import click
+
+#: Every command, in the order of ``relay --help``; each is the attribute of that name in ``relay.cli.<name>``.
+COMMANDS: Final = ("up", "doctor", "settings", "webhooks", "keys", "trigger", "invocations", "explain")
+DEFAULT_DATA_DIR: Final = Path(".relay")
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The names, in the order of ``COMMANDS``."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """The command of that name; None if there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_DATA_DIR,
+    show_default=True,
+    help="Where `relay up` keeps its files, relay.env among them.",
+)
+@click.version_option(package_name="webhook-relay", prog_name="relay")
+@click.pass_context
+def main(ctx: click.Context, data_dir: Path) -> None:
+    """Lets plugins call third-party endpoints without ever seeing the endpoint's URL or credentials.
+
+    Every command but `up` takes its settings from the environment or, where RELAY_REDIS_URL is not set there, from
+    relay.env in the data directory.
+    """
+    ctx.obj = data_dir

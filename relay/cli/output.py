@@ -1,0 +1,157 @@
+"""What commands print: tables for people, stable JSON for programs, and the exit status.
+
+Whatever is shown is escaped first: control characters, invisible ones and those that turn the direction of text
+cannot reach a terminal, and nothing is read as rich's markup.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from relay.errors import BadParameter, DocumentError, MalformedJson, RelayError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+#: What the person at the keyboard got wrong, as opposed to what could not be done.
+_USAGE: Final = (DocumentError, BadParameter, MalformedJson)
+_FILE_WIDTH: Final = 240  # columns of a table that does not go to a terminal
+
+# C0 and C1 controls, soft hyphen, zero-width and bidirectional controls, separators, tags, surrogates.
+_UNSAFE: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
+)
+
+
+def safe(value: object) -> str:
+    """A value as text that is shown as it is read: whatever could act on a terminal is written as an escape."""
+    return _UNSAFE.sub(lambda found: _escape(found[0]), str(value))
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON of ASCII characters; integers of any size are kept."""
+    # Everything that json leaves to escape is inside strings, where \u007f is what DEL may be written as.
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, indent=2).replace("\x7f", "\\u007f")
+
+
+def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A table; None is an empty cell, a list one value a line."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    return table
+
+
+def facts_of(pairs: Iterable[tuple[str, object]]) -> Table:
+    """Names and values, one pair a line."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        table.add_row(Text(safe(name)), _cell(value))
+    return table
+
+
+def _cell(value: object) -> Text:
+    if value is None:
+        return Text("")
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
+    if isinstance(value, list | tuple | set | frozenset):
+        return Text("\n".join(safe(each) for each in value))
+    return Text(safe(value))
+
+
+class Screen:
+    """Where a command writes: results to standard output, everything else to standard error."""
+
+    def __init__(self, form: str) -> None:
+        self.is_json = form == "json"
+
+    def show(self, value: Any, picture: Callable[[], RenderableType]) -> None:
+        """The command's result: ``value`` as JSON, or its picture."""
+        if self.is_json:
+            click.echo(as_json(value))
+            return
+        width = None if sys.stdout.isatty() else _FILE_WIDTH
+        Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=width).print(picture())
+
+    def note(self, sentence: str) -> None:
+        """A sentence for the person at the terminal."""
+        click.echo(safe(sentence), err=True)
+
+    def fail(self, error: RelayError) -> int:
+        """Says what went wrong, to people and in JSON form to programs too; returns the exit status."""
+        if self.is_json:
+            click.echo(as_json(_document_faults(error) if isinstance(error, DocumentError) else problem_of(error)))
+        click.echo(f"Error: {safe(error.message)}", err=True)
+        for fault in error.faults:
+            click.echo(f"  {safe(fault)}", err=True)
+        if error.reference_id:
+            click.echo(f"  reference id: {safe(error.reference_id)}", err=True)
+        return EXIT_USAGE if isinstance(error, _USAGE) else EXIT_FAILED
+
+
+def problem_of(error: RelayError) -> dict[str, Any]:
+    """An error in the members that a problem document of the API has."""
+    problem: dict[str, Any] = {"code": error.code, "message": error.message}
+    problem["errors"] = [{"pointer": fault.pointer, "message": fault.message} for fault in error.faults]
+    problem["referenceId"] = error.reference_id
+    return problem
+
+
+def _document_faults(error: DocumentError) -> dict[str, Any]:
+    return {
+        "faults": [
+            {"pointer": fault.pointer, "message": fault.message, "line": fault.line, "column": fault.column}
+            for fault in error.faults
+        ]
+    }
+
+
+def screened(function: Callable[..., None]) -> Callable[..., None]:
+    """Makes ``function(screen, data_dir, **parameters)`` a command's body: ``--output``, and errors that become exits."""
+
+    @click.option(
+        "--output",
+        "form",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="For people or for programs.",
+    )
+    @click.pass_obj
+    @functools.wraps(function)
+    def run(data_dir: Path, /, *, form: str, **parameters: Any) -> None:
+        screen = Screen(form)
+        try:
+            function(screen, data_dir, **parameters)
+        except RelayError as error:
+            raise click.exceptions.Exit(screen.fail(error)) from None
+
+    return run
