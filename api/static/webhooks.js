@@ -1,0 +1,401 @@
+/**
+ * The webhook relay's client for browsers and Node (18 or newer): one ES module, no dependencies.
+ *
+ *     import { createApi } from "https://relay.example/webhooks.js";
+ *
+ *     const api = createApi({ baseUrl: "https://relay.example", key: "whk_..." });
+ *     const { referenceId, status, data, error } =
+ *       await api.webhooks.trigger("get-randomapi", null, {}, { pageNum: 1 });
+ *
+ * `trigger` rejects, with a `WebhookError`, only if the webhook is not registered, if data, headers or queryParams do
+ * not fit its registration, or on an error of the relay or on the way to it. An endpoint that answers with failure,
+ * or cannot be contacted, is an answer whose `error` is true.
+ *
+ * @typedef {object} Result   What became of a trigger; exactly these four members.
+ * @property {string} referenceId
+ * @property {number} status   The endpoint's HTTP status, 0 if there was no acceptable answer.
+ * @property {any} data        The endpoint's answer; without one, `{code, message}`.
+ * @property {boolean} error
+ *
+ * @typedef {{referenceId: string, state: string}} Accepted
+ * @typedef {{pointer: string, message: string}} Fault   A JSON pointer (RFC 6901) and what is wrong there.
+ * @typedef {string | object | Blob | ArrayBuffer | ArrayBufferView | null} Data
+ *   Binary data is sent as base64 text, as a webhook with `payload_encoding: "base64"` takes it.
+ *
+ * @typedef {object} Item   One of many triggers.
+ * @property {string} webhookId
+ * @property {Data} [data]
+ * @property {Record<string, string> | null} [headers]
+ * @property {Record<string, string | number | boolean> | null} [queryParams]
+ * @property {string} [idempotencyKey]
+ *
+ * @typedef {object} CallOptions
+ * @property {AbortSignal} [signal]   Stops waiting (the promise rejects with the signal's reason); the call goes on.
+ * @property {number} [timeout]       Milliseconds to wait in all; overrides the one of `createApi`.
+ * @property {string} [idempotencyKey]   For `trigger` and `triggerAsync`; made by the client unless given.
+ *
+ * @typedef {object} Webhooks
+ * @property {(webhookId: string, data?: Data, headers?: Record<string, string> | null,
+ *   queryParams?: Record<string, string | number | boolean> | null, options?: CallOptions) => Promise<Result>} trigger
+ *   Triggers a webhook and waits for its result.
+ * @property {(webhookId: string, data?: Data, headers?: Record<string, string> | null,
+ *   queryParams?: Record<string, string | number | boolean> | null, options?: CallOptions) => Promise<Accepted>}
+ *   triggerAsync   Triggers a webhook without waiting.
+ * @property {(items: Iterable<Item>, options?: CallOptions) => Promise<Array<Accepted | {problem: object}>>}
+ *   triggerMany   Triggers many webhooks without waiting; the results are in the order of the items.
+ * @property {(referenceId: string, options?: CallOptions) => Promise<object>} get   The record as it is now.
+ * @property {(referenceId: string, options?: CallOptions) => Promise<Result>} wait
+ *   Waits until an invocation is final; rejects if it ended `rejected` or `cancelled`.
+ */
+
+/** How long `trigger` and `wait` wait in all: the longest chain (900 s) and a minute to begin. */
+const WAIT_LIMIT_MS = 960_000;
+/** How long one request asks the relay to hold its answer back; many proxies cut what is silent for a minute. */
+const POLL_WAIT_S = 30;
+/** What the relay and the network may take on top of that. */
+const READ_MARGIN_MS = 15_000;
+/** Sendings of one request, the first one included. Each carries an Idempotency-Key: none is accepted twice. */
+const TRIES = 5;
+const PAUSE_FIRST_MS = 250;
+const PAUSE_MAXIMUM_MS = 5_000;
+/** A relay that asks for more patience than this is not waited for. */
+const RETRY_AFTER_LIMIT_MS = 30_000;
+const NOT_NOW = new Set([429, 502, 503, 504]);
+/** What `POST /v1/triggers` takes at once, and half of the relay's default RELAY_MAX_BODY_BYTES. */
+const GROUP_ITEMS = 1_000;
+const GROUP_BYTES = 4 * 1024 * 1024;
+const BASE64_SLICE_BYTES = 3 * 8_192; // a multiple of 3, so that the pieces join without padding
+
+const VISIBLE = /^[!-~]+$/;
+const FINAL = new Set(["delivered", "unreachable", "interrupted", "rejected", "cancelled"]);
+const CODE_BY_STATUS = {
+  401: "unauthenticated",
+  403: "forbidden",
+  413: "too_large",
+  429: "rate_limited",
+  502: "unavailable",
+  503: "unavailable",
+  504: "unavailable",
+};
+
+/** Why a call failed. `code` is stable; `message` is for people and may change. */
+export class WebhookError extends Error {
+  /**
+   * @param {string} code   E.g. `webhook_not_registered`, `request_rejected`, `unavailable`, `internal`.
+   * @param {string} message
+   * @param {{status?: number, errors?: Fault[], referenceId?: string | null, retryAfter?: number | null,
+   *   cause?: unknown}} [details]
+   */
+  constructor(code, message, { status = 0, errors = [], referenceId = null, retryAfter = null, cause } = {}) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = "WebhookError";
+    this.code = code;
+    /** The relay's HTTP status; 0 where the relay did not answer. */
+    this.status = status;
+    /** Which fields are at fault. */
+    this.errors = errors;
+    /** The record that was left, if there is one. */
+    this.referenceId = referenceId;
+    /** Seconds after which the same request may be taken, if the relay said so. */
+    this.retryAfter = retryAfter;
+  }
+}
+
+/**
+ * @param {object} options
+ * @param {string} options.baseUrl   Where the relay is, e.g. `https://relay.example`; a path in front is kept.
+ * @param {string} options.key       An API key. Whoever uses the page can read it: it names the plugin, not a person.
+ * @param {typeof globalThis.fetch} [options.fetch]
+ * @param {number} [options.timeout]   Milliseconds that `trigger` and `wait` wait in all.
+ * @param {{parse: (text: string) => any, stringify: (value: any) => string}} [options.json]
+ *   Instead of `JSON`, which rounds integers beyond 2^53: the relay itself keeps integers of any size.
+ * @returns {{webhooks: Webhooks}}
+ */
+export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WAIT_LIMIT_MS, json = JSON }) {
+  if (typeof baseUrl !== "string" || !/^https?:\/\/[^?#]+$/i.test(baseUrl)) {
+    throw new TypeError("baseUrl must be an http or https URL, without query or fragment");
+  }
+  if (typeof key !== "string" || !VISIBLE.test(key)) throw new TypeError("key must be visible ASCII characters");
+  const call = connect(baseUrl.replace(/\/+$/, ""), key, fetch, json);
+  const deadlineOf = (options) => performance.now() + (options.timeout ?? timeout);
+
+  async function post(webhookId, data, headers, queryParams, prefer, deadline, options) {
+    const body = encode({ data: await plain(data), headers, queryParams }, json);
+    const segment = segmentOf(webhookId);
+    if (!segment) throw new WebhookError("webhook_not_registered", "No such webhook is registered for this plugin.");
+    const idempotencyKey = options.idempotencyKey ?? (await newKey());
+    if (!VISIBLE.test(idempotencyKey)) {
+      throw new WebhookError("bad_parameter", "An idempotency key must be visible ASCII characters.");
+    }
+    const sent = { "Idempotency-Key": idempotencyKey, Prefer: prefer };
+    return call("POST", `/v1/webhooks/${segment}/trigger`, sent, deadline, options.signal, body);
+  }
+
+  async function look(referenceId, wait, deadline, signal) {
+    const segment = segmentOf(referenceId);
+    if (!segment) throw new WebhookError("not_found", "There is nothing here.");
+    const sent = wait > 0 ? { Prefer: `wait=${wait}` } : {};
+    const { document } = await call("GET", `/v1/invocations/${segment}`, sent, deadline, signal);
+    members(document, ["referenceId", "state", "result"]);
+    return document;
+  }
+
+  /** Long-polls until the record is final. A relay without room to wait answers at once: then pause between. */
+  async function finalRecord(referenceId, deadline, signal) {
+    for (let pause = PAUSE_FIRST_MS; ; ) {
+      const began = performance.now();
+      const wait = secondsToAsk(deadline);
+      const record = await look(referenceId, wait, deadline, signal);
+      if (FINAL.has(record.state)) return record;
+      const now = performance.now();
+      if (now >= deadline) throw new WebhookError("wait_ended", "The invocation is still unfinished.", { referenceId });
+      if (now - began < wait * 500 || wait === 0) {
+        await sleep(Math.min(jittered(pause), deadline - now), signal);
+        pause = Math.min(2 * pause, PAUSE_MAXIMUM_MS);
+      }
+    }
+  }
+
+  return {
+    webhooks: {
+      async trigger(webhookId, data = null, headers = null, queryParams = null, options = {}) {
+        const deadline = deadlineOf(options);
+        const prefer = `wait=${secondsToAsk(deadline)}`;
+        const answer = await post(webhookId, data, headers, queryParams, prefer, deadline, options);
+        if (answer.status !== 202) return members(answer.document, ["referenceId", "status", "data", "error"]);
+        const { referenceId } = members(answer.document, ["referenceId"]);
+        return resultOf(await finalRecord(referenceId, deadline, options.signal));
+      },
+
+      async triggerAsync(webhookId, data = null, headers = null, queryParams = null, options = {}) {
+        const deadline = deadlineOf(options);
+        const answer = await post(webhookId, data, headers, queryParams, "respond-async", deadline, options);
+        return members(answer.document, ["referenceId", "state"]);
+      },
+
+      async triggerMany(items, options = {}) {
+        const encoded = [];
+        for (const item of items) {
+          const data = await plain(item.data);
+          encoded.push(encode({ ...item, data, idempotencyKey: item.idempotencyKey ?? (await newKey()) }, json));
+        }
+        const send = async (group) => {
+          const body = `[${group.join(",")}]`;
+          const answer = await call("POST", "/v1/triggers", {}, deadlineOf(options), options.signal, body);
+          const { results } = members(answer.document, ["results"]);
+          if (!Array.isArray(results) || results.length !== group.length) throw unreadable();
+          return results;
+        };
+        return sendGroups(groupsOf(encoded), send);
+      },
+
+      async get(referenceId, options = {}) {
+        return look(referenceId, 0, deadlineOf(options), options.signal);
+      },
+
+      async wait(referenceId, options = {}) {
+        return resultOf(await finalRecord(referenceId, deadlineOf(options), options.signal));
+      },
+    },
+  };
+}
+
+/** How a request gets to the relay: again, within bounds, while it cannot be reached or says "not now". */
+function connect(baseUrl, key, fetch, json) {
+  async function send(method, path, headers, deadline, signal, body) {
+    // AbortSignal.any and .timeout are younger than the oldest engines served here.
+    const controller = new AbortController();
+    const abort = () => controller.abort();
+    signal?.addEventListener("abort", abort, { once: true });
+    const left = Math.max(deadline - performance.now(), 0) + 1_000; // a last look is allowed a second
+    const timer = setTimeout(abort, Math.min(POLL_WAIT_S * 1_000 + READ_MARGIN_MS, left));
+    try {
+      const response = await fetch(baseUrl + path, {
+        method,
+        headers: { Authorization: `Bearer ${key}`, ...headers, ...(body && { "Content-Type": "application/json" }) },
+        body,
+        signal: controller.signal,
+        cache: "no-store",
+        credentials: "omit",
+        redirect: "manual", // a redirect would take key and trigger elsewhere
+      });
+      const retryAfter = /^\d{1,9}$/.exec(response.headers.get("Retry-After") ?? "");
+      const document = parse(await response.text(), json);
+      return { status: response.status, document, retryAfter: retryAfter && Number(retryAfter[0]) };
+    } catch (cause) {
+      signal?.throwIfAborted();
+      return { status: 0, document: null, retryAfter: null, cause };
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+    }
+  }
+
+  return async function call(method, path, headers, deadline, signal, body) {
+    for (let number = 0; ; number += 1) {
+      signal?.throwIfAborted();
+      const answer = await send(method, path, headers, deadline, signal, body);
+      if (answer.status >= 200 && answer.status < 300) return answer;
+      if (!answer.cause && !NOT_NOW.has(answer.status)) throw problemOf(answer);
+      const asked = answer.retryAfter === null ? null : answer.retryAfter * 1_000;
+      const pause = asked === null
+        ? jittered(Math.min(PAUSE_FIRST_MS * 2 ** number, PAUSE_MAXIMUM_MS))
+        : asked + jittered(PAUSE_FIRST_MS);
+      if (number + 1 >= TRIES || asked > RETRY_AFTER_LIMIT_MS || performance.now() + pause > deadline) throw problemOf(answer);
+      await sleep(pause, signal);
+    }
+  };
+}
+
+function problemOf({ status, document, retryAfter, cause }) {
+  if (cause) return new WebhookError("unavailable", "The relay cannot be reached.", { cause });
+  if (typeof document?.code !== "string") {
+    const code = CODE_BY_STATUS[status] ?? "internal";
+    return new WebhookError(code, "What answered is not a relay, or not one that this client understands.", { status });
+  }
+  const message = document.detail ?? document.title ?? document.code;
+  const errors = Array.isArray(document.errors) ? document.errors : [];
+  const referenceId = document.referenceId ?? null;
+  return new WebhookError(document.code, message, { status, errors, referenceId, retryAfter });
+}
+
+/** The four members of a final record, or the error that it ended with. */
+function resultOf(record) {
+  const { referenceId, state, result } = record;
+  if (state === "cancelled") {
+    throw new WebhookError("cancelled", "The invocation was cancelled before it was sent.", { referenceId });
+  }
+  if (state === "rejected") {
+    const unknown = record.attempts?.at(-1)?.outcome === "webhook_not_registered" || record.revision === null;
+    throw unknown
+      ? new WebhookError("webhook_not_registered", "No such webhook is registered for this plugin.", { referenceId })
+      : new WebhookError("request_rejected", "The request does not fit the webhook's registration.", { referenceId });
+  }
+  return { referenceId, ...members(result, ["status", "data", "error"]) };
+}
+
+function members(document, names) {
+  const readable = typeof document === "object" && document !== null && names.every((name) => name in document);
+  if (!readable) throw unreadable();
+  return Object.fromEntries(names.map((name) => [name, document[name]]));
+}
+
+function unreadable() {
+  return new WebhookError("internal", "The relay's answer cannot be read.");
+}
+
+/**
+ * Sends group after group. One that is too large is halved. Another fault of a whole group is thrown while nothing has
+ * been accepted; after that it is the problem of each item not sent, so that no reference id is lost.
+ */
+async function sendGroups(groups, send) {
+  const results = [];
+  const waiting = groups.reverse();
+  while (waiting.length > 0) {
+    const group = waiting.pop();
+    try {
+      results.push(...(await send(group)));
+    } catch (error) {
+      const problem = { code: error.code, detail: error.message };
+      if (error.code === "too_large" && group.length > 1) {
+        const middle = group.length >> 1;
+        waiting.push(group.slice(middle), group.slice(0, middle));
+      } else if (error.code === "too_large") {
+        results.push({ problem });
+      } else if (error instanceof WebhookError && results.some((result) => "referenceId" in result)) {
+        const unsent = waiting.reduce((count, each) => count + each.length, group.length);
+        return results.concat(Array.from({ length: unsent }, () => ({ problem })));
+      } else {
+        throw error;
+      }
+    }
+  }
+  return results;
+}
+
+function groupsOf(encoded) {
+  const groups = [];
+  const encoder = new TextEncoder();
+  let bytes = Infinity;
+  for (const item of encoded) {
+    const size = encoder.encode(item).length + 1;
+    if (bytes + size > GROUP_BYTES || groups.at(-1).length === GROUP_ITEMS) {
+      groups.push([]);
+      bytes = 0;
+    }
+    groups.at(-1).push(item);
+    bytes += size;
+  }
+  return groups;
+}
+
+function encode(value, json) {
+  try {
+    return json.stringify(value);
+  } catch (cause) {
+    throw new WebhookError("request_rejected", "The trigger holds a value that cannot be written as JSON.", { cause });
+  }
+}
+
+function parse(text, json) {
+  try {
+    return json.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** Binary data as base64 text, anything else as it is. */
+async function plain(data) {
+  if (typeof Blob !== "undefined" && data instanceof Blob) return base64(new Uint8Array(await data.arrayBuffer()));
+  if (data instanceof ArrayBuffer) return base64(new Uint8Array(data));
+  if (ArrayBuffer.isView(data)) return base64(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  return data;
+}
+
+function base64(bytes) {
+  let text = "";
+  for (let start = 0; start < bytes.length; start += BASE64_SLICE_BYTES) {
+    text += btoa(String.fromCharCode(...bytes.subarray(start, start + BASE64_SLICE_BYTES)));
+  }
+  return text;
+}
+
+/** An id as a path segment; "" for what cannot be one (and so names nothing). */
+function segmentOf(id) {
+  try {
+    return /^\.*$/.test(id) ? "" : encodeURIComponent(id);
+  } catch {
+    return "";
+  }
+}
+
+/** A new idempotency key. `randomUUID` exists in secure contexts only, and Node 18 has no global `crypto`. */
+async function newKey() {
+  const crypto = globalThis.crypto ?? (await import("node:crypto")).webcrypto;
+  if (crypto.randomUUID) return crypto.randomUUID();
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function secondsToAsk(deadline) {
+  return Math.max(0, Math.min(POLL_WAIT_S, Math.floor((deadline - performance.now()) / 1_000)));
+}
+
+/** Between half of a pause and all of it, so that clients do not come back together. */
+function jittered(pause) {
+  return pause * (0.5 + Math.random() / 2);
+}
+
+function sleep(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const wake = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", wake);
+      if (signal?.aborted) reject(signal.reason);
+      else resolve();
+    };
+    const timer = setTimeout(wake, ms);
+    signal?.addEventListener("abort", wake, { once: true });
+    if (signal?.aborted) wake();
+  });
+}

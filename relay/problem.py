@@ -1,0 +1,126 @@
+"""Reads a problem document (RFC 9457) of the relay back into the error that it was made from.
+
+The other direction, error to problem document, is the API's business; this one is the client's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.errors import (
+    BadParameter,
+    Busy,
+    Cancelled,
+    Conflict,
+    Expired,
+    Fault,
+    Forbidden,
+    IdempotencyKeyReused,
+    Internal,
+    MalformedJson,
+    MethodNotAllowed,
+    NotFound,
+    OverCapacity,
+    RateLimited,
+    RelayError,
+    RequestRejected,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMediaType,
+    WebhookNotRegistered,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_WITH_A_CODE: Final[tuple[type[RelayError], ...]] = (
+    BadParameter,
+    Cancelled,
+    Conflict,
+    Expired,
+    Forbidden,
+    IdempotencyKeyReused,
+    Internal,
+    MalformedJson,
+    MethodNotAllowed,
+    NotFound,
+    OverCapacity,
+    RateLimited,
+    RequestRejected,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMediaType,
+    WebhookNotRegistered,
+)
+_BY_CODE: Final[Mapping[str, type[RelayError]]] = {kind.code: kind for kind in _WITH_A_CODE}
+
+#: What a status means where something in front of the relay answered, in its own words, without a problem document.
+_BY_STATUS: Final[Mapping[int, type[RelayError]]] = {
+    401: Unauthenticated,
+    403: Forbidden,
+    413: TooLarge,
+    429: RateLimited,
+    502: Unavailable,
+    503: Unavailable,
+    504: Unavailable,
+}
+_NOT_OURS: Final = "What answered is not a relay, or not one that this client understands."
+
+
+class UnknownProblem(RelayError):
+    """A problem whose ``code`` this version does not know: a newer relay's."""
+
+    def __init__(self, code: str, message: str | None, faults: tuple[Fault, ...], reference_id: str | None) -> None:
+        super().__init__(message, faults=faults, reference_id=reference_id)
+        vars(self)["code"] = code  # the class has one for all; this instance knows better
+
+
+def read_problem(status: int, document: Any, retry_after_s: int | None = None) -> RelayError:
+    """The error for an answer that is no success.
+
+    Args:
+        status: its HTTP status.
+        document: its parsed JSON; anything that is no problem document is judged by the status alone.
+        retry_after_s: its Retry-After, where it had one.
+
+    Returns:
+        An error with faults and reference id filled in; `UnknownProblem` for a code that is not in `relay.errors`.
+    """
+    code = document.get("code") if isinstance(document, dict) else None
+    if not isinstance(code, str):
+        kind = _BY_STATUS.get(status)
+        return _make(kind, None, (), None, retry_after_s) if kind else Internal(_NOT_OURS)
+    message, faults, reference_id = _message(document), _faults(document.get("errors")), document.get("referenceId")
+    known = _BY_CODE.get(code)
+    if known is None:
+        return UnknownProblem(code, message, faults, reference_id)
+    return _make(known, message, faults, reference_id, retry_after_s)
+
+
+def _make(
+    kind: type[RelayError],
+    message: str | None,
+    faults: tuple[Fault, ...],
+    reference_id: str | None,
+    retry_after_s: int | None,
+) -> RelayError:
+    if issubclass(kind, Busy) and retry_after_s is not None:
+        return kind(message, retry_after_s=retry_after_s, faults=faults, reference_id=reference_id)
+    return kind(message, faults=faults, reference_id=reference_id)
+
+
+def _message(document: dict[str, Any]) -> str | None:
+    message = document.get("detail") or document.get("title")
+    return message if isinstance(message, str) else None
+
+
+def _faults(errors: Any) -> tuple[Fault, ...]:
+    if not isinstance(errors, list):
+        return ()
+    return tuple(
+        Fault(str(error.get("pointer", "")), str(error.get("message", "")))
+        for error in errors
+        if isinstance(error, dict)
+    )

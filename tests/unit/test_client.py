@@ -1,0 +1,337 @@
+"""The Python client against a relay that is faked on the wire."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from relay import errors
+from relay.client import Relay, WaitEnded
+from relay.problem import UnknownProblem
+from tests.unit.fake_relay import KEY, FakeRelay, HangUp, Reply, Silence, Webhook, problem
+
+HUGE = 10**60 + 7
+
+
+@pytest.fixture
+def fake():
+    with FakeRelay(
+        ok=Webhook(data={"id": HUGE}),
+        fails=Webhook(status=500, data="broken"),
+        gone=Webhook(state="unreachable", status=0, data={"code": "unreachable", "message": "..."}),
+        slow=Webhook(seconds=1.5, data="late"),
+        never=Webhook(seconds=600),
+        misfit=Webhook(seconds=1.2, state="rejected", outcome="request_rejected"),
+        removed=Webhook(seconds=1.2, state="rejected", outcome="webhook_not_registered"),
+        stopped=Webhook(seconds=1.2, state="cancelled"),
+    ) as relay:
+        yield relay
+
+
+@pytest.fixture
+def relay(fake):
+    with Relay(fake.base_url + "/", KEY) as client:
+        yield client
+
+
+def test_a_trigger_returns_exactly_the_four_documented_members(fake, relay):
+    answer = relay.webhooks.trigger("ok", {"a": HUGE}, {"X-Name": "v"}, {"page": 1})
+
+    assert answer == {"referenceId": next(iter(fake.invocations)), "status": 200, "data": {"id": HUGE}, "error": False}
+    (seen,) = fake.seen
+    assert seen.json == {"data": {"a": HUGE}, "headers": {"X-Name": "v"}, "queryParams": {"page": 1}}
+    assert seen.headers["content-type"] == "application/json"
+    assert seen.headers["prefer"] == "wait=30"
+
+
+@pytest.mark.parametrize(("webhook_id", "status"), [("fails", 500), ("gone", 0)])
+def test_an_endpoint_that_fails_or_cannot_be_contacted_is_an_answer(relay, webhook_id, status):
+    answer = relay.webhooks.trigger(webhook_id)
+    assert (answer["status"], answer["error"]) == (status, True)
+
+
+def test_an_unknown_webhook_raises_with_the_reference_id_of_the_record(relay):
+    with pytest.raises(errors.WebhookNotRegistered) as raised:
+        relay.webhooks.trigger("nobody-knows")
+    assert raised.value.code == "webhook_not_registered"
+    assert raised.value.reference_id
+
+
+@pytest.mark.parametrize("webhook_id", ["", ".", "..", "\ud800"])
+def test_an_id_that_cannot_stand_in_a_path_names_no_webhook(fake, relay, webhook_id):
+    with pytest.raises(errors.WebhookNotRegistered):
+        relay.webhooks.trigger(webhook_id)
+    assert not fake.seen
+
+
+def test_an_id_never_leaves_its_path_segment(fake, relay):
+    with pytest.raises(errors.WebhookNotRegistered):
+        relay.webhooks.trigger("ok/../x?y#z")
+    assert fake.seen[0].path == "/v1/webhooks/ok%2F..%2Fx%3Fy%23z/trigger"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "malformed_json", errors.MalformedJson),
+        (401, "unauthenticated", errors.Unauthenticated),
+        (403, "forbidden", errors.Forbidden),
+        (409, "cancelled", errors.Cancelled),
+        (409, "conflict", errors.Conflict),
+        (410, "expired", errors.Expired),
+        (413, "too_large", errors.TooLarge),
+        (422, "idempotency_key_reused", errors.IdempotencyKeyReused),
+        (500, "internal", errors.Internal),
+    ],
+)
+def test_each_problem_code_raises_its_own_error(fake, relay, status, code, kind):
+    fake.faults.append(problem(status, code))
+    with pytest.raises(kind) as raised:
+        relay.webhooks.trigger("ok")
+    assert type(raised.value) is kind
+    assert len(fake.seen) == 1
+
+
+def test_a_rejection_names_the_fields_at_fault(fake, relay):
+    faults = [{"pointer": "/headers/X-Other", "message": "is not registered"}]
+    fake.faults.append(problem(422, "request_rejected", detail="It does not fit.", errors=faults, referenceId="r-1"))
+    with pytest.raises(errors.RequestRejected) as raised:
+        relay.webhooks.trigger("ok")
+    assert raised.value.faults == (errors.Fault("/headers/X-Other", "is not registered"),)
+    assert raised.value.reference_id == "r-1"
+    assert str(raised.value) == "It does not fit."
+
+
+def test_an_unknown_code_raises_a_relay_error_with_that_code(fake, relay):
+    fake.faults.append(problem(451, "new_in_2030"))
+    with pytest.raises(UnknownProblem) as raised:
+        relay.webhooks.trigger("ok")
+    assert raised.value.code == "new_in_2030"
+    assert errors.RelayError.code == "internal"
+
+
+@pytest.mark.parametrize("reply", [Reply(404, raw=b"<html>"), Reply(302, None, {"Location": "http://127.0.0.1:9/"})])
+def test_an_answer_of_something_else_is_internal_and_never_followed(fake, relay, reply):
+    fake.faults.append(reply)
+    with pytest.raises(errors.Internal):
+        relay.webhooks.trigger("ok")
+    assert len(fake.seen) == 1
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"not json", b"{}", b"[" * 5000])
+def test_a_success_that_cannot_be_read_is_internal(fake, relay, raw):
+    fake.faults.append(Reply(200, raw=raw))
+    with pytest.raises(errors.Internal):
+        relay.webhooks.trigger("ok")
+
+
+@pytest.mark.parametrize("value", [float("nan"), {"a": object()}, "\ud800", {"deep": {1, 2}}, b"bytes-inside"])
+def test_what_json_cannot_hold_is_rejected_before_anything_is_sent(fake, relay, value):
+    with pytest.raises(errors.RequestRejected):
+        relay.webhooks.trigger("ok", {"a": value})
+    assert not fake.seen
+
+
+def test_bytes_are_sent_as_base64_text(fake, relay):
+    relay.webhooks.trigger("ok", b"\x00\xff\xd8")
+    assert fake.seen[0].json == {"data": "AP/Y"}
+
+
+def test_a_trigger_whose_answer_was_lost_is_sent_again_and_accepted_once(fake, relay):
+    fake.faults += [HangUp(accept=True), HangUp(accept=True)]
+    assert relay.webhooks.trigger("ok")["status"] == 200
+    assert len(fake.seen) == 3
+    assert len({seen.headers["idempotency-key"] for seen in fake.seen}) == 1
+    assert len(fake.invocations) == 1
+
+
+def test_two_triggers_have_two_idempotency_keys(fake, relay):
+    relay.webhooks.trigger("ok", "same")
+    relay.webhooks.trigger("ok", "same")
+    assert len(fake.invocations) == 2
+
+
+def test_a_callers_own_idempotency_key_is_used(fake, relay):
+    first = relay.trigger("ok", idempotency_key="order-7")
+    assert relay.trigger("ok", idempotency_key="order-7")["referenceId"] == first["referenceId"]
+    with pytest.raises(errors.BadParameter):
+        relay.trigger("ok", idempotency_key="line\nbreak")
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, "unavailable"), (429, "rate_limited"), (429, "over_capacity")])
+def test_a_busy_relay_is_asked_again_when_it_said_so(fake, relay, status, code):
+    busy = problem(status, code)
+    fake.faults.append(Reply(busy.status, busy.document, {**busy.headers, "Retry-After": "1"}))
+    began = time.monotonic()
+    assert relay.webhooks.trigger("ok")["status"] == 200
+    assert 1 <= time.monotonic() - began < 5
+
+
+def test_retries_are_bounded_and_end_in_the_relays_own_error(fake, relay):
+    busy = problem(503, "unavailable")
+    fake.faults += [Reply(busy.status, busy.document, {**busy.headers, "Retry-After": "0"})] * 20
+    with pytest.raises(errors.Unavailable):
+        relay.webhooks.trigger("ok")
+    assert len(fake.seen) == 5
+
+
+def test_a_relay_that_asks_for_long_patience_is_not_waited_for(fake, relay):
+    busy = problem(429, "rate_limited")
+    fake.faults.append(Reply(busy.status, busy.document, {**busy.headers, "Retry-After": "3600"}))
+    began = time.monotonic()
+    with pytest.raises(errors.RateLimited) as raised:
+        relay.webhooks.trigger("ok")
+    assert raised.value.retry_after_s == 3600
+    assert time.monotonic() - began < 5
+
+
+def test_a_relay_that_cannot_be_reached_is_unavailable():
+    with FakeRelay() as fake:
+        base_url = fake.base_url
+    with Relay(base_url, KEY, tries=2) as relay, pytest.raises(errors.Unavailable) as raised:
+        relay.webhooks.trigger("ok")
+    assert "127.0.0.1" not in str(raised.value)
+
+
+def test_a_silent_relay_is_given_up_at_the_deadline(fake):
+    fake.faults += [Silence(5)] * 5
+    began = time.monotonic()
+    with Relay(fake.base_url, KEY, timeout_s=0.5) as relay, pytest.raises(errors.Unavailable):
+        relay.webhooks.trigger("ok")
+    assert time.monotonic() - began < 4
+
+
+def test_a_wait_that_ends_at_the_relay_goes_on_by_reference_id(fake, relay):
+    fake.faults.append(Reply(202, {"referenceId": relay.trigger_async("slow")["referenceId"], "state": "sending"}))
+    assert relay.webhooks.trigger("slow")["data"] == "late"
+    assert fake.seen[-1].method == "GET"
+    assert fake.seen[-1].headers["prefer"] == "wait=30"
+
+
+def test_a_relay_without_room_to_wait_is_polled_with_pauses(fake, relay):
+    fake.room_to_wait = False
+    assert relay.webhooks.trigger("slow")["data"] == "late"
+    assert 2 <= len(fake.seen) < 15
+
+
+@pytest.mark.parametrize(
+    ("webhook_id", "kind"),
+    [("misfit", errors.RequestRejected), ("removed", errors.WebhookNotRegistered), ("stopped", errors.Cancelled)],
+)
+def test_an_invocation_that_ends_without_a_result_raises(relay, webhook_id, kind):
+    accepted = relay.webhooks.trigger_async(webhook_id)
+    with pytest.raises(kind) as raised:
+        relay.webhooks.wait(accepted["referenceId"])
+    assert raised.value.reference_id == accepted["referenceId"]
+
+
+def test_a_wait_ends_at_its_timeout_with_a_timeout_error(fake, relay):
+    began = time.monotonic()
+    with pytest.raises(TimeoutError) as raised:
+        relay.webhooks.trigger("never", timeout_s=1.5)
+    assert 1.4 <= time.monotonic() - began < 4
+    assert isinstance(raised.value, WaitEnded)
+    assert raised.value.reference_id in fake.invocations
+
+
+def test_a_wait_of_nothing_looks_once(fake, relay):
+    reference_id = relay.trigger_async("never")["referenceId"]
+    with pytest.raises(TimeoutError):
+        relay.wait(reference_id, 0)
+    assert [seen.method for seen in fake.seen] == ["POST", "GET"]
+
+
+def test_an_asynchronous_trigger_answers_with_reference_id_and_state(fake, relay):
+    accepted = relay.webhooks.trigger_async("slow", "x")
+    assert accepted == {"referenceId": next(iter(fake.invocations)), "state": "sending"}
+    assert fake.seen[0].headers["prefer"] == "respond-async"
+
+
+def test_a_record_can_be_got_as_it_is(relay):
+    reference_id = relay.webhooks.trigger("ok")["referenceId"]
+    record = relay.webhooks.get(reference_id)
+    assert record["state"] == "delivered"
+    assert record["result"]["data"] == {"id": HUGE}
+    with pytest.raises(errors.NotFound):
+        relay.webhooks.get("unknown")
+
+
+def test_many_triggers_go_in_groups_and_keep_their_order(fake, relay):
+    items = [{"webhookId": "ok" if number % 10 else "unknown", "data": {"n": number}} for number in range(2500)]
+    results = relay.webhooks.trigger_many(iter(items))
+
+    assert [len(seen.json) for seen in fake.seen] == [1000, 1000, 500]
+    assert [item["data"]["n"] for seen in fake.seen for item in seen.json] == list(range(2500))
+    assert [("problem" in result) for result in results] == [number % 10 == 0 for number in range(2500)]
+
+
+def test_many_triggers_are_split_by_bytes_too(fake, relay):
+    items = [{"webhook_id": "ok", "data": "x" * 1_500_000} for _ in range(5)]
+    assert all("referenceId" in result for result in relay.webhooks.trigger_many(items))
+    assert [len(seen.json) for seen in fake.seen] == [2, 2, 1]
+
+
+def test_a_group_whose_answer_was_lost_is_accepted_once(fake, relay):
+    fake.faults.append(HangUp(accept=True))
+    relay.webhooks.trigger_many([{"webhookId": "ok"}] * 3)
+    assert len(fake.invocations) == 3
+
+
+def test_a_group_too_large_for_this_relay_is_halved(fake, relay):
+    fake.max_body_bytes = 1000
+    items = [{"webhookId": "ok", "data": "x" * size} for size in (300, 300, 2000, 300)]
+    results = relay.webhooks.trigger_many(items)
+    assert [result.get("problem", {}).get("code") for result in results] == [None, None, "too_large", None]
+
+
+def test_a_fault_after_the_first_group_loses_no_reference_id(fake, relay):
+    fake.faults.append(Silence(0))
+    fake.faults.append(problem(500, "internal"))
+    results = relay.webhooks.trigger_many([{"webhookId": "ok"}] * 2100)
+    assert sum("referenceId" in result for result in results) == 1000
+    assert {result["problem"]["code"] for result in results[1000:]} == {"internal"}
+    assert len(results) == 2100
+
+
+def test_a_fault_of_the_first_group_is_raised(fake):
+    with Relay(fake.base_url, "whk_wrong_key") as relay, pytest.raises(errors.Unauthenticated):
+        relay.trigger_many([{"webhookId": "ok"}])
+
+
+def test_one_client_serves_many_threads(fake, relay):
+    answers = []
+    threads = [
+        threading.Thread(target=lambda: answers.extend(relay.trigger("ok", n)["status"] for n in range(10)))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [200] * 80
+    assert len(fake.invocations) == 80
+
+
+def test_the_environment_and_the_relays_cookies_are_ignored(fake, relay, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    fake.faults.append(
+        Reply(200, {"referenceId": "r", "status": 200, "data": 1, "error": False}, {"Set-Cookie": "a=b"})
+    )
+    relay.trigger("ok")
+    relay.trigger("ok")
+    assert all("cookie" not in seen.headers for seen in fake.seen)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "key"),
+    [("relay.example", KEY), ("ftp://relay.example", KEY), ("http://relay.example?x=1", KEY), ("http://r", "a\nb")],
+)
+def test_a_client_that_cannot_work_is_not_made(base_url, key):
+    with pytest.raises(ValueError, match="must be"):
+        Relay(base_url, key)
+
+
+def test_a_client_never_shows_its_key(fake, relay):
+    assert KEY not in repr(relay) + json.dumps(vars(relay), default=repr)
