@@ -1,0 +1,82 @@
+"""`python -m bench`: plays the tournament, prints the tables, writes the JSON.
+
+Exit 0 if every contender that could run has a round that counts in every workload, else 1; targets are shown,
+not enforced.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+from rich.console import Console
+
+from bench.children import ROOT
+from bench.contenders.bullmq import BullMQ
+from bench.contenders.celery_requests import CeleryRequests
+from bench.contenders.relay import Relay
+from bench.plan import FULL, QUICK, WORKLOADS
+from bench.report import as_json, machine, show
+from bench.rounds import standings
+from bench.tournament import Tournament
+
+if TYPE_CHECKING:
+    from bench.contenders.contender import Contender
+    from bench.plan import Plan
+
+CONTENDERS: Final = {"relay": Relay, "bullmq": BullMQ, "celery": CeleryRequests}
+BUILD: Final = ROOT / "build" / "bench"
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="One small round each, no trials: shows that it works, in two minutes.")
+@click.option("--rounds", type=click.IntRange(1, 99), help="Rounds for each Redis setting.")
+@click.option("--calls", type=click.IntRange(100, 1_000_000), help="Queued calls that each contender drains.")
+@click.option("--fsync", type=click.Choice(["always", "everysec"]), multiple=True, help="Only this Redis setting.")
+@click.option("--workload", type=click.Choice(WORKLOADS), multiple=True, help="Only this workload.")
+@click.option("--contender", type=click.Choice(list(CONTENDERS)), multiple=True, help="Only this contender.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), default=BUILD / "bench.json", show_default=False)
+def main(
+    quick: bool,
+    rounds: int | None,
+    calls: int | None,
+    fsync: tuple[str, ...],
+    workload: tuple[str, ...],
+    contender: tuple[str, ...],
+    json_file: Path,
+) -> None:
+    """This relay beside plain Celery + requests and BullMQ + undici, in one run on this machine."""
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    plan = _narrowed(QUICK if quick else FULL, rounds, calls, fsync, workload)
+    facts = machine()
+    players: list[Contender] = [CONTENDERS[name]() for name in contender or CONTENDERS]
+    tournament = Tournament(
+        plan, players, BUILD, lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)
+    )
+    tournament.play()
+    json_file.parent.mkdir(parents=True, exist_ok=True)
+    json_file.write_text(json.dumps(as_json(tournament, facts, quick=quick), indent=1) + "\n")
+    show(console, tournament, facts, plan.callers)
+    wanted = {(each.name, work) for each in players if each.name not in tournament.skipped for work in plan.workloads}
+    found = {(each.contender, each.workload) for each in standings(tournament.rounds)}
+    sys.exit(0 if wanted <= found else 1)
+
+
+def _narrowed(
+    plan: Plan, rounds: int | None, calls: int | None, fsync: tuple[str, ...], workload: tuple[str, ...]
+) -> Plan:
+    """The plan with what the options leave of it."""
+    kept = {name: rounds or count for name, count in plan.rounds.items() if not fsync or name in fsync}
+    sizes = plan.sizes
+    if calls:
+        sizes = {name: replace(each, calls=dict.fromkeys(each.calls, calls)) for name, each in sizes.items()}
+    workloads = tuple(name for name in plan.workloads if not workload or name in workload)
+    return replace(plan, rounds=kept, sizes=sizes, workloads=workloads)
+
+
+if __name__ == "__main__":
+    main()

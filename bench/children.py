@@ -1,0 +1,109 @@
+"""Child processes of a run: started with their output in a file, and ended by their process group."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PATIENCE_S: Final = 8.0  # between SIGTERM and SIGKILL
+POLL_S: Final = 0.02
+
+
+class BenchError(Exception):
+    """A run that cannot go on: a process died, or did not become ready in time."""
+
+
+class Children:
+    """The processes of one stage; leaving the context ends all of them, last started first."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Children:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str], cwd: Path = ROOT) -> None:
+        """Starts a process; its output goes to NAME.log in the stage's folder."""
+        with (self._folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603 - our own command lines
+                command,
+                cwd=cwd,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._running.append((name, process))
+
+    def check(self) -> None:
+        """Raises BenchError if a process has ended by itself."""
+        for name, process in self._running:
+            if process.poll() is not None:
+                raise BenchError(f"{name} ended with {process.returncode}; see {self._folder / name}.log")
+
+    def wait_until(self, what: str, ready: Callable[[], bool], within_s: float) -> None:
+        """Polls until ready; raises BenchError after ``within_s`` or when a process ended."""
+        end_s = time.monotonic() + within_s
+        while not ready():
+            self.check()
+            if time.monotonic() > end_s:
+                raise BenchError(f"{what} did not come within {within_s:g} s; see {self._folder}")
+            time.sleep(POLL_S)
+
+    def stop(self, prefix: str = "") -> None:
+        """Ends the processes whose name starts with ``prefix``: SIGTERM to all at once, then SIGKILL to the groups."""
+        ending = [process for name, process in reversed(self._running) if name.startswith(prefix)]
+        self._running = [(name, process) for name, process in self._running if not name.startswith(prefix)]
+        for process in ending:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+        end_s = time.monotonic() + PATIENCE_S
+        for process in ending:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(end_s - time.monotonic(), 0.1))
+            # The leader may be gone while its children live on (Granian's worker outlives its master).
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def free_port() -> int:
+    """A port of loopback that nothing listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def accepts(port: int) -> bool:
+    """Whether something accepts connections on a port of loopback."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a contender's process: ours without proxies and without RELAY_ settings."""
+    ours = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("RELAY_") and not name.lower().endswith("_proxy")
+    }
+    return {**ours, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(extra or {})}

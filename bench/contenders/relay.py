@@ -1,0 +1,169 @@
+"""This relay: its own processes with their own command lines, everything on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from bench.children import ROOT, BenchError, clean_environment, free_port
+from bench.contenders.contender import DATA, START_S, Front, Stage, Variant, post_request
+from bench.rounds import RELAY
+from relay import processes
+from relay.store import keyspace
+from relay.vault import Vault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bench.rounds import Workload
+
+PROGRAMS: Final = Path(sys.executable).parent
+PLUGIN: Final = "bench"
+WEBHOOK: Final = "bench-call"
+BATCH: Final = 1_000  # the most that POST /v1/triggers takes
+COMMAND_S: Final = 60.0
+API_LOOKS_S: Final = 0.05
+
+# Validation and masking have real work: a schema for the data, and a secret to look for in every answer.
+SCHEMA: Final = {
+    "type": "object",
+    "required": ["event", "id", "minutes"],
+    "properties": {
+        "event": {"type": "string"},
+        "id": {"type": "string"},
+        "minutes": {"type": "integer"},
+        "tags": {"type": "array", "items": {"type": "string"}},
+    },
+}
+SECRET: Final = "Bearer bench-0f4c1d5e7a9b"
+
+
+class Relay:
+    """One API process, and one or two workers of the lane group that the workload uses."""
+
+    name = RELAY
+
+    def __init__(self) -> None:
+        # Keys of this run only, made here so that all stages share them.
+        self._keys = {"RELAY_TARGET_KEYS": Vault.new_key_text(), "RELAY_DATA_KEYS": Vault.new_key_text()}
+
+    def versions(self) -> Mapping[str, str]:
+        return {}
+
+    def variants(self, workload: Workload) -> Sequence[Variant]:  # noqa: ARG002 - the same for both
+        return [Variant("1 worker", 1), Variant("2 workers", 2)]
+
+    def prepare(self, build: Path) -> None:
+        pass
+
+    def enqueue(self, stage: Stage, calls: int) -> list[bytes]:
+        port, key = self._start_api(stage)
+        connection = HTTPConnection("127.0.0.1", port, timeout=COMMAND_S)
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        ids: list[bytes] = []
+        while len(ids) < calls:
+            items = [{"webhookId": WEBHOOK, "data": DATA}] * min(BATCH, calls - len(ids))
+            connection.request("POST", "/v1/triggers", json.dumps(items), headers)
+            answer = connection.getresponse()
+            value = json.loads(answer.read())
+            if answer.status != 202 or value["rejected"]:
+                raise BenchError(f"POST /v1/triggers answered {answer.status}")
+            ids += [each["referenceId"].encode() for each in value["results"]]
+        connection.close()
+        stage.children.stop("api")
+        return ids
+
+    def start_workers(self, stage: Stage, variant: Variant, workload: Workload) -> None:
+        group = "bulk" if workload == "drain" else "interactive"
+        for number in range(1, variant.processes + 1):
+            self._start(stage, processes.worker(group, number))
+
+    def recorded(self, stage: Stage) -> int:
+        return stage.server.client.zcard(keyspace.expiry())  # every final record, and no other
+
+    def bad_results(self, stage: Stage, ids: Sequence[bytes]) -> int:
+        port, key = self._start_api(stage)
+        connection = HTTPConnection("127.0.0.1", port, timeout=COMMAND_S)
+        bad = 0
+        for call_id in ids:
+            path = f"/v1/invocations/{call_id.decode()}"
+            connection.request("GET", path, headers={"authorization": f"Bearer {key}"})
+            record = json.loads(connection.getresponse().read())
+            result = record.get("result") or {}
+            if record.get("state") != "delivered" or result.get("data") != {"ok": True} or len(record["attempts"]) != 1:
+                bad += 1
+        connection.close()
+        return bad
+
+    def start_front(self, stage: Stage, variant: Variant) -> Front:  # noqa: ARG002 - one API process serves all
+        port, key = self._start_api(stage)
+        body = json.dumps({"data": DATA}).encode()
+        headers = {"authorization": f"Bearer {key}"}
+        return Front(port, post_request(f"/v1/webhooks/{WEBHOOK}/trigger", body, headers))
+
+    def _start_api(self, stage: Stage) -> tuple[int, str]:
+        """Registers the webhook, makes a key and starts the API; its port and the key."""
+        key = self._register(stage)
+        port = free_port()
+        self._start(stage, processes.api(port=port))
+        stage.children.wait_until("the API", lambda: _is_healthy(port), START_S)
+        return port, key
+
+    def _register(self, stage: Stage) -> str:
+        document = {
+            "id": WEBHOOK,
+            "url": stage.endpoint_url,
+            "method": "POST",
+            "headers": {"Authorization": SECRET},
+            "dataSchema": SCHEMA,
+        }
+        file = stage.folder / "webhooks.json"
+        file.write_text(json.dumps(document))
+        self._command(stage, "webhooks", "apply", str(file), "--plugin", PLUGIN)
+        made = self._command(stage, "--output", "json", "keys", "create", "--plugin", PLUGIN, "--scope", "trigger")
+        return json.loads(made)["key"]
+
+    def _command(self, stage: Stage, *arguments: str) -> bytes:
+        done = subprocess.run(
+            [str(PROGRAMS / "relay"), *arguments],
+            cwd=ROOT,
+            env=self._environment(stage),
+            capture_output=True,
+            timeout=COMMAND_S,
+            check=False,
+        )
+        if done.returncode:
+            raise BenchError(f"relay {' '.join(arguments[:2])} failed: {done.stderr.decode(errors='replace')[-400:]}")
+        return done.stdout
+
+    def _start(self, stage: Stage, process: processes.Process) -> None:
+        environment = {**self._environment(stage), **process.extra}
+        for name in process.without:
+            environment.pop(name, None)
+        program, *arguments = process.command
+        stage.children.start(process.name, [str(PROGRAMS / program), *arguments], environment)
+
+    def _environment(self, stage: Stage) -> dict[str, str]:
+        return clean_environment({
+            "RELAY_REDIS_URL": stage.server.url(),
+            "RELAY_EGRESS_ALLOW": urlsplit(stage.endpoint_url).netloc,
+            **self._keys,
+        })
+
+
+def _is_healthy(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=COMMAND_S)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except OSError:
+        time.sleep(API_LOOKS_S)
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,1 @@
+"""Plain Celery + requests: what most teams have."""

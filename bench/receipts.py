@@ -1,0 +1,57 @@
+"""What the endpoint received, and how to ask it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CONTROL_TIMEOUT_S: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Receipts:
+    """Counts since the last reset; ``digest`` stands for the set of ids; times in monotonic seconds."""
+
+    receipts: int
+    distinct: int
+    doubled: int
+    unnamed: int
+    digest: str
+    first_s: float | None
+    last_s: float | None
+
+
+def digest_of(ids: Iterable[bytes]) -> str:
+    """One text for a set of ids, whatever their order: equal only if both sets are."""
+    return hashlib.sha256(b"\n".join(sorted(set(ids)))).hexdigest()
+
+
+class EndpointControl:
+    """The harness's side of the endpoint's control paths."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}/hooks/bench"
+
+    def reset(self) -> None:
+        self._get("/_bench/reset")
+
+    def receipts(self) -> Receipts:
+        return Receipts(**json.loads(self._get("/_bench/receipts")))
+
+    def _get(self, path: str) -> bytes:
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=CONTROL_TIMEOUT_S)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().read()
+        finally:
+            connection.close()

@@ -1,0 +1,53 @@
+"""The Redis server of one stage: a fresh embedded Valkey, the same for every contender."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import redis
+
+from bench.children import Children, clean_environment, free_port
+from relay.embedded import find_program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.rounds import Fsync
+
+#: The settings that all contenders get (those of `relay up`); the rest are the server's defaults.
+SETTINGS: Final = {
+    "bind": "127.0.0.1",
+    "appendonly": "yes",
+    "save": "",
+    "maxmemory-policy": "noeviction",
+    "hash-max-listpack-entries": "64",
+    "hash-max-listpack-value": "512",
+}
+START_S: Final = 10.0
+
+
+class Server:
+    """A running server with an empty data folder of its own."""
+
+    def __init__(self, children: Children, folder: Path, fsync: Fsync) -> None:
+        self.port = free_port()
+        data = folder / "data"
+        data.mkdir(parents=True)
+        command = [find_program(), "--port", str(self.port), "--dir", str(data), "--appendfsync", fsync]
+        for name, value in SETTINGS.items():
+            command += [f"--{name}", value]
+        children.start("server", command, clean_environment())
+        self.client = self.client_of(0)
+        children.wait_until("the server", self._answers, START_S)
+
+    def url(self, database: int = 0) -> str:
+        return f"redis://127.0.0.1:{self.port}/{database}"
+
+    def client_of(self, database: int) -> redis.Redis:
+        return redis.Redis(port=self.port, db=database)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except redis.ConnectionError:
+            return False

@@ -1,0 +1,101 @@
+"""The order of play: trials choose each contender's best variant, then interleaved rounds, each on a fresh stage."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from bench.children import BenchError, Children, accepts, clean_environment, free_port
+from bench.contenders.contender import SkippedError, Stage
+from bench.receipts import EndpointControl
+from bench.rounds import Round, best_variant
+from bench.server import Server
+from bench.workloads import Workloads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from bench.contenders.contender import Contender, Variant
+    from bench.plan import Plan, Sizes
+    from bench.rounds import Fsync, Workload
+
+
+class Tournament:
+    """Plays a plan. ``say`` is told of every round as it ends; nothing that a contender does raises."""
+
+    def __init__(self, plan: Plan, contenders: Sequence[Contender], build: Path, say: Callable[[str], None]) -> None:
+        self._plan = plan
+        self._contenders = list(contenders)
+        self._build = build
+        self._say = say
+        self._number = 0
+        self._endpoint_port = free_port()
+        self._workloads = Workloads(EndpointControl(self._endpoint_port), plan.callers)
+        self.trials: list[Round] = []
+        self.rounds: list[Round] = []
+        self.skipped: dict[str, str] = {}
+        self.versions: dict[str, str] = {}
+
+    def play(self) -> None:
+        """Runs everything; the results are in ``trials``, ``rounds`` and ``skipped``."""
+        shutil.rmtree(self._build / "stages", ignore_errors=True)
+        for contender in list(self._contenders):
+            try:
+                contender.prepare(self._build)
+                self.versions.update(contender.versions())
+            except SkippedError as error:
+                self.skipped[contender.name] = str(error)
+                self._contenders.remove(contender)
+                self._say(f"{contender.name}: skipped: {error}")
+        for workload in self._plan.workloads:
+            chosen = {contender.name: self._choose(contender, workload) for contender in self._contenders}
+            for fsync, rounds in self._plan.rounds.items():
+                for _ in range(rounds):
+                    for contender in self._contenders:
+                        sizes = self._plan.sizes[fsync]
+                        self.rounds.append(self._round(contender, chosen[contender.name], workload, fsync, sizes))
+
+    def _choose(self, contender: Contender, workload: Workload) -> Variant:
+        variants = contender.variants(workload)
+        if self._plan.trial is None or len(variants) == 1:
+            return variants[0]
+        trials = [self._round(contender, each, workload, "always", self._plan.trial) for each in variants]
+        self.trials += trials
+        best = best_variant(trials)
+        return next((each for each in variants if each.name == best), variants[0])
+
+    def _round(
+        self, contender: Contender, variant: Variant, workload: Workload, fsync: Fsync, sizes: Sizes
+    ) -> Round:
+        self._number += 1
+        slug = contender.name.split(" ", maxsplit=1)[0]
+        folder = self._build / "stages" / f"{self._number:03d}-{workload}-{slug}-{fsync}"
+        play = self._workloads.drain if workload == "drain" else self._workloads.awaited
+        with Children(folder) as children:
+            try:
+                stage = self._stage(children, folder, fsync)
+                played = play(contender, variant, stage, fsync, sizes)
+            except BenchError as error:
+                played = Round(contender.name, workload, fsync, variant.name, 0, 0.0, None, None, (str(error),))
+        shutil.rmtree(folder / "data", ignore_errors=True)
+        self._say(_line(played))
+        return played
+
+    def _stage(self, children: Children, folder: Path, fsync: Fsync) -> Stage:
+        command = [sys.executable, "-m", "bench.endpoint", "--port", str(self._endpoint_port)]
+        children.start("endpoint", command, clean_environment())
+        children.wait_until("the endpoint", lambda: accepts(self._endpoint_port), within_s=10)
+        server = Server(children, folder, fsync)
+        return Stage(server, EndpointControl(self._endpoint_port).url, children, folder)
+
+
+def _line(played: Round) -> str:
+    if not played.counts:
+        text = "does not count: " + "; ".join(played.faults)
+    elif played.p50_ms is None:
+        text = f"{played.rate_per_s:,.0f} calls/s"
+    else:
+        text = f"{played.rate_per_s:,.0f} answers/s, p50 {played.p50_ms:.1f} ms, p99 {played.p99_ms:.1f} ms"
+    return f"{played.workload:5} {played.fsync:8} {played.contender:18} {played.variant:28} {text}"

@@ -1,0 +1,112 @@
+"""The two workloads: queued calls drained, and awaited calls answered."""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from bench.children import ROOT, BenchError, clean_environment
+from bench.contenders.contender import SPOT_CHECKS, START_S
+from bench.receipts import digest_of
+from bench.rounds import Round, await_faults, drain_faults
+from bench.wire import UnreadableMessageError, take_message
+
+if TYPE_CHECKING:
+    from bench.contenders.contender import Contender, Front, Stage, Variant
+    from bench.plan import Sizes
+    from bench.receipts import EndpointControl
+    from bench.rounds import Fsync
+
+SLOWEST_PER_S: Final = 100  # a drain slower than this is given up
+LATE_RECEIPTS_S: Final = 0.5  # how long a doubled call may take to show up after the last result
+FIRST_ANSWER_S: Final = 15.0
+
+
+class Workloads:
+    """Plays one round at a time on the stage it is given."""
+
+    def __init__(self, endpoint: EndpointControl, callers: int) -> None:
+        self._endpoint = endpoint
+        self._callers = callers
+
+    def drain(self, contender: Contender, variant: Variant, stage: Stage, fsync: Fsync, sizes: Sizes) -> Round:
+        """Queues all calls, then starts the workers; the rate from the first receipt to the last result recorded."""
+        calls = sizes.calls[contender.name]
+        ids = contender.enqueue(stage, calls)
+        before = contender.recorded(stage)
+        self._endpoint.reset()
+        contender.start_workers(stage, variant, "drain")
+        stage.children.wait_until("the first receipt", lambda: self._endpoint.receipts().receipts > 0, START_S)
+        within_s = calls / SLOWEST_PER_S + START_S
+        stage.children.wait_until("the last result", lambda: contender.recorded(stage) - before >= calls, within_s)
+        end_s = time.monotonic()
+        time.sleep(LATE_RECEIPTS_S)
+        receipts = self._endpoint.receipts()
+        faults = drain_faults(
+            receipts,
+            calls=calls,
+            digest=digest_of(ids),
+            recorded=contender.recorded(stage) - before,
+            bad_results=contender.bad_results(stage, random.sample(ids, min(SPOT_CHECKS, calls))),
+        )
+        rate = calls / (end_s - (receipts.first_s or 0.0))
+        return Round(contender.name, "drain", fsync, variant.name, calls, rate, None, None, faults)
+
+    def awaited(self, contender: Contender, variant: Variant, stage: Stage, fsync: Fsync, sizes: Sizes) -> Round:
+        """Keeps all callers busy for the warm-up and the window; the rate of the answers inside the window."""
+        front = contender.start_front(stage, variant)
+        contender.start_workers(stage, variant, "await")
+        stage.children.wait_until("the first answer", lambda: _answers_once(front), START_S)
+        time.sleep(LATE_RECEIPTS_S)  # further workers may still be starting, calls given up may still end
+        self._endpoint.reset()
+        summary = self._call(front, sizes)
+        stage.children.check()
+        time.sleep(LATE_RECEIPTS_S)
+        return Round(
+            contender.name,
+            "await",
+            fsync,
+            variant.name,
+            summary["answers"],
+            summary["rate_per_s"],
+            summary["p50_ms"],
+            summary["p99_ms"],
+            await_faults(self._endpoint.receipts(), summary),
+        )
+
+    def _call(self, front: Front, sizes: Sizes) -> dict[str, Any]:
+        command = [sys.executable, "-m", "bench.caller", "--port", str(front.port), "--callers", str(self._callers)]
+        command += ["--warmup-s", str(sizes.warmup_s), "--window-s", str(sizes.window_s)]
+        done = subprocess.run(
+            command,
+            input=front.request,
+            cwd=ROOT,
+            env=clean_environment(),
+            capture_output=True,
+            timeout=sizes.warmup_s + sizes.window_s + 60,
+            check=False,
+        )
+        if done.returncode:
+            raise BenchError(f"The callers failed: {done.stderr.decode(errors='replace')[-400:]}")
+        return json.loads(done.stdout)
+
+
+def _answers_once(front: Front) -> bool:
+    """Whether one awaited call is answered with 200."""
+    buffer = bytearray()
+    try:
+        with socket.create_connection(("127.0.0.1", front.port), timeout=FIRST_ANSWER_S) as connection:
+            connection.sendall(front.request)
+            while (answer := take_message(buffer)) is None:
+                received = connection.recv(65_536)
+                if not received:
+                    return False
+                buffer += received
+    except (OSError, UnreadableMessageError):
+        return False
+    return answer.head.startswith(b"HTTP/1.1 200")
