@@ -35,7 +35,7 @@ class Gate:
 
     def enter(self) -> bool:
         """Whether a request may be written now: True once, before the deadline, if the gate is not shut."""
-        if boot_time_s() >= self.deadline_s:
+        if self.expired:
             return False
         passage = [True]  # a new object each time, so that only the first one in finds itself
         return self._fate.setdefault("first", passage) is passage
@@ -48,3 +48,8 @@ class Gate:
     def entered(self) -> bool:
         """Whether a request has passed, so that it may have been sent."""
         return self._fate.get("first", _SHUT) is not _SHUT
+
+    @property
+    def expired(self) -> bool:
+        """Whether the deadline has passed."""
+        return boot_time_s() >= self.deadline_s

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+import time
+from typing import TYPE_CHECKING, Final
 
+from relay.invocation import Outcome, Sent
 from relay.outbound.answer import Answer
+from relay.outbound.transport import CurlTransport, Reply
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
 
     from relay.outbound.gate import Gate
-    from relay.outbound.transport import CurlTransport
 
 __all__ = ["Answer", "Sender"]
+
+_log: Final = logging.getLogger(__name__)
 
 
 class Sender:
@@ -22,5 +27,33 @@ class Sender:
         self._transport = transport
 
     def send(self, prepared: PreparedRequest, *, gate: Gate, deadline_s: float, repeatable: bool) -> Answer:
-        """Perform one attempt, at most until ``deadline_s`` (on the clock of ``boot_time_s``)."""
-        raise NotImplementedError
+        """Perform one attempt, at most until ``deadline_s`` (on the clock of ``boot_time_s``).
+
+        ``repeatable`` calls may go out on a connection that has been idle for longer than a second.
+        """
+        started_at_ms = time.time_ns() // 1_000_000
+        started_ns = time.monotonic_ns()
+        try:
+            reply = self._transport.perform(prepared, gate=gate, deadline_s=deadline_s, repeatable=repeatable)
+        except Exception as fault:  # noqa: BLE001 - a fault of ours must not hide whether the request was sent
+            _log.error("outbound_fault %s", type(fault).__name__)  # its text may quote the request
+            reply = _after_fault(gate)
+        head = reply.head
+        return Answer(
+            outcome=reply.outcome,
+            sent=reply.sent,
+            status=reply.status,
+            content_type=head.get(b"content-type"),
+            body=reply.body,
+            duration_ms=(time.monotonic_ns() - started_ns) // 1_000_000,
+            response_bytes=reply.received_bytes,
+            retry_after=head.get(b"retry-after"),
+            started_at_ms=started_at_ms,
+        )
+
+
+def _after_fault(gate: Gate) -> Reply:
+    """What is true of a transfer that failed in our own code. Its gate is shut, so that it stays true."""
+    if gate.shut():
+        return Reply(Outcome.PREPARE_FAILED, Sent.NO)
+    return Reply(Outcome.CONNECTION_LOST, Sent.MAYBE)

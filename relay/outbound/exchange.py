@@ -1,0 +1,228 @@
+"""One transfer on one libcurl handle: its options, its callbacks and its caps. Used again for the next transfer."""
+
+from __future__ import annotations
+
+import _socket
+import math
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import pycurl
+
+from relay.outbound.failures import Notes
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+
+    from relay.outbound.gate import Gate
+    from relay.outbound.guard import AddressPolicy
+
+METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+MAX_HEADER_BYTES: Final = 64 * 1024  # of an answer: interim answers, headers and trailers together
+MAX_HEADER_LINES: Final = 256
+UNREPEATABLE_IDLE_S: Final = 1  # a connection idle for longer may be dead, and the gate lets nothing through twice
+REPEATABLE_IDLE_S: Final = 60
+CONNECTION_LIFETIME_S: Final = 300  # then the name is resolved, and the address judged, anew
+MAX_KEPT_BODY_BYTES: Final = 64 * 1024  # a handle that holds a longer request body is not used again
+
+# What libcurl would add by itself, taken out unless the request has it.
+_SUPPRESSED: Final = {"accept": "Accept:", "content-type": "Content-Type:", "user-agent": "User-Agent:"}
+_QUICK_EXIT: Final = 322  # CURLOPT_QUICK_EXIT, which pycurl does not name
+_PASS: Final[int] = pycurl.PREREQFUNC_OK
+_ABORT: Final[int] = pycurl.PREREQFUNC_ABORT
+_FEATURES: Final[int] = pycurl.version_info()[4]
+_ENCODINGS: Final = ", ".join(
+    ["gzip", "deflate"]
+    + ["br"] * bool(_FEATURES & pycurl.VERSION_BROTLI)
+    + ["zstd"] * bool(_FEATURES & pycurl.VERSION_ZSTD)
+)
+
+
+class Unsendable(ValueError):
+    """The request is not one that ``rendering`` makes; nothing of it was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What holds for every transfer of a transport."""
+
+    policy: AddressPolicy
+    ca_path: str
+    max_response_bytes: int
+    resolve: tuple[str, ...] = ()  # CURLOPT_RESOLVE entries, for tests
+
+
+class Exchange:
+    """An easy handle and what its callbacks note. They never raise: libcurl has no use for exceptions."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._policy = rules.policy
+        self._max_body_bytes = rules.max_response_bytes
+        self._url = self._method = ""
+        self._idle_s = -1
+        self._kept_body_bytes = 0
+        self._gate: Gate | None = None
+        self._late = self._vetoed = self._opened = self._excessive = False
+        self._header_bytes = self.received_bytes = 0
+        self.header_lines: list[bytes] = []
+        self._chunks: list[bytes] = []
+        self.easy = pycurl.Curl()
+        self._set_up(rules)
+
+    def _set_up(self, rules: Rules) -> None:
+        """Set what never varies."""
+        options: list[tuple[int, Any]] = [
+            (pycurl.NOSIGNAL, 1),
+            (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
+            (pycurl.PROXY, ""),
+            (pycurl.NOPROXY, "*"),
+            (pycurl.NETRC, pycurl.NETRC_IGNORED),
+            (pycurl.FOLLOWLOCATION, 0),
+            (pycurl.PATH_AS_IS, 1),
+            # HTTP/2 would gain nothing for small calls to few endpoints, and with one stream a connection "the
+            # connection died" and "the request died" stay the same thing.
+            (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+            (pycurl.HTTP09_ALLOWED, 0),
+            (pycurl.ACCEPT_ENCODING, _ENCODINGS),
+            (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
+            (pycurl.SSL_VERIFYPEER, 1),
+            (pycurl.SSL_VERIFYHOST, 2),
+            (pycurl.CAINFO, rules.ca_path),
+            (pycurl.MAXLIFETIME_CONN, CONNECTION_LIFETIME_S),
+            (_QUICK_EXIT, 1),  # never wait for a resolver thread: the deadline holds for DNS too
+            (pycurl.OPENSOCKETFUNCTION, self._on_open_socket),
+            (pycurl.PREREQFUNCTION, self._on_prereq),
+            (pycurl.HEADERFUNCTION, self._on_header),
+            (pycurl.WRITEFUNCTION, self._on_body),
+        ]
+        for option, value in options:
+            self.easy.setopt(option, value)
+        self.easy.unsetopt(pycurl.CAPATH)  # the one libcurl was built with
+        if rules.resolve:
+            self.easy.setopt(pycurl.RESOLVE, list(rules.resolve))
+
+    def start(self, request: PreparedRequest, gate: Gate, *, remaining_s: float, repeatable: bool) -> None:
+        """Make the handle ready for one transfer of at most ``remaining_s`` (> 0). Raises Unsendable."""
+        self._gate = gate
+        self._late = self._vetoed = self._opened = self._excessive = False
+        self._header_bytes = self.received_bytes = 0
+        url, method, body = request.url, request.method, request.body
+        if not (url and url.isascii()) or method not in METHODS or not isinstance(body, bytes | str | None):
+            raise Unsendable("Only a complete request with its body in memory can be sent.")
+        setopt = self.easy.setopt
+        lines = _header_lines(request)
+        setopt(pycurl.HTTPHEADER, lines)
+        if url != self._url:
+            setopt(pycurl.URL, url)
+            self._url = url
+        if method != self._method:
+            setopt(pycurl.CUSTOMREQUEST, method)
+            self._method = method
+        self._set_body(body)
+        setopt(pycurl.TIMEOUT_MS, math.ceil(remaining_s * 1000))
+        idle_s = REPEATABLE_IDLE_S if repeatable else UNREPEATABLE_IDLE_S
+        if idle_s != self._idle_s:
+            setopt(pycurl.MAXAGE_CONN, idle_s)
+            self._idle_s = idle_s
+
+    def _set_body(self, body: bytes | str | None) -> None:
+        if body:
+            content = body.encode() if isinstance(body, str) else body
+            self.easy.setopt(pycurl.POSTFIELDS, content)
+            self._kept_body_bytes = len(content)
+        else:
+            self.easy.setopt(pycurl.HTTPGET, 1)  # no body; the method is CUSTOMREQUEST's
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the handle may be kept after a transfer that went well (libcurl keeps a copy of the body)."""
+        return self._kept_body_bytes <= MAX_KEPT_BODY_BYTES
+
+    @property
+    def body(self) -> bytes:
+        """What was received of the answer's body, decoded."""
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+
+    def notes(self, *, entered: bool) -> Notes:
+        """What the callbacks saw."""
+        return Notes(
+            entered=entered,
+            late=self._late,
+            vetoed=self._vetoed,
+            opened=self._opened,
+            excessive=self._excessive,
+        )
+
+    def finish(self) -> None:
+        """Let go of what belongs to one transfer."""
+        self._gate = None
+        self.header_lines = []
+        self._chunks = []
+
+    # libcurl's callbacks
+
+    def _on_open_socket(self, _purpose: int, address: Any) -> Any:
+        """Judge the very address that is about to be dialled; a veto leaves libcurl the next one."""
+        try:
+            dialled, port = _dialled(address)
+            if not self._policy.allows(dialled, port, urlsplit(self._url).hostname):
+                self._vetoed = True
+                return pycurl.SOCKET_BAD
+            # Not the socket class: it may be gevent's, and pycurl only takes a copy of the file descriptor.
+            opened = _socket.socket(address.family, address.socktype, address.protocol)
+        except ValueError:
+            self._vetoed = True
+            return pycurl.SOCKET_BAD
+        except OSError:
+            return pycurl.SOCKET_BAD
+        self._opened = True
+        return opened
+
+    def _on_prereq(self, *_addresses: object) -> int:
+        gate = self._gate
+        if gate is not None and gate.enter():
+            return _PASS
+        self._late = gate is not None and gate.expired
+        return _ABORT
+
+    def _on_header(self, line: bytes) -> int:
+        self._header_bytes += len(line)
+        if self._header_bytes > MAX_HEADER_BYTES or len(self.header_lines) >= MAX_HEADER_LINES:
+            self._excessive = True
+            return 0
+        self.header_lines.append(line)
+        return len(line)
+
+    def _on_body(self, chunk: bytes) -> int:
+        self.received_bytes += len(chunk)
+        if self.received_bytes > self._max_body_bytes:
+            self._excessive = True
+            return 0
+        self._chunks.append(chunk)
+        return len(chunk)
+
+
+def _dialled(address: Any) -> tuple[str, int]:
+    """The address as the guard judges it. Raises ValueError for anything but TCP over IP."""
+    if address.family not in (socket.AF_INET, socket.AF_INET6) or address.socktype != socket.SOCK_STREAM:
+        raise ValueError("not TCP over IP")
+    host, port, *rest = address.addr
+    text = host.decode("ascii") if isinstance(host, bytes) else host
+    scope = rest[1] if len(rest) > 1 else 0
+    return (f"{text}%{scope}" if scope else text), port
+
+
+def _header_lines(request: PreparedRequest) -> list[str]:
+    """The request's headers and no others. Raises Unsendable where one could break out of its line."""
+    lines = ["Expect:"]
+    absent = dict(_SUPPRESSED)
+    for name, value in request.headers.items():
+        lines.append(f"{name}: {value}" if value else f"{name};")
+        absent.pop(name.lower(), None)
+    joined = "".join(lines)
+    if not (joined.isascii() and joined.isprintable()):
+        raise Unsendable("A header is not visible ASCII.")
+    lines += absent.values()
+    return lines

@@ -1,0 +1,44 @@
+"""The header lines of an answer as libcurl hands them over, read only as far as somebody asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_STATUS_LINE: Final = b"HTTP/"
+_ENDS: Final = (b"\r\n", b"\n")
+
+
+class Head:
+    """The final answer's header block: interim answers (1xx) before it and trailers after it are left out."""
+
+    __slots__ = ("_lines",)
+
+    def __init__(self, lines: Sequence[bytes] = ()) -> None:
+        """``lines`` are all that came, status lines and the empty lines between blocks among them."""
+        first = 0
+        for index, line in enumerate(lines):
+            if line.startswith(_STATUS_LINE) and (index == 0 or lines[index - 1] in _ENDS):
+                first = index
+        self._lines = lines[first + 1 :]
+
+    def get(self, name: bytes) -> str | None:
+        """The first value of a field, by its lower-case name; None if it is absent."""
+        mark = name + b":"
+        for line in self._lines:
+            if line[: len(mark)].lower() == mark:
+                return line[len(mark) :].strip().decode("latin-1")
+            if line in _ENDS:
+                break
+        return None
+
+    def items(self) -> Iterator[tuple[str, str]]:
+        """Every field as name and value, in the order they came."""
+        for line in self._lines:
+            if line in _ENDS:
+                break
+            name, mark, value = line.decode("latin-1").partition(":")
+            if mark:
+                yield name.strip(), value.strip()

@@ -1,0 +1,141 @@
+"""One libcurl multi handle, driven by a gevent hub: its sockets and its clock are watchers of the hub's loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pycurl
+from gevent import getcurrent
+
+if TYPE_CHECKING:
+    from gevent.hub import Hub
+
+_READ: Final = 1  # libev's event bits
+_WRITE: Final = 2
+_EVENTS: Final = {pycurl.POLL_IN: _READ, pycurl.POLL_OUT: _WRITE, pycurl.POLL_INOUT: _READ | _WRITE}
+_SELECTS: Final = {
+    _READ: pycurl.CSELECT_IN,
+    _WRITE: pycurl.CSELECT_OUT,
+    _READ | _WRITE: pycurl.CSELECT_IN | pycurl.CSELECT_OUT,
+}
+# libcurl counts whole milliseconds: a timer that rings a moment early finds nothing to do and is not set again.
+_LATER_S: Final = 0.001
+
+
+class _Wait:
+    """A greenlet that waits for its transfer; ``code`` is libcurl's error number once it has ended."""
+
+    __slots__ = ("code", "greenlet")
+
+    def __init__(self, greenlet: Any) -> None:
+        self.greenlet = greenlet
+        self.code: int | None = None
+
+
+class HubMulti:
+    """Runs easy handles for the greenlets of one hub. Not for use from another thread."""
+
+    def __init__(self, hub: Hub, *, max_connections: int) -> None:
+        self._hub = hub
+        self._loop = hub.loop
+        self._waits: dict[pycurl.Curl, _Wait] = {}
+        self._watchers: dict[int, Any] = {}  # kept when a socket is done with: its number comes again
+        self._timer: Any = None
+        self._kick: Any = None
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_MAXCONNECTS, max_connections)
+        self._multi.setopt(pycurl.M_MAX_TOTAL_CONNECTIONS, max_connections)
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
+
+    def perform(self, easy: pycurl.Curl) -> int:
+        """Run a transfer while other greenlets run; libcurl's error number, 0 if all went well.
+
+        A greenlet that is killed while it waits takes its transfer with it.
+        """
+        wait = _Wait(getcurrent())
+        self._multi.add_handle(easy)
+        self._waits[easy] = wait
+        try:
+            while wait.code is None:
+                self._hub.switch()
+        finally:
+            wait.greenlet = None
+            if self._waits.pop(easy, None) is not None:
+                self._multi.remove_handle(easy)
+        return wait.code
+
+    @property
+    def running(self) -> int:
+        """How many transfers have not ended."""
+        return len(self._waits)
+
+    def close(self) -> None:
+        """Close every kept connection. Only when nothing is running."""
+        for watcher in (*self._watchers.values(), self._timer, self._kick):
+            if watcher is not None:
+                watcher.stop()
+        self._multi.close()
+
+    # What libcurl asks of us. It must not be called back from within these.
+
+    def _on_socket(self, what: int, fd: int, _multi: object, _data: object) -> None:
+        watcher = self._watchers.get(fd)
+        if watcher is not None:
+            watcher.stop()
+        if what == pycurl.POLL_REMOVE:
+            return
+        events = _EVENTS[what]
+        if watcher is None:
+            watcher = self._watchers[fd] = self._loop.io(fd, events)
+        else:
+            watcher.events = events  # always: it tells libev that the number may be a new socket
+        watcher.start(self._on_ready, fd, pass_events=True)
+
+    def _on_timer(self, timeout_ms: int) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer = None
+        if timeout_ms == 0:
+            if self._kick is None:  # one call for all that start in this turn of the loop
+                self._kick = self._loop.run_callback(self._on_kick)
+        elif timeout_ms > 0:
+            self._timer = self._loop.timer(timeout_ms / 1000 + _LATER_S)
+            self._timer.start(self._on_timeout)
+
+    # What the loop tells us.
+
+    def _on_kick(self) -> None:
+        self._kick = None
+        self._act(pycurl.SOCKET_TIMEOUT, 0)
+
+    def _on_timeout(self) -> None:
+        self._timer = None
+        self._act(pycurl.SOCKET_TIMEOUT, 0)
+        if self._timer is None and self._kick is None and self._waits:
+            self._on_timer(self._multi.timeout())  # libcurl does not repeat a time that it has told
+
+    def _on_ready(self, events: int, fd: int) -> None:
+        self._act(fd, _SELECTS.get(events, 0))
+
+    def _act(self, fd: int, select: int) -> None:
+        _, running = self._multi.socket_action(fd, select)
+        if running < len(self._waits):
+            self._reap()
+
+    def _reap(self) -> None:
+        ended: list[_Wait] = []
+        more = 1
+        while more:
+            more, good, bad = self._multi.info_read()
+            ended += [self._end(easy, pycurl.E_OK) for easy in good]
+            ended += [self._end(easy, code) for easy, code, _ in bad]
+        for wait in ended:
+            if wait.greenlet is not None:  # it may have been killed by one that woke before it
+                wait.greenlet.switch()
+
+    def _end(self, easy: pycurl.Curl, code: int) -> _Wait:
+        wait = self._waits.pop(easy)
+        self._multi.remove_handle(easy)
+        wait.code = code
+        return wait

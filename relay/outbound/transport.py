@@ -1,0 +1,181 @@
+"""A transport adapter for ``requests`` on libcurl's multi interface, driven by the gevent hub.
+
+Call the adapter itself: ``requests.Session.send`` follows redirects on its own, whatever the adapter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pycurl
+from gevent import get_hub
+from requests import Response
+from requests.adapters import BaseAdapter
+from requests.exceptions import RequestException
+from requests.structures import CaseInsensitiveDict
+
+from relay.invocation import Outcome, Sent
+from relay.outbound.exchange import Exchange, Rules, Unsendable
+from relay.outbound.failures import classify
+from relay.outbound.gate import Gate, boot_time_s
+from relay.outbound.heads import Head
+from relay.outbound.multi import HubMulti
+from relay.outbound.trust import Trust
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gevent.hub import Hub
+    from requests import PreparedRequest
+
+    from relay.outbound.guard import AddressPolicy
+
+DEFAULT_TIMEOUT_S: Final = 20.0
+DEFAULT_MAX_RESPONSE_BYTES: Final = 1024 * 1024
+DEFAULT_MAX_IN_FLIGHT: Final = 512
+# Beyond the calls in flight: connections that are being closed while others take their place.
+_SPARE_CONNECTIONS: Final = 64
+
+
+_NO_HEAD: Final = Head()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of one transfer. ``status`` is 0 and the rest empty unless the outcome is ``answered``."""
+
+    outcome: Outcome
+    sent: Sent
+    status: int = 0
+    head: Head = _NO_HEAD
+    body: bytes = b""
+    received_bytes: int = 0
+
+
+class TransferFailed(RequestException):
+    """No acceptable answer was had; ``reply`` says why. Its message says nothing about the target."""
+
+    def __init__(self, reply: Reply, request: PreparedRequest) -> None:
+        super().__init__(reply.outcome.value, request=request)
+        self.reply = reply
+
+
+class CurlTransport(BaseAdapter):
+    """Performs prepared requests, each on its own: no redirects, cookies, proxies, netrc, retries or resends.
+
+    There is one multi handle, with its connections, for each hub that calls: one a process, where all calls are
+    made on one thread.
+    """
+
+    def __init__(
+        self,
+        policy: AddressPolicy,
+        *,
+        ca_file: str | None = None,
+        max_response_bytes: int = DEFAULT_MAX_RESPONSE_BYTES,
+        max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+        resolve: Iterable[str] = (),
+    ) -> None:
+        """``resolve`` takes CURLOPT_RESOLVE entries (``host:port:address,address``), for tests.
+
+        Raises SettingsError for a ``ca_file`` that is none.
+        """
+        super().__init__()
+        self._trust = Trust(ca_file)
+        self._rules = Rules(policy, self._trust.path, max_response_bytes, tuple(resolve))
+        self._max_in_flight = max_in_flight
+        self._multis: dict[Hub, HubMulti] = {}
+        self._idle: list[Exchange] = []
+
+    def perform(self, request: PreparedRequest, *, gate: Gate, deadline_s: float, repeatable: bool) -> Reply:
+        """Make one transfer, at most until ``deadline_s`` on the clock of ``boot_time_s``.
+
+        Whatever the endpoint or the network does is in the reply. The request leaves only if ``gate`` lets it.
+        """
+        remaining_s = deadline_s - boot_time_s()
+        if remaining_s <= 0:
+            return Reply(Outcome.CONNECT_TIMEOUT, Sent.MAYBE if gate.entered else Sent.NO)
+        exchange = self._idle.pop() if self._idle else Exchange(self._rules)
+        try:
+            exchange.start(request, gate, remaining_s=remaining_s, repeatable=repeatable)
+        except Unsendable:
+            return Reply(Outcome.PREPARE_FAILED, Sent.NO)
+        code = self._multi().perform(exchange.easy)
+        reply = _reply(exchange, code, gate)
+        self._keep(exchange, code)
+        return reply
+
+    def send(  # noqa: PLR0913, PLR0917 - the signature is requests'
+        self,
+        request: PreparedRequest,
+        stream: bool = False,
+        timeout: float | tuple[float, float] | tuple[float, None] | None = None,
+        verify: bool | str = True,
+        cert: bytes | str | tuple[bytes | str, bytes | str] | None = None,
+        proxies: Mapping[str, str] | None = None,
+    ) -> Response:
+        """The face that ``requests`` knows: ``timeout`` is the *total* in seconds, the other options are refused.
+
+        Raises TransferFailed when no acceptable answer is had.
+        """
+        if stream or verify is not True or cert is not None or proxies:
+            raise ValueError("This transport verifies, reads whole answers and uses no proxies.")
+        total_s = timeout if isinstance(timeout, int | float) else DEFAULT_TIMEOUT_S
+        deadline_s = boot_time_s() + total_s
+        reply = self.perform(request, gate=Gate(deadline_s), deadline_s=deadline_s, repeatable=False)
+        if reply.outcome is not Outcome.ANSWERED:
+            raise TransferFailed(reply, request)
+        return _response(reply, request)
+
+    @property
+    def in_flight(self) -> int:
+        """How many transfers are running."""
+        return sum(multi.running for multi in self._multis.values())
+
+    def close(self) -> None:
+        """Close every connection. Only when nothing is in flight, on the thread that made the calls."""
+        for multi in self._multis.values():
+            multi.close()
+        self._multis.clear()
+        self._idle.clear()
+        self._trust.close()
+
+    def _multi(self) -> HubMulti:
+        hub = get_hub()
+        multi = self._multis.get(hub)
+        if multi is None:
+            multi = HubMulti(hub, max_connections=self._max_in_flight + _SPARE_CONNECTIONS)
+            self._multis[hub] = multi
+        return multi
+
+    def _keep(self, exchange: Exchange, code: int) -> None:
+        """Keep the handle of a transfer that went well; the others are not worth a doubt."""
+        if code == 0 and exchange.reusable and len(self._idle) < self._max_in_flight:
+            exchange.finish()
+            self._idle.append(exchange)
+
+
+def _reply(exchange: Exchange, code: int, gate: Gate) -> Reply:
+    if code:
+        outcome, sent = classify(code, exchange.notes(entered=gate.entered))
+        return Reply(outcome, sent, received_bytes=exchange.received_bytes)
+    return Reply(
+        Outcome.ANSWERED,
+        Sent.ANSWERED,
+        exchange.easy.getinfo(pycurl.RESPONSE_CODE),
+        Head(exchange.header_lines),
+        exchange.body,
+        exchange.received_bytes,
+    )
+
+
+def _response(reply: Reply, request: PreparedRequest) -> Response:
+    response: Any = Response()
+    response.status_code = reply.status
+    response.headers = CaseInsensitiveDict(reply.head.items())
+    response._content = reply.body  # noqa: SLF001 - how requests' own tests and adapters fill a read response
+    response._content_consumed = True  # noqa: SLF001
+    response.url = request.url
+    response.request = request
+    return response  # type: ignore[no-any-return]

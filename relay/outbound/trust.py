@@ -1,0 +1,60 @@
+"""The certificate authorities an endpoint may be vouched for by: certifi's, and those of RELAY_CA_FILE."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import IO, Final
+
+import certifi
+
+from relay.errors import SettingsError
+
+_PEM_MARK: Final = b"-----BEGIN CERTIFICATE-----"
+
+
+class Trust:
+    """``path`` is one PEM file with all of them, readable for as long as this object lives.
+
+    libcurl keeps the parsed file for all connections only when it is given as one file: a directory or a blob
+    would be parsed again for each.
+    """
+
+    def __init__(self, ca_file: str | None) -> None:
+        """Raises SettingsError if ``ca_file`` cannot be read or holds no certificate."""
+        self.path = certifi.where()
+        self._file: IO[bytes] | None = None
+        if ca_file:
+            self._file = _joined(Path(self.path).read_bytes(), _further(ca_file))
+            self.path = _path_of(self._file)
+
+    def close(self) -> None:
+        """Forget the joined file, if there is one."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _further(ca_file: str) -> bytes:
+    try:
+        content = Path(ca_file).read_bytes()
+    except OSError:
+        raise SettingsError("RELAY_CA_FILE cannot be read.") from None
+    if _PEM_MARK not in content:
+        raise SettingsError("RELAY_CA_FILE holds no PEM certificate.")
+    return content
+
+
+def _joined(*parts: bytes) -> IO[bytes]:
+    """A file without a name where the system has such, so that nothing cleans it away under a running worker."""
+    if hasattr(os, "memfd_create"):
+        file: IO[bytes] = os.fdopen(os.memfd_create("relay-ca"), "wb")
+    else:
+        file = tempfile.NamedTemporaryFile(prefix="relay-ca-", suffix=".pem")  # noqa: SIM115 - lives as long as Trust
+    file.write(b"\n".join(parts))
+    file.flush()
+    return file
+
+
+def _path_of(file: IO[bytes]) -> str:
+    return f"/proc/self/fd/{file.fileno()}" if isinstance(file.name, int) else str(file.name)
