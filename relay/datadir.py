@@ -47,13 +47,22 @@ class DataDir:
         return self.path / "valkey"
 
     @property
+    def logs(self) -> Path:
+        """Where the logs of the children are, ``<name>.log``."""
+        return self.path / "logs"
+
+    @property
     def env_file(self) -> Path:
         """The settings that ``relay up`` runs with, for every other command."""
         return self.path / ENV_FILE
 
+    def has_records(self) -> bool:
+        """Whether an embedded server has written here before."""
+        return any((self.server / "appendonlydir").glob("*"))
+
     def log(self, name: str) -> Path:
         """The log of a child; one that has grown large is put aside first."""
-        path = self.path / "logs" / f"{name}.log"
+        path = self.logs / f"{name}.log"
         if path.exists() and path.stat().st_size > _MAX_LOG_BYTES:
             path.replace(path.with_suffix(".log.1"))
         return path

@@ -25,6 +25,8 @@ FLOWER_TASKS: Final = 5000
 _TARGET_KEYS: Final = "RELAY_TARGET_KEYS"
 _DATA_KEYS: Final = "RELAY_DATA_KEYS"
 _FLOWER_AUTH: Final = "RELAY_FLOWER_AUTH"
+#: What a process that is not ours is never given.
+SECRETS: Final = (_TARGET_KEYS, _DATA_KEYS, _FLOWER_AUTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,12 @@ def flower(*, host: str = LOOPBACK, port: int = FLOWER_PORT, auth: str | None = 
         f"--max-tasks={FLOWER_TASKS}",
     )
     extra = {} if auth is None else {"FLOWER_BASIC_AUTH": auth}
-    return Process("flower", command, without=(_TARGET_KEYS, _DATA_KEYS, _FLOWER_AUTH), extra=extra)
+    return Process("flower", command, without=SECRETS, extra=extra)
+
+
+def demo_endpoint(port: int) -> Process:
+    """The sample endpoint of ``relay up --demo``."""
+    return Process("demo_endpoint", ("python", "-m", "relay.echo", str(port)), without=SECRETS)
 
 
 def default_processes() -> tuple[Process, ...]:

@@ -1,0 +1,85 @@
+"""``relay up``: everything on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from relay import processes
+from relay.cli.output import Screen, facts_of, safe, screened
+from relay.embedded import FSYNC
+from relay.local import LocalRelay, Plan
+from relay.logtail import LogTail, last_lines
+from relay.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PORT: Final = click.IntRange(0, 65535)
+_MAX_WORKERS: Final = 64
+
+
+@click.command(short_help="Start everything on this machine.")
+@click.option("--port", type=_PORT, default=processes.API_PORT, show_default=True, help="Of the API; 0: any free one.")
+@click.option(
+    "--flower-port", type=_PORT, default=processes.FLOWER_PORT, show_default=True, help="Of Flower; 0: any free one."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, _MAX_WORKERS),
+    default=1,
+    show_default=True,
+    help="Worker processes for each lane group.",
+)
+@click.option(
+    "--fsync",
+    type=click.Choice(FSYNC),
+    default=FSYNC[0],
+    show_default=True,
+    help="When the embedded server's file is safe on disk: before each answer, or within a second.",
+)
+@click.option("--demo", is_flag=True, help="Also register a sample webhook on loopback and trigger it, for real.")
+@click.option("--verbose", is_flag=True, help="Show the logs of the processes here, too.")
+@screened
+def up(screen: Screen, data_dir: Path, *, verbose: bool, **asked: Any) -> None:
+    """Start API, workers and Flower on an embedded Valkey (or on RELAY_REDIS_URL, where that is set).
+
+    Processes that die are started again; Ctrl-C ends them all, a second Ctrl-C at once. What it runs with is
+    in relay.env in the data directory, where every other command finds it.
+    """
+    relay = LocalRelay.prepare(data_dir, Plan(**asked))
+    screen.note(f"Starting; data directory {relay.directory.path}")
+    with Supervisor(screen.note) as supervisor:
+        try:
+            _run(screen, relay, supervisor, LogTail(relay.directory.logs) if verbose else None)
+        finally:
+            for child in supervisor.failing(1):
+                _show_log(screen, child.log)
+            screen.note("Ending the processes (Ctrl-C: at once)")
+
+
+def _run(screen: Screen, relay: LocalRelay, supervisor: Supervisor, tail: LogTail | None) -> None:
+    relay.start(supervisor)
+    if relay.wait(supervisor):
+        _say_ready(screen, relay)
+    while not supervisor.ending:
+        supervisor.turn()
+        for name, line in tail.lines() if tail else ():
+            click.echo(f"{name:<20} | {safe(line)}", err=True)
+
+
+def _say_ready(screen: Screen, relay: LocalRelay) -> None:
+    settings, directory = relay.settings, relay.directory
+    value = {"apiUrl": settings.api_url, "flowerUrl": settings.flower_url, "dataDir": str(directory.path)}
+    facts = [
+        ("API", settings.api_url),
+        ("Flower", f"{settings.flower_url} (its user:password is RELAY_FLOWER_AUTH in {directory.env_file})"),
+    ]
+    screen.show(value, lambda: facts_of(facts))
+    screen.note("ready")
+
+
+def _show_log(screen: Screen, log: Path) -> None:
+    for line in last_lines(log):
+        screen.note(f"{log.stem:<20} | {line}")
