@@ -21,18 +21,35 @@ HTTPS_PORT: Final = 443
 MAX_PORT: Final = 65_535
 _JUDGEMENTS_KEPT: Final = 8_192
 
-_REFUSED_V4: Final = tuple(
-    IPv4Network(network)
-    for network in (
-        "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 "
-        "192.31.196.0/24 192.52.193.0/24 192.88.99.0/24 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 "
-        "198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4 168.63.129.16/32"
-    ).split()
+_REFUSED_V4: Final = (
+    IPv4Network("0.0.0.0/8"),  # this network
+    IPv4Network("10.0.0.0/8"),  # private
+    IPv4Network("100.64.0.0/10"),  # carrier NAT
+    IPv4Network("127.0.0.0/8"),  # loopback
+    IPv4Network("169.254.0.0/16"),  # link local, cloud metadata
+    IPv4Network("172.16.0.0/12"),  # private
+    IPv4Network("192.0.0.0/24"),  # IETF protocol assignments
+    IPv4Network("192.0.2.0/24"),  # documentation
+    IPv4Network("192.31.196.0/24"),  # AS112
+    IPv4Network("192.52.193.0/24"),  # AMT
+    IPv4Network("192.88.99.0/24"),  # 6to4 relay
+    IPv4Network("192.168.0.0/16"),  # private
+    IPv4Network("192.175.48.0/24"),  # AS112
+    IPv4Network("198.18.0.0/15"),  # benchmarks
+    IPv4Network("198.51.100.0/24"),  # documentation
+    IPv4Network("203.0.113.0/24"),  # documentation
+    IPv4Network("224.0.0.0/4"),  # multicast
+    IPv4Network("240.0.0.0/4"),  # reserved, broadcast
+    IPv4Network("168.63.129.16/32"),  # Azure WireServer
 )
 _PUBLIC_V6: Final = IPv6Network("2000::/3")
-_REFUSED_V6: Final = tuple(
-    IPv6Network(network)
-    for network in "2001::/23 2001:db8::/32 2002::/16 2620:4f:8000::/48 3ffe::/16 3fff::/20".split()
+_REFUSED_V6: Final = (
+    IPv6Network("2001::/23"),  # IETF protocol assignments
+    IPv6Network("2001:db8::/32"),  # documentation
+    IPv6Network("2002::/16"),  # 6to4
+    IPv6Network("2620:4f:8000::/48"),  # AS112
+    IPv6Network("3ffe::/16"),  # 6bone
+    IPv6Network("3fff::/20"),  # documentation
 )
 
 _HOST: Final = re.compile(
@@ -73,11 +90,11 @@ class AddressPolicy:
         self.ports = frozenset((HTTPS_PORT, *ports))
         if any(type(port) is not int or not 0 < port <= MAX_PORT for port in self.ports):
             raise SettingsError("An egress port is not a number from 1 to 65535.")
-        self.allows_cached = lru_cache(maxsize=_JUDGEMENTS_KEPT)(self._judge)
+        self._judged = lru_cache(maxsize=_JUDGEMENTS_KEPT)(self._judge)
 
     def allows(self, address: str, port: int, host: str | None = None) -> bool:
         """Whether this exact resolved address may be dialled at ``port`` for a registered ``host``."""
-        return self.allows_cached(address, port, host)
+        return self._judged(address, port, host)
 
     def exempts(self, host: str, port: int) -> bool:
         """Whether an ``allow`` entry covers a registered host (a name or an address literal) at ``port``."""
@@ -95,6 +112,11 @@ class AddressPolicy:
         if any(entry.covers(address, port, name) for entry in self._deny):
             return False
         return port in self.ports and _is_public(address)
+
+
+def is_host_name(text: str) -> bool:
+    """Whether a lower-case text is a DNS name of LDH labels that no resolver takes for an address (RFC 1123, 2.1)."""
+    return _HOST.match(text) is not None
 
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
@@ -142,7 +164,7 @@ def _entry(text: str) -> _Entry | None:
     network = _network(match["rest"])
     if network is not None:
         return _Entry(network, None, port)
-    return _Entry(None, match["rest"], port) if _HOST.match(match["rest"]) else None
+    return _Entry(None, match["rest"], port) if is_host_name(match["rest"]) else None
 
 
 def _network(text: str) -> IPv4Network | IPv6Network | None:

@@ -1,0 +1,240 @@
+"""JavaScript object text, scanned: where all stands, which commas are missing, what is wrong (design, section 5).
+
+The scan knows the structure only; values are read afterwards, by ``json`` or ``json5``. The text is taken as the
+inside of an array, so that one object, several one after another and a list are all the same thing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_right
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import json5
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+#: Arrays and objects within one another; checked here, before ``json5``, which recurses.
+MAX_DEPTH: Final = 32
+MAX_NUMBER_LENGTH: Final = 64
+
+_TOKEN: Final = re.compile(
+    r"""
+    (?P<space>[\s\ufeff]+ | //[^\n\r\u2028\u2029]* | /\*.*?\*/)
+    | (?P<text>"[^"\\\n\r]*(?:\\(?:\r\n|.)[^"\\\n\r]*)*" | '[^'\\\n\r]*(?:\\(?:\r\n|.)[^'\\\n\r]*)*')
+    | (?P<mark>[{}\[\]:,])
+    | (?P<word>[^\s\ufeff{}\[\]:,"'/`]+)
+    | (?P<stray>.)
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+_LINE_BREAK: Final = re.compile(r"[\n\r\u2028\u2029]")
+_NUMBER: Final = re.compile(
+    r"[+-]?(?:0[xX][0-9a-fA-F]+|(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\Z"
+)
+_HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
+_STRAYS: Final = {
+    '"': "a text is not closed on its line",
+    "'": "a text is not closed on its line",
+    "`": "template text is not taken; use plain quotes",
+    "/": "a comment is not closed, or a slash stands outside of a text",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Something wrong at an offset of the text; ``pointer`` says in which member or element."""
+
+    pointer: str
+    offset: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a scan found. ``places`` maps a pointer (below the implied array) to the offset of its key or value."""
+
+    places: Mapping[str, int]
+    commas: tuple[int, ...]  # offsets at which a comma is missing and implied by a line break
+    flaws: tuple[Flaw, ...]
+
+
+@dataclass(slots=True)
+class _Frame:
+    """An object or array that is not closed yet. ``state`` is what must come next."""
+
+    closer: str  # "}" or "]", "" for the implied array
+    pointer: str
+    offset: int
+    state: str  # name, colon, value, after
+    step: str | None = None  # the last segment of the pointer of the current member or element
+    count: int = 0
+    names: set[str] = field(default_factory=set)
+
+    @property
+    def here(self) -> str:
+        return self.pointer if self.step is None else f"{self.pointer}/{self.step}"
+
+
+class _Unreadable(Exception):
+    """The structure is lost: nothing after this point can be judged."""
+
+
+def escape_step(name: str) -> str:
+    """A name as a segment of a JSON pointer (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def scan(text: str) -> Scan:
+    """Scan a whole text; never raises, ``flaws`` say what is wrong with it."""
+    scanner = _Scanner(text)
+    with suppress(_Unreadable):
+        scanner.run()
+    return Scan(scanner.places, tuple(scanner.commas), tuple(scanner.flaws))
+
+
+def with_commas(text: str, commas: tuple[int, ...]) -> tuple[str, list[int]]:
+    """The text as an array with its implied commas written, and the offsets at which something was put in."""
+    pieces, last = ["["], 0
+    for offset in commas:
+        pieces += (text[last:offset], ",")
+        last = offset
+    pieces += (text[last:], "\n]")  # the text may end in a line comment
+    return "".join(pieces), [0, *(offset + number for number, offset in enumerate(commas, 1))]
+
+
+def original_offset(offset: int, insertions: list[int]) -> int:
+    """Where an offset of the text with commas stood in the original text."""
+    return max(0, offset - bisect_right(insertions, offset - 1))
+
+
+class _Scanner:
+    """One pass over the tokens, with a stack of what is open."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.places: dict[str, int] = {}
+        self.commas: list[int] = []
+        self.flaws: list[Flaw] = []
+        self.stack = [_Frame("", "", 0, "value")]
+        self.end = 0  # of the last lexeme that was not space
+        self.broke = False  # a line break since then
+
+    def run(self) -> None:
+        for kind, lexeme, offset in self._tokens():
+            frame = self.stack[-1]
+            if kind == "mark" and lexeme not in "{[":
+                self._mark(frame, lexeme, offset)
+            else:
+                if frame.state == "after":
+                    self._imply_comma(frame, offset)
+                self._member(frame, kind, lexeme, offset)
+            self.end, self.broke = offset + len(lexeme), False
+        if len(self.stack) > 1:
+            frame = self.stack[-1]
+            self._lost(frame.offset, f"this is not closed: `{frame.closer}` is missing")
+
+    def _tokens(self) -> Iterator[tuple[str, str, int]]:
+        for match in _TOKEN.finditer(self.text):
+            kind, lexeme = match.lastgroup or "", match.group()
+            if kind == "space":
+                self.broke = self.broke or _LINE_BREAK.search(lexeme) is not None
+            elif kind == "stray":
+                self._lost(match.start(), _STRAYS[lexeme])
+            else:
+                yield kind, lexeme, match.start()
+
+    def _mark(self, frame: _Frame, lexeme: str, offset: int) -> None:
+        if lexeme == ":" and frame.state == "colon":
+            frame.state = "value"
+        elif lexeme == "," and frame.state == "after":
+            frame.state = "name" if frame.closer == "}" else "value"
+        elif lexeme == frame.closer and frame.state in _CLOSABLE[frame.closer]:
+            self.stack.pop()
+        else:
+            self._lost(offset, f"`{lexeme}` is not expected here: {_EXPECTED[frame.state]}")
+
+    def _imply_comma(self, frame: _Frame, offset: int) -> None:
+        if self.broke:
+            self.commas.append(self.end)
+        else:
+            self._flaw(offset, "a comma is missing before this")
+        frame.state = "name" if frame.closer == "}" else "value"
+
+    def _member(self, frame: _Frame, kind: str, lexeme: str, offset: int) -> None:
+        """A lexeme that begins or is a name or a value."""
+        if frame.state == "name" and kind != "mark":
+            self._name(frame, lexeme, offset)
+        elif frame.state == "value":
+            self._value(frame, kind, lexeme, offset)
+        else:
+            self._lost(offset, _EXPECTED[frame.state])
+
+    def _name(self, frame: _Frame, lexeme: str, offset: int) -> None:
+        name = self._read(lexeme, offset) if lexeme[0] in "\"'" else lexeme
+        frame.step = escape_step(name)
+        if name in frame.names:
+            self._flaw(offset, "this name stands here twice")
+        frame.names.add(name)
+        self.places.setdefault(frame.here, offset)
+        frame.state = "colon"
+
+    def _value(self, frame: _Frame, kind: str, lexeme: str, offset: int) -> None:
+        if frame.closer != "}":
+            frame.step = str(frame.count)
+            frame.count += 1
+            self.places[frame.here] = offset
+        frame.state = "after"
+        if kind == "mark":
+            if len(self.stack) > MAX_DEPTH:
+                self._lost(offset, f"nested deeper than {MAX_DEPTH}")
+            closer, state = ("}", "name") if lexeme == "{" else ("]", "value")
+            self.stack.append(_Frame(closer, frame.here, offset, state))
+        elif kind == "text":
+            self._read(lexeme, offset)
+        else:
+            self._word(lexeme, offset)
+
+    def _word(self, lexeme: str, offset: int) -> None:
+        if lexeme in {"true", "false", "null"}:
+            return
+        if not _NUMBER.match(lexeme):
+            self._flaw(offset, "a text value needs quotes, and this is no number, true, false or null")
+        elif len(lexeme) > MAX_NUMBER_LENGTH + 1:
+            self._flaw(offset, f"a number of more than {MAX_NUMBER_LENGTH} digits")
+        elif "x" not in lexeme.lower() and math.isinf(float(lexeme)):
+            self._flaw(offset, "a number out of range")
+
+    def _read(self, lexeme: str, offset: int) -> str:
+        """The text that a quoted lexeme stands for."""
+        if "\\" not in lexeme:
+            return lexeme[1:-1]
+        try:
+            text: str = json5.loads(lexeme)
+        except ValueError:
+            self._lost(offset, "this text holds an escape that is not valid")
+        if _HALF_PAIR.search(text):
+            self._flaw(offset, "this text holds half of a surrogate pair")
+        return text
+
+    def _flaw(self, offset: int, message: str) -> None:
+        self.flaws.append(Flaw(self.stack[-1].here, offset, message))
+
+    def _lost(self, offset: int, message: str) -> None:
+        """Stop. Said only if it is the first flaw: later ones are mostly consequences."""
+        if not self.flaws:
+            self._flaw(offset, message)
+        raise _Unreadable
+
+
+_EXPECTED: Final = {
+    "name": "a member's name or `}` must come next",
+    "colon": "a colon must follow a member's name",
+    "value": "a value must come next",
+    "after": "a comma or the end must come next",
+}
+_CLOSABLE: Final = {"}": ("name", "after"), "]": ("value", "after"), "": ()}
