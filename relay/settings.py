@@ -90,6 +90,9 @@ class Settings:
     max_in_flight: int = _setting(
         "MAX_IN_FLIGHT", "512", kinds.number(1, 900), "Calls in flight in one worker process."
     )
+    stop_timeout_s: float = _setting(
+        "STOP_TIMEOUT", "20", kinds.seconds(1, 900), "How long a stopping worker lets running calls end."
+    )
     max_waiters: int = _setting("MAX_WAITERS", "256", kinds.number(1, 4096), "Callers that wait in one API process.")
     max_body_bytes: int = _setting(
         "MAX_BODY_BYTES", "8MiB", kinds.size("1KiB", "64MiB"), "The largest request body the API reads."

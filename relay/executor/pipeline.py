@@ -1,0 +1,182 @@
+"""The steps of a message's calls (design, section 4). A task ends when its calls have started."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+import gevent
+
+from relay.errors import Unavailable
+from relay.executor.conclusion import conclude, unsendable
+from relay.executor.preparation import Prepared, Unsendable
+from relay.executor.settling import Settler
+from relay.executor.slots import Slots
+from relay.invocation import reference_time_ms
+from relay.outbound.gate import Gate, boot_time_s
+from relay.telemetry import Event, event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from relay.executor.preparation import Preparation
+    from relay.outbound.sender import Sender
+    from relay.store.invocations import InvocationStore
+    from relay.vault import Vault
+
+#: Between two tries to give a call back while the store is away.
+RETRY_S: Final = 0.5
+#: What a stop leaves of its time for settling the last calls.
+SETTLE_S: Final = 5.0
+
+
+@dataclass(slots=True)
+class Flight:
+    """A claimed call: until when it may run, its gate, and whether a stop has given it back."""
+
+    prepared: Prepared | Unsendable
+    token: str
+    gate: Gate
+    claimed_at_ms: int  # the server's clock, when the claim was answered
+    claimed_at_s: float  # the same moment on this machine's clock
+    released: bool = False
+
+    @property
+    def reference_id(self) -> str:
+        """Whose call it is."""
+        return self.prepared.published.reference_id
+
+
+class Executor:
+    """Runs invocations in one process, as many at a time as there are slots."""
+
+    def __init__(
+        self,
+        store: InvocationStore,
+        preparation: Preparation,
+        sender: Sender,
+        data_vault: Vault,
+        *,
+        max_in_flight: int,
+        publish: Callable[[Iterable[tuple[str, str]]], None],
+    ) -> None:
+        self._store = store
+        self._preparation = preparation
+        self._sender = sender
+        self._vault = data_vault
+        self._publish = publish
+        self._slots = Slots(max_in_flight)
+        self._settler = Settler(store, self._done)
+        self._in_hand: set[str] = set()
+        self._flights: dict[str, Flight] = {}
+        self._draining = False
+
+    def run(self, reference_ids: Sequence[object]) -> dict[str, int]:
+        """Start the calls of one message; returns counts, which is all that a task may show."""
+        taken = self._take_in_hand(reference_ids)
+        left = set(taken)
+        started = 0
+        try:
+            waiting = [self._preparation.prepare(published) for published in self._store.read(taken)] if taken else []
+            while waiting and not self._draining:
+                count = self._slots.take(len(waiting))
+                batch, waiting = waiting[:count], waiting[count:]
+                begun = self._start(batch)
+                left -= begun
+                started += len(begun)
+        except Unavailable:
+            event(Event.STORE_AWAY, level=logging.WARNING, doing="claim", calls=len(left))
+        finally:
+            self._in_hand -= left
+        return {"started": started, "skipped": len(reference_ids) - started, "parked": 0}
+
+    def drain(self, timeout_s: float) -> None:
+        """Stop: claim nothing more, give back what has not left, let the rest end, at most for ``timeout_s``."""
+        self._draining = True
+        deadline_s = boot_time_s() + timeout_s
+        given_back = self._release_unsent()
+        while self._flights and boot_time_s() < deadline_s - SETTLE_S:
+            gevent.sleep(0.02)
+        self._settler.flush(max(0.0, deadline_s - boot_time_s()))
+        event(Event.DRAINED, given_back=given_back, left=len(self._flights))
+
+    # -- before the claim ---------------------------------------------------------------------------------------
+
+    def _take_in_hand(self, reference_ids: Sequence[object]) -> list[str]:
+        """What is not in hand already; a message is trusted with nothing but ids."""
+        fresh = dict.fromkeys(ref for ref in reference_ids if isinstance(ref, str) and reference_time_ms(ref))
+        taken = [ref for ref in fresh if ref not in self._in_hand]
+        self._in_hand.update(taken)
+        return taken
+
+    def _start(self, batch: Sequence[Prepared | Unsendable]) -> set[str]:
+        """Claim a batch for which there are slots, and send what was granted."""
+        token = uuid4().hex
+        reference_ids = [each.published.reference_id for each in batch]
+        begun_s = boot_time_s()
+        try:
+            claimed = self._store.claim(reference_ids, token)
+        except Unavailable:
+            self._slots.give(len(batch))
+            gevent.spawn(self._give_back, reference_ids, token, begun_s)
+            raise
+        answered_s = boot_time_s()
+        for each in batch:
+            if each.published.reference_id in claimed.granted:
+                deadline_s = begun_s + each.published.timeout_ms / 1000
+                flight = Flight(each, token, Gate(deadline_s), claimed.now_ms, answered_s)
+                self._flights[flight.reference_id] = flight
+                gevent.spawn(self._fly, flight)
+        self._slots.give(len(batch) - len(claimed.granted))
+        return set(claimed.granted)
+
+    def _give_back(self, reference_ids: Sequence[str], token: str, begun_s: float) -> None:
+        """A claim whose answer was lost may have been granted: nothing has left, so say that, when it can be said."""
+        longest_s = 24 * 3600.0  # far beyond any lease; the token is then somebody else's
+        while boot_time_s() < begun_s + longest_s:
+            gevent.sleep(RETRY_S)
+            try:
+                self._publish(self._store.release(reference_ids, token))
+            except Unavailable:
+                continue
+            return
+
+    # -- after the claim ----------------------------------------------------------------------------------------
+
+    def _fly(self, flight: Flight) -> None:
+        prepared = flight.prepared
+        sent_ms = flight.claimed_at_ms + int((boot_time_s() - flight.claimed_at_s) * 1000)
+        if isinstance(prepared, Unsendable):
+            settlement = unsendable(prepared, flight.token, sent_ms)
+        else:
+            answer = self._sender.send(
+                prepared.request,
+                gate=flight.gate,
+                deadline_s=flight.gate.deadline_s,
+                repeatable=prepared.repeatable,
+            )
+            if flight.released:
+                self._done(flight.reference_id)
+                return
+            settlement = conclude(prepared, flight.token, answer, sent_ms, self._vault)
+        self._settler.put(settlement)
+
+    def _done(self, reference_id: str) -> None:
+        self._flights.pop(reference_id, None)
+        self._in_hand.discard(reference_id)
+        self._slots.give()
+
+    def _release_unsent(self) -> int:
+        by_token: dict[str, list[str]] = {}
+        for flight in list(self._flights.values()):
+            if isinstance(flight.prepared, Prepared) and flight.gate.shut():
+                flight.released = True
+                by_token.setdefault(flight.token, []).append(flight.reference_id)
+        for token, reference_ids in by_token.items():
+            try:
+                self._publish(self._store.release(reference_ids, token))
+            except Unavailable:  # the lease ends by itself; nothing has left
+                event(Event.STORE_AWAY, level=logging.WARNING, doing="release", calls=len(reference_ids))
+        return sum(len(reference_ids) for reference_ids in by_token.values())

@@ -1,0 +1,92 @@
+"""Settles what came of calls in groups: what arrives while one script runs goes with the next."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import gevent
+from gevent.event import Event as Signal
+
+from relay.errors import Unavailable
+from relay.telemetry import Event, event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from relay.store.invocations import InvocationStore
+    from relay.store.transitions import Settlement
+
+GROUP_ITEMS: Final = 128
+GROUP_BYTES: Final = 1024 * 1024
+#: After a group of several, how long the next one is collected.
+WINDOW_S: Final = 0.004
+#: Between two tries while the store is away.
+RETRY_S: Final = 0.5
+
+
+class Settler:
+    """One greenlet that settles. A call keeps its slot until it is settled, so that what waits here is bounded."""
+
+    def __init__(self, store: InvocationStore, on_settled: Callable[[str], None]) -> None:
+        self._store = store
+        self._on_settled = on_settled
+        self._waiting: deque[Settlement] = deque()
+        self._arrived = Signal()
+        self._idle = Signal()
+        self._idle.set()
+        self._greenlet = gevent.spawn(self._run)
+
+    def put(self, settlement: Settlement) -> None:
+        """Settle this, soon; ``on_settled`` is called with its reference id when it is done."""
+        self._waiting.append(settlement)
+        self._idle.clear()
+        self._arrived.set()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until nothing is left to settle; False if that took longer than ``timeout_s``."""
+        return bool(self._idle.wait(timeout_s))
+
+    def _run(self) -> None:
+        busy = False
+        while True:
+            self._arrived.wait()
+            if busy and len(self._waiting) < GROUP_ITEMS:
+                gevent.sleep(WINDOW_S)
+            group = self._take()
+            self._settle(group)
+            busy = len(group) > 1
+            if not self._waiting:
+                self._arrived.clear()
+                self._idle.set()
+
+    def _take(self) -> list[Settlement]:
+        group = [self._waiting.popleft()]
+        size_bytes = len(group[0].result)
+        while self._waiting and len(group) < GROUP_ITEMS and size_bytes + len(self._waiting[0].result) <= GROUP_BYTES:
+            group.append(self._waiting.popleft())
+            size_bytes += len(group[-1].result)
+        return group
+
+    def _settle(self, group: Sequence[Settlement]) -> None:
+        in_time = self._settle_surely(group)
+        for settlement, counted in zip(group, in_time, strict=True):
+            self._on_settled(settlement.reference_id)
+            if not counted:
+                event(Event.LATE_ANSWER, level=logging.WARNING, ref=settlement.reference_id)
+        event(
+            Event.CALLS_SETTLED,
+            calls=[
+                [each.reference_id, each.outcome, each.status, each.attempt.duration_ms if each.attempt else 0]
+                for each in group
+            ],
+        )
+
+    def _settle_surely(self, group: Sequence[Settlement]) -> list[bool]:
+        while True:
+            try:
+                return self._store.settle(group)
+            except Unavailable:
+                event(Event.STORE_AWAY, level=logging.WARNING, doing="settle", calls=len(group))
+                gevent.sleep(RETRY_S)

@@ -1,0 +1,130 @@
+"""The Celery side of the queue: lanes, task names, the app's settings, and who publishes reference ids.
+
+A message is a hint (design, section 4): it carries reference ids only, may be lost or doubled, and is repaired by
+the sweeper. What the settings below avoid is measured in the design's stack facts.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from celery import Celery
+from celery.utils import uuid
+from kombu import Exchange, Queue
+from kombu.exceptions import KombuError
+
+from relay.errors import Unavailable
+from relay.telemetry import Event, event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from relay.settings import Settings
+
+#: Celery queues, most urgent first.
+LANES: Final = ("interactive", "bulk", "replay")
+#: The one task: run the invocations with these reference ids.
+RUN: Final = "relay.run"
+#: Ids in one message: its cost on a worker hardly depends on how many it carries.
+MESSAGE_IDS: Final = 128
+#: A lane with fewer messages is short: a message that is not back by the grace was very likely taken or lost.
+SHORT_LANE_MESSAGES: Final = 128
+
+_TRANSPORT: Final = {
+    "ack_emulation": False,  # the record decides, not the broker; 2.3 times the messages a second
+    "socket_timeout": 10,
+    "socket_connect_timeout": 3,  # kombu's default waits for ever
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+    "max_connections": 50,  # the default of 10 fails under gevent
+    "priority_steps": [0],
+}
+
+
+def make_app(settings: Settings) -> Celery:
+    """The Celery app, configured; tasks are added by ``workers``."""
+    app = Celery("relay", broker=settings.broker_url.reveal(), set_as_current=True)
+    app.conf.update(
+        broker_transport_options=_TRANSPORT,
+        broker_pool_limit=10,
+        broker_pool_acquire_timeout=2,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_channel_error_retry=True,
+        task_queues=[Queue(lane, Exchange("relay", "direct"), routing_key=lane) for lane in LANES],
+        task_default_queue=LANES[0],
+        task_create_missing_queues=False,
+        task_acks_late=False,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        worker_prefetch_multiplier=4,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_send_task_events=False,
+        worker_enable_remote_control=True,
+        event_queue_expires=60,
+        enable_utc=True,
+    )
+    return app
+
+
+class Publisher:
+    """Publishes reference ids to lanes, from any thread or greenlet."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def publish(self, lane: str, reference_ids: Sequence[str]) -> None:
+        """Put ids on a lane, `MESSAGE_IDS` a message.
+
+        Raises:
+            Unavailable: the broker cannot be reached. Nothing is lost: the sweeper publishes these ids again.
+        """
+        try:
+            with self._app.producer_pool.acquire(block=True) as producer:
+                for start in range(0, len(reference_ids), MESSAGE_IDS):
+                    self._send(producer, lane, list(reference_ids[start : start + MESSAGE_IDS]))
+        except self._failures() as error:
+            raise Unavailable from error
+
+    def publish_ready(self, ready: Iterable[tuple[str, str]]) -> None:
+        """Publish ``(id, lane)`` pairs; a broker that is away is logged, and the sweeper comes back to it."""
+        lanes: dict[str, list[str]] = {}
+        for reference_id, lane in ready:
+            lanes.setdefault(lane, []).append(reference_id)
+        for lane, reference_ids in lanes.items():
+            try:
+                self.publish(lane, reference_ids)
+            except Unavailable:
+                event(Event.PUBLISH_FAILED, level=logging.WARNING, lane=lane, ids=len(reference_ids))
+
+    def short_lanes(self, lanes: Iterable[str] = LANES) -> list[str]:
+        """Which lanes hold few messages; none while the broker is away."""
+        with suppress(*self._failures()), self._app.connection_or_acquire(pool=True) as connection:
+            client = connection.default_channel.client
+            return [lane for lane in lanes if client.llen(lane) < SHORT_LANE_MESSAGES]
+        return []
+
+    def _send(self, producer: Any, lane: str, reference_ids: list[str]) -> None:
+        amqp = self._app.amqp
+        task_id = uuid()
+        message = amqp.create_task_message(
+            task_id,
+            RUN,
+            (reference_ids,),
+            {},
+            argsrepr=f"({len(reference_ids)} ids)",
+            kwargsrepr="{}",
+            ignore_result=True,
+        )
+        amqp.send_task_message(producer, RUN, message, queue=lane, retry=False, declare=[], serializer="json")
+
+    def _failures(self) -> tuple[type[BaseException], ...]:
+        connection = self._app.connection_for_write()
+        return (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)

@@ -1,0 +1,169 @@
+"""Composition root: settings in, wired objects out. The one place that makes Redis clients beside ``relay.store``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from relay.dispatcher import Dispatcher
+from relay.endpoint import EndpointRules
+from relay.errors import SettingsError
+from relay.outbound.guard import AddressPolicy
+from relay.queue import Publisher, make_app
+from relay.store.invocations import InvocationStore, Limits
+from relay.store.keys import ApiKeys
+from relay.store.notices import Subscription
+from relay.store.registry import Registry
+from relay.vault import Vault
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from relay.executor import Executor
+    from relay.settings import Settings
+    from relay.sweeper import Sweeper
+
+#: A command that gets no answer is repeated this often, then the store counts as away.
+_RETRIES: Final = 2
+_SOCKET_TIMEOUT_S: Final = 5
+_CONNECT_TIMEOUT_S: Final = 2
+
+
+def connect(settings: Settings) -> redis.Redis:
+    """A client of the store; replies are bytes. Its retries are few: the API answers 503 rather than wait."""
+    return redis.Redis.from_url(
+        settings.store_url.reveal(),
+        socket_timeout=_SOCKET_TIMEOUT_S,
+        socket_connect_timeout=_CONNECT_TIMEOUT_S,
+        socket_keepalive=True,
+        health_check_interval=15,
+        retry=Retry(ExponentialBackoff(cap=0.4, base=0.05), _RETRIES),
+    )
+
+
+class Runtime:
+    """What a process of the relay is made of; each part is built when it is first asked for."""
+
+    def __init__(self, settings: Settings, *, holds_target_keys: bool, app: Celery | None = None) -> None:
+        self.settings = settings
+        self._holds_target_keys = holds_target_keys
+        self._app = app
+
+    @cached_property
+    def client(self) -> redis.Redis:
+        """The client of the store."""
+        return connect(self.settings)
+
+    @cached_property
+    def policy(self) -> AddressPolicy:
+        """What may be dialled."""
+        settings = self.settings
+        return AddressPolicy(settings.egress_allow, settings.egress_deny, settings.egress_ports)
+
+    @cached_property
+    def rules(self) -> EndpointRules:
+        """What may be registered."""
+        return EndpointRules(self.policy, frozenset(self.settings.extra_suffixes))
+
+    @cached_property
+    def data_vault(self) -> Vault:
+        """Seals payloads and results."""
+        if self.settings.data_keys is None:
+            raise SettingsError("RELAY_DATA_KEYS is not set: payloads and results could not be sealed.")
+        return Vault.from_text(self.settings.data_keys.reveal())
+
+    @cached_property
+    def target_vault(self) -> Vault | None:
+        """Opens targets; None in a process that must not."""
+        keys = self.settings.target_keys
+        return Vault.from_text(keys.reveal()) if self._holds_target_keys and keys is not None else None
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Webhooks and their revisions."""
+        return Registry(self.client, self.target_vault)
+
+    @cached_property
+    def api_keys(self) -> ApiKeys:
+        """API keys."""
+        return ApiKeys(self.client)
+
+    @cached_property
+    def store(self) -> InvocationStore:
+        """The ledger."""
+        settings = self.settings
+        limits = Limits(
+            max_pending=settings.max_pending,
+            max_pending_per_plugin=settings.max_pending_per_plugin,
+            max_pending_bytes=settings.max_pending_bytes,
+            retention_ms=settings.retention_s * 1000,
+            failed_retention_ms=settings.failed_retention_s * 1000,
+            rejected_retention_ms=settings.rejected_retention_s * 1000,
+        )
+        return InvocationStore(self.client, limits, lease_margin_ms=int(settings.lease_margin_s * 1000))
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        """Publishes reference ids."""
+        return Publisher(self._app or make_app(self.settings))
+
+    @cached_property
+    def dispatcher(self) -> Dispatcher:
+        """Accepts triggers."""
+        return Dispatcher(self.registry, self.store, self.data_vault, self.publisher)
+
+    def subscribe(self, process: str) -> Subscription:
+        """The notices of one API process."""
+        return Subscription(connect(self.settings), process)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerParts:
+    """What a worker process runs."""
+
+    executor: Executor
+    sweeper: Sweeper
+
+
+def api_runtime(settings: Settings) -> Runtime:
+    """For the API process, which never opens a target."""
+    return Runtime(settings, holds_target_keys=False)
+
+
+def cli_runtime(settings: Settings) -> Runtime:
+    """For commands."""
+    return Runtime(settings, holds_target_keys=True)
+
+
+def worker_parts(settings: Settings, app: Celery, name: str) -> WorkerParts:
+    """For a worker process called ``name``.
+
+    Raises:
+        SettingsError: a key ring is missing.
+    """
+    # Only here: libcurl and gevent are loaded by workers alone.
+    from relay.executor import Executor  # noqa: PLC0415
+    from relay.executor.preparation import Preparation  # noqa: PLC0415
+    from relay.outbound.sender import Sender  # noqa: PLC0415
+    from relay.outbound.transport import CurlTransport  # noqa: PLC0415
+    from relay.plans import Plans  # noqa: PLC0415
+    from relay.sweeper import Sweeper  # noqa: PLC0415
+
+    runtime = Runtime(settings, holds_target_keys=True, app=app)
+    if runtime.target_vault is None:
+        raise SettingsError("RELAY_TARGET_KEYS is not set: a worker could open no target.")
+    transport = CurlTransport(runtime.policy, ca_file=settings.ca_file, max_response_bytes=settings.max_response_bytes)
+    executor = Executor(
+        runtime.store,
+        Preparation(Plans(runtime.registry), runtime.data_vault),
+        Sender(transport),
+        runtime.data_vault,
+        max_in_flight=settings.max_in_flight,
+        publish=runtime.publisher.publish_ready,
+    )
+    return WorkerParts(executor, Sweeper(runtime.store, runtime.publisher, name))

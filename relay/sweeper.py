@@ -1,0 +1,43 @@
+"""Use case: what is due goes back to its queue, what is old goes away. Every worker sweeps, a bounded piece at a time.
+
+Lost messages, lost workers, failed publishes and retries that have come due are all this one path.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from relay.errors import Unavailable
+from relay.telemetry import Event, event
+
+if TYPE_CHECKING:
+    from relay.queue import Publisher
+    from relay.store.invocations import InvocationStore
+
+PERIOD_S: Final = 1.0
+ALARMS: Final = 1_000  # looked at in one sweep
+RECORDS: Final = 500  # forgotten in one sweep
+
+
+class Sweeper:
+    """Sweeps for one worker process, which also tells that it lives."""
+
+    def __init__(self, store: InvocationStore, publisher: Publisher, worker: str) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._worker = worker
+
+    def sweep(self) -> None:
+        """One sweep. Never raises for a server that is away: the next one comes in a second."""
+        try:
+            ready = self._store.sweep(self._worker, self._publisher.short_lanes(), limit=ALARMS)
+            forgotten = self._store.prune(limit=RECORDS)
+        except Unavailable:
+            event(Event.STORE_AWAY, level=logging.WARNING, doing="sweep")
+            return
+        if ready:
+            self._publisher.publish_ready(ready)
+            event(Event.SWEPT, published=len(ready))
+        if forgotten:
+            event(Event.PRUNED, records=forgotten)

@@ -1,0 +1,89 @@
+"""Log events: one catalogue of names, one JSON line each.
+
+A line may hold ids, codes, times and sizes; never a URL, a header value, a parameter, a body or a traceback's
+locals (``security.md``, Hiding). Values are escaped by the JSON renderer, so no caller can forge a line.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from enum import StrEnum
+from typing import Any
+
+import orjson
+import structlog
+
+
+class Event(StrEnum):
+    """Every event that the relay logs, and the hop that logs it."""
+
+    REQUEST = "request"  # api: one HTTP request answered
+    INTERNAL_ERROR = "internal_error"  # any: a fault of ours; the type of the exception and where it was raised
+    PUBLISH_FAILED = "publish_failed"  # any: the broker was away; the sweeper will publish again
+    STORE_AWAY = "store_away"  # any: Redis could not be reached; what was tried is tried again
+    CALLS_STARTED = "calls_started"  # worker: a message's calls are on their way, parked or skipped
+    CALLS_SETTLED = "calls_settled"  # worker: what came of a group of calls: id, outcome, status, milliseconds
+    LATE_ANSWER = "late_answer"  # worker: an answer came after the call had been given to somebody else
+    SWEPT = "swept"  # worker: alarms that rang and were published again
+    PRUNED = "pruned"  # worker: records past their retention were forgotten
+    DRAINED = "drained"  # worker: a stop let running calls end and gave the others back
+    SUBSCRIPTION_LOST = "subscription_lost"  # api: notices may have been missed; waiters are re-read
+    CHILD = "child"  # relay up: a process started, died or was started again
+
+
+_RENDERED = (
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
+
+
+def configure(level: str) -> None:
+    """Set up this process's log: JSON lines on standard error, other libraries' records included."""
+    numeric = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[*_RENDERED, structlog.processors.JSONRenderer(serializer=orjson.dumps)],
+        wrapper_class=structlog.make_filtering_bound_logger(numeric),
+        logger_factory=structlog.BytesLoggerFactory(file=sys.stderr.buffer),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*_RENDERED, structlog.stdlib.add_logger_name, _without_traceback],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(serializer=_dumps_text),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(numeric, logging.INFO))
+
+
+def event(name: Event, *, level: int = logging.INFO, **fields: Any) -> None:
+    """Log one event."""
+    structlog.get_logger().log(level, name, **fields)
+
+
+def fault(error: BaseException, where: str) -> None:
+    """Log a fault of our own: its type and the line that raised it, not its message, which may quote input."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    line = f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame is not None else ""
+    event(Event.INTERNAL_ERROR, level=logging.ERROR, where=where, kind=type(error).__name__, line=line)
+
+
+def _without_traceback(_logger: Any, _method: str, fields: structlog.types.EventDict) -> structlog.types.EventDict:
+    """A library's exception text may quote what we sent or got: keep its type only."""
+    failure = fields.pop("exc_info", None)
+    if isinstance(failure, tuple) and failure[0] is not None:
+        fields["kind"] = failure[0].__name__
+    return fields
+
+
+def _dumps_text(value: Any, **_: Any) -> str:
+    return orjson.dumps(value, default=str).decode()

@@ -1,0 +1,1 @@
+"""The Celery side that runs things: thin, each task one call into ``relay``."""

@@ -1,0 +1,21 @@
+"""The Celery app of the workers, and of Flower beside them: ``celery -A workers.app worker ...``."""
+
+from __future__ import annotations
+
+from celery.signals import setup_logging
+
+from relay import telemetry
+from relay.queue import make_app
+from relay.settings import Settings
+from workers.bootsteps import Executing, Sweeping
+from workers.tasks import register
+
+settings = Settings.from_environ()
+app = make_app(settings)
+app.steps["worker"].update({Executing, Sweeping})
+register(app)
+
+
+@setup_logging.connect
+def _log_as_json(**_: object) -> None:
+    telemetry.configure(settings.log_level)
