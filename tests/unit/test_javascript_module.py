@@ -1,0 +1,271 @@
+"""The JavaScript client, in Node, against a relay that is faked on the wire."""
+
+import base64
+
+import pytest
+
+from tests.javascript import JavaScript
+from tests.tools import require_node
+from tests.unit.fake_relay import KEY, FakeRelay, HangUp, Reply, Silence, Webhook, problem
+
+
+@pytest.fixture
+def fake():
+    with FakeRelay(
+        ok=Webhook(data={"id": 1}),
+        fails=Webhook(status=500, data="broken"),
+        gone=Webhook(state="unreachable", status=0, data={"code": "unreachable", "message": "..."}),
+        slow=Webhook(seconds=1.5, data="late"),
+        never=Webhook(seconds=600),
+        misfit=Webhook(seconds=1.2, state="rejected", outcome="request_rejected"),
+        removed=Webhook(seconds=1.2, state="rejected", outcome="webhook_not_registered"),
+        stopped=Webhook(seconds=1.2, state="cancelled"),
+    ) as relay:
+        yield relay
+
+
+@pytest.fixture
+def api(fake):
+    return JavaScript(require_node(), fake.base_url + "/", KEY)
+
+
+def test_a_trigger_resolves_to_exactly_the_four_documented_members(fake, api):
+    done = api.call("trigger", "ok", {"key": "value"}, {"X-Name": "v"}, None)
+
+    assert done["value"] == {
+        "referenceId": next(iter(fake.invocations)),
+        "status": 200,
+        "data": {"id": 1},
+        "error": False,
+    }
+    (seen,) = fake.seen
+    assert seen.json == {"data": {"key": "value"}, "headers": {"X-Name": "v"}, "queryParams": None}
+    assert seen.headers["content-type"] == "application/json"
+    assert seen.headers["prefer"] == "wait=30"
+
+
+def test_a_trigger_needs_nothing_but_the_id(fake, api):
+    assert api.call("trigger", "ok")["value"]["status"] == 200
+    assert fake.seen[0].json == {"data": None, "headers": None, "queryParams": None}
+
+
+def test_an_endpoint_that_fails_or_cannot_be_contacted_resolves(api):
+    failed, unreachable = api.calls([("trigger", ("fails",)), ("trigger", ("gone",))])
+    assert (failed["value"]["status"], failed["value"]["error"]) == (500, True)
+    assert (unreachable["value"]["status"], unreachable["value"]["error"]) == (0, True)
+
+
+def test_an_unknown_webhook_rejects_with_a_typed_error(api):
+    error = api.call("trigger", "nobody-knows")["error"]
+    assert error["typed"]
+    assert (error["name"], error["code"], error["status"]) == ("WebhookError", "webhook_not_registered", 404)
+    assert error["referenceId"]
+
+
+def test_an_id_that_cannot_stand_in_a_path_names_no_webhook(fake, api):
+    done = api.calls([("trigger", (webhook_id,)) for webhook_id in ("", ".", "..", "\ud800")])
+    assert {each["error"]["code"] for each in done} == {"webhook_not_registered"}
+    assert not fake.seen
+
+
+def test_an_id_never_leaves_its_path_segment(fake, api):
+    assert api.call("trigger", "ok/../x?y#z")["error"]["code"] == "webhook_not_registered"
+    assert fake.seen[0].path == "/v1/webhooks/ok%2F..%2Fx%3Fy%23z/trigger"
+
+
+def test_a_rejection_names_the_fields_at_fault(fake, api):
+    faults = [{"pointer": "/headers/X-Other", "message": "is not registered"}]
+    fake.faults.append(problem(422, "request_rejected", detail="It does not fit.", errors=faults, referenceId="r-1"))
+    error = api.call("trigger", "ok")["error"]
+    assert (error["code"], error["message"], error["errors"]) == ("request_rejected", "It does not fit.", faults)
+    assert error["referenceId"] == "r-1"
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (problem(500, "internal"), "internal"),
+        (problem(451, "new_in_2030"), "new_in_2030"),
+        (Reply(404, raw=b"<html>"), "internal"),
+        (Reply(413, raw=b"<html>"), "too_large"),
+        (Reply(302, None, {"Location": "http://127.0.0.1:9/"}), "internal"),
+        (Reply(200, raw=b"[]"), "internal"),
+        (Reply(200, raw=b"not json"), "internal"),
+    ],
+)
+def test_what_is_no_success_rejects_at_once_and_is_not_followed(fake, api, reply, code):
+    fake.faults.append(reply)
+    error = api.call("trigger", "ok")["error"]
+    assert error["typed"]
+    assert error["code"] == code
+    assert len(fake.seen) == 1
+
+
+@pytest.mark.parametrize("value", [{"$bigint": "1"}, {"$cycle": True}])
+def test_what_json_cannot_hold_is_rejected_before_anything_is_sent(fake, api, value):
+    assert api.call("trigger", "ok", value)["error"]["code"] == "request_rejected"
+    assert not fake.seen
+
+
+@pytest.mark.parametrize("form", ["$bytes", "$buffer", "$blob"])
+def test_binary_data_is_sent_as_base64_text(fake, api, form):
+    sizes = (0, 1, 2, 3, 24_575, 24_576, 24_577, 100_001)
+    texts = [base64.b64encode(bytes(number % 251 for number in range(size))).decode() for size in sizes]
+    done = api.calls([("trigger", ("ok", {form: text})) for text in texts])
+    assert all(each["value"]["status"] == 200 for each in done)
+    assert {seen.json["data"] for seen in fake.seen} == set(texts)
+
+
+def test_a_trigger_whose_answer_was_lost_is_sent_again_and_accepted_once(fake, api):
+    fake.faults += [HangUp(accept=True), HangUp(accept=True)]
+    assert api.call("trigger", "ok")["value"]["status"] == 200
+    assert len(fake.seen) == 3
+    assert len({seen.headers["idempotency-key"] for seen in fake.seen}) == 1
+    assert len(fake.invocations) == 1
+
+
+def test_two_triggers_have_two_idempotency_keys(fake, api):
+    api.calls([("trigger", ("ok", "same")), ("trigger", ("ok", "same"))])
+    assert len(fake.invocations) == 2
+
+
+def test_a_callers_own_idempotency_key_is_used(fake, api):
+    options = {"idempotencyKey": "order-7"}
+    api.calls([("trigger", ("ok", None, None, None, options)), ("trigger", ("ok", None, None, None, options))])
+    assert len(fake.invocations) == 1
+    error = api.call("trigger", "ok", None, None, None, {"idempotencyKey": "line\nbreak"})["error"]
+    assert error["code"] == "bad_parameter"
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, "unavailable"), (429, "rate_limited"), (429, "over_capacity")])
+def test_a_busy_relay_is_asked_again_when_it_said_so(fake, api, status, code):
+    busy = problem(status, code)
+    fake.faults.append(Reply(busy.status, busy.document, {**busy.headers, "Retry-After": "1"}))
+    done = api.call("trigger", "ok")
+    assert done["value"]["status"] == 200
+    assert 1000 <= done["ms"] < 5000
+
+
+def test_retries_are_bounded_and_end_in_the_relays_own_error(fake, api):
+    busy = problem(503, "unavailable")
+    fake.faults += [Reply(busy.status, busy.document, {**busy.headers, "Retry-After": "0"})] * 20
+    assert api.call("trigger", "ok")["error"]["code"] == "unavailable"
+    assert len(fake.seen) == 5
+
+
+def test_a_relay_that_asks_for_long_patience_is_not_waited_for(fake, api):
+    busy = problem(429, "rate_limited")
+    fake.faults.append(Reply(busy.status, busy.document, {**busy.headers, "Retry-After": "3600"}))
+    error = api.call("trigger", "ok")["error"]
+    assert (error["code"], error["retryAfter"]) == ("rate_limited", 3600)
+    assert len(fake.seen) == 1
+
+
+def test_a_relay_that_cannot_be_reached_rejects_with_a_typed_error():
+    with FakeRelay() as fake:
+        base_url = fake.base_url
+    error = JavaScript(require_node(), base_url, KEY).call("trigger", "ok")["error"]
+    assert error["typed"]
+    assert (error["code"], error["status"]) == ("unavailable", 0)
+    assert "127.0.0.1" not in error["message"]
+
+
+def test_a_silent_relay_is_given_up_at_the_deadline(fake, api):
+    fake.faults += [Silence(5)] * 5
+    done = api.call("trigger", "ok", timeout=500)
+    assert done["error"]["code"] == "unavailable"
+    assert done["ms"] < 4000
+
+
+def test_a_wait_that_ends_at_the_relay_goes_on_by_reference_id(fake, api):
+    accepted = api.call("triggerAsync", "slow")["value"]
+    fake.faults.append(Reply(202, accepted))
+    assert api.call("trigger", "slow")["value"]["data"] == "late"
+    assert fake.seen[-1].method == "GET"
+    assert fake.seen[-1].path == f"/v1/invocations/{accepted['referenceId']}"
+
+
+def test_a_relay_without_room_to_wait_is_polled_with_pauses(fake, api):
+    fake.room_to_wait = False
+    assert api.call("trigger", "slow")["value"]["data"] == "late"
+    assert 2 <= len(fake.seen) < 15
+
+
+def test_an_invocation_that_ends_without_a_result_rejects(api):
+    codes = {"misfit": "request_rejected", "removed": "webhook_not_registered", "stopped": "cancelled"}
+    accepted = api.calls([("triggerAsync", (name,)) for name in codes])
+    references = [each["value"]["referenceId"] for each in accepted]
+    ended = api.calls([("wait", (reference,)) for reference in references])
+    assert [each["error"]["code"] for each in ended] == list(codes.values())
+    assert [each["error"]["referenceId"] for each in ended] == references
+
+
+def test_a_wait_ends_at_its_timeout_and_names_the_invocation(fake, api):
+    done = api.call("trigger", "never", timeout=1500)
+    assert done["error"]["code"] == "wait_ended"
+    assert done["error"]["referenceId"] in fake.invocations
+    assert 1400 <= done["ms"] < 4000
+
+
+def test_a_signal_ends_the_waiting_at_once(api):
+    done = api.call("trigger", "never", None, None, None, abort_after_ms=300)
+    assert (done["error"]["name"], done["error"]["typed"]) == ("AbortError", False)
+    assert done["ms"] < 2000
+
+
+def test_a_record_can_be_got_as_it_is(fake, api):
+    reference_id = api.call("trigger", "ok")["value"]["referenceId"]
+    found, missing = api.calls([("get", (reference_id,)), ("get", ("unknown",))])
+    assert (found["value"]["state"], found["value"]["result"]["data"]) == ("delivered", {"id": 1})
+    assert missing["error"]["code"] == "not_found"
+
+
+def test_many_triggers_go_in_groups_and_keep_their_order(fake, api):
+    items = [{"webhookId": "ok" if number % 10 else "unknown", "data": {"n": number}} for number in range(2500)]
+    results = api.call("triggerMany", items)["value"]
+    assert [len(seen.json) for seen in fake.seen] == [1000, 1000, 500]
+    assert [item["data"]["n"] for seen in fake.seen for item in seen.json] == list(range(2500))
+    assert [("problem" in result) for result in results] == [number % 10 == 0 for number in range(2500)]
+
+
+def test_many_triggers_are_split_by_bytes_too(fake, api):
+    results = api.call("triggerMany", [{"webhookId": "ok", "data": "ä" * 750_000} for _ in range(5)])["value"]
+    assert all("referenceId" in result for result in results)
+    assert [len(seen.json) for seen in fake.seen] == [2, 2, 1]
+
+
+def test_a_group_whose_answer_was_lost_is_accepted_once(fake, api):
+    fake.faults.append(HangUp(accept=True))
+    api.call("triggerMany", [{"webhookId": "ok"}] * 3)
+    assert len(fake.invocations) == 3
+
+
+def test_a_group_too_large_for_this_relay_is_halved(fake, api):
+    fake.max_body_bytes = 1000
+    items = [{"webhookId": "ok", "data": "x" * size} for size in (300, 300, 2000, 300)]
+    results = api.call("triggerMany", items)["value"]
+    assert [result.get("problem", {}).get("code") for result in results] == [None, None, "too_large", None]
+
+
+def test_a_fault_after_the_first_group_loses_no_reference_id(fake, api):
+    fake.faults += [Silence(0), problem(500, "internal")]
+    results = api.call("triggerMany", [{"webhookId": "ok"}] * 2100)["value"]
+    assert sum("referenceId" in result for result in results) == 1000
+    assert {result["problem"]["code"] for result in results[1000:]} == {"internal"}
+    assert len(results) == 2100
+
+
+def test_no_triggers_send_nothing(fake, api):
+    assert api.call("triggerMany", [])["value"] == []
+    assert not fake.seen
+
+
+def test_a_fault_of_the_first_group_rejects(fake):
+    api = JavaScript(require_node(), fake.base_url, "whk_wrong_key")
+    assert api.call("triggerMany", [{"webhookId": "ok"}])["error"]["code"] == "unauthenticated"
+
+
+@pytest.mark.parametrize(("base_url", "key"), [("relay.example", KEY), ("http://r?x=1", KEY), ("http://r", "a\nb")])
+def test_a_client_that_cannot_work_is_not_made(base_url, key):
+    with pytest.raises(AssertionError, match="TypeError"):
+        JavaScript(require_node(), base_url, key).call("trigger", "ok")
