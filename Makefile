@@ -1,0 +1,46 @@
+# Everything that can be done with nothing but Python (3.11 or newer) and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+TESTS ?= tests
+DEMO_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint bench constraints clean
+
+help:  ## what can be done here
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+env: $(STAMP)  ## the environment in .venv, with the relay command
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt --editable '.[embedded,test,lint]'
+	@touch $@
+
+demo: env  ## a running relay with a sample webhook, triggered for real; Ctrl-C ends it
+	$(BIN)/relay up --demo $(DEMO_ARGS)
+
+test: env  ## the whole test suite (TESTS=path for a part of it)
+	$(BIN)/pytest $(TESTS)
+
+lint: env  ## ruff, mypy and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: env  ## this relay and its peers, side by side
+	$(BIN)/python -m bench
+
+constraints: env  ## constraints.txt from what is installed now
+	{ head -2 constraints.txt; $(PIP) freeze --exclude-editable | sort -f; } > constraints.new
+	mv constraints.new constraints.txt
+
+clean:  ## takes away the environment and what tools left behind (not .relay, which holds keys)
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

@@ -1,0 +1,209 @@
+"""Settings: read from the environment, from relay.env, from key files; wrong ones are named and never quoted."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from relay.errors import SettingsError
+from relay.settings import ENV_FILE, Secret, Settings, child_environ
+
+REDIS = "redis://:hunter2-hunter2@127.0.0.1:6379/0"
+
+
+def settings(**variables: str) -> Settings:
+    return Settings.from_environ(
+        {"RELAY_REDIS_URL": REDIS} | {f"RELAY_{name}": text for name, text in variables.items()}
+    )
+
+
+def fault_of(**variables: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        settings(**variables)
+    return str(caught.value)
+
+
+def test_only_the_redis_url_has_to_be_set():
+    assert settings().redis_url.reveal() == REDIS
+    with pytest.raises(SettingsError, match="RELAY_REDIS_URL"):
+        Settings.from_environ({})
+
+
+def test_broker_and_store_are_on_the_one_redis_by_default():
+    assert settings().broker_url.reveal() == settings().store_url.reveal() == REDIS
+    apart = settings(BROKER_URL="redis://127.0.0.1:1/0", STORE_URL="redis://127.0.0.1:2/0")
+    assert (apart.broker_url.reveal(), apart.store_url.reveal()) == ("redis://127.0.0.1:1/0", "redis://127.0.0.1:2/0")
+
+
+def test_a_unix_socket_is_spelled_for_the_broker_as_kombu_wants_it():
+    found = settings(REDIS_URL="unix://:word@/run/valkey.sock?db=3")
+    assert found.store_url.reveal() == "unix://:word@/run/valkey.sock?db=3"
+    assert found.broker_url.reveal() == "redis+socket://:word@/run/valkey.sock?virtual_host=3"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "field", "value"),
+    [
+        ("MAX_BODY_BYTES", "8MiB", "max_body_bytes", 8 * 1024 * 1024),
+        ("MAX_BODY_BYTES", "65536", "max_body_bytes", 65536),
+        ("MAX_PENDING_BYTES", "2 GiB", "max_pending_bytes", 2 << 30),
+        ("RETENTION", "30d", "retention_s", 30 * 86400),
+        ("RETENTION", "36h", "retention_s", 36 * 3600),
+        ("RETENTION", "86400", "retention_s", 86400),
+        ("DEFAULT_WAIT", "2.5", "default_wait_s", 2.5),
+        ("DEFAULT_WAIT", "1500ms", "default_wait_s", 1.5),
+        ("DEFAULT_WAIT", "0", "default_wait_s", 0),
+        ("EGRESS_ALLOW", "10.0.0.0/8, api.lan:8080,", "egress_allow", ("10.0.0.0/8", "api.lan:8080")),
+        ("EGRESS_PORTS", "8443,9443", "egress_ports", (8443, 9443)),
+        ("EXTRA_SUFFIXES", "Test,.lan", "extra_suffixes", ("test", "lan")),
+        ("PLUGIN_RATE", "600/m", "plugin_rate", "600/m"),
+        ("REDIS_PLAINTEXT", "true", "redis_plaintext", True),
+        ("LOG_LEVEL", "WARNING", "log_level", "warning"),
+        ("API_URL", "https://relay.example/", "api_url", "https://relay.example"),
+        ("MAX_WAITERS", " 12 ", "max_waiters", 12),
+    ],
+)
+def test_amounts_and_lists_are_read_as_people_write_them(name, text, field, value):
+    assert getattr(settings(**{name: text}), field) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("DEFAULT_WAIT", "61"),
+        ("DEFAULT_WAIT", "soon"),
+        ("DEFAULT_WAIT", "-1"),
+        ("DEFAULT_WAIT", "nan"),
+        ("MAX_IN_FLIGHT", "0"),
+        ("MAX_IN_FLIGHT", "901"),
+        ("MAX_IN_FLIGHT", "1.5"),
+        ("MAX_IN_FLIGHT", "\u0661"),  # a digit, but not an ASCII one
+        ("MAX_BODY_BYTES", "1"),
+        ("MAX_BODY_BYTES", "8MB"),
+        ("RETENTION", "23h"),
+        ("EGRESS_PORTS", "0"),
+        ("EGRESS_PORTS", "65536"),
+        ("EGRESS_PORTS", "https"),
+        ("EXTRA_SUFFIXES", "a.b"),
+        ("PLUGIN_RATE", "5/h"),
+        ("PLUGIN_RATE", "0/s"),
+        ("REDIS_PLAINTEXT", "maybe"),
+        ("LOG_LEVEL", "loud"),
+        ("API_URL", "ftp://relay.example"),
+        ("API_URL", "http://[::1"),
+        ("CA_FILE", "no/such/file.pem"),
+        ("FLOWER_AUTH", "onlyuser"),
+        ("REDIS_URL", "http://127.0.0.1"),
+        ("REDIS_URL", "redis://127.0.0.1:99999"),
+        ("REDIS_URL", "unix://"),
+    ],
+)
+def test_a_wrong_value_names_its_variable(name, text):
+    assert fault_of(**{name: text}).startswith(f"RELAY_{name}: must be")
+
+
+def test_every_wrong_variable_is_named_at_once():
+    message = fault_of(DEFAULT_WAIT="x", MAX_WAITERS="x", LOG_LEVEL="x")
+    assert all(name in message for name in ("RELAY_DEFAULT_WAIT", "RELAY_MAX_WAITERS", "RELAY_LOG_LEVEL"))
+
+
+def test_no_message_and_no_repr_quotes_a_secret():
+    words = [
+        fault_of(REDIS_URL="amqp://:hunter2-hunter2@127.0.0.1"),
+        fault_of(REDIS_URL="redis://:hunter2-hunter2@db.example/0"),
+        fault_of(FLOWER_AUTH="hunter2-hunter2"),
+        repr(settings(TARGET_KEYS="a:hunter2-hunter2")),
+        str(settings().redis_url),
+        f"{settings().redis_url}",
+    ]
+    assert not any("hunter2" in word for word in words)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://db.example/0", "redis://10.0.0.7:6379", "redis://0.0.0.0", "redis://[2001:db8::1]"]
+)
+def test_redis_beyond_this_host_needs_tls_or_an_explicit_word(url):
+    assert "RELAY_REDIS_PLAINTEXT" in fault_of(REDIS_URL=url)
+    assert "RELAY_BROKER_URL" in fault_of(BROKER_URL=url)
+    assert settings(REDIS_URL=url, REDIS_PLAINTEXT="true").redis_url.reveal() == url
+    assert settings(REDIS_URL=url.replace("redis://", "rediss://"))
+
+
+@pytest.mark.parametrize("url", ["redis://localhost", "redis://127.9.9.9:1", "redis://[::1]:6379/0", "unix:///run/s"])
+def test_redis_on_this_host_needs_no_tls(url):
+    assert settings(REDIS_URL=url)
+
+
+def test_settings_written_as_variables_give_the_same_settings():
+    found = settings(RETENTION="36h", EGRESS_PORTS="1,2", PLUGIN_RATE="5/s", DEFAULT_WAIT="0.25", FLOWER_AUTH="a:b=c#d")
+    assert Settings.from_environ(found.to_environ()) == found
+
+
+def test_every_setting_describes_itself():
+    for field, about in Settings.described():
+        assert about.name.startswith("RELAY_")
+        assert about.description.endswith(".")
+        assert about.secret == (isinstance(getattr(settings(), field), Secret) or field.endswith(("_keys", "_auth")))
+
+
+def test_a_secret_may_be_in_a_file_that_only_its_owner_reads(tmp_path):
+    path = tmp_path / "target.keys"
+    path.write_text("k1:c2VjcmV0\n")
+    path.chmod(0o600)
+    assert settings(TARGET_KEYS_FILE=str(path)).target_keys == Secret("k1:c2VjcmV0")
+    path.chmod(0o640)
+    assert fault_of(TARGET_KEYS_FILE=str(path)).startswith("RELAY_TARGET_KEYS_FILE: can be read by other users")
+    assert "cannot be read" in fault_of(DATA_KEYS_FILE=str(tmp_path / "missing"))
+    assert "RELAY_TARGET_KEYS_FILE too" in fault_of(TARGET_KEYS="k:x", TARGET_KEYS_FILE=str(path))
+
+
+class TestForCommand:
+    def write(self, directory, text, mode=0o600):
+        path = directory / ENV_FILE
+        path.write_text(text)
+        path.chmod(mode)
+        return directory
+
+    def test_the_file_of_relay_up_is_read_and_the_environment_wins(self, tmp_path):
+        self.write(tmp_path, f"RELAY_REDIS_URL={REDIS}\nRELAY_MAX_WAITERS=7\nRELAY_DEFAULT_WAIT=9\n")
+        found = Settings.for_command(tmp_path, {"RELAY_DEFAULT_WAIT": "11"})
+        assert (found.max_waiters, found.default_wait_s) == (7, 11)
+
+    def test_a_key_file_in_the_environment_replaces_the_key_of_the_file(self, tmp_path):
+        self.write(tmp_path, f"RELAY_REDIS_URL={REDIS}\nRELAY_TARGET_KEYS=a:old\n")
+        key = tmp_path / "keys"
+        key.write_text("b:new")
+        key.chmod(0o600)
+        found = Settings.for_command(tmp_path, {"RELAY_TARGET_KEYS_FILE": str(key)})
+        assert found.target_keys == Secret("b:new")
+
+    def test_the_file_is_not_looked_at_when_the_environment_names_a_redis(self, tmp_path):
+        self.write(tmp_path, "RELAY_MAX_WAITERS=7\n", mode=0o644)
+        assert Settings.for_command(tmp_path, {"RELAY_REDIS_URL": REDIS}).max_waiters == 256
+
+    def test_a_file_that_others_may_read_is_refused(self, tmp_path):
+        self.write(tmp_path, f"RELAY_REDIS_URL={REDIS}\n", mode=0o644)
+        with pytest.raises(SettingsError, match="can be read by other users"):
+            Settings.for_command(tmp_path, {})
+
+    def test_without_either_it_says_what_to_do(self, tmp_path):
+        with pytest.raises(SettingsError, match="relay up"):
+            Settings.for_command(tmp_path, {})
+
+
+def test_a_child_is_not_given_what_it_does_not_need(monkeypatch):
+    monkeypatch.setenv("RELAY_TARGET_KEYS_FILE", "/some/file")
+    monkeypatch.setenv("RELAY_DATA_KEYS", "a:b")
+    monkeypatch.setenv("RELAY_REDIS_URL_FILE", "/other/file")
+    found = child_environ({"RELAY_TARGET_KEYS": "x", "RELAY_REDIS_URL": "y"}, without=["RELAY_TARGET_KEYS"])
+    assert found["RELAY_DATA_KEYS"] == "a:b"
+    assert found["RELAY_REDIS_URL"] == "y"
+    assert not {"RELAY_TARGET_KEYS", "RELAY_TARGET_KEYS_FILE", "RELAY_REDIS_URL_FILE"} & found.keys()
+
+
+def test_a_secret_is_equal_to_itself_and_hides_in_containers():
+    assert Secret("a") == Secret("a") != Secret("b")
+    assert repr([Secret("hunter2")]) == "[Secret(***)]"
+    assert not Secret("")
+    assert pickle.loads(pickle.dumps(Secret("a"))) == Secret("a")
