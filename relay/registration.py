@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
-from relay.documents import dump_json
-from relay.endpoint import Endpoint, EndpointRules
+from relay.data_schema import compile_schema, schema_faults
+from relay.documents import MAX_FAULTS, Document, dump_json, read_document
+from relay.endpoint import Endpoint, EndpointRules, parse_endpoint
+from relay.errors import DocumentError, Fault
+from relay.header_rules import MIN_MASKED_LENGTH, NOT_SECRET
+from relay.webhook_fields import DEFAULT_TIMEOUT_S, ID_PATTERN, ID_RULE, load_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["ID_PATTERN", "Registration", "Shape", "Target", "read_registrations"]
 
 #: Methods that may be sent again when the outcome is unknown (RFC 9110, 9.2.2).
 IDEMPOTENT_METHODS: Final = frozenset({"GET", "PUT", "DELETE"})
+#: Methods whose requests carry no data.
+BODILESS_METHODS: Final = frozenset({"GET", "DELETE"})
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+
+#: How data goes out: as JSON, form-encoded, or as the bytes that its base64 text stands for.
+Encoding: TypeAlias = Literal["json", "form", "base64"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +37,22 @@ class Shape:
     method: str
     fillable_headers: tuple[str, ...] = ()
     query_params: tuple[str, ...] = ()
-    encoding: Literal["json", "form", "base64"] = "json"
+    encoding: Encoding = "json"
     data_schema: Any = field(default=None, hash=False)
     hidden: bool = False
     idempotent: bool = False
-    timeout_ms: int = 20_000
+    timeout_ms: int = DEFAULT_TIMEOUT_S * 1000
     reveal_url: bool = False
     description: str | None = None
+    _validator: Any = field(default=None, init=False, repr=False, compare=False)
+
+    def schema_faults(self, data: Any) -> Iterator[tuple[str, str]]:
+        """Where ``data`` does not fit ``data_schema``: pointers into it, and the keywords that failed."""
+        if self.data_schema is None:
+            return iter(())
+        if self._validator is None:  # compiled once for each Shape; two threads at once do it twice, harmlessly
+            object.__setattr__(self, "_validator", compile_schema(self.data_schema))
+        return schema_faults(self._validator, data)
 
     @property
     def repeatable(self) -> bool:
@@ -108,5 +130,93 @@ class Registration:
 
 
 def read_registrations(text: str, rules: EndpointRules, *, plugin: str | None) -> tuple[str, list[Registration]]:
-    """Read a registration document whole; ``DocumentError`` names every fault."""
-    raise NotImplementedError
+    """Read a registration document whole: the plugin's name and its registrations.
+
+    ``plugin`` is the name given beside the document; a plugin config's own must equal it, or replaces it.
+    ``DocumentError`` names every fault; nothing is returned of a document with one.
+    """
+    document = read_document(text)
+    faults = list(_plugin_faults(document, plugin))
+    registrations: list[Registration] = []
+    seen: set[str] = set()
+    for value, base in zip(document.values, document.pointers, strict=True):
+        registration, problems = _registration(value, rules)
+        webhook_id = value.get("id") if isinstance(value, dict) else None
+        if isinstance(webhook_id, str) and webhook_id in seen:
+            problems.append(("/id", "is the id of another webhook in this document"))
+        elif isinstance(webhook_id, str):
+            seen.add(webhook_id)
+        faults += [document.fault(base + pointer, message) for pointer, message in problems]
+        if registration:
+            registrations.append(registration)
+    name = document.plugin if document.plugin is not None else plugin
+    if faults or name is None:
+        raise DocumentError(faults=tuple(faults[:MAX_FAULTS]))
+    return name, registrations
+
+
+def _plugin_faults(document: Document, plugin: str | None) -> Iterator[Fault]:
+    if document.plugin is None and plugin is None:
+        yield document.fault("", "names no plugin, and none was given")
+    elif document.plugin is not None and plugin not in {None, document.plugin}:
+        yield document.fault("/plugin", "is not the plugin that was given")
+    elif not ID_PATTERN.match(document.plugin or plugin or ""):
+        yield document.fault("/plugin", f"the plugin's name {ID_RULE}")
+
+
+def _registration(value: Any, rules: EndpointRules) -> tuple[Registration | None, list[tuple[str, str]]]:
+    """One webhook, or what is wrong with it, each fault with its pointer inside the webhook."""
+    fields, faults = load_fields(value)
+    endpoint: Endpoint | None = None
+    if isinstance(value, dict) and "method" not in value and "payload_encoding" not in value:
+        faults.append(("/method", "is required (only with payload_encoding it defaults to POST)"))
+    if "url" in fields:
+        try:
+            endpoint = parse_endpoint(fields["url"], rules)
+        except ValueError as error:
+            faults.append(("/url", str(error)))
+    if endpoint is not None:
+        fixed = {name for name, _ in endpoint.fixed_query}
+        faults += [
+            (f"/queryParams/{number}", "is fixed in the URL already")
+            for number, name in enumerate(fields.get("query_params", ()))
+            if name in fixed
+        ]
+    if faults or endpoint is None:
+        return None, faults
+    return _built(fields, endpoint), []
+
+
+def _built(fields: dict[str, Any], endpoint: Endpoint) -> Registration:
+    headers: dict[str, str | None] = fields["headers"]
+    prefilled = {name: value for name, value in headers.items() if value}
+    shape = Shape(
+        webhook_id=fields["id"],
+        method=fields.get("method", "POST"),
+        fillable_headers=tuple(name for name, value in headers.items() if not value),
+        query_params=tuple(fields["query_params"]),
+        encoding=_encoding(fields, prefilled),
+        data_schema=fields.get("data_schema"),
+        hidden=fields["hidden"],
+        idempotent=fields["idempotent"],
+        timeout_ms=math.ceil(fields["timeout"] * 1000),
+        reveal_url=fields["reveal_url"],
+        description=fields.get("description"),
+    )
+    return Registration(shape, Target(endpoint, prefilled), tuple(_warnings(shape, prefilled)))
+
+
+def _encoding(fields: dict[str, Any], prefilled: Mapping[str, str]) -> Encoding:
+    if "payload_encoding" in fields:
+        return "base64"
+    types = [value for name, value in prefilled.items() if name.lower() == "content-type"]
+    is_form = bool(types) and types[0].partition(";")[0].strip().lower() == FORM_TYPE
+    return "form" if is_form else "json"
+
+
+def _warnings(shape: Shape, prefilled: Mapping[str, str]) -> Iterator[str]:
+    for name, value in prefilled.items():
+        if len(value) < MIN_MASKED_LENGTH and name.lower() not in NOT_SECRET:
+            yield f"The value of {name} is shorter than {MIN_MASKED_LENGTH} characters: it cannot be masked in answers."
+    if shape.method in BODILESS_METHODS and (shape.data_schema is not None or shape.encoding == "base64"):
+        yield f"A {shape.method} request carries no data: dataSchema and payload_encoding have no effect."
