@@ -1,0 +1,145 @@
+"""The WSGI application: routes, middleware, and problem documents for whatever goes wrong."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import falcon
+
+from api.auth import Authentication, CrossOrigin
+from api.endings import Endings
+from api.health import HealthResource, ReadyResource, ScriptResource
+from api.invocations import InvocationResource
+from api.problems import from_framework, problem_of
+from api.triggers import TriggerResource, TriggersResource
+from relay.errors import Internal, RelayError
+from relay.telemetry import Event, event, fault
+
+if TYPE_CHECKING:
+    from api.awaiting import Waiters
+    from relay.dispatcher import Dispatcher
+    from relay.settings import Settings
+    from relay.store.invocations import InvocationStore
+    from relay.store.keys import ApiKeys
+    from relay.vault import Vault
+
+_STATIC: Final = Path(__file__).parent / "static"
+_METHODS: Final = ("GET", "HEAD", "POST", "OPTIONS")
+_COUNTED: Final = frozenset({400, 413, 415})  # malformed requests leave a counter instead of a record
+
+
+def create_app(
+    settings: Settings,
+    *,
+    api_keys: ApiKeys,
+    store: InvocationStore,
+    data_vault: Vault,
+    dispatcher: Dispatcher,
+    waiters: Waiters,
+) -> falcon.App[falcon.Request, falcon.Response]:
+    """The application over the given parts; ``waiters`` has to be started by whoever serves it."""
+    endings = Endings(store, data_vault)
+    faults = Faults(store)
+    app = falcon.App()
+    app.add_middleware(RequestLog())
+    app.add_middleware(CrossOrigin(api_keys))
+    app.add_middleware(Authentication(api_keys))
+    app.add_error_handler(Exception, faults.unexpected)
+    app.add_error_handler(falcon.HTTPError, faults.framework)
+    app.add_error_handler(RelayError, faults.relay)
+    app.add_route(
+        "/v1/webhooks/{webhook_id}/trigger",
+        TriggerResource(
+            dispatcher,
+            store,
+            waiters,
+            endings,
+            default_wait_s=settings.default_wait_s,
+            max_body_bytes=settings.max_body_bytes,
+        ),
+    )
+    app.add_route("/v1/triggers", TriggersResource(dispatcher, max_body_bytes=settings.max_body_bytes))
+    app.add_route("/v1/invocations/{reference_id}", InvocationResource(store, waiters, endings))
+    app.add_route("/healthz", HealthResource())
+    app.add_route("/readyz", ReadyResource(store))
+    app.add_route("/webhooks.js", ScriptResource(_STATIC / "webhooks.js"))
+    return app
+
+
+class RequestLog:
+    """Middleware: one event a request, with ids and codes only, never a path, a header's value or a body."""
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:  # noqa: ARG002 - Falcon's signature
+        """Start the clock; turn away methods that nothing here knows."""
+        req.context.started_s = time.monotonic()
+        if req.method not in falcon.HTTP_METHODS:
+            raise falcon.HTTPMethodNotAllowed(_METHODS)
+
+    def process_response(
+        self,
+        req: falcon.Request,
+        resp: falcon.Response,
+        resource: object,  # noqa: ARG002 - Falcon's signature
+        req_succeeded: bool,  # noqa: ARG002 - Falcon's signature
+    ) -> None:
+        """Write the event."""
+        context = req.context
+        key = getattr(context, "key", None)
+        event(
+            Event.REQUEST,
+            method=req.method if req.method in falcon.HTTP_METHODS else None,
+            route=req.uri_template,
+            status=resp.status_code,
+            code=getattr(context, "code", None),
+            plugin=None if key is None else key.plugin,
+            key=None if key is None else key.id,
+            reference_id=getattr(context, "reference_id", None),
+            items=getattr(context, "item_count", None),
+            ms=round((time.monotonic() - context.started_s) * 1000, 1),
+        )
+
+
+class Faults:
+    """Turns every error into its problem document."""
+
+    def __init__(self, store: InvocationStore) -> None:
+        self._store = store
+
+    def relay(self, req: falcon.Request, resp: falcon.Response, error: RelayError, _params: dict[str, Any]) -> None:
+        """An error of ours."""
+        problem = problem_of(error)
+        if problem.status == 500:
+            fault(error, "api")
+        req.context.code = problem.document["code"]
+        if error.reference_id:
+            req.context.reference_id = error.reference_id
+        if problem.status in _COUNTED:
+            self._count(req, problem.document["code"])
+        problem.write(resp)
+
+    def framework(
+        self, req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, params: dict[str, Any]
+    ) -> None:
+        """An error of the framework: an unknown route, a method that a route does not have."""
+        self.relay(req, resp, from_framework(error), params)
+        allow = dict(error.headers or {}).get("Allow")
+        if allow:
+            resp.set_header("Allow", allow)
+
+    def unexpected(self, req: falcon.Request, resp: falcon.Response, error: Exception, _params: dict[str, Any]) -> None:
+        """A fault that nobody foresaw: the log gets its kind and line, the caller a sentence."""
+        fault(error, "api")
+        problem = problem_of(Internal(reference_id=getattr(req.context, "reference_id", None)))
+        req.context.code = problem.document["code"]
+        problem.write(resp)
+
+    def _count(self, req: falcon.Request, code: str) -> None:
+        key = getattr(req.context, "key", None)
+        if key is None:
+            return
+        try:
+            self._store.count(key.plugin, code)
+        except RelayError as error:
+            fault(error, "api")

@@ -1,0 +1,108 @@
+"""Who calls: the API key of a request, its scopes and the origin it may come from; and CORS for browsers.
+
+A preflight carries no key, so that OPTIONS answers any origin that some key allows; the request itself must then
+come from an origin of its own key. Requests without an Origin come from no browser and are allowed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, Protocol
+
+from relay.errors import Forbidden, Unauthenticated, Unavailable
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import falcon
+
+    from relay.store.keys import ApiKey
+
+TRIGGER: Final = frozenset({"trigger"})
+ANY_SCOPE: Final = frozenset({"trigger", "operate"})
+
+_BEARER: Final = re.compile(r"bearer +([^\s,]+)\Z", re.ASCII | re.IGNORECASE)
+_ALLOWED_METHODS: Final = "GET, POST"
+_ALLOWED_HEADERS: Final = "authorization, content-type, prefer, idempotency-key, traceparent"
+_EXPOSED_HEADERS: Final = "Location, Retry-After, Preference-Applied"
+_PREFLIGHT_AGE_S: Final = 600
+
+
+class Keys(Protocol):
+    """Where keys are read (`relay.store.keys.ApiKeys`)."""
+
+    def authenticate(self, key_text: str) -> ApiKey:
+        """The key, or ``Unauthenticated``."""
+
+    def origins(self) -> frozenset[str]:
+        """Every origin that some key allows."""
+
+
+class Authentication:
+    """Middleware: puts the key into ``req.context.key``, where the resource names the ``scopes`` that it needs.
+
+    Any one of the scopes is enough; a resource without scopes is open to all.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    def process_resource(
+        self,
+        req: falcon.Request,
+        resp: falcon.Response,  # noqa: ARG002 - Falcon's signature
+        resource: object,
+        params: dict[str, Any],  # noqa: ARG002 - Falcon's signature
+    ) -> None:
+        """Let nobody through without a key that may do this, from where it may be used."""
+        scopes: frozenset[str] = getattr(resource, "scopes", frozenset())
+        if not scopes or req.method == "OPTIONS":
+            return
+        match = _BEARER.match(req.get_header("Authorization") or "")
+        if match is None:
+            raise Unauthenticated
+        key = self._keys.authenticate(match[1])
+        req.context.key = key
+        if not scopes & key.scopes:
+            raise Forbidden
+        origin = req.get_header("Origin")
+        if origin is not None and origin not in key.origins:
+            raise Forbidden("This key may not be used from this origin.")
+
+
+class CrossOrigin:
+    """Middleware: the CORS headers of every answer below /v1, problems too. Without credentials, without ``*``."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    def process_response(
+        self,
+        req: falcon.Request,
+        resp: falcon.Response,
+        resource: object,  # noqa: ARG002 - Falcon's signature
+        req_succeeded: bool,  # noqa: ARG002 - Falcon's signature
+    ) -> None:
+        """Tell a browser whether its page may read the answer."""
+        if not req.path.startswith("/v1/"):
+            return
+        resp.append_header("Vary", "Origin")
+        origin = req.get_header("Origin")
+        if origin is None or not self._allows(req, origin):
+            return
+        resp.set_header("Access-Control-Allow-Origin", origin)
+        if req.method == "OPTIONS":
+            resp.set_header("Access-Control-Allow-Methods", _ALLOWED_METHODS)
+            resp.set_header("Access-Control-Allow-Headers", _ALLOWED_HEADERS)
+            resp.set_header("Access-Control-Max-Age", str(_PREFLIGHT_AGE_S))
+        else:
+            resp.set_header("Access-Control-Expose-Headers", _EXPOSED_HEADERS)
+
+    def _allows(self, req: falcon.Request, origin: str) -> bool:
+        key = getattr(req.context, "key", None)
+        if key is not None and origin in key.origins:
+            return True
+        try:
+            return origin in self._keys.origins()  # so that a page can read why it was refused
+        except Unavailable:
+            return False

@@ -1,0 +1,145 @@
+"""Waiters: callers that wait for an invocation to end, a thread each, told by the process's one subscription.
+
+Whoever waits expects the reference id *before* the trigger is accepted, so that no notice can come too early. The
+listener opens and reads nothing: it hands a notice to the waiting threads and goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Final, Self
+
+from relay.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from relay.invocation import Invocation
+    from relay.store.notices import Notice, Subscription
+
+_LOOK: Final = None  # put to a waiter instead of a notice: some may have been missed, look at the record
+
+
+class Waiters:
+    """The callers that wait in this process, at most ``max_waiters``."""
+
+    def __init__(self, subscription: Subscription, max_waiters: int) -> None:
+        self.process = subscription.process
+        self._subscription = subscription
+        self._max_waiters = max_waiters
+        self._lock = threading.Lock()
+        self._expected: dict[str, list[Expectation]] = {}
+        self._count = 0
+        self._stop = threading.Event()
+        self._listener = threading.Thread(target=self._listen, name="notices", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._listener.start()
+
+    def stop(self) -> None:
+        """End the listener; who still waits gets no notice any more."""
+        self._stop.set()
+        self._listener.join()
+
+    def expect(self, reference_id: str) -> Expectation | None:
+        """An expectation of that invocation's end, to be used as a context; None if there is no room to wait."""
+        with self._lock:
+            if self._count >= self._max_waiters:
+                return None
+            self._count += 1
+        return Expectation(self, reference_id)
+
+    def add(self, reference_id: str, expectation: Expectation) -> None:
+        """Tell an expectation of that invocation's end."""
+        with self._lock:
+            self._expected.setdefault(reference_id, []).append(expectation)
+
+    def remove(self, reference_id: str, expectation: Expectation) -> None:
+        """Do not any more."""
+        with self._lock:
+            waiting = self._expected.get(reference_id, [])
+            waiting.remove(expectation)
+            if not waiting:
+                del self._expected[reference_id]
+
+    def leave(self) -> None:
+        """Make room."""
+        with self._lock:
+            self._count -= 1
+
+    def _listen(self) -> None:
+        self._subscription.run(self._deliver, self._renew, self._stop)
+
+    def _deliver(self, notice: Notice) -> None:
+        with self._lock:
+            waiting = tuple(self._expected.get(notice.reference_id, ()))
+        for expectation in waiting:
+            expectation.tell(notice)
+
+    def _renew(self) -> None:
+        with self._lock:
+            waiting = [expectation for each in self._expected.values() for expectation in each]
+        for expectation in waiting:
+            expectation.tell(_LOOK)
+
+
+class Expectation:
+    """One caller's wait for one invocation."""
+
+    def __init__(self, waiters: Waiters, reference_id: str) -> None:
+        self._waiters = waiters
+        self._reference_id = reference_id
+        self._told: SimpleQueue[Notice | None] = SimpleQueue()
+
+    def __enter__(self) -> Self:
+        self._waiters.add(self._reference_id, self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._waiters.remove(self._reference_id, self)
+        self._waiters.leave()
+
+    def follow(self, reference_id: str) -> None:
+        """Expect another invocation instead: the one that an idempotency key was used for first."""
+        if reference_id != self._reference_id:
+            self._waiters.remove(self._reference_id, self)
+            self._reference_id = reference_id
+            self._waiters.add(reference_id, self)
+
+    def tell(self, notice: Notice | None) -> None:
+        """Wake the caller with a notice, or with None to look at the record."""
+        self._told.put(notice)
+
+    def wait(self, timeout_s: float, look: Callable[[], Invocation]) -> Notice | Invocation | None:
+        """Wait up to ``timeout_s`` for the end.
+
+        ``look`` reads the record: when notices may have been missed, and when the time is over. Returns the notice or
+        the record, which is final unless the time was over; None if the record could not be read then.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            notice, over = self._next(deadline_s)
+            if notice is not None:
+                return notice
+            try:
+                invocation = look()
+            except Unavailable:
+                if over:
+                    return None
+                continue  # the subscription is lost too, and will be renewed
+            if invocation.state.final or over:
+                return invocation
+
+    def _next(self, deadline_s: float) -> tuple[Notice | None, bool]:
+        """What the caller is told next, and whether the time is over without a word."""
+        left_s = deadline_s - time.monotonic()
+        try:
+            return (self._told.get(timeout=left_s) if left_s > 0 else self._told.get_nowait()), False
+        except Empty:
+            return None, True

@@ -1,0 +1,86 @@
+"""Endings: how an invocation ended, from a notice or from its record, and what a caller is answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import orjson
+
+from relay.errors import Cancelled, RequestRejected, WebhookNotRegistered
+from relay.invocation import MEANINGS, Invocation, Outcome, State
+from relay.results import answer_json, failure_result, sealed_data
+from relay.rows import WITH_RESULT
+from relay.vault import result_owner
+
+if TYPE_CHECKING:
+    from relay.errors import RelayError
+    from relay.store.notices import Notice
+    from relay.vault import Vault
+
+
+class Results(Protocol):
+    """Where sealed results are read (`relay.store.invocations.InvocationStore`)."""
+
+    def result_of(self, reference_id: str) -> bytes | None:
+        """The sealed data of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A result: ``data`` is JSON text, as it was kept."""
+
+    reference_id: str
+    status: int
+    data: bytes = field(repr=False)
+    error: bool
+
+    def to_json(self) -> bytes:
+        """The documented answer: exactly these four members."""
+        return answer_json(self.reference_id, self.status, self.data, error=self.error)
+
+    def members(self) -> dict[str, object]:
+        """``status``, ``data`` and ``error`` for `orjson`; the data is put in as it is, integers of any size whole."""
+        return {"status": self.status, "data": orjson.Fragment(self.data), "error": self.error}
+
+
+class Endings:
+    """Opens results with the data keys' vault."""
+
+    def __init__(self, results: Results, vault: Vault) -> None:
+        self._results = results
+        self._vault = vault
+
+    def of(self, plugin: str, end: Notice | Invocation) -> Ending:
+        """The result of a final invocation.
+
+        Raises:
+            RequestRejected, WebhookNotRegistered, Cancelled: it ended without one.
+            VaultError: the result does not open with the keys at hand.
+        """
+        if end.state not in WITH_RESULT:
+            raise without_result(end)
+        error = end.error if end.error is not None else end.state is not State.DELIVERED
+        return Ending(end.reference_id, end.status or 0, self._data(plugin, end), error)
+
+    def _data(self, plugin: str, end: Notice | Invocation) -> bytes:
+        sealed = self._sealed(end)
+        if sealed:
+            return self._vault.open(sealed, result_owner(plugin, end.reference_id))
+        if end.outcome is not None and MEANINGS[end.outcome].code is not None:
+            return sealed_data(failure_result(end.outcome))
+        return b"null"
+
+    def _sealed(self, end: Notice | Invocation) -> bytes | None:
+        if isinstance(end, Invocation) or end.in_store:
+            return self._results.result_of(end.reference_id)
+        return end.sealed
+
+
+def without_result(end: Notice | Invocation) -> RelayError:
+    """Why an invocation ended ``rejected`` or ``cancelled``, as the door would have said it."""
+    if end.state is State.CANCELLED:
+        return Cancelled(reference_id=end.reference_id)
+    if end.outcome is Outcome.WEBHOOK_NOT_REGISTERED:
+        return WebhookNotRegistered(reference_id=end.reference_id)
+    return RequestRejected(reference_id=end.reference_id)

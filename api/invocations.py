@@ -1,0 +1,67 @@
+"""The resource that shows one invocation's record."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from api.auth import ANY_SCOPE
+from api.bodies import JSON
+from api.preferences import Preferences
+from relay.errors import NotFound
+from relay.rows import WITH_RESULT, record_of
+
+if TYPE_CHECKING:
+    import falcon
+
+    from api.awaiting import Waiters
+    from api.endings import Endings
+    from relay.invocation import Invocation
+    from relay.store.invocations import InvocationStore
+
+_REFERENCE_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z", re.ASCII)
+
+
+class InvocationResource:
+    """`GET /v1/invocations/{referenceId}`, with `Prefer: wait=N` a long poll for its end."""
+
+    scopes = ANY_SCOPE
+
+    def __init__(self, store: InvocationStore, waiters: Waiters, endings: Endings) -> None:
+        self._store = store
+        self._waiters = waiters
+        self._endings = endings
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, reference_id: str) -> None:
+        """The record as it is now, or when it is final, or when the wait is over."""
+        if not _REFERENCE_ID.match(reference_id):
+            raise NotFound
+        req.context.reference_id = reference_id
+        key = req.context.key
+        preferences = Preferences.read(req.get_header("Prefer"))
+        invocation, waited = self._read(key.plugin, reference_id, preferences.wait_s or 0)
+        applied = preferences.applied(waited=waited or invocation.state.final, responded_async=False)
+        if applied:
+            resp.set_header("Preference-Applied", applied)
+        resp.set_header("Cache-Control", "no-store")
+        result = None
+        if invocation.state in WITH_RESULT:
+            result = self._endings.of(key.plugin, invocation).members()
+        record = record_of(invocation, operate="operate" in key.scopes, result=result)
+        resp.content_type, resp.data = JSON, orjson.dumps(record)
+
+    on_head = on_get
+
+    def _read(self, plugin: str, reference_id: str, wait_s: float) -> tuple[Invocation, bool]:
+        """The record, and whether there was room to wait as long as was asked."""
+        expectation = self._waiters.expect(reference_id) if wait_s > 0 else None
+        if expectation is None:
+            return self._store.get(plugin, reference_id), wait_s <= 0
+        with expectation:
+            invocation = self._store.join(plugin, reference_id, self._waiters.process)
+            if not invocation.state.final:
+                expectation.wait(wait_s, lambda: self._store.get(plugin, reference_id))
+                invocation = self._store.get(plugin, reference_id)
+        return invocation, True

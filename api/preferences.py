@@ -1,0 +1,73 @@
+"""The `Prefer` header (RFC 7240): what a caller would like, and what was done about it.
+
+A preference never fails a request: what cannot be read is ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_WAIT_S: Final = 60
+_MAX_CHARS: Final = 4_096  # of the header; what is longer is not read
+_RESPOND_ASYNC: Final = "respond-async"
+
+# A comma outside of a quoted string ends a preference; a semicolon begins its parameters, of which we know none.
+_PREFERENCE: Final = re.compile(
+    r"""\s*(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)
+        (?:\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<word>[^\s",;]*)))?
+        \s*(?:;(?:[^",]|"(?:[^"\\]|\\.)*")*)?\Z""",
+    re.VERBOSE | re.ASCII,
+)
+_PIECES: Final = re.compile(r'(?:[^",\\]|\\.|"(?:[^"\\]|\\.)*"|")+', re.ASCII | re.DOTALL)
+_DIGITS: Final = re.compile(r"[0-9]+\Z", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """What was asked for. ``wait_s`` is None where no readable wait was given, else 0 to ``MAX_WAIT_S``."""
+
+    respond_async: bool = False
+    wait_s: int | None = None
+
+    @classmethod
+    def read(cls, header: str | None) -> Preferences:
+        """From the header's text; of several header lines the values joined by commas. The first of a name counts."""
+        found: dict[str, str] = {}
+        for name, value in _preferences(header or ""):
+            found.setdefault(name, value)
+        wait = found.get("wait", "")
+        return cls(
+            respond_async=_RESPOND_ASYNC in found and not found[_RESPOND_ASYNC],
+            wait_s=min(int(wait), MAX_WAIT_S) if _DIGITS.match(wait) else None,
+        )
+
+    def wait_or(self, default_s: float) -> float:
+        """Seconds to wait: as asked, none for ``respond-async`` alone, else the default."""
+        if self.wait_s is not None:
+            return self.wait_s
+        return 0 if self.respond_async else default_s
+
+    def applied(self, *, waited: bool, responded_async: bool) -> str | None:
+        """The value of `Preference-Applied`: those of what was asked that were done; None if none was."""
+        done = []
+        if self.respond_async and responded_async:
+            done.append(_RESPOND_ASYNC)
+        if self.wait_s is not None and waited:
+            done.append(f"wait={self.wait_s}")
+        return ", ".join(done) or None
+
+
+def _preferences(header: str) -> Iterator[tuple[str, str]]:
+    if len(header) > _MAX_CHARS:
+        return
+    for piece in _PIECES.findall(header):
+        match = _PREFERENCE.match(piece)
+        if match:
+            quoted = match["quoted"]
+            value = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else match["word"] or ""
+            yield match["name"].lower(), value

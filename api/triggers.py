@@ -1,0 +1,238 @@
+"""The resources that take triggers: one, awaited or not, and many."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from api.auth import TRIGGER
+from api.bodies import JSON, NDJSON, media_type, read_body
+from api.preferences import Preferences
+from api.problems import problem_of
+from relay.dispatcher import Call, check_idempotency_key
+from relay.documents import dump_json, read_json
+from relay.errors import Expired, Fault, MalformedJson, RelayError, RequestRejected, TooLarge, Unavailable
+from relay.invocation import new_reference_id
+from relay.store.transitions import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import falcon
+
+    from api.awaiting import Expectation, Waiters
+    from api.endings import Ending, Endings
+    from relay.dispatcher import Dispatcher
+    from relay.invocation import Invocation
+    from relay.store.invocations import InvocationStore
+    from relay.store.keys import ApiKey
+    from relay.store.notices import Notice
+    from relay.store.transitions import Accepted
+
+MAX_ITEMS: Final = 1_000  # of one bulk request
+_RETRY_AFTER_S: Final = "1"
+_ITEM_ONLY: Final = ("webhookId", "idempotencyKey")
+# W3C Trace Context, level 1; what does not fit starts no trace of its own, as the recommendation says.
+_TRACEPARENT: Final = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z", re.ASCII
+)
+
+
+class TriggerResource:
+    """`POST /v1/webhooks/{webhookId}/trigger`."""
+
+    scopes = TRIGGER
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        store: InvocationStore,
+        waiters: Waiters,
+        endings: Endings,
+        *,
+        default_wait_s: float,
+        max_body_bytes: int,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._store = store
+        self._waiters = waiters
+        self._endings = endings
+        self._default_wait_s = default_wait_s
+        self._max_body_bytes = max_body_bytes
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: str) -> None:
+        """Accept the trigger; wait for its result as preferred."""
+        media_type(req, (JSON,))
+        value = read_json(read_body(req, self._max_body_bytes))
+        key = req.get_header("Idempotency-Key")
+        idempotency_key = None if key is None else check_idempotency_key(key)
+        preferences = Preferences.read(req.get_header("Prefer"))
+        wait_s = preferences.wait_or(self._default_wait_s)
+        reference_id = new_reference_id()
+        with ExitStack() as stack:
+            expectation = self._waiters.expect(reference_id) if wait_s > 0 else None
+            if expectation is not None:
+                stack.enter_context(expectation)
+            accepted = self._dispatcher.trigger(
+                Call(
+                    plugin=req.context.key.plugin,
+                    webhook_id=webhook_id,
+                    value=value,
+                    reference_id=reference_id,
+                    caller=req.context.key.id,
+                    awaited=wait_s > 0,
+                    waiter=None if expectation is None else self._waiters.process,
+                    idempotency_key=idempotency_key,
+                    traceparent=_traceparent(req),
+                )
+            )
+            req.context.reference_id = accepted.reference_id
+            end = self._end(req.context.key.plugin, accepted, expectation, wait_s)
+        self._answer(req, resp, preferences, accepted, end, waited=expectation is not None)
+
+    def _end(
+        self, plugin: str, accepted: Accepted, expectation: Expectation | None, wait_s: float
+    ) -> Notice | Invocation | None:
+        """What is known of the invocation when the wait is over; None if nothing beyond its acceptance."""
+        ref = accepted.reference_id
+        if accepted.state is None:
+            raise Expired(reference_id=ref)
+        if wait_s <= 0:
+            return None
+        if expectation is None:
+            return self._store.get(plugin, ref) if accepted.verdict is Verdict.KNOWN else None
+        if accepted.verdict is Verdict.KNOWN:
+            expectation.follow(ref)
+            joined = self._store.join(plugin, ref, self._waiters.process)
+            if joined.state.final:
+                return joined
+        return expectation.wait(wait_s, lambda: self._store.get(plugin, ref))
+
+    def _answer(
+        self,
+        req: falcon.Request,
+        resp: falcon.Response,
+        preferences: Preferences,
+        accepted: Accepted,
+        end: Notice | Invocation | None,
+        *,
+        waited: bool,
+    ) -> None:
+        finished = end is not None and end.state.final
+        applied = preferences.applied(waited=waited or finished, responded_async=not finished)
+        if applied:
+            resp.set_header("Preference-Applied", applied)
+        resp.set_header("Cache-Control", "no-store")
+        if end is not None and finished:
+            ending: Ending = self._endings.of(req.context.key.plugin, end)
+            resp.content_type, resp.data = JSON, ending.to_json()
+            return
+        resp.status = 202
+        resp.set_header("Location", f"/v1/invocations/{accepted.reference_id}")
+        resp.set_header("Retry-After", _RETRY_AFTER_S)
+        state = accepted.state if end is None else end.state
+        resp.content_type, resp.data = JSON, orjson.dumps({"referenceId": accepted.reference_id, "state": state})
+
+
+class TriggersResource:
+    """`POST /v1/triggers`: many, always asynchronous."""
+
+    scopes = TRIGGER
+
+    def __init__(self, dispatcher: Dispatcher, *, max_body_bytes: int) -> None:
+        self._dispatcher = dispatcher
+        self._max_body_bytes = max_body_bytes
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Accept each item by itself; the results are in the items' order."""
+        kind = media_type(req, (JSON, NDJSON))
+        body = read_body(req, self._max_body_bytes)
+        items = _array(body) if kind == JSON else _lines(body)
+        calls = [_call(item, req.context.key, _traceparent(req)) for item in items]
+        good = [call for call in calls if isinstance(call, Call)]
+        outcomes = iter(self._dispatcher.trigger_many(good))
+        results = [next(outcomes) if isinstance(call, Call) else call for call in calls]
+        _raise_if_away(results)
+        entries = [_entry(result) for result in results]
+        accepted = sum("referenceId" in entry for entry in entries)
+        req.context.item_count = len(entries)
+        applied = Preferences.read(req.get_header("Prefer")).applied(waited=False, responded_async=True)
+        if applied:
+            resp.set_header("Preference-Applied", applied)
+        resp.set_header("Cache-Control", "no-store")
+        resp.status, resp.content_type = 202, JSON
+        resp.data = dump_json({"accepted": accepted, "rejected": len(entries) - accepted, "results": entries})
+
+
+def _array(body: bytes) -> list[Any]:
+    items = read_json(body)
+    if not isinstance(items, list):
+        raise MalformedJson("The body has to be a JSON array.")
+    if len(items) > MAX_ITEMS:
+        raise TooLarge(f"At most {MAX_ITEMS} items are taken at once.")
+    return items
+
+
+def _lines(body: bytes) -> list[Any]:
+    """The values of NDJSON; a line that is no JSON is its own error. Empty lines are none."""
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    if len(lines) > MAX_ITEMS:
+        raise TooLarge(f"At most {MAX_ITEMS} items are taken at once.")
+    return list(_values(lines))
+
+
+def _values(lines: Sequence[bytes]) -> Iterator[Any]:
+    for line in lines:
+        try:
+            yield read_json(line)
+        except MalformedJson as error:
+            yield error
+
+
+def _call(item: Any, key: ApiKey, traceparent: str | None) -> Call | RelayError:
+    """The call that an item is, or its own error."""
+    if isinstance(item, RelayError):
+        return item
+    if not isinstance(item, dict):
+        return RequestRejected(faults=(Fault("", "must be an object"),))
+    webhook_id = item.get("webhookId")
+    if not isinstance(webhook_id, str):
+        return RequestRejected(faults=(Fault("/webhookId", "must be the id of a webhook"),))
+    idempotency_key = item.get("idempotencyKey")
+    try:
+        if idempotency_key is not None:
+            check_idempotency_key(idempotency_key)
+    except RelayError as error:
+        error.faults = (Fault("/idempotencyKey", "must be 1 to 255 visible ASCII characters"),)
+        return error
+    return Call(
+        plugin=key.plugin,
+        webhook_id=webhook_id,
+        value={name: value for name, value in item.items() if name not in _ITEM_ONLY},
+        reference_id=new_reference_id(),
+        caller=key.id,
+        idempotency_key=idempotency_key,
+        traceparent=traceparent,
+    )
+
+
+def _raise_if_away(results: Sequence[Accepted | RelayError]) -> None:
+    """When the store took nothing at all, the request as a whole may be sent again."""
+    if results and all(isinstance(result, Unavailable) for result in results):
+        raise Unavailable
+
+
+def _entry(result: Accepted | RelayError) -> dict[str, Any]:
+    if isinstance(result, RelayError):
+        return {"problem": problem_of(result).document}
+    if result.state is None:
+        return {"problem": problem_of(Expired(reference_id=result.reference_id)).document}
+    return {"referenceId": result.reference_id, "state": result.state}
+
+
+def _traceparent(req: falcon.Request) -> str | None:
+    header = req.get_header("traceparent") or ""
+    return header if _TRACEPARENT.match(header) else None

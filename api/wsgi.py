@@ -1,0 +1,26 @@
+"""What the WSGI server loads: `granian --interface wsgi api.wsgi:app`."""
+
+from __future__ import annotations
+
+import uuid
+
+from api.app import create_app
+from api.awaiting import Waiters
+from relay import telemetry
+from relay.runtime import api_runtime
+from relay.settings import Settings
+
+_settings = Settings.from_environ()
+telemetry.configure(_settings.log_level)
+_runtime = api_runtime(_settings)
+_waiters = Waiters(_runtime.subscribe(str(uuid.uuid4())), _settings.max_waiters)
+_waiters.start()
+
+app = create_app(
+    _settings,
+    api_keys=_runtime.api_keys,
+    store=_runtime.store,
+    data_vault=_runtime.data_vault,
+    dispatcher=_runtime.dispatcher,
+    waiters=_waiters,
+)

@@ -1,0 +1,102 @@
+"""Notices: what an API process is told of the invocations that its callers wait for.
+
+One message of the process's channel is any number of entries, each ``reference-id state outcome status error size``,
+a line feed, and ``size`` bytes of sealed result. ``-`` stands for none; size -1 for a result that is too large to be
+carried and has to be read from the store.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+
+from relay.invocation import Outcome, State
+from relay.store import keyspace
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator
+
+_POLL_S: Final = 1.0  # how soon a stop is noticed
+_PING_AFTER_S: Final = 5.0  # a channel that is silent for so long is asked whether it still hears us
+_SILENCE_S: Final = 10.0  # and given up when it stays silent
+_PAUSE_FIRST_S: Final = 0.05
+_PAUSE_MAXIMUM_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An invocation's end. ``sealed`` is the result's data; None where there is none, or where it must be read."""
+
+    reference_id: str
+    state: State
+    outcome: Outcome | None
+    status: int | None
+    error: bool | None
+    sealed: bytes | None = field(default=None, repr=False)
+    in_store: bool = False  # the result is too large for a notice
+
+
+def read_notices(message: bytes) -> Iterator[Notice]:
+    """The entries of one message. ``ValueError`` for what no script of ours wrote."""
+    at = 0
+    while at < len(message):
+        line_end = message.index(b"\n", at)
+        ref, state, outcome, status, error, size = message[at:line_end].decode().split(" ")
+        at = line_end + 1 + max(0, int(size))
+        yield Notice(
+            reference_id=ref,
+            state=State(state),
+            outcome=None if outcome == "-" else Outcome(outcome),
+            status=None if status == "-" else int(status),
+            error=None if error == "-" else error == "1",
+            sealed=message[line_end + 1 : at] or None,
+            in_store=size == "-1",
+        )
+
+
+class Subscription:
+    """One API process's channel; ``run`` reads it for as long as the process lives."""
+
+    def __init__(self, client: redis.Redis, process: str) -> None:
+        self._client: Any = client
+        self.process = process
+        self._channel = keyspace.notice(process)
+
+    def run(self, deliver: Callable[[Notice], None], renew: Callable[[], None], stop: threading.Event) -> None:
+        """Hand every notice to ``deliver`` until ``stop``; survives the server's restarts.
+
+        ``renew`` is called whenever the channel has been subscribed to, the first time too: what was published
+        before it is lost, so that whoever waits must look for itself.
+        """
+        pause_s = _PAUSE_FIRST_S
+        while not stop.is_set():
+            try:
+                for notice in self._listen(renew, stop):
+                    pause_s = _PAUSE_FIRST_S
+                    deliver(notice)
+            except (redis.RedisError, OSError, ValueError):
+                stop.wait(pause_s)
+                pause_s = min(2 * pause_s, _PAUSE_MAXIMUM_S)
+
+    def _listen(self, renew: Callable[[], None], stop: threading.Event) -> Iterator[Notice]:
+        with self._client.pubsub() as pubsub:
+            pubsub.subscribe(self._channel)
+            heard_at_s, asked = time.monotonic(), False
+            while not stop.is_set():
+                message = pubsub.get_message(timeout=_POLL_S)
+                now_s = time.monotonic()
+                if message is not None:
+                    heard_at_s, asked = now_s, False
+                    if message["type"] == "subscribe":  # redis-py may have connected anew by itself
+                        renew()
+                    elif message["type"] == "message":
+                        yield from read_notices(message["data"])
+                elif now_s - heard_at_s >= _SILENCE_S:
+                    return  # the connection is dead, though nobody has told us
+                elif now_s - heard_at_s >= _PING_AFTER_S and not asked:
+                    pubsub.ping()
+                    asked = True
