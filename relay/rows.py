@@ -6,6 +6,7 @@ chain, and of an outcome only the coarse code that an answer carries.
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -55,6 +56,24 @@ def record_of(invocation: Invocation, *, operate: bool, result: dict[str, Any] |
         for name in _OPERATE_ONLY:
             del record[name]
     return record
+
+
+def result_of(invocation: Invocation, opened: bytes | None) -> dict[str, Any] | None:
+    """The result ``{status, data, error}`` of an invocation; None where it has none (yet).
+
+    ``opened`` is the opened data of the endpoint's answer, JSON, or None where none is kept: what then stands in its
+    place (``{"code", "message"}``) is derived from the outcome.
+    """
+    summary = _summary(invocation)
+    if summary is None:
+        return None
+    meaning = MEANINGS[invocation.outcome] if invocation.outcome else None
+    data: Any = None
+    if opened is not None:
+        data = json.loads(opened)
+    elif meaning is not None and meaning.code is not None:
+        data = {"code": meaning.code, "message": meaning.sentence}
+    return {"status": summary["status"], "data": data, "error": summary["error"]}
 
 
 def row_of(invocation: Invocation) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def _document_faults(error: DocumentError) -> dict[str, Any]:
 
 
 def screened(function: Callable[..., None]) -> Callable[..., None]:
-    """Makes ``function(screen, data_dir, **parameters)`` a command's body: ``--output``, and errors that become exits."""
+    """Makes ``function(screen, data_dir, **parameters)`` a command: with ``--output``, its errors turned into exits."""
 
     @click.option(
         "--output",

@@ -1,6 +1,6 @@
 """API keys: ``whk_<id>_<secret>``. Of the secret only its SHA-256 and its last four characters are stored.
 
-256 random bits need no slow hash: there is nothing to guess from.
+43 characters of 62 are 256 random bits, which need no slow hash: there is nothing to guess from.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import re
 import secrets
+import string
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -32,8 +33,10 @@ MAX_ORIGIN_CHARS: Final = 300
 KEY_AGE_S: Final = 1.0
 _MAX_REMEMBERED: Final = 10_000  # keys, in one process
 
+_ALPHABET: Final = string.digits + string.ascii_letters  # without an underscore: a key reads in one way only
+_SECRET_CHARS: Final = 43
 _ID: Final = re.compile(r"[0-9a-f]{16}\Z", re.ASCII)
-_KEY: Final = re.compile(r"whk_([0-9a-f]{16})_([0-9a-f]{64})\Z", re.ASCII)
+_KEY: Final = re.compile(r"whk_([0-9a-f]{16})_([0-9A-Za-z]{43})\Z", re.ASCII)
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _ORIGIN: Final = re.compile(
     rf"(https?)://(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]{{2,45}}\])(?::([1-9][0-9]{{0,4}}))?\Z", re.ASCII
@@ -71,7 +74,7 @@ class ApiKeys:
         faults = tuple(_faults(plugin, scopes, origins))
         if faults:
             raise BadParameter(faults=faults)
-        key_id, secret = secrets.token_hex(8), secrets.token_hex(32)
+        key_id, secret = secrets.token_hex(8), "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_CHARS))
         with store_errors():
             now_ms = self._now_ms()
             key = ApiKey(key_id, plugin, frozenset(scopes), frozenset(origins), secret[-4:], now_ms, revoked=False)

@@ -1,5 +1,5 @@
 from relay.invocation import Attempt, Invocation, Outcome, Sent, State
-from relay.rows import record_of, rfc3339, row_of
+from relay.rows import record_of, result_of, rfc3339, row_of
 
 FIELDS = [
     "referenceId", "webhookId", "revision", "state", "createdAt", "finishedAt", "attempts", "result", "requestBytes",
@@ -66,3 +66,28 @@ def test_what_was_rejected_cancelled_or_is_unfinished_has_no_result():
 
 def test_an_unregistered_webhook_has_no_revision():
     assert row_of(an_invocation(revision=0, state=State.REJECTED))["revision"] is None
+
+
+def test_a_result_has_the_answers_data_with_integers_of_any_size():
+    assert result_of(an_invocation(outcome=Outcome.ANSWERED), b'{"a": 123456789012345678901234567890}') == {
+        "status": 200,
+        "data": {"a": 123456789012345678901234567890},
+        "error": False,
+    }
+
+
+def test_a_result_without_an_answer_says_why_in_coarse_words():
+    failed = an_invocation(state=State.UNREACHABLE, status=0, error=True, outcome=Outcome.DNS_FAILED)
+    assert result_of(failed, None) == {
+        "status": 0,
+        "data": {"code": "unreachable", "message": "The endpoint could not be contacted."},
+        "error": True,
+    }
+
+
+def test_an_empty_answer_has_null_data():
+    assert result_of(an_invocation(status=204, outcome=Outcome.ANSWERED), None)["data"] is None
+
+
+def test_what_has_no_result_gets_none_made_up():
+    assert result_of(an_invocation(state=State.REJECTED, outcome=Outcome.REQUEST_REJECTED), None) is None

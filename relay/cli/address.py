@@ -1,0 +1,31 @@
+"""An endpoint's address as operators may see it: query values that are fixed in it are secrets (``security.md``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from relay.masking import REPLACEMENT
+from relay.needles import MIN_CHARACTERS
+
+if TYPE_CHECKING:
+    from relay.registration import Target
+
+
+def shown_url(url: str, target: Target) -> str:
+    """A URL made from ``target``, as it is or with a caller's query, without the values that are fixed in the query.
+
+    Values that masking leaves alone, being too short to be secrets, are shown.
+    """
+    address, mark, query = url.partition("?")
+    fixed = {name for name, _ in target.endpoint.fixed_query}
+    return address + mark + "&".join(_shown(pair, fixed) for pair in query.split("&"))
+
+
+def _shown(pair: str, fixed: set[str]) -> str:
+    name, equals, value = pair.partition("=")
+    if unquote(name) not in fixed:
+        return pair
+    if not equals:  # a bare token
+        return REPLACEMENT if len(unquote(name)) >= MIN_CHARACTERS else pair
+    return f"{name}={REPLACEMENT}" if len(unquote(value)) >= MIN_CHARACTERS else pair

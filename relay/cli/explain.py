@@ -1,0 +1,119 @@
+"""``relay explain``: the exact request that a trigger would become. Nothing is sent and nothing stored."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from rich.console import Group
+from rich.text import Text
+
+from relay.cli.address import shown_url
+from relay.cli.output import facts_of, safe, screened
+from relay.cli.parameters import IdType, plugin_option, trigger_options, trigger_value
+from relay.errors import WebhookNotRegistered
+from relay.invocation import new_reference_id
+from relay.masking import REPLACEMENT
+from relay.needles import PUBLIC_HEADERS
+from relay.rendering import render
+from relay.runtime import cli_runtime
+from relay.settings import Settings
+from relay.trigger import Trigger, check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from requests import PreparedRequest
+    from rich.console import RenderableType
+
+    from relay.cli.output import Screen
+    from relay.registration import Target
+
+#: How much of a body is shown.
+PREVIEW_BYTES: Final = 2_048
+
+
+@click.command()
+@click.argument("webhook_id", metavar="ID", type=IdType())
+@plugin_option()
+@trigger_options
+@screened
+def explain(
+    screen: Screen,
+    data_dir: Path,
+    *,
+    webhook_id: str,
+    plugin: str,
+    data: str | None,
+    headers: Iterable[str],
+    query_params: Iterable[str],
+) -> None:
+    """Show the request that a trigger would become, with its secrets masked. Nothing is sent."""
+    registry = cli_runtime(Settings.for_command(data_dir)).registry
+    value = trigger_value(data, headers, query_params)
+    found = registry.current(plugin, webhook_id, refresh=True)
+    if found is None:
+        raise WebhookNotRegistered
+    number, shape = found
+    target = registry.open_target(plugin, webhook_id, number)
+    trigger = check(shape, Trigger.from_value(value))
+    request = render(shape, target, trigger, reference_id=new_reference_id(), traceparent=None)
+    explained = {
+        "plugin": plugin,
+        "webhookId": webhook_id,
+        "revision": number,
+        "method": request.method,
+        "url": shown_url(str(request.url), target),
+        "headers": _headers(request, target),
+        "body": _body(request.body),
+        "timeout": shape.timeout_ms / 1000,
+        "repeatable": shape.repeatable,
+    }
+    screen.show(explained, lambda: _picture(explained))
+
+
+def _headers(request: PreparedRequest, target: Target) -> dict[str, str]:
+    secret = {name.lower() for name in target.headers} - PUBLIC_HEADERS
+    shown = {name: REPLACEMENT if name.lower() in secret else _text(value) for name, value in request.headers.items()}
+    return {"Host": target.endpoint.authority, **shown}
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")
+
+
+def _body(body: Any) -> dict[str, Any] | None:
+    """Size, hash and the beginning of a body; None without one."""
+    if body is None:
+        return None
+    raw = body.encode() if isinstance(body, str) else bytes(body)
+    start = raw[:PREVIEW_BYTES]
+    try:
+        preview, encoding = start.decode("utf-8"), "text"
+    except UnicodeDecodeError as error:
+        if len(raw) > len(start) >= error.start > len(start) - 4:  # only the cut is in the middle of a character
+            preview, encoding = start[: error.start].decode("utf-8"), "text"
+        else:
+            preview, encoding = b64encode(start).decode(), "base64"
+    return {
+        "bytes": len(raw),
+        "sha256": hashlib.sha256(raw).hexdigest(),
+        "encoding": encoding,
+        "preview": preview,
+        "complete": len(raw) == len(start),
+    }
+
+
+def _picture(explained: dict[str, Any]) -> RenderableType:
+    lines = [f"{explained['method']} {explained['url']}"]
+    lines += [f"{name}: {value}" for name, value in explained["headers"].items()]
+    body = explained["body"]
+    if body is not None:
+        lines += ["", body["preview"] if body["complete"] else f"{body['preview']}..."]
+    about = [(name, explained[name]) for name in ("plugin", "webhookId", "revision", "timeout", "repeatable")]
+    if body is not None:
+        about += [("body bytes", body["bytes"]), ("body sha256", body["sha256"]), ("body shown as", body["encoding"])]
+    return Group(facts_of(about), Text(""), Text("\n".join(safe(line) for line in lines)))

@@ -1,0 +1,96 @@
+"""Options and arguments that several commands have, and how a trigger is put together from them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from relay.documents import read_json
+from relay.errors import MalformedJson
+from relay.registration import ID_PATTERN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+#: What a document or a payload on the command line, in a file or on standard input may have at most.
+MAX_INPUT_BYTES: Final = 64 * 1024 * 1024
+_SEVERAL: Final = "May be given several times."
+
+
+class IdType(click.ParamType[str]):
+    """The grammar of plugin names and webhook ids."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The id itself; a usage error if it is malformed."""
+        if not isinstance(value, str) or not ID_PATTERN.match(value):
+            self.fail("an id has a-z, 0-9, _ and -, starts and ends with a letter or digit, and at most 64", param, ctx)
+        return value
+
+
+def plugin_option(*, required: bool = True) -> Callable[..., Any]:
+    """``--plugin``."""
+    return click.option("--plugin", type=IdType(), required=required, help="The plugin that it is about.")
+
+
+def trigger_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--data``, ``--header`` and ``--query``, in the order of the documented call."""
+    for option in (
+        click.option("--query", "query_params", multiple=True, metavar="NAME=VALUE", help=_SEVERAL),
+        click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help=_SEVERAL),
+        click.option("--data", metavar="JSON|@FILE|-", help="JSON, a file that holds it, or standard input."),
+    ):
+        function = option(function)
+    return function
+
+
+def trigger_value(data: str | None, headers: Iterable[str], query_params: Iterable[str]) -> dict[str, Any]:
+    """The trigger as the JSON value that the API would get.
+
+    Raises:
+        MalformedJson: ``data`` is no strict JSON.
+        click.UsageError: a pair without ``=``, a name given twice, a file that cannot be read.
+    """
+    value: dict[str, Any] = {"headers": _pairs("--header", headers), "queryParams": _pairs("--query", query_params)}
+    if data is not None:
+        try:
+            value["data"] = read_json(_input(data))
+        except MalformedJson as error:
+            raise MalformedJson(f"--data is not JSON (text needs its quotes, too). {error.message}") from None
+    return value
+
+
+def _pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"{option} takes NAME=VALUE.")
+        if name in pairs:
+            raise click.UsageError(f"{option} was given twice for the same name.")
+        pairs[name] = value
+    return pairs
+
+
+def _input(data: str) -> bytes:
+    if data == "-":
+        return read_source(sys.stdin.buffer.read)
+    if data.startswith("@"):
+        try:
+            with Path(data[1:]).open("rb") as file:
+                return read_source(file.read)
+        except OSError:
+            raise click.UsageError("The file that --data names cannot be read.") from None
+    return data.encode("utf-8", "surrogateescape")
+
+
+def read_source(read: Callable[[int], bytes]) -> bytes:
+    """Everything that a file has, up to ``MAX_INPUT_BYTES``."""
+    raw = read(MAX_INPUT_BYTES + 1)
+    if len(raw) > MAX_INPUT_BYTES:
+        raise click.UsageError(f"The input has more than {MAX_INPUT_BYTES} bytes.")
+    return raw

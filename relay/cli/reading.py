@@ -1,0 +1,32 @@
+"""The result of an invocation as commands show it, opened with the data keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from relay.errors import VaultError
+from relay.rows import result_of
+from relay.vault import result_owner
+
+if TYPE_CHECKING:
+    from relay.cli.output import Screen
+    from relay.invocation import Invocation
+    from relay.runtime import Runtime
+
+
+def result_in(runtime: Runtime, invocation: Invocation, screen: Screen | None = None) -> dict[str, Any] | None:
+    """``{status, data, error}``, or None where there is none.
+
+    With a ``screen``, data that do not open are left out and it says so; else that is a ``VaultError``.
+    """
+    sealed = runtime.store.result_of(invocation.reference_id)
+    if sealed is None:
+        return result_of(invocation, None)
+    try:
+        opened = runtime.data_vault.open(sealed, result_owner(invocation.plugin, invocation.reference_id))
+    except VaultError:
+        if screen is None:
+            raise
+        screen.note("The data of the answer are left out: RELAY_DATA_KEYS does not hold the key that they need.")
+        opened = b"null"
+    return result_of(invocation, opened)

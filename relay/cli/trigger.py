@@ -1,0 +1,90 @@
+"""``relay trigger``: one trigger, the way every other one goes, and its result."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from relay.cli.output import as_json, facts_of, screened
+from relay.cli.parameters import plugin_option, trigger_options, trigger_value
+from relay.cli.reading import result_in
+from relay.dispatcher import Call
+from relay.errors import Cancelled, RequestRejected, WebhookNotRegistered
+from relay.invocation import Outcome, State, new_reference_id
+from relay.runtime import cli_runtime
+from relay.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from relay.cli.output import Screen
+    from relay.invocation import Invocation
+    from relay.store.invocations import InvocationStore
+
+#: What stands in the record where other callers have the id of their key.
+CALLER: Final = "cli"
+MAX_WAIT_S: Final = 900
+_LOOK_S: Final = 0.05  # between two looks at the record
+
+
+@click.command()
+@click.argument("webhook_id", metavar="ID")
+@plugin_option()
+@trigger_options
+@click.option("--async", "is_async", is_flag=True, help="Do not wait for the result.")
+@click.option(
+    "--wait", "wait_s", type=click.FloatRange(0, MAX_WAIT_S), help="Seconds to wait [default: RELAY_DEFAULT_WAIT]."
+)
+@screened
+def trigger(  # noqa: PLR0913 - one parameter an option
+    screen: Screen,
+    data_dir: Path,
+    *,
+    webhook_id: str,
+    plugin: str,
+    data: str | None,
+    headers: Iterable[str],
+    query_params: Iterable[str],
+    is_async: bool,
+    wait_s: float | None,
+) -> None:
+    """Trigger a webhook and show its result, or its reference id and state if there is none in time."""
+    settings = Settings.for_command(data_dir)
+    runtime = cli_runtime(settings)
+    value = trigger_value(data, headers, query_params)
+    call = Call(plugin, webhook_id, value, new_reference_id(), CALLER, awaited=not is_async)
+    reference_id = runtime.dispatcher.trigger(call).reference_id
+    limit_s = 0.0 if is_async else settings.default_wait_s if wait_s is None else wait_s
+    invocation = _await(runtime.store, plugin, reference_id, limit_s)
+    if is_async or not invocation.state.final:
+        _show(screen, {"referenceId": reference_id, "state": str(invocation.state)})
+        return
+    _raise_refusal(invocation)
+    _show(screen, {"referenceId": reference_id, **(result_in(runtime, invocation) or {})})
+
+
+def _await(store: InvocationStore, plugin: str, reference_id: str, limit_s: float) -> Invocation:
+    """The record once it is final, or as it is after ``limit_s`` seconds."""
+    deadline_s = time.monotonic() + limit_s
+    while True:
+        invocation = store.get(plugin, reference_id)
+        if invocation.state.final or time.monotonic() >= deadline_s:
+            return invocation
+        time.sleep(_LOOK_S)
+
+
+def _raise_refusal(invocation: Invocation) -> None:
+    """What the door would have said, had it known."""
+    if invocation.state is State.CANCELLED:
+        raise Cancelled(reference_id=invocation.reference_id)
+    if invocation.state is State.REJECTED:
+        unknown = invocation.outcome is Outcome.WEBHOOK_NOT_REGISTERED
+        raise (WebhookNotRegistered if unknown else RequestRejected)(reference_id=invocation.reference_id)
+
+
+def _show(screen: Screen, value: dict[str, Any]) -> None:
+    facts = {name: as_json(each) if name == "data" else each for name, each in value.items()}
+    screen.show(value, lambda: facts_of(facts.items()))

@@ -1,0 +1,151 @@
+"""``relay webhooks``: what a plugin may call."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+from rich.text import Text
+
+from relay.cli.address import shown_url
+from relay.cli.output import facts_of, safe, screened, table_of
+from relay.cli.parameters import IdType, plugin_option, read_source
+from relay.errors import DocumentError, Fault, WebhookNotRegistered
+from relay.registration import read_registrations
+from relay.rows import rfc3339
+from relay.runtime import cli_runtime
+from relay.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from relay.cli.output import Screen
+    from relay.registration import Shape, Target
+    from relay.store.registry import Applied, Registered
+
+
+@click.group()
+def webhooks() -> None:
+    """Webhooks of a plugin: register them, look at them, remove them."""
+
+
+@webhooks.command()
+@click.argument("file", type=click.File("rb"))
+@plugin_option(required=False)
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+@screened
+def apply(screen: Screen, data_dir: Path, file: IO[bytes], plugin: str | None, *, dry_run: bool) -> None:
+    """Register every webhook of FILE (- is standard input), or none if anything in it is wrong.
+
+    FILE is JSON or JavaScript object text: one webhook, several, a list, or {plugin, webhooks: [...]}, which
+    may stand in for --plugin. Webhooks that it does not mention stay as they are.
+    """
+    runtime = cli_runtime(Settings.for_command(data_dir))
+    named, registrations = read_registrations(_text(file), runtime.rules, plugin=plugin)
+    applied = runtime.registry.apply(named, registrations, dry_run=dry_run)
+    warnings = [
+        f"{registration.shape.webhook_id}: {warning}"
+        for registration in registrations
+        for warning in registration.warnings
+    ]
+    value = {"plugin": named, "webhooks": [_change(each) for each in applied], "warnings": warnings}
+    rows = [(each.webhook_id, each.revision, each.change) for each in applied]
+    screen.show(value, lambda: table_of(("id", "revision", "change"), rows))
+    for warning in warnings:
+        screen.note(f"Warning: {warning}")
+    if dry_run:
+        screen.note("Dry run: nothing was stored.")
+
+
+@webhooks.command("list")
+@plugin_option()
+@screened
+def list_webhooks(screen: Screen, data_dir: Path, plugin: str) -> None:
+    """A plugin's webhooks and what their callers may send."""
+    found = cli_runtime(Settings.for_command(data_dir)).registry.shapes(plugin)
+    rows = [_row(each) for each in found]
+    columns = ("id", "revision", "method", "headers", "queryParams", "hidden", "createdAt", "description")
+    screen.show(rows, lambda: table_of(columns, ([row[name] for name in columns] for row in rows)))
+
+
+@webhooks.command()
+@click.argument("webhook_id", metavar="ID", type=IdType())
+@plugin_option()
+@screened
+def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
+    """One webhook with its address. Values of pre-filled headers are never shown."""
+    registry = cli_runtime(Settings.for_command(data_dir)).registry
+    found = registry.current(plugin, webhook_id, refresh=True)
+    if found is None:
+        raise WebhookNotRegistered
+    number, shape = found
+    created_at_ms = registry.revision(plugin, webhook_id, number).created_at_ms
+    target = registry.open_target(plugin, webhook_id, number)
+    value = {
+        "id": webhook_id,
+        "plugin": plugin,
+        "revision": number,
+        "createdAt": rfc3339(created_at_ms),
+        "url": shown_url(target.endpoint.url, target),
+        **_members(shape),
+        "headers": _headers(shape, target),
+        "dataSchema": shape.data_schema,
+    }
+    screen.show(value, lambda: facts_of(_facts(value)))
+
+
+@webhooks.command()
+@click.argument("webhook_id", metavar="ID", type=IdType())
+@plugin_option()
+@screened
+def remove(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
+    """End a webhook's registration. Its queued invocations end as rejected."""
+    if not cli_runtime(Settings.for_command(data_dir)).registry.remove(plugin, webhook_id):
+        raise WebhookNotRegistered
+    value = {"plugin": plugin, "id": webhook_id, "removed": True}
+    screen.show(value, lambda: Text(f"Webhook {safe(webhook_id)} of plugin {safe(plugin)} is removed."))
+
+
+def _text(file: IO[bytes]) -> str:
+    try:
+        return read_source(file.read).decode()
+    except UnicodeDecodeError as error:
+        raise DocumentError(faults=(Fault("", f"is not UTF-8 text (byte {error.start + 1})"),)) from None
+
+
+def _change(applied: Applied) -> dict[str, Any]:
+    return {"id": applied.webhook_id, "revision": applied.revision, "change": applied.change}
+
+
+def _row(registered: Registered) -> dict[str, Any]:
+    shape = registered.shape
+    return {
+        "id": registered.webhook_id,
+        "revision": registered.revision,
+        "createdAt": rfc3339(registered.created_at_ms),
+        **_members(shape),
+        "headers": list(shape.fillable_headers),
+    }
+
+
+def _members(shape: Shape) -> dict[str, Any]:
+    return {
+        "method": shape.method,
+        "queryParams": list(shape.query_params),
+        "encoding": shape.encoding,
+        "hidden": shape.hidden,
+        "timeout": shape.timeout_ms / 1000,
+        "idempotent": shape.idempotent,
+        "revealUrl": shape.reveal_url,
+        "description": shape.description,
+    }
+
+
+def _headers(shape: Shape, target: Target) -> dict[str, str]:
+    return dict.fromkeys(target.headers, "pre-filled") | dict.fromkeys(shape.fillable_headers, "fillable")
+
+
+def _facts(value: dict[str, Any]) -> list[tuple[str, object]]:
+    facts = {**value, "headers": [f"{name}: {kind}" for name, kind in value["headers"].items()]}
+    facts["dataSchema"] = None if value["dataSchema"] is None else "yes (shown with --output json)"
+    return list(facts.items())

@@ -1,0 +1,72 @@
+"""Runs the real command against a real server, in this process."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from click.testing import CliRunner, Result
+
+from relay.cli import main
+from relay.runtime import Runtime, cli_runtime
+from relay.settings import Settings
+from relay.vault import Vault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+URL = "https://planted.example.com/planted-path"
+SECRET = "Bearer planted-secret-value"
+
+
+@dataclass(frozen=True)
+class Cli:
+    """The command with its settings in the environment."""
+
+    url: str
+    directory: Path
+    keys: dict[str, str] = field(
+        default_factory=lambda: {
+            "RELAY_TARGET_KEYS": Vault.new_key_text(),
+            "RELAY_DATA_KEYS": Vault.new_key_text(),
+        }
+    )
+
+    @property
+    def environ(self) -> dict[str, str | None]:
+        return {"RELAY_REDIS_URL": self.url, **self.keys}
+
+    def run(self, *arguments: str, text: str | bytes | None = None, environ: Any = None) -> Result:
+        """The outcome of ``relay ARGUMENTS``; a Python exception in it is raised here."""
+        place = ["--data-dir", str(self.directory)]
+        return CliRunner().invoke(
+            main,
+            [*place, *arguments],
+            input=text,
+            env=self.environ if environ is None else environ,
+            catch_exceptions=False,
+        )
+
+    def json(self, *arguments: str, text: str | bytes | None = None, exit_code: int = 0) -> Any:
+        """What ``relay ARGUMENTS --output json`` prints on standard output."""
+        result = self.run(*arguments, "--output", "json", text=text)
+        assert result.exit_code == exit_code, result.output
+        return json.loads(result.stdout)
+
+    def apply(self, *webhooks: dict[str, Any], plugin: str = "acme") -> Any:
+        return self.json("webhooks", "apply", "-", "--plugin", plugin, text=json.dumps(list(webhooks)))
+
+    def runtime(self) -> Runtime:
+        return cli_runtime(Settings.from_environ({name: text for name, text in self.environ.items() if text}))
+
+
+def a_webhook(**changes: Any) -> dict[str, Any]:
+    """A registration with a secret and fillable parts."""
+    return {
+        "id": "ping",
+        "url": URL,
+        "method": "POST",
+        "headers": {"Authorization": SECRET, "X-Note": None},
+        "queryParams": ["page"],
+    } | changes

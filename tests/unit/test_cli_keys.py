@@ -1,0 +1,90 @@
+import re
+
+import pytest
+
+from relay.errors import Unauthenticated
+
+MALFORMED = [
+    ("--plugin", "Acme", "--scope", "trigger"),
+    ("--plugin", "acme", "--scope", "admin"),
+    ("--plugin", "acme"),
+    ("--scope", "trigger"),
+    ("--plugin", "acme", "--scope", "trigger", "--origin", "*"),
+    ("--plugin", "acme", "--scope", "trigger", "--origin", "https://app.example.com/path"),
+]
+
+
+def test_a_key_is_made_with_the_documented_members(cli):
+    made = cli.json(
+        "keys",
+        "create",
+        "--plugin",
+        "acme",
+        "--scope",
+        "operate",
+        "--scope",
+        "trigger",
+        "--origin",
+        "https://a.example",
+    )
+    assert list(made) == ["id", "key", "plugin", "scopes", "origins"]
+    assert made["scopes"] == ["trigger", "operate"]
+    assert made["origins"] == ["https://a.example"]
+    assert cli.runtime().api_keys.authenticate(made["key"]).id == made["id"]
+
+
+def test_a_key_is_shown_to_people_in_one_piece(cli):
+    result = cli.run("keys", "create", "--plugin", "acme", "--scope", "trigger")
+    assert result.exit_code == 0
+    text = re.search(r"whk_[0-9a-f]{16}_[0-9A-Za-z]{43}", result.stdout)[0]
+    assert cli.runtime().api_keys.authenticate(text)
+
+
+def test_a_list_shows_the_end_of_the_secret_only(cli):
+    made = cli.json("keys", "create", "--plugin", "acme", "--scope", "trigger")
+    cli.json("keys", "create", "--plugin", "other", "--scope", "trigger")
+    (row,) = cli.json("keys", "list", "--plugin", "acme")
+    assert list(row) == ["id", "plugin", "scopes", "origins", "last4", "createdAt", "revoked"]
+    assert made["key"].endswith(row["last4"])
+    assert len(cli.json("keys", "list")) == 2
+    for form in ("json", "table"):
+        secret = made["key"].rsplit("_", 1)[1]
+        assert secret not in cli.run("keys", "list", "--output", form).output
+
+
+def test_a_revoked_key_is_refused(cli):
+    made = cli.json("keys", "create", "--plugin", "acme", "--scope", "trigger")
+    assert cli.json("keys", "revoke", made["id"])["revoked"] is True
+    with pytest.raises(Unauthenticated):
+        cli.runtime().api_keys.authenticate(made["key"])
+
+
+def test_revoking_an_unknown_key_fails(cli):
+    assert cli.json("keys", "revoke", "0" * 16, exit_code=1)["code"] == "not_found"
+
+
+@pytest.mark.parametrize("arguments", MALFORMED)
+def test_a_malformed_key_is_wrong_usage(cli, arguments):
+    assert cli.run("keys", "create", *arguments).exit_code == 2
+    assert cli.json("keys", "list") == []
+
+
+def test_a_store_that_is_away_is_a_failure_said_in_one_sentence(cli):
+    result = cli.run("keys", "list", "--output", "json", environ={"RELAY_REDIS_URL": "redis://127.0.0.1:1/0"})
+    assert result.exit_code == 1
+    assert '"code": "unavailable"' in result.stdout
+    assert "Traceback" not in result.output
+
+
+def test_the_settings_that_relay_up_wrote_are_used_when_the_environment_names_no_server(cli, valkey):
+    file = cli.directory / "relay.env"
+    file.write_text(f"RELAY_REDIS_URL={valkey.tcp_url}\n")
+    file.chmod(0o600)
+    assert cli.run("keys", "create", "--plugin", "acme", "--scope", "trigger", environ={}).exit_code == 0
+    assert len(cli.json("keys", "list")) == 1
+
+
+def test_without_any_settings_a_command_fails_and_says_what_to_do(cli):
+    result = cli.run("keys", "list", environ={})
+    assert result.exit_code == 1
+    assert "RELAY_REDIS_URL" in result.stderr
