@@ -23,10 +23,9 @@ from relay.settings import Settings
 from relay.trigger import Trigger, check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from requests import PreparedRequest
     from rich.console import RenderableType
 
     from relay.cli.output import Screen
@@ -67,7 +66,7 @@ def explain(
         "revision": number,
         "method": request.method,
         "url": shown_url(str(request.url), target),
-        "headers": _headers(request, target),
+        "headers": _headers(request.headers, target),
         "body": _body(request.body),
         "timeout": shape.timeout_ms / 1000,
         "repeatable": shape.repeatable,
@@ -75,9 +74,9 @@ def explain(
     screen.show(explained, lambda: _picture(explained))
 
 
-def _headers(request: PreparedRequest, target: Target) -> dict[str, str]:
+def _headers(headers: Mapping[str, str | bytes], target: Target) -> dict[str, str]:
     secret = {name.lower() for name in target.headers} - PUBLIC_HEADERS
-    shown = {name: REPLACEMENT if name.lower() in secret else _text(value) for name, value in request.headers.items()}
+    shown = {name: REPLACEMENT if name.lower() in secret else _text(value) for name, value in headers.items()}
     return {"Host": target.endpoint.authority, **shown}
 
 

@@ -1,0 +1,156 @@
+import json
+
+import pytest
+
+from tests.unit.cli import SECRET, URL, a_webhook
+
+# The two examples of the product's documentation, as printed there, the first with the comma that follows it.
+PRINTED = """{
+id: "get-randomapi"
+url: "https://coviu.com/api/v1/randomApi",
+method: "GET",
+headers: {},
+queryParams: ["pageNum"]
+},
+{
+id: "send-jpeg",
+url: "https://postman-echo.com/post",
+headers: {
+"Content-Type": "image/jpeg"
+},
+payload_encoding: "base64"
+}
+"""
+
+
+def test_applied_webhooks_are_reported_one_by_one(cli):
+    assert cli.apply(a_webhook()) == {
+        "plugin": "acme",
+        "webhooks": [{"id": "ping", "revision": 1, "change": "created"}],
+        "warnings": [],
+    }
+    again = cli.apply(a_webhook(), a_webhook(id="pong"))
+    assert [each["change"] for each in again["webhooks"]] == ["unchanged", "created"]
+
+
+def test_the_printed_examples_register_from_a_file(cli, tmp_path):
+    file = tmp_path / "examples.js"
+    file.write_text(PRINTED)
+    applied = cli.json("webhooks", "apply", str(file), "--plugin", "acme")
+    assert [each["id"] for each in applied["webhooks"]] == ["get-randomapi", "send-jpeg"]
+
+
+def test_a_config_may_name_its_plugin_itself(cli):
+    config = json.dumps({"plugin": "acme", "webhooks": [a_webhook()]})
+    assert cli.json("webhooks", "apply", "-", text=config)["plugin"] == "acme"
+    assert cli.run("webhooks", "apply", "-", "--plugin", "other", text=config).exit_code == 2
+    assert cli.run("webhooks", "apply", "-", text=json.dumps(a_webhook())).exit_code == 2
+
+
+def test_a_bad_document_names_every_fault_and_stores_nothing(cli):
+    text = json.dumps([a_webhook(id="good"), a_webhook(id="Bad"), a_webhook(url="http://a.example.com/")], indent=1)
+    result = cli.run("webhooks", "apply", "-", "--plugin", "acme", "--output", "json", text=text)
+    assert result.exit_code == 2
+    faults = json.loads(result.stdout)["faults"]
+    assert {fault["pointer"] for fault in faults} == {"/1/id", "/2/url"}
+    assert all(list(fault) == ["pointer", "message", "line", "column"] for fault in faults)
+    assert all(fault["line"] and fault["column"] for fault in faults)
+    assert cli.json("webhooks", "list", "--plugin", "acme") == []
+
+
+def test_faults_are_told_to_people_on_standard_error_with_line_and_column(cli):
+    result = cli.run("webhooks", "apply", "-", "--plugin", "acme", text='{\n"id": "Bad", "url": 5, "method": "GET"}')
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "/id (line 2, column" in result.stderr
+    assert "/url (line 2, column" in result.stderr
+
+
+@pytest.mark.parametrize("text", [b"", b"\xff\xfe{", b"[]", b"null", b"{", b"[" * 2000])
+def test_what_is_no_document_is_refused_with_exit_two(cli, text):
+    assert cli.run("webhooks", "apply", "-", "--plugin", "acme", text=text).exit_code == 2
+
+
+def test_a_file_that_is_not_there_is_wrong_usage(cli):
+    assert cli.run("webhooks", "apply", "nowhere.json", "--plugin", "acme").exit_code == 2
+
+
+def test_a_dry_run_stores_nothing(cli):
+    text = json.dumps(a_webhook())
+    applied = cli.json("webhooks", "apply", "-", "--plugin", "acme", "--dry-run", text=text)
+    assert applied["webhooks"] == [{"id": "ping", "revision": 1, "change": "created"}]
+    assert cli.json("webhooks", "list", "--plugin", "acme") == []
+
+
+def test_a_secret_too_short_to_be_masked_is_a_warning(cli):
+    warnings = cli.apply(a_webhook(headers={"X-Key": "short"}))["warnings"]
+    assert len(warnings) == 1
+    assert "short" not in warnings[0].replace("shorter", "")
+
+
+def test_a_list_shows_what_may_be_sent_and_no_address(cli):
+    cli.apply(a_webhook(description="\x1b[2J hello"))
+    (row,) = cli.json("webhooks", "list", "--plugin", "acme")
+    assert (row["id"], row["method"], row["headers"], row["queryParams"]) == ("ping", "POST", ["X-Note"], ["page"])
+    for form in ("json", "table"):
+        shown = cli.run("webhooks", "list", "--plugin", "acme", "--output", form).output
+        assert "planted" not in shown
+        assert "\x1b" not in shown
+
+
+def test_show_shows_the_address_and_names_of_headers_but_no_value(cli):
+    cli.apply(a_webhook())
+    shown = cli.json("webhooks", "show", "ping", "--plugin", "acme")
+    assert shown["url"] == URL
+    assert shown["headers"] == {"Authorization": "pre-filled", "X-Note": "fillable"}
+    for form in ("json", "table"):
+        output = cli.run("webhooks", "show", "ping", "--plugin", "acme", "--output", form).output
+        assert "planted.example.com" in output
+        assert SECRET.split()[1] not in output
+
+
+def test_a_secret_that_is_fixed_in_the_query_is_not_shown(cli):
+    cli.apply(a_webhook(url=f"{URL}?v=2&key=planted-key-value&planted-bare-token"))
+    shown = cli.json("webhooks", "show", "ping", "--plugin", "acme")
+    assert shown["url"] == f"{URL}?v=2&key=[redacted]&[redacted]"
+
+
+def test_a_removed_webhook_is_gone_and_cannot_be_removed_again(cli):
+    cli.apply(a_webhook())
+    assert cli.json("webhooks", "remove", "ping", "--plugin", "acme") == {
+        "plugin": "acme",
+        "id": "ping",
+        "removed": True,
+    }
+    for verb in ("remove", "show"):
+        assert cli.json("webhooks", verb, "ping", "--plugin", "acme", exit_code=1)["code"] == "webhook_not_registered"
+
+
+def test_the_webhooks_of_another_plugin_are_not_seen(cli):
+    cli.apply(a_webhook())
+    assert cli.json("webhooks", "list", "--plugin", "other") == []
+    assert cli.run("webhooks", "show", "ping", "--plugin", "other").exit_code == 1
+    assert cli.run("webhooks", "remove", "ping", "--plugin", "other").exit_code == 1
+    assert cli.json("webhooks", "show", "ping", "--plugin", "acme")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list",),
+        ("show", "ping"),
+        ("remove", "ping"),
+        ("show", "Ping", "--plugin", "acme"),
+        ("list", "--plugin", "../x"),
+        ("pause", "ping", "--plugin", "acme"),
+    ],
+)
+def test_wrong_usage_exits_with_two(cli, arguments):
+    assert cli.run("webhooks", *arguments).exit_code == 2
+
+
+def test_without_the_target_keys_nothing_is_registered_and_it_says_why(cli):
+    environ = cli.environ | {"RELAY_TARGET_KEYS": None}
+    result = cli.run("webhooks", "apply", "-", "--plugin", "acme", text=json.dumps(a_webhook()), environ=environ)
+    assert result.exit_code == 1
+    assert "RELAY_TARGET_KEYS" in result.stderr
