@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from relay.child import Child
 
-#: How long children may take to end what they have in hand before they are killed.
-STOP_S: Final = 30.0
 _TICK_S: Final = 0.25
 _FIRST_DELAY_S: Final = 0.1
 _MAX_DELAY_S: Final = 15.0
@@ -56,10 +54,13 @@ class _Watched:
 
 @dataclass(slots=True)
 class Supervisor:
-    """Runs children in the main thread of a process that has no other; ``tell`` gets a line for people."""
+    """Runs children in the main thread of a process that has no other.
+
+    ``tell`` gets a line for people; ``stop_s`` is how long children may take to end before they are killed.
+    """
 
     tell: Callable[[str], None]
-    stop_s: float = STOP_S
+    stop_s: float
     _watched: list[_Watched] = field(default_factory=list)
     _asked: int = 0  # how often somebody asked to end
     _wake: tuple[int, int] = (-1, -1)

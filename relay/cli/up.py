@@ -5,19 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from rich.console import Group
+from rich.text import Text
 
 from relay import processes
-from relay.cli.output import Screen, facts_of, safe, screened
+from relay.cli.output import Screen, as_json, facts_of, safe, screened
+from relay.demo import demonstrate
 from relay.embedded import FSYNC
 from relay.local import LocalRelay, Plan
 from relay.logtail import LogTail, last_lines
 from relay.supervisor import Supervisor
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from rich.console import RenderableType
 
 _PORT: Final = click.IntRange(0, 65535)
 _MAX_WORKERS: Final = 64
+#: What a worker may take beyond RELAY_STOP_TIMEOUT before it is killed.
+_STOP_MARGIN_S: Final = 10.0
 
 
 @click.command(short_help="Start everything on this machine.")
@@ -50,7 +58,7 @@ def up(screen: Screen, data_dir: Path, *, verbose: bool, **asked: Any) -> None:
     """
     relay = LocalRelay.prepare(data_dir, Plan(**asked))
     screen.note(f"Starting; data directory {relay.directory.path}")
-    with Supervisor(screen.note) as supervisor:
+    with Supervisor(screen.note, stop_s=relay.settings.stop_timeout_s + _STOP_MARGIN_S) as supervisor:
         try:
             _run(screen, relay, supervisor, LogTail(relay.directory.logs) if verbose else None)
         finally:
@@ -71,13 +79,30 @@ def _run(screen: Screen, relay: LocalRelay, supervisor: Supervisor, tail: LogTai
 
 def _say_ready(screen: Screen, relay: LocalRelay) -> None:
     settings, directory = relay.settings, relay.directory
-    value = {"apiUrl": settings.api_url, "flowerUrl": settings.flower_url, "dataDir": str(directory.path)}
-    facts = [
-        ("API", settings.api_url),
-        ("Flower", f"{settings.flower_url} (its user:password is RELAY_FLOWER_AUTH in {directory.env_file})"),
-    ]
-    screen.show(value, lambda: facts_of(facts))
-    screen.note("ready")
+    shown = demonstrate(settings, directory, relay.demo_port) if relay.demo_port is not None else None
+    value: dict[str, Any] = {
+        "apiUrl": settings.api_url,
+        "flowerUrl": settings.flower_url,
+        "dataDir": str(directory.path),
+    }
+    auth = f"user:password is RELAY_FLOWER_AUTH in {directory.env_file}"
+    if shown and settings.flower_auth:
+        value |= {"answer": dict(shown.answer), "record": dict(shown.record), "curl": shown.curl}
+        auth = f"user:password {settings.flower_auth.reveal()}"
+    screen.show(value, lambda: Group(*_pictures(value, auth)))
+    if not screen.is_json:  # whole lines, however narrow the terminal is
+        click.echo(f"\nTo send it again:\n\n{shown.curl}\n\nready" if shown else "ready")
+
+
+def _pictures(value: dict[str, Any], flower_auth: str) -> Iterator[RenderableType]:
+    """What people see, the demo first, if there was one."""
+    if "answer" in value:
+        yield Text("The sample webhook demo-echo was triggered over HTTP. The plugin's answer, secrets masked:\n")
+        yield Text(as_json(value["answer"]))
+        yield Text("\nThe record that it left:\n")
+        yield Text(as_json(value["record"]))
+        yield Text("")
+    yield facts_of([("API", value["apiUrl"]), ("Flower", f"{value['flowerUrl']}  ({flower_auth})")])
 
 
 def _show_log(screen: Screen, log: Path) -> None:
