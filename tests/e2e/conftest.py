@@ -1,0 +1,184 @@
+"""A whole relay, started by its own command, and an endpoint for it to call: shared by every end-to-end test."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.endpoint import Endpoint
+
+START_S = 90
+STOP_S = 40
+PLUGIN = "shop"
+SECRET = "Bearer s3cr3t-of-the-endpoint"  # pre-filled: the endpoint gets it, no caller ever sees it
+
+
+@dataclass(frozen=True)
+class RunningRelay:
+    """A relay that was started with ``relay up``."""
+
+    base_url: str
+    flower_url: str
+    data_dir: Path
+    pid: int
+
+    def cli(self, *arguments: str, text: str | None = None) -> Any:
+        """What a ``relay`` command prints with ``--output json``; ``text`` is its standard input."""
+        command = [_relay(), "--data-dir", str(self.data_dir), *arguments, "--output", "json"]
+        done = subprocess.run(
+            command, input=text, capture_output=True, text=True, env=_environ(), timeout=60, check=False
+        )
+        assert done.returncode == 0, f"relay {arguments[:2]} ended with {done.returncode}: {done.stderr}"
+        return json.loads(done.stdout)
+
+    def apply(self, plugin: str, webhooks: list[dict[str, Any]]) -> None:
+        """Registers webhooks."""
+        self.cli("webhooks", "apply", "-", "--plugin", plugin, text=json.dumps(webhooks))
+
+    def create_key(self, plugin: str, scopes: tuple[str, ...] = ("trigger",), origins: tuple[str, ...] = ()) -> str:
+        """The text of a new API key."""
+        options = [part for scope in scopes for part in ("--scope", scope)]
+        options += [part for origin in origins for part in ("--origin", origin)]
+        return self.cli("keys", "create", "--plugin", plugin, *options)["key"]
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A plugin with webhooks, and a key of it."""
+
+    relay: RunningRelay
+    endpoint: Endpoint
+    key: str
+
+    @property
+    def base_url(self) -> str:
+        return self.relay.base_url
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start_relay(data_dir: Path, *arguments: str, **settings: str) -> tuple[subprocess.Popen[bytes], RunningRelay]:
+    """Starts ``relay up`` on free ports and waits until it is ready; its caller ends the process with SIGTERM."""
+    port, flower_port = free_port(), free_port()
+    ports = ("--port", str(port), "--flower-port", str(flower_port))
+    environ = _environ(RELAY_EGRESS_ALLOW="127.0.0.1", **settings)
+    with (data_dir.parent / f"{data_dir.name}.out").open("wb") as output:
+        command = [_relay(), "--data-dir", str(data_dir), "up", *ports, *arguments]
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environ)
+    relay = RunningRelay(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{flower_port}", data_dir, process.pid)
+    try:
+        _await_ready(relay.base_url, process)
+    except BaseException:
+        stop_relay(process)
+        print(_last_words(data_dir))  # pytest shows it with the failure
+        raise
+    return process, relay
+
+
+def stop_relay(process: subprocess.Popen[bytes]) -> int:
+    """Ends it as an operator does; its exit status."""
+    process.terminate()
+    try:
+        return process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+
+
+def _await_ready(base_url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline_s = time.monotonic() + START_S
+    while True:
+        assert process.poll() is None, f"relay up ended with {process.returncode}"
+        try:
+            with urllib.request.urlopen(f"{base_url}/readyz", timeout=2) as response:
+                if response.status == 200:
+                    return
+        except OSError:
+            pass
+        assert time.monotonic() < deadline_s, "relay up was not ready in time"
+        time.sleep(0.1)
+
+
+def _last_words(data_dir: Path) -> str:
+    files = [data_dir.parent / f"{data_dir.name}.out", *sorted((data_dir / "logs").glob("*.log"))]
+    return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in files if path.exists())
+
+
+def _relay() -> str:
+    beside = Path(sys.executable).parent / "relay"
+    return str(beside) if beside.exists() else shutil.which("relay") or "relay"
+
+
+def _environ(**settings: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
+    return {**kept, **settings}
+
+
+@pytest.fixture(scope="session")
+def running_relay():
+    """A relay that may call loopback, until the last test has run."""
+    directory = Path(tempfile.mkdtemp(prefix="rly"))  # short: a socket's path has at most 107 bytes
+    process, relay = start_relay(directory / "d")
+    yield relay
+    stop_relay(process)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def endpoint():
+    """A third-party endpoint on loopback."""
+    with Endpoint() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def shop(running_relay, endpoint):
+    """The plugin ``shop``: a webhook for each way an endpoint may answer."""
+    at, closed = endpoint.base_url, f"http://127.0.0.1:{free_port()}"
+    running_relay.apply(
+        PLUGIN,
+        [
+            {
+                "id": "echo",
+                "url": f"{at}/echo",
+                "method": "POST",
+                "headers": {"Authorization": SECRET, "X-Name": None},
+                "queryParams": ["page"],
+            },
+            {"id": "get-page", "url": f"{at}/echo", "method": "GET", "queryParams": ["pageNum"]},
+            {
+                "id": "send-jpeg",
+                "url": f"{at}/echo",
+                "headers": {"Content-Type": "image/jpeg"},
+                "payload_encoding": "base64",
+            },
+            {"id": "missing", "url": f"{at}/status/404", "method": "GET"},
+            {"id": "broken", "url": f"{at}/status/500", "method": "POST"},
+            {"id": "slow", "url": f"{at}/slow/2", "method": "POST"},
+            {"id": "refused", "url": f"{closed}/nobody-listens", "method": "POST"},
+            {
+                "id": "strict",
+                "url": f"{at}/echo",
+                "method": "POST",
+                "dataSchema": {"type": "object", "required": ["name"]},
+            },
+        ],
+    )
+    return Shop(running_relay, endpoint, running_relay.create_key(PLUGIN))
