@@ -25,10 +25,16 @@ from bench.rounds import standings
 from bench.tournament import Tournament
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bench.contenders.contender import Contender
     from bench.plan import Plan
 
-CONTENDERS: Final = {"relay": Relay, "bullmq": BullMQ, "celery": CeleryRequests}
+CONTENDERS: Final[dict[str, Callable[[], Contender]]] = {
+    "relay": Relay,
+    "bullmq": BullMQ,
+    "celery": CeleryRequests,
+}
 BUILD: Final = ROOT / "build" / "bench"
 
 
@@ -53,7 +59,7 @@ def main(
     console = Console(width=None if sys.stdout.isatty() else 140)
     plan = _narrowed(QUICK if quick else FULL, rounds, calls, fsync, workload)
     facts = machine()
-    players: list[Contender] = [CONTENDERS[name]() for name in contender or CONTENDERS]
+    players = [CONTENDERS[name]() for name in contender or CONTENDERS]
     tournament = Tournament(
         plan, players, BUILD, lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)
     )

@@ -9,7 +9,7 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).resolve().parent.parent
 PATIENCE_S: Final = 8.0  # between SIGTERM and SIGKILL
 POLL_S: Final = 0.02
+STAGE: Final = ("server", "endpoint")  # what the other processes of a stage need
 
 
 class BenchError(Exception):
@@ -24,23 +25,24 @@ class BenchError(Exception):
 
 
 class Children:
-    """The processes of one stage; leaving the context ends all of them, last started first."""
+    """The processes of one stage; leaving the context ends all of them, what they need (server, endpoint) last."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
         folder.mkdir(parents=True, exist_ok=True)
 
-    def __enter__(self) -> Children:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.stop(without=STAGE)
         self.stop()
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str], cwd: Path = ROOT) -> None:
         """Starts a process; its output goes to NAME.log in the stage's folder."""
         with (self._folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(  # noqa: S603 - our own command lines
+            process = subprocess.Popen(
                 command,
                 cwd=cwd,
                 env=dict(environment),
@@ -66,10 +68,11 @@ class Children:
                 raise BenchError(f"{what} did not come within {within_s:g} s; see {self._folder}")
             time.sleep(POLL_S)
 
-    def stop(self, prefix: str = "") -> None:
+    def stop(self, prefix: str = "", without: tuple[str, ...] = ()) -> None:
         """Ends the processes whose name starts with ``prefix``: SIGTERM to all at once, then SIGKILL to the groups."""
-        ending = [process for name, process in reversed(self._running) if name.startswith(prefix)]
-        self._running = [(name, process) for name, process in self._running if not name.startswith(prefix)]
+        chosen = [(name, process) for name, process in self._running if name.startswith(prefix) and name not in without]
+        self._running = [each for each in self._running if each not in chosen]
+        ending = [process for _, process in reversed(chosen)]
         for process in ending:
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
@@ -87,7 +90,7 @@ def free_port() -> int:
     """A port of loopback that nothing listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
 
 
 def accepts(port: int) -> bool:

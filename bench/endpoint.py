@@ -50,15 +50,17 @@ class Ledger:
 
     def summary(self) -> bytes:
         times = self._times.values()
-        return json.dumps({
-            "receipts": sum(times) + self._unnamed,
-            "distinct": len(self._times),
-            "doubled": sum(1 for count in times if count > 1),
-            "unnamed": self._unnamed,
-            "digest": digest_of(self._times),
-            "first_s": self._first_s,
-            "last_s": self._last_s,
-        }).encode()
+        return json.dumps(
+            {
+                "receipts": sum(times) + self._unnamed,
+                "distinct": len(self._times),
+                "doubled": sum(1 for count in times if count > 1),
+                "unnamed": self._unnamed,
+                "digest": digest_of(self._times),
+                "first_s": self._first_s,
+                "last_s": self._last_s,
+            }
+        ).encode()
 
 
 class EndpointServer:
@@ -88,7 +90,7 @@ class EndpointServer:
         try:
             received = connection.recv(READ_BYTES)
             if not received:
-                raise ConnectionResetError  # noqa: TRY301 - both ways a connection ends are one path
+                raise ConnectionResetError
             buffer += received
             while (request := take_message(buffer)) is not None:
                 connection.sendall(self._answer(request))

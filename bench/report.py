@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.table import Table
 
-from bench.rounds import FSYNC_THAT_COUNTS, standings, verdicts
+from bench.rounds import standings, verdicts
 from bench.server import SETTINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import Console
 
@@ -66,12 +66,17 @@ def as_json(tournament: Tournament, facts: Mapping[str, Any], *, quick: bool) ->
         "skipped": tournament.skipped,
         "standings": [asdict(each) for each in found],
         "targets": [
-            {**asdict(each.target), "fsync": each.fsync, "ratio": each.ratio, "met": each.met}
-            for each in verdicts(found, FSYNC_THAT_COUNTS)
+            {**asdict(each.target), "fsync": each.fsync, "counts": each.counts, "ratio": each.ratio, "met": each.met}
+            for each in _verdicts(found)
         ],
         "rounds": [_round_json(each) for each in tournament.rounds],
         "trials": [_round_json(each) for each in tournament.trials],
     }
+
+
+def _verdicts(found: Sequence[Standing]) -> list[Verdict]:
+    played = dict.fromkeys(each.fsync for each in found)
+    return [verdict for fsync in played for verdict in verdicts(found, fsync)]
 
 
 def _round_json(played: Round) -> dict[str, Any]:
@@ -85,7 +90,7 @@ def show(console: Console, tournament: Tournament, facts: Mapping[str, Any], cal
         rows = [each for each in found if each.workload == workload]
         if rows:
             console.print(_standings_table(heading.format(callers=callers), rows))
-    console.print(_targets_table(verdicts(found, FSYNC_THAT_COUNTS)))
+    console.print(_targets_table(_verdicts(found)))
     for name, reason in tournament.skipped.items():
         console.print(f"{name} was skipped: {reason}", markup=False)
     console.print(
@@ -122,12 +127,13 @@ def _standings_table(heading: str, rows: Iterable[Standing]) -> Table:
 
 
 def _targets_table(found: Iterable[Verdict]) -> Table:
-    table = Table(title=f"Targets, AOF {FSYNC_THAT_COUNTS}", title_justify="left")
-    for name in ("workload", "beside", "wanted", "found", ""):
+    table = Table(title="Targets (under AOF always they count)", title_justify="left")
+    for name in ("AOF", "workload", "relay beside", "wanted", "found", ""):
         table.add_column(name)
     marks = {True: "met", False: "missed", None: "unknown"}
     for each in found:
         ratio = "-" if each.ratio is None else f"{each.ratio:.2f} x"
         target = each.target
-        table.add_row(target.workload, target.peer, f">= {target.factor:g} x", ratio, marks[each.met])
+        mark = marks[each.met] if each.counts else f"({marks[each.met]})"
+        table.add_row(each.fsync, target.workload, target.peer, f">= {target.factor:g} x", ratio, mark)
     return table

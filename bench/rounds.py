@@ -75,6 +75,10 @@ class Verdict:
     ratio: float | None
 
     @property
+    def counts(self) -> bool:
+        return self.fsync == FSYNC_THAT_COUNTS
+
+    @property
     def met(self) -> bool | None:
         return None if self.ratio is None else self.ratio >= self.target.factor
 
@@ -163,7 +167,9 @@ def _median_of(values: Iterable[float | None]) -> float | None:
 
 def verdicts(found: Sequence[Standing], fsync: Fsync, targets: Sequence[Target] = TARGETS) -> list[Verdict]:
     """How each target stands under one Redis setting."""
-    rates = {(each.workload, each.contender): each.rate_per_s for each in found if each.fsync == fsync}
+    rates: dict[tuple[str, str], float] = {
+        (each.workload, each.contender): each.rate_per_s for each in found if each.fsync == fsync
+    }
     return [Verdict(target, fsync, _ratio(rates, target)) for target in targets]
 
 

@@ -66,9 +66,7 @@ class Tournament:
         best = best_variant(trials)
         return next((each for each in variants if each.name == best), variants[0])
 
-    def _round(
-        self, contender: Contender, variant: Variant, workload: Workload, fsync: Fsync, sizes: Sizes
-    ) -> Round:
+    def _round(self, contender: Contender, variant: Variant, workload: Workload, fsync: Fsync, sizes: Sizes) -> Round:
         self._number += 1
         slug = contender.name.split(" ", maxsplit=1)[0]
         folder = self._build / "stages" / f"{self._number:03d}-{workload}-{slug}-{fsync}"

@@ -93,7 +93,8 @@ class Workloads:
         )
         if done.returncode:
             raise BenchError(f"The callers failed: {done.stderr.decode(errors='replace')[-400:]}")
-        return json.loads(done.stdout)
+        summary: dict[str, Any] = json.loads(done.stdout)
+        return summary
 
 
 def _answers_once(front: Front) -> bool:

@@ -21,7 +21,6 @@ SOURCE: Final = ROOT / "bench" / "peers" / "bullmq"
 PACKAGES: Final = ("bullmq", "ioredis", "undici")
 INSTALL_S: Final = 300.0
 ENQUEUE_S: Final = 300.0
-CONCURRENCIES: Final = (64, 200)
 
 
 class BullMQ:
@@ -41,15 +40,12 @@ class BullMQ:
         return {name: version.strip() for name, version in found.items()}
 
     def variants(self, workload: Workload) -> Sequence[Variant]:
-        waits = ("map", "job") if workload == "await" else ("",)
+        if workload == "drain":
+            return [_variant(processes, 1, places) for places in (64, 200) for processes in (1, 2)]
         return [
-            Variant(
-                f"{processes} x {concurrency}" + (f", wait by {wait}" if wait else ""),
-                processes,
-                {"BENCH_CONCURRENCY": str(concurrency), "BENCH_WAIT": wait},
-            )
-            for wait in waits
-            for concurrency in CONCURRENCIES
+            _variant(processes, workers, 64, wait)
+            for wait in ("map", "job")
+            for workers in (1, 4, 16)
             for processes in (1, 2)
         ]
 
@@ -115,9 +111,18 @@ class BullMQ:
         return Front(port, post_request("/trigger", json.dumps({"data": DATA}).encode()))
 
     def _environment(self, stage: Stage, **extra: str) -> dict[str, str]:
-        return clean_environment({
-            "NODE_ENV": "production",
-            "BENCH_REDIS_PORT": str(stage.server.port),
-            "BENCH_ENDPOINT_URL": stage.endpoint_url,
-            **extra,
-        })
+        return clean_environment(
+            {
+                "NODE_ENV": "production",
+                "BENCH_REDIS_PORT": str(stage.server.port),
+                "BENCH_ENDPOINT_URL": stage.endpoint_url,
+                **extra,
+            }
+        )
+
+
+def _variant(processes: int, workers: int, places: int, wait: str = "") -> Variant:
+    """So many processes, each with so many Worker objects, each process with so many jobs at once."""
+    name = f"{processes} x {places}" + (f" by {workers}" if workers > 1 else "") + (f", wait by {wait}" if wait else "")
+    settings = {"BENCH_CONCURRENCY": str(places), "BENCH_WORKERS": str(workers), "BENCH_WAIT": wait}
+    return Variant(name, processes, settings)

@@ -98,10 +98,12 @@ class CeleryRequests:
         return Front(port, post_request("/trigger", json.dumps({"data": DATA}).encode()))
 
     def _environment(self, stage: Stage, **extra: str) -> dict[str, str]:
-        return clean_environment({
-            "BENCH_BROKER_URL": stage.server.url(),
-            "BENCH_RESULT_URL": stage.server.url(RESULTS_DB),
-            "BENCH_ENDPOINT_URL": stage.endpoint_url,
-            "BENCH_CONCURRENCY": "1",
-            **extra,
-        })
+        return clean_environment(
+            {
+                "BENCH_BROKER_URL": stage.server.url(),
+                "BENCH_RESULT_URL": stage.server.url(RESULTS_DB),
+                "BENCH_ENDPOINT_URL": stage.endpoint_url,
+                "BENCH_CONCURRENCY": "1",
+                **extra,
+            }
+        )

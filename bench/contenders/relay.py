@@ -27,6 +27,7 @@ PROGRAMS: Final = Path(sys.executable).parent
 PLUGIN: Final = "bench"
 WEBHOOK: Final = "bench-call"
 BATCH: Final = 1_000  # the most that POST /v1/triggers takes
+KEYS_CREATE: Final = ("keys", "create", "--plugin", PLUGIN, "--scope", "trigger", "--output", "json")
 COMMAND_S: Final = 60.0
 API_LOOKS_S: Final = 0.05
 
@@ -126,8 +127,8 @@ class Relay:
         file = stage.folder / "webhooks.json"
         file.write_text(json.dumps(document))
         self._command(stage, "webhooks", "apply", str(file), "--plugin", PLUGIN)
-        made = self._command(stage, "--output", "json", "keys", "create", "--plugin", PLUGIN, "--scope", "trigger")
-        return json.loads(made)["key"]
+        made = self._command(stage, *KEYS_CREATE)
+        return str(json.loads(made)["key"])
 
     def _command(self, stage: Stage, *arguments: str) -> bytes:
         done = subprocess.run(
@@ -150,11 +151,13 @@ class Relay:
         stage.children.start(process.name, [str(PROGRAMS / program), *arguments], environment)
 
     def _environment(self, stage: Stage) -> dict[str, str]:
-        return clean_environment({
-            "RELAY_REDIS_URL": stage.server.url(),
-            "RELAY_EGRESS_ALLOW": urlsplit(stage.endpoint_url).netloc,
-            **self._keys,
-        })
+        return clean_environment(
+            {
+                "RELAY_REDIS_URL": stage.server.url(),
+                "RELAY_EGRESS_ALLOW": urlsplit(stage.endpoint_url).netloc,
+                **self._keys,
+            }
+        )
 
 
 def _is_healthy(port: int) -> bool:

@@ -17,10 +17,13 @@ async function call(job) {
   return { status: answer.statusCode, data, error: answer.statusCode >= 400 };
 }
 
-const worker = new Worker("calls", call, {
-  connection: { host: "127.0.0.1", port: Number(process.env.BENCH_REDIS_PORT) },
-  concurrency,
-});
-worker.on("error", (error) => console.error(error));
-worker.on("failed", (job, error) => console.error(error));
+// One Worker fetches one job after another while it has free places; several share that wait.
+for (let left = Number(process.env.BENCH_WORKERS); left > 0; left--) {
+  const worker = new Worker("calls", call, {
+    connection: { host: "127.0.0.1", port: Number(process.env.BENCH_REDIS_PORT) },
+    concurrency: concurrency / Number(process.env.BENCH_WORKERS),
+  });
+  worker.on("error", (error) => console.error(error));
+  worker.on("failed", (job, error) => console.error(error));
+}
 process.on("SIGTERM", () => process.exit(0));

@@ -31,7 +31,7 @@ def session() -> requests.Session:
     return made
 
 
-@app.task(name="bench.call", bind=True)
+@app.task(name="bench.call", bind=True)  # type: ignore[untyped-decorator]
 def call(self: Any, data: Any) -> dict[str, Any]:
     """Posts the data to the endpoint under the task's id."""
     answer = session().post(
