@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from relay.errors import SettingsError
-from relay.settings import ENV_FILE, read_private_file
+from relay.private_file import read_private_file
+from relay.settings import ENV_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -18,17 +18,17 @@ from environs import Env, EnvValidationError
 
 from relay import setting_kinds as kinds
 from relay.errors import Fault, SettingsError
+from relay.private_file import read_private_file
 from relay.setting_kinds import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["ENV_FILE", "PREFIX", "Secret", "Setting", "Settings", "child_environ", "read_private_file"]
+__all__ = ["ENV_FILE", "PREFIX", "Secret", "Setting", "Settings", "child_environ", "unknown_names"]
 
 PREFIX: Final = "RELAY_"
 ENV_FILE: Final = "relay.env"
 FILE_SUFFIX: Final = "_FILE"
-_MAX_FILE_BYTES: Final = 64 * 1024
 _HOW_TO: Final = "start `relay up` first, name its directory with --data-dir, or set RELAY_REDIS_URL."
 
 
@@ -215,17 +215,6 @@ def _over_file(path: Path, variables: Mapping[str, str]) -> dict[str, str]:
     return {**saved, **variables}
 
 
-def read_private_file(path: Path) -> str:
-    """The text of a file that nobody else may read. ``SettingsError`` says what is wrong, without the path."""
-    try:
-        if path.stat().st_mode & 0o077:
-            raise SettingsError("can be read by other users: chmod 600 it, and change what it holds if others saw it")
-        with path.open(encoding="utf-8") as file:
-            return file.read(_MAX_FILE_BYTES).strip()
-    except (OSError, UnicodeDecodeError):
-        raise SettingsError("cannot be read: it has to be a text file of this user") from None
-
-
 def _with_urls(values: dict[str, Any]) -> dict[str, Any]:
     """Broker and store default to the one Redis; none is reached in clear text beyond this host."""
     redis_url: Secret = values["redis_url"]
@@ -248,3 +237,9 @@ def child_environ(extra: Mapping[str, str], without: Iterable[str] = ()) -> dict
     """This process's environment for a child, with ``extra`` and not with the names in ``without``."""
     dropped = {form for name in without for form in (name, name + FILE_SUFFIX)} | {name + FILE_SUFFIX for name in extra}
     return {name: text for name, text in {**os.environ, **extra}.items() if name not in dropped}
+
+
+def unknown_names() -> list[str]:
+    """Variables of this process that look like settings and are none: very likely misspelled."""
+    known = {form for _, about in Settings.described() for form in (about.name, about.name + FILE_SUFFIX)}
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)

@@ -35,6 +35,7 @@ class ServerHealth:
     maximum_bytes: int  # 0: no limit
     skew_ms: float  # the server's clock minus this machine's
     workers_ms: Mapping[str, int] = field(default_factory=dict)  # process -> age of its last heartbeat
+    plugins: tuple[str, ...] = ()
 
     @property
     def version_text(self) -> str:
@@ -78,6 +79,7 @@ def _read(client: redis.Redis) -> ServerHealth:
     version = str(info["valkey_version" if is_valkey else "redis_version"])
     skew_ms, now_ms = _clock(client)
     beats = cast("list[tuple[bytes, float]]", client.zrange(keyspace.workers(), 0, -1, withscores=True))
+    plugins = cast("set[bytes]", client.smembers(keyspace.plugins()))
     return ServerHealth(
         software="valkey" if is_valkey else "redis",
         version=tuple(int(part) for part in version.split(".") if part.isdigit()),
@@ -89,6 +91,7 @@ def _read(client: redis.Redis) -> ServerHealth:
         maximum_bytes=int(info.get("maxmemory", 0)),
         skew_ms=skew_ms,
         workers_ms={name.decode(): int(now_ms - at_ms) for name, at_ms in beats},
+        plugins=tuple(sorted(name.decode() for name in plugins)),
     )
 
 

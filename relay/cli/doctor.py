@@ -1,0 +1,35 @@
+"""``relay doctor``: what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from relay.cli.output import EXIT_FAILED, screened, table_of
+from relay.doctor import Level, examine
+from relay.runtime import cli_runtime
+from relay.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from relay.cli.output import Screen
+
+
+@click.command(short_help="Say what is wrong, and what to do.")
+@screened
+def doctor(screen: Screen, data_dir: Path) -> None:
+    """Look at Redis, workers, keys, clock, versions and files; the exit status is 1 if there is any problem."""
+    settings = Settings.for_command(data_dir)
+    findings = list(examine(data_dir, settings, cli_runtime(settings)))
+    value = [
+        {"check": each.check, "level": each.level.value, "found": each.found, "advice": each.advice or None}
+        for each in findings
+    ]
+    rows = [(each.check, each.level.value, each.found, each.advice) for each in findings]
+    screen.show(value, lambda: table_of(("check", "level", "found", "what to do"), rows))
+    problems = sum(each.level is Level.PROBLEM for each in findings)
+    if problems:
+        screen.note(f"{problems} to be put right.")
+        raise click.exceptions.Exit(EXIT_FAILED)

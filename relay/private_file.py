@@ -1,0 +1,23 @@
+"""Files that hold secrets: read only if nobody but their owner can read them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from relay.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MAX_BYTES: Final = 64 * 1024
+
+
+def read_private_file(path: Path) -> str:
+    """The text of a file that nobody else may read. ``SettingsError`` says what is wrong, without the path."""
+    try:
+        if path.stat().st_mode & 0o077:
+            raise SettingsError("can be read by other users: chmod 600 it, and change what it holds if others saw it")
+        with path.open(encoding="utf-8") as file:
+            return file.read(_MAX_BYTES).strip()
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError("cannot be read: it has to be a text file of this user") from None
