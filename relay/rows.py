@@ -29,6 +29,12 @@ def rfc3339(time_ms: int | None) -> str | None:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"
 
 
+def seconds(duration_ms: int) -> int | float:
+    """Milliseconds as a registration has them: whole seconds without a fraction."""
+    whole, rest = divmod(duration_ms, 1000)
+    return duration_ms / 1000 if rest else whole
+
+
 def record_of(invocation: Invocation, *, operate: bool, result: dict[str, Any] | None) -> dict[str, Any]:
     """The record with ``result`` (``{status, data, error}``, or None while there is none) as given.
 

@@ -18,6 +18,7 @@ from relay.invocation import new_reference_id
 from relay.masking import REPLACEMENT
 from relay.needles import PUBLIC_HEADERS
 from relay.rendering import render
+from relay.rows import seconds
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.trigger import Trigger, check
@@ -50,7 +51,10 @@ def explain(
     headers: Iterable[str],
     query_params: Iterable[str],
 ) -> None:
-    """Show the request that a trigger would become, with its secrets masked. Nothing is sent."""
+    """Show the request that a trigger would become, with its secrets masked. Nothing is sent.
+
+    The transport adds Accept-Encoding, and on a real call webhook-id is the reference id.
+    """
     registry = cli_runtime(Settings.for_command(data_dir)).registry
     value = trigger_value(data, headers, query_params)
     found = registry.current(plugin, webhook_id, refresh=True)
@@ -68,7 +72,7 @@ def explain(
         "url": shown_url(str(request.url), target),
         "headers": _headers(request.headers, target),
         "body": _body(request.body),
-        "timeout": shape.timeout_ms / 1000,
+        "timeout": seconds(shape.timeout_ms),
         "repeatable": shape.repeatable,
     }
     screen.show(explained, lambda: _picture(explained))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.console import Group
 from rich.text import Text
 
-from relay.cli.output import as_json, facts_of, safe, screened, table_of
+from relay.cli.output import as_json, facts_of, moment, safe, screened, table_of
 from relay.cli.parameters import IdType, plugin_option
 from relay.cli.reading import result_in
 from relay.errors import Conflict
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from relay.cli.output import Screen
 
-MAX_ROWS = 10_000
-_COLUMNS = ("referenceId", "webhookId", "revision", "state", "createdAt", "finishedAt", "status", "attempts", "caller")
-_ATTEMPT_COLUMNS = ("number", "startedAt", "durationMs", "status", "outcome", "sent")
+MAX_ROWS: Final = 10_000
+_COLUMNS: Final = ("reference id", "webhook", "state", "status", "created (UTC)")
+_ATTEMPT_COLUMNS: Final = ("number", "startedAt", "durationMs", "status", "outcome", "sent")
 
 
 @click.group()
@@ -79,8 +79,7 @@ def cancel(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None
 
 def _line(row: dict[str, Any]) -> list[object]:
     status = None if row["result"] is None else row["result"]["status"]
-    shown = {**row, "status": status, "attempts": len(row["attempts"])}
-    return [shown[name] for name in _COLUMNS]
+    return [row["referenceId"], row["webhookId"], row["state"], status, moment(row["createdAt"])]
 
 
 def _picture(record: dict[str, Any]) -> RenderableType:

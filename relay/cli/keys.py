@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.console import Group
 from rich.text import Text
 
-from relay.cli.output import facts_of, safe, screened, table_of
+from relay.cli.output import facts_of, moment, safe, screened, table_of
 from relay.cli.parameters import plugin_option
 from relay.rows import rfc3339
 from relay.runtime import cli_runtime
@@ -35,7 +35,8 @@ class OriginType(click.ParamType[str]):
         return str(value)
 
 
-_BROWSER = "A key in a browser can be read by its user: it names the plugin, it proves nothing about the user."
+_COLUMNS: Final = ("id", "plugin", "scopes", "origins", "ends in", "created (UTC)", "revoked")
+_BROWSER: Final = "A key in a browser can be read by its user: it names the plugin, it proves nothing about the user."
 
 
 @click.group()
@@ -69,8 +70,7 @@ def list_keys(screen: Screen, data_dir: Path, plugin: str | None) -> None:
     """The keys of a plugin, or of all. A key shows the last four characters of its secret."""
     found = cli_runtime(Settings.for_command(data_dir)).api_keys.list(plugin)
     rows = [_row(key) for key in found]
-    columns = ("id", "plugin", "scopes", "origins", "last4", "createdAt", "revoked")
-    screen.show(rows, lambda: table_of(columns, ([row[name] for name in columns] for row in rows)))
+    screen.show(rows, lambda: table_of(_COLUMNS, (_line(row) for row in rows)))
 
 
 @keys.command()
@@ -80,6 +80,11 @@ def revoke(screen: Screen, data_dir: Path, key_id: str) -> None:
     """End a key for good; every process refuses it within a second."""
     key = cli_runtime(Settings.for_command(data_dir)).api_keys.revoke(key_id)
     screen.show(_row(key), lambda: Text(safe(f"Key {key.id} of plugin {key.plugin} is revoked.")))
+
+
+def _line(row: dict[str, Any]) -> list[object]:
+    names = ("id", "plugin", "scopes", "origins", "last4")
+    return [*(row[name] for name in names), moment(row["createdAt"]), row["revoked"]]
 
 
 def _row(key: ApiKey) -> dict[str, Any]:

@@ -30,6 +30,7 @@ EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 #: What the person at the keyboard got wrong, as opposed to what could not be done.
 _USAGE: Final = (DocumentError, BadParameter, MalformedJson)
+_WHOLE_CHARS: Final = 40  # a reference id has 36
 _FILE_WIDTH: Final = 240  # columns of a table that does not go to a terminal
 
 # C0 and C1 controls, soft hyphen, zero-width and bidirectional controls, separators, tags, surrogates.
@@ -58,13 +59,20 @@ def as_json(value: Any) -> str:
 
 
 def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table; None is an empty cell, a list one value a line."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    """A table; None is an empty cell, a list one value a line. The first column, of ids, stays in one piece."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    whole = all(len(row[0]) <= _WHOLE_CHARS for row in cells)  # what is not wrapped would be cut where it is longer
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
+        table.add_column(column, overflow="fold", no_wrap=whole and column == columns[0])
+    for row in cells:
+        table.add_row(*row)
     return table
+
+
+def moment(time: str | None) -> str | None:
+    """An RFC 3339 time as tables have it: shorter, and with a blank where a line may end."""
+    return None if time is None else f"{time[:10]} {time[11:19]}"
 
 
 def facts_of(pairs: Iterable[tuple[str, object]]) -> Table:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 from rich.text import Text
 
 from relay.cli.address import shown_url
-from relay.cli.output import facts_of, safe, screened, table_of
+from relay.cli.output import facts_of, moment, safe, screened, table_of
 from relay.cli.parameters import IdType, plugin_option, read_source
 from relay.errors import DocumentError, Fault, WebhookNotRegistered
 from relay.registration import read_registrations
-from relay.rows import rfc3339
+from relay.rows import rfc3339, seconds
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from relay.cli.output import Screen
     from relay.registration import Shape, Target
     from relay.store.registry import Applied, Registered
+
+_COLUMNS: Final = ("id", "revision", "method", "headers", "query", "hidden", "created (UTC)", "description")
 
 
 @click.group()
@@ -64,8 +66,7 @@ def list_webhooks(screen: Screen, data_dir: Path, plugin: str) -> None:
     """A plugin's webhooks and what their callers may send."""
     found = cli_runtime(Settings.for_command(data_dir)).registry.shapes(plugin)
     rows = [_row(each) for each in found]
-    columns = ("id", "revision", "method", "headers", "queryParams", "hidden", "createdAt", "description")
-    screen.show(rows, lambda: table_of(columns, ([row[name] for name in columns] for row in rows)))
+    screen.show(rows, lambda: table_of(_COLUMNS, (_line(row) for row in rows)))
 
 
 @webhooks.command()
@@ -128,13 +129,18 @@ def _row(registered: Registered) -> dict[str, Any]:
     }
 
 
+def _line(row: dict[str, Any]) -> list[object]:
+    names = ("id", "revision", "method", "headers", "queryParams", "hidden")
+    return [*(row[name] for name in names), moment(row["createdAt"]), row["description"]]
+
+
 def _members(shape: Shape) -> dict[str, Any]:
     return {
         "method": shape.method,
         "queryParams": list(shape.query_params),
         "encoding": shape.encoding,
         "hidden": shape.hidden,
-        "timeout": shape.timeout_ms / 1000,
+        "timeout": seconds(shape.timeout_ms),
         "idempotent": shape.idempotent,
         "revealUrl": shape.reveal_url,
         "description": shape.description,

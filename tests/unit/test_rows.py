@@ -1,5 +1,5 @@
 from relay.invocation import Attempt, Invocation, Outcome, Sent, State
-from relay.rows import record_of, result_of, rfc3339, row_of
+from relay.rows import record_of, result_of, rfc3339, row_of, seconds
 
 FIELDS = [
     "referenceId", "webhookId", "revision", "state", "createdAt", "finishedAt", "attempts", "result", "requestBytes",
@@ -91,3 +91,8 @@ def test_an_empty_answer_has_null_data():
 
 def test_what_has_no_result_gets_none_made_up():
     assert result_of(an_invocation(state=State.REJECTED, outcome=Outcome.REQUEST_REJECTED), None) is None
+
+
+def test_durations_are_seconds_without_a_needless_fraction():
+    assert (seconds(20_000), seconds(1_500)) == (20, 1.5)
+    assert isinstance(seconds(20_000), int)
