@@ -29,6 +29,7 @@ MAX_KEPT_BODY_BYTES: Final = 64 * 1024  # a handle that holds a longer request b
 
 # What libcurl would add by itself, taken out unless the request has it.
 _SUPPRESSED: Final = {"accept": "Accept:", "content-type": "Content-Type:", "user-agent": "User-Agent:"}
+_SOCKET_KINDS: Final = 0xF  # the rest of a socket's type are flags (SOCK_CLOEXEC, SOCK_NONBLOCK)
 _QUICK_EXIT: Final = 322  # CURLOPT_QUICK_EXIT, which pycurl does not name
 _PASS: Final[int] = pycurl.PREREQFUNC_OK
 _ABORT: Final[int] = pycurl.PREREQFUNC_ABORT
@@ -166,19 +167,18 @@ class Exchange:
     def _on_open_socket(self, _purpose: int, address: Any) -> Any:
         """Judge the very address that is about to be dialled; a veto leaves libcurl the next one."""
         try:
-            dialled, port = _dialled(address)
-            if not self._policy.allows(dialled, port, urlsplit(self._url).hostname):
-                self._vetoed = True
-                return pycurl.SOCKET_BAD
-            # Not the socket class: it may be gevent's, and pycurl only takes a copy of the file descriptor.
-            opened = _socket.socket(address.family, address.socktype, address.protocol)
-        except ValueError:
+            allowed = self._policy.allows(*_dialled(address), urlsplit(self._url).hostname)
+        except Exception:  # noqa: BLE001 - what cannot be judged is refused
+            allowed = False
+        if not allowed:
             self._vetoed = True
             return pycurl.SOCKET_BAD
+        self._opened = True
+        try:
+            # Not the socket class: it may be gevent's, and pycurl only takes a copy of the file descriptor.
+            return _socket.socket(address.family, address.socktype, address.protocol)
         except OSError:
             return pycurl.SOCKET_BAD
-        self._opened = True
-        return opened
 
     def _on_prereq(self, *_addresses: object) -> int:
         gate = self._gate
@@ -206,7 +206,8 @@ class Exchange:
 
 def _dialled(address: Any) -> tuple[str, int]:
     """The address as the guard judges it. Raises ValueError for anything but TCP over IP."""
-    if address.family not in (socket.AF_INET, socket.AF_INET6) or address.socktype != socket.SOCK_STREAM:
+    kind = address.socktype & _SOCKET_KINDS
+    if address.family not in (socket.AF_INET, socket.AF_INET6) or kind != socket.SOCK_STREAM:
         raise ValueError("not TCP over IP")
     host, port, *rest = address.addr
     text = host.decode("ascii") if isinstance(host, bytes) else host

@@ -24,6 +24,11 @@ class Head:
                 first = index
         self._lines = lines[first + 1 :]
 
+    @property
+    def complete(self) -> bool:
+        """Whether the block came to its end: libcurl takes a connection that ends within it for an answer."""
+        return any(line in _ENDS for line in reversed(self._lines))
+
     def get(self, name: bytes) -> str | None:
         """The first value of a field, by its lower-case name; None if it is absent."""
         mark = name + b":"

@@ -160,14 +160,11 @@ def _reply(exchange: Exchange, code: int, gate: Gate) -> Reply:
     if code:
         outcome, sent = classify(code, exchange.notes(entered=gate.entered))
         return Reply(outcome, sent, received_bytes=exchange.received_bytes)
-    return Reply(
-        Outcome.ANSWERED,
-        Sent.ANSWERED,
-        exchange.easy.getinfo(pycurl.RESPONSE_CODE),
-        Head(exchange.header_lines),
-        exchange.body,
-        exchange.received_bytes,
-    )
+    head = Head(exchange.header_lines)
+    if not head.complete:
+        return Reply(Outcome.CONNECTION_LOST, Sent.MAYBE)
+    status = exchange.easy.getinfo(pycurl.RESPONSE_CODE)
+    return Reply(Outcome.ANSWERED, Sent.ANSWERED, status, head, exchange.body, exchange.received_bytes)
 
 
 def _response(reply: Reply, request: PreparedRequest) -> Response:

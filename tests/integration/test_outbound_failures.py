@@ -1,0 +1,307 @@
+"""Every way an attempt can fail, and what is said about the request."""
+
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+
+from relay.errors import SettingsError
+from relay.invocation import Outcome, Sent
+from relay.outbound.gate import Gate, boot_time_s
+from relay.outbound.guard import AddressPolicy
+from relay.outbound.transport import CurlTransport
+from tests.outbound import LOOPBACK_ALLOWED, calling
+from tests.receivers import (
+    answer,
+    closed_port,
+    drips,
+    full_backlog,
+    hangs_up,
+    in_turn,
+    json_answer,
+    make_authority,
+    never_answers,
+    raw_answer,
+    receiver,
+    says,
+    slow,
+)
+
+LATE_S = 0.25  # the contract: an attempt ends within this of its deadline
+UNRESOLVABLE = "a" * 64 + ".example.com"  # a label too long for DNS: no query leaves the machine
+
+
+@pytest.fixture
+def caller():
+    with calling() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return make_authority(tmp_path_factory.mktemp("ca"))
+
+
+@contextlib.contextmanager
+def listening_once(act):
+    """A port whose first connection is acted upon and closed."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve():
+            sock, _ = listening.accept()
+            with sock:
+                act(sock)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listening.getsockname()[1]
+
+
+def seen(reply):
+    return reply.outcome, reply.sent, reply.status, reply.body
+
+
+def test_a_closed_port_is_connect_failed_and_nothing_was_sent(caller):
+    assert seen(caller.call(f"http://127.0.0.1:{closed_port()}/")) == (Outcome.CONNECT_FAILED, Sent.NO, 0, b"")
+
+
+def test_an_unknown_name_is_dns_failed_and_nothing_was_sent(caller):
+    assert seen(caller.call(f"http://{UNRESOLVABLE}/")) == (Outcome.DNS_FAILED, Sent.NO, 0, b"")
+
+
+def test_a_connect_that_hangs_is_a_connect_timeout_and_nothing_was_sent(caller):
+    with full_backlog() as port:
+        begun = time.monotonic()
+        reply = caller.call(f"http://127.0.0.1:{port}/", timeout_s=0.4)
+        assert time.monotonic() - begun < 0.4 + LATE_S
+    assert seen(reply) == (Outcome.CONNECT_TIMEOUT, Sent.NO, 0, b"")
+
+
+def test_a_handshake_that_hangs_is_a_connect_timeout_and_nothing_was_sent(caller):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        reply = caller.call(f"https://127.0.0.1:{mute.getsockname()[1]}/", timeout_s=0.4)
+    assert seen(reply) == (Outcome.CONNECT_TIMEOUT, Sent.NO, 0, b"")
+
+
+def test_an_endpoint_that_never_answers_is_an_answer_timeout_and_the_request_may_have_arrived(caller):
+    with receiver(never_answers) as r:
+        begun = time.monotonic()
+        reply = caller.call(r.url, timeout_s=0.5)
+        assert 0.4 < time.monotonic() - begun < 0.5 + LATE_S
+    assert seen(reply) == (Outcome.ANSWER_TIMEOUT, Sent.MAYBE, 0, b"")
+
+
+def test_a_slow_drip_ends_at_the_deadline(caller):
+    with receiver(drips(0.05)) as r:
+        begun = time.monotonic()
+        reply = caller.call(r.url, timeout_s=1.0)
+        assert 0.9 < time.monotonic() - begun < 1.0 + LATE_S
+    assert seen(reply) == (Outcome.ANSWER_TIMEOUT, Sent.MAYBE, 0, b"")
+
+
+def test_a_dripping_header_block_ends_at_the_deadline(caller):
+    def drip_headers(connection, _request):
+        connection.send(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            connection.send(b"X-Drip: 1\r\n")
+            time.sleep(0.05)
+
+    with receiver(drip_headers) as r:
+        begun = time.monotonic()
+        reply = caller.call(r.url, timeout_s=0.5)
+        assert time.monotonic() - begun < 0.5 + LATE_S
+    assert reply.outcome is Outcome.ANSWER_TIMEOUT
+
+
+def test_a_deadline_in_the_past_sends_nothing(caller):
+    with receiver(answer()) as r:
+        assert seen(caller.call(r.url, timeout_s=-1)) == (Outcome.CONNECT_TIMEOUT, Sent.NO, 0, b"")
+        assert r.connections == 0
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
+@pytest.mark.parametrize("part", [b"", b"HTTP/1.1 200 OK\r\nContent-", raw_answer(200, b"half", length=8)])
+def test_a_connection_lost_after_the_request_may_have_delivered_it(caller, reset, part):
+    with receiver(hangs_up(reset=reset, after=part)) as r:
+        assert seen(caller.call(r.url)) == (Outcome.CONNECTION_LOST, Sent.MAYBE, 0, b"")
+        assert len(r.requests) == 1
+
+
+def test_broken_chunks_are_no_answer(caller):
+    with receiver(says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello")) as r:
+        reply = caller.call(r.url)
+    assert (reply.outcome, reply.sent) == (Outcome.CONNECTION_LOST, Sent.MAYBE)
+
+
+def test_a_connection_lost_in_the_handshake_is_tls_failed_and_nothing_was_sent(caller):
+    with listening_once(lambda _sock: None) as port:
+        assert seen(caller.call(f"https://127.0.0.1:{port}/")) == (Outcome.TLS_FAILED, Sent.NO, 0, b"")
+
+
+# TLS
+
+
+def test_a_private_authority_is_trusted_when_it_is_given(authority):
+    with (
+        calling(ca_file=authority.ca_file) as caller,
+        receiver(json_answer(1), tls=authority.context("127.0.0.1")) as r,
+    ):
+        assert caller.call(r.url).outcome is Outcome.ANSWERED
+        assert caller.call(r.url).outcome is Outcome.ANSWERED
+        assert r.connections == 1
+
+
+def test_an_unknown_authority_is_tls_failed_and_nothing_was_sent(caller, authority):
+    with receiver(answer(), tls=authority.context("127.0.0.1")) as r:
+        assert seen(caller.call(r.url)) == (Outcome.TLS_FAILED, Sent.NO, 0, b"")
+        assert r.requests == []
+
+
+def test_a_certificate_for_another_name_is_tls_failed(authority):
+    with (
+        calling(ca_file=authority.ca_file) as caller,
+        receiver(answer(), tls=authority.context("other.example.com")) as r,
+    ):
+        assert seen(caller.call(r.url)) == (Outcome.TLS_FAILED, Sent.NO, 0, b"")
+        assert r.requests == []
+
+
+def test_tls_before_1_2_is_refused(authority):
+    import ssl
+    import warnings
+
+    context = authority.context("127.0.0.1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with calling(ca_file=authority.ca_file) as caller, receiver(answer(), tls=context) as r:
+        assert seen(caller.call(r.url)) == (Outcome.TLS_FAILED, Sent.NO, 0, b"")
+
+
+def test_plain_http_on_a_tls_port_is_tls_failed(caller):
+    with listening_once(lambda sock: sock.sendall(raw_answer(400, b"plain"))) as port:
+        assert seen(caller.call(f"https://127.0.0.1:{port}/")) == (Outcome.TLS_FAILED, Sent.NO, 0, b"")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+def test_a_ca_file_that_is_none_is_a_bad_setting(tmp_path, content):
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError, match="RELAY_CA_FILE"):
+        CurlTransport(LOOPBACK_ALLOWED, ca_file=str(path))
+
+
+# The guard
+
+
+def test_loopback_is_refused_unless_it_is_allowed():
+    with calling(AddressPolicy(ports=[1])) as caller, receiver(answer()) as r:
+        assert seen(caller.call(r.url)) == (Outcome.ADDRESS_REFUSED, Sent.NO, 0, b"")
+        assert r.connections == 0
+
+
+def test_the_address_that_a_name_resolves_to_is_what_is_judged():
+    with receiver(answer()) as r:
+        names = [f"rebound.example.com:{r.port}:127.0.0.1"]
+        with calling(AddressPolicy(ports=[r.port]), resolve=names) as caller:
+            reply = caller.call(f"http://rebound.example.com:{r.port}/")
+        assert seen(reply) == (Outcome.ADDRESS_REFUSED, Sent.NO, 0, b"")
+        assert r.connections == 0
+
+
+def test_of_several_addresses_each_is_judged_alone_and_an_allowed_one_is_used():
+    with receiver(answer()) as r:
+        names = [f"mixed.example.com:{r.port}:127.0.0.2,127.0.0.1"]
+        policy = AddressPolicy(allow=["127.0.0.1/32"], ports=[r.port])
+        with calling(policy, resolve=names) as caller:
+            assert caller.call(f"http://mixed.example.com:{r.port}/").outcome is Outcome.ANSWERED
+
+
+def test_a_refused_connection_beside_a_veto_is_connect_failed():
+    port = closed_port()
+    names = [f"mixed.example.com:{port}:10.0.0.1,127.0.0.1"]
+    with calling(AddressPolicy(allow=["127.0.0.1/32"], ports=[port]), resolve=names) as caller:
+        assert seen(caller.call(f"http://mixed.example.com:{port}/")) == (Outcome.CONNECT_FAILED, Sent.NO, 0, b"")
+
+
+def test_an_exception_for_a_name_holds_for_that_name_only():
+    with receiver(answer()) as r:
+        names = [f"{name}.example.com:{r.port}:127.0.0.1" for name in ("inhouse", "other")]
+        with calling(AddressPolicy(allow=[f"inhouse.example.com:{r.port}"]), resolve=names) as caller:
+            assert caller.call(f"http://inhouse.example.com:{r.port}/").outcome is Outcome.ANSWERED
+            assert caller.call(f"http://other.example.com:{r.port}/").outcome is Outcome.ADDRESS_REFUSED
+
+
+def test_a_guard_that_fails_refuses(capfd):
+    class Broken(AddressPolicy):
+        def allows(self, *_args, **_kwargs):
+            raise RuntimeError("boom")
+
+    with calling(Broken()) as caller, receiver(answer()) as r:
+        assert caller.call(r.url).outcome is Outcome.ADDRESS_REFUSED
+        assert r.connections == 0
+    assert "boom" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1/x", "ws://127.0.0.1/", "unix:/tmp/s"]
+)
+def test_other_protocols_are_not_spoken(caller, url):
+    from requests import Request
+
+    deadline_s = boot_time_s() + 2
+    prepared = Request("GET", "http://127.0.0.1/").prepare()
+    prepared.url = url
+    from relay.outbound.sender import Sender
+
+    reply = Sender(caller.transport).send(prepared, gate=Gate(deadline_s), deadline_s=deadline_s, repeatable=True)
+    assert reply.sent is Sent.NO
+    assert reply.status == 0
+
+
+# What the sender will not take, and its own faults
+
+
+@pytest.mark.parametrize("header", ["a\r\nInjected: 1", "a\nInjected: 1", "caf\xe9", "a\x00b"])
+def test_a_header_that_would_break_out_is_not_sent(caller, header):
+    from requests import Request
+
+    from relay.outbound.sender import Sender
+
+    with receiver(answer()) as r:
+        prepared = Request("POST", r.url, data=b"x").prepare()
+        prepared.headers["X-Bad"] = header
+        deadline_s = boot_time_s() + 2
+        reply = Sender(caller.transport).send(prepared, gate=Gate(deadline_s), deadline_s=deadline_s, repeatable=True)
+        assert (reply.outcome, reply.sent) == (Outcome.PREPARE_FAILED, Sent.NO)
+        assert r.connections == 0
+
+
+def test_a_fault_of_the_transport_is_an_answer_too_and_shuts_the_gate(caller, monkeypatch, caplog):
+    def fail(*_args, **_kwargs):
+        raise RuntimeError("https://secret.example.com")
+
+    monkeypatch.setattr(caller.transport, "perform", fail)
+    gate = Gate(boot_time_s() + 5)
+    reply = caller.call("http://127.0.0.1:1/", gate=gate)
+    assert (reply.outcome, reply.sent) == (Outcome.PREPARE_FAILED, Sent.NO)
+    assert not gate.enter()
+    assert "secret" not in caplog.text
+
+
+def test_after_every_failure_the_next_call_is_served(caller):
+    scripts = [
+        hangs_up(),
+        hangs_up(reset=True),
+        says(b"rubbish\r\n\r\n"),
+        answer(200, b"x" * 2_000_000),
+        slow(1, answer()),
+    ]
+    with receiver(in_turn(*[one for script in scripts for one in (script, json_answer(1))])) as r:
+        for _ in scripts:
+            assert caller.call(r.url, timeout_s=0.5).outcome is not Outcome.ANSWERED
+            assert caller.call(r.url).outcome is Outcome.ANSWERED

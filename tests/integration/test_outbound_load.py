@@ -1,0 +1,174 @@
+"""Many transfers at once and one after another, and what they leave behind."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gevent
+import psutil
+import pytest
+import requests
+from requests import Request
+
+from relay.invocation import Outcome
+from relay.outbound.transport import TransferFailed
+from tests.outbound import calling
+from tests.receivers import answer, closed_port, drips, echo, hangs_up, in_turn, json_answer, receiver, redirect, slow
+
+IN_FLIGHT = 200
+
+
+@pytest.fixture
+def caller():
+    with calling() as made:
+        yield made
+
+
+def test_two_hundred_transfers_run_at_once_and_each_gets_its_own_answer(caller):
+    with receiver(slow(0.3, echo)) as r:
+        begun = time.monotonic()
+        calls = [
+            gevent.spawn(caller.call, f"{r.url}?n={n}", f"body {n}".encode(), reference_id=f"ref-{n}", timeout_s=20)
+            for n in range(IN_FLIGHT)
+        ]
+        gevent.joinall(calls, raise_error=True)
+        assert time.monotonic() - begun < 10  # one after another they would take a minute
+        assert set(r.receipts.values()) == {1}
+    for n, call in enumerate(calls):
+        echoed = json.loads(call.value.body)
+        assert echoed["data"] == f"body {n}"
+        assert echoed["url"].endswith(f"?n={n}")
+        assert echoed["headers"]["webhook-id"] == f"ref-{n}"
+
+
+def test_a_slow_endpoint_does_not_hold_up_a_quick_one(caller):
+    with receiver(drips(0.05)) as slow_one, receiver(json_answer(1)) as quick_one:
+        drips_on = [gevent.spawn(caller.call, slow_one.url, timeout_s=2) for _ in range(20)]
+        gevent.sleep(0.1)
+        begun = time.monotonic()
+        for _ in range(20):
+            assert caller.call(quick_one.url).outcome is Outcome.ANSWERED
+        assert time.monotonic() - begun < 1
+        gevent.joinall(drips_on, raise_error=True)
+        assert {call.value.outcome for call in drips_on} == {Outcome.ANSWER_TIMEOUT}
+
+
+def test_other_greenlets_run_while_a_call_waits(caller):
+    ticks = []
+
+    def tick():
+        while True:
+            ticks.append(1)
+            gevent.sleep(0.01)
+
+    ticking = gevent.spawn(tick)
+    with receiver(slow(0.3, answer())) as r:
+        caller.call(r.url)
+    ticking.kill()
+    assert len(ticks) > 10
+
+
+def test_thousands_of_calls_leave_no_sockets_and_no_handles(caller):
+    process = psutil.Process()
+    with receiver(in_turn(*[json_answer(1)] * 3, hangs_up(), json_answer(2))) as r:
+        for _ in range(50):
+            caller.call(r.url)
+        before = process.num_fds()
+        for _ in range(3000):
+            caller.call(r.url)
+        assert process.num_fds() <= before + 2
+        assert caller.transport.in_flight == 0
+        assert len(caller.transport._idle) <= 2
+
+
+def test_failing_calls_leave_no_sockets(caller):
+    process = psutil.Process()
+    dead = f"http://127.0.0.1:{closed_port()}/"
+    with receiver(hangs_up(reset=True)) as r:
+        for _ in range(20):
+            caller.call(dead)
+            caller.call(r.url)
+        gevent.sleep(0.1)
+        before = process.num_fds()
+        for _ in range(300):
+            caller.call(dead)
+            caller.call(r.url)
+        gevent.sleep(0.1)
+        assert process.num_fds() <= before + 5
+
+
+def test_the_number_of_open_connections_is_bounded():
+    with calling(max_in_flight=8) as caller, receiver(slow(0.01, answer())) as r:
+        calls = [gevent.spawn(caller.call, r.url, timeout_s=20) for _ in range(300)]
+        gevent.joinall(calls, raise_error=True)
+        assert {call.value.outcome for call in calls} == {Outcome.ANSWERED}
+        assert r.connections <= 8 + 64
+
+
+def test_a_call_that_waits_for_a_connection_still_ends_at_its_deadline():
+    with calling(max_in_flight=1) as caller, receiver(slow(3, answer())) as r:
+        busy = [gevent.spawn(caller.call, r.url, timeout_s=1) for _ in range(80)]
+        begun = time.monotonic()
+        gevent.joinall(busy, raise_error=True)
+        assert time.monotonic() - begun < 1.5
+        outcomes = [call.value.outcome for call in busy]
+    # a few more may find a connection in the last moment, when the first ones end
+    assert set(outcomes) == {Outcome.CONNECT_TIMEOUT, Outcome.ANSWER_TIMEOUT}
+    assert outcomes.count(Outcome.ANSWER_TIMEOUT) >= 65
+
+
+@pytest.mark.parametrize("patched", [False, True], ids=["plain", "monkey patched"])
+def test_calls_work_with_and_without_monkey_patching(patched):
+    program = """
+import sys
+if sys.argv[1] == "True":
+    from gevent import monkey
+    monkey.patch_all()
+import gevent
+from tests.outbound import calling
+from tests.receivers import json_answer, receiver
+with receiver(json_answer(1)) as r, calling() as caller:
+    calls = [gevent.spawn(caller.call, r.url) for _ in range(20)]
+    gevent.joinall(calls, raise_error=True)
+    print({str(call.value.outcome) for call in calls}, caller.call(r.url).status)
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(patched)],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout.strip() == "{'answered'} 200", done.stderr
+
+
+# The face that requests knows
+
+
+def test_as_an_adapter_it_gives_a_requests_response(caller):
+    with receiver(json_answer({"ok": True}, 418)) as r:
+        response = caller.transport.send(Request("POST", r.url, data=b"x").prepare(), timeout=5)
+    assert (response.status_code, response.json()) == (418, {"ok": True})
+    assert response.headers["CONTENT-type"] == "application/json"
+
+
+def test_as_an_adapter_it_follows_nothing_and_raises_what_requests_raises(caller):
+    with receiver(redirect("http://127.0.0.1:1/")) as r:
+        assert caller.transport.send(Request("GET", r.url).prepare(), timeout=5).status_code == 302
+    with pytest.raises(requests.RequestException) as failed:
+        caller.transport.send(Request("GET", f"http://127.0.0.1:{closed_port()}/secret").prepare(), timeout=5)
+    assert isinstance(failed.value, TransferFailed)
+    assert str(failed.value) == "connect_failed"
+
+
+def test_as_an_adapter_it_takes_no_option_that_would_weaken_it(caller):
+    request = Request("GET", "http://127.0.0.1:1/").prepare()
+    for options in ({"verify": False}, {"proxies": {"http": "x"}}, {"stream": True}, {"cert": "x"}):
+        with pytest.raises(ValueError, match="verifies"):
+            caller.transport.send(request, **options)

@@ -1,0 +1,137 @@
+"""A request leaves at most once, whatever happens to the connection that carries it."""
+
+import time
+
+import gevent
+import pytest
+
+from relay.invocation import Outcome, Sent
+from relay.outbound.exchange import UNREPEATABLE_IDLE_S
+from relay.outbound.gate import Gate, boot_time_s
+from tests.outbound import calling
+from tests.receivers import (
+    answer,
+    answers_once_then_hangs_up,
+    in_turn,
+    json_answer,
+    make_authority,
+    never_answers,
+    receiver,
+    slow,
+)
+
+
+@pytest.fixture
+def caller():
+    with calling() as made:
+        yield made
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
+@pytest.mark.parametrize("body", [None, b'{"n":1}', b"x" * 300_000], ids=["no body", "small body", "large body"])
+@pytest.mark.parametrize("method", ["POST", "PATCH", "PUT", "DELETE", "GET"])
+def test_a_request_on_a_connection_that_dies_is_received_at_most_once(caller, method, body, reset):
+    with receiver(answers_once_then_hangs_up(reset=reset)) as r:
+        replies = [caller.call(r.url, body, method=method, reference_id=f"ref-{index}") for index in range(6)]
+        assert max(r.receipts.values()) == 1
+        assert len(r.requests) == 6
+    assert [reply.outcome for reply in replies] == [Outcome.ANSWERED, Outcome.CONNECTION_LOST] * 3
+    assert [reply.sent for reply in replies] == [Sent.ANSWERED, Sent.MAYBE] * 3
+
+
+def test_a_repeatable_request_is_not_sent_twice_by_one_attempt_either(caller):
+    with receiver(answers_once_then_hangs_up()) as r:
+        for index in range(4):
+            caller.call(r.url, None, method="GET", repeatable=True, reference_id=f"ref-{index}")
+        assert max(r.receipts.values()) == 1
+
+
+def test_over_tls_too_a_request_is_received_at_most_once(tmp_path):
+    authority = make_authority(tmp_path)
+    trap = answers_once_then_hangs_up()
+    with calling(ca_file=authority.ca_file) as caller, receiver(trap, tls=authority.context("127.0.0.1")) as r:
+        replies = [caller.call(r.url, reference_id=f"ref-{index}") for index in range(4)]
+        assert max(r.receipts.values()) == 1
+    assert [reply.outcome for reply in replies] == [Outcome.ANSWERED, Outcome.CONNECTION_LOST] * 2
+
+
+def test_many_at_once_to_the_trap_are_each_received_at_most_once(caller):
+    with receiver(answers_once_then_hangs_up(reset=True)) as r:
+        for turn in range(3):
+            calls = [gevent.spawn(caller.call, r.url, reference_id=f"ref-{turn}-{index}") for index in range(40)]
+            gevent.joinall(calls, raise_error=True)
+            assert {call.value.outcome for call in calls} <= {Outcome.ANSWERED, Outcome.CONNECTION_LOST}
+        assert max(r.receipts.values()) == 1
+        assert len(r.requests) == 120
+
+
+def test_a_kept_alive_connection_is_used_again(caller):
+    with receiver(answer()) as r:
+        for _ in range(20):
+            caller.call(r.url)
+        assert r.connections == 1
+
+
+def test_a_connection_idle_for_longer_is_not_used_for_an_unrepeatable_request(caller):
+    with receiver(answer()) as r:
+        caller.call(r.url)
+        time.sleep(UNREPEATABLE_IDLE_S + 0.3)
+        caller.call(r.url, repeatable=True)
+        assert r.connections == 1
+        time.sleep(UNREPEATABLE_IDLE_S + 0.3)
+        caller.call(r.url, repeatable=False)
+        assert r.connections == 2
+
+
+def test_a_shut_gate_lets_nothing_out(caller):
+    gate = Gate(boot_time_s() + 5)
+    assert gate.shut()
+    with receiver(answer()) as r:
+        reply = caller.call(r.url, gate=gate)
+        assert (reply.outcome, reply.sent) == (Outcome.CONNECT_FAILED, Sent.NO)
+        assert r.requests == []
+
+
+def test_a_gate_that_was_entered_before_lets_nothing_out_and_does_not_deny_the_first(caller):
+    gate = Gate(boot_time_s() + 5)
+    assert gate.enter()
+    with receiver(answer()) as r:
+        reply = caller.call(r.url, gate=gate)
+        assert (reply.outcome, reply.sent) == (Outcome.CONNECTION_LOST, Sent.MAYBE)
+        assert r.requests == []
+
+
+def test_a_gate_past_its_deadline_lets_nothing_out(caller):
+    """As after a sleep of the machine: libcurl's own clock has not seen the time go by."""
+    gate = Gate(boot_time_s() - 1)
+    with receiver(answer()) as r:
+        reply = caller.call(r.url, gate=gate)
+        assert (reply.outcome, reply.sent) == (Outcome.CONNECT_TIMEOUT, Sent.NO)
+        assert r.requests == []
+
+
+def test_a_gate_is_entered_when_the_request_has_left_and_not_before(caller):
+    gate = Gate(boot_time_s() + 5)
+    with receiver(slow(0.3, answer())) as r:
+        call = gevent.spawn(caller.call, r.url, gate=gate)
+        assert not gate.entered
+        while not r.requests:
+            gevent.sleep(0.01)
+        assert gate.entered
+        assert not gate.shut()
+        assert call.get().outcome is Outcome.ANSWERED
+
+
+def test_a_killed_call_takes_its_transfer_with_it_and_harms_no_other(caller):
+    with receiver(in_turn(never_answers, slow(0.3, json_answer(1)))) as r:
+        doomed = gevent.spawn(caller.call, r.url, reference_id="doomed")
+        while not r.requests:
+            gevent.sleep(0.01)
+        other = gevent.spawn(caller.call, r.url, reference_id="other")
+        gevent.sleep(0.05)
+        doomed.kill()
+        assert caller.transport.in_flight == 1
+        assert other.get().outcome is Outcome.ANSWERED
+        assert caller.transport.in_flight == 0
+        assert caller.call(r.url, reference_id="next").outcome is Outcome.ANSWERED
+        assert r.receipts == {"doomed": 1, "other": 1, "next": 1}
