@@ -13,7 +13,7 @@ from api.bodies import JSON, NDJSON, media_type, read_body
 from api.preferences import Preferences
 from api.problems import problem_of
 from relay.dispatcher import Call, check_idempotency_key
-from relay.documents import dump_json, read_json
+from relay.documents import MAX_DEPTH, dump_json, read_json
 from relay.errors import Expired, Fault, MalformedJson, RelayError, RequestRejected, TooLarge, Unavailable
 from relay.invocation import new_reference_id
 from relay.store.transitions import Verdict
@@ -168,7 +168,7 @@ class TriggersResource:
 
 
 def _array(body: bytes) -> list[Any]:
-    items = read_json(body)
+    items = read_json(body, depth=MAX_DEPTH + 1)  # the array is one level more than its items
     if not isinstance(items, list):
         raise MalformedJson("The body has to be a JSON array.")
     if len(items) > MAX_ITEMS:

@@ -1,0 +1,241 @@
+import fakeredis
+import pytest
+import redis
+
+from relay.dispatcher import GROUP_ITEMS, Call, Dispatcher
+from relay.endpoint import EndpointRules
+from relay.errors import (
+    BadParameter,
+    IdempotencyKeyReused,
+    OverCapacity,
+    RequestRejected,
+    Unavailable,
+    WebhookNotRegistered,
+)
+from relay.invocation import Outcome, State, new_reference_id
+from relay.outbound.guard import AddressPolicy
+from relay.registration import read_registrations
+from relay.store import keyspace
+from relay.store.invocations import InvocationStore, Limits
+from relay.store.registry import Registry
+from relay.store.transitions import Verdict
+from relay.trigger import Trigger
+from relay.vault import Vault, payload_owner
+
+DAY_MS = 24 * 3600 * 1000
+RULES = EndpointRules(AddressPolicy(), frozenset())
+HOOKS = """
+{id: "order", url: "https://hook.example.com/orders", method: "POST", headers: {"X-Locale": null},
+ queryParams: ["lang"], timeout: 7}
+{id: "secret-step", url: "https://hook.example.com/login", method: "POST", hidden: true}
+"""
+
+
+class Lanes:
+    """Stands in for the broker: what was published, in order."""
+
+    def __init__(self):
+        self.messages = []
+
+    def publish_ready(self, ready):
+        self.messages.append(list(ready))
+
+
+class House:
+    """A dispatcher over a fake server, with two webhooks of plugin ``acme``."""
+
+    def __init__(self, **limits):
+        self.client = fakeredis.FakeRedis(server=fakeredis.FakeServer())
+        self.vault = Vault.from_text(Vault.new_key_text())
+        self.registry = Registry(self.client, Vault.from_text(Vault.new_key_text()))
+        self.store = InvocationStore(self.client, a_limit(**limits), lease_margin_ms=10_000)
+        self.lanes = Lanes()
+        self.dispatcher = Dispatcher(self.registry, self.store, self.vault, self.lanes)
+        self.register(HOOKS)
+
+    def register(self, text):
+        plugin, registrations = read_registrations(text, RULES, plugin="acme")
+        self.registry.apply(plugin, registrations)
+
+    def trigger(self, **changes):
+        return self.dispatcher.trigger(a_call(**changes))
+
+    def record(self, reference_id, plugin="acme"):
+        return self.store.get(plugin, reference_id)
+
+
+def a_limit(**changes):
+    fields = {"max_pending": 1000, "max_pending_per_plugin": 1000, "max_pending_bytes": 1 << 30}
+    keep = {"retention_ms": 30 * DAY_MS, "failed_retention_ms": 30 * DAY_MS, "rejected_retention_ms": 30 * DAY_MS}
+    return Limits(**(fields | keep | changes))
+
+
+def a_call(**changes):
+    fields = {
+        "plugin": "acme",
+        "webhook_id": "order",
+        "value": {"data": {"a": 1}},
+        "reference_id": new_reference_id(),
+        "caller": "k1",
+    }
+    return Call(**(fields | changes))
+
+
+@pytest.fixture
+def house():
+    return House()
+
+
+def test_an_accepted_trigger_is_recorded_sealed_and_published(house):
+    accepted = house.trigger(value={"data": {"name": "Ann"}, "headers": {"x-locale": "en"}, "queryParams": {"lang": 1}})
+    record = house.record(accepted.reference_id)
+    assert (record.state, record.lane, record.timeout_ms, record.caller) == (State.QUEUED, "bulk", 7000, "k1")
+    assert house.lanes.messages == [[(accepted.reference_id, "bulk")]]
+    sealed = house.store.payload_of(accepted.reference_id)
+    assert b"Ann" not in sealed
+    trigger = Trigger.from_json(house.vault.open(sealed, payload_owner("acme", accepted.reference_id)))
+    assert trigger == Trigger({"name": "Ann"}, {"X-Locale": "en"}, {"lang": "1"})
+
+
+def test_an_awaited_trigger_takes_the_interactive_lane_and_names_who_waits(house):
+    accepted = house.trigger(awaited=True, waiter="api-1")
+    assert house.record(accepted.reference_id).lane == "interactive"
+    assert house.client.hget(keyspace.record(accepted.reference_id), "waiters") == b"api-1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "outcome"),
+    [
+        ({"webhook_id": "nothing"}, WebhookNotRegistered, Outcome.WEBHOOK_NOT_REGISTERED),
+        ({"webhook_id": "secret-step"}, WebhookNotRegistered, Outcome.WEBHOOK_NOT_REGISTERED),
+        ({"plugin": "other"}, WebhookNotRegistered, Outcome.WEBHOOK_NOT_REGISTERED),
+        ({"webhook_id": "No such id:\r\n{x}"}, WebhookNotRegistered, Outcome.WEBHOOK_NOT_REGISTERED),
+        ({"value": []}, RequestRejected, Outcome.REQUEST_REJECTED),
+        ({"value": {"headers": {"X-Other": "1"}}}, RequestRejected, Outcome.REQUEST_REJECTED),
+    ],
+)
+def test_a_refused_trigger_leaves_a_rejected_record_without_contents(house, changes, error, outcome):
+    with pytest.raises(error) as raised:
+        house.trigger(**changes)
+    record = house.record(raised.value.reference_id, plugin=changes.get("plugin", "acme"))
+    assert (record.state, record.outcome) == (State.REJECTED, outcome)
+    assert house.store.payload_of(record.reference_id) is None
+    assert house.lanes.messages == [[]]
+
+
+def test_an_id_that_cannot_be_one_enters_no_key_and_no_record(house):
+    with pytest.raises(WebhookNotRegistered) as raised:
+        house.trigger(webhook_id="a:b\n")
+    assert house.record(raised.value.reference_id).webhook_id == ""
+    assert not [key for key in house.client.keys() if b"a:b" in key]
+
+
+def test_refusals_beyond_the_limit_are_only_counted_and_name_no_record(house):
+    errors = []
+    for _ in range(601):
+        with pytest.raises(WebhookNotRegistered) as raised:
+            house.trigger(webhook_id="nothing")
+        errors.append(raised.value)
+    assert errors[599].reference_id is not None
+    assert errors[600].reference_id is None
+
+
+def test_the_same_key_and_trigger_is_the_same_invocation(house):
+    first = house.trigger(idempotency_key="k-1", value={"data": {"a": 1, "b": 2}})
+    again = house.trigger(idempotency_key="k-1", value={"data": {"b": 2, "a": 1}, "headers": None})
+    assert (again.verdict, again.reference_id) == (Verdict.KNOWN, first.reference_id)
+    assert house.lanes.messages == [[(first.reference_id, "bulk")], []]
+
+
+def test_the_same_key_with_another_trigger_is_refused_and_leaves_a_record(house):
+    first = house.trigger(idempotency_key="k-1")
+    with pytest.raises(IdempotencyKeyReused) as raised:
+        house.trigger(idempotency_key="k-1", value={"data": {"a": 2}})
+    assert raised.value.reference_id != first.reference_id
+    assert house.record(raised.value.reference_id).state is State.REJECTED
+
+
+def test_idempotency_keys_are_apart_per_plugin_and_webhook_and_never_stored(house):
+    house.register('{id: "other", url: "https://hook.example.com/x", method: "POST"}')
+    one = house.trigger(idempotency_key="very-visible-key")
+    two = house.trigger(idempotency_key="very-visible-key", webhook_id="other")
+    assert one.reference_id != two.reference_id
+    assert not [key for key in house.client.keys() if b"very-visible-key" in key]
+
+
+@pytest.mark.parametrize("key", ["", "a b", "é", "x" * 256, "a\n", 5])
+def test_a_malformed_idempotency_key_is_a_bad_parameter(house, key):
+    with pytest.raises(BadParameter):
+        house.trigger(idempotency_key=key)
+
+
+def test_a_webhook_that_was_changed_a_moment_ago_is_looked_up_again(house):
+    house.trigger()  # its revision is remembered now
+    changed = '{id: "order", url: "https://hook.example.com/v2", method: "POST", headers: {"X-New": null}}'
+    other_process = Registry(house.client, Vault.from_text(Vault.new_key_text()))
+    other_process.apply("acme", read_registrations(changed, RULES, plugin="acme")[1])
+    assert house.record(house.trigger().reference_id).revision == 2
+    other_process.apply("acme", read_registrations(HOOKS, RULES, plugin="acme")[1])
+    assert house.record(house.trigger(value={"headers": {"X-Locale": "en"}}).reference_id).revision == 3
+
+
+def test_a_webhook_that_was_removed_a_moment_ago_is_not_registered(house):
+    house.trigger()
+    Registry(house.client).remove("acme", "order")
+    with pytest.raises(WebhookNotRegistered):
+        house.trigger()
+
+
+def test_when_too_much_is_pending_nothing_is_accepted():
+    house = House(max_pending=1)
+    house.trigger()
+    with pytest.raises(OverCapacity) as raised:
+        house.trigger()
+    assert raised.value.retry_after_s > 0
+    assert raised.value.reference_id is None
+
+
+def test_a_store_that_is_away_is_said_at_once(house):
+    house.trigger()
+    away = redis.Redis(host="127.0.0.1", port=1, retry=None)
+    dispatcher = Dispatcher(house.registry, InvocationStore(away, a_limit(), lease_margin_ms=1), house.vault, Lanes())
+    with pytest.raises(Unavailable):
+        dispatcher.trigger(a_call())
+    assert [type(each) for each in dispatcher.trigger_many([a_call(), a_call()])] == [Unavailable, Unavailable]
+
+
+def test_many_triggers_have_each_its_own_outcome_in_order(house):
+    calls = [
+        a_call(),
+        a_call(webhook_id="nothing"),
+        a_call(idempotency_key="k"),
+        a_call(value={"data": 5}),
+        a_call(idempotency_key="k"),
+        a_call(idempotency_key="k", value={}),
+        a_call(idempotency_key="not one"),
+    ]
+    outcomes = house.dispatcher.trigger_many(calls)
+    kinds = [getattr(each, "verdict", None) or type(each) for each in outcomes]
+    assert kinds == [
+        Verdict.ACCEPTED,
+        WebhookNotRegistered,
+        Verdict.ACCEPTED,
+        RequestRejected,
+        Verdict.KNOWN,
+        IdempotencyKeyReused,
+        BadParameter,
+    ]
+    assert outcomes[4].reference_id == outcomes[2].reference_id == calls[2].reference_id
+
+
+def test_a_long_list_is_accepted_in_messages_of_bounded_length(house):
+    calls = [a_call() for _ in range(GROUP_ITEMS * 2 + 3)]
+    accepted = house.dispatcher.trigger_many(calls)
+    assert [each.reference_id for each in accepted] == [call.reference_id for call in calls]
+    assert [len(message) for message in house.lanes.messages] == [GROUP_ITEMS, GROUP_ITEMS, 3]
+
+
+def test_groups_of_a_long_list_are_bounded_by_bytes_too(house):
+    calls = [a_call(value={"data": "x" * 400_000}) for _ in range(4)]
+    house.dispatcher.trigger_many([*calls, a_call(value={"data": "x" * 3_000_000}), a_call()])
+    assert [len(message) for message in house.lanes.messages] == [2, 2, 1, 1]

@@ -1,0 +1,168 @@
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from relay.errors import Unavailable
+from relay.groupcommit import GroupCommit
+
+
+class Recorder:
+    """A commit that notes its groups, and can be held up."""
+
+    def __init__(self):
+        self.groups = []
+        self.entered = threading.Semaphore(0)
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def __call__(self, items):
+        self.groups.append(list(items))
+        self.entered.release()
+        assert self.go_on.wait(10)
+        return [item * 10 for item in items]
+
+
+def commits(recorder, *, max_items=128, max_bytes=1_000_000, window_s=0.0):
+    return GroupCommit(recorder, max_items=max_items, max_bytes=max_bytes, window_s=window_s)
+
+
+def submit_all(commit, items, pool, size_bytes=1):
+    """Submits in order: each is queued, or taken, before the next begins."""
+    futures = []
+    for item in items:
+        waiting, led = len(commit._waiting), commit._led
+        futures.append(pool.submit(commit.submit, item, size_bytes))
+        deadline = time.monotonic() + 5
+        while (len(commit._waiting), commit._led) == (waiting, led) and time.monotonic() < deadline:
+            time.sleep(0.0005)
+    return futures
+
+
+def held_up(commit, recorder, pool, item=0):
+    """A commit in flight, so that what comes next is collected."""
+    recorder.go_on.clear()
+    first = pool.submit(commit.submit, item, 1)
+    assert recorder.entered.acquire(timeout=5)
+    return first
+
+
+def test_a_lone_item_is_committed_at_once_and_alone():
+    recorder = Recorder()
+    commit = commits(recorder, window_s=5.0)
+    began_s = time.monotonic()
+    assert [commit.submit(1, 1), commit.submit(2, 1)] == [10, 20]
+    assert recorder.groups == [[1], [2]]
+    assert time.monotonic() - began_s < 2.0
+
+
+def test_what_arrives_during_a_commit_becomes_one_group_in_order():
+    recorder = Recorder()
+    commit = commits(recorder)
+    with ThreadPoolExecutor(8) as pool:
+        first = held_up(commit, recorder, pool)
+        rest = submit_all(commit, [1, 2, 3, 4], pool)
+        recorder.go_on.set()
+        assert [future.result(5) for future in (first, *rest)] == [0, 10, 20, 30, 40]
+    assert recorder.groups == [[0], [1, 2, 3, 4]]
+
+
+def test_a_lone_item_after_a_burst_is_not_delayed_once_nobody_leads():
+    recorder = Recorder()
+    commit = commits(recorder, window_s=5.0)
+    with ThreadPoolExecutor(8) as pool:
+        first = held_up(commit, recorder, pool)
+        rest = submit_all(commit, [1, 2, 3], pool)
+        recorder.go_on.set()
+        for future in (first, *rest):
+            future.result(5)
+    began_s = time.monotonic()
+    assert commit.submit(9, 1) == 90
+    assert time.monotonic() - began_s < 2.0
+
+
+def test_after_a_group_of_several_the_next_leader_collects_a_moment_more():
+    recorder = Recorder()
+    permits = threading.Semaphore(0)
+
+    def commit_when_permitted(items):
+        assert permits.acquire(timeout=10)
+        return recorder(items)
+
+    commit = commits(commit_when_permitted, window_s=0.5)
+    with ThreadPoolExecutor(8) as pool:
+        futures = submit_all(commit, [0], pool) + submit_all(commit, [1, 2], pool)
+        permits.release()
+        assert futures[0].result(5) == 0
+        futures += submit_all(commit, [3], pool)
+        permits.release(9)
+        assert futures[2].result(5) == 20  # 3 leads by now, and waits
+        assert pool.submit(commit.submit, 4, 1).result(5) == 40
+    assert recorder.groups == [[0], [1, 2], [3, 4]]
+
+
+def test_a_full_group_waits_for_nobody():
+    recorder = Recorder()
+    commit = commits(recorder, max_items=2, window_s=30.0)
+    with ThreadPoolExecutor(8) as pool:
+        first = held_up(commit, recorder, pool)
+        rest = submit_all(commit, [1, 2, 3, 4], pool)
+        recorder.go_on.set()
+        for future in (first, *rest):
+            future.result(10)
+    assert recorder.groups == [[0], [1, 2], [3, 4]]
+
+
+def test_groups_are_bounded_by_bytes_and_a_larger_item_goes_alone():
+    recorder = Recorder()
+    commit = commits(recorder, max_bytes=100)
+    with ThreadPoolExecutor(8) as pool:
+        first = held_up(commit, recorder, pool)
+        rest = [
+            *submit_all(commit, [1, 2], pool, 50),
+            *submit_all(commit, [3], pool, 10),
+            *submit_all(commit, [4], pool, 500),
+            *submit_all(commit, [5], pool, 10),
+        ]
+        recorder.go_on.set()
+        for future in (first, *rest):
+            future.result(5)
+    assert recorder.groups == [[0], [1, 2], [3], [4], [5]]
+
+
+def test_what_a_commit_raises_reaches_every_caller_of_the_group_as_its_own_error():
+    gate = threading.Event()
+
+    def commit_fails(items):
+        gate.wait(5)
+        if len(items) > 1:
+            raise Unavailable("away", retry_after_s=3)
+        return items
+
+    commit = GroupCommit(commit_fails, max_items=8, max_bytes=1000, window_s=0)
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(commit.submit, 0, 1)
+        deadline = time.monotonic() + 5
+        while not commit._led and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(0.05)
+        rest = submit_all(commit, [1, 2, 3], pool)
+        gate.set()
+        assert first.result(5) == 0
+        raised = [future.exception(5) for future in rest]
+    assert [(type(error), error.message, error.retry_after_s) for error in raised] == [(Unavailable, "away", 3)] * 3
+    assert len({id(error) for error in raised}) == 3
+    assert commit.submit(7, 1) == 7  # and the next caller finds nobody leading
+
+
+@pytest.mark.parametrize("window_s", [0.0, 0.001])
+def test_under_many_threads_every_caller_gets_its_own_reply(window_s):
+    def commit_slowly(items):
+        time.sleep(0.0005)
+        return [item * 10 for item in items]
+
+    commit = GroupCommit(commit_slowly, max_items=16, max_bytes=1000, window_s=window_s)
+    with ThreadPoolExecutor(32) as pool:
+        replies = list(pool.map(lambda item: commit.submit(item, 1), range(2000), timeout=60))
+    assert replies == [item * 10 for item in range(2000)]

@@ -1,0 +1,92 @@
+import json
+
+import falcon
+import pytest
+
+from api.problems import from_framework, problem_of
+from relay import errors
+from relay.errors import Fault
+
+# Design, section 6: the codes and statuses are the contract.
+CONTRACT = {
+    "malformed_json": 400,
+    "bad_parameter": 400,
+    "unauthenticated": 401,
+    "forbidden": 403,
+    "webhook_not_registered": 404,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "conflict": 409,
+    "cancelled": 409,
+    "expired": 410,
+    "too_large": 413,
+    "unsupported_media_type": 415,
+    "request_rejected": 422,
+    "idempotency_key_reused": 422,
+    "rate_limited": 429,
+    "over_capacity": 429,
+    "internal": 500,
+    "unavailable": 503,
+}
+
+
+def everything_under(kind):
+    return [kind, *(each for child in kind.__subclasses__() for each in everything_under(child))]
+
+
+def of_this_package(kind):
+    return kind.__module__ == "relay.errors"
+
+
+def test_every_code_of_the_contract_is_an_error_and_has_its_status():
+    problems = [problem_of(kind()) for kind in everything_under(errors.RelayError) if of_this_package(kind)]
+    assert {problem.document["code"]: problem.status for problem in problems} == CONTRACT
+
+
+@pytest.mark.parametrize("kind", [errors.VaultError, errors.SettingsError, errors.DocumentError, errors.RelayError])
+def test_a_fault_of_our_own_is_internal_and_tells_no_details(kind):
+    problem = problem_of(kind("the key k1 is not in the ring"))
+    assert (problem.status, problem.document["code"]) == (500, "internal")
+    assert "k1" not in json.dumps(problem.document)
+
+
+def test_a_problem_has_the_members_of_rfc_9457_and_a_code():
+    document = problem_of(errors.NotFound()).document
+    assert set(document) == {"type", "title", "status", "detail", "code"}
+    assert document["status"] == 404
+    assert document["type"].endswith(":not_found")
+
+
+def test_faults_and_reference_id_are_there_where_they_are_known():
+    error = errors.RequestRejected(faults=(Fault("/data/a", "is too long"),), reference_id="r-1")
+    document = problem_of(error).document
+    assert document["errors"] == [{"pointer": "/data/a", "message": "is too long"}]
+    assert document["referenceId"] == "r-1"
+
+
+@pytest.mark.parametrize("kind", [errors.RateLimited, errors.OverCapacity, errors.Unavailable])
+def test_whoever_is_busy_says_when_to_come_again(kind):
+    assert problem_of(kind(retry_after_s=7)).headers["Retry-After"] == "7"
+
+
+def test_an_unauthenticated_caller_is_told_the_scheme():
+    assert problem_of(errors.Unauthenticated()).headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (falcon.HTTPNotFound(), "not_found"),
+        (falcon.HTTPMethodNotAllowed(["GET"]), "method_not_allowed"),
+        (falcon.HTTPBadRequest(title="secret", description="secret"), "bad_parameter"),
+        (falcon.HTTPContentTooLarge(), "too_large"),
+        (falcon.HTTPUnsupportedMediaType(), "unsupported_media_type"),
+        (falcon.HTTPInternalServerError(), "internal"),
+        (falcon.HTTPServiceUnavailable(), "unavailable"),
+        (falcon.HTTPNotAcceptable(), "bad_parameter"),
+    ],
+)
+def test_what_the_framework_refuses_is_one_of_our_problems_without_its_words(error, code):
+    ours = from_framework(error)
+    assert ours.code == code
+    assert "secret" not in ours.message
