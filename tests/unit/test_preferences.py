@@ -34,7 +34,7 @@ def test_preferences_are_read_as_rfc_7240_writes_them(header, respond_async, wai
         "wait=-1",
         "wait=1.5",
         "wait=ten",
-        "wait=١",
+        "wait=\u0661",
         'wait="',
         "=5",
         ",,,;;;",

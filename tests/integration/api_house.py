@@ -1,0 +1,195 @@
+"""A running API process on a Valkey of its own, and a hand worker that answers calls without sending any."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+import requests
+
+from relay.invocation import Attempt, Outcome, Sent, State
+from relay.registration import read_registrations
+from relay.results import Result, sealed_data
+from relay.runtime import cli_runtime
+from relay.settings import Settings
+from relay.store.transitions import Settlement
+from relay.vault import Vault, result_owner
+
+ROOT = Path(__file__).parents[2]
+LANES = ("interactive", "bulk")
+HOOKS = """
+{id: "order", url: "https://hook.example.com/orders", method: "POST", headers: {"X-Locale": null},
+ queryParams: ["lang"]}
+{id: "read", url: "https://hook.example.com/orders", method: "GET"}
+{id: "inner", url: "https://hook.example.com/login", method: "POST", hidden: true}
+"""
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def environ_for(redis_url, **more):
+    return {
+        "RELAY_REDIS_URL": redis_url,
+        "RELAY_TARGET_KEYS": Vault.new_key_text(),
+        "RELAY_DATA_KEYS": Vault.new_key_text(),
+        **more,
+    }
+
+
+class ApiHouse:
+    """What a test of the API needs: its address, keys of two plugins, the store behind it."""
+
+    def __init__(self, environ, port):
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.runtime = cli_runtime(Settings.from_environ(environ))
+        self.store = self.runtime.store
+        self.queue = redis.Redis.from_url(environ["RELAY_REDIS_URL"])
+        self.register("acme", HOOKS)
+        self.register("other", '{id: "theirs", url: "https://hook.example.com/t", method: "POST"}')
+        keys = self.runtime.api_keys
+        self.key, self.key_row = keys.create("acme", ["trigger"], ["https://app.example.com"])
+        self.operator_key, _ = keys.create("acme", ["operate"])
+        self.foreign_key, _ = keys.create("other", ["trigger", "operate"], ["https://other.example.com"])
+
+    def register(self, plugin, text):
+        self.runtime.registry.apply(plugin, read_registrations(text, self.runtime.rules, plugin=plugin)[1])
+
+    def call(self, method, path, *, key=None, timeout=30, **how):
+        headers = {"Authorization": f"Bearer {key or self.key}", **how.pop("headers", {})}
+        return requests.request(method, self.url + path, headers=headers, timeout=timeout, **how)
+
+    def trigger(self, webhook="order", *, body=None, prefer=None, **how):
+        headers = {**({"Prefer": prefer} if prefer else {}), **how.pop("headers", {})}
+        value = {} if body is None else body
+        return self.call("POST", f"/v1/webhooks/{webhook}/trigger", json=value, headers=headers, **how)
+
+    def raw(self, request, wait_s=2.0):
+        """Sends bytes as they are; what came back."""
+        with socket.create_connection(("127.0.0.1", self.port)) as connection:
+            connection.sendall(request)
+            connection.settimeout(wait_s)
+            answer = b""
+            while b"\r\n\r\n" not in answer or not _complete(answer):
+                try:
+                    piece = connection.recv(65536)
+                except TimeoutError:
+                    break
+                if not piece:
+                    break
+                answer += piece
+        return answer
+
+    def taken(self, lanes=LANES, wait_s=5.0):
+        """The reference ids of the next message of a lane."""
+        found = self.queue.brpop(lanes, timeout=wait_s)
+        assert found, "no message came"
+        message = json.loads(found[1])
+        return json.loads(base64.b64decode(message["body"]))[0][0]
+
+    def drain(self):
+        self.queue.delete(*LANES)
+
+    def settle(self, reference_ids, *, status=200, data=None, outcome=Outcome.ANSWERED, state=State.DELIVERED):
+        """Claims and ends invocations, as a worker would."""
+        token = f"t-{time.monotonic_ns()}"
+        granted = self.store.claim(reference_ids, token).granted
+        sealed = {}
+        if outcome is Outcome.ANSWERED:
+            raw = sealed_data(Result(status, data, error=False))
+            sealed = {ref: self.runtime.data_vault.seal(raw, result_owner("acme", ref)) for ref in granted}
+        with_result = state in {State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED}
+        attempt = Attempt(1, 1_700_000_000_000, 5, status, outcome, Sent.ANSWERED) if with_result else None
+        self.store.settle(
+            [
+                Settlement(
+                    reference_id=ref,
+                    token=token,
+                    state=state,
+                    outcome=outcome,
+                    status=status if with_result else None,
+                    error=(status >= 400 or status == 0) if with_result else None,
+                    attempt=attempt,
+                    result=sealed.get(ref, b""),
+                )
+                for ref in granted
+            ]
+        )
+
+    @contextmanager
+    def hand_worker(self, *, delay_s=0.0, **ending):
+        """Ends everything that is published, until the context ends; yields the messages it took."""
+        stop, messages = threading.Event(), []
+
+        def work():
+            while not stop.is_set():
+                found = self.queue.brpop(LANES, timeout=0.2)
+                if found:
+                    body = json.loads(found[1])["body"]
+                    ids = json.loads(base64.b64decode(body))[0][0]
+                    messages.append(ids)
+                    time.sleep(delay_s)
+                    self.settle(ids, **ending)
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        try:
+            yield messages
+        finally:
+            stop.set()
+            worker.join()
+
+
+def _complete(answer):
+    head, _, body = answer.partition(b"\r\n\r\n")
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return len(body) >= int(line.split(b":")[1])
+    return False
+
+
+@contextmanager
+def running_api(environ, *, threads=96, log=None):
+    """The API as it is served; ends with the context."""
+    port = free_port()
+    command = [
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--port", str(port), "--workers", "1"),
+        *("--blocking-threads", str(threads), "--http", "1", "--no-ws", "api.wsgi:app"),
+    ]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
+    ours = {name: value for name, value in environ.items() if name != "RELAY_TARGET_KEYS"}
+    output = subprocess.DEVNULL if log is None else log
+    process = subprocess.Popen(command, cwd=ROOT, env=inherited | ours, stdout=output, stderr=output)
+    try:
+        _await_health(process, port)
+        yield ApiHouse(environ, port)
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _await_health(process, port):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the API ended at once"
+        try:
+            if requests.get(f"http://127.0.0.1:{port}/healthz", timeout=1).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.05)
+    raise AssertionError("the API did not start")

@@ -1,0 +1,36 @@
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import start_valkey
+from tests.integration.api_house import environ_for, running_api
+
+
+@pytest.fixture(scope="session")
+def api_log(tmp_path_factory):
+    return tmp_path_factory.mktemp("api") / "log"
+
+
+@pytest.fixture(scope="session")
+def running(api_log):
+    directory = Path(tempfile.mkdtemp(prefix="rly"))
+    server = start_valkey(directory)
+    environ = environ_for(
+        f"redis://127.0.0.1:{server.port}/0",
+        RELAY_DEFAULT_WAIT="10",
+        RELAY_MAX_WAITERS="64",
+        RELAY_MAX_BODY_BYTES="1MiB",
+    )
+    with api_log.open("wb") as log, running_api(environ, log=log) as house:
+        yield house
+    server.terminate()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def api(running):
+    """The running API, with nothing on its lanes."""
+    running.drain()
+    return running

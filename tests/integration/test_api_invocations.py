@@ -1,0 +1,134 @@
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from relay.invocation import Outcome, State
+from relay.store import keyspace
+from tests.integration.test_api_triggers import problem
+
+
+def accepted(api):
+    return api.trigger(body={"data": {"a": 1}}, prefer="respond-async").json()["referenceId"]
+
+
+def test_a_record_shows_what_happened_to_an_invocation(api):
+    ref = accepted(api)
+    api.settle([ref], status=404, data={"n": 2**70})
+    record = api.call("GET", f"/v1/invocations/{ref}", key=api.operator_key).json()
+    assert (record["referenceId"], record["webhookId"], record["state"]) == (ref, "order", "delivered")
+    assert record["result"] == {"status": 404, "data": {"n": 2**70}, "error": True}
+    assert record["attempts"][0]["outcome"] == "answered"
+    assert record["caller"] == api.key_row.id
+    assert set(record) >= {
+        "revision",
+        "createdAt",
+        "finishedAt",
+        "requestBytes",
+        "responseBytes",
+        "replayOf",
+        "expiresAt",
+    }
+
+
+def test_a_trigger_key_sees_neither_caller_nor_detailed_outcome(api):
+    ref = accepted(api)
+    api.settle([ref], status=0, outcome=Outcome.TLS_FAILED, state=State.UNREACHABLE)
+    record = api.call("GET", f"/v1/invocations/{ref}").json()
+    assert record["attempts"][0]["outcome"] == "unreachable"
+    assert "caller" not in record
+    assert record["result"]["data"]["code"] == "unreachable"
+    detailed = api.call("GET", f"/v1/invocations/{ref}", key=api.operator_key).json()
+    assert detailed["attempts"][0]["outcome"] == "tls_failed"
+
+
+def test_a_rejected_record_is_shown_without_a_result(api):
+    ref = api.trigger("nothing").json()["referenceId"]
+    record = api.call("GET", f"/v1/invocations/{ref}").json()
+    assert (record["state"], record["result"], record["revision"]) == ("rejected", None, None)
+
+
+def test_an_unfinished_record_is_shown_at_once_without_a_preference(api):
+    ref = accepted(api)
+    answer = api.call("GET", f"/v1/invocations/{ref}")
+    assert (answer.status_code, answer.json()["state"], answer.json()["result"]) == (200, "queued", None)
+    assert answer.elapsed.total_seconds() < 1
+
+
+def test_a_long_poll_ends_with_the_invocation(api):
+    ref = accepted(api)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(api.call, "GET", f"/v1/invocations/{ref}", headers={"Prefer": "wait=10"})
+        time.sleep(0.4)
+        api.settle([ref], data="done")
+        answer = waiting.result()
+    assert answer.elapsed.total_seconds() < 5
+    assert (answer.json()["state"], answer.json()["result"]["data"]) == ("delivered", "done")
+    assert answer.headers["Preference-Applied"] == "wait=10"
+
+
+def test_a_long_poll_ends_after_the_asked_time(api):
+    ref = accepted(api)
+    answer = api.call("GET", f"/v1/invocations/{ref}", headers={"Prefer": "wait=1"})
+    assert (answer.status_code, answer.json()["state"]) == (200, "queued")
+    assert 0.9 < answer.elapsed.total_seconds() < 1.6
+
+
+def test_many_may_wait_for_the_same_invocation(api):
+    ref = accepted(api)
+    with ThreadPoolExecutor(8) as pool:
+        polls = [
+            pool.submit(api.call, "GET", f"/v1/invocations/{ref}", headers={"Prefer": "wait=10"}) for _ in range(8)
+        ]
+        time.sleep(0.5)
+        api.settle([ref], data="all")
+        assert [poll.result().json()["state"] for poll in polls] == ["delivered"] * 8
+
+
+@pytest.mark.parametrize("wait", ["", "wait=5"])
+def test_unknown_foreign_and_malformed_ids_are_not_found_alike(api, wait):
+    ref = accepted(api)
+    unknown = f"{ref[:-4]}{'0000' if ref[-4:] != '0000' else '1111'}"
+    headers = {"Prefer": wait} if wait else {}
+    answers = [
+        api.call("GET", f"/v1/invocations/{ref}", key=api.foreign_key, headers=headers),
+        api.call("GET", f"/v1/invocations/{unknown}", headers=headers),
+        api.call("GET", f"/v1/invocations/{uuid.uuid4()}", headers=headers),
+        api.call("GET", "/v1/invocations/..%2e", headers=headers),
+        api.call("GET", f"/v1/invocations/{ref.upper()}", headers=headers),
+    ]
+    for answer in answers:
+        problem(answer, 404, "not_found")
+        assert answer.elapsed.total_seconds() < 2
+    assert len({answer.content for answer in answers}) == 1
+
+
+def test_an_id_older_than_retention_is_expired(api):
+    problem(api.call("GET", "/v1/invocations/01700000-0000-7000-8000-000000000000"), 410, "expired")
+
+
+def test_a_result_that_does_not_open_is_an_internal_error_without_details(api):
+    ref = accepted(api)
+    api.settle([ref], data="x")
+    api.queue.set(keyspace.result(ref), b"\x01garbage")
+    document = problem(api.call("GET", f"/v1/invocations/{ref}"), 500, "internal")
+    assert "key" not in document["detail"].lower()
+
+
+def test_health_is_the_process_and_readiness_needs_a_worker(api):
+    assert requests.get(f"{api.url}/healthz", timeout=5).json() == {"status": "ok"}
+    api.queue.delete(keyspace.workers())
+    problem(requests.get(f"{api.url}/readyz", timeout=5), 503, "unavailable")
+    api.queue.zadd(keyspace.workers(), {"w1": time.time() * 1000})
+    assert requests.get(f"{api.url}/readyz", timeout=5).status_code == 200
+
+
+def test_the_browser_module_is_served_to_any_page(api):
+    answer = requests.get(f"{api.url}/webhooks.js", timeout=5)
+    assert answer.headers["Content-Type"].startswith("text/javascript")
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert "export" in answer.text
+    again = requests.get(f"{api.url}/webhooks.js", headers={"If-None-Match": answer.headers["ETag"]}, timeout=5)
+    assert (again.status_code, again.content) == (304, b"")
