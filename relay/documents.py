@@ -171,10 +171,11 @@ def _values(text: str, commas: tuple[int, ...], lines: list[int]) -> list[Any]:
     offset = 0
     with suppress(ValueError, RecursionError):
         values, _, offset = json5.parse(written, allow_duplicate_keys=False)
-    if not isinstance(values, list):
-        position = _position(min(original_offset(offset, insertions), len(text)), lines)
-        raise DocumentError(faults=(Fault("", "is not JSON or JavaScript object text", *position),))
-    return values
+    if isinstance(values, list):
+        with suppress(MalformedJson):  # the strict reader has the last word, and joins escaped surrogate pairs
+            return list(read_json(json.dumps(values).encode(), depth=MAX_DEPTH + 1))
+    position = _position(min(original_offset(offset, insertions), len(text)), lines)
+    raise DocumentError(faults=(Fault("", "is not JSON or JavaScript object text", *position),))
 
 
 def _document(value: Any, places: dict[str, tuple[int, int]]) -> Document:

@@ -217,6 +217,8 @@ class _Scanner:
             text: str = json5.loads(lexeme)
         except ValueError:
             self._lost(offset, "this text holds an escape that is not valid")
+        # json5 leaves the halves of an escaped surrogate pair apart
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
         if _HALF_PAIR.search(text):
             self._flaw(offset, "this text holds half of a surrogate pair")
         return text

@@ -1,0 +1,351 @@
+"""Registrations: shape and target out of a document, every fault with its field."""
+
+import json
+
+import pytest
+
+from relay.documents import read_json
+from relay.endpoint import Endpoint, EndpointRules
+from relay.errors import DocumentError
+from relay.outbound.guard import AddressPolicy
+from relay.registration import Shape, Target, read_registrations
+
+RULES = EndpointRules(AddressPolicy(), frozenset())
+SECRET = "Bearer sk-live-0123456789"
+FULL = {
+    "id": "lab-order",
+    "url": "https://hook.vendor.com/v2/orders?tenant=acme-0001",
+    "method": "PATCH",
+    "headers": {"Authorization": SECRET, "X-Locale": None, "X-Trace": "", "Content-Type": "application/fhir+json"},
+    "queryParams": ["lang", "page~1"],
+    "dataSchema": {"type": "object", "required": ["a"]},
+    "hidden": False,
+    "timeout": 1.5,
+    "idempotent": True,
+    "revealUrl": True,
+    "description": "Orders for the lab.",
+}
+
+
+def register(**changes):
+    fields = {name: value for name, value in {**FULL, **changes}.items() if value is not ...}
+    return read_registrations(json.dumps(fields), RULES, plugin="lab")[1][0]
+
+
+def faults(text, plugin="lab", rules=RULES):
+    with pytest.raises(DocumentError) as error:
+        read_registrations(text if isinstance(text, str) else json.dumps(text), rules, plugin=plugin)
+    return [fault.pointer for fault in error.value.faults]
+
+
+def test_a_registration_is_parted_into_shape_and_target():
+    registration = register()
+    assert registration.shape == Shape(
+        webhook_id="lab-order",
+        method="PATCH",
+        fillable_headers=("X-Locale", "X-Trace"),
+        query_params=("lang", "page~1"),
+        encoding="json",
+        data_schema={"type": "object", "required": ["a"]},
+        hidden=False,
+        idempotent=True,
+        timeout_ms=1500,
+        reveal_url=True,
+        description="Orders for the lab.",
+    )
+    assert registration.target == Target(
+        Endpoint("https", "hook.vendor.com", 443, "/v2/orders", "tenant=acme-0001"),
+        {"Authorization": SECRET, "Content-Type": "application/fhir+json"},
+    )
+    assert registration.warnings == ()
+
+
+def test_the_shape_holds_nothing_of_the_target():
+    raw = register().shape.to_json().decode()
+    for secret in ("hook.vendor", "orders?", "acme", SECRET, "Authorization", "fhir"):
+        assert secret not in raw
+
+
+def test_a_target_does_not_show_its_values_when_printed():
+    assert SECRET not in repr(register())
+
+
+def test_shape_and_target_survive_json():
+    registration = register(dataSchema={"const": 10**60})
+    assert Shape.from_json(registration.shape.to_json()) == registration.shape
+    assert Target.from_json(registration.target.to_json()) == registration.target
+    assert read_json(registration.shape.to_json())
+
+
+def test_the_defaults_are_those_of_the_design():
+    shape = read_registrations('{id: "a", url: "https://a.com", method: "POST"}', RULES, plugin="lab")[1][0].shape
+    assert shape == Shape("a", "POST", timeout_ms=20_000)
+    assert not shape.repeatable
+
+
+@pytest.mark.parametrize(
+    ("method", "repeatable"), [("GET", True), ("PUT", True), ("DELETE", True), ("POST", False), ("PATCH", False)]
+)
+def test_idempotent_methods_are_repeatable_and_others_when_they_say_so(method, repeatable):
+    assert Shape("a", method).repeatable is repeatable
+    assert Shape("a", method, idempotent=True).repeatable
+
+
+def test_the_method_defaults_to_post_with_payload_encoding_only():
+    assert register(method=..., payload_encoding="base64").shape.method == "POST"
+    assert register(method="PUT", payload_encoding="base64").shape.method == "PUT"
+    assert faults({key: value for key, value in FULL.items() if key != "method"}) == ["/method"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "encoding"),
+    [("application/x-www-form-urlencoded", "form"), ("Application/X-WWW-Form-Urlencoded; charset=utf-8", "form"), ("text/plain", "json"), (None, "json")],
+)  # fmt: skip
+def test_the_registered_content_type_says_whether_an_object_goes_out_as_a_form(content_type, encoding):
+    assert register(headers={"content-TYPE": content_type}).shape.encoding == encoding
+    assert register(headers={"Content-Type": content_type}, payload_encoding="base64").shape.encoding == "base64"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("id", ""), ("id", "A"), ("id", "a b"), ("id", "-a"), ("id", "a-"), ("id", "a" * 65), ("id", "a\n"), ("id", "\u00e4"), ("id", 7), ("id", None),
+        ("url", 5), ("url", None), ("url", "http://a.com"), ("url", ""),
+        ("method", "get"), ("method", "HEAD"), ("method", "OPTIONS"), ("method", "TRACE"), ("method", "POST\n"), ("method", None), ("method", ["GET"]),
+        ("payload_encoding", "hex"), ("payload_encoding", "BASE64"), ("payload_encoding", None), ("payload_encoding", True),
+        ("hidden", "no"), ("hidden", 1), ("hidden", None), ("idempotent", "true"), ("revealUrl", 0),
+        ("timeout", 0), ("timeout", -1), ("timeout", 120.001), ("timeout", "5"), ("timeout", True), ("timeout", None), ("timeout", 10**60),
+        ("description", 5), ("description", "x" * 2001),
+        ("queryParams", "lang"), ("queryParams", {}), ("queryParams", {"lang": None}), ("queryParams", ["a", "a"]), ("queryParams", None),
+        ("queryParams", [f"p{number}" for number in range(33)]),
+        ("headers", []), ("headers", "X-A: b"), ("headers", None), ("headers", {f"X-{number}": None for number in range(65)}),
+        ("headers", {f"X-{number}": "a" * 2048 for number in range(5)}),
+        ("dataSchema", None), ("dataSchema", "object"), ("dataSchema", []), ("dataSchema", {"type": "thing"}),
+        ("dataSchema", {"$schema": "http://json-schema.org/draft-07/schema#"}), ("dataSchema", {"$schema": {}}),
+        ("dataSchema", {"$ref": "http://127.0.0.1:1/x"}), ("dataSchema", {"$ref": "file:///etc/passwd"}), ("dataSchema", {"$ref": "other.json"}),
+        ("dataSchema", {"properties": {"a": {"items": [{"$ref": "x"}]}}}), ("dataSchema", {"$defs": {"enum": {"$dynamicRef": "http://x/#a"}}}),
+        ("dataSchema", {"$ref": "#/$defs/none"}), ("dataSchema", {"$ref": "https://json-schema.org/draft/2020-12/schema"}),
+        ("dataSchema", {"pattern": "(?=a)"}), ("dataSchema", {"pattern": "("}), ("dataSchema", {"description": "x" * 65_536}),
+    ],
+)  # fmt: skip
+def test_a_bad_value_is_a_fault_of_its_field_alone(field, value):
+    found = faults({**FULL, field: value})
+    assert found
+    assert all(pointer == f"/{field}" or pointer.startswith(f"/{field}/") for pointer in found)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("id", "a"), ("id", "0_-9"), ("id", "a" * 64), ("timeout", 120), ("timeout", 0.0001), ("timeout", 1), ("queryParams", []),
+        ("queryParams", [f"p{number}" for number in range(32)]), ("headers", {}), ("headers", {f"X-{number}": "a" * 2048 for number in range(4)}),
+        ("headers", {"X-A": "a b  c~!"}), ("headers", {"a": "b"}), ("headers", {"X-" + "a" * 62: "b"}),
+        ("headers", {"Content-Type": None, "Accept": None, "User-Agent": None}), ("headers", {"Content-Type": "a/b", "Accept": "a/b", "User-Agent": "x"}),
+        ("headers", {"Cookie": "session=12345678", "X-Api-Key": "12345678", "x-amz-target": "12345678"}),
+        ("dataSchema", True), ("dataSchema", {}), ("dataSchema", {"$ref": "#/$defs/a", "$defs": {"a": {"type": "string"}}}), ("dataSchema", {"$ref": "#"}),
+        ("dataSchema", {"const": {"$ref": "http://x/"}}), ("dataSchema", {"properties": {"$ref": {"type": "string"}}}),
+        ("dataSchema", {"$schema": "https://json-schema.org/draft/2020-12/schema"}),
+    ],
+)  # fmt: skip
+def test_a_good_value_is_taken(field, value):
+    assert register(**{field: value})
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "steps",
+        "retry",
+        "signing",
+        "auth",
+        "concurrency",
+        "rate",
+        "responseSchema",
+        "result",
+        "verify_tls",
+        "Id",
+        "payloadEncoding",
+        "plugin_",
+    ],
+)
+def test_an_unknown_field_is_refused(field):
+    assert faults({**FULL, field: 1}) == [f"/{field}"]
+
+
+FORBIDDEN = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "http2-settings",
+    "accept-encoding",
+    "content-encoding",
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-real-ip",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "webhook-id",
+    "webhook-timestamp",
+    "webhook-signature",
+    "range",
+    "if-range",
+    "date",
+    "age",
+    "max-forwards",
+    "alt-svc",
+    "early-data",
+    "sec-fetch-site",
+    "access-control-allow-origin",
+]
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+@pytest.mark.parametrize("value", [None, "", "prefilled"])
+@pytest.mark.parametrize("hidden", [True, False])
+def test_a_forbidden_header_is_refused_in_any_case(name, value, hidden):
+    assert faults({**FULL, "hidden": hidden, "headers": {name.title(): value}}) == [f"/headers/{name.title()}"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Authorization", "cookie", "X-API-Key", "x-amz-date", "X-Goog-Api-Key", "x-ms-version", "CF-Access-Client-Id"],
+)
+def test_a_credential_is_pre_filled_or_filled_by_a_chain_but_never_by_a_caller(name):
+    assert faults({**FULL, "headers": {name: None}}) == [f"/headers/{name}"]
+    assert register(headers={name: "12345678"}).target.headers == {name: "12345678"}
+    assert register(headers={name: None}, hidden=True).shape.fillable_headers == (name,)
+
+
+@pytest.mark.parametrize("name", ["", "X A", "X:", "-X", "X-", "X_A", "X" * 65, "X\n", "X-\u212a", "X/A~"])
+def test_a_header_name_has_a_grammar(name):
+    escaped = name.replace("~", "~0").replace("/", "~1")
+    assert faults({**FULL, "headers": {name: None}}) == [f"/headers/{escaped}"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [" a", "a ", "a\tb", "a\nb", "a\r\n b", "\u00e9", "a\x00", "a\x7f", " ", "a" * 2049, 5, True, ["a"], {"a": "b"}],
+)
+def test_a_pre_filled_value_has_a_grammar(value):
+    assert faults({**FULL, "headers": {"X-A": value}}) == ["/headers/X-A"]
+
+
+def test_the_same_header_in_two_cases_is_refused():
+    assert faults({**FULL, "headers": {"X-A": "12345678", "x-a": None}}) == ["/headers/x-a"]
+
+
+def test_a_query_name_that_is_fixed_in_the_url_cannot_be_left_to_callers():
+    assert faults({**FULL, "queryParams": ["lang", "tenant"]}) == ["/queryParams/1"]
+    assert faults({**FULL, "url": "https://a.com/?a%7Cb=1&x", "queryParams": ["x"]}) == ["/queryParams/0"]
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a&b", "a=b", "a\n", "a" * 65, "\u00e9", 5, None, "a[]"])
+def test_a_query_name_has_a_grammar(name):
+    assert faults({**FULL, "queryParams": ["ok", name]}) == ["/queryParams/1"]
+
+
+def test_a_short_secret_is_taken_with_a_warning_that_does_not_quote_it():
+    warnings = register(headers={"X-Token": "hunter2", "Accept": "a/b", "X-Long": "12345678"}).warnings
+    assert len(warnings) == 1
+    assert "X-Token" in warnings[0]
+    assert "hunter2" not in warnings[0]
+
+
+def test_a_webhook_that_carries_no_data_is_told_that_its_schema_is_in_vain():
+    assert register(method="GET").warnings
+    assert register(method="DELETE", dataSchema=..., payload_encoding="base64").warnings
+
+
+def test_every_fault_is_named_with_its_place():
+    text = """{
+  id: "Bad Id"
+  url: "http://a.com/secret-path"
+  method: "FETCH"
+  headers: {"Host": "x"
+            "X-A": "\u00e9"}
+  timeout: "5"
+  colour: "crimson"
+}
+{id: "b"}
+{id: "c", url: "https://c.com", method: "GET"}
+{id: "c", url: "https://c.com", method: "GET"}
+5"""
+    with pytest.raises(DocumentError) as error:
+        read_registrations(text, RULES, plugin="lab")
+    found = {(fault.pointer, fault.line, fault.column) for fault in error.value.faults}
+    assert found == {
+        ("/0/id", 2, 3), ("/0/url", 3, 3), ("/0/method", 4, 3), ("/0/headers/Host", 5, 13), ("/0/headers/X-A", 6, 13), ("/0/timeout", 7, 3),
+        ("/0/colour", 8, 3), ("/1/url", 10, 1), ("/1/method", 10, 1), ("/3/id", 12, 2), ("/4", 13, 1),
+    }  # fmt: skip
+    said = " ".join(map(str, error.value.faults))
+    for quoted in ("Bad Id", "secret-path", "FETCH", "crimson", "\u00e9"):
+        assert quoted not in said
+
+
+def test_the_plugin_is_named_beside_the_document_or_in_it():
+    config = json.dumps({"plugin": "lab", "webhooks": [FULL]})
+    assert read_registrations(config, RULES, plugin=None)[0] == "lab"
+    assert read_registrations(config, RULES, plugin="lab")[0] == "lab"
+    assert faults(config, plugin="other") == ["/plugin"]
+    assert faults(FULL, plugin=None) == [""]
+    assert faults(FULL, plugin="Not A Plugin") == ["/plugin"]
+    assert faults({"plugin": "", "webhooks": [FULL]}, plugin=None) == ["/plugin"]
+    assert faults({"plugin": "a\n", "webhooks": [FULL]}, plugin=None) == ["/plugin"]
+    assert faults({"plugin": "lab", "webhooks": [{**FULL, "id": 5}]}) == ["/webhooks/0/id"]
+    assert read_registrations(json.dumps({"webhooks": [FULL]}), RULES, plugin="lab")[0] == "lab"
+
+
+def test_the_same_id_twice_in_a_document_is_refused():
+    assert faults([FULL, {**FULL, "id": "other"}, FULL]) == ["/2/id"]
+
+
+def test_both_printed_examples_register():
+    text = """{
+id: "get-randomapi"
+url: "https://coviu.com/api/v1/randomApi",
+method: "GET",
+headers: {},
+queryParams: ["pageNum"]
+},
+{
+id: "send-jpeg",
+url: "https://postman-echo.com/post",
+headers: {
+"Content-Type": "image/jpeg"
+},
+payload_encoding: "base64"
+}"""
+    first, second = read_registrations(text, RULES, plugin="lab")[1]
+    assert first.shape == Shape("get-randomapi", "GET", query_params=("pageNum",))
+    assert first.target.endpoint.url == "https://coviu.com/api/v1/randomApi"
+    assert second.shape == Shape("send-jpeg", "POST", encoding="base64")
+    assert second.target.headers == {"Content-Type": "image/jpeg"}
+
+
+def test_a_pattern_that_takes_others_exponential_time_is_answered_at_once():
+    shape = register(dataSchema={"pattern": "^(a+)+$"}).shape
+    assert list(shape.schema_faults("a" * 50_000 + "b")) == [("", "does not fit the registered schema: `pattern`")]
+
+
+def test_a_schema_fault_says_where_and_which_keyword_and_nothing_of_the_data():
+    schema = {
+        "properties": {"a": {"type": "integer"}, "b/~": {"items": {"maximum": 3}}, "c": False},
+        "required": ["z"],
+        "additionalProperties": False,
+    }
+    found = list(register(dataSchema=schema).shape.schema_faults({"a": "hunter2", "b/~": [1, 5], "c": 1, "hunter3": 1}))
+    assert {pointer for pointer, _ in found} == {"/a", "/b~1~0/1", "/c", ""}
+    assert "hunter" not in str(found)
