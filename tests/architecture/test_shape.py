@@ -1,0 +1,87 @@
+"""The shape of the code: small files, small functions, nouns for names, no clock and no environment where none belongs."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+
+import pytest
+
+from .sources import ROOT, modules, name_of, tree_of
+
+MAX_FILE_LINES = 250
+MAX_FUNCTION_LINES = 60
+USUAL_FUNCTION_LINES = 25
+USUAL_SHARE = 0.95
+BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "misc", "manager", "managers"}
+CLOCK_CALLS = {"now", "utcnow", "today"}
+
+
+def functions():
+    for path in modules():
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"{name_of(path)}:{node.lineno} {node.name}", code_lines(node)
+
+
+def code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines from the signature to the end, without the docstring."""
+    first = node.body[0]
+    is_documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    docstring = first.end_lineno - first.lineno + 1 if is_documented else 0
+    return node.end_lineno - node.lineno + 1 - docstring
+
+
+def pure_modules():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    names = next(each["source_modules"] for each in contracts if each["name"].endswith("read no clock"))
+    return [(ROOT / name.replace(".", "/")).with_suffix(".py") for name in names]
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_a_module_is_one_noun_of_at_most_250_lines(path):
+    count = path.read_bytes().count(b"\n")
+    assert count <= MAX_FILE_LINES
+
+
+def test_no_function_is_longer_than_60_lines():
+    assert not {name: lines for name, lines in functions() if lines > MAX_FUNCTION_LINES}
+
+
+def test_nearly_all_functions_are_shorter_than_25_lines():
+    lengths = dict(functions())
+    long = {name: lines for name, lines in lengths.items() if lines > USUAL_FUNCTION_LINES}
+    assert len(long) <= (1 - USUAL_SHARE) * len(lengths), long
+
+
+def test_no_module_is_named_after_nothing():
+    parts = {part for path in modules() for part in path.relative_to(ROOT).with_suffix("").parts}
+    assert not parts & BANNED_NAMES
+
+
+def test_only_settings_reads_the_environment():
+    def reads(path):
+        return any(
+            isinstance(node, ast.Attribute)
+            and node.attr in {"environ", "environb", "getenv", "putenv"}
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "os"
+            for node in ast.walk(tree_of(path))
+        )
+
+    assert [name_of(path) for path in modules() if reads(path)] == ["relay/settings.py"]
+
+
+@pytest.mark.parametrize("path", pure_modules(), ids=name_of)
+def test_a_pure_module_reads_no_clock(path):
+    calls = {
+        node.func.attr
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    assert not calls & CLOCK_CALLS
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_a_module_says_what_it_is(path):
+    assert path.name == "__init__.py" or ast.get_docstring(tree_of(path))

@@ -1,0 +1,146 @@
+"""The files around the code agree with it: one list of processes, one of settings, one of versions."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from ruamel.yaml import YAML
+
+from relay import doctor, processes
+from relay.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text())
+SERVICES = COMPOSE["services"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EVERYWHERE = "0.0.0.0"
+OURS = ("api", "worker_interactive", "worker_bulk", "flower")
+
+
+def constraints():
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+    return dict(line.split("==") for line in lines)
+
+
+def plain(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def env_example(name):
+    lines = (ROOT / "deploy" / f"{name}.env.example").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def test_the_procfile_is_the_list_of_processes():
+    expected = [f"{each.name}: {shlex.join(each.command)}" for each in processes.default_processes()]
+    assert (ROOT / "Procfile").read_text().splitlines() == expected
+
+
+def test_compose_runs_the_same_command_lines_on_its_own_network():
+    inside = [
+        processes.api(host=EVERYWHERE),
+        processes.worker("interactive"),
+        processes.worker("bulk"),
+        processes.flower(host=EVERYWHERE),
+    ]
+    assert {each.name: tuple(shlex.split(SERVICES[each.name]["command"])) for each in inside} == {
+        each.name: each.command for each in inside
+    }
+
+
+def test_compose_fits_the_compose_specification():
+    command = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.compose-spec",
+        "docker-compose.yml",
+    ]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("name", ["valkey", *OURS])
+def test_every_service_says_whether_it_is_healthy_and_takes_secrets_from_a_file(name):
+    service = SERVICES[name]
+    assert service["healthcheck"]["test"]
+    assert service["env_file"] == f"{'worker' if name.startswith('worker') else name}.env"
+    assert not {"RELAY_TARGET_KEYS", "RELAY_DATA_KEYS"} & service.get("environment", {}).keys()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_services_have_no_privileges_and_are_published_on_loopback_only(name):
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["read_only"] is True
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_the_image_does_not_run_as_root():
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    users = [line.split()[1] for line in lines if line.startswith("USER ")]
+    assert users
+    assert users[-1] not in {"0", "root"}
+
+
+def test_no_process_is_given_a_key_ring_that_it_does_not_need():
+    withheld = {each.name: set(each.without) for each in processes.default_processes()}
+    assert "RELAY_TARGET_KEYS" in withheld["api"]
+    assert {"RELAY_TARGET_KEYS", "RELAY_DATA_KEYS"} <= withheld["flower"]
+    assert "RELAY_TARGET_KEYS" not in env_example("api")
+    assert not {"RELAY_TARGET_KEYS", "RELAY_DATA_KEYS"} & env_example("flower").keys()
+    assert {"RELAY_TARGET_KEYS", "RELAY_DATA_KEYS"} <= env_example("worker").keys()
+
+
+@pytest.mark.parametrize("name", ["api", "worker", "flower"])
+def test_an_example_of_an_environment_can_be_used(name):
+    given = {key: text for key, text in env_example(name).items() if key.startswith("RELAY_")}
+    assert Settings.from_environ(given)
+
+
+def test_the_example_of_relay_env_shows_every_setting_with_its_default():
+    shown = dict(re.findall(r"^#(RELAY_\w+)=(.*)$", (ROOT / "relay.env.example").read_text(), re.MULTILINE))
+    expected = {about.name: about.default for _, about in Settings.described() if about.default is not None}
+    assert {name: text for name, text in shown.items() if name != "RELAY_REDIS_URL"} == expected
+
+
+def test_every_dependency_has_one_version_in_constraints():
+    extras = PROJECT["optional-dependencies"]
+    wanted = [Requirement(text) for texts in [PROJECT["dependencies"], *extras.values()] for text in texts]
+    versions = {plain(name): version for name, version in constraints().items()}
+    for requirement in wanted:
+        assert requirement.specifier.contains(versions[plain(requirement.name)]), requirement.name
+
+
+def test_constraints_hold_versions_and_nothing_else():
+    assert all(re.fullmatch(r"[0-9][\w.!+-]*", version) for version in constraints().values())
+
+
+def test_the_doctor_s_floors_are_those_of_the_project():
+    floors = {
+        plain(requirement.name): [spec.version for spec in requirement.specifier if spec.operator == ">="]
+        for requirement in map(Requirement, PROJECT["dependencies"])
+    }
+    for name, floor in doctor.VERSION_FLOORS.items():
+        assert floors[name] == [".".join(map(str, floor))]
+
+
+def test_ci_runs_make_test_and_every_python_that_is_declared():
+    script = (ROOT / ".ci" / "run").read_text()
+    assert " test\n" in script
+    declared = [text.rsplit(" ", 1)[1] for text in PROJECT["classifiers"] if "Python :: 3." in text]
+    assert all(version in script for version in declared)
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_the_licence_is_the_one_that_is_declared():
+    assert PROJECT["license"] == "MIT"
+    assert (ROOT / "LICENSE").read_text().startswith("MIT License\n\nCopyright (c) The webhook relay authors\n")
