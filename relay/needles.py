@@ -1,0 +1,144 @@
+"""What must not be seen in an answer, and the forms in which it is looked for (security.md, "Hiding").
+
+All forms are lower-cased ASCII (other bytes as they are): the mask searches lower-cased answers, so a host or a
+secret echoed in another case, and escapes in upper- and lower-case hex, are the same form here.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, unquote_plus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from relay.endpoint import Endpoint
+    from relay.registration import Shape, Target
+
+#: Shorter texts are not looked for: they would be found in answers that echo nothing.
+MIN_CHARACTERS: Final = 8
+#: Letters-and-digits runs of a secret that are long enough to be its core, whatever is done to the rest.
+MIN_CORE_CHARACTERS: Final = 16
+#: Shorter runs of letters and digits stand in too many answers to look for escapes around each.
+MIN_ANCHOR_CHARACTERS: Final = 4
+
+#: Pre-filled, but no secrets.
+PUBLIC_HEADERS: Final = frozenset({"content-type", "accept", "user-agent"})
+_HEADERS_OF_PAIRS: Final = frozenset({"authorization", "cookie"})
+
+_RUN: Final = re.compile(r"[A-Za-z0-9]+")
+_COMMON_RUNS: Final = frozenset({"http", "https"})
+_CORE: Final = re.compile(rf"(?=[0-9]*[A-Za-z])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{{{MIN_CORE_CHARACTERS},}}")
+_PAIR_VALUE: Final = re.compile(r"=\"?([^\s\";,]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Needle:
+    """A text to hide. One that is ``whole`` is also looked for with all of it encoded: hex, base64, all escapes.
+
+    Others are made of whole ones and matter only as they stand (a URL, of its authority and path).
+    """
+
+    text: str
+    whole: bool = True
+
+
+def needles_of(shape: Shape, target: Target) -> Iterator[Needle]:
+    """Everything of a target that an answer must not show, each at least ``MIN_CHARACTERS`` long."""
+    texts = [Needle(secret) for secret in _secrets(target)]
+    texts += [Needle(core, whole=False) for needle in texts for core in _CORE.findall(needle.text)]
+    if not shape.reveal_url:
+        texts += _address(target.endpoint)
+    return (needle for needle in texts if len(needle.text) >= MIN_CHARACTERS)
+
+
+def forms_of(needle: Needle) -> set[bytes]:
+    """The forms that a needle is looked for in as they are, lower-cased, in UTF-8.
+
+    Escapes of some of its characters are not among them: those are undone around its anchor.
+    """
+    raw = _bytes_of(needle.text)
+    forms = {raw, raw.replace(b" ", b"+")}
+    if needle.whole:
+        forms |= {form.encode() for form in (*_all_escaped(needle.text), raw.hex(), *_base64_forms(raw))}
+    return {form.lower() for form in forms}
+
+
+def anchor_of(needle: Needle) -> bytes | None:
+    """The longest run of letters and digits, lower-cased: encoders that escape only some characters leave it alone.
+
+    None if there is none that stands out (an IP address): such a needle has to be looked for everywhere.
+    """
+    runs = [run.lower() for run in _RUN.findall(needle.text)]
+    run = max((run for run in runs if run not in _COMMON_RUNS), key=len, default="")
+    return run.encode("ascii") if len(run) >= MIN_ANCHOR_CHARACTERS else None
+
+
+def _secrets(target: Target) -> Iterator[str]:
+    for name, value in target.headers.items():
+        if name.lower() not in PUBLIC_HEADERS:
+            yield from _parts_of_header(name.lower(), value)
+    for pair in target.endpoint.query.split("&"):
+        value = pair.partition("=")[2]
+        yield from (value, unquote(value), unquote_plus(value))
+
+
+def _parts_of_header(name: str, value: str) -> Iterator[str]:
+    """The value, its token (``Bearer xyz`` -> ``xyz``), both halves of Basic, the values of cookies and the like."""
+    yield value
+    scheme, _, token = value.partition(" ")
+    yield token.strip()
+    if scheme.lower() == "basic":
+        try:
+            login = b64decode(token.strip() + "==").decode()
+        except ValueError:  # binascii.Error is one, UnicodeDecodeError too
+            login = ""
+        user, _, password = login.partition(":")
+        yield from (login, user, password)
+    if name in _HEADERS_OF_PAIRS:
+        yield from _PAIR_VALUE.findall(value)
+
+
+def _address(endpoint: Endpoint) -> list[Needle]:
+    """The URL, its authority, host and path, alone and joined as servers echo them."""
+    query = f"?{endpoint.query}" if endpoint.query else ""
+    paths = {endpoint.path, unquote(endpoint.path)}
+    authorities = {endpoint.authority, f"{endpoint.host}:{endpoint.port}"}
+    found = [Needle(endpoint.host), Needle(endpoint.host.strip("[]"))]
+    for path in paths:
+        found += [Needle(path), Needle(path.strip("/")), Needle(path + query)]
+        found += [Needle(core, whole=False) for core in _CORE.findall(path)]
+    for authority in authorities:
+        found += [Needle(authority), Needle(f"{endpoint.scheme}://{authority}", whole=False)]
+        for path in paths:
+            found += [Needle(authority + path), Needle(authority + path + query)]
+            found.append(Needle(f"{endpoint.scheme}://{authority}{path}", whole=False))
+            found.append(Needle(f"{endpoint.scheme}://{authority}{path}{query}", whole=False))
+    return found
+
+
+def _bytes_of(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _all_escaped(text: str) -> Iterator[str]:
+    """The text with every single character escaped, so that nothing of it is left to anchor at."""
+    yield "".join(f"%{byte:02x}" for byte in _bytes_of(text))
+    yield "".join(f"\\x{byte:02x}" for byte in _bytes_of(text))
+    yield "".join(f"\\u{unit}" for unit in text.encode("utf-16-be", "surrogatepass").hex(" ", -2).split())
+    yield "".join(f"&#{ord(character)};" for character in text)
+    yield "".join(f"&#x{ord(character):x};" for character in text)
+
+
+def _base64_forms(raw: bytes) -> set[str]:
+    """The part of the base64 text that is the same whatever comes before and after, at each of three alignments."""
+    forms = set()
+    for before in range(3):
+        encoded = b64encode(bytes(before) + raw).decode("ascii")
+        stable = encoded[(8 * before + 5) // 6 : 8 * (before + len(raw)) // 6]
+        forms |= {stable, stable.translate(str.maketrans("+/", "-_"))}
+        forms |= {stable.replace("/", "\\/"), stable.replace("+", "%2b").replace("/", "%2f")}
+    return forms

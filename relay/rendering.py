@@ -1,0 +1,138 @@
+"""Target + trigger -> the exact request that leaves (security.md, "The door"): pure, no I/O, no clock.
+
+The ``PreparedRequest`` is filled member by member. ``PreparedRequest.prepare_url`` would rewrite ``%7E`` and
+send a blank as ``+``: the URL must go out as it was registered, byte for byte.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import quote, urlencode
+
+from requests import PreparedRequest
+from requests.structures import CaseInsensitiveDict
+
+from relay.documents import dump_json
+from relay.errors import Fault, RequestRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from relay.registration import Shape, Target
+    from relay.trigger import Trigger
+
+JSON_TYPE: Final = "application/json"
+TEXT_TYPE: Final = "text/plain; charset=utf-8"
+BYTES_TYPE: Final = "application/octet-stream"
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+
+#: Methods on which null, ``{}`` and ``""`` mean no body, and a missing body needs no Content-Length (RFC 9110, 8.6).
+_BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
+
+try:
+    _VERSION = version("webhook-relay")
+except PackageNotFoundError:  # run from a source tree that is not installed
+    _VERSION = "0"
+USER_AGENT: Final = f"webhook-relay/{_VERSION}"
+
+
+class Template:
+    """All of a request that does not depend on the trigger: make it once a revision, fill it once an attempt."""
+
+    __slots__ = ("_encoding", "_glue", "_headers", "_method", "_spelling", "_url")
+
+    def __init__(self, shape: Shape, target: Target) -> None:
+        self._method = shape.method
+        self._encoding = shape.encoding
+        self._url = target.endpoint.url
+        self._glue = "&" if target.endpoint.query else "?"
+        self._spelling = {name.lower(): name for name in shape.fillable_headers}
+        self._headers = CaseInsensitiveDict({"User-Agent": USER_AGENT, "Accept": "*/*"})
+        self._headers.update(target.headers)
+
+    @classmethod
+    def of(cls, shape: Shape, target: Target) -> Self:
+        """The template of a registration."""
+        return cls(shape, target)
+
+    def fill(self, trigger: Trigger, reference_id: str, traceparent: str | None = None) -> PreparedRequest:
+        """The request for a trigger that fits the shape.
+
+        Raises:
+            RequestRejected: it does not fit after all (``check`` says so first).
+        """
+        request = PreparedRequest()
+        request.method = self._method
+        request.url = self._url_with(trigger.query_params)
+        request.headers = self._headers.copy()
+        for name, value in trigger.headers.items():
+            request.headers[self._registered(name)] = value
+        request.headers["webhook-id"] = reference_id
+        if traceparent is not None:
+            request.headers["traceparent"] = traceparent
+        request.body, content_type = self._body(trigger.data)
+        if request.body is not None:
+            request.headers.setdefault("Content-Type", content_type)
+            request.headers["Content-Length"] = str(len(request.body))
+        elif self._method not in _BODYLESS_METHODS:
+            request.headers["Content-Length"] = "0"
+        return request
+
+    def _url_with(self, query_params: Mapping[str, str | int | float | bool]) -> str:
+        if not query_params:
+            return self._url
+        pairs = [f"{quote(name, safe='')}={quote(_text(value), safe='')}" for name, value in query_params.items()]
+        return f"{self._url}{self._glue}{'&'.join(pairs)}"
+
+    def _registered(self, name: str) -> str:
+        try:
+            return self._spelling[name.lower()]
+        except KeyError:
+            fault = Fault("/headers", "A header is not registered as one that callers may fill.")
+            raise RequestRejected(faults=(fault,)) from None
+
+    def _body(self, data: Any) -> tuple[bytes | None, str]:
+        """The body and the Content-Type that it has unless one is registered or filled."""
+        if data is None or (self._method in _BODYLESS_METHODS and data in ({}, "")):
+            return None, ""
+        if isinstance(data, str):
+            return (_decoded(data), BYTES_TYPE) if self._encoding == "base64" else (data.encode(), TEXT_TYPE)
+        if not isinstance(data, dict | list):
+            raise _unfit("Must be a string, an object, an array or null.")
+        if self._encoding == "base64":
+            raise _unfit("Must be base64 text.")
+        if self._encoding == "form" and isinstance(data, dict):
+            return urlencode(list(_form_pairs(data))).encode("ascii"), FORM_TYPE
+        return dump_json(data), JSON_TYPE
+
+
+def render(
+    shape: Shape, target: Target, trigger: Trigger, *, reference_id: str, traceparent: str | None = None
+) -> PreparedRequest:
+    """One request from the parts; whoever sends many keeps the ``Template``."""
+    return Template.of(shape, target).fill(trigger, reference_id, traceparent)
+
+
+def _unfit(sentence: str) -> RequestRejected:
+    return RequestRejected(faults=(Fault("/data", sentence),))
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except ValueError:
+        raise _unfit("Must be base64 text.") from None
+
+
+def _form_pairs(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in data.items():
+        if isinstance(value, dict | list):
+            raise _unfit("Must be a flat object, as it is sent as a form.")
+        yield name, "" if value is None else _text(value)
+
+
+def _text(value: str | float) -> str:
+    """A scalar as it stands in a query or a form: text as it is, anything else as JSON writes it."""
+    return value if isinstance(value, str) else dump_json(value).decode("ascii")

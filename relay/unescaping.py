@@ -1,0 +1,66 @@
+"""Undoes percent, HTML and JSON escapes, one kind at a time, and remembers where each byte came from.
+
+Encoders differ in which characters they escape and how, and nest; undoing their work finds a text in every such
+form, where a list of forms would miss some. What is decoded here is only searched, never shown.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from html.entities import html5
+from typing import Final
+
+#: Each kind of escapes: the byte that all of them begin with, and what they look like in lower-cased bytes.
+KINDS: Final = {
+    b"%": re.compile(rb"%[0-9a-f]{2}"),
+    b"&": re.compile(rb"&(?:#[0-9]{1,7};?|#x[0-9a-f]{1,6};?|[a-z]{2,24};)"),
+    b"\\": re.compile(rb"\\(?:u(?:d[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|[0-9a-f]{4})|x[0-9a-f]{2}|[^ux])", re.DOTALL),
+}
+#: Entities of ASCII characters, by their lower-case name (``amp;``).
+_NAMES: Final = {name.lower().encode(): text.encode() for name, text in html5.items() if text.isascii()}
+_CONTROLS: Final = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+
+
+def unescape(lowered: bytes, kind: bytes) -> tuple[bytes, list[int]] | None:
+    """One kind of escapes undone once, and where each byte of that (and its end) began; None if there is none.
+
+    Takes and gives lower-cased bytes. What only looks like an escape stays as it is.
+    """
+    pieces: list[bytes] = []
+    origins: list[int] = []
+    end = 0
+    for match in KINDS[kind].finditer(lowered) if kind in lowered else ():
+        decoded = _decoded(match[0])
+        if decoded is None:
+            continue
+        start, stop = match.span()
+        pieces += (lowered[end:start], decoded)
+        origins += range(end, start)
+        origins += [start] * len(decoded)
+        end = stop
+    if not pieces:
+        return None
+    origins += range(end, len(lowered) + 1)
+    return b"".join((*pieces, lowered[end:])), origins
+
+
+@lru_cache(maxsize=4096)
+def _decoded(escape: bytes) -> bytes | None:
+    mark, rest = escape[:1], escape[1:]
+    if mark == b"%" or rest[:1] == b"x":
+        return bytes.fromhex(rest.removeprefix(b"x").decode("ascii")).lower()
+    if mark == b"&":
+        return _entity(rest)
+    if rest[:1] == b"u":
+        units = bytes.fromhex(rest.replace(b"\\u", b"")[1:].decode("ascii"))
+        return units.decode("utf-16-be", "surrogatepass").encode("utf-8", "surrogatepass").lower()
+    return _CONTROLS.get(rest, rest)
+
+
+def _entity(rest: bytes) -> bytes | None:
+    if rest[:1] != b"#":
+        return _NAMES.get(rest)
+    digits = rest[1:].rstrip(b";")
+    code = int(digits[1:], 16) if digits[:1] == b"x" else int(digits)
+    return chr(code).encode("utf-8", "surrogatepass").lower() if code <= 0x10FFFF else None

@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import base64
+import html
+import json
+import time
+import urllib.parse
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from relay.endpoint import Endpoint
+from relay.masking import REPLACEMENT, Mask
+from relay.needles import MIN_CHARACTERS, Needle, forms_of
+from relay.registration import Shape, Target
+
+ENDPOINT = Endpoint("https", "hooks.partner-service.com", 8443, "/services/T0/in%20box", "token=ab%2Fcd%20ef+gh&v=2")
+SECRET = "s3cr3t+/=&<'\"\\>-value"
+
+
+def mask_of(headers=None, endpoint=ENDPOINT, **shape) -> Mask:
+    return Mask.of(Shape("w", "POST", **shape), Target(endpoint, headers or {}))
+
+
+def mask_for(secret: str) -> Mask:
+    return mask_of({"X-Api-Key": secret}, Endpoint("https", "a.io", 443, "/"))
+
+
+# Header values: visible ASCII with inner spaces (security.md), at least 8 characters.
+secrets = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=8, max_size=60).filter(
+    lambda s: s.strip() == s and "redacted" not in s
+)
+surroundings = st.text(max_size=20)
+
+
+def percent_all(secret: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in secret.encode())
+
+
+TEXT_FORMS = {
+    "raw": lambda s: s,
+    "upper case": str.upper,
+    "lower case": str.lower,
+    "quote": urllib.parse.quote,
+    "quote everything": lambda s: urllib.parse.quote(s, safe=""),
+    "quote, lower-case hex": lambda s: urllib.parse.quote(s, safe="").replace("%2F", "%2f").replace("%3D", "%3d"),
+    "quote_plus": urllib.parse.quote_plus,
+    "urlencode": lambda s: urllib.parse.urlencode({"k": s}),
+    "encodeURIComponent": lambda s: urllib.parse.quote(s, safe="!'()*"),
+    "encodeURI": lambda s: urllib.parse.quote(s, safe=";,/?:@&=+$#!'()*"),
+    "form of PHP": lambda s: urllib.parse.quote_plus(s).replace("~", "%7E"),
+    "percent, all": percent_all,
+    "percent, all, lower-case": lambda s: percent_all(s).lower(),
+    "percent, twice": lambda s: urllib.parse.quote(urllib.parse.quote(s)),
+    "html": html.escape,
+    "html, text only": lambda s: html.escape(s, quote=False),
+    "html of PHP": lambda s: html.escape(s).replace("&#x27;", "&#039;"),
+    "html of Go": lambda s: html.escape(s).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
+    "html of mustache": lambda s: html.escape(s).replace("/", "&#x2F;").replace("=", "&#x3D;").replace("`", "&#x60;"),
+    "html, all decimal": lambda s: "".join(f"&#{ord(c)};" for c in s),
+    "html, all hex": lambda s: "".join(f"&#x{ord(c):x};" for c in s),
+    "html, all hex, upper-case": lambda s: "".join(f"&#X{ord(c):X};" for c in s),
+    "html, twice": lambda s: html.escape(html.escape(s)),
+    "html of percent": lambda s: html.escape(urllib.parse.quote(s, safe="&'")),
+    "json in json": lambda s: json.dumps(json.dumps(s)),
+    "percent of json": lambda s: urllib.parse.quote(json.dumps(s)[1:-1]),
+    "html of json of PHP": lambda s: html.escape(json.dumps(s)[1:-1].replace("/", "\\/")),
+    "html, specials decimal": lambda s: "".join(c if c.isalnum() else f"&#{ord(c)};" for c in s),
+    "html, specials hex": lambda s: "".join(c if c.isalnum() else f"&#x{ord(c):X};" for c in s),
+    "json": lambda s: json.dumps(s)[1:-1],
+    "json of PHP": lambda s: json.dumps(s)[1:-1].replace("/", "\\/"),
+    "json of Go": lambda s: json.dumps(s)[1:-1].replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"),
+    "json, slash as escape": lambda s: json.dumps(s)[1:-1].replace("/", "\\u002F"),
+    "json, all": lambda s: "".join(f"\\u{ord(c):04x}" for c in s),
+    "json, all, upper-case": lambda s: "".join(f"\\u{ord(c):04X}" for c in s),
+    "json, specials": lambda s: "".join(c if c.isalnum() else f"\\u{ord(c):04x}" for c in s),
+    "hex bytes": lambda s: "".join(f"\\x{ord(c):02x}" for c in s),
+    "hex": lambda s: s.encode().hex(),
+    "hex, upper-case": lambda s: s.encode().hex().upper(),
+}
+
+
+@pytest.mark.parametrize("form", TEXT_FORMS)
+@given(secret=secrets, before=surroundings, after=surroundings)
+@example(secret=SECRET, before="", after="")
+@example(secret="a b c d e/f", before="x", after="y")
+def test_no_form_of_a_secret_is_left_in_a_text(form, secret, before, after):
+    shown = TEXT_FORMS[form](secret)
+    masked, count = mask_for(secret).text(before + shown + after)
+    assert count >= 1
+    assert shown not in masked
+
+
+@pytest.mark.parametrize("urlsafe", [False, True])
+@given(secret=secrets, before=st.binary(max_size=7), after=st.binary(max_size=7))
+def test_no_base64_that_holds_a_secret_at_any_alignment_is_left(urlsafe, secret, before, after):
+    encode = base64.urlsafe_b64encode if urlsafe else base64.b64encode
+    shown = encode(before + secret.encode() + after).decode()
+    masked, count = mask_for(secret).text(f"<{shown}>")
+    assert count >= 1
+    for start in range(len(masked)):  # whatever is left decodes to no more than the characters at the edges
+        for skip in range(4):
+            piece = masked[start + skip :].replace("-", "+").replace("_", "/")
+            assert secret.encode() not in _lenient_b64decode(piece)
+        if start > 12:
+            break
+
+
+def _lenient_b64decode(text: str) -> bytes:
+    kept = "".join(c for c in text if c.isalnum() or c in "+/")
+    return base64.b64decode(kept[: len(kept) // 4 * 4])
+
+
+@given(
+    secret=secrets,
+    value=st.recursive(st.text() | st.integers() | st.none(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)),
+)
+def test_no_string_or_key_of_a_value_keeps_a_secret(secret, value):
+    mask = mask_for(secret)
+    masked, count = mask.value({"a": [secret, value], f"x{secret}y": value, "n": {"m": f"<{secret}>"}})
+    assert count >= 3
+    assert secret not in " ".join(_strings(masked))
+
+
+def _strings(value) -> list[str]:
+    if isinstance(value, dict):
+        return [text for key, item in value.items() for text in (key, *_strings(item))]
+    if isinstance(value, list):
+        return [text for item in value for text in _strings(item)]
+    return [value] if isinstance(value, str) else []
+
+
+@given(text=st.text(max_size=200))
+def test_what_shows_no_secret_is_returned_as_it_is(text):
+    assert mask_for("an-unlikely-secret-value").text(text) == (text, 0)
+
+
+@pytest.mark.parametrize(
+    ("headers", "shown"),
+    [
+        ({"Authorization": "Bearer abcdefgh"}, "abcdefgh"),
+        ({"Authorization": "Bearer abcdefgh"}, "Bearer abcdefgh"),
+        ({"Authorization": "Basic " + base64.b64encode(b"username:password").decode()}, "username"),
+        ({"Authorization": "Basic " + base64.b64encode(b"username:password").decode()}, "password"),
+        ({"Authorization": "basic " + base64.b64encode(b"bob:bobspass").decode().rstrip("=")}, "bobspass"),
+        ({"Authorization": "Basic " + base64.b64encode(b"bob:pass1").decode()}, "bob:pass1"),
+        ({"Authorization": 'Token token="abcdefghij"'}, "abcdefghij"),
+        ({"Cookie": "session=abcdefghij; theme=dark"}, "abcdefghij"),
+        ({"X-Key": "sk_live_0123456789abcdefXYZ"}, "0123456789abcdefXYZ"),
+    ],
+)
+def test_the_parts_of_a_header_are_hidden_too(headers, shown):
+    assert shown not in mask_of(headers).text(f"got {shown}.")[0]
+
+
+@pytest.mark.parametrize("name", ["Content-Type", "accept", "USER-AGENT"])
+def test_public_headers_are_no_secrets(name):
+    assert mask_of({name: "application/vnd.own+json"}).text("application/vnd.own+json")[1] == 0
+
+
+def test_what_is_shorter_than_eight_characters_is_not_looked_for():
+    mask = mask_of({"X-Key": "1234567"}, Endpoint("https", "a.io", 443, "/post"))
+    assert mask.text("1234567 a.io /post")[1] == 0
+    assert mask.text("see https://a.io/post") == (f"see {REPLACEMENT}", 1)
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        ENDPOINT.url,
+        "https://hooks.partner-service.com:8443/services/T0/in%20box",
+        "hooks.partner-service.com:8443",
+        "hooks.partner-service.com",
+        "HOOKS.Partner-Service.COM",
+        "/services/T0/in%20box",
+        "/services/T0/in box",
+        "services/T0/in%20box",
+        "/services/T0/in%20box?token=ab%2Fcd%20ef+gh&v=2",
+        "ab%2Fcd%20ef+gh",
+        "ab/cd ef+gh",
+        "ab/cd ef gh",
+        urllib.parse.quote(ENDPOINT.url, safe=""),
+        html.escape(ENDPOINT.url),
+        ENDPOINT.url.replace("/", "\\/"),
+    ],
+)
+def test_the_endpoint_is_hidden_however_it_is_named(shown):
+    masked, count = mask_of().text(f"<{shown}>")
+    assert (masked, count) == (f"<{REPLACEMENT}>", 1)
+
+
+def test_an_url_echoed_as_plain_http_shows_neither_host_nor_port_nor_path():
+    masked, _ = mask_of().text("http://hooks.partner-service.com:8443/services/T0/in%20box?token=x")
+    assert masked == f"http://{REPLACEMENT}?token=x"
+
+
+def test_a_default_port_that_is_written_out_is_hidden_with_the_host():
+    masked, _ = mask_of(endpoint=Endpoint("https", "postman-echo.com", 443, "/post")).text("host: postman-echo.com:443")
+    assert masked == f"host: {REPLACEMENT}"
+
+
+def test_a_short_path_is_hidden_where_it_follows_the_host():
+    mask = mask_of(endpoint=Endpoint("https", "postman-echo.com", 443, "/post"))
+    for shown in ("https://postman-echo.com/post", "postman-echo.com:443/post", "POSTMAN-ECHO.com/post"):
+        assert mask.text(f"at {shown}") == (f"at {REPLACEMENT}", 1)
+
+
+def test_the_endpoint_in_base64_or_hex_is_hidden():
+    for shown in (base64.b64encode(b"x" + ENDPOINT.url.encode()).decode(), ENDPOINT.url.encode().hex()):
+        masked, count = mask_of().text(shown)
+        assert count >= 1
+        for part in (b"partner", b"services", b"8443"):
+            assert part.hex() not in masked
+            assert part not in _lenient_b64decode(masked.replace(REPLACEMENT, "AAAA"))
+
+
+def test_a_revealed_address_is_shown_but_header_values_and_fixed_query_values_never():
+    mask = mask_of({"X-Key": "abcdefghij"}, reveal_url=True)
+    masked, count = mask.text("https://hooks.partner-service.com:8443/services/T0/in%20box abcdefghij ab/cd ef+gh")
+    assert masked.startswith("https://hooks.partner-service.com:8443/services/T0/in%20box ")
+    assert count == 2
+
+
+def test_matches_that_overlap_are_hidden_whole_and_count_as_one():
+    mask = mask_of({"X-One": "ABCDEFGHIJ", "X-Two": "GHIJKLMNOP"}, Endpoint("https", "a.io", 443, "/"))
+    assert mask.text("<ABCDEFGHIJKLMNOP>") == (f"<{REPLACEMENT}>", 1)
+    assert mask.text("ABCDEFGHIJABCDEFGHIJ") == (REPLACEMENT * 2, 2)
+
+
+def test_a_longer_secret_wins_over_one_that_it_contains():
+    mask = mask_of({"X-One": "ABCDEFGH", "X-Two": "xxABCDEFGHyy"}, Endpoint("https", "a.io", 443, "/"))
+    assert mask.text("<xxABCDEFGHyy>") == (f"<{REPLACEMENT}>", 1)
+
+
+def test_keys_that_become_equal_all_stay():
+    mask = mask_of({"X-One": "ABCDEFGH", "X-Two": "IJKLMNOP"}, Endpoint("https", "a.io", 443, "/"))
+    masked, count = mask.value({"ABCDEFGH": 1, REPLACEMENT: 0, "IJKLMNOP": 2, f"{REPLACEMENT} 3": 3})
+    assert masked == {f"{REPLACEMENT} 2": 1, REPLACEMENT: 0, f"{REPLACEMENT} 4": 2, f"{REPLACEMENT} 3": 3}
+    assert count == 2
+
+
+def test_a_secret_of_digits_is_hidden_in_numbers_too():
+    mask = mask_for("1234567890")
+    assert mask.value({"a": 1234567890, "b": 1.5, "c": True, "d": [91234567890]}) == (
+        {"a": REPLACEMENT, "b": 1.5, "c": True, "d": [REPLACEMENT]},
+        2,
+    )
+
+
+def test_bytes_are_searched_as_they_are():
+    assert mask_for("abcdefgh").raw(b"\xff\x00abcdefgh\xfe") == (b"\xff\x00" + REPLACEMENT.encode() + b"\xfe", 1)
+    assert mask_for("abcdefgh").hits(b"\xff\x00ABCDEFGH\xfe") == 1
+
+
+def test_half_a_surrogate_pair_is_no_obstacle():
+    assert mask_for("abcdefgh").text("\ud800abcdefgh\udc00") == (f"\ud800{REPLACEMENT}\udc00", 1)
+    assert mask_for("abcdefgh").value(["\ud800", "abcdefgh"]) == (["\ud800", REPLACEMENT], 1)
+
+
+def test_a_secret_that_is_part_of_the_replacement_does_not_make_every_answer_a_hit():
+    assert mask_for("redacted").text(f"was {REPLACEMENT}")[1] == 0
+
+
+def test_a_target_without_anything_to_hide_hides_nothing():
+    mask = mask_of(endpoint=Endpoint("https", "a.io", 443, "/"), reveal_url=True)
+    assert mask.raw(b"anything") == (b"anything", 0)
+    assert mask.value({"any": "thing"}) == ({"any": "thing"}, 0)
+
+
+def test_no_form_is_short():
+    assert all(len(form) >= MIN_CHARACTERS for form in forms_of(Needle("abcdefgh")))
+
+
+def test_the_longest_registration_still_makes_a_mask_quickly():
+    endpoint = Endpoint("https", "a" * 60 + ".example-host.com", 443, "/" + "p-/" * 600, "q=" + "a%20" * 30)
+    started = time.perf_counter()
+    mask = mask_of({f"X-{n}": f"{n}" + "k+/='\"<&" * 100 for n in range(8)}, endpoint)
+    assert time.perf_counter() - started < 5
+    assert mask.text(endpoint.url) == (REPLACEMENT, 1)
