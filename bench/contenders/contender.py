@@ -65,7 +65,8 @@ class Contender(Protocol):
 
     def versions(self) -> Mapping[str, str]: ...
 
-    def variants(self, workload: Workload) -> Sequence[Variant]: ...
+    def variants(self, workload: Workload) -> Sequence[Variant]:
+        """What the trials try; the first is taken where there are none."""
 
     def prepare(self, build: Path) -> None:
         """Once, before the first round: installs what is missing under ``build``."""
