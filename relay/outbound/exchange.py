@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 import pycurl
 
 from relay.outbound.failures import Notes
+from relay.outbound.lookups import CACHE_S, FRESH_CACHE_S
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
 
     from relay.outbound.gate import Gate
     from relay.outbound.guard import AddressPolicy
+    from relay.outbound.lookups import Lookup
 
 METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 MAX_HEADER_BYTES: Final = 64 * 1024  # of an answer: interim answers, headers and trailers together
@@ -62,9 +64,10 @@ class Exchange:
         self._policy = rules.policy
         self._max_body_bytes = rules.max_response_bytes
         self._url = self._method = ""
-        self._idle_s = -1
+        self._idle_s = self._cache_s = -1
         self._kept_body_bytes = 0
         self._gate: Gate | None = None
+        self._lookup: Lookup | None = None
         self._late = self._vetoed = self._opened = self._excessive = False
         self._header_bytes = self.received_bytes = 0
         self.header_lines: list[bytes] = []
@@ -104,9 +107,15 @@ class Exchange:
         if rules.resolve:
             self.easy.setopt(pycurl.RESOLVE, list(rules.resolve))
 
-    def start(self, request: PreparedRequest, gate: Gate, *, remaining_s: float, repeatable: bool) -> None:
-        """Make the handle ready for one transfer of at most ``remaining_s`` (> 0). Raises Unsendable."""
+    def start(
+        self, request: PreparedRequest, gate: Gate, lookup: Lookup | None, *, remaining_s: float, repeatable: bool
+    ) -> None:
+        """Make the handle ready for one transfer of at most ``remaining_s`` (> 0). Raises Unsendable.
+
+        ``lookup`` is told how it went, if this transfer leads one.
+        """
         self._gate = gate
+        self._lookup = lookup
         self._late = self._vetoed = self._opened = self._excessive = False
         self._header_bytes = self.received_bytes = 0
         url, method, body = request.url, request.method, request.body
@@ -127,6 +136,10 @@ class Exchange:
         if idle_s != self._idle_s:
             setopt(pycurl.MAXAGE_CONN, idle_s)
             self._idle_s = idle_s
+        cache_s = CACHE_S if lookup is None else FRESH_CACHE_S
+        if cache_s != self._cache_s:
+            setopt(pycurl.DNS_CACHE_TIMEOUT, cache_s)
+            self._cache_s = cache_s
 
     def _set_body(self, body: bytes | str | None) -> None:
         if body:
@@ -158,7 +171,7 @@ class Exchange:
 
     def finish(self) -> None:
         """Let go of what belongs to one transfer."""
-        self._gate = None
+        self._gate = self._lookup = None
         self.header_lines = []
         self._chunks = []
 
@@ -166,6 +179,8 @@ class Exchange:
 
     def _on_open_socket(self, _purpose: int, address: Any) -> Any:
         """Judge the very address that is about to be dialled; a veto leaves libcurl the next one."""
+        if self._lookup is not None:
+            self._lookup.found()
         try:
             allowed = self._policy.allows(*_dialled(address), urlsplit(self._url).hostname)
         except Exception:  # noqa: BLE001 - what cannot be judged is refused
@@ -181,6 +196,8 @@ class Exchange:
             return pycurl.SOCKET_BAD
 
     def _on_prereq(self, *_addresses: object) -> int:
+        if self._lookup is not None:
+            self._lookup.spared()
         gate = self._gate
         if gate is not None and gate.enter():
             return _PASS

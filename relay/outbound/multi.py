@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pycurl
 from gevent import getcurrent
 
+from relay.outbound.lookups import Lookups
+
 if TYPE_CHECKING:
     from gevent.hub import Hub
 
@@ -36,6 +38,7 @@ class HubMulti:
     """Runs easy handles for the greenlets of one hub. Not for use from another thread."""
 
     def __init__(self, hub: Hub, *, max_connections: int) -> None:
+        self.lookups = Lookups()  # of the names in this handle's cache
         self._hub = hub
         self._loop = hub.loop
         self._waits: dict[pycurl.Curl, _Wait] = {}

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from requests import PreparedRequest
 
     from relay.outbound.guard import AddressPolicy
+    from relay.outbound.lookups import Lookup
 
 DEFAULT_TIMEOUT_S: Final = 20.0
 DEFAULT_MAX_RESPONSE_BYTES: Final = 1024 * 1024
@@ -38,6 +39,7 @@ DEFAULT_MAX_IN_FLIGHT: Final = 512
 _SPARE_CONNECTIONS: Final = 64
 
 
+_SCHEME_CHARS: Final = len("https://")  # an origin ends at the first slash after this many characters
 _NO_HEAD: Final = Head()
 
 
@@ -93,20 +95,46 @@ class CurlTransport(BaseAdapter):
 
         Whatever the endpoint or the network does is in the reply. The request leaves only if ``gate`` lets it.
         """
+        url = request.url or ""
+        multi = self._multi()
+        turn = multi.lookups.begin(url[: url.find("/", _SCHEME_CHARS)], boot_time_s(), deadline_s)
+        if isinstance(turn, Outcome):
+            return Reply(turn, Sent.MAYBE if gate.entered else Sent.NO)
+        outcome: Outcome | None = None
+        try:
+            reply = self._transfer(multi, request, gate, turn, deadline_s=deadline_s, repeatable=repeatable)
+            outcome = reply.outcome
+        finally:
+            if turn is not None:
+                turn.end(outcome)
+        return reply
+
+    def _transfer(
+        self,
+        multi: HubMulti,
+        request: PreparedRequest,
+        gate: Gate,
+        lookup: Lookup | None,
+        *,
+        deadline_s: float,
+        repeatable: bool,
+    ) -> Reply:
         remaining_s = deadline_s - boot_time_s()
         if remaining_s <= 0:
             return Reply(Outcome.CONNECT_TIMEOUT, Sent.MAYBE if gate.entered else Sent.NO)
         exchange = self._idle.pop() if self._idle else Exchange(self._rules)
         try:
-            exchange.start(request, gate, remaining_s=remaining_s, repeatable=repeatable)
+            exchange.start(request, gate, lookup, remaining_s=remaining_s, repeatable=repeatable)
         except Unsendable:
-            return Reply(Outcome.PREPARE_FAILED, Sent.NO)
-        code = self._multi().perform(exchange.easy)
+            return Reply(Outcome.PREPARE_FAILED, Sent.MAYBE if gate.entered else Sent.NO)
+        code = multi.perform(exchange.easy)
         reply = _reply(exchange, code, gate)
-        self._keep(exchange, code)
+        if code == 0 and exchange.reusable and len(self._idle) < self._max_in_flight:
+            exchange.finish()
+            self._idle.append(exchange)  # the handles of failed transfers are not worth a doubt
         return reply
 
-    def send(  # noqa: PLR0913, PLR0917 - the signature is requests'
+    def send(
         self,
         request: PreparedRequest,
         stream: bool = False,
@@ -148,12 +176,6 @@ class CurlTransport(BaseAdapter):
             multi = HubMulti(hub, max_connections=self._max_in_flight + _SPARE_CONNECTIONS)
             self._multis[hub] = multi
         return multi
-
-    def _keep(self, exchange: Exchange, code: int) -> None:
-        """Keep the handle of a transfer that went well; the others are not worth a doubt."""
-        if code == 0 and exchange.reusable and len(self._idle) < self._max_in_flight:
-            exchange.finish()
-            self._idle.append(exchange)
 
 
 def _reply(exchange: Exchange, code: int, gate: Gate) -> Reply:

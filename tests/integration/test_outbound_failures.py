@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 
+import gevent
 import pytest
 
 from relay.errors import SettingsError
@@ -305,3 +306,9 @@ def test_after_every_failure_the_next_call_is_served(caller):
         for _ in scripts:
             assert caller.call(r.url, timeout_s=0.5).outcome is not Outcome.ANSWERED
             assert caller.call(r.url).outcome is Outcome.ANSWERED
+
+
+def test_a_name_that_does_not_resolve_fails_for_every_call_that_waits_for_it(caller):
+    calls = [gevent.spawn(caller.call, f"http://{UNRESOLVABLE}/?n={n}") for n in range(50)]
+    gevent.joinall(calls, raise_error=True)
+    assert {seen(call.value) for call in calls} == {(Outcome.DNS_FAILED, Sent.NO, 0, b"")}

@@ -1,0 +1,86 @@
+"""One look-up of a name at a time."""
+
+import gevent
+import pytest
+
+from relay.invocation import Outcome
+from relay.outbound.gate import boot_time_s
+from relay.outbound.lookups import Lookup, Lookups
+
+ORIGIN = "https://hooks.example.com"
+
+
+@pytest.fixture
+def lookups():
+    return Lookups()
+
+
+def begin(lookups, origin=ORIGIN, for_s=5.0):
+    now_s = boot_time_s()
+    return lookups.begin(origin, now_s, now_s + for_s)
+
+
+def followers(lookups, count=5, for_s=5.0):
+    waiting = [gevent.spawn(begin, lookups, ORIGIN, for_s) for _ in range(count)]
+    gevent.sleep(0)
+    assert not any(call.ready() for call in waiting)
+    return waiting
+
+
+def test_the_first_call_leads_and_the_others_go_when_the_name_is_found(lookups):
+    leader = begin(lookups)
+    assert isinstance(leader, Lookup)
+    waiting = followers(lookups)
+    leader.found()
+    gevent.joinall(waiting, raise_error=True)
+    assert [call.value for call in waiting] == [None] * 5
+    assert begin(lookups) is None
+
+
+def test_other_names_do_not_wait(lookups):
+    assert isinstance(begin(lookups), Lookup)
+    assert isinstance(begin(lookups, "https://other.example.com"), Lookup)
+
+
+def test_a_name_that_does_not_resolve_fails_for_all_that_waited_and_is_tried_again_by_the_next(lookups):
+    leader = begin(lookups)
+    waiting = followers(lookups)
+    leader.end(Outcome.DNS_FAILED)
+    gevent.joinall(waiting, raise_error=True)
+    assert [call.value for call in waiting] == [Outcome.DNS_FAILED] * 5
+    assert isinstance(begin(lookups), Lookup)
+
+
+def test_a_look_up_that_hangs_is_not_repeated_at_once_and_who_waits_ends_at_its_deadline(lookups):
+    leader = begin(lookups)
+    waiting = followers(lookups, for_s=0.3)
+    leader.end(Outcome.CONNECT_TIMEOUT)
+    begun = boot_time_s()
+    gevent.joinall(waiting, raise_error=True)
+    assert [call.value for call in waiting] == [Outcome.CONNECT_TIMEOUT] * 5
+    assert boot_time_s() - begun < 1
+
+
+def test_after_a_look_up_that_hung_another_is_tried_in_time(lookups, monkeypatch):
+    monkeypatch.setattr("relay.outbound.lookups._HOLD_S", 0.05)
+    begin(lookups).end(None)
+    assert isinstance(begin(lookups), Lookup)
+
+
+def test_a_leader_that_fails_before_it_looks_up_lets_the_next_one_lead(lookups):
+    leader = begin(lookups)
+    waiting = followers(lookups, count=1)
+    leader.end(Outcome.PREPARE_FAILED)
+    assert isinstance(waiting[0].get(), Lookup)
+
+
+def test_a_leader_on_a_kept_connection_lets_the_others_go(lookups):
+    leader = begin(lookups)
+    waiting = followers(lookups)
+    leader.spared()
+    gevent.joinall(waiting, raise_error=True)
+    assert [call.value for call in waiting] == [None] * 5
+
+
+def test_a_call_past_its_deadline_does_not_begin(lookups):
+    assert begin(lookups, for_s=-1) is Outcome.CONNECT_TIMEOUT
