@@ -12,10 +12,11 @@ from api.auth import TRIGGER
 from api.bodies import JSON, NDJSON, media_type, read_body
 from api.preferences import Preferences
 from api.problems import problem_of
-from relay.dispatcher import Call, check_idempotency_key
-from relay.documents import MAX_DEPTH, dump_json, read_json
+from relay.documents import dump_json, read_json
 from relay.errors import Expired, Fault, MalformedJson, RelayError, RequestRejected, TooLarge, Unavailable
+from relay.intake import Call, check_idempotency_key
 from relay.invocation import new_reference_id
+from relay.object_text import MAX_DEPTH
 from relay.store.transitions import Verdict
 
 if TYPE_CHECKING:

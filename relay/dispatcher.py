@@ -6,49 +6,27 @@ by the sweeper. What is refused is written down too, by the same script, so that
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
 
-from relay.errors import (
-    BadParameter,
-    IdempotencyKeyReused,
-    NotFound,
-    OverCapacity,
-    RelayError,
-    RequestRejected,
-    Unavailable,
-    WebhookNotRegistered,
-)
+from relay.errors import IdempotencyKeyReused, OverCapacity, RelayError, Unavailable
 from relay.groupcommit import GroupCommit
-from relay.invocation import Outcome, State
-from relay.registration import ID_PATTERN
-from relay.store.transitions import Accepted, Idempotency, NewInvocation, Verdict
-from relay.trigger import Trigger, check
-from relay.vault import payload_owner
+from relay.intake import Brought, Call, Intake, Webhooks
+from relay.invocation import State
+from relay.store.transitions import Accepted, NewInvocation, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from relay.registration import Shape
     from relay.vault import Vault
+
+__all__ = ["Call", "Dispatcher", "Ledger", "Publisher", "Webhooks"]
 
 GROUP_ITEMS: Final = 128  # triggers in one accept script, and so ids in one Celery message
 GROUP_BYTES: Final = 1024 * 1024  # sealed bytes in one accept script; a larger single trigger goes alone
 WINDOW_S: Final = 0.004  # how much longer a group is collected after a group of several
-_RECORD_BYTES: Final = 512  # about what a record costs beside its payload
 _ROUNDS: Final = 4  # how often a registration may change under a trigger before it is asked to come again
 _CAPACITY_RETRY_S: Final = 5
-
-IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z", re.ASCII)
-
-
-class Webhooks(Protocol):
-    """Where the current registrations are read (`relay.store.registry.Registry`)."""
-
-    def current(self, plugin: str, webhook_id: str, *, refresh: bool = False) -> tuple[int, Shape] | None:
-        """Number and shape of the current revision."""
 
 
 class Ledger(Protocol):
@@ -66,34 +44,6 @@ class Publisher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One trigger as it came to the door. ``value`` is its parsed JSON, not yet checked."""
-
-    plugin: str
-    webhook_id: str
-    value: Any = field(repr=False)
-    reference_id: str
-    caller: str  # id of the API key
-    awaited: bool = False  # takes the interactive lane
-    waiter: str | None = None  # the API process to tell when it ends
-    idempotency_key: str | None = field(default=None, repr=False)
-    traceparent: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Brought:
-    """A call made ready for the store, or the reason why it is refused."""
-
-    call: Call
-    new: NewInvocation
-    refused: RelayError | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.new.payload) + _RECORD_BYTES
-
-
-@dataclass(frozen=True, slots=True)
 class _Again:
     """A call to be brought once more: with a fresh look at the registration, or to be written down as refused."""
 
@@ -101,20 +51,12 @@ class _Again:
     refused: RelayError | None = None
 
 
-def check_idempotency_key(key: Any) -> str:
-    """The key, 1 to 255 visible ASCII characters; ``BadParameter`` otherwise."""
-    if not isinstance(key, str) or not IDEMPOTENCY_KEY.match(key):
-        raise BadParameter("An idempotency key is 1 to 255 visible ASCII characters.")
-    return key
-
-
 class Dispatcher:
     """Accepts triggers, from any number of threads. ``vault`` is the one of the data keys."""
 
     def __init__(self, webhooks: Webhooks, ledger: Ledger, vault: Vault, publisher: Publisher) -> None:
-        self._webhooks = webhooks
+        self._intake = Intake(webhooks, vault)
         self._ledger = ledger
-        self._vault = vault
         self._publisher = publisher
         self._commits: GroupCommit[NewInvocation, Accepted] = GroupCommit(
             self._commit, max_items=GROUP_ITEMS, max_bytes=GROUP_BYTES, window_s=WINDOW_S
@@ -142,7 +84,7 @@ class Dispatcher:
         return self._accept(calls, self._submit_many)
 
     def _accept(
-        self, calls: Sequence[Call], submit: Callable[[Sequence[_Brought]], Iterable[Accepted | RelayError]]
+        self, calls: Sequence[Call], submit: Callable[[Sequence[Brought]], Iterable[Accepted | RelayError]]
     ) -> list[Accepted | RelayError]:
         outcomes: dict[int, Accepted | RelayError] = {}
         todo: list[tuple[int, _Again]] = [(index, _Again(call)) for index, call in enumerate(calls)]
@@ -164,72 +106,15 @@ class Dispatcher:
             outcomes[index] = Unavailable("The webhook's registration keeps changing.")
         return [outcomes[index] for index in range(len(calls))]
 
-    def _bring(self, again: _Again, *, fresh: bool) -> _Brought:
-        """Look up, check and seal; what does not fit is looked up afresh once, for the shape may be a moment old."""
-        call = again.call
-        if call.idempotency_key is not None:
-            check_idempotency_key(call.idempotency_key)
+    def _bring(self, again: _Again, *, fresh: bool) -> Brought:
         if again.refused is not None:
-            return _refusal(call, 0, again.refused)
-        brought = self._checked(call, refresh=fresh)
-        if brought.refused is not None and not fresh:
-            brought = self._checked(call, refresh=True)
-        return brought
+            return self._intake.refuse(again.call, again.refused)
+        return self._intake.bring(again.call, fresh=fresh)
 
-    def _checked(self, call: Call, *, refresh: bool) -> _Brought:
-        found = self._current(call, refresh=refresh)
-        if found is None:
-            return _refusal(call, 0, WebhookNotRegistered())
-        revision, shape = found
-        idempotency = None
-        try:
-            trigger = Trigger.from_value(call.value)
-            idempotency = self._idempotency(call, trigger)
-            payload = check(shape, trigger).to_json()
-        except RequestRejected as error:
-            return _refusal(call, revision, error, idempotency)
-        new = NewInvocation(
-            reference_id=call.reference_id,
-            plugin=call.plugin,
-            webhook_id=call.webhook_id,
-            revision=revision,
-            lane=_lane(call),
-            timeout_ms=shape.timeout_ms,
-            repeatable=shape.repeatable,
-            payload=self._vault.seal(payload, payload_owner(call.plugin, call.reference_id)),
-            request_bytes=len(payload),
-            caller=call.caller,
-            traceparent=call.traceparent,
-            waiter=call.waiter,
-            idempotency=idempotency,
-        )
-        return _Brought(call, new)
-
-    def _current(self, call: Call, *, refresh: bool) -> tuple[int, Shape] | None:
-        if not ID_PATTERN.match(call.webhook_id):
-            return None
-        try:
-            found = self._webhooks.current(call.plugin, call.webhook_id, refresh=refresh)
-        except NotFound:
-            return None
-        return None if found is None or found[1].hidden else found
-
-    def _idempotency(self, call: Call, trigger: Trigger) -> Idempotency | None:
-        if call.idempotency_key is None:
-            return None
-        # As the caller wrote it, not as the registration's check left it: a repeat stays the same when that changes.
-        members = {"data": trigger.data, "headers": dict(trigger.headers), "queryParams": dict(trigger.query_params)}
-        canonical = json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
-        place = (call.plugin.encode(), call.webhook_id.encode())
-        return Idempotency(
-            macs=self._vault.macs(b"idempotency key", *place, call.idempotency_key.encode()),
-            fingerprints=self._vault.macs(b"idempotency fingerprint", *place, canonical),
-        )
-
-    def _submit(self, brought: Sequence[_Brought]) -> list[Accepted | RelayError]:
+    def _submit(self, brought: Sequence[Brought]) -> list[Accepted | RelayError]:
         return [self._commits.submit(each.new, each.size_bytes) for each in brought]
 
-    def _submit_many(self, brought: Sequence[_Brought]) -> Iterator[Accepted | RelayError]:
+    def _submit_many(self, brought: Sequence[Brought]) -> Iterator[Accepted | RelayError]:
         """In groups of its own: a list must not make single triggers wait for it."""
         for group in _groups(brought):
             try:
@@ -247,27 +132,7 @@ class Dispatcher:
         return accepted
 
 
-def _lane(call: Call) -> str:
-    return "interactive" if call.awaited else "bulk"
-
-
-def _refusal(call: Call, revision: int, error: RelayError, idempotency: Idempotency | None = None) -> _Brought:
-    unknown = isinstance(error, WebhookNotRegistered)
-    new = NewInvocation(
-        reference_id=call.reference_id,
-        plugin=call.plugin,
-        webhook_id=call.webhook_id if ID_PATTERN.match(call.webhook_id) else "",  # only ids enter the store
-        revision=revision,
-        lane=_lane(call),
-        caller=call.caller,
-        traceparent=call.traceparent,
-        idempotency=idempotency,  # what was accepted before is that invocation still, whatever was registered since
-        refusal=Outcome.WEBHOOK_NOT_REGISTERED if unknown else Outcome.REQUEST_REJECTED,
-    )
-    return _Brought(call, new, error)
-
-
-def _judge(brought: _Brought, accepted: Accepted) -> Accepted | RelayError | _Again:
+def _judge(brought: Brought, accepted: Accepted) -> Accepted | RelayError | _Again:
     """What the store's answer means for the caller."""
     if brought.refused is not None and accepted.verdict is not Verdict.KNOWN:
         if accepted.verdict is not Verdict.UNRECORDED:
@@ -284,8 +149,8 @@ def _judge(brought: _Brought, accepted: Accepted) -> Accepted | RelayError | _Ag
             return accepted
 
 
-def _groups(brought: Sequence[_Brought]) -> Iterator[list[_Brought]]:
-    group: list[_Brought] = []
+def _groups(brought: Sequence[Brought]) -> Iterator[list[Brought]]:
+    group: list[Brought] = []
     size_bytes = 0
     for each in brought:
         if group and (len(group) == GROUP_ITEMS or size_bytes + each.size_bytes > GROUP_BYTES):

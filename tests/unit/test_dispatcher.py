@@ -2,7 +2,7 @@ import fakeredis
 import pytest
 import redis
 
-from relay.dispatcher import GROUP_ITEMS, Call, Dispatcher
+from relay.dispatcher import GROUP_ITEMS, Dispatcher
 from relay.endpoint import EndpointRules
 from relay.errors import (
     BadParameter,
@@ -12,6 +12,7 @@ from relay.errors import (
     Unavailable,
     WebhookNotRegistered,
 )
+from relay.intake import Call
 from relay.invocation import Outcome, State, new_reference_id
 from relay.outbound.guard import AddressPolicy
 from relay.registration import read_registrations
