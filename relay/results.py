@@ -6,41 +6,22 @@ What does not decode or parse as it claims falls to the next. Everything is mask
 
 from __future__ import annotations
 
-import codecs
 import json
-import re
 from base64 import b64encode
 from dataclasses import dataclass
-from functools import lru_cache
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from relay.invocation import MEANINGS, Outcome
+from relay.media import BYTES_TYPE, content_type_of, text_of
 
 if TYPE_CHECKING:
     from relay.masking import Mask
+    from relay.media import ContentType
     from relay.outbound.answer import Answer
 
 #: JSON nested deeper is returned as text: whoever reads the result later must be able to.
 MAX_DEPTH: Final = 200
-#: Of a Content-Type that are read; the rest can only be parameters.
-MAX_CONTENT_TYPE_CHARACTERS: Final = 256
-BYTES_TYPE: Final = "application/octet-stream"
-
-_MEDIA_TYPE: Final = re.compile(r"[ \t]*([a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64})[ \t]*(?:;|\Z)")
-_CHARSET: Final = re.compile(r";[ \t]*charset[ \t]*=[ \t]*\"?([a-z0-9_.:+-]{1,40})")
-_JSON_TYPE: Final = re.compile(r"(?:application|text)/json\Z|[^/]+/[^/]+\+json\Z")
-_TEXT_TYPE: Final = re.compile(
-    r"text/.+\Z|[^/]+/[^/]+\+(?:xml|yaml)\Z|application/(?:xml|xml-dtd|x-www-form-urlencoded|(?:x-)?javascript|"
-    r"ecmascript|x-ndjson|ndjson|jsonl|jsonlines|x-jsonlines|json-seq|(?:x-)?yaml|toml|sql|graphql|x-sh)\Z"
-)
-#: Python's names of the charsets that are honoured; its codecs also hold some that are none (idna, unicode_escape).
-_CHARSETS: Final = frozenset(
-    {"utf-8", "utf-8-sig", "ascii", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be", "big5"}
-    | {"shift_jis", "cp932", "euc_jp", "iso2022_jp", "euc_kr", "cp949", "gb2312", "gbk", "gb18030", "koi8-r", "koi8-u"}
-    | {"iso8859-1", *(f"iso8859-{part}" for part in range(2, 17)), *(f"cp125{page}" for page in range(9)), "tis-620"}
-    | {"cp437", "cp850", "cp866", "cp874", "mac-roman"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +42,6 @@ class Reading:
     masked: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _ContentType:
-    """What a Content-Type says of a body; ``essence`` is lower-case and without parameters, None if there is none."""
-
-    kind: Literal["json", "text", "bytes", "unknown"]
-    charset: str | None
-    essence: str | None
-
-
 class _NotJson(ValueError):
     """The text is no JSON that could be returned as a value."""
 
@@ -82,8 +54,8 @@ def read_answer(answer: Answer, mask: Mask) -> Reading:
     """
     if answer.outcome is not Outcome.ANSWERED:
         return Reading(answer.outcome, failure_result(answer.outcome))
-    content_type = _content_type(answer.content_type)
-    text = _as_text(answer.body, content_type)
+    content_type = content_type_of(answer.content_type)
+    text = text_of(answer.body, content_type)
     if not answer.body:
         data, masked = None, 0
     elif text is not None:
@@ -123,49 +95,7 @@ def answer_json(reference_id: str, status: int, data: bytes, *, error: bool) -> 
     return b"".join((head.encode("ascii"), data, b',"error":true}' if error else b',"error":false}'))
 
 
-def _content_type(header: str | None) -> _ContentType:
-    return _read_content_type((header or "")[:MAX_CONTENT_TYPE_CHARACTERS].lower())
-
-
-@lru_cache(maxsize=512)
-def _read_content_type(header: str) -> _ContentType:
-    found = _MEDIA_TYPE.match(header)
-    if not found:  # a malformed one says as little as none
-        return _ContentType("unknown", None, None)
-    essence, charset = found[1], _CHARSET.search(header)
-    kind: Literal["json", "text", "bytes"] = "bytes"
-    if _JSON_TYPE.match(essence):
-        kind = "json"
-    elif _TEXT_TYPE.match(essence):
-        kind = "text"
-    return _ContentType(kind, charset[1] if charset else None, essence)
-
-
-def _as_text(body: bytes, content_type: _ContentType) -> str | None:
-    """The body decoded, or None if it is bytes: by its type, or because it does not decode."""
-    if content_type.kind == "bytes" or (content_type.kind == "unknown" and b"\0" in body):
-        return None
-    charset = _known_charset(content_type.charset)
-    # JSON is UTF-8 whatever it says (RFC 8259, 8.1); the charset of one that is not is a second chance.
-    charsets = ("utf-8", charset) if content_type.kind == "json" else (charset,)
-    for name in charsets:
-        try:
-            return body.decode(name).removeprefix("\ufeff")
-        except UnicodeError:
-            continue
-    return None
-
-
-@lru_cache(maxsize=128)
-def _known_charset(name: str | None) -> str:
-    try:
-        known = codecs.lookup(name or "utf-8").name
-    except (LookupError, ValueError):
-        return "utf-8"
-    return known if known in _CHARSETS else "utf-8"
-
-
-def _read_text(text: str, content_type: _ContentType, mask: Mask) -> tuple[Any, int]:
+def _read_text(text: str, content_type: ContentType, mask: Mask) -> tuple[Any, int]:
     if content_type.kind != "text":
         try:
             value = _parse(text)
@@ -253,7 +183,7 @@ def _shows(body: bytes, mask: Mask) -> bool:
     return bool(mask.hits(body)) or (b"\0" in body and bool(mask.hits(body.replace(b"\0", b""))))
 
 
-def _bytes_data(body: bytes, content_type: _ContentType, mask: Mask) -> dict[str, str]:
+def _bytes_data(body: bytes, content_type: ContentType, mask: Mask) -> dict[str, str]:
     essence = content_type.essence
     if essence is None or mask.text(essence)[1]:
         essence = BYTES_TYPE

@@ -48,10 +48,10 @@ def unescape(lowered: bytes, kind: bytes) -> tuple[bytes, list[int]] | None:
 @lru_cache(maxsize=4096)
 def _decoded(escape: bytes) -> bytes | None:
     mark, rest = escape[:1], escape[1:]
-    if mark == b"%" or rest[:1] == b"x":
-        return bytes.fromhex(rest.removeprefix(b"x").decode("ascii")).lower()
     if mark == b"&":
         return _entity(rest)
+    if mark == b"%" or rest[:1] == b"x":
+        return bytes.fromhex(rest.removeprefix(b"x").decode("ascii")).lower()
     if rest[:1] == b"u":
         units = bytes.fromhex(rest.replace(b"\\u", b"")[1:].decode("ascii"))
         return units.decode("utf-16-be", "surrogatepass").encode("utf-8", "surrogatepass").lower()

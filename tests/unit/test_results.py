@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.endpoint import Endpoint
+from relay.invocation import MEANINGS, Outcome, Sent, State
+from relay.masking import REPLACEMENT, Mask
+from relay.outbound.answer import Answer
+from relay.registration import Shape, Target
+from relay.results import MAX_DEPTH, Result, answer_json, data_from, failure_result, read_answer, sealed_data
+
+SECRET = "s3cr3t/valu+e"
+ENDPOINT = Endpoint("https", "hooks.partner.com", 443, "/in/box-1", "")
+MASK = Mask.of(Shape("w", "POST"), Target(ENDPOINT, {"Authorization": f"Bearer {SECRET}"}))
+
+
+def answer(
+    body: bytes, content_type: str | None = "application/json", status: int = 200, outcome=Outcome.ANSWERED
+) -> Answer:
+    return Answer(outcome, Sent.ANSWERED, status, content_type, body, 1, len(body), None, 0)
+
+
+def read(body: bytes, content_type: str | None = "application/json", status: int = 200, mask: Mask = MASK):
+    return read_answer(answer(body, content_type, status), mask)
+
+
+def data(body: bytes, content_type: str | None = "application/json"):
+    return read(body, content_type).result.data
+
+
+def mask_for(secret: str) -> Mask:
+    return Mask.of(Shape("w", "POST"), Target(Endpoint("https", "a.io", 443, "/"), {"X-Key": secret}))
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json",
+        "Application/JSON; charset=UTF-8",
+        "application/problem+json",
+        "text/json",
+        "application/hal+json;v=1",
+        None,
+        "",
+        "nonsense",
+    ],
+)
+def test_json_is_parsed_by_its_type_or_where_it_has_none(content_type):
+    assert data(b' {"a": [1, 2.5, null, "\xc3\xa9"]} ', content_type) == {"a": [1, 2.5, None, "é"]}
+
+
+@pytest.mark.parametrize("body", [b"5", b'"x"', b"true", b"[]"])
+def test_json_need_not_be_an_object(body):
+    assert data(body) == json.loads(body)
+
+
+def test_json_null_and_an_empty_body_are_null():
+    assert data(b"null") is None
+    for content_type in ("application/json", "text/plain", "image/png", None):
+        assert data(b"", content_type) is None
+
+
+def test_integers_of_any_size_survive():
+    number = 10**1000 + 7
+    result = read(json.dumps({"n": number, "m": -(2**64)}).encode()).result
+    assert result.data == {"n": number, "m": -(2**64)}
+    assert data_from(sealed_data(result)) == result.data
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"{'a':1}",
+        b'{"a":NaN}',
+        b"[Infinity]",
+        b"[-Infinity]",
+        b"[1e400]",
+        b"[-1e999]",
+        b" ",
+        b"1 2",
+        b"9" * 5000,
+        b"[" * 100_000,
+        b"[",
+    ],
+)
+def test_what_is_no_json_after_all_is_text(body):
+    assert data(body) == body.decode()
+    assert data(body, None) == body.decode()
+
+
+def test_json_that_nests_too_deep_is_text():
+    deepest = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
+    assert data(deepest) == json.loads(deepest)
+    for deeper in (b"[" + deepest + b"]", b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1)):
+        assert data(deeper) == deeper.decode()
+
+
+def test_many_brackets_that_do_not_nest_are_json():
+    wide = json.dumps([{"a": "[[[{"}] * 500).encode()
+    assert data(wide) == json.loads(wide)
+
+
+def test_json_may_begin_with_a_byte_order_mark():
+    assert data(b"\xef\xbb\xbf[1]") == [1]
+
+
+def test_json_in_another_charset_is_read_by_that_charset():
+    assert data('{"a":"é"}'.encode("latin-1"), "application/json; charset=iso-8859-1") == {"a": "é"}
+    assert data('{"a":"é"}'.encode(), "application/json; charset=iso-8859-1") == {"a": "é"}
+
+
+def test_half_a_surrogate_pair_can_still_be_written_as_json():
+    result = read(rb'{"a":"\ud800", "b":"\ud83d\ude00"}').result
+    assert json.loads(sealed_data(result).decode("utf-8")) == {"a": "\ud800", "b": "😀"}
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "text"),
+    [
+        ("text/plain", "é".encode(), "é"),
+        ("text/html; charset=utf-8", b"<p>", "<p>"),
+        ("text/plain; charset=ISO-8859-1", "é".encode("latin-1"), "é"),
+        ('text/plain; charset="windows-1252"', "€".encode("cp1252"), "€"),
+        ("text/plain; charset=utf-16", "é".encode("utf-16"), "é"),
+        ("text/plain; charset=no-such", "é".encode(), "é"),
+        ("text/plain; charset=unicode_escape", rb"\u0041", r"\u0041"),
+        ("text/plain; charset=hex", b"41", "41"),
+        ("application/xml", b"<a/>", "<a/>"),
+        ("image/svg+xml", b"<svg/>", "<svg/>"),
+        ("application/javascript", b"1;", "1;"),
+        ("application/x-www-form-urlencoded", b"a=b", "a=b"),
+        ("application/x-ndjson", b"{}\n{}", "{}\n{}"),
+        ("text/plain", b"[1]", "[1]"),
+        (None, "hé".encode(), "hé"),
+    ],
+)
+def test_text_is_decoded_by_its_charset(content_type, body, text):
+    assert data(body, content_type) == text
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "shown_type"),
+    [
+        ("image/png", b"\x89PNG\r\n\x1a\n\x00", "image/png"),
+        ("Image/JPEG; q=1", b"\xff\xd8\xff", "image/jpeg"),
+        ("application/octet-stream", b"abc", "application/octet-stream"),
+        ("text/plain", b"\xff\xfe\xfa", "text/plain"),
+        ("application/json", b"\xff\xfe\xfa", "application/json"),
+        (None, b"\xff\xfe\xfa", "application/octet-stream"),
+        (None, b"a\x00b", "application/octet-stream"),
+        ("<script>/x", b"\xff", "application/octet-stream"),
+        ("application/x-" + "y" * 500, b"\xff", "application/octet-stream"),
+    ],
+)
+def test_bytes_come_as_base64_with_their_type(content_type, body, shown_type):
+    assert data(body, content_type) == {
+        "encoding": "base64",
+        "contentType": shown_type,
+        "content": base64.b64encode(body).decode(),
+    }
+
+
+@given(
+    body=st.binary(max_size=300),
+    content_type=st.sampled_from([None, "application/json", "text/plain", "image/png", "text/plain; charset=utf-16"]),
+)
+def test_whatever_comes_there_is_a_result_that_can_be_written_and_read(body, content_type):
+    result = read(body, content_type).result
+    assert data_from(sealed_data(result)) == result.data
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(200, False), (204, False), (302, False), (399, False), (400, True), (503, True)]
+)
+def test_the_status_is_the_endpoints_and_an_error_from_400_on(status, error):
+    reading = read(b'{"a":1}', status=status)
+    assert reading.outcome is Outcome.ANSWERED
+    assert reading.result == Result(status, {"a": 1}, error)
+
+
+def test_an_echo_of_headers_and_url_shows_neither_secret_nor_address():
+    echo = {
+        "headers": {"host": "hooks.partner.com", "authorization": f"Bearer {SECRET}", f"x-{SECRET}": "1"},
+        "url": "https://hooks.partner.com/in/box-1?page=2",
+        "path": "/in/box-1",
+        "encoded": "https%3A%2F%2Fhooks.partner.com%2Fin%2Fbox-1",
+    }
+    for body in (
+        json.dumps(echo),
+        json.dumps(echo).replace("/", "\\/"),
+        json.dumps(echo).replace("s3c", "\\u0073\\u0033c"),
+    ):
+        reading = read(body.encode())
+        assert reading.result.data == {
+            "headers": {"host": REPLACEMENT, "authorization": REPLACEMENT, f"x-{REPLACEMENT}": "1"},
+            "url": f"{REPLACEMENT}?page=2",
+            "path": REPLACEMENT,
+            "encoded": REPLACEMENT,
+        }
+        assert reading.masked == 6
+
+
+def test_text_is_masked_too():
+    assert read(f"got {SECRET}".encode(), "text/plain").result.data == f"got {REPLACEMENT}"
+    assert read(f"got {SECRET}".encode(), "text/plain").masked == 1
+    assert read(f"got {SECRET}".encode("utf-16"), "text/plain; charset=utf-16").result.data == f"got {REPLACEMENT}"
+
+
+def test_a_broken_json_answer_is_masked_as_text():
+    assert data(b'{"a": "' + SECRET.encode() + b'"') == f'{{"a": "{REPLACEMENT}"'
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        'se"cr\\et-value',
+        "secret\\\\value",
+        'a","b":"cdef',
+        "{}[]{}[]{}",
+        "\\u0041\\u0042",
+        "%41%42%43",
+        "&amp;&lt;",
+        "12345678.5",
+    ],
+)
+def test_a_secret_made_of_json_syntax_is_hidden_and_leaves_json_whole(secret):
+    reading = read(json.dumps({"a": secret, "b": [f"<{secret}>", 1], secret: "ok"}).encode(), mask=mask_for(secret))
+    assert reading.result.data == {"a": REPLACEMENT, "b": [f"<{REPLACEMENT}>", 1], REPLACEMENT: "ok"}
+    assert reading.masked == 3
+
+
+def test_a_secret_of_digits_is_hidden_in_a_json_number():
+    reading = read(b'{"a":1234567890,"b":"1234567890","c":[1.25]}', mask=mask_for("1234567890"))
+    assert reading.result.data == {"a": REPLACEMENT, "b": REPLACEMENT, "c": [1.25]}
+    assert reading.masked == 2
+
+
+def test_a_secret_that_spans_strings_leaves_text_without_it():
+    secret = 'abc","defg'
+    reading = read(b'{"x":["abc","defg",1]}', mask=mask_for(secret))
+    assert reading.result.data == f'{{"x":["{REPLACEMENT}",1]}}'
+    assert reading.masked == 1
+
+
+def test_keys_that_become_equal_both_stay():
+    reading = read(f'{{"{SECRET}": 1, "{SECRET.upper()}": 2}}'.encode())
+    assert reading.result.data == {REPLACEMENT: 1, f"{REPLACEMENT} 2": 2}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xff\xd8" + SECRET.encode(),
+        b"\xff" + base64.b64encode(b"x" + SECRET.encode()),
+        SECRET.encode("utf-16-le"),
+        SECRET.encode("utf-16-be"),
+    ],
+)
+def test_bytes_that_hold_a_secret_reject_the_answer(body):
+    reading = read(body, "image/jpeg")
+    assert reading.outcome is Outcome.ANSWER_REJECTED
+    assert reading.result == failure_result(Outcome.ANSWER_REJECTED)
+    assert (reading.result.status, reading.result.error, reading.masked) == (0, True, 1)
+
+
+def test_a_type_that_shows_a_secret_is_not_repeated():
+    mask = mask_for("abcdefghij")
+    assert read(b"\xff", "image/x-abcdefghij", mask=mask).result.data["contentType"] == "application/octet-stream"
+
+
+def test_gzip_that_nobody_announced_is_bytes():
+    body = gzip.compress(b"x")
+    assert data(body, "application/gzip")["encoding"] == "base64"
+
+
+@pytest.mark.parametrize("outcome", [o for o in Outcome if MEANINGS[o].sentence])
+def test_without_an_answer_the_result_is_the_outcomes_code_and_sentence(outcome):
+    meaning = MEANINGS[outcome]
+    expected = Result(0, {"code": meaning.code, "message": meaning.sentence}, error=True)
+    assert failure_result(outcome) == expected
+    if outcome is not Outcome.ANSWERED:
+        assert read_answer(answer(b"secret", outcome=outcome), MASK).result == expected
+
+
+def test_a_failure_may_keep_the_endpoints_status():
+    assert failure_result(Outcome.RESPONSE_REJECTED, status=201).status == 201
+
+
+@pytest.mark.parametrize("outcome", [o for o in Outcome if not MEANINGS[o].sentence])
+def test_answers_and_refusals_have_no_failure_result(outcome):
+    assert MEANINGS[outcome].state in {State.DELIVERED, State.REJECTED}
+    with pytest.raises(ValueError):
+        failure_result(outcome)
+
+
+def test_the_four_members_are_written_around_the_data_as_it_is_kept():
+    result = Result(201, {"n": 10**30, "t": 'é"'}, error=False)
+    written = answer_json("ref-1", result.status, sealed_data(result), error=result.error)
+    assert json.loads(written) == {"referenceId": "ref-1", "status": 201, "data": result.data, "error": False}
+    assert list(json.loads(written)) == ["referenceId", "status", "data", "error"]
+    assert json.loads(answer_json("ref-1", 0, b"null", error=True))["error"] is True
