@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from relay.settings import Settings
     from relay.store.invocations import InvocationStore
     from relay.store.keys import ApiKeys
+    from relay.store.rates import PluginRates
     from relay.vault import Vault
 
 _STATIC: Final = Path(__file__).parent / "static"
@@ -38,6 +39,7 @@ def create_app(
     data_vault: Vault,
     dispatcher: Dispatcher,
     waiters: Waiters,
+    rates: PluginRates,
 ) -> falcon.App[falcon.Request, falcon.Response]:
     """The application over the given parts; ``waiters`` has to be started by whoever serves it."""
     endings = Endings(store, data_vault)
@@ -56,11 +58,12 @@ def create_app(
             store,
             waiters,
             endings,
+            rates,
             default_wait_s=settings.default_wait_s,
             max_body_bytes=settings.max_body_bytes,
         ),
     )
-    app.add_route("/v1/triggers", TriggersResource(dispatcher, max_body_bytes=settings.max_body_bytes))
+    app.add_route("/v1/triggers", TriggersResource(dispatcher, rates, max_body_bytes=settings.max_body_bytes))
     app.add_route("/v1/invocations/{reference_id}", InvocationResource(store, waiters, endings))
     app.add_route("/healthz", HealthResource())
     app.add_route("/readyz", ReadyResource(store))

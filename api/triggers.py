@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from relay.store.invocations import InvocationStore
     from relay.store.keys import ApiKey
     from relay.store.notices import Notice
+    from relay.store.rates import PluginRates
     from relay.store.transitions import Accepted
 
 MAX_ITEMS: Final = 1_000  # of one bulk request
@@ -53,6 +54,7 @@ class TriggerResource:
         store: InvocationStore,
         waiters: Waiters,
         endings: Endings,
+        rates: PluginRates,
         *,
         default_wait_s: float,
         max_body_bytes: int,
@@ -61,11 +63,13 @@ class TriggerResource:
         self._store = store
         self._waiters = waiters
         self._endings = endings
+        self._rates = rates
         self._default_wait_s = default_wait_s
         self._max_body_bytes = max_body_bytes
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: str) -> None:
         """Accept the trigger; wait for its result as preferred."""
+        self._rates.take(req.context.key.plugin)
         media_type(req, (JSON,))
         value = read_json(read_body(req, self._max_body_bytes))
         key = req.get_header("Idempotency-Key")
@@ -143,8 +147,9 @@ class TriggersResource:
 
     scopes = TRIGGER
 
-    def __init__(self, dispatcher: Dispatcher, *, max_body_bytes: int) -> None:
+    def __init__(self, dispatcher: Dispatcher, rates: PluginRates, *, max_body_bytes: int) -> None:
         self._dispatcher = dispatcher
+        self._rates = rates
         self._max_body_bytes = max_body_bytes
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -152,6 +157,7 @@ class TriggersResource:
         kind = media_type(req, (JSON, NDJSON))
         body = read_body(req, self._max_body_bytes)
         items = _array(body) if kind == JSON else _lines(body)
+        self._rates.take(req.context.key.plugin, len(items))
         calls = [_call(item, req.context.key, _traceparent(req)) for item in items]
         good = [call for call in calls if isinstance(call, Call)]
         outcomes = iter(self._dispatcher.trigger_many(good))

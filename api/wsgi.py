@@ -9,6 +9,7 @@ from api.awaiting import Waiters
 from relay import telemetry
 from relay.runtime import api_runtime
 from relay.settings import Settings
+from relay.store.rates import PluginRates
 
 _settings = Settings.from_environ()
 telemetry.configure(_settings.log_level)
@@ -23,4 +24,5 @@ app = create_app(
     data_vault=_runtime.data_vault,
     dispatcher=_runtime.dispatcher,
     waiters=_waiters,
+    rates=PluginRates(_runtime.client, _settings.plugin_rate),
 )

@@ -1,0 +1,34 @@
+"""A plugin's own rate: how many triggers it may send, counted in the store for all API processes together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.errors import RateLimited
+from relay.quantities import read_rate
+from relay.store.scripts import Scripts
+
+if TYPE_CHECKING:
+    import redis
+
+
+class PluginRates:
+    """The limit of every plugin; ``rate`` is ``n/s`` or ``n/m``, None for no limit. A whole n may come at once."""
+
+    def __init__(self, client: redis.Redis, rate: str | None) -> None:
+        self._scripts = Scripts(client)
+        self._rate = None if rate is None else read_rate(rate)
+
+    def take(self, plugin: str, count: int = 1) -> None:
+        """Count triggers that a plugin sends.
+
+        Raises:
+            RateLimited: not now; ``retry_after_s`` says when. Nothing was counted.
+            Unavailable: the store is away.
+        """
+        if self._rate is None or count == 0:
+            return
+        interval_us = self._rate.period_s * 1_000_000 / self._rate.count
+        wait_us = int(self._scripts.run("plugin_rate", [plugin, interval_us, self._rate.count, count]))
+        if wait_us > 0:
+            raise RateLimited(retry_after_s=-(-wait_us // 1_000_000))
