@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _RETRIES: Final = 2
 _SOCKET_TIMEOUT_S: Final = 5
 _CONNECT_TIMEOUT_S: Final = 2
+#: As many threads of an API process may want the store at once, all its waiters among them (redis-py stops at 100).
+_MAX_CONNECTIONS: Final = 4_096
 
 
 def connect(settings: Settings) -> redis.Redis:
@@ -41,6 +43,7 @@ def connect(settings: Settings) -> redis.Redis:
         socket_timeout=_SOCKET_TIMEOUT_S,
         socket_connect_timeout=_CONNECT_TIMEOUT_S,
         socket_keepalive=True,
+        max_connections=_MAX_CONNECTIONS,
         health_check_interval=15,
         retry=Retry(ExponentialBackoff(cap=0.4, base=0.05), _RETRIES),
     )

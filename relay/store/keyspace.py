@@ -30,6 +30,7 @@ _TEMPLATES: Final = {
     "plugin_pending": "p:{plugin}:pending",  # int: invocations not final
     "plugin_index": "p:{plugin}:invocations",  # zset referenceId -> createdAt ms
     "plugin_counts": "p:{plugin}:counts",  # hash: counters by name
+    "plugin_rate": "p:{plugin}:rate",  # us: when the plugin's rate is unused again
     "refusals": "p:{plugin}:refusals:{minute}",  # int: rejected records written in this minute
     "webhooks": "p:{plugin}:webhooks",  # hash webhookId -> current revision
     "revision": "p:{plugin}:webhook:{webhook}:{revision}",  # hash: shape (JSON), target (sealed), createdAt
