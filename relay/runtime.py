@@ -22,6 +22,8 @@ from relay.store.registry import Registry
 from relay.vault import Vault
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from celery import Celery
 
     from relay.executor import Executor
@@ -143,14 +145,15 @@ def cli_runtime(settings: Settings) -> Runtime:
     return Runtime(settings, holds_target_keys=True)
 
 
-def worker_parts(settings: Settings, app: Celery, name: str) -> WorkerParts:
-    """For a worker process called ``name``.
+def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[str]) -> WorkerParts:
+    """For a worker process called ``name`` that serves ``lanes``.
 
     Raises:
         SettingsError: a key ring is missing.
     """
     # Only here: libcurl and gevent are loaded by workers alone.
     from relay.executor import Executor  # noqa: PLC0415
+    from relay.executor.conclusion import Conclusion  # noqa: PLC0415
     from relay.executor.preparation import Preparation  # noqa: PLC0415
     from relay.outbound.sender import Sender  # noqa: PLC0415
     from relay.outbound.transport import CurlTransport  # noqa: PLC0415
@@ -160,13 +163,19 @@ def worker_parts(settings: Settings, app: Celery, name: str) -> WorkerParts:
     runtime = Runtime(settings, holds_target_keys=True, app=app)
     if runtime.target_vault is None:
         raise SettingsError("RELAY_TARGET_KEYS is not set: a worker could open no target.")
-    transport = CurlTransport(runtime.policy, ca_file=settings.ca_file, max_response_bytes=settings.max_response_bytes)
+    transport = CurlTransport(
+        runtime.policy,
+        ca_file=settings.ca_file,
+        max_response_bytes=settings.max_response_bytes,
+        max_in_flight=settings.max_in_flight,
+    )
     executor = Executor(
         runtime.store,
         Preparation(Plans(runtime.registry), runtime.data_vault),
         Sender(transport),
-        runtime.data_vault,
+        Conclusion(runtime.data_vault),
         max_in_flight=settings.max_in_flight,
+        lanes=lanes,
         publish=runtime.publisher.publish_ready,
     )
     return WorkerParts(executor, Sweeper(runtime.store, runtime.publisher, name))

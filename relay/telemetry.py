@@ -32,6 +32,9 @@ class Event(StrEnum):
     CHILD = "child"  # relay up: a process started, died or was started again
 
 
+#: Loggers that say a line a message: the relay's own events say more.
+_CHATTY = ("celery.worker.strategy", "celery.app.trace")
+
 _RENDERED = (
     structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
@@ -61,6 +64,8 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(numeric, logging.INFO))
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def event(name: Event, *, level: int = logging.INFO, **fields: Any) -> None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from relay.documents import dump_json
 from relay.errors import Fault, RequestRejected
-from relay.header_rules import caller_faults
 from relay.object_text import escape_step
 from relay.registration import BODILESS_METHODS
+from relay.registration.header_rules import caller_faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

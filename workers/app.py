@@ -12,7 +12,7 @@ from workers.tasks import register
 
 settings = Settings.from_environ()
 app = make_app(settings)
-app.steps["worker"].update({Executing, Sweeping})
+app.steps["worker"].update((Executing, Sweeping))
 register(app)
 
 

@@ -27,7 +27,7 @@ class Executing(bootsteps.StartStopStep):
 
     def start(self, worker: WorkController) -> None:
         """Wire the parts: inside the started process, after gevent has patched it."""
-        parts = worker_parts(self._settings, worker.app, worker.hostname)
+        parts = worker_parts(self._settings, worker.app, worker.hostname, lanes=worker.app.amqp.queues.consume_from)
         worker.app.executor = parts.executor
         worker.sweeper = parts.sweeper
 

@@ -1,12 +1,14 @@
-"""From what came back to what is written down: classify, mask, seal."""
+"""From what came back to what is written down: classify, mask, decide on another attempt, seal."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import random
+from typing import TYPE_CHECKING, Final
 
 from relay import telemetry
 from relay.invocation import MEANINGS, Attempt, Outcome, Sent, State
 from relay.results import Reading, failure_result, read_answer, sealed_data
+from relay.retrying import Retry, Tried, decide, read_retry_after
 from relay.store.transitions import Settlement
 from relay.vault import result_owner
 
@@ -15,28 +17,49 @@ if TYPE_CHECKING:
     from relay.outbound.answer import Answer
     from relay.vault import Vault
 
+#: Outcomes that say the endpoint is away. The others were answered, or never came as far as trying it.
+_NO_CONTACT: Final = frozenset(
+    {
+        Outcome.DNS_FAILED,
+        Outcome.CONNECT_FAILED,
+        Outcome.CONNECT_TIMEOUT,
+        Outcome.TLS_FAILED,
+        Outcome.ANSWER_TIMEOUT,
+        Outcome.CONNECTION_LOST,
+    }
+)
 
-def conclude(prepared: Prepared, token: str, answer: Answer, started_at_ms: int, vault: Vault) -> Settlement:
-    """The settlement of a call that was tried. What of an answer is kept is masked, then sealed."""
-    published = prepared.published
-    reading = _read(answer, prepared)
-    status = reading.result.status
-    attempt = Attempt(0, started_at_ms, answer.duration_ms, status, reading.outcome, answer.sent)
-    result = b""
-    if reading.outcome is Outcome.ANSWERED:
-        result = vault.seal(sealed_data(reading.result), result_owner(published.plugin, published.reference_id))
-    return Settlement(
-        reference_id=published.reference_id,
-        token=token,
-        state=MEANINGS[reading.outcome].state,
-        outcome=reading.outcome,
-        status=status,
-        error=reading.result.error,
-        attempt=attempt,
-        response_bytes=answer.response_bytes,
-        masked=reading.masked,
-        result=result,
-    )
+
+class Conclusion:
+    """Draws the conclusion of each attempt."""
+
+    def __init__(self, data_vault: Vault) -> None:
+        self._vault = data_vault
+
+    def conclude(self, call: Prepared, token: str, answer: Answer, started_at_ms: int) -> Settlement:
+        """The settlement of a call that was tried. What of an answer is kept is masked, then sealed."""
+        published = call.published
+        reading = _read(answer, call)
+        outcome, result = reading.outcome, reading.result
+        attempt = Attempt(published.tries + 1, started_at_ms, answer.duration_ms, result.status, outcome, answer.sent)
+        retry = _retry(call, attempt, answer)
+        sealed = b""
+        if retry is None and outcome is Outcome.ANSWERED:
+            sealed = self._vault.seal(sealed_data(result), result_owner(published.plugin, published.reference_id))
+        return Settlement(
+            reference_id=published.reference_id,
+            token=token,
+            state=MEANINGS[outcome].state if retry is None else State.RETRYING,
+            outcome=outcome,
+            status=result.status,
+            error=result.error,
+            attempt=attempt,
+            response_bytes=answer.response_bytes,
+            masked=reading.masked,
+            result=sealed,
+            delay_ms=0 if retry is None else retry.delay_ms,
+            contacted=None if outcome is Outcome.ADDRESS_REFUSED else outcome not in _NO_CONTACT,
+        )
 
 
 def unsendable(call: Unsendable, token: str, started_at_ms: int) -> Settlement:
@@ -54,9 +77,22 @@ def unsendable(call: Unsendable, token: str, started_at_ms: int) -> Settlement:
     )
 
 
-def _read(answer: Answer, prepared: Prepared) -> Reading:
+def _read(answer: Answer, call: Prepared) -> Reading:
     try:
-        return read_answer(answer, prepared.mask)
+        return read_answer(answer, call.mask)
     except Exception as error:  # noqa: BLE001 - the request was answered; a fault of ours must not hide that
         telemetry.fault(error, "read_answer")
         return Reading(Outcome.ANSWER_REJECTED, failure_result(Outcome.ANSWER_REJECTED), 0)
+
+
+def _retry(call: Prepared, attempt: Attempt, answer: Answer) -> Retry | None:
+    tried = Tried(
+        attempt.number,
+        attempt.outcome,
+        attempt.sent,
+        attempt.status,
+        call.shape.repeatable,
+        read_retry_after(answer.retry_after, answer.started_at_ms / 1000),
+    )
+    decision = decide(call.shape.retry, tried, random.random())  # noqa: S311 - spreads load, no secret
+    return decision if isinstance(decision, Retry) else None

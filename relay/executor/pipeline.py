@@ -10,33 +10,38 @@ from uuid import uuid4
 import gevent
 
 from relay.errors import Unavailable
-from relay.executor.conclusion import conclude, unsendable
-from relay.executor.preparation import Prepared, Unsendable
+from relay.executor.conclusion import unsendable
+from relay.executor.preparation import Call, Prepared, Unsendable
 from relay.executor.settling import Settler
 from relay.executor.slots import Slots
 from relay.invocation import reference_time_ms
 from relay.outbound.gate import Gate, boot_time_s
+from relay.store.transitions import Claimed
 from relay.telemetry import Event, event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
+    from relay.executor.conclusion import Conclusion
     from relay.executor.preparation import Preparation
     from relay.outbound.sender import Sender
     from relay.store.invocations import InvocationStore
-    from relay.vault import Vault
+    from relay.store.transitions import Ready
 
 #: Between two tries to give a call back while the store is away.
 RETRY_S: Final = 0.5
+#: For how long that is tried: far beyond any lease.
+GIVE_BACK_S: Final = 3600.0
 #: What a stop leaves of its time for settling the last calls.
 SETTLE_S: Final = 5.0
+NOTHING: Final = Claimed(0, frozenset(), frozenset(), ())
 
 
 @dataclass(slots=True)
 class Flight:
     """A claimed call: until when it may run, its gate, and whether a stop has given it back."""
 
-    prepared: Prepared | Unsendable
+    call: Call
     token: str
     gate: Gate
     claimed_at_ms: int  # the server's clock, when the claim was answered
@@ -46,7 +51,7 @@ class Flight:
     @property
     def reference_id(self) -> str:
         """Whose call it is."""
-        return self.prepared.published.reference_id
+        return self.call.published.reference_id
 
 
 class Executor:
@@ -57,18 +62,20 @@ class Executor:
         store: InvocationStore,
         preparation: Preparation,
         sender: Sender,
-        data_vault: Vault,
+        conclusion: Conclusion,
         *,
         max_in_flight: int,
-        publish: Callable[[Iterable[tuple[str, str]]], None],
+        lanes: Collection[str],
+        publish: Callable[[Ready], None],
     ) -> None:
         self._store = store
         self._preparation = preparation
         self._sender = sender
-        self._vault = data_vault
+        self._conclusion = conclusion
+        self._lanes = frozenset(lanes)
         self._publish = publish
         self._slots = Slots(max_in_flight)
-        self._settler = Settler(store, self._done)
+        self._settler = Settler(store, self._done, self._go_on)
         self._in_hand: set[str] = set()
         self._flights: dict[str, Flight] = {}
         self._draining = False
@@ -77,20 +84,20 @@ class Executor:
         """Start the calls of one message; returns counts, which is all that a task may show."""
         taken = self._take_in_hand(reference_ids)
         left = set(taken)
-        started = 0
+        counts = {"started": 0, "skipped": 0, "parked": 0}
         try:
             waiting = [self._preparation.prepare(published) for published in self._store.read(taken)] if taken else []
             while waiting and not self._draining:
-                count = self._slots.take(len(waiting))
-                batch, waiting = waiting[:count], waiting[count:]
-                begun = self._start(batch)
-                left -= begun
-                started += len(begun)
+                waiting, claimed = self._start_some(waiting)
+                left -= claimed.granted
+                counts["started"] += len(claimed.granted)
+                counts["parked"] += len(claimed.parked)
         except Unavailable:
             event(Event.STORE_AWAY, level=logging.WARNING, doing="claim", calls=len(left))
         finally:
             self._in_hand -= left
-        return {"started": started, "skipped": len(reference_ids) - started, "parked": 0}
+        counts["skipped"] = len(reference_ids) - counts["started"] - counts["parked"]
+        return counts
 
     def drain(self, timeout_s: float) -> None:
         """Stop: claim nothing more, give back what has not left, let the rest end, at most for ``timeout_s``."""
@@ -111,31 +118,37 @@ class Executor:
         self._in_hand.update(taken)
         return taken
 
-    def _start(self, batch: Sequence[Prepared | Unsendable]) -> set[str]:
-        """Claim a batch for which there are slots, and send what was granted."""
+    def _start_some(self, waiting: Sequence[Call]) -> tuple[list[Call], Claimed]:
+        """Claim and send as many as there are slots, park those beyond their webhook's share; returns the others."""
+        within, beyond = self._slots.within_share(waiting, _holder)
+        count = self._slots.take(len(within)) if within else 0
+        if self._draining:
+            self._slots.give(count)
+            return [], NOTHING
+        return within[count:], self._start(within[:count], beyond)
+
+    def _start(self, batch: Sequence[Call], beyond: Sequence[Call]) -> Claimed:
         token = uuid4().hex
-        reference_ids = [each.published.reference_id for each in batch]
+        reference_ids = [call.published.reference_id for call in batch]
         begun_s = boot_time_s()
         try:
-            claimed = self._store.claim(reference_ids, token)
+            claimed = self._store.claim(reference_ids, token, park=[call.published.reference_id for call in beyond])
         except Unavailable:
             self._slots.give(len(batch))
             gevent.spawn(self._give_back, reference_ids, token, begun_s)
             raise
         answered_s = boot_time_s()
-        for each in batch:
-            if each.published.reference_id in claimed.granted:
-                deadline_s = begun_s + each.published.timeout_ms / 1000
-                flight = Flight(each, token, Gate(deadline_s), claimed.now_ms, answered_s)
-                self._flights[flight.reference_id] = flight
-                gevent.spawn(self._fly, flight)
+        for call in batch:
+            if call.published.reference_id in claimed.granted:
+                deadline_s = begun_s + call.published.timeout_ms / 1000
+                self._launch(Flight(call, token, Gate(deadline_s), claimed.now_ms, answered_s))
         self._slots.give(len(batch) - len(claimed.granted))
-        return set(claimed.granted)
+        self._go_on(claimed.ready)
+        return claimed
 
     def _give_back(self, reference_ids: Sequence[str], token: str, begun_s: float) -> None:
         """A claim whose answer was lost may have been granted: nothing has left, so say that, when it can be said."""
-        longest_s = 24 * 3600.0  # far beyond any lease; the token is then somebody else's
-        while boot_time_s() < begun_s + longest_s:
+        while boot_time_s() < begun_s + GIVE_BACK_S:
             gevent.sleep(RETRY_S)
             try:
                 self._publish(self._store.release(reference_ids, token))
@@ -143,35 +156,47 @@ class Executor:
                 continue
             return
 
+    def _go_on(self, ready: Ready) -> None:
+        """Run what may be run now, where this process serves its lane and has room; a message takes the others."""
+        own = [] if self._draining else [ref for ref, lane in ready if lane in self._lanes][: self._slots.free]
+        if own:
+            gevent.spawn(self.run, own)
+        here = set(own)
+        others = tuple((ref, lane) for ref, lane in ready if ref not in here)
+        if others:
+            self._publish(others)
+
     # -- after the claim ----------------------------------------------------------------------------------------
 
+    def _launch(self, flight: Flight) -> None:
+        self._slots.hold(_holder(flight.call))
+        self._flights[flight.reference_id] = flight
+        gevent.spawn(self._fly, flight)
+
     def _fly(self, flight: Flight) -> None:
-        prepared = flight.prepared
+        call = flight.call
         sent_ms = flight.claimed_at_ms + int((boot_time_s() - flight.claimed_at_s) * 1000)
-        if isinstance(prepared, Unsendable):
-            settlement = unsendable(prepared, flight.token, sent_ms)
+        if isinstance(call, Unsendable):
+            settlement = unsendable(call, flight.token, sent_ms)
         else:
             answer = self._sender.send(
-                prepared.request,
-                gate=flight.gate,
-                deadline_s=flight.gate.deadline_s,
-                repeatable=prepared.repeatable,
+                call.request, gate=flight.gate, deadline_s=flight.gate.deadline_s, repeatable=call.shape.repeatable
             )
             if flight.released:
                 self._done(flight.reference_id)
                 return
-            settlement = conclude(prepared, flight.token, answer, sent_ms, self._vault)
+            settlement = self._conclusion.conclude(call, flight.token, answer, sent_ms)
         self._settler.put(settlement)
 
     def _done(self, reference_id: str) -> None:
-        self._flights.pop(reference_id, None)
+        flight = self._flights.pop(reference_id)
         self._in_hand.discard(reference_id)
-        self._slots.give()
+        self._slots.leave(_holder(flight.call))
 
     def _release_unsent(self) -> int:
         by_token: dict[str, list[str]] = {}
         for flight in list(self._flights.values()):
-            if isinstance(flight.prepared, Prepared) and flight.gate.shut():
+            if isinstance(flight.call, Prepared) and flight.gate.shut():
                 flight.released = True
                 by_token.setdefault(flight.token, []).append(flight.reference_id)
         for token, reference_ids in by_token.items():
@@ -180,3 +205,7 @@ class Executor:
             except Unavailable:  # the lease ends by itself; nothing has left
                 event(Event.STORE_AWAY, level=logging.WARNING, doing="release", calls=len(reference_ids))
         return sum(len(reference_ids) for reference_ids in by_token.values())
+
+
+def _holder(call: Call) -> tuple[str, str]:
+    return call.published.plugin, call.published.webhook_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from relay import telemetry
 from relay.errors import NotFound, RequestRejected, VaultError
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 
     from relay.masking import Mask
     from relay.plans import Plan, Plans
+    from relay.registration import Shape
     from relay.store.transitions import Published
     from relay.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A call that is ready to be sent: a request and the mask for its answer."""
+    """A call that is ready to be sent: a request, and the shape and mask for what comes back."""
 
     published: Published
     request: PreparedRequest
+    shape: Shape
     mask: Mask
-    repeatable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,9 @@ class Unsendable:
     outcome: Outcome
 
 
+Call: TypeAlias = Prepared | Unsendable
+
+
 class Preparation:
     """Makes calls ready. Never raises: what is wrong with a call is its outcome."""
 
@@ -45,7 +49,7 @@ class Preparation:
         self._plans = plans
         self._vault = data_vault
 
-    def prepare(self, published: Published) -> Prepared | Unsendable:
+    def prepare(self, published: Published) -> Call:
         """Open, check and render one call."""
         if published.current_revision is None:
             return Unsendable(published, Outcome.WEBHOOK_NOT_REGISTERED)
@@ -68,4 +72,4 @@ class Preparation:
             reference_id=published.reference_id,
             traceparent=published.traceparent,
         )
-        return Prepared(published, request, plan.mask, plan.shape.repeatable)
+        return Prepared(published, request, plan.shape, plan.mask)

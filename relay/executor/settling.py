@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from relay.store.invocations import InvocationStore
-    from relay.store.transitions import Settlement
+    from relay.store.transitions import Ready, Settled, Settlement
 
 GROUP_ITEMS: Final = 128
 GROUP_BYTES: Final = 1024 * 1024
@@ -29,9 +29,12 @@ RETRY_S: Final = 0.5
 class Settler:
     """One greenlet that settles. A call keeps its slot until it is settled, so that what waits here is bounded."""
 
-    def __init__(self, store: InvocationStore, on_settled: Callable[[str], None]) -> None:
+    def __init__(
+        self, store: InvocationStore, on_settled: Callable[[str], None], on_ready: Callable[[Ready], None]
+    ) -> None:
         self._store = store
         self._on_settled = on_settled
+        self._on_ready = on_ready
         self._waiting: deque[Settlement] = deque()
         self._arrived = Signal()
         self._idle = Signal()
@@ -70,11 +73,12 @@ class Settler:
         return group
 
     def _settle(self, group: Sequence[Settlement]) -> None:
-        in_time = self._settle_surely(group)
-        for settlement, counted in zip(group, in_time, strict=True):
+        settled = self._settle_surely(group)
+        for settlement, counted in zip(group, settled.counted, strict=True):
             self._on_settled(settlement.reference_id)
             if not counted:
                 event(Event.LATE_ANSWER, level=logging.WARNING, ref=settlement.reference_id)
+        self._on_ready(settled.ready)
         event(
             Event.CALLS_SETTLED,
             calls=[
@@ -83,7 +87,7 @@ class Settler:
             ],
         )
 
-    def _settle_surely(self, group: Sequence[Settlement]) -> list[bool]:
+    def _settle_surely(self, group: Sequence[Settlement]) -> Settled:
         while True:
             try:
                 return self._store.settle(group)

@@ -1,21 +1,49 @@
-"""How many calls one process has in flight."""
+"""How many calls one process has in flight, and how many of them one webhook may hold."""
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import TYPE_CHECKING, Final, TypeVar
+
 from gevent.lock import BoundedSemaphore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+T = TypeVar("T")
+
+#: A webhook may hold so many times as many slots as are free: alone it gets four fifths, and some always remain.
+SHARE: Final = 4
+#: Whatever is free, a webhook may hold so many.
+ALWAYS: Final = 8
 
 
 class Slots:
-    """Places for calls in flight. Who takes some gives each back."""
+    """Places for calls in flight, each held in the name of its webhook. Who takes some gives each back."""
 
     def __init__(self, total: int) -> None:
-        self.total = total
         self._free = BoundedSemaphore(total)
+        self._held: Counter[Hashable] = Counter()
 
     @property
-    def taken(self) -> int:
-        """How many calls are in flight."""
-        return self.total - int(self._free.counter)
+    def free(self) -> int:
+        """How many are free."""
+        return int(self._free.counter)
+
+    def within_share(self, calls: Sequence[T], holder: Callable[[T], Hashable]) -> tuple[list[T], list[T]]:
+        """Which of these calls their webhooks may send in this process now, and which are beyond their share."""
+        within: list[T] = []
+        beyond: list[T] = []
+        held, free = self._held.copy(), self.free
+        for call in calls:
+            name = holder(call)
+            if held[name] < max(ALWAYS, SHARE * free):
+                held[name] += 1
+                free = max(0, free - 1)
+                within.append(call)
+            else:
+                beyond.append(call)
+        return within, beyond
 
     def take(self, wanted: int) -> int:
         """Wait until a slot is free; returns how many were taken, 1 to ``wanted``."""
@@ -25,7 +53,18 @@ class Slots:
             taken += 1
         return taken
 
-    def give(self, count: int = 1) -> None:
-        """Give slots back."""
+    def hold(self, name: Hashable) -> None:
+        """A taken slot is used by this webhook."""
+        self._held[name] += 1
+
+    def leave(self, name: Hashable) -> None:
+        """A webhook's slot is free again."""
+        self._held[name] -= 1
+        if not self._held[name]:
+            del self._held[name]
+        self._free.release()
+
+    def give(self, count: int) -> None:
+        """Give slots back that were not used."""
         for _ in range(count):
             self._free.release()

@@ -16,11 +16,15 @@ from relay.store.transitions import (
     Idempotency,
     NewInvocation,
     Published,
+    Ready,
+    Settled,
     Settlement,
     Verdict,
     accept_args,
     accepted_from,
+    claimed_from,
     published_from,
+    ready_from,
     settle_args,
 )
 
@@ -105,26 +109,23 @@ class InvocationStore:
         found = (published_from(ref, reply) for ref, reply in zip(reference_ids, replies, strict=True) if reply)
         return [published for published in found if not published.state.final]
 
-    def claim(self, reference_ids: Sequence[str], token: str) -> Claimed:
-        """Take calls to send them, each until timeout + margin from now."""
-        now_ms, replies = self._scripts.run(
-            "claim", [token, self._lease_margin_ms, *self._limits.retention, *reference_ids]
-        )
-        granted = (ref for ref, reply in zip(reference_ids, replies, strict=True) if reply[0] == b"granted")
-        return Claimed(int(now_ms), frozenset(granted))
+    def claim(self, reference_ids: Sequence[str], token: str, *, park: Sequence[str] = ()) -> Claimed:
+        """Take calls to send them, each until timeout + margin from now; ``park`` those that have no room here."""
+        every = [*reference_ids, *park]
+        args = [token, self._lease_margin_ms, GRACE_MS, *self._limits.retention, len(reference_ids), *every]
+        return claimed_from(every, self._scripts.run("claim", args))
 
-    def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
-        """Record what came of calls; False where the answer came too late to count."""
-        args: list[Any] = [*self._limits.retention, len(settlements)]
+    def settle(self, settlements: Sequence[Settlement]) -> Settled:
+        """Record what came of calls."""
+        args: list[Any] = [GRACE_MS, *self._limits.retention, len(settlements)]
         for settlement in settlements:
             args.extend(settle_args(settlement))
-        return [reply == b"settled" for reply in self._scripts.run("settle", args)]
+        verdicts, ready = self._scripts.run("settle", args)
+        return Settled(tuple(verdict == b"settled" for verdict in verdicts), ready_from(ready))
 
-    def release(self, reference_ids: Sequence[str], token: str) -> list[tuple[str, str]]:
-        """Give back calls that have not been sent; returns ``(id, lane)`` of those that are queued again."""
-        replies = self._scripts.run("release", [token, GRACE_MS, *reference_ids])
-        pairs = zip(reference_ids, replies, strict=True)
-        return [(ref, reply[1].decode()) for ref, reply in pairs if reply[0] == b"released"]
+    def release(self, reference_ids: Sequence[str], token: str) -> Ready:
+        """Give back calls that have not been sent; returns them and whom their places wake."""
+        return ready_from(self._scripts.run("release", [token, GRACE_MS, *reference_ids]))
 
     def cancel(self, reference_id: str, *, plugin: str | None = None) -> State | None:
         """Cancel an invocation that no worker has taken.
@@ -139,11 +140,9 @@ class InvocationStore:
             raise NotFound
         return None if verdict == b"cancelled" else State(state.decode())
 
-    def sweep(self, worker: str, short_lanes: Iterable[str], *, limit: int) -> list[tuple[str, str]]:
-        """Take alarms that rang; returns ``(id, lane)`` of what must be published again."""
-        reply = self._scripts.run("sweep", [worker, GRACE_MS, PATIENCE_MS, limit, *short_lanes])
-        texts = [item.decode() for item in reply]
-        return list(zip(texts[::2], texts[1::2], strict=True))
+    def sweep(self, worker: str, short_lanes: Iterable[str], *, limit: int) -> Ready:
+        """Take alarms that rang; returns what must be published again."""
+        return ready_from(self._scripts.run("sweep", [worker, GRACE_MS, PATIENCE_MS, limit, *short_lanes]))
 
     def prune(self, *, limit: int) -> int:
         """Forget up to ``limit`` final records whose retention has passed; returns how many."""

@@ -36,6 +36,8 @@ _TEMPLATES: Final = {
     "revision": "p:{plugin}:webhook:{webhook}:{revision}",  # hash: shape (JSON), target (sealed), createdAt
     "last_revision": "p:{plugin}:webhook:{webhook}:last",  # int: the highest revision ever given
     "running": "p:{plugin}:running:{webhook}",  # zset referenceId -> leaseEnd ms: places taken
+    "parked": "p:{plugin}:parked:{webhook}",  # zset referenceId -> createdAt ms: calls that may not go now
+    "policy": "p:{plugin}:policy:{webhook}",  # hash: limits, pause, rate and breaker (lua/places.lua)
     "idempotency": "p:{plugin}:idem:{webhook}:{mac}",  # hash: ref, fingerprint
     # keys, processes, notices
     "api_keys": "keys",  # set of API key ids
@@ -97,6 +99,16 @@ def last_revision(plugin: str, webhook: str) -> str:
 def running(plugin: str, webhook: str) -> str:
     """Sorted set: the places that a webhook's running calls hold."""
     return _name("running", plugin=plugin, webhook=webhook)
+
+
+def parked(plugin: str, webhook: str) -> str:
+    """Sorted set: a webhook's parked calls by age."""
+    return _name("parked", plugin=plugin, webhook=webhook)
+
+
+def policy(plugin: str, webhook: str) -> str:
+    """Hash: a webhook's limits, pause, rate and breaker."""
+    return _name("policy", plugin=plugin, webhook=webhook)
 
 
 def idempotency(plugin: str, webhook: str, mac: str) -> str:

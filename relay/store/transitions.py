@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from relay.invocation import State
 from relay.store.records import attempt_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from relay.invocation import Attempt, Outcome
+
+
+#: ``(reference id, lane)`` of what may be run now: by this process if it has room, else by whom a message reaches.
+Ready: TypeAlias = "tuple[tuple[str, str], ...]"
 
 
 class Verdict(StrEnum):
@@ -75,6 +81,7 @@ class Published:
     traceparent: str | None
     timeout_ms: int
     lane: str
+    tries: int = 0  # attempts so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +98,26 @@ class Settlement:
     response_bytes: int = 0
     masked: int = 0
     result: bytes = b""  # sealed; empty for none
+    delay_ms: int = 0  # of the state `retrying`: the next attempt comes not before
+    contacted: bool | None = None  # whether the endpoint could be contacted; None where that was not tried
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A claim's answer: the server's time and, per id asked for, whether it was granted."""
+    """A claim's answer: the server's time, what was granted and parked, and what may be run now."""
 
     now_ms: int
     granted: frozenset[str]
+    parked: frozenset[str]
+    ready: Ready
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A settle's answer: per result whether it counted (False: too late), and what may be run now."""
+
+    counted: tuple[bool, ...]
+    ready: Ready
 
 
 def accept_args(new: NewInvocation) -> list[Any]:
@@ -132,7 +151,7 @@ def accepted_from(verdict: bytes, reference_id: bytes, state: bytes) -> Accepted
 
 def published_from(reference_id: str, reply: list[bytes]) -> Published:
     """One id's reply from ``lua/read.lua``."""
-    state, plugin, webhook, revision, current, payload, traceparent, timeout, lane, _ = reply
+    state, plugin, webhook, revision, current, payload, traceparent, timeout, lane, tries = reply
     return Published(
         reference_id,
         State(state.decode()),
@@ -144,6 +163,7 @@ def published_from(reference_id: str, reply: list[bytes]) -> Published:
         traceparent.decode() or None,
         int(timeout),
         lane.decode(),
+        int(tries),
     )
 
 
@@ -162,4 +182,24 @@ def settle_args(settlement: Settlement) -> list[Any]:
         settlement.response_bytes,
         settlement.masked,
         settlement.result,
+        settlement.delay_ms,
+        "" if settlement.contacted is None else int(settlement.contacted),
     ]
+
+
+def ready_from(flat: Sequence[bytes]) -> Ready:
+    """Ids and lanes from a script's flat list."""
+    texts = [item.decode() for item in flat]
+    return tuple(zip(texts[::2], texts[1::2], strict=True))
+
+
+def claimed_from(reference_ids: Sequence[str], reply: list[Any]) -> Claimed:
+    """The reply of ``lua/claim.lua`` to a claim for these ids."""
+    now_ms, verdicts, ready = reply
+    said = list(zip(reference_ids, (verdict[0] for verdict in verdicts), strict=True))
+    return Claimed(
+        int(now_ms),
+        granted=frozenset(ref for ref, verdict in said if verdict == b"granted"),
+        parked=frozenset(ref for ref, verdict in said if verdict == b"parked"),
+        ready=ready_from(ready),
+    )

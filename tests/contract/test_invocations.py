@@ -140,7 +140,7 @@ def test_a_lost_repeatable_call_is_taken_again_until_the_third_loss(ledger):
 
 def test_a_settled_call_is_final_and_everything_that_it_held_is_free(ledger):
     ref, token = ledger.claimed()
-    assert ledger.store.settle([ledger.settlement(ref, token)]) == [True]
+    assert ledger.store.settle([ledger.settlement(ref, token)]).counted == (True,)
     record = ledger.store.find(ref)
     assert (record.state, record.status, record.error) == (State.DELIVERED, 200, False)
     assert record.attempts == (Attempt(1, 1_000, 5, 200, Outcome.ANSWERED, Sent.ANSWERED),)
@@ -155,14 +155,14 @@ def test_a_repeated_settle_changes_nothing_and_answers_as_the_first_time(ledger)
     settlement = ledger.settlement(ref, token)
     ledger.store.settle([settlement])
     before = ledger.everything()
-    assert ledger.store.settle([settlement]) == [True]
+    assert ledger.store.settle([settlement]).counted == (True,)
     assert ledger.everything() == before
 
 
 def test_an_answer_after_the_lease_end_counts_if_nobody_has_claimed_since(ledger):
     ref, token = ledger.claimed()
     ledger.lose_lease(ref)
-    assert ledger.store.settle([ledger.settlement(ref, token)]) == [True]
+    assert ledger.store.settle([ledger.settlement(ref, token)]).counted == (True,)
 
 
 def test_a_late_answer_is_refused_counted_once_and_kept(ledger):
@@ -170,7 +170,7 @@ def test_a_late_answer_is_refused_counted_once_and_kept(ledger):
     ledger.lose_lease(ref)
     ledger.store.claim([ref], ledger.token())
     for _ in range(2):
-        assert ledger.store.settle([ledger.settlement(ref, token)]) == [False]
+        assert ledger.store.settle([ledger.settlement(ref, token)]).counted == (False,)
     record = ledger.store.find(ref)
     assert record.state is State.INTERRUPTED
     assert record.extra["lateAnswer"] == f"{token} answered 200"
@@ -179,19 +179,19 @@ def test_a_late_answer_is_refused_counted_once_and_kept(ledger):
 
 def test_a_released_call_is_queued_again_without_an_attempt(ledger):
     ref, token = ledger.claimed()
-    assert ledger.store.release([ref], token) == [(ref, "bulk")]
+    assert ledger.store.release([ref], token) == ((ref, "bulk"),)
     record = ledger.store.find(ref)
     assert (record.state, record.attempts) == (State.QUEUED, ())
     assert ledger.alarms(ref) == {"queued"}
     before = ledger.everything()
-    assert ledger.store.release([ref], token) == [(ref, "bulk")]
+    assert ledger.store.release([ref], token) == ((ref, "bulk"),)
     assert ledger.everything() == before
     assert ledger.store.claim([ref], ledger.token()).granted == {ref}
 
 
 def test_only_the_holder_can_release(ledger):
     ref, _ = ledger.claimed()
-    assert ledger.store.release([ref], "somebody else") == []
+    assert ledger.store.release([ref], "somebody else") == ()
     assert ledger.state(ref) is State.SENDING
 
 
@@ -221,35 +221,35 @@ def test_another_plugin_can_neither_read_join_nor_cancel(ledger):
 
 def test_a_lost_message_is_published_again_while_the_lane_is_short(ledger):
     ref = ledger.accepted()
-    assert ledger.store.sweep("w1", ["bulk"], limit=10) == []  # not before the grace
+    assert ledger.store.sweep("w1", ["bulk"], limit=10) == ()  # not before the grace
     ledger.ring(ref)
-    assert ledger.store.sweep("w1", ["bulk"], limit=10) == [(ref, "bulk")]
-    assert ledger.store.sweep("w1", ["bulk"], limit=10) == []
+    assert ledger.store.sweep("w1", ["bulk"], limit=10) == ((ref, "bulk"),)
+    assert ledger.store.sweep("w1", ["bulk"], limit=10) == ()
     assert ledger.alarms(ref) == {"queued"}
 
 
 def test_a_long_lane_is_not_filled_further_until_patience_ends(ledger):
     ref = ledger.accepted()
     ledger.ring(ref)
-    assert ledger.store.sweep("w1", ["interactive"], limit=10) == []
+    assert ledger.store.sweep("w1", ["interactive"], limit=10) == ()
     ledger.client.hset(keyspace.record(ref), "readyAt", int(time.time() * 1000) - 16 * 60_000)
     ledger.ring(ref)
-    assert ledger.store.sweep("w1", ["interactive"], limit=10) == [(ref, "bulk")]
+    assert ledger.store.sweep("w1", ["interactive"], limit=10) == ((ref, "bulk"),)
 
 
 def test_an_expired_lease_is_published_at_once_whatever_its_lane_holds(ledger):
     ref, _ = ledger.claimed()
-    assert ledger.store.sweep("w1", [], limit=10) == []
+    assert ledger.store.sweep("w1", [], limit=10) == ()
     ledger.lose_lease(ref)
-    assert ledger.store.sweep("w1", [], limit=10) == [(ref, "bulk")]
-    assert ledger.store.sweep("w1", [], limit=10) == []
+    assert ledger.store.sweep("w1", [], limit=10) == ((ref, "bulk"),)
+    assert ledger.store.sweep("w1", [], limit=10) == ()
     assert ledger.alarms(ref) == {"queued"}
 
 
 def test_an_alarm_that_rings_early_is_set_back_to_the_lease_end(ledger):
     ref, _ = ledger.claimed()
     ledger.client.zadd(keyspace.due_running(), {ref: 1})
-    assert ledger.store.sweep("w1", ["bulk"], limit=10) == []
+    assert ledger.store.sweep("w1", ["bulk"], limit=10) == ()
     assert ledger.client.zscore(keyspace.due_running(), ref) == ledger.store.find(ref).lease_end_ms
 
 
@@ -257,7 +257,7 @@ def test_alarms_of_final_records_are_cleared(ledger):
     ref, token = ledger.claimed()
     ledger.store.settle([ledger.settlement(ref, token)])
     ledger.ring(ref)
-    assert ledger.store.sweep("w1", ["bulk"], limit=10) == []
+    assert ledger.store.sweep("w1", ["bulk"], limit=10) == ()
     assert ledger.alarms(ref) == set()
 
 

@@ -6,7 +6,10 @@ import pytest
 
 from relay.endpoint import Endpoint
 from relay.errors import Conflict, DocumentError, NotFound, SettingsError, VaultError
+from relay.quantities import Rate
 from relay.registration import Registration, Shape, Target
+from relay.retrying import RetryPolicy
+from relay.store import keyspace
 from relay.store import registry as registry_module
 from relay.store.registry import POINTER_AGE_S, Applied, Registry
 from relay.vault import Vault, target_owner
@@ -281,3 +284,23 @@ def test_a_stored_revision_holds_the_target_sealed_for_its_owner(registry, vault
     )
     assert dataclasses.is_dataclass(stored)
     assert stored.created_at_ms > 1_600_000_000_000
+
+
+def test_limits_stand_beside_the_revision_for_the_claim_script(registry, redis_client):
+    policy = keyspace.policy("acme", "ping")
+    registry.apply("acme", [a_registration(concurrency=3, rate=Rate(6, 60), retry=RetryPolicy(2))])
+    assert redis_client.hgetall(policy) == {
+        b"concurrency": b"3",
+        b"rateCount": b"6",
+        b"ratePeriod": b"60000",
+        b"retry": b"1",
+    }
+    redis_client.hset(policy, "paused", 1)
+    registry.apply("acme", [a_registration()])
+    assert redis_client.hgetall(policy) == {
+        b"concurrency": b"",
+        b"rateCount": b"",
+        b"ratePeriod": b"",
+        b"retry": b"",
+        b"paused": b"1",
+    }

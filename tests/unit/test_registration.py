@@ -155,11 +155,8 @@ def test_a_good_value_is_taken(field, value):
     "field",
     [
         "steps",
-        "retry",
         "signing",
         "auth",
-        "concurrency",
-        "rate",
         "responseSchema",
         "result",
         "verify_tls",
@@ -170,6 +167,49 @@ def test_a_good_value_is_taken(field, value):
 )
 def test_an_unknown_field_is_refused(field):
     assert faults({**FULL, field: 1}) == [f"/{field}"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("retry", {"attempts": 5}),
+        ("retry", {"attempts": 1, "initial": 0.5, "factor": 1, "maximum": 86_400, "statuses": [429, 500]}),
+        ("concurrency", 1),
+        ("concurrency", 100_000),
+        ("rate", "1/s"),
+        ("rate", "600/m"),
+    ],
+)
+def test_how_fast_and_how_often_a_webhook_is_called_is_taken_and_survives_the_store(field, value):
+    shape = register(**{field: value}).shape
+    assert Shape.from_json(shape.to_json()) == shape
+    assert getattr(shape, field) is not None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "pointer"),
+    [
+        ("retry", 3, "/retry"),
+        ("retry", {}, "/retry/attempts"),
+        ("retry", {"attempts": 0}, "/retry/attempts"),
+        ("retry", {"attempts": True}, "/retry/attempts"),
+        ("retry", {"attempts": 2, "initial": 0}, "/retry/initial"),
+        ("retry", {"attempts": 2, "factor": 0.5}, "/retry/factor"),
+        ("retry", {"attempts": 2, "maximum": 90_000}, "/retry/maximum"),
+        ("retry", {"attempts": 2, "statuses": [200]}, "/retry/statuses/0"),
+        ("retry", {"attempts": 2, "statuses": "500"}, "/retry/statuses"),
+        ("retry", {"attempts": 2, "jitter": 1}, "/retry/jitter"),
+        ("concurrency", 0, "/concurrency"),
+        ("concurrency", "5", "/concurrency"),
+        ("concurrency", 1.5, "/concurrency"),
+        ("rate", "0/s", "/rate"),
+        ("rate", "5/h", "/rate"),
+        ("rate", " 5/s", "/rate"),
+        ("rate", 5, "/rate"),
+    ],
+)
+def test_limits_out_of_their_range_are_named(field, value, pointer):
+    assert faults({**FULL, field: value}) == [pointer]
 
 
 FORBIDDEN = [

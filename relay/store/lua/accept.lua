@@ -8,9 +8,8 @@
 -- Returns n times {verdict, ref, state}; verdict: accepted known key_reused stale over_capacity unrecorded
 --
 -- Idempotent: a known reference id changes nothing and answers as the first time.
--- include: clock, effects, finish
+-- include: clock, effects, places, finish
 
-local now = now_ms()
 local grace, max_pending, max_per_plugin = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local max_bytes, max_refusals, idempotency_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[9]
 retention_from(6)
@@ -51,7 +50,7 @@ local function write_record(new, state)
   redis.call('HSET', KEY.record(new.ref), 'plugin', new.plugin, 'webhook', new.webhook, 'revision', new.revision,
     'state', state, 'lane', new.lane, 'createdAt', int(now), 'readyAt', int(now), 'timeout', new.timeout,
     'repeatable', new.repeatable, 'requestBytes', new.requestBytes, 'caller', new.caller,
-    'traceparent', new.traceparent, 'waiters', new.waiter, 'losses', '0', 'attempts', '')
+    'traceparent', new.traceparent, 'waiters', new.waiter, 'losses', '0', 'attempts', '', 'tries', '0', 'parked', '')
   local index = indexes[new.plugin] or {}
   index[#index + 1] = int(now)
   index[#index + 1] = new.ref
@@ -69,7 +68,7 @@ local function refuse(new)
   end
   new.requestBytes = '0'
   write_record(new, 'rejected')
-  finish(now, new.ref, { plugin = new.plugin, webhook = new.webhook, requestBytes = '0', waiters = '' },
+  finish(new.ref, { plugin = new.plugin, webhook = new.webhook, requestBytes = '0', waiters = '' },
     { state = 'rejected', outcome = new.refusal, status = '', error = '', result = '', token = '' })
   return { 'accepted', new.ref, 'rejected' }
 end

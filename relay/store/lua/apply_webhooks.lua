@@ -30,20 +30,30 @@ local function is_as_read(each)
     and (redis.call('GET', KEY.last_revision(plugin, each.webhook)) or '0') == each.last
 end
 
+-- The limits that the claim script keeps, beside what the webhook's calls left there (pause, rate, breaker).
+local function write_limits(each)
+  local shape = cjson.decode(each.shape)
+  local count_text, unit = string.match(type(shape.rate) == 'string' and shape.rate or '', '^(%d+)/([sm])$')
+  redis.call('HSET', KEY.policy(plugin, each.webhook),
+    'concurrency', type(shape.concurrency) == 'number' and int(shape.concurrency) or '',
+    'rateCount', count_text or '', 'ratePeriod', count_text and (unit == 's' and '1000' or '60000') or '',
+    'retry', type(shape.retry) == 'table' and '1' or '')
+end
+
 for index = 1, count do
   if is_written(item(index)) then return 'applied' end
 end
 for index = 1, count do
   if not is_as_read(item(index)) then return 'stale' end
 end
-local now = int(now_ms())
 for index = 1, count do
   local each = item(index)
   if each.new ~= '' then
     redis.call('HSET', KEY.revision(plugin, each.webhook, each.new), 'shape', each.shape, 'target', each.target,
-      'createdAt', now)
+      'createdAt', int(now))
     redis.call('SET', KEY.last_revision(plugin, each.webhook), each.new)
     redis.call('HSET', KEY.webhooks(plugin), each.webhook, each.new)
+    write_limits(each)
   end
 end
 redis.call('SADD', KEY.plugins(), plugin)

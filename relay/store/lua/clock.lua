@@ -1,10 +1,8 @@
 -- clock: the server's time. Included by every script that keeps time; workers' and callers' clocks never count.
 
--- Milliseconds since the epoch, an integer below 2^53 (exact in a Lua number).
-local function now_ms()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
+-- The script's one moment: milliseconds since the epoch, an integer below 2^53 (exact in a Lua number).
+local server_time = redis.call('TIME')
+local now = tonumber(server_time[1]) * 1000 + math.floor(tonumber(server_time[2]) / 1000)
 
 -- Integers as text: tostring() would write large ones as 1.7e+12.
 local function int(number)

@@ -1,4 +1,4 @@
--- finish: the one way an invocation ends. Needs: clock, effects; the script sets `retention` from its arguments.
+-- finish: the one way an invocation ends. Needs: clock, effects, places; the script sets `retention` from its arguments.
 -- Moves state and result, alarm, expiry, counters, the webhook's place and the notices to waiters together.
 
 local NOTICE_RESULT_BYTES = 65536
@@ -29,16 +29,16 @@ local function notice_entry(ref, ends)
   return table.concat(head, ' ') .. '\n' .. body
 end
 
--- r: plugin, webhook, requestBytes, waiters of the record.
+-- r: state, plugin, webhook, requestBytes, waiters, parked of the record as it was.
 -- ends: state, outcome, status, error ('1', '0' or ''), result (sealed, '' for none), token (of the call that ended
 --       it, '' for none: becomes lastToken), fields (further pairs).
-local function finish(now, ref, r, ends)
+local function finish(ref, r, ends)
   local keep = retention_of(ends.state, ends.error == '1')
   local fields = ends.fields or {}
   for name, value in pairs({
     state = ends.state, outcome = ends.outcome, status = ends.status, error = ends.error,
     finishedAt = int(now), expiresAt = int(now + keep), token = '', lastToken = ends.token, leaseEnd = '',
-    notBefore = '', waiters = '',
+    notBefore = '', waiters = '', parked = '',
   }) do
     fields[#fields + 1] = name
     fields[#fields + 1] = value
@@ -46,7 +46,8 @@ local function finish(now, ref, r, ends)
   redis.call('HSET', KEY.record(ref), unpack(fields))
   if ends.result ~= '' then redis.call('SET', KEY.result(ref), ends.result, 'PX', int(keep)) end
   redis.call('PEXPIRE', KEY.payload(ref), int(keep))
-  redis.call('ZREM', KEY.running(r.plugin, r.webhook), ref)
+  if r.state == 'sending' then leave_place(webhook_of(r.plugin, r.webhook), ref) end
+  if r.parked == '1' then redis.call('ZREM', KEY.parked(r.plugin, r.webhook), ref) end
   effects.alarms_off[#effects.alarms_off + 1] = ref
   effects.expiry[#effects.expiry + 1] = int(now + keep)
   effects.expiry[#effects.expiry + 1] = ref

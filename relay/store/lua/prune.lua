@@ -5,7 +5,6 @@
 -- Returns how many were forgotten
 -- include: clock
 
-local now = now_ms()
 local old = redis.call('ZRANGEBYSCORE', KEY.expiry(), '-inf', int(now), 'LIMIT', 0, tonumber(ARGV[1]))
 for _, ref in ipairs(old) do
   local plugin = redis.call('HGET', KEY.record(ref), 'plugin')

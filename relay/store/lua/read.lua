@@ -3,12 +3,12 @@
 -- KEYS  none
 -- ARGV  the reference ids
 -- Returns per id: nothing (nil) for an unknown id, else {state, plugin, webhook, revision, current revision or '',
---         payload or '', traceparent, timeout_ms, lane, caller}
+--         payload or '', traceparent, timeout_ms, lane, tries (attempts so far)}
 
 local replies = {}
 for index, ref in ipairs(ARGV) do
   local record = redis.call('HMGET', KEY.record(ref), 'state', 'plugin', 'webhook', 'revision', 'traceparent',
-    'timeout', 'lane', 'caller')
+    'timeout', 'lane', 'tries')
   replies[index] = false
   if record[1] then
     replies[index] = {

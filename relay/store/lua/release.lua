@@ -2,28 +2,26 @@
 --
 -- KEYS  none
 -- ARGV  1 token  2 grace_ms  3... the reference ids
--- Returns per id {released or kept, lane}
+-- Returns ready: ref, lane, ...: the calls given back, and those that their places wake
 --
 -- Idempotent: a token that left `sending` is lastToken, and is answered as the first time.
--- include: clock
+-- include: clock, places
 
-local now = now_ms()
 local token, grace = ARGV[1], tonumber(ARGV[2])
 
 local function release(ref)
   local f = redis.call('HMGET', KEY.record(ref), 'state', 'token', 'lastToken', 'plugin', 'webhook', 'lane')
-  if f[1] and f[3] == token then return { 'released', f[6] } end
-  if f[1] ~= 'sending' or f[2] ~= token then return { 'kept', f[6] or '' } end
-  redis.call('HSET', KEY.record(ref), 'state', 'queued', 'token', '', 'lastToken', token, 'leaseEnd', '',
-    'readyAt', int(now))
-  redis.call('ZREM', KEY.running(f[4], f[5]), ref)
-  redis.call('ZREM', KEY.due_running(), ref)
-  redis.call('ZADD', KEY.due_queued(), int(now + grace), ref)
-  return { 'released', f[6] }
+  if not f[1] then return end
+  if f[1] == 'queued' and f[3] == token then
+    ready[#ready + 1] = ref
+    ready[#ready + 1] = f[6]
+  elseif f[1] == 'sending' and f[2] == token then
+    redis.call('HSET', KEY.record(ref), 'state', 'queued', 'token', '', 'lastToken', token, 'leaseEnd', '')
+    leave_place(webhook_of(f[4], f[5]), ref)
+    make_ready(ref, f[6], grace)
+  end
 end
 
-local replies = {}
-for index = 3, #ARGV do
-  replies[index - 2] = release(ARGV[index])
-end
-return replies
+for index = 3, #ARGV do release(ARGV[index]) end
+wake_all(grace)
+return ready

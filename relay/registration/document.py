@@ -1,123 +1,23 @@
-"""Registration = shape + target: what a caller may send, and where it goes with which secrets (design, section 5)."""
+"""Reads a registration document whole: every fault is named, and nothing is taken of a document with one."""
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from relay.data_schema import compile_schema, schema_faults
-from relay.documents import MAX_FAULTS, Document, dump_json, read_document
+from relay.documents import MAX_FAULTS, Document, read_document
 from relay.endpoint import Endpoint, EndpointRules, parse_endpoint
 from relay.errors import DocumentError, Fault
-from relay.header_rules import MIN_MASKED_LENGTH, NOT_SECRET
-from relay.webhook_fields import DEFAULT_TIMEOUT_S, ID_PATTERN, ID_RULE, load_fields
+from relay.registration.fields import ID_PATTERN, ID_RULE, load_fields
+from relay.registration.header_rules import MIN_MASKED_LENGTH, NOT_SECRET
+from relay.registration.shape import BODILESS_METHODS, Encoding, Shape
+from relay.registration.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["ID_PATTERN", "Registration", "Shape", "Target", "read_registrations"]
-
-#: Methods that may be sent again when the outcome is unknown (RFC 9110, 9.2.2).
-IDEMPOTENT_METHODS: Final = frozenset({"GET", "PUT", "DELETE"})
-#: Methods whose requests carry no data.
-BODILESS_METHODS: Final = frozenset({"GET", "DELETE"})
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
-
-#: How data goes out: as JSON, form-encoded, or as the bytes that its base64 text stands for.
-Encoding: TypeAlias = Literal["json", "form", "base64"]
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What a caller may send: readable by the API process, so it holds nothing of the target."""
-
-    webhook_id: str
-    method: str
-    fillable_headers: tuple[str, ...] = ()
-    query_params: tuple[str, ...] = ()
-    encoding: Encoding = "json"
-    data_schema: Any = field(default=None, hash=False)
-    hidden: bool = False
-    idempotent: bool = False
-    timeout_ms: int = DEFAULT_TIMEOUT_S * 1000
-    reveal_url: bool = False
-    description: str | None = None
-    _validator: Any = field(default=None, init=False, repr=False, compare=False)
-
-    def schema_faults(self, data: Any) -> Iterator[tuple[str, str]]:
-        """Where ``data`` does not fit ``data_schema``: pointers into it, and the keywords that failed."""
-        if self.data_schema is None:
-            return iter(())
-        if self._validator is None:  # compiled once for each Shape; two threads at once do it twice, harmlessly
-            object.__setattr__(self, "_validator", compile_schema(self.data_schema))
-        return schema_faults(self._validator, data)
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether it may be sent again when the outcome is unknown."""
-        return self.idempotent or self.method in IDEMPOTENT_METHODS
-
-    def to_json(self) -> bytes:
-        """Compact JSON, the same bytes for the same shape."""
-        return dump_json(
-            {
-                "id": self.webhook_id,
-                "method": self.method,
-                "fillableHeaders": self.fillable_headers,
-                "queryParams": self.query_params,
-                "encoding": self.encoding,
-                "dataSchema": self.data_schema,
-                "hidden": self.hidden,
-                "idempotent": self.idempotent,
-                "timeoutMs": self.timeout_ms,
-                "revealUrl": self.reveal_url,
-                "description": self.description,
-            }
-        )
-
-    @classmethod
-    def from_json(cls, raw: bytes) -> Self:
-        """The shape that ``to_json`` wrote."""
-        value = json.loads(raw)
-        return cls(
-            webhook_id=value["id"],
-            method=value["method"],
-            fillable_headers=tuple(value["fillableHeaders"]),
-            query_params=tuple(value["queryParams"]),
-            encoding=value["encoding"],
-            data_schema=value["dataSchema"],
-            hidden=value["hidden"],
-            idempotent=value["idempotent"],
-            timeout_ms=value["timeoutMs"],
-            reveal_url=value["revealUrl"],
-            description=value["description"],
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where it goes and with which secrets; sealed wherever it is stored. ``headers`` are the pre-filled ones."""
-
-    endpoint: Endpoint
-    headers: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
-
-    def to_json(self) -> bytes:
-        """Compact JSON, the same bytes for the same target."""
-        where = self.endpoint
-        return dump_json(
-            {
-                "endpoint": [where.scheme, where.host, where.port, where.path, where.query],
-                "headers": dict(self.headers),
-            }
-        )
-
-    @classmethod
-    def from_json(cls, raw: bytes) -> Self:
-        """The target that ``to_json`` wrote."""
-        value = json.loads(raw)
-        return cls(endpoint=Endpoint(*value["endpoint"]), headers=value["headers"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +102,9 @@ def _built(fields: dict[str, Any], endpoint: Endpoint) -> Registration:
         timeout_ms=math.ceil(fields["timeout"] * 1000),
         reveal_url=fields["reveal_url"],
         description=fields.get("description"),
+        retry=fields.get("retry"),
+        concurrency=fields.get("concurrency"),
+        rate=fields.get("rate"),
     )
     return Registration(shape, Target(endpoint, prefilled), tuple(_warnings(shape, prefilled)))
 

@@ -1,0 +1,100 @@
+"""The shape: what a caller may send. The API process reads it, so it holds nothing of the target."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
+
+from relay.documents import dump_json
+from relay.quantities import Rate, read_rate
+from relay.registration.data_schema import compile_schema, schema_faults
+from relay.registration.fields import DEFAULT_TIMEOUT_S
+from relay.retrying import RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Methods that may be sent again when the outcome is unknown (RFC 9110, 9.2.2).
+IDEMPOTENT_METHODS: Final = frozenset({"GET", "PUT", "DELETE"})
+#: Methods whose requests carry no data.
+BODILESS_METHODS: Final = frozenset({"GET", "DELETE"})
+
+#: How data goes out: as JSON, form-encoded, or as the bytes that its base64 text stands for.
+Encoding: TypeAlias = Literal["json", "form", "base64"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a caller may send: readable by the API process, so it holds nothing of the target."""
+
+    webhook_id: str
+    method: str
+    fillable_headers: tuple[str, ...] = ()
+    query_params: tuple[str, ...] = ()
+    encoding: Encoding = "json"
+    data_schema: Any = field(default=None, hash=False)
+    hidden: bool = False
+    idempotent: bool = False
+    timeout_ms: int = DEFAULT_TIMEOUT_S * 1000
+    reveal_url: bool = False
+    description: str | None = None
+    retry: RetryPolicy | None = None
+    concurrency: int | None = None  # calls at once
+    rate: Rate | None = None
+    _validator: Any = field(default=None, init=False, repr=False, compare=False)
+
+    def schema_faults(self, data: Any) -> Iterator[tuple[str, str]]:
+        """Where ``data`` does not fit ``data_schema``: pointers into it, and the keywords that failed."""
+        if self.data_schema is None:
+            return iter(())
+        if self._validator is None:  # compiled once for each Shape; two threads at once do it twice, harmlessly
+            object.__setattr__(self, "_validator", compile_schema(self.data_schema))
+        return schema_faults(self._validator, data)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it may be sent again when the outcome is unknown."""
+        return self.idempotent or self.method in IDEMPOTENT_METHODS
+
+    def to_json(self) -> bytes:
+        """Compact JSON, the same bytes for the same shape."""
+        return dump_json(
+            {
+                "id": self.webhook_id,
+                "method": self.method,
+                "fillableHeaders": self.fillable_headers,
+                "queryParams": self.query_params,
+                "encoding": self.encoding,
+                "dataSchema": self.data_schema,
+                "hidden": self.hidden,
+                "idempotent": self.idempotent,
+                "timeoutMs": self.timeout_ms,
+                "revealUrl": self.reveal_url,
+                "description": self.description,
+                "retry": self.retry and self.retry.to_value(),
+                "concurrency": self.concurrency,
+                "rate": self.rate and str(self.rate),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Self:
+        """The shape that ``to_json`` wrote."""
+        value = json.loads(raw)
+        return cls(
+            webhook_id=value["id"],
+            method=value["method"],
+            fillable_headers=tuple(value["fillableHeaders"]),
+            query_params=tuple(value["queryParams"]),
+            encoding=value["encoding"],
+            data_schema=value["dataSchema"],
+            hidden=value["hidden"],
+            idempotent=value["idempotent"],
+            timeout_ms=value["timeoutMs"],
+            reveal_url=value["revealUrl"],
+            description=value["description"],
+            retry=RetryPolicy.from_value(value["retry"]) if value["retry"] else None,
+            concurrency=value["concurrency"],
+            rate=read_rate(value["rate"]) if value["rate"] else None,
+        )

@@ -1,0 +1,120 @@
+"""Whether another attempt is made, and when: the registered policy, full jitter, what the endpoint asked for. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from relay.invocation import Outcome, Sent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Explicit answers that say "not now": retried for any method unless the registration lists others.
+STATUSES: Final = frozenset({429, 503})
+#: Further ones that leave open whether something was done: retried only where that does no harm.
+REPEATABLE_STATUSES: Final = frozenset({408, 500, 502, 504})
+#: The longest that an endpoint's Retry-After is honoured, in seconds.
+RETRY_AFTER_CAP_S: Final = 3600.0
+
+#: Failures that another attempt cannot mend.
+_HOPELESS: Final = frozenset({Outcome.PREPARE_FAILED, Outcome.ANSWER_REJECTED, Outcome.RESPONSE_REJECTED})
+_SECONDS: Final = re.compile(r"[0-9]{1,9}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """As registered: attempts in all, and the pauses between them in seconds."""
+
+    attempts: int
+    initial_s: float = 1.0
+    factor: float = 2.0
+    maximum_s: float = 300.0
+    statuses: tuple[int, ...] | None = None  # None: the defaults above
+
+    def to_value(self) -> dict[str, Any]:
+        """As the registration document has it."""
+        value: dict[str, Any] = {
+            "attempts": self.attempts,
+            "initial": self.initial_s,
+            "factor": self.factor,
+            "maximum": self.maximum_s,
+        }
+        return value if self.statuses is None else value | {"statuses": list(self.statuses)}
+
+    @classmethod
+    def from_value(cls, value: Mapping[str, Any]) -> Self:
+        """What ``to_value`` gave, or a document's checked ``retry``."""
+        names = {"initial": "initial_s", "factor": "factor", "maximum": "maximum_s"}
+        pauses = {names[name]: float(value[name]) for name in names if name in value}
+        statuses = value.get("statuses")
+        return cls(value["attempts"], statuses=None if statuses is None else tuple(statuses), **pauses)
+
+    def retries_status(self, status: int, *, repeatable: bool) -> bool:
+        """Whether this answer is retried."""
+        if self.statuses is not None:
+            return status in self.statuses
+        return status in STATUSES or (repeatable and status in REPEATABLE_STATUSES)
+
+    def pause_s(self, attempt: int, jitter: float) -> float:
+        """The pause after attempt number ``attempt`` (from 1): full jitter, ``jitter`` from 0 to 1."""
+        ceiling = min(self.maximum_s, self.initial_s * self.factor ** min(attempt - 1, 64))
+        return ceiling * jitter
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What is known of the attempt that was just made."""
+
+    number: int  # from 1
+    outcome: Outcome
+    sent: Sent
+    status: int
+    repeatable: bool
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Another attempt, not before so many milliseconds from now."""
+
+    delay_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """No other attempt: this one's outcome is the invocation's."""
+
+
+def decide(policy: RetryPolicy | None, tried: Tried, jitter: float) -> Retry | Settle:
+    """Whether to try again (design, section 5, `retry`)."""
+    if policy is None or tried.number >= policy.attempts or not _may_repeat(policy, tried):
+        return Settle()
+    pause_s = policy.pause_s(tried.number, jitter)
+    if tried.retry_after_s is not None:
+        pause_s = max(pause_s, min(tried.retry_after_s, RETRY_AFTER_CAP_S))
+    return Retry(int(pause_s * 1000))
+
+
+def _may_repeat(policy: RetryPolicy, tried: Tried) -> bool:
+    if tried.outcome is Outcome.ANSWERED:
+        return policy.retries_status(tried.status, repeatable=tried.repeatable)
+    return tried.outcome not in _HOPELESS and (tried.repeatable or tried.sent is Sent.NO)
+
+
+def read_retry_after(value: str | None, now_s: float) -> float | None:
+    """Seconds to wait from a Retry-After field (RFC 9110, 10.2.3): a number of seconds, or a date.
+
+    ``now_s`` is seconds since the epoch; None where the field is missing or unreadable.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    if _SECONDS.match(text):
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now_s)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None

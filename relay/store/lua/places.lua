@@ -1,0 +1,158 @@
+-- places: whether a webhook may send now, who waits for it, and whom to wake. Needs: clock.
+--
+-- A webhook's policy is a hash: concurrency, rateCount and ratePeriod (ms) and retry of its current registration;
+-- paused; tat, the rate's theoretical arrival time (GCRA); failures, openUntil, openFor and probe of its breaker.
+-- A parked call stands in the webhook's parked set by age, keeps its state, and has a far alarm as a backstop only.
+
+local PARKED_ALARM = 15 * 60000
+local BREAKER_FAILURES = 20 -- so many calls in a row without contact open it
+local BREAKER_FIRST = 30000
+local BREAKER_LONGEST = 300000
+
+local webhooks = {} -- what this script knows of each webhook it has met
+local ready = {} -- ref, lane, ref, lane, ...: what may be run now
+
+local function webhook_of(plugin, webhook)
+  local name = plugin .. '/' .. webhook
+  local w = webhooks[name]
+  if w then return w end
+  local f = redis.call('HMGET', KEY.policy(plugin, webhook), 'concurrency', 'rateCount', 'ratePeriod', 'paused', 'tat',
+    'failures', 'openUntil', 'openFor', 'probe', 'retry')
+  w = {
+    plugin = plugin, webhook = webhook, concurrency = tonumber(f[1] or ''), paused = f[4] == '1',
+    tat = tonumber(f[5] or '') or 0, failures = tonumber(f[6] or '') or 0, open_until = tonumber(f[7] or '') or 0,
+    open_for = tonumber(f[8] or '') or 0, probe = tonumber(f[9] or '') or 0, retry = f[10] == '1', freed = 0,
+  }
+  if f[2] and f[2] ~= '' then
+    w.every = tonumber(f[3]) / tonumber(f[2]) -- ms between calls
+    w.burst = math.max(1, math.floor(1000 / w.every)) -- a second's worth, for workers look once a second
+  end
+  webhooks[name] = w
+  return w
+end
+
+-- How many places are taken; those whose lease has ended are free by themselves.
+local function taken(w)
+  if not w.taken then
+    w.taken = redis.call('ZCOUNT', KEY.running(w.plugin, w.webhook), '(' .. int(now), '+inf')
+  end
+  return w.taken
+end
+
+-- How many calls the rate allows at this moment.
+local function tokens(w)
+  if not w.every then return math.huge end
+  return math.floor((now - math.max(w.tat, now - w.burst * w.every)) / w.every + 0.000001)
+end
+
+local function room(w)
+  if w.paused then return 0 end
+  local places = w.concurrency and math.max(0, w.concurrency - taken(w)) or math.huge
+  return math.min(places, tokens(w))
+end
+
+local function breaker(w)
+  if w.open_until == 0 then return 'closed' end
+  if w.open_until > now or w.probe > now then return 'open' end
+  return 'half-open'
+end
+
+-- Until when calls of an open breaker's webhook stay back; a probe's answer is looked for soon.
+local function held_until(w)
+  if w.open_until > now then return w.open_until end
+  return math.min(w.probe, now + 5000)
+end
+
+-- A call takes its place until `lease_end`.
+local function take_place(w, ref, lease_end)
+  w.taken = w.concurrency and taken(w) + 1
+  redis.call('ZADD', KEY.running(w.plugin, w.webhook), int(lease_end), ref)
+  if w.every then
+    w.tat = math.max(w.tat, now - w.burst * w.every) + w.every
+    redis.call('HSET', KEY.policy(w.plugin, w.webhook), 'tat', string.format('%.3f', w.tat))
+  end
+  if breaker(w) == 'half-open' then
+    w.probe = lease_end
+    redis.call('HSET', KEY.policy(w.plugin, w.webhook), 'probe', int(lease_end))
+  end
+end
+
+-- Also said again for a repeated call: whoever waits is then looked up again, for the first reply may be lost.
+local function leave_place(w, ref)
+  redis.call('ZREM', KEY.running(w.plugin, w.webhook), ref)
+  w.taken = nil
+  w.freed = w.freed + 1
+end
+
+local function unpark(w, ref)
+  redis.call('ZREM', KEY.parked(w.plugin, w.webhook), ref)
+end
+
+-- When the oldest parked call of a webhook under a rate may go; everybody else's alarm is far.
+local function parked_alarm(w, ref)
+  if w.every and not w.paused and tokens(w) < 1
+    and redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, 0)[1] == ref then
+    return math.max(now, w.tat + w.every)
+  end
+  return now + PARKED_ALARM
+end
+
+local function set_alarm(ref, at)
+  redis.call('ZREM', KEY.due_running(), ref)
+  redis.call('ZADD', KEY.due_queued(), int(at), ref)
+end
+
+local function park(w, ref, created)
+  redis.call('ZADD', KEY.parked(w.plugin, w.webhook), created, ref)
+  redis.call('HSET', KEY.record(ref), 'parked', '1')
+  set_alarm(ref, parked_alarm(w, ref))
+end
+
+-- An id that may be run now, without a message: its alarm rings after the grace if nobody does.
+local function make_ready(ref, lane, grace)
+  redis.call('HSET', KEY.record(ref), 'readyAt', int(now))
+  set_alarm(ref, now + grace)
+  ready[#ready + 1] = ref
+  ready[#ready + 1] = lane
+end
+
+-- The next parked calls of a webhook, looked up, not taken out: only a claim or an end takes one out, so that a lost
+-- reply loses nothing. At most `limit` of them.
+local function wake(w, limit, grace)
+  local count = math.min(room(w), limit)
+  if count >= 1 then
+    for _, ref in ipairs(redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, count - 1)) do
+      make_ready(ref, redis.call('HGET', KEY.record(ref), 'lane'), grace)
+    end
+  elseif w.every and not w.paused then
+    local oldest = redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, 0)[1]
+    if oldest then set_alarm(oldest, parked_alarm(w, oldest)) end
+  end
+end
+
+-- At a script's end: for every place that was left, somebody is woken.
+local function wake_all(grace)
+  for _, w in pairs(webhooks) do
+    if w.freed > 0 then wake(w, w.concurrency and 1000 or w.freed, grace) end
+  end
+end
+
+-- Whether the endpoint could be contacted; called once for each attempt that tried.
+local function breaker_hears(w, contacted)
+  local key = KEY.policy(w.plugin, w.webhook)
+  if contacted then
+    if w.failures > 0 or w.open_until > 0 then
+      w.failures, w.open_until, w.probe = 0, 0, 0
+      redis.call('HDEL', key, 'failures', 'openUntil', 'openFor', 'probe')
+    end
+    return
+  end
+  local probing = breaker(w) ~= 'closed' and w.open_until <= now
+  w.failures = w.failures + 1
+  redis.call('HSET', key, 'failures', int(w.failures))
+  if probing or (w.open_until == 0 and w.failures >= BREAKER_FAILURES) then
+    w.open_for = w.open_for == 0 and BREAKER_FIRST or math.min(w.open_for * 2, BREAKER_LONGEST)
+    w.open_until, w.probe = now + w.open_for, 0
+    redis.call('HSET', key, 'openUntil', int(w.open_until), 'openFor', int(w.open_for), 'probe', '0')
+  end
+end

@@ -1,0 +1,100 @@
+"""The retry policy: what is retried, and when."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.invocation import Outcome, Sent
+from relay.retrying import RETRY_AFTER_CAP_S, Retry, RetryPolicy, Settle, Tried, decide, read_retry_after
+
+POLICY = RetryPolicy(attempts=3, initial_s=1, factor=2, maximum_s=10)
+
+
+def tried(outcome=Outcome.CONNECT_FAILED, sent=Sent.NO, number=1, status=0, *, repeatable=False, retry_after_s=None):
+    return Tried(number, outcome, sent, status, repeatable, retry_after_s)
+
+
+def test_without_a_policy_there_is_one_attempt():
+    assert decide(None, tried(), 1.0) == Settle()
+
+
+def test_the_last_attempt_is_the_last():
+    assert decide(POLICY, tried(number=3), 1.0) == Settle()
+
+
+def test_what_certainly_never_left_is_retried_for_any_method():
+    assert decide(POLICY, tried(sent=Sent.NO), 1.0) == Retry(1000)
+
+
+@pytest.mark.parametrize(("repeatable", "expected"), [(True, Retry(1000)), (False, Settle())])
+def test_what_may_have_been_sent_is_retried_only_where_that_does_no_harm(repeatable, expected):
+    assert decide(POLICY, tried(Outcome.ANSWER_TIMEOUT, Sent.MAYBE, repeatable=repeatable), 1.0) == expected
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_not_now_is_retried_for_any_method(status):
+    assert decide(POLICY, tried(Outcome.ANSWERED, Sent.ANSWERED, status=status), 1.0) == Retry(1000)
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 504])
+def test_other_failures_are_retried_for_repeatable_calls_only(status):
+    answer = (Outcome.ANSWERED, Sent.ANSWERED)
+    assert decide(POLICY, tried(*answer, status=status), 1.0) == Settle()
+    assert decide(POLICY, tried(*answer, status=status, repeatable=True), 1.0) == Retry(1000)
+
+
+def test_registered_statuses_replace_the_defaults_for_any_method():
+    policy = RetryPolicy(attempts=3, statuses=(500,))
+    assert isinstance(decide(policy, tried(Outcome.ANSWERED, Sent.ANSWERED, status=500), 0.5), Retry)
+    assert decide(policy, tried(Outcome.ANSWERED, Sent.ANSWERED, status=503, repeatable=True), 0.5) == Settle()
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PREPARE_FAILED, Outcome.ANSWER_REJECTED, Outcome.RESPONSE_REJECTED])
+def test_what_another_attempt_cannot_mend_is_not_retried(outcome):
+    assert decide(POLICY, tried(outcome, Sent.NO, repeatable=True), 1.0) == Settle()
+
+
+def test_success_is_not_retried():
+    assert decide(POLICY, tried(Outcome.ANSWERED, Sent.ANSWERED, status=200, repeatable=True), 1.0) == Settle()
+
+
+def test_pauses_grow_by_the_factor_up_to_the_maximum():
+    policy = RetryPolicy(attempts=99, initial_s=1, factor=3, maximum_s=10)
+    assert [policy.pause_s(attempt, 1.0) for attempt in (1, 2, 3, 50)] == [1, 3, 9, 10]
+
+
+@given(st.integers(1, 200), st.floats(0, 1))
+def test_a_pause_has_full_jitter_and_no_more_than_the_maximum(attempt, jitter):
+    assert 0 <= POLICY.pause_s(attempt, jitter) <= POLICY.maximum_s
+
+
+def test_retry_after_is_a_lower_bound_with_a_cap():
+    answer = (Outcome.ANSWERED, Sent.ANSWERED)
+    assert decide(POLICY, tried(*answer, status=503, retry_after_s=30), 0.0) == Retry(30_000)
+    assert decide(POLICY, tried(*answer, status=503, retry_after_s=0.1), 1.0) == Retry(1_000)
+    assert decide(POLICY, tried(*answer, status=503, retry_after_s=1e9), 0.0) == Retry(int(RETRY_AFTER_CAP_S * 1000))
+
+
+@pytest.mark.parametrize(
+    ("field", "seconds"),
+    [
+        ("120", 120.0),
+        (" 0 ", 0.0),
+        ("Thu, 01 Jan 1970 00:01:40 GMT", 50.0),
+        ("Thu, 01 Jan 1970 00:00:10 GMT", 0.0),
+        ("-1", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+        ("Thu, 99 Jan 1970 00:01:40 GMT", None),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_as_a_date(field, seconds):
+    assert read_retry_after(field, 50.0) == seconds
+
+
+@given(st.text(max_size=60))
+def test_no_retry_after_breaks_the_reader(text):
+    assert read_retry_after(text, 0.0) is None or read_retry_after(text, 0.0) >= 0
