@@ -7,6 +7,8 @@ re-encodes a secret on purpose. A mask belongs to one revision of a registration
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
@@ -29,7 +31,7 @@ MAX_HITS: Final = 32_768
 _REPLACEMENT_BYTES: Final = REPLACEMENT.encode()
 # A form that may stand in a JSON number (RFC 8259), which a parser turns into something that is not a string.
 _IN_NUMBER: Final = re.compile(rb"-?[0-9]*\.?[0-9]*(?:e[-+]?[0-9]*)?\Z")
-# Stands between the strings of a value when they are searched together; no form holds it.
+# Stands between the texts of a value when they are searched together; no form holds it.
 _SEPARATOR: Final = "\x00"
 
 
@@ -47,7 +49,7 @@ class Mask:
         anchors: dict[bytes, int] = {}
         self._unanchored = False
         for needle in needles:
-            forms |= {form for form in forms_of(needle) if form not in _REPLACEMENT_BYTES}
+            forms |= {form for form in forms_of(needle) if form not in _REPLACEMENT_BYTES and 0 not in form}
             anchor = anchor_of(needle)
             if anchor is None:
                 self._unanchored = True
@@ -73,7 +75,7 @@ class Mask:
 
     def shows(self, raw: bytes) -> bool:
         """Whether a form stands there as it is, no escapes undone."""
-        return any(form < self._forms for form, _, _ in self._find(raw.lower()))
+        return any(form < self._forms for form, _, _ in self._find(raw.lower(), all_of_them=True))
 
     def suspects(self, raw: bytes) -> bool:
         """Whether anything could be there to hide, also under escapes of some characters; cheap, and seldom true."""
@@ -82,14 +84,7 @@ class Mask:
     def raw(self, raw: bytes) -> tuple[bytes, int]:
         """The bytes with every hit replaced, and how many there were."""
         spans = self._spans(raw)
-        if not spans:
-            return raw, 0
-        pieces: list[bytes] = []
-        end = 0
-        for start, stop in spans:
-            pieces += (raw[end:start], _REPLACEMENT_BYTES)
-            end = stop
-        return b"".join((*pieces, raw[end:])), len(spans)
+        return (_replaced(raw, spans), len(spans)) if spans else (raw, 0)
 
     def text(self, text: str) -> tuple[str, int]:
         """The text with every hit replaced, and how many there were."""
@@ -103,9 +98,9 @@ class Mask:
 
         Keys that become equal stay apart: the second is ``[redacted] 2`` and so on. A number becomes a string.
         """
-        if not self._spans(_SEPARATOR.join(self._texts(value)).encode("utf-8", "surrogatepass")):
-            return value, 0
-        return self._rebuilt(value)
+        texts = list(self._texts(value))
+        spans = self._spans(_SEPARATOR.join(texts).encode("utf-8", "surrogatepass"))
+        return _rebuilt(value, _masked_texts(texts, spans)) if spans else (value, 0)
 
     def _find(self, lowered: bytes, *, all_of_them: bool = False) -> list[tuple[int, int, int]]:
         """Matches of forms and anchors, (number, start, stop); of those that overlap the first, or all of them."""
@@ -161,30 +156,58 @@ class Mask:
             elif self.hides_numbers and isinstance(item, int | float):
                 yield repr(item)
 
-    def _rebuilt(self, value: Any) -> tuple[Any, int]:
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, dict):
-            return self._rebuilt_object(value)
-        if isinstance(value, list):
-            items = [self._rebuilt(item) for item in value]
-            return [item for item, _ in items], sum(count for _, count in items)
-        if self.hides_numbers and isinstance(value, int | float) and self.hits(repr(value).encode()):
-            return REPLACEMENT, 1
-        return value, 0
 
-    def _rebuilt_object(self, value: dict[str, Any]) -> tuple[dict[str, Any], int]:
-        names = {key: self.text(key) for key in value}
-        taken = {name for name, count in names.values() if not count}
-        rebuilt, total = {}, 0
-        for key, item in value.items():
-            name, in_name = names[key]
-            if in_name:
-                name = _unused(name, taken)
-                taken.add(name)
-            rebuilt[name], in_item = self._rebuilt(item)
-            total += in_name + in_item
-        return rebuilt, total
+def _replaced(raw: bytes, spans: list[tuple[int, int]]) -> bytes:
+    pieces: list[bytes] = []
+    end = 0
+    for start, stop in spans:
+        pieces += (raw[end:start], _REPLACEMENT_BYTES)
+        end = stop
+    return b"".join((*pieces, raw[end:]))
+
+
+def _masked_texts(texts: list[str], spans: list[tuple[int, int]]) -> dict[str, tuple[str, int]]:
+    """Of texts that were searched joined: those that spans lie in, each with what it becomes and how many they are."""
+    raws = [text.encode("utf-8", "surrogatepass") for text in texts]
+    ends = list(accumulate(len(raw) + len(_SEPARATOR) for raw in raws))
+    inside: dict[int, list[tuple[int, int]]] = {}
+    for start, stop in spans:
+        for number in range(bisect_right(ends, start), bisect_right(ends, stop - 1) + 1):
+            size = len(raws[number])
+            begin = ends[number] - size - len(_SEPARATOR)
+            inside.setdefault(number, []).append((max(0, start - begin), min(size, stop - begin)))
+    return {
+        texts[number]: (_replaced(raws[number], parts).decode("utf-8", "surrogatepass"), len(parts))
+        for number, parts in inside.items()
+    }
+
+
+def _rebuilt(value: Any, masked: dict[str, tuple[str, int]]) -> tuple[Any, int]:
+    """The value with texts replaced by what they become, and how many hits that hid."""
+    if isinstance(value, str):
+        return masked.get(value, (value, 0))
+    if isinstance(value, list):
+        items = [_rebuilt(item, masked) for item in value]
+        return [item for item, _ in items], sum(count for _, count in items)
+    if isinstance(value, dict):
+        return _rebuilt_object(value, masked)
+    if isinstance(value, int | float) and not isinstance(value, bool) and repr(value) in masked:
+        return REPLACEMENT, 1
+    return value, 0
+
+
+def _rebuilt_object(value: dict[str, Any], masked: dict[str, tuple[str, int]]) -> tuple[dict[str, Any], int]:
+    taken = {key for key in value if key not in masked}
+    rebuilt: dict[str, Any] = {}
+    total = 0
+    for key, item in value.items():
+        name, in_name = masked.get(key, (key, 0))
+        if in_name:
+            name = _unused(name, taken)
+            taken.add(name)
+        rebuilt[name], in_item = _rebuilt(item, masked)
+        total += in_name + in_item
+    return rebuilt, total
 
 
 def _unused(name: str, taken: set[str]) -> str:

@@ -29,7 +29,8 @@ MIN_ANCHOR_CHARACTERS: Final = 4
 PUBLIC_HEADERS: Final = frozenset({"content-type", "accept", "user-agent"})
 _HEADERS_OF_PAIRS: Final = frozenset({"authorization", "cookie"})
 
-_RUN: Final = re.compile(r"[A-Za-z0-9]+")
+# An IPv4 address is a run too: no encoder escapes a part of one.
+_RUN: Final = re.compile(r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[A-Za-z0-9]+")
 _COMMON_RUNS: Final = frozenset({"http", "https"})
 _CORE: Final = re.compile(rf"(?=[0-9]*[A-Za-z])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{{{MIN_CORE_CHARACTERS},}}")
 _PAIR_VALUE: Final = re.compile(r"=\"?([^\s\";,]+)")
@@ -70,7 +71,7 @@ def forms_of(needle: Needle) -> set[bytes]:
 def anchor_of(needle: Needle) -> bytes | None:
     """The longest run of letters and digits, lower-cased: encoders that escape only some characters leave it alone.
 
-    None if there is none that stands out (an IP address): such a needle has to be looked for everywhere.
+    None if there is none that stands out: such a needle has to be looked for everywhere.
     """
     runs = [run.lower() for run in _RUN.findall(needle.text)]
     run = max((run for run in runs if run not in _COMMON_RUNS), key=len, default="")

@@ -41,13 +41,14 @@ USER_AGENT: Final = f"webhook-relay/{_VERSION}"
 class Template:
     """All of a request that does not depend on the trigger: make it once a revision, fill it once an attempt."""
 
-    __slots__ = ("_encoding", "_glue", "_headers", "_method", "_spelling", "_url")
+    __slots__ = ("_encoding", "_glue", "_headers", "_method", "_names", "_spelling", "_url")
 
     def __init__(self, shape: Shape, target: Target) -> None:
         self._method = shape.method
         self._encoding = shape.encoding
         self._url = target.endpoint.url
         self._glue = "&" if target.endpoint.query else "?"
+        self._names = {name: quote(name, safe="") for name in shape.query_params}
         self._spelling = {name.lower(): name for name in shape.fillable_headers}
         self._headers = CaseInsensitiveDict({"User-Agent": USER_AGENT, "Accept": "*/*"})
         self._headers.update(target.headers)
@@ -83,15 +84,17 @@ class Template:
     def _url_with(self, query_params: Mapping[str, str | int | float | bool]) -> str:
         if not query_params:
             return self._url
-        pairs = [f"{quote(name, safe='')}={quote(_text(value), safe='')}" for name, value in query_params.items()]
+        try:
+            pairs = [f"{self._names[name]}={quote(_text(value), safe='')}" for name, value in query_params.items()]
+        except KeyError:
+            raise _unfit("/queryParams", "A parameter is not registered.") from None
         return f"{self._url}{self._glue}{'&'.join(pairs)}"
 
     def _registered(self, name: str) -> str:
         try:
             return self._spelling[name.lower()]
         except KeyError:
-            fault = Fault("/headers", "A header is not registered as one that callers may fill.")
-            raise RequestRejected(faults=(fault,)) from None
+            raise _unfit("/headers", "A header is not registered as one that callers may fill.") from None
 
     def _body(self, data: Any) -> tuple[bytes | None, str]:
         """The body and the Content-Type that it has unless one is registered or filled."""
@@ -100,9 +103,9 @@ class Template:
         if isinstance(data, str):
             return (_decoded(data), BYTES_TYPE) if self._encoding == "base64" else (data.encode(), TEXT_TYPE)
         if not isinstance(data, dict | list):
-            raise _unfit("Must be a string, an object, an array or null.")
+            raise _unfit("/data", "Must be a string, an object, an array or null.")
         if self._encoding == "base64":
-            raise _unfit("Must be base64 text.")
+            raise _unfit("/data", "Must be base64 text.")
         if self._encoding == "form" and isinstance(data, dict):
             return urlencode(list(_form_pairs(data))).encode("ascii"), FORM_TYPE
         return dump_json(data), JSON_TYPE
@@ -115,21 +118,21 @@ def render(
     return Template.of(shape, target).fill(trigger, reference_id, traceparent)
 
 
-def _unfit(sentence: str) -> RequestRejected:
-    return RequestRejected(faults=(Fault("/data", sentence),))
+def _unfit(pointer: str, sentence: str) -> RequestRejected:
+    return RequestRejected(faults=(Fault(pointer, sentence),))
 
 
 def _decoded(text: str) -> bytes:
     try:
         return b64decode(text, validate=True)
     except ValueError:
-        raise _unfit("Must be base64 text.") from None
+        raise _unfit("/data", "Must be base64 text.") from None
 
 
 def _form_pairs(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in data.items():
         if isinstance(value, dict | list):
-            raise _unfit("Must be a flat object, as it is sent as a form.")
+            raise _unfit("/data", "Must be a flat object, as it is sent as a form.")
         yield name, "" if value is None else _text(value)
 
 

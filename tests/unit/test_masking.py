@@ -248,6 +248,41 @@ def test_a_secret_of_digits_is_hidden_in_numbers_too():
     )
 
 
+def test_an_ip_address_is_hidden_under_escapes_of_what_follows_it():
+    mask = mask_of(endpoint=Endpoint("http", "127.0.0.1", 8080, "/in", "v=1"))
+    for shown in (
+        "127.0.0.1:8080",
+        "127.0.0.1%3A8080%2Fin",
+        r"http:\/\/127.0.0.1:8080\/in",
+        "http://127.0.0.1:8080/in?v=1",
+    ):
+        assert mask.text(f"at {shown}") == (f"at {REPLACEMENT}", 1)
+    assert not mask.suspects(b'{"an":"ordinary % answer & so on"}')
+
+
+def test_a_secret_without_anything_to_anchor_at_is_found_under_escapes_too():
+    mask = mask_for("a/b/c/d/e")
+    assert mask.text("x%20a%2Fb%2Fc%2Fd%2Fe%20y") == (f"x%20{REPLACEMENT}%20y", 1)
+    assert mask.suspects(b"%")
+    assert not mask.suspects(b"nothing escaped")
+
+
+def test_an_answer_that_is_nothing_but_hits_is_hidden_whole():
+    assert mask_for("abcdefgh").text("abcdefgh" * 40_000) == (REPLACEMENT, 1)
+
+
+def test_each_of_many_texts_is_masked_in_its_place():
+    mask = mask_for("abcdefgh")
+    value = [[f"é{n}", f"abcdefgh{n}é", {f"k{n}": "x\x00abcdefgh abcdefgh"}] for n in range(50)]
+    expected = [[f"é{n}", f"{REPLACEMENT}{n}é", {f"k{n}": f"x\x00{REPLACEMENT} {REPLACEMENT}"}] for n in range(50)]
+    assert mask.value(value) == (expected, 150)
+
+
+def test_a_form_that_follows_the_start_of_an_anchor_still_shows():
+    assert mask_of().shows(b"see https://hooks.partner-service.com:8443/services/T0/in%20box")
+    assert not mask_of().shows(b"hooks of a partner")
+
+
 def test_bytes_are_searched_as_they_are():
     assert mask_for("abcdefgh").raw(b"\xff\x00abcdefgh\xfe") == (b"\xff\x00" + REPLACEMENT.encode() + b"\xfe", 1)
     assert mask_for("abcdefgh").hits(b"\xff\x00ABCDEFGH\xfe") == 1

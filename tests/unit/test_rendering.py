@@ -22,7 +22,7 @@ def rendered(
     data=None, *, method="POST", endpoint=ENDPOINT, pre_filled=None, headers=None, query=None, traceparent=None, **shape
 ):
     return render(
-        Shape("w", method, **shape),
+        Shape("w", method, query_params=tuple(query or ()), **shape),
         Target(endpoint, pre_filled or {}),
         Trigger(data, headers or {}, query or {}),
         reference_id=REF,
@@ -177,6 +177,12 @@ def test_accept_and_user_agent_may_be_registered_or_filled():
 def test_a_header_that_is_not_registered_never_goes_out():
     with pytest.raises(RequestRejected):
         rendered(headers={"X-Other": "1"}, pre_filled={"X-Other": "secret"})
+
+
+def test_a_parameter_that_is_not_registered_never_goes_out():
+    template = Template.of(Shape("w", "POST", query_params=("q",)), Target(ENDPOINT))
+    with pytest.raises(RequestRejected):
+        template.fill(Trigger(None, {}, {"q": "1", "r": "2"}), REF)
 
 
 def test_a_template_is_not_changed_by_what_fills_it():
