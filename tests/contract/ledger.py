@@ -7,6 +7,7 @@ import itertools
 from relay.invocation import Attempt, Outcome, Sent, State, new_reference_id
 from relay.store import keyspace
 from relay.store.invocations import InvocationStore, Limits, NewInvocation, Settlement
+from relay.store.policies import Policies
 
 DAY_MS = 24 * 3600 * 1000
 LIMITS = Limits(
@@ -26,6 +27,7 @@ class Ledger:
     def __init__(self, client, limits=LIMITS, lease_margin_ms=10_000):
         self.client = client
         self.store = InvocationStore(client, limits, lease_margin_ms=lease_margin_ms)
+        self.policies = Policies(client)
         client.hset(keyspace.webhooks("acme"), "hook", 1)
 
     def new(self, **changes):
@@ -90,6 +92,6 @@ class Ledger:
             b"hash": self.client.hgetall,
             b"string": self.client.get,
             b"zset": lambda key: self.client.zrange(key, 0, -1, withscores=True),
-            b"set": lambda key: self.client.smembers(key),
+            b"set": self.client.smembers,
         }
         return {key: readers[self.client.type(key)](key) for key in self.client.keys("*")}

@@ -1,0 +1,302 @@
+"""What may not go now: caps, rates, pauses, shares and breakers, and whom a freed place wakes."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from relay.invocation import Attempt, Outcome, Sent, State
+from relay.store import keyspace
+
+
+@pytest.fixture
+def limit(ledger):
+    """Sets limits of the webhook as its registration would."""
+
+    def set_limits(**limits):
+        ledger.client.hset(keyspace.policy("acme", "hook"), mapping=limits)
+
+    return set_limits
+
+
+def accepted(ledger, count, **changes):
+    """So many accepted calls, oldest first."""
+    return [answer.reference_id for answer in ledger.store.accept([ledger.new(**changes) for _ in range(count)])]
+
+
+def ids(ready):
+    return [ref for ref, _ in ready]
+
+
+def resumed(ledger):
+    return [ref for page in ledger.policies.resume("acme", "hook") for ref in ids(page)]
+
+
+def failed(ledger, ref, token, **changes):
+    fields = {
+        "state": State.UNREACHABLE,
+        "outcome": Outcome.CONNECT_FAILED,
+        "status": 0,
+        "error": True,
+        "attempt": Attempt(1, 1, 5, 0, Outcome.CONNECT_FAILED, Sent.NO),
+        "result": b"",
+        "contacted": False,
+    }
+    return ledger.settlement(ref, token, **(fields | changes))
+
+
+def test_a_webhook_at_its_cap_parks_the_rest_with_a_far_alarm(ledger, limit):
+    limit(concurrency=2)
+    refs = accepted(ledger, 5)
+    claimed = ledger.store.claim(refs, "t1")
+    assert (claimed.granted, claimed.parked) == (set(refs[:2]), set(refs[2:]))
+    assert ledger.state(refs[4]) is State.QUEUED
+    in_minutes = (ledger.client.zscore(keyspace.due_queued(), refs[4]) / 1000 - time.time()) / 60
+    assert 14 < in_minutes < 16
+
+
+def test_a_freed_place_wakes_the_oldest_parked_call(ledger, limit):
+    limit(concurrency=1)
+    refs = accepted(ledger, 3)
+    ledger.store.claim(refs, "t1")
+    settled = ledger.store.settle([ledger.settlement(refs[0], "t1")])
+    assert settled.ready == ((refs[1], "bulk"),)
+    assert ledger.store.claim([refs[1]], "t2").granted == {refs[1]}
+
+
+def test_a_lost_reply_loses_no_wake_up(ledger, limit):
+    limit(concurrency=1)
+    refs = accepted(ledger, 2)
+    ledger.store.claim(refs, "t1")
+    first = ledger.store.settle([ledger.settlement(refs[0], "t1")])
+    again = ledger.store.settle([ledger.settlement(refs[0], "t1")])
+    assert first.ready == again.ready == ((refs[1], "bulk"),)
+
+
+def test_what_is_woken_and_not_run_is_published_after_the_grace(ledger, limit):
+    limit(concurrency=1)
+    refs = accepted(ledger, 2)
+    ledger.store.claim(refs, "t1")
+    ledger.store.settle([ledger.settlement(refs[0], "t1")])
+    ledger.ring(refs[1])
+    assert ids(ledger.store.sweep("w1", [], limit=10)) == [refs[1]]
+
+
+def test_places_of_a_lost_worker_free_themselves(ledger, limit):
+    limit(concurrency=1)
+    refs = accepted(ledger, 2)
+    ledger.store.claim(refs[:1], "t1")
+    ledger.lose_lease(refs[0])
+    ledger.client.zadd(keyspace.running("acme", "hook"), {refs[0]: 1})
+    assert ledger.store.claim(refs[1:], "t2").granted == {refs[1]}
+
+
+def test_a_lost_call_that_ends_wakes_whom_it_kept_waiting(ledger, limit):
+    limit(concurrency=1)
+    refs = accepted(ledger, 2)
+    ledger.store.claim(refs, "t1")
+    ledger.lose_lease(refs[0])
+    ledger.client.zadd(keyspace.running("acme", "hook"), {refs[0]: 1})
+    assert ids(ledger.store.claim([refs[0]], "t2").ready) == [refs[1]]
+    assert ledger.state(refs[0]) is State.INTERRUPTED
+
+
+def test_a_lost_repeatable_call_without_a_free_place_is_queued_and_parked(ledger, limit):
+    limit(concurrency=1)
+    refs = accepted(ledger, 2, repeatable=True)
+    ledger.store.claim(refs[:1], "t1")
+    ledger.lose_lease(refs[0])
+    ledger.client.zadd(keyspace.running("acme", "hook"), {refs[0]: 1})
+    ledger.store.claim(refs[1:], "t2")
+    assert ledger.store.claim([refs[0]], "t3").parked == {refs[0]}
+    assert (ledger.state(refs[0]), len(ledger.store.find(refs[0]).attempts)) == (State.QUEUED, 1)
+    assert ledger.store.settle([ledger.settlement(refs[0], "t1")]).counted == (False,)
+
+
+def test_a_released_call_and_its_freed_place_are_both_ready(ledger, limit):
+    limit(concurrency=1)
+    refs = accepted(ledger, 2)
+    ledger.store.claim(refs, "t1")
+    assert set(ids(ledger.store.release([refs[0]], "t1"))) == set(refs)
+
+
+def test_a_cancelled_parked_call_is_not_woken(ledger, limit):
+    limit(concurrency=1)
+    refs = accepted(ledger, 3)
+    ledger.store.claim(refs, "t1")
+    ledger.store.cancel(refs[1])
+    assert ids(ledger.store.settle([ledger.settlement(refs[0], "t1")]).ready) == [refs[2]]
+
+
+def test_the_sweeper_leaves_a_parked_call_of_a_full_webhook_alone(ledger, limit):
+    limit(concurrency=1)
+    refs = accepted(ledger, 2)
+    ledger.store.claim(refs, "t1")
+    ledger.ring(refs[1])
+    assert ledger.store.sweep("w1", ["bulk"], limit=10) == ()
+    assert ledger.client.zscore(keyspace.due_queued(), refs[1]) / 1000 - time.time() > 800
+
+
+def test_calls_beyond_a_webhooks_share_of_a_process_are_parked_and_woken_one_for_one(ledger):
+    refs = accepted(ledger, 4)
+    claimed = ledger.store.claim(refs[:2], "t1", park=refs[2:])
+    assert (claimed.granted, claimed.parked) == (set(refs[:2]), set(refs[2:]))
+    assert ids(ledger.store.settle([ledger.settlement(refs[0], "t1")]).ready) == [refs[2]]
+
+
+def test_nothing_is_parked_where_nothing_runs_that_would_wake_it(ledger):
+    (ref,) = accepted(ledger, 1)
+    ledger.store.claim([], "t1", park=[ref])
+    ledger.ring(ref)
+    assert ids(ledger.store.sweep("w1", ["bulk"], limit=10)) == [ref]
+
+
+def test_a_rate_lets_a_seconds_worth_go_and_wakes_the_oldest_when_it_may(ledger, limit):
+    limit(rateCount=5, ratePeriod=1000)
+    refs = accepted(ledger, 8)
+    claimed = ledger.store.claim(refs, "t1")
+    assert claimed.granted == set(refs[:5])
+    alarm_s = ledger.client.zscore(keyspace.due_queued(), refs[5]) / 1000 - time.time()
+    assert alarm_s < 0.3
+    assert ledger.client.zscore(keyspace.due_queued(), refs[6]) / 1000 - time.time() > 800
+    time.sleep(0.45)  # two more fifths of a second
+    assert ids(ledger.store.sweep("w1", [], limit=10)) == refs[5:7]
+
+
+def test_a_slow_rate_never_lets_two_go_together(ledger, limit):
+    limit(rateCount=6, ratePeriod=60_000)
+    refs = accepted(ledger, 3)
+    assert ledger.store.claim(refs, "t1").granted == {refs[0]}
+    alarm_s = ledger.client.zscore(keyspace.due_queued(), refs[1]) / 1000 - time.time()
+    assert 8 < alarm_s < 11
+
+
+def test_a_paused_webhook_sends_nothing_until_it_is_resumed(ledger):
+    refs = accepted(ledger, 3)
+    ledger.policies.pause("acme", "hook")
+    assert ledger.store.claim(refs, "t1").parked == set(refs)
+    assert resumed(ledger) == refs
+    assert ledger.store.claim(refs, "t2").granted == set(refs)
+
+
+def test_resuming_wakes_no_more_than_the_cap_allows(ledger, limit):
+    limit(concurrency=2)
+    refs = accepted(ledger, 5)
+    ledger.policies.pause("acme", "hook")
+    ledger.store.claim(refs, "t1")
+    assert resumed(ledger) == refs[:2]
+
+
+def test_a_retry_waits_its_time_and_is_then_claimed(ledger):
+    ref, token = ledger.claimed()
+    retry = failed(ledger, ref, token, state=State.RETRYING, delay_ms=60_000)
+    assert ledger.store.settle([retry]).counted == (True,)
+    assert (ledger.state(ref), ledger.alarms(ref)) == (State.RETRYING, {"running"})
+    assert ledger.store.claim([ref], "t2").granted == set()  # a duplicate message never starts it early
+    before = ledger.everything()
+    assert ledger.store.settle([retry]).counted == (True,)
+    assert ledger.everything() == before
+    ledger.client.hset(keyspace.record(ref), "notBefore", 1)
+    assert ledger.store.claim([ref], "t2").granted == {ref}
+    assert ledger.store.settle([ledger.settlement(ref, "t2")]).counted == (True,)
+    assert [attempt.outcome for attempt in ledger.store.find(ref).attempts] == [
+        Outcome.CONNECT_FAILED,
+        Outcome.ANSWERED,
+    ]
+
+
+def test_a_retry_that_has_come_due_is_published_at_once(ledger):
+    ref, token = ledger.claimed()
+    ledger.store.settle([failed(ledger, ref, token, state=State.RETRYING, delay_ms=0)])
+    time.sleep(0.005)
+    assert ids(ledger.store.sweep("w1", [], limit=10)) == [ref]
+
+
+def test_a_retrying_call_can_be_cancelled(ledger):
+    ref, token = ledger.claimed()
+    ledger.store.settle([failed(ledger, ref, token, state=State.RETRYING, delay_ms=60_000)])
+    assert ledger.store.cancel(ref) is None
+    assert ledger.alarms(ref) == set()
+
+
+def open_breaker(ledger):
+    """Twenty calls in a row without contact."""
+    refs = accepted(ledger, 20)
+    ledger.store.claim(refs, "t-open")
+    ledger.store.settle([failed(ledger, ref, "t-open") for ref in refs])
+
+
+def test_a_breaker_opens_after_twenty_failures_in_a_row_and_ends_calls_as_unreachable(ledger):
+    open_breaker(ledger)
+    ref = ledger.accepted()
+    assert ledger.store.claim([ref], "t1").granted == set()
+    record = ledger.store.find(ref)
+    assert (record.state, record.outcome, record.error) == (State.UNREACHABLE, Outcome.BREAKER_OPEN, True)
+    assert [(attempt.outcome, attempt.sent) for attempt in record.attempts] == [(Outcome.BREAKER_OPEN, Sent.NO)]
+
+
+def test_a_success_in_between_keeps_the_breaker_closed(ledger):
+    refs = accepted(ledger, 20)
+    ledger.store.claim(refs, "t1")
+    ledger.store.settle([failed(ledger, ref, "t1") for ref in refs[:19]])
+    ledger.store.settle([ledger.settlement(refs[19], "t1", contacted=True)])
+    ref, token = ledger.claimed()
+    ledger.store.settle([failed(ledger, ref, token)])
+    assert ledger.store.claim([ledger.accepted()], "t2").granted
+
+
+def test_an_open_breaker_keeps_calls_that_have_a_retry_policy(ledger, limit):
+    limit(retry=1)
+    open_breaker(ledger)
+    ref = ledger.accepted()
+    ledger.store.claim([ref], "t1")
+    record = ledger.store.find(ref)
+    assert record.state is State.RETRYING
+    assert 25 < record.not_before_ms / 1000 - time.time() < 35
+    assert ledger.alarms(ref) == {"running"}
+
+
+def test_a_half_open_breaker_lets_one_probe_go_and_closes_when_it_is_answered(ledger, limit):
+    limit(retry=1)
+    open_breaker(ledger)
+    limit(openUntil=1)
+    refs = accepted(ledger, 2)
+    assert ledger.store.claim(refs, "t1").granted == {refs[0]}
+    ledger.store.settle([ledger.settlement(refs[0], "t1", contacted=True)])
+    ledger.client.hset(keyspace.record(refs[1]), "notBefore", 1)
+    assert ledger.store.claim(refs[1:], "t2").granted == {refs[1]}
+
+
+def test_a_failed_probe_opens_the_breaker_for_twice_as_long(ledger, limit):
+    open_breaker(ledger)
+    limit(openUntil=1)
+    ref, token = ledger.claimed()
+    ledger.store.settle([failed(ledger, ref, token)])
+    traffic = ledger.policies.traffic("acme", "hook")
+    assert traffic.breaker == "open"
+    assert 55 < traffic.open_until_ms / 1000 - time.time() < 65
+
+
+def test_an_operator_can_close_a_breaker(ledger):
+    open_breaker(ledger)
+    ledger.policies.close_breaker("acme", "hook")
+    assert ledger.policies.traffic("acme", "hook").breaker == "closed"
+    assert ledger.store.claim([ledger.accepted()], "t1").granted
+
+
+def test_an_operator_sees_how_a_webhooks_calls_stand(ledger, limit):
+    limit(concurrency=1)
+    refs = accepted(ledger, 3)
+    ledger.store.claim(refs, "t1")
+    ledger.policies.pause("acme", "hook")
+    traffic = ledger.policies.traffic("acme", "hook")
+    assert (traffic.paused, traffic.breaker, traffic.parked, traffic.running) == (True, "closed", 2, 1)
+
+
+def test_more_parked_calls_than_a_page_are_all_resumed(ledger):
+    ledger.policies.pause("acme", "hook")
+    refs = accepted(ledger, 400) + accepted(ledger, 90)
+    for start in range(0, len(refs), 100):
+        ledger.store.claim(refs[start : start + 100], f"t{start}")
+    assert sorted(resumed(ledger)) == sorted(refs)
