@@ -62,11 +62,14 @@ class EmbeddedServer:
         directory.write("valkey.conf", config)
         return cls((program, str(directory.path / "valkey.conf")), f"redis://:{password}@127.0.0.1:{port}/0")
 
-    def wait(self, is_alive: Callable[[], bool]) -> None:
-        """Returns when the server answers and has loaded its file; ``Unavailable`` if it ends or takes too long."""
+    def wait(self, is_wanted: Callable[[], bool]) -> None:
+        """Returns when the server answers and has loaded its file.
+
+        ``Unavailable`` if it takes too long, or is no longer wanted: it ended, or somebody ended the start.
+        """
         deadline_s = time.monotonic() + _READY_S
         while not answers(self.url):
-            if not is_alive() or time.monotonic() > deadline_s:
+            if not is_wanted() or time.monotonic() > deadline_s:
                 raise Unavailable("The embedded server did not start: its log in the data directory says why.")
             time.sleep(_POLL_S)
 

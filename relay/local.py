@@ -93,7 +93,7 @@ class LocalRelay:
         if self.server:
             server = self._child(processes.Process("valkey", self.server.command, without=processes.SECRETS))
             supervisor.start(server, ends_last=True)
-            self.server.wait(server.is_running)
+            self.server.wait(lambda: server.is_running() and not supervisor.ending)
         for process in self.processes():
             supervisor.start(self._child(process))
 

@@ -98,6 +98,10 @@ class Supervisor:
         """The children that died soon after their start, at least so often in a row."""
         return [each.child for each in self._watched if each.deaths >= deaths]
 
+    def down(self) -> list[Child]:
+        """The children that do not run, or died soon after their last start."""
+        return [each.child for each in self._watched if each.deaths or not each.child.is_running()]
+
     def turn(self, wait_s: float = _TICK_S) -> None:
         """Waits for a signal, at most ``wait_s``, and looks at every child once."""
         due = [each.restart_at_s for each in self._watched if each.restart_at_s is not None]

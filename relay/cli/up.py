@@ -12,6 +12,7 @@ from relay import processes
 from relay.cli.output import Screen, as_json, facts_of, safe, screened
 from relay.demo import demonstrate
 from relay.embedded import FSYNC
+from relay.errors import Unavailable
 from relay.local import LocalRelay, Plan
 from relay.logtail import LogTail, last_lines
 from relay.supervisor import Supervisor
@@ -61,8 +62,11 @@ def up(screen: Screen, data_dir: Path, *, verbose: bool, **asked: Any) -> None:
     with Supervisor(screen.note, stop_s=relay.settings.stop_timeout_s + _STOP_MARGIN_S) as supervisor:
         try:
             _run(screen, relay, supervisor, LogTail(relay.directory.logs) if verbose else None)
+        except Unavailable:
+            if not supervisor.ending:  # else it was ended before it was up, which is no failure
+                raise
         finally:
-            for child in supervisor.failing(1):
+            for child in supervisor.down():
                 _show_log(screen, child.log)
             screen.note("Ending the processes (Ctrl-C: at once)")
 

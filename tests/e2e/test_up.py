@@ -1,0 +1,238 @@
+"""``relay up``: it starts, says so, keeps its processes alive, finds everything again, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from base64 import b64encode
+
+import psutil
+import pytest
+from dotenv import dotenv_values
+
+from relay.client import Relay
+from tests.e2e.conftest import RunningRelay, free_port, start_relay, stop_relay
+
+PROCESSES = ("valkey-server", "granian", "-Q interactive", "-Q bulk,replay", "flower", "relay.echo")
+KILLABLE = ("granian", "-Q interactive", "-Q bulk,replay", "flower")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """A relay that showed its demo; what it printed is in ``<data_dir>.out``."""
+    process, relay = start_relay(tmp_path_factory.mktemp("up") / "d", "--demo")
+    printed = eventually(lambda: "\nready" in output_of(relay), "the demo was not shown")
+    assert printed
+    yield relay
+    assert stop_relay(process) == 0
+
+
+def output_of(relay: RunningRelay) -> str:
+    return (relay.data_dir.parent / f"{relay.data_dir.name}.out").read_text()
+
+
+def eventually(check, otherwise: str, within_s: float = 60):
+    deadline_s = time.monotonic() + within_s
+    while time.monotonic() < deadline_s:
+        if found := check():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(otherwise)
+
+
+def command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def children(relay: RunningRelay) -> list[psutil.Process]:
+    return [each for each in psutil.Process(relay.pid).children() if each.status() != psutil.STATUS_ZOMBIE]
+
+
+def child(relay: RunningRelay, part: str) -> psutil.Process | None:
+    found = [each for each in children(relay) if part in command_line(each)]
+    return found[0] if found else None
+
+
+def everything_of(relay: RunningRelay) -> list[psutil.Process]:
+    """Whoever has this relay's data directory in its environment, related or not."""
+    mark = f"={relay.data_dir}"
+    found = []
+    for process in psutil.process_iter():
+        try:
+            ours = any(f"{name}={text}".endswith(mark) for name, text in process.environ().items())
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def status_of(url: str, **headers: str) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as response:
+            return response.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def test_the_demo_triggers_for_real_and_shows_answer_record_and_addresses(demo):
+    text = output_of(demo)
+    answer, end = json.JSONDecoder().raw_decode(text, text.index("{"))
+    record, _ = json.JSONDecoder().raw_decode(text, text.index("{", end))
+    assert answer.keys() == {"referenceId", "status", "data", "error"}
+    assert (answer["status"], answer["error"], answer["data"]["body"]) == (200, False, {"hello": "world"})
+    assert (record["referenceId"], record["state"]) == (answer["referenceId"], "delivered")
+    assert "a-secret-that-plugins-never-see" not in text
+    assert demo.base_url in text
+    assert demo.flower_url in text
+
+
+def test_the_curl_line_of_the_demo_works_as_printed(demo):
+    line = next(line for line in output_of(demo).splitlines() if line.startswith("curl "))
+    done = subprocess.run(f"{line} --silent --max-time 30", shell=True, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["status"] == 200
+
+
+def test_everything_it_writes_is_for_its_owner_only(demo):
+    assert stat.S_IMODE(demo.data_dir.stat().st_mode) == 0o700
+    secret = [demo.data_dir / name for name in ("relay.env", "target.keys", "data.keys", "valkey.conf", "demo.key")]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in secret} == {0o600}
+
+
+def test_relay_env_has_every_setting_that_it_runs_with(demo):
+    written = dotenv_values(demo.data_dir / "relay.env")
+    assert written["RELAY_API_URL"] == demo.base_url
+    assert re.fullmatch(r"[^:]+:.{16,}", written["RELAY_FLOWER_AUTH"])
+    shown = {each["name"]: each["value"] for each in demo.cli("settings") if not each["secret"] and each["value"]}
+    assert {name: written[name] for name in shown} == shown
+
+
+def test_flower_asks_for_the_password_of_relay_env(demo):
+    auth = dotenv_values(demo.data_dir / "relay.env")["RELAY_FLOWER_AUTH"]
+    eventually(lambda: status_of(f"{demo.flower_url}/workers") == 401, "Flower let somebody in")
+    assert status_of(f"{demo.flower_url}/workers", Authorization=f"Basic {b64encode(auth.encode()).decode()}") == 200
+
+
+def test_no_process_holds_a_key_ring_that_it_does_not_need(demo):
+    target, data = "RELAY_TARGET_KEYS", "RELAY_DATA_KEYS"
+    held = {
+        part: {target, data} & process.environ().keys()
+        for part in PROCESSES
+        for process in [child(demo, part), *child(demo, part).children(recursive=True)]
+    }
+    assert held.pop("-Q interactive") == held.pop("-Q bulk,replay") == {target, data}
+    assert held.pop("granian") == {data}
+    assert set().union(*held.values()) == set()
+
+
+def test_the_doctor_finds_nothing_wrong_with_a_running_relay(demo):
+    findings = demo.cli("doctor")
+    assert not [each for each in findings if each["level"] == "problem"]
+    assert {"redis", "workers", "target keys", "registrations", "clock", "back-up"} <= {
+        each["check"] for each in findings
+    }
+
+
+def test_a_second_relay_up_on_the_same_directory_is_refused(demo):
+    command = [*psutil.Process(demo.pid).cmdline()[:2], "--data-dir", str(demo.data_dir), "up"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "Another `relay up`" in done.stderr
+
+
+@pytest.mark.parametrize("part", KILLABLE)
+def test_a_killed_process_is_back_within_a_second_and_alone(demo, part):
+    old = child(demo, part)
+    family = [old, *old.children(recursive=True)]
+    killed_s = time.time()
+    old.kill()
+    new = eventually(
+        lambda: (found := child(demo, part)) and found.pid != old.pid and found, f"{part} did not return", 5
+    )
+    assert new.create_time() - killed_s < 1.5  # a second, and some for a busy machine
+    assert not [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    eventually(lambda: status_of(f"{demo.base_url}/readyz") == 200, "the relay was not ready again")
+
+
+def test_the_api_answers_again_when_granian_s_worker_was_killed(demo):
+    master = child(demo, "granian")
+    worker = master.children()[0]
+    worker.kill()
+    eventually(lambda: (found := child(demo, "granian")) and found.pid != master.pid, "the API did not return", 10)
+    eventually(lambda: status_of(f"{demo.base_url}/readyz") == 200, "the relay was not ready again")
+
+
+def test_the_embedded_server_comes_back_with_what_it_had(demo):
+    before = demo.cli("webhooks", "list", "--plugin", "demo")
+    server = child(demo, "valkey-server")
+    server.kill()
+    eventually(lambda: (found := child(demo, "valkey-server")) and found.pid != server.pid, "no server", 10)
+    eventually(lambda: status_of(f"{demo.base_url}/readyz") == 200, "the relay was not ready again")
+    assert demo.cli("webhooks", "list", "--plugin", "demo") == before
+
+
+def test_a_second_start_finds_everything_again_and_the_end_leaves_nothing(tmp_path, endpoint):
+    process, relay = start_relay(tmp_path / "d")
+    relay.apply("shop", [{"id": "echo", "url": f"{endpoint.base_url}/echo", "method": "POST"}])
+    key = relay.create_key("shop", ("trigger", "operate"))
+    with Relay(relay.base_url, key) as client:
+        reference_id = client.webhooks.trigger("echo", {"n": 1})["referenceId"]
+    assert everything_of(relay)
+    assert stop_relay(process) == 0
+    assert everything_of(relay) == []
+
+    process, again = start_relay(tmp_path / "d")
+    try:
+        with Relay(again.base_url, key) as client:
+            assert client.get(reference_id)["state"] == "delivered"
+            assert client.webhooks.trigger("echo", {"n": 2})["status"] == 200
+    finally:
+        assert stop_relay(process) == 0
+
+
+def test_what_a_killed_relay_up_left_ends_and_does_not_hinder_the_next(tmp_path):
+    process, relay = start_relay(tmp_path / "d")
+    process.kill()
+    process.wait()
+    process, again = start_relay(tmp_path / "d")
+    try:
+        survivors = [each for each in everything_of(relay) if again.pid not in {each.pid, *map(pid_of, each.parents())}]
+        assert survivors == []
+    finally:
+        assert stop_relay(process) == 0
+
+
+def pid_of(process: psutil.Process) -> int:
+    return process.pid
+
+
+def test_a_signal_during_the_start_ends_it(tmp_path, demo):
+    command = [*psutil.Process(demo.pid).cmdline()[:2], "--data-dir", str(tmp_path / "d"), "up"]
+    command += ["--port", str(free_port()), "--flower-port", str(free_port())]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    eventually((tmp_path / "d" / "logs" / "api.log").exists, "it did not start")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0
+    assert "ready" not in process.stderr.read()
+
+
+def test_a_taken_port_is_named(tmp_path, demo):
+    command = [*psutil.Process(demo.pid).cmdline()[:2], "--data-dir", str(tmp_path / "d"), "up"]
+    done = subprocess.run(
+        [*command, "--port", demo.base_url.rsplit(":", 1)[1]],
+        capture_output=True, text=True, timeout=30, check=False, env={**os.environ},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "--port" in done.stderr
