@@ -70,7 +70,7 @@ class Webhooks:
         self._wire = wire
         self._timeout_s = timeout_s
 
-    def trigger(  # noqa: PLR0913 - the documented signature
+    def trigger(
         self,
         webhook_id: str,
         data: Any = None,

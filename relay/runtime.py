@@ -18,6 +18,7 @@ from relay.queue import Publisher, make_app
 from relay.store.invocations import InvocationStore, Limits
 from relay.store.keys import ApiKeys
 from relay.store.notices import Subscription
+from relay.store.policies import Policies
 from relay.store.registry import Registry
 from relay.vault import Vault
 
@@ -111,6 +112,11 @@ class Runtime:
             rejected_retention_ms=settings.rejected_retention_s * 1000,
         )
         return InvocationStore(self.client, limits, lease_margin_ms=int(settings.lease_margin_s * 1000))
+
+    @cached_property
+    def policies(self) -> Policies:
+        """Pauses and breakers."""
+        return Policies(self.client)
 
     @cached_property
     def publisher(self) -> Publisher:

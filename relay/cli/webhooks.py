@@ -10,6 +10,7 @@ from rich.text import Text
 from relay.cli.address import shown_url
 from relay.cli.output import facts_of, moment, safe, screened, table_of
 from relay.cli.parameters import IdType, plugin_option, read_source
+from relay.cli.traffic import close_breaker, pause, resume, traffic_of
 from relay.errors import DocumentError, Fault, WebhookNotRegistered
 from relay.registration import read_registrations
 from relay.rows import rfc3339, seconds
@@ -28,7 +29,11 @@ _COLUMNS: Final = ("id", "revision", "method", "headers", "query", "hidden", "cr
 
 @click.group()
 def webhooks() -> None:
-    """Webhooks of a plugin: register them, look at them, remove them."""
+    """Webhooks of a plugin: register them, look at them, hold them back, remove them."""
+
+
+for _command in (pause, resume, close_breaker):
+    webhooks.add_command(_command)
 
 
 @webhooks.command()
@@ -75,7 +80,8 @@ def list_webhooks(screen: Screen, data_dir: Path, plugin: str) -> None:
 @screened
 def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
     """One webhook with its address. Values of pre-filled headers are never shown."""
-    registry = cli_runtime(Settings.for_command(data_dir)).registry
+    runtime = cli_runtime(Settings.for_command(data_dir))
+    registry = runtime.registry
     found = registry.current(plugin, webhook_id, refresh=True)
     if found is None:
         raise WebhookNotRegistered
@@ -91,6 +97,7 @@ def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
         **_members(shape),
         "headers": _headers(shape, target),
         "dataSchema": shape.data_schema,
+        "traffic": traffic_of(runtime, plugin, webhook_id),
     }
     screen.show(value, lambda: facts_of(_facts(value)))
 
@@ -144,6 +151,9 @@ def _members(shape: Shape) -> dict[str, Any]:
         "idempotent": shape.idempotent,
         "revealUrl": shape.reveal_url,
         "description": shape.description,
+        "retry": shape.retry and shape.retry.to_value(),
+        "concurrency": shape.concurrency,
+        "rate": shape.rate and str(shape.rate),
     }
 
 

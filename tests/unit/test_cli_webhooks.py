@@ -142,7 +142,7 @@ def test_the_webhooks_of_another_plugin_are_not_seen(cli):
         ("remove", "ping"),
         ("show", "Ping", "--plugin", "acme"),
         ("list", "--plugin", "../x"),
-        ("pause", "ping", "--plugin", "acme"),
+        ("freeze", "ping", "--plugin", "acme"),
     ],
 )
 def test_wrong_usage_exits_with_two(cli, arguments):

@@ -1,0 +1,79 @@
+"""``relay webhooks pause | resume | close-breaker``: how a webhook's calls flow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.text import Text
+
+from relay.cli.output import safe, screened
+from relay.cli.parameters import IdType, plugin_option
+from relay.errors import WebhookNotRegistered
+from relay.rows import rfc3339
+from relay.runtime import Runtime, cli_runtime
+from relay.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from relay.cli.output import Screen
+
+
+def traffic_of(runtime: Runtime, plugin: str, webhook_id: str) -> dict[str, Any]:
+    """How a webhook's calls stand, as ``webhooks show`` and these commands print it."""
+    traffic = runtime.policies.traffic(plugin, webhook_id)
+    return {
+        "paused": traffic.paused,
+        "breaker": traffic.breaker,
+        "failures": traffic.failures,
+        "openUntil": None if traffic.open_until_ms is None else rfc3339(traffic.open_until_ms),
+        "parked": traffic.parked,
+        "running": traffic.running,
+    }
+
+
+@click.command()
+@click.argument("webhook_id", metavar="ID", type=IdType())
+@plugin_option()
+@screened
+def pause(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
+    """Send nothing more of this webhook. What is accepted waits; what is being sent ends."""
+    runtime = _runtime(data_dir, plugin, webhook_id)
+    runtime.policies.pause(plugin, webhook_id)
+    _show(screen, runtime, plugin, webhook_id, "is paused")
+
+
+@click.command()
+@click.argument("webhook_id", metavar="ID", type=IdType())
+@plugin_option()
+@screened
+def resume(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
+    """Send this webhook's calls again, the oldest first."""
+    runtime = _runtime(data_dir, plugin, webhook_id)
+    for ready in runtime.policies.resume(plugin, webhook_id):
+        runtime.publisher.publish_ready(ready)
+    _show(screen, runtime, plugin, webhook_id, "sends again")
+
+
+@click.command("close-breaker")
+@click.argument("webhook_id", metavar="ID", type=IdType())
+@plugin_option()
+@screened
+def close_breaker(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
+    """Let calls go again although the endpoint could not be contacted before."""
+    runtime = _runtime(data_dir, plugin, webhook_id)
+    runtime.policies.close_breaker(plugin, webhook_id)
+    _show(screen, runtime, plugin, webhook_id, "has a closed breaker")
+
+
+def _runtime(data_dir: Path, plugin: str, webhook_id: str) -> Runtime:
+    runtime = cli_runtime(Settings.for_command(data_dir))
+    if runtime.registry.current(plugin, webhook_id, refresh=True) is None:
+        raise WebhookNotRegistered
+    return runtime
+
+
+def _show(screen: Screen, runtime: Runtime, plugin: str, webhook_id: str, said: str) -> None:
+    value = {"id": webhook_id, "plugin": plugin, **traffic_of(runtime, plugin, webhook_id)}
+    screen.show(value, lambda: Text(f"Webhook {safe(webhook_id)} of plugin {safe(plugin)} {said}."))
