@@ -22,6 +22,7 @@ def running(api_log):
         RELAY_DEFAULT_WAIT="10",
         RELAY_MAX_WAITERS="64",
         RELAY_MAX_BODY_BYTES="1MiB",
+        RELAY_EXTRA_SUFFIXES="test",
     )
     with api_log.open("wb") as log, running_api(environ, log=log) as house:
         yield house

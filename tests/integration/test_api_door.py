@@ -122,6 +122,14 @@ def test_framing_that_is_not_clear_is_refused(api, lines):
     assert answer.split(b" ")[1] in {b"400", b"415"}
 
 
+def test_a_body_that_is_framed_twice_smuggles_no_second_request(api):
+    request = head(api, "Content-Type: application/json", "Content-Length: 40", "Transfer-Encoding: chunked")
+    answer = api.raw(request + b"0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert b"connection: close" in answer.lower()
+
+
 def test_a_transfer_coding_beside_chunked_is_refused(api):
     request = head(api, "Content-Type: application/json", "Transfer-Encoding: gzip, chunked") + b"2\r\n{}\r\n0\r\n\r\n"
     assert api.raw(request).startswith(b"HTTP/1.1 415 ")
