@@ -10,6 +10,7 @@ from relay.masking import Mask
 from relay.rendering import Template
 
 if TYPE_CHECKING:
+    from relay.outbound.guard import AddressPolicy
     from relay.registration import Shape
     from relay.store.registry import Registry
 
@@ -24,13 +25,15 @@ class Plan:
     shape: Shape
     template: Template
     mask: Mask
+    sendable: bool  # plain http goes only where an exception still stands (security.md, Egress guard)
 
 
 class Plans:
     """Plans by plugin, webhook and revision."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, policy: AddressPolicy) -> None:
         self._registry = registry
+        self._policy = policy
         self._cached = lru_cache(MAX_PLANS)(self._make)
 
     def of(self, plugin: str, webhook_id: str, revision: int) -> Plan:
@@ -45,4 +48,6 @@ class Plans:
     def _make(self, plugin: str, webhook_id: str, revision: int) -> Plan:
         shape = self._registry.revision(plugin, webhook_id, revision).shape
         target = self._registry.open_target(plugin, webhook_id, revision)
-        return Plan(shape, Template.of(shape, target), Mask.of(shape, target))
+        endpoint = target.endpoint
+        sendable = endpoint.scheme == "https" or self._policy.exempts(endpoint.host, endpoint.port)
+        return Plan(shape, Template.of(shape, target), Mask.of(shape, target), sendable)

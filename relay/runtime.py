@@ -177,7 +177,7 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     )
     executor = Executor(
         runtime.store,
-        Preparation(Plans(runtime.registry), runtime.data_vault),
+        Preparation(Plans(runtime.registry, runtime.policy), runtime.data_vault),
         Sender(transport),
         Conclusion(runtime.data_vault),
         max_in_flight=settings.max_in_flight,

@@ -17,6 +17,7 @@ import secrets
 import time
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -142,9 +143,13 @@ class Vault:
         return f"Vault({', '.join(self._keys)})"
 
 
-def target_owner(plugin: str, webhook_id: str, revision: int) -> str:
-    """The owner of a sealed target. Ids hold no slash, so no two owners read the same."""
-    return f"target/{plugin}/{webhook_id}/{revision}"
+def target_owner(plugin: str, webhook_id: str, revision: int, shape: bytes) -> str:
+    """The owner of a sealed target. Ids hold no slash, so no two owners read the same.
+
+    ``shape`` is the revision's shape as stored: it lies there in the clear, and with one that somebody loosened the
+    target does not open.
+    """
+    return f"target/{plugin}/{webhook_id}/{revision}/{sha256(shape).hexdigest()}"
 
 
 def payload_owner(plugin: str, reference_id: str) -> str:

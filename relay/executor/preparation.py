@@ -55,6 +55,8 @@ class Preparation:
             return Unsendable(published, Outcome.WEBHOOK_NOT_REGISTERED)
         try:
             plan = self._plans.of(published.plugin, published.webhook_id, published.revision)
+            if not plan.sendable:
+                return Unsendable(published, Outcome.ADDRESS_REFUSED)
             return self._render(published, plan)
         except RequestRejected:
             return Unsendable(published, Outcome.REQUEST_REJECTED)

@@ -48,9 +48,10 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class StoredRevision:
-    """One revision as the store has it. ``sealed_target`` opens for ``target_owner(plugin, webhook, number)``."""
+    """One revision as the store has it. ``sealed_target`` opens for its owner alone (``relay.vault.target_owner``)."""
 
     shape: Shape
+    shape_json: bytes  # as stored: part of the sealed target's owner
     sealed_target: bytes
     created_at_ms: int
 
@@ -171,12 +172,12 @@ class Registry:
         if current and self._is_same(plugin, webhook, int(current), shape, target):
             return _Planned(Applied(webhook, int(current), "unchanged"), current, last)
         number = int(last) + 1
-        sealed = self._vault().seal(target, target_owner(plugin, webhook, number))
+        sealed = self._vault().seal(target, target_owner(plugin, webhook, number, shape))
         return _Planned(Applied(webhook, number, "changed" if current else "created"), current, last, shape, sealed)
 
     def _is_same(self, plugin: str, webhook_id: str, number: int, shape: bytes, target: bytes) -> bool:
         """Whether a revision says the same. One that cannot be opened does not: registering anew repairs it."""
-        owner = target_owner(plugin, webhook_id, number)
+        owner = target_owner(plugin, webhook_id, number, shape)
         with store_errors():
             stored = self._client.hmget(keyspace.revision(plugin, webhook_id, number), "shape", "target")
         try:
@@ -217,11 +218,12 @@ class Registry:
             shape, target, created_at = self._client.hmget(key, "shape", "target", "createdAt")
         if shape is None:
             raise NotFound("There is no such revision.")
-        return StoredRevision(Shape.from_json(shape), target, int(created_at))
+        return StoredRevision(Shape.from_json(shape), shape, target, int(created_at))
 
     def _open_target(self, plugin: str, webhook_id: str, number: int) -> Target:
-        sealed = self.revision(plugin, webhook_id, number).sealed_target
-        return Target.from_json(self._vault().open(sealed, target_owner(plugin, webhook_id, number)))
+        stored = self.revision(plugin, webhook_id, number)
+        owner = target_owner(plugin, webhook_id, number, stored.shape_json)
+        return Target.from_json(self._vault().open(stored.sealed_target, owner))
 
     def _vault(self) -> Vault:
         if self._target_vault is None:

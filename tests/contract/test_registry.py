@@ -280,7 +280,8 @@ def test_a_stored_revision_holds_the_target_sealed_for_its_owner(registry, vault
     registry.apply("acme", [a_registration()])
     stored = registry.revision("acme", "ping", 1)
     assert (
-        Target.from_json(vault.open(stored.sealed_target, target_owner("acme", "ping", 1))) == a_registration().target
+        Target.from_json(vault.open(stored.sealed_target, target_owner("acme", "ping", 1, stored.shape_json)))
+        == a_registration().target
     )
     assert dataclasses.is_dataclass(stored)
     assert stored.created_at_ms > 1_600_000_000_000
@@ -304,3 +305,11 @@ def test_limits_stand_beside_the_revision_for_the_claim_script(registry, redis_c
         b"retry": b"",
         b"paused": b"1",
     }
+
+
+def test_a_target_does_not_open_beside_a_shape_that_somebody_loosened(registry, redis_client, vault):
+    registry.apply("acme", [a_registration()])
+    loosened = dataclasses.replace(a_registration().shape, fillable_headers=("X-Admin",))
+    redis_client.hset(keyspace.revision("acme", "ping", 1), "shape", loosened.to_json())
+    with pytest.raises(VaultError):
+        Registry(redis_client, vault).open_target("acme", "ping", 1)

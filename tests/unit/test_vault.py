@@ -27,14 +27,20 @@ def test_what_is_sealed_for_an_owner_opens_for_that_owner(plaintext, owner):
 
 
 def test_a_value_pasted_under_another_owner_does_not_open(vault):
-    sealed = vault.seal(b"secret", target_owner("p", "w", 1))
-    for other in (target_owner("p", "w", 2), target_owner("p", "v", 1), target_owner("q", "w", 1), ""):
+    sealed = vault.seal(b"secret", target_owner("p", "w", 1, b"s"))
+    for other in (
+        target_owner("p", "w", 2, b"s"),
+        target_owner("p", "v", 1, b"s"),
+        target_owner("q", "w", 1, b"s"),
+        target_owner("p", "w", 1, b"t"),
+        "",
+    ):
         with pytest.raises(VaultError):
             vault.open(sealed, other)
 
 
 def test_owners_of_different_kinds_are_different():
-    assert len({target_owner("p", "r", 1), payload_owner("p", "r"), result_owner("p", "r")}) == 3
+    assert len({target_owner("p", "r", 1, b"s"), payload_owner("p", "r"), result_owner("p", "r")}) == 3
 
 
 def test_every_altered_byte_and_every_cut_is_noticed(vault):
