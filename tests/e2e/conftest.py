@@ -78,7 +78,7 @@ def start_relay(data_dir: Path, *arguments: str, **settings: str) -> tuple[subpr
     """Starts ``relay up`` on free ports and waits until it is ready; its caller ends the process with SIGTERM."""
     port, flower_port = free_port(), free_port()
     ports = ("--port", str(port), "--flower-port", str(flower_port))
-    environ = _environ(RELAY_EGRESS_ALLOW="127.0.0.1", **settings)
+    environ = _environ(**{"RELAY_EGRESS_ALLOW": "127.0.0.1", **settings})
     with (data_dir.parent / f"{data_dir.name}.out").open("wb") as output:
         command = [_relay(), "--data-dir", str(data_dir), "up", *ports, *arguments]
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environ)
@@ -182,3 +182,12 @@ def shop(running_relay, endpoint):
         ],
     )
     return Shop(running_relay, endpoint, running_relay.create_key(PLUGIN))
+
+
+@pytest.fixture(scope="session")
+def house():
+    """The relay of the acceptance tests: it may call the endpoints of its house and nothing else."""
+    from tests.e2e.house import open_house
+
+    with open_house() as running:
+        yield running
