@@ -38,21 +38,30 @@ class State(StrEnum):
 
 FINAL: Final = frozenset({State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED, State.REJECTED, State.CANCELLED})
 
-#: What each state may become, and by which transition. ``None`` is "does not exist yet".
+#: What each state may become, and by which transition; ``None`` is "does not exist yet". docs/lifecycle.md says when.
 TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = MappingProxyType(
     {
         None: {State.QUEUED: ("accept",), State.REJECTED: ("accept",)},
         State.QUEUED: {
             State.SENDING: ("claim",),
+            State.RETRYING: ("claim",),  # the breaker is open, and the webhook has a retry policy
+            State.UNREACHABLE: ("claim",),  # the breaker is open, and it has none
             State.CANCELLED: ("cancel",),
         },
         State.SENDING: {
             State.SENDING: ("claim",),  # a lost lease of a repeatable call, taken again
-            State.QUEUED: ("release",),
+            State.QUEUED: ("release", "claim"),  # claim: a lost repeatable call that has no place now
+            State.RETRYING: ("settle", "claim"),  # claim: a lost repeatable call at an open breaker
             State.DELIVERED: ("settle",),
-            State.UNREACHABLE: ("settle",),
+            State.UNREACHABLE: ("settle", "claim"),  # claim: as above, without a retry policy
             State.REJECTED: ("settle",),
             State.INTERRUPTED: ("claim",),
+        },
+        State.RETRYING: {
+            State.SENDING: ("claim",),
+            State.RETRYING: ("claim",),  # the breaker is open: later
+            State.UNREACHABLE: ("claim",),  # the breaker is open, and the policy was taken away meanwhile
+            State.CANCELLED: ("cancel",),
         },
     }
 )
