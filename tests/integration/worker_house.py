@@ -1,0 +1,116 @@
+"""Real Celery workers on a Valkey of their own; tests bring calls through the dispatcher, as the API would."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from relay.dispatcher import Call
+from relay.invocation import new_reference_id
+from relay.processes import worker
+from relay.registration import read_registrations
+from relay.runtime import cli_runtime
+from relay.settings import Settings
+from relay.vault import Vault, result_owner
+from tests.conftest import start_valkey
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+class WorkerHouse:
+    """A store with workers beside it."""
+
+    def __init__(self, directory, **settings):
+        self.server = start_valkey(directory)
+        self.log = directory / "workers.log"
+        self.environ = {
+            "RELAY_REDIS_URL": f"redis://127.0.0.1:{self.server.port}/0",
+            "RELAY_TARGET_KEYS": Vault.new_key_text(),
+            "RELAY_DATA_KEYS": Vault.new_key_text(),
+            "RELAY_EGRESS_ALLOW": "127.0.0.0/8",
+            **settings,
+        }
+        self.runtime = cli_runtime(Settings.from_environ(self.environ))
+        self.store = self.runtime.store
+        self.workers = []
+
+    def register(self, *webhooks, plugin="acme"):
+        _, registrations = read_registrations(json.dumps(list(webhooks)), self.runtime.rules, plugin=plugin)
+        self.runtime.registry.apply(plugin, registrations)
+
+    def start_worker(self, group="bulk", number=1):
+        command = worker(group, number).command
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [BIN / command[0], *command[1:]],
+                cwd=ROOT,
+                env={**os.environ, **self.environ},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.workers.append(process)
+        name = command[-1].split("@")[0]
+        until(lambda: any(alive.startswith(f"{name}@") for alive in self.store.workers_alive()), 30)
+        return process
+
+    def trigger(self, webhook="hook", data=None, *, awaited=False):
+        call = Call("acme", webhook, {"data": data}, new_reference_id(), "k1", awaited=awaited)
+        return self.runtime.dispatcher.trigger(call).reference_id
+
+    def trigger_many(self, count, webhook="hook", data=None):
+        calls = [Call("acme", webhook, {"data": data}, new_reference_id(), "k1") for _ in range(count)]
+        return [answer.reference_id for answer in self.runtime.dispatcher.trigger_many(calls)]
+
+    def record(self, reference_id):
+        return self.store.find(reference_id)
+
+    def final(self, reference_id, within_s=20):
+        until(lambda: self.record(reference_id).state.final, within_s)
+        return self.record(reference_id)
+
+    def finals(self, reference_ids, within_s=60):
+        until(lambda: all(self.record(ref).state.final for ref in reference_ids), within_s, every_s=0.2)
+        return [self.record(ref) for ref in reference_ids]
+
+    def data(self, reference_id):
+        sealed = self.store.result_of(reference_id)
+        return json.loads(self.runtime.data_vault.open(sealed, result_owner("acme", reference_id)))
+
+    def close(self):
+        for process in self.workers:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+        self.server.terminate()
+
+
+def until(condition, within_s, *, every_s=0.02):
+    """Waits until a condition holds; fails when it does not in time."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(every_s)
+
+
+@contextmanager
+def worker_house(tmp_path_factory, **settings):
+    directory = tmp_path_factory.mktemp("house")
+    house = WorkerHouse(directory, **settings)
+    try:
+        yield house
+    finally:
+        house.close()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def hook(url, **fields):
+    return {"id": "hook", "url": url, "method": "POST", **fields}
