@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
+from enum import Enum
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from relay.errors import Unavailable
 
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
     from relay.invocation import Invocation
     from relay.store.notices import Notice, Subscription
 
-_LOOK: Final = None  # put to a waiter instead of a notice: some may have been missed, look at the record
+
+class Word(Enum):
+    """What a waiter is told instead of a notice."""
+
+    LOOK = "look"  # notices may have been missed: look at the record
+    OVER = "over"  # wait no longer
 
 
 class Waiters:
@@ -33,6 +39,7 @@ class Waiters:
         self._lock = threading.Lock()
         self._expected: dict[str, list[Expectation]] = {}
         self._count = 0
+        self._closed = False
         self._stop = threading.Event()
         self._listener = threading.Thread(target=self._listen, name="notices", daemon=True)
 
@@ -40,15 +47,22 @@ class Waiters:
         """Begin to listen."""
         self._listener.start()
 
+    def release(self) -> None:
+        """Let nobody wait any longer, from now on: the process is to end."""
+        with self._lock:
+            self._closed = True
+        self._tell_all(Word.OVER)
+
     def stop(self) -> None:
-        """End the listener; who still waits gets no notice any more."""
+        """Release whoever waits, and end the listener."""
+        self.release()
         self._stop.set()
         self._listener.join()
 
     def expect(self, reference_id: str) -> Expectation | None:
         """An expectation of that invocation's end, to be used as a context; None if there is no room to wait."""
         with self._lock:
-            if self._count >= self._max_waiters:
+            if self._closed or self._count >= self._max_waiters:
                 return None
             self._count += 1
         return Expectation(self, reference_id)
@@ -81,10 +95,13 @@ class Waiters:
             expectation.tell(notice)
 
     def _renew(self) -> None:
+        self._tell_all(Word.LOOK)
+
+    def _tell_all(self, word: Word) -> None:
         with self._lock:
             waiting = [expectation for each in self._expected.values() for expectation in each]
         for expectation in waiting:
-            expectation.tell(_LOOK)
+            expectation.tell(word)
 
 
 class Expectation:
@@ -93,7 +110,7 @@ class Expectation:
     def __init__(self, waiters: Waiters, reference_id: str) -> None:
         self._waiters = waiters
         self._reference_id = reference_id
-        self._told: SimpleQueue[Notice | None] = SimpleQueue()
+        self._told: SimpleQueue[Notice | Word] = SimpleQueue()
 
     def __enter__(self) -> Self:
         self._waiters.add(self._reference_id, self)
@@ -112,9 +129,9 @@ class Expectation:
             self._reference_id = reference_id
             self._waiters.add(reference_id, self)
 
-    def tell(self, notice: Notice | None) -> None:
-        """Wake the caller with a notice, or with None to look at the record."""
-        self._told.put(notice)
+    def tell(self, word: Notice | Word) -> None:
+        """Wake the caller."""
+        self._told.put(word)
 
     def wait(self, timeout_s: float, look: Callable[[], Invocation]) -> Notice | Invocation | None:
         """Wait up to ``timeout_s`` for the end.
@@ -124,22 +141,21 @@ class Expectation:
         """
         deadline_s = time.monotonic() + timeout_s
         while True:
-            notice, over = self._next(deadline_s)
-            if notice is not None:
-                return notice
+            word = self._next(deadline_s)
+            if not isinstance(word, Word):
+                return word
             try:
                 invocation = look()
             except Unavailable:
-                if over:
+                if word is Word.OVER:
                     return None
                 continue  # the subscription is lost too, and will be renewed
-            if invocation.state.final or over:
+            if invocation.state.final or word is Word.OVER:
                 return invocation
 
-    def _next(self, deadline_s: float) -> tuple[Notice | None, bool]:
-        """What the caller is told next, and whether the time is over without a word."""
+    def _next(self, deadline_s: float) -> Notice | Word:
         left_s = deadline_s - time.monotonic()
         try:
-            return (self._told.get(timeout=left_s) if left_s > 0 else self._told.get_nowait()), False
+            return self._told.get(timeout=left_s) if left_s > 0 else self._told.get_nowait()
         except Empty:
-            return None, True
+            return Word.OVER

@@ -6,6 +6,7 @@ import uuid
 
 from api.app import create_app
 from api.awaiting import Waiters
+from api.stopping import on_stop
 from relay import telemetry
 from relay.runtime import api_runtime
 from relay.settings import Settings
@@ -16,6 +17,7 @@ telemetry.configure(_settings.log_level)
 _runtime = api_runtime(_settings)
 _waiters = Waiters(_runtime.subscribe(str(uuid.uuid4())), _settings.max_waiters)
 _waiters.start()
+on_stop(_waiters.release)
 
 app = create_app(
     _settings,

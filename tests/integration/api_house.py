@@ -51,8 +51,9 @@ def environ_for(redis_url, **more):
 class ApiHouse:
     """What a test of the API needs: its address, keys of two plugins, the store behind it."""
 
-    def __init__(self, environ, port):
+    def __init__(self, environ, port, process):
         self.port = port
+        self.process = process
         self.url = f"http://127.0.0.1:{port}"
         self.runtime = cli_runtime(Settings.from_environ(environ))
         self.store = self.runtime.store
@@ -174,7 +175,7 @@ def running_api(environ, *, threads=96, log=None):
     process = subprocess.Popen(command, cwd=ROOT, env=inherited | ours, stdout=output, stderr=output)
     try:
         _await_health(process, port)
-        yield ApiHouse(environ, port)
+        yield ApiHouse(environ, port, process)
     finally:
         process.terminate()
         try:

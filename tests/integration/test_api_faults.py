@@ -79,3 +79,15 @@ def test_a_wait_during_which_redis_goes_away_ends_in_the_asked_time_with_the_ref
         answer = waiting.result()
     assert (answer.status_code, answer.json()["referenceId"]) == (202, ref)
     assert time.monotonic() - began_s < 5
+
+
+def test_a_stop_answers_whoever_waits_and_does_not_wait_for_them(fragile):
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(fragile.trigger, prefer="wait=30")
+        (ref,) = fragile.taken()
+        began_s = time.monotonic()
+        fragile.process.terminate()
+        answer = waiting.result()
+        assert (answer.status_code, answer.json()["referenceId"]) == (202, ref)
+        assert fragile.process.wait(10) == 0
+    assert time.monotonic() - began_s < 8
