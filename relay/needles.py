@@ -49,7 +49,7 @@ class Needle:
 
 def needles_of(shape: Shape, target: Target) -> Iterator[Needle]:
     """Everything of a target that an answer must not show, each at least ``MIN_CHARACTERS`` long."""
-    texts = [Needle(secret) for secret in _secrets(target)]
+    texts = list(_secrets(target))
     texts += [Needle(core, whole=False) for needle in texts for core in _CORE.findall(needle.text)]
     if not shape.reveal_url:
         texts += _address(target.endpoint)
@@ -78,47 +78,49 @@ def anchor_of(needle: Needle) -> bytes | None:
     return run.encode("ascii") if len(run) >= MIN_ANCHOR_CHARACTERS else None
 
 
-def _secrets(target: Target) -> Iterator[str]:
+def _secrets(target: Target) -> Iterator[Needle]:
     for name, value in target.headers.items():
         if name.lower() not in PUBLIC_HEADERS:
             yield from _parts_of_header(name.lower(), value)
     for pair in target.endpoint.query.split("&"):
-        value = pair.partition("=")[2]
-        yield from (value, unquote(value), unquote_plus(value))
+        name, equals, value = pair.partition("=")
+        secret = value if equals else name  # a bare token
+        yield from (Needle(secret), Needle(unquote(secret)), Needle(unquote_plus(secret)))
 
 
-def _parts_of_header(name: str, value: str) -> Iterator[str]:
+def _parts_of_header(name: str, value: str) -> Iterator[Needle]:
     """The value, its token (``Bearer xyz`` -> ``xyz``), both halves of Basic, the values of cookies and the like."""
-    yield value
     scheme, _, token = value.partition(" ")
-    yield token.strip()
+    yield Needle(value, whole=len(token) < MIN_CHARACTERS)
+    yield Needle(token.strip())
     if scheme.lower() == "basic":
         try:
             login = b64decode(token.strip() + "==").decode()
         except ValueError:  # binascii.Error is one, UnicodeDecodeError too
             login = ""
         user, _, password = login.partition(":")
-        yield from (login, user, password)
+        yield from (Needle(login), Needle(user), Needle(password))
     if name in _HEADERS_OF_PAIRS:
-        yield from _PAIR_VALUE.findall(value)
+        yield from map(Needle, _PAIR_VALUE.findall(value))
 
 
-def _address(endpoint: Endpoint) -> list[Needle]:
+def _address(endpoint: Endpoint) -> Iterator[Needle]:
     """The URL, its authority, host and path, alone and joined as servers echo them."""
+    yield from (Needle(endpoint.host), Needle(endpoint.host.strip("[]")), Needle(endpoint.authority))
+    yield Needle(f"{endpoint.host}:{endpoint.port}", whole=False)
+    for path in {endpoint.path, unquote(endpoint.path)}:
+        yield Needle(path.strip("/"))
+        yield Needle(endpoint.authority + path)
+        yield from (Needle(core, whole=False) for core in _CORE.findall(path))
+        yield from (Needle(text, whole=False) for text in _joined(endpoint, path))
+
+
+def _joined(endpoint: Endpoint, path: str) -> Iterator[str]:
     query = f"?{endpoint.query}" if endpoint.query else ""
-    paths = {endpoint.path, unquote(endpoint.path)}
-    authorities = {endpoint.authority, f"{endpoint.host}:{endpoint.port}"}
-    found = [Needle(endpoint.host), Needle(endpoint.host.strip("[]"))]
-    for path in paths:
-        found += [Needle(path), Needle(path.strip("/")), Needle(path + query)]
-        found += [Needle(core, whole=False) for core in _CORE.findall(path)]
-    for authority in authorities:
-        found += [Needle(authority), Needle(f"{endpoint.scheme}://{authority}", whole=False)]
-        for path in paths:
-            found += [Needle(authority + path), Needle(authority + path + query)]
-            found.append(Needle(f"{endpoint.scheme}://{authority}{path}", whole=False))
-            found.append(Needle(f"{endpoint.scheme}://{authority}{path}{query}", whole=False))
-    return found
+    yield from (path, path + query)
+    for authority in {endpoint.authority, f"{endpoint.host}:{endpoint.port}"}:
+        for before in ("", f"{endpoint.scheme}://"):
+            yield from (before + authority, before + authority + path, before + authority + path + query)
 
 
 def _bytes_of(text: str) -> bytes:
