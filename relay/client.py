@@ -31,8 +31,9 @@ __all__ = ["Relay", "WaitEnded", "Webhooks"]
 
 #: How long `trigger` and `wait` wait at most, unless told otherwise: the longest chain (900 s) and a minute to begin.
 WAIT_LIMIT_S: Final = 960.0
-#: Sendings of one request, the first one included, when the relay cannot be reached or says 429, 502, 503 or 504.
-TRIES: Final = 5
+#: Sendings of one request, the first one included, when the relay cannot be reached or says 429, 502, 503 or 504. With
+#: the pauses between, 4 to 8 s: a relay whose API process is started again is back by then.
+TRIES: Final = 6
 #: A relay that asks for more patience than this is not waited for: the error carries its ``retry_after_s``.
 RETRY_AFTER_LIMIT_S: Final = 30
 CONNECT_TIMEOUT_S: Final = 5.0

@@ -54,8 +54,11 @@ const WAIT_LIMIT_MS = 960_000;
 const POLL_WAIT_S = 30;
 /** What the relay and the network may take on top of that. */
 const READ_MARGIN_MS = 15_000;
-/** Sendings of one request, the first one included. Each carries an Idempotency-Key: none is accepted twice. */
-const TRIES = 5;
+/**
+ * Sendings of one request, the first one included; each carries an Idempotency-Key, so none is accepted twice. With the
+ * pauses between, 4 to 8 s: a relay whose API process is started again is back by then.
+ */
+const TRIES = 6;
 const PAUSE_FIRST_MS = 250;
 const PAUSE_MAXIMUM_MS = 5_000;
 /** A relay that asks for more patience than this is not waited for. */

@@ -29,8 +29,7 @@ class Endpoint:
 
     def __init__(self) -> None:
         self._received: list[Received] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"endpoint": self}))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"endpoint": self}))
         self.port: int = self._server.server_address[1]
         self.base_url = f"http://127.0.0.1:{self.port}"
 
@@ -60,6 +59,11 @@ class Endpoint:
             "body": received.body.decode("latin-1"),
             "sha256": received.sha256,
         }
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 1024  # a relay opens hundreds of connections at once
 
 
 class _Handler(BaseHTTPRequestHandler):

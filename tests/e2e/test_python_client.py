@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 
 from relay import errors
@@ -130,6 +132,15 @@ def test_one_client_serves_many_threads(shop, relay):
     assert [json.loads(answer["data"]["body"]) for answer in answers] == [{"n": n} for n in range(64)]
 
 
+def test_an_api_process_that_dies_under_a_waiting_caller_costs_nothing(shop, relay):
+    killer = threading.Timer(1, _kill_api, (shop.relay.pid,))
+    killer.start()
+    answer = relay.webhooks.trigger("slow", {"n": 1})
+    killer.join()
+    assert (answer["status"], answer["error"]) == (200, False)
+    assert len(shop.endpoint.received(answer["referenceId"])) == 1
+
+
 def test_a_key_that_is_not_known_raises(shop):
     with Relay(shop.base_url, "whk_unknown_key") as relay, pytest.raises(errors.Unauthenticated):
         relay.webhooks.trigger("echo")
@@ -147,3 +158,12 @@ def test_another_plugins_invocation_does_not_exist(shop, relay):
 def test_a_trigger_larger_than_the_relay_takes_raises(relay):
     with pytest.raises(errors.TooLarge):
         relay.webhooks.trigger("echo", "x" * (9 * 1024 * 1024))
+
+
+def _kill_api(pid: int) -> None:
+    """Kill -9 of the API's processes under ``relay up``, which starts them again."""
+    children = psutil.Process(pid).children(recursive=True)
+    found = [child for child in children if any("granian" in part for part in child.cmdline())]
+    assert found
+    for child in found:
+        child.kill()

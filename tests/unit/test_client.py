@@ -7,7 +7,7 @@ import time
 import pytest
 
 from relay import errors
-from relay.client import Relay, WaitEnded
+from relay.client import TRIES, Relay, WaitEnded
 from relay.problem import UnknownProblem
 from tests.unit.fake_relay import KEY, FakeRelay, HangUp, Reply, Silence, Webhook, problem
 
@@ -173,7 +173,7 @@ def test_retries_are_bounded_and_end_in_the_relays_own_error(fake, relay):
     fake.faults += [Reply(busy.status, busy.document, {**busy.headers, "Retry-After": "0"})] * 20
     with pytest.raises(errors.Unavailable):
         relay.webhooks.trigger("ok")
-    assert len(fake.seen) == 5
+    assert len(fake.seen) == TRIES
 
 
 def test_a_relay_that_asks_for_long_patience_is_not_waited_for(fake, relay):

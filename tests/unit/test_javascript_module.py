@@ -150,7 +150,7 @@ def test_retries_are_bounded_and_end_in_the_relays_own_error(fake, api):
     busy = problem(503, "unavailable")
     fake.faults += [Reply(busy.status, busy.document, {**busy.headers, "Retry-After": "0"})] * 20
     assert api.call("trigger", "ok")["error"]["code"] == "unavailable"
-    assert len(fake.seen) == 5
+    assert len(fake.seen) == 6
 
 
 def test_a_relay_that_asks_for_long_patience_is_not_waited_for(fake, api):
