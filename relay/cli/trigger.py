@@ -6,8 +6,10 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from rich.console import Group
+from rich.text import Text
 
-from relay.cli.output import as_json, facts_of, screened
+from relay.cli.output import as_json, facts_of, safe, screened
 from relay.cli.parameters import plugin_option, trigger_options, trigger_value
 from relay.cli.reading import result_in
 from relay.dispatcher import Call
@@ -19,6 +21,8 @@ from relay.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from rich.console import RenderableType
 
     from relay.cli.output import Screen
     from relay.invocation import Invocation
@@ -86,5 +90,12 @@ def _raise_refusal(invocation: Invocation) -> None:
 
 
 def _show(screen: Screen, value: dict[str, Any]) -> None:
-    facts = {name: as_json(each) if name == "data" else each for name, each in value.items()}
-    screen.show(value, lambda: facts_of(facts.items()))
+    screen.show(value, lambda: _picture(value))
+
+
+def _picture(value: dict[str, Any]) -> RenderableType:
+    facts = facts_of((name, each) for name, each in value.items() if name != "data")
+    if "data" not in value:
+        return facts
+    lines = as_json(value["data"]).splitlines()
+    return Group(facts, Text("data"), Text("\n".join(safe(line) for line in lines)))

@@ -24,7 +24,7 @@ def settle(cli, reference_id, *, data=None, state=State.DELIVERED, outcome=Outco
     runtime.store.claim([reference_id], "token")
     final = {"status": None, "error": None} if rejected else {"status": status, "error": status >= 400 or not status}
     settlement = Settlement(reference_id, "token", state, outcome, attempt=attempt, result=sealed, **final)
-    assert runtime.store.settle([settlement]) == [True]
+    assert runtime.store.settle([settlement]).counted == (True,)
 
 
 @pytest.fixture
@@ -224,3 +224,9 @@ def test_tables_are_printed_without_a_terminal(cli):
         result = cli.run("invocations", *arguments)
         assert result.exit_code == 0
         assert reference_id in result.stdout
+
+
+def test_a_trigger_shows_people_the_answer_as_lines(cli, worker):
+    worker.update(data=b'{"planted": "\x1b[2J"}'.replace(b"\x1b", b"\\u001b"))
+    shown = cli.run("trigger", "ping", "--plugin", "acme").stdout
+    assert '\n  "planted": "\\u001b[2J"\n' in shown
