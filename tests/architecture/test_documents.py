@@ -1,0 +1,54 @@
+"""What the documents say is so: states, modules, commands, settings."""
+
+from __future__ import annotations
+
+import re
+
+from relay.invocation import FINAL, MEANINGS, TRANSITIONS, Sent, State
+
+from .sources import ROOT
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def table(text: str, *columns: str) -> list[list[str]]:
+    """The rows of the Markdown table with these columns, without the marks of code."""
+    head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
+    assert head in text, columns
+    body = text.split(head, 1)[1].split("\n\n", 1)[0]
+    return [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in body.strip().splitlines()]
+
+
+def listed_transitions():
+    return {
+        (str(state or "-"), str(after), by)
+        for state, targets in TRANSITIONS.items()
+        for after, transitions in targets.items()
+        for by in transitions
+    }
+
+
+def test_the_lifecycle_page_has_every_state_and_says_which_are_final():
+    rows = table(text_of("docs/lifecycle.md"), "state", "meaning")
+    assert [state for state, _ in rows] == [str(state) for state in State]
+    assert {state for state, meaning in rows if meaning.startswith("final: ")} == {str(state) for state in FINAL}
+
+
+def test_the_lifecycle_page_has_exactly_the_transitions_of_the_code():
+    rows = table(text_of("docs/lifecycle.md"), "from", "to", "by", "when")
+    assert len(rows) == len(listed_transitions())
+    assert {(state, after, by) for state, after, by, _ in rows} == listed_transitions()
+
+
+def test_the_lifecycle_diagram_has_exactly_the_transitions_of_the_code():
+    edges = re.findall(r"^    (\S+) --> (\S+): (\S+)$", text_of("docs/lifecycle.md"), re.MULTILINE)
+    assert len(edges) == len(listed_transitions())
+    assert {(state.replace("[*]", "-"), after, by) for state, after, by in edges} == listed_transitions()
+
+
+def test_the_lifecycle_page_says_what_every_outcome_leads_to():
+    rows = table(text_of("docs/lifecycle.md"), "outcome", "ends the invocation as", "code that a plugin sees")
+    assert rows == [[str(outcome), str(each.state), each.code or "-"] for outcome, each in MEANINGS.items()]
+    assert [sent for sent, _ in table(text_of("docs/lifecycle.md"), "sent", "meaning")] == [str(sent) for sent in Sent]
