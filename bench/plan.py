@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from bench.rounds import BULLMQ, CELERY, RELAY
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from bench.rounds import Fsync, Workload
 
 CALLERS: Final = 64
+#: A contender gets fewer calls to drain if by its trial they would take longer: a run has to end.
+LONGEST_DRAIN_S: Final = 90.0
 WORKLOADS: Final[tuple[Workload, ...]] = ("drain", "await")
 CONTENDERS: Final = (RELAY, BULLMQ, CELERY)
 
@@ -24,6 +26,11 @@ class Sizes:
     calls: Mapping[str, int]
     warmup_s: float
     window_s: float
+
+    def capped(self, contender: str, rate_per_s: float, longest_s: float) -> Sizes:
+        """With no more calls for a contender than it drains in so many seconds, in whole thousands, at least one."""
+        most = max(int(rate_per_s * longest_s) // 1_000, 1) * 1_000
+        return replace(self, calls={**self.calls, contender: min(self.calls[contender], most)})
 
 
 @dataclass(frozen=True, slots=True)

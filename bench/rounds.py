@@ -179,7 +179,6 @@ def _ratio(rates: Mapping[tuple[str, str], float], target: Target) -> float | No
     return ours / theirs if ours is not None and theirs else None
 
 
-def best_variant(rounds: Sequence[Round]) -> str | None:
-    """The variant of the fastest round that counts."""
-    counted = [played for played in rounds if played.counts]
-    return max(counted, key=lambda played: played.rate_per_s).variant if counted else None
+def best_round(rounds: Sequence[Round]) -> Round | None:
+    """The fastest round that counts."""
+    return max((played for played in rounds if played.counts), key=lambda played: played.rate_per_s, default=None)

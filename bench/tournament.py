@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from bench.children import BenchError, Children, accepts, clean_environment, free_port
 from bench.contenders.contender import SkippedError, Stage
+from bench.plan import LONGEST_DRAIN_S
 from bench.receipts import EndpointControl
-from bench.rounds import Round, best_variant
+from bench.rounds import Round, best_round
 from bench.server import Server
 from bench.workloads import Workloads
 
@@ -54,17 +55,21 @@ class Tournament:
             for fsync, rounds in self._plan.rounds.items():
                 for _ in range(rounds):
                     for contender in self._contenders:
+                        variant, trial = chosen[contender.name]
                         sizes = self._plan.sizes[fsync]
-                        self.rounds.append(self._round(contender, chosen[contender.name], workload, fsync, sizes))
+                        if workload == "drain" and trial is not None:
+                            sizes = sizes.capped(contender.name, trial.rate_per_s, LONGEST_DRAIN_S)
+                        self.rounds.append(self._round(contender, variant, workload, fsync, sizes))
 
-    def _choose(self, contender: Contender, workload: Workload) -> Variant:
+    def _choose(self, contender: Contender, workload: Workload) -> tuple[Variant, Round | None]:
+        """The best variant and the trial that showed it; the first one where there is no trial that counts."""
         variants = contender.variants(workload)
-        if self._plan.trial is None or len(variants) == 1:
-            return variants[0]
+        if self._plan.trial is None:
+            return variants[0], None
         trials = [self._round(contender, each, workload, "always", self._plan.trial) for each in variants]
         self.trials += trials
-        best = best_variant(trials)
-        return next((each for each in variants if each.name == best), variants[0])
+        best = best_round(trials)
+        return next((each for each in variants if best and each.name == best.variant), variants[0]), best
 
     def _round(self, contender: Contender, variant: Variant, workload: Workload, fsync: Fsync, sizes: Sizes) -> Round:
         self._number += 1
@@ -75,8 +80,9 @@ class Tournament:
             try:
                 stage = self._stage(children, folder, fsync)
                 played = play(contender, variant, stage, fsync, sizes)
-            except BenchError as error:
-                played = Round(contender.name, workload, fsync, variant.name, 0, 0.0, None, None, (str(error),))
+            except Exception as error:  # noqa: BLE001 - whatever breaks a round, the others are still played
+                text = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+                played = Round(contender.name, workload, fsync, variant.name, 0, 0.0, None, None, (text,))
         shutil.rmtree(folder / "data", ignore_errors=True)
         self._say(_line(played))
         return played

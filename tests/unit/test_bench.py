@@ -10,6 +10,7 @@ import pytest
 from bench.caller import Tally
 from bench.contenders.contender import post_request
 from bench.endpoint import Ledger
+from bench.plan import Sizes
 from bench.receipts import Receipts, digest_of
 from bench.rounds import (
     BULLMQ,
@@ -18,7 +19,7 @@ from bench.rounds import (
     Round,
     Target,
     await_faults,
-    best_variant,
+    best_round,
     drain_faults,
     percentile,
     standings,
@@ -158,8 +159,17 @@ def test_the_best_variant_is_that_of_the_fastest_round_that_counts():
         played(rate=200.0, variant="2 workers"),
         played(rate=900.0, variant="3 workers", faults=("1 calls lost",)),
     ]
-    assert best_variant(rounds) == "2 workers"
-    assert best_variant([]) is None
+    best = best_round(rounds)
+    assert best is not None
+    assert best.variant == "2 workers"
+    assert best_round([]) is None
+
+
+def test_a_slow_contender_gets_only_the_calls_that_it_drains_in_time():
+    sizes = Sizes({RELAY: 50_000, CELERY: 50_000}, warmup_s=1, window_s=1)
+    assert sizes.capped(CELERY, 200.0, longest_s=90).calls == {RELAY: 50_000, CELERY: 18_000}
+    assert sizes.capped(RELAY, 9_000.0, longest_s=90).calls == sizes.calls
+    assert sizes.capped(CELERY, 0.5, longest_s=90).calls[CELERY] == 1_000
 
 
 def test_a_message_is_taken_only_when_all_of_it_has_come():
