@@ -114,7 +114,7 @@ class Intake:
     def _checked(self, call: Call, *, refresh: bool) -> Brought:
         found = self._current(call, refresh=refresh)
         if found is None:
-            return self.refuse(call, WebhookNotRegistered())
+            return self.refuse(call, WebhookNotRegistered(), idempotency=self._idempotency_of_unknown(call))
         revision, shape = found
         idempotency = None
         try:
@@ -148,6 +148,13 @@ class Intake:
         except NotFound:
             return None
         return None if found is None or found[1].hidden else found
+
+    def _idempotency_of_unknown(self, call: Call) -> Idempotency | None:
+        """Its webhook may have been removed since the key was used first."""
+        try:
+            return self._idempotency(call, Trigger.from_value(call.value))
+        except RequestRejected:
+            return None
 
     def _idempotency(self, call: Call, trigger: Trigger) -> Idempotency | None:
         if call.idempotency_key is None:

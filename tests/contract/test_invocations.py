@@ -56,6 +56,21 @@ def test_the_same_idempotency_key_with_another_trigger_is_refused(ledger):
     assert answer.verdict is Verdict.KEY_REUSED
 
 
+def test_a_repeat_is_known_even_when_the_webhook_would_refuse_it_today(ledger):
+    key = Idempotency(("mac",), ("print",))
+    first = ledger.accepted(idempotency=key)
+    refused = ledger.new(idempotency=key, refusal=Outcome.REQUEST_REJECTED, revision=2, payload=b"")
+    (answer,) = ledger.store.accept([refused])
+    assert (answer.verdict, answer.reference_id) == (Verdict.KNOWN, first)
+
+
+def test_a_refused_trigger_uses_up_no_idempotency_key(ledger):
+    key = Idempotency(("mac",), ("print",))
+    ledger.accepted(idempotency=key, refusal=Outcome.REQUEST_REJECTED, payload=b"")
+    (answer,) = ledger.store.accept([ledger.new(idempotency=key)])
+    assert answer.verdict is Verdict.ACCEPTED
+
+
 def test_an_idempotency_key_survives_a_new_vault_key(ledger):
     first = ledger.accepted(idempotency=Idempotency(("old",), ("old-print",)))
     (answer,) = ledger.store.accept([ledger.new(idempotency=Idempotency(("new", "old"), ("new-print", "old-print")))])

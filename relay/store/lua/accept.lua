@@ -76,8 +76,8 @@ end
 local function accept(new)
   local state = redis.call('HGET', KEY.record(new.ref), 'state')
   if state then return { 'accepted', new.ref, state } end
-  if new.refusal ~= '' then return refuse(new) end
   local verdict, ref = used_before(new)
+  if new.refusal ~= '' and verdict ~= 'known' then return refuse(new) end
   if verdict then return { verdict, ref, redis.call('HGET', KEY.record(ref), 'state') or 'expired' } end
   if revision_of(new.plugin, new.webhook) ~= new.revision then return { 'stale', new.ref, '' } end
   if over_capacity(new) then
