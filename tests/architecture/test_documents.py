@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
+from relay.endpoint import EndpointRules
+from relay.errors import DocumentError
 from relay.invocation import FINAL, MEANINGS, TRANSITIONS, Sent, State
+from relay.outbound.guard import AddressPolicy
+from relay.registration import read_registrations
+from relay.registration.fields import RetryFields, WebhookFields
 
 from .sources import ROOT
 
@@ -52,3 +59,45 @@ def test_the_lifecycle_page_says_what_every_outcome_leads_to():
     rows = table(text_of("docs/lifecycle.md"), "outcome", "ends the invocation as", "code that a plugin sees")
     assert rows == [[str(outcome), str(each.state), each.code or "-"] for outcome, each in MEANINGS.items()]
     assert [sent for sent, _ in table(text_of("docs/lifecycle.md"), "sent", "meaning")] == [str(sent) for sent in Sent]
+
+
+# -- docs/registrations.md ------------------------------------------------------------------------------------------
+
+RULES = EndpointRules(AddressPolicy())
+EXAMPLES = re.findall(r"^```(?:js|json)\n(.*?)^```$", text_of("docs/registrations.md"), re.MULTILINE | re.DOTALL)
+FAULTY = re.findall(
+    r"^```js faulty\n(.*?)^```\n\n```text\n(.*?)^```$", text_of("docs/registrations.md"), re.MULTILINE | re.DOTALL
+)
+
+
+@pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: re.search(r'id"?: "([a-z-]+)"', text)[1])
+def test_an_example_of_the_registrations_page_registers_without_a_warning(text):
+    plugin = None if '"plugin"' in text else "shop"
+    name, registrations = read_registrations(text, RULES, plugin=plugin)
+    assert name == "shop"
+    assert registrations
+    assert not [warning for each in registrations for warning in each.warnings]
+
+
+def test_the_registrations_page_has_examples():
+    assert len(EXAMPLES) >= 6
+    assert len(FAULTY) == 1
+
+
+@pytest.mark.parametrize(("text", "said"), FAULTY)
+def test_a_faulty_example_gets_the_faults_that_are_printed(text, said):
+    with pytest.raises(DocumentError) as caught:
+        read_registrations(text, RULES, plugin="shop")
+    assert [str(fault) for fault in caught.value.faults] == said.splitlines()
+
+
+def test_the_registrations_page_describes_every_field_and_no_other():
+    text = text_of("docs/registrations.md")
+    described = [name for name, _ in table(text, "field", "meaning")]
+    of_retries = [name for name, _ in table(text.split("`retry` has these members")[1], "field", "meaning")]
+    assert set(described) == names(WebhookFields)
+    assert set(of_retries) == names(RetryFields)
+
+
+def names(schema):
+    return {field.data_key or name for name, field in schema().fields.items()}
