@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +17,7 @@ from relay.intake import Call, check_idempotency_key
 from relay.invocation import new_reference_id
 from relay.object_text import MAX_DEPTH
 from relay.store.transitions import Verdict
+from relay.tracing import valid_traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,10 +37,6 @@ if TYPE_CHECKING:
 MAX_ITEMS: Final = 1_000  # of one bulk request
 _RETRY_AFTER_S: Final = "1"
 _ITEM_ONLY: Final = ("webhookId", "idempotencyKey")
-# W3C Trace Context, level 1; what does not fit starts no trace of its own, as the recommendation says.
-_TRACEPARENT: Final = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z", re.ASCII
-)
 
 
 class TriggerResource:
@@ -242,4 +238,4 @@ def _entry(result: Accepted | RelayError) -> dict[str, Any]:
 
 def _traceparent(req: falcon.Request) -> str | None:
     header = req.get_header("traceparent") or ""
-    return header if _TRACEPARENT.match(header) else None
+    return header if valid_traceparent(header) else None

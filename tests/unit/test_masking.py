@@ -7,7 +7,7 @@ import time
 import urllib.parse
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relay.endpoint import Endpoint
@@ -83,6 +83,7 @@ TEXT_FORMS = {
 
 
 @pytest.mark.parametrize("form", TEXT_FORMS)
+@settings(deadline=None)  # the machine may be busy
 @given(secret=secrets, before=surroundings, after=surroundings)
 @example(secret=SECRET, before="", after="")
 @example(secret="a b c d e/f", before="x", after="y")
@@ -94,6 +95,7 @@ def test_no_form_of_a_secret_is_left_in_a_text(form, secret, before, after):
 
 
 @pytest.mark.parametrize("urlsafe", [False, True])
+@settings(deadline=None)  # the machine may be busy
 @given(secret=secrets, before=st.binary(max_size=7), after=st.binary(max_size=7))
 def test_no_base64_that_holds_a_secret_at_any_alignment_is_left(urlsafe, secret, before, after):
     encode = base64.urlsafe_b64encode if urlsafe else base64.b64encode
@@ -113,6 +115,7 @@ def _lenient_b64decode(text: str) -> bytes:
     return base64.b64decode(kept[: len(kept) // 4 * 4])
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     secret=secrets,
     value=st.recursive(st.text() | st.integers() | st.none(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)),
@@ -132,6 +135,7 @@ def _strings(value) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(text=st.text(max_size=200))
 def test_what_shows_no_secret_is_returned_as_it_is(text):
     assert mask_for("an-unlikely-secret-value").text(text) == (text, 0)

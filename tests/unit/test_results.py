@@ -5,7 +5,7 @@ import gzip
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.endpoint import Endpoint
@@ -167,6 +167,7 @@ def test_bytes_come_as_base64_with_their_type(content_type, body, shown_type):
     }
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     body=st.binary(max_size=300),
     content_type=st.sampled_from([None, "application/json", "text/plain", "image/png", "text/plain; charset=utf-16"]),
