@@ -17,6 +17,7 @@ from relay.outbound.guard import AddressPolicy
 from relay.queue import Publisher, make_app
 from relay.store.invocations import InvocationStore, Limits
 from relay.store.keys import ApiKeys
+from relay.store.listing import Listing
 from relay.store.notices import Subscription
 from relay.store.policies import Policies
 from relay.store.registry import Registry
@@ -112,6 +113,11 @@ class Runtime:
             rejected_retention_ms=settings.rejected_retention_s * 1000,
         )
         return InvocationStore(self.client, limits, lease_margin_ms=int(settings.lease_margin_s * 1000))
+
+    @cached_property
+    def listing(self) -> Listing:
+        """Lists of invocations."""
+        return Listing(self.client)
 
     @cached_property
     def policies(self) -> Policies:

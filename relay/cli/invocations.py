@@ -44,9 +44,9 @@ def list_invocations(
     screen: Screen, data_dir: Path, *, plugin: str, webhook_id: str | None, state: str | None, limit: int
 ) -> None:
     """A plugin's invocations, newest first."""
-    store = cli_runtime(Settings.for_command(data_dir)).store
+    listing = cli_runtime(Settings.for_command(data_dir)).listing
     wanted = State(state) if state else None
-    rows = [row_of(each) for each in store.newest(plugin, webhook_id=webhook_id, state=wanted, limit=limit)]
+    rows = [row_of(each) for each in listing.newest(plugin, webhook_id=webhook_id, state=wanted, limit=limit)]
     screen.show(rows, lambda: table_of(_COLUMNS, (_line(row) for row in rows)))
 
 

@@ -55,7 +55,6 @@ REFUSALS_A_MINUTE: Final = 600
 IDEMPOTENCY_MS: Final = 24 * 3600 * 1000
 #: A worker that has not swept for so long counts as gone.
 WORKER_SILENCE_MS: Final = 10_000
-_LIST_PAGE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,24 +195,6 @@ class InvocationStore:
             sealed: bytes | None = self._client.get(keyspace.payload(reference_id))
         return sealed
 
-    def newest(
-        self, plugin: str, *, webhook_id: str | None = None, state: State | None = None, limit: int = 50
-    ) -> list[Invocation]:
-        """A plugin's invocations, newest first."""
-        found: list[Invocation] = []
-        start = 0
-        while len(found) < limit:
-            page = self._page(plugin, start)
-            if not page:
-                break
-            start += _LIST_PAGE
-            found.extend(
-                row
-                for row in page
-                if (webhook_id is None or row.webhook_id == webhook_id) and (state is None or row.state is state)
-            )
-        return found[:limit]
-
     def count(self, plugin: str, counter: str) -> None:
         """Add one to a plugin's counter."""
         with store_errors():
@@ -231,15 +212,6 @@ class InvocationStore:
             seconds, _ = self._client.time()
             alive = self._client.zrangebyscore(keyspace.workers(), seconds * 1000 - WORKER_SILENCE_MS, "+inf")
         return [name.decode() for name in alive]
-
-    def _page(self, plugin: str, start: int) -> list[Invocation]:
-        with store_errors():
-            refs = self._client.zrevrange(keyspace.plugin_index(plugin), start, start + _LIST_PAGE - 1)
-            pipeline = self._client.pipeline(transaction=False)
-            for ref in refs:
-                pipeline.hgetall(keyspace.record(ref.decode()))
-            records = pipeline.execute() if refs else []
-        return [invocation_from(ref.decode(), fields) for ref, fields in zip(refs, records, strict=True) if fields]
 
     def _live(self, reference_id: str, fields: dict[bytes, bytes], made_ms: int, now_ms: int) -> Invocation:
         if not fields:

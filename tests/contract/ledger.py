@@ -7,6 +7,7 @@ import itertools
 from relay.invocation import Attempt, Outcome, Sent, State, new_reference_id
 from relay.store import keyspace
 from relay.store.invocations import InvocationStore, Limits, NewInvocation, Settlement
+from relay.store.listing import Listing
 from relay.store.policies import Policies
 
 DAY_MS = 24 * 3600 * 1000
@@ -27,6 +28,7 @@ class Ledger:
     def __init__(self, client, limits=LIMITS, lease_margin_ms=10_000):
         self.client = client
         self.store = InvocationStore(client, limits, lease_margin_ms=lease_margin_ms)
+        self.listing = Listing(client)
         self.policies = Policies(client)
         client.hset(keyspace.webhooks("acme"), "hook", 1)
 

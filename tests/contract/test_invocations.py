@@ -289,7 +289,7 @@ def test_a_record_past_its_retention_is_gone_and_says_so(ledger):
         ledger.store.get("acme", ref)
     ledger.client.zadd(keyspace.expiry(), {ref: 1})
     assert ledger.store.prune(limit=10) == 1
-    assert ledger.store.newest("acme") == []
+    assert ledger.listing.newest("acme") == []
     assert ledger.store.result_of(ref) is None
 
 
@@ -305,9 +305,9 @@ def test_an_id_older_than_every_retention_is_expired_and_a_young_unknown_one_is_
 def test_the_newest_come_first_and_filters_hold(ledger):
     refs = [ledger.accepted() for _ in range(3)]
     ledger.store.cancel(refs[0])
-    assert {row.reference_id for row in ledger.store.newest("acme", state=State.QUEUED)} == set(refs[1:])
-    assert ledger.store.newest("acme", webhook_id="other") == []
-    assert len(ledger.store.newest("acme", limit=2)) == 2
+    assert {row.reference_id for row in ledger.listing.newest("acme", state=State.QUEUED)} == set(refs[1:])
+    assert ledger.listing.newest("acme", webhook_id="other") == []
+    assert len(ledger.listing.newest("acme", limit=2)) == 2
 
 
 def test_each_process_that_awaits_is_told_once_with_the_sealed_result(ledger):

@@ -36,11 +36,11 @@ def cli(cli):
 @pytest.fixture
 def worker(cli):
     """Settles, as it is told, whatever is triggered."""
-    store, stop, answer = cli.runtime().store, threading.Event(), {}
+    listing, stop, answer = cli.runtime().listing, threading.Event(), {}
 
     def work():
         while not stop.is_set():
-            for invocation in store.newest("acme", state=State.QUEUED):
+            for invocation in listing.newest("acme", state=State.QUEUED):
                 settle(cli, invocation.reference_id, **answer)
             time.sleep(0.02)
 
