@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _socket
 import math
-import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -13,6 +12,8 @@ import pycurl
 
 from relay.outbound.failures import Notes
 from relay.outbound.lookups import CACHE_S, FRESH_CACHE_S
+from relay.outbound.request_head import Unsendable, header_lines
+from relay.outbound.sockets import Sockets, dialled
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
@@ -29,22 +30,16 @@ REPEATABLE_IDLE_S: Final = 60
 CONNECTION_LIFETIME_S: Final = 300  # then the name is resolved, and the address judged, anew
 MAX_KEPT_BODY_BYTES: Final = 64 * 1024  # a handle that holds a longer request body is not used again
 
-# What libcurl would add by itself, taken out unless the request has it.
-_SUPPRESSED: Final = {"accept": "Accept:", "content-type": "Content-Type:", "user-agent": "User-Agent:"}
-_SOCKET_KINDS: Final = 0xF  # the rest of a socket's type are flags (SOCK_CLOEXEC, SOCK_NONBLOCK)
 _QUICK_EXIT: Final = 322  # CURLOPT_QUICK_EXIT, which pycurl does not name
 _PASS: Final[int] = pycurl.PREREQFUNC_OK
 _ABORT: Final[int] = pycurl.PREREQFUNC_ABORT
+_SOCKET_AS_IT_IS: Final[int] = pycurl.SOCKOPT_OK
 _FEATURES: Final[int] = pycurl.version_info()[4]
 _ENCODINGS: Final = ", ".join(
     ["gzip", "deflate"]
     + ["br"] * bool(_FEATURES & pycurl.VERSION_BROTLI)
     + ["zstd"] * bool(_FEATURES & pycurl.VERSION_ZSTD)
 )
-
-
-class Unsendable(ValueError):
-    """The request is not one that ``rendering`` makes; nothing of it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +63,9 @@ class Exchange:
         self._kept_body_bytes = 0
         self._gate: Gate | None = None
         self._lookup: Lookup | None = None
+        self._sockets = Sockets()  # of the multi handle; each transfer says which
+        self._fds: list[int] = []  # of this transfer
+        self.stale = False  # it was given a kept connection that was over; nothing has left
         self._late = self._vetoed = self._opened = self._excessive = False
         self._header_bytes = self.received_bytes = 0
         self.header_lines: list[bytes] = []
@@ -97,6 +95,7 @@ class Exchange:
             (pycurl.MAXLIFETIME_CONN, CONNECTION_LIFETIME_S),
             (_QUICK_EXIT, 1),  # never wait for a resolver thread: the deadline holds for DNS too
             (pycurl.OPENSOCKETFUNCTION, self._on_open_socket),
+            (pycurl.SOCKOPTFUNCTION, self._on_socket),
             (pycurl.PREREQFUNCTION, self._on_prereq),
             (pycurl.HEADERFUNCTION, self._on_header),
             (pycurl.WRITEFUNCTION, self._on_body),
@@ -108,7 +107,14 @@ class Exchange:
             self.easy.setopt(pycurl.RESOLVE, list(rules.resolve))
 
     def start(
-        self, request: PreparedRequest, gate: Gate, lookup: Lookup | None, *, remaining_s: float, repeatable: bool
+        self,
+        request: PreparedRequest,
+        gate: Gate,
+        lookup: Lookup | None,
+        sockets: Sockets,
+        *,
+        remaining_s: float,
+        repeatable: bool,
     ) -> None:
         """Make the handle ready for one transfer of at most ``remaining_s`` (> 0). Raises Unsendable.
 
@@ -116,13 +122,15 @@ class Exchange:
         """
         self._gate = gate
         self._lookup = lookup
-        self._late = self._vetoed = self._opened = self._excessive = False
+        self._sockets = sockets
+        self._fds = []
+        self.stale = self._late = self._vetoed = self._opened = self._excessive = False
         self._header_bytes = self.received_bytes = 0
         url, method, body = request.url, request.method, request.body
         if not (url and url.isascii()) or method not in METHODS or not isinstance(body, bytes | str | None):
             raise Unsendable("Only a complete request with its body in memory can be sent.")
         setopt = self.easy.setopt
-        lines = _header_lines(request)
+        lines = header_lines(request)
         setopt(pycurl.HTTPHEADER, lines)
         if url != self._url:
             setopt(pycurl.URL, url)
@@ -182,7 +190,7 @@ class Exchange:
         if self._lookup is not None:
             self._lookup.found()
         try:
-            allowed = self._policy.allows(*_dialled(address), urlsplit(self._url).hostname)
+            allowed = self._policy.allows(*dialled(address), urlsplit(self._url).hostname)
         except Exception:  # noqa: BLE001 - what cannot be judged is refused
             allowed = False
         if not allowed:
@@ -195,7 +203,16 @@ class Exchange:
         except OSError:
             return pycurl.SOCKET_BAD
 
-    def _on_prereq(self, *_addresses: object) -> int:
+    def _on_socket(self, fd: int, _purpose: int) -> int:
+        self._fds.append(fd)
+        return _SOCKET_AS_IT_IS
+
+    def _on_prereq(self, _address: str, local_address: str, _port: int, local_port: int) -> int:
+        if self._opened:
+            self._sockets.learn(self._fds, local_address, local_port)
+        elif self._sockets.has_ended(local_address, local_port):
+            self.stale = True
+            return _ABORT
         if self._lookup is not None:
             self._lookup.spared()
         gate = self._gate
@@ -219,28 +236,3 @@ class Exchange:
             return 0
         self._chunks.append(chunk)
         return len(chunk)
-
-
-def _dialled(address: Any) -> tuple[str, int]:
-    """The address as the guard judges it. Raises ValueError for anything but TCP over IP."""
-    kind = address.socktype & _SOCKET_KINDS
-    if address.family not in (socket.AF_INET, socket.AF_INET6) or kind != socket.SOCK_STREAM:
-        raise ValueError("not TCP over IP")
-    host, port, *rest = address.addr
-    text = host.decode("ascii") if isinstance(host, bytes) else host
-    scope = rest[1] if len(rest) > 1 else 0
-    return (f"{text}%{scope}" if scope else text), port
-
-
-def _header_lines(request: PreparedRequest) -> list[str]:
-    """The request's headers and no others. Raises Unsendable where one could break out of its line."""
-    lines = ["Expect:"]
-    absent = dict(_SUPPRESSED)
-    for name, value in request.headers.items():
-        lines.append(f"{name}: {value}" if value else f"{name};")
-        absent.pop(name.lower(), None)
-    joined = "".join(lines)
-    if not (joined.isascii() and joined.isprintable()):
-        raise Unsendable("A header is not visible ASCII.")
-    lines += absent.values()
-    return lines

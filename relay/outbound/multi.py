@@ -8,6 +8,7 @@ import pycurl
 from gevent import getcurrent
 
 from relay.outbound.lookups import Lookups
+from relay.outbound.sockets import Sockets
 
 if TYPE_CHECKING:
     from gevent.hub import Hub
@@ -39,6 +40,7 @@ class HubMulti:
 
     def __init__(self, hub: Hub, *, max_connections: int) -> None:
         self.lookups = Lookups()  # of the names in this handle's cache
+        self.sockets = Sockets()
         self._hub = hub
         self._loop = hub.loop
         self._waits: dict[pycurl.Curl, _Wait] = {}

@@ -16,11 +16,12 @@ from requests.exceptions import RequestException
 from requests.structures import CaseInsensitiveDict
 
 from relay.invocation import Outcome, Sent
-from relay.outbound.exchange import Exchange, Rules, Unsendable
+from relay.outbound.exchange import Exchange, Rules
 from relay.outbound.failures import classify
 from relay.outbound.gate import Gate, boot_time_s
 from relay.outbound.heads import Head
 from relay.outbound.multi import HubMulti
+from relay.outbound.request_head import Unsendable
 from relay.outbound.trust import Trust
 
 if TYPE_CHECKING:
@@ -119,15 +120,19 @@ class CurlTransport(BaseAdapter):
         deadline_s: float,
         repeatable: bool,
     ) -> Reply:
-        remaining_s = deadline_s - boot_time_s()
-        if remaining_s <= 0:
-            return Reply(Outcome.CONNECT_TIMEOUT, Sent.MAYBE if gate.entered else Sent.NO)
         exchange = self._idle.pop() if self._idle else Exchange(self._rules)
-        try:
-            exchange.start(request, gate, lookup, remaining_s=remaining_s, repeatable=repeatable)
-        except Unsendable:
-            return Reply(Outcome.PREPARE_FAILED, Sent.MAYBE if gate.entered else Sent.NO)
-        code = multi.perform(exchange.easy)
+        exchange.stale = True
+        while (
+            exchange.stale
+        ):  # it met a kept connection that was over, with which libcurl is done now; nothing has left
+            remaining_s = deadline_s - boot_time_s()
+            if remaining_s <= 0:
+                return Reply(Outcome.CONNECT_TIMEOUT, Sent.MAYBE if gate.entered else Sent.NO)
+            try:
+                exchange.start(request, gate, lookup, multi.sockets, remaining_s=remaining_s, repeatable=repeatable)
+            except Unsendable:
+                return Reply(Outcome.PREPARE_FAILED, Sent.MAYBE if gate.entered else Sent.NO)
+            code = multi.perform(exchange.easy)
         reply = _reply(exchange, code, gate)
         if code == 0 and exchange.reusable and len(self._idle) < self._max_in_flight:
             exchange.finish()

@@ -16,7 +16,9 @@ from tests.receivers import (
     json_answer,
     make_authority,
     never_answers,
+    raw_answer,
     receiver,
+    says,
     slow,
 )
 
@@ -70,6 +72,49 @@ def test_a_kept_alive_connection_is_used_again(caller):
         for _ in range(20):
             caller.call(r.url)
         assert r.connections == 1
+
+
+CLOSES_UNANNOUNCED = says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+@pytest.mark.parametrize("body", [None, b'{"n":1}'], ids=["no body", "body"])
+def test_a_kept_connection_that_its_endpoint_has_closed_is_not_used_again(caller, body):
+    with receiver(CLOSES_UNANNOUNCED) as r:
+        for index in range(6):
+            assert caller.call(r.url, body, reference_id=f"ref-{index}").outcome is Outcome.ANSWERED
+            time.sleep(0.02)  # its end has come by now
+        assert r.connections == len(r.requests) == 6
+
+
+def test_over_tls_too_a_closed_connection_is_not_used_again(tmp_path):
+    authority = make_authority(tmp_path)
+    tls = authority.context("127.0.0.1")
+    with calling(ca_file=authority.ca_file) as caller, receiver(CLOSES_UNANNOUNCED, tls=tls) as r:
+        for index in range(4):
+            assert caller.call(r.url, reference_id=f"ref-{index}").outcome is Outcome.ANSWERED
+            time.sleep(0.02)
+        assert r.connections == len(r.requests) == 4
+    with calling(ca_file=authority.ca_file) as caller, receiver(answer(), tls=tls) as r:
+        for _ in range(20):
+            caller.call(r.url)
+        assert r.connections == 1
+
+
+def test_all_connections_of_an_endpoint_that_went_away_are_passed_over(caller):
+    gone = []
+
+    def closes_all_at_the_end(connection, request):
+        connection.send(raw_answer(200, b"ok"))
+        gone.append(connection)
+
+    with receiver(slow(0.2, closes_all_at_the_end)) as r:
+        calls = [gevent.spawn(caller.call, r.url, reference_id=f"ref-{index}") for index in range(30)]
+        gevent.joinall(calls, raise_error=True)
+        assert r.connections == 30
+        for connection in gone:
+            connection.close()
+        assert caller.call(r.url, reference_id="next").outcome is Outcome.ANSWERED
+        assert (r.connections, r.receipts["next"]) == (31, 1)
 
 
 def test_a_connection_idle_for_longer_is_not_used_for_an_unrepeatable_request(caller):

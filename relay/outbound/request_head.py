@@ -1,0 +1,29 @@
+"""The header lines of a request, as libcurl is given them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+
+# What libcurl would add by itself, taken out unless the request has it.
+_SUPPRESSED: Final = {"accept": "Accept:", "content-type": "Content-Type:", "user-agent": "User-Agent:"}
+
+
+class Unsendable(ValueError):
+    """The request is not one that ``rendering`` makes; nothing of it was sent."""
+
+
+def header_lines(request: PreparedRequest) -> list[str]:
+    """The request's headers and no others. Raises Unsendable where one could break out of its line."""
+    lines = ["Expect:"]
+    absent = dict(_SUPPRESSED)
+    for name, value in request.headers.items():
+        lines.append(f"{name}: {value}" if value else f"{name};")
+        absent.pop(name.lower(), None)
+    joined = "".join(lines)
+    if not (joined.isascii() and joined.isprintable()):
+        raise Unsendable("A header is not visible ASCII.")
+    lines += absent.values()
+    return lines

@@ -1,0 +1,82 @@
+"""The sockets of transfers: which address one is for, and whether a kept one is still good.
+
+libcurl looks only once a second whether a kept connection is over (8.23) and would use a dead one meanwhile: the
+request would be lost, and nobody could say whether it had been received. So we look ourselves, before the gate.
+"""
+
+from __future__ import annotations
+
+import _socket
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_KINDS: Final = 0xF  # the rest of a socket's type are flags (SOCK_CLOEXEC, SOCK_NONBLOCK)
+_MAX_KNOWN: Final = 4_096  # far more connections than are ever kept
+
+
+def dialled(address: Any) -> tuple[str, int]:
+    """The address that libcurl is about to dial, as the guard judges it: text (with a scope) and port.
+
+    Raises:
+        ValueError: anything but TCP over IP.
+    """
+    if address.family not in (socket.AF_INET, socket.AF_INET6) or address.socktype & _KINDS != socket.SOCK_STREAM:
+        raise ValueError("not TCP over IP")
+    host, port, *rest = address.addr
+    text = host.decode("ascii") if isinstance(host, bytes) else host
+    scope = rest[1] if len(rest) > 1 else 0
+    return (f"{text}%{scope}" if scope else text), port
+
+
+class Sockets:
+    """The sockets of one multi handle's connections, by their local ends. Never raises."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], int] = {}
+
+    def learn(self, fds: Iterable[int], address: str, port: int) -> None:
+        """A new connection has this local end; its socket is one of these."""
+        for fd in fds:
+            if _local_end(fd) == (address, port):
+                self._known.pop((address, port), None)
+                self._known[address, port] = fd
+                break
+        if len(self._known) > _MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+
+    def has_ended(self, address: str, port: int) -> bool:
+        """Whether the connection with this local end, kept and now to be used again, was ended by its peer."""
+        fd = self._known.get((address, port))
+        if fd is None:
+            return False
+        try:
+            # Not the socket class: it may be gevent's. The family only matters for addresses.
+            sock = _socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=fd)
+        except OSError:
+            return False
+        try:
+            sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            return True
+        finally:
+            sock.detach()
+        return True  # its end, or what no request asked for
+
+
+def _local_end(fd: int) -> tuple[str, int] | None:
+    try:
+        sock = _socket.socket(fileno=fd)
+    except OSError:
+        return None  # closed: another address was quicker
+    try:
+        address, port, *_ = sock.getsockname()
+    except (OSError, ValueError):
+        return None
+    finally:
+        sock.detach()
+    return address, port
