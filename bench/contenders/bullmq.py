@@ -61,7 +61,7 @@ class BullMQ:
         stamp.write_text(wanted)
 
     def _install(self, npm: str) -> None:
-        # No lock file: it would hold the addresses of this machine's registry.
+        # No lock file: it would hold registry addresses of whoever ran this last.
         command = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
         try:
             done = subprocess.run(command, cwd=self._home, capture_output=True, timeout=INSTALL_S, check=False)
