@@ -120,13 +120,7 @@ def _server(health: ServerHealth) -> Iterator[Finding]:
     yield _judge(
         "redis", health.version >= floor, f"reachable, {health.version_text}", "Use Redis 7 or Valkey 8, or newer."
     )
-    fsync = f"on, appendfsync {health.fsync or 'not told'}" if health.append_only else "off"
-    durable = health.append_only and health.append_only_healthy and health.fsync != "no"
-    if health.append_only and not health.append_only_healthy:
-        fsync = "on, but the last write failed"
-    yield _judge(
-        "append-only file", durable, fsync, "Set appendonly yes and appendfsync always, and look at the server's disk."
-    )
+    yield _append_only(health)
     yield _judge(
         "eviction",
         health.eviction in ("noeviction", None),
@@ -139,9 +133,23 @@ def _server(health: ServerHealth) -> Iterator[Finding]:
     yield _judge(
         "clock",
         abs(health.skew_ms) <= MAX_SKEW_MS,
-        f"the server is {health.skew_ms:+.0f} ms off this machine",
+        f"the server is {round(health.skew_ms):+d} ms off this machine",
         "Run NTP on both: leases count on the server's clock, and it must not jump.",
     )
+
+
+def _append_only(health: ServerHealth) -> Finding:
+    check, found = "append-only file", f"on, appendfsync {health.fsync or 'not told'}"
+    if not health.append_only or health.fsync == "no":
+        found = found if health.append_only else "off"
+        return Finding(check, Level.PROBLEM, found, "Set appendonly yes and appendfsync always: records are lost else.")
+    if not health.append_only_healthy:
+        return Finding(check, Level.PROBLEM, "on, but the last write failed", "Look at the disk of the server.")
+    if health.fsync == "everysec":
+        return Finding(
+            check, Level.NOTE, found, "A killed server may lose its last second; appendfsync always does not."
+        )
+    return Finding(check, Level.OK, found)
 
 
 def _workers(health: ServerHealth) -> Iterator[Finding]:
@@ -155,8 +163,8 @@ def _workers(health: ServerHealth) -> Iterator[Finding]:
 
 
 def _key_rings(settings: Settings) -> Iterator[Finding]:
-    for name, keys in (("RELAY_TARGET_KEYS", settings.target_keys), ("RELAY_DATA_KEYS", settings.data_keys)):
-        check = "target keys" if keys is settings.target_keys else "data keys"
+    for check, keys in (("target keys", settings.target_keys), ("data keys", settings.data_keys)):
+        name = f"RELAY_{check.replace(' ', '_').upper()}"
         if keys is None:
             yield Finding(check, Level.PROBLEM, "not set", f"Set {name}, or name the data directory with --data-dir.")
             continue

@@ -42,14 +42,16 @@ _MAX_CONNECTIONS: Final = 4_096
 
 def connect(settings: Settings) -> redis.Redis:
     """A client of the store; replies are bytes. Its retries are few: the API answers 503 rather than wait."""
+    url = settings.store_url.reveal()
+    keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}  # redis-py refuses it for a unix socket
     return redis.Redis.from_url(
-        settings.store_url.reveal(),
+        url,
         socket_timeout=_SOCKET_TIMEOUT_S,
         socket_connect_timeout=_CONNECT_TIMEOUT_S,
-        socket_keepalive=True,
         max_connections=_MAX_CONNECTIONS,
         health_check_interval=15,
         retry=Retry(ExponentialBackoff(cap=0.4, base=0.05), _RETRIES),
+        **keepalive,
     )
 
 
