@@ -17,7 +17,7 @@ from relay.needles import MIN_CHARACTERS, Needle, anchor_of, forms_of, needles_o
 from relay.unescaping import KINDS, unescape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from relay.registration import Shape, Target
 
@@ -28,6 +28,8 @@ ESCAPED_CHARACTER_BYTES: Final = 8
 MAX_LAYERS: Final = 2
 #: An answer with more hits is no echo, and not worth the search: all of it is hidden.
 MAX_HITS: Final = 32_768
+#: With more anchors than this, windows around each would cost more than the whole.
+MAX_ANCHORS: Final = 4_096
 _REPLACEMENT_BYTES: Final = REPLACEMENT.encode()
 # A form that may stand in a JSON number (RFC 8259), which a parser turns into something that is not a string.
 _IN_NUMBER: Final = re.compile(rb"-?[0-9]*\.?[0-9]*(?:e[-+]?[0-9]*)?\Z")
@@ -38,31 +40,23 @@ _SEPARATOR: Final = "\x00"
 class Mask:
     """Finds all forms of all needles in one pass over lower-cased bytes (Aho-Corasick, time linear in the answer).
 
-    The same pass finds the needles' anchors; around each, escapes are undone and the search repeated. Matches that
-    overlap are hidden together by one ``REPLACEMENT`` and count as one.
+    Where there are escapes, a second pass finds the needles' anchors; around each, escapes are undone and the forms
+    searched again. Matches that overlap are hidden together by one ``REPLACEMENT`` and count as one.
     """
 
-    __slots__ = ("_automaton", "_forms", "_reach", "_unanchored", "hides_numbers")
+    __slots__ = ("_anchors", "_everywhere", "_forms", "_reach", "hides_numbers")
 
-    def __init__(self, needles: Iterable[Needle]) -> None:
-        forms: set[bytes] = set()
-        anchors: dict[bytes, int] = {}
-        self._unanchored = False
-        for needle in needles:
-            forms |= {form for form in forms_of(needle) if form not in _REPLACEMENT_BYTES and 0 not in form}
-            anchor = anchor_of(needle)
-            if anchor is None:
-                self._unanchored = True
-            else:
-                anchors[anchor] = max(anchors.get(anchor, 0), ESCAPED_CHARACTER_BYTES * len(needle.text))
-        self._forms = len(forms)
-        self._reach = tuple(anchors.values())
-        # Contiguous: as quick as a DFA within a factor of two, at a small part of its size.
-        self._automaton = BytesAhoCorasick(
-            [*forms, *anchors], matchkind=MatchKind.Standard, implementation=Implementation.ContiguousNFA
-        )
+    def __init__(self, needles: Collection[Needle]) -> None:
+        forms = {form for needle in needles for form in forms_of(needle)}
+        kept = {form for form in forms if form not in _REPLACEMENT_BYTES and _SEPARATOR.encode() not in form}
+        anchors = {anchor_of(needle) for needle in needles}
+        self._forms = _automaton(kept)
+        self._anchors = _automaton(anchor for anchor in anchors if anchor)
+        # Whether a needle has no anchor, so that escapes have to be undone wherever they are.
+        self._everywhere = None in anchors
+        self._reach = ESCAPED_CHARACTER_BYTES * max((len(needle.text) for needle in needles), default=0)
         #: Whether a JSON number may be something to hide.
-        self.hides_numbers = any(_IN_NUMBER.match(form) for form in forms)
+        self.hides_numbers = any(_IN_NUMBER.match(form) for form in kept)
 
     @classmethod
     def of(cls, shape: Shape, target: Target) -> Self:
@@ -75,11 +69,11 @@ class Mask:
 
     def shows(self, raw: bytes) -> bool:
         """Whether a form stands there as it is, no escapes undone."""
-        return any(form < self._forms for form, _, _ in self._find(raw.lower(), all_of_them=True))
+        return bool(self._forms.find_matches_as_indexes(raw.lower()))
 
     def suspects(self, raw: bytes) -> bool:
         """Whether anything could be there to hide, also under escapes of some characters; cheap, and seldom true."""
-        return bool(self._find(raw.lower())) or (self._unanchored and any(mark in raw for mark in KINDS))
+        return self.shows(raw) or self._escapes_near(raw.lower())
 
     def raw(self, raw: bytes) -> tuple[bytes, int]:
         """The bytes with every hit replaced, and how many there were."""
@@ -102,32 +96,36 @@ class Mask:
         spans = self._spans(_SEPARATOR.join(texts).encode("utf-8", "surrogatepass"))
         return _rebuilt(value, _masked_texts(texts, spans)) if spans else (value, 0)
 
-    def _find(self, lowered: bytes, *, all_of_them: bool = False) -> list[tuple[int, int, int]]:
-        """Matches of forms and anchors, (number, start, stop); of those that overlap the first, or all of them."""
-        return self._automaton.find_matches_as_indexes(lowered, overlapping=all_of_them)
-
     def _spans(self, raw: bytes) -> list[tuple[int, int]]:
         """Where to hide: in order, apart."""
         lowered = raw.lower()
-        few = self._find(lowered)
-        if not few and not self._unanchored:
-            return []
-        if len(few) > MAX_HITS:
+        hits = len(self._forms.find_matches_as_indexes(lowered))
+        if hits > MAX_HITS:
             return [(0, len(raw))]
-        matches = self._find(lowered, all_of_them=True)
-        spans = [(start, stop) for form, start, stop in matches if form < self._forms]
-        for start, stop in self._windows(matches, len(lowered)):
-            spans += [(start + first, start + last) for first, last in self._escaped(lowered[start:stop], MAX_LAYERS)]
+        spans = self._form_spans(lowered) if hits else []
+        if self._escapes_near(lowered):
+            for start, stop in self._windows(lowered):
+                window = lowered[start:stop]
+                spans += [(start + first, start + last) for first, last in self._escaped_spans(window, MAX_LAYERS)]
         return _merged(spans)
 
-    def _windows(self, matches: list[tuple[int, int, int]], end: int) -> list[tuple[int, int]]:
-        """Where needles may stand with some of their characters escaped: around anchors."""
-        if self._unanchored:
-            return [(0, end)]
-        anchors = [(self._reach[number - self._forms], a, b) for number, a, b in matches if number >= self._forms]
-        return _merged((max(0, start - reach), min(end, stop + reach)) for reach, start, stop in anchors)
+    def _form_spans(self, lowered: bytes) -> list[tuple[int, int]]:
+        return [(start, stop) for _, start, stop in self._forms.find_matches_as_indexes(lowered, overlapping=True)]
 
-    def _escaped(self, lowered: bytes, layers: int) -> list[tuple[int, int]]:
+    def _escapes_near(self, lowered: bytes) -> bool:
+        """Whether there are escapes at all, and what they could be part of."""
+        if b"%" not in lowered and b"&" not in lowered and b"\\" not in lowered:
+            return False
+        return self._everywhere or bool(self._anchors.find_matches_as_indexes(lowered))
+
+    def _windows(self, lowered: bytes) -> list[tuple[int, int]]:
+        """Where needles may stand with some of their characters escaped: around anchors."""
+        anchors = [] if self._everywhere else self._anchors.find_matches_as_indexes(lowered)
+        if self._everywhere or len(anchors) > MAX_ANCHORS:
+            return [(0, len(lowered))]
+        return _merged((max(0, start - self._reach), stop + self._reach) for _, start, stop in anchors)
+
+    def _escaped_spans(self, lowered: bytes, layers: int) -> list[tuple[int, int]]:
         """Where forms stand under up to so many layers of escapes."""
         found: list[tuple[int, int]] = []
         for kind in KINDS:
@@ -135,9 +133,9 @@ class Mask:
             if unescaped is None:
                 continue
             text, origins = unescaped
-            spans = [(a, b) for number, a, b in self._find(text, all_of_them=True) if number < self._forms]
+            spans = self._form_spans(text)
             if layers > 1:
-                spans += self._escaped(text, layers - 1)
+                spans += self._escaped_spans(text, layers - 1)
             found += [(origins[start], origins[stop]) for start, stop in spans]
         return found
 
@@ -155,6 +153,11 @@ class Mask:
                 pending += item
             elif self.hides_numbers and isinstance(item, int | float):
                 yield repr(item)
+
+
+def _automaton(patterns: Iterable[bytes]) -> BytesAhoCorasick:
+    # Contiguous: as quick as a DFA within a factor of two, at a small part of its size.
+    return BytesAhoCorasick(sorted(patterns), matchkind=MatchKind.Standard, implementation=Implementation.ContiguousNFA)
 
 
 def _replaced(raw: bytes, spans: list[tuple[int, int]]) -> bytes:

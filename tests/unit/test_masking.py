@@ -281,6 +281,13 @@ def test_an_answer_that_is_nothing_but_hits_is_hidden_whole():
     assert mask_for("abcdefgh").text("abcdefgh" * 40_000) == (REPLACEMENT, 1)
 
 
+def test_an_anchor_that_is_an_ordinary_word_hides_nothing_by_itself():
+    mask = mask_of(endpoint=Endpoint("https", "api.data.com", 443, "/data"))
+    ordinary = '{"data":1,"note":"a & b % c"},' * 40_000
+    assert mask.text(ordinary) == (ordinary, 0)
+    assert mask.text(ordinary + "https:\\/\\/api.data.com\\/data") == (ordinary + REPLACEMENT, 1)
+
+
 def test_each_of_many_texts_is_masked_in_its_place():
     mask = mask_for("abcdefgh")
     value = [[f"é{n}", f"abcdefgh{n}é", {f"k{n}": "x\x00abcdefgh abcdefgh"}] for n in range(50)]
