@@ -12,8 +12,10 @@ from relay.invocation import FINAL, MEANINGS, TRANSITIONS, Sent, State
 from relay.outbound.guard import AddressPolicy
 from relay.registration import read_registrations
 from relay.registration.fields import RetryFields, WebhookFields
+from relay.settings import Settings
+from relay.telemetry import Event
 
-from .sources import ROOT
+from .sources import ROOT, modules, name_of
 
 
 def text_of(name: str) -> str:
@@ -101,3 +103,63 @@ def test_the_registrations_page_describes_every_field_and_no_other():
 
 def names(schema):
     return {field.data_key or name for name, field in schema().fields.items()}
+
+
+# -- docs/ARCHITECTURE.md -------------------------------------------------------------------------------------------
+
+
+def mapped(head: str) -> list[str]:
+    """The first column of every table with this head."""
+    return re.findall(r"^\| `([^`]+)` \|", "".join(text_of("docs/ARCHITECTURE.md").split(head)[1:]), re.MULTILINE)
+
+
+def test_the_code_map_has_every_module_once_and_no_other():
+    named = [name for name in mapped("| module | what it is |") if name.endswith(".py")]
+    assert sorted(named) == [name_of(path) for path in modules() if path.name != "__init__.py"]
+
+
+def test_the_code_map_has_every_script_once_and_no_other():
+    named = [name for name in mapped("| script | what it does |") if name.endswith(".lua")]
+    assert sorted(named) == sorted(path.name for path in (ROOT / "relay" / "store" / "lua").iterdir())
+
+
+def test_the_test_that_guards_each_invariant_is_there():
+    guards = [guard for _, guard in table(text_of("docs/ARCHITECTURE.md"), "invariant", "test")]
+    missing = []
+    for guard in guards:
+        file, _, test = guard.partition("::")
+        if not (ROOT / file).is_file() or (test and f"\ndef {test}(" not in text_of(file)):
+            missing.append(guard)
+    assert guards
+    assert not missing
+
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_a_document_links_only_to_what_is_there(path):
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+# -- docs/operations.md ---------------------------------------------------------------------------------------------
+
+
+def test_the_operations_page_has_every_setting_and_no_other():
+    rows = table(text_of("docs/operations.md"), "about", "settings")
+    named = [name for _, names_ in rows for name in re.findall(r"RELAY_\w+", names_)]
+    assert sorted(named) == sorted(about.name for _, about in Settings.described())
+
+
+def test_the_operations_page_has_every_event_that_is_logged():
+    used = {Event[name] for path in modules() for name in re.findall(r"\bEvent\.([A-Z_]+)\b", path.read_text("utf-8"))}
+    documented = [event for event, *_ in table(text_of("docs/operations.md"), "event", "who", "what")]
+    assert sorted(documented) == sorted(used)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_a_document_names_only_settings_that_there_are(path):
+    known = {about.name for _, about in Settings.described()}
+    named = set(re.findall(r"\bRELAY_[A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8")))
+    assert {name for name in named if name not in known and name.removesuffix("_FILE") not in known} == set()
