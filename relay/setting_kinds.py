@@ -150,9 +150,11 @@ def redis_url(text: str) -> Secret:
 
 
 def broker_url(text: str) -> Secret:
-    """A URL that kombu takes; ``unix://`` is turned into kombu's own spelling of it."""
+    """A URL that kombu takes: ``unix://`` in its spelling, and certificates checked, which it does not do unasked."""
     parts = _split(text)
-    if parts.scheme == "unix":
+    if parts.scheme == "rediss" and "ssl_cert_reqs" not in dict(parse_qsl(parts.query)):
+        text += f"{'&' if parts.query else '?'}ssl_cert_reqs=required"
+    elif parts.scheme == "unix":
         database = dict(parse_qsl(parts.query)).get("db", "0")
         text = f"redis+socket://{parts.netloc}{parts.path}?virtual_host={database}"
     return _server_url(text, ("redis", "rediss", "redis+socket"))
@@ -194,6 +196,12 @@ def _server_url(text: str, schemes: tuple[str, ...]) -> Secret:
     where = parts.path if parts.scheme in _SOCKET_SCHEMES else parts.hostname
     if parts.scheme not in schemes or not where:
         raise ValueError(f"must be a URL that starts with {', '.join(f'{scheme}://' for scheme in schemes)}")
+    query = dict(parse_qsl(parts.query))
+    if (
+        query.get("ssl_cert_reqs", "required") != "required"
+        or query.get("ssl_check_hostname", "true").lower() != "true"
+    ):
+        raise ValueError("must not turn the check of the server's certificate off: name its CA with ?ssl_ca_certs=")
     return Secret(text)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import ssl
 
 import pytest
+from kombu import Connection
 
 from relay.errors import SettingsError
 from relay.settings import ENV_FILE, Secret, Settings, child_environ
@@ -40,6 +42,20 @@ def test_a_unix_socket_is_spelled_for_the_broker_as_kombu_wants_it():
     found = settings(REDIS_URL="unix://:word@/run/valkey.sock?db=3")
     assert found.store_url.reveal() == "unix://:word@/run/valkey.sock?db=3"
     assert found.broker_url.reveal() == "redis+socket://:word@/run/valkey.sock?virtual_host=3"
+
+
+def test_the_broker_checks_the_server_s_certificate_as_the_store_does():
+    found = settings(REDIS_URL="rediss://db.example:6380/0?ssl_ca_certs=/ca.pem")
+    assert found.broker_url.reveal() == "rediss://db.example:6380/0?ssl_ca_certs=/ca.pem&ssl_cert_reqs=required"
+    for broker in (found.broker_url.reveal(), settings(REDIS_URL="rediss://db.example").broker_url.reveal()):
+        assert Connection(broker).ssl["ssl_cert_reqs"] is ssl.CERT_REQUIRED
+    assert Settings.from_environ(found.to_environ()) == found
+
+
+@pytest.mark.parametrize("query", ["ssl_cert_reqs=none", "ssl_cert_reqs=optional", "ssl_check_hostname=false"])
+@pytest.mark.parametrize("name", ["REDIS_URL", "BROKER_URL", "STORE_URL"])
+def test_the_check_of_the_server_s_certificate_cannot_be_turned_off(name, query):
+    assert f"RELAY_{name}: must not turn" in fault_of(**{name: f"rediss://db.example?{query}"})
 
 
 @pytest.mark.parametrize(
