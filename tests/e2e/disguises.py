@@ -1,0 +1,44 @@
+"""What a text looks like after it was written in every usual way: written for the tests, apart from the relay's own."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from urllib.parse import quote
+
+_ENDS = 2  # so many characters at either end of base64 depend on what stands beside the text
+
+
+def disguises(text: str) -> dict[str, bytes]:
+    """Name of the way -> what then stands in the file, page or answer; search it with the case folded by `shows`."""
+    raw = text.encode()
+    found = {
+        "raw": raw,
+        "percent": quote(text, safe="").encode(),
+        "percent of all": "".join(f"%{byte:02x}" for byte in raw).encode(),
+        "hex": raw.hex().encode(),
+        "json": json.dumps(text)[1:-1].encode(),
+        "json with slashes escaped": json.dumps(text)[1:-1].replace("/", "\\/").encode(),
+        "unicode escapes": "".join(f"\\u{ord(char):04x}" for char in text).encode(),
+        "html": html.escape(text).encode(),
+        "utf-16": text.encode("utf-16-le"),
+    }
+    for shift in range(3):
+        padded = base64.b64encode(b"\0" * shift + raw + b"\0" * 3).decode()
+        start = (shift * 8 + 5) // 6
+        inner = padded[start : start + len(raw) * 8 // 6 - _ENDS]
+        found[f"base64 at {shift}"] = inner.encode()
+        found[f"base64url at {shift}"] = inner.translate(str.maketrans("+/", "-_")).encode()
+    return found
+
+
+def shows(haystack: bytes, texts: dict[str, str]) -> list[str]:
+    """Which texts stand there, and in which disguise. Base64 is told apart by case, the others are not."""
+    lowered = haystack.lower()
+    return [
+        f"{name} ({way})"
+        for name, text in texts.items()
+        for way, form in disguises(text).items()
+        if (form in haystack if way.startswith("base64") else form.lower() in lowered)
+    ]
