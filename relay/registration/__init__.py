@@ -1,8 +1,21 @@
 """Registration = shape + target: what a caller may send, and where it goes with which secrets (design, section 5)."""
 
+from relay.registration.chain_target import ChainTarget, target_from_json
 from relay.registration.document import FORM_TYPE, Registration, read_registrations
 from relay.registration.fields import ID_PATTERN
 from relay.registration.shape import BODILESS_METHODS, Shape
+from relay.registration.steps import Step
 from relay.registration.target import Target
 
-__all__ = ["BODILESS_METHODS", "FORM_TYPE", "ID_PATTERN", "Registration", "Shape", "Target", "read_registrations"]
+__all__ = [
+    "BODILESS_METHODS",
+    "FORM_TYPE",
+    "ID_PATTERN",
+    "ChainTarget",
+    "Registration",
+    "Shape",
+    "Step",
+    "Target",
+    "read_registrations",
+    "target_from_json",
+]

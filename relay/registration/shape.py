@@ -42,7 +42,11 @@ class Shape:
     retry: RetryPolicy | None = None
     concurrency: int | None = None  # calls at once
     rate: Rate | None = None
+    response_schema: Any = field(default=None, hash=False)
+    chain: bool = False
+    uses: tuple[str, ...] = ()  # of a chain: the ids of the webhooks that its steps name, each once, in order
     _validator: Any = field(default=None, init=False, repr=False, compare=False)
+    _response_validator: Any = field(default=None, init=False, repr=False, compare=False)
 
     def schema_faults(self, data: Any) -> Iterator[tuple[str, str]]:
         """Where ``data`` does not fit ``data_schema``: pointers into it, and the keywords that failed."""
@@ -52,10 +56,18 @@ class Shape:
             object.__setattr__(self, "_validator", compile_schema(self.data_schema))
         return schema_faults(self._validator, data)
 
+    def takes_answer(self, data: Any) -> bool:
+        """Whether an answer's data fits ``response_schema``."""
+        if self.response_schema is None:
+            return True
+        if self._response_validator is None:
+            object.__setattr__(self, "_response_validator", compile_schema(self.response_schema))
+        return bool(self._response_validator.is_valid(data))
+
     @property
     def repeatable(self) -> bool:
-        """Whether it may be sent again when the outcome is unknown."""
-        return self.idempotent or self.method in IDEMPOTENT_METHODS
+        """Whether it may be sent again when the outcome is unknown. A chain sends nothing itself."""
+        return self.chain or self.idempotent or self.method in IDEMPOTENT_METHODS
 
     def to_json(self) -> bytes:
         """Compact JSON, the same bytes for the same shape."""
@@ -75,6 +87,9 @@ class Shape:
                 "retry": self.retry and self.retry.to_value(),
                 "concurrency": self.concurrency,
                 "rate": self.rate and str(self.rate),
+                "responseSchema": self.response_schema,
+                "chain": self.chain,
+                "uses": self.uses,
             }
         )
 
@@ -97,4 +112,7 @@ class Shape:
             retry=RetryPolicy.from_value(value["retry"]) if value["retry"] else None,
             concurrency=value["concurrency"],
             rate=read_rate(value["rate"]) if value["rate"] else None,
+            response_schema=value["responseSchema"],
+            chain=value["chain"],
+            uses=tuple(value["uses"]),
         )

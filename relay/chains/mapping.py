@@ -1,0 +1,80 @@
+"""A step's expressions -> the triggers of its calls, checked against the pinned shape of its webhook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from relay.errors import RequestRejected
+from relay.expressions import Unevaluable
+from relay.registration.steps import MAX_ELEMENTS
+from relay.trigger import Trigger, check
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from relay.errors import Fault
+    from relay.expressions import Expression
+    from relay.registration import Shape, Step
+
+
+class Unmappable(ValueError):
+    """A step that cannot be made from what came before; the message says where, for operators, and quotes no data."""
+
+
+def elements_of(step: Step, seen: Mapping[str, Any]) -> list[Any] | None:
+    """The elements that ``forEach`` gives; None for a step without. Raises Unmappable."""
+    if step.for_each is None:
+        return None
+    elements = evaluated(step.for_each, seen, "/forEach")
+    if not isinstance(elements, list):
+        raise Unmappable("/forEach: gave no list")
+    if len(elements) > MAX_ELEMENTS:
+        raise Unmappable(f"/forEach: gave more than {MAX_ELEMENTS} elements")
+    return elements
+
+
+def trigger_of(step: Step, shape: Shape, seen: Mapping[str, Any]) -> Trigger:
+    """The trigger of one call, as it is sent. Raises Unmappable."""
+    data = None if step.data is None else evaluated(step.data, seen, "/data")
+    headers = _texts(step.headers, seen, "/headers")
+    query_params = _texts(step.query_params, seen, "/queryParams")
+    try:
+        return check(shape, Trigger(data, headers, query_params))
+    except RequestRejected as error:
+        raise Unmappable(reason_of(error.faults)) from None
+
+
+def reason_of(faults: tuple[Fault, ...]) -> str:
+    """The first fault of a trigger; of a pointer into the data only that it is the data: its names may be private."""
+    pointer = faults[0].pointer
+    place = "/data" if pointer.startswith("/data") else pointer
+    return f"{place}: {faults[0].message}"
+
+
+def evaluated(expression: Expression, seen: Mapping[str, Any], place: str) -> Any:
+    """What an expression gives. Raises Unmappable."""
+    try:
+        return expression.evaluate(seen)
+    except Unevaluable as error:
+        raise Unmappable(f"{place}: {error}") from None
+
+
+def _texts(expressions: Mapping[str, Expression], seen: Mapping[str, Any], place: str) -> dict[str, str]:
+    """Mapped headers or query parameters; what gives null is left out."""
+    found: dict[str, str] = {}
+    for name, expression in expressions.items():
+        value = evaluated(expression, seen, f"{place}/{name}")
+        if value is not None:
+            found[name] = _text(value, f"{place}/{name}")
+    return found
+
+
+def _text(value: Any, place: str) -> str:
+    """A text as it is; numbers and booleans as JSON writes them."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    raise Unmappable(f"{place}: gave a list or an object, not a text")

@@ -1,0 +1,26 @@
+"""A chain as it was accepted: its steps, and the pinned shapes of the webhooks that they call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from relay.expressions import Expression
+    from relay.registration import ChainTarget, Shape, Step
+
+
+@dataclass(frozen=True, slots=True)
+class ChainPlan:
+    """What ``progress`` walks through. ``shapes`` has one for each step; None: its revision is not to be had."""
+
+    steps: tuple[Step, ...]
+    shapes: tuple[Shape | None, ...]
+    result: Expression | None = None
+
+    @classmethod
+    def of(cls, target: ChainTarget, shapes: Mapping[str, Shape]) -> Self:
+        """The plan of a registered chain; ``shapes`` are those of the pinned revisions, by webhook id."""
+        return cls(target.steps, tuple(shapes.get(step.webhook) for step in target.steps), target.result)

@@ -1,0 +1,160 @@
+"""What a chain does next. A function of the plan, the input and the results so far: no clock, no chance, no state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from relay.chains.mapping import Unmappable, elements_of, evaluated, trigger_of
+from relay.chains.results import Ran
+from relay.expressions import Unevaluable, is_true
+from relay.invocation import Outcome, State
+from relay.results import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from relay.chains.plan import ChainPlan
+    from relay.chains.results import StepResult
+    from relay.registration import Step
+    from relay.trigger import Trigger
+
+#: Shorter texts are not looked for in answers: they would be found where nothing is shown.
+MIN_SECRET_CHARACTERS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Make the invocations of this step: one, or one for each element of its ``forEach``, in order."""
+
+    step: int  # from 0
+    triggers: tuple[Trigger, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The chain ends so. ``result`` is not masked yet."""
+
+    result: Result
+    outcome: Outcome
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """The chain ends as STEP_REJECTED: this step cannot be made. ``reason`` is for operators and quotes no data."""
+
+    step: int  # from 0; the number of steps: the chain's own ``result``
+    reason: str
+
+
+Next: TypeAlias = Create | Finish | Reject
+
+_NOTHING_RAN: Final = Finish(Result(204, None, error=False), Outcome.ANSWERED, State.DELIVERED)
+
+
+def progress(plan: ChainPlan, trigger: Trigger, results: Mapping[int, Sequence[StepResult]]) -> Next:
+    """What comes next, given how the steps that were created ended.
+
+    ``results`` has every created step's calls, all final, those of a ``forEach`` in the order of its elements.
+    Each answer of ``Create`` brings the chain a step further: it ends.
+    """
+    seen = _seen(trigger)
+    last: Ran | None = None
+    for number, step in enumerate(plan.steps):
+        try:
+            ran = _ran(plan, number, results, seen)
+            if isinstance(ran, Create):
+                return ran
+            seen["steps"].append(None if ran is None else ran.view)
+            if ran is not None:
+                _check_masks(step, seen)
+        except Unmappable as error:
+            return Reject(number, str(error))
+        if ran is None:
+            continue
+        last = ran
+        if ran.failed and step.on_error == "stop":
+            return Finish(*ran.ending())
+    return _end(plan, last, seen)
+
+
+def found_secrets(plan: ChainPlan, trigger: Trigger, results: Mapping[int, Sequence[StepResult]]) -> tuple[str, ...]:
+    """The texts that the ``mask`` expressions of the finished steps find, each once.
+
+    All of them are to be hidden in what leaves the relay for this chain. Texts inside lists count; what is shorter
+    than ``MIN_SECRET_CHARACTERS`` or no text does not.
+    """
+    seen = _seen(trigger)
+    found: dict[str, None] = {}
+    for number, step in enumerate(plan.steps):
+        try:
+            ran = _ran(plan, number, results, seen)
+        except Unmappable:
+            break
+        if isinstance(ran, Create):
+            break
+        seen["steps"].append(None if ran is None else ran.view)
+        if ran is None:
+            continue
+        for expression in step.mask:
+            try:
+                value = expression.evaluate(seen)
+            except Unevaluable:  # the chain ends there: see _check_masks
+                continue
+            found |= dict.fromkeys(_secret_texts(value))
+        if ran.failed and step.on_error == "stop":
+            break
+    return tuple(found)
+
+
+def _seen(trigger: Trigger) -> dict[str, Any]:
+    """The value that expressions see."""
+    given = {"data": trigger.data, "headers": dict(trigger.headers), "queryParams": dict(trigger.query_params)}
+    return {"input": given, "steps": []}
+
+
+def _ran(
+    plan: ChainPlan, number: int, results: Mapping[int, Sequence[StepResult]], seen: Mapping[str, Any]
+) -> Ran | Create | None:
+    """A step's result, or what is to be created for it; None where it is skipped. Raises Unmappable."""
+    step, created = plan.steps[number], results.get(number)
+    if created:
+        return Ran.once(created[0]) if step.for_each is None else Ran.each(created)
+    if step.when is not None and not is_true(evaluated(step.when, seen, "/when")):
+        return None
+    shape = plan.shapes[number]
+    if shape is None:
+        raise Unmappable("/webhook: its pinned revision is not there")
+    elements = elements_of(step, seen)
+    if elements is None:
+        return Create(number, (trigger_of(step, shape, seen),))
+    if not elements:
+        return Ran.each(())
+    return Create(number, tuple(trigger_of(step, shape, {**seen, "item": element}) for element in elements))
+
+
+def _check_masks(step: Step, seen: Mapping[str, Any]) -> None:
+    """A mask that cannot be evaluated ends the chain: nothing may go on that should have been hidden."""
+    for number, expression in enumerate(step.mask):
+        evaluated(expression, seen, f"/mask/{number}")
+
+
+def _end(plan: ChainPlan, last: Ran | None, seen: Mapping[str, Any]) -> Finish | Reject:
+    """After the last step: the ``result``, with status and error of the last step that ran."""
+    finish = _NOTHING_RAN if last is None else Finish(*last.ending())
+    if plan.result is None:
+        return finish
+    try:
+        data = evaluated(plan.result, seen, "/result")
+    except Unmappable as error:
+        return Reject(len(plan.steps), str(error))
+    return Finish(Result(finish.result.status, data, finish.result.error), finish.outcome, finish.state)
+
+
+def _secret_texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str) and len(value) >= MIN_SECRET_CHARACTERS:
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _secret_texts(item)

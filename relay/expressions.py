@@ -1,0 +1,223 @@
+"""JMESPath expressions (jmespath.org) with limits: compiled once, checked when registered, evaluated within a budget.
+
+No functions but JMESPath's own. The same expression over the same value always gives the same result.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import jmespath
+from jmespath.exceptions import JMESPathError
+from jmespath.functions import Functions
+from jmespath.visitor import TreeInterpreter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MAX_EXPRESSION_LENGTH: Final = 4_096  # characters
+MAX_EXPRESSION_DEPTH: Final = 48
+#: Nodes of the expression that are visited in one evaluation: each element of a projection visits its part anew.
+MAX_VISITS: Final = 1_000_000
+#: What a value may come to, written out: its texts' characters and one for each value.
+MAX_VALUE_SIZE: Final = 16 * 1024 * 1024
+MAX_VALUE_DEPTH: Final = 200
+_CACHED: Final = 4_096
+
+_WITH_REFERENCES: Final = frozenset({"map", "sort_by", "min_by", "max_by"})
+#: Nodes that make new values; the others choose among those that are there.
+_MAKERS: Final = frozenset({"multi_select_list", "multi_select_dict", "flatten", "function_expression"})
+_CONSTANTS: Final = frozenset({"literal", "multi_select_list", "multi_select_dict", "key_val_pair"})
+#: Nodes whose further children see what the first one gave.
+_OF_PARTS: Final = frozenset(
+    ["subexpression", "index_expression", "pipe", "projection", "value_projection", "filter_projection", "flatten"]
+)
+_CHARACTERS_A_VISIT: Final = 64
+
+
+class Unevaluable(ValueError):
+    """An expression that failed, or gave what is no JSON value; its message quotes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """One expression as it was written. Make it with ``read_expression``."""
+
+    text: str
+
+    def evaluate(self, value: Any) -> Any:
+        """What it gives for a JSON value. Raises Unevaluable."""
+        interpreter = _Interpreter()
+        try:
+            result = interpreter.visit(_parsed(self.text), value)
+            interpreter.measure(result)
+        except Unevaluable:
+            raise
+        except RecursionError:
+            raise Unevaluable("nests too deep") from None
+        except (JMESPathError, ArithmeticError, ValueError, TypeError):
+            raise Unevaluable("failed: a function got what it does not take") from None
+        return result
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The members of the value at the root that it refers to, as far as they are named."""
+        return frozenset(_roots(_parsed(self.text)))
+
+    @property
+    def constant(self) -> bool:
+        """Whether it is a literal, or lists and objects of literals: ``evaluate`` gives the same for any object."""
+        return _is_constant(_parsed(self.text))
+
+    def members(self) -> dict[str, Expression | Any] | None:
+        """Of an object built in the expression: its constant members' values. None for any other expression."""
+        node = _parsed(self.text)
+        if node["type"] != "multi_select_dict":
+            return None
+        found = {pair["value"]: pair["children"][0] for pair in node["children"]}
+        return {name: _Interpreter().visit(inner, {}) for name, inner in found.items() if _is_constant(inner)}
+
+
+def read_expression(text: str) -> Expression:
+    """A checked expression; ``ValueError`` with a sentence that does not quote it."""
+    if len(text) > MAX_EXPRESSION_LENGTH:
+        raise ValueError(f"is longer than {MAX_EXPRESSION_LENGTH} characters")
+    try:
+        tree = _parsed(text)
+    except JMESPathError as error:
+        place = getattr(error, "lex_position", None)
+        where = f" at character {place + 1}" if isinstance(place, int) and place >= 0 else ""
+        raise ValueError(f"is not a JMESPath expression{where}") from None
+    except (RecursionError, ValueError, TypeError):
+        raise ValueError("is not a JMESPath expression") from None
+    fault = next(_faults(tree, 1, may_refer=False), None)
+    if fault is not None:
+        raise ValueError(fault)
+    return Expression(text)
+
+
+def is_true(value: Any) -> bool:
+    """Truth as JMESPath has it: false are null, false, and empty texts, lists and objects (0 is true)."""
+    return not (value is None or value is False or (isinstance(value, str | list | dict) and not value))
+
+
+@lru_cache(_CACHED)
+def _parsed(text: str) -> Mapping[str, Any]:
+    parsed: Mapping[str, Any] = jmespath.compile(text).parsed
+    return parsed
+
+
+class _Interpreter(TreeInterpreter):  # type: ignore[misc]  # jmespath is untyped
+    """One evaluation. Values may hold the same part many times over, so that a few nodes could stand for gigabytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = MAX_VISITS
+        self._sizes: dict[int, tuple[int, int]] = {}  # of lists and objects by identity: size and depth
+        self._kept: list[Any] = []  # so that no identity comes again
+
+    def visit(self, node: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        self._spend(1)
+        result = super().visit(node, *args, **kwargs)
+        if node["type"] in _MAKERS:
+            self.measure(result)
+            if isinstance(result, str):
+                self._spend(len(result) // _CHARACTERS_A_VISIT)
+        elif isinstance(result, list):
+            self._spend(len(result) // _CHARACTERS_A_VISIT)
+        return result
+
+    def measure(self, value: Any, depth: int = 0) -> tuple[int, int]:
+        """Size and depth of a value written out as JSON. Raises Unevaluable for what is too much, or no JSON."""
+        if isinstance(value, dict | list):
+            return self._sizes.get(id(value)) or self._measure_inside(value, depth)
+        if isinstance(value, str):
+            return self._checked(len(value) + 1, 0)
+        if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+            return 1, 0
+        raise Unevaluable("gave what is no JSON value")
+
+    def _measure_inside(self, value: dict[str, Any] | list[Any], depth: int) -> tuple[int, int]:
+        if depth > MAX_VALUE_DEPTH:
+            raise Unevaluable("nests too deep")
+        size, levels = 1, 0
+        if isinstance(value, dict):
+            size += sum(len(name) + 1 for name in value)
+        for item in value.values() if isinstance(value, dict) else value:
+            inner_size, inner_levels = self.measure(item, depth + 1)
+            size += inner_size
+            levels = max(levels, inner_levels)
+        found = self._sizes[id(value)] = self._checked(size, levels + 1)
+        self._kept.append(value)
+        return found
+
+    def _checked(self, size: int, depth: int) -> tuple[int, int]:
+        if size > MAX_VALUE_SIZE:
+            raise Unevaluable("gives too large a value")
+        if depth > MAX_VALUE_DEPTH:
+            raise Unevaluable("nests too deep")
+        return size, depth
+
+    def _spend(self, visits: int) -> None:
+        self._left -= visits
+        if self._left < 0:
+            raise Unevaluable("takes too long")
+
+
+def _faults(node: Mapping[str, Any], depth: int, *, may_refer: bool) -> Iterator[str]:
+    """What jmespath would only find when the expression is evaluated."""
+    kind = node["type"]
+    if depth > MAX_EXPRESSION_DEPTH:
+        yield f"nests deeper than {MAX_EXPRESSION_DEPTH}"
+        return
+    if kind == "expref" and not may_refer:
+        yield "has a `&` where no function takes one"
+    if kind == "literal" and not _is_json(node["value"]):
+        yield "has a literal that is no JSON value"
+    if kind == "slice":
+        return  # its children are numbers
+    if kind == "function_expression":
+        yield from _call_faults(node["value"], len(node["children"]))
+    refers = kind == "function_expression" and node["value"] in _WITH_REFERENCES
+    for child in node["children"]:
+        yield from _faults(child, depth + 1, may_refer=refers)
+
+
+def _call_faults(name: str, given: int) -> Iterator[str]:
+    function = Functions.FUNCTION_TABLE.get(name)
+    if function is None:
+        yield "calls a function that JMESPath does not have"
+        return
+    signature = function["signature"]
+    variadic = bool(signature) and bool(signature[-1].get("variadic"))
+    if given < len(signature) or (given > len(signature) and not variadic):
+        yield f"calls `{name}` with {given} argument{'s' * (given != 1)}: it takes {len(signature)}"
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        _Interpreter().measure(value)
+    except (Unevaluable, RecursionError):
+        return False
+    return True
+
+
+def _is_constant(node: Mapping[str, Any]) -> bool:
+    return node["type"] in _CONSTANTS and all(map(_is_constant, node["children"]))
+
+
+def _roots(node: Mapping[str, Any]) -> Iterator[str]:
+    """Fields that are looked up in the value that the expression is given, not in a part of it."""
+    kind, children = node["type"], node["children"]
+    if kind == "field":
+        yield node["value"]
+    elif kind in {"expref", "slice"}:
+        return
+    elif kind in _OF_PARTS:
+        yield from _roots(children[0])
+    else:
+        for child in children:
+            yield from _roots(child)

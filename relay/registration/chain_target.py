@@ -1,0 +1,41 @@
+"""A chain's target: its steps and what its caller gets. Sealed like any target: a plugin never sees the plan."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Self
+
+from relay.documents import dump_json
+from relay.expressions import Expression
+from relay.registration.steps import Step
+from relay.registration.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class ChainTarget:
+    """``steps`` in their order; ``result`` over ``{input, steps}`` gives the data (default: the last step's)."""
+
+    steps: tuple[Step, ...]
+    result: Expression | None = None
+
+    def to_json(self) -> bytes:
+        """Compact JSON, the same bytes for the same target."""
+        return dump_json(
+            {
+                "steps": [step.to_value() for step in self.steps],
+                "result": None if self.result is None else self.result.text,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Self:
+        """The target that ``to_json`` wrote."""
+        value = json.loads(raw)
+        result = value["result"]
+        return cls(tuple(map(Step.from_value, value["steps"])), None if result is None else Expression(result))
+
+
+def target_from_json(raw: bytes) -> Target | ChainTarget:
+    """The target that either ``to_json`` wrote."""
+    return ChainTarget.from_json(raw) if "steps" in json.loads(raw) else Target.from_json(raw)

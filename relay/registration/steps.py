@@ -1,0 +1,86 @@
+"""The steps of a chain: which webhook each calls, and how its trigger is made of what came before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
+
+from relay.expressions import Expression
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MAX_STEPS: Final = 50
+#: Chains may be steps of chains; one of plain webhooks is one deep.
+MAX_CHAIN_DEPTH: Final = 8
+#: Elements of one ``forEach``.
+MAX_ELEMENTS: Final = 100
+DEFAULT_CHAIN_TIMEOUT_S: Final = 120
+MAX_CHAIN_TIMEOUT_S: Final = 900
+
+OnError: TypeAlias = Literal["stop", "continue"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step. Its expressions see ``{input, steps}``.
+
+    With ``for_each`` those that make a trigger (not itself, ``when`` and ``mask``) also see ``item``.
+    """
+
+    webhook: str
+    data: Expression | None = None
+    headers: Mapping[str, Expression] = field(default_factory=dict, hash=False)
+    query_params: Mapping[str, Expression] = field(default_factory=dict, hash=False)
+    when: Expression | None = None
+    on_error: OnError = "stop"
+    for_each: Expression | None = None
+    mask: tuple[Expression, ...] = ()
+
+    def expressions(self) -> Iterator[tuple[str, Expression, bool]]:
+        """Every expression: its JSON pointer in the step, itself, and whether it sees ``item``."""
+        if self.when is not None:
+            yield "/when", self.when, False
+        if self.for_each is not None:
+            yield "/forEach", self.for_each, False
+        each = self.for_each is not None
+        if self.data is not None:
+            yield "/data", self.data, each
+        yield from ((f"/headers/{name}", expression, each) for name, expression in self.headers.items())
+        yield from ((f"/queryParams/{name}", expression, each) for name, expression in self.query_params.items())
+        yield from ((f"/mask/{number}", expression, False) for number, expression in enumerate(self.mask))
+
+    def to_value(self) -> dict[str, Any]:
+        """As the registration document has it, with every member."""
+        return {
+            "webhook": self.webhook,
+            "data": _text(self.data),
+            "headers": {name: expression.text for name, expression in self.headers.items()},
+            "queryParams": {name: expression.text for name, expression in self.query_params.items()},
+            "when": _text(self.when),
+            "onError": self.on_error,
+            "forEach": _text(self.for_each),
+            "mask": [expression.text for expression in self.mask],
+        }
+
+    @classmethod
+    def from_value(cls, value: Mapping[str, Any]) -> Self:
+        """What ``to_value`` gave."""
+        return cls(
+            webhook=value["webhook"],
+            data=_expression(value["data"]),
+            headers={name: Expression(text) for name, text in value["headers"].items()},
+            query_params={name: Expression(text) for name, text in value["queryParams"].items()},
+            when=_expression(value["when"]),
+            on_error=value["onError"],
+            for_each=_expression(value["forEach"]),
+            mask=tuple(map(Expression, value["mask"])),
+        )
+
+
+def _text(expression: Expression | None) -> str | None:
+    return None if expression is None else expression.text
+
+
+def _expression(text: str | None) -> Expression | None:
+    return None if text is None else Expression(text)
