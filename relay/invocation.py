@@ -153,6 +153,15 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class StepOf:
+    """Which step of which chain an invocation is; ``item`` counts the calls of one ``forEach``."""
+
+    parent: str
+    step: int
+    item: int
+
+
+@dataclass(frozen=True, slots=True)
 class Invocation:
     """A record as the store has it. Payload and result are sealed and kept apart."""
 
@@ -182,6 +191,8 @@ class Invocation:
     replay_of: str | None = None
     replayed_by: str | None = None
     expires_at_ms: int | None = None
+    step_of: StepOf | None = None
+    steps: tuple[str, ...] = ()  # of a chain: the reference ids of its steps
     extra: Mapping[str, str] = field(default_factory=dict)  # e.g. lateAnswer
 
 

@@ -11,7 +11,6 @@ from rich.text import Text
 from relay.cli.output import as_json, facts_of, moment, safe, screened, table_of
 from relay.cli.parameters import IdType, plugin_option
 from relay.cli.reading import result_in
-from relay.errors import Conflict
 from relay.invocation import State
 from relay.rows import record_of, row_of
 from relay.runtime import cli_runtime
@@ -69,10 +68,8 @@ def show(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) 
 @screened
 def cancel(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:
     """Cancel an invocation that no worker has taken."""
-    store = cli_runtime(Settings.for_command(data_dir)).store
-    forbidding = store.cancel(reference_id, plugin=plugin)
-    if forbidding is not None:
-        raise Conflict(f"It is {forbidding}: that cannot be cancelled.", reference_id=reference_id)
+    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime.publisher.publish_ready(runtime.store.cancel(reference_id, plugin=plugin))
     value = {"referenceId": reference_id, "state": str(State.CANCELLED)}
     screen.show(value, lambda: facts_of(value.items()))
 

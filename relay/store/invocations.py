@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from relay.errors import Expired, NotFound
-from relay.invocation import Invocation, State, reference_time_ms
+from relay.errors import Conflict, Expired, NotFound
+from relay.invocation import Invocation, reference_time_ms
 from relay.store import keyspace
 from relay.store.records import invocation_from
 from relay.store.scripts import Scripts, store_errors
 from relay.store.transitions import (
     Accepted,
+    Advance,
     Claimed,
     Idempotency,
     NewInvocation,
+    NewStep,
     Published,
     Ready,
     Settled,
@@ -26,6 +28,7 @@ from relay.store.transitions import (
     published_from,
     ready_from,
     settle_args,
+    step_args,
 )
 
 if TYPE_CHECKING:
@@ -53,6 +56,8 @@ PATIENCE_MS: Final = 15 * 60_000
 REFUSALS_A_MINUTE: Final = 600
 #: How long an Idempotency-Key is remembered.
 IDEMPOTENCY_MS: Final = 24 * 3600 * 1000
+#: Step invocations that one outermost chain may make.
+CHAIN_STEPS: Final = 1_000
 #: A worker that has not swept for so long counts as gone.
 WORKER_SILENCE_MS: Final = 10_000
 
@@ -126,18 +131,28 @@ class InvocationStore:
         """Give back calls that have not been sent; returns them and whom their places wake."""
         return ready_from(self._scripts.run("release", [token, GRACE_MS, *reference_ids]))
 
-    def cancel(self, reference_id: str, *, plugin: str | None = None) -> State | None:
-        """Cancel an invocation that no worker has taken.
+    def advance(self, parent: str, token: str, step: int, news: Sequence[NewStep]) -> tuple[Advance, Ready]:
+        """Create a chain's next step and let its parent wait for it; returns what may be run now."""
+        args: list[Any] = [token, GRACE_MS, *self._limits.retention, CHAIN_STEPS, parent, step, len(news)]
+        for new in news:
+            args.extend(step_args(new))
+        verdict, ready = self._scripts.run("advance", args)
+        return Advance(verdict.decode()), ready_from(ready)
 
-        Returns None when it is cancelled, else the state that forbids it.
+    def cancel(self, reference_id: str, *, plugin: str | None = None) -> Ready:
+        """Cancel an invocation that no worker has taken; returns what may be run now (a parent it was the step of).
 
         Raises:
             NotFound: there is no such record (for that plugin).
+            Conflict: it is being sent, or final.
         """
-        verdict, state = self._scripts.run("cancel", [*self._limits.retention, plugin or "", reference_id])
+        args = [GRACE_MS, *self._limits.retention, plugin or "", reference_id]
+        verdict, state, ready = self._scripts.run("cancel", args)
         if verdict == b"unknown":
             raise NotFound
-        return None if verdict == b"cancelled" else State(state.decode())
+        if verdict == b"refused":
+            raise Conflict(f"The invocation is {state.decode()}: it cannot be cancelled.", reference_id=reference_id)
+        return ready_from(ready)
 
     def sweep(self, worker: str, short_lanes: Iterable[str], *, limit: int) -> Ready:
         """Take alarms that rang; returns what must be published again."""
@@ -169,19 +184,23 @@ class InvocationStore:
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             pipeline.hgetall(keyspace.record(reference_id))
+            pipeline.lrange(keyspace.steps(reference_id), 0, -1)
             pipeline.time()
-            fields, (seconds, _) = pipeline.execute()
-        return self._live(reference_id, fields, made_ms, seconds * 1000)
+            fields, steps, (seconds, _) = pipeline.execute()
+        if not fields:
+            kept_ms = min(self._limits.retention)
+            raise Expired if kept_ms < seconds * 1000 - made_ms else NotFound
+        invocation = invocation_from(reference_id, fields, steps)
+        if invocation.expires_at_ms is not None and invocation.expires_at_ms <= seconds * 1000:
+            raise Expired
+        return invocation
 
     def join(self, plugin: str, reference_id: str, process: str) -> Invocation:
         """Add an API process to the record's waiters, unless it is final already; raises as `get`."""
-        made_ms = reference_time_ms(reference_id)
-        if made_ms is None:
+        if reference_time_ms(reference_id) is None:
             raise NotFound
-        flat = self._scripts.run("join", [reference_id, plugin, process])
-        if not flat:
-            return self.get(plugin, reference_id)  # says whether it is unknown or expired
-        return invocation_from(reference_id, dict(zip(flat[::2], flat[1::2], strict=True)))
+        self._scripts.run("join", [reference_id, plugin, process])
+        return self.get(plugin, reference_id)  # read after joining: an end that came in between is seen
 
     def result_of(self, reference_id: str) -> bytes | None:
         """The sealed data of an answer; None where no answer is kept."""
@@ -212,12 +231,3 @@ class InvocationStore:
             seconds, _ = self._client.time()
             alive = self._client.zrangebyscore(keyspace.workers(), seconds * 1000 - WORKER_SILENCE_MS, "+inf")
         return [name.decode() for name in alive]
-
-    def _live(self, reference_id: str, fields: dict[bytes, bytes], made_ms: int, now_ms: int) -> Invocation:
-        if not fields:
-            kept_ms = min(self._limits.retention)
-            raise Expired if kept_ms < now_ms - made_ms else NotFound
-        invocation = invocation_from(reference_id, fields)
-        if invocation.expires_at_ms is not None and invocation.expires_at_ms <= now_ms:
-            raise Expired
-        return invocation

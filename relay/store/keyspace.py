@@ -20,6 +20,8 @@ _TEMPLATES: Final = {
     "record": "inv:{ref}",  # hash: the record (field names in lua/accept.lua)
     "payload": "inv:{ref}:payload",  # string: sealed trigger
     "result": "inv:{ref}:result",  # string: sealed data of the answer
+    "steps": "inv:{ref}:steps",  # list: a chain's steps, reference ids as they were created
+    "raw": "inv:{ref}:raw",  # string: sealed data of a step's answer before masking, while its chain runs
     # alarms and ends
     "due_running": "due:running",  # zset referenceId -> ms: leases, retries, deadlines
     "due_queued": "due:queued",  # zset referenceId -> ms: queued ids
@@ -64,6 +66,16 @@ def payload(ref: str) -> str:
 def result(ref: str) -> str:
     """String: the sealed data of an invocation's answer."""
     return _name("result", ref=ref)
+
+
+def steps(ref: str) -> str:
+    """List: the reference ids of a chain's steps."""
+    return _name("steps", ref=ref)
+
+
+def raw(ref: str) -> str:
+    """String: the sealed data of a step's answer before masking, while its chain runs."""
+    return _name("raw", ref=ref)
 
 
 def plugins() -> str:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from relay.invocation import Attempt, Invocation, Outcome, Sent, State
+from relay.invocation import Attempt, Invocation, Outcome, Sent, State, StepOf
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 # Fields that are for operators to read and that no code decides by.
 _EXTRA: Final = ("lateAnswer",)
@@ -29,8 +29,8 @@ def _attempts(text: str) -> tuple[Attempt, ...]:
     )
 
 
-def invocation_from(reference_id: str, fields: Mapping[bytes, bytes]) -> Invocation:
-    """The record of ``reference_id`` from its hash."""
+def invocation_from(reference_id: str, fields: Mapping[bytes, bytes], steps: Sequence[bytes] = ()) -> Invocation:
+    """The record of ``reference_id`` from its hash and, of a chain, the list of its steps."""
     text = {name.decode(): value.decode() for name, value in fields.items()}
 
     def number(name: str) -> int | None:
@@ -66,5 +66,7 @@ def invocation_from(reference_id: str, fields: Mapping[bytes, bytes]) -> Invocat
         replay_of=text.get("replayOf") or None,
         replayed_by=text.get("replayedBy") or None,
         expires_at_ms=number("expiresAt"),
+        step_of=StepOf(text["parent"], int(text["parentStep"]), int(text["parentItem"])) if "parent" in text else None,
+        steps=tuple(step.decode() for step in steps),
         extra={name: text[name] for name in _EXTRA if text.get(name)},
     )

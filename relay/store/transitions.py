@@ -56,6 +56,30 @@ class NewInvocation:
     waiter: str | None = None  # the API process that awaits it
     idempotency: Idempotency | None = None
     refusal: Outcome | None = None  # written as `rejected`, without contents
+    pins: str | None = None  # of a chain: the revisions of its steps' webhooks, as JSON
+
+
+@dataclass(frozen=True, slots=True)
+class NewStep:
+    """An invocation that a chain's step makes; the rest of its record it has from its parent."""
+
+    reference_id: str
+    webhook_id: str
+    revision: int
+    timeout_ms: int
+    repeatable: bool
+    payload: bytes  # sealed
+    request_bytes: int
+    pins: str | None = None  # where the step is a chain itself
+
+
+class Advance(StrEnum):
+    """What became of a parent brought to `InvocationStore.advance`."""
+
+    ADVANCED = "advanced"
+    LATE = "late"  # somebody else has the parent, or it is over
+    ENDED = "ended"  # its deadline has passed
+    TOO_MANY = "too_many"  # nothing was created: the outermost chain has made as many steps as it may
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +106,10 @@ class Published:
     timeout_ms: int
     lane: str
     tries: int = 0  # attempts so far
+    pins: str | None = None  # of a chain
+    parent: str | None = None  # of a step
+    root: str | None = None  # the outermost chain of a chain or step
+    caller: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +127,7 @@ class Settlement:
     masked: int = 0
     result: bytes = b""  # sealed; empty for none
     delay_ms: int = 0  # of the state `retrying`: the next attempt comes not before
+    raw: bytes = b""  # sealed: what a chain needs of its step's answer; empty for none
     contacted: bool | None = None  # whether the endpoint could be contacted; None where that was not tried
 
 
@@ -137,6 +166,7 @@ def accept_args(new: NewInvocation) -> list[Any]:
         new.caller,
         new.traceparent or "",
         new.waiter or "",
+        *_chain_args(new.pins),
         new.refusal or "",
         len(idempotency.macs),
         *(item for pair in pairs for item in pair),
@@ -151,7 +181,8 @@ def accepted_from(verdict: bytes, reference_id: bytes, state: bytes) -> Accepted
 
 def published_from(reference_id: str, reply: list[bytes]) -> Published:
     """One id's reply from ``lua/read.lua``."""
-    state, plugin, webhook, revision, current, payload, traceparent, timeout, lane, tries = reply
+    state, plugin, webhook, revision, current, payload, traceparent, timeout, lane, tries, chain, *more = reply
+    pins, parent, root, caller = (text.decode() for text in more)
     return Published(
         reference_id,
         State(state.decode()),
@@ -164,6 +195,10 @@ def published_from(reference_id: str, reply: list[bytes]) -> Published:
         int(timeout),
         lane.decode(),
         int(tries),
+        pins if chain else None,
+        parent or None,
+        root or None,
+        caller,
     )
 
 
@@ -184,6 +219,25 @@ def settle_args(settlement: Settlement) -> list[Any]:
         settlement.result,
         settlement.delay_ms,
         "" if settlement.contacted is None else int(settlement.contacted),
+        settlement.raw,
+    ]
+
+
+def _chain_args(pins: str | None) -> tuple[str, str]:
+    return ("", "") if pins is None else ("1", pins)
+
+
+def step_args(new: NewStep) -> list[Any]:
+    """One step's arguments, in the order of ``lua/advance.lua``."""
+    return [
+        new.reference_id,
+        new.webhook_id,
+        new.revision,
+        new.timeout_ms,
+        int(new.repeatable),
+        new.payload,
+        new.request_bytes,
+        *_chain_args(new.pins),
     ]
 
 

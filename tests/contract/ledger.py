@@ -95,5 +95,6 @@ class Ledger:
             b"string": self.client.get,
             b"zset": lambda key: self.client.zrange(key, 0, -1, withscores=True),
             b"set": self.client.smembers,
+            b"list": lambda key: self.client.lrange(key, 0, -1),
         }
         return {key: readers[self.client.type(key)](key) for key in self.client.keys("*")}

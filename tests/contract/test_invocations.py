@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from relay.errors import Expired, NotFound
+from relay.errors import Conflict, Expired, NotFound
 from relay.invocation import Attempt, Outcome, Sent, State, new_reference_id
 from relay.store import keyspace
 from relay.store.invocations import REFUSALS_A_MINUTE, Idempotency, Verdict
@@ -212,15 +212,16 @@ def test_only_the_holder_can_release(ledger):
 
 def test_a_queued_invocation_can_be_cancelled_once_and_for_all(ledger):
     ref = ledger.accepted()
-    assert ledger.store.cancel(ref) is None
-    assert ledger.store.cancel(ref, plugin="acme") is None
+    ledger.store.cancel(ref)
+    ledger.store.cancel(ref, plugin="acme")
     assert ledger.state(ref) is State.CANCELLED
     assert ledger.store.claim([ref], ledger.token()).granted == set()
 
 
 def test_a_call_that_is_being_sent_cannot_be_cancelled(ledger):
     ref, _ = ledger.claimed()
-    assert ledger.store.cancel(ref) is State.SENDING
+    with pytest.raises(Conflict, match="sending"):
+        ledger.store.cancel(ref)
 
 
 def test_another_plugin_can_neither_read_join_nor_cancel(ledger):

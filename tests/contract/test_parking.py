@@ -216,7 +216,7 @@ def test_a_retry_that_has_come_due_is_published_at_once(ledger):
 def test_a_retrying_call_can_be_cancelled(ledger):
     ref, token = ledger.claimed()
     ledger.store.settle([failed(ledger, ref, token, state=State.RETRYING, delay_ms=60_000)])
-    assert ledger.store.cancel(ref) is None
+    ledger.store.cancel(ref)
     assert ledger.alarms(ref) == set()
 
 
@@ -300,3 +300,11 @@ def test_more_parked_calls_than_a_page_are_all_resumed(ledger):
     for start in range(0, len(refs), 100):
         ledger.store.claim(refs[start : start + 100], f"t{start}")
     assert sorted(resumed(ledger)) == sorted(refs)
+
+
+def test_cancelling_the_oldest_under_a_rate_hands_its_alarm_to_the_next(ledger, limit):
+    limit(rateCount=6, ratePeriod=60_000)
+    refs = accepted(ledger, 3)
+    ledger.store.claim(refs, "t1")
+    ledger.store.cancel(refs[1])
+    assert ledger.client.zscore(keyspace.due_queued(), refs[2]) / 1000 - time.time() < 11

@@ -4,19 +4,21 @@
 -- ARGV  1 grace_ms  2 max_pending  3 max_pending_per_plugin  4 max_pending_bytes  5 refusals a minute and plugin
 --       6-8 retention ms: ok, failed, rejected  9 idempotency_ms  10 n, then n times:
 --       ref plugin webhook revision lane timeout_ms repeatable payload requestBytes caller traceparent waiter
---       refusal k, then k times: mac fingerprint
+--       chain pins refusal k, then k times: mac fingerprint
+--       (chain '1' for a chain, whose pins are the revisions of its steps' webhooks as JSON)
 -- Returns n times {verdict, ref, state}; verdict: accepted known key_reused stale over_capacity unrecorded
 --
 -- Idempotent: a known reference id changes nothing and answers as the first time.
--- include: clock, effects, places, finish
+-- include: clock, effects, record, places, steps, finish
 
-local grace, max_pending, max_per_plugin = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+grace_from(1)
+local max_pending, max_per_plugin = tonumber(ARGV[2]), tonumber(ARGV[3])
 local max_bytes, max_refusals, idempotency_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[9]
 retention_from(6)
 
 local pending = redis.call('HMGET', KEY.pending(), 'count', 'bytes')
 local pending_count, pending_bytes = tonumber(pending[1] or 0), tonumber(pending[2] or 0)
-local alarms, indexes, per_plugin, current = {}, {}, {}, {}
+local alarms, per_plugin, current = {}, {}, {}
 
 local function pending_of(plugin)
   if not per_plugin[plugin] then per_plugin[plugin] = tonumber(redis.call('GET', KEY.plugin_pending(plugin)) or 0) end
@@ -46,18 +48,6 @@ local function used_before(new)
   end
 end
 
-local function write_record(new, state)
-  redis.call('HSET', KEY.record(new.ref), 'plugin', new.plugin, 'webhook', new.webhook, 'revision', new.revision,
-    'state', state, 'lane', new.lane, 'createdAt', int(now), 'readyAt', int(now), 'timeout', new.timeout,
-    'repeatable', new.repeatable, 'requestBytes', new.requestBytes, 'caller', new.caller,
-    'traceparent', new.traceparent, 'waiters', new.waiter, 'losses', '0', 'attempts', '', 'tries', '0', 'parked', '')
-  local index = indexes[new.plugin] or {}
-  index[#index + 1] = int(now)
-  index[#index + 1] = new.ref
-  indexes[new.plugin] = index
-  effect_pending(new.plugin, 1, tonumber(new.requestBytes))
-end
-
 local function refuse(new)
   local minute = KEY.refusals(new.plugin, int(math.floor(now / 60000)))
   local written = redis.call('INCR', minute)
@@ -68,7 +58,7 @@ local function refuse(new)
   end
   new.requestBytes = '0'
   write_record(new, 'rejected')
-  finish(new.ref, { plugin = new.plugin, webhook = new.webhook, requestBytes = '0', waiters = '' },
+  finish({ ref = new.ref, plugin = new.plugin, webhook = new.webhook, requestBytes = '0', waiters = '', parent = '' },
     { state = 'rejected', outcome = new.refusal, status = '', error = '', result = '', token = '' })
   return { 'accepted', new.ref, 'rejected' }
 end
@@ -89,7 +79,6 @@ local function accept(new)
     redis.call('HSET', key, 'ref', new.ref, 'fingerprint', new.macs[1][2])
     redis.call('PEXPIRE', key, idempotency_ms)
   end
-  redis.call('SET', KEY.payload(new.ref), new.payload)
   write_record(new, 'queued')
   alarms[#alarms + 1] = int(now + grace)
   alarms[#alarms + 1] = new.ref
@@ -101,13 +90,14 @@ local function read_new(at)
   local new = {
     ref = ARGV[at], plugin = ARGV[at + 1], webhook = ARGV[at + 2], revision = ARGV[at + 3], lane = ARGV[at + 4],
     timeout = ARGV[at + 5], repeatable = ARGV[at + 6], payload = ARGV[at + 7], requestBytes = ARGV[at + 8],
-    caller = ARGV[at + 9], traceparent = ARGV[at + 10], waiter = ARGV[at + 11], refusal = ARGV[at + 12], macs = {},
+    caller = ARGV[at + 9], traceparent = ARGV[at + 10], waiter = ARGV[at + 11], chain = ARGV[at + 12], pins = ARGV[at + 13],
+    refusal = ARGV[at + 14], macs = {},
   }
-  local count = tonumber(ARGV[at + 13])
+  local count = tonumber(ARGV[at + 15])
   for index = 1, count do
-    new.macs[index] = { ARGV[at + 12 + 2 * index], ARGV[at + 13 + 2 * index] }
+    new.macs[index] = { ARGV[at + 14 + 2 * index], ARGV[at + 15 + 2 * index] }
   end
-  return new, at + 14 + 2 * count
+  return new, at + 16 + 2 * count
 end
 
 local replies, at = {}, 11
@@ -118,7 +108,5 @@ for index = 1, tonumber(ARGV[10]) do
 end
 effects_flush()
 in_pieces('ZADD', KEY.due_queued(), alarms, 2)
-for plugin, index in pairs(indexes) do
-  in_pieces('ZADD', KEY.plugin_index(plugin), index, 2)
-end
+records_flush()
 return replies

@@ -1,19 +1,22 @@
--- cancel: an operator stops an invocation that no worker has taken.
+-- cancel: an operator stops an invocation that no worker has taken; of a chain that waits, its unsent steps too.
 --
 -- KEYS  none
--- ARGV  1-3 retention ms: ok, failed, rejected  4 plugin ('' for any)  5 reference id
--- Returns {cancelled, refused or unknown, state}
+-- ARGV  1 grace_ms  2-4 retention ms: ok, failed, rejected  5 plugin ('' for any)  6 reference id
+-- Returns {cancelled, refused or unknown, state, ready: ref, lane, ...}
 --
 -- Idempotent: a cancelled one is answered as the first time.
--- include: clock, effects, places, finish
+-- include: clock, effects, record, places, steps, finish
 
-retention_from(1)
-local plugin, ref = ARGV[4], ARGV[5]
-local f = redis.call('HMGET', KEY.record(ref), 'state', 'plugin', 'webhook', 'requestBytes', 'waiters', 'parked')
-if not f[1] or (plugin ~= '' and f[2] ~= plugin) then return { 'unknown', '' } end
-if f[1] == 'cancelled' then return { 'cancelled', f[1] } end
-if f[1] ~= 'queued' and f[1] ~= 'retrying' then return { 'refused', f[1] } end
-finish(ref, { state = f[1], plugin = f[2], webhook = f[3], requestBytes = f[4], waiters = f[5], parked = f[6] },
-  { state = 'cancelled', outcome = '', status = '', error = '', result = '', token = '' })
+grace_from(1)
+retention_from(2)
+local plugin, ref = ARGV[5], ARGV[6]
+
+local r = read_record(ref, STEP_FIELDS)
+if not r or (plugin ~= '' and r.plugin ~= plugin) then return { 'unknown', '', ready } end
+if r.state == 'cancelled' then return { 'cancelled', r.state, ready } end
+if r.state ~= 'queued' and r.state ~= 'retrying' and r.state ~= 'waiting' then return { 'refused', r.state, ready } end
+finish(r, { state = 'cancelled', outcome = '', status = '', error = '', result = '', token = '' })
+if r.chain == '1' then cancel_steps(ref) end
 effects_flush()
-return { 'cancelled', 'cancelled' }
+wake_all()
+return { 'cancelled', 'cancelled', ready }

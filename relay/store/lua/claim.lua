@@ -1,110 +1,122 @@
 -- claim: take n invocations to send them, each until now + timeout + margin; park those that their worker has no room
--- for (the webhook has its share of the process).
+-- for (the webhook has its share of the process). A chain's parent sends nothing itself: its lease is the margin.
 --
 -- KEYS  none
 -- ARGV  1 token (one a claim call)  2 margin_ms  3 grace_ms  4-6 retention ms: ok, failed, rejected  7 n
 --       8... n reference ids to take, then those to park
 -- Returns {now, per id {verdict, state}, ready: ref, lane, ...}; verdict: granted, parked, skipped (not now, or not
---         any more), ended (this claim ended it: a lost call, or an open breaker)
+--         any more), ended (this claim ended it: a lost call, an open breaker, a chain past its deadline, a step
+--         whose chain is over)
 --
 -- Idempotent: the same token is granted again what it was granted, and leaseEnd does not move. A lost holder's token
 -- does not become lastToken: its answer, should it still come, is late.
--- include: clock, effects, places, finish
+-- include: clock, effects, record, places, steps, finish
 
-local LOSSES = 3 -- so many lost leases end even a repeatable call
-local token, margin, grace, count = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[7])
+local LOSSES = 3 -- so many lost leases since the last progress end even what may be repeated
+local FIELDS = { 'state', 'token', 'leaseEnd', 'notBefore', 'plugin', 'webhook', 'timeout', 'repeatable', 'losses',
+  'attempts', 'requestBytes', 'waiters', 'lastToken', 'tries', 'parked', 'createdAt', 'lane', 'chain', 'deadline',
+  'parent' }
+local token, margin, count = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[7])
+grace_from(3)
 retention_from(4)
 local leases = {}
+
+-- Ends a call here, with what is known of its attempts.
+local function conclude(r, state, outcome)
+  local without_result = state == 'cancelled'
+  finish(r, {
+    state = state, outcome = outcome, status = without_result and '' or '0', error = without_result and '' or '1',
+    result = '', token = token, fields = { 'losses', r.losses, 'attempts', r.attempts, 'tries', r.tries },
+  })
+  if r.chain == '1' then cancel_steps(r.ref) end
+  return { 'ended', state }
+end
 
 local function add_attempt(r, started, outcome, sent)
   local attempt = string.format('[%s,%s,0,"%s","%s"]', int(started), int(now - started), outcome, sent)
   r.attempts = r.attempts == '' and attempt or (r.attempts .. ',' .. attempt)
-  r.tries = int(tonumber(r.tries) + 1)
+  r.tries = int(number(r.tries) + 1)
 end
 
-local function grant(ref, r, w)
-  local lease_end = now + tonumber(r.timeout) + margin
-  redis.call('HSET', KEY.record(ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end),
+local function lease_ms(r)
+  return (r.chain == '1' and 0 or tonumber(r.timeout)) + margin
+end
+
+local function grant(r, w)
+  local lease_end = now + lease_ms(r)
+  redis.call('HSET', KEY.record(r.ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end),
     'notBefore', '', 'losses', r.losses, 'attempts', r.attempts, 'tries', r.tries, 'parked', '')
-  take_place(w, ref, lease_end)
-  if r.parked == '1' then unpark(w, ref) end
-  redis.call('ZREM', KEY.due_queued(), ref)
+  take_place(w, r.ref, lease_end)
+  if r.parked == '1' then unpark(w, r.ref) end
+  redis.call('ZREM', KEY.due_queued(), r.ref)
   leases[#leases + 1] = int(lease_end)
-  leases[#leases + 1] = ref
+  leases[#leases + 1] = r.ref
   return { 'granted', 'sending' }
 end
 
 -- A call that was being sent when its worker was lost, and that is kept, is queued or retrying from here on.
-local function keep(ref, r, state, not_before)
-  redis.call('HSET', KEY.record(ref), 'state', state, 'token', '', 'leaseEnd', '', 'notBefore', not_before,
+local function keep(r, state, not_before)
+  redis.call('HSET', KEY.record(r.ref), 'state', state, 'token', '', 'leaseEnd', '', 'notBefore', not_before,
     'losses', r.losses, 'attempts', r.attempts, 'tries', r.tries)
-  if r.state == 'sending' then redis.call('ZREM', KEY.running(r.plugin, r.webhook), ref) end
+  if r.state == 'sending' then redis.call('ZREM', KEY.running(r.plugin, r.webhook), r.ref) end
 end
 
-local function stop_at_breaker(ref, r, w)
+local function stop_at_breaker(r, w)
   if w.retry then
-    keep(ref, r, 'retrying', int(held_until(w)))
-    redis.call('ZREM', KEY.due_queued(), ref)
-    redis.call('ZADD', KEY.due_running(), int(held_until(w)), ref)
+    local not_before = int(held_until(w))
+    keep(r, 'retrying', not_before)
+    redis.call('ZREM', KEY.due_queued(), r.ref)
+    redis.call('ZADD', KEY.due_running(), not_before, r.ref)
     return { 'skipped', 'retrying' }
   end
   add_attempt(r, now, 'breaker_open', 'no')
-  finish(ref, r, {
-    state = 'unreachable', outcome = 'breaker_open', status = '0', error = '1', result = '', token = token,
-    fields = { 'attempts', r.attempts, 'tries', r.tries },
-  })
-  return { 'ended', 'unreachable' }
+  return conclude(r, 'unreachable', 'breaker_open')
 end
 
-local function admit(ref, r, w)
-  if breaker(w) == 'open' then return stop_at_breaker(ref, r, w) end
-  if room(w) >= 1 then return grant(ref, r, w) end
-  if r.state == 'sending' then keep(ref, r, 'queued', '') end
-  park(w, ref, r.created)
+local function admit(r, w)
+  if breaker(w) == 'open' then return stop_at_breaker(r, w) end
+  if room(w) >= 1 then return grant(r, w) end
+  if r.state == 'sending' then keep(r, 'queued', '') end
+  park(w, r.ref, r.createdAt)
   return { 'parked', r.state }
 end
 
--- The worker that held the lease is gone: record its attempt, then take the call again or say so.
-local function lost(ref, r, w)
-  add_attempt(r, r.lease_end - tonumber(r.timeout) - margin, 'lease_lost', 'maybe')
-  r.losses = int(tonumber(r.losses) + 1)
-  if r.repeatable == '1' and tonumber(r.losses) < LOSSES then return admit(ref, r, w) end
-  finish(ref, r, {
-    state = 'interrupted', outcome = 'lease_lost', status = '0', error = '1', result = '', token = token,
-    fields = { 'losses', r.losses, 'attempts', r.attempts, 'tries', r.tries },
-  })
-  return { 'ended', 'interrupted' }
+-- The worker that held the lease is gone: record its attempt (a parent made none), then take it again or say so.
+local function lost(r, w, parent_is_over)
+  if r.chain ~= '1' then add_attempt(r, number(r.leaseEnd) - lease_ms(r), 'lease_lost', 'maybe') end
+  r.losses = int(number(r.losses) + 1)
+  local again = r.repeatable == '1' and tonumber(r.losses) < LOSSES and not parent_is_over
+  return again and admit(r, w) or conclude(r, 'interrupted', 'lease_lost')
 end
 
 -- Beyond the share of its webhook: whatever of it is running will wake it. Where nothing runs, nothing would.
-local function park_beyond_share(ref, r, w)
-  if taken(w) > 0 then park(w, ref, r.created) end
+local function park_beyond_share(r, w)
+  if taken(w) > 0 then park(w, r.ref, r.createdAt) end
   return { 'parked', r.state }
 end
 
+local function is_over(parent_ref)
+  if parent_ref == '' then return false end
+  local state = redis.call('HGET', KEY.record(parent_ref), 'state')
+  return not state or FINAL[state] or false
+end
+
+local function may_go(r)
+  return r.state == 'queued' or (r.state == 'retrying' and number(r.notBefore) <= now)
+end
+
 local function claim(ref, wanted)
-  local f = redis.call('HMGET', KEY.record(ref), 'state', 'token', 'leaseEnd', 'notBefore', 'plugin', 'webhook',
-    'timeout', 'repeatable', 'losses', 'attempts', 'requestBytes', 'waiters', 'lastToken', 'tries', 'parked',
-    'createdAt')
-  local state = f[1]
-  if not state then return { 'skipped', 'gone' } end
-  local r = {
-    state = state, token = f[2], lease_end = tonumber(f[3] or '') or 0, plugin = f[5], webhook = f[6],
-    timeout = f[7], repeatable = f[8], losses = f[9], attempts = f[10], requestBytes = f[11], waiters = f[12],
-    tries = f[14], parked = f[15], created = f[16],
-  }
+  local r = read_record(ref, FIELDS)
+  if not r then return { 'skipped', 'gone' } end
+  if FINAL[r.state] then return { r.lastToken == token and 'ended' or 'skipped', r.state } end
+  if r.state == 'sending' and r.token == token then return { 'granted', r.state } end
+  if r.chain == '1' and number(r.deadline) <= now then return conclude(r, 'unreachable', 'chain_timeout') end
+  if r.state == 'sending' and number(r.leaseEnd) > now then return { 'skipped', r.state } end
   local w = webhook_of(r.plugin, r.webhook)
-  if state == 'sending' then
-    if r.token == token then return { 'granted', state } end
-    if r.lease_end > now then return { 'skipped', state } end
-    return lost(ref, r, w)
-  end
-  if state == 'queued' or (state == 'retrying' and (tonumber(f[4] or '') or 0) <= now) then
-    if not wanted then return park_beyond_share(ref, r, w) end
-    return admit(ref, r, w)
-  end
-  if f[13] == token then return { 'ended', state } end
-  return { 'skipped', state }
+  if r.state == 'sending' then return lost(r, w, is_over(r.parent)) end
+  if not may_go(r) then return { 'skipped', r.state } end
+  if is_over(r.parent) then return conclude(r, 'cancelled', '') end
+  return wanted and admit(r, w) or park_beyond_share(r, w)
 end
 
 local replies = {}
@@ -113,5 +125,5 @@ for index = 8, #ARGV do
 end
 in_pieces('ZADD', KEY.due_running(), leases, 2)
 effects_flush()
-wake_all(grace)
+wake_all()
 return { now, replies, ready }

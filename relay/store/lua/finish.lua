@@ -1,5 +1,6 @@
--- finish: the one way an invocation ends. Needs: clock, effects, places; the script sets `retention` from its arguments.
--- Moves state and result, alarm, expiry, counters, the webhook's place and the notices to waiters together.
+-- finish: the one way an invocation ends. Needs: clock, effects, record, places, steps.
+-- Moves state and result, alarm, expiry, counters, the webhook's place, the parent of a last step and the notices to
+-- waiters together.
 
 local NOTICE_RESULT_BYTES = 65536
 local retention = { ok = 0, failed = 0, rejected = 0 } -- ms
@@ -29,11 +30,7 @@ local function notice_entry(ref, ends)
   return table.concat(head, ' ') .. '\n' .. body
 end
 
--- r: state, plugin, webhook, requestBytes, waiters, parked of the record as it was.
--- ends: state, outcome, status, error ('1', '0' or ''), result (sealed, '' for none), token (of the call that ended
---       it, '' for none: becomes lastToken), fields (further pairs).
-local function finish(ref, r, ends)
-  local keep = retention_of(ends.state, ends.error == '1')
+local function write_end(ref, ends, keep)
   local fields = ends.fields or {}
   for name, value in pairs({
     state = ends.state, outcome = ends.outcome, status = ends.status, error = ends.error,
@@ -46,12 +43,35 @@ local function finish(ref, r, ends)
   redis.call('HSET', KEY.record(ref), unpack(fields))
   if ends.result ~= '' then redis.call('SET', KEY.result(ref), ends.result, 'PX', int(keep)) end
   redis.call('PEXPIRE', KEY.payload(ref), int(keep))
+end
+
+-- r: state, plugin, webhook, requestBytes, waiters, parked, parent, chain of the record as it was.
+-- ends: state, outcome, status, error ('1', '0' or ''), result (sealed, '' for none), token (of the call that ended
+--       it, '' for none: becomes lastToken), fields (further pairs).
+local function finish(r, ends)
+  local ref = r.ref
+  local keep = retention_of(ends.state, ends.error == '1')
+  write_end(ref, ends, keep)
   if r.state == 'sending' then leave_place(webhook_of(r.plugin, r.webhook), ref) end
-  if r.parked == '1' then redis.call('ZREM', KEY.parked(r.plugin, r.webhook), ref) end
+  if r.parked == '1' then leave_line(webhook_of(r.plugin, r.webhook), ref) end
   effects.alarms_off[#effects.alarms_off + 1] = ref
   effects.expiry[#effects.expiry + 1] = int(now + keep)
   effects.expiry[#effects.expiry + 1] = ref
   effect_pending(r.plugin, -1, -tonumber(r.requestBytes))
   effect_count(r.plugin, ends.state)
   effect_notice(r.waiters, notice_entry(ref, ends))
+  if r.chain == '1' then forget_raw(ref) end
+  if r.parent ~= '' then step_ended(r.parent) end
+end
+
+-- Ends every step of a chain that has not been sent, those of chains within it too. The chain itself is final by then,
+-- so that none of these ends makes it ready again.
+local function cancel_steps(parent_ref)
+  for _, ref in ipairs(redis.call('LRANGE', KEY.steps(parent_ref), 0, -1)) do
+    local r = read_record(ref, STEP_FIELDS)
+    if r and (r.state == 'queued' or r.state == 'retrying' or r.state == 'waiting') then
+      finish(r, { state = 'cancelled', outcome = '', status = '', error = '', result = '', token = '' })
+      if r.chain == '1' then cancel_steps(ref) end
+    end
+  end
 end

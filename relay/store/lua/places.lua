@@ -9,6 +9,12 @@ local BREAKER_FAILURES = 20 -- so many calls in a row without contact open it
 local BREAKER_FIRST = 30000
 local BREAKER_LONGEST = 300000
 
+local grace = 0 -- ms: how long a message may be under way before somebody looks
+
+local function grace_from(index)
+  grace = tonumber(ARGV[index])
+end
+
 local webhooks = {} -- what this script knows of each webhook it has met
 local ready = {} -- ref, lane, ref, lane, ...: what may be run now
 
@@ -84,6 +90,12 @@ local function leave_place(w, ref)
   w.freed = w.freed + 1
 end
 
+-- A parked call has ended without having gone: under a rate it may have held the alarm that the next one needs now.
+local function leave_line(w, ref)
+  redis.call('ZREM', KEY.parked(w.plugin, w.webhook), ref)
+  w.freed = w.freed + 1
+end
+
 local function unpark(w, ref)
   redis.call('ZREM', KEY.parked(w.plugin, w.webhook), ref)
 end
@@ -109,7 +121,7 @@ local function park(w, ref, created)
 end
 
 -- An id that may be run now, without a message: its alarm rings after the grace if nobody does.
-local function make_ready(ref, lane, grace)
+local function make_ready(ref, lane)
   redis.call('HSET', KEY.record(ref), 'readyAt', int(now))
   set_alarm(ref, now + grace)
   ready[#ready + 1] = ref
@@ -118,11 +130,11 @@ end
 
 -- The next parked calls of a webhook, looked up, not taken out: only a claim or an end takes one out, so that a lost
 -- reply loses nothing. At most `limit` of them.
-local function wake(w, limit, grace)
+local function wake(w, limit)
   local count = math.min(room(w), limit)
   if count >= 1 then
     for _, ref in ipairs(redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, count - 1)) do
-      make_ready(ref, redis.call('HGET', KEY.record(ref), 'lane'), grace)
+      make_ready(ref, redis.call('HGET', KEY.record(ref), 'lane'))
     end
   elseif w.every and not w.paused then
     local oldest = redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, 0)[1]
@@ -131,9 +143,9 @@ local function wake(w, limit, grace)
 end
 
 -- At a script's end: for every place that was left, somebody is woken.
-local function wake_all(grace)
+local function wake_all()
   for _, w in pairs(webhooks) do
-    if w.freed > 0 then wake(w, w.concurrency and 1000 or w.freed, grace) end
+    if w.freed > 0 then wake(w, w.concurrency and 1000 or w.freed) end
   end
 end
 

@@ -3,18 +3,20 @@
 -- KEYS  none
 -- ARGV  the reference ids
 -- Returns per id: nothing (nil) for an unknown id, else {state, plugin, webhook, revision, current revision or '',
---         payload or '', traceparent, timeout_ms, lane, tries (attempts so far)}
+--         payload or '', traceparent, timeout_ms, lane, tries (attempts so far), chain ('1' for one), pins, parent,
+--         root, caller}
 
+-- include: clock, effects, record
+
+local FIELDS = { 'state', 'plugin', 'webhook', 'revision', 'traceparent', 'timeout', 'lane', 'tries', 'chain', 'pins',
+  'parent', 'root', 'caller' }
 local replies = {}
 for index, ref in ipairs(ARGV) do
-  local record = redis.call('HMGET', KEY.record(ref), 'state', 'plugin', 'webhook', 'revision', 'traceparent',
-    'timeout', 'lane', 'tries')
-  replies[index] = false
-  if record[1] then
-    replies[index] = {
-      record[1], record[2], record[3], record[4], redis.call('HGET', KEY.webhooks(record[2]), record[3]) or '',
-      redis.call('GET', KEY.payload(ref)) or '', record[5], record[6], record[7], record[8],
-    }
-  end
+  local r = read_record(ref, FIELDS)
+  replies[index] = r and {
+    r.state, r.plugin, r.webhook, r.revision, redis.call('HGET', KEY.webhooks(r.plugin), r.webhook) or '',
+    redis.call('GET', KEY.payload(ref)) or '', r.traceparent, r.timeout, r.lane, r.tries, r.chain, r.pins, r.parent,
+    r.root, r.caller,
+  } or false
 end
 return replies

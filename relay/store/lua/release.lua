@@ -5,23 +5,24 @@
 -- Returns ready: ref, lane, ...: the calls given back, and those that their places wake
 --
 -- Idempotent: a token that left `sending` is lastToken, and is answered as the first time.
--- include: clock, places
+-- include: clock, effects, record, places
 
-local token, grace = ARGV[1], tonumber(ARGV[2])
+local token = ARGV[1]
+grace_from(2)
 
 local function release(ref)
-  local f = redis.call('HMGET', KEY.record(ref), 'state', 'token', 'lastToken', 'plugin', 'webhook', 'lane')
-  if not f[1] then return end
-  if f[1] == 'queued' and f[3] == token then
+  local r = read_record(ref, { 'state', 'token', 'lastToken', 'plugin', 'webhook', 'lane' })
+  if not r then return end
+  if r.state == 'queued' and r.lastToken == token then
     ready[#ready + 1] = ref
-    ready[#ready + 1] = f[6]
-  elseif f[1] == 'sending' and f[2] == token then
+    ready[#ready + 1] = r.lane
+  elseif r.state == 'sending' and r.token == token then
     redis.call('HSET', KEY.record(ref), 'state', 'queued', 'token', '', 'lastToken', token, 'leaseEnd', '')
-    leave_place(webhook_of(f[4], f[5]), ref)
-    make_ready(ref, f[6], grace)
+    leave_place(webhook_of(r.plugin, r.webhook), ref)
+    make_ready(ref, r.lane)
   end
 end
 
 for index = 3, #ARGV do release(ARGV[index]) end
-wake_all(grace)
+wake_all()
 return ready

@@ -5,15 +5,16 @@
 -- Returns ready: ref, lane, ...; no more than the webhook has room for
 -- include: clock, places
 
-local grace, offset, limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+grace_from(3)
+local offset, limit = tonumber(ARGV[4]), tonumber(ARGV[5])
 redis.call('HDEL', KEY.policy(ARGV[1], ARGV[2]), 'paused')
 local w = webhook_of(ARGV[1], ARGV[2])
 local count = math.min(room(w) - offset, limit)
 if count >= 1 then
   for _, ref in ipairs(redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), offset, offset + count - 1)) do
-    make_ready(ref, redis.call('HGET', KEY.record(ref), 'lane'), grace)
+    make_ready(ref, redis.call('HGET', KEY.record(ref), 'lane'))
   end
 elseif offset == 0 then
-  wake(w, 0, grace)
+  wake(w, 0)
 end
 return ready

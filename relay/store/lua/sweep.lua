@@ -6,43 +6,45 @@
 -- Returns ready: ref, lane, ref, lane, ...
 --
 -- An alarm only says when to look; what is done is decided by the record alone.
--- include: clock, places
+-- include: clock, effects, record, places
 
-local grace, patience, limit = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+grace_from(2)
+local patience, limit = tonumber(ARGV[3]), tonumber(ARGV[4])
 local short = {}
 for index = 5, #ARGV do short[ARGV[index]] = true end
 redis.call('ZADD', KEY.workers(), int(now), ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEY.workers(), '-inf', int(now - 3600000))
 
--- Until when nobody needs to look: a running lease or a retry's time that is still to come.
+-- Until when nobody needs to look: a running lease, or a retry's time or a chain's deadline that is still to come.
+local HOLDS = { sending = 'leaseEnd', retrying = 'notBefore', waiting = 'deadline' }
+
 local function holds_until(r)
-  return tonumber((r.state == 'sending' and r.lease_end) or (r.state == 'retrying' and r.not_before) or '') or 0
+  return HOLDS[r.state] and number(r[HOLDS[r.state]]) or 0
 end
 
 -- A parked id goes only if its webhook may send now; then the oldest go, of which it may be one.
-local function look_at_parked(ref, r)
+local function look_at_parked(r)
   local w = webhook_of(r.plugin, r.webhook)
-  set_alarm(ref, parked_alarm(w, ref))
+  set_alarm(r.ref, parked_alarm(w, r.ref))
   if not w.woken then
     w.woken = true
-    wake(w, limit, grace)
+    wake(w, limit)
   end
 end
 
 local function look(ref, first_time)
-  local f = redis.call('HMGET', KEY.record(ref), 'state', 'lane', 'readyAt', 'leaseEnd', 'notBefore', 'finishedAt',
-    'parked', 'plugin', 'webhook')
-  local r = { state = f[1], lane = f[2], lease_end = f[4], not_before = f[5], plugin = f[8], webhook = f[9] }
-  if not r.state or f[6] then
+  local r = read_record(ref, { 'state', 'lane', 'readyAt', 'leaseEnd', 'notBefore', 'deadline', 'parked', 'plugin',
+    'webhook' })
+  if not r or FINAL[r.state] then
     redis.call('ZREM', KEY.due_running(), ref)
     redis.call('ZREM', KEY.due_queued(), ref)
   elseif holds_until(r) > now then
     redis.call('ZREM', KEY.due_queued(), ref)
     redis.call('ZADD', KEY.due_running(), int(holds_until(r)), ref)
-  elseif f[7] == '1' then
-    look_at_parked(ref, r)
-  elseif first_time or short[r.lane] or now - tonumber(f[3]) > patience then
-    make_ready(ref, r.lane, grace)
+  elseif r.parked == '1' then
+    look_at_parked(r)
+  elseif first_time or short[r.lane] or now - number(r.readyAt) > patience then
+    make_ready(ref, r.lane)
   else
     set_alarm(ref, now + grace)
   end

@@ -1,0 +1,80 @@
+-- advance: a chain's parent goes to its next step: the step's invocations are created, and the parent waits for them.
+--
+-- KEYS  none
+-- ARGV  1 token  2 grace_ms  3-5 retention ms: ok, failed, rejected  6 steps one outermost chain may make
+--       7 parent's reference id  8 number of the step  9 n, then n times:
+--       ref webhook revision timeout_ms repeatable payload requestBytes chain pins
+-- Returns {verdict, ready: ref, lane, ...}; verdict: advanced, late (somebody else has the parent, or it is over),
+--         ended (its deadline has passed), too_many (nothing was created; the parent is still being sent)
+--
+-- Idempotent: a step that exists is not created again. A parent whose step exists and has ended meanwhile is ready.
+-- include: clock, effects, record, places, steps, finish
+
+local WIDTH = 9
+local token, parent_ref, step, count = ARGV[1], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
+grace_from(2)
+retention_from(3)
+local most = tonumber(ARGV[6])
+
+local p = read_record(parent_ref, { 'state', 'token', 'lastToken', 'plugin', 'webhook', 'requestBytes', 'waiters',
+  'parked', 'parent', 'chain', 'lane', 'caller', 'traceparent', 'step', 'open', 'root', 'deadline' })
+
+-- Of a step that was created before, what nobody has taken yet is ready still.
+local function ready_again()
+  for _, ref in ipairs(redis.call('LRANGE', KEY.steps(parent_ref), 0, -1)) do
+    local r = read_record(ref, { 'state', 'lane' })
+    if r and r.state == 'queued' then
+      ready[#ready + 1] = ref
+      ready[#ready + 1] = r.lane
+    end
+  end
+end
+
+local function create(index)
+  local at = 10 + (index - 1) * WIDTH
+  local new = {
+    ref = ARGV[at], plugin = p.plugin, webhook = ARGV[at + 1], revision = ARGV[at + 2], lane = p.lane,
+    timeout = ARGV[at + 3], repeatable = ARGV[at + 4], payload = ARGV[at + 5], requestBytes = ARGV[at + 6],
+    caller = p.caller, traceparent = p.traceparent, waiter = '', chain = ARGV[at + 7], pins = ARGV[at + 8],
+    parent = parent_ref, step = int(step), item = int(index - 1), root = p.root,
+  }
+  write_record(new, 'queued')
+  redis.call('RPUSH', KEY.steps(parent_ref), new.ref)
+  effect_count(p.plugin, 'accepted')
+  make_ready(new.ref, new.lane)
+end
+
+local function wait_for_steps(open)
+  redis.call('HSET', KEY.record(parent_ref), 'state', open > 0 and 'waiting' or 'queued', 'token', '',
+    'lastToken', token, 'leaseEnd', '', 'losses', '0', 'step', int(math.max(step, number(p.step))), 'open', int(open))
+  leave_place(webhook_of(p.plugin, p.webhook), parent_ref)
+  redis.call('ZREM', KEY.due_queued(), parent_ref)
+  redis.call('ZADD', KEY.due_running(), p.deadline, parent_ref)
+  if open == 0 then make_ready(parent_ref, p.lane) end
+end
+
+if not p then return { 'late', ready } end
+if p.lastToken == token then
+  ready_again()
+  return { 'advanced', ready }
+end
+if p.state ~= 'sending' or p.token ~= token then return { 'late', ready } end
+if number(p.deadline) <= now then
+  finish(p, { state = 'unreachable', outcome = 'chain_timeout', status = '0', error = '1', result = '', token = token })
+  cancel_steps(parent_ref)
+  effects_flush()
+  wake_all()
+  return { 'ended', ready }
+end
+if number(p.step) >= step then
+  wait_for_steps(number(p.open))
+else
+  if number(redis.call('HGET', KEY.record(p.root), 'made')) + count > most then return { 'too_many', ready } end
+  redis.call('HINCRBY', KEY.record(p.root), 'made', count)
+  for index = 1, count do create(index) end
+  wait_for_steps(count)
+end
+effects_flush()
+records_flush()
+wake_all()
+return { 'advanced', ready }

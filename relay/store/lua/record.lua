@@ -1,0 +1,60 @@
+-- record: an invocation's hash, read and written. Needs: clock, effects.
+
+-- The named fields of a record as a table with '' for what is missing; nothing if there is no such record.
+local function read_record(ref, fields)
+  local values = redis.call('HMGET', KEY.record(ref), unpack(fields))
+  local r = { ref = ref }
+  for index, name in ipairs(fields) do r[name] = values[index] or '' end
+  if r.state == '' then return nil end
+  return r
+end
+
+local FINAL = { delivered = true, unreachable = true, interrupted = true, rejected = true, cancelled = true }
+
+local function number(text)
+  return tonumber(text) or 0
+end
+
+local index_entries = {} -- plugin -> createdAt, ref, ...
+
+-- new: ref plugin webhook revision lane timeout repeatable payload requestBytes caller traceparent waiter chain pins,
+-- and of a chain's step: parent step item root.
+local function write_record(new, state)
+  local fields = {
+    'plugin', new.plugin, 'webhook', new.webhook, 'revision', new.revision, 'state', state, 'lane', new.lane,
+    'createdAt', int(now), 'readyAt', int(now), 'timeout', new.timeout, 'repeatable', new.repeatable,
+    'requestBytes', new.requestBytes, 'caller', new.caller, 'traceparent', new.traceparent, 'waiters', new.waiter,
+    'losses', '0', 'attempts', '', 'tries', '0', 'parked', '',
+  }
+  local function add(name, value)
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
+  end
+  if new.chain == '1' then
+    add('chain', '1')
+    add('pins', new.pins)
+    add('deadline', int(now + tonumber(new.timeout)))
+    add('step', '-1')
+    add('open', '0')
+    add('root', new.root or new.ref)
+  end
+  if new.parent then
+    add('parent', new.parent)
+    add('parentStep', new.step)
+    add('parentItem', new.item)
+    if new.chain ~= '1' then add('root', new.root) end
+  end
+  redis.call('HSET', KEY.record(new.ref), unpack(fields))
+  if new.payload ~= '' then redis.call('SET', KEY.payload(new.ref), new.payload) end
+  local index = index_entries[new.plugin] or {}
+  index[#index + 1] = int(now)
+  index[#index + 1] = new.ref
+  index_entries[new.plugin] = index
+  effect_pending(new.plugin, 1, tonumber(new.requestBytes))
+end
+
+local function records_flush()
+  for plugin, index in pairs(index_entries) do
+    in_pieces('ZADD', KEY.plugin_index(plugin), index, 2)
+  end
+end

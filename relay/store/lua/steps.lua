@@ -1,0 +1,21 @@
+-- steps: how a chain's parent and its steps move each other. Needs: clock, effects, record, places; `finish` calls in.
+
+local STEP_FIELDS = { 'state', 'plugin', 'webhook', 'requestBytes', 'waiters', 'parked', 'parent', 'chain', 'lane' }
+
+-- A step has ended: the last one of its parent's current step makes the parent ready.
+local function step_ended(parent_ref)
+  local open = redis.call('HINCRBY', KEY.record(parent_ref), 'open', -1)
+  if open > 0 then return end
+  local parent = read_record(parent_ref, { 'state', 'lane' })
+  if parent and parent.state == 'waiting' then
+    redis.call('HSET', KEY.record(parent_ref), 'state', 'queued')
+    make_ready(parent_ref, parent.lane)
+  end
+end
+
+-- What only the chain itself needed of its steps' answers, secrets included, goes when it ends.
+local function forget_raw(parent_ref)
+  for _, ref in ipairs(redis.call('LRANGE', KEY.steps(parent_ref), 0, -1)) do
+    redis.call('DEL', KEY.raw(ref))
+  end
+end

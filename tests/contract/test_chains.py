@@ -1,0 +1,237 @@
+"""Chains in the ledger: a parent holds nothing while it waits, a step is created once, an end is an end for all."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.errors import Conflict
+from relay.invocation import Outcome, State, new_reference_id
+from relay.store import keyspace
+from relay.store.invocations import CHAIN_STEPS, Advance, NewStep
+
+
+@pytest.fixture
+def chain(ledger):
+    """A chain that was accepted, and short ways to move it."""
+    return Chain(ledger)
+
+
+class Chain:
+    def __init__(self, ledger):
+        self.ledger = ledger
+        self.ref = ledger.accepted(pins='{"hook":1}', repeatable=True, timeout_ms=120_000)
+
+    def step(self, **changes):
+        fields = {
+            "reference_id": new_reference_id(),
+            "webhook_id": "hook",
+            "revision": 1,
+            "timeout_ms": 20_000,
+            "repeatable": False,
+            "payload": b"\x01step",
+            "request_bytes": 10,
+        }
+        return NewStep(**(fields | changes))
+
+    def claim(self, ref=None):
+        token = self.ledger.token()
+        assert self.ledger.store.claim([ref or self.ref], token).granted
+        return token
+
+    def advance(self, step=0, count=1, token=None, ref=None, **changes):
+        news = [self.step(**changes) for _ in range(count)]
+        verdict, ready = self.ledger.store.advance(ref or self.ref, token or self.claim(ref), step, news)
+        return verdict, [new.reference_id for new in news], [ref for ref, _ in ready]
+
+    def begun(self, count=1, **changes):
+        verdict, steps, _ = self.advance(count=count, **changes)
+        assert verdict is Advance.ADVANCED
+        return steps
+
+    def deliver(self, ref, **changes):
+        token = self.claim(ref)
+        return self.ledger.store.settle([self.ledger.settlement(ref, token, raw=b"\x01raw", **changes)])
+
+    def state(self, ref=None):
+        return self.ledger.state(ref or self.ref)
+
+    def past_deadline(self, ref=None):
+        self.ledger.client.hset(keyspace.record(ref or self.ref), "deadline", 1)
+
+
+def test_an_advanced_parent_waits_without_lease_or_place_and_its_step_is_ready(chain, ledger):
+    verdict, steps, ready = chain.advance()
+    assert (verdict, ready) == (Advance.ADVANCED, steps)
+    assert (chain.state(), chain.state(steps[0])) == (State.WAITING, State.QUEUED)
+    assert ledger.client.zcard(keyspace.running("acme", "hook")) == 0
+    assert ledger.alarms(chain.ref) == {"running"}  # at the chain's deadline
+    deadline = int(ledger.client.hget(keyspace.record(chain.ref), "deadline"))
+    assert ledger.client.zscore(keyspace.due_running(), chain.ref) == deadline
+
+
+def test_a_parents_lease_is_the_margin_alone(chain, ledger):
+    chain.claim()
+    record = ledger.store.find(chain.ref)
+    assert record.lease_end_ms - record.created_at_ms < 11_000
+
+
+def test_a_repeated_advance_creates_nothing_and_answers_the_same(chain, ledger):
+    token = chain.claim()
+    news = [chain.step(), chain.step()]
+    first = ledger.store.advance(chain.ref, token, 0, news)
+    before = ledger.everything()
+    assert ledger.store.advance(chain.ref, token, 0, news) == first
+    assert ledger.everything() == before
+
+
+def test_a_waiting_parent_cannot_be_claimed_before_its_deadline(chain, ledger):
+    chain.begun()
+    assert ledger.store.claim([chain.ref], "t").granted == set()
+
+
+def test_the_last_steps_end_makes_the_parent_ready(chain):
+    steps = chain.begun(count=2)
+    assert chain.deliver(steps[0]).ready == ()
+    assert chain.state() is State.WAITING
+    assert chain.deliver(steps[1]).ready == ((chain.ref, "bulk"),)
+    assert chain.state() is State.QUEUED
+
+
+def test_a_repeated_settle_of_the_last_step_still_names_the_parent(chain, ledger):
+    (step,) = chain.begun()
+    token = chain.claim(step)
+    settlement = ledger.settlement(step, token)
+    first = ledger.store.settle([settlement])
+    assert ledger.store.settle([settlement]).ready == first.ready == ((chain.ref, "bulk"),)
+
+
+def test_a_step_that_exists_is_not_created_again_by_a_late_thought(chain, ledger):
+    (step,) = chain.begun()
+    chain.deliver(step)
+    verdict, _, ready = chain.advance(step=0)  # prepared before the step ended, claimed after
+    assert (verdict, ready) == (Advance.ADVANCED, [chain.ref])
+    assert chain.state() is State.QUEUED
+    assert ledger.client.llen(keyspace.steps(chain.ref)) == 1
+
+
+def test_only_the_holder_may_advance(chain, ledger):
+    chain.claim()
+    assert ledger.store.advance(chain.ref, "stranger", 0, [chain.step()]) == (Advance.LATE, ())
+    assert ledger.client.llen(keyspace.steps(chain.ref)) == 0
+
+
+def test_a_lost_parent_is_claimed_again_and_leaves_no_attempt(chain, ledger):
+    chain.claim()
+    ledger.lose_lease(chain.ref)
+    chain.claim()
+    assert ledger.store.find(chain.ref).attempts == ()
+
+
+def test_progress_sets_the_losses_back(chain, ledger):
+    for step in range(4):
+        chain.claim()
+        ledger.lose_lease(chain.ref)
+        chain.claim()
+        ledger.lose_lease(chain.ref)
+        (ref,) = chain.advance(step=step)[1]
+        chain.deliver(ref)
+    assert chain.state() is State.QUEUED
+
+
+def test_a_chain_past_its_deadline_ends_and_cancels_its_unsent_steps(chain, ledger):
+    running, unsent = chain.begun(count=2)
+    token = chain.claim(running)
+    chain.past_deadline()
+    ledger.store.claim([chain.ref], ledger.token())
+    record = ledger.store.find(chain.ref)
+    assert (record.state, record.outcome, record.error) == (State.UNREACHABLE, Outcome.CHAIN_TIMEOUT, True)
+    assert (chain.state(unsent), chain.state(running)) == (State.CANCELLED, State.SENDING)
+    settled = ledger.store.settle([ledger.settlement(running, token)])
+    assert (settled.counted, settled.ready) == ((True,), ())  # a late step revives nothing
+    assert ledger.client.hgetall(keyspace.pending()) == {b"count": b"0", b"bytes": b"0"}
+
+
+def test_no_step_is_created_past_the_deadline(chain):
+    token = chain.claim()
+    chain.past_deadline()
+    assert chain.advance(token=token)[0] is Advance.ENDED
+    assert chain.state() is State.UNREACHABLE
+
+
+def test_a_step_whose_chain_is_over_is_not_sent(chain, ledger):
+    (step,) = chain.begun()
+    ledger.client.hset(keyspace.record(chain.ref), "state", "cancelled")
+    assert ledger.store.claim([step], ledger.token()).granted == set()
+    assert chain.state(step) is State.CANCELLED
+
+
+def test_a_lost_step_whose_chain_is_over_is_interrupted_even_if_repeatable(chain, ledger):
+    (step,) = chain.begun(repeatable=True)
+    chain.claim(step)
+    chain.past_deadline()
+    ledger.store.claim([chain.ref], ledger.token())
+    ledger.lose_lease(step)
+    ledger.store.claim([step], ledger.token())
+    assert chain.state(step) is State.INTERRUPTED
+
+
+def test_cancelling_a_waiting_chain_cancels_its_unsent_steps_nested_ones_too(chain, ledger):
+    (nested,) = chain.begun(pins="{}", repeatable=True, timeout_ms=60_000)
+    inner = chain.advance(ref=nested)[1]
+    ledger.store.cancel(chain.ref)
+    assert [chain.state(ref) for ref in (chain.ref, nested, inner[0])] == [State.CANCELLED] * 3
+    assert [ledger.alarms(ref) for ref in (chain.ref, nested, inner[0])] == [set()] * 3
+
+
+def test_a_parent_that_is_being_advanced_cannot_be_cancelled(chain, ledger):
+    chain.claim()
+    with pytest.raises(Conflict):
+        ledger.store.cancel(chain.ref)
+
+
+def test_a_cancelled_step_counts_as_ended(chain, ledger):
+    (step,) = chain.begun()
+    assert ledger.store.cancel(step) == ((chain.ref, "bulk"),)
+
+
+def test_a_nested_chains_end_makes_the_outer_one_ready(chain, ledger):
+    (nested,) = chain.begun(pins="{}", repeatable=True)
+    (inner,) = chain.advance(ref=nested)[1]
+    chain.deliver(inner)
+    token = chain.claim(nested)
+    settled = ledger.store.settle([ledger.settlement(nested, token, attempt=None)])
+    assert settled.ready == ((chain.ref, "bulk"),)
+
+
+def test_one_outermost_chain_makes_no_more_steps_than_it_may(chain, ledger):
+    (nested,) = chain.begun(pins="{}", repeatable=True)
+    ledger.client.hset(keyspace.record(chain.ref), "made", CHAIN_STEPS)
+    token = chain.claim(nested)
+    assert chain.advance(ref=nested, token=token)[0] is Advance.TOO_MANY
+    assert chain.state(nested) is State.SENDING  # its worker ends it
+
+
+def test_what_only_the_chain_needed_of_an_answer_goes_when_it_ends(chain, ledger):
+    (step,) = chain.begun()
+    chain.deliver(step)
+    assert ledger.client.get(keyspace.raw(step)) == b"\x01raw"
+    token = chain.claim()
+    ledger.store.settle([ledger.settlement(chain.ref, token, attempt=None)])
+    assert ledger.client.get(keyspace.raw(step)) is None
+    assert chain.state() is State.DELIVERED
+
+
+def test_a_waiting_chains_alarm_rings_at_its_deadline(chain, ledger):
+    chain.begun()
+    ledger.client.zadd(keyspace.due_running(), {chain.ref: 1})
+    assert ledger.store.sweep("w1", ["bulk"], limit=10) == ()
+    chain.past_deadline()
+    ledger.client.zadd(keyspace.due_running(), {chain.ref: 1})
+    assert ledger.store.sweep("w1", [], limit=10) == ((chain.ref, "bulk"),)
+
+
+def test_records_of_chains_and_steps_name_each_other(chain, ledger):
+    steps = chain.begun(count=2)
+    assert ledger.store.find(chain.ref).steps == tuple(steps)
+    part = ledger.store.find(steps[1]).step_of
+    assert (part.parent, part.step, part.item) == (chain.ref, 0, 1)
