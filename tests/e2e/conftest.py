@@ -36,7 +36,7 @@ class RunningRelay:
 
     def cli(self, *arguments: str, text: str | None = None) -> Any:
         """What a ``relay`` command prints with ``--output json``; ``text`` is its standard input."""
-        command = [_relay(), "--data-dir", str(self.data_dir), *arguments, "--output", "json"]
+        command = [relay_command(), "--data-dir", str(self.data_dir), *arguments, "--output", "json"]
         done = subprocess.run(
             command, input=text, capture_output=True, text=True, env=_environ(), timeout=60, check=False
         )
@@ -80,7 +80,7 @@ def start_relay(data_dir: Path, *arguments: str, **settings: str) -> tuple[subpr
     ports = ("--port", str(port), "--flower-port", str(flower_port))
     environ = _environ(**{"RELAY_EGRESS_ALLOW": "127.0.0.1", **settings})
     with (data_dir.parent / f"{data_dir.name}.out").open("wb") as output:
-        command = [_relay(), "--data-dir", str(data_dir), "up", *ports, *arguments]
+        command = [relay_command(), "--data-dir", str(data_dir), "up", *ports, *arguments]
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environ)
     relay = RunningRelay(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{flower_port}", data_dir, process.pid)
     try:
@@ -121,7 +121,8 @@ def _last_words(data_dir: Path) -> str:
     return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in files if path.exists())
 
 
-def _relay() -> str:
+def relay_command() -> str:
+    """The ``relay`` of this environment."""
     beside = Path(sys.executable).parent / "relay"
     return str(beside) if beside.exists() else shutil.which("relay") or "relay"
 

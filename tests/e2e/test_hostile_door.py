@@ -1,0 +1,200 @@
+"""Every row of the table of hostile inputs gets its verdict where it would come in: the door, the command, the guard.
+
+No worker runs here, so that nothing that is accepted is sent anywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from relay.cli import main
+from relay.invocation import Outcome, Sent
+from relay.outbound.guard import AddressPolicy
+from tests.conftest import start_valkey
+from tests.e2e.conftest import relay_command
+from tests.integration.api_house import environ_for, running_api
+from tests.outbound import calling
+
+TABLE = json.loads((Path(__file__).parents[1] / "hostile-cases.json").read_text())
+PLUGIN = "lab"
+HOST = "hook.vendor.test"
+REFUSALS = {400: "malformed_json", 422: "request_rejected"}
+
+
+def rows(kind, accept=None):
+    return [
+        pytest.param(row, id=row["id"])
+        for row in TABLE["cases"]
+        if row["kind"] == kind and accept in {None, row["accept"]}
+    ]
+
+
+@pytest.fixture(scope="module")
+def lab():
+    """An API with the table's settings, and the table's fixtures registered by the command."""
+    directory = Path(tempfile.mkdtemp(prefix="rly"))
+    server = start_valkey(directory)
+    given = environ_for(f"redis://127.0.0.1:{server.port}/0", RELAY_EXTRA_SUFFIXES="test", RELAY_EGRESS_ALLOW="")
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        stack.callback(server.terminate)
+        running = stack.enter_context(running_api(given))
+        lab = Lab(running, given, directory)
+        assert lab.apply(TABLE["fixtures"]["registrations"]).exit_code == 0
+        lab.key = running.runtime.api_keys.create(PLUGIN, ["trigger", "operate"])[0]
+        yield lab
+
+
+class Lab:
+    def __init__(self, running, environ, directory):
+        self.api = running
+        self.environ = environ
+        self.directory = directory
+        self.key = ""
+
+    def command(self, *arguments, text=""):
+        """A command in this process: as a process of its own it would take half a second a row."""
+        whole = ["--data-dir", str(self.directory / "none"), *arguments, "--output", "json"]
+        return CliRunner().invoke(main, whole, input=text, env=self.environ)
+
+    def apply(self, registration):
+        return self.command("webhooks", "apply", "-", "--plugin", PLUGIN, text=json.dumps(registration))
+
+    def registered(self):
+        return json.loads(self.command("webhooks", "list", "--plugin", PLUGIN).stdout)
+
+    def trigger(self, webhook_id, body):
+        headers = {"Content-Type": "application/json", "Prefer": "respond-async"}
+        path = f"/v1/webhooks/{webhook_id}/trigger"
+        return self.api.call("POST", path, key=self.key, data=body, headers=headers)
+
+
+def body_of(row):
+    if "raw_b64" in row:
+        return base64.b64decode(row["raw_b64"])
+    return row["raw"].encode() if "raw" in row else json.dumps(row["body"]).encode()
+
+
+def test_every_row_is_run_here():
+    assert {row["kind"] for row in TABLE["cases"]} == {"registration", "trigger", "addresses"}
+    assert len(TABLE["cases"]) > 100
+
+
+@pytest.mark.parametrize("row", rows("trigger"))
+def test_a_trigger_row_gets_its_verdict_at_the_door(lab, row):
+    lab.api.drain()
+    answered = lab.trigger(row["webhook"], body_of(row))
+    if row["accept"]:
+        assert answered.status_code == 202, answered.text
+        assert lab.api.taken() == [answered.json()["referenceId"]]
+        return
+    problem = answered.json()
+    assert answered.headers["Content-Type"] == "application/problem+json"
+    assert REFUSALS.get(answered.status_code) == problem["code"]
+    assert (problem["status"], bool(problem["detail"])) == (answered.status_code, True)
+    if answered.status_code == 422:
+        assert problem["errors"]
+        record = lab.api.call("GET", f"/v1/invocations/{problem['referenceId']}", key=lab.key).json()
+        assert (record["state"], record["requestBytes"], record["result"]) == ("rejected", 0, None)
+    assert not lab.api.queue.exists("interactive", "bulk")  # nothing goes anywhere
+    _shows_nothing(answered.text)
+
+
+@pytest.mark.parametrize("row", rows("trigger"))
+def test_a_trigger_row_gets_the_same_verdict_as_an_item_of_many(lab, row):
+    body = body_of(row)
+    line = body  # what is no object is no item either
+    if body.startswith(b"{"):
+        rest = body[1:].lstrip()
+        line = f'{{"webhookId":"{row["webhook"]}"'.encode() + (b"" if rest.startswith(b"}") else b",") + rest
+    headers = {"Content-Type": "application/x-ndjson"}
+    answered = lab.api.call("POST", "/v1/triggers", key=lab.key, data=line + b"\n", headers=headers)
+    if not line.strip():
+        assert answered.json()["results"] == []
+        return
+    assert answered.status_code == 202, answered.text
+    (result,) = answered.json()["results"]
+    assert ("referenceId" in result) == row["accept"]
+    if not row["accept"]:
+        assert result["problem"]["code"] in REFUSALS.values()
+        _shows_nothing(answered.text)
+
+
+@pytest.mark.parametrize("row", rows("registration"))
+def test_a_registration_row_gets_its_verdict_from_the_command(lab, row):
+    before = lab.registered()
+    done = lab.apply(row["registration"])
+    assert (done.exit_code == 0) == row["accept"], done.output
+    if row["accept"]:
+        lab.apply(TABLE["fixtures"]["registrations"])
+        return
+    assert done.exit_code == 2
+    assert done.stderr.strip()
+    assert lab.registered() == before
+    _shows_nothing(done.output, row["registration"])
+
+
+def test_a_refused_webhook_takes_the_whole_document_with_it(lab):
+    before = lab.registered()
+    refused = next(row for row in TABLE["cases"] if row["kind"] == "registration" and not row["accept"])
+    good = {"id": "would-be-new", "url": f"https://{HOST}/new", "method": "POST"}
+    assert lab.apply([good, refused["registration"]]).exit_code == 2
+    assert lab.registered() == before
+
+
+@pytest.mark.parametrize("accept", [True, False])
+def test_the_command_as_a_process_of_its_own_says_the_same(lab, accept):
+    row = next(row for row in TABLE["cases"] if row["kind"] == "registration" and row["accept"] is accept)
+    before = lab.registered()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
+    command = [relay_command(), "webhooks", "apply", "-", "--plugin", PLUGIN]
+    done = subprocess.run(
+        command,
+        input=json.dumps(row["registration"]),
+        capture_output=True,
+        text=True,
+        env=inherited | lab.environ,
+        check=False,
+    )
+    assert done.returncode == (0 if accept else 2)
+    if accept:
+        lab.apply(TABLE["fixtures"]["registrations"])
+    else:
+        assert lab.registered() == before
+
+
+@pytest.mark.parametrize("row", rows("addresses"))
+def test_an_addresses_row_gets_its_verdict_from_the_guard(row):
+    policy = AddressPolicy()
+    assert all(policy.allows(address, 443, HOST) for address in row["addresses"]) is row["accept"]
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in rows("addresses", accept=False) if "scope" not in row.values[0]["about"]]
+)
+def test_a_refused_address_is_not_dialled_by_the_sender(row):
+    policy = AddressPolicy()
+    refused = [address for address in row["addresses"] if not policy.allows(address, 443, HOST)]
+    shown = ",".join(f"[{address}]" if ":" in address else address for address in refused)
+    with calling(policy, resolve=[f"{HOST}:443:{shown}"]) as caller:
+        told = caller.call(f"https://{HOST}/v2/orders", timeout_s=2)
+    assert (told.outcome, told.sent, told.status) == (Outcome.ADDRESS_REFUSED, Sent.NO, 0)
+
+
+def _shows_nothing(text, registration=None):
+    """No refusal tells the target, a secret or what was refused."""
+    fixture = TABLE["fixtures"]["registrations"][0]
+    secrets = [HOST, "/v2/orders", "acme-0001", fixture["headers"]["Authorization"].removeprefix("Bearer ")]
+    if registration and len(str(registration.get("url", ""))) > 8:
+        secrets.append(registration["url"])
+    assert not [secret for secret in secrets if secret in text]
