@@ -1,0 +1,173 @@
+"""One API and one worker process a lane group under load: every caller its own answer, also beside a long backlog."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import redis
+import requests
+from dotenv import dotenv_values
+
+from tests.conftest import start_valkey
+from tests.e2e.house import open_house
+from tests.integration.api_house import environ_for, running_api
+from tests.receivers import raw_answer
+
+CALLERS = 64
+CALLS_EACH = 12
+BACKLOG = 20_000
+BULK_ITEMS = 1_000
+MEMBERS = ["referenceId", "status", "data", "error"]
+
+
+def tells_its_query(connection, request):
+    told = json.dumps({"query": request.target.partition("?")[2], "body": request.body.decode()})
+    connection.send(raw_answer(200, told.encode(), ("Content-Type", "application/json")))
+
+
+@pytest.fixture(scope="module")
+def busy():
+    """A house of its own, for it ends with a backlog: what still waits is given up with it."""
+    with open_house(RELAY_STOP_TIMEOUT="1") as house:
+        released = house.site.served.stopped
+
+        def takes_its_time(connection, _request):
+            released.wait(30)
+            connection.send(raw_answer(200, b""))
+
+        webhooks = [
+            {"id": "quick", "url": house.site.page("/quick", tells_its_query), "method": "POST", "queryParams": ["n"]},
+            {"id": "slow", "url": house.site.page("/slow", takes_its_time), "method": "POST", "timeout": 60},
+        ]
+        yield house.plugin("busy", webhooks)
+
+
+def callers_answers(plugin, label):
+    """What 64 callers got, each call with a text of its own: (text, answer, seconds)."""
+
+    def calls_of(caller):
+        with requests.Session() as session:
+            session.headers["Authorization"] = f"Bearer {plugin.key}"
+            for number in range(CALLS_EACH):
+                text = f"{label}-{caller}-{number}"
+                begun_s = time.monotonic()
+                value = {"data": {"text": text}, "queryParams": {"n": text}}
+                answered = session.post(f"{plugin.house.url}/v1/webhooks/quick/trigger", json=value, timeout=60)
+                assert answered.status_code == 200, answered.text
+                yield text, answered.json(), time.monotonic() - begun_s
+
+    with ThreadPoolExecutor(CALLERS) as callers:
+        return [each for calls in callers.map(lambda caller: list(calls_of(caller)), range(CALLERS)) for each in calls]
+
+
+def assert_each_its_own(answers):
+    assert len(answers) == CALLERS * CALLS_EACH
+    for text, answer, _ in answers:
+        assert list(answer) == MEMBERS
+        assert (answer["status"], answer["error"]) == (200, False)
+        assert answer["data"] == {"query": f"n={text}", "body": json.dumps({"text": text}, separators=(",", ":"))}
+    assert len({answer["referenceId"] for _, answer, _ in answers}) == len(answers)
+
+
+def assert_each_sent_once(plugin, answers):
+    receipts = plugin.house.site.served.receipts
+    assert {receipts[answer["referenceId"]] for _, answer, _ in answers} == {1}
+
+
+def test_sixty_four_awaited_callers_each_get_their_own_answer(busy):
+    answers = callers_answers(busy, "alone")
+    assert_each_its_own(answers)
+    assert_each_sent_once(busy, answers)
+
+
+def test_twenty_thousand_waiting_triggers_do_not_hold_up_awaited_callers(busy):
+    items = [{"webhookId": "slow", "data": {"n": number}} for number in range(BULK_ITEMS)]
+    for _ in range(BACKLOG // BULK_ITEMS):
+        accepted = busy.call("POST", "/v1/triggers", json=items).json()
+        assert (accepted["accepted"], accepted["rejected"]) == (BULK_ITEMS, 0)
+
+    answers = callers_answers(busy, "beside")
+    assert_each_its_own(answers)
+    assert_each_sent_once(busy, answers)
+    assert waiting(busy) >= BACKLOG - 1_000  # they were there all the time
+    slowest_s = max(seconds for _, _, seconds in answers)
+    assert slowest_s < 10  # a call behind the backlog would have waited for minutes
+
+
+def test_what_waits_is_on_its_way_and_shares_its_process_with_others(busy):
+    """The slow webhook alone does not get every slot of the bulk process."""
+    reference_id = busy.trigger("quick", {"queryParams": {"n": "1"}}, prefer="respond-async").json()["referenceId"]
+    assert busy.record(reference_id, wait_s=30)["state"] == "delivered"
+    slow = sum(request.target == "/slow" for request in list(busy.house.site.served.requests))
+    assert 200 < slow < 512
+
+
+def waiting(plugin):
+    written = dotenv_values(plugin.house.relay.data_dir / "relay.env")
+    with redis.Redis.from_url(written["RELAY_REDIS_URL"]) as client:
+        return int(client.hget("relay:pending", "count"))
+
+
+@pytest.fixture(scope="module")
+def unread():
+    """An API whose lanes nobody reads."""
+    directory = Path(tempfile.mkdtemp(prefix="rly"))
+    server = start_valkey(directory, appendonly="yes", appendfsync="always")
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        stack.callback(server.terminate)
+        yield stack.enter_context(running_api(environ_for(f"redis://127.0.0.1:{server.port}/0")))
+
+
+def messages_of(unread, lane):
+    """The reference ids of each message on a lane, as Celery wrote them."""
+    bodies = [json.loads(message)["body"] for message in unread.queue.lrange(lane, 0, -1)]
+    decoded = [json.loads(base64.b64decode(body)) for body in bodies]
+    assert all((kwargs, len(args)) == ({}, 1) for args, kwargs, _ in decoded)  # ids and nothing else
+    return [args[0] for args, _, _ in decoded]
+
+
+def test_an_idle_relay_puts_one_id_in_a_message(unread):
+    unread.drain()
+    accepted = [unread.trigger(prefer="respond-async").json()["referenceId"] for _ in range(20)]
+    messages = messages_of(unread, "bulk")
+    assert Counter(map(len, messages)) == {1: 20}
+    assert sorted(ref for message in messages for ref in message) == sorted(accepted)
+
+
+@pytest.mark.parametrize(("prefer", "lane"), [("wait=1", "interactive"), ("respond-async", "bulk")])
+def test_a_relay_under_load_puts_several_ids_in_a_message_and_each_in_one(unread, prefer, lane):
+    unread.drain()
+    with ThreadPoolExecutor(CALLERS) as callers:
+        answers = list(callers.map(lambda _: unread.trigger(prefer=prefer), range(CALLERS * 2)))
+    assert {each.status_code for each in answers} == {202}
+    messages = messages_of(unread, lane)
+    sizes = Counter(map(len, messages))
+    assert sorted(ref for message in messages for ref in message) == sorted(
+        each.json()["referenceId"] for each in answers
+    )
+    assert max(sizes) > 1
+    assert max(sizes) <= 128
+    assert len(messages) < len(answers) * 0.8
+
+
+def test_many_at_once_fill_whole_messages(unread):
+    unread.drain()
+    items = [{"webhookId": "order", "data": {"n": number}} for number in range(1_000)]
+    accepted = unread.call("POST", "/v1/triggers", json=items).json()
+    messages = messages_of(unread, "bulk")
+    assert sum(map(len, messages)) == 1_000
+    assert max(map(len, messages)) == 128
+    assert {ref for message in messages for ref in message} == {each["referenceId"] for each in accepted["results"]}
+    assert [ref for message in reversed(messages) for ref in message] == [
+        each["referenceId"] for each in accepted["results"]
+    ]  # the oldest is taken first
