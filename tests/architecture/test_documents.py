@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
+import tomllib
 
+import click
 import pytest
 
+from relay.cli import main
 from relay.endpoint import EndpointRules
 from relay.errors import DocumentError
 from relay.invocation import FINAL, MEANINGS, TRANSITIONS, Sent, State
@@ -163,3 +167,48 @@ def test_a_document_names_only_settings_that_there_are(path):
     known = {about.name for _, about in Settings.described()}
     named = set(re.findall(r"\bRELAY_[A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8")))
     assert {name for name in named if name not in known and name.removesuffix("_FILE") not in known} == set()
+
+
+# -- README.md ------------------------------------------------------------------------------------------------------
+
+
+def commands():
+    """Every ``relay ...`` of the documents' code, as words; what is no word of a command is left to the shell."""
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        spans = re.findall(r"`(relay [a-z][^`]*)`", text)
+        for block in re.findall(r"^```sh[^\n]*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            spans += re.findall(r"(?:^|[=(] ?|\s)(relay [a-z][^|)\n]*)", block, re.MULTILINE)
+        yield from ((name_of(path), shlex.split(span)[1:]) for span in spans)
+
+
+def test_every_command_that_a_document_shows_is_there_with_its_options():
+    wrong = []
+    for name, words in commands():
+        command, context, rest = main, click.Context(main), list(words)
+        while isinstance(command, click.Group) and rest:
+            found = command.get_command(context, rest.pop(0).rstrip(","))
+            if found is None:
+                wrong.append((name, words))
+                break
+            command = found
+        else:
+            options = {text for each in command.params for text in each.opts}
+            options |= {"--output", "--help"}
+            wrong += [(name, words) for word in rest if word.startswith("--") and word.split("=")[0] not in options]
+    assert wrong == []
+    assert len(list(commands())) > 40
+
+
+def test_the_readme_begins_with_what_it_is_two_commands_and_the_promises():
+    first_screen = text_of("README.md").split("\n## ")[0]
+    assert all(f"\nmake {target} " in first_screen for target in ("demo", "test"))
+    assert all(f"\n{target}: env" in text_of("Makefile") for target in ("demo", "test"))
+    assert "exactly one final state" in first_screen
+    assert "sent at most once" in first_screen
+
+
+def test_the_declared_pythons_are_those_of_the_readme():
+    project = tomllib.loads(text_of("pyproject.toml"))["project"]
+    declared = [text.rsplit(" ", 1)[1] for text in project["classifiers"] if "Python :: 3." in text]
+    assert f"Python {declared[0]} to {declared[-1]} and make" in text_of("README.md")
