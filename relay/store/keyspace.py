@@ -24,7 +24,7 @@ _TEMPLATES: Final = {
     "raw": "inv:{ref}:raw",  # string: sealed data of a step's answer before masking, while its chain runs
     # alarms and ends
     "due_running": "due:running",  # zset referenceId -> ms: leases, retries, deadlines
-    "due_queued": "due:queued",  # zset referenceId -> ms: queued ids
+    "due_queued": "due:queued:{lane}",  # zset referenceId -> ms: queued ids of a lane
     "expiry": "expiry",  # zset referenceId -> ms: final records, when to forget them
     "pending": "pending",  # hash: invocations and bytes not final, in all
     # one plugin
@@ -37,6 +37,7 @@ _TEMPLATES: Final = {
     "webhooks": "p:{plugin}:webhooks",  # hash webhookId -> current revision
     "revision": "p:{plugin}:webhook:{webhook}:{revision}",  # hash: shape (JSON), target (sealed), createdAt
     "last_revision": "p:{plugin}:webhook:{webhook}:last",  # int: the highest revision ever given
+    "users": "p:{plugin}:users:{webhook}",  # set: the chains that have the webhook among their steps
     "running": "p:{plugin}:running:{webhook}",  # zset referenceId -> leaseEnd ms: places taken
     "parked": "p:{plugin}:parked:{webhook}",  # zset referenceId -> createdAt ms: calls that may not go now
     "policy": "p:{plugin}:policy:{webhook}",  # hash: limits, pause, rate and breaker (lua/places.lua)
@@ -108,6 +109,11 @@ def last_revision(plugin: str, webhook: str) -> str:
     return _name("last_revision", plugin=plugin, webhook=webhook)
 
 
+def users(plugin: str, webhook: str) -> str:
+    """Set: the chains that have a webhook among their steps."""
+    return _name("users", plugin=plugin, webhook=webhook)
+
+
 def running(plugin: str, webhook: str) -> str:
     """Sorted set: the places that a webhook's running calls hold."""
     return _name("running", plugin=plugin, webhook=webhook)
@@ -133,9 +139,9 @@ def due_running() -> str:
     return _name("due_running")
 
 
-def due_queued() -> str:
-    """Sorted set: alarms of queued ids."""
-    return _name("due_queued")
+def due_queued(lane: str) -> str:
+    """Sorted set: alarms of a lane's queued ids."""
+    return _name("due_queued", lane=lane)
 
 
 def expiry() -> str:

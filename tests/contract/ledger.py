@@ -66,7 +66,7 @@ class Ledger:
 
     def ring(self, ref):
         """Lets the alarm of a queued id ring now."""
-        self.client.zadd(keyspace.due_queued(), {ref: 1})
+        self.client.zadd(keyspace.due_queued("bulk"), {ref: 1})
 
     def settlement(self, ref, token, **changes):
         fields = {
@@ -85,7 +85,7 @@ class Ledger:
 
     def alarms(self, ref):
         """In which of the two alarm clocks an id stands."""
-        names = {"running": keyspace.due_running(), "queued": keyspace.due_queued()}
+        names = {"running": keyspace.due_running(), "queued": keyspace.due_queued("bulk")}
         return {name for name, key in names.items() if self.client.zscore(key, ref) is not None}
 
     def everything(self):

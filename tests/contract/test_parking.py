@@ -52,7 +52,7 @@ def test_a_webhook_at_its_cap_parks_the_rest_with_a_far_alarm(ledger, limit):
     claimed = ledger.store.claim(refs, "t1")
     assert (claimed.granted, claimed.parked) == (set(refs[:2]), set(refs[2:]))
     assert ledger.state(refs[4]) is State.QUEUED
-    in_minutes = (ledger.client.zscore(keyspace.due_queued(), refs[4]) / 1000 - time.time()) / 60
+    in_minutes = (ledger.client.zscore(keyspace.due_queued("bulk"), refs[4]) / 1000 - time.time()) / 60
     assert 14 < in_minutes < 16
 
 
@@ -135,7 +135,7 @@ def test_the_sweeper_leaves_a_parked_call_of_a_full_webhook_alone(ledger, limit)
     ledger.store.claim(refs, "t1")
     ledger.ring(refs[1])
     assert ledger.store.sweep("w1", ["bulk"], limit=10) == ()
-    assert ledger.client.zscore(keyspace.due_queued(), refs[1]) / 1000 - time.time() > 800
+    assert ledger.client.zscore(keyspace.due_queued("bulk"), refs[1]) / 1000 - time.time() > 800
 
 
 def test_calls_beyond_a_webhooks_share_of_a_process_are_parked_and_woken_one_for_one(ledger):
@@ -157,9 +157,9 @@ def test_a_rate_lets_a_seconds_worth_go_and_wakes_the_oldest_when_it_may(ledger,
     refs = accepted(ledger, 8)
     claimed = ledger.store.claim(refs, "t1")
     assert claimed.granted == set(refs[:5])
-    alarm_s = ledger.client.zscore(keyspace.due_queued(), refs[5]) / 1000 - time.time()
+    alarm_s = ledger.client.zscore(keyspace.due_running(), refs[5]) / 1000 - time.time()
     assert alarm_s < 0.3
-    assert ledger.client.zscore(keyspace.due_queued(), refs[6]) / 1000 - time.time() > 800
+    assert ledger.client.zscore(keyspace.due_queued("bulk"), refs[6]) / 1000 - time.time() > 800
     time.sleep(0.45)  # two more fifths of a second
     assert ids(ledger.store.sweep("w1", [], limit=10)) == refs[5:7]
 
@@ -168,7 +168,7 @@ def test_a_slow_rate_never_lets_two_go_together(ledger, limit):
     limit(rateCount=6, ratePeriod=60_000)
     refs = accepted(ledger, 3)
     assert ledger.store.claim(refs, "t1").granted == {refs[0]}
-    alarm_s = ledger.client.zscore(keyspace.due_queued(), refs[1]) / 1000 - time.time()
+    alarm_s = ledger.client.zscore(keyspace.due_running(), refs[1]) / 1000 - time.time()
     assert 8 < alarm_s < 11
 
 
@@ -307,4 +307,4 @@ def test_cancelling_the_oldest_under_a_rate_hands_its_alarm_to_the_next(ledger, 
     refs = accepted(ledger, 3)
     ledger.store.claim(refs, "t1")
     ledger.store.cancel(refs[1])
-    assert ledger.client.zscore(keyspace.due_queued(), refs[2]) / 1000 - time.time() < 11
+    assert ledger.client.zscore(keyspace.due_running(), refs[2]) / 1000 - time.time() < 11

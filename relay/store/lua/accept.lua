@@ -9,7 +9,7 @@
 -- Returns n times {verdict, ref, state}; verdict: accepted known key_reused stale over_capacity unrecorded
 --
 -- Idempotent: a known reference id changes nothing and answers as the first time.
--- include: clock, effects, record, places, steps, finish
+-- include: clock, effects, alarms, record, places, steps, finish
 
 grace_from(1)
 local max_pending, max_per_plugin = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -80,8 +80,9 @@ local function accept(new)
     redis.call('PEXPIRE', key, idempotency_ms)
   end
   write_record(new, 'queued')
-  alarms[#alarms + 1] = int(now + grace)
-  alarms[#alarms + 1] = new.ref
+  alarms[new.lane] = alarms[new.lane] or {}
+  table.insert(alarms[new.lane], int(now + grace))
+  table.insert(alarms[new.lane], new.ref)
   effect_count(new.plugin, 'accepted')
   return { 'accepted', new.ref, 'queued' }
 end
@@ -107,6 +108,6 @@ for index = 1, tonumber(ARGV[10]) do
   replies[index] = accept(new)
 end
 effects_flush()
-in_pieces('ZADD', KEY.due_queued(), alarms, 2)
+for lane, list in pairs(alarms) do in_pieces('ZADD', KEY.due_queued(lane), list, 2) end
 records_flush()
 return replies

@@ -8,7 +8,7 @@
 --         ended (its deadline has passed), too_many (nothing was created; the parent is still being sent)
 --
 -- Idempotent: a step that exists is not created again. A parent whose step exists and has ended meanwhile is ready.
--- include: clock, effects, record, places, steps, finish
+-- include: clock, effects, alarms, record, places, steps, finish
 
 local WIDTH = 9
 local token, parent_ref, step, count = ARGV[1], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -48,9 +48,11 @@ local function wait_for_steps(open)
   redis.call('HSET', KEY.record(parent_ref), 'state', open > 0 and 'waiting' or 'queued', 'token', '',
     'lastToken', token, 'leaseEnd', '', 'losses', '0', 'step', int(math.max(step, number(p.step))), 'open', int(open))
   leave_place(webhook_of(p.plugin, p.webhook), parent_ref)
-  redis.call('ZREM', KEY.due_queued(), parent_ref)
-  redis.call('ZADD', KEY.due_running(), p.deadline, parent_ref)
-  if open == 0 then make_ready(parent_ref, p.lane) end
+  if open > 0 then
+    alarm_running(parent_ref, p.lane, p.deadline)
+  else
+    make_ready(parent_ref, p.lane)
+  end
 end
 
 if not p then return { 'late', ready } end

@@ -1,20 +1,22 @@
 -- apply_webhooks: a whole registration document becomes current, all of it or nothing.
 --
 -- KEYS  none (names come from KEY)
--- ARGV  1 plugin  2 n, then n times:
+-- ARGV  1 plugin  2 n  3 what the check of chains has seen (JSON): {reads: {webhook: its current revision or ''},
+--       users: {webhook: the chains that use it}}, then n times:
 --       webhook, its current revision ('' if none), the highest revision it ever had ('0' if none),
 --       its new revision ('' if nothing changes), shape, sealed target ('' both if nothing changes)
--- Returns 'applied', or 'stale' when a webhook is not as its caller read it (nothing is written then).
+-- Returns 'applied', or 'stale' when a webhook is not as its caller read it, or as the check has seen it (nothing is
+-- written then).
 --
 -- Idempotent: a sealed target is never made twice (its nonce is random), so a revision that holds the very target
 -- was written by this same call, and so were all the others. Revisions are immutable: none is written over.
 -- include: clock
 
-local plugin, count = ARGV[1], tonumber(ARGV[2])
+local plugin, count, seen = ARGV[1], tonumber(ARGV[2]), cjson.decode(ARGV[3])
 local WIDTH = 6
 
 local function item(index)
-  local at = 2 + (index - 1) * WIDTH
+  local at = 3 + (index - 1) * WIDTH
   return {
     webhook = ARGV[at + 1], current = ARGV[at + 2], last = ARGV[at + 3],
     new = ARGV[at + 4], shape = ARGV[at + 5], target = ARGV[at + 6],
@@ -28,6 +30,29 @@ end
 local function is_as_read(each)
   return (redis.call('HGET', KEY.webhooks(plugin), each.webhook) or '') == each.current
     and (redis.call('GET', KEY.last_revision(plugin, each.webhook)) or '0') == each.last
+end
+
+local function is_as_seen()
+  for webhook, revision in pairs(seen.reads) do
+    if (redis.call('HGET', KEY.webhooks(plugin), webhook) or '') ~= revision then return false end
+  end
+  for webhook, users in pairs(seen.users) do
+    if redis.call('SCARD', KEY.users(plugin, webhook)) ~= #users then return false end
+    for _, user in ipairs(users) do
+      if redis.call('SISMEMBER', KEY.users(plugin, webhook), user) == 0 then return false end
+    end
+  end
+  return true
+end
+
+-- Which webhooks have this chain among their users; `before` is the shape that it replaces.
+local function write_uses(each, before)
+  for _, used in ipairs(before and cjson.decode(before).uses or {}) do
+    redis.call('SREM', KEY.users(plugin, used), each.webhook)
+  end
+  for _, used in ipairs(cjson.decode(each.shape).uses) do
+    redis.call('SADD', KEY.users(plugin, used), each.webhook)
+  end
 end
 
 -- The limits that the claim script keeps, beside what the webhook's calls left there (pause, rate, breaker).
@@ -46,14 +71,17 @@ end
 for index = 1, count do
   if not is_as_read(item(index)) then return 'stale' end
 end
+if not is_as_seen() then return 'stale' end
 for index = 1, count do
   local each = item(index)
   if each.new ~= '' then
+    local before = each.current ~= '' and redis.call('HGET', KEY.revision(plugin, each.webhook, each.current), 'shape')
     redis.call('HSET', KEY.revision(plugin, each.webhook, each.new), 'shape', each.shape, 'target', each.target,
       'createdAt', int(now))
     redis.call('SET', KEY.last_revision(plugin, each.webhook), each.new)
     redis.call('HSET', KEY.webhooks(plugin), each.webhook, each.new)
     write_limits(each)
+    write_uses(each, before)
   end
 end
 redis.call('SADD', KEY.plugins(), plugin)

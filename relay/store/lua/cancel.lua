@@ -5,7 +5,7 @@
 -- Returns {cancelled, refused or unknown, state, ready: ref, lane, ...}
 --
 -- Idempotent: a cancelled one is answered as the first time.
--- include: clock, effects, record, places, steps, finish
+-- include: clock, effects, alarms, record, places, steps, finish
 
 grace_from(1)
 retention_from(2)

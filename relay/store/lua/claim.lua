@@ -10,7 +10,7 @@
 --
 -- Idempotent: the same token is granted again what it was granted, and leaseEnd does not move. A lost holder's token
 -- does not become lastToken: its answer, should it still come, is late.
--- include: clock, effects, record, places, steps, finish
+-- include: clock, effects, alarms, record, places, steps, finish
 
 local LOSSES = 3 -- so many lost leases since the last progress end even what may be repeated
 local FIELDS = { 'state', 'token', 'leaseEnd', 'notBefore', 'plugin', 'webhook', 'timeout', 'repeatable', 'losses',
@@ -48,7 +48,7 @@ local function grant(r, w)
     'notBefore', '', 'losses', r.losses, 'attempts', r.attempts, 'tries', r.tries, 'parked', '')
   take_place(w, r.ref, lease_end)
   if r.parked == '1' then unpark(w, r.ref) end
-  redis.call('ZREM', KEY.due_queued(), r.ref)
+  alarm_off(r.ref, r.lane)
   leases[#leases + 1] = int(lease_end)
   leases[#leases + 1] = r.ref
   return { 'granted', 'sending' }
@@ -65,8 +65,7 @@ local function stop_at_breaker(r, w)
   if w.retry then
     local not_before = int(held_until(w))
     keep(r, 'retrying', not_before)
-    redis.call('ZREM', KEY.due_queued(), r.ref)
-    redis.call('ZADD', KEY.due_running(), not_before, r.ref)
+    alarm_running(r.ref, r.lane, not_before)
     return { 'skipped', 'retrying' }
   end
   add_attempt(r, now, 'breaker_open', 'no')
@@ -77,7 +76,7 @@ local function admit(r, w)
   if breaker(w) == 'open' then return stop_at_breaker(r, w) end
   if room(w) >= 1 then return grant(r, w) end
   if r.state == 'sending' then keep(r, 'queued', '') end
-  park(w, r.ref, r.createdAt)
+  park(w, r.ref, r.lane, r.createdAt)
   return { 'parked', r.state }
 end
 
@@ -91,7 +90,7 @@ end
 
 -- Beyond the share of its webhook: whatever of it is running will wake it. Where nothing runs, nothing would.
 local function park_beyond_share(r, w)
-  if taken(w) > 0 then park(w, r.ref, r.createdAt) end
+  if taken(w) > 0 then park(w, r.ref, r.lane, r.createdAt) end
   return { 'parked', r.state }
 end
 
@@ -123,7 +122,7 @@ local replies = {}
 for index = 8, #ARGV do
   replies[index - 7] = claim(ARGV[index], index - 7 <= count)
 end
-in_pieces('ZADD', KEY.due_running(), leases, 2)
 effects_flush()
+in_pieces('ZADD', KEY.due_running(), leases, 2)
 wake_all()
 return { now, replies, ready }

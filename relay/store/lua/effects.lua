@@ -1,7 +1,7 @@
 -- effects: what a script collects while it walks its ids and writes once at its end. Needs: clock.
 -- Sorted-set and counter writes of a whole group become one command each; notices one message a process.
 
-local effects = { alarms_off = {}, expiry = {}, pending = 0, bytes = 0, plugins = {}, counts = {}, notices = {} }
+local effects = { running_off = {}, queued_off = {}, expiry = {}, pending = 0, bytes = 0, plugins = {}, counts = {}, notices = {} }
 
 local function effect_pending(plugin, count, bytes)
   effects.pending = effects.pending + count
@@ -33,8 +33,8 @@ local function in_pieces(command, key, list, stride)
 end
 
 local function effects_flush()
-  in_pieces('ZREM', KEY.due_running(), effects.alarms_off, 1)
-  in_pieces('ZREM', KEY.due_queued(), effects.alarms_off, 1)
+  in_pieces('ZREM', KEY.due_running(), effects.running_off, 1)
+  for lane, refs in pairs(effects.queued_off) do in_pieces('ZREM', KEY.due_queued(lane), refs, 1) end
   in_pieces('ZADD', KEY.expiry(), effects.expiry, 2)
   if effects.pending ~= 0 then redis.call('HINCRBY', KEY.pending(), 'count', int(effects.pending)) end
   if effects.bytes ~= 0 then redis.call('HINCRBY', KEY.pending(), 'bytes', int(effects.bytes)) end

@@ -1,4 +1,4 @@
--- finish: the one way an invocation ends. Needs: clock, effects, record, places, steps.
+-- finish: the one way an invocation ends. Needs: clock, effects, alarms, record, places, steps.
 -- Moves state and result, alarm, expiry, counters, the webhook's place, the parent of a last step and the notices to
 -- waiters together.
 
@@ -45,7 +45,7 @@ local function write_end(ref, ends, keep)
   redis.call('PEXPIRE', KEY.payload(ref), int(keep))
 end
 
--- r: state, plugin, webhook, requestBytes, waiters, parked, parent, chain of the record as it was.
+-- r: state, plugin, webhook, lane (nil: it has no alarm), requestBytes, waiters, parked, parent, chain as they were.
 -- ends: state, outcome, status, error ('1', '0' or ''), result (sealed, '' for none), token (of the call that ended
 --       it, '' for none: becomes lastToken), fields (further pairs).
 local function finish(r, ends)
@@ -54,7 +54,7 @@ local function finish(r, ends)
   write_end(ref, ends, keep)
   if r.state == 'sending' then leave_place(webhook_of(r.plugin, r.webhook), ref) end
   if r.parked == '1' then leave_line(webhook_of(r.plugin, r.webhook), ref) end
-  effects.alarms_off[#effects.alarms_off + 1] = ref
+  if r.lane then alarm_off(ref, r.lane) end
   effects.expiry[#effects.expiry + 1] = int(now + keep)
   effects.expiry[#effects.expiry + 1] = ref
   effect_pending(r.plugin, -1, -tonumber(r.requestBytes))

@@ -1,4 +1,4 @@
--- places: whether a webhook may send now, who waits for it, and whom to wake. Needs: clock.
+-- places: whether a webhook may send now, who waits for it, and whom to wake. Needs: clock, effects, alarms.
 --
 -- A webhook's policy is a hash: concurrency, rateCount and ratePeriod (ms) and retry of its current registration;
 -- paused; tat, the rate's theoretical arrival time (GCRA); failures, openUntil, openFor and probe of its breaker.
@@ -100,30 +100,25 @@ local function unpark(w, ref)
   redis.call('ZREM', KEY.parked(w.plugin, w.webhook), ref)
 end
 
--- When the oldest parked call of a webhook under a rate may go; everybody else's alarm is far.
-local function parked_alarm(w, ref)
+-- A far alarm among the queued ids; but the oldest parked call of a webhook under a rate is looked at when it may go.
+local function set_parked_alarm(w, ref, lane)
   if w.every and not w.paused and tokens(w) < 1
     and redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, 0)[1] == ref then
-    return math.max(now, w.tat + w.every)
+    return alarm_running(ref, lane, math.max(now, w.tat + w.every))
   end
-  return now + PARKED_ALARM
+  alarm_queued(ref, lane, now + PARKED_ALARM)
 end
 
-local function set_alarm(ref, at)
-  redis.call('ZREM', KEY.due_running(), ref)
-  redis.call('ZADD', KEY.due_queued(), int(at), ref)
-end
-
-local function park(w, ref, created)
+local function park(w, ref, lane, created)
   redis.call('ZADD', KEY.parked(w.plugin, w.webhook), created, ref)
   redis.call('HSET', KEY.record(ref), 'parked', '1')
-  set_alarm(ref, parked_alarm(w, ref))
+  set_parked_alarm(w, ref, lane)
 end
 
 -- An id that may be run now, without a message: its alarm rings after the grace if nobody does.
 local function make_ready(ref, lane)
   redis.call('HSET', KEY.record(ref), 'readyAt', int(now))
-  set_alarm(ref, now + grace)
+  alarm_queued(ref, lane, now + grace)
   ready[#ready + 1] = ref
   ready[#ready + 1] = lane
 end
@@ -138,7 +133,7 @@ local function wake(w, limit)
     end
   elseif w.every and not w.paused then
     local oldest = redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, 0)[1]
-    if oldest then set_alarm(oldest, parked_alarm(w, oldest)) end
+    if oldest then set_parked_alarm(w, oldest, redis.call('HGET', KEY.record(oldest), 'lane')) end
   end
 end
 

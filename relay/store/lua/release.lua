@@ -5,7 +5,7 @@
 -- Returns ready: ref, lane, ...: the calls given back, and those that their places wake
 --
 -- Idempotent: a token that left `sending` is lastToken, and is answered as the first time.
--- include: clock, effects, record, places
+-- include: clock, effects, alarms, record, places
 
 local token = ARGV[1]
 grace_from(2)

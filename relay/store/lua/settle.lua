@@ -10,7 +10,7 @@
 --          ready: ref, lane, ...}
 --
 -- Idempotent: a token that left `sending` is lastToken, and is answered as the first time.
--- include: clock, effects, record, places, steps, finish
+-- include: clock, effects, alarms, record, places, steps, finish
 
 local WIDTH = 13
 local RAW_MS = 3600000 -- longer than any chain may take
@@ -35,8 +35,7 @@ local function retry(answer, r, fields)
   redis.call('HSET', KEY.record(r.ref), 'state', 'retrying', 'notBefore', not_before, 'token', '',
     'lastToken', answer.token, 'leaseEnd', '', 'losses', '0', unpack(fields))
   leave_place(webhook_of(r.plugin, r.webhook), r.ref)
-  redis.call('ZREM', KEY.due_queued(), r.ref)
-  redis.call('ZADD', KEY.due_running(), not_before, r.ref)
+  alarm_running(r.ref, r.lane, not_before)
 end
 
 -- The reply to the first call was lost: whom its end made ready is looked up again.

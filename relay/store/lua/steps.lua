@@ -1,4 +1,4 @@
--- steps: how a chain's parent and its steps move each other. Needs: clock, effects, record, places; `finish` calls in.
+-- steps: how a chain's parent and its steps move each other. Needs: clock, effects, alarms, record, places; `finish` calls in.
 
 local STEP_FIELDS = { 'state', 'plugin', 'webhook', 'requestBytes', 'waiters', 'parked', 'parent', 'chain', 'lane' }
 

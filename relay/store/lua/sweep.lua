@@ -6,10 +6,11 @@
 -- Returns ready: ref, lane, ref, lane, ...
 --
 -- An alarm only says when to look; what is done is decided by the record alone.
--- include: clock, effects, record, places
+-- include: clock, effects, alarms, record, places
 
 grace_from(2)
 local patience, limit = tonumber(ARGV[3]), tonumber(ARGV[4])
+local LANES = { 'interactive', 'bulk', 'replay' }
 local short = {}
 for index = 5, #ARGV do short[ARGV[index]] = true end
 redis.call('ZADD', KEY.workers(), int(now), ARGV[1])
@@ -25,33 +26,39 @@ end
 -- A parked id goes only if its webhook may send now; then the oldest go, of which it may be one.
 local function look_at_parked(r)
   local w = webhook_of(r.plugin, r.webhook)
-  set_alarm(r.ref, parked_alarm(w, r.ref))
+  set_parked_alarm(w, r.ref, r.lane)
   if not w.woken then
     w.woken = true
     wake(w, limit)
   end
 end
 
-local function look(ref, first_time)
+local function look(ref, key, first_time)
   local r = read_record(ref, { 'state', 'lane', 'readyAt', 'leaseEnd', 'notBefore', 'deadline', 'parked', 'plugin',
     'webhook' })
   if not r or FINAL[r.state] then
-    redis.call('ZREM', KEY.due_running(), ref)
-    redis.call('ZREM', KEY.due_queued(), ref)
+    redis.call('ZREM', key, ref)
   elseif holds_until(r) > now then
-    redis.call('ZREM', KEY.due_queued(), ref)
-    redis.call('ZADD', KEY.due_running(), int(holds_until(r)), ref)
+    alarm_running(ref, r.lane, holds_until(r))
   elseif r.parked == '1' then
     look_at_parked(r)
   elseif first_time or short[r.lane] or now - number(r.readyAt) > patience then
     make_ready(ref, r.lane)
   else
-    set_alarm(ref, now + grace)
+    alarm_queued(ref, r.lane, now + grace)
   end
 end
 
-local running = redis.call('ZRANGEBYSCORE', KEY.due_running(), '-inf', int(now), 'LIMIT', 0, limit)
-for _, ref in ipairs(running) do look(ref, true) end
-local queued = redis.call('ZRANGEBYSCORE', KEY.due_queued(), '-inf', int(now), 'LIMIT', 0, limit - #running)
-for _, ref in ipairs(queued) do look(ref, false) end
+local function sweep(key, until_when, first_time)
+  local rang = redis.call('ZRANGEBYSCORE', key, '-inf', int(until_when), 'LIMIT', 0, limit)
+  for _, ref in ipairs(rang) do look(ref, key, first_time) end
+  limit = limit - #rang
+end
+
+sweep(KEY.due_running(), now, true)
+for index = 5, #ARGV do sweep(KEY.due_queued(ARGV[index]), now, false) end
+-- A long lane is left alone (its messages are taken one by one), but for those that have waited beyond patience.
+for _, lane in ipairs(LANES) do
+  if not short[lane] then sweep(KEY.due_queued(lane), now - patience, false) end
+end
 return ready

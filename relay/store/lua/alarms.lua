@@ -1,0 +1,25 @@
+-- alarms: when somebody must look at an unfinished invocation again; every one has exactly one alarm. Needs: clock,
+-- effects.
+--
+-- Leases, retries, deadlines and rates ring among `due_running`, which is swept first; queued ids among those of their
+-- lane, so that the backlog of one lane cannot hide a message that was lost on another.
+
+-- Rings among the leases.
+local function alarm_running(ref, lane, at)
+  redis.call('ZREM', KEY.due_queued(lane), ref)
+  redis.call('ZADD', KEY.due_running(), int(at), ref)
+end
+
+-- Rings among the queued ids of its lane.
+local function alarm_queued(ref, lane, at)
+  redis.call('ZREM', KEY.due_running(), ref)
+  redis.call('ZADD', KEY.due_queued(lane), int(at), ref)
+end
+
+-- Of a group: off when the script ends.
+local function alarm_off(ref, lane)
+  effects.running_off[#effects.running_off + 1] = ref
+  local queued = effects.queued_off[lane] or {}
+  queued[#queued + 1] = ref
+  effects.queued_off[lane] = queued
+end
