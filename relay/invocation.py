@@ -41,19 +41,20 @@ FINAL: Final = frozenset({State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED,
 #: What each state may become, and by which transition; ``None`` is "does not exist yet". docs/lifecycle.md says when.
 TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = MappingProxyType(
     {
-        None: {State.QUEUED: ("accept",), State.REJECTED: ("accept",)},
+        None: {State.QUEUED: ("accept", "advance"), State.REJECTED: ("accept",)},
         State.QUEUED: {
             State.SENDING: ("claim",),
             State.RETRYING: ("claim",),  # the breaker is open, and the webhook has a retry policy
-            State.UNREACHABLE: ("claim",),  # the breaker is open, and it has none
-            State.CANCELLED: ("cancel",),
+            State.UNREACHABLE: ("claim",),  # the breaker is open, and it has none; a chain past its deadline
+            State.CANCELLED: ("cancel", "claim"),  # claim: a step whose chain is over
         },
         State.SENDING: {
             State.SENDING: ("claim",),  # a lost lease of a repeatable call, taken again
-            State.QUEUED: ("release", "claim"),  # claim: a lost repeatable call that has no place now
+            State.QUEUED: ("release", "claim", "advance"),  # claim: a lost repeatable call without a place
             State.RETRYING: ("settle", "claim"),  # claim: a lost repeatable call at an open breaker
+            State.WAITING: ("advance",),
             State.DELIVERED: ("settle",),
-            State.UNREACHABLE: ("settle", "claim"),  # claim: as above, without a retry policy
+            State.UNREACHABLE: ("settle", "claim", "advance"),  # not settle: open breaker, a chain past its deadline
             State.REJECTED: ("settle",),
             State.INTERRUPTED: ("claim",),
         },
@@ -61,7 +62,12 @@ TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = Map
             State.SENDING: ("claim",),
             State.RETRYING: ("claim",),  # the breaker is open: later
             State.UNREACHABLE: ("claim",),  # the breaker is open, and the policy was taken away meanwhile
-            State.CANCELLED: ("cancel",),
+            State.CANCELLED: ("cancel", "claim"),  # claim: a step whose chain is over
+        },
+        State.WAITING: {
+            State.QUEUED: ("settle", "claim", "cancel", "advance"),  # whatever ended the last call of its step
+            State.UNREACHABLE: ("claim",),  # past its deadline
+            State.CANCELLED: ("cancel", "claim"),  # claim: a chain within one that is past its deadline
         },
     }
 )
