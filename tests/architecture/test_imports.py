@@ -1,13 +1,18 @@
-"""Who may import what: the contracts of pyproject.toml."""
+"""Who may import what: the contracts of pyproject.toml, and no library that it does not name."""
 
 from __future__ import annotations
 
+import ast
 import os
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
 
 import pytest
 from importlinter.cli import lint_imports
 
-from .sources import ROOT
+from .sources import PACKAGES, ROOT, modules, tree_of
 
 
 @pytest.fixture
@@ -19,3 +24,24 @@ def in_root(monkeypatch):
 @pytest.mark.usefixtures("in_root")
 def test_every_import_contract_is_kept(capsys):
     assert lint_imports(config_filename=os.fspath(ROOT / "pyproject.toml"), no_cache=True) == 0, capsys.readouterr().out
+
+
+def imported(path):
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+def test_every_library_that_is_imported_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["embedded"]]
+    declared = {plain(re.split(r"[\[<>=~!; ]", text)[0]) for text in wanted}
+    foreign = {name for path in modules() for name in imported(path)} - set(sys.stdlib_module_names) - set(PACKAGES)
+    owners = packages_distributions()
+    assert not {name for name in foreign if not declared & {plain(owner) for owner in owners.get(name, [])}}
+
+
+def plain(name):
+    return name.lower().replace("_", "-").replace(".", "-")
