@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import unquote
 
 from relay.outbound.guard import MAX_PORT, is_host_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from relay.outbound.guard import AddressPolicy
 
 DEFAULT_PORTS: Final = {"https": 443, "http": 80}
@@ -50,6 +52,15 @@ class Endpoint:
     port: int
     path: str
     query: str = ""
+
+    def to_value(self) -> list[str | int]:
+        """JSON-ready."""
+        return [self.scheme, self.host, self.port, self.path, self.query]
+
+    @classmethod
+    def from_value(cls, value: Sequence[Any]) -> Self:
+        """What ``to_value`` gave."""
+        return cls(*value)
 
     @property
     def authority(self) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
-from relay.needles import MIN_CHARACTERS, Needle, anchor_of, forms_of, needles_of
+from relay.needles import MIN_CHARACTERS, Needle, anchor_of, forms_of, needles_of, needles_of_texts
 from relay.unescaping import KINDS, unescape
 
 if TYPE_CHECKING:
@@ -44,9 +44,10 @@ class Mask:
     searched again. Matches that overlap are hidden together by one ``REPLACEMENT`` and count as one.
     """
 
-    __slots__ = ("_anchors", "_everywhere", "_forms", "_reach", "hides_numbers")
+    __slots__ = ("_anchors", "_everywhere", "_forms", "_needles", "_reach", "hides_numbers")
 
     def __init__(self, needles: Collection[Needle]) -> None:
+        self._needles = frozenset(needles)
         forms = {form for needle in needles for form in forms_of(needle)}
         kept = {form for form in forms if form not in _REPLACEMENT_BYTES and _SEPARATOR.encode() not in form}
         anchors = {anchor_of(needle) for needle in needles}
@@ -62,6 +63,16 @@ class Mask:
     def of(cls, shape: Shape, target: Target) -> Self:
         """The mask for answers to a registration; takes milliseconds to make."""
         return cls(set(needles_of(shape, target)))
+
+    @classmethod
+    def of_all(cls, masks: Iterable[Mask]) -> Self:
+        """One mask that hides what any of these hides."""
+        return cls({needle for mask in masks for needle in mask._needles})  # noqa: SLF001 - of its own class
+
+    def with_texts(self, texts: Iterable[str]) -> Mask:
+        """This mask, and further secrets that were met while it was used (a token that a login gave)."""
+        further = frozenset(needles_of_texts(texts)) - self._needles
+        return Mask(self._needles | further) if further else self
 
     def hits(self, raw: bytes) -> int:
         """How many places would be hidden."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, unquote_plus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from relay.endpoint import Endpoint
     from relay.registration import Shape, Target
@@ -49,11 +49,20 @@ class Needle:
 
 def needles_of(shape: Shape, target: Target) -> Iterator[Needle]:
     """Everything of a target that an answer must not show, each at least ``MIN_CHARACTERS`` long."""
-    texts = list(_secrets(target))
-    texts += [Needle(core, whole=False) for needle in texts for core in _CORE.findall(needle.text)]
+    texts = _with_cores(_secrets(target))
     if not shape.reveal_url:
         texts += _address(target.endpoint)
     return (needle for needle in texts if len(needle.text) >= MIN_CHARACTERS)
+
+
+def needles_of_texts(texts: Iterable[str]) -> Iterator[Needle]:
+    """Secrets that are known as texts alone, each at least ``MIN_CHARACTERS`` long."""
+    return (needle for needle in _with_cores(map(Needle, texts)) if len(needle.text) >= MIN_CHARACTERS)
+
+
+def _with_cores(needles: Iterable[Needle]) -> list[Needle]:
+    found = list(needles)
+    return found + [Needle(core, whole=False) for needle in found for core in _CORE.findall(needle.text)]
 
 
 def forms_of(needle: Needle) -> set[bytes]:

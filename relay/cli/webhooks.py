@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
@@ -12,7 +13,7 @@ from relay.cli.output import facts_of, moment, safe, screened, table_of
 from relay.cli.parameters import IdType, plugin_option, read_source
 from relay.cli.traffic import close_breaker, pause, resume, traffic_of
 from relay.errors import DocumentError, Fault, WebhookNotRegistered
-from relay.registration import read_registrations
+from relay.registration import ChainTarget, read_registrations
 from relay.rows import rfc3339, seconds
 from relay.runtime import cli_runtime
 from relay.settings import Settings
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from relay.cli.output import Screen
-    from relay.registration import Shape, Target
+    from relay.registration import Shape, Step, Target
     from relay.store.registry import Applied, Registered
 
 _COLUMNS: Final = ("id", "revision", "method", "headers", "query", "hidden", "created (UTC)", "description")
@@ -93,10 +94,12 @@ def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
         "plugin": plugin,
         "revision": number,
         "createdAt": rfc3339(created_at_ms),
-        "url": shown_url(target.endpoint.url, target),
+        "url": None if isinstance(target, ChainTarget) else shown_url(target.endpoint.url, target),
         **_members(shape),
         "headers": _headers(shape, target),
         "dataSchema": shape.data_schema,
+        "responseSchema": shape.response_schema,
+        **_hidden_half(target),
         "traffic": traffic_of(runtime, plugin, webhook_id),
     }
     screen.show(value, lambda: facts_of(_facts(value)))
@@ -143,7 +146,8 @@ def _line(row: dict[str, Any]) -> list[object]:
 
 def _members(shape: Shape) -> dict[str, Any]:
     return {
-        "method": shape.method,
+        "method": None if shape.chain else shape.method,
+        "chain": shape.chain,
         "queryParams": list(shape.query_params),
         "encoding": shape.encoding,
         "hidden": shape.hidden,
@@ -157,11 +161,28 @@ def _members(shape: Shape) -> dict[str, Any]:
     }
 
 
-def _headers(shape: Shape, target: Target) -> dict[str, str]:
-    return dict.fromkeys(target.headers, "pre-filled") | dict.fromkeys(shape.fillable_headers, "fillable")
+def _headers(shape: Shape, target: Target | ChainTarget) -> dict[str, str]:
+    prefilled = () if isinstance(target, ChainTarget) else target.headers
+    return dict.fromkeys(prefilled, "pre-filled") | dict.fromkeys(shape.fillable_headers, "fillable")
+
+
+def _hidden_half(target: Target | ChainTarget) -> dict[str, Any]:
+    """What is sealed, as far as it is no secret: steps as they were written, kinds of credentials, how much signs."""
+    if isinstance(target, ChainTarget):
+        result = None if target.result is None else target.result.text
+        return {"auth": [], "signingSecrets": 0, "steps": [_step(step) for step in target.steps], "result": result}
+    kinds = list(target.credentials.kinds)
+    return {"auth": kinds, "signingSecrets": len(target.signing), "steps": None, "result": None}
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {name: value for name, value in step.to_value().items() if value not in (None, {}, [])}
 
 
 def _facts(value: dict[str, Any]) -> list[tuple[str, object]]:
     facts = {**value, "headers": [f"{name}: {kind}" for name, kind in value["headers"].items()]}
-    facts["dataSchema"] = None if value["dataSchema"] is None else "yes (shown with --output json)"
+    for name in ("dataSchema", "responseSchema"):
+        facts[name] = None if value[name] is None else "yes (shown with --output json)"
+    steps = enumerate(value["steps"] or ())
+    facts["steps"] = [f"{number}: {json.dumps(step, ensure_ascii=False)}" for number, step in steps] or None
     return list(facts.items())

@@ -1,8 +1,9 @@
 """Registration = shape + target: what a caller may send, and where it goes with which secrets (design, section 5)."""
 
+from relay.registration.building import FORM_TYPE, Registration
 from relay.registration.chain_target import ChainTarget, target_from_json
-from relay.registration.document import FORM_TYPE, Registration, read_registrations
-from relay.registration.fields import ID_PATTERN
+from relay.registration.document import read_registrations
+from relay.registration.field_kinds import ID_PATTERN
 from relay.registration.shape import BODILESS_METHODS, Shape
 from relay.registration.steps import Step
 from relay.registration.target import Target

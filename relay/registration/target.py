@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from relay.documents import dump_json
 from relay.endpoint import Endpoint
+from relay.registration.credentials import Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,14 +20,17 @@ class Target:
 
     endpoint: Endpoint
     headers: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
+    signing: tuple[str, ...] = field(default=(), repr=False)  # Standard Webhooks secrets, ``whsec_...``
+    credentials: Credentials = field(default=Credentials(), repr=False)
 
     def to_json(self) -> bytes:
         """Compact JSON, the same bytes for the same target."""
-        where = self.endpoint
         return dump_json(
             {
-                "endpoint": [where.scheme, where.host, where.port, where.path, where.query],
+                "endpoint": self.endpoint.to_value(),
                 "headers": dict(self.headers),
+                "signing": self.signing,
+                "credentials": self.credentials.to_value(),
             }
         )
 
@@ -34,4 +38,9 @@ class Target:
     def from_json(cls, raw: bytes) -> Self:
         """The target that ``to_json`` wrote."""
         value = json.loads(raw)
-        return cls(endpoint=Endpoint(*value["endpoint"]), headers=value["headers"])
+        return cls(
+            endpoint=Endpoint.from_value(value["endpoint"]),
+            headers=value["headers"],
+            signing=tuple(value["signing"]),
+            credentials=Credentials.from_value(value["credentials"]),
+        )

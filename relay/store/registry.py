@@ -13,9 +13,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from relay.errors import Conflict, DocumentError, Fault, NotFound, SettingsError, VaultError
-from relay.registration import Shape, Target
+from relay.registration import ChainTarget, Shape, Target, target_from_json
 from relay.store import keyspace
 from relay.store.scripts import Scripts, store_errors
+from relay.store.uses import Uses
 from relay.vault import target_owner
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from relay.registration import Registration
+    from relay.store.uses import Seen
     from relay.vault import Vault
 
 #: For how long a webhook's current revision is believed. The accept script looks again, so that this can delay
@@ -32,6 +34,7 @@ POINTER_AGE_S: Final = 1.0
 MAX_POINTERS: Final = 10_000  # remembered by one process
 MAX_REVISIONS: Final = 4_096  # shapes, and targets, remembered by one process
 MAX_WEBHOOKS: Final = 10_000  # of one plugin
+_NAMED_USERS: Final = 5  # chains that a refusal to remove names
 _APPLY_TRIES: Final = 5  # when others register the same webhooks at the same time
 
 Change = Literal["created", "changed", "unchanged"]
@@ -88,6 +91,7 @@ class Registry:
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._scripts = Scripts(client)
         self._target_vault = target_vault
+        self._uses = Uses(client, self)
         self._pointers: dict[tuple[str, str], tuple[int, float]] = {}
         self._shape = lru_cache(MAX_REVISIONS)(self._read_shape)
         self._revision = lru_cache(MAX_REVISIONS)(self._read_revision)
@@ -99,15 +103,16 @@ class Registry:
         An identical one makes no new revision.
 
         Raises:
-            DocumentError: the plugin would have more than ``MAX_WEBHOOKS``.
+            DocumentError: the plugin would have more than ``MAX_WEBHOOKS``, or a chain would not fit its steps.
             Conflict: others keep registering the same webhooks.
             SettingsError: there are no target keys.
         """
         if not registrations:
             return []
         for _ in range(_APPLY_TRIES):
+            seen = self._uses.check(plugin, registrations)
             planned = self._plan(plugin, registrations)
-            if dry_run or self._commit(plugin, planned):
+            if dry_run or self._commit(plugin, planned, seen):
                 return [each.applied for each in planned]
         raise Conflict("The same webhooks were registered by somebody else at the same time.")
 
@@ -137,18 +142,26 @@ class Registry:
         """A revision, also of a webhook that was changed or removed since. Raises ``NotFound``."""
         return self._revision(plugin, webhook_id, number)
 
-    def open_target(self, plugin: str, webhook_id: str, number: int) -> Target:
+    def open_target(self, plugin: str, webhook_id: str, number: int) -> Target | ChainTarget:
         """A revision's target in clear. Raises ``NotFound``, ``VaultError``, and ``SettingsError`` without keys."""
         return self._target(plugin, webhook_id, number)
 
     def remove(self, plugin: str, webhook_id: str) -> bool:
-        """Ends a registration; False if there was none. Its revisions stay, and their numbers are never reused."""
+        """Ends a registration; False if there was none. Its revisions stay, and their numbers are never reused.
+
+        Raises:
+            Conflict: a chain has it among its steps; the message names it.
+        """
         self._pointers.pop((plugin, webhook_id), None)
         with store_errors():
             if not self._client.hexists(keyspace.webhooks(plugin), webhook_id):
                 return False
-            # Not asked how many it removed: a repeated command (its reply was lost) would say none.
-            self._client.hdel(keyspace.webhooks(plugin), webhook_id)
+        # Not asked whether it removed one: a repeated script (its reply was lost) would say no.
+        users = self._scripts.run("remove_webhook", [plugin, webhook_id])
+        if users:
+            names = ", ".join(f"`{user.decode()}`" for user in users[:_NAMED_USERS])
+            more = f" and {len(users) - _NAMED_USERS} more" if len(users) > _NAMED_USERS else ""
+            raise Conflict(f"The webhook is a step of {names}{more}: change or remove that first.")
         return True
 
     def _plan(self, plugin: str, registrations: Sequence[Registration]) -> list[_Planned]:
@@ -185,8 +198,8 @@ class Registry:
         except VaultError:
             return False
 
-    def _commit(self, plugin: str, planned: Sequence[_Planned]) -> bool:
-        arguments: list[bytes | str] = [plugin, str(len(planned))]
+    def _commit(self, plugin: str, planned: Sequence[_Planned], seen: Seen) -> bool:
+        arguments: list[bytes | str] = [plugin, str(len(planned)), seen.to_json()]
         for each in planned:
             arguments += each.arguments()
         for each in planned:
@@ -220,10 +233,10 @@ class Registry:
             raise NotFound("There is no such revision.")
         return StoredRevision(Shape.from_json(shape), shape, target, int(created_at))
 
-    def _open_target(self, plugin: str, webhook_id: str, number: int) -> Target:
+    def _open_target(self, plugin: str, webhook_id: str, number: int) -> Target | ChainTarget:
         stored = self.revision(plugin, webhook_id, number)
         owner = target_owner(plugin, webhook_id, number, stored.shape_json)
-        return Target.from_json(self._vault().open(stored.sealed_target, owner))
+        return target_from_json(self._vault().open(stored.sealed_target, owner))
 
     def _vault(self) -> Vault:
         if self._target_vault is None:

@@ -12,6 +12,7 @@ from relay.retrying import RetryPolicy
 from relay.store import keyspace
 from relay.store import registry as registry_module
 from relay.store.registry import POINTER_AGE_S, Applied, Registry
+from relay.store.uses import Seen
 from relay.vault import Vault, target_owner
 
 SECRET = "Bearer planted-secret-value"
@@ -211,14 +212,14 @@ def test_a_plugin_has_a_bounded_number_of_webhooks(registry, monkeypatch):
 def test_a_repeated_apply_whose_reply_was_lost_changes_nothing_and_answers_as_the_first_time(registry, redis_client):
     registry.apply("acme", [a_registration("a")])
     planned = registry._plan("acme", [a_registration("a"), a_registration("b")])
-    assert registry._commit("acme", planned)
+    assert registry._commit("acme", planned, Seen())
     before = dump(redis_client)
-    assert registry._commit("acme", planned)
+    assert registry._commit("acme", planned, Seen())
     assert dump(redis_client) == before
     # also after somebody else has gone on from there
     registry.apply("acme", [a_registration("b", path="/x")])
     before = dump(redis_client)
-    assert registry._commit("acme", planned)
+    assert registry._commit("acme", planned, Seen())
     assert dump(redis_client) == before
 
 
@@ -227,7 +228,7 @@ def test_an_apply_planned_on_what_has_changed_since_writes_nothing(registry, red
     planned = registry._plan("acme", [a_registration("new"), a_registration("a", path="/x")])
     registry.apply("acme", [a_registration("a", path="/y")])
     before = dump(redis_client)
-    assert not registry._commit("acme", planned)
+    assert not registry._commit("acme", planned, Seen())
     assert dump(redis_client) == before
 
 
@@ -247,7 +248,7 @@ def test_an_apply_that_lost_a_race_plans_again(registry, redis_client, monkeypat
 
 
 def test_an_apply_that_loses_every_race_is_a_conflict(registry, monkeypatch):
-    monkeypatch.setattr(registry, "_commit", lambda plugin, planned: False)
+    monkeypatch.setattr(registry, "_commit", lambda *_: False)
     with pytest.raises(Conflict):
         registry.apply("acme", [a_registration()])
 

@@ -154,10 +154,6 @@ def test_a_good_value_is_taken(field, value):
 @pytest.mark.parametrize(
     "field",
     [
-        "steps",
-        "signing",
-        "auth",
-        "responseSchema",
         "result",
         "verify_tls",
         "Id",

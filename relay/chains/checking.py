@@ -1,0 +1,136 @@
+"""Whether the steps of chains fit the webhooks that they name: found when a document is applied, before it is stored.
+
+Pure over a lookup: what a webhook is once the document is applied.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from relay.errors import RequestRejected
+from relay.expressions import Unevaluable
+from relay.object_text import escape_step
+from relay.registration.data_schema import compile_schema, schema_faults
+from relay.registration.steps import MAX_CHAIN_DEPTH
+from relay.trigger import Trigger, check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from relay.expressions import Expression
+    from relay.registration import ChainTarget, Shape, Step
+
+#: The shape of a webhook as it will be, by its id; None if it will not be registered.
+Lookup: TypeAlias = "Callable[[str], Shape | None]"
+_Faults: TypeAlias = "Iterator[tuple[str, str]]"
+
+
+def chain_faults(shape: Shape, target: ChainTarget, lookup: Lookup) -> _Faults:
+    """What is wrong with a chain, each with its JSON pointer in it: targets, cycles, depth, mapped names, literals."""
+    for number, step in enumerate(target.steps):
+        called = lookup(step.webhook)
+        if called is None:
+            yield f"/steps/{number}/webhook", "is not registered for this plugin, and not in this document"
+            continue
+        yield from ((f"/steps/{number}{pointer}", message) for pointer, message in step_faults(step, called))
+    message = _nesting_fault(shape, lookup)
+    if message is not None:
+        yield "/steps", message
+
+
+def step_faults(step: Step, called: Shape) -> _Faults:
+    """What a step maps that its webhook does not take."""
+    fillable = {name.lower() for name in called.fillable_headers}
+    seen: set[str] = set()
+    for name in step.headers:
+        lower = name.lower()
+        if not name.isascii() or lower not in fillable:
+            yield f"/headers/{escape_step(name)}", f"is not a header that `{called.webhook_id}` lets its caller fill"
+        elif lower in seen:
+            yield f"/headers/{escape_step(name)}", "stands here twice (upper and lower case are the same)"
+        seen.add(lower)
+    for name in step.query_params:
+        if name not in called.query_params:
+            yield f"/queryParams/{escape_step(name)}", f"is not a parameter of `{called.webhook_id}`"
+    yield from _literal_faults(step, called)
+
+
+def _literal_faults(step: Step, called: Shape) -> _Faults:
+    """What can never fit, whatever came before. An expression that is not constant may give anything."""
+    fillable = {name.lower() for name in called.fillable_headers}
+    try:
+        headers = _constants({name: each for name, each in step.headers.items() if name.lower() in fillable})
+        query_params = _constants(
+            {name: each for name, each in step.query_params.items() if name in called.query_params}
+        )
+        fixed, data = _constant_data(step.data)
+    except Unevaluable:
+        yield "", "has an expression that can never be evaluated"
+        return
+    try:
+        check(called, Trigger(data, headers, query_params))
+    except RequestRejected as error:
+        for fault in error.faults:
+            if fixed or not fault.pointer.startswith("/data"):
+                yield _own(fault.pointer), f"{fault.message} (of `{called.webhook_id}`)"
+    if step.data is not None and not fixed:
+        yield from _member_faults(step.data, called)
+
+
+def _own(pointer: str) -> str:
+    """A fault in mapped data is one of the whole expression."""
+    return "/data" if pointer.startswith("/data") else pointer
+
+
+def _constant_data(expression: Expression | None) -> tuple[bool, Any]:
+    """Whether it is known which data will be sent, and that."""
+    if expression is None:
+        return True, None
+    return (True, expression.evaluate({})) if expression.constant else (False, None)
+
+
+def _constants(expressions: Mapping[str, Expression]) -> dict[str, Any]:
+    """Values of constant mappings as they will be sent; null is left out."""
+    values = {name: each.evaluate({}) for name, each in expressions.items() if each.constant}
+    return {name: _sent(value) for name, value in values.items() if value is not None}
+
+
+def _sent(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, int | float) else value
+
+
+def _member_faults(expression: Expression, called: Shape) -> _Faults:
+    """Literals among the members of an object that the expression builds, against the schemas of those members."""
+    schema, members = called.data_schema, expression.members()
+    if not members or not isinstance(schema, dict) or not isinstance(schema.get("properties"), dict):
+        return
+    kept = {name: schema[name] for name in ("$schema", "$defs", "definitions", "properties") if name in schema}
+    try:
+        validator = compile_schema(kept)
+    except ValueError:  # it refers to a part that was left out
+        return
+    for pointer, message in schema_faults(validator, members):
+        yield "/data", f"{message} (member `{pointer[1:]}`, of `{called.webhook_id}`)"
+
+
+def _nesting_fault(shape: Shape, lookup: Lookup) -> str | None:
+    """A cycle, or chains in chains beyond the limit."""
+    level = {shape.webhook_id}
+    uses = {shape.webhook_id: shape.uses}
+    for _ in range(MAX_CHAIN_DEPTH):
+        level = {used for webhook_id in level for used in _uses(webhook_id, uses, lookup)}
+        level = {webhook_id for webhook_id in level if _uses(webhook_id, uses, lookup)}
+        if shape.webhook_id in level:
+            return "leads back to this chain"
+        if not level:
+            return None
+    return f"has chains in chains deeper than {MAX_CHAIN_DEPTH}"
+
+
+def _uses(webhook_id: str, known: dict[str, tuple[str, ...]], lookup: Lookup) -> tuple[str, ...]:
+    if webhook_id not in known:
+        found = lookup(webhook_id)
+        known[webhook_id] = found.uses if found is not None else ()
+    return known[webhook_id]

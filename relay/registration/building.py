@@ -1,0 +1,152 @@
+"""Checked fields of one webhook or chain -> its registration."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.endpoint import Endpoint, EndpointRules, parse_endpoint
+from relay.errors import Fault
+from relay.registration.chain_fields import name_faults
+from relay.registration.chain_target import ChainTarget
+from relay.registration.credentials import Basic, ClientCertificate, ClientCredentials, Credentials
+from relay.registration.fields import load_fields
+from relay.registration.header_rules import MIN_MASKED_LENGTH, NOT_SECRET
+from relay.registration.shape import BODILESS_METHODS, Encoding, Shape
+from relay.registration.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One webhook as registered; ``warnings`` are sentences for the person who registers it."""
+
+    shape: Shape
+    target: Target | ChainTarget
+    warnings: tuple[str, ...] = ()
+    #: A fault of it, given a JSON pointer in the webhook and a sentence, with its place in the document.
+    fault: Callable[[str, str], Fault] = field(default=Fault, compare=False, repr=False)
+
+
+def load_registration(value: Any, rules: EndpointRules) -> tuple[Registration | None, list[tuple[str, str]]]:
+    """One webhook or chain, or what is wrong with it, each fault with its pointer inside of it."""
+    fields, faults = load_fields(value)
+    if isinstance(value, dict) and "steps" in value:
+        faults += name_faults(fields)
+        return (None, faults) if faults else (_chain(fields), [])
+    if isinstance(value, dict) and "method" not in value and "payload_encoding" not in value:
+        faults.append(("/method", "is required (only with payload_encoding it defaults to POST)"))
+    endpoint = _endpoint(fields, rules, faults)
+    credentials = _credentials(fields, rules, faults)
+    if endpoint is None or faults:
+        return None, faults
+    return _webhook(fields, endpoint, credentials), []
+
+
+def _endpoint(fields: Mapping[str, Any], rules: EndpointRules, faults: list[tuple[str, str]]) -> Endpoint | None:
+    if "url" not in fields:
+        return None
+    try:
+        endpoint = parse_endpoint(fields["url"], rules)
+    except ValueError as error:
+        faults.append(("/url", str(error)))
+        return None
+    fixed = {name for name, _ in endpoint.fixed_query}
+    faults += [
+        (f"/queryParams/{number}", "is fixed in the URL already")
+        for number, name in enumerate(fields.get("query_params", ()))
+        if name in fixed
+    ]
+    if endpoint.scheme != "https" and any(each["type"] == "mtls" for each in fields.get("auth", ())):
+        faults.append(("/auth", 'has "mtls", which needs an `https` URL'))
+    return endpoint
+
+
+def _credentials(fields: Mapping[str, Any], rules: EndpointRules, faults: list[tuple[str, str]]) -> Credentials:
+    authorization: Basic | ClientCredentials | None = None
+    certificate: ClientCertificate | None = None
+    auth = fields.get("auth", ())
+    for number, each in enumerate(auth):
+        given = {name: value for name, value in each.items() if name not in {"type", "token_url"}}
+        if each["type"] == "mtls":
+            certificate = ClientCertificate(**given)
+        elif each["type"] == "basic":
+            authorization = Basic(**given)
+        else:
+            try:
+                authorization = ClientCredentials(parse_endpoint(each["token_url"], rules), **given)
+            except ValueError as error:
+                place = f"/auth/{number}" if len(auth) > 1 else "/auth"
+                faults.append((f"{place}/tokenUrl", str(error)))
+    if any(each["type"] != "mtls" for each in auth) and "authorization" in map(str.lower, fields.get("headers", ())):
+        faults.append(("/auth", "does not go with an Authorization header in `headers`"))
+    return Credentials(authorization, certificate)
+
+
+def _chain(fields: dict[str, Any]) -> Registration:
+    shape = Shape(
+        webhook_id=fields["id"],
+        method="POST",  # it has none; any data may be sent to it
+        fillable_headers=tuple(fields["headers"]),
+        query_params=tuple(fields["query_params"]),
+        data_schema=fields.get("data_schema"),
+        hidden=fields["hidden"],
+        timeout_ms=math.ceil(fields["timeout"] * 1000),
+        description=fields.get("description"),
+        chain=True,
+        uses=tuple(dict.fromkeys(step.webhook for step in fields["steps"])),
+    )
+    return Registration(shape, ChainTarget(tuple(fields["steps"]), fields.get("result")))
+
+
+def _webhook(fields: dict[str, Any], endpoint: Endpoint, credentials: Credentials) -> Registration:
+    headers: dict[str, str | None] = fields["headers"]
+    prefilled = {name: value for name, value in headers.items() if value}
+    shape = Shape(
+        webhook_id=fields["id"],
+        method=fields.get("method", "POST"),
+        fillable_headers=tuple(name for name, value in headers.items() if not value),
+        query_params=tuple(fields["query_params"]),
+        encoding=_encoding(fields, prefilled),
+        data_schema=fields.get("data_schema"),
+        hidden=fields["hidden"],
+        idempotent=fields["idempotent"],
+        timeout_ms=math.ceil(fields["timeout"] * 1000),
+        reveal_url=fields["reveal_url"],
+        description=fields.get("description"),
+        retry=fields.get("retry"),
+        concurrency=fields.get("concurrency"),
+        rate=fields.get("rate"),
+        response_schema=fields.get("response_schema"),
+    )
+    target = Target(endpoint, prefilled, fields.get("signing", ()), credentials)
+    return Registration(shape, target, tuple(_warnings(shape, target)))
+
+
+def _encoding(fields: dict[str, Any], prefilled: Mapping[str, str]) -> Encoding:
+    if "payload_encoding" in fields:
+        return "base64"
+    types = [value for name, value in prefilled.items() if name.lower() == "content-type"]
+    is_form = bool(types) and types[0].partition(";")[0].strip().lower() == FORM_TYPE
+    return "form" if is_form else "json"
+
+
+def _warnings(shape: Shape, target: Target) -> Iterator[str]:
+    secrets = {
+        f"The value of {name}": value for name, value in target.headers.items() if name.lower() not in NOT_SECRET
+    }
+    authorization = target.credentials.authorization
+    if isinstance(authorization, Basic):
+        secrets["The password"] = authorization.password
+    elif authorization is not None:
+        secrets["The client secret"] = authorization.client_secret
+    for what, value in secrets.items():
+        if len(value) < MIN_MASKED_LENGTH:
+            yield f"{what} is shorter than {MIN_MASKED_LENGTH} characters: it cannot be masked in answers."
+    if shape.method in BODILESS_METHODS and (shape.data_schema is not None or shape.encoding == "base64"):
+        yield f"A {shape.method} request carries no data: dataSchema and payload_encoding have no effect."

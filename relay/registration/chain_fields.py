@@ -1,0 +1,118 @@
+"""The fields of a chain: its steps and what its callers may send."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
+
+from relay.registration.field_kinds import (
+    FIELD_WORDS,
+    ID_PATTERN,
+    ID_RULE,
+    MAX_DESCRIPTION_LENGTH,
+    MAX_QUERY_PARAMS,
+    OBJECT_WORDS,
+    DataSchema,
+    Decimal,
+    ExpressionText,
+    Flag,
+    Headers,
+    ListOf,
+    Mappings,
+    QueryNames,
+    Text,
+)
+from relay.registration.header_rules import MAX_HEADERS
+from relay.registration.steps import DEFAULT_CHAIN_TIMEOUT_S, MAX_CHAIN_TIMEOUT_S, MAX_STEPS, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from relay.expressions import Expression
+
+MAX_MASKS: Final = 10  # expressions of one step
+
+
+class ChainHeaders(Headers):
+    """``{name: null}``: what the chain's callers may fill. It sends nothing itself."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **rest: Any
+    ) -> dict[str, str | None]:
+        headers = super()._deserialize(value, attr, data, **rest)
+        faults = {name: ["must be null: a chain sends no headers of its own"] for name in headers if headers[name]}
+        if faults:
+            raise ValidationError(dict(faults))
+        return headers
+
+
+class StepFields(Schema):
+    """One step as it is written."""
+
+    error_messages = OBJECT_WORDS
+
+    webhook = Text(required=True, validate=validate.Regexp(ID_PATTERN, error=ID_RULE))
+    data = ExpressionText()
+    headers = Mappings(MAX_HEADERS, load_default=dict)
+    query_params = Mappings(MAX_QUERY_PARAMS, data_key="queryParams", load_default=dict)
+    when = ExpressionText()
+    on_error = Text(
+        data_key="onError",
+        load_default="stop",
+        validate=validate.OneOf(["stop", "continue"], error='must be "stop" or "continue"'),
+    )
+    for_each = ExpressionText(data_key="forEach")
+    mask = ListOf(ExpressionText(), "expressions", most=MAX_MASKS, load_default=list)
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        """Say in the same words everywhere that a field is missing or null."""
+        del field_name
+        field_obj.error_messages |= FIELD_WORDS
+
+    @post_load
+    def _step(self, value: dict[str, Any], **_: Any) -> Step:
+        return Step(**{**value, "mask": tuple(value["mask"])})
+
+
+class ChainFields(Schema):
+    """One chain as it is written."""
+
+    error_messages = OBJECT_WORDS
+
+    id = Text(required=True, validate=validate.Regexp(ID_PATTERN, error=ID_RULE))
+    steps = ListOf(fields.Nested(StepFields(unknown=RAISE)), "steps", least=1, most=MAX_STEPS, required=True)
+    result = ExpressionText()
+    headers = ChainHeaders(load_default=dict)
+    query_params = QueryNames(data_key="queryParams", load_default=list)
+    data_schema = DataSchema(data_key="dataSchema")
+    hidden = Flag(load_default=False)
+    timeout = Decimal(MAX_CHAIN_TIMEOUT_S, "seconds", load_default=float(DEFAULT_CHAIN_TIMEOUT_S))
+    description = Text(validate=validate.Length(max=MAX_DESCRIPTION_LENGTH, error="is too long"))
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        """Say in the same words everywhere that a field is missing or null."""
+        del field_name
+        field_obj.error_messages |= FIELD_WORDS
+
+
+def name_faults(fields_: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names in a chain's expressions that will never be there: a wrong one would give null without a word."""
+    for number, step in enumerate(fields_.get("steps", ())):
+        for pointer, expression, sees_item in step.expressions():
+            message = _name_fault(expression, sees_item=sees_item)
+            if message:
+                yield f"/steps/{number}{pointer}", message
+    result = fields_.get("result")
+    message = None if result is None else _name_fault(result, sees_item=False)
+    if message:
+        yield "/result", message
+
+
+def _name_fault(expression: Expression, *, sees_item: bool) -> str | None:
+    known = {"input", "steps", "item"} if sees_item else {"input", "steps"}
+    unknown = expression.names - known
+    if not unknown:
+        return None
+    there = "`input`, `steps` and `item`" if sees_item else "`input` and `steps`"
+    return f"begins with a name that is not there: it sees only {there}"

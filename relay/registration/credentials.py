@@ -1,0 +1,114 @@
+"""Credentials beyond fixed headers: how a webhook proves to its endpoint who is calling. Part of the sealed target."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote_plus
+
+from relay.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Basic:
+    """HTTP Basic (RFC 7617), in UTF-8."""
+
+    username: str
+    password: str = field(repr=False)
+
+    @property
+    def header(self) -> str:
+        """The value of ``Authorization``."""
+        return _basic(self.username, self.password)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCredentials:
+    """The OAuth 2.0 client credentials grant (RFC 6749, 4.4); the client proves itself with HTTP Basic (2.3.1)."""
+
+    token_url: Endpoint
+    client_id: str
+    client_secret: str = field(repr=False)
+    scope: str | None = None
+    audience: str | None = None  # no RFC's, but several authorization servers need it
+
+    @property
+    def header(self) -> str:
+        """The value of ``Authorization`` in the token request: both parts form-encoded first, as the RFC has it."""
+        return _basic(quote_plus(self.client_id), quote_plus(self.client_secret))
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """Mutual TLS: a certificate (with its chain) and its unencrypted private key, both PEM."""
+
+    certificate: str
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """All of a webhook's: at most one that goes into ``Authorization``, and a certificate."""
+
+    authorization: Basic | ClientCredentials | None = None
+    certificate: ClientCertificate | None = None
+
+    def to_value(self) -> dict[str, Any]:
+        """JSON-ready."""
+        certificate = self.certificate
+        return {
+            "authorization": _authorization_value(self.authorization),
+            "certificate": None if certificate is None else [certificate.certificate, certificate.key],
+        }
+
+    @classmethod
+    def from_value(cls, value: Mapping[str, Any]) -> Self:
+        """What ``to_value`` gave."""
+        certificate = value["certificate"]
+        return cls(
+            _authorization_from(value["authorization"]),
+            None if certificate is None else ClientCertificate(*certificate),
+        )
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The names of what is there, as a registration has them."""
+        names = {Basic: "basic", ClientCredentials: "oauth2"}
+        found = [names[type(self.authorization)]] if self.authorization is not None else []
+        return (*found, *["mtls"] * (self.certificate is not None))
+
+
+def _basic(user: str, password: str) -> str:
+    return f"Basic {b64encode(f'{user}:{password}'.encode()).decode('ascii')}"
+
+
+def _authorization_value(authorization: Basic | ClientCredentials | None) -> dict[str, Any] | None:
+    if authorization is None:
+        return None
+    if isinstance(authorization, Basic):
+        return {"username": authorization.username, "password": authorization.password}
+    return {
+        "tokenUrl": authorization.token_url.to_value(),
+        "clientId": authorization.client_id,
+        "clientSecret": authorization.client_secret,
+        "scope": authorization.scope,
+        "audience": authorization.audience,
+    }
+
+
+def _authorization_from(value: Mapping[str, Any] | None) -> Basic | ClientCredentials | None:
+    if value is None:
+        return None
+    if "username" in value:
+        return Basic(value["username"], value["password"])
+    return ClientCredentials(
+        Endpoint.from_value(value["tokenUrl"]),
+        value["clientId"],
+        value["clientSecret"],
+        value["scope"],
+        value["audience"],
+    )

@@ -1,0 +1,183 @@
+"""The kinds of fields that a registration document is made of.
+
+Types are strict here where marshmallow's own are not: its Boolean takes "no", its Integer takes "5".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from marshmallow import ValidationError, fields, validate
+
+from relay.expressions import Expression, read_expression
+from relay.quantities import Rate, read_rate
+from relay.registration.data_schema import compile_schema
+from relay.registration.header_rules import registration_faults
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Ids of webhooks, and names of plugins. ASCII, no normalisation; ``\\Z``, because ``$`` lets a final newline through.
+ID_PATTERN: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?\Z")
+ID_RULE: Final = "must be 1 to 64 of a-z, 0-9, `_` and `-`, beginning and ending with a letter or digit"
+MAX_QUERY_PARAMS: Final = 32
+MAX_DESCRIPTION_LENGTH: Final = 2_000
+
+OBJECT_WORDS: Final = {"unknown": "is not a known field", "type": "must be an object"}
+FIELD_WORDS: Final = {"required": "is required", "null": "must not be null: leave it out"}
+WHOLE: Final = "_schema"  # marshmallow's name for what is wrong with an object as a whole
+_QUERY_NAME: Final = re.compile(r"[A-Za-z0-9._~-]{1,64}\Z")
+
+
+class Text(fields.String):
+    """A text, as it is written."""
+
+    default_error_messages = {"invalid": "must be a text (in quotes)"}  # noqa: RUF012 - marshmallow collects it
+
+
+class Flag(fields.Field[bool]):
+    """true or false, nothing that merely looks like it."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("must be true or false")
+        return value
+
+
+class Whole(fields.Field[int]):
+    """A whole number from ``least`` to ``most``."""
+
+    def __init__(self, least: int, most: int, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._least, self._most = least, most
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not self._least <= value <= self._most:
+            raise ValidationError(f"must be a whole number from {self._least} to {self._most}")
+        return value
+
+
+class Decimal(fields.Field[float]):
+    """A number, whole or decimal, more than 0 (or from ``least``) and at most ``most``."""
+
+    def __init__(self, most: float, unit: str = "", *, least: float | None = None, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._least, self._most = least, most
+        lower = "more than 0" if least is None else f"at least {least:g}"
+        self._rule = f"must be a number, {lower} and at most {most:g}{unit and f' {unit}'}"
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValidationError(self._rule)
+        enough = value > 0 if self._least is None else value >= self._least
+        if not enough or value > self._most:
+            raise ValidationError(self._rule)
+        return float(value)
+
+
+class RateText(fields.Field[Rate]):
+    """``n/s`` or ``n/m``."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Rate:
+        try:
+            rate = read_rate(value) if isinstance(value, str) else None
+        except ValueError:
+            rate = None
+        if rate is None or str(rate) != value:
+            raise ValidationError('must be a rate such as "50/s" or "600/m"')
+        return rate
+
+
+class Headers(fields.Field[dict[str, str | None]]):
+    """``{name: value}``; the rules depend on whether the webhook is hidden."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **__: Any
+    ) -> dict[str, str | None]:
+        del attr
+        if not isinstance(value, dict):
+            raise ValidationError("must be an object of header names and values")
+        faults: dict[str, list[str]] = {}
+        for name, message in registration_faults(value, hidden=(data or {}).get("hidden") is True):
+            faults.setdefault(WHOLE if name is None else name, []).append(message)
+        if faults:
+            raise ValidationError(dict(faults))
+        return value
+
+
+class QueryNames(fields.List[str]):
+    """The names that a caller may give."""
+
+    default_error_messages = {"invalid": "must be a list of names"}  # noqa: RUF012 - marshmallow collects it
+
+    def __init__(self, **arguments: Any) -> None:
+        rule = validate.Regexp(_QUERY_NAME, error="must be 1 to 64 of letters, digits and `._~-`")
+        super().__init__(Text(validate=rule), **arguments)
+
+    def _validate(self, value: Any) -> None:
+        if len(value) > MAX_QUERY_PARAMS:
+            raise ValidationError(f"holds more than {MAX_QUERY_PARAMS} names")
+        if len(set(value)) != len(value):
+            raise ValidationError("holds a name twice")
+
+
+class DataSchema(fields.Field[Any]):
+    """A JSON Schema that compiles and refers to nothing outside of itself."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        try:
+            compile_schema(value)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+        return value
+
+
+class ListOf(fields.List[Any]):
+    """A list of ``least`` to ``most`` of something, ``what`` in words."""
+
+    def __init__(self, inner: fields.Field[Any], what: str, *, most: int, least: int = 0, **arguments: Any) -> None:
+        rule = f"must be a list of {least} to {most} {what}" if least else f"must be a list of at most {most} {what}"
+        self.default_error_messages = {"invalid": rule}
+        super().__init__(inner, validate=validate.Length(least, most, error=rule), **arguments)
+
+
+class ExpressionText(fields.Field[Expression]):
+    """A JMESPath expression."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Expression:
+        return expression_of(value)
+
+
+class Mappings(fields.Field[dict[str, Expression]]):
+    """``{name: expression}``, at most so many."""
+
+    def __init__(self, most: int, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._most = most
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> dict[str, Expression]:
+        if not isinstance(value, dict):
+            raise ValidationError("must be an object of names and expressions")
+        if len(value) > self._most:
+            raise ValidationError(f"holds more than {self._most} names")
+        found: dict[str, Expression] = {}
+        faults: dict[str, list[str]] = {}
+        for name, text in value.items():
+            try:
+                found[name] = expression_of(text)
+            except ValidationError as error:
+                faults[name] = list(error.messages)
+        if faults:
+            raise ValidationError(dict(faults))
+        return found
+
+
+def expression_of(value: Any) -> Expression:
+    """The expression that a text is. Raises marshmallow's ValidationError."""
+    if not isinstance(value, str):
+        raise ValidationError("must be a JMESPath expression (a text, in quotes)")
+    try:
+        return read_expression(value)
+    except ValueError as error:
+        raise ValidationError(str(error)) from None

@@ -1,0 +1,127 @@
+"""Which chains use which webhooks, and whether a document that is to be applied keeps all of them whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from relay.chains.checking import chain_faults
+from relay.documents import MAX_FAULTS
+from relay.errors import DocumentError, Fault
+from relay.registration import ChainTarget
+from relay.store import keyspace
+from relay.store.scripts import store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from redis import Redis
+
+    from relay.registration import Registration, Shape, Target
+
+
+class Revisions(Protocol):
+    """Where current revisions are read (`relay.store.registry.Registry`)."""
+
+    def current(self, plugin: str, webhook_id: str, *, refresh: bool = False) -> tuple[int, Shape] | None:
+        """Number and shape of the current revision."""
+
+    def open_target(self, plugin: str, webhook_id: str, number: int) -> Target | ChainTarget:
+        """A revision's target in clear."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a check has looked at: it holds only while all of that is still so, which the apply script sees to."""
+
+    reads: dict[str, str] = field(default_factory=dict)  # webhook -> its current revision, "" for none
+    users: dict[str, list[str]] = field(default_factory=dict)  # webhook -> the chains that use it
+
+    def to_json(self) -> str:
+        """As the script takes it."""
+        return json.dumps({"reads": self.reads, "users": self.users})
+
+
+class Uses:
+    """The index of uses of all plugins. Raises ``Unavailable`` when the store cannot be reached."""
+
+    def __init__(self, client: Redis, revisions: Revisions) -> None:
+        self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
+        self._revisions = revisions
+
+    def check(self, plugin: str, registrations: Sequence[Registration]) -> Seen:
+        """Looks at every chain of the document, and at every other one that uses a webhook of it.
+
+        Raises:
+            DocumentError: one of them would not fit the webhooks that its steps name.
+        """
+        check = _Check(plugin, {each.shape.webhook_id: each for each in registrations}, self._revisions, Seen())
+        faults = [fault for each in registrations for fault in check.own_faults(each)]
+        faults += self._users_faults(check)
+        if faults:
+            raise DocumentError(faults=tuple(faults[:MAX_FAULTS]))
+        return check.seen
+
+    def _users_faults(self, check: _Check) -> Iterator[Fault]:
+        """Chains that are not in the document, but use a webhook of it, directly or through other chains."""
+        checked: set[str] = set()
+        below = dict(check.document)
+        while below:
+            found = self._read_users(check.plugin, list(below))
+            check.seen.users |= found
+            above: dict[str, Registration] = {}
+            for webhook_id, users in found.items():
+                for user in users:
+                    if user not in check.document and user not in checked:
+                        above.setdefault(user, below[webhook_id])
+            for user, cause in above.items():
+                yield from check.faults_of_user(user, cause)
+            checked |= above.keys()
+            below = above
+
+    def _read_users(self, plugin: str, webhook_ids: Sequence[str]) -> dict[str, list[str]]:
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for webhook_id in webhook_ids:
+                pipeline.smembers(keyspace.users(plugin, webhook_id))
+            rows = pipeline.execute()
+        return {
+            webhook_id: sorted(user.decode() for user in users)
+            for webhook_id, users in zip(webhook_ids, rows, strict=True)
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """One document on its way in."""
+
+    plugin: str
+    document: dict[str, Registration]
+    revisions: Revisions
+    seen: Seen
+
+    def own_faults(self, registration: Registration) -> Iterator[Fault]:
+        if isinstance(registration.target, ChainTarget):
+            for pointer, message in chain_faults(registration.shape, registration.target, self._lookup):
+                yield registration.fault(pointer, message)
+
+    def faults_of_user(self, user: str, cause: Registration) -> Iterator[Fault]:
+        """What a change would break in a chain that stays as it is."""
+        shape = self._lookup(user)
+        if shape is None:
+            return
+        target = self.revisions.open_target(self.plugin, user, int(self.seen.reads[user]))
+        if isinstance(target, ChainTarget):
+            for pointer, message in chain_faults(shape, target, self._lookup):
+                yield cause.fault("", f"would break the chain `{user}`: its {pointer} {message}")
+
+    def _lookup(self, webhook_id: str) -> Shape | None:
+        """What a webhook will be once the document is applied."""
+        if webhook_id in self.document:
+            return self.document[webhook_id].shape
+        found = self.revisions.current(self.plugin, webhook_id, refresh=webhook_id not in self.seen.reads)
+        number = str(found[0]) if found is not None else ""
+        if self.seen.reads.setdefault(webhook_id, number) != number:
+            self.seen.reads[webhook_id] = "changed"  # between two looks: no revision, so that the script says stale
+        return found[1] if found is not None else None

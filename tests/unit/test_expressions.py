@@ -1,0 +1,165 @@
+"""JMESPath within limits."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay import expressions
+from relay.expressions import Expression, Unevaluable, is_true, read_expression
+
+SEEN = {
+    "input": {"data": {"name": "Ada", "tags": ["a", "b"], "n": 0}, "headers": {}, "queryParams": {}},
+    "steps": [{"status": 200, "data": {"token": "t0ken"}, "error": False}, None],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("input.data.name", "Ada"),
+        ("steps[0].data.token", "t0ken"),
+        ("steps[-1].data", None),
+        ("join(' ', ['Bearer', steps[0].data.token])", "Bearer t0ken"),
+        ("{a: input.data.n, b: 'x'}", {"a": 0, "b": "x"}),
+        ("input.data.tags[?@ != 'a']", ["b"]),
+        ("steps[].status", [200]),
+        ("`1.5`", 1.5),
+        ("sort_by(input.data.tags, &@)", ["a", "b"]),
+    ],
+)
+def test_an_expression_gives_what_jmespath_says(text, value):
+    assert read_expression(text).evaluate(SEEN) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", "input.", "a[", "{", "steps[0", "'", "a b", "foo(", "1", "$", "a ? b : c", "a." * 40 + "."),
+        *("nope(a)", "length()", "length(a, b)", "&a", "[&a]", "to_string(&a)", "join(&a, b)", "`NaN`", "`[1e999]`"),
+        *("a" * 4097, "[" * 400 + "a" + "]" * 400, "!" * 3000 + "a", "(" * 1500 + "a" + ")" * 1500),
+        *("a | " * 400 + "a", "'a' == " * 60 + "a"),
+    ],
+)
+def test_what_is_no_expression_or_can_never_work_is_refused_without_being_quoted(text):
+    with pytest.raises(ValueError) as caught:
+        read_expression(text)
+    assert caught.type is ValueError
+    assert len(str(caught.value)) < 120
+    assert len(text) < 4 or text not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["max_by(steps, &status)", "map(&data, steps)", "sort_by(a, &b)", "min_by(a, &b)"])
+def test_references_are_taken_where_a_function_takes_them(text):
+    assert read_expression(text) == Expression(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "length(input.data.n)",
+            "sum(input.data.tags)",
+            "to_number('nan')",
+            "to_number('1e999')",
+            "sum([`1e308`, `1e308`])",
+        ),
+        *("avg([`1" + "0" * 400 + "`])", "max_by(steps, &data)", "ceil(to_number('inf'))", "keys(@.input.data.tags)"),
+    ],
+)
+def test_an_evaluation_that_fails_or_gives_no_json_is_unevaluable(text):
+    with pytest.raises(Unevaluable):
+        read_expression(text).evaluate(SEEN)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "@" + " | [@,@]" * 40,
+        "input" + " | {a: @, b: @}" * 40,
+        "[input]" + " | [@,@][]" * 40,
+        "'aaaaaaaaaaaaaaaa'" + " | join('', [@,@])" * 40,
+        "@" + " | [@,@]" * 30 + " | to_string(@)",
+        "([@,@]" + " | [@,@]" * 30 + ") == ([@,@]" + " | [@,@]" * 30 + ")",
+    ],
+)
+def test_a_value_that_grows_by_doubling_is_stopped(text):
+    with pytest.raises(Unevaluable, match=r"too (large|long)"):
+        read_expression(text).evaluate(SEEN)
+
+
+def test_an_evaluation_that_visits_too_much_is_stopped(monkeypatch):
+    monkeypatch.setattr(expressions, "MAX_VISITS", 1000)
+    many = {"a": [{"b": 1}] * 400}
+    assert read_expression("a[].b").evaluate(many) == [1] * 400
+    with pytest.raises(Unevaluable, match="too long"):
+        read_expression("a[?b == `1`].b").evaluate(many)
+
+
+def test_a_value_that_nests_too_deep_is_stopped():
+    deep = []
+    for _ in range(190):
+        deep = [deep]
+    assert read_expression("[a]").evaluate({"a": deep})
+    with pytest.raises(Unevaluable, match="too deep"):
+        read_expression("[[[[[[[[[[[[a]]]]]]]]]]]]").evaluate({"a": deep})
+
+
+@pytest.mark.parametrize(
+    ("value", "truth"), [(None, False), (False, False), ("", False), ([], False), ({}, False), (0, True), ("a", True)]
+)
+def test_truth_is_jmespath_s(value, truth):
+    assert is_true(value) is truth
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("input.data", {"input"}),
+        ("steps[0].data.items[?x == y].z", {"steps"}),
+        ("join('', [input.a, item.b])", {"input", "item"}),
+        ("map(&name, steps)", {"steps"}),
+        ("inptu.data || `1`", {"inptu"}),
+        ("steps | [0].x", {"steps"}),
+        ("{a: input.b, c: `1`}", {"input"}),
+        ("steps[1:].a[].b.*", {"steps"}),
+        ("@.input", set()),
+        ("'text'", set()),
+        ("!input.a && steps", {"input", "steps"}),
+    ],
+)
+def test_the_names_that_an_expression_begins_with_are_known(text, names):
+    assert read_expression(text).names == names
+
+
+@pytest.mark.parametrize(
+    ("text", "constant"),
+    [
+        ("'a'", True),
+        ('`{"a": 1}`', True),
+        ("{a: 'x', b: [`1`]}", True),
+        ("input", False),
+        ("{a: input.b}", False),
+        ("@", False),
+    ],
+)
+def test_a_constant_expression_is_known_as_one(text, constant):
+    assert read_expression(text).constant is constant
+
+
+def test_the_constant_members_of_a_built_object_are_known():
+    assert read_expression("{a: 'x', b: input.c, d: `[1]`}").members() == {"a": "x", "d": [1]}
+    assert read_expression("input").members() is None
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_the_same_expression_over_the_same_value_gives_the_same(value):
+    expression = read_expression("{a: @, b: to_string(@), c: type(@)}")
+    if value is not None:
+        assert json.dumps(expression.evaluate(value)) == json.dumps(expression.evaluate(value))
