@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from relay.errors import RequestRejected
-from relay.expressions import Unevaluable
 from relay.object_text import escape_step
 from relay.registration.data_schema import compile_schema, schema_faults
 from relay.registration.steps import MAX_CHAIN_DEPTH
@@ -40,6 +39,11 @@ def chain_faults(shape: Shape, target: ChainTarget, lookup: Lookup) -> _Faults:
 
 def step_faults(step: Step, called: Shape) -> _Faults:
     """What a step maps that its webhook does not take."""
+    faults = list(_name_faults(step, called))
+    yield from faults or _literal_faults(step, called)
+
+
+def _name_faults(step: Step, called: Shape) -> _Faults:
     fillable = {name.lower() for name in called.fillable_headers}
     seen: set[str] = set()
     for name in step.headers:
@@ -52,21 +56,12 @@ def step_faults(step: Step, called: Shape) -> _Faults:
     for name in step.query_params:
         if name not in called.query_params:
             yield f"/queryParams/{escape_step(name)}", f"is not a parameter of `{called.webhook_id}`"
-    yield from _literal_faults(step, called)
 
 
 def _literal_faults(step: Step, called: Shape) -> _Faults:
     """What can never fit, whatever came before. An expression that is not constant may give anything."""
-    fillable = {name.lower() for name in called.fillable_headers}
-    try:
-        headers = _constants({name: each for name, each in step.headers.items() if name.lower() in fillable})
-        query_params = _constants(
-            {name: each for name, each in step.query_params.items() if name in called.query_params}
-        )
-        fixed, data = _constant_data(step.data)
-    except Unevaluable:
-        yield "", "has an expression that can never be evaluated"
-        return
+    fixed, data = _constant_data(step.data)
+    headers, query_params = _constants(step.headers), _constants(step.query_params)
     try:
         check(called, Trigger(data, headers, query_params))
     except RequestRejected as error:

@@ -37,7 +37,7 @@ def load_registration(value: Any, rules: EndpointRules) -> tuple[Registration | 
     """One webhook or chain, or what is wrong with it, each fault with its pointer inside of it."""
     fields, faults = load_fields(value)
     if isinstance(value, dict) and "steps" in value:
-        faults += name_faults(fields)
+        faults = faults or list(name_faults(fields))
         return (None, faults) if faults else (_chain(fields), [])
     if isinstance(value, dict) and "method" not in value and "payload_encoding" not in value:
         faults.append(("/method", "is required (only with payload_encoding it defaults to POST)"))

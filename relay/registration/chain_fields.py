@@ -97,8 +97,8 @@ class ChainFields(Schema):
 
 
 def name_faults(fields_: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Names in a chain's expressions that will never be there: a wrong one would give null without a word."""
-    for number, step in enumerate(fields_.get("steps", ())):
+    """Names in a valid chain's expressions that will never be there: a wrong one would give null without a word."""
+    for number, step in enumerate(fields_["steps"]):
         for pointer, expression, sees_item in step.expressions():
             message = _name_fault(expression, sees_item=sees_item)
             if message:

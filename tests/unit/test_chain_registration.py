@@ -1,0 +1,253 @@
+"""Chains as they are registered, and how their steps are checked against the webhooks that they name."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from relay.chains.checking import chain_faults
+from relay.endpoint import EndpointRules
+from relay.errors import DocumentError
+from relay.expressions import Expression
+from relay.outbound.guard import AddressPolicy
+from relay.registration import ChainTarget, Shape, Step, Target, read_registrations, target_from_json
+
+RULES = EndpointRules(AddressPolicy())
+CHAIN = {
+    "id": "book",
+    "steps": [
+        {"webhook": "login", "data": "{user: input.data.user}", "mask": ["steps[0].data.token"]},
+        {
+            "webhook": "find",
+            "when": "input.data.id",
+            "onError": "continue",
+            "headers": {"Authorization": "join(' ', ['Bearer', steps[0].data.token])"},
+            "queryParams": {"id": "input.data.id"},
+        },
+        {"webhook": "tell", "forEach": "steps[1].data.people", "data": "{to: item.address}"},
+        {"webhook": "login"},
+    ],
+    "result": "steps[1].data",
+    "headers": {"X-Note": None},
+    "queryParams": ["page"],
+    "dataSchema": {"type": "object"},
+    "hidden": True,
+    "timeout": 300,
+    "description": "Books.",
+}
+
+
+def read(**changes):
+    fields = {name: value for name, value in {**CHAIN, **changes}.items() if value is not ...}
+    return read_registrations(json.dumps(fields), RULES, plugin="lab")[1][0]
+
+
+def faults(**changes):
+    with pytest.raises(DocumentError) as caught:
+        read(**changes)
+    return {fault.pointer: fault.message for fault in caught.value.faults}
+
+
+def with_step(**changes):
+    return {"steps": [{"webhook": "login", **changes}]}
+
+
+def test_a_chain_is_parted_into_a_shape_without_its_plan_and_a_target():
+    registration = read()
+    assert registration.shape == Shape(
+        "book",
+        "POST",
+        fillable_headers=("X-Note",),
+        query_params=("page",),
+        data_schema={"type": "object"},
+        hidden=True,
+        timeout_ms=300_000,
+        description="Books.",
+        chain=True,
+        uses=("login", "find", "tell"),
+    )
+    assert registration.shape.repeatable
+    assert registration.target.steps[2] == Step(
+        "tell", data=Expression("{to: item.address}"), for_each=Expression("steps[1].data.people")
+    )
+    assert registration.target.result == Expression("steps[1].data")
+    assert registration.warnings == ()
+
+
+def test_a_chain_has_defaults():
+    shape = read_registrations('{"id": "c", "steps": [{"webhook": "a"}]}', RULES, plugin="lab")[1][0].shape
+    assert (shape.timeout_ms, shape.hidden, shape.fillable_headers, shape.uses) == (120_000, False, (), ("a",))
+
+
+def test_both_halves_come_back_as_they_were_written():
+    registration = read()
+    assert Shape.from_json(registration.shape.to_json()) == registration.shape
+    assert target_from_json(registration.target.to_json()) == registration.target
+    webhook = read_registrations('{"id": "c", "url": "https://a.example.com/", "method": "GET"}', RULES, plugin="lab")[
+        1
+    ][0]
+    assert isinstance(target_from_json(webhook.target.to_json()), Target)
+    assert isinstance(registration.target, ChainTarget)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("url", "https://a.example.com/"), ("method", "POST"), ("payload_encoding", "base64"), ("concurrency", 3)),
+        *(("rate", "5/s"), ("retry", {"attempts": 2}), ("signing", "whsec_x"), ("auth", {}), ("responseSchema", {})),
+        *(("idempotent", True), ("revealUrl", True)),
+    ],
+)
+def test_a_chain_has_no_fields_of_a_call_of_its_own(name, value):
+    assert faults(**{name: value}) == {f"/{name}": "does not go with `steps`: a chain calls other webhooks"}
+
+
+def test_a_webhook_has_no_result_expression():
+    with pytest.raises(DocumentError) as caught:
+        read_registrations(
+            '{"id": "c", "url": "https://a.example.com/", "method": "GET", "result": "a"}', RULES, plugin="p"
+        )
+    assert [str(fault) for fault in caught.value.faults] == ["/result (line 1, column 63): goes only with `steps`"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"steps": []}, "/steps"),
+        ({"steps": None}, "/steps"),
+        ({"steps": {}}, "/steps"),
+        ({"steps": [{"webhook": "a"}] * 51}, "/steps"),
+        ({"steps": ["login"]}, "/steps/0"),
+        ({"steps": [{}]}, "/steps/0/webhook"),
+        (with_step(webhook="No Id"), "/steps/0/webhook"),
+        (with_step(data={"a": 1}), "/steps/0/data"),
+        (with_step(data="a["), "/steps/0/data"),
+        (with_step(data=None), "/steps/0/data"),
+        (with_step(data="inptu.data"), "/steps/0/data"),
+        (with_step(data="item"), "/steps/0/data"),
+        (with_step(when="item.ok", forEach="input.data"), "/steps/0/when"),
+        (with_step(forEach="item", data="item"), "/steps/0/forEach"),
+        (with_step(mask=["item"], forEach="input.data"), "/steps/0/mask/0"),
+        (with_step(headers={"X-A": "nope(a)"}), "/steps/0/headers/X-A"),
+        (with_step(headers={"X-A": 1}), "/steps/0/headers/X-A"),
+        (with_step(headers=["X-A"]), "/steps/0/headers"),
+        (with_step(headers={f"X-{number}": "input" for number in range(65)}), "/steps/0/headers"),
+        (with_step(queryParams={f"q{number}": "input" for number in range(33)}), "/steps/0/queryParams"),
+        (with_step(queryParams={"a": "`"}), "/steps/0/queryParams/a"),
+        (with_step(onError="go"), "/steps/0/onError"),
+        (with_step(mask="input"), "/steps/0/mask"),
+        (with_step(mask=["input", ""]), "/steps/0/mask/1"),
+        (with_step(mask=["input"] * 11), "/steps/0/mask"),
+        (with_step(retry={}), "/steps/0/retry"),
+        ({"result": "a b"}, "/result"),
+        ({"result": "data.x"}, "/result"),
+        ({"timeout": 901}, "/timeout"),
+        ({"timeout": 0}, "/timeout"),
+        ({"headers": {"X-A": "value-of-the-chain"}}, "/headers/X-A"),
+        ({"headers": {"Authorization": None}, "hidden": False}, "/headers/Authorization"),
+        ({"id": ...}, "/id"),
+    ],
+)
+def test_a_fault_of_a_chain_is_named_with_its_place(changes, pointer):
+    assert list(faults(**changes)) == [pointer]
+
+
+def test_a_fault_in_a_step_has_its_line_and_column():
+    text = (
+        '{\n  id: "c"\n  steps: [\n    {webhook: "a", data: "input.data"}\n    {webhook: "b", data: "input["}\n  ]\n}'
+    )
+    with pytest.raises(DocumentError) as caught:
+        read_registrations(text, RULES, plugin="lab")
+    assert [(fault.pointer, fault.line, fault.column) for fault in caught.value.faults] == [("/steps/1/data", 5, 20)]
+    assert "input[" not in str(caught.value.faults[0])
+
+
+# -- against the webhooks that the steps name ------------------------------------------------------------------------
+
+WEBHOOKS = {
+    "login": Shape("login", "POST", data_schema={"type": "object", "required": ["user"]}, hidden=True),
+    "find": Shape("find", "GET", fillable_headers=("Authorization", "X-Note"), query_params=("id",), hidden=True),
+    "tell": Shape(
+        "tell",
+        "POST",
+        data_schema={
+            "$defs": {"kind": {"enum": ["mail", "sms"]}},
+            "type": "object",
+            "properties": {"to": {"type": "string"}, "kind": {"$ref": "#/$defs/kind"}},
+            "required": ["to"],
+        },
+    ),
+    "jpeg": Shape("jpeg", "POST", encoding="base64"),
+}
+
+
+def checked(steps, webhooks=WEBHOOKS, webhook_id="book"):
+    registration = read(id=webhook_id, steps=steps, result=..., dataSchema=...)
+    return dict(chain_faults(registration.shape, registration.target, {**webhooks, webhook_id: registration.shape}.get))
+
+
+def test_a_chain_that_fits_its_webhooks_has_no_fault():
+    assert checked(CHAIN["steps"][:3]) == {}
+
+
+@pytest.mark.parametrize(
+    ("step", "pointer", "message"),
+    [
+        ({"webhook": "gone"}, "/webhook", "is not registered for this plugin, and not in this document"),
+        ({"webhook": "find", "headers": {"X-Other": "input"}}, "/headers/X-Other", "is not a header that `find` lets its caller fill"),
+        ({"webhook": "find", "headers": {"x-note": "'a'", "X-Note": "'b'"}}, "/headers/X-Note", "stands here twice (upper and lower case are the same)"),
+        ({"webhook": "find", "queryParams": {"other": "input"}}, "/queryParams/other", "is not a parameter of `find`"),
+        ({"webhook": "find", "headers": {"x-note": "''"}}, "/headers/x-note", "must be visible ASCII characters, with blanks only between them, and not empty (of `find`)"),
+        ({"webhook": "find", "queryParams": {"id": "`[1]`"}}, "/queryParams/id", "must be a text, a number, true or false (of `find`)"),
+        ({"webhook": "find", "data": "'body'"}, "/data", "a GET request carries no data (of `find`)"),
+        ({"webhook": "login", "data": "'text'"}, "/data", "does not fit the registered schema: `type` (of `login`)"),
+        ({"webhook": "login", "data": "`5`"}, "/data", "must be a text, an object, an array or null (of `login`)"),
+        ({"webhook": "login"}, "/data", "does not fit the registered schema: `type` (of `login`)"),
+        ({"webhook": "login", "data": "{name: 'x'}"}, "/data", "does not fit the registered schema: `required` of `user` (of `login`)"),
+        ({"webhook": "tell", "data": "{to: input.data, kind: 'fax'}"}, "/data", "does not fit the registered schema: `enum` (member `kind`, of `tell`)"),
+        ({"webhook": "jpeg", "data": "'not base64'"}, "/data", "is not valid base64 (RFC 4648, section 4, with padding) (of `jpeg`)"),
+        ({"webhook": "book"}, "", "leads back to this chain"),
+    ],
+)  # fmt: skip
+def test_a_step_that_cannot_fit_its_webhook_is_a_fault(step, pointer, message):
+    assert checked([step]) == {f"/steps/0{pointer}" if pointer else "/steps": message}
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"webhook": "login", "data": "input.data"},
+        {"webhook": "login", "data": "{user: 'ada', more: input.data}"},
+        {"webhook": "tell", "data": "{to: input.data, kind: 'sms'}"},
+        {"webhook": "find", "headers": {"authorization": "'Bearer fixed'"}, "queryParams": {"id": "`12`"}},
+        {"webhook": "find", "queryParams": {"id": "`null`"}, "data": "`{}`"},
+        {"webhook": "find", "queryParams": {"id": "`true`"}},
+        {"webhook": "jpeg", "data": "'/9j/4AA='"},
+    ],
+)
+def test_what_may_fit_is_taken(step):
+    assert checked([step]) == {}
+
+
+def nested(depth):
+    """Chains ``c1`` (which calls a plain webhook) to ``c<depth>``, each a step of the next."""
+    shapes = {"plain": Shape("plain", "POST")}
+    for number in range(1, depth + 1):
+        used = "plain" if number == 1 else f"c{number - 1}"
+        shapes[f"c{number}"] = Shape(f"c{number}", "POST", chain=True, uses=(used,))
+    return shapes
+
+
+def test_chains_may_be_steps_of_chains_eight_deep():
+    assert checked([{"webhook": "c7"}], nested(7)) == {}
+    assert checked([{"webhook": "c8"}], nested(8)) == {"/steps": "has chains in chains deeper than 8"}
+
+
+def test_a_way_back_through_other_chains_is_found():
+    webhooks = {
+        "a": Shape("a", "POST", chain=True, uses=("b",)),
+        "b": Shape("b", "POST", chain=True, uses=("plain", "book")),
+        "plain": Shape("plain", "POST"),
+    }
+    assert checked([{"webhook": "a"}], webhooks) == {"/steps": "leads back to this chain"}

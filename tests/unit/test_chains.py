@@ -1,0 +1,304 @@
+"""What a chain does next: from its plan, its input and how its steps ended."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.chains import ChainPlan, Create, Finish, Reject, StepResult, found_secrets, pins_of, progress
+from relay.expressions import Expression
+from relay.invocation import MEANINGS, Outcome, State
+from relay.registration import ChainTarget, Shape, Step
+from relay.results import Result
+from relay.trigger import Trigger
+
+INPUT = Trigger({"user": "ada", "ids": [1, 2, 3], "none": []}, {"X-Note": "hi"}, {"page": "2"})
+SHAPES = {
+    "login": Shape("login", "POST", query_params=("page",), hidden=True),
+    "call": Shape(
+        "call",
+        "POST",
+        fillable_headers=("Authorization", "X-Count"),
+        query_params=("q",),
+        data_schema={"type": "object", "properties": {"id": {"type": "integer"}}},
+        hidden=True,
+    ),
+    "look": Shape("look", "GET", query_params=("id",)),
+}
+TOKEN = "t0ken-of-the-login"
+
+
+def step(webhook, **expressions):
+    def read(value):
+        if isinstance(value, dict):
+            return {name: Expression(text) for name, text in value.items()}
+        return tuple(map(Expression, value)) if isinstance(value, list) else Expression(value)
+
+    on_error = expressions.pop("on_error", "stop")
+    return Step(webhook, on_error=on_error, **{name: read(value) for name, value in expressions.items()})
+
+
+def plan(*steps, result=None):
+    return ChainPlan.of(ChainTarget(steps, result and Expression(result)), SHAPES)
+
+
+def ok(data=None, status=200):
+    return StepResult(status, data, status >= 400, Outcome.ANSWERED, State.DELIVERED)
+
+
+def failed(outcome):
+    state = MEANINGS[outcome].state
+    return StepResult(0, None, True, outcome, state)
+
+
+REJECTED = StepResult(0, None, True, Outcome.REQUEST_REJECTED, State.REJECTED)
+CANCELLED = StepResult(0, None, True, None, State.CANCELLED)
+LOGIN = step("login", data="{user: input.data.user}", query_params={"page": "input.queryParams.page"})
+CALL = step("call", headers={"Authorization": "join(' ', ['Bearer', steps[0].data.token])"}, data="{id: `1`}")
+
+
+def test_a_chain_begins_with_its_first_step_s_trigger():
+    assert progress(plan(LOGIN, CALL), INPUT, {}) == Create(0, (Trigger({"user": "ada"}, {}, {"page": "2"}),))
+
+
+def test_a_step_is_made_of_what_came_before():
+    trigger = Trigger({"id": 1}, {"Authorization": f"Bearer {TOKEN}"}, {})
+    assert progress(plan(LOGIN, CALL), INPUT, {0: [ok({"token": TOKEN})]}) == Create(1, (trigger,))
+
+
+def test_the_last_step_s_result_is_the_chain_s():
+    ended = progress(plan(LOGIN, CALL), INPUT, {0: [ok({"token": TOKEN})], 1: [ok({"a": 1}, 201)]})
+    assert ended == Finish(Result(201, {"a": 1}, error=False), Outcome.ANSWERED, State.DELIVERED)
+
+
+def test_a_result_expression_makes_the_data():
+    chain = plan(LOGIN, CALL, result="{who: input.data.user, got: steps[1].data.a}")
+    ended = progress(chain, INPUT, {0: [ok({"token": TOKEN})], 1: [ok({"a": 1}, 201)]})
+    assert ended.result == Result(201, {"who": "ada", "got": 1}, error=False)
+
+
+@pytest.mark.parametrize("condition", ["`false`", "steps[7]", "''", "`[]`", "input.data.none"])
+def test_a_step_whose_condition_is_false_is_skipped_and_null_in_steps(condition):
+    chain = plan(step("login", when=condition), step("look", query_params={"id": "type(steps[0])"}))
+    assert progress(chain, INPUT, {}) == Create(1, (Trigger(None, {}, {"id": "null"}),))
+
+
+def test_a_chain_of_which_no_step_ran_ends_with_204():
+    ended = progress(plan(step("login", when="`null`"), step("look", when="''")), INPUT, {})
+    assert ended == Finish(Result(204, None, error=False), Outcome.ANSWERED, State.DELIVERED)
+
+
+def test_the_default_result_is_of_the_last_step_that_ran():
+    chain = plan(step("login"), step("look", when="`false`"))
+    assert progress(chain, INPUT, {0: [ok("first")]}).result == Result(200, "first", error=False)
+
+
+def test_a_step_that_was_answered_with_a_failure_ends_the_chain_with_its_answer():
+    ended = progress(plan(LOGIN, CALL, result="'never'"), INPUT, {0: [ok({"why": "no"}, 403)]})
+    assert ended == Finish(Result(403, {"why": "no"}, error=True), Outcome.ANSWERED, State.DELIVERED)
+
+
+def test_a_chain_goes_on_after_a_failed_step_that_says_so():
+    chain = plan(step("login", on_error="continue"), step("look", query_params={"id": "steps[0].data.code"}))
+    assert progress(chain, INPUT, {0: [failed(Outcome.DNS_FAILED)]}).triggers[0].query_params == {"id": "unreachable"}
+    assert progress(chain, INPUT, {0: [ok({"code": "c"}, 500)]}).triggers[0].query_params == {"id": "c"}
+
+
+@pytest.mark.parametrize(
+    ("result", "outcome", "state", "code"),
+    [
+        (failed(Outcome.CONNECT_FAILED), Outcome.CONNECT_FAILED, State.UNREACHABLE, "unreachable"),
+        (failed(Outcome.ANSWER_TIMEOUT), Outcome.ANSWER_TIMEOUT, State.UNREACHABLE, "timeout"),
+        (failed(Outcome.CHAIN_TIMEOUT), Outcome.CHAIN_TIMEOUT, State.UNREACHABLE, "timeout"),
+        (failed(Outcome.LEASE_LOST), Outcome.LEASE_LOST, State.INTERRUPTED, "interrupted"),
+        (REJECTED, Outcome.STEP_REJECTED, State.UNREACHABLE, "step_rejected"),
+        (CANCELLED, Outcome.STEP_REJECTED, State.UNREACHABLE, "step_rejected"),
+    ],
+)
+def test_a_chain_ends_as_the_step_without_an_answer_that_ended_it(result, outcome, state, code):
+    ended = progress(plan(LOGIN, CALL), INPUT, {0: [result]})
+    assert (ended.outcome, ended.state) == (outcome, state)
+    assert (ended.result.status, ended.result.error, ended.result.data["code"]) == (0, True, code)
+
+
+def test_a_chain_ends_with_the_status_of_an_answer_of_the_wrong_form():
+    misfit = StepResult(200, None, True, Outcome.RESPONSE_REJECTED, State.DELIVERED)
+    ended = progress(plan(LOGIN, CALL), INPUT, {0: [misfit]})
+    assert (ended.outcome, ended.state, ended.result.status) == (Outcome.RESPONSE_REJECTED, State.DELIVERED, 200)
+    assert ended.result.data["code"] == "response_rejected"
+
+
+FAN = step("look", for_each="input.data.ids", query_params={"id": "item"})
+
+
+def test_for_each_makes_one_call_an_element_in_order():
+    made = progress(plan(FAN), INPUT, {})
+    assert made == Create(0, tuple(Trigger(None, {}, {"id": str(number)}) for number in (1, 2, 3)))
+
+
+def test_a_for_each_step_gathers_its_calls_in_order_under_the_last_one_s_status():
+    ended = progress(plan(FAN), INPUT, {0: [ok("a", 200), ok("b", 201), ok("c", 202)]})
+    assert ended.result.status == 202
+    assert [each["data"] for each in ended.result.data] == ["a", "b", "c"]
+    assert ended.result.data[0] == {"status": 200, "data": "a", "error": False}
+
+
+def test_a_for_each_step_has_the_status_of_its_first_failure():
+    ended = progress(plan(FAN), INPUT, {0: [ok("a"), ok("b", 404), ok("c", 500)]})
+    assert (ended.result.status, ended.result.error, ended.state) == (404, True, State.DELIVERED)
+    assert [each["status"] for each in ended.result.data] == [200, 404, 500]
+
+
+def test_a_for_each_step_whose_first_failure_had_no_answer_ends_the_chain_so():
+    ended = progress(plan(FAN), INPUT, {0: [ok("a"), failed(Outcome.LEASE_LOST), ok("c", 500)]})
+    assert (ended.state, ended.result.status) == (State.INTERRUPTED, 0)
+    assert ended.result.data["code"] == "interrupted"
+
+
+def test_an_empty_for_each_is_a_finished_step():
+    chain = plan(step("look", for_each="input.data.none"), step("login", when="steps[0].status == `204`"))
+    assert progress(chain, INPUT, {}).step == 1
+    ended = progress(plan(step("look", for_each="input.data.none")), INPUT, {})
+    assert ended == Finish(Result(204, [], error=False), Outcome.ANSWERED, State.DELIVERED)
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (step("login", data="length(input.data.ids[0])"), "/data: failed: a function got what it does not take"),
+        (step("login", data="input.data.ids[0]"), "/data: must be a text, an object, an array or null"),
+        (step("call", data="{id: input.data.user}"), "/data: does not fit the registered schema: `type`"),
+        (step("call", data="`{}`", headers={"X-Count": "input.data"}), "/headers/X-Count: gave a list or an object, not a text"),
+        (step("call", data="`{}`", headers={"X-Count": "''"}), "/headers/X-Count: must be visible ASCII characters, with blanks only between them, and not empty"),
+        (step("call", data="`{}`", query_params={"q": "input.data.ids"}), "/queryParams/q: gave a list or an object, not a text"),
+        (step("call", data="`{}`", headers={"X-Other": "'a'"}), "/headers/X-Other: is not a header that callers of this webhook may set"),
+        (step("look", for_each="input.data.user"), "/forEach: gave no list"),
+        (step("look", for_each="input.data.nothing"), "/forEach: gave no list"),
+        (step("look", when="abs('x')"), "/when: failed: a function got what it does not take"),
+        (step("gone"), "/webhook: its pinned revision is not there"),
+    ],
+)  # fmt: skip
+def test_a_step_that_cannot_be_made_is_rejected_with_its_number_and_a_reason(bad, reason):
+    assert progress(plan(step("look", when="''"), bad), INPUT, {}) == Reject(1, reason)
+
+
+def test_a_reason_quotes_no_data_and_no_name_in_the_data():
+    schema = {"type": "object", "additionalProperties": {"type": "integer"}}
+    chain = ChainPlan((step("s", data="input.data"),), (Shape("s", "POST", data_schema=schema),))
+    rejected = progress(chain, Trigger({"Ada Lovelace": "secret"}), {})
+    assert rejected.reason == "/data: does not fit the registered schema: `type`"
+
+
+def test_more_elements_than_the_limit_are_rejected():
+    chain = plan(step("look", for_each="input.data"))
+    assert isinstance(progress(chain, Trigger([1] * 100), {}), Create)
+    assert progress(chain, Trigger([1] * 101), {}) == Reject(0, "/forEach: gave more than 100 elements")
+
+
+def test_a_result_that_cannot_be_made_is_rejected_after_the_last_step():
+    assert progress(plan(LOGIN, result="abs('x')"), INPUT, {0: [ok()]}).step == 1
+
+
+def test_numbers_and_booleans_become_texts_and_null_is_left_out():
+    values = {"X-Count": "`12`", "Authorization": "`null`"}
+    made = progress(plan(step("call", data="`{}`", headers=values, query_params={"q": "`true`"})), INPUT, {})
+    assert made.triggers == (Trigger({}, {"X-Count": "12"}, {"q": "true"}),)
+
+
+def test_the_condition_of_a_step_that_was_created_is_not_asked_again():
+    chain = plan(step("login", when="`false`"))
+    assert progress(chain, INPUT, {0: [ok("done")]}).result.data == "done"
+
+
+# -- secrets ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_texts_that_masks_find_are_secrets():
+    chain = plan(step("login", mask=["steps[0].data.token", "steps[0].data.all", "input.data.user"]), CALL)
+    data = {"token": TOKEN, "all": [["another-secret", TOKEN], 12345678, "short", {"a": "not-in-objects"}]}
+    assert found_secrets(chain, INPUT, {0: [ok(data)]}) == (TOKEN, "another-secret")
+
+
+def test_nothing_is_masked_for_a_step_that_did_not_run_or_has_not_ended():
+    masked = step("login", mask=["'a-long-enough-text'"])
+    assert found_secrets(plan(masked), INPUT, {}) == ()
+    assert found_secrets(plan(step("login", when="''", mask=["'a-long-enough-text'"])), INPUT, {}) == ()
+    assert found_secrets(plan(masked), INPUT, {0: [ok()]}) == ("a-long-enough-text",)
+
+
+def test_secrets_of_a_failed_step_are_masked_too():
+    chain = plan(step("login", mask=["steps[0].data.token"]), CALL)
+    assert found_secrets(chain, INPUT, {0: [ok({"token": TOKEN}, 500)]}) == (TOKEN,)
+
+
+def test_a_mask_that_cannot_be_evaluated_ends_the_chain():
+    chain = plan(step("login", mask=["abs(steps[0].data)"]), CALL)
+    assert progress(chain, INPUT, {0: [ok("text")]}) == Reject(
+        0, "/mask/0: failed: a function got what it does not take"
+    )
+    assert found_secrets(chain, INPUT, {0: [ok("text")]}) == ()
+
+
+# -- all chains ------------------------------------------------------------------------------------------------------
+
+_results = st.one_of(
+    st.builds(ok, st.none() | st.just({"token": TOKEN}) | st.lists(st.text(max_size=3), max_size=3), st.sampled_from([200, 204, 404, 500])),
+    st.sampled_from([failed(Outcome.DNS_FAILED), failed(Outcome.LEASE_LOST), REJECTED, CANCELLED]),
+)  # fmt: skip
+_steps = st.builds(
+    step,
+    st.sampled_from(["login", "look", "call"]),
+    on_error=st.sampled_from(["stop", "continue"]),
+    when=st.sampled_from(["`true`", "`false`", "steps[-1].error", "!steps[-1].error"]),
+)
+_plain = st.builds(
+    step,
+    st.sampled_from(["login", "look"]),
+    on_error=st.sampled_from(["stop", "continue"]),
+    for_each=st.sampled_from(["input.data.ids", "input.data.none", "steps[0].data", "steps[].status"]),
+)
+
+
+@given(st.lists(_steps | _plain, max_size=8), st.data())
+def test_every_chain_ends_whatever_its_steps_come_to_and_no_step_is_created_twice(steps, data):
+    chain = plan(*steps)
+    results: dict[int, list[StepResult]] = {}
+    for _ in range(len(steps) + 1):
+        said = progress(chain, INPUT, results)
+        assert progress(chain, INPUT, results) == said
+        if not isinstance(said, Create):
+            break
+        assert said.triggers
+        assert all(number < said.step for number in results)
+        results[said.step] = [data.draw(_results) for _ in said.triggers]
+    assert isinstance(said, Finish | Reject)
+    if isinstance(said, Finish):
+        assert MEANINGS[said.outcome].state is said.state
+        assert said.state in {State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED}
+
+
+# -- pins ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_revisions_of_everything_that_a_chain_uses_are_pinned():
+    registered = {
+        "outer": (7, Shape("outer", "POST", chain=True, uses=("inner", "look"))),
+        "inner": (3, Shape("inner", "POST", chain=True, uses=("login", "look"))),
+        "login": (5, SHAPES["login"]),
+        "look": (2, SHAPES["look"]),
+    }
+    asked = []
+
+    def current(plugin, webhook_id):
+        asked.append((plugin, webhook_id))
+        return registered.get(webhook_id)
+
+    assert pins_of("acme", registered["outer"][1], current) == {"inner": 3, "look": 2, "login": 5}
+    assert sorted(asked) == [("acme", "inner"), ("acme", "login"), ("acme", "look")]
+    assert pins_of("acme", SHAPES["login"], current) == {}
+
+
+def test_pins_end_even_where_chains_lead_back_to_each_other():
+    loop = Shape("loop", "POST", chain=True, uses=("loop", "gone"))
+    assert pins_of("acme", loop, lambda _, webhook_id: (1, loop) if webhook_id == "loop" else None) == {"loop": 1}
