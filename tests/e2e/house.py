@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
+from click.testing import CliRunner
 
+from relay.cli import main
 from relay.client import Relay
 from tests.e2e.conftest import start_relay, stop_relay
 from tests.receivers import (
@@ -138,10 +140,20 @@ class Plugin:
         return json.loads(answered)
 
     def by_cli(self, webhook_id: str, data: Any, headers: dict[str, str], query: dict[str, Any]) -> dict[str, Any]:
-        command = ["trigger", webhook_id, "--plugin", self.name]
+        return self.house.relay.cli(*self._command(webhook_id, headers, query), text=json.dumps(data))
+
+    def by_command(self, webhook_id: str, data: Any, headers: dict[str, str], query: dict[str, Any]) -> dict[str, Any]:
+        """As by the CLI, without a process of its own, which would take half a second."""
+        command = ["--data-dir", str(self.house.relay.data_dir), *self._command(webhook_id, headers, query)]
+        done = CliRunner().invoke(main, [*command, "--output", "json"], input=json.dumps(data))
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    def _command(self, webhook_id: str, headers: dict[str, str], query: dict[str, Any]) -> list[str]:
+        command = ["trigger", webhook_id, "--plugin", self.name, "--data", "-"]
         for option, pairs in (("--header", headers), ("--query", query)):
             command += [part for name, value in pairs.items() for part in (option, f"{name}={value}")]
-        return self.house.relay.cli(*command, "--data", "-", text=json.dumps(data))
+        return command
 
 
 @contextlib.contextmanager

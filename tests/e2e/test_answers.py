@@ -32,9 +32,9 @@ from tests.receivers import (
 PLUGIN = "answers"
 PATH = "/private-path-of-the-vendor"
 HUGE = 2**100 + 1
-WAIT_MS = 1_000  # the timeout of those that do not answer
+WAIT_MS = 700  # the timeout of those that do not answer
 LATE_MS = 250  # how much later than its deadline an attempt may end
-CALLERS = ("client", "curl", "cli")
+CALLERS = ("client", "curl", "command")
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def test_a_redirect_is_followed_by_nobody(house, plugin):
     assert not [each for each in house.site.served.requests if each.target == "/elsewhere"]
 
 
-@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("caller", ["client", "curl", "cli"])
 def test_a_base64_jpeg_arrives_byte_for_byte(house, plugin, caller):
     picture = JPEG + random.Random(caller).randbytes(300_000) + b"\r\n\0\xff\xd9"
     answered = getattr(plugin, f"by_{caller}")("send-jpeg", base64.b64encode(picture).decode(), {}, {})

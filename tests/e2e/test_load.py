@@ -23,7 +23,7 @@ from tests.integration.api_house import environ_for, running_api
 from tests.receivers import raw_answer
 
 CALLERS = 64
-CALLS_EACH = 12
+CALLS_EACH = 10
 BACKLOG = 20_000
 BULK_ITEMS = 1_000
 MEMBERS = ["referenceId", "status", "data", "error"]
