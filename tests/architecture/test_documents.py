@@ -15,6 +15,8 @@ from relay.errors import DocumentError
 from relay.invocation import FINAL, MEANINGS, TRANSITIONS, Sent, State
 from relay.outbound.guard import AddressPolicy
 from relay.registration import read_registrations
+from relay.registration.chain_fields import ChainFields, StepFields
+from relay.registration.credential_fields import BasicFields, MutualTlsFields, OAuth2Fields
 from relay.registration.fields import RetryFields, WebhookFields
 from relay.settings import Settings
 from relay.telemetry import Event
@@ -97,12 +99,26 @@ def test_a_faulty_example_gets_the_faults_that_are_printed(text, said):
     assert [str(fault) for fault in caught.value.faults] == said.splitlines()
 
 
-def test_the_registrations_page_describes_every_field_and_no_other():
-    text = text_of("docs/registrations.md")
-    described = [name for name, _ in table(text, "field", "meaning")]
-    of_retries = [name for name, _ in table(text.split("`retry` has these members")[1], "field", "meaning")]
-    assert set(described) == names(WebhookFields)
-    assert set(of_retries) == names(RetryFields)
+@pytest.mark.parametrize(
+    ("before", "schema"),
+    [
+        ("## Fields", WebhookFields),
+        ("`retry` has these members", RetryFields),
+        ("Fields of a chain", ChainFields),
+        ("Fields of a step", StepFields),
+    ],
+)
+def test_the_registrations_page_describes_every_field_and_no_other(before, schema):
+    described = [name for name, _ in table(text_of("docs/registrations.md").split(before)[1], "field", "meaning")]
+    assert sorted(described) == sorted(names(schema))
+
+
+def test_the_registrations_page_describes_every_kind_of_credentials():
+    rows = table(text_of("docs/registrations.md"), "type", "field", "meaning")
+    kinds = {"basic": BasicFields, "oauth2": OAuth2Fields, "mtls": MutualTlsFields}
+    assert {(kind, name) for kind, name, _ in rows} == {
+        (kind, name) for kind, schema in kinds.items() for name in names(schema) - {"type"}
+    }
 
 
 def names(schema):
