@@ -65,6 +65,10 @@ local function stop_at_breaker(r, w)
   if w.retry then
     local not_before = int(held_until(w))
     keep(r, 'retrying', not_before)
+    if r.parked == '1' then
+      redis.call('HSET', KEY.record(r.ref), 'parked', '')
+      leave_line(w, r.ref)
+    end
     alarm_running(r.ref, r.lane, not_before)
     return { 'skipped', 'retrying' }
   end
@@ -104,10 +108,17 @@ local function may_go(r)
   return r.state == 'queued' or (r.state == 'retrying' and number(r.notBefore) <= now)
 end
 
+-- Final already: perhaps by this very claim, whose reply was lost with the ids that its end had made ready.
+local function over(r)
+  if r.lastToken ~= token then return { 'skipped', r.state } end
+  pass_on(webhook_of(r.plugin, r.webhook))
+  return { 'ended', r.state }
+end
+
 local function claim(ref, wanted)
   local r = read_record(ref, FIELDS)
   if not r then return { 'skipped', 'gone' } end
-  if FINAL[r.state] then return { r.lastToken == token and 'ended' or 'skipped', r.state } end
+  if FINAL[r.state] then return over(r) end
   if r.state == 'sending' and r.token == token then return { 'granted', r.state } end
   if r.chain == '1' and number(r.deadline) <= now then return conclude(r, 'unreachable', 'chain_timeout') end
   if r.state == 'sending' and number(r.leaseEnd) > now then return { 'skipped', r.state } end

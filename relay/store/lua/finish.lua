@@ -34,7 +34,7 @@ local function write_end(ref, ends, keep)
   local fields = ends.fields or {}
   for name, value in pairs({
     state = ends.state, outcome = ends.outcome, status = ends.status, error = ends.error,
-    finishedAt = int(now), expiresAt = int(now + keep), token = '', lastToken = ends.token, leaseEnd = '',
+    finishedAt = int(now), expiresAt = int(now + keep), token = '', lastToken = ends.token ~= '' and ends.token or nil, leaseEnd = '',
     notBefore = '', waiters = '', parked = '',
   }) do
     fields[#fields + 1] = name
@@ -47,7 +47,7 @@ end
 
 -- r: state, plugin, webhook, lane (nil: it has no alarm), requestBytes, waiters, parked, parent, chain as they were.
 -- ends: state, outcome, status, error ('1', '0' or ''), result (sealed, '' for none), token (of the call that ended
---       it, '' for none: becomes lastToken), fields (further pairs).
+--       it, '' for none: becomes lastToken, which otherwise stays), fields (further pairs).
 local function finish(r, ends)
   local ref = r.ref
   local keep = retention_of(ends.state, ends.error == '1')

@@ -74,6 +74,7 @@ local function take_place(w, ref, lease_end)
   w.taken = w.concurrency and taken(w) + 1
   redis.call('ZADD', KEY.running(w.plugin, w.webhook), int(lease_end), ref)
   if w.every then
+    w.spent = true
     w.tat = math.max(w.tat, now - w.burst * w.every) + w.every
     redis.call('HSET', KEY.policy(w.plugin, w.webhook), 'tat', string.format('%.3f', w.tat))
   end
@@ -83,17 +84,22 @@ local function take_place(w, ref, lease_end)
   end
 end
 
--- Also said again for a repeated call: whoever waits is then looked up again, for the first reply may be lost.
-local function leave_place(w, ref)
-  redis.call('ZREM', KEY.running(w.plugin, w.webhook), ref)
-  w.taken = nil
+-- One more may go: somebody is woken at the script's end. Also said again for a repeated call: whoever waits is then
+-- looked up again, for the first reply may be lost.
+local function pass_on(w)
   w.freed = w.freed + 1
 end
 
--- A parked call has ended without having gone: under a rate it may have held the alarm that the next one needs now.
+local function leave_place(w, ref)
+  redis.call('ZREM', KEY.running(w.plugin, w.webhook), ref)
+  w.taken = nil
+  pass_on(w)
+end
+
+-- A parked call leaves without having gone: it may have been woken, or held the alarm that the next one needs now.
 local function leave_line(w, ref)
   redis.call('ZREM', KEY.parked(w.plugin, w.webhook), ref)
-  w.freed = w.freed + 1
+  pass_on(w)
 end
 
 local function unpark(w, ref)
@@ -137,10 +143,15 @@ local function wake(w, limit)
   end
 end
 
--- At a script's end: for every place that was left, somebody is woken.
+-- At a script's end: for every place that was left, somebody is woken; under a cap or a rate as many as may go. When
+-- the last call that a rate allows has gone, whoever is the oldest now is looked at when the next one may.
 local function wake_all()
   for _, w in pairs(webhooks) do
-    if w.freed > 0 then wake(w, w.concurrency and 1000 or w.freed) end
+    if w.freed > 0 then
+      wake(w, (w.concurrency or w.every) and 1000 or w.freed)
+    elseif w.spent and tokens(w) < 1 then
+      wake(w, 0)
+    end
   end
 end
 

@@ -14,6 +14,7 @@ local function release(ref)
   local r = read_record(ref, { 'state', 'token', 'lastToken', 'plugin', 'webhook', 'lane' })
   if not r then return end
   if r.state == 'queued' and r.lastToken == token then
+    pass_on(webhook_of(r.plugin, r.webhook))
     ready[#ready + 1] = ref
     ready[#ready + 1] = r.lane
   elseif r.state == 'sending' and r.token == token then

@@ -40,7 +40,7 @@ end
 
 -- The reply to the first call was lost: whom its end made ready is looked up again.
 local function settled_before(r)
-  webhook_of(r.plugin, r.webhook).freed = 1
+  pass_on(webhook_of(r.plugin, r.webhook))
   if r.parent ~= '' then
     local parent = read_record(r.parent, { 'state', 'lane' })
     if parent and parent.state == 'queued' then

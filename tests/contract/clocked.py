@@ -1,0 +1,54 @@
+"""A ledger whose scripts take the time from a key, so that a test can step it: the same scripts, on fake and real server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.store import keyspace
+from relay.store.invocations import InvocationStore
+from relay.store.policies import Policies
+from tests.contract.ledger import LIMITS
+
+if TYPE_CHECKING:
+    import redis
+
+START_MS = 1_700_000_000_000
+PLUGIN = "acme"
+_CLOCK = "test:clock"
+_SERVER_TIME = "redis.call('TIME')"
+_STEPPED_TIME = "{ string.match(redis.call('GET', 'test:clock'), '^(%d+) (%d+)$') }"
+
+
+class Clocked:
+    """The store and the policies of one server, at a time that only ``set_ms`` moves."""
+
+    def __init__(self, client: redis.Redis, *, margin_ms: int = 10_000) -> None:
+        self.client = client
+        client.script_load = lambda text: type(client).script_load(client, _stepped(text))
+        self.store = InvocationStore(client, LIMITS, lease_margin_ms=margin_ms)
+        self.policies = Policies(client)
+        self.set_ms(START_MS)
+
+    def set_ms(self, now_ms: int) -> None:
+        self.client.set(_CLOCK, f"{now_ms // 1000} {now_ms % 1000 * 1000}")
+
+    def register(self, webhook: str, **limits: object) -> None:
+        """A webhook of revision 1, with the limits that its registration would write."""
+        self.client.hset(keyspace.webhooks(PLUGIN), webhook, 1)
+        if limits:
+            self.client.hset(keyspace.policy(PLUGIN, webhook), mapping=limits)
+
+    def everything(self) -> dict[bytes, object]:
+        """The whole store as plain values, but for the clock."""
+        readers = {
+            b"hash": self.client.hgetall,
+            b"string": self.client.get,
+            b"zset": lambda key: self.client.zrange(key, 0, -1, withscores=True),
+            b"set": self.client.smembers,
+        }
+        return {key: readers[self.client.type(key)](key) for key in self.client.keys("*") if key != _CLOCK.encode()}
+
+
+def _stepped(text: str) -> str:
+    assert _SERVER_TIME in text or "local now" not in text
+    return text.replace(_SERVER_TIME, _STEPPED_TIME)

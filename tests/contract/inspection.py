@@ -1,0 +1,122 @@
+"""Looks at a store and says what is wrong with it: what must hold after every step, and against a model."""
+
+from __future__ import annotations
+
+from relay.queue import LANES
+from relay.store import keyspace
+from relay.store.invocations import GRACE_MS
+from relay.store.records import invocation_from
+from tests.contract.clocked import PLUGIN, Clocked
+from tests.contract.model import FINAL, Call, Model
+
+PARKED_ALARM_MS = 15 * 60_000
+RUNNING = "running"
+
+
+class Inspection:
+    """One reading of the whole store."""
+
+    def __init__(self, ledger: Clocked, model: Model) -> None:
+        self.model = model
+        self.now = model.now
+        pipeline = ledger.client.pipeline(transaction=False)
+        for ref in model.calls:
+            pipeline.hgetall(keyspace.record(ref))
+        hooks = list(model.hooks)
+        for hook in hooks:
+            pipeline.zrange(keyspace.running(PLUGIN, hook), 0, -1, withscores=True)
+            pipeline.zrange(keyspace.parked(PLUGIN, hook), 0, -1)
+        pipeline.zrange(keyspace.due_running(), 0, -1, withscores=True)
+        for lane in LANES:
+            pipeline.zrange(keyspace.due_queued(lane), 0, -1, withscores=True)
+        pipeline.hgetall(keyspace.pending())
+        pipeline.get(keyspace.plugin_pending(PLUGIN))
+        replies = pipeline.execute()
+        count = len(model.calls)
+        self.records = dict(zip(model.calls, replies[:count], strict=True))
+        sets = replies[count : count + 2 * len(hooks)]
+        self.running = {hook: {ref.decode(): int(end) for ref, end in sets[2 * n]} for n, hook in enumerate(hooks)}
+        self.parked = {hook: {ref.decode() for ref in sets[2 * n + 1]} for n, hook in enumerate(hooks)}
+        *due, self.pending, self.plugin_pending = replies[count + 2 * len(hooks) :]
+        self.alarms: dict[str, list[tuple[str, int]]] = {}
+        for clock, rows in zip((RUNNING, *LANES), due, strict=True):
+            for ref, at in rows:
+                self.alarms.setdefault(ref.decode(), []).append((clock, int(at)))
+
+    def check(self) -> None:
+        """Raises AssertionError for the first thing that is not as it must be."""
+        for ref, call in self.model.calls.items():
+            self._check_record(ref, call)
+            self._check_alarm(ref, call)
+        for hook in self.model.hooks:
+            self._check_sets(hook)
+            self._check_wake_up(hook)
+        assert set(self.alarms) <= set(self.model.calls)
+        unfinished = [call for call in self.model.calls.values() if call.state not in FINAL]
+        size = sum(call.request_bytes for call in unfinished)
+        assert int(self.pending.get(b"count", 0)) == len(unfinished) == int(self.plugin_pending or 0)
+        assert int(self.pending.get(b"bytes", 0)) == size
+
+    def _check_record(self, ref: str, call: Call) -> None:
+        fields = self.records[ref]
+        record = invocation_from(ref, fields)
+        told = {
+            "state": record.state,
+            "token": fields.get(b"token", b"").decode(),
+            "last_token": fields.get(b"lastToken", b"").decode(),
+            "losses": record.losses,
+            "outcomes": [attempt.outcome for attempt in record.attempts],
+            "tries": int(fields[b"tries"]),
+            "parked": fields[b"parked"] == b"1",
+            "lease_end": record.lease_end_ms if call.state == "sending" else None,
+            "not_before": record.not_before_ms if call.state == "retrying" else None,
+            "finished": record.finished_at_ms is not None,
+        }
+        expected = {
+            "state": call.state,
+            "token": call.token,
+            "last_token": call.last_token,
+            "losses": call.losses,
+            "outcomes": call.outcomes,
+            "tries": len(call.outcomes),
+            "parked": call.parked,
+            "lease_end": call.lease_end if call.state == "sending" else None,
+            "not_before": call.not_before if call.state == "retrying" else None,
+            "finished": call.state in FINAL,
+        }
+        assert told == expected, f"{ref} of {call.hook}"
+
+    def _check_alarm(self, ref: str, call: Call) -> None:
+        alarms = self.alarms.get(ref, [])
+        if call.state in FINAL:
+            assert alarms == [], f"{ref} is final and has an alarm"
+            return
+        assert len(alarms) == 1, f"{ref} has {len(alarms)} alarms"
+        clock, at = alarms[0]
+        holds_until = {"sending": call.lease_end, "retrying": call.not_before}.get(call.state, 0)
+        if holds_until > self.now:
+            assert (clock, at) == (RUNNING, holds_until), f"{ref} has an alarm at {at - self.now}"
+        elif call.parked:
+            assert at <= self.now + PARKED_ALARM_MS
+        else:
+            assert at <= self.now + GRACE_MS, f"{ref} is looked at in {at - self.now} ms only"
+
+    def _check_sets(self, hook: str) -> None:
+        of_hook = {ref: call for ref, call in self.model.calls.items() if call.hook == hook}
+        sending = {ref: call.lease_end for ref, call in of_hook.items() if call.state == "sending"}
+        assert self.running[hook] == sending, f"places of {hook}"
+        assert self.parked[hook] == {ref for ref, call in of_hook.items() if call.parked}, f"parked of {hook}"
+
+    def _check_wake_up(self, name: str) -> None:
+        """Where calls are parked, somebody is going to wake the next one: soon, if the webhook may send."""
+        hook, calls = self.model.hooks[name], self.model.of(name)
+        lost = any(call.state == "sending" and call.lease_end <= self.now for call in calls)
+        if not self.parked[name] or hook.paused or lost:  # a lost call's claim wakes; its own alarm is checked above
+            return
+        soonest = min(self.alarms[ref][0][1] for ref in self.parked[name]) - self.now
+        room, busy = self.model.room(name), self.model.live(name) > 0
+        if room >= 1 and (not busy or not hook.shared):
+            assert soonest <= GRACE_MS, f"{name} may send, and its parked calls are woken in {soonest} ms only"
+        if room < 1 <= self.model.places(name):
+            limit = max(GRACE_MS, hook.every_ms)
+            assert soonest <= limit, f"{name} may send by its rate soon, and is woken in {soonest} ms only"

@@ -1,0 +1,219 @@
+"""The ledger once more, in plain Python and by another hand: what the transitions are to do, without alarms and keys.
+
+Times are milliseconds. A call that waits is either parked or has an alarm soon; the model knows which, the alarms
+themselves are judged by `tests.contract.inspection`.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+BREAKER_FAILURES = 20
+BREAKER_FIRST_MS = 30_000
+BREAKER_LONGEST_MS = 300_000
+MAX_LOSSES = 3
+FINAL = {"delivered", "unreachable", "interrupted", "rejected", "cancelled"}
+
+
+@dataclass
+class Hook:
+    """A webhook: what it is registered with, and how its calls stand."""
+
+    repeatable: bool = False
+    concurrency: int | None = None
+    every_ms: int | None = None  # between calls, by its rate
+    retry: bool = False
+    paused: bool = False
+    failures: int = 0
+    open_until: int = 0
+    open_for: int = 0
+    probe: int = 0
+    bucket: Fraction = Fraction(0)
+    bucket_at: int = 0
+    shared: bool = False  # whether a call of it was ever parked for its share of a process
+
+    @property
+    def burst(self) -> int:
+        return max(1, 1000 // self.every_ms)
+
+    def tokens(self, now: int) -> int:
+        """A bucket that fills at the rate and holds a second's worth."""
+        return int(min(Fraction(self.burst), self.bucket + Fraction(now - self.bucket_at, self.every_ms)))
+
+    def spend(self, now: int) -> None:
+        level = min(Fraction(self.burst), self.bucket + Fraction(now - self.bucket_at, self.every_ms))
+        self.bucket, self.bucket_at = level - 1, now
+
+    def breaker(self, now: int) -> str:
+        if self.open_until == 0:
+            return "closed"
+        return "open" if max(self.open_until, self.probe) > now else "half-open"
+
+
+@dataclass
+class Call:
+    """An invocation."""
+
+    hook: str
+    timeout: int
+    request_bytes: int
+    state: str = "queued"
+    token: str = ""
+    last_token: str = ""
+    lease_end: int = 0
+    not_before: int = 0
+    losses: int = 0
+    outcomes: list[str] = field(default_factory=list)
+    parked: bool = False
+
+
+class Model:
+    """All calls and webhooks at a time ``now``. Methods mirror the store's and return what it is to answer."""
+
+    def __init__(self, hooks: dict[str, Hook], now: int, margin: int) -> None:
+        self.hooks = copy.deepcopy(hooks)
+        self.now = now
+        self.margin = margin
+        self.calls: dict[str, Call] = {}
+        self.keys: dict[tuple[str, str], tuple[str, str]] = {}  # (hook, key) -> (reference id, fingerprint)
+        self.late = 0
+        for hook in self.hooks.values():
+            hook.bucket_at = now
+            hook.bucket = Fraction(hook.burst if hook.every_ms else 0)
+
+    # -- transitions --------------------------------------------------------------------------------------------
+
+    def accept(self, ref: str, call: Call, key: tuple[str, str] | None) -> tuple[str, str, str]:
+        if ref in self.calls:
+            return "accepted", ref, self.calls[ref].state
+        if key:
+            used = self.keys.get((call.hook, key[0]))
+            if used:
+                return ("known" if used[1] == key[1] else "key_reused"), used[0], self.calls[used[0]].state
+            self.keys[call.hook, key[0]] = (ref, key[1])
+        self.calls[ref] = call
+        return "accepted", ref, "queued"
+
+    def claim(self, ref: str, token: str, *, wanted: bool) -> str:
+        call = self.calls.get(ref)
+        if call is None or call.state in FINAL:
+            return "skipped"
+        if call.state == "sending":
+            if call.token == token:
+                return "granted"
+            return "skipped" if call.lease_end > self.now else self._lose(call, token)
+        if call.state == "retrying" and call.not_before > self.now:
+            return "skipped"
+        if wanted:
+            return self._admit(call, token)
+        if self.live(call.hook):
+            call.parked = True
+            self.hooks[call.hook].shared = True
+        return "parked"
+
+    def settle(self, ref: str, token: str, state: str, outcome: str, delay: int, contacted: bool | None) -> bool:
+        call = self.calls[ref]
+        if call.last_token == token:
+            return True
+        if call.state != "sending" or call.token != token:
+            return False
+        call.outcomes.append(outcome)
+        if contacted is not None:
+            self._hear(self.hooks[call.hook], contacted=contacted)
+        self._leave(call, token)
+        if state == "retrying":
+            call.state, call.not_before, call.losses = "retrying", self.now + delay, 0
+        else:
+            self._finish(call, state)
+        return True
+
+    def release(self, ref: str, token: str) -> None:
+        call = self.calls[ref]
+        if call.state == "sending" and call.token == token:
+            self._leave(call, token)
+            call.state = "queued"
+
+    def cancel(self, ref: str) -> str | None:
+        call = self.calls[ref]
+        if call.state in {"queued", "retrying"}:
+            self._finish(call, "cancelled")
+        return None if call.state == "cancelled" else call.state
+
+    # -- what a webhook may do ----------------------------------------------------------------------------------
+
+    def of(self, hook: str) -> list[Call]:
+        return [call for call in self.calls.values() if call.hook == hook]
+
+    def live(self, hook: str) -> int:
+        """How many calls hold a place."""
+        return sum(call.state == "sending" and call.lease_end > self.now for call in self.of(hook))
+
+    def places(self, name: str) -> float:
+        cap = self.hooks[name].concurrency
+        return float("inf") if cap is None else max(0, cap - self.live(name))
+
+    def room(self, name: str) -> float:
+        hook = self.hooks[name]
+        if hook.paused:
+            return 0
+        return min(self.places(name), float("inf") if hook.every_ms is None else hook.tokens(self.now))
+
+    def close_breaker(self, name: str) -> None:
+        hook = self.hooks[name]
+        hook.failures = hook.open_until = hook.open_for = hook.probe = 0
+
+    # -- the parts of a transition ------------------------------------------------------------------------------
+
+    def _lose(self, call: Call, token: str) -> str:
+        call.outcomes.append("lease_lost")
+        call.losses += 1
+        if self.hooks[call.hook].repeatable and call.losses < MAX_LOSSES:
+            return self._admit(call, token)
+        call.last_token = token
+        self._finish(call, "interrupted")
+        return "ended"
+
+    def _admit(self, call: Call, token: str) -> str:
+        hook = self.hooks[call.hook]
+        if hook.breaker(self.now) == "open":
+            return self._stop(call, hook, token)
+        if self.room(call.hook) < 1:
+            if call.state == "sending":
+                call.state, call.token = "queued", ""
+            call.parked = True
+            return "parked"
+        call.state, call.token, call.parked = "sending", token, False
+        call.lease_end = self.now + call.timeout + self.margin
+        if hook.every_ms:
+            hook.spend(self.now)
+        if hook.breaker(self.now) == "half-open":
+            hook.probe = call.lease_end
+        return "granted"
+
+    def _stop(self, call: Call, hook: Hook, token: str) -> str:
+        if hook.retry:
+            until = hook.open_until if hook.open_until > self.now else min(hook.probe, self.now + 5000)
+            call.state, call.token, call.not_before, call.parked = "retrying", "", until, False
+            return "skipped"
+        call.outcomes.append("breaker_open")
+        call.last_token = token
+        self._finish(call, "unreachable")
+        return "ended"
+
+    def _leave(self, call: Call, token: str) -> None:
+        call.token, call.last_token = "", token
+
+    def _finish(self, call: Call, state: str) -> None:
+        call.state, call.token, call.parked = state, "", False
+
+    def _hear(self, hook: Hook, *, contacted: bool) -> None:
+        if contacted:
+            hook.failures = hook.open_until = hook.open_for = hook.probe = 0
+            return
+        probing = hook.open_until > 0 and hook.open_until <= self.now
+        hook.failures += 1
+        if probing or (hook.open_until == 0 and hook.failures >= BREAKER_FAILURES):
+            hook.open_for = min(hook.open_for * 2, BREAKER_LONGEST_MS) or BREAKER_FIRST_MS
+            hook.open_until, hook.probe = self.now + hook.open_for, 0

@@ -1,0 +1,112 @@
+"""Nobody waits for a wake-up that was used up, lost or never given: found by the model test, each told by itself."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from relay.invocation import Attempt, Outcome, Sent, State
+from relay.store import keyspace
+
+
+@pytest.fixture
+def limit(ledger):
+    """Sets limits of the webhook as its registration would."""
+
+    def set_limits(**limits):
+        ledger.client.hset(keyspace.policy("acme", "hook"), mapping=limits)
+
+    return set_limits
+
+
+def accepted(ledger, count, **changes):
+    return [answer.reference_id for answer in ledger.store.accept([ledger.new(**changes) for _ in range(count)])]
+
+
+def ids(ready):
+    return [ref for ref, _ in ready]
+
+
+def alarm_in_s(ledger, ref):
+    scores = [ledger.client.zscore(key, ref) for key in (keyspace.due_running(), keyspace.due_queued("bulk"))]
+    return next(score for score in scores if score is not None) / 1000 - time.time()
+
+
+def failure(ledger, ref, token):
+    return ledger.settlement(
+        ref,
+        token,
+        state=State.UNREACHABLE,
+        outcome=Outcome.CONNECT_FAILED,
+        status=0,
+        error=True,
+        attempt=Attempt(1, 1, 5, 0, Outcome.CONNECT_FAILED, Sent.NO),
+        result=b"",
+        contacted=False,
+    )
+
+
+def test_a_woken_call_that_is_cancelled_wakes_the_next(ledger, limit):
+    limit(concurrency=1)
+    refs = accepted(ledger, 3)
+    ledger.store.claim(refs, "t1")
+    assert ids(ledger.store.settle([ledger.settlement(refs[0], "t1")]).ready) == [refs[1]]
+    assert ids(ledger.store.cancel(refs[1])) == [refs[2]]
+
+
+def test_a_settlement_that_is_repeated_after_the_call_was_cancelled_is_not_late(ledger):
+    ref, token = ledger.claimed()
+    retry = ledger.settlement(ref, token, state=State.RETRYING, delay_ms=60_000, result=b"")
+    ledger.store.settle([retry])
+    ledger.store.cancel(ref)
+    assert ledger.store.settle([retry]).counted == (True,)
+    assert ledger.store.find(ref).extra == {}
+
+
+def test_a_parked_call_that_an_open_breaker_ends_wakes_the_next(ledger, limit):
+    limit(concurrency=1, failures=19)
+    refs = accepted(ledger, 4)
+    ledger.store.claim(refs, "t1")
+    assert ids(ledger.store.settle([failure(ledger, refs[0], "t1")]).ready) == [refs[1]]
+    assert ids(ledger.store.claim([refs[1]], "t2").ready) == [refs[2]]
+    assert ids(ledger.store.claim([refs[1]], "t2").ready) == [refs[2]]  # and says so again to whom the reply was lost
+
+
+def test_a_parked_call_that_an_open_breaker_holds_back_leaves_the_line_and_wakes_the_next(ledger, limit):
+    limit(concurrency=1, failures=19, retry="1")
+    refs = accepted(ledger, 3)
+    ledger.store.claim(refs, "t1")
+    ledger.store.settle([failure(ledger, refs[0], "t1")])
+    assert ids(ledger.store.claim([refs[1]], "t2").ready) == [refs[2]]
+    assert ledger.state(refs[1]) is State.RETRYING
+    assert ledger.client.zscore(keyspace.parked("acme", "hook"), refs[1]) is None
+
+
+def test_whoever_is_the_oldest_is_looked_at_when_the_rate_allows_the_next_however_long_calls_take(ledger, limit):
+    limit(rateCount=1, ratePeriod=1000)
+    refs = accepted(ledger, 3)
+    ledger.store.claim(refs, "t1")
+    assert alarm_in_s(ledger, refs[1]) <= 1
+    assert alarm_in_s(ledger, refs[2]) > 800
+    time.sleep(1.05)
+    assert ledger.store.claim([refs[1]], "t2").granted == {refs[1]}  # the first one is still being sent
+    assert alarm_in_s(ledger, refs[2]) <= 1
+
+
+def test_under_a_rate_one_end_wakes_as_many_as_the_rate_allows(ledger, limit):
+    limit(rateCount=4, ratePeriod=1000)
+    refs = accepted(ledger, 8)
+    ledger.store.claim(refs, "t1")
+    time.sleep(0.8)
+    woken = ids(ledger.store.settle([ledger.settlement(refs[0], "t1")]).ready)
+    assert woken in (refs[4:7], refs[4:8])
+
+
+def test_a_repeated_release_answers_with_whom_the_place_woke(ledger, limit):
+    limit(concurrency=1)
+    refs = accepted(ledger, 2)
+    ledger.store.claim(refs, "t1")
+    first = ledger.store.release([refs[0]], "t1")
+    assert ids(first) == refs
+    assert ledger.store.release([refs[0]], "t1") == first
