@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from relay import telemetry
 from relay.invocation import MEANINGS, Attempt, Outcome, Sent, State
+from relay.masking import Mask
 from relay.results import Reading, failure_result, read_answer, sealed_data
 from relay.retrying import Retry, Tried, decide, read_retry_after
 from relay.store.transitions import Settlement
@@ -15,6 +16,7 @@ from relay.vault import result_owner
 if TYPE_CHECKING:
     from relay.executor.preparation import Prepared, Unsendable
     from relay.outbound.answer import Answer
+    from relay.registration import Shape
     from relay.vault import Vault
 
 #: Outcomes that say the endpoint is away. The others were answered, or never came as far as trying it.
@@ -28,6 +30,8 @@ _NO_CONTACT: Final = frozenset(
         Outcome.CONNECTION_LOST,
     }
 )
+#: Reads an answer as the endpoint sent it.
+_NOTHING_HIDDEN: Final = Mask(())
 
 
 class Conclusion:
@@ -79,10 +83,23 @@ def unsendable(call: Unsendable, token: str, started_at_ms: int) -> Settlement:
 
 def _read(answer: Answer, call: Prepared) -> Reading:
     try:
-        return read_answer(answer, call.mask)
+        reading = read_answer(answer, call.mask)
+        return reading if _fits(reading, answer, call.shape) else _misfit(reading)
     except Exception as error:  # noqa: BLE001 - the request was answered; a fault of ours must not hide that
         telemetry.fault(error, "read_answer")
         return Reading(Outcome.ANSWER_REJECTED, failure_result(Outcome.ANSWER_REJECTED), 0)
+
+
+def _fits(reading: Reading, answer: Answer, shape: Shape) -> bool:
+    """Whether data that a caller gets has the registered form. What was masked in it has not changed that."""
+    if shape.response_schema is None or reading.outcome is not Outcome.ANSWERED or reading.result.error:
+        return True
+    return shape.takes_answer(read_answer(answer, _NOTHING_HIDDEN).result.data)
+
+
+def _misfit(reading: Reading) -> Reading:
+    outcome = Outcome.RESPONSE_REJECTED
+    return Reading(outcome, failure_result(outcome, status=reading.result.status), reading.masked)
 
 
 def _retry(call: Prepared, attempt: Attempt, answer: Answer) -> Retry | None:
