@@ -50,7 +50,7 @@ class Mask:
         self._needles = frozenset(needles)
         forms = {form for needle in needles for form in forms_of(needle)}
         kept = {form for form in forms if form not in _REPLACEMENT_BYTES and _SEPARATOR.encode() not in form}
-        anchors = {anchor_of(needle) for needle in needles}
+        anchors = {anchor_of(needle) for needle in needles if needle.raw is None}  # bytes are not escaped in part
         self._forms = _automaton(kept)
         self._anchors = _automaton(anchor for anchor in anchors if anchor)
         # Whether a needle has no anchor, so that escapes have to be undone wherever they are.

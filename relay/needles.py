@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, unquote_plus
 
+from relay.registration.credentials import Basic
+from relay.signing import SECRET_PREFIX, secret_bytes
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from relay.endpoint import Endpoint
     from relay.registration import Shape, Target
+    from relay.registration.credentials import ClientCredentials
 
 #: Shorter texts are not looked for: they would be found in answers that echo nothing.
 MIN_CHARACTERS: Final = 8
@@ -45,6 +49,7 @@ class Needle:
 
     text: str
     whole: bool = True
+    raw: bytes | None = None  # what the text (as Latin-1) stands for, where it is not a text at all
 
 
 def needles_of(shape: Shape, target: Target) -> Iterator[Needle]:
@@ -70,7 +75,7 @@ def forms_of(needle: Needle) -> set[bytes]:
 
     Escapes of some of its characters are not among them: those are undone around its anchor.
     """
-    raw = _bytes_of(needle.text)
+    raw = _bytes_of(needle.text) if needle.raw is None else needle.raw
     forms = {raw, raw.replace(b" ", b"+")}
     if needle.whole:
         forms |= {form.encode() for form in (*_all_escaped(needle.text), raw.hex(), *_base64_forms(raw))}
@@ -95,22 +100,39 @@ def _secrets(target: Target) -> Iterator[Needle]:
         name, equals, value = pair.partition("=")
         secret = value if equals else name  # a bare token
         yield from (Needle(secret), Needle(unquote(secret)), Needle(unquote_plus(secret)))
+    for secret in target.signing:
+        key = secret_bytes(secret)
+        yield from (Needle(secret, whole=False), Needle(secret.removeprefix(SECRET_PREFIX)))
+        yield Needle(key.decode("latin-1"), raw=key)
+    yield from _parts_of_credentials(target.credentials.authorization)
 
 
 def _parts_of_header(name: str, value: str) -> Iterator[Needle]:
     """The value, its token (``Bearer xyz`` -> ``xyz``), both halves of Basic, the values of cookies and the like."""
     scheme, _, token = value.partition(" ")
+    token = token.strip()
     yield Needle(value, whole=len(token) < MIN_CHARACTERS)
-    yield Needle(token.strip())
+    yield Needle(token)
     if scheme.lower() == "basic":
         try:
-            login = b64decode(token.strip() + "==").decode()
+            login = b64decode(token + "==").decode()
         except ValueError:  # binascii.Error is one, UnicodeDecodeError too
             login = ""
         user, _, password = login.partition(":")
         yield from (Needle(login), Needle(user), Needle(password))
     if name in _HEADERS_OF_PAIRS:
         yield from map(Needle, _PAIR_VALUE.findall(value))
+
+
+def _parts_of_credentials(authorization: Basic | ClientCredentials | None) -> Iterator[Needle]:
+    """Of mutual TLS nothing: the key never leaves, and the endpoint has the certificate."""
+    if authorization is None:
+        return
+    yield from _parts_of_header("authorization", authorization.header)
+    if isinstance(authorization, Basic):
+        yield from (Needle(authorization.username), Needle(authorization.password))
+    else:
+        yield from (Needle(authorization.client_id), Needle(authorization.client_secret))
 
 
 def _address(endpoint: Endpoint) -> Iterator[Needle]:

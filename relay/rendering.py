@@ -16,11 +16,14 @@ from requests.structures import CaseInsensitiveDict
 
 from relay.documents import dump_json
 from relay.errors import Fault, RequestRejected
+from relay.registration.credentials import Basic
+from relay.signing import signature_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from relay.registration import Shape, Target
+    from relay.registration.credentials import ClientCertificate
     from relay.trigger import Trigger
 
 JSON_TYPE: Final = "application/json"
@@ -38,10 +41,27 @@ except PackageNotFoundError:  # run from a source tree that is not installed
 USER_AGENT: Final = f"webhook-relay/{_VERSION}"
 
 
+class OutgoingRequest(PreparedRequest):
+    """A request, and what is done as it leaves: it is signed for that moment, and a certificate is shown."""
+
+    signing: tuple[str, ...] = ()
+    certificate: ClientCertificate | None = None
+
+    def authorize(self, token: str) -> None:
+        """Put in an OAuth 2.0 access token (RFC 6750, 2.1)."""
+        self.headers["Authorization"] = f"Bearer {token}"
+
+    def sign(self, now_s: int) -> None:
+        """Sign it, if its webhook is registered so, for an attempt at ``now_s`` (seconds since the epoch)."""
+        if self.signing:
+            body = self.body.encode() if isinstance(self.body, str) else bytes(self.body or b"")
+            self.headers.update(signature_headers(self.signing, self.headers["webhook-id"], now_s, body))
+
+
 class Template:
     """All of a request that does not depend on the trigger: make it once a revision, fill it once an attempt."""
 
-    __slots__ = ("_encoding", "_glue", "_headers", "_method", "_names", "_spelling", "_url")
+    __slots__ = ("_certificate", "_encoding", "_glue", "_headers", "_method", "_names", "_signing", "_spelling", "_url")
 
     def __init__(self, shape: Shape, target: Target) -> None:
         self._method = shape.method
@@ -52,19 +72,24 @@ class Template:
         self._spelling = {name.lower(): name for name in shape.fillable_headers}
         self._headers = CaseInsensitiveDict({"User-Agent": USER_AGENT, "Accept": "*/*"})
         self._headers.update(target.headers)
+        if isinstance(target.credentials.authorization, Basic):
+            self._headers["Authorization"] = target.credentials.authorization.header
+        self._signing = target.signing
+        self._certificate = target.credentials.certificate
 
     @classmethod
     def of(cls, shape: Shape, target: Target) -> Self:
         """The template of a registration."""
         return cls(shape, target)
 
-    def fill(self, trigger: Trigger, reference_id: str, traceparent: str | None = None) -> PreparedRequest:
-        """The request for a trigger that fits the shape.
+    def fill(self, trigger: Trigger, reference_id: str, traceparent: str | None = None) -> OutgoingRequest:
+        """The request for a trigger that fits the shape. An OAuth 2.0 token is not in it yet: see ``authorize``.
 
         Raises:
             RequestRejected: it does not fit after all (``check`` says so first).
         """
-        request = PreparedRequest()
+        request = OutgoingRequest()
+        request.signing, request.certificate = self._signing, self._certificate
         request.method = self._method
         request.url = self._url_with(trigger.query_params)
         request.headers = self._headers.copy()
@@ -113,7 +138,7 @@ class Template:
 
 def render(
     shape: Shape, target: Target, trigger: Trigger, *, reference_id: str, traceparent: str | None = None
-) -> PreparedRequest:
+) -> OutgoingRequest:
     """One request from the parts; whoever sends many keeps the ``Template``."""
     return Template.of(shape, target).fill(trigger, reference_id, traceparent)
 

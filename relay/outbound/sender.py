@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from relay.invocation import Outcome, Sent
 from relay.outbound.answer import Answer
 from relay.outbound.transport import CurlTransport, Reply
+from relay.rendering import OutgoingRequest
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
@@ -29,11 +30,14 @@ class Sender:
     def send(self, prepared: PreparedRequest, *, gate: Gate, deadline_s: float, repeatable: bool) -> Answer:
         """Perform one attempt, at most until ``deadline_s`` (on the clock of ``boot_time_s``).
 
-        ``repeatable`` calls may go out on a connection that has been idle for longer than a second.
+        It is signed for now, if its webhook is registered so. ``repeatable`` calls may go out on a connection that
+        has been idle for longer than a second.
         """
         started_at_ms = time.time_ns() // 1_000_000
         started_ns = time.monotonic_ns()
         try:
+            if isinstance(prepared, OutgoingRequest):
+                prepared.sign(started_at_ms // 1000)
             reply = self._transport.perform(prepared, gate=gate, deadline_s=deadline_s, repeatable=repeatable)
         except Exception as fault:  # noqa: BLE001 - a fault of ours must not hide whether the request was sent
             _log.error("outbound_fault %s", type(fault).__name__)  # its text may quote the request

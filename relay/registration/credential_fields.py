@@ -13,12 +13,12 @@ from cryptography.x509 import load_pem_x509_certificates
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 from relay.registration.field_kinds import FIELD_WORDS, OBJECT_WORDS, Text
+from relay.signing import SECRET_PREFIX
 
 MAX_SECRETS: Final = 5
 #: What Standard Webhooks 1.0 asks of a symmetric secret.
 MIN_SECRET_BYTES: Final = 24
 MAX_SECRET_BYTES: Final = 64
-PREFIX: Final = "whsec_"
 MAX_CREDENTIAL_LENGTH: Final = 2_048
 MAX_PEM_LENGTH: Final = 32 * 1024
 
@@ -47,15 +47,15 @@ class SigningSecrets(fields.Field[tuple[str, ...]]):
 
 
 def _secret_fault(secret: Any) -> str | None:
-    if not isinstance(secret, str) or not secret.startswith(PREFIX):
-        return f"must begin with `{PREFIX}`"
-    encoded = secret.removeprefix(PREFIX)
+    if not isinstance(secret, str) or not secret.startswith(SECRET_PREFIX):
+        return f"must begin with `{SECRET_PREFIX}`"
+    encoded = secret.removeprefix(SECRET_PREFIX)
     try:
         raw = b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         raw = b""
     if b64encode(raw).decode() != encoded or not MIN_SECRET_BYTES <= len(raw) <= MAX_SECRET_BYTES:
-        return f"must be base64 of {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes after `{PREFIX}`"
+        return f"must be base64 of {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes after `{SECRET_PREFIX}`"
     return None
 
 

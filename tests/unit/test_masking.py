@@ -14,6 +14,7 @@ from relay.endpoint import Endpoint
 from relay.masking import REPLACEMENT, Mask
 from relay.needles import MIN_CHARACTERS, Needle, forms_of
 from relay.registration import Shape, Target
+from relay.registration.credentials import Basic, ClientCredentials, Credentials
 
 ENDPOINT = Endpoint("https", "hooks.partner-service.com", 8443, "/services/T0/in%20box", "token=ab%2Fcd%20ef+gh&v=2")
 SECRET = "s3cr3t+/=&<'\"\\>-value"
@@ -87,6 +88,7 @@ TEXT_FORMS = {
 @given(secret=secrets, before=surroundings, after=surroundings)
 @example(secret=SECRET, before="", after="")
 @example(secret="a b c d e/f", before="x", after="y")
+@example(secret="0  0000000", before="", after="")
 def test_no_form_of_a_secret_is_left_in_a_text(form, secret, before, after):
     shown = TEXT_FORMS[form](secret)
     masked, count = mask_for(secret).text(before + shown + after)
@@ -330,3 +332,63 @@ def test_the_longest_registration_still_makes_a_mask_quickly():
     mask = mask_of({f"X-{n}": f"{n}" + "k+/='\"<&" * 100 for n in range(8)}, endpoint)
     assert time.perf_counter() - started < 5
     assert mask.text(endpoint.url) == (REPLACEMENT, 1)
+
+
+# -- signing secrets and credentials ---------------------------------------------------------------------------------
+
+SIGNING_KEY = bytes([0xFB, 0xEF, *range(30)])
+SIGNING_SECRET = "whsec_" + base64.b64encode(SIGNING_KEY).decode()
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        SIGNING_SECRET,
+        SIGNING_SECRET.removeprefix("whsec_"),
+        base64.urlsafe_b64encode(SIGNING_KEY).decode(),
+        SIGNING_KEY.hex(),
+        json.dumps({"secret": SIGNING_SECRET}),
+        urllib.parse.quote(SIGNING_SECRET, safe=""),
+    ],
+)
+def test_a_signing_secret_is_hidden_as_text_and_as_bytes(shown):
+    target = Target(Endpoint("https", "a.example.com", 443, "/"), signing=(SIGNING_SECRET,))
+    masked, count = Mask.of(Shape("hook", "POST"), target).text(f"key: {shown}")
+    assert count
+    assert "[redacted]" in masked
+    assert Mask.of(Shape("hook", "POST"), target).hits(b"\x00" + SIGNING_KEY[1:] + b"\x00") == 0
+    assert Mask.of(Shape("hook", "POST"), target).hits(b"\xff" + base64.b64encode(SIGNING_KEY))
+
+
+@pytest.mark.parametrize(
+    "shown",
+    ["pass:word-0123", "ada-lovelace:pass:word-0123", base64.b64encode(b"ada-lovelace:pass:word-0123").decode()],
+)
+def test_a_basic_login_is_hidden(shown):
+    target = Target(
+        Endpoint("https", "a.example.com", 443, "/"), credentials=Credentials(Basic("ada-lovelace", "pass:word-0123"))
+    )
+    assert shown not in Mask.of(Shape("hook", "POST"), target).text(f"you sent {shown}")[0]
+
+
+def test_an_oauth_client_s_secret_is_hidden():
+    endpoint = Endpoint("https", "a.example.com", 443, "/")
+    target = Target(endpoint, credentials=Credentials(ClientCredentials(endpoint, "client-0001", "client+secret/1")))
+    mask = Mask.of(Shape("hook", "POST"), target)
+    assert mask.text("client+secret/1 client%2Bsecret%2F1") == ("[redacted] [redacted]", 2)
+
+
+def test_further_texts_are_hidden_beside_what_a_mask_hid_before():
+    mask = mask_for(SECRET)
+    assert (
+        mask.with_texts(["a-token-of-a-login", "short"]).text(f"{SECRET} a-token-of-a-login short")[0]
+        == "[redacted] [redacted] short"
+    )
+    assert mask.with_texts([]) is mask
+    assert mask.text("a-token-of-a-login")[1] == 0
+
+
+def test_one_mask_of_several_hides_what_each_of_them_hides():
+    both = Mask.of_all([mask_for("first-secret-value"), mask_for("other-secret-value")])
+    assert both.text("first-secret-value, other-secret-value")[0] == "[redacted], [redacted]"
+    assert Mask.of_all([]).text("anything at all") == ("anything at all", 0)
