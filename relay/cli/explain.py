@@ -13,10 +13,10 @@ from rich.text import Text
 from relay.cli.address import shown_url
 from relay.cli.output import facts_of, safe, screened
 from relay.cli.parameters import IdType, plugin_option, trigger_options, trigger_value
+from relay.cli.plan import auth_of, plan_of, plan_picture, shown_prefilled
 from relay.errors import WebhookNotRegistered
 from relay.invocation import new_reference_id
-from relay.masking import REPLACEMENT
-from relay.needles import PUBLIC_HEADERS
+from relay.registration import ChainTarget
 from relay.rendering import render
 from relay.rows import seconds
 from relay.runtime import cli_runtime
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from relay.cli.output import Screen
-    from relay.registration import Target
+    from relay.registration import Shape, Target
 
 #: How much of a body is shown.
 PREVIEW_BYTES: Final = 2_048
@@ -53,7 +53,8 @@ def explain(
 ) -> None:
     """Show the request that a trigger would become, with its secrets masked. Nothing is sent.
 
-    The transport adds Accept-Encoding, and on a real call webhook-id is the reference id.
+    Of a chain the whole plan: the request of every step, and the expressions that fill it. The transport adds
+    Accept-Encoding, and on a real call webhook-id is the reference id.
     """
     registry = cli_runtime(Settings.for_command(data_dir)).registry
     value = trigger_value(data, headers, query_params)
@@ -63,25 +64,34 @@ def explain(
     number, shape = found
     target = registry.open_target(plugin, webhook_id, number)
     trigger = check(shape, Trigger.from_value(value))
+    about = {"plugin": plugin, "webhookId": webhook_id, "revision": number}
+    if isinstance(target, ChainTarget):
+        plan = about | plan_of(registry, plugin, shape, target)
+        screen.show(plan, lambda: plan_picture(plan))
+        return
+    explained = about | _explained(shape, target, trigger)
+    screen.show(explained, lambda: _picture(explained))
+
+
+def _explained(shape: Shape, target: Target, trigger: Trigger) -> dict[str, Any]:
     request = render(shape, target, trigger, reference_id=new_reference_id(), traceparent=None)
-    explained = {
-        "plugin": plugin,
-        "webhookId": webhook_id,
-        "revision": number,
+    return {
         "method": request.method,
         "url": shown_url(str(request.url), target),
         "headers": _headers(request.headers, target),
         "body": _body(request.body),
         "timeout": seconds(shape.timeout_ms),
         "repeatable": shape.repeatable,
+        "auth": auth_of(target),
     }
-    screen.show(explained, lambda: _picture(explained))
 
 
 def _headers(headers: Mapping[str, str | bytes], target: Target) -> dict[str, str]:
-    secret = {name.lower() for name in target.headers} - PUBLIC_HEADERS
-    shown = {name: REPLACEMENT if name.lower() in secret else _text(value) for name, value in headers.items()}
-    return {"Host": target.endpoint.authority, **shown}
+    """All headers; those that are the same on every call as operators may see them."""
+    prefilled = shown_prefilled(target)
+    fixed = {name.lower() for name in prefilled}
+    others = {name: _text(value) for name, value in headers.items() if name.lower() not in fixed}
+    return {"Host": target.endpoint.authority, **others, **prefilled}
 
 
 def _text(value: str | bytes) -> str:
@@ -113,6 +123,7 @@ def _body(body: Any) -> dict[str, Any] | None:
 def _picture(explained: dict[str, Any]) -> RenderableType:
     lines = [f"{explained['method']} {explained['url']}"]
     lines += [f"{name}: {value}" for name, value in explained["headers"].items()]
+    lines += [f"auth: {each['type']}" for each in explained["auth"]]
     body = explained["body"]
     if body is not None:
         lines += ["", body["preview"] if body["complete"] else f"{body['preview']}..."]

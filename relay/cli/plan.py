@@ -1,0 +1,130 @@
+"""The whole plan of a chain as operators may see it: every step's request, secrets masked, expressions as written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.text import Text
+
+from relay.cli.address import shown_url
+from relay.cli.output import facts_of, safe
+from relay.masking import REPLACEMENT
+from relay.needles import PUBLIC_HEADERS
+from relay.registration import ChainTarget
+from relay.registration.credentials import ClientCredentials
+from relay.registration.steps import MAX_CHAIN_DEPTH
+from relay.rows import seconds
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from relay.registration import Shape, Step, Target
+    from relay.store.registry import Registry
+
+#: Headers of a signature, which is made when the request leaves.
+AT_SENDING = "[at sending]"
+
+
+def plan_of(registry: Registry, plugin: str, shape: Shape, target: ChainTarget, depth: int = 1) -> dict[str, Any]:
+    """The members ``steps`` and ``result`` of a chain; a step that is a chain has its own plan in it.
+
+    Raises:
+        VaultError, SettingsError: a target does not open.
+    """
+    return {
+        "timeout": seconds(shape.timeout_ms),
+        "steps": [_step(registry, plugin, number, step, depth) for number, step in enumerate(target.steps)],
+        "result": None if target.result is None else target.result.text,
+    }
+
+
+def _step(registry: Registry, plugin: str, number: int, step: Step, depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {"step": number, **step.to_value()}
+    found = registry.current(plugin, step.webhook, refresh=True)
+    if found is None or depth > MAX_CHAIN_DEPTH:  # applying sees to it that neither is so
+        return value
+    revision, shape = found
+    target = registry.open_target(plugin, step.webhook, revision)
+    value |= {"revision": revision, "hidden": shape.hidden}
+    if isinstance(target, ChainTarget):
+        return value | {"chain": plan_of(registry, plugin, shape, target, depth + 1)}
+    return value | {"request": _request(shape, target)}
+
+
+def _request(shape: Shape, target: Target) -> dict[str, Any]:
+    return {
+        "method": shape.method,
+        "url": shown_url(target.endpoint.url, target),
+        "headers": {"Host": target.endpoint.authority, **shown_prefilled(target)},
+        "auth": auth_of(target),
+        "encoding": shape.encoding,
+        "timeout": seconds(shape.timeout_ms),
+        "repeatable": shape.repeatable,
+    }
+
+
+def shown_prefilled(target: Target) -> dict[str, str]:
+    """Headers that are the same on every call, the secret ones masked, and those that are made as it leaves."""
+    shown = {name: value if name.lower() in PUBLIC_HEADERS else REPLACEMENT for name, value in target.headers.items()}
+    if target.credentials.authorization is not None:
+        shown["Authorization"] = REPLACEMENT
+    if target.signing:
+        shown |= {"webhook-timestamp": AT_SENDING, "webhook-signature": AT_SENDING}
+    return shown
+
+
+def auth_of(target: Target) -> list[dict[str, Any]]:
+    """The credentials that go with a call: their kinds, and where a token comes from."""
+    shown: list[dict[str, Any]] = [{"type": kind} for kind in target.credentials.kinds]
+    authorization = target.credentials.authorization
+    if isinstance(authorization, ClientCredentials):
+        shown[0] |= {
+            "tokenUrl": authorization.token_url.url.partition("?")[0],
+            "scope": authorization.scope,
+            "audience": authorization.audience,
+        }
+    return shown
+
+
+def plan_picture(explained: dict[str, Any]) -> RenderableType:
+    """A chain's plan as lines, nested chains indented."""
+    about = [(name, explained[name]) for name in ("plugin", "webhookId", "revision", "timeout")]
+    lines = list(_lines(explained, ""))
+    return Group(facts_of(about), Text(""), Text("\n".join(safe(line) for line in lines)))
+
+
+def _lines(plan: dict[str, Any], indent: str) -> list[str]:
+    lines: list[str] = []
+    for step in plan["steps"]:
+        hidden = ", hidden" if step.get("hidden") else ""
+        lines.append(f"{indent}{step['step']}. {step['webhook']} (revision {step.get('revision', '-')}{hidden})")
+        inner = f"{indent}   "
+        lines += [f"{inner}{name}: {step[name]}" for name in ("when", "forEach") if step[name] is not None]
+        if "chain" in step:
+            lines += _mapped(step, inner)
+            lines += _lines(step["chain"], inner)
+        else:
+            lines += _request_lines(step, inner)
+        lines += [f"{inner}mask: {expression}" for expression in step["mask"]]
+        if step["onError"] == "continue":
+            lines.append(f"{inner}in error: the chain goes on")
+    if plan["result"] is not None:
+        lines.append(f"{indent}result: {plan['result']}")
+    return lines
+
+
+def _request_lines(step: dict[str, Any], indent: str) -> list[str]:
+    request = step.get("request")
+    if request is None:
+        return _mapped(step, indent)
+    lines = [f"{indent}{request['method']} {request['url']}"]
+    lines += [f"{indent}{name}: {value}" for name, value in request["headers"].items()]
+    lines += [f"{indent}auth: {each['type']}" for each in request["auth"]]
+    return lines + _mapped(step, indent)
+
+
+def _mapped(step: dict[str, Any], indent: str) -> list[str]:
+    lines = [f"{indent}{name} <- {expression}" for name, expression in step["headers"].items()]
+    lines += [f"{indent}?{name} <- {expression}" for name, expression in step["queryParams"].items()]
+    return lines + ([f"{indent}data <- {step['data']}"] if step["data"] is not None else [])
