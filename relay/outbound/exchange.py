@@ -14,6 +14,7 @@ from relay.outbound.failures import Notes
 from relay.outbound.lookups import CACHE_S, FRESH_CACHE_S
 from relay.outbound.request_head import Unsendable, header_lines
 from relay.outbound.sockets import Sockets, dialled
+from relay.rendering import OutgoingRequest
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from relay.outbound.gate import Gate
     from relay.outbound.guard import AddressPolicy
     from relay.outbound.lookups import Lookup
+    from relay.registration.credentials import ClientCertificate
 
 METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 MAX_HEADER_BYTES: Final = 64 * 1024  # of an answer: interim answers, headers and trailers together
@@ -61,6 +63,7 @@ class Exchange:
         self._url = self._method = ""
         self._idle_s = self._cache_s = -1
         self._kept_body_bytes = 0
+        self._keeps_key = False
         self._gate: Gate | None = None
         self._lookup: Lookup | None = None
         self._sockets = Sockets()  # of the multi handle; each transfer says which
@@ -139,6 +142,7 @@ class Exchange:
             setopt(pycurl.CUSTOMREQUEST, method)
             self._method = method
         self._set_body(body)
+        self._show(request.certificate if isinstance(request, OutgoingRequest) else None)
         setopt(pycurl.TIMEOUT_MS, math.ceil(remaining_s * 1000))
         idle_s = REPEATABLE_IDLE_S if repeatable else UNREPEATABLE_IDLE_S
         if idle_s != self._idle_s:
@@ -157,10 +161,17 @@ class Exchange:
         else:
             self.easy.setopt(pycurl.HTTPGET, 1)  # no body; the method is CUSTOMREQUEST's
 
+    def _show(self, certificate: ClientCertificate | None) -> None:
+        """Prove to the endpoint who calls. libcurl shares no connection and no TLS session between certificates."""
+        if certificate is not None:
+            self.easy.setopt(pycurl.SSLCERT_BLOB, certificate.certificate.encode("ascii"))
+            self.easy.setopt(pycurl.SSLKEY_BLOB, certificate.key.encode("ascii"))
+            self._keeps_key = True
+
     @property
     def reusable(self) -> bool:
-        """Whether the handle may be kept after a transfer that went well (libcurl keeps a copy of the body)."""
-        return self._kept_body_bytes <= MAX_KEPT_BODY_BYTES
+        """Whether the handle may be kept after a transfer that went well: it would keep a long body, or a key."""
+        return self._kept_body_bytes <= MAX_KEPT_BODY_BYTES and not self._keeps_key
 
     @property
     def body(self) -> bytes:
