@@ -28,7 +28,7 @@ SECRETS = {
 }
 BASIC = "Basic " + base64.b64encode(b"relay-user:hunter2-but-longer").decode()
 PAYLOADS = {
-    "data": 'PATIENT-CANARY "Grace/Hopper" & 1906',
+    "data": "PATIENT-CANARY Grace/Hopper & 1906",
     "key": "DIAGNOSIS-CANARY-NAME",
     "header": "HEADER-CANARY-0451",
     "query": "QUERY-CANARY/0451 &x",
@@ -246,7 +246,7 @@ def test_nothing_planted_is_in_the_append_only_file(used):
     files = [path for path in (house.relay.data_dir / "valkey").rglob("*") if path.is_file()]
     content = b"\n".join(path.read_bytes() for path in files)
     assert reference_id.encode() in content  # this is where it would be
-    keys = {"key": plugin.key, "operator key": plugin.operator_key}
+    keys = {"api key": plugin.key, "operator key": plugin.operator_key}
     assert shows(content, {**planted(house), **keys}) == []
 
 
@@ -262,7 +262,7 @@ def test_nothing_planted_is_in_the_server_s_memory(used):
                 values[key] = read[client.type(key)](key) if client.exists(key) else None
     content = b"\n".join(_flat(values))
     assert reference_id.encode() in content
-    assert shows(content, {**planted(house), "key": plugin.key}) == []
+    assert shows(content, {**planted(house), "api key": plugin.key}) == []
 
 
 def _flat(value):
@@ -282,7 +282,7 @@ def test_nothing_planted_is_in_the_logs(used):
     content = b"\n".join(path.read_bytes() for path in files)
     assert reference_id.encode() in content
     assert len(files) > 4
-    keys = {"key": plugin.key, "operator key": plugin.operator_key}
+    keys = {"api key": plugin.key, "operator key": plugin.operator_key}
     assert shows(content, {**planted(house), **keys}) == []
 
 
@@ -306,5 +306,5 @@ def test_nothing_planted_is_shown_by_flower_or_its_metrics(used):
         paths += [f"/api/task/info/{task}" for task in list(tasks)[:50]]
         content = json.dumps([tasks, workers]).encode() + b"".join(page(path) for path in paths)
     assert b"relay.run" in content
-    keys = {"key": plugin.key, "operator key": plugin.operator_key}
+    keys = {"api key": plugin.key, "operator key": plugin.operator_key}
     assert shows(content, {**planted(house), **keys}) == []
