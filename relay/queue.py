@@ -29,8 +29,6 @@ LANES: Final = ("interactive", "bulk", "replay")
 RUN: Final = "relay.run"
 #: Ids in one message: its cost on a worker hardly depends on how many it carries.
 MESSAGE_IDS: Final = 128
-#: A lane with fewer messages is short: a message that is not back by the grace was very likely taken or lost.
-SHORT_LANE_MESSAGES: Final = 128
 
 _TRANSPORT: Final = {
     "ack_emulation": False,  # the record decides, not the broker; 2.3 times the messages a second
@@ -104,12 +102,12 @@ class Publisher:
             except Unavailable:
                 event(Event.PUBLISH_FAILED, level=logging.WARNING, lane=lane, ids=len(reference_ids))
 
-    def short_lanes(self, lanes: Iterable[str] = LANES) -> list[str]:
-        """Which lanes hold few messages; none while the broker is away."""
+    def depths(self, lanes: Iterable[str] = LANES) -> dict[str, int]:
+        """How many messages each lane holds; nothing while the broker is away."""
         with suppress(*self._failures()), self._app.connection_or_acquire(pool=True) as connection:
             client = connection.default_channel.client
-            return [lane for lane in lanes if client.llen(lane) < SHORT_LANE_MESSAGES]
-        return []
+            return {lane: int(client.llen(lane)) for lane in lanes}
+        return {}
 
     def _send(self, producer: Any, lane: str, reference_ids: list[str]) -> None:
         amqp = self._app.amqp

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 PERIOD_S: Final = 1.0
 ALARMS: Final = 1_000  # looked at in one sweep
 RECORDS: Final = 500  # forgotten in one sweep
+#: A lane with fewer messages is short: a message that has not come by the grace was very likely taken or lost.
+SHORT_LANE_MESSAGES: Final = 128
+#: Looked at in one sweep of a lane that is short but not empty: lost ids are older than those that still wait in it,
+#: so that few are enough, and the others need no second message.
+CROWDED_LANE_ALARMS: Final = 100
 
 
 class Sweeper:
@@ -31,7 +36,11 @@ class Sweeper:
     def sweep(self) -> None:
         """One sweep. Never raises for a server that is away: the next one comes in a second."""
         try:
-            ready = self._store.sweep(self._worker, self._publisher.short_lanes(), limit=ALARMS)
+            depths = self._publisher.depths()
+            short = [lane for lane, depth in depths.items() if depth < SHORT_LANE_MESSAGES]
+            crowded = any(depths[lane] for lane in short)
+            lane_limit = CROWDED_LANE_ALARMS if crowded else ALARMS
+            ready = self._store.sweep(self._worker, short, limit=ALARMS, lane_limit=lane_limit)
             forgotten = self._store.prune(limit=RECORDS)
         except Unavailable:
             event(Event.STORE_AWAY, level=logging.WARNING, doing="sweep")

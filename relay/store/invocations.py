@@ -154,9 +154,11 @@ class InvocationStore:
             raise Conflict(f"The invocation is {state.decode()}: it cannot be cancelled.", reference_id=reference_id)
         return ready_from(ready)
 
-    def sweep(self, worker: str, short_lanes: Iterable[str], *, limit: int) -> Ready:
-        """Take alarms that rang; returns what must be published again."""
-        return ready_from(self._scripts.run("sweep", [worker, GRACE_MS, PATIENCE_MS, limit, *short_lanes]))
+    def sweep(self, worker: str, short_lanes: Iterable[str], *, limit: int, lane_limit: int | None = None) -> Ready:
+        """Take up to ``limit`` alarms that rang, ``lane_limit`` of one lane's queued ids; returns what to publish."""
+        most = limit if lane_limit is None else lane_limit
+        args = [worker, GRACE_MS, PATIENCE_MS, limit, most, *short_lanes]
+        return ready_from(self._scripts.run("sweep", args))
 
     def prune(self, *, limit: int) -> int:
         """Forget up to ``limit`` final records whose retention has passed; returns how many."""

@@ -2,17 +2,17 @@
 --
 -- KEYS  none
 -- ARGV  1 worker process id  2 grace_ms  3 patience_ms (a queued id is published after so long whatever its lane
---       holds)  4 limit of alarms  5... the lanes that are short
+--       holds)  4 limit of alarms  5 limit of alarms of one lane's queued ids  6... the lanes that are short
 -- Returns ready: ref, lane, ref, lane, ...
 --
 -- An alarm only says when to look; what is done is decided by the record alone.
 -- include: clock, effects, alarms, record, places
 
 grace_from(2)
-local patience, limit = tonumber(ARGV[3]), tonumber(ARGV[4])
+local patience, limit, lane_limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local LANES = { 'interactive', 'bulk', 'replay' }
 local short = {}
-for index = 5, #ARGV do short[ARGV[index]] = true end
+for index = 6, #ARGV do short[ARGV[index]] = true end
 redis.call('ZADD', KEY.workers(), int(now), ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEY.workers(), '-inf', int(now - 3600000))
 
@@ -49,16 +49,16 @@ local function look(ref, key, first_time)
   end
 end
 
-local function sweep(key, until_when, first_time)
-  local rang = redis.call('ZRANGEBYSCORE', key, '-inf', int(until_when), 'LIMIT', 0, limit)
+local function sweep(key, until_when, most, first_time)
+  local rang = redis.call('ZRANGEBYSCORE', key, '-inf', int(until_when), 'LIMIT', 0, math.min(limit, most))
   for _, ref in ipairs(rang) do look(ref, key, first_time) end
   limit = limit - #rang
 end
 
-sweep(KEY.due_running(), now, true)
-for index = 5, #ARGV do sweep(KEY.due_queued(ARGV[index]), now, false) end
+sweep(KEY.due_running(), now, limit, true)
+for index = 6, #ARGV do sweep(KEY.due_queued(ARGV[index]), now, lane_limit, false) end
 -- A long lane is left alone (its messages are taken one by one), but for those that have waited beyond patience.
 for _, lane in ipairs(LANES) do
-  if not short[lane] then sweep(KEY.due_queued(lane), now - patience, false) end
+  if not short[lane] then sweep(KEY.due_queued(lane), now - patience, lane_limit, false) end
 end
 return ready
