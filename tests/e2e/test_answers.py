@@ -79,7 +79,7 @@ CASES = {
     ),
     "empty": Case(answer(200, b""), data=None),
     "empty-json": Case(answer(200, b"", JSON_TYPE), data=None),
-    "no-content": Case(says(b"HTTP/1.1 204 No Content\r\n\r\n"), 204, None),
+    "no-content": Case(says(b"HTTP/1.1 204 No Content\r\n\r\n", then_close=False), 204, None),
     "gzipped": Case(gzipped(b'{"packed":1}', JSON_TYPE), data={"packed": 1}),
     "read-by-get": Case(json_answer([1, 2]), data=[1, 2], method="GET"),
     "not-found": Case(json_answer({"said": "no"}, 404), 404, {"said": "no"}),

@@ -1,5 +1,6 @@
 """A request leaves at most once, whatever happens to the connection that carries it."""
 
+import threading
 import time
 
 import gevent
@@ -10,6 +11,7 @@ from relay.outbound.exchange import UNREPEATABLE_IDLE_S
 from relay.outbound.gate import Gate, boot_time_s
 from tests.outbound import calling
 from tests.receivers import (
+    Hangup,
     answer,
     answers_once_then_hangs_up,
     in_turn,
@@ -18,7 +20,6 @@ from tests.receivers import (
     never_answers,
     raw_answer,
     receiver,
-    says,
     slow,
 )
 
@@ -74,25 +75,41 @@ def test_a_kept_alive_connection_is_used_again(caller):
         assert r.connections == 1
 
 
-CLOSES_UNANNOUNCED = says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+class ClosesUnannounced:
+    """Answers and hangs up, without a word in the answer; ``wait`` until it has."""
+
+    def __init__(self):
+        self.closed = threading.Semaphore(0)
+
+    def __call__(self, connection, _request):
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        connection.close()
+        self.closed.release()
+        raise Hangup
+
+    def wait(self):
+        assert self.closed.acquire(timeout=5)
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("body", [None, b'{"n":1}'], ids=["no body", "body"])
 def test_a_kept_connection_that_its_endpoint_has_closed_is_not_used_again(caller, body):
-    with receiver(CLOSES_UNANNOUNCED) as r:
+    script = ClosesUnannounced()
+    with receiver(script) as r:
         for index in range(6):
             assert caller.call(r.url, body, reference_id=f"ref-{index}").outcome is Outcome.ANSWERED
-            time.sleep(0.02)  # its end has come by now
+            script.wait()
         assert r.connections == len(r.requests) == 6
 
 
 def test_over_tls_too_a_closed_connection_is_not_used_again(tmp_path):
     authority = make_authority(tmp_path)
     tls = authority.context("127.0.0.1")
-    with calling(ca_file=authority.ca_file) as caller, receiver(CLOSES_UNANNOUNCED, tls=tls) as r:
+    script = ClosesUnannounced()
+    with calling(ca_file=authority.ca_file) as caller, receiver(script, tls=tls) as r:
         for index in range(4):
             assert caller.call(r.url, reference_id=f"ref-{index}").outcome is Outcome.ANSWERED
-            time.sleep(0.02)
+            script.wait()
         assert r.connections == len(r.requests) == 4
     with calling(ca_file=authority.ca_file) as caller, receiver(answer(), tls=tls) as r:
         for _ in range(20):
