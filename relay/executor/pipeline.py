@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from relay.store.invocations import InvocationStore
     from relay.store.transitions import Ready
 
+#: For how long a message's calls may wait for their webhook's share before they are parked.
+HOLD_S: Final = 0.1
 #: Between two tries to give a call back while the store is away.
 RETRY_S: Final = 0.5
 #: For how long that is tried: far beyond any lease.
@@ -87,8 +89,9 @@ class Executor:
         counts = {"started": 0, "skipped": 0, "parked": 0}
         try:
             waiting = [self._preparation.prepare(published) for published in self._store.read(taken)] if taken else []
+            park_at_s = boot_time_s() + HOLD_S
             while waiting and not self._draining:
-                waiting, claimed = self._start_some(waiting)
+                waiting, claimed = self._start_some(waiting, park_at_s)
                 left -= claimed.granted
                 counts["started"] += len(claimed.granted)
                 counts["parked"] += len(claimed.parked)
@@ -118,14 +121,26 @@ class Executor:
         self._in_hand.update(taken)
         return taken
 
-    def _start_some(self, waiting: Sequence[Call]) -> tuple[list[Call], Claimed]:
-        """Claim and send as many as there are slots, park those beyond their webhook's share; returns the others."""
+    def _start_some(self, waiting: Sequence[Call], park_at_s: float) -> tuple[list[Call], Claimed]:
+        """Claim and send as many as there are slots, park those beyond their webhook's share; returns the others.
+
+        Until ``park_at_s`` those beyond the share of a webhook that turns over are kept: their turn is near, and to
+        park a call and wake it again costs as much as to send it.
+        """
         within, beyond = self._slots.within_share(waiting, _holder)
+        kept: list[Call] = []
+        if beyond and boot_time_s() < park_at_s:
+            turning = {name for name in map(_holder, beyond) if self._slots.turns_over(name)}
+            kept = [call for call in beyond if _holder(call) in turning]
+            beyond = [call for call in beyond if _holder(call) not in turning]
+            if len(kept) == len(waiting):
+                self._slots.wait_for_leave(park_at_s - boot_time_s())
+                return kept, NOTHING
         count = self._slots.take(len(within)) if within else 0
         if self._draining:
             self._slots.give(count)
             return [], NOTHING
-        return within[count:], self._start(within[:count], beyond)
+        return within[count:] + kept, self._start(within[:count], beyond)
 
     def _start(self, batch: Sequence[Call], beyond: Sequence[Call]) -> Claimed:
         token = uuid4().hex

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from gevent.event import Event
 from gevent.lock import BoundedSemaphore
+
+from relay.outbound.gate import boot_time_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -16,6 +19,8 @@ T = TypeVar("T")
 SHARE: Final = 4
 #: Whatever is free, a webhook may hold so many.
 ALWAYS: Final = 8
+#: A webhook whose last call ended so recently turns over: its next slot is near.
+LATELY_S: Final = 0.02
 
 
 class Slots:
@@ -24,6 +29,8 @@ class Slots:
     def __init__(self, total: int) -> None:
         self._free = BoundedSemaphore(total)
         self._held: Counter[Hashable] = Counter()
+        self._left_at_s: dict[Hashable, float] = {}
+        self._somebody_left = Event()
 
     @property
     def free(self) -> int:
@@ -53,6 +60,15 @@ class Slots:
             taken += 1
         return taken
 
+    def turns_over(self, name: Hashable) -> bool:
+        """Whether a call of this webhook has just ended."""
+        return boot_time_s() - self._left_at_s.get(name, 0.0) < LATELY_S
+
+    def wait_for_leave(self, timeout_s: float) -> None:
+        """Wait until some call ends, at most so long."""
+        self._somebody_left.clear()
+        self._somebody_left.wait(timeout_s)
+
     def hold(self, name: Hashable) -> None:
         """A taken slot is used by this webhook."""
         self._held[name] += 1
@@ -60,9 +76,11 @@ class Slots:
     def leave(self, name: Hashable) -> None:
         """A webhook's slot is free again."""
         self._held[name] -= 1
+        self._left_at_s[name] = boot_time_s()
         if not self._held[name]:
-            del self._held[name]
+            del self._held[name], self._left_at_s[name]
         self._free.release()
+        self._somebody_left.set()
 
     def give(self, count: int) -> None:
         """Give slots back that were not used."""
