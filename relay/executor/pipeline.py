@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from relay.store.transitions import Ready
 
 #: For how long a message's calls may wait for their webhook's share before they are parked.
-HOLD_S: Final = 0.1
+HOLD_S: Final = 0.25
 #: Between two tries to give a call back while the store is away.
 RETRY_S: Final = 0.5
 #: For how long that is tried: far beyond any lease.
@@ -100,6 +101,7 @@ class Executor:
         finally:
             self._in_hand -= left
         counts["skipped"] = len(reference_ids) - counts["started"] - counts["parked"]
+        event(Event.CALLS_STARTED, **counts)
         return counts
 
     def drain(self, timeout_s: float) -> None:
@@ -124,23 +126,26 @@ class Executor:
     def _start_some(self, waiting: Sequence[Call], park_at_s: float) -> tuple[list[Call], Claimed]:
         """Claim and send as many as there are slots, park those beyond their webhook's share; returns the others.
 
-        Until ``park_at_s`` those beyond the share of a webhook that turns over are kept: their turn is near, and to
-        park a call and wake it again costs as much as to send it.
+        Until ``park_at_s`` those beyond a share are kept whose turn is near: to park a call and to wake it again
+        costs as much as to send it.
         """
         within, beyond = self._slots.within_share(waiting, _holder)
-        kept: list[Call] = []
-        if beyond and boot_time_s() < park_at_s:
-            turning = {name for name in map(_holder, beyond) if self._slots.turns_over(name)}
-            kept = [call for call in beyond if _holder(call) in turning]
-            beyond = [call for call in beyond if _holder(call) not in turning]
-            if len(kept) == len(waiting):
-                self._slots.wait_for_leave(park_at_s - boot_time_s())
-                return kept, NOTHING
+        left_s = park_at_s - boot_time_s()
+        soon = {
+            name
+            for name, count in Counter(map(_holder, beyond)).items()
+            if self._slots.expected_wait_s(name, count) < left_s
+        }
+        kept = [call for call in beyond if _holder(call) in soon]
+        if kept and len(kept) == len(waiting):
+            self._slots.wait_for_leave(left_s)
+            return kept, NOTHING
         count = self._slots.take(len(within)) if within else 0
         if self._draining:
             self._slots.give(count)
             return [], NOTHING
-        return within[count:] + kept, self._start(within[:count], beyond)
+        parked = [call for call in beyond if _holder(call) not in soon]
+        return within[count:] + kept, self._start(within[:count], parked)
 
     def _start(self, batch: Sequence[Call], beyond: Sequence[Call]) -> Claimed:
         token = uuid4().hex
@@ -206,7 +211,7 @@ class Executor:
     def _done(self, reference_id: str) -> None:
         flight = self._flights.pop(reference_id)
         self._in_hand.discard(reference_id)
-        self._slots.leave(_holder(flight.call))
+        self._slots.leave(_holder(flight.call), boot_time_s() - flight.claimed_at_s)
 
     def _release_unsent(self) -> int:
         by_token: dict[str, list[str]] = {}

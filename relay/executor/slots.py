@@ -19,8 +19,8 @@ T = TypeVar("T")
 SHARE: Final = 4
 #: Whatever is free, a webhook may hold so many.
 ALWAYS: Final = 8
-#: A webhook whose last call ended so recently turns over: its next slot is near.
-LATELY_S: Final = 0.02
+#: How much the last call's duration counts in a webhook's mean.
+_WEIGHT: Final = 0.2
 
 
 class Slots:
@@ -29,7 +29,8 @@ class Slots:
     def __init__(self, total: int) -> None:
         self._free = BoundedSemaphore(total)
         self._held: Counter[Hashable] = Counter()
-        self._left_at_s: dict[Hashable, float] = {}
+        self._mean_s: dict[Hashable, float] = {}  # how long a webhook's calls hold a slot
+        self._left_at_s: dict[Hashable, float] = {}  # when the last one left its slot, or the first one took it
         self._somebody_left = Event()
 
     @property
@@ -60,9 +61,10 @@ class Slots:
             taken += 1
         return taken
 
-    def turns_over(self, name: Hashable) -> bool:
-        """Whether a call of this webhook has just ended."""
-        return boot_time_s() - self._left_at_s.get(name, 0.0) < LATELY_S
+    def expected_wait_s(self, name: Hashable, calls: int) -> float:
+        """In how long about so many slots of this webhook's share will have become free."""
+        idle_s = boot_time_s() - self._left_at_s.get(name, 0.0)
+        return calls * max(self._mean_s.get(name, 0.0), idle_s) / max(1, self._held[name])
 
     def wait_for_leave(self, timeout_s: float) -> None:
         """Wait until some call ends, at most so long."""
@@ -72,13 +74,18 @@ class Slots:
     def hold(self, name: Hashable) -> None:
         """A taken slot is used by this webhook."""
         self._held[name] += 1
+        self._left_at_s.setdefault(name, boot_time_s())
 
-    def leave(self, name: Hashable) -> None:
-        """A webhook's slot is free again."""
+    def leave(self, name: Hashable, held_s: float) -> None:
+        """A webhook's slot is free again, after so long."""
         self._held[name] -= 1
-        self._left_at_s[name] = boot_time_s()
-        if not self._held[name]:
-            del self._held[name], self._left_at_s[name]
+        if self._held[name]:
+            mean_s = self._mean_s.get(name, held_s)
+            self._mean_s[name] = mean_s + _WEIGHT * (held_s - mean_s)
+            self._left_at_s[name] = boot_time_s()
+        else:
+            for kept in (self._held, self._mean_s, self._left_at_s):
+                kept.pop(name, None)
         self._free.release()
         self._somebody_left.set()
 
