@@ -11,6 +11,7 @@ from relay.chains import ChainPlan
 from relay.errors import NotFound
 from relay.masking import Mask
 from relay.registration import ChainTarget
+from relay.registration.credentials import ClientCredentials
 from relay.rendering import Template
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Plan:
     template: Template
     mask: Mask
     sendable: bool  # plain http goes only where an exception still stands (security.md, Egress guard)
+    oauth: ClientCredentials | None = None  # a token is needed before it is called
 
 
 class Plans:
@@ -85,6 +87,8 @@ class Plans:
         target = self._registry.open_target(plugin, webhook_id, revision)
         if isinstance(target, ChainTarget):
             raise NotFound("A chain has no request of its own.")
-        endpoint = target.endpoint
-        sendable = endpoint.scheme == "https" or self._policy.exempts(endpoint.host, endpoint.port)
-        return Plan(shape, Template.of(shape, target), Mask.of(shape, target), sendable)
+        authorization = target.credentials.authorization
+        oauth = authorization if isinstance(authorization, ClientCredentials) else None
+        endpoints = [target.endpoint] if oauth is None else [target.endpoint, oauth.token_url]
+        sendable = all(each.scheme == "https" or self._policy.exempts(each.host, each.port) for each in endpoints)
+        return Plan(shape, Template.of(shape, target), Mask.of(shape, target), sendable, oauth)

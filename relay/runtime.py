@@ -21,6 +21,7 @@ from relay.store.listing import Listing
 from relay.store.notices import Subscription
 from relay.store.policies import Policies
 from relay.store.registry import Registry
+from relay.store.tokens import TokenStore
 from relay.vault import Vault
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     from relay.executor import Executor  # noqa: PLC0415
     from relay.executor.conclusion import Conclusion  # noqa: PLC0415
     from relay.executor.preparation import Preparation  # noqa: PLC0415
+    from relay.executor.tokens import Tokens  # noqa: PLC0415
     from relay.outbound.sender import Sender  # noqa: PLC0415
     from relay.outbound.transport import CurlTransport  # noqa: PLC0415
     from relay.plans import Plans  # noqa: PLC0415
@@ -183,11 +185,13 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
         max_response_bytes=settings.max_response_bytes,
         max_in_flight=settings.max_in_flight,
     )
+    sender = Sender(transport)
+    tokens = Tokens(TokenStore(runtime.client), sender, runtime.target_vault)
     executor = Executor(
         runtime.store,
-        Preparation(Plans(runtime.registry, runtime.policy), runtime.data_vault),
-        Sender(transport),
-        Conclusion(runtime.data_vault),
+        Preparation(Plans(runtime.registry, runtime.policy), runtime.data_vault, tokens),
+        sender,
+        Conclusion(runtime.data_vault, tokens),
         max_in_flight=settings.max_in_flight,
         lanes=lanes,
         publish=runtime.publisher.publish_ready,

@@ -162,6 +162,11 @@ def result_owner(plugin: str, reference_id: str) -> str:
     return f"result/{plugin}/{reference_id}"
 
 
+def token_owner(plugin: str, webhook_id: str, revision: int) -> str:
+    """The owner of a sealed access token."""
+    return f"token/{plugin}/{webhook_id}/{revision}"
+
+
 def _hkdf(secret: bytes, purpose: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(secret)
 

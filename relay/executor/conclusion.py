@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from relay import telemetry
+from relay.errors import Unavailable
 from relay.invocation import MEANINGS, Attempt, Outcome, Sent, State
 from relay.masking import Mask
 from relay.results import Reading, failure_result, read_answer, sealed_data
@@ -15,6 +17,7 @@ from relay.vault import result_owner
 
 if TYPE_CHECKING:
     from relay.executor.preparation import Prepared, Unsendable
+    from relay.executor.tokens import Tokens
     from relay.outbound.answer import Answer
     from relay.registration import Shape
     from relay.vault import Vault
@@ -30,6 +33,8 @@ _NO_CONTACT: Final = frozenset(
         Outcome.CONNECTION_LOST,
     }
 )
+#: How many attempts more than registered an invocation may get because its token was refused.
+MAX_NEW_TOKENS: Final = 2
 #: Reads an answer as the endpoint sent it.
 _NOTHING_HIDDEN: Final = Mask(())
 
@@ -37,8 +42,9 @@ _NOTHING_HIDDEN: Final = Mask(())
 class Conclusion:
     """Draws the conclusion of each attempt."""
 
-    def __init__(self, data_vault: Vault) -> None:
+    def __init__(self, data_vault: Vault, tokens: Tokens | None = None) -> None:
         self._vault = data_vault
+        self._tokens = tokens
 
     def conclude(self, call: Prepared, token: str, answer: Answer, started_at_ms: int) -> Settlement:
         """The settlement of a call that was tried. What of an answer is kept is masked, then sealed."""
@@ -46,7 +52,7 @@ class Conclusion:
         reading = _read(answer, call)
         outcome, result = reading.outcome, reading.result
         attempt = Attempt(published.tries + 1, started_at_ms, answer.duration_ms, result.status, outcome, answer.sent)
-        retry = _retry(call, attempt, answer)
+        retry = self._with_a_new_token(call, attempt) or _retry(call, attempt, answer)
         sealed = b""
         if retry is None and outcome is Outcome.ANSWERED:
             sealed = self._vault.seal(sealed_data(result), result_owner(published.plugin, published.reference_id))
@@ -65,10 +71,21 @@ class Conclusion:
             contacted=None if outcome is Outcome.ADDRESS_REFUSED else outcome not in _NO_CONTACT,
         )
 
+    def _with_a_new_token(self, call: Prepared, attempt: Attempt) -> Retry | None:
+        """Another attempt at once, if the endpoint refused a token that may simply have been revoked or expired."""
+        access, refused = call.access, attempt.outcome is Outcome.ANSWERED and attempt.status == 401
+        if not refused or access is None or access.fresh or self._tokens is None:
+            return None
+        with suppress(Unavailable):  # this process has forgotten it all the same
+            self._tokens.drop(access)
+        policy = call.shape.retry
+        return Retry(0) if attempt.number < (policy.attempts if policy else 1) + MAX_NEW_TOKENS else None
+
 
 def unsendable(call: Unsendable, token: str, started_at_ms: int) -> Settlement:
     """The settlement of a call that could not be prepared. One that is rejected has no attempt and no result."""
-    state = MEANINGS[call.outcome].state
+    retry = _retry_later(call)
+    state = MEANINGS[call.outcome].state if retry is None else State.RETRYING
     rejected = state is State.REJECTED
     return Settlement(
         reference_id=call.published.reference_id,
@@ -78,7 +95,16 @@ def unsendable(call: Unsendable, token: str, started_at_ms: int) -> Settlement:
         status=None if rejected else 0,
         error=None if rejected else True,
         attempt=None if rejected else Attempt(0, started_at_ms, 0, 0, call.outcome, Sent.NO),
+        delay_ms=0 if retry is None else retry.delay_ms,
     )
+
+
+def _retry_later(call: Unsendable) -> Retry | None:
+    if call.shape is None:
+        return None
+    tried = Tried(call.published.tries + 1, call.outcome, Sent.NO, 0, call.shape.repeatable)
+    decision = decide(call.shape.retry, tried, random.random())  # noqa: S311 - spreads load, no secret
+    return decision if isinstance(decision, Retry) else None
 
 
 def _read(answer: Answer, call: Prepared) -> Reading:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from relay import telemetry
-from relay.errors import NotFound, RequestRejected, VaultError
+from relay.errors import NotFound, RequestRejected, Unavailable, VaultError
 from relay.invocation import Outcome
+from relay.oauth import NoToken
+from relay.store.tokens import Holder
 from relay.trigger import Trigger, check
 from relay.vault import payload_owner
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest
-
+    from relay.executor.tokens import Access, Tokens
     from relay.masking import Mask
     from relay.plans import Plan, Plans
     from relay.registration import Shape
+    from relay.rendering import OutgoingRequest
     from relay.store.transitions import Published
     from relay.vault import Vault
+
+#: Masks that hide a token too, kept while the token lives.
+MAX_TOKEN_MASKS: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +32,10 @@ class Prepared:
     """A call that is ready to be sent: a request, and the shape and mask for what comes back."""
 
     published: Published
-    request: PreparedRequest
+    request: OutgoingRequest
     shape: Shape
     mask: Mask
+    access: Access | None = None  # the OAuth token that is in the request
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,7 @@ class Unsendable:
 
     published: Published
     outcome: Outcome
+    shape: Shape | None = None  # where another attempt may be made, if the webhook is registered so
 
 
 Call: TypeAlias = Prepared | Unsendable
@@ -45,9 +53,11 @@ Call: TypeAlias = Prepared | Unsendable
 class Preparation:
     """Makes calls ready. Never raises: what is wrong with a call is its outcome."""
 
-    def __init__(self, plans: Plans, data_vault: Vault) -> None:
+    def __init__(self, plans: Plans, data_vault: Vault, tokens: Tokens | None = None) -> None:
         self._plans = plans
         self._vault = data_vault
+        self._tokens = tokens
+        self._masks = lru_cache(MAX_TOKEN_MASKS)(_mask_with)
 
     def prepare(self, published: Published) -> Call:
         """Open, check and render one call."""
@@ -57,7 +67,9 @@ class Preparation:
             plan = self._plans.of(published.plugin, published.webhook_id, published.revision)
             if not plan.sendable:
                 return Unsendable(published, Outcome.ADDRESS_REFUSED)
-            return self._render(published, plan)
+            return self._authorized(self._render(published, plan), plan)
+        except Unavailable:  # of the store, where tokens are: what is not claimed comes again
+            raise
         except RequestRejected:
             return Unsendable(published, Outcome.REQUEST_REJECTED)
         except (NotFound, VaultError):
@@ -75,3 +87,20 @@ class Preparation:
             traceparent=published.traceparent,
         )
         return Prepared(published, request, plan.shape, plan.mask)
+
+    def _authorized(self, call: Prepared, plan: Plan) -> Call:
+        """The call with an access token in it, where its webhook needs one; it is hidden in the answer."""
+        if plan.oauth is None or self._tokens is None:
+            return call
+        published = call.published
+        holder = Holder(published.plugin, published.webhook_id, published.revision)
+        try:
+            access = self._tokens.access(holder, plan.oauth)
+        except NoToken as error:
+            return Unsendable(published, error.outcome, plan.shape)
+        call.request.authorize(access.token)
+        return replace(call, mask=self._masks(call.mask, access.token), access=access)
+
+
+def _mask_with(mask: Mask, token: str) -> Mask:
+    return mask.with_texts([token])

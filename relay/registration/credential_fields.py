@@ -22,7 +22,7 @@ MAX_SECRET_BYTES: Final = 64
 MAX_CREDENTIAL_LENGTH: Final = 2_048
 MAX_PEM_LENGTH: Final = 32 * 1024
 
-_PRINTABLE: Final = re.compile(r"[^\x00-\x1f\x7f]+\Z")
+_PRINTABLE: Final = re.compile(r"[^\x00-\x1f\x7f]*\Z")
 _VISIBLE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?\Z")
 _TYPES_RULE: Final = 'must have a `type` of "basic", "oauth2" or "mtls"'
 
@@ -131,7 +131,10 @@ def _loaded(value: Any) -> dict[str, Any]:
     schema = _FIELDS.get(kind) if isinstance(kind, str) else None
     if schema is None:
         raise ValidationError(_TYPES_RULE)
-    loaded = dict(schema(unknown=RAISE).load(value))
+    try:
+        loaded = dict(schema(unknown=RAISE).load(value))
+    except ValidationError as error:
+        raise ValidationError(error.messages) from None  # without the part that is valid: it is no use alone
     fault = _FAULTS[loaded["type"]](loaded)
     if fault is not None:
         raise ValidationError({fault[0]: [fault[1]]})

@@ -38,6 +38,8 @@ _TEMPLATES: Final = {
     "revision": "p:{plugin}:webhook:{webhook}:{revision}",  # hash: shape (JSON), target (sealed), createdAt
     "last_revision": "p:{plugin}:webhook:{webhook}:last",  # int: the highest revision ever given
     "users": "p:{plugin}:users:{webhook}",  # set: the chains that have the webhook among their steps
+    "token": "p:{plugin}:token:{webhook}:{revision}",  # string: a webhook's OAuth access token, sealed
+    "token_turn": "p:{plugin}:token:{webhook}:{revision}:turn",  # string: who fetches the next one
     "running": "p:{plugin}:running:{webhook}",  # zset referenceId -> leaseEnd ms: places taken
     "parked": "p:{plugin}:parked:{webhook}",  # zset referenceId -> createdAt ms: calls that may not go now
     "policy": "p:{plugin}:policy:{webhook}",  # hash: limits, pause, rate and breaker (lua/places.lua)
@@ -112,6 +114,16 @@ def last_revision(plugin: str, webhook: str) -> str:
 def users(plugin: str, webhook: str) -> str:
     """Set: the chains that have a webhook among their steps."""
     return _name("users", plugin=plugin, webhook=webhook)
+
+
+def token(plugin: str, webhook: str, revision: int) -> str:
+    """String: the sealed access token of a webhook's revision."""
+    return _name("token", plugin=plugin, webhook=webhook, revision=revision)
+
+
+def token_turn(plugin: str, webhook: str, revision: int) -> str:
+    """String: who fetches the next access token."""
+    return _name("token_turn", plugin=plugin, webhook=webhook, revision=revision)
 
 
 def running(plugin: str, webhook: str) -> str:

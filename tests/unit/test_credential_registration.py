@@ -1,0 +1,192 @@
+"""Credentials and signing secrets as they are registered."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
+
+from relay.endpoint import Endpoint, EndpointRules
+from relay.errors import DocumentError
+from relay.outbound.guard import AddressPolicy
+from relay.registration import read_registrations, target_from_json
+from relay.registration.credentials import Basic, ClientCertificate, ClientCredentials, Credentials
+from relay.rendering import render
+from relay.trigger import Trigger
+
+RULES = EndpointRules(AddressPolicy(["127.0.0.1"]))
+HOOK = {"id": "hook", "url": "https://a.example.com/in", "method": "POST"}
+BASIC = {"type": "basic", "username": "ada", "password": "planted-password"}
+OAUTH = {
+    "type": "oauth2",
+    "tokenUrl": "https://login.example.com/token",
+    "clientId": "client",
+    "clientSecret": "planted-client-secret",
+}
+
+
+@pytest.fixture(scope="module")
+def pems():
+    issued = trustme.CA().issue_cert(common_name="ada")
+    chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems).decode()
+    return chain, issued.private_key_pem.bytes().decode()
+
+
+def whsec(count=32, start=0):
+    return "whsec_" + b64encode(bytes(range(start, start + count))).decode()
+
+
+def register(**changes):
+    return read_registrations(json.dumps(HOOK | changes), RULES, plugin="lab")[1][0]
+
+
+def faults(**changes):
+    with pytest.raises(DocumentError) as caught:
+        register(**changes)
+    for fault in caught.value.faults:
+        assert "planted" not in fault.message
+    return [fault.pointer for fault in caught.value.faults]
+
+
+def test_every_kind_of_credentials_is_part_of_the_target_and_comes_back(pems):
+    certificate, key = pems
+    mtls = {"type": "mtls", "certificate": certificate, "key": key}
+    shown = ClientCertificate(certificate, key)
+    token = ClientCredentials(
+        Endpoint("https", "login.example.com", 443, "/token"), "client", "planted-client-secret", "a b"
+    )
+    for auth, expected in (
+        (BASIC, Credentials(Basic("ada", "planted-password"))),
+        ([BASIC], Credentials(Basic("ada", "planted-password"))),
+        (OAUTH | {"scope": "a b"}, Credentials(token)),
+        (mtls, Credentials(certificate=shown)),
+        ([mtls, BASIC], Credentials(Basic("ada", "planted-password"), shown)),
+        ([OAUTH | {"scope": "a b"}, mtls], Credentials(token, shown)),
+    ):
+        target = register(auth=auth).target
+        assert target.credentials == expected
+        assert target_from_json(target.to_json()) == target
+        assert not [secret for secret in ("planted", key[60:90]) if secret in repr(target)]
+
+
+@pytest.mark.parametrize(
+    "secrets", [whsec(), whsec(24), whsec(64), [whsec()], [whsec(start=number) for number in range(5)]]
+)
+def test_one_or_several_signing_secrets_are_part_of_the_target_and_come_back(secrets):
+    target = register(signing=secrets).target
+    assert target.signing == ((secrets,) if isinstance(secrets, str) else tuple(secrets))
+    assert target_from_json(target.to_json()) == target
+    assert "whsec" not in repr(target)
+
+
+@pytest.mark.parametrize(
+    ("signing", "pointer"),
+    [
+        *((value, "/signing") for value in (None, 5, {}, [], "", "secret", "whsec_", whsec(23), whsec(65), whsec() + "=")),
+        *((value, "/signing") for value in ([whsec()] * 6, "whsec_" + "ä" * 32, "Whsec_" + whsec()[6:])),
+        ([whsec(), whsec(start=1), "no"], "/signing/2"),
+        ([whsec(), whsec()], "/signing/1"),
+        ([whsec(), 5], "/signing/1"),
+    ],
+)  # fmt: skip
+def test_what_is_no_signing_secret_is_refused(signing, pointer):
+    assert faults(signing=signing) == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("auth", "pointer"),
+    [
+        (None, "/auth"),
+        ("basic", "/auth"),
+        ([], "/auth"),
+        ({}, "/auth"),
+        ({"type": "digest"}, "/auth"),
+        ({"type": ["basic"]}, "/auth"),
+        ([BASIC, OAUTH], "/auth"),
+        ([BASIC, BASIC], "/auth"),
+        ([BASIC, OAUTH, BASIC], "/auth"),
+        ({"type": "basic", "username": "ada"}, "/auth/password"),
+        (BASIC | {"username": "a:b"}, "/auth/username"),
+        (BASIC | {"username": ""}, "/auth/username"),
+        (BASIC | {"password": "planted\n"}, "/auth/password"),
+        (BASIC | {"password": 5}, "/auth/password"),
+        (BASIC | {"realm": "x"}, "/auth/realm"),
+        (OAUTH | {"tokenUrl": "http://login.example.com/token"}, "/auth/tokenUrl"),
+        (OAUTH | {"tokenUrl": "https://10.0.0.1/token"}, "/auth/tokenUrl"),
+        (OAUTH | {"tokenUrl": "https://planted:secret@login.example.com/"}, "/auth/tokenUrl"),
+        (OAUTH | {"scope": "ä"}, "/auth/scope"),
+        (OAUTH | {"clientSecret": ""}, "/auth/clientSecret"),
+        ([OAUTH | {"clientId": None}], "/auth/0/clientId"),
+        ({"type": "mtls", "certificate": "x"}, "/auth/key"),
+    ],
+)
+def test_what_are_no_credentials_is_refused_with_its_place(auth, pointer):
+    assert faults(auth=auth) == [pointer]
+
+
+def test_a_token_endpoint_of_two_kinds_is_named_with_its_place(pems):
+    mtls = {"type": "mtls", "certificate": pems[0], "key": pems[1]}
+    assert faults(auth=[mtls, OAUTH | {"tokenUrl": "ftp://x"}]) == ["/auth/1/tokenUrl"]
+
+
+def test_certificate_and_key_must_be_readable_and_belong_together(pems):
+    certificate, key = pems
+    other = trustme.CA().issue_cert(common_name="bob")
+    loaded = serialization.load_pem_private_key(key.encode(), None)
+    locked = loaded.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"pw")
+    ).decode()
+    for wrong, pointer in (
+        ((certificate, other.private_key_pem.bytes().decode()), "/auth/key"),
+        ((certificate, locked), "/auth/key"),
+        ((certificate, "planted"), "/auth/key"),
+        (("planted", key), "/auth/certificate"),
+        ((key, key), "/auth/certificate"),
+        ((certificate, key + "x" * 32 * 1024), "/auth/key"),
+        ((certificate + "ä", key), "/auth/certificate"),
+    ):
+        assert faults(auth={"type": "mtls", "certificate": wrong[0], "key": wrong[1]}) == [pointer]
+
+
+def test_a_certificate_needs_https(pems):
+    mtls = {"type": "mtls", "certificate": pems[0], "key": pems[1]}
+    assert faults(url="http://127.0.0.1/in", auth=mtls) == ["/auth"]
+
+
+@pytest.mark.parametrize("value", ["Bearer planted-token", None])
+@pytest.mark.parametrize("auth", [BASIC, OAUTH])
+def test_credentials_that_make_an_authorization_header_go_with_no_other(auth, value):
+    assert faults(headers={"authorization": value}, auth=auth, hidden=True) == ["/auth"]
+
+
+def test_a_certificate_goes_with_an_authorization_header(pems):
+    mtls = {"type": "mtls", "certificate": pems[0], "key": pems[1]}
+    assert register(headers={"Authorization": "Bearer planted-token"}, auth=mtls).warnings == ()
+
+
+@pytest.mark.parametrize("auth", [BASIC | {"password": "short"}, OAUTH | {"clientSecret": "short"}])
+def test_a_secret_that_is_too_short_to_be_masked_is_a_warning(auth):
+    (warning,) = register(auth=auth).warnings
+    assert "cannot be masked" in warning
+
+
+def test_a_basic_login_is_in_the_request_as_rfc_7617_has_it(pems):
+    registration = register(auth=BASIC | {"username": "ada", "password": "pä:ss-word"})
+    request = render(registration.shape, registration.target, Trigger(), reference_id="r")
+    assert request.headers["Authorization"] == "Basic " + b64encode("ada:pä:ss-word".encode()).decode()
+
+
+def test_a_request_carries_the_certificate_to_the_transport_and_nothing_of_it_in_its_headers(pems):
+    registration = register(auth={"type": "mtls", "certificate": pems[0], "key": pems[1]})
+    request = render(registration.shape, registration.target, Trigger(), reference_id="r")
+    assert request.certificate == ClientCertificate(*pems)
+    assert "BEGIN" not in str(request.headers)
+
+
+@pytest.mark.parametrize("schema", [5, {"$ref": "https://a.example.com/schema"}, {"type": "nonsense"}])
+def test_a_response_schema_is_checked_like_a_data_schema(schema):
+    assert faults(responseSchema=schema) == ["/responseSchema"]
+    assert register(responseSchema={"type": "object"}).shape.response_schema == {"type": "object"}

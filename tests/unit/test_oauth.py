@@ -1,0 +1,94 @@
+"""The token request and what is made of its answer."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from urllib.parse import parse_qs
+
+import pytest
+
+from relay.endpoint import Endpoint
+from relay.invocation import Outcome, Sent
+from relay.oauth import Grant, NoToken, read_grant, token_request
+from relay.outbound.answer import Answer
+from relay.registration.credentials import ClientCredentials
+
+URL = Endpoint("https", "login.example.com", 443, "/token", "tenant=a%20b")
+
+
+def answered(body, status=200, outcome=Outcome.ANSWERED):
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Answer(outcome, Sent.ANSWERED, status, "application/json", raw, 5, len(raw), None, 0)
+
+
+def test_the_token_request_is_a_form_with_the_client_in_its_authorization():
+    request = token_request(ClientCredentials(URL, "client id:1", "s€cret+/", "read write", "api"))
+    assert (request.method, request.url) == ("POST", "https://login.example.com/token?tenant=a%20b")
+    assert parse_qs(request.body.decode()) == {
+        "grant_type": ["client_credentials"],
+        "scope": ["read write"],
+        "audience": ["api"],
+    }
+    assert request.headers["Content-Type"] == "application/x-www-form-urlencoded"
+    assert request.headers["Content-Length"] == str(len(request.body))
+    # RFC 6749, 2.3.1: both are form-encoded before they are joined
+    login = b64decode(request.headers["Authorization"].removeprefix("Basic ")).decode()
+    assert login == "client+id%3A1:s%E2%82%ACcret%2B%2F"
+
+
+def test_what_is_not_registered_is_not_asked_for():
+    request = token_request(ClientCredentials(URL, "c", "s"))
+    assert request.body == b"grant_type=client_credentials"
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "usable_s"),
+    [(3600, 3540), ("3600", 3540), (10, 5), (None, 240), (-1, 240), ("soon", 240), (1e9, 24 * 3600 - 60), (True, 0.5)],
+)
+def test_a_token_is_given_up_before_it_expires(expires_in, usable_s):
+    answer = answered({"access_token": "t0ken", "token_type": "Bearer", "expires_in": expires_in})
+    assert read_grant(answer) == Grant("t0ken", usable_s)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(
+            b"",
+            b"not json",
+            b"[]",
+            b"{}",
+            {"access_token": ""},
+            {"access_token": 5},
+            {"access_token": "a b"},
+            b"[" * 100_000,
+        ),
+        *({"access_token": "a\nb"}, {"access_token": "x" * 8193}, {"access_token": "t", "token_type": "mac"}),
+        {"access_token": "t", "token_type": None},
+    ],
+)
+def test_an_answer_without_a_usable_token_is_a_call_that_could_not_be_prepared(body):
+    with pytest.raises(NoToken) as caught:
+        read_grant(answered(body))
+    assert caught.value.outcome is Outcome.PREPARE_FAILED
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (answered({"error": "invalid_client"}, 401), Outcome.PREPARE_FAILED),
+        (answered(b"", 302), Outcome.PREPARE_FAILED),
+        (answered(b"", 503), Outcome.CONNECT_FAILED),
+        (answered(b"", 429), Outcome.CONNECT_FAILED),
+        (answered(b"", 0, Outcome.DNS_FAILED), Outcome.DNS_FAILED),
+        (answered(b"", 0, Outcome.ADDRESS_REFUSED), Outcome.ADDRESS_REFUSED),
+        (answered(b"", 0, Outcome.ANSWER_TIMEOUT), Outcome.CONNECT_TIMEOUT),
+        (answered(b"", 0, Outcome.CONNECTION_LOST), Outcome.CONNECT_FAILED),
+        (answered(b"", 0, Outcome.ANSWER_REJECTED), Outcome.PREPARE_FAILED),
+    ],
+)
+def test_a_token_that_is_not_had_says_of_the_call_that_it_has_not_left(answer, outcome):
+    with pytest.raises(NoToken) as caught:
+        read_grant(answer)
+    assert caught.value.outcome is outcome
