@@ -16,7 +16,7 @@ from relay.errors import Expired, Fault, MalformedJson, RelayError, RequestRejec
 from relay.intake import Call, check_idempotency_key
 from relay.invocation import new_reference_id
 from relay.object_text import MAX_DEPTH
-from relay.store.transitions import Verdict
+from relay.store.acceptance import Verdict
 from relay.tracing import valid_traceparent
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from api.endings import Ending, Endings
     from relay.dispatcher import Dispatcher
     from relay.invocation import Invocation
+    from relay.store.acceptance import Accepted
     from relay.store.invocations import InvocationStore
     from relay.store.keys import ApiKey
     from relay.store.notices import Notice
     from relay.store.rates import PluginRates
-    from relay.store.transitions import Accepted
 
 MAX_ITEMS: Final = 1_000  # of one bulk request
 _RETRY_AFTER_S: Final = "1"

@@ -13,7 +13,7 @@ from relay.errors import IdempotencyKeyReused, OverCapacity, RelayError, Unavail
 from relay.groupcommit import GroupCommit
 from relay.intake import Brought, Call, Intake, Webhooks
 from relay.invocation import State
-from relay.store.transitions import Accepted, NewInvocation, Verdict
+from relay.store.acceptance import Accepted, NewInvocation, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from relay.errors import BadParameter, NotFound, RelayError, RequestRejected, WebhookNotRegistered
 from relay.invocation import Outcome
 from relay.registration import ID_PATTERN
-from relay.store.transitions import Idempotency, NewInvocation
+from relay.store.acceptance import Idempotency, NewInvocation
 from relay.trigger import Trigger, check
 from relay.vault import payload_owner
 

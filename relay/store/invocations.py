@@ -8,22 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.errors import Conflict, Expired, NotFound
 from relay.invocation import Invocation, reference_time_ms
 from relay.store import keyspace
+from relay.store.acceptance import Accepted, Idempotency, NewInvocation, Verdict, accept_args, accepted_from
 from relay.store.records import invocation_from
 from relay.store.scripts import Scripts, store_errors
 from relay.store.transitions import (
-    Accepted,
     Advance,
     Claimed,
-    Idempotency,
-    NewInvocation,
     NewStep,
     Published,
     Ready,
     Settled,
     Settlement,
-    Verdict,
-    accept_args,
-    accepted_from,
     claimed_from,
     published_from,
     ready_from,

@@ -1,4 +1,4 @@
-"""What goes into the transition scripts and what comes back, and how each is laid out as arguments."""
+"""What workers bring to the transition scripts and what comes back, and how each is laid out as arguments."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from relay.invocation import State
+from relay.store.acceptance import chain_args
 from relay.store.records import attempt_text
 
 if TYPE_CHECKING:
@@ -17,46 +18,6 @@ if TYPE_CHECKING:
 
 #: ``(reference id, lane)`` of what may be run now: by this process if it has room, else by whom a message reaches.
 Ready: TypeAlias = "tuple[tuple[str, str], ...]"
-
-
-class Verdict(StrEnum):
-    """What became of a trigger brought to `InvocationStore.accept`."""
-
-    ACCEPTED = "accepted"
-    KNOWN = "known"  # the Idempotency-Key was used for the same trigger: that invocation
-    KEY_REUSED = "key_reused"  # the Idempotency-Key was used for another trigger
-    STALE = "stale"  # the webhook was changed or removed since its shape was read
-    OVER_CAPACITY = "over_capacity"
-    UNRECORDED = "unrecorded"  # a refusal beyond REFUSALS_A_MINUTE, only counted
-
-
-@dataclass(frozen=True, slots=True)
-class Idempotency:
-    """Keyed hashes of an Idempotency-Key and of its trigger, one a vault key, newest first."""
-
-    macs: tuple[str, ...]
-    fingerprints: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class NewInvocation:
-    """A trigger on its way into the store."""
-
-    reference_id: str
-    plugin: str
-    webhook_id: str
-    revision: int  # 0 when the webhook is unknown
-    lane: str
-    timeout_ms: int = 0
-    repeatable: bool = False
-    payload: bytes = b""  # sealed; empty when refused
-    request_bytes: int = 0
-    caller: str = ""
-    traceparent: str | None = None
-    waiter: str | None = None  # the API process that awaits it
-    idempotency: Idempotency | None = None
-    refusal: Outcome | None = None  # written as `rejected`, without contents
-    pins: str | None = None  # of a chain: the revisions of its steps' webhooks, as JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +41,6 @@ class Advance(StrEnum):
     LATE = "late"  # somebody else has the parent, or it is over
     ENDED = "ended"  # its deadline has passed
     TOO_MANY = "too_many"  # nothing was created: the outermost chain has made as many steps as it may
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """What the store says of one trigger: the verdict and the invocation it is about."""
-
-    verdict: Verdict
-    reference_id: str
-    state: State | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,36 +101,6 @@ class Settled:
     ready: Ready
 
 
-def accept_args(new: NewInvocation) -> list[Any]:
-    """One trigger's arguments, in the order of ``lua/accept.lua``."""
-    idempotency = new.idempotency or Idempotency((), ())
-    pairs = zip(idempotency.macs, idempotency.fingerprints, strict=True)
-    return [
-        new.reference_id,
-        new.plugin,
-        new.webhook_id,
-        new.revision,
-        new.lane,
-        new.timeout_ms,
-        int(new.repeatable),
-        new.payload,
-        new.request_bytes,
-        new.caller,
-        new.traceparent or "",
-        new.waiter or "",
-        *_chain_args(new.pins),
-        new.refusal or "",
-        len(idempotency.macs),
-        *(item for pair in pairs for item in pair),
-    ]
-
-
-def accepted_from(verdict: bytes, reference_id: bytes, state: bytes) -> Accepted:
-    """One trigger's reply from ``lua/accept.lua``."""
-    known = state.decode()
-    return Accepted(Verdict(verdict.decode()), reference_id.decode(), State(known) if known in set(State) else None)
-
-
 def published_from(reference_id: str, reply: list[bytes]) -> Published:
     """One id's reply from ``lua/read.lua``."""
     state, plugin, webhook, revision, current, payload, traceparent, timeout, lane, tries, chain, *more = reply
@@ -223,10 +145,6 @@ def settle_args(settlement: Settlement) -> list[Any]:
     ]
 
 
-def _chain_args(pins: str | None) -> tuple[str, str]:
-    return ("", "") if pins is None else ("1", pins)
-
-
 def step_args(new: NewStep) -> list[Any]:
     """One step's arguments, in the order of ``lua/advance.lua``."""
     return [
@@ -237,7 +155,7 @@ def step_args(new: NewStep) -> list[Any]:
         int(new.repeatable),
         new.payload,
         new.request_bytes,
-        *_chain_args(new.pins),
+        *chain_args(new.pins),
     ]
 
 

@@ -17,9 +17,9 @@ from relay.invocation import Outcome, State, new_reference_id
 from relay.outbound.guard import AddressPolicy
 from relay.registration import read_registrations
 from relay.store import keyspace
+from relay.store.acceptance import Verdict
 from relay.store.invocations import InvocationStore, Limits
 from relay.store.registry import Registry
-from relay.store.transitions import Verdict
 from relay.trigger import Trigger
 from relay.vault import Vault, payload_owner
 

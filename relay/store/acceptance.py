@@ -1,0 +1,96 @@
+"""A trigger on its way into the store, and what the store says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from relay.invocation import State
+
+if TYPE_CHECKING:
+    from relay.invocation import Outcome
+
+
+class Verdict(StrEnum):
+    """What became of a trigger brought to `InvocationStore.accept`."""
+
+    ACCEPTED = "accepted"
+    KNOWN = "known"  # the Idempotency-Key was used for the same trigger: that invocation
+    KEY_REUSED = "key_reused"  # the Idempotency-Key was used for another trigger
+    STALE = "stale"  # the webhook was changed or removed since its shape was read
+    OVER_CAPACITY = "over_capacity"
+    UNRECORDED = "unrecorded"  # a refusal beyond REFUSALS_A_MINUTE, only counted
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """Keyed hashes of an Idempotency-Key and of its trigger, one a vault key, newest first."""
+
+    macs: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewInvocation:
+    """A trigger on its way into the store."""
+
+    reference_id: str
+    plugin: str
+    webhook_id: str
+    revision: int  # 0 when the webhook is unknown
+    lane: str
+    timeout_ms: int = 0
+    repeatable: bool = False
+    payload: bytes = b""  # sealed; empty when refused
+    request_bytes: int = 0
+    caller: str = ""
+    traceparent: str | None = None
+    waiter: str | None = None  # the API process that awaits it
+    idempotency: Idempotency | None = None
+    refusal: Outcome | None = None  # written as `rejected`, without contents
+    pins: str | None = None  # of a chain: the revisions of its steps' webhooks, as JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What the store says of one trigger: the verdict and the invocation it is about."""
+
+    verdict: Verdict
+    reference_id: str
+    state: State | None
+
+
+def accept_args(new: NewInvocation) -> list[Any]:
+    """One trigger's arguments, in the order of ``lua/accept.lua``."""
+    idempotency = new.idempotency or Idempotency((), ())
+    pairs = zip(idempotency.macs, idempotency.fingerprints, strict=True)
+    return [
+        new.reference_id,
+        new.plugin,
+        new.webhook_id,
+        new.revision,
+        new.lane,
+        new.timeout_ms,
+        int(new.repeatable),
+        new.payload,
+        new.request_bytes,
+        new.caller,
+        new.traceparent or "",
+        new.waiter or "",
+        *chain_args(new.pins),
+        new.refusal or "",
+        len(idempotency.macs),
+        *(item for pair in pairs for item in pair),
+    ]
+
+
+def accepted_from(verdict: bytes, reference_id: bytes, state: bytes) -> Accepted:
+    """One trigger's reply from ``lua/accept.lua``."""
+    known = state.decode()
+    return Accepted(Verdict(verdict.decode()), reference_id.decode(), State(known) if known in set(State) else None)
+
+
+def chain_args(pins: str | None) -> tuple[str, str]:
+    """What says in arguments whether an invocation is a chain, and its pins."""
+    return ("", "") if pins is None else ("1", pins)
