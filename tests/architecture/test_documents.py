@@ -7,19 +7,26 @@ import shlex
 import tomllib
 
 import click
+import fakeredis
 import pytest
 
+from relay.chains import StepResult, found_secrets, pins_of, progress
 from relay.cli import main
 from relay.endpoint import EndpointRules
 from relay.errors import DocumentError
-from relay.invocation import FINAL, MEANINGS, TRANSITIONS, Sent, State
+from relay.invocation import FINAL, MEANINGS, TRANSITIONS, Outcome, Sent, State
 from relay.outbound.guard import AddressPolicy
+from relay.plans import Plans
 from relay.registration import read_registrations
 from relay.registration.chain_fields import ChainFields, StepFields
 from relay.registration.credential_fields import BasicFields, MutualTlsFields, OAuth2Fields
 from relay.registration.fields import RetryFields, WebhookFields
+from relay.results import Result
 from relay.settings import Settings
+from relay.store.registry import Registry
 from relay.telemetry import Event
+from relay.trigger import Trigger
+from relay.vault import Vault
 
 from .sources import ROOT, modules, name_of
 
@@ -85,6 +92,46 @@ def test_an_example_of_the_registrations_page_registers_without_a_warning(text):
     assert name == "shop"
     assert registrations
     assert not [warning for each in registrations for warning in each.warnings]
+
+
+@pytest.fixture(scope="module")
+def registered():
+    """A registry with every example of the page, applied in order."""
+    registry = Registry(fakeredis.FakeRedis(server=fakeredis.FakeServer()), Vault.from_text(Vault.new_key_text()))
+    for text in EXAMPLES:
+        registry.apply("shop", read_registrations(text, RULES, plugin="shop")[1])
+    return registry
+
+
+def test_the_chains_of_the_registrations_page_fit_the_webhooks_of_its_examples(registered):
+    assert {each.webhook_id for each in registered.shapes("shop") if each.shape.chain} == {
+        "order-and-bill",
+        "tell-appointment",
+    }
+
+
+def test_the_chain_of_the_registrations_page_that_logs_in_does_what_the_page_says(registered):
+    revision, shape = registered.current("shop", "tell-appointment")
+    pins = pins_of("shop", shape, registered.current)
+    plan = Plans(registered, AddressPolicy()).chain("shop", "tell-appointment", revision, pins)
+    trigger = Trigger({"patient": "p-1", "day": "2026-01-31"})
+    results = {}
+
+    def ends(*data):
+        results[progress(plan, trigger, results).step] = [
+            StepResult(200, each, False, Outcome.ANSWERED, State.DELIVERED) for each in data
+        ]
+
+    assert progress(plan, trigger, results).triggers == (Trigger({"role": "reminder"}),)
+    ends({"token": "t0ken-of-the-clinic"})
+    bearer = {"Authorization": "Bearer t0ken-of-the-clinic"}
+    (found,) = progress(plan, trigger, results).triggers
+    assert found == Trigger(None, bearer, {"patient": "p-1", "day": "2026-01-31"})
+    ends({"id": "a-7", "participants": [{"address": "a@example.com"}, {}, {"address": "b", "greeting": "Hello"}]})
+    assert [each.data["text"] for each in progress(plan, trigger, results).triggers] == ["See you soon", "Hello"]
+    ends(None, None)
+    assert progress(plan, trigger, results).result == Result(200, {"appointment": "a-7", "told": 2}, error=False)
+    assert found_secrets(plan, trigger, results) == ("t0ken-of-the-clinic",)
 
 
 def test_the_registrations_page_has_examples():
