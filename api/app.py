@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from api.awaiting import Waiters
     from relay.dispatcher import Dispatcher
     from relay.settings import Settings
+    from relay.store.health import ServerWarnings
     from relay.store.invocations import InvocationStore
     from relay.store.keys import ApiKeys
     from relay.store.rates import PluginRates
@@ -31,23 +33,28 @@ _METHODS: Final = ("GET", "HEAD", "POST", "OPTIONS")
 _COUNTED: Final = frozenset({400, 413, 415})  # malformed requests leave a counter instead of a record
 
 
-def create_app(
-    settings: Settings,
-    *,
-    api_keys: ApiKeys,
-    store: InvocationStore,
-    data_vault: Vault,
-    dispatcher: Dispatcher,
-    waiters: Waiters,
-    rates: PluginRates,
-) -> falcon.App[falcon.Request, falcon.Response]:
-    """The application over the given parts; ``waiters`` has to be started by whoever serves it."""
-    endings = Endings(store, data_vault)
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the application works with; ``waiters`` has to be started by whoever serves it."""
+
+    api_keys: ApiKeys
+    store: InvocationStore
+    data_vault: Vault
+    dispatcher: Dispatcher
+    waiters: Waiters
+    rates: PluginRates
+    warnings: ServerWarnings
+
+
+def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, falcon.Response]:
+    """The application over the given parts."""
+    store, dispatcher, waiters, rates = parts.store, parts.dispatcher, parts.waiters, parts.rates
+    endings = Endings(store, parts.data_vault)
     faults = Faults(store)
     app = falcon.App()
     app.add_middleware(RequestLog())
-    app.add_middleware(CrossOrigin(api_keys))
-    app.add_middleware(Authentication(api_keys))
+    app.add_middleware(CrossOrigin(parts.api_keys))
+    app.add_middleware(Authentication(parts.api_keys))
     app.add_error_handler(Exception, faults.unexpected)
     app.add_error_handler(falcon.HTTPError, faults.framework)
     app.add_error_handler(RelayError, faults.relay)
@@ -66,7 +73,7 @@ def create_app(
     app.add_route("/v1/triggers", TriggersResource(dispatcher, rates, max_body_bytes=settings.max_body_bytes))
     app.add_route("/v1/invocations/{reference_id}", InvocationResource(store, waiters, endings))
     app.add_route("/healthz", HealthResource())
-    app.add_route("/readyz", ReadyResource(store))
+    app.add_route("/readyz", ReadyResource(store, parts.warnings))
     app.add_route("/webhooks.js", ScriptResource(_STATIC / "webhooks.js"))
     return app
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import falcon
 
+    from relay.store.health import ServerWarnings
     from relay.store.invocations import InvocationStore
 
 _SCRIPT_AGE_S: Final = 300
@@ -34,19 +35,21 @@ class HealthResource:
 class ReadyResource:
     """`GET /readyz`: the store can be reached and a worker is alive."""
 
-    def __init__(self, store: InvocationStore) -> None:
+    def __init__(self, store: InvocationStore, warnings: ServerWarnings) -> None:
         self._store = store
+        self._warnings = warnings
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """200 with the number of workers; 503 says what is missing."""
+        """200 with the number of workers and what is wrong with the server; 503 says what is missing."""
         try:
-            workers = self._store.workers_alive()
+            workers, warnings = self._store.workers_alive(), self._warnings.now()
         except Unavailable:
             raise Unavailable("Redis cannot be reached.") from None
         if not workers:
             raise Unavailable("No worker is alive.")
         resp.set_header("Cache-Control", "no-store")
-        resp.content_type, resp.data = JSON, orjson.dumps({"status": "ready", "redis": "ok", "workers": len(workers)})
+        state = {"status": "ready", "redis": "ok", "workers": len(workers), "warnings": warnings}
+        resp.content_type, resp.data = JSON, orjson.dumps(state)
 
     on_head = on_get
 

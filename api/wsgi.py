@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 
-from api.app import create_app
+from api.app import Parts, create_app
 from api.awaiting import Waiters
 from api.stopping import on_stop
 from relay import telemetry
 from relay.runtime import api_runtime
 from relay.settings import Settings
+from relay.store.health import ServerWarnings
 from relay.store.rates import PluginRates
 
 _settings = Settings.from_environ()
@@ -21,10 +22,13 @@ on_stop(_waiters.release)
 
 app = create_app(
     _settings,
-    api_keys=_runtime.api_keys,
-    store=_runtime.store,
-    data_vault=_runtime.data_vault,
-    dispatcher=_runtime.dispatcher,
-    waiters=_waiters,
-    rates=PluginRates(_runtime.client, _settings.plugin_rate),
+    Parts(
+        api_keys=_runtime.api_keys,
+        store=_runtime.store,
+        data_vault=_runtime.data_vault,
+        dispatcher=_runtime.dispatcher,
+        waiters=_waiters,
+        rates=PluginRates(_runtime.client, _settings.plugin_rate),
+        warnings=ServerWarnings(_runtime.client),
+    ),
 )

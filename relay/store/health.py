@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -12,13 +12,16 @@ from redis.retry import Retry
 
 from relay.errors import Unavailable
 from relay.store import keyspace
+from relay.store.scripts import store_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _TIMEOUT_S: Final = 3.0
 _ANSWER_TIMEOUT_S: Final = 1.0
 _SKEW_SAMPLES: Final = 3
+#: So old may be what readiness says about the server's settings.
+_WARNINGS_AGE_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,38 @@ class ServerHealth:
     def version_text(self) -> str:
         """Such as ``valkey 9.1.2``."""
         return f"{self.software} {'.'.join(map(str, self.version))}"
+
+
+class ServerWarnings:
+    """What of the server's settings breaks a promise, looked at every ten seconds at most. For threads."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client: Any = client
+        self._known: tuple[float, tuple[str, ...]] = (-_WARNINGS_AGE_S, ())
+
+    def now(self) -> tuple[str, ...]:
+        """One sentence a warning. Raises `Unavailable` while the server is away."""
+        looked_at_s, warnings = self._known
+        if time.monotonic() - looked_at_s >= _WARNINGS_AGE_S:
+            warnings = tuple(self._look())
+            self._known = (time.monotonic(), warnings)
+        return warnings
+
+    def _look(self) -> Iterator[str]:
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.info("persistence")
+        pipeline.info("memory")
+        try:
+            with store_errors():
+                persistence, memory = pipeline.execute()
+        except redis.ResponseError:  # some hosted servers do not tell
+            return
+        if not persistence.get("aof_enabled"):
+            yield "The append-only file is off: a killed server loses accepted triggers."
+        elif persistence.get("aof_last_write_status", "ok") != "ok":
+            yield "The last write to the append-only file failed."
+        if memory.get("maxmemory_policy", "noeviction") != "noeviction":
+            yield "The eviction policy is not noeviction: a full server forgets records."
 
 
 def answers(url: str) -> bool:

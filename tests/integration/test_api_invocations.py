@@ -7,6 +7,7 @@ import requests
 
 from relay.invocation import Outcome, State
 from relay.store import keyspace
+from relay.store.health import ServerWarnings
 from tests.integration.test_api_triggers import problem
 
 
@@ -122,7 +123,28 @@ def test_health_is_the_process_and_readiness_needs_a_worker(api):
     api.queue.delete(keyspace.workers())
     problem(requests.get(f"{api.url}/readyz", timeout=5), 503, "unavailable")
     api.queue.zadd(keyspace.workers(), {"w1": time.time() * 1000})
-    assert requests.get(f"{api.url}/readyz", timeout=5).status_code == 200
+    ready = requests.get(f"{api.url}/readyz", timeout=5)
+    assert (ready.status_code, ready.json()["workers"]) == (200, 1)
+
+
+def test_readiness_warns_of_server_settings_that_break_a_promise(valkey):
+    with valkey.client() as client:
+        config = client.config_get("appendonly", "maxmemory-policy")
+        try:
+            client.config_set("appendonly", "no")
+            client.config_set("maxmemory-policy", "allkeys-lru")
+            off, policy = ServerWarnings(client).now()
+            client.config_set("appendonly", "yes")
+            client.config_set("maxmemory-policy", "noeviction")
+            warnings = ServerWarnings(client)
+            assert warnings.now() == ()
+            client.config_set("maxmemory-policy", "allkeys-lru")
+            assert warnings.now() == (), "looked again within ten seconds"
+        finally:
+            for name, value in config.items():
+                client.config_set(name, value)
+    assert "append-only" in off
+    assert "noeviction" in policy
 
 
 def test_the_browser_module_is_served_to_any_page(api):
