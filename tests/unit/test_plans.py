@@ -1,0 +1,86 @@
+"""Plans of webhooks and of chains, as a worker makes them."""
+
+from __future__ import annotations
+
+import json
+
+import fakeredis
+import pytest
+
+from relay.chains import pins_of
+from relay.endpoint import EndpointRules
+from relay.errors import NotFound
+from relay.outbound.guard import AddressPolicy
+from relay.plans import Plans
+from relay.registration import read_registrations
+from relay.store.registry import Registry
+from relay.vault import Vault
+
+ALLOWING = AddressPolicy(["127.0.0.1"])
+SECRETS = ("first-planted-secret", "other-planted-secret")
+
+
+def hook(webhook_id, **changes):
+    return {"id": webhook_id, "url": f"https://{webhook_id}.example.com/in", "method": "POST", **changes}
+
+
+@pytest.fixture
+def registry():
+    registry = Registry(fakeredis.FakeRedis(server=fakeredis.FakeServer()), Vault.from_text(Vault.new_key_text()))
+    apply(
+        registry,
+        hook("login-service", headers={"X-Key": SECRETS[0]}, queryParams=["a"]),
+        hook("other-service", headers={"X-Key": SECRETS[1]}),
+        {"id": "inner", "steps": [{"webhook": "other-service"}]},
+        {"id": "outer", "steps": [{"webhook": "login-service"}, {"webhook": "inner"}], "result": "steps[0].data"},
+    )
+    return registry
+
+
+def apply(registry, *webhooks):
+    rules = EndpointRules(ALLOWING)
+    registry.apply("acme", read_registrations(json.dumps(list(webhooks)), rules, plugin="acme")[1])
+
+
+def pinned(registry):
+    return pins_of("acme", registry.current("acme", "outer")[1], registry.current)
+
+
+def test_a_chain_s_plan_has_the_shapes_of_the_pinned_revisions(registry):
+    pins = pinned(registry)
+    apply(registry, hook("login-service", queryParams=["b"]))
+    plan = Plans(registry, ALLOWING).chain("acme", "outer", 1, pins)
+    assert [step.webhook for step in plan.steps] == ["login-service", "inner"]
+    assert [shape.query_params for shape in plan.shapes] == [("a",), ()]
+    assert plan.shapes[1].chain
+    assert plan.result.text == "steps[0].data"
+
+
+def test_a_step_without_a_pin_has_no_shape(registry):
+    plan = Plans(registry, ALLOWING).chain("acme", "outer", 1, {"inner": 1, "login-service": 7})
+    assert [shape is None for shape in plan.shapes] == [True, False]
+
+
+def test_a_chain_s_mask_hides_what_every_webhook_below_it_hides(registry):
+    mask = Plans(registry, ALLOWING).chain_mask("acme", pinned(registry))
+    shown = f"{SECRETS[0]} {SECRETS[1]} https://login-service.example.com/in other-service.example.com"
+    assert mask.text(shown)[0] == "[redacted] [redacted] [redacted] [redacted]"
+
+
+def test_a_chain_has_no_request_and_a_webhook_no_steps(registry):
+    plans = Plans(registry, ALLOWING)
+    with pytest.raises(NotFound):
+        plans.of("acme", "outer", 1)
+    with pytest.raises(NotFound):
+        plans.chain("acme", "login-service", 1, {})
+    with pytest.raises(NotFound):
+        plans.chain("acme", "outer", 9, {})
+
+
+def test_a_plain_token_endpoint_whose_exception_is_gone_is_not_asked(registry):
+    auth = {"type": "oauth2", "tokenUrl": "http://127.0.0.1/token", "clientId": "c", "clientSecret": "long-enough"}
+    apply(registry, hook("with-token", auth=auth))
+    assert Plans(registry, ALLOWING).of("acme", "with-token", 1).sendable
+    plan = Plans(registry, AddressPolicy()).of("acme", "with-token", 1)
+    assert not plan.sendable
+    assert plan.oauth.client_id == "c"
