@@ -196,6 +196,8 @@ class Invocation:
     traceparent: str | None = None
     replay_of: str | None = None
     replayed_by: str | None = None
+    replay: str | None = None  # the replay job that created it
+    forgotten_at_ms: int | None = None  # when its payload and result were destroyed
     expires_at_ms: int | None = None
     step_of: StepOf | None = None
     steps: tuple[str, ...] = ()  # of a chain: the reference ids of its steps

@@ -15,6 +15,7 @@ from relay.endpoint import EndpointRules
 from relay.errors import SettingsError
 from relay.outbound.guard import AddressPolicy
 from relay.queue import Publisher, make_app
+from relay.replays import Replays
 from relay.store.invocations import InvocationStore, Limits
 from relay.store.keys import ApiKeys
 from relay.store.listing import Listing
@@ -121,6 +122,11 @@ class Runtime:
     def listing(self) -> Listing:
         """Lists of invocations."""
         return Listing(self.client)
+
+    @cached_property
+    def replays(self) -> Replays:
+        """Plans, starts and steers replays."""
+        return Replays()
 
     @cached_property
     def policies(self) -> Policies:

@@ -159,6 +159,15 @@ class InvocationStore:
         """Forget up to ``limit`` final records whose retention has passed; returns how many."""
         return int(self._scripts.run("prune", [limit]))
 
+    def forget(self, plugin: str, reference_id: str) -> Invocation:
+        """Destroy payload and result of an invocation (of a chain: of its steps too); the rest of its record stays.
+
+        Raises:
+            NotFound, Expired: as `get`.
+            Conflict: it is not final, or one of its steps is not.
+        """
+        raise NotImplementedError
+
     # -- reading ------------------------------------------------------------------------------------------------
 
     def get(self, plugin: str, reference_id: str) -> Invocation:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from relay.store import keyspace
 from relay.store.records import invocation_from
@@ -11,9 +12,53 @@ from relay.store.scripts import store_errors
 if TYPE_CHECKING:
     import redis
 
-    from relay.invocation import Invocation, State
+    from relay.invocation import Invocation, Outcome, State
 
 _PAGE: Final = 200
+MAX_PAGE: Final = 1_000  # rows that one page may have
+
+#: A status as a filter names it: an exact one, or a class, ``"5xx"``.
+StatusFilter: TypeAlias = "int | str"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which invocations are meant; what is None or empty does not matter. Times are of createdAt, both included."""
+
+    webhook_id: str | None = None
+    states: frozenset[State] = frozenset()
+    status: tuple[StatusFilter, ...] = ()  # any of these
+    outcome: Outcome | None = None
+    caller: str | None = None  # id of the API key
+    chain: str | None = None  # a parent's reference id: its steps
+    replay: str | None = None  # a replay job's id: what it created
+    since_ms: int | None = None
+    until_ms: int | None = None
+    error: bool | None = None  # of the result
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows, newest first, and where the next page begins; None: there is nothing more.
+
+    A page may hold fewer rows than were asked for, even none, and have a cursor still: so much is looked at for one
+    page and no more.
+    """
+
+    rows: list[Invocation]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """How many invocations of a webhook ended alike, and when the first and the last of them were created."""
+
+    webhook_id: str
+    outcome: str | None
+    status: int | None
+    count: int
+    first_ms: int
+    last_ms: int
 
 
 class Listing:
@@ -22,10 +67,22 @@ class Listing:
     def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client
 
+    def page(self, plugin: str, wanted: Filter, *, limit: int = 50, cursor: str | None = None) -> Page:
+        """One page of a plugin's invocations. Cursors stay good while records come and go.
+
+        Raises:
+            BadParameter: the cursor is none that a page gave.
+        """
+        raise NotImplementedError
+
+    def groups(self, plugin: str, wanted: Filter) -> list[Group]:
+        """How the invocations ended, by webhook, outcome and status, most frequent first."""
+        raise NotImplementedError
+
     def newest(
         self, plugin: str, *, webhook_id: str | None = None, state: State | None = None, limit: int = 50
     ) -> list[Invocation]:
-        """A plugin's invocations, newest first."""
+        """A plugin's invocations, newest first. Goes: `page` takes its place."""
         found: list[Invocation] = []
         start = 0
         while len(found) < limit:

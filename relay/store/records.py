@@ -65,6 +65,8 @@ def invocation_from(reference_id: str, fields: Mapping[bytes, bytes], steps: Seq
         traceparent=text.get("traceparent") or None,
         replay_of=text.get("replayOf") or None,
         replayed_by=text.get("replayedBy") or None,
+        replay=text.get("replay") or None,
+        forgotten_at_ms=number("forgottenAt"),
         expires_at_ms=number("expiresAt"),
         step_of=StepOf(text["parent"], int(text["parentStep"]), int(text["parentItem"])) if "parent" in text else None,
         steps=tuple(step.decode() for step in steps),
