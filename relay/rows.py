@@ -7,26 +7,20 @@ chain, and of an outcome only the coarse code that an answer carries.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.invocation import MEANINGS, State
+from relay.moments import rfc3339
 
 if TYPE_CHECKING:
     from relay.invocation import Attempt, Invocation
+    from relay.store.listing import Group
+    from relay.store.replays import ReplayJob
 
 #: Final states that come with a result; ``rejected`` and ``cancelled`` have none.
 WITH_RESULT: Final = frozenset({State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED})
 
 _OPERATE_ONLY: Final = ("caller", "chain")
-
-
-def rfc3339(time_ms: int | None) -> str | None:
-    """Milliseconds since the epoch as RFC 3339 text in UTC, ``2026-01-31T12:00:00.000Z``; None stays None."""
-    if time_ms is None:
-        return None
-    seconds, millis = divmod(time_ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"
 
 
 def seconds(duration_ms: int) -> int | float:
@@ -55,7 +49,7 @@ def record_of(invocation: Invocation, *, operate: bool, result: dict[str, Any] |
         "caller": invocation.caller,
         "replayOf": invocation.replay_of,
         "replayedBy": invocation.replayed_by,
-        "chain": None,
+        "chain": _chain(invocation),
         "expiresAt": rfc3339(invocation.expires_at_ms),
     }
     if not operate:
@@ -85,6 +79,51 @@ def result_of(invocation: Invocation, opened: bytes | None) -> dict[str, Any] | 
 def row_of(invocation: Invocation) -> dict[str, Any]:
     """A row of a listing (scope ``operate``): the record, its ``result`` without the data."""
     return record_of(invocation, operate=True, result=_summary(invocation))
+
+
+def group_of(group: Group) -> dict[str, Any]:
+    """How many invocations of a webhook ended alike."""
+    return {
+        "webhookId": group.webhook_id,
+        "outcome": group.outcome,
+        "status": group.status,
+        "count": group.count,
+        "firstAt": rfc3339(group.first_ms),
+        "lastAt": rfc3339(group.last_ms),
+    }
+
+
+def job_of(job: ReplayJob) -> dict[str, Any]:
+    """A replay job as the API and the commands show it."""
+    return {
+        "replayId": job.replay_id,
+        "state": str(job.state),
+        "matched": job.matched,
+        "started": job.started,
+        "delivered": job.delivered,
+        "failed": job.failed,
+        "skipped": job.skipped,
+        "skippedReasons": {str(reason): count for reason, count in job.skipped_reasons.items()},
+        "ratePerSecond": plain_number(job.rate_per_second),
+        "createdAt": rfc3339(job.created_at_ms),
+        "finishedAt": rfc3339(job.finished_at_ms),
+    }
+
+
+def plain_number(number: float | None) -> float | int | None:
+    """A number without a needless fraction."""
+    return int(number) if number is not None and number == int(number) else number
+
+
+def _chain(invocation: Invocation) -> dict[str, Any] | None:
+    """Where a step belongs, and what the steps of a chain are; a chain within a chain has both."""
+    chain: dict[str, Any] = {}
+    if invocation.step_of is not None:
+        step = invocation.step_of
+        chain = {"parent": step.parent, "step": step.step, "item": step.item}
+    if invocation.steps:
+        chain["steps"] = list(invocation.steps)
+    return chain or None
 
 
 def _summary(invocation: Invocation) -> dict[str, Any] | None:

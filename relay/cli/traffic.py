@@ -10,7 +10,7 @@ from rich.text import Text
 from relay.cli.output import safe, screened
 from relay.cli.parameters import IdType, plugin_option
 from relay.errors import WebhookNotRegistered
-from relay.rows import rfc3339
+from relay.moments import rfc3339
 from relay.runtime import Runtime, cli_runtime
 from relay.settings import Settings
 

@@ -101,7 +101,7 @@ def load_fields(value: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         valid = dict(schema.load(value))
     except ValidationError as error:
         valid = error.valid_data if isinstance(error.valid_data, dict) else {}
-        faults = [(pointer, _misplaced(pointer, is_chain) or said) for pointer, said in _flattened(error.messages)]
+        faults = [(pointer, _misplaced(pointer, is_chain) or said) for pointer, said in flattened(error.messages)]
     return valid, faults
 
 
@@ -121,11 +121,11 @@ _WEBHOOK_ONLY: Final = frozenset(_names(WebhookFields) - _names(ChainFields))
 _CHAIN_ONLY: Final = frozenset(_names(ChainFields) - _names(WebhookFields))
 
 
-def _flattened(messages: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
+def flattened(messages: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
     """Marshmallow's nested messages as pairs of pointer and sentence."""
     if isinstance(messages, dict):
         for step, inner in messages.items():
-            yield from _flattened(inner, pointer if step == WHOLE else f"{pointer}/{escape_step(str(step))}")
+            yield from flattened(inner, pointer if step == WHOLE else f"{pointer}/{escape_step(str(step))}")
     else:
         for message in messages:
             yield pointer, str(message)

@@ -1,5 +1,6 @@
 from relay.invocation import Attempt, Invocation, Outcome, Sent, State
-from relay.rows import record_of, result_of, rfc3339, row_of, seconds
+from relay.moments import rfc3339
+from relay.rows import record_of, result_of, row_of, seconds
 
 FIELDS = [
     "referenceId", "webhookId", "revision", "state", "createdAt", "finishedAt", "attempts", "result", "requestBytes",

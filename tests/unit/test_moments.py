@@ -1,0 +1,43 @@
+import pytest
+
+from relay.moments import read_moment, read_rfc3339, rfc3339
+
+NOON_MS = 1_769_860_800_000
+
+
+def test_a_time_that_was_written_is_read_back():
+    assert rfc3339(NOON_MS + 7) == "2026-01-31T12:00:00.007Z"
+    assert read_rfc3339("2026-01-31T12:00:00.007Z") == NOON_MS + 7
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-31T12:00:00Z",
+        "2026-01-31t12:00:00z",
+        "2026-01-31T13:30:00+01:30",
+        "2026-01-31T07:00:00-05:00",
+        "2026-01-31T12:00:00.000999999Z",
+    ],
+)
+def test_every_form_of_rfc_3339_is_read(text):
+    assert read_rfc3339(text) == NOON_MS
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "now", "2026-01-31", "2026-01-31T12:00:00", "2026-02-31T12:00:00Z", "2026-01-31T25:00:00Z", "2026-01-31T12:00:00Z\n",
+     "2026-01-31 12:00:00Z", "1769860800", "2026-01-31T12:00:00.Z", "٢٠٢٦-01-31T12:00:00Z"],
+)  # fmt: skip
+def test_what_is_no_rfc_3339_time_is_refused_without_being_quoted(text):
+    with pytest.raises(ValueError) as caught:
+        read_rfc3339(text)
+    assert "RFC 3339" in str(caught.value)
+    assert not text or text not in str(caught.value)
+
+
+def test_a_moment_may_be_how_long_ago_it_was():
+    assert read_moment("15m", NOON_MS) == NOON_MS - 15 * 60_000
+    assert read_moment("2026-01-31T12:00:00Z", 0) == NOON_MS
+    with pytest.raises(ValueError, match="how long ago"):
+        read_moment("yesterday", NOON_MS)
