@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 from enum import Enum
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Self
 
 from relay.errors import Unavailable
+from relay.store.acceptance import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
     from relay.invocation import Invocation
+    from relay.store.acceptance import Accepted
     from relay.store.notices import Notice, Subscription
 
 
@@ -104,13 +107,23 @@ class Waiters:
             expectation.tell(word)
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What became of a trigger, where that has to be said."""
+
+    value: Accepted | Exception
+
+
 class Expectation:
-    """One caller's wait for one invocation."""
+    """One caller's wait for one invocation, from before it is accepted."""
 
     def __init__(self, waiters: Waiters, reference_id: str) -> None:
         self._waiters = waiters
         self._reference_id = reference_id
-        self._told: SimpleQueue[Notice | Word] = SimpleQueue()
+        self._told: SimpleQueue[Notice | Word | Reply] = SimpleQueue()
+        self._accepted = False
+        self._impatient = False  # the acceptance itself is waited for
+        self._over = False  # wait no longer, whatever time there is
 
     def __enter__(self) -> Self:
         self._waiters.add(self._reference_id, self)
@@ -124,6 +137,7 @@ class Expectation:
 
     def follow(self, reference_id: str) -> None:
         """Expect another invocation instead: the one that an idempotency key was used for first."""
+        self._accepted = True
         if reference_id != self._reference_id:
             self._waiters.remove(self._reference_id, self)
             self._reference_id = reference_id
@@ -131,19 +145,31 @@ class Expectation:
 
     def tell(self, word: Notice | Word) -> None:
         """Wake the caller."""
+        self._over = self._over or word is Word.OVER
         self._told.put(word)
 
-    def wait(self, timeout_s: float, look: Callable[[], Invocation]) -> Notice | Invocation | None:
-        """Wait up to ``timeout_s`` for the end.
+    def reply(self, reply: Accepted | Exception) -> None:
+        """Take what became of the trigger. A plain acceptance wakes nobody: the caller waits for the end anyway."""
+        plain = not isinstance(reply, Exception) and reply.verdict is Verdict.ACCEPTED
+        self._accepted = plain
+        if self._impatient or not plain:
+            self._told.put(Reply(reply))
+
+    def wait(self, deadline_s: float, look: Callable[[], Invocation]) -> Notice | Invocation | Reply | None:
+        """Wait for the end, until ``deadline_s`` of the monotonic clock.
 
         ``look`` reads the record: when notices may have been missed, and when the time is over. Returns the notice or
-        the record, which is final unless the time was over; None if the record could not be read then.
+        the record, which is final unless the time was over; None if the record could not be read then; a reply if
+        the trigger was not plainly accepted, or had not been by the time that the record was to be read.
         """
-        deadline_s = time.monotonic() + timeout_s
         while True:
             word = self._next(deadline_s)
             if not isinstance(word, Word):
                 return word
+            if not self._accepted:
+                self._impatient = True
+                if not self._accepted:
+                    return self._reply()
             try:
                 invocation = look()
             except Unavailable:
@@ -153,8 +179,15 @@ class Expectation:
             if invocation.state.final or word is Word.OVER:
                 return invocation
 
-    def _next(self, deadline_s: float) -> Notice | Word:
-        left_s = deadline_s - time.monotonic()
+    def _reply(self) -> Notice | Reply:
+        """What becomes of the trigger; the store's own time-outs bound this wait."""
+        while True:
+            word = self._told.get()
+            if not isinstance(word, Word):
+                return word
+
+    def _next(self, deadline_s: float) -> Notice | Word | Reply:
+        left_s = 0.0 if self._over else deadline_s - time.monotonic()
         try:
             return self._told.get(timeout=left_s) if left_s > 0 else self._told.get_nowait()
         except Empty:

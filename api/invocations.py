@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -62,6 +63,7 @@ class InvocationResource:
         with expectation:
             invocation = self._store.join(plugin, reference_id, self._waiters.process)
             if not invocation.state.final:
-                expectation.wait(wait_s, lambda: self._store.get(plugin, reference_id))
+                expectation.follow(reference_id)
+                expectation.wait(time.monotonic() + wait_s, lambda: self._store.get(plugin, reference_id))
                 invocation = self._store.get(plugin, reference_id)
         return invocation, True

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from api.auth import TRIGGER
+from api.awaiting import Reply
 from api.bodies import JSON, NDJSON, media_type, read_body
 from api.preferences import Preferences
 from api.problems import problem_of
 from relay.documents import dump_json, read_json
 from relay.errors import Expired, Fault, MalformedJson, RelayError, RequestRejected, TooLarge, Unavailable
 from relay.intake import Call, check_idempotency_key
-from relay.invocation import new_reference_id
+from relay.invocation import State, new_reference_id
 from relay.object_text import MAX_DEPTH
-from relay.store.acceptance import Verdict
+from relay.store.acceptance import Accepted, Verdict
 from relay.tracing import valid_traceparent
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from api.endings import Ending, Endings
     from relay.dispatcher import Dispatcher
     from relay.invocation import Invocation
-    from relay.store.acceptance import Accepted
     from relay.store.invocations import InvocationStore
     from relay.store.keys import ApiKey
     from relay.store.notices import Notice
@@ -72,45 +73,52 @@ class TriggerResource:
         idempotency_key = None if key is None else check_idempotency_key(key)
         preferences = Preferences.read(req.get_header("Prefer"))
         wait_s = preferences.wait_or(self._default_wait_s)
-        reference_id = new_reference_id()
-        with ExitStack() as stack:
-            expectation = self._waiters.expect(reference_id) if wait_s > 0 else None
-            if expectation is not None:
-                stack.enter_context(expectation)
-            accepted = self._dispatcher.trigger(
-                Call(
-                    plugin=req.context.key.plugin,
-                    webhook_id=webhook_id,
-                    value=value,
-                    reference_id=reference_id,
-                    caller=req.context.key.id,
-                    awaited=wait_s > 0,
-                    waiter=None if expectation is None else self._waiters.process,
-                    idempotency_key=idempotency_key,
-                    traceparent=_traceparent(req),
-                )
-            )
-            req.context.reference_id = accepted.reference_id
-            end = self._end(req.context.key.plugin, accepted, expectation, wait_s)
+        call = Call(
+            plugin=req.context.key.plugin,
+            webhook_id=webhook_id,
+            value=value,
+            reference_id=new_reference_id(),
+            caller=req.context.key.id,
+            awaited=wait_s > 0,
+            idempotency_key=idempotency_key,
+            traceparent=_traceparent(req),
+        )
+        expectation = self._waiters.expect(call.reference_id) if call.awaited else None
+        if expectation is None:
+            accepted = self._dispatcher.trigger(call)
+            end: Notice | Invocation | None = self._end_at_once(call, accepted)
+        else:
+            with expectation:
+                call = replace(call, waiter=self._waiters.process)
+                accepted, end = self._trigger_and_wait(call, expectation, time.monotonic() + wait_s)
+        req.context.reference_id = accepted.reference_id
         self._answer(req, resp, preferences, accepted, end, waited=expectation is not None)
 
-    def _end(
-        self, plugin: str, accepted: Accepted, expectation: Expectation | None, wait_s: float
-    ) -> Notice | Invocation | None:
-        """What is known of the invocation when the wait is over; None if nothing beyond its acceptance."""
-        ref = accepted.reference_id
+    def _end_at_once(self, call: Call, accepted: Accepted) -> Invocation | None:
+        """What is known of the invocation without waiting; None if nothing beyond its acceptance."""
         if accepted.state is None:
-            raise Expired(reference_id=ref)
-        if wait_s <= 0:
-            return None
-        if expectation is None:
-            return self._store.get(plugin, ref) if accepted.verdict is Verdict.KNOWN else None
-        if accepted.verdict is Verdict.KNOWN:
-            expectation.follow(ref)
-            joined = self._store.join(plugin, ref, self._waiters.process)
-            if joined.state.final:
-                return joined
-        return expectation.wait(wait_s, lambda: self._store.get(plugin, ref))
+            raise Expired(reference_id=accepted.reference_id)
+        known = call.awaited and accepted.verdict is Verdict.KNOWN
+        return self._store.get(call.plugin, accepted.reference_id) if known else None
+
+    def _trigger_and_wait(
+        self, call: Call, expectation: Expectation, deadline_s: float
+    ) -> tuple[Accepted, Notice | Invocation | None]:
+        """The invocation and its end; None, or a record that is not final, if the time was over first."""
+        accepted = self._dispatcher.trigger_into(call, expectation.reply)
+        if accepted is None:
+            end = expectation.wait(deadline_s, lambda: self._store.get(call.plugin, call.reference_id))
+            if not isinstance(end, Reply):
+                return Accepted(Verdict.ACCEPTED, call.reference_id, State.QUEUED), end
+            accepted = self._dispatcher.follow_up(call, end.value)
+        if accepted.state is None:
+            raise Expired(reference_id=accepted.reference_id)
+        expectation.follow(accepted.reference_id)
+        joined = self._store.join(call.plugin, accepted.reference_id, self._waiters.process)
+        if joined.state.final:
+            return accepted, joined
+        later = expectation.wait(deadline_s, lambda: self._store.get(call.plugin, accepted.reference_id))
+        return accepted, None if isinstance(later, Reply) else later
 
     def _answer(
         self,

@@ -43,6 +43,13 @@ class Publisher(Protocol):
         """Publish ``(id, lane)`` pairs, one message a lane; a broker that is away is the sweeper's business."""
 
 
+class Told(Protocol):
+    """Who is told what became of a trigger, by the committing thread."""
+
+    def __call__(self, reply: Accepted | Exception, /) -> None:
+        """Take the reply; must not block."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Again:
     """A call to be brought once more: with a fresh look at the registration, or to be written down as refused."""
@@ -78,6 +85,28 @@ class Dispatcher:
         if isinstance(outcome, RelayError):
             raise outcome
         return outcome
+
+    def trigger_into(self, call: Call, told: Told) -> Accepted | None:
+        """Accept one trigger for a caller that waits for its end anyway, and need not be woken for its acceptance.
+
+        Returns None when it was brought to the store: ``told`` will get its plain acceptance, or what else there is
+        to say (`follow_up` takes that). Else returns and raises as `trigger`.
+        """
+        brought = self._intake.bring(call)
+        if brought.refused is not None:
+            return self.trigger(call)
+        self._commits.submit_to(brought.new, brought.size_bytes, told)
+        return None
+
+    def follow_up(self, call: Call, reply: Accepted | Exception) -> Accepted:
+        """What a reply that `trigger_into` had delivered means; returns and raises as `trigger`."""
+        if isinstance(reply, Exception):
+            raise reply
+        if reply.verdict in {Verdict.ACCEPTED, Verdict.KNOWN}:
+            return reply
+        if reply.verdict is Verdict.OVER_CAPACITY:
+            raise OverCapacity(retry_after_s=_CAPACITY_RETRY_S)
+        return self.trigger(call)  # nothing was written: the slow way says what is to be said
 
     def trigger_many(self, calls: Sequence[Call]) -> list[Accepted | RelayError]:
         """Accept a list of triggers, in few groups: for each, in order, what `trigger` returns or raises."""

@@ -1,15 +1,17 @@
-"""Group commit: what concurrent threads bring is committed together, without a thread of its own.
+"""Group commit: what concurrent threads bring is committed together, by one thread.
 
-The first to come leads: it commits what is there and hands the lead to the first of those that came meanwhile. A
-lone item is therefore never delayed, and under load a group is what arrived during one commit. When a commit held
-more than one item, the next leader waits a moment more, so that a burst becomes a few large groups.
+A lone item is committed at once; under load a group is what arrived while the one before was committed. After a group
+of several the next is collected for a moment more, so that a burst becomes a few large groups. Whoever brings an item
+may wait for its reply, or have the reply delivered: a caller that waits for something later anyway need not be woken
+twice.
 """
 
 from __future__ import annotations
 
 import copy
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -19,29 +21,20 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-@dataclass(slots=True, eq=False)
-class _Ticket(Generic[T, R]):
-    """One caller's item on its way. ``woken`` is locked until there is a reply, or it is this caller's turn to lead."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Brought(Generic[T, R]):
+    """An item on its way, and who is told what came of it: the reply, or the error of its whole group."""
 
     item: T
     size_bytes: int
-    woken: threading.Lock = field(default_factory=threading.Lock)
-    leads: bool = False
-    pauses: bool = False  # when it leads: it follows a group of several
-    replies: list[R] = field(default_factory=list)  # none or one
-    error: BaseException | None = None
-
-    def reply(self) -> R:
-        if self.replies:
-            return self.replies[0]
-        raise copy.copy(self.error) if self.error else RuntimeError("a group was left without a reply")
+    deliver: Callable[[R | Exception], None]
 
 
 class GroupCommit(Generic[T, R]):
-    """Groups what ``submit`` brings, at most ``max_items`` and ``max_bytes`` each; a larger single item goes alone.
+    """Groups what is brought, at most ``max_items`` and ``max_bytes`` each; a larger single item goes alone.
 
     ``commit`` gets the items of a group in order and returns one reply each; what it raises reaches every caller of
-    the group. ``window_s`` is how long the leader after a group of several waits for more.
+    the group. ``window_s`` is how long the group after one of several is collected.
     """
 
     def __init__(
@@ -52,51 +45,56 @@ class GroupCommit(Generic[T, R]):
         self._max_bytes = max_bytes
         self._window_s = window_s
         self._changed = threading.Condition()
-        self._waiting: list[_Ticket[T, R]] = []
+        self._waiting: list[_Brought[T, R]] = []
         self._waiting_bytes = 0
-        self._led = False
+        self._idle = False
+        self._committer: threading.Thread | None = None  # started by the first item: after any fork
 
     def submit(self, item: T, size_bytes: int) -> R:
         """Bring one item and wait for its reply."""
-        ticket: _Ticket[T, R] = _Ticket(item, size_bytes)
-        ticket.woken.acquire()
-        if self._enter(ticket):
-            self._lead(ticket)
-            return ticket.reply()
-        ticket.woken.acquire()  # until the reply is there, or the lead is handed on
-        if ticket.leads:
-            self._lead(ticket)
-        return ticket.reply()
+        told: SimpleQueue[R | Exception] = SimpleQueue()
+        self.submit_to(item, size_bytes, told.put)
+        reply = told.get()
+        if isinstance(reply, Exception):
+            raise copy.copy(reply)  # one each: a traceback belongs to one thread
+        return reply
 
-    def _enter(self, ticket: _Ticket[T, R]) -> bool:
-        """Queue a ticket; whether its caller is to lead because nobody does."""
+    def submit_to(self, item: T, size_bytes: int, deliver: Callable[[R | Exception], None]) -> None:
+        """Bring one item; ``deliver`` is called with its reply, or its error, by the committing thread."""
         with self._changed:
-            self._waiting.append(ticket)
-            self._waiting_bytes += ticket.size_bytes
-            if self._full():
+            self._waiting.append(_Brought(item, size_bytes, deliver))
+            self._waiting_bytes += size_bytes
+            if self._committer is None:
+                self._committer = threading.Thread(target=self._run, name="group-commit", daemon=True)
+                self._committer.start()
+            if self._idle or self._full():
                 self._changed.notify()
-            leads, self._led = not self._led, True
-        return leads
 
-    def _lead(self, ticket: _Ticket[T, R]) -> None:
-        group = self._take(pause=ticket.pauses)
+    def _run(self) -> None:
+        busy = False
+        while True:
+            group = self._take(pause=busy)
+            busy = len(group) > 1
+            for each, reply in zip(group, self._replies(group), strict=True):
+                each.deliver(reply)
+
+    def _replies(self, group: Sequence[_Brought[T, R]]) -> Sequence[R | Exception]:
         try:
             replies = self._commit([each.item for each in group])
-            for each, reply in zip(group, replies, strict=True):
-                each.replies.append(reply)
-        except BaseException as error:  # noqa: BLE001 - it is everybody's: each caller raises it
-            for each in group:
-                each.error = error
-        self._hand_on(busy=len(group) > 1)
-        for each in group:
-            if each is not ticket:
-                each.woken.release()
+        except Exception as error:  # noqa: BLE001 - it is everybody's: each caller raises it
+            return [error] * len(group)
+        if len(replies) != len(group):
+            return [RuntimeError("a group was left without replies")] * len(group)
+        return replies
 
-    def _take(self, *, pause: bool) -> list[_Ticket[T, R]]:
+    def _take(self, *, pause: bool) -> list[_Brought[T, R]]:
         """The next group, first come first served; with ``pause`` after a moment, or as soon as it is full."""
         with self._changed:
-            if pause:
+            if pause and self._waiting:
                 self._changed.wait_for(self._full, self._window_s)
+            self._idle = True
+            self._changed.wait_for(lambda: self._waiting)
+            self._idle = False
             count, size_bytes = 0, 0
             for each in self._waiting[: self._max_items]:
                 if count and size_bytes + each.size_bytes > self._max_bytes:
@@ -106,15 +104,6 @@ class GroupCommit(Generic[T, R]):
             del self._waiting[:count]
             self._waiting_bytes -= size_bytes
         return group
-
-    def _hand_on(self, *, busy: bool) -> None:
-        with self._changed:
-            if not self._waiting:
-                self._led = False
-                return
-            heir = self._waiting[0]
-        heir.leads, heir.pauses = True, busy
-        heir.woken.release()
 
     def _full(self) -> bool:
         return len(self._waiting) >= self._max_items or self._waiting_bytes >= self._max_bytes

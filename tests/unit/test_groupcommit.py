@@ -28,14 +28,19 @@ def commits(recorder, *, max_items=128, max_bytes=1_000_000, window_s=0.0):
     return GroupCommit(recorder, max_items=max_items, max_bytes=max_bytes, window_s=window_s)
 
 
+def brought(commit):
+    """How many items were brought so far."""
+    return len(commit._waiting) + sum(map(len, commit._commit.groups))
+
+
 def submit_all(commit, items, pool, size_bytes=1):
     """Submits in order: each is queued, or taken, before the next begins."""
     futures = []
     for item in items:
-        waiting, led = len(commit._waiting), commit._led
+        before = brought(commit)
         futures.append(pool.submit(commit.submit, item, size_bytes))
         deadline = time.monotonic() + 5
-        while (len(commit._waiting), commit._led) == (waiting, led) and time.monotonic() < deadline:
+        while brought(commit) == before and time.monotonic() < deadline:
             time.sleep(0.0005)
     return futures
 
@@ -68,7 +73,7 @@ def test_what_arrives_during_a_commit_becomes_one_group_in_order():
     assert recorder.groups == [[0], [1, 2, 3, 4]]
 
 
-def test_a_lone_item_after_a_burst_is_not_delayed_once_nobody_leads():
+def test_a_lone_item_after_a_burst_is_not_delayed():
     recorder = Recorder()
     commit = commits(recorder, window_s=5.0)
     with ThreadPoolExecutor(8) as pool:
@@ -82,22 +87,24 @@ def test_a_lone_item_after_a_burst_is_not_delayed_once_nobody_leads():
     assert time.monotonic() - began_s < 2.0
 
 
-def test_after_a_group_of_several_the_next_leader_collects_a_moment_more():
-    recorder = Recorder()
+def test_after_a_group_of_several_the_next_is_collected_a_moment_more():
     permits = threading.Semaphore(0)
 
-    def commit_when_permitted(items):
-        assert permits.acquire(timeout=10)
-        return recorder(items)
+    class Permitted(Recorder):
+        def __call__(self, items):
+            replies = super().__call__(items)
+            assert permits.acquire(timeout=10)
+            return replies
 
-    commit = commits(commit_when_permitted, window_s=0.5)
+    recorder = Permitted()
+    commit = commits(recorder, window_s=0.5)
     with ThreadPoolExecutor(8) as pool:
         futures = submit_all(commit, [0], pool) + submit_all(commit, [1, 2], pool)
         permits.release()
         assert futures[0].result(5) == 0
         futures += submit_all(commit, [3], pool)
         permits.release(9)
-        assert futures[2].result(5) == 20  # 3 leads by now, and waits
+        assert futures[2].result(5) == 20  # 3 is being collected for
         assert pool.submit(commit.submit, 4, 1).result(5) == 40
     assert recorder.groups == [[0], [1, 2], [3, 4]]
 
@@ -132,28 +139,37 @@ def test_groups_are_bounded_by_bytes_and_a_larger_item_goes_alone():
 
 
 def test_what_a_commit_raises_reaches_every_caller_of_the_group_as_its_own_error():
-    gate = threading.Event()
+    class Failing(Recorder):
+        def __call__(self, items):
+            super().__call__(items)
+            if len(items) > 1:
+                raise Unavailable("away", retry_after_s=3)
+            return items
 
-    def commit_fails(items):
-        gate.wait(5)
-        if len(items) > 1:
-            raise Unavailable("away", retry_after_s=3)
-        return items
-
-    commit = GroupCommit(commit_fails, max_items=8, max_bytes=1000, window_s=0)
+    recorder = Failing()
+    commit = commits(recorder)
     with ThreadPoolExecutor(8) as pool:
-        first = pool.submit(commit.submit, 0, 1)
-        deadline = time.monotonic() + 5
-        while not commit._led and time.monotonic() < deadline:
-            time.sleep(0.001)
-        time.sleep(0.05)
+        first = held_up(commit, recorder, pool)
         rest = submit_all(commit, [1, 2, 3], pool)
-        gate.set()
+        recorder.go_on.set()
         assert first.result(5) == 0
         raised = [future.exception(5) for future in rest]
     assert [(type(error), error.message, error.retry_after_s) for error in raised] == [(Unavailable, "away", 3)] * 3
     assert len({id(error) for error in raised}) == 3
-    assert commit.submit(7, 1) == 7  # and the next caller finds nobody leading
+    assert commit.submit(7, 1) == 7  # and the next one is committed as if nothing had been
+
+
+def test_a_reply_can_be_delivered_instead_of_waited_for():
+    told = threading.Event()
+    replies = []
+
+    def deliver(reply):
+        replies.append(reply)
+        told.set()
+
+    commits(Recorder()).submit_to(4, 1, deliver)
+    assert told.wait(5)
+    assert replies == [40]
 
 
 @pytest.mark.parametrize("window_s", [0.0, 0.001])
