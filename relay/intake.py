@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from relay.chains import pins_of
 from relay.errors import BadParameter, NotFound, RelayError, RequestRejected, WebhookNotRegistered
 from relay.invocation import Outcome
 from relay.registration import ID_PATTERN
@@ -137,8 +138,13 @@ class Intake:
             traceparent=call.traceparent,
             waiter=call.waiter,
             idempotency=idempotency,
+            pins=self._pins(call.plugin, shape) if shape.chain else None,
         )
         return Brought(call, new)
+
+    def _pins(self, plugin: str, shape: Shape) -> str:
+        """The revisions that a chain will run with, whatever is registered while it does."""
+        return json.dumps(pins_of(plugin, shape, self._webhooks.current), separators=(",", ":"))
 
     def _current(self, call: Call, *, refresh: bool) -> tuple[int, Shape] | None:
         if not ID_PATTERN.match(call.webhook_id):

@@ -71,6 +71,10 @@ class Plans:
                 shapes[step.webhook] = self._registry.revision(plugin, step.webhook, pins[step.webhook]).shape
         return ChainPlan.of(target, shapes)
 
+    def shape(self, plugin: str, webhook_id: str, revision: int) -> Shape:
+        """The shape of any revision; raises NotFound."""
+        return self._registry.revision(plugin, webhook_id, revision).shape
+
     def chain_mask(self, plugin: str, pins: Mapping[str, int]) -> Mask:
         """Hides the secrets and addresses of every webhook that a chain calls, through other chains too.
 

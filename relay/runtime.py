@@ -177,9 +177,11 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     from relay.executor.conclusion import Conclusion  # noqa: PLC0415
     from relay.executor.preparation import Preparation  # noqa: PLC0415
     from relay.executor.tokens import Tokens  # noqa: PLC0415
+    from relay.executor.turns import Turns  # noqa: PLC0415
     from relay.outbound.sender import Sender  # noqa: PLC0415
     from relay.outbound.transport import CurlTransport  # noqa: PLC0415
     from relay.plans import Plans  # noqa: PLC0415
+    from relay.store.steps import Steps  # noqa: PLC0415
     from relay.sweeper import Sweeper  # noqa: PLC0415
 
     runtime = Runtime(settings, holds_target_keys=True, app=app)
@@ -193,11 +195,14 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     )
     sender = Sender(transport)
     tokens = Tokens(TokenStore(runtime.client), sender, runtime.target_vault)
+    plans = Plans(runtime.registry, runtime.policy)
+    turns = Turns(plans, runtime.store, Steps(runtime.client), runtime.data_vault)
     executor = Executor(
         runtime.store,
-        Preparation(Plans(runtime.registry, runtime.policy), runtime.data_vault, tokens),
+        Preparation(plans, runtime.data_vault, turns, tokens),
         sender,
-        Conclusion(runtime.data_vault, tokens),
+        Conclusion(runtime.data_vault, turns, tokens),
+        turns,
         max_in_flight=settings.max_in_flight,
         lanes=lanes,
         publish=runtime.publisher.publish_ready,

@@ -162,6 +162,11 @@ def result_owner(plugin: str, reference_id: str) -> str:
     return f"result/{plugin}/{reference_id}"
 
 
+def raw_owner(plugin: str, reference_id: str) -> str:
+    """The owner of what a chain needs of a step's answer, before masking."""
+    return f"raw/{plugin}/{reference_id}"
+
+
 def token_owner(plugin: str, webhook_id: str, revision: int) -> str:
     """The owner of a sealed access token."""
     return f"token/{plugin}/{webhook_id}/{revision}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from relay import telemetry
@@ -18,8 +19,10 @@ from relay.vault import result_owner
 if TYPE_CHECKING:
     from relay.executor.preparation import Prepared, Unsendable
     from relay.executor.tokens import Tokens
+    from relay.executor.turns import Turns
     from relay.outbound.answer import Answer
     from relay.registration import Shape
+    from relay.store.transitions import Published
     from relay.vault import Vault
 
 #: Outcomes that say the endpoint is away. The others were answered, or never came as far as trying it.
@@ -42,8 +45,9 @@ _NOTHING_HIDDEN: Final = Mask(())
 class Conclusion:
     """Draws the conclusion of each attempt."""
 
-    def __init__(self, data_vault: Vault, tokens: Tokens | None = None) -> None:
+    def __init__(self, data_vault: Vault, turns: Turns, tokens: Tokens | None = None) -> None:
         self._vault = data_vault
+        self._turns = turns
         self._tokens = tokens
 
     def conclude(self, call: Prepared, token: str, answer: Answer, started_at_ms: int) -> Settlement:
@@ -53,9 +57,12 @@ class Conclusion:
         outcome, result = reading.outcome, reading.result
         attempt = Attempt(published.tries + 1, started_at_ms, answer.duration_ms, result.status, outcome, answer.sent)
         retry = self._with_a_new_token(call, attempt) or _retry(call, attempt, answer)
-        sealed = b""
+        sealed, raw = b"", b""
         if retry is None and outcome is Outcome.ANSWERED:
-            sealed = self._vault.seal(sealed_data(result), result_owner(published.plugin, published.reference_id))
+            if published.parent is not None:
+                raw, reading = self._as_step(call, answer, reading)
+            owner = result_owner(published.plugin, published.reference_id)
+            sealed = self._vault.seal(sealed_data(reading.result), owner)
         return Settlement(
             reference_id=published.reference_id,
             token=token,
@@ -67,9 +74,26 @@ class Conclusion:
             response_bytes=answer.response_bytes,
             masked=reading.masked,
             result=sealed,
+            raw=raw,
             delay_ms=0 if retry is None else retry.delay_ms,
             contacted=None if outcome is Outcome.ADDRESS_REFUSED else outcome not in _NO_CONTACT,
         )
+
+    def _as_step(self, call: Prepared, answer: Answer, reading: Reading) -> tuple[bytes, Reading]:
+        """What the chain needs of its step's answer, sealed; and what may be kept of it in the step's own record.
+
+        Of an answer that comes after the chain's end nothing is kept: what the chain would have hidden in it can no
+        longer be known.
+        """
+        unmasked = read_answer(answer, _NOTHING_HIDDEN).result
+        secrets = self._turns.secrets_beside(call.published, unmasked)
+        if secrets is None:
+            return b"", replace(reading, result=replace(reading.result, data=None))
+        if secrets:
+            reading = read_answer(answer, call.mask.with_texts(secrets))
+            if reading.outcome is not Outcome.ANSWERED:  # bytes that hold a secret
+                reading = Reading(Outcome.ANSWERED, replace(unmasked, data=None), reading.masked)
+        return self._turns.raw(call.published, unmasked), reading
 
     def _with_a_new_token(self, call: Prepared, attempt: Attempt) -> Retry | None:
         """Another attempt at once, if the endpoint refused a token that may simply have been revoked or expired."""
@@ -83,7 +107,12 @@ class Conclusion:
 
 
 def unsendable(call: Unsendable, token: str, started_at_ms: int) -> Settlement:
-    """The settlement of a call that could not be prepared. One that is rejected has no attempt and no result."""
+    """The settlement of a call that could not be prepared. One that is rejected has no attempt and no result.
+
+    What is found wrong in a call that was lost is `interrupted`: it may have been sent before.
+    """
+    if call.published.was_lost:
+        return _lost(call.published, token)
     retry = _retry_later(call)
     state = MEANINGS[call.outcome].state if retry is None else State.RETRYING
     rejected = state is State.REJECTED
@@ -96,6 +125,18 @@ def unsendable(call: Unsendable, token: str, started_at_ms: int) -> Settlement:
         error=None if rejected else True,
         attempt=None if rejected else Attempt(0, started_at_ms, 0, 0, call.outcome, Sent.NO),
         delay_ms=0 if retry is None else retry.delay_ms,
+    )
+
+
+def _lost(published: Published, token: str) -> Settlement:
+    return Settlement(
+        reference_id=published.reference_id,
+        token=token,
+        state=State.INTERRUPTED,
+        outcome=Outcome.LEASE_LOST,
+        status=0,
+        error=True,
+        attempt=None,
     )
 
 

@@ -10,14 +10,16 @@ from uuid import uuid4
 
 import gevent
 
+from relay.chains import Create
 from relay.errors import Unavailable
 from relay.executor.conclusion import unsendable
 from relay.executor.preparation import Call, Prepared, Unsendable
 from relay.executor.settling import Settler
 from relay.executor.slots import Slots
+from relay.executor.turns import Turn
 from relay.invocation import reference_time_ms
 from relay.outbound.gate import Gate, boot_time_s
-from relay.store.transitions import Claimed
+from relay.store.transitions import Advance, Claimed
 from relay.telemetry import Event, event
 
 if TYPE_CHECKING:
@@ -25,9 +27,10 @@ if TYPE_CHECKING:
 
     from relay.executor.conclusion import Conclusion
     from relay.executor.preparation import Preparation
+    from relay.executor.turns import Turns
     from relay.outbound.sender import Sender
     from relay.store.invocations import InvocationStore
-    from relay.store.transitions import Ready
+    from relay.store.transitions import NewStep, Ready
 
 #: For how long a message's calls may wait for their webhook's share before they are parked.
 HOLD_S: Final = 0.25
@@ -66,6 +69,7 @@ class Executor:
         preparation: Preparation,
         sender: Sender,
         conclusion: Conclusion,
+        turns: Turns,
         *,
         max_in_flight: int,
         lanes: Collection[str],
@@ -75,6 +79,7 @@ class Executor:
         self._preparation = preparation
         self._sender = sender
         self._conclusion = conclusion
+        self._turns = turns
         self._lanes = frozenset(lanes)
         self._publish = publish
         self._slots = Slots(max_in_flight)
@@ -196,6 +201,9 @@ class Executor:
     def _fly(self, flight: Flight) -> None:
         call = flight.call
         sent_ms = flight.claimed_at_ms + int((boot_time_s() - flight.claimed_at_s) * 1000)
+        if isinstance(call, Turn):
+            self._take_turn(flight, call)
+            return
         if isinstance(call, Unsendable):
             settlement = unsendable(call, flight.token, sent_ms)
         else:
@@ -207,6 +215,25 @@ class Executor:
                 return
             settlement = self._conclusion.conclude(call, flight.token, answer, sent_ms)
         self._settler.put(settlement)
+
+    def _take_turn(self, flight: Flight, turn: Turn) -> None:
+        """Take a chain further: create its next step and let it wait, or settle its end."""
+        if isinstance(turn.next, Create):
+            news = self._turns.new_steps(turn, turn.next)
+            verdict, ready = self._advance_surely(flight, turn.next.step, news)
+            self._go_on(ready)
+            if verdict is not Advance.TOO_MANY:
+                self._done(flight.reference_id)
+                return
+        self._settler.put(self._turns.end(turn, flight.token))
+
+    def _advance_surely(self, flight: Flight, step: int, news: Sequence[NewStep]) -> tuple[Advance, Ready]:
+        while True:
+            try:
+                return self._store.advance(flight.reference_id, flight.token, step, news)
+            except Unavailable:
+                event(Event.STORE_AWAY, level=logging.WARNING, doing="advance", calls=len(news))
+                gevent.sleep(RETRY_S)
 
     def _done(self, reference_id: str) -> None:
         flight = self._flights.pop(reference_id)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from relay import telemetry
 from relay.errors import NotFound, RequestRejected, Unavailable, VaultError
+from relay.executor.turns import Turn
 from relay.invocation import Outcome
 from relay.oauth import NoToken
 from relay.store.tokens import Holder
@@ -16,6 +17,7 @@ from relay.vault import payload_owner
 
 if TYPE_CHECKING:
     from relay.executor.tokens import Access, Tokens
+    from relay.executor.turns import Turns
     from relay.masking import Mask
     from relay.plans import Plan, Plans
     from relay.registration import Shape
@@ -47,27 +49,23 @@ class Unsendable:
     shape: Shape | None = None  # where another attempt may be made, if the webhook is registered so
 
 
-Call: TypeAlias = Prepared | Unsendable
+Call: TypeAlias = Prepared | Unsendable | Turn
 
 
 class Preparation:
     """Makes calls ready. Never raises: what is wrong with a call is its outcome."""
 
-    def __init__(self, plans: Plans, data_vault: Vault, tokens: Tokens | None = None) -> None:
+    def __init__(self, plans: Plans, data_vault: Vault, turns: Turns, tokens: Tokens | None = None) -> None:
         self._plans = plans
+        self._turns = turns
         self._vault = data_vault
         self._tokens = tokens
         self._masks = lru_cache(MAX_TOKEN_MASKS)(_mask_with)
 
     def prepare(self, published: Published) -> Call:
         """Open, check and render one call."""
-        if published.current_revision is None:
-            return Unsendable(published, Outcome.WEBHOOK_NOT_REGISTERED)
         try:
-            plan = self._plans.of(published.plugin, published.webhook_id, published.revision)
-            if not plan.sendable:
-                return Unsendable(published, Outcome.ADDRESS_REFUSED)
-            return self._authorized(self._render(published, plan), plan)
+            return self._prepared(published)
         except Unavailable:  # of the store, where tokens are: what is not claimed comes again
             raise
         except RequestRejected:
@@ -77,6 +75,20 @@ class Preparation:
         except Exception as error:  # noqa: BLE001 - one call's fault must not take the others of its message along
             telemetry.fault(error, "prepare")
             return Unsendable(published, Outcome.PREPARE_FAILED)
+
+    def _prepared(self, published: Published) -> Call:
+        if published.current_revision is None and not self._goes_on(published):
+            return Unsendable(published, Outcome.WEBHOOK_NOT_REGISTERED)
+        if published.pins is not None:
+            return self._turns.prepare(published)
+        plan = self._plans.of(published.plugin, published.webhook_id, published.revision)
+        if not plan.sendable:
+            return Unsendable(published, Outcome.ADDRESS_REFUSED)
+        return self._authorized(self._render(published, plan), plan)
+
+    def _goes_on(self, published: Published) -> bool:
+        """What a chain has begun goes on with the revisions that were pinned for it, whatever is registered today."""
+        return published.parent is not None or (published.pins is not None and self._turns.begun(published))
 
     def _render(self, published: Published, plan: Plan) -> Prepared:
         owner = payload_owner(published.plugin, published.reference_id)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 # Fields that are for operators to read and that no code decides by.
-_EXTRA: Final = ("lateAnswer",)
+_EXTRA: Final = ("lateAnswer", "reason")
 
 
 def attempt_text(attempt: Attempt) -> str:

@@ -62,6 +62,13 @@ class Published:
     parent: str | None = None  # of a step
     root: str | None = None  # the outermost chain of a chain or step
     caller: str = ""
+    losses: int = 0  # lost leases since its last progress
+    step: int | None = None  # of a step: its number in its chain
+
+    @property
+    def was_lost(self) -> bool:
+        """Whether a worker that had taken it was lost: what happened then is not known."""
+        return self.losses > 0 or self.state is State.SENDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,7 @@ class Settlement:
     result: bytes = b""  # sealed; empty for none
     delay_ms: int = 0  # of the state `retrying`: the next attempt comes not before
     raw: bytes = b""  # sealed: what a chain needs of its step's answer; empty for none
+    reason: str = ""  # for operators: why a chain could not go on; quotes no data
     contacted: bool | None = None  # whether the endpoint could be contacted; None where that was not tried
 
 
@@ -104,7 +112,7 @@ class Settled:
 def published_from(reference_id: str, reply: list[bytes]) -> Published:
     """One id's reply from ``lua/read.lua``."""
     state, plugin, webhook, revision, current, payload, traceparent, timeout, lane, tries, chain, *more = reply
-    pins, parent, root, caller = (text.decode() for text in more)
+    pins, parent, root, caller, losses, step = (text.decode() for text in more)
     return Published(
         reference_id,
         State(state.decode()),
@@ -121,6 +129,8 @@ def published_from(reference_id: str, reply: list[bytes]) -> Published:
         parent or None,
         root or None,
         caller,
+        int(losses),
+        int(step) if step else None,
     )
 
 
@@ -142,6 +152,7 @@ def settle_args(settlement: Settlement) -> list[Any]:
         settlement.delay_ms,
         "" if settlement.contacted is None else int(settlement.contacted),
         settlement.raw,
+        settlement.reason,
     ]
 
 

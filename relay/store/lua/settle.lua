@@ -2,17 +2,17 @@
 --
 -- KEYS  none
 -- ARGV  1 grace_ms  2-4 retention ms: ok, failed, rejected  5 n, then n times:
---       ref token state outcome status error attempt responseBytes masked result delay_ms contacted raw
+--       ref token state outcome status error attempt responseBytes masked result delay_ms contacted raw reason
 --       (status and error '' without a result; attempt '' where none was made; result sealed, '' for none; delay of
 --       the state `retrying`; contacted '1' or '0' for the breaker, '' where nothing was tried; raw: what a chain
---       needs of its step's answer, sealed, '' for none)
+--       needs of its step's answer, sealed, '' for none; reason: why a chain ended, '' for none)
 -- Returns {per result: settled, or late (somebody else has the call, or ended it: counted, kept as lateAnswer),
 --          ready: ref, lane, ...}
 --
 -- Idempotent: a token that left `sending` is lastToken, and is answered as the first time.
 -- include: clock, effects, alarms, record, places, steps, finish
 
-local WIDTH = 13
+local WIDTH = 14
 local RAW_MS = 3600000 -- longer than any chain may take
 local FIELDS = { 'state', 'token', 'lastToken', 'plugin', 'webhook', 'requestBytes', 'waiters', 'attempts',
   'lateAnswer', 'tries', 'parked', 'parent', 'chain', 'lane' }
@@ -63,6 +63,10 @@ local function settle(answer)
   if answer.contacted ~= '' then breaker_hears(webhook_of(r.plugin, r.webhook), answer.contacted == '1') end
   local fields = { 'attempts', attempts, 'tries', int(tries), 'responseBytes', answer.response_bytes,
     'masked', answer.masked }
+  if answer.reason ~= '' then
+    fields[#fields + 1] = 'reason'
+    fields[#fields + 1] = answer.reason
+  end
   if answer.state == 'retrying' then
     retry(answer, r, fields)
   else
@@ -81,7 +85,7 @@ for index = 1, tonumber(ARGV[5]) do
   replies[index] = settle({
     ref = ARGV[at], token = ARGV[at + 1], state = ARGV[at + 2], outcome = ARGV[at + 3], status = ARGV[at + 4],
     error = ARGV[at + 5], attempt = ARGV[at + 6], response_bytes = ARGV[at + 7], masked = ARGV[at + 8],
-    result = ARGV[at + 9], delay = ARGV[at + 10], contacted = ARGV[at + 11], raw = ARGV[at + 12],
+    result = ARGV[at + 9], delay = ARGV[at + 10], contacted = ARGV[at + 11], raw = ARGV[at + 12], reason = ARGV[at + 13],
   })
 end
 effects_flush()

@@ -1,0 +1,159 @@
+"""A chain's turn: its parent was claimed, and goes to its next step or ends. It sends nothing itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from relay.chains import Create, Reject, StepResult, found_secrets, progress
+from relay.invocation import Outcome, State, new_reference_id
+from relay.results import Result, data_from, failure_result, sealed_data
+from relay.store.transitions import NewStep, Settlement
+from relay.trigger import Trigger, check
+from relay.vault import payload_owner, raw_owner, result_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from relay.chains import ChainPlan, Next
+    from relay.masking import Mask
+    from relay.plans import Plans
+    from relay.store.invocations import InvocationStore
+    from relay.store.steps import StepRecord, Steps
+    from relay.store.transitions import Published
+    from relay.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A chain that knows its next step, or its end."""
+
+    published: Published
+    plan: ChainPlan
+    next: Next
+    secrets: tuple[str, ...]  # what its steps' masks found so far
+
+
+class Turns:
+    """Works out turns, and lays down what they come to."""
+
+    def __init__(self, plans: Plans, store: InvocationStore, steps: Steps, data_vault: Vault) -> None:
+        self._plans = plans
+        self._store = store
+        self._steps = steps
+        self._vault = data_vault
+
+    def prepare(self, published: Published) -> Turn:
+        """The next turn of a chain; raises as `Plans.chain`, `RequestRejected`, and `Unavailable`."""
+        plan, trigger, results = self._standing(published)
+        check(self._plans.shape(published.plugin, published.webhook_id, published.revision), trigger)
+        return Turn(published, plan, progress(plan, trigger, results), found_secrets(plan, trigger, results))
+
+    def begun(self, published: Published) -> bool:
+        """Whether a chain has made a step already."""
+        return bool(self._steps.of(published.reference_id))
+
+    def new_steps(self, turn: Turn, create: Create) -> list[NewStep]:
+        """The invocations that the next step makes, each with its trigger sealed."""
+        shape = turn.plan.shapes[create.step]
+        if shape is None:
+            raise ValueError("a step whose webhook has no revision cannot be created")
+        pins: dict[str, int] = json.loads(turn.published.pins or "{}")
+        news = []
+        for trigger in create.triggers:
+            reference_id, payload = new_reference_id(), trigger.to_json()
+            owner = payload_owner(turn.published.plugin, reference_id)
+            news.append(
+                NewStep(
+                    reference_id=reference_id,
+                    webhook_id=shape.webhook_id,
+                    revision=pins[shape.webhook_id],
+                    timeout_ms=shape.timeout_ms,
+                    repeatable=shape.repeatable,
+                    payload=self._vault.seal(payload, owner),
+                    request_bytes=len(payload),
+                    pins=turn.published.pins if shape.chain else None,
+                )
+            )
+        return news
+
+    def end(self, turn: Turn, token: str) -> Settlement:
+        """How a chain ends that has no next step."""
+        if isinstance(turn.next, Create):
+            return self.rejected(turn, token, turn.next.step, "the chain has made as many steps as it may")
+        if isinstance(turn.next, Reject):
+            return self.rejected(turn, token, turn.next.step, turn.next.reason)
+        return self._settlement(turn, token, turn.next.outcome, turn.next.state, turn.next.result)
+
+    def rejected(self, turn: Turn, token: str, step: int, reason: str) -> Settlement:
+        """The end of a chain whose step cannot be made; the reason is for operators."""
+        outcome = Outcome.STEP_REJECTED
+        result = failure_result(outcome)
+        return self._settlement(turn, token, outcome, State.UNREACHABLE, result, f"step {step}: {reason}")
+
+    def secrets_beside(self, published: Published, result: Result) -> tuple[str, ...] | None:
+        """What is to be hidden in the answer of a chain's step: what the masks of the chain find with it.
+
+        None where the chain is over and cannot be asked any more.
+        """
+        if published.parent is None or published.step is None:
+            return ()
+        found = self._store.read([published.parent])
+        if not found:
+            return None
+        plan, trigger, results = self._standing(found[0])
+        own = StepResult(result.status, result.data, result.error, Outcome.ANSWERED, State.DELIVERED)
+        return found_secrets(plan, trigger, {**results, published.step: [own]})
+
+    def raw(self, published: Published, result: Result) -> bytes:
+        """What the chain needs of its step's answer, secrets included, sealed for it alone."""
+        return self._vault.seal(sealed_data(result), raw_owner(published.plugin, published.reference_id))
+
+    def _settlement(
+        self, turn: Turn, token: str, outcome: Outcome, state: State, result: Result, reason: str = ""
+    ) -> Settlement:
+        published, masked, sealed, raw = turn.published, 0, b"", b""
+        if outcome is Outcome.ANSWERED:
+            if published.parent:
+                raw = self.raw(published, result)
+            data, masked = self._mask(turn).value(result.data)
+            owner = result_owner(published.plugin, published.reference_id)
+            sealed = self._vault.seal(sealed_data(Result(result.status, data, result.error)), owner)
+        return Settlement(
+            reference_id=published.reference_id,
+            token=token,
+            state=state,
+            outcome=outcome,
+            status=result.status,
+            error=result.error,
+            attempt=None,
+            masked=masked,
+            result=sealed,
+            raw=raw,
+            reason=reason,
+        )
+
+    def _mask(self, turn: Turn) -> Mask:
+        pins: dict[str, int] = json.loads(turn.published.pins or "{}")
+        mask = self._plans.chain_mask(turn.published.plugin, pins)
+        return mask.with_texts(turn.secrets) if turn.secrets else mask
+
+    def _standing(self, published: Published) -> tuple[ChainPlan, Trigger, Mapping[int, Sequence[StepResult]]]:
+        """Where a chain stands: its plan, its input, and how its steps ended."""
+        pins = json.loads(published.pins or "{}")
+        plan = self._plans.chain(published.plugin, published.webhook_id, published.revision, pins)
+        owner = payload_owner(published.plugin, published.reference_id)
+        trigger = Trigger.from_json(self._vault.open(published.payload, owner))
+        results: dict[int, list[StepResult]] = {}
+        for record in self._steps.of(published.reference_id):
+            if record.invocation.step_of and record.invocation.state.final:
+                results.setdefault(record.invocation.step_of.step, []).append(self._result(record))
+        return plan, trigger, results
+
+    def _result(self, record: StepRecord) -> StepResult:
+        step = record.invocation
+        data = None
+        if record.raw is not None:
+            data = data_from(self._vault.open(record.raw, raw_owner(step.plugin, step.reference_id)))
+        return StepResult(step.status or 0, data, bool(step.error), step.outcome, step.state)
