@@ -10,21 +10,30 @@ from typing import TYPE_CHECKING, Any, Final
 import falcon
 
 from api.auth import Authentication, CrossOrigin
+from api.bodies import JSON
 from api.endings import Endings
-from api.health import HealthResource, ReadyResource, ScriptResource
+from api.health import HealthResource, ReadyResource
 from api.invocations import InvocationResource
+from api.listing import ListingResource
 from api.problems import from_framework, problem_of
+from api.publication import PublicationResource
+from api.reference.document import make_document
+from api.reference.page import PAGE_HEADERS, make_page
+from api.replays import ACTIONS, ReplayResource, ReplaysResource, ReplaySteeringResource
 from api.triggers import TriggerResource, TriggersResource
+from relay.documents import dump_json
 from relay.errors import Internal, RelayError
 from relay.telemetry import Event, event, fault
 
 if TYPE_CHECKING:
     from api.awaiting import Waiters
     from relay.dispatcher import Dispatcher
+    from relay.replays import Replays
     from relay.settings import Settings
     from relay.store.health import ServerWarnings
     from relay.store.invocations import InvocationStore
     from relay.store.keys import ApiKeys
+    from relay.store.listing import Listing
     from relay.store.rates import PluginRates
     from relay.vault import Vault
 
@@ -44,6 +53,8 @@ class Parts:
     waiters: Waiters
     rates: PluginRates
     warnings: ServerWarnings
+    listing: Listing
+    replays: Replays
 
 
 def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, falcon.Response]:
@@ -72,10 +83,24 @@ def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, f
     )
     app.add_route("/v1/triggers", TriggersResource(dispatcher, rates, max_body_bytes=settings.max_body_bytes))
     app.add_route("/v1/invocations/{reference_id}", InvocationResource(store, waiters, endings))
+    app.add_route("/v1/invocations", ListingResource(parts.listing))
+    app.add_route("/v1/replays", ReplaysResource(parts.replays, max_body_bytes=settings.max_body_bytes))
+    app.add_route("/v1/replays/{replay_id}", ReplayResource(parts.replays))
+    for action in ACTIONS:
+        app.add_route(f"/v1/replays/{{replay_id}}/{action}", ReplaySteeringResource(parts.replays, action))
     app.add_route("/healthz", HealthResource())
     app.add_route("/readyz", ReadyResource(store, parts.warnings))
-    app.add_route("/webhooks.js", ScriptResource(_STATIC / "webhooks.js"))
+    _publish(app)
     return app
+
+
+def _publish(app: falcon.App[falcon.Request, falcon.Response]) -> None:
+    """The routes that anybody may read."""
+    document = make_document()
+    script = (_STATIC / "webhooks.js").read_bytes()
+    app.add_route("/webhooks.js", PublicationResource(script, "text/javascript; charset=utf-8"))
+    app.add_route("/openapi.json", PublicationResource(dump_json(document), JSON))
+    app.add_route("/docs", PublicationResource(make_page(document).encode(), "text/html; charset=utf-8", PAGE_HEADERS))
 
 
 class RequestLog:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from relay.store.keys import ApiKey
 
 TRIGGER: Final = frozenset({"trigger"})
-ANY_SCOPE: Final = frozenset({"trigger", "operate"})
+OPERATE: Final = frozenset({"operate"})
+ANY_SCOPE: Final = TRIGGER | OPERATE
 
 _BEARER: Final = re.compile(r"bearer +([^\s,]+)\Z", re.ASCII | re.IGNORECASE)
 _ALLOWED_METHODS: Final = "GET, POST"

@@ -72,6 +72,11 @@ class Problem:
             resp.set_header(name, value)
 
 
+def status_of(kind: type[RelayError]) -> int:
+    """The HTTP status of an error that is for callers."""
+    return _TABLE[kind][0]
+
+
 def problem_of(error: RelayError) -> Problem:
     """The problem that an error is; one that is not for callers becomes `internal`, without its message."""
     if type(error) not in _TABLE:

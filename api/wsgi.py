@@ -30,5 +30,7 @@ app = create_app(
         waiters=_waiters,
         rates=PluginRates(_runtime.client, _settings.plugin_rate),
         warnings=ServerWarnings(_runtime.client),
+        listing=_runtime.listing,
+        replays=_runtime.replays,
     ),
 )

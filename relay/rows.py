@@ -14,6 +14,7 @@ from relay.moments import rfc3339
 
 if TYPE_CHECKING:
     from relay.invocation import Attempt, Invocation
+    from relay.replays import Plan
     from relay.store.listing import Group
     from relay.store.replays import ReplayJob
 
@@ -90,6 +91,16 @@ def group_of(group: Group) -> dict[str, Any]:
         "count": group.count,
         "firstAt": rfc3339(group.first_ms),
         "lastAt": rfc3339(group.last_ms),
+    }
+
+
+def plan_of(plan: Plan) -> dict[str, Any]:
+    """What a replay would do."""
+    return {
+        "matched": plan.matched,
+        "skipped": plan.skipped,
+        "skippedReasons": {str(reason): count for reason, count in plan.skipped_reasons.items()},
+        "breakdown": [group_of(group) for group in plan.breakdown],
     }
 
 

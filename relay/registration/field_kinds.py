@@ -138,8 +138,8 @@ class ListOf(fields.List[Any]):
 
     def __init__(self, inner: fields.Field[Any], what: str, *, most: int, least: int = 0, **arguments: Any) -> None:
         rule = f"must be a list of {least} to {most} {what}" if least else f"must be a list of at most {most} {what}"
-        self.default_error_messages = {"invalid": rule}
-        super().__init__(inner, validate=validate.Length(least, most, error=rule), **arguments)
+        words: dict[str, Any] = {"invalid": rule}
+        super().__init__(inner, validate=validate.Length(least, most, error=rule), error_messages=words, **arguments)
 
 
 class ExpressionText(fields.Field[Expression]):

@@ -32,8 +32,7 @@ def test_every_form_of_rfc_3339_is_read(text):
 def test_what_is_no_rfc_3339_time_is_refused_without_being_quoted(text):
     with pytest.raises(ValueError) as caught:
         read_rfc3339(text)
-    assert "RFC 3339" in str(caught.value)
-    assert not text or text not in str(caught.value)
+    assert str(caught.value) == "must be an RFC 3339 time, such as 2026-01-31T12:00:00Z"
 
 
 def test_a_moment_may_be_how_long_ago_it_was():

@@ -1,0 +1,37 @@
+"""The resource that lists a plugin's invocations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from api.auth import OPERATE
+from api.bodies import JSON
+from api.queries import ListingQuery, filter_of, read_query
+from relay.rows import row_of
+
+if TYPE_CHECKING:
+    import falcon
+
+    from relay.store.listing import Listing
+
+
+class ListingResource:
+    """`GET /v1/invocations`, newest first, a page at a time."""
+
+    scopes = OPERATE
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """One page; its cursor, given back, leads to the next."""
+        query = read_query(req, ListingQuery)
+        plugin = req.context.key.plugin
+        page = self._listing.page(plugin, filter_of(query), limit=query["limit"], cursor=query.get("cursor"))
+        resp.set_header("Cache-Control", "no-store")
+        rows = [row_of(invocation) for invocation in page.rows]
+        resp.content_type, resp.data = JSON, orjson.dumps({"invocations": rows, "cursor": page.cursor})
+
+    on_head = on_get

@@ -1,0 +1,152 @@
+"""Query parameters of listings: read strictly, each fault with the name of its parameter."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from marshmallow import RAISE, Schema, ValidationError, fields, validate
+
+from relay.errors import BadParameter, Fault
+from relay.invocation import Outcome, State
+from relay.moments import read_rfc3339
+from relay.registration import ID_PATTERN
+from relay.registration.field_kinds import ID_RULE
+from relay.store.listing import MAX_PAGE, Filter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import falcon
+
+DEFAULT_LIMIT: Final = 50
+_MAX_WORDS: Final = 50  # of one parameter that takes several
+_REFERENCE: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.ASCII)
+_CALLER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
+_CURSOR: Final = re.compile(r"[\x21-\x7e]{1,512}\Z", re.ASCII)
+_NUMBER: Final = re.compile(r"[0-9]{1,6}\Z", re.ASCII)
+_STATUS: Final = re.compile(r"(?:0|[1-9][0-9]{2}|[1-5]xx)\Z", re.ASCII)
+STATUS_RULE: Final = "must be a status, 0 or 100 to 999, or a class such as 5xx"
+
+
+class Moment(fields.Field[int]):
+    """An RFC 3339 time -> milliseconds since the epoch."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
+        try:
+            return read_rfc3339(value if isinstance(value, str) else "")
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+
+
+def moment(about: str) -> Moment:
+    """The field of a time."""
+    return Moment(metadata={"description": about, "type": "string", "format": "date-time"})
+
+
+class Words(fields.Field[list[str]]):
+    """Several words, between commas or given several times."""
+
+    def __init__(self, pattern: re.Pattern[str], rule: str, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._pattern, self._rule = pattern, rule
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> list[str]:
+        words = [word for text in (value if isinstance(value, list) else [value]) for word in text.split(",")]
+        if len(words) > _MAX_WORDS or not all(self._pattern.match(word) for word in words):
+            raise ValidationError(self._rule)
+        return words
+
+
+class Limit(fields.Field[int]):
+    """How many rows a page may have."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
+        number = int(value) if isinstance(value, str) and _NUMBER.match(value) else 0
+        if not 1 <= number <= MAX_PAGE:
+            raise ValidationError(f"must be a whole number from 1 to {MAX_PAGE}")
+        return number
+
+
+def _text(pattern: re.Pattern[str], rule: str, about: str) -> fields.String:
+    return fields.String(validate=validate.Regexp(pattern, error=rule), metadata={"description": about})
+
+
+def _one_of(words: type[Outcome], about: str) -> fields.String:
+    choices = [str(word) for word in words]
+    rule = f"must be one of {', '.join(choices)}"
+    return fields.String(validate=validate.OneOf(choices, error=rule), metadata={"description": about})
+
+
+_STATES: Final = re.compile(rf"(?:{'|'.join(State)})\Z", re.ASCII)
+_STATE_RULE: Final = f"must be one or several of {', '.join(State)}"
+_LIMIT: Final = Limit(
+    load_default=DEFAULT_LIMIT,
+    metadata={"description": f"Rows, 1 to {MAX_PAGE}.", "type": "integer", "minimum": 1, "maximum": MAX_PAGE},
+)
+
+#: The query of `GET /v1/invocations`.
+ListingQuery: Final = Schema.from_dict(
+    {
+        "webhookId": _text(ID_PATTERN, ID_RULE, "Only of this webhook."),
+        "state": Words(
+            _STATES,
+            _STATE_RULE,
+            metadata={"description": "Only in one of these states, between commas.", "type": "string"},
+        ),
+        "status": Words(
+            _STATUS,
+            STATUS_RULE,
+            metadata={"description": "Only with one of these (`503`, `5xx`), between commas.", "type": "string"},
+        ),
+        "outcome": _one_of(Outcome, "Only with this outcome."),
+        "caller": _text(_CALLER, "must be the id of an API key, or cli", "Only triggered by this API key."),
+        "chain": _text(_REFERENCE, "must be a reference id", "Only steps of this chain."),
+        "replay": _text(_REFERENCE, "must be the id of a replay job", "Only created by this replay job."),
+        "since": moment("createdAt from this time on."),
+        "until": moment("createdAt up to this time."),
+        "limit": _LIMIT,
+        "cursor": _text(_CURSOR, "must be a cursor that a page gave", "Where the page begins: the last page's cursor."),
+    },
+    name="ListingQuery",
+)
+
+#: The query of `GET /v1/replays`.
+ReplaysQuery: Final = Schema.from_dict({"limit": _LIMIT}, name="ReplaysQuery")
+
+
+def read_query(req: falcon.Request, schema: type[Schema]) -> dict[str, Any]:
+    """The parameters as the schema has them; an empty one counts as not given. ``BadParameter`` names every fault."""
+    given = {name: value for name, value in req.params.items() if value != ""}
+    try:
+        loaded: dict[str, Any] = schema(unknown=RAISE).load(given)
+    except ValidationError as error:
+        messages: Mapping[str, Any] = error.messages_dict
+        raise BadParameter(faults=tuple(_fault(schema, name, said) for name, said in messages.items())) from None
+    return loaded
+
+
+def _fault(schema: type[Schema], name: str, said: Any) -> Fault:
+    if name not in schema().fields:  # what a caller made up is not said back to him
+        return Fault("", "has a parameter that is not known here")
+    return Fault(name, "; ".join(map(str, said)))
+
+
+def filter_of(query: Mapping[str, Any]) -> Filter:
+    """The filter that a listing's query asks for."""
+    return Filter(
+        webhook_id=query.get("webhookId"),
+        states=frozenset(State(word) for word in query.get("state", ())),
+        status=tuple(status_of(word) for word in query.get("status", ())),
+        outcome=Outcome(query["outcome"]) if "outcome" in query else None,
+        caller=query.get("caller"),
+        chain=query.get("chain"),
+        replay=query.get("replay"),
+        since_ms=query.get("since"),
+        until_ms=query.get("until"),
+    )
+
+
+def status_of(word: str) -> int | str:
+    """A status, or a class, as a filter has it."""
+    return int(word) if _NUMBER.match(word) else word

@@ -1,0 +1,137 @@
+"""The OpenAPI document, made from every operation and its schemas."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Final
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from apispec.ext.marshmallow.openapi import OpenAPIConverter
+
+from api import problems
+from api.reference import invocations, process, replays, schemas, triggers
+from api.reference.samples import LANGUAGES
+from relay import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from marshmallow import Schema
+    from marshmallow.fields import Field
+
+    from api.reference.operation import Operation, Said
+    from relay.errors import RelayError
+
+VERSION: Final = "3.1.0"
+_ABOUT: Final = (
+    "Plugins call third-party endpoints through the relay without ever seeing an endpoint's URL or credentials. "
+    "Problems are RFC 9457 documents with a stable `code`."
+)
+_END: Final = r"\Z"
+_KEY: Final = "key"
+_KEY_ABOUT: Final = "An API key (`relay keys create`): `Authorization: Bearer whk_...`. Scopes: `trigger`, `operate`."
+#: What any route may answer; the first two only those that need a key.
+_OF_KEYS: Final = (errors.Unauthenticated, errors.Forbidden)
+_OF_ALL: Final = (errors.Internal, errors.Unavailable)
+
+#: Every operation, in the order of the document.
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    *triggers.OPERATIONS,
+    *invocations.OPERATIONS,
+    *replays.OPERATIONS,
+    *process.OPERATIONS,
+)
+
+
+class _Converter(OpenAPIConverter):
+    """Writes patterns as JSON Schema has them (ECMA-262): Python's match from the start and end in a Z."""
+
+    def field2pattern(self, field: Field[Any], **arguments: Any) -> dict[str, Any]:
+        """The pattern of a field, if it has one."""
+        found = super().field2pattern(field, **arguments)
+        pattern = found.get("pattern", "")
+        return {"pattern": f"^(?:{pattern.removesuffix(_END)})$"} if pattern.endswith(_END) else found
+
+
+class _Plugin(MarshmallowPlugin):
+    Converter = _Converter
+
+
+def make_document() -> dict[str, Any]:
+    """The document as a JSON value."""
+    spec = APISpec(
+        title="Webhook relay",
+        version=metadata.version("webhook-relay"),
+        openapi_version=VERSION,
+        info={"description": _ABOUT},
+        servers=[{"url": "/"}],
+        plugins=[_Plugin(schema_name_resolver=_name)],
+    )
+    spec.components.security_scheme(_KEY, {"type": "http", "scheme": "bearer", "description": _KEY_ABOUT})
+    for operation in OPERATIONS:
+        spec.path(path=operation.path, operations={operation.method.lower(): _described(operation)})
+    document: dict[str, Any] = spec.to_dict()
+    return document
+
+
+def _name(kind: type[Schema] | Schema) -> str:
+    return (kind if isinstance(kind, type) else type(kind)).__name__
+
+
+def _described(operation: Operation) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "description": operation.about,
+        "parameters": list(_parameters(operation)),
+        "responses": _responses(operation),
+        # One entry a scope that is enough; none where no key is needed.
+        "security": [{_KEY: [scope]} for scope in sorted(operation.scopes)],
+        "x-codeSamples": [
+            {"lang": LANGUAGES[language], "label": language, "source": program}
+            for language, program in operation.sample.programs().items()
+        ],
+    }
+    if operation.body is not None:
+        body: Any = operation.body
+        schema = {"type": "array", "items": body} if operation.many else body
+        # Of NDJSON a schema can only say what a line is.
+        content = {kind: {"schema": schema if kind == operation.bodies[0] else body} for kind in operation.bodies}
+        described["requestBody"] = {"required": True, "content": content}
+    return described
+
+
+def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
+    text = {"type": "string"}
+    for name, about in operation.parameters.items():
+        yield {"in": "path", "name": name, "required": True, "description": about, "schema": text}
+    for name, about in operation.headers.items():
+        yield {"in": "header", "name": name, "required": False, "description": about, "schema": text}
+    if operation.query is not None:
+        yield {"in": "query", "schema": operation.query}
+
+
+def _responses(operation: Operation) -> dict[str, Any]:
+    responses = {str(status): _response(said) for status, said in operation.answers.items()}
+    kinds = (*operation.problems, *(_OF_KEYS if operation.scopes else ()), *_OF_ALL)
+    by_status: dict[int, list[type[RelayError]]] = {}
+    for kind in sorted(set(kinds), key=lambda kind: kind.code):
+        by_status.setdefault(problems.status_of(kind), []).append(kind)
+    for status, found in sorted(by_status.items()):
+        about = " ".join(f"`{kind.code}`: {kind.sentence}" for kind in found)
+        responses[str(status)] = {"description": about, "content": {problems.MEDIA_TYPE: {"schema": schemas.Problem}}}
+    return responses
+
+
+def _response(said: Said) -> dict[str, Any]:
+    response: dict[str, Any] = {"description": said.about}
+    if said.media_type:
+        schema: Any = {"type": "string"} if said.schema is None else said.schema
+        response["content"] = {said.media_type: {"schema": schema}}
+    if said.headers:
+        response["headers"] = {
+            name: {"description": about, "schema": {"type": "string"}} for name, about in said.headers.items()
+        }
+    return response

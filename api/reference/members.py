@@ -1,0 +1,76 @@
+"""The members that answers are made of, each with what it means, and schemas of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from marshmallow import EXCLUDE, Schema, fields, validate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from marshmallow.fields import Field
+
+#: What a member that may be null has, beside its kind.
+MAYBE: Final[dict[str, Any]] = {"allow_none": True}
+
+
+def text(about: str, *, maybe: bool = False, required: bool = True, **metadata: Any) -> Field[Any]:
+    """A text."""
+    return fields.String(required=required, allow_none=maybe, metadata={"description": about, **metadata})
+
+
+def whole(about: str, *, maybe: bool = False) -> Field[Any]:
+    """A whole number."""
+    return fields.Integer(required=True, allow_none=maybe, metadata={"description": about})
+
+
+def flag(about: str) -> Field[Any]:
+    """True or false."""
+    return fields.Boolean(required=True, metadata={"description": about})
+
+
+def time(about: str, *, maybe: bool = False) -> Field[Any]:
+    """A time: RFC 3339, UTC, milliseconds."""
+    return text(about, maybe=maybe, format="date-time")
+
+
+def reference(about: str, *, maybe: bool = False, required: bool = True) -> Field[Any]:
+    """A reference id."""
+    return text(about, maybe=maybe, required=required, format="uuid")
+
+
+def word(about: str, words: Iterable[str], *, maybe: bool = False) -> Field[Any]:
+    """One of some words."""
+    choices = [str(each) for each in words]
+    return fields.String(
+        required=True,
+        allow_none=maybe,
+        validate=validate.OneOf(choices),
+        metadata={"description": about},
+    )
+
+
+def several(inner: Field[Any] | type[Schema], about: str, *, required: bool = True) -> Field[Any]:
+    """A list."""
+    kind = fields.Nested(inner) if isinstance(inner, type) else inner
+    return fields.List(kind, required=required, metadata={"description": about})
+
+
+def anything(about: str, *, required: bool = True) -> Field[Any]:
+    """Any JSON value, null too."""
+    return fields.Raw(required=required, allow_none=True, metadata={"description": about})
+
+
+class _Open(Schema):
+    """Answers may get further members in time, so that the document does not exclude them."""
+
+    class Meta:
+        """Marshmallow's options."""
+
+        unknown = EXCLUDE
+
+
+def schema(name: str, **members: Field[Any]) -> type[Schema]:
+    """A schema with these members, in this order."""
+    return _Open.from_dict(dict(members), name=name)

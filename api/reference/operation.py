@@ -1,0 +1,55 @@
+"""One operation of the API as its document describes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from api.bodies import JSON
+from relay import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from marshmallow import Schema
+
+    from api.reference.samples import Sample
+    from relay.errors import RelayError
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One answer that is no problem."""
+
+    about: str
+    schema: type[Schema] | None = None  # of a JSON answer
+    media_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)  # name -> what it says
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method of one route. Problems that every route has are not named."""
+
+    id: str
+    method: str
+    path: str
+    tag: str
+    summary: str
+    about: str
+    answers: Mapping[int, Said]
+    sample: Sample
+    scopes: frozenset[str] = frozenset()  # any one of them; none: open to all
+    parameters: Mapping[str, str] = field(default_factory=dict)  # of the path: name -> what it is
+    headers: Mapping[str, str] = field(default_factory=dict)  # of the request, none required
+    query: type[Schema] | None = None
+    body: type[Schema] | None = None
+    bodies: tuple[str, ...] = (JSON,)  # media types of the body
+    many: bool = False  # the body is a list of these
+    problems: tuple[type[RelayError], ...] = ()
+
+
+BODY_PROBLEMS: Final = (errors.MalformedJson, errors.TooLarge, errors.UnsupportedMediaType)
+
+PREFER: Final = "`respond-async`, `wait=N` (seconds, at most 60), or both (RFC 7240). Never makes a request fail."
+APPLIED: Final = {"Preference-Applied": "What was done of what was preferred."}

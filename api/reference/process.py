@@ -1,0 +1,65 @@
+"""The operations that are about the process itself."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from api.reference import schemas
+from api.reference.operation import Operation, Said
+from api.reference.samples import Sample
+
+SCRIPT: Final = "text/javascript"
+HTML: Final = "text/html"
+
+OPERATIONS: Final = (
+    Operation(
+        id="getHealth",
+        method="GET",
+        path="/healthz",
+        tag="Process",
+        summary="Is the process there?",
+        about="Always 200 where the process answers at all.",
+        answers={200: Said("It is.", schemas.Health)},
+        sample=Sample("GET", "/healthz", keyed=False),
+    ),
+    Operation(
+        id="getReadiness",
+        method="GET",
+        path="/readyz",
+        tag="Process",
+        summary="Can triggers be taken and sent?",
+        about="Whether Redis can be reached and a worker is alive, and what of the server's settings breaks a promise.",
+        answers={200: Said("They can.", schemas.Ready)},
+        sample=Sample("GET", "/readyz", keyed=False),
+    ),
+    Operation(
+        id="getClientModule",
+        method="GET",
+        path="/webhooks.js",
+        tag="Process",
+        summary="The JavaScript client",
+        about="An ES module for browsers and Node, without dependencies.",
+        answers={200: Said("The module.", media_type=SCRIPT), 304: Said("The browser has it.", media_type="")},
+        sample=Sample("GET", "/webhooks.js", keyed=False, textual=True),
+    ),
+    Operation(
+        id="getDocument",
+        method="GET",
+        path="/openapi.json",
+        tag="Process",
+        summary="This document",
+        about="OpenAPI 3.1.",
+        answers={200: Said("The document.", schemas.Document)},
+        sample=Sample("GET", "/openapi.json", keyed=False),
+    ),
+    Operation(
+        id="getPage",
+        method="GET",
+        path="/docs",
+        tag="Process",
+        summary="This document for people",
+        about="One page, with examples.",
+        answers={200: Said("The page.", media_type=HTML)},
+        sample=Sample("GET", "/docs", keyed=False, textual=True),
+    ),
+)

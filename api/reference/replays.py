@@ -1,0 +1,102 @@
+"""The operations of replay jobs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from api.auth import OPERATE
+from api.queries import ReplaysQuery
+from api.reference import schemas
+from api.reference.operation import BODY_PROBLEMS, Operation, Said
+from api.reference.samples import Sample
+from api.replay_requests import ReplayBody
+from relay import errors
+
+_REPLAY: Final = {"replayId": "The job's id."}
+
+_START: Final = Operation(
+    id="startReplay",
+    method="POST",
+    path="/v1/replays",
+    tag="Replays",
+    summary="Start a replay",
+    about=(
+        "A job that workers run: each invocation that matches is made anew, with today's registration, at the given "
+        "rate. What matches is frozen when it starts: only what was final before, never steps of chains. Skipped, "
+        "and counted with their reasons: what was replayed with success or is being replayed, what is uncertain (it "
+        "may have been executed already, and must not be repeated) unless included, and what has expired or was "
+        "forgotten."
+    ),
+    scopes=OPERATE,
+    body=ReplayBody,
+    answers={
+        200: Said("The plan of a dry run; nothing was started.", schemas.Plan),
+        202: Said(
+            "The job was made; `matched` is null while a large one is still being planned.",
+            schemas.StartedReplay,
+            headers={"Location": "Where the job is to be found."},
+        ),
+    },
+    problems=(*BODY_PROBLEMS, errors.BadParameter, errors.RequestRejected),
+    sample=Sample(
+        "POST", "/v1/replays", body={"filter": {"webhookId": "order", "status": ["5xx"]}, "ratePerSecond": 20}
+    ),
+)
+
+_LIST: Final = Operation(
+    id="listReplays",
+    method="GET",
+    path="/v1/replays",
+    tag="Replays",
+    summary="List replays",
+    about="A plugin's jobs, newest first.",
+    scopes=OPERATE,
+    query=ReplaysQuery,
+    answers={200: Said("The jobs.", schemas.Replays)},
+    problems=(errors.BadParameter,),
+    sample=Sample("GET", "/v1/replays"),
+)
+
+_ONE: Final = Operation(
+    id="getReplay",
+    method="GET",
+    path="/v1/replays/{replayId}",
+    tag="Replays",
+    summary="Look at a replay",
+    about="How far it is. It is done when `matched` = `delivered` + `failed` + `skipped`.",
+    scopes=OPERATE,
+    parameters=_REPLAY,
+    answers={200: Said("The job.", schemas.Replay)},
+    problems=(errors.NotFound,),
+    sample=Sample("GET", "/v1/replays/{REPLAY}"),
+)
+
+
+def _steering(action: str, summary: str, about: str) -> Operation:
+    return Operation(
+        id=f"{action}Replay",
+        method="POST",
+        path=f"/v1/replays/{{replayId}}/{action}",
+        tag="Replays",
+        summary=summary,
+        about=about,
+        scopes=OPERATE,
+        parameters=_REPLAY,
+        answers={200: Said("The job as it stands then.", schemas.Replay)},
+        problems=(errors.NotFound, errors.Conflict),
+        sample=Sample("POST", f"/v1/replays/{{REPLAY}}/{action}"),
+    )
+
+
+OPERATIONS: Final = (
+    _START,
+    _LIST,
+    _ONE,
+    _steering("pause", "Pause a replay", "Nothing more is sent until it is resumed; what is being sent ends."),
+    _steering("resume", "Resume a replay", "It goes on where it was."),
+    _steering(
+        "cancel",
+        "Cancel a replay",
+        "For good: what it made and has not sent is cancelled, the rest skipped.",
+    ),
+)

@@ -1,0 +1,213 @@
+"""What the API's answers look like, as marshmallow schemas: the document at `/openapi.json` is made from them.
+
+Answers are written by hand elsewhere (numbers of any size, order of members); a test holds real ones against these.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from marshmallow import Schema, fields, validate
+
+from api.reference.members import MAYBE, anything, flag, reference, schema, several, text, time, whole, word
+from relay.invocation import Sent, State
+from relay.store.replays import ReplayState, Skip
+
+if TYPE_CHECKING:
+    from marshmallow.fields import Field
+
+_STATUS: Final = "The endpoint's HTTP status; 0 if no acceptable answer was had."
+
+Fault: Final = schema(
+    "Fault",
+    pointer=text("Where: a JSON pointer (RFC 6901), or the name of a parameter."),
+    message=text("What is wrong with it."),
+)
+
+Problem: Final = schema(
+    "Problem",
+    type=text("A URN that ends in the code."),
+    title=text("The kind of problem."),
+    status=whole("The HTTP status."),
+    detail=text("A sentence for people; it may improve."),
+    code=text("Stable: for programs."),
+    errors=several(Fault, "The fields at fault.", required=False),
+    referenceId=reference("Of the record that was left, where there is one.", required=False),
+)
+
+_TRIGGER: Final[dict[str, Field[Any]]] = {
+    "data": anything("The payload: an object, an array, a text or null.", required=False),
+    "headers": fields.Dict(
+        values=fields.String(),
+        **MAYBE,
+        metadata={"description": "Values of headers that the registration lets callers fill."},
+    ),
+    "queryParams": fields.Dict(
+        values=fields.Raw(metadata={"type": ["string", "number", "boolean"]}),
+        **MAYBE,
+        metadata={"description": "Values of registered query parameters."},
+    ),
+}
+
+Trigger: Final = Schema.from_dict(_TRIGGER, name="Trigger")
+
+BulkItem: Final = Schema.from_dict(
+    {
+        "webhookId": text("The webhook's id."),
+        **_TRIGGER,
+        "idempotencyKey": text("As the header Idempotency-Key.", maybe=True, required=False),
+    },
+    name="BulkItem",
+)
+
+Answer: Final = schema(
+    "Answer",
+    referenceId=reference("Names the invocation everywhere."),
+    status=whole(_STATUS),
+    data=anything("The endpoint's answer, masked; or `{code, message}` where there was none."),
+    error=flag("Whether the call failed: `status` is 0 or at least 400, or the answer has not the registered form."),
+)
+
+Accepted: Final = schema(
+    "Accepted",
+    referenceId=reference("Names the invocation everywhere."),
+    state=word("Where it is.", State),
+)
+
+BulkResult: Final = schema(
+    "BulkResult",
+    referenceId=reference("Where the item was accepted.", required=False),
+    state=fields.String(validate=validate.OneOf([str(state) for state in State])),
+    problem=fields.Nested(Problem, metadata={"description": "Where it was not."}),
+)
+
+BulkAnswer: Final = schema(
+    "BulkAnswer",
+    accepted=whole("How many items were accepted."),
+    rejected=whole("How many were not."),
+    results=several(BulkResult, "One an item, in their order."),
+)
+
+Attempt: Final = schema(
+    "Attempt",
+    number=whole("Counted from 1."),
+    startedAt=time("When it began."),
+    durationMs=whole("How long it took."),
+    status=whole(_STATUS),
+    outcome=text("What came of it; to a key without `operate` the coarse code, null for an answer.", maybe=True),
+    sent=word("What is known about the request.", Sent),
+)
+
+_CHAIN: Final = "Of a step `{parent, step, item}`, of a chain `{steps}`, else null. Only with `operate`."
+
+Chain: Final = schema(
+    "Chain",
+    parent=reference("Of a step: the chain.", required=False),
+    step=fields.Integer(metadata={"description": "Of a step: which one, counted from 0."}),
+    item=fields.Integer(metadata={"description": "Of a step: which call of it, counted from 0."}),
+    steps=several(fields.String(metadata={"format": "uuid"}), "Of a chain: its steps' reference ids.", required=False),
+)
+
+Result: Final = schema(
+    "Result",
+    status=whole(_STATUS),
+    data=anything("The endpoint's answer, masked; or `{code, message}` where there was none."),
+    error=flag("Whether the call failed."),
+)
+
+RowResult: Final = schema("RowResult", status=whole(_STATUS), error=flag("Whether the call failed."))
+
+
+def _record(name: str, result: type[Schema]) -> type[Schema]:
+    return schema(
+        name,
+        referenceId=reference("Names the invocation everywhere."),
+        webhookId=text("The webhook that was triggered; empty where it was no id."),
+        revision=whole("The registration that it runs with; null if the webhook was not registered.", maybe=True),
+        state=word("Where it is; `delivered` and what follows are final.", State),
+        createdAt=time("When it was accepted."),
+        finishedAt=time("When it became final.", maybe=True),
+        attempts=several(Attempt, "Every outbound request, or what kept it from leaving."),
+        result=fields.Nested(result, required=True, **MAYBE, metadata={"description": "Null while there is none."}),
+        requestBytes=whole("Size of the trigger."),
+        responseBytes=whole("Size of the endpoint's answer."),
+        caller=text("Id of the API key. Only with `operate`.", maybe=True, required=False),
+        replayOf=reference("The invocation that this one repeats.", maybe=True),
+        replayedBy=reference("The invocation that repeated this one.", maybe=True),
+        chain=fields.Nested(Chain, **MAYBE, metadata={"description": _CHAIN}),
+        expiresAt=time("When the record is forgotten; null while it is not final.", maybe=True),
+    )
+
+
+Record: Final = _record("Invocation", Result)
+Row: Final = _record("InvocationRow", RowResult)
+
+Page: Final = schema(
+    "InvocationPage",
+    invocations=several(Row, "Newest first."),
+    cursor=text("Give it back to get the next page; null on the last one.", maybe=True),
+)
+
+Group: Final = schema(
+    "Group",
+    webhookId=text("The webhook."),
+    outcome=text("What came of them.", maybe=True),
+    status=whole(_STATUS, maybe=True),
+    count=whole("How many."),
+    firstAt=time("When the first of them was created."),
+    lastAt=time("When the last of them was created."),
+)
+
+_REASONS: Final = fields.Dict(
+    values=fields.Integer(),
+    required=True,
+    metadata={"description": f"How many were skipped for which reason: {', '.join(Skip)}."},
+)
+
+Plan: Final = schema(
+    "ReplayPlan",
+    matched=whole("How many would be taken."),
+    skipped=whole("How many of them would be skipped."),
+    skippedReasons=_REASONS,
+    breakdown=several(Group, "Those that match, by webhook, outcome and status."),
+)
+
+StartedReplay: Final = schema(
+    "StartedReplay",
+    replayId=text("The job's id.", format="uuid"),
+    state=word("Where it is.", ReplayState),
+    matched=whole("How many it will take; null while that is being found out.", maybe=True),
+)
+
+Replay: Final = schema(
+    "Replay",
+    replayId=text("The job's id.", format="uuid"),
+    state=word("Where it is.", ReplayState),
+    matched=whole("How many it takes; null while that is being found out.", maybe=True),
+    started=whole("How many it has made anew."),
+    delivered=whole("How many of those were answered with a status under 400."),
+    failed=whole("How many of those ended in any other way."),
+    skipped=whole("How many it did not make."),
+    skippedReasons=_REASONS,
+    ratePerSecond=fields.Float(
+        required=True, **MAYBE, metadata={"description": "How many are started a second; null: as fast as it goes."}
+    ),
+    createdAt=time("When it was made."),
+    finishedAt=time("When it ended.", maybe=True),
+)
+
+Replays: Final = schema("Replays", replays=several(Replay, "Newest first."))
+
+Health: Final = schema("Health", status=text("`ok`."))
+
+Ready: Final = schema(
+    "Ready",
+    status=text("`ready`."),
+    redis=text("`ok`."),
+    workers=whole("Worker processes that are alive."),
+    warnings=several(fields.String(), "Settings of the server that break a promise."),
+)
+
+Document: Final = schema(
+    "Document", openapi=text("The version of OpenAPI."), paths=fields.Dict(), components=fields.Dict()
+)

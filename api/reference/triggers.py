@@ -1,0 +1,102 @@
+"""The operations that take triggers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from api.auth import TRIGGER
+from api.bodies import JSON, NDJSON
+from api.reference import schemas
+from api.reference.operation import APPLIED, BODY_PROBLEMS, PREFER, Operation, Said
+from api.reference.samples import Sample
+from relay import errors
+
+_TRIGGER_PROBLEMS: Final = (
+    *BODY_PROBLEMS,
+    errors.BadParameter,
+    errors.RequestRejected,
+    errors.RateLimited,
+    errors.OverCapacity,
+)
+_ACCEPTED_HEADERS: Final = {
+    "Location": "Where the invocation is to be found.",
+    "Retry-After": "Seconds after which it is worth looking.",
+    **APPLIED,
+}
+
+_PYTHON_TRIGGER: Final = """\
+import os
+
+from relay.client import Relay
+
+with Relay(os.environ["RELAY_API_URL"], os.environ["KEY"]) as relay:
+    print(relay.webhooks.trigger("order", {"hello": "world"}, {"X-Locale": "en"}, {"lang": "en"}))"""
+_JAVASCRIPT_TRIGGER: Final = """\
+import { createApi } from "./webhooks.mjs";  // the module at /webhooks.js
+
+const api = createApi({ baseUrl: process.env.RELAY_API_URL, key: process.env.KEY });
+console.log(await api.webhooks.trigger("order", { hello: "world" }, { "X-Locale": "en" }, { lang: "en" }));"""
+
+_TRIGGER: Final = Operation(
+    id="triggerWebhook",
+    method="POST",
+    path="/v1/webhooks/{webhookId}/trigger",
+    tag="Triggers",
+    summary="Trigger a webhook",
+    about=(
+        "Checks the trigger against the webhook's registration, keeps it, and waits for the endpoint's answer, by "
+        "default up to `RELAY_DEFAULT_WAIT` seconds. An endpoint that answers with a failure, or cannot be contacted, "
+        "is a success of the trigger: look at `error`."
+    ),
+    scopes=TRIGGER,
+    parameters={"webhookId": "The webhook's id."},
+    headers={
+        "Prefer": PREFER,
+        "Idempotency-Key": "1 to 255 visible characters. The same key and trigger are one invocation, for 24 hours.",
+        "traceparent": "W3C Trace Context; it is carried to the endpoint.",
+    },
+    body=schemas.Trigger,
+    answers={
+        200: Said("It has ended.", schemas.Answer, headers=APPLIED),
+        202: Said("It is kept and not ended yet.", schemas.Accepted, headers=_ACCEPTED_HEADERS),
+    },
+    problems=(
+        *_TRIGGER_PROBLEMS,
+        errors.WebhookNotRegistered,
+        errors.Cancelled,
+        errors.Expired,
+        errors.IdempotencyKeyReused,
+    ),
+    sample=Sample(
+        "POST",
+        "/v1/webhooks/order/trigger",
+        body={"data": {"hello": "world"}, "headers": {"X-Locale": "en"}, "queryParams": {"lang": "en"}},
+        written={"Python": _PYTHON_TRIGGER, "JavaScript": _JAVASCRIPT_TRIGGER},
+    ),
+)
+
+_TRIGGERS: Final = Operation(
+    id="triggerMany",
+    method="POST",
+    path="/v1/triggers",
+    tag="Triggers",
+    summary="Trigger many",
+    about=(
+        "At most 1,000 items, as a JSON array or one a line. Always asynchronous. A bad item (or line) is its own "
+        "problem; the others are accepted."
+    ),
+    scopes=TRIGGER,
+    headers={"Prefer": PREFER, "traceparent": "W3C Trace Context; it is carried to the endpoints."},
+    body=schemas.BulkItem,
+    bodies=(JSON, NDJSON),
+    many=True,
+    answers={202: Said("What became of each item, in their order.", schemas.BulkAnswer, headers=APPLIED)},
+    problems=(*BODY_PROBLEMS, errors.RateLimited),
+    sample=Sample(
+        "POST",
+        "/v1/triggers",
+        body=[{"webhookId": "order", "data": {"n": 1}}, {"webhookId": "order", "data": {"n": 2}}],
+    ),
+)
+
+OPERATIONS: Final = (_TRIGGER, _TRIGGERS)

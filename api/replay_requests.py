@@ -1,0 +1,173 @@
+"""The body of `POST /v1/replays`, read strictly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from marshmallow import RAISE, Schema, ValidationError, fields, validate
+
+from api.queries import STATUS_RULE, moment, status_of
+from relay.errors import Fault, RequestRejected
+from relay.invocation import FINAL, Outcome, State, reference_time_ms
+from relay.registration import ID_PATTERN
+from relay.registration.field_kinds import ID_RULE, OBJECT_WORDS, Decimal, Flag, ListOf, Text, Whole
+from relay.registration.fields import flattened
+from relay.replays import MAX_RATE, Request
+from relay.store.listing import Filter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Ids of one request, picked by hand; the command takes files of any length.
+MAX_IDS: Final = 100_000
+_MAX_WORDS: Final = 50
+_MAX_COUNT: Final = 1_000_000_000
+_FINAL: Final = [str(state) for state in State if state in FINAL]
+_OUTCOMES: Final = [str(outcome) for outcome in Outcome]
+_ABOUT_STATUS: Final = "Numbers and classes (`5xx`)."
+
+
+class StatusFilter(fields.Field[int | str]):
+    """A status, or a class of them."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int | str:
+        if isinstance(value, int) and not isinstance(value, bool) and (value == 0 or 100 <= value <= 999):
+            return value
+        if isinstance(value, str) and value in {"1xx", "2xx", "3xx", "4xx", "5xx"}:
+            return status_of(value)
+        raise ValidationError(STATUS_RULE)
+
+
+class ReferenceId(fields.Field[str]):
+    """A reference id."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        if not isinstance(value, str) or reference_time_ms(value) is None:
+            raise ValidationError("must be a reference id")
+        return value
+
+
+def _word(words: list[str], about: str) -> Text:
+    rule = f"must be one of {', '.join(words)}"
+    return Text(validate=validate.OneOf(words, error=rule), metadata={"description": about})
+
+
+class _Strict(Schema):
+    error_messages = OBJECT_WORDS
+
+
+ReplayFilter: Final = _Strict.from_dict(
+    {
+        "webhookId": Text(
+            validate=validate.Regexp(ID_PATTERN, error=ID_RULE), metadata={"description": "Only of this webhook."}
+        ),
+        "states": ListOf(
+            _word(_FINAL, "A final state."),
+            "final states",
+            most=_MAX_WORDS,
+            metadata={"description": "Only in one of these. Without it: what failed."},
+        ),
+        "status": ListOf(
+            StatusFilter(metadata={"type": ["integer", "string"]}),
+            "statuses",
+            most=_MAX_WORDS,
+            metadata={"description": _ABOUT_STATUS},
+        ),
+        "outcome": _word(_OUTCOMES, "Only with this outcome."),
+        "since": moment("createdAt from this time on."),
+        "until": moment("createdAt up to this time."),
+    },
+    name="ReplayFilter",
+)
+
+ReplayBody: Final = _Strict.from_dict(
+    {
+        "filter": fields.Nested(
+            ReplayFilter,
+            metadata={"description": "Which invocations; `{}` for all that failed. This, or `referenceIds`."},
+        ),
+        "referenceIds": ListOf(
+            ReferenceId(metadata={"type": "string", "format": "uuid"}),
+            "reference ids",
+            most=MAX_IDS,
+            least=1,
+            metadata={"description": "These, picked by hand."},
+        ),
+        "ratePerSecond": Decimal(
+            MAX_RATE,
+            "a second",
+            metadata={
+                "description": "So many are started a second; default: as fast as it goes.",
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "maximum": MAX_RATE,
+            },
+        ),
+        "max": Whole(
+            1,
+            _MAX_COUNT,
+            metadata={"description": "At most so many are taken, the newest.", "type": "integer", "minimum": 1},
+        ),
+        "includeUncertain": Flag(
+            metadata={
+                "description": "Also those of unrepeatable webhooks that may have been executed already.",
+                "type": "boolean",
+            }
+        ),
+        "dryRun": Flag(metadata={"description": "Say what would be done, and start nothing.", "type": "boolean"}),
+    },
+    name="ReplayRequest",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRequest:
+    """A body that was read."""
+
+    request: Request
+    dry_run: bool
+
+
+def read_replay(value: Any) -> ReplayRequest:
+    """The request that a body's JSON is; ``RequestRejected`` names every fault."""
+    try:
+        body = ReplayBody(unknown=RAISE).load(_without_nulls(value))
+    except ValidationError as error:
+        raise _rejected(*(Fault(pointer, said) for pointer, said in flattened(error.messages))) from None
+    if ("filter" in body) == ("referenceIds" in body):
+        raise _rejected(Fault("", "must have either `filter` or `referenceIds`"))
+    request = Request(
+        filter=_filter(body["filter"]) if "filter" in body else None,
+        reference_ids=body.get("referenceIds"),
+        include_uncertain=body.get("includeUncertain", False),
+        max=body.get("max"),
+        rate_per_second=body.get("ratePerSecond"),
+    )
+    return ReplayRequest(request, body.get("dryRun", False))
+
+
+def _without_nulls(value: Any, schema: type[Schema] = ReplayBody) -> Any:
+    """A body whose known members count as not given where they are null; its filter likewise."""
+    if not isinstance(value, dict):
+        return value
+    known = schema().fields
+    kept = {name: each for name, each in value.items() if each is not None or name not in known}
+    if "filter" in kept and "filter" in known:
+        kept["filter"] = _without_nulls(kept["filter"], ReplayFilter)
+    return kept
+
+
+def _rejected(*faults: Fault) -> RequestRejected:
+    return RequestRejected("The request is not one for a replay.", faults=faults)
+
+
+def _filter(given: Mapping[str, Any]) -> Filter:
+    return Filter(
+        webhook_id=given.get("webhookId"),
+        states=frozenset(State(word) for word in given.get("states", ())),
+        status=tuple(given.get("status", ())),
+        outcome=Outcome(given["outcome"]) if "outcome" in given else None,
+        since_ms=given.get("since"),
+        until_ms=given.get("until"),
+    )

@@ -1,0 +1,93 @@
+"""The resources of replay jobs: plan or start one, look at them, steer one."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from api.auth import OPERATE
+from api.bodies import JSON, media_type, read_body
+from api.queries import ReplaysQuery, read_query
+from api.replay_requests import read_replay
+from relay.documents import dump_json, read_json
+from relay.errors import NotFound
+from relay.rows import job_of, plan_of
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import falcon
+
+    from relay.replays import Replays
+
+ACTIONS: Final = ("pause", "resume", "cancel")
+_REPLAY_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.ASCII)
+
+
+class ReplaysResource:
+    """`POST /v1/replays` and `GET /v1/replays`."""
+
+    scopes = OPERATE
+
+    def __init__(self, replays: Replays, *, max_body_bytes: int) -> None:
+        self._replays = replays
+        self._max_body_bytes = max_body_bytes
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Start a job, or with `dryRun` say what it would do."""
+        media_type(req, (JSON,))
+        wanted = read_replay(read_json(read_body(req, self._max_body_bytes)))
+        key = req.context.key
+        if wanted.dry_run:
+            _answer(resp, plan_of(self._replays.plan(key.plugin, wanted.request)))
+            return
+        job = self._replays.start(key.plugin, wanted.request, caller=key.id)
+        resp.status = 202
+        resp.set_header("Location", f"/v1/replays/{job.replay_id}")
+        _answer(resp, {"replayId": job.replay_id, "state": str(job.state), "matched": job.matched})
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """A plugin's jobs, newest first."""
+        limit = read_query(req, ReplaysQuery)["limit"]
+        _answer(resp, {"replays": [job_of(job) for job in self._replays.list(req.context.key.plugin, limit=limit)]})
+
+    on_head = on_get
+
+
+class ReplayResource:
+    """`GET /v1/replays/{replayId}`."""
+
+    scopes = OPERATE
+
+    def __init__(self, replays: Replays) -> None:
+        self._replays = replays
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, replay_id: str) -> None:
+        """The job as it stands."""
+        _answer(resp, job_of(self._replays.get(req.context.key.plugin, _checked(replay_id))))
+
+    on_head = on_get
+
+
+class ReplaySteeringResource:
+    """`POST /v1/replays/{replayId}/pause`, `resume`, `cancel`: one action, without a body."""
+
+    scopes = OPERATE
+
+    def __init__(self, replays: Replays, action: str) -> None:
+        self._steer = {"pause": replays.pause, "resume": replays.resume, "cancel": replays.cancel}[action]
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, replay_id: str) -> None:
+        """Do it; the job as it stands then."""
+        _answer(resp, job_of(self._steer(req.context.key.plugin, _checked(replay_id))))
+
+
+def _checked(replay_id: str) -> str:
+    if not _REPLAY_ID.match(replay_id):
+        raise NotFound
+    return replay_id
+
+
+def _answer(resp: falcon.Response, value: dict[str, Any]) -> None:
+    resp.set_header("Cache-Control", "no-store")
+    resp.content_type, resp.data = JSON, dump_json(value)

@@ -1,0 +1,91 @@
+import json
+import re
+
+import falcon.inspect
+import jsonschema_rs
+import pytest
+
+from api.app import Parts, create_app
+from api.reference.document import make_document
+from api.reference.page import PAGE_HEADERS, make_page
+from relay.replays import Replays
+from relay.settings import Settings
+from tests.architecture.sources import ROOT
+
+DOCUMENT = make_document()
+OPERATIONS = [
+    (path, method, operation) for path, item in DOCUMENT["paths"].items() for method, operation in item.items()
+]
+SILENT = {"HEAD", "OPTIONS"}  # every GET has a HEAD, every route OPTIONS
+
+
+def routes():
+    settings = Settings.from_environ({"RELAY_REDIS_URL": "redis://127.0.0.1:1/0"})
+    parts = Parts(**dict.fromkeys(Parts.__slots__) | {"replays": Replays.__new__(Replays)})
+    for route in falcon.inspect.inspect_routes(create_app(settings, parts)):
+        path = re.sub(r"_([a-z])", lambda found: found[1].upper(), route.path)
+        for method in route.methods:
+            if method.method not in SILENT and not method.internal:
+                yield path, method.method.lower()
+
+
+def test_every_route_is_in_the_document_and_no_other():
+    assert sorted(routes()) == sorted((path, method) for path, method, _ in OPERATIONS)
+
+
+@pytest.mark.parametrize("name", DOCUMENT["components"]["schemas"])
+def test_a_schema_is_a_json_schema(name):
+    jsonschema_rs.validator_for({**DOCUMENT, "$ref": f"#/components/schemas/{name}"})
+
+
+def test_every_reference_leads_somewhere():
+    named = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(DOCUMENT)))
+    assert named == set(DOCUMENT["components"]["schemas"])
+
+
+def test_every_operation_has_a_name_of_its_own():
+    names = [operation["operationId"] for _, _, operation in OPERATIONS]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(("path", "operation"), [(path, each) for path, _, each in OPERATIONS])
+def test_a_path_s_names_are_its_parameters(path, operation):
+    named = [each["name"] for each in operation["parameters"] if each["in"] == "path"]
+    assert named == re.findall(r"\{(\w+)\}", path)
+
+
+@pytest.mark.parametrize("operation", [each for *_, each in OPERATIONS], ids=lambda each: each["operationId"])
+def test_every_operation_has_an_example_in_three_languages(operation):
+    assert [each["label"] for each in operation["x-codeSamples"]] == ["curl", "Python", "JavaScript"]
+    compile(operation["x-codeSamples"][1]["source"], "example", "exec")
+
+
+def test_only_what_needs_no_key_says_so():
+    open_to_all = {path for path, _, operation in OPERATIONS if not operation["security"]}
+    assert open_to_all == {"/healthz", "/readyz", "/webhooks.js", "/openapi.json", "/docs"}
+
+
+def test_every_problem_that_a_caller_can_get_is_in_the_errors_page():
+    said = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    codes = {
+        (status, code)
+        for *_, operation in OPERATIONS
+        for status, answer in operation["responses"].items()
+        for code in re.findall(r"`(\w+)`: ", answer["description"])
+    }
+    assert {code for status, code in codes if f"| {status} | `{code}` |" not in said} == set()
+
+
+def test_the_page_loads_nothing_and_runs_nothing():
+    page = make_page(DOCUMENT)
+    assert not re.search(r"<(?:script|img|link|iframe)|src=|@import|url\(", page)
+    assert all(link == "openapi.json" or link.startswith("#") for link in re.findall(r'href="([^"]*)"', page))
+    assert "default-src 'none'" in PAGE_HEADERS["Content-Security-Policy"]
+
+
+def test_the_page_has_every_operation_and_its_links_lead_somewhere():
+    page = make_page(DOCUMENT)
+    ids = re.findall(r'id="([^"]*)"', page)
+    assert len(set(ids)) == len(ids)
+    assert set(re.findall(r'href="#([^"]*)"', page)) <= set(ids)
+    assert {operation["operationId"] for *_, operation in OPERATIONS} <= set(ids)
