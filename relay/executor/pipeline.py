@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -13,7 +12,8 @@ import gevent
 from relay.chains import Create
 from relay.errors import Unavailable
 from relay.executor.conclusion import unsendable
-from relay.executor.preparation import Call, Prepared, Unsendable
+from relay.executor.flights import Flight, Flights, holder_of
+from relay.executor.preparation import Unsendable
 from relay.executor.settling import Settler
 from relay.executor.slots import Slots
 from relay.executor.turns import Turn
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from relay.executor.conclusion import Conclusion
-    from relay.executor.preparation import Preparation
+    from relay.executor.preparation import Call, Preparation
     from relay.executor.turns import Turns
     from relay.outbound.sender import Sender
     from relay.store.invocations import InvocationStore
@@ -41,23 +41,6 @@ GIVE_BACK_S: Final = 3600.0
 #: What a stop leaves of its time for settling the last calls.
 SETTLE_S: Final = 5.0
 NOTHING: Final = Claimed(0, frozenset(), frozenset(), ())
-
-
-@dataclass(slots=True)
-class Flight:
-    """A claimed call: until when it may run, its gate, and whether a stop has given it back."""
-
-    call: Call
-    token: str
-    gate: Gate
-    claimed_at_ms: int  # the server's clock, when the claim was answered
-    claimed_at_s: float  # the same moment on this machine's clock
-    released: bool = False
-
-    @property
-    def reference_id(self) -> str:
-        """Whose call it is."""
-        return self.call.published.reference_id
 
 
 class Executor:
@@ -85,7 +68,7 @@ class Executor:
         self._slots = Slots(max_in_flight)
         self._settler = Settler(store, self._done, self._go_on)
         self._in_hand: set[str] = set()
-        self._flights: dict[str, Flight] = {}
+        self._flights = Flights()
         self._draining = False
 
     def run(self, reference_ids: Sequence[object]) -> dict[str, int]:
@@ -114,7 +97,7 @@ class Executor:
         self._draining = True
         deadline_s = boot_time_s() + timeout_s
         given_back = self._release_unsent()
-        while self._flights and boot_time_s() < deadline_s - SETTLE_S:
+        while len(self._flights) and boot_time_s() < deadline_s - SETTLE_S:
             gevent.sleep(0.02)
         self._settler.flush(max(0.0, deadline_s - boot_time_s()))
         event(Event.DRAINED, given_back=given_back, left=len(self._flights))
@@ -134,14 +117,14 @@ class Executor:
         Until ``park_at_s`` those beyond a share are kept whose turn is near: to park a call and to wake it again
         costs as much as to send it.
         """
-        within, beyond = self._slots.within_share(waiting, _holder)
+        within, beyond = self._slots.within_share(waiting, holder_of)
         left_s = park_at_s - boot_time_s()
         soon = {
             name
-            for name, count in Counter(map(_holder, beyond)).items()
+            for name, count in Counter(map(holder_of, beyond)).items()
             if self._slots.expected_wait_s(name, count) < left_s
         }
-        kept = [call for call in beyond if _holder(call) in soon]
+        kept = [call for call in beyond if holder_of(call) in soon]
         if kept and len(kept) == len(waiting):
             self._slots.wait_for_leave(left_s)
             return kept, NOTHING
@@ -149,7 +132,7 @@ class Executor:
         if self._draining:
             self._slots.give(count)
             return [], NOTHING
-        parked = [call for call in beyond if _holder(call) not in soon]
+        parked = [call for call in beyond if holder_of(call) not in soon]
         return within[count:] + kept, self._start(within[:count], parked)
 
     def _start(self, batch: Sequence[Call], beyond: Sequence[Call]) -> Claimed:
@@ -194,8 +177,8 @@ class Executor:
     # -- after the claim ----------------------------------------------------------------------------------------
 
     def _launch(self, flight: Flight) -> None:
-        self._slots.hold(_holder(flight.call))
-        self._flights[flight.reference_id] = flight
+        self._slots.hold(flight.holder)
+        self._flights.add(flight)
         gevent.spawn(self._fly, flight)
 
     def _fly(self, flight: Flight) -> None:
@@ -236,23 +219,15 @@ class Executor:
                 gevent.sleep(RETRY_S)
 
     def _done(self, reference_id: str) -> None:
-        flight = self._flights.pop(reference_id)
+        flight = self._flights.end(reference_id)
         self._in_hand.discard(reference_id)
-        self._slots.leave(_holder(flight.call), boot_time_s() - flight.claimed_at_s)
+        self._slots.leave(flight.holder, boot_time_s() - flight.claimed_at_s)
 
     def _release_unsent(self) -> int:
-        by_token: dict[str, list[str]] = {}
-        for flight in list(self._flights.values()):
-            if isinstance(flight.call, Prepared) and flight.gate.shut():
-                flight.released = True
-                by_token.setdefault(flight.token, []).append(flight.reference_id)
-        for token, reference_ids in by_token.items():
+        unsent = self._flights.shut_unsent()
+        for token, reference_ids in unsent.items():
             try:
                 self._publish(self._store.release(reference_ids, token))
             except Unavailable:  # the lease ends by itself; nothing has left
                 event(Event.STORE_AWAY, level=logging.WARNING, doing="release", calls=len(reference_ids))
-        return sum(len(reference_ids) for reference_ids in by_token.values())
-
-
-def _holder(call: Call) -> tuple[str, str]:
-    return call.published.plugin, call.published.webhook_id
+        return sum(map(len, unsent.values()))
