@@ -32,7 +32,7 @@ class Turn:
     published: Published
     plan: ChainPlan
     next: Next
-    secrets: tuple[str, ...]  # what its steps' masks found so far
+    secrets: tuple[str, ...]  # what its masks, and those of the chains above, found so far
 
 
 class Turns:
@@ -48,7 +48,8 @@ class Turns:
         """The next turn of a chain; raises as `Plans.chain`, `RequestRejected`, and `Unavailable`."""
         plan, trigger, results = self._standing(published)
         check(self._plans.shape(published.plugin, published.webhook_id, published.revision), trigger)
-        return Turn(published, plan, progress(plan, trigger, results), found_secrets(plan, trigger, results))
+        secrets = (*(self._secrets_above(published) or ()), *found_secrets(plan, trigger, results))
+        return Turn(published, plan, progress(plan, trigger, results), secrets)
 
     def begun(self, published: Published) -> bool:
         """Whether a chain has made a step already."""
@@ -95,16 +96,26 @@ class Turns:
     def secrets_beside(self, published: Published, result: Result) -> tuple[str, ...] | None:
         """What is to be hidden in the answer of a chain's step: what the masks of the chain find with it.
 
-        None where the chain is over and cannot be asked any more.
+        Also what those of the chains above it have found: they may have handed it down. None where one of them is
+        over and cannot be asked any more.
         """
         if published.parent is None or published.step is None:
             return ()
+        own = StepResult(result.status, result.data, result.error, Outcome.ANSWERED, State.DELIVERED)
+        return self._secrets_above(published, {published.step: [own]})
+
+    def _secrets_above(
+        self, published: Published, ended: Mapping[int, Sequence[StepResult]] | None = None
+    ) -> tuple[str, ...] | None:
+        """What the masks of the chains above have found, with a step of the nearest that has ``ended`` just now."""
+        if published.parent is None:
+            return ()
         found = self._store.read([published.parent])
-        if not found:
+        higher = self._secrets_above(found[0]) if found else None
+        if higher is None:
             return None
         plan, trigger, results = self._standing(found[0])
-        own = StepResult(result.status, result.data, result.error, Outcome.ANSWERED, State.DELIVERED)
-        return found_secrets(plan, trigger, {**results, published.step: [own]})
+        return (*higher, *found_secrets(plan, trigger, {**results, **(ended or {})}))
 
     def raw(self, published: Published, result: Result) -> bytes:
         """What the chain needs of its step's answer, secrets included, sealed for it alone."""

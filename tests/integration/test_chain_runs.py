@@ -164,6 +164,29 @@ def test_a_chain_within_a_chain_ends_before_the_outer_one_goes_on(house, site):
     assert house.data(inner.reference_id) == {"token": "[redacted]"}
 
 
+def test_a_token_that_a_chain_hands_down_to_a_chain_within_it_is_hidden_there_too(house, site):
+    site["/login"] = lambda _: {"token": TOKEN}
+    site["/echo"] = lambda request: {"got": json.loads(request.body)}
+    house.register(
+        hook(site, "login", "/login"),
+        hook(site, "echo", "/echo"),
+        {"id": "below", "hidden": True, "steps": [{"webhook": "echo", "data": "input.data"}]},
+        {
+            "id": "above",
+            "steps": [
+                {"webhook": "login", "mask": ["steps[0].data.token"]},
+                {"webhook": "below", "data": "{token: steps[0].data.token}"},
+            ],
+        },
+    )
+    ref = house.trigger("above")
+    assert house.final(ref).state is State.DELIVERED
+    assert json.loads(site.got["/echo"][0].body) == {"token": TOKEN}
+    below = steps_of(house, ref)[1]
+    shown = [house.data(each) for each in (ref, below.reference_id, *below.steps)]
+    assert shown == [{"got": {"token": "[redacted]"}}] * 3
+
+
 def test_a_step_that_cannot_be_made_ends_the_chain_and_says_why_to_operators_only(house, site):
     site["/one"] = lambda _: {"name": ["not", "a", "text"]}
     house.register(

@@ -31,7 +31,7 @@ def conclude(body, *, status=200, content_type="application/json", **shape):
     call = Prepared(published, requests.PreparedRequest(), shape, Mask.of(shape, TARGET))
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     answer = Answer(Outcome.ANSWERED, Sent.ANSWERED, status, content_type, raw, 5, len(raw), None, 1_000)
-    return Conclusion(VAULT).conclude(call, "token", answer, 1_000)
+    return Conclusion(VAULT, None).conclude(call, "token", answer, 1_000)
 
 
 def data_of(settlement):
