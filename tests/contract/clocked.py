@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 START_MS = 1_700_000_000_000
 PLUGIN = "acme"
 _CLOCK = "test:clock"
+_READERS = {
+    b"hash": lambda pipeline, key: pipeline.hgetall(key),
+    b"string": lambda pipeline, key: pipeline.get(key),
+    b"zset": lambda pipeline, key: pipeline.zrange(key, 0, -1, withscores=True),
+    b"set": lambda pipeline, key: pipeline.smembers(key),
+}
 _SERVER_TIME = "redis.call('TIME')"
 _STEPPED_TIME = "{ string.match(redis.call('GET', 'test:clock'), '^(%d+) (%d+)$') }"
 
@@ -40,13 +46,14 @@ class Clocked:
 
     def everything(self) -> dict[bytes, object]:
         """The whole store as plain values, but for the clock."""
-        readers = {
-            b"hash": self.client.hgetall,
-            b"string": self.client.get,
-            b"zset": lambda key: self.client.zrange(key, 0, -1, withscores=True),
-            b"set": self.client.smembers,
-        }
-        return {key: readers[self.client.type(key)](key) for key in self.client.keys("*") if key != _CLOCK.encode()}
+        keys = sorted(key for key in self.client.keys("*") if key != _CLOCK.encode())
+        pipeline = self.client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.type(key)
+        kinds = pipeline.execute()
+        for key, kind in zip(keys, kinds, strict=True):
+            _READERS[kind](pipeline, key)
+        return dict(zip(keys, pipeline.execute(), strict=True))
 
 
 def _stepped(text: str) -> str:

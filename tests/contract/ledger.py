@@ -51,7 +51,7 @@ class Ledger:
         return answer.reference_id
 
     def token(self):
-        return f"t{next(_tokens)}"
+        return f"token{next(_tokens)}"  # none that a test names by itself
 
     def claimed(self, **changes):
         """Reference id and token of a call that is being sent."""

@@ -72,6 +72,7 @@ local function stop_at_breaker(r, w)
     alarm_running(r.ref, r.lane, not_before)
     return { 'skipped', 'retrying' }
   end
+  if r.parked ~= '1' then pass_on(w) end -- as `over` does when this claim is repeated; a parked one leaves the line
   add_attempt(r, now, 'breaker_open', 'no')
   return conclude(r, 'unreachable', 'breaker_open')
 end

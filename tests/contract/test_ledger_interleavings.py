@@ -1,0 +1,114 @@
+"""All interleavings of two ids, two workers, an operator, a sweeper and time; and every call of a run repeated.
+
+Each actor has its acts in order, and every order of all of them together is tried. Orders that lead to the same
+store are followed once: what comes next can no more tell them apart than the scripts can.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contract.twins import ENDS, LEASE_MS, Twins, reference_id
+
+A, B = reference_id(1), reference_id(2)
+
+
+def settle_of(token, end):
+    def settle(twins):
+        if flights := [flight for flight in twins.flights if flight[1] == token]:
+            twins.settle(flights, end, delay_ms=1_000)
+
+    return settle
+
+
+def cancel_known(ref):
+    def cancel(twins):
+        if ref in twins.model.calls:
+            twins.cancel(ref)
+
+    return cancel
+
+
+def actors(hook, end):
+    """For each actor its acts, in order."""
+    return (
+        (
+            lambda twins: twins.accept(A, hook, key=("k", "p")),
+            lambda twins: twins.accept(B, hook, published=False),
+        ),
+        (lambda twins: twins.claim([A, B], "t1"), settle_of("t1", end)),
+        (lambda twins: twins.claim([B, A], "t2"), settle_of("t2", ENDS[0])),
+        (cancel_known(A),),
+        (lambda twins: twins.sweep(),),
+        (lambda twins: twins.pass_time(LEASE_MS),),
+    )
+
+
+def play(client, hook, programs, order):
+    """A run of the actors in that order, an index of an actor for each act."""
+    twins = Twins(client, [hook])
+    done = [0] * len(programs)
+    for actor in order:
+        programs[actor][done[actor]](twins)
+        done[actor] += 1
+    return twins, tuple(done)
+
+
+def explore(client, hook, programs):
+    """Plays all orders; returns how many stores they lead to, and how many of those are ends."""
+    seen, frontier, ends = set(), [()], 0
+    while frontier:
+        order = frontier.pop()
+        twins, done = play(client, hook, programs, order)
+        twins.check()
+        store = (done, repr(sorted(twins.ledger.everything().items())), tuple(sorted(twins.flights)))
+        if store in seen:
+            continue
+        seen.add(store)
+        following = [actor for actor, program in enumerate(programs) if done[actor] < len(program)]
+        frontier.extend((*order, actor) for actor in following)
+        if not following:
+            ends += 1
+            twins.drain()
+    return len(seen), ends
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("hook", "end"), [("plain", ENDS[0]), ("one", ENDS[3])])
+def test_every_order_of_two_ids_and_two_workers_keeps_every_promise(valkey, hook, end):
+    with valkey.client() as client:
+        stores, ends = explore(client, hook, actors(hook, end))
+    assert stores > 500
+    assert ends > 10
+
+
+def a_run(hook):
+    """A run of everything that is called, some of it after a loss; each act takes whether its reply is lost."""
+    refs = [reference_id(number) for number in range(1, 6)]
+    return [
+        *(lambda twins, repeat, ref=ref: twins.accept(ref, hook, key=(ref, "p"), repeat=repeat) for ref in refs),
+        lambda twins, repeat: twins.claim(refs[:3], "t1", park=refs[3:4], repeat=repeat),
+        lambda twins, repeat: twins.release(twins.flights[:1], repeat=repeat),
+        lambda twins, repeat: twins.claim(refs, "t2", repeat=repeat),
+        lambda twins, repeat: twins.settle(twins.flights[-1:], ENDS[3], delay_ms=500, repeat=repeat),
+        lambda twins, _: twins.pass_time(LEASE_MS),
+        lambda twins, _: twins.sweep(),
+        lambda twins, repeat: twins.claim(refs, "t3", repeat=repeat),
+        lambda twins, repeat: twins.cancel((twins.unfinished() or refs)[-1], repeat=repeat),
+        lambda twins, repeat: twins.settle([f for f in twins.flights if f[1] == "t3"], repeat=repeat),
+        lambda twins, repeat: twins.settle([f for f in twins.flights if f[1] == "t1"], repeat=repeat),
+        lambda twins, _: twins.drain(),
+    ]
+
+
+@pytest.mark.parametrize("hook", ["plain", "again", "one", "two", "quick", "slow"])
+def test_a_lost_reply_at_any_position_of_a_run_changes_nothing(valkey, hook):
+    acts = a_run(hook)
+    ends = []
+    with valkey.client() as client:
+        for lost in (None, *range(len(acts))):
+            twins = Twins(client, [hook])
+            for position, act in enumerate(acts):
+                act(twins, position == lost)
+            ends.append(twins.ledger.everything())
+    assert all(end == ends[0] for end in ends)

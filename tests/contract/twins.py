@@ -1,0 +1,258 @@
+"""The store and its model side by side: each act is done to both, and both have to say the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.errors import Conflict
+from relay.invocation import Attempt, Outcome, Sent, State
+from relay.queue import LANES
+from relay.store import keyspace
+from relay.store.invocations import Idempotency, NewInvocation, Settlement
+from tests.contract.clocked import PLUGIN, START_MS, Clocked
+from tests.contract.inspection import Inspection
+from tests.contract.ledger import LIMITS
+from tests.contract.model import FINAL, Call, Hook, Model
+
+MARGIN_MS = 10_000
+TIMEOUT_MS = 20_000
+LEASE_MS = TIMEOUT_MS + MARGIN_MS
+LONGEST_DELAY_MS = 600_000
+DRAIN_MS = 14 * 60_000 + LONGEST_DELAY_MS  # before the backstop of parked calls rings: nothing may need that
+DRAIN_STEPS = 2_000
+NEAR_OPEN = 18  # failures in a row that a webhook's breaker has heard already
+#: Every kind of webhook once.
+HOOKS = {
+    "plain": Hook(),
+    "again": Hook(repeatable=True),
+    "one": Hook(repeatable=True, concurrency=1),
+    "two": Hook(concurrency=2, retry=True),
+    "quick": Hook(every_ms=500, retry=True),
+    "slow": Hook(repeatable=True, every_ms=10_000, concurrency=2),
+}
+#: Which of several parked calls has the near alarm may change; where each may stand is inspected.
+ALARMS = {keyspace.due_running().encode(), *(keyspace.due_queued(lane).encode() for lane in LANES)}
+DELIVERED = (State.DELIVERED, Outcome.ANSWERED, True)
+#: How attempts end: state, outcome, whether the endpoint was contacted.
+ENDS = [
+    DELIVERED,
+    (State.UNREACHABLE, Outcome.CONNECT_FAILED, False),
+    (State.UNREACHABLE, Outcome.ADDRESS_REFUSED, None),
+    (State.RETRYING, Outcome.CONNECT_TIMEOUT, False),
+    (State.RETRYING, Outcome.ANSWERED, True),
+]
+
+
+def reference_id(number: int) -> str:
+    return f"018bcfe5-6800-7000-8000-{number:012x}"
+
+
+class Twins:
+    """What workers believe to be sending are ``flights``; what is on the lanes are ``messages``.
+
+    ``repeat`` says of an act that its first reply is lost: redis-py then calls again, which must change nothing and
+    answer the same.
+    """
+
+    def __init__(self, client, hooks=HOOKS) -> None:
+        client.flushall()
+        self.client = client
+        self.ledger = Clocked(client, margin_ms=MARGIN_MS)
+        self.store = self.ledger.store
+        self.model = Model({name: HOOKS[name] for name in hooks}, START_MS, MARGIN_MS)
+        self.messages: list[list[str]] = []
+        self.flights: list[tuple[str, str]] = []
+        self.settled: list[Settlement] = []
+        for name, hook in self.model.hooks.items():
+            rate = {"rateCount": 60_000 // hook.every_ms, "ratePeriod": 60_000} if hook.every_ms else {}
+            cap = {"concurrency": hook.concurrency} if hook.concurrency else {}
+            self.ledger.register(name, failures=NEAR_OPEN, retry="1" if hook.retry else "", **cap, **rate)
+            self.model.hooks[name].failures = NEAR_OPEN
+
+    # -- the acts -----------------------------------------------------------------------------------------------
+
+    def accept(self, ref, hook, *, key=None, published=True, repeat=False):
+        lane = LANES[len(self.model.calls) % len(LANES)]
+        new = NewInvocation(
+            reference_id=ref,
+            plugin=PLUGIN,
+            webhook_id=hook,
+            revision=1,
+            lane=lane,
+            timeout_ms=TIMEOUT_MS,
+            repeatable=HOOKS[hook].repeatable,
+            payload=b"sealed",
+            request_bytes=100,
+            idempotency=None if key is None else Idempotency((key[0],), (key[1],)),
+        )
+        (answer,) = self._said(repeat, lambda: self.store.accept([new]))
+        expected = self.model.accept(ref, Call(hook, TIMEOUT_MS, 100), key)
+        assert (answer.verdict, answer.reference_id, answer.state) == expected
+        if published and answer.verdict == "accepted":
+            self.publish([(ref, lane)])
+
+    def claim(self, refs, token, *, park=(), repeat=False):
+        """Returns the flights that were granted."""
+        claimed = self._said(repeat, lambda: self.store.claim(refs, token, park=park))
+        verdicts = {ref: self.model.claim(ref, token, wanted=True) for ref in refs}
+        verdicts |= {ref: self.model.claim(ref, token, wanted=False) for ref in park}
+        assert claimed.now_ms == self.model.now
+        assert claimed.granted == {ref for ref, verdict in verdicts.items() if verdict == "granted"}
+        assert claimed.parked == {ref for ref, verdict in verdicts.items() if verdict == "parked"}
+        self.publish(claimed.ready)
+        granted = [(ref, token) for ref in refs if ref in claimed.granted]
+        self.flights.extend(granted)
+        return granted
+
+    def settle(self, flights, end=DELIVERED, *, delay_ms=0, repeat=False):
+        state, outcome, contacted = end
+        settlements = [self._settlement(ref, token, end, delay_ms) for ref, token in flights]
+        settled = self._said(repeat, lambda: self.store.settle(settlements))
+        counted = tuple(self.model.settle(ref, token, state, outcome, delay_ms, contacted) for ref, token in flights)
+        assert settled.counted == counted
+        self.publish(settled.ready)
+        self.flights = [flight for flight in self.flights if flight not in flights]
+        self.settled.extend(settlements)
+
+    def settle_again(self, settlement):
+        """However late it is said again, a settlement changes nothing of the call."""
+        settled = self.store.settle([settlement])
+        expected = self.model.settle(settlement.reference_id, settlement.token, "", "", 0, None)
+        assert settled.counted == (expected,)
+        self.check_ready(settled.ready)
+
+    def release(self, flights, *, repeat=False):
+        token = flights[0][1]
+        refs = [ref for ref, _ in flights]
+        ready = self._said(repeat, lambda: self.store.release(refs, token))
+        for ref in refs:
+            self.model.release(ref, token)
+        self.publish(ready)
+        self.flights = [flight for flight in self.flights if flight not in flights]
+
+    def cancel(self, ref, *, repeat=False):
+        if refusal := self.model.cancel(ref):
+            with pytest.raises(Conflict, match=refusal):
+                self.store.cancel(ref)
+        else:
+            ready = self.store.cancel(ref)
+            if repeat:  # whom the first one made ready has an alarm soon
+                assert self._said(repeat, lambda: self.store.cancel(ref)) == ()
+            self.publish(ready)
+
+    def sweep(self, lanes=LANES, *, limit=1000, published=True):
+        ready = self.store.sweep("w1", sorted(lanes), limit=limit)
+        self.check_ready(ready)
+        if published:
+            self.publish(ready)
+
+    def pause(self, hook):
+        self.ledger.policies.pause(PLUGIN, hook)
+        self.model.hooks[hook].paused = True
+
+    def resume(self, hook, *, published=True):
+        self.model.hooks[hook].paused = False
+        for ready in self.ledger.policies.resume(PLUGIN, hook):
+            self.check_ready(ready)
+            if published:
+                self.publish(ready)
+
+    def close_breaker(self, hook):
+        self.ledger.policies.close_breaker(PLUGIN, hook)
+        self.model.close_breaker(hook)
+
+    def pass_time(self, step_ms):
+        self.model.now += step_ms
+        self.ledger.set_ms(self.model.now)
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    def check(self):
+        Inspection(self.ledger, self.model).check()
+
+    def is_sound(self):
+        try:
+            self.check()
+        except AssertionError:
+            return False
+        return True
+
+    def unfinished(self):
+        return [ref for ref, call in self.model.calls.items() if call.state not in FINAL]
+
+    def next_alarm(self):
+        """When the next alarm rings; None if there is none."""
+        keys = (keyspace.due_running(), *map(keyspace.due_queued, LANES))
+        rows = [self.client.zrange(key, 0, 0, withscores=True) for key in keys]
+        return min((int(row[0][1]) for row in rows if row), default=None)
+
+    def publish(self, ready):
+        self.check_ready(ready)
+        for lane in LANES:
+            refs = [ref for ref, of_lane in ready if of_lane == lane]
+            if refs:
+                self.messages.append(refs)
+
+    def check_ready(self, ready):
+        """What is said to be ready is unfinished, and is in nobody's hand."""
+        for ref, lane in ready:
+            call = self.model.calls[ref]
+            assert lane in LANES
+            assert call.state not in FINAL
+            assert call.state != "sending" or call.lease_end <= self.model.now
+
+    # -- to the end ---------------------------------------------------------------------------------------------
+
+    def drain(self):
+        """Nothing is stuck: every worker that had something in hand is lost, others work on, and everything ends."""
+        started = self.model.now
+        for hook in self.model.hooks:
+            self.resume(hook, published=False)
+        self.flights.clear()
+        for step in range(DRAIN_STEPS):
+            for refs in [self.messages.pop() for _ in range(len(self.messages))]:
+                if granted := self.claim(refs, f"drain{step}-{len(self.messages)}-{refs[0]}"):
+                    self.settle(granted)
+            if not self.unfinished():
+                break
+            self.pass_time(max(1, (self.next_alarm() or 0) - self.model.now))
+            self.sweep()
+            self.check()
+        assert self.unfinished() == []
+        assert self.model.now - started < DRAIN_MS
+        self._check_that_nothing_is_left()
+
+    def _check_that_nothing_is_left(self):
+        self.pass_time(max(LIMITS.retention) + 1)
+        while self.store.prune(limit=5):
+            pass
+        assert [key for key in self.ledger.everything() if b":inv:" in key] == []
+        assert self.client.zcard(keyspace.expiry()) == self.client.zcard(keyspace.plugin_index(PLUGIN)) == 0
+
+    def _said(self, repeat, act):
+        reply = act()
+        if repeat:
+            before = self.ledger.everything()
+            assert act() == reply
+            after = self.ledger.everything()
+            both = before.keys() | after.keys()
+            changed = {key for key in both if after.get(key) != before.get(key) and key not in ALARMS}
+            assert {key: (before.get(key), after.get(key)) for key in changed} == {}
+        return reply
+
+    def _settlement(self, ref, token, end, delay_ms):
+        state, outcome, contacted = end
+        status = 200 if outcome is Outcome.ANSWERED else 0
+        sent = Sent.ANSWERED if status else Sent.NO
+        return Settlement(
+            ref,
+            token,
+            state,
+            outcome,
+            status,
+            not status,
+            Attempt(1, self.model.now, 5, status, outcome, sent),
+            result=b"sealed" if state is State.DELIVERED else b"",
+            delay_ms=delay_ms,
+            contacted=contacted,
+        )
