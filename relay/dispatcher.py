@@ -39,7 +39,7 @@ class Ledger(Protocol):
 class Publisher(Protocol):
     """Where accepted ids go (`relay.queue.Publisher`)."""
 
-    def publish_ready(self, ready: Iterable[tuple[str, str]]) -> None:
+    def publish_ready(self, ready: Iterable[tuple[str, str]]) -> object:
         """Publish ``(id, lane)`` pairs, one message a lane; a broker that is away is the sweeper's business."""
 
 

@@ -91,16 +91,19 @@ class Publisher:
         except self._failures() as error:
             raise Unavailable from error
 
-    def publish_ready(self, ready: Iterable[tuple[str, str]]) -> None:
-        """Publish ``(id, lane)`` pairs; a broker that is away is logged, and the sweeper comes back to it."""
+    def publish_ready(self, ready: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        """Publish ``(id, lane)`` pairs; returns those that could not be: the sweeper comes back to them."""
         lanes: dict[str, list[str]] = {}
         for reference_id, lane in ready:
             lanes.setdefault(lane, []).append(reference_id)
+        left: list[tuple[str, str]] = []
         for lane, reference_ids in lanes.items():
             try:
                 self.publish(lane, reference_ids)
             except Unavailable:
                 event(Event.PUBLISH_FAILED, level=logging.WARNING, lane=lane, ids=len(reference_ids))
+                left += ((reference_id, lane) for reference_id in reference_ids)
+        return tuple(left)
 
     def depths(self, lanes: Iterable[str] = LANES) -> dict[str, int]:
         """How many messages each lane holds; nothing while the broker is away."""

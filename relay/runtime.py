@@ -207,4 +207,4 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
         lanes=lanes,
         publish=runtime.publisher.publish_ready,
     )
-    return WorkerParts(executor, Sweeper(runtime.store, runtime.publisher, name))
+    return WorkerParts(executor, Sweeper(runtime.store, runtime.publisher, name, executor.run_here))

@@ -12,8 +12,11 @@ from relay.errors import Unavailable
 from relay.telemetry import Event, event
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from relay.queue import Publisher
     from relay.store.invocations import InvocationStore
+    from relay.store.transitions import Ready
 
 PERIOD_S: Final = 1.0
 ALARMS: Final = 1_000  # looked at in one sweep
@@ -26,12 +29,18 @@ CROWDED_LANE_ALARMS: Final = 100
 
 
 class Sweeper:
-    """Sweeps for one worker process, which also tells that it lives."""
+    """Sweeps for one worker process, which also tells that it lives.
 
-    def __init__(self, store: InvocationStore, publisher: Publisher, worker: str) -> None:
+    What the broker does not take (it is away, or full) is offered to ``run_here``, which runs what this process can.
+    """
+
+    def __init__(
+        self, store: InvocationStore, publisher: Publisher, worker: str, run_here: Callable[[Ready], object]
+    ) -> None:
         self._store = store
         self._publisher = publisher
         self._worker = worker
+        self._run_here = run_here
 
     def sweep(self) -> None:
         """One sweep. Never raises for a server that is away: the next one comes in a second."""
@@ -46,7 +55,9 @@ class Sweeper:
             event(Event.STORE_AWAY, level=logging.WARNING, doing="sweep")
             return
         if ready:
-            self._publisher.publish_ready(ready)
+            unpublished = self._publisher.publish_ready(ready)
+            if unpublished:
+                self._run_here(unpublished)
             event(Event.SWEPT, published=len(ready))
         if forgotten:
             event(Event.PRUNED, records=forgotten)

@@ -56,7 +56,7 @@ class Executor:
         *,
         max_in_flight: int,
         lanes: Collection[str],
-        publish: Callable[[Ready], None],
+        publish: Callable[[Ready], object],
     ) -> None:
         self._store = store
         self._preparation = preparation
@@ -164,13 +164,17 @@ class Executor:
                 continue
             return
 
-    def _go_on(self, ready: Ready) -> None:
-        """Run what may be run now, where this process serves its lane and has room; a message takes the others."""
+    def run_here(self, ready: Ready) -> Ready:
+        """Run what may be run now, where this process serves its lane and has room; returns the others."""
         own = [] if self._draining else [ref for ref, lane in ready if lane in self._lanes][: self._slots.free]
         if own:
             gevent.spawn(self.run, own)
         here = set(own)
-        others = tuple((ref, lane) for ref, lane in ready if ref not in here)
+        return tuple((ref, lane) for ref, lane in ready if ref not in here)
+
+    def _go_on(self, ready: Ready) -> None:
+        """Run what may be run now; a message takes what this process cannot run."""
+        others = self.run_here(ready)
         if others:
             self._publish(others)
 
