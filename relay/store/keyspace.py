@@ -31,6 +31,9 @@ _TEMPLATES: Final = {
     "plugins": "plugins",  # set of plugin names
     "plugin_pending": "p:{plugin}:pending",  # int: invocations not final
     "plugin_index": "p:{plugin}:invocations",  # zset referenceId -> createdAt ms
+    "webhook_index": "p:{plugin}:invocations:{webhook}",  # the same of one webhook
+    "ends": "p:{plugin}:ends:{kind}",  # the same of those that ended alike (lua/ends.lua)
+    "kinds": "p:{plugin}:ends",  # set: the kinds of ends that have occurred
     "plugin_counts": "p:{plugin}:counts",  # hash: counters by name
     "plugin_rate": "p:{plugin}:rate",  # us: when the plugin's rate is unused again
     "refusals": "p:{plugin}:refusals:{minute}",  # int: rejected records written in this minute

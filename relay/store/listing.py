@@ -1,21 +1,33 @@
-"""Lists a plugin's invocations, newest first."""
+"""Lists a plugin's invocations, newest first, and counts how they ended."""
 
 from __future__ import annotations
 
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import orjson
+
+from relay.errors import BadParameter
 from relay.store import keyspace
 from relay.store.records import invocation_from
-from relay.store.scripts import store_errors
+from relay.store.scripts import Scripts, store_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     import redis
 
     from relay.invocation import Invocation, Outcome, State
 
-_PAGE: Final = 200
 MAX_PAGE: Final = 1_000  # rows that one page may have
+#: Records that are looked at for one page, and by one script, which holds the server up meanwhile.
+LOOKED_AT: Final = 2_000
+LOOKED_AT_BY_SCRIPT: Final = 500
+_POSITION: Final = re.compile(r"[0-9]{1,15}:[0-9a-f-]{36}\Z|#[0-9]{1,12}\Z", re.ASCII)
+_PAGE: Final = 200
 
 #: A status as a filter names it: an exact one, or a class, ``"5xx"``.
 StatusFilter: TypeAlias = "int | str"
@@ -35,6 +47,22 @@ class Filter:
     since_ms: int | None = None
     until_ms: int | None = None
     error: bool | None = None  # of the result
+
+    def to_json(self, **more: Any) -> bytes:
+        """As ``lua/filter.lua`` reads it."""
+        value = {
+            "webhook": self.webhook_id,
+            "states": sorted(self.states),
+            "statuses": [str(status) for status in self.status],
+            "outcome": self.outcome,
+            "caller": self.caller,
+            "parent": self.chain,
+            "since": self.since_ms,
+            "until": self.until_ms,
+            "error": None if self.error is None else str(int(self.error)),
+            **more,
+        }
+        return orjson.dumps({name: each for name, each in value.items() if each not in (None, [])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,42 +94,106 @@ class Listing:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client
+        self._scripts = Scripts(client)
 
     def page(self, plugin: str, wanted: Filter, *, limit: int = 50, cursor: str | None = None) -> Page:
-        """One page of a plugin's invocations. Cursors stay good while records come and go.
+        """One page of a plugin's invocations, at most `MAX_PAGE`. Cursors stay good while records come and go.
 
         Raises:
             BadParameter: the cursor is none that a page gave.
         """
-        raise NotImplementedError
+        position, looked, found = _position_of(cursor), 0, list[bytes]()
+        limit = min(limit, MAX_PAGE)
+        while len(found) < limit and looked < LOOKED_AT:
+            position, seen, refs = self._piece(plugin, wanted, position, limit - len(found))
+            looked += seen
+            found.extend(refs)
+            if not position:
+                break
+        return Page(self.records(found), _cursor_of(position) if position else None)
 
-    def groups(self, plugin: str, wanted: Filter) -> list[Group]:
-        """How the invocations ended, by webhook, outcome and status, most frequent first."""
-        raise NotImplementedError
+    def every(self, plugin: str, wanted: Filter) -> Iterator[Invocation]:
+        """All of a plugin's invocations, newest first, a page at a time."""
+        cursor = None
+        while True:
+            page = self.page(plugin, wanted, limit=_PAGE, cursor=cursor)
+            yield from page.rows
+            cursor = page.cursor
+            if cursor is None:
+                return
 
     def newest(
         self, plugin: str, *, webhook_id: str | None = None, state: State | None = None, limit: int = 50
     ) -> list[Invocation]:
-        """A plugin's invocations, newest first. Goes: `page` takes its place."""
-        found: list[Invocation] = []
-        start = 0
-        while len(found) < limit:
-            page = self._page(plugin, start)
-            if not page:
-                break
-            start += _PAGE
-            found.extend(
-                row
-                for row in page
-                if (webhook_id is None or row.webhook_id == webhook_id) and (state is None or row.state is state)
-            )
-        return found[:limit]
+        """The newest ones. Goes, when its last caller has."""
+        wanted = Filter(webhook_id=webhook_id, states=frozenset({state} if state else ()))
+        return list(islice(self.every(plugin, wanted), limit))
 
-    def _page(self, plugin: str, start: int) -> list[Invocation]:
+    def groups(self, plugin: str, wanted: Filter) -> list[Group]:
+        """How the invocations ended, by webhook, outcome and status, most frequent first."""
+        counted, position = Groups(), ""
+        while True:
+            reply = self._scripts.run("tally", [plugin, wanted.to_json(), position, LOOKED_AT_BY_SCRIPT])
+            position = reply[0].decode()
+            counted.add(reply[1])
+            if not position:
+                return counted.all()
+
+    def records(self, reference_ids: Iterable[bytes]) -> list[Invocation]:
+        """The records of these ids, in their order; those that are gone are left out."""
+        refs = [ref.decode() for ref in reference_ids]
         with store_errors():
-            refs = self._client.zrevrange(keyspace.plugin_index(plugin), start, start + _PAGE - 1)
             pipeline = self._client.pipeline(transaction=False)
             for ref in refs:
-                pipeline.hgetall(keyspace.record(ref.decode()))
-            records = pipeline.execute() if refs else []
-        return [invocation_from(ref.decode(), fields) for ref, fields in zip(refs, records, strict=True) if fields]
+                pipeline.hgetall(keyspace.record(ref))
+                pipeline.lrange(keyspace.steps(ref), 0, -1)
+            replies = pipeline.execute() if refs else []
+        found = zip(refs, replies[::2], replies[1::2], strict=True)
+        return [invocation_from(ref, fields, steps) for ref, fields, steps in found if fields]
+
+    def _piece(self, plugin: str, wanted: Filter, position: str, limit: int) -> tuple[str, int, list[bytes]]:
+        if wanted.replay is not None:
+            args: Sequence[Any] = [plugin, wanted.to_json(), position, limit, LOOKED_AT_BY_SCRIPT, wanted.replay]
+            next_position, looked, refs = self._scripts.run("list_replay", args)
+        else:
+            args = [plugin, wanted.to_json(), position, limit, LOOKED_AT_BY_SCRIPT, wanted.chain or ""]
+            next_position, looked, refs = self._scripts.run("list", args)
+        return next_position.decode(), int(looked), refs
+
+
+class Groups:
+    """Groups as pieces bring them, added up."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str, str], tuple[int, int, int]] = {}
+
+    def add(self, rows: Iterable[Sequence[bytes]]) -> None:
+        """Rows of ``lua/groups.lua``."""
+        for webhook, outcome, status, count, first, last in rows:
+            name = (webhook.decode(), outcome.decode(), status.decode())
+            had, oldest, newest = self._groups.get(name, (0, int(first), int(last)))
+            self._groups[name] = (had + int(count), min(oldest, int(first)), max(newest, int(last)))
+
+    def all(self) -> list[Group]:
+        """Every group, most frequent first."""
+        rows = [
+            Group(webhook, outcome or None, int(status) if status else None, *numbers)
+            for (webhook, outcome, status), numbers in self._groups.items()
+        ]
+        return sorted(rows, key=lambda each: (-each.count, each.webhook_id, each.outcome or "", each.status or 0))
+
+
+def _cursor_of(position: str) -> str:
+    return urlsafe_b64encode(position.encode()).decode().rstrip("=")
+
+
+def _position_of(cursor: str | None) -> str:
+    if cursor is None:
+        return ""
+    try:
+        position = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4)).decode("ascii")
+    except ValueError:  # also what is no base64, and no ASCII
+        position = ""
+    if not _POSITION.match(position):
+        raise BadParameter("The cursor is none that a listing gave.")
+    return position

@@ -6,6 +6,7 @@ import pytest
 
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.store.invocations import Settlement
+from relay.store.listing import Filter
 from relay.vault import result_owner
 from tests.unit.cli import a_webhook
 
@@ -40,7 +41,7 @@ def worker(cli):
 
     def work():
         while not stop.is_set():
-            for invocation in listing.newest("acme", state=State.QUEUED):
+            for invocation in listing.page("acme", Filter(states=frozenset({State.QUEUED}))).rows:
                 settle(cli, invocation.reference_id, **answer)
             time.sleep(0.02)
 

@@ -9,7 +9,7 @@
 -- Returns n times {verdict, ref, state}; verdict: accepted known key_reused stale over_capacity unrecorded
 --
 -- Idempotent: a known reference id changes nothing and answers as the first time.
--- include: clock, effects, alarms, record, places, steps, finish
+-- include: clock, effects, alarms, record, places, steps, ends, finish
 
 grace_from(1)
 local max_pending, max_per_plugin = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -58,7 +58,8 @@ local function refuse(new)
   end
   new.requestBytes = '0'
   write_record(new, 'rejected')
-  finish({ ref = new.ref, plugin = new.plugin, webhook = new.webhook, requestBytes = '0', waiters = '', parent = '' },
+  finish({ ref = new.ref, plugin = new.plugin, webhook = new.webhook, requestBytes = '0', waiters = '', parent = '',
+    createdAt = int(now) },
     { state = 'rejected', outcome = new.refusal, status = '', error = '', result = '', token = '' })
   return { 'accepted', new.ref, 'rejected' }
 end
@@ -109,5 +110,4 @@ for index = 1, tonumber(ARGV[10]) do
 end
 effects_flush()
 for lane, list in pairs(alarms) do in_pieces('ZADD', KEY.due_queued(lane), list, 2) end
-records_flush()
 return replies

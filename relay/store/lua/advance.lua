@@ -8,7 +8,7 @@
 --         ended (its deadline has passed), too_many (nothing was created; the parent is still being sent)
 --
 -- Idempotent: a step that exists is not created again. A parent whose step exists and has ended meanwhile is ready.
--- include: clock, effects, alarms, record, places, steps, finish
+-- include: clock, effects, alarms, record, places, steps, ends, finish
 
 local WIDTH = 9
 local token, parent_ref, step, count = ARGV[1], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -17,7 +17,8 @@ retention_from(3)
 local most = tonumber(ARGV[6])
 
 local p = read_record(parent_ref, { 'state', 'token', 'lastToken', 'plugin', 'webhook', 'requestBytes', 'waiters',
-  'parked', 'parent', 'chain', 'lane', 'caller', 'traceparent', 'step', 'open', 'root', 'deadline' })
+  'parked', 'parent', 'chain', 'lane', 'caller', 'traceparent', 'step', 'open', 'root', 'deadline',
+  'createdAt' })
 
 -- Of a step that was created before, what nobody has taken yet is ready still.
 local function ready_again()
@@ -77,6 +78,5 @@ else
   wait_for_steps(count)
 end
 effects_flush()
-records_flush()
 wake_all()
 return { 'advanced', ready }

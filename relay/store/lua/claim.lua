@@ -10,7 +10,7 @@
 --
 -- Idempotent: the same token is granted again what it was granted, and leaseEnd does not move. A lost holder's token
 -- does not become lastToken: its answer, should it still come, is late.
--- include: clock, effects, alarms, record, places, steps, finish
+-- include: clock, effects, alarms, record, places, steps, ends, finish
 
 local LOSSES = 3 -- so many lost leases since the last progress end even what may be repeated
 local FIELDS = { 'state', 'token', 'leaseEnd', 'notBefore', 'plugin', 'webhook', 'timeout', 'repeatable', 'losses',

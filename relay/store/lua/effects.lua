@@ -1,7 +1,8 @@
 -- effects: what a script collects while it walks its ids and writes once at its end. Needs: clock.
 -- Sorted-set and counter writes of a whole group become one command each; notices one message a process.
 
-local effects = { running_off = {}, queued_off = {}, expiry = {}, pending = 0, bytes = 0, plugins = {}, counts = {}, notices = {} }
+local effects = { running_off = {}, queued_off = {}, expiry = {}, pending = 0, bytes = 0, plugins = {}, counts = {}, notices = {},
+  indexed = {} }
 
 local function effect_pending(plugin, count, bytes)
   effects.pending = effects.pending + count
@@ -13,6 +14,17 @@ local function effect_count(plugin, name)
   local counts = effects.counts[plugin] or {}
   counts[name] = (counts[name] or 0) + 1
   effects.counts[plugin] = counts
+end
+
+-- An id's place in an index, all of which are by createdAt.
+local function effect_index(key, created, ref)
+  local index = effects.indexed[key]
+  if not index then
+    index = {}
+    effects.indexed[key] = index
+  end
+  index[#index + 1] = created
+  index[#index + 1] = ref
 end
 
 -- Adds one entry to what each process in `waiters` (comma-separated) is told.
@@ -36,6 +48,7 @@ local function effects_flush()
   in_pieces('ZREM', KEY.due_running(), effects.running_off, 1)
   for lane, refs in pairs(effects.queued_off) do in_pieces('ZREM', KEY.due_queued(lane), refs, 1) end
   in_pieces('ZADD', KEY.expiry(), effects.expiry, 2)
+  for key, index in pairs(effects.indexed) do in_pieces('ZADD', key, index, 2) end
   if effects.pending ~= 0 then redis.call('HINCRBY', KEY.pending(), 'count', int(effects.pending)) end
   if effects.bytes ~= 0 then redis.call('HINCRBY', KEY.pending(), 'bytes', int(effects.bytes)) end
   for plugin, count in pairs(effects.plugins) do

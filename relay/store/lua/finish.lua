@@ -1,4 +1,4 @@
--- finish: the one way an invocation ends. Needs: clock, effects, alarms, record, places, steps.
+-- finish: the one way an invocation ends. Needs: clock, effects, alarms, record, places, steps, ends.
 -- Moves state and result, alarm, expiry, counters, the webhook's place, the parent of a last step and the notices to
 -- waiters together.
 
@@ -45,7 +45,8 @@ local function write_end(ref, ends, keep)
   redis.call('PEXPIRE', KEY.payload(ref), int(keep))
 end
 
--- r: state, plugin, webhook, lane (nil: it has no alarm), requestBytes, waiters, parked, parent, chain as they were.
+-- r: state, plugin, webhook, lane (nil: it has no alarm), requestBytes, waiters, parked, parent, chain, createdAt as
+--    they were.
 -- ends: state, outcome, status, error ('1', '0' or ''), result (sealed, '' for none), token (of the call that ended
 --       it, '' for none: becomes lastToken, which otherwise stays), fields (further pairs).
 local function finish(r, ends)
@@ -57,6 +58,7 @@ local function finish(r, ends)
   if r.lane then alarm_off(ref, r.lane) end
   effects.expiry[#effects.expiry + 1] = int(now + keep)
   effects.expiry[#effects.expiry + 1] = ref
+  index_end(r.plugin, ends, r.createdAt, ref)
   effect_pending(r.plugin, -1, -tonumber(r.requestBytes))
   effect_count(r.plugin, ends.state)
   effect_notice(r.waiters, notice_entry(ref, ends))

@@ -15,8 +15,6 @@ local function number(text)
   return tonumber(text) or 0
 end
 
-local index_entries = {} -- plugin -> createdAt, ref, ...
-
 -- new: ref plugin webhook revision lane timeout repeatable payload requestBytes caller traceparent waiter chain pins,
 -- and of a chain's step: parent step item root.
 local function write_record(new, state)
@@ -46,15 +44,7 @@ local function write_record(new, state)
   end
   redis.call('HSET', KEY.record(new.ref), unpack(fields))
   if new.payload ~= '' then redis.call('SET', KEY.payload(new.ref), new.payload) end
-  local index = index_entries[new.plugin] or {}
-  index[#index + 1] = int(now)
-  index[#index + 1] = new.ref
-  index_entries[new.plugin] = index
+  effect_index(KEY.plugin_index(new.plugin), int(now), new.ref)
+  effect_index(KEY.webhook_index(new.plugin, new.webhook), int(now), new.ref)
   effect_pending(new.plugin, 1, tonumber(new.requestBytes))
-end
-
-local function records_flush()
-  for plugin, index in pairs(index_entries) do
-    in_pieces('ZADD', KEY.plugin_index(plugin), index, 2)
-  end
 end

@@ -10,12 +10,12 @@
 --          ready: ref, lane, ...}
 --
 -- Idempotent: a token that left `sending` is lastToken, and is answered as the first time.
--- include: clock, effects, alarms, record, places, steps, finish
+-- include: clock, effects, alarms, record, places, steps, ends, finish
 
 local WIDTH = 14
 local RAW_MS = 3600000 -- longer than any chain may take
 local FIELDS = { 'state', 'token', 'lastToken', 'plugin', 'webhook', 'requestBytes', 'waiters', 'attempts',
-  'lateAnswer', 'tries', 'parked', 'parent', 'chain', 'lane' }
+  'lateAnswer', 'tries', 'parked', 'parent', 'chain', 'lane', 'createdAt' }
 grace_from(1)
 retention_from(2)
 
@@ -41,13 +41,7 @@ end
 -- The reply to the first call was lost: whom its end made ready is looked up again.
 local function settled_before(r)
   pass_on(webhook_of(r.plugin, r.webhook))
-  if r.parent ~= '' then
-    local parent = read_record(r.parent, { 'state', 'lane' })
-    if parent and parent.state == 'queued' then
-      ready[#ready + 1] = r.parent
-      ready[#ready + 1] = parent.lane
-    end
-  end
+  parent_again(r.parent)
   return 'settled'
 end
 

@@ -1,6 +1,7 @@
 -- steps: how a chain's parent and its steps move each other. Needs: clock, effects, alarms, record, places; `finish` calls in.
 
-local STEP_FIELDS = { 'state', 'plugin', 'webhook', 'requestBytes', 'waiters', 'parked', 'parent', 'chain', 'lane' }
+local STEP_FIELDS = { 'state', 'plugin', 'webhook', 'requestBytes', 'waiters', 'parked', 'parent', 'chain', 'lane',
+  'createdAt' }
 
 -- A step has ended: the last one of its parent's current step makes the parent ready.
 local function step_ended(parent_ref)
@@ -10,6 +11,15 @@ local function step_ended(parent_ref)
   if parent and parent.state == 'waiting' then
     redis.call('HSET', KEY.record(parent_ref), 'state', 'queued')
     make_ready(parent_ref, parent.lane)
+  end
+end
+
+-- Said again for a repeated call: a parent whose step has ended, and that nobody has taken since.
+local function parent_again(parent_ref)
+  local parent = parent_ref ~= '' and read_record(parent_ref, { 'state', 'lane' })
+  if parent and parent.state == 'queued' then
+    ready[#ready + 1] = parent_ref
+    ready[#ready + 1] = parent.lane
   end
 end
 

@@ -1,0 +1,95 @@
+-- filter: which invocations are meant. Needs: clock, effects, record, ends.
+--
+-- A filter is JSON (relay/store/listing.py writes it): webhook, states, statuses (codes and classes: '503', '5xx'),
+-- outcome, caller, since and until (ms of createdAt, both included), error ('1', '0'); of a replay's originals also
+-- endedBy (ms: final by then, and no step of a chain, and not replayed yet). What is missing does not matter.
+
+local FILTER_FIELDS = { 'state', 'plugin', 'webhook', 'outcome', 'status', 'error', 'caller', 'createdAt',
+  'finishedAt', 'parent', 'replayedBy' }
+local UNFINISHED = { queued = true, sending = true, retrying = true, waiting = true }
+
+local function set_of(list)
+  local set = {}
+  for _, name in ipairs(list or {}) do set[name] = true end
+  return list and #list > 0 and set or nil
+end
+
+local function filter_from(text, plugin)
+  local f = cjson.decode(text)
+  f.plugin, f.states, f.statuses = plugin, set_of(f.states), set_of(f.statuses)
+  return f
+end
+
+local function matches_end(f, state, outcome, status, error)
+  if f.states and not f.states[state] then return false end
+  if f.outcome and f.outcome ~= outcome then return false end
+  return not f.error or f.error == error
+end
+
+local function matches(f, r)
+  if r.plugin ~= f.plugin or not matches_end(f, r.state, r.outcome, r.status, r.error) then return false end
+  if f.statuses and not (f.statuses[r.status] or f.statuses[string.sub(r.status, 1, 1) .. 'xx']) then return false end
+  if f.webhook and f.webhook ~= r.webhook then return false end
+  if f.caller and f.caller ~= r.caller then return false end
+  if f.parent and f.parent ~= r.parent then return false end
+  local created = number(r.createdAt)
+  if created < (f.since or 0) or created > (f['until'] or created) then return false end
+  if f.endedBy then
+    return FINAL[r.state] and number(r.finishedAt) <= f.endedBy and r.parent == '' and r.replayedBy == ''
+  end
+  return true
+end
+
+-- Whether a status of a kind, of which only the first digit is known, may be meant.
+local function may_have_status(f, digit)
+  if not f.statuses then return true end
+  for status in pairs(f.statuses) do
+    if digit ~= '' and string.sub(status, 1, 1) == digit then return true end
+  end
+  return false
+end
+
+-- Whether only final ones can be meant.
+local function is_of_ends(f)
+  for state in pairs(f.states or {}) do
+    if UNFINISHED[state] then return false end
+  end
+  return f.states or f.outcome or f.statuses or f.error
+end
+
+local function is_of_unfinished(f)
+  for state in pairs(f.states or {}) do
+    if not UNFINISHED[state] then return false end
+  end
+  return f.states ~= nil
+end
+
+local function end_keys(f)
+  local keys = {}
+  for _, kind in ipairs(redis.call('SMEMBERS', KEY.kinds(f.plugin))) do
+    local state, outcome, digit, error = string.match(kind, '^(.-):(.-):(.-):(.-)$')
+    if matches_end(f, state, outcome, nil, error) and may_have_status(f, digit) then
+      keys[#keys + 1] = KEY.ends(f.plugin, kind)
+    end
+  end
+  return keys
+end
+
+local function count_in(f, keys)
+  local count = 0
+  for _, key in ipairs(keys) do
+    count = count + redis.call('ZCOUNT', key, f.since or '-inf', f['until'] or '+inf')
+  end
+  return count
+end
+
+-- The sorted sets that hold all that is meant, and as few others as may be.
+local function narrowest(f)
+  local best = { KEY.plugin_index(f.plugin) }
+  if f.webhook then best = { KEY.webhook_index(f.plugin, f.webhook) } end
+  if is_of_ends(f) then
+    local keys = end_keys(f)
+    if count_in(f, keys) < count_in(f, best) then best = keys end
+  end
+  return best
+end

@@ -1,0 +1,62 @@
+-- walk: the ids of several sorted sets as one line, newest first, from a position on. Needs: clock, effects.
+--
+-- A position is the createdAt and id of the last one that was looked at, 'ms:id', or '' at the beginning: it stays
+-- good while ids come and go.
+
+local CHUNK = 64
+
+local function position_from(text)
+  local created, ref = string.match(text, '^(%d+):(.+)$')
+  return { created = tonumber(created or 9007199254740991), ref = ref or '~' }
+end
+
+local function position_text(position)
+  return position and int(position.created) .. ':' .. position.ref or ''
+end
+
+-- Whether a comes after b in the line.
+local function is_behind(a, b)
+  return a.created < b.created or (a.created == b.created and a.ref < b.ref)
+end
+
+local function refill(source)
+  source.items, source.at = {}, 1
+  local offset, found = 0, nil
+  repeat
+    found = redis.call('ZREVRANGEBYSCORE', source.key, int(source.last.created), source.since, 'WITHSCORES', 'LIMIT',
+      offset, CHUNK)
+    for index = 1, #found, 2 do
+      local item = { ref = found[index], created = tonumber(found[index + 1]) }
+      if is_behind(item, source.last) then table.insert(source.items, item) end
+    end
+    offset = offset + CHUNK
+  until #source.items > 0 or #found < 2 * CHUNK
+  source.last = source.items[#source.items] or source.last
+end
+
+-- since: '-inf', or the oldest createdAt.
+local function walk_from(keys, position, since)
+  local walk = { sources = {} }
+  for _, key in ipairs(keys) do
+    table.insert(walk.sources, { key = key, last = position, since = since, items = {}, at = 1 })
+  end
+  return walk
+end
+
+-- The next id as {created, ref}, or nothing.
+local function walk_on(walk)
+  local best
+  for index = #walk.sources, 1, -1 do
+    local source = walk.sources[index]
+    if not source.items[source.at] then refill(source) end
+    local item = source.items[source.at]
+    if not item then
+      table.remove(walk.sources, index)
+    elseif not best or is_behind(best.items[best.at], item) then
+      best = source
+    end
+  end
+  if not best then return nil end
+  best.at = best.at + 1
+  return best.items[best.at - 1]
+end

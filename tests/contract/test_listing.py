@@ -1,0 +1,217 @@
+"""Listings: which invocations, in which order, a page at a time while others come and go."""
+
+import pytest
+
+from relay.errors import BadParameter
+from relay.invocation import FINAL, Outcome, State
+from relay.store import keyspace
+from relay.store.invocations import NewStep
+from relay.store.listing import LOOKED_AT, Filter, Group
+
+ENDS = (
+    (State.DELIVERED, Outcome.ANSWERED, 200),
+    (State.DELIVERED, Outcome.ANSWERED, 503),
+    (State.DELIVERED, Outcome.ANSWERED, 404),
+    (State.UNREACHABLE, Outcome.CONNECT_FAILED, 0),
+    (State.UNREACHABLE, Outcome.ANSWER_TIMEOUT, 0),
+)
+
+
+def refs(page):
+    return [row.reference_id for row in page.rows]
+
+
+def listed(ledger, limit=50, **wanted):
+    """Everything that a filter finds, by walking all its pages."""
+    found, cursor = [], None
+    while True:
+        page = ledger.listing.page("acme", Filter(**wanted), limit=limit, cursor=cursor)
+        assert len(page.rows) <= limit
+        found += refs(page)
+        if page.cursor is None:
+            return found
+        cursor = page.cursor
+
+
+def created(ledger, ref, at):
+    """Moves an invocation to another time, index by index, as if it had come then."""
+    ledger.client.hset(keyspace.record(ref), "createdAt", at)
+    for key in ledger.client.keys("relay:p:acme:*"):
+        if ledger.client.type(key) == b"zset" and ledger.client.zscore(key, ref) is not None:
+            ledger.client.zadd(key, {ref: at})
+
+
+def ended(ledger, state=State.DELIVERED, outcome=Outcome.ANSWERED, status=200, **changes):
+    ref, token = ledger.claimed(**changes)
+    error = state is not State.DELIVERED or status >= 400
+    settlement = ledger.settlement(ref, token, state=state, outcome=outcome, status=status, error=error)
+    ledger.store.settle([settlement])
+    return ref
+
+
+@pytest.fixture
+def ends(ledger):
+    """One of each end, two webhooks, a minute between; newest first."""
+    ledger.client.hset(keyspace.webhooks("acme"), "other", 1)
+    found = []
+    for number, end in enumerate(ENDS * 2):
+        ref = ended(ledger, *end, webhook_id="hook" if number < len(ENDS) else "other", caller=f"k{number}")
+        created(ledger, ref, 1_700_000_000_000 + 60_000 * number)
+        found.insert(0, ref)
+    return found
+
+
+def test_the_newest_come_first(ledger, ends):
+    assert listed(ledger) == ends
+
+
+@pytest.mark.parametrize("limit", [1, 3, 10, 11])
+def test_pages_of_any_size_make_the_same_list(ledger, ends, limit):
+    assert listed(ledger, limit) == ends
+    assert listed(ledger, limit, webhook_id="hook") == ends[5:]
+
+
+def test_a_page_that_ends_with_the_last_row_has_no_cursor(ledger, ends):
+    assert ledger.listing.page("acme", Filter(), limit=len(ends)).cursor is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "places"),
+    [
+        ({"webhook_id": "other"}, [0, 1, 2, 3, 4]),
+        ({"webhook_id": "none"}, []),
+        ({"states": frozenset({State.UNREACHABLE})}, [0, 1, 5, 6]),
+        ({"states": FINAL}, range(10)),
+        ({"states": frozenset({State.UNREACHABLE, State.QUEUED})}, [0, 1, 5, 6]),
+        ({"outcome": Outcome.CONNECT_FAILED}, [1, 6]),
+        ({"outcome": Outcome.ANSWERED, "webhook_id": "hook"}, [7, 8, 9]),
+        ({"status": (503,)}, [3, 8]),
+        ({"status": ("5xx", 404)}, [2, 3, 7, 8]),
+        ({"status": (0,)}, [0, 1, 5, 6]),
+        ({"status": ("5xx",), "webhook_id": "other"}, [3]),
+        ({"error": True}, [0, 1, 2, 3, 5, 6, 7, 8]),
+        ({"error": False}, [4, 9]),
+        ({"error": True, "states": frozenset({State.DELIVERED})}, [2, 3, 7, 8]),
+        ({"caller": "k3"}, [6]),
+        ({"since_ms": 1_700_000_000_000 + 60_000 * 8}, [0, 1]),
+        ({"until_ms": 1_700_000_000_000 + 60_000}, [8, 9]),
+        ({"since_ms": 1_700_000_060_000, "until_ms": 1_700_000_120_000, "error": True}, [7, 8]),
+    ],
+)
+def test_a_filter_takes_what_it_names(ledger, ends, wanted, places):
+    assert listed(ledger, **wanted) == [ends[place] for place in places]
+    assert listed(ledger, 1, **wanted) == [ends[place] for place in places]
+
+
+def test_many_of_the_same_moment_are_listed_once_each(ledger):
+    accepted = [answer.reference_id for answer in ledger.store.accept([ledger.new() for _ in range(200)])]
+    for ref in accepted:
+        created(ledger, ref, 1_700_000_000_000)
+    assert listed(ledger, 7) == sorted(accepted, reverse=True)
+
+
+def test_a_cursor_stays_good_while_records_come_and_go(ledger, ends):
+    first = ledger.listing.page("acme", Filter(), limit=4)
+    assert refs(first) == ends[:4]
+    ledger.accepted()
+    for gone in (ends[2], ends[3], ends[5]):
+        ledger.client.zadd(keyspace.expiry(), {gone: 1})
+    ledger.store.prune(limit=10)
+    assert refs(ledger.listing.page("acme", Filter(), limit=4, cursor=first.cursor)) == [ends[4], *ends[6:9]]
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "!!", "MTox", "é", "a" * 500])
+def test_a_cursor_that_no_page_gave_is_refused(ledger, cursor):
+    with pytest.raises(BadParameter):
+        ledger.listing.page("acme", Filter(), cursor=cursor)
+
+
+def test_unfinished_ones_are_found_by_state(ledger, ends):
+    queued = ledger.accepted()
+    sending, _ = ledger.claimed()
+    retrying, token = ledger.claimed()
+    ledger.store.settle([ledger.settlement(retrying, token, state=State.RETRYING, delay_ms=9_000)])
+    for number, ref in enumerate((queued, sending, retrying)):
+        created(ledger, ref, 1_800_000_000_000 + number)
+    assert listed(ledger, states=frozenset({State.QUEUED})) == [queued]
+    assert listed(ledger, 1, states=frozenset({State.QUEUED, State.SENDING, State.RETRYING})) == [
+        retrying,
+        sending,
+        queued,
+    ]
+    assert listed(ledger, states=frozenset({State.WAITING})) == []
+    assert listed(ledger, webhook_id="other", states=frozenset({State.QUEUED})) == []
+
+
+def test_many_unfinished_ones_are_listed_too(ledger):
+    accepted = []
+    for _ in range(12):
+        accepted += [each.reference_id for each in ledger.store.accept([ledger.new() for _ in range(40)])]
+    assert set(listed(ledger, 100, states=frozenset({State.QUEUED}))) == set(accepted)
+    for at in range(0, 600, 100):
+        ledger.client.zadd(keyspace.due_queued("replay"), {f"x{at + each}": 1 for each in range(100)})
+    assert listed(ledger, 100, states=frozenset({State.QUEUED})) == listed(ledger, 100)
+
+
+def test_one_plugin_never_sees_another_ones(ledger, ends):
+    ledger.client.hset(keyspace.webhooks("rival"), "hook", 1)
+    foreign = ended(ledger, plugin="rival")
+    assert listed(ledger) == ends
+    assert listed(ledger, states=FINAL) == ends
+    assert refs(ledger.listing.page("rival", Filter())) == [foreign]
+    assert refs(ledger.listing.page("rival", Filter(chain=ends[0]))) == []
+
+
+def test_the_steps_of_a_chain_are_listed(ledger):
+    parent, token = ledger.claimed(pins="{}")
+    steps = [ledger.new().reference_id for _ in range(3)]
+    news = [NewStep(ref, "hook", 1, 1_000, False, b"\x01", 1) for ref in steps]
+    ledger.store.advance(parent, token, 0, news)
+    assert listed(ledger, 2, chain=parent) == sorted(steps, reverse=True)
+    assert listed(ledger, chain=parent, states=frozenset({State.DELIVERED})) == []
+    assert set(listed(ledger)) == {parent, *steps}
+    (row,) = ledger.listing.page("acme", Filter(states=frozenset({State.WAITING}))).rows
+    assert row.steps == tuple(steps)
+
+
+def test_a_page_looks_at_a_bounded_number_of_records(ledger):
+    oldest = ended(ledger)
+    created(ledger, oldest, 0)
+    with_gaps = {f"{each:08x}-0000-7000-8000-000000000000": each + 1 for each in range(LOOKED_AT + 700)}
+    ledger.client.zadd(keyspace.plugin_index("acme"), with_gaps)
+    page = ledger.listing.page("acme", Filter(caller="k1"))
+    assert page.rows == []
+    assert page.cursor is not None
+    assert listed(ledger, caller="k1") == [oldest]
+
+
+def test_groups_say_what_is_failing(ledger, ends):
+    at = 1_700_000_000_000
+    groups = ledger.listing.groups("acme", Filter(error=True, until_ms=at + 60_000 * 6))
+    assert groups[0] == Group("hook", "answer_timeout", 0, 1, at + 240_000, at + 240_000)
+    assert {(each.webhook_id, each.outcome, each.status, each.count) for each in groups} == {
+        ("hook", "answered", 503, 1),
+        ("hook", "answered", 404, 1),
+        ("hook", "connect_failed", 0, 1),
+        ("hook", "answer_timeout", 0, 1),
+        ("other", "answered", 503, 1),
+    }
+    ended(ledger, *ENDS[1])
+    (most, *_) = ledger.listing.groups("acme", Filter(webhook_id="hook"))
+    assert (most.outcome, most.status, most.count, most.first_ms) == ("answered", 503, 2, at + 60_000)
+    assert most.last_ms > at + 600_000
+
+
+def test_groups_count_beyond_one_piece(ledger):
+    for _ in range(6):
+        ledger.store.accept([ledger.new(refusal=Outcome.REQUEST_REJECTED) for _ in range(100)])
+    (group,) = ledger.listing.groups("acme", Filter())
+    assert (group.outcome, group.status, group.count) == ("request_rejected", None, 600)
+
+
+def test_pruning_leaves_nothing_in_an_index(ledger, ends):
+    ledger.client.zadd(keyspace.expiry(), dict.fromkeys(ends, 1))
+    assert ledger.store.prune(limit=100) == len(ends)
+    left = [key for key in ledger.client.keys("*") if ledger.client.type(key) == b"zset"]
+    assert left == []
+    assert listed(ledger, states=FINAL) == []
