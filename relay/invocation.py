@@ -200,6 +200,7 @@ class Invocation:
     forgotten_at_ms: int | None = None  # when its payload and result were destroyed
     expires_at_ms: int | None = None
     step_of: StepOf | None = None
+    is_chain: bool = False
     steps: tuple[str, ...] = ()  # of a chain: the reference ids of its steps
     extra: Mapping[str, str] = field(default_factory=dict)  # e.g. lateAnswer
 

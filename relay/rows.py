@@ -132,7 +132,7 @@ def _chain(invocation: Invocation) -> dict[str, Any] | None:
     if invocation.step_of is not None:
         step = invocation.step_of
         chain = {"parent": step.parent, "step": step.step, "item": step.item}
-    if invocation.steps:
+    if invocation.is_chain:
         chain["steps"] = list(invocation.steps)
     return chain or None
 

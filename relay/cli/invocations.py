@@ -8,11 +8,17 @@ import click
 from rich.console import Group
 from rich.text import Text
 
-from relay.cli.output import as_json, facts_of, moment, safe, screened, table_of
-from relay.cli.parameters import IdType, plugin_option
+from relay.cli.chain_tree import chain_tree
+from relay.cli.export import export
+from relay.cli.filters import filter_options, matching, take_filter
+from relay.cli.output import as_json, facts_of, safe, screened, table_of
+from relay.cli.parameters import plugin_option
 from relay.cli.reading import result_in
+from relay.cli.row_tables import groups_picture, rows_picture
+from relay.cli.tail import tail
 from relay.invocation import State
-from relay.rows import record_of, row_of
+from relay.moments import rfc3339
+from relay.rows import group_of, record_of, row_of
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 
@@ -22,31 +28,38 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from relay.cli.output import Screen
+    from relay.invocation import Invocation
+    from relay.runtime import Runtime
 
 MAX_ROWS: Final = 10_000
-_COLUMNS: Final = ("reference id", "webhook", "state", "status", "created (UTC)")
 _ATTEMPT_COLUMNS: Final = ("number", "startedAt", "durationMs", "status", "outcome", "sent")
 
 
 @click.group()
 def invocations() -> None:
-    """Invocations: list them, look at one, cancel one."""
+    """Invocations: list them, look at one, follow them, cancel one, forget one."""
+
+
+for _command in (tail, export):
+    invocations.add_command(_command)
 
 
 @invocations.command("list")
 @plugin_option()
-@click.option("--webhook", "webhook_id", type=IdType(), help="Only of this webhook.")
-@click.option("--state", type=click.Choice([str(state) for state in State]), help="Only in this state.")
+@filter_options
 @click.option("--limit", type=click.IntRange(1, MAX_ROWS), default=50, show_default=True, help="At most so many.")
+@click.option("--group", "grouped", is_flag=True, help="Count them by webhook, outcome and status instead.")
 @screened
-def list_invocations(
-    screen: Screen, data_dir: Path, *, plugin: str, webhook_id: str | None, state: str | None, limit: int
-) -> None:
+def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int, grouped: bool, **options: Any) -> None:
     """A plugin's invocations, newest first."""
     listing = cli_runtime(Settings.for_command(data_dir)).listing
-    wanted = State(state) if state else None
-    rows = [row_of(each) for each in listing.newest(plugin, webhook_id=webhook_id, state=wanted, limit=limit)]
-    screen.show(rows, lambda: table_of(_COLUMNS, (_line(row) for row in rows)))
+    wanted = take_filter(options)
+    if grouped:
+        groups = [group_of(group) for group in listing.groups(plugin, wanted)]
+        screen.show(groups, lambda: groups_picture(groups))
+        return
+    rows = [row_of(each) for each in matching(listing, plugin, wanted, limit)]
+    screen.show(rows, lambda: rows_picture(rows))
 
 
 @invocations.command()
@@ -54,12 +67,11 @@ def list_invocations(
 @plugin_option(required=False)
 @screened
 def show(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:
-    """The whole record of an invocation, with its result."""
+    """The whole record of an invocation, with its result; of a chain and its steps all that belongs to it."""
     runtime = cli_runtime(Settings.for_command(data_dir))
-    store = runtime.store
-    invocation = store.find(reference_id) if plugin is None else store.get(plugin, reference_id)
+    invocation = _find(runtime, reference_id, plugin)
     record = record_of(invocation, operate=True, result=result_in(runtime, invocation, screen))
-    screen.show(record, lambda: _picture(record))
+    screen.show(record, lambda: _picture(record, chain_tree(runtime.store, invocation)))
 
 
 @invocations.command()
@@ -74,13 +86,33 @@ def cancel(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None
     screen.show(value, lambda: facts_of(value.items()))
 
 
-def _line(row: dict[str, Any]) -> list[object]:
-    status = None if row["result"] is None else row["result"]["status"]
-    return [row["referenceId"], row["webhookId"], row["state"], status, moment(row["createdAt"])]
+@invocations.command()
+@click.argument("reference_id", metavar="REF")
+@plugin_option(required=False)
+@screened
+def forget(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:
+    """Destroy payload and result of a final invocation (of a chain: of its steps too). The rest of its record stays."""
+    runtime = cli_runtime(Settings.for_command(data_dir))
+    invocation = _find(runtime, reference_id, plugin)
+    forgotten = runtime.store.forget(invocation.plugin, reference_id)
+    value = {
+        "referenceId": reference_id,
+        "state": str(forgotten.state),
+        "forgottenAt": rfc3339(forgotten.forgotten_at_ms),
+        "expiresAt": rfc3339(forgotten.expires_at_ms),
+    }
+    screen.show(value, lambda: facts_of(value.items()))
 
 
-def _picture(record: dict[str, Any]) -> RenderableType:
-    facts = [(name, value) for name, value in record.items() if name not in {"attempts", "result"}]
+def _find(runtime: Runtime, reference_id: str, plugin: str | None) -> Invocation:
+    store = runtime.store
+    return store.find(reference_id) if plugin is None else store.get(plugin, reference_id)
+
+
+def _picture(record: dict[str, Any], tree: RenderableType | None) -> RenderableType:
+    facts = [(name, value) for name, value in record.items() if name not in {"attempts", "result", "chain"}]
     attempts = table_of(_ATTEMPT_COLUMNS, ([each[name] for name in _ATTEMPT_COLUMNS] for each in record["attempts"]))
     lines = as_json(record["result"]).splitlines()
-    return Group(facts_of(facts), attempts, Text("result"), Text("\n".join(safe(line) for line in lines)))
+    result = (Text("result"), Text("\n".join(safe(line) for line in lines)))
+    chain = () if tree is None else (Text("chain"), tree)
+    return Group(facts_of(facts), attempts, *result, *chain)

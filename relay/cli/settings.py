@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+from rich.console import Group
+from rich.text import Text
 
 from relay.cli.output import screened, table_of
 from relay.errors import SettingsError
@@ -14,7 +16,18 @@ from relay.settings import Settings
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rich.console import RenderableType
+
     from relay.cli.output import Screen
+
+
+_DAY_S: Final = 86_400
+#: What each retention is about.
+_KEPT: Final = {
+    "retention_s": "what was answered under 400: record, payload, result",
+    "failed_retention_s": "what ended in error: record, payload, result",
+    "rejected_retention_s": "what was rejected or cancelled: record; of a cancelled one the payload too",
+}
 
 
 @click.command(short_help="Show every setting and what it does.")
@@ -33,9 +46,27 @@ def settings(screen: Screen, data_dir: Path) -> None:
         for field, about in Settings.described()
     ]
     rows = [(each["name"], each["value"], each["default"], each["description"]) for each in value]
-    screen.show(value, lambda: table_of(("name", "value", "default", "description"), rows))
+    columns = ("name", "value", "default", "description")
+    screen.show(value, lambda: Group(table_of(columns, rows), *_kept(found)))
     if trouble:
         screen.note(f"No values are shown: {trouble.message}")
+
+
+def _kept(found: Settings | None) -> tuple[RenderableType, ...]:
+    """What is kept for how long; nothing where there are no settings."""
+    if found is None:
+        return ()
+    rows = [
+        (what, _days(getattr(found, field)), about.name)
+        for field, about in Settings.described()
+        if (what := _KEPT.get(field))
+    ]
+    return Text(), table_of(("what is kept", "for", "by"), rows)
+
+
+def _days(duration_s: int) -> str:
+    days, rest_s = divmod(duration_s, _DAY_S)
+    return f"{days} days" if not rest_s else f"{duration_s / _DAY_S:.1f} days"
 
 
 def _settings(data_dir: Path) -> tuple[Settings | None, SettingsError | None]:

@@ -124,6 +124,11 @@ class Registry:
             number = self._read_pointer(name)
         return (number, self._shape(plugin, webhook_id, number)) if number else None
 
+    def plugins(self) -> list[str]:
+        """Every plugin that exists."""
+        with store_errors():
+            return sorted(name.decode() for name in self._client.smembers(keyspace.plugins()))
+
     def shapes(self, plugin: str) -> list[Registered]:
         """A plugin's webhooks by id, hidden ones too."""
         with store_errors():

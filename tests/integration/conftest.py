@@ -35,3 +35,14 @@ def api(running):
     """The running API, with nothing on its lanes."""
     running.drain()
     return running
+
+
+@pytest.fixture
+def fresh_api(api):
+    """The running API without a single invocation; registrations and keys stay."""
+    kept = ("relay:key", "relay:keys", "relay:plugins", "relay:p:")
+    for key in api.queue.scan_iter("relay:*", count=1000):
+        name = key.decode()
+        if not name.startswith(kept) or (name.startswith("relay:p:") and ":webhook" not in name):
+            api.queue.delete(key)
+    return api

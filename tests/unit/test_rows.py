@@ -1,4 +1,4 @@
-from relay.invocation import Attempt, Invocation, Outcome, Sent, State
+from relay.invocation import Attempt, Invocation, Outcome, Sent, State, StepOf
 from relay.moments import rfc3339
 from relay.rows import record_of, result_of, row_of, seconds
 
@@ -50,6 +50,14 @@ def test_a_plugins_own_key_sees_only_the_coarse_outcome():
     invocation = an_invocation(attempts=(failed,), state=State.UNREACHABLE, status=0, error=True)
     assert record_of(invocation, operate=False, result=None)["attempts"][0]["outcome"] == "unreachable"
     assert record_of(invocation, operate=True, result=None)["attempts"][0]["outcome"] == "dns_failed"
+
+
+def test_a_chain_shows_its_steps_and_a_step_its_chain():
+    assert record_of(an_invocation(), operate=True, result=None)["chain"] is None
+    begun = an_invocation(is_chain=True)
+    assert record_of(begun, operate=True, result=None)["chain"] == {"steps": []}
+    inner = an_invocation(is_chain=True, steps=("s1", "s2"), step_of=StepOf("p", 2, 0))
+    assert row_of(inner)["chain"] == {"parent": "p", "step": 2, "item": 0, "steps": ["s1", "s2"]}
 
 
 def test_a_row_has_the_result_without_its_data():

@@ -1,0 +1,148 @@
+"""``relay invocations export``: records for other programs, a page at a time."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import click
+
+from relay.cli.filters import filter_options, matching, take_filter
+from relay.cli.output import facts_of, screened
+from relay.cli.parameters import plugin_option
+from relay.errors import VaultError
+from relay.rows import row_of
+from relay.runtime import cli_runtime
+from relay.settings import Settings
+from relay.vault import payload_owner, result_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from relay.cli.output import Screen
+    from relay.invocation import Invocation
+    from relay.runtime import Runtime
+
+#: The columns of CSV. ``payload`` and ``data`` are there only with --with-payload.
+COLUMNS: Final = (
+    "referenceId", "webhookId", "revision", "state", "createdAt", "finishedAt", "attempts", "outcome", "status",
+    "error", "requestBytes", "responseBytes", "caller", "replayOf", "replayedBy", "chain", "expiresAt",
+)  # fmt: skip
+CONTENTS: Final = ("payload", "data")
+# What a spreadsheet takes for the beginning of a formula, also behind blanks that it drops (OWASP, CSV injection).
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_MODE: Final = 0o600  # it may hold what was sent
+
+
+@click.command()
+@plugin_option()
+@filter_options
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
+@click.option("--file", "path", type=click.Path(dir_okay=False), help="Write to this file [default: standard output].")
+@click.option("--with-payload", is_flag=True, help="Also what was sent and answered: needs RELAY_DATA_KEYS.")
+@screened
+def export(
+    screen: Screen, data_dir: Path, *, plugin: str, form: str, path: str | None, with_payload: bool, **options: Any
+) -> None:
+    """Export a plugin's invocations, newest first, as JSON lines or CSV.
+
+    --output is about what is said of a file that was written.
+    """
+    runtime = cli_runtime(Settings.for_command(data_dir))
+    contents = Contents(runtime) if with_payload else None
+    found = matching(runtime.listing, plugin, take_filter(options))
+    rows = (row_of(each) | (contents.of(each) if contents else {}) for each in found)
+    with _opened(path) as file:
+        count = (_write_csv if form == "csv" else _write_lines)(file, rows, with_payload)
+    if contents and contents.closed:
+        screen.note(f"{contents.closed} contents are left out: RELAY_DATA_KEYS does not hold the keys that they need.")
+    if path is not None:
+        said = {"file": path, "rows": count}
+        screen.show(said, lambda: facts_of(said.items()))
+
+
+class Contents:
+    """Payloads and results, opened with the data keys. Raises `SettingsError` at once where there are none."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._vault = runtime.data_vault
+        self._store = runtime.store
+        self.closed = 0  # how many did not open
+
+    def of(self, invocation: Invocation) -> dict[str, Any]:
+        """``{payload, data}``: the trigger and the answer's data; null where there is none, or it does not open."""
+        ref, plugin = invocation.reference_id, invocation.plugin
+        return {
+            "payload": self._open(self._store.payload_of, payload_owner(plugin, ref), ref),
+            "data": self._open(self._store.result_of, result_owner(plugin, ref), ref),
+        }
+
+    def _open(self, read: Callable[[str], bytes | None], owner: str, ref: str) -> Any:
+        sealed = read(ref)
+        if not sealed:
+            return None
+        try:
+            return json.loads(self._vault.open(sealed, owner))
+        except VaultError:
+            self.closed += 1
+            return None
+
+
+@contextmanager
+def _opened(path: str | None) -> Iterator[IO[str]]:
+    """The file to write, readable by its owner only, or standard output."""
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE)
+    except OSError:
+        raise click.UsageError("The file that --file names cannot be written.") from None
+    with open(descriptor, "w", encoding="utf-8", newline="") as file:  # noqa: PTH123 - a descriptor has no path
+        yield file
+
+
+def _write_lines(file: IO[str], rows: Iterator[dict[str, Any]], with_payload: bool) -> int:  # noqa: ARG001 - as CSV
+    count = 0
+    for row in rows:
+        file.write(json.dumps(row) + "\n")
+        count += 1
+    return count
+
+
+def _write_csv(file: IO[str], rows: Iterator[dict[str, Any]], with_payload: bool) -> int:
+    writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+    writer.writerow(COLUMNS + (CONTENTS if with_payload else ()))
+    count = 0
+    for row in rows:
+        writer.writerow([_cell(value) for value in _values(row, with_payload)])
+        count += 1
+    return count
+
+
+def _values(row: dict[str, Any], with_payload: bool) -> Iterator[Any]:
+    attempts, result = row["attempts"], row["result"] or {}
+    flat = row | {
+        "attempts": len(attempts),
+        "outcome": attempts[-1]["outcome"] if attempts else None,
+        "status": result.get("status"),
+        "error": result.get("error"),
+    }
+    yield from (flat[name] for name in COLUMNS)
+    if with_payload:
+        yield from (None if row[name] is None else json.dumps(row[name]) for name in CONTENTS)
+
+
+def _cell(value: Any) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = json.dumps(value) if isinstance(value, dict | list) else str(value)
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text

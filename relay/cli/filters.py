@@ -1,0 +1,148 @@
+"""The options that say which invocations are meant, the same for listings and replays."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from relay.cli.parameters import IdType
+from relay.invocation import Outcome, State, reference_time_ms
+from relay.moments import read_moment
+from relay.store.listing import MAX_PAGE, Filter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from relay.invocation import Invocation
+    from relay.store.listing import Listing
+
+_STATUS: Final = re.compile(r"(?:0|[1-9][0-9]{2})\Z", re.ASCII)
+_CLASSES: Final = frozenset({"1xx", "2xx", "3xx", "4xx", "5xx"})
+_CALLER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
+_OR: Final = "May be given several times: any of them."
+
+
+class StatusType(click.ParamType[int | str]):
+    """A status, or a class of them."""
+
+    name = "status"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """The number, or the class as it is."""
+        if value in _CLASSES:
+            return str(value)
+        if not _STATUS.match(str(value)):
+            self.fail("a status is 0 or 100 to 999, or a class such as 5xx", param, ctx)
+        return int(value)
+
+
+class MomentType(click.ParamType[int]):
+    """A time, or how long ago."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Milliseconds since the epoch."""
+        if isinstance(value, int):
+            return value
+        try:
+            return read_moment(value, int(time.time() * 1000))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class ReferenceType(click.ParamType[str]):
+    """A reference id, or the id of a replay job."""
+
+    name = "ref"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The id itself."""
+        if reference_time_ms(value) is None:
+            self.fail("is no reference id", param, ctx)
+        return str(value)
+
+
+class CallerType(click.ParamType[str]):
+    """The id of an API key, or ``cli``."""
+
+    name = "key id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The id itself."""
+        if not _CALLER.match(value):
+            self.fail("is no id of an API key (`relay keys list`), nor cli", param, ctx)
+        return str(value)
+
+
+def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Every option of a filter, in the order of the API's parameters; `take_filter` makes the filter of them."""
+    words = [str(outcome) for outcome in Outcome]
+    states = click.Choice([str(state) for state in State])
+    for option in reversed(
+        (
+            click.option("--webhook", "webhook_id", type=IdType(), help="Only of this webhook."),
+            click.option(
+                "--state",
+                "states",
+                type=states,
+                metavar="STATE",
+                multiple=True,
+                help=f"In this state. {_OR}",
+            ),
+            click.option("--status", type=StatusType(), multiple=True, help=f"Only with this status (503, 5xx). {_OR}"),
+            click.option("--outcome", type=click.Choice(words), metavar="OUTCOME", help="Only with this outcome."),
+            click.option("--failed", is_flag=True, help="Only what ended in error."),
+            click.option("--caller", type=CallerType(), help="Only triggered by this API key."),
+            click.option("--chain", type=ReferenceType(), help="Only steps of this chain."),
+            click.option("--replay", "replay_id", type=ReferenceType(), help="Only made by this replay job."),
+            click.option("--since", "since_ms", type=MomentType(), help="Created since: a time, or 15m, 2h, 1d ago."),
+            click.option("--until", "until_ms", type=MomentType(), help="Created until then."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def take_filter(options: dict[str, Any]) -> Filter:
+    """The filter, made of the options that `filter_options` added, which are taken out."""
+    outcome = options.pop("outcome")
+    return Filter(
+        webhook_id=options.pop("webhook_id"),
+        states=frozenset(State(word) for word in options.pop("states")),
+        status=tuple(options.pop("status")),
+        outcome=Outcome(outcome) if outcome else None,
+        error=True if options.pop("failed") else None,
+        caller=options.pop("caller"),
+        chain=options.pop("chain"),
+        replay=options.pop("replay_id"),
+        since_ms=options.pop("since_ms"),
+        until_ms=options.pop("until_ms"),
+    )
+
+
+def matching(listing: Listing, plugin: str, wanted: Filter, limit: int | None = None) -> Iterator[Invocation]:
+    """A plugin's invocations, newest first, read a page at a time; at most ``limit``."""
+    cursor, left = None, limit
+    while left is None or left > 0:
+        page = listing.page(plugin, wanted, limit=MAX_PAGE if left is None else min(left, MAX_PAGE), cursor=cursor)
+        yield from page.rows
+        left = None if left is None else left - len(page.rows)
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+def ends_like(wanted: Filter, invocation: Invocation) -> bool:
+    """Whether an invocation that else matches does so by its state and its result, too."""
+    status = invocation.status
+    same = status is not None and any(each in {status, f"{status // 100}xx"} for each in wanted.status)
+    return (
+        (not wanted.states or invocation.state in wanted.states)
+        and (not wanted.status or same)
+        and wanted.outcome in {None, invocation.outcome}
+        and wanted.error in {None, invocation.error}
+    )

@@ -1,0 +1,67 @@
+"""A file of reference ids, picked by hand: read whole before anything is done, and then a line at a time."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from typing import IO, TYPE_CHECKING, Final
+
+import click
+
+from relay.invocation import reference_time_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MAX_LINE_CHARS: Final = 1 << 20  # of an exported row
+_MEMORY_BYTES: Final = 1 << 20
+_EXPORTED: Final = re.compile(r"\s*\{")
+
+
+class IdFile:
+    """The ids of a file, one a line: bare, or a row of `relay invocations export`. Blank lines and # are left out.
+
+    However many there are, they are not in memory: what was checked is kept in a file of its own.
+
+    Raises:
+        click.UsageError: a line that is neither, or no id at all.
+    """
+
+    def __init__(self, source: IO[str]) -> None:
+        self.count = 0
+        self._checked = tempfile.SpooledTemporaryFile(_MEMORY_BYTES, "w+", encoding="ascii")  # noqa: SIM115 - kept
+        for reference_id in _ids(source):
+            self._checked.write(f"{reference_id}\n")
+            self.count += 1
+        if not self.count:
+            raise click.UsageError("The file that --from-file names has no reference ids.")
+
+    def __iter__(self) -> Iterator[str]:
+        self._checked.seek(0)
+        return (line.rstrip("\n") for line in self._checked)
+
+
+def _ids(source: IO[str]) -> Iterator[str]:
+    number = 0
+    try:
+        while line := source.readline(_MAX_LINE_CHARS):
+            number += 1
+            text = line.strip()
+            if text and not text.startswith("#"):
+                yield _id(text, number)
+    except UnicodeDecodeError:
+        raise click.UsageError("The file that --from-file names is not text.") from None
+
+
+def _id(text: str, number: int) -> str:
+    reference_id: object = text
+    if _EXPORTED.match(text):
+        try:
+            row = json.loads(text)
+        except ValueError:
+            row = {}
+        reference_id = row.get("referenceId")
+    if not isinstance(reference_id, str) or reference_time_ms(reference_id) is None:
+        raise click.UsageError(f"Line {number} of the file that --from-file names has no reference id.")
+    return reference_id

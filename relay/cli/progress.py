@@ -1,0 +1,62 @@
+"""A replay job on a terminal: a bar with rate, time left and outcomes, until it is over."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from relay.store.replays import ReplayJob
+
+_LOOK_S: Final = 0.5  # between two looks at the job
+_RATE_WINDOW_S: Final = 30.0
+
+
+def follow(read: Callable[[], ReplayJob]) -> ReplayJob:
+    """Look at the job until it is over, without drawing."""
+    job = read()
+    while not job.over:
+        time.sleep(_LOOK_S)
+        job = read()
+    return job
+
+
+def watch(read: Callable[[], ReplayJob]) -> ReplayJob:
+    """Draw the job on standard error until it is over. Ctrl-C stops the drawing, not the job: it is raised."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[ends]}"),
+    )
+    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    with Progress(*columns, console=console, speed_estimate_period=_RATE_WINDOW_S) as progress:
+        job = read()
+        bar = progress.add_task("replay", total=job.matched, rate="", ends="")
+        while True:
+            ended = job.delivered + job.failed + job.skipped
+            speed = progress.tasks[0].finished_speed or progress.tasks[0].speed
+            progress.update(
+                bar,
+                total=job.matched,
+                completed=ended,
+                description=f"{job.replay_id[:8]} {job.state}",
+                rate="" if speed is None else f"{speed:.1f}/s",
+                ends=ends_of(job),
+            )
+            if job.over:
+                return job
+            time.sleep(_LOOK_S)
+            job = read()
+
+
+def ends_of(job: ReplayJob) -> str:
+    """How its invocations ended so far, in words."""
+    return f"{job.delivered} delivered, {job.failed} failed, {job.skipped} skipped"

@@ -1,0 +1,181 @@
+"""``relay replay``: do again what failed, as a job that workers run."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from relay.cli.output import EXIT_FAILED, facts_of, screened
+from relay.cli.parameters import plugin_option
+from relay.cli.progress import follow, watch
+from relay.cli.replay_options import replay_options, take_request
+from relay.cli.replay_tables import job_picture, jobs_picture, plan_picture
+from relay.errors import NotFound
+from relay.replays import Request
+from relay.rows import job_of, plain_number, plan_of, row_of
+from relay.runtime import Runtime, cli_runtime
+from relay.settings import Settings
+from relay.store.listing import Filter
+from relay.store.replays import ReplayState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from relay.cli.output import Screen
+    from relay.replays import Replays
+    from relay.store.replays import ReplayJob
+
+#: What stands in a job where others have the id of their key.
+CALLER: Final = "cli"
+MAX_JOBS: Final = 1_000
+
+
+@click.group()
+def replay() -> None:
+    """Replay failed invocations: plan it, start it, look at it, steer it."""
+
+
+@replay.command()
+@plugin_option()
+@replay_options
+@screened
+def plan(screen: Screen, data_dir: Path, *, plugin: str, **options: Any) -> None:
+    """Show what a replay would do: how many, which, how many would be skipped and why. Nothing is started.
+
+    Without --state it takes what failed. What it shows has an id, which `relay replay start` takes for a day.
+    """
+    made = _runtime(data_dir).replays.plan(plugin, take_request(options))
+    value = {
+        "planId": made.plan_id,
+        **plan_of(made),
+        "sample": [row_of(each) for each in made.sample],
+        "estimatedSeconds": plain_number(made.estimated_s),
+    }
+    screen.show(value, lambda: plan_picture(value))
+
+
+@replay.command()
+@click.argument("plan_id", metavar="[PLAN]", required=False)
+@plugin_option()
+@replay_options
+@click.option("--follow", "followed", is_flag=True, help="Wait until it is over.")
+@screened
+def start(screen: Screen, data_dir: Path, *, plan_id: str | None, plugin: str, followed: bool, **options: Any) -> None:
+    """Start a replay of what the options say, or of PLAN, the id that `relay replay plan` gave.
+
+    Workers run it. Without --state it takes what failed.
+    """
+    replays = _runtime(data_dir).replays
+    request = take_request(options)
+    if plan_id is None:
+        job = replays.start(plugin, request, caller=CALLER)
+    else:
+        if request != Request(filter=Filter(), rate_per_second=request.rate_per_second):
+            raise click.UsageError("With a plan's id only --rate may be given: the plan says the rest.")
+        job = replays.start_planned(plugin, plan_id, caller=CALLER, rate_per_second=request.rate_per_second)
+    if followed:
+        _follow(screen, replays, job)
+        return
+    value = {"replayId": job.replay_id, "state": str(job.state), "matched": job.matched}
+    screen.show(value, lambda: facts_of(value.items()))
+
+
+@replay.command()
+@click.argument("replay_id", metavar="REPLAY")
+@plugin_option(required=False)
+@click.option("--follow", "followed", is_flag=True, help="Wait until it is over. On a terminal that is the default.")
+@click.option("--once", is_flag=True, help="Look once, on a terminal too.")
+@screened
+def status(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None, followed: bool, once: bool) -> None:
+    """How far a replay is; on a terminal a progress bar until it is over. Ctrl-C leaves it running."""
+    runtime = _runtime(data_dir)
+    job = _find(runtime, replay_id, plugin)
+    on_terminal = not screen.is_json and sys.stdout.isatty() and sys.stderr.isatty()
+    if (followed or on_terminal) and not once and not job.over:
+        _follow(screen, runtime.replays, job)
+    else:
+        _show(screen, job)
+
+
+@replay.command("list")
+@plugin_option()
+@click.option("--limit", type=click.IntRange(1, MAX_JOBS), default=50, show_default=True, help="At most so many.")
+@screened
+def list_replays(screen: Screen, data_dir: Path, *, plugin: str, limit: int) -> None:
+    """A plugin's replays, newest first."""
+    jobs = [job_of(job) for job in _runtime(data_dir).replays.list(plugin, limit=limit)]
+    screen.show(jobs, lambda: jobs_picture(jobs))
+
+
+@replay.command()
+@click.argument("replay_id", metavar="REPLAY")
+@plugin_option(required=False)
+@screened
+def pause(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None) -> None:
+    """Send nothing more of a replay until it is resumed."""
+    _steer(screen, data_dir, replay_id, plugin, lambda replays: replays.pause)
+
+
+@replay.command()
+@click.argument("replay_id", metavar="REPLAY")
+@plugin_option(required=False)
+@screened
+def resume(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None) -> None:
+    """Go on with a paused replay."""
+    _steer(screen, data_dir, replay_id, plugin, lambda replays: replays.resume)
+
+
+@replay.command()
+@click.argument("replay_id", metavar="REPLAY")
+@plugin_option(required=False)
+@screened
+def cancel(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None) -> None:
+    """Stop a replay for good: what it made and has not sent is cancelled, the rest is skipped."""
+    _steer(screen, data_dir, replay_id, plugin, lambda replays: replays.cancel)
+
+
+def _runtime(data_dir: Path) -> Runtime:
+    return cli_runtime(Settings.for_command(data_dir))
+
+
+def _find(runtime: Runtime, replay_id: str, plugin: str | None) -> ReplayJob:
+    """A job, of whatever plugin where none is given."""
+    for name in runtime.registry.plugins() if plugin is None else [plugin]:
+        try:
+            return runtime.replays.get(name, replay_id)
+        except NotFound:
+            continue
+    raise NotFound
+
+
+def _steer(
+    screen: Screen,
+    data_dir: Path,
+    replay_id: str,
+    plugin: str | None,
+    action: Callable[[Replays], Callable[[str, str], ReplayJob]],
+) -> None:
+    runtime = _runtime(data_dir)
+    job = _find(runtime, replay_id, plugin)
+    _show(screen, action(runtime.replays)(job.plugin, replay_id))
+
+
+def _follow(screen: Screen, replays: Replays, job: ReplayJob) -> None:
+    """Until it is over; the exit status says whether it was done or cancelled."""
+    draws = not screen.is_json and sys.stderr.isatty()
+    try:
+        job = (watch if draws else follow)(lambda: replays.get(job.plugin, job.replay_id))
+    except KeyboardInterrupt:
+        screen.note(f"The replay goes on: relay replay status {job.replay_id}")
+        return
+    _show(screen, job)
+    if job.state is ReplayState.CANCELLED:
+        raise click.exceptions.Exit(EXIT_FAILED)
+
+
+def _show(screen: Screen, job: ReplayJob) -> None:
+    value = job_of(job)
+    screen.show(value, lambda: job_picture(value))

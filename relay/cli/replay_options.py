@@ -1,0 +1,63 @@
+"""The options that say what is to be replayed, and how."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from relay.cli.filters import filter_options, take_filter
+from relay.cli.id_file import IdFile
+from relay.quantities import read_rate
+from relay.replays import MAX_RATE, Request
+from relay.store.listing import Filter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class RateType(click.ParamType[float]):
+    """How many a second: a number, or ``n/s`` or ``n/m``."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Per second."""
+        try:
+            if isinstance(value, str) and "/" in value:
+                rate = read_rate(value)
+                a_second = rate.count / rate.period_s
+            else:
+                a_second = float(value)
+        except ValueError:
+            self.fail("must be a number a second, or n/s or n/m", param, ctx)
+        if not 0 < a_second <= MAX_RATE:
+            self.fail(f"must be more than 0 and at most {MAX_RATE:g} a second", param, ctx)
+        return a_second
+
+
+def replay_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What is to be replayed: a filter or ids, and how; `take_request` makes the request of them."""
+    for option in (
+        click.option("--from-file", type=click.File("r"), help="Reference ids, one a line; - is stdin."),
+        click.option("--include-uncertain", is_flag=True, help="Also what may have been executed already."),
+        click.option("--max", "most", type=click.IntRange(1), help="Take at most so many, the newest."),
+        click.option("--rate", type=RateType(), help="So many a second (20, 600/m) [default: no limit]."),
+    ):
+        function = option(function)
+    return filter_options(function)
+
+
+def take_request(options: dict[str, Any]) -> Request:
+    """What is to be replayed, made of the options that `replay_options` added."""
+    wanted = take_filter(options)
+    source: IO[str] | None = options.pop("from_file")
+    if source is not None and wanted != Filter():
+        raise click.UsageError("--from-file says which: filters do not go with it.")
+    return Request(
+        filter=wanted if source is None else None,
+        reference_ids=None if source is None else IdFile(source),
+        include_uncertain=options.pop("include_uncertain"),
+        max=options.pop("most"),
+        rate_per_second=options.pop("rate"),
+    )

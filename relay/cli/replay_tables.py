@@ -1,0 +1,53 @@
+"""Replay jobs and plans as people see them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Group
+from rich.text import Text
+
+from relay.cli.output import facts_of, moment, table_of
+from relay.cli.row_tables import groups_picture, rows_picture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import RenderableType
+
+_COLUMNS: Final = ("replay id", "state", "matched", "delivered", "failed", "skipped", "created (UTC)")
+
+
+def jobs_picture(jobs: Iterable[dict[str, Any]]) -> RenderableType:
+    """One job a line."""
+    return table_of(_COLUMNS, (_line(job) for job in jobs))
+
+
+def job_picture(value: dict[str, Any]) -> RenderableType:
+    """One job, and why it skipped what it skipped."""
+    facts = [(name, each) for name, each in value.items() if name != "skippedReasons"]
+    return Group(facts_of(facts), *_reasons(value))
+
+
+def plan_picture(value: dict[str, Any]) -> RenderableType:
+    """A plan: how many, which, and why some would be skipped."""
+    estimated_s = value["estimatedSeconds"]
+    facts = [
+        ("plan id", value["planId"]),
+        ("matched", value["matched"]),
+        ("to be skipped", value["skipped"]),
+        ("takes about", None if estimated_s is None else f"{estimated_s:.0f} s"),
+    ]
+    breakdown = (Text("what matches"), groups_picture(value["breakdown"])) if value["breakdown"] else ()
+    sample = (Text("the newest"), rows_picture(value["sample"])) if value["sample"] else ()
+    return Group(facts_of(facts), *_reasons(value), *breakdown, *sample)
+
+
+def _reasons(value: dict[str, Any]) -> tuple[RenderableType, ...]:
+    reasons = value["skippedReasons"]
+    return (table_of(("skipped because", "count"), reasons.items()),) if reasons else ()
+
+
+def _line(job: dict[str, Any]) -> list[object]:
+    names = ("replayId", "state", "matched", "delivered", "failed", "skipped")
+    return [*(job[name] for name in names), moment(job["createdAt"])]

@@ -1,0 +1,147 @@
+"""``relay invocations tail``: new invocations and their ends, as they come."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from relay.cli.filters import ends_like, filter_options, matching, take_filter
+from relay.cli.output import moment, safe, screened
+from relay.cli.parameters import plugin_option
+from relay.errors import Expired, NotFound, Unavailable
+from relay.rows import row_of
+from relay.runtime import cli_runtime
+from relay.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from relay.cli.output import Screen
+    from relay.invocation import Invocation
+    from relay.runtime import Runtime
+    from relay.store.listing import Filter
+
+_LOOK_S: Final = 0.5  # between two looks
+#: Unfinished invocations whose ends are awaited, the newest; and new rows that one look reads at most.
+MAX_WATCHED: Final = 200
+MAX_NEW: Final = 2_000
+
+
+class Watch:
+    """What a plugin's invocations have done since the last look.
+
+    A look reads the rows that have come since, and again those that had not ended: it costs the same whatever the
+    plugin's history.
+    """
+
+    def __init__(self, runtime: Runtime, plugin: str, wanted: Filter) -> None:
+        self._listing = runtime.listing
+        self._store = runtime.store
+        self._plugin = plugin
+        self._wanted = wanted
+        #: Without what only an end has: what has not ended yet may come to match.
+        self._coming = replace(wanted, states=frozenset(), status=(), outcome=None, error=None)
+        self._watched: dict[str, bool] = {}  # reference id -> whether it was shown, oldest first
+        self._newest_ms = 0
+        self._at_newest: set[str] = set()  # read already, of that very millisecond
+
+    def begin(self, lines: int) -> list[Invocation]:
+        """The newest that match, the oldest of them first; whatever is unfinished is followed from here on."""
+        rows = list(matching(self._listing, self._plugin, self._coming, MAX_WATCHED))
+        shown = list(matching(self._listing, self._plugin, self._wanted, lines)) if lines else []
+        refs = {each.reference_id for each in shown}
+        for row in reversed(rows):
+            self._take(row, shown=row.reference_id in refs)
+        return shown[::-1]
+
+    def look(self) -> list[Invocation]:
+        """What has ended, and what is new."""
+        return [*self._changed(), *self._new()]
+
+    def _changed(self) -> Iterator[Invocation]:
+        for reference_id, was_shown in list(self._watched.items()):
+            try:
+                invocation = self._store.find(reference_id)
+            except (NotFound, Expired):
+                del self._watched[reference_id]
+                continue
+            matches = ends_like(self._wanted, invocation)
+            if invocation.state.final:
+                del self._watched[reference_id]
+            elif matches:
+                self._watched[reference_id] = True
+            if matches and (invocation.state.final or not was_shown):
+                yield invocation
+
+    def _new(self) -> Iterator[Invocation]:
+        since = replace(self._coming, since_ms=max(self._newest_ms, self._coming.since_ms or 0))
+        rows = list(matching(self._listing, self._plugin, since, MAX_NEW))
+        for row in reversed(rows):
+            if row.created_at_ms == self._newest_ms and row.reference_id in self._at_newest:
+                continue
+            matches = ends_like(self._wanted, row)
+            self._take(row, shown=matches)
+            if matches:
+                yield row
+
+    def _take(self, row: Invocation, *, shown: bool) -> None:
+        if row.created_at_ms != self._newest_ms:
+            self._newest_ms, self._at_newest = row.created_at_ms, set()
+        self._at_newest.add(row.reference_id)
+        if not row.state.final:
+            self._watched[row.reference_id] = shown
+            if len(self._watched) > MAX_WATCHED:
+                del self._watched[next(iter(self._watched))]
+
+
+@click.command()
+@plugin_option()
+@filter_options
+@click.option("--lines", type=click.IntRange(0, MAX_WATCHED), default=10, show_default=True, help="Begin with so many.")
+@screened
+def tail(screen: Screen, data_dir: Path, *, plugin: str, lines: int, **options: Any) -> None:
+    """Follow a plugin's invocations: a line for each new one, and one when it ends. Ctrl-C ends it.
+
+    With --output json every line is a row.
+    """
+    watch = Watch(cli_runtime(Settings.for_command(data_dir)), plugin, take_filter(options))
+    try:
+        for invocation in _follow(watch, lines, screen):
+            row = row_of(invocation)
+            click.echo(json.dumps(row) if screen.is_json else _line(row))
+    except KeyboardInterrupt:
+        return
+
+
+def _follow(watch: Watch, lines: int, screen: Screen) -> Iterator[Invocation]:
+    yield from watch.begin(lines)
+    away = False
+    while True:
+        time.sleep(_LOOK_S)
+        try:
+            yield from watch.look()
+            away = False
+        except Unavailable as error:  # it comes back
+            if not away:
+                screen.note(error.message)
+            away = True
+
+
+def _line(row: dict[str, Any]) -> str:
+    result = row["result"] or {"status": ""}
+    ended = row["finishedAt"] is not None
+    outcome = row["attempts"][-1]["outcome"] if row["attempts"] else ""
+    words = [
+        str(moment(row["finishedAt"] if ended else row["createdAt"])),
+        row["referenceId"],
+        f"{row['state']:<11}",
+        f"{result['status']!s:>3}",
+        row["webhookId"],
+        "" if outcome == "answered" else outcome,
+    ]
+    return safe("  ".join(words).rstrip())

@@ -1,0 +1,149 @@
+"""The OpenAPI document is what the running API does: real answers fit its schemas, and its examples run."""
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema_rs
+import pytest
+import requests
+
+from relay.invocation import Outcome, State
+from relay.store import keyspace
+from tests.integration.test_api_listing import accepted
+from tests.tools import require_node
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def document(running):
+    return requests.get(f"{running.url}/openapi.json", timeout=5).json()
+
+
+@pytest.fixture(scope="module")
+def closed(document):
+    """The document with schemas that allow no member that they do not describe: none may be forgotten in it."""
+    strict = copy.deepcopy(document)
+    for schema in strict["components"]["schemas"].values():
+        schema["additionalProperties"] = False
+    strict["components"]["schemas"].pop("Document")
+    return strict
+
+
+def fits(closed, answer, path, method="get"):
+    """Holds an answer against what the document says of its route and status."""
+    said = closed["paths"][path][method]["responses"][str(answer.status_code)]["content"]
+    assert answer.status_code != 500
+    media_type = answer.headers["Content-Type"].split(";")[0]
+    assert media_type in said, (media_type, list(said))
+    schema = {**closed, **said[media_type]["schema"]}
+    jsonschema_rs.validator_for(schema, validate_formats=True).validate(answer.json())
+    for name in closed["paths"][path][method]["responses"][str(answer.status_code)].get("headers", {}):
+        assert name in answer.headers or name == "Preference-Applied"
+
+
+@pytest.fixture
+def api(fresh_api):
+    fresh_api.queue.zadd(keyspace.workers(), {"w1": 4e12})
+    return fresh_api
+
+
+def test_answers_to_triggers_fit_the_document(api, closed):
+    path = "/v1/webhooks/{webhookId}/trigger"
+    with api.hand_worker(data={"n": [1, None]}):
+        fits(closed, api.trigger(body={"data": {}}), path, "post")
+    fits(closed, api.trigger(prefer="respond-async"), path, "post")
+    fits(closed, api.trigger("nothing"), path, "post")
+    fits(closed, api.trigger(body={"headers": {"X-No": "1"}}), path, "post")
+    fits(closed, api.trigger(body={"data": {}}, key="whk_no"), path, "post")
+    bulk = [{"webhookId": "order"}, {"webhookId": "nothing"}, 3]
+    fits(closed, api.call("POST", "/v1/triggers", json=bulk), "/v1/triggers", "post")
+
+
+def test_records_fit_the_document(api, closed):
+    path = "/v1/invocations/{referenceId}"
+    made = [accepted(api) for _ in range(4)]
+    api.settle(made[:1], data="x")
+    api.settle(made[1:2], status=0, outcome=Outcome.DNS_FAILED, state=State.UNREACHABLE)
+    api.store.cancel(made[2])
+    made.append(api.trigger("nothing").json()["referenceId"])
+    for ref in made:
+        for key in (api.key, api.operator_key):
+            fits(closed, api.call("GET", f"/v1/invocations/{ref}", key=key), path)
+    fits(closed, api.call("GET", "/v1/invocations/x"), path)
+    for query in ("", "?limit=2", "?state=gone", "?since=x&until=y"):
+        fits(closed, api.call("GET", f"/v1/invocations{query}", key=api.operator_key), "/v1/invocations")
+    fits(closed, api.call("GET", "/v1/invocations"), "/v1/invocations")
+
+
+def test_replays_fit_the_document(api, closed):
+    api.settle([accepted(api, "read")], status=500)
+    for body in ({"filter": {}, "dryRun": True}, {"filter": {}, "ratePerSecond": 0.5}, {"filter": 1}, {}):
+        answer = api.call("POST", "/v1/replays", key=api.operator_key, json=body)
+        fits(closed, answer, "/v1/replays", "post")
+        if answer.status_code == 202:
+            replay_id = answer.json()["replayId"]
+    fits(closed, api.call("GET", "/v1/replays", key=api.operator_key), "/v1/replays")
+    for path in (f"/v1/replays/{replay_id}", "/v1/replays/x"):
+        fits(closed, api.call("GET", path, key=api.operator_key), "/v1/replays/{replayId}")
+    for action in ("pause", "resume", "cancel", "pause"):
+        answer = api.call("POST", f"/v1/replays/{replay_id}/{action}", key=api.operator_key)
+        fits(closed, answer, f"/v1/replays/{{replayId}}/{action}", "post")
+
+
+def test_what_probes_are_told_fits_the_document(api, closed):
+    fits(closed, requests.get(f"{api.url}/healthz", timeout=5), "/healthz")
+    fits(closed, requests.get(f"{api.url}/readyz", timeout=5), "/readyz")
+    api.queue.delete(keyspace.workers())
+    fits(closed, requests.get(f"{api.url}/readyz", timeout=5), "/readyz")
+
+
+def test_the_page_is_served_whole_and_kept_by_browsers(api):
+    answer = requests.get(f"{api.url}/docs", timeout=5)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert answer.text.endswith("</html>")
+    again = requests.get(f"{api.url}/docs", headers={"If-None-Match": answer.headers["ETag"]}, timeout=5)
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def commands(tmp_path, language, source):
+    """How an example is run: as it is printed."""
+    if language == "sh":
+        return ["sh", "-c", source]
+    if language == "python":
+        return [sys.executable, "-c", source]
+    (tmp_path / "example.mjs").write_text(source)
+    return [require_node(), "example.mjs"]
+
+
+@pytest.mark.parametrize("language", ["sh", "python", "js"])
+def test_every_example_runs_as_it_is_printed(api, document, tmp_path, language):
+    ref = accepted(api, "read")
+    api.settle([ref], status=503)
+    replay_id = api.call("POST", "/v1/replays", key=api.operator_key, json={"filter": {}}).json()["replayId"]
+    both, _ = api.runtime.api_keys.create("acme", ["trigger", "operate"])
+    environ = os.environ | {
+        "RELAY_API_URL": api.url,
+        "KEY": both,
+        "REF": ref,
+        "REPLAY": replay_id,
+        "PYTHONPATH": str(ROOT),
+    }
+    (tmp_path / "webhooks.mjs").write_bytes(requests.get(f"{api.url}/webhooks.js", timeout=5).content)
+    with api.hand_worker(data="done"):
+        for operation in (each for item in document["paths"].values() for each in item.values()):
+            (source,) = (each["source"] for each in operation["x-codeSamples"] if each["lang"] == language)
+            done = subprocess.run(
+                commands(tmp_path, language, source),
+                env=environ,
+                cwd=tmp_path,
+                capture_output=True,
+                timeout=30,
+                check=False,
+            )
+            assert done.returncode == 0, (operation["operationId"], done.stderr.decode(), done.stdout.decode())
+            assert done.stdout.strip()

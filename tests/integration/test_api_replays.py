@@ -1,0 +1,152 @@
+import pytest
+
+from relay.invocation import State
+from tests.integration.test_api_listing import accepted, listed, refs
+from tests.integration.test_api_triggers import problem
+
+UNKNOWN = "01890000-0000-7000-8000-000000000000"
+JOB = [
+    "replayId", "state", "matched", "started", "delivered", "failed", "skipped", "skippedReasons", "ratePerSecond",
+    "createdAt", "finishedAt",
+]  # fmt: skip
+
+
+def start(api, key=None, **body):
+    return api.call("POST", "/v1/replays", key=key or api.operator_key, json=body)
+
+
+def look(api, replay_id="", key=None):
+    return api.call("GET", f"/v1/replays{replay_id and '/'}{replay_id}", key=key or api.operator_key)
+
+
+def steer(api, replay_id, action, key=None):
+    return api.call("POST", f"/v1/replays/{replay_id}/{action}", key=key or api.operator_key)
+
+
+@pytest.fixture
+def failed(fresh_api):
+    """Three that failed with 503 and one that did not, of a webhook that may be repeated."""
+    made = [accepted(fresh_api, "read") for _ in range(4)]
+    fresh_api.settle(made[:3], status=503)
+    fresh_api.settle(made[3:])
+    return fresh_api, made
+
+
+def test_a_dry_run_says_what_would_be_done_and_starts_nothing(failed):
+    api, _ = failed
+    answer = start(api, filter={"webhookId": "read"}, dryRun=True)
+    assert answer.status_code == 200
+    plan = answer.json()
+    assert (plan["matched"], plan["skipped"]) == (3, 0)
+    (group,) = plan["breakdown"]
+    assert (group["webhookId"], group["outcome"], group["status"], group["count"]) == ("read", "answered", 503, 3)
+    assert look(api).json() == {"replays": []}
+
+
+def test_a_replay_is_started_and_looked_at(failed):
+    api, _ = failed
+    answer = start(api, filter={"webhookId": "read", "status": ["5xx"]}, ratePerSecond=100)
+    assert answer.status_code == 202
+    assert list(answer.json()) == ["replayId", "state", "matched"]
+    assert answer.json()["matched"] == 3
+    replay_id = answer.json()["replayId"]
+    assert answer.headers["Location"] == f"/v1/replays/{replay_id}"
+    job = look(api, replay_id).json()
+    assert list(job) == JOB
+    assert (job["replayId"], job["matched"], job["ratePerSecond"], job["finishedAt"]) == (replay_id, 3, 100, None)
+    assert look(api).json() == {"replays": [job]} or look(api).json()["replays"][0]["replayId"] == replay_id
+
+
+def test_a_replay_may_be_of_ids_picked_by_hand(failed):
+    api, made = failed
+    answer = start(api, referenceIds=[made[0], made[3]])
+    assert (answer.status_code, answer.json()["matched"]) == (202, 2)
+
+
+def test_a_replay_is_paused_resumed_and_cancelled(failed):
+    api, _ = failed
+    replay_id = start(api, filter={}).json()["replayId"]
+    paused = steer(api, replay_id, "pause")
+    assert (paused.status_code, paused.json()["state"]) == (200, "paused")
+    assert steer(api, replay_id, "resume").json()["state"] == "running"
+    cancelled = steer(api, replay_id, "cancel").json()
+    assert (cancelled["state"], cancelled["skipped"]) == ("cancelled", 3)
+    for action in ("pause", "resume"):
+        problem(steer(api, replay_id, action), 409, "conflict")
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, ""),
+        ({"filter": {}, "referenceIds": [UNKNOWN]}, ""),
+        ({"filter": []}, "/filter"),
+        ({"filter": {"state": "delivered"}}, "/filter/state"),
+        ({"filter": {"states": ["queued"]}}, "/filter/states/0"),
+        ({"filter": {"states": "delivered"}}, "/filter/states"),
+        ({"filter": {"status": [True]}}, "/filter/status/0"),
+        ({"filter": {"status": ["9xx"]}}, "/filter/status/0"),
+        ({"filter": {"webhookId": "Order"}}, "/filter/webhookId"),
+        ({"filter": {"since": "noon"}}, "/filter/since"),
+        ({"referenceIds": []}, "/referenceIds"),
+        ({"referenceIds": ["x"]}, "/referenceIds/0"),
+        ({"filter": {}, "ratePerSecond": 0}, "/ratePerSecond"),
+        ({"filter": {}, "ratePerSecond": "5"}, "/ratePerSecond"),
+        ({"filter": {}, "max": 0}, "/max"),
+        ({"filter": {}, "includeUncertain": 1}, "/includeUncertain"),
+        ({"filter": {}, "dryRun": "yes"}, "/dryRun"),
+        ({"filter": {}, "dryrun": True}, "/dryrun"),
+    ],
+)
+def test_a_body_that_is_no_request_for_a_replay_is_refused_field_by_field(api, body, pointer):
+    document = problem(start(api, **body), 422, "request_rejected")
+    assert [each["pointer"] for each in document["errors"]] == [pointer]
+
+
+def test_members_that_are_null_count_as_not_given(failed):
+    api, _ = failed
+    body = {"filter": {"webhookId": None}, "referenceIds": None, "ratePerSecond": None, "max": None, "dryRun": True}
+    assert start(api, **body).json()["matched"] == 3
+
+
+def test_a_body_that_is_no_json_is_malformed(api):
+    answer = api.call(
+        "POST", "/v1/replays", key=api.operator_key, data="{", headers={"Content-Type": "application/json"}
+    )
+    problem(answer, 400, "malformed_json")
+    problem(api.call("POST", "/v1/replays", key=api.operator_key, data="{}"), 415, "unsupported_media_type")
+
+
+def test_replays_need_the_scope_operate(failed):
+    api, _ = failed
+    replay_id = start(api, filter={}).json()["replayId"]
+    problem(start(api, filter={}, key=api.key), 403, "forbidden")
+    problem(look(api, key=api.key), 403, "forbidden")
+    problem(look(api, replay_id, key=api.key), 403, "forbidden")
+    problem(steer(api, replay_id, "cancel", key=api.key), 403, "forbidden")
+
+
+def test_unknown_and_foreign_replays_are_not_found_alike(failed):
+    api, _ = failed
+    replay_id = start(api, filter={}).json()["replayId"]
+    answers = [
+        look(api, replay_id, key=api.foreign_key),
+        look(api, UNKNOWN),
+        look(api, "x"),
+        steer(api, replay_id, "pause", key=api.foreign_key),
+        steer(api, UNKNOWN, "resume"),
+        steer(api, "x", "cancel"),
+    ]
+    for answer in answers:
+        problem(answer, 404, "not_found")
+    assert len({answer.content for answer in answers}) == 1
+    assert look(api, key=api.foreign_key).json() == {"replays": []}
+    assert look(api, replay_id).json()["state"] in {"planning", "running"}
+
+
+def test_what_a_replay_makes_is_listed_by_its_id(failed):
+    api, _ = failed
+    replay_id = start(api, filter={}).json()["replayId"]
+    answer = listed(api, replay=replay_id)
+    assert refs(answer) == []  # no worker has run it here
+    assert State.QUEUED not in {row["state"] for row in answer.json()["invocations"]}

@@ -1,0 +1,204 @@
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from relay.cli.filters import MomentType
+from relay.invocation import Outcome, State, new_reference_id
+from relay.store.transitions import Advance, NewStep
+from tests.unit.cli import a_webhook
+from tests.unit.test_cli_invocations import settle, trigger
+
+UNKNOWN = "01890000-0000-7000-8000-000000000000"
+
+
+@pytest.fixture
+def cli(cli):
+    cli.apply(a_webhook(), a_webhook(id="pong"))
+    return cli
+
+
+@pytest.fixture
+def story(cli):
+    """Oldest first: delivered, 503, timed out, queued; the third is of another webhook."""
+    made = [trigger(cli, "--async")["referenceId"] for _ in range(2)]
+    made.append(cli.json("trigger", "pong", "--plugin", "acme", "--async")["referenceId"])
+    made.append(trigger(cli, "--async")["referenceId"])
+    settle(cli, made[0], data=b'"answer"')
+    settle(cli, made[1], status=503)
+    settle(cli, made[2], state=State.UNREACHABLE, outcome=Outcome.CONNECT_TIMEOUT, status=0)
+    return cli, made
+
+
+def listed(cli, *arguments):
+    return [row["referenceId"] for row in cli.json("invocations", "list", "--plugin", "acme", *arguments)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "places"),
+    [
+        ((), [3, 2, 1, 0]),
+        (("--state", "delivered"), [1, 0]),
+        (("--state", "delivered", "--state", "queued"), [3, 1, 0]),
+        (("--status", "5xx"), [1]),
+        (("--status", "0", "--status", "200"), [2, 0]),
+        (("--outcome", "connect_timeout"), [2]),
+        (("--failed",), [2, 1]),
+        (("--failed", "--webhook", "ping"), [1]),
+        (("--caller", "cli"), [3, 2, 1, 0]),
+        (("--caller", "somebody"), []),
+        (("--since", "1h"), [3, 2, 1, 0]),
+        (("--until", "1h"), []),
+        (("--since", "2026-01-01T00:00:00Z", "--limit", "2"), [3, 2]),
+        (("--chain", UNKNOWN), []),
+        (("--replay", UNKNOWN), []),
+    ],
+)
+def test_a_list_takes_every_filter(story, arguments, places):
+    cli, made = story
+    assert listed(cli, *arguments) == [made[place] for place in places]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--status", "6xx"),
+        ("--status", "12"),
+        ("--outcome", "gone"),
+        ("--chain", "x"),
+        ("--since", "yesterday"),
+        ("--caller", "a b"),
+        ("--limit", "0"),
+    ],
+)
+def test_a_filter_that_is_not_valid_is_wrong_usage(cli, arguments):
+    assert cli.run("invocations", "list", "--plugin", "acme", *arguments).exit_code == 2
+
+
+def test_how_long_ago_is_counted_from_now():
+    before = time.time() * 1000
+    found = MomentType().convert("15m", None, None)
+    assert abs(found - (before - 15 * 60_000)) < 5_000
+
+
+def test_groups_count_what_ended_alike_most_frequent_first(story):
+    cli, _ = story
+    more = trigger(cli, "--async")["referenceId"]
+    settle(cli, more, status=503)
+    groups = cli.json("invocations", "list", "--plugin", "acme", "--group", "--failed")
+    assert [(each["webhookId"], each["outcome"], each["status"], each["count"]) for each in groups] == [
+        ("ping", "answered", 503, 2),
+        ("pong", "connect_timeout", 0, 1),
+    ]
+    assert list(groups[0]) == ["webhookId", "outcome", "status", "count", "firstAt", "lastAt"]
+    assert groups[0]["firstAt"] <= groups[0]["lastAt"]
+    shown = cli.run("invocations", "list", "--plugin", "acme", "--group").stdout
+    assert "first seen (UTC)" in shown
+    assert "connect_timeout" in shown
+
+
+def test_forget_destroys_contents_and_keeps_the_record(story):
+    cli, made = story
+    forgotten = cli.json("invocations", "forget", made[0])
+    assert (forgotten["referenceId"], forgotten["state"]) == (made[0], "delivered")
+    assert forgotten["forgottenAt"]
+    record = cli.json("invocations", "show", made[0])
+    assert record["result"] == {"status": 200, "data": None, "error": False}
+    store = cli.runtime().store
+    assert (store.payload_of(made[0]), store.result_of(made[0])) == (None, None)
+    assert cli.json("invocations", "forget", made[3], exit_code=1)["code"] == "conflict"
+    assert cli.json("invocations", "forget", UNKNOWN, exit_code=1)["code"] in {"not_found", "expired"}
+    assert cli.json("invocations", "forget", made[1], "--plugin", "other", exit_code=1)["code"] == "not_found"
+
+
+# -- tail -----------------------------------------------------------------------------------------------------------
+
+
+class Tail:
+    """`relay invocations tail` in a process of its own."""
+
+    def __init__(self, cli, *arguments):
+        program = "import sys; from relay.cli import main; main()"
+        environ = {name: text for name, text in cli.environ.items() if text}
+        command = [sys.executable, "-u", "-c", program, "invocations", "tail", "--plugin", "acme", *arguments]
+        self.process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+    def line(self):
+        return self.process.stdout.readline().rstrip("\n")
+
+    def end(self):
+        self.process.send_signal(signal.SIGINT)
+        out, err = self.process.communicate(timeout=10)
+        return self.process.returncode, out, err
+
+
+@pytest.mark.timeout(60)
+def test_tail_begins_with_the_newest_and_follows_what_is_new_and_what_ends(story):
+    cli, made = story
+    with Tail(cli, "--output", "json", "--lines", "2") as tail:
+        first = [json.loads(tail.line()) for _ in range(2)]
+        assert [row["referenceId"] for row in first] == made[2:]
+        settle(cli, made[3])
+        ended = json.loads(tail.line())
+        assert (ended["referenceId"], ended["state"]) == (made[3], "delivered")
+        new = trigger(cli, "--async")["referenceId"]
+        came = json.loads(tail.line())
+        assert (came["referenceId"], came["state"]) == (new, "queued")
+        settle(cli, new, status=404)
+        assert json.loads(tail.line())["result"] == {"status": 404, "error": True}
+        assert tail.end() == (0, "", "")
+
+
+@pytest.mark.timeout(60)
+def test_tail_shows_only_what_matches_once_it_does(story):
+    cli, made = story
+    with Tail(cli, "--failed", "--lines", "1") as tail:
+        assert made[2] in tail.line()
+        good, bad = trigger(cli, "--async")["referenceId"], trigger(cli, "--async")["referenceId"]
+        time.sleep(1.2)  # a look finds them unfinished
+        settle(cli, good)
+        settle(cli, bad, status=500)
+        line = tail.line()
+        assert bad in line
+        assert re.search(r"delivered\s+500\s+ping", line)
+        assert tail.end() == (0, "", "")
+
+
+# -- show -----------------------------------------------------------------------------------------------------------
+
+
+def a_step(cli, parent, webhook_id):
+    """What a worker does to a chain's first step, without the call."""
+    store = cli.runtime().store
+    step = NewStep(new_reference_id(), webhook_id, 1, 20_000, repeatable=False, payload=b"", request_bytes=0)
+    assert store.claim([parent], "parent").granted
+    assert store.advance(parent, "parent", 0, [step])[0] is Advance.ADVANCED
+    settle(cli, step.reference_id)
+    return step.reference_id
+
+
+def test_show_draws_a_chain_with_its_steps_and_times(cli):
+    chain = a_webhook(id="both", steps=[{"webhook": "ping"}, {"webhook": "pong"}])
+    for name in ("url", "method", "headers", "queryParams"):
+        del chain[name]
+    cli.apply(chain)
+    parent = cli.json("trigger", "both", "--plugin", "acme", "--async")["referenceId"]
+    step = a_step(cli, parent, "ping")
+    shown = cli.run("invocations", "show", parent).stdout
+    assert re.search(rf"both\s+queued.*{parent}", shown)
+    assert re.search(rf"0\.0\s+ping\s+delivered 200\s+\d\d:\d\d:\d\d\.\d{{3}}\s+\d+ ms\s+{step}", shown)
+    assert f"{parent}" in cli.run("invocations", "show", step).stdout
+    assert cli.json("invocations", "show", parent)["chain"] == {"steps": [step]}
+    assert cli.json("invocations", "show", step)["chain"] == {"parent": parent, "step": 0, "item": 0}
+    assert listed(cli, "--chain", parent) == [step]
