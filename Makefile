@@ -7,9 +7,10 @@ STAMP := $(VENV)/.made
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TESTS ?= tests
 DEMO_ARGS ?=
+CHAOS_ARGS ?= --invocations 200000 --seconds 500 --fsync always
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint bench constraints clean
+.PHONY: help env demo test lint bench chaos constraints clean
 
 help:  ## what can be done here
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -37,6 +38,9 @@ lint: env  ## ruff, mypy and the import rules
 
 bench: env  ## this relay and its peers, side by side
 	$(BIN)/python -m bench
+
+chaos: env  ## kills, stalls and restarts under 200,000 invocations, and every promise checked after
+	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 constraints: env  ## constraints.txt from what is installed now
 	{ head -2 constraints.txt; $(PIP) freeze --exclude-editable | sort -f; } > constraints.new

@@ -1,0 +1,42 @@
+"""`python -m tests.chaos [--seed N] [--invocations N] [--fsync always|everysec|both] [--power-loss]`."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+
+from tests.chaos.plan import Plan
+from tests.chaos.report import show
+from tests.chaos.run import perform
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos", description="A relay under faults, and its promises."
+    )
+    parser.add_argument("--seed", type=int, default=None, help="of the schedule of faults; default: any")
+    parser.add_argument("--seeds", type=int, default=1, help="so many runs, each with the next seed")
+    parser.add_argument("--invocations", type=int, default=5_000)
+    parser.add_argument("--fsync", choices=["always", "everysec", "both"], default="both")
+    parser.add_argument(
+        "--seconds", type=float, default=None, help="over which the triggers come; default: 300 a second"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="of the bulk lane")
+    parser.add_argument("--power-loss", action="store_true", help="under everysec: lose the second that is not synced")
+    options = parser.parse_args()
+    first = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
+    modes = ["always", "everysec"] if options.fsync == "both" else [options.fsync]
+    kept = True
+    for seed in range(first, first + options.seeds):
+        for mode in modes:
+            power_loss = options.power_loss and mode == "everysec"
+            seconds = options.seconds or max(40.0, options.invocations / 300)
+            outcome = perform(Plan(seed, options.invocations, mode, options.workers, seconds, power_loss))
+            show(outcome)
+            kept = kept and outcome.is_kept
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

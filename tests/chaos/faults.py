@@ -1,0 +1,199 @@
+"""What goes wrong, and when: a seeded schedule, and the log of what was done, by which results are judged."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import redis
+
+from relay.queue import LANES
+from relay.store.health import answers
+from tests.chaos.house import wait_for
+from tests.chaos.plan import LEASE_MARGIN_S
+
+if TYPE_CHECKING:
+    from tests.chaos.house import House
+    from tests.chaos.plan import Plan
+
+SHORT_STALL_S = (0.5, 1.5)  # within every lease
+LONG_STALL_S = (LEASE_MARGIN_S + 3.0, LEASE_MARGIN_S + 5.0)  # beyond every lease
+PAUSE_S = (0.5, 2.0)  # between faults
+DROPPED = 4  # messages of a lane at a time
+SAMPLE_S = 0.1
+POWER_LOSS_S = 1.0  # what `everysec` may leave unsynced
+
+#: Faults by weight. A `server` fault reaches everybody, a `worker` fault one process.
+KINDS = {
+    "worker killed": 6,
+    "worker stalled": 3,
+    "worker stalled beyond its lease": 3,
+    "worker ended": 4,
+    "api killed": 2,
+    "api's child killed": 1,
+    "api stalled": 1,
+    "api ended": 2,
+    "server killed": 2,
+    "server stalled": 2,
+    "server restarted": 1,
+    "messages dropped": 5,
+    "connections killed": 3,
+    "scripts forgotten": 1,
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that was done. Times are milliseconds since the epoch, on the clock that the server has too."""
+
+    kind: str
+    target: str
+    from_ms: int
+    to_ms: int
+
+    def meets(self, from_ms: int, to_ms: int) -> bool:
+        return self.from_ms <= to_ms and from_ms <= self.to_ms
+
+
+@dataclass
+class Mischief:
+    """Does one fault after another until it is told to end; ``log`` is what was done."""
+
+    house: House
+    plan: Plan
+    log: list[Fault] = field(default_factory=list)
+    lost_power_at_ms: int | None = None
+    _ending: threading.Event = field(default_factory=threading.Event)
+    _sizes: list[tuple[float, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.plan.seed)
+        self._thread = threading.Thread(target=self._run)
+        self._sampler = threading.Thread(target=self._sample, daemon=True)
+        self.failure: BaseException | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+        self._sampler.start()
+
+    def stop(self) -> None:
+        """Ends; everything is running when this returns."""
+        self._ending.set()
+        self._thread.join()
+        if self.failure:
+            raise self.failure
+
+    def _run(self) -> None:
+        try:
+            first = list(KINDS)  # each kind once, then by weight
+            self._random.shuffle(first)
+            if self.plan.power_loss:
+                first.insert(len(first) // 2, "power lost")
+            while not self._ending.wait(self._random.uniform(*PAUSE_S)):
+                kind = first.pop() if first else self._random.choices(list(KINDS), list(KINDS.values()))[0]
+                self._do(kind)
+        except BaseException as error:  # noqa: BLE001 - the run reports it
+            self.failure = error
+
+    def _do(self, kind: str) -> None:
+        target = kind.split(" ", 1)[0]
+        if target == "worker":
+            name = self._random.choice(self.house.workers())
+        else:
+            name = {"api": "api", "api's": "api", "server": "valkey", "power": "valkey"}.get(target, "valkey")
+        started = _now_ms()
+        getattr(self, "_" + kind.replace("'", "").replace(" ", "_"))(self.house.parts[name])
+        self.log.append(Fault(kind, name, started, _now_ms()))
+
+    # -- one process --------------------------------------------------------------------------------------------
+
+    def _kill(self, part):
+        part.signal(signal.SIGKILL)
+
+    _worker_killed = _api_killed = _kill
+
+    def _apis_child_killed(self, part):
+        if children := _children(part.pid):
+            os.kill(self._random.choice(children), signal.SIGKILL)
+
+    def _end(self, part):
+        part.signal(signal.SIGTERM, group=False)
+
+    _worker_ended = _api_ended = _end
+
+    def _stall(self, part, bounds=SHORT_STALL_S):
+        part.signal(signal.SIGSTOP)
+        self._ending.wait(self._random.uniform(*bounds))
+        part.signal(signal.SIGCONT)
+
+    _worker_stalled = _api_stalled = _server_stalled = _stall
+
+    def _worker_stalled_beyond_its_lease(self, part):
+        self._stall(part, LONG_STALL_S)
+
+    # -- the server ---------------------------------------------------------------------------------------------
+
+    def _server_killed(self, part):
+        self.house.down.add(part.name)
+        part.kill()
+        self._ending.wait(self._random.uniform(0, 1.5))
+        self._start_server(part)
+
+    def _server_restarted(self, part):
+        self.house.down.add(part.name)
+        part.signal(signal.SIGTERM)
+        part.wait(30)
+        self._start_server(part)
+
+    def _power_lost(self, part):
+        """The server dies, and with it what `everysec` had not synced a second before."""
+        self.house.down.add(part.name)
+        killed_s = time.time()
+        part.kill()
+        kept = max((size for at_s, size in self._sizes if at_s <= killed_s - POWER_LOSS_S), default=0)
+        os.truncate(self.house.append_only_file(), kept)
+        self.lost_power_at_ms = int(killed_s * 1000)
+        self._start_server(part)
+
+    def _start_server(self, part):
+        part.start()
+        self.house.down.discard(part.name)
+        wait_for(lambda: answers(self.house.redis_url), "the server", self.house.last_words)
+
+    def _messages_dropped(self, _part):
+        with suppress(redis.RedisError):
+            for lane in LANES:
+                self.house.client.lpop(lane, DROPPED)
+
+    def _connections_killed(self, _part):
+        """Replies under way are lost with their connections."""
+        with suppress(redis.RedisError):
+            self.house.client.execute_command("CLIENT", "KILL", "SKIPME", "yes", "TYPE", "normal")
+            self.house.client.execute_command("CLIENT", "KILL", "SKIPME", "yes", "TYPE", "pubsub")
+
+    def _scripts_forgotten(self, _part):
+        with suppress(redis.RedisError):
+            self.house.client.script_flush()
+
+    def _sample(self):
+        while not self._ending.wait(SAMPLE_S):
+            with suppress(OSError, ValueError):
+                self._sizes.append((time.time(), self.house.append_only_file().stat().st_size))
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _children(pid: int) -> list[int]:
+    import psutil
+
+    with suppress(psutil.Error):
+        return [child.pid for child in psutil.Process(pid).children()]
+    return []

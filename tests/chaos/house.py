@@ -1,0 +1,200 @@
+"""The processes of a run: server, API, workers, receiver. Each can be killed, frozen, ended; what died is started again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import redis
+
+from relay import processes
+from relay.child import program
+from relay.embedded import find_program
+from relay.store.health import answers
+from relay.vault import Vault
+from tests.chaos.plan import AWAIT_S, LEASE_MARGIN_S, STOP_TIMEOUT_S
+from tests.conftest import free_port
+
+ROOT = Path(__file__).parents[2]
+RESTART_S = 0.3  # after a death, as a supervisor would
+START_S = 90
+CONFIG = """\
+bind 127.0.0.1
+port {port}
+daemonize no
+dir "{directory}"
+save ""
+appendonly yes
+appendfsync {fsync}
+aof-load-truncated yes
+auto-aof-rewrite-percentage 0
+maxmemory-policy noeviction
+hash-max-listpack-entries 64
+hash-max-listpack-value 512
+"""
+
+
+class Part:
+    """One process and its group; its output goes to a file."""
+
+    def __init__(self, name: str, command: tuple[str, ...], environ: dict[str, str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        self.starts = 0
+        self._command = [program(command[0]), *command[1:]]
+        self._environ = environ
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, env=self._environ, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        self.starts += 1
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def signal(self, number: int, *, group: bool = True) -> None:
+        """To the whole group: Granian's worker is what serves, and outlives its master."""
+        with suppress(ProcessLookupError):
+            if self._process is not None:
+                (os.killpg if group else os.kill)(self._process.pid, number)
+
+    def wait(self, timeout_s: float) -> int:
+        assert self._process is not None
+        return self._process.wait(timeout_s)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self.signal(signal.SIGCONT)
+            self.signal(signal.SIGKILL)
+            self._process.wait(20)
+
+
+class House:
+    """A whole relay on ports of its own; a context. ``settings`` are further RELAY_ variables."""
+
+    def __init__(self, *, fsync: str = "always", bulk_workers: int = 2, receiver: bool = True, **settings: str) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="rly"))
+        self.port, self.redis_port, self.receiver_port = free_port(), free_port(), free_port()
+        self.closed_port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.receiver_url = f"http://127.0.0.1:{self.receiver_port}"
+        self.redis_url = f"redis://127.0.0.1:{self.redis_port}/0"
+        self.environ = {
+            "RELAY_REDIS_URL": self.redis_url,
+            "RELAY_TARGET_KEYS": Vault.new_key_text(),
+            "RELAY_DATA_KEYS": Vault.new_key_text(),
+            "RELAY_EGRESS_ALLOW": "127.0.0.1",
+            "RELAY_LEASE_MARGIN": str(LEASE_MARGIN_S),
+            "RELAY_STOP_TIMEOUT": str(STOP_TIMEOUT_S),
+            "RELAY_DEFAULT_WAIT": str(AWAIT_S),
+            "RELAY_LOG_LEVEL": "warning",
+            **settings,
+        }
+        self.client = redis.Redis.from_url(self.redis_url, socket_timeout=5)
+        self.parts: dict[str, Part] = {}
+        self.down: set[str] = set()  # what is not to be started again for now
+        self._guard = threading.Thread(target=self._keep_alive, daemon=True)
+        self._ending = threading.Event()
+        self._describe(fsync, bulk_workers, receiver=receiver)
+
+    def __enter__(self):
+        try:
+            self.parts["valkey"].start()
+            wait_for(lambda: answers(self.redis_url), "the server")
+            for part in self.parts.values():
+                if part.name != "valkey":
+                    part.start()
+            wait_for(self.is_ready, "the relay", self.last_words)
+        except BaseException:
+            self.__exit__()
+            raise
+        self._guard.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        if self._guard.is_alive():
+            self._guard.join()
+        self.client.close()
+        for part in self.parts.values():
+            part.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def is_ready(self) -> bool:
+        import requests
+
+        with suppress(requests.RequestException):
+            return requests.get(f"{self.url}/readyz", timeout=2).ok and self.workers_alive() == len(self.workers())
+        return False
+
+    def workers(self) -> list[str]:
+        return [name for name in self.parts if name.startswith("worker")]
+
+    def workers_alive(self) -> int:
+        """How many workers have swept within the last seconds."""
+        with suppress(redis.RedisError):
+            seconds, _ = self.client.time()
+            return self.client.zcount("relay:workers", seconds * 1000 - 3_000, "+inf")
+        return 0
+
+    def append_only_file(self) -> Path:
+        """The file that the server is appending to."""
+        return max((self.directory / "appendonlydir").glob("*.incr.aof"), key=lambda path: path.stat().st_mtime)
+
+    def last_words(self) -> str:
+        words = [f"== {part.name}\n{part.log.read_text(errors='replace')[-2000:]}" for part in self.parts.values()]
+        return "\n".join(words)
+
+    def _describe(self, fsync: str, bulk_workers: int, *, receiver: bool) -> None:
+        config = self.directory / "valkey.conf"
+        config.write_text(CONFIG.format(port=self.redis_port, directory=self.directory, fsync=fsync))
+        self._add("valkey", (find_program(), str(config)))
+        if receiver:
+            self._add("receiver", (sys.executable, "-m", "tests.chaos.receiver", str(self.receiver_port)))
+        wanted = [
+            processes.api(port=self.port),
+            processes.worker("interactive"),
+            *(processes.worker("bulk", number) for number in range(1, bulk_workers + 1)),
+        ]
+        for process in wanted:
+            self._add(process.name, process.command, without=process.without)
+
+    def _add(self, name: str, command: tuple[str, ...], without: tuple[str, ...] = ()) -> None:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("RELAY_")}
+        ours = {key: value for key, value in self.environ.items() if key not in without}
+        environ = inherited | ours | {"PYTHONPATH": str(ROOT)}
+        self.parts[name] = Part(name, command, environ, self.directory / f"{name}.log")
+
+    def _keep_alive(self) -> None:
+        while not self._ending.wait(0.1):
+            for name, part in self.parts.items():
+                if name in self.down or part.is_running():
+                    continue
+                part.kill()  # what its group has left running
+                if not self._ending.wait(RESTART_S) and name not in self.down:
+                    part.start()
+
+
+def wait_for(check, what: str, words=lambda: "", within_s: float = START_S) -> None:
+    deadline_s = time.monotonic() + within_s
+    while not check():
+        if time.monotonic() > deadline_s:
+            raise AssertionError(f"{what} did not come within {within_s} s\n{words()}")
+        time.sleep(0.05)

@@ -1,0 +1,66 @@
+"""What a run of the harness does: how many invocations of which webhooks, under which server, from which seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PLUGIN = "chaos"
+LEASE_MARGIN_S = 3
+STOP_TIMEOUT_S = 8
+AWAIT_S = 4
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A webhook of the run. ``share`` of a thousand invocations, at most ``most`` in all."""
+
+    id: str
+    share: int
+    method: str
+    timeout_s: int
+    path: str = "hook"  # "hook": the receiver misbehaves now and then; "nobody": nothing listens there
+    retry: tuple[int, ...] | None = None  # the statuses that are retried; None: no retry policy
+    concurrency: int | None = None
+    rate: str | None = None
+    most: int | None = None
+
+    @property
+    def repeatable(self) -> bool:
+        return self.method != "POST"
+
+    def document(self, base_url: str, closed_url: str) -> dict[str, object]:
+        """Its registration."""
+        at = closed_url if self.path == "nobody" else base_url
+        retry = {"attempts": 4, "initial": 0.2, "factor": 2, "maximum": 2}
+        optional = {
+            "retry": None if self.retry is None else retry | {"statuses": list(self.retry)},
+            "concurrency": self.concurrency,
+            "rate": self.rate,
+        }
+        fixed = {"id": self.id, "url": f"{at}/{self.id}", "method": self.method, "timeout": self.timeout_s}
+        return fixed | {name: value for name, value in optional.items() if value is not None}
+
+
+HOOKS = (
+    Hook("once", 400, "POST", 2),
+    Hook("put", 200, "PUT", 2),
+    Hook("retried", 150, "POST", 2, retry=(503,)),
+    Hook("again", 120, "PUT", 1, retry=(429, 500, 503)),
+    Hook("capped", 80, "POST", 2, concurrency=6, most=6_000),
+    Hook("paced", 20, "POST", 2, rate="25/s", most=1_000),
+    Hook("slow", 20, "POST", 1, most=4_000),
+    Hook("nobody", 10, "POST", 1, path="nobody", most=200),
+)
+BY_ID = {hook.id: hook for hook in HOOKS}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run."""
+
+    seed: int
+    invocations: int
+    fsync: str  # "always" or "everysec"
+    workers: int = 2  # of the bulk lanes; one more serves the interactive lane
+    seconds: float = 40.0  # over which the triggers come
+    power_loss: bool = False  # once, the server loses what a machine that loses power loses under `everysec`

@@ -1,0 +1,148 @@
+"""The promises, each a check of what a run left behind against what its callers were told and what was done to it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from relay.invocation import Outcome, Sent, State
+from tests.chaos.plan import BY_ID, LEASE_MARGIN_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from relay.invocation import Invocation
+    from tests.chaos.callers import Told
+    from tests.chaos.evidence import Evidence
+    from tests.chaos.faults import Fault
+
+#: Faults that can cost a worker its lease: its own, and those of the server that it could not settle with.
+LEASE_FAULTS = ("worker", "server", "connections", "power")
+SETTLE_SLACK_MS = 2_000  # after a fault's end until everybody has reconnected
+MAX_LOSSES = 3
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise: what it says, what was found, and who breaks it."""
+
+    promise: str
+    found: str
+    offenders: tuple[str, ...] = ()
+
+    @property
+    def is_kept(self) -> bool:
+        return not self.offenders
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Everything that is judged. ``excused`` are ids that a lost second of the server's file touched."""
+
+    told: list[Told]
+    evidence: Evidence
+    faults: list[Fault]
+    changed: dict[str, tuple[Any, Any]]
+    refused: tuple[str, ...] = ()  # what the API said to triggers that there is nothing wrong with
+    hung: int = 0
+    excused: frozenset[str] = field(default_factory=frozenset)
+
+    def checks(self) -> list[Check]:
+        return list(self._checks())
+
+    def _checks(self) -> Iterator[Check]:
+        records, receipts = self.evidence.records, self.evidence.receipts
+        accepted = {each.reference_id for each in self.told}
+        final = {ref for ref, record in records.items() if record.state.final}
+        states = Counter(record.state.value for record in records.values())
+        yield self._check("every accepted id has a record", f"{len(accepted)} accepted", accepted - records.keys())
+        yield self._check("every record is final, also unheard ones", _counted(states), records.keys() - final)
+        yield self._check("a final record never changes", f"{len(self.changed)} changed", self.changed)
+        yield self._check("what a caller was told is what the record says", *self._contradicted())
+        yield self._check(
+            "nothing is received that was not accepted", f"{len(receipts)} ids", receipts.keys() - records.keys()
+        )
+        yield self._check(
+            "an unrepeatable call is received at most once, and once more for each retried answer", *self._doubled()
+        )
+        yield self._check("a call is received at most once an attempt that may have been sent", *self._unexplained())
+        yield self._check("a delivered call was received", *self._imagined())
+        yield self._check("`interrupted` only where a fault allows it", *self._interrupted())
+        yield self._check("the pending counters equal a recount", str(self.evidence.pending), _unequal(self.evidence))
+        left = self.evidence.left
+        yield Check(
+            "no place, waiter, parked call or alarm is left", str(left), tuple(name for name in left if left[name])
+        )
+        yield Check(
+            "no trigger is refused, only asked to come again", f"{len(self.refused)} refused", tuple(self.refused)
+        )
+        yield Check("no caller is left without an answer", f"{self.hung} hung", ("callers",) * bool(self.hung))
+
+    def _check(self, promise: str, found: str, offenders: Iterable[str]) -> Check:
+        excused = sum(ref in self.excused for ref in offenders)
+        text = f"{found}, {excused} within the lost second" if excused else found
+        return Check(promise, text, tuple(sorted(ref for ref in offenders if ref not in self.excused)))
+
+    def _contradicted(self) -> tuple[str, list[str]]:
+        results = [each for each in self.told if each.result is not None]
+        wrong = []
+        for each in results:
+            record = self.evidence.records.get(each.reference_id)
+            if record is None or (record.status, record.error) != each.result:
+                wrong.append(each.reference_id)
+        return f"{len(results)} results", wrong
+
+    def _doubled(self) -> tuple[str, list[str]]:
+        total, twice, wrong = 0, 0, []
+        for ref, rows in self.evidence.receipts.items():
+            record = self.evidence.records.get(ref)
+            if record is None or record.repeatable:
+                continue
+            total += 1
+            statuses = {str(status) for status in BY_ID[record.webhook_id].retry or ()}
+            again = sum(what.split(" ")[0] in statuses for _, what in rows)
+            twice += len(rows) > 1
+            if len(rows) > 1 + again:
+                wrong.append(ref)
+        return f"{total} received, {twice} of them again for a status", wrong
+
+    def _unexplained(self) -> tuple[str, list[str]]:
+        wrong = []
+        for ref, rows in self.evidence.receipts.items():
+            record = self.evidence.records.get(ref)
+            if record is not None and len(rows) > sum(attempt.sent is not Sent.NO for attempt in record.attempts):
+                wrong.append(ref)
+        return f"{sum(map(len, self.evidence.receipts.values()))} received", wrong
+
+    def _imagined(self) -> tuple[str, list[str]]:
+        delivered = {ref for ref, record in self.evidence.records.items() if record.state is State.DELIVERED}
+        return f"{len(delivered)} delivered", sorted(delivered - self.evidence.receipts.keys())
+
+    def _interrupted(self) -> tuple[str, list[str]]:
+        refs = {ref for ref, record in self.evidence.records.items() if record.state is State.INTERRUPTED}
+        return f"{len(refs)} interrupted", [ref for ref in refs if not self._allows(self.evidence.records[ref])]
+
+    def _allows(self, record: Invocation) -> bool:
+        lost = [attempt for attempt in record.attempts if attempt.outcome is Outcome.LEASE_LOST]
+        if record.repeatable and len(lost) < MAX_LOSSES:
+            return False
+        return bool(lost) and all(self._explains(each.started_at_ms, record.timeout_ms) for each in lost)
+
+    def _explains(self, started_ms: int, timeout_ms: int) -> bool:
+        ended_ms = started_ms + timeout_ms + LEASE_MARGIN_S * 1000
+        return any(
+            fault.kind.startswith(LEASE_FAULTS) and fault.meets(started_ms - SETTLE_SLACK_MS, ended_ms)
+            for fault in self.faults
+        )
+
+
+def _counted(states: Counter[str]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+
+
+def _unequal(evidence: Evidence) -> list[str]:
+    unfinished = [record for record in evidence.records.values() if not record.state.final]
+    recount = {"count": len(unfinished), "of the plugin": len(unfinished)}
+    recount["bytes"] = sum(record.request_bytes for record in unfinished)
+    return [name for name, value in recount.items() if evidence.pending.get(name, 0) != value]

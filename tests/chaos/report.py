@@ -1,0 +1,60 @@
+"""What a run showed, as tables; and everything about the ids that break a promise."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from tests.chaos.promises import Check
+    from tests.chaos.run import Outcome
+
+SHOWN = 5  # offenders of a promise that are shown in full
+WIDTH = 150
+
+
+def show(outcome: Outcome, console: Console | None = None) -> None:
+    console = console or Console(width=WIDTH)
+    plan = outcome.plan
+    title = f"seed {plan.seed}, {plan.invocations} invocations, appendfsync {plan.fsync}"
+    table = Table("promise", "found", "kept", title=title)
+    for check in outcome.checks:
+        table.add_row(check.promise, check.found, "yes" if check.is_kept else f"NO: {len(check.offenders)}")
+    console.print(table)
+    console.print(_figures(outcome))
+    for check in outcome.checks:
+        if not check.is_kept:
+            _offenders(outcome, check, console)
+
+
+def _figures(outcome: Outcome) -> Table:
+    table = Table("figure", "value")
+    kinds = Counter(fault.kind for fault in outcome.faults)
+    table.add_row("faults", ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())))
+    table.add_row(
+        "answers of the API", ", ".join(f"{n} x {code}" for code, n in sorted(outcome.callers.answers.items()))
+    )
+    table.add_row("slowest answer of the API", f"{outcome.callers.slowest_answer_s:.1f} s")
+    table.add_row("run, and from the last fault to the last end", f"{outcome.seconds:.0f} s, {outcome.drain_s:.1f} s")
+    table.add_row("lost by a killed server", ", ".join(f"{name}: {value:g}" for name, value in outcome.loss.items()))
+    return table
+
+
+def _offenders(outcome: Outcome, check: Check, console: Console) -> None:
+    console.print(f"\nbroken: {check.promise}; seed {outcome.plan.seed}")
+    for ref in check.offenders[:SHOWN]:
+        record = outcome.evidence.records.get(ref)
+        console.print(ref, record or "no record", markup=False)
+        console.print("   received:", outcome.evidence.receipts.get(ref, []), markup=False)
+        told = [each for each in outcome.callers.told if each.reference_id == ref]
+        console.print("   told:", told, markup=False)
+        if record is not None:
+            near = [
+                f
+                for f in outcome.faults
+                if f.meets(record.created_at_ms - 1000, (record.finished_at_ms or record.created_at_ms) + 60_000)
+            ]
+            console.print("   faults:", near, markup=False)

@@ -1,0 +1,116 @@
+"""One run: a house, callers, mischief, the wait until all is over, and the judgement."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import redis
+import requests
+
+from relay.registration import read_registrations
+from relay.runtime import cli_runtime
+from relay.settings import Settings
+from relay.store import keyspace
+from tests.chaos.callers import Callers
+from tests.chaos.evidence import Evidence, Watch
+from tests.chaos.faults import Fault, Mischief
+from tests.chaos.house import House, wait_for
+from tests.chaos.plan import HOOKS, PLUGIN, Plan
+from tests.chaos.promises import Check, Trial
+
+TROUBLE = 0.2  # share of requests that the receiver does not answer plainly
+DELAY_S = 0.02
+DRAIN_S = 150.0
+LOST_WINDOW_MS = 6_000  # before a power loss: what an id was doing then may be undone
+
+
+@dataclass
+class Outcome:
+    """What a run showed."""
+
+    plan: Plan
+    checks: list[Check]
+    faults: list[Fault]
+    evidence: Evidence
+    callers: Callers
+    seconds: float
+    drain_s: float
+    loss: dict[str, float] = field(default_factory=dict)  # of a server: ids and seconds
+
+    @property
+    def is_kept(self) -> bool:
+        return all(check.is_kept for check in self.checks)
+
+
+def perform(plan: Plan) -> Outcome:
+    """Raises AssertionError if something does not come up again; broken promises are in the checks."""
+    with House(fsync=plan.fsync, bulk_workers=plan.workers) as house:
+        callers = Callers(house.url, prepare(house), plan)
+        mischief, watch = Mischief(house, plan), Watch(house, callers, plan.seed)
+        started_s = time.monotonic()
+        for each in (callers, watch, mischief):
+            each.start()
+        try:
+            callers.join()
+        finally:
+            mischief.stop()
+            calm_s = time.monotonic()
+            drained = drain(house)
+            watch.stop()
+        ended_s = time.monotonic()
+        evidence = Evidence.collect(house)
+        watch.compare(evidence.records)
+        if not drained:
+            print(house.last_words())
+    excused = excuses(mischief, callers, evidence)
+    refused = () if plan.power_loss else tuple(callers.refused)  # who awaits a call that is lost is told 404
+    trial = Trial(callers.told, evidence, mischief.log, watch.changed, refused, callers.hung, excused)
+    loss = measured_loss(mischief, callers, evidence)
+    return Outcome(plan, trial.checks(), mischief.log, evidence, callers, ended_s - started_s, ended_s - calm_s, loss)
+
+
+def prepare(house: House) -> str:
+    """Registers the webhooks; returns an API key."""
+    runtime = cli_runtime(Settings.from_environ(house.environ))
+    closed = f"http://127.0.0.1:{house.closed_port}"
+    document = json.dumps([hook.document(house.receiver_url, closed) for hook in HOOKS])
+    runtime.registry.apply(PLUGIN, read_registrations(document, runtime.rules, plugin=PLUGIN)[1])
+    requests.post(f"{house.receiver_url}/_mood", json={"trouble": TROUBLE, "delay_s": DELAY_S}, timeout=10)
+    key, _ = runtime.api_keys.create(PLUGIN, ["trigger", "operate"], [])
+    return key
+
+
+def drain(house: House) -> bool:
+    """Waits until nothing is pending; whether it came to that."""
+
+    def is_over() -> bool:
+        with suppress(redis.RedisError):
+            return int(house.client.hget(keyspace.pending(), "count") or 0) == 0
+        return False
+
+    try:
+        wait_for(is_over, "the end of all calls", within_s=DRAIN_S)
+    except AssertionError:
+        return False
+    return True
+
+
+def excuses(mischief: Mischief, callers: Callers, evidence: Evidence) -> frozenset[str]:
+    """Ids that were under way when power was lost."""
+    lost_ms = mischief.lost_power_at_ms
+    if lost_ms is None:
+        return frozenset()
+    window = range(lost_ms - LOST_WINDOW_MS, lost_ms + 1_000)
+    touched = {each.reference_id for each in callers.told if each.at_ms in window}
+    return frozenset(touched | {ref for ref, rows in evidence.receipts.items() if any(at in window for at, _ in rows)})
+
+
+def measured_loss(mischief: Mischief, callers: Callers, evidence: Evidence) -> dict[str, float]:
+    """How many accepted ids are gone, and how long before the server's death the first of them was accepted."""
+    gone = [each for each in callers.told if each.reference_id not in evidence.records]
+    deaths = [fault.from_ms for fault in mischief.log if fault.kind in {"server killed", "power lost"}]
+    ages = [min((at - each.at_ms for at in deaths if at >= each.at_ms), default=0) for each in gone]
+    return {"accepted ids lost": len(gone), "oldest of them, s before the death": max(ages, default=0) / 1000}
