@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
-from relay.cli.filters import filter_options, matching, take_filter
+from relay.cli.filters import filter_options, take_filter
 from relay.cli.output import facts_of, screened
 from relay.cli.parameters import plugin_option
 from relay.errors import VaultError
@@ -42,12 +42,12 @@ _MODE: Final = 0o600  # it may hold what was sent
 @click.command()
 @plugin_option()
 @filter_options
-@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
+@click.option("--format", "kind", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
 @click.option("--file", "path", type=click.Path(dir_okay=False), help="Write to this file [default: standard output].")
 @click.option("--with-payload", is_flag=True, help="Also what was sent and answered: needs RELAY_DATA_KEYS.")
 @screened
 def export(
-    screen: Screen, data_dir: Path, *, plugin: str, form: str, path: str | None, with_payload: bool, **options: Any
+    screen: Screen, data_dir: Path, *, plugin: str, kind: str, path: str | None, with_payload: bool, **options: Any
 ) -> None:
     """Export a plugin's invocations, newest first, as JSON lines or CSV.
 
@@ -55,10 +55,10 @@ def export(
     """
     runtime = cli_runtime(Settings.for_command(data_dir))
     contents = Contents(runtime) if with_payload else None
-    found = matching(runtime.listing, plugin, take_filter(options))
+    found = runtime.listing.every(plugin, take_filter(options))
     rows = (row_of(each) | (contents.of(each) if contents else {}) for each in found)
     with _opened(path) as file:
-        count = (_write_csv if form == "csv" else _write_lines)(file, rows, with_payload)
+        count = (_write_csv if kind == "csv" else _write_lines)(file, rows, with_payload)
     if contents and contents.closed:
         screen.note(f"{contents.closed} contents are left out: RELAY_DATA_KEYS does not hold the keys that they need.")
     if path is not None:

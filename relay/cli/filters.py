@@ -11,13 +11,12 @@ import click
 from relay.cli.parameters import IdType
 from relay.invocation import Outcome, State, reference_time_ms
 from relay.moments import read_moment
-from relay.store.listing import MAX_PAGE, Filter
+from relay.store.listing import Filter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from relay.invocation import Invocation
-    from relay.store.listing import Listing
 
 _STATUS: Final = re.compile(r"(?:0|[1-9][0-9]{2})\Z", re.ASCII)
 _CLASSES: Final = frozenset({"1xx", "2xx", "3xx", "4xx", "5xx"})
@@ -122,18 +121,6 @@ def take_filter(options: dict[str, Any]) -> Filter:
         since_ms=options.pop("since_ms"),
         until_ms=options.pop("until_ms"),
     )
-
-
-def matching(listing: Listing, plugin: str, wanted: Filter, limit: int | None = None) -> Iterator[Invocation]:
-    """A plugin's invocations, newest first, read a page at a time; at most ``limit``."""
-    cursor, left = None, limit
-    while left is None or left > 0:
-        page = listing.page(plugin, wanted, limit=MAX_PAGE if left is None else min(left, MAX_PAGE), cursor=cursor)
-        yield from page.rows
-        left = None if left is None else left - len(page.rows)
-        cursor = page.cursor
-        if cursor is None:
-            return
 
 
 def ends_like(wanted: Filter, invocation: Invocation) -> bool:

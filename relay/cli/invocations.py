@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from relay.cli.chain_tree import chain_tree
 from relay.cli.export import export
-from relay.cli.filters import filter_options, matching, take_filter
+from relay.cli.filters import filter_options, take_filter
 from relay.cli.output import as_json, facts_of, safe, screened, table_of
 from relay.cli.parameters import plugin_option
 from relay.cli.reading import result_in
@@ -58,7 +59,7 @@ def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int,
         groups = [group_of(group) for group in listing.groups(plugin, wanted)]
         screen.show(groups, lambda: groups_picture(groups))
         return
-    rows = [row_of(each) for each in matching(listing, plugin, wanted, limit)]
+    rows = [row_of(each) for each in islice(listing.every(plugin, wanted), limit)]
     screen.show(rows, lambda: rows_picture(rows))
 
 

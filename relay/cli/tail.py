@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from relay.cli.filters import ends_like, filter_options, matching, take_filter
+from relay.cli.filters import ends_like, filter_options, take_filter
 from relay.cli.output import moment, safe, screened
 from relay.cli.parameters import plugin_option
 from relay.errors import Expired, NotFound, Unavailable
@@ -52,8 +53,8 @@ class Watch:
 
     def begin(self, lines: int) -> list[Invocation]:
         """The newest that match, the oldest of them first; whatever is unfinished is followed from here on."""
-        rows = list(matching(self._listing, self._plugin, self._coming, MAX_WATCHED))
-        shown = list(matching(self._listing, self._plugin, self._wanted, lines)) if lines else []
+        rows = self._newest(self._coming, MAX_WATCHED)
+        shown = self._newest(self._wanted, lines)
         refs = {each.reference_id for each in shown}
         for row in reversed(rows):
             self._take(row, shown=row.reference_id in refs)
@@ -80,14 +81,16 @@ class Watch:
 
     def _new(self) -> Iterator[Invocation]:
         since = replace(self._coming, since_ms=max(self._newest_ms, self._coming.since_ms or 0))
-        rows = list(matching(self._listing, self._plugin, since, MAX_NEW))
-        for row in reversed(rows):
+        for row in reversed(self._newest(since, MAX_NEW)):
             if row.created_at_ms == self._newest_ms and row.reference_id in self._at_newest:
                 continue
             matches = ends_like(self._wanted, row)
             self._take(row, shown=matches)
             if matches:
                 yield row
+
+    def _newest(self, wanted: Filter, most: int) -> list[Invocation]:
+        return list(islice(self._listing.every(self._plugin, wanted), most))
 
     def _take(self, row: Invocation, *, shown: bool) -> None:
         if row.created_at_ms != self._newest_ms:

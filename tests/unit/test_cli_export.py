@@ -1,0 +1,96 @@
+import csv
+import io
+import json
+
+import pytest
+
+from tests.unit.cli import a_webhook
+from tests.unit.test_cli_invocations import settle, trigger
+
+
+@pytest.fixture
+def cli(cli):
+    cli.apply(a_webhook())
+    return cli
+
+
+@pytest.fixture
+def exported(cli):
+    """One that was answered, and one that waits."""
+    first = trigger(cli, "--async", "--data", '{"big": 123456789012345678901234567890}')["referenceId"]
+    settle(cli, first, data=b'"planted-answer"', status=404)
+    second = trigger(cli, "--async", "--data", '"planted-text"')["referenceId"]
+    return cli, first, second
+
+
+def export(cli, *arguments):
+    result = cli.run("invocations", "export", "--plugin", "acme", *arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_an_export_is_a_row_a_line_without_contents(exported):
+    cli, first, second = exported
+    rows = [json.loads(line) for line in export(cli).splitlines()]
+    assert rows == cli.json("invocations", "list", "--plugin", "acme")
+    assert [row["referenceId"] for row in rows] == [second, first]
+    assert "planted" not in export(cli)
+    assert export(cli, "--status", "4xx").count("\n") == 1
+
+
+def test_contents_are_exported_with_the_key_only(exported):
+    cli, first, second = exported
+    by_ref = {row["referenceId"]: row for row in map(json.loads, export(cli, "--with-payload").splitlines())}
+    assert by_ref[first]["payload"]["data"] == {"big": 123456789012345678901234567890}
+    assert by_ref[first]["data"] == "planted-answer"
+    assert (by_ref[second]["payload"]["data"], by_ref[second]["data"]) == ("planted-text", None)
+    keyless = {name: text for name, text in cli.environ.items() if name != "RELAY_DATA_KEYS"}
+    refused = cli.run("invocations", "export", "--plugin", "acme", "--with-payload", environ=keyless)
+    assert refused.exit_code == 1
+    assert "RELAY_DATA_KEYS" in refused.output
+    lost = type(cli)(cli.url, cli.directory).run("invocations", "export", "--plugin", "acme", "--with-payload")
+    assert "planted" not in lost.output
+    assert "3 contents are left out" in lost.stderr
+
+
+def test_csv_has_a_header_and_the_values_of_rows(exported):
+    cli, first, _ = exported
+    rows = list(csv.DictReader(io.StringIO(export(cli, "--format", "csv"))))
+    answered = rows[1]
+    assert answered["referenceId"] == first
+    assert (answered["state"], answered["status"], answered["error"], answered["outcome"], answered["attempts"]) == (
+        "delivered", "404", "true", "answered", "1",
+    )  # fmt: skip
+    assert (rows[0]["status"], rows[0]["finishedAt"]) == ("", "")
+    assert all(line.startswith('"') for line in export(cli, "--format", "csv").splitlines())
+    assert "planted" not in export(cli, "--format", "csv")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\uff1d1"])
+def test_no_cell_of_csv_is_a_formula(cli, text):
+    """What a plugin or an endpoint wrote is JSON in a cell, and whatever could begin a formula is led by a quote."""
+    from relay.cli.export import _cell
+
+    assert _cell(text) == f"'{text}"
+    assert _cell("plain") == "plain"
+    reference_id = trigger(cli, "--async", "--data", json.dumps(text))["referenceId"]
+    settle(cli, reference_id, data=b"-5")
+    (row,) = csv.DictReader(io.StringIO(export(cli, "--format", "csv", "--with-payload")))
+    assert json.loads(row["payload"])["data"] == text
+    assert row["data"] == "'-5"
+
+
+def test_a_file_is_written_for_its_owner_only_and_said_to_be(exported):
+    cli, _, _ = exported
+    file = cli.directory / "out.csv"
+    said = cli.json("invocations", "export", "--plugin", "acme", "--format", "csv", "--file", str(file))
+    assert said == {"file": str(file), "rows": 2}
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert len(list(csv.DictReader(io.StringIO(file.read_text())))) == 2
+    nowhere = str(cli.directory / "no" / "out")
+    assert cli.run("invocations", "export", "--plugin", "acme", "--file", nowhere).exit_code == 2
+
+
+def test_an_export_of_nothing_is_empty(cli):
+    assert export(cli) == ""
+    assert export(cli, "--format", "csv").count("\n") == 1
