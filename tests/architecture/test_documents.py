@@ -12,6 +12,7 @@ import pytest
 
 from relay.chains import StepResult, found_secrets, pins_of, progress
 from relay.cli import main
+from relay.cli.filters import filter_options
 from relay.endpoint import EndpointRules
 from relay.errors import DocumentError
 from relay.invocation import FINAL, MEANINGS, TRANSITIONS, Outcome, Sent, State
@@ -24,6 +25,7 @@ from relay.registration.fields import RetryFields, WebhookFields
 from relay.results import Result
 from relay.settings import Settings
 from relay.store.registry import Registry
+from relay.store.replays import Skip
 from relay.telemetry import Event
 from relay.trigger import Trigger
 from relay.vault import Vault
@@ -223,6 +225,16 @@ def test_the_operations_page_has_every_event_that_is_logged():
     used = {Event[name] for path in modules() for name in re.findall(r"\bEvent\.([A-Z_]+)\b", path.read_text("utf-8"))}
     documented = [event for event, *_ in table(text_of("docs/operations.md"), "event", "who", "what")]
     assert sorted(documented) == sorted(used)
+
+
+def test_the_operations_page_has_every_reason_for_which_a_replay_skips():
+    assert [reason for reason, _ in table(text_of("docs/operations.md"), "skipped because", "means")] == list(Skip)
+
+
+def test_the_operations_page_has_every_filter():
+    filters = {option.opts[0] for option in filter_options(lambda: None).__click_params__}
+    rows = table(text_of("docs/operations.md"), "filter", "takes")
+    assert {name for names_, _ in rows for name in re.findall(r"--[a-z]+", names_)} == filters
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
