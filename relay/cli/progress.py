@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from relay.errors import Unavailable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,8 +23,7 @@ def follow(read: Callable[[], ReplayJob]) -> ReplayJob:
     """Look at the job until it is over, without drawing."""
     job = read()
     while not job.over:
-        time.sleep(_LOOK_S)
-        job = read()
+        job = _look_again(read, job)
     return job
 
 
@@ -53,8 +54,16 @@ def watch(read: Callable[[], ReplayJob]) -> ReplayJob:
             )
             if job.over:
                 return job
-            time.sleep(_LOOK_S)
-            job = read()
+            job = _look_again(read, job)
+
+
+def _look_again(read: Callable[[], ReplayJob], job: ReplayJob) -> ReplayJob:
+    """The job after a while; as it was where the store is away, which may come back."""
+    time.sleep(_LOOK_S)
+    try:
+        return read()
+    except Unavailable:
+        return job
 
 
 def ends_of(job: ReplayJob) -> str:

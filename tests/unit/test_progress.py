@@ -1,0 +1,47 @@
+from dataclasses import replace
+
+from relay.cli.progress import follow, watch
+from relay.errors import Unavailable
+from relay.store.replays import ReplayJob, ReplayState
+
+JOB = ReplayJob(
+    "01890000-0000-7000-8000-000000000000", "acme", ReplayState.PLANNING, None, 0, 0, 0, 0, {}, 20, False, None, 0, None
+)
+STORY = [
+    JOB,
+    replace(JOB, state=ReplayState.RUNNING, matched=6, started=4, delivered=2, skipped=1),
+    Unavailable(),
+    replace(JOB, state=ReplayState.DONE, matched=6, started=4, delivered=3, failed=1, skipped=2, finished_at_ms=1),
+]
+
+
+def telling(story):
+    """Reads a job that goes on with every look; an error is raised as the store would raise it."""
+    told = iter(story)
+
+    def read():
+        each = next(told)
+        if isinstance(each, Exception):
+            raise each
+        return each
+
+    return read
+
+
+def test_a_watcher_draws_a_job_from_its_planning_to_its_end(capsys):
+    assert watch(telling(STORY)) == STORY[-1]
+    drawn = capsys.readouterr()
+    assert "01890000 done" in drawn.err
+    assert "6/6" in drawn.err
+    assert "3 delivered, 1 failed, 2 skipped" in drawn.err
+    assert drawn.out == ""
+
+
+def test_a_follower_waits_for_the_end_and_says_nothing(capsys):
+    assert follow(telling(STORY)) == STORY[-1]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_job_that_is_over_is_not_looked_at_again():
+    assert follow(telling(STORY[-1:])) == STORY[-1]
+    assert watch(telling(STORY[-1:])) == STORY[-1]
