@@ -34,10 +34,10 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start_valkey(directory: Path, **config: str) -> ValkeyServer:
+def start_valkey(directory: Path, *, port: int | None = None, **config: str) -> ValkeyServer:
     """Starts a server of its own in ``directory``; its caller stops it."""
     for attempt in range(START_TRIES):
-        server = ValkeyServer(data_dir=directory, port=free_port(), unix_socket_path=directory / "s", **config)
+        server = ValkeyServer(data_dir=directory, port=port or free_port(), unix_socket_path=directory / "s", **config)
         try:
             server.start()
         except (ValkeyServerError, OSError):
