@@ -1,10 +1,11 @@
 """The endpoint that every contender calls: a process that answers `{"ok":true}` and counts receipts by id.
 
 A bare epoll loop, because the endpoint shares the machine with what is measured: it must never be what a
-contender waits for, and what it costs must be small beside what they cost.
+contender waits for, and what it costs must be small beside what they cost. With ``--delay-s`` it is slow to answer,
+at the same small cost.
 
     POST /anything            one receipt of the id in `webhook-id`
-    GET  /_bench/receipts     {"receipts", "distinct", "doubled", "unnamed", "digest", "first_s", "last_s"}
+    GET  /_bench/receipts     {"receipts", "distinct", "doubled", "unnamed", "digest", "first_s", "last_s", "most_open"}
     GET  /_bench/reset        forgets all receipts
 
 Times are seconds of the monotonic clock, which all processes of a machine share.
@@ -13,10 +14,13 @@ Times are seconds of the monotonic clock, which all processes of a machine share
 from __future__ import annotations
 
 import argparse
+import heapq
+import itertools
 import json
 import selectors
 import socket
 import time
+from contextlib import suppress
 from typing import Final
 
 from bench.receipts import digest_of
@@ -38,8 +42,11 @@ class Ledger:
         self._unnamed = 0
         self._first_s: float | None = None
         self._last_s: float | None = None
+        self._most_open = 0
 
-    def note(self, call_id: bytes | None) -> None:
+    def note(self, call_id: bytes | None, still_open: int = 0) -> None:
+        """A receipt, with so many others unanswered."""
+        self._most_open = max(self._most_open, still_open + 1)
         self._last_s = time.monotonic()
         if self._first_s is None:
             self._first_s = self._last_s
@@ -59,26 +66,35 @@ class Ledger:
                 "digest": digest_of(self._times),
                 "first_s": self._first_s,
                 "last_s": self._last_s,
+                "most_open": self._most_open,
             }
         ).encode()
 
 
 class EndpointServer:
-    """Serves one listening socket until it is killed."""
+    """Serves one listening socket until it is killed; answers calls after ``delay_s``."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, delay_s: float = 0.0) -> None:
         self._ledger = Ledger()
         self._listener = listener
+        self._delay_s = delay_s
+        self._late: list[tuple[float, int, socket.socket]] = []  # when to answer whom, a heap
+        self._order = itertools.count()
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ)
 
     def serve(self) -> None:
         while True:
-            for key, _ in self._selector.select():
+            timeout_s = max(0.0, self._late[0][0] - time.monotonic()) if self._late else None
+            for key, _ in self._selector.select(timeout_s):
                 if key.data is None:
                     self._accept()
                 else:
                     self._serve_connection(key.fileobj, key.data)  # type: ignore[arg-type]
+            while self._late and self._late[0][0] <= time.monotonic():
+                _, _, connection = heapq.heappop(self._late)
+                with suppress(OSError):  # the caller has gone meanwhile
+                    connection.sendall(ANSWER)
 
     def _accept(self) -> None:
         connection, _ = self._listener.accept()
@@ -93,15 +109,22 @@ class EndpointServer:
                 raise ConnectionResetError
             buffer += received
             while (request := take_message(buffer)) is not None:
-                connection.sendall(self._answer(request))
+                self._serve_request(connection, request)
         except (OSError, UnreadableMessageError):
             self._selector.unregister(connection)
             connection.close()
 
-    def _answer(self, request: Message) -> bytes:
-        if not request.head.startswith(b"GET /_bench/"):
-            self._ledger.note(request.field(b"webhook-id"))
-            return ANSWER
+    def _serve_request(self, connection: socket.socket, request: Message) -> None:
+        if request.head.startswith(b"GET /_bench/"):
+            connection.sendall(self._control(request))
+            return
+        self._ledger.note(request.field(b"webhook-id"), len(self._late))
+        if self._delay_s:
+            heapq.heappush(self._late, (time.monotonic() + self._delay_s, next(self._order), connection))
+        else:
+            connection.sendall(ANSWER)
+
+    def _control(self, request: Message) -> bytes:
         if request.start.split(b" ")[1] == b"/_bench/reset":
             self._ledger.reset()
         body = self._ledger.summary()
@@ -111,9 +134,10 @@ class EndpointServer:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--port", type=int, required=True)
-    port = arguments.parse_args().port
-    with socket.create_server(("127.0.0.1", port), backlog=BACKLOG) as listener:
-        EndpointServer(listener).serve()
+    arguments.add_argument("--delay-s", type=float, default=0.0)
+    options = arguments.parse_args()
+    with socket.create_server(("127.0.0.1", options.port), backlog=BACKLOG) as listener:
+        EndpointServer(listener, options.delay_s).serve()
 
 
 if __name__ == "__main__":

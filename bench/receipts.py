@@ -25,6 +25,7 @@ class Receipts:
     digest: str
     first_s: float | None
     last_s: float | None
+    most_open: int = 0  # calls without an answer at one moment
 
 
 def digest_of(ids: Iterable[bytes]) -> str:

@@ -8,7 +8,7 @@ import sys
 import time
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from bench.children import ROOT, BenchError, clean_environment, free_port
@@ -64,7 +64,7 @@ class Relay:
         pass
 
     def enqueue(self, stage: Stage, calls: int) -> list[bytes]:
-        port, key = self._start_api(stage)
+        port, key = self.start_api(stage)
         connection = HTTPConnection("127.0.0.1", port, timeout=COMMAND_S)
         headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
         ids: list[bytes] = []
@@ -83,13 +83,13 @@ class Relay:
     def start_workers(self, stage: Stage, variant: Variant, workload: Workload) -> None:
         group = "bulk" if workload == "drain" else "interactive"
         for number in range(1, variant.processes + 1):
-            self._start(stage, processes.worker(group, number))
+            self.start_worker(stage, group, number)
 
     def recorded(self, stage: Stage) -> int:
         return stage.server.client.zcard(keyspace.expiry())  # every final record, and no other
 
     def bad_results(self, stage: Stage, ids: Sequence[bytes]) -> int:
-        port, key = self._start_api(stage)
+        port, key = self.start_api(stage)
         connection = HTTPConnection("127.0.0.1", port, timeout=COMMAND_S)
         bad = 0
         for call_id in ids:
@@ -103,34 +103,31 @@ class Relay:
         return bad
 
     def start_front(self, stage: Stage, variant: Variant) -> Front:  # noqa: ARG002 - one API process serves all
-        port, key = self._start_api(stage)
+        port, key = self.start_api(stage)
         body = json.dumps({"data": DATA}).encode()
         headers = {"authorization": f"Bearer {key}"}
         return Front(port, post_request(f"/v1/webhooks/{WEBHOOK}/trigger", body, headers))
 
-    def _start_api(self, stage: Stage) -> tuple[int, str]:
-        """Registers the webhook, makes a key and starts the API; its port and the key."""
-        key = self._register(stage)
+    def start_api(self, stage: Stage, webhooks: Sequence[Mapping[str, Any]] = ()) -> tuple[int, str]:
+        """Registers the webhooks (the one of the tournament), makes a key and starts the API; its port and the key."""
+        key = self._register(stage, webhooks or [webhook(WEBHOOK, stage.endpoint_url)])
         port = free_port()
         self._start(stage, processes.api(port=port))
         stage.children.wait_until("the API", lambda: _is_healthy(port), START_S)
         return port, key
 
-    def _register(self, stage: Stage) -> str:
-        document = {
-            "id": WEBHOOK,
-            "url": stage.endpoint_url,
-            "method": "POST",
-            "headers": {"Authorization": SECRET},
-            "dataSchema": SCHEMA,
-        }
+    def start_worker(self, stage: Stage, group: str, number: int = 1) -> None:
+        """Starts a worker of a lane group."""
+        self._start(stage, processes.worker(group, number))
+
+    def _register(self, stage: Stage, webhooks: Sequence[Mapping[str, Any]]) -> str:
         file = stage.folder / "webhooks.json"
-        file.write_text(json.dumps(document))
-        self._command(stage, "webhooks", "apply", str(file), "--plugin", PLUGIN)
-        made = self._command(stage, *KEYS_CREATE)
+        file.write_text(json.dumps(webhooks))
+        self.command(stage, "webhooks", "apply", str(file), "--plugin", PLUGIN)
+        made = self.command(stage, *KEYS_CREATE)
         return str(json.loads(made)["key"])
 
-    def _command(self, stage: Stage, *arguments: str) -> bytes:
+    def command(self, stage: Stage, *arguments: str) -> bytes:
         done = subprocess.run(
             [str(PROGRAMS / "relay"), *arguments],
             cwd=ROOT,
@@ -154,10 +151,22 @@ class Relay:
         return clean_environment(
             {
                 "RELAY_REDIS_URL": stage.server.url(),
-                "RELAY_EGRESS_ALLOW": urlsplit(stage.endpoint_url).netloc,
+                "RELAY_EGRESS_ALLOW": urlsplit(stage.endpoint_url).hostname or "",
                 **self._keys,
             }
         )
+
+
+def webhook(name: str, url: str, **fields: Any) -> dict[str, Any]:
+    """A registration that gives validation and masking real work."""
+    return {
+        "id": name,
+        "url": url,
+        "method": "POST",
+        "headers": {"Authorization": SECRET},
+        "dataSchema": SCHEMA,
+        **fields,
+    }
 
 
 def _is_healthy(port: int) -> bool:

@@ -1,0 +1,146 @@
+"""A stage with neighbours: one webhook that is quick, one that may be slow, and what the relay does for each."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING, Any, Final
+
+from bench.children import ROOT, BenchError, Children, accepts, clean_environment, free_port
+from bench.contenders.contender import DATA, Stage, post_request
+from bench.contenders.relay import BATCH, COMMAND_S, PLUGIN, Relay, webhook
+from bench.receipts import EndpointControl
+from bench.rounds import percentile
+from bench.server import Server
+from relay.store import keyspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+QUICK: Final = "quick"
+SLOW: Final = "slow"
+ASYNC: Final = {"prefer": "respond-async"}
+
+
+class Neighbours:
+    """A relay with both webhooks registered, its API running, its workers not."""
+
+    def __init__(self, stage: Stage, quick: EndpointControl, slow: EndpointControl, **of_slow: Any) -> None:
+        self.stage, self.quick, self.slow = stage, quick, slow
+        self._relay = Relay()
+        webhooks = [webhook(QUICK, quick.url), webhook(SLOW, slow.url, timeout=60, **of_slow)]
+        self.port, self._key = self._relay.start_api(stage, webhooks)
+
+    @property
+    def client(self) -> Any:
+        """A client of the stage's server."""
+        return self.stage.server.client
+
+    def start_worker(self, group: str) -> None:
+        """Starts a worker and waits until it sweeps."""
+        before = self.client.zcard(keyspace.workers())
+        self._relay.start_worker(self.stage, group)
+        self.stage.children.wait_until("the worker", lambda: self.client.zcard(keyspace.workers()) > before, 40)
+
+    def stop_worker(self, group: str) -> None:
+        """Stops it."""
+        self.stage.children.stop(f"worker_{group}")
+        self.client.delete(keyspace.workers())
+
+    def queue(self, name: str, calls: int) -> None:
+        """Brings calls in bulk."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=COMMAND_S)
+        headers = {"authorization": f"Bearer {self._key}", "content-type": "application/json"}
+        while calls > 0:
+            items = [{"webhookId": name, "data": DATA}] * min(BATCH, calls)
+            connection.request("POST", "/v1/triggers", json.dumps(items), headers)
+            answer = connection.getresponse()
+            if answer.status != 202 or json.loads(answer.read())["rejected"]:
+                raise BenchError(f"POST /v1/triggers answered {answer.status}")
+            calls -= len(items)
+        connection.close()
+
+    def delivered(self) -> int:
+        """How many calls have ended."""
+        return int(self.client.zcard(keyspace.expiry()))
+
+    def parked(self, name: str) -> int:
+        """How many calls of a webhook are parked."""
+        return int(self.client.zcard(keyspace.parked(PLUGIN, name)))
+
+    def request(self, name: str, headers: Mapping[str, str] | None = None) -> bytes:
+        """A trigger, ready to be written to a connection."""
+        fields = {"authorization": f"Bearer {self._key}", **(headers or {})}
+        return post_request(f"/v1/webhooks/{name}/trigger", json.dumps({"data": DATA}).encode(), fields)
+
+    def bring(self, name: str, headers: Mapping[str, str], **options: float) -> subprocess.Popen[bytes]:
+        """Starts callers that bring triggers at a rate; `summary_of` waits for what they have to say."""
+        command = [sys.executable, "-m", "bench.paced", "--port", str(self.port)]
+        for option, value in options.items():
+            command += [f"--{option.replace('_', '-')}", str(value)]
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=clean_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert process.stdin is not None
+        process.stdin.write(self.request(name, headers))
+        process.stdin.close()
+        process.stdin = None
+        return process
+
+    def now_ms(self) -> int:
+        """The server's clock."""
+        seconds, microseconds = self.client.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    def took_ms(self, name: str, since_ms: int, until_ms: int) -> list[float]:
+        """How long the calls of a webhook took that were accepted between these moments; endless, if unfinished."""
+        refs = self.client.zrangebyscore(keyspace.plugin_index(PLUGIN), since_ms, until_ms)
+        pipeline = self.client.pipeline(transaction=False)
+        for ref in refs:
+            pipeline.hmget(keyspace.record(ref.decode()), "webhook", "createdAt", "finishedAt")
+        rows = [row for row in pipeline.execute() if row[0] == name.encode()]
+        return [float(finished) - float(created) if finished else 60_000.0 for _, created, finished in rows]
+
+
+def summary_of(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """What callers that were started with `bring` found."""
+    out, _ = process.communicate(timeout=180)
+    if process.returncode:
+        raise BenchError("The callers failed.")
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+def p99(values: list[float]) -> float:
+    """The 99th percentile; raises BenchError for no values."""
+    found = percentile(values, 99)
+    if found is None:
+        raise BenchError("Nothing was measured.")
+    return found
+
+
+@contextmanager
+def neighbours(folder: Path, delay_s: float, **of_slow: Any) -> Iterator[Neighbours]:
+    """A fresh stage; the slow webhook's endpoint answers after ``delay_s``."""
+    with Children(folder) as children:
+        controls = []
+        for name, late_s in ((QUICK, 0.0), (SLOW, delay_s)):
+            port = free_port()
+            command = [sys.executable, "-m", "bench.endpoint", "--port", str(port), "--delay-s", str(late_s)]
+            children.start(f"endpoint_{name}", command, clean_environment())
+            children.wait_until("the endpoint", lambda port=port: accepts(port), within_s=10)  # type: ignore[misc]
+            controls.append(EndpointControl(port))
+        server = Server(children, folder, "always")
+        stage = Stage(server, controls[0].url, children, folder)
+        yield Neighbours(stage, *controls, **of_slow)
+
+
+def wait(at: Neighbours, what: str, ready: Any, within_s: float) -> float:
+    """Waits until something has come; the moment, in seconds of the monotonic clock."""
+    at.stage.children.wait_until(what, ready, within_s)
+    return time.monotonic()

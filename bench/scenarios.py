@@ -1,0 +1,179 @@
+"""The comparisons of `bench.isolation`: each plays one round on a fresh stage and gives what it measured."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from bench.children import BenchError
+from bench.neighbours import ASYNC, QUICK, SLOW, Neighbours, neighbours, p99, summary_of, wait
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+PATIENCE_S: Final = 120.0
+AWAITED: Final = {"prefer": "wait=30"}
+#: The neighbour's load beside a slow endpoint, and how much more the slow one gets.
+NEIGHBOUR_PER_S: Final = 5.0
+TIMES: Final = 100
+#: For so long the slow load runs before its neighbour is measured.
+SETTLED_S: Final = 5.0
+LAST_ENDS_S: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What one round measured, in ``unit``."""
+
+    calm: float
+    disturbed: float
+    unit: str
+
+    @property
+    def ratio(self) -> float:
+        """Disturbed beside calm."""
+        return self.disturbed / self.calm
+
+    @property
+    def line(self) -> str:
+        """For people."""
+        return f"{self.calm:,.1f} -> {self.disturbed:,.1f} {self.unit} ({self.ratio:.2f})"
+
+
+def cap_busy(folder: Path, quick: bool) -> Pair:
+    """Places of a cap, and how many of them were busy on the mean while calls waited."""
+    return _busy(folder, places=8, delay_s=0.05, calls=400 if quick else 1_600)
+
+
+def cap_of_one_busy(folder: Path, quick: bool) -> Pair:
+    """The same of one place."""
+    return _busy(folder, places=1, delay_s=0.1, calls=30 if quick else 100)
+
+
+def _busy(folder: Path, *, places: int, delay_s: float, calls: int) -> Pair:
+    with neighbours(folder, delay_s, concurrency=places) as at:
+        at.queue(SLOW, calls)
+        at.start_worker("bulk")
+        wait(at, "the last result", lambda: at.delivered() >= calls, PATIENCE_S)
+        found = at.slow.receipts()
+    if found.distinct != calls or found.doubled or found.most_open > places:
+        raise BenchError(f"{found.distinct} calls of {calls} came, {found.doubled} doubled, {found.most_open} at once")
+    assert found.first_s is not None
+    assert found.last_s is not None
+    return Pair(places, calls * delay_s / (found.last_s - found.first_s + delay_s), "places")
+
+
+def beside_parked(folder: Path, quick: bool) -> Pair:
+    """The rate of a quick webhook alone, and when 10,000 calls of another have been parked at its cap."""
+    calls = 5_000 if quick else 30_000
+    with neighbours(folder, 30, concurrency=4) as at:
+        calm = _drain(at, calls)
+        at.queue(SLOW, 10_000)
+        at.start_worker("bulk")
+        wait(at, "all parked", lambda: at.parked(SLOW) >= 10_000 - 4, PATIENCE_S)
+        at.stop_worker("bulk")
+        disturbed = _drain(at, calls)
+    return Pair(calm, disturbed, "calls/s")
+
+
+def beside_parking(folder: Path, quick: bool) -> Pair:
+    """The rate of a quick webhook alone, and behind 10,000 calls of another that has a cap, all queued before."""
+    calls = 5_000 if quick else 30_000
+    with neighbours(folder, 30, concurrency=4) as at:
+        calm = _drain(at, calls)
+        at.queue(SLOW, 10_000)
+        disturbed = _drain(at, calls)
+    return Pair(calm, disturbed, "calls/s")
+
+
+def _drain(at: Neighbours, calls: int) -> float:
+    """Queues calls, then starts a worker; the rate from the first receipt at any endpoint to the last result."""
+    at.queue(QUICK, calls)
+    at.quick.reset()
+    at.slow.reset()
+    before = at.delivered()
+    at.start_worker("bulk")
+    ended_s = wait(at, "the last result", lambda: at.delivered() - before >= calls, PATIENCE_S)
+    firsts = [found.first_s for found in (at.quick.receipts(), at.slow.receipts()) if found.first_s is not None]
+    at.stop_worker("bulk")
+    return calls / (ended_s - min(firsts))
+
+
+def beside_pending(folder: Path, quick: bool) -> Pair:
+    """The p99 of awaited calls alone, and with 100,000 bulk calls that wait for a worker."""
+    return _awaited(folder, quick, drained=False)
+
+
+def beside_draining(folder: Path, quick: bool) -> Pair:
+    """The p99 of awaited calls alone, and while a worker drains 100,000 bulk calls."""
+    return _awaited(folder, quick, drained=True)
+
+
+def _awaited(folder: Path, quick: bool, *, drained: bool) -> Pair:
+    pending, window_s = (10_000, 3.0) if quick else (100_000, 8.0)
+    with neighbours(folder, 0) as at:
+        at.start_worker("interactive")
+        calm = _paced_p99(at, window_s, per_s=20)
+        at.queue(SLOW, pending)
+        if drained:
+            at.start_worker("bulk")
+        disturbed = _paced_p99(at, window_s, per_s=20)
+    return Pair(calm, disturbed, "ms")
+
+
+def beside_slow_async(folder: Path, quick: bool) -> Pair:
+    """The p99 of a quick webhook's calls from accept to end, alone, and beside a flood of slow ones in its lane."""
+    window_s = 5.0 if quick else 20.0
+    with neighbours(folder, 30) as at:
+        at.start_worker("bulk")
+        calm = _finished_p99(at, window_s)
+        with _flood(at, ASYNC, window_s):
+            beside = _finished_p99(at, window_s)
+    return Pair(calm, beside, "ms")
+
+
+def beside_slow_awaited(folder: Path, quick: bool) -> Pair:
+    """The p99 of awaited calls of a quick webhook, alone, and beside a flood of awaited slow ones."""
+    window_s = 5.0 if quick else 20.0
+    with neighbours(folder, 30) as at:
+        at.start_worker("interactive")
+        calm = _paced_p99(at, window_s, per_s=NEIGHBOUR_PER_S)
+        with _flood(at, AWAITED, window_s):
+            beside = _paced_p99(at, window_s, per_s=NEIGHBOUR_PER_S)
+    return Pair(calm, beside, "ms")
+
+
+@contextmanager
+def _flood(at: Neighbours, headers: Mapping[str, str], window_s: float) -> Iterator[None]:
+    """Brings the slow webhook's load, and lets it settle."""
+    rate_per_s, for_s = NEIGHBOUR_PER_S * TIMES, window_s + 3 * SETTLED_S
+    flood = at.bring(SLOW, headers, rate_per_s=rate_per_s, connections=1_000, warmup_s=0, window_s=for_s, linger_s=0)
+    try:
+        time.sleep(SETTLED_S)
+        yield
+        if flood.poll():
+            raise BenchError("The flood's callers failed.")
+    finally:
+        flood.kill()
+        flood.communicate()
+
+
+def _finished_p99(at: Neighbours, window_s: float) -> float:
+    """The p99, from accept to end, of calls that come at a rate and that nobody awaits."""
+    began_ms = at.now_ms()
+    summary_of(at.bring(QUICK, ASYNC, rate_per_s=NEIGHBOUR_PER_S, warmup_s=0, window_s=window_s))
+    ended_ms = at.now_ms()
+    time.sleep(LAST_ENDS_S)
+    return p99(at.took_ms(QUICK, began_ms, ended_ms))
+
+
+def _paced_p99(at: Neighbours, window_s: float, per_s: float) -> float:
+    """The p99 of awaited calls that come at a rate; raises BenchError if one was not answered with its result."""
+    found = summary_of(at.bring(QUICK, AWAITED, rate_per_s=per_s, warmup_s=1, window_s=window_s))
+    if found["faults"] or found["missed"] or found["accepted"]:
+        raise BenchError(f"awaited calls: {found}")
+    value: float = found["p99_ms"]
+    return value
