@@ -99,7 +99,9 @@ def test_after_a_group_of_several_the_next_is_collected_a_moment_more():
     recorder = Permitted()
     commit = commits(recorder, window_s=0.5)
     with ThreadPoolExecutor(8) as pool:
-        futures = submit_all(commit, [0], pool) + submit_all(commit, [1, 2], pool)
+        futures = submit_all(commit, [0], pool)
+        assert recorder.entered.acquire(timeout=5)
+        futures += submit_all(commit, [1, 2], pool)
         permits.release()
         assert futures[0].result(5) == 0
         futures += submit_all(commit, [3], pool)
