@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Self
 
 from relay.errors import Unavailable
+from relay.shares import may_hold_more
 from relay.store.acceptance import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
     from types import TracebackType
 
     from relay.invocation import Invocation
@@ -33,7 +35,7 @@ class Word(Enum):
 
 
 class Waiters:
-    """The callers that wait in this process, at most ``max_waiters``."""
+    """The callers that wait in this process, at most ``max_waiters``, and of one webhook no more than its share."""
 
     def __init__(self, subscription: Subscription, max_waiters: int) -> None:
         self.process = subscription.process
@@ -41,7 +43,7 @@ class Waiters:
         self._max_waiters = max_waiters
         self._lock = threading.Lock()
         self._expected: dict[str, list[Expectation]] = {}
-        self._count = 0
+        self._held: Counter[Hashable] = Counter()  # by webhook
         self._closed = False
         self._stop = threading.Event()
         self._listener = threading.Thread(target=self._listen, name="notices", daemon=True)
@@ -62,13 +64,17 @@ class Waiters:
         self._stop.set()
         self._listener.join()
 
-    def expect(self, reference_id: str) -> Expectation | None:
-        """An expectation of that invocation's end, to be used as a context; None if there is no room to wait."""
+    def expect(self, reference_id: str, holder: Hashable) -> Expectation | None:
+        """An expectation of that invocation's end, to be used as a context; None if there is no room to wait.
+
+        ``holder`` is its webhook: the callers of a slow one leave room for those of others.
+        """
         with self._lock:
-            if self._closed or self._count >= self._max_waiters:
+            free = self._max_waiters - self._held.total()
+            if self._closed or free <= 0 or not may_hold_more(self._held[holder], free):
                 return None
-            self._count += 1
-        return Expectation(self, reference_id)
+            self._held[holder] += 1
+        return Expectation(self, reference_id, holder)
 
     def add(self, reference_id: str, expectation: Expectation) -> None:
         """Tell an expectation of that invocation's end."""
@@ -83,10 +89,12 @@ class Waiters:
             if not waiting:
                 del self._expected[reference_id]
 
-    def leave(self) -> None:
+    def leave(self, holder: Hashable) -> None:
         """Make room."""
         with self._lock:
-            self._count -= 1
+            self._held[holder] -= 1
+            if not self._held[holder]:
+                del self._held[holder]
 
     def _listen(self) -> None:
         self._subscription.run(self._deliver, self._renew, self._stop)
@@ -117,9 +125,10 @@ class Reply:
 class Expectation:
     """One caller's wait for one invocation, from before it is accepted."""
 
-    def __init__(self, waiters: Waiters, reference_id: str) -> None:
+    def __init__(self, waiters: Waiters, reference_id: str, holder: Hashable) -> None:
         self._waiters = waiters
         self._reference_id = reference_id
+        self._holder = holder
         self._told: SimpleQueue[Notice | Word | Reply] = SimpleQueue()
         self._accepted = False
         self._impatient = False  # the acceptance itself is waited for
@@ -133,7 +142,7 @@ class Expectation:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._waiters.remove(self._reference_id, self)
-        self._waiters.leave()
+        self._waiters.leave(self._holder)
 
     def follow(self, reference_id: str) -> None:
         """Expect another invocation instead: the one that an idempotency key was used for first."""

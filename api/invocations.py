@@ -57,9 +57,12 @@ class InvocationResource:
 
     def _read(self, plugin: str, reference_id: str, wait_s: float) -> tuple[Invocation, bool]:
         """The record, and whether there was room to wait as long as was asked."""
-        expectation = self._waiters.expect(reference_id) if wait_s > 0 else None
+        invocation = self._store.get(plugin, reference_id)
+        if wait_s <= 0 or invocation.state.final:
+            return invocation, True
+        expectation = self._waiters.expect(reference_id, (plugin, invocation.webhook_id))
         if expectation is None:
-            return self._store.get(plugin, reference_id), wait_s <= 0
+            return invocation, False
         with expectation:
             invocation = self._store.join(plugin, reference_id, self._waiters.process)
             if not invocation.state.final:

@@ -83,7 +83,8 @@ class TriggerResource:
             idempotency_key=idempotency_key,
             traceparent=_traceparent(req),
         )
-        expectation = self._waiters.expect(call.reference_id) if call.awaited else None
+        holder = (call.plugin, webhook_id)
+        expectation = self._waiters.expect(call.reference_id, holder) if call.awaited else None
         if expectation is None:
             accepted = self._dispatcher.trigger(call)
             end: Notice | Invocation | None = self._end_at_once(call, accepted)

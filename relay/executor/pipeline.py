@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from relay.store.invocations import InvocationStore
     from relay.store.transitions import NewStep, Ready
 
-#: For how long a message's calls may wait for their webhook's share before they are parked.
-HOLD_S: Final = 0.25
+#: For how long a message's calls may wait for their webhook's share before they are parked. Meanwhile the message
+#: holds one of the few tasks of its process, so that those behind it wait as well.
+HOLD_S: Final = 0.1
 #: Between two tries to give a call back while the store is away.
 RETRY_S: Final = 0.5
 #: For how long that is tried: far beyond any lease.
@@ -122,7 +123,7 @@ class Executor:
         soon = {
             name
             for name, count in Counter(map(holder_of, beyond)).items()
-            if self._slots.expected_wait_s(name, count) < left_s
+            if self._slots.turn_is_near(name, count, left_s)
         }
         kept = [call for call in beyond if holder_of(call) in soon]
         if kept and len(kept) == len(waiting):

@@ -9,16 +9,15 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from relay.outbound.gate import boot_time_s
+from relay.shares import may_hold_more
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
 T = TypeVar("T")
 
-#: A webhook may hold so many times as many slots as are free: alone it gets four fifths, and some always remain.
-SHARE: Final = 4
-#: Whatever is free, a webhook may hold so many.
-ALWAYS: Final = 8
+#: Calls that hold their slots no longer than this leave so quickly that it pays to wait for them.
+BRIEF_S: Final = 0.1
 #: How much the last call's duration counts in a webhook's mean.
 _WEIGHT: Final = 0.2
 
@@ -45,7 +44,7 @@ class Slots:
         held, free = self._held.copy(), self.free
         for call in calls:
             name = holder(call)
-            if held[name] < max(ALWAYS, SHARE * free):
+            if may_hold_more(held[name], free):
                 held[name] += 1
                 free = max(0, free - 1)
                 within.append(call)
@@ -61,10 +60,15 @@ class Slots:
             taken += 1
         return taken
 
-    def expected_wait_s(self, name: Hashable, calls: int) -> float:
-        """In how long about so many slots of this webhook's share will have become free."""
+    def turn_is_near(self, name: Hashable, calls: int, within_s: float) -> bool:
+        """Whether about so many slots of this webhook's share will become free in that time.
+
+        Never where its calls last longer than `BRIEF_S`: while a message waits for a slow endpoint, those behind it,
+        of other webhooks, wait too.
+        """
         idle_s = boot_time_s() - self._left_at_s.get(name, 0.0)
-        return calls * max(self._mean_s.get(name, 0.0), idle_s) / max(1, self._held[name])
+        lasts_s = max(self._mean_s.get(name, 0.0), idle_s)
+        return lasts_s <= BRIEF_S and calls * lasts_s / max(1, self._held[name]) < within_s
 
     def wait_for_leave(self, timeout_s: float) -> None:
         """Wait until some call ends, at most so long."""

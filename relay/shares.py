@@ -1,0 +1,15 @@
+"""How much of a bounded good one webhook may hold, so that something is always left for the others."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: A webhook may hold so many times as much as is free: alone it gets four fifths, and some always remains.
+SHARE: Final = 4
+#: Whatever is free, a webhook may hold so many.
+ALWAYS: Final = 8
+
+
+def may_hold_more(held: int, free: int) -> bool:
+    """Whether a webhook that holds ``held`` may take one more while ``free`` are free."""
+    return held < max(ALWAYS, SHARE * free)

@@ -1,0 +1,82 @@
+"""What one webhook may hold of a process: callers that wait, slots, and the time of those behind it."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from api.awaiting import Waiters
+from relay.executor.slots import BRIEF_S, Slots
+from relay.shares import ALWAYS, may_hold_more
+
+SLOW, QUICK = ("acme", "slow"), ("acme", "quick")
+
+
+def names(count, holder=SLOW):
+    return [(holder, number) for number in range(count)]
+
+
+@pytest.fixture
+def waiters():
+    return Waiters(SimpleNamespace(process="api"), 40)
+
+
+def test_something_is_left_of_what_one_webhook_holds():
+    held = 0
+    while may_hold_more(held, 500 - held):
+        held += 1
+    assert 350 < held <= 401
+
+
+def test_a_webhook_may_always_hold_a_few_whatever_is_free():
+    assert may_hold_more(ALWAYS - 1, 0)
+    assert not may_hold_more(ALWAYS, 0)
+
+
+def test_callers_that_await_a_slow_webhook_leave_room_for_those_of_another(waiters):
+    slow = [waiters.expect(f"s{number}", SLOW) for number in range(40)]
+    assert 30 <= sum(each is not None for each in slow) < 40
+    assert waiters.expect("q", QUICK) is not None
+
+
+def test_no_more_callers_wait_than_there_is_room_for(waiters):
+    waiting = [waiters.expect(f"r{number}", ("acme", f"hook{number}")) for number in range(41)]
+    assert None not in waiting[:40]
+    assert waiting[40] is None
+
+
+def test_a_caller_that_leaves_makes_room_for_another_of_its_webhook(waiters):
+    waiting = [each for each in (waiters.expect(f"s{number}", SLOW) for number in range(40)) if each is not None]
+    assert waiters.expect("again", SLOW) is None
+    with waiting[0]:
+        pass
+    assert waiters.expect("again", SLOW) is not None
+
+
+def test_a_message_waits_for_the_turn_of_calls_that_leave_quickly():
+    slots = Slots(10)
+    slots.take(8)
+    for _ in range(8):
+        slots.hold(SLOW)
+    slots.leave(SLOW, 0.01)
+    assert slots.turn_is_near(SLOW, 5, 0.1)
+    assert not slots.turn_is_near(SLOW, 500, 0.1)
+
+
+def test_a_message_never_waits_for_a_slow_endpoint_however_many_of_its_calls_are_running():
+    slots = Slots(10_000)
+    slots.take(8_001)
+    for _ in range(8_001):
+        slots.hold(SLOW)
+    slots.leave(SLOW, 30.0)  # one of 8,000 leaves every 4 ms
+    assert not slots.turn_is_near(SLOW, 1, 0.1)
+
+
+def test_a_message_does_not_wait_for_an_endpoint_that_has_not_answered_yet():
+    slots = Slots(10)
+    slots.take(1)
+    slots.hold(SLOW)
+    time.sleep(BRIEF_S + 0.05)
+    assert not slots.turn_is_near(SLOW, 1, 10)
