@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Any, Final
 
 import gevent
 from celery import bootsteps
+from celery.signals import worker_shutting_down
 
 from relay import telemetry
 from relay.runtime import worker_parts
@@ -15,6 +17,9 @@ from relay.sweeper import PERIOD_S
 if TYPE_CHECKING:
     from celery.worker import WorkController
 
+#: The exit status of a worker that was told twice to stop.
+HARD_STOP: Final = 70
+
 
 class Executing(bootsteps.StartStopStep):
     """The executor: made before anything is consumed, drained after consuming has ended."""
@@ -23,7 +28,9 @@ class Executing(bootsteps.StartStopStep):
 
     def __init__(self, worker: WorkController, **_: Any) -> None:
         self._settings = Settings.from_environ()
+        self._told_to_stop = 0
         worker.sweeper = None
+        worker_shutting_down.connect(self._on_signal, weak=False)
 
     def start(self, worker: WorkController) -> None:
         """Wire the parts: inside the started process, after gevent has patched it."""
@@ -34,6 +41,12 @@ class Executing(bootsteps.StartStopStep):
     def stop(self, worker: WorkController) -> None:
         """Let running calls end and give back those that have not left."""
         worker.app.executor.drain(self._settings.stop_timeout_s)
+
+    def _on_signal(self, **_: Any) -> None:
+        """Told a second time to stop: at once. Nothing is lost, for every call in flight has a lease."""
+        self._told_to_stop += 1
+        if self._told_to_stop > 1:
+            os._exit(HARD_STOP)
 
 
 class Sweeping(bootsteps.StartStopStep):

@@ -71,6 +71,7 @@ class Executor:
         self._in_hand: set[str] = set()
         self._flights = Flights()
         self._draining = False
+        self._claims = 0  # on their way to the store and back
 
     def run(self, reference_ids: Sequence[object]) -> dict[str, int]:
         """Start the calls of one message; returns counts, which is all that a task may show."""
@@ -85,6 +86,8 @@ class Executor:
                 left -= claimed.granted
                 counts["started"] += len(claimed.granted)
                 counts["parked"] += len(claimed.parked)
+            if waiting:
+                self._publish(tuple((call.published.reference_id, call.published.lane) for call in waiting))
         except Unavailable:
             event(Event.STORE_AWAY, level=logging.WARNING, doing="claim", calls=len(left))
         finally:
@@ -98,7 +101,7 @@ class Executor:
         self._draining = True
         deadline_s = boot_time_s() + timeout_s
         given_back = self._release_unsent()
-        while len(self._flights) and boot_time_s() < deadline_s - SETTLE_S:
+        while (self._claims or len(self._flights)) and boot_time_s() < deadline_s - SETTLE_S:
             gevent.sleep(0.02)
         self._settler.flush(max(0.0, deadline_s - boot_time_s()))
         event(Event.DRAINED, given_back=given_back, left=len(self._flights))
@@ -132,7 +135,7 @@ class Executor:
         count = self._slots.take(len(within)) if within else 0
         if self._draining:
             self._slots.give(count)
-            return [], NOTHING
+            return list(waiting), NOTHING
         parked = [call for call in beyond if holder_of(call) not in soon]
         return within[count:] + kept, self._start(within[:count], parked)
 
@@ -140,12 +143,15 @@ class Executor:
         token = uuid4().hex
         reference_ids = [call.published.reference_id for call in batch]
         begun_s = boot_time_s()
+        self._claims += 1
         try:
             claimed = self._store.claim(reference_ids, token, park=[call.published.reference_id for call in beyond])
         except Unavailable:
             self._slots.give(len(batch))
             gevent.spawn(self._give_back, reference_ids, token, begun_s)
             raise
+        finally:
+            self._claims -= 1
         answered_s = boot_time_s()
         for call in batch:
             if call.published.reference_id in claimed.granted:

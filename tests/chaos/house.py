@@ -159,7 +159,7 @@ class House:
         return max((self.directory / "appendonlydir").glob("*.incr.aof"), key=lambda path: path.stat().st_mtime)
 
     def last_words(self) -> str:
-        words = [f"== {part.name}\n{part.log.read_text(errors='replace')[-2000:]}" for part in self.parts.values()]
+        words = [f"== {part.name}\n{part.log.read_text(errors='replace')[-700:]}" for part in self.parts.values()]
         return "\n".join(words)
 
     def _describe(self, fsync: str, bulk_workers: int, *, receiver: bool) -> None:
