@@ -116,11 +116,18 @@ local function over(r)
   return { 'ended', r.state }
 end
 
+-- Granted by this very claim, whose reply was lost with the ids that it had made ready.
+local function granted_before(r)
+  local w = webhook_of(r.plugin, r.webhook)
+  w.spent = w.every ~= nil
+  return { 'granted', r.state }
+end
+
 local function claim(ref, wanted)
   local r = read_record(ref, FIELDS)
   if not r then return { 'skipped', 'gone' } end
   if FINAL[r.state] then return over(r) end
-  if r.state == 'sending' and r.token == token then return { 'granted', r.state } end
+  if r.state == 'sending' and r.token == token then return granted_before(r) end
   if r.chain == '1' and number(r.deadline) <= now then return conclude(r, 'unreachable', 'chain_timeout') end
   if r.state == 'sending' and number(r.leaseEnd) > now then return { 'skipped', r.state } end
   local w = webhook_of(r.plugin, r.webhook)

@@ -144,14 +144,10 @@ local function wake(w, limit)
 end
 
 -- At a script's end: for every place that was left, somebody is woken; under a cap or a rate as many as may go. When
--- the last call that a rate allows has gone, whoever is the oldest now is looked at when the next one may.
+-- a call has gone under a rate, whoever is the oldest now is woken too, or looked at when the rate allows it.
 local function wake_all()
   for _, w in pairs(webhooks) do
-    if w.freed > 0 then
-      wake(w, (w.concurrency or w.every) and 1000 or w.freed)
-    elseif w.spent and tokens(w) < 1 then
-      wake(w, 0)
-    end
+    if w.freed > 0 or w.spent then wake(w, (w.concurrency or w.every) and 1000 or w.freed) end
   end
 end
 
