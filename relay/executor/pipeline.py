@@ -13,7 +13,7 @@ from relay.chains import Create
 from relay.errors import Unavailable
 from relay.executor.conclusion import unsendable
 from relay.executor.flights import Flight, Flights, holder_of
-from relay.executor.preparation import Unsendable
+from relay.executor.preparation import Prepared, Unsendable
 from relay.executor.settling import Settler
 from relay.executor.slots import Slots
 from relay.executor.turns import Turn
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 #: For how long a message's calls may wait for their webhook's share before they are parked. Meanwhile the message
 #: holds one of the few tasks of its process, so that those behind it wait as well.
-HOLD_S: Final = 0.1
+HOLD_S: Final = 0.25
 #: Between two tries to give a call back while the store is away.
 RETRY_S: Final = 0.5
 #: For how long that is tried: far beyond any lease.
@@ -195,6 +195,8 @@ class Executor:
     def _fly(self, flight: Flight) -> None:
         call = flight.call
         sent_ms = flight.claimed_at_ms + int((boot_time_s() - flight.claimed_at_s) * 1000)
+        if not isinstance(call, Prepared):
+            self._slots.answered(flight.holder, 0.0)  # no endpoint is asked
         if isinstance(call, Turn):
             self._take_turn(flight, call)
             return
@@ -204,6 +206,7 @@ class Executor:
             answer = self._sender.send(
                 call.request, gate=flight.gate, deadline_s=flight.gate.deadline_s, repeatable=call.shape.repeatable
             )
+            self._slots.answered(flight.holder, boot_time_s() - flight.claimed_at_s)
             if flight.released:
                 self._done(flight.reference_id)
                 return

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Calls that hold their slots no longer than this leave so quickly that it pays to wait for them.
+#: An endpoint that answers within this makes room so soon that it pays to wait for it.
 BRIEF_S: Final = 0.1
-#: How much the last call's duration counts in a webhook's mean.
+#: How much the last duration counts in a webhook's mean.
 _WEIGHT: Final = 0.2
 
 
@@ -28,8 +28,8 @@ class Slots:
     def __init__(self, total: int) -> None:
         self._free = BoundedSemaphore(total)
         self._held: Counter[Hashable] = Counter()
-        self._mean_s: dict[Hashable, float] = {}  # how long a webhook's calls hold a slot
-        self._left_at_s: dict[Hashable, float] = {}  # when the last one left its slot, or the first one took it
+        self._answers = _Durations()  # until a webhook's calls are answered
+        self._leaves = _Durations()  # for how long they hold their slots
         self._somebody_left = Event()
 
     @property
@@ -63,12 +63,12 @@ class Slots:
     def turn_is_near(self, name: Hashable, calls: int, within_s: float) -> bool:
         """Whether about so many slots of this webhook's share will become free in that time.
 
-        Never where its calls last longer than `BRIEF_S`: while a message waits for a slow endpoint, those behind it,
-        of other webhooks, wait too.
+        Never where its endpoint takes longer than `BRIEF_S` to answer: while a message waits for a slow endpoint,
+        those behind it, of other webhooks, wait too.
         """
-        idle_s = boot_time_s() - self._left_at_s.get(name, 0.0)
-        lasts_s = max(self._mean_s.get(name, 0.0), idle_s)
-        return lasts_s <= BRIEF_S and calls * lasts_s / max(1, self._held[name]) < within_s
+        if self._answers.expected_s(name) > BRIEF_S:
+            return False
+        return calls * self._leaves.expected_s(name) / max(1, self._held[name]) < within_s
 
     def wait_for_leave(self, timeout_s: float) -> None:
         """Wait until some call ends, at most so long."""
@@ -78,18 +78,21 @@ class Slots:
     def hold(self, name: Hashable) -> None:
         """A taken slot is used by this webhook."""
         self._held[name] += 1
-        self._left_at_s.setdefault(name, boot_time_s())
+        self._answers.begin(name)
+        self._leaves.begin(name)
+
+    def answered(self, name: Hashable, after_s: float) -> None:
+        """A call of this webhook was answered, or ended otherwise; it holds its slot until that is settled."""
+        self._answers.note(name, after_s)
 
     def leave(self, name: Hashable, held_s: float) -> None:
         """A webhook's slot is free again, after so long."""
         self._held[name] -= 1
-        if self._held[name]:
-            mean_s = self._mean_s.get(name, held_s)
-            self._mean_s[name] = mean_s + _WEIGHT * (held_s - mean_s)
-            self._left_at_s[name] = boot_time_s()
-        else:
-            for kept in (self._held, self._mean_s, self._left_at_s):
-                kept.pop(name, None)
+        self._leaves.note(name, held_s)
+        if not self._held[name]:
+            del self._held[name]
+            self._answers.forget(name)
+            self._leaves.forget(name)
         self._free.release()
         self._somebody_left.set()
 
@@ -97,3 +100,27 @@ class Slots:
         """Give slots back that were not used."""
         for _ in range(count):
             self._free.release()
+
+
+class _Durations:
+    """How long something takes a webhook's calls, as a moving mean; while none ends, as long as that has lasted."""
+
+    def __init__(self) -> None:
+        self._mean_s: dict[Hashable, float] = {}
+        self._last_at_s: dict[Hashable, float] = {}  # when the last one ended, or the first one began
+
+    def begin(self, name: Hashable) -> None:
+        self._last_at_s.setdefault(name, boot_time_s())
+
+    def note(self, name: Hashable, lasted_s: float) -> None:
+        mean_s = self._mean_s.get(name, lasted_s)
+        self._mean_s[name] = mean_s + _WEIGHT * (lasted_s - mean_s)
+        self._last_at_s[name] = boot_time_s()
+
+    def expected_s(self, name: Hashable) -> float:
+        idle_s = boot_time_s() - self._last_at_s.get(name, 0.0)
+        return max(self._mean_s.get(name, 0.0), idle_s)
+
+    def forget(self, name: Hashable) -> None:
+        self._mean_s.pop(name, None)
+        self._last_at_s.pop(name, None)
