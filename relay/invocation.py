@@ -36,6 +36,8 @@ class State(StrEnum):
         return self in FINAL
 
 
+#: What an alarm or a message has before the id of a replay job; all others name invocations.
+REPLAY_PREFIX: Final = "replay-"
 FINAL: Final = frozenset({State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED, State.REJECTED, State.CANCELLED})
 
 #: What each state may become, and by which transition; ``None`` is "does not exist yet". docs/lifecycle.md says when.
@@ -208,6 +210,12 @@ class Invocation:
 def new_reference_id() -> str:
     """A UUIDv7 (RFC 9562): sorts by time and tells its age."""
     return str(uuid_utils.uuid7())
+
+
+def replay_named_by(text: str) -> str | None:
+    """The id of the replay job that an alarm or a message names, None where it names an invocation."""
+    replay_id = text.removeprefix(REPLAY_PREFIX)
+    return replay_id if replay_id != text and reference_time_ms(replay_id) is not None else None
 
 
 def reference_time_ms(reference_id: str) -> int | None:

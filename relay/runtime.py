@@ -22,6 +22,8 @@ from relay.store.listing import Listing
 from relay.store.notices import Subscription
 from relay.store.policies import Policies
 from relay.store.registry import Registry
+from relay.store.replay_runs import ReplayRuns
+from relay.store.replays import ReplayStore
 from relay.store.tokens import TokenStore
 from relay.vault import Vault
 
@@ -105,18 +107,23 @@ class Runtime:
         return ApiKeys(self.client)
 
     @cached_property
-    def store(self) -> InvocationStore:
-        """The ledger."""
+    def limits(self) -> Limits:
+        """How much may be pending, and how long ends are kept."""
         settings = self.settings
-        limits = Limits(
+        return Limits(
             max_pending=settings.max_pending,
             max_pending_per_plugin=settings.max_pending_per_plugin,
             max_pending_bytes=settings.max_pending_bytes,
             retention_ms=settings.retention_s * 1000,
             failed_retention_ms=settings.failed_retention_s * 1000,
             rejected_retention_ms=settings.rejected_retention_s * 1000,
+            contents_retention_ms=(settings.payload_retention_s or 0) * 1000,
         )
-        return InvocationStore(self.client, limits, lease_margin_ms=int(settings.lease_margin_s * 1000))
+
+    @cached_property
+    def store(self) -> InvocationStore:
+        """The ledger."""
+        return InvocationStore(self.client, self.limits, lease_margin_ms=int(self.settings.lease_margin_s * 1000))
 
     @cached_property
     def listing(self) -> Listing:
@@ -126,7 +133,17 @@ class Runtime:
     @cached_property
     def replays(self) -> Replays:
         """Plans, starts and steers replays."""
-        return Replays()
+        return Replays(self.replay_store, self.replay_runs, self.listing, self.publisher.publish_ready)
+
+    @cached_property
+    def replay_store(self) -> ReplayStore:
+        """Replay jobs."""
+        return ReplayStore(self.client, self.limits)
+
+    @cached_property
+    def replay_runs(self) -> ReplayRuns:
+        """Plans and runs replay jobs."""
+        return ReplayRuns(self.client, keep_ms=self.limits.failed_retention_ms)
 
     @cached_property
     def policies(self) -> Policies:
@@ -181,6 +198,7 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     from relay.outbound.sender import Sender  # noqa: PLC0415
     from relay.outbound.transport import CurlTransport  # noqa: PLC0415
     from relay.plans import Plans  # noqa: PLC0415
+    from relay.replaying import Replaying  # noqa: PLC0415
     from relay.store.steps import Steps  # noqa: PLC0415
     from relay.sweeper import Sweeper  # noqa: PLC0415
 
@@ -203,6 +221,13 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
         sender,
         Conclusion(runtime.data_vault, turns, tokens),
         turns,
+        Replaying(
+            runtime.replay_runs,
+            runtime.replay_store,
+            runtime.registry,
+            runtime.data_vault,
+            runtime.publisher.publish_ready,
+        ),
         max_in_flight=settings.max_in_flight,
         lanes=lanes,
         publish=runtime.publisher.publish_ready,

@@ -144,6 +144,11 @@ def retention(text: str) -> int:
     return int(_in_range(text, read=read_seconds, least=least, most=most, unit=" seconds"))
 
 
+def own_retention(text: str) -> int | None:
+    """The same; None if empty."""
+    return retention(text) if text else None
+
+
 def redis_url(text: str) -> Secret:
     """A URL that redis-py takes (empty is left to its reader)."""
     return _server_url(text, ("redis", "rediss", "unix"))

@@ -105,6 +105,9 @@ class Settings:
     rejected_retention_s: int = _setting(
         "REJECTED_RETENTION", "30d", kinds.retention, "How long records of refused triggers are kept."
     )
+    payload_retention_s: int | None = _setting(
+        "PAYLOAD_RETENTION", "", kinds.own_retention, "How long payloads and results are kept, if not as records."
+    )
     max_pending: int = _setting(
         "MAX_PENDING", "1000000", kinds.number(1, 100_000_000), "Unfinished invocations in all."
     )

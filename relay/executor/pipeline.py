@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from relay.executor.preparation import Call, Preparation
     from relay.executor.turns import Turns
     from relay.outbound.sender import Sender
+    from relay.replaying import Replaying
     from relay.store.invocations import InvocationStore
     from relay.store.transitions import NewStep, Ready
 
@@ -47,13 +48,14 @@ NOTHING: Final = Claimed(0, frozenset(), frozenset(), ())
 class Executor:
     """Runs invocations in one process, as many at a time as there are slots."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a process, wired in one place
         self,
         store: InvocationStore,
         preparation: Preparation,
         sender: Sender,
         conclusion: Conclusion,
         turns: Turns,
+        replaying: Replaying,
         *,
         max_in_flight: int,
         lanes: Collection[str],
@@ -64,6 +66,7 @@ class Executor:
         self._sender = sender
         self._conclusion = conclusion
         self._turns = turns
+        self._replaying = replaying
         self._lanes = frozenset(lanes)
         self._publish = publish
         self._slots = Slots(max_in_flight)
@@ -75,6 +78,8 @@ class Executor:
 
     def run(self, reference_ids: Sequence[object]) -> dict[str, int]:
         """Start the calls of one message; returns counts, which is all that a task may show."""
+        for replay_id in self._replaying.named_by(reference_ids):
+            gevent.spawn(self._replaying.run, replay_id)
         taken = self._take_in_hand(reference_ids)
         left = set(taken)
         counts = {"started": 0, "skipped": 0, "parked": 0}
@@ -99,6 +104,7 @@ class Executor:
     def drain(self, timeout_s: float) -> None:
         """Stop: claim nothing more, give back what has not left, let the rest end, at most for ``timeout_s``."""
         self._draining = True
+        self._replaying.stop()
         deadline_s = boot_time_s() + timeout_s
         given_back = self._release_unsent()
         while (self._claims or len(self._flights)) and boot_time_s() < deadline_s - SETTLE_S:

@@ -67,11 +67,12 @@ class Limits:
     retention_ms: int
     failed_retention_ms: int
     rejected_retention_ms: int
+    contents_retention_ms: int = 0  # payload and result; 0: as long as their records
 
     @property
-    def retention(self) -> tuple[int, int, int]:
-        """Retention of ok, failed and rejected ends, in the scripts' order."""
-        return self.retention_ms, self.failed_retention_ms, self.rejected_retention_ms
+    def retention(self) -> tuple[int, int, int, int]:
+        """Retention of ok, failed and rejected ends and of contents, in the scripts' order."""
+        return self.retention_ms, self.failed_retention_ms, self.rejected_retention_ms, self.contents_retention_ms
 
 
 class InvocationStore:
@@ -166,7 +167,10 @@ class InvocationStore:
             NotFound, Expired: as `get`.
             Conflict: it is not final, or one of its steps is not.
         """
-        raise NotImplementedError
+        self.get(plugin, reference_id)
+        if self._scripts.run("forget", [reference_id]) == b"unfinished":
+            raise Conflict("The invocation is not final: it cannot be forgotten.", reference_id=reference_id)
+        return self.get(plugin, reference_id)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -194,7 +198,7 @@ class InvocationStore:
             pipeline.time()
             fields, steps, (seconds, _) = pipeline.execute()
         if not fields:
-            kept_ms = min(self._limits.retention)
+            kept_ms = min(self._limits.retention[:3])
             raise Expired if kept_ms < seconds * 1000 - made_ms else NotFound
         invocation = invocation_from(reference_id, fields, steps)
         if invocation.expires_at_ms is not None and invocation.expires_at_ms <= seconds * 1000:

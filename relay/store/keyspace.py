@@ -47,6 +47,15 @@ _TEMPLATES: Final = {
     "parked": "p:{plugin}:parked:{webhook}",  # zset referenceId -> createdAt ms: calls that may not go now
     "policy": "p:{plugin}:policy:{webhook}",  # hash: limits, pause, rate and breaker (lua/places.lua)
     "idempotency": "p:{plugin}:idem:{webhook}:{mac}",  # hash: ref, fingerprint
+    # replays
+    "replays": "p:{plugin}:replays",  # zset replay id -> createdAt ms
+    "replay_plan": "p:{plugin}:plan:{plan}",  # string: what was planned (JSON), for a day
+    "replay": "replay:{replay}",  # hash: a job (field names in lua/replay_make.lua)
+    "replay_ids": "replay:{replay}:ids",  # list: its originals, the first one to be sent at the end
+    "replay_seen": "replay:{replay}:seen",  # set: ids that were given by hand, while they come
+    "replay_decided": "replay:{replay}:decided",  # list: of each original, in turn: the id made of it, or why not
+    "replay_open": "replay:{replay}:open",  # set: the ids that it made and that are not final
+    "replay_parked": "replay:{replay}:parked",  # zset referenceId -> createdAt ms: of them, what waits for `resume`
     # keys, processes, notices
     "api_keys": "keys",  # set of API key ids
     "api_key": "key:{key}",  # hash: one API key
@@ -172,6 +181,21 @@ def pending() -> str:
 def plugin_pending(plugin: str) -> str:
     """Integer: a plugin's invocations that are not final."""
     return _name("plugin_pending", plugin=plugin)
+
+
+def replays(plugin: str) -> str:
+    """Sorted set: a plugin's replay jobs by createdAt."""
+    return _name("replays", plugin=plugin)
+
+
+def replay_plan(plugin: str, plan: str) -> str:
+    """String: what was planned to be replayed."""
+    return _name("replay_plan", plugin=plugin, plan=plan)
+
+
+def replay(replay_id: str) -> str:
+    """Hash: a replay job."""
+    return _name("replay", replay=replay_id)
 
 
 def api_keys() -> str:

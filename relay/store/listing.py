@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import orjson
 
 from relay.errors import BadParameter
+from relay.invocation import Outcome, State
 from relay.store import keyspace
 from relay.store.records import invocation_from
 from relay.store.scripts import Scripts, store_errors
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from relay.invocation import Invocation, Outcome, State
+    from relay.invocation import Invocation
 
 MAX_PAGE: Final = 1_000  # rows that one page may have
 #: Records that are looked at for one page, and by one script, which holds the server up meanwhile.
@@ -48,7 +48,7 @@ class Filter:
     until_ms: int | None = None
     error: bool | None = None  # of the result
 
-    def to_json(self, **more: Any) -> bytes:
+    def to_json(self) -> bytes:
         """As ``lua/filter.lua`` reads it."""
         value = {
             "webhook": self.webhook_id,
@@ -57,12 +57,29 @@ class Filter:
             "outcome": self.outcome,
             "caller": self.caller,
             "parent": self.chain,
+            "replay": self.replay,
             "since": self.since_ms,
             "until": self.until_ms,
             "error": None if self.error is None else str(int(self.error)),
-            **more,
         }
         return orjson.dumps({name: each for name, each in value.items() if each not in (None, [])})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """The filter that ``to_json`` wrote."""
+        value = orjson.loads(text)
+        return cls(
+            webhook_id=value.get("webhook"),
+            states=frozenset(State(state) for state in value.get("states", ())),
+            status=tuple(int(each) if each.isdecimal() else each for each in value.get("statuses", ())),
+            outcome=Outcome(value["outcome"]) if "outcome" in value else None,
+            caller=value.get("caller"),
+            chain=value.get("parent"),
+            replay=value.get("replay"),
+            since_ms=value.get("since"),
+            until_ms=value.get("until"),
+            error=value["error"] == "1" if "error" in value else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +138,6 @@ class Listing:
             cursor = page.cursor
             if cursor is None:
                 return
-
-    def newest(
-        self, plugin: str, *, webhook_id: str | None = None, state: State | None = None, limit: int = 50
-    ) -> list[Invocation]:
-        """The newest ones. Goes, when its last caller has."""
-        wanted = Filter(webhook_id=webhook_id, states=frozenset({state} if state else ()))
-        return list(islice(self.every(plugin, wanted), limit))
 
     def groups(self, plugin: str, wanted: Filter) -> list[Group]:
         """How the invocations ended, by webhook, outcome and status, most frequent first."""

@@ -1,19 +1,28 @@
-"""Replay jobs as the store keeps them: made, read, paused, resumed, cancelled, and run by whoever holds the lease."""
+"""Replay jobs as the store keeps them, and how operators steer them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from relay.errors import Conflict, NotFound
+from relay.invocation import reference_time_ms
+from relay.store import keyspace
+from relay.store.invocations import GRACE_MS
 from relay.store.listing import Filter
+from relay.store.scripts import Scripts, store_errors
+from relay.store.transitions import ready_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import redis
 
+    from relay.store.invocations import Limits
     from relay.store.transitions import Ready
+
+_SKIPPED: Final = "skipped:"
 
 
 class ReplayState(StrEnum):
@@ -71,25 +80,108 @@ class ReplayJob:
 class ReplayStore:
     """Jobs of plugins. Every method raises `Unavailable` while the server is away."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, limits: Limits) -> None:
         self._client: Any = client
+        self._scripts = Scripts(client)
+        self._limits = limits
 
     def get(self, plugin: str, replay_id: str) -> ReplayJob:
         """A job of a plugin; raises `NotFound`."""
-        raise NotImplementedError
+        if reference_time_ms(replay_id) is None:
+            raise NotFound
+        with store_errors():
+            fields = self._client.hgetall(keyspace.replay(replay_id))
+        job = _job_from(replay_id, fields) if fields else None
+        if job is None or job.plugin != plugin:
+            raise NotFound
+        return job
 
     def list(self, plugin: str, *, limit: int = 50) -> list[ReplayJob]:
         """A plugin's jobs, newest first."""
-        raise NotImplementedError
+        key = keyspace.replays(plugin)
+        with store_errors():
+            ids = self._client.zrevrange(key, 0, limit - 1)
+            pipeline = self._client.pipeline(transaction=False)
+            for replay_id in ids:
+                pipeline.hgetall(keyspace.replay(replay_id.decode()))
+            found = dict(zip(ids, pipeline.execute(), strict=True)) if ids else {}
+            gone = [replay_id for replay_id, fields in found.items() if not fields]
+            if gone:
+                self._client.zrem(key, *gone)
+        jobs = [_job_from(replay_id.decode(), fields) for replay_id, fields in found.items() if fields]
+        return jobs if not gone or len(ids) < limit else self.list(plugin, limit=limit)
 
     def pause(self, plugin: str, replay_id: str) -> ReplayJob:
         """Send nothing more; a paused one stays so. Raises `NotFound`, and `Conflict` where it is over or planning."""
-        raise NotImplementedError
+        self._steer(plugin, replay_id, "pause")
+        return self.get(plugin, replay_id)
 
     def resume(self, plugin: str, replay_id: str) -> tuple[ReplayJob, Ready]:
         """Go on, and what the caller is to publish; raises as `pause`."""
-        raise NotImplementedError
+        ready = self._steer(plugin, replay_id, "resume")
+        return self.get(plugin, replay_id), ready
 
     def cancel(self, plugin: str, replay_id: str) -> tuple[ReplayJob, Ready]:
         """Stop for good, and what the caller is to publish; a cancelled one stays so. Raises `NotFound`, `Conflict`."""
-        raise NotImplementedError
+        ready = self._steer(plugin, replay_id, "cancel")
+        return self.get(plugin, replay_id), ready
+
+    def save_plan(self, plugin: str, plan_id: str, text: bytes, *, keep_s: int) -> None:
+        """Keep what was planned for so long."""
+        with store_errors():
+            self._client.set(keyspace.replay_plan(plugin, plan_id), text, ex=keep_s)
+
+    def plan_of(self, plugin: str, plan_id: str) -> bytes:
+        """What was planned; raises `NotFound`."""
+        if reference_time_ms(plan_id) is None:
+            raise NotFound
+        with store_errors():
+            text: bytes | None = self._client.get(keyspace.replay_plan(plugin, plan_id))
+        if text is None:
+            raise NotFound
+        return text
+
+    def _steer(self, plugin: str, replay_id: str, verb: str) -> Ready:
+        if reference_time_ms(replay_id) is None:
+            raise NotFound
+        args = [GRACE_MS, *self._limits.retention, plugin, replay_id, verb]
+        verdict, state, ready = self._scripts.run("replay_steer", args)
+        if verdict == b"unknown":
+            raise NotFound
+        if verdict == b"refused":
+            raise Conflict(f"The replay is {state.decode()}: it cannot be {_PAST[verb]}.")
+        return ready_from(ready)
+
+
+_PAST: Final = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
+
+
+def _job_from(replay_id: str, fields: Mapping[bytes, bytes]) -> ReplayJob:
+    text = {name.decode(): value.decode() for name, value in fields.items()}
+
+    def number(name: str) -> int | None:
+        return int(text[name]) if text.get(name) else None
+
+    return ReplayJob(
+        replay_id=replay_id,
+        plugin=text["plugin"],
+        state=ReplayState(text["state"]),
+        matched=number("matched"),
+        started=number("started") or 0,
+        delivered=number("delivered") or 0,
+        failed=number("failed") or 0,
+        skipped=number("skipped") or 0,
+        skipped_reasons={
+            name.removeprefix(_SKIPPED): int(count)
+            for name, count in sorted(text.items())
+            if name.startswith(_SKIPPED) and int(count)
+        },
+        rate_per_second=float(text["rate"]) if text["rate"] else None,
+        include_uncertain=text["uncertain"] == "1",
+        max=number("max"),
+        created_at_ms=int(text["createdAt"]),
+        finished_at_ms=number("finishedAt"),
+        caller=text["caller"] or None,
+        filter=Filter.from_json(text["filter"]) if text["filter"] else Filter(),
+        by_hand=not text["filter"],
+    )

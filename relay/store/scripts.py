@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import redis
 
 # The only scripts that a full server may refuse: they bring new work, the others record work done.
-_REFUSABLE: Final = frozenset({"accept"})
+_REFUSABLE: Final = frozenset({"accept", "replay_make", "replay_create"})
 _INCLUDES: Final = re.compile(r"^-- include: (.+)$", re.MULTILINE)
 _AWAY: Final = (
     RedisConnectionError,

@@ -2,18 +2,19 @@
 --
 -- KEYS  none (names come from KEY)
 -- ARGV  1 grace_ms  2 max_pending  3 max_pending_per_plugin  4 max_pending_bytes  5 refusals a minute and plugin
---       6-8 retention ms: ok, failed, rejected  9 idempotency_ms  10 n, then n times:
+--       6-9 retention ms: ok, failed, rejected, contents (0: as
+--       records)  10 idempotency_ms  11 n, then n times:
 --       ref plugin webhook revision lane timeout_ms repeatable payload requestBytes caller traceparent waiter
 --       chain pins refusal k, then k times: mac fingerprint
 --       (chain '1' for a chain, whose pins are the revisions of its steps' webhooks as JSON)
 -- Returns n times {verdict, ref, state}; verdict: accepted known key_reused stale over_capacity unrecorded
 --
 -- Idempotent: a known reference id changes nothing and answers as the first time.
--- include: clock, effects, alarms, record, places, steps, ends, finish
+-- include: clock, effects, alarms, record, places, steps, ends, jobs, finish
 
 grace_from(1)
 local max_pending, max_per_plugin = tonumber(ARGV[2]), tonumber(ARGV[3])
-local max_bytes, max_refusals, idempotency_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[9]
+local max_bytes, max_refusals, idempotency_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[10]
 retention_from(6)
 
 local pending = redis.call('HMGET', KEY.pending(), 'count', 'bytes')
@@ -102,8 +103,8 @@ local function read_new(at)
   return new, at + 16 + 2 * count
 end
 
-local replies, at = {}, 11
-for index = 1, tonumber(ARGV[10]) do
+local replies, at = {}, 12
+for index = 1, tonumber(ARGV[11]) do
   local new
   new, at = read_new(at)
   replies[index] = accept(new)

@@ -1,24 +1,25 @@
 -- advance: a chain's parent goes to its next step: the step's invocations are created, and the parent waits for them.
 --
 -- KEYS  none
--- ARGV  1 token  2 grace_ms  3-5 retention ms: ok, failed, rejected  6 steps one outermost chain may make
---       7 parent's reference id  8 number of the step  9 n, then n times:
+-- ARGV  1 token  2 grace_ms  3-6 retention ms: ok, failed, rejected, contents (0: as records)
+--       7 steps one outermost chain may make
+--       8 parent's reference id  9 number of the step  10 n, then n times:
 --       ref webhook revision timeout_ms repeatable payload requestBytes chain pins
 -- Returns {verdict, ready: ref, lane, ...}; verdict: advanced, late (somebody else has the parent, or it is over),
 --         ended (its deadline has passed), too_many (nothing was created; the parent is still being sent)
 --
 -- Idempotent: a step that exists is not created again. A parent whose step exists and has ended meanwhile is ready.
--- include: clock, effects, alarms, record, places, steps, ends, finish
+-- include: clock, effects, alarms, record, places, steps, ends, jobs, finish
 
 local WIDTH = 9
-local token, parent_ref, step, count = ARGV[1], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
+local token, parent_ref, step, count = ARGV[1], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
 grace_from(2)
 retention_from(3)
-local most = tonumber(ARGV[6])
+local most = tonumber(ARGV[7])
 
 local p = read_record(parent_ref, { 'state', 'token', 'lastToken', 'plugin', 'webhook', 'requestBytes', 'waiters',
   'parked', 'parent', 'chain', 'lane', 'caller', 'traceparent', 'step', 'open', 'root', 'deadline',
-  'createdAt' })
+  'createdAt', 'replay' })
 
 -- Of a step that was created before, what nobody has taken yet is ready still.
 local function ready_again()
@@ -32,7 +33,7 @@ local function ready_again()
 end
 
 local function create(index)
-  local at = 10 + (index - 1) * WIDTH
+  local at = 11 + (index - 1) * WIDTH
   local new = {
     ref = ARGV[at], plugin = p.plugin, webhook = ARGV[at + 1], revision = ARGV[at + 2], lane = p.lane,
     timeout = ARGV[at + 3], repeatable = ARGV[at + 4], payload = ARGV[at + 5], requestBytes = ARGV[at + 6],

@@ -2,21 +2,22 @@
 -- for (the webhook has its share of the process). A chain's parent sends nothing itself: its lease is the margin.
 --
 -- KEYS  none
--- ARGV  1 token (one a claim call)  2 margin_ms  3 grace_ms  4-6 retention ms: ok, failed, rejected  7 n
---       8... n reference ids to take, then those to park
+-- ARGV  1 token (one a claim call)  2 margin_ms  3 grace_ms  4-7 retention ms: ok, failed, rejected, contents
+--       (0: as records)  8 n
+--       9... n reference ids to take, then those to park
 -- Returns {now, per id {verdict, state}, ready: ref, lane, ...}; verdict: granted, parked, skipped (not now, or not
 --         any more), ended (this claim ended it: a lost call, an open breaker, a chain past its deadline, a step
 --         whose chain is over)
 --
 -- Idempotent: the same token is granted again what it was granted, and leaseEnd does not move. A lost holder's token
 -- does not become lastToken: its answer, should it still come, is late.
--- include: clock, effects, alarms, record, places, steps, ends, finish
+-- include: clock, effects, alarms, record, places, steps, ends, jobs, finish
 
 local LOSSES = 3 -- so many lost leases since the last progress end even what may be repeated
 local FIELDS = { 'state', 'token', 'leaseEnd', 'notBefore', 'plugin', 'webhook', 'timeout', 'repeatable', 'losses',
   'attempts', 'requestBytes', 'waiters', 'lastToken', 'tries', 'parked', 'createdAt', 'lane', 'chain', 'deadline',
-  'parent' }
-local token, margin, count = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[7])
+  'parent', 'replay', 'step' }
+local token, margin, count = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[8])
 grace_from(3)
 retention_from(4)
 local leases = {}
@@ -85,12 +86,42 @@ local function admit(r, w)
   return { 'parked', r.state }
 end
 
+-- A replay's chain that is under way goes on whatever its job is told.
+local function steered_by(r)
+  return r.replay ~= '' and (r.chain ~= '1' or r.step == '-1') and job_state(r.replay) or ''
+end
+
+-- What its replay job is told holds for a call that has not been sent: of a paused one it waits in the job's own set,
+-- so that it does not stand before live calls.
+local function stopped_by_job(r, w)
+  local state = steered_by(r)
+  if state == 'cancelled' then return conclude(r, 'cancelled', '') end
+  if state ~= 'paused' then
+    if r.parked == 'job' then
+      redis.call('ZREM', KEY.replay_parked(r.replay), r.ref)
+      redis.call('HSET', KEY.record(r.ref), 'parked', '')
+      r.parked = ''
+    end
+    return nil
+  end
+  if r.state == 'sending' then
+    keep(r, 'queued', '')
+    pass_on(w)
+  end
+  if r.parked == '1' then leave_line(w, r.ref) end
+  redis.call('ZADD', KEY.replay_parked(r.replay), r.createdAt, r.ref)
+  redis.call('HSET', KEY.record(r.ref), 'parked', 'job')
+  alarm_queued(r.ref, r.lane, now + PARKED_ALARM)
+  return { 'parked', r.state }
+end
+
 -- The worker that held the lease is gone: record its attempt (a parent made none), then take it again or say so.
 local function lost(r, w, parent_is_over)
   if r.chain ~= '1' then add_attempt(r, number(r.leaseEnd) - lease_ms(r), 'lease_lost', 'maybe') end
   r.losses = int(number(r.losses) + 1)
   local again = r.repeatable == '1' and tonumber(r.losses) < LOSSES and not parent_is_over
-  return again and admit(r, w) or conclude(r, 'interrupted', 'lease_lost')
+  if not again or steered_by(r) == 'cancelled' then return conclude(r, 'interrupted', 'lease_lost') end
+  return r.replay ~= '' and stopped_by_job(r, w) or admit(r, w)
 end
 
 -- Beyond the share of its webhook: whatever of it is running will wake it. Where nothing runs, nothing would.
@@ -128,18 +159,22 @@ local function claim(ref, wanted)
   if not r then return { 'skipped', 'gone' } end
   if FINAL[r.state] then return over(r) end
   if r.state == 'sending' and r.token == token then return granted_before(r) end
-  if r.chain == '1' and number(r.deadline) <= now then return conclude(r, 'unreachable', 'chain_timeout') end
+  if r.chain == '1' and number(r.deadline) <= now and steered_by(r) ~= 'paused' then
+    return conclude(r, 'unreachable', 'chain_timeout')
+  end
   if r.state == 'sending' and number(r.leaseEnd) > now then return { 'skipped', r.state } end
   local w = webhook_of(r.plugin, r.webhook)
   if r.state == 'sending' then return lost(r, w, is_over(r.parent)) end
   if not may_go(r) then return { 'skipped', r.state } end
   if is_over(r.parent) then return conclude(r, 'cancelled', '') end
+  local stopped = r.replay ~= '' and stopped_by_job(r, w)
+  if stopped then return stopped end
   return wanted and admit(r, w) or park_beyond_share(r, w)
 end
 
 local replies = {}
-for index = 8, #ARGV do
-  replies[index - 7] = claim(ARGV[index], index - 7 <= count)
+for index = 9, #ARGV do
+  replies[index - 8] = claim(ARGV[index], index - 8 <= count)
 end
 effects_flush()
 in_pieces('ZADD', KEY.due_running(), leases, 2)

@@ -1,11 +1,11 @@
 -- filter: which invocations are meant. Needs: clock, effects, record, ends.
 --
 -- A filter is JSON (relay/store/listing.py writes it): webhook, states, statuses (codes and classes: '503', '5xx'),
--- outcome, caller, since and until (ms of createdAt, both included), error ('1', '0'); of a replay's originals also
+-- outcome, caller, since and until (ms of createdAt, both included), parent, replay, error ('1', '0'); of a replay's originals also
 -- endedBy (ms: final by then, and no step of a chain, and not replayed yet). What is missing does not matter.
 
 local FILTER_FIELDS = { 'state', 'plugin', 'webhook', 'outcome', 'status', 'error', 'caller', 'createdAt',
-  'finishedAt', 'parent', 'replayedBy' }
+  'finishedAt', 'parent', 'replayedBy', 'replay' }
 local UNFINISHED = { queued = true, sending = true, retrying = true, waiting = true }
 
 local function set_of(list)
@@ -32,6 +32,7 @@ local function matches(f, r)
   if f.webhook and f.webhook ~= r.webhook then return false end
   if f.caller and f.caller ~= r.caller then return false end
   if f.parent and f.parent ~= r.parent then return false end
+  if f.replay and f.replay ~= r.replay then return false end
   local created = number(r.createdAt)
   if created < (f.since or 0) or created > (f['until'] or created) then return false end
   if f.endedBy then

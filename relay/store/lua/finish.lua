@@ -1,14 +1,15 @@
--- finish: the one way an invocation ends. Needs: clock, effects, alarms, record, places, steps, ends.
+-- finish: the one way an invocation ends. Needs: clock, effects, alarms, record, places, steps, ends, jobs.
 -- Moves state and result, alarm, expiry, counters, the webhook's place, the parent of a last step and the notices to
 -- waiters together.
 
 local NOTICE_RESULT_BYTES = 65536
-local retention = { ok = 0, failed = 0, rejected = 0 } -- ms
+local retention = { ok = 0, failed = 0, rejected = 0, contents = 0 } -- ms; contents: 0 as records
 
 local function retention_from(first)
   retention.ok = tonumber(ARGV[first])
   retention.failed = tonumber(ARGV[first + 1])
   retention.rejected = tonumber(ARGV[first + 2])
+  retention.contents = tonumber(ARGV[first + 3])
 end
 
 local function retention_of(state, failed)
@@ -41,12 +42,13 @@ local function write_end(ref, ends, keep)
     fields[#fields + 1] = value
   end
   redis.call('HSET', KEY.record(ref), unpack(fields))
-  if ends.result ~= '' then redis.call('SET', KEY.result(ref), ends.result, 'PX', int(keep)) end
-  redis.call('PEXPIRE', KEY.payload(ref), int(keep))
+  local contents = retention.contents > 0 and math.min(keep, retention.contents) or keep
+  if ends.result ~= '' then redis.call('SET', KEY.result(ref), ends.result, 'PX', int(contents)) end
+  redis.call('PEXPIRE', KEY.payload(ref), int(contents))
 end
 
--- r: state, plugin, webhook, lane (nil: it has no alarm), requestBytes, waiters, parked, parent, chain, createdAt as
---    they were.
+-- r: state, plugin, webhook, lane (nil: it has no alarm), requestBytes, waiters, parked, parent, chain, createdAt
+--    and replay as they were.
 -- ends: state, outcome, status, error ('1', '0' or ''), result (sealed, '' for none), token (of the call that ended
 --       it, '' for none: becomes lastToken, which otherwise stays), fields (further pairs).
 local function finish(r, ends)
@@ -64,6 +66,7 @@ local function finish(r, ends)
   effect_notice(r.waiters, notice_entry(ref, ends))
   if r.chain == '1' then forget_raw(ref) end
   if r.parent ~= '' then step_ended(r.parent) end
+  if r.replay and r.replay ~= '' then job_hears(r.replay, ref, ends.state, ends.status) end
 end
 
 -- Ends every step of a chain that has not been sent, those of chains within it too. The chain itself is final by then,

@@ -16,7 +16,7 @@ local function number(text)
 end
 
 -- new: ref plugin webhook revision lane timeout repeatable payload requestBytes caller traceparent waiter chain pins,
--- and of a chain's step: parent step item root.
+-- of a chain's step: parent step item root, of a replay: replay replay_of.
 local function write_record(new, state)
   local fields = {
     'plugin', new.plugin, 'webhook', new.webhook, 'revision', new.revision, 'state', state, 'lane', new.lane,
@@ -41,6 +41,10 @@ local function write_record(new, state)
     add('parentStep', new.step)
     add('parentItem', new.item)
     if new.chain ~= '1' then add('root', new.root) end
+  end
+  if new.replay then
+    add('replay', new.replay)
+    add('replayOf', new.replay_of)
   end
   redis.call('HSET', KEY.record(new.ref), unpack(fields))
   if new.payload ~= '' then redis.call('SET', KEY.payload(new.ref), new.payload) end

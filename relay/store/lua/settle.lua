@@ -1,7 +1,7 @@
 -- settle: record what came of n attempts.
 --
 -- KEYS  none
--- ARGV  1 grace_ms  2-4 retention ms: ok, failed, rejected  5 n, then n times:
+-- ARGV  1 grace_ms  2-5 retention ms: ok, failed, rejected, contents (0: as records)  6 n, then n times:
 --       ref token state outcome status error attempt responseBytes masked result delay_ms contacted raw reason
 --       (status and error '' without a result; attempt '' where none was made; result sealed, '' for none; delay of
 --       the state `retrying`; contacted '1' or '0' for the breaker, '' where nothing was tried; raw: what a chain
@@ -10,12 +10,13 @@
 --          ready: ref, lane, ...}
 --
 -- Idempotent: a token that left `sending` is lastToken, and is answered as the first time.
--- include: clock, effects, alarms, record, places, steps, ends, finish
+-- include: clock, effects, alarms, record, places, steps, ends, jobs, finish
 
 local WIDTH = 14
 local RAW_MS = 3600000 -- longer than any chain may take
 local FIELDS = { 'state', 'token', 'lastToken', 'plugin', 'webhook', 'requestBytes', 'waiters', 'attempts',
-  'lateAnswer', 'tries', 'parked', 'parent', 'chain', 'lane', 'createdAt' }
+  'lateAnswer', 'tries', 'parked', 'parent', 'chain', 'lane', 'createdAt',
+  'replay' }
 grace_from(1)
 retention_from(2)
 
@@ -74,8 +75,8 @@ local function settle(answer)
 end
 
 local replies = {}
-for index = 1, tonumber(ARGV[5]) do
-  local at = 6 + (index - 1) * WIDTH
+for index = 1, tonumber(ARGV[6]) do
+  local at = 7 + (index - 1) * WIDTH
   replies[index] = settle({
     ref = ARGV[at], token = ARGV[at + 1], state = ARGV[at + 2], outcome = ARGV[at + 3], status = ARGV[at + 4],
     error = ARGV[at + 5], attempt = ARGV[at + 6], response_bytes = ARGV[at + 7], masked = ARGV[at + 8],

@@ -1,7 +1,7 @@
 -- steps: how a chain's parent and its steps move each other. Needs: clock, effects, alarms, record, places; `finish` calls in.
 
 local STEP_FIELDS = { 'state', 'plugin', 'webhook', 'requestBytes', 'waiters', 'parked', 'parent', 'chain', 'lane',
-  'createdAt' }
+  'createdAt', 'replay' }
 
 -- A step has ended: the last one of its parent's current step makes the parent ready.
 local function step_ended(parent_ref)

@@ -6,7 +6,7 @@
 -- Returns ready: ref, lane, ref, lane, ...
 --
 -- An alarm only says when to look; what is done is decided by the record alone.
--- include: clock, effects, alarms, record, places
+-- include: clock, effects, alarms, record, places, jobs
 
 grace_from(2)
 local patience, limit, lane_limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -33,15 +33,39 @@ local function look_at_parked(r)
   end
 end
 
+-- A call of a paused replay job waits for `resume`; one that was overlooked then goes now.
+local function look_at_held(r)
+  if redis.call('HGET', KEY.replay(r.replay), 'state') == 'paused' then
+    alarm_queued(r.ref, r.lane, now + PARKED_ALARM)
+  else
+    make_ready(r.ref, r.lane)
+  end
+end
+
+-- A replay job whose holder is gone, or that has not been looked at for long.
+local function look_at_job(member)
+  local id = string.sub(member, #JOB_PREFIX + 1)
+  local f = redis.call('HMGET', KEY.replay(id), 'state', 'leaseEnd')
+  if f[1] ~= 'running' and f[1] ~= 'planning' then return job_alarm_off(id) end
+  local lease_end = number(f[2])
+  job_alarm(id, lease_end > now and lease_end or now + grace)
+  if lease_end > now then return end
+  ready[#ready + 1] = member
+  ready[#ready + 1] = JOB_LANE
+end
+
 local function look(ref, key, first_time)
+  if string.sub(ref, 1, #JOB_PREFIX) == JOB_PREFIX then return look_at_job(ref) end
   local r = read_record(ref, { 'state', 'lane', 'readyAt', 'leaseEnd', 'notBefore', 'deadline', 'parked', 'plugin',
-    'webhook' })
+    'webhook', 'replay' })
   if not r or FINAL[r.state] then
     redis.call('ZREM', key, ref)
   elseif holds_until(r) > now then
     alarm_running(ref, r.lane, holds_until(r))
   elseif r.parked == '1' then
     look_at_parked(r)
+  elseif r.parked == 'job' then
+    look_at_held(r)
   elseif first_time or short[r.lane] or now - number(r.readyAt) > patience then
     make_ready(ref, r.lane)
   else

@@ -1,0 +1,30 @@
+-- forget: destroys payload and result of an invocation, of a chain those of its steps too; the rest stays.
+--
+-- KEYS  none
+-- ARGV  1 reference id
+-- Returns forgotten, unknown, or unfinished (nothing was destroyed then)
+--
+-- Idempotent: what was forgotten stays so, with the time of the first time.
+-- include: clock, effects, record
+
+-- The id and those of its steps, and of theirs; nothing, if one is not final.
+local function family_of(ref, refs)
+  local r = read_record(ref, { 'state' })
+  if r and not FINAL[r.state] then return nil end
+  table.insert(refs, ref)
+  for _, step in ipairs(redis.call('LRANGE', KEY.steps(ref), 0, -1)) do
+    if not family_of(step, refs) then return nil end
+  end
+  return refs
+end
+
+if redis.call('EXISTS', KEY.record(ARGV[1])) == 0 then return 'unknown' end
+local refs = family_of(ARGV[1], {})
+if not refs then return 'unfinished' end
+for _, ref in ipairs(refs) do
+  redis.call('DEL', KEY.payload(ref), KEY.result(ref), KEY.raw(ref))
+  if redis.call('EXISTS', KEY.record(ref)) == 1 then
+    redis.call('HSETNX', KEY.record(ref), 'forgottenAt', int(now))
+  end
+end
+return 'forgotten'

@@ -1,0 +1,26 @@
+-- held: a replay job as its holder's scripts see it. Needs: clock, effects, alarms, places, jobs.
+
+-- The job, or nothing unless it is `state` (planning or running) and `token` holds it.
+local function held_job(id, token, state)
+  local f = redis.call('HMGET', KEY.replay(id), 'state', 'token', 'plugin', 'createdAt', 'uncertain', 'matched', 'rate',
+    'tat', 'filter', 'position', 'max', 'caller', 'endedBy')
+  if f[1] ~= state or f[2] ~= token then return nil end
+  return {
+    id = id, plugin = f[3], created = tonumber(f[4]), uncertain = f[5] == '1', matched = tonumber(f[6] or ''),
+    rate = tonumber(f[7] or ''), tat = tonumber(f[8] or '') or 0, filter = f[9], position = f[10] or '',
+    max = tonumber(f[11] or '') or math.huge, caller = f[12], ended_by = tonumber(f[13]),
+  }
+end
+
+local function renew_lease(id, lease_ms)
+  redis.call('HSET', KEY.replay(id), 'leaseEnd', int(now + lease_ms))
+  job_alarm(id, now + lease_ms)
+end
+
+-- All originals are known: their number is fixed from here on.
+local function end_planning(job)
+  job.matched = redis.call('LLEN', KEY.replay_ids(job.id))
+  redis.call('HSET', KEY.replay(job.id), 'state', 'running', 'matched', int(job.matched))
+  redis.call('DEL', KEY.replay_seen(job.id))
+  job_may_end(job.id)
+end

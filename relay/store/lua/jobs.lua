@@ -1,0 +1,66 @@
+-- jobs: what a replay job hears of the calls that it made, and when it is over. Needs: clock, effects, alarms, places.
+--
+-- While it runs a job has an alarm among the leases under its own id, and a holder with a lease like a call's. There and
+-- in messages its id has a prefix, which tells it from an invocation's.
+
+local JOB_LANE = 'replay'
+local JOB_PREFIX = 'replay-'
+local JOB_MOST = 1000 -- unfinished calls that one job has at a time; it goes on when half of them are left
+local JOB_ALARM = 60000 -- a backstop: whoever ends its calls wakes it
+
+local job_states = {} -- as this script has read them
+
+local function job_state(id)
+  job_states[id] = job_states[id] or redis.call('HGET', KEY.replay(id), 'state') or 'gone'
+  return job_states[id]
+end
+
+local function job_keys(id)
+  return { KEY.replay(id), KEY.replay_ids(id), KEY.replay_decided(id) }
+end
+
+local function job_alarm(id, at)
+  redis.call('ZADD', KEY.due_running(), int(at), JOB_PREFIX .. id)
+end
+
+local function job_alarm_off(id)
+  redis.call('ZREM', KEY.due_running(), JOB_PREFIX .. id)
+end
+
+local function job_wake(id)
+  redis.call('HSET', KEY.replay(id), 'waits', '')
+  job_alarm(id, now + grace)
+  ready[#ready + 1] = JOB_PREFIX .. id
+  ready[#ready + 1] = JOB_LANE
+end
+
+-- Nobody holds it any more; it is looked at again `after` ms from now.
+local function job_leave(id, after)
+  redis.call('HSET', KEY.replay(id), 'token', '', 'leaseEnd', '')
+  job_alarm(id, now + after)
+end
+
+-- Over, when everything is decided (or it was cancelled) and everything that it made has ended.
+local function job_may_end(id)
+  local f = redis.call('HMGET', KEY.replay(id), 'state', 'matched', 'finishedAt', 'keep')
+  if f[3] or redis.call('SCARD', KEY.replay_open(id)) > 0 then return f[3] end
+  local runs = f[1] == 'running' or f[1] == 'paused'
+  if runs and redis.call('LLEN', KEY.replay_decided(id)) ~= tonumber(f[2]) then return false end
+  if not runs and f[1] ~= 'cancelled' then return false end
+  redis.call('HSET', KEY.replay(id), 'state', runs and 'done' or f[1], 'finishedAt', int(now), 'token', '',
+    'leaseEnd', '')
+  job_alarm_off(id)
+  for _, key in ipairs(job_keys(id)) do redis.call('PEXPIRE', key, f[4]) end
+  return true
+end
+
+-- One of its calls has ended. An answer under 400 is what was wanted.
+local function job_hears(id, ref, state, status)
+  redis.call('ZREM', KEY.replay_parked(id), ref)
+  if redis.call('SREM', KEY.replay_open(id), ref) == 0 then return end
+  local good = state == 'delivered' and tonumber(status) < 400
+  redis.call('HINCRBY', KEY.replay(id), good and 'delivered' or 'failed', 1)
+  local left = redis.call('SCARD', KEY.replay_open(id))
+  if left == 0 and job_may_end(id) then return end
+  if left <= JOB_MOST / 2 and redis.call('HGET', KEY.replay(id), 'waits') == '1' then job_wake(id) end
+end

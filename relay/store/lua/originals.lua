@@ -1,0 +1,85 @@
+-- originals: whether what is to be replayed may be sent again. Needs: clock, effects, record.
+--
+-- A family are an original and what was made of it, and of that again: `replayedBy` leads to its newest.
+
+local MOST_HOPS = 100
+local ORIGINAL_FIELDS = { 'state', 'plugin', 'webhook', 'repeatable', 'attempts', 'outcome', 'status', 'error', 'chain',
+  'parent', 'createdAt', 'finishedAt', 'replayedBy', 'replay', 'forgottenAt', 'requestBytes', 'timeout' }
+
+local looked_at = 0 -- records
+
+local function read_original(ref)
+  looked_at = looked_at + 1
+  return read_record(ref, ORIGINAL_FIELDS)
+end
+
+local function is_delivered(r)
+  return r.state == 'delivered' and r.error == '0'
+end
+
+-- Whether the endpoint may have done what it was asked, of a webhook that must not do it twice.
+local function may_have_been_done(r)
+  if r.repeatable == '1' then return false end
+  if r.state == 'interrupted' or string.find(r.attempts, '"maybe"', 1, true) then return true end
+  local status, sent = string.match(r.attempts, ',(%d+),"[a-z_]+","([a-z]+)"%]$')
+  return r.error == '1' and sent == 'answered' and tonumber(status) < 400
+end
+
+local has_done_steps
+
+local function step_was_done(ref)
+  local step = read_original(ref)
+  if not step then return true end -- it is kept for less long than its chain, and nobody knows any more
+  if step.chain == '1' then return has_done_steps(step) end
+  return step.repeatable ~= '1' and (step.state == 'sending' or is_delivered(step) or may_have_been_done(step))
+end
+
+has_done_steps = function(parent)
+  for _, ref in ipairs(redis.call('LRANGE', KEY.steps(parent.ref), 0, -1)) do
+    if step_was_done(ref) then return true end
+  end
+  return false
+end
+
+local function is_uncertain(r)
+  if is_delivered(r) then return false end
+  if r.chain == '1' then return has_done_steps(r) end
+  return may_have_been_done(r)
+end
+
+-- The newest of its family; nothing, where that is gone already.
+local function newest_of(r)
+  for _ = 1, MOST_HOPS do
+    if not r or r.replayedBy == '' then return r end
+    r = read_original(r.replayedBy)
+  end
+  return nil
+end
+
+-- Why the family that `last` is the newest of is not to be sent again.
+local function why_not_again(last, job)
+  if not last or last.replay == job.id or is_delivered(last) then return 'replayed' end
+  return not FINAL[last.state] and 'being_replayed' or nil
+end
+
+local function why_without_contents(r)
+  if r.forgottenAt ~= '' then return 'forgotten' end
+  return redis.call('EXISTS', KEY.payload(r.ref)) == 0 and 'expired' or nil
+end
+
+-- job: id, plugin, ended_by (ms), uncertain (true: those too). Returns why the original is skipped or nothing, the
+-- original, and the newest of its family.
+local function judge_original(ref, job)
+  local r = read_original(ref)
+  if not r or r.plugin ~= job.plugin then return 'expired' end
+  if r.parent ~= '' then return 'chain_step', r end
+  if not FINAL[r.state] or number(r.finishedAt) > job.ended_by then return 'not_final', r end
+  local last = r
+  if r.replayedBy ~= '' then
+    last = newest_of(r)
+    local why = why_not_again(last, job)
+    if why then return why, r end
+  end
+  if not job.uncertain and (is_uncertain(r) or (last ~= r and is_uncertain(last))) then return 'uncertain', r end
+  return why_without_contents(r), r, last
+end

@@ -1,0 +1,17 @@
+-- replay_claim: take a job to plan it or to make its invocations.
+--
+-- KEYS  none
+-- ARGV  1 replay id  2 token  3 lease_ms
+-- Returns {state, plugin, by hand ('1': its originals are given by whoever made it), rate}, or nothing: there is
+--         nothing to do, or somebody does it
+--
+-- Idempotent: the same token gets it again.
+-- include: clock, effects, alarms, places, jobs, held
+
+local id, token = ARGV[1], ARGV[2]
+local f = redis.call('HMGET', KEY.replay(id), 'state', 'token', 'leaseEnd', 'plugin', 'filter', 'rate')
+if f[1] ~= 'planning' and f[1] ~= 'running' then return false end
+if f[2] ~= token and tonumber(f[3] or '') and tonumber(f[3]) > now then return false end
+redis.call('HSET', KEY.replay(id), 'token', token, 'waits', '')
+renew_lease(id, tonumber(ARGV[3]))
+return { f[1], f[4], f[5] == '' and '1' or '', f[6] }

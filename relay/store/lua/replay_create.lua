@@ -1,0 +1,113 @@
+-- replay_create: decides what becomes of a job's next originals, and makes the invocations, all at once. Without
+-- allow-oom: a full server refuses new work.
+--
+-- KEYS  none
+-- ARGV  1 replay id  2 token  3 lease_ms  4 grace_ms  5 the job's place  6 n, then n times, of the originals from that
+--       place on: ref ('' where it would have been skipped), revision ('' if its webhook is not registered), timeout_ms,
+--       repeatable, payload ('' if it could not be opened), chain, pins
+-- Returns {verdict, place, wait_ms, ready: ref, lane, ...}; verdict: on; decided (there are no more); full (enough of
+--         its calls are unfinished; whoever ends them wakes it); paced (not before wait_ms); stale (a registration has
+--         changed since it was read); again (an original has to be read again); late (it is somebody else's, or does
+--         not run)
+--
+-- What was decided stands in the job, in the order of its originals, and its length is the job's place: a repeated call
+-- changes nothing, says where the job stands, and what of the last ones nobody has taken yet.
+-- include: clock, effects, alarms, record, places, originals, jobs, held
+
+local WIDTH = 7
+local MOST_LOOKED_AT = 2000 -- records, steps of chains among them
+local id, lease_ms, count = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[6])
+grace_from(4)
+local job = held_job(id, ARGV[2], 'running')
+if not job then return { 'late', -1, 0, ready } end
+local place = redis.call('LLEN', KEY.replay_decided(id))
+if place ~= tonumber(ARGV[5]) then
+  for _, ref in ipairs(redis.call('LRANGE', KEY.replay_decided(id), ARGV[5], place - 1)) do
+    if redis.call('HGET', KEY.record(ref), 'state') == 'queued' then make_ready(ref, JOB_LANE) end
+  end
+  return { 'again', place, 0, ready }
+end
+
+-- A tenth of a second's worth may go at once (GCRA).
+local every = job.rate and 1000 / job.rate
+local burst = every and math.max(1, math.floor(100 / every))
+local tat = every and math.max(job.tat, now - burst * every)
+local room = JOB_MOST - redis.call('SCARD', KEY.replay_open(id))
+local originals = redis.call('LRANGE', KEY.replay_ids(id), -place - count, -place - 1)
+local decided, skips, made = {}, {}, 0
+
+local function new_at(index)
+  local at = 7 + (index - 1) * WIDTH
+  return {
+    ref = ARGV[at], revision = ARGV[at + 1], timeout = ARGV[at + 2], repeatable = ARGV[at + 3], payload = ARGV[at + 4],
+    chain = ARGV[at + 5], pins = ARGV[at + 6],
+  }
+end
+
+-- Why nothing may be made of an original that may be sent again, for now.
+local function hindrance(new, r)
+  if new.ref == '' then return 'again' end
+  if (redis.call('HGET', KEY.webhooks(r.plugin), r.webhook) or '') ~= new.revision then return 'stale' end
+  if made >= room then return 'full' end
+  return every and tat > now and 'paced' or nil
+end
+
+local function create(new, r, last)
+  new.plugin, new.webhook, new.lane, new.requestBytes = r.plugin, r.webhook, JOB_LANE, r.requestBytes
+  new.caller, new.traceparent, new.waiter, new.replay, new.replay_of = job.caller, '', '', id, r.ref
+  if new.revision == '' then new.revision, new.timeout, new.repeatable = '0', r.timeout, r.repeatable end
+  write_record(new, 'queued')
+  redis.call('HSET', KEY.record(r.ref), 'replayedBy', new.ref)
+  if last ~= r then redis.call('HSET', KEY.record(last.ref), 'replayedBy', new.ref) end
+  redis.call('SADD', KEY.replay_open(id), new.ref)
+  effect_count(r.plugin, 'accepted')
+  make_ready(new.ref, JOB_LANE)
+  made = made + 1
+  if every then tat = tat + every end
+end
+
+-- What hinders it, or nothing: the next one is decided.
+local function decide(index)
+  local new = new_at(index)
+  local why, r, last = judge_original(originals[#originals + 1 - index], job)
+  if not why then
+    local hindered = hindrance(new, r)
+    if hindered then return hindered end
+    if new.payload == '' then why = 'unreadable' else create(new, r, last) end
+  end
+  if why then skips[why] = (skips[why] or 0) + 1 end
+  table.insert(decided, why or new.ref)
+end
+
+local function write_down()
+  in_pieces('RPUSH', KEY.replay_decided(id), decided, 1)
+  for why, skipped in pairs(skips) do
+    redis.call('HINCRBY', KEY.replay(id), 'skipped', skipped)
+    redis.call('HINCRBY', KEY.replay(id), 'skipped:' .. why, skipped)
+  end
+  if made > 0 then redis.call('HINCRBY', KEY.replay(id), 'started', made) end
+  if every then redis.call('HSET', KEY.replay(id), 'tat', string.format('%.3f', tat)) end
+end
+
+local verdict = 'on'
+for index = 1, #originals do
+  local hindered = looked_at > MOST_LOOKED_AT and 'on' or decide(index)
+  if hindered then
+    verdict = hindered
+    break
+  end
+end
+write_down()
+effects_flush()
+place = place + #decided
+if place == job.matched then
+  verdict = 'decided'
+  job_leave(id, JOB_ALARM)
+  job_may_end(id)
+elseif verdict == 'full' then
+  job_leave(id, JOB_ALARM)
+  redis.call('HSET', KEY.replay(id), 'waits', '1')
+else
+  renew_lease(id, lease_ms)
+end
+return { verdict, place, every and math.max(0, math.ceil(tat - now)) or 0, ready }

@@ -1,0 +1,14 @@
+-- replay_leave: the holder of a job lets go of it.
+--
+-- KEYS  none
+-- ARGV  1 replay id  2 token  3 grace_ms  4 after_ms: when it is looked at again; '0': at once
+-- Returns ready: the job and its lane, if it is to be looked at at once
+-- include: clock, effects, alarms, places, jobs
+
+local id, after = ARGV[1], tonumber(ARGV[4])
+grace_from(3)
+if redis.call('HGET', KEY.replay(id), 'token') ~= ARGV[2] then return ready end
+if job_state(id) ~= 'running' and job_state(id) ~= 'planning' then return ready end
+job_leave(id, after)
+if after == 0 then job_wake(id) end
+return ready

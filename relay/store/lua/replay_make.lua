@@ -1,0 +1,19 @@
+-- replay_make: a new job, whose maker holds it and is going to plan it.
+--
+-- KEYS  none
+-- ARGV  1 replay id  2 plugin  3 token  4 lease_ms  5 caller  6 filter (JSON, see filter; '' where ids are given by
+--       hand)  7 uncertain ('1': those too)  8 max ('' for any)  9 rate a second ('' for any)
+--       10 keep_ms: for how long an ended job is kept  11 ended_by (ms, '' for now): only what was final then
+-- Returns 1
+--
+-- Idempotent: a job that exists is left alone.
+-- include: clock, effects, alarms, places, jobs
+
+local id = ARGV[1]
+if redis.call('EXISTS', KEY.replay(id)) == 1 then return 1 end
+redis.call('HSET', KEY.replay(id), 'plugin', ARGV[2], 'state', 'planning', 'createdAt', int(now), 'token', ARGV[3],
+  'leaseEnd', int(now + tonumber(ARGV[4])), 'caller', ARGV[5], 'filter', ARGV[6], 'uncertain', ARGV[7],
+  'max', ARGV[8], 'rate', ARGV[9], 'keep', ARGV[10], 'endedBy', ARGV[11] ~= '' and ARGV[11] or int(now), 'position', '', 'waits', '')
+redis.call('ZADD', KEY.replays(ARGV[2]), int(now), id)
+job_alarm(id, now + tonumber(ARGV[4]))
+return 1

@@ -1,0 +1,31 @@
+-- replay_plan: looks for a job's originals, a piece of the way.
+--
+-- KEYS  none
+-- ARGV  1 replay id  2 token  3 lease_ms  4 records to look at
+-- Returns {state of the job, or 'late', how many it has}
+--
+-- A repeated call looks on from where the job stands.
+-- include: clock, effects, alarms, record, places, ends, filter, walk, jobs, held
+
+local id, most = ARGV[1], tonumber(ARGV[4])
+local job = held_job(id, ARGV[2], 'planning')
+if not job then return { job_state(id) == 'running' and 'running' or 'late', redis.call('LLEN', KEY.replay_ids(id)) } end
+local f = filter_from(job.filter, job.plugin)
+f.endedBy = job.ended_by
+f['until'] = math.min(f['until'] or job.ended_by, job.ended_by)
+
+local position = position_from(job.position)
+if f['until'] < position.created then position = { created = f['until'], ref = '~' } end
+local walk, found, last = walk_from(narrowest(f), position, f.since or '-inf'), {}, nil
+local count = redis.call('LLEN', KEY.replay_ids(id))
+for _ = 1, most do
+  last = count + #found < job.max and walk_on(walk) or nil
+  if not last then break end
+  local r = read_record(last.ref, FILTER_FIELDS)
+  if r and matches(f, r) then table.insert(found, last.ref) end
+end
+in_pieces('RPUSH', KEY.replay_ids(id), found, 1)
+redis.call('HSET', KEY.replay(id), 'position', position_text(last))
+renew_lease(id, tonumber(ARGV[3]))
+if not last then end_planning(job) end
+return { redis.call('HGET', KEY.replay(id), 'state'), count + #found }

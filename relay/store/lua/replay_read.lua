@@ -1,0 +1,22 @@
+-- replay_read: the next originals of a job, and what is needed to make invocations of them. Changes nothing.
+--
+-- KEYS  none
+-- ARGV  1 replay id  2 how many at most  3 bytes of payloads at most (one goes in any case)
+-- Returns {the job's place, {reference id, why it would be skipped or '', webhook, payload}, ...}
+-- include: clock, effects, record, originals
+
+local id, most, bytes_left = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local MOST_LOOKED_AT = 2000
+local f = redis.call('HMGET', KEY.replay(id), 'plugin', 'endedBy', 'uncertain')
+local job = { id = id, plugin = f[1], ended_by = tonumber(f[2]), uncertain = f[3] == '1' }
+local place = redis.call('LLEN', KEY.replay_decided(id))
+local refs, reply = redis.call('LRANGE', KEY.replay_ids(id), -place - most, -place - 1), { place }
+for index = #refs, 1, -1 do
+  local ref = refs[index]
+  local why, r = judge_original(ref, job)
+  local payload = why and '' or redis.call('GET', KEY.payload(ref))
+  bytes_left = bytes_left - #payload
+  if #reply > 1 and (bytes_left < 0 or looked_at > MOST_LOOKED_AT) then break end
+  reply[#reply + 1] = { ref, why or '', r and r.webhook or '', payload }
+end
+return reply

@@ -1,0 +1,69 @@
+-- replay_steer: an operator pauses, resumes or cancels a job.
+--
+-- KEYS  none
+-- ARGV  1 grace_ms  2-5 retention ms: ok, failed, rejected, contents (0: as records)
+--       6 plugin  7 replay id  8 pause, resume or cancel
+-- Returns {done, unknown or refused, the job's state, ready: ref, lane, ...}
+--
+-- Idempotent: a job that is so already is left so, and answered as the first time.
+-- include: clock, effects, alarms, record, places, steps, ends, jobs, finish
+
+grace_from(1)
+retention_from(2)
+local plugin, id, verb = ARGV[6], ARGV[7], ARGV[8]
+local FROM = {
+  pause = { running = true, paused = true },
+  resume = { running = true, paused = true, planning = true },
+  cancel = { running = true, paused = true, planning = true, cancelled = true },
+}
+
+local function pause()
+  redis.call('HSET', KEY.replay(id), 'state', 'paused', 'token', '', 'leaseEnd', '')
+  job_alarm_off(id)
+end
+
+-- A chain that waited has its time before it still.
+local function let_go(ref)
+  local r = read_record(ref, { 'state', 'chain', 'timeout', 'lane' })
+  if not r or FINAL[r.state] then return end
+  if r.chain == '1' then redis.call('HSET', KEY.record(ref), 'deadline', int(now + tonumber(r.timeout))) end
+  redis.call('HSET', KEY.record(ref), 'parked', '')
+  make_ready(ref, r.lane)
+end
+
+local function resume()
+  redis.call('HSET', KEY.replay(id), 'state', 'running')
+  for _, ref in ipairs(redis.call('ZRANGE', KEY.replay_parked(id), 0, -1)) do let_go(ref) end
+  redis.call('DEL', KEY.replay_parked(id))
+  job_wake(id)
+end
+
+-- What it made and nobody has taken; a chain that is under way goes on.
+local function cancel_call(ref)
+  local r = read_record(ref, STEP_FIELDS)
+  if not r or (r.state ~= 'queued' and r.state ~= 'retrying') then return end
+  if r.chain == '1' and redis.call('HGET', KEY.record(ref), 'step') ~= '-1' then return end
+  finish(r, { state = 'cancelled', outcome = '', status = '', error = '', result = '', token = '' })
+end
+
+local function cancel()
+  local matched = redis.call('LLEN', KEY.replay_ids(id))
+  local skipped = matched - redis.call('LLEN', KEY.replay_decided(id))
+  redis.call('HSET', KEY.replay(id), 'state', 'cancelled', 'matched', int(matched), 'token', '', 'leaseEnd', '')
+  redis.call('HINCRBY', KEY.replay(id), 'skipped', skipped)
+  redis.call('HINCRBY', KEY.replay(id), 'skipped:cancelled', skipped)
+  job_alarm_off(id)
+  redis.call('DEL', KEY.replay_seen(id))
+  for _, ref in ipairs(redis.call('SMEMBERS', KEY.replay_open(id))) do cancel_call(ref) end
+  job_may_end(id)
+end
+
+local state = job_state(id)
+if state == 'gone' or redis.call('HGET', KEY.replay(id), 'plugin') ~= plugin then return { 'unknown', '', ready } end
+if not FROM[verb][state] then return { 'refused', state, ready } end
+if verb == 'pause' and state == 'running' then pause() end
+if verb == 'resume' and state == 'paused' then resume() end
+if verb == 'cancel' and state ~= 'cancelled' then cancel() end
+effects_flush()
+wake_all()
+return { 'done', redis.call('HGET', KEY.replay(id), 'state'), ready }

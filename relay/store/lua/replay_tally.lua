@@ -1,0 +1,51 @@
+-- replay_tally: what a job would do with a piece of what is meant, newest first. Changes nothing.
+--
+-- KEYS  none
+-- ARGV  1 plugin  2 filter (JSON, see filter; '' where ids are given)  3 position ('' at the beginning)  4 records to look
+--       at  5 ended_by (ms, '' for now): only what was final then  6 uncertain ('1': those too)  7 how many it may have
+--       at most  8... ids that are given by hand
+-- Returns {position of the next piece or '' where there is none, ended_by, how many match, their first ids,
+--          groups: {webhook, outcome, status, count, first and last createdAt}, reasons: why, count, ...}
+-- include: clock, effects, record, ends, filter, walk, groups, originals
+
+local SAMPLE = 10
+local plugin, most, left = ARGV[1], tonumber(ARGV[4]), tonumber(ARGV[7])
+local ended_by = ARGV[5] ~= '' and tonumber(ARGV[5]) or now
+local job = { id = '', plugin = plugin, ended_by = ended_by, uncertain = ARGV[6] == '1' }
+local matched, sample, skips = 0, {}, {}
+
+local function count(ref)
+  local why, r = judge_original(ref, job)
+  matched = matched + 1
+  if #sample < SAMPLE then table.insert(sample, ref) end
+  if r then group_add(r) end
+  if why then skips[why] = (skips[why] or 0) + 1 end
+end
+
+local function count_walked()
+  local f = filter_from(ARGV[2], plugin)
+  f.endedBy, f['until'] = ended_by, math.min(f['until'] or ended_by, ended_by)
+  local position = position_from(ARGV[3])
+  if f['until'] < position.created then position = { created = f['until'], ref = '~' } end
+  local walk, last = walk_from(narrowest(f), position, f.since or '-inf'), nil
+  for _ = 1, most do
+    last = matched < left and looked_at < 4 * most and walk_on(walk) or nil
+    if not last then break end
+    local r = read_record(last.ref, FILTER_FIELDS)
+    if r and matches(f, r) then count(last.ref) end
+  end
+  return last
+end
+
+local last
+if ARGV[2] ~= '' then
+  last = count_walked()
+else
+  for index = 8, math.min(#ARGV, 7 + left) do count(ARGV[index]) end
+end
+local reasons = {}
+for why, skipped in pairs(skips) do
+  table.insert(reasons, why)
+  table.insert(reasons, skipped)
+end
+return { position_text(last), int(ended_by), matched, sample, groups_list(), reasons }

@@ -1,0 +1,118 @@
+"""Replays on a ledger: what operators do, and what the worker does that holds a job."""
+
+from __future__ import annotations
+
+from relay.invocation import Attempt, Outcome, Sent, State, new_reference_id
+from relay.replays import Replays, Request
+from relay.store import keyspace
+from relay.store.listing import Filter
+from relay.store.replay_runs import NewReplay, ReplayRuns, Verdict
+from relay.store.replays import ReplayStore
+from tests.contract.ledger import LIMITS
+
+DAY_MS = 24 * 3600 * 1000
+FAILED = Filter(error=True)
+
+
+class Desk:
+    """Operators and one worker at a time."""
+
+    def __init__(self, ledger):
+        self.ledger = ledger
+        self.client = ledger.client
+        self.store = ReplayStore(ledger.client, LIMITS)
+        self.runs = ReplayRuns(ledger.client, keep_ms=DAY_MS)
+        self.published = []
+        self.replays = Replays(self.store, self.runs, ledger.listing, self.published.extend)
+
+    # -- originals ----------------------------------------------------------------------------------------------
+
+    def ended(self, outcome=Outcome.ANSWERED, status=503, sent=Sent.ANSWERED, state=None, **changes):
+        """An invocation that came to this end."""
+        ref, token = self.ledger.claimed(**changes)
+        self.settle(ref, token, outcome, status, sent, state)
+        return ref
+
+    def settle(self, ref, token, outcome=Outcome.ANSWERED, status=503, sent=Sent.ANSWERED, state=None):
+        delivered = outcome in {Outcome.ANSWERED, Outcome.RESPONSE_REJECTED}
+        state = state or (State.DELIVERED if delivered else State.UNREACHABLE)
+        error = status >= 400 or outcome is not Outcome.ANSWERED
+        attempt = Attempt(1, 1_000, 5, status, outcome, sent)
+        settlement = self.ledger.settlement(
+            ref, token, state=state, outcome=outcome, status=status, error=error, attempt=attempt
+        )
+        settled = self.ledger.store.settle([settlement])
+        self.published.extend(settled.ready)
+
+    def failed(self, count):
+        """So many that failed for certain, the oldest first."""
+        return [self.ended() for _ in range(count)]
+
+    # -- jobs ---------------------------------------------------------------------------------------------------
+
+    def start(self, plugin="acme", **request):
+        if "reference_ids" not in request:
+            request = {"filter": Filter(), **request}
+        return self.replays.start(plugin, Request(**request), caller="k9")
+
+    def job(self, job):
+        return self.store.get(job.plugin, job.replay_id)
+
+    def take(self, job):
+        """The token of whoever holds the job from now on."""
+        token = self.ledger.token()
+        return token if self.runs.claim(job.replay_id, token) else None
+
+    def brought(self, job, limit=50, revision=1):
+        """What the holder brings for the job's next originals."""
+        place, originals = self.runs.read(job.replay_id, limit)
+        news = [
+            NewReplay()
+            if original.skip
+            else NewReplay(new_reference_id(), revision, 20_000, False, b"\x02" + original.payload)
+            for original in originals
+        ]
+        return place, news
+
+    def step(self, job, token, limit=50, **changes):
+        place, news = self.brought(job, limit, **changes)
+        return self.runs.create(job.replay_id, token, place, news)
+
+    def create_all(self, job):
+        """Holds the job until everything is decided, or nothing more may be made now."""
+        token = self.take(job)
+        assert token is not None
+        while True:
+            created = self.step(job, token)
+            if created.verdict is not Verdict.ON:
+                return created
+
+    def made(self, job):
+        """What the job has made, in the order in which it was made."""
+        decided = self.client.lrange(f"relay:replay:{job.replay_id}:decided", 0, -1)
+        return [each.decode() for each in decided if len(each) == 36]
+
+    def decided(self, job):
+        """Of each original, in turn: True if something was made of it, else why not."""
+        decided = self.client.lrange(f"relay:replay:{job.replay_id}:decided", 0, -1)
+        return [True if len(each) == 36 else each.decode() for each in decided]
+
+    def send(self, refs, **end):
+        """Claims calls and settles those that are granted; returns them."""
+        token = self.ledger.token()
+        claimed = self.ledger.store.claim(refs, token)
+        for ref in sorted(claimed.granted):
+            self.settle(ref, token, **({"status": 200} | end))
+        return claimed.granted
+
+    def record(self, ref):
+        return self.ledger.store.find(ref)
+
+    def lose_holder(self, job):
+        """Ends the holder's lease, as time would."""
+        self.client.hset(keyspace.replay(job.replay_id), "leaseEnd", 1)
+        self.client.zadd(keyspace.due_running(), {f"replay-{job.replay_id}": 1})
+
+    def adds_up(self, job):
+        job = self.job(job)
+        return job.matched == job.delivered + job.failed + job.skipped
