@@ -1,0 +1,125 @@
+"""How many messages one id gets, however long workers are away; and what a jump of the server's clock costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from relay.queue import MESSAGE_IDS
+from relay.store.invocations import NewInvocation
+from relay.sweeper import Sweeper
+from tests.contract.clocked import PLUGIN, START_MS, Clocked
+from tests.contract.ledger import LIMITS
+from tests.contract.twins import ENDS, LEASE_MS, Twins, reference_id
+
+QUEUED = 50_000  # 400 messages, well over what a short lane holds; also passed with 200,000 (a minute)
+AWAY_S = 300
+HOUR_MS = 3_600_000
+MESSAGES_A_SECOND = 30  # that workers take when they are back
+
+
+class Lane:
+    """Messages of the bulk lane, and how many each id has had."""
+
+    def __init__(self):
+        self.messages = []
+        self.copies = Counter()
+
+    def publish_ready(self, ready):
+        refs = [ref for ref, _ in ready]
+        for start in range(0, len(refs), MESSAGE_IDS):
+            self.messages.append(refs[start : start + MESSAGE_IDS])
+        self.copies.update(refs)
+        return ()
+
+    def depths(self):
+        return {"interactive": 0, "bulk": len(self.messages), "replay": 0}
+
+
+def accept_many(ledger, lane):
+    for start in range(0, QUEUED, 1_000):
+        news = [
+            NewInvocation(reference_id(n), PLUGIN, "hook", 1, "bulk", 20_000, payload=b"sealed", request_bytes=6)
+            for n in range(start, start + 1_000)
+        ]
+        lane.publish_ready((answer.reference_id, "bulk") for answer in ledger.store.accept(news))
+
+
+@pytest.mark.timeout(300)
+def test_an_id_has_at_most_three_messages_though_workers_are_away_for_five_minutes(valkey, monkeypatch):
+    from dataclasses import replace
+
+    monkeypatch.setattr(
+        "tests.contract.clocked.LIMITS",
+        replace(LIMITS, max_pending=QUEUED, max_pending_per_plugin=QUEUED, max_pending_bytes=1 << 30),
+    )
+    with valkey.client() as client:
+        ledger, lane, now_ms = Clocked(client), Lane(), START_MS
+        ledger.register("hook")
+        sweeper = Sweeper(ledger.store, lane, "w1", run_here=pytest.fail)
+        accept_many(ledger, lane)
+        for second in range(AWAY_S + QUEUED // MESSAGE_IDS):  # another lane's worker sweeps all the time
+            now_ms += 1_000
+            ledger.set_ms(now_ms)
+            sweeper.sweep()
+            if second >= AWAY_S:
+                work(ledger, lane, f"t{second}")
+            if second > AWAY_S and not lane.messages:
+                break
+        assert int(client.hget("relay:pending", "count")) == 0
+    assert max(lane.copies.values()) <= 3
+
+
+def work(ledger, lane, token):
+    """A second of the workers' time: calls that are answered at once."""
+    for number in range(min(MESSAGES_A_SECOND, len(lane.messages))):
+        refs = lane.messages.pop(0)
+        claimed = ledger.store.claim(refs, f"{token}-{number}")
+        settle_all(ledger, [ref for ref in refs if ref in claimed.granted], f"{token}-{number}")
+
+
+def settle_all(ledger, refs, token):
+    from relay.invocation import Attempt, Outcome, Sent, State
+    from relay.store.invocations import Settlement
+
+    attempt = Attempt(1, START_MS, 5, 200, Outcome.ANSWERED, Sent.ANSWERED)
+    ends = [
+        Settlement(ref, token, State.DELIVERED, Outcome.ANSWERED, 200, error=False, attempt=attempt) for ref in refs
+    ]
+    if ends:
+        ledger.store.settle(ends)
+
+
+def everything_under_way(client, hook):
+    """A call in each unfinished state."""
+    twins = Twins(client, [hook])
+    for number in range(1, 6):
+        twins.accept(reference_id(number), hook, published=number % 2 == 0)
+    flights = twins.claim([reference_id(1)], "t1")
+    twins.settle(flights, ENDS[3], delay_ms=60_000)
+    twins.claim([reference_id(2), reference_id(3)], "t2")
+    return twins
+
+
+@pytest.mark.parametrize("jump_ms", [HOUR_MS, -HOUR_MS], ids=["forward", "back"])
+@pytest.mark.parametrize("hook", ["plain", "again", "one", "quick"])
+def test_a_jump_of_the_server_s_clock_loses_nothing_and_sends_nothing_twice(valkey, hook, jump_ms):
+    with valkey.client() as client:
+        twins = everything_under_way(client, hook)
+        held = list(twins.flights)
+        twins.pass_time(jump_ms)
+        for _ in range(200):
+            for refs in [twins.messages.pop() for _ in range(len(twins.messages))]:
+                if granted := twins.claim(refs, f"after-{twins.model.now}-{refs[0]}-{len(twins.messages)}"):
+                    twins.settle(granted)
+            if not twins.unfinished():
+                break
+            twins.pass_time(max(1, (twins.next_alarm() or 0) - twins.model.now))
+            twins.sweep()
+        assert twins.unfinished() == []
+        assert twins.model.now - START_MS < abs(jump_ms) + HOUR_MS + 20 * LEASE_MS
+        for ref, _ in held:
+            call = twins.model.calls[ref]
+            repeatable = twins.model.hooks[hook].repeatable
+            assert call.state == ("delivered" if repeatable else "interrupted")
