@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from celery.signals import setup_logging
+from gevent import config as gevent_config
 
 from relay import telemetry
 from relay.queue import make_app
 from relay.settings import Settings
 from workers.bootsteps import Executing, Sweeping
 from workers.tasks import register
+
+# Who spawned whom is for debuggers; to note it for every call costs more than to spawn it.
+gevent_config.track_greenlet_tree = False
 
 settings = Settings.from_environ()
 app = make_app(settings)

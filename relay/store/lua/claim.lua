@@ -12,11 +12,10 @@
 -- Idempotent: the same token is granted again what it was granted, and leaseEnd does not move. A lost holder's token
 -- does not become lastToken: its answer, should it still come, is late.
 -- include: clock, effects, alarms, record, places, steps, ends, jobs, finish
+-- record read_call: state token leaseEnd notBefore plugin webhook timeout repeatable losses attempts requestBytes
+--   waiters lastToken tries parked createdAt lane chain deadline parent replay step
 
 local LOSSES = 3 -- so many lost leases since the last progress end even what may be repeated
-local FIELDS = { 'state', 'token', 'leaseEnd', 'notBefore', 'plugin', 'webhook', 'timeout', 'repeatable', 'losses',
-  'attempts', 'requestBytes', 'waiters', 'lastToken', 'tries', 'parked', 'createdAt', 'lane', 'chain', 'deadline',
-  'parent', 'replay', 'step' }
 local token, margin, count = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[8])
 grace_from(3)
 retention_from(4)
@@ -45,8 +44,12 @@ end
 
 local function grant(r, w)
   local lease_end = now + lease_ms(r)
-  redis.call('HSET', KEY.record(r.ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end),
-    'notBefore', '', 'losses', r.losses, 'attempts', r.attempts, 'tries', r.tries, 'parked', '')
+  if r.state == 'queued' and r.attempts == '' and r.parked ~= '1' then -- the first time: nothing else can have changed
+    redis.call('HSET', KEY.record(r.ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end))
+  else
+    redis.call('HSET', KEY.record(r.ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end),
+      'notBefore', '', 'losses', r.losses, 'attempts', r.attempts, 'tries', r.tries, 'parked', '')
+  end
   take_place(w, r.ref, lease_end)
   if r.parked == '1' then unpark(w, r.ref) end
   alarm_off(r.ref, r.lane)
@@ -155,7 +158,7 @@ local function granted_before(r)
 end
 
 local function claim(ref, wanted)
-  local r = read_record(ref, FIELDS)
+  local r = read_call(ref)
   if not r then return { 'skipped', 'gone' } end
   if FINAL[r.state] then return over(r) end
   if r.state == 'sending' and r.token == token then return granted_before(r) end

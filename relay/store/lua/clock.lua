@@ -8,3 +8,5 @@ local now = tonumber(server_time[1]) * 1000 + math.floor(tonumber(server_time[2]
 local function int(number)
   return string.format('%.0f', number)
 end
+
+local NOW = int(now)

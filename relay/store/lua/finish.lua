@@ -31,20 +31,29 @@ local function notice_entry(ref, ends)
   return table.concat(head, ' ') .. '\n' .. body
 end
 
-local function write_end(ref, ends, keep)
-  local fields = ends.fields or {}
-  for name, value in pairs({
-    state = ends.state, outcome = ends.outcome, status = ends.status, error = ends.error,
-    finishedAt = int(now), expiresAt = int(now + keep), token = '', lastToken = ends.token ~= '' and ends.token or nil, leaseEnd = '',
-    notBefore = '', waiters = '', parked = '',
-  }) do
-    fields[#fields + 1] = name
-    fields[#fields + 1] = value
+local texts = {} -- of each retention: itself and when it ends, for all ids of a group
+
+local function texts_of(keep)
+  local known = texts[keep]
+  if not known then
+    known = { int(keep), int(now + keep) }
+    texts[keep] = known
   end
-  redis.call('HSET', KEY.record(ref), unpack(fields))
-  local contents = retention.contents > 0 and math.min(keep, retention.contents) or keep
-  if ends.result ~= '' then redis.call('SET', KEY.result(ref), ends.result, 'PX', int(contents)) end
-  redis.call('PEXPIRE', KEY.payload(ref), int(contents))
+  return known[1], known[2]
+end
+
+local function write_end(r, ends, keep, expires)
+  local fields = ends.fields or {}
+  if ends.token ~= '' then
+    fields[#fields + 1] = 'lastToken'
+    fields[#fields + 1] = ends.token
+  end
+  redis.call('HSET', KEY.record(r.ref), 'state', ends.state, 'outcome', ends.outcome, 'status', ends.status,
+    'error', ends.error, 'finishedAt', NOW, 'expiresAt', expires, 'token', '', 'leaseEnd', '', 'notBefore', '',
+    'waiters', '', 'parked', '', unpack(fields))
+  local contents = retention.contents > 0 and int(math.min(tonumber(keep), retention.contents)) or keep
+  if ends.result ~= '' then redis.call('SET', KEY.result(r.ref), ends.result, 'PX', contents) end
+  redis.call('PEXPIRE', KEY.payload(r.ref), contents)
 end
 
 -- r: state, plugin, webhook, lane (nil: it has no alarm), requestBytes, waiters, parked, parent, chain, createdAt
@@ -53,17 +62,17 @@ end
 --       it, '' for none: becomes lastToken, which otherwise stays), fields (further pairs).
 local function finish(r, ends)
   local ref = r.ref
-  local keep = retention_of(ends.state, ends.error == '1')
-  write_end(ref, ends, keep)
+  local keep, expires = texts_of(retention_of(ends.state, ends.error == '1'))
+  write_end(r, ends, keep, expires)
   if r.state == 'sending' then leave_place(webhook_of(r.plugin, r.webhook), ref) end
   if r.parked == '1' then leave_line(webhook_of(r.plugin, r.webhook), ref) end
   if r.lane then alarm_off(ref, r.lane) end
-  effects.expiry[#effects.expiry + 1] = int(now + keep)
+  effects.expiry[#effects.expiry + 1] = expires
   effects.expiry[#effects.expiry + 1] = ref
   index_end(r.plugin, ends, r.createdAt, ref)
   effect_pending(r.plugin, -1, -tonumber(r.requestBytes))
   effect_count(r.plugin, ends.state)
-  effect_notice(r.waiters, notice_entry(ref, ends))
+  if r.waiters ~= '' then effect_notice(r.waiters, notice_entry(ref, ends)) end
   if r.chain == '1' then forget_raw(ref) end
   if r.parent ~= '' then step_ended(r.parent) end
   if r.replay and r.replay ~= '' then job_hears(r.replay, ref, ends.state, ends.status) end

@@ -7,12 +7,12 @@
 --         root, caller, losses, parentStep ('' for none)}
 
 -- include: clock, effects, record
+-- record read_call: state plugin webhook revision traceparent timeout lane tries chain
+--   pins parent root caller losses parentStep
 
-local FIELDS = { 'state', 'plugin', 'webhook', 'revision', 'traceparent', 'timeout', 'lane', 'tries', 'chain', 'pins',
-  'parent', 'root', 'caller', 'losses', 'parentStep' }
 local replies = {}
 for index, ref in ipairs(ARGV) do
-  local r = read_record(ref, FIELDS)
+  local r = read_call(ref)
   replies[index] = r and {
     r.state, r.plugin, r.webhook, r.revision, redis.call('HGET', KEY.webhooks(r.plugin), r.webhook) or '',
     redis.call('GET', KEY.payload(ref)) or '', r.traceparent, r.timeout, r.lane, r.tries, r.chain, r.pins, r.parent,

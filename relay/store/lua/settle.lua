@@ -11,12 +11,11 @@
 --
 -- Idempotent: a token that left `sending` is lastToken, and is answered as the first time.
 -- include: clock, effects, alarms, record, places, steps, ends, jobs, finish
+-- record read_call: state token lastToken plugin webhook requestBytes waiters attempts lateAnswer
+--   tries parked parent chain lane createdAt replay
 
 local WIDTH = 14
 local RAW_MS = 3600000 -- longer than any chain may take
-local FIELDS = { 'state', 'token', 'lastToken', 'plugin', 'webhook', 'requestBytes', 'waiters', 'attempts',
-  'lateAnswer', 'tries', 'parked', 'parent', 'chain', 'lane', 'createdAt',
-  'replay' }
 grace_from(1)
 retention_from(2)
 
@@ -47,7 +46,7 @@ local function settled_before(r)
 end
 
 local function settle(answer)
-  local r = read_record(answer.ref, FIELDS)
+  local r = read_call(answer.ref)
   if not r then return 'late' end
   if r.lastToken == answer.token then return settled_before(r) end
   if r.state ~= 'sending' or r.token ~= answer.token then return late(answer, r) end
