@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 
 _DAY_S: Final = 86_400
-#: What each retention is about.
+#: What each retention is about, and the setting that says it.
 _KEPT: Final = {
-    "retention_s": "what was answered under 400: record, payload, result",
-    "failed_retention_s": "what ended in error: record, payload, result",
-    "rejected_retention_s": "what was rejected or cancelled: record; of a cancelled one the payload too",
+    "retention_s": "answered under 400",
+    "failed_retention_s": "ended in error",
+    "rejected_retention_s": "rejected or cancelled",
 }
+_KEPT_COLUMNS: Final = ("what is kept", "record", "payload and result", "by")
 
 
 @click.command(short_help="Show every setting and what it does.")
@@ -56,12 +57,13 @@ def _kept(found: Settings | None) -> tuple[RenderableType, ...]:
     """What is kept for how long; nothing where there are no settings."""
     if found is None:
         return ()
-    rows = [
-        (what, _days(getattr(found, field)), about.name)
-        for field, about in Settings.described()
-        if (what := _KEPT.get(field))
-    ]
-    return Text(), table_of(("what is kept", "for", "by"), rows)
+    names = {field: about.name for field, about in Settings.described()}
+    rows = []
+    for field, what in _KEPT.items():
+        record_s: int = getattr(found, field)
+        contents_s = min(record_s, found.payload_retention_s or record_s)
+        rows.append((what, _days(record_s), _days(contents_s), names[field]))
+    return Text(), table_of(_KEPT_COLUMNS, rows)
 
 
 def _days(duration_s: int) -> str:

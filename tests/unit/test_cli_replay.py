@@ -1,0 +1,154 @@
+import json
+
+import pytest
+
+from relay.cli.id_file import IdFile
+from relay.invocation import new_reference_id
+from tests.unit.cli import a_webhook
+from tests.unit.test_cli_invocations import settle, trigger
+
+UNKNOWN = "01890000-0000-7000-8000-000000000000"
+JOB = [
+    "replayId", "state", "matched", "started", "delivered", "failed", "skipped", "skippedReasons", "ratePerSecond",
+    "createdAt", "finishedAt",
+]  # fmt: skip
+
+
+@pytest.fixture
+def failed(cli):
+    """Three that failed with 503, oldest first, and one that did not; the webhook may be repeated."""
+    cli.apply(a_webhook(idempotent=True))
+    made = [trigger(cli, "--async")["referenceId"] for _ in range(4)]
+    for ref in made[:3]:
+        settle(cli, ref, status=503)
+    settle(cli, made[3])
+    return cli, made
+
+
+def replay(cli, verb, *arguments, **how):
+    return cli.json("replay", verb, *arguments, **how)
+
+
+def start(cli, *arguments):
+    return replay(cli, "start", "--plugin", "acme", *arguments)
+
+
+def test_a_plan_says_how_many_which_and_how_long(failed):
+    cli, made = failed
+    plan = replay(cli, "plan", "--plugin", "acme", "--rate", "2")
+    assert list(plan) == [
+        "planId", "matched", "skipped", "skippedReasons", "breakdown", "sample", "estimatedSeconds",
+    ]  # fmt: skip
+    assert (plan["matched"], plan["skipped"], plan["skippedReasons"]) == (3, 0, {})
+    assert [(each["webhookId"], each["status"], each["count"]) for each in plan["breakdown"]] == [("ping", 503, 3)]
+    assert [row["referenceId"] for row in plan["sample"]] == made[2::-1]
+    assert plan["estimatedSeconds"] == pytest.approx(1.5, abs=0.5)
+    assert replay(cli, "list", "--plugin", "acme") == []
+    shown = cli.run("replay", "plan", "--plugin", "acme").stdout
+    assert plan["planId"] not in shown
+    assert "what matches" in shown
+
+
+def test_a_replay_is_started_looked_at_and_listed(failed):
+    cli, _ = failed
+    started = start(cli, "--status", "5xx", "--rate", "600/m")
+    assert list(started) == ["replayId", "state", "matched"]
+    assert started["matched"] == 3
+    job = replay(cli, "status", started["replayId"])
+    assert list(job) == JOB
+    assert (job["ratePerSecond"], job["finishedAt"]) == (10, None)
+    assert job["matched"] == 3
+    assert [each["replayId"] for each in replay(cli, "list", "--plugin", "acme")] == [started["replayId"]]
+    assert replay(cli, "list", "--plugin", "other") == []
+    shown = cli.run("replay", "status", started["replayId"]).stdout
+    assert started["replayId"] in shown
+
+
+def test_a_plan_is_started_by_its_id(failed):
+    cli, _ = failed
+    plan = replay(cli, "plan", "--plugin", "acme")
+    settle(cli, trigger(cli, "--async")["referenceId"], status=503)  # not in the plan
+    assert start(cli, plan["planId"], "--rate", "5")["matched"] == 3
+    assert cli.json("replay", "start", UNKNOWN, "--plugin", "acme", exit_code=1)["code"] == "not_found"
+    assert cli.run("replay", "start", plan["planId"], "--plugin", "acme", "--failed").exit_code == 2
+
+
+def test_a_replay_is_paused_resumed_and_cancelled(failed):
+    cli, _ = failed
+    replay_id = start(cli)["replayId"]
+    assert replay(cli, "pause", replay_id)["state"] == "paused"
+    assert replay(cli, "resume", replay_id, "--plugin", "acme")["state"] == "running"
+    cancelled = replay(cli, "cancel", replay_id)
+    assert (cancelled["state"], cancelled["skipped"], cancelled["skippedReasons"]) == ("cancelled", 3, {"cancelled": 3})
+    assert replay(cli, "pause", replay_id, exit_code=1)["code"] == "conflict"
+    assert cli.run("replay", "status", replay_id, "--follow").exit_code == 0  # it is over already
+    assert "skipped because" in cli.run("replay", "status", replay_id).stdout
+
+
+def test_an_unknown_or_foreign_replay_is_not_found(failed):
+    cli, _ = failed
+    replay_id = start(cli)["replayId"]
+    for verb in ("status", "pause", "resume", "cancel"):
+        assert replay(cli, verb, UNKNOWN, exit_code=1)["code"] == "not_found"
+        assert replay(cli, verb, replay_id, "--plugin", "other", exit_code=1)["code"] == "not_found"
+
+
+def test_ids_come_from_a_file_bare_or_as_they_were_exported(failed):
+    cli, made = failed
+    exported = cli.run("invocations", "export", "--plugin", "acme", "--status", "200").stdout
+    text = f"# picked by hand\n\n{made[0]}\n  {made[1]}\r\n{exported}"
+    file = cli.directory / "ids"
+    file.write_text(text)
+    assert start(cli, "--from-file", str(file))["matched"] == 3
+    assert replay(cli, "plan", "--plugin", "acme", "--from-file", "-", text=text)["matched"] == 3
+
+
+@pytest.mark.parametrize("line", ["x", "{}", '{"referenceId": 3}', "{", "[]", "\x1b[2J"])
+def test_a_file_with_a_line_that_is_no_id_is_wrong_usage_and_starts_nothing(failed, line):
+    cli, made = failed
+    result = cli.run("replay", "start", "--plugin", "acme", "--from-file", "-", text=f"{made[0]}\n{line}\n")
+    assert result.exit_code == 2
+    assert "Line 2" in result.output
+    assert "\x1b" not in result.output
+    assert replay(cli, "list", "--plugin", "acme") == []
+
+
+def test_a_file_without_ids_is_wrong_usage(failed):
+    cli, _ = failed
+    assert cli.run("replay", "start", "--plugin", "acme", "--from-file", "-", text="# none\n").exit_code == 2
+
+
+def test_filters_do_not_go_with_a_file(failed):
+    cli, made = failed
+    arguments = ("--plugin", "acme", "--from-file", "-", "--webhook", "ping")
+    assert cli.run("replay", "start", *arguments, text=made[0]).exit_code == 2
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "x", "1/h", "10001", "nan", "inf"])
+def test_a_rate_that_is_none_is_wrong_usage(failed, rate):
+    cli, _ = failed
+    assert cli.run("replay", "plan", "--plugin", "acme", "--rate", rate).exit_code == 2
+
+
+def test_many_ids_are_not_kept_in_memory(tmp_path):
+    count = 50_000
+    file = tmp_path / "ids"
+    with file.open("w") as out:
+        out.writelines(f"{new_reference_id()}\n" for _ in range(count))
+    with file.open() as source:
+        ids = IdFile(source)
+    assert ids.count == count
+    assert sum(1 for _ in ids) == sum(1 for _ in ids) == count
+
+
+def test_a_follower_ends_with_the_job_and_fails_where_it_was_cancelled(failed):
+    import threading
+
+    cli, _ = failed
+    replay_id = start(cli)["replayId"]
+    timer = threading.Timer(0.8, lambda: replay(cli, "cancel", replay_id))
+    timer.start()
+    result = cli.run("replay", "status", replay_id, "--follow", "--output", "json")
+    timer.join()
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["state"] == "cancelled"
