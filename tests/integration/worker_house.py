@@ -70,6 +70,10 @@ class WorkerHouse:
         calls = [Call("acme", webhook, {"data": data}, new_reference_id(), "k1") for _ in range(count)]
         return [answer.reference_id for answer in self.runtime.dispatcher.trigger_many(calls)]
 
+    def trigger_each(self, data, webhook):
+        calls = [Call("acme", webhook, {"data": each}, new_reference_id(), "k1") for each in data]
+        return [answer.reference_id for answer in self.runtime.dispatcher.trigger_many(calls)]
+
     def record(self, reference_id):
         return self.store.find(reference_id)
 
