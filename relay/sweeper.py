@@ -46,10 +46,9 @@ class Sweeper:
         """One sweep. Never raises for a server that is away: the next one comes in a second."""
         try:
             depths = self._publisher.depths()
-            short = [lane for lane, depth in depths.items() if depth < SHORT_LANE_MESSAGES]
-            crowded = any(depths[lane] for lane in short)
-            lane_limit = CROWDED_LANE_ALARMS if crowded else ALARMS
-            ready = self._store.sweep(self._worker, short, limit=ALARMS, lane_limit=lane_limit)
+            empty = [lane for lane, depth in depths.items() if not depth]
+            short = [lane for lane, depth in depths.items() if 0 < depth < SHORT_LANE_MESSAGES]
+            ready = self._store.sweep(self._worker, empty, short, limit=ALARMS, lane_limit=CROWDED_LANE_ALARMS)
             forgotten = self._store.prune(limit=RECORDS)
         except Unavailable:
             event(Event.STORE_AWAY, level=logging.WARNING, doing="sweep")

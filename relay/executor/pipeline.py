@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -129,11 +128,7 @@ class Executor:
         """
         within, beyond = self._slots.within_share(waiting, holder_of)
         left_s = park_at_s - boot_time_s()
-        soon = {
-            name
-            for name, count in Counter(map(holder_of, beyond)).items()
-            if self._slots.turn_is_near(name, count, left_s)
-        }
+        soon = self._slots.near_turns(map(holder_of, beyond), left_s)
         kept = [call for call in beyond if holder_of(call) in soon]
         if kept and len(kept) == len(waiting):
             self._slots.wait_for_leave(left_s)

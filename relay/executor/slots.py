@@ -12,7 +12,7 @@ from relay.outbound.gate import boot_time_s
 from relay.shares import may_hold_more
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
 T = TypeVar("T")
 
@@ -60,15 +60,18 @@ class Slots:
             taken += 1
         return taken
 
-    def turn_is_near(self, name: Hashable, calls: int, within_s: float) -> bool:
-        """Whether about so many slots of this webhook's share will become free in that time.
+    def near_turns(self, names: Iterable[Hashable], within_s: float) -> set[Hashable]:
+        """For which of these webhooks, each named once a call, so many slots will about be free in that time.
 
-        Never where its endpoint takes longer than `BRIEF_S` to answer: while a message waits for a slow endpoint,
+        Never those whose endpoint takes longer than `BRIEF_S` to answer: while a message waits for a slow endpoint,
         those behind it, of other webhooks, wait too.
         """
-        if self._answers.expected_s(name) > BRIEF_S:
-            return False
-        return calls * self._leaves.expected_s(name) / max(1, self._held[name]) < within_s
+        return {
+            name
+            for name, calls in Counter(names).items()
+            if self._answers.expected_s(name) <= BRIEF_S
+            and calls * self._leaves.expected_s(name) / max(1, self._held[name]) < within_s
+        }
 
     def wait_for_leave(self, timeout_s: float) -> None:
         """Wait until some call ends, at most so long."""

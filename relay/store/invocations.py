@@ -27,7 +27,7 @@ from relay.store.transitions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     import redis
 
@@ -150,10 +150,14 @@ class InvocationStore:
             raise Conflict(f"The invocation is {state.decode()}: it cannot be cancelled.", reference_id=reference_id)
         return ready_from(ready)
 
-    def sweep(self, worker: str, short_lanes: Iterable[str], *, limit: int, lane_limit: int | None = None) -> Ready:
-        """Take up to ``limit`` alarms that rang, ``lane_limit`` of one lane's queued ids; returns what to publish."""
-        most = limit if lane_limit is None else lane_limit
-        args = [worker, GRACE_MS, PATIENCE_MS, limit, most, *short_lanes]
+    def sweep(
+        self, worker: str, empty: Collection[str], short: Iterable[str] = (), *, limit: int, lane_limit: int = 0
+    ) -> Ready:
+        """Take up to ``limit`` alarms that rang; returns what to publish. Lanes neither empty nor short are long.
+
+        Of one that holds messages ``lane_limit`` are taken, if that is given.
+        """
+        args = [worker, GRACE_MS, PATIENCE_MS, limit, lane_limit or limit, len(empty), *empty, *short]
         return ready_from(self._scripts.run("sweep", args))
 
     def prune(self, *, limit: int) -> int:

@@ -62,8 +62,8 @@ def test_a_message_waits_for_the_turn_of_calls_that_leave_quickly():
         slots.hold(SLOW)
     slots.answered(SLOW, 0.01)
     slots.leave(SLOW, 0.15)  # what is slow is to settle: no other webhook would go sooner
-    assert slots.turn_is_near(SLOW, 5, 0.25)
-    assert not slots.turn_is_near(SLOW, 500, 0.25)
+    assert slots.near_turns([SLOW] * 5, 0.25)
+    assert not slots.near_turns([SLOW] * 500, 0.25)
 
 
 def test_a_message_never_waits_for_a_slow_endpoint_however_many_of_its_calls_are_running():
@@ -73,7 +73,7 @@ def test_a_message_never_waits_for_a_slow_endpoint_however_many_of_its_calls_are
         slots.hold(SLOW)
     slots.answered(SLOW, 30.0)
     slots.leave(SLOW, 30.0)  # one of 8,000 leaves every 4 ms
-    assert not slots.turn_is_near(SLOW, 1, 0.1)
+    assert not slots.near_turns([SLOW] * 1, 0.1)
 
 
 def test_a_message_does_not_wait_for_an_endpoint_that_has_not_answered_yet():
@@ -81,4 +81,4 @@ def test_a_message_does_not_wait_for_an_endpoint_that_has_not_answered_yet():
     slots.take(1)
     slots.hold(SLOW)
     time.sleep(BRIEF_S + 0.05)
-    assert not slots.turn_is_near(SLOW, 1, 10)
+    assert not slots.near_turns([SLOW] * 1, 10)

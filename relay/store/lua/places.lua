@@ -123,7 +123,7 @@ end
 
 -- An id that may be run now, without a message: its alarm rings after the grace if nobody does.
 local function make_ready(ref, lane)
-  redis.call('HSET', KEY.record(ref), 'readyAt', int(now))
+  redis.call('HSET', KEY.record(ref), 'readyAt', int(now), 'copies', '0')
   alarm_queued(ref, lane, now + grace)
   ready[#ready + 1] = ref
   ready[#ready + 1] = lane

@@ -2,7 +2,8 @@
 --
 -- KEYS  none
 -- ARGV  1 worker process id  2 grace_ms  3 patience_ms (a queued id is published after so long whatever its lane
---       holds)  4 limit of alarms  5 limit of alarms of one lane's queued ids  6... the lanes that are short
+--       holds)  4 limit of alarms  5 limit of alarms of a lane's queued ids, where the lane holds messages
+--       6 n  7... n lanes that are empty, then those that are short
 -- Returns ready: ref, lane, ref, lane, ...
 --
 -- An alarm only says when to look; what is done is decided by the record alone.
@@ -11,8 +12,9 @@
 grace_from(2)
 local patience, limit, lane_limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local LANES = { 'interactive', 'bulk', 'replay' }
-local short = {}
-for index = 6, #ARGV do short[ARGV[index]] = true end
+local COPIES = 2 -- so many more messages an id gets from here while its lane is not empty
+local depth = {} -- of a lane: 'empty' or 'short'; else it is long
+for index = 7, #ARGV do depth[ARGV[index]] = index - 6 <= tonumber(ARGV[6]) and 'empty' or 'short' end
 redis.call('ZADD', KEY.workers(), int(now), ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEY.workers(), '-inf', int(now - 3600000))
 
@@ -54,10 +56,24 @@ local function look_at_job(member)
   ready[#ready + 1] = JOB_LANE
 end
 
+-- An id whose alarm rang is published again: surely if its lane is empty, for no message can hold it; but only a few
+-- times while the lane holds some, for nobody may be taking them.
+local function look_at_queued(r)
+  local copies = number(r.copies)
+  if depth[r.lane] == 'empty' or now - number(r.readyAt) > patience then
+    make_ready(r.ref, r.lane)
+  elseif depth[r.lane] == 'short' and copies < COPIES then
+    make_ready(r.ref, r.lane)
+    redis.call('HSET', KEY.record(r.ref), 'copies', int(copies + 1))
+  else
+    alarm_queued(r.ref, r.lane, now + grace)
+  end
+end
+
 local function look(ref, key, first_time)
   if string.sub(ref, 1, #JOB_PREFIX) == JOB_PREFIX then return look_at_job(ref) end
   local r = read_record(ref, { 'state', 'lane', 'readyAt', 'leaseEnd', 'notBefore', 'deadline', 'parked', 'plugin',
-    'webhook', 'replay' })
+    'webhook', 'replay', 'copies' })
   if not r or FINAL[r.state] then
     redis.call('ZREM', key, ref)
   elseif holds_until(r) > now then
@@ -66,10 +82,10 @@ local function look(ref, key, first_time)
     look_at_parked(r)
   elseif r.parked == 'job' then
     look_at_held(r)
-  elseif first_time or short[r.lane] or now - number(r.readyAt) > patience then
+  elseif first_time then
     make_ready(ref, r.lane)
   else
-    alarm_queued(ref, r.lane, now + grace)
+    look_at_queued(r)
   end
 end
 
@@ -80,9 +96,11 @@ local function sweep(key, until_when, most, first_time)
 end
 
 sweep(KEY.due_running(), now, limit, true)
-for index = 6, #ARGV do sweep(KEY.due_queued(ARGV[index]), now, lane_limit, false) end
+for index = 7, #ARGV do
+  sweep(KEY.due_queued(ARGV[index]), now, depth[ARGV[index]] == 'empty' and limit or lane_limit, false)
+end
 -- A long lane is left alone (its messages are taken one by one), but for those that have waited beyond patience.
 for _, lane in ipairs(LANES) do
-  if not short[lane] then sweep(KEY.due_queued(lane), now - patience, lane_limit, false) end
+  if not depth[lane] then sweep(KEY.due_queued(lane), now - patience, lane_limit, false) end
 end
 return ready
