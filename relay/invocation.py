@@ -43,12 +43,12 @@ FINAL: Final = frozenset({State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED,
 #: What each state may become, and by which transition; ``None`` is "does not exist yet". docs/lifecycle.md says when.
 TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = MappingProxyType(
     {
-        None: {State.QUEUED: ("accept", "advance"), State.REJECTED: ("accept",)},
+        None: {State.QUEUED: ("accept", "advance", "replay_create"), State.REJECTED: ("accept",)},
         State.QUEUED: {
             State.SENDING: ("claim",),
             State.RETRYING: ("claim",),  # the breaker is open, and the webhook has a retry policy
             State.UNREACHABLE: ("claim",),  # the breaker is open, and it has none; a chain past its deadline
-            State.CANCELLED: ("cancel", "claim"),  # claim: a step whose chain is over
+            State.CANCELLED: ("cancel", "claim", "replay_steer"),  # claim: a step whose chain is over
         },
         State.SENDING: {
             State.SENDING: ("claim",),  # a lost lease of a repeatable call, taken again
@@ -64,7 +64,7 @@ TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = Map
             State.SENDING: ("claim",),
             State.RETRYING: ("claim",),  # the breaker is open: later
             State.UNREACHABLE: ("claim",),  # the breaker is open, and the policy was taken away meanwhile
-            State.CANCELLED: ("cancel", "claim"),  # claim: a step whose chain is over
+            State.CANCELLED: ("cancel", "claim", "replay_steer"),  # claim: a step whose chain is over
         },
         State.WAITING: {
             State.QUEUED: ("settle", "claim", "cancel", "advance"),  # whatever ended the last call of its step

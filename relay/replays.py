@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 #: A job of so many is planned before `start` answers; a larger one by workers.
 PLANNED_AT_ONCE: Final = 10_000
+#: Nor does it look for originals for longer than this, where they are few among many.
+PLANNING_S: Final = 5.0
 MAX_RATE: Final = 10_000.0  # a second
 SAMPLE: Final = 10  # rows
 PLAN_KEPT_S: Final = 24 * 3600
@@ -210,8 +213,8 @@ class Replays:
 
     def _look(self, replay_id: str, token: str) -> None:
         """Plan, but no more than a caller may wait for."""
-        state, count = str(ReplayState.PLANNING), 0
-        while state == ReplayState.PLANNING and count <= PLANNED_AT_ONCE:
+        state, count, until_s = str(ReplayState.PLANNING), 0, time.monotonic() + PLANNING_S
+        while state == ReplayState.PLANNING and count <= PLANNED_AT_ONCE and time.monotonic() < until_s:
             state, count = self._runs.plan(replay_id, token)
 
 

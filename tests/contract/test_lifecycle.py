@@ -13,6 +13,8 @@ from relay.errors import Conflict, NotFound
 from relay.invocation import FINAL, TRANSITIONS, Outcome, State, new_reference_id
 from relay.store import keyspace
 from relay.store.invocations import NewStep
+from relay.store.replay_runs import NewReplay
+from tests.contract.desk import Desk
 
 HOUR_MS = 3600 * 1000
 RESULTS = (State.DELIVERED, State.UNREACHABLE, State.REJECTED, State.RETRYING)
@@ -152,6 +154,26 @@ def cancel(ledger, ref, _token):
         ledger.store.cancel(ref)
 
 
+def a_job(ledger):
+    """A replay job of one original, and who holds it."""
+    desk = Desk(ledger)
+    job = desk.start(reference_ids=[ledger.accepted(refusal=Outcome.REQUEST_REJECTED)])
+    return desk, job, desk.take(job)
+
+
+def replay(ledger, ref, _token):
+    desk, job, holder = a_job(ledger)
+    desk.runs.create(job.replay_id, holder, 0, [NewReplay(ref, 1, 20_000, payload=b"\x01")])
+
+
+def cancel_replay(ledger, ref, _token):
+    desk, job, _ = a_job(ledger)
+    if ledger.client.exists(keyspace.record(ref)):
+        ledger.client.hset(keyspace.record(ref), "replay", job.replay_id)
+        ledger.client.sadd(f"{keyspace.replay(job.replay_id)}:open", ref)
+    desk.replays.cancel("acme", job.replay_id)
+
+
 def acts():
     """(transition, what is done): with the holder's token and with another's."""
     yield "accept", accept
@@ -162,6 +184,8 @@ def acts():
     yield "release", lambda ledger, ref, token: ledger.store.release([ref], token)
     yield "release", lambda ledger, ref, _: ledger.store.release([ref], "stranger")
     yield "cancel", cancel
+    yield "replay_create", replay
+    yield "replay_steer", cancel_replay
     yield "sweep", lambda ledger, ref, _: (ledger.ring(ref), ledger.store.sweep("w", ["bulk"], limit=10))
     yield (
         "join",
@@ -310,7 +334,7 @@ def advance(family, ref, token, news):
 
 def family_acts():
     for name, act in acts():
-        if name not in {"accept", "join"}:
+        if name not in {"accept", "join", "replay_create", "replay_steer"}:
             yield name, lambda family, ref, token, act=act: act(family.ledger, ref, token)
     yield "advance", lambda family, ref, token: advance(family, ref, token, [family.new])
     yield "advance", lambda family, ref, token: advance(family, ref, token, [])

@@ -46,7 +46,7 @@ end
 
 -- Why nothing may be made of an original that may be sent again, for now.
 local function hindrance(new, r)
-  if new.ref == '' then return 'again' end
+  if new.ref == '' or redis.call('EXISTS', KEY.record(new.ref)) == 1 then return 'again' end
   if (redis.call('HGET', KEY.webhooks(r.plugin), r.webhook) or '') ~= new.revision then return 'stale' end
   if made >= room then return 'full' end
   return every and tat > now and 'paced' or nil
