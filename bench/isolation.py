@@ -56,6 +56,7 @@ PROMISES: Final = (
     Promise("parking", "... while those are being parked", scenarios.beside_parking, least=0.9),
     Promise("pending", "awaited p99 with 100,000 bulk calls pending", scenarios.beside_pending, below=3),
     Promise("draining", "... while those are drained", scenarios.beside_draining, below=3),
+    Promise("replaying", "... while 100,000 are replayed, 250/s", scenarios.beside_replaying, below=1.2),
     Promise("slow-async", "p99 beside 100 times the load on 30 s, both async", scenarios.beside_slow_async, below=2),
     Promise("slow-awaited", "... both awaited", scenarios.beside_slow_awaited, below=2),
 )

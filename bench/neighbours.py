@@ -16,14 +16,23 @@ from bench.contenders.relay import BATCH, COMMAND_S, PLUGIN, Relay, webhook
 from bench.receipts import EndpointControl
 from bench.rounds import percentile
 from bench.server import Server
+from relay.invocation import State
+from relay.replays import Replays, Request
 from relay.store import keyspace
+from relay.store.invocations import Limits
+from relay.store.listing import Filter, Listing
+from relay.store.replay_runs import ReplayRuns
+from relay.store.replays import ReplayStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from relay.store.replays import ReplayJob
 
 QUICK: Final = "quick"
 SLOW: Final = "slow"
+KEPT_MS: Final = 24 * 3600 * 1000
 ASYNC: Final = {"prefer": "respond-async"}
 
 
@@ -91,6 +100,15 @@ class Neighbours:
         process.stdin.close()
         process.stdin = None
         return process
+
+    def replay(self, name: str, calls: int, rate_per_s: float) -> Callable[[], ReplayJob]:
+        """Starts a replay of a webhook's calls, whatever they came to; what is returned says how it stands."""
+        limits = Limits(0, 0, 0, KEPT_MS, KEPT_MS, KEPT_MS)
+        store, runs = ReplayStore(self.client, limits), ReplayRuns(self.client, keep_ms=KEPT_MS)
+        replays = Replays(store, runs, Listing(self.client), lambda _ready: None)  # the workers' sweep finds it
+        wanted = Filter(webhook_id=name, states=frozenset({State.DELIVERED}))
+        job = replays.start(PLUGIN, Request(filter=wanted, max=calls, rate_per_second=rate_per_s), caller="bench")
+        return lambda: replays.get(PLUGIN, job.replay_id)
 
     def now_ms(self) -> int:
         """The server's clock."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PATIENCE_S: Final = 120.0
+#: What a replay is given, beside which awaited calls are measured.
+REPLAYS_PER_S: Final = 250.0
 AWAITED: Final = {"prefer": "wait=30"}
 #: The neighbour's load beside a slow endpoint, and how much more the slow one gets.
 NEIGHBOUR_PER_S: Final = 5.0
@@ -121,6 +123,23 @@ def _awaited(folder: Path, quick: bool, *, drained: bool) -> Pair:
         if drained:
             at.start_worker("bulk")
         disturbed = _paced_p99(at, window_s, per_s=20)
+    return Pair(calm, disturbed, "ms")
+
+
+def beside_replaying(folder: Path, quick: bool) -> Pair:
+    """The p99 of awaited calls alone, and while 100,000 calls are replayed at a rate."""
+    originals, window_s = (2_000, 4.0) if quick else (100_000, 30.0)
+    with neighbours(folder, 0) as at:
+        at.queue(SLOW, originals)
+        at.start_worker("bulk")
+        wait(at, "the last result", lambda: at.delivered() >= originals, PATIENCE_S)
+        at.start_worker("interactive")
+        calm = _paced_p99(at, window_s, per_s=50)
+        job = at.replay(SLOW, originals, REPLAYS_PER_S)
+        wait(at, "the first replay", lambda: job().delivered > 0, PATIENCE_S)
+        disturbed = _paced_p99(at, window_s, per_s=50)
+        if job().over:
+            raise BenchError("The replay ended before its neighbour was measured.")
     return Pair(calm, disturbed, "ms")
 
 
