@@ -58,8 +58,8 @@ class Settler:
             if busy and len(self._waiting) < GROUP_ITEMS:
                 gevent.sleep(WINDOW_S)
             group = self._take()
-            self._settle(group)
-            busy = len(group) > 1
+            others = self._settle(group)
+            busy = len(group) > 1 and not others  # who waits for a place does not wait for a larger group
             if not self._waiting:
                 self._arrived.clear()
                 self._idle.set()
@@ -72,7 +72,8 @@ class Settler:
             size_bytes += len(group[-1].result)
         return group
 
-    def _settle(self, group: Sequence[Settlement]) -> None:
+    def _settle(self, group: Sequence[Settlement]) -> bool:
+        """Settle these; whether others may go now because of it."""
         settled = self._settle_surely(group)
         for settlement, counted in zip(group, settled.counted, strict=True):
             self._on_settled(settlement.reference_id)
@@ -86,6 +87,7 @@ class Settler:
                 for each in group
             ],
         )
+        return bool(settled.ready)
 
     def _settle_surely(self, group: Sequence[Settlement]) -> Settled:
         while True:
