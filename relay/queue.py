@@ -34,6 +34,7 @@ _TRANSPORT: Final = {
     "ack_emulation": False,  # the record decides, not the broker; 2.3 times the messages a second
     "socket_timeout": 10,
     "socket_connect_timeout": 3,  # kombu's default waits for ever
+    "max_retries": 0,  # to connect, to publish: who publishes has callers; by default it takes 6 s (a consumer goes on)
     "socket_keepalive": True,
     "health_check_interval": 10,
     "max_connections": 50,  # the default of 10 fails under gevent

@@ -78,6 +78,11 @@ class Relay:
     def part(self, name):
         return self.house.parts[name]
 
+    def close_breakers(self):
+        """Twenty calls in a row that were cut off have opened them."""
+        for hook in self.hooks:
+            self.policies.close_breaker(PLUGIN, hook)
+
     def take_down(self, name, number):
         """Ends a process that is not to be started again by itself."""
         self.house.down.add(name)
@@ -113,8 +118,7 @@ def whole_again(relay):
         if name in relay.house.down:
             relay.bring_up(name)
     wait_for(relay.house.is_ready, "the relay", relay.house.last_words)
-    for hook in relay.hooks:  # twenty calls in a row that were cut off open it
-        relay.policies.close_breaker(PLUGIN, hook)
+    relay.close_breakers()
 
 
 BULK = ("worker_bulk", "worker_bulk2")
@@ -126,6 +130,7 @@ def test_no_worker_is_idle_after_the_server_was_restarted_under_load(relay, numb
     wait_for(lambda: relay.sending(refs) > MANY // 2, "hundreds of open sockets", within_s=20)
     relay.restart_server(number, pause_s=1.0)
     relay.await_end(refs, within_s=60)
+    relay.close_breakers()
     for worker in BULK:  # each of them alone
         others = [relay.part(name) for name in BULK if name != worker]
         for other in others:
