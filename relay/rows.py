@@ -99,7 +99,6 @@ def plan_of(plan: Plan) -> dict[str, Any]:
     return {
         "matched": plan.matched,
         "skipped": plan.skipped,
-        "skippedReasons": {str(reason): count for reason, count in plan.skipped_reasons.items()},
         "breakdown": [group_of(group) for group in plan.breakdown],
     }
 
@@ -114,11 +113,15 @@ def job_of(job: ReplayJob) -> dict[str, Any]:
         "delivered": job.delivered,
         "failed": job.failed,
         "skipped": job.skipped,
-        "skippedReasons": {str(reason): count for reason, count in job.skipped_reasons.items()},
         "ratePerSecond": plain_number(job.rate_per_second),
         "createdAt": rfc3339(job.created_at_ms),
         "finishedAt": rfc3339(job.finished_at_ms),
     }
+
+
+def reasons_of(counted: ReplayJob | Plan) -> dict[str, int]:
+    """Why some were skipped, as the commands show it beside a job or a plan."""
+    return {str(reason): count for reason, count in counted.skipped_reasons.items()}
 
 
 def plain_number(number: float | None) -> float | int | None:

@@ -11,7 +11,7 @@ from marshmallow import Schema, fields, validate
 
 from api.reference.members import MAYBE, anything, flag, reference, schema, several, text, time, whole, word
 from relay.invocation import Sent, State
-from relay.store.replays import ReplayState, Skip
+from relay.store.replays import ReplayState
 
 if TYPE_CHECKING:
     from marshmallow.fields import Field
@@ -158,17 +158,10 @@ Group: Final = schema(
     lastAt=time("When the last of them was created."),
 )
 
-_REASONS: Final = fields.Dict(
-    values=fields.Integer(),
-    required=True,
-    metadata={"description": f"How many were skipped for which reason: {', '.join(Skip)}."},
-)
-
 Plan: Final = schema(
     "ReplayPlan",
     matched=whole("How many would be taken."),
     skipped=whole("How many of them would be skipped."),
-    skippedReasons=_REASONS,
     breakdown=several(Group, "Those that match, by webhook, outcome and status."),
 )
 
@@ -188,7 +181,6 @@ Replay: Final = schema(
     delivered=whole("How many of those were answered with a status under 400."),
     failed=whole("How many of those ended in any other way."),
     skipped=whole("How many it did not make."),
-    skippedReasons=_REASONS,
     ratePerSecond=fields.Float(
         required=True, **MAYBE, metadata={"description": "How many are started a second; null: as fast as it goes."}
     ),

@@ -14,7 +14,7 @@ from relay.cli.replay_options import replay_options, take_request
 from relay.cli.replay_tables import job_picture, jobs_picture, plan_picture
 from relay.errors import NotFound
 from relay.replays import Request
-from relay.rows import job_of, plain_number, plan_of, row_of
+from relay.rows import job_of, plain_number, plan_of, reasons_of, row_of
 from relay.runtime import Runtime, cli_runtime
 from relay.settings import Settings
 from relay.store.listing import Filter
@@ -51,6 +51,7 @@ def plan(screen: Screen, data_dir: Path, *, plugin: str, **options: Any) -> None
     value = {
         "planId": made.plan_id,
         **plan_of(made),
+        "skippedReasons": reasons_of(made),
         "sample": [row_of(each) for each in made.sample],
         "estimatedSeconds": plain_number(made.estimated_s),
     }
@@ -106,7 +107,7 @@ def status(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None
 @screened
 def list_replays(screen: Screen, data_dir: Path, *, plugin: str, limit: int) -> None:
     """A plugin's replays, newest first."""
-    jobs = [job_of(job) for job in _runtime(data_dir).replays.list(plugin, limit=limit)]
+    jobs = [_value(job) for job in _runtime(data_dir).replays.list(plugin, limit=limit)]
     screen.show(jobs, lambda: jobs_picture(jobs))
 
 
@@ -177,5 +178,9 @@ def _follow(screen: Screen, replays: Replays, job: ReplayJob) -> None:
 
 
 def _show(screen: Screen, job: ReplayJob) -> None:
-    value = job_of(job)
+    value = _value(job)
     screen.show(value, lambda: job_picture(value))
+
+
+def _value(job: ReplayJob) -> dict[str, Any]:
+    return job_of(job) | {"skippedReasons": reasons_of(job)}

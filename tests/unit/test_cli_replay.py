@@ -9,8 +9,8 @@ from tests.unit.test_cli_invocations import settle, trigger
 
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
 JOB = [
-    "replayId", "state", "matched", "started", "delivered", "failed", "skipped", "skippedReasons", "ratePerSecond",
-    "createdAt", "finishedAt",
+    "replayId", "state", "matched", "started", "delivered", "failed", "skipped", "ratePerSecond", "createdAt",
+    "finishedAt", "skippedReasons",
 ]  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def test_a_plan_says_how_many_which_and_how_long(failed):
     cli, made = failed
     plan = replay(cli, "plan", "--plugin", "acme", "--rate", "2")
     assert list(plan) == [
-        "planId", "matched", "skipped", "skippedReasons", "breakdown", "sample", "estimatedSeconds",
+        "planId", "matched", "skipped", "breakdown", "skippedReasons", "sample", "estimatedSeconds",
     ]  # fmt: skip
     assert (plan["matched"], plan["skipped"], plan["skippedReasons"]) == (3, 0, {})
     assert [(each["webhookId"], each["status"], each["count"]) for each in plan["breakdown"]] == [("ping", 503, 3)]
