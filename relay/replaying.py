@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
+from threading import Event
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -14,7 +14,6 @@ from relay.errors import NotFound, Unavailable, VaultError
 from relay.invocation import new_reference_id, replay_named_by
 from relay.store.replay_runs import NewReplay, Verdict
 from relay.store.replays import ReplayState
-from relay.telemetry import Event, event
 from relay.vault import payload_owner
 
 if TYPE_CHECKING:
@@ -46,11 +45,16 @@ class Replaying:
         self._vault = vault
         self._publish = publish
         self._in_hand: set[str] = set()
-        self._stopping = False
+        self._stopping = Event()
 
     def stop(self) -> None:
         """Let go of every job soon."""
-        self._stopping = True
+        self._stopping.set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether it holds a job still."""
+        return bool(self._in_hand)
 
     @staticmethod
     def named_by(names: Sequence[object]) -> list[str]:
@@ -60,7 +64,7 @@ class Replaying:
 
     def run(self, replay_id: str) -> None:
         """Plan and run a job, as far as it goes now; returns at once if somebody does. Never raises."""
-        if replay_id in self._in_hand or self._stopping:
+        if replay_id in self._in_hand or self._stopping.is_set():
             return
         self._in_hand.add(replay_id)
         try:
@@ -69,7 +73,7 @@ class Replaying:
             if taken is not None:
                 self._go(replay_id, token, taken)
         except Unavailable:  # the lease ends by itself
-            event(Event.STORE_AWAY, level=logging.WARNING, doing="replay", replay=replay_id)
+            telemetry.event(telemetry.Event.STORE_AWAY, level=logging.WARNING, doing="replay", replay=replay_id)
         except Exception as error:  # noqa: BLE001 - nobody waits for this greenlet: say what happened
             telemetry.fault(error, "replay")
         finally:
@@ -77,13 +81,13 @@ class Replaying:
 
     def _go(self, replay_id: str, token: str, taken: Taken) -> None:
         state: str = taken.state
-        while state == ReplayState.PLANNING and not self._stopping:
+        while state == ReplayState.PLANNING and not self._stopping.is_set():
             if taken.by_hand:  # whoever brought the ids is gone, and nobody was told of this job
                 self._publish(self._store.cancel(taken.plugin, replay_id)[1])
                 return
             state, _ = self._runs.plan(replay_id, token)
         after_s = 0.0
-        while state == ReplayState.RUNNING and not self._stopping:
+        while state == ReplayState.RUNNING and not self._stopping.is_set():
             created = self._step(replay_id, token, taken)
             self._publish(created.ready)
             if created.verdict in {Verdict.LATE, Verdict.FULL, Verdict.DECIDED}:
@@ -91,7 +95,7 @@ class Replaying:
             after_s = max(created.wait_ms / 1000, SOON_S if created.verdict in {Verdict.STALE, Verdict.AGAIN} else 0)
             if after_s > LONG_WAIT_S:
                 break
-            time.sleep(after_s)  # gevent's, in a worker
+            self._stopping.wait(after_s)  # gevent's, in a worker
         self._publish(self._runs.leave(replay_id, token, after_ms=int(after_s * 1000)))
 
     def _step(self, replay_id: str, token: str, taken: Taken) -> Created:

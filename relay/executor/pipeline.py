@@ -106,7 +106,7 @@ class Executor:
         self._replaying.stop()
         deadline_s = boot_time_s() + timeout_s
         given_back = self._release_unsent()
-        while (self._claims or len(self._flights)) and boot_time_s() < deadline_s - SETTLE_S:
+        while (self._claims or len(self._flights) or self._replaying.busy) and boot_time_s() < deadline_s - SETTLE_S:
             gevent.sleep(0.02)
         self._settler.flush(max(0.0, deadline_s - boot_time_s()))
         event(Event.DRAINED, given_back=given_back, left=len(self._flights))

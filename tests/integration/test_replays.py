@@ -102,6 +102,25 @@ def test_a_rate_is_kept_and_a_cancelled_job_sends_no_more(house):
     assert (job.delivered, job.delivered + job.failed + job.skipped) == (received, 60)
 
 
+def test_a_worker_that_stops_lets_go_of_its_job_for_another(tmp_path_factory):
+    with receiver(OK) as endpoint, worker_house(tmp_path_factory) as house:
+        house.register(hook(endpoint.url))
+        first = house.start_worker()
+        refs = house.trigger_many(100)
+        house.finals(refs)
+        delivered = Filter(states=frozenset({State.DELIVERED}))
+        job = start(house, filter=delivered, rate_per_second=40)
+        until(lambda: job_of(house, job).delivered >= 20, 20)
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(20) == 0
+        assert house.runtime.client.hget(f"relay:replay:{job.replay_id}", "leaseEnd") == b""
+        assert job_of(house, job).started < 100
+        house.start_worker(number=2)
+        job = finished(house, job)
+    assert (job.state, job.delivered) == (ReplayState.DONE, 100)
+    assert len(endpoint.requests) == 200
+
+
 class Shop:
     """An endpoint that is down at times, and remembers which orders it took."""
 

@@ -4,7 +4,7 @@
 
 local MOST_HOPS = 100
 local ORIGINAL_FIELDS = { 'state', 'plugin', 'webhook', 'repeatable', 'attempts', 'outcome', 'status', 'error', 'chain',
-  'parent', 'createdAt', 'finishedAt', 'replayedBy', 'replay', 'forgottenAt', 'requestBytes', 'timeout' }
+  'parent', 'createdAt', 'finishedAt', 'replayedBy', 'replay', 'forgottenAt', 'requestBytes', 'timeout', 'caller' }
 
 local looked_at = 0 -- records
 
@@ -67,10 +67,10 @@ local function why_without_contents(r)
   return redis.call('EXISTS', KEY.payload(r.ref)) == 0 and 'expired' or nil
 end
 
--- job: id, plugin, ended_by (ms), uncertain (true: those too). Returns why the original is skipped or nothing, the
--- original, and the newest of its family.
-local function judge_original(ref, job)
-  local r = read_original(ref)
+-- job: id, plugin, ended_by (ms), uncertain (true: those too); known: the original, if it was read already. Returns why
+-- it is skipped or nothing, the original, and the newest of its family.
+local function judge_original(ref, job, known)
+  local r = known or read_original(ref)
   if not r or r.plugin ~= job.plugin then return 'expired' end
   if r.parent ~= '' then return 'chain_step', r end
   if not FINAL[r.state] or number(r.finishedAt) > job.ended_by then return 'not_final', r end

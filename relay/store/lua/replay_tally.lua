@@ -14,8 +14,8 @@ local ended_by = ARGV[5] ~= '' and tonumber(ARGV[5]) or now
 local job = { id = '', plugin = plugin, ended_by = ended_by, uncertain = ARGV[6] == '1' }
 local matched, sample, skips = 0, {}, {}
 
-local function count(ref)
-  local why, r = judge_original(ref, job)
+local function count(ref, known)
+  local why, r = judge_original(ref, job, known)
   matched = matched + 1
   if #sample < SAMPLE then table.insert(sample, ref) end
   if r then group_add(r) end
@@ -31,8 +31,8 @@ local function count_walked()
   for _ = 1, most do
     last = matched < left and looked_at < 4 * most and walk_on(walk) or nil
     if not last then break end
-    local r = read_record(last.ref, FILTER_FIELDS)
-    if r and matches(f, r) then count(last.ref) end
+    local r = read_original(last.ref)
+    if r and matches(f, r) then count(last.ref, r) end
   end
   return last
 end
