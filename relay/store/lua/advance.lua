@@ -59,6 +59,7 @@ end
 
 if not p then return { 'late', ready } end
 if p.lastToken == token then
+  if FINAL[p.state] then return { 'ended', ready } end
   ready_again()
   return { 'advanced', ready }
 end

@@ -1,0 +1,170 @@
+"""Chains under random interleavings: two workers, lost leases and replies, cancels, deadlines; nothing twice or stuck."""
+
+from __future__ import annotations
+
+import fakeredis
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from relay.errors import Conflict
+from relay.invocation import FINAL, State, new_reference_id
+from relay.store import keyspace
+from relay.store.invocations import NewStep
+from tests.contract.ledger import Ledger
+
+STEPS = (1, 3, 1)  # calls of each step
+
+
+class ChainMachine(RuleBasedStateMachine):
+    """One chain of three steps; what its worker works out next is counted here from the records alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.ledger = Ledger(fakeredis.FakeRedis(server=fakeredis.FakeServer()))
+        self.store = self.ledger.store
+        self.chain = self.ledger.accepted(pins="{}", repeatable=True, timeout_ms=120_000)
+        self.held = {}  # reference id -> token of whoever sends it
+        self.ends = {}  # reference id -> the final state it was seen in
+
+    # -- what is known ------------------------------------------------------------------------------------------
+
+    def records(self):
+        parent = self.store.find(self.chain)
+        return [parent, *(self.store.find(ref) for ref in parent.steps)]
+
+    def steps(self, number):
+        return [record for record in self.records()[1:] if record.step_of.step == number]
+
+    def next_step(self):
+        made = {record.step_of.step for record in self.records()[1:]}
+        return max(made, default=-1) + 1
+
+    def some(self, data, refs):
+        return data.draw(st.sampled_from(sorted(refs)))
+
+    # -- what workers and time do ---------------------------------------------------------------------------------
+
+    @rule(data=st.data(), repeat=st.booleans())
+    def claim(self, data, repeat):
+        ref, token = self.some(data, [record.reference_id for record in self.records()]), self.ledger.token()
+        claimed = self.store.claim([ref], token)
+        if repeat:
+            assert self.store.claim([ref], token).granted == claimed.granted
+        if claimed.granted:
+            self.held[ref] = token
+
+    @precondition(lambda self: self.chain in self.held)
+    @rule(repeat=st.booleans(), stale=st.booleans())
+    def take_the_chain_further(self, repeat, stale):
+        token, number = self.held.pop(self.chain), self.next_step()
+        if number >= len(STEPS):
+            self.store.settle([self.ledger.settlement(self.chain, token, attempt=None)])
+            return
+        number = max(0, number - stale)  # worked out before the last step was made
+        news = [self.new_step() for _ in range(STEPS[number])]
+        before = len(self.records())
+        verdict, _ = self.store.advance(self.chain, token, number, news)
+        if repeat:
+            again, _ = self.store.advance(self.chain, token, number, news)
+            assert again is verdict
+        assert len(self.records()) - before in {0, STEPS[number]}
+
+    @precondition(lambda self: self.held.keys() - {self.chain})
+    @rule(data=st.data(), repeat=st.booleans())
+    def settle_a_step(self, data, repeat):
+        ref = self.some(data, self.held.keys() - {self.chain})
+        settlement = self.ledger.settlement(ref, self.held.pop(ref), raw=b"raw")
+        counted = self.store.settle([settlement]).counted
+        if repeat:
+            assert self.store.settle([settlement]).counted == counted
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def lose_a_worker(self, data):
+        ref = self.some(data, self.held)
+        del self.held[ref]
+        if self.store.find(ref).state is State.SENDING:
+            self.ledger.lose_lease(ref)
+
+    @rule(data=st.data())
+    def cancel(self, data):
+        ref = self.some(data, [record.reference_id for record in self.records()])
+        try:
+            self.store.cancel(ref)
+        except Conflict:
+            return
+
+    @rule()
+    def pass_the_deadline(self):
+        if self.store.find(self.chain).state not in FINAL:
+            self.ledger.client.hset(keyspace.record(self.chain), "deadline", 1)
+
+    # -- what must hold -------------------------------------------------------------------------------------------
+
+    @invariant()
+    def a_final_state_never_changes(self):
+        for record in self.records():
+            if record.reference_id in self.ends:
+                assert record.state is self.ends[record.reference_id]
+            elif record.state in FINAL:
+                self.ends[record.reference_id] = record.state
+
+    @invariant()
+    def a_step_is_created_once_and_after_the_one_before_it(self):
+        for number, calls in enumerate(STEPS):
+            steps = self.steps(number)
+            assert len(steps) in {0, calls}
+            if steps and number:
+                assert all(step.state in FINAL for step in self.steps(number - 1))
+
+    @invariant()
+    def every_unfinished_record_has_one_alarm_and_a_final_one_none(self):
+        for record in self.records():
+            assert len(self.ledger.alarms(record.reference_id)) == (0 if record.state in FINAL else 1)
+
+    @invariant()
+    def a_waiting_chain_has_an_unfinished_step_and_holds_no_place(self):
+        parent, *steps = self.records()
+        if parent.state is State.WAITING:
+            assert any(step.state not in FINAL for step in steps)
+            assert self.ledger.client.zscore(keyspace.running("acme", "hook"), self.chain) is None
+
+    @invariant()
+    def what_is_pending_is_what_is_not_final(self):
+        pending = self.ledger.client.hget(keyspace.pending(), "count")
+        assert int(pending) == sum(record.state not in FINAL for record in self.records())
+
+    def new_step(self):
+        return NewStep(new_reference_id(), "hook", 1, 20_000, repeatable=False, payload=b"p", request_bytes=10)
+
+    def teardown(self):
+        """Whatever happened: with time and one worker everything ends."""
+        for _ in range(60):
+            unfinished = [record for record in self.records() if record.state not in FINAL]
+            if not unfinished:
+                return
+            for record in unfinished:
+                ref = record.reference_id
+                if record.state is State.SENDING and ref not in self.held:
+                    self.ledger.lose_lease(ref)
+                token = self.ledger.token()
+                if self.store.claim([ref], token).granted:
+                    self.held[ref] = token
+            for ref in list(self.held):
+                if ref == self.chain:
+                    self._go_on()
+                else:
+                    self.store.settle([self.ledger.settlement(ref, self.held.pop(ref))])
+        raise AssertionError([(record.reference_id, record.state) for record in self.records()])
+
+    def _go_on(self):
+        token, number = self.held.pop(self.chain), self.next_step()
+        if number < len(STEPS):
+            self.store.advance(self.chain, token, number, [self.new_step() for _ in range(STEPS[number])])
+        else:
+            self.store.settle([self.ledger.settlement(self.chain, token, attempt=None)])
+
+
+ChainMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
+TestChains = ChainMachine.TestCase
