@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from tests.chaos.plan import AWAIT_S, HOOKS
+from tests.chaos.plan import AWAIT_S
 
 if TYPE_CHECKING:
     from tests.chaos.plan import Plan
@@ -152,11 +152,11 @@ class Callers:
 
 def _counts(plan: Plan) -> dict[str, int]:
     """How many of each webhook; what is over a webhook's most goes to the first one."""
-    counts = {hook.id: plan.invocations * hook.share // 1000 for hook in HOOKS}
-    for hook in HOOKS:
+    counts = {hook.id: plan.invocations * hook.share // 1000 for hook in plan.hooks}
+    for hook in plan.hooks:
         if hook.most is not None:
             counts[hook.id] = min(counts[hook.id], hook.most)
-    counts[HOOKS[0].id] += plan.invocations - sum(counts.values())
+    counts[plan.hooks[0].id] += plan.invocations - sum(counts.values())
     return counts
 
 

@@ -23,6 +23,7 @@ class Hook:
     concurrency: int | None = None
     rate: str | None = None
     most: int | None = None
+    steps: tuple[str, ...] = ()  # of a chain: the webhooks that it calls, one after the other
 
     @property
     def repeatable(self) -> bool:
@@ -30,6 +31,9 @@ class Hook:
 
     def document(self, base_url: str, closed_url: str) -> dict[str, object]:
         """Its registration."""
+        if self.steps:
+            steps = [{"webhook": step, "onError": "continue"} for step in self.steps]
+            return {"id": self.id, "timeout": self.timeout_s, "steps": steps}
         at = closed_url if self.path == "nobody" else base_url
         retry = {"attempts": 4, "initial": 0.2, "factor": 2, "maximum": 2}
         optional = {
@@ -42,7 +46,7 @@ class Hook:
 
 
 HOOKS = (
-    Hook("once", 400, "POST", 2),
+    Hook("once", 340, "POST", 2),
     Hook("put", 200, "PUT", 2),
     Hook("retried", 150, "POST", 2, retry=(503,)),
     Hook("again", 120, "PUT", 1, retry=(429, 500, 503)),
@@ -50,6 +54,7 @@ HOOKS = (
     Hook("paced", 20, "POST", 2, rate="25/s", most=1_000),
     Hook("slow", 20, "POST", 1, most=4_000),
     Hook("nobody", 10, "POST", 1, path="nobody", most=200),
+    Hook("linked", 60, "POST", 120, most=2_000, steps=("once", "put", "retried")),
 )
 BY_ID = {hook.id: hook for hook in HOOKS}
 
@@ -64,3 +69,8 @@ class Plan:
     workers: int = 2  # of the bulk lanes; one more serves the interactive lane
     seconds: float = 40.0  # over which the triggers come
     power_loss: bool = False  # once, the server loses what a machine that loses power loses under `everysec`
+
+    @property
+    def hooks(self) -> tuple[Hook, ...]:
+        """The webhooks of this run. A lost second takes steps from their chains, which no caller could be told of."""
+        return tuple(hook for hook in HOOKS if not (hook.steps and self.power_loss))

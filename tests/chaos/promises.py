@@ -68,6 +68,7 @@ class Trial:
         )
         yield self._check("a call is received at most once an attempt that may have been sent", *self._unexplained())
         yield self._check("a delivered call was received", *self._imagined())
+        yield self._check("a chain's step is made once, after the one before it", *self._misstepped())
         yield self._check("`interrupted` only where a fault allows it", *self._interrupted())
         yield self._check("the pending counters equal a recount", str(self.evidence.pending), _unequal(self.evidence))
         left = self.evidence.left
@@ -116,14 +117,36 @@ class Trial:
         return f"{sum(map(len, self.evidence.receipts.values()))} received", wrong
 
     def _imagined(self) -> tuple[str, list[str]]:
-        delivered = {ref for ref, record in self.evidence.records.items() if record.state is State.DELIVERED}
+        records = self.evidence.records
+        delivered = {ref for ref, each in records.items() if each.state is State.DELIVERED and not each.is_chain}
         return f"{len(delivered)} delivered", sorted(delivered - self.evidence.receipts.keys())
 
     def _interrupted(self) -> tuple[str, list[str]]:
         refs = {ref for ref, record in self.evidence.records.items() if record.state is State.INTERRUPTED}
         return f"{len(refs)} interrupted", [ref for ref in refs if not self._allows(self.evidence.records[ref])]
 
+    def _misstepped(self) -> tuple[str, list[str]]:
+        made: dict[str, list[Invocation]] = {}
+        for record in self.evidence.records.values():
+            if record.step_of is not None:
+                made.setdefault(record.step_of.parent, []).append(record)
+        wrong = []
+        for parent, steps in made.items():
+            steps.sort(key=lambda step: step.step_of.step)
+            ends = [step.finished_at_ms for step in steps]
+            in_turn = all(end <= step.created_at_ms for end, step in zip(ends, steps[1:], strict=False))
+            if [step.step_of.step for step in steps] != list(range(len(steps))) or not in_turn:
+                wrong.append(parent)
+        return f"{sum(map(len, made.values()))} steps of {len(made)} chains", wrong
+
     def _allows(self, record: Invocation) -> bool:
+        if record.is_chain:  # it ends as its last step did; its own losses leave no attempt
+            steps = [
+                each
+                for each in self.evidence.records.values()
+                if each.step_of and each.step_of.parent == record.reference_id
+            ]
+            return record.losses >= MAX_LOSSES or any(each.state is State.INTERRUPTED for each in steps)
         lost = [attempt for attempt in record.attempts if attempt.outcome is Outcome.LEASE_LOST]
         if record.repeatable and len(lost) < MAX_LOSSES:
             return False
