@@ -29,8 +29,6 @@ class Event(StrEnum):
     SWEPT = "swept"  # worker: alarms that rang and were published again
     PRUNED = "pruned"  # worker: records past their retention were forgotten
     DRAINED = "drained"  # worker: a stop let running calls end and gave the others back
-    SUBSCRIPTION_LOST = "subscription_lost"  # api: notices may have been missed; waiters are re-read
-    CHILD = "child"  # relay up: a process started, died or was started again
 
 
 #: Loggers that say a line a message: the relay's own events say more.

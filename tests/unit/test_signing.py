@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import time
 from base64 import b64encode
@@ -19,6 +18,7 @@ from relay.registration import Shape, Target
 from relay.rendering import render
 from relay.signing import secret_bytes, signature_headers
 from relay.trigger import Trigger
+from tests.tools import require_node
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLwSw"
 OLDER = "whsec_" + b64encode(bytes(range(32))).decode()
@@ -32,9 +32,7 @@ def signed(*secrets, body=BODY, now_s=None, reference_id="0198c0de-0000-7000-800
 
 
 def verify_in_node(*calls):
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("Node.js is not on the PATH")
+    node = require_node()
     task = [{"secret": secret, "headers": headers, "body": b64encode(body).decode()} for secret, headers, body in calls]
     done = subprocess.run(
         [node, str(TESTS / "e2e" / "javascript" / "verify.cjs")],
