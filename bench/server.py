@@ -7,22 +7,13 @@ from typing import TYPE_CHECKING, Final
 import redis
 
 from bench.children import Children, clean_environment, free_port
-from relay.embedded import find_program
+from relay.embedded import ENVIRON, SETTINGS, find_program
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.rounds import Fsync
 
-#: The settings that all contenders get (those of `relay up`); the rest are the server's defaults.
-SETTINGS: Final = {
-    "bind": "127.0.0.1",
-    "appendonly": "yes",
-    "save": "",
-    "maxmemory-policy": "noeviction",
-    "hash-max-listpack-entries": "64",
-    "hash-max-listpack-value": "512",
-}
 START_S: Final = 10.0
 
 
@@ -33,10 +24,10 @@ class Server:
         self.port = free_port()
         data = folder / "data"
         data.mkdir(parents=True)
-        command = [find_program(), "--port", str(self.port), "--dir", str(data), "--appendfsync", fsync]
-        for name, value in SETTINGS.items():
-            command += [f"--{name}", value]
-        children.start("server", command, clean_environment())
+        settings = {"port": self.port, "dir": data, "appendfsync": fsync, **SETTINGS}  # those of `relay up`
+        config = folder / "server.conf"
+        config.write_text("".join(f"{name} {value}\n" for name, value in settings.items()), "utf-8")
+        children.start("server", [find_program(), str(config)], {**clean_environment(), **ENVIRON})
         self.client = self.client_of(0)
         children.wait_until("the server", self._answers, START_S)
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from relay import processes
 from relay.child import Child, leftovers
 from relay.datadir import KEY_FILES, DataDir, free_port, is_free
-from relay.embedded import EmbeddedServer
+from relay.embedded import ENVIRON, EmbeddedServer
 from relay.errors import SettingsError, Unavailable
 from relay.settings import FILE_SUFFIX, Settings, child_environ
 from relay.store.health import read_health
@@ -91,7 +91,7 @@ class LocalRelay:
     def start(self, supervisor: Supervisor) -> None:
         """Starts everything: the embedded server first, the rest when it answers."""
         if self.server:
-            server = self._child(processes.Process("valkey", self.server.command, without=processes.SECRETS))
+            server = self._child(processes.Process("valkey", self.server.command, without=processes.SECRETS, extra=ENVIRON))
             supervisor.start(server, ends_last=True)
             self.server.wait(lambda: server.is_running() and not supervisor.ending)
         for process in self.processes():

@@ -37,6 +37,7 @@ def invocation_from(reference_id: str, fields: Mapping[bytes, bytes], steps: Seq
         value = text.get(name)
         return int(value) if value else None
 
+    state = State(text["state"])
     error = text.get("error")
     outcome = text.get("outcome")
     return Invocation(
@@ -44,15 +45,15 @@ def invocation_from(reference_id: str, fields: Mapping[bytes, bytes], steps: Seq
         plugin=text["plugin"],
         webhook_id=text["webhook"],
         revision=int(text["revision"]),
-        state=State(text["state"]),
+        state=state,
         lane=text["lane"],
         created_at_ms=int(text["createdAt"]),
         timeout_ms=number("timeout") or 0,
         repeatable=text.get("repeatable") == "1",
         attempts=_attempts(text.get("attempts", "")),
         finished_at_ms=number("finishedAt"),
-        lease_end_ms=number("leaseEnd"),
-        not_before_ms=number("notBefore"),
+        lease_end_ms=number("leaseEnd") if state is State.SENDING else None,
+        not_before_ms=number("notBefore") if state is State.RETRYING else None,
         ready_at_ms=number("readyAt"),
         losses=number("losses") or 0,
         status=number("status"),

@@ -58,11 +58,9 @@ class Published:
     timeout_ms: int
     lane: str
     tries: int = 0  # attempts so far
+    losses: int = 0  # lost leases since its last progress
     pins: str | None = None  # of a chain
     parent: str | None = None  # of a step
-    root: str | None = None  # the outermost chain of a chain or step
-    caller: str = ""
-    losses: int = 0  # lost leases since its last progress
     step: int | None = None  # of a step: its number in its chain
 
     @property
@@ -109,10 +107,9 @@ class Settled:
     ready: Ready
 
 
-def published_from(reference_id: str, reply: list[bytes]) -> Published:
+def published_from(reference_id: str, reply: list[Any]) -> Published:
     """One id's reply from ``lua/read.lua``."""
-    state, plugin, webhook, revision, current, payload, traceparent, timeout, lane, tries, chain, *more = reply
-    pins, parent, root, caller, losses, step = (text.decode() for text in more)
+    state, plugin, webhook, revision, current, payload, traceparent, timeout, lane, tries, losses, *of_chain = reply
     return Published(
         reference_id,
         State(state.decode()),
@@ -124,14 +121,18 @@ def published_from(reference_id: str, reply: list[bytes]) -> Published:
         traceparent.decode() or None,
         int(timeout),
         lane.decode(),
-        int(tries),
-        pins if chain else None,
-        parent or None,
-        root or None,
-        caller,
-        int(losses),
-        int(step) if step else None,
+        tries,
+        losses,
+        *_place_in_chain(of_chain),
     )
+
+
+def _place_in_chain(texts: Sequence[bytes]) -> tuple[Any, ...]:
+    """What a chain's parent or step has beside what every call has, in the order of `Published`."""
+    if not texts:
+        return ()
+    chain, pins, parent, step = (text.decode() for text in texts)
+    return pins if chain else None, parent or None, int(step) if step else None
 
 
 def settle_args(settlement: Settlement) -> list[Any]:

@@ -115,18 +115,18 @@ class Model:
 
     def settle(self, ref: str, token: str, state: str, outcome: str, delay: int, contacted: bool | None) -> bool:
         call = self.calls[ref]
-        if call.last_token == token:
+        if call.last_token == token or (call.state in FINAL and call.token == token):
             return True
         if call.state != "sending" or call.token != token:
             return False
         call.outcomes.append(outcome)
         if contacted is not None:
             self._hear(self.hooks[call.hook], contacted=contacted)
-        self._leave(call, token)
         if state == "retrying":
+            self._leave(call, token)
             call.state, call.not_before, call.losses = "retrying", self.now + delay, 0
         else:
-            self._finish(call, state)
+            self._finish(call, state, token)
         return True
 
     def release(self, ref: str, token: str) -> None:
@@ -171,8 +171,7 @@ class Model:
         call.losses += 1
         if self.hooks[call.hook].repeatable and call.losses < MAX_LOSSES:
             return self._admit(call, token)
-        call.last_token = token
-        self._finish(call, "interrupted")
+        self._finish(call, "interrupted", token)
         return "ended"
 
     def _admit(self, call: Call, token: str) -> str:
@@ -198,15 +197,14 @@ class Model:
             call.state, call.token, call.not_before, call.parked = "retrying", "", until, False
             return "skipped"
         call.outcomes.append("breaker_open")
-        call.last_token = token
-        self._finish(call, "unreachable")
+        self._finish(call, "unreachable", token)
         return "ended"
 
     def _leave(self, call: Call, token: str) -> None:
         call.token, call.last_token = "", token
 
-    def _finish(self, call: Call, state: str) -> None:
-        call.state, call.token, call.parked = state, "", False
+    def _finish(self, call: Call, state: str, token: str = "") -> None:
+        call.state, call.token, call.parked = state, token, False
 
     def _hear(self, hook: Hook, *, contacted: bool) -> None:
         if contacted:

@@ -58,7 +58,7 @@ local function wait_for_steps(open)
 end
 
 if not p then return { 'late', ready } end
-if p.lastToken == token then
+if ended_with(p, token) then
   if FINAL[p.state] then return { 'ended', ready } end
   ready_again()
   return { 'advanced', ready }

@@ -12,8 +12,9 @@
 -- Idempotent: the same token is granted again what it was granted, and leaseEnd does not move. A lost holder's token
 -- does not become lastToken: its answer, should it still come, is late.
 -- include: clock, effects, alarms, record, places, steps, ends, jobs, finish
+-- record read_plain: state plugin webhook timeout lane attempts parked chain parent replay
 -- record read_call: state token leaseEnd notBefore plugin webhook timeout repeatable losses attempts requestBytes
---   waiters lastToken tries parked createdAt lane chain deadline parent replay step
+--   waiters lastToken parked createdAt lane chain deadline parent replay step
 
 local LOSSES = 3 -- so many lost leases since the last progress end even what may be repeated
 local token, margin, count = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[8])
@@ -26,7 +27,7 @@ local function conclude(r, state, outcome)
   local without_result = state == 'cancelled'
   finish(r, {
     state = state, outcome = outcome, status = without_result and '' or '0', error = without_result and '' or '1',
-    result = '', token = token, fields = { 'losses', r.losses, 'attempts', r.attempts, 'tries', r.tries },
+    result = '', token = token, fields = { 'losses', r.losses, 'attempts', r.attempts },
   })
   if r.chain == '1' then cancel_steps(r.ref) end
   return { 'ended', state }
@@ -35,7 +36,6 @@ end
 local function add_attempt(r, started, outcome, sent)
   local attempt = string.format('[%s,%s,0,"%s","%s"]', int(started), int(now - started), outcome, sent)
   r.attempts = r.attempts == '' and attempt or (r.attempts .. ',' .. attempt)
-  r.tries = int(number(r.tries) + 1)
 end
 
 local function lease_ms(r)
@@ -44,11 +44,11 @@ end
 
 local function grant(r, w)
   local lease_end = now + lease_ms(r)
-  if r.state == 'queued' and r.attempts == '' and r.parked ~= '1' then -- the first time: nothing else can have changed
+  if r.plain then -- nothing else can have changed
     redis.call('HSET', KEY.record(r.ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end))
   else
     redis.call('HSET', KEY.record(r.ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end),
-      'notBefore', '', 'losses', r.losses, 'attempts', r.attempts, 'tries', r.tries, 'parked', '')
+      'notBefore', '', 'losses', r.losses, 'attempts', r.attempts, 'parked', '')
   end
   take_place(w, r.ref, lease_end)
   if r.parked == '1' then unpark(w, r.ref) end
@@ -61,8 +61,8 @@ end
 -- A call that was being sent when its worker was lost, and that is kept, is queued or retrying from here on.
 local function keep(r, state, not_before)
   redis.call('HSET', KEY.record(r.ref), 'state', state, 'token', '', 'leaseEnd', '', 'notBefore', not_before,
-    'losses', r.losses, 'attempts', r.attempts, 'tries', r.tries)
-  if r.state == 'sending' then redis.call('ZREM', KEY.running(r.plugin, r.webhook), r.ref) end
+    'losses', r.losses, 'attempts', r.attempts)
+  if r.state == 'sending' then give_up_place(webhook_of(r.plugin, r.webhook), r.ref) end
 end
 
 local function stop_at_breaker(r, w)
@@ -145,7 +145,7 @@ end
 
 -- Final already: perhaps by this very claim, whose reply was lost with the ids that its end had made ready.
 local function over(r)
-  if r.lastToken ~= token then return { 'skipped', r.state } end
+  if not ended_with(r, token) then return { 'skipped', r.state } end
   pass_on(webhook_of(r.plugin, r.webhook))
   return { 'ended', r.state }
 end
@@ -157,7 +157,20 @@ local function granted_before(r)
   return { 'granted', r.state }
 end
 
+-- A call that is tried for the first time and may go: all but every call is one, and little of its record is looked at.
+local function grant_plain(ref)
+  local r = read_plain(ref)
+  r = r and r.state == 'queued' and r.attempts == '' and r.parked == '' and r.chain == '' and r.parent == ''
+    and r.replay == '' and r
+  local w = r and webhook_of(r.plugin, r.webhook)
+  if not r or breaker(w) == 'open' or room(w) < 1 then return nil end
+  r.plain = true
+  return grant(r, w)
+end
+
 local function claim(ref, wanted)
+  local granted = wanted and grant_plain(ref)
+  if granted then return granted end
   local r = read_call(ref)
   if not r then return { 'skipped', 'gone' } end
   if FINAL[r.state] then return over(r) end

@@ -42,15 +42,19 @@ local function texts_of(keep)
   return known[1], known[2]
 end
 
+-- What only an unfinished record has (lease, delay, waiters) is left as it is: no code looks at it in a final one.
 local function write_end(r, ends, keep, expires)
   local fields = ends.fields or {}
-  if ends.token ~= '' then
-    fields[#fields + 1] = 'lastToken'
-    fields[#fields + 1] = ends.token
+  local function add(name, value)
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
   end
-  redis.call('HSET', KEY.record(r.ref), 'state', ends.state, 'outcome', ends.outcome, 'status', ends.status,
-    'error', ends.error, 'finishedAt', NOW, 'expiresAt', expires, 'token', '', 'leaseEnd', '', 'notBefore', '',
-    'waiters', '', 'parked', '', unpack(fields))
+  if ends.token ~= '' and ends.token ~= r.token then add('token', ends.token) end
+  if ends.status ~= '' then add('status', ends.status) end
+  if ends.error ~= '' then add('error', ends.error) end
+  if r.parked and r.parked ~= '' then add('parked', '') end
+  redis.call('HSET', KEY.record(r.ref), 'state', ends.state, 'outcome', ends.outcome, 'finishedAt', NOW,
+    'expiresAt', expires, unpack(fields))
   local contents = retention.contents > 0 and int(math.min(tonumber(keep), retention.contents)) or keep
   if ends.result ~= '' then redis.call('SET', KEY.result(r.ref), ends.result, 'PX', contents) end
   redis.call('PEXPIRE', KEY.payload(r.ref), contents)
@@ -59,7 +63,7 @@ end
 -- r: state, plugin, webhook, lane (nil: it has no alarm), requestBytes, waiters, parked, parent, chain, createdAt
 --    and replay as they were.
 -- ends: state, outcome, status, error ('1', '0' or ''), result (sealed, '' for none), token (of the call that ended
---       it, '' for none: becomes lastToken, which otherwise stays), fields (further pairs).
+--       it, '' for none), fields (further pairs).
 local function finish(r, ends)
   local ref = r.ref
   local keep, expires = texts_of(retention_of(ends.state, ends.error == '1'))

@@ -28,6 +28,7 @@ local function webhook_of(plugin, webhook)
     plugin = plugin, webhook = webhook, concurrency = tonumber(f[1] or ''), paused = f[4] == '1',
     tat = tonumber(f[5] or '') or 0, failures = tonumber(f[6] or '') or 0, open_until = tonumber(f[7] or '') or 0,
     open_for = tonumber(f[8] or '') or 0, probe = tonumber(f[9] or '') or 0, retry = f[10] == '1', freed = 0,
+    taking = {}, leaving = {},
   }
   if f[2] and f[2] ~= '' then
     w.every = tonumber(f[3]) / tonumber(f[2]) -- ms between calls
@@ -37,9 +38,18 @@ local function webhook_of(plugin, webhook)
   return w
 end
 
+-- Places that were taken and left since the last time, in one command each.
+local function places_flush(w)
+  local key = KEY.running(w.plugin, w.webhook)
+  if w.leaving[1] then in_pieces('ZREM', key, w.leaving, 1) end
+  if w.taking[1] then in_pieces('ZADD', key, w.taking, 2) end
+  w.taking, w.leaving = {}, {}
+end
+
 -- How many places are taken; those whose lease has ended are free by themselves.
 local function taken(w)
   if not w.taken then
+    places_flush(w)
     w.taken = redis.call('ZCOUNT', KEY.running(w.plugin, w.webhook), '(' .. int(now), '+inf')
   end
   return w.taken
@@ -72,7 +82,8 @@ end
 -- A call takes its place until `lease_end`.
 local function take_place(w, ref, lease_end)
   w.taken = w.concurrency and taken(w) + 1
-  redis.call('ZADD', KEY.running(w.plugin, w.webhook), int(lease_end), ref)
+  w.taking[#w.taking + 1] = int(lease_end)
+  w.taking[#w.taking + 1] = ref
   if w.every then
     w.spent = true
     w.tat = math.max(w.tat, now - w.burst * w.every) + w.every
@@ -90,9 +101,13 @@ local function pass_on(w)
   w.freed = w.freed + 1
 end
 
-local function leave_place(w, ref)
-  redis.call('ZREM', KEY.running(w.plugin, w.webhook), ref)
+local function give_up_place(w, ref)
+  w.leaving[#w.leaving + 1] = ref
   w.taken = nil
+end
+
+local function leave_place(w, ref)
+  give_up_place(w, ref)
   pass_on(w)
 end
 
@@ -143,10 +158,12 @@ local function wake(w, limit)
   end
 end
 
--- At a script's end: for every place that was left, somebody is woken; under a cap or a rate as many as may go. When
--- a call has gone under a rate, whoever is the oldest now is woken too, or looked at when the rate allows it.
+-- At the end of every script that moves places: for every place that was left, somebody is woken; under a cap or a
+-- rate as many as may go. When a call has gone under a rate, whoever is the oldest now is woken too, or looked at when
+-- the rate allows it.
 local function wake_all()
   for _, w in pairs(webhooks) do
+    places_flush(w)
     if w.freed > 0 or w.spent then wake(w, (w.concurrency or w.every) and 1000 or w.freed) end
   end
 end

@@ -9,25 +9,36 @@ local function read_record(ref, fields)
   return r
 end
 
+-- `token` is that of the call that holds the record, and of a final one that of the call that ended it; `lastToken`
+-- is that of the call that last gave it back (to be tried again, or to wait).
 local FINAL = { delivered = true, unreachable = true, interrupted = true, rejected = true, cancelled = true }
+
+-- Whether this token's call has left `sending` already, so that it is answered as the first time.
+local function ended_with(r, token)
+  return r.lastToken == token or (FINAL[r.state] and r.token == token)
+end
 
 local function number(text)
   return tonumber(text) or 0
 end
 
+-- A field that would be empty is not written.
 -- new: ref plugin webhook revision lane timeout repeatable payload requestBytes caller traceparent waiter chain pins,
 -- of a chain's step: parent step item root, of a replay: replay replay_of.
 local function write_record(new, state)
   local fields = {
     'plugin', new.plugin, 'webhook', new.webhook, 'revision', new.revision, 'state', state, 'lane', new.lane,
     'createdAt', int(now), 'readyAt', int(now), 'timeout', new.timeout, 'repeatable', new.repeatable,
-    'requestBytes', new.requestBytes, 'caller', new.caller, 'traceparent', new.traceparent, 'waiters', new.waiter,
-    'losses', '0', 'attempts', '', 'tries', '0', 'parked', '',
+    'requestBytes', new.requestBytes,
   }
   local function add(name, value)
+    if value == '' then return end
     fields[#fields + 1] = name
     fields[#fields + 1] = value
   end
+  add('caller', new.caller)
+  add('traceparent', new.traceparent)
+  add('waiters', new.waiter)
   if new.chain == '1' then
     add('chain', '1')
     add('pins', new.pins)

@@ -9,10 +9,9 @@
 -- Returns {per result: settled, or late (somebody else has the call, or ended it: counted, kept as lateAnswer),
 --          ready: ref, lane, ...}
 --
--- Idempotent: a token that left `sending` is lastToken, and is answered as the first time.
+-- Idempotent: a token that left `sending` is known, and answered as the first time.
 -- include: clock, effects, alarms, record, places, steps, ends, jobs, finish
--- record read_call: state token lastToken plugin webhook requestBytes waiters attempts lateAnswer
---   tries parked parent chain lane createdAt replay
+-- record read_call: state token plugin webhook requestBytes waiters attempts parent chain lane createdAt replay
 
 local WIDTH = 14
 local RAW_MS = 3600000 -- longer than any chain may take
@@ -22,7 +21,7 @@ retention_from(2)
 -- A refused answer is no result, but it is evidence: kept, and counted once.
 local function late(answer, r)
   local note = string.format('%s %s %s', answer.token, answer.outcome, answer.status)
-  if r.lateAnswer ~= note then
+  if redis.call('HGET', KEY.record(r.ref), 'lateAnswer') ~= note then
     redis.call('HSET', KEY.record(r.ref), 'lateAnswer', note)
     effect_count(r.plugin, 'late')
   end
@@ -45,22 +44,31 @@ local function settled_before(r)
   return 'settled'
 end
 
+local function fields_of(answer, r)
+  local fields = {}
+  local function add(name, value, nothing)
+    if value == nothing then return end
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
+  end
+  if answer.attempt ~= '' then
+    add('attempts', r.attempts == '' and answer.attempt or (r.attempts .. ',' .. answer.attempt))
+  end
+  add('responseBytes', answer.response_bytes, '0')
+  add('masked', answer.masked, '0')
+  add('reason', answer.reason, '')
+  return fields
+end
+
 local function settle(answer)
   local r = read_call(answer.ref)
   if not r then return 'late' end
-  if r.lastToken == answer.token then return settled_before(r) end
-  if r.state ~= 'sending' or r.token ~= answer.token then return late(answer, r) end
-  local attempts, tries = r.attempts, tonumber(r.tries)
-  if answer.attempt ~= '' then
-    attempts, tries = attempts == '' and answer.attempt or (attempts .. ',' .. answer.attempt), tries + 1
+  if r.state ~= 'sending' or r.token ~= answer.token then
+    r.lastToken = redis.call('HGET', KEY.record(r.ref), 'lastToken')
+    return ended_with(r, answer.token) and settled_before(r) or late(answer, r)
   end
   if answer.contacted ~= '' then breaker_hears(webhook_of(r.plugin, r.webhook), answer.contacted == '1') end
-  local fields = { 'attempts', attempts, 'tries', int(tries), 'responseBytes', answer.response_bytes,
-    'masked', answer.masked }
-  if answer.reason ~= '' then
-    fields[#fields + 1] = 'reason'
-    fields[#fields + 1] = answer.reason
-  end
+  local fields = fields_of(answer, r)
   if answer.state == 'retrying' then
     retry(answer, r, fields)
   else
