@@ -7,7 +7,7 @@ import uuid
 from api.app import Parts, create_app
 from api.awaiting import Waiters
 from api.stopping import on_stop
-from relay import telemetry
+from relay import garbage, telemetry
 from relay.runtime import api_runtime
 from relay.settings import Settings
 from relay.store.health import ServerWarnings
@@ -34,3 +34,4 @@ app = create_app(
         replays=_runtime.replays,
     ),
 )
+garbage.set_for_serving()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import json5
+import orjson
 
 from relay.errors import DocumentError, Fault, MalformedJson
 from relay.object_text import MAX_DEPTH, escape_step, original_offset, scan, with_commas
@@ -85,7 +86,11 @@ def read_json(raw: bytes, *, depth: int = MAX_DEPTH) -> Any:
 
 def dump_json(value: Any) -> bytes:
     """Compact UTF-8 JSON; integers of any size are written exactly. ``ValueError`` for NaN and Infinity."""
-    return _ENCODER.encode(value).encode()
+    try:
+        text = orjson.dumps(value)
+    except TypeError:  # an integer beyond 64 bits, half a surrogate pair, or what is no JSON
+        return _ENCODER.encode(value).encode()
+    return text if b"null" not in text else _ENCODER.encode(value).encode()  # which is also what it makes of NaN
 
 
 def _deeper(raw: bytes, depth: int) -> bool:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
+from relay.documents import dump_json
 from relay.invocation import MEANINGS, Outcome
 from relay.media import BYTES_TYPE, content_type_of, text_of
 
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 MAX_DEPTH: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What an invocation came to, for its caller: ``status`` 0 without an acceptable answer; ``data`` any JSON."""
 
     status: int
@@ -33,8 +32,7 @@ class Result:
     error: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """An answer, read: the final outcome, the result, and how many secrets were taken out of it."""
 
     outcome: Outcome
@@ -167,13 +165,12 @@ def _finite(digits: str) -> float:
 
 
 _DECODER: Final = json.JSONDecoder(parse_float=_finite, parse_constant=_constant)
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _ASCII_ENCODER: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False)
 
 
 def _dump(value: Any) -> bytes:
     try:
-        return _ENCODER.encode(value).encode()
+        return dump_json(value)
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can only write as an escape
         return _ASCII_ENCODER.encode(value).encode("ascii")
 

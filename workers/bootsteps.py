@@ -9,7 +9,7 @@ import gevent
 from celery import bootsteps
 from celery.signals import worker_shutting_down
 
-from relay import telemetry
+from relay import garbage, telemetry
 from relay.runtime import worker_parts
 from relay.settings import Settings
 from relay.sweeper import PERIOD_S
@@ -37,6 +37,7 @@ class Executing(bootsteps.StartStopStep):
         parts = worker_parts(self._settings, worker.app, worker.hostname, lanes=worker.app.amqp.queues.consume_from)
         worker.app.executor = parts.executor
         worker.sweeper = parts.sweeper
+        garbage.set_for_serving()
 
     def stop(self, worker: WorkController) -> None:
         """Let running calls end and give back those that have not left."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from relay import telemetry
@@ -88,11 +87,11 @@ class Conclusion:
         unmasked = read_answer(answer, _NOTHING_HIDDEN).result
         secrets = self._turns.secrets_beside(call.published, unmasked)
         if secrets is None:
-            return b"", replace(reading, result=replace(reading.result, data=None))
+            return b"", reading._replace(result=reading.result._replace(data=None))
         if secrets:
             reading = read_answer(answer, call.mask.with_texts(secrets))
             if reading.outcome is not Outcome.ANSWERED:  # bytes that hold a secret
-                reading = Reading(Outcome.ANSWERED, replace(unmasked, data=None), reading.masked)
+                reading = Reading(Outcome.ANSWERED, unmasked._replace(data=None), reading.masked)
         return self._turns.raw(call.published, unmasked), reading
 
     def _with_a_new_token(self, call: Prepared, attempt: Attempt) -> Retry | None:
@@ -170,6 +169,8 @@ def _misfit(reading: Reading) -> Reading:
 
 
 def _retry(call: Prepared, attempt: Attempt, answer: Answer) -> Retry | None:
+    if call.shape.retry is None:
+        return None
     tried = Tried(
         attempt.number,
         attempt.outcome,

@@ -191,7 +191,7 @@ class Executor:
     def _launch(self, flight: Flight) -> None:
         self._slots.hold(flight.holder)
         self._flights.add(flight)
-        gevent.spawn(self._fly, flight)
+        gevent.spawn_raw(self._fly, flight)
 
     def _fly(self, flight: Flight) -> None:
         call = flight.call

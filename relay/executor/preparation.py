@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from relay import telemetry
 from relay.errors import NotFound, RequestRejected, Unavailable, VaultError
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
 MAX_TOKEN_MASKS: Final = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A call that is ready to be sent: a request, and the shape and mask for what comes back."""
 
     published: Published
@@ -40,8 +38,7 @@ class Prepared:
     access: Access | None = None  # the OAuth token that is in the request
 
 
-@dataclass(frozen=True, slots=True)
-class Unsendable:
+class Unsendable(NamedTuple):
     """A call that cannot be sent; it is claimed and settled with this outcome like any other."""
 
     published: Published
@@ -111,7 +108,7 @@ class Preparation:
         except NoToken as error:
             return Unsendable(published, error.outcome, plan.shape)
         call.request.authorize(access.token)
-        return replace(call, mask=self._masks(call.mask, access.token), access=access)
+        return call._replace(mask=self._masks(call.mask, access.token), access=access)
 
 
 def _mask_with(mask: Mask, token: str) -> Mask:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from relay.invocation import Outcome, Sent
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """``status`` is 0 and ``body`` empty unless the outcome is ``answered``. Nothing here is masked yet."""
 
     outcome: Outcome

@@ -5,8 +5,7 @@ Call the adapter itself: ``requests.Session.send`` follows redirects on its own,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pycurl
 from gevent import get_hub
@@ -44,8 +43,7 @@ _SCHEME_CHARS: Final = len("https://")  # an origin ends at the first slash afte
 _NO_HEAD: Final = Head()
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What came of one transfer. ``status`` is 0 and the rest empty unless the outcome is ``answered``."""
 
     outcome: Outcome

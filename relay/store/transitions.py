@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from relay.invocation import State
 from relay.store.acceptance import chain_args
@@ -43,8 +43,7 @@ class Advance(StrEnum):
     TOO_MANY = "too_many"  # nothing was created: the outermost chain has made as many steps as it may
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(NamedTuple):
     """What a worker reads before it prepares a call. ``current_revision`` is None for a removed webhook."""
 
     reference_id: str
@@ -69,8 +68,7 @@ class Published:
         return self.losses > 0 or self.state is State.SENDING
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What came of a claimed call."""
 
     reference_id: str
