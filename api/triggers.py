@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -73,24 +72,24 @@ class TriggerResource:
         idempotency_key = None if key is None else check_idempotency_key(key)
         preferences = Preferences.read(req.get_header("Prefer"))
         wait_s = preferences.wait_or(self._default_wait_s)
+        plugin, reference_id, awaited = req.context.key.plugin, new_reference_id(), wait_s > 0
+        expectation = self._waiters.expect(reference_id, (plugin, webhook_id)) if awaited else None
         call = Call(
-            plugin=req.context.key.plugin,
+            plugin=plugin,
             webhook_id=webhook_id,
             value=value,
-            reference_id=new_reference_id(),
+            reference_id=reference_id,
             caller=req.context.key.id,
-            awaited=wait_s > 0,
+            awaited=awaited,
+            waiter=None if expectation is None else self._waiters.process,
             idempotency_key=idempotency_key,
             traceparent=_traceparent(req),
         )
-        holder = (call.plugin, webhook_id)
-        expectation = self._waiters.expect(call.reference_id, holder) if call.awaited else None
         if expectation is None:
             accepted = self._dispatcher.trigger(call)
             end: Notice | Invocation | None = self._end_at_once(call, accepted)
         else:
             with expectation:
-                call = replace(call, waiter=self._waiters.process)
                 accepted, end = self._trigger_and_wait(call, expectation, time.monotonic() + wait_s)
         req.context.reference_id = accepted.reference_id
         self._answer(req, resp, preferences, accepted, end, waited=expectation is not None)

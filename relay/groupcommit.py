@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import copy
 import threading
+import time
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+#: How often within the window it is looked whether anything has arrived; if not, the group is not waited for longer.
+LOOKS: Final = 4
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -91,7 +95,7 @@ class GroupCommit(Generic[T, R]):
         """The next group, first come first served; with ``pause`` after a moment, or as soon as it is full."""
         with self._changed:
             if pause and self._waiting:
-                self._changed.wait_for(self._full, self._window_s)
+                self._collect()
             self._idle = True
             self._changed.wait_for(lambda: self._waiting)
             self._idle = False
@@ -104,6 +108,14 @@ class GroupCommit(Generic[T, R]):
             del self._waiting[:count]
             self._waiting_bytes -= size_bytes
         return group
+
+    def _collect(self) -> None:
+        """Wait while more arrives, at most for the window."""
+        deadline_s, seen = time.monotonic() + self._window_s, 0
+        while len(self._waiting) > seen and time.monotonic() < deadline_s:
+            seen = len(self._waiting)
+            if self._changed.wait_for(self._full, self._window_s / LOOKS):
+                return
 
     def _full(self) -> bool:
         return len(self._waiting) >= self._max_items or self._waiting_bytes >= self._max_bytes

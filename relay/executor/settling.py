@@ -22,6 +22,8 @@ GROUP_ITEMS: Final = 128
 GROUP_BYTES: Final = 1024 * 1024
 #: After a group of several, how long the next one is collected.
 WINDOW_S: Final = 0.004
+#: How often within it it is looked whether anything has arrived; if not, the group is not waited for longer.
+LOOKS: Final = 4
 #: Between two tries while the store is away.
 RETRY_S: Final = 0.5
 
@@ -55,14 +57,23 @@ class Settler:
         busy = False
         while True:
             self._arrived.wait()
-            if busy and len(self._waiting) < GROUP_ITEMS:
-                gevent.sleep(WINDOW_S)
+            if busy:
+                self._collect()
             group = self._take()
             others = self._settle(group)
             busy = len(group) > 1 and not others  # who waits for a place does not wait for a larger group
             if not self._waiting:
                 self._arrived.clear()
                 self._idle.set()
+
+    def _collect(self) -> None:
+        """Wait while more arrives, at most for the window."""
+        seen = 0
+        for _ in range(LOOKS):
+            if not seen < len(self._waiting) < GROUP_ITEMS:
+                return
+            seen = len(self._waiting)
+            gevent.sleep(WINDOW_S / LOOKS)
 
     def _take(self) -> list[Settlement]:
         group = [self._waiting.popleft()]

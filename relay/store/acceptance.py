@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay.invocation import State
 
@@ -23,6 +23,10 @@ class Verdict(StrEnum):
     UNRECORDED = "unrecorded"  # a refusal beyond REFUSALS_A_MINUTE, only counted
 
 
+_VERDICTS: Final = {verdict.encode(): verdict for verdict in Verdict}
+_STATES: Final = {state.encode(): state for state in State}
+
+
 @dataclass(frozen=True, slots=True)
 class Idempotency:
     """Keyed hashes of an Idempotency-Key and of its trigger, one a vault key, newest first."""
@@ -31,8 +35,7 @@ class Idempotency:
     fingerprints: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class NewInvocation:
+class NewInvocation(NamedTuple):
     """A trigger on its way into the store."""
 
     reference_id: str
@@ -52,8 +55,7 @@ class NewInvocation:
     pins: str | None = None  # of a chain: the revisions of its steps' webhooks, as JSON
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """What the store says of one trigger: the verdict and the invocation it is about."""
 
     verdict: Verdict
@@ -87,8 +89,7 @@ def accept_args(new: NewInvocation) -> list[Any]:
 
 def accepted_from(verdict: bytes, reference_id: bytes, state: bytes) -> Accepted:
     """One trigger's reply from ``lua/accept.lua``."""
-    known = state.decode()
-    return Accepted(Verdict(verdict.decode()), reference_id.decode(), State(known) if known in set(State) else None)
+    return Accepted(_VERDICTS[verdict], reference_id.decode(), _STATES.get(state))
 
 
 def chain_args(pins: str | None) -> tuple[str, str]:

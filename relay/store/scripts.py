@@ -84,25 +84,37 @@ class Scripts:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._digests: dict[str, str] = {}
+        self._kept: list[redis.Redis] = []  # as many as ever ran at the same time
+        # fakeredis, which the unit tests use, has no connections and does not know the shebang line.
+        self._is_fake = type(client).__module__.startswith("fakeredis")
 
     def run(self, name: str, args: Sequence[Any] = ()) -> Any:
         """Run ``lua/<name>.lua`` with ``args``; loads it where the server does not know it (yet, or any more)."""
         with store_errors():
             digest = self._digests.get(name) or self._load(name)
             try:
-                return self._client.evalsha(digest, 0, *args)
+                return self._evaluate(digest, args)
             except NoScriptError:
-                return self._client.evalsha(self._load(name), 0, *args)
+                return self._evaluate(self._load(name), args)
+
+    def _evaluate(self, digest: str, args: Sequence[Any]) -> Any:
+        """On a connection that is kept for the next one: to take it from redis-py's pool costs as much as to use it.
+
+        One that something went wrong with is not kept.
+        """
+        try:
+            client = self._kept.pop()
+        except IndexError:
+            client = self._client if self._is_fake else self._client.client()
+        reply = client.execute_command("EVALSHA", digest, 0, *args)
+        self._kept.append(client)
+        return reply
 
     def _load(self, name: str) -> str:
         text = script_text(name)
-        if self._takes_shebang():
+        if not self._is_fake:
             flags = "" if name in _REFUSABLE else " flags=allow-oom"
             text = f"#!lua{flags}\n{text}"
         digest = self._client.script_load(text)
         self._digests[name] = digest if isinstance(digest, str) else digest.decode()
         return self._digests[name]
-
-    def _takes_shebang(self) -> bool:
-        # fakeredis, which the unit tests use, does not know the shebang line.
-        return not type(self._client).__module__.startswith("fakeredis")
