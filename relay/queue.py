@@ -116,6 +116,7 @@ class Publisher:
     def __init__(self, app: Celery) -> None:
         self._app = app
         self._envelope = _Envelope(app)
+        self._kept: list[Any] = []  # clients of one connection each, as many as ever published at the same time
 
     def publish(self, lane: str, reference_ids: Sequence[str]) -> None:
         """Put ids on a lane, `MESSAGE_IDS` a message.
@@ -126,10 +127,11 @@ class Publisher:
         starts = range(0, len(reference_ids), MESSAGE_IDS)
         messages = [self._envelope.around(lane, reference_ids[start : start + MESSAGE_IDS]) for start in starts]
         try:
-            with self._app.connection_or_acquire(pool=True) as connection:
-                connection.default_channel.client.lpush(lane, *messages)
+            client = self._kept.pop() if self._kept else self._connect()
+            client.lpush(lane, *messages)
         except self._failures() as error:
             raise Unavailable from error
+        self._kept.append(client)
 
     def publish_ready(self, ready: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
         """Publish ``(id, lane)`` pairs; returns those that could not be: the sweeper comes back to them."""
@@ -151,6 +153,10 @@ class Publisher:
             client = connection.default_channel.client
             return {lane: int(client.llen(lane)) for lane in lanes}
         return {}
+
+    def _connect(self) -> Any:
+        with self._app.connection_or_acquire(pool=True) as connection:
+            return connection.default_channel.client.client()
 
     def _failures(self) -> tuple[type[BaseException], ...]:
         connection = self._app.connection_for_write()
