@@ -91,7 +91,8 @@ class LocalRelay:
     def start(self, supervisor: Supervisor) -> None:
         """Starts everything: the embedded server first, the rest when it answers."""
         if self.server:
-            server = self._child(processes.Process("valkey", self.server.command, without=processes.SECRETS, extra=ENVIRON))
+            command = self.server.command
+            server = self._child(processes.Process("valkey", command, without=processes.SECRETS, extra=ENVIRON))
             supervisor.start(server, ends_last=True)
             self.server.wait(lambda: server.is_running() and not supervisor.ending)
         for process in self.processes():

@@ -116,7 +116,7 @@ class Publisher:
     def __init__(self, app: Celery) -> None:
         self._app = app
         self._envelope = _Envelope(app)
-        self._kept: list[Any] = []  # clients of one connection each, as many as ever published at the same time
+        self._client: Any = None  # kombu's, with connections for as many threads as want one
 
     def publish(self, lane: str, reference_ids: Sequence[str]) -> None:
         """Put ids on a lane, `MESSAGE_IDS` a message.
@@ -127,11 +127,10 @@ class Publisher:
         starts = range(0, len(reference_ids), MESSAGE_IDS)
         messages = [self._envelope.around(lane, reference_ids[start : start + MESSAGE_IDS]) for start in starts]
         try:
-            client = self._kept.pop() if self._kept else self._connect()
-            client.lpush(lane, *messages)
+            self._client = self._client or self._connect()
+            self._client.lpush(lane, *messages)
         except self._failures() as error:
             raise Unavailable from error
-        self._kept.append(client)
 
     def publish_ready(self, ready: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
         """Publish ``(id, lane)`` pairs; returns those that could not be: the sweeper comes back to them."""
@@ -156,7 +155,7 @@ class Publisher:
 
     def _connect(self) -> Any:
         with self._app.connection_or_acquire(pool=True) as connection:
-            return connection.default_channel.client.client()
+            return connection.default_channel.client
 
     def _failures(self) -> tuple[type[BaseException], ...]:
         connection = self._app.connection_for_write()

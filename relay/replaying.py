@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Originals that one script decides.
 PIECE: Final = 50
+#: Under a rate it goes in as small steps as this: whoever waits for another call waits behind a script, of which more
+#: cost more.
+BATCHES_PER_S: Final = 10
 #: A holder that has to wait for longer lets go of its job, and is woken.
 LONG_WAIT_S: Final = 2.0
 #: After something has changed under it.
@@ -100,7 +103,8 @@ class Replaying:
 
     def _step(self, replay_id: str, token: str, taken: Taken) -> Created:
         rate = taken.rate_per_second
-        place, originals = self._runs.read(replay_id, PIECE if rate is None else min(PIECE, 1 + int(rate / 10)))
+        piece = PIECE if rate is None else min(PIECE, 1 + int(rate / BATCHES_PER_S))
+        place, originals = self._runs.read(replay_id, piece)
         known: dict[str, NewReplay] = {}
         news = [self._new(taken.plugin, original, known) for original in originals]
         created = self._runs.create(replay_id, token, place, news)

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 #: The exit status of a worker that was told twice to stop.
 HARD_STOP: Final = 70
+#: The lane whose callers wait.
+URGENT: Final = "interactive"
+#: How much later than others a worker that does not serve it gets the machine's time (nice(2)): a drain uses whatever
+#: is left, and must not take it from somebody who waits.
+BACKGROUND: Final = 19
 
 
 class Executing(bootsteps.StartStopStep):
@@ -34,7 +39,10 @@ class Executing(bootsteps.StartStopStep):
 
     def start(self, worker: WorkController) -> None:
         """Wire the parts: inside the started process, after gevent has patched it."""
-        parts = worker_parts(self._settings, worker.app, worker.hostname, lanes=worker.app.amqp.queues.consume_from)
+        lanes = worker.app.amqp.queues.consume_from
+        if URGENT not in lanes:
+            os.nice(BACKGROUND)
+        parts = worker_parts(self._settings, worker.app, worker.hostname, lanes=lanes)
         worker.app.executor = parts.executor
         worker.sweeper = parts.sweeper
         garbage.set_for_serving()

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from relay.store.invocations import InvocationStore
     from relay.store.transitions import NewStep, Ready
 
+#: Calls that one script claims: it holds the server for everybody.
+CLAIM_ITEMS: Final = 64
 #: For how long a message's calls may wait for their webhook's share before they are parked. Meanwhile the message
 #: holds one of the few tasks of its process, so that those behind it wait as well.
 HOLD_S: Final = 0.25
@@ -133,7 +135,7 @@ class Executor:
         if kept and len(kept) == len(waiting):
             self._slots.wait_for_leave(left_s)
             return kept, NOTHING
-        count = self._slots.take(len(within)) if within else 0
+        count = self._slots.take(min(len(within), CLAIM_ITEMS)) if within else 0
         if self._draining:
             self._slots.give(count)
             return list(waiting), NOTHING

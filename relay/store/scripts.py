@@ -82,9 +82,9 @@ class Scripts:
     """Runs scripts by name on one client. Raises `Unavailable` when the server cannot take them."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self._client = client
+        self._client: Any = client  # redis-py's methods are half typed
         self._digests: dict[str, str] = {}
-        self._kept: list[redis.Redis] = []  # as many as ever ran at the same time
+        self._kept: list[Any] = []  # as many as ever ran at the same time
         # fakeredis, which the unit tests use, has no connections and does not know the shebang line.
         self._is_fake = type(client).__module__.startswith("fakeredis")
 
@@ -106,7 +106,7 @@ class Scripts:
             client = self._kept.pop()
         except IndexError:
             client = self._client if self._is_fake else self._client.client()
-        reply = client.execute_command("EVALSHA", digest, 0, *args)
+        reply = client.evalsha(digest, 0, *args)
         self._kept.append(client)
         return reply
 
