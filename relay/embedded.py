@@ -29,7 +29,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "appendonly": "yes",
     "no-appendfsync-on-rewrite": "no",
     "aof-load-truncated": "yes",
-    "auto-aof-rewrite-min-size": "256mb",  # a burst of calls must not rewrite its own file again and again
+    "auto-aof-rewrite-min-size": "1gb",  # while it rewrites its file the server is slow: not in every burst of calls
     "rdbcompression": "no",  # what is large is sealed, and cannot be compressed
     "maxmemory-policy": "noeviction",  # refusing new work beats evicting records
     "hash-max-listpack-entries": "64",  # records are small hashes: as listpacks they take a third of the memory

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from relay.store.transitions import NewStep, Ready
 
 #: Calls that one script claims: it holds the server for everybody.
-CLAIM_ITEMS: Final = 64
+CLAIM_ITEMS: Final = 32
 #: For how long a message's calls may wait for their webhook's share before they are parked. Meanwhile the message
 #: holds one of the few tasks of its process, so that those behind it wait as well.
 HOLD_S: Final = 0.25

@@ -167,3 +167,10 @@ def test_a_killed_workers_unrepeatable_calls_end_interrupted_and_repeatable_ones
     assert [attempt.outcome for attempt in second.attempts] == [Outcome.LEASE_LOST, Outcome.ANSWERED]
     receipts = [request.header("webhook-id") for request in endpoint.requests]
     assert (receipts.count(once), receipts.count(again)) == (1, 2)
+
+
+def test_a_worker_whose_callers_do_not_wait_gets_what_is_left_of_the_machine(tmp_path_factory):
+    with worker_house(tmp_path_factory) as house:
+        background, urgent = house.start_worker("bulk"), house.start_worker("interactive")
+        assert os.getpriority(os.PRIO_PROCESS, background.pid) == 19
+        assert os.getpriority(os.PRIO_PROCESS, urgent.pid) == os.getpriority(os.PRIO_PROCESS, 0)

@@ -1,13 +1,15 @@
-"""Publishing while the broker is away: it says so at once, for callers wait behind it."""
+"""Publishing: messages as Celery writes them; while the broker is away it says so at once, for callers wait."""
 
 from __future__ import annotations
 
+import json
 import time
+from base64 import b64decode
 
 import pytest
 
 from relay.errors import Unavailable
-from relay.queue import Publisher, make_app
+from relay.queue import RUN, Publisher, make_app
 from relay.settings import Settings
 from tests.receivers import closed_port
 
@@ -31,3 +33,26 @@ def test_a_broker_that_is_away_is_found_out_at_once(publisher):
 def test_what_could_not_be_published_is_given_back(publisher):
     ready = (("a", "bulk"), ("b", "interactive"))
     assert sorted(publisher.publish_ready(ready)) == sorted(ready)
+
+
+def test_a_message_is_what_celery_would_have_written(valkey):
+    app = make_app(Settings.from_environ({"RELAY_REDIS_URL": valkey.tcp_url}))
+    Publisher(app).publish("bulk", ["a", "b"])
+    sent = {"argsrepr": "(2 ids)", "kwargsrepr": "{}", "ignore_result": True}
+    task = app.amqp.create_task_message("some-id", RUN, (["a", "b"],), {}, **sent)
+    with app.producer_pool.acquire() as producer:
+        app.amqp.send_task_message(producer, RUN, task, queue="bulk", retry=False, declare=[], serializer="json")
+    with valkey.client() as client:
+        theirs, ours = (_opened(message) for message in client.lrange("bulk", 0, -1))
+    assert ours == theirs
+
+
+def _opened(message):
+    """A message without what is its own: its ids and where it was made."""
+    message = json.loads(message)
+    body = json.loads(b64decode(message.pop("body")))
+    headers, properties = message["headers"], message["properties"]
+    own = headers.pop("id")
+    assert headers.pop("root_id") == own == properties.pop("correlation_id")
+    assert properties.pop("delivery_tag")
+    return body, message
