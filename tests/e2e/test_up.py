@@ -54,8 +54,16 @@ def command_line(process: psutil.Process) -> str:
         return ""
 
 
+def lives(process):
+    """Whether it runs; it may be gone by the time that it is asked."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def children(relay: RunningRelay) -> list[psutil.Process]:
-    return [each for each in psutil.Process(relay.pid).children() if each.status() != psutil.STATUS_ZOMBIE]
+    return [each for each in psutil.Process(relay.pid).children() if lives(each)]
 
 
 def child(relay: RunningRelay, part: str) -> psutil.Process | None:
@@ -167,7 +175,7 @@ def test_a_killed_process_is_back_within_a_second_and_alone(demo, part):
     old.kill()
     new = eventually(lambda: successor(demo, part, family), f"{part} did not return", 5)
     assert new.create_time() - killed_s < 1.5  # a second, and some for a busy machine
-    assert not [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    assert not [each for each in family if lives(each)]
     eventually(lambda: status_of(f"{demo.base_url}/readyz") == 200, "the relay was not ready again")
 
 

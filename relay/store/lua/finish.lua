@@ -42,7 +42,7 @@ local function texts_of(keep)
   return known[1], known[2]
 end
 
--- What only an unfinished record has (lease, delay, waiters) is left as it is: no code looks at it in a final one.
+-- An unfinished record's lease and delay are left as they are: no code looks at them in a final one.
 local function write_end(r, ends, keep, expires)
   local fields = ends.fields or {}
   local function add(name, value)
@@ -52,6 +52,7 @@ local function write_end(r, ends, keep, expires)
   if ends.token ~= '' and ends.token ~= r.token then add('token', ends.token) end
   if ends.status ~= '' then add('status', ends.status) end
   if ends.error ~= '' then add('error', ends.error) end
+  if r.waiters ~= '' then add('waiters', '') end
   if r.parked and r.parked ~= '' then add('parked', '') end
   redis.call('HSET', KEY.record(r.ref), 'state', ends.state, 'outcome', ends.outcome, 'finishedAt', NOW,
     'expiresAt', expires, unpack(fields))
