@@ -72,6 +72,7 @@ class TriggerResource:
         idempotency_key = None if key is None else check_idempotency_key(key)
         preferences = Preferences.read(req.get_header("Prefer"))
         wait_s = preferences.wait_or(self._default_wait_s)
+        traceparent = _traceparent(req)
         plugin, reference_id, awaited = req.context.key.plugin, new_reference_id(), wait_s > 0
         expectation = self._waiters.expect(reference_id, (plugin, webhook_id)) if awaited else None
         call = Call(
@@ -83,7 +84,7 @@ class TriggerResource:
             awaited=awaited,
             waiter=None if expectation is None else self._waiters.process,
             idempotency_key=idempotency_key,
-            traceparent=_traceparent(req),
+            traceparent=traceparent,
         )
         if expectation is None:
             accepted = self._dispatcher.trigger(call)

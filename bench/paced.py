@@ -70,8 +70,6 @@ class Pace:
             "missed": self._opened - len(self._idle) + len(self._late),
             "p50_ms": percentile(self._latencies_ms, 50),
             "p99_ms": percentile(self._latencies_ms, 99),
-            "p90_ms": percentile(self._latencies_ms, 90),
-            "p95_ms": percentile(self._latencies_ms, 95),
             "faults": dict(self._faults),
         }
 

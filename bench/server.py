@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import redis
 
 from bench.children import Children, clean_environment, free_port
-from relay.embedded import ENVIRON, SETTINGS, find_program
+from relay.embedded import ENVIRON, configuration, find_program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,9 +24,8 @@ class Server:
         self.port = free_port()
         data = folder / "data"
         data.mkdir(parents=True)
-        settings = {"port": self.port, "dir": data, "appendfsync": fsync, **SETTINGS}  # those of `relay up`
         config = folder / "server.conf"
-        config.write_text("".join(f"{name} {value}\n" for name, value in settings.items()), "utf-8")
+        config.write_text(configuration(data, port=self.port, fsync=fsync), "utf-8")  # that of `relay up`
         children.start("server", [find_program(), str(config)], {**clean_environment(), **ENVIRON})
         self.client = self.client_of(0)
         children.wait_until("the server", self._answers, START_S)

@@ -45,7 +45,7 @@ ENVIRON: Final[Mapping[str, str]] = {"GLIBC_TUNABLES": "glibc.malloc.tcache_coun
 _OWN: Final = """\
 port {port}
 protected-mode yes
-requirepass {password}
+requirepass "{password}"
 daemonize no
 dir "{directory}"
 appendfsync {fsync}
@@ -65,9 +65,7 @@ class EmbeddedServer:
         program = find_program()
         port = directory.port("valkey")
         password = directory.secret("valkey.password", lambda: secrets.token_hex(32))
-        own = _OWN.format(port=port, password=password, fsync=fsync, directory=_quoted(directory.server))
-        shared = "".join(f"{name} {value}\n" for name, value in SETTINGS.items())
-        directory.write("valkey.conf", own + shared)
+        directory.write("valkey.conf", configuration(directory.server, port=port, fsync=fsync, password=password))
         return cls((program, str(directory.path / "valkey.conf")), f"redis://:{password}@127.0.0.1:{port}/0")
 
     def wait(self, is_wanted: Callable[[], bool]) -> None:
@@ -80,6 +78,12 @@ class EmbeddedServer:
             if not is_wanted() or time.monotonic() > deadline_s:
                 raise Unavailable("The embedded server did not start: its log in the data directory says why.")
             time.sleep(_POLL_S)
+
+
+def configuration(folder: Path, *, port: int, fsync: str, password: str = "") -> str:
+    """The text of a configuration file, for a server that keeps its data in ``folder``."""
+    own = _OWN.format(port=port, password=password, fsync=fsync, directory=_quoted(folder))
+    return own + "".join(f"{name} {value}\n" for name, value in SETTINGS.items())
 
 
 def find_program() -> str:

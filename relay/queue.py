@@ -127,8 +127,7 @@ class Publisher:
         starts = range(0, len(reference_ids), MESSAGE_IDS)
         messages = [self._envelope.around(lane, reference_ids[start : start + MESSAGE_IDS]) for start in starts]
         try:
-            self._client = self._client or self._connect()
-            self._client.lpush(lane, *messages)
+            self._lists().lpush(lane, *messages)
         except self._failures() as error:
             raise Unavailable from error
 
@@ -148,14 +147,16 @@ class Publisher:
 
     def depths(self, lanes: Iterable[str] = LANES) -> dict[str, int]:
         """How many messages each lane holds; nothing while the broker is away."""
-        with suppress(*self._failures()), self._app.connection_or_acquire(pool=True) as connection:
-            client = connection.default_channel.client
-            return {lane: int(client.llen(lane)) for lane in lanes}
+        with suppress(*self._failures()):
+            lists = self._lists()
+            return {lane: int(lists.llen(lane)) for lane in lanes}
         return {}
 
-    def _connect(self) -> Any:
-        with self._app.connection_or_acquire(pool=True) as connection:
-            return connection.default_channel.client
+    def _lists(self) -> Any:
+        if self._client is None:
+            with self._app.connection_or_acquire(pool=True) as connection:
+                self._client = connection.default_channel.client
+        return self._client
 
     def _failures(self) -> tuple[type[BaseException], ...]:
         connection = self._app.connection_for_write()

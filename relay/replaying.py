@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 #: Originals that one script decides.
 PIECE: Final = 50
-#: Under a rate it goes in as small steps as this: whoever waits for another call waits behind a script, of which more
-#: cost more.
+#: So many scripts a second, under a rate: whoever waits for another call may have to wait for one of them, so they are
+#: kept short; but each has a price of its own, and more of them were worse (ADR 0017).
 BATCHES_PER_S: Final = 10
 #: A holder that has to wait for longer lets go of its job, and is woken.
 LONG_WAIT_S: Final = 2.0

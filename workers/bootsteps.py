@@ -10,6 +10,7 @@ from celery import bootsteps
 from celery.signals import worker_shutting_down
 
 from relay import garbage, telemetry
+from relay.queue import LANES
 from relay.runtime import worker_parts
 from relay.settings import Settings
 from relay.sweeper import PERIOD_S
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 #: The exit status of a worker that was told twice to stop.
 HARD_STOP: Final = 70
 #: The lane whose callers wait.
-URGENT: Final = "interactive"
+URGENT: Final = LANES[0]
 #: How much later than others a worker that does not serve it gets the machine's time (nice(2)): a drain uses whatever
 #: is left, and must not take it from somebody who waits.
 BACKGROUND: Final = 19

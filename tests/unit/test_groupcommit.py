@@ -184,3 +184,19 @@ def test_under_many_threads_every_caller_gets_its_own_reply(window_s):
     with ThreadPoolExecutor(32) as pool:
         replies = list(pool.map(lambda item: commit.submit(item, 1), range(2000), timeout=60))
     assert replies == [item * 10 for item in range(2000)]
+
+
+def test_a_group_is_not_waited_for_when_nothing_more_arrives():
+    recorder = Recorder()
+    commit = commits(recorder, window_s=2.0)
+    with ThreadPoolExecutor(8) as pool:
+        first = held_up(commit, recorder, pool)
+        several = submit_all(commit, [1, 2], pool)
+        recorder.go_on.set()
+        assert [future.result(5) for future in (first, *several)] == [0, 10, 20]
+        recorder.go_on.clear()
+        held = submit_all(commit, [3, 4], pool)  # at once, or after the first look
+        recorder.go_on.set()
+        began_s = time.monotonic()
+        assert [future.result(5) for future in held] == [30, 40]
+    assert time.monotonic() - began_s < 1.8  # less than the window

@@ -157,7 +157,7 @@ local function granted_before(r)
   return { 'granted', r.state }
 end
 
--- A call that is tried for the first time and may go: all but every call is one, and little of its record is looked at.
+-- A call that is tried for the first time and may go: nearly every call is one, and little of its record is looked at.
 local function grant_plain(ref)
   local r = read_plain(ref)
   r = r and r.state == 'queued' and r.attempts == '' and r.parked == '' and r.chain == '' and r.parent == ''

@@ -9,11 +9,11 @@ local function read_record(ref, fields)
   return r
 end
 
--- `token` is that of the call that holds the record, and of a final one that of the call that ended it; `lastToken`
--- is that of the call that last gave it back (to be tried again, or to wait).
 local FINAL = { delivered = true, unreachable = true, interrupted = true, rejected = true, cancelled = true }
 
--- Whether this token's call has left `sending` already, so that it is answered as the first time.
+-- Whether this token's call has left `sending` already, so that it is answered as the first time. `token` is that of
+-- the call that holds the record, and of a final one that of the call that ended it; `lastToken` is that of the call
+-- that last gave it back, to be tried again or to wait.
 local function ended_with(r, token)
   return r.lastToken == token or (FINAL[r.state] and r.token == token)
 end

@@ -44,10 +44,11 @@ local function settled_before(r)
   return 'settled'
 end
 
+-- What is nothing is left out, unless it has to replace what an earlier attempt left.
 local function fields_of(answer, r)
   local fields = {}
   local function add(name, value, nothing)
-    if value == nothing then return end
+    if value == nothing and r.attempts == '' then return end
     fields[#fields + 1] = name
     fields[#fields + 1] = value
   end
