@@ -5,7 +5,8 @@ contender waits for, and what it costs must be small beside what they cost. With
 at the same small cost.
 
     POST /anything            one receipt of the id in `webhook-id`
-    GET  /_bench/receipts     {"receipts", "distinct", "doubled", "unnamed", "digest", "first_s", "last_s", "most_open"}
+    GET  /_bench/receipts     {"receipts", "distinct", "doubled", "unnamed", "digest", "first_s", "last_s", "most_open",
+                               "open_s", "answered_s"}
     GET  /_bench/reset        forgets all receipts
 
 Times are seconds of the monotonic clock, which all processes of a machine share.
@@ -43,6 +44,8 @@ class Ledger:
         self._first_s: float | None = None
         self._last_s: float | None = None
         self._most_open = 0
+        self._open_s = 0.0
+        self._answered_s: float | None = None
 
     def note(self, call_id: bytes | None, still_open: int = 0) -> None:
         """A receipt, with so many others unanswered."""
@@ -54,6 +57,11 @@ class Ledger:
             self._unnamed += 1
         else:
             self._times[call_id] = self._times.get(call_id, 0) + 1
+
+    def answered(self, received_s: float) -> None:
+        """An answer to what came at that moment."""
+        self._answered_s = time.monotonic()
+        self._open_s += self._answered_s - received_s
 
     def summary(self) -> bytes:
         times = self._times.values()
@@ -67,6 +75,8 @@ class Ledger:
                 "first_s": self._first_s,
                 "last_s": self._last_s,
                 "most_open": self._most_open,
+                "open_s": self._open_s,
+                "answered_s": self._answered_s,
             }
         ).encode()
 
@@ -92,7 +102,8 @@ class EndpointServer:
                 else:
                     self._serve_connection(key.fileobj, key.data)  # type: ignore[arg-type]
             while self._late and self._late[0][0] <= time.monotonic():
-                _, _, connection = heapq.heappop(self._late)
+                due_s, _, connection = heapq.heappop(self._late)
+                self._ledger.answered(due_s - self._delay_s)
                 with suppress(OSError):  # the caller has gone meanwhile
                     connection.sendall(ANSWER)
 

@@ -64,8 +64,8 @@ def _busy(folder: Path, *, places: int, delay_s: float, calls: int) -> Pair:
     if found.distinct != calls or found.doubled or found.most_open > places:
         raise BenchError(f"{found.distinct} calls of {calls} came, {found.doubled} doubled, {found.most_open} at once")
     assert found.first_s is not None
-    assert found.last_s is not None
-    return Pair(places, calls * delay_s / (found.last_s - found.first_s + delay_s), "places")
+    assert found.answered_s is not None
+    return Pair(places, found.open_s / (found.answered_s - found.first_s), "places")
 
 
 def beside_parked(folder: Path, quick: bool) -> Pair:

@@ -10,13 +10,14 @@ import gevent
 
 from relay.chains import Create
 from relay.errors import Unavailable
+from relay.executor.claiming import Claimer
 from relay.executor.conclusion import unsendable
 from relay.executor.flights import Flight, Flights, holder_of
-from relay.executor.preparation import Prepared, Unsendable
+from relay.executor.hand import Hand
+from relay.executor.preparation import Full, Prepared, Unsendable
 from relay.executor.settling import Settler
 from relay.executor.slots import Slots
 from relay.executor.turns import Turn
-from relay.invocation import reference_time_ms
 from relay.outbound.gate import Gate, boot_time_s
 from relay.store.transitions import Advance, Claimed
 from relay.telemetry import Event, event
@@ -30,17 +31,15 @@ if TYPE_CHECKING:
     from relay.outbound.sender import Sender
     from relay.replaying import Replaying
     from relay.store.invocations import InvocationStore
-    from relay.store.transitions import NewStep, Ready
+    from relay.store.transitions import NewStep, Published, Ready
 
 #: Calls that one script claims: it holds the server for everybody.
 CLAIM_ITEMS: Final = 32
 #: For how long a message's calls may wait for their webhook's share before they are parked. Meanwhile the message
 #: holds one of the few tasks of its process, so that those behind it wait as well.
 HOLD_S: Final = 0.25
-#: Between two tries to give a call back while the store is away.
+#: Between two tries to take a chain further while the store is away.
 RETRY_S: Final = 0.5
-#: For how long that is tried: far beyond any lease.
-GIVE_BACK_S: Final = 3600.0
 #: What a stop leaves of its time for settling the last calls.
 SETTLE_S: Final = 5.0
 NOTHING: Final = Claimed(0, frozenset(), frozenset(), ())
@@ -71,25 +70,28 @@ class Executor:
         self._lanes = frozenset(lanes)
         self._publish = publish
         self._slots = Slots(max_in_flight)
+        self._claimer = Claimer(store, publish)
         self._settler = Settler(store, self._done, self._go_on)
-        self._in_hand: set[str] = set()
+        self._hand = Hand()
         self._flights = Flights()
         self._draining = False
-        self._claims = 0  # on their way to the store and back
 
-    def run(self, reference_ids: Sequence[object]) -> dict[str, int]:
-        """Start the calls of one message; returns counts, which is all that a task may show."""
+    def run(self, reference_ids: Sequence[object], found: Sequence[Published] = ()) -> dict[str, int]:
+        """Start the calls of one message; returns counts, which is all that a task may show.
+
+        What is ``found`` of them is not read again.
+        """
         for replay_id in self._replaying.named_by(reference_ids):
             gevent.spawn(self._replaying.run, replay_id)
-        taken = self._take_in_hand(reference_ids)
+        taken = self._hand.take(reference_ids)
         left = set(taken)
         counts = {"started": 0, "skipped": 0, "parked": 0}
         try:
-            waiting = [self._preparation.prepare(published) for published in self._store.read(taken)] if taken else []
+            waiting = self._prepare(taken, found)
             park_at_s = boot_time_s() + HOLD_S
             while waiting and not self._draining:
                 waiting, claimed = self._start_some(waiting, park_at_s)
-                left -= claimed.granted
+                left -= claimed.granted | claimed.parked
                 counts["started"] += len(claimed.granted)
                 counts["parked"] += len(claimed.parked)
             if waiting:
@@ -97,7 +99,7 @@ class Executor:
         except Unavailable:
             event(Event.STORE_AWAY, level=logging.WARNING, doing="claim", calls=len(left))
         finally:
-            self._in_hand -= left
+            self._let_go(left)
         counts["skipped"] = len(reference_ids) - counts["started"] - counts["parked"]
         event(Event.CALLS_STARTED, **counts)
         return counts
@@ -108,27 +110,31 @@ class Executor:
         self._replaying.stop()
         deadline_s = boot_time_s() + timeout_s
         given_back = self._release_unsent()
-        while (self._claims or len(self._flights) or self._replaying.busy) and boot_time_s() < deadline_s - SETTLE_S:
+        while self._under_way and boot_time_s() < deadline_s - SETTLE_S:
             gevent.sleep(0.02)
         self._settler.flush(max(0.0, deadline_s - boot_time_s()))
         event(Event.DRAINED, given_back=given_back, left=len(self._flights))
 
+    @property
+    def _under_way(self) -> bool:
+        return self._claimer.busy or len(self._flights) > 0 or self._replaying.busy
+
     # -- before the claim ---------------------------------------------------------------------------------------
 
-    def _take_in_hand(self, reference_ids: Sequence[object]) -> list[str]:
-        """What is not in hand already; a message is trusted with nothing but ids."""
-        fresh = dict.fromkeys(ref for ref in reference_ids if isinstance(ref, str) and reference_time_ms(ref))
-        taken = [ref for ref in fresh if ref not in self._in_hand]
-        self._in_hand.update(taken)
-        return taken
+    def _prepare(self, taken: Sequence[str], found: Sequence[Published]) -> Sequence[Call | Full]:
+        known = [published for published in found if published.reference_id in taken]
+        unknown = [ref for ref in taken if ref not in {published.reference_id for published in known}]
+        read = self._store.read(unknown) if unknown else ()
+        return [self._preparation.prepare(published) for published in (*known, *read)]
 
-    def _start_some(self, waiting: Sequence[Call], park_at_s: float) -> tuple[list[Call], Claimed]:
+    def _start_some(self, waiting: Sequence[Call | Full], park_at_s: float) -> tuple[Sequence[Call | Full], Claimed]:
         """Claim and send as many as there are slots, park those beyond their webhook's share; returns the others.
 
         Until ``park_at_s`` those beyond a share are kept whose turn is near: to park a call and to wake it again
         costs as much as to send it.
         """
-        within, beyond = self._slots.within_share(waiting, holder_of)
+        full = [call for call in waiting if isinstance(call, Full)]
+        within, beyond = self._slots.within_share([call for call in waiting if not isinstance(call, Full)], holder_of)
         left_s = park_at_s - boot_time_s()
         soon = self._slots.near_turns(map(holder_of, beyond), left_s)
         kept = [call for call in beyond if holder_of(call) in soon]
@@ -138,53 +144,39 @@ class Executor:
         count = self._slots.take(min(len(within), CLAIM_ITEMS)) if within else 0
         if self._draining:
             self._slots.give(count)
-            return list(waiting), NOTHING
+            return waiting, NOTHING
         parked = [call for call in beyond if holder_of(call) not in soon]
-        return within[count:] + kept, self._start(within[:count], parked)
+        return within[count:] + kept, self._start(within[:count], [*full, *parked])
 
-    def _start(self, batch: Sequence[Call], beyond: Sequence[Call]) -> Claimed:
+    def _start(self, batch: Sequence[Call], parked: Sequence[Call | Full]) -> Claimed:
         token = uuid4().hex
-        reference_ids = [call.published.reference_id for call in batch]
         begun_s = boot_time_s()
-        self._claims += 1
         try:
-            claimed = self._store.claim(reference_ids, token, park=[call.published.reference_id for call in beyond])
+            claimed = self._claimer.claim(_ids_of(batch), token, park=_ids_of(parked))
         except Unavailable:
             self._slots.give(len(batch))
-            gevent.spawn(self._give_back, reference_ids, token, begun_s)
             raise
-        finally:
-            self._claims -= 1
         answered_s = boot_time_s()
         for call in batch:
             if call.published.reference_id in claimed.granted:
                 deadline_s = begun_s + call.published.timeout_ms / 1000
                 self._launch(Flight(call, token, Gate(deadline_s), claimed.now_ms, answered_s))
         self._slots.give(len(batch) - len(claimed.granted))
+        self._let_go(claimed.parked)
         self._go_on(claimed.ready)
         return claimed
 
-    def _give_back(self, reference_ids: Sequence[str], token: str, begun_s: float) -> None:
-        """A claim whose answer was lost may have been granted: nothing has left, so say that, when it can be said."""
-        while boot_time_s() < begun_s + GIVE_BACK_S:
-            gevent.sleep(RETRY_S)
-            try:
-                self._publish(self._store.release(reference_ids, token))
-            except Unavailable:
-                continue
-            return
-
-    def run_here(self, ready: Ready) -> Ready:
+    def run_here(self, ready: Ready, found: Sequence[Published] = ()) -> Ready:
         """Run what may be run now, where this process serves its lane and has room; returns the others."""
         own = [] if self._draining else [ref for ref, lane in ready if lane in self._lanes][: self._slots.free]
         if own:
-            gevent.spawn(self.run, own)
+            gevent.spawn(self.run, own, found)
         here = set(own)
         return tuple((ref, lane) for ref, lane in ready if ref not in here)
 
-    def _go_on(self, ready: Ready) -> None:
+    def _go_on(self, ready: Ready, found: Sequence[Published] = ()) -> None:
         """Run what may be run now; a message takes what this process cannot run."""
-        others = self.run_here(ready)
+        others = self.run_here(ready, found)
         if others:
             self._publish(others)
 
@@ -237,14 +229,19 @@ class Executor:
 
     def _done(self, reference_id: str) -> None:
         flight = self._flights.end(reference_id)
-        self._in_hand.discard(reference_id)
+        self._let_go([reference_id])
         self._slots.leave(flight.holder, boot_time_s() - flight.claimed_at_s)
+
+    def _let_go(self, reference_ids: Collection[str]) -> None:
+        again = self._hand.let_go(reference_ids)
+        if again and not self._draining:
+            gevent.spawn(self.run, again)
 
     def _release_unsent(self) -> int:
         unsent = self._flights.shut_unsent()
-        for token, reference_ids in unsent.items():
-            try:
-                self._publish(self._store.release(reference_ids, token))
-            except Unavailable:  # the lease ends by itself; nothing has left
-                event(Event.STORE_AWAY, level=logging.WARNING, doing="release", calls=len(reference_ids))
+        self._claimer.give_back(unsent)
         return sum(map(len, unsent.values()))
+
+
+def _ids_of(calls: Sequence[Call | Full]) -> list[str]:
+    return [call.published.reference_id for call in calls]

@@ -46,6 +46,12 @@ class Unsendable(NamedTuple):
     shape: Shape | None = None  # where another attempt may be made, if the webhook is registered so
 
 
+class Full(NamedTuple):
+    """A call whose webhook has no place: it is parked, and prepared when it is woken."""
+
+    published: Published
+
+
 Call: TypeAlias = Prepared | Unsendable | Turn
 
 
@@ -59,8 +65,10 @@ class Preparation:
         self._tokens = tokens
         self._masks = lru_cache(MAX_TOKEN_MASKS)(_mask_with)
 
-    def prepare(self, published: Published) -> Call:
-        """Open, check and render one call."""
+    def prepare(self, published: Published) -> Call | Full:
+        """Open, check and render one call, if there may be a place for it."""
+        if published.full:
+            return Full(published)
         try:
             return self._prepared(published)
         except Unavailable:  # of the store, where tokens are: what is not claimed comes again

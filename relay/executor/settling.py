@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from relay.store.invocations import InvocationStore
-    from relay.store.transitions import Ready, Settled, Settlement
+    from relay.store.transitions import Published, Ready, Settled, Settlement
 
 #: A script holds the server for everybody: about 1 ms for so many.
 GROUP_ITEMS: Final = 24
@@ -33,7 +33,10 @@ class Settler:
     """One greenlet that settles. A call keeps its slot until it is settled, so that what waits here is bounded."""
 
     def __init__(
-        self, store: InvocationStore, on_settled: Callable[[str], None], on_ready: Callable[[Ready], None]
+        self,
+        store: InvocationStore,
+        on_settled: Callable[[str], None],
+        on_ready: Callable[[Ready, Sequence[Published]], None],
     ) -> None:
         self._store = store
         self._on_settled = on_settled
@@ -91,7 +94,9 @@ class Settler:
             self._on_settled(settlement.reference_id)
             if not counted:
                 event(Event.LATE_ANSWER, level=logging.WARNING, ref=settlement.reference_id)
-        self._on_ready(settled.ready)
+        if settled.ready:
+            self._on_ready(settled.ready, settled.found)
+            gevent.sleep(0)  # who waits for a place does not wait for what is written here
         event(
             Event.CALLS_SETTLED,
             calls=[

@@ -20,9 +20,10 @@ from relay.store.transitions import (
     Settled,
     Settlement,
     claimed_from,
-    published_from,
+    found_from,
     ready_from,
     settle_args,
+    settled_from,
     step_args,
 )
 
@@ -105,9 +106,7 @@ class InvocationStore:
 
     def read(self, reference_ids: Sequence[str]) -> list[Published]:
         """The unfinished ones among these ids, with what is needed to prepare them. Changes nothing."""
-        replies = self._scripts.run("read", reference_ids)
-        found = (published_from(ref, reply) for ref, reply in zip(reference_ids, replies, strict=True) if reply)
-        return [published for published in found if not published.state.final]
+        return list(found_from(reference_ids, self._scripts.run("read", reference_ids)))
 
     def claim(self, reference_ids: Sequence[str], token: str, *, park: Sequence[str] = ()) -> Claimed:
         """Take calls to send them, each until timeout + margin from now; ``park`` those that have no room here."""
@@ -120,8 +119,7 @@ class InvocationStore:
         args: list[Any] = [GRACE_MS, *self._limits.retention, len(settlements)]
         for settlement in settlements:
             args.extend(settle_args(settlement))
-        verdicts, ready = self._scripts.run("settle", args)
-        return Settled(tuple(verdict == b"settled" for verdict in verdicts), ready_from(ready))
+        return settled_from(self._scripts.run("settle", args))
 
     def release(self, reference_ids: Sequence[str], token: str) -> Ready:
         """Give back calls that have not been sent; returns them and whom their places wake."""

@@ -56,16 +56,16 @@ def script_text(name: str) -> str:
     body = (folder / f"{name}.lua").read_text("utf-8")
     included = _INCLUDES.search(body)
     names = included.group(1).split(", ") if included else []
-    includes = ((folder / f"{part}.lua").read_text("utf-8") for part in names)
-    return "\n".join([keyspace.lua_prelude(), *includes, *_record_readers(body), body])
+    parts = [*((folder / f"{part}.lua").read_text("utf-8") for part in names), body]
+    return "\n".join([keyspace.lua_prelude(), *(text for part in parts for text in (*_record_readers(part), part))])
 
 
-def _record_readers(body: str) -> Iterator[str]:
+def _record_readers(part: str) -> Iterator[str]:
     """Functions that read named fields of a record, for ``-- record NAME: field field ...`` (the first is state).
 
     A table written out with its names costs Lua a fraction of one that is filled name by name.
     """
-    for name, listed in _RECORDS.findall(body):
+    for name, listed in _RECORDS.findall(part):
         fields = listed.replace("--", " ").split()
         asked = ", ".join(f"'{field}'" for field in fields)
         members = ", ".join(f"{field} = f[{number}] or ''" for number, field in enumerate(fields, 1))

@@ -11,7 +11,7 @@ from relay.store.acceptance import chain_args
 from relay.store.records import attempt_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from relay.invocation import Attempt, Outcome
 
@@ -58,6 +58,7 @@ class Published(NamedTuple):
     lane: str
     tries: int = 0  # attempts so far
     losses: int = 0  # lost leases since its last progress
+    full: bool = False  # its webhook had no place when it was read: it is to be parked, and has no payload here
     pins: str | None = None  # of a chain
     parent: str | None = None  # of a step
     step: int | None = None  # of a step: its number in its chain
@@ -99,15 +100,19 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A settle's answer: per result whether it counted (False: too late), and what may be run now."""
+    """A settle's answer: per result whether it counted (False: too late), and what may be run now.
+
+    ``found`` is what `InvocationStore.read` would say of the first of these, which saves a way to the server and back.
+    """
 
     counted: tuple[bool, ...]
     ready: Ready
+    found: tuple[Published, ...] = ()
 
 
-def published_from(reference_id: str, reply: list[Any]) -> Published:
-    """One id's reply from ``lua/read.lua``."""
-    state, plugin, webhook, revision, current, payload, traceparent, timeout, lane, tries, losses, *of_chain = reply
+def published_from(reference_id: str, row: list[Any]) -> Published:
+    """One id's row, as ``lua/rows.lua`` makes it."""
+    state, plugin, webhook, revision, current, payload, traceparent, timeout, lane, tries, losses, full, *of_chain = row
     return Published(
         reference_id,
         State(state.decode()),
@@ -121,6 +126,7 @@ def published_from(reference_id: str, reply: list[Any]) -> Published:
         lane.decode(),
         tries,
         losses,
+        bool(full),
         *_place_in_chain(of_chain),
     )
 
@@ -173,6 +179,22 @@ def ready_from(flat: Sequence[bytes]) -> Ready:
     """Ids and lanes from a script's flat list."""
     texts = [item.decode() for item in flat]
     return tuple(zip(texts[::2], texts[1::2], strict=True))
+
+
+def found_from(reference_ids: Iterable[str], rows: Sequence[list[Any] | None]) -> Iterator[Published]:
+    """The unfinished ones among these ids, from as many rows, or from rows of the first of them."""
+    for reference_id, row in zip(reference_ids, rows, strict=False):
+        published = published_from(reference_id, row) if row else None
+        if published is not None and not published.state.final:
+            yield published
+
+
+def settled_from(reply: list[Any]) -> Settled:
+    """The reply of ``lua/settle.lua``."""
+    verdicts, flat, rows = reply
+    ready = ready_from(flat)
+    counted = tuple(verdict == b"settled" for verdict in verdicts)
+    return Settled(counted, ready, tuple(found_from((ref for ref, _ in ready), rows)))
 
 
 def claimed_from(reference_ids: Sequence[str], reply: list[Any]) -> Claimed:

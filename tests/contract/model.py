@@ -108,9 +108,8 @@ class Model:
             return "skipped"
         if wanted:
             return self._admit(call, token)
-        if self.live(call.hook):
-            call.parked = True
-            self.hooks[call.hook].shared = True
+        call.parked = True
+        self.hooks[call.hook].shared = True
         return "parked"
 
     def settle(self, ref: str, token: str, state: str, outcome: str, delay: int, contacted: bool | None) -> bool:

@@ -145,11 +145,49 @@ def test_calls_beyond_a_webhooks_share_of_a_process_are_parked_and_woken_one_for
     assert ids(ledger.store.settle([ledger.settlement(refs[0], "t1")]).ready) == [refs[2]]
 
 
-def test_nothing_is_parked_where_nothing_runs_that_would_wake_it(ledger):
-    (ref,) = accepted(ledger, 1)
-    ledger.store.claim([], "t1", park=[ref])
-    ledger.ring(ref)
-    assert ids(ledger.store.sweep("w1", ["bulk"], limit=10)) == [ref]
+def test_what_is_parked_where_nothing_runs_any_more_is_woken_at_once(ledger):
+    refs = accepted(ledger, 2)
+    claimed = ledger.store.claim([], "t1", park=refs)
+    assert (claimed.parked, ids(claimed.ready)) == (set(refs), refs)
+
+
+def test_a_call_of_a_full_webhook_is_read_without_its_payload(ledger, limit):
+    limit(concurrency=1)
+    refs = accepted(ledger, 2, payload=b"sealed")
+    assert [(each.full, each.payload) for each in ledger.store.read(refs)] == [(False, b"sealed")] * 2
+    ledger.store.claim(refs[:1], "t1")
+    assert [(each.full, each.payload) for each in ledger.store.read(refs[1:])] == [(True, b"")]
+    assert ledger.store.claim([], "t2", park=refs[1:]).parked == {refs[1]}
+    ledger.store.settle([ledger.settlement(refs[0], "t1")])
+    assert not ledger.store.read(refs[1:])[0].full
+
+
+def test_a_call_of_a_paused_webhook_that_was_read_as_full_is_parked_and_not_woken(ledger, limit):
+    limit(paused="1")
+    refs = accepted(ledger, 1)
+    assert ledger.store.read(refs)[0].full
+    claimed = ledger.store.claim([], "t1", park=refs)
+    assert (claimed.parked, claimed.ready) == (set(refs), ())
+    assert resumed(ledger) == refs
+
+
+def test_who_settles_is_told_what_is_needed_to_prepare_the_calls_it_may_run(ledger, limit):
+    limit(concurrency=2)
+    refs = accepted(ledger, 5, payload=b"sealed")
+    ledger.store.claim(refs, "t1")
+    settled = ledger.store.settle([ledger.settlement(ref, "t1") for ref in refs[:2]])
+    assert ids(settled.ready) == refs[2:4]
+    assert list(settled.found) == ledger.store.read(refs[2:4])
+    assert [each.payload for each in settled.found] == [b"sealed"] * 2
+
+
+def test_large_payloads_of_calls_that_are_woken_do_not_all_come_with_one_settle(ledger, limit):
+    limit(concurrency=4)
+    refs = accepted(ledger, 8, payload=b"x" * 200_000)
+    ledger.store.claim(refs, "t1")
+    settled = ledger.store.settle([ledger.settlement(ref, "t1") for ref in refs[:4]])
+    assert ids(settled.ready) == refs[4:]
+    assert [each.reference_id for each in settled.found] == refs[4:6]
 
 
 def test_a_rate_lets_a_seconds_worth_go_and_wakes_the_oldest_when_it_may(ledger, limit):

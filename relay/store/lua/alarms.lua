@@ -23,3 +23,11 @@ local function alarm_off(ref, lane)
   queued[#queued + 1] = ref
   effects.queued_off[lane] = queued
 end
+
+-- Of a group of queued ids: later, when the script ends.
+local function alarm_moves(ref, lane, at)
+  local queued = effects.queued_at[lane] or {}
+  queued[#queued + 1] = int(at)
+  queued[#queued + 1] = ref
+  effects.queued_at[lane] = queued
+end

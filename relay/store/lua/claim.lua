@@ -1,5 +1,6 @@
 -- claim: take n invocations to send them, each until now + timeout + margin; park those that their worker has no room
--- for (the webhook has its share of the process). A chain's parent sends nothing itself: its lease is the margin.
+-- for (the webhook has its share of the process), or that were read as full. A chain's parent sends nothing itself: its
+-- lease is the margin.
 --
 -- KEYS  none
 -- ARGV  1 token (one a claim call)  2 margin_ms  3 grace_ms  4-7 retention ms: ok, failed, rejected, contents
@@ -12,7 +13,7 @@
 -- Idempotent: the same token is granted again what it was granted, and leaseEnd does not move. A lost holder's token
 -- does not become lastToken: its answer, should it still come, is late.
 -- include: clock, effects, alarms, record, places, steps, ends, jobs, finish
--- record read_plain: state plugin webhook timeout lane attempts parked chain parent replay
+-- record read_plain: state plugin webhook timeout lane attempts parked chain parent replay createdAt
 -- record read_call: state token leaseEnd notBefore plugin webhook timeout repeatable losses attempts requestBytes
 --   waiters lastToken parked createdAt lane chain deadline parent replay step
 
@@ -45,7 +46,8 @@ end
 local function grant(r, w)
   local lease_end = now + lease_ms(r)
   if r.plain then -- nothing else can have changed
-    redis.call('HSET', KEY.record(r.ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end))
+    redis.call('HSET', KEY.record(r.ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end),
+      unpack(r.parked == '1' and { 'parked', '' } or {}))
   else
     redis.call('HSET', KEY.record(r.ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end),
       'notBefore', '', 'losses', r.losses, 'attempts', r.attempts, 'parked', '')
@@ -127,9 +129,11 @@ local function lost(r, w, parent_is_over)
   return r.replay ~= '' and stopped_by_job(r, w) or admit(r, w)
 end
 
--- Beyond the share of its webhook: whatever of it is running will wake it. Where nothing runs, nothing would.
-local function park_beyond_share(r, w)
-  if taken(w) > 0 then park(w, r.ref, r.lane, r.createdAt) end
+-- Its worker has no room for it, or has read that its webhook had none: whatever of the webhook is running will wake it.
+-- Where nothing runs any more, the oldest is woken now.
+local function park_unwanted(r, w)
+  park(w, r.ref, r.lane, r.createdAt)
+  if taken(w) == 0 then pass_on(w) end
   return { 'parked', r.state }
 end
 
@@ -157,20 +161,27 @@ local function granted_before(r)
   return { 'granted', r.state }
 end
 
--- A call that is tried for the first time and may go: nearly every call is one, and little of its record is looked at.
-local function grant_plain(ref)
+-- A call that is tried for the first time and may go, or be parked: nearly every call is one, and little of its record
+-- is looked at. Nothing, where more of it matters.
+local function claim_plain(ref, wanted)
   local r = read_plain(ref)
-  r = r and r.state == 'queued' and r.attempts == '' and r.parked == '' and r.chain == '' and r.parent == ''
-    and r.replay == '' and r
-  local w = r and webhook_of(r.plugin, r.webhook)
-  if not r or breaker(w) == 'open' or room(w) < 1 then return nil end
-  r.plain = true
-  return grant(r, w)
+  local plain = r and r.state == 'queued' and r.attempts == '' and r.parked ~= 'job' and r.chain == '' and r.parent == ''
+    and r.replay == ''
+  if not plain then return nil end
+  local w = webhook_of(r.plugin, r.webhook)
+  if wanted then
+    if breaker(w) == 'open' or room(w) < 1 then return nil end
+    r.plain = true
+    return grant(r, w)
+  end
+  if w.every or r.parked == '1' or taken(w) == 0 then return nil end
+  park_queued(w, ref, r.lane, r.createdAt)
+  return { 'parked', r.state }
 end
 
 local function claim(ref, wanted)
-  local granted = wanted and grant_plain(ref)
-  if granted then return granted end
+  local verdict = claim_plain(ref, wanted)
+  if verdict then return verdict end
   local r = read_call(ref)
   if not r then return { 'skipped', 'gone' } end
   if FINAL[r.state] then return over(r) end
@@ -185,7 +196,7 @@ local function claim(ref, wanted)
   if is_over(r.parent) then return conclude(r, 'cancelled', '') end
   local stopped = r.replay ~= '' and stopped_by_job(r, w)
   if stopped then return stopped end
-  return wanted and admit(r, w) or park_beyond_share(r, w)
+  return wanted and admit(r, w) or park_unwanted(r, w)
 end
 
 local replies = {}

@@ -28,7 +28,7 @@ local function webhook_of(plugin, webhook)
     plugin = plugin, webhook = webhook, concurrency = tonumber(f[1] or ''), paused = f[4] == '1',
     tat = tonumber(f[5] or '') or 0, failures = tonumber(f[6] or '') or 0, open_until = tonumber(f[7] or '') or 0,
     open_for = tonumber(f[8] or '') or 0, probe = tonumber(f[9] or '') or 0, retry = f[10] == '1', freed = 0,
-    taking = {}, leaving = {},
+    taking = {}, leaving = {}, parking = {}, unparking = {},
   }
   if f[2] and f[2] ~= '' then
     w.every = tonumber(f[3]) / tonumber(f[2]) -- ms between calls
@@ -38,12 +38,14 @@ local function webhook_of(plugin, webhook)
   return w
 end
 
--- Places that were taken and left since the last time, in one command each.
+-- Who has taken a place, left one, joined the line or left it since the last time, in one command each.
 local function places_flush(w)
   local key = KEY.running(w.plugin, w.webhook)
   if w.leaving[1] then in_pieces('ZREM', key, w.leaving, 1) end
   if w.taking[1] then in_pieces('ZADD', key, w.taking, 2) end
-  w.taking, w.leaving = {}, {}
+  if w.parking[1] then in_pieces('ZADD', KEY.parked(w.plugin, w.webhook), w.parking, 2) end
+  if w.unparking[1] then in_pieces('ZREM', KEY.parked(w.plugin, w.webhook), w.unparking, 1) end
+  w.taking, w.leaving, w.parking, w.unparking = {}, {}, {}, {}
 end
 
 -- How many places are taken; those whose lease has ended are free by themselves.
@@ -118,11 +120,12 @@ local function leave_line(w, ref)
 end
 
 local function unpark(w, ref)
-  redis.call('ZREM', KEY.parked(w.plugin, w.webhook), ref)
+  w.unparking[#w.unparking + 1] = ref
 end
 
 -- A far alarm among the queued ids; but the oldest parked call of a webhook under a rate is looked at when it may go.
 local function set_parked_alarm(w, ref, lane)
+  places_flush(w)
   if w.every and not w.paused and tokens(w) < 1
     and redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, 0)[1] == ref then
     return alarm_running(ref, lane, math.max(now, w.tat + w.every))
@@ -136,12 +139,39 @@ local function park(w, ref, lane, created)
   set_parked_alarm(w, ref, lane)
 end
 
--- An id that may be run now, without a message: its alarm rings after the grace if nobody does.
-local function make_ready(ref, lane)
-  redis.call('HSET', KEY.record(ref), 'readyAt', int(now), 'copies', '0')
-  alarm_queued(ref, lane, now + grace)
+-- The same of a call that is queued and has its alarm there; not of a webhook under a rate.
+local function park_queued(w, ref, lane, created)
+  w.parking[#w.parking + 1] = created
+  w.parking[#w.parking + 1] = ref
+  redis.call('HSET', KEY.record(ref), 'parked', '1')
+  alarm_moves(ref, lane, now + PARKED_ALARM)
+end
+
+local function note_ready(ref, lane)
+  redis.call('HSET', KEY.record(ref), 'readyAt', NOW, 'copies', '0')
   ready[#ready + 1] = ref
   ready[#ready + 1] = lane
+end
+
+-- An id that may be run now, without a message: its alarm rings after the grace if nobody does.
+local function make_ready(ref, lane)
+  note_ready(ref, lane)
+  alarm_queued(ref, lane, now + grace)
+end
+
+-- The same of all of these.
+local function make_all_ready(refs)
+  local alarms = {}
+  for _, ref in ipairs(refs) do
+    local lane = redis.call('HGET', KEY.record(ref), 'lane')
+    note_ready(ref, lane)
+    local of_lane = alarms[lane] or {}
+    of_lane[#of_lane + 1] = int(now + grace)
+    of_lane[#of_lane + 1] = ref
+    alarms[lane] = of_lane
+  end
+  in_pieces('ZREM', KEY.due_running(), refs, 1)
+  for lane, of_lane in pairs(alarms) do in_pieces('ZADD', KEY.due_queued(lane), of_lane, 2) end
 end
 
 -- The next parked calls of a webhook, looked up, not taken out: only a claim or an end takes one out, so that a lost
@@ -149,9 +179,7 @@ end
 local function wake(w, limit)
   local count = math.min(room(w), limit)
   if count >= 1 then
-    for _, ref in ipairs(redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, count - 1)) do
-      make_ready(ref, redis.call('HGET', KEY.record(ref), 'lane'))
-    end
+    make_all_ready(redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, count - 1))
   elseif w.every and not w.paused then
     local oldest = redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, 0)[1]
     if oldest then set_parked_alarm(w, oldest, redis.call('HGET', KEY.record(oldest), 'lane')) end

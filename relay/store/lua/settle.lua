@@ -7,14 +7,15 @@
 --       the state `retrying`; contacted '1' or '0' for the breaker, '' where nothing was tried; raw: what a chain
 --       needs of its step's answer, sealed, '' for none; reason: why a chain ended, '' for none)
 -- Returns {per result: settled, or late (somebody else has the call, or ended it: counted, kept as lateAnswer),
---          ready: ref, lane, ...}
+--          ready: ref, lane, ..., rows of the first of these, as rows says: who settles is likely to run them}
 --
 -- Idempotent: a token that left `sending` is known, and answered as the first time.
--- include: clock, effects, alarms, record, places, steps, ends, jobs, finish
+-- include: clock, effects, alarms, record, places, steps, ends, jobs, finish, rows
 -- record read_call: state token plugin webhook requestBytes waiters attempts parent chain lane createdAt replay
 
 local WIDTH = 14
 local RAW_MS = 3600000 -- longer than any chain may take
+local MOST_ROWS, MOST_ROW_BYTES = 32, 262144
 grace_from(1)
 retention_from(2)
 
@@ -82,6 +83,16 @@ local function settle(answer)
   return 'settled'
 end
 
+local function rows_of_ready()
+  local rows, bytes_left = {}, MOST_ROW_BYTES
+  for index = 1, math.min(#ready / 2, MOST_ROWS) do
+    if bytes_left < 0 then break end
+    rows[index] = row_of(ready[2 * index - 1])
+    bytes_left = bytes_left - (rows[index] and #rows[index][6] or 0)
+  end
+  return rows
+end
+
 local replies = {}
 for index = 1, tonumber(ARGV[6]) do
   local at = 7 + (index - 1) * WIDTH
@@ -93,4 +104,4 @@ for index = 1, tonumber(ARGV[6]) do
 end
 effects_flush()
 wake_all()
-return { replies, ready }
+return { replies, ready, rows_of_ready() }

@@ -1,0 +1,36 @@
+"""What a process has in hand: a second message about a call starts nothing, but is not forgotten either."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.invocation import reference_time_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+
+class Hand:
+    """Reference ids from their message until their call has ended or was put back."""
+
+    def __init__(self) -> None:
+        self._held: set[str] = set()
+        self._asked_for: set[str] = set()  # once more, while held
+
+    def take(self, named: Iterable[object]) -> list[str]:
+        """What of this is an id and not held already; a message is trusted with nothing but ids."""
+        fresh = dict.fromkeys(ref for ref in named if isinstance(ref, str) and reference_time_ms(ref))
+        taken = [ref for ref in fresh if ref not in self._held]
+        self._asked_for.update(self._held.intersection(fresh))
+        self._held.update(taken)
+        return taken
+
+    def let_go(self, reference_ids: Collection[str]) -> list[str]:
+        """Put these back; returns those that were asked for meanwhile.
+
+        Such a message may have come from who woke a call that was just being parked: then nobody else comes for it.
+        """
+        self._held.difference_update(reference_ids)
+        again = self._asked_for.intersection(reference_ids)
+        self._asked_for -= again
+        return list(again)

@@ -1,0 +1,31 @@
+-- rows: what a worker needs to prepare a call. Needs: clock, effects, alarms, record,
+-- places.
+--
+-- A row: {state, plugin, webhook, revision, current revision or '', payload or '', traceparent, timeout_ms, lane,
+-- attempts so far, losses, full ('1': its webhook has no place now, and it has no payload here)}, and of a chain or a chain's step also {chain ('1' for one), pins, parent, parentStep ('' for
+-- none)}; nothing (nil) for an unknown id.
+-- record read_for_row: state plugin webhook revision traceparent timeout lane attempts losses chain parent
+
+local revisions = {} -- plugin:webhook -> its current one, or ''
+
+local function current_revision(plugin, webhook)
+  local name = plugin .. ':' .. webhook
+  revisions[name] = revisions[name] or redis.call('HGET', KEY.webhooks(plugin), webhook) or ''
+  return revisions[name]
+end
+
+local function row_of(ref)
+  local r = read_for_row(ref)
+  if not r then return false end
+  local tries = r.attempts == '' and 0 or select(2, string.gsub(r.attempts, '%]', ''))
+  local full = room(webhook_of(r.plugin, r.webhook)) < 1
+  local row = {
+    r.state, r.plugin, r.webhook, r.revision, current_revision(r.plugin, r.webhook),
+    not full and redis.call('GET', KEY.payload(ref)) or '', r.traceparent, r.timeout, r.lane, tries, number(r.losses),
+    full and '1' or '',
+  }
+  if r.chain == '' and r.parent == '' then return row end
+  local more = redis.call('HMGET', KEY.record(ref), 'chain', 'pins', 'parent', 'parentStep')
+  for index = 1, 4 do row[#row + 1] = more[index] or '' end
+  return row
+end
