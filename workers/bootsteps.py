@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 #: The exit status of a worker that was told twice to stop.
 HARD_STOP: Final = 70
+#: For how long Celery may say goodbye when everything is settled: its heartbeat would wait for a broker that is away, for
+#: good, and the rest of it for the heartbeat.
+GOODBYE_S: Final = 5.0
 #: The lane whose callers wait.
 URGENT: Final = LANES[0]
 #: How much later than others a worker that does not serve it gets the machine's time (nice(2)): a drain uses whatever
@@ -51,12 +54,17 @@ class Executing(bootsteps.StartStopStep):
     def stop(self, worker: WorkController) -> None:
         """Let running calls end and give back those that have not left."""
         worker.app.executor.drain(self._settings.stop_timeout_s)
+        gevent.spawn_later(GOODBYE_S, os._exit, 0)
 
     def _on_signal(self, **_: Any) -> None:
-        """Told a second time to stop: at once. Nothing is lost, for every call in flight has a lease."""
+        """Told a second time to stop: at once. Nothing is lost, for every call in flight has a lease.
+
+        The same when what Celery stops before the executor does not end.
+        """
         self._told_to_stop += 1
         if self._told_to_stop > 1:
             os._exit(HARD_STOP)
+        gevent.spawn_later(self._settings.stop_timeout_s + GOODBYE_S, os._exit, HARD_STOP)
 
 
 class Sweeping(bootsteps.StartStopStep):

@@ -191,6 +191,18 @@ def test_a_stopping_worker_takes_no_more_and_leaves_the_rest_to_others(relay):
     assert all(count == 1 for ref, count in relay.endpoint.receipts.items() if ref in set(refs))
 
 
+def test_a_worker_that_is_told_to_stop_while_the_server_is_away_ends(relay):
+    time.sleep(4)  # until all parts of it have used the server
+    relay.take_down("valkey", signal.SIGKILL)
+    time.sleep(4)  # and have noticed
+    relay.take_down("worker_bulk2", signal.SIGTERM)
+    try:
+        assert relay.part("worker_bulk2").wait(20) == 0
+    finally:
+        relay.bring_up("valkey")
+        wait_for(lambda: answers(relay.house.redis_url), "the server")
+
+
 def test_a_second_signal_stops_hard_and_loses_nothing(relay):
     relay.take_down("worker_bulk2", signal.SIGTERM)
     relay.part("worker_bulk2").wait(20)
