@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 #: Originals that one script decides.
 PIECE: Final = 50
-#: So many scripts a second, under a rate: whoever waits for another call may have to wait for one of them, so they are
-#: kept short; but each has a price of its own, and more of them were worse (ADR 0017).
-BATCHES_PER_S: Final = 10
+#: Under a rate, so long is waited until more than one may go again: every step has a price of its own, but whoever waits
+#: for another call may have to wait for a step, so that none is large either (ADR 0017).
+STEP_S: Final = 0.02
 #: A holder that has to wait for longer lets go of its job, and is woken.
 LONG_WAIT_S: Final = 2.0
 #: After something has changed under it.
@@ -95,7 +95,7 @@ class Replaying:
             self._publish(created.ready)
             if created.verdict in {Verdict.LATE, Verdict.FULL, Verdict.DECIDED}:
                 return
-            after_s = max(created.wait_ms / 1000, SOON_S if created.verdict in {Verdict.STALE, Verdict.AGAIN} else 0)
+            after_s = _wait_s(created)
             if after_s > LONG_WAIT_S:
                 break
             self._stopping.wait(after_s)  # gevent's, in a worker
@@ -103,7 +103,7 @@ class Replaying:
 
     def _step(self, replay_id: str, token: str, taken: Taken) -> Created:
         rate = taken.rate_per_second
-        piece = PIECE if rate is None else min(PIECE, 1 + int(rate / BATCHES_PER_S))
+        piece = PIECE if rate is None else min(PIECE, 2 + int(rate * STEP_S))
         place, originals = self._runs.read(replay_id, piece)
         known: dict[str, NewReplay] = {}
         news = [self._new(taken.plugin, original, known) for original in originals]
@@ -148,3 +148,9 @@ class Replaying:
         except VaultError:
             return b""
         return self._vault.seal(opened, payload_owner(plugin, reference_id))
+
+
+def _wait_s(created: Created) -> float:
+    if created.verdict is Verdict.PACED:
+        return max(created.wait_ms / 1000, STEP_S)
+    return SOON_S if created.verdict in {Verdict.STALE, Verdict.AGAIN} else 0.0

@@ -19,7 +19,7 @@ retention_from(6)
 
 local pending = redis.call('HMGET', KEY.pending(), 'count', 'bytes')
 local pending_count, pending_bytes = tonumber(pending[1] or 0), tonumber(pending[2] or 0)
-local alarms, per_plugin, current = {}, {}, {}
+local per_plugin, current = {}, {}
 
 local function pending_of(plugin)
   if not per_plugin[plugin] then per_plugin[plugin] = tonumber(redis.call('GET', KEY.plugin_pending(plugin)) or 0) end
@@ -82,9 +82,7 @@ local function accept(new)
     redis.call('PEXPIRE', key, idempotency_ms)
   end
   write_record(new, 'queued')
-  alarms[new.lane] = alarms[new.lane] or {}
-  table.insert(alarms[new.lane], int(now + grace))
-  table.insert(alarms[new.lane], new.ref)
+  alarm_queued_at_end(new.ref, new.lane, now + grace)
   effect_count(new.plugin, 'accepted')
   return { 'accepted', new.ref, 'queued' }
 end
@@ -109,6 +107,5 @@ for index = 1, tonumber(ARGV[11]) do
   new, at = read_new(at)
   replies[index] = accept(new)
 end
-effects_flush()
-for lane, list in pairs(alarms) do in_pieces('ZADD', KEY.due_queued(lane), list, 2) end
+flush_all()
 return replies

@@ -67,8 +67,7 @@ if p.state ~= 'sending' or p.token ~= token then return { 'late', ready } end
 if number(p.deadline) <= now then
   finish(p, { state = 'unreachable', outcome = 'chain_timeout', status = '0', error = '1', result = '', token = token })
   cancel_steps(parent_ref)
-  effects_flush()
-  wake_all()
+  flush_all()
   return { 'ended', ready }
 end
 if number(p.step) >= step then
@@ -79,6 +78,5 @@ else
   for index = 1, count do create(index) end
   wait_for_steps(count)
 end
-effects_flush()
-wake_all()
+flush_all()
 return { 'advanced', ready }

@@ -18,6 +18,5 @@ if r.state == 'cancelled' then return { 'cancelled', r.state, ready } end
 if r.state ~= 'queued' and r.state ~= 'retrying' and r.state ~= 'waiting' then return { 'refused', r.state, ready } end
 finish(r, { state = 'cancelled', outcome = '', status = '', error = '', result = '', token = '' })
 if r.chain == '1' then cancel_steps(ref) end
-effects_flush()
-wake_all()
+flush_all()
 return { 'cancelled', 'cancelled', ready }

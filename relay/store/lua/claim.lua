@@ -21,7 +21,6 @@ local LOSSES = 3 -- so many lost leases since the last progress end even what ma
 local token, margin, count = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[8])
 grace_from(3)
 retention_from(4)
-local leases = {}
 
 -- Ends a call here, with what is known of its attempts.
 local function conclude(r, state, outcome)
@@ -55,8 +54,7 @@ local function grant(r, w)
   take_place(w, r.ref, lease_end)
   if r.parked == '1' then unpark(w, r.ref) end
   alarm_off(r.ref, r.lane)
-  leases[#leases + 1] = int(lease_end)
-  leases[#leases + 1] = r.ref
+  alarm_running_at_end(r.ref, lease_end)
   return { 'granted', 'sending' }
 end
 
@@ -203,7 +201,5 @@ local replies = {}
 for index = 9, #ARGV do
   replies[index - 8] = claim(ARGV[index], index - 8 <= count)
 end
-effects_flush()
-in_pieces('ZADD', KEY.due_running(), leases, 2)
-wake_all()
+flush_all()
 return { now, replies, ready }

@@ -1,8 +1,8 @@
 -- effects: what a script collects while it walks its ids and writes once at its end. Needs: clock.
 -- Sorted-set and counter writes of a whole group become one command each; notices one message a process.
 
-local effects = { running_off = {}, queued_off = {}, queued_at = {}, expiry = {}, pending = 0, bytes = 0, plugins = {}, counts = {}, notices = {},
-  indexed = {} }
+local effects = { running_off = {}, running_at = {}, queued_off = {}, queued_at = {}, expiry = {}, pending = 0, bytes = 0,
+  plugins = {}, counts = {}, notices = {}, indexed = {} }
 
 local function effect_pending(plugin, count, bytes)
   effects.pending = effects.pending + count
@@ -46,6 +46,7 @@ end
 
 local function effects_flush()
   in_pieces('ZREM', KEY.due_running(), effects.running_off, 1)
+  in_pieces('ZADD', KEY.due_running(), effects.running_at, 2)
   for lane, refs in pairs(effects.queued_off) do in_pieces('ZREM', KEY.due_queued(lane), refs, 1) end
   for lane, moves in pairs(effects.queued_at) do in_pieces('ZADD', KEY.due_queued(lane), moves, 2) end
   in_pieces('ZADD', KEY.expiry(), effects.expiry, 2)

@@ -94,3 +94,10 @@ local function cancel_steps(parent_ref)
     end
   end
 end
+
+-- At the end of every script that ends invocations.
+local function flush_all()
+  effects_flush()
+  jobs_flush()
+  wake_all()
+end

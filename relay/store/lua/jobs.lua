@@ -54,13 +54,32 @@ local function job_may_end(id)
   return true
 end
 
+local heard = {} -- of each job: which of its calls have ended in this script, well or not
+
 -- One of its calls has ended. An answer under 400 is what was wanted.
 local function job_hears(id, ref, state, status)
-  redis.call('ZREM', KEY.replay_parked(id), ref)
-  if redis.call('SREM', KEY.replay_open(id), ref) == 0 then return end
+  heard[id] = heard[id] or { delivered = {}, failed = {} }
   local good = state == 'delivered' and tonumber(status) < 400
-  redis.call('HINCRBY', KEY.replay(id), good and 'delivered' or 'failed', 1)
+  table.insert(heard[id][good and 'delivered' or 'failed'], ref)
+end
+
+-- At the script's end: a call counts once.
+local function job_counts(id, calls)
+  local counted = 0
+  for result, refs in pairs(calls) do
+    if refs[1] then
+      in_pieces('ZREM', KEY.replay_parked(id), refs, 1)
+      local count = redis.call('SREM', KEY.replay_open(id), unpack(refs))
+      if count > 0 then redis.call('HINCRBY', KEY.replay(id), result, count) end
+      counted = counted + count
+    end
+  end
+  if counted == 0 then return end
   local left = redis.call('SCARD', KEY.replay_open(id))
   if left == 0 and job_may_end(id) then return end
   if left <= JOB_MOST / 2 and redis.call('HGET', KEY.replay(id), 'waits') == '1' then job_wake(id) end
+end
+
+local function jobs_flush()
+  for id, calls in pairs(heard) do job_counts(id, calls) end
 end

@@ -144,13 +144,17 @@ local function park_queued(w, ref, lane, created)
   w.parking[#w.parking + 1] = created
   w.parking[#w.parking + 1] = ref
   redis.call('HSET', KEY.record(ref), 'parked', '1')
-  alarm_moves(ref, lane, now + PARKED_ALARM)
+  alarm_queued_at_end(ref, lane, now + PARKED_ALARM)
+end
+
+local function say_ready(ref, lane)
+  ready[#ready + 1] = ref
+  ready[#ready + 1] = lane
 end
 
 local function note_ready(ref, lane)
   redis.call('HSET', KEY.record(ref), 'readyAt', NOW, 'copies', '0')
-  ready[#ready + 1] = ref
-  ready[#ready + 1] = lane
+  say_ready(ref, lane)
 end
 
 -- An id that may be run now, without a message: its alarm rings after the grace if nobody does.

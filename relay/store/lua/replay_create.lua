@@ -34,7 +34,14 @@ local burst = every and math.max(1, math.floor(100 / every))
 local tat = every and math.max(job.tat, now - burst * every)
 local room = JOB_MOST - redis.call('SCARD', KEY.replay_open(id))
 local originals = redis.call('LRANGE', KEY.replay_ids(id), -place - count, -place - 1)
-local decided, skips, made = {}, {}, 0
+local decided, skips, made = {}, {}, {}
+local current = {} -- plugin:webhook -> its current revision, or ''
+
+local function revision_of(r)
+  local name = r.plugin .. ':' .. r.webhook
+  current[name] = current[name] or redis.call('HGET', KEY.webhooks(r.plugin), r.webhook) or ''
+  return current[name]
+end
 
 local function new_at(index)
   local at = 7 + (index - 1) * WIDTH
@@ -47,8 +54,8 @@ end
 -- Why nothing may be made of an original that may be sent again, for now.
 local function hindrance(new, r)
   if new.ref == '' or redis.call('EXISTS', KEY.record(new.ref)) == 1 then return 'again' end
-  if (redis.call('HGET', KEY.webhooks(r.plugin), r.webhook) or '') ~= new.revision then return 'stale' end
-  if made >= room then return 'full' end
+  if revision_of(r) ~= new.revision then return 'stale' end
+  if #made >= room then return 'full' end
   return every and tat > now and 'paced' or nil
 end
 
@@ -59,10 +66,10 @@ local function create(new, r, last)
   write_record(new, 'queued')
   redis.call('HSET', KEY.record(r.ref), 'replayedBy', new.ref)
   if last ~= r then redis.call('HSET', KEY.record(last.ref), 'replayedBy', new.ref) end
-  redis.call('SADD', KEY.replay_open(id), new.ref)
   effect_count(r.plugin, 'accepted')
-  make_ready(new.ref, JOB_LANE)
-  made = made + 1
+  alarm_queued_at_end(new.ref, JOB_LANE, now + grace)
+  say_ready(new.ref, JOB_LANE)
+  made[#made + 1] = new.ref
   if every then tat = tat + every end
 end
 
@@ -81,11 +88,12 @@ end
 
 local function write_down()
   in_pieces('RPUSH', KEY.replay_decided(id), decided, 1)
+  in_pieces('SADD', KEY.replay_open(id), made, 1)
   for why, skipped in pairs(skips) do
     redis.call('HINCRBY', KEY.replay(id), 'skipped', skipped)
     redis.call('HINCRBY', KEY.replay(id), 'skipped:' .. why, skipped)
   end
-  if made > 0 then redis.call('HINCRBY', KEY.replay(id), 'started', made) end
+  if #made > 0 then redis.call('HINCRBY', KEY.replay(id), 'started', #made) end
   if every then redis.call('HSET', KEY.replay(id), 'tat', string.format('%.3f', tat)) end
 end
 

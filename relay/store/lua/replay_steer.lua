@@ -64,6 +64,5 @@ if not FROM[verb][state] then return { 'refused', state, ready } end
 if verb == 'pause' and state == 'running' then pause() end
 if verb == 'resume' and state == 'paused' then resume() end
 if verb == 'cancel' and state ~= 'cancelled' then cancel() end
-effects_flush()
-wake_all()
+flush_all()
 return { 'done', redis.call('HGET', KEY.replay(id), 'state'), ready }

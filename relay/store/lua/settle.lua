@@ -102,6 +102,5 @@ for index = 1, tonumber(ARGV[6]) do
     result = ARGV[at + 9], delay = ARGV[at + 10], contacted = ARGV[at + 11], raw = ARGV[at + 12], reason = ARGV[at + 13],
   })
 end
-effects_flush()
-wake_all()
+flush_all()
 return { replies, ready, rows_of_ready() }
