@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 #: Originals that one script decides.
 PIECE: Final = 50
-#: Under a rate, so long is waited until more than one may go again: every step has a price of its own, but whoever waits
-#: for another call may have to wait for a step, so that none is large either (ADR 0017).
+#: Under a rate, so long is waited until more than one may go again: every step has a price of its own, but whoever
+#: waits for another call may have to wait for a step, so that none is large either (ADR 0017).
 STEP_S: Final = 0.02
 #: A holder that has to wait for longer lets go of its job, and is woken.
 LONG_WAIT_S: Final = 2.0
