@@ -31,6 +31,8 @@ class Hand:
         Such a message may have come from who woke a call that was just being parked: then nobody else comes for it.
         """
         self._held.difference_update(reference_ids)
+        if not self._asked_for:
+            return []
         again = self._asked_for.intersection(reference_ids)
         self._asked_for -= again
         return list(again)

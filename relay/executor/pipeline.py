@@ -127,26 +127,27 @@ class Executor:
         read = self._store.read(unknown) if unknown else ()
         return [self._preparation.prepare(published) for published in (*known, *read)]
 
-    def _start_some(self, waiting: Sequence[Call | Full], park_at_s: float) -> tuple[Sequence[Call | Full], Claimed]:
+    def _start_some(
+        self, waiting: Sequence[Call | Full], park_at_s: float, look_at: int = CLAIM_ITEMS
+    ) -> tuple[Sequence[Call | Full], Claimed]:
         """Claim and send as many as there are slots, park those beyond their webhook's share; returns the others.
 
-        Until ``park_at_s`` those beyond a share are kept whose turn is near: to park a call and to wake it again
-        costs as much as to send it.
+        Those whose turn is near are kept until ``park_at_s``. Only the first are looked at, or all if these can only wait.
         """
-        full = [call for call in waiting if isinstance(call, Full)]
-        within, beyond = self._slots.within_share([call for call in waiting if not isinstance(call, Full)], holder_of)
-        left_s = park_at_s - boot_time_s()
-        soon = self._slots.near_turns(map(holder_of, beyond), left_s)
-        kept = [call for call in beyond if holder_of(call) in soon]
-        if kept and len(kept) == len(waiting):
-            self._slots.wait_for_leave(left_s)
+        first, rest = waiting[:look_at], waiting[look_at:]
+        full = [call for call in first if isinstance(call, Full)]
+        hold_s = park_at_s - boot_time_s()
+        within, kept, parked = self._slots.sort([call for call in first if not isinstance(call, Full)], holder_of, hold_s)
+        if kept and len(kept) == len(first):
+            if rest:
+                return self._start_some(waiting, park_at_s, len(waiting))
+            self._slots.wait_for_leave(hold_s)
             return kept, NOTHING
         count = self._slots.take(min(len(within), CLAIM_ITEMS)) if within else 0
         if self._draining:
             self._slots.give(count)
             return waiting, NOTHING
-        parked = [call for call in beyond if holder_of(call) not in soon]
-        return within[count:] + kept, self._start(within[:count], [*full, *parked])
+        return [*within[count:], *kept, *rest], self._start(within[:count], [*full, *parked])
 
     def _start(self, batch: Sequence[Call], parked: Sequence[Call | Full]) -> Claimed:
         token = uuid4().hex
@@ -203,7 +204,7 @@ class Executor:
             )
             self._slots.answered(flight.holder, boot_time_s() - flight.claimed_at_s)
             if flight.released:
-                self._done(flight.reference_id)
+                self._done([flight.reference_id])
                 return
             settlement = self._conclusion.conclude(call, flight.token, answer, sent_ms)
         self._settler.put(settlement)
@@ -215,7 +216,7 @@ class Executor:
             verdict, ready = self._advance_surely(flight, turn.next.step, news)
             self._go_on(ready)
             if verdict is not Advance.TOO_MANY:
-                self._done(flight.reference_id)
+                self._done([flight.reference_id])
                 return
         self._settler.put(self._turns.end(turn, flight.token))
 
@@ -227,10 +228,12 @@ class Executor:
                 event(Event.STORE_AWAY, level=logging.WARNING, doing="advance", calls=len(news))
                 gevent.sleep(RETRY_S)
 
-    def _done(self, reference_id: str) -> None:
-        flight = self._flights.end(reference_id)
-        self._let_go([reference_id])
-        self._slots.leave(flight.holder, boot_time_s() - flight.claimed_at_s)
+    def _done(self, reference_ids: Sequence[str]) -> None:
+        self._let_go(reference_ids)
+        now_s = boot_time_s()
+        for reference_id in reference_ids:
+            flight = self._flights.end(reference_id)
+            self._slots.leave(flight.holder, now_s - flight.claimed_at_s)
 
     def _let_go(self, reference_ids: Collection[str]) -> None:
         again = self._hand.let_go(reference_ids)

@@ -35,7 +35,7 @@ class Settler:
     def __init__(
         self,
         store: InvocationStore,
-        on_settled: Callable[[str], None],
+        on_settled: Callable[[Sequence[str]], None],
         on_ready: Callable[[Ready, Sequence[Published]], None],
     ) -> None:
         self._store = store
@@ -48,7 +48,7 @@ class Settler:
         self._greenlet = gevent.spawn(self._run)
 
     def put(self, settlement: Settlement) -> None:
-        """Settle this, soon; ``on_settled`` is called with its reference id when it is done."""
+        """Settle this, soon; ``on_settled`` is called with its group's reference ids when it is done."""
         self._waiting.append(settlement)
         self._idle.clear()
         self._arrived.set()
@@ -90,10 +90,11 @@ class Settler:
     def _settle(self, group: Sequence[Settlement]) -> bool:
         """Settle these; whether others may go now because of it."""
         settled = self._settle_surely(group)
-        for settlement, counted in zip(group, settled.counted, strict=True):
-            self._on_settled(settlement.reference_id)
+        reference_ids = [settlement.reference_id for settlement in group]
+        self._on_settled(reference_ids)
+        for reference_id, counted in zip(reference_ids, settled.counted, strict=True):
             if not counted:
-                event(Event.LATE_ANSWER, level=logging.WARNING, ref=settlement.reference_id)
+                event(Event.LATE_ANSWER, level=logging.WARNING, ref=reference_id)
         if settled.ready:
             self._on_ready(settled.ready, settled.found)
             gevent.sleep(0)  # who waits for a place does not wait for what is written here

@@ -52,6 +52,18 @@ class Slots:
                 beyond.append(call)
         return within, beyond
 
+    def sort(
+        self, calls: Sequence[T], holder: Callable[[T], Hashable], hold_s: float
+    ) -> tuple[list[T], list[T], list[T]]:
+        """Which of these calls may be sent now, which are kept in hand since their turn is near, which are parked.
+
+        Near is within ``hold_s``: to park a call and to wake it again costs as much as to send it.
+        """
+        within, beyond = self.within_share(calls, holder)
+        soon = self.near_turns(map(holder, beyond), hold_s)
+        kept = [call for call in beyond if holder(call) in soon]
+        return within, kept, [call for call in beyond if holder(call) not in soon]
+
     def take(self, wanted: int) -> int:
         """Wait until a slot is free; returns how many were taken, 1 to ``wanted``."""
         self._free.acquire()
