@@ -132,16 +132,16 @@ class Executor:
     ) -> tuple[Sequence[Call | Full], Claimed]:
         """Claim and send as many as there are slots, park those beyond their webhook's share; returns the others.
 
-        Those whose turn is near are kept until ``park_at_s``. Only the first are looked at, or all if these can only wait.
+        Those whose turn is near are kept until ``park_at_s``. The first are looked at, or all if these can only wait.
         """
         first, rest = waiting[:look_at], waiting[look_at:]
         full = [call for call in first if isinstance(call, Full)]
-        hold_s = park_at_s - boot_time_s()
-        within, kept, parked = self._slots.sort([call for call in first if not isinstance(call, Full)], holder_of, hold_s)
+        others = [call for call in first if not isinstance(call, Full)]
+        within, kept, parked = self._slots.sort(others, holder_of, park_at_s - boot_time_s())
         if kept and len(kept) == len(first):
             if rest:
                 return self._start_some(waiting, park_at_s, len(waiting))
-            self._slots.wait_for_leave(hold_s)
+            self._slots.wait_for_leave(park_at_s - boot_time_s())
             return kept, NOTHING
         count = self._slots.take(min(len(within), CLAIM_ITEMS)) if within else 0
         if self._draining:
