@@ -82,3 +82,15 @@ def test_a_message_does_not_wait_for_an_endpoint_that_has_not_answered_yet():
     slots.hold(SLOW)
     time.sleep(BRIEF_S + 0.05)
     assert not slots.near_turns([SLOW] * 1, 10)
+
+
+def test_beyond_a_share_calls_are_kept_while_their_turn_is_near_and_parked_otherwise():
+    slots = Slots(10)
+    slots.take(10)
+    for _ in range(10):
+        slots.hold(SLOW)
+    slots.answered(SLOW, 0.01)
+    slots.leave(SLOW, 0.1)
+    calls = [*names(2), *names(1, QUICK)]
+    assert slots.sort(calls, lambda call: call[0], hold_s=0.25) == (names(1, QUICK), names(2), [])
+    assert slots.sort(calls, lambda call: call[0], hold_s=0.0) == (names(1, QUICK), [], names(2))

@@ -1,0 +1,107 @@
+"""The executor's steps before the claim, with a store that says yes to everything."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from relay.executor.pipeline import Executor
+from relay.executor.preparation import Full, Unsendable
+from relay.invocation import Outcome, State, new_reference_id
+from relay.store.transitions import Claimed, Published, Settled
+
+SLOTS = 10
+AT_ONCE_S = 0.15  # less than calls are kept for
+
+
+class Store:
+    """Grants what is claimed, and settles it once that is allowed."""
+
+    def __init__(self):
+        self.published: dict[str, Published] = {}
+        self.reads: list[list[str]] = []
+        self.granted: list[str] = []
+        self.parked: list[str] = []
+        self.may_settle = Event()
+
+    def call(self, webhook_id="hook", **fields):
+        ref = new_reference_id()
+        self.published[ref] = Published(
+            ref, State.QUEUED, "acme", webhook_id, 1, 1, b"", None, 20_000, "bulk", **fields
+        )
+        return ref
+
+    def read(self, refs):
+        self.reads.append(list(refs))
+        return [self.published[ref] for ref in refs]
+
+    def claim(self, refs, _token, *, park):
+        self.granted += refs
+        self.parked += park
+        return Claimed(1, frozenset(refs), frozenset(park), ())
+
+    def settle(self, group):
+        self.may_settle.wait()
+        return Settled((True,) * len(group), ())
+
+
+@pytest.fixture
+def store():
+    store = Store()
+    yield store
+    store.may_settle.set()
+
+
+@pytest.fixture
+def executor(store):
+    """One whose calls are never sent: they hold their slots until they are settled."""
+
+    def prepare(published):
+        return Full(published) if published.full else Unsendable(published, Outcome.ADDRESS_REFUSED)
+
+    return Executor(
+        store,
+        SimpleNamespace(prepare=prepare),
+        None,
+        None,
+        None,
+        SimpleNamespace(named_by=lambda _refs: []),
+        max_in_flight=SLOTS,
+        lanes=["bulk"],
+        publish=pytest.fail,
+    )
+
+
+def test_what_was_read_as_full_is_parked_with_the_claim_of_the_others(store, executor):
+    full, other = store.call("capped", full=True), store.call()
+    counts = executor.run([full, other])
+    assert (store.granted, store.parked) == ([other], [full])
+    assert counts == {"started": 1, "skipped": 0, "parked": 1}
+
+
+def test_what_is_parked_may_be_taken_in_hand_again(store, executor):
+    ref = store.call("capped", full=True)
+    executor.run([ref])
+    executor.run([ref])
+    assert store.parked == [ref, ref]
+
+
+def test_what_the_settle_of_another_call_has_brought_is_not_read_again(store, executor):
+    known, unknown = store.call(), store.call()
+    executor.run([known, unknown], [store.published[known]])
+    assert store.reads == [[unknown]]
+    assert set(store.granted) == {known, unknown}
+
+
+def test_a_call_of_another_webhook_does_not_wait_behind_many_that_are_kept_in_hand(store, executor):
+    executor.run([store.call("busy") for _ in range(SLOTS)])
+    busy, other = [store.call("busy") for _ in range(40)], store.call("other")
+    running = gevent.spawn(executor.run, [*busy, other])
+    gevent.sleep(AT_ONCE_S)
+    assert other in store.granted
+    assert not set(busy) & {*store.granted, *store.parked}
+    running.join(5)
+    assert set(busy) <= set(store.parked)
