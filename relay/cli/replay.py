@@ -47,7 +47,8 @@ def plan(screen: Screen, data_dir: Path, *, plugin: str, **options: Any) -> None
 
     Without --state it takes what failed. What it shows has an id, which `relay replay start` takes for a day.
     """
-    made = _runtime(data_dir).replays.plan(plugin, take_request(options))
+    runtime = _runtime(data_dir)
+    made = runtime.replays.plan(plugin, take_request(options))
     value = {
         "planId": made.plan_id,
         **plan_of(made),
@@ -56,6 +57,8 @@ def plan(screen: Screen, data_dir: Path, *, plugin: str, **options: Any) -> None
         "estimatedSeconds": plain_number(made.estimated_s),
     }
     screen.show(value, lambda: plan_picture(value))
+    for webhook_id in sorted({group.webhook_id for group in made.breakdown}):
+        _say_what_stops(screen, runtime, plugin, webhook_id)
 
 
 @replay.command()
@@ -140,6 +143,18 @@ def cancel(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None
 
 def _runtime(data_dir: Path) -> Runtime:
     return cli_runtime(Settings.for_command(data_dir))
+
+
+def _say_what_stops(screen: Screen, runtime: Runtime, plugin: str, webhook_id: str) -> None:
+    """What an operator did not ask about, but would find out from a replay that failed as a whole."""
+    traffic = runtime.policies.traffic(plugin, webhook_id)
+    if traffic.breaker == "open":
+        screen.note(
+            f"The breaker of {webhook_id} is open: for now its calls end as breaker_open or are tried later. "
+            f"To send them: relay webhooks close-breaker {webhook_id} --plugin {plugin}"
+        )
+    if traffic.paused:
+        screen.note(f"{webhook_id} is paused: its calls wait until relay webhooks resume {webhook_id} --plugin {plugin}")
 
 
 def _find(runtime: Runtime, replay_id: str, plugin: str | None) -> ReplayJob:

@@ -1,9 +1,12 @@
 import json
+import time
 
 import pytest
+import redis
 
 from relay.cli.id_file import IdFile
 from relay.invocation import new_reference_id
+from relay.store import keyspace
 from tests.unit.cli import a_webhook
 from tests.unit.test_cli_invocations import settle, trigger
 
@@ -47,6 +50,17 @@ def test_a_plan_says_how_many_which_and_how_long(failed):
     shown = cli.run("replay", "plan", "--plugin", "acme").stdout
     assert plan["planId"] not in shown
     assert "what matches" in shown
+
+
+def test_a_plan_says_what_stands_in_the_way_of_its_webhooks(failed):
+    cli, _ = failed
+    assert cli.run("replay", "plan", "--plugin", "acme").stderr == ""
+    cli.run("webhooks", "pause", "ping", "--plugin", "acme")
+    until_ms = int(time.time() * 1000) + 60_000
+    redis.Redis.from_url(cli.url).hset(keyspace.policy("acme", "ping"), mapping={"failures": 20, "openUntil": until_ms})
+    said = cli.run("replay", "plan", "--plugin", "acme").stderr
+    assert "relay webhooks close-breaker ping --plugin acme" in said
+    assert "relay webhooks resume ping --plugin acme" in said
 
 
 def test_a_replay_is_started_looked_at_and_listed(failed):
