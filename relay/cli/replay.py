@@ -154,7 +154,7 @@ def _say_what_stops(screen: Screen, runtime: Runtime, plugin: str, webhook_id: s
             f"To send them: relay webhooks close-breaker {webhook_id} --plugin {plugin}"
         )
     if traffic.paused:
-        screen.note(f"{webhook_id} is paused: its calls wait until relay webhooks resume {webhook_id} --plugin {plugin}")
+        screen.note(f"{webhook_id} is paused: its calls wait for relay webhooks resume {webhook_id} --plugin {plugin}")
 
 
 def _find(runtime: Runtime, replay_id: str, plugin: str | None) -> ReplayJob:
