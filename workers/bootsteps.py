@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 #: The exit status of a worker that was told twice to stop.
 HARD_STOP: Final = 70
-#: For how long Celery may say goodbye when everything is settled: its heartbeat would wait for good for a broker that is
-#: away, and the rest of it for the heartbeat.
+#: For how long Celery may say goodbye when everything is settled: its heartbeat would wait for good for a broker that
+#: is away, and the rest of it for the heartbeat.
 GOODBYE_S: Final = 5.0
 #: The lane whose callers wait.
 URGENT: Final = LANES[0]
