@@ -151,6 +151,18 @@ def test_what_is_parked_where_nothing_runs_any_more_is_woken_at_once(ledger):
     assert (claimed.parked, ids(claimed.ready)) == (set(refs), refs)
 
 
+@pytest.mark.parametrize("limits", [{"concurrency": 2}, {"rateCount": 2, "ratePeriod": 1000}])
+def test_what_was_read_as_full_and_may_go_when_it_is_parked_is_woken_at_once(ledger, limit, limits):
+    limit(**limits)
+    running, ref = accepted(ledger, 2)
+    ledger.store.claim([running], "t1")
+    claimed = ledger.store.claim([], "t2", park=[ref])
+    assert (claimed.parked, ids(claimed.ready)) == ({ref}, [ref])
+    again = ledger.store.claim([], "t3", park=[ref])  # by a worker that has no room for it
+    assert (again.parked, again.ready) == ({ref}, ())
+    assert ids(ledger.store.settle([ledger.settlement(running, "t1")]).ready) == [ref]
+
+
 def test_a_call_of_a_full_webhook_is_read_without_its_payload(ledger, limit):
     limit(concurrency=1)
     refs = accepted(ledger, 2, payload=b"sealed")

@@ -127,11 +127,16 @@ local function lost(r, w, parent_is_over)
   return r.replay ~= '' and stopped_by_job(r, w) or admit(r, w)
 end
 
+-- Whether nobody else will wake a call that is parked now: nothing runs any more; or its webhook has a place since it was
+-- read as full (said once, for a worker that has no room for it parks it again).
+local function is_left_alone(r, w)
+  return taken(w) == 0 or ((w.concurrency or w.every) and r.parked ~= '1' and room(w) >= 1)
+end
+
 -- Its worker has no room for it, or has read that its webhook had none: whatever of the webhook is running will wake it.
--- Where nothing runs any more, the oldest is woken now.
 local function park_unwanted(r, w)
+  if is_left_alone(r, w) then pass_on(w) end
   park(w, r.ref, r.lane, r.createdAt)
-  if taken(w) == 0 then pass_on(w) end
   return { 'parked', r.state }
 end
 
@@ -172,7 +177,7 @@ local function claim_plain(ref, wanted)
     r.plain = true
     return grant(r, w)
   end
-  if w.every or r.parked == '1' or taken(w) == 0 then return nil end
+  if w.every or r.parked == '1' or is_left_alone(r, w) then return nil end
   park_queued(w, ref, r.lane, r.createdAt)
   return { 'parked', r.state }
 end
