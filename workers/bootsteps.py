@@ -38,6 +38,7 @@ class Executing(bootsteps.StartStopStep):
     def __init__(self, worker: WorkController, **_: Any) -> None:
         self._settings = Settings.from_environ()
         self._told_to_stop = 0
+        self._guard: gevent.Greenlet | None = None
         worker.sweeper = None
         worker_shutting_down.connect(self._on_signal, weak=False)
 
@@ -53,6 +54,8 @@ class Executing(bootsteps.StartStopStep):
 
     def stop(self, worker: WorkController) -> None:
         """Let running calls end and give back those that have not left."""
+        if self._guard is not None:
+            self._guard.kill()  # from here on the drain's own time counts
         worker.app.executor.drain(self._settings.stop_timeout_s)
         gevent.spawn_later(GOODBYE_S, os._exit, 0)
 
@@ -64,7 +67,7 @@ class Executing(bootsteps.StartStopStep):
         self._told_to_stop += 1
         if self._told_to_stop > 1:
             os._exit(HARD_STOP)
-        gevent.spawn_later(self._settings.stop_timeout_s + GOODBYE_S, os._exit, HARD_STOP)
+        self._guard = gevent.spawn_later(self._settings.stop_timeout_s + GOODBYE_S, os._exit, HARD_STOP)
 
 
 class Sweeping(bootsteps.StartStopStep):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from relay.store.invocations import InvocationStore
     from relay.store.transitions import Claimed, Ready
 
-#: Between two tries to give a call back while the store is away.
+#: Between two tries while the store is away.
 RETRY_S: Final = 0.5
 #: For how long that is tried: far beyond any lease.
 GIVE_BACK_S: Final = 3600.0

@@ -10,7 +10,7 @@ import gevent
 
 from relay.chains import Create
 from relay.errors import Unavailable
-from relay.executor.claiming import Claimer
+from relay.executor.claiming import RETRY_S, Claimer
 from relay.executor.conclusion import unsendable
 from relay.executor.flights import Flight, Flights, holder_of
 from relay.executor.hand import Hand
@@ -38,8 +38,6 @@ CLAIM_ITEMS: Final = 32
 #: For how long a message's calls may wait for their webhook's share before they are parked. Meanwhile the message
 #: holds one of the few tasks of its process, so that those behind it wait as well.
 HOLD_S: Final = 0.25
-#: Between two tries to take a chain further while the store is away.
-RETRY_S: Final = 0.5
 #: What a stop leaves of its time for settling the last calls.
 SETTLE_S: Final = 5.0
 NOTHING: Final = Claimed(0, frozenset(), frozenset(), ())
@@ -122,10 +120,11 @@ class Executor:
     # -- before the claim ---------------------------------------------------------------------------------------
 
     def _prepare(self, taken: Sequence[str], found: Sequence[Published]) -> Sequence[Call | Full]:
-        known = [published for published in found if published.reference_id in taken]
-        unknown = [ref for ref in taken if ref not in {published.reference_id for published in known}]
+        known = {published.reference_id: published for published in found}
+        unknown = [ref for ref in taken if ref not in known]
         read = self._store.read(unknown) if unknown else ()
-        return [self._preparation.prepare(published) for published in (*known, *read)]
+        every = [*(known[ref] for ref in taken if ref in known), *read]
+        return [self._preparation.prepare(published) for published in every]
 
     def _start_some(
         self, waiting: Sequence[Call | Full], park_at_s: float, look_at: int = CLAIM_ITEMS

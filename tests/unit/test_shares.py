@@ -18,6 +18,14 @@ def names(count, holder=SLOW):
     return [(holder, number) for number in range(count)]
 
 
+def held_by_the_slow(count, most):
+    slots = Slots(most)
+    slots.take(count)
+    for _ in range(count):
+        slots.hold(SLOW)
+    return slots
+
+
 @pytest.fixture
 def waiters():
     return Waiters(SimpleNamespace(process="api"), 40)
@@ -56,10 +64,7 @@ def test_a_caller_that_leaves_makes_room_for_another_of_its_webhook(waiters):
 
 
 def test_a_message_waits_for_the_turn_of_calls_that_leave_quickly():
-    slots = Slots(10)
-    slots.take(8)
-    for _ in range(8):
-        slots.hold(SLOW)
+    slots = held_by_the_slow(8, 10)
     slots.answered(SLOW, 0.01)
     slots.leave(SLOW, 0.15)  # what is slow is to settle: no other webhook would go sooner
     assert slots.near_turns([SLOW] * 5, 0.25)
@@ -67,28 +72,20 @@ def test_a_message_waits_for_the_turn_of_calls_that_leave_quickly():
 
 
 def test_a_message_never_waits_for_a_slow_endpoint_however_many_of_its_calls_are_running():
-    slots = Slots(10_000)
-    slots.take(8_001)
-    for _ in range(8_001):
-        slots.hold(SLOW)
+    slots = held_by_the_slow(8_001, 10_000)
     slots.answered(SLOW, 30.0)
     slots.leave(SLOW, 30.0)  # one of 8,000 leaves every 4 ms
     assert not slots.near_turns([SLOW] * 1, 0.1)
 
 
 def test_a_message_does_not_wait_for_an_endpoint_that_has_not_answered_yet():
-    slots = Slots(10)
-    slots.take(1)
-    slots.hold(SLOW)
+    slots = held_by_the_slow(1, 10)
     time.sleep(BRIEF_S + 0.05)
     assert not slots.near_turns([SLOW] * 1, 10)
 
 
 def test_beyond_a_share_calls_are_kept_while_their_turn_is_near_and_parked_otherwise():
-    slots = Slots(10)
-    slots.take(10)
-    for _ in range(10):
-        slots.hold(SLOW)
+    slots = held_by_the_slow(10, 10)
     slots.answered(SLOW, 0.01)
     slots.leave(SLOW, 0.1)
     calls = [*names(2), *names(1, QUICK)]

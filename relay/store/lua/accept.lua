@@ -10,7 +10,7 @@
 -- Returns n times {verdict, ref, state}; verdict: accepted known key_reused stale over_capacity unrecorded
 --
 -- Idempotent: a known reference id changes nothing and answers as the first time.
--- include: clock, effects, alarms, record, places, steps, ends, jobs, finish
+-- include: clock, effects, alarms, record, places, steps, ends, jobs, finish, revisions
 
 grace_from(1)
 local max_pending, max_per_plugin = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -19,17 +19,11 @@ retention_from(6)
 
 local pending = redis.call('HMGET', KEY.pending(), 'count', 'bytes')
 local pending_count, pending_bytes = tonumber(pending[1] or 0), tonumber(pending[2] or 0)
-local per_plugin, current = {}, {}
+local per_plugin = {}
 
 local function pending_of(plugin)
   if not per_plugin[plugin] then per_plugin[plugin] = tonumber(redis.call('GET', KEY.plugin_pending(plugin)) or 0) end
   return per_plugin[plugin] + (effects.plugins[plugin] or 0)
-end
-
-local function revision_of(plugin, webhook)
-  local name = plugin .. ':' .. webhook
-  if current[name] == nil then current[name] = redis.call('HGET', KEY.webhooks(plugin), webhook) end
-  return current[name]
 end
 
 local function over_capacity(new)
@@ -71,7 +65,7 @@ local function accept(new)
   local verdict, ref = used_before(new)
   if new.refusal ~= '' and verdict ~= 'known' then return refuse(new) end
   if verdict then return { verdict, ref, redis.call('HGET', KEY.record(ref), 'state') or 'expired' } end
-  if revision_of(new.plugin, new.webhook) ~= new.revision then return { 'stale', new.ref, '' } end
+  if current_revision(new.plugin, new.webhook) ~= new.revision then return { 'stale', new.ref, '' } end
   if over_capacity(new) then
     effect_count(new.plugin, 'over_capacity')
     return { 'over_capacity', new.ref, '' }

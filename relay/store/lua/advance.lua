@@ -26,8 +26,7 @@ local function ready_again()
   for _, ref in ipairs(redis.call('LRANGE', KEY.steps(parent_ref), 0, -1)) do
     local r = read_record(ref, { 'state', 'lane' })
     if r and r.state == 'queued' then
-      ready[#ready + 1] = ref
-      ready[#ready + 1] = r.lane
+      say_ready(ref, r.lane)
     end
   end
 end

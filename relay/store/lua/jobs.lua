@@ -30,8 +30,7 @@ end
 local function job_wake(id)
   redis.call('HSET', KEY.replay(id), 'waits', '')
   job_alarm(id, now + grace)
-  ready[#ready + 1] = JOB_PREFIX .. id
-  ready[#ready + 1] = JOB_LANE
+  say_ready(JOB_PREFIX .. id, JOB_LANE)
 end
 
 -- Nobody holds it any more; it is looked at again `after` ms from now.

@@ -15,8 +15,7 @@ local function release(ref)
   if not r then return end
   if r.state == 'queued' and r.lastToken == token then
     pass_on(webhook_of(r.plugin, r.webhook))
-    ready[#ready + 1] = ref
-    ready[#ready + 1] = r.lane
+    say_ready(ref, r.lane)
   elseif r.state == 'sending' and r.token == token then
     redis.call('HSET', KEY.record(ref), 'state', 'queued', 'token', '', 'lastToken', token, 'leaseEnd', '')
     leave_place(webhook_of(r.plugin, r.webhook), ref)

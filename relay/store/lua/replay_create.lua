@@ -12,7 +12,7 @@
 --
 -- What was decided stands in the job, in the order of its originals, and its length is the job's place: a repeated call
 -- changes nothing, says where the job stands, and what of the last ones nobody has taken yet.
--- include: clock, effects, alarms, record, places, originals, jobs, held
+-- include: clock, effects, alarms, record, places, originals, revisions, jobs, held
 
 local WIDTH = 7
 local MOST_LOOKED_AT = 2000 -- records, steps of chains among them
@@ -35,13 +35,6 @@ local tat = every and math.max(job.tat, now - burst * every)
 local room = JOB_MOST - redis.call('SCARD', KEY.replay_open(id))
 local originals = redis.call('LRANGE', KEY.replay_ids(id), -place - count, -place - 1)
 local decided, skips, made = {}, {}, {}
-local current = {} -- plugin:webhook -> its current revision, or ''
-
-local function revision_of(r)
-  local name = r.plugin .. ':' .. r.webhook
-  current[name] = current[name] or redis.call('HGET', KEY.webhooks(r.plugin), r.webhook) or ''
-  return current[name]
-end
 
 local function new_at(index)
   local at = 7 + (index - 1) * WIDTH
@@ -54,7 +47,7 @@ end
 -- Why nothing may be made of an original that may be sent again, for now.
 local function hindrance(new, r)
   if new.ref == '' or redis.call('EXISTS', KEY.record(new.ref)) == 1 then return 'again' end
-  if revision_of(r) ~= new.revision then return 'stale' end
+  if current_revision(r.plugin, r.webhook) ~= new.revision then return 'stale' end
   if #made >= room then return 'full' end
   return every and tat > now and 'paced' or nil
 end

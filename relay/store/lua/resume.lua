@@ -11,9 +11,7 @@ redis.call('HDEL', KEY.policy(ARGV[1], ARGV[2]), 'paused')
 local w = webhook_of(ARGV[1], ARGV[2])
 local count = math.min(room(w) - offset, limit)
 if count >= 1 then
-  for _, ref in ipairs(redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), offset, offset + count - 1)) do
-    make_ready(ref, redis.call('HGET', KEY.record(ref), 'lane'))
-  end
+  make_all_ready(redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), offset, offset + count - 1))
 elseif offset == 0 then
   wake(w, 0)
 end

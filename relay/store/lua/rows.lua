@@ -1,18 +1,9 @@
--- rows: what a worker needs to prepare a call. Needs: clock, effects, alarms, record,
--- places.
+-- rows: what a worker needs to prepare a call. Needs: clock, effects, alarms, record, places, revisions.
 --
 -- A row: {state, plugin, webhook, revision, current revision or '', payload or '', traceparent, timeout_ms, lane,
--- attempts so far, losses, full ('1': its webhook has no place now, and it has no payload here)}, and of a chain or a chain's step also {chain ('1' for one), pins, parent, parentStep ('' for
--- none)}; nothing (nil) for an unknown id.
+-- attempts so far, losses, full ('1': its webhook has no place now, and its payload is left out)}, and of a chain or a
+-- chain's step also {chain ('1' for one), pins, parent, parentStep ('' for none)}; nothing (nil) for an unknown id.
 -- record read_for_row: state plugin webhook revision traceparent timeout lane attempts losses chain parent
-
-local revisions = {} -- plugin:webhook -> its current one, or ''
-
-local function current_revision(plugin, webhook)
-  local name = plugin .. ':' .. webhook
-  revisions[name] = revisions[name] or redis.call('HGET', KEY.webhooks(plugin), webhook) or ''
-  return revisions[name]
-end
 
 local function row_of(ref)
   local r = read_for_row(ref)

@@ -18,8 +18,7 @@ end
 local function parent_again(parent_ref)
   local parent = parent_ref ~= '' and read_record(parent_ref, { 'state', 'lane' })
   if parent and parent.state == 'queued' then
-    ready[#ready + 1] = parent_ref
-    ready[#ready + 1] = parent.lane
+    say_ready(parent_ref, parent.lane)
   end
 end
 

@@ -52,8 +52,7 @@ local function look_at_job(member)
   local lease_end = number(f[2])
   job_alarm(id, lease_end > now and lease_end or now + grace)
   if lease_end > now then return end
-  ready[#ready + 1] = member
-  ready[#ready + 1] = JOB_LANE
+  say_ready(member, JOB_LANE)
 end
 
 -- An id whose alarm rang is published again: surely if its lane is empty, for no message can hold it; but only a few
