@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from api import affinity
 from api.app import Parts, create_app
 from api.awaiting import Waiters
 from api.stopping import on_stop
@@ -15,6 +16,8 @@ from relay.store.rates import PluginRates
 
 _settings = Settings.from_environ()
 telemetry.configure(_settings.log_level)
+if _settings.api_cpu is not None:
+    affinity.keep_on(_settings.api_cpu)
 _runtime = api_runtime(_settings)
 _waiters = Waiters(_runtime.subscribe(str(uuid.uuid4())), _settings.max_waiters)
 _waiters.start()

@@ -32,12 +32,17 @@ _CAPACITY_RETRY_S: Final = 5
 class Ledger(Protocol):
     """Where triggers are written down (`relay.store.invocations.InvocationStore`)."""
 
-    def accept(self, news: Sequence[NewInvocation]) -> list[Accepted]:
-        """One script for all of them."""
+    def accept_and_publish(
+        self, news: Sequence[NewInvocation], messages: Sequence[tuple[str, bytes]]
+    ) -> tuple[list[Accepted], bool]:
+        """One script for all of them; whether it has put the messages into their lanes as well."""
 
 
 class Publisher(Protocol):
     """Where accepted ids go (`relay.queue.Publisher`)."""
+
+    def messages_for_script(self, ready: Iterable[tuple[str, str]]) -> Sequence[tuple[str, bytes]]:
+        """The messages that the accept script may put into their lanes itself; none where it cannot."""
 
     def publish_ready(self, ready: Iterable[tuple[str, str]]) -> object:
         """Publish ``(id, lane)`` pairs, one message a lane; a broker that is away is the sweeper's business."""
@@ -152,12 +157,14 @@ class Dispatcher:
                 yield from (error for _ in group)
 
     def _commit(self, news: Sequence[NewInvocation]) -> list[Accepted]:
-        accepted = self._ledger.accept(news)
-        self._publisher.publish_ready(
-            (reply.reference_id, new.lane)
-            for new, reply in zip(news, accepted, strict=True)
-            if reply.verdict is Verdict.ACCEPTED and reply.state is State.QUEUED
-        )
+        messages = self._publisher.messages_for_script((new.reference_id, new.lane) for new in news)
+        accepted, published = self._ledger.accept_and_publish(news, messages)
+        if not published:
+            self._publisher.publish_ready(
+                (reply.reference_id, new.lane)
+                for new, reply in zip(news, accepted, strict=True)
+                if reply.verdict is Verdict.ACCEPTED and reply.state is State.QUEUED
+            )
         return accepted
 
 

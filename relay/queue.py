@@ -111,10 +111,14 @@ class _Envelope:
 
 
 class Publisher:
-    """Publishes reference ids to lanes, from any thread or greenlet."""
+    """Publishes reference ids to lanes, from any thread or greenlet.
 
-    def __init__(self, app: Celery) -> None:
+    ``in_store``: the broker is the store's own database, so that a script may put messages into their lanes.
+    """
+
+    def __init__(self, app: Celery, *, in_store: bool = False) -> None:
         self._app = app
+        self._in_store = in_store
         self._envelope = _Envelope(app)
         self._client: Any = None  # kombu's, with connections for as many threads as want one
 
@@ -124,20 +128,22 @@ class Publisher:
         Raises:
             Unavailable: the broker cannot be reached. Nothing is lost: the sweeper publishes these ids again.
         """
-        starts = range(0, len(reference_ids), MESSAGE_IDS)
-        messages = [self._envelope.around(lane, reference_ids[start : start + MESSAGE_IDS]) for start in starts]
         try:
-            self._lists().lpush(lane, *messages)
+            self._lists().lpush(lane, *self._messages(lane, reference_ids))
         except self._failures() as error:
             raise Unavailable from error
 
+    def messages_for_script(self, ready: Iterable[tuple[str, str]]) -> list[tuple[str, bytes]]:
+        """``(lane, message)`` for ``(id, lane)`` pairs, for a script to put into the lanes; none where none can."""
+        if not self._in_store:
+            return []
+        lanes = _by_lane(ready).items()
+        return [(lane, message) for lane, ids in lanes for message in self._messages(lane, ids)]
+
     def publish_ready(self, ready: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
         """Publish ``(id, lane)`` pairs; returns those that could not be: the sweeper comes back to them."""
-        lanes: dict[str, list[str]] = {}
-        for reference_id, lane in ready:
-            lanes.setdefault(lane, []).append(reference_id)
         left: list[tuple[str, str]] = []
-        for lane, reference_ids in lanes.items():
+        for lane, reference_ids in _by_lane(ready).items():
             try:
                 self.publish(lane, reference_ids)
             except Unavailable:
@@ -152,6 +158,10 @@ class Publisher:
             return {lane: int(lists.llen(lane)) for lane in lanes}
         return {}
 
+    def _messages(self, lane: str, reference_ids: Sequence[str]) -> list[bytes]:
+        starts = range(0, len(reference_ids), MESSAGE_IDS)
+        return [self._envelope.around(lane, reference_ids[start : start + MESSAGE_IDS]) for start in starts]
+
     def _lists(self) -> Any:
         if self._client is None:
             with self._app.connection_or_acquire(pool=True) as connection:
@@ -161,3 +171,10 @@ class Publisher:
     def _failures(self) -> tuple[type[BaseException], ...]:
         connection = self._app.connection_for_write()
         return (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)
+
+
+def _by_lane(ready: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    lanes: dict[str, list[str]] = {}
+    for reference_id, lane in ready:
+        lanes.setdefault(lane, []).append(reference_id)
+    return lanes

@@ -16,6 +16,7 @@ from relay.errors import SettingsError
 from relay.outbound.guard import AddressPolicy
 from relay.queue import Publisher, make_app
 from relay.replays import Replays
+from relay.setting_kinds import broker_url
 from relay.store.invocations import InvocationStore, Limits
 from relay.store.keys import ApiKeys
 from relay.store.listing import Listing
@@ -153,7 +154,9 @@ class Runtime:
     @cached_property
     def publisher(self) -> Publisher:
         """Publishes reference ids."""
-        return Publisher(self._app or make_app(self.settings))
+        settings = self.settings
+        one_database = settings.broker_url == broker_url(settings.store_url.reveal())
+        return Publisher(self._app or make_app(settings), in_store=one_database)
 
     @cached_property
     def dispatcher(self) -> Dispatcher:

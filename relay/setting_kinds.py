@@ -128,6 +128,11 @@ def number(least: int, most: int) -> Callable[[str], int]:
     return partial(_in_range, read=_whole, least=least, most=most, unit="")
 
 
+def processor(text: str) -> int | None:
+    """A processor's number, from 0; None if empty."""
+    return number(0, 4095)(text) if text else None
+
+
 def size(least: str, most: str) -> Callable[[str], int]:
     """A reader of sizes in a range; the value is in bytes."""
     return partial(_in_range, read=read_bytes, least=read_bytes(least), most=read_bytes(most), unit=" bytes")

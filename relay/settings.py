@@ -94,6 +94,7 @@ class Settings:
         "STOP_TIMEOUT", "20", kinds.seconds(1, 900), "How long a stopping worker lets running calls end."
     )
     max_waiters: int = _setting("MAX_WAITERS", "256", kinds.number(1, 4096), "Callers that wait in one API process.")
+    api_cpu: int | None = _setting("API_CPU", "", kinds.processor, "The API's threads' CPU, from 0; any by default.")
     max_body_bytes: int = _setting(
         "MAX_BODY_BYTES", "8MiB", kinds.size("1KiB", "64MiB"), "The largest request body the API reads."
     )

@@ -57,8 +57,13 @@ class Relay:
     def versions(self) -> Mapping[str, str]:
         return {}
 
-    def variants(self, workload: Workload) -> Sequence[Variant]:  # noqa: ARG002 - the same for both
-        return [Variant("1 worker", 1), Variant("2 workers", 2)]
+    def variants(self, workload: Workload) -> Sequence[Variant]:
+        fronts = {"": {}, ", API on 1 CPU": {"RELAY_API_CPU": "0"}} if workload == "await" else {"": {}}
+        return [
+            Variant(workers + front, number, settings)
+            for number, workers in enumerate(("1 worker", "2 workers"), 1)
+            for front, settings in fronts.items()
+        ]
 
     def prepare(self, build: Path) -> None:
         pass
@@ -102,17 +107,22 @@ class Relay:
         connection.close()
         return bad
 
-    def start_front(self, stage: Stage, variant: Variant) -> Front:  # noqa: ARG002 - one API process serves all
-        port, key = self.start_api(stage)
+    def start_front(self, stage: Stage, variant: Variant) -> Front:
+        port, key = self.start_api(stage, settings=variant.settings)
         body = json.dumps({"data": DATA}).encode()
         headers = {"authorization": f"Bearer {key}"}
         return Front(port, post_request(f"/v1/webhooks/{WEBHOOK}/trigger", body, headers))
 
-    def start_api(self, stage: Stage, webhooks: Sequence[Mapping[str, Any]] = ()) -> tuple[int, str]:
+    def start_api(
+        self,
+        stage: Stage,
+        webhooks: Sequence[Mapping[str, Any]] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> tuple[int, str]:
         """Registers the webhooks (the one of the tournament), makes a key and starts the API; its port and the key."""
         key = self._register(stage, webhooks or [webhook(WEBHOOK, stage.endpoint_url)])
         port = free_port()
-        self._start(stage, processes.api(port=port))
+        self._start(stage, processes.api(port=port), settings)
         stage.children.wait_until("the API", lambda: _is_healthy(port), START_S)
         return port, key
 
@@ -140,8 +150,8 @@ class Relay:
             raise BenchError(f"relay {' '.join(arguments[:2])} failed: {done.stderr.decode(errors='replace')[-400:]}")
         return done.stdout
 
-    def _start(self, stage: Stage, process: processes.Process) -> None:
-        environment = {**self._environment(stage), **process.extra}
+    def _start(self, stage: Stage, process: processes.Process, settings: Mapping[str, str] | None = None) -> None:
+        environment = {**self._environment(stage), **(settings or {}), **process.extra}
         for name in process.without:
             environment.pop(name, None)
         program, *arguments = process.command

@@ -17,6 +17,7 @@ class Flight:
     """A claimed call: until when it may run, its gate, and whether a stop has given it back."""
 
     call: Call
+    holder: tuple[str, str]  # the webhook in whose name the slot is held
     token: str
     gate: Gate
     claimed_at_ms: int  # the server's clock, when the claim was answered
@@ -27,11 +28,6 @@ class Flight:
     def reference_id(self) -> str:
         """Whose call it is."""
         return self.call.published.reference_id
-
-    @property
-    def holder(self) -> tuple[str, str]:
-        """The webhook in whose name the slot is held."""
-        return holder_of(self.call)
 
 
 class Flights:

@@ -160,7 +160,8 @@ class Executor:
         for call in batch:
             if call.published.reference_id in claimed.granted:
                 deadline_s = begun_s + call.published.timeout_ms / 1000
-                self._launch(Flight(call, token, Gate(deadline_s), claimed.now_ms, answered_s))
+                flight = Flight(call, holder_of(call), token, Gate(deadline_s), claimed.now_ms, answered_s)
+                self._launch(flight)
         self._slots.give(len(batch) - len(claimed.granted))
         self._let_go(claimed.parked)
         self._go_on(claimed.ready)

@@ -41,11 +41,12 @@ class Slots:
         """Which of these calls their webhooks may send in this process now, and which are beyond their share."""
         within: list[T] = []
         beyond: list[T] = []
-        held, free = self._held.copy(), self.free
+        held, free = dict(self._held), self.free
         for call in calls:
             name = holder(call)
-            if may_hold_more(held[name], free):
-                held[name] += 1
+            count = held.get(name, 0)
+            if may_hold_more(count, free):
+                held[name] = count + 1
                 free = max(0, free - 1)
                 within.append(call)
             else:
@@ -60,6 +61,8 @@ class Slots:
         Near is within ``hold_s``: to park a call and to wake it again costs as much as to send it.
         """
         within, beyond = self.within_share(calls, holder)
+        if not beyond:
+            return within, beyond, []
         soon = self.near_turns(map(holder, beyond), hold_s)
         kept = [call for call in beyond if holder(call) in soon]
         return within, kept, [call for call in beyond if holder(call) not in soon]

@@ -7,13 +7,18 @@ request would be lost, and nobody could say whether it had been received. So we 
 from __future__ import annotations
 
 import _socket
+import select
 import socket
 from typing import TYPE_CHECKING, Any, Final
+
+from gevent.monkey import get_original
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _KINDS: Final = 0xF  # the rest of a socket's type are flags (SOCK_CLOEXEC, SOCK_NONBLOCK)
+_ENDED: Final = select.POLLIN | select.POLLHUP | select.POLLERR  # its end, or what no request asked for
+_poll: Final[Any] = get_original("select", "poll")  # not gevent's, which would let others run
 _MAX_KNOWN: Final = 4_096  # far more connections than are ever kept
 
 
@@ -35,37 +40,23 @@ class Sockets:
     """The sockets of one multi handle's connections, by their local ends. Never raises."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, int], int] = {}
+        self._known: dict[tuple[str, int], Any] = {}  # a poll object each: to ask costs one system call
 
     def learn(self, fds: Iterable[int], address: str, port: int) -> None:
         """A new connection has this local end; its socket is one of these."""
         for fd in fds:
             if _local_end(fd) == (address, port):
                 self._known.pop((address, port), None)
-                self._known[address, port] = fd
+                self._known[address, port] = poll = _poll()
+                poll.register(fd, select.POLLIN)
                 break
         if len(self._known) > _MAX_KNOWN:
             del self._known[next(iter(self._known))]
 
     def has_ended(self, address: str, port: int) -> bool:
         """Whether the connection with this local end, kept and now to be used again, was ended by its peer."""
-        fd = self._known.get((address, port))
-        if fd is None:
-            return False
-        try:
-            # Not the socket class: it may be gevent's. The family only matters for addresses.
-            sock = _socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=fd)
-        except OSError:
-            return False
-        try:
-            sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except (BlockingIOError, InterruptedError):
-            return False
-        except OSError:
-            return True
-        finally:
-            sock.detach()
-        return True  # its end, or what no request asked for
+        poll = self._known.get((address, port))
+        return poll is not None and any(events & _ENDED for _, events in poll.poll(0))
 
 
 def _local_end(fd: int) -> tuple[str, int] | None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from relay.invocation import State
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from relay.invocation import Outcome
 
 
@@ -63,8 +65,18 @@ class Accepted(NamedTuple):
     state: State | None
 
 
-def accept_args(new: NewInvocation) -> list[Any]:
-    """One trigger's arguments, in the order of ``lua/accept.lua``."""
+def group_args(news: Sequence[NewInvocation], messages: Sequence[tuple[str, bytes]]) -> list[Any]:
+    """The arguments of ``lua/accept.lua`` that are the group's own: its triggers, and the messages that carry them."""
+    args: list[Any] = [len(news)]
+    for new in news:
+        args.extend(_trigger_args(new))
+    args.append(len(messages))
+    for message in messages:
+        args.extend(message)
+    return args
+
+
+def _trigger_args(new: NewInvocation) -> list[Any]:
     idempotency = new.idempotency or Idempotency((), ())
     pairs = zip(idempotency.macs, idempotency.fingerprints, strict=True)
     return [
@@ -87,8 +99,13 @@ def accept_args(new: NewInvocation) -> list[Any]:
     ]
 
 
-def accepted_from(verdict: bytes, reference_id: bytes, state: bytes) -> Accepted:
-    """One trigger's reply from ``lua/accept.lua``."""
+def group_from(reply: list[Any]) -> tuple[list[Accepted], bool]:
+    """The reply of ``lua/accept.lua``: what it says of each trigger, and whether it has published them."""
+    published, replies = reply
+    return [_accepted_from(*each) for each in replies], bool(published)
+
+
+def _accepted_from(verdict: bytes, reference_id: bytes, state: bytes) -> Accepted:
     return Accepted(_VERDICTS[verdict], reference_id.decode(), _STATES.get(state))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.errors import Conflict, Expired, NotFound
 from relay.invocation import Invocation, reference_time_ms
 from relay.store import keyspace
-from relay.store.acceptance import Accepted, Idempotency, NewInvocation, Verdict, accept_args, accepted_from
+from relay.store.acceptance import Accepted, Idempotency, NewInvocation, Verdict, group_args, group_from
 from relay.store.records import invocation_from
 from relay.store.scripts import Scripts, store_errors
 from relay.store.transitions import (
@@ -89,20 +89,19 @@ class InvocationStore:
 
     def accept(self, news: Sequence[NewInvocation]) -> list[Accepted]:
         """Write a group of triggers down; after this returns each accepted one is safe."""
+        return self.accept_and_publish(news, ())[0]
+
+    def accept_and_publish(
+        self, news: Sequence[NewInvocation], messages: Sequence[tuple[str, bytes]]
+    ) -> tuple[list[Accepted], bool]:
+        """The same, and put ``messages`` into their lanes if all of them are accepted; whether that was done.
+
+        Only where the broker is this database. The messages, ``(lane, message)``, carry the ids of all triggers.
+        """
         limits = self._limits
-        args: list[Any] = [
-            GRACE_MS,
-            limits.max_pending,
-            limits.max_pending_per_plugin,
-            limits.max_pending_bytes,
-            REFUSALS_A_MINUTE,
-            *limits.retention,
-            IDEMPOTENCY_MS,
-            len(news),
-        ]
-        for new in news:
-            args.extend(accept_args(new))
-        return [accepted_from(*reply) for reply in self._scripts.run("accept", args)]
+        args: list[Any] = [GRACE_MS, limits.max_pending, limits.max_pending_per_plugin, limits.max_pending_bytes]
+        args += [REFUSALS_A_MINUTE, *limits.retention, IDEMPOTENCY_MS, *group_args(news, messages)]
+        return group_from(self._scripts.run("accept", args))
 
     def read(self, reference_ids: Sequence[str]) -> list[Published]:
         """The unfinished ones among these ids, with what is needed to prepare them. Changes nothing."""

@@ -37,6 +37,33 @@ def test_accepting_a_known_reference_id_changes_nothing(ledger):
     assert ledger.everything() == before
 
 
+def test_a_group_that_is_accepted_whole_is_published_by_its_script(ledger):
+    news = [ledger.new(), ledger.new()]
+    accepted, published = ledger.store.accept_and_publish(news, [("bulk", b"one"), ("interactive", b"two")])
+    assert published
+    assert [answer.verdict for answer in accepted] == [Verdict.ACCEPTED] * 2
+    assert ledger.client.lrange("bulk", 0, -1) == [b"one"]
+    assert ledger.client.lrange("interactive", 0, -1) == [b"two"]
+
+
+def test_what_was_accepted_before_is_left_to_whoever_asks_again(ledger):
+    new = ledger.new()
+    ledger.store.accept([new])
+    accepted, published = ledger.store.accept_and_publish([new, ledger.new()], [("bulk", b"ids")])
+    assert not published
+    assert [answer.verdict for answer in accepted] == [Verdict.ACCEPTED] * 2
+    assert not ledger.client.exists("bulk")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"revision": 2}, {"refusal": Outcome.REQUEST_REJECTED, "payload": b""}, {"request_bytes": 1 << 21}]
+)
+def test_a_group_of_which_something_was_not_queued_is_not_published_by_its_script(ledger, changes):
+    _, published = ledger.store.accept_and_publish([ledger.new(), ledger.new(**changes)], [("bulk", b"ids")])
+    assert not published
+    assert not ledger.client.exists("bulk")
+
+
 def test_a_changed_or_removed_webhook_is_stale(ledger):
     (changed,) = ledger.store.accept([ledger.new(revision=2)])
     ledger.client.hdel(keyspace.webhooks("acme"), "hook")

@@ -57,7 +57,7 @@ class ApiHouse:
         self.url = f"http://127.0.0.1:{port}"
         self.runtime = cli_runtime(Settings.from_environ(environ))
         self.store = self.runtime.store
-        self.queue = redis.Redis.from_url(environ["RELAY_REDIS_URL"])
+        self.queue = redis.Redis.from_url(environ.get("RELAY_BROKER_URL") or environ["RELAY_REDIS_URL"])
         self.register("acme", HOOKS)
         self.register("other", '{id: "theirs", url: "https://hook.example.com/t", method: "POST"}')
         keys = self.runtime.api_keys

@@ -38,19 +38,32 @@ class Lanes:
     def __init__(self):
         self.messages = []
 
+    def messages_for_script(self, ready):
+        return []
+
     def publish_ready(self, ready):
         self.messages.append(list(ready))
+
+
+class OneDatabase(Lanes):
+    """The broker is the store's database: the script may put messages into their lanes."""
+
+    def messages_for_script(self, ready):
+        lanes = {}
+        for reference_id, lane in ready:
+            lanes.setdefault(lane, []).append(reference_id)
+        return [(lane, " ".join(ids).encode()) for lane, ids in lanes.items()]
 
 
 class House:
     """A dispatcher over a fake server, with two webhooks of plugin ``acme``."""
 
-    def __init__(self, **limits):
+    def __init__(self, lanes=None, **limits):
         self.client = fakeredis.FakeRedis(server=fakeredis.FakeServer())
         self.vault = Vault.from_text(Vault.new_key_text())
         self.registry = Registry(self.client, Vault.from_text(Vault.new_key_text()))
         self.store = InvocationStore(self.client, a_limit(**limits), lease_margin_ms=10_000)
-        self.lanes = Lanes()
+        self.lanes = lanes or Lanes()
         self.dispatcher = Dispatcher(self.registry, self.store, self.vault, self.lanes)
         self.register(HOOKS)
 
@@ -240,3 +253,21 @@ def test_groups_of_a_long_list_are_bounded_by_bytes_too(house):
     calls = [a_call(value={"data": "x" * 400_000}) for _ in range(4)]
     house.dispatcher.trigger_many([*calls, a_call(value={"data": "x" * 3_000_000}), a_call()])
     assert [len(message) for message in house.lanes.messages] == [2, 2, 1, 1]
+
+
+def test_where_the_broker_is_the_store_the_script_publishes_what_it_accepts():
+    house = House(OneDatabase())
+    calls = [a_call(), a_call(awaited=True)]
+    accepted = house.dispatcher.trigger_many(calls)
+    assert [each.verdict for each in accepted] == [Verdict.ACCEPTED] * 2
+    assert house.client.lrange("bulk", 0, -1) == [calls[0].reference_id.encode()]
+    assert house.client.lrange("interactive", 0, -1) == [calls[1].reference_id.encode()]
+    assert house.lanes.messages == []
+
+
+def test_a_group_with_a_refused_trigger_is_published_without_it():
+    house = House(OneDatabase())
+    good, bad = a_call(), a_call(value={"data": 5})
+    house.dispatcher.trigger_many([good, bad])
+    assert house.client.llen("bulk") == 0
+    assert house.lanes.messages == [[(good.reference_id, "bulk")]]

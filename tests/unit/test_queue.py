@@ -10,7 +10,9 @@ import pytest
 
 from relay.errors import Unavailable
 from relay.queue import RUN, Publisher, make_app
+from relay.runtime import cli_runtime
 from relay.settings import Settings
+from relay.vault import Vault
 from tests.receivers import closed_port
 
 AT_ONCE_S = 2.0
@@ -45,6 +47,33 @@ def test_a_message_is_what_celery_would_have_written(valkey):
     with valkey.client() as client:
         theirs, ours = (_opened(message) for message in client.lrange("bulk", 0, -1))
     assert ours == theirs
+
+
+def test_a_script_is_given_the_same_messages_where_it_may_publish_them(valkey):
+    app = make_app(Settings.from_environ({"RELAY_REDIS_URL": valkey.tcp_url}))
+    ready = [("a", "bulk"), ("b", "interactive"), ("c", "bulk")]
+    assert Publisher(app).messages_for_script(ready) == []
+    given = Publisher(app, in_store=True).messages_for_script(ready)
+    Publisher(app).publish("bulk", ["a", "c"])
+    with valkey.client() as client:
+        (published,) = client.lrange("bulk", 0, -1)
+    assert [lane for lane, _ in given] == ["bulk", "interactive"]
+    assert _opened(given[0][1]) == _opened(published)
+
+
+@pytest.mark.parametrize(
+    ("more", "in_store"),
+    [
+        ({}, True),
+        ({"RELAY_STORE_URL": "redis://127.0.0.1:6379/0"}, True),
+        ({"RELAY_BROKER_URL": "redis://127.0.0.1:6379/1"}, False),
+        ({"RELAY_STORE_URL": "redis://somebody:secret@127.0.0.1:6379/0"}, False),  # who may not see the lanes
+    ],
+)
+def test_a_script_publishes_only_where_broker_and_store_are_one(more, in_store):
+    keys = {"RELAY_DATA_KEYS": Vault.new_key_text()}
+    environ = {"RELAY_REDIS_URL": "redis://127.0.0.1:6379/0", **keys, **more}
+    assert bool(cli_runtime(Settings.from_environ(environ)).publisher.messages_for_script([("a", "bulk")])) is in_store
 
 
 def _opened(message):

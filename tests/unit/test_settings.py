@@ -78,6 +78,8 @@ def test_the_check_of_the_server_s_certificate_cannot_be_turned_off(name, query)
         ("LOG_LEVEL", "WARNING", "log_level", "warning"),
         ("API_URL", "https://relay.example/", "api_url", "https://relay.example"),
         ("MAX_WAITERS", " 12 ", "max_waiters", 12),
+        ("API_CPU", "3", "api_cpu", 3),
+        ("API_CPU", "", "api_cpu", None),
     ],
 )
 def test_amounts_and_lists_are_read_as_people_write_them(name, text, field, value):
@@ -92,6 +94,8 @@ def test_amounts_and_lists_are_read_as_people_write_them(name, text, field, valu
         ("DEFAULT_WAIT", "-1"),
         ("DEFAULT_WAIT", "nan"),
         ("MAX_IN_FLIGHT", "0"),
+        ("API_CPU", "-1"),
+        ("API_CPU", "all"),
         ("MAX_IN_FLIGHT", "901"),
         ("MAX_IN_FLIGHT", "1.5"),
         ("MAX_IN_FLIGHT", "\u0661"),  # a digit, but not an ASCII one

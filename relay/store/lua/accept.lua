@@ -7,9 +7,12 @@
 --       ref plugin webhook revision lane timeout_ms repeatable payload requestBytes caller traceparent waiter
 --       chain pins refusal k, then k times: mac fingerprint
 --       (chain '1' for a chain, whose pins are the revisions of its steps' webhooks as JSON)
--- Returns n times {verdict, ref, state}; verdict: accepted known key_reused stale over_capacity unrecorded
+--       then, where the broker is this database: m, then m times: lane message (that carry the ids of all of them)
+-- Returns {published ('1' or ''), n times {verdict, ref, state}}; verdict: accepted known key_reused stale
+--         over_capacity unrecorded
 --
--- Idempotent: a known reference id changes nothing and answers as the first time.
+-- Idempotent: a known reference id changes nothing and answers as the first time. Messages are put into their lanes only
+-- if every trigger has become a queued record here and now; whoever is told otherwise publishes what has.
 -- include: clock, effects, alarms, record, places, steps, ends, jobs, finish, revisions
 
 grace_from(1)
@@ -59,6 +62,8 @@ local function refuse(new)
   return { 'accepted', new.ref, 'rejected' }
 end
 
+local created = 0 -- records that are queued now and were not there before
+
 local function accept(new)
   local state = redis.call('HGET', KEY.record(new.ref), 'state')
   if state then return { 'accepted', new.ref, state } end
@@ -78,6 +83,7 @@ local function accept(new)
   write_record(new, 'queued')
   alarm_queued_at_end(new.ref, new.lane, now + grace)
   effect_count(new.plugin, 'accepted')
+  created = created + 1
   return { 'accepted', new.ref, 'queued' }
 end
 
@@ -95,11 +101,17 @@ local function read_new(at)
   return new, at + 16 + 2 * count
 end
 
-local replies, at = {}, 12
-for index = 1, tonumber(ARGV[11]) do
+local function publish(at)
+  local count = tonumber(ARGV[at] or 0)
+  for index = 1, count do redis.call('LPUSH', ARGV[at + 2 * index - 1], ARGV[at + 2 * index]) end
+  return count > 0 and '1' or ''
+end
+
+local replies, at, count = {}, 12, tonumber(ARGV[11])
+for index = 1, count do
   local new
   new, at = read_new(at)
   replies[index] = accept(new)
 end
 flush_all()
-return replies
+return { created == count and publish(at) or '', replies }

@@ -4,9 +4,16 @@
 local server_time = redis.call('TIME')
 local now = tonumber(server_time[1]) * 1000 + math.floor(tonumber(server_time[2]) / 1000)
 
+local integers = {} -- as text: most are the same few times for all ids of a group
+
 -- Integers as text: tostring() would write large ones as 1.7e+12.
 local function int(number)
-  return string.format('%.0f', number)
+  local text = integers[number]
+  if not text then
+    text = string.format('%.0f', number)
+    integers[number] = text
+  end
+  return text
 end
 
 local NOW = int(now)

@@ -31,17 +31,6 @@ local function notice_entry(ref, ends)
   return table.concat(head, ' ') .. '\n' .. body
 end
 
-local texts = {} -- of each retention: itself and when it ends, for all ids of a group
-
-local function texts_of(keep)
-  local known = texts[keep]
-  if not known then
-    known = { int(keep), int(now + keep) }
-    texts[keep] = known
-  end
-  return known[1], known[2]
-end
-
 -- An unfinished record's lease and delay are left as they are: no code looks at them in a final one.
 local function write_end(r, ends, keep, expires)
   local fields = ends.fields or {}
@@ -56,7 +45,7 @@ local function write_end(r, ends, keep, expires)
   if r.parked and r.parked ~= '' then add('parked', '') end
   redis.call('HSET', KEY.record(r.ref), 'state', ends.state, 'outcome', ends.outcome, 'finishedAt', NOW,
     'expiresAt', expires, unpack(fields))
-  local contents = retention.contents > 0 and int(math.min(tonumber(keep), retention.contents)) or keep
+  local contents = int(retention.contents > 0 and math.min(keep, retention.contents) or keep)
   if ends.result ~= '' then redis.call('SET', KEY.result(r.ref), ends.result, 'PX', contents) end
   redis.call('PEXPIRE', KEY.payload(r.ref), contents)
 end
@@ -67,7 +56,8 @@ end
 --       it, '' for none), fields (further pairs).
 local function finish(r, ends)
   local ref = r.ref
-  local keep, expires = texts_of(retention_of(ends.state, ends.error == '1'))
+  local keep = retention_of(ends.state, ends.error == '1')
+  local expires = int(now + keep)
   write_end(r, ends, keep, expires)
   if r.state == 'sending' then leave_place(webhook_of(r.plugin, r.webhook), ref) end
   if r.parked == '1' then leave_line(webhook_of(r.plugin, r.webhook), ref) end
