@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 #: An endpoint that answers within this makes room so soon that it pays to wait for it.
 BRIEF_S: Final = 0.1
+#: To claim so few costs about as much as to claim many: where more may go at once, they wait for those.
+FEW: Final = 8
 #: How much the last duration counts in a webhook's mean.
 _WEIGHT: Final = 0.2
 
@@ -58,14 +60,17 @@ class Slots:
     ) -> tuple[list[T], list[T], list[T]]:
         """Which of these calls may be sent now, which are kept in hand since their turn is near, which are parked.
 
-        Near is within ``hold_s``: to park a call and to wake it again costs as much as to send it.
+        Near is within ``hold_s``: to park a call and to wake it again costs as much as to send it. A few are kept
+        with others of their webhooks whose turn is near, and go with those.
         """
         within, beyond = self.within_share(calls, holder)
         if not beyond:
-            return within, beyond, []
+            return within, [], []
         soon = self.near_turns(map(holder, beyond), hold_s)
-        kept = [call for call in beyond if holder(call) in soon]
-        return within, kept, [call for call in beyond if holder(call) not in soon]
+        parked = [call for call in beyond if holder(call) not in soon]
+        if len(within) < FEW and all(holder(call) in soon for call in within):
+            return [], [call for call in calls if holder(call) in soon], parked
+        return within, [call for call in beyond if holder(call) in soon], parked
 
     def take(self, wanted: int) -> int:
         """Wait until a slot is free; returns how many were taken, 1 to ``wanted``."""
