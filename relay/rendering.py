@@ -21,7 +21,7 @@ from relay.signing import signature_headers
 
 if TYPE_CHECKING:
     from collections import OrderedDict
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from relay.registration import Shape, Target
     from relay.registration.credentials import ClientCertificate
@@ -69,6 +69,10 @@ class Headers(CaseInsensitiveDict[str]):
         twin = Headers.__new__(Headers)
         twin._store = self._store.copy()  # noqa: SLF001 - of its own class
         return twin
+
+    def pairs(self) -> Collection[tuple[str, str]]:
+        """Names, as they were written, and values: what `items` gives one by one."""
+        return self._store.values()
 
     def has(self, lowered: str) -> bool:
         """Whether a header of that name, in lower case, is there."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from relay.rendering import Headers
+
 if TYPE_CHECKING:
     from requests import PreparedRequest
 
@@ -17,13 +19,9 @@ class Unsendable(ValueError):
 
 def header_lines(request: PreparedRequest) -> list[str]:
     """The request's headers and no others. Raises Unsendable where one could break out of its line."""
-    lines = ["Expect:"]
-    absent = dict(_SUPPRESSED)
-    for name, value in request.headers.items():
-        lines.append(f"{name}: {value}" if value else f"{name};")
-        absent.pop(name.lower(), None)
+    headers = request.headers if isinstance(request.headers, Headers) else Headers(request.headers)
+    lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers.pairs()]
     joined = "".join(lines)
     if not (joined.isascii() and joined.isprintable()):
         raise Unsendable("A header is not visible ASCII.")
-    lines += absent.values()
-    return lines
+    return ["Expect:", *lines, *(line for name, line in _SUPPRESSED.items() if not headers.has(name))]
