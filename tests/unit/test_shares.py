@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from api.awaiting import Waiters
-from relay.executor.slots import BRIEF_S, Slots
+from relay.executor.slots import BRIEF_S, FEW, Slots
 from relay.shares import ALWAYS, may_hold_more
 
 SLOW, QUICK = ("acme", "slow"), ("acme", "quick")
