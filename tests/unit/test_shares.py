@@ -91,3 +91,19 @@ def test_beyond_a_share_calls_are_kept_while_their_turn_is_near_and_parked_other
     calls = [*names(2), *names(1, QUICK)]
     assert slots.sort(calls, lambda call: call[0], hold_s=0.25) == (names(1, QUICK), names(2), [])
     assert slots.sort(calls, lambda call: call[0], hold_s=0.0) == (names(1, QUICK), [], names(2))
+
+
+def test_a_few_wait_for_more_of_their_webhook_that_may_go_soon():
+    slots = held_by_the_slow(77, 100)  # four more, and it holds four fifths
+    slots.answered(SLOW, 0.01)
+    slots.leave(SLOW, 0.1)
+    calls = names(20)
+    assert slots.sort(calls, lambda call: call[0], hold_s=0.25) == ([], calls, [])
+    within, kept, parked = slots.sort(calls, lambda call: call[0], hold_s=0.0)  # no turn is near: they go as they are
+    assert 0 < len(within) < FEW
+    assert (kept, within + parked) == ([], calls)
+
+
+def test_as_many_as_there_are_go_though_they_are_few():
+    slots = held_by_the_slow(10, 100)
+    assert slots.sort(names(2), lambda call: call[0], hold_s=0.25) == (names(2), [], [])
