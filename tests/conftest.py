@@ -29,7 +29,8 @@ class RealServer:
     tcp_url: str  # redis://, which Celery takes too
 
     def client(self) -> redis.Redis:
-        return redis.Redis.from_url(self.url)
+        # Each store that a test makes keeps a connection until it is collected: the default of 100 may not be enough.
+        return redis.Redis.from_url(self.url, max_connections=4_096)
 
 
 def free_port() -> int:
