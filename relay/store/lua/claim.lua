@@ -11,7 +11,8 @@
 --         whose chain is over)
 --
 -- Idempotent: the same token is granted again what it was granted, and leaseEnd does not move. A lost holder's token
--- does not become lastToken: its answer, should it still come, is late.
+-- does not become lastToken: its answer, should it still come, is late. A call that is parked though it might go is said
+-- to be ready once; of a repeated claim it is not, and whatever of its webhook is running wakes it.
 -- include: clock, effects, alarms, record, places, steps, ends, jobs, finish
 -- record read_plain: state plugin webhook timeout lane attempts parked chain parent replay createdAt
 -- record read_call: state token leaseEnd notBefore plugin webhook timeout repeatable losses attempts requestBytes
