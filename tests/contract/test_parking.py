@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from unittest.mock import ANY
 
 import pytest
 
@@ -158,6 +160,7 @@ def test_what_was_read_as_full_and_may_go_when_it_is_parked_is_woken_at_once(led
     ledger.store.claim([running], "t1")
     claimed = ledger.store.claim([], "t2", park=[ref])
     assert (claimed.parked, ids(claimed.ready)) == ({ref}, [ref])
+    assert ledger.store.claim([], "t2", park=[ref]) == replace(claimed, now_ms=ANY)  # its reply was lost
     again = ledger.store.claim([], "t3", park=[ref])  # by a worker that has no room for it
     assert (again.parked, again.ready) == ({ref}, ())
     assert ids(ledger.store.settle([ledger.settlement(running, "t1")]).ready) == [ref]

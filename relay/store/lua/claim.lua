@@ -11,12 +11,12 @@
 --         whose chain is over)
 --
 -- Idempotent: the same token is granted again what it was granted, and leaseEnd does not move. A lost holder's token
--- does not become lastToken: its answer, should it still come, is late. A call that is parked though it might go is said
--- to be ready once; of a repeated claim it is not, and whatever of its webhook is running wakes it.
+-- does not become lastToken: its answer, should it still come, is late. A call that is parked though it might go knows by
+-- which claim (parker): the same claim says again that it is ready.
 -- include: clock, effects, alarms, record, places, steps, ends, jobs, finish
 -- record read_plain: state plugin webhook timeout lane attempts parked chain parent replay createdAt
 -- record read_call: state token leaseEnd notBefore plugin webhook timeout repeatable losses attempts requestBytes
---   waiters lastToken parked createdAt lane chain deadline parent replay step
+--   waiters lastToken parked parker createdAt lane chain deadline parent replay step
 
 local LOSSES = 3 -- so many lost leases since the last progress end even what may be repeated
 local token, margin, count = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[8])
@@ -129,14 +129,19 @@ local function lost(r, w, parent_is_over)
 end
 
 -- Whether nobody else will wake a call that is parked now: nothing runs any more; or its webhook has a place since it was
--- read as full (said once, for a worker that has no room for it parks it again).
+-- read as full (said once, for a worker that has no room for it parks it again; but again where this very claim is
+-- repeated, whose reply was lost).
 local function is_left_alone(r, w)
-  return taken(w) == 0 or ((w.concurrency or w.every) and r.parked ~= '1' and room(w) >= 1)
+  local is_new = r.parked ~= '1' or r.parker == token
+  return taken(w) == 0 or ((w.concurrency or w.every) and is_new and room(w) >= 1)
 end
 
 -- Its worker has no room for it, or has read that its webhook had none: whatever of the webhook is running will wake it.
 local function park_unwanted(r, w)
-  if is_left_alone(r, w) then pass_on(w) end
+  if is_left_alone(r, w) then
+    pass_on(w)
+    redis.call('HSET', KEY.record(r.ref), 'parker', token)
+  end
   park(w, r.ref, r.lane, r.createdAt)
   return { 'parked', r.state }
 end
