@@ -110,3 +110,18 @@ def test_a_repeated_release_answers_with_whom_the_place_woke(ledger, limit):
     first = ledger.store.release([refs[0]], "t1")
     assert ids(first) == refs
     assert ledger.store.release([refs[0]], "t1") == first
+
+
+@pytest.mark.parametrize("limits", [{}, {"concurrency": 3}])
+def test_all_that_one_sweep_wakes_are_looked_at_again_soon_should_its_messages_be_lost(ledger, limit, limits):
+    limit(paused="1", **limits)
+    refs = accepted(ledger, 4)
+    ledger.store.claim(refs, "t1")
+    woken = refs[: limits.get("concurrency", len(refs))]
+    for ready in ledger.policies.resume("acme", "hook"):
+        assert ids(ready) == woken
+    for ref in refs:
+        ledger.ring(ref)
+    assert ids(ledger.store.sweep("w1", ["bulk"], limit=10)) == woken
+    soon = [ref for ref in refs if alarm_in_s(ledger, ref) < 60]
+    assert soon == woken

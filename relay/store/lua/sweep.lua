@@ -11,6 +11,7 @@
 
 grace_from(2)
 local patience, limit, lane_limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local most_woken = limit -- of a webhook's parked ids
 local LANES = { 'interactive', 'bulk', 'replay' }
 local COPIES = 2 -- so many more messages an id gets from here while its lane is not empty
 local depth = {} -- of a lane: 'empty' or 'short'; else it is long
@@ -25,13 +26,17 @@ local function holds_until(r)
   return HOLDS[r.state] and number(r[HOLDS[r.state]]) or 0
 end
 
--- A parked id goes only if its webhook may send now; then the oldest go, of which it may be one.
+-- A parked id goes only if its webhook may send now; then the oldest go, of which it may be one. They are woken when all
+-- have been looked at, so that who goes keeps the near alarm: the message may be lost.
 local function look_at_parked(r)
   local w = webhook_of(r.plugin, r.webhook)
   set_parked_alarm(w, r.ref, r.lane)
-  if not w.woken then
-    w.woken = true
-    wake(w, limit)
+  w.rang = true
+end
+
+local function wake_parked()
+  for _, w in pairs(webhooks) do
+    if w.rang then wake(w, most_woken) end
   end
 end
 
@@ -102,4 +107,5 @@ end
 for _, lane in ipairs(LANES) do
   if not depth[lane] then sweep(KEY.due_queued(lane), now - patience, lane_limit, false) end
 end
+wake_parked()
 return ready
