@@ -58,6 +58,11 @@ def read_notices(message: bytes) -> Iterator[Notice]:
         )
 
 
+def _as_it_is(message: Any) -> Any:
+    """Instead of redis-py's handler, which writes every message out as text for a log that nobody reads."""
+    return message
+
+
 class Subscription:
     """One API process's channel; ``run`` reads it for as long as the process lives."""
 
@@ -83,7 +88,7 @@ class Subscription:
                 pause_s = min(2 * pause_s, _PAUSE_MAXIMUM_S)
 
     def _listen(self, renew: Callable[[], None], stop: threading.Event) -> Iterator[Notice]:
-        with self._client.pubsub() as pubsub:
+        with self._client.pubsub(push_handler_func=_as_it_is) as pubsub:
             pubsub.subscribe(self._channel)
             heard_at_s, asked = time.monotonic(), False
             while not stop.is_set():

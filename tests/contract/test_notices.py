@@ -1,0 +1,45 @@
+"""Notices on their way from a script to an API process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from relay.invocation import State
+from relay.store.notices import Subscription
+from tests.contract.ledger import Ledger
+
+
+@pytest.fixture
+def ledger(valkey):
+    with valkey.client() as client:
+        yield Ledger(client)
+
+
+@pytest.fixture
+def told(ledger):
+    """What the process ``api1`` is told, from the moment that it listens."""
+    notices, listens, heard, stop = [], threading.Event(), threading.Event(), threading.Event()
+
+    def deliver(notice):
+        notices.append(notice)
+        heard.set()
+
+    subscription = Subscription(ledger.client, "api1")
+    thread = threading.Thread(target=subscription.run, args=(deliver, listens.set, stop))
+    thread.start()
+    assert listens.wait(5)
+    yield lambda: heard.wait(5) and notices
+    stop.set()
+    thread.join()
+
+
+def test_a_result_is_heard_as_it_was_sealed_and_no_library_writes_it_down(ledger, told, caplog):
+    with caplog.at_level(logging.DEBUG, "push_response"):  # where redis-py would
+        ref, token = ledger.claimed(waiter="api1")
+        ledger.store.settle([ledger.settlement(ref, token, result=b"\x00sealed\xff\n")])
+        (notice,) = told()
+    assert (notice.reference_id, notice.state, notice.sealed) == (ref, State.DELIVERED, b"\x00sealed\xff\n")
+    assert "sealed" not in caplog.text
