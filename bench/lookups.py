@@ -25,7 +25,8 @@ from bench.server import Server
 from relay.invocation import FINAL, Attempt, Outcome, Sent, State, new_reference_id
 from relay.replays import Replays, Request
 from relay.store import keyspace
-from relay.store.invocations import InvocationStore, Limits, NewInvocation, Settlement
+from relay.store.invocations import InvocationStore, NewInvocation, Settlement
+from relay.store.limits import Limits
 from relay.store.listing import Filter, Listing
 from relay.store.replay_runs import NewReplay, ReplayRuns
 from relay.store.replays import ReplayState, ReplayStore

@@ -19,7 +19,7 @@ from bench.server import Server
 from relay.invocation import State
 from relay.replays import Replays, Request
 from relay.store import keyspace
-from relay.store.invocations import Limits
+from relay.store.limits import Limits
 from relay.store.listing import Filter, Listing
 from relay.store.replay_runs import ReplayRuns
 from relay.store.replays import ReplayStore

@@ -17,8 +17,9 @@ from relay.outbound.guard import AddressPolicy
 from relay.queue import Publisher, make_app
 from relay.replays import Replays
 from relay.setting_kinds import broker_url
-from relay.store.invocations import InvocationStore, Limits
+from relay.store.invocations import InvocationStore
 from relay.store.keys import ApiKeys
+from relay.store.limits import Limits
 from relay.store.listing import Listing
 from relay.store.notices import Subscription
 from relay.store.policies import Policies

@@ -1,19 +1,23 @@
-"""Claims calls, and gives them back where nothing of them has left."""
+"""Claims calls, with what is known of when, and gives them back where nothing of them has left."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from uuid import uuid4
 
 import gevent
 
 from relay.errors import Unavailable
-from relay.outbound.gate import boot_time_s
+from relay.executor.flights import Flight, holder_of
+from relay.outbound.gate import Gate, boot_time_s
 from relay.telemetry import Event, event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from relay.executor.preparation import Call
     from relay.store.invocations import InvocationStore
     from relay.store.transitions import Claimed, Ready
 
@@ -21,6 +25,21 @@ if TYPE_CHECKING:
 RETRY_S: Final = 0.5
 #: For how long that is tried: far beyond any lease.
 GIVE_BACK_S: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A claim's answer: its token, and when it was asked for and given on this machine's clock."""
+
+    token: str
+    claimed: Claimed
+    begun_s: float
+    answered_s: float
+
+    def flight(self, call: Call) -> Flight:
+        """The flight of a call that was granted. Its deadline counts from before the claim was sent."""
+        gate = Gate(self.begun_s + call.published.timeout_ms / 1000)
+        return Flight(call, holder_of(call), self.token, gate, self.claimed.now_ms, self.answered_s)
 
 
 class Claimer:
@@ -36,20 +55,22 @@ class Claimer:
         """Whether the answer to a claim is still out."""
         return self._under_way > 0
 
-    def claim(self, reference_ids: Sequence[str], token: str, park: Sequence[str]) -> Claimed:
+    def claim(self, reference_ids: Sequence[str], park: Sequence[str]) -> Grant:
         """Take calls to send them, and park others.
 
         Raises:
             Unavailable: the answer was lost. What may have been granted is given back as soon as that can be said.
         """
+        token, begun_s = uuid4().hex, boot_time_s()
         self._under_way += 1
         try:
-            return self._store.claim(reference_ids, token, park=park)
+            claimed = self._store.claim(reference_ids, token, park=park)
         except Unavailable:
             gevent.spawn(self._give_back_surely, reference_ids, token)
             raise
         finally:
             self._under_way -= 1
+        return Grant(token, claimed, begun_s, boot_time_s())
 
     def give_back(self, by_token: Mapping[str, Sequence[str]]) -> None:
         """Say once that these have not left; where that cannot be said their leases end by themselves."""

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
 
 import gevent
 
-from relay.chains import Create
 from relay.errors import Unavailable
-from relay.executor.claiming import RETRY_S, Claimer
-from relay.executor.conclusion import unsendable
-from relay.executor.flights import Flight, Flights, holder_of
+from relay.executor.attempts import Attempts
+from relay.executor.claiming import Claimer
+from relay.executor.flights import holder_of
 from relay.executor.hand import Hand
-from relay.executor.preparation import Full, Prepared, Unsendable
-from relay.executor.settling import Settler
+from relay.executor.preparation import Full
 from relay.executor.slots import Slots
-from relay.executor.turns import Turn
-from relay.outbound.gate import Gate, boot_time_s
-from relay.store.transitions import Advance, Claimed
+from relay.outbound.gate import boot_time_s
+from relay.store.transitions import Claimed
 from relay.telemetry import Event, event
 
 if TYPE_CHECKING:
@@ -31,7 +27,7 @@ if TYPE_CHECKING:
     from relay.outbound.sender import Sender
     from relay.replaying import Replaying
     from relay.store.invocations import InvocationStore
-    from relay.store.transitions import NewStep, Published, Ready
+    from relay.store.transitions import Published, Ready
 
 #: Calls that one script claims: it holds the server for everybody.
 CLAIM_ITEMS: Final = 32
@@ -61,17 +57,13 @@ class Executor:
     ) -> None:
         self._store = store
         self._preparation = preparation
-        self._sender = sender
-        self._conclusion = conclusion
-        self._turns = turns
         self._replaying = replaying
         self._lanes = frozenset(lanes)
         self._publish = publish
         self._slots = Slots(max_in_flight)
         self._claimer = Claimer(store, publish)
-        self._settler = Settler(store, self._done, self._go_on)
+        self._attempts = Attempts(store, sender, conclusion, turns, self._slots, go_on=self._go_on, let_go=self._let_go)
         self._hand = Hand()
-        self._flights = Flights()
         self._draining = False
 
     def run(self, reference_ids: Sequence[object], found: Sequence[Published] = ()) -> dict[str, int]:
@@ -110,12 +102,12 @@ class Executor:
         given_back = self._release_unsent()
         while self._under_way and boot_time_s() < deadline_s - SETTLE_S:
             gevent.sleep(0.02)
-        self._settler.flush(max(0.0, deadline_s - boot_time_s()))
-        event(Event.DRAINED, given_back=given_back, left=len(self._flights))
+        self._attempts.flush(max(0.0, deadline_s - boot_time_s()))
+        event(Event.DRAINED, given_back=given_back, left=len(self._attempts))
 
     @property
     def _under_way(self) -> bool:
-        return self._claimer.busy or len(self._flights) > 0 or self._replaying.busy
+        return self._claimer.busy or len(self._attempts) > 0 or self._replaying.busy
 
     # -- before the claim ---------------------------------------------------------------------------------------
 
@@ -149,23 +141,21 @@ class Executor:
         return [*within[count:], *kept, *rest], self._start(within[:count], [*full, *parked])
 
     def _start(self, batch: Sequence[Call], parked: Sequence[Call | Full]) -> Claimed:
-        token = uuid4().hex
-        begun_s = boot_time_s()
         try:
-            claimed = self._claimer.claim(_ids_of(batch), token, park=_ids_of(parked))
+            grant = self._claimer.claim(_ids_of(batch), park=_ids_of(parked))
         except Unavailable:
             self._slots.give(len(batch))
             raise
-        answered_s = boot_time_s()
+        claimed = grant.claimed
         for call in batch:
             if call.published.reference_id in claimed.granted:
-                deadline_s = begun_s + call.published.timeout_ms / 1000
-                flight = Flight(call, holder_of(call), token, Gate(deadline_s), claimed.now_ms, answered_s)
-                self._launch(flight)
+                self._attempts.launch(grant.flight(call))
         self._slots.give(len(batch) - len(claimed.granted))
         self._let_go(claimed.parked)
         self._go_on(claimed.ready)
         return claimed
+
+    # -- what may be run now ------------------------------------------------------------------------------------
 
     def run_here(self, ready: Ready, found: Sequence[Published] = ()) -> Ready:
         """Run what may be run now, where this process serves its lane and has room; returns the others."""
@@ -181,69 +171,15 @@ class Executor:
         if others:
             self._publish(others)
 
-    # -- after the claim ----------------------------------------------------------------------------------------
-
-    def _launch(self, flight: Flight) -> None:
-        self._slots.hold(flight.holder)
-        self._flights.add(flight)
-        gevent.spawn_raw(self._fly, flight)
-
-    def _fly(self, flight: Flight) -> None:
-        call = flight.call
-        sent_ms = flight.claimed_at_ms + int((boot_time_s() - flight.claimed_at_s) * 1000)
-        if not isinstance(call, Prepared):
-            self._slots.answered(flight.holder, 0.0)  # no endpoint is asked
-        if isinstance(call, Turn):
-            self._take_turn(flight, call)
-            return
-        if isinstance(call, Unsendable):
-            settlement = unsendable(call, flight.token, sent_ms)
-        else:
-            answer = self._sender.send(
-                call.request, gate=flight.gate, deadline_s=flight.gate.deadline_s, repeatable=call.shape.repeatable
-            )
-            self._slots.answered(flight.holder, boot_time_s() - flight.claimed_at_s)
-            if flight.released:
-                self._done([flight.reference_id])
-                return
-            settlement = self._conclusion.conclude(call, flight.token, answer, sent_ms)
-        self._settler.put(settlement)
-
-    def _take_turn(self, flight: Flight, turn: Turn) -> None:
-        """Take a chain further: create its next step and let it wait, or settle its end."""
-        if isinstance(turn.next, Create):
-            news = self._turns.new_steps(turn, turn.next)
-            verdict, ready = self._advance_surely(flight, turn.next.step, news)
-            self._go_on(ready)
-            if verdict is not Advance.TOO_MANY:
-                self._done([flight.reference_id])
-                return
-        self._settler.put(self._turns.end(turn, flight.token))
-
-    def _advance_surely(self, flight: Flight, step: int, news: Sequence[NewStep]) -> tuple[Advance, Ready]:
-        while True:
-            try:
-                return self._store.advance(flight.reference_id, flight.token, step, news)
-            except Unavailable:
-                event(Event.STORE_AWAY, level=logging.WARNING, doing="advance", calls=len(news))
-                gevent.sleep(RETRY_S)
-
-    def _done(self, reference_ids: Sequence[str]) -> None:
-        self._let_go(reference_ids)
-        now_s = boot_time_s()
-        for reference_id in reference_ids:
-            flight = self._flights.end(reference_id)
-            self._slots.leave(flight.holder, now_s - flight.claimed_at_s)
+    def _release_unsent(self) -> int:
+        unsent = self._attempts.shut_unsent()
+        self._claimer.give_back(unsent)
+        return sum(map(len, unsent.values()))
 
     def _let_go(self, reference_ids: Collection[str]) -> None:
         again = self._hand.let_go(reference_ids)
         if again and not self._draining:
             gevent.spawn(self.run, again)
-
-    def _release_unsent(self) -> int:
-        unsent = self._flights.shut_unsent()
-        self._claimer.give_back(unsent)
-        return sum(map(len, unsent.values()))
 
 
 def _ids_of(calls: Sequence[Call | Full]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import Conflict, Expired, NotFound
@@ -32,12 +31,13 @@ if TYPE_CHECKING:
 
     import redis
 
+    from relay.store.limits import Limits
+
 __all__ = [
     "Accepted",
     "Claimed",
     "Idempotency",
     "InvocationStore",
-    "Limits",
     "NewInvocation",
     "Published",
     "Settlement",
@@ -56,24 +56,6 @@ IDEMPOTENCY_MS: Final = 24 * 3600 * 1000
 CHAIN_STEPS: Final = 1_000
 #: A worker that has not swept for so long counts as gone.
 WORKER_SILENCE_MS: Final = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much may be pending, and how long ends are kept (milliseconds)."""
-
-    max_pending: int
-    max_pending_per_plugin: int
-    max_pending_bytes: int
-    retention_ms: int
-    failed_retention_ms: int
-    rejected_retention_ms: int
-    contents_retention_ms: int = 0  # payload and result; 0: as long as their records
-
-    @property
-    def retention(self) -> tuple[int, int, int, int]:
-        """Retention of ok, failed and rejected ends and of contents, in the scripts' order."""
-        return self.retention_ms, self.failed_retention_ms, self.rejected_retention_ms, self.contents_retention_ms
 
 
 class InvocationStore:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from relay.store.invocations import Limits
+    from relay.store.limits import Limits
     from relay.store.transitions import Ready
 
 _SKIPPED: Final = "skipped:"

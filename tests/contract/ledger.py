@@ -6,7 +6,8 @@ import itertools
 
 from relay.invocation import Attempt, Outcome, Sent, State, new_reference_id
 from relay.store import keyspace
-from relay.store.invocations import InvocationStore, Limits, NewInvocation, Settlement
+from relay.store.invocations import InvocationStore, NewInvocation, Settlement
+from relay.store.limits import Limits
 from relay.store.listing import Listing
 from relay.store.policies import Policies
 

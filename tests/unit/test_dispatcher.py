@@ -18,7 +18,8 @@ from relay.outbound.guard import AddressPolicy
 from relay.registration import read_registrations
 from relay.store import keyspace
 from relay.store.acceptance import Verdict
-from relay.store.invocations import InvocationStore, Limits
+from relay.store.invocations import InvocationStore
+from relay.store.limits import Limits
 from relay.store.registry import Registry
 from relay.trigger import Trigger
 from relay.vault import Vault, payload_owner

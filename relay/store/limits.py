@@ -1,0 +1,23 @@
+"""How much may be pending in the store, and how long what has ended is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may be pending, and how long ends are kept (milliseconds)."""
+
+    max_pending: int
+    max_pending_per_plugin: int
+    max_pending_bytes: int
+    retention_ms: int
+    failed_retention_ms: int
+    rejected_retention_ms: int
+    contents_retention_ms: int = 0  # payload and result; 0: as long as their records
+
+    @property
+    def retention(self) -> tuple[int, int, int, int]:
+        """Retention of ok, failed and rejected ends and of contents, in the scripts' order."""
+        return self.retention_ms, self.failed_retention_ms, self.rejected_retention_ms, self.contents_retention_ms
