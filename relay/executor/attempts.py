@@ -11,6 +11,7 @@ from relay.chains import Create
 from relay.errors import Unavailable
 from relay.executor.claiming import RETRY_S
 from relay.executor.conclusion import unsendable
+from relay.executor.crew import Crew
 from relay.executor.flights import Flights
 from relay.executor.preparation import Prepared, Unsendable
 from relay.executor.settling import Settler
@@ -57,6 +58,7 @@ class Attempts:
         self._let_go = let_go
         self._settler = Settler(store, self._done, go_on)
         self._flights = Flights()
+        self._crew = Crew(self._fly)
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -65,7 +67,7 @@ class Attempts:
         """Begin a claimed call, whose slot is taken."""
         self._slots.hold(flight.holder)
         self._flights.add(flight)
-        gevent.spawn_raw(self._fly, flight)
+        self._crew.start(flight)
 
     def shut_unsent(self) -> dict[str, list[str]]:
         """Keep what has not left from leaving: reference ids by token, to be given back."""

@@ -1,0 +1,73 @@
+"""Greenlets that are used again."""
+
+from __future__ import annotations
+
+import gevent
+import pytest
+from gevent.event import Event
+from gevent.hub import get_hub
+from greenlet import getcurrent
+
+from relay.executor.crew import Crew
+
+
+@pytest.fixture
+def seen():
+    """By item, the greenlet that worked for it."""
+    return {}
+
+
+def test_items_are_worked_for_side_by_side(seen):
+    go = Event()
+
+    def work(item):
+        go.wait()
+        seen[item] = getcurrent()
+
+    crew = Crew(work)
+    for item in range(5):
+        crew.start(item)
+    gevent.sleep(0)
+    assert seen == {}
+    go.set()
+    gevent.sleep(0.01)
+    assert set(seen) == set(range(5))
+    assert len(set(seen.values())) == 5
+
+
+def test_a_greenlet_that_has_ended_its_work_is_used_for_the_next(seen):
+    crew = Crew(lambda item: seen.setdefault(item, getcurrent()))
+    for item in range(20):
+        crew.start(item)
+        gevent.sleep(0)
+        gevent.sleep(0)
+    assert set(seen) == set(range(20))
+    assert len(set(seen.values())) == 1
+
+
+def test_there_are_never_fewer_greenlets_than_items(seen):
+    blocked = Event()
+    crew = Crew(lambda item: blocked.wait() if item == "slow" else seen.setdefault(item, getcurrent()))
+    crew.start("first")
+    gevent.sleep(0.01)
+    crew.start("slow")
+    crew.start("second")  # while the only greenlet so far is on its way to the slow one
+    gevent.sleep(0.01)
+    assert set(seen) == {"first", "second"}
+    blocked.set()
+
+
+def test_work_that_fails_takes_no_later_item_along(seen, monkeypatch):
+    failed = []
+    monkeypatch.setattr(get_hub(), "handle_error", lambda _context, kind, *_: failed.append(kind))
+
+    def work(item):
+        if item == "bad":
+            raise ZeroDivisionError
+        seen[item] = True
+
+    crew = Crew(work)
+    for item in ("bad", "good"):
+        crew.start(item)
+        gevent.sleep(0.01)
+    assert (failed, seen) == ([ZeroDivisionError], {"good": True})
