@@ -18,7 +18,7 @@ from relay.outbound.guard import AddressPolicy
 from relay.registration import read_registrations
 from relay.store import keyspace
 from relay.store.acceptance import Verdict
-from relay.store.invocations import InvocationStore
+from relay.store.invocations import REFUSALS_A_MINUTE, InvocationStore
 from relay.store.limits import Limits
 from relay.store.registry import Registry
 from relay.trigger import Trigger
@@ -146,13 +146,14 @@ def test_an_id_that_cannot_be_one_enters_no_key_and_no_record(house):
 
 
 def test_refusals_beyond_the_limit_are_only_counted_and_name_no_record(house):
-    errors = []
-    for _ in range(601):
+    recorded = 0
+    for _ in range(2 * REFUSALS_A_MINUTE + 1):  # a minute of the clock may end meanwhile
         with pytest.raises(WebhookNotRegistered) as raised:
             house.trigger(webhook_id="nothing")
-        errors.append(raised.value)
-    assert errors[599].reference_id is not None
-    assert errors[600].reference_id is None
+        if raised.value.reference_id is None:
+            break
+        recorded += 1
+    assert REFUSALS_A_MINUTE <= recorded <= 2 * REFUSALS_A_MINUTE
 
 
 def test_the_same_key_and_trigger_is_the_same_invocation(house):
