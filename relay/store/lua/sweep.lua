@@ -11,7 +11,7 @@
 
 grace_from(2)
 local patience, limit, lane_limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local most_woken = limit -- of a webhook's parked ids
+local most_woken = limit -- of each webhook's parked ids
 local LANES = { 'interactive', 'bulk', 'replay' }
 local COPIES = 2 -- so many more messages an id gets from here while its lane is not empty
 local depth = {} -- of a lane: 'empty' or 'short'; else it is long
