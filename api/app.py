@@ -21,14 +21,14 @@ from api.reference.document import make_document
 from api.reference.page import PAGE_HEADERS, make_page
 from api.replays import ACTIONS, ReplayResource, ReplaysResource, ReplaySteeringResource
 from api.triggers import TriggerResource, TriggersResource
-from relay.documents import dump_json
 from relay.errors import Internal, RelayError
 from relay.telemetry import Event, event, fault
+from relay.text.documents import dump_json
 
 if TYPE_CHECKING:
     from api.awaiting import Waiters
-    from relay.dispatcher import Dispatcher
-    from relay.replays import Replays
+    from relay.accept.dispatcher import Dispatcher
+    from relay.replay.planning import Replays
     from relay.settings import Settings
     from relay.store.health import ServerWarnings
     from relay.store.invocations import InvocationStore

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
+from relay.answer.results import answer_json, failure_result, sealed_data
 from relay.errors import Cancelled, RequestRejected, WebhookNotRegistered
 from relay.invocation import MEANINGS, Invocation, Outcome, State
-from relay.results import answer_json, failure_result, sealed_data
-from relay.rows import WITH_RESULT
 from relay.vault import result_owner
+from relay.views import WITH_RESULT
 
 if TYPE_CHECKING:
     from relay.errors import RelayError

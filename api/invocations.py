@@ -12,7 +12,7 @@ from api.auth import ANY_SCOPE
 from api.bodies import JSON
 from api.preferences import Preferences
 from relay.errors import NotFound
-from relay.rows import WITH_RESULT, record_of
+from relay.views import WITH_RESULT, record_of
 
 if TYPE_CHECKING:
     import falcon

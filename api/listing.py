@@ -9,7 +9,7 @@ import orjson
 from api.auth import OPERATE
 from api.bodies import JSON
 from api.queries import ListingQuery, filter_of, read_query
-from relay.rows import row_of
+from relay.views import row_of
 
 if TYPE_CHECKING:
     import falcon

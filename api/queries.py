@@ -9,10 +9,10 @@ from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 from relay.errors import BadParameter, Fault
 from relay.invocation import Outcome, State
-from relay.moments import read_rfc3339
 from relay.registration import ID_PATTERN
 from relay.registration.field_kinds import ID_RULE
 from relay.store.listing import MAX_PAGE, Filter
+from relay.text.moments import read_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ from relay.invocation import FINAL, Outcome, State, reference_time_ms
 from relay.registration import ID_PATTERN
 from relay.registration.field_kinds import ID_RULE, OBJECT_WORDS, Decimal, Flag, ListOf, Text, Whole
 from relay.registration.fields import flattened
-from relay.replays import MAX_RATE, Request
+from relay.replay.planning import MAX_RATE, Request
 from relay.store.listing import Filter
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ from api.auth import OPERATE
 from api.bodies import JSON, media_type, read_body
 from api.queries import ReplaysQuery, read_query
 from api.replay_requests import read_replay
-from relay.documents import dump_json, read_json
 from relay.errors import NotFound
-from relay.rows import job_of, plan_of
+from relay.text.documents import dump_json, read_json
+from relay.views import job_of, plan_of
 
 if TYPE_CHECKING:
     from typing import Any
 
     import falcon
 
-    from relay.replays import Replays
+    from relay.replay.planning import Replays
 
 ACTIONS: Final = ("pause", "resume", "cancel")
 _REPLAY_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.ASCII)

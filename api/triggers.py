@@ -12,13 +12,13 @@ from api.awaiting import Reply
 from api.bodies import JSON, NDJSON, media_type, read_body
 from api.preferences import Preferences
 from api.problems import problem_of
-from relay.documents import dump_json, read_json
+from relay.accept.intake import Call, check_idempotency_key
 from relay.errors import Expired, Fault, MalformedJson, RelayError, RequestRejected, TooLarge, Unavailable
-from relay.intake import Call, check_idempotency_key
 from relay.invocation import State, new_reference_id
-from relay.object_text import MAX_DEPTH
+from relay.request.tracing import valid_traceparent
 from relay.store.acceptance import Accepted, Verdict
-from relay.tracing import valid_traceparent
+from relay.text.documents import dump_json, read_json
+from relay.text.object_text import MAX_DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from api.awaiting import Expectation, Waiters
     from api.endings import Ending, Endings
-    from relay.dispatcher import Dispatcher
+    from relay.accept.dispatcher import Dispatcher
     from relay.invocation import Invocation
     from relay.store.invocations import InvocationStore
     from relay.store.keys import ApiKey

@@ -23,7 +23,7 @@ from bench.children import ROOT, Children
 from bench.report import machine
 from bench.server import Server
 from relay.invocation import FINAL, Attempt, Outcome, Sent, State, new_reference_id
-from relay.replays import Replays, Request
+from relay.replay.planning import Replays, Request
 from relay.store import keyspace
 from relay.store.invocations import InvocationStore, NewInvocation, Settlement
 from relay.store.limits import Limits

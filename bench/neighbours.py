@@ -17,7 +17,7 @@ from bench.receipts import EndpointControl
 from bench.rounds import percentile
 from bench.server import Server
 from relay.invocation import State
-from relay.replays import Replays, Request
+from relay.replay.planning import Replays, Request
 from relay.store import keyspace
 from relay.store.limits import Limits
 from relay.store.listing import Filter, Listing

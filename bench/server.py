@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import redis
 
 from bench.children import Children, clean_environment, free_port
-from relay.embedded import ENVIRON, configuration, find_program
+from relay.up.embedded import ENVIRON, configuration, find_program
 
 if TYPE_CHECKING:
     from pathlib import Path

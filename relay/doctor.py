@@ -8,10 +8,10 @@ from enum import StrEnum
 from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
-from relay.datadir import KEY_FILES
 from relay.errors import NotFound, RelayError, SettingsError, Unavailable, VaultError
 from relay.settings import ENV_FILE, Settings, unknown_names
 from relay.store.health import ServerHealth, read_health
+from relay.up.datadir import KEY_FILES
 from relay.vault import Vault
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from relay.processes import LOOPBACK
+from relay.up.processes import LOOPBACK
 
 _MAX_BYTES: Final = 1024 * 1024
 _TIMEOUT_S: Final = 30

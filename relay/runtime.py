@@ -10,13 +10,13 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from relay.dispatcher import Dispatcher
-from relay.endpoint import EndpointRules
+from relay.accept.dispatcher import Dispatcher
+from relay.egress import AddressPolicy
 from relay.errors import SettingsError
-from relay.outbound.guard import AddressPolicy
 from relay.queue import Publisher, make_app
-from relay.replays import Replays
-from relay.setting_kinds import broker_url
+from relay.registration.endpoint import EndpointRules
+from relay.replay.planning import Replays
+from relay.settings.kinds import broker_url
 from relay.store.invocations import InvocationStore
 from relay.store.keys import ApiKeys
 from relay.store.limits import Limits
@@ -196,13 +196,13 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     # Only here: libcurl and gevent are loaded by workers alone.
     from relay.executor import Executor  # noqa: PLC0415
     from relay.executor.conclusion import Conclusion  # noqa: PLC0415
+    from relay.executor.plans import Plans  # noqa: PLC0415
     from relay.executor.preparation import Preparation  # noqa: PLC0415
     from relay.executor.tokens import Tokens  # noqa: PLC0415
     from relay.executor.turns import Turns  # noqa: PLC0415
     from relay.outbound.sender import Sender  # noqa: PLC0415
     from relay.outbound.transport import CurlTransport  # noqa: PLC0415
-    from relay.plans import Plans  # noqa: PLC0415
-    from relay.replaying import Replaying  # noqa: PLC0415
+    from relay.replay.running import Replaying  # noqa: PLC0415
     from relay.store.steps import Steps  # noqa: PLC0415
     from relay.sweeper import Sweeper  # noqa: PLC0415
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from relay.outbound.gate import Gate, boot_time_s
-from relay.outbound.guard import AddressPolicy
+from relay.clock import boot_time_s
+from relay.egress import AddressPolicy
+from relay.outbound.gate import Gate
 from relay.outbound.sender import Answer, Sender
 from relay.outbound.transport import CurlTransport
 

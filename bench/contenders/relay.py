@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from bench.children import ROOT, BenchError, clean_environment, free_port
 from bench.contenders.contender import DATA, START_S, Front, Stage, Variant, post_request
 from bench.rounds import RELAY
-from relay import processes
 from relay.store import keyspace
+from relay.up import processes
 from relay.vault import Vault
 
 if TYPE_CHECKING:

@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from relay.errors import RequestRejected
-from relay.object_text import escape_step
 from relay.registration.data_schema import compile_schema, schema_faults
 from relay.registration.steps import MAX_CHAIN_DEPTH
-from relay.trigger import Trigger, check
+from relay.request.trigger import Trigger, check
+from relay.text.object_text import escape_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from relay.expressions import Expression
     from relay.registration import ChainTarget, Shape, Step
+    from relay.text.expressions import Expression
 
 #: The shape of a webhook as it will be, by its id; None if it will not be registered.
 Lookup: TypeAlias = "Callable[[str], Shape | None]"

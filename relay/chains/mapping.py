@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import RequestRejected
-from relay.expressions import Unevaluable
 from relay.registration.steps import MAX_ELEMENTS
-from relay.trigger import Trigger, check
+from relay.request.trigger import Trigger, check
+from relay.text.expressions import Unevaluable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from relay.errors import Fault
-    from relay.expressions import Expression
     from relay.registration import Shape, Step
+    from relay.text.expressions import Expression
 
 
 class Unmappable(ValueError):

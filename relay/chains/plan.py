@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from relay.expressions import Expression
     from relay.registration import ChainTarget, Shape, Step
+    from relay.text.expressions import Expression
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from relay.answer.results import Result
 from relay.chains.mapping import Unmappable, elements_of, evaluated, trigger_of
 from relay.chains.results import Ran
-from relay.expressions import Unevaluable, is_true
 from relay.invocation import Outcome, State
-from relay.results import Result
+from relay.text.expressions import Unevaluable, is_true
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from relay.chains.plan import ChainPlan
     from relay.chains.results import StepResult
     from relay.registration import Step
-    from relay.trigger import Trigger
+    from relay.request.trigger import Trigger
 
 #: Shorter texts are not looked for in answers: they would be found where nothing is shown.
 MIN_SECRET_CHARACTERS: Final = 8

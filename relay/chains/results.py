@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from relay.answer.results import Result, failure_result
 from relay.invocation import MEANINGS, Outcome, State
-from relay.results import Result, failure_result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from relay.masking import REPLACEMENT
-from relay.needles import MIN_CHARACTERS
+from relay.answer.masking import REPLACEMENT
+from relay.answer.needles import MIN_CHARACTERS
 
 if TYPE_CHECKING:
     from relay.registration import Target

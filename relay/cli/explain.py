@@ -17,11 +17,11 @@ from relay.cli.plan import auth_of, plan_of, plan_picture, shown_prefilled
 from relay.errors import WebhookNotRegistered
 from relay.invocation import new_reference_id
 from relay.registration import ChainTarget
-from relay.rendering import render
-from relay.rows import seconds
+from relay.request.rendering import render
+from relay.request.trigger import Trigger, check
 from relay.runtime import cli_runtime
 from relay.settings import Settings
-from relay.trigger import Trigger, check
+from relay.views import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

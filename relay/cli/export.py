@@ -15,10 +15,10 @@ from relay.cli.filters import filter_options, take_filter
 from relay.cli.output import facts_of, screened
 from relay.cli.parameters import plugin_option
 from relay.errors import VaultError
-from relay.rows import row_of
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.vault import payload_owner, result_owner
+from relay.views import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

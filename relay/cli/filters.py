@@ -10,8 +10,8 @@ import click
 
 from relay.cli.parameters import IdType
 from relay.invocation import Outcome, State, reference_time_ms
-from relay.moments import read_moment
 from relay.store.listing import Filter
+from relay.text.moments import read_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable

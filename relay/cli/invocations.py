@@ -18,10 +18,10 @@ from relay.cli.reading import result_in
 from relay.cli.row_tables import groups_picture, rows_picture
 from relay.cli.tail import tail
 from relay.invocation import State
-from relay.moments import rfc3339
-from relay.rows import group_of, record_of, row_of
 from relay.runtime import cli_runtime
 from relay.settings import Settings
+from relay.text.moments import rfc3339
+from relay.views import group_of, record_of, row_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from relay.cli.output import facts_of, moment, safe, screened, table_of
 from relay.cli.parameters import plugin_option
-from relay.moments import rfc3339
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store.keys import SCOPES, origin_fault
+from relay.text.moments import rfc3339
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from relay.documents import read_json
 from relay.errors import MalformedJson
 from relay.registration import ID_PATTERN
+from relay.text.documents import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group
 from rich.text import Text
 
+from relay.answer.masking import REPLACEMENT
+from relay.answer.needles import PUBLIC_HEADERS
 from relay.cli.address import shown_url
 from relay.cli.output import facts_of, safe
-from relay.masking import REPLACEMENT
-from relay.needles import PUBLIC_HEADERS
 from relay.registration import ChainTarget
 from relay.registration.credentials import ClientCredentials
 from relay.registration.steps import MAX_CHAIN_DEPTH
-from relay.rows import seconds
+from relay.views import seconds
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import VaultError
-from relay.rows import result_of
 from relay.vault import result_owner
+from relay.views import result_of
 
 if TYPE_CHECKING:
     from relay.cli.output import Screen

@@ -13,19 +13,19 @@ from relay.cli.progress import follow, watch
 from relay.cli.replay_options import replay_options, take_request
 from relay.cli.replay_tables import job_picture, jobs_picture, plan_picture
 from relay.errors import NotFound
-from relay.replays import Request
-from relay.rows import job_of, plain_number, plan_of, reasons_of, row_of
+from relay.replay.planning import Request
 from relay.runtime import Runtime, cli_runtime
 from relay.settings import Settings
 from relay.store.listing import Filter
 from relay.store.replays import ReplayState
+from relay.views import job_of, plain_number, plan_of, reasons_of, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from relay.cli.output import Screen
-    from relay.replays import Replays
+    from relay.replay.planning import Replays
     from relay.store.replays import ReplayJob
 
 #: What stands in a job where others have the id of their key.

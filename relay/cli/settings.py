@@ -10,8 +10,8 @@ from rich.text import Text
 
 from relay.cli.output import screened, table_of
 from relay.errors import SettingsError
-from relay.setting_kinds import Secret, as_text
 from relay.settings import Settings
+from relay.settings.kinds import Secret, as_text
 
 if TYPE_CHECKING:
     from pathlib import Path

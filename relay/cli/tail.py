@@ -14,9 +14,9 @@ from relay.cli.filters import ends_like, filter_options, take_filter
 from relay.cli.output import moment, safe, screened
 from relay.cli.parameters import plugin_option
 from relay.errors import Expired, NotFound, Unavailable
-from relay.rows import row_of
 from relay.runtime import cli_runtime
 from relay.settings import Settings
+from relay.views import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

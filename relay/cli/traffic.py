@@ -10,9 +10,9 @@ from rich.text import Text
 from relay.cli.output import safe, screened
 from relay.cli.parameters import IdType, plugin_option
 from relay.errors import WebhookNotRegistered
-from relay.moments import rfc3339
 from relay.runtime import Runtime, cli_runtime
 from relay.settings import Settings
+from relay.text.moments import rfc3339
 
 if TYPE_CHECKING:
     from pathlib import Path

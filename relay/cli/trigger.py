@@ -9,10 +9,10 @@ import click
 from rich.console import Group
 from rich.text import Text
 
+from relay.accept.dispatcher import Call
 from relay.cli.output import as_json, facts_of, safe, screened
 from relay.cli.parameters import plugin_option, trigger_options, trigger_value
 from relay.cli.reading import result_in
-from relay.dispatcher import Call
 from relay.errors import Cancelled, RequestRejected, WebhookNotRegistered
 from relay.invocation import Outcome, State, new_reference_id
 from relay.runtime import cli_runtime

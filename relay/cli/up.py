@@ -8,14 +8,14 @@ import click
 from rich.console import Group
 from rich.text import Text
 
-from relay import processes
 from relay.cli.output import Screen, as_json, facts_of, safe, screened
-from relay.demo import demonstrate
-from relay.embedded import FSYNC
 from relay.errors import Unavailable
-from relay.local import LocalRelay, Plan
-from relay.logtail import LogTail, last_lines
-from relay.supervisor import Supervisor
+from relay.up import processes
+from relay.up.demo import demonstrate
+from relay.up.embedded import FSYNC
+from relay.up.local import LocalRelay, Plan
+from relay.up.logtail import LogTail, last_lines
+from relay.up.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,11 +13,11 @@ from relay.cli.output import facts_of, moment, safe, screened, table_of
 from relay.cli.parameters import IdType, plugin_option, read_source
 from relay.cli.traffic import close_breaker, pause, resume, traffic_of
 from relay.errors import DocumentError, Fault, WebhookNotRegistered
-from relay.moments import rfc3339
 from relay.registration import ChainTarget, read_registrations
-from relay.rows import seconds
 from relay.runtime import cli_runtime
 from relay.settings import Settings
+from relay.text.moments import rfc3339
+from relay.views import seconds
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import gevent
 
 from relay.chains import Create
+from relay.clock import boot_time_s
 from relay.errors import Unavailable
 from relay.executor.claiming import RETRY_S
 from relay.executor.conclusion import unsendable
@@ -16,7 +17,6 @@ from relay.executor.flights import Flights
 from relay.executor.preparation import Prepared, Unsendable
 from relay.executor.settling import Settler
 from relay.executor.turns import Turn
-from relay.outbound.gate import boot_time_s
 from relay.store.transitions import Advance
 from relay.telemetry import Event, event
 

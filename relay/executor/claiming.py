@@ -9,9 +9,10 @@ from uuid import uuid4
 
 import gevent
 
+from relay.clock import boot_time_s
 from relay.errors import Unavailable
 from relay.executor.flights import Flight, holder_of
-from relay.outbound.gate import Gate, boot_time_s
+from relay.outbound.gate import Gate
 from relay.telemetry import Event, event
 
 if TYPE_CHECKING:

@@ -7,19 +7,19 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from relay import telemetry
+from relay.answer.masking import Mask
+from relay.answer.results import Reading, failure_result, read_answer, sealed_data
 from relay.errors import Unavailable
 from relay.invocation import MEANINGS, Attempt, Outcome, Sent, State
-from relay.masking import Mask
-from relay.results import Reading, failure_result, read_answer, sealed_data
-from relay.retrying import Retry, Tried, decide, read_retry_after
+from relay.registration.retrying import Retry, Tried, decide, read_retry_after
 from relay.store.transitions import Settlement
 from relay.vault import result_owner
 
 if TYPE_CHECKING:
+    from relay.answer.answer import Answer
     from relay.executor.preparation import Prepared, Unsendable
     from relay.executor.tokens import Tokens
     from relay.executor.turns import Turns
-    from relay.outbound.answer import Answer
     from relay.registration import Shape
     from relay.store.transitions import Published
     from relay.vault import Vault

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import gevent
 
+from relay.clock import boot_time_s
 from relay.errors import Unavailable
 from relay.executor.attempts import Attempts
 from relay.executor.claiming import Claimer
@@ -14,7 +15,6 @@ from relay.executor.flights import holder_of
 from relay.executor.hand import Hand
 from relay.executor.preparation import Full
 from relay.executor.slots import Slots
-from relay.outbound.gate import boot_time_s
 from relay.store.transitions import Claimed
 from relay.telemetry import Event, event
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from relay.executor.preparation import Call, Preparation
     from relay.executor.turns import Turns
     from relay.outbound.sender import Sender
-    from relay.replaying import Replaying
+    from relay.replay.running import Replaying
     from relay.store.invocations import InvocationStore
     from relay.store.transitions import Published, Ready
 

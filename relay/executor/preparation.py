@@ -9,18 +9,18 @@ from relay import telemetry
 from relay.errors import NotFound, RequestRejected, Unavailable, VaultError
 from relay.executor.turns import Turn
 from relay.invocation import Outcome
-from relay.oauth import NoToken
+from relay.request.oauth import NoToken
+from relay.request.trigger import Trigger, check
 from relay.store.tokens import Holder
-from relay.trigger import Trigger, check
 from relay.vault import payload_owner
 
 if TYPE_CHECKING:
+    from relay.answer.masking import Mask
+    from relay.executor.plans import Plan, Plans
     from relay.executor.tokens import Access, Tokens
     from relay.executor.turns import Turns
-    from relay.masking import Mask
-    from relay.plans import Plan, Plans
     from relay.registration import Shape
-    from relay.rendering import OutgoingRequest
+    from relay.request.rendering import OutgoingRequest
     from relay.store.transitions import Published
     from relay.vault import Vault
 

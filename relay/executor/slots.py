@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from relay.outbound.gate import boot_time_s
+from relay.clock import boot_time_s
 from relay.shares import may_hold_more
 
 if TYPE_CHECKING:

@@ -12,10 +12,11 @@ import gevent
 import orjson
 from gevent.lock import BoundedSemaphore
 
+from relay.clock import boot_time_s
 from relay.errors import VaultError
 from relay.invocation import Outcome
-from relay.oauth import NoToken, read_grant, token_request
-from relay.outbound.gate import Gate, boot_time_s
+from relay.outbound.gate import Gate
+from relay.request.oauth import NoToken, read_grant, token_request
 from relay.vault import token_owner
 
 if TYPE_CHECKING:

@@ -6,19 +6,19 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from relay.answer.results import Result, data_from, failure_result, sealed_data
 from relay.chains import Create, Reject, StepResult, found_secrets, progress
 from relay.invocation import Outcome, State, new_reference_id
-from relay.results import Result, data_from, failure_result, sealed_data
+from relay.request.trigger import Trigger, check
 from relay.store.transitions import NewStep, Settlement
-from relay.trigger import Trigger, check
 from relay.vault import payload_owner, raw_owner, result_owner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from relay.answer.masking import Mask
     from relay.chains import ChainPlan, Next
-    from relay.masking import Mask
-    from relay.plans import Plans
+    from relay.executor.plans import Plans
     from relay.store.invocations import InvocationStore
     from relay.store.steps import StepRecord, Steps
     from relay.store.transitions import Published

@@ -14,13 +14,13 @@ from relay.outbound.failures import Notes
 from relay.outbound.lookups import CACHE_S, FRESH_CACHE_S
 from relay.outbound.request_head import Unsendable, header_lines
 from relay.outbound.sockets import Sockets, dialled
-from relay.rendering import OutgoingRequest
+from relay.request.rendering import OutgoingRequest
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
 
+    from relay.egress import AddressPolicy
     from relay.outbound.gate import Gate
-    from relay.outbound.guard import AddressPolicy
     from relay.outbound.lookups import Lookup
     from relay.registration.credentials import ClientCertificate
 

@@ -7,18 +7,11 @@ Whether the gate was passed is what an attempt's ``sent`` says.
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
-# Runs while the machine sleeps, as the server's leases do. macOS has no such id; its monotonic clock does that.
-_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+from relay.clock import boot_time_s
 
 _SHUT: Final[list[bool]] = [False]
-
-
-def boot_time_s() -> float:
-    """Seconds on the clock that every deadline and lease of this process is counted on."""
-    return time.clock_gettime(_CLOCK)
 
 
 class Gate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from relay.rendering import Headers
+from relay.request.rendering import Headers
 
 if TYPE_CHECKING:
     from requests import PreparedRequest

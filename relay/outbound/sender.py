@@ -6,10 +6,10 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
+from relay.answer.answer import Answer
 from relay.invocation import Outcome, Sent
-from relay.outbound.answer import Answer
 from relay.outbound.transport import CurlTransport, Reply
-from relay.rendering import OutgoingRequest
+from relay.request.rendering import OutgoingRequest
 
 if TYPE_CHECKING:
     from requests import PreparedRequest

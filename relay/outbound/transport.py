@@ -14,10 +14,11 @@ from requests.adapters import BaseAdapter
 from requests.exceptions import RequestException
 from requests.structures import CaseInsensitiveDict
 
+from relay.clock import boot_time_s
 from relay.invocation import Outcome, Sent
 from relay.outbound.exchange import Exchange, Rules
 from relay.outbound.failures import classify
-from relay.outbound.gate import Gate, boot_time_s
+from relay.outbound.gate import Gate
 from relay.outbound.heads import Head
 from relay.outbound.multi import HubMulti
 from relay.outbound.request_head import Unsendable
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from gevent.hub import Hub
     from requests import PreparedRequest
 
-    from relay.outbound.guard import AddressPolicy
+    from relay.egress import AddressPolicy
     from relay.outbound.lookups import Lookup
 
 DEFAULT_TIMEOUT_S: Final = 20.0

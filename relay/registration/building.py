@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from relay.endpoint import Endpoint, EndpointRules, parse_endpoint
 from relay.errors import Fault
 from relay.registration.chain_fields import name_faults
 from relay.registration.chain_target import ChainTarget
 from relay.registration.credentials import Basic, ClientCertificate, ClientCredentials, Credentials
+from relay.registration.endpoint import Endpoint, EndpointRules, parse_endpoint
 from relay.registration.fields import load_fields
 from relay.registration.header_rules import MIN_MASKED_LENGTH, NOT_SECRET
 from relay.registration.shape import BODILESS_METHODS, Encoding, Shape

@@ -29,7 +29,7 @@ from relay.registration.steps import DEFAULT_CHAIN_TIMEOUT_S, MAX_CHAIN_TIMEOUT_
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from relay.expressions import Expression
+    from relay.text.expressions import Expression
 
 MAX_MASKS: Final = 10  # expressions of one step
 

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import Self
 
-from relay.documents import dump_json
-from relay.expressions import Expression
 from relay.registration.steps import Step
 from relay.registration.target import Target
+from relay.text.documents import dump_json
+from relay.text.expressions import Expression
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from cryptography.x509 import load_pem_x509_certificates
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 from relay.registration.field_kinds import FIELD_WORDS, OBJECT_WORDS, Text
-from relay.signing import SECRET_PREFIX
+from relay.registration.signing import SECRET_PREFIX
 
 MAX_SECRETS: Final = 5
 #: What Standard Webhooks 1.0 asks of a symmetric secret.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote_plus
 
-from relay.endpoint import Endpoint
+from relay.registration.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from relay.documents import MAX_FAULTS, Document, read_document
 from relay.errors import DocumentError, Fault
 from relay.registration.building import Registration, load_registration
 from relay.registration.field_kinds import ID_PATTERN, ID_RULE
+from relay.text.documents import MAX_FAULTS, Document, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from relay.endpoint import EndpointRules
+    from relay.registration.endpoint import EndpointRules
 
 
 def read_registrations(text: str, rules: EndpointRules, *, plugin: str | None) -> tuple[str, list[Registration]]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from marshmallow import ValidationError, fields, validate
 
-from relay.expressions import Expression, read_expression
-from relay.quantities import Rate, read_rate
 from relay.registration.data_schema import compile_schema
 from relay.registration.header_rules import registration_faults
+from relay.text.expressions import Expression, read_expression
+from relay.text.quantities import Rate, read_rate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

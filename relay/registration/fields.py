@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
 
-from relay.object_text import escape_step
 from relay.registration.chain_fields import ChainFields
 from relay.registration.credential_fields import AuthList, SigningSecrets
 from relay.registration.field_kinds import (
@@ -25,7 +24,8 @@ from relay.registration.field_kinds import (
     Text,
     Whole,
 )
-from relay.retrying import RetryPolicy
+from relay.registration.retrying import RetryPolicy
+from relay.text.object_text import escape_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

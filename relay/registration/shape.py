@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
-from relay.documents import dump_json
-from relay.quantities import Rate, read_rate
 from relay.registration.data_schema import compile_schema, schema_faults
 from relay.registration.fields import DEFAULT_TIMEOUT_S
-from relay.retrying import RetryPolicy
+from relay.registration.retrying import RetryPolicy
+from relay.text.documents import dump_json
+from relay.text.quantities import Rate, read_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

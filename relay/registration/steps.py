@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
-from relay.expressions import Expression
+from relay.text.expressions import Expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

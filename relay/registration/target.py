@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from relay.documents import dump_json
-from relay.endpoint import Endpoint
 from relay.registration.credentials import Credentials
+from relay.registration.endpoint import Endpoint
+from relay.text.documents import dump_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

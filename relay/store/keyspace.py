@@ -32,7 +32,7 @@ _TEMPLATES: Final = {
     "plugin_pending": "p:{plugin}:pending",  # int: invocations not final
     "plugin_index": "p:{plugin}:invocations",  # zset referenceId -> createdAt ms
     "webhook_index": "p:{plugin}:invocations:{webhook}",  # the same of one webhook
-    "ends": "p:{plugin}:ends:{kind}",  # the same of those that ended alike (lua/ends.lua)
+    "ends": "p:{plugin}:ends:{kind}",  # the same of those that ended alike (lua/include/ends.lua)
     "kinds": "p:{plugin}:ends",  # set: the kinds of ends that have occurred
     "plugin_counts": "p:{plugin}:counts",  # hash: counters by name
     "plugin_rate": "p:{plugin}:rate",  # us: when the plugin's rate is unused again
@@ -45,7 +45,7 @@ _TEMPLATES: Final = {
     "token_turn": "p:{plugin}:token:{webhook}:{revision}:turn",  # string: who fetches the next one
     "running": "p:{plugin}:running:{webhook}",  # zset referenceId -> leaseEnd ms: places taken
     "parked": "p:{plugin}:parked:{webhook}",  # zset referenceId -> createdAt ms: calls that may not go now
-    "policy": "p:{plugin}:policy:{webhook}",  # hash: limits, pause, rate and breaker (lua/places.lua)
+    "policy": "p:{plugin}:policy:{webhook}",  # hash: limits, pause, rate and breaker (lua/include/places.lua)
     "idempotency": "p:{plugin}:idem:{webhook}:{mac}",  # hash: ref, fingerprint
     # replays
     "replays": "p:{plugin}:replays",  # zset replay id -> createdAt ms

@@ -49,7 +49,7 @@ class Filter:
     error: bool | None = None  # of the result
 
     def to_json(self) -> bytes:
-        """As ``lua/filter.lua`` reads it."""
+        """As ``lua/include/filter.lua`` reads it."""
         value = {
             "webhook": self.webhook_id,
             "states": sorted(self.states),
@@ -178,7 +178,7 @@ class Groups:
         self._groups: dict[tuple[str, str, str], tuple[int, int, int]] = {}
 
     def add(self, rows: Iterable[Sequence[bytes]]) -> None:
-        """Rows of ``lua/groups.lua``."""
+        """Rows of ``lua/include/groups.lua``."""
         for webhook, outcome, status, count, first, last in rows:
             name = (webhook.decode(), outcome.decode(), status.decode())
             had, oldest, newest = self._groups.get(name, (0, int(first), int(last)))

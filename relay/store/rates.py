@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.errors import RateLimited
-from relay.quantities import read_rate
 from relay.store.scripts import Scripts
+from relay.text.quantities import read_rate
 
 if TYPE_CHECKING:
     import redis

@@ -56,7 +56,7 @@ def script_text(name: str) -> str:
     body = (folder / f"{name}.lua").read_text("utf-8")
     included = _INCLUDES.search(body)
     names = included.group(1).split(", ") if included else []
-    parts = [*((folder / f"{part}.lua").read_text("utf-8") for part in names), body]
+    parts = [*((folder / "include" / f"{part}.lua").read_text("utf-8") for part in names), body]
     return "\n".join([keyspace.lua_prelude(), *(text for part in parts for text in (*_record_readers(part), part))])
 
 

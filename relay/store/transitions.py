@@ -111,7 +111,7 @@ class Settled:
 
 
 def published_from(reference_id: str, row: list[Any]) -> Published:
-    """One id's row, as ``lua/rows.lua`` makes it."""
+    """One id's row, as ``lua/include/rows.lua`` makes it."""
     state, plugin, webhook, revision, current, payload, traceparent, timeout, lane, tries, losses, full, *of_chain = row
     return Published(
         reference_id,

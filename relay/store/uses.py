@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from relay.chains.checking import chain_faults
-from relay.documents import MAX_FAULTS
 from relay.errors import DocumentError, Fault
 from relay.registration import ChainTarget
 from relay.store import keyspace
 from relay.store.scripts import store_errors
+from relay.text.documents import MAX_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import redis
 
-from relay import processes
-from relay.child import program
-from relay.embedded import find_program
 from relay.store.health import answers
+from relay.up import processes
+from relay.up.child import program
+from relay.up.embedded import find_program
 from relay.vault import Vault
 from tests.chaos.plan import AWAIT_S, LEASE_MARGIN_S, STOP_TIMEOUT_S
 from tests.conftest import free_port

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relay.invocation import Attempt, Outcome, Sent, State, new_reference_id
-from relay.replays import Replays, Request
+from relay.replay.planning import Replays, Request
 from relay.store import keyspace
 from relay.store.listing import Filter
 from relay.store.replay_runs import NewReplay, ReplayRuns, Verdict

@@ -4,15 +4,15 @@ import time
 
 import pytest
 
-from relay.endpoint import Endpoint
 from relay.errors import Conflict, DocumentError, NotFound, SettingsError, VaultError
-from relay.quantities import Rate
 from relay.registration import Registration, Shape, Target
-from relay.retrying import RetryPolicy
+from relay.registration.endpoint import Endpoint
+from relay.registration.retrying import RetryPolicy
 from relay.store import keyspace
 from relay.store import registry as registry_module
 from relay.store.registry import POINTER_AGE_S, Applied, Registry
 from relay.store.uses import Seen
+from relay.text.quantities import Rate
 from relay.vault import Vault, target_owner
 
 SECRET = "Bearer planted-secret-value"

@@ -6,7 +6,7 @@ import pytest
 
 from relay.errors import BadParameter, Conflict, NotFound
 from relay.invocation import Outcome, Sent, State, new_reference_id
-from relay.replays import Request
+from relay.replay.planning import Request
 from relay.store import keyspace
 from relay.store.invocations import NewStep
 from relay.store.listing import Filter
@@ -602,7 +602,7 @@ def test_what_was_planned_can_be_started_and_takes_nothing_that_failed_since(des
 
 
 def test_a_large_job_is_planned_by_workers(desk, monkeypatch):
-    monkeypatch.setattr("relay.replays.PLANNED_AT_ONCE", 300)
+    monkeypatch.setattr("relay.replay.planning.PLANNED_AT_ONCE", 300)
     for _ in range(7):
         desk.ledger.store.accept([desk.ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"") for _ in range(80)])
     job = desk.start(filter=Filter(states=frozenset({State.REJECTED})))
@@ -619,7 +619,7 @@ def test_a_large_job_is_planned_by_workers(desk, monkeypatch):
 
 
 def test_a_job_that_is_cancelled_while_it_is_planned_has_what_was_found(desk, monkeypatch):
-    monkeypatch.setattr("relay.replays.PLANNED_AT_ONCE", 0)
+    monkeypatch.setattr("relay.replay.planning.PLANNED_AT_ONCE", 0)
     for _ in range(7):
         desk.ledger.store.accept([desk.ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"") for _ in range(80)])
     job = desk.start(filter=Filter(states=frozenset({State.REJECTED})))

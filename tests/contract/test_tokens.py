@@ -7,13 +7,13 @@ import json
 import gevent
 import pytest
 
-from relay.endpoint import Endpoint
+from relay.answer.answer import Answer
 from relay.executor import tokens as tokens_module
 from relay.executor.tokens import Tokens
 from relay.invocation import Outcome, Sent
-from relay.oauth import NoToken
-from relay.outbound.answer import Answer
 from relay.registration.credentials import ClientCredentials
+from relay.registration.endpoint import Endpoint
+from relay.request.oauth import NoToken
 from relay.store.tokens import Holder, TokenStore
 from relay.vault import Vault
 

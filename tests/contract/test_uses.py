@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from relay.endpoint import EndpointRules
+from relay.egress import AddressPolicy
 from relay.errors import Conflict, DocumentError
-from relay.outbound.guard import AddressPolicy
 from relay.registration import read_registrations
+from relay.registration.endpoint import EndpointRules
 from relay.store import keyspace
 from relay.store.registry import Registry
 from relay.vault import Vault

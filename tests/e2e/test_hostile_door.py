@@ -18,8 +18,8 @@ import pytest
 from click.testing import CliRunner
 
 from relay.cli import main
+from relay.egress import AddressPolicy
 from relay.invocation import Outcome, Sent
-from relay.outbound.guard import AddressPolicy
 from tests.conftest import start_valkey
 from tests.e2e.conftest import relay_command
 from tests.integration.api_house import environ_for, running_api

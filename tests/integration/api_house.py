@@ -16,9 +16,9 @@ from pathlib import Path
 import redis
 import requests
 
+from relay.answer.results import Result, sealed_data
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.registration import read_registrations
-from relay.results import Result, sealed_data
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store.transitions import Settlement

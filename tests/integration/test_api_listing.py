@@ -3,7 +3,7 @@ import time
 import pytest
 
 from relay.invocation import Outcome, State
-from relay.moments import rfc3339
+from relay.text.moments import rfc3339
 from tests.integration.test_api_triggers import problem
 
 

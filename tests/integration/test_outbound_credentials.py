@@ -10,14 +10,15 @@ import pytest
 import trustme
 from standardwebhooks import Webhook
 
-from relay.endpoint import Endpoint
+from relay.clock import boot_time_s
 from relay.invocation import Outcome, Sent
-from relay.outbound.gate import Gate, boot_time_s
+from relay.outbound.gate import Gate
 from relay.outbound.sender import Sender
 from relay.registration import Shape, Target
 from relay.registration.credentials import ClientCertificate, Credentials
-from relay.rendering import render
-from relay.trigger import Trigger
+from relay.registration.endpoint import Endpoint
+from relay.request.rendering import render
+from relay.request.trigger import Trigger
 from tests.outbound import calling
 from tests.receivers import json_answer, make_authority, raw_answer, receiver
 

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from relay.invocation import Outcome, State
-from relay.replays import Request
+from relay.replay.planning import Request
 from relay.store.listing import Filter, Group
 from relay.store.replays import ReplayState
 from tests.integration.worker_house import hook, until, worker_house

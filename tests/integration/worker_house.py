@@ -12,12 +12,12 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from relay.dispatcher import Call
+from relay.accept.dispatcher import Call
 from relay.invocation import new_reference_id
-from relay.processes import worker
 from relay.registration import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
+from relay.up.processes import worker
 from relay.vault import Vault, result_owner
 from tests.conftest import start_valkey
 

@@ -8,7 +8,7 @@ import pytest
 from api.app import Parts, create_app
 from api.reference.document import make_document
 from api.reference.page import PAGE_HEADERS, make_page
-from relay.replays import Replays
+from relay.replay.planning import Replays
 from relay.settings import Settings
 from tests.architecture.sources import ROOT
 

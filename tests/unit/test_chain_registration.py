@@ -7,11 +7,11 @@ import json
 import pytest
 
 from relay.chains.checking import chain_faults
-from relay.endpoint import EndpointRules
+from relay.egress import AddressPolicy
 from relay.errors import DocumentError
-from relay.expressions import Expression
-from relay.outbound.guard import AddressPolicy
 from relay.registration import ChainTarget, Shape, Step, Target, read_registrations, target_from_json
+from relay.registration.endpoint import EndpointRules
+from relay.text.expressions import Expression
 
 RULES = EndpointRules(AddressPolicy())
 CHAIN = {

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.answer.results import Result
 from relay.chains import ChainPlan, Create, Finish, Reject, StepResult, found_secrets, pins_of, progress
-from relay.expressions import Expression
 from relay.invocation import MEANINGS, Outcome, State
 from relay.registration import ChainTarget, Shape, Step
-from relay.results import Result
-from relay.trigger import Trigger
+from relay.request.trigger import Trigger
+from relay.text.expressions import Expression
 
 INPUT = Trigger({"user": "ada", "ids": [1, 2, 3], "none": []}, {"X-Note": "hi"}, {"page": "2"})
 SHAPES = {

@@ -1,4 +1,4 @@
-from relay.dispatcher import Call
+from relay.accept.dispatcher import Call
 from relay.invocation import new_reference_id
 from relay.store import keyspace
 from tests.unit.cli import a_webhook

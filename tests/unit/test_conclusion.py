@@ -8,13 +8,13 @@ import math
 import pytest
 import requests
 
-from relay.endpoint import Endpoint
+from relay.answer.answer import Answer
+from relay.answer.masking import Mask
 from relay.executor.conclusion import Conclusion
 from relay.executor.preparation import Prepared
 from relay.invocation import Outcome, Sent, State, new_reference_id
-from relay.masking import Mask
-from relay.outbound.answer import Answer
 from relay.registration import Shape, Target
+from relay.registration.endpoint import Endpoint
 from relay.store.transitions import Published
 from relay.vault import Vault, result_owner
 
@@ -85,7 +85,7 @@ def test_integers_of_any_size_are_checked():
 
 
 def test_an_answer_of_the_wrong_form_is_not_tried_again():
-    from relay.retrying import RetryPolicy
+    from relay.registration.retrying import RetryPolicy
 
     settled = conclude({}, response_schema=SCHEMA, retry=RetryPolicy(5, statuses=(500,)), idempotent=True)
     assert settled.state is State.DELIVERED

@@ -9,13 +9,13 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from relay.endpoint import Endpoint, EndpointRules
+from relay.egress import AddressPolicy
 from relay.errors import DocumentError
-from relay.outbound.guard import AddressPolicy
 from relay.registration import read_registrations, target_from_json
 from relay.registration.credentials import Basic, ClientCertificate, ClientCredentials, Credentials
-from relay.rendering import render
-from relay.trigger import Trigger
+from relay.registration.endpoint import Endpoint, EndpointRules
+from relay.request.rendering import render
+from relay.request.trigger import Trigger
 
 RULES = EndpointRules(AddressPolicy(["127.0.0.1"]))
 HOOK = {"id": "hook", "url": "https://a.example.com/in", "method": "POST"}

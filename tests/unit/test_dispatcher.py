@@ -2,8 +2,9 @@ import fakeredis
 import pytest
 import redis
 
-from relay.dispatcher import GROUP_ITEMS, Dispatcher
-from relay.endpoint import EndpointRules
+from relay.accept.dispatcher import GROUP_ITEMS, Dispatcher
+from relay.accept.intake import Call
+from relay.egress import AddressPolicy
 from relay.errors import (
     BadParameter,
     IdempotencyKeyReused,
@@ -12,16 +13,15 @@ from relay.errors import (
     Unavailable,
     WebhookNotRegistered,
 )
-from relay.intake import Call
 from relay.invocation import Outcome, State, new_reference_id
-from relay.outbound.guard import AddressPolicy
 from relay.registration import read_registrations
+from relay.registration.endpoint import EndpointRules
+from relay.request.trigger import Trigger
 from relay.store import keyspace
 from relay.store.acceptance import Verdict
 from relay.store.invocations import REFUSALS_A_MINUTE, InvocationStore
 from relay.store.limits import Limits
 from relay.store.registry import Registry
-from relay.trigger import Trigger
 from relay.vault import Vault, payload_owner
 
 DAY_MS = 24 * 3600 * 1000

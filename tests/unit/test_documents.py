@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.documents import MAX_DOCUMENT_BYTES, dump_json, read_document, read_json
 from relay.errors import DocumentError, MalformedJson
+from relay.text.documents import MAX_DOCUMENT_BYTES, dump_json, read_document, read_json
 
 # --- strict JSON
 

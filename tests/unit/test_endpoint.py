@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from relay.endpoint import Endpoint, EndpointRules, parse_endpoint
-from relay.outbound.guard import AddressPolicy
+from relay.egress import AddressPolicy
+from relay.registration.endpoint import Endpoint, EndpointRules, parse_endpoint
 
 RULES = EndpointRules(AddressPolicy())
 LOOPBACK = EndpointRules(AddressPolicy(allow=["127.0.0.0/8", "[::1]:8000", "localhost:8000", "erp.corp"]))

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay import expressions
-from relay.expressions import Expression, Unevaluable, is_true, read_expression
+from relay.text import expressions
+from relay.text.expressions import Expression, Unevaluable, is_true, read_expression
 
 SEEN = {
     "input": {"data": {"name": "Ada", "tags": ["a", "b"], "n": 0}, "headers": {}, "queryParams": {}},

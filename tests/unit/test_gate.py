@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from relay.outbound.gate import Gate, boot_time_s
+from relay.clock import boot_time_s
+from relay.outbound.gate import Gate
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from relay.accept.groupcommit import GroupCommit
 from relay.errors import Unavailable
-from relay.groupcommit import GroupCommit
 
 
 class Recorder:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.egress import AddressPolicy, is_host_name
 from relay.errors import SettingsError
-from relay.outbound.guard import AddressPolicy, is_host_name
 
 PUBLIC = "93.184.216.34"
 

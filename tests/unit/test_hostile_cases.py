@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from relay.documents import read_json
-from relay.endpoint import EndpointRules
+from relay.egress import AddressPolicy
 from relay.errors import DocumentError, MalformedJson, RequestRejected
-from relay.outbound.guard import AddressPolicy
 from relay.registration import read_registrations
-from relay.trigger import Trigger, check
+from relay.registration.endpoint import EndpointRules
+from relay.request.trigger import Trigger, check
+from relay.text.documents import read_json
 
 TABLE = json.loads((Path(__file__).parents[1] / "hostile-cases.json").read_text())
 RULES = EndpointRules(AddressPolicy(), frozenset({"test"}))

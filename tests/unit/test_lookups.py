@@ -3,8 +3,8 @@
 import gevent
 import pytest
 
+from relay.clock import boot_time_s
 from relay.invocation import Outcome
-from relay.outbound.gate import boot_time_s
 from relay.outbound.lookups import Lookup, Lookups
 
 ORIGIN = "https://hooks.example.com"

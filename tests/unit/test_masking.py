@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from relay.endpoint import Endpoint
-from relay.masking import REPLACEMENT, Mask
-from relay.needles import MIN_CHARACTERS, Needle, forms_of
+from relay.answer.masking import REPLACEMENT, Mask
+from relay.answer.needles import MIN_CHARACTERS, Needle, forms_of
 from relay.registration import Shape, Target
 from relay.registration.credentials import Basic, ClientCredentials, Credentials
+from relay.registration.endpoint import Endpoint
 
 ENDPOINT = Endpoint("https", "hooks.partner-service.com", 8443, "/services/T0/in%20box", "token=ab%2Fcd%20ef+gh&v=2")
 SECRET = "s3cr3t+/=&<'\"\\>-value"

@@ -1,6 +1,6 @@
 import pytest
 
-from relay.moments import read_moment, read_rfc3339, rfc3339
+from relay.text.moments import read_moment, read_rfc3339, rfc3339
 
 NOON_MS = 1_769_860_800_000
 

@@ -8,11 +8,11 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from relay.endpoint import Endpoint
+from relay.answer.answer import Answer
 from relay.invocation import Outcome, Sent
-from relay.oauth import Grant, NoToken, read_grant, token_request
-from relay.outbound.answer import Answer
 from relay.registration.credentials import ClientCredentials
+from relay.registration.endpoint import Endpoint
+from relay.request.oauth import Grant, NoToken, read_grant, token_request
 
 URL = Endpoint("https", "login.example.com", 443, "/token", "tenant=a%20b")
 

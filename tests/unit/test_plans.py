@@ -8,11 +8,11 @@ import fakeredis
 import pytest
 
 from relay.chains import pins_of
-from relay.endpoint import EndpointRules
+from relay.egress import AddressPolicy
 from relay.errors import NotFound
-from relay.outbound.guard import AddressPolicy
-from relay.plans import Plans
+from relay.executor.plans import Plans
 from relay.registration import read_registrations
+from relay.registration.endpoint import EndpointRules
 from relay.store.registry import Registry
 from relay.vault import Vault
 

@@ -13,8 +13,9 @@ import pytest
 from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 
-from relay import doctor, processes
+from relay import doctor
 from relay.settings import Settings
+from relay.up import processes
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text())

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from relay.documents import read_json
-from relay.endpoint import Endpoint, EndpointRules
+from relay.egress import AddressPolicy
 from relay.errors import DocumentError
-from relay.outbound.guard import AddressPolicy
 from relay.registration import Shape, Target, read_registrations
+from relay.registration.endpoint import Endpoint, EndpointRules
+from relay.text.documents import read_json
 
 RULES = EndpointRules(AddressPolicy(), frozenset())
 SECRET = "Bearer sk-live-0123456789"

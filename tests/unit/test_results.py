@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.endpoint import Endpoint
+from relay.answer.answer import Answer
+from relay.answer.masking import REPLACEMENT, Mask
+from relay.answer.results import MAX_DEPTH, Result, answer_json, data_from, failure_result, read_answer, sealed_data
 from relay.invocation import MEANINGS, Outcome, Sent, State
-from relay.masking import REPLACEMENT, Mask
-from relay.outbound.answer import Answer
 from relay.registration import Shape, Target
-from relay.results import MAX_DEPTH, Result, answer_json, data_from, failure_result, read_answer, sealed_data
+from relay.registration.endpoint import Endpoint
 
 SECRET = "s3cr3t/valu+e"
 ENDPOINT = Endpoint("https", "hooks.partner.com", 443, "/in/box-1", "")

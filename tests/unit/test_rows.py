@@ -1,6 +1,6 @@
 from relay.invocation import Attempt, Invocation, Outcome, Sent, State, StepOf
-from relay.moments import rfc3339
-from relay.rows import record_of, result_of, row_of, seconds
+from relay.text.moments import rfc3339
+from relay.views import record_of, result_of, row_of, seconds
 
 FIELDS = [
     "referenceId", "webhookId", "revision", "state", "createdAt", "finishedAt", "attempts", "result", "requestBytes",

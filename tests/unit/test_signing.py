@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from relay.endpoint import Endpoint
 from relay.registration import Shape, Target
-from relay.rendering import render
-from relay.signing import secret_bytes, signature_headers
-from relay.trigger import Trigger
+from relay.registration.endpoint import Endpoint
+from relay.registration.signing import secret_bytes, signature_headers
+from relay.request.rendering import render
+from relay.request.trigger import Trigger
 from tests.tools import require_node
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLwSw"

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.documents import read_json
 from relay.errors import RequestRejected
 from relay.registration import Shape
-from relay.trigger import Trigger, check
+from relay.request.trigger import Trigger, check
+from relay.text.documents import read_json
 
 SHAPE = Shape("lab-order", "POST", fillable_headers=("X-Locale", "X-Token"), query_params=("lang", "page"))
 

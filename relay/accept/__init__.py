@@ -1,0 +1,1 @@
+"""Accepts triggers: looked up, checked, sealed, and committed in groups."""

@@ -1,0 +1,175 @@
+"""Intake: a call from the door is looked up, checked against the shape and sealed, or found to be refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from relay.chains import pins_of
+from relay.errors import BadParameter, NotFound, RelayError, RequestRejected, WebhookNotRegistered
+from relay.invocation import Outcome
+from relay.registration import ID_PATTERN
+from relay.request.trigger import Trigger, check
+from relay.store.acceptance import Idempotency, NewInvocation
+from relay.vault import payload_owner
+
+if TYPE_CHECKING:
+    from relay.registration import Shape
+    from relay.vault import Vault
+
+_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z", re.ASCII)
+_RECORD_BYTES: Final = 512  # about what a record costs beside its payload
+
+
+class Webhooks(Protocol):
+    """Where the current registrations are read (`relay.store.registry.Registry`)."""
+
+    def current(self, plugin: str, webhook_id: str, *, refresh: bool = False) -> tuple[int, Shape] | None:
+        """Number and shape of the current revision; up to a moment old unless ``refresh``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One trigger as it came to the door. ``value`` is its parsed JSON, not yet checked."""
+
+    plugin: str
+    webhook_id: str
+    value: Any = field(repr=False)
+    reference_id: str
+    caller: str  # id of the API key
+    awaited: bool = False  # takes the interactive lane
+    waiter: str | None = None  # the API process to tell when it ends
+    idempotency_key: str | None = field(default=None, repr=False)
+    traceparent: str | None = None
+
+    @property
+    def lane(self) -> str:
+        """The lane for all its life: a later long poll does not change it."""
+        return "interactive" if self.awaited else "bulk"
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A call made ready for the store; ``refused`` says why it is to be written down as `rejected`."""
+
+    call: Call
+    new: NewInvocation
+    refused: RelayError | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it costs the store."""
+        return len(self.new.payload) + _RECORD_BYTES
+
+
+def check_idempotency_key(key: Any) -> str:
+    """The key, 1 to 255 visible ASCII characters; ``BadParameter`` otherwise."""
+    if not isinstance(key, str) or not _IDEMPOTENCY_KEY.match(key):
+        raise BadParameter("An idempotency key is 1 to 255 visible ASCII characters.")
+    return key
+
+
+class Intake:
+    """Brings calls into the form that the store takes. ``vault`` is the one of the data keys."""
+
+    def __init__(self, webhooks: Webhooks, vault: Vault) -> None:
+        self._webhooks = webhooks
+        self._vault = vault
+
+    def bring(self, call: Call, *, fresh: bool = False) -> Brought:
+        """Look up, check and seal.
+
+        The registration may be a moment old unless ``fresh``; before a call is refused it is looked up again.
+
+        Raises:
+            BadParameter: the idempotency key is malformed.
+            Unavailable: the registration cannot be read.
+        """
+        if call.idempotency_key is not None:
+            check_idempotency_key(call.idempotency_key)
+        brought = self._checked(call, refresh=fresh)
+        if brought.refused is not None and not fresh:
+            brought = self._checked(call, refresh=True)
+        return brought
+
+    def refuse(
+        self, call: Call, error: RelayError, *, revision: int = 0, idempotency: Idempotency | None = None
+    ) -> Brought:
+        """What is written down of a call that is refused: no contents."""
+        unknown = isinstance(error, WebhookNotRegistered)
+        new = NewInvocation(
+            reference_id=call.reference_id,
+            plugin=call.plugin,
+            webhook_id=call.webhook_id if ID_PATTERN.match(call.webhook_id) else "",  # only ids enter the store
+            revision=revision,
+            lane=call.lane,
+            caller=call.caller,
+            traceparent=call.traceparent,
+            idempotency=idempotency,  # what was accepted before is that invocation still, whatever was registered since
+            refusal=Outcome.WEBHOOK_NOT_REGISTERED if unknown else Outcome.REQUEST_REJECTED,
+        )
+        return Brought(call, new, error)
+
+    def _checked(self, call: Call, *, refresh: bool) -> Brought:
+        found = self._current(call, refresh=refresh)
+        if found is None:
+            return self.refuse(call, WebhookNotRegistered(), idempotency=self._idempotency_of_unknown(call))
+        revision, shape = found
+        idempotency = None
+        try:
+            trigger = Trigger.from_value(call.value)
+            idempotency = self._idempotency(call, trigger)
+            payload = check(shape, trigger).to_json()
+        except RequestRejected as error:
+            return self.refuse(call, error, revision=revision, idempotency=idempotency)
+        new = NewInvocation(
+            reference_id=call.reference_id,
+            plugin=call.plugin,
+            webhook_id=call.webhook_id,
+            revision=revision,
+            lane=call.lane,
+            timeout_ms=shape.timeout_ms,
+            repeatable=shape.repeatable,
+            payload=self._vault.seal(payload, payload_owner(call.plugin, call.reference_id)),
+            request_bytes=len(payload),
+            caller=call.caller,
+            traceparent=call.traceparent,
+            waiter=call.waiter,
+            idempotency=idempotency,
+            pins=self._pins(call.plugin, shape) if shape.chain else None,
+        )
+        return Brought(call, new)
+
+    def _pins(self, plugin: str, shape: Shape) -> str:
+        """The revisions that a chain will run with, whatever is registered while it does."""
+        return json.dumps(pins_of(plugin, shape, self._webhooks.current), separators=(",", ":"))
+
+    def _current(self, call: Call, *, refresh: bool) -> tuple[int, Shape] | None:
+        if not ID_PATTERN.match(call.webhook_id):
+            return None
+        try:
+            found = self._webhooks.current(call.plugin, call.webhook_id, refresh=refresh)
+        except NotFound:
+            return None
+        return None if found is None or found[1].hidden else found
+
+    def _idempotency_of_unknown(self, call: Call) -> Idempotency | None:
+        """Its webhook may have been removed since the key was used first."""
+        try:
+            return self._idempotency(call, Trigger.from_value(call.value))
+        except RequestRejected:
+            return None
+
+    def _idempotency(self, call: Call, trigger: Trigger) -> Idempotency | None:
+        if call.idempotency_key is None:
+            return None
+        # As the caller wrote it, not as the registration's check left it: a repeat stays the same when that changes.
+        members = {"data": trigger.data, "headers": dict(trigger.headers), "queryParams": dict(trigger.query_params)}
+        canonical = json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
+        place = (call.plugin.encode(), call.webhook_id.encode())
+        return Idempotency(
+            macs=self._vault.macs(b"idempotency key", *place, call.idempotency_key.encode()),
+            fingerprints=self._vault.macs(b"idempotency fingerprint", *place, canonical),
+        )

@@ -1,0 +1,178 @@
+"""What must not be seen in an answer, and the forms in which it is looked for (security.md, "Hiding").
+
+All forms are lower-cased ASCII (other bytes as they are): the mask searches lower-cased answers, so a host or a
+secret echoed in another case, and escapes in upper- and lower-case hex, are the same form here.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, unquote_plus
+
+from relay.registration.credentials import Basic
+from relay.registration.signing import SECRET_PREFIX, secret_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from relay.registration import Shape, Target
+    from relay.registration.credentials import ClientCredentials
+    from relay.registration.endpoint import Endpoint
+
+#: Shorter texts are not looked for: they would be found in answers that echo nothing.
+MIN_CHARACTERS: Final = 8
+#: Letters-and-digits runs of a secret that are long enough to be its core, whatever is done to the rest.
+MIN_CORE_CHARACTERS: Final = 16
+#: Shorter runs of letters and digits stand in too many answers to look for escapes around each.
+MIN_ANCHOR_CHARACTERS: Final = 4
+
+#: Pre-filled, but no secrets.
+PUBLIC_HEADERS: Final = frozenset({"content-type", "accept", "user-agent"})
+_HEADERS_OF_PAIRS: Final = frozenset({"authorization", "cookie"})
+
+# An IPv4 address is a run too: no encoder escapes a part of one.
+_RUN: Final = re.compile(r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[A-Za-z0-9]+")
+_COMMON_RUNS: Final = frozenset({"http", "https"})
+_CORE: Final = re.compile(rf"(?=[0-9]*[A-Za-z])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{{{MIN_CORE_CHARACTERS},}}")
+_PAIR_VALUE: Final = re.compile(r"=\"?([^\s\";,]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Needle:
+    """A text to hide. One that is ``whole`` is also looked for with all of it encoded: hex, base64, all escapes.
+
+    Others are made of whole ones and matter only as they stand (a URL, of its authority and path).
+    """
+
+    text: str
+    whole: bool = True
+    raw: bytes | None = None  # what the text (as Latin-1) stands for, where it is not a text at all
+
+
+def needles_of(shape: Shape, target: Target) -> Iterator[Needle]:
+    """Everything of a target that an answer must not show, each at least ``MIN_CHARACTERS`` long."""
+    texts = _with_cores(_secrets(target))
+    if not shape.reveal_url:
+        texts += _address(target.endpoint)
+    return (needle for needle in texts if len(needle.text) >= MIN_CHARACTERS)
+
+
+def needles_of_texts(texts: Iterable[str]) -> Iterator[Needle]:
+    """Secrets that are known as texts alone, each at least ``MIN_CHARACTERS`` long."""
+    return (needle for needle in _with_cores(map(Needle, texts)) if len(needle.text) >= MIN_CHARACTERS)
+
+
+def _with_cores(needles: Iterable[Needle]) -> list[Needle]:
+    found = list(needles)
+    return found + [Needle(core, whole=False) for needle in found for core in _CORE.findall(needle.text)]
+
+
+def forms_of(needle: Needle) -> set[bytes]:
+    """The forms that a needle is looked for in as they are, lower-cased, in UTF-8.
+
+    Escapes of some of its characters are not among them: those are undone around its anchor.
+    """
+    raw = _bytes_of(needle.text) if needle.raw is None else needle.raw
+    forms = {raw, raw.replace(b" ", b"+")}
+    if needle.whole:
+        forms |= {form.encode() for form in (*_all_escaped(needle.text), raw.hex(), *_base64_forms(raw))}
+    return {form.lower() for form in forms}
+
+
+def anchor_of(needle: Needle) -> bytes | None:
+    """The longest run of letters and digits, lower-cased: encoders that escape only some characters leave it alone.
+
+    None if there is none that stands out: such a needle has to be looked for everywhere.
+    """
+    runs = [run.lower() for run in _RUN.findall(needle.text)]
+    run = max((run for run in runs if run not in _COMMON_RUNS), key=len, default="")
+    return run.encode("ascii") if len(run) >= MIN_ANCHOR_CHARACTERS else None
+
+
+def _secrets(target: Target) -> Iterator[Needle]:
+    for name, value in target.headers.items():
+        if name.lower() not in PUBLIC_HEADERS:
+            yield from _parts_of_header(name.lower(), value)
+    for pair in target.endpoint.query.split("&"):
+        name, equals, value = pair.partition("=")
+        secret = value if equals else name  # a bare token
+        yield from (Needle(secret), Needle(unquote(secret)), Needle(unquote_plus(secret)))
+    for secret in target.signing:
+        key = secret_bytes(secret)
+        yield from (Needle(secret, whole=False), Needle(secret.removeprefix(SECRET_PREFIX)))
+        yield Needle(key.decode("latin-1"), raw=key)
+    yield from _parts_of_credentials(target.credentials.authorization)
+
+
+def _parts_of_header(name: str, value: str) -> Iterator[Needle]:
+    """The value, its token (``Bearer xyz`` -> ``xyz``), both halves of Basic, the values of cookies and the like."""
+    scheme, _, token = value.partition(" ")
+    token = token.strip()
+    yield Needle(value, whole=len(token) < MIN_CHARACTERS)
+    yield Needle(token)
+    if scheme.lower() == "basic":
+        try:
+            login = b64decode(token + "==").decode()
+        except ValueError:  # binascii.Error is one, UnicodeDecodeError too
+            login = ""
+        user, _, password = login.partition(":")
+        yield from (Needle(login), Needle(user), Needle(password))
+    if name in _HEADERS_OF_PAIRS:
+        yield from map(Needle, _PAIR_VALUE.findall(value))
+
+
+def _parts_of_credentials(authorization: Basic | ClientCredentials | None) -> Iterator[Needle]:
+    """Of mutual TLS nothing: the key never leaves, and the endpoint has the certificate."""
+    if authorization is None:
+        return
+    yield from _parts_of_header("authorization", authorization.header)
+    if isinstance(authorization, Basic):
+        yield from (Needle(authorization.username), Needle(authorization.password))
+    else:
+        yield from (Needle(authorization.client_id), Needle(authorization.client_secret))
+
+
+def _address(endpoint: Endpoint) -> Iterator[Needle]:
+    """The URL, its authority, host and path, alone and joined as servers echo them."""
+    yield from (Needle(endpoint.host), Needle(endpoint.host.strip("[]")), Needle(endpoint.authority))
+    yield Needle(f"{endpoint.host}:{endpoint.port}", whole=False)
+    for path in {endpoint.path, unquote(endpoint.path)}:
+        yield Needle(path.strip("/"))
+        yield Needle(endpoint.authority + path)
+        yield from (Needle(core, whole=False) for core in _CORE.findall(path))
+        yield from (Needle(text, whole=False) for text in _joined(endpoint, path))
+
+
+def _joined(endpoint: Endpoint, path: str) -> Iterator[str]:
+    query = f"?{endpoint.query}" if endpoint.query else ""
+    yield from (path, path + query)
+    for authority in {endpoint.authority, f"{endpoint.host}:{endpoint.port}"}:
+        for before in ("", f"{endpoint.scheme}://"):
+            yield from (before + authority, before + authority + path, before + authority + path + query)
+
+
+def _bytes_of(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _all_escaped(text: str) -> Iterator[str]:
+    """The text with every single character escaped, so that nothing of it is left to anchor at."""
+    yield "".join(f"%{byte:02x}" for byte in _bytes_of(text))
+    yield "".join(f"\\x{byte:02x}" for byte in _bytes_of(text))
+    yield "".join(f"\\u{unit}" for unit in text.encode("utf-16-be", "surrogatepass").hex(" ", -2).split())
+    yield "".join(f"&#{ord(character)};" for character in text)
+    yield "".join(f"&#x{ord(character):x};" for character in text)
+
+
+def _base64_forms(raw: bytes) -> set[str]:
+    """The part of the base64 text that is the same whatever comes before and after, at each of three alignments."""
+    forms = set()
+    for before in range(3):
+        encoded = b64encode(bytes(before) + raw).decode("ascii")
+        stable = encoded[(8 * before + 5) // 6 : 8 * (before + len(raw)) // 6]
+        forms |= {stable, stable.translate(str.maketrans("+/", "-_"))}
+        forms |= {stable.replace("/", "\\/"), stable.replace("+", "%2b").replace("/", "%2f")}
+    return forms

@@ -1,0 +1,187 @@
+"""Answer -> result: what a caller gets to see of an endpoint's answer (design, section 6, "data").
+
+JSON by its Content-Type (or by parsing, if there is none), else text, else bytes as base64; null if empty.
+What does not decode or parse as it claims falls to the next. Everything is masked on the way.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+
+from relay.answer.media import BYTES_TYPE, content_type_of, text_of
+from relay.invocation import MEANINGS, Outcome
+from relay.text.documents import dump_json
+
+if TYPE_CHECKING:
+    from relay.answer.answer import Answer
+    from relay.answer.masking import Mask
+    from relay.answer.media import ContentType
+
+#: JSON nested deeper is returned as text: whoever reads the result later must be able to.
+MAX_DEPTH: Final = 200
+
+
+class Result(NamedTuple):
+    """What an invocation came to, for its caller: ``status`` 0 without an acceptable answer; ``data`` any JSON."""
+
+    status: int
+    data: Any
+    error: bool
+
+
+class Reading(NamedTuple):
+    """An answer, read: the final outcome, the result, and how many secrets were taken out of it."""
+
+    outcome: Outcome
+    result: Result
+    masked: int = 0
+
+
+class _NotJson(ValueError):
+    """The text is no JSON that could be returned as a value."""
+
+
+def read_answer(answer: Answer, mask: Mask) -> Reading:
+    """The masked result of an attempt; for one without an acceptable answer, the failure that its outcome means.
+
+    An answered attempt becomes ``ANSWER_REJECTED`` where the body stays bytes and holds something to hide: bytes
+    cannot be masked without breaking them.
+    """
+    if answer.outcome is not Outcome.ANSWERED:
+        return Reading(answer.outcome, failure_result(answer.outcome))
+    content_type = content_type_of(answer.content_type)
+    text = text_of(answer.body, content_type)
+    if not answer.body:
+        data, masked = None, 0
+    elif text is not None:
+        data, masked = _read_text(text, content_type, mask)
+    elif _shows(answer.body, mask):
+        return Reading(Outcome.ANSWER_REJECTED, failure_result(Outcome.ANSWER_REJECTED), masked=1)
+    else:
+        data, masked = _bytes_data(answer.body, content_type, mask), 0
+    return Reading(Outcome.ANSWERED, Result(answer.status, data, answer.status >= 400), masked)
+
+
+def failure_result(outcome: Outcome, *, status: int = 0) -> Result:
+    """The result of an outcome without an acceptable answer: its coarse code and fixed sentence.
+
+    Raises:
+        ValueError: the outcome has none (an answer, or a state without result).
+    """
+    meaning = MEANINGS[outcome]
+    if meaning.code is None or meaning.sentence is None:
+        raise ValueError(f"{outcome} has no failure result.")
+    return Result(status, {"code": meaning.code, "message": meaning.sentence}, error=True)
+
+
+def sealed_data(result: Result) -> bytes:
+    """The data as compact JSON: what is sealed, and what ``answer_json`` takes."""
+    return _dump(result.data)
+
+
+def data_from(raw: bytes) -> Any:
+    """The data that ``sealed_data`` wrote."""
+    return json.loads(raw)
+
+
+def answer_json(reference_id: str, status: int, data: bytes, *, error: bool) -> bytes:
+    """The four members of a synchronous answer, around data that is JSON already."""
+    head = f'{{"referenceId":{json.dumps(reference_id)},"status":{status},"data":'
+    return b"".join((head.encode("ascii"), data, b',"error":true}' if error else b',"error":false}'))
+
+
+def _read_text(text: str, content_type: ContentType, mask: Mask) -> tuple[Any, int]:
+    if content_type.kind != "text":
+        try:
+            value = _parse(text)
+        except _NotJson:
+            pass
+        else:
+            return _masked_json(value, text, mask)
+    return mask.text(text)
+
+
+def _masked_json(value: Any, text: str, mask: Mask) -> tuple[Any, int]:
+    """Masks the parsed value: there escapes are gone, and what is replaced cannot break the JSON.
+
+    The complete text is searched first: where nothing is suspect, nothing escaped and no number to hide, no string
+    can hold a secret. If it did show one, the masked value is searched once more as it will be written; what then
+    still shows (a secret that spans several strings) is only safe as text.
+    """
+    raw = text.encode()
+    if "\\" not in text and not mask.hides_numbers and not mask.suspects(raw):
+        return value, 0
+    value, masked = mask.value(value)
+    if mask.shows(raw):
+        written = _dump(value)
+        if mask.shows(written):
+            as_text, left = mask.text(written.decode())
+            return as_text, masked + left
+    return value, masked
+
+
+def _parse(text: str) -> Any:
+    """The value of JSON text. Of duplicate keys the last stays; integers keep all their digits.
+
+    Raises:
+        _NotJson: malformed, NaN or Infinity or a float beyond range, an integer of over 4,300 digits, or too deep.
+    """
+    try:
+        value = _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        raise _NotJson from None
+    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(MAX_DEPTH, value):
+        raise _NotJson
+    return value
+
+
+def _deeper_than(limit: int, value: Any) -> bool:
+    level = [value]
+    for _ in range(limit):
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner += item.values()
+            elif isinstance(item, list):
+                inner += item
+        level = [item for item in inner if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def _constant(_name: str) -> NoReturn:
+    raise _NotJson
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not isfinite(number):
+        raise _NotJson
+    return number
+
+
+_DECODER: Final = json.JSONDecoder(parse_float=_finite, parse_constant=_constant)
+_ASCII_ENCODER: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+
+
+def _dump(value: Any) -> bytes:
+    try:
+        return dump_json(value)
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can only write as an escape
+        return _ASCII_ENCODER.encode(value).encode("ascii")
+
+
+def _shows(body: bytes, mask: Mask) -> bool:
+    """Whether bytes show something to hide, also as UTF-16 text."""
+    return bool(mask.hits(body)) or (b"\0" in body and bool(mask.hits(body.replace(b"\0", b""))))
+
+
+def _bytes_data(body: bytes, content_type: ContentType, mask: Mask) -> dict[str, str]:
+    essence = content_type.essence
+    if essence is None or mask.text(essence)[1]:
+        essence = BYTES_TYPE
+    return {"encoding": "base64", "contentType": essence, "content": b64encode(body).decode("ascii")}

@@ -1,0 +1,248 @@
+"""The calls of the client: what `Relay.webhooks` can do, over whatever carries a request to the relay and back."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import quote
+
+from relay.client.bulk import Group, groups, trigger_body
+from relay.errors import (
+    BadParameter,
+    Cancelled,
+    Internal,
+    NotFound,
+    RelayError,
+    RequestRejected,
+    TooLarge,
+    WebhookNotRegistered,
+)
+from relay.invocation import FINAL, Outcome, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+#: How long one request asks the relay to hold its answer back; many proxies cut what is silent for a minute.
+POLL_WAIT_S: Final = 30
+#: Between two looks at a record, where the relay has no room to wait.
+PAUSE_FIRST_S: Final = 0.25
+PAUSE_MAXIMUM_S: Final = 5.0
+RESULT_MEMBERS: Final = ("referenceId", "status", "data", "error")
+
+VISIBLE: Final = re.compile(r"[!-~]+\Z")
+_UNREADABLE: Final = "The relay's answer cannot be read."
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the relay said: a status and its JSON (None where it is none)."""
+
+    status: int
+    document: Any
+    retry_after_s: int | None = None
+
+
+class Wire(Protocol):
+    """Carries requests to the relay."""
+
+    def call(
+        self, method: str, path: str, headers: Mapping[str, str], deadline_s: float, *, body: bytes | None = None
+    ) -> Answer:
+        """Send, again where that is safe and useful, and return a success; raises RelayError for all else."""
+        ...
+
+
+class WaitEnded(RelayError, TimeoutError):
+    """The invocation was not final when the time to wait was over; it goes on, and `wait` may be called again."""
+
+    code = "wait_ended"
+    sentence = "The invocation is still unfinished."
+
+
+class Webhooks:
+    """The calls; `Relay.webhooks`. All raise `Unavailable` when the relay cannot be reached."""
+
+    def __init__(self, wire: Wire, timeout_s: float) -> None:
+        self._wire = wire
+        self._timeout_s = timeout_s
+
+    def trigger(
+        self,
+        webhook_id: str,
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        query_params: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
+        """Trigger a webhook and wait for its result: ``{"referenceId", "status", "data", "error"}``.
+
+        ``data`` given as bytes is sent as base64 text, as a webhook with ``payload_encoding`` takes it.
+
+        Raises:
+            WebhookNotRegistered: no such webhook is registered for this plugin.
+            RequestRejected: data, headers or query params do not fit the registration; ``faults`` say where.
+            WaitEnded: (a TimeoutError) not final in ``timeout_s``; it has the reference id, and the call goes on.
+            RelayError: any other fault of the relay, of the key, or on the way to the relay.
+        """
+        deadline_s = self._deadline(timeout_s)
+        asked_s = _to_ask(deadline_s)
+        answer = self._post(webhook_id, (data, headers, query_params), idempotency_key, f"wait={asked_s}", deadline_s)
+        if answer.status != 202:
+            return _members(answer.document, RESULT_MEMBERS)
+        reference_id: str = _members(answer.document, ("referenceId",))["referenceId"]
+        return _result(self._final(reference_id, deadline_s))
+
+    def trigger_async(
+        self,
+        webhook_id: str,
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        query_params: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
+        """Trigger a webhook without waiting: ``{"referenceId", "state"}``. Raises what `trigger` raises at the door."""
+        trigger = (data, headers, query_params)
+        answer = self._post(webhook_id, trigger, idempotency_key, "respond-async", self._deadline(None))
+        return _members(answer.document, ("referenceId", "state"))
+
+    def trigger_many(self, items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Trigger many webhooks without waiting: for each, in order, ``{"referenceId", "state"}`` or ``{"problem"}``.
+
+        An item has ``webhookId``, ``data``, ``headers``, ``queryParams`` and perhaps ``idempotencyKey``. Any number
+        of them is sent, in groups that the relay takes. A fault of a whole group is raised while nothing has been
+        accepted; after that it is the problem of each item not sent, so that no reference id is lost.
+        """
+        results: list[dict[str, Any]] = []
+        waiting = list(groups(items))[::-1]
+        while waiting:
+            group = waiting.pop()
+            try:
+                results += self._send_group(group)
+            except TooLarge as error:
+                if len(group.items) > 1:
+                    waiting += group.halves()[::-1]
+                else:
+                    results.append({"problem": _problem(error)})
+            except RelayError as error:
+                if not any("referenceId" in result for result in results):
+                    raise
+                unsent = sum(len(each.items) for each in waiting) + len(group.items)
+                return results + [{"problem": _problem(error)} for _ in range(unsent)]
+        return results
+
+    def get(self, reference_id: str) -> dict[str, Any]:
+        """The record of an invocation as it is now (design 7). Raises `NotFound`, and `Expired` after retention."""
+        return self._get(reference_id, 0, self._deadline(None))
+
+    def wait(self, reference_id: str, timeout_s: float | None = None) -> dict[str, Any]:
+        """Wait until an invocation is final: its ``{"referenceId", "status", "data", "error"}``.
+
+        Raises:
+            RequestRejected, WebhookNotRegistered: it ended ``rejected``.
+            Cancelled: it was cancelled.
+            WaitEnded: (a TimeoutError) it is not final after ``timeout_s``.
+            NotFound, Expired: there is no such record (any more).
+        """
+        return _result(self._final(reference_id, self._deadline(timeout_s)))
+
+    def _deadline(self, timeout_s: float | None) -> float:
+        return time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
+
+    def _post(
+        self, webhook_id: str, trigger: tuple[Any, Any, Any], key: str | None, prefer: str, deadline_s: float
+    ) -> Answer:
+        headers = {"Idempotency-Key": _idempotency_key(key), "Prefer": prefer}
+        segment = _segment(webhook_id)
+        if segment is None:
+            raise WebhookNotRegistered
+        path = f"/v1/webhooks/{segment}/trigger"
+        return self._wire.call("POST", path, headers, deadline_s, body=trigger_body(*trigger))
+
+    def _send_group(self, group: Group) -> list[dict[str, Any]]:
+        answer = self._wire.call("POST", "/v1/triggers", {}, self._deadline(None), body=group.body)
+        results: list[dict[str, Any]] = _members(answer.document, ("results",))["results"]
+        if len(results) != len(group.items):
+            raise Internal(_UNREADABLE)
+        return results
+
+    def _get(self, reference_id: str, asked_s: int, deadline_s: float) -> dict[str, Any]:
+        segment = _segment(reference_id)
+        if segment is None:
+            raise NotFound
+        headers = {"Prefer": f"wait={asked_s}"} if asked_s else {}
+        record = self._wire.call("GET", f"/v1/invocations/{segment}", headers, deadline_s).document
+        _members(record, ("referenceId", "state", "result"))
+        return dict(record)
+
+    def _final(self, reference_id: str, deadline_s: float) -> dict[str, Any]:
+        """Long-poll until the record is final. A relay without room to wait answers at once: then pause between."""
+        pause_s = PAUSE_FIRST_S
+        while True:
+            asked_s, began_s = _to_ask(deadline_s), time.monotonic()
+            record = self._get(reference_id, asked_s, deadline_s)
+            if record["state"] in FINAL:
+                return record
+            now_s = time.monotonic()
+            if now_s >= deadline_s:
+                raise WaitEnded(reference_id=reference_id)
+            if now_s - began_s < asked_s / 2 or not asked_s:
+                time.sleep(min(jittered(pause_s), deadline_s - now_s))
+                pause_s = min(2 * pause_s, PAUSE_MAXIMUM_S)
+
+
+def jittered(pause_s: float) -> float:
+    """Between half of a pause and all of it, so that clients do not come back together."""
+    return pause_s * random.uniform(0.5, 1)  # noqa: S311 - spreads load, no secret
+
+
+def _to_ask(deadline_s: float) -> int:
+    """Whole seconds to ask the relay to wait, never past the deadline."""
+    return max(0, min(POLL_WAIT_S, int(deadline_s - time.monotonic())))
+
+
+def _segment(identifier: str) -> str | None:
+    """An id as a path segment; None for what cannot be one (and so names nothing)."""
+    try:
+        return quote(identifier, safe="") if identifier.strip(".") else None
+    except UnicodeEncodeError:
+        return None
+
+
+def _idempotency_key(key: str | None) -> str:
+    if key is not None and not VISIBLE.match(key):
+        raise BadParameter("An idempotency key must be visible ASCII characters.")
+    return key or str(uuid.uuid4())
+
+
+def _members(document: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(document, dict) or not all(name in document for name in names):
+        raise Internal(_UNREADABLE)
+    return {name: document[name] for name in names}
+
+
+def _result(record: dict[str, Any]) -> dict[str, Any]:
+    """The four members of a final record, or the error that it ended with."""
+    reference_id, state, result = record["referenceId"], record["state"], record["result"]
+    if state == State.CANCELLED:
+        raise Cancelled(reference_id=reference_id)
+    if state == State.REJECTED:
+        raise _rejection(record)(reference_id=reference_id)
+    return {"referenceId": reference_id, **_members(result, RESULT_MEMBERS[1:])}
+
+
+def _rejection(record: dict[str, Any]) -> type[RelayError]:
+    """Why a record is ``rejected``: its last attempt says so, or it has no revision because there was no webhook."""
+    attempts = record.get("attempts") or [{}]
+    unknown = attempts[-1].get("outcome") == Outcome.WEBHOOK_NOT_REGISTERED or record.get("revision", 0) is None
+    return WebhookNotRegistered if unknown else RequestRejected
+
+
+def _problem(error: RelayError) -> dict[str, Any]:
+    return {"code": error.code, "detail": error.message}

@@ -1,0 +1,98 @@
+"""What a worker needs of a webhook's revision, made once and kept: its shape, its template and its mask."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from relay.answer.masking import Mask
+from relay.chains import ChainPlan
+from relay.errors import NotFound
+from relay.registration import ChainTarget
+from relay.registration.credentials import ClientCredentials
+from relay.request.rendering import Template
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from relay.egress import AddressPolicy
+    from relay.registration import Shape
+    from relay.store.registry import Registry
+
+#: Revisions never change, so a plan is good for ever; this bounds memory.
+MAX_PLANS: Final = 2_048
+MAX_CHAIN_MASKS: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One revision of a webhook, ready to be called."""
+
+    shape: Shape
+    template: Template
+    mask: Mask
+    sendable: bool  # plain http goes only where an exception still stands (security.md, Egress guard)
+    oauth: ClientCredentials | None = None  # a token is needed before it is called
+
+
+class Plans:
+    """Plans by plugin, webhook and revision."""
+
+    def __init__(self, registry: Registry, policy: AddressPolicy) -> None:
+        self._registry = registry
+        self._policy = policy
+        self._cached = lru_cache(MAX_PLANS)(self._make)
+        self._chain_masks = lru_cache(MAX_CHAIN_MASKS)(self._make_chain_mask)
+
+    def of(self, plugin: str, webhook_id: str, revision: int) -> Plan:
+        """The plan of a revision of a webhook that is no chain.
+
+        Raises:
+            NotFound: there is no such revision, or it is a chain's.
+            VaultError: its target does not open with the keys at hand.
+        """
+        return self._cached(plugin, webhook_id, revision)
+
+    def chain(self, plugin: str, webhook_id: str, revision: int, pins: Mapping[str, int]) -> ChainPlan:
+        """The plan of a revision of a chain, with the revisions of its steps' webhooks that were pinned for it.
+
+        Raises:
+            NotFound: there is no such revision, or it is no chain's.
+            VaultError: its target does not open with the keys at hand.
+        """
+        target = self._registry.open_target(plugin, webhook_id, revision)
+        if not isinstance(target, ChainTarget):
+            raise NotFound("This revision is no chain.")
+        shapes: dict[str, Shape] = {}
+        for step in target.steps:
+            with suppress(KeyError, NotFound):
+                shapes[step.webhook] = self._registry.revision(plugin, step.webhook, pins[step.webhook]).shape
+        return ChainPlan.of(target, shapes)
+
+    def shape(self, plugin: str, webhook_id: str, revision: int) -> Shape:
+        """The shape of any revision; raises NotFound."""
+        return self._registry.revision(plugin, webhook_id, revision).shape
+
+    def chain_mask(self, plugin: str, pins: Mapping[str, int]) -> Mask:
+        """Hides the secrets and addresses of every webhook that a chain calls, through other chains too.
+
+        Raises NotFound and VaultError as ``of`` does.
+        """
+        return self._chain_masks(plugin, tuple(sorted(pins.items())))
+
+    def _make_chain_mask(self, plugin: str, pins: tuple[tuple[str, int], ...]) -> Mask:
+        called = (pin for pin in pins if not self._registry.revision(plugin, *pin).shape.chain)
+        return Mask.of_all(self.of(plugin, *pin).mask for pin in called)
+
+    def _make(self, plugin: str, webhook_id: str, revision: int) -> Plan:
+        shape = self._registry.revision(plugin, webhook_id, revision).shape
+        target = self._registry.open_target(plugin, webhook_id, revision)
+        if isinstance(target, ChainTarget):
+            raise NotFound("A chain has no request of its own.")
+        authorization = target.credentials.authorization
+        oauth = authorization if isinstance(authorization, ClientCredentials) else None
+        endpoints = [target.endpoint] if oauth is None else [target.endpoint, oauth.token_url]
+        sendable = all(each.scheme == "https" or self._policy.exempts(each.host, each.port) for each in endpoints)
+        return Plan(shape, Template.of(shape, target), Mask.of(shape, target), sendable, oauth)

@@ -1,0 +1,180 @@
+"""The registered URL: one ASCII grammar, parsed once, its parts stored (security.md, "Registered URL").
+
+Nothing parses the URL again: a request is made from these parts, escapes exactly as they were registered.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import unquote
+
+from relay.egress import MAX_PORT, is_host_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relay.egress import AddressPolicy
+
+DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+MAX_URL_LENGTH: Final = 2_048
+
+#: Top labels that never name a public host (RFC 6761 and what private networks use).
+SPECIAL_USE_SUFFIXES: Final = frozenset(
+    [
+        *("localhost", "localdomain", "local", "lan", "home", "corp", "internal", "intranet", "svc"),
+        *("arpa", "onion", "alt", "invalid", "example", "test"),
+    ]
+)
+
+_VISIBLE: Final = re.compile(r"[!-~]+\Z")
+_URL: Final = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>\[[0-9A-Fa-f:.]*\]|[A-Za-z0-9.-]*)(?::(?P<port>[0-9]*))?"
+    r"(?P<path>/[^?]*)?(?P<query>\?.*)?\Z"
+)
+_PORT: Final = re.compile(r"[1-9][0-9]{0,4}\Z")
+_PATH: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*\Z")  # RFC 3986, 3.3
+_QUERY: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*\Z")  # RFC 3986, 3.4
+_ESCAPE: Final = re.compile(r"%(.{0,2})")
+_HEX: Final = re.compile(r"[0-9A-F]{2}\Z")
+_UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_SEPARATORS: Final = frozenset(b"/\\")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a webhook goes. ``host`` is lower-case (an IPv6 literal in brackets), ``query`` raw and without ``?``."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    query: str = ""
+
+    def to_value(self) -> list[str | int]:
+        """JSON-ready."""
+        return [self.scheme, self.host, self.port, self.path, self.query]
+
+    @classmethod
+    def from_value(cls, value: Sequence[Any]) -> Self:
+        """What ``to_value`` gave."""
+        return cls(*value)
+
+    @property
+    def authority(self) -> str:
+        """``host[:port]`` as it is sent in ``Host``: a default port is left out."""
+        return self.host if self.port == DEFAULT_PORTS[self.scheme] else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The whole URL, escapes exactly as registered."""
+        query = f"?{self.query}" if self.query else ""
+        return f"{self.scheme}://{self.authority}{self.path}{query}"
+
+    @property
+    def fixed_query(self) -> tuple[tuple[str, str], ...]:
+        """Names and values that are fixed in the URL, percent-decoded."""
+        if not self.query:
+            return ()
+        pairs = (part.partition("=") for part in self.query.split("&"))
+        return tuple((unquote(name), unquote(value)) for name, _, value in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRules:
+    """What the operator's settings make of the grammar: exceptions, and suffixes that count as ordinary."""
+
+    policy: AddressPolicy
+    extra_suffixes: frozenset[str] = frozenset()
+
+
+def parse_endpoint(url: str, rules: EndpointRules) -> Endpoint:
+    """Parse a registered URL; ``ValueError`` with a sentence that does not quote it."""
+    if len(url) > MAX_URL_LENGTH:
+        raise ValueError(f"is longer than {MAX_URL_LENGTH} characters")
+    if not _VISIBLE.match(url):
+        raise ValueError("must be of visible ASCII characters only (a name in another script as `xn--...`)")
+    match = _URL.match(url)
+    if match is None:
+        raise ValueError("must be an absolute URL: `https://`, a host, an optional port, path and query, nothing else")
+    scheme = match["scheme"].lower()
+    if scheme not in DEFAULT_PORTS:
+        raise ValueError("must begin with `https://`")
+    host = _host(match["host"].lower())
+    port = DEFAULT_PORTS[scheme] if match["port"] is None else _port(match["port"])
+    if not rules.policy.exempts(host, port):
+        _check_public(scheme, host, port, rules)
+    path, query = match["path"] or "/", match["query"]
+    _check_path(path)
+    if query is not None:
+        _check_query(query[1:])
+    return Endpoint(scheme, host, port, path, query[1:] if query else "")
+
+
+def _host(host: str) -> str:
+    """The host in its one spelling: a DNS name, or an address literal."""
+    try:
+        if host.startswith("["):
+            return f"[{IPv6Address(host[1:-1])}]"
+        if host.rpartition(".")[2].isdigit():
+            return str(IPv4Address(host))
+    except AddressValueError:
+        raise ValueError("has a host that is no address, though it looks like one") from None
+    if not is_host_name(host):
+        raise ValueError(
+            "must have a host name of letters, digits and hyphens in labels of at most 63, without a dot at its end"
+        )
+    return host
+
+
+def _port(digits: str) -> int:
+    if not _PORT.match(digits) or int(digits) > MAX_PORT:
+        raise ValueError(f"has a port that is not a number from 1 to {MAX_PORT} without leading zero")
+    return int(digits)
+
+
+def _check_public(scheme: str, host: str, port: int, rules: EndpointRules) -> None:
+    """What holds unless the operator made an exception for exactly this host and port."""
+    if scheme != "https":
+        raise ValueError("must begin with `https://`")
+    if host.startswith("[") or host.rpartition(".")[2].isdigit():
+        raise ValueError("must name its host: an address is not allowed")
+    labels = host.split(".")
+    if len(labels) < 2:
+        raise ValueError("must have a host name of at least two labels")
+    if labels[-1] in SPECIAL_USE_SUFFIXES - rules.extra_suffixes:
+        raise ValueError("has a host name under a special-use suffix, which is never public")
+    if port not in rules.policy.ports:
+        raise ValueError("has a port that is not open (RELAY_EGRESS_PORTS)")
+
+
+def _check_path(path: str) -> None:
+    if not _PATH.match(path):
+        raise ValueError("has a character in its path that must be percent-escaped, or a fragment")
+    _check_escapes(path, forbidden=_SEPARATORS)
+    segments = path[1:].split("/")
+    if "" in segments[:-1]:
+        raise ValueError("has `//` in its path")
+    if any(segment.partition(";")[0] in {".", ".."} for segment in segments):
+        raise ValueError("has a dot segment in its path")
+
+
+def _check_query(query: str) -> None:
+    if not query:
+        raise ValueError("ends in an empty query")
+    if not _QUERY.match(query):
+        raise ValueError("has a character in its query that must be percent-escaped, or a fragment")
+    _check_escapes(query, forbidden=frozenset())
+
+
+def _check_escapes(text: str, *, forbidden: frozenset[int]) -> None:
+    for match in _ESCAPE.finditer(text):
+        if not _HEX.match(match[1]):
+            raise ValueError("has a percent-escape that is not two upper-case hexadecimal digits")
+        byte = int(match[1], 16)
+        if byte in _UNRESERVED:
+            raise ValueError("escapes a character that needs no escape")
+        if byte < 0x20 or byte == 0x7F or byte in forbidden:
+            raise ValueError("escapes a control character, slash or backslash")

@@ -1,0 +1,1 @@
+"""Replays: jobs that make new invocations from old ones."""

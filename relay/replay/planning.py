@@ -1,0 +1,247 @@
+"""Use case: plan and start a replay, and steer it. Workers run it (`relay.replay.running`)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+import orjson
+
+from relay.errors import BadParameter, Unavailable
+from relay.invocation import new_reference_id, reference_time_ms
+from relay.store.listing import Filter, Groups
+from relay.store.replay_runs import LATE, NewJob, Tally
+from relay.store.replays import ReplayState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from relay.invocation import Invocation
+    from relay.store.listing import Group, Listing
+    from relay.store.replay_runs import ReplayRuns
+    from relay.store.replays import ReplayJob, ReplayStore
+    from relay.store.transitions import Ready
+
+#: A job of so many is planned before `start` answers; a larger one by workers.
+PLANNED_AT_ONCE: Final = 10_000
+#: Nor does it look for originals for longer than this, where they are few among many.
+PLANNING_S: Final = 5.0
+MAX_RATE: Final = 10_000.0  # a second
+SAMPLE: Final = 10  # rows
+PLAN_KEPT_S: Final = 24 * 3600
+_PIECE: Final = 250  # ids that one script takes
+_NO_LIMIT: Final = 1 << 53
+_BEGINNING: Final = Tally("", "", 0, [], {})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be replayed: what a filter takes, or the given ids.
+
+    A filter without states (and without ``error``) takes what failed: ``error`` true.
+    """
+
+    filter: Filter | None = None
+    reference_ids: Iterable[str] | None = None  # read once, in pages
+    include_uncertain: bool = False
+    max: int | None = None
+    rate_per_second: float | None = None  # None: as fast as it goes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a job would do if it were started now. Nothing was started."""
+
+    plan_id: str | None  # `start_planned` takes it, for a day; None where ids were given
+    matched: int
+    skipped: int
+    skipped_reasons: Mapping[str, int]
+    breakdown: list[Group]  # of what matched
+    sample: list[Invocation]  # the newest
+    estimated_s: float | None  # at the rate; None without one
+
+
+class Replays:
+    """What the API and the commands do with replays. Every method raises `Unavailable` while the store is away."""
+
+    def __init__(
+        self, store: ReplayStore, runs: ReplayRuns, listing: Listing, publish: Callable[[Ready], object]
+    ) -> None:
+        self._store = store
+        self._runs = runs
+        self._listing = listing
+        self._publish = publish
+
+    def plan(self, plugin: str, request: Request) -> Plan:
+        """What would be replayed. Raises `BadParameter` where neither a filter nor ids are given, or both."""
+        _check(request)
+        groups, sample, skipped, matched = Groups(), list[bytes](), dict[str, int](), 0
+        tally = _BEGINNING
+        for tally in self._tallies(plugin, request, groups):
+            matched += tally.matched
+            sample = [*sample, *tally.sample][:SAMPLE]
+            for why, count in tally.skipped.items():
+                skipped[why] = skipped.get(why, 0) + count
+        skips = sum(skipped.values())
+        return Plan(
+            plan_id=self._keep(plugin, request, tally.ended_by),
+            matched=matched,
+            skipped=skips,
+            skipped_reasons=skipped,
+            breakdown=groups.all(),
+            sample=self._listing.records(sample),
+            estimated_s=None if request.rate_per_second is None else (matched - skips) / request.rate_per_second,
+        )
+
+    def start(self, plugin: str, request: Request, *, caller: str) -> ReplayJob:
+        """Make a job and let workers run it; ``matched`` is None where more than `PLANNED_AT_ONCE` may match.
+
+        Raises:
+            BadParameter: neither a filter nor ids are given, or both; or an id is none.
+        """
+        _check(request)
+        return self._start(plugin, request, caller, None)
+
+    def start_planned(
+        self, plugin: str, plan_id: str, *, caller: str, rate_per_second: float | None = None
+    ) -> ReplayJob:
+        """Start what was planned, of what had ended by then. Raises `NotFound`: no such plan, or older than a day."""
+        planned = orjson.loads(self._store.plan_of(plugin, plan_id))
+        request = Request(
+            filter=Filter.from_json(planned["filter"]),
+            include_uncertain=planned["uncertain"],
+            max=planned["max"],
+            rate_per_second=planned["rate"] if rate_per_second is None else rate_per_second,
+        )
+        return self._start(plugin, request, caller, planned["endedBy"])
+
+    def get(self, plugin: str, replay_id: str) -> ReplayJob:
+        """A job; raises `NotFound`."""
+        return self._store.get(plugin, replay_id)
+
+    def list(self, plugin: str, *, limit: int = 50) -> list[ReplayJob]:
+        """A plugin's jobs, newest first."""
+        return self._store.list(plugin, limit=limit)
+
+    def pause(self, plugin: str, replay_id: str) -> ReplayJob:
+        """Send nothing more until it is resumed. Raises `NotFound`; `Conflict`: it is over, or being planned."""
+        return self._store.pause(plugin, replay_id)
+
+    def resume(self, plugin: str, replay_id: str) -> ReplayJob:
+        """Go on. Raises `NotFound`; `Conflict`: it is over."""
+        job, ready = self._store.resume(plugin, replay_id)
+        self._publish(ready)
+        return job
+
+    def cancel(self, plugin: str, replay_id: str) -> ReplayJob:
+        """Stop for good: what was created and not sent is cancelled, the rest skipped; raises as `resume`."""
+        job, ready = self._store.cancel(plugin, replay_id)
+        self._publish(ready)
+        return job
+
+    # -- planning -----------------------------------------------------------------------------------------------
+
+    def _tallies(self, plugin: str, request: Request, groups: Groups) -> Iterator[Tally]:
+        left, tally, uncertain = request.max or _NO_LIMIT, _BEGINNING, request.include_uncertain
+        if request.filter is None:
+            for piece in _pieces(request, set()):
+                tally = self._runs.tally_ids(plugin, piece, tally, groups, uncertain=uncertain)
+                yield tally
+            return
+        wanted = _failed(request.filter)
+        while left > 0:
+            tally = self._runs.tally(plugin, wanted, tally, left, groups, uncertain=uncertain)
+            yield tally
+            left -= tally.matched
+            if not tally.position:
+                return
+
+    def _keep(self, plugin: str, request: Request, ended_by: str) -> str | None:
+        if request.filter is None:
+            return None
+        plan_id = new_reference_id()
+        planned: dict[str, Any] = {
+            "filter": request.filter.to_json().decode(),
+            "uncertain": request.include_uncertain,
+            "max": request.max,
+            "rate": request.rate_per_second,
+            "endedBy": int(ended_by),
+        }
+        self._store.save_plan(plugin, plan_id, orjson.dumps(planned), keep_s=PLAN_KEPT_S)
+        return plan_id
+
+    # -- starting -----------------------------------------------------------------------------------------------
+
+    def _start(self, plugin: str, request: Request, caller: str, ended_by_ms: int | None) -> ReplayJob:
+        replay_id, token = new_reference_id(), uuid4().hex
+        job = NewJob(
+            replay_id=replay_id,
+            plugin=plugin,
+            caller=caller,
+            filter=None if request.filter is None else _failed(request.filter),
+            include_uncertain=request.include_uncertain,
+            max=request.max,
+            rate_per_second=request.rate_per_second,
+            ended_by_ms=ended_by_ms,
+        )
+        self._runs.make(job, token)
+        if request.filter is None:
+            self._add(plugin, replay_id, token, request)
+        else:
+            self._look(replay_id, token)
+        made = self._store.get(plugin, replay_id)
+        self._publish(self._runs.leave(replay_id, token, after_ms=0))
+        return made
+
+    def _add(self, plugin: str, replay_id: str, token: str, request: Request) -> None:
+        number = 0
+        try:
+            for number, piece in enumerate(_pieces(request, None), 1):
+                self._add_piece(replay_id, token, number - 1, piece)
+        except BadParameter:
+            self._store.cancel(plugin, replay_id)
+            raise
+        self._add_piece(replay_id, token, number, [], last=True)
+
+    def _add_piece(self, replay_id: str, token: str, number: int, piece: Sequence[str], *, last: bool = False) -> None:
+        state, _ = self._runs.add(replay_id, token, number, piece, last=last)
+        if state == LATE:
+            raise Unavailable("The reference ids came too slowly: the replay was given up.")
+
+    def _look(self, replay_id: str, token: str) -> None:
+        """Plan, but no more than a caller may wait for."""
+        state, count, until_s = str(ReplayState.PLANNING), 0, time.monotonic() + PLANNING_S
+        while state == ReplayState.PLANNING and count <= PLANNED_AT_ONCE and time.monotonic() < until_s:
+            state, count = self._runs.plan(replay_id, token)
+
+
+def _check(request: Request) -> None:
+    if (request.filter is None) == (request.reference_ids is None):
+        raise BadParameter("A replay takes either a filter or reference ids.")
+    rate = request.rate_per_second
+    if rate is not None and not 0 < rate <= MAX_RATE:
+        raise BadParameter(f"ratePerSecond is more than 0 and at most {MAX_RATE:.0f}.")
+    if request.max is not None and request.max < 1:
+        raise BadParameter("max is at least 1.")
+
+
+def _failed(wanted: Filter) -> Filter:
+    return wanted if wanted.states or wanted.error is not None else replace(wanted, error=True)
+
+
+def _pieces(request: Request, seen: set[str] | None) -> Iterator[list[str]]:
+    """The given ids, checked, in lists; each once where ``seen`` is given to remember them."""
+    ids = iter(request.reference_ids or ())
+    left = request.max or _NO_LIMIT
+    while left > 0 and (piece := list(islice(ids, _PIECE))):
+        if any(reference_time_ms(each) is None for each in piece):
+            raise BadParameter("A reference id of the list is none.")
+        if seen is not None:
+            piece = [each for each in dict.fromkeys(piece) if each not in seen][:left]
+            seen.update(piece)
+            left -= len(piece)
+        if piece:
+            yield piece

@@ -1,0 +1,156 @@
+"""Use case: run replay jobs, in workers. What is decided is decided by the script that makes the invocations."""
+
+from __future__ import annotations
+
+import logging
+from threading import Event
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+from relay import telemetry
+from relay.chains import pins_of
+from relay.errors import NotFound, Unavailable, VaultError
+from relay.invocation import new_reference_id, replay_named_by
+from relay.store.replay_runs import NewReplay, Verdict
+from relay.store.replays import ReplayState
+from relay.text.documents import dump_json
+from relay.vault import payload_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from relay.accept.intake import Webhooks
+    from relay.store.replay_runs import Created, Original, ReplayRuns, Taken
+    from relay.store.replays import ReplayStore
+    from relay.store.transitions import Ready
+    from relay.vault import Vault
+
+#: Originals that one script decides.
+PIECE: Final = 50
+#: Under a rate, so long is waited until more than one may go again: every step has a price of its own, but whoever
+#: waits for another call may have to wait for a step, so that none is large either (ADR 0017).
+STEP_S: Final = 0.02
+#: A holder that has to wait for longer lets go of its job, and is woken.
+LONG_WAIT_S: Final = 2.0
+#: After something has changed under it.
+SOON_S: Final = 0.05
+
+
+class Replaying:
+    """Runs the jobs that one worker process is given. ``vault`` is the one of the data keys."""
+
+    def __init__(
+        self, runs: ReplayRuns, store: ReplayStore, webhooks: Webhooks, vault: Vault, publish: Callable[[Ready], object]
+    ) -> None:
+        self._runs = runs
+        self._store = store
+        self._webhooks = webhooks
+        self._vault = vault
+        self._publish = publish
+        self._in_hand: set[str] = set()
+        self._stopping = Event()
+
+    def stop(self) -> None:
+        """Let go of every job soon."""
+        self._stopping.set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether it holds a job still."""
+        return bool(self._in_hand)
+
+    @staticmethod
+    def named_by(names: Sequence[object]) -> list[str]:
+        """The jobs among what a message names."""
+        named = (replay_named_by(name) for name in names if isinstance(name, str))
+        return [replay_id for replay_id in named if replay_id is not None]
+
+    def run(self, replay_id: str) -> None:
+        """Plan and run a job, as far as it goes now; returns at once if somebody does. Never raises."""
+        if replay_id in self._in_hand or self._stopping.is_set():
+            return
+        self._in_hand.add(replay_id)
+        try:
+            token = uuid4().hex
+            taken = self._runs.claim(replay_id, token)
+            if taken is not None:
+                self._go(replay_id, token, taken)
+        except Unavailable:  # the lease ends by itself
+            telemetry.event(telemetry.Event.STORE_AWAY, level=logging.WARNING, doing="replay", replay=replay_id)
+        except Exception as error:  # noqa: BLE001 - nobody waits for this greenlet: say what happened
+            telemetry.fault(error, "replay")
+        finally:
+            self._in_hand.discard(replay_id)
+
+    def _go(self, replay_id: str, token: str, taken: Taken) -> None:
+        state: str = taken.state
+        while state == ReplayState.PLANNING and not self._stopping.is_set():
+            if taken.by_hand:  # whoever brought the ids is gone, and nobody was told of this job
+                self._publish(self._store.cancel(taken.plugin, replay_id)[1])
+                return
+            state, _ = self._runs.plan(replay_id, token)
+        after_s = 0.0
+        while state == ReplayState.RUNNING and not self._stopping.is_set():
+            created = self._step(replay_id, token, taken)
+            self._publish(created.ready)
+            if created.verdict in {Verdict.LATE, Verdict.FULL, Verdict.DECIDED}:
+                return
+            after_s = _wait_s(created)
+            if after_s > LONG_WAIT_S:
+                break
+            self._stopping.wait(after_s)  # gevent's, in a worker
+        self._publish(self._runs.leave(replay_id, token, after_ms=int(after_s * 1000)))
+
+    def _step(self, replay_id: str, token: str, taken: Taken) -> Created:
+        rate = taken.rate_per_second
+        piece = PIECE if rate is None else min(PIECE, 2 + int(rate * STEP_S))
+        place, originals = self._runs.read(replay_id, piece)
+        known: dict[str, NewReplay] = {}
+        news = [self._new(taken.plugin, original, known) for original in originals]
+        created = self._runs.create(replay_id, token, place, news)
+        if created.verdict is Verdict.STALE:
+            for webhook_id in known:
+                self._registered(taken.plugin, webhook_id, refresh=True)
+        return created
+
+    def _new(self, plugin: str, original: Original, known: dict[str, NewReplay]) -> NewReplay:
+        """What is made of an original by today's registration; whoever sends it checks whether it still fits."""
+        if original.skip is not None:
+            return NewReplay()
+        if original.webhook_id not in known:
+            known[original.webhook_id] = self._registered(plugin, original.webhook_id)
+        today = known[original.webhook_id]
+        reference_id = new_reference_id()
+        return NewReplay(
+            reference_id,
+            today.revision,
+            today.timeout_ms,
+            today.repeatable,
+            self._resealed(plugin, original, reference_id),
+            today.pins,
+        )
+
+    def _registered(self, plugin: str, webhook_id: str, *, refresh: bool = False) -> NewReplay:
+        try:
+            found = self._webhooks.current(plugin, webhook_id, refresh=refresh)
+        except NotFound:
+            found = None
+        if found is None:
+            return NewReplay()
+        revision, shape = found
+        pins = dump_json(pins_of(plugin, shape, self._webhooks.current)).decode() if shape.chain else None
+        return NewReplay("", revision, shape.timeout_ms, shape.repeatable, b"", pins)
+
+    def _resealed(self, plugin: str, original: Original, reference_id: str) -> bytes:
+        """The payload for its new owner; empty where the old one does not open."""
+        try:
+            opened = self._vault.open(original.payload, payload_owner(plugin, original.reference_id))
+        except VaultError:
+            return b""
+        return self._vault.seal(opened, payload_owner(plugin, reference_id))
+
+
+def _wait_s(created: Created) -> float:
+    if created.verdict is Verdict.PACED:
+        return max(created.wait_ms / 1000, STEP_S)
+    return SOON_S if created.verdict in {Verdict.STALE, Verdict.AGAIN} else 0.0

@@ -1,0 +1,1 @@
+"""What a caller asks for, checked against a registration and rendered as the exact request."""

@@ -1,0 +1,106 @@
+"""OAuth 2.0 client credentials (RFC 6749, 4.4): the token request, and what its answer says. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+
+from relay.invocation import Outcome
+from relay.request.rendering import FORM_TYPE, JSON_TYPE, USER_AGENT, OutgoingRequest
+
+if TYPE_CHECKING:
+    from relay.answer.answer import Answer
+    from relay.registration.credentials import ClientCredentials
+
+#: For how long a token is used whose answer does not say, and at most.
+DEFAULT_LIFETIME_S: Final = 300.0
+MAX_LIFETIME_S: Final = 24 * 3600.0
+#: A token is given up so long before it expires, or after half its life if that is sooner.
+EXPIRY_MARGIN_S: Final = 60.0
+MAX_TOKEN_LENGTH: Final = 8_192
+
+_TOKEN: Final = re.compile(r"[!-~]+\Z")  # what may stand in a header (RFC 6750, 2.1, and what servers make of it)
+_TRY_AGAIN: Final = frozenset({408, 429, 500, 502, 503, 504})
+#: Why there is no token, as the call's own outcome: its request has not left, whatever became of the token's.
+_FAILURES: Final = {
+    Outcome.ANSWER_TIMEOUT: Outcome.CONNECT_TIMEOUT,
+    Outcome.CONNECTION_LOST: Outcome.CONNECT_FAILED,
+    Outcome.ANSWER_REJECTED: Outcome.PREPARE_FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """An access token, and for how many seconds it may be used from now."""
+
+    token: str
+    usable_s: float
+
+
+class NoToken(Exception):
+    """There is no token; ``outcome`` is the one of the call that needs it."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.value)
+        self.outcome = outcome
+
+
+def token_request(credentials: ClientCredentials) -> OutgoingRequest:
+    """The request to the token endpoint."""
+    fields = {"grant_type": "client_credentials", "scope": credentials.scope, "audience": credentials.audience}
+    body = urlencode({name: value for name, value in fields.items() if value is not None}).encode("ascii")
+    request = OutgoingRequest()
+    request.prepare_method("POST")
+    request.url = credentials.token_url.url
+    request.prepare_headers(
+        {
+            "Authorization": credentials.header,
+            "Accept": JSON_TYPE,
+            "User-Agent": USER_AGENT,
+            "Content-Type": FORM_TYPE,
+            "Content-Length": str(len(body)),
+        }
+    )
+    request.body = body
+    return request
+
+
+def read_grant(answer: Answer) -> Grant:
+    """What the token endpoint granted (RFC 6749, 5.1).
+
+    Raises:
+        NoToken: it could not be reached, refused, or said something else. Another attempt may mend what looks like
+            trouble of its own.
+    """
+    if answer.outcome is not Outcome.ANSWERED:
+        raise NoToken(_FAILURES.get(answer.outcome, answer.outcome))
+    if answer.status in _TRY_AGAIN:
+        raise NoToken(Outcome.CONNECT_FAILED)
+    value = _object(answer.body) if answer.status == 200 else {}
+    token, kind = value.get("access_token"), value.get("token_type", "bearer")
+    if not isinstance(token, str) or not _TOKEN.match(token) or len(token) > MAX_TOKEN_LENGTH:
+        raise NoToken(Outcome.PREPARE_FAILED)
+    if not isinstance(kind, str) or kind.lower() != "bearer":
+        raise NoToken(Outcome.PREPARE_FAILED)
+    lifetime_s = _lifetime_s(value.get("expires_in"))
+    return Grant(token, lifetime_s - min(EXPIRY_MARGIN_S, lifetime_s / 2))
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _lifetime_s(value: Any) -> float:
+    """Seconds; some servers write the number as a text."""
+    try:
+        lifetime_s = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return DEFAULT_LIFETIME_S
+    return min(lifetime_s, MAX_LIFETIME_S) if lifetime_s > 0 else DEFAULT_LIFETIME_S

@@ -1,0 +1,188 @@
+"""Target + trigger -> the exact request that leaves (security.md, "The door"): pure, no I/O, no clock.
+
+The ``PreparedRequest`` is filled member by member. ``PreparedRequest.prepare_url`` would rewrite ``%7E`` and
+send a blank as ``+``: the URL must go out as it was registered, byte for byte.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import quote, urlencode
+
+from requests import PreparedRequest
+from requests.structures import CaseInsensitiveDict
+
+from relay.errors import Fault, RequestRejected
+from relay.registration.credentials import Basic
+from relay.registration.signing import signature_headers
+from relay.text.documents import dump_json
+
+if TYPE_CHECKING:
+    from collections import OrderedDict
+    from collections.abc import Collection, Iterator, Mapping
+
+    from relay.registration import Shape, Target
+    from relay.registration.credentials import ClientCertificate
+    from relay.request.trigger import Trigger
+
+JSON_TYPE: Final = "application/json"
+TEXT_TYPE: Final = "text/plain; charset=utf-8"
+BYTES_TYPE: Final = "application/octet-stream"
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+
+#: Methods on which null, ``{}`` and ``""`` mean no body, and a missing body needs no Content-Length (RFC 9110, 8.6).
+_BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
+
+try:
+    _VERSION = version("webhook-relay")
+except PackageNotFoundError:  # run from a source tree that is not installed
+    _VERSION = "0"
+USER_AGENT: Final = f"webhook-relay/{_VERSION}"
+
+
+class OutgoingRequest(PreparedRequest):
+    """A request, and what is done as it leaves: it is signed for that moment, and a certificate is shown."""
+
+    signing: tuple[str, ...] = ()
+    certificate: ClientCertificate | None = None
+
+    def authorize(self, token: str) -> None:
+        """Put in an OAuth 2.0 access token (RFC 6750, 2.1)."""
+        self.headers["Authorization"] = f"Bearer {token}"
+
+    def sign(self, now_s: int) -> None:
+        """Sign it, if its webhook is registered so, for an attempt at ``now_s`` (seconds since the epoch)."""
+        if self.signing:
+            body = self.body.encode() if isinstance(self.body, str) else bytes(self.body or b"")
+            self.headers.update(signature_headers(self.signing, self.headers["webhook-id"], now_s, body))
+
+
+class Headers(CaseInsensitiveDict[str]):
+    """Headers that are copied as a whole: requests' own copy sets them one by one, which a hot path feels."""
+
+    _store: OrderedDict[str, tuple[str, str]]
+
+    def copy(self) -> Headers:
+        """The same headers, to be changed apart."""
+        twin = Headers.__new__(Headers)
+        twin._store = self._store.copy()  # noqa: SLF001 - of its own class
+        return twin
+
+    def pairs(self) -> Collection[tuple[str, str]]:
+        """Names, as they were written, and values: what `items` gives one by one."""
+        return self._store.values()
+
+    def has(self, lowered: str) -> bool:
+        """Whether a header of that name, in lower case, is there."""
+        return lowered in self._store
+
+
+class Template:
+    """All of a request that does not depend on the trigger: make it once a revision, fill it once an attempt."""
+
+    __slots__ = ("_certificate", "_encoding", "_glue", "_headers", "_method", "_names", "_signing", "_spelling", "_url")
+
+    def __init__(self, shape: Shape, target: Target) -> None:
+        self._method = shape.method
+        self._encoding = shape.encoding
+        self._url = target.endpoint.url
+        self._glue = "&" if target.endpoint.query else "?"
+        self._names = {name: quote(name, safe="") for name in shape.query_params}
+        self._spelling = {name.lower(): name for name in shape.fillable_headers}
+        self._headers = Headers({"User-Agent": USER_AGENT, "Accept": "*/*"})
+        self._headers.update(target.headers)
+        if isinstance(target.credentials.authorization, Basic):
+            self._headers["Authorization"] = target.credentials.authorization.header
+        self._signing = target.signing
+        self._certificate = target.credentials.certificate
+
+    @classmethod
+    def of(cls, shape: Shape, target: Target) -> Self:
+        """The template of a registration."""
+        return cls(shape, target)
+
+    def fill(self, trigger: Trigger, reference_id: str, traceparent: str | None = None) -> OutgoingRequest:
+        """The request for a trigger that fits the shape. An OAuth 2.0 token is not in it yet: see ``authorize``.
+
+        Raises:
+            RequestRejected: it does not fit after all (``check`` says so first).
+        """
+        request = OutgoingRequest()
+        request.signing, request.certificate = self._signing, self._certificate
+        request.method = self._method
+        request.url = self._url_with(trigger.query_params)
+        request.headers = headers = self._headers.copy()
+        for name, value in trigger.headers.items():
+            headers[self._registered(name)] = value
+        headers["webhook-id"] = reference_id
+        if traceparent is not None:
+            headers["traceparent"] = traceparent
+        request.body, content_type = self._body(trigger.data)
+        if request.body is not None:
+            if not headers.has("content-type"):
+                headers["Content-Type"] = content_type
+            headers["Content-Length"] = str(len(request.body))
+        elif self._method not in _BODYLESS_METHODS:
+            headers["Content-Length"] = "0"
+        return request
+
+    def _url_with(self, query_params: Mapping[str, str | int | float | bool]) -> str:
+        if not query_params:
+            return self._url
+        try:
+            pairs = [f"{self._names[name]}={quote(_text(value), safe='')}" for name, value in query_params.items()]
+        except KeyError:
+            raise _unfit("/queryParams", "A parameter is not registered.") from None
+        return f"{self._url}{self._glue}{'&'.join(pairs)}"
+
+    def _registered(self, name: str) -> str:
+        try:
+            return self._spelling[name.lower()]
+        except KeyError:
+            raise _unfit("/headers", "A header is not registered as one that callers may fill.") from None
+
+    def _body(self, data: Any) -> tuple[bytes | None, str]:
+        """The body and the Content-Type that it has unless one is registered or filled."""
+        if data is None or (self._method in _BODYLESS_METHODS and data in ({}, "")):
+            return None, ""
+        if isinstance(data, str):
+            return (_decoded(data), BYTES_TYPE) if self._encoding == "base64" else (data.encode(), TEXT_TYPE)
+        if not isinstance(data, dict | list):
+            raise _unfit("/data", "Must be a string, an object, an array or null.")
+        if self._encoding == "base64":
+            raise _unfit("/data", "Must be base64 text.")
+        if self._encoding == "form" and isinstance(data, dict):
+            return urlencode(list(_form_pairs(data))).encode("ascii"), FORM_TYPE
+        return dump_json(data), JSON_TYPE
+
+
+def render(
+    shape: Shape, target: Target, trigger: Trigger, *, reference_id: str, traceparent: str | None = None
+) -> OutgoingRequest:
+    """One request from the parts; whoever sends many keeps the ``Template``."""
+    return Template.of(shape, target).fill(trigger, reference_id, traceparent)
+
+
+def _unfit(pointer: str, sentence: str) -> RequestRejected:
+    return RequestRejected(faults=(Fault(pointer, sentence),))
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except ValueError:
+        raise _unfit("/data", "Must be base64 text.") from None
+
+
+def _form_pairs(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in data.items():
+        if isinstance(value, dict | list):
+            raise _unfit("/data", "Must be a flat object, as it is sent as a form.")
+        yield name, "" if value is None else _text(value)
+
+
+def _text(value: str | float) -> str:
+    """A scalar as it stands in a query or a form: text as it is, anything else as JSON writes it."""
+    return value if isinstance(value, str) else dump_json(value).decode("ascii")

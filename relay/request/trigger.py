@@ -1,0 +1,172 @@
+"""Trigger and its check against a shape: pure, used at the door and again in the worker (design, section 6)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import unicodedata
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+
+from relay.errors import Fault, RequestRejected
+from relay.registration import BODILESS_METHODS
+from relay.registration.header_rules import caller_faults
+from relay.text.documents import dump_json
+from relay.text.object_text import escape_step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from relay.registration import Shape
+
+MAX_QUERY_VALUE_LENGTH: Final = 1_024  # characters
+MAX_FAULTS: Final = 20
+MAX_POINTER_LENGTH: Final = 256
+
+_Scalar: TypeAlias = str | int | float | bool
+
+_MEMBERS: Final = ("data", "headers", "queryParams")
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """The request of a caller: data, headers, query parameters."""
+
+    data: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query_params: Mapping[str, _Scalar] = field(default_factory=dict)
+
+    @classmethod
+    def from_value(cls, value: Any) -> Self:
+        """The trigger that a JSON value is; ``RequestRejected`` unless it is an object of only the three members."""
+        if not isinstance(value, dict):
+            raise _rejected([("", "must be an object with data, headers and queryParams, each of them optional")])
+        faults = [(f"/{escape_step(name)}", "is not a member of a trigger") for name in value if name not in _MEMBERS]
+        headers, query_params = value.get("headers"), value.get("queryParams")
+        faults += [
+            (pointer, "must be an object or null")
+            for pointer, part in (("/headers", headers), ("/queryParams", query_params))
+            if part is not None and not isinstance(part, dict)
+        ]
+        if faults:
+            raise _rejected(faults)
+        return cls(value.get("data"), headers or {}, query_params or {})
+
+    def to_json(self) -> bytes:
+        """Compact JSON, what is sealed as payload."""
+        return dump_json({"data": self.data, "headers": dict(self.headers), "queryParams": dict(self.query_params)})
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Self:
+        """The trigger that ``to_json`` wrote."""
+        value = json.loads(raw)
+        return cls(data=value["data"], headers=value["headers"], query_params=value["queryParams"])
+
+
+def check(shape: Shape, trigger: Trigger) -> Trigger:
+    """The trigger in normal form, or ``RequestRejected`` with the faults.
+
+    Normal form: headers under their registered spelling, query values as text, data None where none is sent. A
+    trigger in normal form stays as it is, so the worker may check again what the door has checked.
+    """
+    faults: list[tuple[str, str]] = []
+    headers = _headers(shape, trigger.headers, faults) if trigger.headers else {}
+    query_params = _query_params(shape, trigger.query_params, faults) if trigger.query_params else {}
+    data = _data(shape, trigger.data, faults)
+    if faults:
+        raise _rejected(faults)
+    return Trigger(data, headers, query_params)
+
+
+def _rejected(faults: list[tuple[str, str]]) -> RequestRejected:
+    return RequestRejected(
+        faults=tuple(Fault(pointer[:MAX_POINTER_LENGTH], said) for pointer, said in faults[:MAX_FAULTS])
+    )
+
+
+def _headers(shape: Shape, headers: Mapping[str, Any], faults: list[tuple[str, str]]) -> dict[str, str]:
+    fillable = {name.lower(): name for name in shape.fillable_headers}
+    found = [
+        ("/headers" if name is None else f"/headers/{escape_step(name)}", message)
+        for name, message in islice(caller_faults(headers, fillable), MAX_FAULTS)
+    ]
+    faults += found
+    return {} if found else {fillable[name.lower()]: value for name, value in headers.items()}
+
+
+def _query_params(shape: Shape, params: Mapping[str, Any], faults: list[tuple[str, str]]) -> dict[str, _Scalar]:
+    written: dict[str, _Scalar] = {}
+    for name, value in params.items():
+        text = _query_text(value)
+        if name not in shape.query_params:
+            message: str | None = "is not a parameter of this webhook"
+        else:
+            message = "must be a text, a number, true or false" if text is None else _query_fault(text)
+        if message is None and text is not None:
+            written[name] = text
+        elif len(faults) < MAX_FAULTS:
+            faults.append((f"/queryParams/{escape_step(name)}", message or ""))
+    return written
+
+
+def _query_text(value: Any) -> str | None:
+    """A query value as it is sent, numbers and booleans as JSON writes them; None for anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, int | float) else None
+
+
+def _query_fault(text: str) -> str | None:
+    if len(text) > MAX_QUERY_VALUE_LENGTH:
+        return f"is longer than {MAX_QUERY_VALUE_LENGTH} characters"
+    if not text.isprintable() and any(unicodedata.category(character) == "Cc" for character in text):
+        return "holds a control character"
+    return None
+
+
+def _data(shape: Shape, data: Any, faults: list[tuple[str, str]]) -> Any:
+    """The data to send; None if the request carries none."""
+    if shape.method in BODILESS_METHODS:
+        if data is not None and data not in ({}, ""):
+            faults.append(("/data", f"a {shape.method} request carries no data"))
+        return None
+    if data is not None and not isinstance(data, str | dict | list):
+        faults.append(("/data", "must be a text, an object, an array or null"))
+        return data
+    found = list(_ENCODING_FAULTS[shape.encoding](data)) if data is not None else []
+    faults += ((f"/data{pointer}", message) for pointer, message in found or shape.schema_faults(data))
+    return data
+
+
+def _json_faults(_data: Any) -> Iterator[tuple[str, str]]:
+    return iter(())
+
+
+def _base64_faults(data: Any) -> Iterator[tuple[str, str]]:
+    """Strict RFC 4648, section 4: the one text that its bytes encode to."""
+    if not isinstance(data, str):
+        yield "", "must be base64 text"
+        return
+    try:
+        canonical = base64.b64encode(base64.b64decode(data, validate=True)).decode()
+    except (binascii.Error, ValueError):
+        canonical = None
+    if canonical != data:
+        yield "", "is not valid base64 (RFC 4648, section 4, with padding)"
+
+
+def _form_faults(data: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(data, list):
+        yield "", "must be a text or an object, since it is sent as a form"
+    if not isinstance(data, dict):
+        return
+    for name, value in data.items():
+        if not isinstance(value, str | int | float):
+            yield f"/{escape_step(name)}", "must be a text, a number, true or false, since it is sent as a form"
+
+
+_ENCODING_FAULTS: Final = {"json": _json_faults, "form": _form_faults, "base64": _base64_faults}

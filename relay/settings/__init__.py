@@ -1,0 +1,6 @@
+"""What every process of the relay runs with, read from the environment."""
+
+from relay.settings.kinds import Secret
+from relay.settings.settings import ENV_FILE, FILE_SUFFIX, PREFIX, Setting, Settings, child_environ, unknown_names
+
+__all__ = ["ENV_FILE", "FILE_SUFFIX", "PREFIX", "Secret", "Setting", "Settings", "child_environ", "unknown_names"]

@@ -1,0 +1,239 @@
+"""How the text of each kind of setting is read: one function a kind, from text to a value. Pure but for ``file``.
+
+All raise ``ValueError`` with a sentence that does not quote the text, which may be a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from relay.text.quantities import read_bytes, read_rate, read_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+N = TypeVar("N", bound=float)
+
+_LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+_LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+_TRUE: Final = ("1", "true", "yes", "on")
+_FALSE: Final = ("", "0", "false", "no", "off")
+_MIN_RETENTION_S: Final = 86_400  # an Idempotency-Key is honoured for 24 h, and its record has to be there
+_MAX_RETENTION_S: Final = 10 * 366 * 86_400
+_SOCKET_SCHEMES: Final = ("unix", "redis+socket")
+
+
+class Secret:
+    """Text that is not shown by accident: ``str`` and ``repr`` give ``***``, ``reveal()`` the text."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._text
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+
+def secret(text: str) -> Secret | None:
+    """Any text; None if empty."""
+    return Secret(text) if text else None
+
+
+def flower_auth(text: str) -> Secret | None:
+    """``user:password``; None if empty."""
+    if text and not all(text.partition(":")):
+        raise ValueError("must be user:password")
+    return secret(text)
+
+
+def flag(text: str) -> bool:
+    """True or false."""
+    if text.lower() in _TRUE + _FALSE:
+        return text.lower() in _TRUE
+    raise ValueError("must be true or false")
+
+
+def entries(text: str) -> tuple[str, ...]:
+    """A list with commas between; what an entry means is its reader's business."""
+    return tuple(part for part in (part.strip() for part in text.split(",")) if part)
+
+
+def ports(text: str) -> tuple[int, ...]:
+    """Port numbers with commas between."""
+    parts = entries(text)
+    if not all(part.isascii() and part.isdigit() and 1 <= int(part[:6]) <= 65535 for part in parts):
+        raise ValueError("must be port numbers (1 to 65535) with commas between")
+    return tuple(int(part) for part in parts)
+
+
+def labels(text: str) -> tuple[str, ...]:
+    """DNS labels with commas between, without dots, in lower case."""
+    parts = tuple(part.lower().lstrip(".") for part in entries(text))
+    if not all(_LABEL.match(part) for part in parts):
+        raise ValueError("must be names without dots, with commas between")
+    return parts
+
+
+def file(text: str) -> str | None:
+    """The whole path of a file that is there (children run elsewhere); None if empty."""
+    if text and not Path(text).is_file():
+        raise ValueError("must be the path of a file that exists")
+    return str(Path(text).resolve()) if text else None
+
+
+def rate(text: str) -> str | None:
+    """``n/s`` or ``n/m``; None if empty."""
+    return str(read_rate(text)) if text else None
+
+
+def log_level(text: str) -> str:
+    """A level of the standard library's logging, in lower case."""
+    if text.lower() not in _LOG_LEVELS:
+        raise ValueError(f"must be one of {', '.join(_LOG_LEVELS)}")
+    return text.lower()
+
+
+def http_url(text: str) -> str:
+    """An http or https base URL, without its last slash."""
+    parts = _split(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must be an http or https URL")
+    return text.rstrip("/")
+
+
+def number(least: int, most: int) -> Callable[[str], int]:
+    """A reader of whole numbers in a range."""
+    return partial(_in_range, read=_whole, least=least, most=most, unit="")
+
+
+def processor(text: str) -> int | None:
+    """A processor's number, from 0; None if empty."""
+    return number(0, 4095)(text) if text else None
+
+
+def size(least: str, most: str) -> Callable[[str], int]:
+    """A reader of sizes in a range; the value is in bytes."""
+    return partial(_in_range, read=read_bytes, least=read_bytes(least), most=read_bytes(most), unit=" bytes")
+
+
+def seconds(least: float, most: float) -> Callable[[str], float]:
+    """A reader of durations in a range; the value is in seconds."""
+    return partial(_in_range, read=read_seconds, least=least, most=most, unit=" seconds")
+
+
+def retention(text: str) -> int:
+    """A duration of at least a day, in whole seconds."""
+    least, most = float(_MIN_RETENTION_S), float(_MAX_RETENTION_S)
+    return int(_in_range(text, read=read_seconds, least=least, most=most, unit=" seconds"))
+
+
+def own_retention(text: str) -> int | None:
+    """The same; None if empty."""
+    return retention(text) if text else None
+
+
+def redis_url(text: str) -> Secret:
+    """A URL that redis-py takes (empty is left to its reader)."""
+    return _server_url(text, ("redis", "rediss", "unix"))
+
+
+def broker_url(text: str) -> Secret:
+    """A URL that kombu takes: ``unix://`` in its spelling, and certificates checked, which it does not do unasked."""
+    parts = _split(text)
+    if parts.scheme == "rediss" and "ssl_cert_reqs" not in dict(parse_qsl(parts.query)):
+        text += f"{'&' if parts.query else '?'}ssl_cert_reqs=required"
+    elif parts.scheme == "unix":
+        database = dict(parse_qsl(parts.query)).get("db", "0")
+        text = f"redis+socket://{parts.netloc}{parts.path}?virtual_host={database}"
+    return _server_url(text, ("redis", "rediss", "redis+socket"))
+
+
+def is_exposed(url: Secret) -> bool:
+    """Whether a server URL leaves this host without TLS."""
+    parts = _split(url.reveal())
+    if parts.scheme == "rediss" or parts.scheme in _SOCKET_SCHEMES:
+        return False
+    host = parts.hostname or "localhost"
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
+
+
+def as_text(value: Any) -> str:
+    """A setting's value as text that its reader takes again; secrets in clear."""
+    match value:
+        case None:
+            return ""
+        case Secret():
+            return value.reveal()
+        case bool():
+            return str(value).lower()
+        case tuple():
+            return ",".join(str(part) for part in value)
+        case float():
+            return f"{value:.12g}"
+        case _:
+            return str(value)
+
+
+def _server_url(text: str, schemes: tuple[str, ...]) -> Secret:
+    parts = _split(text)
+    if not text:
+        return Secret("")
+    where = parts.path if parts.scheme in _SOCKET_SCHEMES else parts.hostname
+    if parts.scheme not in schemes or not where:
+        raise ValueError(f"must be a URL that starts with {', '.join(f'{scheme}://' for scheme in schemes)}")
+    query = dict(parse_qsl(parts.query))
+    if (
+        query.get("ssl_cert_reqs", "required") != "required"
+        or query.get("ssl_check_hostname", "true").lower() != "true"
+    ):
+        raise ValueError("must not turn the check of the server's certificate off: name its CA with ?ssl_ca_certs=")
+    return Secret(text)
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("must be a valid URL") from None
+    return parts
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise ValueError("must be a whole number")
+    return int(text)
+
+
+def _in_range(text: str, *, read: Callable[[str], N], least: N, most: N, unit: str) -> N:
+    value = read(text)
+    if not least <= value <= most:
+        raise ValueError(
+            f"must be {least:g} to {most:g}{unit}" if most < 1e6 else f"must be {least:.0f} to {most:.0f}{unit}"
+        )
+    return value

@@ -1,0 +1,249 @@
+"""One frozen ``Settings`` from the environment: what every process of the relay runs with.
+
+Each field carries its variable's name, its default as text, what it does and whether it is a secret, so that
+``relay settings``, the docs and the error messages all come from one place. This is the only module that
+reads ``os.environ``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+import marshmallow
+from dotenv import dotenv_values
+from environs import Env, EnvValidationError
+
+from relay.errors import Fault, SettingsError
+from relay.settings import kinds
+from relay.settings.kinds import Secret
+from relay.settings.private_file import read_private_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+__all__ = ["ENV_FILE", "PREFIX", "Secret", "Setting", "Settings", "child_environ", "unknown_names"]
+
+PREFIX: Final = "RELAY_"
+ENV_FILE: Final = "relay.env"
+FILE_SUFFIX: Final = "_FILE"
+_HOW_TO: Final = "start `relay up` first, name its directory with --data-dir, or set RELAY_REDIS_URL."
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a setting says about itself. ``default`` is text, as it would stand in the environment."""
+
+    name: str  # of the variable, with its prefix
+    default: str | None  # None: has to be set
+    description: str
+    secret: bool
+    read: Callable[[str], Any]
+
+
+def _setting(name: str, default: str | None, read: Callable[[str], Any], text: str, *, secret: bool = False) -> Any:
+    about = {"setting": Setting(PREFIX + name, default, text, secret, read)}
+    return field(metadata=about) if default is None else field(default=read(default), metadata=about)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every setting of the relay. Units are in the names; ``Settings.from_environ()`` makes one."""
+
+    redis_url: Secret = _setting(
+        "REDIS_URL", None, kinds.redis_url, "Redis or Valkey: redis://, rediss:// or unix://.", secret=True
+    )
+    broker_url: Secret = _setting(
+        "BROKER_URL", "", kinds.broker_url, "Celery's queues, if not on RELAY_REDIS_URL.", secret=True
+    )
+    store_url: Secret = _setting(
+        "STORE_URL", "", kinds.redis_url, "Records and registrations, if not on RELAY_REDIS_URL.", secret=True
+    )
+    redis_plaintext: bool = _setting(
+        "REDIS_PLAINTEXT", "false", kinds.flag, "Allows redis:// to other hosts: only on a private network."
+    )
+    target_keys: Secret | None = _setting(
+        "TARGET_KEYS", "", kinds.secret, "Opens targets: id:base64,... newest first; workers and CLI.", secret=True
+    )
+    data_keys: Secret | None = _setting(
+        "DATA_KEYS", "", kinds.secret, "Seals payloads and results: id:base64,... newest first.", secret=True
+    )
+    egress_allow: tuple[str, ...] = _setting(
+        "EGRESS_ALLOW", "", kinds.entries, "cidr-or-host[:port],...: may be called in spite of the guard."
+    )
+    egress_deny: tuple[str, ...] = _setting(
+        "EGRESS_DENY", "", kinds.entries, "cidr-or-host[:port],...: never called, beside what the guard refuses."
+    )
+    egress_ports: tuple[int, ...] = _setting("EGRESS_PORTS", "", kinds.ports, "Ports that may be called beside 443.")
+    ca_file: str | None = _setting("CA_FILE", "", kinds.file, "PEM file of further certificate authorities.")
+    extra_suffixes: tuple[str, ...] = _setting(
+        "EXTRA_SUFFIXES", "", kinds.labels, "Special-use suffixes (test, lan, ...) to take as ordinary names."
+    )
+    default_wait_s: float = _setting(
+        "DEFAULT_WAIT", "30", kinds.seconds(0, 60), "How long a trigger waits for its result by default."
+    )
+    lease_margin_s: float = _setting(
+        "LEASE_MARGIN", "10", kinds.seconds(1, 300), "How long a lease outlives the call's own timeout."
+    )
+    max_in_flight: int = _setting(
+        "MAX_IN_FLIGHT", "512", kinds.number(1, 900), "Calls in flight in one worker process."
+    )
+    stop_timeout_s: float = _setting(
+        "STOP_TIMEOUT", "20", kinds.seconds(1, 900), "How long a stopping worker lets running calls end."
+    )
+    max_waiters: int = _setting("MAX_WAITERS", "256", kinds.number(1, 4096), "Callers that wait in one API process.")
+    api_cpu: int | None = _setting("API_CPU", "", kinds.processor, "The API's threads' CPU, from 0; any by default.")
+    max_body_bytes: int = _setting(
+        "MAX_BODY_BYTES", "8MiB", kinds.size("1KiB", "64MiB"), "The largest request body the API reads."
+    )
+    max_response_bytes: int = _setting(
+        "MAX_RESPONSE_BYTES", "1MiB", kinds.size("1KiB", "64MiB"), "The largest answer of an endpoint, decoded."
+    )
+    retention_s: int = _setting("RETENTION", "30d", kinds.retention, "How long final records are kept.")
+    failed_retention_s: int = _setting("FAILED_RETENTION", "90d", kinds.retention, "The same, of records in error.")
+    rejected_retention_s: int = _setting(
+        "REJECTED_RETENTION", "30d", kinds.retention, "How long records of refused triggers are kept."
+    )
+    payload_retention_s: int | None = _setting(
+        "PAYLOAD_RETENTION", "", kinds.own_retention, "How long payloads and results are kept, if not as records."
+    )
+    max_pending: int = _setting(
+        "MAX_PENDING", "1000000", kinds.number(1, 100_000_000), "Unfinished invocations in all."
+    )
+    max_pending_per_plugin: int = _setting(
+        "MAX_PENDING_PER_PLUGIN", "250000", kinds.number(1, 100_000_000), "Unfinished invocations of one plugin."
+    )
+    max_pending_bytes: int = _setting(
+        "MAX_PENDING_BYTES", "1GiB", kinds.size("1MiB", "1024GiB"), "Bytes of all unfinished payloads together."
+    )
+    plugin_rate: str | None = _setting(
+        "PLUGIN_RATE", "", kinds.rate, "Triggers a plugin may send, n/s or n/m; not limited by default."
+    )
+    api_url: str = _setting(
+        "API_URL", "http://127.0.0.1:8000", kinds.http_url, "Where the API is, for the CLI and the clients."
+    )
+    flower_url: str = _setting("FLOWER_URL", "http://127.0.0.1:5555", kinds.http_url, "Where Flower is, for people.")
+    flower_auth: Secret | None = _setting(
+        "FLOWER_AUTH", "", kinds.flower_auth, "Flower's user:password; `relay up` makes one.", secret=True
+    )
+    log_level: str = _setting("LOG_LEVEL", "info", kinds.log_level, "debug, info, warning or error.")
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """From ``environ``, or this process's. A secret may be in a 0600 file that ``<name>_FILE`` names.
+
+        Raises ``SettingsError`` with one fault a variable; no message quotes a value.
+        """
+        variables = dict(os.environ if environ is None else environ)
+        _take_files(variables)
+        source = _Source(variables)
+        values = {name: source.take(about) for name, about in cls.described()}
+        try:
+            source.seal()
+        except EnvValidationError as error:
+            raise _settings_error(cast("dict[str, list[str]]", error.error_messages)) from None
+        return cls(**_with_urls(values))
+
+    @classmethod
+    def for_command(cls, data_dir: str | Path, environ: Mapping[str, str] | None = None) -> Self:
+        """For a command: what ``relay up`` wrote to its data directory, unless RELAY_REDIS_URL is set.
+
+        The environment wins over the file, name by name. A file that others may read is refused.
+        """
+        variables = dict(os.environ if environ is None else environ)
+        if PREFIX + "REDIS_URL" in variables or PREFIX + "REDIS_URL" + FILE_SUFFIX in variables:
+            return cls.from_environ(variables)
+        path = Path(data_dir) / ENV_FILE
+        if not path.exists():
+            raise SettingsError(f"RELAY_REDIS_URL is not set and the data directory has no {ENV_FILE}: {_HOW_TO}")
+        return cls.from_environ(_over_file(path, variables))
+
+    @classmethod
+    def described(cls) -> Iterator[tuple[str, Setting]]:
+        """Field name and description of every setting, in order."""
+        return ((each.name, each.metadata["setting"]) for each in fields(cls))
+
+    def to_environ(self) -> dict[str, str]:
+        """The variables that give these settings again, secrets in clear; empty ones are left out."""
+        texts = {about.name: kinds.as_text(getattr(self, name)) for name, about in self.described()}
+        return {name: text for name, text in texts.items() if text}
+
+
+class _Source(Env):
+    """Environs on a given mapping instead of the process's environment; collects all errors."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        super().__init__(eager=False)
+        self._variables = variables
+
+    def _get_value(self, env_key: str, default: Any) -> Any:
+        return self._variables.get(env_key, default)
+
+    def take(self, about: Setting) -> Any:
+        def read(text: str) -> Any:
+            try:
+                return about.read(text.strip())
+            except ValueError as error:
+                raise marshmallow.ValidationError(str(error)) from None
+
+        if about.name not in self.__custom_parsers__:
+            self.add_parser(about.name, read)
+        return getattr(self, about.name)(about.name, ... if about.default is None else about.default)
+
+
+def _take_files(variables: dict[str, str]) -> None:
+    """Puts in place what ``<name>_FILE`` variables of secrets point at."""
+    for _, about in Settings.described():
+        path = variables.pop(about.name + FILE_SUFFIX, "")
+        if not (about.secret and path):
+            continue
+        if variables.get(about.name):
+            raise _settings_error({about.name: [f"is set, and {about.name}{FILE_SUFFIX} too: keep one of them"]})
+        try:
+            variables[about.name] = read_private_file(Path(path))
+        except SettingsError as error:
+            raise _settings_error({about.name + FILE_SUFFIX: [error.message]}) from None
+
+
+def _over_file(path: Path, variables: Mapping[str, str]) -> dict[str, str]:
+    try:
+        read_private_file(path)
+    except SettingsError as error:
+        raise SettingsError(f"{ENV_FILE} in the data directory {error.message}") from None
+    saved = {name: text for name, text in dotenv_values(path, interpolate=False).items() if text is not None}
+    for name in variables:  # FOO given in either form replaces FOO of the file in either form
+        saved.pop(name.removesuffix(FILE_SUFFIX), None)
+        saved.pop(name + FILE_SUFFIX, None)
+    return {**saved, **variables}
+
+
+def _with_urls(values: dict[str, Any]) -> dict[str, Any]:
+    """Broker and store default to the one Redis; none is reached in clear text beyond this host."""
+    redis_url: Secret = values["redis_url"]
+    values["broker_url"] = values["broker_url"] or kinds.broker_url(redis_url.reveal())
+    values["store_url"] = values["store_url"] or redis_url
+    if not values["redis_plaintext"]:
+        wrong = [name for name in ("redis_url", "broker_url", "store_url") if kinds.is_exposed(values[name])]
+        if wrong:
+            sentence = "goes to another host without TLS: use rediss://, or RELAY_REDIS_PLAINTEXT=true on a private net"
+            raise _settings_error({PREFIX + wrong[0].upper(): [sentence]})
+    return values
+
+
+def _settings_error(messages: dict[str, list[str]]) -> SettingsError:
+    faults = tuple(Fault(name, "; ".join(texts).rstrip(".")) for name, texts in messages.items())
+    return SettingsError(". ".join(str(fault) for fault in faults) + ".", faults=faults)
+
+
+def child_environ(extra: Mapping[str, str], without: Iterable[str] = ()) -> dict[str, str]:
+    """This process's environment for a child, with ``extra`` and not with the names in ``without``."""
+    dropped = {form for name in without for form in (name, name + FILE_SUFFIX)} | {name + FILE_SUFFIX for name in extra}
+    return {name: text for name, text in {**os.environ, **extra}.items() if name not in dropped}
+
+
+def unknown_names() -> list[str]:
+    """Variables of this process that look like settings and are none: very likely misspelled."""
+    known = {form for _, about in Settings.described() for form in (about.name, about.name + FILE_SUFFIX)}
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)

@@ -1,0 +1,44 @@
+"""Points in time as text: RFC 3339 in UTC with milliseconds going out, any RFC 3339 or a time ago coming in. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+from relay.text.quantities import read_seconds
+
+# RFC 3339, section 5.6: the offset is required, and leap seconds are not taken.
+_RFC3339: Final = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:[0-5]\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})\Z", re.ASCII
+)
+_RULE: Final = "must be an RFC 3339 time, such as 2026-01-31T12:00:00Z"
+
+
+def rfc3339(time_ms: int | None) -> str | None:
+    """Milliseconds since the epoch as RFC 3339 text in UTC, ``2026-01-31T12:00:00.000Z``; None stays None."""
+    if time_ms is None:
+        return None
+    seconds, millis = divmod(time_ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"
+
+
+def read_rfc3339(text: str) -> int:
+    """Milliseconds since the epoch; what is finer is dropped. ``ValueError`` with a sentence that quotes nothing."""
+    if not _RFC3339.match(text):
+        raise ValueError(_RULE)
+    try:
+        moment = datetime.fromisoformat(text.upper())
+        return int(moment.replace(microsecond=0).timestamp()) * 1000 + moment.microsecond // 1000
+    except (ValueError, OverflowError):
+        raise ValueError(_RULE) from None
+
+
+def read_moment(text: str, now_ms: int) -> int:
+    """As `read_rfc3339`, and also how long ago: ``15m``, ``2h``, ``1d``."""
+    if _RFC3339.match(text):
+        return read_rfc3339(text)
+    try:
+        return now_ms - int(read_seconds(text) * 1000)
+    except ValueError:
+        raise ValueError(f"{_RULE}, or how long ago: 15m, 2h, 1d") from None

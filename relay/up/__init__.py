@@ -1,0 +1,1 @@
+"""`relay up`: a whole relay on this machine."""

@@ -1,0 +1,140 @@
+"""The data directory of ``relay up``: what has to be found again by the next start, readable by its owner only."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+
+from relay.errors import SettingsError
+from relay.settings import ENV_FILE
+from relay.settings.private_file import read_private_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+#: The files that hold the key rings; without them registrations and contents are lost.
+KEY_FILES: Final = ("target.keys", "data.keys")
+_MAX_LOG_BYTES: Final = 16 * 1024 * 1024
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.,:/@%+=?\[\]-]*")
+_LOOPBACK: Final = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class DataDir:
+    """A directory with mode 0700 whose files have mode 0600."""
+
+    path: Path
+
+    @classmethod
+    def make(cls, path: str | Path) -> DataDir:
+        """Makes the directory where it is missing, with those for logs and the embedded server in it."""
+        root = Path(path).expanduser().resolve()
+        try:
+            for each in (root, root / "logs", root / "valkey"):
+                each.mkdir(parents=True, exist_ok=True)
+                each.chmod(0o700)
+        except OSError:
+            raise SettingsError("The data directory cannot be made or is not this user's.") from None
+        return cls(root)
+
+    @property
+    def server(self) -> Path:
+        """Where the embedded server keeps its files."""
+        return self.path / "valkey"
+
+    @property
+    def logs(self) -> Path:
+        """Where the logs of the children are, ``<name>.log``."""
+        return self.path / "logs"
+
+    @property
+    def env_file(self) -> Path:
+        """The settings that ``relay up`` runs with, for every other command."""
+        return self.path / ENV_FILE
+
+    def has_records(self) -> bool:
+        """Whether an embedded server has written here before."""
+        return any((self.server / "appendonlydir").glob("*"))
+
+    def log(self, name: str) -> Path:
+        """The log of a child; one that has grown large is put aside first."""
+        path = self.logs / f"{name}.log"
+        if path.exists() and path.stat().st_size > _MAX_LOG_BYTES:
+            path.replace(path.with_suffix(".log.1"))
+        return path
+
+    def lock(self) -> IO[str]:
+        """Takes the directory for this process, for as long as the file that is returned stays open."""
+        file = (self.path / "lock").open("w", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise SettingsError(
+                "Another `relay up` runs on this data directory: stop it first, or give another --data-dir."
+            ) from None
+        return file
+
+    def secret(self, name: str, make: Callable[[], str]) -> str:
+        """The text of a private file, which is written with ``make()`` at first."""
+        path = self.path / name
+        if not path.exists():
+            self.write(name, make() + "\n")
+        try:
+            return read_private_file(path)
+        except SettingsError as error:
+            raise SettingsError(f"{name} in the data directory {error.message}.") from None
+
+    def write(self, name: str, text: str) -> None:
+        """Replaces a file at once, so that a reader or a crash never meets half of it."""
+        partial = self.path / f"{name}.partial"
+        partial.unlink(missing_ok=True)
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.path / name)
+
+    def write_environ(self, variables: Mapping[str, str]) -> None:
+        """Writes ``relay.env``, one ``NAME=value`` a line; quoted, as dotenv reads it, only where it has to be."""
+        self.write(ENV_FILE, "".join(f"{name}={_env_value(text)}\n" for name, text in variables.items()))
+
+    def port(self, name: str) -> int:
+        """A free loopback port for ``name``, the same one as the last time where it is still free."""
+        path = self.path / f"{name}.port"
+        saved = path.read_text(encoding="ascii").strip() if path.exists() else ""
+        if saved.isdigit() and is_free(int(saved)):
+            return int(saved)
+        port = free_port()
+        self.write(path.name, f"{port}\n")
+        return port
+
+
+def _env_value(text: str) -> str:
+    if _PLAIN.fullmatch(text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def is_free(port: int) -> bool:
+    """Whether nothing listens on a loopback port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_LOOPBACK, port))
+        except (OSError, OverflowError):
+            return False
+    return True
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        return int(probe.getsockname()[1])

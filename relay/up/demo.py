@@ -1,0 +1,89 @@
+"""What ``relay up --demo`` shows: a webhook registered, a key made, a trigger sent for real, its record looked up."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.client import Relay
+from relay.errors import Unauthenticated
+from relay.registration import read_registrations
+from relay.runtime import Runtime, cli_runtime
+from relay.up.processes import LOOPBACK
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from relay.settings import Settings
+    from relay.up.datadir import DataDir
+
+PLUGIN: Final = "demo"
+WEBHOOK_ID: Final = "demo-echo"
+_KEY_FILE: Final = "demo.key"
+_TRIGGER: Final[Mapping[str, Any]] = {
+    "data": {"hello": "world"},
+    "headers": {"X-Note": "sent by the demo"},
+    "queryParams": {"page": 1},
+}
+
+# As a plugin's developer would write it: a pre-filled secret, a header and a query parameter for the caller.
+_DOCUMENT: Final = """\
+{
+  id: "demo-echo",
+  url: "http://HOST:PORT/echo",
+  method: "POST",
+  headers: {
+    "X-Api-Key": "a-secret-that-plugins-never-see",
+    "X-Note": ""
+  },
+  queryParams: ["page"],
+  description: "The sample endpoint: answers with what it was sent."
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the demo did: the four-member answer, the record of it, and how to do it again."""
+
+    answer: Mapping[str, Any]
+    record: Mapping[str, Any]
+    curl: str
+
+
+def demonstrate(settings: Settings, directory: DataDir, endpoint_port: int) -> Shown:
+    """Registers the sample webhook and triggers it through the API; any ``RelayError`` of the two is passed on."""
+    runtime = cli_runtime(settings)
+    text = _DOCUMENT.replace("HOST", LOOPBACK).replace("PORT", str(endpoint_port))
+    runtime.registry.apply(*read_registrations(text, runtime.rules, plugin=PLUGIN))
+    key = _key(runtime, directory)
+    with Relay(settings.api_url, key) as relay:
+        answer = relay.webhooks.trigger(WEBHOOK_ID, _TRIGGER["data"], _TRIGGER["headers"], _TRIGGER["queryParams"])
+        record = relay.get(answer["referenceId"])
+    return Shown(dict(answer), dict(record), _curl(settings.api_url, key))
+
+
+def _key(runtime: Runtime, directory: DataDir) -> str:
+    """The key of the last demo, where it is still good; else a new one."""
+
+    def make() -> str:
+        return runtime.api_keys.create(PLUGIN, {"trigger", "operate"})[0]
+
+    text = directory.secret(_KEY_FILE, make)
+    try:
+        runtime.api_keys.authenticate(text)
+    except Unauthenticated:
+        text = make()
+        directory.write(_KEY_FILE, text + "\n")
+    return text
+
+
+def _curl(api_url: str, key: str) -> str:
+    """A line for a shell that sends the same trigger."""
+    command = (
+        *("curl", f"{api_url}/v1/webhooks/{WEBHOOK_ID}/trigger", "-H", f"Authorization: Bearer {key}"),
+        *("-H", "Content-Type: application/json", "-d", json.dumps(_TRIGGER)),
+    )
+    return shlex.join(command)

