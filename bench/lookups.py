@@ -22,7 +22,8 @@ from rich.table import Table
 from bench.children import ROOT, Children
 from bench.report import machine
 from bench.server import Server
-from relay.invocation import FINAL, Attempt, Outcome, Sent, State, new_reference_id
+from relay.invocation import FINAL, Attempt, Outcome, Sent, State
+from relay.reference_id import new_reference_id
 from relay.replay.planning import Replays, Request
 from relay.store import keyspace
 from relay.store.invocations import InvocationStore, NewInvocation, Settlement

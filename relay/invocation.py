@@ -11,8 +11,6 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-import uuid_utils
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -36,8 +34,6 @@ class State(StrEnum):
         return self in FINAL
 
 
-#: What an alarm or a message has before the id of a replay job; all others name invocations.
-REPLAY_PREFIX: Final = "replay-"
 FINAL: Final = frozenset({State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED, State.REJECTED, State.CANCELLED})
 
 #: What each state may become, and by which transition; ``None`` is "does not exist yet". docs/lifecycle.md says when.
@@ -205,25 +201,3 @@ class Invocation:
     is_chain: bool = False
     steps: tuple[str, ...] = ()  # of a chain: the reference ids of its steps
     extra: Mapping[str, str] = field(default_factory=dict)  # e.g. lateAnswer
-
-
-def new_reference_id() -> str:
-    """A UUIDv7 (RFC 9562): sorts by time and tells its age."""
-    return str(uuid_utils.uuid7())
-
-
-def replay_named_by(text: str) -> str | None:
-    """The id of the replay job that an alarm or a message names, None where it names an invocation."""
-    replay_id = text.removeprefix(REPLAY_PREFIX)
-    return replay_id if replay_id != text and reference_time_ms(replay_id) is not None else None
-
-
-def reference_time_ms(reference_id: str) -> int | None:
-    """When a reference id was made, in milliseconds since the epoch; None if it is not a UUIDv7."""
-    compact = reference_id.replace("-", "")
-    if len(reference_id) != 36 or len(compact) != 32 or compact[12] != "7":
-        return None
-    try:
-        return int(compact[:12], 16)
-    except ValueError:
-        return None

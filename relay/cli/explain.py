@@ -15,7 +15,7 @@ from relay.cli.output import facts_of, safe, screened
 from relay.cli.parameters import IdType, plugin_option, trigger_options, trigger_value
 from relay.cli.plan import auth_of, plan_of, plan_picture, shown_prefilled
 from relay.errors import WebhookNotRegistered
-from relay.invocation import new_reference_id
+from relay.reference_id import new_reference_id
 from relay.registration import ChainTarget
 from relay.request.rendering import render
 from relay.request.trigger import Trigger, check

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from relay.cli.parameters import IdType
-from relay.invocation import Outcome, State, reference_time_ms
+from relay.invocation import Outcome, State
+from relay.reference_id import reference_time_ms
 from relay.store.listing import Filter
 from relay.text.moments import read_moment
 

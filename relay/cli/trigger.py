@@ -14,7 +14,8 @@ from relay.cli.output import as_json, facts_of, safe, screened
 from relay.cli.parameters import plugin_option, trigger_options, trigger_value
 from relay.cli.reading import result_in
 from relay.errors import Cancelled, RequestRejected, WebhookNotRegistered
-from relay.invocation import Outcome, State, new_reference_id
+from relay.invocation import Outcome, State
+from relay.reference_id import new_reference_id
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from relay.answer.results import Result, data_from, failure_result, sealed_data
 from relay.chains import Create, Reject, StepResult, found_secrets, progress
-from relay.invocation import Outcome, State, new_reference_id
+from relay.invocation import Outcome, State
+from relay.reference_id import new_reference_id
 from relay.request.trigger import Trigger, check
 from relay.store.transitions import NewStep, Settlement
 from relay.vault import payload_owner, raw_owner, result_owner

@@ -11,7 +11,7 @@ from uuid import uuid4
 import orjson
 
 from relay.errors import BadParameter, Unavailable
-from relay.invocation import new_reference_id, reference_time_ms
+from relay.reference_id import new_reference_id, reference_time_ms
 from relay.store.listing import Filter, Groups
 from relay.store.replay_runs import LATE, NewJob, Tally
 from relay.store.replays import ReplayState

@@ -10,7 +10,7 @@ from uuid import uuid4
 from relay import telemetry
 from relay.chains import pins_of
 from relay.errors import NotFound, Unavailable, VaultError
-from relay.invocation import new_reference_id, replay_named_by
+from relay.reference_id import new_reference_id, replay_named_by
 from relay.store.replay_runs import NewReplay, Verdict
 from relay.store.replays import ReplayState
 from relay.text.documents import dump_json

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import Conflict, Expired, NotFound
-from relay.invocation import Invocation, reference_time_ms
+from relay.reference_id import reference_time_ms
 from relay.store import keyspace
 from relay.store.acceptance import Accepted, Idempotency, NewInvocation, Verdict, group_args, group_from
 from relay.store.records import invocation_from
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     import redis
 
+    from relay.invocation import Invocation
     from relay.store.limits import Limits
 
 __all__ = [

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import Conflict, NotFound
-from relay.invocation import reference_time_ms
+from relay.reference_id import reference_time_ms
 from relay.store import keyspace
 from relay.store.invocations import GRACE_MS
 from relay.store.listing import Filter

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from relay.invocation import Attempt, Outcome, Sent, State, new_reference_id
+from relay.invocation import Attempt, Outcome, Sent, State
+from relay.reference_id import new_reference_id
 from relay.replay.planning import Replays, Request
 from relay.store import keyspace
 from relay.store.listing import Filter

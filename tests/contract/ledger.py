@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 
-from relay.invocation import Attempt, Outcome, Sent, State, new_reference_id
+from relay.invocation import Attempt, Outcome, Sent, State
+from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from relay.store.invocations import InvocationStore, NewInvocation, Settlement
 from relay.store.limits import Limits

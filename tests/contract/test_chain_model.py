@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from relay.errors import Conflict
-from relay.invocation import FINAL, State, new_reference_id
+from relay.invocation import FINAL, State
+from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from relay.store.invocations import NewStep
 from tests.contract.ledger import Ledger

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from relay.errors import Conflict
-from relay.invocation import Outcome, State, new_reference_id
+from relay.invocation import Outcome, State
+from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from relay.store.invocations import CHAIN_STEPS, Advance, NewStep
 

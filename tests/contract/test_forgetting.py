@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from relay.errors import Conflict, NotFound
-from relay.invocation import State, new_reference_id
+from relay.invocation import State
+from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from relay.store.invocations import NewStep
 from tests.contract.ledger import DAY_MS, LIMITS, Ledger

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from relay.errors import Conflict, Expired, NotFound
-from relay.invocation import Attempt, Outcome, Sent, State, new_reference_id
+from relay.invocation import Attempt, Outcome, Sent, State
+from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from relay.store.invocations import REFUSALS_A_MINUTE, Idempotency, Verdict
 from relay.store.listing import Filter, Page

@@ -10,7 +10,8 @@ import itertools
 import time
 
 from relay.errors import Conflict, NotFound
-from relay.invocation import FINAL, TRANSITIONS, Outcome, State, new_reference_id
+from relay.invocation import FINAL, TRANSITIONS, Outcome, State
+from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from relay.store.invocations import NewStep
 from relay.store.replay_runs import NewReplay

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from relay.errors import BadParameter, Conflict, NotFound
-from relay.invocation import Outcome, Sent, State, new_reference_id
+from relay.invocation import Outcome, Sent, State
+from relay.reference_id import new_reference_id
 from relay.replay.planning import Request
 from relay.store import keyspace
 from relay.store.invocations import NewStep

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from relay.accept.dispatcher import Call
-from relay.invocation import new_reference_id
+from relay.reference_id import new_reference_id
 from relay.registration import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings

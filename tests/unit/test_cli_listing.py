@@ -8,7 +8,8 @@ import time
 import pytest
 
 from relay.cli.filters import MomentType
-from relay.invocation import Outcome, State, new_reference_id
+from relay.invocation import Outcome, State
+from relay.reference_id import new_reference_id
 from relay.store.transitions import Advance, NewStep
 from tests.unit.cli import a_webhook
 from tests.unit.test_cli_invocations import settle, trigger

@@ -5,7 +5,7 @@ import pytest
 import redis
 
 from relay.cli.id_file import IdFile
-from relay.invocation import new_reference_id
+from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from tests.unit.cli import a_webhook
 from tests.unit.test_cli_invocations import settle, trigger

@@ -1,5 +1,5 @@
 from relay.accept.dispatcher import Call
-from relay.invocation import new_reference_id
+from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from tests.unit.cli import a_webhook
 

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from relay import errors
-from relay.client.relay import TRIES, Relay, WaitEnded
 from relay.client.problem import UnknownProblem
+from relay.client.relay import TRIES, Relay, WaitEnded
 from tests.unit.fake_relay import KEY, FakeRelay, HangUp, Reply, Silence, Webhook, problem
 
 HUGE = 10**60 + 7

@@ -12,7 +12,8 @@ from relay.answer.answer import Answer
 from relay.answer.masking import Mask
 from relay.executor.conclusion import Conclusion
 from relay.executor.preparation import Prepared
-from relay.invocation import Outcome, Sent, State, new_reference_id
+from relay.invocation import Outcome, Sent, State
+from relay.reference_id import new_reference_id
 from relay.registration import Shape, Target
 from relay.registration.endpoint import Endpoint
 from relay.store.transitions import Published

@@ -13,7 +13,8 @@ from relay.errors import (
     Unavailable,
     WebhookNotRegistered,
 )
-from relay.invocation import Outcome, State, new_reference_id
+from relay.invocation import Outcome, State
+from relay.reference_id import new_reference_id
 from relay.registration import read_registrations
 from relay.registration.endpoint import EndpointRules
 from relay.request.trigger import Trigger

@@ -10,7 +10,8 @@ from gevent.event import Event
 
 from relay.executor.pipeline import Executor
 from relay.executor.preparation import Full, Unsendable
-from relay.invocation import Outcome, State, new_reference_id
+from relay.invocation import Outcome, State
+from relay.reference_id import new_reference_id
 from relay.store.transitions import Claimed, Published, Settled
 
 SLOTS = 10

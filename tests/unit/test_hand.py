@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relay.executor.hand import Hand
-from relay.invocation import new_reference_id
+from relay.reference_id import new_reference_id
 
 
 def test_a_message_is_trusted_with_nothing_but_ids():

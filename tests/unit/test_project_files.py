@@ -128,7 +128,7 @@ def test_constraints_hold_versions_and_nothing_else():
 def test_the_doctor_s_floors_are_those_of_the_project():
     floors = {
         plain(requirement.name): [spec.version for spec in requirement.specifier if spec.operator == ">="]
-        for requirement in map(Requirement, PROJECT["dependencies"])
+        for requirement in map(Requirement, [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["server"]])
     }
     for name, floor in doctor.VERSION_FLOORS.items():
         assert floors[name] == [".".join(map(str, floor))]
