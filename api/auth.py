@@ -68,7 +68,7 @@ class Authentication:
             raise Forbidden
         origin = req.get_header("Origin")
         if origin is not None and origin not in key.origins:
-            raise Forbidden("This key may not be used from this origin.")
+            raise Forbidden("This key may not be used from this origin: make one with `relay keys create --origin`.")
 
 
 class CrossOrigin:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -14,6 +15,12 @@ _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chro
 def require_node() -> str:
     """The path of Node.js."""
     return shutil.which("node") or _missing("Node.js (node)")
+
+
+def require_typescript() -> str:
+    """The path of the TypeScript compiler: on the PATH, or where `npm install` puts it in the JavaScript package."""
+    local = Path(__file__).parents[1] / "clients" / "javascript" / "node_modules" / ".bin" / "tsc"
+    return shutil.which("tsc") or (str(local) if local.exists() else None) or _missing("TypeScript (tsc)")
 
 
 def require_chromium() -> str:

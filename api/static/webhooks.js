@@ -20,7 +20,7 @@
  * @typedef {{referenceId: string, state: string}} Accepted
  * @typedef {{pointer: string, message: string}} Fault   A JSON pointer (RFC 6901) and what is wrong there.
  * @typedef {string | object | Blob | ArrayBuffer | ArrayBufferView | null} Data
- *   Binary data is sent as base64 text, as a webhook with `payload_encoding: "base64"` takes it.
+ *   Binary data is sent as base64 text, and only to a webhook that is registered with `payload_encoding: "base64"`.
  *
  * @typedef {object} Item   One of many triggers.
  * @property {string} webhookId
@@ -28,11 +28,13 @@
  * @property {Record<string, string> | null} [headers]
  * @property {Record<string, string | number | boolean> | null} [queryParams]
  * @property {string} [idempotencyKey]
+ * @property {number} [delay]   Seconds before which the call is not sent.
  *
  * @typedef {object} CallOptions
  * @property {AbortSignal} [signal]   Stops waiting (the promise rejects with the signal's reason); the call goes on.
  * @property {number} [timeout]       Milliseconds to wait in all; overrides the one of `createApi`.
  * @property {string} [idempotencyKey]   For `trigger` and `triggerAsync`; made by the client unless given.
+ * @property {number} [delay]   Seconds before which the call is not sent, up to 2,592,000; for `triggerAsync`.
  *
  * @typedef {object} Webhooks
  * @property {(webhookId: string, data?: Data, headers?: Record<string, string> | null,
@@ -44,6 +46,8 @@
  * @property {(items: Iterable<Item>, options?: CallOptions) => Promise<Array<Accepted | {problem: object}>>}
  *   triggerMany   Triggers many webhooks without waiting; the results are in the order of the items.
  * @property {(referenceId: string, options?: CallOptions) => Promise<object>} get   The record as it is now.
+ * @property {(options?: CallOptions) => Promise<object[]>} list   The webhooks that this key's plugin may trigger.
+ * @property {(webhookId: string, options?: CallOptions) => Promise<object>} describe   One of them.
  * @property {(referenceId: string, options?: CallOptions) => Promise<Result>} wait
  *   Waits until an invocation is final; rejects if it ended `rejected` or `cancelled`.
  */
@@ -69,6 +73,7 @@ const GROUP_ITEMS = 1_000;
 const GROUP_BYTES = 4 * 1024 * 1024;
 const BASE64_SLICE_BYTES = 3 * 8_192; // a multiple of 3, so that the pieces join without padding
 
+const MISFIT = "The request does not fit the webhook's registration.";
 const VISIBLE = /^[!-~]+$/;
 const FINAL = new Set(["delivered", "unreachable", "interrupted", "rejected", "cancelled"]);
 const CODE_BY_STATUS = {
@@ -86,10 +91,14 @@ export class WebhookError extends Error {
   /**
    * @param {string} code   E.g. `webhook_not_registered`, `request_rejected`, `unavailable`, `internal`.
    * @param {string} message
-   * @param {{status?: number, errors?: Fault[], referenceId?: string | null, retryAfter?: number | null,
-   *   cause?: unknown}} [details]
+   * @param {{status?: number, errors?: Fault[], referenceId?: string | null, idempotencyKey?: string | null,
+   *   retryAfter?: number | null, cause?: unknown}} [details]
    */
-  constructor(code, message, { status = 0, errors = [], referenceId = null, retryAfter = null, cause } = {}) {
+  constructor(
+    code,
+    message,
+    { status = 0, errors = [], referenceId = null, idempotencyKey = null, retryAfter = null, cause } = {},
+  ) {
     super(message, cause === undefined ? undefined : { cause });
     this.name = "WebhookError";
     this.code = code;
@@ -97,8 +106,10 @@ export class WebhookError extends Error {
     this.status = status;
     /** Which fields are at fault. */
     this.errors = errors;
-    /** The record that was left, if there is one. */
+    /** The record that was left, as far as it is known. */
     this.referenceId = referenceId;
+    /** The key under which the trigger was sent: sent again with it, it is accepted at most once. */
+    this.idempotencyKey = idempotencyKey;
     /** Seconds after which the same request may be taken, if the relay said so. */
     this.retryAfter = retryAfter;
   }
@@ -121,17 +132,44 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
   if (typeof key !== "string" || !VISIBLE.test(key)) throw new TypeError("key must be visible ASCII characters");
   const call = connect(baseUrl.replace(/\/+$/, ""), key, fetch, json);
   const deadlineOf = (options) => performance.now() + (options.timeout ?? timeout);
+  const encodings = new Map(); // webhook id -> its payloadEncoding, asked for when binary data is first sent to it
+
+  /** One webhook as the relay describes it to this key. */
+  async function describe(webhookId, deadline, signal) {
+    const segment = segmentOf(webhookId);
+    if (!segment) throw notRegistered();
+    const { document } = await call("GET", `/v1/webhooks/${segment}`, {}, deadline, signal);
+    return members(document, ["id", "description", "dataSchema", "headers", "queryParams", "payloadEncoding"]);
+  }
+
+  /** Binary data as base64 text, where the webhook takes it; anything else as it is. */
+  async function plain(webhookId, data, deadline, signal) {
+    const bytes = await bytesOf(data);
+    if (bytes === null) return data;
+    if (!encodings.has(webhookId)) {
+      encodings.set(webhookId, (await describe(webhookId, deadline, signal)).payloadEncoding);
+    }
+    if (encodings.get(webhookId) !== "base64") {
+      const message = 'takes no binary data: the webhook is not registered with payload_encoding "base64"';
+      throw new WebhookError("request_rejected", MISFIT, { errors: [{ pointer: "/data", message }] });
+    }
+    return base64(bytes);
+  }
 
   async function post(webhookId, data, headers, queryParams, prefer, deadline, options) {
-    const body = encode({ data: await plain(data), headers, queryParams }, json);
-    const segment = segmentOf(webhookId);
-    if (!segment) throw new WebhookError("webhook_not_registered", "No such webhook is registered for this plugin.");
     const idempotencyKey = options.idempotencyKey ?? (await newKey());
     if (!VISIBLE.test(idempotencyKey)) {
       throw new WebhookError("bad_parameter", "An idempotency key must be visible ASCII characters.");
     }
-    const sent = { "Idempotency-Key": idempotencyKey, Prefer: prefer };
-    return call("POST", `/v1/webhooks/${segment}/trigger`, sent, deadline, options.signal, body);
+    return carrying({ idempotencyKey }, async () => {
+      const segment = segmentOf(webhookId);
+      if (!segment) throw notRegistered();
+      const trigger = { data: await plain(webhookId, data, deadline, options.signal), headers, queryParams };
+      const body = encode(options.delay === undefined ? trigger : { ...trigger, delay: options.delay }, json);
+      const sent = { "Idempotency-Key": idempotencyKey, Prefer: prefer };
+      const answer = await call("POST", `/v1/webhooks/${segment}/trigger`, sent, deadline, options.signal, body);
+      return { ...answer, idempotencyKey };
+    });
   }
 
   async function look(referenceId, wait, deadline, signal) {
@@ -167,7 +205,10 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
         const answer = await post(webhookId, data, headers, queryParams, prefer, deadline, options);
         if (answer.status !== 202) return members(answer.document, ["referenceId", "status", "data", "error"]);
         const { referenceId } = members(answer.document, ["referenceId"]);
-        return resultOf(await finalRecord(referenceId, deadline, options.signal));
+        const { idempotencyKey } = answer;
+        return carrying({ referenceId, idempotencyKey }, async () =>
+          resultOf(await finalRecord(referenceId, deadline, options.signal)),
+        );
       },
 
       async triggerAsync(webhookId, data = null, headers = null, queryParams = null, options = {}) {
@@ -179,7 +220,7 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
       async triggerMany(items, options = {}) {
         const encoded = [];
         for (const item of items) {
-          const data = await plain(item.data);
+          const data = await plain(item.webhookId, item.data, deadlineOf(options), options.signal);
           encoded.push(encode({ ...item, data, idempotencyKey: item.idempotencyKey ?? (await newKey()) }, json));
         }
         const send = async (group) => {
@@ -192,15 +233,38 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
         return sendGroups(groupsOf(encoded), send);
       },
 
+      async list(options = {}) {
+        const { document } = await call("GET", "/v1/webhooks", {}, deadlineOf(options), options.signal);
+        return members(document, ["webhooks"]).webhooks;
+      },
+
+      async describe(webhookId, options = {}) {
+        return describe(webhookId, deadlineOf(options), options.signal);
+      },
+
       async get(referenceId, options = {}) {
-        return look(referenceId, 0, deadlineOf(options), options.signal);
+        return carrying({ referenceId }, () => look(referenceId, 0, deadlineOf(options), options.signal));
       },
 
       async wait(referenceId, options = {}) {
-        return resultOf(await finalRecord(referenceId, deadlineOf(options), options.signal));
+        return carrying({ referenceId }, async () =>
+          resultOf(await finalRecord(referenceId, deadlineOf(options), options.signal)),
+        );
       },
     },
   };
+}
+
+/** Runs a call; an error that it ends with names what is known of the trigger. */
+async function carrying(known, run) {
+  try {
+    return await run();
+  } catch (error) {
+    if (error instanceof WebhookError) {
+      for (const [name, value] of Object.entries(known)) error[name] ??= value;
+    }
+    throw error;
+  }
 }
 
 /** How a request gets to the relay: again, within bounds, while it cannot be reached or says "not now". */
@@ -240,6 +304,7 @@ function connect(baseUrl, key, fetch, json) {
       const answer = await send(method, path, headers, deadline, signal, body);
       if (answer.status >= 200 && answer.status < 300) return answer;
       if (!answer.cause && !NOT_NOW.has(answer.status)) throw problemOf(answer);
+      if (answer.cause && number > 0 && (await refusesThisPage(baseUrl, fetch, signal))) throw wrongOrigin(answer.cause);
       const asked = answer.retryAfter === null ? null : answer.retryAfter * 1_000;
       const pause = asked === null
         ? jittered(Math.min(PAUSE_FIRST_MS * 2 ** number, PAUSE_MAXIMUM_MS))
@@ -248,6 +313,31 @@ function connect(baseUrl, key, fetch, json) {
       await sleep(pause, signal);
     }
   };
+}
+
+/**
+ * Whether the relay is there but a browser keeps its answers from this page. A browser does not say why a request
+ * failed; one that asks for no permission (`no-cors`) gets through to a relay that runs.
+ */
+async function refusesThisPage(baseUrl, fetch, signal) {
+  const page = globalThis.location?.origin;
+  if (page === undefined || page === new URL(baseUrl).origin) return false;
+  try {
+    const answer = await fetch(`${baseUrl}/healthz`, { mode: "no-cors", credentials: "omit", cache: "no-store", signal });
+    return answer.type === "opaque";
+  } catch {
+    return false;
+  }
+}
+
+function wrongOrigin(cause) {
+  const message = `The relay does not let pages of ${globalThis.location.origin} use it: ` +
+    `make a key with \`relay keys create --origin ${globalThis.location.origin}\`.`;
+  return new WebhookError("forbidden", message, { cause });
+}
+
+function notRegistered() {
+  return new WebhookError("webhook_not_registered", "No such webhook is registered for this plugin.");
 }
 
 function problemOf({ status, document, retryAfter, cause }) {
@@ -266,13 +356,13 @@ function problemOf({ status, document, retryAfter, cause }) {
 function resultOf(record) {
   const { referenceId, state, result } = record;
   if (state === "cancelled") {
-    throw new WebhookError("cancelled", "The invocation was cancelled before it was sent.", { referenceId });
+    throw new WebhookError("cancelled", "The invocation was cancelled before it was sent.");
   }
   if (state === "rejected") {
     const unknown = record.attempts?.at(-1)?.outcome === "webhook_not_registered" || record.revision === null;
     throw unknown
-      ? new WebhookError("webhook_not_registered", "No such webhook is registered for this plugin.", { referenceId })
-      : new WebhookError("request_rejected", "The request does not fit the webhook's registration.", { referenceId });
+      ? notRegistered()
+      : new WebhookError("request_rejected", MISFIT);
   }
   return { referenceId, ...members(result, ["status", "data", "error"]) };
 }
@@ -348,12 +438,12 @@ function parse(text, json) {
   }
 }
 
-/** Binary data as base64 text, anything else as it is. */
-async function plain(data) {
-  if (typeof Blob !== "undefined" && data instanceof Blob) return base64(new Uint8Array(await data.arrayBuffer()));
-  if (data instanceof ArrayBuffer) return base64(new Uint8Array(data));
-  if (ArrayBuffer.isView(data)) return base64(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-  return data;
+/** The bytes of binary data; null for anything else. */
+async function bytesOf(data) {
+  if (typeof Blob !== "undefined" && data instanceof Blob) return new Uint8Array(await data.arrayBuffer());
+  if (data instanceof ArrayBuffer) return new Uint8Array(data);
+  if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return null;
 }
 
 function base64(bytes) {

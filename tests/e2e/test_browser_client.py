@@ -24,7 +24,8 @@ _PAGE = """<!doctype html><meta charset="utf-8"><title>plugin</title><script typ
 import {{ createApi }} from {module};
 const settle = async (promise) => {{
   try {{ return {{ value: await promise }}; }}
-  catch (error) {{ return {{ error: {{ name: error.name, code: error.code, status: error.status, errors: error.errors }} }}; }}
+  catch (error) {{ return {{ error: {{ name: error.name, code: error.code, status: error.status, errors: error.errors,
+    message: error.message }} }}; }}
 }};
 window.run = (key, method, args) => settle(createApi({{ baseUrl: {base_url}, key }}).webhooks[method](...args));
 window.runBytes = (key, size) => window.run(key, "trigger", ["send-jpeg", new Blob([new Uint8Array(size).fill(255)])]);
@@ -136,4 +137,12 @@ def test_a_page_whose_origin_belongs_to_another_key_is_refused(browser, sites, k
 def test_a_page_of_an_origin_that_no_key_allows_is_refused(browser, sites, keys):
     page = _open(browser, sites[2])
     done = _run(page, keys[0], "trigger", "echo", {})
-    assert done["error"]["code"] == "unavailable"  # a browser tells a page no more than that it did not get an answer
+    assert done["error"]["code"] == "forbidden"
+    assert f"--origin {sites[2].origin}" in done["error"]["message"]
+
+
+def test_a_page_whose_relay_is_away_is_not_told_to_change_its_origin(browser, sites, keys):
+    page = _open(browser, sites[2])
+    page.route("**/v1/**", lambda route: route.abort("connectionrefused"))
+    page.route("**/healthz", lambda route: route.abort("connectionrefused"))
+    assert _run(page, keys[0], "get", "0")["error"]["code"] == "unavailable"

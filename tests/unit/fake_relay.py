@@ -66,6 +66,7 @@ class Webhook:
     status: int = 200
     data: object = None
     outcome: str | None = None
+    payload_encoding: str | None = None
 
 
 class FakeRelay:
@@ -97,6 +98,8 @@ class FakeRelay:
             return problem(413, "too_large")
         if match := re.fullmatch(r"/v1/webhooks/([^/]+)/trigger", seen.path):
             return self._trigger(seen, match[1])
+        if match := re.fullmatch(r"/v1/webhooks(?:/([^/]+))?", seen.path):
+            return self._describe(match[1])
         if match := re.fullmatch(r"/v1/invocations/([^/]+)", seen.path):
             return self._look(seen, match[1])
         if seen.path == "/v1/triggers":
@@ -115,6 +118,24 @@ class FakeRelay:
             {"referenceId": reference_id, "state": record["state"]},
             {"Location": f"/v1/invocations/{reference_id}", "Retry-After": "1"},
         )
+
+    def _describe(self, webhook_id: str | None) -> Reply:
+        described = {
+            name: {
+                "id": name,
+                "description": None,
+                "dataSchema": None,
+                "headers": [],
+                "queryParams": [],
+                "payloadEncoding": webhook.payload_encoding,
+            }
+            for name, webhook in self.webhooks.items()
+        }
+        if webhook_id is None:
+            return Reply(200, {"webhooks": list(described.values())})
+        if webhook_id not in described:
+            return problem(404, "webhook_not_registered")
+        return Reply(200, described[webhook_id])
 
     def _look(self, seen: Seen, reference_id: str) -> Reply:
         if reference_id not in self.invocations:

@@ -13,6 +13,7 @@ from tests.unit.fake_relay import KEY, FakeRelay, HangUp, Reply, Silence, Webhoo
 def fake():
     with FakeRelay(
         ok=Webhook(data={"id": 1}),
+        jpeg=Webhook(payload_encoding="base64"),
         fails=Webhook(status=500, data="broken"),
         gone=Webhook(state="unreachable", status=0, data={"code": "unreachable", "message": "..."}),
         slow=Webhook(seconds=1.5, data="late"),
@@ -111,9 +112,47 @@ def test_what_json_cannot_hold_is_rejected_before_anything_is_sent(fake, api, va
 def test_binary_data_is_sent_as_base64_text(fake, api, form):
     sizes = (0, 1, 2, 3, 24_575, 24_576, 24_577, 100_001)
     texts = [base64.b64encode(bytes(number % 251 for number in range(size))).decode() for size in sizes]
-    done = api.calls([("trigger", ("ok", {form: text})) for text in texts])
+    done = api.calls([("trigger", ("jpeg", {form: text})) for text in texts])
     assert all(each["value"]["status"] == 200 for each in done)
-    assert {seen.json["data"] for seen in fake.seen} == set(texts)
+    assert {seen.json["data"] for seen in fake.seen if seen.method == "POST"} == set(texts)
+
+
+@pytest.mark.parametrize("form", ["$bytes", "$buffer", "$blob"])
+def test_binary_data_for_a_webhook_that_takes_none_is_refused_before_it_is_sent(fake, api, form):
+    error = api.call("trigger", "ok", {form: "/9j/"})["error"]
+    assert (error["code"], error["errors"][0]["pointer"]) == ("request_rejected", "/data")
+    assert 'payload_encoding "base64"' in error["errors"][0]["message"]
+    assert {seen.method for seen in fake.seen} == {"GET"}
+
+
+def test_what_may_be_triggered_can_be_listed_and_described(api):
+    listed, described, unknown = api.calls([("list", ()), ("describe", ("jpeg",)), ("describe", ("nobody-knows",))])
+    assert described["value"]["payloadEncoding"] == "base64"
+    assert described["value"] in listed["value"]
+    assert unknown["error"]["code"] == "webhook_not_registered"
+
+
+def test_a_relay_that_stops_in_the_middle_of_a_call_leaves_its_reference_id_in_the_error(fake, api):
+    accepted = api.call("triggerAsync", "never")["value"]
+    fake.faults += [Reply(202, accepted), *[HangUp()] * 6]
+    error = api.call("trigger", "never", None, None, None, {"idempotencyKey": "order-8"})["error"]
+    assert (error["code"], error["referenceId"]) == ("unavailable", accepted["referenceId"])
+    assert error["idempotencyKey"] == "order-8"
+
+
+@pytest.mark.parametrize("fault", [HangUp(), problem(500, "internal"), problem(401, "unauthenticated")])
+def test_an_error_of_a_trigger_carries_the_idempotency_key_in_use(fake, api, fault):
+    fake.faults += [fault] * 6
+    error = api.call("trigger", "ok")["error"]
+    sent = {seen.headers["idempotency-key"] for seen in fake.seen}
+    assert sent == {error["idempotencyKey"]}
+
+
+def test_a_delay_is_sent_with_the_trigger(fake, api):
+    api.call("triggerAsync", "ok", None, None, None, {"delay": 90})
+    api.call("triggerMany", [{"webhookId": "ok", "delay": 5}])
+    assert fake.seen[0].json["delay"] == 90
+    assert fake.seen[1].json[0]["delay"] == 5
 
 
 def test_a_trigger_whose_answer_was_lost_is_sent_again_and_accepted_once(fake, api):

@@ -40,9 +40,9 @@ async function run({ method, args, abortAfterMs }) {
   try {
     return { value: await api.webhooks[method](...given), ms: took() };
   } catch (error) {
-    const { name, message, code, status, errors, referenceId, retryAfter } = error;
+    const { name, message, code, status, errors, referenceId, idempotencyKey, retryAfter } = error;
     const typed = error instanceof WebhookError && error instanceof Error;
-    return { error: { name, message, code, status, errors, referenceId, retryAfter, typed }, ms: took() };
+    return { error: { name, message, code, status, errors, referenceId, idempotencyKey, retryAfter, typed }, ms: took() };
   }
 }
 

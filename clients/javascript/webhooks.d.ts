@@ -1,0 +1,173 @@
+/** What became of a trigger; exactly these four members. */
+export interface Result<T = any> {
+  referenceId: string;
+  /** The endpoint's HTTP status, 0 if there was no acceptable answer. */
+  status: number;
+  /** The endpoint's answer; without an acceptable one, `{code, message}`. */
+  data: T;
+  error: boolean;
+}
+
+export interface Accepted {
+  referenceId: string;
+  state: State;
+}
+
+export type State =
+  | "queued"
+  | "sending"
+  | "retrying"
+  | "waiting"
+  | "delivered"
+  | "unreachable"
+  | "interrupted"
+  | "rejected"
+  | "cancelled";
+
+/** A JSON pointer (RFC 6901) and what is wrong there. */
+export interface Fault {
+  pointer: string;
+  message: string;
+}
+
+/** A problem document (RFC 9457) as an item of `triggerMany` carries it. */
+export interface Problem {
+  code: string;
+  detail?: string;
+  errors?: Fault[];
+  referenceId?: string;
+  [member: string]: unknown;
+}
+
+/** Binary data is sent as base64 text, and only to a webhook that is registered with `payload_encoding: "base64"`. */
+export type Data = string | object | Blob | ArrayBuffer | ArrayBufferView | null;
+export type Headers = Record<string, string> | null;
+export type QueryParams = Record<string, string | number | boolean> | null;
+
+/** One of many triggers. */
+export interface Item {
+  webhookId: string;
+  data?: Data;
+  headers?: Headers;
+  queryParams?: QueryParams;
+  idempotencyKey?: string;
+  /** Seconds before which the call is not sent, up to 2,592,000. */
+  delay?: number;
+}
+
+export interface CallOptions {
+  /** Stops waiting (the promise rejects with the signal's reason); the call goes on. */
+  signal?: AbortSignal;
+  /** Milliseconds to wait in all; overrides the one of `createApi`. */
+  timeout?: number;
+}
+
+export interface TriggerOptions extends CallOptions {
+  /** Made by the client unless given. */
+  idempotencyKey?: string;
+  /** Seconds before which the call is not sent, up to 2,592,000. */
+  delay?: number;
+}
+
+/** A webhook as its plugin may see it. */
+export interface Description {
+  id: string;
+  description: string | null;
+  dataSchema: object | boolean | null;
+  /** Names that a caller may fill. */
+  headers: string[];
+  queryParams: string[];
+  payloadEncoding: "base64" | null;
+}
+
+export interface Attempt {
+  number: number;
+  startedAt: string;
+  durationMs: number;
+  status: number;
+  outcome: string;
+  sent: "no" | "maybe" | "answered";
+}
+
+export interface Invocation {
+  referenceId: string;
+  webhookId: string;
+  revision: number | null;
+  state: State;
+  createdAt: string;
+  finishedAt: string | null;
+  attempts: Attempt[];
+  result: { status: number; data: any; error: boolean } | null;
+  [member: string]: unknown;
+}
+
+export interface Webhooks {
+  /** Triggers a webhook and waits for its result. */
+  trigger<T = any>(
+    webhookId: string,
+    data?: Data,
+    headers?: Headers,
+    queryParams?: QueryParams,
+    options?: TriggerOptions,
+  ): Promise<Result<T>>;
+  /** Triggers a webhook without waiting. */
+  triggerAsync(
+    webhookId: string,
+    data?: Data,
+    headers?: Headers,
+    queryParams?: QueryParams,
+    options?: TriggerOptions,
+  ): Promise<Accepted>;
+  /** Triggers many webhooks without waiting; the results are in the order of the items. */
+  triggerMany(items: Iterable<Item>, options?: CallOptions): Promise<Array<Accepted | { problem: Problem }>>;
+  /** The record as it is now. */
+  get(referenceId: string, options?: CallOptions): Promise<Invocation>;
+  /** Waits until an invocation is final; rejects if it ended `rejected` or `cancelled`. */
+  wait<T = any>(referenceId: string, options?: CallOptions): Promise<Result<T>>;
+  /** The webhooks that this key's plugin may trigger. */
+  list(options?: CallOptions): Promise<Description[]>;
+  /** One of them. */
+  describe(webhookId: string, options?: CallOptions): Promise<Description>;
+}
+
+export interface ApiOptions {
+  /** Where the relay is, e.g. `https://relay.example`; a path in front is kept. */
+  baseUrl: string;
+  /** An API key. Whoever uses the page can read it: it names the plugin, not a person. */
+  key: string;
+  fetch?: typeof globalThis.fetch;
+  /** Milliseconds that `trigger` and `wait` wait in all. */
+  timeout?: number;
+  /** Instead of `JSON`, which rounds integers beyond 2^53: the relay itself keeps integers of any size. */
+  json?: { parse(text: string): any; stringify(value: any): string };
+}
+
+export function createApi(options: ApiOptions): { webhooks: Webhooks };
+
+/** Why a call failed. `code` is stable; `message` is for people and may change. */
+export class WebhookError extends Error {
+  constructor(
+    code: string,
+    message: string,
+    details?: {
+      status?: number;
+      errors?: Fault[];
+      referenceId?: string | null;
+      idempotencyKey?: string | null;
+      retryAfter?: number | null;
+      cause?: unknown;
+    },
+  );
+  readonly name: "WebhookError";
+  readonly code: string;
+  /** The relay's HTTP status; 0 where the relay did not answer. */
+  readonly status: number;
+  /** Which fields are at fault. */
+  readonly errors: Fault[];
+  /** The record that was left, as far as it is known. */
+  readonly referenceId: string | null;
+  /** The key under which the trigger was sent: sent again with it, it is accepted at most once. */
+  readonly idempotencyKey: string | null;
+  /** Seconds after which the same request may be taken, if the relay said so. */
+  readonly retryAfter: number | null;
+}

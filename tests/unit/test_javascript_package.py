@@ -1,0 +1,67 @@
+"""The npm package in clients/javascript: its types, what it ships, and that it is the module that the relay serves."""
+
+import json
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.javascript import MODULE
+from tests.tools import require_node, require_typescript
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "clients" / "javascript"
+DESCRIPTION = json.loads((PACKAGE / "package.json").read_text())
+
+
+def compiled(folder):
+    return subprocess.run(
+        [require_typescript(), "--project", str(folder)], capture_output=True, text=True, timeout=110, check=False
+    )
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A checkout with nothing but the package and what it copies."""
+    target = tmp_path / "clients" / "javascript"
+    shutil.copytree(PACKAGE, target, ignore=shutil.ignore_patterns("node_modules", "webhooks.js", "LICENSE"))
+    (tmp_path / "api" / "static").mkdir(parents=True)
+    shutil.copy(MODULE, tmp_path / "api" / "static")
+    shutil.copy(ROOT / "LICENSE", tmp_path)
+    return target
+
+
+def test_typescript_accepts_the_declared_types_and_they_agree_with_the_module():
+    done = compiled(PACKAGE)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("  triggerAsync(", "  triggerLater("),  # a call that the module has under another name
+        ("state: State;", "state: number;"),
+        ("data?: Data,", "data: number,"),
+    ],
+)
+def test_typescript_notices_types_that_do_not_agree(copy, before, after):
+    types = copy / "webhooks.d.ts"
+    types.write_text(types.read_text().replace(before, after, 1))
+    assert compiled(copy).returncode != 0
+
+
+def test_the_package_ships_the_module_that_the_relay_serves(copy):
+    subprocess.run([require_node(), str(copy / "prepare.mjs")], check=True, timeout=30)
+    assert (copy / "webhooks.js").read_bytes() == MODULE.read_bytes()
+    assert all((copy / name).is_file() for name in DESCRIPTION["files"])
+    assert {path for paths in [DESCRIPTION["exports"]["."]] for path in paths.values()} <= {
+        f"./{name}" for name in DESCRIPTION["files"]
+    }
+
+
+def test_the_package_has_the_relay_s_version_and_no_dependencies():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (DESCRIPTION["name"], DESCRIPTION["version"]) == (project["name"], project["version"])
+    assert "dependencies" not in DESCRIPTION
