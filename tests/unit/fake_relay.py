@@ -96,14 +96,16 @@ class FakeRelay:
             return problem(401, "unauthenticated")
         if len(seen.body) > self.max_body_bytes:
             return problem(413, "too_large")
-        if match := re.fullmatch(r"/v1/webhooks/([^/]+)/trigger", seen.path):
-            return self._trigger(seen, match[1])
-        if match := re.fullmatch(r"/v1/webhooks(?:/([^/]+))?", seen.path):
-            return self._describe(match[1])
-        if match := re.fullmatch(r"/v1/invocations/([^/]+)", seen.path):
-            return self._look(seen, match[1])
-        if seen.path == "/v1/triggers":
-            return self._bulk(seen)
+        routes = {
+            r"/v1/webhooks/([^/]+)/trigger": self._trigger,
+            r"/v1/webhooks": self._list,
+            r"/v1/webhooks/([^/]+)": self._describe,
+            r"/v1/invocations/([^/]+)": self._look,
+            r"/v1/triggers": self._bulk,
+        }
+        for path, respond in routes.items():
+            if match := re.fullmatch(path, seen.path):
+                return respond(seen, *match.groups())
         return problem(404, "not_found")
 
     def _trigger(self, seen: Seen, webhook_id: str) -> Reply:
@@ -119,23 +121,17 @@ class FakeRelay:
             {"Location": f"/v1/invocations/{reference_id}", "Retry-After": "1"},
         )
 
-    def _describe(self, webhook_id: str | None) -> Reply:
-        described = {
-            name: {
-                "id": name,
-                "description": None,
-                "dataSchema": None,
-                "headers": [],
-                "queryParams": [],
-                "payloadEncoding": webhook.payload_encoding,
-            }
-            for name, webhook in self.webhooks.items()
-        }
-        if webhook_id is None:
-            return Reply(200, {"webhooks": list(described.values())})
-        if webhook_id not in described:
+    def _list(self, _seen: Seen) -> Reply:
+        return Reply(200, {"webhooks": [self._description(name) for name in self.webhooks]})
+
+    def _describe(self, _seen: Seen, webhook_id: str) -> Reply:
+        if webhook_id not in self.webhooks:
             return problem(404, "webhook_not_registered")
-        return Reply(200, described[webhook_id])
+        return Reply(200, self._description(webhook_id))
+
+    def _description(self, webhook_id: str) -> dict:
+        empty = {"description": None, "dataSchema": None, "headers": [], "queryParams": []}
+        return {"id": webhook_id, **empty, "payloadEncoding": self.webhooks[webhook_id].payload_encoding}
 
     def _look(self, seen: Seen, reference_id: str) -> Reply:
         if reference_id not in self.invocations:
