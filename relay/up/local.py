@@ -127,7 +127,7 @@ class LocalRelay:
         return [*missing, "workers"]
 
     def _child(self, process: Process) -> Child:
-        root = str(Path(__file__).parent.parent)
+        root = str(Path(__file__).parents[2])  # where relay, workers and api are
         extra = {
             **self.settings.to_environ(),
             **process.extra,
