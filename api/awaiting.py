@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from relay.errors import Unavailable
 from relay.shares import may_hold_more
-from relay.store.acceptance import Verdict
+from relay.store.acceptance import AcceptVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from relay.store.notices import Notice, Subscription
 
 
-class Word(Enum):
+class Signal(Enum):
     """What a waiter is told instead of a notice."""
 
     LOOK = "look"  # notices may have been missed: look at the record
@@ -56,7 +56,7 @@ class Waiters:
         """Let nobody wait any longer, from now on: the process is to end."""
         with self._lock:
             self._closed = True
-        self._tell_all(Word.OVER)
+        self._tell_all(Signal.OVER)
 
     def stop(self) -> None:
         """Release whoever waits, and end the listener."""
@@ -64,17 +64,17 @@ class Waiters:
         self._stop.set()
         self._listener.join()
 
-    def expect(self, reference_id: str, holder: Hashable) -> Expectation | None:
+    def expect(self, reference_id: str, webhook: Hashable) -> Expectation | None:
         """An expectation of that invocation's end, to be used as a context; None if there is no room to wait.
 
-        ``holder`` is its webhook: the callers of a slow one leave room for those of others.
+        ``webhook`` is its webhook: the callers of a slow one leave room for those of others.
         """
         with self._lock:
             free = self._max_waiters - self._held.total()
-            if self._closed or free <= 0 or not may_hold_more(self._held[holder], free):
+            if self._closed or free <= 0 or not may_hold_more(self._held[webhook], free):
                 return None
-            self._held[holder] += 1
-        return Expectation(self, reference_id, holder)
+            self._held[webhook] += 1
+        return Expectation(self, reference_id, webhook)
 
     def add(self, reference_id: str, expectation: Expectation) -> None:
         """Tell an expectation of that invocation's end."""
@@ -89,12 +89,12 @@ class Waiters:
             if not waiting:
                 del self._expected[reference_id]
 
-    def leave(self, holder: Hashable) -> None:
+    def leave(self, webhook: Hashable) -> None:
         """Make room."""
         with self._lock:
-            self._held[holder] -= 1
-            if not self._held[holder]:
-                del self._held[holder]
+            self._held[webhook] -= 1
+            if not self._held[webhook]:
+                del self._held[webhook]
 
     def _listen(self) -> None:
         self._subscription.run(self._deliver, self._renew, self._stop)
@@ -106,13 +106,13 @@ class Waiters:
             expectation.tell(notice)
 
     def _renew(self) -> None:
-        self._tell_all(Word.LOOK)
+        self._tell_all(Signal.LOOK)
 
-    def _tell_all(self, word: Word) -> None:
+    def _tell_all(self, signal: Signal) -> None:
         with self._lock:
             waiting = [expectation for each in self._expected.values() for expectation in each]
         for expectation in waiting:
-            expectation.tell(word)
+            expectation.tell(signal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +125,11 @@ class Reply:
 class Expectation:
     """One caller's wait for one invocation, from before it is accepted."""
 
-    def __init__(self, waiters: Waiters, reference_id: str, holder: Hashable) -> None:
+    def __init__(self, waiters: Waiters, reference_id: str, webhook: Hashable) -> None:
         self._waiters = waiters
         self._reference_id = reference_id
-        self._holder = holder
-        self._told: SimpleQueue[Notice | Word | Reply] = SimpleQueue()
+        self._webhook = webhook
+        self._told: SimpleQueue[Notice | Signal | Reply] = SimpleQueue()
         self._accepted = False
         self._impatient = False  # the acceptance itself is waited for
         self._over = False  # wait no longer, whatever time there is
@@ -142,7 +142,7 @@ class Expectation:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._waiters.remove(self._reference_id, self)
-        self._waiters.leave(self._holder)
+        self._waiters.leave(self._webhook)
 
     def follow(self, reference_id: str) -> None:
         """Expect another invocation instead: the one that an idempotency key was used for first."""
@@ -152,14 +152,14 @@ class Expectation:
             self._reference_id = reference_id
             self._waiters.add(reference_id, self)
 
-    def tell(self, word: Notice | Word) -> None:
+    def tell(self, signal: Notice | Signal) -> None:
         """Wake the caller."""
-        self._over = self._over or word is Word.OVER
-        self._told.put(word)
+        self._over = self._over or signal is Signal.OVER
+        self._told.put(signal)
 
     def reply(self, reply: Accepted | Exception) -> None:
         """Take what became of the trigger. A plain acceptance wakes nobody: the caller waits for the end anyway."""
-        plain = not isinstance(reply, Exception) and reply.verdict is Verdict.ACCEPTED
+        plain = not isinstance(reply, Exception) and reply.verdict is AcceptVerdict.ACCEPTED
         self._accepted = plain
         if self._impatient or not plain:
             self._told.put(Reply(reply))
@@ -172,9 +172,9 @@ class Expectation:
         the trigger was not plainly accepted, or had not been by the time that the record was to be read.
         """
         while True:
-            word = self._next(deadline_s)
-            if not isinstance(word, Word):
-                return word
+            signal = self._next(deadline_s)
+            if not isinstance(signal, Signal):
+                return signal
             if not self._accepted:
                 self._impatient = True
                 if not self._accepted:
@@ -182,22 +182,22 @@ class Expectation:
             try:
                 invocation = look()
             except Unavailable:
-                if word is Word.OVER:
+                if signal is Signal.OVER:
                     return None
                 continue  # the subscription is lost too, and will be renewed
-            if invocation.state.final or word is Word.OVER:
+            if invocation.state.final or signal is Signal.OVER:
                 return invocation
 
     def _reply(self) -> Notice | Reply:
         """What becomes of the trigger; the store's own time-outs bound this wait."""
         while True:
-            word = self._told.get()
-            if not isinstance(word, Word):
-                return word
+            signal = self._told.get()
+            if not isinstance(signal, Signal):
+                return signal
 
-    def _next(self, deadline_s: float) -> Notice | Word | Reply:
+    def _next(self, deadline_s: float) -> Notice | Signal | Reply:
         left_s = 0.0 if self._over else deadline_s - time.monotonic()
         try:
             return self._told.get(timeout=left_s) if left_s > 0 else self._told.get_nowait()
         except Empty:
-            return Word.OVER
+            return Signal.OVER

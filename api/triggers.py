@@ -12,12 +12,12 @@ from api.awaiting import Reply
 from api.bodies import JSON, NDJSON, media_type, read_body
 from api.preferences import Preferences
 from api.problems import problem_of
-from relay.accept.intake import Call, check_idempotency_key
+from relay.accept.intake import TriggerRequest, check_idempotency_key
 from relay.errors import Expired, Fault, MalformedJson, RelayError, RequestRejected, TooLarge, Unavailable
 from relay.invocation import State
 from relay.reference_id import new_reference_id
 from relay.request.tracing import valid_traceparent
-from relay.store.acceptance import Accepted, Verdict
+from relay.store.acceptance import Accepted, AcceptVerdict
 from relay.text.documents import dump_json, read_json
 from relay.text.object_text import MAX_DEPTH
 
@@ -76,7 +76,7 @@ class TriggerResource:
         traceparent = _traceparent(req)
         plugin, reference_id, awaited = req.context.key.plugin, new_reference_id(), wait_s > 0
         expectation = self._waiters.expect(reference_id, (plugin, webhook_id)) if awaited else None
-        call = Call(
+        call = TriggerRequest(
             plugin=plugin,
             webhook_id=webhook_id,
             value=value,
@@ -96,22 +96,22 @@ class TriggerResource:
         req.context.reference_id = accepted.reference_id
         self._answer(req, resp, preferences, accepted, end, waited=expectation is not None)
 
-    def _end_at_once(self, call: Call, accepted: Accepted) -> Invocation | None:
+    def _end_at_once(self, call: TriggerRequest, accepted: Accepted) -> Invocation | None:
         """What is known of the invocation without waiting; None if nothing beyond its acceptance."""
         if accepted.state is None:
             raise Expired(reference_id=accepted.reference_id)
-        known = call.awaited and accepted.verdict is Verdict.KNOWN
+        known = call.awaited and accepted.verdict is AcceptVerdict.KNOWN
         return self._store.get(call.plugin, accepted.reference_id) if known else None
 
     def _trigger_and_wait(
-        self, call: Call, expectation: Expectation, deadline_s: float
+        self, call: TriggerRequest, expectation: Expectation, deadline_s: float
     ) -> tuple[Accepted, Notice | Invocation | None]:
         """The invocation and its end; None, or a record that is not final, if the time was over first."""
         accepted = self._dispatcher.trigger_into(call, expectation.reply)
         if accepted is None:
             end = expectation.wait(deadline_s, lambda: self._store.get(call.plugin, call.reference_id))
             if not isinstance(end, Reply):
-                return Accepted(Verdict.ACCEPTED, call.reference_id, State.QUEUED), end
+                return Accepted(AcceptVerdict.ACCEPTED, call.reference_id, State.QUEUED), end
             accepted = self._dispatcher.follow_up(call, end.value)
         if accepted.state is None:
             raise Expired(reference_id=accepted.reference_id)
@@ -165,9 +165,9 @@ class TriggersResource:
         items = _array(body) if kind == JSON else _lines(body)
         self._rates.take(req.context.key.plugin, len(items))
         calls = [_call(item, req.context.key, _traceparent(req)) for item in items]
-        good = [call for call in calls if isinstance(call, Call)]
+        good = [call for call in calls if isinstance(call, TriggerRequest)]
         outcomes = iter(self._dispatcher.trigger_many(good))
-        results = [next(outcomes) if isinstance(call, Call) else call for call in calls]
+        results = [next(outcomes) if isinstance(call, TriggerRequest) else call for call in calls]
         _raise_if_away(results)
         entries = [_entry(result) for result in results]
         accepted = sum("referenceId" in entry for entry in entries)
@@ -205,7 +205,7 @@ def _values(lines: Sequence[bytes]) -> Iterator[Any]:
             yield error
 
 
-def _call(item: Any, key: ApiKey, traceparent: str | None) -> Call | RelayError:
+def _call(item: Any, key: ApiKey, traceparent: str | None) -> TriggerRequest | RelayError:
     """The call that an item is, or its own error."""
     if isinstance(item, RelayError):
         return item
@@ -221,7 +221,7 @@ def _call(item: Any, key: ApiKey, traceparent: str | None) -> Call | RelayError:
     except RelayError as error:
         error.faults = (Fault("/idempotencyKey", "must be 1 to 255 visible ASCII characters"),)
         return error
-    return Call(
+    return TriggerRequest(
         plugin=key.plugin,
         webhook_id=webhook_id,
         value={name: value for name, value in item.items() if name not in _ITEM_ONLY},

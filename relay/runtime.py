@@ -17,6 +17,7 @@ from relay.queue import Publisher, make_app
 from relay.registration.endpoint import EndpointRules
 from relay.replay.planning import Replays
 from relay.settings.kinds import broker_url
+from relay.store.access_tokens import AccessTokenStore
 from relay.store.invocations import InvocationStore
 from relay.store.keys import ApiKeys
 from relay.store.limits import Limits
@@ -26,7 +27,6 @@ from relay.store.policies import Policies
 from relay.store.registry import Registry
 from relay.store.replay_runs import ReplayRuns
 from relay.store.replays import ReplayStore
-from relay.store.tokens import TokenStore
 from relay.vault import Vault
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Runtime:
 
     @cached_property
     def replays(self) -> Replays:
-        """Plans, starts and steers replays."""
+        """CallPlans, starts and steers replays."""
         return Replays(self.replay_store, self.replay_runs, self.listing, self.publisher.publish_ready)
 
     @cached_property
@@ -144,7 +144,7 @@ class Runtime:
 
     @cached_property
     def replay_runs(self) -> ReplayRuns:
-        """Plans and runs replay jobs."""
+        """CallPlans and runs replay jobs."""
         return ReplayRuns(self.client, keep_ms=self.limits.failed_retention_ms)
 
     @cached_property
@@ -195,11 +195,11 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     """
     # Only here: libcurl and gevent are loaded by workers alone.
     from relay.executor import Executor  # noqa: PLC0415
+    from relay.executor.access_tokens import AccessTokens  # noqa: PLC0415
+    from relay.executor.call_plans import CallPlans  # noqa: PLC0415
+    from relay.executor.chain_turns import ChainTurns  # noqa: PLC0415
     from relay.executor.conclusion import Conclusion  # noqa: PLC0415
-    from relay.executor.plans import Plans  # noqa: PLC0415
     from relay.executor.preparation import Preparation  # noqa: PLC0415
-    from relay.executor.tokens import Tokens  # noqa: PLC0415
-    from relay.executor.turns import Turns  # noqa: PLC0415
     from relay.outbound.sender import Sender  # noqa: PLC0415
     from relay.outbound.transport import CurlTransport  # noqa: PLC0415
     from relay.replay.running import Replaying  # noqa: PLC0415
@@ -216,9 +216,9 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
         max_in_flight=settings.max_in_flight,
     )
     sender = Sender(transport)
-    tokens = Tokens(TokenStore(runtime.client), sender, runtime.target_vault)
-    plans = Plans(runtime.registry, runtime.policy)
-    turns = Turns(plans, runtime.store, Steps(runtime.client), runtime.data_vault)
+    tokens = AccessTokens(AccessTokenStore(runtime.client), sender, runtime.target_vault)
+    plans = CallPlans(runtime.registry, runtime.policy)
+    turns = ChainTurns(plans, runtime.store, Steps(runtime.client), runtime.data_vault)
     executor = Executor(
         runtime.store,
         Preparation(plans, runtime.data_vault, turns, tokens),

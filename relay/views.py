@@ -14,8 +14,8 @@ from relay.text.moments import rfc3339
 
 if TYPE_CHECKING:
     from relay.invocation import Attempt, Invocation
-    from relay.replay.planning import Plan
-    from relay.store.listing import Group
+    from relay.replay.planning import ReplayPlan
+    from relay.store.listing import OutcomeGroup
     from relay.store.replays import ReplayJob
 
 #: Final states that come with a result; ``rejected`` and ``cancelled`` have none.
@@ -82,7 +82,7 @@ def row_of(invocation: Invocation) -> dict[str, Any]:
     return record_of(invocation, operate=True, result=_summary(invocation))
 
 
-def group_of(group: Group) -> dict[str, Any]:
+def group_of(group: OutcomeGroup) -> dict[str, Any]:
     """How many invocations of a webhook ended alike."""
     return {
         "webhookId": group.webhook_id,
@@ -94,7 +94,7 @@ def group_of(group: Group) -> dict[str, Any]:
     }
 
 
-def plan_of(plan: Plan) -> dict[str, Any]:
+def plan_of(plan: ReplayPlan) -> dict[str, Any]:
     """What a replay would do."""
     return {
         "matched": plan.matched,
@@ -119,7 +119,7 @@ def job_of(job: ReplayJob) -> dict[str, Any]:
     }
 
 
-def reasons_of(counted: ReplayJob | Plan) -> dict[str, int]:
+def reasons_of(counted: ReplayJob | ReplayPlan) -> dict[str, int]:
     """Why some were skipped, as the commands show it beside a job or a plan."""
     return {str(reason): count for reason, count in counted.skipped_reasons.items()}
 

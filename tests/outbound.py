@@ -11,7 +11,7 @@ import requests
 from relay.clock import boot_time_s
 from relay.egress import AddressPolicy
 from relay.outbound.gate import Gate
-from relay.outbound.sender import Answer, Sender
+from relay.outbound.sender import EndpointAnswer, Sender
 from relay.outbound.transport import CurlTransport
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Caller:
         repeatable: bool = False,
         gate: Gate | None = None,
         reference_id: str = "ref-1",
-    ) -> Answer:
+    ) -> EndpointAnswer:
         deadline_s = boot_time_s() + timeout_s
         given = {"webhook-id": reference_id, **(headers or {})}
         prepared = requests.Request(method, url, data=body, headers=given).prepare()

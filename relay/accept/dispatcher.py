@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from relay.accept.groupcommit import GroupCommit
-from relay.accept.intake import Brought, Call, Intake, Webhooks
+from relay.accept.intake import CheckedTrigger, CurrentWebhooks, Intake, TriggerRequest
 from relay.errors import IdempotencyKeyReused, OverCapacity, RelayError, Unavailable
 from relay.invocation import State
-from relay.store.acceptance import Accepted, NewInvocation, Verdict
+from relay.store.acceptance import Accepted, AcceptVerdict, NewInvocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from relay.vault import Vault
 
-__all__ = ["Call", "Dispatcher", "Ledger", "Publisher", "Webhooks"]
+__all__ = ["CurrentWebhooks", "Dispatcher", "LanePublisher", "Ledger", "TriggerRequest"]
 
 GROUP_ITEMS: Final = 128  # triggers in one accept script, and so ids in one Celery message
 GROUP_BYTES: Final = 1024 * 1024  # sealed bytes in one accept script; a larger single trigger goes alone
@@ -38,7 +38,7 @@ class Ledger(Protocol):
         """One script for all of them; whether it has put the messages into their lanes as well."""
 
 
-class Publisher(Protocol):
+class LanePublisher(Protocol):
     """Where accepted ids go (`relay.queue.Publisher`)."""
 
     def messages_for_script(self, ready: Iterable[tuple[str, str]]) -> Sequence[tuple[str, bytes]]:
@@ -59,14 +59,14 @@ class Told(Protocol):
 class _Again:
     """A call to be brought once more: with a fresh look at the registration, or to be written down as refused."""
 
-    call: Call
+    call: TriggerRequest
     refused: RelayError | None = None
 
 
 class Dispatcher:
     """Accepts triggers, from any number of threads. ``vault`` is the one of the data keys."""
 
-    def __init__(self, webhooks: Webhooks, ledger: Ledger, vault: Vault, publisher: Publisher) -> None:
+    def __init__(self, webhooks: CurrentWebhooks, ledger: Ledger, vault: Vault, publisher: LanePublisher) -> None:
         self._intake = Intake(webhooks, vault)
         self._ledger = ledger
         self._publisher = publisher
@@ -74,7 +74,7 @@ class Dispatcher:
             self._commit, max_items=GROUP_ITEMS, max_bytes=GROUP_BYTES, window_s=WINDOW_S
         )
 
-    def trigger(self, call: Call) -> Accepted:
+    def trigger(self, call: TriggerRequest) -> Accepted:
         """Accept one trigger, in a group with those that come at the same time.
 
         Returns:
@@ -91,46 +91,48 @@ class Dispatcher:
             raise outcome
         return outcome
 
-    def trigger_into(self, call: Call, told: Told) -> Accepted | None:
+    def trigger_into(self, call: TriggerRequest, told: Told) -> Accepted | None:
         """Accept one trigger for a caller that waits for its end anyway, and need not be woken for its acceptance.
 
         Returns None when it was brought to the store: ``told`` will get its plain acceptance, or what else there is
         to say (`follow_up` takes that). Else returns and raises as `trigger`.
         """
-        brought = self._intake.bring(call)
-        if brought.refused is not None:
+        checked = self._intake.check_in(call)
+        if checked.refused is not None:
             return self.trigger(call)
-        self._commits.submit_to(brought.new, brought.size_bytes, told)
+        self._commits.submit_to(checked.new, checked.size_bytes, told)
         return None
 
-    def follow_up(self, call: Call, reply: Accepted | Exception) -> Accepted:
+    def follow_up(self, call: TriggerRequest, reply: Accepted | Exception) -> Accepted:
         """What a reply that `trigger_into` had delivered means; returns and raises as `trigger`."""
         if isinstance(reply, Exception):
             raise reply
-        if reply.verdict in {Verdict.ACCEPTED, Verdict.KNOWN}:
+        if reply.verdict in {AcceptVerdict.ACCEPTED, AcceptVerdict.KNOWN}:
             return reply
-        if reply.verdict is Verdict.OVER_CAPACITY:
+        if reply.verdict is AcceptVerdict.OVER_CAPACITY:
             raise OverCapacity(retry_after_s=_CAPACITY_RETRY_S)
         return self.trigger(call)  # nothing was written: the slow way says what is to be said
 
-    def trigger_many(self, calls: Sequence[Call]) -> list[Accepted | RelayError]:
+    def trigger_many(self, calls: Sequence[TriggerRequest]) -> list[Accepted | RelayError]:
         """Accept a list of triggers, in few groups: for each, in order, what `trigger` returns or raises."""
         return self._accept(calls, self._submit_many)
 
     def _accept(
-        self, calls: Sequence[Call], submit: Callable[[Sequence[Brought]], Iterable[Accepted | RelayError]]
+        self,
+        calls: Sequence[TriggerRequest],
+        submit: Callable[[Sequence[CheckedTrigger]], Iterable[Accepted | RelayError]],
     ) -> list[Accepted | RelayError]:
         outcomes: dict[int, Accepted | RelayError] = {}
         todo: list[tuple[int, _Again]] = [(index, _Again(call)) for index, call in enumerate(calls)]
         for round_number in range(_ROUNDS):
-            brought = []
+            checked = []
             for index, again in todo:
                 try:
-                    brought.append((index, self._bring(again, fresh=round_number > 0)))
+                    checked.append((index, self._check_in(again, fresh=round_number > 0)))
                 except RelayError as error:
                     outcomes[index] = error
             todo = []
-            for (index, each), reply in zip(brought, submit([each for _, each in brought]), strict=True):
+            for (index, each), reply in zip(checked, submit([each for _, each in checked]), strict=True):
                 outcome = reply if isinstance(reply, RelayError) else _judge(each, reply)
                 if isinstance(outcome, _Again):
                     todo.append((index, outcome))
@@ -140,17 +142,17 @@ class Dispatcher:
             outcomes[index] = Unavailable("The webhook's registration keeps changing.")
         return [outcomes[index] for index in range(len(calls))]
 
-    def _bring(self, again: _Again, *, fresh: bool) -> Brought:
+    def _check_in(self, again: _Again, *, fresh: bool) -> CheckedTrigger:
         if again.refused is not None:
             return self._intake.refuse(again.call, again.refused)
-        return self._intake.bring(again.call, fresh=fresh)
+        return self._intake.check_in(again.call, fresh=fresh)
 
-    def _submit(self, brought: Sequence[Brought]) -> list[Accepted | RelayError]:
-        return [self._commits.submit(each.new, each.size_bytes) for each in brought]
+    def _submit(self, checked: Sequence[CheckedTrigger]) -> list[Accepted | RelayError]:
+        return [self._commits.submit(each.new, each.size_bytes) for each in checked]
 
-    def _submit_many(self, brought: Sequence[Brought]) -> Iterator[Accepted | RelayError]:
+    def _submit_many(self, checked: Sequence[CheckedTrigger]) -> Iterator[Accepted | RelayError]:
         """In groups of its own: a list must not make single triggers wait for it."""
-        for group in _groups(brought):
+        for group in _groups(checked):
             try:
                 yield from self._commit([each.new for each in group])
             except RelayError as error:  # what came before it is accepted, so that it is said of each alone
@@ -163,32 +165,32 @@ class Dispatcher:
             self._publisher.publish_ready(
                 (reply.reference_id, new.lane)
                 for new, reply in zip(news, accepted, strict=True)
-                if reply.verdict is Verdict.ACCEPTED and reply.state is State.QUEUED
+                if reply.verdict is AcceptVerdict.ACCEPTED and reply.state is State.QUEUED
             )
         return accepted
 
 
-def _judge(brought: Brought, accepted: Accepted) -> Accepted | RelayError | _Again:
+def _judge(checked: CheckedTrigger, accepted: Accepted) -> Accepted | RelayError | _Again:
     """What the store's answer means for the caller."""
-    if brought.refused is not None and accepted.verdict is not Verdict.KNOWN:
-        if accepted.verdict is not Verdict.UNRECORDED:
-            brought.refused.reference_id = accepted.reference_id
-        return brought.refused
+    if checked.refused is not None and accepted.verdict is not AcceptVerdict.KNOWN:
+        if accepted.verdict is not AcceptVerdict.UNRECORDED:
+            checked.refused.reference_id = accepted.reference_id
+        return checked.refused
     match accepted.verdict:
-        case Verdict.STALE:
-            return _Again(brought.call)
-        case Verdict.KEY_REUSED:
-            return _Again(brought.call, IdempotencyKeyReused())
-        case Verdict.OVER_CAPACITY:
+        case AcceptVerdict.STALE:
+            return _Again(checked.call)
+        case AcceptVerdict.KEY_REUSED:
+            return _Again(checked.call, IdempotencyKeyReused())
+        case AcceptVerdict.OVER_CAPACITY:
             return OverCapacity(retry_after_s=_CAPACITY_RETRY_S)
         case _:
             return accepted
 
 
-def _groups(brought: Sequence[Brought]) -> Iterator[list[Brought]]:
-    group: list[Brought] = []
+def _groups(checked: Sequence[CheckedTrigger]) -> Iterator[list[CheckedTrigger]]:
+    group: list[CheckedTrigger] = []
     size_bytes = 0
-    for each in brought:
+    for each in checked:
         if group and (len(group) == GROUP_ITEMS or size_bytes + each.size_bytes > GROUP_BYTES):
             yield group
             group, size_bytes = [], 0

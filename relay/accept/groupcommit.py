@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Brought(Generic[T, R]):
+class _Pending(Generic[T, R]):
     """An item on its way, and who is told what came of it: the reply, or the error of its whole group."""
 
     item: T
@@ -49,7 +49,7 @@ class GroupCommit(Generic[T, R]):
         self._max_bytes = max_bytes
         self._window_s = window_s
         self._changed = threading.Condition()
-        self._waiting: list[_Brought[T, R]] = []
+        self._waiting: list[_Pending[T, R]] = []
         self._waiting_bytes = 0
         self._idle = False
         self._committer: threading.Thread | None = None  # started by the first item: after any fork
@@ -66,7 +66,7 @@ class GroupCommit(Generic[T, R]):
     def submit_to(self, item: T, size_bytes: int, deliver: Callable[[R | Exception], None]) -> None:
         """Bring one item; ``deliver`` is called with its reply, or its error, by the committing thread."""
         with self._changed:
-            self._waiting.append(_Brought(item, size_bytes, deliver))
+            self._waiting.append(_Pending(item, size_bytes, deliver))
             self._waiting_bytes += size_bytes
             if self._committer is None:
                 self._committer = threading.Thread(target=self._run, name="group-commit", daemon=True)
@@ -82,7 +82,7 @@ class GroupCommit(Generic[T, R]):
             for each, reply in zip(group, self._replies(group), strict=True):
                 each.deliver(reply)
 
-    def _replies(self, group: Sequence[_Brought[T, R]]) -> Sequence[R | Exception]:
+    def _replies(self, group: Sequence[_Pending[T, R]]) -> Sequence[R | Exception]:
         try:
             replies = self._commit([each.item for each in group])
         except Exception as error:  # noqa: BLE001 - it is everybody's: each caller raises it
@@ -91,7 +91,7 @@ class GroupCommit(Generic[T, R]):
             return [RuntimeError("a group was left without replies")] * len(group)
         return replies
 
-    def _take(self, *, pause: bool) -> list[_Brought[T, R]]:
+    def _take(self, *, pause: bool) -> list[_Pending[T, R]]:
         """The next group, first come first served; with ``pause`` after a moment, or as soon as it is full."""
         with self._changed:
             if pause and self._waiting:

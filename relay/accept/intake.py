@@ -23,7 +23,7 @@ _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z", re.ASCII)
 _RECORD_BYTES: Final = 512  # about what a record costs beside its payload
 
 
-class Webhooks(Protocol):
+class CurrentWebhooks(Protocol):
     """Where the current registrations are read (`relay.store.registry.Registry`)."""
 
     def current(self, plugin: str, webhook_id: str, *, refresh: bool = False) -> tuple[int, Shape] | None:
@@ -31,7 +31,7 @@ class Webhooks(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class TriggerRequest:
     """One trigger as it came to the door. ``value`` is its parsed JSON, not yet checked."""
 
     plugin: str
@@ -51,10 +51,10 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
+class CheckedTrigger:
     """A call made ready for the store; ``refused`` says why it is to be written down as `rejected`."""
 
-    call: Call
+    call: TriggerRequest
     new: NewInvocation
     refused: RelayError | None = None
 
@@ -74,11 +74,11 @@ def check_idempotency_key(key: Any) -> str:
 class Intake:
     """Brings calls into the form that the store takes. ``vault`` is the one of the data keys."""
 
-    def __init__(self, webhooks: Webhooks, vault: Vault) -> None:
+    def __init__(self, webhooks: CurrentWebhooks, vault: Vault) -> None:
         self._webhooks = webhooks
         self._vault = vault
 
-    def bring(self, call: Call, *, fresh: bool = False) -> Brought:
+    def check_in(self, call: TriggerRequest, *, fresh: bool = False) -> CheckedTrigger:
         """Look up, check and seal.
 
         The registration may be a moment old unless ``fresh``; before a call is refused it is looked up again.
@@ -89,14 +89,14 @@ class Intake:
         """
         if call.idempotency_key is not None:
             check_idempotency_key(call.idempotency_key)
-        brought = self._checked(call, refresh=fresh)
-        if brought.refused is not None and not fresh:
-            brought = self._checked(call, refresh=True)
-        return brought
+        checked = self._checked(call, refresh=fresh)
+        if checked.refused is not None and not fresh:
+            checked = self._checked(call, refresh=True)
+        return checked
 
     def refuse(
-        self, call: Call, error: RelayError, *, revision: int = 0, idempotency: Idempotency | None = None
-    ) -> Brought:
+        self, call: TriggerRequest, error: RelayError, *, revision: int = 0, idempotency: Idempotency | None = None
+    ) -> CheckedTrigger:
         """What is written down of a call that is refused: no contents."""
         unknown = isinstance(error, WebhookNotRegistered)
         new = NewInvocation(
@@ -110,9 +110,9 @@ class Intake:
             idempotency=idempotency,  # what was accepted before is that invocation still, whatever was registered since
             refusal=Outcome.WEBHOOK_NOT_REGISTERED if unknown else Outcome.REQUEST_REJECTED,
         )
-        return Brought(call, new, error)
+        return CheckedTrigger(call, new, error)
 
-    def _checked(self, call: Call, *, refresh: bool) -> Brought:
+    def _checked(self, call: TriggerRequest, *, refresh: bool) -> CheckedTrigger:
         found = self._current(call, refresh=refresh)
         if found is None:
             return self.refuse(call, WebhookNotRegistered(), idempotency=self._idempotency_of_unknown(call))
@@ -140,13 +140,13 @@ class Intake:
             idempotency=idempotency,
             pins=self._pins(call.plugin, shape) if shape.chain else None,
         )
-        return Brought(call, new)
+        return CheckedTrigger(call, new)
 
     def _pins(self, plugin: str, shape: Shape) -> str:
         """The revisions that a chain will run with, whatever is registered while it does."""
         return json.dumps(pins_of(plugin, shape, self._webhooks.current), separators=(",", ":"))
 
-    def _current(self, call: Call, *, refresh: bool) -> tuple[int, Shape] | None:
+    def _current(self, call: TriggerRequest, *, refresh: bool) -> tuple[int, Shape] | None:
         if not ID_PATTERN.match(call.webhook_id):
             return None
         try:
@@ -155,14 +155,14 @@ class Intake:
             return None
         return None if found is None or found[1].hidden else found
 
-    def _idempotency_of_unknown(self, call: Call) -> Idempotency | None:
+    def _idempotency_of_unknown(self, call: TriggerRequest) -> Idempotency | None:
         """Its webhook may have been removed since the key was used first."""
         try:
             return self._idempotency(call, Trigger.from_value(call.value))
         except RequestRejected:
             return None
 
-    def _idempotency(self, call: Call, trigger: Trigger) -> Idempotency | None:
+    def _idempotency(self, call: TriggerRequest, trigger: Trigger) -> Idempotency | None:
         if call.idempotency_key is None:
             return None
         # As the caller wrote it, not as the registration's check left it: a repeat stays the same when that changes.

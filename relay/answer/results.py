@@ -1,4 +1,4 @@
-"""Answer -> result: what a caller gets to see of an endpoint's answer (design, section 6, "data").
+"""EndpointAnswer -> result: what a caller gets to see of an endpoint's answer (design, section 6, "data").
 
 JSON by its Content-Type (or by parsing, if there is none), else text, else bytes as base64; null if empty.
 What does not decode or parse as it claims falls to the next. Everything is masked on the way.
@@ -16,7 +16,7 @@ from relay.invocation import MEANINGS, Outcome
 from relay.text.documents import dump_json
 
 if TYPE_CHECKING:
-    from relay.answer.answer import Answer
+    from relay.answer.endpoint_answer import EndpointAnswer
     from relay.answer.masking import Mask
     from relay.answer.media import ContentType
 
@@ -44,7 +44,7 @@ class _NotJson(ValueError):
     """The text is no JSON that could be returned as a value."""
 
 
-def read_answer(answer: Answer, mask: Mask) -> Reading:
+def read_answer(answer: EndpointAnswer, mask: Mask) -> Reading:
     """The masked result of an attempt; for one without an acceptable answer, the failure that its outcome means.
 
     An answered attempt becomes ``ANSWER_REJECTED`` where the body stays bytes and holds something to hide: bytes

@@ -11,9 +11,9 @@ from rich.console import Group
 from rich.text import Text
 
 from relay.cli.address import shown_url
+from relay.cli.chain_plan import auth_of, plan_of, plan_picture, shown_prefilled
 from relay.cli.output import facts_of, safe, screened
 from relay.cli.parameters import IdType, plugin_option, trigger_options, trigger_value
-from relay.cli.plan import auth_of, plan_of, plan_picture, shown_prefilled
 from relay.errors import WebhookNotRegistered
 from relay.reference_id import new_reference_id
 from relay.registration import ChainTarget

@@ -9,7 +9,7 @@ import click
 from rich.console import Group
 from rich.text import Text
 
-from relay.accept.dispatcher import Call
+from relay.accept.dispatcher import TriggerRequest
 from relay.cli.output import as_json, facts_of, safe, screened
 from relay.cli.parameters import plugin_option, trigger_options, trigger_value
 from relay.cli.reading import result_in
@@ -60,7 +60,7 @@ def trigger(  # noqa: PLR0913 - one parameter an option
     settings = Settings.for_command(data_dir)
     runtime = cli_runtime(settings)
     value = trigger_value(data, headers, query_params)
-    call = Call(plugin, webhook_id, value, new_reference_id(), CALLER, awaited=not is_async)
+    call = TriggerRequest(plugin, webhook_id, value, new_reference_id(), CALLER, awaited=not is_async)
     reference_id = runtime.dispatcher.trigger(call).reference_id
     limit_s = 0.0 if is_async else settings.default_wait_s if wait_s is None else wait_s
     invocation = _await(runtime.store, plugin, reference_id, limit_s)

@@ -13,7 +13,7 @@ from relay.errors import Unavailable
 from relay.up import processes
 from relay.up.demo import demonstrate
 from relay.up.embedded import FSYNC
-from relay.up.local import LocalRelay, Plan
+from relay.up.local import LaunchPlan, LocalRelay
 from relay.up.logtail import LogTail, last_lines
 from relay.up.supervisor import Supervisor
 
@@ -57,7 +57,7 @@ def up(screen: Screen, data_dir: Path, *, verbose: bool, **asked: Any) -> None:
     Processes that die are started again; Ctrl-C ends them all, a second Ctrl-C at once. What it runs with is
     in relay.env in the data directory, where every other command finds it.
     """
-    relay = LocalRelay.prepare(data_dir, Plan(**asked))
+    relay = LocalRelay.prepare(data_dir, LaunchPlan(**asked))
     screen.note(f"Starting; data directory {relay.directory.path}")
     with Supervisor(screen.note, stop_s=relay.settings.stop_timeout_s + _STOP_MARGIN_S) as supervisor:
         try:

@@ -11,7 +11,7 @@ import gevent
 
 from relay.clock import boot_time_s
 from relay.errors import Unavailable
-from relay.executor.flights import Flight, holder_of
+from relay.executor.active_calls import ActiveCall, webhook_of
 from relay.outbound.gate import Gate
 from relay.telemetry import Event, event
 
@@ -29,18 +29,18 @@ GIVE_BACK_S: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class ClaimGrant:
     """A claim's answer: its token, and when it was asked for and given on this machine's clock."""
 
-    token: str
+    claim_token: str
     claimed: Claimed
     begun_s: float
     answered_s: float
 
-    def flight(self, call: Call) -> Flight:
-        """The flight of a call that was granted. Its deadline counts from before the claim was sent."""
-        gate = Gate(self.begun_s + call.published.timeout_ms / 1000)
-        return Flight(call, holder_of(call), self.token, gate, self.claimed.now_ms, self.answered_s)
+    def active_call(self, call: Call) -> ActiveCall:
+        """A call that was granted, as it is carried out. Its deadline counts from before the claim was sent."""
+        gate = Gate(self.begun_s + call.record.timeout_ms / 1000)
+        return ActiveCall(call, webhook_of(call), self.claim_token, gate, self.claimed.now_ms, self.answered_s)
 
 
 class Claimer:
@@ -56,37 +56,37 @@ class Claimer:
         """Whether the answer to a claim is still out."""
         return self._under_way > 0
 
-    def claim(self, reference_ids: Sequence[str], park: Sequence[str]) -> Grant:
+    def claim(self, reference_ids: Sequence[str], park: Sequence[str]) -> ClaimGrant:
         """Take calls to send them, and park others.
 
         Raises:
             Unavailable: the answer was lost. What may have been granted is given back as soon as that can be said.
         """
-        token, begun_s = uuid4().hex, boot_time_s()
+        claim_token, begun_s = uuid4().hex, boot_time_s()
         self._under_way += 1
         try:
-            claimed = self._store.claim(reference_ids, token, park=park)
+            claimed = self._store.claim(reference_ids, claim_token, park=park)
         except Unavailable:
-            gevent.spawn(self._give_back_surely, reference_ids, token)
+            gevent.spawn(self._give_back_surely, reference_ids, claim_token)
             raise
         finally:
             self._under_way -= 1
-        return Grant(token, claimed, begun_s, boot_time_s())
+        return ClaimGrant(claim_token, claimed, begun_s, boot_time_s())
 
     def give_back(self, by_token: Mapping[str, Sequence[str]]) -> None:
         """Say once that these have not left; where that cannot be said their leases end by themselves."""
-        for token, reference_ids in by_token.items():
+        for claim_token, reference_ids in by_token.items():
             try:
-                self._publish(self._store.release(reference_ids, token))
+                self._publish(self._store.release(reference_ids, claim_token))
             except Unavailable:
                 event(Event.STORE_AWAY, level=logging.WARNING, doing="release", calls=len(reference_ids))
 
-    def _give_back_surely(self, reference_ids: Sequence[str], token: str) -> None:
+    def _give_back_surely(self, reference_ids: Sequence[str], claim_token: str) -> None:
         end_s = boot_time_s() + GIVE_BACK_S
         while boot_time_s() < end_s:
             gevent.sleep(RETRY_S)
             try:
-                self._publish(self._store.release(reference_ids, token))
+                self._publish(self._store.release(reference_ids, claim_token))
             except Unavailable:
                 continue
             return

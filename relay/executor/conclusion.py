@@ -16,12 +16,12 @@ from relay.store.transitions import Settlement
 from relay.vault import result_owner
 
 if TYPE_CHECKING:
-    from relay.answer.answer import Answer
+    from relay.answer.endpoint_answer import EndpointAnswer
+    from relay.executor.access_tokens import AccessTokens
+    from relay.executor.chain_turns import ChainTurns
     from relay.executor.preparation import Prepared, Unsendable
-    from relay.executor.tokens import Tokens
-    from relay.executor.turns import Turns
     from relay.registration import Shape
-    from relay.store.transitions import Published
+    from relay.store.transitions import CallRecord
     from relay.vault import Vault
 
 #: Outcomes that say the endpoint is away. The others were answered, or never came as far as trying it.
@@ -44,27 +44,27 @@ _NOTHING_HIDDEN: Final = Mask(())
 class Conclusion:
     """Draws the conclusion of each attempt."""
 
-    def __init__(self, data_vault: Vault, turns: Turns, tokens: Tokens | None = None) -> None:
+    def __init__(self, data_vault: Vault, turns: ChainTurns, tokens: AccessTokens | None = None) -> None:
         self._vault = data_vault
         self._turns = turns
         self._tokens = tokens
 
-    def conclude(self, call: Prepared, token: str, answer: Answer, started_at_ms: int) -> Settlement:
+    def conclude(self, call: Prepared, claim_token: str, answer: EndpointAnswer, started_at_ms: int) -> Settlement:
         """The settlement of a call that was tried. What of an answer is kept is masked, then sealed."""
-        published = call.published
+        record = call.record
         reading = _read(answer, call)
         outcome, result = reading.outcome, reading.result
-        attempt = Attempt(published.tries + 1, started_at_ms, answer.duration_ms, result.status, outcome, answer.sent)
+        attempt = Attempt(record.tries + 1, started_at_ms, answer.duration_ms, result.status, outcome, answer.sent)
         retry = self._with_a_new_token(call, attempt) or _retry(call, attempt, answer)
         sealed, raw = b"", b""
         if retry is None and outcome is Outcome.ANSWERED:
-            if published.parent is not None:
+            if record.parent is not None:
                 raw, reading = self._as_step(call, answer, reading)
-            owner = result_owner(published.plugin, published.reference_id)
+            owner = result_owner(record.plugin, record.reference_id)
             sealed = self._vault.seal(sealed_data(reading.result), owner)
         return Settlement(
-            reference_id=published.reference_id,
-            token=token,
+            reference_id=record.reference_id,
+            claim_token=claim_token,
             state=MEANINGS[outcome].state if retry is None else State.RETRYING,
             outcome=outcome,
             status=result.status,
@@ -78,21 +78,21 @@ class Conclusion:
             contacted=None if outcome is Outcome.ADDRESS_REFUSED else outcome not in _NO_CONTACT,
         )
 
-    def _as_step(self, call: Prepared, answer: Answer, reading: Reading) -> tuple[bytes, Reading]:
+    def _as_step(self, call: Prepared, answer: EndpointAnswer, reading: Reading) -> tuple[bytes, Reading]:
         """What the chain needs of its step's answer, sealed; and what may be kept of it in the step's own record.
 
         Of an answer that comes after the chain's end nothing is kept: what the chain would have hidden in it can no
         longer be known.
         """
         unmasked = read_answer(answer, _NOTHING_HIDDEN).result
-        secrets = self._turns.secrets_beside(call.published, unmasked)
+        secrets = self._turns.secrets_beside(call.record, unmasked)
         if secrets is None:
             return b"", reading._replace(result=reading.result._replace(data=None))
         if secrets:
             reading = read_answer(answer, call.mask.with_texts(secrets))
             if reading.outcome is not Outcome.ANSWERED:  # bytes that hold a secret
                 reading = Reading(Outcome.ANSWERED, unmasked._replace(data=None), reading.masked)
-        return self._turns.raw(call.published, unmasked), reading
+        return self._turns.raw(call.record, unmasked), reading
 
     def _with_a_new_token(self, call: Prepared, attempt: Attempt) -> Retry | None:
         """Another attempt at once, if the endpoint refused a token that may simply have been revoked or expired."""
@@ -105,19 +105,19 @@ class Conclusion:
         return Retry(0) if attempt.number < (policy.attempts if policy else 1) + MAX_NEW_TOKENS else None
 
 
-def unsendable(call: Unsendable, token: str, started_at_ms: int) -> Settlement:
+def unsendable(call: Unsendable, claim_token: str, started_at_ms: int) -> Settlement:
     """The settlement of a call that could not be prepared. One that is rejected has no attempt and no result.
 
     What is found wrong in a call that was lost is `interrupted`: it may have been sent before.
     """
-    if call.published.was_lost:
-        return _lost(call.published, token)
+    if call.record.was_lost:
+        return _lost(call.record, claim_token)
     retry = _retry_later(call)
     state = MEANINGS[call.outcome].state if retry is None else State.RETRYING
     rejected = state is State.REJECTED
     return Settlement(
-        reference_id=call.published.reference_id,
-        token=token,
+        reference_id=call.record.reference_id,
+        claim_token=claim_token,
         state=state,
         outcome=call.outcome,
         status=None if rejected else 0,
@@ -127,10 +127,10 @@ def unsendable(call: Unsendable, token: str, started_at_ms: int) -> Settlement:
     )
 
 
-def _lost(published: Published, token: str) -> Settlement:
+def _lost(record: CallRecord, claim_token: str) -> Settlement:
     return Settlement(
-        reference_id=published.reference_id,
-        token=token,
+        reference_id=record.reference_id,
+        claim_token=claim_token,
         state=State.INTERRUPTED,
         outcome=Outcome.LEASE_LOST,
         status=0,
@@ -142,12 +142,12 @@ def _lost(published: Published, token: str) -> Settlement:
 def _retry_later(call: Unsendable) -> Retry | None:
     if call.shape is None:
         return None
-    tried = Tried(call.published.tries + 1, call.outcome, Sent.NO, 0, call.shape.repeatable)
+    tried = Tried(call.record.tries + 1, call.outcome, Sent.NO, 0, call.shape.repeatable)
     decision = decide(call.shape.retry, tried, random.random())  # noqa: S311 - spreads load, no secret
     return decision if isinstance(decision, Retry) else None
 
 
-def _read(answer: Answer, call: Prepared) -> Reading:
+def _read(answer: EndpointAnswer, call: Prepared) -> Reading:
     try:
         reading = read_answer(answer, call.mask)
         return reading if _fits(reading, answer, call.shape) else _misfit(reading)
@@ -156,7 +156,7 @@ def _read(answer: Answer, call: Prepared) -> Reading:
         return Reading(Outcome.ANSWER_REJECTED, failure_result(Outcome.ANSWER_REJECTED), 0)
 
 
-def _fits(reading: Reading, answer: Answer, shape: Shape) -> bool:
+def _fits(reading: Reading, answer: EndpointAnswer, shape: Shape) -> bool:
     """Whether data that a caller gets has the registered form. What was masked in it has not changed that."""
     if shape.response_schema is None or reading.outcome is not Outcome.ANSWERED or reading.result.error:
         return True
@@ -168,7 +168,7 @@ def _misfit(reading: Reading) -> Reading:
     return Reading(outcome, failure_result(outcome, status=reading.result.status), reading.masked)
 
 
-def _retry(call: Prepared, attempt: Attempt, answer: Answer) -> Retry | None:
+def _retry(call: Prepared, attempt: Attempt, answer: EndpointAnswer) -> Retry | None:
     if call.shape.retry is None:
         return None
     tried = Tried(

@@ -9,10 +9,10 @@ import gevent
 
 from relay.clock import boot_time_s
 from relay.errors import Unavailable
+from relay.executor.active_calls import webhook_of
 from relay.executor.attempts import Attempts
 from relay.executor.claiming import Claimer
-from relay.executor.flights import holder_of
-from relay.executor.hand import Hand
+from relay.executor.in_progress import InProgress
 from relay.executor.preparation import Full
 from relay.executor.slots import Slots
 from relay.store.transitions import Claimed
@@ -21,13 +21,13 @@ from relay.telemetry import Event, event
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from relay.executor.chain_turns import ChainTurns
     from relay.executor.conclusion import Conclusion
     from relay.executor.preparation import Call, Preparation
-    from relay.executor.turns import Turns
     from relay.outbound.sender import Sender
     from relay.replay.running import Replaying
     from relay.store.invocations import InvocationStore
-    from relay.store.transitions import Published, Ready
+    from relay.store.transitions import CallRecord, Ready
 
 #: Calls that one script claims: it holds the server for everybody.
 CLAIM_ITEMS: Final = 32
@@ -48,7 +48,7 @@ class Executor:
         preparation: Preparation,
         sender: Sender,
         conclusion: Conclusion,
-        turns: Turns,
+        turns: ChainTurns,
         replaying: Replaying,
         *,
         max_in_flight: int,
@@ -63,17 +63,17 @@ class Executor:
         self._slots = Slots(max_in_flight)
         self._claimer = Claimer(store, publish)
         self._attempts = Attempts(store, sender, conclusion, turns, self._slots, go_on=self._go_on, let_go=self._let_go)
-        self._hand = Hand()
+        self._in_progress = InProgress()
         self._draining = False
 
-    def run(self, reference_ids: Sequence[object], found: Sequence[Published] = ()) -> dict[str, int]:
+    def run(self, reference_ids: Sequence[object], found: Sequence[CallRecord] = ()) -> dict[str, int]:
         """Start the calls of one message; returns counts, which is all that a task may show.
 
         What is ``found`` of them is not read again.
         """
         for replay_id in self._replaying.named_by(reference_ids):
             gevent.spawn(self._replaying.run, replay_id)
-        taken = self._hand.take(reference_ids)
+        taken = self._in_progress.take(reference_ids)
         left = set(taken)
         counts = {"started": 0, "skipped": 0, "parked": 0}
         try:
@@ -85,7 +85,7 @@ class Executor:
                 counts["started"] += len(claimed.granted)
                 counts["parked"] += len(claimed.parked)
             if waiting:
-                self._publish(tuple((call.published.reference_id, call.published.lane) for call in waiting))
+                self._publish(tuple((call.record.reference_id, call.record.lane) for call in waiting))
         except Unavailable:
             event(Event.STORE_AWAY, level=logging.WARNING, doing="claim", calls=len(left))
         finally:
@@ -111,12 +111,12 @@ class Executor:
 
     # -- before the claim ---------------------------------------------------------------------------------------
 
-    def _prepare(self, taken: Sequence[str], found: Sequence[Published]) -> Sequence[Call | Full]:
-        known = {published.reference_id: published for published in found}
+    def _prepare(self, taken: Sequence[str], found: Sequence[CallRecord]) -> Sequence[Call | Full]:
+        known = {record.reference_id: record for record in found}
         unknown = [ref for ref in taken if ref not in known]
         read = self._store.read(unknown) if unknown else ()
         every = [*(known[ref] for ref in taken if ref in known), *read]
-        return [self._preparation.prepare(published) for published in every]
+        return [self._preparation.prepare(record) for record in every]
 
     def _start_some(
         self, waiting: Sequence[Call | Full], park_at_s: float, look_at: int = CLAIM_ITEMS
@@ -128,7 +128,7 @@ class Executor:
         first, rest = waiting[:look_at], waiting[look_at:]
         full = [call for call in first if isinstance(call, Full)]
         others = [call for call in first if not isinstance(call, Full)]
-        within, kept, parked = self._slots.sort(others, holder_of, park_at_s - boot_time_s())
+        within, kept, parked = self._slots.sort(others, webhook_of, park_at_s - boot_time_s())
         if kept and len(kept) == len(first):
             if rest:
                 return self._start_some(waiting, park_at_s, len(waiting))
@@ -148,8 +148,8 @@ class Executor:
             raise
         claimed = grant.claimed
         for call in batch:
-            if call.published.reference_id in claimed.granted:
-                self._attempts.launch(grant.flight(call))
+            if call.record.reference_id in claimed.granted:
+                self._attempts.launch(grant.active_call(call))
         self._slots.give(len(batch) - len(claimed.granted))
         self._let_go(claimed.parked)
         self._go_on(claimed.ready)
@@ -157,7 +157,7 @@ class Executor:
 
     # -- what may be run now ------------------------------------------------------------------------------------
 
-    def run_here(self, ready: Ready, found: Sequence[Published] = ()) -> Ready:
+    def run_here(self, ready: Ready, found: Sequence[CallRecord] = ()) -> Ready:
         """Run what may be run now, where this process serves its lane and has room; returns the others."""
         own = [] if self._draining else [ref for ref, lane in ready if lane in self._lanes][: self._slots.free]
         if own:
@@ -165,7 +165,7 @@ class Executor:
         here = set(own)
         return tuple((ref, lane) for ref, lane in ready if ref not in here)
 
-    def _go_on(self, ready: Ready, found: Sequence[Published] = ()) -> None:
+    def _go_on(self, ready: Ready, found: Sequence[CallRecord] = ()) -> None:
         """Run what may be run now; a message takes what this process cannot run."""
         others = self.run_here(ready, found)
         if others:
@@ -177,10 +177,10 @@ class Executor:
         return sum(map(len, unsent.values()))
 
     def _let_go(self, reference_ids: Collection[str]) -> None:
-        again = self._hand.let_go(reference_ids)
+        again = self._in_progress.let_go(reference_ids)
         if again and not self._draining:
             gevent.spawn(self.run, again)
 
 
 def _ids_of(calls: Sequence[Call | Full]) -> list[str]:
-    return [call.published.reference_id for call in calls]
+    return [call.record.reference_id for call in calls]

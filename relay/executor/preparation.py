@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from relay import telemetry
 from relay.errors import NotFound, RequestRejected, Unavailable, VaultError
-from relay.executor.turns import Turn
+from relay.executor.chain_turns import ChainTurn
 from relay.invocation import Outcome
 from relay.request.oauth import NoToken
 from relay.request.trigger import Trigger, check
-from relay.store.tokens import Holder
+from relay.store.access_tokens import RevisionId
 from relay.vault import payload_owner
 
 if TYPE_CHECKING:
     from relay.answer.masking import Mask
-    from relay.executor.plans import Plan, Plans
-    from relay.executor.tokens import Access, Tokens
-    from relay.executor.turns import Turns
+    from relay.executor.access_tokens import AccessToken, AccessTokens
+    from relay.executor.call_plans import CallPlan, CallPlans
+    from relay.executor.chain_turns import ChainTurns
     from relay.registration import Shape
     from relay.request.rendering import OutgoingRequest
-    from relay.store.transitions import Published
+    from relay.store.transitions import CallRecord
     from relay.vault import Vault
 
 #: Masks that hide a token too, kept while the token lives.
@@ -31,17 +31,17 @@ MAX_TOKEN_MASKS: Final = 512
 class Prepared(NamedTuple):
     """A call that is ready to be sent: a request, and the shape and mask for what comes back."""
 
-    published: Published
+    record: CallRecord
     request: OutgoingRequest
     shape: Shape
     mask: Mask
-    access: Access | None = None  # the OAuth token that is in the request
+    access: AccessToken | None = None  # the OAuth token that is in the request
 
 
 class Unsendable(NamedTuple):
     """A call that cannot be sent; it is claimed and settled with this outcome like any other."""
 
-    published: Published
+    record: CallRecord
     outcome: Outcome
     shape: Shape | None = None  # where another attempt may be made, if the webhook is registered so
 
@@ -49,72 +49,74 @@ class Unsendable(NamedTuple):
 class Full(NamedTuple):
     """A call whose webhook has no place: it is parked, and prepared when it is woken."""
 
-    published: Published
+    record: CallRecord
 
 
-Call: TypeAlias = Prepared | Unsendable | Turn
+Call: TypeAlias = Prepared | Unsendable | ChainTurn
 
 
 class Preparation:
     """Makes calls ready. Never raises: what is wrong with a call is its outcome."""
 
-    def __init__(self, plans: Plans, data_vault: Vault, turns: Turns, tokens: Tokens | None = None) -> None:
+    def __init__(
+        self, plans: CallPlans, data_vault: Vault, turns: ChainTurns, tokens: AccessTokens | None = None
+    ) -> None:
         self._plans = plans
         self._turns = turns
         self._vault = data_vault
         self._tokens = tokens
         self._masks = lru_cache(MAX_TOKEN_MASKS)(_mask_with)
 
-    def prepare(self, published: Published) -> Call | Full:
+    def prepare(self, record: CallRecord) -> Call | Full:
         """Open, check and render one call, if there may be a place for it."""
-        if published.full:
-            return Full(published)
+        if record.full:
+            return Full(record)
         try:
-            return self._prepared(published)
+            return self._prepared(record)
         except Unavailable:  # of the store, where tokens are: what is not claimed comes again
             raise
         except RequestRejected:
-            return Unsendable(published, Outcome.REQUEST_REJECTED)
+            return Unsendable(record, Outcome.REQUEST_REJECTED)
         except (NotFound, VaultError):
-            return Unsendable(published, Outcome.PREPARE_FAILED)
+            return Unsendable(record, Outcome.PREPARE_FAILED)
         except Exception as error:  # noqa: BLE001 - one call's fault must not take the others of its message along
             telemetry.fault(error, "prepare")
-            return Unsendable(published, Outcome.PREPARE_FAILED)
+            return Unsendable(record, Outcome.PREPARE_FAILED)
 
-    def _prepared(self, published: Published) -> Call:
-        if published.current_revision is None and not self._goes_on(published):
-            return Unsendable(published, Outcome.WEBHOOK_NOT_REGISTERED)
-        if published.pins is not None:
-            return self._turns.prepare(published)
-        plan = self._plans.of(published.plugin, published.webhook_id, published.revision)
+    def _prepared(self, record: CallRecord) -> Call:
+        if record.current_revision is None and not self._goes_on(record):
+            return Unsendable(record, Outcome.WEBHOOK_NOT_REGISTERED)
+        if record.pins is not None:
+            return self._turns.prepare(record)
+        plan = self._plans.of(record.plugin, record.webhook_id, record.revision)
         if not plan.sendable:
-            return Unsendable(published, Outcome.ADDRESS_REFUSED)
-        return self._authorized(self._render(published, plan), plan)
+            return Unsendable(record, Outcome.ADDRESS_REFUSED)
+        return self._authorized(self._render(record, plan), plan)
 
-    def _goes_on(self, published: Published) -> bool:
+    def _goes_on(self, record: CallRecord) -> bool:
         """What a chain has begun goes on with the revisions that were pinned for it, whatever is registered today."""
-        return published.parent is not None or (published.pins is not None and self._turns.begun(published))
+        return record.parent is not None or (record.pins is not None and self._turns.begun(record))
 
-    def _render(self, published: Published, plan: Plan) -> Prepared:
-        owner = payload_owner(published.plugin, published.reference_id)
-        trigger = Trigger.from_json(self._vault.open(published.payload, owner))
+    def _render(self, record: CallRecord, plan: CallPlan) -> Prepared:
+        owner = payload_owner(record.plugin, record.reference_id)
+        trigger = Trigger.from_json(self._vault.open(record.payload, owner))
         request = plan.template.fill(
             check(plan.shape, trigger),
-            reference_id=published.reference_id,
-            traceparent=published.traceparent,
+            reference_id=record.reference_id,
+            traceparent=record.traceparent,
         )
-        return Prepared(published, request, plan.shape, plan.mask)
+        return Prepared(record, request, plan.shape, plan.mask)
 
-    def _authorized(self, call: Prepared, plan: Plan) -> Call:
+    def _authorized(self, call: Prepared, plan: CallPlan) -> Call:
         """The call with an access token in it, where its webhook needs one; it is hidden in the answer."""
         if plan.oauth is None or self._tokens is None:
             return call
-        published = call.published
-        holder = Holder(published.plugin, published.webhook_id, published.revision)
+        record = call.record
+        revision_id = RevisionId(record.plugin, record.webhook_id, record.revision)
         try:
-            access = self._tokens.access(holder, plan.oauth)
+            access = self._tokens.access(revision_id, plan.oauth)
         except NoToken as error:
-            return Unsendable(published, error.outcome, plan.shape)
+            return Unsendable(record, error.outcome, plan.shape)
         call.request.authorize(access.token)
         return call._replace(mask=self._masks(call.mask, access.token), access=access)
 

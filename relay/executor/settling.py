@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from relay.store.invocations import InvocationStore
-    from relay.store.transitions import Published, Ready, Settled, Settlement
+    from relay.store.transitions import CallRecord, Ready, Settled, Settlement
 
 #: A script holds the server for everybody: about 1 ms for so many.
 GROUP_ITEMS: Final = 24
@@ -36,7 +36,7 @@ class Settler:
         self,
         store: InvocationStore,
         on_settled: Callable[[Sequence[str]], None],
-        on_ready: Callable[[Ready, Sequence[Published]], None],
+        on_ready: Callable[[Ready, Sequence[CallRecord]], None],
     ) -> None:
         self._store = store
         self._on_settled = on_settled

@@ -39,13 +39,13 @@ class Slots:
         """How many are free."""
         return int(self._free.counter)
 
-    def within_share(self, calls: Sequence[T], holder: Callable[[T], Hashable]) -> tuple[list[T], list[T]]:
+    def within_share(self, calls: Sequence[T], webhook_of: Callable[[T], Hashable]) -> tuple[list[T], list[T]]:
         """Which of these calls their webhooks may send in this process now, and which are beyond their share."""
         within: list[T] = []
         beyond: list[T] = []
         held, free = dict(self._held), self.free
         for call in calls:
-            name = holder(call)
+            name = webhook_of(call)
             count = held.get(name, 0)
             if may_hold_more(count, free):
                 held[name] = count + 1
@@ -56,21 +56,21 @@ class Slots:
         return within, beyond
 
     def sort(
-        self, calls: Sequence[T], holder: Callable[[T], Hashable], hold_s: float
+        self, calls: Sequence[T], webhook_of: Callable[[T], Hashable], hold_s: float
     ) -> tuple[list[T], list[T], list[T]]:
-        """Which of these calls may be sent now, which are kept in hand since their turn is near, which are parked.
+        """Which of these calls may be sent now, which are kept because a slot is soon free for them, which are parked.
 
         Near is within ``hold_s``: to park a call and to wake it again costs as much as to send it. A few are kept
         with others of their webhooks whose turn is near, and go with those.
         """
-        within, beyond = self.within_share(calls, holder)
+        within, beyond = self.within_share(calls, webhook_of)
         if not beyond:
             return within, [], []
-        soon = self.near_turns(map(holder, beyond), hold_s)
-        parked = [call for call in beyond if holder(call) not in soon]
-        if len(within) < FEW and all(holder(call) in soon for call in within):
-            return [], [call for call in calls if holder(call) in soon], parked
-        return within, [call for call in beyond if holder(call) in soon], parked
+        soon = self.soon_free(map(webhook_of, beyond), hold_s)
+        parked = [call for call in beyond if webhook_of(call) not in soon]
+        if len(within) < FEW and all(webhook_of(call) in soon for call in within):
+            return [], [call for call in calls if webhook_of(call) in soon], parked
+        return within, [call for call in beyond if webhook_of(call) in soon], parked
 
     def take(self, wanted: int) -> int:
         """Wait until a slot is free; returns how many were taken, 1 to ``wanted``."""
@@ -80,7 +80,7 @@ class Slots:
             taken += 1
         return taken
 
-    def near_turns(self, names: Iterable[Hashable], within_s: float) -> set[Hashable]:
+    def soon_free(self, names: Iterable[Hashable], within_s: float) -> set[Hashable]:
         """For which of these webhooks, each named once a call, so many slots will about be free in that time.
 
         Never those whose endpoint takes longer than `BRIEF_S` to answer: while a message waits for a slow endpoint,

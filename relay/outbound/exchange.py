@@ -12,7 +12,7 @@ import pycurl
 
 from relay.outbound.failures import Notes
 from relay.outbound.lookups import CACHE_S, FRESH_CACHE_S
-from relay.outbound.request_head import Unsendable, header_lines
+from relay.outbound.request_head import UnsafeHeader, header_lines
 from relay.outbound.sockets import Sockets, dialled
 from relay.request.rendering import OutgoingRequest
 
@@ -119,7 +119,7 @@ class Exchange:
         remaining_s: float,
         repeatable: bool,
     ) -> None:
-        """Make the handle ready for one transfer of at most ``remaining_s`` (> 0). Raises Unsendable.
+        """Make the handle ready for one transfer of at most ``remaining_s`` (> 0). Raises UnsafeHeader.
 
         ``lookup`` is told how it went, if this transfer leads one.
         """
@@ -131,7 +131,7 @@ class Exchange:
         self._header_bytes = self.received_bytes = 0
         url, method, body = request.url, request.method, request.body
         if not (url and url.isascii()) or method not in METHODS or not isinstance(body, bytes | str | None):
-            raise Unsendable("Only a complete request with its body in memory can be sent.")
+            raise UnsafeHeader("Only a complete request with its body in memory can be sent.")
         setopt = self.easy.setopt
         lines = header_lines(request)
         setopt(pycurl.HTTPHEADER, lines)

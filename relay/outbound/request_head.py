@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from relay.request.rendering import Headers
+from relay.request.rendering import OutgoingHeaders
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 _SUPPRESSED: Final = {"accept": "Accept:", "content-type": "Content-Type:", "user-agent": "User-Agent:"}
 
 
-class Unsendable(ValueError):
+class UnsafeHeader(ValueError):
     """The request is not one that ``rendering`` makes; nothing of it was sent."""
 
 
 def header_lines(request: PreparedRequest) -> list[str]:
-    """The request's headers and no others. Raises Unsendable where one could break out of its line."""
-    headers = request.headers if isinstance(request.headers, Headers) else Headers(request.headers)
+    """The request's headers and no others. Raises UnsafeHeader where one could break out of its line."""
+    headers = request.headers if isinstance(request.headers, OutgoingHeaders) else OutgoingHeaders(request.headers)
     lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers.pairs()]
     joined = "".join(lines)
     if not (joined.isascii() and joined.isprintable()):
-        raise Unsendable("A header is not visible ASCII.")
+        raise UnsafeHeader("A header is not visible ASCII.")
     return ["Expect:", *lines, *(line for name, line in _SUPPRESSED.items() if not headers.has(name))]

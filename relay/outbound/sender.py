@@ -6,9 +6,9 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from relay.answer.answer import Answer
+from relay.answer.endpoint_answer import EndpointAnswer
 from relay.invocation import Outcome, Sent
-from relay.outbound.transport import CurlTransport, Reply
+from relay.outbound.transport import CurlTransport, TransferResult
 from relay.request.rendering import OutgoingRequest
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from relay.outbound.gate import Gate
 
-__all__ = ["Answer", "Sender"]
+__all__ = ["EndpointAnswer", "Sender"]
 
 _log: Final = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Sender:
     def __init__(self, transport: CurlTransport) -> None:
         self._transport = transport
 
-    def send(self, prepared: PreparedRequest, *, gate: Gate, deadline_s: float, repeatable: bool) -> Answer:
+    def send(self, prepared: PreparedRequest, *, gate: Gate, deadline_s: float, repeatable: bool) -> EndpointAnswer:
         """Perform one attempt, at most until ``deadline_s`` (on the clock of ``boot_time_s``).
 
         It is signed for now, if its webhook is registered so. ``repeatable`` calls may go out on a connection that
@@ -38,26 +38,26 @@ class Sender:
         try:
             if isinstance(prepared, OutgoingRequest):
                 prepared.sign(started_at_ms // 1000)
-            reply = self._transport.perform(prepared, gate=gate, deadline_s=deadline_s, repeatable=repeatable)
+            result = self._transport.perform(prepared, gate=gate, deadline_s=deadline_s, repeatable=repeatable)
         except Exception as fault:  # noqa: BLE001 - a fault of ours must not hide whether the request was sent
             _log.error("outbound_fault %s", type(fault).__name__)  # its text may quote the request
-            reply = _after_fault(gate)
-        head = reply.head
-        return Answer(
-            outcome=reply.outcome,
-            sent=reply.sent,
-            status=reply.status,
+            result = _after_fault(gate)
+        head = result.head
+        return EndpointAnswer(
+            outcome=result.outcome,
+            sent=result.sent,
+            status=result.status,
             content_type=head.get(b"content-type"),
-            body=reply.body,
+            body=result.body,
             duration_ms=(time.monotonic_ns() - started_ns) // 1_000_000,
-            response_bytes=reply.received_bytes,
+            response_bytes=result.received_bytes,
             retry_after=head.get(b"retry-after"),
             started_at_ms=started_at_ms,
         )
 
 
-def _after_fault(gate: Gate) -> Reply:
+def _after_fault(gate: Gate) -> TransferResult:
     """What is true of a transfer that failed in our own code. Its gate is shut, so that it stays true."""
     if gate.shut():
-        return Reply(Outcome.PREPARE_FAILED, Sent.NO)
-    return Reply(Outcome.CONNECTION_LOST, Sent.MAYBE)
+        return TransferResult(Outcome.PREPARE_FAILED, Sent.NO)
+    return TransferResult(Outcome.CONNECTION_LOST, Sent.MAYBE)

@@ -21,7 +21,7 @@ from relay.outbound.failures import classify
 from relay.outbound.gate import Gate
 from relay.outbound.heads import Head
 from relay.outbound.multi import HubMulti
-from relay.outbound.request_head import Unsendable
+from relay.outbound.request_head import UnsafeHeader
 from relay.outbound.trust import Trust
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _SCHEME_CHARS: Final = len("https://")  # an origin ends at the first slash afte
 _NO_HEAD: Final = Head()
 
 
-class Reply(NamedTuple):
+class TransferResult(NamedTuple):
     """What came of one transfer. ``status`` is 0 and the rest empty unless the outcome is ``answered``."""
 
     outcome: Outcome
@@ -56,11 +56,11 @@ class Reply(NamedTuple):
 
 
 class TransferFailed(RequestException):
-    """No acceptable answer was had; ``reply`` says why. Its message says nothing about the target."""
+    """No acceptable answer was had; ``result`` says why. Its message says nothing about the target."""
 
-    def __init__(self, reply: Reply, request: PreparedRequest) -> None:
-        super().__init__(reply.outcome.value, request=request)
-        self.reply = reply
+    def __init__(self, result: TransferResult, request: PreparedRequest) -> None:
+        super().__init__(result.outcome.value, request=request)
+        self.result = result
 
 
 class CurlTransport(BaseAdapter):
@@ -90,24 +90,24 @@ class CurlTransport(BaseAdapter):
         self._multis: dict[Hub, HubMulti] = {}
         self._idle: list[Exchange] = []
 
-    def perform(self, request: PreparedRequest, *, gate: Gate, deadline_s: float, repeatable: bool) -> Reply:
+    def perform(self, request: PreparedRequest, *, gate: Gate, deadline_s: float, repeatable: bool) -> TransferResult:
         """Make one transfer, at most until ``deadline_s`` on the clock of ``boot_time_s``.
 
-        Whatever the endpoint or the network does is in the reply. The request leaves only if ``gate`` lets it.
+        Whatever the endpoint or the network does is in the result. The request leaves only if ``gate`` lets it.
         """
         url = request.url or ""
         multi = self._multi()
         turn = multi.lookups.begin(url[: url.find("/", _SCHEME_CHARS)], boot_time_s(), deadline_s)
         if isinstance(turn, Outcome):
-            return Reply(turn, Sent.MAYBE if gate.entered else Sent.NO)
+            return TransferResult(turn, Sent.MAYBE if gate.entered else Sent.NO)
         outcome: Outcome | None = None
         try:
-            reply = self._transfer(multi, request, gate, turn, deadline_s=deadline_s, repeatable=repeatable)
-            outcome = reply.outcome
+            result = self._transfer(multi, request, gate, turn, deadline_s=deadline_s, repeatable=repeatable)
+            outcome = result.outcome
         finally:
             if turn is not None:
                 turn.end(outcome)
-        return reply
+        return result
 
     def _transfer(
         self,
@@ -118,7 +118,7 @@ class CurlTransport(BaseAdapter):
         *,
         deadline_s: float,
         repeatable: bool,
-    ) -> Reply:
+    ) -> TransferResult:
         exchange = self._idle.pop() if self._idle else Exchange(self._rules)
         exchange.stale = True
         while (
@@ -126,17 +126,17 @@ class CurlTransport(BaseAdapter):
         ):  # it met a kept connection that was over, with which libcurl is done now; nothing has left
             remaining_s = deadline_s - boot_time_s()
             if remaining_s <= 0:
-                return Reply(Outcome.CONNECT_TIMEOUT, Sent.MAYBE if gate.entered else Sent.NO)
+                return TransferResult(Outcome.CONNECT_TIMEOUT, Sent.MAYBE if gate.entered else Sent.NO)
             try:
                 exchange.start(request, gate, lookup, multi.sockets, remaining_s=remaining_s, repeatable=repeatable)
-            except Unsendable:
-                return Reply(Outcome.PREPARE_FAILED, Sent.MAYBE if gate.entered else Sent.NO)
+            except UnsafeHeader:
+                return TransferResult(Outcome.PREPARE_FAILED, Sent.MAYBE if gate.entered else Sent.NO)
             code = multi.perform(exchange.easy)
-        reply = _reply(exchange, code, gate)
+        result = _result_of(exchange, code, gate)
         if code == 0 and exchange.reusable and len(self._idle) < self._max_in_flight:
             exchange.finish()
             self._idle.append(exchange)  # the handles of failed transfers are not worth a doubt
-        return reply
+        return result
 
     def send(
         self,
@@ -155,10 +155,10 @@ class CurlTransport(BaseAdapter):
             raise ValueError("This transport verifies, reads whole answers and uses no proxies.")
         total_s = timeout if isinstance(timeout, int | float) else DEFAULT_TIMEOUT_S
         deadline_s = boot_time_s() + total_s
-        reply = self.perform(request, gate=Gate(deadline_s), deadline_s=deadline_s, repeatable=False)
-        if reply.outcome is not Outcome.ANSWERED:
-            raise TransferFailed(reply, request)
-        return _response(reply, request)
+        result = self.perform(request, gate=Gate(deadline_s), deadline_s=deadline_s, repeatable=False)
+        if result.outcome is not Outcome.ANSWERED:
+            raise TransferFailed(result, request)
+        return _response(result, request)
 
     @property
     def in_flight(self) -> int:
@@ -182,22 +182,22 @@ class CurlTransport(BaseAdapter):
         return multi
 
 
-def _reply(exchange: Exchange, code: int, gate: Gate) -> Reply:
+def _result_of(exchange: Exchange, code: int, gate: Gate) -> TransferResult:
     if code:
         outcome, sent = classify(code, exchange.notes(entered=gate.entered))
-        return Reply(outcome, sent, received_bytes=exchange.received_bytes)
+        return TransferResult(outcome, sent, received_bytes=exchange.received_bytes)
     head = Head(exchange.header_lines)
     if not head.complete:
-        return Reply(Outcome.CONNECTION_LOST, Sent.MAYBE)
+        return TransferResult(Outcome.CONNECTION_LOST, Sent.MAYBE)
     status = exchange.easy.getinfo(pycurl.RESPONSE_CODE)
-    return Reply(Outcome.ANSWERED, Sent.ANSWERED, status, head, exchange.body, exchange.received_bytes)
+    return TransferResult(Outcome.ANSWERED, Sent.ANSWERED, status, head, exchange.body, exchange.received_bytes)
 
 
-def _response(reply: Reply, request: PreparedRequest) -> Response:
+def _response(result: TransferResult, request: PreparedRequest) -> Response:
     response: Any = Response()
-    response.status_code = reply.status
-    response.headers = CaseInsensitiveDict(reply.head.items())
-    response._content = reply.body  # noqa: SLF001 - how requests' own tests and adapters fill a read response
+    response.status_code = result.status
+    response.headers = CaseInsensitiveDict(result.head.items())
+    response._content = result.body  # noqa: SLF001 - how requests' own tests and adapters fill a read response
     response._content_consumed = True  # noqa: SLF001
     response.url = request.url
     response.request = request

@@ -17,7 +17,7 @@ from relay.registration.field_kinds import (
     Decimal,
     ExpressionText,
     Flag,
-    Headers,
+    HeadersField,
     ListOf,
     Mappings,
     QueryNames,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 MAX_MASKS: Final = 10  # expressions of one step
 
 
-class ChainHeaders(Headers):
+class ChainHeaders(HeadersField):
     """``{name: null}``: what the chain's callers may fill. It sends nothing itself."""
 
     def _deserialize(

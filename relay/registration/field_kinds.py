@@ -89,7 +89,7 @@ class RateText(fields.Field[Rate]):
         return rate
 
 
-class Headers(fields.Field[dict[str, str | None]]):
+class HeadersField(fields.Field[dict[str, str | None]]):
     """``{name: value}``; the rules depend on whether the webhook is hidden."""
 
     def _deserialize(

@@ -18,7 +18,7 @@ from relay.registration.field_kinds import (
     DataSchema,
     Decimal,
     Flag,
-    Headers,
+    HeadersField,
     QueryNames,
     RateText,
     Text,
@@ -70,7 +70,7 @@ class WebhookFields(Schema):
     id = Text(required=True, validate=validate.Regexp(ID_PATTERN, error=ID_RULE))
     url = Text(required=True)
     method = Text(validate=validate.OneOf(METHODS, error=_METHOD_RULE))
-    headers = Headers(load_default=dict)
+    headers = HeadersField(load_default=dict)
     query_params = QueryNames(data_key="queryParams", load_default=list)
     payload_encoding = Text(validate=validate.OneOf(["base64"], error='must be "base64"'))
     data_schema = DataSchema(data_key="dataSchema")

@@ -12,7 +12,7 @@ import orjson
 
 from relay.errors import BadParameter, Unavailable
 from relay.reference_id import new_reference_id, reference_time_ms
-from relay.store.listing import Filter, Groups
+from relay.store.listing import Filter, OutcomeGroups
 from relay.store.replay_runs import LATE, NewJob, Tally
 from relay.store.replays import ReplayState
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from relay.invocation import Invocation
-    from relay.store.listing import Group, Listing
+    from relay.store.listing import Listing, OutcomeGroup
     from relay.store.replay_runs import ReplayRuns
     from relay.store.replays import ReplayJob, ReplayStore
     from relay.store.transitions import Ready
@@ -52,14 +52,14 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReplayPlan:
     """What a job would do if it were started now. Nothing was started."""
 
     plan_id: str | None  # `start_planned` takes it, for a day; None where ids were given
     matched: int
     skipped: int
     skipped_reasons: Mapping[str, int]
-    breakdown: list[Group]  # of what matched
+    breakdown: list[OutcomeGroup]  # of what matched
     sample: list[Invocation]  # the newest
     estimated_s: float | None  # at the rate; None without one
 
@@ -75,10 +75,10 @@ class Replays:
         self._listing = listing
         self._publish = publish
 
-    def plan(self, plugin: str, request: Request) -> Plan:
+    def plan(self, plugin: str, request: Request) -> ReplayPlan:
         """What would be replayed. Raises `BadParameter` where neither a filter nor ids are given, or both."""
         _check(request)
-        groups, sample, skipped, matched = Groups(), list[bytes](), dict[str, int](), 0
+        groups, sample, skipped, matched = OutcomeGroups(), list[bytes](), dict[str, int](), 0
         tally = _BEGINNING
         for tally in self._tallies(plugin, request, groups):
             matched += tally.matched
@@ -86,7 +86,7 @@ class Replays:
             for why, count in tally.skipped.items():
                 skipped[why] = skipped.get(why, 0) + count
         skips = sum(skipped.values())
-        return Plan(
+        return ReplayPlan(
             plan_id=self._keep(plugin, request, tally.ended_by),
             matched=matched,
             skipped=skips,
@@ -144,7 +144,7 @@ class Replays:
 
     # -- planning -----------------------------------------------------------------------------------------------
 
-    def _tallies(self, plugin: str, request: Request, groups: Groups) -> Iterator[Tally]:
+    def _tallies(self, plugin: str, request: Request, groups: OutcomeGroups) -> Iterator[Tally]:
         left, tally, uncertain = request.max or _NO_LIMIT, _BEGINNING, request.include_uncertain
         if request.filter is None:
             for piece in _pieces(request, set()):
@@ -176,7 +176,7 @@ class Replays:
     # -- starting -----------------------------------------------------------------------------------------------
 
     def _start(self, plugin: str, request: Request, caller: str, ended_by_ms: int | None) -> ReplayJob:
-        replay_id, token = new_reference_id(), uuid4().hex
+        replay_id, claim_token = new_reference_id(), uuid4().hex
         job = NewJob(
             replay_id=replay_id,
             plugin=plugin,
@@ -187,35 +187,37 @@ class Replays:
             rate_per_second=request.rate_per_second,
             ended_by_ms=ended_by_ms,
         )
-        self._runs.make(job, token)
+        self._runs.make(job, claim_token)
         if request.filter is None:
-            self._add(plugin, replay_id, token, request)
+            self._add(plugin, replay_id, claim_token, request)
         else:
-            self._look(replay_id, token)
+            self._look(replay_id, claim_token)
         made = self._store.get(plugin, replay_id)
-        self._publish(self._runs.leave(replay_id, token, after_ms=0))
+        self._publish(self._runs.leave(replay_id, claim_token, after_ms=0))
         return made
 
-    def _add(self, plugin: str, replay_id: str, token: str, request: Request) -> None:
+    def _add(self, plugin: str, replay_id: str, claim_token: str, request: Request) -> None:
         number = 0
         try:
             for number, piece in enumerate(_pieces(request, None), 1):
-                self._add_piece(replay_id, token, number - 1, piece)
+                self._add_piece(replay_id, claim_token, number - 1, piece)
         except BadParameter:
             self._store.cancel(plugin, replay_id)
             raise
-        self._add_piece(replay_id, token, number, [], last=True)
+        self._add_piece(replay_id, claim_token, number, [], last=True)
 
-    def _add_piece(self, replay_id: str, token: str, number: int, piece: Sequence[str], *, last: bool = False) -> None:
-        state, _ = self._runs.add(replay_id, token, number, piece, last=last)
+    def _add_piece(
+        self, replay_id: str, claim_token: str, number: int, piece: Sequence[str], *, last: bool = False
+    ) -> None:
+        state, _ = self._runs.add(replay_id, claim_token, number, piece, last=last)
         if state == LATE:
             raise Unavailable("The reference ids came too slowly: the replay was given up.")
 
-    def _look(self, replay_id: str, token: str) -> None:
-        """Plan, but no more than a caller may wait for."""
+    def _look(self, replay_id: str, claim_token: str) -> None:
+        """ReplayPlan, but no more than a caller may wait for."""
         state, count, until_s = str(ReplayState.PLANNING), 0, time.monotonic() + PLANNING_S
         while state == ReplayState.PLANNING and count <= PLANNED_AT_ONCE and time.monotonic() < until_s:
-            state, count = self._runs.plan(replay_id, token)
+            state, count = self._runs.plan(replay_id, claim_token)
 
 
 def _check(request: Request) -> None:

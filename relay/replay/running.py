@@ -11,7 +11,7 @@ from relay import telemetry
 from relay.chains import pins_of
 from relay.errors import NotFound, Unavailable, VaultError
 from relay.reference_id import new_reference_id, replay_named_by
-from relay.store.replay_runs import NewReplay, Verdict
+from relay.store.replay_runs import NewReplay, ReplayVerdict
 from relay.store.replays import ReplayState
 from relay.text.documents import dump_json
 from relay.vault import payload_owner
@@ -19,7 +19,7 @@ from relay.vault import payload_owner
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from relay.accept.intake import Webhooks
+    from relay.accept.intake import CurrentWebhooks
     from relay.store.replay_runs import Created, Original, ReplayRuns, Taken
     from relay.store.replays import ReplayStore
     from relay.store.transitions import Ready
@@ -40,14 +40,19 @@ class Replaying:
     """Runs the jobs that one worker process is given. ``vault`` is the one of the data keys."""
 
     def __init__(
-        self, runs: ReplayRuns, store: ReplayStore, webhooks: Webhooks, vault: Vault, publish: Callable[[Ready], object]
+        self,
+        runs: ReplayRuns,
+        store: ReplayStore,
+        webhooks: CurrentWebhooks,
+        vault: Vault,
+        publish: Callable[[Ready], object],
     ) -> None:
         self._runs = runs
         self._store = store
         self._webhooks = webhooks
         self._vault = vault
         self._publish = publish
-        self._in_hand: set[str] = set()
+        self._in_progress: set[str] = set()
         self._stopping = Event()
 
     def stop(self) -> None:
@@ -57,7 +62,7 @@ class Replaying:
     @property
     def busy(self) -> bool:
         """Whether it holds a job still."""
-        return bool(self._in_hand)
+        return bool(self._in_progress)
 
     @staticmethod
     def named_by(names: Sequence[object]) -> list[str]:
@@ -67,48 +72,48 @@ class Replaying:
 
     def run(self, replay_id: str) -> None:
         """Plan and run a job, as far as it goes now; returns at once if somebody does. Never raises."""
-        if replay_id in self._in_hand or self._stopping.is_set():
+        if replay_id in self._in_progress or self._stopping.is_set():
             return
-        self._in_hand.add(replay_id)
+        self._in_progress.add(replay_id)
         try:
-            token = uuid4().hex
-            taken = self._runs.claim(replay_id, token)
+            claim_token = uuid4().hex
+            taken = self._runs.claim(replay_id, claim_token)
             if taken is not None:
-                self._go(replay_id, token, taken)
+                self._go(replay_id, claim_token, taken)
         except Unavailable:  # the lease ends by itself
             telemetry.event(telemetry.Event.STORE_AWAY, level=logging.WARNING, doing="replay", replay=replay_id)
         except Exception as error:  # noqa: BLE001 - nobody waits for this greenlet: say what happened
             telemetry.fault(error, "replay")
         finally:
-            self._in_hand.discard(replay_id)
+            self._in_progress.discard(replay_id)
 
-    def _go(self, replay_id: str, token: str, taken: Taken) -> None:
+    def _go(self, replay_id: str, claim_token: str, taken: Taken) -> None:
         state: str = taken.state
         while state == ReplayState.PLANNING and not self._stopping.is_set():
             if taken.by_hand:  # whoever brought the ids is gone, and nobody was told of this job
                 self._publish(self._store.cancel(taken.plugin, replay_id)[1])
                 return
-            state, _ = self._runs.plan(replay_id, token)
+            state, _ = self._runs.plan(replay_id, claim_token)
         after_s = 0.0
         while state == ReplayState.RUNNING and not self._stopping.is_set():
-            created = self._step(replay_id, token, taken)
+            created = self._step(replay_id, claim_token, taken)
             self._publish(created.ready)
-            if created.verdict in {Verdict.LATE, Verdict.FULL, Verdict.DECIDED}:
+            if created.verdict in {ReplayVerdict.LATE, ReplayVerdict.FULL, ReplayVerdict.DECIDED}:
                 return
             after_s = _wait_s(created)
             if after_s > LONG_WAIT_S:
                 break
             self._stopping.wait(after_s)  # gevent's, in a worker
-        self._publish(self._runs.leave(replay_id, token, after_ms=int(after_s * 1000)))
+        self._publish(self._runs.leave(replay_id, claim_token, after_ms=int(after_s * 1000)))
 
-    def _step(self, replay_id: str, token: str, taken: Taken) -> Created:
+    def _step(self, replay_id: str, claim_token: str, taken: Taken) -> Created:
         rate = taken.rate_per_second
         piece = PIECE if rate is None else min(PIECE, 2 + int(rate * STEP_S))
         place, originals = self._runs.read(replay_id, piece)
         known: dict[str, NewReplay] = {}
         news = [self._new(taken.plugin, original, known) for original in originals]
-        created = self._runs.create(replay_id, token, place, news)
-        if created.verdict is Verdict.STALE:
+        created = self._runs.create(replay_id, claim_token, place, news)
+        if created.verdict is ReplayVerdict.STALE:
             for webhook_id in known:
                 self._registered(taken.plugin, webhook_id, refresh=True)
         return created
@@ -151,6 +156,6 @@ class Replaying:
 
 
 def _wait_s(created: Created) -> float:
-    if created.verdict is Verdict.PACED:
+    if created.verdict is ReplayVerdict.PACED:
         return max(created.wait_ms / 1000, STEP_S)
-    return SOON_S if created.verdict in {Verdict.STALE, Verdict.AGAIN} else 0.0
+    return SOON_S if created.verdict in {ReplayVerdict.STALE, ReplayVerdict.AGAIN} else 0.0

@@ -12,7 +12,7 @@ from relay.invocation import Outcome
 from relay.request.rendering import FORM_TYPE, JSON_TYPE, USER_AGENT, OutgoingRequest
 
 if TYPE_CHECKING:
-    from relay.answer.answer import Answer
+    from relay.answer.endpoint_answer import EndpointAnswer
     from relay.registration.credentials import ClientCredentials
 
 #: For how long a token is used whose answer does not say, and at most.
@@ -33,7 +33,7 @@ _FAILURES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class TokenGrant:
     """An access token, and for how many seconds it may be used from now."""
 
     token: str
@@ -68,7 +68,7 @@ def token_request(credentials: ClientCredentials) -> OutgoingRequest:
     return request
 
 
-def read_grant(answer: Answer) -> Grant:
+def read_grant(answer: EndpointAnswer) -> TokenGrant:
     """What the token endpoint granted (RFC 6749, 5.1).
 
     Raises:
@@ -86,7 +86,7 @@ def read_grant(answer: Answer) -> Grant:
     if not isinstance(kind, str) or kind.lower() != "bearer":
         raise NoToken(Outcome.PREPARE_FAILED)
     lifetime_s = _lifetime_s(value.get("expires_in"))
-    return Grant(token, lifetime_s - min(EXPIRY_MARGIN_S, lifetime_s / 2))
+    return TokenGrant(token, lifetime_s - min(EXPIRY_MARGIN_S, lifetime_s / 2))
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -59,16 +59,16 @@ class OutgoingRequest(PreparedRequest):
             self.headers.update(signature_headers(self.signing, self.headers["webhook-id"], now_s, body))
 
 
-class Headers(CaseInsensitiveDict[str]):
-    """Headers that are copied as a whole: requests' own copy sets them one by one, which a hot path feels."""
+class OutgoingHeaders(CaseInsensitiveDict[str]):
+    """OutgoingHeaders that are copied as a whole: requests' own copy sets them one by one, which a hot path feels."""
 
     _store: OrderedDict[str, tuple[str, str]]
 
-    def copy(self) -> Headers:
+    def copy(self) -> OutgoingHeaders:
         """The same headers, to be changed apart."""
-        twin = Headers.__new__(Headers)
-        twin._store = self._store.copy()  # noqa: SLF001 - of its own class
-        return twin
+        copied = OutgoingHeaders.__new__(OutgoingHeaders)
+        copied._store = self._store.copy()  # noqa: SLF001 - of its own class
+        return copied
 
     def pairs(self) -> Collection[tuple[str, str]]:
         """Names, as they were written, and values: what `items` gives one by one."""
@@ -91,7 +91,7 @@ class Template:
         self._glue = "&" if target.endpoint.query else "?"
         self._names = {name: quote(name, safe="") for name in shape.query_params}
         self._spelling = {name.lower(): name for name in shape.fillable_headers}
-        self._headers = Headers({"User-Agent": USER_AGENT, "Accept": "*/*"})
+        self._headers = OutgoingHeaders({"User-Agent": USER_AGENT, "Accept": "*/*"})
         self._headers.update(target.headers)
         if isinstance(target.credentials.authorization, Basic):
             self._headers["Authorization"] = target.credentials.authorization.header

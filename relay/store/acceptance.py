@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from relay.invocation import Outcome
 
 
-class Verdict(StrEnum):
+class AcceptVerdict(StrEnum):
     """What became of a trigger brought to `InvocationStore.accept`."""
 
     ACCEPTED = "accepted"
@@ -25,7 +25,7 @@ class Verdict(StrEnum):
     UNRECORDED = "unrecorded"  # a refusal beyond REFUSALS_A_MINUTE, only counted
 
 
-_VERDICTS: Final = {verdict.encode(): verdict for verdict in Verdict}
+_VERDICTS: Final = {verdict.encode(): verdict for verdict in AcceptVerdict}
 _STATES: Final = {state.encode(): state for state in State}
 
 
@@ -60,7 +60,7 @@ class NewInvocation(NamedTuple):
 class Accepted(NamedTuple):
     """What the store says of one trigger: the verdict and the invocation it is about."""
 
-    verdict: Verdict
+    verdict: AcceptVerdict
     reference_id: str
     state: State | None
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.errors import Conflict, Expired, NotFound
 from relay.reference_id import reference_time_ms
 from relay.store import keyspace
-from relay.store.acceptance import Accepted, Idempotency, NewInvocation, Verdict, group_args, group_from
+from relay.store.acceptance import Accepted, AcceptVerdict, Idempotency, NewInvocation, group_args, group_from
 from relay.store.records import invocation_from
 from relay.store.scripts import Scripts, store_errors
 from relay.store.transitions import (
     Advance,
+    CallRecord,
     Claimed,
     NewStep,
-    Published,
     Ready,
     Settled,
     Settlement,
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from relay.store.limits import Limits
 
 __all__ = [
+    "AcceptVerdict",
     "Accepted",
+    "CallRecord",
     "Claimed",
     "Idempotency",
     "InvocationStore",
     "NewInvocation",
-    "Published",
     "Settlement",
-    "Verdict",
 ]
 
 #: How long a message may be under way before somebody looks whether it was lost.
@@ -86,14 +86,14 @@ class InvocationStore:
         args += [REFUSALS_A_MINUTE, *limits.retention, IDEMPOTENCY_MS, *group_args(news, messages)]
         return group_from(self._scripts.run("accept", args))
 
-    def read(self, reference_ids: Sequence[str]) -> list[Published]:
+    def read(self, reference_ids: Sequence[str]) -> list[CallRecord]:
         """The unfinished ones among these ids, with what is needed to prepare them. Changes nothing."""
         return list(found_from(reference_ids, self._scripts.run("read", reference_ids)))
 
-    def claim(self, reference_ids: Sequence[str], token: str, *, park: Sequence[str] = ()) -> Claimed:
+    def claim(self, reference_ids: Sequence[str], claim_token: str, *, park: Sequence[str] = ()) -> Claimed:
         """Take calls to send them, each until timeout + margin from now; ``park`` those that have no room here."""
         every = [*reference_ids, *park]
-        args = [token, self._lease_margin_ms, GRACE_MS, *self._limits.retention, len(reference_ids), *every]
+        args = [claim_token, self._lease_margin_ms, GRACE_MS, *self._limits.retention, len(reference_ids), *every]
         return claimed_from(every, self._scripts.run("claim", args))
 
     def settle(self, settlements: Sequence[Settlement]) -> Settled:
@@ -103,13 +103,13 @@ class InvocationStore:
             args.extend(settle_args(settlement))
         return settled_from(self._scripts.run("settle", args))
 
-    def release(self, reference_ids: Sequence[str], token: str) -> Ready:
+    def release(self, reference_ids: Sequence[str], claim_token: str) -> Ready:
         """Give back calls that have not been sent; returns them and whom their places wake."""
-        return ready_from(self._scripts.run("release", [token, GRACE_MS, *reference_ids]))
+        return ready_from(self._scripts.run("release", [claim_token, GRACE_MS, *reference_ids]))
 
-    def advance(self, parent: str, token: str, step: int, news: Sequence[NewStep]) -> tuple[Advance, Ready]:
+    def advance(self, parent: str, claim_token: str, step: int, news: Sequence[NewStep]) -> tuple[Advance, Ready]:
         """Create a chain's next step and let its parent wait for it; returns what may be run now."""
-        args: list[Any] = [token, GRACE_MS, *self._limits.retention, CHAIN_STEPS, parent, step, len(news)]
+        args: list[Any] = [claim_token, GRACE_MS, *self._limits.retention, CHAIN_STEPS, parent, step, len(news)]
         for new in news:
             args.extend(step_args(new))
         verdict, ready = self._scripts.run("advance", args)

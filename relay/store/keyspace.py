@@ -42,7 +42,7 @@ _TEMPLATES: Final = {
     "last_revision": "p:{plugin}:webhook:{webhook}:last",  # int: the highest revision ever given
     "users": "p:{plugin}:users:{webhook}",  # set: the chains that have the webhook among their steps
     "token": "p:{plugin}:token:{webhook}:{revision}",  # string: a webhook's OAuth access token, sealed
-    "token_turn": "p:{plugin}:token:{webhook}:{revision}:turn",  # string: who fetches the next one
+    "token_fetcher": "p:{plugin}:token:{webhook}:{revision}:turn",  # string: who fetches the next one
     "running": "p:{plugin}:running:{webhook}",  # zset referenceId -> leaseEnd ms: places taken
     "parked": "p:{plugin}:parked:{webhook}",  # zset referenceId -> createdAt ms: calls that may not go now
     "policy": "p:{plugin}:policy:{webhook}",  # hash: limits, pause, rate and breaker (lua/include/places.lua)
@@ -133,9 +133,9 @@ def token(plugin: str, webhook: str, revision: int) -> str:
     return _name("token", plugin=plugin, webhook=webhook, revision=revision)
 
 
-def token_turn(plugin: str, webhook: str, revision: int) -> str:
+def token_fetcher(plugin: str, webhook: str, revision: int) -> str:
     """String: who fetches the next access token."""
-    return _name("token_turn", plugin=plugin, webhook=webhook, revision=revision)
+    return _name("token_fetcher", plugin=plugin, webhook=webhook, revision=revision)
 
 
 def running(plugin: str, webhook: str) -> str:

@@ -95,7 +95,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class OutcomeGroup:
     """How many invocations of a webhook ended alike, and when the first and the last of them were created."""
 
     webhook_id: str
@@ -139,9 +139,9 @@ class Listing:
             if cursor is None:
                 return
 
-    def groups(self, plugin: str, wanted: Filter) -> list[Group]:
+    def groups(self, plugin: str, wanted: Filter) -> list[OutcomeGroup]:
         """How the invocations ended, by webhook, outcome and status, most frequent first."""
-        counted, position = Groups(), ""
+        counted, position = OutcomeGroups(), ""
         while True:
             reply = self._scripts.run("tally", [plugin, wanted.to_json(), position, LOOKED_AT_BY_SCRIPT])
             position = reply[0].decode()
@@ -171,8 +171,8 @@ class Listing:
         return next_position.decode(), int(looked), refs
 
 
-class Groups:
-    """Groups as pieces bring them, added up."""
+class OutcomeGroups:
+    """OutcomeGroups as pieces bring them, added up."""
 
     def __init__(self) -> None:
         self._groups: dict[tuple[str, str, str], tuple[int, int, int]] = {}
@@ -184,10 +184,10 @@ class Groups:
             had, oldest, newest = self._groups.get(name, (0, int(first), int(last)))
             self._groups[name] = (had + int(count), min(oldest, int(first)), max(newest, int(last)))
 
-    def all(self) -> list[Group]:
+    def all(self) -> list[OutcomeGroup]:
         """Every group, most frequent first."""
         rows = [
-            Group(webhook, outcome or None, int(status) if status else None, *numbers)
+            OutcomeGroup(webhook, outcome or None, int(status) if status else None, *numbers)
             for (webhook, outcome, status), numbers in self._groups.items()
         ]
         return sorted(rows, key=lambda each: (-each.count, each.webhook_id, each.outcome or "", each.status or 0))

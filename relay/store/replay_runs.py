@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from relay.store.listing import Filter, Groups
+    from relay.store.listing import Filter, OutcomeGroups
     from relay.store.transitions import Ready
 
 #: A holder that has not been heard of for so long is gone.
@@ -30,7 +30,7 @@ LATE: Final = "late"
 PIECE_BYTES: Final = 1024 * 1024
 
 
-class Verdict(StrEnum):
+class ReplayVerdict(StrEnum):
     """What became of the originals brought to `ReplayRuns.create`."""
 
     ON = "on"
@@ -78,7 +78,7 @@ class NewReplay:
 class Created:
     """What was decided, where the job stands now, how long its rate makes it wait, and what may be run."""
 
-    verdict: Verdict
+    verdict: ReplayVerdict
     place: int
     wait_ms: int
     ready: Ready
@@ -116,12 +116,12 @@ class ReplayRuns:
         self._scripts = Scripts(client)
         self._keep_ms = keep_ms
 
-    def make(self, job: NewJob, token: str) -> None:
-        """Write a job down, in the state `planning`; ``token`` holds it."""
+    def make(self, job: NewJob, claim_token: str) -> None:
+        """Write a job down, in the state `planning`; ``claim_token`` holds it."""
         args = [
             job.replay_id,
             job.plugin,
-            token,
+            claim_token,
             LEASE_MS,
             job.caller,
             "" if job.filter is None else job.filter.to_json(),
@@ -133,27 +133,27 @@ class ReplayRuns:
         ]
         self._scripts.run("replay_make", args)
 
-    def add(self, replay_id: str, token: str, piece: int, ids: Sequence[str], *, last: bool) -> tuple[str, int]:
+    def add(self, replay_id: str, claim_token: str, piece: int, ids: Sequence[str], *, last: bool) -> tuple[str, int]:
         """Originals given by hand, in numbered pieces; returns the job's state (or `LATE`) and their number."""
-        state, count = self._scripts.run("replay_add", [replay_id, token, LEASE_MS, piece, int(last), *ids])
+        state, count = self._scripts.run("replay_add", [replay_id, claim_token, LEASE_MS, piece, int(last), *ids])
         return state.decode(), int(count)
 
-    def plan(self, replay_id: str, token: str) -> tuple[str, int]:
+    def plan(self, replay_id: str, claim_token: str) -> tuple[str, int]:
         """Look for originals, a piece of the way; returns as `add`."""
-        state, count = self._scripts.run("replay_plan", [replay_id, token, LEASE_MS, LOOKED_AT])
+        state, count = self._scripts.run("replay_plan", [replay_id, claim_token, LEASE_MS, LOOKED_AT])
         return state.decode(), int(count)
 
-    def claim(self, replay_id: str, token: str) -> Taken | None:
+    def claim(self, replay_id: str, claim_token: str) -> Taken | None:
         """Take a job to plan or run it; None where there is nothing to do or somebody does it."""
-        reply = self._scripts.run("replay_claim", [replay_id, token, LEASE_MS])
+        reply = self._scripts.run("replay_claim", [replay_id, claim_token, LEASE_MS])
         if not reply:
             return None
         state, plugin, by_hand, rate = (each.decode() for each in reply)
         return Taken(ReplayState(state), plugin, by_hand == "1", float(rate) if rate else None)
 
-    def leave(self, replay_id: str, token: str, *, after_ms: int) -> Ready:
+    def leave(self, replay_id: str, claim_token: str, *, after_ms: int) -> Ready:
         """Let go of a job, which is looked at again after so long; returns it if that is at once."""
-        return ready_from(self._scripts.run("replay_leave", [replay_id, token, GRACE_MS, after_ms]))
+        return ready_from(self._scripts.run("replay_leave", [replay_id, claim_token, GRACE_MS, after_ms]))
 
     def read(self, replay_id: str, limit: int) -> tuple[int, list[Original]]:
         """Where a job stands, and its next originals."""
@@ -164,9 +164,9 @@ class ReplayRuns:
         ]
         return int(place), originals
 
-    def create(self, replay_id: str, token: str, place: int, news: Sequence[NewReplay]) -> Created:
+    def create(self, replay_id: str, claim_token: str, place: int, news: Sequence[NewReplay]) -> Created:
         """Decide what becomes of the originals from that place on, and make the invocations."""
-        args: list[Any] = [replay_id, token, LEASE_MS, GRACE_MS, place, len(news)]
+        args: list[Any] = [replay_id, claim_token, LEASE_MS, GRACE_MS, place, len(news)]
         for new in news:
             args.extend(
                 [
@@ -179,14 +179,18 @@ class ReplayRuns:
                 ]
             )
         verdict, stands, wait_ms, ready = self._scripts.run("replay_create", args)
-        return Created(Verdict(verdict.decode()), int(stands), int(wait_ms), ready_from(ready))
+        return Created(ReplayVerdict(verdict.decode()), int(stands), int(wait_ms), ready_from(ready))
 
-    def tally(self, plugin: str, wanted: Filter, before: Tally, left: int, groups: Groups, *, uncertain: bool) -> Tally:
+    def tally(
+        self, plugin: str, wanted: Filter, before: Tally, left: int, groups: OutcomeGroups, *, uncertain: bool
+    ) -> Tally:
         """What a job of this filter would do, a piece of the way on from ``before``, of at most ``left``."""
         args = [plugin, wanted.to_json(), before.position, LOOKED_AT, before.ended_by, int(uncertain), left]
         return _tally_from(self._scripts.run("replay_tally", args), groups)
 
-    def tally_ids(self, plugin: str, ids: Sequence[str], before: Tally, groups: Groups, *, uncertain: bool) -> Tally:
+    def tally_ids(
+        self, plugin: str, ids: Sequence[str], before: Tally, groups: OutcomeGroups, *, uncertain: bool
+    ) -> Tally:
         """The same of ids that are given by hand."""
         args = [plugin, "", "", LOOKED_AT, before.ended_by, int(uncertain), len(ids), *ids]
         return _tally_from(self._scripts.run("replay_tally", args), groups)
@@ -196,7 +200,7 @@ def _text(value: float | None) -> str:
     return "" if value is None else str(value)
 
 
-def _tally_from(reply: list[Any], groups: Groups) -> Tally:
+def _tally_from(reply: list[Any], groups: OutcomeGroups) -> Tally:
     position, ended_by, matched, sample, rows, reasons = reply
     groups.add(rows)
     skipped = {why.decode(): int(count) for why, count in zip(reasons[::2], reasons[1::2], strict=True)}

@@ -43,7 +43,7 @@ class Advance(StrEnum):
     TOO_MANY = "too_many"  # nothing was created: the outermost chain has made as many steps as it may
 
 
-class Published(NamedTuple):
+class CallRecord(NamedTuple):
     """What a worker reads before it prepares a call. ``current_revision`` is None for a removed webhook."""
 
     reference_id: str
@@ -73,7 +73,7 @@ class Settlement(NamedTuple):
     """What came of a claimed call."""
 
     reference_id: str
-    token: str
+    claim_token: str
     state: State
     outcome: Outcome
     status: int | None
@@ -107,13 +107,13 @@ class Settled:
 
     counted: tuple[bool, ...]
     ready: Ready
-    found: tuple[Published, ...] = ()
+    found: tuple[CallRecord, ...] = ()
 
 
-def published_from(reference_id: str, row: list[Any]) -> Published:
+def published_from(reference_id: str, row: list[Any]) -> CallRecord:
     """One id's row, as ``lua/include/rows.lua`` makes it."""
     state, plugin, webhook, revision, current, payload, traceparent, timeout, lane, tries, losses, full, *of_chain = row
-    return Published(
+    return CallRecord(
         reference_id,
         State(state.decode()),
         plugin.decode(),
@@ -132,7 +132,7 @@ def published_from(reference_id: str, row: list[Any]) -> Published:
 
 
 def _place_in_chain(texts: Sequence[bytes]) -> tuple[Any, ...]:
-    """What a chain's parent or step has beside what every call has, in the order of `Published`."""
+    """What a chain's parent or step has beside what every call has, in the order of `CallRecord`."""
     if not texts:
         return ()
     chain, pins, parent, step = (text.decode() for text in texts)
@@ -145,7 +145,7 @@ def settle_args(settlement: Settlement) -> list[Any]:
     status, error = settlement.status, settlement.error
     return [
         settlement.reference_id,
-        settlement.token,
+        settlement.claim_token,
         settlement.state,
         settlement.outcome,
         "" if status is None else status,
@@ -181,7 +181,7 @@ def ready_from(flat: Sequence[bytes]) -> Ready:
     return tuple(zip(texts[::2], texts[1::2], strict=True))
 
 
-def found_from(reference_ids: Iterable[str], rows: Sequence[list[Any] | None]) -> Iterator[Published]:
+def found_from(reference_ids: Iterable[str], rows: Sequence[list[Any] | None]) -> Iterator[CallRecord]:
     """The unfinished ones among these ids, from as many rows, or from rows of the first of them."""
     for reference_id, row in zip(reference_ids, rows, strict=False):
         published = published_from(reference_id, row) if row else None

@@ -38,7 +38,7 @@ _WORKER_GROUPS: Final = ("interactive", "bulk")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class LaunchPlan:
     """What ``relay up`` was asked for. A port of 0 means any that is free; ``workers`` is a lane group's."""
 
     port: int = processes.API_PORT
@@ -52,7 +52,7 @@ class Plan:
 class LocalRelay:
     """A relay that is ready to be started: its data directory is locked and its settings are written."""
 
-    plan: Plan
+    plan: LaunchPlan
     directory: DataDir
     settings: Settings
     server: EmbeddedServer | None
@@ -60,7 +60,7 @@ class LocalRelay:
     lock: IO[str]
 
     @classmethod
-    def prepare(cls, data_dir: str | Path, plan: Plan) -> Self:
+    def prepare(cls, data_dir: str | Path, plan: LaunchPlan) -> Self:
         """Locks and fills the data directory; ``SettingsError`` says what stands in the way."""
         directory = DataDir.make(data_dir)
         lock = directory.lock()
@@ -144,7 +144,7 @@ class LocalRelay:
         )
 
 
-def _with_ports(plan: Plan) -> Plan:
+def _with_ports(plan: LaunchPlan) -> LaunchPlan:
     port, flower_port = plan.port or free_port(), plan.flower_port or free_port()
     for number, option in ((port, "--port"), (flower_port, "--flower-port")):
         if not is_free(number):
@@ -152,7 +152,7 @@ def _with_ports(plan: Plan) -> Plan:
     return replace(plan, port=port, flower_port=flower_port)
 
 
-def _complete(given: dict[str, str], directory: DataDir, plan: Plan, demo_port: int | None) -> None:
+def _complete(given: dict[str, str], directory: DataDir, plan: LaunchPlan, demo_port: int | None) -> None:
     """Adds what this start decides and what it makes for itself where the environment has none."""
     given["RELAY_API_URL"] = f"http://{processes.LOOPBACK}:{plan.port}"
     given["RELAY_FLOWER_URL"] = f"http://{processes.LOOPBACK}:{plan.flower_port}"

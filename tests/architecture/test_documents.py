@@ -16,7 +16,7 @@ from relay.cli import main
 from relay.cli.filters import filter_options
 from relay.egress import AddressPolicy
 from relay.errors import DocumentError
-from relay.executor.plans import Plans
+from relay.executor.call_plans import CallPlans
 from relay.invocation import FINAL, MEANINGS, TRANSITIONS, Outcome, Sent, State
 from relay.registration import read_registrations
 from relay.registration.chain_fields import ChainFields, StepFields
@@ -115,7 +115,7 @@ def test_the_chains_of_the_registrations_page_fit_the_webhooks_of_its_examples(r
 def test_the_chain_of_the_registrations_page_that_logs_in_does_what_the_page_says(registered):
     revision, shape = registered.current("shop", "tell-appointment")
     pins = pins_of("shop", shape, registered.current)
-    plan = Plans(registered, AddressPolicy()).chain("shop", "tell-appointment", revision, pins)
+    plan = CallPlans(registered, AddressPolicy()).chain("shop", "tell-appointment", revision, pins)
     trigger = Trigger({"patient": "p-1", "day": "2026-01-31"})
     results = {}
 

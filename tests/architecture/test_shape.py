@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import tomllib
+from collections import defaultdict
 
 import pytest
 
@@ -88,3 +89,12 @@ def test_a_pure_module_reads_no_clock(path):
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_a_module_says_what_it_is(path):
     assert path.name == "__init__.py" or ast.get_docstring(tree_of(path))
+
+
+def test_a_class_name_stands_for_one_thing():
+    places = defaultdict(list)
+    for path in modules():
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.ClassDef):
+                places[node.name.lstrip("_")].append(f"{name_of(path)}:{node.lineno}")
+    assert not {name: where for name, where in places.items() if len(where) > 1}

@@ -18,7 +18,7 @@ from tests.chaos.plan import BY_ID, PLUGIN
 if TYPE_CHECKING:
     from relay.invocation import Invocation
     from tests.chaos.callers import Callers
-    from tests.chaos.house import House
+    from tests.chaos.harness import Harness
 
 PAGE = 2_000
 WATCH_S = 0.5
@@ -36,12 +36,12 @@ class Evidence:
     index: int  # ids in the plugin's index
 
     @classmethod
-    def collect(cls, house: House) -> Evidence:
-        client = house.client
+    def collect(cls, harness: Harness) -> Evidence:
+        client = harness.client
         refs = [ref.decode() for ref in client.zrange(keyspace.plugin_index(PLUGIN), 0, -1)]
         pending = {name.decode(): int(value) for name, value in client.hgetall(keyspace.pending()).items()}
         pending["of the plugin"] = int(client.get(keyspace.plugin_pending(PLUGIN)) or 0)
-        answer = requests.get(f"{house.receiver_url}/_receipts", timeout=120).json()
+        answer = requests.get(f"{harness.receiver_url}/_receipts", timeout=120).json()
         receipts = {ref: [(at_ms, what) for at_ms, what in rows] for ref, rows in answer.items()}
         return cls(_records(client, refs), receipts, pending, _left(client, refs), len(refs))
 
@@ -78,7 +78,7 @@ def _left(client: redis.Redis, refs: list[str]) -> dict[str, int]:
 class Watch:
     """Looks at final records again and again while the run goes on: they never change."""
 
-    house: House
+    harness: Harness
     callers: Callers
     seed: int
     seen: dict[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -109,7 +109,7 @@ class Watch:
             told = self.callers.told
             chosen = {self._random.choice(told).reference_id for _ in range(WATCHED)} if told else ()
             with suppress(redis.RedisError):
-                for ref, record in _records(self.house.client, list(chosen)).items():
+                for ref, record in _records(self.harness.client, list(chosen)).items():
                     self._look(ref, record)
 
     def _look(self, ref: str, record: Invocation) -> None:

@@ -15,11 +15,11 @@ import redis
 
 from relay.queue import LANES
 from relay.store.health import answers
-from tests.chaos.house import wait_for
+from tests.chaos.harness import wait_for
 from tests.chaos.plan import LEASE_MARGIN_S
 
 if TYPE_CHECKING:
-    from tests.chaos.house import House
+    from tests.chaos.harness import Harness
     from tests.chaos.plan import Plan
 
 SHORT_STALL_S = (0.5, 1.5)  # within every lease
@@ -65,7 +65,7 @@ class Fault:
 class Mischief:
     """Does one fault after another until it is told to end; ``log`` is what was done."""
 
-    house: House
+    harness: Harness
     plan: Plan
     log: list[Fault] = field(default_factory=list)
     lost_power_at_ms: int | None = None
@@ -104,11 +104,11 @@ class Mischief:
     def _do(self, kind: str) -> None:
         target = kind.split(" ", 1)[0]
         if target == "worker":
-            name = self._random.choice(self.house.workers())
+            name = self._random.choice(self.harness.workers())
         else:
             name = {"api": "api", "api's": "api", "server": "valkey", "power": "valkey"}.get(target, "valkey")
         started = _now_ms()
-        getattr(self, "_" + kind.replace("'", "").replace(" ", "_"))(self.house.parts[name])
+        getattr(self, "_" + kind.replace("'", "").replace(" ", "_"))(self.harness.parts[name])
         self.log.append(Fault(kind, name, started, _now_ms()))
 
     # -- one process --------------------------------------------------------------------------------------------
@@ -140,51 +140,51 @@ class Mischief:
     # -- the server ---------------------------------------------------------------------------------------------
 
     def _server_killed(self, part):
-        self.house.down.add(part.name)
+        self.harness.down.add(part.name)
         part.kill()
         self._ending.wait(self._random.uniform(0, 1.5))
         self._start_server(part)
 
     def _server_restarted(self, part):
-        self.house.down.add(part.name)
+        self.harness.down.add(part.name)
         part.signal(signal.SIGTERM)
         part.wait(30)
         self._start_server(part)
 
     def _power_lost(self, part):
         """The server dies, and with it what `everysec` had not synced a second before."""
-        self.house.down.add(part.name)
+        self.harness.down.add(part.name)
         killed_s = time.time()
         part.kill()
         kept = max((size for at_s, size in self._sizes if at_s <= killed_s - POWER_LOSS_S), default=0)
-        os.truncate(self.house.append_only_file(), kept)
+        os.truncate(self.harness.append_only_file(), kept)
         self.lost_power_at_ms = int(killed_s * 1000)
         self._start_server(part)
 
     def _start_server(self, part):
         part.start()
-        self.house.down.discard(part.name)
-        wait_for(lambda: answers(self.house.redis_url), "the server", self.house.last_words)
+        self.harness.down.discard(part.name)
+        wait_for(lambda: answers(self.harness.redis_url), "the server", self.harness.last_words)
 
     def _messages_dropped(self, _part):
         with suppress(redis.RedisError):
             for lane in LANES:
-                self.house.client.lpop(lane, DROPPED)
+                self.harness.client.lpop(lane, DROPPED)
 
     def _connections_killed(self, _part):
         """Replies under way are lost with their connections."""
         with suppress(redis.RedisError):
-            self.house.client.execute_command("CLIENT", "KILL", "SKIPME", "yes", "TYPE", "normal")
-            self.house.client.execute_command("CLIENT", "KILL", "SKIPME", "yes", "TYPE", "pubsub")
+            self.harness.client.execute_command("CLIENT", "KILL", "SKIPME", "yes", "TYPE", "normal")
+            self.harness.client.execute_command("CLIENT", "KILL", "SKIPME", "yes", "TYPE", "pubsub")
 
     def _scripts_forgotten(self, _part):
         with suppress(redis.RedisError):
-            self.house.client.script_flush()
+            self.harness.client.script_flush()
 
     def _sample(self):
         while not self._ending.wait(SAMPLE_S):
             with suppress(OSError, ValueError):
-                self._sizes.append((time.time(), self.house.append_only_file().stat().st_size))
+                self._sizes.append((time.time(), self.harness.append_only_file().stat().st_size))
 
 
 def _now_ms() -> int:

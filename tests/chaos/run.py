@@ -1,4 +1,4 @@
-"""One run: a house, callers, mischief, the wait until all is over, and the judgement."""
+"""One run: a harness, callers, mischief, the wait until all is over, and the judgement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from relay.store import keyspace
 from tests.chaos.callers import Callers
 from tests.chaos.evidence import Evidence, Watch
 from tests.chaos.faults import Fault, Mischief
-from tests.chaos.house import House, wait_for
+from tests.chaos.harness import Harness, wait_for
 from tests.chaos.plan import HOOKS, PLUGIN, Plan
 from tests.chaos.promises import Check, Trial
 
@@ -47,9 +47,9 @@ class Outcome:
 
 def perform(plan: Plan) -> Outcome:
     """Raises AssertionError if something does not come up again; broken promises are in the checks."""
-    with House(fsync=plan.fsync, bulk_workers=plan.workers) as house:
-        callers = Callers(house.url, prepare(house), plan)
-        mischief, watch = Mischief(house, plan), Watch(house, callers, plan.seed)
+    with Harness(fsync=plan.fsync, bulk_workers=plan.workers) as harness:
+        callers = Callers(harness.url, prepare(harness), plan)
+        mischief, watch = Mischief(harness, plan), Watch(harness, callers, plan.seed)
         started_s = time.monotonic()
         for each in (callers, watch, mischief):
             each.start()
@@ -58,13 +58,13 @@ def perform(plan: Plan) -> Outcome:
         finally:
             mischief.stop()
             calm_s = time.monotonic()
-            drained = drain(house)
+            drained = drain(harness)
             watch.stop()
         ended_s = time.monotonic()
-        evidence = Evidence.collect(house)
+        evidence = Evidence.collect(harness)
         watch.compare(evidence.records)
         if not drained:
-            print(house.last_words())
+            print(harness.last_words())
     excused = excuses(mischief, callers, evidence)
     refused = () if plan.power_loss else tuple(callers.refused)  # who awaits a call that is lost is told 404
     trial = Trial(callers.told, evidence, mischief.log, watch.changed, refused, callers.hung, excused)
@@ -72,23 +72,23 @@ def perform(plan: Plan) -> Outcome:
     return Outcome(plan, trial.checks(), mischief.log, evidence, callers, ended_s - started_s, ended_s - calm_s, loss)
 
 
-def prepare(house: House) -> str:
+def prepare(harness: Harness) -> str:
     """Registers the webhooks; returns an API key."""
-    runtime = cli_runtime(Settings.from_environ(house.environ))
-    closed = f"http://127.0.0.1:{house.closed_port}"
-    document = json.dumps([hook.document(house.receiver_url, closed) for hook in HOOKS])
+    runtime = cli_runtime(Settings.from_environ(harness.environ))
+    closed = f"http://127.0.0.1:{harness.closed_port}"
+    document = json.dumps([hook.document(harness.receiver_url, closed) for hook in HOOKS])
     runtime.registry.apply(PLUGIN, read_registrations(document, runtime.rules, plugin=PLUGIN)[1])
-    requests.post(f"{house.receiver_url}/_mood", json={"trouble": TROUBLE, "delay_s": DELAY_S}, timeout=10)
+    requests.post(f"{harness.receiver_url}/_mood", json={"trouble": TROUBLE, "delay_s": DELAY_S}, timeout=10)
     key, _ = runtime.api_keys.create(PLUGIN, ["trigger", "operate"], [])
     return key
 
 
-def drain(house: House) -> bool:
+def drain(harness: Harness) -> bool:
     """Waits until nothing is pending; whether it came to that."""
 
     def is_over() -> bool:
         with suppress(redis.RedisError):
-            return int(house.client.hget(keyspace.pending(), "count") or 0) == 0
+            return int(harness.client.hget(keyspace.pending(), "count") or 0) == 0
         return False
 
     try:

@@ -15,7 +15,7 @@ from relay.registration import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store.health import answers
-from tests.chaos.house import House, wait_for
+from tests.chaos.harness import Harness, wait_for
 from tests.chaos.plan import LEASE_MARGIN_S
 from tests.receivers import json_answer, receiver, slow
 
@@ -31,12 +31,12 @@ pytestmark = pytest.mark.timeout(180)
 
 
 class Relay:
-    """A house with webhooks of an endpoint that takes its time, and a caller."""
+    """A harness with webhooks of an endpoint that takes its time, and a caller."""
 
-    def __init__(self, house, endpoint):
-        self.house = house
+    def __init__(self, harness, endpoint):
+        self.harness = harness
         self.endpoint = endpoint
-        runtime = cli_runtime(Settings.from_environ(house.environ))
+        runtime = cli_runtime(Settings.from_environ(harness.environ))
         at = endpoint.url
         hooks = [
             {"id": "post", "url": at, "method": "POST", "timeout": TIMEOUT_S},
@@ -50,17 +50,17 @@ class Relay:
 
     def call(self, hook, prefer="respond-async", timeout=30):
         headers = {"Authorization": f"Bearer {self.key}", "Prefer": prefer}
-        url = f"{self.house.url}/v1/webhooks/{hook}/trigger"
+        url = f"{self.harness.url}/v1/webhooks/{hook}/trigger"
         return requests.post(url, json={"data": {}}, headers=headers, timeout=timeout)
 
     def bulk(self, hook, count):
         headers = {"Authorization": f"Bearer {self.key}"}
         items = [{"webhookId": hook, "data": {"n": n}} for n in range(count)]
-        answer = requests.post(f"{self.house.url}/v1/triggers", json=items, headers=headers, timeout=30)
+        answer = requests.post(f"{self.harness.url}/v1/triggers", json=items, headers=headers, timeout=30)
         return [each["referenceId"] for each in answer.json()["results"]]
 
     def records(self, refs):
-        pipeline = self.house.client.pipeline(transaction=False)
+        pipeline = self.harness.client.pipeline(transaction=False)
         for ref in refs:
             pipeline.hmget(f"relay:inv:{ref}", "state", "finishedAt")
         return [(state.decode(), int(at or 0)) for state, at in pipeline.execute()]
@@ -69,14 +69,14 @@ class Relay:
         return [state for state, _ in self.records(refs)]
 
     def await_end(self, refs, within_s):
-        wait_for(lambda: all(at for _, at in self.records(refs)), "an end", self.house.last_words, within_s)
+        wait_for(lambda: all(at for _, at in self.records(refs)), "an end", self.harness.last_words, within_s)
         return self.states(refs)
 
     def sending(self, refs):
         return self.states(refs).count("sending")
 
     def part(self, name):
-        return self.house.parts[name]
+        return self.harness.parts[name]
 
     def close_breakers(self):
         """Twenty calls in a row that were cut off have opened them."""
@@ -85,39 +85,39 @@ class Relay:
 
     def take_down(self, name, number):
         """Ends a process that is not to be started again by itself."""
-        self.house.down.add(name)
+        self.harness.down.add(name)
         self.part(name).signal(number, group=False)
 
     def bring_up(self, name):
         self.part(name).kill()
         self.part(name).start()
-        self.house.down.discard(name)
+        self.harness.down.discard(name)
 
     def restart_server(self, number, pause_s=0.0):
-        self.house.down.add("valkey")
+        self.harness.down.add("valkey")
         server = self.part("valkey")
         server.signal(number)
         server.wait(30)
         time.sleep(pause_s)
         server.start()
-        self.house.down.discard("valkey")
-        wait_for(lambda: answers(self.house.redis_url), "the server")
+        self.harness.down.discard("valkey")
+        wait_for(lambda: answers(self.harness.redis_url), "the server")
 
 
 @pytest.fixture(scope="module")
 def relay():
-    with receiver(slow(ANSWER_S, json_answer({"ok": True}))) as endpoint, House(bulk_workers=2) as house:
-        yield Relay(house, endpoint)
+    with receiver(slow(ANSWER_S, json_answer({"ok": True}))) as endpoint, Harness(bulk_workers=2) as harness:
+        yield Relay(harness, endpoint)
 
 
 @pytest.fixture(autouse=True)
 def whole_again(relay):
     yield
-    for name, part in relay.house.parts.items():
+    for name, part in relay.harness.parts.items():
         part.signal(signal.SIGCONT)
-        if name in relay.house.down:
+        if name in relay.harness.down:
             relay.bring_up(name)
-    wait_for(relay.house.is_ready, "the relay", relay.house.last_words)
+    wait_for(relay.harness.is_ready, "the relay", relay.harness.last_words)
     relay.close_breakers()
 
 
@@ -143,7 +143,7 @@ def test_no_worker_is_idle_after_the_server_was_restarted_under_load(relay, numb
 
 
 def test_the_api_says_503_at_once_while_the_server_is_away_and_recovers_by_itself(relay):
-    relay.house.down.add("valkey")
+    relay.harness.down.add("valkey")
     relay.part("valkey").kill()
     try:
         started_s = time.monotonic()
@@ -155,7 +155,7 @@ def test_the_api_says_503_at_once_while_the_server_is_away_and_recovers_by_itsel
         assert {reply.json()["code"] for reply in replies} == {"unavailable"}
     finally:
         relay.part("valkey").start()
-        relay.house.down.discard("valkey")
+        relay.harness.down.discard("valkey")
     wait_for(lambda: relay.call("post", prefer="wait=20").status_code == 200, "recovery", within_s=30)
 
 
@@ -200,7 +200,7 @@ def test_a_worker_that_is_told_to_stop_while_the_server_is_away_ends(relay):
         assert relay.part("worker_bulk2").wait(20) == 0
     finally:
         relay.bring_up("valkey")
-        wait_for(lambda: answers(relay.house.redis_url), "the server")
+        wait_for(lambda: answers(relay.harness.redis_url), "the server")
 
 
 def test_a_second_signal_stops_hard_and_loses_nothing(relay):
@@ -226,7 +226,7 @@ def test_a_killed_worker_s_calls_are_taken_up_within_five_seconds_of_their_lease
     wait_for(lambda: relay.sending(posts + puts) == 80, "running calls", within_s=20)
     for name in BULK:
         relay.take_down(name, signal.SIGKILL)
-    lease_ends = [int(relay.house.client.hget(f"relay:inv:{ref}", "leaseEnd")) for ref in posts + puts]
+    lease_ends = [int(relay.harness.client.hget(f"relay:inv:{ref}", "leaseEnd")) for ref in posts + puts]
     relay.bring_up("worker_bulk")
     states = relay.await_end(posts, within_s=LEASE_S + TAKEN_UP_S + NOISE_S)
     assert set(states) == {"interrupted"}
@@ -264,14 +264,14 @@ def test_a_worker_that_starts_alone_finds_what_was_accepted_while_none_ran(relay
     for name in BULK:
         relay.take_down(name, signal.SIGKILL)
     refs = relay.client.bulk("put", 50)
-    relay.house.client.delete("bulk")  # every message is lost, too
+    relay.harness.client.delete("bulk")  # every message is lost, too
     relay.bring_up("worker_bulk2")
     assert set(relay.await_end(refs, within_s=10 + ANSWER_S + NOISE_S)) == {"delivered"}
 
 
 def test_many_callers_of_one_idempotency_key_cause_one_request(relay):
     headers = {"Authorization": f"Bearer {relay.key}", "Idempotency-Key": "once", "Prefer": "wait=10"}
-    url = f"{relay.house.url}/v1/webhooks/post/trigger"
+    url = f"{relay.harness.url}/v1/webhooks/post/trigger"
     gate = threading.Barrier(50)
 
     def call(_):

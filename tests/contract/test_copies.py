@@ -11,7 +11,7 @@ from relay.store.invocations import NewInvocation
 from relay.sweeper import Sweeper
 from tests.contract.clocked import PLUGIN, START_MS, Clocked
 from tests.contract.ledger import LIMITS
-from tests.contract.twins import ENDS, LEASE_MS, Twins, reference_id
+from tests.contract.store_and_model import ENDS, LEASE_MS, StoreAndModel, reference_id
 
 QUEUED = 50_000  # 400 messages, well over what a short lane holds; also passed with 200,000 (a minute)
 AWAY_S = 300
@@ -93,33 +93,33 @@ def settle_all(ledger, refs, token):
 
 def everything_under_way(client, hook):
     """A call in each unfinished state."""
-    twins = Twins(client, [hook])
+    both = StoreAndModel(client, [hook])
     for number in range(1, 6):
-        twins.accept(reference_id(number), hook, published=number % 2 == 0)
-    flights = twins.claim([reference_id(1)], "t1")
-    twins.settle(flights, ENDS[3], delay_ms=60_000)
-    twins.claim([reference_id(2), reference_id(3)], "t2")
-    return twins
+        both.accept(reference_id(number), hook, published=number % 2 == 0)
+    in_flight = both.claim([reference_id(1)], "t1")
+    both.settle(in_flight, ENDS[3], delay_ms=60_000)
+    both.claim([reference_id(2), reference_id(3)], "t2")
+    return both
 
 
 @pytest.mark.parametrize("jump_ms", [HOUR_MS, -HOUR_MS], ids=["forward", "back"])
 @pytest.mark.parametrize("hook", ["plain", "again", "one", "quick"])
 def test_a_jump_of_the_server_s_clock_loses_nothing_and_sends_nothing_twice(valkey, hook, jump_ms):
     with valkey.client() as client:
-        twins = everything_under_way(client, hook)
-        held = list(twins.flights)
-        twins.pass_time(jump_ms)
+        both = everything_under_way(client, hook)
+        held = list(both.in_flight)
+        both.pass_time(jump_ms)
         for _ in range(200):
-            for refs in [twins.messages.pop() for _ in range(len(twins.messages))]:
-                if granted := twins.claim(refs, f"after-{twins.model.now}-{refs[0]}-{len(twins.messages)}"):
-                    twins.settle(granted)
-            if not twins.unfinished():
+            for refs in [both.messages.pop() for _ in range(len(both.messages))]:
+                if granted := both.claim(refs, f"after-{both.model.now}-{refs[0]}-{len(both.messages)}"):
+                    both.settle(granted)
+            if not both.unfinished():
                 break
-            twins.pass_time(max(1, (twins.next_alarm() or 0) - twins.model.now))
-            twins.sweep()
-        assert twins.unfinished() == []
-        assert twins.model.now - START_MS < abs(jump_ms) + HOUR_MS + 20 * LEASE_MS
+            both.pass_time(max(1, (both.next_alarm() or 0) - both.model.now))
+            both.sweep()
+        assert both.unfinished() == []
+        assert both.model.now - START_MS < abs(jump_ms) + HOUR_MS + 20 * LEASE_MS
         for ref, _ in held:
-            call = twins.model.calls[ref]
-            repeatable = twins.model.hooks[hook].repeatable
+            call = both.model.calls[ref]
+            repeatable = both.model.hooks[hook].repeatable
             assert call.state == ("delivered" if repeatable else "interrupted")

@@ -10,7 +10,7 @@ from relay.errors import Conflict, Expired, NotFound
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
-from relay.store.invocations import REFUSALS_A_MINUTE, Idempotency, Verdict
+from relay.store.invocations import REFUSALS_A_MINUTE, AcceptVerdict, Idempotency
 from relay.store.listing import Filter, Page
 from tests.contract.ledger import LIMITS, Ledger
 
@@ -42,7 +42,7 @@ def test_a_group_that_is_accepted_whole_is_published_by_its_script(ledger):
     news = [ledger.new(), ledger.new()]
     accepted, published = ledger.store.accept_and_publish(news, [("bulk", b"one"), ("interactive", b"two")])
     assert published
-    assert [answer.verdict for answer in accepted] == [Verdict.ACCEPTED] * 2
+    assert [answer.verdict for answer in accepted] == [AcceptVerdict.ACCEPTED] * 2
     assert ledger.client.lrange("bulk", 0, -1) == [b"one"]
     assert ledger.client.lrange("interactive", 0, -1) == [b"two"]
 
@@ -52,7 +52,7 @@ def test_what_was_accepted_before_is_left_to_whoever_asks_again(ledger):
     ledger.store.accept([new])
     accepted, published = ledger.store.accept_and_publish([new, ledger.new()], [("bulk", b"ids")])
     assert not published
-    assert [answer.verdict for answer in accepted] == [Verdict.ACCEPTED] * 2
+    assert [answer.verdict for answer in accepted] == [AcceptVerdict.ACCEPTED] * 2
     assert not ledger.client.exists("bulk")
 
 
@@ -69,20 +69,20 @@ def test_a_changed_or_removed_webhook_is_stale(ledger):
     (changed,) = ledger.store.accept([ledger.new(revision=2)])
     ledger.client.hdel(keyspace.webhooks("acme"), "hook")
     (removed,) = ledger.store.accept([ledger.new()])
-    assert changed.verdict is removed.verdict is Verdict.STALE
+    assert changed.verdict is removed.verdict is AcceptVerdict.STALE
 
 
 def test_the_same_idempotency_key_and_trigger_give_the_same_invocation(ledger):
     key = Idempotency(("mac",), ("print",))
     first, second = ledger.store.accept([ledger.new(idempotency=key), ledger.new(idempotency=key)])
-    assert (first.verdict, second.verdict) == (Verdict.ACCEPTED, Verdict.KNOWN)
+    assert (first.verdict, second.verdict) == (AcceptVerdict.ACCEPTED, AcceptVerdict.KNOWN)
     assert second.reference_id == first.reference_id
 
 
 def test_the_same_idempotency_key_with_another_trigger_is_refused(ledger):
     ledger.accepted(idempotency=Idempotency(("mac",), ("print",)))
     (answer,) = ledger.store.accept([ledger.new(idempotency=Idempotency(("mac",), ("other",)))])
-    assert answer.verdict is Verdict.KEY_REUSED
+    assert answer.verdict is AcceptVerdict.KEY_REUSED
 
 
 def test_a_repeat_is_known_even_when_the_webhook_would_refuse_it_today(ledger):
@@ -90,20 +90,20 @@ def test_a_repeat_is_known_even_when_the_webhook_would_refuse_it_today(ledger):
     first = ledger.accepted(idempotency=key)
     refused = ledger.new(idempotency=key, refusal=Outcome.REQUEST_REJECTED, revision=2, payload=b"")
     (answer,) = ledger.store.accept([refused])
-    assert (answer.verdict, answer.reference_id) == (Verdict.KNOWN, first)
+    assert (answer.verdict, answer.reference_id) == (AcceptVerdict.KNOWN, first)
 
 
 def test_a_refused_trigger_uses_up_no_idempotency_key(ledger):
     key = Idempotency(("mac",), ("print",))
     ledger.accepted(idempotency=key, refusal=Outcome.REQUEST_REJECTED, payload=b"")
     (answer,) = ledger.store.accept([ledger.new(idempotency=key)])
-    assert answer.verdict is Verdict.ACCEPTED
+    assert answer.verdict is AcceptVerdict.ACCEPTED
 
 
 def test_an_idempotency_key_survives_a_new_vault_key(ledger):
     first = ledger.accepted(idempotency=Idempotency(("old",), ("old-print",)))
     (answer,) = ledger.store.accept([ledger.new(idempotency=Idempotency(("new", "old"), ("new-print", "old-print")))])
-    assert (answer.verdict, answer.reference_id) == (Verdict.KNOWN, first)
+    assert (answer.verdict, answer.reference_id) == (AcceptVerdict.KNOWN, first)
 
 
 def test_a_refusal_leaves_a_rejected_record_without_contents(ledger):
@@ -118,9 +118,9 @@ def test_a_refusal_leaves_a_rejected_record_without_contents(ledger):
 def test_refusals_beyond_the_minutes_limit_are_only_counted(ledger):
     news = [ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"") for _ in range(REFUSALS_A_MINUTE + 5)]
     verdicts = [answer.verdict for answer in ledger.store.accept(news)]
-    if Verdict.UNRECORDED not in verdicts[-5:]:  # the minute turned while the script ran
+    if AcceptVerdict.UNRECORDED not in verdicts[-5:]:  # the minute turned while the script ran
         verdicts = [answer.verdict for answer in ledger.store.accept([ledger.new(refusal=n.refusal) for n in news])]
-    assert Verdict.UNRECORDED in verdicts
+    assert AcceptVerdict.UNRECORDED in verdicts
     assert ledger.store.counts("acme")["unrecorded"] >= 1
 
 
@@ -132,7 +132,7 @@ def test_what_is_over_a_pending_cap_is_refused_and_the_rest_of_its_group_is_not(
 
     ledger = Ledger(redis_client, replace(LIMITS, **limits))
     verdicts = [answer.verdict for answer in ledger.store.accept([ledger.new() for _ in range(5)])]
-    assert verdicts == [Verdict.ACCEPTED] * 3 + [Verdict.OVER_CAPACITY] * 2
+    assert verdicts == [AcceptVerdict.ACCEPTED] * 3 + [AcceptVerdict.OVER_CAPACITY] * 2
 
 
 def test_a_claim_takes_a_queued_call_until_its_lease_ends(ledger):

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.twins import ENDS, LEASE_MS, Twins, reference_id
+from tests.contract.store_and_model import ENDS, LEASE_MS, StoreAndModel, reference_id
 
 A, B = reference_id(1), reference_id(2)
 
 
 def settle_of(token, end):
-    def settle(twins):
-        if flights := [flight for flight in twins.flights if flight[1] == token]:
-            twins.settle(flights, end, delay_ms=1_000)
+    def settle(both):
+        if in_flight := [call_in_flight for call_in_flight in both.in_flight if call_in_flight[1] == token]:
+            both.settle(in_flight, end, delay_ms=1_000)
 
     return settle
 
 
 def cancel_known(ref):
-    def cancel(twins):
-        if ref in twins.model.calls:
-            twins.cancel(ref)
+    def cancel(both):
+        if ref in both.model.calls:
+            both.cancel(ref)
 
     return cancel
 
@@ -33,25 +33,25 @@ def actors(hook, end):
     """For each actor its acts, in order."""
     return (
         (
-            lambda twins: twins.accept(A, hook, key=("k", "p")),
-            lambda twins: twins.accept(B, hook, published=False),
+            lambda both: both.accept(A, hook, key=("k", "p")),
+            lambda both: both.accept(B, hook, published=False),
         ),
-        (lambda twins: twins.claim([A, B], "t1"), settle_of("t1", end)),
-        (lambda twins: twins.claim([B, A], "t2"), settle_of("t2", ENDS[0])),
+        (lambda both: both.claim([A, B], "t1"), settle_of("t1", end)),
+        (lambda both: both.claim([B, A], "t2"), settle_of("t2", ENDS[0])),
         (cancel_known(A),),
-        (lambda twins: twins.sweep(),),
-        (lambda twins: twins.pass_time(LEASE_MS),),
+        (lambda both: both.sweep(),),
+        (lambda both: both.pass_time(LEASE_MS),),
     )
 
 
 def play(client, hook, programs, order):
     """A run of the actors in that order, an index of an actor for each act."""
-    twins = Twins(client, [hook])
+    both = StoreAndModel(client, [hook])
     done = [0] * len(programs)
     for actor in order:
-        programs[actor][done[actor]](twins)
+        programs[actor][done[actor]](both)
         done[actor] += 1
-    return twins, tuple(done)
+    return both, tuple(done)
 
 
 def explore(client, hook, programs):
@@ -59,9 +59,9 @@ def explore(client, hook, programs):
     seen, frontier, ends = set(), [()], 0
     while frontier:
         order = frontier.pop()
-        twins, done = play(client, hook, programs, order)
-        twins.check()
-        store = (done, repr(sorted(twins.ledger.everything().items())), tuple(sorted(twins.flights)))
+        both, done = play(client, hook, programs, order)
+        both.check()
+        store = (done, repr(sorted(both.ledger.everything().items())), tuple(sorted(both.in_flight)))
         if store in seen:
             continue
         seen.add(store)
@@ -69,7 +69,7 @@ def explore(client, hook, programs):
         frontier.extend((*order, actor) for actor in following)
         if not following:
             ends += 1
-            twins.drain()
+            both.drain()
     return len(seen), ends
 
 
@@ -86,18 +86,18 @@ def a_run(hook):
     """A run of everything that is called, some of it after a loss; each act takes whether its reply is lost."""
     refs = [reference_id(number) for number in range(1, 6)]
     return [
-        *(lambda twins, repeat, ref=ref: twins.accept(ref, hook, key=(ref, "p"), repeat=repeat) for ref in refs),
-        lambda twins, repeat: twins.claim(refs[:3], "t1", park=refs[3:4], repeat=repeat),
-        lambda twins, repeat: twins.release(twins.flights[:1], repeat=repeat),
-        lambda twins, repeat: twins.claim(refs, "t2", repeat=repeat),
-        lambda twins, repeat: twins.settle(twins.flights[-1:], ENDS[3], delay_ms=500, repeat=repeat),
-        lambda twins, _: twins.pass_time(LEASE_MS),
-        lambda twins, _: twins.sweep(),
-        lambda twins, repeat: twins.claim(refs, "t3", repeat=repeat),
-        lambda twins, repeat: twins.cancel((twins.unfinished() or refs)[-1], repeat=repeat),
-        lambda twins, repeat: twins.settle([f for f in twins.flights if f[1] == "t3"], repeat=repeat),
-        lambda twins, repeat: twins.settle([f for f in twins.flights if f[1] == "t1"], repeat=repeat),
-        lambda twins, _: twins.drain(),
+        *(lambda both, repeat, ref=ref: both.accept(ref, hook, key=(ref, "p"), repeat=repeat) for ref in refs),
+        lambda both, repeat: both.claim(refs[:3], "t1", park=refs[3:4], repeat=repeat),
+        lambda both, repeat: both.release(both.in_flight[:1], repeat=repeat),
+        lambda both, repeat: both.claim(refs, "t2", repeat=repeat),
+        lambda both, repeat: both.settle(both.in_flight[-1:], ENDS[3], delay_ms=500, repeat=repeat),
+        lambda both, _: both.pass_time(LEASE_MS),
+        lambda both, _: both.sweep(),
+        lambda both, repeat: both.claim(refs, "t3", repeat=repeat),
+        lambda both, repeat: both.cancel((both.unfinished() or refs)[-1], repeat=repeat),
+        lambda both, repeat: both.settle([f for f in both.in_flight if f[1] == "t3"], repeat=repeat),
+        lambda both, repeat: both.settle([f for f in both.in_flight if f[1] == "t1"], repeat=repeat),
+        lambda both, _: both.drain(),
     ]
 
 
@@ -107,8 +107,8 @@ def test_a_lost_reply_at_any_position_of_a_run_changes_nothing(valkey, hook):
     ends = []
     with valkey.client() as client:
         for lost in (None, *range(len(acts))):
-            twins = Twins(client, [hook])
+            both = StoreAndModel(client, [hook])
             for position, act in enumerate(acts):
-                act(twins, position == lost)
-            ends.append(twins.ledger.everything())
+                act(both, position == lost)
+            ends.append(both.ledger.everything())
     assert all(end == ends[0] for end in ends)

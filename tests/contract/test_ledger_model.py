@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 
 from relay.queue import LANES
 from relay.store.invocations import GRACE_MS
-from tests.contract.twins import ENDS, HOOKS, LEASE_MS, LONGEST_DELAY_MS, Twins, reference_id
+from tests.contract.store_and_model import ENDS, HOOKS, LEASE_MS, LONGEST_DELAY_MS, StoreAndModel, reference_id
 
 STEPS_MS = [1, 500, 1_000, GRACE_MS + 1, 10_000, LEASE_MS - 1, LEASE_MS, 61_000, 16 * 60_000]
 DELAYS_MS = [0, 700, 20_000, LONGEST_DELAY_MS]
@@ -39,7 +39,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.twins = Twins(self.client)
+        self.both = StoreAndModel(self.client)
         self.numbers = iter(range(1, 1_000_000))
 
     @initialize(hooks=st.lists(st.sampled_from(sorted(HOOKS)), min_size=1, max_size=2, unique=True))
@@ -47,7 +47,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """A run is about one or two webhooks, so that their calls meet."""
         self.hooks = hooks
         for hook in (*hooks, *hooks):
-            self.twins.accept(reference_id(next(self.numbers)), hook)
+            self.both.accept(reference_id(next(self.numbers)), hook)
 
     def hook(self, which):
         return self.hooks[which % len(self.hooks)]
@@ -57,24 +57,24 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def some_refs(self):
         """What is unfinished; what is final only where nothing else is left."""
-        return self.twins.unfinished() or list(self.twins.model.calls)
+        return self.both.unfinished() or list(self.both.model.calls)
 
     # -- callers and messages -----------------------------------------------------------------------------------
 
-    @precondition(lambda self: len(self.twins.model.calls) < MAX_CALLS)
+    @precondition(lambda self: len(self.both.model.calls) < MAX_CALLS)
     @rule(which=WHICH, key=KEYS, published=st.booleans(), repeat=st.booleans())
     def accept(self, which, key, published, repeat):
         ref = reference_id(next(self.numbers))
-        self.twins.accept(ref, self.hook(which), key=key, published=published, repeat=repeat)
+        self.both.accept(ref, self.hook(which), key=key, published=published, repeat=repeat)
 
     @rule(data=st.data(), repeat=st.booleans())
     def cancel(self, data, repeat):
-        self.twins.cancel(data.draw(st.sampled_from(self.some_refs())), repeat=repeat)
+        self.both.cancel(data.draw(st.sampled_from(self.some_refs())), repeat=repeat)
 
-    @precondition(lambda self: self.twins.messages)
+    @precondition(lambda self: self.both.messages)
     @rule(data=st.data(), lost=st.booleans())
     def lose_or_double_a_message(self, data, lost):
-        messages = self.twins.messages
+        messages = self.both.messages
         index = data.draw(st.integers(0, len(messages) - 1))
         if lost:
             messages.pop(index)
@@ -83,90 +83,90 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # -- workers ------------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.twins.messages)
+    @precondition(lambda self: self.both.messages)
     @rule(data=st.data(), repeat=st.booleans())
     def take_a_message(self, data, repeat):
-        messages = self.twins.messages
+        messages = self.both.messages
         refs = messages.pop(data.draw(st.integers(0, len(messages) - 1)))
         beyond = data.draw(st.integers(0, len(refs))) if data.draw(st.integers(0, 3)) == 0 else 0
-        self.twins.claim(refs[beyond:], self.token(), park=refs[:beyond], repeat=repeat)
+        self.both.claim(refs[beyond:], self.token(), park=refs[:beyond], repeat=repeat)
 
     @rule(data=st.data(), repeat=st.booleans(), unheard=st.booleans())
     def claim_anything(self, data, repeat, unheard):
         refs = data.draw(st.lists(st.sampled_from(self.some_refs()), min_size=1, max_size=4, unique=True))
         token = self.token()
-        self.twins.claim(refs, token, repeat=repeat)
+        self.both.claim(refs, token, repeat=repeat)
         if unheard:  # the worker never got the reply, and gives back whatever it was granted
-            self.twins.release([(ref, token) for ref in refs])
+            self.both.release([(ref, token) for ref in refs])
 
-    @precondition(lambda self: self.twins.flights)
+    @precondition(lambda self: self.both.in_flight)
     @rule(data=st.data(), end=st.sampled_from(ENDS), delay_ms=st.sampled_from(DELAYS_MS), repeat=st.booleans())
     def settle_one(self, data, end, delay_ms, repeat):
-        flight = data.draw(st.sampled_from(self.twins.flights))
-        self.twins.settle([flight], end, delay_ms=delay_ms, repeat=repeat)
+        call_in_flight = data.draw(st.sampled_from(self.both.in_flight))
+        self.both.settle([call_in_flight], end, delay_ms=delay_ms, repeat=repeat)
 
-    @precondition(lambda self: len(self.twins.flights) > 1)
+    @precondition(lambda self: len(self.both.in_flight) > 1)
     @rule(repeat=st.booleans(), end=st.sampled_from(ENDS))
     def settle_all(self, repeat, end):
-        flights = list(dict(self.twins.flights).items())  # a process has one flight of a call
-        self.twins.settle(flights, end, delay_ms=700, repeat=repeat)
+        in_flight = list(dict(self.both.in_flight).items())  # a process has one call_in_flight of a call
+        self.both.settle(in_flight, end, delay_ms=700, repeat=repeat)
 
-    @precondition(lambda self: self.twins.settled)
+    @precondition(lambda self: self.both.settled)
     @rule(data=st.data())
     def settle_what_was_settled(self, data):
-        self.twins.settle_again(data.draw(st.sampled_from(self.twins.settled[-6:])))
+        self.both.settle_again(data.draw(st.sampled_from(self.both.settled[-6:])))
 
-    @precondition(lambda self: self.twins.flights)
+    @precondition(lambda self: self.both.in_flight)
     @rule(data=st.data(), repeat=st.booleans())
     def release_one(self, data, repeat):
-        self.twins.release([data.draw(st.sampled_from(self.twins.flights))], repeat=repeat)
+        self.both.release([data.draw(st.sampled_from(self.both.in_flight))], repeat=repeat)
 
-    @precondition(lambda self: self.twins.flights)
+    @precondition(lambda self: self.both.in_flight)
     @rule(repeat=st.booleans())
     def lose_a_lease(self, repeat):
         """A worker stalls for its lease; another takes the call, and later the first one comes back."""
-        ref, _ = self.twins.flights[0]
-        model = self.twins.model
-        self.twins.pass_time(max(0, model.calls[ref].lease_end - model.now))
-        self.twins.claim([ref], self.token(), repeat=repeat)
+        ref, _ = self.both.in_flight[0]
+        model = self.both.model
+        self.both.pass_time(max(0, model.calls[ref].lease_end - model.now))
+        self.both.claim([ref], self.token(), repeat=repeat)
 
     # -- time and operators -------------------------------------------------------------------------------------
 
     @rule(step_ms=st.sampled_from(STEPS_MS))
     def let_time_pass(self, step_ms):
-        self.twins.pass_time(step_ms)
+        self.both.pass_time(step_ms)
 
     @rule(late_ms=st.integers(0, 3), published=st.booleans())
     def sweep_at_the_next_alarm(self, late_ms, published):
-        if (at := self.twins.next_alarm()) is not None:
-            self.twins.pass_time(max(0, at - self.twins.model.now) + late_ms)
-            self.twins.sweep(published=published)
+        if (at := self.both.next_alarm()) is not None:
+            self.both.pass_time(max(0, at - self.both.model.now) + late_ms)
+            self.both.sweep(published=published)
 
     @rule(lanes=st.sets(st.sampled_from(LANES)), limit=st.sampled_from([1, 3, 1000]), published=st.booleans())
     def sweep(self, lanes, limit, published):
-        self.twins.sweep(lanes, limit=limit, published=published)
+        self.both.sweep(lanes, limit=limit, published=published)
 
     @rule(which=WHICH)
     def pause(self, which):
-        self.twins.pause(self.hook(which))
+        self.both.pause(self.hook(which))
 
     @rule(which=WHICH, published=st.booleans())
     def resume(self, which, published):
-        self.twins.resume(self.hook(which), published=published)
+        self.both.resume(self.hook(which), published=published)
 
     @rule(which=WHICH)
     def close_breaker(self, which):
-        self.twins.close_breaker(self.hook(which))
+        self.both.close_breaker(self.hook(which))
 
     # -- what must hold -----------------------------------------------------------------------------------------
 
     @invariant()
     def the_store_is_as_the_model_says(self):
-        self.twins.check()
+        self.both.check()
 
     def teardown(self):
-        if self.twins.is_sound():  # else a step has failed, and is what is to be shown
-            self.twins.drain()
+        if self.both.is_sound():  # else a step has failed, and is what is to be shown
+            self.both.drain()
 
 
 def run(client, *, examples: int, steps: int):

@@ -15,7 +15,7 @@ from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from relay.store.invocations import NewStep
 from relay.store.replay_runs import NewReplay
-from tests.contract.desk import Desk
+from tests.contract.replay_harness import ReplayHarness
 
 HOUR_MS = 3600 * 1000
 RESULTS = (State.DELIVERED, State.UNREACHABLE, State.REJECTED, State.RETRYING)
@@ -157,22 +157,22 @@ def cancel(ledger, ref, _token):
 
 def a_job(ledger):
     """A replay job of one original, and who holds it."""
-    desk = Desk(ledger)
-    job = desk.start(reference_ids=[ledger.accepted(refusal=Outcome.REQUEST_REJECTED)])
-    return desk, job, desk.take(job)
+    harness = ReplayHarness(ledger)
+    job = harness.start(reference_ids=[ledger.accepted(refusal=Outcome.REQUEST_REJECTED)])
+    return harness, job, harness.take(job)
 
 
 def replay(ledger, ref, _token):
-    desk, job, holder = a_job(ledger)
-    desk.runs.create(job.replay_id, holder, 0, [NewReplay(ref, 1, 20_000, payload=b"\x01")])
+    harness, job, holder = a_job(ledger)
+    harness.runs.create(job.replay_id, holder, 0, [NewReplay(ref, 1, 20_000, payload=b"\x01")])
 
 
 def cancel_replay(ledger, ref, _token):
-    desk, job, _ = a_job(ledger)
+    harness, job, _ = a_job(ledger)
     if ledger.client.exists(keyspace.record(ref)):
         ledger.client.hset(keyspace.record(ref), "replay", job.replay_id)
         ledger.client.sadd(f"{keyspace.replay(job.replay_id)}:open", ref)
-    desk.replays.cancel("acme", job.replay_id)
+    harness.replays.cancel("acme", job.replay_id)
 
 
 def acts():

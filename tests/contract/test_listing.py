@@ -6,7 +6,7 @@ from relay.errors import BadParameter
 from relay.invocation import FINAL, Outcome, State
 from relay.store import keyspace
 from relay.store.invocations import NewStep
-from relay.store.listing import LOOKED_AT, Filter, Group
+from relay.store.listing import LOOKED_AT, Filter, OutcomeGroup
 
 ENDS = (
     (State.DELIVERED, Outcome.ANSWERED, 200),
@@ -188,7 +188,7 @@ def test_a_page_looks_at_a_bounded_number_of_records(ledger):
 def test_groups_say_what_is_failing(ledger, ends):
     at = 1_700_000_000_000
     groups = ledger.listing.groups("acme", Filter(error=True, until_ms=at + 60_000 * 6))
-    assert groups[0] == Group("hook", "answer_timeout", 0, 1, at + 240_000, at + 240_000)
+    assert groups[0] == OutcomeGroup("hook", "answer_timeout", 0, 1, at + 240_000, at + 240_000)
     assert {(each.webhook_id, each.outcome, each.status, each.count) for each in groups} == {
         ("hook", "answered", 503, 1),
         ("hook", "answered", 404, 1),

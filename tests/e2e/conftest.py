@@ -186,9 +186,9 @@ def shop(running_relay, endpoint):
 
 
 @pytest.fixture(scope="session")
-def house():
-    """The relay of the acceptance tests: it may call the endpoints of its house and nothing else."""
-    from tests.e2e.house import open_house
+def harness():
+    """The relay of the acceptance tests: it may call the endpoints of its harness and nothing else."""
+    from tests.e2e.harness import open_harness
 
-    with open_house() as running:
+    with open_harness() as running:
         yield running

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from relay.invocation import MEANINGS, Outcome
-from tests.e2e.house import NOWHERE, REFUSED_ADDRESS, House
+from tests.e2e.harness import NOWHERE, REFUSED_ADDRESS, Harness
 from tests.receivers import (
     JPEG,
     answer,
@@ -41,7 +41,7 @@ CALLERS = ("client", "curl", "command")
 class Case:
     """What an endpoint does, and what the caller and the record then say."""
 
-    does: Any  # a script, or a function of the house that gives a URL
+    does: Any  # a script, or a function of the harness that gives a URL
     status: int = 200
     data: Any = None
     outcome: Outcome = Outcome.ANSWERED
@@ -86,12 +86,12 @@ CASES = {
     "broken": Case(answer(500, b"sorry", ("Content-Type", "text/html")), 500, "sorry"),
     "redirect": Case(redirect("/elsewhere"), 302, "moved"),
     "redirect-to-metadata": Case(redirect("http://169.254.169.254/latest", 307), 307, "moved"),
-    "tls": Case(lambda house: house.named.page(PATH, json_answer({"secure": True})), data={"secure": True}),
-    "refused-connection": failure(lambda house: house.closed, Outcome.CONNECT_FAILED, "no"),
-    "connection-that-hangs": failure(lambda house: house.full, Outcome.CONNECT_TIMEOUT, "no", **QUICK),
-    "dns-failure": failure(lambda house: NOWHERE, Outcome.DNS_FAILED, "no"),
-    "tls-failure": failure(lambda house: house.stranger.url, Outcome.TLS_FAILED, "no"),
-    "refused-address": failure(lambda house: REFUSED_ADDRESS, Outcome.ADDRESS_REFUSED, "no"),
+    "tls": Case(lambda harness: harness.named.page(PATH, json_answer({"secure": True})), data={"secure": True}),
+    "refused-connection": failure(lambda harness: harness.closed, Outcome.CONNECT_FAILED, "no"),
+    "connection-that-hangs": failure(lambda harness: harness.full, Outcome.CONNECT_TIMEOUT, "no", **QUICK),
+    "dns-failure": failure(lambda harness: NOWHERE, Outcome.DNS_FAILED, "no"),
+    "tls-failure": failure(lambda harness: harness.stranger.url, Outcome.TLS_FAILED, "no"),
+    "refused-address": failure(lambda harness: REFUSED_ADDRESS, Outcome.ADDRESS_REFUSED, "no"),
     "time-out": failure(never_answers, Outcome.ANSWER_TIMEOUT, "maybe", **QUICK),
     "slow-drip": failure(drips(0.1), Outcome.ANSWER_TIMEOUT, "maybe", **QUICK),
     "hang-up": failure(hangs_up(), Outcome.CONNECTION_LOST, "maybe"),
@@ -104,26 +104,26 @@ CASES = {
 }  # fmt: skip
 
 
-def endpoint_of(house: House, name: str, case: Case) -> str:
+def endpoint_of(harness: Harness, name: str, case: Case) -> str:
     if case.does.__name__ == "<lambda>" and case.does.__module__ == __name__:
-        return case.does(house)
-    return house.site.page(f"{PATH}/{name}", case.does)
+        return case.does(harness)
+    return harness.site.page(f"{PATH}/{name}", case.does)
 
 
 @pytest.fixture(scope="module")
-def plugin(house):
+def plugin(harness):
     webhooks = [
-        {"id": name, "url": endpoint_of(house, name, case), "method": case.method, **case.more}
+        {"id": name, "url": endpoint_of(harness, name, case), "method": case.method, **case.more}
         for name, case in CASES.items()
     ]
-    jpeg = {"id": "send-jpeg", "url": house.site.page("/jpeg", json_answer({"got": True}))}
+    jpeg = {"id": "send-jpeg", "url": harness.site.page("/jpeg", json_answer({"got": True}))}
     jpeg |= {"headers": {"Content-Type": "image/jpeg"}, "payload_encoding": "base64"}
-    return house.plugin(PLUGIN, [*webhooks, jpeg])
+    return harness.plugin(PLUGIN, [*webhooks, jpeg])
 
 
 @pytest.mark.parametrize("caller", CALLERS)
 @pytest.mark.parametrize("name", CASES)
-def test_every_caller_gets_the_documented_result(house, plugin, name, caller):
+def test_every_caller_gets_the_documented_result(harness, plugin, name, caller):
     case = CASES[name]
     data = None if case.method == "GET" else {"from": caller}
     answered = getattr(plugin, f"by_{caller}")(name, data, {}, {})
@@ -138,7 +138,7 @@ def test_every_caller_gets_the_documented_result(house, plugin, name, caller):
     assert (attempt["outcome"], attempt["sent"], attempt["status"]) == (case.outcome, case.sent, case.status)
 
     shown = json.dumps([answered, record]).replace(reference_id, "")
-    assert not [each for each in (PATH, "127.0.0.1", "vendor", str(house.site.served.port)) if each in shown]
+    assert not [each for each in (PATH, "127.0.0.1", "vendor", str(harness.site.served.port)) if each in shown]
 
 
 @pytest.mark.parametrize("name", ["time-out", "slow-drip", "connection-that-hangs"])
@@ -154,20 +154,20 @@ def test_a_caller_of_a_slow_drip_is_answered_within_250_ms_of_the_deadline(plugi
     assert time.monotonic() - begun_s <= (WAIT_MS + LATE_MS) / 1000
 
 
-def test_a_redirect_is_followed_by_nobody(house, plugin):
-    house.site.page("/elsewhere", json_answer({"followed": True}))
-    before = len(house.site.served.requests)
+def test_a_redirect_is_followed_by_nobody(harness, plugin):
+    harness.site.page("/elsewhere", json_answer({"followed": True}))
+    before = len(harness.site.served.requests)
     plugin.by_client("redirect", {}, {}, {})
-    assert len(house.site.served.requests) == before + 1
-    assert not [each for each in house.site.served.requests if each.target == "/elsewhere"]
+    assert len(harness.site.served.requests) == before + 1
+    assert not [each for each in harness.site.served.requests if each.target == "/elsewhere"]
 
 
 @pytest.mark.parametrize("caller", ["client", "curl", "cli"])
-def test_a_base64_jpeg_arrives_byte_for_byte(house, plugin, caller):
+def test_a_base64_jpeg_arrives_byte_for_byte(harness, plugin, caller):
     picture = JPEG + random.Random(caller).randbytes(300_000) + b"\r\n\0\xff\xd9"
     answered = getattr(plugin, f"by_{caller}")("send-jpeg", base64.b64encode(picture).decode(), {}, {})
     assert (answered["status"], answered["data"]) == (200, {"got": True})
-    (received,) = house.site.received(answered["referenceId"])
+    (received,) = harness.site.received(answered["referenceId"])
     assert hashlib.sha256(received.body).hexdigest() == hashlib.sha256(picture).hexdigest()
     assert (received.method, received.header("Content-Type")) == ("POST", "image/jpeg")
     assert received.header("Content-Length") == str(len(picture))

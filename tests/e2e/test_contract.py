@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.conftest import start_valkey
-from tests.e2e.house import ORIGIN
-from tests.integration.api_house import environ_for, running_api
+from tests.e2e.harness import ORIGIN
+from tests.integration.api_harness import environ_for, running_api
 from tests.receivers import answer, echo, json_answer, slow
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -33,9 +33,9 @@ NDJSON_TYPE = {"Content-Type": "application/x-ndjson"}
 
 
 @pytest.fixture(scope="module")
-def plugin(house):
-    site = house.site
-    return house.plugin(
+def plugin(harness):
+    site = harness.site
+    return harness.plugin(
         "contract",
         [
             {"id": "ok", "url": site.page("/c/ok", json_answer({"ok": True})), "method": "POST", "queryParams": ["q"]},
@@ -140,8 +140,8 @@ def test_what_is_wrong_is_a_problem_with_its_code(plugin, request_, status, code
         assert RFC3339.fullmatch(record["finishedAt"])
 
 
-def test_a_key_needs_the_scope_of_what_it_does(house, plugin):
-    operator = house.relay.create_key(plugin.name, ("operate",))
+def test_a_key_needs_the_scope_of_what_it_does(harness, plugin):
+    operator = harness.relay.create_key(plugin.name, ("operate",))
     assert_problem(plugin.call("POST", TRIGGER, json={}, key=operator), 403, "forbidden")
     reference_id = plugin.trigger("ok").json()["referenceId"]
     for key in (operator, plugin.key):
@@ -231,7 +231,7 @@ def test_a_long_poll_ends_with_the_invocation(plugin):
     assert answered.json()["result"] == {"status": 200, "data": "late", "error": False}
 
 
-def test_a_hundred_duplicates_at_once_are_one_invocation_and_one_request(house, plugin):
+def test_a_hundred_duplicates_at_once_are_one_invocation_and_one_request(harness, plugin):
     key = {"Idempotency-Key": str(uuid.uuid4())}
     value = {"data": {"order": 1, "lines": [1, 2]}}
 
@@ -245,7 +245,7 @@ def test_a_hundred_duplicates_at_once_are_one_invocation_and_one_request(house, 
     (reference_id,) = {each.json()["referenceId"] for each in answers}
     assert len({each.text for each in answers if each.status_code == 200}) == 1
     assert plugin.record(reference_id, wait_s=10)["state"] == "delivered"
-    assert len(house.site.received(reference_id)) == 1
+    assert len(harness.site.received(reference_id)) == 1
 
     assert_problem(plugin.trigger("echo", {"data": {"order": 2}}, headers=key), 422, "idempotency_key_reused")
     assert plugin.trigger("ok", value, headers=key).json()["referenceId"] != reference_id  # a key is of one webhook
@@ -297,10 +297,10 @@ def test_a_thousand_items_are_taken_and_one_more_is_too_large(plugin, kind):
 # Bytes on the wire that no client library would send.
 
 
-def said(house, plugin, lines, body=b"", path=TRIGGER, wait_s=3.0):
+def said(harness, plugin, lines, body=b"", path=TRIGGER, wait_s=3.0):
     """Sends a request as it is; status and problem code of the first answer."""
     head = [f"POST {path} HTTP/1.1", "Host: relay", f"Authorization: Bearer {plugin.key}", "Prefer: respond-async"]
-    address = urlsplit(house.url)
+    address = urlsplit(harness.url)
     with socket.create_connection((address.hostname, address.port), timeout=wait_s) as connection:
         connection.sendall("\r\n".join([*head, *lines, "", ""]).encode() + body)
         answered = http.client.HTTPResponse(connection)
@@ -313,17 +313,17 @@ TYPE = "Content-Type: application/json"
 CAP_BYTES = 8 * 1024 * 1024
 
 
-def test_a_body_over_the_cap_is_refused_without_being_read(house, plugin):
-    status, problem = said(house, plugin, [TYPE, f"Content-Length: {CAP_BYTES + 1}"])  # and none of it is sent
+def test_a_body_over_the_cap_is_refused_without_being_read(harness, plugin):
+    status, problem = said(harness, plugin, [TYPE, f"Content-Length: {CAP_BYTES + 1}"])  # and none of it is sent
     assert (status, problem["code"]) == (413, "too_large")
 
 
-def test_a_chunked_body_is_read_to_its_end_and_no_further_than_the_cap(house, plugin):
+def test_a_chunked_body_is_read_to_its_end_and_no_further_than_the_cap(harness, plugin):
     chunked = [TYPE, "Transfer-Encoding: chunked"]
-    status, body = said(house, plugin, chunked, b'8\r\n{"data":\r\n2\r\n{}\r\n1\r\n}\r\n0\r\n\r\n')
+    status, body = said(harness, plugin, chunked, b'8\r\n{"data":\r\n2\r\n{}\r\n1\r\n}\r\n0\r\n\r\n')
     assert (status, list(body)) == (202, ["referenceId", "state"])
     piece = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
-    status, problem = said(house, plugin, chunked, piece * 8 + b"10\r\n" + b" " * 16 + b"\r\n0\r\n\r\n", wait_s=20)
+    status, problem = said(harness, plugin, chunked, piece * 8 + b"10\r\n" + b" " * 16 + b"\r\n0\r\n\r\n", wait_s=20)
     assert (status, problem["code"]) == (413, "too_large")
 
 
@@ -337,15 +337,15 @@ def test_a_chunked_body_is_read_to_its_end_and_no_further_than_the_cap(house, pl
         ([TYPE, "Content-Length: 2", "X-A: b\x00c"], b"{}", {400}),
     ],
 )
-def test_framing_that_two_readers_could_read_differently_is_refused(house, plugin, lines, body, statuses):
-    status, problem = said(house, plugin, lines, body)
+def test_framing_that_two_readers_could_read_differently_is_refused(harness, plugin, lines, body, statuses):
+    status, problem = said(harness, plugin, lines, body)
     assert status in statuses
     assert problem is None or problem["code"] in {"bad_parameter", "unsupported_media_type"}
 
 
-def test_a_body_that_is_framed_twice_is_read_one_way_and_is_the_connection_s_last(house, plugin):
+def test_a_body_that_is_framed_twice_is_read_one_way_and_is_the_connection_s_last(harness, plugin):
     """The server shows us no Content-Length beside chunks: it goes by the chunks and hangs up (RFC 9112, 6.1)."""
-    address = urlsplit(house.url)
+    address = urlsplit(harness.url)
     head = [f"POST {TRIGGER} HTTP/1.1", "Host: relay", f"Authorization: Bearer {plugin.key}", "Prefer: respond-async"]
     lines = [*head, TYPE, "Content-Length: 60", "Transfer-Encoding: chunked", "", ""]
     smuggled = b"2\r\n{}\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n"
@@ -359,7 +359,7 @@ def test_a_body_that_is_framed_twice_is_read_one_way_and_is_the_connection_s_las
 
 
 @pytest.mark.parametrize("path", [TRIGGER, "/v1/triggers", f"/v1/invocations/{OLD}"])
-def test_a_preflight_is_answered_without_a_key_for_origins_of_keys(house, plugin, path):
+def test_a_preflight_is_answered_without_a_key_for_origins_of_keys(harness, plugin, path):
     asked = {
         "Origin": ORIGIN,
         "Access-Control-Request-Method": "POST",
@@ -390,19 +390,19 @@ def test_a_browser_may_read_answers_problems_and_the_exposed_headers(plugin):
         assert exposed == {"location", "retry-after", "preference-applied"}
 
 
-def test_health_and_readiness_are_open_and_say_so(house):
+def test_health_and_readiness_are_open_and_say_so(harness):
     for path in ("/healthz", "/readyz"):
-        connection = http.client.HTTPConnection(urlsplit(house.url).netloc, timeout=5)
+        connection = http.client.HTTPConnection(urlsplit(harness.url).netloc, timeout=5)
         connection.request("GET", path)
         answered = connection.getresponse()
         assert (answered.status, "status" in json.loads(answered.read())) == (200, True)
         connection.close()
 
 
-def test_a_trace_and_the_reference_id_go_to_the_endpoint(house, plugin):
+def test_a_trace_and_the_reference_id_go_to_the_endpoint(harness, plugin):
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     reference_id = plugin.trigger("echo", {"data": "x"}, headers={"traceparent": trace}).json()["referenceId"]
-    (received,) = house.site.received(reference_id)
+    (received,) = harness.site.received(reference_id)
     assert received.header("webhook-id") == reference_id
     assert received.header("traceparent").split("-")[1] == trace.split("-")[1]
 

@@ -14,8 +14,8 @@ import redis
 import requests
 from dotenv import dotenv_values
 
-from tests.e2e.disguises import disguises, shows
-from tests.e2e.house import NAMED_HOST
+from tests.e2e.encodings import encodings, shows
+from tests.e2e.harness import NAMED_HOST
 from tests.receivers import echo, hangs_up, json_answer, raw_answer
 
 PLUGIN = "hiding"
@@ -86,8 +86,8 @@ def in_bytes(connection, request):
 
 
 @pytest.fixture(scope="module")
-def plugin(house):
-    both = (("named", house.named), ("plain", house.site))
+def plugin(harness):
+    both = (("named", harness.named), ("plain", harness.site))
     webhooks = [
         {
             "id": f"{kind}-{name}",
@@ -100,31 +100,31 @@ def plugin(house):
         for kind, script in (("tell", tell_all), ("echo", echo))
     ]
     more = {
-        "bytes": {"url": house.site.page(PATH + "/bytes", in_bytes)},
-        "lost": {"url": house.named.page(PATH + "/lost", hangs_up())},
-        "closed": {"url": house.closed},
+        "bytes": {"url": harness.site.page(PATH + "/bytes", in_bytes)},
+        "lost": {"url": harness.named.page(PATH + "/lost", hangs_up())},
+        "closed": {"url": harness.closed},
         "strict": {
-            "url": house.site.page(PATH + "/strict", json_answer(1)),
+            "url": harness.site.page(PATH + "/strict", json_answer(1)),
             "dataSchema": {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}},
         },
-        "shown": {"url": house.site.page("/a-path-that-is-shown", echo), "revealUrl": True},
+        "shown": {"url": harness.site.page("/a-path-that-is-shown", echo), "revealUrl": True},
     }
     webhooks += [{"id": name, "method": "POST", "headers": SECRET_HEADERS, **each} for name, each in more.items()]
-    return house.plugin(PLUGIN, webhooks)
+    return harness.plugin(PLUGIN, webhooks)
 
 
-def addresses(house) -> dict[str, str]:
+def addresses(harness) -> dict[str, str]:
     return {
-        "named authority": f"{NAMED_HOST}:{house.named.served.port}",
+        "named authority": f"{NAMED_HOST}:{harness.named.served.port}",
         "named host": NAMED_HOST,
-        "plain authority": f"127.0.0.1:{house.site.served.port}",
-        "closed authority": house.closed.removeprefix("http://").partition("/")[0],
+        "plain authority": f"127.0.0.1:{harness.site.served.port}",
+        "closed authority": harness.closed.removeprefix("http://").partition("/")[0],
         "path": PATH,
     }
 
 
-def planted(house) -> dict[str, str]:
-    return {**SECRETS, "basic": BASIC.partition(" ")[2], **PAYLOADS, **addresses(house)}
+def planted(harness) -> dict[str, str]:
+    return {**SECRETS, "basic": BASIC.partition(" ")[2], **PAYLOADS, **addresses(harness)}
 
 
 TRIGGER = {
@@ -137,16 +137,16 @@ TRIGGER = {
 @pytest.mark.parametrize("form", ["json", "text"])
 @pytest.mark.parametrize("webhook_id", ["tell-named", "tell-plain", "echo-named", "echo-plain"])
 def test_an_endpoint_that_echoes_everything_tells_the_caller_neither_secret_nor_address(
-    house, plugin, webhook_id, form
+    harness, plugin, webhook_id, form
 ):
     given = {**TRIGGER, "queryParams": {"q": "1", "as": form}}
     answered = plugin.trigger(webhook_id, given)
     assert answered.status_code == 200, answered.text
     body = answered.json()
-    site = house.named if webhook_id.endswith("named") else house.site
+    site = harness.named if webhook_id.endswith("named") else harness.site
     (received,) = site.received(body["referenceId"])
     assert received.header("Authorization") == SECRETS["bearer"]  # it had them all, and told them all
-    hidden = {**SECRETS, "basic": BASIC.partition(" ")[2], **addresses(house), "127.0.0.1": "127.0.0.1"}
+    hidden = {**SECRETS, "basic": BASIC.partition(" ")[2], **addresses(harness), "127.0.0.1": "127.0.0.1"}
 
     assert (body["status"], body["error"]) == (200, False)
     assert "[redacted]" in answered.text
@@ -160,7 +160,7 @@ def test_an_endpoint_that_echoes_everything_tells_the_caller_neither_secret_nor_
         assert PAYLOADS["header"] in answered.text  # what is the caller's own stays
 
 
-def test_the_search_of_these_tests_finds_what_an_endpoint_told(house, plugin):
+def test_the_search_of_these_tests_finds_what_an_endpoint_told(harness, plugin):
     """Or else finding nothing would mean nothing."""
     told = []
 
@@ -171,12 +171,12 @@ def test_the_search_of_these_tests_finds_what_an_endpoint_told(house, plugin):
             told.append(raw)
 
     reference_id = plugin.trigger("tell-plain", TRIGGER).json()["referenceId"]
-    tell_all(Wire(), house.site.received(reference_id)[0])
+    tell_all(Wire(), harness.site.received(reference_id)[0])
     found = set(shows(told[0], {**SECRETS, "path": PATH}))
     expected = {"raw", "percent", "hex", "base64 at 0", "base64 at 1", "base64 at 2", "base64url at 1"}
     for name in ("bearer", "token", "path"):
         assert {f"{name} ({way})" for way in expected} <= found
-    for way, form in disguises(SECRETS["bearer"]).items():
+    for way, form in encodings(SECRETS["bearer"]).items():
         assert shows(b"x" + form + b"y", {"bearer": SECRETS["bearer"]}), way
 
 
@@ -185,20 +185,20 @@ def test_a_secret_in_a_bytes_answer_rejects_the_answer(plugin):
     assert (body["status"], body["error"], body["data"]["code"]) == (0, True, "answer_rejected")
 
 
-def test_a_webhook_that_reveals_its_url_still_hides_its_secrets(house, plugin):
+def test_a_webhook_that_reveals_its_url_still_hides_its_secrets(harness, plugin):
     body = plugin.trigger("shown", {}).json()
-    assert f"{house.site.origin}/a-path-that-is-shown" in body["data"]["url"]
+    assert f"{harness.site.origin}/a-path-that-is-shown" in body["data"]["url"]
     assert shows(json.dumps(body).encode(), SECRETS) == []
 
 
-def flower_auth(house) -> tuple[str, ...]:
-    written = dotenv_values(house.relay.data_dir / "relay.env")["RELAY_FLOWER_AUTH"]
+def flower_auth(harness) -> tuple[str, ...]:
+    written = dotenv_values(harness.relay.data_dir / "relay.env")["RELAY_FLOWER_AUTH"]
     return tuple(written.split(":", 1))
 
 
-def tasks_seen_by_flower(house) -> dict:
-    url = f"{house.relay.flower_url}/api/tasks?limit=1000"
-    return requests.get(url, auth=flower_auth(house), timeout=20).json()
+def tasks_seen_by_flower(harness) -> dict:
+    url = f"{harness.relay.flower_url}/api/tasks?limit=1000"
+    return requests.get(url, auth=flower_auth(harness), timeout=20).json()
 
 
 def eventually(check, otherwise: str, within_s: float = 20) -> None:
@@ -209,9 +209,9 @@ def eventually(check, otherwise: str, within_s: float = 20) -> None:
 
 
 @pytest.fixture(scope="module")
-def used(house, plugin):
-    """The house after everything planted has gone through it in every way, with Flower looking on."""
-    eventually(lambda: plugin.trigger("shown", {}) and tasks_seen_by_flower(house), "Flower saw no task")
+def used(harness, plugin):
+    """The harness after everything planted has gone through it in every way, with Flower looking on."""
+    eventually(lambda: plugin.trigger("shown", {}) and tasks_seen_by_flower(harness), "Flower saw no task")
     headers = {"Idempotency-Key": PAYLOADS["idempotency key"], "X-Unknown": PAYLOADS["header"]}
     for webhook_id in ("tell-named", "tell-plain", "echo-named", "bytes", "lost", "closed"):
         given = TRIGGER if webhook_id[:4] in {"tell", "echo"} else {"data": TRIGGER["data"]}
@@ -238,21 +238,21 @@ def used(house, plugin):
     for entry in accepted["results"]:
         assert plugin.record(entry["referenceId"], wait_s=20)["state"] == "delivered"
     time.sleep(1.2)  # so that what is written behind is written
-    return house, plugin, accepted["results"][0]["referenceId"]
+    return harness, plugin, accepted["results"][0]["referenceId"]
 
 
 def test_nothing_planted_is_in_the_append_only_file(used):
-    house, plugin, reference_id = used
-    files = [path for path in (house.relay.data_dir / "valkey").rglob("*") if path.is_file()]
+    harness, plugin, reference_id = used
+    files = [path for path in (harness.relay.data_dir / "valkey").rglob("*") if path.is_file()]
     content = b"\n".join(path.read_bytes() for path in files)
     assert reference_id.encode() in content  # this is where it would be
     keys = {"api key": plugin.key, "operator key": plugin.operator_key}
-    assert shows(content, {**planted(house), **keys}) == []
+    assert shows(content, {**planted(harness), **keys}) == []
 
 
 def test_nothing_planted_is_in_the_server_s_memory(used):
-    house, plugin, reference_id = used
-    with redis.Redis.from_url(dotenv_values(house.relay.data_dir / "relay.env")["RELAY_REDIS_URL"]) as client:
+    harness, plugin, reference_id = used
+    with redis.Redis.from_url(dotenv_values(harness.relay.data_dir / "relay.env")["RELAY_REDIS_URL"]) as client:
         read = {b"string": client.get, b"hash": client.hgetall, b"set": client.smembers, b"stream": client.xrange}
         read[b"list"] = lambda key: client.lrange(key, 0, -1)
         read[b"zset"] = lambda key: client.zrange(key, 0, -1)
@@ -262,7 +262,7 @@ def test_nothing_planted_is_in_the_server_s_memory(used):
                 values[key] = read[client.type(key)](key) if client.exists(key) else None
     content = b"\n".join(_flat(values))
     assert reference_id.encode() in content
-    assert shows(content, {**planted(house), "api key": plugin.key}) == []
+    assert shows(content, {**planted(harness), "api key": plugin.key}) == []
 
 
 def _flat(value):
@@ -277,26 +277,26 @@ def _flat(value):
 
 
 def test_nothing_planted_is_in_the_logs(used):
-    house, plugin, reference_id = used
-    files = [*(house.relay.data_dir / "logs").iterdir(), house.relay.data_dir.parent / "d.out"]
+    harness, plugin, reference_id = used
+    files = [*(harness.relay.data_dir / "logs").iterdir(), harness.relay.data_dir.parent / "d.out"]
     content = b"\n".join(path.read_bytes() for path in files)
     assert reference_id.encode() in content
     assert len(files) > 4
     keys = {"api key": plugin.key, "operator key": plugin.operator_key}
-    assert shows(content, {**planted(house), **keys}) == []
+    assert shows(content, {**planted(harness), **keys}) == []
 
 
 def test_nothing_planted_is_shown_by_flower_or_its_metrics(used):
-    house, plugin, _ = used
+    harness, plugin, _ = used
     with requests.Session() as flower:
-        flower.auth = flower_auth(house)
+        flower.auth = flower_auth(harness)
 
         def page(path: str) -> bytes:
-            answered = flower.get(house.relay.flower_url + path, timeout=20)
+            answered = flower.get(harness.relay.flower_url + path, timeout=20)
             assert answered.status_code == 200, path
             return answered.content
 
-        tasks = tasks_seen_by_flower(house)
+        tasks = tasks_seen_by_flower(harness)
         workers = json.loads(page("/api/workers?refresh=true"))
         assert {each["name"] for each in tasks.values()} == {"relay.run"}
         assert len(tasks) > 10
@@ -307,4 +307,4 @@ def test_nothing_planted_is_shown_by_flower_or_its_metrics(used):
         content = json.dumps([tasks, workers]).encode() + b"".join(page(path) for path in paths)
     assert b"relay.run" in content
     keys = {"api key": plugin.key, "operator key": plugin.operator_key}
-    assert shows(content, {**planted(house), **keys}) == []
+    assert shows(content, {**planted(harness), **keys}) == []

@@ -22,7 +22,7 @@ from relay.egress import AddressPolicy
 from relay.invocation import Outcome, Sent
 from tests.conftest import start_valkey
 from tests.e2e.conftest import relay_command
-from tests.integration.api_house import environ_for, running_api
+from tests.integration.api_harness import environ_for, running_api
 from tests.outbound import calling
 
 TABLE = json.loads((Path(__file__).parents[1] / "hostile-cases.json").read_text())

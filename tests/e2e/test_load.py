@@ -18,8 +18,8 @@ import requests
 from dotenv import dotenv_values
 
 from tests.conftest import start_valkey
-from tests.e2e.house import open_house
-from tests.integration.api_house import environ_for, running_api
+from tests.e2e.harness import open_harness
+from tests.integration.api_harness import environ_for, running_api
 from tests.receivers import raw_answer
 
 CALLERS = 64
@@ -36,19 +36,24 @@ def tells_its_query(connection, request):
 
 @pytest.fixture(scope="module")
 def busy():
-    """A house of its own, for it ends with a backlog: what still waits is given up with it."""
-    with open_house(RELAY_STOP_TIMEOUT="1") as house:
-        released = house.site.served.stopped
+    """A harness of its own, for it ends with a backlog: what still waits is given up with it."""
+    with open_harness(RELAY_STOP_TIMEOUT="1") as harness:
+        released = harness.site.served.stopped
 
         def takes_its_time(connection, _request):
             released.wait(30)
             connection.send(raw_answer(200, b""))
 
         webhooks = [
-            {"id": "quick", "url": house.site.page("/quick", tells_its_query), "method": "POST", "queryParams": ["n"]},
-            {"id": "slow", "url": house.site.page("/slow", takes_its_time), "method": "POST", "timeout": 60},
+            {
+                "id": "quick",
+                "url": harness.site.page("/quick", tells_its_query),
+                "method": "POST",
+                "queryParams": ["n"],
+            },
+            {"id": "slow", "url": harness.site.page("/slow", takes_its_time), "method": "POST", "timeout": 60},
         ]
-        yield house.plugin("busy", webhooks)
+        yield harness.plugin("busy", webhooks)
 
 
 def callers_answers(plugin, label):
@@ -61,7 +66,7 @@ def callers_answers(plugin, label):
                 text = f"{label}-{caller}-{number}"
                 begun_s = time.monotonic()
                 value = {"data": {"text": text}, "queryParams": {"n": text}}
-                answered = session.post(f"{plugin.house.url}/v1/webhooks/quick/trigger", json=value, timeout=60)
+                answered = session.post(f"{plugin.harness.url}/v1/webhooks/quick/trigger", json=value, timeout=60)
                 assert answered.status_code == 200, answered.text
                 yield text, answered.json(), time.monotonic() - begun_s
 
@@ -79,7 +84,7 @@ def assert_each_its_own(answers):
 
 
 def assert_each_sent_once(plugin, answers):
-    receipts = plugin.house.site.served.receipts
+    receipts = plugin.harness.site.served.receipts
     assert {receipts[answer["referenceId"]] for _, answer, _ in answers} == {1}
 
 
@@ -107,12 +112,12 @@ def test_what_waits_is_on_its_way_and_shares_its_process_with_others(busy):
     """The slow webhook alone does not get every slot of the bulk process."""
     reference_id = busy.trigger("quick", {"queryParams": {"n": "1"}}, prefer="respond-async").json()["referenceId"]
     assert busy.record(reference_id, wait_s=30)["state"] == "delivered"
-    slow = sum(request.target == "/slow" for request in list(busy.house.site.served.requests))
+    slow = sum(request.target == "/slow" for request in list(busy.harness.site.served.requests))
     assert 200 < slow < 512
 
 
 def waiting(plugin):
-    written = dotenv_values(plugin.house.relay.data_dir / "relay.env")
+    written = dotenv_values(plugin.harness.relay.data_dir / "relay.env")
     with redis.Redis.from_url(written["RELAY_REDIS_URL"]) as client:
         return int(client.hget("relay:pending", "count"))
 

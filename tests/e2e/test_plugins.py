@@ -21,42 +21,42 @@ ORIGIN = "https://app.example.com"
 
 
 @pytest.fixture(scope="module")
-def ours(house):
-    return house.plugin(
+def ours(harness):
+    return harness.plugin(
         "first-plugin",
         [
             {
                 "id": "order",
-                "url": house.site.page("/first-plugins-endpoint", echo),
+                "url": harness.site.page("/first-plugins-endpoint", echo),
                 "method": "POST",
                 "headers": {"X-Api-Key": "the-first-plugins-secret", "X-Ours": None},
             },
-            {"id": "inner-step", "url": house.site.page("/inner", json_answer(1)), "method": "POST", "hidden": True},
+            {"id": "inner-step", "url": harness.site.page("/inner", json_answer(1)), "method": "POST", "hidden": True},
         ],
     )
 
 
 @pytest.fixture(scope="module")
-def theirs(house):
-    return house.plugin(
+def theirs(harness):
+    return harness.plugin(
         "second-plugin",
         [
             {
                 "id": "order",
-                "url": house.site.page("/second-plugins-endpoint", json_answer({"from": "second"})),
+                "url": harness.site.page("/second-plugins-endpoint", json_answer({"from": "second"})),
                 "method": "PUT",
                 "headers": {"X-Api-Key": "the-second-plugins-secret"},
                 "queryParams": ["theirs"],
                 "dataSchema": {"type": "object", "required": ["second"]},
             },
-            {"id": "only-theirs", "url": house.site.page("/theirs", hangs_up()), "method": "POST"},
+            {"id": "only-theirs", "url": harness.site.page("/theirs", hangs_up()), "method": "POST"},
         ],
     )
 
 
-def raw_answer_of(house, method, path, headers, body):
+def raw_answer_of(harness, method, path, headers, body):
     """Status, headers but the date, and body as they came over the wire; a reference id as a mark."""
-    connection = http.client.HTTPConnection(urlsplit(house.url).netloc, timeout=30)
+    connection = http.client.HTTPConnection(urlsplit(harness.url).netloc, timeout=30)
     try:
         connection.request(method, path, body, headers)
         answered = connection.getresponse()
@@ -67,12 +67,12 @@ def raw_answer_of(house, method, path, headers, body):
     return answered.status, lines, REFERENCE.sub(b"<reference id>", content)
 
 
-def test_the_same_id_calls_each_plugin_s_own_endpoint(house, ours, theirs):
+def test_the_same_id_calls_each_plugin_s_own_endpoint(harness, ours, theirs):
     first = ours.trigger("order", {"data": {"n": 1}, "headers": {"X-Ours": "yes"}}).json()
     second = theirs.trigger("order", {"data": {"second": 2}, "queryParams": {"theirs": 1}}).json()
     assert second["data"] == {"from": "second"}
     assert json.loads(first["data"]["data"]) == {"n": 1}
-    (to_first,), (to_second,) = (house.site.received(each["referenceId"]) for each in (first, second))
+    (to_first,), (to_second,) = (harness.site.received(each["referenceId"]) for each in (first, second))
     assert (to_first.method, to_first.target) == ("POST", "/first-plugins-endpoint")
     assert (to_second.method, to_second.target) == ("PUT", "/second-plugins-endpoint?theirs=1")
     assert to_first.header("X-Api-Key") == "the-first-plugins-secret"
@@ -105,22 +105,27 @@ def test_no_invocation_of_another_plugin_is_seen_by_anyone(ours, theirs):
                 assert set(answers) == {answers[0]}
                 assert json.loads(answers[0])["code"] == "not_found"
         assert unknown not in (done, waits, refused)
-        with Relay(reader.house.url, reader.key) as client, pytest.raises(errors.NotFound):
+        with Relay(reader.harness.url, reader.key) as client, pytest.raises(errors.NotFound):
             client.wait(done, 2)
 
 
-def test_commands_show_a_plugin_its_own_only(house, ours, theirs):
+def test_commands_show_a_plugin_its_own_only(harness, ours, theirs):
     reference_id = theirs.trigger("order", {"data": {"second": 1}}).json()["referenceId"]
     listed = [
-        {row["referenceId"] for row in house.relay.cli("invocations", "list", "--plugin", each.name, "--limit", "1000")}
+        {
+            row["referenceId"]
+            for row in harness.relay.cli("invocations", "list", "--plugin", each.name, "--limit", "1000")
+        }
         for each in (ours, theirs)
     ]
     assert reference_id in listed[1]
     assert not listed[0] & listed[1]
-    ids = [{row["id"] for row in house.relay.cli("webhooks", "list", "--plugin", each.name)} for each in (ours, theirs)]
+    ids = [
+        {row["id"] for row in harness.relay.cli("webhooks", "list", "--plugin", each.name)} for each in (ours, theirs)
+    ]
     assert ids == [{"order", "inner-step"}, {"order", "only-theirs"}]
     with pytest.raises(AssertionError, match="ended with 1"):
-        house.relay.cli("invocations", "show", reference_id, "--plugin", ours.name)
+        harness.relay.cli("invocations", "show", reference_id, "--plugin", ours.name)
 
 
 def test_one_idempotency_key_of_two_plugins_is_two_keys(ours, theirs):
@@ -151,11 +156,11 @@ def test_one_idempotency_key_of_two_plugins_is_two_keys(ours, theirs):
     ],
 )
 @pytest.mark.parametrize("scope", ["trigger", "operate"])
-def test_hidden_foreign_and_unknown_webhooks_answer_alike_byte_for_byte(house, ours, theirs, scope, body, more):
+def test_hidden_foreign_and_unknown_webhooks_answer_alike_byte_for_byte(harness, ours, theirs, scope, body, more):
     key = ours.key if scope == "trigger" else ours.operator_key
     headers = {**JSON_TYPE, "Authorization": f"Bearer {key}", **more}
     answers = [
-        raw_answer_of(house, "POST", f"/v1/webhooks/{webhook_id}/trigger", headers, body) for webhook_id in UNSEEN
+        raw_answer_of(harness, "POST", f"/v1/webhooks/{webhook_id}/trigger", headers, body) for webhook_id in UNSEEN
     ]
     assert answers[0] == answers[1] == answers[2]
     status, _, content = answers[0]
@@ -186,10 +191,10 @@ def test_their_records_are_alike(ours):
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_other_methods_say_nothing_about_a_webhook_either(house, ours, theirs, method):
+def test_other_methods_say_nothing_about_a_webhook_either(harness, ours, theirs, method):
     headers = {"Authorization": f"Bearer {ours.key}"}
     answers = [
-        raw_answer_of(house, method, f"/v1/webhooks/{webhook_id}/trigger", headers, None)
+        raw_answer_of(harness, method, f"/v1/webhooks/{webhook_id}/trigger", headers, None)
         for webhook_id in ("order", *UNSEEN)
     ]
     assert len({repr(answer) for answer in answers}) == 1

@@ -19,14 +19,14 @@ BODIES = {"no body": {}, "body": {"data": {"n": 1}}, "large body": {"data": "x" 
 
 
 @pytest.fixture(scope="module")
-def plugin(house):
-    traps = {"fin": house.trap, "rst": house.reset_trap}
+def plugin(harness):
+    traps = {"fin": harness.trap, "rst": harness.reset_trap}
     webhooks = [
         {"id": f"{method.lower()}-{name}", "url": trap.url, "method": method}
         for name, trap in traps.items()
         for method in ("POST", "PATCH", "PUT", "DELETE")
     ]
-    return house.plugin("once", webhooks)
+    return harness.plugin("once", webhooks)
 
 
 def calls_to(plugin, webhook_id, given, count):
@@ -54,8 +54,8 @@ def test_libcurl_by_itself_falls_into_the_trap():
     ("trap_name", "body"),
     [("fin", "no body"), ("fin", "body"), ("fin", "large body"), ("rst", "no body"), ("rst", "body")],
 )
-def test_every_post_is_received_at_most_once_and_the_caller_is_told_the_truth(house, plugin, trap_name, body):
-    trap = house.trap if trap_name == "fin" else house.reset_trap
+def test_every_post_is_received_at_most_once_and_the_caller_is_told_the_truth(harness, plugin, trap_name, body):
+    trap = harness.trap if trap_name == "fin" else harness.reset_trap
     answers = {each["referenceId"]: each for each in calls_to(plugin, f"post-{trap_name}", BODIES[body], CALLS)}
     assert len(answers) == CALLS
     received = [each for each in list(trap.requests) if each.header("webhook-id") in answers]
@@ -78,21 +78,21 @@ def test_every_post_is_received_at_most_once_and_the_caller_is_told_the_truth(ho
 
 
 @pytest.mark.parametrize("method", ["patch", "put", "delete"])
-def test_one_attempt_sends_any_other_method_at_most_once_too(house, plugin, method):
+def test_one_attempt_sends_any_other_method_at_most_once_too(harness, plugin, method):
     answers = calls_to(plugin, f"{method}-fin", {}, 40)
     references = {each["referenceId"] for each in answers}
-    received = [each for each in list(house.trap.requests) if each.header("webhook-id") in references]
+    received = [each for each in list(harness.trap.requests) if each.header("webhook-id") in references]
     assert set(Counter(each.header("webhook-id") for each in received).values()) == {1}
     assert any(each.position > 1 for each in received)
 
 
-def test_many_asynchronous_posts_are_each_received_at_most_once(house, plugin):
+def test_many_asynchronous_posts_are_each_received_at_most_once(harness, plugin):
     items = [{"webhookId": "post-rst", "data": {"n": number}} for number in range(400)]
     entries = plugin.call("POST", "/v1/triggers", json=items).json()["results"]
     states = Counter(plugin.record(entry["referenceId"], wait_s=30)["state"] for entry in entries)
     assert set(states) <= {"delivered", "unreachable"}
-    receipts = house.reset_trap.receipts
+    receipts = harness.reset_trap.receipts
     counts = Counter(receipts[entry["referenceId"]] for entry in entries)
     assert set(counts) <= {0, 1}
-    answered = {each.header("webhook-id") for each in list(house.reset_trap.requests) if each.position == 1}
+    answered = {each.header("webhook-id") for each in list(harness.reset_trap.requests) if each.position == 1}
     assert states["delivered"] == sum(entry["referenceId"] in answered for entry in entries)

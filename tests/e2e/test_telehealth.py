@@ -12,7 +12,7 @@ import psutil
 import pytest
 from standardwebhooks import Webhook
 
-from tests.e2e.house import open_house
+from tests.e2e.harness import open_harness
 from tests.receivers import JPEG, raw_answer
 
 EXAMPLE = (Path(__file__).parents[2] / "examples" / "telehealth" / "webhooks.txt").read_text()
@@ -92,16 +92,16 @@ class Services:
 @pytest.fixture(scope="module")
 def clinic():
     """A relay of its own: these tests kill its workers."""
-    with open_house(RELAY_LEASE_MARGIN="1", RELAY_DEFAULT_WAIT="60") as house:
-        text = re.sub(r"https://\w+\.example\.com", house.site.origin, EXAMPLE)
+    with open_harness(RELAY_LEASE_MARGIN="1", RELAY_DEFAULT_WAIT="60") as harness:
+        text = re.sub(r"https://\w+\.example\.com", harness.site.origin, EXAMPLE)
         text = text.replace("timeout: 5,", "timeout: 2,")  # so that a lost call is found soon
-        house.relay.cli("webhooks", "apply", "-", text=text)
-        yield house.plugin("telehealth", [])
+        harness.relay.cli("webhooks", "apply", "-", text=text)
+        yield harness.plugin("telehealth", [])
 
 
 @pytest.fixture
 def services(clinic):
-    return Services(clinic.house.site)
+    return Services(clinic.harness.site)
 
 
 def workers_of(pid):
@@ -110,7 +110,7 @@ def workers_of(pid):
 
 def kill_workers(clinic):
     """kill -9 of every worker process; ``relay up`` starts them again."""
-    for process in workers_of(clinic.house.relay.pid):
+    for process in workers_of(clinic.harness.relay.pid):
         process.kill()
 
 
@@ -149,7 +149,7 @@ def test_each_step_has_a_record_of_its_own_for_operators_alone(clinic, services)
 def test_a_token_of_one_step_is_in_nothing_that_leaves_the_relay(clinic, services):
     reference_id = send_photo(clinic)["referenceId"]
     shown = [clinic.record(reference_id), *steps_of(clinic, reference_id)]
-    shown += [clinic.house.relay.cli("invocations", "show", each["referenceId"]) for each in shown]
+    shown += [clinic.harness.relay.cli("invocations", "show", each["referenceId"]) for each in shown]
     for secret in (TOKEN, CLIENT_KEY, SIGNING_SECRET):
         assert secret not in json.dumps(shown)
 

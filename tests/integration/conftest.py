@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import start_valkey
-from tests.integration.api_house import environ_for, running_api
+from tests.integration.api_harness import environ_for, running_api
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +24,8 @@ def running(api_log):
         RELAY_MAX_BODY_BYTES="1MiB",
         RELAY_EXTRA_SUFFIXES="test",
     )
-    with api_log.open("wb") as log, running_api(environ, log=log) as house:
-        yield house
+    with api_log.open("wb") as log, running_api(environ, log=log) as harness:
+        yield harness
     server.terminate()
     shutil.rmtree(directory, ignore_errors=True)
 

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.conftest import start_valkey
-from tests.integration.api_house import LANES, environ_for, running_api
+from tests.integration.api_harness import LANES, environ_for, running_api
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +20,9 @@ def apart():
     server = start_valkey(directory)
     url = f"redis://127.0.0.1:{server.port}"
     environ = environ_for(f"{url}/0", RELAY_BROKER_URL=f"{url}/1", RELAY_DEFAULT_WAIT="10", RELAY_API_CPU="0")
-    with running_api(environ, threads=32) as house:
-        house.records = redis.Redis.from_url(f"{url}/0")
-        yield house
+    with running_api(environ, threads=32) as harness:
+        harness.records = redis.Redis.from_url(f"{url}/0")
+        yield harness
     server.terminate()
     shutil.rmtree(directory, ignore_errors=True)
 

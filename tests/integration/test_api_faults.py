@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from tests.conftest import start_valkey
-from tests.integration.api_house import environ_for, running_api
+from tests.integration.api_harness import environ_for, running_api
 from tests.integration.test_api_triggers import problem
 
 
@@ -44,10 +44,10 @@ def fragile():
     directory = Path(tempfile.mkdtemp(prefix="rly"))
     server = start_valkey(directory)
     redis.Redis(port=server.port).config_set("appendonly", "yes")
-    with running_api(environ_for(f"redis://127.0.0.1:{server.port}/0"), threads=32) as house:
-        house.server, house.directory = server, directory
-        yield house
-    house.server.terminate()
+    with running_api(environ_for(f"redis://127.0.0.1:{server.port}/0"), threads=32) as harness:
+        harness.server, harness.directory = server, directory
+        yield harness
+    harness.server.terminate()
     shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import start_valkey
-from tests.integration.api_house import environ_for, running_api
+from tests.integration.api_harness import environ_for, running_api
 from tests.integration.test_api_triggers import problem
 
 
@@ -15,8 +15,8 @@ def limited():
     directory = Path(tempfile.mkdtemp(prefix="rly"))
     server = start_valkey(directory)
     environ = environ_for(f"redis://127.0.0.1:{server.port}/0", RELAY_PLUGIN_RATE="3/m")
-    with running_api(environ, threads=16) as house:
-        yield house
+    with running_api(environ, threads=16) as harness:
+        yield harness
     server.terminate()
     shutil.rmtree(directory, ignore_errors=True)
 

@@ -9,17 +9,17 @@ import pytest
 
 from relay.errors import Conflict
 from relay.invocation import Outcome, State
-from tests.integration.worker_house import until, worker_house
+from tests.integration.worker_harness import until, worker_harness
 from tests.receivers import raw_answer, receiver
 
 TOKEN = "t0ken-made-by-login-77"
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
-    with worker_house(tmp_path_factory, RELAY_LEASE_MARGIN="2") as house:
-        house.start_worker()
-        yield house
+def harness(tmp_path_factory):
+    with worker_harness(tmp_path_factory, RELAY_LEASE_MARGIN="2") as harness:
+        harness.start_worker()
+        yield harness
 
 
 @pytest.fixture
@@ -48,14 +48,14 @@ def hook(site, webhook_id, path, **fields):
     return {"id": webhook_id, "url": site.origin + path, "method": "POST", "hidden": True, **fields}
 
 
-def steps_of(house, ref):
-    return [house.record(step) for step in house.record(ref).steps]
+def steps_of(harness, ref):
+    return [harness.record(step) for step in harness.record(ref).steps]
 
 
-def test_a_token_of_one_step_is_used_in_the_next_and_shown_to_nobody(house, site):
+def test_a_token_of_one_step_is_used_in_the_next_and_shown_to_nobody(harness, site):
     site["/login"] = lambda _: {"token": TOKEN}
     site["/orders"] = lambda request: {"echo": request.header("authorization"), "id": 7}
-    house.register(
+    harness.register(
         hook(site, "login", "/login"),
         hook(site, "order", "/orders", headers={"Authorization": None}),
         {
@@ -70,37 +70,37 @@ def test_a_token_of_one_step_is_used_in_the_next_and_shown_to_nobody(house, site
             ],
         },
     )
-    ref = house.trigger("submit", {"item": 1})
-    record = house.final(ref)
+    ref = harness.trigger("submit", {"item": 1})
+    record = harness.final(ref)
     assert (record.state, record.status, record.error) == (State.DELIVERED, 200, False)
     assert site.got["/orders"][0].header("authorization") == f"Bearer {TOKEN}"
     assert json.loads(site.got["/orders"][0].body) == {"item": 1}
-    assert house.data(ref)["id"] == 7
-    everything = [house.data(each) for each in (ref, *record.steps)]
+    assert harness.data(ref)["id"] == 7
+    everything = [harness.data(each) for each in (ref, *record.steps)]
     assert TOKEN not in json.dumps(everything)
-    assert [step.webhook_id for step in steps_of(house, ref)] == ["login", "order"]
-    assert not list(house.runtime.client.scan_iter("relay:inv:*:raw"))
+    assert [step.webhook_id for step in steps_of(harness, ref)] == ["login", "order"]
+    assert not list(harness.runtime.client.scan_iter("relay:inv:*:raw"))
 
 
-def test_a_step_in_error_ends_the_chain_with_its_own_answer(house, site):
+def test_a_step_in_error_ends_the_chain_with_its_own_answer(harness, site):
     site["/one"] = lambda _: (409, {"why": "taken"})
     site["/two"] = lambda _: {}
-    house.register(
+    harness.register(
         hook(site, "one", "/one"),
         hook(site, "two", "/two"),
         {"id": "stops", "steps": [{"webhook": "one"}, {"webhook": "two"}]},
     )
-    ref = house.trigger("stops")
-    record = house.final(ref)
+    ref = harness.trigger("stops")
+    record = harness.final(ref)
     assert (record.state, record.status, record.error) == (State.DELIVERED, 409, True)
-    assert house.data(ref) == {"why": "taken"}
+    assert harness.data(ref) == {"why": "taken"}
     assert "/two" not in site.got
 
 
-def test_a_chain_may_go_on_after_an_error_skip_steps_and_say_what_it_returns(house, site):
+def test_a_chain_may_go_on_after_an_error_skip_steps_and_say_what_it_returns(harness, site):
     site["/one"] = lambda _: (500, {"why": "broken"})
     site["/two"] = lambda _: {"n": 2}
-    house.register(
+    harness.register(
         hook(site, "one", "/one"),
         hook(site, "two", "/two"),
         {
@@ -113,38 +113,43 @@ def test_a_chain_may_go_on_after_an_error_skip_steps_and_say_what_it_returns(hou
             "result": "{first: steps[0].status, skipped: steps[1], last: steps[2].data.n}",
         },
     )
-    ref = house.trigger("goes-on")
-    assert house.final(ref).status == 200
-    assert house.data(ref) == {"first": 500, "skipped": None, "last": 2}
+    ref = harness.trigger("goes-on")
+    assert harness.final(ref).status == 200
+    assert harness.data(ref) == {"first": 500, "skipped": None, "last": 2}
     assert len(site.got["/two"]) == 1
 
 
-def test_a_fan_out_calls_once_for_each_element_and_keeps_their_order(house, site):
+def test_a_fan_out_calls_once_for_each_element_and_keeps_their_order(harness, site):
     site["/each"] = lambda request: (400 if json.loads(request.body)["n"] == 3 else 200, json.loads(request.body))
-    house.register(
+    harness.register(
         hook(site, "each", "/each", concurrency=2),
         {"id": "fan", "steps": [{"webhook": "each", "forEach": "input.data", "data": "{n: item}"}]},
     )
-    ref = house.trigger("fan", [1, 2, 3, 4])
-    record = house.final(ref)
+    ref = harness.trigger("fan", [1, 2, 3, 4])
+    record = harness.final(ref)
     assert (record.status, record.error) == (400, True)
-    assert [(each["status"], each["data"]["n"]) for each in house.data(ref)] == [(200, 1), (200, 2), (400, 3), (200, 4)]
-    assert [step.step_of.item for step in steps_of(house, ref)] == [0, 1, 2, 3]
+    assert [(each["status"], each["data"]["n"]) for each in harness.data(ref)] == [
+        (200, 1),
+        (200, 2),
+        (400, 3),
+        (200, 4),
+    ]
+    assert [step.step_of.item for step in steps_of(harness, ref)] == [0, 1, 2, 3]
 
 
-def test_an_empty_fan_out_is_a_finished_step(house, site):
-    house.register(
+def test_an_empty_fan_out_is_a_finished_step(harness, site):
+    harness.register(
         hook(site, "each", "/each"),
         {"id": "none", "steps": [{"webhook": "each", "forEach": "input.data", "data": "item"}]},
     )
-    ref = house.trigger("none", [])
-    assert (house.final(ref).status, house.data(ref)) == (204, [])
+    ref = harness.trigger("none", [])
+    assert (harness.final(ref).status, harness.data(ref)) == (204, [])
 
 
-def test_a_chain_within_a_chain_ends_before_the_outer_one_goes_on(house, site):
+def test_a_chain_within_a_chain_ends_before_the_outer_one_goes_on(harness, site):
     site["/deep"] = lambda _: {"token": TOKEN}
     site["/after"] = lambda request: json.loads(request.body)
-    house.register(
+    harness.register(
         hook(site, "deep", "/deep"),
         hook(site, "after", "/after"),
         {"id": "inner", "hidden": True, "steps": [{"webhook": "deep", "mask": ["steps[0].data.token"]}]},
@@ -156,18 +161,18 @@ def test_a_chain_within_a_chain_ends_before_the_outer_one_goes_on(house, site):
             ],
         },
     )
-    ref = house.trigger("outer")
-    assert house.final(ref).state is State.DELIVERED
+    ref = harness.trigger("outer")
+    assert harness.final(ref).state is State.DELIVERED
     assert json.loads(site.got["/after"][0].body) == {"token": TOKEN}
-    assert house.data(ref) == {"token": "[redacted]"}
-    (inner, _) = steps_of(house, ref)
-    assert house.data(inner.reference_id) == {"token": "[redacted]"}
+    assert harness.data(ref) == {"token": "[redacted]"}
+    (inner, _) = steps_of(harness, ref)
+    assert harness.data(inner.reference_id) == {"token": "[redacted]"}
 
 
-def test_a_token_that_a_chain_hands_down_to_a_chain_within_it_is_hidden_there_too(house, site):
+def test_a_token_that_a_chain_hands_down_to_a_chain_within_it_is_hidden_there_too(harness, site):
     site["/login"] = lambda _: {"token": TOKEN}
     site["/echo"] = lambda request: {"got": json.loads(request.body)}
-    house.register(
+    harness.register(
         hook(site, "login", "/login"),
         hook(site, "echo", "/echo"),
         {"id": "below", "hidden": True, "steps": [{"webhook": "echo", "data": "input.data"}]},
@@ -179,17 +184,17 @@ def test_a_token_that_a_chain_hands_down_to_a_chain_within_it_is_hidden_there_to
             ],
         },
     )
-    ref = house.trigger("above")
-    assert house.final(ref).state is State.DELIVERED
+    ref = harness.trigger("above")
+    assert harness.final(ref).state is State.DELIVERED
     assert json.loads(site.got["/echo"][0].body) == {"token": TOKEN}
-    below = steps_of(house, ref)[1]
-    shown = [house.data(each) for each in (ref, below.reference_id, *below.steps)]
+    below = steps_of(harness, ref)[1]
+    shown = [harness.data(each) for each in (ref, below.reference_id, *below.steps)]
     assert shown == [{"got": {"token": "[redacted]"}}] * 3
 
 
-def test_a_step_that_cannot_be_made_ends_the_chain_and_says_why_to_operators_only(house, site):
+def test_a_step_that_cannot_be_made_ends_the_chain_and_says_why_to_operators_only(harness, site):
     site["/one"] = lambda _: {"name": ["not", "a", "text"]}
-    house.register(
+    harness.register(
         hook(site, "one", "/one"),
         hook(site, "two", "/two", headers={"X-Name": None}),
         {
@@ -197,60 +202,60 @@ def test_a_step_that_cannot_be_made_ends_the_chain_and_says_why_to_operators_onl
             "steps": [{"webhook": "one"}, {"webhook": "two", "headers": {"X-Name": "steps[0].data.name"}}],
         },
     )
-    record = house.final(house.trigger("cannot"))
+    record = harness.final(harness.trigger("cannot"))
     assert (record.state, record.outcome, record.status) == (State.UNREACHABLE, Outcome.STEP_REJECTED, 0)
     assert record.extra["reason"].startswith("step 1: /headers/X-Name")
 
 
-def test_a_chains_time_bounds_the_whole_and_a_late_step_revives_nothing(house, site):
+def test_a_chains_time_bounds_the_whole_and_a_late_step_revives_nothing(harness, site):
     site["/slow"] = lambda _: time.sleep(2.5) or {"late": True}
     site["/later"] = lambda _: {}
-    house.register(
+    harness.register(
         hook(site, "slow", "/slow"),
         hook(site, "later", "/later"),
         {"id": "short", "timeout": 1, "steps": [{"webhook": "slow"}, {"webhook": "later"}]},
     )
-    ref = house.trigger("short")
+    ref = harness.trigger("short")
     began = time.monotonic()
-    record = house.final(ref)
+    record = harness.final(ref)
     assert time.monotonic() - began < 2.4
     assert (record.state, record.outcome) == (State.UNREACHABLE, Outcome.CHAIN_TIMEOUT)
     (late,) = record.steps
-    assert house.final(late).state is State.DELIVERED
-    assert house.data(late) is None  # what the chain would have hidden in it is not known any more
-    assert house.record(ref) == record
+    assert harness.final(late).state is State.DELIVERED
+    assert harness.data(late) is None  # what the chain would have hidden in it is not known any more
+    assert harness.record(ref) == record
     assert "/later" not in site.got
 
 
-def test_a_waiting_chain_can_be_cancelled_with_its_unsent_steps(house, site):
+def test_a_waiting_chain_can_be_cancelled_with_its_unsent_steps(harness, site):
     site["/held"] = lambda _: {}
-    house.register(hook(site, "held", "/held"), {"id": "stopped", "steps": [{"webhook": "held"}]})
-    house.runtime.policies.pause("acme", "held")
-    ref = house.trigger("stopped")
-    until(lambda: house.runtime.policies.traffic("acme", "held").parked == 1, 10)
-    assert house.record(ref).state is State.WAITING
-    house.store.cancel(ref)
-    for ready in house.runtime.policies.resume("acme", "held"):
-        house.runtime.publisher.publish_ready(ready)
-    assert [step.state for step in steps_of(house, ref)] == [State.CANCELLED]
+    harness.register(hook(site, "held", "/held"), {"id": "stopped", "steps": [{"webhook": "held"}]})
+    harness.runtime.policies.pause("acme", "held")
+    ref = harness.trigger("stopped")
+    until(lambda: harness.runtime.policies.traffic("acme", "held").parked == 1, 10)
+    assert harness.record(ref).state is State.WAITING
+    harness.store.cancel(ref)
+    for ready in harness.runtime.policies.resume("acme", "held"):
+        harness.runtime.publisher.publish_ready(ready)
+    assert [step.state for step in steps_of(harness, ref)] == [State.CANCELLED]
     assert "/held" not in site.got
 
 
-def test_a_webhook_that_a_chain_uses_cannot_be_removed(house, site):
-    house.register(hook(site, "used", "/used"), {"id": "user", "steps": [{"webhook": "used"}]})
+def test_a_webhook_that_a_chain_uses_cannot_be_removed(harness, site):
+    harness.register(hook(site, "used", "/used"), {"id": "user", "steps": [{"webhook": "used"}]})
     with pytest.raises(Conflict, match="user"):
-        house.runtime.registry.remove("acme", "used")
+        harness.runtime.registry.remove("acme", "used")
 
 
-def test_a_chain_runs_with_the_revisions_that_it_was_accepted_with(house, site):
+def test_a_chain_runs_with_the_revisions_that_it_was_accepted_with(harness, site):
     site["/old"] = lambda _: {"v": "old"}
     site["/new"] = lambda _: {"v": "new"}
-    house.register(hook(site, "changing", "/old"), {"id": "pinned", "steps": [{"webhook": "changing"}]})
-    house.runtime.policies.pause("acme", "changing")
-    ref = house.trigger("pinned")
-    until(lambda: house.runtime.policies.traffic("acme", "changing").parked == 1, 10)
-    house.register(hook(site, "changing", "/new"))
-    for ready in house.runtime.policies.resume("acme", "changing"):
-        house.runtime.publisher.publish_ready(ready)
-    house.final(ref)
-    assert house.data(ref) == {"v": "old"}
+    harness.register(hook(site, "changing", "/old"), {"id": "pinned", "steps": [{"webhook": "changing"}]})
+    harness.runtime.policies.pause("acme", "changing")
+    ref = harness.trigger("pinned")
+    until(lambda: harness.runtime.policies.traffic("acme", "changing").parked == 1, 10)
+    harness.register(hook(site, "changing", "/new"))
+    for ready in harness.runtime.policies.resume("acme", "changing"):
+        harness.runtime.publisher.publish_ready(ready)
+    harness.final(ref)
+    assert harness.data(ref) == {"v": "old"}

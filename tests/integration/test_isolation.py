@@ -15,7 +15,7 @@ from relay.queue import MESSAGE_IDS
 from relay.store import keyspace
 from relay.store.invocations import GRACE_MS
 from relay.sweeper import SHORT_LANE_MESSAGES, Sweeper
-from tests.integration.worker_house import hook, until, worker_house
+from tests.integration.worker_harness import hook, until, worker_harness
 from tests.receivers import json_answer, receiver
 
 OK = json_answer({"ok": True})
@@ -24,16 +24,16 @@ PLACES, ANSWER_S = 4, 0.2
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
-    with worker_house(tmp_path_factory, RELAY_MAX_IN_FLIGHT="64") as house:
-        house.start_worker()
-        yield house
+def harness(tmp_path_factory):
+    with worker_harness(tmp_path_factory, RELAY_MAX_IN_FLIGHT="64") as harness:
+        harness.start_worker()
+        yield harness
 
 
 @pytest.fixture
-def idle_house(tmp_path_factory):
-    with worker_house(tmp_path_factory) as house:
-        yield house
+def idle_harness(tmp_path_factory):
+    with worker_harness(tmp_path_factory) as harness:
+        yield harness
 
 
 @pytest.fixture
@@ -51,12 +51,12 @@ def never():
 
 
 class Stopped:
-    """A house whose workers are stopped while something still sweeps: what lies on its lanes, and time that passes."""
+    """A harness whose workers are stopped while something still sweeps: what lies on its lanes, and time that passes."""
 
-    def __init__(self, house):
-        self.house = house
-        self.client = house.runtime.client
-        self.sweeper = Sweeper(house.store, house.runtime.publisher, "sweeper@test", lambda ready: ready)
+    def __init__(self, harness):
+        self.harness = harness
+        self.client = harness.runtime.client
+        self.sweeper = Sweeper(harness.store, harness.runtime.publisher, "sweeper@test", lambda ready: ready)
 
     def pass_time(self, seconds):
         """Lets every alarm ring so much earlier, as if so much time had passed."""
@@ -81,7 +81,7 @@ def ids_of(message):
     return json.loads(base64.b64decode(json.loads(message)["body"]))[0][0]
 
 
-def test_a_webhook_at_its_cap_is_busy_while_calls_wait(house):
+def test_a_webhook_at_its_cap_is_busy_while_calls_wait(harness):
     running, most, times = [], [], []
 
     def watched(connection, request):
@@ -94,50 +94,50 @@ def test_a_webhook_at_its_cap_is_busy_while_calls_wait(house):
 
     calls = 80
     with receiver(watched) as endpoint:
-        house.register(hook(endpoint.url, concurrency=PLACES))
-        house.finals(house.trigger_many(calls))
+        harness.register(hook(endpoint.url, concurrency=PLACES))
+        harness.finals(harness.trigger_many(calls))
     busy = calls * ANSWER_S / PLACES / (times[-1] + ANSWER_S - times[0])
     assert max(most) <= PLACES
     assert busy > 0.7  # 0.9 on a machine that does nothing else; one place idle would be 0.75
 
 
-def test_calls_parked_at_a_cap_cost_a_second_webhook_little(house, never):
+def test_calls_parked_at_a_cap_cost_a_second_webhook_little(harness, never):
     with receiver(OK) as quick:
-        house.register(hook(never.url, concurrency=2, timeout=60), hook(quick.url) | {"id": "quick"})
+        harness.register(hook(never.url, concurrency=2, timeout=60), hook(quick.url) | {"id": "quick"})
 
         def drain_s(others):
-            house.trigger_many(others)
+            harness.trigger_many(others)
             began = time.monotonic()
-            house.finals(house.trigger_many(500, "quick"))
+            harness.finals(harness.trigger_many(500, "quick"))
             return time.monotonic() - began
 
         drain_s(0)  # what is met the first time
         alone_s = drain_s(0)
         beside_s = drain_s(1_000)
-        assert house.runtime.policies.traffic("acme", "hook").parked == 998
+        assert harness.runtime.policies.traffic("acme", "hook").parked == 998
         after_s = drain_s(0)
     assert beside_s < 3 * alone_s + 1  # while twice as many calls are parked
     assert after_s < 2 * alone_s + 1
 
 
-def test_messages_behind_those_of_a_slow_webhook_do_not_wait_for_it(house, never):
+def test_messages_behind_those_of_a_slow_webhook_do_not_wait_for_it(harness, never):
     with receiver(OK) as quick:
-        house.register(hook(never.url, timeout=60), hook(quick.url) | {"id": "quick"})
-        house.trigger_many(60)  # more than its share of 64 slots
-        until(lambda: house.runtime.policies.traffic("acme", "hook").parked > 0, 10)
+        harness.register(hook(never.url, timeout=60), hook(quick.url) | {"id": "quick"})
+        harness.trigger_many(60)  # more than its share of 64 slots
+        until(lambda: harness.runtime.policies.traffic("acme", "hook").parked > 0, 10)
         for _ in range(100):
-            house.trigger()  # a message each
+            harness.trigger()  # a message each
         began = time.monotonic()
-        record = house.final(house.trigger("quick"))
+        record = harness.final(harness.trigger("quick"))
         took_s = time.monotonic() - began
     assert record.state is State.DELIVERED
     assert took_s < 3  # a quarter of a second for each four of those messages would be six
 
 
-def test_a_lane_that_is_long_gets_no_second_copies_in_five_minutes(idle_house):
-    idle_house.register(hook("http://127.0.0.1:9/"))
-    refs = set(idle_house.trigger_many((SHORT_LANE_MESSAGES + 8) * MESSAGE_IDS))
-    stopped = Stopped(idle_house)
+def test_a_lane_that_is_long_gets_no_second_copies_in_five_minutes(idle_harness):
+    idle_harness.register(hook("http://127.0.0.1:9/"))
+    refs = set(idle_harness.trigger_many((SHORT_LANE_MESSAGES + 8) * MESSAGE_IDS))
+    stopped = Stopped(idle_harness)
     for _ in range(FIVE_MINUTES_S * 1000 // GRACE_MS):
         stopped.pass_time(GRACE_MS / 1000)
         stopped.sweeper.sweep()
@@ -145,10 +145,10 @@ def test_a_lane_that_is_long_gets_no_second_copies_in_five_minutes(idle_house):
 
 
 @pytest.mark.parametrize("queued", [1, 300, 3_000])
-def test_copies_of_an_id_stay_few_while_the_workers_of_its_lane_are_stopped(idle_house, queued):
-    idle_house.register(hook("http://127.0.0.1:9/"))
-    refs = set(idle_house.trigger_many(queued))
-    stopped = Stopped(idle_house)
+def test_copies_of_an_id_stay_few_while_the_workers_of_its_lane_are_stopped(idle_harness, queued):
+    idle_harness.register(hook("http://127.0.0.1:9/"))
+    refs = set(idle_harness.trigger_many(queued))
+    stopped = Stopped(idle_harness)
     for _ in range(FIVE_MINUTES_S):
         stopped.pass_time(1)
         stopped.sweeper.sweep()
@@ -157,11 +157,11 @@ def test_copies_of_an_id_stay_few_while_the_workers_of_its_lane_are_stopped(idle
     assert max(copies.values()) <= 3
 
 
-def test_a_lost_publish_is_noticed_while_another_lane_is_long(idle_house):
-    idle_house.register(hook("http://127.0.0.1:9/"))
-    idle_house.trigger_many((SHORT_LANE_MESSAGES + 8) * MESSAGE_IDS)
-    stopped = Stopped(idle_house)
-    ref = idle_house.trigger(awaited=True)
+def test_a_lost_publish_is_noticed_while_another_lane_is_long(idle_harness):
+    idle_harness.register(hook("http://127.0.0.1:9/"))
+    idle_harness.trigger_many((SHORT_LANE_MESSAGES + 8) * MESSAGE_IDS)
+    stopped = Stopped(idle_harness)
+    ref = idle_harness.trigger(awaited=True)
     stopped.client.delete("interactive")
     stopped.sweeper.sweep()
     assert not stopped.copies("interactive", {ref})  # within the grace it may be under way
@@ -170,22 +170,22 @@ def test_a_lost_publish_is_noticed_while_another_lane_is_long(idle_house):
     assert stopped.copies("interactive", {ref}) == {ref: 1}
 
 
-def test_a_lost_publish_is_noticed_in_a_lane_that_is_short_and_busy(idle_house):
-    idle_house.register(hook("http://127.0.0.1:9/"))
-    lost = idle_house.trigger(awaited=True)
-    stopped = Stopped(idle_house)
+def test_a_lost_publish_is_noticed_in_a_lane_that_is_short_and_busy(idle_harness):
+    idle_harness.register(hook("http://127.0.0.1:9/"))
+    lost = idle_harness.trigger(awaited=True)
+    stopped = Stopped(idle_harness)
     stopped.client.delete("interactive")
     for _ in range(20):
-        idle_house.trigger(awaited=True)
+        idle_harness.trigger(awaited=True)
     stopped.pass_time(GRACE_MS / 1000)
     stopped.sweeper.sweep()
     assert stopped.copies("interactive", {lost}) == {lost: 1}
 
 
-def test_a_message_lost_twice_is_noticed_twice_when_its_lane_is_empty(idle_house):
-    idle_house.register(hook("http://127.0.0.1:9/"))
-    ref = idle_house.trigger(awaited=True)
-    stopped = Stopped(idle_house)
+def test_a_message_lost_twice_is_noticed_twice_when_its_lane_is_empty(idle_harness):
+    idle_harness.register(hook("http://127.0.0.1:9/"))
+    ref = idle_harness.trigger(awaited=True)
+    stopped = Stopped(idle_harness)
     for _ in range(4):
         stopped.client.delete("interactive")
         stopped.pass_time(GRACE_MS / 1000)

@@ -9,64 +9,64 @@ import time
 import pytest
 
 from relay.invocation import Outcome, Sent, State
-from tests.integration.worker_house import hook, until, worker_house
+from tests.integration.worker_harness import hook, until, worker_harness
 from tests.receivers import answer, closed_port, in_turn, json_answer, receiver, slow
 
 OK = json_answer({"ok": True})
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
-    with worker_house(tmp_path_factory, RELAY_LEASE_MARGIN="2", RELAY_MAX_IN_FLIGHT="64") as house:
-        house.start_worker()
-        yield house
+def harness(tmp_path_factory):
+    with worker_harness(tmp_path_factory, RELAY_LEASE_MARGIN="2", RELAY_MAX_IN_FLIGHT="64") as harness:
+        harness.start_worker()
+        yield harness
 
 
-def test_a_retry_policy_tries_again_and_keeps_a_record_of_each_attempt(house):
+def test_a_retry_policy_tries_again_and_keeps_a_record_of_each_attempt(harness):
     with receiver(in_turn(answer(503), answer(503), OK)) as endpoint:
-        house.register(hook(endpoint.url, retry={"attempts": 3, "initial": 0.05}))
-        record = house.final(house.trigger(data={"a": 1}))
+        harness.register(hook(endpoint.url, retry={"attempts": 3, "initial": 0.05}))
+        record = harness.final(harness.trigger(data={"a": 1}))
     assert record.state is State.DELIVERED
     assert [(attempt.number, attempt.status) for attempt in record.attempts] == [(1, 503), (2, 503), (3, 200)]
     assert len({request.header("webhook-id") for request in endpoint.requests}) == 1
 
 
-def test_the_last_attempts_answer_is_the_result(house):
+def test_the_last_attempts_answer_is_the_result(harness):
     with receiver(answer(503, b"busy", ("Content-Type", "text/plain"))) as endpoint:
-        house.register(hook(endpoint.url, retry={"attempts": 2, "initial": 0.05}))
-        ref = house.trigger()
-        record = house.final(ref)
+        harness.register(hook(endpoint.url, retry={"attempts": 2, "initial": 0.05}))
+        ref = harness.trigger()
+        record = harness.final(ref)
     assert (record.state, record.status, record.error, len(record.attempts)) == (State.DELIVERED, 503, True, 2)
-    assert house.data(ref) == "busy"
+    assert harness.data(ref) == "busy"
 
 
-def test_retry_after_is_honoured(house):
+def test_retry_after_is_honoured(harness):
     with receiver(in_turn(answer(429, b"", ("Retry-After", "2")), OK)) as endpoint:
-        house.register(hook(endpoint.url, retry={"attempts": 2, "initial": 0.01}))
-        record = house.final(house.trigger())
+        harness.register(hook(endpoint.url, retry={"attempts": 2, "initial": 0.01}))
+        record = harness.final(harness.trigger())
     first, second = record.attempts
     assert second.started_at_ms - first.started_at_ms >= 2_000
 
 
-def test_an_unrepeatable_call_whose_answer_never_came_is_not_sent_again(house):
+def test_an_unrepeatable_call_whose_answer_never_came_is_not_sent_again(harness):
     def silent(connection, _request):
         connection.close()
 
     with receiver(silent) as endpoint:
-        house.register(hook(endpoint.url, retry={"attempts": 3, "initial": 0.01}))
-        record = house.final(house.trigger(data={"a": 1}))
+        harness.register(hook(endpoint.url, retry={"attempts": 3, "initial": 0.01}))
+        record = harness.final(harness.trigger(data={"a": 1}))
         time.sleep(0.3)
     assert (record.state, record.attempts[0].sent) == (State.UNREACHABLE, Sent.MAYBE)
     assert len(endpoint.requests) == 1
 
 
-def test_a_call_that_never_left_is_tried_again_for_any_method(house):
-    house.register(hook(f"http://127.0.0.1:{closed_port()}/", retry={"attempts": 3, "initial": 0.01}))
-    record = house.final(house.trigger())
+def test_a_call_that_never_left_is_tried_again_for_any_method(harness):
+    harness.register(hook(f"http://127.0.0.1:{closed_port()}/", retry={"attempts": 3, "initial": 0.01}))
+    record = harness.final(harness.trigger())
     assert [(attempt.outcome, attempt.sent) for attempt in record.attempts] == [(Outcome.CONNECT_FAILED, Sent.NO)] * 3
 
 
-def test_a_webhook_never_has_more_calls_at_once_than_its_cap_and_stays_busy(house):
+def test_a_webhook_never_has_more_calls_at_once_than_its_cap_and_stays_busy(harness):
     running, most = [], []
 
     def watched(connection, request):
@@ -77,90 +77,90 @@ def test_a_webhook_never_has_more_calls_at_once_than_its_cap_and_stays_busy(hous
         OK(connection, request)
 
     with receiver(watched) as endpoint:
-        house.register(hook(endpoint.url, concurrency=4))
+        harness.register(hook(endpoint.url, concurrency=4))
         began = time.monotonic()
-        records = house.finals(house.trigger_many(80))
+        records = harness.finals(harness.trigger_many(80))
         took_s = time.monotonic() - began
     assert {record.state for record in records} == {State.DELIVERED}
     assert max(most) <= 4
     assert took_s < 80 / 4 * 0.05 * 3  # one after the other would take four times as long
 
 
-def test_a_rate_is_kept(house):
+def test_a_rate_is_kept(harness):
     with receiver(OK) as endpoint:
-        house.register(hook(endpoint.url, rate="10/s"))
+        harness.register(hook(endpoint.url, rate="10/s"))
         began = time.monotonic()
-        house.finals(house.trigger_many(30))
+        harness.finals(harness.trigger_many(30))
         took_s = time.monotonic() - began
     assert took_s > 1.8  # ten at once, then twenty more at ten a second
 
 
-def test_one_webhook_cannot_take_all_slots_of_a_process(house):
+def test_one_webhook_cannot_take_all_slots_of_a_process(harness):
     with receiver(slow(1.5, OK)) as sluggish, receiver(OK) as quick:
-        house.register(hook(sluggish.url), hook(quick.url) | {"id": "quick"})
-        slow_refs = house.trigger_many(100)
+        harness.register(hook(sluggish.url), hook(quick.url) | {"id": "quick"})
+        slow_refs = harness.trigger_many(100)
         until(lambda: len(sluggish.requests) >= 40, 10)
         began = time.monotonic()
-        house.final(house.trigger("quick"))
+        harness.final(harness.trigger("quick"))
         took_s = time.monotonic() - began
-        house.finals(slow_refs)
+        harness.finals(slow_refs)
     assert took_s < 1.0
 
 
-def test_a_webhook_removed_while_calls_wait_rejects_them(house):
+def test_a_webhook_removed_while_calls_wait_rejects_them(harness):
     with receiver(OK) as endpoint:
-        house.register(hook(endpoint.url))
-        house.runtime.policies.pause("acme", "hook")
-        ref = house.trigger()
-        until(lambda: house.runtime.policies.traffic("acme", "hook").parked == 1, 10)
-        house.runtime.registry.remove("acme", "hook")
-        for ready in house.runtime.policies.resume("acme", "hook"):
-            house.runtime.publisher.publish_ready(ready)
-        record = house.final(ref)
+        harness.register(hook(endpoint.url))
+        harness.runtime.policies.pause("acme", "hook")
+        ref = harness.trigger()
+        until(lambda: harness.runtime.policies.traffic("acme", "hook").parked == 1, 10)
+        harness.runtime.registry.remove("acme", "hook")
+        for ready in harness.runtime.policies.resume("acme", "hook"):
+            harness.runtime.publisher.publish_ready(ready)
+        record = harness.final(ref)
     assert (record.state, record.outcome, record.attempts) == (State.REJECTED, Outcome.WEBHOOK_NOT_REGISTERED, ())
     assert not endpoint.requests
 
 
-def test_a_lost_message_is_found_within_the_grace(house):
+def test_a_lost_message_is_found_within_the_grace(harness):
     with receiver(OK) as endpoint:
-        house.register(hook(endpoint.url))
-        house.runtime.policies.pause("acme", "hook")
-        refs = house.trigger_many(3)
-        until(lambda: house.runtime.policies.traffic("acme", "hook").parked == 3, 10)
-        for ready in house.runtime.policies.resume("acme", "hook"):
+        harness.register(hook(endpoint.url))
+        harness.runtime.policies.pause("acme", "hook")
+        refs = harness.trigger_many(3)
+        until(lambda: harness.runtime.policies.traffic("acme", "hook").parked == 3, 10)
+        for ready in harness.runtime.policies.resume("acme", "hook"):
             assert len(ready) == 3  # and nobody publishes them
-        house.finals(refs, within_s=12)
+        harness.finals(refs, within_s=12)
 
 
 def test_a_stop_lets_running_calls_end_and_gives_the_others_back(tmp_path_factory):
-    with worker_house(tmp_path_factory) as house, receiver(slow(1.0, OK)) as endpoint:
-        process = house.start_worker()
-        house.register(hook(endpoint.url))
-        refs = house.trigger_many(20)
+    with worker_harness(tmp_path_factory) as harness, receiver(slow(1.0, OK)) as endpoint:
+        process = harness.start_worker()
+        harness.register(hook(endpoint.url))
+        refs = harness.trigger_many(20)
         until(lambda: len(endpoint.requests) == 20, 10)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-        assert {house.record(ref).state for ref in refs} == {State.DELIVERED}
+        assert {harness.record(ref).state for ref in refs} == {State.DELIVERED}
         assert len(endpoint.requests) == 20
 
 
 def test_a_killed_workers_unrepeatable_calls_end_interrupted_and_repeatable_ones_are_sent_again(tmp_path_factory):
     with (
-        worker_house(tmp_path_factory, RELAY_LEASE_MARGIN="1") as house,
+        worker_harness(tmp_path_factory, RELAY_LEASE_MARGIN="1") as harness,
         receiver(slow(1.5, OK)) as endpoint,
     ):
-        process = house.start_worker()
-        house.register(
+        process = harness.start_worker()
+        harness.register(
             hook(endpoint.url, timeout=2),
             hook(endpoint.url, timeout=2) | {"id": "again", "method": "PUT"},
         )
-        once, again = house.trigger("hook"), house.trigger("again")
+        once, again = harness.trigger("hook"), harness.trigger("again")
         until(lambda: len(endpoint.requests) == 2, 10)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
         killed = time.monotonic()
-        house.start_worker(number=2)
-        first, second = house.final(once, 15), house.final(again, 15)
+        harness.start_worker(number=2)
+        first, second = harness.final(once, 15), harness.final(again, 15)
         assert time.monotonic() - killed < 3 + 5 + 6  # lease end + 5 s, and the time a new worker takes to start
     assert (first.state, first.outcome) == (State.INTERRUPTED, Outcome.LEASE_LOST)
     assert second.state is State.DELIVERED
@@ -170,7 +170,7 @@ def test_a_killed_workers_unrepeatable_calls_end_interrupted_and_repeatable_ones
 
 
 def test_a_worker_whose_callers_do_not_wait_gets_what_is_left_of_the_machine(tmp_path_factory):
-    with worker_house(tmp_path_factory) as house:
-        background, urgent = house.start_worker("bulk"), house.start_worker("interactive")
+    with worker_harness(tmp_path_factory) as harness:
+        background, urgent = harness.start_worker("bulk"), harness.start_worker("interactive")
         assert os.getpriority(os.PRIO_PROCESS, background.pid) == 19
         assert os.getpriority(os.PRIO_PROCESS, urgent.pid) == os.getpriority(os.PRIO_PROCESS, 0)

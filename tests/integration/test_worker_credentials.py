@@ -10,7 +10,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from relay.invocation import Outcome, State
-from tests.integration.worker_house import hook, worker_house
+from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import answer, closed_port, echo, in_turn, json_answer, raw_answer, receiver
 
 SECRET = "whsec_" + b64encode(bytes(range(32))).decode()
@@ -18,11 +18,11 @@ OK = json_answer({"ok": True})
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
-    with worker_house(tmp_path_factory, RELAY_LEASE_MARGIN="2") as house:
-        house.start_worker()
-        house.start_worker(number=2)
-        yield house
+def harness(tmp_path_factory):
+    with worker_harness(tmp_path_factory, RELAY_LEASE_MARGIN="2") as harness:
+        harness.start_worker()
+        harness.start_worker(number=2)
+        yield harness
 
 
 def oauth(authorization_server, **changes):
@@ -39,28 +39,28 @@ def grants(connection, request):
     connection.close()
 
 
-def test_calls_carry_one_token_that_was_fetched_once_and_is_hidden_in_answers(house):
+def test_calls_carry_one_token_that_was_fetched_once_and_is_hidden_in_answers(harness):
     with receiver(grants) as login, receiver(echo) as endpoint:
-        house.register(hook(endpoint.url, auth=oauth(login, scope="read")))
-        refs = house.trigger_many(50)
-        records = house.finals(refs)
+        harness.register(hook(endpoint.url, auth=oauth(login, scope="read")))
+        refs = harness.trigger_many(50)
+        records = harness.finals(refs)
     assert {record.state for record in records} == {State.DELIVERED}
     assert {request.header("authorization") for request in endpoint.requests} == {"Bearer planted-token-1"}
     assert len(login.requests) == 1
     assert login.requests[0].body == b"grant_type=client_credentials&scope=read"
-    assert house.data(refs[0])["headers"]["authorization"] == "Bearer [redacted]"
+    assert harness.data(refs[0])["headers"]["authorization"] == "Bearer [redacted]"
 
 
-def test_a_token_that_was_revoked_is_replaced_and_the_call_made_again_at_once(house):
+def test_a_token_that_was_revoked_is_replaced_and_the_call_made_again_at_once(harness):
     def takes_only_the_second(connection, request):
         good = request.header("authorization") == "Bearer planted-token-2"
         (OK if good or len(endpoint.requests) == 1 else answer(401))(connection, request)
 
     with receiver(grants) as login, receiver(takes_only_the_second) as endpoint:
-        house.register(hook(endpoint.url, auth=oauth(login)))
-        house.final(house.trigger())  # the first token is good once
+        harness.register(hook(endpoint.url, auth=oauth(login)))
+        harness.final(harness.trigger())  # the first token is good once
         time.sleep(5.1)  # and no longer fresh
-        record = house.final(house.trigger(data={"a": 1}))
+        record = harness.final(harness.trigger(data={"a": 1}))
     assert (record.state, record.status) == (State.DELIVERED, 200)
     assert [attempt.status for attempt in record.attempts] == [401, 200]
     assert record.attempts[1].started_at_ms - record.attempts[0].started_at_ms < 3_000
@@ -68,53 +68,53 @@ def test_a_token_that_was_revoked_is_replaced_and_the_call_made_again_at_once(ho
     assert endpoint.requests[1].header("webhook-id") == endpoint.requests[2].header("webhook-id")
 
 
-def test_a_call_that_is_refused_with_a_fresh_token_is_refused(house):
+def test_a_call_that_is_refused_with_a_fresh_token_is_refused(harness):
     with receiver(grants) as login, receiver(answer(401, b"no")) as endpoint:
-        house.register(hook(endpoint.url, auth=oauth(login)))
-        record = house.final(house.trigger())
+        harness.register(hook(endpoint.url, auth=oauth(login)))
+        record = harness.final(harness.trigger())
     assert (record.state, record.status, len(record.attempts)) == (State.DELIVERED, 401, 1)
 
 
-def test_a_token_that_is_not_had_leaves_the_call_unsent(house):
+def test_a_token_that_is_not_had_leaves_the_call_unsent(harness):
     with receiver(answer(400, b'{"error":"invalid_client"}')) as login, receiver(OK) as endpoint:
-        house.register(hook(endpoint.url, auth=oauth(login)))
-        record = house.final(house.trigger())
+        harness.register(hook(endpoint.url, auth=oauth(login)))
+        record = harness.final(harness.trigger())
     assert (record.state, record.outcome) == (State.UNREACHABLE, Outcome.PREPARE_FAILED)
     assert not endpoint.requests
 
 
-def test_a_token_endpoint_that_is_away_is_tried_again_as_the_webhook_s_retries_say(house):
+def test_a_token_endpoint_that_is_away_is_tried_again_as_the_webhook_s_retries_say(harness):
     with receiver(in_turn(answer(503), grants)) as login, receiver(OK) as endpoint:
-        house.register(hook(endpoint.url, auth=oauth(login), retry={"attempts": 4, "initial": 3}))
-        record = house.final(house.trigger())
+        harness.register(hook(endpoint.url, auth=oauth(login), retry={"attempts": 4, "initial": 3}))
+        record = harness.final(harness.trigger())
         assert len(endpoint.requests) == 1
     assert (record.state, record.status) == (State.DELIVERED, 200)
     assert {attempt.outcome for attempt in record.attempts[:-1]} == {Outcome.CONNECT_FAILED}
 
 
-def test_a_token_endpoint_that_cannot_be_reached_is_the_call_s_own_outcome(house):
+def test_a_token_endpoint_that_cannot_be_reached_is_the_call_s_own_outcome(harness):
     with receiver(OK) as endpoint:
-        house.register(hook(endpoint.url, auth={**oauth(endpoint), "tokenUrl": f"http://127.0.0.1:{closed_port()}/"}))
-        record = house.final(house.trigger())
+        harness.register(hook(endpoint.url, auth={**oauth(endpoint), "tokenUrl": f"http://127.0.0.1:{closed_port()}/"}))
+        record = harness.final(harness.trigger())
     assert (record.state, record.outcome) == (State.UNREACHABLE, Outcome.CONNECT_FAILED)
     assert not endpoint.requests
 
 
-def test_a_basic_login_is_sent_and_hidden(house):
+def test_a_basic_login_is_sent_and_hidden(harness):
     with receiver(echo) as endpoint:
-        house.register(hook(endpoint.url, auth={"type": "basic", "username": "ada", "password": "planted-pässword"}))
-        ref = house.trigger()
-        house.final(ref)
+        harness.register(hook(endpoint.url, auth={"type": "basic", "username": "ada", "password": "planted-pässword"}))
+        ref = harness.trigger()
+        harness.final(ref)
     expected = "Basic " + b64encode("ada:planted-pässword".encode()).decode()
     assert endpoint.requests[0].header("authorization") == expected
-    assert house.data(ref)["headers"]["authorization"] == "[redacted]"
+    assert harness.data(ref)["headers"]["authorization"] == "[redacted]"
 
 
-def test_every_attempt_is_signed_anew_under_the_same_id(house):
+def test_every_attempt_is_signed_anew_under_the_same_id(harness):
     with receiver(in_turn(answer(503), OK)) as endpoint:
-        house.register(hook(endpoint.url, signing=[SECRET], retry={"attempts": 2, "initial": 3}))
-        ref = house.trigger(data={"a": 1})
-        house.final(ref)
+        harness.register(hook(endpoint.url, signing=[SECRET], retry={"attempts": 2, "initial": 3}))
+        ref = harness.trigger(data={"a": 1})
+        harness.final(ref)
     assert len(endpoint.requests) == 2
     for request in endpoint.requests:
         headers = {name.lower(): value for name, value in request.headers}
@@ -122,11 +122,11 @@ def test_every_attempt_is_signed_anew_under_the_same_id(house):
         assert headers["webhook-id"] == ref
 
 
-def test_an_answer_of_the_wrong_form_is_delivered_in_error_with_a_code(house):
+def test_an_answer_of_the_wrong_form_is_delivered_in_error_with_a_code(harness):
     with receiver(json_answer({"id": "seven"}, 201)) as endpoint:
         schema = {"type": "object", "properties": {"id": {"type": "integer"}}}
-        house.register(hook(endpoint.url, responseSchema=schema))
-        record = house.final(house.trigger())
+        harness.register(hook(endpoint.url, responseSchema=schema))
+        record = harness.final(harness.trigger())
     assert (record.state, record.outcome) == (State.DELIVERED, Outcome.RESPONSE_REJECTED)
     assert (record.status, record.error) == (201, True)
-    assert house.store.result_of(record.reference_id) in {None, b""}
+    assert harness.store.result_of(record.reference_id) in {None, b""}

@@ -1,4 +1,4 @@
-from relay.accept.dispatcher import Call
+from relay.accept.dispatcher import TriggerRequest
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from tests.unit.cli import a_webhook
@@ -8,7 +8,7 @@ def test_a_webhook_is_paused_and_resumed_and_its_parked_calls_are_published(cli)
     cli.apply(a_webhook())
     assert cli.json("webhooks", "pause", "ping", "--plugin", "acme")["paused"] is True
     runtime = cli.runtime()
-    ref = runtime.dispatcher.trigger(Call("acme", "ping", {}, new_reference_id(), "k")).reference_id
+    ref = runtime.dispatcher.trigger(TriggerRequest("acme", "ping", {}, new_reference_id(), "k")).reference_id
     runtime.client.delete("bulk")  # the message that a worker would have taken
     runtime.store.claim([ref], "t1")
     assert cli.json("webhooks", "show", "ping", "--plugin", "acme")["traffic"]["parked"] == 1

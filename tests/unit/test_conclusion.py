@@ -8,7 +8,7 @@ import math
 import pytest
 import requests
 
-from relay.answer.answer import Answer
+from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import Mask
 from relay.executor.conclusion import Conclusion
 from relay.executor.preparation import Prepared
@@ -16,7 +16,7 @@ from relay.invocation import Outcome, Sent, State
 from relay.reference_id import new_reference_id
 from relay.registration import Shape, Target
 from relay.registration.endpoint import Endpoint
-from relay.store.transitions import Published
+from relay.store.transitions import CallRecord
 from relay.vault import Vault, result_owner
 
 VAULT = Vault.from_text(Vault.new_key_text())
@@ -28,10 +28,10 @@ SCHEMA = {"type": "object", "required": ["id"], "properties": {"id": {"type": "i
 
 def conclude(body, *, status=200, content_type="application/json", **shape):
     shape = Shape("hook", "POST", **shape)
-    published = Published(REFERENCE, State.QUEUED, "acme", "hook", 1, 1, b"", None, 20_000, "bulk")
+    published = CallRecord(REFERENCE, State.QUEUED, "acme", "hook", 1, 1, b"", None, 20_000, "bulk")
     call = Prepared(published, requests.PreparedRequest(), shape, Mask.of(shape, TARGET))
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    answer = Answer(Outcome.ANSWERED, Sent.ANSWERED, status, content_type, raw, 5, len(raw), None, 1_000)
+    answer = EndpointAnswer(Outcome.ANSWERED, Sent.ANSWERED, status, content_type, raw, 5, len(raw), None, 1_000)
     return Conclusion(VAULT, None).conclude(call, "token", answer, 1_000)
 
 

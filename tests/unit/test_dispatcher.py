@@ -3,7 +3,7 @@ import pytest
 import redis
 
 from relay.accept.dispatcher import GROUP_ITEMS, Dispatcher
-from relay.accept.intake import Call
+from relay.accept.intake import TriggerRequest
 from relay.egress import AddressPolicy
 from relay.errors import (
     BadParameter,
@@ -19,7 +19,7 @@ from relay.registration import read_registrations
 from relay.registration.endpoint import EndpointRules
 from relay.request.trigger import Trigger
 from relay.store import keyspace
-from relay.store.acceptance import Verdict
+from relay.store.acceptance import AcceptVerdict
 from relay.store.invocations import REFUSALS_A_MINUTE, InvocationStore
 from relay.store.limits import Limits
 from relay.store.registry import Registry
@@ -57,7 +57,7 @@ class OneDatabase(Lanes):
         return [(lane, " ".join(ids).encode()) for lane, ids in lanes.items()]
 
 
-class House:
+class Harness:
     """A dispatcher over a fake server, with two webhooks of plugin ``acme``."""
 
     def __init__(self, lanes=None, **limits):
@@ -94,29 +94,31 @@ def a_call(**changes):
         "reference_id": new_reference_id(),
         "caller": "k1",
     }
-    return Call(**(fields | changes))
+    return TriggerRequest(**(fields | changes))
 
 
 @pytest.fixture
-def house():
-    return House()
+def harness():
+    return Harness()
 
 
-def test_an_accepted_trigger_is_recorded_sealed_and_published(house):
-    accepted = house.trigger(value={"data": {"name": "Ann"}, "headers": {"x-locale": "en"}, "queryParams": {"lang": 1}})
-    record = house.record(accepted.reference_id)
+def test_an_accepted_trigger_is_recorded_sealed_and_published(harness):
+    accepted = harness.trigger(
+        value={"data": {"name": "Ann"}, "headers": {"x-locale": "en"}, "queryParams": {"lang": 1}}
+    )
+    record = harness.record(accepted.reference_id)
     assert (record.state, record.lane, record.timeout_ms, record.caller) == (State.QUEUED, "bulk", 7000, "k1")
-    assert house.lanes.messages == [[(accepted.reference_id, "bulk")]]
-    sealed = house.store.payload_of(accepted.reference_id)
+    assert harness.lanes.messages == [[(accepted.reference_id, "bulk")]]
+    sealed = harness.store.payload_of(accepted.reference_id)
     assert b"Ann" not in sealed
-    trigger = Trigger.from_json(house.vault.open(sealed, payload_owner("acme", accepted.reference_id)))
+    trigger = Trigger.from_json(harness.vault.open(sealed, payload_owner("acme", accepted.reference_id)))
     assert trigger == Trigger({"name": "Ann"}, {"X-Locale": "en"}, {"lang": "1"})
 
 
-def test_an_awaited_trigger_takes_the_interactive_lane_and_names_who_waits(house):
-    accepted = house.trigger(awaited=True, waiter="api-1")
-    assert house.record(accepted.reference_id).lane == "interactive"
-    assert house.client.hget(keyspace.record(accepted.reference_id), "waiters") == b"api-1"
+def test_an_awaited_trigger_takes_the_interactive_lane_and_names_who_waits(harness):
+    accepted = harness.trigger(awaited=True, waiter="api-1")
+    assert harness.record(accepted.reference_id).lane == "interactive"
+    assert harness.client.hget(keyspace.record(accepted.reference_id), "waiters") == b"api-1"
 
 
 @pytest.mark.parametrize(
@@ -130,98 +132,100 @@ def test_an_awaited_trigger_takes_the_interactive_lane_and_names_who_waits(house
         ({"value": {"headers": {"X-Other": "1"}}}, RequestRejected, Outcome.REQUEST_REJECTED),
     ],
 )
-def test_a_refused_trigger_leaves_a_rejected_record_without_contents(house, changes, error, outcome):
+def test_a_refused_trigger_leaves_a_rejected_record_without_contents(harness, changes, error, outcome):
     with pytest.raises(error) as raised:
-        house.trigger(**changes)
-    record = house.record(raised.value.reference_id, plugin=changes.get("plugin", "acme"))
+        harness.trigger(**changes)
+    record = harness.record(raised.value.reference_id, plugin=changes.get("plugin", "acme"))
     assert (record.state, record.outcome) == (State.REJECTED, outcome)
-    assert house.store.payload_of(record.reference_id) is None
-    assert house.lanes.messages == [[]]
+    assert harness.store.payload_of(record.reference_id) is None
+    assert harness.lanes.messages == [[]]
 
 
-def test_an_id_that_cannot_be_one_enters_no_key_and_no_record(house):
+def test_an_id_that_cannot_be_one_enters_no_key_and_no_record(harness):
     with pytest.raises(WebhookNotRegistered) as raised:
-        house.trigger(webhook_id="a:b\n")
-    assert house.record(raised.value.reference_id).webhook_id == ""
-    assert not [key for key in house.client.scan_iter() if b"a:b" in key]
+        harness.trigger(webhook_id="a:b\n")
+    assert harness.record(raised.value.reference_id).webhook_id == ""
+    assert not [key for key in harness.client.scan_iter() if b"a:b" in key]
 
 
-def test_refusals_beyond_the_limit_are_only_counted_and_name_no_record(house):
+def test_refusals_beyond_the_limit_are_only_counted_and_name_no_record(harness):
     recorded = 0
     for _ in range(2 * REFUSALS_A_MINUTE + 1):  # a minute of the clock may end meanwhile
         with pytest.raises(WebhookNotRegistered) as raised:
-            house.trigger(webhook_id="nothing")
+            harness.trigger(webhook_id="nothing")
         if raised.value.reference_id is None:
             break
         recorded += 1
     assert REFUSALS_A_MINUTE <= recorded <= 2 * REFUSALS_A_MINUTE
 
 
-def test_the_same_key_and_trigger_is_the_same_invocation(house):
-    first = house.trigger(idempotency_key="k-1", value={"data": {"a": 1, "b": 2}})
-    again = house.trigger(idempotency_key="k-1", value={"data": {"b": 2, "a": 1}, "headers": None})
-    assert (again.verdict, again.reference_id) == (Verdict.KNOWN, first.reference_id)
-    assert house.lanes.messages == [[(first.reference_id, "bulk")], []]
+def test_the_same_key_and_trigger_is_the_same_invocation(harness):
+    first = harness.trigger(idempotency_key="k-1", value={"data": {"a": 1, "b": 2}})
+    again = harness.trigger(idempotency_key="k-1", value={"data": {"b": 2, "a": 1}, "headers": None})
+    assert (again.verdict, again.reference_id) == (AcceptVerdict.KNOWN, first.reference_id)
+    assert harness.lanes.messages == [[(first.reference_id, "bulk")], []]
 
 
-def test_the_same_key_with_another_trigger_is_refused_and_leaves_a_record(house):
-    first = house.trigger(idempotency_key="k-1")
+def test_the_same_key_with_another_trigger_is_refused_and_leaves_a_record(harness):
+    first = harness.trigger(idempotency_key="k-1")
     with pytest.raises(IdempotencyKeyReused) as raised:
-        house.trigger(idempotency_key="k-1", value={"data": {"a": 2}})
+        harness.trigger(idempotency_key="k-1", value={"data": {"a": 2}})
     assert raised.value.reference_id != first.reference_id
-    assert house.record(raised.value.reference_id).state is State.REJECTED
+    assert harness.record(raised.value.reference_id).state is State.REJECTED
 
 
-def test_idempotency_keys_are_apart_per_plugin_and_webhook_and_never_stored(house):
-    house.register('{id: "other", url: "https://hook.example.com/x", method: "POST"}')
-    one = house.trigger(idempotency_key="very-visible-key")
-    two = house.trigger(idempotency_key="very-visible-key", webhook_id="other")
+def test_idempotency_keys_are_apart_per_plugin_and_webhook_and_never_stored(harness):
+    harness.register('{id: "other", url: "https://hook.example.com/x", method: "POST"}')
+    one = harness.trigger(idempotency_key="very-visible-key")
+    two = harness.trigger(idempotency_key="very-visible-key", webhook_id="other")
     assert one.reference_id != two.reference_id
-    assert not [key for key in house.client.scan_iter() if b"very-visible-key" in key]
+    assert not [key for key in harness.client.scan_iter() if b"very-visible-key" in key]
 
 
 @pytest.mark.parametrize("key", ["", "a b", "é", "x" * 256, "a\n", 5])
-def test_a_malformed_idempotency_key_is_a_bad_parameter(house, key):
+def test_a_malformed_idempotency_key_is_a_bad_parameter(harness, key):
     with pytest.raises(BadParameter):
-        house.trigger(idempotency_key=key)
+        harness.trigger(idempotency_key=key)
 
 
-def test_a_webhook_that_was_changed_a_moment_ago_is_looked_up_again(house):
-    house.trigger()  # its revision is remembered now
+def test_a_webhook_that_was_changed_a_moment_ago_is_looked_up_again(harness):
+    harness.trigger()  # its revision is remembered now
     changed = '{id: "order", url: "https://hook.example.com/v2", method: "POST", headers: {"X-New": null}}'
-    other_process = Registry(house.client, Vault.from_text(Vault.new_key_text()))
+    other_process = Registry(harness.client, Vault.from_text(Vault.new_key_text()))
     other_process.apply("acme", read_registrations(changed, RULES, plugin="acme")[1])
-    assert house.record(house.trigger().reference_id).revision == 2
+    assert harness.record(harness.trigger().reference_id).revision == 2
     other_process.apply("acme", read_registrations(HOOKS, RULES, plugin="acme")[1])
-    assert house.record(house.trigger(value={"headers": {"X-Locale": "en"}}).reference_id).revision == 3
+    assert harness.record(harness.trigger(value={"headers": {"X-Locale": "en"}}).reference_id).revision == 3
 
 
-def test_a_webhook_that_was_removed_a_moment_ago_is_not_registered(house):
-    house.trigger()
-    Registry(house.client).remove("acme", "order")
+def test_a_webhook_that_was_removed_a_moment_ago_is_not_registered(harness):
+    harness.trigger()
+    Registry(harness.client).remove("acme", "order")
     with pytest.raises(WebhookNotRegistered):
-        house.trigger()
+        harness.trigger()
 
 
 def test_when_too_much_is_pending_nothing_is_accepted():
-    house = House(max_pending=1)
-    house.trigger()
+    harness = Harness(max_pending=1)
+    harness.trigger()
     with pytest.raises(OverCapacity) as raised:
-        house.trigger()
+        harness.trigger()
     assert raised.value.retry_after_s > 0
     assert raised.value.reference_id is None
 
 
-def test_a_store_that_is_away_is_said_at_once(house):
-    house.trigger()
+def test_a_store_that_is_away_is_said_at_once(harness):
+    harness.trigger()
     away = redis.Redis(host="127.0.0.1", port=1, retry=None)
-    dispatcher = Dispatcher(house.registry, InvocationStore(away, a_limit(), lease_margin_ms=1), house.vault, Lanes())
+    dispatcher = Dispatcher(
+        harness.registry, InvocationStore(away, a_limit(), lease_margin_ms=1), harness.vault, Lanes()
+    )
     with pytest.raises(Unavailable):
         dispatcher.trigger(a_call())
     assert [type(each) for each in dispatcher.trigger_many([a_call(), a_call()])] == [Unavailable, Unavailable]
 
 
-def test_many_triggers_have_each_its_own_outcome_in_order(house):
+def test_many_triggers_have_each_its_own_outcome_in_order(harness):
     calls = [
         a_call(),
         a_call(webhook_id="nothing"),
@@ -231,46 +235,46 @@ def test_many_triggers_have_each_its_own_outcome_in_order(house):
         a_call(idempotency_key="k", value={}),
         a_call(idempotency_key="not one"),
     ]
-    outcomes = house.dispatcher.trigger_many(calls)
+    outcomes = harness.dispatcher.trigger_many(calls)
     kinds = [getattr(each, "verdict", None) or type(each) for each in outcomes]
     assert kinds == [
-        Verdict.ACCEPTED,
+        AcceptVerdict.ACCEPTED,
         WebhookNotRegistered,
-        Verdict.ACCEPTED,
+        AcceptVerdict.ACCEPTED,
         RequestRejected,
-        Verdict.KNOWN,
+        AcceptVerdict.KNOWN,
         IdempotencyKeyReused,
         BadParameter,
     ]
     assert outcomes[4].reference_id == outcomes[2].reference_id == calls[2].reference_id
 
 
-def test_a_long_list_is_accepted_in_messages_of_bounded_length(house):
+def test_a_long_list_is_accepted_in_messages_of_bounded_length(harness):
     calls = [a_call() for _ in range(GROUP_ITEMS * 2 + 3)]
-    accepted = house.dispatcher.trigger_many(calls)
+    accepted = harness.dispatcher.trigger_many(calls)
     assert [each.reference_id for each in accepted] == [call.reference_id for call in calls]
-    assert [len(message) for message in house.lanes.messages] == [GROUP_ITEMS, GROUP_ITEMS, 3]
+    assert [len(message) for message in harness.lanes.messages] == [GROUP_ITEMS, GROUP_ITEMS, 3]
 
 
-def test_groups_of_a_long_list_are_bounded_by_bytes_too(house):
+def test_groups_of_a_long_list_are_bounded_by_bytes_too(harness):
     calls = [a_call(value={"data": "x" * 400_000}) for _ in range(4)]
-    house.dispatcher.trigger_many([*calls, a_call(value={"data": "x" * 3_000_000}), a_call()])
-    assert [len(message) for message in house.lanes.messages] == [2, 2, 1, 1]
+    harness.dispatcher.trigger_many([*calls, a_call(value={"data": "x" * 3_000_000}), a_call()])
+    assert [len(message) for message in harness.lanes.messages] == [2, 2, 1, 1]
 
 
 def test_where_the_broker_is_the_store_the_script_publishes_what_it_accepts():
-    house = House(OneDatabase())
+    harness = Harness(OneDatabase())
     calls = [a_call(), a_call(awaited=True)]
-    accepted = house.dispatcher.trigger_many(calls)
-    assert [each.verdict for each in accepted] == [Verdict.ACCEPTED] * 2
-    assert house.client.lrange("bulk", 0, -1) == [calls[0].reference_id.encode()]
-    assert house.client.lrange("interactive", 0, -1) == [calls[1].reference_id.encode()]
-    assert house.lanes.messages == []
+    accepted = harness.dispatcher.trigger_many(calls)
+    assert [each.verdict for each in accepted] == [AcceptVerdict.ACCEPTED] * 2
+    assert harness.client.lrange("bulk", 0, -1) == [calls[0].reference_id.encode()]
+    assert harness.client.lrange("interactive", 0, -1) == [calls[1].reference_id.encode()]
+    assert harness.lanes.messages == []
 
 
 def test_a_group_with_a_refused_trigger_is_published_without_it():
-    house = House(OneDatabase())
+    harness = Harness(OneDatabase())
     good, bad = a_call(), a_call(value={"data": 5})
-    house.dispatcher.trigger_many([good, bad])
-    assert house.client.llen("bulk") == 0
-    assert house.lanes.messages == [[(good.reference_id, "bulk")]]
+    harness.dispatcher.trigger_many([good, bad])
+    assert harness.client.llen("bulk") == 0
+    assert harness.lanes.messages == [[(good.reference_id, "bulk")]]

@@ -12,7 +12,7 @@ from relay.executor.pipeline import Executor
 from relay.executor.preparation import Full, Unsendable
 from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
-from relay.store.transitions import Claimed, Published, Settled
+from relay.store.transitions import CallRecord, Claimed, Settled
 
 SLOTS = 10
 AT_ONCE_S = 0.15  # less than calls are kept for
@@ -22,7 +22,7 @@ class Store:
     """Grants what is claimed, and settles it once that is allowed."""
 
     def __init__(self):
-        self.published: dict[str, Published] = {}
+        self.published: dict[str, CallRecord] = {}
         self.reads: list[list[str]] = []
         self.granted: list[str] = []
         self.parked: list[str] = []
@@ -30,7 +30,7 @@ class Store:
 
     def call(self, webhook_id="hook", **fields):
         ref = new_reference_id()
-        self.published[ref] = Published(
+        self.published[ref] = CallRecord(
             ref, State.QUEUED, "acme", webhook_id, 1, 1, b"", None, 20_000, "bulk", **fields
         )
         return ref

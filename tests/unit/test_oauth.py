@@ -8,18 +8,18 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from relay.answer.answer import Answer
+from relay.answer.endpoint_answer import EndpointAnswer
 from relay.invocation import Outcome, Sent
 from relay.registration.credentials import ClientCredentials
 from relay.registration.endpoint import Endpoint
-from relay.request.oauth import Grant, NoToken, read_grant, token_request
+from relay.request.oauth import NoToken, TokenGrant, read_grant, token_request
 
 URL = Endpoint("https", "login.example.com", 443, "/token", "tenant=a%20b")
 
 
 def answered(body, status=200, outcome=Outcome.ANSWERED):
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(outcome, Sent.ANSWERED, status, "application/json", raw, 5, len(raw), None, 0)
+    return EndpointAnswer(outcome, Sent.ANSWERED, status, "application/json", raw, 5, len(raw), None, 0)
 
 
 def test_the_token_request_is_a_form_with_the_client_in_its_authorization():
@@ -48,7 +48,7 @@ def test_what_is_not_registered_is_not_asked_for():
 )
 def test_a_token_is_given_up_before_it_expires(expires_in, usable_s):
     answer = answered({"access_token": "t0ken", "token_type": "Bearer", "expires_in": expires_in})
-    assert read_grant(answer) == Grant("t0ken", usable_s)
+    assert read_grant(answer) == TokenGrant("t0ken", usable_s)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.answer.answer import Answer
+from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import REPLACEMENT, Mask
 from relay.answer.results import MAX_DEPTH, Result, answer_json, data_from, failure_result, read_answer, sealed_data
 from relay.invocation import MEANINGS, Outcome, Sent, State
@@ -22,8 +22,8 @@ MASK = Mask.of(Shape("w", "POST"), Target(ENDPOINT, {"Authorization": f"Bearer {
 
 def answer(
     body: bytes, content_type: str | None = "application/json", status: int = 200, outcome=Outcome.ANSWERED
-) -> Answer:
-    return Answer(outcome, Sent.ANSWERED, status, content_type, body, 1, len(body), None, 0)
+) -> EndpointAnswer:
+    return EndpointAnswer(outcome, Sent.ANSWERED, status, content_type, body, 1, len(body), None, 0)
 
 
 def read(body: bytes, content_type: str | None = "application/json", status: int = 200, mask: Mask = MASK):

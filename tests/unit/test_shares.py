@@ -67,21 +67,21 @@ def test_a_message_waits_for_the_turn_of_calls_that_leave_quickly():
     slots = held_by_the_slow(8, 10)
     slots.answered(SLOW, 0.01)
     slots.leave(SLOW, 0.15)  # what is slow is to settle: no other webhook would go sooner
-    assert slots.near_turns([SLOW] * 5, 0.25)
-    assert not slots.near_turns([SLOW] * 500, 0.25)
+    assert slots.soon_free([SLOW] * 5, 0.25)
+    assert not slots.soon_free([SLOW] * 500, 0.25)
 
 
 def test_a_message_never_waits_for_a_slow_endpoint_however_many_of_its_calls_are_running():
     slots = held_by_the_slow(8_001, 10_000)
     slots.answered(SLOW, 30.0)
     slots.leave(SLOW, 30.0)  # one of 8,000 leaves every 4 ms
-    assert not slots.near_turns([SLOW] * 1, 0.1)
+    assert not slots.soon_free([SLOW] * 1, 0.1)
 
 
 def test_a_message_does_not_wait_for_an_endpoint_that_has_not_answered_yet():
     slots = held_by_the_slow(1, 10)
     time.sleep(BRIEF_S + 0.05)
-    assert not slots.near_turns([SLOW] * 1, 10)
+    assert not slots.soon_free([SLOW] * 1, 10)
 
 
 def test_beyond_a_share_calls_are_kept_while_their_turn_is_near_and_parked_otherwise():

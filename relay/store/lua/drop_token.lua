@@ -1,7 +1,7 @@
 -- drop_token: forgets an access token, or who may fetch the next one, if it is still this one.
 --
 -- KEYS  none (names come from KEY)
--- ARGV  1 plugin  2 webhook  3 revision  4 what: token, or token_turn  5 the value that it must have
+-- ARGV  1 plugin  2 webhook  3 revision  4 what: token, or token_fetcher  5 the value that it must have
 -- Returns 1 if it is forgotten, 0 if it was another one, or gone before.
 
 local key = KEY[ARGV[4]](ARGV[1], ARGV[2], ARGV[3])

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Flight:
+class ActiveCall:
     """A claimed call: until when it may run, its gate, and whether a stop has given it back."""
 
     call: Call
-    holder: tuple[str, str]  # the webhook in whose name the slot is held
-    token: str
+    webhook: tuple[str, str]  # the webhook in whose name the slot is held
+    claim_token: str
     gate: Gate
     claimed_at_ms: int  # the server's clock, when the claim was answered
     claimed_at_s: float  # the same moment on this machine's clock
@@ -27,36 +27,36 @@ class Flight:
     @property
     def reference_id(self) -> str:
         """Whose call it is."""
-        return self.call.published.reference_id
+        return self.call.record.reference_id
 
 
-class Flights:
+class ActiveCalls:
     """The calls of this process that are claimed and not settled."""
 
     def __init__(self) -> None:
-        self._flights: dict[str, Flight] = {}
+        self._active_calls: dict[str, ActiveCall] = {}
 
     def __len__(self) -> int:
-        return len(self._flights)
+        return len(self._active_calls)
 
-    def add(self, flight: Flight) -> None:
+    def add(self, active: ActiveCall) -> None:
         """A call was claimed."""
-        self._flights[flight.reference_id] = flight
+        self._active_calls[active.reference_id] = active
 
-    def end(self, reference_id: str) -> Flight:
+    def end(self, reference_id: str) -> ActiveCall:
         """A call was settled, or given back."""
-        return self._flights.pop(reference_id)
+        return self._active_calls.pop(reference_id)
 
     def shut_unsent(self) -> dict[str, list[str]]:
-        """Shut the gates of calls that have not left: their reference ids by token, to be given back."""
+        """Shut the gates of calls that have not left: their reference ids by claim token, to be given back."""
         by_token: dict[str, list[str]] = {}
-        for flight in list(self._flights.values()):
-            if isinstance(flight.call, Prepared) and flight.gate.shut():
-                flight.released = True
-                by_token.setdefault(flight.token, []).append(flight.reference_id)
+        for active in list(self._active_calls.values()):
+            if isinstance(active.call, Prepared) and active.gate.shut():
+                active.released = True
+                by_token.setdefault(active.claim_token, []).append(active.reference_id)
         return by_token
 
 
-def holder_of(call: Call) -> tuple[str, str]:
+def webhook_of(call: Call) -> tuple[str, str]:
     """Plugin and webhook of a call."""
-    return call.published.plugin, call.published.webhook_id
+    return call.record.plugin, call.record.webhook_id

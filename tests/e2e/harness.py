@@ -1,4 +1,4 @@
-"""The house of the acceptance tests: a relay as ``relay up`` starts it, and every kind of endpoint that it may call.
+"""The harness of the acceptance tests: a relay as ``relay up`` starts it, and every kind of endpoint that it may call.
 
 Only these endpoints are allowed by name or port, so that everything else on loopback is refused as in production.
 No name is ever looked up: ``.localhost`` is loopback and ``.onion`` is nowhere by libcurl's own rule (RFC 6761, 7686).
@@ -72,7 +72,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class House:
+class Harness:
     """A running relay and the endpoints around it."""
 
     relay: RunningRelay
@@ -102,9 +102,9 @@ ORIGIN = "https://app.example.com"
 
 @dataclass(frozen=True)
 class Plugin:
-    """One plugin of the house, and the three ways to call its webhooks."""
+    """One plugin of the harness, and the three ways to call its webhooks."""
 
-    house: House
+    harness: Harness
     name: str
     key: str
     operator_key: str
@@ -112,7 +112,7 @@ class Plugin:
     def call(self, method: str, path: str, *, key: str | None = None, **how: Any) -> requests.Response:
         """One HTTP request with the plugin's key (or another)."""
         headers = {"Authorization": f"Bearer {key or self.key}", **how.pop("headers", {})}
-        return requests.request(method, self.house.url + path, headers=headers, timeout=60, **how)
+        return requests.request(method, self.harness.url + path, headers=headers, timeout=60, **how)
 
     def trigger(self, webhook_id: str, value: Any = None, prefer: str | None = None, **how: Any) -> requests.Response:
         headers = {**({"Prefer": prefer} if prefer else {}), **how.pop("headers", {})}
@@ -126,13 +126,13 @@ class Plugin:
         return found.json()
 
     def by_client(self, webhook_id: str, data: Any, headers: dict[str, str], query: dict[str, Any]) -> dict[str, Any]:
-        with Relay(self.house.url, self.key) as client:
+        with Relay(self.harness.url, self.key) as client:
             return client.webhooks.trigger(webhook_id, data, headers, query)
 
     def by_curl(self, webhook_id: str, data: Any, headers: dict[str, str], query: dict[str, Any]) -> dict[str, Any]:
         command = ["curl", "--silent", "--show-error", "--max-time", "60", "--write-out", "\n%{http_code}"]
         command += ["--header", f"Authorization: Bearer {self.key}", "--header", "Content-Type: application/json"]
-        command += ["--data-binary", "@-", f"{self.house.url}/v1/webhooks/{webhook_id}/trigger"]
+        command += ["--data-binary", "@-", f"{self.harness.url}/v1/webhooks/{webhook_id}/trigger"]
         body = json.dumps({"data": data, "headers": headers, "queryParams": query})
         done = subprocess.run(command, input=body, capture_output=True, text=True, check=True)
         answered, _, status = done.stdout.rpartition("\n")
@@ -140,11 +140,11 @@ class Plugin:
         return json.loads(answered)
 
     def by_cli(self, webhook_id: str, data: Any, headers: dict[str, str], query: dict[str, Any]) -> dict[str, Any]:
-        return self.house.relay.cli(*self._command(webhook_id, headers, query), text=json.dumps(data))
+        return self.harness.relay.cli(*self._command(webhook_id, headers, query), text=json.dumps(data))
 
     def by_command(self, webhook_id: str, data: Any, headers: dict[str, str], query: dict[str, Any]) -> dict[str, Any]:
         """As by the CLI, without a process of its own, which would take half a second."""
-        command = ["--data-dir", str(self.house.relay.data_dir), *self._command(webhook_id, headers, query)]
+        command = ["--data-dir", str(self.harness.relay.data_dir), *self._command(webhook_id, headers, query)]
         done = CliRunner().invoke(main, [*command, "--output", "json"], input=json.dumps(data))
         assert done.exit_code == 0, done.output
         return json.loads(done.stdout)
@@ -157,7 +157,7 @@ class Plugin:
 
 
 @contextlib.contextmanager
-def open_house(**settings: str) -> Iterator[House]:
+def open_harness(**settings: str) -> Iterator[Harness]:
     """Starts the endpoints, then the relay that may call them; ends all of it."""
     directory = Path(tempfile.mkdtemp(prefix="rly"))  # short: a socket's path has at most 107 bytes
     authority, nobody = make_authority(directory), make_authority(directory, "nobody.pem")
@@ -180,6 +180,6 @@ def open_house(**settings: str) -> Iterator[House]:
         }
         process, relay = start_relay(directory / "d", **given)
         stack.callback(stop_relay, process)
-        yield House(
+        yield Harness(
             relay, site, named, stranger, *traps, f"http://127.0.0.1:{closed}/hook", f"http://127.0.0.1:{full}/hook"
         )

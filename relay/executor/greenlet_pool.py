@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Crew(Generic[T]):
+class GreenletPool(Generic[T]):
     """Does ``work`` for any number of items side by side. As many greenlets stay as were ever busy at once."""
 
     def __init__(self, work: Callable[[T], None]) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 _ENDS = 2  # so many characters at either end of base64 depend on what stands beside the text
 
 
-def disguises(text: str) -> dict[str, bytes]:
+def encodings(text: str) -> dict[str, bytes]:
     """Name of the way -> what then stands in the file, page or answer; search it with the case folded by `shows`."""
     raw = text.encode()
     found = {
@@ -34,11 +34,11 @@ def disguises(text: str) -> dict[str, bytes]:
 
 
 def shows(haystack: bytes, texts: dict[str, str]) -> list[str]:
-    """Which texts stand there, and in which disguise. Base64 is told apart by case, the others are not."""
+    """Which texts stand there, and in which encoding. Base64 is told apart by case, the others are not."""
     lowered = haystack.lower()
     return [
         f"{name} ({way})"
         for name, text in texts.items()
-        for way, form in disguises(text).items()
+        for way, form in encodings(text).items()
         if (form in haystack if way.startswith("base64") else form.lower() in lowered)
     ]

@@ -48,7 +48,7 @@ def environ_for(redis_url, **more):
     }
 
 
-class ApiHouse:
+class ApiHarness:
     """What a test of the API needs: its address, keys of two plugins, the store behind it."""
 
     def __init__(self, environ, port, process):
@@ -117,7 +117,7 @@ class ApiHouse:
             [
                 Settlement(
                     reference_id=ref,
-                    token=token,
+                    claim_token=token,
                     state=state,
                     outcome=outcome,
                     status=status if with_result else None,
@@ -175,7 +175,7 @@ def running_api(environ, *, threads=96, log=None):
     process = subprocess.Popen(command, cwd=ROOT, env=inherited | ours, stdout=output, stderr=output)
     try:
         _await_health(process, port)
-        yield ApiHouse(environ, port, process)
+        yield ApiHarness(environ, port, process)
     finally:
         process.terminate()
         try:

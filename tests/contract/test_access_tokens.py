@@ -7,17 +7,17 @@ import json
 import gevent
 import pytest
 
-from relay.answer.answer import Answer
-from relay.executor import tokens as tokens_module
-from relay.executor.tokens import Tokens
+from relay.answer.endpoint_answer import EndpointAnswer
+from relay.executor import access_tokens as tokens_module
+from relay.executor.access_tokens import AccessTokens
 from relay.invocation import Outcome, Sent
 from relay.registration.credentials import ClientCredentials
 from relay.registration.endpoint import Endpoint
 from relay.request.oauth import NoToken
-from relay.store.tokens import Holder, TokenStore
+from relay.store.access_tokens import AccessTokenStore, RevisionId
 from relay.vault import Vault
 
-HOLDER = Holder("acme", "hook", 3)
+REVISION = RevisionId("acme", "hook", 3)
 CREDENTIALS = ClientCredentials(
     Endpoint("https", "login.example.com", 443, "/token"), "client", "planted-client-secret"
 )
@@ -39,7 +39,7 @@ class AuthorizationServer:
         gevent.sleep(self.delay_s)
         body = json.dumps({"access_token": f"planted-token-{number}", "expires_in": self.lifetime_s}).encode()
         status = 200 if self.outcome is Outcome.ANSWERED else 0
-        return Answer(self.outcome, Sent.ANSWERED, status, "application/json", body, 5, len(body), None, 0)
+        return EndpointAnswer(self.outcome, Sent.ANSWERED, status, "application/json", body, 5, len(body), None, 0)
 
 
 @pytest.fixture
@@ -55,21 +55,21 @@ def vault():
 @pytest.fixture
 def process(redis_client, server, vault):
     """Makes the tokens of one process."""
-    return lambda: Tokens(TokenStore(redis_client), server, vault)
+    return lambda: AccessTokens(AccessTokenStore(redis_client), server, vault)
 
 
 def test_a_token_is_fetched_once_and_used_again_by_every_process(process, server):
     first, second = process(), process()
-    assert first.access(HOLDER, CREDENTIALS).token == "planted-token-1"
-    assert first.access(HOLDER, CREDENTIALS).token == "planted-token-1"
-    assert second.access(HOLDER, CREDENTIALS).token == "planted-token-1"
+    assert first.access(REVISION, CREDENTIALS).token == "planted-token-1"
+    assert first.access(REVISION, CREDENTIALS).token == "planted-token-1"
+    assert second.access(REVISION, CREDENTIALS).token == "planted-token-1"
     assert len(server.asked) == 1
 
 
 def test_many_calls_at_once_in_several_processes_make_one_request(process, server):
     server.delay_s = 0.2
     processes = [process() for _ in range(3)]
-    calls = [gevent.spawn(each.access, HOLDER, CREDENTIALS) for each in processes for _ in range(20)]
+    calls = [gevent.spawn(each.access, REVISION, CREDENTIALS) for each in processes for _ in range(20)]
     gevent.joinall(calls, raise_error=True)
     assert {call.value.token for call in calls} == {"planted-token-1"}
     assert len(server.asked) == 1
@@ -77,14 +77,14 @@ def test_many_calls_at_once_in_several_processes_make_one_request(process, serve
 
 def test_each_revision_has_a_token_of_its_own(process, server):
     tokens = process()
-    assert tokens.access(HOLDER, CREDENTIALS).token == "planted-token-1"
-    assert tokens.access(Holder("acme", "hook", 4), CREDENTIALS).token == "planted-token-2"
-    assert tokens.access(Holder("other", "hook", 3), CREDENTIALS).token == "planted-token-3"
+    assert tokens.access(REVISION, CREDENTIALS).token == "planted-token-1"
+    assert tokens.access(RevisionId("acme", "hook", 4), CREDENTIALS).token == "planted-token-2"
+    assert tokens.access(RevisionId("other", "hook", 3), CREDENTIALS).token == "planted-token-3"
     assert len(server.asked) == 3
 
 
 def test_nothing_in_the_store_shows_a_token_or_a_secret(process, redis_client):
-    process().access(HOLDER, CREDENTIALS)
+    process().access(REVISION, CREDENTIALS)
     stored = b"".join(key + (redis_client.get(key) or b"") for key in redis_client.keys("*"))
     assert b"token-1" not in stored
     assert b"planted" not in stored
@@ -92,7 +92,7 @@ def test_nothing_in_the_store_shows_a_token_or_a_secret(process, redis_client):
 
 def test_a_token_leaves_the_store_before_it_expires(process, redis_client, server):
     server.lifetime_s = 100
-    process().access(HOLDER, CREDENTIALS)
+    process().access(REVISION, CREDENTIALS)
     (key,) = redis_client.keys("*token*")
     assert 30_000 < redis_client.pttl(key) <= 50_000
 
@@ -100,65 +100,65 @@ def test_a_token_leaves_the_store_before_it_expires(process, redis_client, serve
 def test_an_expired_token_is_fetched_anew(process, server, monkeypatch):
     server.lifetime_s = 0.2
     tokens = process()
-    assert tokens.access(HOLDER, CREDENTIALS).token == "planted-token-1"
+    assert tokens.access(REVISION, CREDENTIALS).token == "planted-token-1"
     gevent.sleep(0.15)
-    assert tokens.access(HOLDER, CREDENTIALS).token == "planted-token-2"
+    assert tokens.access(REVISION, CREDENTIALS).token == "planted-token-2"
 
 
 def test_a_refused_token_is_forgotten_everywhere_and_the_next_one_fetched(process, server, monkeypatch):
     monkeypatch.setattr(tokens_module, "BELIEVED_S", 0.0)
     first, second = process(), process()
-    access = first.access(HOLDER, CREDENTIALS)
-    second.access(HOLDER, CREDENTIALS)
+    access = first.access(REVISION, CREDENTIALS)
+    second.access(REVISION, CREDENTIALS)
     first.drop(access)
-    assert second.access(HOLDER, CREDENTIALS).token == "planted-token-2"
-    assert first.access(HOLDER, CREDENTIALS).token == "planted-token-2"
+    assert second.access(REVISION, CREDENTIALS).token == "planted-token-2"
+    assert first.access(REVISION, CREDENTIALS).token == "planted-token-2"
     assert len(server.asked) == 2
 
 
 def test_a_token_that_has_come_in_the_refused_one_s_place_stays(process, server):
     first, second = process(), process()
-    old = first.access(HOLDER, CREDENTIALS)
+    old = first.access(REVISION, CREDENTIALS)
     first.drop(old)
-    first.access(HOLDER, CREDENTIALS)
+    first.access(REVISION, CREDENTIALS)
     second.drop(old)
-    assert second.access(HOLDER, CREDENTIALS).token == "planted-token-2"
+    assert second.access(REVISION, CREDENTIALS).token == "planted-token-2"
     assert len(server.asked) == 2
 
 
 def test_a_token_sealed_under_a_lost_key_is_replaced(process, server, redis_client):
-    process().access(HOLDER, CREDENTIALS)
-    other = Tokens(TokenStore(redis_client), server, Vault.from_text(Vault.new_key_text()))
-    assert other.access(HOLDER, CREDENTIALS).token == "planted-token-2"
+    process().access(REVISION, CREDENTIALS)
+    other = AccessTokens(AccessTokenStore(redis_client), server, Vault.from_text(Vault.new_key_text()))
+    assert other.access(REVISION, CREDENTIALS).token == "planted-token-2"
 
 
 def test_a_failure_is_shared_by_those_who_wait_and_not_tried_again_at_once(process, server, monkeypatch):
     server.outcome, server.delay_s = Outcome.CONNECT_FAILED, 0.1
     tokens = process()
-    calls = [gevent.spawn(tokens.access, HOLDER, CREDENTIALS) for _ in range(20)]
+    calls = [gevent.spawn(tokens.access, REVISION, CREDENTIALS) for _ in range(20)]
     gevent.joinall(calls)
     assert {type(call.exception) for call in calls} == {NoToken}
     assert {call.exception.outcome for call in calls} == {Outcome.CONNECT_FAILED}
     assert len(server.asked) == 1
     server.outcome = Outcome.ANSWERED
     with pytest.raises(NoToken):
-        tokens.access(HOLDER, CREDENTIALS)
+        tokens.access(REVISION, CREDENTIALS)
     gevent.sleep(1.1)
-    assert tokens.access(HOLDER, CREDENTIALS).token == "planted-token-2"
+    assert tokens.access(REVISION, CREDENTIALS).token == "planted-token-2"
 
 
 def test_the_turn_of_a_fetcher_that_was_lost_ends(process, server, redis_client, monkeypatch):
-    monkeypatch.setattr(tokens_module, "TURN_S", 0.3)
-    assert TokenStore(redis_client).take_turn(HOLDER, "lost", 0.3)
-    assert process().access(HOLDER, CREDENTIALS).token == "planted-token-1"
+    monkeypatch.setattr(tokens_module, "FETCH_LOCK_S", 0.3)
+    assert AccessTokenStore(redis_client).lock_fetch(REVISION, "lost", 0.3)
+    assert process().access(REVISION, CREDENTIALS).token == "planted-token-1"
 
 
 def test_a_turn_is_ended_by_its_owner_only(redis_client):
-    store = TokenStore(redis_client)
-    assert store.take_turn(HOLDER, "a", 30)
-    assert store.take_turn(HOLDER, "a", 30)  # asked again, because the reply was lost
-    assert not store.take_turn(HOLDER, "b", 30)
-    store.end_turn(HOLDER, "b")
-    assert not store.take_turn(HOLDER, "b", 30)
-    store.end_turn(HOLDER, "a")
-    assert store.take_turn(HOLDER, "b", 30)
+    store = AccessTokenStore(redis_client)
+    assert store.lock_fetch(REVISION, "a", 30)
+    assert store.lock_fetch(REVISION, "a", 30)  # asked again, because the reply was lost
+    assert not store.lock_fetch(REVISION, "b", 30)
+    store.unlock_fetch(REVISION, "b")
+    assert not store.lock_fetch(REVISION, "b", 30)
+    store.unlock_fetch(REVISION, "a")
+    assert store.lock_fetch(REVISION, "b", 30)

@@ -7,7 +7,7 @@ from relay.reference_id import new_reference_id
 from relay.replay.planning import Replays, Request
 from relay.store import keyspace
 from relay.store.listing import Filter
-from relay.store.replay_runs import NewReplay, ReplayRuns, Verdict
+from relay.store.replay_runs import NewReplay, ReplayRuns, ReplayVerdict
 from relay.store.replays import ReplayStore
 from tests.contract.ledger import LIMITS
 
@@ -15,7 +15,7 @@ DAY_MS = 24 * 3600 * 1000
 FAILED = Filter(error=True)
 
 
-class Desk:
+class ReplayHarness:
     """Operators and one worker at a time."""
 
     def __init__(self, ledger):
@@ -85,7 +85,7 @@ class Desk:
         assert token is not None
         while True:
             created = self.step(job, token)
-            if created.verdict is not Verdict.ON:
+            if created.verdict is not ReplayVerdict.ON:
                 return created
 
     def made(self, job):

@@ -19,53 +19,53 @@ if TYPE_CHECKING:
 
     from relay.answer.masking import Mask
     from relay.chains import ChainPlan, Next
-    from relay.executor.plans import Plans
+    from relay.executor.call_plans import CallPlans
     from relay.store.invocations import InvocationStore
     from relay.store.steps import StepRecord, Steps
-    from relay.store.transitions import Published
+    from relay.store.transitions import CallRecord
     from relay.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ChainTurn:
     """A chain that knows its next step, or its end."""
 
-    published: Published
+    record: CallRecord
     plan: ChainPlan
     next: Next
     secrets: tuple[str, ...]  # what its masks, and those of the chains above, found so far
 
 
-class Turns:
+class ChainTurns:
     """Works out turns, and lays down what they come to."""
 
-    def __init__(self, plans: Plans, store: InvocationStore, steps: Steps, data_vault: Vault) -> None:
+    def __init__(self, plans: CallPlans, store: InvocationStore, steps: Steps, data_vault: Vault) -> None:
         self._plans = plans
         self._store = store
         self._steps = steps
         self._vault = data_vault
 
-    def prepare(self, published: Published) -> Turn:
-        """The next turn of a chain; raises as `Plans.chain`, `RequestRejected`, and `Unavailable`."""
-        plan, trigger, results = self._standing(published)
-        check(self._plans.shape(published.plugin, published.webhook_id, published.revision), trigger)
-        secrets = (*(self._secrets_above(published) or ()), *found_secrets(plan, trigger, results))
-        return Turn(published, plan, progress(plan, trigger, results), secrets)
+    def prepare(self, record: CallRecord) -> ChainTurn:
+        """The next turn of a chain; raises as `CallPlans.chain`, `RequestRejected`, and `Unavailable`."""
+        plan, trigger, results = self._standing(record)
+        check(self._plans.shape(record.plugin, record.webhook_id, record.revision), trigger)
+        secrets = (*(self._secrets_above(record) or ()), *found_secrets(plan, trigger, results))
+        return ChainTurn(record, plan, progress(plan, trigger, results), secrets)
 
-    def begun(self, published: Published) -> bool:
+    def begun(self, record: CallRecord) -> bool:
         """Whether a chain has made a step already."""
-        return bool(self._steps.of(published.reference_id))
+        return bool(self._steps.of(record.reference_id))
 
-    def new_steps(self, turn: Turn, create: Create) -> list[NewStep]:
+    def new_steps(self, turn: ChainTurn, create: Create) -> list[NewStep]:
         """The invocations that the next step makes, each with its trigger sealed."""
         shape = turn.plan.shapes[create.step]
         if shape is None:
             raise ValueError("a step whose webhook has no revision cannot be created")
-        pins: dict[str, int] = json.loads(turn.published.pins or "{}")
+        pins: dict[str, int] = json.loads(turn.record.pins or "{}")
         news = []
         for trigger in create.triggers:
             reference_id, payload = new_reference_id(), trigger.to_json()
-            owner = payload_owner(turn.published.plugin, reference_id)
+            owner = payload_owner(turn.record.plugin, reference_id)
             news.append(
                 NewStep(
                     reference_id=reference_id,
@@ -75,66 +75,66 @@ class Turns:
                     repeatable=shape.repeatable,
                     payload=self._vault.seal(payload, owner),
                     request_bytes=len(payload),
-                    pins=turn.published.pins if shape.chain else None,
+                    pins=turn.record.pins if shape.chain else None,
                 )
             )
         return news
 
-    def end(self, turn: Turn, token: str) -> Settlement:
+    def end(self, turn: ChainTurn, claim_token: str) -> Settlement:
         """How a chain ends that has no next step."""
         if isinstance(turn.next, Create):
-            return self.rejected(turn, token, turn.next.step, "the chain has made as many steps as it may")
+            return self.rejected(turn, claim_token, turn.next.step, "the chain has made as many steps as it may")
         if isinstance(turn.next, Reject):
-            return self.rejected(turn, token, turn.next.step, turn.next.reason)
-        return self._settlement(turn, token, turn.next.outcome, turn.next.state, turn.next.result)
+            return self.rejected(turn, claim_token, turn.next.step, turn.next.reason)
+        return self._settlement(turn, claim_token, turn.next.outcome, turn.next.state, turn.next.result)
 
-    def rejected(self, turn: Turn, token: str, step: int, reason: str) -> Settlement:
+    def rejected(self, turn: ChainTurn, claim_token: str, step: int, reason: str) -> Settlement:
         """The end of a chain whose step cannot be made; the reason is for operators."""
         outcome = Outcome.STEP_REJECTED
         result = failure_result(outcome)
-        return self._settlement(turn, token, outcome, State.UNREACHABLE, result, f"step {step}: {reason}")
+        return self._settlement(turn, claim_token, outcome, State.UNREACHABLE, result, f"step {step}: {reason}")
 
-    def secrets_beside(self, published: Published, result: Result) -> tuple[str, ...] | None:
+    def secrets_beside(self, record: CallRecord, result: Result) -> tuple[str, ...] | None:
         """What is to be hidden in the answer of a chain's step: what the masks of the chain find with it.
 
         Also what those of the chains above it have found: they may have handed it down. None where one of them is
         over and cannot be asked any more.
         """
-        if published.parent is None or published.step is None:
+        if record.parent is None or record.step is None:
             return ()
         own = StepResult(result.status, result.data, result.error, Outcome.ANSWERED, State.DELIVERED)
-        return self._secrets_above(published, {published.step: [own]})
+        return self._secrets_above(record, {record.step: [own]})
 
     def _secrets_above(
-        self, published: Published, ended: Mapping[int, Sequence[StepResult]] | None = None
+        self, record: CallRecord, ended: Mapping[int, Sequence[StepResult]] | None = None
     ) -> tuple[str, ...] | None:
         """What the masks of the chains above have found, with a step of the nearest that has ``ended`` just now."""
-        if published.parent is None:
+        if record.parent is None:
             return ()
-        found = self._store.read([published.parent])
+        found = self._store.read([record.parent])
         higher = self._secrets_above(found[0]) if found else None
         if higher is None:
             return None
         plan, trigger, results = self._standing(found[0])
         return (*higher, *found_secrets(plan, trigger, {**results, **(ended or {})}))
 
-    def raw(self, published: Published, result: Result) -> bytes:
+    def raw(self, record: CallRecord, result: Result) -> bytes:
         """What the chain needs of its step's answer, secrets included, sealed for it alone."""
-        return self._vault.seal(sealed_data(result), raw_owner(published.plugin, published.reference_id))
+        return self._vault.seal(sealed_data(result), raw_owner(record.plugin, record.reference_id))
 
     def _settlement(
-        self, turn: Turn, token: str, outcome: Outcome, state: State, result: Result, reason: str = ""
+        self, turn: ChainTurn, claim_token: str, outcome: Outcome, state: State, result: Result, reason: str = ""
     ) -> Settlement:
-        published, masked, sealed, raw = turn.published, 0, b"", b""
+        record, masked, sealed, raw = turn.record, 0, b"", b""
         if outcome is Outcome.ANSWERED:
-            if published.parent:
-                raw = self.raw(published, result)
+            if record.parent:
+                raw = self.raw(record, result)
             data, masked = self._mask(turn).value(result.data)
-            owner = result_owner(published.plugin, published.reference_id)
+            owner = result_owner(record.plugin, record.reference_id)
             sealed = self._vault.seal(sealed_data(Result(result.status, data, result.error)), owner)
         return Settlement(
-            reference_id=published.reference_id,
-            token=token,
+            reference_id=record.reference_id,
+            claim_token=claim_token,
             state=state,
             outcome=outcome,
             status=result.status,
@@ -146,26 +146,26 @@ class Turns:
             reason=reason,
         )
 
-    def _mask(self, turn: Turn) -> Mask:
-        pins: dict[str, int] = json.loads(turn.published.pins or "{}")
-        mask = self._plans.chain_mask(turn.published.plugin, pins)
+    def _mask(self, turn: ChainTurn) -> Mask:
+        pins: dict[str, int] = json.loads(turn.record.pins or "{}")
+        mask = self._plans.chain_mask(turn.record.plugin, pins)
         return mask.with_texts(turn.secrets) if turn.secrets else mask
 
-    def _standing(self, published: Published) -> tuple[ChainPlan, Trigger, Mapping[int, Sequence[StepResult]]]:
+    def _standing(self, record: CallRecord) -> tuple[ChainPlan, Trigger, Mapping[int, Sequence[StepResult]]]:
         """Where a chain stands: its plan, its input, and how its steps ended."""
-        pins = json.loads(published.pins or "{}")
-        plan = self._plans.chain(published.plugin, published.webhook_id, published.revision, pins)
-        owner = payload_owner(published.plugin, published.reference_id)
-        trigger = Trigger.from_json(self._vault.open(published.payload, owner))
+        pins = json.loads(record.pins or "{}")
+        plan = self._plans.chain(record.plugin, record.webhook_id, record.revision, pins)
+        owner = payload_owner(record.plugin, record.reference_id)
+        trigger = Trigger.from_json(self._vault.open(record.payload, owner))
         results: dict[int, list[StepResult]] = {}
-        for record in self._steps.of(published.reference_id):
-            if record.invocation.step_of and record.invocation.state.final:
-                results.setdefault(record.invocation.step_of.step, []).append(self._result(record))
+        for step_record in self._steps.of(record.reference_id):
+            if step_record.invocation.step_of and step_record.invocation.state.final:
+                results.setdefault(step_record.invocation.step_of.step, []).append(self._result(step_record))
         return plan, trigger, results
 
-    def _result(self, record: StepRecord) -> StepResult:
-        step = record.invocation
+    def _result(self, step_record: StepRecord) -> StepResult:
+        step = step_record.invocation
         data = None
-        if record.raw is not None:
-            data = data_from(self._vault.open(record.raw, raw_owner(step.plugin, step.reference_id)))
+        if step_record.raw is not None:
+            data = data_from(self._vault.open(step_record.raw, raw_owner(step.plugin, step.reference_id)))
         return StepResult(step.status or 0, data, bool(step.error), step.outcome, step.state)

@@ -86,7 +86,7 @@ class Part:
             self._process.wait(20)
 
 
-class House:
+class Harness:
     """A whole relay on ports of its own; a context. ``settings`` are further RELAY_ variables."""
 
     def __init__(self, *, fsync: str = "always", bulk_workers: int = 2, receiver: bool = True, **settings: str) -> None:

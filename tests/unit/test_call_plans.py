@@ -1,4 +1,4 @@
-"""Plans of webhooks and of chains, as a worker makes them."""
+"""CallPlans of webhooks and of chains, as a worker makes them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from relay.chains import pins_of
 from relay.egress import AddressPolicy
 from relay.errors import NotFound
-from relay.executor.plans import Plans
+from relay.executor.call_plans import CallPlans
 from relay.registration import read_registrations
 from relay.registration.endpoint import EndpointRules
 from relay.store.registry import Registry
@@ -49,7 +49,7 @@ def pinned(registry):
 def test_a_chain_s_plan_has_the_shapes_of_the_pinned_revisions(registry):
     pins = pinned(registry)
     apply(registry, hook("login-service", queryParams=["b"]))
-    plan = Plans(registry, ALLOWING).chain("acme", "outer", 1, pins)
+    plan = CallPlans(registry, ALLOWING).chain("acme", "outer", 1, pins)
     assert [step.webhook for step in plan.steps] == ["login-service", "inner"]
     assert [shape.query_params for shape in plan.shapes] == [("a",), ()]
     assert plan.shapes[1].chain
@@ -57,18 +57,18 @@ def test_a_chain_s_plan_has_the_shapes_of_the_pinned_revisions(registry):
 
 
 def test_a_step_without_a_pin_has_no_shape(registry):
-    plan = Plans(registry, ALLOWING).chain("acme", "outer", 1, {"inner": 1, "login-service": 7})
+    plan = CallPlans(registry, ALLOWING).chain("acme", "outer", 1, {"inner": 1, "login-service": 7})
     assert [shape is None for shape in plan.shapes] == [True, False]
 
 
 def test_a_chain_s_mask_hides_what_every_webhook_below_it_hides(registry):
-    mask = Plans(registry, ALLOWING).chain_mask("acme", pinned(registry))
+    mask = CallPlans(registry, ALLOWING).chain_mask("acme", pinned(registry))
     shown = f"{SECRETS[0]} {SECRETS[1]} https://login-service.example.com/in other-service.example.com"
     assert mask.text(shown)[0] == "[redacted] [redacted] [redacted] [redacted]"
 
 
 def test_a_chain_has_no_request_and_a_webhook_no_steps(registry):
-    plans = Plans(registry, ALLOWING)
+    plans = CallPlans(registry, ALLOWING)
     with pytest.raises(NotFound):
         plans.of("acme", "outer", 1)
     with pytest.raises(NotFound):
@@ -80,7 +80,7 @@ def test_a_chain_has_no_request_and_a_webhook_no_steps(registry):
 def test_a_plain_token_endpoint_whose_exception_is_gone_is_not_asked(registry):
     auth = {"type": "oauth2", "tokenUrl": "http://127.0.0.1/token", "clientId": "c", "clientSecret": "long-enough"}
     apply(registry, hook("with-token", auth=auth))
-    assert Plans(registry, ALLOWING).of("acme", "with-token", 1).sendable
-    plan = Plans(registry, AddressPolicy()).of("acme", "with-token", 1)
+    assert CallPlans(registry, ALLOWING).of("acme", "with-token", 1).sendable
+    plan = CallPlans(registry, AddressPolicy()).of("acme", "with-token", 1)
     assert not plan.sendable
     assert plan.oauth.client_id == "c"

@@ -22,29 +22,29 @@ from relay.vault import token_owner
 if TYPE_CHECKING:
     from relay.outbound.sender import Sender
     from relay.registration.credentials import ClientCredentials
-    from relay.store.tokens import Holder, TokenStore
+    from relay.store.access_tokens import AccessTokenStore, RevisionId
     from relay.vault import Vault
 
 #: One token request, everything included. Other calls of the same message wait meanwhile.
 FETCH_S: Final = 5.0
 #: For how long others leave the fetching to whoever began it, and look for its token every so often.
-TURN_S: Final = FETCH_S + 2
+FETCH_LOCK_S: Final = FETCH_S + 2
 LOOK_S: Final = 0.05
 #: For how long a process believes in a token without looking at the store.
 BELIEVED_S: Final = 5.0
 #: After a failure nobody in this process tries again for so long; doubled by each that follows.
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
-MAX_HOLDERS: Final = 4_096  # remembered by one process
+MAX_REMEMBERED: Final = 4_096  # remembered by one process
 #: A token that was refused so soon after it was fetched is not the cause: another would be refused too.
 FRESH_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class AccessToken:
     """A token for a call."""
 
-    holder: Holder
+    revision_id: RevisionId
     token: str = field(repr=False)
     sealed: bytes = field(repr=False)
     fetched_at_s: float  # seconds since the epoch
@@ -63,105 +63,105 @@ class _Failure:
     until_s: float  # on boot_time_s' clock
 
 
-class Tokens:
+class AccessTokens:
     """Gives tokens to the calls of one process. ``vault`` is the one of the target keys."""
 
-    def __init__(self, store: TokenStore, sender: Sender, vault: Vault) -> None:
+    def __init__(self, store: AccessTokenStore, sender: Sender, vault: Vault) -> None:
         self._store = store
         self._sender = sender
         self._vault = vault
-        self._known: dict[Holder, tuple[Access, float]] = {}
-        self._failures: dict[Holder, _Failure] = {}
-        self._flights: defaultdict[Holder, BoundedSemaphore] = defaultdict(BoundedSemaphore)
+        self._known: dict[RevisionId, tuple[AccessToken, float]] = {}
+        self._failures: dict[RevisionId, _Failure] = {}
+        self._fetching: defaultdict[RevisionId, BoundedSemaphore] = defaultdict(BoundedSemaphore)
 
-    def access(self, holder: Holder, credentials: ClientCredentials) -> Access:
+    def access(self, revision_id: RevisionId, credentials: ClientCredentials) -> AccessToken:
         """A token that is good for now.
 
         Raises:
             NoToken: none is to be had now.
             Unavailable: the store cannot be reached.
         """
-        known = self._believed(holder)
+        known = self._believed(revision_id)
         if known is not None:
             return known
-        with self._flights[holder]:
-            known = self._believed(holder)
+        with self._fetching[revision_id]:
+            known = self._believed(revision_id)
             if known is not None:
                 return known
-            self._check_pause(holder)
+            self._check_pause(revision_id)
             try:
-                access = self._obtain(holder, credentials)
+                access = self._obtain(revision_id, credentials)
             except NoToken as error:
-                self._note_failure(holder, error.outcome)
+                self._note_failure(revision_id, error.outcome)
                 raise
-        self._failures.pop(holder, None)
+        self._failures.pop(revision_id, None)
         self._remember(access)
         return access
 
-    def drop(self, access: Access) -> None:
+    def drop(self, access: AccessToken) -> None:
         """Forget a token that the endpoint refused, unless another has come in its place."""
-        known = self._known.get(access.holder)
+        known = self._known.get(access.revision_id)
         if known is not None and known[0].sealed == access.sealed:
-            del self._known[access.holder]
-        self._store.drop(access.holder, access.sealed)
+            del self._known[access.revision_id]
+        self._store.drop(access.revision_id, access.sealed)
 
-    def _believed(self, holder: Holder) -> Access | None:
-        known, until_s = self._known.get(holder, (None, 0.0))
+    def _believed(self, revision_id: RevisionId) -> AccessToken | None:
+        known, until_s = self._known.get(revision_id, (None, 0.0))
         return known if known is not None and boot_time_s() < until_s and time.time() < known.usable_until_s else None
 
-    def _remember(self, access: Access) -> None:
-        if len(self._known) >= MAX_HOLDERS:
-            for remembered in (self._known, self._failures, self._flights):
+    def _remember(self, access: AccessToken) -> None:
+        if len(self._known) >= MAX_REMEMBERED:
+            for remembered in (self._known, self._failures, self._fetching):
                 remembered.clear()
-        self._known[access.holder] = (access, boot_time_s() + BELIEVED_S)
+        self._known[access.revision_id] = (access, boot_time_s() + BELIEVED_S)
 
-    def _obtain(self, holder: Holder, credentials: ClientCredentials) -> Access:
+    def _obtain(self, revision_id: RevisionId, credentials: ClientCredentials) -> AccessToken:
         """The store's token; else the next one, fetched by whoever's turn it is, in whatever process."""
-        owner, give_up_s = uuid4().hex, boot_time_s() + TURN_S + FETCH_S
+        owner, give_up_s = uuid4().hex, boot_time_s() + FETCH_LOCK_S + FETCH_S
         while boot_time_s() < give_up_s:
-            stored = self._stored(holder)
+            stored = self._stored(revision_id)
             if stored is not None:
                 return stored
-            if self._store.take_turn(holder, owner, TURN_S):
+            if self._store.lock_fetch(revision_id, owner, FETCH_LOCK_S):
                 try:
-                    return self._stored(holder) or self._fetch(holder, credentials)
+                    return self._stored(revision_id) or self._fetch(revision_id, credentials)
                 finally:
-                    self._store.end_turn(holder, owner)
+                    self._store.unlock_fetch(revision_id, owner)
             gevent.sleep(LOOK_S)
         raise NoToken(Outcome.CONNECT_TIMEOUT)
 
-    def _stored(self, holder: Holder) -> Access | None:
-        sealed = self._store.read(holder)
+    def _stored(self, revision_id: RevisionId) -> AccessToken | None:
+        sealed = self._store.read(revision_id)
         if sealed is None:
             return None
         try:
-            token, fetched_at_s, until_s = orjson.loads(self._vault.open(sealed, _owner(holder)))
+            token, fetched_at_s, until_s = orjson.loads(self._vault.open(sealed, _owner(revision_id)))
         except (VaultError, ValueError):
             return None  # of a key that is gone: the next one is written over it
-        return Access(holder, token, sealed, fetched_at_s, until_s) if time.time() < until_s else None
+        return AccessToken(revision_id, token, sealed, fetched_at_s, until_s) if time.time() < until_s else None
 
-    def _fetch(self, holder: Holder, credentials: ClientCredentials) -> Access:
+    def _fetch(self, revision_id: RevisionId, credentials: ClientCredentials) -> AccessToken:
         deadline_s = boot_time_s() + FETCH_S
         request = token_request(credentials)
         answer = self._sender.send(request, gate=Gate(deadline_s), deadline_s=deadline_s, repeatable=False)
         grant = read_grant(answer)
         now_s = time.time()
         value = [grant.token, now_s, now_s + grant.usable_s]
-        sealed = self._vault.seal(orjson.dumps(value), _owner(holder))
-        self._store.write(holder, sealed, grant.usable_s)
-        return Access(holder, grant.token, sealed, now_s, now_s + grant.usable_s)
+        sealed = self._vault.seal(orjson.dumps(value), _owner(revision_id))
+        self._store.write(revision_id, sealed, grant.usable_s)
+        return AccessToken(revision_id, grant.token, sealed, now_s, now_s + grant.usable_s)
 
-    def _check_pause(self, holder: Holder) -> None:
-        failure = self._failures.get(holder)
+    def _check_pause(self, revision_id: RevisionId) -> None:
+        failure = self._failures.get(revision_id)
         if failure is not None and boot_time_s() < failure.until_s:
             raise NoToken(failure.outcome)
 
-    def _note_failure(self, holder: Holder, outcome: Outcome) -> None:
-        before = self._failures.get(holder)
+    def _note_failure(self, revision_id: RevisionId, outcome: Outcome) -> None:
+        before = self._failures.get(revision_id)
         pause_s = FIRST_PAUSE_S if before is None else min(LONGEST_PAUSE_S, 2 * before.pause_s)
         if before is None or boot_time_s() >= before.until_s:
-            self._failures[holder] = _Failure(outcome, pause_s, boot_time_s() + pause_s)
+            self._failures[revision_id] = _Failure(outcome, pause_s, boot_time_s() + pause_s)
 
 
-def _owner(holder: Holder) -> str:
-    return token_owner(holder.plugin, holder.webhook_id, holder.revision)
+def _owner(revision_id: RevisionId) -> str:
+    return token_owner(revision_id.plugin, revision_id.webhook_id, revision_id.revision)

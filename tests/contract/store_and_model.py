@@ -47,8 +47,8 @@ def reference_id(number: int) -> str:
     return f"018bcfe5-6800-7000-8000-{number:012x}"
 
 
-class Twins:
-    """What workers believe to be sending are ``flights``; what is on the lanes are ``messages``.
+class StoreAndModel:
+    """What workers believe to be sending are ``in_flight``; what is on the lanes are ``messages``.
 
     ``repeat`` says of an act that its first reply is lost: redis-py then calls again, which must change nothing and
     answer the same.
@@ -61,7 +61,7 @@ class Twins:
         self.store = self.ledger.store
         self.model = Model({name: HOOKS[name] for name in hooks}, START_MS, MARGIN_MS)
         self.messages: list[list[str]] = []
-        self.flights: list[tuple[str, str]] = []
+        self.in_flight: list[tuple[str, str]] = []
         self.settled: list[Settlement] = []
         for name, hook in self.model.hooks.items():
             rate = {"rateCount": 60_000 // hook.every_ms, "ratePeriod": 60_000} if hook.every_ms else {}
@@ -92,7 +92,7 @@ class Twins:
             self.publish([(ref, lane)])
 
     def claim(self, refs, token, *, park=(), repeat=False):
-        """Returns the flights that were granted."""
+        """Returns the calls in flight that were granted."""
         claimed = self._said(repeat, lambda: self.store.claim(refs, token, park=park))
         verdicts = {ref: self.model.claim(ref, token, wanted=True) for ref in refs}
         verdicts |= {ref: self.model.claim(ref, token, wanted=False) for ref in park}
@@ -101,34 +101,34 @@ class Twins:
         assert claimed.parked == {ref for ref, verdict in verdicts.items() if verdict == "parked"}
         self.publish(claimed.ready)
         granted = [(ref, token) for ref in refs if ref in claimed.granted]
-        self.flights.extend(granted)
+        self.in_flight.extend(granted)
         return granted
 
-    def settle(self, flights, end=DELIVERED, *, delay_ms=0, repeat=False):
+    def settle(self, in_flight, end=DELIVERED, *, delay_ms=0, repeat=False):
         state, outcome, contacted = end
-        settlements = [self._settlement(ref, token, end, delay_ms) for ref, token in flights]
+        settlements = [self._settlement(ref, token, end, delay_ms) for ref, token in in_flight]
         settled = self._said(repeat, lambda: self.store.settle(settlements))
-        counted = tuple(self.model.settle(ref, token, state, outcome, delay_ms, contacted) for ref, token in flights)
+        counted = tuple(self.model.settle(ref, token, state, outcome, delay_ms, contacted) for ref, token in in_flight)
         assert settled.counted == counted
         self.publish(settled.ready)
-        self.flights = [flight for flight in self.flights if flight not in flights]
+        self.in_flight = [each for each in self.in_flight if each not in in_flight]
         self.settled.extend(settlements)
 
     def settle_again(self, settlement):
         """However late it is said again, a settlement changes nothing of the call."""
         settled = self.store.settle([settlement])
-        expected = self.model.settle(settlement.reference_id, settlement.token, "", "", 0, None)
+        expected = self.model.settle(settlement.reference_id, settlement.claim_token, "", "", 0, None)
         assert settled.counted == (expected,)
         self.check_ready(settled.ready)
 
-    def release(self, flights, *, repeat=False):
-        token = flights[0][1]
-        refs = [ref for ref, _ in flights]
+    def release(self, in_flight, *, repeat=False):
+        token = in_flight[0][1]
+        refs = [ref for ref, _ in in_flight]
         ready = self._said(repeat, lambda: self.store.release(refs, token))
         for ref in refs:
             self.model.release(ref, token)
         self.publish(ready)
-        self.flights = [flight for flight in self.flights if flight not in flights]
+        self.in_flight = [each for each in self.in_flight if each not in in_flight]
 
     def cancel(self, ref, *, repeat=False):
         if refusal := self.model.cancel(ref):
@@ -208,7 +208,7 @@ class Twins:
         started = self.model.now
         for hook in self.model.hooks:
             self.resume(hook, published=False)
-        self.flights.clear()
+        self.in_flight.clear()
         for step in range(DRAIN_STEPS):
             for refs in [self.messages.pop() for _ in range(len(self.messages))]:
                 if granted := self.claim(refs, f"drain{step}-{len(self.messages)}-{refs[0]}"):

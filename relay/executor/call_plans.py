@@ -27,7 +27,7 @@ MAX_CHAIN_MASKS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CallPlan:
     """One revision of a webhook, ready to be called."""
 
     shape: Shape
@@ -37,7 +37,7 @@ class Plan:
     oauth: ClientCredentials | None = None  # a token is needed before it is called
 
 
-class Plans:
+class CallPlans:
     """Plans by plugin, webhook and revision."""
 
     def __init__(self, registry: Registry, policy: AddressPolicy) -> None:
@@ -46,7 +46,7 @@ class Plans:
         self._cached = lru_cache(MAX_PLANS)(self._make)
         self._chain_masks = lru_cache(MAX_CHAIN_MASKS)(self._make_chain_mask)
 
-    def of(self, plugin: str, webhook_id: str, revision: int) -> Plan:
+    def of(self, plugin: str, webhook_id: str, revision: int) -> CallPlan:
         """The plan of a revision of a webhook that is no chain.
 
         Raises:
@@ -86,7 +86,7 @@ class Plans:
         called = (pin for pin in pins if not self._registry.revision(plugin, *pin).shape.chain)
         return Mask.of_all(self.of(plugin, *pin).mask for pin in called)
 
-    def _make(self, plugin: str, webhook_id: str, revision: int) -> Plan:
+    def _make(self, plugin: str, webhook_id: str, revision: int) -> CallPlan:
         shape = self._registry.revision(plugin, webhook_id, revision).shape
         target = self._registry.open_target(plugin, webhook_id, revision)
         if isinstance(target, ChainTarget):
@@ -95,4 +95,4 @@ class Plans:
         oauth = authorization if isinstance(authorization, ClientCredentials) else None
         endpoints = [target.endpoint] if oauth is None else [target.endpoint, oauth.token_url]
         sendable = all(each.scheme == "https" or self._policy.exempts(each.host, each.port) for each in endpoints)
-        return Plan(shape, Template.of(shape, target), Mask.of(shape, target), sendable, oauth)
+        return CallPlan(shape, Template.of(shape, target), Mask.of(shape, target), sendable, oauth)

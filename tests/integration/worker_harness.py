@@ -12,7 +12,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from relay.accept.dispatcher import Call
+from relay.accept.dispatcher import TriggerRequest
 from relay.reference_id import new_reference_id
 from relay.registration import read_registrations
 from relay.runtime import cli_runtime
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
 
-class WorkerHouse:
+class WorkerHarness:
     """A store with workers beside it."""
 
     def __init__(self, directory, **settings):
@@ -63,15 +63,15 @@ class WorkerHouse:
         return process
 
     def trigger(self, webhook="hook", data=None, *, awaited=False):
-        call = Call("acme", webhook, {"data": data}, new_reference_id(), "k1", awaited=awaited)
+        call = TriggerRequest("acme", webhook, {"data": data}, new_reference_id(), "k1", awaited=awaited)
         return self.runtime.dispatcher.trigger(call).reference_id
 
     def trigger_many(self, count, webhook="hook", data=None):
-        calls = [Call("acme", webhook, {"data": data}, new_reference_id(), "k1") for _ in range(count)]
+        calls = [TriggerRequest("acme", webhook, {"data": data}, new_reference_id(), "k1") for _ in range(count)]
         return [answer.reference_id for answer in self.runtime.dispatcher.trigger_many(calls)]
 
     def trigger_each(self, data, webhook):
-        calls = [Call("acme", webhook, {"data": each}, new_reference_id(), "k1") for each in data]
+        calls = [TriggerRequest("acme", webhook, {"data": each}, new_reference_id(), "k1") for each in data]
         return [answer.reference_id for answer in self.runtime.dispatcher.trigger_many(calls)]
 
     def record(self, reference_id):
@@ -106,13 +106,13 @@ def until(condition, within_s, *, every_s=0.02):
 
 
 @contextmanager
-def worker_house(tmp_path_factory, **settings):
-    directory = tmp_path_factory.mktemp("house")
-    house = WorkerHouse(directory, **settings)
+def worker_harness(tmp_path_factory, **settings):
+    directory = tmp_path_factory.mktemp("harness")
+    harness = WorkerHarness(directory, **settings)
     try:
-        yield house
+        yield harness
     finally:
-        house.close()
+        harness.close()
         shutil.rmtree(directory, ignore_errors=True)
 
 

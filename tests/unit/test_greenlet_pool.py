@@ -8,7 +8,7 @@ from gevent.event import Event
 from gevent.hub import get_hub
 from greenlet import getcurrent
 
-from relay.executor.crew import Crew
+from relay.executor.greenlet_pool import GreenletPool
 
 
 @pytest.fixture
@@ -24,9 +24,9 @@ def test_items_are_worked_for_side_by_side(seen):
         go.wait()
         seen[item] = getcurrent()
 
-    crew = Crew(work)
+    pool = GreenletPool(work)
     for item in range(5):
-        crew.start(item)
+        pool.start(item)
     gevent.sleep(0)
     assert seen == {}
     go.set()
@@ -36,9 +36,9 @@ def test_items_are_worked_for_side_by_side(seen):
 
 
 def test_a_greenlet_that_has_ended_its_work_is_used_for_the_next(seen):
-    crew = Crew(lambda item: seen.setdefault(item, getcurrent()))
+    pool = GreenletPool(lambda item: seen.setdefault(item, getcurrent()))
     for item in range(20):
-        crew.start(item)
+        pool.start(item)
         gevent.sleep(0)
         gevent.sleep(0)
     assert set(seen) == set(range(20))
@@ -47,11 +47,11 @@ def test_a_greenlet_that_has_ended_its_work_is_used_for_the_next(seen):
 
 def test_there_are_never_fewer_greenlets_than_items(seen):
     blocked = Event()
-    crew = Crew(lambda item: blocked.wait() if item == "slow" else seen.setdefault(item, getcurrent()))
-    crew.start("first")
+    pool = GreenletPool(lambda item: blocked.wait() if item == "slow" else seen.setdefault(item, getcurrent()))
+    pool.start("first")
     gevent.sleep(0.01)
-    crew.start("slow")
-    crew.start("second")  # while the only greenlet so far is on its way to the slow one
+    pool.start("slow")
+    pool.start("second")  # while the only greenlet so far is on its way to the slow one
     gevent.sleep(0.01)
     assert set(seen) == {"first", "second"}
     blocked.set()
@@ -66,8 +66,8 @@ def test_work_that_fails_takes_no_later_item_along(seen, monkeypatch):
             raise ZeroDivisionError
         seen[item] = True
 
-    crew = Crew(work)
+    pool = GreenletPool(work)
     for item in ("bad", "good"):
-        crew.start(item)
+        pool.start(item)
         gevent.sleep(0.01)
     assert (failed, seen) == ([ZeroDivisionError], {"good": True})

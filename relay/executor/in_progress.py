@@ -1,4 +1,4 @@
-"""What a process has in hand: a second message about a call starts nothing, but is not forgotten either."""
+"""What a process has in progress: a second message about a call starts nothing, but is not forgotten either."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 
-class Hand:
+class InProgress:
     """Reference ids from their message until their call has ended or was put back."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from relay.invocation import Outcome, Sent
 
 
-class Answer(NamedTuple):
+class EndpointAnswer(NamedTuple):
     """``status`` is 0 and ``body`` empty unless the outcome is ``answered``. Nothing here is masked yet."""
 
     outcome: Outcome

@@ -1,0 +1,64 @@
+"""Access tokens of webhooks, sealed, and who may fetch the next one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from relay.store import keyspace
+from relay.store.scripts import Scripts, store_errors
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionId:
+    """The revision of a webhook that a token is for."""
+
+    plugin: str
+    webhook_id: str
+    revision: int
+
+
+class AccessTokenStore:
+    """Sealed tokens in the store. Methods raise ``Unavailable`` when it cannot be reached."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
+        self._scripts = Scripts(client)
+
+    def read(self, revision_id: RevisionId) -> bytes | None:
+        """The sealed token; None if there is none (any more)."""
+        with store_errors():
+            value: bytes | None = self._client.get(self._token(revision_id))
+        return value
+
+    def write(self, revision_id: RevisionId, sealed: bytes, lifetime_s: float) -> None:
+        """Keep a token for its lifetime."""
+        with store_errors():
+            self._client.set(self._token(revision_id), sealed, px=max(1, int(lifetime_s * 1000)))
+
+    def drop(self, revision_id: RevisionId, sealed: bytes) -> None:
+        """Forget a token that was refused; one that has come in its place stays."""
+        self._scripts.run("drop_token", [*_parts(revision_id), "token", sealed])
+
+    def lock_fetch(self, revision_id: RevisionId, owner: str, lock_s: float) -> bool:
+        """Whether ``owner`` may fetch the next token now; for at most ``lock_s`` nobody else may."""
+        name = keyspace.token_fetcher(revision_id.plugin, revision_id.webhook_id, revision_id.revision)
+        with store_errors():
+            taken = self._client.set(name, owner, nx=True, px=int(lock_s * 1000))
+            # A repeated command (its reply was lost) finds what it has set.
+            return bool(taken) or self._client.get(name) == owner.encode()
+
+    def unlock_fetch(self, revision_id: RevisionId, owner: str) -> None:
+        """Let others fetch."""
+        self._scripts.run("drop_token", [*_parts(revision_id), "token_fetcher", owner])
+
+    @staticmethod
+    def _token(revision_id: RevisionId) -> str:
+        return keyspace.token(revision_id.plugin, revision_id.webhook_id, revision_id.revision)
+
+
+def _parts(revision_id: RevisionId) -> list[str | int]:
+    return [revision_id.plugin, revision_id.webhook_id, revision_id.revision]

@@ -1,0 +1,28 @@
+"""What a process has in in_progress."""
+
+from __future__ import annotations
+
+from relay.executor.in_progress import InProgress
+from relay.reference_id import new_reference_id
+
+
+def test_a_message_is_trusted_with_nothing_but_ids():
+    ref = new_reference_id()
+    assert InProgress().take([ref, ref, "no id", 7, None]) == [ref]
+
+
+def test_what_is_held_is_not_taken_again_until_it_is_let_go():
+    in_progress, ref = InProgress(), new_reference_id()
+    in_progress.take([ref])
+    assert in_progress.take([ref]) == []
+    in_progress.let_go([ref])
+    assert in_progress.take([ref]) == [ref]
+
+
+def test_what_was_asked_for_while_it_was_held_is_named_once_when_it_is_let_go():
+    in_progress, ref, other = InProgress(), new_reference_id(), new_reference_id()
+    in_progress.take([ref, other])
+    in_progress.take([ref])
+    assert in_progress.let_go([other]) == []
+    assert in_progress.let_go([ref]) == [ref]
+    assert in_progress.let_go([ref]) == []
