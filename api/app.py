@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from relay.store.keys import ApiKeys
     from relay.store.listing import Listing
     from relay.store.rates import PluginRates
+    from relay.store.workers import Workers
     from relay.vault import Vault
 
 _STATIC: Final = Path(__file__).parent / "static"
@@ -53,6 +54,7 @@ class Parts:
     waiters: Waiters
     rates: PluginRates
     warnings: ServerWarnings
+    workers: Workers
     listing: Listing
     replays: Replays
 
@@ -89,7 +91,7 @@ def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, f
     for action in ACTIONS:
         app.add_route(f"/v1/replays/{{replay_id}}/{action}", ReplaySteeringResource(parts.replays, action))
     app.add_route("/healthz", HealthResource())
-    app.add_route("/readyz", ReadyResource(store, parts.warnings))
+    app.add_route("/readyz", ReadyResource(parts.workers, parts.warnings))
     _publish(app)
     return app
 

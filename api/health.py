@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from api.bodies import JSON
+from api.problems import problem_of
 from relay.errors import Unavailable
+from relay.queue import LANES
+from relay.store.workers import workers_by_lane
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     import falcon
 
     from relay.store.health import ServerWarnings
-    from relay.store.invocations import InvocationStore
+    from relay.store.workers import LiveWorker, Workers
+
+#: The lane whose callers wait: without it nobody is served.
+_URGENT: Final = LANES[0]
 
 
 class HealthResource:
@@ -28,22 +36,46 @@ class HealthResource:
 
 
 class ReadyResource:
-    """`GET /readyz`: the store can be reached and a worker is alive."""
+    """`GET /readyz`: the store can be reached and workers are alive."""
 
-    def __init__(self, store: InvocationStore, warnings: ServerWarnings) -> None:
-        self._store = store
+    def __init__(self, workers: Workers, warnings: ServerWarnings) -> None:
+        self._workers = workers
         self._warnings = warnings
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """200 with the number of workers and what is wrong with the server; 503 says what is missing."""
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """200 with the workers of each lane and what is wrong; 503 says what is missing."""
         try:
-            workers, warnings = self._store.workers_alive(), self._warnings.now()
+            alive, server_warnings = self._workers.alive(), self._warnings.now()
         except Unavailable:
             raise Unavailable("Redis cannot be reached.") from None
-        if not workers:
-            raise Unavailable("No worker is alive.")
+        lanes = workers_by_lane(alive, LANES)
+        found = {"workers": len(alive), "lanes": lanes, "warnings": [*_lane_warnings(lanes), *server_warnings]}
+        missing = _missing(alive, lanes)
+        if missing:
+            _write_unready(missing, found, req, resp)
+            return
         resp.set_header("Cache-Control", "no-store")
-        state = {"status": "ready", "redis": "ok", "workers": len(workers), "warnings": warnings}
-        resp.content_type, resp.data = JSON, orjson.dumps(state)
+        resp.content_type, resp.data = JSON, orjson.dumps({"status": "ready", "redis": "ok", **found})
 
     on_head = on_get
+
+
+def _lane_warnings(lanes: Mapping[str, int]) -> Iterator[str]:
+    for lane, count in lanes.items():
+        if not count:
+            yield f"No worker serves the lane {lane}: its calls are kept and wait."
+
+
+def _missing(alive: list[LiveWorker], lanes: Mapping[str, int]) -> str | None:
+    """Why nobody can be served now."""
+    if not alive:
+        return "No worker is alive."
+    return None if lanes[_URGENT] else f"No worker serves the lane {_URGENT}."
+
+
+def _write_unready(missing: str, found: dict[str, Any], req: falcon.Request, resp: falcon.Response) -> None:
+    """The problem document, with what was found beside it."""
+    problem = problem_of(Unavailable(missing))
+    problem.document.update(found)
+    req.context.code = problem.document["code"]
+    problem.write(resp)

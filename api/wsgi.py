@@ -33,6 +33,7 @@ app = create_app(
         waiters=_waiters,
         rates=PluginRates(_runtime.client, _settings.plugin_rate),
         warnings=ServerWarnings(_runtime.client),
+        workers=_runtime.workers,
         listing=_runtime.listing,
         replays=_runtime.replays,
     ),

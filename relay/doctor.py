@@ -9,8 +9,10 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
 from relay.errors import NotFound, RelayError, SettingsError, Unavailable, VaultError
+from relay.queue import LANES
 from relay.settings import ENV_FILE, Settings, unknown_names
 from relay.store.health import ServerHealth, read_health
+from relay.store.workers import workers_by_lane
 from relay.up.datadir import KEY_FILES
 from relay.vault import Vault
 
@@ -32,8 +34,6 @@ VERSION_FLOORS: Final = {
 }
 SERVER_FLOORS: Final = {"redis": (7,), "valkey": (8,)}
 MAX_SKEW_MS: Final = 2_000
-#: A worker writes its heartbeat every second.
-FRESH_HEARTBEAT_MS: Final = 10_000
 _MEMORY_SHARE: Final = 0.9
 _SHOWN: Final = 10
 
@@ -153,13 +153,19 @@ def _append_only(health: ServerHealth) -> Finding:
 
 
 def _workers(health: ServerHealth) -> Iterator[Finding]:
-    alive = sorted(name for name, age_ms in health.workers_ms.items() if age_ms <= FRESH_HEARTBEAT_MS)
     yield _judge(
         "workers",
-        bool(alive),
-        ", ".join(alive) or "none is alive",
+        bool(health.workers),
+        ", ".join(worker.name for worker in health.workers) or "none is alive",
         "Start them: `relay up`, or the worker lines of the Procfile. Until then triggers are kept and wait.",
     )
+    for lane, count in workers_by_lane(health.workers, LANES).items():
+        yield _judge(
+            f"lane {lane}",
+            count > 0,
+            f"{count} worker{'' if count == 1 else 's'}",
+            "No worker serves it: start one (`-Q` of the Procfile's worker lines names the lanes).",
+        )
 
 
 def _key_rings(settings: Settings) -> Iterator[Finding]:

@@ -27,6 +27,7 @@ from relay.store.policies import Policies
 from relay.store.registry import Registry
 from relay.store.replay_runs import ReplayRuns
 from relay.store.replays import ReplayStore
+from relay.store.workers import Workers
 from relay.vault import Vault
 
 if TYPE_CHECKING:
@@ -128,6 +129,11 @@ class Runtime:
         return InvocationStore(self.client, self.limits, lease_margin_ms=int(self.settings.lease_margin_s * 1000))
 
     @cached_property
+    def workers(self) -> Workers:
+        """Which workers live."""
+        return Workers(self.client)
+
+    @cached_property
     def listing(self) -> Listing:
         """Lists of invocations."""
         return Listing(self.client)
@@ -175,6 +181,7 @@ class WorkerParts:
 
     executor: Executor
     sweeper: Sweeper
+    workers: Workers
 
 
 def api_runtime(settings: Settings) -> Runtime:
@@ -236,4 +243,4 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
         lanes=lanes,
         publish=runtime.publisher.publish_ready,
     )
-    return WorkerParts(executor, Sweeper(runtime.store, runtime.publisher, name, executor.run_here))
+    return WorkerParts(executor, Sweeper(runtime.store, runtime.publisher, name, executor.run_here), runtime.workers)

@@ -29,7 +29,7 @@ CROWDED_LANE_ALARMS: Final = 100
 
 
 class Sweeper:
-    """Sweeps for one worker process, which also tells that it lives.
+    """Sweeps for one worker process.
 
     What the broker does not take (it is away, or full) is offered to ``run_here``, which runs what this process can.
     """
@@ -41,11 +41,18 @@ class Sweeper:
         self._publisher = publisher
         self._worker = worker
         self._run_here = run_here
+        self.moves = 0  # sweeps that came to their end
+        self.broker_away = False  # as the last one found it
 
     def sweep(self) -> None:
         """One sweep. Never raises for a server that is away: the next one comes in a second."""
+        self._sweep()
+        self.moves += 1
+
+    def _sweep(self) -> None:
         try:
             depths = self._publisher.depths()
+            self.broker_away = not depths
             empty = [lane for lane, depth in depths.items() if not depth]
             short = [lane for lane, depth in depths.items() if 0 < depth < SHORT_LANE_MESSAGES]
             ready = self._store.sweep(self._worker, empty, short, limit=ALARMS, lane_limit=CROWDED_LANE_ALARMS)

@@ -9,6 +9,7 @@ from relay import telemetry
 from relay.queue import make_app
 from relay.settings import Settings
 from workers.bootsteps import Executing, Sweeping
+from workers.heartbeat import Beating
 from workers.tasks import register
 
 # Who spawned whom is for debuggers; to note it for every call costs more than to spawn it.
@@ -16,7 +17,7 @@ gevent_config.track_greenlet_tree = False
 
 settings = Settings.from_environ()
 app = make_app(settings)
-app.steps["worker"].update((Executing, Sweeping))
+app.steps["worker"].update((Executing, Sweeping, Beating))
 register(app)
 
 

@@ -39,7 +39,7 @@ class Executing(bootsteps.StartStopStep):
         self._settings = Settings.from_environ()
         self._told_to_stop = 0
         self._guard: gevent.Greenlet | None = None
-        worker.sweeper = None
+        worker.parts = None
         worker_shutting_down.connect(self._on_signal, weak=False)
 
     def start(self, worker: WorkController) -> None:
@@ -49,7 +49,7 @@ class Executing(bootsteps.StartStopStep):
             os.nice(BACKGROUND)
         parts = worker_parts(self._settings, worker.app, worker.hostname, lanes=lanes)
         worker.app.executor = parts.executor
-        worker.sweeper = parts.sweeper
+        worker.parts = parts
         garbage.set_for_serving()
 
     def stop(self, worker: WorkController) -> None:
@@ -80,7 +80,7 @@ class Sweeping(bootsteps.StartStopStep):
 
     def start(self, worker: WorkController) -> None:
         """Sweep every second from now on."""
-        self._greenlet = gevent.spawn(self._sweep_for_ever, worker.sweeper)
+        self._greenlet = gevent.spawn(self._sweep_for_ever, worker.parts.sweeper)
 
     def stop(self, _worker: WorkController) -> None:
         """Sweep no more."""

@@ -121,7 +121,8 @@ def _responses(operation: Operation) -> dict[str, Any]:
         by_status.setdefault(problems.status_of(kind), []).append(kind)
     for status, found in sorted(by_status.items()):
         about = " ".join(f"`{kind.code}`: {kind.sentence}" for kind in found)
-        responses[str(status)] = {"description": about, "content": {problems.MEDIA_TYPE: {"schema": schemas.Problem}}}
+        said = {"description": about, "content": {problems.MEDIA_TYPE: {"schema": schemas.Problem}}}
+        responses.setdefault(str(status), said)
     return responses
 
 

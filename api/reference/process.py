@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from api.problems import MEDIA_TYPE
 from api.reference import schemas
 from api.reference.operation import Operation, Said
 from api.reference.samples import Sample
@@ -28,8 +29,15 @@ OPERATIONS: Final = (
         path="/readyz",
         tag="Process",
         summary="Can triggers be taken and sent?",
-        about="Whether Redis can be reached and a worker is alive, and what of the server's settings breaks a promise.",
-        answers={200: Said("They can.", schemas.Ready)},
+        about="Whether Redis can be reached and workers are alive, by lane, and what of the server breaks a promise.",
+        answers={
+            200: Said("They can; a lane without a worker is among the warnings.", schemas.Ready),
+            503: Said(
+                "`unavailable`: Redis cannot be reached, or no worker serves the lane `interactive`.",
+                schemas.Unready,
+                MEDIA_TYPE,
+            ),
+        },
         sample=Sample("GET", "/readyz", keyed=False),
     ),
     Operation(

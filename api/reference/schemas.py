@@ -24,16 +24,17 @@ Fault: Final = schema(
     message=text("What is wrong with it."),
 )
 
-Problem: Final = schema(
-    "Problem",
-    type=text("A URN that ends in the code."),
-    title=text("The kind of problem."),
-    status=whole("The HTTP status."),
-    detail=text("A sentence for people; it may improve."),
-    code=text("Stable: for programs."),
-    errors=several(Fault, "The fields at fault.", required=False),
-    referenceId=reference("Of the record that was left, where there is one.", required=False),
-)
+_PROBLEM: Final[dict[str, Field[Any]]] = {
+    "type": text("A URN that ends in the code."),
+    "title": text("The kind of problem."),
+    "status": whole("The HTTP status."),
+    "detail": text("A sentence for people; it may improve."),
+    "code": text("Stable: for programs."),
+    "errors": several(Fault, "The fields at fault.", required=False),
+    "referenceId": reference("Of the record that was left, where there is one.", required=False),
+}
+
+Problem: Final = Schema.from_dict(_PROBLEM, name="Problem")
 
 _TRIGGER: Final[dict[str, Field[Any]]] = {
     "data": anything("The payload: an object, an array, a text or null.", required=False),
@@ -192,12 +193,31 @@ Replays: Final = schema("Replays", replays=several(Replay, "Newest first."))
 
 Health: Final = schema("Health", status=text("`ok`."))
 
+_WARNINGS: Final = "Lanes without a worker, and what of the server breaks a promise."
+
+
+def _lanes(*, required: bool = True) -> fields.Dict:
+    about = {"description": "Live workers by lane: `interactive`, `bulk`, `replay`."}
+    return fields.Dict(keys=fields.String(), values=fields.Integer(), required=required, metadata=about)
+
+
 Ready: Final = schema(
     "Ready",
     status=text("`ready`."),
     redis=text("`ok`."),
     workers=whole("Worker processes that are alive."),
-    warnings=several(fields.String(), "Settings of the server that break a promise."),
+    lanes=_lanes(),
+    warnings=several(fields.String(), _WARNINGS),
+)
+
+Unready: Final = Schema.from_dict(
+    {
+        **_PROBLEM,
+        "workers": fields.Integer(metadata={"description": "Worker processes that are alive."}),
+        "lanes": _lanes(required=False),
+        "warnings": several(fields.String(), _WARNINGS, required=False),
+    },
+    name="Unready",
 )
 
 Document: Final = schema(

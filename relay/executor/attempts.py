@@ -63,6 +63,11 @@ class Attempts:
     def __len__(self) -> int:
         return len(self._active_calls)
 
+    @property
+    def settler_moves(self) -> int:
+        """How often the settler has gone on."""
+        return self._settler.moves
+
     def launch(self, active: ActiveCall) -> None:
         """Begin a claimed call, whose slot is taken."""
         self._slots.hold(active.webhook)

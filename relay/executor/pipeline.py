@@ -15,6 +15,7 @@ from relay.executor.claiming import Claimer
 from relay.executor.in_progress import InProgress
 from relay.executor.preparation import Full
 from relay.executor.slots import Slots
+from relay.pulse import Part
 from relay.store.transitions import Claimed
 from relay.telemetry import Event, event
 
@@ -36,6 +37,8 @@ CLAIM_ITEMS: Final = 32
 HOLD_S: Final = 0.25
 #: What a stop leaves of its time for settling the last calls.
 SETTLE_S: Final = 5.0
+#: While every slot is taken, one call has to end within the longest timeout and what it takes to settle.
+FULL_LOOKS: Final = 180
 NOTHING: Final = Claimed(0, frozenset(), frozenset(), ())
 
 
@@ -93,6 +96,18 @@ class Executor:
         counts["skipped"] = len(reference_ids) - counts["started"] - counts["parked"]
         event(Event.CALLS_STARTED, **counts)
         return counts
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every slot is taken, so that whoever brings calls has to wait."""
+        return self._slots.free == 0
+
+    def parts(self) -> tuple[Part, ...]:
+        """What has to move here so that calls go on."""
+        return (
+            Part("settler", lambda: self._attempts.settler_moves),
+            Part("calls", lambda: self._slots.ends if self.is_full else None, FULL_LOOKS, FULL_LOOKS),
+        )
 
     def drain(self, timeout_s: float) -> None:
         """Stop: claim nothing more, give back what has not left, let the rest end, at most for ``timeout_s``."""

@@ -27,6 +27,8 @@ WINDOW_S: Final = 0.004
 LOOKS: Final = 4
 #: Between two tries while the store is away.
 RETRY_S: Final = 0.5
+#: While there is nothing to settle, how often that shows that it could.
+IDLE_S: Final = 1.0
 
 
 class Settler:
@@ -45,6 +47,7 @@ class Settler:
         self._arrived = Signal()
         self._idle = Signal()
         self._idle.set()
+        self.moves = 0  # how often it has gone on, be it to find that there is nothing to do or that the store is away
         self._greenlet = gevent.spawn(self._run)
 
     def put(self, settlement: Settlement) -> None:
@@ -60,7 +63,10 @@ class Settler:
     def _run(self) -> None:
         busy = False
         while True:
-            self._arrived.wait()
+            arrived = self._arrived.wait(IDLE_S)
+            self.moves += 1
+            if not arrived:
+                continue
             if busy:
                 self._collect()
             group = self._take()
@@ -109,6 +115,7 @@ class Settler:
 
     def _settle_surely(self, group: Sequence[Settlement]) -> Settled:
         while True:
+            self.moves += 1
             try:
                 return self._store.settle(group)
             except Unavailable:

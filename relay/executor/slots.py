@@ -33,6 +33,7 @@ class Slots:
         self._answers = _Durations()  # until a webhook's calls are answered
         self._leaves = _Durations()  # for how long they hold their slots
         self._somebody_left = Event()
+        self.ends = 0  # calls that have given their slots back
 
     @property
     def free(self) -> int:
@@ -110,6 +111,7 @@ class Slots:
 
     def leave(self, name: Hashable, held_s: float) -> None:
         """A webhook's slot is free again, after so long."""
+        self.ends += 1
         self._held[name] -= 1
         self._leaves.note(name, held_s)
         if not self._held[name]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import redis
@@ -13,9 +13,10 @@ from redis.retry import Retry
 from relay.errors import Unavailable
 from relay.store import keyspace
 from relay.store.scripts import store_errors
+from relay.store.workers import LiveWorker, live_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 _TIMEOUT_S: Final = 3.0
 _ANSWER_TIMEOUT_S: Final = 1.0
@@ -37,7 +38,7 @@ class ServerHealth:
     used_bytes: int
     maximum_bytes: int  # 0: no limit
     skew_ms: float  # the server's clock minus this machine's
-    workers_ms: Mapping[str, int] = field(default_factory=dict)  # process -> age of its last heartbeat
+    workers: tuple[LiveWorker, ...] = ()
     plugins: tuple[str, ...] = ()
 
     @property
@@ -114,6 +115,7 @@ def _read(client: redis.Redis) -> ServerHealth:
     version = str(info["valkey_version" if is_valkey else "redis_version"])
     skew_ms, now_ms = _clock(client)
     beats = cast("list[tuple[bytes, float]]", client.zrange(keyspace.workers(), 0, -1, withscores=True))
+    lanes = cast("dict[bytes, bytes]", client.hgetall(keyspace.worker_lanes()))
     plugins = cast("set[bytes]", client.smembers(keyspace.plugins()))
     return ServerHealth(
         software="valkey" if is_valkey else "redis",
@@ -125,7 +127,7 @@ def _read(client: redis.Redis) -> ServerHealth:
         used_bytes=int(info.get("used_memory", 0)),
         maximum_bytes=int(info.get("maxmemory", 0)),
         skew_ms=skew_ms,
-        workers_ms={name.decode(): int(now_ms - at_ms) for name, at_ms in beats},
+        workers=tuple(sorted(live_workers(beats, lanes, now_ms), key=lambda worker: worker.name)),
         plugins=tuple(sorted(name.decode() for name in plugins)),
     )
 

@@ -55,8 +55,6 @@ REFUSALS_A_MINUTE: Final = 600
 IDEMPOTENCY_MS: Final = 24 * 3600 * 1000
 #: Step invocations that one outermost chain may make.
 CHAIN_STEPS: Final = 1_000
-#: A worker that has not swept for so long counts as gone.
-WORKER_SILENCE_MS: Final = 10_000
 
 
 class InvocationStore:
@@ -218,10 +216,3 @@ class InvocationStore:
         with store_errors():
             found = self._client.hgetall(keyspace.plugin_counts(plugin))
         return {name.decode(): int(value) for name, value in found.items()}
-
-    def workers_alive(self) -> list[str]:
-        """Worker processes that have swept within `WORKER_SILENCE_MS`."""
-        with store_errors():
-            seconds, _ = self._client.time()
-            alive = self._client.zrangebyscore(keyspace.workers(), seconds * 1000 - WORKER_SILENCE_MS, "+inf")
-        return [name.decode() for name in alive]

@@ -61,6 +61,7 @@ _TEMPLATES: Final = {
     "api_key": "key:{key}",  # hash: one API key
     "notice": "notice:{process}",  # pub/sub channel of one API process
     "workers": "workers",  # zset process -> ms of its last heartbeat
+    "worker_lanes": "workers:lanes",  # hash process -> the lanes that it serves, with commas between
 }
 
 
@@ -216,6 +217,11 @@ def notice(process: str) -> str:
 def workers() -> str:
     """Sorted set: worker processes by their last heartbeat."""
     return _name("workers")
+
+
+def worker_lanes() -> str:
+    """Hash: the lanes that each worker process serves."""
+    return _name("worker_lanes")
 
 
 def lua_prelude() -> str:

@@ -121,8 +121,8 @@ class LocalRelay:
         if not _is_ok(self.settings.flower_url + "/healthcheck"):
             missing.append("flower")
         with suppress(Unavailable):
-            ages_ms = read_health(self.settings.store_url.reveal()).workers_ms.values()
-            if sum(age_ms < age_s * 1000 for age_ms in ages_ms) >= self.plan.workers * len(_WORKER_GROUPS):
+            workers = read_health(self.settings.store_url.reveal()).workers
+            if sum(worker.silent_ms < age_s * 1000 for worker in workers) >= self.plan.workers * len(_WORKER_GROUPS):
                 return missing
         return [*missing, "workers"]
 

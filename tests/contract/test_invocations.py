@@ -306,11 +306,6 @@ def test_alarms_of_final_records_are_cleared(ledger):
     assert ledger.alarms(ref) == set()
 
 
-def test_a_sweeping_worker_is_alive(ledger):
-    ledger.store.sweep("w1", [], limit=10)
-    assert ledger.store.workers_alive() == ["w1"]
-
-
 def test_a_record_past_its_retention_is_gone_and_says_so(ledger):
     ref, token = ledger.claimed()
     ledger.store.settle([ledger.settlement(ref, token)])

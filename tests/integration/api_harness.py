@@ -68,6 +68,10 @@ class ApiHarness:
     def register(self, plugin, text):
         self.runtime.registry.apply(plugin, read_registrations(text, self.runtime.rules, plugin=plugin)[1])
 
+    def beat(self, worker, *lanes):
+        """A worker that says it serves these lanes."""
+        self.runtime.workers.beat(worker, lanes)
+
     def call(self, method, path, *, key=None, timeout=30, **how):
         headers = {"Authorization": f"Bearer {key or self.key}", **how.pop("headers", {})}
         return requests.request(method, self.url + path, headers=headers, timeout=timeout, **how)

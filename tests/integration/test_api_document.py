@@ -47,7 +47,7 @@ def fits(closed, answer, path, method="get"):
 
 @pytest.fixture
 def api(fresh_api):
-    fresh_api.queue.zadd(keyspace.workers(), {"w1": 4e12})
+    fresh_api.beat("w1", "interactive")
     return fresh_api
 
 

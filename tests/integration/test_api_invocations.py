@@ -1,3 +1,4 @@
+import itertools
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -122,9 +123,38 @@ def test_health_is_the_process_and_readiness_needs_a_worker(api):
     assert requests.get(f"{api.url}/healthz", timeout=5).json() == {"status": "ok"}
     api.queue.delete(keyspace.workers())
     problem(requests.get(f"{api.url}/readyz", timeout=5), 503, "unavailable")
-    api.queue.zadd(keyspace.workers(), {"w1": time.time() * 1000})
+    api.beat("w1", "interactive", "bulk", "replay")
     ready = requests.get(f"{api.url}/readyz", timeout=5)
     assert (ready.status_code, ready.json()["workers"]) == (200, 1)
+
+
+LANE_SETS = [lanes for size in range(4) for lanes in itertools.combinations(("interactive", "bulk", "replay"), size)]
+
+
+@pytest.mark.parametrize("served", LANE_SETS, ids=lambda lanes: "+".join(lanes) or "none")
+def test_readiness_counts_the_workers_of_each_lane_and_names_the_lanes_that_have_none(api, served):
+    api.queue.delete(keyspace.workers())
+    for number in range(2):
+        api.beat(f"w{number}", *served)
+    answer = requests.get(f"{api.url}/readyz", timeout=5)
+    found = answer.json()
+    assert found["lanes"] == {lane: 2 * (lane in served) for lane in ("interactive", "bulk", "replay")}
+    unserved = [warning for warning in found["warnings"] if "No worker serves" in warning]
+    assert [lane for lane in found["lanes"] if any(f"lane {lane}:" in each for each in unserved)] == [
+        lane for lane in ("interactive", "bulk", "replay") if lane not in served
+    ]
+    if "interactive" in served:
+        assert (answer.status_code, found["status"]) == (200, "ready")
+    else:
+        problem(answer, 503, "unavailable")
+
+
+@pytest.mark.parametrize(("silent_ms", "alive"), [(3_000, 1), (4_500, 0)])
+def test_a_worker_that_is_silent_for_four_seconds_counts_as_gone(api, silent_ms, alive):
+    api.queue.delete(keyspace.workers())
+    api.beat("w1", "interactive")
+    api.queue.zincrby(keyspace.workers(), -silent_ms, "w1")
+    assert requests.get(f"{api.url}/readyz", timeout=5).json()["lanes"]["interactive"] == alive
 
 
 def test_readiness_warns_of_server_settings_that_break_a_promise(valkey):

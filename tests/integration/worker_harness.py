@@ -23,6 +23,15 @@ from tests.conftest import start_valkey
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
+SABOTAGED = """
+import sys
+from celery import maybe_patch_concurrency
+maybe_patch_concurrency(sys.argv)
+import gevent, relay.executor.settling, relay.sweeper, workers.heartbeat
+{}
+from celery.__main__ import main
+sys.exit(main())
+"""
 
 
 class WorkerHarness:
@@ -46,11 +55,13 @@ class WorkerHarness:
         _, registrations = read_registrations(json.dumps(list(webhooks)), self.runtime.rules, plugin=plugin)
         self.runtime.registry.apply(plugin, registrations)
 
-    def start_worker(self, group="bulk", number=1):
+    def start_worker(self, group="bulk", number=1, *, sabotage=None, waits=True):
+        """``sabotage`` is Python that the worker runs first, its modules imported."""
         command = worker(group, number).command
+        program = [BIN / command[0]] if sabotage is None else [sys.executable, "-c", SABOTAGED.format(sabotage)]
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [BIN / command[0], *command[1:]],
+                [*program, *command[1:]],
                 cwd=ROOT,
                 env={**os.environ, **self.environ},
                 stdout=log,
@@ -59,7 +70,8 @@ class WorkerHarness:
             )
         self.workers.append(process)
         name = command[-1].split("@")[0]
-        until(lambda: any(alive.startswith(f"{name}@") for alive in self.store.workers_alive()), 30)
+        if waits:
+            until(lambda: any(alive.name.startswith(f"{name}@") for alive in self.runtime.workers.alive()), 30)
         return process
 
     def trigger(self, webhook="hook", data=None, *, awaited=False):

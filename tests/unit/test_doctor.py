@@ -6,10 +6,12 @@ import pytest
 
 from relay import doctor
 from relay.doctor import Level, examine
+from relay.queue import LANES
 from relay.registration import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store import keyspace
+from relay.store.workers import Workers
 from relay.vault import Vault
 
 WEBHOOK = '{id: "echo", url: "https://hooks.vendor.com/x", method: "POST"}'
@@ -39,15 +41,20 @@ def findings(given, data_dir):
 
 def test_a_server_as_it_should_be_gives_no_problem_but_the_missing_workers(given, tmp_path):
     found = findings(given, tmp_path)
-    assert [check for check, each in found.items() if each.level is Level.PROBLEM] == ["workers"]
+    problems = [check for check, each in found.items() if each.level is Level.PROBLEM]
+    assert problems == ["workers", "lane interactive", "lane bulk", "lane replay"]
     assert found["append-only file"].level is Level.OK
 
 
-def test_a_worker_counts_while_its_heartbeat_is_fresh(given, tmp_path, valkey):
+def test_a_worker_counts_while_its_heartbeat_is_fresh_and_for_the_lanes_that_it_serves(given, tmp_path, valkey):
     with valkey.client() as client:
-        seconds, _ = client.time()
-        client.zadd(keyspace.workers(), {"interactive1@here": seconds * 1000, "bulk1@there": (seconds - 60) * 1000})
-    assert findings(given, tmp_path)["workers"].found == "interactive1@here"
+        workers = Workers(client)
+        workers.beat("interactive1@here", ["interactive"])
+        workers.beat("bulk1@there", ["bulk", "replay"])
+        client.zincrby(keyspace.workers(), -60_000, "bulk1@there")
+    found = findings(given, tmp_path)
+    assert found["workers"].found == "interactive1@here"
+    assert [found[f"lane {lane}"].level for lane in LANES] == [Level.OK, Level.PROBLEM, Level.PROBLEM]
 
 
 @pytest.mark.parametrize(

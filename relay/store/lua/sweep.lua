@@ -16,8 +16,6 @@ local LANES = { 'interactive', 'bulk', 'replay' }
 local COPIES = 2 -- so many more messages an id gets from here while its lane is not empty
 local depth = {} -- of a lane: 'empty' or 'short'; else it is long
 for index = 7, #ARGV do depth[ARGV[index]] = index - 6 <= tonumber(ARGV[6]) and 'empty' or 'short' end
-redis.call('ZADD', KEY.workers(), int(now), ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEY.workers(), '-inf', int(now - 3600000))
 
 -- Until when nobody needs to look: a running lease, or a retry's time or a chain's deadline that is still to come.
 local HOLDS = { sending = 'leaseEnd', retrying = 'notBefore', waiting = 'deadline' }

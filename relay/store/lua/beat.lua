@@ -1,0 +1,15 @@
+-- beat: a worker says that it lives, and which lanes it serves.
+--
+-- KEYS  none
+-- ARGV  1 worker process  2 its lanes, with commas between  3 forget_ms: who has been silent for so long is forgotten
+-- Returns 1
+-- include: clock
+
+redis.call('ZADD', KEY.workers(), int(now), ARGV[1])
+redis.call('HSET', KEY.worker_lanes(), ARGV[1], ARGV[2])
+local gone = redis.call('ZRANGEBYSCORE', KEY.workers(), '-inf', int(now - tonumber(ARGV[3])), 'LIMIT', 0, 1000)
+if gone[1] then
+  redis.call('ZREM', KEY.workers(), unpack(gone))
+  redis.call('HDEL', KEY.worker_lanes(), unpack(gone))
+end
+return 1

@@ -1,0 +1,68 @@
+"""Which worker processes live, and which lanes they serve: each says so about once a second."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.store import keyspace
+from relay.store.scripts import Scripts, store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    import redis
+
+#: A worker that has not been heard of for so long counts as gone. Its death is known within it.
+SILENCE_MS: Final = 4_000
+#: Who has been silent for so long is no longer listed at all.
+FORGET_MS: Final = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorker:
+    """A worker process that was heard of lately."""
+
+    name: str
+    lanes: frozenset[str]
+    silent_ms: int
+
+
+class Workers:
+    """Heartbeats of workers. Every method raises `Unavailable` while the server is away."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client: Any = client
+        self._scripts = Scripts(client)
+
+    def beat(self, worker: str, lanes: Collection[str]) -> None:
+        """Say that this worker lives and serves these lanes."""
+        self._scripts.run("beat", [worker, ",".join(sorted(lanes)), FORGET_MS])
+
+    def alive(self) -> list[LiveWorker]:
+        """Those that were heard of within `SILENCE_MS`, by name."""
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.zrange(keyspace.workers(), 0, -1, withscores=True)
+        pipeline.hgetall(keyspace.worker_lanes())
+        pipeline.time()
+        with store_errors():
+            beats, lanes, (seconds, micros) = pipeline.execute()
+        now_ms = seconds * 1000 + micros // 1000
+        return sorted(live_workers(beats, lanes, now_ms), key=lambda worker: worker.name)
+
+
+def live_workers(
+    beats: Iterable[tuple[bytes, float]], lanes: Mapping[bytes, bytes], now_ms: float
+) -> Iterable[LiveWorker]:
+    """Those among the heartbeats that are fresh."""
+    for name, at_ms in beats:
+        silent_ms = max(0, int(now_ms - at_ms))
+        if silent_ms <= SILENCE_MS:
+            served = lanes.get(name, b"").decode()
+            yield LiveWorker(name.decode(), frozenset(filter(None, served.split(","))), silent_ms)
+
+
+def workers_by_lane(workers: Iterable[LiveWorker], lanes: Iterable[str]) -> dict[str, int]:
+    """How many of the workers serve each of these lanes."""
+    alive = list(workers)
+    return {lane: sum(lane in worker.lanes for worker in alive) for lane in lanes}

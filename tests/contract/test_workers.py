@@ -1,0 +1,36 @@
+"""Heartbeats of workers: who lives, for which lanes, and until when that is believed."""
+
+import pytest
+
+from relay.store import keyspace
+from relay.store.workers import FORGET_MS, SILENCE_MS, Workers, workers_by_lane
+
+
+@pytest.fixture
+def workers(redis_client):
+    return Workers(redis_client)
+
+
+def test_a_worker_lives_for_the_lanes_that_it_named_last(workers):
+    workers.beat("w1", ["interactive", "bulk"])
+    workers.beat("w1", ["replay", "bulk"])
+    (worker,) = workers.alive()
+    assert (worker.name, worker.lanes) == ("w1", {"bulk", "replay"})
+    assert workers_by_lane([worker], ("interactive", "bulk", "replay")) == {"interactive": 0, "bulk": 1, "replay": 1}
+
+
+@pytest.mark.parametrize(("silent_ms", "lives"), [(SILENCE_MS - 500, True), (SILENCE_MS + 500, False)])
+def test_a_worker_is_believed_in_for_four_seconds(workers, redis_client, silent_ms, lives):
+    workers.beat("w1", ["bulk"])
+    redis_client.zincrby(keyspace.workers(), -silent_ms, "w1")
+    assert bool(workers.alive()) is lives
+
+
+def test_a_worker_that_was_silent_for_an_hour_is_forgotten_with_its_lanes(workers, redis_client):
+    for name in ("gone", "silent"):
+        workers.beat(name, ["bulk"])
+    redis_client.zincrby(keyspace.workers(), -FORGET_MS - 500, "gone")
+    redis_client.zincrby(keyspace.workers(), -FORGET_MS + 5_000, "silent")
+    workers.beat("w1", ["bulk"])
+    assert redis_client.zrange(keyspace.workers(), 0, -1) == [b"silent", b"w1"]
+    assert set(redis_client.hkeys(keyspace.worker_lanes())) == {b"silent", b"w1"}

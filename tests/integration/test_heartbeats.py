@@ -1,0 +1,73 @@
+"""What a worker says of its health is so: a death is known within 5 s, and a part that stands still ends the process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from relay.invocation import State
+from relay.queue import LANES
+from relay.store.workers import workers_by_lane
+from tests.integration.worker_house import hook, until, worker_house
+from tests.receivers import json_answer, receiver
+from workers.heartbeat import STUCK
+
+OK = json_answer({"ok": True})
+QUICK = "workers.heartbeat.LOOK_S = 0.05"  # sixty looks are three seconds
+
+
+@pytest.fixture
+def house(tmp_path_factory):
+    with worker_house(tmp_path_factory) as house:
+        yield house
+
+
+def lanes_of(house):
+    return workers_by_lane(house.runtime.workers.alive(), LANES)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+def test_a_lane_whose_worker_is_gone_is_without_one_within_five_seconds(house, how):
+    process = house.start_worker("bulk")
+    assert lanes_of(house) == {"interactive": 0, "bulk": 1, "replay": 1}
+    os.killpg(process.pid, how)
+    gone = time.monotonic()
+    until(lambda: not any(lanes_of(house).values()), 10)
+    assert time.monotonic() - gone < 5
+
+
+SABOTAGES = {
+    "settler": "relay.executor.settling.Settler._run = lambda self: gevent.sleep(1e6)",
+    "settler that ended": "relay.executor.settling.Settler._run = lambda self: None",
+    "sweeper": "relay.sweeper.Sweeper.sweep = lambda self: gevent.sleep(1e6)",
+    "consumer": "from celery.worker import loops; import celery.worker.consumer.consumer as c;"
+    " c.loops.synloop = lambda *a, **k: gevent.sleep(1e6)",
+    "whole process": "gevent.spawn_later(2, lambda: workers.heartbeat._sleep(1e6))",
+}
+
+
+@pytest.mark.parametrize("part", SABOTAGES)
+def test_a_worker_in_which_a_part_stands_still_ends_so_that_it_is_started_again(house, part):
+    process = house.start_worker(sabotage=f"{QUICK}\n{SABOTAGES[part]}", waits=False)
+    assert process.wait(40) == STUCK
+    until(lambda: not any(lanes_of(house).values()), 10)
+
+
+def test_a_worker_whose_slots_are_all_taken_by_slow_calls_is_alive(tmp_path_factory):
+    def slow(connection, request):
+        time.sleep(4)
+        OK(connection, request)
+
+    with worker_house(tmp_path_factory, RELAY_MAX_IN_FLIGHT="2") as house, receiver(slow) as endpoint:
+        process = house.start_worker(sabotage=QUICK)
+        house.register(*(hook(endpoint.url, timeout=20) | {"id": f"hook{number}"} for number in range(4)))
+        refs = [house.trigger(f"hook{number}") for number in range(4)]
+        until(lambda: len(endpoint.requests) == 2, 20)
+        for _ in range(35):
+            assert lanes_of(house)["bulk"] == 1
+            time.sleep(0.1)
+        assert {record.state for record in house.finals(refs)} == {State.DELIVERED}
+        assert process.poll() is None

@@ -1,0 +1,129 @@
+"""A worker's heartbeat, written only while its parts move; and the end of a process in which one moves no more."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import gevent
+from celery import bootsteps
+from gevent import monkey
+from gevent.threadpool import ThreadPool
+
+from relay import telemetry
+from relay.errors import Unavailable
+from relay.pulse import LOOK_S, STUCK_LOOKS, Part, Pulse
+from workers.bootsteps import Sweeping
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from celery.worker import WorkController
+
+    from relay.store.workers import Workers
+
+#: The exit status of a worker in which something will not move again.
+STUCK: Final = 71
+_sleep: Final = monkey.get_original("time", "sleep")
+
+
+class Consumer:
+    """Whether Celery's loop goes round: it is asked to do something, and has it done the next time."""
+
+    def __init__(self, worker: WorkController) -> None:
+        self._worker = worker
+        self._rounds = 0
+        self._asked = False
+
+    def moves(self) -> int:
+        """How often it has done what it was asked."""
+        consumer = getattr(self._worker, "consumer", None)
+        if consumer is not None and not self._asked:
+            self._asked = True
+            consumer.call_soon(self._answer)
+        return self._rounds
+
+    def _answer(self) -> None:
+        self._rounds += 1
+        self._asked = False
+
+
+class Heart:
+    """Looks at the parts of a process once a second, and writes its heartbeat while all of them move."""
+
+    def __init__(self, pulse: Pulse, workers: Workers, name: str, lanes: Collection[str]) -> None:
+        self._pulse = pulse
+        self._workers = workers
+        self._name = name
+        self._lanes = lanes
+        self.looks = 0
+
+    def beat(self) -> list[str]:
+        """One look; returns the parts that will not move again. Nothing counts against them while the store is away."""
+        self.looks += 1
+        try:
+            if self._pulse.still:
+                self._workers.alive()
+            else:
+                self._workers.beat(self._name, self._lanes)
+        except Unavailable:
+            return []
+        self._pulse.look()
+        return self._pulse.stuck
+
+
+class Beating(bootsteps.StartStopStep):
+    """The heartbeat's timer, and a thread outside of gevent that ends a process whose greenlets get no turn."""
+
+    requires = (Sweeping,)
+
+    def __init__(self, _worker: WorkController, **_: Any) -> None:
+        self._greenlet: gevent.Greenlet | None = None
+        self._thread: ThreadPool | None = None
+
+    def start(self, worker: WorkController) -> None:
+        """Beat from now on."""
+        executor, sweeper, consumer = worker.parts.executor, worker.parts.sweeper, Consumer(worker)
+        parts = (
+            *executor.parts(),
+            Part("sweeper", lambda: sweeper.moves),
+            Part(
+                "consumer",
+                lambda: None if executor.is_full else consumer.moves(),
+                excused=lambda: sweeper.broker_away,
+            ),
+        )
+        lanes = list(worker.app.amqp.queues.consume_from)
+        heart = Heart(Pulse(parts), worker.parts.workers, worker.hostname, lanes)
+        self._greenlet = gevent.spawn(self._beat_for_ever, heart)
+        self._thread = ThreadPool(1)
+        self._thread.spawn(self._watch, heart)
+
+    def stop(self, _worker: WorkController) -> None:
+        """Beat no more."""
+        if self._greenlet is not None:
+            self._greenlet.kill()
+
+    @staticmethod
+    def _beat_for_ever(heart: Heart) -> None:
+        while True:
+            try:
+                stuck = heart.beat()
+            except Exception as error:  # noqa: BLE001 - a heart that stops would say that the worker is gone
+                telemetry.fault(error, "heartbeat")
+            else:
+                if stuck:
+                    telemetry.event(telemetry.Event.STUCK, level=logging.ERROR, parts=stuck)
+                    os._exit(STUCK)
+            gevent.sleep(LOOK_S)
+
+    def _watch(self, heart: Heart) -> None:
+        """In a thread of its own: the heart itself has to go on, or everything here stands still."""
+        looks, missed = -1, 0
+        while self._greenlet:
+            _sleep(LOOK_S)
+            missed = missed + 1 if heart.looks == looks else 0
+            looks = heart.looks
+            if missed >= STUCK_LOOKS:
+                os._exit(STUCK)
