@@ -11,7 +11,7 @@ import pytest
 from relay.invocation import State
 from relay.queue import LANES
 from relay.store.workers import workers_by_lane
-from tests.integration.worker_house import hook, until, worker_house
+from tests.integration.worker_harness import hook, until, worker_harness
 from tests.receivers import json_answer, receiver
 from workers.heartbeat import STUCK
 
@@ -21,7 +21,7 @@ QUICK = "workers.heartbeat.LOOK_S = 0.05"  # sixty looks are three seconds
 
 @pytest.fixture
 def house(tmp_path_factory):
-    with worker_house(tmp_path_factory) as house:
+    with worker_harness(tmp_path_factory) as house:
         yield house
 
 
@@ -61,7 +61,7 @@ def test_a_worker_whose_slots_are_all_taken_by_slow_calls_is_alive(tmp_path_fact
         time.sleep(4)
         OK(connection, request)
 
-    with worker_house(tmp_path_factory, RELAY_MAX_IN_FLIGHT="2") as house, receiver(slow) as endpoint:
+    with worker_harness(tmp_path_factory, RELAY_MAX_IN_FLIGHT="2") as house, receiver(slow) as endpoint:
         process = house.start_worker(sabotage=QUICK)
         house.register(*(hook(endpoint.url, timeout=20) | {"id": f"hook{number}"} for number in range(4)))
         refs = [house.trigger(f"hook{number}") for number in range(4)]
