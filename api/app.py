@@ -11,6 +11,7 @@ import falcon
 
 from api.auth import Authentication, CrossOrigin
 from api.bodies import JSON
+from api.console import console_resources
 from api.endings import Endings
 from api.health import HealthResource, ReadyResource
 from api.invocations import InvocationResource
@@ -103,6 +104,8 @@ def _publish(app: falcon.App[falcon.Request, falcon.Response]) -> None:
     app.add_route("/webhooks.js", PublicationResource(script, "text/javascript; charset=utf-8"))
     app.add_route("/openapi.json", PublicationResource(dump_json(document), JSON))
     app.add_route("/docs", PublicationResource(make_page(document).encode(), "text/html; charset=utf-8", PAGE_HEADERS))
+    for route, resource in console_resources():
+        app.add_route(route, resource)
 
 
 class RequestLog:

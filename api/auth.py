@@ -1,7 +1,8 @@
 """Who calls: the API key of a request, its scopes and the origin it may come from; and CORS for browsers.
 
 A preflight carries no key, so that OPTIONS answers any origin that some key allows; the request itself must then
-come from an origin of its own key. Requests without an Origin come from no browser and are allowed.
+come from an origin of its own key, or from this relay's own pages. Requests without an Origin come from no browser
+and are allowed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     import falcon
 
-    from relay.store.key_records import ApiKey
+    from relay.store.keys import ApiKey
 
 TRIGGER: Final = frozenset({"trigger"})
 OPERATE: Final = frozenset({"operate"})
@@ -67,8 +68,17 @@ class Authentication:
         if not scopes & key.scopes:
             raise Forbidden
         origin = req.get_header("Origin")
-        if origin is not None and origin not in key.origins:
+        if origin is not None and origin not in key.origins and not _is_own(req, origin):
             raise Forbidden("This key may not be used from this origin: make one with `relay keys create --origin`.")
+
+
+def _is_own(req: falcon.Request, origin: str) -> bool:
+    """Whether the origin is the one that was called, so that the page is one that this relay serves.
+
+    Only hosts are compared: behind a proxy that ends TLS the scheme that arrives here is another one.
+    """
+    scheme, _, host = origin.partition("://")
+    return scheme in {"http", "https"} and host.lower() == req.netloc.lower()
 
 
 class CrossOrigin:

@@ -1,7 +1,8 @@
-"""What is the same for everybody and holds no secret: the client module, the OpenAPI document, the page of it."""
+"""What is the same for everybody and holds no secret: pages, modules, the OpenAPI document."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from typing import TYPE_CHECKING, Final
 
@@ -11,25 +12,32 @@ if TYPE_CHECKING:
     import falcon
 
 _AGE_S: Final = 300
+#: Smaller contents fit into one packet as they are.
+_LEAST_BYTES: Final = 1_400
 
 
 class PublicationResource:
-    """Serves one content, made when the process starts, to any page; 304 where the browser has it."""
+    """Serves one content, made when the process starts, to any page; 304 where the browser has it.
 
-    def __init__(self, content: bytes, media_type: str, headers: Mapping[str, str] | None = None) -> None:
+    A header given as None is left out of the usual ones.
+    """
+
+    def __init__(self, content: bytes, media_type: str, headers: Mapping[str, str | None] | None = None) -> None:
         self._content = content
+        self._packed = gzip.compress(content, mtime=0) if len(content) >= _LEAST_BYTES else None
         self._media_type = media_type
         self._etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-        self._headers = {
+        usual: dict[str, str | None] = {
             "Access-Control-Allow-Origin": "*",
             "Cache-Control": f"public, max-age={_AGE_S}",
             "ETag": self._etag,
+            "Vary": "Accept-Encoding",
             "X-Content-Type-Options": "nosniff",
-            **(headers or {}),
         }
+        self._headers = {name: value for name, value in (usual | dict(headers or {})).items() if value is not None}
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """The content, or 304."""
+        """The content, packed for who takes it so, or 304."""
         for name, value in self._headers.items():
             resp.set_header(name, value)
         known = (req.get_header("If-None-Match") or "").replace("W/", "").split(",")
@@ -37,5 +45,16 @@ class PublicationResource:
             resp.status = 304
             return
         resp.content_type, resp.data = self._media_type, self._content
+        if self._packed is not None and _takes_gzip(req.get_header("Accept-Encoding") or ""):
+            resp.set_header("Content-Encoding", "gzip")
+            resp.data = self._packed
 
     on_head = on_get
+
+
+def _takes_gzip(accepted: str) -> bool:
+    for offer in accepted.lower().split(","):
+        name, _, quality = offer.partition(";")
+        if name.strip() == "gzip":
+            return quality.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False

@@ -68,6 +68,15 @@ class Limit(fields.Field[int]):
         return number
 
 
+class Yes(fields.Field[bool]):
+    """`true` or `false`."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
+        if value not in ("true", "false"):
+            raise ValidationError("must be true or false")
+        return bool(value == "true")
+
+
 def _text(pattern: re.Pattern[str], rule: str, about: str) -> fields.String:
     return fields.String(validate=validate.Regexp(pattern, error=rule), metadata={"description": about})
 
@@ -100,6 +109,7 @@ ListingQuery: Final = Schema.from_dict(
             metadata={"description": "Only with one of these (`503`, `5xx`), between commas.", "type": "string"},
         ),
         "outcome": _one_of(Outcome, "Only with this outcome."),
+        "failed": Yes(metadata={"description": "`true`: only what ended in error.", "type": "boolean"}),
         "caller": _text(_CALLER, "must be the id of an API key, or cli", "Only triggered by this API key."),
         "chain": _text(_REFERENCE, "must be a reference id", "Only steps of this chain."),
         "replay": _text(_REFERENCE, "must be the id of a replay job", "Only created by this replay job."),
@@ -139,6 +149,7 @@ def filter_of(query: Mapping[str, Any]) -> Filter:
         states=frozenset(State(word) for word in query.get("state", ())),
         status=tuple(status_of(word) for word in query.get("status", ())),
         outcome=Outcome(query["outcome"]) if "outcome" in query else None,
+        error=True if query.get("failed") else None,
         caller=query.get("caller"),
         chain=query.get("chain"),
         replay=query.get("replay"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import metadata
@@ -35,8 +34,6 @@ VERSION_FLOORS: Final = {
 }
 SERVER_FLOORS: Final = {"redis": (7,), "valkey": (8,)}
 MAX_SKEW_MS: Final = 2_000
-#: For so long before its end a key is named.
-KEY_WARNING_MS: Final = 14 * 86_400_000
 _MEMORY_SHARE: Final = 0.9
 _SHOWN: Final = 10
 
@@ -74,7 +71,6 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
     yield from _workers(health)
     yield from _key_rings(settings)
     yield from _registrations(health, settings, runtime)
-    yield from _api_keys(settings, runtime)
 
 
 def _judge(check: str, good: bool, found: str, advice: str) -> Finding:
@@ -204,31 +200,6 @@ def _registrations(health: ServerHealth, settings: Settings, runtime: Runtime) -
     found = f"{opened} open" + (f", {len(closed)} do not: {', '.join(closed[:_SHOWN])}" if closed else "")
     advice = "Put the key that sealed them back into RELAY_TARGET_KEYS (from the back-up), or register them again."
     yield _judge("registrations", not closed, found, advice)
-
-
-def _api_keys(settings: Settings, runtime: Runtime) -> Iterator[Finding]:
-    """Whether every API key's record was written by a relay, and which keys end soon."""
-    if settings.data_keys is None:
-        return
-    try:
-        keys, forged = runtime.api_keys.list(), runtime.api_keys.unverified()
-    except RelayError as error:
-        yield Finding("API keys", Level.PROBLEM, error.message, "See the findings above.")
-        return
-    if forged:
-        found = f"not written by this relay: {', '.join(forged[:_SHOWN])}"
-        yield Finding(
-            "API keys", Level.PROBLEM, found, "Somebody writes to the server: find out who, and make new keys."
-        )
-        return
-    now_ms = time.time() * 1000
-    live = [key for key in keys if not key.revoked and (key.expires_at_ms is None or key.expires_at_ms > now_ms)]
-    ending = [key for key in live if key.expires_at_ms is not None and key.expires_at_ms - now_ms < KEY_WARNING_MS]
-    if ending:
-        named = ", ".join(f"{key.id} of {key.plugin}" for key in ending[:_SHOWN])
-        yield Finding("API keys", Level.NOTE, f"end within 14 days: {named}", "Follow them up: `relay keys rotate ID`.")
-    else:
-        yield Finding("API keys", Level.OK, f"{len(live)} live")
 
 
 def _opens(runtime: Runtime, plugin: str, webhook: Registered) -> bool:

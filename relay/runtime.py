@@ -107,7 +107,7 @@ class Runtime:
     @cached_property
     def api_keys(self) -> ApiKeys:
         """API keys."""
-        return ApiKeys(self.client, self.data_vault)
+        return ApiKeys(self.client)
 
     @cached_property
     def limits(self) -> Limits:

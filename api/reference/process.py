@@ -70,4 +70,14 @@ OPERATIONS: Final = (
         answers={200: Said("The page.", media_type=HTML)},
         sample=Sample("GET", "/docs", keyed=False, textual=True),
     ),
+    Operation(
+        id="getConsole",
+        method="GET",
+        path="/console",
+        tag="Process",
+        summary="The console",
+        about="A page for operators: traffic, failures, invocations, replays, webhooks. It asks for a key itself.",
+        answers={200: Said("The page.", media_type=HTML), 304: Said("The browser has it.", media_type="")},
+        sample=Sample("GET", "/console", keyed=False, textual=True),
+    ),
 )

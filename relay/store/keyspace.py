@@ -59,8 +59,6 @@ _TEMPLATES: Final = {
     # keys, processes, notices
     "api_keys": "keys",  # set of API key ids
     "api_key": "key:{key}",  # hash: one API key
-    "api_key_uses": "keys:used",  # hash key id -> ms: when each was last used
-    "revocations": "keys:revoked",  # list: revoked keys in turn, each entry bound to the one before
     "notice": "notice:{process}",  # pub/sub channel of one API process
     "workers": "workers",  # zset process -> ms of its last heartbeat
     "worker_lanes": "workers:lanes",  # hash process -> the lanes that it serves, with commas between
@@ -209,16 +207,6 @@ def api_keys() -> str:
 def api_key(key_id: str) -> str:
     """Hash: one API key, its secret as a SHA-256 only."""
     return _name("api_key", key=key_id)
-
-
-def api_key_uses() -> str:
-    """Hash: when each API key was last used."""
-    return _name("api_key_uses")
-
-
-def revocations() -> str:
-    """List: the revoked API keys."""
-    return _name("revocations")
 
 
 def notice(process: str) -> str:

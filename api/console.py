@@ -1,0 +1,51 @@
+"""The console: a page and its modules, served as they lie in ``static/console``; what they show comes over /v1.
+
+The page holds no secret and needs no key; whoever signs in does so with a key that stays in the page's memory.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from api.publication import PublicationResource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_STATIC: Final = Path(__file__).parent / "static"
+_PAGE: Final = "index.html"
+#: What is served and as what; other files (licences, notes) are not.
+_MEDIA_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+#: Only what this very origin serves, nothing inline, no form that goes anywhere, no frame around it.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
+CONSOLE_HEADERS: Final = {
+    "Access-Control-Allow-Origin": None,
+    "Cache-Control": "no-cache",  # asked again each time, so that no page mixes the modules of two releases
+    "Content-Security-Policy": _POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
+
+
+def console_resources() -> Iterator[tuple[str, PublicationResource]]:
+    """Every route of the console and what it serves; read when the process starts."""
+    for directory, prefix in ((_STATIC / "console", "/console"), (_STATIC / "vendor", "/console/vendor")):
+        for path in sorted(directory.rglob("*")):
+            media_type = _MEDIA_TYPES.get(path.suffix)
+            if media_type is None:
+                continue
+            name = path.relative_to(directory).as_posix()
+            route = "/console" if name == _PAGE else f"{prefix}/{name}"
+            yield route, PublicationResource(path.read_bytes(), media_type, CONSOLE_HEADERS)

@@ -1,0 +1,62 @@
+// What the relay is asked, one function a question.
+
+import { call } from "./session.js";
+
+const path = encodeURIComponent;
+
+export function stats(since, webhookId, signal) {
+  return call("GET", "v1/stats", { query: { since: new Date(since).toISOString(), webhookId }, signal });
+}
+
+export function readiness(signal) {
+  return call("GET", "readyz", { signal, accept: [503] });
+}
+
+export function invocations(filter, { limit = 50, cursor = null, signal } = {}) {
+  return call("GET", "v1/invocations", { query: { ...filter, limit, cursor }, signal });
+}
+
+export function invocation(reference, signal) {
+  return call("GET", `v1/invocations/${path(reference)}`, { signal });
+}
+
+export function replays(signal) {
+  return call("GET", "v1/replays", { query: { limit: 50 }, signal });
+}
+
+export function replay(id, signal) {
+  return call("GET", `v1/replays/${path(id)}`, { signal });
+}
+
+/** What a replay would do. */
+export function plan(request, signal) {
+  return call("POST", "v1/replays", { body: { ...request, dryRun: true }, signal });
+}
+
+export function startReplay(request) {
+  return call("POST", "v1/replays", { body: request });
+}
+
+/** `pause`, `resume` or `cancel`. */
+export function steerReplay(id, action) {
+  return call("POST", `v1/replays/${path(id)}/${action}`);
+}
+
+/** How each registered webhook's calls stand, and a day's counts. */
+export function traffic(signal) {
+  return call("GET", "v1/traffic", { signal });
+}
+
+/** `pause`, `resume` or `close-breaker`; the webhook's row as it stands then. */
+export function steerWebhook(id, action) {
+  return call("POST", `v1/webhooks/${path(id)}/${action}`);
+}
+
+export function lanes(signal) {
+  return call("GET", "v1/lanes", { signal });
+}
+
+/** What ended in error, gathered by webhook, outcome and status. */
+export function failingGroups(since, webhookId, signal) {
+  return call("GET", "v1/groups", { query: { since: new Date(since).toISOString(), webhookId }, signal });
+}

@@ -1,0 +1,117 @@
+// Charts over time, on uPlot; each one also a table, for who reads rather than looks.
+
+import { h, put } from "./dom.js";
+import { moment } from "./format.js";
+import uPlot from "./vendor/uplot/uPlot.esm.js";
+
+const TABLE_ROWS = 60;
+const HEIGHT = 176;
+const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
+
+/** A colour of the style sheet as the canvas takes it, in the scheme that is shown. */
+function colour(name) {
+  const probe = h("span", { hidden: true, vars: { color: `var(--${name})` } });
+  document.body.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
+
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+const times = (_, splits) => splits.map((s) => clock.format(new Date(s * 1_000)));
+
+/**
+ * A chart of `series`, `[{label, colour, kind}]` with kind `bars`, `area` or `line`; `format` writes a value.
+ * `update(xs, columns, values?)` gives it seconds and a column a series; `values` are what is shown as the value where a
+ * column is drawn on top of another one.
+ */
+export function chart({ title, series, format, top = null, signal }) {
+  const shown = series.map(({ label, colour: name }) => ({ label, name, value: h("b", {}, "–") }));
+  const legend = h(
+    "ul",
+    { class: "legend" },
+    shown.map(({ label, name, value }) => h("li", {}, h("i", { "aria-hidden": "true", vars: { background: `var(--${name})` } }), label, value)),
+  );
+  const at = h("span", { class: "muted small nowrap" });
+  const canvas = h("div", { class: "plot", role: "img", "aria-label": title });
+  const rows = h("details", { class: "as-table" }, h("summary", {}, "As a table"));
+  const element = h("figure", { class: "chart" }, h("figcaption", { class: "chart-head" }, legend, at), canvas, rows);
+  let plot = null;
+  let data = [[], []];
+  let values = [];
+
+  const tell = (index) => {
+    const last = index ?? data[0].length - 1;
+    shown.forEach(({ value }, n) => put(value, format(values[n]?.[last] ?? null)));
+    put(at, index === null || data[0][last] === undefined ? "" : clock.format(new Date(data[0][last] * 1_000)));
+  };
+  const draw = () => {
+    plot?.destroy();
+    plot = new uPlot(options({ series, format, top, tell, width: canvas.clientWidth || 320 }), data, canvas);
+  };
+  const list = () => {
+    if (!rows.open) return;
+    const lines = data[0].map((s, n) => [s, n]).filter(([, n]) => values.some((column) => column[n])).slice(-TABLE_ROWS).reverse();
+    const head = h("tr", {}, h("th", { scope: "col" }, "Time"), series.map(({ label }) => h("th", { scope: "col", class: "number" }, label)));
+    const body = lines.map(([s, n]) => h("tr", {}, h("td", {}, moment(s * 1_000)), values.map((column) => h("td", { class: "number" }, format(column[n])))));
+    const box = h("div", { class: "table-box", tabindex: 0, role: "region", "aria-label": `${title}, as a table` }, h("table", {}, h("thead", {}, head), h("tbody", {}, body)));
+    put(rows, rows.firstChild, lines.length ? box : h("p", { class: "muted small" }, "Nothing in this time."));
+  };
+  rows.addEventListener("toggle", list);
+
+  const sizes = new ResizeObserver(([entry]) => plot?.setSize({ width: Math.max(200, Math.floor(entry.contentRect.width)), height: HEIGHT }));
+  sizes.observe(canvas);
+  window.addEventListener("themechange", draw, { signal });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw, { signal });
+  signal.addEventListener("abort", () => (sizes.disconnect(), plot?.destroy()), { once: true });
+
+  return {
+    element,
+    update(xs, columns, told = columns) {
+      data = [xs, ...columns];
+      values = told;
+      if (plot) plot.setData(data);
+      else draw();
+      tell(null);
+      list();
+      canvas.setAttribute("aria-label", summary(title, series, values, format));
+    },
+  };
+}
+
+function summary(title, series, values, format) {
+  const parts = series.map(({ label }, n) => {
+    const known = (values[n] ?? []).filter((value) => value !== null && value !== undefined);
+    return known.length ? `${label}: now ${format(known.at(-1))}, at most ${format(Math.max(...known))}` : `${label}: none`;
+  });
+  return `${title}. ${parts.join("; ")}.`;
+}
+
+function options({ series, format, top, tell, width }) {
+  const line = colour("line");
+  const text = colour("muted");
+  const axis = { stroke: text, font: FONT, ticks: { show: false }, grid: { stroke: line, width: 1 } };
+  return {
+    width,
+    height: HEIGHT,
+    padding: [8, 4, 0, 0],
+    legend: { show: false },
+    cursor: { sync: { key: "time" }, y: false, points: { size: 6 }, drag: { x: false, y: false } },
+    scales: { x: { time: true }, y: { range: (_, low, high) => [0, Math.max(top ?? 0, (high ?? 0) * 1.1) || 1] } },
+    axes: [
+      { ...axis, grid: { show: false }, values: times, space: 64, size: 26 },
+      { ...axis, values: (_, splits) => splits.map((value) => format(value)), size: 58, space: 36, gap: 6 },
+    ],
+    series: [{}, ...series.map((each) => drawn(each))],
+    hooks: { setCursor: [(plot) => tell(plot.cursor.idx ?? null)] },
+  };
+}
+
+function drawn({ label, colour: name, kind }) {
+  const ink = colour(name);
+  if (kind === "bars") {
+    return { label, stroke: ink, fill: ink, width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.72, 28], radius: 0.15 }) };
+  }
+  const fill = kind === "area" ? ink.replace(")", " / 0.14)").replace("rgb(", "rgb(").replaceAll(",", "") : undefined;
+  return { label, stroke: ink, fill, width: 1.75, points: { size: 5, fill: ink } };
+}

@@ -1,0 +1,71 @@
+// Elements from code. Text is always text: nothing here parses HTML, so that no answer can become markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** An element: attributes, `on...` listeners, `class`; children may be nodes, text, null or lists of these. */
+export function h(tag, attributes, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+/** The same for SVG. */
+export function svg(tag, attributes, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "vars") for (const [key, each] of Object.entries(value)) element.style.setProperty(key, each);
+    else if (name === "value" || name === "checked" || name === "indeterminate") element[name] = value;
+    else element.setAttribute(name, value === true ? "" : String(value));
+  }
+  element.append(...children.flat(Infinity).filter((each) => each !== null && each !== undefined && each !== false));
+  return element;
+}
+
+/** Replaces what an element holds. */
+export function put(element, ...children) {
+  element.replaceChildren(...children.flat(Infinity).filter((each) => each !== null && each !== undefined && each !== false));
+  return element;
+}
+
+const SHAPES = {
+  overview: ["M3 12.5h3l2-7 3.5 11 2.5-6h3"],
+  invocations: ["M4 5.5h12", "M4 10h12", "M4 14.5h7"],
+  replays: ["M15.5 7A6.2 6.2 0 1 0 16 11.5", "M16 3.5V7.2h-3.7"],
+  webhooks: ["M10 3.5v4", "M7 7.5h6v3a3 3 0 0 1-6 0z", "M10 13.5v3"],
+  copy: ["M7.5 7.5h8v8h-8z", "M12.5 7.5v-3h-8v8h3"],
+  check: ["M4.5 10.5l3.5 3.5 7.5-8"],
+  theme: ["M10 3.5a6.5 6.5 0 1 0 6.5 7.6A5 5 0 0 1 10 3.5z"],
+  leave: ["M8 4H4.5v12H8", "M8.5 10h8", "M13.5 7l3 3-3 3"],
+  pause: ["M7 5v10", "M13 5v10"],
+  play: ["M7 4.5l8 5.5-8 5.5z"],
+  close: ["M5.5 5.5l9 9", "M14.5 5.5l-9 9"],
+  back: ["M12 4.5L6.5 10l5.5 5.5"],
+  next: ["M8 4.5l5.5 5.5L8 15.5"],
+  search: ["M9 14a5 5 0 1 1 0-10 5 5 0 0 1 0 10z", "M12.7 12.7l3.8 3.8"],
+  warning: ["M10 3.5l7 12.5H3z", "M10 8v3.5", "M10 13.8v.2"],
+  breaker: ["M3 10h3.5", "M13.5 10H17", "M6.5 10l6-3.5"],
+};
+
+/** A drawing of one line's width, hidden from who cannot see it: what it means always stands beside it. */
+export function icon(name) {
+  const paths = SHAPES[name].map((d) => svg("path", { d }));
+  const stroke = { fill: "none", stroke: "currentColor", "stroke-width": 1.6 };
+  const ends = { "stroke-linecap": "round", "stroke-linejoin": "round" };
+  return svg("svg", { viewBox: "0 0 20 20", width: 18, height: 18, "aria-hidden": "true", ...stroke, ...ends }, paths);
+}
+
+/** The relay's mark. */
+export function mark() {
+  return svg(
+    "svg",
+    { viewBox: "0 0 32 32", width: 24, height: 24, fill: "none", "aria-hidden": "true" },
+    svg("rect", { width: 32, height: 32, rx: 8, fill: "#2a5bd7" }),
+    svg("path", { d: "M9 21.5c0-7 3.5-11 9.5-11", stroke: "#fff", "stroke-width": 2.6, "stroke-linecap": "round" }),
+    svg("circle", { cx: 9, cy: 22, r: 3.2, fill: "#fff" }),
+    svg("circle", { cx: 22.5, cy: 10.5, r: 3.2, fill: "#9fc0ff" }),
+    svg("path", { d: "M15.5 22h7", stroke: "#9fc0ff", "stroke-width": 2.6, "stroke-linecap": "round" }),
+  );
+}

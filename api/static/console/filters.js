@@ -1,0 +1,127 @@
+// The filters of listings and replays, as controls and as an address; the names are the API's.
+
+import { h, put } from "./dom.js";
+import { button, field } from "./parts.js";
+import { OUTCOMES, STATES } from "./words.js";
+
+export const NAMES = ["webhookId", "state", "status", "failed", "outcome", "caller", "chain", "replay", "since", "until"];
+const MORE = ["outcome", "caller", "chain", "replay", "until"];
+const AGO = [["", "Any time"], ["15m", "Last 15 minutes"], ["1h", "Last hour"], ["24h", "Last 24 hours"], ["7d", "Last 7 days"]];
+const UNIT = { m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** What an address asks for, by name; what it does not know is left out. */
+export function filterOf(query) {
+  return Object.fromEntries(NAMES.filter((name) => query.get(name)).map((name) => [name, query.get(name)]));
+}
+
+/** A time that is given as an age (`15m`, `2h`) as the time it means now. */
+export function timeOf(text, now = Date.now()) {
+  const age = /^(\d{1,4})([mhd])$/.exec(text ?? "");
+  return age ? new Date(now - age[1] * UNIT[age[2]]).toISOString() : (text ?? null);
+}
+
+/** The filter as the API takes it. */
+export function askedOf(filter) {
+  return { ...filter, since: timeOf(filter.since), until: timeOf(filter.until) };
+}
+
+/** An address of a view with a filter. */
+export function address(path, filter) {
+  const query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value));
+  return `#${path}${query.size ? `?${query}` : ""}`;
+}
+
+/** The controls; `changed(filter)` hears every change. `names` are the ones that are offered. */
+export function filterBar(filter, changed, { names = NAMES, webhooks = Promise.resolve([]) } = {}) {
+  const set = (name, value) => {
+    const next = { ...filter };
+    if (value) next[name] = value;
+    else delete next[name];
+    changed(next);
+  };
+  const controls = {
+    webhookId: () => field("Webhook", webhookInput(filter.webhookId, (value) => set("webhookId", value), webhooks)),
+    state: () => field("State", stateSelect(filter.state, (value) => set("state", value))),
+    status: () => field("Status", textInput(filter.status, "503, 5xx", (value) => set("status", value))),
+    since: () => field("Created", sinceSelect(filter.since, (value) => set("since", value))),
+    outcome: () => field("Outcome", outcomeSelect(filter.outcome, (value) => set("outcome", value))),
+    caller: () => field("Caller", textInput(filter.caller, "id of an API key, or cli", (value) => set("caller", value))),
+    chain: () => field("Steps of chain", textInput(filter.chain, "reference id", (value) => set("chain", value))),
+    replay: () => field("Made by replay", textInput(filter.replay, "id of a replay", (value) => set("replay", value))),
+    until: () => field("Created until", untilInput(filter.until, (value) => set("until", value))),
+  };
+  const made = (list) => list.filter((name) => names.includes(name) && controls[name]).map((name) => controls[name]());
+  const more = made(MORE);
+  const open = MORE.some((name) => filter[name]);
+  const failed = names.includes("failed") && h(
+    "label",
+    { class: "check" },
+    h("input", { type: "checkbox", checked: filter.failed === "true", onchange: (event) => set("failed", event.target.checked ? "true" : "") }),
+    "Only what failed",
+  );
+  return h(
+    "div",
+    { class: "filters", role: "search", "aria-label": "Filters" },
+    h("div", { class: "filter-grid" }, made(["webhookId", "state", "status", "since"]), failed),
+    h(
+      "div",
+      { class: "filter-foot" },
+      more.length > 0 && h("details", { class: "more", open }, h("summary", {}, "More filters"), h("div", { class: "filter-grid" }, more)),
+      Object.keys(filter).length > 0 && button("Clear filters", () => changed({}), { kind: "quiet" }),
+    ),
+  );
+}
+
+function textInput(value, placeholder, changed) {
+  return h("input", { type: "text", value: value ?? "", placeholder, spellcheck: "false", autocomplete: "off", onchange: (event) => changed(event.target.value.replaceAll(" ", "")) });
+}
+
+function select(options, value, changed) {
+  const known = options.some(([each]) => each === (value ?? ""));
+  const all = known ? options : [...options, [value, value]];
+  return h("select", { onchange: (event) => changed(event.target.value) }, all.map(([each, label]) => h("option", { value: each, selected: each === (value ?? "") }, label)));
+}
+
+function webhookInput(value, changed, webhooks) {
+  const made = select([["", "All webhooks"], ...(value ? [[value, value]] : [])], value, changed);
+  webhooks.then((ids) => made.append(...ids.filter((id) => id !== value).map((id) => h("option", { value: id }, id)))).catch(() => {});
+  return made;
+}
+
+function stateSelect(value, changed) {
+  const unfinished = "queued,sending,retrying,waiting";
+  const states = Object.entries(STATES).map(([state, { label }]) => [state, label]);
+  return select([["", "Any state"], [unfinished, "Not ended yet"], ...states], value, changed);
+}
+
+function outcomeSelect(value, changed) {
+  return select([["", "Any outcome"], ...Object.entries(OUTCOMES)], value, changed);
+}
+
+function sinceSelect(value, changed) {
+  const since = value && !AGO.some(([age]) => age === value) ? [[value, `Since ${new Date(value).toLocaleString("en-GB")}`]] : [];
+  return select([...AGO, ...since], value, changed);
+}
+
+function untilInput(value, changed) {
+  const local = value ? new Date(Date.parse(value) - new Date(value).getTimezoneOffset() * 60_000).toISOString().slice(0, 16) : "";
+  return h("input", { type: "datetime-local", value: local, onchange: (event) => changed(event.target.value ? new Date(event.target.value).toISOString() : "") });
+}
+
+/** A filter in words. */
+export function filterText(filter) {
+  const said = [];
+  if (filter.webhookId) said.push(filter.webhookId);
+  if (filter.outcome) said.push(OUTCOMES[filter.outcome] ?? filter.outcome);
+  if (filter.state) said.push(filter.state.replaceAll(",", " or "));
+  if (filter.status) said.push(`status ${filter.status.replaceAll(",", " or ")}`);
+  return said.join(", ");
+}
+
+/** Fills a place with the controls again, and gives the focus back to the control that had it. */
+export function redraw(place, bar) {
+  const order = [...place.querySelectorAll("input, select, summary, button")];
+  const index = order.indexOf(document.activeElement);
+  put(place, bar);
+  if (index >= 0) [...place.querySelectorAll("input, select, summary, button")][index]?.focus();
+}

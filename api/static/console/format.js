@@ -1,0 +1,77 @@
+// Numbers, times and sizes as people read them.
+
+const COUNT = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+const SHORT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const DAY = new Intl.DateTimeFormat("en-GB", { day: "2-digit", month: "short" });
+const EXACT = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "long" });
+
+/** A number with its thousands apart. */
+export function count(number) {
+  return number === null || number === undefined ? "–" : COUNT.format(number);
+}
+
+/** A number for a narrow place. */
+export function short(number) {
+  return number === null || number === undefined ? "–" : number < 10_000 ? count(number) : SHORT.format(number);
+}
+
+/** "1 call", "2 calls". */
+export function counted(number, one, several = `${one}s`) {
+  return `${count(number)} ${number === 1 ? one : several}`;
+}
+
+/** A share of one as a percentage; small ones keep a digit, and more than none is never shown as none. */
+export function share(part) {
+  if (part === null || Number.isNaN(part)) return "–";
+  const percent = part * 100;
+  if (percent === 0 || percent === 100) return `${percent} %`;
+  if (percent < 0.1) return "< 0.1 %";
+  return percent < 10 || percent > 99 ? `${(Math.floor(percent * 10) / 10).toFixed(1)} %` : `${Math.round(percent)} %`;
+}
+
+/** A duration given in milliseconds. */
+export function duration(ms) {
+  if (ms === null || ms === undefined) return "–";
+  if (ms < 1) return ms === 0 ? "0 ms" : "< 1 ms";
+  if (ms < 1_000) return `${Math.round(ms)} ms`;
+  if (ms < 10_000) return `${(ms / 1_000).toFixed(2)} s`;
+  if (ms < 60_000) return `${(ms / 1_000).toFixed(1)} s`;
+  const s = Math.round(ms / 1_000);
+  if (s < 3_600) return `${Math.floor(s / 60)} min ${s % 60} s`;
+  if (s < 86_400) return `${Math.floor(s / 3_600)} h ${Math.floor((s % 3_600) / 60)} min`;
+  return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3_600)} h`;
+}
+
+/** A size given in bytes. */
+export function bytes(size) {
+  if (size === null || size === undefined) return "–";
+  if (size < 1_024) return `${size} B`;
+  return size < 1_048_576 ? `${(size / 1_024).toFixed(1)} KiB` : `${(size / 1_048_576).toFixed(1)} MiB`;
+}
+
+/** The time of day, with the day where it is not today's. */
+export function moment(text) {
+  const date = new Date(text);
+  const today = new Date().toDateString() === date.toDateString();
+  return today ? CLOCK.format(date) : `${DAY.format(date)} ${CLOCK.format(date)}`;
+}
+
+/** A time in full. */
+export function exact(text) {
+  return EXACT.format(new Date(text));
+}
+
+/** How long ago. */
+export function ago(text, now = Date.now()) {
+  const s = Math.max(0, Math.round((now - Date.parse(text)) / 1_000));
+  if (s < 5) return "just now";
+  if (s < 60) return `${s} s ago`;
+  if (s < 3_600) return `${Math.floor(s / 60)} min ago`;
+  return s < 86_400 ? `${Math.floor(s / 3_600)} h ago` : `${Math.floor(s / 86_400)} d ago`;
+}
+
+/** A JSON value as indented text. */
+export function pretty(value) {
+  return JSON.stringify(value, null, 2);
+}

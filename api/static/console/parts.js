@@ -1,0 +1,157 @@
+// The small things that every view is made of.
+
+import { h, icon, put } from "./dom.js";
+import { ago, exact, moment } from "./format.js";
+import { stateOf } from "./words.js";
+
+/** A word with its colour. */
+export function badge(label, tone) {
+  return h("span", { class: `badge ${tone}` }, h("span", { class: "dot", "aria-hidden": "true" }), label);
+}
+
+/** The state of a record. */
+export function stateBadge(record) {
+  const { label, tone } = stateOf(record);
+  return badge(label, tone);
+}
+
+/** A time: of day, with how long ago and the whole of it at hand. */
+export function when(text, { relative = false } = {}) {
+  if (!text) return h("span", { class: "muted" }, "–");
+  const title = relative ? exact(text) : `${exact(text)}, ${ago(text)}`;
+  return h("time", { datetime: text, title, class: "nowrap" }, relative ? ago(text) : moment(text));
+}
+
+/** A button; `kind` is plain, primary, danger, quiet or square. */
+export function button(label, onclick, { kind = "plain", icon: name = null, ...attributes } = {}) {
+  const classes = kind === "plain" ? "button" : `button ${kind}`;
+  return h("button", { type: "button", class: classes, onclick, ...attributes }, name && icon(name), label);
+}
+
+/** A square button of one drawing; what it does is its name. */
+export function iconButton(name, label, onclick, attributes = {}) {
+  return h("button", { type: "button", class: "button square", "aria-label": label, title: label, onclick, ...attributes }, icon(name));
+}
+
+/** Copies a text and says so. */
+export function copyButton(label, text) {
+  const made = iconButton("copy", label, async (event) => {
+    event.preventDefault();
+    try {
+      await navigator.clipboard.writeText(typeof text === "function" ? text() : text);
+    } catch {
+      say("The browser does not let this page copy. Select the text instead.", "bad");
+      return;
+    }
+    put(made, icon("check"));
+    say("Copied.");
+    setTimeout(() => put(made, icon("copy")), 1_500);
+  });
+  return made;
+}
+
+/** A reference id that leads to its invocation. */
+export function refLink(reference, { whole = false } = {}) {
+  const text = whole ? reference : `${reference.slice(0, 8)}…${reference.slice(-6)}`;
+  return h("a", { class: "mono nowrap", href: `#/invocations/${reference}`, title: reference }, text);
+}
+
+/** What stands where there is nothing. */
+export function empty(title, text, ...actions) {
+  return h("div", { class: "empty" }, h("h3", {}, title), text && h("p", { class: "muted" }, text), actions.length > 0 && h("div", { class: "row" }, actions));
+}
+
+/** What stands where something went wrong, and how to try again. */
+export function failure(problem, again = null) {
+  return h(
+    "div",
+    { class: "notice bad", role: "alert" },
+    icon("warning"),
+    h(
+      "div",
+      { class: "grow" },
+      h("p", {}, problem.message),
+      (problem.faults ?? []).length > 0 && h("ul", {}, problem.faults.map((fault) => h("li", {}, fault))),
+    ),
+    again && button("Try again", again),
+  );
+}
+
+/** Grey lines where something is on its way. */
+export function loading(lines = 4) {
+  const bars = Array.from({ length: lines }, (_, n) => h("span", { class: "bone", vars: { "--w": `${92 - ((n * 37) % 45)}%` } }));
+  return h("div", { class: "loading", role: "status" }, h("span", { class: "hidden-text" }, "Loading"), bars);
+}
+
+/** A panel with its heading. */
+export function panel(title, body, { aside = null, level = "h2", ...attributes } = {}) {
+  const { class: more = "", ...rest } = attributes;
+  const head = title && h("header", { class: "panel-head" }, h(level, {}, title), aside);
+  return h("section", { class: `panel ${more}`, ...rest }, head, body);
+}
+
+/**
+ * A table. A column is `{label, cell, wide, number}`: `wide` ones are left out where it is narrow.
+ * `label` names the table for who cannot see where it stands.
+ */
+export function table(label, columns, rows) {
+  const classes = ({ wide, number, grow }) => [wide && "wide", number && "number", grow && "grow"].filter(Boolean).join(" ") || null;
+  const head = columns.map((column) => h("th", { scope: "col", class: classes(column) }, column.hidden ? h("span", { class: "hidden-text" }, column.label) : column.label));
+  const body = rows.map((row) => h("tr", {}, columns.map((column) => h("td", { class: classes(column) }, column.cell(row)))));
+  return h(
+    "div",
+    { class: "table-box" },
+    h("table", {}, h("caption", { class: "hidden-text" }, label), h("thead", {}, h("tr", {}, head)), h("tbody", {}, body)),
+  );
+}
+
+/** A bar of parts: `[{tone, value, label}]` of a whole. */
+export function meter(label, parts, whole) {
+  const widths = parts.map(({ tone, value }) => h("span", { class: tone, vars: { "--w": `${whole ? Math.min(100, (100 * value) / whole) : 0}%` } }));
+  const now = parts.reduce((sum, { value }) => sum + value, 0);
+  return h("div", { class: "meter", role: "progressbar", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": whole || 1, "aria-valuenow": now }, widths);
+}
+
+/** Some of a few, of which one is chosen: `[[value, label]]`. */
+export function choice(legend, options, chosen, onchange) {
+  const name = `choice-${legend.toLowerCase().replaceAll(" ", "-")}`;
+  const buttons = options.map(([value, label]) => {
+    const input = h("input", { type: "radio", name, checked: value === chosen, onchange: () => onchange(value) });
+    return h("label", {}, input, h("span", {}, label));
+  });
+  return h("fieldset", { class: "choice" }, h("legend", { class: "hidden-text" }, legend), buttons);
+}
+
+/** A labelled control. */
+export function field(label, control, hint = null) {
+  return h("label", { class: "field" }, h("span", {}, label), control, hint && h("small", { class: "muted" }, hint));
+}
+
+/** Asks; true if the answer was to do it. */
+export function confirmed(title, text, action, { danger = false } = {}) {
+  return new Promise((resolve) => {
+    const dialog = h("dialog", { class: "dialog", "aria-labelledby": "dialog-title" });
+    const act = button(action, () => dialog.close("yes"), { kind: danger ? "danger" : "primary" });
+    put(
+      dialog,
+      h("h2", { id: "dialog-title" }, title),
+      h("p", { class: "muted" }, text),
+      h("div", { class: "row end" }, button("Back", () => dialog.close("no")), act),
+    );
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "yes");
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+/** Says something in passing, also to who listens. */
+export function say(text, tone = "good") {
+  let place = document.getElementById("said");
+  if (!place) document.body.append((place = h("div", { id: "said", role: "status" })));
+  const note = h("p", { class: tone }, text);
+  put(place, note);
+  setTimeout(() => note.remove(), tone === "bad" ? 8_000 : 3_000);
+}

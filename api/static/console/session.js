@@ -1,0 +1,93 @@
+// Who is signed in. The key lives in this variable and nowhere else: it goes into the Authorization header of calls
+// to the relay that served this page, never into an address, a storage or a log, and is gone with the page.
+
+let key = null;
+let ended = () => {};
+
+const BASE = new URL("../", import.meta.url);
+
+/** What the relay answered instead of what was asked; `code` is stable, `message` is for people. */
+export class Problem extends Error {
+  constructor(status, code, message, faults = []) {
+    super(message);
+    this.name = "Problem";
+    Object.assign(this, { status, code, faults });
+  }
+}
+
+/** Whether somebody is signed in. */
+export function signedIn() {
+  return key !== null;
+}
+
+/** The id of the key, which is no secret: `whk_<id>_<secret>`. */
+export function keyId() {
+  return key === null ? null : (key.match(/^whk_([A-Za-z0-9-]+)_/) ?? [])[1] ?? null;
+}
+
+/** Calls `heard` with a sentence when the session ends by itself. */
+export function onEnd(heard) {
+  ended = heard;
+}
+
+/** Takes a key if the relay lets it operate; throws a `Problem` that says why not. */
+export async function signIn(text) {
+  const given = text.trim();
+  if (!/^[\x21-\x7e]+$/.test(given)) throw new Problem(401, "unauthenticated", "That is no API key.");
+  try {
+    await send(given, "GET", "v1/invocations", { query: { limit: 1 } });
+  } catch (error) {
+    if (error.status === 401) error.message = "The relay does not know this key: revoked, expired or mistyped?";
+    if (error.status === 403) error.message = "This key may not operate. Make one with --scope operate.";
+    throw error;
+  }
+  key = given;
+}
+
+/** Forgets the key. */
+export function signOut() {
+  key = null;
+}
+
+/** One call of the relay's API as JSON; throws a `Problem`. A key that is no longer good ends the session. */
+export async function call(method, path, options = {}) {
+  const used = key;
+  try {
+    return await send(used, method, path, options);
+  } catch (error) {
+    if (error.status === 401 && used !== null && used === key) {
+      signOut();
+      ended("Your session has ended: the relay no longer accepts the key. Sign in again to go on.");
+    }
+    throw error;
+  }
+}
+
+async function send(text, method, path, { query = {}, body, signal, accept = [] } = {}) {
+  const url = new URL(path, BASE);
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== null && value !== undefined && value !== "") url.searchParams.set(name, value);
+  }
+  const headers = { Accept: "application/json" };
+  if (text !== null) headers.Authorization = `Bearer ${text}`;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const how = { credentials: "omit", cache: "no-store", redirect: "error", referrerPolicy: "no-referrer" };
+  let response;
+  try {
+    response = await fetch(url, { method, headers, signal, body: body && JSON.stringify(body), ...how });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(0, "no_answer", "The relay does not answer. It is tried again.");
+  }
+  const value = await response.json().catch(() => null);
+  if (response.ok || accept.includes(response.status)) return value;
+  throw problemOf(response, value);
+}
+
+function problemOf(response, value) {
+  const faults = (value?.errors ?? []).map(({ pointer, message }) => `${(pointer ?? "").replace(/^\//, "")} ${message}`);
+  const said = value?.detail ?? value?.title ?? `The relay answered ${response.status}.`;
+  const wait = response.headers.get("Retry-After");
+  const later = response.status === 503 && wait ? ` It says to try again in ${wait} s.` : "";
+  return new Problem(response.status, value?.code ?? "unknown", said + later, faults);
+}

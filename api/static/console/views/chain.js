@@ -1,0 +1,59 @@
+// A chain as a tree: the parent, its steps in order, chains within chains.
+
+import { invocation, invocations } from "../api.js";
+import { h } from "../dom.js";
+import { counted, duration } from "../format.js";
+import { refLink, stateBadge } from "../parts.js";
+import { FINAL } from "../words.js";
+
+const DEPTH = 3;
+const CHILDREN = 200; // of one parent: a forEach may make very many
+
+/** The tree that a record belongs to, or null: `{element, steps, state, ended}`; `steps` are the record's own. */
+export async function chainTree(record, signal) {
+  if (!record.chain) return null;
+  const top = await topOf(record, signal);
+  const tree = await grow(top, DEPTH, signal);
+  const seen = [];
+  const element = h("ul", { class: "tree" }, branch(tree, record.referenceId, seen));
+  const steps = tree.record.referenceId === record.referenceId ? tree.children.map(({ record: step }) => step) : [];
+  return { element, steps, state: seen.map(({ referenceId, state }) => [referenceId, state]), ended: seen.every(({ state }) => FINAL.has(state)) };
+}
+
+async function topOf(record, signal) {
+  let top = record;
+  for (let up = 0; up < DEPTH && top.chain?.parent; up += 1) top = await invocation(top.chain.parent, signal);
+  return top;
+}
+
+async function grow(record, depth, signal) {
+  if (!record.chain?.steps || depth === 0) return { record, children: [], more: false };
+  const page = await invocations({ chain: record.referenceId }, { limit: CHILDREN, signal });
+  const found = page.invocations.filter((each) => each.chain?.parent === record.referenceId);
+  found.sort((one, other) => one.chain.step - other.chain.step || one.chain.item - other.chain.item);
+  const children = [];
+  for (const child of found) children.push(await grow(child, depth - 1, signal));
+  return { record, children, more: page.cursor !== null };
+}
+
+function branch({ record, children, more }, current, seen) {
+  seen.push(record);
+  const here = record.referenceId === current;
+  const took = record.finishedAt ? duration(Date.parse(record.finishedAt) - Date.parse(record.createdAt)) : null;
+  const step = record.chain?.parent ? h("span", { class: "tag" }, `step ${record.chain.step + 1}`) : h("span", { class: "tag" }, "chain");
+  return h(
+    "li",
+    {},
+    h(
+      "div",
+      { class: `leaf${here ? " here" : ""}`, "aria-current": here ? "true" : null },
+      step,
+      h("b", { class: "break" }, record.webhookId),
+      stateBadge(record),
+      took && h("span", { class: "muted small" }, took),
+      here ? h("span", { class: "muted small" }, "this one") : refLink(record.referenceId),
+    ),
+    children.length > 0 && h("ul", {}, children.map((child) => branch(child, current, seen))),
+    more && h("p", { class: "muted small" }, `Only the first ${counted(CHILDREN, "step")} are shown.`),
+  );
+}

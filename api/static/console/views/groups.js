@@ -1,0 +1,36 @@
+// What failed, gathered by what it was: the way to the calls, and to their replay.
+
+import { h } from "../dom.js";
+import { count } from "../format.js";
+import { empty, table, when } from "../parts.js";
+import { endingText } from "../words.js";
+
+export function groupsTable({ groups, complete }, since, rangeName) {
+  if (groups.length === 0) return empty("Nothing failed", `Every call that ended in ${rangeName} was a success.`);
+  const query = (group) => new URLSearchParams(
+    Object.entries({ webhookId: group.webhookId, outcome: group.outcome, status: group.status, since, failed: "true" }).filter(([, value]) => value !== null && value !== undefined),
+  );
+  const columns = [
+    {
+      label: "Webhook",
+      cell: (group) => [
+        h("a", { class: "row-link strong break", href: `#/invocations?${query(group)}`, "aria-label": `Calls of ${group.webhookId}: ${endingText(group.outcome, group.status)}` }, group.webhookId),
+        h("span", { class: "narrow muted" }, endingText(group.outcome, group.status)),
+      ],
+    },
+    { label: "What happened", wide: true, cell: (group) => endingText(group.outcome, group.status) },
+    { label: "Calls", number: true, cell: (group) => h("b", { class: "toned bad" }, count(group.count)) },
+    { label: "First", wide: true, cell: (group) => when(group.first) },
+    { label: "Last", wide: true, cell: (group) => when(group.last) },
+    {
+      label: "Replay",
+      hidden: true,
+      number: true,
+      cell: (group) => h("a", { class: "button", href: `#/replays/new?${query(group)}` }, "Replay…"),
+    },
+  ];
+  return [
+    table(`What failed in ${rangeName}`, columns, groups),
+    complete === false && h("p", { class: "muted small table-note" }, "There are very many: only the newest were looked at."),
+  ];
+}

@@ -1,0 +1,127 @@
+// The search: invocations by any filter, newest first, a page at a time.
+
+import { invocations, traffic } from "../api.js";
+import { h, icon, put } from "../dom.js";
+import { count, duration } from "../format.js";
+import { NAMES, address, askedOf, filterBar, filterOf } from "../filters.js";
+import { keepLooking } from "../live.js";
+import { button, empty, failure, loading, panel, say, stateBadge, table, when } from "../parts.js";
+import { endingText } from "../words.js";
+
+const PAGE = 50;
+const PIECES = 10; // a page with few rows and a cursor is looked on from, so often
+const EVERY = 4_000;
+const REFERENCE = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+export function show({ root, query, signal }) {
+  const filter = filterOf(query);
+  const changed = (next) => (location.hash = address("/invocations", next));
+  const webhooks = traffic(signal).then((found) => found.webhooks.map(({ webhookId }) => webhookId)).catch(() => []);
+  const list = h("div", {}, loading(8));
+  const replayable = { ...filter };
+  delete replayable.failed;
+  put(
+    root,
+    h(
+      "header",
+      { class: "view-head" },
+      h("h1", { tabindex: -1 }, "Invocations"),
+      h("div", { class: "row controls" }, lookUp(), h("a", { class: "button", href: address("/replays/new", replayable) }, "Replay what failed…")),
+    ),
+    panel(null, filterBar(filter, changed, { names: NAMES, webhooks }), { class: "filter-panel" }),
+    panel(null, list),
+  );
+  pages(list, askedOf(filter), filter, signal);
+}
+
+function lookUp() {
+  const input = h("input", { type: "search", placeholder: "Reference id", "aria-label": "Go to a reference id", spellcheck: "false", autocomplete: "off" });
+  const go = (event) => {
+    event.preventDefault();
+    const reference = input.value.trim().toLowerCase();
+    if (REFERENCE.test(reference)) location.hash = `#/invocations/${reference}`;
+    else say("A reference id has the form 01a212df-f240-762a-b94b-9a721eac4bbe.", "bad");
+  };
+  return h("form", { class: "look-up", role: "search", "aria-label": "Reference id", onsubmit: go }, icon("search"), input);
+}
+
+function pages(list, asked, filter, signal) {
+  const starts = [null]; // the cursor of each page up to the one that is shown
+  let turn = new AbortController();
+  const open = () => {
+    turn.abort();
+    turn = new AbortController();
+    const both = AbortSignal.any([signal, turn.signal]);
+    const isFirst = starts.length === 1;
+    keepLooking(
+      async () => {
+        const page = await pageFrom(asked, starts.at(-1), both);
+        if (both.aborted) return false;
+        draw(list, page, filter, starts.length, move);
+        return isFirst; // older pages do not change
+      },
+      EVERY,
+      both,
+      (error) => put(list, failure(error, open)),
+    );
+  };
+  const move = (cursor) => {
+    if (cursor) starts.push(cursor);
+    else starts.pop();
+    put(list, loading(8));
+    open();
+  };
+  open();
+}
+
+async function pageFrom(asked, cursor, signal) {
+  const rows = [];
+  let next = cursor;
+  for (let piece = 0; piece < PIECES; piece += 1) {
+    const page = await invocations(asked, { limit: PAGE - rows.length, cursor: next, signal });
+    rows.push(...page.invocations);
+    next = page.cursor;
+    if (next === null || rows.length >= PAGE) break;
+  }
+  return { rows, next };
+}
+
+function draw(list, { rows, next }, filter, number, move) {
+  const focused = list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  const pager = h(
+    "footer",
+    { class: "pager" },
+    h("span", { class: "muted small" }, number === 1 ? "Newest first, live" : `Page ${count(number)}`),
+    h(
+      "div",
+      { class: "row" },
+      button("Newer", () => move(null), { icon: "back", disabled: number === 1 }),
+      button("Older", () => move(next), { icon: "next", disabled: next === null }),
+    ),
+  );
+  if (rows.length > 0) put(list, table("Invocations", COLUMNS, rows), pager);
+  else if (next !== null) put(list, empty("Nothing among the records looked at", "There are more, older ones.", button("Look on", () => move(next))), pager);
+  else put(list, nothing(filter), number > 1 && pager);
+  if (focused) list.querySelector(`a[href="${focused}"]`)?.focus();
+}
+
+function nothing(filter) {
+  if (Object.keys(filter).length === 0) return empty("No invocations yet", "What is triggered appears here within a few seconds.");
+  return empty("Nothing matches", "No invocation of this plugin fits all of these filters.", button("Clear filters", () => (location.hash = "#/invocations")));
+}
+
+const COLUMNS = [
+  { label: "State", cell: (row) => stateBadge(row) },
+  { label: "Webhook", grow: true, cell: (row) => h("span", { class: "break" }, row.webhookId, row.replayOf && h("span", { class: "tag" }, "replay"), row.chain?.parent && h("span", { class: "tag" }, "step"), row.chain?.steps && h("span", { class: "tag" }, "chain")) },
+  { label: "Reference id", wide: true, cell: (row) => h("span", { class: "mono muted" }, row.referenceId) },
+  { label: "What happened", wide: true, cell: (row) => ending(row) },
+  { label: "Took", number: true, wide: true, cell: (row) => (row.finishedAt ? duration(Date.parse(row.finishedAt) - Date.parse(row.createdAt)) : "–") },
+  { label: "Created", number: true, cell: (row) => h("a", { class: "row-link plain", href: `#/invocations/${row.referenceId}`, "aria-label": `Invocation ${row.referenceId}` }, when(row.createdAt)) },
+];
+
+function ending(row) {
+  const last = row.attempts.at(-1);
+  if (!last) return row.result ? endingText(null, row.result.status) : h("span", { class: "muted" }, row.state === "rejected" ? "refused at the door" : "–");
+  const tries = row.attempts.length > 1 && h("span", { class: "muted" }, `, ${row.attempts.length} attempts`);
+  return h("span", {}, endingText(last.outcome, last.status), tries);
+}

@@ -1,0 +1,156 @@
+// How it goes: throughput, errors, latency and backlog, live; and what fails.
+
+import { failingGroups, lanes, readiness, stats, traffic } from "../api.js";
+import { chart } from "../charts.js";
+import { h, put } from "../dom.js";
+import { count, counted, duration, share, short } from "../format.js";
+import { keepLooking } from "../live.js";
+import { choice, failure, loading, panel } from "../parts.js";
+import { columns, latest, merged, totals } from "../series.js";
+import { groupsTable } from "./groups.js";
+import { lanesList } from "./lanes.js";
+import { tiles } from "./tiles.js";
+import { warningsOf } from "./warnings.js";
+
+const HOUR = 3_600_000;
+const RANGES = {
+  "1h": { ms: HOUR, step: 1, every: 3_000, name: "the last hour" },
+  "24h": { ms: 24 * HOUR, step: 10, every: 10_000, name: "the last 24 hours" },
+};
+const AGAIN = 3 * 60_000; // how much of what is known is asked for again: late ends, and the minute that still fills
+const perMinute = (value) => (value === null ? "–" : short(value));
+
+export function show({ root, query, signal }) {
+  const range = RANGES[query.get("range")] ?? RANGES["1h"];
+  const webhook = query.get("webhook") ?? "";
+  const places = make(range, webhook, signal);
+  put(root, places.elements);
+  const go = (changes) => {
+    const next = new URLSearchParams(query);
+    for (const [name, value] of Object.entries(changes)) value ? next.set(name, value) : next.delete(name);
+    location.hash = `#/overview${next.size ? `?${next}` : ""}`;
+  };
+  places.onChange(go);
+  choices(places.webhooks, webhook, signal);
+  look(places, range, webhook, signal);
+}
+
+function make(range, webhook, signal) {
+  const charts = {
+    throughput: chart({
+      title: "Calls that ended, a minute",
+      series: [
+        { label: "Failed", colour: "chart-bad", kind: "bars" },
+        { label: "Succeeded", colour: "chart-good", kind: "bars" },
+      ],
+      format: perMinute,
+      signal,
+    }),
+    errors: chart({ title: "Share of calls that failed", series: [{ label: "Error rate", colour: "chart-bad", kind: "area" }], format: share, top: 0.05, signal }),
+    latency: chart({
+      title: "From acceptance to the end",
+      series: [
+        { label: "p99", colour: "chart-c", kind: "line" },
+        { label: "p95", colour: "chart-b", kind: "line" },
+        { label: "p50", colour: "chart-a", kind: "line" },
+      ],
+      format: duration,
+      signal,
+    }),
+  };
+  const strip = h("div", { class: "tiles" }, loading(2));
+  const live = h("span", { class: "live", role: "status" });
+  const warnings = h("div", { class: "stack" });
+  const problem = h("div", {});
+  const lanesBody = h("div", { class: "panel-body" }, loading(3));
+  const groupsBody = h("div", {}, loading(3));
+  const webhooks = h("select", { "aria-label": "Webhook" }, h("option", { value: "" }, "All webhooks"), webhook && h("option", { value: webhook, selected: true }, webhook));
+  const ranges = h("div", {});
+  const elements = [
+    h("header", { class: "view-head" }, h("h1", { tabindex: -1 }, "Overview"), live, h("div", { class: "row controls" }, webhooks, ranges)),
+    problem,
+    warnings,
+    strip,
+    h(
+      "div",
+      { class: "charts" },
+      panel("Throughput", h("div", { class: "panel-body" }, charts.throughput.element), { aside: h("span", { class: "muted small" }, "calls a minute") }),
+      panel("Error rate", h("div", { class: "panel-body" }, charts.errors.element), { aside: h("span", { class: "muted small" }, "of calls that ended") }),
+      panel("Latency", h("div", { class: "panel-body" }, charts.latency.element), { aside: h("span", { class: "muted small" }, "from acceptance to end") }),
+      panel("Backlog", lanesBody, { aside: h("span", { class: "muted small" }, "the whole relay, by lane") }),
+    ),
+    panel(`What failed in ${range.name}`, groupsBody),
+  ];
+  return {
+    elements, charts, strip, live, warnings, problem, lanesBody, groupsBody, webhooks,
+    onChange(go) {
+      webhooks.addEventListener("change", () => go({ webhook: webhooks.value }));
+      const chosen = Object.keys(RANGES).find((name) => RANGES[name] === range);
+      put(ranges, choice("Range", [["1h", "1 h"], ["24h", "24 h"]], chosen, (value) => go({ range: value === "1h" ? "" : value })));
+    },
+  };
+}
+
+async function choices(select, chosen, signal) {
+  const { webhooks } = await traffic(signal).catch(() => ({ webhooks: [] }));
+  const options = webhooks.filter(({ webhookId }) => webhookId !== chosen).map(({ webhookId }) => h("option", { value: webhookId }, webhookId));
+  select.append(...options);
+}
+
+function look(places, range, webhook, signal) {
+  let buckets = [];
+  let laneRows = [];
+  const fail = (error) => {
+    put(places.live, h("span", { class: "badge bad" }, h("span", { class: "dot" }), "Not live"));
+    put(places.problem, failure(error));
+  };
+  const turn = async () => {
+    const since = Date.now() - range.ms;
+    const from = buckets.length ? Math.max(since, Date.parse(buckets.at(-1).start) - AGAIN) : since;
+    const [come, lanesNow, ready] = await Promise.all([stats(from, webhook, signal), lanes(signal), readiness(signal)]);
+    buckets = merged(buckets, come.buckets, since);
+    laneRows = lanesNow.lanes;
+    put(places.problem);
+    put(places.live, h("span", { class: "badge good" }, h("span", { class: "dot pulse" }), "Live"));
+    put(places.warnings, warningsOf(ready, laneRows));
+    draw(places, range, buckets, laneRows, since);
+  };
+  const groups = async () => {
+    const since = Date.now() - range.ms;
+    const found = await failingGroups(since, webhook, signal);
+    put(places.groupsBody, groupsTable(found, new Date(since).toISOString(), range.name));
+  };
+  keepLooking(turn, range.every, signal, fail);
+  keepLooking(groups, Math.max(range.every * 2, 6_000), signal, (error) => put(places.groupsBody, h("div", { class: "panel-body" }, failure(error))));
+}
+
+function draw({ charts, strip, lanesBody }, range, buckets, laneRows, since) {
+  const all = totals(buckets);
+  const now = columns(buckets, since, Date.now(), range.step);
+  charts.throughput.update(now.xs, [now.total, now.good], [now.errors, now.good]);
+  charts.errors.update(now.xs, [now.errorShare]);
+  charts.latency.update(now.xs, [now.p99, now.p95, now.p50]);
+  put(lanesBody, lanesList(laneRows));
+  const minute = latest(buckets);
+  const pending = laneRows.reduce((sum, lane) => sum + lane.pending, 0);
+  const oldest = Math.max(0, ...laneRows.map((lane) => lane.oldestSeconds ?? 0));
+  const lastMinutes = totals(buckets.slice(-6, -1));
+  put(
+    strip,
+    tiles([
+      { label: "Throughput", value: short(lastMinutes.ended / 5), unit: "a minute", note: `${counted(all.ended, "call")} in ${range.name}` },
+      {
+        label: "Error rate",
+        value: share(all.errorShare),
+        tone: all.errors ? "bad" : null,
+        note: `${count(all.errors)} failed${all.rejected ? `, ${count(all.rejected)} refused at the door` : ""}`,
+      },
+      {
+        label: "Latency, p95",
+        value: minute ? duration(minute.p95Ms) : "–",
+        note: minute ? `p50 ${duration(minute.p50Ms)}, p99 ${duration(minute.p99Ms)}, latest minute` : "no call has ended",
+      },
+      { label: "Backlog", value: short(pending), tone: oldest > 60 ? "warn" : null, note: pending ? `the oldest waits ${duration(oldest * 1_000)}` : "nobody waits" },
+    ]),
+  );
+}

@@ -1,0 +1,103 @@
+// One replay job: how far it is, and pausing, resuming, cancelling it.
+
+import { replay, steerReplay } from "../api.js";
+import { h, put } from "../dom.js";
+import { count, duration } from "../format.js";
+import { keepLooking } from "../live.js";
+import { badge, button, confirmed, copyButton, empty, failure, loading, panel, say, when } from "../parts.js";
+import { jobMeter, jobTone } from "./replay_parts.js";
+import { tiles } from "./tiles.js";
+
+const EVERY = 1_000;
+const OVER = new Set(["done", "cancelled"]);
+
+export function show({ root, id, signal }) {
+  const title = h("h1", { tabindex: -1 }, "Replay");
+  const state = h("span", { role: "status" });
+  const actions = h("div", { class: "row controls" });
+  const body = h("div", { class: "stack" }, panel(null, loading(4)));
+  const crumb = h("nav", { "aria-label": "Where you are" }, h("a", { class: "crumb", href: "#/replays" }, "Replays"));
+  put(root, crumb, h("header", { class: "view-head" }, title, state, actions), body);
+  let known = "";
+  const draw = (job) => {
+    if (JSON.stringify(job) === known) return;
+    if (JSON.parse(known || "{}").state !== job.state) {
+      put(state, badge(job.state, jobTone(job)));
+      put(actions, steering(job, act));
+    }
+    known = JSON.stringify(job);
+    put(body, picture(job));
+  };
+  const act = async (action) => {
+    if (action === "cancel" && !(await confirmed("Cancel this replay?", "What has not been sent is skipped for good. What was sent stays sent.", "Cancel the replay", { danger: true }))) return;
+    try {
+      draw(await steerReplay(id, action));
+      actions.querySelector("button")?.focus();
+    } catch (error) {
+      say(error.message, "bad");
+    }
+  };
+  keepLooking(
+    async () => {
+      const job = await replay(id, signal);
+      draw(job);
+      return !OVER.has(job.state);
+    },
+    EVERY,
+    signal,
+    (error) => put(body, error.status === 404 ? panel(null, empty("No such replay", "No replay of this plugin has this id, or it is not kept any more.")) : failure(error)),
+  );
+}
+
+function steering(job, act) {
+  if (OVER.has(job.state)) return [];
+  const pausing = job.state === "paused" ? button("Resume", () => act("resume"), { icon: "play" }) : button("Pause", () => act("pause"), { icon: "pause", disabled: job.state === "planning" });
+  return [pausing, button("Cancel…", () => act("cancel"), { icon: "close" })];
+}
+
+function picture(job) {
+  const ended = job.delivered + job.failed + job.skipped;
+  const rate = job.ratePerSecond === null ? "as fast as it goes" : `${count(job.ratePerSecond)} a second`;
+  const left = job.matched === null ? null : job.matched - ended;
+  return [
+    panel(
+      null,
+      h(
+        "div",
+        { class: "panel-body stack" },
+        h("div", { class: "row between" }, h("p", {}, h("b", {}, count(ended)), h("span", { class: "muted" }, ` of ${count(job.matched)} calls ended`)), left > 0 && job.ratePerSecond ? h("span", { class: "muted small" }, `about ${duration((left / job.ratePerSecond) * 1_000)} left`) : null),
+        h("div", { class: "thick" }, jobMeter(job)),
+      ),
+    ),
+    h(
+      "div",
+      { class: "tiles" },
+      tiles([
+        { label: "Succeeded", value: count(job.delivered), tone: job.delivered ? "good" : null, note: "answered under 400" },
+        { label: "Failed", value: count(job.failed), tone: job.failed ? "bad" : null, note: "failed once more" },
+        { label: "Under way", value: count(Math.max(0, job.started - job.delivered - job.failed)), note: `${count(job.started)} started` },
+        { label: "Skipped", value: count(job.skipped), note: "not sent: see the operator's page" },
+      ]),
+    ),
+    panel(
+      "Job",
+      h(
+        "div",
+        { class: "panel-body" },
+        h(
+          "dl",
+          { class: "facts" },
+          fact("Id", h("span", { class: "row tight nowrap-row" }, h("code", { class: "break" }, job.replayId), copyButton("Copy the replay's id", job.replayId))),
+          fact("Rate", rate),
+          fact("Started", when(job.createdAt)),
+          fact("Ended", job.finishedAt ? when(job.finishedAt) : "not yet"),
+          fact("Invocations", h("a", { href: `#/invocations?replay=${job.replayId}` }, "What it made")),
+        ),
+      ),
+    ),
+  ];
+}
+
+function fact(name, value) {
+  return h("div", {}, h("dt", {}, name), h("dd", {}, value));
+}

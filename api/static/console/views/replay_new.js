@@ -1,0 +1,114 @@
+// A new replay: say which calls, see what it would do, then start it.
+
+import { plan, startReplay, traffic } from "../api.js";
+import { h, put } from "../dom.js";
+import { count, counted, duration } from "../format.js";
+import { address, askedOf, filterBar, filterOf, filterText, redraw } from "../filters.js";
+import { button, empty, failure, field, loading, panel, refLink, table, when } from "../parts.js";
+import { endingText } from "../words.js";
+
+const NAMES = ["webhookId", "state", "status", "outcome", "since", "until"];
+const FINAL = new Set(["delivered", "unreachable", "interrupted", "rejected", "cancelled"]);
+
+export function show({ root, query, signal }) {
+  const reference = query.get("ref");
+  const wanted = { filter: Object.fromEntries(Object.entries(filterOf(query)).filter(([name]) => NAMES.includes(name))), rate: "", uncertain: false, most: "" };
+  if (!reference && !wanted.filter.since) wanted.filter.since = "24h";
+  const webhooks = traffic(signal).then((found) => found.webhooks.map(({ webhookId }) => webhookId)).catch(() => []);
+  const which = h("div", {});
+  const outcome = h("div", { "aria-live": "polite" });
+  const choose = (filter) => {
+    wanted.filter = filter;
+    history.replaceState(null, "", address("/replays/new", filter));
+    redraw(which, filterBar(filter, choose, { names: NAMES, webhooks }));
+    preview();
+  };
+  let turn = new AbortController();
+  const preview = async () => {
+    turn.abort();
+    turn = new AbortController();
+    const mine = turn;
+    put(outcome, panel("What it would do", loading(4)));
+    try {
+      const found = await plan(bodyOf(wanted, reference), AbortSignal.any([signal, mine.signal]));
+      if (!mine.signal.aborted) put(outcome, planned(found, wanted, reference, signal));
+    } catch (error) {
+      if (error.name !== "AbortError" && !signal.aborted) put(outcome, failure(error, preview));
+    }
+  };
+  const crumb = h("nav", { "aria-label": "Where you are" }, h("a", { class: "crumb", href: "#/replays" }, "Replays"));
+  const chosen = reference ? h("div", { class: "panel-body" }, "The call ", refLink(reference, { whole: true })) : which;
+  put(
+    root,
+    crumb,
+    h("header", { class: "view-head" }, h("h1", { tabindex: -1 }, "New replay")),
+    panel("Which calls", chosen, { aside: h("span", { class: "muted small" }, reference ? "" : "without a state: what failed; never steps of chains") }),
+    panel("How", how(wanted, preview, !reference)),
+    outcome,
+  );
+  if (!reference) redraw(which, filterBar(wanted.filter, choose, { names: NAMES, webhooks }));
+  preview();
+}
+
+function how(wanted, preview, several) {
+  const number = (name, placeholder) => h("input", { type: "number", min: 1, max: 10_000_000, placeholder, inputmode: "numeric", value: wanted[name], onchange: (event) => ((wanted[name] = event.target.value), preview()) });
+  return h(
+    "div",
+    { class: "filters" },
+    several && h("div", { class: "filter-grid" }, field("Calls a second", number("rate", "as fast as it goes")), field("At most", number("most", "all of them"))),
+    h(
+      "label",
+      { class: "check" },
+      h("input", { type: "checkbox", checked: wanted.uncertain, onchange: (event) => ((wanted.uncertain = event.target.checked), preview()) }),
+      "Also calls whose request may have arrived, of webhooks that must not be sent twice",
+    ),
+  );
+}
+
+function bodyOf({ filter, rate, uncertain, most }, reference) {
+  const body = { includeUncertain: uncertain };
+  if (reference) return { ...body, referenceIds: [reference] };
+  const { webhookId, state, status, outcome, since, until } = askedOf(filter);
+  const asked = { webhookId, outcome, since, until };
+  if (state) asked.states = state.split(",").filter((each) => FINAL.has(each));
+  if (status) asked.status = status.split(",").map((each) => (/^\d+$/.test(each) ? Number(each) : each));
+  body.filter = Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== undefined && value !== null));
+  if (rate) body.ratePerSecond = Number(rate);
+  if (most) body.max = Number(most);
+  return body;
+}
+
+function planned({ matched, skipped, breakdown }, wanted, reference, signal) {
+  const sent = matched - skipped;
+  const problem = h("div", {});
+  const start = button(`Start: send ${counted(sent, "call")}`, async () => {
+    start.disabled = true;
+    try {
+      const { replayId } = await startReplay(bodyOf(wanted, reference));
+      if (!signal.aborted) location.hash = `#/replays/${replayId}`;
+    } catch (error) {
+      start.disabled = false;
+      put(problem, failure(error));
+    }
+  }, { kind: "primary" });
+  if (matched === 0) return panel("What it would do", empty("Nothing to replay", reference ? "This call cannot be replayed." : `No call matches${filterText(wanted.filter) ? `: ${filterText(wanted.filter)}` : ""}.`));
+  const time = wanted.rate && sent ? `, in about ${duration((sent / Number(wanted.rate)) * 1_000)}` : "";
+  const skips = skipped ? ` ${counted(skipped, "call")} would be skipped.` : "";
+  return panel(
+    "What it would do",
+    [
+      table("What would be replayed", COLUMNS, breakdown),
+      h("footer", { class: "pager" }, h("p", {}, h("b", {}, `Sends ${counted(sent, "call")}`), `${time}.`, h("span", { class: "muted" }, skips)), h("div", { class: "row" }, start)),
+      problem,
+    ],
+    { aside: h("span", { class: "muted small" }, "nothing has been sent") },
+  );
+}
+
+const COLUMNS = [
+  { label: "Webhook", cell: (group) => h("b", {}, group.webhookId) },
+  { label: "What happened", grow: true, cell: (group) => endingText(group.outcome, group.status) },
+  { label: "Calls", number: true, cell: (group) => count(group.count) },
+  { label: "First", wide: true, cell: (group) => when(group.firstAt) },
+  { label: "Last", wide: true, cell: (group) => when(group.lastAt) },
+];

@@ -1,0 +1,38 @@
+// The replay jobs of the plugin, newest first.
+
+import { replays } from "../api.js";
+import { h, put } from "../dom.js";
+import { count } from "../format.js";
+import { keepLooking } from "../live.js";
+import { badge, empty, failure, loading, panel, table, when } from "../parts.js";
+import { jobMeter, jobTone } from "./replay_parts.js";
+
+const EVERY = 2_000;
+
+export function show({ root, signal }) {
+  const list = h("div", {}, loading(6));
+  const start = () => h("a", { class: "button primary", href: "#/replays/new" }, "New replay…");
+  put(root, h("header", { class: "view-head" }, h("h1", { tabindex: -1 }, "Replays"), h("div", { class: "row controls" }, start())), panel(null, list));
+  keepLooking(
+    async () => {
+      const jobs = (await replays(signal)).replays;
+      const focused = list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+      if (jobs.length > 0) put(list, table("Replays", COLUMNS, jobs));
+      else put(list, empty("No replays yet", "A replay sends calls that failed once more, as new invocations: plan it, look at what it would do, then start it.", start()));
+      if (focused) list.querySelector(`a[href="${focused}"]`)?.focus();
+    },
+    EVERY,
+    signal,
+    (error) => put(list, h("div", { class: "panel-body" }, failure(error))),
+  );
+}
+
+const COLUMNS = [
+  { label: "State", cell: (job) => badge(job.state, jobTone(job)) },
+  { label: "Started", cell: (job) => h("a", { class: "row-link", href: `#/replays/${job.replayId}` }, when(job.createdAt)) },
+  { label: "Progress", grow: true, cell: (job) => jobMeter(job) },
+  { label: "Calls", number: true, cell: (job) => count(job.matched) },
+  { label: "Succeeded", number: true, wide: true, cell: (job) => count(job.delivered) },
+  { label: "Failed", number: true, wide: true, cell: (job) => h("span", { class: job.failed ? "toned bad" : null }, count(job.failed)) },
+  { label: "Skipped", number: true, wide: true, cell: (job) => count(job.skipped) },
+];

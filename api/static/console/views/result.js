@@ -1,0 +1,26 @@
+// What the plugin got: status, error and data, masked as it was.
+
+import { h } from "../dom.js";
+import { pretty } from "../format.js";
+import { badge, copyButton, empty, panel } from "../parts.js";
+import { FINAL } from "../words.js";
+
+const LONGEST = 200_000; // characters that are shown; all of it can be copied
+
+export function resultPanel(record) {
+  const { result } = record;
+  if (!result) {
+    const text = FINAL.has(record.state) ? `A ${record.state} call has no result.` : "It comes when the call has ended.";
+    return panel("Result", empty("No result", text));
+  }
+  const text = typeof result.data === "string" ? result.data : pretty(result.data);
+  const shown = text.length > LONGEST ? `${text.slice(0, LONGEST)}\n…` : text;
+  const head = h(
+    "div",
+    { class: "row tight" },
+    badge(result.status ? `Status ${result.status}` : "No answer", result.error ? "bad" : "good"),
+    copyButton("Copy the data", text),
+  );
+  const kept = result.data === undefined ? h("p", { class: "muted" }, "The data is not shown here.") : h("pre", { class: "code", tabindex: 0, role: "region", "aria-label": "Data of the result" }, shown);
+  return panel("Result", h("div", { class: "panel-body" }, kept), { aside: head });
+}

@@ -1,0 +1,62 @@
+// What states and outcomes mean, in a few words, and how they look.
+
+export const STATES = {
+  queued: { label: "Queued", tone: "idle" },
+  sending: { label: "Sending", tone: "busy" },
+  retrying: { label: "Retrying", tone: "warn" },
+  waiting: { label: "Waiting", tone: "busy" },
+  delivered: { label: "Delivered", tone: "good" },
+  unreachable: { label: "Unreachable", tone: "bad" },
+  interrupted: { label: "Interrupted", tone: "bad" },
+  rejected: { label: "Rejected", tone: "warn" },
+  cancelled: { label: "Cancelled", tone: "idle" },
+};
+
+export const FINAL = new Set(["delivered", "unreachable", "interrupted", "rejected", "cancelled"]);
+
+export const OUTCOMES = {
+  answered: "the endpoint answered",
+  response_rejected: "the answer does not have the registered form",
+  dns_failed: "the name could not be looked up",
+  connect_failed: "no connection",
+  connect_timeout: "no connection in time",
+  tls_failed: "no secure connection (TLS)",
+  address_refused: "the address is not allowed",
+  breaker_open: "not tried: the breaker is open",
+  prepare_failed: "the request could not be made",
+  answer_timeout: "no answer in time",
+  connection_lost: "the connection was lost",
+  answer_rejected: "the answer could not be accepted",
+  lease_lost: "the worker was lost during the call",
+  step_rejected: "a step of the chain could not be made",
+  chain_timeout: "the chain did not end in time",
+  expired: "it was too old to be sent",
+  request_rejected: "the call does not fit the registration",
+  webhook_not_registered: "the webhook is not registered",
+};
+
+export const SENT = {
+  no: "the request never left",
+  maybe: "the request may have arrived",
+  answered: "the request was answered",
+};
+
+/** An outcome in words; a new one that this page does not know yet as it is. */
+export function outcomeText(outcome) {
+  return OUTCOMES[outcome] ?? String(outcome ?? "").replaceAll("_", " ");
+}
+
+/** What came of a call, in words: the status where there was one, else the outcome. */
+export function endingText(outcome, status) {
+  if (status && (outcome === "answered" || !outcome)) return `answered ${status}`;
+  if (!outcome) return "no answer";
+  if (status) return `${outcomeText(outcome)} (${status})`;
+  return outcomeText(outcome);
+}
+
+/** How a record looks: a delivered one that is an error is a failure, whatever its state is called. */
+export function stateOf(record) {
+  const known = STATES[record.state] ?? { label: record.state, tone: "idle" };
+  if (record.state === "delivered" && record.result?.error) return { label: "Failed", tone: "bad" };
+  return known;
+}
