@@ -45,7 +45,6 @@ class Commands(click.Group):
 def main(ctx: click.Context, data_dir: Path) -> None:
     """Lets plugins call third-party endpoints without ever seeing the endpoint's URL or credentials.
 
-    Every command but `up` takes its settings from the environment or, where RELAY_REDIS_URL is not set there, from
-    relay.env in the data directory.
+    Settings come from the environment and, where it lacks one, from relay.env in the data directory, which `up` writes.
     """
     ctx.obj = data_dir

@@ -13,6 +13,7 @@ from relay.errors import Unavailable
 from relay.up import processes
 from relay.up.demo import demonstrate
 from relay.up.embedded import FSYNC
+from relay.up.kept import described
 from relay.up.local import LaunchPlan, LocalRelay
 from relay.up.logtail import LogTail, last_lines
 from relay.up.supervisor import Supervisor
@@ -59,6 +60,10 @@ def up(screen: Screen, data_dir: Path, *, verbose: bool, **asked: Any) -> None:
     """
     relay = LocalRelay.prepare(data_dir, LaunchPlan(**asked))
     screen.note(f"Starting; data directory {relay.directory.path}")
+    if relay.kept:
+        screen.note("Of the last start, and not in this environment (relay.env has them; give one anew to change it):")
+        for line in described(relay.kept):
+            screen.note(f"  {safe(line)}")
     with Supervisor(screen.note, stop_s=relay.settings.stop_timeout_s + _STOP_MARGIN_S) as supervisor:
         try:
             _run(screen, relay, supervisor, LogTail(relay.directory.logs) if verbose else None)

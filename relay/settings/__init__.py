@@ -1,6 +1,7 @@
 """What every process of the relay runs with, read from the environment."""
 
+from relay.settings.env_file import ENV_FILE, FILE_SUFFIX, PREFIX
 from relay.settings.kinds import Secret
-from relay.settings.settings import ENV_FILE, FILE_SUFFIX, PREFIX, Setting, Settings, child_environ, unknown_names
+from relay.settings.settings import Setting, Settings, child_environ, unknown_names
 
 __all__ = ["ENV_FILE", "FILE_SUFFIX", "PREFIX", "Secret", "Setting", "Settings", "child_environ", "unknown_names"]

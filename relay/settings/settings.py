@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import marshmallow
-from dotenv import dotenv_values
 from environs import Env, EnvValidationError
 
 from relay.errors import Fault, SettingsError
 from relay.settings import kinds
+from relay.settings.env_file import ENV_FILE, FILE_SUFFIX, PREFIX, lacking, read_env_file
 from relay.settings.kinds import Secret
 from relay.settings.private_file import read_private_file
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ENV_FILE", "PREFIX", "Secret", "Setting", "Settings", "child_environ", "unknown_names"]
 
-PREFIX: Final = "RELAY_"
-ENV_FILE: Final = "relay.env"
-FILE_SUFFIX: Final = "_FILE"
 _HOW_TO: Final = "start `relay up` first, name its directory with --data-dir, or set RELAY_REDIS_URL."
 
 
@@ -148,17 +145,15 @@ class Settings:
 
     @classmethod
     def for_command(cls, data_dir: str | Path, environ: Mapping[str, str] | None = None) -> Self:
-        """For a command: what ``relay up`` wrote to its data directory, unless RELAY_REDIS_URL is set.
+        """For a command: what ``relay up`` wrote to its data directory, where it is there.
 
         The environment wins over the file, name by name. A file that others may read is refused.
         """
         variables = dict(os.environ if environ is None else environ)
-        if PREFIX + "REDIS_URL" in variables or PREFIX + "REDIS_URL" + FILE_SUFFIX in variables:
-            return cls.from_environ(variables)
-        path = Path(data_dir) / ENV_FILE
-        if not path.exists():
+        saved = read_env_file(Path(data_dir) / ENV_FILE)
+        if not saved and not {PREFIX + "REDIS_URL", PREFIX + "REDIS_URL" + FILE_SUFFIX} & variables.keys():
             raise SettingsError(f"RELAY_REDIS_URL is not set and the data directory has no {ENV_FILE}: {_HOW_TO}")
-        return cls.from_environ(_over_file(path, variables))
+        return cls.from_environ({**lacking(saved, variables), **variables})
 
     @classmethod
     def described(cls) -> Iterator[tuple[str, Setting]]:
@@ -179,7 +174,8 @@ class _Source(Env):
         self._variables = variables
 
     def _get_value(self, env_key: str, default: Any) -> Any:
-        return self._variables.get(env_key, default)
+        text = self._variables.get(env_key, default)
+        return default if text == "" and default is not ... else text  # given empty: not given
 
     def take(self, about: Setting) -> Any:
         def read(text: str) -> Any:
@@ -205,18 +201,6 @@ def _take_files(variables: dict[str, str]) -> None:
             variables[about.name] = read_private_file(Path(path))
         except SettingsError as error:
             raise _settings_error({about.name + FILE_SUFFIX: [error.message]}) from None
-
-
-def _over_file(path: Path, variables: Mapping[str, str]) -> dict[str, str]:
-    try:
-        read_private_file(path)
-    except SettingsError as error:
-        raise SettingsError(f"{ENV_FILE} in the data directory {error.message}") from None
-    saved = {name: text for name, text in dotenv_values(path, interpolate=False).items() if text is not None}
-    for name in variables:  # FOO given in either form replaces FOO of the file in either form
-        saved.pop(name.removesuffix(FILE_SUFFIX), None)
-        saved.pop(name + FILE_SUFFIX, None)
-    return {**saved, **variables}
 
 
 def _with_urls(values: dict[str, Any]) -> dict[str, Any]:

@@ -20,10 +20,11 @@ from relay.up import processes
 from relay.up.child import Child, leftovers
 from relay.up.datadir import KEY_FILES, DataDir, free_port, is_free
 from relay.up.embedded import ENVIRON, EmbeddedServer
+from relay.up.kept import kept_settings
 from relay.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from relay.up.processes import Process
     from relay.up.supervisor import Supervisor
@@ -58,6 +59,7 @@ class LocalRelay:
     server: EmbeddedServer | None
     demo_port: int | None
     lock: IO[str]
+    kept: Mapping[str, str]  # settings that the environment lacks, as the last start had them
 
     @classmethod
     def prepare(cls, data_dir: str | Path, plan: LaunchPlan) -> Self:
@@ -67,15 +69,17 @@ class LocalRelay:
         _end_leftovers(directory)
         plan = _with_ports(plan)
         given = child_environ({})
+        kept = kept_settings(directory, given)
+        given = {**kept, **given}
         server = None
-        if not {"RELAY_REDIS_URL", "RELAY_REDIS_URL" + FILE_SUFFIX} & given.keys():
+        if not any(given.get(name) for name in ("RELAY_REDIS_URL", "RELAY_REDIS_URL" + FILE_SUFFIX)):
             server = EmbeddedServer.prepare(directory, plan.fsync)
             given["RELAY_REDIS_URL"] = server.url
         demo_port = directory.port("demo") if plan.demo else None
         _complete(given, directory, plan, demo_port)
         settings = Settings.from_environ(given)
         directory.write_environ(settings.to_environ())
-        return cls(plan, directory, settings, server, demo_port, lock)
+        return cls(plan, directory, settings, server, demo_port, lock, kept)
 
     def processes(self) -> Iterator[Process]:
         """Everything but the embedded server."""

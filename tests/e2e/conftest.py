@@ -74,11 +74,16 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start_relay(data_dir: Path, *arguments: str, **settings: str) -> tuple[subprocess.Popen[bytes], RunningRelay]:
-    """Starts ``relay up`` on free ports and waits until it is ready; its caller ends the process with SIGTERM."""
+def start_relay(
+    data_dir: Path, *arguments: str, keeps_settings: bool = False, **settings: str
+) -> tuple[subprocess.Popen[bytes], RunningRelay]:
+    """Starts ``relay up`` on free ports and waits until it is ready; its caller ends the process with SIGTERM.
+
+    It may call loopback; one that ``keeps_settings`` is given nothing, and has what the last start had.
+    """
     port, flower_port = free_port(), free_port()
     ports = ("--port", str(port), "--flower-port", str(flower_port))
-    environ = _environ(**{"RELAY_EGRESS_ALLOW": "127.0.0.1", **settings})
+    environ = _environ(**settings) if keeps_settings else _environ(**{"RELAY_EGRESS_ALLOW": "127.0.0.1", **settings})
     with (data_dir.parent / f"{data_dir.name}.out").open("wb") as output:
         command = [relay_command(), "--data-dir", str(data_dir), "up", *ports, *arguments]
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environ)

@@ -206,8 +206,9 @@ def test_a_second_start_finds_everything_again_and_the_end_leaves_nothing(tmp_pa
     assert stop_relay(process) == 0
     assert everything_of(relay) == []
 
-    process, again = start_relay(tmp_path / "d")
+    process, again = start_relay(tmp_path / "d", keeps_settings=True)
     try:
+        assert "RELAY_EGRESS_ALLOW=127.0.0.1" in output_of(again)
         with Relay(again.base_url, key) as client:
             assert client.get(reference_id)["state"] == "delivered"
             assert client.webhooks.trigger("echo", {"n": 2})["status"] == 200

@@ -198,9 +198,10 @@ class TestForCommand:
         found = Settings.for_command(tmp_path, {"RELAY_TARGET_KEYS_FILE": str(key)})
         assert found.target_keys == Secret("b:new")
 
-    def test_the_file_is_not_looked_at_when_the_environment_names_a_redis(self, tmp_path):
-        self.write(tmp_path, "RELAY_MAX_WAITERS=7\n", mode=0o644)
-        assert Settings.for_command(tmp_path, {"RELAY_REDIS_URL": REDIS}).max_waiters == 256
+    def test_the_file_gives_what_is_missing_when_the_environment_names_a_redis(self, tmp_path):
+        self.write(tmp_path, "RELAY_MAX_WAITERS=7\n")
+        assert Settings.for_command(tmp_path, {"RELAY_REDIS_URL": REDIS}).max_waiters == 7
+        assert Settings.for_command(tmp_path / "none", {"RELAY_REDIS_URL": REDIS}).max_waiters == 256
 
     def test_a_file_that_others_may_read_is_refused(self, tmp_path):
         self.write(tmp_path, f"RELAY_REDIS_URL={REDIS}\n", mode=0o644)

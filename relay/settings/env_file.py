@@ -1,0 +1,59 @@
+"""``relay.env`` of a data directory: what ``relay up`` ran with, for other commands and for its next start."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from dotenv import dotenv_values
+
+from relay.errors import SettingsError
+from relay.settings import kinds
+from relay.settings.private_file import read_private_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+PREFIX: Final = "RELAY_"
+ENV_FILE: Final = "relay.env"
+FILE_SUFFIX: Final = "_FILE"
+
+_REDIS_URL: Final = PREFIX + "REDIS_URL"
+_BROKER_URL: Final = PREFIX + "BROKER_URL"
+_STORE_URL: Final = PREFIX + "STORE_URL"
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """What the file says; nothing where there is none. One that others may read is a ``SettingsError``."""
+    if not path.exists():
+        return {}
+    try:
+        read_private_file(path)
+    except SettingsError as error:
+        raise SettingsError(f"{ENV_FILE} in the data directory {error.message}") from None
+    return {name: text for name, text in dotenv_values(path, interpolate=False).items() if text is not None}
+
+
+def lacking(saved: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """What the file has and the environment lacks. A setting that is given in either form replaces both forms.
+
+    Addresses that only follow from the file's Redis are no settings of their own where another Redis is given.
+    """
+    left = dict(saved)
+    for name in given:
+        left.pop(name.removesuffix(FILE_SUFFIX), None)
+        left.pop(name + FILE_SUFFIX, None)
+    if _REDIS_URL not in left:
+        for name in following(saved):
+            left.pop(name, None)
+    return left
+
+
+def following(variables: Mapping[str, str]) -> tuple[str, ...]:
+    """Which of the other two addresses say no more than RELAY_REDIS_URL does."""
+    redis_url = variables.get(_REDIS_URL, "")
+    expected = {_STORE_URL: redis_url}
+    with suppress(ValueError):
+        expected[_BROKER_URL] = kinds.broker_url(redis_url).reveal()
+    return tuple(name for name, text in expected.items() if text and variables.get(name) == text)

@@ -1,0 +1,79 @@
+"""What a start takes over from the one before it: the settings in ``relay.env`` that its environment lacks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from relay.settings import FILE_SUFFIX, Settings
+from relay.settings.env_file import following, lacking, read_env_file
+from relay.settings.kinds import as_text
+from relay.up import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from relay.settings import Setting
+    from relay.up.datadir import DataDir
+
+#: What every start decides anew, from its own options.
+_DECIDED: Final = ("RELAY_API_URL", "RELAY_FLOWER_URL")
+_REDIS_URL: Final = "RELAY_REDIS_URL"
+_EGRESS_ALLOW: Final = "RELAY_EGRESS_ALLOW"
+#: Settings that are kept in files of their own, where there are any.
+_FILES: Final = {
+    "RELAY_TARGET_KEYS": "target.keys",
+    "RELAY_DATA_KEYS": "data.keys",
+    "RELAY_FLOWER_AUTH": "flower.auth",
+}
+
+
+def kept_settings(directory: DataDir, given: Mapping[str, str]) -> dict[str, str]:
+    """What the last start had beyond the defaults and its own choices, and the environment ``given`` lacks."""
+    saved = read_env_file(directory.env_file)
+    if _EGRESS_ALLOW in saved:
+        saved[_EGRESS_ALLOW] = _without_demo(saved[_EGRESS_ALLOW], directory)
+    own = {*_DECIDED, *following(saved), *_own_files(directory)}
+    if _is_embedded(saved.get(_REDIS_URL, ""), directory):
+        own.add(_REDIS_URL)
+    left = lacking(saved, given)
+    return {name: text for name, text in left.items() if name not in own and _says_something(name, text)}
+
+
+def described(kept: Mapping[str, str]) -> Iterator[str]:
+    """``NAME=value`` for people, of a secret the name alone."""
+    secret = {about.name for _, about in Settings.described() if about.secret}
+    for name, text in sorted(kept.items()):
+        hidden = name in secret or name.removesuffix(FILE_SUFFIX) in secret
+        yield name if hidden else f"{name}={text}"
+
+
+def _says_something(name: str, text: str) -> bool:
+    """Whether this is a setting that differs from its default."""
+    about = _by_name().get(name.removesuffix(FILE_SUFFIX))
+    if about is None or not text:
+        return False
+    return about.default is None or text != as_text(about.read(about.default))
+
+
+def _by_name() -> dict[str, Setting]:
+    return {about.name: about for _, about in Settings.described()}
+
+
+def _own_files(directory: DataDir) -> Iterator[str]:
+    return (name for name, file in _FILES.items() if (directory.path / file).exists())
+
+
+def _is_embedded(redis_url: str, directory: DataDir) -> bool:
+    """Whether this is the address of the embedded server, which has a password of its own."""
+    password = directory.path / "valkey.password"
+    text = password.read_text(encoding="ascii").strip() if password.exists() else ""
+    return bool(text) and f":{text}@" in redis_url
+
+
+def _without_demo(allowed: str, directory: DataDir) -> str:
+    """The exceptions without that for the demo's endpoint, which only `--demo` makes."""
+    port = directory.path / "demo.port"
+    if not port.exists():
+        return allowed
+    demo = f"{processes.LOOPBACK}:{port.read_text(encoding='ascii').strip()}"
+    return ",".join(entry for entry in allowed.split(",") if entry != demo)

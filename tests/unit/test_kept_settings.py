@@ -1,0 +1,102 @@
+"""What the next `relay up` takes over from relay.env, and what it does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.settings import Settings
+from relay.up.datadir import DataDir
+from relay.up.kept import described, kept_settings
+from relay.up.local import LaunchPlan, LocalRelay
+
+OTHER = "redis://:other-password@127.0.0.1:7777/0"
+#: A value for every setting that a start may keep, which is not its default.
+VALUES = {
+    "RELAY_EGRESS_ALLOW": "127.0.0.1:9900,10.0.0.0/8",
+    "RELAY_EGRESS_DENY": "example.org",
+    "RELAY_EGRESS_PORTS": "8443",
+    "RELAY_EXTRA_SUFFIXES": "test",
+    "RELAY_DEFAULT_WAIT": "7",
+    "RELAY_MAX_IN_FLIGHT": "32",
+    "RELAY_RETENTION": "172800",
+    "RELAY_PLUGIN_RATE": "5/s",
+    "RELAY_LOG_LEVEL": "warning",
+}
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Prepares a start with these variables and no others; what it takes over, and what it runs with."""
+    for name in VALUES:
+        monkeypatch.delenv(name, raising=False)
+
+    def prepare(*, demo=False, **environ):
+        with monkeypatch.context() as patch:
+            for name, text in environ.items():
+                patch.setenv(name, text)
+            relay = LocalRelay.prepare(tmp_path / "d", LaunchPlan(port=0, flower_port=0, demo=demo))
+        relay.lock.close()
+        return relay
+
+    return prepare
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_each_setting_of_the_last_start_is_kept_named_and_given_way_to_a_new_one(start, name):
+    start(**{name: VALUES[name]})
+    for _ in range(2):  # the one after the next has it, too
+        again = start()
+        assert again.kept == {name: VALUES[name]}
+        assert again.settings.to_environ()[name] == VALUES[name]
+    assert list(described(again.kept)) == [f"{name}={VALUES[name]}"]
+    dropped = start(**{name: ""})
+    assert dropped.kept == {}
+    assert dropped.settings.to_environ().get(name) != VALUES[name]
+    assert start().kept == {}
+
+
+def test_what_a_start_decides_for_itself_is_not_kept(start):
+    start(demo=True)
+    again = start()
+    assert again.kept == {}
+    assert "RELAY_EGRESS_ALLOW" not in again.settings.to_environ(), "the demo's exception is for the demo"
+    assert again.server is not None
+
+
+def test_a_redis_of_ones_own_is_kept_and_given_up_by_an_empty_address(start):
+    start(RELAY_REDIS_URL=OTHER)
+    again = start()
+    assert (again.kept, again.server) == ({"RELAY_REDIS_URL": OTHER}, None)
+    assert again.settings.store_url.reveal() == OTHER
+    assert list(described(again.kept)) == ["RELAY_REDIS_URL"], "it holds a password"
+    assert start(RELAY_REDIS_URL="").server is not None
+    assert start().kept == {}
+
+
+def test_keys_of_the_environment_are_kept_where_there_are_no_files_for_them(start):
+    first = start(RELAY_TARGET_KEYS="k1:" + "A" * 43 + "=", RELAY_DATA_KEYS="k2:" + "A" * 43 + "=")
+    again = start()
+    assert again.settings.target_keys == first.settings.target_keys
+    assert list(described(again.kept)) == ["RELAY_DATA_KEYS", "RELAY_TARGET_KEYS"]
+
+
+def test_commands_use_the_redis_of_the_environment_and_the_rest_of_the_file(start):
+    directory = start(RELAY_EGRESS_PORTS="8443").directory
+    found = Settings.for_command(directory.path, {"RELAY_REDIS_URL": OTHER})
+    assert found.redis_url.reveal() == found.store_url.reveal() == found.broker_url.reveal() == OTHER
+    assert found.egress_ports == (8443,)
+    assert found.data_keys is not None
+
+
+def test_a_store_of_its_own_stays_where_another_redis_is_given(tmp_path):
+    directory = DataDir.make(tmp_path)
+    directory.write_environ({"RELAY_REDIS_URL": "redis://127.0.0.1:1/0", "RELAY_STORE_URL": "redis://127.0.0.1:2/0"})
+    found = Settings.for_command(tmp_path, {"RELAY_REDIS_URL": OTHER})
+    assert (found.store_url.reveal(), found.broker_url.reveal()) == ("redis://127.0.0.1:2/0", OTHER)
+
+
+def test_a_file_that_others_may_read_keeps_a_start_from_using_it(start):
+    directory = start(RELAY_LOG_LEVEL="warning").directory
+    directory.env_file.chmod(0o644)
+    with pytest.raises(Exception, match="can be read by other users"):
+        kept_settings(directory, {})
