@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from relay.errors import DocumentError, Fault
 from relay.registration.building import Registration, load_registration
 from relay.registration.field_kinds import ID_PATTERN, ID_RULE
-from relay.text.documents import MAX_FAULTS, Document, read_document
+from relay.text.documents import Document, read_document
+from relay.text.object_text import MAX_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,7 +11,7 @@ from relay.errors import DocumentError, Fault
 from relay.registration import ChainTarget
 from relay.store import keyspace
 from relay.store.scripts import store_errors
-from relay.text.documents import MAX_FAULTS
+from relay.text.object_text import MAX_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 #: Arrays and objects within one another; checked here, before ``json5``, which recurses.
 MAX_DEPTH: Final = 32
 MAX_NUMBER_LENGTH: Final = 64
+MAX_NAME_LENGTH: Final = 256
+MAX_FAULTS: Final = 100
+#: Places are kept of what has a shorter pointer: nested long names would make them larger than the text by far.
+_MAX_POINTER_LENGTH: Final = 1_024
 
 _TOKEN: Final = re.compile(
     r"""
-    (?P<space>[\s\ufeff]+ | //[^\n\r\u2028\u2029]* | /\*.*?\*/)
-    | (?P<text>"[^"\\\n\r]*(?:\\(?:\r\n|.)[^"\\\n\r]*)*" | '[^'\\\n\r]*(?:\\(?:\r\n|.)[^'\\\n\r]*)*')
+    (?P<space>[\s\ufeff]++ | //[^\n\r\u2028\u2029]*+ | /\*.*?\*/)
+    | (?P<text>"[^"\\\n\r]*+(?:\\(?:\r\n|.)[^"\\\n\r]*+)*+" | '[^'\\\n\r]*+(?:\\(?:\r\n|.)[^'\\\n\r]*+)*+')
     | (?P<mark>[{}\[\]:,])
-    | (?P<word>[^\s\ufeff{}\[\]:,"'/`]+)
+    | (?P<word>[^\s\ufeff{}\[\]:,"'/`]++)
     | (?P<stray>.)
     """,
     re.DOTALL | re.VERBOSE,
@@ -176,18 +180,20 @@ class _Scanner:
 
     def _name(self, frame: _Frame, lexeme: str, offset: int) -> None:
         name = self._read(lexeme, offset) if lexeme[0] in "\"'" else lexeme
+        if len(name) > MAX_NAME_LENGTH:
+            self._lost(offset, f"a name of more than {MAX_NAME_LENGTH} characters")
         frame.step = escape_step(name)
         if name in frame.names:
             self._flaw(offset, "this name stands here twice")
         frame.names.add(name)
-        self.places.setdefault(frame.here, offset)
+        self._place(frame.here, offset)
         frame.state = "colon"
 
     def _value(self, frame: _Frame, kind: str, lexeme: str, offset: int) -> None:
         if frame.closer != "}":
             frame.step = str(frame.count)
             frame.count += 1
-            self.places[frame.here] = offset
+            self._place(frame.here, offset)
         frame.state = "after"
         if kind == "mark":
             if len(self.stack) > MAX_DEPTH:
@@ -223,8 +229,15 @@ class _Scanner:
             self._flaw(offset, "this text holds half of a surrogate pair")
         return text
 
+    def _place(self, pointer: str, offset: int) -> None:
+        """Keep where a member or an element begins; of a name that stands twice, the first time."""
+        if len(pointer) <= _MAX_POINTER_LENGTH:
+            self.places.setdefault(pointer, offset)
+
     def _flaw(self, offset: int, message: str) -> None:
         self.flaws.append(Flaw(self.stack[-1].here, offset, message))
+        if len(self.flaws) == MAX_FAULTS:
+            raise _Unreadable
 
     def _lost(self, offset: int, message: str) -> None:
         """Stop. Said only if it is the first flaw: later ones are mostly consequences."""

@@ -1,0 +1,79 @@
+"""The extent of JSON text: how deep it nests and how many values it holds, found before it is parsed.
+
+A parser recurses, and makes an object of each value; both have to be bounded by something that does neither. One pass
+looks at what stands outside of texts and stops at the first limit. It goes in pieces, so that the interpreter can give
+another thread its turn in between: a single call over a large body would hold up the whole process.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from relay.errors import MalformedJson, TooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Values of one body: members, elements, texts, numbers. So many are parsed in some hundredths of a second.
+MAX_VALUES: Final = 250_000
+_PIECE_BYTES: Final = 128 * 1024
+
+#: A quote, or anything that opens, closes or separates. Escapes are taken out before, so that a quote is a quote.
+_MARK: Final = re.compile(rb'["\[\]{},]')
+
+
+def check_extent(raw: bytes, depth: int) -> None:
+    """Check how deep ``raw`` nests and how much it holds, as far as it is JSON.
+
+    Raises:
+        MalformedJson: it nests deeper than ``depth``.
+        TooLarge: it holds more than ``MAX_VALUES`` values.
+    """
+    opened = raw.count(b"[") + raw.count(b"{")
+    if opened <= depth and opened + raw.count(b",") < MAX_VALUES:
+        return
+    level, values, inside = 0, 1, False
+    for piece in _pieces(raw):
+        for mark in _marks(piece, inside=inside):
+            if mark in b"[{":
+                level, values = level + 1, values + 1
+                if level > depth:
+                    raise MalformedJson(f"The body is nested deeper than {depth}.")
+            elif mark == b",":
+                values += 1
+            else:
+                level -= 1
+            if values > MAX_VALUES:
+                raise TooLarge(f"The body holds more than {MAX_VALUES:,} values.")
+        inside ^= bool(piece.count(b'"') & 1)
+
+
+def _marks(piece: bytes, *, inside: bool) -> Iterator[bytes]:
+    """The marks of a piece that stand outside of texts; it begins ``inside`` of one or not."""
+    at = 0
+    while True:
+        if inside:
+            at = piece.find(b'"', at) + 1
+            if not at:
+                return
+        match = _MARK.search(piece, at)
+        if match is None:
+            return
+        at = match.end()
+        inside = match[0] == b'"'
+        if not inside:
+            yield match[0]
+
+
+def _pieces(raw: bytes) -> Iterator[bytes]:
+    """The text without its escapes of backslashes and quotes, piece by piece; no piece ends within an escape."""
+    at = 0
+    while at < len(raw):
+        end = at + _PIECE_BYTES
+        piece = raw[at:end]
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2:
+            end += 1
+            piece = raw[at:end]
+        at = end
+        yield piece.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in piece else piece
