@@ -21,6 +21,8 @@ from api.publication import PublicationResource
 from api.reference.document import make_document
 from api.reference.page import PAGE_HEADERS, make_page
 from api.replays import ACTIONS, ReplayResource, ReplaysResource, ReplaySteeringResource
+from api.stats import GroupsResource, StatsResource
+from api.traffic import STEPS, TrafficResource, WebhookSteeringResource
 from api.triggers import TriggerResource, TriggersResource
 from relay.errors import Internal, RelayError
 from relay.telemetry import Event, event, fault
@@ -35,8 +37,10 @@ if TYPE_CHECKING:
     from relay.store.invocations import InvocationStore
     from relay.store.keys import ApiKeys
     from relay.store.listing import Listing
+    from relay.store.measures import Measures
     from relay.store.rates import PluginRates
     from relay.store.workers import Workers
+    from relay.traffic import TrafficControl
     from relay.vault import Vault
 
 _STATIC: Final = Path(__file__).parent / "static"
@@ -58,6 +62,8 @@ class Parts:
     workers: Workers
     listing: Listing
     replays: Replays
+    measures: Measures
+    traffic: TrafficControl
 
 
 def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, falcon.Response]:
@@ -91,10 +97,20 @@ def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, f
     app.add_route("/v1/replays/{replay_id}", ReplayResource(parts.replays))
     for action in ACTIONS:
         app.add_route(f"/v1/replays/{{replay_id}}/{action}", ReplaySteeringResource(parts.replays, action))
+    _route_overview(app, parts)
     app.add_route("/healthz", HealthResource())
     app.add_route("/readyz", ReadyResource(parts.workers, parts.warnings))
     _publish(app)
     return app
+
+
+def _route_overview(app: falcon.App[falcon.Request, falcon.Response], parts: Parts) -> None:
+    """The routes of what operators look at first, and of what they do about it."""
+    app.add_route("/v1/stats", StatsResource(parts.measures))
+    app.add_route("/v1/groups", GroupsResource(parts.listing))
+    app.add_route("/v1/traffic", TrafficResource(parts.traffic))
+    for action in STEPS:
+        app.add_route(f"/v1/webhooks/{{webhook_id}}/{action}", WebhookSteeringResource(parts.traffic, action))
 
 
 def _publish(app: falcon.App[falcon.Request, falcon.Response]) -> None:

@@ -125,6 +125,16 @@ ListingQuery: Final = Schema.from_dict(
 ReplaysQuery: Final = Schema.from_dict({"limit": _LIMIT}, name="ReplaysQuery")
 
 
+#: The query of `GET /v1/stats` and `GET /v1/groups`.
+OverviewQuery: Final = Schema.from_dict(
+    {
+        "since": moment("From this time on; what is older than a day is left out."),
+        "webhookId": _text(ID_PATTERN, ID_RULE, "Only of this webhook."),
+    },
+    name="OverviewQuery",
+)
+
+
 def read_query(req: falcon.Request, schema: type[Schema]) -> dict[str, Any]:
     """The parameters as the schema has them; an empty one counts as not given. ``BadParameter`` names every fault."""
     given = {name: value for name, value in req.params.items() if value != ""}

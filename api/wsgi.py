@@ -36,6 +36,8 @@ app = create_app(
         workers=_runtime.workers,
         listing=_runtime.listing,
         replays=_runtime.replays,
+        measures=_runtime.measures,
+        traffic=_runtime.traffic,
     ),
 )
 garbage.set_for_serving()

@@ -22,12 +22,14 @@ from relay.store.invocations import InvocationStore
 from relay.store.keys import ApiKeys
 from relay.store.limits import Limits
 from relay.store.listing import Listing
+from relay.store.measures import Measures
 from relay.store.notices import Subscription
 from relay.store.policies import Policies
 from relay.store.registry import Registry
 from relay.store.replay_runs import ReplayRuns
 from relay.store.replays import ReplayStore
 from relay.store.workers import Workers
+from relay.traffic import TrafficControl
 from relay.vault import Vault
 
 if TYPE_CHECKING:
@@ -157,6 +159,16 @@ class Runtime:
     def policies(self) -> Policies:
         """Pauses and breakers."""
         return Policies(self.client)
+
+    @cached_property
+    def measures(self) -> Measures:
+        """What was counted of invocations."""
+        return Measures(self.client)
+
+    @cached_property
+    def traffic(self) -> TrafficControl:
+        """How webhooks' calls flow."""
+        return TrafficControl(self.registry, self.policies, self.measures, self.publisher.publish_ready)
 
     @cached_property
     def publisher(self) -> Publisher:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from relay.invocation import Attempt, Invocation
     from relay.replay.planning import ReplayPlan
     from relay.store.listing import OutcomeGroup
+    from relay.store.measures import Counts, Minute
     from relay.store.replays import ReplayJob
+    from relay.traffic import WebhookTraffic
 
 #: Final states that come with a result; ``rejected`` and ``cancelled`` have none.
 WITH_RESULT: Final = frozenset({State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED})
@@ -100,6 +102,34 @@ def plan_of(plan: ReplayPlan) -> dict[str, Any]:
         "matched": plan.matched,
         "skipped": plan.skipped,
         "breakdown": [group_of(group) for group in plan.breakdown],
+    }
+
+
+def counts_of(counts: Counts) -> dict[str, Any]:
+    """What was counted of invocations: every final state is named, also one that did not occur."""
+    final = {str(state): count for state, count in counts.final.items()}
+    return {"accepted": counts.accepted, "final": final, "errors": counts.errors}
+
+
+def minute_of(minute: Minute) -> dict[str, Any]:
+    """What was counted in a minute."""
+    percentiles = {"p50Ms": minute.p50_ms, "p95Ms": minute.p95_ms, "p99Ms": minute.p99_ms}
+    return {"start": rfc3339(minute.start_ms), **counts_of(minute.counts), **percentiles}
+
+
+def traffic_of(webhook: WebhookTraffic) -> dict[str, Any]:
+    """How a webhook's calls flow."""
+    now = webhook.now
+    breaker = {"state": now.breaker, "failures": now.failures, "openUntil": rfc3339(now.open_until_ms)}
+    return {
+        "webhookId": webhook.registered.webhook_id,
+        "revision": webhook.registered.revision,
+        "hidden": webhook.registered.shape.hidden,
+        **counts_of(webhook.counts),
+        "inFlight": now.running,
+        "parked": now.parked,
+        "paused": now.paused,
+        "breaker": breaker,
     }
 
 

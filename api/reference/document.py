@@ -10,7 +10,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 
 from api import problems
-from api.reference import invocations, process, replays, schemas, triggers
+from api.reference import invocations, overview, process, replays, schemas, triggers
 from api.reference.samples import LANGUAGES
 from relay import errors
 
@@ -40,6 +40,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *triggers.OPERATIONS,
     *invocations.OPERATIONS,
     *replays.OPERATIONS,
+    *overview.OPERATIONS,
     *process.OPERATIONS,
 )
 

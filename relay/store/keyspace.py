@@ -35,6 +35,13 @@ _TEMPLATES: Final = {
     "ends": "p:{plugin}:ends:{kind}",  # the same of those that ended alike (lua/include/ends.lua)
     "kinds": "p:{plugin}:ends",  # set: the kinds of ends that have occurred
     "plugin_counts": "p:{plugin}:counts",  # hash: counters by name
+    "notes": "p:{plugin}:notes",  # list: what happened and is not counted yet (lua/include/measures.lua)
+    "counted": "p:{plugin}:notes:counted",  # int: how many notes have been counted
+    "totals": "p:{plugin}:totals",  # hash: counts and histograms by webhook
+    "minute": "p:{plugin}:minute:{minute}:{webhook}",  # hash: counts of one minute, of a webhook or ('') of all
+    "hour": "p:{plugin}:hour:{hour}",  # hash: counts of one hour by webhook
+    "told_full": "p:{plugin}:told:full",  # list: the first id of each group that was refused as over capacity, lately
+    "gathered": "p:{plugin}:gathered:{process}",  # int: the last histograms that a worker has brought
     "plugin_rate": "p:{plugin}:rate",  # us: when the plugin's rate is unused again
     "refusals": "p:{plugin}:refusals:{minute}",  # int: rejected records written in this minute
     "webhooks": "p:{plugin}:webhooks",  # hash webhookId -> current revision
@@ -107,6 +114,31 @@ def plugin_index(plugin: str) -> str:
 def plugin_counts(plugin: str) -> str:
     """Hash: a plugin's counters."""
     return _name("plugin_counts", plugin=plugin)
+
+
+def notes(plugin: str) -> str:
+    """List: what happened to a plugin's invocations and is not counted yet."""
+    return _name("notes", plugin=plugin)
+
+
+def counted(plugin: str) -> str:
+    """Integer: how many of a plugin's notes have been counted."""
+    return _name("counted", plugin=plugin)
+
+
+def totals(plugin: str) -> str:
+    """Hash: a plugin's counts and histograms by webhook."""
+    return _name("totals", plugin=plugin)
+
+
+def minute(plugin: str, minute: int, webhook: str = "") -> str:
+    """Hash: what was counted in a minute of a webhook, or of all."""
+    return _name("minute", plugin=plugin, minute=minute, webhook=webhook)
+
+
+def hour(plugin: str, hour: int) -> str:
+    """Hash: what was counted in an hour, by webhook."""
+    return _name("hour", plugin=plugin, hour=hour)
 
 
 def webhooks(plugin: str) -> str:

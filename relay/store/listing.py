@@ -106,6 +106,14 @@ class OutcomeGroup:
     last_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Groups, most frequent first, and whether every invocation was looked at for them."""
+
+    groups: list[OutcomeGroup]
+    complete: bool
+
+
 class Listing:
     """Reads records through their indexes. Raises `Unavailable` while the server is away."""
 
@@ -141,13 +149,19 @@ class Listing:
 
     def groups(self, plugin: str, wanted: Filter) -> list[OutcomeGroup]:
         """How the invocations ended, by webhook, outcome and status, most frequent first."""
-        counted, position = OutcomeGroups(), ""
-        while True:
+        return self.newest_groups(plugin, wanted).groups
+
+    def newest_groups(self, plugin: str, wanted: Filter, *, at_most: int | None = None) -> Counted:
+        """The same, of the newest ``at_most`` that were looked at."""
+        counted, position, looked = OutcomeGroups(), "", 0
+        while at_most is None or looked < at_most:
             reply = self._scripts.run("tally", [plugin, wanted.to_json(), position, LOOKED_AT_BY_SCRIPT])
             position = reply[0].decode()
             counted.add(reply[1])
+            looked += LOOKED_AT_BY_SCRIPT
             if not position:
-                return counted.all()
+                return Counted(counted.all(), complete=True)
+        return Counted(counted.all(), complete=False)
 
     def records(self, reference_ids: Iterable[bytes]) -> list[Invocation]:
         """The records of these ids, in their order; those that are gone are left out."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from relay.store import keyspace
 from relay.store.invocations import GRACE_MS
@@ -11,12 +11,14 @@ from relay.store.scripts import Scripts, store_errors
 from relay.store.transitions import ready_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import redis
 
     from relay.store.transitions import Ready
 
+Breaker = Literal["closed", "open", "half-open"]
+BREAKER_STATES: Final[tuple[Breaker, ...]] = get_args(Breaker)
 #: Parked calls made ready by one script run.
 _PAGE: Final = 1_000
 
@@ -26,7 +28,7 @@ class Traffic:
     """How a webhook's calls stand: paused or not, its breaker, how many calls are parked and running."""
 
     paused: bool
-    breaker: Literal["closed", "open", "half-open"]
+    breaker: Breaker
     failures: int  # in a row, without contact
     open_until_ms: int | None  # by the server's clock
     parked: int
@@ -63,16 +65,27 @@ class Policies:
 
     def traffic(self, plugin: str, webhook_id: str) -> Traffic:
         """How a webhook's calls stand at this moment."""
-        policy = keyspace.policy(plugin, webhook_id)
+        return self.traffics(plugin, [webhook_id])[0]
+
+    def traffics(self, plugin: str, webhook_ids: Sequence[str]) -> list[Traffic]:
+        """The same of several webhooks."""
         with store_errors():
-            pipeline = self._client.pipeline(transaction=True)
-            pipeline.hmget(policy, "paused", "failures", "openUntil")
-            pipeline.zcard(keyspace.parked(plugin, webhook_id))
-            pipeline.zcard(keyspace.running(plugin, webhook_id))
-            pipeline.time()
-            (paused, failures, open_until), parked, running, (seconds, _) = pipeline.execute()
-        until_ms = int(open_until or 0)
-        state: Literal["closed", "open", "half-open"] = "closed"
-        if until_ms:
-            state = "open" if until_ms > seconds * 1000 else "half-open"
-        return Traffic(paused == b"1", state, int(failures or 0), until_ms or None, parked, running)
+            seconds, micros = self._client.time()
+            now_ms = seconds * 1000 + micros // 1000
+            pipeline = self._client.pipeline(transaction=False)
+            for webhook_id in webhook_ids:
+                pipeline.hmget(keyspace.policy(plugin, webhook_id), "paused", "failures", "openUntil")
+                pipeline.zcard(keyspace.parked(plugin, webhook_id))
+                pipeline.zcount(keyspace.running(plugin, webhook_id), f"({now_ms}", "+inf")  # a lost lease holds none
+            replies = pipeline.execute() if webhook_ids else []
+        rows = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
+        return [_traffic(*row, now_ms) for row in rows]
+
+
+def _traffic(policy: Sequence[bytes | None], parked: int, running: int, now_ms: int) -> Traffic:
+    paused, failures, open_until = policy
+    until_ms = int(open_until or 0)
+    state: Breaker = "closed"
+    if until_ms:
+        state = "open" if until_ms > now_ms else "half-open"
+    return Traffic(paused == b"1", state, int(failures or 0), until_ms or None, parked, running)

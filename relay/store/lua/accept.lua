@@ -13,7 +13,7 @@
 --
 -- Idempotent: a known reference id changes nothing and answers as the first time. Messages are put into their lanes only
 -- if every trigger has become a queued record here and now; whoever is told otherwise publishes what has.
--- include: clock, effects, alarms, record, places, steps, ends, jobs, finish, revisions
+-- include: clock, effects, alarms, record, places, steps, ends, measures, jobs, finish, revisions
 
 grace_from(1)
 local max_pending, max_per_plugin = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -33,6 +33,22 @@ local function over_capacity(new)
   return pending_count + effects.pending >= max_pending
     or pending_bytes + effects.bytes + tonumber(new.requestBytes) > max_bytes
     or pending_of(new.plugin) >= max_per_plugin
+end
+
+local told_before = {} -- plugin -> whether this very group was told so before, and its reply was lost
+
+-- Nothing of such a trigger is kept, so that a repeated call is known by the group's first one alone.
+local function count_over_capacity(new)
+  local told = KEY.told_full(new.plugin)
+  if told_before[new.plugin] == nil then
+    told_before[new.plugin] = redis.call('LPOS', told, new.ref) and true or false
+    if not told_before[new.plugin] then
+      redis.call('LPUSH', told, new.ref)
+      redis.call('LTRIM', told, 0, 63)
+      redis.call('EXPIRE', told, 600)
+    end
+  end
+  if not told_before[new.plugin] then effect_count(new.plugin, 'over_capacity') end
 end
 
 -- What an Idempotency-Key was used for: verdict and reference id, or nothing.
@@ -57,7 +73,7 @@ local function refuse(new)
   new.requestBytes = '0'
   write_record(new, 'rejected')
   finish({ ref = new.ref, plugin = new.plugin, webhook = new.webhook, requestBytes = '0', waiters = '', parent = '',
-    createdAt = int(now) },
+    createdAt = int(now), unregistered = new.revision == '0' },
     { state = 'rejected', outcome = new.refusal, status = '', error = '', result = '', token = '' })
   return { 'accepted', new.ref, 'rejected' }
 end
@@ -72,7 +88,7 @@ local function accept(new)
   if verdict then return { verdict, ref, redis.call('HGET', KEY.record(ref), 'state') or 'expired' } end
   if current_revision(new.plugin, new.webhook) ~= new.revision then return { 'stale', new.ref, '' } end
   if over_capacity(new) then
-    effect_count(new.plugin, 'over_capacity')
+    count_over_capacity(new)
     return { 'over_capacity', new.ref, '' }
   end
   if new.macs[1] then
@@ -83,6 +99,7 @@ local function accept(new)
   write_record(new, 'queued')
   alarm_queued_at_end(new.ref, new.lane, now + grace)
   effect_count(new.plugin, 'accepted')
+  measure_accepted(new.plugin, new.webhook)
   created = created + 1
   return { 'accepted', new.ref, 'queued' }
 end

@@ -9,7 +9,7 @@
 --         ended (its deadline has passed), too_many (nothing was created; the parent is still being sent)
 --
 -- Idempotent: a step that exists is not created again. A parent whose step exists and has ended meanwhile is ready.
--- include: clock, effects, alarms, record, places, steps, ends, jobs, finish
+-- include: clock, effects, alarms, record, places, steps, ends, measures, jobs, finish
 
 local WIDTH = 9
 local token, parent_ref, step, count = ARGV[1], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
@@ -42,6 +42,7 @@ local function create(index)
   write_record(new, 'queued')
   redis.call('RPUSH', KEY.steps(parent_ref), new.ref)
   effect_count(p.plugin, 'accepted')
+  measure_accepted(p.plugin, new.webhook)
   make_ready(new.ref, new.lane)
 end
 

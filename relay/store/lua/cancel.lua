@@ -6,7 +6,7 @@
 -- Returns {cancelled, refused or unknown, state, ready: ref, lane, ...}
 --
 -- Idempotent: a cancelled one is answered as the first time; whom its end had made ready has an alarm soon.
--- include: clock, effects, alarms, record, places, steps, ends, jobs, finish
+-- include: clock, effects, alarms, record, places, steps, ends, measures, jobs, finish
 
 grace_from(1)
 retention_from(2)

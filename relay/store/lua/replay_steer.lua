@@ -6,7 +6,7 @@
 -- Returns {done, unknown or refused, the job's state, ready: ref, lane, ...}
 --
 -- Idempotent: a job that is so already is left so, and answered as the first time.
--- include: clock, effects, alarms, record, places, steps, ends, jobs, finish
+-- include: clock, effects, alarms, record, places, steps, ends, measures, jobs, finish
 
 grace_from(1)
 retention_from(2)

@@ -10,7 +10,7 @@
 --          ready: ref, lane, ..., rows of the first of these, as rows says: who settles is likely to run them}
 --
 -- Idempotent: a token that left `sending` is known, and answered as the first time.
--- include: clock, effects, alarms, record, places, steps, ends, jobs, finish, revisions, rows
+-- include: clock, effects, alarms, record, places, steps, ends, measures, jobs, finish, revisions, rows
 -- record read_call: state token plugin webhook requestBytes waiters attempts parent chain lane createdAt replay
 
 local WIDTH = 14
@@ -69,6 +69,7 @@ local function settle(answer)
     r.lastToken = redis.call('HGET', KEY.record(r.ref), 'lastToken')
     return ended_with(r, answer.token) and settled_before(r) or late(answer, r)
   end
+  if answer.masked ~= '0' then effect_count(r.plugin, 'masked', number(answer.masked)) end
   if answer.contacted ~= '' then breaker_hears(webhook_of(r.plugin, r.webhook), answer.contacted == '1') end
   local fields = fields_of(answer, r)
   if answer.state == 'retrying' then

@@ -10,9 +10,9 @@ local function effect_pending(plugin, count, bytes)
   effects.plugins[plugin] = (effects.plugins[plugin] or 0) + count
 end
 
-local function effect_count(plugin, name)
+local function effect_count(plugin, name, by)
   local counts = effects.counts[plugin] or {}
-  counts[name] = (counts[name] or 0) + 1
+  counts[name] = (counts[name] or 0) + (by or 1)
   effects.counts[plugin] = counts
 end
 

@@ -12,6 +12,7 @@ local kinds = {} -- plugin:kind -> the key of its index
 
 local function index_end(plugin, ends, created, ref)
   local kind = kind_of(ends.state, ends.outcome, ends.status, ends.error)
+  ends.kind = kind
   local name = plugin .. ':' .. kind
   if not kinds[name] then
     kinds[name] = KEY.ends(plugin, kind)

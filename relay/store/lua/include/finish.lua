@@ -1,4 +1,5 @@
--- finish: the one way an invocation ends. Needs: clock, effects, alarms, record, places, steps, ends, jobs.
+-- finish: the one way an invocation ends. Needs: clock, effects, alarms, record, places, steps,
+-- ends, measures, jobs.
 -- Moves state and result, alarm, expiry, counters, the webhook's place, the parent of a last step and the notices to
 -- waiters together.
 
@@ -51,7 +52,7 @@ local function write_end(r, ends, keep, expires)
 end
 
 -- r: state, plugin, webhook, lane (nil: it has no alarm), requestBytes, waiters, parked, parent, chain, createdAt
---    and replay as they were.
+--    and replay as they were; unregistered: the webhook is only a name that a caller gave.
 -- ends: state, outcome, status, error ('1', '0' or ''), result (sealed, '' for none), token (of the call that ended
 --       it, '' for none), fields (further pairs).
 local function finish(r, ends)
@@ -67,6 +68,7 @@ local function finish(r, ends)
   index_end(r.plugin, ends, r.createdAt, ref)
   effect_pending(r.plugin, -1, -tonumber(r.requestBytes))
   effect_count(r.plugin, ends.state)
+  measure_end(r.plugin, r.unregistered and '-' or r.webhook, ends.kind, now - tonumber(r.createdAt))
   if r.waiters ~= '' then effect_notice(r.waiters, notice_entry(ref, ends)) end
   if r.chain == '1' then forget_raw(ref) end
   if r.parent ~= '' then step_ended(r.parent) end
@@ -87,6 +89,7 @@ end
 
 -- At the end of every script that ends invocations.
 local function flush_all()
+  measures_flush()
   effects_flush()
   jobs_flush()
   wake_all()

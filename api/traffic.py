@@ -1,0 +1,60 @@
+"""The resources of a plugin's webhooks as operators see them: their traffic, and what stops it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from api.auth import OPERATE
+from api.bodies import JSON
+from relay.errors import WebhookNotRegistered
+from relay.registration import ID_PATTERN
+from relay.text.moments import rfc3339
+from relay.views import traffic_of
+
+if TYPE_CHECKING:
+    import falcon
+
+    from relay.traffic import TrafficControl
+
+STEPS: Final = ("pause", "resume", "close-breaker")
+
+
+class TrafficResource:
+    """`GET /v1/traffic`: every webhook of the plugin."""
+
+    scopes = OPERATE
+
+    def __init__(self, traffic: TrafficControl) -> None:
+        self._traffic = traffic
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """What was counted of each in a day, and how its calls stand now."""
+        report = self._traffic.report(req.context.key.plugin)
+        webhooks = [traffic_of(webhook) for webhook in report.webhooks]
+        _answer(resp, {"since": rfc3339(report.since_ms), "webhooks": webhooks})
+
+    on_head = on_get
+
+
+class WebhookSteeringResource:
+    """`POST /v1/webhooks/{webhookId}/pause`, `resume`, `close-breaker`: one action, without a body."""
+
+    scopes = OPERATE
+
+    def __init__(self, traffic: TrafficControl, action: str) -> None:
+        actions = {"pause": "pause", "resume": "resume", "close-breaker": "close_breaker"}
+        self._traffic, self._action = traffic, actions[action]
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: str) -> None:
+        """Do it; how the webhook's calls flow then."""
+        if not ID_PATTERN.match(webhook_id):
+            raise WebhookNotRegistered
+        steer = getattr(self._traffic, self._action)
+        _answer(resp, traffic_of(steer(req.context.key.plugin, webhook_id)))
+
+
+def _answer(resp: falcon.Response, value: dict[str, Any]) -> None:
+    resp.set_header("Cache-Control", "no-store")
+    resp.content_type, resp.data = JSON, orjson.dumps(value)

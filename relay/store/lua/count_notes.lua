@@ -1,0 +1,30 @@
+-- count_notes: adds to a plugin's counts what its oldest notes say, and takes those notes away.
+--
+-- KEYS  none
+-- ARGV  1 plugin  2 how many notes had been counted before these  3 how many these are
+--       4 seconds for which counts of a minute or an hour are kept
+--       5... name (totals, minute or hour), its number ('' of totals), webhook ('' where the name has none), n, then n times:
+--       field count
+-- Returns 1, or 0 if somebody else has counted meanwhile: nothing was done
+--
+-- Idempotent: a repeated call finds that more has been counted.
+
+local plugin, before, count, keep = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+if (redis.call('GET', KEY.counted(plugin)) or '0') ~= before then return 0 end
+
+local function key_of(name, number, webhook)
+  if name == 'minute' then return KEY.minute(plugin, number, webhook) end
+  if name == 'hour' then return KEY.hour(plugin, number) end
+  return KEY.totals(plugin)
+end
+
+local at = 5
+while ARGV[at] do
+  local key, n = key_of(ARGV[at], ARGV[at + 1], ARGV[at + 2]), tonumber(ARGV[at + 3])
+  for index = at + 4, at + 2 + 2 * n, 2 do redis.call('HINCRBY', key, ARGV[index], ARGV[index + 1]) end
+  if ARGV[at] ~= 'totals' then redis.call('EXPIRE', key, keep) end
+  at = at + 4 + 2 * n
+end
+redis.call('LTRIM', KEY.notes(plugin), count, -1)
+redis.call('INCRBY', KEY.counted(plugin), count)
+return 1

@@ -1,0 +1,171 @@
+"""What was counted of a plugin's invocations: by the minute, over a day, and in all.
+
+Scripts only note what happens (``lua/include/measures.lua``). Notes are counted by whoever reads the counts, so that
+these are exact, and by workers now and then, so that notes stay few.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.invocation import FINAL, State
+from relay.store import keyspace
+from relay.store.notes import HOUR_MS, MINUTE_MS, STEPS_A_DOUBLING, UNREGISTERED, amounts_of
+from relay.store.scripts import Scripts, store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import redis
+
+#: So far back goes what is counted by the minute.
+DAY_MS: Final = 24 * HOUR_MS
+#: Final states in the order in which they are shown.
+ENDS: Final = tuple(state for state in State if state in FINAL)
+_STEP: Final = "step:"
+#: Notes that are counted at a time.
+_NOTES: Final = 500
+#: For how long counts of a minute or an hour are kept.
+_KEPT_S: Final = 26 * 3600
+_PIECE: Final = 2_000  # fields of a plugin's totals that are read at a time: they may be many
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many were accepted, how many ended and how, and how many of the ends are in error."""
+
+    accepted: int
+    final: Mapping[State, int]
+    errors: int
+
+
+NOTHING_COUNTED: Final = Counts(0, dict.fromkeys(ENDS, 0), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """What was counted in one minute; percentiles are milliseconds from acceptance to end, None without an end."""
+
+    start_ms: int
+    counts: Counts
+    p50_ms: int | None
+    p95_ms: int | None
+    p99_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The counts of every webhook since a whole hour, about a day ago."""
+
+    since_ms: int
+    by_webhook: Mapping[str, Counts]
+
+
+class Measures:
+    """Counts what the scripts noted. Every method raises `Unavailable` while the server is away."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client: Any = client
+        self._scripts = Scripts(client)
+
+    def count(self, plugin: str) -> None:
+        """Count what has been noted until now."""
+        while self._count_some(plugin) == _NOTES:
+            pass
+
+    def _count_some(self, plugin: str) -> int:
+        """Count the oldest notes; how many there were. Where somebody else counted them meanwhile it is done anyway."""
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=True)  # one moment for both
+            pipeline.get(keyspace.counted(plugin))
+            pipeline.lrange(keyspace.notes(plugin), 0, _NOTES - 1)
+            before, notes = pipeline.execute()
+        if not notes:
+            return 0
+        args: list[Any] = [plugin, int(before or 0), len(notes), _KEPT_S]
+        for place, amounts in amounts_of(notes).items():
+            args += [*place, len(amounts)]
+            for field, amount in amounts.items():
+                args += [field, amount]
+        self._scripts.run("count_notes", args)
+        return len(notes)
+
+    def minutes(self, plugin: str, since_ms: int | None = None, webhook_id: str = "") -> list[Minute]:
+        """Every minute from ``since_ms`` (an hour ago by default, at most a day ago) to the current one.
+
+        Of one webhook, or of all.
+        """
+        self.count(plugin)
+        now_ms = self._now_ms()
+        first_ms = max(now_ms - DAY_MS, now_ms - HOUR_MS if since_ms is None else since_ms)
+        numbers = range(first_ms // MINUTE_MS, now_ms // MINUTE_MS + 1)
+        pipeline = self._client.pipeline(transaction=False)
+        for number in numbers:
+            pipeline.hgetall(keyspace.minute(plugin, number, webhook_id))
+        with store_errors():
+            found = pipeline.execute()
+        return [_minute(number * MINUTE_MS, fields) for number, fields in zip(numbers, found, strict=True)]
+
+    def day(self, plugin: str) -> Day:
+        """What was counted of each webhook in the last 24 hours and the begun one before them."""
+        self.count(plugin)
+        last = self._now_ms() // HOUR_MS
+        hours = range(last - 24, last + 1)
+        pipeline = self._client.pipeline(transaction=False)
+        for hour in hours:
+            pipeline.hgetall(keyspace.hour(plugin, hour))
+        with store_errors():
+            found = pipeline.execute()
+        by_webhook: dict[str, Counter[str]] = {}
+        for fields in found:
+            for field, count in fields.items():
+                webhook, _, name = field.decode().partition(":")
+                by_webhook.setdefault(webhook, Counter())[name] += int(count)
+        counted = {webhook: _counts(names) for webhook, names in by_webhook.items()}
+        return Day(hours.start * HOUR_MS, counted)
+
+    def totals(self, plugin: str) -> Iterator[tuple[str, str, int]]:
+        """``(webhook, name, count)`` of everything that was ever counted of a plugin, in no order.
+
+        ``webhook`` is empty for names that callers gave and nobody has registered.
+        """
+        self.count(plugin)
+        with store_errors():
+            found = dict(self._client.hscan_iter(keyspace.totals(plugin), count=_PIECE))
+        for field, count in found.items():
+            webhook, _, name = field.decode().partition(":")
+            yield "" if webhook == UNREGISTERED else webhook, name, int(count)
+
+    def _now_ms(self) -> int:
+        with store_errors():
+            seconds, micros = self._client.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+
+def _minute(start_ms: int, fields: Mapping[bytes, bytes]) -> Minute:
+    names = Counter({name.decode(): int(count) for name, count in fields.items()})
+    steps = sorted((int(name.removeprefix(_STEP)), count) for name, count in names.items() if name.startswith(_STEP))
+    p50, p95, p99 = (percentile_ms(steps, share) for share in (0.50, 0.95, 0.99))
+    return Minute(start_ms, _counts(names), p50, p95, p99)
+
+
+def _counts(names: Counter[str]) -> Counts:
+    return Counts(names["accepted"], {state: names[state] for state in ENDS}, names["errors"])
+
+
+def percentile_ms(steps: list[tuple[int, int]], share: float) -> int | None:
+    """A percentile of a histogram: ``(step, count)`` in order, four steps to each doubling; at most 19% beside it."""
+    total = sum(count for _, count in steps)
+    rank, seen = share * total, 0
+    for step, count in steps:
+        if seen + count >= rank:
+            low, high = _limit_ms(step - 1) if step else 0.0, _limit_ms(step)
+            return round(low + (high - low) * (rank - seen) / count)
+        seen += count
+    return None
+
+
+def _limit_ms(step: int) -> float:
+    return float(2 ** (step / STEPS_A_DOUBLING))

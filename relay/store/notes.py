@@ -1,0 +1,70 @@
+"""What scripts note of invocations, read: notes to amounts by name. Pure.
+
+A webhook ``-`` is a name that a caller gave and nobody has registered: there may be any number of those.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from relay.metrics.catalogue import DURATION_LIMITS_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: Percentiles of a minute have so many steps to each doubling of the time.
+STEPS_A_DOUBLING: Final = 4
+UNREGISTERED: Final = "-"
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 3_600_000
+
+#: Which hash: ``totals``, ``minute`` or ``hour``; its number, and its webhook where it has one.
+Place: TypeAlias = "tuple[str, int | str, str]"
+Amounts: TypeAlias = "dict[Place, Counter[str]]"
+
+
+def amounts_of(notes: Iterable[bytes]) -> Amounts:
+    """What these notes add to which hash."""
+    amounts: Amounts = defaultdict(Counter)
+    for note in notes:
+        at, webhook, accepted, *ends = note.decode().split(" ")
+        _add_note(amounts, int(at), webhook, int(accepted), ends)
+    return amounts
+
+
+def _add_note(amounts: Amounts, at_ms: int, webhook: str, accepted: int, ends: list[str]) -> None:
+    totals = amounts["totals", "", ""]
+    minute, hour = at_ms // MINUTE_MS, at_ms // HOUR_MS
+    counts, times = Counter[str](), Counter[str]()
+    if accepted:
+        counts["accepted"] = accepted
+        totals[f"{webhook}:accepted"] += accepted
+    for end in ends:
+        kind, _, durations = end.partition("=")
+        state, outcome, status, error = kind.split(":")
+        each = [int(duration) for duration in durations.split(",")]
+        counts[state] += len(each)
+        totals[f"{webhook}:final:{state}:{outcome}"] += len(each)
+        if error == "1":
+            counts["errors"] += len(each)
+        if status:
+            times.update(f"step:{_step(duration)}" for duration in each)
+            add_durations(totals, f"{webhook}:duration", each)
+    amounts["minute", minute, ""].update(counts + times)
+    if webhook != UNREGISTERED:
+        amounts["minute", minute, webhook].update(counts + times)
+        amounts["hour", hour, ""].update({f"{webhook}:{name}": count for name, count in counts.items()})
+
+
+def add_durations(totals: Counter[str], name: str, durations_ms: Iterable[int]) -> None:
+    """Durations into a histogram of totals: ``name:0``, ``name:1``, ... and ``name:sum``."""
+    for duration_ms in durations_ms:
+        totals[f"{name}:{bisect_left(DURATION_LIMITS_MS, duration_ms)}"] += 1
+        totals[f"{name}:sum"] += duration_ms
+
+
+def _step(duration_ms: int) -> int:
+    return 0 if duration_ms <= 1 else math.ceil(math.log2(duration_ms) * STEPS_A_DOUBLING)

@@ -1,0 +1,87 @@
+"""Use case: see how the calls of a plugin's webhooks flow, and stop them or let them go again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from relay.errors import WebhookNotRegistered
+from relay.store.measures import NOTHING_COUNTED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from relay.store.measures import Counts, Measures
+    from relay.store.policies import Policies, Traffic
+    from relay.store.registry import Registered, Registry
+    from relay.store.transitions import Ready
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookTraffic:
+    """One registered webhook: what was counted of it in a day, and how its calls stand."""
+
+    registered: Registered
+    counts: Counts
+    now: Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficReport:
+    """A plugin's webhooks by id; counts are from ``since_ms`` on."""
+
+    since_ms: int
+    webhooks: list[WebhookTraffic]
+
+
+class TrafficControl:
+    """What operators see and do of webhooks. Every method raises `Unavailable` while the store is away."""
+
+    def __init__(
+        self, registry: Registry, policies: Policies, measures: Measures, publish: Callable[[Ready], object]
+    ) -> None:
+        self._registry = registry
+        self._policies = policies
+        self._measures = measures
+        self._publish = publish
+
+    def report(self, plugin: str) -> TrafficReport:
+        """Every registered webhook of a plugin."""
+        return self._report(plugin, self._registry.shapes(plugin))
+
+    def pause(self, plugin: str, webhook_id: str) -> WebhookTraffic:
+        """Send nothing more of a webhook. Raises `WebhookNotRegistered`, as the others do."""
+        registered = self._registered(plugin, webhook_id)
+        self._policies.pause(plugin, webhook_id)
+        return self._one(plugin, registered)
+
+    def resume(self, plugin: str, webhook_id: str) -> WebhookTraffic:
+        """Send a webhook's calls again, the oldest first."""
+        registered = self._registered(plugin, webhook_id)
+        for ready in self._policies.resume(plugin, webhook_id):
+            self._publish(ready)
+        return self._one(plugin, registered)
+
+    def close_breaker(self, plugin: str, webhook_id: str) -> WebhookTraffic:
+        """Let calls go again although the endpoint could not be contacted before."""
+        registered = self._registered(plugin, webhook_id)
+        self._policies.close_breaker(plugin, webhook_id)
+        return self._one(plugin, registered)
+
+    def _registered(self, plugin: str, webhook_id: str) -> Registered:
+        found = next((each for each in self._registry.shapes(plugin) if each.webhook_id == webhook_id), None)
+        if found is None:
+            raise WebhookNotRegistered
+        return found
+
+    def _one(self, plugin: str, registered: Registered) -> WebhookTraffic:
+        return self._report(plugin, [registered]).webhooks[0]
+
+    def _report(self, plugin: str, registered: list[Registered]) -> TrafficReport:
+        day = self._measures.day(plugin)
+        now = self._policies.traffics(plugin, [each.webhook_id for each in registered])
+        rows = [
+            WebhookTraffic(each, day.by_webhook.get(each.webhook_id, NOTHING_COUNTED), traffic)
+            for each, traffic in zip(registered, now, strict=True)
+        ]
+        return TrafficReport(day.since_ms, rows)

@@ -1,0 +1,196 @@
+"""What the scripts count of invocations, on fakeredis and on a real server alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+
+import pytest
+
+from relay.invocation import Outcome, State
+from relay.store import keyspace
+from relay.store.invocations import Verdict
+from relay.store.measures import DAY_MS, ENDS, Measures, percentile_ms
+from relay.store.notes import MINUTE_MS
+from tests.contract.clocked import START_MS, Clocked
+from tests.contract.ledger import Ledger
+
+UNREACHABLE = {"state": State.UNREACHABLE, "outcome": Outcome.CONNECT_FAILED, "status": 0, "error": True}
+
+
+@pytest.fixture
+def measures(ledger):
+    return Measures(ledger.client)
+
+
+def totals(measures, plugin="acme"):
+    return {(webhook, name): count for webhook, name, count in measures.totals(plugin)}
+
+
+def story(ledger):
+    """Every kind of end there is, of two webhooks."""
+    ledger.client.hset(keyspace.webhooks("acme"), "other", 1)
+    for webhook in ("hook", "hook", "other"):
+        ledger.store.settle([ledger.settlement(*ledger.claimed(webhook_id=webhook), masked=3)])
+    ledger.store.settle([ledger.settlement(*ledger.claimed(), **UNREACHABLE)])
+    ledger.store.settle([ledger.settlement(*ledger.claimed(), status=503, error=True)])
+    ledger.store.cancel(ledger.accepted())
+    ledger.accepted(refusal=Outcome.REQUEST_REJECTED, payload=b"")
+    for name in ("made-up", "made-up-too"):
+        ledger.accepted(webhook_id=name, revision=0, refusal=Outcome.WEBHOOK_NOT_REGISTERED, payload=b"")
+    lost, _ = ledger.claimed()
+    ledger.lose_lease(lost)
+    ledger.store.claim([lost], ledger.token())
+    ledger.accepted()
+
+
+def test_totals_are_what_was_accepted_and_how_it_ended(ledger, measures):
+    story(ledger)
+    counts = {name: count for name, count in totals(measures).items() if ":duration" not in f":{name[1]}"}
+    assert counts == {
+        ("hook", "accepted"): 7,
+        ("other", "accepted"): 1,
+        ("hook", "final:delivered:answered"): 3,
+        ("other", "final:delivered:answered"): 1,
+        ("hook", "final:unreachable:connect_failed"): 1,
+        ("hook", "final:cancelled:"): 1,
+        ("hook", "final:rejected:request_rejected"): 1,
+        ("", "final:rejected:webhook_not_registered"): 2,
+        ("hook", "final:interrupted:lease_lost"): 1,
+    }
+    assert ledger.store.counts("acme")["masked"] == 9
+
+
+def test_a_minute_is_what_was_counted_of_all_and_of_one(ledger, measures):
+    story(ledger)
+    of_all = [each for each in measures.minutes("acme") if each.counts.accepted]
+    assert sum(each.counts.accepted for each in of_all) == 8
+    ends = Counter()
+    for minute in measures.minutes("acme"):
+        ends.update(minute.counts.final)
+    assert ends == {"delivered": 4, "unreachable": 1, "interrupted": 1, "rejected": 3, "cancelled": 1}
+    assert sum(minute.counts.errors for minute in measures.minutes("acme")) == 3
+    assert sum(minute.counts.accepted for minute in measures.minutes("acme", webhook_id="other")) == 1
+    assert sum(minute.counts.errors for minute in measures.minutes("acme", webhook_id="other")) == 0
+
+
+def test_a_day_is_counted_by_webhook(ledger, measures):
+    story(ledger)
+    day = measures.day("acme").by_webhook
+    assert set(day) == {"hook", "other"}  # no names that callers make up
+    assert (day["hook"].accepted, day["hook"].errors, day["other"].accepted) == (7, 3, 1)
+
+
+def test_a_repeated_script_counts_nothing_again(ledger):
+    new = ledger.new()
+    refused = ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"")
+    ledger.store.accept([new, refused])
+    ledger.store.claim([new.reference_id], "t")
+    settlement = ledger.settlement(new.reference_id, "t", masked=2)
+    ledger.store.settle([settlement])
+    before = ledger.everything()
+    ledger.store.accept([new, refused])
+    ledger.store.claim([new.reference_id], "t")
+    ledger.store.settle([settlement])
+    assert ledger.everything() == before
+
+
+def test_who_is_told_twice_that_there_is_no_room_is_counted_once(redis_client):
+    ledger = Ledger(redis_client)
+    ledger.client.set(keyspace.plugin_pending("acme"), 500)
+    groups = [[ledger.new() for _ in range(5)] for _ in range(3)]
+    for group in [*groups, *groups, groups[0]]:
+        assert {answer.verdict for answer in ledger.store.accept(group)} == {Verdict.OVER_CAPACITY}
+    assert ledger.store.counts("acme")["over_capacity"] == 15
+
+
+def test_plugins_are_counted_apart(ledger, measures):
+    ledger.client.hset(keyspace.webhooks("bcme"), "hook", 1)
+    ledger.store.accept([ledger.new(), ledger.new(plugin="bcme"), ledger.new(plugin="bcme")])
+    assert totals(measures)["hook", "accepted"] == 1
+    assert totals(measures, "bcme")["hook", "accepted"] == 2
+
+
+def test_counts_of_minutes_and_hours_go_after_a_day_and_totals_stay(ledger):
+    story(ledger)
+    Measures(ledger.client).count("acme")
+    kept = {key: ledger.client.ttl(key) for key in ledger.client.keys("*")}
+    passing = [key for key in kept if b":minute:" in key or b":hour:" in key]
+    assert len(passing) >= 4
+    assert all(DAY_MS < kept[key] * 1000 <= DAY_MS + 2 * 3600_000 for key in passing)
+    assert kept[keyspace.totals("acme").encode()] == -1
+
+
+def test_every_minute_of_the_time_asked_for_is_there(redis_client):
+    clocked = Clocked(redis_client)
+    clocked.register("hook")
+    measures = Measures(redis_client)
+    now = measures._now_ms()
+    minutes = measures.minutes("acme", now - 10 * MINUTE_MS)
+    assert [each.start_ms for each in minutes] == [(now // MINUTE_MS - back) * MINUTE_MS for back in range(10, -1, -1)]
+    assert all(each.p50_ms is None and set(each.counts.final) == set(ENDS) for each in minutes)
+    assert len(measures.minutes("acme", 0)) == 24 * 60 + 1
+    assert measures.minutes("acme", now + 5 * MINUTE_MS) == []
+
+
+def test_percentiles_are_near_the_true_ones(redis_client):
+    """Ends of known durations, by a clock that the test steps."""
+    clocked = Clocked(redis_client)
+    clocked.register("hook")
+    ledger = Ledger(redis_client)
+    random, durations = Random(7), []
+    for _ in range(300):
+        clocked.set_ms(START_MS)
+        new = ledger.new()
+        clocked.store.accept([new])
+        duration = int(random.lognormvariate(5, 1.5)) + 1
+        clocked.store.claim([new.reference_id], new.reference_id)
+        clocked.set_ms(START_MS + min(duration, 29_000))
+        clocked.store.settle([ledger.settlement(new.reference_id, new.reference_id)])
+        durations.append(min(duration, 29_000))
+    measures = Measures(redis_client)
+    measures.count("acme")
+    fields = redis_client.hgetall(keyspace.minute("acme", START_MS // MINUTE_MS))
+    steps = sorted((int(name[5:]), int(count)) for name, count in fields.items() if name.startswith(b"step:"))
+    durations.sort()
+    for share in (0.5, 0.95, 0.99):
+        true = durations[int(share * 300) - 1]
+        assert true / 1.25 - 1 <= percentile_ms(steps, share) <= true * 1.25 + 1
+    assert {name: count for _, name, count in measures.totals("acme")}["duration:sum"] == sum(durations)
+
+
+def test_nothing_has_no_percentiles():
+    assert percentile_ms([], 0.5) is None
+    assert percentile_ms([(0, 3)], 0.5) == 0 or percentile_ms([(0, 3)], 0.5) == 1
+
+
+def test_notes_that_two_count_at_a_time_are_counted_once(ledger, monkeypatch):
+    story(ledger)
+    one, other = Measures(ledger.client), Measures(ledger.client)
+    run = one._scripts.run
+
+    def after_the_other(name, args):
+        if name == "count_notes":
+            monkeypatch.undo()
+            other.count("acme")
+        return run(name, args)
+
+    monkeypatch.setattr(one._scripts, "run", after_the_other)
+    one.count("acme")
+    assert totals(one)["hook", "accepted"] == 7
+    assert not ledger.client.exists(keyspace.notes("acme"))
+
+
+def test_counting_again_because_the_reply_was_lost_counts_nothing_again(ledger, measures, monkeypatch):
+    story(ledger)
+    run = measures._scripts.run
+    monkeypatch.setattr(measures._scripts, "run", lambda name, args: [run(name, args), run(name, args)][0])
+    measures.count("acme")
+    assert totals(measures)["hook", "accepted"] == 7
+
+
+def test_many_notes_are_counted_in_pieces(ledger, measures):
+    for _ in range(1201):
+        ledger.client.rpush(keyspace.notes("acme"), "1700000000000 hook 2 delivered:answered:2:0=5,6")
+    assert totals(measures)["hook", "final:delivered:answered"] == 2402
+    assert totals(measures)["hook", "duration:sum"] == 1201 * 11
