@@ -9,7 +9,7 @@ import pytest
 
 from relay.invocation import Outcome, State
 from relay.store import keyspace
-from relay.store.invocations import Verdict
+from relay.store.invocations import AcceptVerdict
 from relay.store.measures import DAY_MS, ENDS, Measures, percentile_ms
 from relay.store.notes import MINUTE_MS
 from tests.contract.clocked import START_MS, Clocked
@@ -100,7 +100,7 @@ def test_who_is_told_twice_that_there_is_no_room_is_counted_once(redis_client):
     ledger.client.set(keyspace.plugin_pending("acme"), 500)
     groups = [[ledger.new() for _ in range(5)] for _ in range(3)]
     for group in [*groups, *groups, groups[0]]:
-        assert {answer.verdict for answer in ledger.store.accept(group)} == {Verdict.OVER_CAPACITY}
+        assert {answer.verdict for answer in ledger.store.accept(group)} == {AcceptVerdict.OVER_CAPACITY}
     assert ledger.store.counts("acme")["over_capacity"] == 15
 
 
