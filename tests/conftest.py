@@ -65,9 +65,10 @@ def valkey_server():
 
 @pytest.fixture
 def valkey(valkey_server):
-    """A real server without a key in it."""
+    """A real server without a key or a function in it."""
     with valkey_server.client() as client:
         client.flushall()
+        client.function_flush()
     return valkey_server
 
 

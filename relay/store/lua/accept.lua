@@ -13,7 +13,7 @@
 --
 -- Idempotent: a known reference id changes nothing and answers as the first time. Messages are put into their lanes only
 -- if every trigger has become a queued record here and now; whoever is told otherwise publishes what has.
--- include: clock, effects, alarms, record, places, steps, ends, measures, jobs, finish, revisions
+-- needs: alarms, clock, effects, finish, measures, places, record, revisions
 
 grace_from(1)
 local max_pending, max_per_plugin = tonumber(ARGV[2]), tonumber(ARGV[3])

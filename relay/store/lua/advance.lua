@@ -9,7 +9,9 @@
 --         ended (its deadline has passed), too_many (nothing was created; the parent is still being sent)
 --
 -- Idempotent: a step that exists is not created again. A parent whose step exists and has ended meanwhile is ready.
--- include: clock, effects, alarms, record, places, steps, ends, measures, jobs, finish
+-- needs: alarms, clock, effects, finish, measures, places, record, steps
+-- record read_parent: state token lastToken plugin webhook requestBytes waiters parked parent chain lane caller
+--   traceparent step open root deadline createdAt replay
 
 local WIDTH = 9
 local token, parent_ref, step, count = ARGV[1], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
@@ -17,14 +19,12 @@ grace_from(2)
 retention_from(3)
 local most = tonumber(ARGV[7])
 
-local p = read_record(parent_ref, { 'state', 'token', 'lastToken', 'plugin', 'webhook', 'requestBytes', 'waiters',
-  'parked', 'parent', 'chain', 'lane', 'caller', 'traceparent', 'step', 'open', 'root', 'deadline',
-  'createdAt', 'replay' })
+local p = read_parent(parent_ref)
 
 -- Of a step that was created before, what nobody has taken yet is ready still.
 local function ready_again()
   for _, ref in ipairs(redis.call('LRANGE', KEY.steps(parent_ref), 0, -1)) do
-    local r = read_record(ref, { 'state', 'lane' })
+    local r = read_lane(ref)
     if r and r.state == 'queued' then
       say_ready(ref, r.lane)
     end

@@ -3,7 +3,7 @@
 -- KEYS  none
 -- ARGV  1 worker process  2 its lanes, with commas between  3 forget_ms: who has been silent for so long is forgotten
 -- Returns 1
--- include: clock
+-- needs: clock
 
 redis.call('ZADD', KEY.workers(), int(now), ARGV[1])
 redis.call('HSET', KEY.worker_lanes(), ARGV[1], ARGV[2])

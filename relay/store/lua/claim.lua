@@ -13,7 +13,7 @@
 -- Idempotent: the same token is granted again what it was granted, and leaseEnd does not move. A lost holder's token
 -- does not become lastToken: its answer, should it still come, is late. A call that is parked though it might go knows by
 -- which claim (parker): the same claim says again that it is ready.
--- include: clock, effects, alarms, record, places, steps, ends, measures, jobs, finish
+-- needs: alarms, clock, finish, jobs, places, record
 -- record read_plain: state plugin webhook timeout lane attempts parked chain parent replay createdAt
 -- record read_call: state token leaseEnd notBefore plugin webhook timeout repeatable losses attempts requestBytes
 --   waiters lastToken parked parker createdAt lane chain deadline parent replay step

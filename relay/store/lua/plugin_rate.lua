@@ -5,7 +5,7 @@
 -- Returns 0 where they may, else the microseconds to wait; then nothing was taken
 --
 -- n beyond what may come at once is let through when nothing else was sent, and then holds up what follows.
--- include: clock
+-- needs: clock
 
 local key = KEY.plugin_rate(ARGV[1])
 local interval, burst, count = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])

@@ -3,9 +3,9 @@
 -- KEYS  none
 -- ARGV  1 limit of records
 -- Returns how many were forgotten
--- include: clock, effects, record, ends
+-- needs: clock, effects, ends
+-- record read_old: state plugin webhook outcome status error
 
-local FIELDS = { 'plugin', 'webhook', 'state', 'outcome', 'status', 'error' }
 local gone = {} -- key of an index -> ids
 
 local function leaves(key, ref)
@@ -15,7 +15,7 @@ end
 
 local old = redis.call('ZRANGEBYSCORE', KEY.expiry(), '-inf', int(now), 'LIMIT', 0, tonumber(ARGV[1]))
 for _, ref in ipairs(old) do
-  local r = read_record(ref, FIELDS)
+  local r = read_old(ref)
   if r then
     leaves(KEY.plugin_index(r.plugin), ref)
     leaves(KEY.webhook_index(r.plugin, r.webhook), ref)

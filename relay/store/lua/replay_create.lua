@@ -12,7 +12,7 @@
 --
 -- What was decided stands in the job, in the order of its originals, and its length is the job's place: a repeated call
 -- changes nothing, says where the job stands, and what of the last ones nobody has taken yet.
--- include: clock, effects, alarms, record, places, originals, revisions, ends, measures, jobs, held
+-- needs: alarms, clock, effects, held, jobs, measures, originals, places, record, revisions
 
 local WIDTH = 7
 local MOST_LOOKED_AT = 2000 -- records, steps of chains among them
@@ -32,7 +32,7 @@ end
 local every = job.rate and 1000 / job.rate
 local burst = every and math.max(1, math.floor(100 / every))
 local tat = every and math.max(job.tat, now - burst * every)
-local room = JOB_MOST - redis.call('SCARD', KEY.replay_open(id))
+local left = JOB_MOST - redis.call('SCARD', KEY.replay_open(id))
 local originals = redis.call('LRANGE', KEY.replay_ids(id), -place - count, -place - 1)
 local decided, skips, made = {}, {}, {}
 
@@ -48,7 +48,7 @@ end
 local function hindrance(new, r)
   if new.ref == '' or redis.call('EXISTS', KEY.record(new.ref)) == 1 then return 'again' end
   if current_revision(r.plugin, r.webhook) ~= new.revision then return 'stale' end
-  if #made >= room then return 'full' end
+  if #made >= left then return 'full' end
   return every and tat > now and 'paced' or nil
 end
 

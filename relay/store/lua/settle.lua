@@ -10,7 +10,7 @@
 --          ready: ref, lane, ..., rows of the first of these, as rows says: who settles is likely to run them}
 --
 -- Idempotent: a token that left `sending` is known, and answered as the first time.
--- include: clock, effects, alarms, record, places, steps, ends, measures, jobs, finish, revisions, rows
+-- needs: alarms, clock, effects, finish, places, record, rows, steps
 -- record read_call: state token plugin webhook requestBytes waiters attempts parent chain lane createdAt replay
 
 local WIDTH = 14

@@ -7,7 +7,8 @@
 -- Returns ready: ref, lane, ref, lane, ...
 --
 -- An alarm only says when to look; what is done is decided by the record alone.
--- include: clock, effects, alarms, record, places, jobs
+-- needs: alarms, clock, jobs, places, record
+-- record read_alarmed: state lane readyAt leaseEnd notBefore deadline parked plugin webhook replay copies
 
 grace_from(2)
 local patience, limit, lane_limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -74,8 +75,7 @@ end
 
 local function look(ref, key, first_time)
   if string.sub(ref, 1, #JOB_PREFIX) == JOB_PREFIX then return look_at_job(ref) end
-  local r = read_record(ref, { 'state', 'lane', 'readyAt', 'leaseEnd', 'notBefore', 'deadline', 'parked', 'plugin',
-    'webhook', 'replay', 'copies' })
+  local r = read_alarmed(ref)
   if not r or FINAL[r.state] then
     redis.call('ZREM', key, ref)
   elseif holds_until(r) > now then

@@ -1,5 +1,6 @@
--- effects: what a script collects while it walks its ids and writes once at its end. Needs: clock.
+-- effects: what a script collects while it walks its ids and writes once at its end.
 -- Sorted-set and counter writes of a whole group become one command each; notices one message a process.
+-- needs: clock
 
 local effects = { running_off = {}, running_at = {}, queued_off = {}, queued_at = {}, expiry = {}, pending = 0, bytes = 0,
   plugins = {}, counts = {}, notices = {}, indexed = {} }

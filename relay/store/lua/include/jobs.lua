@@ -1,7 +1,8 @@
--- jobs: what a replay job hears of the calls that it made, and when it is over. Needs: clock, effects, alarms, places.
+-- jobs: what a replay job hears of the calls that it made, and when it is over.
 --
 -- While it runs a job has an alarm among the leases under its own id, and a holder with a lease like a call's. There and
 -- in messages its id has a prefix, which tells it from an invocation's.
+-- needs: clock, effects, places
 
 local JOB_LANE = 'replay'
 local JOB_PREFIX = 'replay-'

@@ -1,8 +1,9 @@
--- places: whether a webhook may send now, who waits for it, and whom to wake. Needs: clock, effects, alarms.
+-- places: whether a webhook may send now, who waits for it, and whom to wake.
 --
 -- A webhook's policy is a hash: concurrency, rateCount and ratePeriod (ms) and retry of its current registration;
 -- paused; tat, the rate's theoretical arrival time (GCRA); failures, openUntil, openFor and probe of its breaker.
 -- A parked call stands in the webhook's parked set by age, keeps its state, and has a far alarm as a backstop only.
+-- needs: alarms, clock, effects
 
 local PARKED_ALARM = 15 * 60000
 local BREAKER_FAILURES = 20 -- so many calls in a row without contact open it
@@ -153,7 +154,7 @@ local function say_ready(ref, lane)
 end
 
 local function note_ready(ref, lane)
-  redis.call('HSET', KEY.record(ref), 'readyAt', NOW, 'copies', '0')
+  redis.call('HSET', KEY.record(ref), 'readyAt', now_text, 'copies', '0')
   say_ready(ref, lane)
 end
 

@@ -1,13 +1,5 @@
--- record: an invocation's hash, read and written. Needs: clock, effects.
-
--- The named fields of a record as a table with '' for what is missing; nothing if there is no such record.
-local function read_record(ref, fields)
-  local values = redis.call('HMGET', KEY.record(ref), unpack(fields))
-  local r = { ref = ref }
-  for index, name in ipairs(fields) do r[name] = values[index] or '' end
-  if r.state == '' then return nil end
-  return r
-end
+-- record: an invocation's hash, read and written.
+-- needs: clock, effects
 
 local FINAL = { delivered = true, unreachable = true, interrupted = true, rejected = true, cancelled = true }
 
