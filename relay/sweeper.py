@@ -6,6 +6,7 @@ Lost messages, lost workers, failed publishes and retries that have come due are
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Final
 
 from relay.errors import Unavailable
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 PERIOD_S: Final = 1.0
 ALARMS: Final = 1_000  # looked at in one sweep
-RECORDS: Final = 500  # forgotten in one sweep
+RECORDS: Final = 250  # forgotten by one script
+#: For so long one sweep goes on forgetting while there is more: records come no faster than they are forgotten so.
+PRUNING_S: Final = 0.5
 #: A lane with fewer messages is short: a message that has not come by the grace was very likely taken or lost.
 SHORT_LANE_MESSAGES: Final = 128
 #: Looked at in one sweep of a lane that is short but not empty: lost ids are older than those that still wait in it,
@@ -56,7 +59,7 @@ class Sweeper:
             empty = [lane for lane, depth in depths.items() if not depth]
             short = [lane for lane, depth in depths.items() if 0 < depth < SHORT_LANE_MESSAGES]
             ready = self._store.sweep(self._worker, empty, short, limit=ALARMS, lane_limit=CROWDED_LANE_ALARMS)
-            forgotten = self._store.prune(limit=RECORDS)
+            forgotten = self._prune()
         except Unavailable:
             event(Event.STORE_AWAY, level=logging.WARNING, doing="sweep")
             return
@@ -67,3 +70,13 @@ class Sweeper:
             event(Event.SWEPT, published=len(ready))
         if forgotten:
             event(Event.PRUNED, records=forgotten)
+
+    def _prune(self) -> int:
+        """Forget what is old, a bounded piece at a time, so that nobody waits for more than one of them."""
+        until_s = time.monotonic() + PRUNING_S
+        forgotten = 0
+        while True:
+            piece = self._store.prune(limit=RECORDS)
+            forgotten += piece
+            if piece < RECORDS or time.monotonic() > until_s:
+                return forgotten

@@ -43,6 +43,7 @@ _TEMPLATES: Final = {
     "told_full": "p:{plugin}:told:full",  # list: the first id of each group that was refused as over capacity, lately
     "gathered": "p:{plugin}:gathered:{process}",  # int: the last histograms that a worker has brought
     "plugin_rate": "p:{plugin}:rate",  # us: when the plugin's rate is unused again
+    "plugin_rate_taken": "p:{plugin}:rate:{token}",  # string: a call that has taken of the rate, for a minute
     "refusals": "p:{plugin}:refusals:{minute}",  # int: rejected records written in this minute
     "webhooks": "p:{plugin}:webhooks",  # hash webhookId -> current revision
     "revision": "p:{plugin}:webhook:{webhook}:{revision}",  # hash: shape (JSON), target (sealed), createdAt

@@ -236,3 +236,11 @@ def test_records_of_chains_and_steps_name_each_other(chain, ledger):
     assert ledger.store.find(chain.ref).steps == tuple(steps)
     part = ledger.store.find(steps[1]).step_of
     assert (part.parent, part.step, part.item) == (chain.ref, 0, 1)
+
+
+def test_the_end_of_a_step_brings_no_key_of_a_forgotten_parent_back(ledger, chain):
+    (step,) = chain.begun()
+    token = chain.claim(step)
+    ledger.client.delete(keyspace.record(chain.ref))  # as pruning takes it, long after it has ended
+    ledger.store.settle([ledger.settlement(step, token)])
+    assert ledger.client.exists(keyspace.record(chain.ref)) == 0

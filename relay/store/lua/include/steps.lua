@@ -4,11 +4,13 @@
 -- record read_unsent: state plugin webhook requestBytes waiters parked parent chain lane createdAt replay
 
 -- A step has ended: the last one of its parent's current step makes the parent ready.
+-- One that is gone already counts nothing: its key would come back, and nobody would ever take it away.
 local function step_ended(parent_ref)
+  local parent = read_lane(parent_ref)
+  if not parent then return end
   local open = redis.call('HINCRBY', KEY.record(parent_ref), 'open', -1)
   if open > 0 then return end
-  local parent = read_lane(parent_ref)
-  if parent and parent.state == 'waiting' then
+  if parent.state == 'waiting' then
     redis.call('HSET', KEY.record(parent_ref), 'state', 'queued')
     make_ready(parent_ref, parent.lane)
   end
