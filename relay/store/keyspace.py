@@ -69,6 +69,7 @@ _TEMPLATES: Final = {
     "api_key": "key:{key}",  # hash: one API key
     "notice": "notice:{process}",  # pub/sub channel of one API process
     "workers": "workers",  # zset process -> ms of its last heartbeat
+    "clock_jump": "clock:jump",  # string: when the server's clock last jumped and by how much, for an hour
     "worker_lanes": "workers:lanes",  # hash process -> the lanes that it serves, with commas between
 }
 
@@ -250,6 +251,11 @@ def notice(process: str) -> str:
 def workers() -> str:
     """Sorted set: worker processes by their last heartbeat."""
     return _name("workers")
+
+
+def clock_jump() -> str:
+    """String: the last jump of the server's clock."""
+    return _name("clock_jump")
 
 
 def worker_lanes() -> str:
