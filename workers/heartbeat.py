@@ -12,10 +12,8 @@ from gevent import monkey
 from gevent.threadpool import ThreadPool
 
 from relay import telemetry
-from relay.clock import boot_time_s
 from relay.errors import Unavailable
 from relay.pulse import LOOK_S, STUCK_LOOKS, Part, Pulse
-from relay.store.server_clock import ServerClock
 from workers.bootsteps import Sweeping
 
 if TYPE_CHECKING:
@@ -59,7 +57,6 @@ class Heart:
         self._workers = workers
         self._name = name
         self._lanes = lanes
-        self._clock = ServerClock()
         self.looks = 0
 
     def beat(self) -> list[str]:
@@ -69,18 +66,11 @@ class Heart:
             if self._pulse.still:
                 self._workers.alive()
             else:
-                self._beat()
+                self._workers.beat(self._name, self._lanes)
         except Unavailable:
             return []
         self._pulse.look()
         return self._pulse.stuck
-
-    def _beat(self) -> None:
-        asked_s = boot_time_s()
-        jump = self._clock.note(self._workers.beat(self._name, self._lanes), asked_s, boot_time_s())
-        if jump is not None:
-            telemetry.event(telemetry.Event.CLOCK_JUMPED, level=logging.WARNING, by_ms=jump.by_ms)
-            self._workers.note_jump(jump)
 
 
 class Beating(bootsteps.StartStopStep):

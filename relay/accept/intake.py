@@ -139,6 +139,7 @@ class Intake:
             waiter=call.waiter,
             idempotency=idempotency,
             pins=self._pins(call.plugin, shape) if shape.chain else None,
+            max_age_ms=shape.max_age_ms,
         )
         return CheckedTrigger(call, new)
 

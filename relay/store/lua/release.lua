@@ -5,14 +5,13 @@
 -- Returns ready: ref, lane, ...: the calls given back, and those that their places wake
 --
 -- Idempotent: a token that left `sending` is lastToken, and is answered as the first time.
--- needs: places
--- record read_claimed: state token lastToken plugin webhook lane
+-- include: clock, effects, alarms, record, places
 
 local token = ARGV[1]
 grace_from(2)
 
 local function release(ref)
-  local r = read_claimed(ref)
+  local r = read_record(ref, { 'state', 'token', 'lastToken', 'plugin', 'webhook', 'lane' })
   if not r then return end
   if r.state == 'queued' and r.lastToken == token then
     pass_on(webhook_of(r.plugin, r.webhook))

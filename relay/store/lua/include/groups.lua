@@ -1,5 +1,4 @@
--- groups: how many invocations of a webhook ended alike.
--- needs: clock, record
+-- groups: how many invocations of a webhook ended alike. Needs: clock, effects, record.
 
 local groups = {}
 

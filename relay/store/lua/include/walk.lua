@@ -1,8 +1,7 @@
--- walk: the ids of several sorted sets as one line, newest first, from a position on.
+-- walk: the ids of several sorted sets as one line, newest first, from a position on. Needs: clock, effects.
 --
 -- A position is the createdAt and id of the last one that was looked at, 'ms:id', or '' at the beginning: it stays
 -- good while ids come and go.
--- needs: clock
 
 local CHUNK = 64
 
