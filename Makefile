@@ -6,14 +6,18 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TESTS ?= tests
+# Tests wait more than they compute, so that there may be more of them at once than there are processors.
+PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(max(3, os.cpu_count()))')
+PYTEST := $(BIN)/pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+DATA_DIR ?= .relay
 DEMO_ARGS ?=
 CHAOS_ARGS ?= --invocations 200000 --seconds 500 --fsync always
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint bench chaos constraints clean
+.PHONY: help env demo test test-quick lint bench chaos constraints clean
 
 help:  ## what can be done here
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 env: $(STAMP)  ## the environment in .venv, with the relay command
 
@@ -25,10 +29,13 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: env  ## a running relay with a sample webhook, triggered for real; Ctrl-C ends it
-	$(BIN)/relay up --demo $(DEMO_ARGS)
+	$(BIN)/relay --data-dir $(DATA_DIR) up --demo $(DEMO_ARGS)
 
 test: env  ## the whole test suite (TESTS=path for a part of it)
-	$(BIN)/pytest $(TESTS)
+	$(PYTEST) $(TESTS)
+
+test-quick: env  ## unit and architecture tests, for every change: less than a minute
+	$(PYTEST) tests/unit tests/architecture
 
 lint: env  ## ruff, mypy and the import rules
 	$(BIN)/ruff check .

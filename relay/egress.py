@@ -102,6 +102,12 @@ class AddressPolicy:
         address = _address(bare)
         return any(entry.covers(address, port, bare) for entry in self._allow)
 
+    def denies(self, host: str, port: int) -> bool:
+        """Whether a ``deny`` entry covers a registered host at ``port``, and no ``allow`` entry does."""
+        bare = host.removeprefix("[").removesuffix("]").lower()
+        address = _address(bare)
+        return not self.exempts(host, port) and any(entry.covers(address, port, bare) for entry in self._deny)
+
     def _judge(self, address_text: str, port: int, host: str | None) -> bool:
         address = _address(address_text)
         if address is None:

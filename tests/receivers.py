@@ -308,6 +308,16 @@ def slow(delay_s: float, then: Script) -> Script:
     return script
 
 
+def once_set(go_on: threading.Event, then: Script) -> Script:
+    """Holds its answer back until the test says so."""
+
+    def script(connection: Connection, request: Request) -> None:
+        assert go_on.wait(60)
+        then(connection, request)
+
+    return script
+
+
 def hangs_up(*, reset: bool = False, after: bytes = b"") -> Script:
     """Reads the request, perhaps says a part of an answer, and hangs up (FIN or RST)."""
 

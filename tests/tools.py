@@ -14,19 +14,34 @@ _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chro
 
 def require_node() -> str:
     """The path of Node.js."""
-    return shutil.which("node") or _missing("Node.js (node)")
+    return _require("node", "Node.js (node)")
+
+
+def require_curl() -> str:
+    """The path of curl, which the README's tour is written with."""
+    return _require("curl", "curl")
+
+
+def require_rabbitmq() -> str:
+    """The path of RabbitMQ's server, which is not on the PATH of whoever is not root."""
+    return _require("rabbitmq-server", "RabbitMQ (rabbitmq-server)", also="/usr/sbin:/usr/lib/rabbitmq/bin")
 
 
 def require_typescript() -> str:
     """The path of the TypeScript compiler: on the PATH, or where `npm install` puts it in the JavaScript package."""
-    local = Path(__file__).parents[1] / "clients" / "javascript" / "node_modules" / ".bin" / "tsc"
-    return shutil.which("tsc") or (str(local) if local.exists() else None) or _missing("TypeScript (tsc)")
+    modules = Path(__file__).parents[1] / "clients" / "javascript" / "node_modules"
+    return _require("tsc", "TypeScript (tsc)", also=str(modules / ".bin"))
 
 
 def require_chromium() -> str:
     """The path of Chromium, or of a browser that is one underneath."""
     found = (shutil.which(name) for name in _CHROMIUM_NAMES)
     return next((path for path in found if path), None) or _missing("Chromium")
+
+
+def _require(program: str, what: str, also: str = "") -> str:
+    path = os.environ.get("PATH", os.defpath)
+    return shutil.which(program, path=f"{path}{os.pathsep}{also}" if also else path) or _missing(what)
 
 
 def _missing(what: str) -> NoReturn:

@@ -12,8 +12,10 @@ from gevent import monkey
 from gevent.threadpool import ThreadPool
 
 from relay import telemetry
+from relay.clock import boot_time_s
 from relay.errors import Unavailable
 from relay.pulse import LOOK_S, STUCK_LOOKS, Part, Pulse
+from relay.store.server_clock import ServerClock
 from workers.bootsteps import Sweeping
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class Heart:
         self._workers = workers
         self._name = name
         self._lanes = lanes
+        self._clock = ServerClock()
         self.looks = 0
 
     def beat(self) -> list[str]:
@@ -66,11 +69,18 @@ class Heart:
             if self._pulse.still:
                 self._workers.alive()
             else:
-                self._workers.beat(self._name, self._lanes)
+                self._beat()
         except Unavailable:
             return []
         self._pulse.look()
         return self._pulse.stuck
+
+    def _beat(self) -> None:
+        asked_s = boot_time_s()
+        jump = self._clock.note(self._workers.beat(self._name, self._lanes), asked_s, boot_time_s())
+        if jump is not None:
+            telemetry.event(telemetry.Event.CLOCK_JUMPED, level=logging.WARNING, by_ms=jump.by_ms)
+            self._workers.note_jump(jump)
 
 
 class Beating(bootsteps.StartStopStep):

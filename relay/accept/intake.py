@@ -139,7 +139,6 @@ class Intake:
             waiter=call.waiter,
             idempotency=idempotency,
             pins=self._pins(call.plugin, shape) if shape.chain else None,
-            max_age_ms=shape.max_age_ms,
         )
         return CheckedTrigger(call, new)
 

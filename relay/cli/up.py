@@ -16,6 +16,7 @@ from relay.up.embedded import FSYNC
 from relay.up.kept import described
 from relay.up.local import LaunchPlan, LocalRelay
 from relay.up.logtail import LogTail, last_lines
+from relay.up.restarts import RestartLog
 from relay.up.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def up(screen: Screen, data_dir: Path, *, verbose: bool, **asked: Any) -> None:
         screen.note("Of the last start, and not in this environment (relay.env has them; give one anew to change it):")
         for line in described(relay.kept):
             screen.note(f"  {safe(line)}")
-    with Supervisor(screen.note, stop_s=relay.settings.stop_timeout_s + _STOP_MARGIN_S) as supervisor:
+    stop_s = relay.settings.stop_timeout_s + _STOP_MARGIN_S
+    with Supervisor(screen.note, stop_s, RestartLog(relay.directory).note) as supervisor:
         try:
             _run(screen, relay, supervisor, LogTail(relay.directory.logs) if verbose else None)
         except Unavailable:

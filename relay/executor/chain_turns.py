@@ -76,7 +76,6 @@ class ChainTurns:
                     payload=self._vault.seal(payload, owner),
                     request_bytes=len(payload),
                     pins=turn.record.pins if shape.chain else None,
-                    max_age_ms=shape.max_age_ms,
                 )
             )
         return news

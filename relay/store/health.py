@@ -13,10 +13,11 @@ from redis.retry import Retry
 from relay.errors import Unavailable
 from relay.store import keyspace
 from relay.store.scripts import store_errors
+from relay.store.server_clock import ClockJump
 from relay.store.workers import LiveWorker, live_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _TIMEOUT_S: Final = 3.0
 _ANSWER_TIMEOUT_S: Final = 1.0
@@ -40,6 +41,8 @@ class ServerHealth:
     skew_ms: float  # the server's clock minus this machine's
     workers: tuple[LiveWorker, ...] = ()
     plugins: tuple[str, ...] = ()
+    failed_writes: tuple[str, ...] = ()  # of its files, beside the append-only file as it grows
+    clock_jump: ClockJump | None = None  # within the last hour
 
     @property
     def version_text(self) -> str:
@@ -66,9 +69,10 @@ class ServerWarnings:
         pipeline = self._client.pipeline(transaction=False)
         pipeline.info("persistence")
         pipeline.info("memory")
+        pipeline.get(keyspace.clock_jump())
         try:
             with store_errors():
-                persistence, memory = pipeline.execute()
+                persistence, memory, jump = pipeline.execute()
         except redis.ResponseError:  # some hosted servers do not tell
             return
         if not persistence.get("aof_enabled"):
@@ -77,6 +81,10 @@ class ServerWarnings:
             yield "The last write to the append-only file failed."
         if memory.get("maxmemory_policy", "noeviction") != "noeviction":
             yield "The eviction policy is not noeviction: a full server forgets records."
+        for what in failed_writes(persistence):
+            yield f"The server's last {what} failed."
+        if jump is not None:
+            yield f"{_jump_from(jump).sentence.capitalize()}: leases may have ended early, or last longer."
 
 
 def answers(url: str) -> bool:
@@ -116,6 +124,7 @@ def _read(client: redis.Redis) -> ServerHealth:
     skew_ms, now_ms = _clock(client)
     beats = cast("list[tuple[bytes, float]]", client.zrange(keyspace.workers(), 0, -1, withscores=True))
     lanes = cast("dict[bytes, bytes]", client.hgetall(keyspace.worker_lanes()))
+    jump = cast("bytes | None", client.get(keyspace.clock_jump()))
     plugins = cast("set[bytes]", client.smembers(keyspace.plugins()))
     return ServerHealth(
         software="valkey" if is_valkey else "redis",
@@ -128,8 +137,23 @@ def _read(client: redis.Redis) -> ServerHealth:
         maximum_bytes=int(info.get("maxmemory", 0)),
         skew_ms=skew_ms,
         workers=tuple(sorted(live_workers(beats, lanes, now_ms), key=lambda worker: worker.name)),
+        failed_writes=tuple(failed_writes(info)),
+        clock_jump=None if jump is None else _jump_from(jump),
         plugins=tuple(sorted(name.decode() for name in plugins)),
     )
+
+
+#: What else of its data a server writes, and what says how that went the last time.
+_WRITES: Final = {"rdb_last_bgsave_status": "snapshot", "aof_last_bgrewrite_status": "rewrite of the append-only file"}
+
+
+def failed_writes(info: Mapping[str, Any]) -> Iterator[str]:
+    """What of its files the server could not write the last time."""
+    return (what for name, what in _WRITES.items() if info.get(name, "ok") != "ok")
+
+
+def _jump_from(text: bytes) -> ClockJump:
+    return ClockJump.from_text(text.decode())
 
 
 def _clock(client: redis.Redis) -> tuple[float, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-from uuid import uuid4
 
 from relay.errors import Conflict, Expired, NotFound
 from relay.reference_id import reference_time_ms
@@ -82,8 +81,7 @@ class InvocationStore:
         """
         limits = self._limits
         args: list[Any] = [GRACE_MS, limits.max_pending, limits.max_pending_per_plugin, limits.max_pending_bytes]
-        args += [REFUSALS_A_MINUTE, *limits.retention, IDEMPOTENCY_MS]
-        args += group_args(news, messages, max_age_ms=limits.max_age_ms)
+        args += [REFUSALS_A_MINUTE, *limits.retention, IDEMPOTENCY_MS, *group_args(news, messages)]
         return group_from(self._scripts.run("accept", args))
 
     def read(self, reference_ids: Sequence[str]) -> list[CallRecord]:
@@ -111,7 +109,7 @@ class InvocationStore:
         """Create a chain's next step and let its parent wait for it; returns what may be run now."""
         args: list[Any] = [claim_token, GRACE_MS, *self._limits.retention, CHAIN_STEPS, parent, step, len(news)]
         for new in news:
-            args.extend(step_args(new, self._limits.max_age_ms))
+            args.extend(step_args(new))
         verdict, ready = self._scripts.run("advance", args)
         return Advance(verdict.decode()), ready_from(ready)
 
@@ -139,15 +137,6 @@ class InvocationStore:
         """
         args = [worker, GRACE_MS, PATIENCE_MS, limit, lane_limit or limit, len(empty), *empty, *short]
         return ready_from(self._scripts.run("sweep", args))
-
-    def expire(self, *, limit: int, webhooks: int = 64) -> tuple[int, bool, Ready]:
-        """End up to ``limit`` calls that have had their time, of so many webhooks an equal part.
-
-        Returns how many ended, whether others wait for the same, and what may be run now.
-        """
-        args = [uuid4().hex, self._lease_margin_ms, GRACE_MS, *self._limits.retention, limit, webhooks]
-        ended, more, ready = self._scripts.run("expire", args)
-        return int(ended), bool(more), ready_from(ready)
 
     def prune(self, *, limit: int) -> int:
         """Forget up to ``limit`` final records whose retention has passed; returns how many."""

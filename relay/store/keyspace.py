@@ -25,7 +25,6 @@ _TEMPLATES: Final = {
     # alarms and ends
     "due_running": "due:running",  # zset referenceId -> ms: leases, retries, deadlines
     "due_queued": "due:queued:{lane}",  # zset referenceId -> ms: queued ids of a lane
-    "ages": "ages",  # zset plugin/webhook -> ms: not before then does one of its open calls have to end
     "expiry": "expiry",  # zset referenceId -> ms: final records, when to forget them
     "pending": "pending",  # hash: invocations and bytes not final, in all
     # one plugin
@@ -44,6 +43,7 @@ _TEMPLATES: Final = {
     "told_full": "p:{plugin}:told:full",  # list: the first id of each group that was refused as over capacity, lately
     "gathered": "p:{plugin}:gathered:{process}",  # int: the last histograms that a worker has brought
     "plugin_rate": "p:{plugin}:rate",  # us: when the plugin's rate is unused again
+    "plugin_rate_taken": "p:{plugin}:rate:{token}",  # string: a call that has taken of the rate, for a minute
     "refusals": "p:{plugin}:refusals:{minute}",  # int: rejected records written in this minute
     "webhooks": "p:{plugin}:webhooks",  # hash webhookId -> current revision
     "revision": "p:{plugin}:webhook:{webhook}:{revision}",  # hash: shape (JSON), target (sealed), createdAt
@@ -52,7 +52,6 @@ _TEMPLATES: Final = {
     "token": "p:{plugin}:token:{webhook}:{revision}",  # string: a webhook's OAuth access token, sealed
     "token_fetcher": "p:{plugin}:token:{webhook}:{revision}:turn",  # string: who fetches the next one
     "running": "p:{plugin}:running:{webhook}",  # zset referenceId -> leaseEnd ms: places taken
-    "open": "p:{plugin}:open:{webhook}",  # zset referenceId -> ms: calls that are not final, when each has to end
     "parked": "p:{plugin}:parked:{webhook}",  # zset referenceId -> createdAt ms: calls that may not go now
     "policy": "p:{plugin}:policy:{webhook}",  # hash: limits, pause, rate and breaker (lua/include/places.lua)
     "idempotency": "p:{plugin}:idem:{webhook}:{mac}",  # hash: ref, fingerprint
@@ -70,6 +69,7 @@ _TEMPLATES: Final = {
     "api_key": "key:{key}",  # hash: one API key
     "notice": "notice:{process}",  # pub/sub channel of one API process
     "workers": "workers",  # zset process -> ms of its last heartbeat
+    "clock_jump": "clock:jump",  # string: when the server's clock last jumped and by how much, for an hour
     "worker_lanes": "workers:lanes",  # hash process -> the lanes that it serves, with commas between
 }
 
@@ -183,16 +183,6 @@ def parked(plugin: str, webhook: str) -> str:
     return _name("parked", plugin=plugin, webhook=webhook)
 
 
-def open_calls(plugin: str, webhook: str) -> str:
-    """Sorted set: a webhook's calls that are not final, by when each has to end."""
-    return _name("open", plugin=plugin, webhook=webhook)
-
-
-def ages() -> str:
-    """Sorted set: webhooks by when the first of their calls may have to end."""
-    return _name("ages")
-
-
 def policy(plugin: str, webhook: str) -> str:
     """Hash: a webhook's limits, pause, rate and breaker."""
     return _name("policy", plugin=plugin, webhook=webhook)
@@ -261,6 +251,11 @@ def notice(process: str) -> str:
 def workers() -> str:
     """Sorted set: worker processes by their last heartbeat."""
     return _name("workers")
+
+
+def clock_jump() -> str:
+    """String: the last jump of the server's clock."""
+    return _name("clock_jump")
 
 
 def worker_lanes() -> str:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
-
-DEFAULT_AGE_MS: Final = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +16,6 @@ class Limits:
     failed_retention_ms: int
     rejected_retention_ms: int
     contents_retention_ms: int = 0  # payload and result; 0: as long as their records
-    max_age_ms: int = DEFAULT_AGE_MS  # how old a call may become whose webhook does not say
 
     @property
     def retention(self) -> tuple[int, int, int, int]:

@@ -21,7 +21,6 @@ Breaker = Literal["closed", "open", "half-open"]
 BREAKER_STATES: Final[tuple[Breaker, ...]] = get_args(Breaker)
 #: Parked calls made ready by one script run.
 _PAGE: Final = 1_000
-_BREAKER: Final = ("failures", "openUntil", "openFor", "probe", "prober")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class Policies:
     def close_breaker(self, plugin: str, webhook_id: str) -> None:
         """Let calls go again, whatever failed before."""
         with store_errors():
-            self._client.hdel(keyspace.policy(plugin, webhook_id), *_BREAKER)
+            self._client.hdel(keyspace.policy(plugin, webhook_id), "failures", "openUntil", "openFor", "probe")
 
     def traffic(self, plugin: str, webhook_id: str) -> Traffic:
         """How a webhook's calls stand at this moment."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from relay.errors import RateLimited
 from relay.store.scripts import Scripts
@@ -29,6 +30,6 @@ class PluginRates:
         if self._rate is None or count == 0:
             return
         interval_us = self._rate.period_s * 1_000_000 / self._rate.count
-        wait_us = int(self._scripts.run("plugin_rate", [plugin, interval_us, self._rate.count, count]))
+        wait_us = int(self._scripts.run("plugin_rate", [plugin, interval_us, self._rate.count, count, uuid4().hex]))
         if wait_us > 0:
             raise RateLimited(retry_after_s=-(-wait_us // 1_000_000))

@@ -1,35 +1,23 @@
-"""The Lua scripts: loaded from package data, their includes and key names put in, run by name."""
+"""Runs the Lua scripts: the server's functions of those names, which are loaded where the server lacks them."""
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
-from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import (
-    BusyLoadingError,
-    MaxConnectionsError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-)
+import redis
+from redis.exceptions import BusyLoadingError, MaxConnectionsError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from relay.errors import Unavailable
-from relay.store import keyspace
+from relay.store.library import PREFIX, library, scripts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import redis
-
-# The only scripts that a full server may refuse: they bring new work, the others record work done.
-_REFUSABLE: Final = frozenset({"accept", "replay_make", "replay_create"})
-_INCLUDES: Final = re.compile(r"^-- include: (.+)$", re.MULTILINE)
-_RECORDS: Final = re.compile(r"^-- record (\w+): (.+(?:\n--   .+)*)", re.MULTILINE)
+_UNKNOWN: Final = "Function not found"  # the server's words; it has no error of its own for it
+_KNOWN: Final = "already exists"
 _AWAY: Final = (
     RedisConnectionError,
     RedisTimeoutError,
@@ -49,55 +37,49 @@ def store_errors() -> Iterator[None]:
         raise Unavailable from error
 
 
-@cache
-def script_text(name: str) -> str:
-    """The whole text of ``lua/<name>.lua`` as the server gets it, without the shebang line."""
-    folder = resources.files("relay.store") / "lua"
-    body = (folder / f"{name}.lua").read_text("utf-8")
-    included = _INCLUDES.search(body)
-    names = included.group(1).split(", ") if included else []
-    parts = [*((folder / "include" / f"{part}.lua").read_text("utf-8") for part in names), body]
-    return "\n".join([keyspace.lua_prelude(), *(text for part in parts for text in (*_record_readers(part), part))])
-
-
-def _record_readers(part: str) -> Iterator[str]:
-    """Functions that read named fields of a record, for ``-- record NAME: field field ...`` (the first is state).
-
-    A table written out with its names costs Lua a fraction of one that is filled name by name.
-    """
-    for name, listed in _RECORDS.findall(part):
-        fields = listed.replace("--", " ").split()
-        asked = ", ".join(f"'{field}'" for field in fields)
-        members = ", ".join(f"{field} = f[{number}] or ''" for number, field in enumerate(fields, 1))
-        yield (
-            f"local function {name}(ref)\n"
-            f"  local f = redis.call('HMGET', KEY.record(ref), {asked})\n"
-            f"  if not f[1] then return nil end\n"
-            f"  return {{ ref = ref, {members} }}\n"
-            f"end"
-        )
-
-
 class Scripts:
     """Runs scripts by name on one client. Raises `Unavailable` when the server cannot take them."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client  # redis-py's methods are half typed
-        self._digests: dict[str, str] = {}
         self._kept: list[Any] = []  # as many as ever ran at the same time
-        # fakeredis, which the unit tests use, has no connections and does not know the shebang line.
+        # fakeredis, which the unit tests use, has no connections.
         self._is_fake = type(client).__module__.startswith("fakeredis")
 
     def run(self, name: str, args: Sequence[Any] = ()) -> Any:
-        """Run ``lua/<name>.lua`` with ``args``; loads it where the server does not know it (yet, or any more)."""
-        with store_errors():
-            digest = self._digests.get(name) or self._load(name)
-            try:
-                return self._evaluate(digest, args)
-            except NoScriptError:
-                return self._evaluate(self._load(name), args)
+        """Run ``lua/<name>.lua`` with ``args``; loads all scripts where the server does not know it (yet, or any more).
 
-    def _evaluate(self, digest: str, args: Sequence[Any]) -> Any:
+        All, because a server that is full takes no more of them, and then needs those that make room.
+        """
+        function = library(name).name
+        with store_errors():
+            try:
+                return self._call(function, args)
+            except ResponseError as error:
+                if str(error) != _UNKNOWN:
+                    raise
+            self.load()
+            return self._call(function, args)
+
+    def load(self) -> None:
+        """Give the server every script that it does not know."""
+        for script in scripts():
+            try:
+                self._client.function_load(library(script).text)
+            except ResponseError as error:
+                if _KNOWN not in str(error):
+                    raise
+
+    def drop_others(self) -> None:
+        """Delete the libraries of other versions, which somebody who still runs one would load again."""
+        ours = {library(script).name for script in scripts()}
+        for listed in self._client.function_list(library=f"{PREFIX}*"):
+            fields = dict(zip(listed[::2], listed[1::2], strict=True)) if isinstance(listed, list) else listed
+            name = fields[b"library_name"].decode()
+            if name not in ours:
+                self._client.function_delete(name)
+
+    def _call(self, function: str, args: Sequence[Any]) -> Any:
         """On a connection that is kept for the next one: to take it from redis-py's pool costs as much as to use it.
 
         One that something went wrong with is not kept.
@@ -106,15 +88,14 @@ class Scripts:
             client = self._kept.pop()
         except IndexError:
             client = self._client if self._is_fake else self._client.client()
-        reply = client.evalsha(digest, 0, *args)
+        reply = client.fcall(function, 0, *args)
         self._kept.append(client)
         return reply
 
-    def _load(self, name: str) -> str:
-        text = script_text(name)
-        if not self._is_fake:
-            flags = "" if name in _REFUSABLE else " flags=allow-oom"
-            text = f"#!lua{flags}\n{text}"
-        digest = self._client.script_load(text)
-        self._digests[name] = digest if isinstance(digest, str) else digest.decode()
-        return self._digests[name]
+
+def renew(url: str) -> None:
+    """Give a server that nobody uses yet the scripts of this version, and take those of others from it."""
+    with store_errors(), redis.Redis.from_url(url) as client:
+        runner = Scripts(client)
+        runner.load()
+        runner.drop_others()

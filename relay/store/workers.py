@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.store import keyspace
 from relay.store.scripts import Scripts, store_errors
+from relay.store.server_clock import TOLD_MS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     import redis
+
+    from relay.store.server_clock import ClockJump
 
 #: A worker that has not been heard of for so long counts as gone. Its death is known within it.
 SILENCE_MS: Final = 4_000
@@ -35,9 +38,14 @@ class Workers:
         self._client: Any = client
         self._scripts = Scripts(client)
 
-    def beat(self, worker: str, lanes: Collection[str]) -> None:
-        """Say that this worker lives and serves these lanes."""
-        self._scripts.run("beat", [worker, ",".join(sorted(lanes)), FORGET_MS])
+    def beat(self, worker: str, lanes: Collection[str]) -> int:
+        """Say that this worker lives and serves these lanes; returns what the server's clock shows, in ms."""
+        return int(self._scripts.run("beat", [worker, ",".join(sorted(lanes)), FORGET_MS]))
+
+    def note_jump(self, jump: ClockJump) -> None:
+        """Write down that the server's clock has jumped, for whoever asks within `TOLD_MS`."""
+        with store_errors():
+            self._client.set(keyspace.clock_jump(), jump.to_text(), px=TOLD_MS)
 
     def alive(self) -> list[LiveWorker]:
         """Those that were heard of within `SILENCE_MS`, by name."""

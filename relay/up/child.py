@@ -56,6 +56,11 @@ class Child:
         """The process id, which is also its group's; None before the first start."""
         return self._process.pid if self._process else None
 
+    @property
+    def status(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+        return self._process.returncode if self._process else None
+
     def is_running(self) -> bool:
         """Whether the process itself runs."""
         return self._process is not None and self._process.poll() is None

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from relay.errors import SettingsError, Unavailable
 from relay.settings import FILE_SUFFIX, Settings, child_environ
 from relay.store.health import read_health
+from relay.store.scripts import renew
 from relay.up import processes
 from relay.up.child import Child, leftovers
 from relay.up.datadir import KEY_FILES, DataDir, free_port, is_free
@@ -99,6 +100,7 @@ class LocalRelay:
             server = self._child(processes.Process("valkey", command, without=processes.SECRETS, extra=ENVIRON))
             supervisor.start(server, ends_last=True)
             self.server.wait(lambda: server.is_running() and not supervisor.ending)
+            renew(self.server.url)
         for process in self.processes():
             supervisor.start(self._child(process))
 

@@ -36,13 +36,14 @@ class _Watched:
     deaths: int = 0  # in a row, each soon after its start
     restart_at_s: float | None = None
 
-    def look(self, tell: Callable[[str], None]) -> None:
+    def look(self, tell: Callable[[str], None], note: Callable[[str, int | None], None]) -> None:
         """One look: notes a death and its delay, and starts again when that is over."""
         now_s = time.monotonic()
         if self.child.is_running():
             return
         if self.restart_at_s is None:
             self.child.kill()
+            note(self.child.name, self.child.status)
             self.deaths = 0 if now_s - self.child.started_s >= _STEADY_S else self.deaths + 1
             delay_s = min(_FIRST_DELAY_S * 2 ** min(self.deaths, 16), _MAX_DELAY_S)
             self.restart_at_s = now_s + delay_s
@@ -56,11 +57,13 @@ class _Watched:
 class Supervisor:
     """Runs children in the main thread of a process that has no other.
 
-    ``tell`` gets a line for people; ``stop_s`` is how long children may take to end before they are killed.
+    ``tell`` gets a line for people, ``note`` the name and the exit status of a child that ended unexpectedly;
+    ``stop_s`` is how long children may take to end before they are killed.
     """
 
     tell: Callable[[str], None]
     stop_s: float
+    note: Callable[[str, int | None], None] = lambda _name, _status: None
     _watched: list[_Watched] = field(default_factory=list)
     _asked: int = 0  # how often somebody asked to end
     _wake: tuple[int, int] = (-1, -1)
@@ -109,7 +112,7 @@ class Supervisor:
         self._sleep(max(0.01, min(wait_s, nearest_s)))
         if not self.ending:
             for each in self._watched:
-                each.look(self.tell)
+                each.look(self.tell, self.note)
 
     def stop(self) -> None:
         """Ends the children: together, but for those that the others use, which end last."""

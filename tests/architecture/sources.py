@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
+from fnmatch import fnmatch
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("relay", "api", "workers")
 #: What is never part of the project, where there is no git to say what is.
-_FOREIGN = {".git", ".venv", ".relay", "node_modules", "build", "dist", "__pycache__"}
+_FOREIGN = [
+    ".git",
+    *(line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line and not line.startswith("#")),
+]
 
 
 def modules() -> list[Path]:
@@ -27,9 +32,18 @@ def tree_of(path: Path) -> ast.Module:
 
 def project_files() -> list[Path]:
     """Every file under version control (or every file, in a tree without git)."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
-    if listed.returncode == 0 and listed.stdout:
-        paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
-    else:
-        paths = [path for path in ROOT.rglob("*") if not _FOREIGN & set(path.relative_to(ROOT).parts)]
+    paths = [path for path in _listed_by_git() or ROOT.rglob("*") if not _is_foreign(path)]
     return sorted(path for path in paths if path.is_file())
+
+
+def _listed_by_git() -> list[Path]:
+    if shutil.which("git") is None:
+        return []
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    return [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+
+
+def _is_foreign(path: Path) -> bool:
+    inside = path.relative_to(ROOT)
+    names = [*inside.parts, inside.as_posix()]
+    return any(fnmatch(name, pattern) for name in names for pattern in _FOREIGN)

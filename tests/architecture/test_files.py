@@ -23,39 +23,12 @@ FOREIGN = re.compile(
     )
 )
 BINARY = {".png", ".jpg", ".jpeg", ".gif", ".ico", ".woff2"}
-LUA = sorted((ROOT / "relay" / "store" / "lua").rglob("*.lua"))
-
-
-def header_of(path):
-    lines = path.read_text(encoding="utf-8").splitlines()
-    end = next((number for number, line in enumerate(lines) if not line.startswith("--")), len(lines))
-    return "\n".join(lines[:end])
-
-
-def included():
-    found = set()
-    for path in LUA:
-        for line in re.findall(r"^-- include: (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE):
-            found |= {name.strip() for name in line.split(",")}
-    return found
 
 
 def test_no_file_names_a_machine_s_path_or_a_package_registry():
     texts = {path: path.read_text(encoding="utf-8") for path in project_files() if path.suffix not in BINARY}
     found = {name_of(path): match[0] for path, text in texts.items() if (match := FOREIGN.search(text))}
     assert not found
-
-
-@pytest.mark.parametrize("path", LUA, ids=lambda path: path.name)
-def test_a_script_s_header_names_its_keys_arguments_and_reply(path):
-    header = header_of(path)
-    assert header.startswith(f"-- {path.stem}: ")
-    if path.parent.name != "include":
-        assert all(f"\n-- {part} " in header for part in ("KEYS", "ARGV", "Returns"))
-
-
-def test_what_a_script_includes_is_there():
-    assert included() <= {path.stem for path in LUA}
 
 
 def codes():

@@ -179,7 +179,7 @@ class Mischief:
 
     def _scripts_forgotten(self, _part):
         with suppress(redis.RedisError):
-            self.harness.client.script_flush()
+            self.harness.client.function_flush()
 
     def _sample(self):
         while not self._ending.wait(SAMPLE_S):

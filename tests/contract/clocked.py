@@ -30,7 +30,7 @@ class Clocked:
 
     def __init__(self, client: redis.Redis, *, margin_ms: int = 10_000) -> None:
         self.client = client
-        client.script_load = lambda text: type(client).script_load(client, _stepped(text))
+        client.function_load = lambda text: type(client).function_load(client, _stepped(text))
         self.store = InvocationStore(client, LIMITS, lease_margin_ms=margin_ms)
         self.policies = Policies(client)
         self.set_ms(START_MS)
@@ -57,5 +57,5 @@ class Clocked:
 
 
 def _stepped(text: str) -> str:
-    assert _SERVER_TIME in text or "local now" not in text
+    assert _SERVER_TIME in text or "server_time" not in text
     return text.replace(_SERVER_TIME, _STEPPED_TIME)

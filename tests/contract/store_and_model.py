@@ -29,7 +29,6 @@ HOOKS = {
     "two": Hook(concurrency=2, retry=True),
     "quick": Hook(every_ms=500, retry=True),
     "slow": Hook(repeatable=True, every_ms=10_000, concurrency=2),
-    "brief": Hook(repeatable=True, concurrency=1, retry=True, max_age=45_000),
 }
 #: Which of several parked calls has the near alarm may change; where each may stand is inspected.
 ALARMS = {keyspace.due_running().encode(), *(keyspace.due_queued(lane).encode() for lane in LANES)}
@@ -72,7 +71,7 @@ class StoreAndModel:
 
     # -- the acts -----------------------------------------------------------------------------------------------
 
-    def accept(self, ref, hook, *, key=None, published=True, repeat=False, delay_ms=0):
+    def accept(self, ref, hook, *, key=None, published=True, repeat=False):
         lane = LANES[len(self.model.calls) % len(LANES)]
         new = NewInvocation(
             reference_id=ref,
@@ -85,13 +84,11 @@ class StoreAndModel:
             payload=b"sealed",
             request_bytes=100,
             idempotency=None if key is None else Idempotency((key[0],), (key[1],)),
-            max_age_ms=HOOKS[hook].max_age,
-            delay_ms=delay_ms,
         )
         (answer,) = self._said(repeat, lambda: self.store.accept([new]))
-        expected = self.model.accept(ref, Call(hook, TIMEOUT_MS, 100, not_before=delay_ms), key)
+        expected = self.model.accept(ref, Call(hook, TIMEOUT_MS, 100), key)
         assert (answer.verdict, answer.reference_id, answer.state) == expected
-        if published and answer.verdict == "accepted" and not delay_ms:
+        if published and answer.verdict == "accepted":
             self.publish([(ref, lane)])
 
     def claim(self, refs, token, *, park=(), repeat=False):
@@ -148,13 +145,6 @@ class StoreAndModel:
         self.check_ready(ready)
         if published:
             self.publish(ready)
-
-    def expire(self, *, limit=1000):
-        more = True
-        while more:
-            _, more, ready = self.store.expire(limit=limit)
-            self.publish(ready)
-        self.model.expire()
 
     def pause(self, hook):
         self.ledger.policies.pause(PLUGIN, hook)
@@ -227,7 +217,6 @@ class StoreAndModel:
                 break
             self.pass_time(max(1, (self.next_alarm() or 0) - self.model.now))
             self.sweep()
-            self.expire()
             self.check()
         assert self.unfinished() == []
         assert self.model.now - started < DRAIN_MS

@@ -1,14 +1,16 @@
 """What is kept and for how long: records and their contents apart, and contents that are destroyed on request."""
 
+import time
 from dataclasses import replace
 
 import pytest
 
 from relay.errors import Conflict, NotFound
-from relay.invocation import State
+from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from relay.store.invocations import NewStep
+from relay.sweeper import PRUNING_S, RECORDS, Sweeper
 from tests.contract.ledger import DAY_MS, LIMITS, Ledger
 
 
@@ -80,3 +82,47 @@ def test_a_chain_is_forgotten_with_its_steps(ledger):
     assert ledger.store.payload_of(step) is None
     assert ledger.store.result_of(step) is None
     assert ledger.store.find(step).forgotten_at_ms is not None
+
+
+class NoQueue:
+    """A broker with nothing on its lanes."""
+
+    @staticmethod
+    def depths():
+        return {"interactive": 0, "bulk": 0, "replay": 0}
+
+
+@pytest.mark.parametrize("records", [RECORDS - 1, RECORDS, RECORDS + 1, 6 * RECORDS])
+def test_one_sweep_forgets_whatever_is_old_in_bounded_pieces(valkey, records):
+    with valkey.client() as client:
+        ledger = Ledger(client, replace(LIMITS, max_pending=10_000))
+        for start in range(0, records, 100):
+            count = min(100, records - start)
+            ledger.store.accept([ledger.new(refusal=Outcome.REQUEST_REJECTED) for _ in range(count)])
+            client.delete(*client.keys("*refusals*"))
+        for ref in client.zrange(keyspace.expiry(), 0, -1):
+            client.zadd(keyspace.expiry(), {ref: 1})
+        pieces = []
+        prune = ledger.store.prune
+        ledger.store.prune = lambda *, limit: pieces.append(limit) or prune(limit=limit)
+        Sweeper(ledger.store, NoQueue(), "w1", run_here=pytest.fail).sweep()
+        assert client.keys("relay:inv:*") == []
+    assert pieces == [RECORDS] * (records // RECORDS + 1)
+
+
+def test_a_sweep_leaves_the_rest_of_much_that_is_old_for_the_next_one():
+    class Endless:
+        pieces = 0
+
+        def sweep(self, *_args, **_limits):
+            return ()
+
+        def prune(self, *, limit):
+            self.pieces += 1
+            return limit
+
+    store = Endless()
+    began = time.monotonic()
+    Sweeper(store, NoQueue(), "w1", run_here=pytest.fail).sweep()
+    assert PRUNING_S <= time.monotonic() - began < PRUNING_S + 1
+    assert store.pieces > 1

@@ -4,6 +4,7 @@ import pytest
 
 from relay.errors import RateLimited
 from relay.store.rates import PluginRates
+from relay.store.scripts import Scripts
 
 
 def taken(rates, plugin="acme", count=1):
@@ -50,3 +51,21 @@ def test_a_list_counts_as_its_items_and_a_longer_one_holds_up_what_follows(redis
 def test_a_limit_is_shared_by_all_api_processes(redis_client):
     one, other = PluginRates(redis_client, "1/m"), PluginRates(redis_client, "1/m")
     assert (taken(one), taken(other)) == (0, 60)
+
+
+def test_a_call_that_is_repeated_because_its_reply_was_lost_takes_once(redis_client):
+    scripts = Scripts(redis_client)
+
+    def take(token, count=2):
+        return scripts.run("plugin_rate", ["acme", 30_000_000, 4, count, token])
+
+    assert [take("one") for _ in range(5)] == [0] * 5
+    assert take("two") == 0, "two of four were left"
+    assert take("three") > 0
+    assert take("three", 0) == 0, "what was refused is not remembered as taken"
+    assert [take("one"), take("two")] == [0, 0]
+
+
+def test_what_is_remembered_of_calls_that_took_is_forgotten_within_a_minute(redis_client):
+    PluginRates(redis_client, "10/s").take("acme")
+    assert all(0 < redis_client.pttl(key) <= 60_000 for key in redis_client.keys("*"))

@@ -14,7 +14,7 @@ from relay.store.listing import Filter
 from relay.store.replay_runs import NewReplay, ReplayVerdict
 from relay.store.replays import ReplayState
 from tests.contract.ledger import LIMITS, Ledger
-from tests.contract.replay_harness import ReplayHarness
+from tests.contract.replay_harness import DAY_MS, ReplayHarness
 
 HOUR_MS = 3600 * 1000
 
@@ -672,9 +672,45 @@ def test_an_ended_job_is_kept_for_its_time(harness):
     harness.failed(1)
     job = harness.start()
     harness.create_all(job)
-    keys = harness.client.keys(f"relay:replay:{job.replay_id}*")
-    assert all(harness.client.pttl(key) == -1 for key in keys)
+    member = f"replay-{job.replay_id}"
+    assert harness.client.zscore(keyspace.expiry(), member) is None
     harness.send(harness.made(job))
-    keys = harness.client.keys(f"relay:replay:{job.replay_id}*")
-    assert len(keys) == 3
-    assert all(0 < harness.client.pttl(key) <= 24 * HOUR_MS for key in keys)
+    over = harness.job(job)
+    assert harness.client.zscore(keyspace.expiry(), member) == over.finished_at_ms + 24 * HOUR_MS
+
+
+@pytest.mark.parametrize("by_hand", [False, True], ids=["by filter", "by hand"])
+@pytest.mark.parametrize("cancelled", [False, True], ids=["done", "cancelled"])
+def test_a_job_that_is_over_keeps_no_list_of_its_originals_and_still_lists_what_it_made(harness, by_hand, cancelled):
+    refs = harness.failed(3)
+    job = harness.start(**({"reference_ids": refs} if by_hand else {}))
+    harness.create_all(job)
+    made = harness.made(job)
+    assert harness.client.llen(f"relay:replay:{job.replay_id}:ids") == 3
+    if cancelled:
+        harness.store.cancel("acme", job.replay_id)
+    else:
+        harness.send(made)
+    assert harness.job(job).over
+    left = {key.decode().rpartition(":")[2] for key in harness.client.keys(f"relay:replay:{job.replay_id}*")}
+    assert left == {job.replay_id, "decided"}
+    page = harness.ledger.listing.page("acme", Filter(replay=job.replay_id), limit=10)
+    assert {row.reference_id for row in page.rows} == set(made)
+
+
+def test_a_job_past_its_time_is_forgotten_whole_without_anybody_listing_it(harness):
+    kept, gone = (over(harness) for _ in range(2))
+    assert harness.ledger.store.prune(limit=100) == 0
+    harness.client.zincrby(keyspace.expiry(), -2 * DAY_MS, f"replay-{gone.replay_id}")
+    assert harness.ledger.store.prune(limit=100) == 1
+    assert harness.client.keys(f"relay:replay:{gone.replay_id}*") == []
+    assert harness.client.zrange(keyspace.replays("acme"), 0, -1) == [kept.replay_id.encode()]
+    assert harness.job(kept).over
+
+
+def over(harness):
+    harness.failed(1)
+    job = harness.start()
+    harness.create_all(job)
+    harness.send(harness.made(job))
+    return harness.job(job)

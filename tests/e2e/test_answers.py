@@ -1,4 +1,4 @@
-"""Whatever an endpoint does, Python client, curl and command get the one documented result, without its address."""
+"""Whatever an endpoint does, Python client, plain HTTP and command get the one documented result, without its address."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PATH = "/private-path-of-the-vendor"
 HUGE = 2**100 + 1
 WAIT_MS = 700  # the timeout of those that do not answer
 LATE_MS = 250  # how much later than its deadline an attempt may end
-CALLERS = ("client", "curl", "command")
+CALLERS = ("client", "http", "command")
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def test_a_redirect_is_followed_by_nobody(harness, plugin):
     assert not [each for each in harness.site.served.requests if each.target == "/elsewhere"]
 
 
-@pytest.mark.parametrize("caller", ["client", "curl", "cli"])
+@pytest.mark.parametrize("caller", ["client", "http", "cli"])
 def test_a_base64_jpeg_arrives_byte_for_byte(harness, plugin, caller):
     picture = JPEG + random.Random(caller).randbytes(300_000) + b"\r\n\0\xff\xd9"
     answered = getattr(plugin, f"by_{caller}")("send-jpeg", base64.b64encode(picture).decode(), {}, {})

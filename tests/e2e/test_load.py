@@ -105,7 +105,7 @@ def test_twenty_thousand_waiting_triggers_do_not_hold_up_awaited_callers(busy):
     assert_each_sent_once(busy, answers)
     assert waiting(busy) >= BACKLOG - 1_000  # they were there all the time
     slowest_s = max(seconds for _, _, seconds in answers)
-    assert slowest_s < 10  # a call behind the backlog would have waited for minutes
+    assert slowest_s < 30  # a call behind the backlog would have waited for minutes
 
 
 def test_what_waits_is_on_its_way_and_shares_its_process_with_others(busy):

@@ -90,8 +90,8 @@ def test_a_wait_that_ends_early_can_be_taken_up_again(shop, relay):
         relay.webhooks.trigger("slow", {}, timeout_s=1)
     reference_id = raised.value.reference_id
     began = time.monotonic()
-    assert relay.webhooks.wait(reference_id, 20)["status"] == 200
-    assert time.monotonic() - began < 10
+    assert relay.webhooks.wait(reference_id, 60)["status"] == 200
+    assert time.monotonic() - began < 50
     assert len(shop.endpoint.received(reference_id)) == 1
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import free_port, start_relay, stop_relay
-from tests.tools import require_node
+from tests.tools import require_curl, require_node
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh ?(\w*)\n(.*?)^```$", README.split("## A ten-minute tour")[1], re.MULTILINE | re.DOTALL)
@@ -43,8 +42,7 @@ def blocks(kind=""):
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory):
     """Runs shell text as if it stood in the README, with the endpoint and the relay of the tour running."""
-    if shutil.which("curl") is None:
-        pytest.skip("curl is not on the PATH")
+    require_curl()
     assert blocks("background") == [ECHO, UP]
     directory, endpoint_port = tmp_path_factory.mktemp("tour"), free_port()
     endpoint = subprocess.Popen([sys.executable, *ECHO.split()[1:-1], str(endpoint_port)])

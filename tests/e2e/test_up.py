@@ -19,6 +19,8 @@ from dotenv import dotenv_values
 
 from relay.client import Relay
 from tests.e2e.conftest import RunningRelay, free_port, start_relay, stop_relay
+from tests.timing import BUSY_S
+from tests.tools import require_curl
 
 PROCESSES = ("valkey-server", "granian", "-Q interactive", "-Q bulk,replay", "flower", "relay.echo")
 KILLABLE = ("granian", "-Q interactive", "-Q bulk,replay", "flower")
@@ -115,6 +117,7 @@ def test_the_demo_triggers_for_real_and_shows_answer_record_and_addresses(demo):
 
 
 def test_the_curl_line_of_the_demo_works_as_printed(demo):
+    require_curl()
     line = next(line for line in output_of(demo).splitlines() if line.startswith("curl "))
     done = subprocess.run(f"{line} --silent --max-time 30", shell=True, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["status"] == 200
@@ -173,8 +176,8 @@ def test_a_killed_process_is_back_within_a_second_and_alone(demo, part):
     family = [old, *old.children(recursive=True)]
     killed_s = time.time()
     old.kill()
-    new = eventually(lambda: successor(demo, part, family), f"{part} did not return", 5)
-    assert new.create_time() - killed_s < 1.5  # a second, and some for a busy machine
+    new = eventually(lambda: successor(demo, part, family), f"{part} did not return", 30)
+    assert new.create_time() - killed_s < 1 + BUSY_S
     assert not [each for each in family if lives(each)]
     eventually(lambda: status_of(f"{demo.base_url}/readyz") == 200, "the relay was not ready again")
 
@@ -183,7 +186,7 @@ def test_the_api_answers_again_when_granian_s_worker_was_killed(demo):
     master = child(demo, "granian")
     family = [master, *master.children()]
     family[1].kill()
-    eventually(lambda: successor(demo, "granian", family), "the API did not return", 10)
+    eventually(lambda: successor(demo, "granian", family), "the API did not return", 30)
     eventually(lambda: status_of(f"{demo.base_url}/readyz") == 200, "the relay was not ready again")
 
 
@@ -191,7 +194,7 @@ def test_the_embedded_server_comes_back_with_what_it_had(demo):
     before = demo.cli("webhooks", "list", "--plugin", "demo")
     server = child(demo, "valkey-server")
     server.kill()
-    eventually(lambda: successor(demo, "valkey-server", [server]), "no server", 10)
+    eventually(lambda: successor(demo, "valkey-server", [server]), "no server", 30)
     eventually(lambda: status_of(f"{demo.base_url}/readyz") == 200, "the relay was not ready again")
     assert demo.cli("webhooks", "list", "--plugin", "demo") == before
 

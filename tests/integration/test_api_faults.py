@@ -10,6 +10,7 @@ import redis
 from tests.conftest import start_valkey
 from tests.integration.api_harness import environ_for, running_api
 from tests.integration.test_api_triggers import problem
+from tests.timing import BUSY_S
 
 
 def kill_subscriptions(client):
@@ -19,7 +20,7 @@ def kill_subscriptions(client):
 
 def test_a_lost_subscription_loses_no_answer(api):
     with ThreadPoolExecutor(4) as pool:
-        waiting = [pool.submit(api.trigger) for _ in range(4)]
+        waiting = [pool.submit(api.trigger, prefer="wait=40", timeout=60) for _ in range(4)]
         refs = set()
         while len(refs) < 4:
             refs.update(api.taken())
@@ -29,7 +30,7 @@ def test_a_lost_subscription_loses_no_answer(api):
         began_s = time.monotonic()
         answers = [each.result() for each in waiting]
     assert [answer.json()["data"] for answer in answers] == ["seen"] * 4
-    assert time.monotonic() - began_s < 4
+    assert time.monotonic() - began_s < 30  # not by the last look, when the wait is over
 
 
 def test_answers_come_as_notices_again_after_a_lost_subscription(api):
@@ -56,8 +57,8 @@ def test_without_redis_the_api_says_so_at_once_and_comes_back_by_itself(fragile)
     port = fragile.server.port
     fragile.server.terminate()
     began_s = time.monotonic()
-    answer = fragile.trigger()
-    assert time.monotonic() - began_s < 3
+    answer = fragile.trigger(prefer="wait=40", timeout=60)
+    assert time.monotonic() - began_s < 30
     problem(answer, 503, "unavailable")
     assert int(answer.headers["Retry-After"]) >= 1
     problem(fragile.call("POST", "/v1/triggers", json=[{"webhookId": "order"}]), 503, "unavailable")
@@ -75,19 +76,22 @@ def test_a_wait_during_which_redis_goes_away_ends_in_the_asked_time_with_the_ref
         began_s = time.monotonic()
         waiting = pool.submit(fragile.trigger, prefer="wait=2")
         (ref,) = fragile.taken()
+        # The message may be there before the API knows that its trigger is accepted; after a later one it does.
+        assert fragile.trigger(prefer="respond-async").status_code == 202
         fragile.server.terminate()
         answer = waiting.result()
     assert (answer.status_code, answer.json()["referenceId"]) == (202, ref)
-    assert time.monotonic() - began_s < 5
+    assert 1.9 < time.monotonic() - began_s < 2 + BUSY_S
 
 
 def test_a_stop_answers_whoever_waits_and_does_not_wait_for_them(fragile):
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(fragile.trigger, prefer="wait=30")
+        waiting = pool.submit(fragile.trigger, prefer="wait=60", timeout=90)
         (ref,) = fragile.taken()
+        assert fragile.trigger(prefer="respond-async").status_code == 202
         began_s = time.monotonic()
         fragile.process.terminate()
         answer = waiting.result()
         assert (answer.status_code, answer.json()["referenceId"]) == (202, ref)
-        assert fragile.process.wait(10) == 0
-    assert time.monotonic() - began_s < 8
+        assert fragile.process.wait(40) == 0
+    assert time.monotonic() - began_s < 40

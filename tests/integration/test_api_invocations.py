@@ -10,6 +10,7 @@ from relay.invocation import Outcome, State
 from relay.store import keyspace
 from relay.store.health import ServerWarnings
 from tests.integration.test_api_triggers import problem
+from tests.timing import BUSY_S
 
 
 def accepted(api):
@@ -56,26 +57,26 @@ def test_an_unfinished_record_is_shown_at_once_without_a_preference(api):
     ref = accepted(api)
     answer = api.call("GET", f"/v1/invocations/{ref}")
     assert (answer.status_code, answer.json()["state"], answer.json()["result"]) == (200, "queued", None)
-    assert answer.elapsed.total_seconds() < 1
+    assert answer.elapsed.total_seconds() < 5
 
 
 def test_a_long_poll_ends_with_the_invocation(api):
     ref = accepted(api)
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(api.call, "GET", f"/v1/invocations/{ref}", headers={"Prefer": "wait=10"})
+        waiting = pool.submit(api.call, "GET", f"/v1/invocations/{ref}", headers={"Prefer": "wait=40"}, timeout=60)
         time.sleep(0.4)
         api.settle([ref], data="done")
         answer = waiting.result()
-    assert answer.elapsed.total_seconds() < 5
+    assert answer.elapsed.total_seconds() < 30
     assert (answer.json()["state"], answer.json()["result"]["data"]) == ("delivered", "done")
-    assert answer.headers["Preference-Applied"] == "wait=10"
+    assert answer.headers["Preference-Applied"] == "wait=40"
 
 
 def test_a_long_poll_ends_after_the_asked_time(api):
     ref = accepted(api)
     answer = api.call("GET", f"/v1/invocations/{ref}", headers={"Prefer": "wait=1"})
     assert (answer.status_code, answer.json()["state"]) == (200, "queued")
-    assert 0.9 < answer.elapsed.total_seconds() < 1.6
+    assert 0.9 < answer.elapsed.total_seconds() < 1 + BUSY_S
 
 
 def test_many_may_wait_for_the_same_invocation(api):
@@ -89,7 +90,7 @@ def test_many_may_wait_for_the_same_invocation(api):
         assert [poll.result().json()["state"] for poll in polls] == ["delivered"] * 8
 
 
-@pytest.mark.parametrize("wait", ["", "wait=5"])
+@pytest.mark.parametrize("wait", ["", "wait=25"])
 def test_unknown_foreign_and_malformed_ids_are_not_found_alike(api, wait):
     ref = accepted(api)
     unknown = f"{ref[:-4]}{'0000' if ref[-4:] != '0000' else '1111'}"
@@ -103,7 +104,7 @@ def test_unknown_foreign_and_malformed_ids_are_not_found_alike(api, wait):
     ]
     for answer in answers:
         problem(answer, 404, "not_found")
-        assert answer.elapsed.total_seconds() < 2
+        assert answer.elapsed.total_seconds() < 20
     assert len({answer.content for answer in answers}) == 1
 
 

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from relay.invocation import Outcome, State
+from tests.timing import BUSY_S
 
 
 def problem(answer, status, code):
@@ -68,7 +69,7 @@ def test_a_wait_that_ends_without_a_result_is_a_202_within_the_asked_time(api, p
     answer = api.trigger(prefer=prefer)
     waited_s = time.monotonic() - began_s
     assert answer.status_code == 202
-    assert 0.9 <= waited_s < 1.6
+    assert 0.9 <= waited_s < 1 + BUSY_S
     assert answer.headers["Preference-Applied"] == applied
     assert answer.json() == {"referenceId": api.taken(["interactive"])[0], "state": "queued"}
 
@@ -166,8 +167,8 @@ def test_a_repeat_of_a_finished_invocation_is_its_stored_result_at_once(api):
     first = api.trigger(headers=headers, prefer="respond-async").json()["referenceId"]
     api.settle([first], data="stored")
     began_s = time.monotonic()
-    assert api.trigger(headers=headers).json()["data"] == "stored"
-    assert time.monotonic() - began_s < 1
+    assert api.trigger(headers=headers, prefer="wait=40", timeout=60).json()["data"] == "stored"
+    assert time.monotonic() - began_s < 30
     again = api.trigger(headers=headers, prefer="respond-async")
     assert (again.status_code, again.json()["state"]) == (202, "delivered")
 
@@ -191,20 +192,23 @@ def test_a_trace_is_carried_if_it_is_one(api):
         assert api.store.get("acme", answer.json()["referenceId"]).traceparent == kept
 
 
-def test_sixty_four_callers_wait_at_once_and_one_more_is_answered_without_waiting(api):
+def test_as_many_callers_of_a_webhook_wait_as_may_and_the_others_are_answered_without_waiting(api):
     with ThreadPoolExecutor(64) as pool:
-        began_s = time.monotonic()
-        waiting = [pool.submit(api.trigger, prefer="wait=3") for _ in range(64)]
-        time.sleep(1.5)
+        calls = [pool.submit(api.trigger, prefer="wait=60", timeout=90) for _ in range(64)]
+        refs = []
+        while len(refs) < len(calls):
+            refs += api.taken(["interactive", "bulk"])
         asked_s = time.monotonic()
-        surplus = api.trigger(prefer="wait=3")
-        assert (surplus.status_code, time.monotonic() - asked_s < 1) == (202, True)
-        assert "Preference-Applied" not in surplus.headers
+        surplus = api.trigger(prefer="wait=60", timeout=90)
+        assert time.monotonic() - asked_s < 30
+        assert (surplus.status_code, "Preference-Applied" in surplus.headers) == (202, False)
         assert api.call("GET", "/healthz").status_code == 200
-        answers = [each.result() for each in waiting]
-        waited_s = time.monotonic() - began_s
-    assert [answer.status_code for answer in answers] == [202] * 64
-    assert waited_s < 6
+        api.settle(refs, data="at last")
+        answers = [each.result() for each in calls]
+    waited = [answer for answer in answers if answer.status_code == 200]
+    assert {answer.json()["data"] for answer in waited} == {"at last"}
+    assert 64 * 4 // 5 <= len(waited) < 64  # room for other webhooks is left (relay.shares)
+    assert {"Preference-Applied" in answer.headers for answer in answers if answer not in waited} == {False}
 
 
 def test_under_load_messages_carry_several_ids_and_every_caller_gets_its_own_answer(api):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 
 import pytest
 
 from relay.invocation import Outcome, Sent, State
 from tests.integration.worker_harness import hook, until, worker_harness
-from tests.receivers import answer, closed_port, in_turn, json_answer, receiver, slow
+from tests.receivers import answer, closed_port, in_turn, json_answer, once_set, receiver, slow
+from tests.timing import BUSY_S
 
 OK = json_answer({"ok": True})
 
@@ -78,12 +80,9 @@ def test_a_webhook_never_has_more_calls_at_once_than_its_cap_and_stays_busy(harn
 
     with receiver(watched) as endpoint:
         harness.register(hook(endpoint.url, concurrency=4))
-        began = time.monotonic()
         records = harness.finals(harness.trigger_many(80))
-        took_s = time.monotonic() - began
     assert {record.state for record in records} == {State.DELIVERED}
-    assert max(most) <= 4
-    assert took_s < 80 / 4 * 0.05 * 3  # one after the other would take four times as long
+    assert max(most) == 4
 
 
 def test_a_rate_is_kept(harness):
@@ -96,15 +95,14 @@ def test_a_rate_is_kept(harness):
 
 
 def test_one_webhook_cannot_take_all_slots_of_a_process(harness):
-    with receiver(slow(1.5, OK)) as sluggish, receiver(OK) as quick:
+    go_on = threading.Event()
+    with receiver(once_set(go_on, OK)) as sluggish, receiver(OK) as quick:
         harness.register(hook(sluggish.url), hook(quick.url) | {"id": "quick"})
         slow_refs = harness.trigger_many(100)
-        until(lambda: len(sluggish.requests) >= 40, 10)
-        began = time.monotonic()
-        harness.final(harness.trigger("quick"))
-        took_s = time.monotonic() - began
+        until(lambda: len(sluggish.requests) >= 40, 20)
+        harness.final(harness.trigger("quick"))  # while those hold their slots
+        go_on.set()
         harness.finals(slow_refs)
-    assert took_s < 1.0
 
 
 def test_a_webhook_removed_while_calls_wait_rejects_them(harness):
@@ -129,7 +127,7 @@ def test_a_lost_message_is_found_within_the_grace(harness):
         until(lambda: harness.runtime.policies.traffic("acme", "hook").parked == 3, 10)
         for ready in harness.runtime.policies.resume("acme", "hook"):
             assert len(ready) == 3  # and nobody publishes them
-        harness.finals(refs, within_s=12)
+        harness.finals(refs, within_s=30)
 
 
 def test_a_stop_lets_running_calls_end_and_gives_the_others_back(tmp_path_factory):
@@ -160,8 +158,10 @@ def test_a_killed_workers_unrepeatable_calls_end_interrupted_and_repeatable_ones
         process.wait(10)
         killed = time.monotonic()
         harness.start_worker(number=2)
-        first, second = harness.final(once, 15), harness.final(again, 15)
-        assert time.monotonic() - killed < 3 + 5 + 6  # lease end + 5 s, and the time a new worker takes to start
+        first, second = harness.final(once, 30), harness.final(again, 30)
+        assert (
+            time.monotonic() - killed < 3 + 5 + 6 + BUSY_S
+        )  # lease end + 5 s, and the time a new worker takes to start
     assert (first.state, first.outcome) == (State.INTERRUPTED, Outcome.LEASE_LOST)
     assert second.state is State.DELIVERED
     assert [attempt.outcome for attempt in second.attempts] == [Outcome.LEASE_LOST, Outcome.ANSWERED]

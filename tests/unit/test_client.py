@@ -9,6 +9,7 @@ import pytest
 from relay import errors
 from relay.client.problem import UnknownProblem
 from relay.client.relay import TRIES, Relay, WaitEnded
+from tests.timing import BUSY_S
 from tests.unit.fake_relay import KEY, FakeRelay, HangUp, Reply, Silence, Webhook, problem
 
 HUGE = 10**60 + 7
@@ -165,7 +166,7 @@ def test_a_busy_relay_is_asked_again_when_it_said_so(fake, relay, status, code):
     fake.faults.append(Reply(busy.status, busy.document, {**busy.headers, "Retry-After": "1"}))
     began = time.monotonic()
     assert relay.webhooks.trigger("ok")["status"] == 200
-    assert 1 <= time.monotonic() - began < 5
+    assert time.monotonic() - began >= 1
 
 
 def test_retries_are_bounded_and_end_in_the_relays_own_error(fake, relay):
@@ -183,7 +184,7 @@ def test_a_relay_that_asks_for_long_patience_is_not_waited_for(fake, relay):
     with pytest.raises(errors.RateLimited) as raised:
         relay.webhooks.trigger("ok")
     assert raised.value.retry_after_s == 3600
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 def test_a_relay_that_cannot_be_reached_is_unavailable():
@@ -195,11 +196,11 @@ def test_a_relay_that_cannot_be_reached_is_unavailable():
 
 
 def test_a_silent_relay_is_given_up_at_the_deadline(fake):
-    fake.faults += [Silence(5)] * 5
+    fake.faults += [Silence(60)] * 5
     began = time.monotonic()
     with Relay(fake.base_url, KEY, timeout_s=0.5) as relay, pytest.raises(errors.Unavailable):
         relay.webhooks.trigger("ok")
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 30
 
 
 def test_a_wait_that_ends_at_the_relay_goes_on_by_reference_id(fake, relay):
@@ -230,7 +231,7 @@ def test_a_wait_ends_at_its_timeout_with_a_timeout_error(fake, relay):
     began = time.monotonic()
     with pytest.raises(TimeoutError) as raised:
         relay.webhooks.trigger("never", timeout_s=1.5)
-    assert 1.4 <= time.monotonic() - began < 4
+    assert 1.4 <= time.monotonic() - began < 1.5 + BUSY_S
     assert isinstance(raised.value, WaitEnded)
     assert raised.value.reference_id in fake.invocations
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+import shutil
+import time
 
-from relay import doctor
-from relay.doctor import Level, examine
+import pytest
+import redis
+
+from relay.accept.intake import TriggerRequest
+from relay.doctor import Level, examination, examine
+from relay.doctor.installation import OFTEN
 from relay.queue import LANES
+from relay.reference_id import new_reference_id
 from relay.registration import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store import keyspace
+from relay.store.health import ServerWarnings, failed_writes
+from relay.store.server_clock import ClockJump
 from relay.store.workers import Workers
+from relay.up.datadir import DataDir
+from relay.up.restarts import RestartLog
 from relay.vault import Vault
 
 WEBHOOK = '{id: "echo", url: "https://hooks.vendor.com/x", method: "POST"}'
@@ -110,6 +121,121 @@ def test_a_misspelled_setting_is_named(given, tmp_path, monkeypatch):
 
 
 def test_a_library_below_its_floor_is_named(given, tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "VERSION_FLOORS", {"celery": (99,), "no-such-library": (1,)})
+    monkeypatch.setattr(examination, "VERSION_FLOORS", {"celery": (99,), "no-such-library": (1,)})
     found = findings(given, tmp_path)
     assert {each.level for check, each in found.items() if check.startswith("version")} == {Level.PROBLEM}
+
+
+def register(given, document, plugin="shop"):
+    runtime = cli_runtime(Settings.from_environ(given))
+    runtime.registry.apply(*read_registrations(document, runtime.rules, plugin=plugin))
+    return runtime
+
+
+ALLOWED = {
+    "address": ('"https://10.1.2.3/x"', {"RELAY_EGRESS_ALLOW": "10.1.2.3"}),
+    "plain http": ('"http://intern.vendor.com/x"', {"RELAY_EGRESS_ALLOW": "intern.vendor.com"}),
+    "port": ('"https://hooks.vendor.com:8443/x"', {"RELAY_EGRESS_PORTS": "8443"}),
+    "suffix": ('"https://hooks.vendor.lan/x"', {"RELAY_EXTRA_SUFFIXES": "lan"}),
+}
+
+
+@pytest.mark.parametrize("why", ALLOWED)
+def test_an_endpoint_that_is_refused_since_an_exception_is_gone_is_named_by_its_webhook(given, tmp_path, why):
+    url, exception = ALLOWED[why]
+    register({**given, **exception}, f'{{id: "order", url: {url}, method: "POST"}}')
+    assert findings({**given, **exception}, tmp_path)["endpoints"].level is Level.OK
+    finding = findings(given, tmp_path)["endpoints"]
+    assert (finding.level, "shop/order" in finding.found) == (Level.PROBLEM, True)
+    assert "10.1.2.3" not in str(finding)
+    assert "vendor" not in str(finding)
+
+
+@pytest.mark.parametrize(("deny", "level"), [
+    ("hooks.vendor.com", Level.PROBLEM), ("hooks.vendor.com:443", Level.PROBLEM), ("hooks.vendor.com:444", Level.OK),
+    ("other.vendor.com", Level.OK),
+])  # fmt: skip
+def test_an_endpoint_that_is_on_the_list_of_what_is_never_called_is_named(given, tmp_path, deny, level):
+    register(given, WEBHOOK)
+    assert findings({**given, "RELAY_EGRESS_DENY": deny}, tmp_path)["endpoints"].level is level
+
+
+def test_webhooks_whose_calls_wait_are_named_with_how_many(given, tmp_path):
+    runtime = register(given, WEBHOOK + "\n" + WEBHOOK.replace("echo", "idle"))
+    for webhook_id in ("echo", "idle"):
+        runtime.policies.pause("shop", webhook_id)
+    calls = [TriggerRequest("shop", "echo", {}, new_reference_id(), "k1") for _ in range(3)]
+    refs = [answer.reference_id for answer in runtime.dispatcher.trigger_many(calls)]
+    assert "paused" not in findings(given, tmp_path)
+    runtime.store.claim(refs, "t1")
+    finding = findings(given, tmp_path)["paused"]
+    assert (finding.level, finding.found) == (Level.NOTE, "calls wait: shop/echo (3)")
+    runtime.client.hdel(keyspace.webhooks("shop"), "echo")  # gone, as no command leaves it
+    found = findings(given, tmp_path)
+    assert (found["removed"].level, "shop/echo (3)" in found["removed"].found) == (Level.PROBLEM, True)
+    assert "paused" not in found
+
+
+def test_each_lane_tells_what_waits_in_it_and_for_how_long(given, tmp_path):
+    runtime = register(given, WEBHOOK)
+    runtime.workers.beat("w1", LANES)
+    now_ms = time.time_ns() // 1_000_000
+    for age_s, awaited in ((120, True), (1_000, False), (20, False)):
+        reference_id = new_reference_id()
+        runtime.dispatcher.trigger(TriggerRequest("shop", "echo", {}, reference_id, "k1", awaited=awaited))
+        runtime.client.hset(keyspace.record(reference_id), "createdAt", now_ms - age_s * 1000)
+    found = findings(given, tmp_path)
+    assert re.fullmatch(r"1 worker, 1 waiting, the oldest for 12\d s", found["lane interactive"].found)
+    assert re.fullmatch(r"1 worker, 2 waiting, the oldest for 100\d s", found["lane bulk"].found)
+    assert found["lane replay"].found == "1 worker, 0 waiting"
+    assert [found[f"lane {lane}"].level for lane in LANES] == [Level.OK, Level.NOTE, Level.OK]
+
+
+def with_relay_env(directory):
+    (directory / "relay.env").write_text("")
+    (directory / "relay.env").chmod(0o600)
+
+
+@pytest.mark.parametrize(
+    ("free", "kept", "level"),
+    [
+        (2 << 30, 0, Level.OK), ((1 << 30) - 1, 0, Level.NOTE), (256 << 20, 0, Level.NOTE),
+        ((256 << 20) - 1, 0, Level.PROBLEM), (2 << 30, 3 << 30, Level.PROBLEM), (4 << 30, 3 << 30, Level.OK),
+    ],
+)  # fmt: skip
+def test_a_disk_without_room_is_told_of_before_it_is_full(given, tmp_path, monkeypatch, free, kept, level):
+    with_relay_env(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 50, 0, free))
+    if kept:
+        with (tmp_path / "x.aof").open("wb") as file:
+            file.truncate(kept)
+    assert findings(given, tmp_path)["disk"].level is level
+
+
+def test_what_the_supervisor_restarted_is_told_and_a_process_that_keeps_ending_is_a_problem(given, tmp_path):
+    with_relay_env(tmp_path)
+    assert "restarts" not in findings(given, tmp_path)
+    log = RestartLog(DataDir.make(tmp_path))
+    assert findings(given, tmp_path)["restarts"].level is Level.OK
+    for count in range(1, OFTEN + 1):
+        log.note("worker_bulk", 71)
+        finding = findings(given, tmp_path)["restarts"]
+        assert f"worker_bulk {count} times" in finding.found
+        assert "exit status 71" in finding.found
+        assert finding.level is (Level.PROBLEM if count == OFTEN else Level.NOTE)
+
+
+def test_a_jump_of_the_servers_clock_is_told_for_an_hour(given, tmp_path, valkey):
+    with valkey.client() as client:
+        Workers(client).note_jump(ClockJump(1_795_000_000_000, 61_000))
+        assert "+61.0 s" in findings(given, tmp_path)["clock jump"].found
+        assert any("clock jumped" in warning for warning in ServerWarnings(client).now())
+        assert 0 < client.pttl(keyspace.clock_jump()) <= 3_600_000
+
+
+@pytest.mark.parametrize("name", ["rdb_last_bgsave_status", "aof_last_bgrewrite_status"])
+def test_a_write_of_the_server_that_failed_is_told(given, tmp_path, name, monkeypatch):
+    info = redis.Redis.info
+    monkeypatch.setattr(redis.Redis, "info", lambda self, *a: {**info(self, *a), name: "err"})
+    assert findings(given, tmp_path)["append-only file"].level is Level.PROBLEM
+    assert list(failed_writes({name: "err"}))

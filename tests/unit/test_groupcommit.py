@@ -55,11 +55,11 @@ def held_up(commit, recorder, pool, item=0):
 
 def test_a_lone_item_is_committed_at_once_and_alone():
     recorder = Recorder()
-    commit = commits(recorder, window_s=5.0)
+    commit = commits(recorder, window_s=60.0)
     began_s = time.monotonic()
     assert [commit.submit(1, 1), commit.submit(2, 1)] == [10, 20]
     assert recorder.groups == [[1], [2]]
-    assert time.monotonic() - began_s < 2.0
+    assert time.monotonic() - began_s < 30
 
 
 def test_what_arrives_during_a_commit_becomes_one_group_in_order():
@@ -69,22 +69,22 @@ def test_what_arrives_during_a_commit_becomes_one_group_in_order():
         first = held_up(commit, recorder, pool)
         rest = submit_all(commit, [1, 2, 3, 4], pool)
         recorder.go_on.set()
-        assert [future.result(5) for future in (first, *rest)] == [0, 10, 20, 30, 40]
+        assert [future.result(50) for future in (first, *rest)] == [0, 10, 20, 30, 40]
     assert recorder.groups == [[0], [1, 2, 3, 4]]
 
 
 def test_a_lone_item_after_a_burst_is_not_delayed():
     recorder = Recorder()
-    commit = commits(recorder, window_s=5.0)
+    commit = commits(recorder, window_s=60.0)
     with ThreadPoolExecutor(8) as pool:
         first = held_up(commit, recorder, pool)
         rest = submit_all(commit, [1, 2, 3], pool)
         recorder.go_on.set()
         for future in (first, *rest):
-            future.result(5)
+            future.result(50)
     began_s = time.monotonic()
     assert commit.submit(9, 1) == 90
-    assert time.monotonic() - began_s < 2.0
+    assert time.monotonic() - began_s < 30
 
 
 def test_after_a_group_of_several_the_next_is_collected_a_moment_more():
@@ -136,7 +136,7 @@ def test_groups_are_bounded_by_bytes_and_a_larger_item_goes_alone():
         ]
         recorder.go_on.set()
         for future in (first, *rest):
-            future.result(5)
+            future.result(50)
     assert recorder.groups == [[0], [1, 2], [3], [4], [5]]
 
 
@@ -188,15 +188,15 @@ def test_under_many_threads_every_caller_gets_its_own_reply(window_s):
 
 def test_a_group_is_not_waited_for_when_nothing_more_arrives():
     recorder = Recorder()
-    commit = commits(recorder, window_s=2.0)
+    commit = commits(recorder, window_s=60.0)
     with ThreadPoolExecutor(8) as pool:
         first = held_up(commit, recorder, pool)
         several = submit_all(commit, [1, 2], pool)
         recorder.go_on.set()
-        assert [future.result(5) for future in (first, *several)] == [0, 10, 20]
+        assert [future.result(50) for future in (first, *several)] == [0, 10, 20]
         recorder.go_on.clear()
         held = submit_all(commit, [3, 4], pool)  # at once, or after the first look
         recorder.go_on.set()
         began_s = time.monotonic()
-        assert [future.result(5) for future in held] == [30, 40]
-    assert time.monotonic() - began_s < 1.8  # less than the window
+        assert [future.result(50) for future in held] == [30, 40]
+    assert time.monotonic() - began_s < 30  # less than the window

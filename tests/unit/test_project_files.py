@@ -136,10 +136,30 @@ def test_the_doctor_s_floors_are_those_of_the_project():
 
 def test_ci_runs_make_test_and_every_python_that_is_declared():
     script = (ROOT / ".ci" / "run").read_text()
-    assert " test\n" in script
+    assert re.search(r"^make .* test\b", script, re.MULTILINE)
     declared = [text.rsplit(" ", 1)[1] for text in PROJECT["classifiers"] if "Python :: 3." in text]
     assert all(version in script for version in declared)
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_ci_tries_nothing_twice():
+    assert not re.search(r"last-failed|reruns|flaky|once more", (ROOT / ".ci" / "run").read_text())
+
+
+def test_the_hosted_ci_calls_the_script_and_nothing_else():
+    jobs = YAML(typ="safe").load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    steps = [step for job in jobs.values() for step in job["steps"]]
+    assert [step["run"].rsplit(maxsplit=1)[1] for step in steps if "run" in step] == [".ci/run"]
+    assert {step["uses"].partition("@")[0] for step in steps if "uses" in step} == {"actions/checkout"}
+
+
+def test_the_hooks_before_a_commit_are_those_of_make_lint():
+    (repository,) = YAML(typ="safe").load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"  # what is linted with is what `make env` installs
+    lint = (ROOT / "Makefile").read_text().partition("\nlint:")[2].partition("\n\n")[0]
+    commands = re.findall(r"\$\(BIN\)/(.+)", lint)
+    hooks = [hook["entry"].removeprefix(".venv/bin/").replace(" --force-exclude", "") for hook in repository["hooks"]]
+    assert hooks == [command.removesuffix(" .") for command in commands]
 
 
 def test_the_licence_is_the_one_that_is_declared():

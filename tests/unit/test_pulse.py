@@ -2,6 +2,7 @@
 
 import pytest
 
+from relay.clock import boot_time_s
 from relay.errors import Unavailable
 from relay.pulse import STILL_LOOKS, STUCK_LOOKS, Part, Pulse
 from workers.heartbeat import Heart
@@ -57,10 +58,16 @@ class Store:
     def __init__(self):
         self.beats = 0
         self.away = False
+        self.ahead_ms = 0
+        self.jumps = []
 
     def beat(self, _name, _lanes):
         self.alive()
         self.beats += 1
+        return int(boot_time_s() * 1000) + self.ahead_ms
+
+    def note_jump(self, jump):
+        self.jumps.append(jump)
 
     def alive(self):
         if self.away:
@@ -87,3 +94,12 @@ def test_nothing_is_held_against_the_parts_while_the_store_is_away():
     assert [heart.beat() for _ in range(2 * STUCK_LOOKS)] == [[]] * 2 * STUCK_LOOKS
     store.away = False
     assert heart.beat() == []
+
+
+def test_a_heart_notes_a_server_whose_clock_does_not_go_on_as_it_did(capsys):
+    store = Store()
+    heart = Heart(Pulse([]), store, "w1", ["bulk"])
+    for ahead_ms in (0, 0, 60_000, 60_000, -5_000):
+        store.ahead_ms = ahead_ms
+        heart.beat()
+    assert [round(jump.by_ms, -2) for jump in store.jumps] == [60_000, -65_000]

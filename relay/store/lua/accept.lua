@@ -5,16 +5,15 @@
 --       6-9 retention ms: ok, failed, rejected, contents (0: as
 --       records)  10 idempotency_ms  11 n, then n times:
 --       ref plugin webhook revision lane timeout_ms repeatable payload requestBytes caller traceparent waiter
---       chain pins age_ms delay_ms callback refusal k, then k times: mac fingerprint
---       (chain '1' for a chain, whose pins are the revisions of its steps' webhooks as JSON; callback: the webhook that is
---       told of its end, '' for none)
+--       chain pins refusal k, then k times: mac fingerprint
+--       (chain '1' for a chain, whose pins are the revisions of its steps' webhooks as JSON)
 --       then, where the broker is this database: m, then m times: lane message (that carry the ids of all of them)
 -- Returns {published ('1' or ''), n times {verdict, ref, state}}; verdict: accepted known key_reused stale
 --         over_capacity unrecorded
 --
 -- Idempotent: a known reference id changes nothing and answers as the first time. Messages are put into their lanes only
 -- if every trigger has become a queued record here and now; whoever is told otherwise publishes what has.
--- include: clock, effects, alarms, record, places, steps, ends, measures, jobs, finish, revisions
+-- needs: alarms, clock, effects, finish, measures, places, record, revisions
 
 grace_from(1)
 local max_pending, max_per_plugin = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -71,7 +70,7 @@ local function refuse(new)
     effect_count(new.plugin, 'unrecorded')
     return { 'unrecorded', new.ref, 'rejected' }
   end
-  new.requestBytes, new.age, new.delay = '0', nil, nil
+  new.requestBytes = '0'
   write_record(new, 'rejected')
   finish({ ref = new.ref, plugin = new.plugin, webhook = new.webhook, requestBytes = '0', waiters = '', parent = '',
     createdAt = int(now), unregistered = new.revision == '0' },
@@ -98,11 +97,7 @@ local function accept(new)
     redis.call('PEXPIRE', key, idempotency_ms)
   end
   write_record(new, 'queued')
-  if new.delay then
-    alarm_running_at_end(new.ref, now + new.delay)
-  else
-    alarm_queued_at_end(new.ref, new.lane, now + grace)
-  end
+  alarm_queued_at_end(new.ref, new.lane, now + grace)
   effect_count(new.plugin, 'accepted')
   measure_accepted(new.plugin, new.webhook)
   created = created + 1
@@ -114,15 +109,13 @@ local function read_new(at)
     ref = ARGV[at], plugin = ARGV[at + 1], webhook = ARGV[at + 2], revision = ARGV[at + 3], lane = ARGV[at + 4],
     timeout = ARGV[at + 5], repeatable = ARGV[at + 6], payload = ARGV[at + 7], requestBytes = ARGV[at + 8],
     caller = ARGV[at + 9], traceparent = ARGV[at + 10], waiter = ARGV[at + 11], chain = ARGV[at + 12], pins = ARGV[at + 13],
-    age = tonumber(ARGV[at + 14]), delay = tonumber(ARGV[at + 15]), callback = ARGV[at + 16], refusal = ARGV[at + 17],
-    macs = {},
+    refusal = ARGV[at + 14], macs = {},
   }
-  if new.delay == 0 then new.delay = nil end
-  local count = tonumber(ARGV[at + 18])
+  local count = tonumber(ARGV[at + 15])
   for index = 1, count do
-    new.macs[index] = { ARGV[at + 17 + 2 * index], ARGV[at + 18 + 2 * index] }
+    new.macs[index] = { ARGV[at + 14 + 2 * index], ARGV[at + 15 + 2 * index] }
   end
-  return new, at + 19 + 2 * count
+  return new, at + 16 + 2 * count
 end
 
 local function publish(at)

@@ -4,27 +4,27 @@
 -- ARGV  1 token  2 grace_ms  3-6 retention ms: ok, failed, rejected, contents (0: as records)
 --       7 steps one outermost chain may make
 --       8 parent's reference id  9 number of the step  10 n, then n times:
---       ref webhook revision timeout_ms repeatable payload requestBytes chain pins age_ms callback
+--       ref webhook revision timeout_ms repeatable payload requestBytes chain pins
 -- Returns {verdict, ready: ref, lane, ...}; verdict: advanced, late (somebody else has the parent, or it is over),
---         ended (its deadline has passed, or a chain above it is over), too_many (nothing was created; the parent is still being sent)
+--         ended (its deadline has passed), too_many (nothing was created; the parent is still being sent)
 --
 -- Idempotent: a step that exists is not created again. A parent whose step exists and has ended meanwhile is ready.
--- include: clock, effects, alarms, record, places, steps, ends, measures, jobs, finish
+-- needs: alarms, clock, effects, finish, measures, places, record, steps
+-- record read_parent: state token lastToken plugin webhook requestBytes waiters parked parent chain lane caller
+--   traceparent step open root deadline createdAt replay
 
-local WIDTH = 11
+local WIDTH = 9
 local token, parent_ref, step, count = ARGV[1], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
 grace_from(2)
 retention_from(3)
 local most = tonumber(ARGV[7])
 
-local p = read_record(parent_ref, { 'state', 'token', 'lastToken', 'plugin', 'webhook', 'requestBytes', 'waiters',
-  'parked', 'parent', 'chain', 'lane', 'caller', 'traceparent', 'step', 'open', 'root', 'deadline',
-  'createdAt', 'replay' })
+local p = read_parent(parent_ref)
 
 -- Of a step that was created before, what nobody has taken yet is ready still.
 local function ready_again()
   for _, ref in ipairs(redis.call('LRANGE', KEY.steps(parent_ref), 0, -1)) do
-    local r = read_record(ref, { 'state', 'lane' })
+    local r = read_lane(ref)
     if r and r.state == 'queued' then
       say_ready(ref, r.lane)
     end
@@ -37,7 +37,6 @@ local function create(index)
     ref = ARGV[at], plugin = p.plugin, webhook = ARGV[at + 1], revision = ARGV[at + 2], lane = p.lane,
     timeout = ARGV[at + 3], repeatable = ARGV[at + 4], payload = ARGV[at + 5], requestBytes = ARGV[at + 6],
     caller = p.caller, traceparent = p.traceparent, waiter = '', chain = ARGV[at + 7], pins = ARGV[at + 8],
-    age = tonumber(ARGV[at + 9]), callback = ARGV[at + 10],
     parent = parent_ref, step = int(step), item = int(index - 1), root = p.root,
   }
   write_record(new, 'queued')
@@ -45,17 +44,6 @@ local function create(index)
   effect_count(p.plugin, 'accepted')
   measure_accepted(p.plugin, new.webhook)
   make_ready(new.ref, new.lane)
-end
-
--- Whether a chain that this one is a step of is over: nothing is created then, and whoever claims this one next ends it.
-local function is_left_over()
-  for _, above in ipairs({ p.parent, p.root }) do
-    if above ~= '' and above ~= parent_ref then
-      local state = redis.call('HGET', KEY.record(above), 'state')
-      if not state or FINAL[state] then return true end
-    end
-  end
-  return false
 end
 
 local function wait_for_steps(open)
@@ -72,10 +60,6 @@ end
 if not p then return { 'late', ready } end
 if ended_with(p, token) then
   if FINAL[p.state] then return { 'ended', ready } end
-  if is_left_over() then
-    if p.state == 'queued' then say_ready(parent_ref, p.lane) end
-    return { 'ended', ready }
-  end
   ready_again()
   return { 'advanced', ready }
 end
@@ -83,11 +67,6 @@ if p.state ~= 'sending' or p.token ~= token then return { 'late', ready } end
 if number(p.deadline) <= now then
   finish(p, { state = 'unreachable', outcome = 'chain_timeout', status = '0', error = '1', result = '', token = token })
   cancel_steps(parent_ref)
-  flush_all()
-  return { 'ended', ready }
-end
-if is_left_over() then
-  wait_for_steps(0)
   flush_all()
   return { 'ended', ready }
 end

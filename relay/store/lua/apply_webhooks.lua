@@ -10,7 +10,7 @@
 --
 -- Idempotent: a sealed target is never made twice (its nonce is random), so a revision that holds the very target
 -- was written by this same call, and so were all the others. Revisions are immutable: none is written over.
--- include: clock
+-- needs: clock
 
 local plugin, count, seen = ARGV[1], tonumber(ARGV[2]), cjson.decode(ARGV[3])
 local WIDTH = 6

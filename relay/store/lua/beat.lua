@@ -2,8 +2,8 @@
 --
 -- KEYS  none
 -- ARGV  1 worker process  2 its lanes, with commas between  3 forget_ms: who has been silent for so long is forgotten
--- Returns 1
--- include: clock
+-- Returns the time on the server's clock, ms
+-- needs: clock
 
 redis.call('ZADD', KEY.workers(), int(now), ARGV[1])
 redis.call('HSET', KEY.worker_lanes(), ARGV[1], ARGV[2])
@@ -12,4 +12,4 @@ if gone[1] then
   redis.call('ZREM', KEY.workers(), unpack(gone))
   redis.call('HDEL', KEY.worker_lanes(), unpack(gone))
 end
-return 1
+return int(now)

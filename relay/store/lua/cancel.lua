@@ -6,13 +6,13 @@
 -- Returns {cancelled, refused or unknown, state, ready: ref, lane, ...}
 --
 -- Idempotent: a cancelled one is answered as the first time; whom its end had made ready has an alarm soon.
--- include: clock, effects, alarms, record, places, steps, ends, measures, jobs, finish
+-- needs: finish, places, steps
 
 grace_from(1)
 retention_from(2)
 local plugin, ref = ARGV[6], ARGV[7]
 
-local r = read_record(ref, STEP_FIELDS)
+local r = read_unsent(ref)
 if not r or (plugin ~= '' and r.plugin ~= plugin) then return { 'unknown', '', ready } end
 if r.state == 'cancelled' then return { 'cancelled', r.state, ready } end
 if r.state ~= 'queued' and r.state ~= 'retrying' and r.state ~= 'waiting' then return { 'refused', r.state, ready } end

@@ -8,6 +8,7 @@
 -- Returns 1, or 0 if somebody else has counted meanwhile: nothing was done
 --
 -- Idempotent: a repeated call finds that more has been counted.
+-- needs: record
 
 local plugin, before, count, keep = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 if (redis.call('GET', KEY.counted(plugin)) or '0') ~= before then return 0 end

@@ -5,11 +5,12 @@
 -- Returns forgotten, unknown, or unfinished (nothing was destroyed then)
 --
 -- Idempotent: what was forgotten stays so, with the time of the first time.
--- include: clock, effects, record
+-- needs: clock, record
+-- record read_state: state
 
 -- The id and those of its steps, and of theirs; nothing, if one is not final.
 local function family_of(ref, refs)
-  local r = read_record(ref, { 'state' })
+  local r = read_state(ref)
   if r and not FINAL[r.state] then return nil end
   table.insert(refs, ref)
   for _, step in ipairs(redis.call('LRANGE', KEY.steps(ref), 0, -1)) do

@@ -4,7 +4,7 @@
 -- ARGV  1 plugin  2 filter (JSON, see filter)  3 position ('' at the beginning)  4 rows wanted  5 records to look at
 --       6 a parent's reference id, whose steps alone are meant, or ''
 -- Returns {position of the next piece or '' where there is none, looked at, reference ids}
--- include: clock, effects, record, ends, filter, walk
+-- needs: filter, record, walk
 
 local FEW = 1000 -- so many unfinished ones are sorted here, instead of being looked for among all
 local f = filter_from(ARGV[2], ARGV[1])
@@ -31,7 +31,7 @@ end
 local function sorted(refs)
   local items, found = {}, {}
   for _, ref in ipairs(refs) do
-    local r = read_record(ref, FILTER_FIELDS)
+    local r = read_listed(ref)
     local item = r and { created = number(r.createdAt), ref = ref }
     if r and is_behind(item, position) and matches(f, r) then table.insert(items, item) end
   end
@@ -47,7 +47,7 @@ local function walked()
     last = walk_on(walk)
     if not last then return { '', looked, found } end
     looked = looked + 1
-    local r = read_record(last.ref, FILTER_FIELDS)
+    local r = read_listed(last.ref)
     if r and matches(f, r) then table.insert(found, last.ref) end
   end
   local more = #found < wanted or walk_on(walk)

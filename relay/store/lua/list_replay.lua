@@ -4,7 +4,7 @@
 -- ARGV  1 plugin  2 filter (JSON, see filter)  3 position ('' at the beginning)  4 rows wanted  5 ids to look at
 --       6 replay id
 -- Returns as list does; a position is '#' and how many of the job's decisions are left
--- include: clock, effects, record, ends, filter
+-- needs: clock, filter
 
 local ID_LENGTH = 36 -- what is shorter says why nothing was made
 local f = filter_from(ARGV[2], ARGV[1])
@@ -15,7 +15,7 @@ local decided, found, looked = left > 0 and redis.call('LRANGE', KEY.replay_deci
 for index = #decided, 1, -1 do
   if #found == wanted then break end
   left, looked = left - 1, looked + 1
-  local r = #decided[index] == ID_LENGTH and read_record(decided[index], FILTER_FIELDS)
+  local r = #decided[index] == ID_LENGTH and read_listed(decided[index])
   if r and matches(f, r) then table.insert(found, r.ref) end
 end
 return { left > 0 and '#' .. int(left) or '', looked, found }

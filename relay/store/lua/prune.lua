@@ -1,11 +1,11 @@
--- prune: forget final records whose retention has passed, with everything that names them.
+-- prune: forget final records and ended replay jobs whose retention has passed, with everything that names them.
 --
 -- KEYS  none
--- ARGV  1 limit of records
+-- ARGV  1 limit of records and jobs
 -- Returns how many were forgotten
--- include: clock, effects, record, ends
+-- needs: clock, effects, ends, jobs
+-- record read_old: state plugin webhook outcome status error
 
-local FIELDS = { 'plugin', 'webhook', 'state', 'outcome', 'status', 'error' }
 local gone = {} -- key of an index -> ids
 
 local function leaves(key, ref)
@@ -13,16 +13,27 @@ local function leaves(key, ref)
   table.insert(gone[key], ref)
 end
 
-local old = redis.call('ZRANGEBYSCORE', KEY.expiry(), '-inf', int(now), 'LIMIT', 0, tonumber(ARGV[1]))
-for _, ref in ipairs(old) do
-  local r = read_record(ref, FIELDS)
+local function forget_job(member)
+  local id = string.sub(member, #JOB_PREFIX + 1)
+  local plugin = redis.call('HGET', KEY.replay(id), 'plugin')
+  if plugin then leaves(KEY.replays(plugin), id) end
+  redis.call('DEL', KEY.replay(id), KEY.replay_ids(id), KEY.replay_decided(id))
+end
+
+local function forget_record(ref)
+  local r = read_old(ref)
   if r then
     leaves(KEY.plugin_index(r.plugin), ref)
     leaves(KEY.webhook_index(r.plugin, r.webhook), ref)
     leaves(KEY.ends(r.plugin, kind_of(r.state, r.outcome, r.status, r.error)), ref)
   end
-  leaves(KEY.expiry(), ref)
   redis.call('DEL', KEY.record(ref), KEY.payload(ref), KEY.result(ref), KEY.steps(ref), KEY.raw(ref))
+end
+
+local old = redis.call('ZRANGEBYSCORE', KEY.expiry(), '-inf', int(now), 'LIMIT', 0, tonumber(ARGV[1]))
+for _, ref in ipairs(old) do
+  if string.sub(ref, 1, #JOB_PREFIX) == JOB_PREFIX then forget_job(ref) else forget_record(ref) end
+  leaves(KEY.expiry(), ref)
 end
 for key, refs in pairs(gone) do in_pieces('ZREM', key, refs, 1) end
 return #old

@@ -3,7 +3,7 @@
 -- KEYS  none
 -- ARGV  the reference ids
 -- Returns a row per id, as rows says
--- include: clock, effects, alarms, record, places, revisions, rows
+-- needs: rows
 
 local replies = {}
 for index, ref in ipairs(ARGV) do replies[index] = row_of(ref) end

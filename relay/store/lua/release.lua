@@ -5,13 +5,14 @@
 -- Returns ready: ref, lane, ...: the calls given back, and those that their places wake
 --
 -- Idempotent: a token that left `sending` is lastToken, and is answered as the first time.
--- include: clock, effects, alarms, record, places
+-- needs: places
+-- record read_claimed: state token lastToken plugin webhook lane
 
 local token = ARGV[1]
 grace_from(2)
 
 local function release(ref)
-  local r = read_record(ref, { 'state', 'token', 'lastToken', 'plugin', 'webhook', 'lane' })
+  local r = read_claimed(ref)
   if not r then return end
   if r.state == 'queued' and r.lastToken == token then
     pass_on(webhook_of(r.plugin, r.webhook))

@@ -5,7 +5,7 @@
 -- Returns {state of the job, or 'late', how many it has}
 --
 -- Idempotent: a piece that has come is not added again.
--- include: clock, effects, alarms, places, jobs, held
+-- needs: clock, held, jobs
 
 local id = ARGV[1]
 local job = held_job(id, ARGV[2], 'planning')

@@ -6,7 +6,7 @@
 --         nothing to do, or somebody does it
 --
 -- Idempotent: the same token gets it again.
--- include: clock, effects, alarms, places, jobs, held
+-- needs: clock, held
 
 local id, token = ARGV[1], ARGV[2]
 local f = redis.call('HMGET', KEY.replay(id), 'state', 'token', 'leaseEnd', 'plugin', 'filter', 'rate')

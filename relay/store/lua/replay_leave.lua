@@ -3,7 +3,7 @@
 -- KEYS  none
 -- ARGV  1 replay id  2 token  3 grace_ms  4 after_ms: when it is looked at again; '0': at once
 -- Returns ready: the job and its lane, if it is to be looked at at once
--- include: clock, effects, alarms, places, jobs
+-- needs: jobs, places
 
 local id, after = ARGV[1], tonumber(ARGV[4])
 grace_from(3)

@@ -7,7 +7,7 @@
 -- Returns 1
 --
 -- Idempotent: a job that exists is left alone.
--- include: clock, effects, alarms, places, jobs
+-- needs: clock, jobs
 
 local id = ARGV[1]
 if redis.call('EXISTS', KEY.replay(id)) == 1 then return 1 end

@@ -5,7 +5,7 @@
 -- Returns {state of the job, or 'late', how many it has}
 --
 -- A repeated call looks on from where the job stands.
--- include: clock, effects, alarms, record, places, ends, filter, walk, jobs, held
+-- needs: effects, filter, held, jobs, walk
 
 local id, most = ARGV[1], tonumber(ARGV[4])
 local job = held_job(id, ARGV[2], 'planning')
@@ -21,7 +21,7 @@ local count = redis.call('LLEN', KEY.replay_ids(id))
 for _ = 1, most do
   last = count + #found < job.max and walk_on(walk) or nil
   if not last then break end
-  local r = read_record(last.ref, FILTER_FIELDS)
+  local r = read_listed(last.ref)
   if r and matches(f, r) then table.insert(found, last.ref) end
 end
 in_pieces('RPUSH', KEY.replay_ids(id), found, 1)

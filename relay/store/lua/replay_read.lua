@@ -3,7 +3,7 @@
 -- KEYS  none
 -- ARGV  1 replay id  2 how many at most  3 bytes of payloads at most (one goes in any case)
 -- Returns {the job's place, {reference id, why it would be skipped or '', webhook, payload}, ...}
--- include: clock, effects, record, originals
+-- needs: originals
 
 local id, most, bytes_left = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local MOST_LOOKED_AT = 2000

@@ -6,7 +6,8 @@
 -- Returns {done, unknown or refused, the job's state, ready: ref, lane, ...}
 --
 -- Idempotent: a job that is so already is left so, and answered as the first time.
--- include: clock, effects, alarms, record, places, steps, ends, measures, jobs, finish
+-- needs: clock, finish, jobs, places, record, steps
+-- record read_kept: state chain timeout lane
 
 grace_from(1)
 retention_from(2)
@@ -24,13 +25,9 @@ end
 
 -- A chain that waited has its time before it still.
 local function let_go(ref)
-  local r = read_record(ref, { 'state', 'chain', 'timeout', 'lane', 'plugin', 'webhook', 'endBy' })
+  local r = read_kept(ref)
   if not r or FINAL[r.state] then return end
-  if r.chain == '1' then
-    r.deadline = int(now + tonumber(r.timeout))
-    redis.call('HSET', KEY.record(ref), 'deadline', r.deadline)
-    effect_open(r.plugin, r.webhook, ref, ends_by(r))
-  end
+  if r.chain == '1' then redis.call('HSET', KEY.record(ref), 'deadline', int(now + tonumber(r.timeout))) end
   redis.call('HSET', KEY.record(ref), 'parked', '')
   make_ready(ref, r.lane)
 end
@@ -44,7 +41,7 @@ end
 
 -- What it made and nobody has taken; a chain that is under way goes on.
 local function cancel_call(ref)
-  local r = read_record(ref, STEP_FIELDS)
+  local r = read_unsent(ref)
   if not r or (r.state ~= 'queued' and r.state ~= 'retrying') then return end
   if r.chain == '1' and redis.call('HGET', KEY.record(ref), 'step') ~= '-1' then return end
   finish(r, { state = 'cancelled', outcome = '', status = '', error = '', result = '', token = '' })

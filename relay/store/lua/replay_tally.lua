@@ -6,7 +6,7 @@
 --       at most  8... ids that are given by hand
 -- Returns {position of the next piece or '' where there is none, ended_by, how many match, their first ids,
 --          groups: {webhook, outcome, status, count, first and last createdAt}, reasons: why, count, ...}
--- include: clock, effects, record, ends, filter, walk, groups, originals
+-- needs: clock, filter, groups, originals, walk
 
 local SAMPLE = 10
 local plugin, most, left = ARGV[1], tonumber(ARGV[4]), tonumber(ARGV[7])

@@ -3,7 +3,7 @@
 -- KEYS  none
 -- ARGV  1 plugin  2 webhook  3 grace_ms  4 offset  5 limit
 -- Returns ready: ref, lane, ...; no more than the webhook has room for
--- include: clock, effects, alarms, places
+-- needs: places
 
 grace_from(3)
 local offset, limit = tonumber(ARGV[4]), tonumber(ARGV[5])

@@ -10,8 +10,8 @@
 --          ready: ref, lane, ..., rows of the first of these, as rows says: who settles is likely to run them}
 --
 -- Idempotent: a token that left `sending` is known, and answered as the first time.
--- include: clock, effects, alarms, record, places, steps, ends, measures, jobs, finish, conclude, revisions, rows
--- record read_call: state token plugin webhook requestBytes waiters attempts parent chain lane createdAt replay endBy
+-- needs: alarms, clock, effects, finish, places, record, rows, steps
+-- record read_call: state token plugin webhook requestBytes waiters attempts parent chain lane createdAt replay
 
 local WIDTH = 14
 local RAW_MS = 3600000 -- longer than any chain may take
@@ -62,18 +62,6 @@ local function fields_of(answer, r)
   return fields
 end
 
--- Too old for another attempt: it ends with this one, whatever that was.
-local function end_aged(answer, r, fields)
-  if answer.attempt ~= '' then r.attempts = r.attempts == '' and answer.attempt or (r.attempts .. ',' .. answer.attempt) end
-  note_age(r)
-  fields[#fields + 1] = 'attempts'
-  fields[#fields + 1] = r.attempts
-  finish(r, {
-    state = 'unreachable', outcome = 'expired', status = '0', error = '1', result = '', token = answer.token,
-    fields = fields,
-  })
-end
-
 local function settle(answer)
   local r = read_call(answer.ref)
   if not r then return 'late' end
@@ -84,9 +72,7 @@ local function settle(answer)
   if answer.masked ~= '0' then effect_count(r.plugin, 'masked', number(answer.masked)) end
   if answer.contacted ~= '' then breaker_hears(webhook_of(r.plugin, r.webhook), answer.contacted == '1') end
   local fields = fields_of(answer, r)
-  if answer.state == 'retrying' and is_aged(r) then
-    end_aged(answer, r, fields)
-  elseif answer.state == 'retrying' then
+  if answer.state == 'retrying' then
     retry(answer, r, fields)
   else
     if answer.raw ~= '' then redis.call('SET', KEY.raw(r.ref), answer.raw, 'PX', RAW_MS) end

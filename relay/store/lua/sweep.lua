@@ -7,7 +7,8 @@
 -- Returns ready: ref, lane, ref, lane, ...
 --
 -- An alarm only says when to look; what is done is decided by the record alone.
--- include: clock, effects, alarms, record, places, jobs
+-- needs: alarms, clock, jobs, places, record
+-- record read_alarmed: state lane readyAt leaseEnd notBefore deadline parked plugin webhook replay copies
 
 grace_from(2)
 local patience, limit, lane_limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -17,9 +18,8 @@ local COPIES = 2 -- so many more messages an id gets from here while its lane is
 local depth = {} -- of a lane: 'empty' or 'short'; else it is long
 for index = 7, #ARGV do depth[ARGV[index]] = index - 6 <= tonumber(ARGV[6]) and 'empty' or 'short' end
 
--- Until when nobody needs to look: a running lease, or the time of a retry or of a delayed call, or a chain's deadline that
--- is still to come.
-local HOLDS = { queued = 'notBefore', sending = 'leaseEnd', retrying = 'notBefore', waiting = 'deadline' }
+-- Until when nobody needs to look: a running lease, or a retry's time or a chain's deadline that is still to come.
+local HOLDS = { sending = 'leaseEnd', retrying = 'notBefore', waiting = 'deadline' }
 
 local function holds_until(r)
   return HOLDS[r.state] and number(r[HOLDS[r.state]]) or 0
@@ -75,8 +75,7 @@ end
 
 local function look(ref, key, first_time)
   if string.sub(ref, 1, #JOB_PREFIX) == JOB_PREFIX then return look_at_job(ref) end
-  local r = read_record(ref, { 'state', 'lane', 'readyAt', 'leaseEnd', 'notBefore', 'deadline', 'parked', 'plugin',
-    'webhook', 'replay', 'copies' })
+  local r = read_alarmed(ref)
   if not r or FINAL[r.state] then
     redis.call('ZREM', key, ref)
   elseif holds_until(r) > now then

@@ -4,7 +4,7 @@
 -- ARGV  1 plugin  2 filter (JSON, see filter)  3 position ('' at the beginning)  4 records to look at
 -- Returns {position of the next piece or '' where there is none, groups: {webhook, outcome, status, count, first and
 --         last createdAt}, ...}
--- include: clock, effects, record, ends, filter, walk, groups
+-- needs: filter, groups, walk
 
 local f = filter_from(ARGV[2], ARGV[1])
 local position, most = position_from(ARGV[3]), tonumber(ARGV[4])
@@ -13,7 +13,7 @@ local walk, last = walk_from(narrowest(f), position, f.since or '-inf'), nil
 for _ = 1, most do
   last = walk_on(walk)
   if not last then break end
-  local r = read_record(last.ref, FILTER_FIELDS)
+  local r = read_listed(last.ref)
   if r and matches(f, r) then group_add(r) end
 end
 return { position_text(last), groups_list() }

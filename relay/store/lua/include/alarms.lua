@@ -1,8 +1,8 @@
--- alarms: when somebody must look at an unfinished invocation again; every one has exactly one alarm. Needs: clock,
--- effects.
+-- alarms: when somebody must look at an unfinished invocation again; every one has exactly one alarm.
 --
 -- Leases, retries, deadlines and rates ring among `due_running`, which is swept first; queued ids among those of their
 -- lane, so that the backlog of one lane cannot hide a message that was lost on another.
+-- needs: clock, effects
 
 -- Rings among the leases.
 local function alarm_running(ref, lane, at)

@@ -7,13 +7,13 @@ local now = tonumber(server_time[1]) * 1000 + math.floor(tonumber(server_time[2]
 local integers = {} -- as text: most are the same few times for all ids of a group
 
 -- Integers as text: tostring() would write large ones as 1.7e+12.
-local function int(number)
-  local text = integers[number]
+local function int(value)
+  local text = integers[value]
   if not text then
-    text = string.format('%.0f', number)
-    integers[number] = text
+    text = string.format('%.0f', value)
+    integers[value] = text
   end
   return text
 end
 
-local NOW = int(now)
+local now_text = int(now)

@@ -1,11 +1,11 @@
--- filter: which invocations are meant. Needs: clock, effects, record, ends.
+-- filter: which invocations are meant.
 --
 -- A filter is JSON (relay/store/listing.py writes it): webhook, states, statuses (codes and classes: '503', '5xx'),
 -- outcome, caller, since and until (ms of createdAt, both included), parent, replay, error ('1', '0'); of a replay's originals also
 -- endedBy (ms: final by then, and no step of a chain, and not replayed yet). What is missing does not matter.
+-- needs: record
+-- record read_listed: state plugin webhook outcome status error caller createdAt finishedAt parent replayedBy replay
 
-local FILTER_FIELDS = { 'state', 'plugin', 'webhook', 'outcome', 'status', 'error', 'caller', 'createdAt',
-  'finishedAt', 'parent', 'replayedBy', 'replay' }
 local UNFINISHED = { queued = true, sending = true, retrying = true, waiting = true }
 
 local function set_of(list)

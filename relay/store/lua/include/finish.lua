@@ -1,7 +1,7 @@
--- finish: the one way an invocation ends. Needs: clock, effects, alarms, record, places, steps,
--- ends, measures, jobs.
+-- finish: the one way an invocation ends.
 -- Moves state and result, alarm, expiry, counters, the webhook's place, the parent of a last step and the notices to
 -- waiters together.
+-- needs: alarms, clock, effects, ends, jobs, measures, places, steps
 
 local NOTICE_RESULT_BYTES = 65536
 local retention = { ok = 0, failed = 0, rejected = 0, contents = 0 } -- ms; contents: 0 as records
@@ -44,7 +44,7 @@ local function write_end(r, ends, keep, expires)
   if ends.error ~= '' then add('error', ends.error) end
   if r.waiters ~= '' then add('waiters', '') end
   if r.parked and r.parked ~= '' then add('parked', '') end
-  redis.call('HSET', KEY.record(r.ref), 'state', ends.state, 'outcome', ends.outcome, 'finishedAt', NOW,
+  redis.call('HSET', KEY.record(r.ref), 'state', ends.state, 'outcome', ends.outcome, 'finishedAt', now_text,
     'expiresAt', expires, unpack(fields))
   local contents = int(retention.contents > 0 and math.min(keep, retention.contents) or keep)
   if ends.result ~= '' then redis.call('SET', KEY.result(r.ref), ends.result, 'PX', contents) end
@@ -62,10 +62,7 @@ local function finish(r, ends)
   write_end(r, ends, keep, expires)
   if r.state == 'sending' then leave_place(webhook_of(r.plugin, r.webhook), ref) end
   if r.parked == '1' then leave_line(webhook_of(r.plugin, r.webhook), ref) end
-  if r.lane then
-    alarm_off(ref, r.lane)
-    effect_close(r.plugin, r.webhook, ref)
-  end
+  if r.lane then alarm_off(ref, r.lane) end
   effects.expiry[#effects.expiry + 1] = expires
   effects.expiry[#effects.expiry + 1] = ref
   index_end(r.plugin, ends, r.createdAt, ref)
@@ -82,7 +79,7 @@ end
 -- so that none of these ends makes it ready again.
 local function cancel_steps(parent_ref)
   for _, ref in ipairs(redis.call('LRANGE', KEY.steps(parent_ref), 0, -1)) do
-    local r = read_record(ref, STEP_FIELDS)
+    local r = read_unsent(ref)
     if r and (r.state == 'queued' or r.state == 'retrying' or r.state == 'waiting') then
       finish(r, { state = 'cancelled', outcome = '', status = '', error = '', result = '', token = '' })
       if r.chain == '1' then cancel_steps(ref) end

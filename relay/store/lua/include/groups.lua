@@ -1,4 +1,5 @@
--- groups: how many invocations of a webhook ended alike. Needs: clock, effects, record.
+-- groups: how many invocations of a webhook ended alike.
+-- needs: clock, record
 
 local groups = {}
 

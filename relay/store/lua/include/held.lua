@@ -1,4 +1,5 @@
--- held: a replay job as its holder's scripts see it. Needs: clock, effects, alarms, places, jobs.
+-- held: a replay job as its holder's scripts see it.
+-- needs: clock, jobs
 
 -- The job, or nothing unless it is `state` (planning or running) and `token` holds it.
 local function held_job(id, token, state)

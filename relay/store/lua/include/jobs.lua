@@ -1,7 +1,8 @@
--- jobs: what a replay job hears of the calls that it made, and when it is over. Needs: clock, effects, alarms, places.
+-- jobs: what a replay job hears of the calls that it made, and when it is over.
 --
 -- While it runs a job has an alarm among the leases under its own id, and a holder with a lease like a call's. There and
 -- in messages its id has a prefix, which tells it from an invocation's.
+-- needs: clock, effects, places
 
 local JOB_LANE = 'replay'
 local JOB_PREFIX = 'replay-'
@@ -13,10 +14,6 @@ local job_states = {} -- as this script has read them
 local function job_state(id)
   job_states[id] = job_states[id] or redis.call('HGET', KEY.replay(id), 'state') or 'gone'
   return job_states[id]
-end
-
-local function job_keys(id)
-  return { KEY.replay(id), KEY.replay_ids(id), KEY.replay_decided(id) }
 end
 
 local function job_alarm(id, at)
@@ -39,7 +36,8 @@ local function job_leave(id, after)
   job_alarm(id, now + after)
 end
 
--- Over, when everything is decided (or it was cancelled) and everything that it made has ended.
+-- Over, when everything is decided (or it was cancelled) and everything that it made has ended. Its originals are named
+-- by nothing any more; itself and what it made are listed until `prune` forgets them.
 local function job_may_end(id)
   local f = redis.call('HMGET', KEY.replay(id), 'state', 'matched', 'finishedAt', 'keep')
   if f[3] or redis.call('SCARD', KEY.replay_open(id)) > 0 then return f[3] end
@@ -49,7 +47,8 @@ local function job_may_end(id)
   redis.call('HSET', KEY.replay(id), 'state', runs and 'done' or f[1], 'finishedAt', int(now), 'token', '',
     'leaseEnd', '')
   job_alarm_off(id)
-  for _, key in ipairs(job_keys(id)) do redis.call('PEXPIRE', key, f[4]) end
+  redis.call('DEL', KEY.replay_ids(id), KEY.replay_seen(id), KEY.replay_parked(id))
+  redis.call('ZADD', KEY.expiry(), int(now + tonumber(f[4])), JOB_PREFIX .. id)
   return true
 end
 

@@ -1,8 +1,9 @@
--- measures: notes what happened to invocations, for metrics and statistics. Needs: clock, effects, ends.
+-- measures: notes what happened to invocations, for metrics and statistics.
 --
 -- A note is a line: now, webhook ('-': named by a caller, but not registered), how many were accepted, and of each kind of
 -- end `kind=duration,duration,...` in ms since acceptance. Notes are counted later, many at a time (relay/store/measures.py):
 -- to count here would cost each script a fifth of its time.
+-- needs: clock
 
 local measured = {} -- plugin -> webhook -> {accepted, ends: kind -> durations}
 
@@ -34,7 +35,7 @@ end
 local function measures_flush()
   for plugin, webhooks_of in pairs(measured) do
     for webhook, m in pairs(webhooks_of) do
-      local note = { NOW, webhook, m.accepted }
+      local note = { now_text, webhook, m.accepted }
       for kind, durations in pairs(m.ends) do note[#note + 1] = kind .. '=' .. table.concat(durations, ',') end
       redis.call('RPUSH', KEY.notes(plugin), table.concat(note, ' '))
     end

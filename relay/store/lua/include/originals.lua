@@ -1,16 +1,16 @@
--- originals: whether what is to be replayed may be sent again. Needs: clock, effects, record.
+-- originals: whether what is to be replayed may be sent again.
 --
 -- A family are an original and what was made of it, and of that again: `replayedBy` leads to its newest.
+-- needs: record
+-- record read_ended: state plugin webhook repeatable attempts outcome status error chain parent createdAt finishedAt
+--   replayedBy replay forgottenAt requestBytes timeout caller
 
 local MOST_HOPS = 100
-local ORIGINAL_FIELDS = { 'state', 'plugin', 'webhook', 'repeatable', 'attempts', 'outcome', 'status', 'error', 'chain',
-  'parent', 'createdAt', 'finishedAt', 'replayedBy', 'replay', 'forgottenAt', 'requestBytes', 'timeout', 'caller' }
-
 local looked_at = 0 -- records
 
 local function read_original(ref)
   looked_at = looked_at + 1
-  return read_record(ref, ORIGINAL_FIELDS)
+  return read_ended(ref)
 end
 
 local function is_delivered(r)

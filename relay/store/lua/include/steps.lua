@@ -1,14 +1,16 @@
--- steps: how a chain's parent and its steps move each other. Needs: clock, effects, alarms, record, places; `finish` calls in.
-
-local STEP_FIELDS = { 'state', 'plugin', 'webhook', 'requestBytes', 'waiters', 'parked', 'parent', 'chain', 'lane',
-  'createdAt', 'replay' }
+-- steps: how a chain's parent and its steps move each other.
+-- needs: places
+-- record read_lane: state lane
+-- record read_unsent: state plugin webhook requestBytes waiters parked parent chain lane createdAt replay
 
 -- A step has ended: the last one of its parent's current step makes the parent ready.
+-- One that is gone already counts nothing: its key would come back, and nobody would ever take it away.
 local function step_ended(parent_ref)
+  local parent = read_lane(parent_ref)
+  if not parent then return end
   local open = redis.call('HINCRBY', KEY.record(parent_ref), 'open', -1)
   if open > 0 then return end
-  local parent = read_record(parent_ref, { 'state', 'lane' })
-  if parent and parent.state == 'waiting' then
+  if parent.state == 'waiting' then
     redis.call('HSET', KEY.record(parent_ref), 'state', 'queued')
     make_ready(parent_ref, parent.lane)
   end
@@ -16,7 +18,7 @@ end
 
 -- Said again for a repeated call: a parent whose step has ended, and that nobody has taken since.
 local function parent_again(parent_ref)
-  local parent = parent_ref ~= '' and read_record(parent_ref, { 'state', 'lane' })
+  local parent = parent_ref ~= '' and read_lane(parent_ref)
   if parent and parent.state == 'queued' then
     say_ready(parent_ref, parent.lane)
   end

@@ -1,7 +1,8 @@
--- walk: the ids of several sorted sets as one line, newest first, from a position on. Needs: clock, effects.
+-- walk: the ids of several sorted sets as one line, newest first, from a position on.
 --
 -- A position is the createdAt and id of the last one that was looked at, 'ms:id', or '' at the beginning: it stays
 -- good while ids come and go.
+-- needs: clock
 
 local CHUNK = 64
 

@@ -1,18 +1,20 @@
-"""What may be wrong with a relay, and what to do about it: one small check a concern."""
+"""Every check of a relay, in the order in which things depend on one another; those of versions, keys and server."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from enum import StrEnum
 from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
-from relay.errors import NotFound, RelayError, SettingsError, Unavailable, VaultError
+from relay.doctor.finding import Finding, Level, judged
+from relay.doctor.installation import examine_installation
+from relay.doctor.lanes import examine_lanes
+from relay.doctor.registrations import examine_registrations, examine_waiting
+from relay.errors import SettingsError, Unavailable
 from relay.queue import LANES
 from relay.settings import ENV_FILE, Settings, unknown_names
+from relay.store.backlog import Backlog
 from relay.store.health import ServerHealth, read_health
-from relay.store.workers import workers_by_lane
 from relay.up.datadir import KEY_FILES
 from relay.vault import Vault
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from relay.runtime import Runtime
-    from relay.store.registry import Registered
 
 #: The oldest releases without known holes or faults that matter here (security, "Version floors").
 VERSION_FLOORS: Final = {
@@ -35,32 +36,15 @@ VERSION_FLOORS: Final = {
 SERVER_FLOORS: Final = {"redis": (7,), "valkey": (8,)}
 MAX_SKEW_MS: Final = 2_000
 _MEMORY_SHARE: Final = 0.9
-_SHOWN: Final = 10
-
-
-class Level(StrEnum):
-    """How much a finding matters; only a problem makes the command fail."""
-
-    OK = "ok"
-    NOTE = "note"
-    PROBLEM = "problem"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at, what was found and, unless all is well, what to do."""
-
-    check: str
-    level: Level
-    found: str
-    advice: str = ""
 
 
 def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Finding]:
     """Every finding, in the order in which things depend on one another."""
     yield from _versions()
     yield from _names()
-    yield from _data_dir(data_dir)
+    if (data_dir / ENV_FILE).exists():  # else nothing of `relay up` is here: the settings come from the environment
+        yield from _data_dir(data_dir)
+        yield from examine_installation(data_dir)
     try:
         health = read_health(settings.store_url.reveal())
     except Unavailable as error:
@@ -68,13 +52,11 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
         yield from _key_rings(settings)
         return
     yield from _server(health)
-    yield from _workers(health)
+    yield from examine_lanes(health.workers, Backlog(runtime.client).of(LANES))
     yield from _key_rings(settings)
-    yield from _registrations(health, settings, runtime)
-
-
-def _judge(check: str, good: bool, found: str, advice: str) -> Finding:
-    return Finding(check, Level.OK, found) if good else Finding(check, Level.PROBLEM, found, advice)
+    if settings.target_keys is not None:
+        yield from examine_registrations(runtime, health.plugins)
+    yield from examine_waiting(runtime, health.plugins)
 
 
 def _versions() -> Iterator[Finding]:
@@ -86,7 +68,7 @@ def _versions() -> Iterator[Finding]:
             continue
         wanted = ".".join(map(str, floor))
         good = tuple(int(part) for part in re.findall(r"\d+", version)[:3]) >= floor
-        yield _judge(f"version of {name}", good, version, f"Install {name} {wanted} or newer.")
+        yield judged(f"version of {name}", good, version, f"Install {name} {wanted} or newer.")
 
 
 def _names() -> Iterator[Finding]:
@@ -98,13 +80,11 @@ def _names() -> Iterator[Finding]:
 
 
 def _data_dir(data_dir: Path) -> Iterator[Finding]:
-    if not (data_dir / ENV_FILE).exists():
-        return  # nothing of `relay up` here: the settings come from the environment
     names = (ENV_FILE, *KEY_FILES, "valkey.conf", "valkey.password", "flower.auth")
     paths = [data_dir, *(data_dir / name for name in names if (data_dir / name).exists())]
     loose = [path.name for path in paths if path.stat().st_mode & 0o077]
     found = f"others may read: {', '.join(loose)}" if loose else "readable by its owner only"
-    yield _judge(
+    yield judged(
         "data directory", not loose, found, "chmod go= on them; if others may have read them, change the keys."
     )
     yield Finding(
@@ -117,11 +97,11 @@ def _data_dir(data_dir: Path) -> Iterator[Finding]:
 
 def _server(health: ServerHealth) -> Iterator[Finding]:
     floor = SERVER_FLOORS[health.software]
-    yield _judge(
+    yield judged(
         "redis", health.version >= floor, f"reachable, {health.version_text}", "Use Redis 7 or Valkey 8, or newer."
     )
     yield _append_only(health)
-    yield _judge(
+    yield judged(
         "eviction",
         health.eviction in ("noeviction", None),
         f"maxmemory-policy {health.eviction or 'not told'}",
@@ -129,13 +109,16 @@ def _server(health: ServerHealth) -> Iterator[Finding]:
     )
     if health.maximum_bytes:
         share = health.used_bytes / health.maximum_bytes
-        yield _judge("memory", share < _MEMORY_SHARE, f"{share:.0%} used", "Raise maxmemory, or lower the retentions.")
-    yield _judge(
+        yield judged("memory", share < _MEMORY_SHARE, f"{share:.0%} used", "Raise maxmemory, or lower the retentions.")
+    yield judged(
         "clock",
         abs(health.skew_ms) <= MAX_SKEW_MS,
         f"the server is {round(health.skew_ms):+d} ms off this machine",
         "Run NTP on both: leases count on the server's clock, and it must not jump.",
     )
+    if health.clock_jump is not None:
+        advice = "Another machine, after a failover? Leases may have ended early, or last longer. Run NTP on all."
+        yield Finding("clock jump", Level.NOTE, health.clock_jump.sentence, advice)
 
 
 def _append_only(health: ServerHealth) -> Finding:
@@ -144,28 +127,16 @@ def _append_only(health: ServerHealth) -> Finding:
         found = found if health.append_only else "off"
         return Finding(check, Level.PROBLEM, found, "Set appendonly yes and appendfsync always: records are lost else.")
     if not health.append_only_healthy:
-        return Finding(check, Level.PROBLEM, "on, but the last write failed", "Look at the disk of the server.")
+        advice = "Look at the disk of the server: while it cannot write it takes nothing new."
+        return Finding(check, Level.PROBLEM, "on, but the last write failed", advice)
     if health.fsync == "everysec":
         return Finding(
             check, Level.NOTE, found, "A killed server may lose its last second; appendfsync always does not."
         )
+    if health.failed_writes:
+        found = f"on, but {' and '.join(health.failed_writes)} failed the last time"
+        return Finding(check, Level.PROBLEM, found, "Look at the disk of the server, and at its log.")
     return Finding(check, Level.OK, found)
-
-
-def _workers(health: ServerHealth) -> Iterator[Finding]:
-    yield _judge(
-        "workers",
-        bool(health.workers),
-        ", ".join(worker.name for worker in health.workers) or "none is alive",
-        "Start them: `relay up`, or the worker lines of the Procfile. Until then triggers are kept and wait.",
-    )
-    for lane, count in workers_by_lane(health.workers, LANES).items():
-        yield _judge(
-            f"lane {lane}",
-            count > 0,
-            f"{count} worker{'' if count == 1 else 's'}",
-            "No worker serves it: start one (`-Q` of the Procfile's worker lines names the lanes).",
-        )
 
 
 def _key_rings(settings: Settings) -> Iterator[Finding]:
@@ -180,31 +151,3 @@ def _key_rings(settings: Settings) -> Iterator[Finding]:
             yield Finding(check, Level.PROBLEM, error.message, f"Correct {name}.")
         else:
             yield Finding(check, Level.OK, f"{len(ids)}, newest {ids[0]}")
-
-
-def _registrations(health: ServerHealth, settings: Settings, runtime: Runtime) -> Iterator[Finding]:
-    """Whether every current registration opens with the target keys at hand."""
-    if settings.target_keys is None:
-        return
-    opened, closed = 0, []
-    try:
-        for plugin in health.plugins:
-            for webhook in runtime.registry.shapes(plugin):
-                if _opens(runtime, plugin, webhook):
-                    opened += 1
-                else:
-                    closed.append(f"{plugin}/{webhook.webhook_id}")
-    except RelayError as error:
-        yield Finding("registrations", Level.PROBLEM, error.message, "See the findings above.")
-        return
-    found = f"{opened} open" + (f", {len(closed)} do not: {', '.join(closed[:_SHOWN])}" if closed else "")
-    advice = "Put the key that sealed them back into RELAY_TARGET_KEYS (from the back-up), or register them again."
-    yield _judge("registrations", not closed, found, advice)
-
-
-def _opens(runtime: Runtime, plugin: str, webhook: Registered) -> bool:
-    try:
-        runtime.registry.open_target(plugin, webhook.webhook_id, webhook.revision)
-    except (VaultError, NotFound):
-        return False
-    return True

@@ -1,0 +1,41 @@
+"""What a check found, and how much it matters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SHOWN: Final = 10
+
+
+class Level(StrEnum):
+    """How much a finding matters; only a problem makes the command fail."""
+
+    OK = "ok"
+    NOTE = "note"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at, what was found and, unless all is well, what to do."""
+
+    check: str
+    level: Level
+    found: str
+    advice: str = ""
+
+
+def judged(check: str, good: bool, found: str, advice: str) -> Finding:
+    """A finding that is either all right or a problem, which needs the advice."""
+    return Finding(check, Level.OK, found) if good else Finding(check, Level.PROBLEM, found, advice)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few of many names."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

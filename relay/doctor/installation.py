@@ -1,0 +1,61 @@
+"""What `relay up` keeps on this machine: the room on its disk, and the processes that it had to start again."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from relay.doctor.finding import Finding, Level
+from relay.up.restarts import Restarts, read_restarts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_MIB: Final = 1 << 20
+#: A disk with less room than this will be full before anybody looks again.
+LEAST_FREE_BYTES: Final = 256 * _MIB
+#: With less it is worth a note.
+LITTLE_FREE_BYTES: Final = 1024 * _MIB
+#: A process that ended so often lately keeps ending.
+OFTEN: Final = 5
+LATELY_S: Final = 3600.0
+
+
+def examine_installation(data_dir: Path) -> Iterator[Finding]:
+    """The findings on a data directory of `relay up`."""
+    yield _disk(data_dir)
+    restarts = read_restarts(data_dir)
+    if restarts is not None:
+        yield _restarts(restarts)
+
+
+def _disk(data_dir: Path) -> Finding:
+    free = shutil.disk_usage(data_dir).free
+    kept = sum(path.stat().st_size for path in data_dir.rglob("*.aof"))
+    found = f"{free // _MIB} MiB free, {kept // _MIB} MiB of records"
+    if free < max(LEAST_FREE_BYTES, kept):  # the server writes its file anew beside the old one
+        return Finding(
+            "disk", Level.PROBLEM, found, "Make room: the append-only file is written anew beside itself now and then."
+        )
+    if free < LITTLE_FREE_BYTES:
+        return Finding("disk", Level.NOTE, found, "Make room before it is full: a full disk stops everything.")
+    return Finding("disk", Level.OK, found)
+
+
+def _restarts(restarts: list[Restarts]) -> Finding:
+    if not restarts:
+        return Finding("restarts", Level.OK, "nothing ended unexpectedly")
+    found = "; ".join(
+        f"{each.name} {each.count} times, last {_at(each.last_at_s)} ({each.last_end})"
+        for each in sorted(restarts, key=lambda each: -each.count)
+    )
+    keeps_ending = [each for each in restarts if each.count >= OFTEN and time.time() - each.last_at_s < LATELY_S]
+    advice = "Its log in the data directory says why. Exit status 71: a part of it had stopped moving."
+    return Finding("restarts", Level.PROBLEM if keeps_ending else Level.NOTE, found, advice)
+
+
+def _at(at_s: float) -> str:
+    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,46 @@
+"""Who serves the lanes, and what waits in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from relay.doctor.finding import Finding, Level, judged
+from relay.queue import LANES
+from relay.store.workers import workers_by_lane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from relay.store.backlog import LaneBacklog
+    from relay.store.workers import LiveWorker
+
+#: A call that has waited for longer waits for something that does not come by itself.
+LONG_S: Final = 900
+
+
+def examine_lanes(workers: Sequence[LiveWorker], backlogs: Sequence[LaneBacklog]) -> Iterator[Finding]:
+    """Workers in all, and lane by lane with what waits there."""
+    yield judged(
+        "workers",
+        bool(workers),
+        ", ".join(worker.name for worker in workers) or "none is alive",
+        "Start them: `relay up`, or the worker lines of the Procfile. Until then triggers are kept and wait.",
+    )
+    counts = workers_by_lane(workers, LANES)
+    for backlog in backlogs:
+        yield _lane(backlog, counts[backlog.lane])
+
+
+def _lane(backlog: LaneBacklog, workers: int) -> Finding:
+    check, oldest_s = f"lane {backlog.lane}", (backlog.oldest_ms or 0) / 1000
+    found = f"{workers} worker{'' if workers == 1 else 's'}, {backlog.pending} waiting"
+    if backlog.pending:
+        found += f", the oldest for {oldest_s:.0f} s"
+    if not workers:
+        return Finding(
+            check, Level.PROBLEM, found, "Start a worker for it (`-Q` of the Procfile's worker lines names the lanes)."
+        )
+    if oldest_s > LONG_S:
+        advice = "`relay webhooks show` says what holds a webhook's calls; else more workers (`relay up --workers`)."
+        return Finding(check, Level.NOTE, found, advice)
+    return Finding(check, Level.OK, found)

@@ -1,0 +1,88 @@
+"""Whether registrations open, whether their endpoints may still be called, and whose calls wait for an operator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.doctor.finding import Finding, Level, judged, listed
+from relay.errors import NotFound, RelayError, VaultError
+from relay.registration.endpoint import parse_endpoint
+from relay.registration.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from relay.registration.endpoint import Endpoint
+    from relay.runtime import Runtime
+    from relay.store.registry import Registered
+
+
+def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[Finding]:
+    """The findings on every current registration; what does not open with the target keys at hand is named."""
+    opened, closed, refused = 0, [], []
+    try:
+        for plugin in plugins:
+            for webhook in runtime.registry.shapes(plugin):
+                name = f"{plugin}/{webhook.webhook_id}"
+                endpoints = _endpoints(runtime, plugin, webhook)
+                if endpoints is None:
+                    closed.append(name)
+                    continue
+                opened += 1
+                if any(_is_refused(runtime, endpoint) for endpoint in endpoints):
+                    refused.append(name)
+    except RelayError as error:
+        yield Finding("registrations", Level.PROBLEM, error.message, "See the findings above.")
+        return
+    found = f"{opened} open" + (f", {len(closed)} do not: {listed(closed)}" if closed else "")
+    advice = "Put the key that sealed them back into RELAY_TARGET_KEYS (from the back-up), or register them again."
+    yield judged("registrations", not closed, found, advice)
+    yield judged(
+        "endpoints",
+        not refused,
+        f"the guard refuses those of {listed(refused)}" if refused else "the guard refuses none by its name",
+        "Their calls end with `address_refused`. If they have to go there: RELAY_EGRESS_ALLOW, RELAY_EGRESS_PORTS.",
+    )
+
+
+def examine_waiting(runtime: Runtime, plugins: Sequence[str]) -> Iterator[Finding]:
+    """The webhooks whose calls wait until somebody resumes them, or whose registration is gone."""
+    paused, removed = [], []
+    for plugin in plugins:
+        registered = {webhook.webhook_id for webhook in runtime.registry.shapes(plugin)}
+        known = {webhook for webhook, _, _ in runtime.measures.totals(plugin) if webhook} | registered
+        names = sorted(known)
+        for webhook_id, traffic in zip(names, runtime.policies.traffics(plugin, names), strict=True):
+            if not traffic.parked:
+                continue
+            waiting = f"{plugin}/{webhook_id} ({traffic.parked})"
+            if webhook_id not in registered:
+                removed.append(waiting)
+            elif traffic.paused:
+                paused.append(waiting)
+    if paused:
+        yield Finding("paused", Level.NOTE, f"calls wait: {listed(paused)}", "`relay webhooks resume` lets them go.")
+    if removed:
+        advice = "`relay webhooks resume` lets them end as `rejected`; register it again to have them sent."
+        yield Finding("removed", Level.PROBLEM, f"calls wait of webhooks that are removed: {listed(removed)}", advice)
+
+
+def _endpoints(runtime: Runtime, plugin: str, webhook: Registered) -> list[Endpoint] | None:
+    """Where a registration goes; nothing for a chain, None where it does not open."""
+    try:
+        target = runtime.registry.open_target(plugin, webhook.webhook_id, webhook.revision)
+    except (VaultError, NotFound):
+        return None
+    if not isinstance(target, Target):
+        return []
+    token_url = getattr(target.credentials.authorization, "token_url", None)
+    return [target.endpoint, *([token_url] if token_url is not None else [])]
+
+
+def _is_refused(runtime: Runtime, endpoint: Endpoint) -> bool:
+    """Whether it could not be registered today, or is on the list of what is never called."""
+    try:
+        parse_endpoint(endpoint.url, runtime.rules)
+    except ValueError:
+        return True
+    return runtime.policy.denies(endpoint.host, endpoint.port)

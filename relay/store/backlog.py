@@ -1,0 +1,68 @@
+"""What waits in each lane for a worker, and for how long the oldest has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.reference_id import REPLAY_PREFIX, reference_time_ms
+from relay.store import keyspace
+from relay.store.scripts import store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import redis
+
+#: The first of a lane's alarms are nearly always those of its oldest calls; of those whose alarm was moved on some
+#: are looked at as well.
+_FIRST: Final = 1_000
+_ANY: Final = 500
+#: Of these the records are read: a delayed call waits from when it may be sent.
+_OLDEST: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class LaneBacklog:
+    """Accepted calls of a lane that no worker has taken yet, and the age of the oldest; None where there is none."""
+
+    lane: str
+    pending: int
+    oldest_ms: int | None
+
+
+class Backlog:
+    """Reads the lanes' alarms. Raises `Unavailable` while the server is away."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client: Any = client
+
+    def of(self, lanes: Iterable[str]) -> list[LaneBacklog]:
+        """The backlog of each of these lanes."""
+        return [self._of_one(lane) for lane in lanes]
+
+    def _of_one(self, lane: str) -> LaneBacklog:
+        key = keyspace.due_queued(lane)
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.time()
+        pipeline.zcard(key)
+        pipeline.zrange(key, 0, _FIRST - 1)
+        pipeline.zrandmember(key, _ANY)
+        with store_errors():
+            (seconds, micros), pending, first, some = pipeline.execute()
+        since_ms = self._since_ms({ref.decode() for ref in (*first, *(some or ()))})
+        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        return LaneBacklog(lane, int(pending), None if since_ms is None else max(0, now_ms - since_ms))
+
+    def _since_ms(self, reference_ids: set[str]) -> int | None:
+        """Since when the longest waiting of these has waited."""
+        calls = (ref for ref in reference_ids if not ref.startswith(REPLAY_PREFIX))
+        oldest = sorted(calls, key=lambda ref: reference_time_ms(ref) or 0)[:_OLDEST]
+        if not oldest:
+            return None
+        pipeline = self._client.pipeline(transaction=False)
+        for ref in oldest:
+            pipeline.hmget(keyspace.record(ref), "createdAt", "notBefore")
+        with store_errors():
+            rows = pipeline.execute()
+        return min((max(int(created), int(first or 0)) for created, first in rows if created), default=None)
