@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Self
 
 from relay.errors import Unavailable
+from relay.loops import give_up
 from relay.shares import may_hold_more
 from relay.store.acceptance import AcceptVerdict
 
@@ -97,7 +98,10 @@ class Waiters:
                 del self._held[webhook]
 
     def _listen(self) -> None:
-        self._subscription.run(self._deliver, self._renew, self._stop)
+        try:
+            self._subscription.run(self._deliver, self._renew, self._stop)
+        except BaseException as error:  # noqa: BLE001 - without it whoever waits would not be told
+            give_up(error, "notices")
 
     def _deliver(self, notice: Notice) -> None:
         with self._lock:

@@ -21,6 +21,7 @@
     |   |-- OverCapacity            over_capacity
     |   `-- Unavailable             unavailable
     |-- Internal                    internal
+    |-- StoreFault                  internal
     |-- DocumentError               bad_document (a registration file; never over HTTP)
     |-- SettingsError               bad_settings
     `-- VaultError                  vault
@@ -210,6 +211,10 @@ class Unavailable(Busy):
 
 class Internal(RelayError):
     """A fault of the relay itself; the details are in its log only."""
+
+
+class StoreFault(RelayError):
+    """A script or command of the relay's own that the server cannot run: its cause says why."""
 
 
 class DocumentError(RelayError):

@@ -5,11 +5,11 @@ Lost messages, lost workers, failed publishes and retries that have come due are
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import TYPE_CHECKING, Final
 
 from relay.errors import Unavailable
+from relay.loops import Failures
 from relay.telemetry import Event, event
 
 if TYPE_CHECKING:
@@ -46,28 +46,30 @@ class Sweeper:
         self._run_here = run_here
         self.moves = 0  # sweeps that came to their end
         self.broker_away = False  # as the last one found it
+        self._failures = Failures("sweep")
 
     def sweep(self) -> None:
         """One sweep. Never raises for a server that is away: the next one comes in a second."""
-        self._sweep()
+        try:
+            self._sweep()
+        except Unavailable as error:
+            self._failures.note(error)
+        else:
+            self._failures.over()
         self.moves += 1
 
     def _sweep(self) -> None:
-        try:
-            depths = self._publisher.depths()
-            self.broker_away = not depths
-            empty = [lane for lane, depth in depths.items() if not depth]
-            short = [lane for lane, depth in depths.items() if 0 < depth < SHORT_LANE_MESSAGES]
-            ready = self._store.sweep(self._worker, empty, short, limit=ALARMS, lane_limit=CROWDED_LANE_ALARMS)
-            forgotten = self._prune()
-        except Unavailable:
-            event(Event.STORE_AWAY, level=logging.WARNING, doing="sweep")
-            return
+        depths = self._publisher.depths()
+        self.broker_away = not depths
+        empty = [lane for lane, depth in depths.items() if not depth]
+        short = [lane for lane, depth in depths.items() if 0 < depth < SHORT_LANE_MESSAGES]
+        ready = self._store.sweep(self._worker, empty, short, limit=ALARMS, lane_limit=CROWDED_LANE_ALARMS)
         if ready:
             unpublished = self._publisher.publish_ready(ready)
             if unpublished:
                 self._run_here(unpublished)
             event(Event.SWEPT, published=len(ready))
+        forgotten = self._prune()
         if forgotten:
             event(Event.PRUNED, records=forgotten)
 

@@ -6,14 +6,18 @@ locals (``security.md``, Hiding). Values are escaped by the JSON renderer, so no
 
 from __future__ import annotations
 
+import io
 import logging
-import os
 import sys
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 import orjson
 import structlog
+
+from relay.errors import StoreFault
+from relay.log_sink import LogSink
 
 
 class Event(StrEnum):
@@ -30,6 +34,8 @@ class Event(StrEnum):
     PRUNED = "pruned"  # worker: records past their retention were forgotten
     CLOCK_JUMPED = "clock_jumped"  # worker: the server's clock does not go on as it did: another machine, perhaps
     STUCK = "stuck"  # worker: a part of it will not move again; the process ends, to be started anew
+    MESSAGE_DROPPED = "message_dropped"  # worker: a lane held something that is no message of ours
+    LOG_LINES_DROPPED = "log_lines_dropped"  # any: the log's sink was full, closed or slow, and takes lines again
     DRAINED = "drained"  # worker: a stop let running calls end and gave the others back
 
 
@@ -43,22 +49,43 @@ _RENDERED = (
 )
 
 
-class _StandardError:
-    """Writes a line with one system call: it needs no lock, and no thread waits for another's."""
+class _Logger:
+    """What structlog writes lines with."""
 
-    def __init__(self, *_: Any) -> None:
-        self._descriptor = sys.stderr.fileno()
+    def __init__(self, sink: LogSink) -> None:
+        self.msg = sink.put
+        self.debug = self.info = self.warning = self.error = self.critical = sink.put
 
-    def msg(self, line: bytes) -> None:
-        os.write(self._descriptor, line + b"\n")
 
-    debug = info = warning = error = critical = msg
+class _Handler(logging.Handler):
+    """Writes other libraries' records to the same sink."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one. Never raises, never waits."""
+        try:
+            line = self.format(record).encode(errors="replace")
+        except Exception:  # noqa: BLE001 - a record that cannot be written must not stop what it tells of
+            _bound.unwritable += 1
+        else:
+            _bound.sink.put(line)
+
+
+class _Stream(io.TextIOBase):
+    """What is printed to standard error, a traceback of a library for one: it must not wait either."""
+
+    def write(self, text: str) -> int:
+        """Write what was printed, but for its line ends."""
+        if text.strip():
+            _bound.sink.put(text.rstrip("\n").encode(errors="replace"))
+        return len(text)
 
 
 class _Bound:
     """The logger, bound once: to bind it for each event costs more than the event."""
 
     logger: Any = structlog.get_logger()
+    sink: LogSink = LogSink(None, lambda _: b"")
+    unwritable: int = 0
 
 
 _bound = _Bound()
@@ -67,14 +94,15 @@ _bound = _Bound()
 def configure(level: str) -> None:
     """Set up this process's log: JSON lines on standard error, other libraries' records included."""
     numeric = logging.getLevelNamesMapping()[level.upper()]
+    _bound.sink = LogSink(_standard_error(), _dropped_line)
     structlog.configure(
         processors=[*_RENDERED, structlog.processors.JSONRenderer(serializer=orjson.dumps)],
         wrapper_class=structlog.make_filtering_bound_logger(numeric),
-        logger_factory=_StandardError,
+        logger_factory=lambda *_: _Logger(_bound.sink),
         cache_logger_on_first_use=True,
     )
     _bound.logger = structlog.get_logger().bind()
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*_RENDERED, structlog.stdlib.add_logger_name, _without_traceback],
@@ -89,20 +117,43 @@ def configure(level: str) -> None:
     root.setLevel(max(numeric, logging.INFO))
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    sys.stderr = _Stream()
 
 
 def event(name: Event, *, level: int = logging.INFO, **fields: Any) -> None:
-    """Log one event."""
-    _bound.logger.log(level, name, **fields)
+    """Log one event. Never raises and never waits: what cannot be written is dropped and counted."""
+    try:
+        _bound.logger.log(level, name, **fields)
+    except Exception:  # noqa: BLE001 - to say what is done must not be in the way of doing it
+        _bound.unwritable += 1
+
+
+def dropped_lines() -> int:
+    """How many lines of this process's log were dropped: its sink was full, closed or slow."""
+    return _bound.sink.dropped + _bound.unwritable
 
 
 def fault(error: BaseException, where: str) -> None:
     """Log a fault of our own: its type and the line that raised it, not its message, which may quote input."""
+    if isinstance(error, StoreFault) and error.__cause__ is not None:
+        error = error.__cause__
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     line = f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame is not None else ""
     event(Event.INTERNAL_ERROR, level=logging.ERROR, where=where, kind=type(error).__name__, line=line)
+
+
+def _standard_error() -> int | None:
+    try:
+        return sys.__stderr__.fileno() if sys.__stderr__ is not None else None
+    except (OSError, ValueError):  # closed before we began
+        return None
+
+
+def _dropped_line(count: int) -> bytes:
+    at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return orjson.dumps({"event": Event.LOG_LINES_DROPPED, "lines": count, "level": "warning", "timestamp": at})
 
 
 def _without_traceback(_logger: Any, _method: str, fields: structlog.types.EventDict) -> structlog.types.EventDict:

@@ -10,6 +10,7 @@ from relay.queue import make_app
 from relay.settings import Settings
 from workers.bootsteps import Executing, Sweeping
 from workers.heartbeat import Beating
+from workers.lanes import use_checked_transports
 from workers.tasks import register
 
 # Who spawned whom is for debuggers; to note it for every call costs more than to spawn it.
@@ -19,6 +20,7 @@ settings = Settings.from_environ()
 app = make_app(settings)
 app.steps["worker"].update((Executing, Sweeping, Beating))
 register(app)
+use_checked_transports()
 
 
 @setup_logging.connect

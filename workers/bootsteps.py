@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+from functools import partial
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 import gevent
 from celery import bootsteps
 from celery.signals import worker_shutting_down
+from gevent.hub import Hub
 
 from relay import garbage, telemetry
+from relay.loops import Loop
 from relay.queue import LANES
 from relay.runtime import worker_parts
 from relay.settings import Settings
 from relay.sweeper import PERIOD_S
+from workers.lanes import write_down_dropped
 
 if TYPE_CHECKING:
     from celery.worker import WorkController
+
+    from relay.runtime import WorkerParts
 
 #: The exit status of a worker that was told twice to stop.
 HARD_STOP: Final = 70
@@ -50,6 +57,7 @@ class Executing(bootsteps.StartStopStep):
         parts = worker_parts(self._settings, worker.app, worker.hostname, lanes=lanes)
         worker.app.executor = parts.executor
         worker.parts = parts
+        gevent.get_hub().handle_error = _note_failed_greenlet
         garbage.set_for_serving()
 
     def stop(self, worker: WorkController) -> None:
@@ -57,7 +65,7 @@ class Executing(bootsteps.StartStopStep):
         if self._guard is not None:
             self._guard.kill()  # from here on the drain's own time counts
         worker.app.executor.drain(self._settings.stop_timeout_s)
-        gevent.spawn_later(GOODBYE_S, os._exit, 0)
+        gevent.spawn_later(GOODBYE_S, os._exit, worker.exitcode or 0)
 
     def _on_signal(self, **_: Any) -> None:
         """Told a second time to stop: at once. Nothing is lost, for every call in flight has a lease.
@@ -80,7 +88,7 @@ class Sweeping(bootsteps.StartStopStep):
 
     def start(self, worker: WorkController) -> None:
         """Sweep every second from now on."""
-        self._greenlet = gevent.spawn(self._sweep_for_ever, worker.parts.sweeper)
+        self._greenlet = gevent.spawn(Loop("sweep", partial(self._turn, worker.parts), gevent.sleep).run)
 
     def stop(self, _worker: WorkController) -> None:
         """Sweep no more."""
@@ -88,10 +96,15 @@ class Sweeping(bootsteps.StartStopStep):
             self._greenlet.kill()
 
     @staticmethod
-    def _sweep_for_ever(sweeper: Any) -> None:
-        while True:
-            try:
-                sweeper.sweep()
-            except Exception as error:  # noqa: BLE001 - the sweeper is what repairs everything else: it must go on
-                telemetry.fault(error, "sweep")
-            gevent.sleep(PERIOD_S)
+    def _turn(parts: WorkerParts) -> None:
+        parts.sweeper.sweep()
+        write_down_dropped(parts.workers)
+        gevent.sleep(PERIOD_S)
+
+
+def _note_failed_greenlet(context: object, kind: type[BaseException], error: BaseException, trace: object) -> None:
+    """Say in the log that a greenlet has failed, instead of printing what its error quotes."""
+    if issubclass(kind, Exception):
+        telemetry.fault(error.with_traceback(trace) if isinstance(trace, TracebackType) else error, "greenlet")
+    else:
+        Hub.handle_error(gevent.get_hub(), context, kind, error, trace)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import gevent
@@ -14,6 +15,7 @@ from gevent.threadpool import ThreadPool
 from relay import telemetry
 from relay.clock import boot_time_s
 from relay.errors import Unavailable
+from relay.loops import Loop
 from relay.pulse import LOOK_S, STUCK_LOOKS, Part, Pulse
 from relay.store.server_clock import ServerClock
 from workers.bootsteps import Sweeping
@@ -106,7 +108,7 @@ class Beating(bootsteps.StartStopStep):
         )
         lanes = list(worker.app.amqp.queues.consume_from)
         heart = Heart(Pulse(parts), worker.parts.workers, worker.hostname, lanes)
-        self._greenlet = gevent.spawn(self._beat_for_ever, heart)
+        self._greenlet = gevent.spawn(Loop("heartbeat", partial(self._turn, heart), gevent.sleep).run)
         self._thread = ThreadPool(1)
         self._thread.spawn(self._watch, heart)
 
@@ -116,17 +118,12 @@ class Beating(bootsteps.StartStopStep):
             self._greenlet.kill()
 
     @staticmethod
-    def _beat_for_ever(heart: Heart) -> None:
-        while True:
-            try:
-                stuck = heart.beat()
-            except Exception as error:  # noqa: BLE001 - a heart that stops would say that the worker is gone
-                telemetry.fault(error, "heartbeat")
-            else:
-                if stuck:
-                    telemetry.event(telemetry.Event.STUCK, level=logging.ERROR, parts=stuck)
-                    os._exit(STUCK)
-            gevent.sleep(LOOK_S)
+    def _turn(heart: Heart) -> None:
+        stuck = heart.beat()
+        if stuck:
+            telemetry.event(telemetry.Event.STUCK, level=logging.ERROR, parts=stuck)
+            os._exit(STUCK)
+        gevent.sleep(LOOK_S)
 
     def _watch(self, heart: Heart) -> None:
         """In a thread of its own: the heart itself has to go on, or everything here stands still."""

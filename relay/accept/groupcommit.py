@@ -15,6 +15,10 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from relay import telemetry
+from relay.errors import RelayError, StoreFault
+from relay.loops import Loop
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -52,7 +56,9 @@ class GroupCommit(Generic[T, R]):
         self._waiting: list[_Pending[T, R]] = []
         self._waiting_bytes = 0
         self._idle = False
+        self._loop = Loop("commit", self._turn, time.sleep)
         self._committer: threading.Thread | None = None  # started by the first item: after any fork
+        self._busy = False  # the last group was one of several
 
     def submit(self, item: T, size_bytes: int) -> R:
         """Bring one item and wait for its reply."""
@@ -69,23 +75,26 @@ class GroupCommit(Generic[T, R]):
             self._waiting.append(_Pending(item, size_bytes, deliver))
             self._waiting_bytes += size_bytes
             if self._committer is None:
-                self._committer = threading.Thread(target=self._run, name="group-commit", daemon=True)
+                self._committer = threading.Thread(target=self._loop.run, name="group-commit", daemon=True)
                 self._committer.start()
             if self._idle or self._full():
                 self._changed.notify()
 
-    def _run(self) -> None:
-        busy = False
-        while True:
-            group = self._take(pause=busy)
-            busy = len(group) > 1
-            for each, reply in zip(group, self._replies(group), strict=True):
+    def _turn(self) -> None:
+        group = self._take(pause=self._busy)
+        self._busy = len(group) > 1
+        for each, reply in zip(group, self._replies(group), strict=True):
+            try:
                 each.deliver(reply)
+            except Exception as error:  # noqa: BLE001 - the others of its group wait for theirs
+                telemetry.fault(error, "deliver")
 
     def _replies(self, group: Sequence[_Pending[T, R]]) -> Sequence[R | Exception]:
         try:
             replies = self._commit([each.item for each in group])
         except Exception as error:  # noqa: BLE001 - it is everybody's: each caller raises it
+            if len(group) > 1 and (isinstance(error, StoreFault) or not isinstance(error, RelayError)):
+                return [self._replies([each])[0] for each in group]  # one of them may be what the others fail with
             return [error] * len(group)
         if len(replies) != len(group):
             return [RuntimeError("a group was left without replies")] * len(group)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -13,7 +14,7 @@ import orjson
 from gevent.lock import BoundedSemaphore
 
 from relay.clock import boot_time_s
-from relay.errors import VaultError
+from relay.errors import StoreFault, Unavailable, VaultError
 from relay.invocation import Outcome
 from relay.outbound.gate import Gate
 from relay.request.oauth import NoToken, read_grant, token_request
@@ -126,7 +127,8 @@ class AccessTokens:
                 try:
                     return self._stored(revision_id) or self._fetch(revision_id, credentials)
                 finally:
-                    self._store.unlock_fetch(revision_id, owner)
+                    with suppress(Unavailable, StoreFault):  # it ends by itself
+                        self._store.unlock_fetch(revision_id, owner)
             gevent.sleep(LOOK_S)
         raise NoToken(Outcome.CONNECT_TIMEOUT)
 
@@ -148,7 +150,8 @@ class AccessTokens:
         now_s = time.time()
         value = [grant.token, now_s, now_s + grant.usable_s]
         sealed = self._vault.seal(orjson.dumps(value), _owner(revision_id))
-        self._store.write(revision_id, sealed, grant.usable_s)
+        with suppress(Unavailable, StoreFault):  # others fetch one of their own
+            self._store.write(revision_id, sealed, grant.usable_s)
         return AccessToken(revision_id, grant.token, sealed, now_s, now_s + grant.usable_s)
 
     def _check_pause(self, revision_id: RevisionId) -> None:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from relay.executor.preparation import Prepared
 
 if TYPE_CHECKING:
+    from relay.answer.endpoint_answer import EndpointAnswer
     from relay.executor.preparation import Call
     from relay.outbound.gate import Gate
 
 
 @dataclass(slots=True)
 class ActiveCall:
-    """A claimed call: until when it may run, its gate, and whether a stop has given it back."""
+    """A claimed call: until when it may run, its gate, whether a stop has given it back, and its answer."""
 
     call: Call
     webhook: tuple[str, str]  # the webhook in whose name the slot is held
@@ -23,6 +24,7 @@ class ActiveCall:
     claimed_at_ms: int  # the server's clock, when the claim was answered
     claimed_at_s: float  # the same moment on this machine's clock
     released: bool = False
+    answer: EndpointAnswer | None = None  # as soon as it is had
 
     @property
     def reference_id(self) -> str:
@@ -43,9 +45,9 @@ class ActiveCalls:
         """A call was claimed."""
         self._active_calls[active.reference_id] = active
 
-    def end(self, reference_id: str) -> ActiveCall:
-        """A call was settled, or given back."""
-        return self._active_calls.pop(reference_id)
+    def end(self, reference_id: str) -> ActiveCall | None:
+        """A call was settled, or given back; None if it had ended before."""
+        return self._active_calls.pop(reference_id, None)
 
     def shut_unsent(self) -> dict[str, list[str]]:
         """Shut the gates of calls that have not left: their reference ids by claim token, to be given back."""

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import gevent
 
+from relay import telemetry
 from relay.chains import Create
 from relay.clock import boot_time_s
-from relay.errors import Unavailable
+from relay.errors import StoreFault
 from relay.executor.active_calls import ActiveCalls
 from relay.executor.chain_turns import ChainTurn
-from relay.executor.claiming import RETRY_S
-from relay.executor.conclusion import unsendable
+from relay.executor.conclusion import salvaged, unsendable
 from relay.executor.greenlet_pool import GreenletPool
 from relay.executor.preparation import Prepared, Unsendable
 from relay.executor.settling import Settler
+from relay.invocation import Outcome
+from relay.loops import surely
 from relay.store.transitions import Advance
-from relay.telemetry import Event, event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from relay.executor.slots import Slots
     from relay.outbound.sender import Sender
     from relay.store.invocations import InvocationStore
-    from relay.store.transitions import CallRecord, NewStep, Ready
+    from relay.store.transitions import CallRecord, Ready, Settlement
 
 
 class Attempts:
@@ -69,10 +69,14 @@ class Attempts:
         return self._settler.moves
 
     def launch(self, active: ActiveCall) -> None:
-        """Begin a claimed call, whose slot is taken."""
+        """Begin a claimed call, whose slot is taken: it is given back when the call has ended, whatever ends it."""
         self._slots.hold(active.webhook)
         self._active_calls.add(active)
-        self._pool.start(active)
+        try:
+            self._pool.start(active)
+        except BaseException:
+            self._done([active.reference_id])
+            raise
 
     def shut_unsent(self) -> dict[str, list[str]]:
         """Keep what has not left from leaving: reference ids by claim token, to be given back."""
@@ -83,48 +87,70 @@ class Attempts:
         self._settler.flush(timeout_s)
 
     def _carry_out(self, active: ActiveCall) -> None:
-        call = active.call
-        sent_ms = active.claimed_at_ms + int((boot_time_s() - active.claimed_at_s) * 1000)
-        if not isinstance(call, Prepared):
-            self._slots.answered(active.webhook, 0.0)  # no endpoint is asked
-        if isinstance(call, ChainTurn):
-            self._take_turn(active, call)
-            return
-        if isinstance(call, Unsendable):
-            settlement = unsendable(call, active.claim_token, sent_ms)
-        else:
-            answer = self._sender.send(
+        """Carry a call to its settlement. Nothing that goes wrong on the way keeps it from there."""
+        settlement: Settlement | None = None
+        try:
+            settlement = self._come_to(active)
+        except Exception as error:  # noqa: BLE001 - a fault of ours, which costs this call only
+            telemetry.fault(error, "attempt")
+            settlement = self._salvage(active, error)
+        finally:
+            if settlement is None:
+                self._done([active.reference_id])
+            else:
+                self._settler.put(settlement)
+
+    def _come_to(self, active: ActiveCall) -> Settlement | None:
+        """What a call comes to; None where there is nothing to settle: it was given back, or waits for its step."""
+        call, sent_at_ms = active.call, self._sent_at_ms(active)
+        if isinstance(call, Prepared):
+            answer = active.answer = self._sender.send(
                 call.request, gate=active.gate, deadline_s=active.gate.deadline_s, repeatable=call.shape.repeatable
             )
             self._slots.answered(active.webhook, boot_time_s() - active.claimed_at_s)
             if active.released:
-                self._done([active.reference_id])
-                return
-            settlement = self._conclusion.conclude(call, active.claim_token, answer, sent_ms)
-        self._settler.put(settlement)
+                return None
+            return self._conclusion.conclude(call, active.claim_token, answer, sent_at_ms)
+        self._slots.answered(active.webhook, 0.0)  # no endpoint is asked
+        if isinstance(call, ChainTurn):
+            return self._take_turn(active, call)
+        return unsendable(call, active.claim_token, sent_at_ms)
 
-    def _take_turn(self, active: ActiveCall, turn: ChainTurn) -> None:
-        """Take a chain further: create its next step and let it wait, or settle its end."""
+    def _salvage(self, active: ActiveCall, error: Exception) -> Settlement | None:
+        """What is known of a call on whose way something has failed. None where its lease may end: it comes again."""
+        call, sent_at_ms = active.call, self._sent_at_ms(active)
+        if active.released:
+            return None
+        if isinstance(call, Prepared):
+            entered = not active.gate.shut()
+            return salvaged(call, active.claim_token, active.answer, entered=entered, at_ms=sent_at_ms)
+        if isinstance(error, StoreFault):
+            return None
+        return unsendable(Unsendable(call.record, Outcome.PREPARE_FAILED), active.claim_token, sent_at_ms)
+
+    def _take_turn(self, active: ActiveCall, turn: ChainTurn) -> Settlement | None:
+        """Take a chain further: create its next step and let it wait, or come to its end."""
         if isinstance(turn.next, Create):
-            news = self._turns.new_steps(turn, turn.next)
-            verdict, ready = self._advance_surely(active, turn.next.step, news)
+            step, news = turn.next.step, self._turns.new_steps(turn, turn.next)
+            verdict, ready = surely(
+                lambda: self._store.advance(active.reference_id, active.claim_token, step, news),
+                "advance",
+                gevent.sleep,
+                calls=len(news),
+            )
             self._go_on(ready, ())
             if verdict is not Advance.TOO_MANY:
-                self._done([active.reference_id])
-                return
-        self._settler.put(self._turns.end(turn, active.claim_token))
+                return None
+        return self._turns.end(turn, active.claim_token)
 
-    def _advance_surely(self, active: ActiveCall, step: int, news: Sequence[NewStep]) -> tuple[Advance, Ready]:
-        while True:
-            try:
-                return self._store.advance(active.reference_id, active.claim_token, step, news)
-            except Unavailable:
-                event(Event.STORE_AWAY, level=logging.WARNING, doing="advance", calls=len(news))
-                gevent.sleep(RETRY_S)
+    @staticmethod
+    def _sent_at_ms(active: ActiveCall) -> int:
+        return active.claimed_at_ms + int((boot_time_s() - active.claimed_at_s) * 1000)
 
     def _done(self, reference_ids: Sequence[str]) -> None:
-        self._let_go(reference_ids)
         now_s = boot_time_s()
         for reference_id in reference_ids:
             active = self._active_calls.end(reference_id)
-            self._slots.leave(active.webhook, now_s - active.claimed_at_s)
+            if active is not None:
+                self._slots.leave(active.webhook, now_s - active.claimed_at_s)
+        self._let_go(reference_ids)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import gevent
+
+from relay import telemetry
 from relay.answer.results import Result, data_from, failure_result, sealed_data
 from relay.chains import Create, Reject, StepResult, found_secrets, progress
 from relay.invocation import Outcome, State
+from relay.loops import surely
 from relay.reference_id import new_reference_id
 from relay.request.trigger import Trigger, check
 from relay.store.transitions import NewStep, Settlement
@@ -129,7 +133,7 @@ class ChainTurns:
         if outcome is Outcome.ANSWERED:
             if record.parent:
                 raw = self.raw(record, result)
-            data, masked = self._mask(turn).value(result.data)
+            data, masked = self._masked(turn, result)
             owner = result_owner(record.plugin, record.reference_id)
             sealed = self._vault.seal(sealed_data(Result(result.status, data, result.error)), owner)
         return Settlement(
@@ -145,6 +149,15 @@ class ChainTurns:
             raw=raw,
             reason=reason,
         )
+
+    def _masked(self, turn: ChainTurn, result: Result) -> tuple[Any, int]:
+        """A chain's data as its caller may see it; nothing where it is not known what is to be hidden in it."""
+        try:
+            mask = surely(lambda: self._mask(turn), "conclude", gevent.sleep)
+        except Exception as error:  # noqa: BLE001 - the chain has come to its end all the same
+            telemetry.fault(error, "chain_mask")
+            return None, 0
+        return mask.value(result.data)
 
     def _mask(self, turn: ChainTurn) -> Mask:
         pins: dict[str, int] = json.loads(turn.record.pins or "{}")

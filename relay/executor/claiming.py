@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import gevent
 
+from relay import loops
 from relay.clock import boot_time_s
-from relay.errors import Unavailable
 from relay.executor.active_calls import ActiveCall, webhook_of
+from relay.loops import Failures, surely
 from relay.outbound.gate import Gate
-from relay.telemetry import Event, event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +21,7 @@ if TYPE_CHECKING:
     from relay.store.invocations import InvocationStore
     from relay.store.transitions import Claimed, Ready
 
-#: Between two tries while the store is away.
-RETRY_S: Final = 0.5
-#: For how long that is tried: far beyond any lease.
+#: For how long it is tried to give back what a lost claim may have granted: far beyond any lease.
 GIVE_BACK_S: Final = 3600.0
 
 
@@ -59,14 +56,14 @@ class Claimer:
     def claim(self, reference_ids: Sequence[str], park: Sequence[str]) -> ClaimGrant:
         """Take calls to send them, and park others.
 
-        Raises:
-            Unavailable: the answer was lost. What may have been granted is given back as soon as that can be said.
+        Raises what the store does: the answer was lost. What may have been granted is given back as soon as that can
+        be said.
         """
         claim_token, begun_s = uuid4().hex, boot_time_s()
         self._under_way += 1
         try:
             claimed = self._store.claim(reference_ids, claim_token, park=park)
-        except Unavailable:
+        except BaseException:
             gevent.spawn(self._give_back_surely, reference_ids, claim_token)
             raise
         finally:
@@ -78,15 +75,20 @@ class Claimer:
         for claim_token, reference_ids in by_token.items():
             try:
                 self._publish(self._store.release(reference_ids, claim_token))
-            except Unavailable:
-                event(Event.STORE_AWAY, level=logging.WARNING, doing="release", calls=len(reference_ids))
+            except Exception as error:  # noqa: BLE001 - those of other claims are still to be given back
+                Failures("release", calls=len(reference_ids)).note(error)
 
     def _give_back_surely(self, reference_ids: Sequence[str], claim_token: str) -> None:
         end_s = boot_time_s() + GIVE_BACK_S
-        while boot_time_s() < end_s:
-            gevent.sleep(RETRY_S)
-            try:
-                self._publish(self._store.release(reference_ids, claim_token))
-            except Unavailable:
-                continue
+        gevent.sleep(loops.RETRY_S)  # the claim itself may still be on its way
+        try:
+            ready = surely(
+                lambda: self._store.release(reference_ids, claim_token),
+                "release",
+                gevent.sleep,
+                until_s=end_s,
+                calls=len(reference_ids),
+            )
+        except Exception:  # noqa: BLE001 - it was said; the leases end by themselves
             return
+        self._publish(ready)

@@ -6,11 +6,14 @@ import random
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+import gevent
+
 from relay import telemetry
 from relay.answer.masking import Mask
 from relay.answer.results import Reading, failure_result, read_answer, sealed_data
-from relay.errors import Unavailable
+from relay.errors import StoreFault, Unavailable
 from relay.invocation import MEANINGS, Attempt, Outcome, Sent, State
+from relay.loops import surely
 from relay.registration.retrying import Retry, Tried, decide, read_retry_after
 from relay.store.transitions import Settlement
 from relay.vault import result_owner
@@ -85,9 +88,14 @@ class Conclusion:
         longer be known.
         """
         unmasked = read_answer(answer, _NOTHING_HIDDEN).result
-        secrets = self._turns.secrets_beside(call.record, unmasked)
+        nothing_kept = reading._replace(result=reading.result._replace(data=None))
+        try:
+            secrets = surely(lambda: self._turns.secrets_beside(call.record, unmasked), "conclude", gevent.sleep)
+        except Exception as error:  # noqa: BLE001 - what is to be hidden is not known; the answer was had all the same
+            telemetry.fault(error, "secrets_beside")
+            return self._turns.raw(call.record, unmasked), nothing_kept
         if secrets is None:
-            return b"", reading._replace(result=reading.result._replace(data=None))
+            return b"", nothing_kept
         if secrets:
             reading = read_answer(answer, call.mask.with_texts(secrets))
             if reading.outcome is not Outcome.ANSWERED:  # bytes that hold a secret
@@ -99,7 +107,7 @@ class Conclusion:
         access, refused = call.access, attempt.outcome is Outcome.ANSWERED and attempt.status == 401
         if not refused or access is None or access.fresh or self._tokens is None:
             return None
-        with suppress(Unavailable):  # this process has forgotten it all the same
+        with suppress(Unavailable, StoreFault):  # this process has forgotten it all the same
             self._tokens.drop(access)
         policy = call.shape.retry
         return Retry(0) if attempt.number < (policy.attempts if policy else 1) + MAX_NEW_TOKENS else None
@@ -124,6 +132,27 @@ def unsendable(call: Unsendable, claim_token: str, started_at_ms: int) -> Settle
         error=None if rejected else True,
         attempt=None if rejected else Attempt(0, started_at_ms, 0, 0, call.outcome, Sent.NO),
         delay_ms=0 if retry is None else retry.delay_ms,
+    )
+
+
+def salvaged(
+    call: Prepared, claim_token: str, answer: EndpointAnswer | None, *, entered: bool, at_ms: int
+) -> Settlement:
+    """The settlement of a call whose sending or conclusion has failed: what is known, and none of the answer's data."""
+    if answer is None:
+        outcome, sent = (Outcome.CONNECTION_LOST, Sent.MAYBE) if entered else (Outcome.PREPARE_FAILED, Sent.NO)
+    else:
+        outcome = Outcome.ANSWER_REJECTED if answer.outcome is Outcome.ANSWERED else answer.outcome
+        sent = answer.sent
+    duration_ms = 0 if answer is None else answer.duration_ms
+    return Settlement(
+        reference_id=call.record.reference_id,
+        claim_token=claim_token,
+        state=MEANINGS[outcome].state,
+        outcome=outcome,
+        status=0,
+        error=True,
+        attempt=Attempt(call.record.tries + 1, at_ms, duration_ms, 0, outcome, sent),
     )
 
 

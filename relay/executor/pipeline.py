@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Final
 
 import gevent
 
 from relay.clock import boot_time_s
-from relay.errors import Unavailable
+from relay.errors import StoreFault, Unavailable
 from relay.executor.active_calls import webhook_of
 from relay.executor.attempts import Attempts
 from relay.executor.claiming import Claimer
 from relay.executor.in_progress import InProgress
 from relay.executor.preparation import Full
 from relay.executor.slots import Slots
+from relay.loops import Failures
 from relay.pulse import Part
 from relay.store.transitions import Claimed
 from relay.telemetry import Event, event
@@ -39,6 +39,8 @@ HOLD_S: Final = 0.25
 SETTLE_S: Final = 5.0
 #: While every slot is taken, one call has to end within the longest timeout and what it takes to settle.
 FULL_LOOKS: Final = 180
+#: So many calls of a message are left out because something of them cannot be read now; then the store is away.
+LEFT_OUT: Final = 2
 NOTHING: Final = Claimed(0, frozenset(), frozenset(), ())
 
 
@@ -62,9 +64,9 @@ class Executor:
         self._preparation = preparation
         self._replaying = replaying
         self._lanes = frozenset(lanes)
-        self._publish = publish
+        self._hand_over = publish
         self._slots = Slots(max_in_flight)
-        self._claimer = Claimer(store, publish)
+        self._claimer = Claimer(store, self._publish)
         self._attempts = Attempts(store, sender, conclusion, turns, self._slots, go_on=self._go_on, let_go=self._let_go)
         self._in_progress = InProgress()
         self._draining = False
@@ -77,22 +79,16 @@ class Executor:
         for replay_id in self._replaying.named_by(reference_ids):
             gevent.spawn(self._replaying.run, replay_id)
         taken = self._in_progress.take(reference_ids)
-        left = set(taken)
         counts = {"started": 0, "skipped": 0, "parked": 0}
+        left, apart = set(taken), False
         try:
-            waiting = self._prepare(taken, found)
-            park_at_s = boot_time_s() + HOLD_S
-            while waiting and not self._draining:
-                waiting, claimed = self._start_some(waiting, park_at_s)
-                left -= claimed.granted | claimed.parked
-                counts["started"] += len(claimed.granted)
-                counts["parked"] += len(claimed.parked)
-            if waiting:
-                self._publish(tuple((call.record.reference_id, call.record.lane) for call in waiting))
-        except Unavailable:
-            event(Event.STORE_AWAY, level=logging.WARNING, doing="claim", calls=len(left))
+            self._start_all(self._prepare(taken, found), left, counts)
+        except Exception as error:  # noqa: BLE001 - what was not claimed comes again
+            apart = Failures("claim", calls=len(left)).note(error) and len(left) > 1
         finally:
             self._let_go(left)
+        for reference_id in left if apart and not self._draining else ():
+            gevent.spawn(self.run, [reference_id])  # one of them may be what the others fail with
         counts["skipped"] = len(reference_ids) - counts["started"] - counts["parked"]
         event(Event.CALLS_STARTED, **counts)
         return counts
@@ -131,7 +127,26 @@ class Executor:
         unknown = [ref for ref in taken if ref not in known]
         read = self._store.read(unknown) if unknown else ()
         every = [*(known[ref] for ref in taken if ref in known), *read]
-        return [self._preparation.prepare(record) for record in every]
+        ready, failed = [], 0
+        for record in every:
+            try:
+                ready.append(self._preparation.prepare(record))
+            except (Unavailable, StoreFault) as error:
+                failed += 1
+                if Failures("prepare").note(error) or failed <= LEFT_OUT:
+                    continue  # it comes again, and the others need not wait for it
+                raise
+        return ready
+
+    def _start_all(self, waiting: Sequence[Call | Full], left: set[str], counts: dict[str, int]) -> None:
+        park_at_s = boot_time_s() + HOLD_S
+        while waiting and not self._draining:
+            waiting, claimed = self._start_some(waiting, park_at_s)
+            left -= claimed.granted | claimed.parked
+            counts["started"] += len(claimed.granted)
+            counts["parked"] += len(claimed.parked)
+        if waiting:
+            self._publish(tuple((call.record.reference_id, call.record.lane) for call in waiting))
 
     def _start_some(
         self, waiting: Sequence[Call | Full], park_at_s: float, look_at: int = CLAIM_ITEMS
@@ -156,16 +171,16 @@ class Executor:
         return [*within[count:], *kept, *rest], self._start(within[:count], [*full, *parked])
 
     def _start(self, batch: Sequence[Call], parked: Sequence[Call | Full]) -> Claimed:
+        unused = len(batch)
         try:
             grant = self._claimer.claim(_ids_of(batch), park=_ids_of(parked))
-        except Unavailable:
-            self._slots.give(len(batch))
-            raise
-        claimed = grant.claimed
-        for call in batch:
-            if call.record.reference_id in claimed.granted:
-                self._attempts.launch(grant.active_call(call))
-        self._slots.give(len(batch) - len(claimed.granted))
+            claimed = grant.claimed
+            for call in batch:
+                if call.record.reference_id in claimed.granted:
+                    unused -= 1
+                    self._attempts.launch(grant.active_call(call))
+        finally:
+            self._slots.give(unused)
         self._let_go(claimed.parked)
         self._go_on(claimed.ready)
         return claimed
@@ -185,6 +200,13 @@ class Executor:
         others = self.run_here(ready, found)
         if others:
             self._publish(others)
+
+    def _publish(self, ready: Ready) -> None:
+        """Publish, which is a hint: whatever goes wrong, the sweeper does it again."""
+        try:
+            self._hand_over(ready)
+        except Exception as error:  # noqa: BLE001
+            Failures("publish", calls=len(ready)).note(error)
 
     def _release_unsent(self) -> int:
         unsent = self._attempts.shut_unsent()

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from relay import telemetry
-from relay.errors import NotFound, RequestRejected, Unavailable, VaultError
+from relay.errors import NotFound, RequestRejected, StoreFault, Unavailable, VaultError
 from relay.executor.chain_turns import ChainTurn
 from relay.invocation import Outcome
 from relay.request.oauth import NoToken
@@ -56,7 +56,7 @@ Call: TypeAlias = Prepared | Unsendable | ChainTurn
 
 
 class Preparation:
-    """Makes calls ready. Never raises: what is wrong with a call is its outcome."""
+    """Makes calls ready. What is wrong with a call is its outcome; what is wrong with the store is raised."""
 
     def __init__(
         self, plans: CallPlans, data_vault: Vault, turns: ChainTurns, tokens: AccessTokens | None = None
@@ -68,12 +68,16 @@ class Preparation:
         self._masks = lru_cache(MAX_TOKEN_MASKS)(_mask_with)
 
     def prepare(self, record: CallRecord) -> Call | Full:
-        """Open, check and render one call, if there may be a place for it."""
+        """Open, check and render one call, if there may be a place for it.
+
+        Raises:
+            Unavailable, StoreFault: something could not be read. What is not claimed comes again.
+        """
         if record.full:
             return Full(record)
         try:
             return self._prepared(record)
-        except Unavailable:  # of the store, where tokens are: what is not claimed comes again
+        except (Unavailable, StoreFault):
             raise
         except RequestRejected:
             return Unsendable(record, Outcome.REQUEST_REJECTED)

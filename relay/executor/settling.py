@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import gevent
 from gevent.event import Event as Signal
 
-from relay.errors import Unavailable
+from relay import loops, telemetry
+from relay.loops import Failures, Loop
 from relay.telemetry import Event, event
 
 if TYPE_CHECKING:
@@ -25,14 +27,33 @@ GROUP_BYTES: Final = 1024 * 1024
 WINDOW_S: Final = 0.004
 #: How often within it it is looked whether anything has arrived; if not, the group is not waited for longer.
 LOOKS: Final = 4
-#: Between two tries while the store is away.
-RETRY_S: Final = 0.5
 #: While there is nothing to settle, how often that shows that it could.
 IDLE_S: Final = 1.0
+#: What has failed so often goes without others, whatever the reason: it may be the reason.
+FAILURES_TOGETHER: Final = 3
+#: What is given up after so many faults of ours, each alone: its lease ends, and whoever finds it says what is known.
+FAULTS_ALONE: Final = 8
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A settlement on its way."""
+
+    settlement: Settlement
+    failures: int = 0
+    faults: int = 0  # ours, not the server's
+    alone: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.settlement.result) + len(self.settlement.raw)
 
 
 class Settler:
-    """One greenlet that settles. A call keeps its slot until it is settled, so that what waits here is bounded."""
+    """One greenlet that settles. A call keeps its slot until it is settled, so that what waits here is bounded.
+
+    What cannot be settled now goes to the end of those that wait, so that it is in nobody's way.
+    """
 
     def __init__(
         self,
@@ -43,16 +64,18 @@ class Settler:
         self._store = store
         self._on_settled = on_settled
         self._on_ready = on_ready
-        self._waiting: deque[Settlement] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._arrived = Signal()
         self._idle = Signal()
         self._idle.set()
+        self._busy = False  # the last group was one of several
+        self._failures = Failures("settle")
         self.moves = 0  # how often it has gone on, be it to find that there is nothing to do or that the store is away
-        self._greenlet = gevent.spawn(self._run)
+        self._greenlet = gevent.spawn(Loop("settle", self._turn, gevent.sleep).run)
 
     def put(self, settlement: Settlement) -> None:
         """Settle this, soon; ``on_settled`` is called with its group's reference ids when it is done."""
-        self._waiting.append(settlement)
+        self._waiting.append(_Waiting(settlement))
         self._idle.clear()
         self._arrived.set()
 
@@ -60,18 +83,17 @@ class Settler:
         """Wait until nothing is left to settle; False if that took longer than ``timeout_s``."""
         return bool(self._idle.wait(timeout_s))
 
-    def _run(self) -> None:
-        busy = False
-        while True:
-            arrived = self._arrived.wait(IDLE_S)
-            self.moves += 1
-            if not arrived:
-                continue
-            if busy:
-                self._collect()
-            group = self._take()
-            others = self._settle(group)
-            busy = len(group) > 1 and not others  # who waits for a place does not wait for a larger group
+    def _turn(self) -> None:
+        arrived = bool(self._waiting) or self._arrived.wait(IDLE_S)
+        self.moves += 1
+        if not arrived:
+            return
+        if self._busy:
+            self._collect()
+        group = self._take()
+        try:
+            self._busy = self._settle(group)
+        finally:
             if not self._waiting:
                 self._arrived.clear()
                 self._idle.set()
@@ -85,22 +107,34 @@ class Settler:
             seen = len(self._waiting)
             gevent.sleep(WINDOW_S / LOOKS)
 
-    def _take(self) -> list[Settlement]:
+    def _take(self) -> list[_Waiting]:
         group = [self._waiting.popleft()]
-        size_bytes = len(group[0].result)
-        while self._waiting and len(group) < GROUP_ITEMS and size_bytes + len(self._waiting[0].result) <= GROUP_BYTES:
+        size_bytes = group[0].size_bytes
+        while self._waiting and len(group) < GROUP_ITEMS:
+            following = self._waiting[0]
+            if group[0].alone or following.alone or size_bytes + following.size_bytes > GROUP_BYTES:
+                break
             group.append(self._waiting.popleft())
-            size_bytes += len(group[-1].result)
+            size_bytes += following.size_bytes
         return group
 
-    def _settle(self, group: Sequence[Settlement]) -> bool:
-        """Settle these; whether others may go now because of it."""
-        settled = self._settle_surely(group)
-        reference_ids = [settlement.reference_id for settlement in group]
-        self._on_settled(reference_ids)
-        for reference_id, counted in zip(reference_ids, settled.counted, strict=True):
+    def _settle(self, group: Sequence[_Waiting]) -> bool:
+        """Settle these; whether the next ones are worth waiting for."""
+        settlements = [each.settlement for each in group]
+        try:
+            settled = self._store.settle(settlements)
+        except Exception as error:  # noqa: BLE001 - whatever it is, an answer that was had is not given up for it
+            self._failed(group, error)
+            return False
+        self._failures.over()
+        self._on_settled([settlement.reference_id for settlement in settlements])
+        self._tell(settlements, settled)
+        return len(group) > 1 and not settled.ready  # who waits for a place does not wait for a larger group
+
+    def _tell(self, settlements: Sequence[Settlement], settled: Settled) -> None:
+        for settlement, counted in zip(settlements, settled.counted, strict=False):
             if not counted:
-                event(Event.LATE_ANSWER, level=logging.WARNING, ref=reference_id)
+                event(Event.LATE_ANSWER, level=logging.WARNING, ref=settlement.reference_id)
         if settled.ready:
             self._on_ready(settled.ready, settled.found)
             gevent.sleep(0)  # who waits for a place does not wait for what is written here
@@ -108,16 +142,27 @@ class Settler:
             Event.CALLS_SETTLED,
             calls=[
                 [each.reference_id, each.outcome, each.status, each.attempt.duration_ms if each.attempt else 0]
-                for each in group
+                for each in settlements
             ],
         )
-        return bool(settled.ready)
 
-    def _settle_surely(self, group: Sequence[Settlement]) -> Settled:
-        while True:
-            self.moves += 1
-            try:
-                return self._store.settle(group)
-            except Unavailable:
-                event(Event.STORE_AWAY, level=logging.WARNING, doing="settle", calls=len(group))
-                gevent.sleep(RETRY_S)
+    # -- what could not be settled ------------------------------------------------------------------------------
+
+    def _failed(self, group: Sequence[_Waiting], error: Exception) -> None:
+        ours = self._failures.note(error)
+        for each in group:
+            each.failures += 1
+            each.faults += ours and len(group) == 1
+            each.alone = each.alone or ours or each.failures >= FAILURES_TOGETHER
+            if each.faults < FAULTS_ALONE:
+                self._waiting.append(each)
+            else:
+                telemetry.fault(error, "settle: given up")
+                self._on_settled([each.settlement.reference_id])
+        self._wait_for_better()
+
+    def _wait_for_better(self) -> None:
+        """A moment, unless somebody waits whose turn it was not yet, or comes."""
+        if all(each.failures for each in self._waiting):
+            self._arrived.clear()
+            self._arrived.wait(loops.RETRY_S)

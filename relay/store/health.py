@@ -10,7 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from relay.errors import Unavailable
+from relay.errors import StoreFault, Unavailable
 from relay.store import keyspace
 from relay.store.scripts import store_errors
 from relay.store.server_clock import ClockJump
@@ -73,8 +73,12 @@ class ServerWarnings:
         try:
             with store_errors():
                 persistence, memory, jump = pipeline.execute()
-        except redis.ResponseError:  # some hosted servers do not tell
+        except StoreFault:  # some hosted servers do not tell
             return
+        except Unavailable as error:
+            if isinstance(error.__cause__, redis.exceptions.NoPermissionError):  # nor do these
+                return
+            raise
         if not persistence.get("aof_enabled"):
             yield "The append-only file is off: a killed server loses accepted triggers."
         elif persistence.get("aof_last_write_status", "ok") != "ok":
@@ -92,7 +96,7 @@ def answers(url: str) -> bool:
     with _client(url, _ANSWER_TIMEOUT_S) as client:
         try:
             return bool(client.ping())
-        except (redis.RedisError, OSError):
+        except Exception:  # noqa: BLE001 - whatever it answers, it cannot be used
             return False
 
 
@@ -107,7 +111,7 @@ def read_health(url: str) -> ServerHealth:
             raise Unavailable("Redis is still loading its data.") from None
         except redis.TimeoutError:
             raise Unavailable("Redis did not answer in time.") from None
-        except (redis.RedisError, OSError):
+        except Exception:  # noqa: BLE001 - its text may quote the address
             raise Unavailable("Redis cannot be reached, or refuses to answer.") from None
 
 

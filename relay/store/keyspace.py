@@ -70,6 +70,7 @@ _TEMPLATES: Final = {
     "notice": "notice:{process}",  # pub/sub channel of one API process
     "workers": "workers",  # zset process -> ms of its last heartbeat
     "clock_jump": "clock:jump",  # string: when the server's clock last jumped and by how much, for an hour
+    "dropped_messages": "lanes:dropped",  # hash lane -> how much on it was no message
     "worker_lanes": "workers:lanes",  # hash process -> the lanes that it serves, with commas between
 }
 
@@ -261,6 +262,11 @@ def clock_jump() -> str:
 def worker_lanes() -> str:
     """Hash: the lanes that each worker process serves."""
     return _name("worker_lanes")
+
+
+def dropped_messages() -> str:
+    """Hash: by lane, how many things on it were no messages of the relay's."""
+    return _name("dropped_messages")
 
 
 def lua_prelude() -> str:

@@ -11,14 +11,17 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import redis
-
+from relay.errors import Unavailable
 from relay.invocation import Outcome, State
+from relay.loops import Failures
 from relay.store import keyspace
+from relay.store.server_errors import is_ours
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
+
+    import redis
 
 _POLL_S: Final = 1.0  # how soon a stop is noticed
 _PING_AFTER_S: Final = 5.0  # a channel that is silent for so long is asked whether it still hears us
@@ -78,12 +81,16 @@ class Subscription:
         before it is lost, so that whoever waits must look for itself.
         """
         pause_s = _PAUSE_FIRST_S
+        failures = Failures("notices")
         while not stop.is_set():
             try:
                 for notice in self._listen(renew, stop):
                     pause_s = _PAUSE_FIRST_S
+                    failures.over()
                     deliver(notice)
-            except (redis.RedisError, OSError, ValueError):
+                failures.over()
+            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told by nobody else
+                failures.note(error if is_ours(error) else Unavailable())
                 stop.wait(pause_s)
                 pause_s = min(2 * pause_s, _PAUSE_MAXIMUM_S)
 

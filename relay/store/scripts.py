@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
-from redis.exceptions import BusyLoadingError, MaxConnectionsError, OutOfMemoryError, ReadOnlyError, ResponseError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import ResponseError
 
-from relay.errors import Unavailable
 from relay.store.library import PREFIX, library, scripts
+from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+
+__all__ = ["Scripts", "renew", "store_errors"]
 
 _UNKNOWN: Final = "Function not found"  # the server's words; it has no error of its own for it
 _KNOWN: Final = "already exists"
-_AWAY: Final = (
-    RedisConnectionError,
-    RedisTimeoutError,
-    BusyLoadingError,
-    ReadOnlyError,
-    OutOfMemoryError,
-    MaxConnectionsError,
-)
-
-
-@contextmanager
-def store_errors() -> Iterator[None]:
-    """Turn "the server is away, loading, full or read-only" into `Unavailable`."""
-    try:
-        yield
-    except _AWAY as error:
-        raise Unavailable from error
 
 
 class Scripts:
-    """Runs scripts by name on one client. Raises `Unavailable` when the server cannot take them."""
+    """Runs scripts by name on one client. Raises as `store_errors`."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client  # redis-py's methods are half typed

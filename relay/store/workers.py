@@ -47,6 +47,20 @@ class Workers:
         with store_errors():
             self._client.set(keyspace.clock_jump(), jump.to_text(), px=TOLD_MS)
 
+    def count_dropped(self, by_lane: Mapping[str, int]) -> None:
+        """Count what was found on lanes and is no message."""
+        pipeline = self._client.pipeline(transaction=True)
+        for lane, count in by_lane.items():
+            pipeline.hincrby(keyspace.dropped_messages(), lane, count)
+        with store_errors():
+            pipeline.execute()
+
+    def dropped_messages(self) -> dict[str, int]:
+        """How much that was no message has been found on each lane, since the server's data began."""
+        with store_errors():
+            found = self._client.hgetall(keyspace.dropped_messages())
+        return {lane.decode(): int(count) for lane, count in found.items()}
+
     def alive(self) -> list[LiveWorker]:
         """Those that were heard of within `SILENCE_MS`, by name."""
         pipeline = self._client.pipeline(transaction=False)

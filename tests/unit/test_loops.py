@@ -1,0 +1,121 @@
+"""Loops that go on, and steps that are tried until they are done."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from greenlet import GreenletExit
+
+from relay import loops, telemetry
+from relay.errors import NotFound, StoreFault, Unavailable
+from relay.loops import Failures, Loop, surely
+from tests.executor.server_faults import Unheard
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What was logged."""
+    lines = []
+    monkeypatch.setattr(telemetry, "event", lambda name, **fields: lines.append((name, fields)))
+    return lines
+
+
+def in_turn(*steps):
+    left = list(steps)
+
+    def step():
+        each = left.pop(0)
+        if isinstance(each, BaseException):
+            raise each
+        return each
+
+    return step
+
+
+@pytest.mark.parametrize("error", [Unavailable(), StoreFault(), Unheard(), ZeroDivisionError()])
+def test_a_loop_goes_on_after_whatever_a_turn_raises(said, error):
+    turns, pauses = in_turn("well", error, error, "well", GreenletExit()), []
+    with pytest.raises(GreenletExit):
+        Loop("some", turns, pauses.append).run()
+    assert pauses == [loops.RETRY_S] * 2
+    assert len(said) == 1
+
+
+def test_a_failure_is_said_once_until_it_is_over(said):
+    failures = Failures("some", calls=3)
+    for _ in range(5):
+        assert not failures.note(Unavailable())
+    for _ in range(5):
+        assert failures.note(Unheard())
+    assert [name for name, _ in said] == ["store_away", "internal_error"]
+    assert said[0][1] == {"level": 30, "doing": "some", "calls": 3}
+    failures.over()
+    failures.note(Unavailable())
+    assert [name for name, _ in said] == ["store_away", "internal_error", "store_away"]
+
+
+def test_a_step_is_tried_while_the_store_is_away_however_long_that_is(said):
+    pauses = []
+    assert surely(in_turn(*[Unavailable()] * 500, "done"), "some", pauses.append) == "done"
+    assert len(pauses) == 500
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("error", [StoreFault(), Unheard()])
+def test_a_step_with_a_fault_of_ours_is_tried_a_few_times(said, error):
+    most = [error] * (loops.STEP_FAULTS - 1)
+    assert surely(in_turn(*most, "done"), "some", len_of) == "done"
+    with pytest.raises(type(error)):
+        surely(in_turn(*most, error, "too late"), "some", len_of)
+    assert len(said) == 2
+
+
+def test_a_step_is_given_up_when_its_time_is_over(said, monkeypatch):
+    now_s = [0.0]
+    monkeypatch.setattr(loops, "boot_time_s", lambda: now_s[0])
+    tries = []
+
+    def step():
+        tries.append(now_s[0])
+        raise Unavailable
+
+    def pause(wait_s):
+        now_s[0] += wait_s
+
+    with pytest.raises(Unavailable):
+        surely(step, "some", pause, until_s=2.0)
+    assert tries == [0.0, 0.5, 1.0, 1.5, 2.0]
+
+
+def test_an_answer_of_the_relay_s_own_is_not_asked_for_again(said):
+    with pytest.raises(NotFound):
+        surely(in_turn(NotFound(), "never"), "some", len_of)
+    assert said == []
+
+
+def len_of(_wait_s):
+    """Do not wait."""
+
+
+ENDING = """
+from relay import loops
+from relay.loops import Loop
+def turn():
+    raise {error}
+Loop("some", turn, lambda _: None).run()
+"""
+
+
+@pytest.mark.parametrize("error", ["SystemExit(0)", "KeyboardInterrupt", "ZeroDivisionError"])
+def test_a_process_whose_loop_cannot_go_on_ends_with_a_status_that_is_not_zero(error):
+    ended = subprocess.run([sys.executable, "-c", ENDING.format(error=error)], timeout=60, check=False)
+    assert ended.returncode == loops.BROKEN
+
+
+def test_a_loop_that_goes_well_again_has_its_faults_forgiven(said, monkeypatch):
+    monkeypatch.setattr(loops, "give_up", lambda *_: pytest.fail("ended"))
+    few = [Unheard()] * (loops.LOOP_FAULTS - 1)
+    with pytest.raises(GreenletExit):
+        Loop("some", in_turn(*few, "well", *few, GreenletExit()), len_of).run()

@@ -1,0 +1,117 @@
+"""Which errors of the server are "not now", and which are ours."""
+
+from __future__ import annotations
+
+import pytest
+from redis import exceptions
+
+from relay.errors import NotFound, StoreFault, Unavailable
+from relay.store.scripts import store_errors
+from tests.executor.server_faults import ANSWERS, OURS, Unheard, answered, every_class, in_pipeline
+
+#: The only classes that say that redis-py itself was called wrongly.
+OUR_CLASSES = {"DataError", "ClusterCrossSlotError"}
+
+
+def raised(error):
+    with pytest.raises((StoreFault, Unavailable)) as caught, store_errors():
+        raise error
+    assert caught.value.__cause__ is error
+    return type(caught.value)
+
+
+@pytest.mark.parametrize("make", [answered, in_pipeline])
+@pytest.mark.parametrize("text", ANSWERS, ids=lambda text: text[:30])
+def test_whatever_a_server_answers_is_not_now(text, make):
+    assert raised(make(text)) is Unavailable
+
+
+@pytest.mark.parametrize("make", [answered, in_pipeline])
+@pytest.mark.parametrize("text", OURS, ids=lambda text: text[:30])
+def test_what_is_wrong_with_a_command_or_script_is_ours(text, make):
+    assert raised(make(text)) is StoreFault
+
+
+@pytest.mark.parametrize(("name", "error"), list(every_class()))
+def test_every_class_of_redis_py_but_those_of_wrong_calls_is_not_now(name, error):
+    assert raised(error) is (StoreFault if name in OUR_CLASSES else Unavailable)
+
+
+@pytest.mark.parametrize("error", [Unheard(), OSError(5, ""), MemoryError(), RuntimeError(), ConnectionResetError()])
+def test_what_nobody_knows_is_not_now(error):
+    assert raised(error) is Unavailable
+
+
+@pytest.mark.parametrize("error", [TypeError(), KeyError(), ValueError(), AttributeError(), ZeroDivisionError()])
+def test_a_fault_of_our_own_code_is_ours(error):
+    assert raised(error) is StoreFault
+
+
+def test_what_the_store_has_to_say_is_said_as_it_is():
+    with pytest.raises(NotFound), store_errors():
+        raise NotFound
+
+
+def test_a_class_that_redis_py_will_invent_is_not_now():
+    class Invented(exceptions.ResponseError):
+        pass
+
+    assert raised(Invented("ERR nothing known")) is Unavailable
+
+
+# On a real server: what it says of real faults.
+
+BROKEN = {
+    "nil": "local a = nil; return a.b",
+    "global": "return nowhere",
+    "no Lua": "return (",
+    "raised": "error('boo')",
+    "unknown command": "return redis.call('NOWHERE')",
+    "arguments": "return redis.call('SET')",
+    "kinds of arguments": "return redis.call('SET', 'a', {})",
+    "type": "redis.call('SET', 's', 'x'); return redis.call('HGET', 's', 'a')",
+    "number": "redis.call('SET', 's', 'x'); return redis.call('INCR', 's')",
+    "JSON": "return cjson.decode('{')",
+    "stack": "local function f() return 1 + f() end return f()",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+def test_a_broken_script_is_ours(valkey, text):
+    with valkey.client() as client, pytest.raises(StoreFault), store_errors():
+        client.eval(text, 0)
+
+
+@pytest.mark.parametrize("command", [("NOWHERE",), ("SET",), ("SET", "a", "b", "c"), ("CLIENT", "NOWHERE")])
+def test_a_broken_command_is_ours(valkey, command):
+    with valkey.client() as client, pytest.raises(StoreFault), store_errors():
+        client.execute_command(*command)
+
+
+WRITE = "return redis.call('HSET', 'h', 'a', 'b')"
+
+
+@pytest.mark.parametrize("rights", ["-hset", "-evalsha", "-@write", "resetkeys"])
+def test_rights_that_were_taken_away_are_not_now(valkey, rights):
+    with valkey.client() as admin, valkey.client() as client:
+        digest = admin.script_load(WRITE)
+        admin.execute_command("ACL", "SETUSER", "someone", "on", "nopass", "allkeys", "+@all")
+        client.execute_command("AUTH", "someone", "any")
+        client.evalsha(digest, 0)
+        admin.execute_command("ACL", "SETUSER", "someone", rights)
+        with pytest.raises(Unavailable), store_errors():
+            client.evalsha(digest, 0)
+        admin.execute_command("ACL", "DELUSER", "someone")
+
+
+@pytest.mark.parametrize("flags", ["", "#!lua flags=allow-oom\n"])
+def test_too_few_replicas_are_not_now(valkey, flags):
+    with valkey.client() as client:
+        client.config_set("min-replicas-to-write", 1)
+        try:
+            with pytest.raises(Unavailable), store_errors():
+                client.eval(flags + WRITE, 0)
+            with pytest.raises(Unavailable), store_errors():
+                client.pipeline(transaction=False).hset("h", "a", "b").execute()
+        finally:
+            client.config_set("min-replicas-to-write", 0)
