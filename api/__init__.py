@@ -1,1 +1,1 @@
-"""The door: the relay's HTTP API, a thin WSGI application (design, sections 6 and 7)."""
+"""The door: the relay's HTTP API, a thin WSGI application."""

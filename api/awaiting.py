@@ -83,7 +83,7 @@ class Waiters:
             self._expected.setdefault(reference_id, []).append(expectation)
 
     def remove(self, reference_id: str, expectation: Expectation) -> None:
-        """Do not any more."""
+        """Stop telling an expectation of that invocation's end."""
         with self._lock:
             waiting = self._expected.get(reference_id, [])
             waiting.remove(expectation)
@@ -91,7 +91,7 @@ class Waiters:
                 del self._expected[reference_id]
 
     def leave(self, webhook: Hashable) -> None:
-        """Make room."""
+        """Give up one caller's room to wait, which its webhook held."""
         with self._lock:
             self._held[webhook] -= 1
             if not self._held[webhook]:

@@ -29,9 +29,9 @@ def media_type(req: falcon.Request, accepted: Collection[str]) -> str:
         if parameter.strip().lower().startswith("charset") and not _UTF8.match(parameter):
             raise UnsupportedMediaType("The body has to be UTF-8.")
     if req.env.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in {"", "identity"}:
-        raise UnsupportedMediaType("An encoded body (Content-Encoding) is not taken.")
+        raise UnsupportedMediaType("A body with a Content-Encoding is not accepted.")
     if req.env.get("HTTP_TRANSFER_ENCODING", "chunked").strip().lower() != "chunked":
-        raise UnsupportedMediaType("No transfer coding but chunked is taken.")
+        raise UnsupportedMediaType("No transfer coding other than chunked is accepted.")
     return essence
 
 
@@ -48,7 +48,7 @@ def read_body(req: falcon.Request, max_bytes: int) -> bytes:
     length = _content_length(req)
     chunked = "HTTP_TRANSFER_ENCODING" in req.env
     if length is not None and chunked:
-        raise BadParameter("Content-Length and Transfer-Encoding exclude each other.")
+        raise BadParameter("Content-Length and Transfer-Encoding cannot be used together.")
     if length is None and not chunked and not req.env.get("wsgi.input_terminated"):
         return b""
     if length is not None and length > max_bytes:

@@ -116,7 +116,9 @@ ListingQuery: Final = Schema.from_dict(
         "since": moment("createdAt from this time on."),
         "until": moment("createdAt up to this time."),
         "limit": _LIMIT,
-        "cursor": _text(_CURSOR, "must be a cursor that a page gave", "Where the page begins: the last page's cursor."),
+        "cursor": _text(
+            _CURSOR, "must be a cursor that an earlier page returned", "Where the page begins: the last page's cursor."
+        ),
     },
     name="ListingQuery",
 )

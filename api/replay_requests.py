@@ -86,20 +86,20 @@ ReplayBody: Final = _Strict.from_dict(
     {
         "filter": fields.Nested(
             ReplayFilter,
-            metadata={"description": "Which invocations; `{}` for all that failed. This, or `referenceIds`."},
+            metadata={"description": "Which invocations; `{}` for all that failed. Either this or `referenceIds`."},
         ),
         "referenceIds": ListOf(
             ReferenceId(metadata={"type": "string", "format": "uuid"}),
             "reference ids",
             most=MAX_IDS,
             least=1,
-            metadata={"description": "These, picked by hand."},
+            metadata={"description": "The invocations to replay."},
         ),
         "ratePerSecond": Decimal(
             MAX_RATE,
             "a second",
             metadata={
-                "description": "So many are started a second; default: as fast as it goes.",
+                "description": "How many are started per second; by default as fast as possible.",
                 "type": "number",
                 "exclusiveMinimum": 0,
                 "maximum": MAX_RATE,
@@ -108,7 +108,7 @@ ReplayBody: Final = _Strict.from_dict(
         "max": Whole(
             1,
             _MAX_COUNT,
-            metadata={"description": "At most so many are taken, the newest.", "type": "integer", "minimum": 1},
+            metadata={"description": "At most this many are taken, the newest first.", "type": "integer", "minimum": 1},
         ),
         "includeUncertain": Flag(
             metadata={
@@ -160,7 +160,7 @@ def _without_nulls(value: Any, schema: type[Schema] = ReplayBody) -> Any:
 
 
 def _rejected(*faults: Fault) -> RequestRejected:
-    return RequestRejected("The request is not one for a replay.", faults=faults)
+    return RequestRejected("The request is not a valid replay request.", faults=faults)
 
 
 def _filter(given: Mapping[str, Any]) -> Filter:

@@ -185,15 +185,15 @@ def _array(body: bytes) -> list[Any]:
     if not isinstance(items, list):
         raise MalformedJson("The body has to be a JSON array.")
     if len(items) > MAX_ITEMS:
-        raise TooLarge(f"At most {MAX_ITEMS} items are taken at once.")
+        raise TooLarge(f"At most {MAX_ITEMS} items are accepted in one request.")
     return items
 
 
 def _lines(body: bytes) -> list[Any]:
-    """The values of NDJSON; a line that is no JSON is its own error. Empty lines are none."""
+    """The values of NDJSON; a line that is not JSON is its own error. Empty lines are skipped."""
     lines = [line for line in body.split(b"\n") if line.strip()]
     if len(lines) > MAX_ITEMS:
-        raise TooLarge(f"At most {MAX_ITEMS} items are taken at once.")
+        raise TooLarge(f"At most {MAX_ITEMS} items are accepted in one request.")
     return list(_values(lines))
 
 

@@ -157,7 +157,7 @@ def _timed(act: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def _replay(archive: Archive, most: int) -> dict[str, float]:
-    """OutcomeGroups, plan and a job of everything; of the job so many are made, in seconds and calls a second."""
+    """Groups, plan and a job of everything; of the job so many are made, in seconds and calls a second."""
     everything = Request(filter=Filter(states=FINAL), max=None)
     groups_s, _ = _timed(lambda: archive.listing.groups("shop", Filter()))
     plan_s, plan = _timed(lambda: archive.replays.plan("shop", everything))

@@ -26,7 +26,7 @@
     |-- SettingsError               bad_settings
     `-- VaultError                  vault
 
-The codes are the contract (design, section 6); the sentences may improve. No message ever holds a URL, a
+The codes are the contract; the sentences may improve. No message ever holds a URL, a
 header value, a payload or another plugin's name.
 """
 
@@ -114,7 +114,7 @@ class NotFound(Refused):
     """Nothing here, or nothing that this plugin may see."""
 
     code = "not_found"
-    sentence = "There is nothing here."
+    sentence = "Nothing was found here."
 
 
 class MethodNotAllowed(Refused):

@@ -1,4 +1,4 @@
-"""An invocation, its attempts and outcomes, and the states it moves through (design, section 4).
+"""An invocation, its attempts and outcomes, and the states it moves through.
 
 The record in the store is the truth; these classes are what it looks like in Python. Times are milliseconds
 since the epoch by the *server's* clock.

@@ -1,6 +1,6 @@
 """The Celery side of the queue: lanes, task names, the app's settings, and who publishes reference ids.
 
-A message is a hint (design, section 4): it carries reference ids only, may be lost or doubled, and is repaired by
+A message is a hint: it carries reference ids only, may be lost or doubled, and is repaired by
 the sweeper. What the settings below avoid is measured in the design's stack facts.
 """
 

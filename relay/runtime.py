@@ -142,7 +142,7 @@ class Runtime:
 
     @cached_property
     def replays(self) -> Replays:
-        """CallPlans, starts and steers replays."""
+        """Plans, starts and steers replays."""
         return Replays(self.replay_store, self.replay_runs, self.listing, self.publisher.publish_ready)
 
     @cached_property
@@ -152,7 +152,7 @@ class Runtime:
 
     @cached_property
     def replay_runs(self) -> ReplayRuns:
-        """CallPlans and runs replay jobs."""
+        """Plans and runs replay jobs."""
         return ReplayRuns(self.client, keep_ms=self.limits.failed_retention_ms)
 
     @cached_property

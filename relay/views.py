@@ -1,4 +1,4 @@
-"""An invocation as the API and the commands show it (design, section 7): JSON-ready, with a fixed order of fields.
+"""An invocation as the API and the commands show it: JSON-ready, with a fixed order of fields.
 
 Who holds the scope ``operate`` sees everything; a plugin's own key (``trigger``) sees neither the caller nor the
 chain, and of an outcome only the coarse code that an answer carries.

@@ -52,4 +52,4 @@ class Operation:
 BODY_PROBLEMS: Final = (errors.MalformedJson, errors.TooLarge, errors.UnsupportedMediaType)
 
 PREFER: Final = "`respond-async`, `wait=N` (seconds, at most 60), or both (RFC 7240). Never makes a request fail."
-APPLIED: Final = {"Preference-Applied": "What was done of what was preferred."}
+APPLIED: Final = {"Preference-Applied": "The preferences that were applied."}

@@ -18,7 +18,7 @@ OPERATIONS: Final = (
         method="GET",
         path="/healthz",
         tag="Process",
-        summary="Is the process there?",
+        summary="Is the process alive?",
         about="Always 200 where the process answers at all.",
         answers={200: Said("It is.", schemas.Health)},
         sample=Sample("GET", "/healthz", keyed=False),
@@ -47,7 +47,10 @@ OPERATIONS: Final = (
         tag="Process",
         summary="The JavaScript client",
         about="An ES module for browsers and Node, without dependencies.",
-        answers={200: Said("The module.", media_type=SCRIPT), 304: Said("The browser has it.", media_type="")},
+        answers={
+            200: Said("The module.", media_type=SCRIPT),
+            304: Said("Not modified: the browser has it already.", media_type=""),
+        },
         sample=Sample("GET", "/webhooks.js", keyed=False, textual=True),
     ),
     Operation(
@@ -77,7 +80,10 @@ OPERATIONS: Final = (
         tag="Process",
         summary="The console",
         about="A page for operators: traffic, failures, invocations, replays, webhooks. It asks for a key itself.",
-        answers={200: Said("The page.", media_type=HTML), 304: Said("The browser has it.", media_type="")},
+        answers={
+            200: Said("The page.", media_type=HTML),
+            304: Said("Not modified: the browser has it already.", media_type=""),
+        },
         sample=Sample("GET", "/console", keyed=False, textual=True),
     ),
 )

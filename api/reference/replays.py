@@ -63,7 +63,7 @@ _ONE: Final = Operation(
     path="/v1/replays/{replayId}",
     tag="Replays",
     summary="Look at a replay",
-    about="How far it is. It is done when `matched` = `delivered` + `failed` + `skipped`.",
+    about="Its progress. It is done when `matched` = `delivered` + `failed` + `skipped`.",
     scopes=OPERATE,
     parameters=_REPLAY,
     answers={200: Said("The job.", schemas.Replay)},
@@ -82,7 +82,7 @@ def _steering(action: str, summary: str, about: str) -> Operation:
         about=about,
         scopes=OPERATE,
         parameters=_REPLAY,
-        answers={200: Said("The job as it stands then.", schemas.Replay)},
+        answers={200: Said("The job as it stands afterwards.", schemas.Replay)},
         problems=(errors.NotFound, errors.Conflict),
         sample=Sample("POST", f"/v1/replays/{{REPLAY}}/{action}"),
     )

@@ -18,7 +18,7 @@ from relay.store.replays import ReplayState
 if TYPE_CHECKING:
     from marshmallow.fields import Field
 
-_STATUS: Final = "The endpoint's HTTP status; 0 if no acceptable answer was had."
+_STATUS: Final = "The endpoint's HTTP status; 0 if there was no acceptable answer."
 
 Fault: Final = schema(
     "Fault",
@@ -68,7 +68,9 @@ Answer: Final = schema(
     referenceId=reference("Names the invocation everywhere."),
     status=whole(_STATUS),
     data=anything("The endpoint's answer, masked; or `{code, message}` where there was none."),
-    error=flag("Whether the call failed: `status` is 0 or at least 400, or the answer has not the registered form."),
+    error=flag(
+        "Whether the call failed: `status` is 0 or at least 400, or the answer does not have the registered form."
+    ),
 )
 
 Accepted: Final = schema(
@@ -81,14 +83,14 @@ BulkResult: Final = schema(
     "BulkResult",
     referenceId=reference("Where the item was accepted.", required=False),
     state=fields.String(validate=validate.OneOf([str(state) for state in State])),
-    problem=fields.Nested(Problem, metadata={"description": "Where it was not."}),
+    problem=fields.Nested(Problem, metadata={"description": "The problem, where the item was not accepted."}),
 )
 
 BulkAnswer: Final = schema(
     "BulkAnswer",
     accepted=whole("How many items were accepted."),
-    rejected=whole("How many were not."),
-    results=several(BulkResult, "One an item, in their order."),
+    rejected=whole("How many items were refused."),
+    results=several(BulkResult, "One for each item, in their order."),
 )
 
 Attempt: Final = schema(
@@ -148,7 +150,7 @@ Row: Final = _record("InvocationRow", RowResult)
 Page: Final = schema(
     "InvocationPage",
     invocations=several(Row, "Newest first."),
-    cursor=text("Give it back to get the next page; null on the last one.", maybe=True),
+    cursor=text("Pass it as `cursor` to get the next page; null on the last one.", maybe=True),
 )
 
 Group: Final = schema(
@@ -185,7 +187,7 @@ Replay: Final = schema(
     failed=whole("How many of those ended in any other way."),
     skipped=whole("How many it did not make."),
     ratePerSecond=fields.Float(
-        required=True, **MAYBE, metadata={"description": "How many are started a second; null: as fast as it goes."}
+        required=True, **MAYBE, metadata={"description": "How many are started per second; null: as fast as possible."}
     ),
     createdAt=time("When it was made."),
     finishedAt=time("When it ended.", maybe=True),
@@ -241,7 +243,7 @@ WebhookTraffic: Final = schema(
 
 TrafficReport: Final = schema(
     "TrafficReport",
-    since=time("Counts are from here on: the last 24 hours and the begun one before them."),
+    since=time("From when on it counts: the last 24 hours, and the hour in progress before them."),
     webhooks=several(WebhookTraffic, "By id."),
 )
 

@@ -58,7 +58,7 @@ _TRIGGER: Final = Operation(
     body=schemas.Trigger,
     answers={
         200: Said("It has ended.", schemas.Answer, headers=APPLIED),
-        202: Said("It is kept and not ended yet.", schemas.Accepted, headers=_ACCEPTED_HEADERS),
+        202: Said("Accepted, and not finished yet.", schemas.Accepted, headers=_ACCEPTED_HEADERS),
     },
     problems=(
         *_TRIGGER_PROBLEMS,

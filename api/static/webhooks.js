@@ -174,7 +174,7 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
 
   async function look(referenceId, wait, deadline, signal) {
     const segment = segmentOf(referenceId);
-    if (!segment) throw new WebhookError("not_found", "There is nothing here.");
+    if (!segment) throw new WebhookError("not_found", "Nothing was found here.");
     const sent = wait > 0 ? { Prefer: `wait=${wait}` } : {};
     const { document } = await call("GET", `/v1/invocations/${segment}`, sent, deadline, signal);
     members(document, ["referenceId", "state", "result"]);
@@ -344,7 +344,7 @@ function problemOf({ status, document, retryAfter, cause }) {
   if (cause) return new WebhookError("unavailable", "The relay cannot be reached.", { cause });
   if (typeof document?.code !== "string") {
     const code = CODE_BY_STATUS[status] ?? "internal";
-    return new WebhookError(code, "What answered is not a relay, or not one that this client understands.", { status });
+    return new WebhookError(code, "The answer did not come from a relay that this client understands.", { status });
   }
   const message = document.detail ?? document.title ?? document.code;
   const errors = Array.isArray(document.errors) ? document.errors : [];

@@ -1,4 +1,4 @@
-"""EndpointAnswer -> result: what a caller gets to see of an endpoint's answer (design, section 6, "data").
+"""Turns an endpoint's answer into a result: what a caller gets to see of an endpoint's answer.
 
 JSON by its Content-Type (or by parsing, if there is none), else text, else bytes as base64; null if empty.
 What does not decode or parse as it claims falls to the next. Everything is masked on the way.

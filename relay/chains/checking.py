@@ -51,7 +51,7 @@ def _name_faults(step: Step, called: Shape) -> _Faults:
         if not name.isascii() or lower not in fillable:
             yield f"/headers/{escape_step(name)}", f"is not a header that `{called.webhook_id}` lets its caller fill"
         elif lower in seen:
-            yield f"/headers/{escape_step(name)}", "stands here twice (upper and lower case are the same)"
+            yield f"/headers/{escape_step(name)}", "is given twice (upper and lower case are the same)"
         seen.add(lower)
     for name in step.query_params:
         if name not in called.query_params:

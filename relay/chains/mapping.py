@@ -27,7 +27,7 @@ def elements_of(step: Step, seen: Mapping[str, Any]) -> list[Any] | None:
         return None
     elements = evaluated(step.for_each, seen, "/forEach")
     if not isinstance(elements, list):
-        raise Unmappable("/forEach: gave no list")
+        raise Unmappable("/forEach: did not give a list")
     if len(elements) > MAX_ELEMENTS:
         raise Unmappable(f"/forEach: gave more than {MAX_ELEMENTS} elements")
     return elements

@@ -1,4 +1,4 @@
-"""The ``relay`` command (design, section 8): operators' and the service desk's way in.
+"""The ``relay`` command: operators' and the service desk's way in.
 
 Exit status: 0 done, 1 failed, 2 wrong usage or a bad document. Each command is in the module of its name and loaded
 only when it is used.

@@ -44,7 +44,7 @@ _MODE: Final = 0o600  # it may hold what was sent
 @filter_options
 @click.option("--format", "kind", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
 @click.option("--file", "path", type=click.Path(dir_okay=False), help="Write to this file [default: standard output].")
-@click.option("--with-payload", is_flag=True, help="Also what was sent and answered: needs RELAY_DATA_KEYS.")
+@click.option("--with-payload", is_flag=True, help="Include payloads and results: needs RELAY_DATA_KEYS.")
 @screened
 def export(
     screen: Screen, data_dir: Path, *, plugin: str, kind: str, path: str | None, with_payload: bool, **options: Any

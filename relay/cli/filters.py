@@ -62,7 +62,7 @@ class ReferenceType(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The id itself."""
         if reference_time_ms(value) is None:
-            self.fail("is no reference id", param, ctx)
+            self.fail("is not a reference id", param, ctx)
         return str(value)
 
 
@@ -74,7 +74,7 @@ class CallerType(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The id itself."""
         if not _CALLER.match(value):
-            self.fail("is no id of an API key (`relay keys list`), nor cli", param, ctx)
+            self.fail("is neither the id of an API key (`relay keys list`) nor cli", param, ctx)
         return str(value)
 
 
@@ -99,8 +99,10 @@ def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--caller", type=CallerType(), help="Only triggered by this API key."),
             click.option("--chain", type=ReferenceType(), help="Only steps of this chain."),
             click.option("--replay", "replay_id", type=ReferenceType(), help="Only made by this replay job."),
-            click.option("--since", "since_ms", type=MomentType(), help="Created since: a time, or 15m, 2h, 1d ago."),
-            click.option("--until", "until_ms", type=MomentType(), help="Created until then."),
+            click.option(
+                "--since", "since_ms", type=MomentType(), help="Created since this time, or since 15m, 2h, 1d ago."
+            ),
+            click.option("--until", "until_ms", type=MomentType(), help="Created until this time."),
         )
     ):
         function = option(function)

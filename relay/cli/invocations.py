@@ -48,7 +48,9 @@ for _command in (tail, export):
 @invocations.command("list")
 @plugin_option()
 @filter_options
-@click.option("--limit", type=click.IntRange(1, MAX_ROWS), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, MAX_ROWS), default=50, show_default=True, help="Show at most this many."
+)
 @click.option("--group", "grouped", is_flag=True, help="Count them by webhook, outcome and status instead.")
 @screened
 def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int, grouped: bool, **options: Any) -> None:

@@ -46,7 +46,7 @@ def keys() -> None:
 
 @keys.command()
 @plugin_option()
-@click.option("--scope", "scopes", type=click.Choice(SCOPES), multiple=True, required=True, help="What it may do.")
+@click.option("--scope", "scopes", type=click.Choice(SCOPES), multiple=True, required=True, help="What the key may do.")
 @click.option(
     "--origin",
     "origins",

@@ -34,7 +34,7 @@ class IdType(click.ParamType[str]):
 
 def plugin_option(*, required: bool = True) -> Callable[..., Any]:
     """``--plugin``."""
-    return click.option("--plugin", type=IdType(), required=required, help="The plugin that it is about.")
+    return click.option("--plugin", type=IdType(), required=required, help="The plugin to act for.")
 
 
 def trigger_options(function: Callable[..., Any]) -> Callable[..., Any]:

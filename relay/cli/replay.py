@@ -78,7 +78,7 @@ def start(screen: Screen, data_dir: Path, *, plan_id: str | None, plugin: str, f
         job = replays.start(plugin, request, caller=CALLER)
     else:
         if request != Request(filter=Filter(), rate_per_second=request.rate_per_second):
-            raise click.UsageError("With a plan's id only --rate may be given: the plan says the rest.")
+            raise click.UsageError("A plan already holds the other options: only --rate can be given with its id.")
         job = replays.start_planned(plugin, plan_id, caller=CALLER, rate_per_second=request.rate_per_second)
     if followed:
         _follow(screen, replays, job)
@@ -91,7 +91,7 @@ def start(screen: Screen, data_dir: Path, *, plan_id: str | None, plugin: str, f
 @click.argument("replay_id", metavar="REPLAY")
 @plugin_option(required=False)
 @click.option("--follow", "followed", is_flag=True, help="Wait until it is over. On a terminal that is the default.")
-@click.option("--once", is_flag=True, help="Look once, on a terminal too.")
+@click.option("--once", is_flag=True, help="Show it once, even on a terminal.")
 @screened
 def status(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None, followed: bool, once: bool) -> None:
     """How far a replay is; on a terminal a progress bar until it is over. Ctrl-C leaves it running."""
@@ -106,7 +106,9 @@ def status(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None
 
 @replay.command("list")
 @plugin_option()
-@click.option("--limit", type=click.IntRange(1, MAX_JOBS), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, MAX_JOBS), default=50, show_default=True, help="Show at most this many."
+)
 @screened
 def list_replays(screen: Screen, data_dir: Path, *, plugin: str, limit: int) -> None:
     """A plugin's replays, newest first."""

@@ -40,9 +40,9 @@ def replay_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What is to be replayed: a filter or ids, and how; `take_request` makes the request of them."""
     for option in (
         click.option("--from-file", type=click.File("r"), help="Reference ids, one a line; - is stdin."),
-        click.option("--include-uncertain", is_flag=True, help="Also what may have been executed already."),
-        click.option("--max", "most", type=click.IntRange(1), help="Take at most so many, the newest."),
-        click.option("--rate", type=RateType(), help="So many a second (20, 600/m) [default: no limit]."),
+        click.option("--include-uncertain", is_flag=True, help="Include calls that may have been executed already."),
+        click.option("--max", "most", type=click.IntRange(1), help="Take at most this many, the newest first."),
+        click.option("--rate", type=RateType(), help="Calls per second (20, 600/m) [default: no limit]."),
     ):
         function = option(function)
     return filter_options(function)
@@ -53,7 +53,7 @@ def take_request(options: dict[str, Any]) -> Request:
     wanted = take_filter(options)
     source: IO[str] | None = options.pop("from_file")
     if source is not None and wanted != Filter():
-        raise click.UsageError("--from-file says which: filters do not go with it.")
+        raise click.UsageError("--from-file already names the invocations: filters cannot be added.")
     return Request(
         filter=wanted if source is None else None,
         reference_ids=None if source is None else IdFile(source),

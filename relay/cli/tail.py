@@ -105,7 +105,9 @@ class Watch:
 @click.command()
 @plugin_option()
 @filter_options
-@click.option("--lines", type=click.IntRange(0, MAX_WATCHED), default=10, show_default=True, help="Begin with so many.")
+@click.option(
+    "--lines", type=click.IntRange(0, MAX_WATCHED), default=10, show_default=True, help="Show this many first."
+)
 @screened
 def tail(screen: Screen, data_dir: Path, *, plugin: str, lines: int, **options: Any) -> None:
     """Follow a plugin's invocations: a line for each new one, and one when it ends. Ctrl-C ends it.

@@ -32,9 +32,15 @@ _STOP_MARGIN_S: Final = 10.0
 
 
 @click.command(short_help="Start everything on this machine.")
-@click.option("--port", type=_PORT, default=processes.API_PORT, show_default=True, help="Of the API; 0: any free one.")
 @click.option(
-    "--flower-port", type=_PORT, default=processes.FLOWER_PORT, show_default=True, help="Of Flower; 0: any free one."
+    "--port", type=_PORT, default=processes.API_PORT, show_default=True, help="Port of the API; 0: any free one."
+)
+@click.option(
+    "--flower-port",
+    type=_PORT,
+    default=processes.FLOWER_PORT,
+    show_default=True,
+    help="Port of Flower; 0: any free one.",
 )
 @click.option(
     "--workers",
@@ -75,7 +81,7 @@ def up(screen: Screen, data_dir: Path, *, verbose: bool, **asked: Any) -> None:
         finally:
             for child in supervisor.down():
                 _show_log(screen, child.log)
-            screen.note("Ending the processes (Ctrl-C: at once)")
+            screen.note("Stopping the processes (Ctrl-C again: at once)")
 
 
 def _run(screen: Screen, relay: LocalRelay, supervisor: Supervisor, tail: LogTail | None) -> None:

@@ -1,4 +1,4 @@
-"""Triggers as the bodies that the API takes: one trigger, or a long list cut into groups that it accepts (design 6)."""
+"""Triggers as the bodies that the API takes: one trigger, or a long list cut into groups that it accepts."""
 
 from __future__ import annotations
 

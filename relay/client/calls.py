@@ -39,7 +39,7 @@ _UNREADABLE: Final = "The relay's answer cannot be read."
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the relay said: a status and its JSON (None where it is none)."""
+    """What the relay said: a status and its JSON (None where it is not JSON)."""
 
     status: int
     document: Any
@@ -138,7 +138,7 @@ class Webhooks:
         return results
 
     def get(self, reference_id: str) -> dict[str, Any]:
-        """The record of an invocation as it is now (design 7). Raises `NotFound`, and `Expired` after retention."""
+        """The record of an invocation as it is now. Raises `NotFound`, and `Expired` after retention."""
         return self._get(reference_id, 0, self._deadline(None))
 
     def wait(self, reference_id: str, timeout_s: float | None = None) -> dict[str, Any]:

@@ -66,7 +66,7 @@ _BY_STATUS: Final[Mapping[int, type[RelayError]]] = {
     503: Unavailable,
     504: Unavailable,
 }
-_NOT_OURS: Final = "What answered is not a relay, or not one that this client understands."
+_NOT_OURS: Final = "The answer did not come from a relay that this client understands."
 
 
 class UnknownProblem(RelayError):

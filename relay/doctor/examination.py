@@ -125,7 +125,9 @@ def _append_only(health: ServerHealth) -> Finding:
     check, found = "append-only file", f"on, appendfsync {health.fsync or 'not told'}"
     if not health.append_only or health.fsync == "no":
         found = found if health.append_only else "off"
-        return Finding(check, Level.PROBLEM, found, "Set appendonly yes and appendfsync always: records are lost else.")
+        return Finding(
+            check, Level.PROBLEM, found, "Set appendonly yes and appendfsync always: otherwise records are lost."
+        )
     if not health.append_only_healthy:
         advice = "Look at the disk of the server: while it cannot write it takes nothing new."
         return Finding(check, Level.PROBLEM, "on, but the last write failed", advice)

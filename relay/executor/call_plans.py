@@ -64,7 +64,7 @@ class CallPlans:
         """
         target = self._registry.open_target(plugin, webhook_id, revision)
         if not isinstance(target, ChainTarget):
-            raise NotFound("This revision is no chain.")
+            raise NotFound("This revision is not a chain.")
         shapes: dict[str, Shape] = {}
         for step in target.steps:
             with suppress(KeyError, NotFound):

@@ -1,4 +1,4 @@
-"""The steps of a message's calls up to the claim (design, section 4). A task ends when its calls have started."""
+"""The steps of a message's calls up to the claim. A task ends when its calls have started."""
 
 from __future__ import annotations
 

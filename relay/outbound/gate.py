@@ -1,7 +1,7 @@
 """The last gate before a request leaves: it lets exactly one through, and none after the deadline.
 
 libcurl asks it in ``PREREQFUNCTION``, right before it writes a request. It matters because libcurl silently
-sends a request again when a kept-alive connection dies before the first byte of the answer (design, section 4).
+sends a request again when a kept-alive connection dies before the first byte of the answer.
 Whether the gate was passed is what an attempt's ``sent`` says.
 """
 

@@ -81,7 +81,7 @@ class CurlTransport(BaseAdapter):
     ) -> None:
         """``resolve`` takes CURLOPT_RESOLVE entries (``host:port:address,address``), for tests.
 
-        Raises SettingsError for a ``ca_file`` that is none.
+        Raises SettingsError for a ``ca_file`` that cannot be read or holds no certificate.
         """
         super().__init__()
         self._trust = Trust(ca_file)

@@ -1,4 +1,4 @@
-"""Registration = shape + target: what a caller may send, and where it goes with which secrets (design, section 5)."""
+"""Registration = shape + target: what a caller may send, and where it goes with which secrets."""
 
 from relay.registration.building import FORM_TYPE, Registration
 from relay.registration.chain_target import ChainTarget, target_from_json

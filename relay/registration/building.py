@@ -84,7 +84,7 @@ def _credentials(fields: Mapping[str, Any], rules: EndpointRules, faults: list[t
                 place = f"/auth/{number}" if len(auth) > 1 else "/auth"
                 faults.append((f"{place}/tokenUrl", str(error)))
     if any(each["type"] != "mtls" for each in auth) and "authorization" in map(str.lower, fields.get("headers", ())):
-        faults.append(("/auth", "does not go with an Authorization header in `headers`"))
+        faults.append(("/auth", "cannot be combined with an Authorization header in `headers`"))
     return Credentials(authorization, certificate)
 
 

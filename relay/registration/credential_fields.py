@@ -38,7 +38,7 @@ class SigningSecrets(fields.Field[tuple[str, ...]]):
         for number, secret in enumerate(secrets):
             message = _secret_fault(secret)
             if message is None and secret in secrets[:number]:
-                message = "stands here twice"
+                message = "is given twice"
             if message is not None:
                 faults[number] = [message]
         if faults:
@@ -122,7 +122,7 @@ class AuthList(fields.Field[list[dict[str, Any]]]):
         if faults:
             raise ValidationError(faults)
         if len(found) == 2 and sum(each["type"] == "mtls" for each in found) != 1:
-            raise ValidationError('holds two that do not go together: only "mtls" goes with another')
+            raise ValidationError('holds two that cannot be combined: only "mtls" can be combined with another')
         return found
 
 

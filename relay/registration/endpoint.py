@@ -121,7 +121,7 @@ def _host(host: str) -> str:
         if host.rpartition(".")[2].isdigit():
             return str(IPv4Address(host))
     except AddressValueError:
-        raise ValueError("has a host that is no address, though it looks like one") from None
+        raise ValueError("has a host that looks like an address but is not one") from None
     if not is_host_name(host):
         raise ValueError(
             "must have a host name of letters, digits and hyphens in labels of at most 63, without a dot at its end"

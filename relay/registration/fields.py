@@ -1,4 +1,4 @@
-"""The fields of a registration document, one marshmallow schema for each kind of webhook (design, section 5)."""
+"""The fields of a registration document, one marshmallow schema for each kind of webhook."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def _misplaced(pointer: str, is_chain: bool) -> str | None:
     """What is wrong with a field of the other kind of webhook; None for any other."""
     name = pointer[1:]
     if is_chain:
-        return "does not go with `steps`: a chain calls other webhooks" if name in _WEBHOOK_ONLY else None
-    return "goes only with `steps`" if name in _CHAIN_ONLY else None
+        return "is not allowed with `steps`: a chain calls other webhooks" if name in _WEBHOOK_ONLY else None
+    return "is only allowed with `steps`" if name in _CHAIN_ONLY else None
 
 
 def _names(schema: type[Schema]) -> set[str]:

@@ -68,7 +68,7 @@ def registration_faults(headers: Mapping[str, Any], *, hidden: bool) -> Iterable
         fillable = value is None or value == ""
         fault = _name_fault(name, fillable=fillable, hidden=hidden) or (None if fillable else value_fault(value))
         if name.lower() in seen:
-            fault = fault or "stands here twice (upper and lower case are the same)"
+            fault = fault or "is given twice (upper and lower case are the same)"
         seen.add(name.lower())
         if fault:
             yield name, fault

@@ -89,7 +89,7 @@ class Settle:
 
 
 def decide(policy: RetryPolicy | None, tried: Tried, jitter: float) -> Retry | Settle:
-    """Whether to try again (design, section 5, `retry`)."""
+    """Whether to try again."""
     if policy is None or tried.number >= policy.attempts or not _may_repeat(policy, tried):
         return Settle()
     pause_s = policy.pause_s(tried.number, jitter)

@@ -100,7 +100,7 @@ class Replays:
         """Make a job and let workers run it; ``matched`` is None where more than `PLANNED_AT_ONCE` may match.
 
         Raises:
-            BadParameter: neither a filter nor ids are given, or both; or an id is none.
+            BadParameter: neither a filter nor ids are given, or both; or something given is not a reference id.
         """
         _check(request)
         return self._start(plugin, request, caller, None)
@@ -214,7 +214,7 @@ class Replays:
             raise Unavailable("The reference ids came too slowly: the replay was given up.")
 
     def _look(self, replay_id: str, claim_token: str) -> None:
-        """ReplayPlan, but no more than a caller may wait for."""
+        """Plan, but no more than a caller may wait for."""
         state, count, until_s = str(ReplayState.PLANNING), 0, time.monotonic() + PLANNING_S
         while state == ReplayState.PLANNING and count <= PLANNED_AT_ONCE and time.monotonic() < until_s:
             state, count = self._runs.plan(replay_id, claim_token)
@@ -225,9 +225,9 @@ def _check(request: Request) -> None:
         raise BadParameter("A replay takes either a filter or reference ids.")
     rate = request.rate_per_second
     if rate is not None and not 0 < rate <= MAX_RATE:
-        raise BadParameter(f"ratePerSecond is more than 0 and at most {MAX_RATE:.0f}.")
+        raise BadParameter(f"ratePerSecond must be more than 0 and at most {MAX_RATE:.0f}.")
     if request.max is not None and request.max < 1:
-        raise BadParameter("max is at least 1.")
+        raise BadParameter("max must be at least 1.")
 
 
 def _failed(wanted: Filter) -> Filter:
@@ -240,7 +240,7 @@ def _pieces(request: Request, seen: set[str] | None) -> Iterator[list[str]]:
     left = request.max or _NO_LIMIT
     while left > 0 and (piece := list(islice(ids, _PIECE))):
         if any(reference_time_ms(each) is None for each in piece):
-            raise BadParameter("A reference id of the list is none.")
+            raise BadParameter("The list holds something that is not a reference id.")
         if seen is not None:
             piece = [each for each in dict.fromkeys(piece) if each not in seen][:left]
             seen.update(piece)

@@ -60,7 +60,7 @@ class OutgoingRequest(PreparedRequest):
 
 
 class OutgoingHeaders(CaseInsensitiveDict[str]):
-    """OutgoingHeaders that are copied as a whole: requests' own copy sets them one by one, which a hot path feels."""
+    """Headers that are copied as a whole: requests' own copy sets them one by one, which a hot path feels."""
 
     _store: OrderedDict[str, tuple[str, str]]
 

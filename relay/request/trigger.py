@@ -1,4 +1,4 @@
-"""Trigger and its check against a shape: pure, used at the door and again in the worker (design, section 6)."""
+"""Trigger and its check against a shape: pure, used at the door and again in the worker."""
 
 from __future__ import annotations
 

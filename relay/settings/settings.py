@@ -71,9 +71,9 @@ class Settings:
         "EGRESS_ALLOW", "", kinds.entries, "cidr-or-host[:port],...: may be called in spite of the guard."
     )
     egress_deny: tuple[str, ...] = _setting(
-        "EGRESS_DENY", "", kinds.entries, "cidr-or-host[:port],...: never called, beside what the guard refuses."
+        "EGRESS_DENY", "", kinds.entries, "cidr-or-host[:port],...: never called, besides what the guard refuses."
     )
-    egress_ports: tuple[int, ...] = _setting("EGRESS_PORTS", "", kinds.ports, "Ports that may be called beside 443.")
+    egress_ports: tuple[int, ...] = _setting("EGRESS_PORTS", "", kinds.ports, "Ports that may be called besides 443.")
     ca_file: str | None = _setting("CA_FILE", "", kinds.file, "PEM file of further certificate authorities.")
     extra_suffixes: tuple[str, ...] = _setting(
         "EXTRA_SUFFIXES", "", kinds.labels, "Special-use suffixes (test, lan, ...) to take as ordinary names."
@@ -99,7 +99,9 @@ class Settings:
         "MAX_RESPONSE_BYTES", "1MiB", kinds.size("1KiB", "64MiB"), "The largest answer of an endpoint, decoded."
     )
     retention_s: int = _setting("RETENTION", "30d", kinds.retention, "How long final records are kept.")
-    failed_retention_s: int = _setting("FAILED_RETENTION", "90d", kinds.retention, "The same, of records in error.")
+    failed_retention_s: int = _setting(
+        "FAILED_RETENTION", "90d", kinds.retention, "How long final records in error are kept."
+    )
     rejected_retention_s: int = _setting(
         "REJECTED_RETENTION", "30d", kinds.retention, "How long records of refused triggers are kept."
     )
@@ -228,6 +230,6 @@ def child_environ(extra: Mapping[str, str], without: Iterable[str] = ()) -> dict
 
 
 def unknown_names() -> list[str]:
-    """Variables of this process that look like settings and are none: very likely misspelled."""
+    """Variables of this process that look like settings but are not: very likely misspelled."""
     known = {form for _, about in Settings.described() for form in (about.name, about.name + FILE_SUFFIX)}
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)

@@ -125,7 +125,7 @@ class Listing:
         """One page of a plugin's invocations, at most `MAX_PAGE`. Cursors stay good while records come and go.
 
         Raises:
-            BadParameter: the cursor is none that a page gave.
+            BadParameter: the cursor is not one that a page returned.
         """
         position, looked, found = _position_of(cursor), 0, list[bytes]()
         limit = min(limit, MAX_PAGE)
@@ -186,7 +186,7 @@ class Listing:
 
 
 class OutcomeGroups:
-    """OutcomeGroups as pieces bring them, added up."""
+    """Groups as pieces bring them, added up."""
 
     def __init__(self) -> None:
         self._groups: dict[tuple[str, str, str], tuple[int, int, int]] = {}
@@ -219,5 +219,5 @@ def _position_of(cursor: str | None) -> str:
     except ValueError:  # also what is no base64, and no ASCII
         position = ""
     if not _POSITION.match(position):
-        raise BadParameter("The cursor is none that a listing gave.")
+        raise BadParameter("The cursor is not one that an earlier page returned.")
     return position

@@ -68,7 +68,7 @@ class Policies:
         return self.traffics(plugin, [webhook_id])[0]
 
     def traffics(self, plugin: str, webhook_ids: Sequence[str]) -> list[Traffic]:
-        """The same of several webhooks."""
+        """How the calls of several webhooks flow, in their order."""
         with store_errors():
             seconds, micros = self._client.time()
             now_ms = seconds * 1000 + micros // 1000

@@ -191,7 +191,7 @@ class ReplayRuns:
     def tally_ids(
         self, plugin: str, ids: Sequence[str], before: Tally, groups: OutcomeGroups, *, uncertain: bool
     ) -> Tally:
-        """The same of ids that are given by hand."""
+        """What a job of these ids would do, as `tally` says it of a filter."""
         args = [plugin, "", "", LOOKED_AT, before.ended_by, int(uncertain), len(ids), *ids]
         return _tally_from(self._scripts.run("replay_tally", args), groups)
 

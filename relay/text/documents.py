@@ -1,7 +1,7 @@
 """Reads JSON, strictly, and JavaScript object text into plain values, with positions for messages.
 
-``read_json`` is the door's parser (security.md, "The door"), ``read_document`` that of registrations (design,
-section 5). What they return is made of dict, list, str, int, float, bool and None only.
+``read_json`` is the door's parser (security.md, "The door"), ``read_document`` that of registrations. What they
+return is made of dict, list, str, int, float, bool and None only.
 """
 
 from __future__ import annotations

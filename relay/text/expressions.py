@@ -39,7 +39,7 @@ _CHARACTERS_A_VISIT: Final = 64
 
 
 class Unevaluable(ValueError):
-    """An expression that failed, or gave what is no JSON value; its message quotes nothing."""
+    """An expression that failed, or gave something that is not a JSON value; its message quotes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Expression:
         except RecursionError:
             raise Unevaluable("nests too deep") from None
         except (JMESPathError, ArithmeticError, ValueError, TypeError):
-            raise Unevaluable("failed: a function got what it does not take") from None
+            raise Unevaluable("failed: a function was given an argument that it does not accept") from None
         return result
 
     @property
@@ -138,7 +138,7 @@ class _Interpreter(TreeInterpreter):  # type: ignore[misc]  # jmespath is untype
             return self._checked(len(value) + 1, 0)
         if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
             return 1, 0
-        raise Unevaluable("gave what is no JSON value")
+        raise Unevaluable("gave something that is not a JSON value")
 
     def _measure_inside(self, value: dict[str, Any] | list[Any], depth: int) -> tuple[int, int]:
         if depth > MAX_VALUE_DEPTH:
@@ -176,7 +176,7 @@ def _faults(node: Mapping[str, Any], depth: int, *, may_refer: bool) -> Iterator
     if kind == "expref" and not may_refer:
         yield "has a `&` where no function takes one"
     if kind == "literal" and not _is_json(node["value"]):
-        yield "has a literal that is no JSON value"
+        yield "has a literal that is not a JSON value"
     if kind == "slice":
         return  # its children are numbers
     if kind == "function_expression":

@@ -1,4 +1,4 @@
-"""JavaScript object text, scanned: where all stands, which commas are missing, what is wrong (design, section 5).
+"""JavaScript object text, scanned: where all stands, which commas are missing, what is wrong.
 
 The scan knows the structure only; values are read afterwards, by ``json`` or ``json5``. The text is taken as the
 inside of an array, so that one object, several one after another and a list are all the same thing.
@@ -44,7 +44,7 @@ _HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 _STRAYS: Final = {
     '"': "a text is not closed on its line",
     "'": "a text is not closed on its line",
-    "`": "template text is not taken; use plain quotes",
+    "`": "template strings are not accepted; use plain quotes",
     "/": "a comment is not closed, or a slash stands outside of a text",
 }
 
@@ -184,7 +184,7 @@ class _Scanner:
             self._lost(offset, f"a name of more than {MAX_NAME_LENGTH} characters")
         frame.step = escape_step(name)
         if name in frame.names:
-            self._flaw(offset, "this name stands here twice")
+            self._flaw(offset, "this name is given twice")
         frame.names.add(name)
         self._place(frame.here, offset)
         frame.state = "colon"
@@ -209,7 +209,7 @@ class _Scanner:
         if lexeme in {"true", "false", "null"}:
             return
         if not _NUMBER.match(lexeme):
-            self._flaw(offset, "a text value needs quotes, and this is no number, true, false or null")
+            self._flaw(offset, "a text value needs quotes, and this is not a number, true, false or null")
         elif len(lexeme) > MAX_NUMBER_LENGTH + 1:
             self._flaw(offset, f"a number of more than {MAX_NUMBER_LENGTH} digits")
         elif "x" not in lexeme.lower() and math.isinf(float(lexeme)):

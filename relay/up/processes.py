@@ -17,7 +17,7 @@ LOOPBACK: Final = "127.0.0.1"
 
 #: Threads of the API beyond those that waiting callers may take: for everything that does not wait.
 SPARE_THREADS: Final = 44
-#: Calls start in a task and go on without it (design, section 4), so few tasks at a time are enough.
+#: Calls start in a task and go on without it, so few tasks at a time are enough.
 WORKER_CONCURRENCY: Final = 4
 #: About 4.7 KB each in Flower's memory.
 FLOWER_TASKS: Final = 5000

@@ -1,4 +1,4 @@
-"""The contract of the API, held against a running relay: every code, every header, whatever is sent (design 6 and 7)."""
+"""The contract of the API, held against a running relay: every code, every header, whatever is sent."""
 
 from __future__ import annotations
 

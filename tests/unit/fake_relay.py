@@ -1,4 +1,4 @@
-"""A relay on loopback that speaks the contract (design 6 and 7), for the clients' tests. No Redis, no worker.
+"""A relay on loopback that speaks the contract, for the clients' tests. No Redis, no worker.
 
 By itself it accepts, waits, answers and remembers idempotency keys as a relay does. A test that needs trouble puts
 faults in front: each takes one request.

@@ -1,4 +1,4 @@
-"""CallPlans of webhooks and of chains, as a worker makes them."""
+"""Plans of webhooks and of chains, as a worker makes them."""
 
 from __future__ import annotations
 

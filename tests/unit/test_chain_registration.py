@@ -100,7 +100,7 @@ def test_both_halves_come_back_as_they_were_written():
     ],
 )
 def test_a_chain_has_no_fields_of_a_call_of_its_own(name, value):
-    assert faults(**{name: value}) == {f"/{name}": "does not go with `steps`: a chain calls other webhooks"}
+    assert faults(**{name: value}) == {f"/{name}": "is not allowed with `steps`: a chain calls other webhooks"}
 
 
 def test_a_webhook_has_no_result_expression():
@@ -108,7 +108,9 @@ def test_a_webhook_has_no_result_expression():
         read_registrations(
             '{"id": "c", "url": "https://a.example.com/", "method": "GET", "result": "a"}', RULES, plugin="p"
         )
-    assert [str(fault) for fault in caught.value.faults] == ["/result (line 1, column 63): goes only with `steps`"]
+    assert [str(fault) for fault in caught.value.faults] == [
+        "/result (line 1, column 63): is only allowed with `steps`"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +198,7 @@ def test_a_chain_that_fits_its_webhooks_has_no_fault():
     [
         ({"webhook": "gone"}, "/webhook", "is not registered for this plugin, and not in this document"),
         ({"webhook": "find", "headers": {"X-Other": "input"}}, "/headers/X-Other", "is not a header that `find` lets its caller fill"),
-        ({"webhook": "find", "headers": {"x-note": "'a'", "X-Note": "'b'"}}, "/headers/X-Note", "stands here twice (upper and lower case are the same)"),
+        ({"webhook": "find", "headers": {"x-note": "'a'", "X-Note": "'b'"}}, "/headers/X-Note", "is given twice (upper and lower case are the same)"),
         ({"webhook": "find", "queryParams": {"other": "input"}}, "/queryParams/other", "is not a parameter of `find`"),
         ({"webhook": "find", "headers": {"x-note": "''"}}, "/headers/x-note", "must be visible ASCII characters, with blanks only between them, and not empty (of `find`)"),
         ({"webhook": "find", "queryParams": {"id": "`[1]`"}}, "/queryParams/id", "must be a text, a number, true or false (of `find`)"),

@@ -166,16 +166,16 @@ def test_an_empty_for_each_is_a_finished_step():
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (step("login", data="length(input.data.ids[0])"), "/data: failed: a function got what it does not take"),
+        (step("login", data="length(input.data.ids[0])"), "/data: failed: a function was given an argument that it does not accept"),
         (step("login", data="input.data.ids[0]"), "/data: must be a text, an object, an array or null"),
         (step("call", data="{id: input.data.user}"), "/data: does not fit the registered schema: `type`"),
         (step("call", data="`{}`", headers={"X-Count": "input.data"}), "/headers/X-Count: gave a list or an object, not a text"),
         (step("call", data="`{}`", headers={"X-Count": "''"}), "/headers/X-Count: must be visible ASCII characters, with blanks only between them, and not empty"),
         (step("call", data="`{}`", query_params={"q": "input.data.ids"}), "/queryParams/q: gave a list or an object, not a text"),
         (step("call", data="`{}`", headers={"X-Other": "'a'"}), "/headers/X-Other: is not a header that callers of this webhook may set"),
-        (step("look", for_each="input.data.user"), "/forEach: gave no list"),
-        (step("look", for_each="input.data.nothing"), "/forEach: gave no list"),
-        (step("look", when="abs('x')"), "/when: failed: a function got what it does not take"),
+        (step("look", for_each="input.data.user"), "/forEach: did not give a list"),
+        (step("look", for_each="input.data.nothing"), "/forEach: did not give a list"),
+        (step("look", when="abs('x')"), "/when: failed: a function was given an argument that it does not accept"),
         (step("gone"), "/webhook: its pinned revision is not there"),
     ],
 )  # fmt: skip
@@ -235,7 +235,7 @@ def test_secrets_of_a_failed_step_are_masked_too():
 def test_a_mask_that_cannot_be_evaluated_ends_the_chain():
     chain = plan(step("login", mask=["abs(steps[0].data)"]), CALL)
     assert progress(chain, INPUT, {0: [ok("text")]}) == Reject(
-        0, "/mask/0: failed: a function got what it does not take"
+        0, "/mask/0: failed: a function was given an argument that it does not accept"
     )
     assert found_secrets(chain, INPUT, {0: [ok("text")]}) == ()
 

@@ -7,7 +7,7 @@ from api.problems import from_framework, problem_of
 from relay import errors
 from relay.errors import Fault
 
-# Design, section 6: the codes and statuses are the contract.
+# The codes and statuses are the contract.
 CONTRACT = {
     "malformed_json": 400,
     "bad_parameter": 400,

@@ -1,0 +1,48 @@
+"""The words that people read: plain English that stands alone, in docstrings and in messages."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from .sources import modules, name_of, project_files, tree_of
+
+#: What a reader would have to guess, and what it was taken to mean.
+RIDDLES = {
+    r"(?<!there )\b(?:is|are) none\b(?! of)": "say what is missing, or what it is not",
+    r"\bno (?:reference id|address|list|chain|JSON value|number|id|header)\b,? (?:though|nor)\b": "say what it is not",
+    r"^Do not any more\.": "say what ends",
+    r"^Make room\.": "say what is given up",
+    r"\bThe same of\b": "say it again",
+    r"\b(?:exclude|goes? with|go with) each other\b": "cannot be used together",
+    r"\bso many(?: \w+)? are taken\b": "at most this many",
+    r"(?<!anything )(?<!all )\belse\.$": "otherwise",
+}
+#: Documents that are not part of this repository.
+ELSEWHERE = re.compile(r"\(design\b|\bdesign,? section|\bthe design, ", re.IGNORECASE)
+TEXT = {".py", ".md", ".lua", ".js", ".mjs", ".ts", ".toml", ".yml", ".yaml", ".sh", ".html", ".css"}
+
+
+def texts_of(path):
+    """Every string of a module: docstrings and messages."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_no_docstring_and_no_message_is_a_riddle(path):
+    found = [
+        f"{name_of(path)}:{line}: {text[:80]!r}: {advice}"
+        for line, text in texts_of(path)
+        for riddle, advice in RIDDLES.items()
+        if re.search(riddle, text, re.MULTILINE)
+    ]
+    assert not found
+
+
+def test_nothing_refers_to_a_document_that_is_not_here():
+    files = [path for path in project_files() if path.suffix in TEXT and path.name != "test_words.py"]
+    assert [name_of(path) for path in files if ELSEWHERE.search(path.read_text(encoding="utf-8"))] == []
