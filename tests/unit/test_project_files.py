@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 
-from relay import doctor
+from relay.doctor.examination import VERSION_FLOORS
 from relay.settings import Settings
 from relay.up import processes
 
@@ -130,7 +130,7 @@ def test_the_doctor_s_floors_are_those_of_the_project():
         plain(requirement.name): [spec.version for spec in requirement.specifier if spec.operator == ">="]
         for requirement in map(Requirement, [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["server"]])
     }
-    for name, floor in doctor.VERSION_FLOORS.items():
+    for name, floor in VERSION_FLOORS.items():
         assert floors[name] == [".".join(map(str, floor))]
 
 
