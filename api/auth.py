@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import falcon
 
-    from relay.store.keys import ApiKey
+    from relay.store.key_records import ApiKey
 
 TRIGGER: Final = frozenset({"trigger"})
 OPERATE: Final = frozenset({"operate"})

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from relay.accept.dispatcher import Dispatcher
     from relay.invocation import Invocation
     from relay.store.invocations import InvocationStore
-    from relay.store.keys import ApiKey
+    from relay.store.key_records import ApiKey
     from relay.store.notices import Notice
     from relay.store.rates import PluginRates
 

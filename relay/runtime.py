@@ -109,7 +109,7 @@ class Runtime:
     @cached_property
     def api_keys(self) -> ApiKeys:
         """API keys."""
-        return ApiKeys(self.client)
+        return ApiKeys(self.client, self.data_vault)
 
     @cached_property
     def limits(self) -> Limits:

@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.text import Text
 
 from relay.cli.output import facts_of, moment, safe, screened, table_of
-from relay.cli.parameters import plugin_option
+from relay.cli.parameters import DurationType, plugin_option
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store.keys import SCOPES, origin_fault
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from relay.cli.output import Screen
-    from relay.store.keys import ApiKey
+    from relay.store.key_records import ApiKey
 
 
 class OriginType(click.ParamType[str]):
@@ -35,13 +35,16 @@ class OriginType(click.ParamType[str]):
         return str(value)
 
 
-_COLUMNS: Final = ("id", "plugin", "scopes", "origins", "ends in", "created (UTC)", "revoked")
+_COLUMNS: Final = (
+    *("id", "plugin", "scopes", "origins", "ends in", "created (UTC)"),
+    *("name", "expires (UTC)", "last used (UTC)", "revoked"),
+)
 _BROWSER: Final = "A key in a browser can be read by its user: it names the plugin, it proves nothing about the user."
 
 
 @click.group()
 def keys() -> None:
-    """API keys: make them, list them, revoke them."""
+    """API keys: make them, list them, rotate them, revoke them."""
 
 
 @keys.command()
@@ -54,13 +57,40 @@ def keys() -> None:
     multiple=True,
     help="A web origin whose pages may use it, exactly: https://app.example.com. May be given several times.",
 )
+@click.option("--name", default="", help="What it is for, to tell keys apart.")
+@click.option("--expires", "lifetime_s", type=DurationType(), metavar="DURATION", help="When it ends: 90d, 12h.")
 @screened
-def create(screen: Screen, data_dir: Path, plugin: str, scopes: tuple[str, ...], origins: tuple[str, ...]) -> None:
+def create(
+    screen: Screen,
+    data_dir: Path,
+    plugin: str,
+    scopes: tuple[str, ...],
+    origins: tuple[str, ...],
+    name: str,
+    lifetime_s: float | None,
+) -> None:
     """Make a key. Its text is shown now and never again."""
-    runtime = cli_runtime(Settings.for_command(data_dir))
-    text, key = runtime.api_keys.create(plugin, set(scopes), set(origins))
-    made = {"id": key.id, "key": text, "plugin": key.plugin, "scopes": _scopes(key), "origins": sorted(key.origins)}
-    screen.show(made, lambda: Group(facts_of(made.items()), Text(f"\nKeep it: only its hash is stored. {_BROWSER}")))
+    api_keys = cli_runtime(Settings.for_command(data_dir)).api_keys
+    text, key = api_keys.create(plugin, set(scopes), set(origins), name=name, lifetime_s=lifetime_s)
+    _show_new(screen, _made(text, key))
+
+
+@keys.command()
+@click.argument("key_id", metavar="ID")
+@click.option(
+    "--overlap",
+    "overlap_s",
+    type=DurationType(),
+    default="7d",
+    show_default=True,
+    metavar="DURATION",
+    help="For how long the old key still works beside the new one.",
+)
+@screened
+def rotate(screen: Screen, data_dir: Path, key_id: str, overlap_s: float) -> None:
+    """Make a key like this one, and let this one end after an overlap."""
+    text, key, old = cli_runtime(Settings.for_command(data_dir)).api_keys.rotate(key_id, overlap_s)
+    _show_new(screen, {**_made(text, key), "replaces": old.id, "replacedUntil": _moment(old.expires_at_ms)})
 
 
 @keys.command("list")
@@ -84,7 +114,23 @@ def revoke(screen: Screen, data_dir: Path, key_id: str) -> None:
 
 def _line(row: dict[str, Any]) -> list[object]:
     names = ("id", "plugin", "scopes", "origins", "last4")
-    return [*(row[name] for name in names), moment(row["createdAt"]), row["revoked"]]
+    times = [moment(row[name]) if row[name] else "" for name in ("expiresAt", "lastUsedAt")]
+    return [*(row[name] for name in names), moment(row["createdAt"]), row["name"], *times, row["revoked"]]
+
+
+def _made(text: str, key: ApiKey) -> dict[str, Any]:
+    """What is shown of a new key: the five members of every key, and those that were asked for."""
+    made = {"id": key.id, "key": text, "plugin": key.plugin, "scopes": _scopes(key), "origins": sorted(key.origins)}
+    asked = {"name": key.name, "expiresAt": _moment(key.expires_at_ms)}
+    return {**made, **{name: value for name, value in asked.items() if value}}
+
+
+def _show_new(screen: Screen, made: dict[str, Any]) -> None:
+    screen.show(made, lambda: Group(facts_of(made.items()), Text(f"\nKeep it: only its hash is stored. {_BROWSER}")))
+
+
+def _moment(at_ms: int | None) -> str | None:
+    return None if at_ms is None else rfc3339(at_ms)
 
 
 def _row(key: ApiKey) -> dict[str, Any]:
@@ -96,6 +142,9 @@ def _row(key: ApiKey) -> dict[str, Any]:
         "last4": key.last4,
         "createdAt": rfc3339(key.created_at_ms),
         "revoked": key.revoked,
+        "name": key.name,
+        "expiresAt": _moment(key.expires_at_ms),
+        "lastUsedAt": _moment(key.last_used_at_ms),
     }
 
 

@@ -11,12 +11,14 @@ import click
 from relay.errors import MalformedJson
 from relay.registration import ID_PATTERN
 from relay.text.documents import read_json
+from relay.text.quantities import read_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 #: What a document or a payload on the command line, in a file or on standard input may have at most.
 MAX_INPUT_BYTES: Final = 64 * 1024 * 1024
+_MAX_DURATION_S: Final = 3_650 * 86_400
 _SEVERAL: Final = "May be given several times."
 
 
@@ -30,6 +32,22 @@ class IdType(click.ParamType[str]):
         if not isinstance(value, str) or not ID_PATTERN.match(value):
             self.fail("an id has a-z, 0-9, _ and -, starts and ends with a letter or digit, and at most 64", param, ctx)
         return value
+
+
+class DurationType(click.ParamType[float]):
+    """A duration such as ``90d``, ``12h`` or ``30`` (seconds), as seconds; more than nothing and at most ten years."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds; a usage error if it is malformed."""
+        try:
+            seconds = read_seconds(str(value))
+        except ValueError as error:
+            self.fail(f"a duration {error}", param, ctx)
+        if not 0 < seconds <= _MAX_DURATION_S:
+            self.fail("a duration must be more than nothing and at most 3650d", param, ctx)
+        return seconds
 
 
 def plugin_option(*, required: bool = True) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ import re
 from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
+from relay.doctor.api_keys import examine_api_keys
 from relay.doctor.finding import Finding, Level, judged
 from relay.doctor.installation import examine_installation
 from relay.doctor.lanes import examine_lanes
@@ -57,6 +58,8 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
     if settings.target_keys is not None:
         yield from examine_registrations(runtime, health.plugins)
     yield from examine_waiting(runtime, health.plugins)
+    if settings.data_keys is not None:
+        yield examine_api_keys(runtime)
 
 
 def _versions() -> Iterator[Finding]:

@@ -5,36 +5,44 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
+import logging
 import re
 import secrets
 import string
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
-from relay.errors import BadParameter, Fault, NotFound, Unauthenticated
+from relay.errors import BadParameter, Fault, NotFound, Unauthenticated, Unavailable
 from relay.registration import ID_PATTERN
 from relay.store import keyspace
+from relay.store.key_records import ApiKey, KeyRecord, digest_of, from_fields, to_fields
+from relay.store.revocations import Revocations
 from relay.store.scripts import store_errors
+from relay.telemetry import Event, event
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from redis import Redis
 
+    from relay.vault import Vault
+
 SCOPES: Final = ("trigger", "operate")
 MAX_ORIGINS: Final = 32  # of one key
 MAX_ORIGIN_CHARS: Final = 300
 #: For how long a key that was read is believed: a revoked one works at most this much longer.
 KEY_AGE_S: Final = 1.0
+#: How exactly a key's last use is known.
+USE_PERIOD_S: Final = 60.0
 _MAX_REMEMBERED: Final = 10_000  # keys, in one process
 
 _ALPHABET: Final = string.digits + string.ascii_letters  # without an underscore: a key reads in one way only
 _SECRET_CHARS: Final = 43
+_NAME: Final = re.compile(r"(?=.{0,100}\Z)(?:[!-~]+(?: [!-~]+)*)?\Z", re.ASCII)
+_NO_DIGEST: Final = "0" * 64
 _ID: Final = re.compile(r"[0-9a-f]{16}\Z", re.ASCII)
 _KEY: Final = re.compile(r"whk_([0-9a-f]{16})_([0-9A-Za-z]{43})\Z", re.ASCII)
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -44,108 +52,202 @@ _ORIGIN: Final = re.compile(
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """A key without its secret."""
-
-    id: str
-    plugin: str
-    scopes: frozenset[str]
-    origins: frozenset[str]
-    last4: str  # of the secret, to tell keys apart
-    created_at_ms: int
-    revoked: bool
-
-
 class ApiKeys:
-    """All API keys in the store. Methods raise ``Unavailable`` when it cannot be reached."""
+    """All API keys in the store. Methods raise ``Unavailable`` when it cannot be reached.
 
-    def __init__(self, client: Redis) -> None:
+    A record that was not written with the vault's keys counts as no record, and is reported.
+    """
+
+    def __init__(self, client: Redis, vault: Vault) -> None:
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
-        self._remembered: dict[str, tuple[ApiKey, str, float]] = {}
+        self._vault = vault
+        self._revocations = Revocations(client, vault)
+        self._remembered: dict[str, tuple[KeyRecord | None, float]] = {}
+        self._used_at_s: dict[str, float] = {}
         self._origins: tuple[frozenset[str], float] | None = None
 
-    def create(self, plugin: str, scopes: Collection[str], origins: Collection[str] = ()) -> tuple[str, ApiKey]:
-        """A new key's text, which nobody can show again, and the key.
+    def create(
+        self,
+        plugin: str,
+        scopes: Collection[str],
+        origins: Collection[str] = (),
+        *,
+        name: str = "",
+        lifetime_s: float | None = None,
+    ) -> tuple[str, ApiKey]:
+        """Make a key: its text, which nobody can show again, and the key. It expires after ``lifetime_s``.
 
         Raises:
-            BadParameter: plugin, a scope or an origin is malformed; its faults say which.
+            BadParameter: plugin, a scope, an origin or the name is malformed; its faults say which.
         """
-        faults = tuple(_faults(plugin, scopes, origins))
+        faults = tuple(_faults(plugin, scopes, origins, name))
         if faults:
             raise BadParameter(faults=faults)
-        key_id, secret = secrets.token_hex(8), "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_CHARS))
         with store_errors():
             now_ms = self._now_ms()
-            key = ApiKey(key_id, plugin, frozenset(scopes), frozenset(origins), secret[-4:], now_ms, revoked=False)
-            pipeline = self._client.pipeline(transaction=True)
-            pipeline.hset(keyspace.api_key(key_id), mapping={**_fields(key), "sha256": _digest(secret)})
-            pipeline.sadd(keyspace.api_keys(), key_id)
-            pipeline.sadd(keyspace.plugins(), plugin)
-            pipeline.execute()
-        return f"whk_{key_id}_{secret}", key
+        expires_at_ms = None if lifetime_s is None else now_ms + int(lifetime_s * 1000)
+        text, record = _new(plugin, frozenset(scopes), frozenset(origins), name, now_ms, expires_at_ms)
+        return text, self._write(record)[0]
+
+    def rotate(self, key_id: str, overlap_s: float) -> tuple[str, ApiKey, ApiKey]:
+        """Make a key like this one, which ends after ``overlap_s``: the new text, the new key, and the old one.
+
+        A key that was to expire is followed by one with the same lifetime.
+
+        Raises:
+            NotFound: there is no such key, or it is revoked or expired.
+        """
+        old = self._verified(key_id)
+        with store_errors():
+            now_ms = self._now_ms()
+        if old is None or old.key.revoked or _expired(old.key, now_ms):
+            raise NotFound("There is no such key, or it has ended.")
+        key, end_ms = old.key, now_ms + int(overlap_s * 1000)
+        lifetime_ms = None if key.expires_at_ms is None else key.expires_at_ms - key.created_at_ms
+        expires_at_ms = None if lifetime_ms is None else now_ms + lifetime_ms
+        text, new = _new(key.plugin, key.scopes, key.origins, key.name, now_ms, expires_at_ms)
+        ending = replace(key, expires_at_ms=min(end_ms, key.expires_at_ms or end_ms))
+        made, ended = self._write(new, replace(old, key=ending))
+        return text, made, ended
 
     def list(self, plugin: str | None = None) -> list[ApiKey]:
-        """The keys of a plugin, or of all, revoked ones too, oldest first."""
-        with store_errors():
-            ids = sorted(self._client.smembers(keyspace.api_keys()))
-            pipeline = self._client.pipeline(transaction=False)
-            for key_id in ids:
-                pipeline.hgetall(keyspace.api_key(key_id.decode()))
-            rows = pipeline.execute() if ids else []
-        keys = [_api_key(key_id.decode(), row) for key_id, row in zip(ids, rows, strict=True) if row]
-        return sorted(
-            (key for key in keys if plugin in (None, key.plugin)), key=lambda key: (key.created_at_ms, key.id)
-        )
+        """The keys of a plugin, or of all, revoked and expired ones too, oldest first; none that does not verify."""
+        found = [record.key for record in self._every().values() if record and plugin in (None, record.key.plugin)]
+        return sorted(found, key=lambda key: (key.created_at_ms, key.id))
+
+    def unverified(self) -> tuple[str, ...]:
+        """The ids of records that were not written with the vault's keys, and whether keys' ends were tampered with."""
+        ids = tuple(sorted(key_id for key_id, record in self._every().items() if record is None))
+        return ids if self._revocations.intact else (*ids, "revocations")
 
     def revoke(self, key_id: str) -> ApiKey:
-        """Ends a key for good; every process has noticed within ``KEY_AGE_S``. Raises ``NotFound``."""
+        """End a key for good; every process has noticed within ``KEY_AGE_S``. Raises ``NotFound``."""
+        record = self._verified(key_id)
+        if record is None:
+            raise NotFound("There is no such key.")
         with store_errors():
-            row = self._client.hgetall(keyspace.api_key(key_id)) if _ID.match(key_id) else {}
-            if not row:
-                raise NotFound("There is no such key.")
-            self._client.hsetnx(keyspace.api_key(key_id), "revokedAt", self._now_ms())
+            now_ms = self._now_ms()
+        self._revocations.add(key_id, now_ms)
         self._remembered.pop(key_id, None)
-        return _api_key(key_id, {**row, b"revokedAt": b"1"})
+        return replace(record.key, revoked=True)
+
+    def reseal(self) -> int:
+        """Write every record's MAC anew with the newest key of the ring; returns how many. Part of a vault rotation."""
+        records = [record for record in self._every().values() if record is not None]
+        if records:
+            self._write(*records)
+        self._revocations.reseal()
+        return len(records)
 
     def authenticate(self, key_text: str) -> ApiKey:
-        """The key that a text is. Raises ``Unauthenticated``, the same for every fault."""
+        """Return the key that a text is. Raises ``Unauthenticated``, the same for every fault."""
         found = _KEY.match(key_text)
         if found is None:
             raise Unauthenticated
         key_id, secret = found.groups()
-        key, digest = self._read(key_id)
+        record = self._read(key_id)
         # Compared also where there is no such key, so that the time taken tells nothing.
-        if not hmac.compare_digest(_digest(secret), digest) or key is None or key.revoked:
+        matches = hmac.compare_digest(digest_of(secret), record.digest if record else _NO_DIGEST)
+        if record is None or not matches or record.key.revoked or _expired(record.key, time.time() * 1000):
             raise Unauthenticated
-        return key
+        self._note_use(key_id)
+        return record.key
 
     def origins(self) -> frozenset[str]:
         """Every origin that some valid key allows, at most ``KEY_AGE_S`` old."""
         read_at_s = time.monotonic()
         if self._origins is None or read_at_s - self._origins[1] >= KEY_AGE_S:
-            origins = frozenset(origin for key in self.list() if not key.revoked for origin in key.origins)
-            self._origins = (origins, read_at_s)
+            now_ms = time.time() * 1000
+            valid = [key for key in self.list() if not key.revoked and not _expired(key, now_ms)]
+            self._origins = (frozenset(origin for key in valid for origin in key.origins), read_at_s)
         return self._origins[0]
 
-    def _read(self, key_id: str) -> tuple[ApiKey | None, str]:
+    def _every(self) -> dict[str, KeyRecord | None]:
+        with store_errors():
+            ids = [key_id.decode() for key_id in self._client.smembers(keyspace.api_keys())]
+            pipeline = self._client.pipeline(transaction=False)
+            for key_id in ids:
+                pipeline.hgetall(keyspace.api_key(key_id))
+            pipeline.hgetall(keyspace.api_key_uses())
+            *rows, uses = pipeline.execute()
+        length = self._revocations.refresh()
+        verified = {key_id: self._verify(key_id, row, length) for key_id, row in zip(ids, rows, strict=True) if row}
+        return {key_id: record and _used(record, uses.get(key_id.encode())) for key_id, record in verified.items()}
+
+    def _verified(self, key_id: str) -> KeyRecord | None:
+        """One record as it is now."""
+        with store_errors():
+            row = self._client.hgetall(keyspace.api_key(key_id)) if _ID.match(key_id) else {}
+        return self._verify(key_id, row, self._revocations.refresh()) if row else None
+
+    def _verify(self, key_id: str, row: dict[bytes, bytes], revocations: int) -> KeyRecord | None:
+        """The record; None where its MAC is wrong, or where revocations that it knew of have been taken away."""
+        record = from_fields(key_id, row, self._vault)
+        if record is None or record.revocations > revocations:
+            event(Event.KEY_UNVERIFIED, level=logging.ERROR, key=key_id)
+            return None
+        return replace(record, key=replace(record.key, revoked=key_id in self._revocations))
+
+    def _read(self, key_id: str) -> KeyRecord | None:
+        """A record at most ``KEY_AGE_S`` old. That there is none is remembered too: both take the same time."""
         read_at_s = time.monotonic()  # before the read: what is remembered is never older than it claims
         remembered = self._remembered.get(key_id)
-        if remembered is not None and read_at_s - remembered[2] < KEY_AGE_S:
-            return remembered[0], remembered[1]
-        with store_errors():
-            row = self._client.hgetall(keyspace.api_key(key_id))
-        if not row:
-            return None, _digest("")
-        key, digest = _api_key(key_id, row), row[b"sha256"].decode()
+        if remembered is not None and read_at_s - remembered[1] < KEY_AGE_S:
+            return remembered[0]
+        record = self._verified(key_id)
         if len(self._remembered) >= _MAX_REMEMBERED:
             self._remembered.clear()  # they live for a second: not worth an order
-        self._remembered[key_id] = (key, digest, read_at_s)
-        return key, digest
+        self._remembered[key_id] = (record, read_at_s)
+        return record
+
+    def _write(self, *records: KeyRecord) -> tuple[ApiKey, ...]:
+        """Write records, bound to the revocations that there are now, all at once."""
+        revocations = self._revocations.refresh()
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=True)
+            for record in records:
+                key = record.key
+                fields = to_fields(replace(record, revocations=revocations), self._vault)
+                pipeline.hset(keyspace.api_key(key.id), mapping=fields)
+                pipeline.sadd(keyspace.api_keys(), key.id)
+                pipeline.sadd(keyspace.plugins(), key.plugin)
+            pipeline.execute()
+        for record in records:
+            self._remembered.pop(record.key.id, None)
+        return tuple(record.key for record in records)
+
+    def _note_use(self, key_id: str) -> None:
+        """Write down when a key was used, once a minute; a server that takes no writes now keeps nobody out."""
+        now_s = time.monotonic()
+        if now_s - self._used_at_s.get(key_id, -USE_PERIOD_S) < USE_PERIOD_S:
+            return
+        if len(self._used_at_s) >= _MAX_REMEMBERED:
+            self._used_at_s.clear()
+        self._used_at_s[key_id] = now_s
+        with suppress(Unavailable), store_errors():
+            self._client.hset(keyspace.api_key_uses(), key_id, self._now_ms())
 
     def _now_ms(self) -> int:
         seconds, micros = self._client.time()
         return int(seconds) * 1000 + int(micros) // 1000
+
+
+def _new(
+    plugin: str, scopes: frozenset[str], origins: frozenset[str], name: str, now_ms: int, expires_at_ms: int | None
+) -> tuple[str, KeyRecord]:
+    key_id, secret = secrets.token_hex(8), "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_CHARS))
+    key = ApiKey(
+        key_id, plugin, scopes, origins, secret[-4:], now_ms, revoked=False, name=name, expires_at_ms=expires_at_ms
+    )
+    return f"whk_{key_id}_{secret}", KeyRecord(key, digest_of(secret), 0)
+
+
+def _expired(key: ApiKey, now_ms: float) -> bool:
+    return key.expires_at_ms is not None and key.expires_at_ms <= now_ms
+
+
+def _used(record: KeyRecord, at_ms: bytes | None) -> KeyRecord:
+    return replace(record, key=replace(record.key, last_used_at_ms=int(at_ms))) if at_ms else record
 
 
 def origin_fault(origin: str) -> str | None:
@@ -161,39 +263,15 @@ def origin_fault(origin: str) -> str | None:
     return None
 
 
-def _faults(plugin: str, scopes: Collection[str], origins: Collection[str]) -> Iterator[Fault]:
+def _faults(plugin: str, scopes: Collection[str], origins: Collection[str], name: str) -> Iterator[Fault]:
     if not ID_PATTERN.match(plugin):
         yield Fault("/plugin", "must have the form of an id")
     if not scopes or not set(scopes) <= set(SCOPES):
         yield Fault("/scopes", f"must be one or more of {', '.join(SCOPES)}")
+    if not _NAME.match(name):
+        yield Fault("/name", "must be at most 100 visible characters, with single spaces between them")
     if len(origins) > MAX_ORIGINS:
         yield Fault("/origins", f"must be at most {MAX_ORIGINS}")
     for index, origin in enumerate(origins):
         if sentence := origin_fault(origin):
             yield Fault(f"/origins/{index}", sentence)
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def _fields(key: ApiKey) -> dict[str, Any]:
-    return {
-        "plugin": key.plugin,
-        "scopes": orjson.dumps(sorted(key.scopes)),
-        "origins": orjson.dumps(sorted(key.origins)),
-        "last4": key.last4,
-        "createdAt": key.created_at_ms,
-    }
-
-
-def _api_key(key_id: str, row: dict[bytes, bytes]) -> ApiKey:
-    return ApiKey(
-        id=key_id,
-        plugin=row[b"plugin"].decode(),
-        scopes=frozenset(orjson.loads(row[b"scopes"])),
-        origins=frozenset(orjson.loads(row[b"origins"])),
-        last4=row[b"last4"].decode(),
-        created_at_ms=int(row[b"createdAt"]),
-        revoked=b"revokedAt" in row,
-    )

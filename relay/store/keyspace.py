@@ -67,6 +67,8 @@ _TEMPLATES: Final = {
     # keys, processes, notices
     "api_keys": "keys",  # set of API key ids
     "api_key": "key:{key}",  # hash: one API key
+    "api_key_uses": "keys:used",  # hash key id -> ms: when each was last used
+    "revocations": "keys:revoked",  # list: revoked keys in turn, each entry bound to the one before
     "notice": "notice:{process}",  # pub/sub channel of one API process
     "workers": "workers",  # zset process -> ms of its last heartbeat
     "clock_jump": "clock:jump",  # string: when the server's clock last jumped and by how much, for an hour
@@ -242,6 +244,16 @@ def api_keys() -> str:
 def api_key(key_id: str) -> str:
     """Hash: one API key, its secret as a SHA-256 only."""
     return _name("api_key", key=key_id)
+
+
+def api_key_uses() -> str:
+    """Hash: when each API key was last used."""
+    return _name("api_key_uses")
+
+
+def revocations() -> str:
+    """List: the revoked API keys."""
+    return _name("revocations")
 
 
 def notice(process: str) -> str:

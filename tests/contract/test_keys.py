@@ -1,16 +1,25 @@
+import hashlib
 import re
 import time
+from contextlib import suppress
 
 import pytest
+from redis.exceptions import ResponseError
 
 from relay.errors import BadParameter, NotFound, Unauthenticated
 from relay.store import keys as keys_module
 from relay.store.keys import KEY_AGE_S, ApiKeys, origin_fault
+from relay.vault import Vault
 
 
 @pytest.fixture
-def api_keys(redis_client):
-    return ApiKeys(redis_client)
+def vault():
+    return Vault.from_text(Vault.new_key_text())
+
+
+@pytest.fixture
+def api_keys(redis_client, vault):
+    return ApiKeys(redis_client, vault)
 
 
 def wrong_texts(text):
@@ -71,8 +80,8 @@ def test_a_revoked_key_is_refused_by_the_process_that_revoked_it_at_once(api_key
         api_keys.authenticate(text)
 
 
-def test_a_revoked_key_is_refused_by_other_processes_within_a_second(api_keys, redis_client):
-    other = ApiKeys(redis_client)
+def test_a_revoked_key_is_refused_by_other_processes_within_a_second(api_keys, redis_client, vault):
+    other = ApiKeys(redis_client, vault)
     text, key = api_keys.create("acme", ["trigger"])
     other.authenticate(text)
     api_keys.revoke(key.id)
@@ -81,8 +90,8 @@ def test_a_revoked_key_is_refused_by_other_processes_within_a_second(api_keys, r
         other.authenticate(text)
 
 
-def test_a_key_made_by_another_process_is_known_at_once(api_keys, redis_client):
-    other = ApiKeys(redis_client)
+def test_a_key_made_by_another_process_is_known_at_once(api_keys, redis_client, vault):
+    other = ApiKeys(redis_client, vault)
     text, _ = api_keys.create("acme", ["trigger"])
     assert other.authenticate(text).plugin == "acme"
 
@@ -115,11 +124,165 @@ def test_a_plugin_exists_once_a_key_is_made_for_it(api_keys, redis_client):
     assert redis_client.smembers("relay:plugins") == {b"acme"}
 
 
-def test_the_origins_of_all_valid_keys_are_known(api_keys, redis_client):
+def test_the_origins_of_all_valid_keys_are_known(api_keys, redis_client, vault):
     api_keys.create("acme", ["trigger"], ["https://a.example", "http://localhost:3000"])
     _, revoked = api_keys.create("other", ["trigger"], ["https://b.example"])
     api_keys.revoke(revoked.id)
-    assert ApiKeys(redis_client).origins() == {"https://a.example", "http://localhost:3000"}
+    assert ApiKeys(redis_client, vault).origins() == {"https://a.example", "http://localhost:3000"}
+
+
+def test_a_key_ends_when_it_expires(api_keys):
+    text, key = api_keys.create("acme", ["trigger"], lifetime_s=0.3)
+    assert api_keys.authenticate(text).expires_at_ms == key.created_at_ms + 300
+    time.sleep(0.4)
+    with pytest.raises(Unauthenticated):
+        api_keys.authenticate(text)
+    assert [each.id for each in api_keys.list()] == [key.id]
+
+
+def test_the_last_use_of_a_key_is_known(api_keys):
+    text, key = api_keys.create("acme", ["trigger"])
+    assert api_keys.list()[0].last_used_at_ms is None
+    api_keys.authenticate(text)
+    assert api_keys.list()[0].last_used_at_ms >= key.created_at_ms
+
+
+def test_a_full_server_keeps_no_known_key_out(api_keys, monkeypatch):
+    text, key = api_keys.create("acme", ["trigger"])
+
+    def full(*_):
+        raise ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
+
+    monkeypatch.setattr(api_keys._client, "hset", full)
+    with suppress(ResponseError):  # a class of redis-py's own where the real server says it
+        assert api_keys.authenticate(text) == key
+
+
+# -- what a writer of the server can do --------------------------------------------------------------------------------
+
+
+def forge(redis_client, key_id, fields):
+    redis_client.hset(f"relay:key:{key_id}", mapping=fields)
+    redis_client.sadd("relay:keys", key_id)
+
+
+def test_a_record_that_somebody_else_wrote_is_no_record(api_keys, redis_client):
+    secret = "a" * 43
+    fields = {
+        "sha256": hashlib.sha256(secret.encode()).hexdigest(),
+        "plugin": "acme",
+        "scopes": '["operate"]',
+        "origins": "[]",
+        "last4": "aaaa",
+        "createdAt": "1",
+    }
+    for mac in ({}, {"mac": ""}, {"mac": "0" * 64}, {"mac": "\u00e9"}):
+        forge(redis_client, "0" * 16, {**fields, **mac})
+        with pytest.raises(Unauthenticated):
+            api_keys.authenticate(f"whk_{'0' * 16}_{secret}")
+    assert api_keys.list() == []
+    assert api_keys.unverified() == ("0" * 16,)
+    with pytest.raises(NotFound):
+        api_keys.revoke("0" * 16)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "sha256",
+        "plugin",
+        "scopes",
+        "origins",
+        "last4",
+        "createdAt",
+        "expiresAt",
+        "name",
+        "revocations",
+        "mac",
+    ],
+)
+@pytest.mark.parametrize("change", ["taken from another key", "removed", "altered"])
+def test_every_field_of_a_record_is_authenticated(api_keys, redis_client, vault, field, change):
+    text, key = api_keys.create("acme", ["trigger"], ["https://a.example"], name="one", lifetime_s=1000)
+    api_keys.revoke(api_keys.create("other", ["trigger"])[1].id)
+    time.sleep(0.002)
+    _, other = api_keys.create("other", ["operate"], ["https://b.example"], name="two", lifetime_s=9000)
+    name = f"relay:key:{key.id}"
+    before = redis_client.hget(name, field)
+    if change == "removed":
+        redis_client.hdel(name, field)
+    elif change == "altered":
+        redis_client.hset(name, field, before + b"0")
+    else:
+        redis_client.hset(name, field, redis_client.hget(f"relay:key:{other.id}", field))
+    with pytest.raises(Unauthenticated):
+        ApiKeys(redis_client, vault).authenticate(text)
+
+
+def test_a_record_under_another_id_is_no_record(api_keys, redis_client):
+    text, key = api_keys.create("acme", ["trigger"])
+    forge(redis_client, "1" * 16, redis_client.hgetall(f"relay:key:{key.id}"))
+    with pytest.raises(Unauthenticated):
+        api_keys.authenticate(f"whk_{'1' * 16}_{text.rsplit('_', 1)[1]}")
+
+
+def test_a_revoked_key_stays_revoked_when_its_old_record_is_written_back(api_keys, redis_client, vault):
+    text, key = api_keys.create("acme", ["trigger"])
+    record = redis_client.hgetall(f"relay:key:{key.id}")
+    api_keys.revoke(key.id)
+    forge(redis_client, key.id, record)
+    for keys in (api_keys, ApiKeys(redis_client, vault)):
+        with pytest.raises(Unauthenticated):
+            keys.authenticate(text)
+
+
+@pytest.mark.parametrize("tamper", ["delete", "shorten", "replace", "swap"])
+def test_a_list_of_revoked_keys_that_was_tampered_with_is_noticed(api_keys, redis_client, tamper):
+    text, key = api_keys.create("acme", ["trigger"])
+    others = [api_keys.create("acme", ["trigger"])[1] for _ in range(2)]
+    for each in (key, *others):
+        api_keys.revoke(each.id)
+    name = "relay:keys:revoked"
+    entries = redis_client.lrange(name, 0, -1)
+    redis_client.delete(name)
+    kept = {
+        "delete": [],
+        "shorten": entries[:2],
+        "replace": [*entries[:2], b"2" * 16 + b" 1 00"],
+        "swap": [entries[1], entries[0], entries[2]][:2],
+    }[tamper]
+    if kept:
+        redis_client.rpush(name, *kept)
+    with pytest.raises(Unauthenticated):
+        api_keys.authenticate(text)
+    assert "revocations" in api_keys.unverified()
+
+
+def test_a_new_process_notices_revocations_that_were_taken_away_by_the_keys_made_since(api_keys, redis_client, vault):
+    _, revoked = api_keys.create("acme", ["trigger"])
+    api_keys.revoke(revoked.id)
+    text, later = api_keys.create("acme", ["trigger"])
+    redis_client.delete("relay:keys:revoked")
+    other = ApiKeys(redis_client, vault)
+    with pytest.raises(Unauthenticated):
+        other.authenticate(text)
+    assert later.id in other.unverified()
+
+
+def test_a_new_vault_key_takes_over_from_the_old_one(redis_client):
+    old, new = Vault.new_key_text(), Vault.new_key_text()
+    before = ApiKeys(redis_client, Vault.from_text(old))
+    text, key = before.create("acme", ["trigger"])
+    gone_text, gone = before.create("acme", ["trigger"])
+    before.revoke(gone.id)
+    both = ApiKeys(redis_client, Vault.from_text(f"{new},{old}"))
+    assert both.authenticate(text) == key
+    assert both.reseal() == 2
+    after = ApiKeys(redis_client, Vault.from_text(new))
+    assert after.authenticate(text) == key
+    with pytest.raises(Unauthenticated):
+        after.authenticate(gone_text)
+    assert after.unverified() == both.unverified() == ()
 
 
 @pytest.mark.parametrize(

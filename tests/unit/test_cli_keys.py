@@ -44,7 +44,10 @@ def test_a_list_shows_the_end_of_the_secret_only(cli):
     made = cli.json("keys", "create", "--plugin", "acme", "--scope", "trigger")
     cli.json("keys", "create", "--plugin", "other", "--scope", "trigger")
     (row,) = cli.json("keys", "list", "--plugin", "acme")
-    assert list(row) == ["id", "plugin", "scopes", "origins", "last4", "createdAt", "revoked"]
+    assert list(row) == [
+        *("id", "plugin", "scopes", "origins", "last4", "createdAt"),
+        *("revoked", "name", "expiresAt", "lastUsedAt"),
+    ]
     assert made["key"].endswith(row["last4"])
     assert len(cli.json("keys", "list")) == 2
     for form in ("json", "table"):
@@ -59,6 +62,38 @@ def test_a_revoked_key_is_refused(cli):
         cli.runtime().api_keys.authenticate(made["key"])
 
 
+def test_a_key_with_a_name_and_an_end_is_listed_with_both(cli):
+    made = cli.json("keys", "create", "--plugin", "acme", "--scope", "trigger", "--name", "nightly", "--expires", "90d")
+    (row,) = cli.json("keys", "list")
+    assert (row["name"], row["expiresAt"]) == (made["name"], made["expiresAt"])
+    assert row["lastUsedAt"] is None
+    cli.runtime().api_keys.authenticate(made["key"])
+    assert cli.json("keys", "list")[0]["lastUsedAt"]
+
+
+@pytest.mark.parametrize("text", ["0", "-1d", "90 days", "11y", "4000d", ""])
+def test_an_end_that_is_no_duration_is_wrong_usage(cli, text):
+    arguments = ("--plugin", "acme", "--scope", "trigger", "--expires", text)
+    assert cli.run("keys", "create", *arguments).exit_code == 2
+
+
+def test_a_rotated_key_works_beside_the_new_one_for_the_overlap(cli):
+    old = cli.json("keys", "create", "--plugin", "acme", "--scope", "operate", "--origin", "https://a.example")
+    new = cli.json("keys", "rotate", old["id"], "--overlap", "1h")
+    assert (new["scopes"], new["origins"], new["replaces"]) == (["operate"], ["https://a.example"], old["id"])
+    keys = cli.runtime().api_keys
+    assert {keys.authenticate(each["key"]).id for each in (old, new)} == {old["id"], new["id"]}
+    ends = {row["id"]: row["expiresAt"] for row in cli.json("keys", "list")}
+    assert ends == {old["id"]: new["replacedUntil"], new["id"]: None}
+
+
+def test_rotating_a_key_that_has_ended_fails(cli):
+    made = cli.json("keys", "create", "--plugin", "acme", "--scope", "trigger")
+    cli.json("keys", "revoke", made["id"])
+    for key_id in (made["id"], "0" * 16):
+        assert cli.json("keys", "rotate", key_id, exit_code=1)["code"] == "not_found"
+
+
 def test_revoking_an_unknown_key_fails(cli):
     assert cli.json("keys", "revoke", "0" * 16, exit_code=1)["code"] == "not_found"
 
@@ -70,7 +105,9 @@ def test_a_malformed_key_is_wrong_usage(cli, arguments):
 
 
 def test_a_store_that_is_away_is_a_failure_said_in_one_sentence(cli):
-    result = cli.run("keys", "list", "--output", "json", environ={"RELAY_REDIS_URL": "redis://127.0.0.1:1/0"})
+    result = cli.run(
+        "keys", "list", "--output", "json", environ={**cli.environ, "RELAY_REDIS_URL": "redis://127.0.0.1:1/0"}
+    )
     assert result.exit_code == 1
     assert '"code": "unavailable"' in result.stdout
     assert "Traceback" not in result.output
@@ -78,7 +115,7 @@ def test_a_store_that_is_away_is_a_failure_said_in_one_sentence(cli):
 
 def test_the_settings_that_relay_up_wrote_are_used_when_the_environment_names_no_server(cli, valkey):
     file = cli.directory / "relay.env"
-    file.write_text(f"RELAY_REDIS_URL={valkey.tcp_url}\n")
+    file.write_text(f"RELAY_REDIS_URL={valkey.tcp_url}\nRELAY_DATA_KEYS={cli.environ['RELAY_DATA_KEYS']}\n")
     file.chmod(0o600)
     assert cli.run("keys", "create", "--plugin", "acme", "--scope", "trigger", environ={}).exit_code == 0
     assert len(cli.json("keys", "list")) == 1

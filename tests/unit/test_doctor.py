@@ -239,3 +239,25 @@ def test_a_write_of_the_server_that_failed_is_told(given, tmp_path, name, monkey
     monkeypatch.setattr(redis.Redis, "info", lambda self, *a: {**info(self, *a), name: "err"})
     assert findings(given, tmp_path)["append-only file"].level is Level.PROBLEM
     assert list(failed_writes({name: "err"}))
+
+
+def test_keys_that_end_soon_are_named_and_others_counted(given, tmp_path):
+    keys = cli_runtime(Settings.from_environ(given)).api_keys
+    day_s = 86_400
+    keys.create("shop", ["trigger"], lifetime_s=15 * day_s)
+    keys.create("shop", ["trigger"])
+    assert findings(given, tmp_path)["API keys"].found == "2 live"
+    _, ending = keys.create("shop", ["trigger"], lifetime_s=13 * day_s)
+    found = findings(given, tmp_path)["API keys"]
+    assert (found.level, found.found) == (Level.NOTE, f"end within 14 days: {ending.id} of shop")
+    keys.revoke(ending.id)
+    assert findings(given, tmp_path)["API keys"].level is Level.OK
+
+
+def test_a_key_that_somebody_else_wrote_is_a_problem(given, tmp_path, valkey):
+    with valkey.client() as client:
+        client.sadd(keyspace.api_keys(), "0" * 16)
+        client.hset(keyspace.api_key("0" * 16), mapping={"plugin": "shop"})
+    found = findings(given, tmp_path)["API keys"]
+    assert found.level is Level.PROBLEM
+    assert "0" * 16 in found.found

@@ -1,0 +1,41 @@
+"""What the doctor says of API keys: records that no relay wrote, and keys that end soon."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from relay.doctor.finding import Finding, Level, listed
+from relay.errors import RelayError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relay.runtime import Runtime
+    from relay.store.key_records import ApiKey
+
+#: For so long before its end a key is named.
+WARNING_MS: Final = 14 * 86_400_000
+_CHECK: Final = "API keys"
+
+
+def examine_api_keys(runtime: Runtime) -> Finding:
+    """Look at every API key's record and end."""
+    try:
+        keys, forged = runtime.api_keys.list(), runtime.api_keys.unverified()
+    except RelayError as error:
+        return Finding(_CHECK, Level.PROBLEM, error.message, "See the findings above.")
+    if forged:
+        found = f"not written by this relay: {listed(forged)}"
+        return Finding(_CHECK, Level.PROBLEM, found, "Somebody writes to the server: find out who, and make new keys.")
+    return _ends(keys)
+
+
+def _ends(keys: Sequence[ApiKey]) -> Finding:
+    now_ms = time.time() * 1000
+    live = [key for key in keys if not key.revoked and (key.expires_at_ms is None or key.expires_at_ms > now_ms)]
+    ending = [key for key in live if key.expires_at_ms is not None and key.expires_at_ms - now_ms < WARNING_MS]
+    if not ending:
+        return Finding(_CHECK, Level.OK, f"{len(live)} live")
+    named = listed([f"{key.id} of {key.plugin}" for key in ending])
+    return Finding(_CHECK, Level.NOTE, f"end within 14 days: {named}", "Follow them up: `relay keys rotate ID`.")
