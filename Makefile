@@ -14,7 +14,7 @@ DEMO_ARGS ?=
 CHAOS_ARGS ?= --invocations 200000 --seconds 500 --fsync always
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-quick lint bench chaos constraints clean
+.PHONY: help env demo test test-quick lint bench chaos users constraints clean
 
 help:  ## what can be done here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -48,6 +48,10 @@ bench: env  ## this relay and its peers, side by side
 
 chaos: env  ## kills, stalls and restarts under 200,000 invocations, and every promise checked after
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+users: env  ## deploy/users.acl from what the processes need
+	$(BIN)/python -c 'from relay.up import access; print(access.template(), end="")' > users.new
+	mv users.new deploy/users.acl
 
 constraints: env  ## constraints.txt from what is installed now
 	{ head -2 constraints.txt; $(PIP) freeze --exclude-editable | sort -f; } > constraints.new

@@ -5,18 +5,21 @@ from __future__ import annotations
 import re
 from importlib import metadata
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from relay.doctor.api_keys import examine_api_keys
-from relay.doctor.finding import Finding, Level, judged
+from relay.doctor.finding import Finding, Level, judged, listed
 from relay.doctor.installation import examine_installation
 from relay.doctor.lanes import examine_lanes
 from relay.doctor.registrations import examine_registrations, examine_waiting
 from relay.errors import SettingsError, Unavailable
 from relay.queue import LANES
 from relay.settings import ENV_FILE, Settings, unknown_names
+from relay.settings.private_file import read_private_file
 from relay.store.backlog import Backlog
 from relay.store.health import ServerHealth, read_health
 from relay.up.datadir import KEY_FILES
+from relay.up.embedded import ADMIN_URL_FILE
 from relay.vault import Vault
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
         yield from _data_dir(data_dir)
         yield from examine_installation(data_dir)
     try:
-        health = read_health(settings.store_url.reveal())
+        health = read_health(settings.store_url.reveal(), _admin_url(data_dir, settings))
     except Unavailable as error:
         yield Finding("redis", Level.PROBLEM, error.message, "Start it, or correct RELAY_REDIS_URL and its password.")
         yield from _key_rings(settings)
@@ -83,7 +86,7 @@ def _names() -> Iterator[Finding]:
 
 
 def _data_dir(data_dir: Path) -> Iterator[Finding]:
-    names = (ENV_FILE, *KEY_FILES, "valkey.conf", "valkey.password", "flower.auth")
+    names = (ENV_FILE, *KEY_FILES, "valkey.conf", ADMIN_URL_FILE, "flower.auth")
     paths = [data_dir, *(data_dir / name for name in names if (data_dir / name).exists())]
     loose = [path.name for path in paths if path.stat().st_mode & 0o077]
     found = f"others may read: {', '.join(loose)}" if loose else "readable by its owner only"
@@ -104,6 +107,7 @@ def _server(health: ServerHealth) -> Iterator[Finding]:
         "redis", health.version >= floor, f"reachable, {health.version_text}", "Use Redis 7 or Valkey 8, or newer."
     )
     yield _append_only(health)
+    yield _rights(health)
     yield judged(
         "eviction",
         health.eviction in ("noeviction", None),
@@ -122,6 +126,28 @@ def _server(health: ServerHealth) -> Iterator[Finding]:
     if health.clock_jump is not None:
         advice = "Another machine, after a failover? Leases may have ended early, or last longer. Run NTP on all."
         yield Finding("clock jump", Level.NOTE, health.clock_jump.sentence, advice)
+
+
+def _admin_url(data_dir: Path, settings: Settings) -> str | None:
+    """The address with full rights that `relay up` left, if it is of the server that is looked at."""
+    path = data_dir / ADMIN_URL_FILE
+    if not path.exists():
+        return None
+    url = read_private_file(path)
+    own, other = urlsplit(settings.store_url.reveal()), urlsplit(url)
+    return url if (own.hostname, own.port) == (other.hostname, other.port) else None
+
+
+def _rights(health: ServerHealth) -> Finding:
+    """Whether a process could configure or empty the server."""
+    if not health.unrestricted:
+        return Finding("server users", Level.OK, "none may configure or empty the server")
+    return Finding(
+        "server users",
+        Level.NOTE,
+        f"may do more than needed: {listed(health.unrestricted)}",
+        "Give each process a user of its own, as deploy/users.acl has them.",
+    )
 
 
 def _append_only(health: ServerHealth) -> Finding:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _TIMEOUT_S: Final = 3.0
 _ANSWER_TIMEOUT_S: Final = 1.0
 _SKEW_SAMPLES: Final = 3
+#: Rights in an ACL rule that no process of the relay needs.
+_EXCESS: Final = frozenset({"+@all", "+@admin", "+@dangerous", "+config", "+debug", "+flushall", "+flushdb", "+keys"})
 #: So old may be what readiness says about the server's settings.
 _WARNINGS_AGE_S: Final = 10.0
 
@@ -39,6 +41,7 @@ class ServerHealth:
     used_bytes: int
     maximum_bytes: int  # 0: no limit
     skew_ms: float  # the server's clock minus this machine's
+    unrestricted: tuple[str, ...]  # server users that may configure or empty the server, of those that a process uses
     workers: tuple[LiveWorker, ...] = ()
     plugins: tuple[str, ...] = ()
     failed_writes: tuple[str, ...] = ()  # of its files, beside the append-only file as it grows
@@ -100,11 +103,15 @@ def answers(url: str) -> bool:
             return False
 
 
-def read_health(url: str) -> ServerHealth:
-    """Asks the server; ``Unavailable`` says which kind of trouble there is, without the address."""
-    with _client(url, _TIMEOUT_S) as client:
+def read_health(url: str, admin_url: str | None = None) -> ServerHealth:
+    """Ask the server; what only an administrator may know is asked with ``admin_url``, where there is one.
+
+    Raises:
+        Unavailable: says which kind of trouble there is, without the address.
+    """
+    with _client(url, _TIMEOUT_S) as client, _client(admin_url or url, _TIMEOUT_S) as administrator:
         try:
-            return _read(client)
+            return _read(client, administrator)
         except redis.AuthenticationError:
             raise Unavailable("Redis refuses the password of RELAY_REDIS_URL.") from None
         except redis.BusyLoadingError:
@@ -121,7 +128,7 @@ def _client(url: str, timeout_s: float) -> redis.Redis:
     )
 
 
-def _read(client: redis.Redis) -> ServerHealth:
+def _read(client: redis.Redis, administrator: redis.Redis) -> ServerHealth:
     info = client.info()
     is_valkey = "valkey_version" in info
     version = str(info["valkey_version" if is_valkey else "redis_version"])
@@ -135,11 +142,12 @@ def _read(client: redis.Redis) -> ServerHealth:
         version=tuple(int(part) for part in version.split(".") if part.isdigit()),
         append_only=bool(info.get("aof_enabled")),
         append_only_healthy=info.get("aof_last_write_status", "ok") == "ok",
-        fsync=_config(client, "appendfsync"),
+        fsync=_config(administrator, "appendfsync"),
         eviction=str(info["maxmemory_policy"]) if "maxmemory_policy" in info else None,
         used_bytes=int(info.get("used_memory", 0)),
         maximum_bytes=int(info.get("maxmemory", 0)),
         skew_ms=skew_ms,
+        unrestricted=_unrestricted(client, administrator),
         workers=tuple(sorted(live_workers(beats, lanes, now_ms), key=lambda worker: worker.name)),
         failed_writes=tuple(failed_writes(info)),
         clock_jump=None if jump is None else _jump_from(jump),
@@ -181,3 +189,24 @@ def _config(client: redis.Redis, name: str) -> str | None:
         return None
     value = found.get(name.encode()) or cast("dict[str, bytes]", found).get(name)
     return value.decode() if isinstance(value, bytes) else value
+
+
+def _unrestricted(client: redis.Redis, administrator: redis.Redis) -> tuple[str, ...]:
+    """Name the users with rights that no process of the relay needs; the user at hand where users cannot be listed."""
+    own, above = _user_name(client), _user_name(administrator)
+    try:
+        lines = [line if isinstance(line, str) else line.decode() for line in administrator.acl_list()]
+    except redis.ResponseError:
+        return (own,) if _config(client, "appendfsync") is not None else ()
+    users = [line.split() for line in lines]
+    return tuple(user[1] for user in users if "on" in user and user[1] != above and _EXCESS & set(user)) or (
+        (own,) if own == above else ()
+    )
+
+
+def _user_name(client: redis.Redis) -> str:
+    try:
+        name = client.acl_whoami()
+    except redis.ResponseError:
+        return ""
+    return name.decode() if isinstance(name, bytes) else str(name)

@@ -13,9 +13,9 @@ from string import Formatter
 from typing import Final
 
 # The root of all keys. Braces would make it a cluster hash tag; kombu cannot use a cluster anyway.
-_ROOT: Final = "relay"
+ROOT: Final = "relay"
 
-_TEMPLATES: Final = {
+TEMPLATES: Final = {
     # one invocation
     "record": "inv:{ref}",  # hash: the record (field names in lua/accept.lua)
     "payload": "inv:{ref}:payload",  # string: sealed trigger
@@ -46,11 +46,13 @@ _TEMPLATES: Final = {
     "plugin_rate_taken": "p:{plugin}:rate:{token}",  # string: a call that has taken of the rate, for a minute
     "refusals": "p:{plugin}:refusals:{minute}",  # int: rejected records written in this minute
     "webhooks": "p:{plugin}:webhooks",  # hash webhookId -> current revision
-    "revision": "p:{plugin}:webhook:{webhook}:{revision}",  # hash: shape (JSON), target (sealed), createdAt
+    "revision": "p:{plugin}:webhook:{webhook}:{revision}",  # hash: shape (JSON), createdAt
     "last_revision": "p:{plugin}:webhook:{webhook}:last",  # int: the highest revision ever given
     "users": "p:{plugin}:users:{webhook}",  # set: the chains that have the webhook among their steps
-    "token": "p:{plugin}:token:{webhook}:{revision}",  # string: a webhook's OAuth access token, sealed
-    "token_fetcher": "p:{plugin}:token:{webhook}:{revision}:turn",  # string: who fetches the next one
+    # what only workers and the CLI may read (the API's server user may not)
+    "target": "target:{plugin}:{webhook}:{revision}",  # string: a revision's target, sealed
+    "token": "token:{plugin}:{webhook}:{revision}",  # string: a webhook's OAuth access token, sealed
+    "token_fetcher": "token:{plugin}:{webhook}:{revision}:turn",  # string: who fetches the next one
     "running": "p:{plugin}:running:{webhook}",  # zset referenceId -> leaseEnd ms: places taken
     "parked": "p:{plugin}:parked:{webhook}",  # zset referenceId -> createdAt ms: calls that may not go now
     "policy": "p:{plugin}:policy:{webhook}",  # hash: limits, pause, rate and breaker (lua/include/places.lua)
@@ -78,7 +80,7 @@ _TEMPLATES: Final = {
 
 
 def _name(kind: str, **parts: object) -> str:
-    return f"{_ROOT}:{_TEMPLATES[kind].format(**parts)}"
+    return f"{ROOT}:{TEMPLATES[kind].format(**parts)}"
 
 
 def record(ref: str) -> str:
@@ -154,6 +156,11 @@ def webhooks(plugin: str) -> str:
 def revision(plugin: str, webhook: str, number: int) -> str:
     """Hash: one immutable revision of a registration."""
     return _name("revision", plugin=plugin, webhook=webhook, revision=number)
+
+
+def target(plugin: str, webhook: str, number: int) -> str:
+    """String: the sealed target of a revision."""
+    return _name("target", plugin=plugin, webhook=webhook, revision=number)
 
 
 def last_revision(plugin: str, webhook: str) -> str:
@@ -284,9 +291,9 @@ def dropped_messages() -> str:
 def lua_prelude() -> str:
     """A Lua table ``KEY`` with one function a key, made from the same templates."""
     lines = ["local KEY = {}"]
-    for kind, template in _TEMPLATES.items():
+    for kind, template in TEMPLATES.items():
         pieces, names = [], []
-        for literal, name, _, _ in Formatter().parse(f"{_ROOT}:{template}"):
+        for literal, name, _, _ in Formatter().parse(f"{ROOT}:{template}"):
             if literal:
                 pieces.append(f"'{literal}'")
             if name:

@@ -51,11 +51,10 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class StoredRevision:
-    """One revision as the store has it. ``sealed_target`` opens for its owner alone (``relay.vault.target_owner``)."""
+    """One revision as the store has it, without its target."""
 
     shape: Shape
     shape_json: bytes  # as stored: part of the sealed target's owner
-    sealed_target: bytes
     created_at_ms: int
 
 
@@ -197,9 +196,10 @@ class Registry:
         """Whether a revision says the same. One that cannot be opened does not: registering anew repairs it."""
         owner = target_owner(plugin, webhook_id, number, shape)
         with store_errors():
-            stored = self._client.hmget(keyspace.revision(plugin, webhook_id, number), "shape", "target")
+            stored_shape = self._client.hget(keyspace.revision(plugin, webhook_id, number), "shape")
+            sealed = self._client.get(keyspace.target(plugin, webhook_id, number)) or b""
         try:
-            return stored[0] == shape and self._vault().open(stored[1], owner) == target
+            return stored_shape == shape and self._vault().open(sealed, owner) == target
         except VaultError:
             return False
 
@@ -233,15 +233,17 @@ class Registry:
     def _read_revision(self, plugin: str, webhook_id: str, number: int) -> StoredRevision:
         with store_errors():
             key = keyspace.revision(plugin, webhook_id, number)
-            shape, target, created_at = self._client.hmget(key, "shape", "target", "createdAt")
+            shape, created_at = self._client.hmget(key, "shape", "createdAt")
         if shape is None:
             raise NotFound("There is no such revision.")
-        return StoredRevision(Shape.from_json(shape), shape, target, int(created_at))
+        return StoredRevision(Shape.from_json(shape), shape, int(created_at))
 
     def _open_target(self, plugin: str, webhook_id: str, number: int) -> Target | ChainTarget:
         stored = self.revision(plugin, webhook_id, number)
         owner = target_owner(plugin, webhook_id, number, stored.shape_json)
-        return target_from_json(self._vault().open(stored.sealed_target, owner))
+        with store_errors():
+            sealed = self._client.get(keyspace.target(plugin, webhook_id, number)) or b""
+        return target_from_json(self._vault().open(sealed, owner))
 
     def _vault(self) -> Vault:
         if self._target_vault is None:

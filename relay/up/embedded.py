@@ -1,4 +1,4 @@
-"""The embedded Valkey of ``relay up``: loopback, a password, an append-only file."""
+"""The embedded Valkey of ``relay up``: loopback, a user for each process, an append-only file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from relay.errors import SettingsError, Unavailable
 from relay.store.health import answers
+from relay.up import access
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from relay.up.datadir import DataDir
 
+#: The address of the embedded server with full rights; no process of the relay is given it.
+ADMIN_URL_FILE: Final = "admin.url"
 FSYNC: Final = ("always", "everysec")
 _PROGRAMS: Final = ("valkey-server", "redis-server")
 _READY_S: Final = 120.0  # a large append-only file takes its time to load
@@ -45,7 +48,6 @@ ENVIRON: Final[Mapping[str, str]] = {"GLIBC_TUNABLES": "glibc.malloc.tcache_coun
 _OWN: Final = """\
 port {port}
 protected-mode yes
-requirepass "{password}"
 daemonize no
 dir "{directory}"
 appendfsync {fsync}
@@ -54,19 +56,28 @@ appendfsync {fsync}
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedServer:
-    """A server that can be started with ``command`` and is then found at ``url`` (which holds its password)."""
+    """A server that can be started with ``command`` and then knows the users of ``passwords``."""
 
     command: tuple[str, ...]
-    url: str
+    port: int
+    passwords: Mapping[str, str]
 
     @classmethod
     def prepare(cls, directory: DataDir, fsync: str) -> EmbeddedServer:
-        """Finds the program and writes the configuration. Data and password are those of the last start."""
+        """Find the program; write configuration and ``admin.url``. Data and passwords are those of the last start."""
         program = find_program()
         port = directory.port("valkey")
-        password = directory.secret("valkey.password", lambda: secrets.token_hex(32))
-        directory.write("valkey.conf", configuration(directory.server, port=port, fsync=fsync, password=password))
-        return cls((program, str(directory.path / "valkey.conf")), f"redis://:{password}@127.0.0.1:{port}/0")
+        names = (access.ADMINISTRATOR, *(user.name for user in access.users()))
+        passwords = {name: directory.secret(f"valkey.{name}", lambda: secrets.token_hex(32)) for name in names}
+        text = configuration(directory.server, port=port, fsync=fsync) + access.rules(passwords)
+        directory.write("valkey.conf", text)
+        server = cls((program, str(directory.path / "valkey.conf")), port, passwords)
+        directory.write(ADMIN_URL_FILE, server.url(access.ADMINISTRATOR) + "\n")
+        return server
+
+    def url(self, user: str) -> str:
+        """Return the address of the server for one of its users, password included."""
+        return f"redis://{user}:{self.passwords[user]}@127.0.0.1:{self.port}/0"
 
     def wait(self, is_wanted: Callable[[], bool]) -> None:
         """Returns when the server answers and has loaded its file.
@@ -74,15 +85,15 @@ class EmbeddedServer:
         ``Unavailable`` if it takes too long, or is no longer wanted: it ended, or somebody ended the start.
         """
         deadline_s = time.monotonic() + _READY_S
-        while not answers(self.url):
+        while not answers(self.url(access.OPERATOR)):
             if not is_wanted() or time.monotonic() > deadline_s:
                 raise Unavailable("The embedded server did not start: its log in the data directory says why.")
             time.sleep(_POLL_S)
 
 
-def configuration(folder: Path, *, port: int, fsync: str, password: str = "") -> str:
-    """The text of a configuration file, for a server that keeps its data in ``folder``."""
-    own = _OWN.format(port=port, password=password, fsync=fsync, directory=_quoted(folder))
+def configuration(folder: Path, *, port: int, fsync: str) -> str:
+    """Return the text of a configuration file, for a server that keeps its data in ``folder``."""
+    own = _OWN.format(port=port, fsync=fsync, directory=_quoted(folder))
     return own + "".join(f"{name} {value}\n" for name, value in SETTINGS.items())
 
 

@@ -18,6 +18,7 @@ from relay.settings import FILE_SUFFIX, Settings, child_environ
 from relay.store.health import read_health
 from relay.store.scripts import renew
 from relay.up import processes
+from relay.up.access import ADMINISTRATOR, OPERATOR
 from relay.up.child import Child, leftovers
 from relay.up.datadir import KEY_FILES, DataDir, free_port, is_free
 from relay.up.embedded import ENVIRON, EmbeddedServer
@@ -75,7 +76,7 @@ class LocalRelay:
         server = None
         if not any(given.get(name) for name in ("RELAY_REDIS_URL", "RELAY_REDIS_URL" + FILE_SUFFIX)):
             server = EmbeddedServer.prepare(directory, plan.fsync)
-            given["RELAY_REDIS_URL"] = server.url
+            given["RELAY_REDIS_URL"] = server.url(OPERATOR)
         demo_port = directory.port("demo") if plan.demo else None
         _complete(given, directory, plan, demo_port)
         settings = Settings.from_environ(given)
@@ -100,7 +101,7 @@ class LocalRelay:
             server = self._child(processes.Process("valkey", command, without=processes.SECRETS, extra=ENVIRON))
             supervisor.start(server, ends_last=True)
             self.server.wait(lambda: server.is_running() and not supervisor.ending)
-            renew(self.server.url)
+            renew(self.server.url(ADMINISTRATOR))
         for process in self.processes():
             supervisor.start(self._child(process))
 
@@ -132,10 +133,18 @@ class LocalRelay:
                 return missing
         return [*missing, "workers"]
 
+    def _address_for(self, process: Process) -> dict[str, str]:
+        """The embedded server's address for the process's own user."""
+        if self.server is None or process.user is None:
+            return {}
+        written, shared = self.settings.to_environ(), self.server.url(OPERATOR)
+        return {name: self.server.url(process.user) for name in processes.ADDRESSES if written.get(name) == shared}
+
     def _child(self, process: Process) -> Child:
         root = str(Path(__file__).parents[2])  # where relay, workers and api are
         extra = {
             **self.settings.to_environ(),
+            **self._address_for(process),
             **process.extra,
             _MARK: str(self.directory.path),
             "PYTHONPATH": os.pathsep.join(filter(None, (root, child_environ({}).get("PYTHONPATH")))),

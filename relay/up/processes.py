@@ -25,6 +25,8 @@ FLOWER_TASKS: Final = 5000
 _TARGET_KEYS: Final = "RELAY_TARGET_KEYS"
 _DATA_KEYS: Final = "RELAY_DATA_KEYS"
 _FLOWER_AUTH: Final = "RELAY_FLOWER_AUTH"
+#: The settings that say where the server is.
+ADDRESSES: Final = ("RELAY_REDIS_URL", "RELAY_BROKER_URL", "RELAY_STORE_URL")
 #: What a process that is not ours is never given.
 SECRETS: Final = (_TARGET_KEYS, _DATA_KEYS, _FLOWER_AUTH)
 
@@ -40,6 +42,7 @@ class Process:
     command: tuple[str, ...]
     without: tuple[str, ...] = (_FLOWER_AUTH,)
     extra: Mapping[str, str] = field(default_factory=dict)
+    user: str | None = None  # of the embedded server; None: it has nothing to do with it
 
 
 def api(*, host: str = LOOPBACK, port: int = API_PORT, max_waiters: int = 256) -> Process:
@@ -48,7 +51,7 @@ def api(*, host: str = LOOPBACK, port: int = API_PORT, max_waiters: int = 256) -
         *("granian", "--interface", "wsgi", "--host", host, "--port", str(port), "--workers", "1"),
         *("--blocking-threads", str(max_waiters + SPARE_THREADS), "--http", "1", "--no-ws", "api.wsgi:app"),
     )
-    return Process("api", command, without=(_TARGET_KEYS, _FLOWER_AUTH))
+    return Process("api", command, without=(_TARGET_KEYS, _FLOWER_AUTH), user="api")
 
 
 def worker(group: str, number: int = 1) -> Process:
@@ -58,7 +61,7 @@ def worker(group: str, number: int = 1) -> Process:
         *("celery", "-A", "workers.app", "worker", "-P", "gevent", "-c", str(WORKER_CONCURRENCY)),
         *("--without-gossip", "--without-mingle", "-Q", lanes, "-n", f"{group}{number}@%h"),
     )
-    return Process(f"worker_{group}" if number == 1 else f"worker_{group}{number}", command)
+    return Process(f"worker_{group}" if number == 1 else f"worker_{group}{number}", command, user="worker")
 
 
 def flower(*, host: str = LOOPBACK, port: int = FLOWER_PORT, auth: str | None = None) -> Process:
@@ -68,12 +71,12 @@ def flower(*, host: str = LOOPBACK, port: int = FLOWER_PORT, auth: str | None = 
         f"--max-tasks={FLOWER_TASKS}",
     )
     extra = {} if auth is None else {"FLOWER_BASIC_AUTH": auth}
-    return Process("flower", command, without=SECRETS, extra=extra)
+    return Process("flower", command, without=SECRETS, extra=extra, user="flower")
 
 
 def demo_endpoint(port: int) -> Process:
     """The sample endpoint of ``relay up --demo``."""
-    return Process("demo_endpoint", ("python", "-m", "relay.echo", str(port)), without=SECRETS)
+    return Process("demo_endpoint", ("python", "-m", "relay.echo", str(port)), without=(*SECRETS, *ADDRESSES))
 
 
 def default_processes() -> tuple[Process, ...]:

@@ -130,8 +130,8 @@ def test_neither_secret_nor_address_is_stored_in_clear(registry, redis_client):
 
 def test_a_target_pasted_under_another_webhook_does_not_open(registry, redis_client):
     registry.apply("acme", [a_registration("a"), a_registration("b", path="/b")])
-    stolen = redis_client.hget("relay:p:acme:webhook:a:1", "target")
-    redis_client.hset("relay:p:acme:webhook:b:1", "target", stolen)
+    stolen = redis_client.get("relay:target:acme:a:1")
+    redis_client.set("relay:target:acme:b:1", stolen)
     with pytest.raises(VaultError):
         registry.open_target("acme", "b", 1)
 
@@ -277,14 +277,12 @@ def test_concurrent_applies_give_every_registration_a_revision_of_its_own(valkey
     assert len(applied) + len(errors) == 4
 
 
-def test_a_stored_revision_holds_the_target_sealed_for_its_owner(registry, vault):
+def test_a_revision_s_target_is_stored_sealed_for_its_owner(registry, redis_client, vault):
     registry.apply("acme", [a_registration()])
     stored = registry.revision("acme", "ping", 1)
-    assert (
-        Target.from_json(vault.open(stored.sealed_target, target_owner("acme", "ping", 1, stored.shape_json)))
-        == a_registration().target
-    )
-    assert dataclasses.is_dataclass(stored)
+    sealed = redis_client.get("relay:target:acme:ping:1")
+    opened = vault.open(sealed, target_owner("acme", "ping", 1, stored.shape_json))
+    assert Target.from_json(opened) == a_registration().target
     assert stored.created_at_ms > 1_600_000_000_000
 
 

@@ -252,7 +252,7 @@ def test_nothing_planted_is_in_the_append_only_file(used):
 
 def test_nothing_planted_is_in_the_server_s_memory(used):
     harness, plugin, reference_id = used
-    with redis.Redis.from_url(dotenv_values(harness.relay.data_dir / "relay.env")["RELAY_REDIS_URL"]) as client:
+    with redis.Redis.from_url((harness.relay.data_dir / "admin.url").read_text().strip()) as client:
         read = {b"string": client.get, b"hash": client.hgetall, b"set": client.smembers, b"stream": client.xrange}
         read[b"list"] = lambda key: client.lrange(key, 0, -1)
         read[b"zset"] = lambda key: client.zrange(key, 0, -1)

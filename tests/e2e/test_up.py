@@ -125,7 +125,10 @@ def test_the_curl_line_of_the_demo_works_as_printed(demo):
 
 def test_everything_it_writes_is_for_its_owner_only(demo):
     assert stat.S_IMODE(demo.data_dir.stat().st_mode) == 0o700
-    secret = [demo.data_dir / name for name in ("relay.env", "target.keys", "data.keys", "valkey.conf", "demo.key")]
+    secret = [
+        demo.data_dir / name
+        for name in ("relay.env", "target.keys", "data.keys", "valkey.conf", "demo.key", "admin.url")
+    ]
     assert {stat.S_IMODE(path.stat().st_mode) for path in secret} == {0o600}
 
 

@@ -24,7 +24,7 @@ local function item(index)
 end
 
 local function is_written(each)
-  return each.new ~= '' and redis.call('HGET', KEY.revision(plugin, each.webhook, each.new), 'target') == each.target
+  return each.new ~= '' and redis.call('GET', KEY.target(plugin, each.webhook, each.new)) == each.target
 end
 
 local function is_as_read(each)
@@ -76,8 +76,8 @@ for index = 1, count do
   local each = item(index)
   if each.new ~= '' then
     local before = each.current ~= '' and redis.call('HGET', KEY.revision(plugin, each.webhook, each.current), 'shape')
-    redis.call('HSET', KEY.revision(plugin, each.webhook, each.new), 'shape', each.shape, 'target', each.target,
-      'createdAt', int(now))
+    redis.call('HSET', KEY.revision(plugin, each.webhook, each.new), 'shape', each.shape, 'createdAt', int(now))
+    redis.call('SET', KEY.target(plugin, each.webhook, each.new), each.target)
     redis.call('SET', KEY.last_revision(plugin, each.webhook), each.new)
     redis.call('HSET', KEY.webhooks(plugin), each.webhook, each.new)
     write_limits(each)

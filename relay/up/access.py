@@ -1,0 +1,112 @@
+"""Who may do what in the embedded server: one ACL user a process, each with the commands and keys that it needs.
+
+What a script may do is what its caller may do, so the commands are read from the scripts themselves. Nobody but the
+administrator, whose address no process of the relay is given, may change the server's configuration, list all keys,
+or empty it (https://valkey.io/topics/acl/).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Final
+
+from relay.store import keyspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ADMINISTRATOR: Final = "admin"
+OPERATOR: Final = "operator"
+
+_TARGET_HEADS: Final = frozenset({"target", "token"})
+_CALLS: Final = re.compile(r"(?:redis\.call|in_pieces)\('([A-Z]+)'")
+_CONNECTION: Final = (
+    *("auth", "hello", "ping", "select", "time", "info"),
+    *("client|setinfo", "client|setname", "client|id"),
+)
+_TRANSACTION: Final = ("multi", "exec", "discard", "watch", "unwatch")
+_SCRIPTS: Final = ("fcall", "function|load")
+_BROKER_SCRIPTS: Final = ("evalsha", "script|load", "script|exists")  # those of Celery's transport
+_SUBSCRIPTION: Final = ("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "publish")
+#: What the stores' Python code asks for beside the scripts.
+_STORE: Final = (
+    *("get", "mget", "set", "del", "exists", "expire", "hget", "hgetall", "hmget", "hset", "hdel", "hlen", "hexists"),
+    *("hincrby", "lindex", "llen", "lrange", "lset", "rpush", "sadd", "smembers", "scard", "zadd", "zcard", "zcount"),
+    *("zrange", "zrevrange", "zrem", "zscore", "type"),
+)
+#: Celery's queues, its remote control and its events (kombu/transport/redis.py).
+_BROKER: Final = (
+    *("lpush", "rpush", "brpop", "blpop", "rpop", "llen", "lrange", "sadd", "srem", "smembers", "exists", "del", "get"),
+    *("set", "expire", "pexpire", "type", "zadd", "zrem", "zrange", "zrangebyscore", "scard", "sismember"),
+)
+_INSPECTION: Final = ("scan", "memory|usage", "acl|whoami")
+_BROKER_KEYS: Final = ("interactive*", "bulk*", "replay*", "_kombu.*", "*celeryev*", "*.pidbox*")
+_BROKER_CHANNELS: Final = ("/0.celeryev/*", "/0.celery.pidbox")  # who subscribes to a pattern needs just that one
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One ACL user: its commands, the keys and the channels that it may use them on (glob patterns)."""
+
+    name: str
+    commands: tuple[str, ...]
+    keys: tuple[str, ...]
+    channels: tuple[str, ...]
+
+    def rule(self, password: str) -> str:
+        """Return the user as one line of the server's configuration file."""
+        parts = (
+            *(f"~{pattern}" for pattern in self.keys),
+            *(f"&{pattern}" for pattern in self.channels),
+            *(f"+{command}" for command in self.commands),
+        )
+        return f"user {self.name} on >{password} resetkeys resetchannels -@all {' '.join(parts)}"
+
+
+def users() -> tuple[User, ...]:
+    """Return every user but the administrator."""
+    store = (*_CONNECTION, *_TRANSACTION, *_SCRIPTS, *_SUBSCRIPTION, *script_commands(), *_STORE)
+    broker = (*_CONNECTION, *_TRANSACTION, *_BROKER_SCRIPTS, *_SUBSCRIPTION, *_BROKER)
+    everything = (f"{keyspace.ROOT}:*",)
+    notices = f"{keyspace.ROOT}:*"
+    channels = (notices, *_BROKER_CHANNELS)
+    return (
+        _user("api", (*store, *broker), (*_patterns_without_targets(), *_BROKER_KEYS), channels),
+        _user("worker", (*store, *broker), (*everything, *_BROKER_KEYS), channels),
+        _user("flower", broker, _BROKER_KEYS, _BROKER_CHANNELS),
+        _user(OPERATOR, (*store, *broker, *_INSPECTION), (*everything, *_BROKER_KEYS), channels),
+    )
+
+
+def rules(passwords: Mapping[str, str]) -> str:
+    """Return the lines of the configuration file that make every user; whoever gives no name is nobody."""
+    lines = [f"user {ADMINISTRATOR} on >{passwords[ADMINISTRATOR]} ~* &* +@all", "user default off"]
+    return "\n".join([*lines, *(user.rule(passwords[user.name]) for user in users())]) + "\n"
+
+
+def template() -> str:
+    """Return the text of ``deploy/users.acl``: the same users, with ``@name@`` where a password belongs."""
+    return rules({name: f"@{name}@" for name in (ADMINISTRATOR, *(user.name for user in users()))})
+
+
+@cache
+def script_commands() -> tuple[str, ...]:
+    """Return the commands that the Lua scripts call."""
+    folder = resources.files("relay.store") / "lua"
+    texts = [
+        path.read_text("utf-8") for each in (folder, folder / "include") for path in each.iterdir() if path.is_file()
+    ]
+    return tuple(sorted({name.lower() for text in texts for name in _CALLS.findall(text)}))
+
+
+def _patterns_without_targets() -> tuple[str, ...]:
+    """Return patterns of all keys but those that the target ring seals: targets and access tokens."""
+    heads = sorted({template.split(":", 1)[0] for template in keyspace.TEMPLATES.values()} - _TARGET_HEADS)
+    return tuple(pattern for head in heads for pattern in (f"{keyspace.ROOT}:{head}", f"{keyspace.ROOT}:{head}:*"))
+
+
+def _user(name: str, commands: Iterable[str], keys: Iterable[str], channels: Iterable[str]) -> User:
+    return User(name, tuple(sorted(set(commands))), tuple(keys), tuple(channels))

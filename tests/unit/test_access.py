@@ -1,0 +1,86 @@
+"""Server users: each may do what its process needs, and nothing that would show it more or harm the rest."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from relay.store import keyspace
+from relay.up import access
+
+ROOT = Path(__file__).parents[2]
+NAMES = [user.name for user in access.users()]
+FORBIDDEN = [
+    *("CONFIG GET *", "CONFIG SET dir /", "DEBUG SLEEP 1", "FLUSHALL", "FLUSHDB", "KEYS *", "SHUTDOWN", "ACL LIST"),
+    *("ACL SETUSER x on", "CLIENT KILL ID 1", "REPLICAOF h 1", "SCRIPT FLUSH", "SCRIPT KILL", "FUNCTION FLUSH", "SAVE"),
+    *("MODULE LIST", "MONITOR", "SLOWLOG GET", "EVAL return 0", "BGREWRITEAOF", "CLUSTER RESET", "RESTORE k 0 v"),
+    *("MIGRATE h 1 k 0 1", "SWAPDB 0 1"),
+]
+
+
+@pytest.fixture
+def server(valkey):
+    with valkey.client() as client:
+        for user in access.users():
+            _, name, *rules = user.rule("secret").split()
+            client.execute_command("ACL", "SETUSER", name, *rules)
+        yield client
+        client.execute_command("ACL", "DELUSER", *NAMES)
+
+
+def allows(server, user, command):
+    return server.execute_command("ACL", "DRYRUN", user, *shlex.split(command)) in (b"OK", "OK")
+
+
+def key(name):
+    """A key of this kind, each of its parts filled in."""
+    return f"{keyspace.ROOT}:{re.sub(r'{[a-z]+}', 'x', keyspace.TEMPLATES[name])}"
+
+
+@pytest.mark.parametrize("user", NAMES)
+def test_no_process_may_configure_empty_or_search_the_server(server, user):
+    allowed = [command for command in FORBIDDEN if allows(server, user, command)]
+    assert not allowed
+
+
+def test_the_administrator_alone_may_and_nobody_without_a_name(server):
+    first, second = access.template().splitlines()[:2]
+    assert first.startswith("user admin on")
+    assert first.endswith("+@all")
+    assert second == "user default off"
+
+
+@pytest.mark.parametrize("name", keyspace.TEMPLATES)
+def test_the_api_reaches_every_key_but_those_that_the_target_ring_seals(server, name):
+    sealed_for_workers = name in {"target", "token", "token_fetcher"}
+    if name == "notice":  # a channel
+        assert allows(server, "api", f"SUBSCRIBE {key(name)}")
+        return
+    assert allows(server, "api", f"GET {key(name)}") is not sealed_for_workers
+    assert allows(server, "worker", f"GET {key(name)}")
+    assert allows(server, "operator", f"GET {key(name)}")
+
+
+@pytest.mark.parametrize("name", keyspace.TEMPLATES)
+def test_flower_reaches_nothing_of_the_store(server, name):
+    for command in ("GET", "HGETALL", "SUBSCRIBE", "DEL"):
+        assert not allows(server, "flower", f"{command} {key(name)}")
+
+
+@pytest.mark.parametrize("queue", ["interactive", "bulk", "replay", "_kombu.binding.relay", "x.reply.celery.pidbox"])
+def test_flower_and_workers_reach_celery_s_queues(server, queue):
+    for user in ("flower", "worker"):
+        assert allows(server, user, f"LLEN {queue}")
+
+
+def test_every_command_of_a_script_is_allowed_to_those_who_run_it():
+    for user in access.users():
+        if user.name != "flower":
+            assert set(access.script_commands()) <= set(user.commands)
+
+
+def test_the_users_of_the_compose_file_are_these():
+    assert (ROOT / "deploy" / "users.acl").read_text() == access.template(), "run: make users"
