@@ -1,82 +1,10 @@
-"""Every Redis key, one function each; the same names are handed to the Lua scripts by ``lua_prelude``.
-
-A plugin is part of every key except those of a single invocation, which are named by its reference id alone:
-only reference ids travel on the broker, so a worker has nothing else to look a record up with. The record
-itself names its plugin, and every read on a plugin's behalf compares it.
-
-Only ids, reference ids and keyed hashes ever become part of a key (``security.md``).
-"""
+"""Every Redis key that Python names, one function each; ``lua_prelude`` hands the same names to the Lua scripts."""
 
 from __future__ import annotations
 
 from string import Formatter
-from typing import Final
 
-# The root of all keys. Braces would make it a cluster hash tag; kombu cannot use a cluster anyway.
-ROOT: Final = "relay"
-
-TEMPLATES: Final = {
-    # one invocation
-    "record": "inv:{ref}",  # hash: the record (field names in lua/accept.lua)
-    "payload": "inv:{ref}:payload",  # string: sealed trigger
-    "result": "inv:{ref}:result",  # string: sealed data of the answer
-    "steps": "inv:{ref}:steps",  # list: a chain's steps, reference ids as they were created
-    "raw": "inv:{ref}:raw",  # string: sealed data of a step's answer before masking, while its chain runs
-    # alarms and ends
-    "due_running": "due:running",  # zset referenceId -> ms: leases, retries, deadlines
-    "due_queued": "due:queued:{lane}",  # zset referenceId -> ms: queued ids of a lane
-    "expiry": "expiry",  # zset referenceId -> ms: final records, when to forget them
-    "pending": "pending",  # hash: invocations and bytes not final, in all
-    # one plugin
-    "plugins": "plugins",  # set of plugin names
-    "plugin_pending": "p:{plugin}:pending",  # int: invocations not final
-    "plugin_index": "p:{plugin}:invocations",  # zset referenceId -> createdAt ms
-    "webhook_index": "p:{plugin}:invocations:{webhook}",  # the same of one webhook
-    "ends": "p:{plugin}:ends:{kind}",  # the same of those that ended alike (lua/include/ends.lua)
-    "kinds": "p:{plugin}:ends",  # set: the kinds of ends that have occurred
-    "plugin_counts": "p:{plugin}:counts",  # hash: counters by name
-    "notes": "p:{plugin}:notes",  # list: what happened and is not counted yet (lua/include/measures.lua)
-    "counted": "p:{plugin}:notes:counted",  # int: how many notes have been counted
-    "totals": "p:{plugin}:totals",  # hash: counts and histograms by webhook
-    "minute": "p:{plugin}:minute:{minute}:{webhook}",  # hash: counts of one minute, of a webhook or ('') of all
-    "hour": "p:{plugin}:hour:{hour}",  # hash: counts of one hour by webhook
-    "told_full": "p:{plugin}:told:full",  # list: the first id of each group that was refused as over capacity, lately
-    "gathered": "p:{plugin}:gathered:{process}",  # int: the last histograms that a worker has brought
-    "plugin_rate": "p:{plugin}:rate",  # us: when the plugin's rate is unused again
-    "plugin_rate_taken": "p:{plugin}:rate:{token}",  # string: a call that has taken of the rate, for a minute
-    "refusals": "p:{plugin}:refusals:{minute}",  # int: rejected records written in this minute
-    "webhooks": "p:{plugin}:webhooks",  # hash webhookId -> current revision
-    "revision": "p:{plugin}:webhook:{webhook}:{revision}",  # hash: shape (JSON), createdAt
-    "last_revision": "p:{plugin}:webhook:{webhook}:last",  # int: the highest revision ever given
-    "users": "p:{plugin}:users:{webhook}",  # set: the chains that have the webhook among their steps
-    # what only workers and the CLI may read (the API's server user may not)
-    "target": "target:{plugin}:{webhook}:{revision}",  # string: a revision's target, sealed
-    "token": "token:{plugin}:{webhook}:{revision}",  # string: a webhook's OAuth access token, sealed
-    "token_fetcher": "token:{plugin}:{webhook}:{revision}:turn",  # string: who fetches the next one
-    "running": "p:{plugin}:running:{webhook}",  # zset referenceId -> leaseEnd ms: places taken
-    "parked": "p:{plugin}:parked:{webhook}",  # zset referenceId -> createdAt ms: calls that may not go now
-    "policy": "p:{plugin}:policy:{webhook}",  # hash: limits, pause, rate and breaker (lua/include/places.lua)
-    "idempotency": "p:{plugin}:idem:{webhook}:{mac}",  # hash: ref, fingerprint
-    # replays
-    "replays": "p:{plugin}:replays",  # zset replay id -> createdAt ms
-    "replay_plan": "p:{plugin}:plan:{plan}",  # string: what was planned (JSON), for a day
-    "replay": "replay:{replay}",  # hash: a job (field names in lua/replay_make.lua)
-    "replay_ids": "replay:{replay}:ids",  # list: its originals, the first one to be sent at the end
-    "replay_seen": "replay:{replay}:seen",  # set: ids that were given by hand, while they come
-    "replay_decided": "replay:{replay}:decided",  # list: of each original, in turn: the id made of it, or why not
-    "replay_open": "replay:{replay}:open",  # set: the ids that it made and that are not final
-    "replay_parked": "replay:{replay}:parked",  # zset referenceId -> createdAt ms: of them, what waits for `resume`
-    # keys, processes, notices
-    "api_keys": "keys",  # set of API key ids
-    "api_key": "key:{key}",  # hash: one API key
-    "api_key_uses": "keys:used",  # hash key id -> ms: when each was last used
-    "revocations": "keys:revoked",  # list: revoked keys in turn, each entry bound to the one before
-    "notice": "notice:{process}",  # pub/sub channel of one API process
-    "workers": "workers",  # zset process -> ms of its last heartbeat
-    "clock_jump": "clock:jump",  # string: when the server's clock last jumped and by how much, for an hour
-    "dropped_messages": "lanes:dropped",  # hash lane -> how much on it was no message
-    "worker_lanes": "workers:lanes",  # hash process -> the lanes that it serves, with commas between
-}
+from relay.store.key_names import ROOT, TEMPLATES
 
 
 def _name(kind: str, **parts: object) -> str:

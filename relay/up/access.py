@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
-from relay.store import keyspace
+from relay.store.key_names import ROOT, TEMPLATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -70,8 +70,8 @@ def users() -> tuple[User, ...]:
     """Return every user but the administrator."""
     store = (*_CONNECTION, *_TRANSACTION, *_SCRIPTS, *_SUBSCRIPTION, *script_commands(), *_STORE)
     broker = (*_CONNECTION, *_TRANSACTION, *_BROKER_SCRIPTS, *_SUBSCRIPTION, *_BROKER)
-    everything = (f"{keyspace.ROOT}:*",)
-    notices = f"{keyspace.ROOT}:*"
+    everything = (f"{ROOT}:*",)
+    notices = f"{ROOT}:*"
     channels = (notices, *_BROKER_CHANNELS)
     return (
         _user("api", (*store, *broker), (*_patterns_without_targets(), *_BROKER_KEYS), channels),
@@ -104,8 +104,8 @@ def script_commands() -> tuple[str, ...]:
 
 def _patterns_without_targets() -> tuple[str, ...]:
     """Return patterns of all keys but those that the target ring seals: targets and access tokens."""
-    heads = sorted({template.split(":", 1)[0] for template in keyspace.TEMPLATES.values()} - _TARGET_HEADS)
-    return tuple(pattern for head in heads for pattern in (f"{keyspace.ROOT}:{head}", f"{keyspace.ROOT}:{head}:*"))
+    heads = sorted({template.split(":", 1)[0] for template in TEMPLATES.values()} - _TARGET_HEADS)
+    return tuple(pattern for head in heads for pattern in (f"{ROOT}:{head}", f"{ROOT}:{head}:*"))
 
 
 def _user(name: str, commands: Iterable[str], keys: Iterable[str], channels: Iterable[str]) -> User:

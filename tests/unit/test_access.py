@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from relay.store import keyspace
+from relay.store.key_names import ROOT, TEMPLATES
 from relay.up import access
 
-ROOT = Path(__file__).parents[2]
+FOLDER = Path(__file__).parents[2]
 NAMES = [user.name for user in access.users()]
 FORBIDDEN = [
     *("CONFIG GET *", "CONFIG SET dir /", "DEBUG SLEEP 1", "FLUSHALL", "FLUSHDB", "KEYS *", "SHUTDOWN", "ACL LIST"),
@@ -37,7 +37,7 @@ def allows(server, user, command):
 
 def key(name):
     """A key of this kind, each of its parts filled in."""
-    return f"{keyspace.ROOT}:{re.sub(r'{[a-z]+}', 'x', keyspace.TEMPLATES[name])}"
+    return f"{ROOT}:{re.sub(r'{[a-z]+}', 'x', TEMPLATES[name])}"
 
 
 @pytest.mark.parametrize("user", NAMES)
@@ -53,7 +53,7 @@ def test_the_administrator_alone_may_and_nobody_without_a_name(server):
     assert second == "user default off"
 
 
-@pytest.mark.parametrize("name", keyspace.TEMPLATES)
+@pytest.mark.parametrize("name", TEMPLATES)
 def test_the_api_reaches_every_key_but_those_that_the_target_ring_seals(server, name):
     sealed_for_workers = name in {"target", "token", "token_fetcher"}
     if name == "notice":  # a channel
@@ -64,7 +64,7 @@ def test_the_api_reaches_every_key_but_those_that_the_target_ring_seals(server, 
     assert allows(server, "operator", f"GET {key(name)}")
 
 
-@pytest.mark.parametrize("name", keyspace.TEMPLATES)
+@pytest.mark.parametrize("name", TEMPLATES)
 def test_flower_reaches_nothing_of_the_store(server, name):
     for command in ("GET", "HGETALL", "SUBSCRIBE", "DEL"):
         assert not allows(server, "flower", f"{command} {key(name)}")
@@ -83,4 +83,4 @@ def test_every_command_of_a_script_is_allowed_to_those_who_run_it():
 
 
 def test_the_users_of_the_compose_file_are_these():
-    assert (ROOT / "deploy" / "users.acl").read_text() == access.template(), "run: make users"
+    assert (FOLDER / "deploy" / "users.acl").read_text() == access.template(), "run: make users"
