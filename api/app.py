@@ -15,7 +15,9 @@ from api.console import console_resources
 from api.endings import Endings
 from api.health import HealthResource, ReadyResource
 from api.invocations import InvocationResource
+from api.lanes import LanesResource
 from api.listing import ListingResource
+from api.metrics import MetricsResource
 from api.problems import from_framework, problem_of
 from api.publication import PublicationResource
 from api.reference.document import make_document
@@ -31,8 +33,10 @@ from relay.text.documents import dump_json
 if TYPE_CHECKING:
     from api.awaiting import Waiters
     from relay.accept.dispatcher import Dispatcher
+    from relay.metrics.page import MetricsPage
     from relay.replay.planning import Replays
     from relay.settings import Settings
+    from relay.store.backlog import Backlog
     from relay.store.health import ServerWarnings
     from relay.store.invocations import InvocationStore
     from relay.store.keys import ApiKeys
@@ -64,6 +68,8 @@ class Parts:
     replays: Replays
     measures: Measures
     traffic: TrafficControl
+    backlog: Backlog
+    metrics_page: MetricsPage
 
 
 def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, falcon.Response]:
@@ -98,6 +104,7 @@ def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, f
     for action in ACTIONS:
         app.add_route(f"/v1/replays/{{replay_id}}/{action}", ReplaySteeringResource(parts.replays, action))
     _route_overview(app, parts)
+    app.add_route("/metrics", MetricsResource(parts.metrics_page, is_open=settings.metrics_open))
     app.add_route("/healthz", HealthResource())
     app.add_route("/readyz", ReadyResource(parts.workers, parts.warnings))
     _publish(app)
@@ -107,6 +114,7 @@ def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, f
 def _route_overview(app: falcon.App[falcon.Request, falcon.Response], parts: Parts) -> None:
     """The routes of what operators look at first, and of what they do about it."""
     app.add_route("/v1/stats", StatsResource(parts.measures))
+    app.add_route("/v1/lanes", LanesResource(parts.backlog, parts.workers))
     app.add_route("/v1/groups", GroupsResource(parts.listing))
     app.add_route("/v1/traffic", TrafficResource(parts.traffic))
     for action in STEPS:

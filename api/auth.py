@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TRIGGER: Final = frozenset({"trigger"})
 OPERATE: Final = frozenset({"operate"})
+METRICS: Final = frozenset({"metrics"})
 ANY_SCOPE: Final = TRIGGER | OPERATE
 
 _BEARER: Final = re.compile(r"bearer +([^\s,]+)\Z", re.ASCII | re.IGNORECASE)

@@ -38,6 +38,8 @@ app = create_app(
         replays=_runtime.replays,
         measures=_runtime.measures,
         traffic=_runtime.traffic,
+        backlog=_runtime.backlog,
+        metrics_page=_runtime.metrics_page,
     ),
 )
 garbage.set_for_serving()

@@ -13,11 +13,15 @@ from redis.retry import Retry
 from relay.accept.dispatcher import Dispatcher
 from relay.egress import AddressPolicy
 from relay.errors import SettingsError
+from relay.metrics.gathering import Gathering
+from relay.metrics.reporting import Reporter
+from relay.metrics.shown_calls import ShownCalls
 from relay.queue import Publisher, make_app
 from relay.registration.endpoint import EndpointRules
 from relay.replay.planning import Replays
 from relay.settings.kinds import broker_url
 from relay.store.access_tokens import AccessTokenStore
+from relay.store.backlog import Backlog
 from relay.store.invocations import InvocationStore
 from relay.store.keys import ApiKeys
 from relay.store.limits import Limits
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from relay.executor import Executor
+    from relay.metrics.page import MetricsPage
     from relay.settings import Settings
     from relay.sweeper import Sweeper
 
@@ -166,6 +171,26 @@ class Runtime:
         return Measures(self.client)
 
     @cached_property
+    def backlog(self) -> Backlog:
+        """What waits in the lanes."""
+        return Backlog(self.client)
+
+    @cached_property
+    def metrics_page(self) -> MetricsPage:
+        """What Prometheus reads."""
+        from relay.metrics.page import MetricsPage  # noqa: PLC0415 - commands and workers do without
+
+        return MetricsPage(
+            self.registry,
+            self.store,
+            self.measures,
+            self.policies,
+            self.backlog,
+            self.workers,
+            max_webhooks=self.settings.metrics_webhooks,
+        )
+
+    @cached_property
     def traffic(self) -> TrafficControl:
         """How webhooks' calls flow."""
         return TrafficControl(self.registry, self.policies, self.measures, self.publisher.publish_ready)
@@ -194,6 +219,7 @@ class WorkerParts:
     executor: Executor
     sweeper: Sweeper
     workers: Workers
+    reporter: Reporter
 
 
 def api_runtime(settings: Settings) -> Runtime:
@@ -219,6 +245,7 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     from relay.executor.chain_turns import ChainTurns  # noqa: PLC0415
     from relay.executor.conclusion import Conclusion  # noqa: PLC0415
     from relay.executor.preparation import Preparation  # noqa: PLC0415
+    from relay.executor.watch import CallWatch  # noqa: PLC0415
     from relay.outbound.sender import Sender  # noqa: PLC0415
     from relay.outbound.transport import CurlTransport  # noqa: PLC0415
     from relay.replay.running import Replaying  # noqa: PLC0415
@@ -238,6 +265,8 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     tokens = AccessTokens(AccessTokenStore(runtime.client), sender, runtime.target_vault)
     plans = CallPlans(runtime.registry, runtime.policy)
     turns = ChainTurns(plans, runtime.store, Steps(runtime.client), runtime.data_vault)
+    gathering = Gathering(runtime.measures, name)
+    shown = ShownCalls(settings.flower_events)
     executor = Executor(
         runtime.store,
         Preparation(plans, runtime.data_vault, turns, tokens),
@@ -251,8 +280,10 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
             runtime.data_vault,
             runtime.publisher.publish_ready,
         ),
+        CallWatch(gathering, shown),
         max_in_flight=settings.max_in_flight,
         lanes=lanes,
         publish=runtime.publisher.publish_ready,
     )
-    return WorkerParts(executor, Sweeper(runtime.store, runtime.publisher, name, executor.run_here), runtime.workers)
+    sweeper = Sweeper(runtime.store, runtime.publisher, name, executor.run_here)
+    return WorkerParts(executor, sweeper, runtime.workers, Reporter(gathering, runtime.measures, shown))

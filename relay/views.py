@@ -15,6 +15,7 @@ from relay.text.moments import rfc3339
 if TYPE_CHECKING:
     from relay.invocation import Attempt, Invocation
     from relay.replay.planning import ReplayPlan
+    from relay.store.backlog import LaneBacklog
     from relay.store.listing import OutcomeGroup
     from relay.store.measures import Counts, Minute
     from relay.store.replays import ReplayJob
@@ -131,6 +132,12 @@ def traffic_of(webhook: WebhookTraffic) -> dict[str, Any]:
         "paused": now.paused,
         "breaker": breaker,
     }
+
+
+def lane_of(backlog: LaneBacklog, workers: int) -> dict[str, Any]:
+    """What waits in a lane, and who serves it."""
+    oldest_s = None if backlog.oldest_ms is None else backlog.oldest_ms / 1000
+    return {"lane": backlog.lane, "pending": backlog.pending, "oldestSeconds": oldest_s, "workers": workers}
 
 
 def job_of(job: ReplayJob) -> dict[str, Any]:

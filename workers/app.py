@@ -8,7 +8,7 @@ from gevent import config as gevent_config
 from relay import telemetry
 from relay.queue import make_app
 from relay.settings import Settings
-from workers.bootsteps import Executing, Sweeping
+from workers.bootsteps import Executing, Reporting, Sweeping
 from workers.heartbeat import Beating
 from workers.lanes import use_checked_transports
 from workers.tasks import register
@@ -18,7 +18,7 @@ gevent_config.track_greenlet_tree = False
 
 settings = Settings.from_environ()
 app = make_app(settings)
-app.steps["worker"].update((Executing, Sweeping, Beating))
+app.steps["worker"].update((Executing, Sweeping, Beating, Reporting))
 register(app)
 use_checked_transports()
 

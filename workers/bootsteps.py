@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -14,15 +15,21 @@ from gevent.hub import Hub
 
 from relay import garbage, telemetry
 from relay.loops import Loop
+from relay.metrics.reporting import PERIOD_S as REPORT_S
 from relay.queue import LANES
 from relay.runtime import worker_parts
 from relay.settings import Settings
 from relay.sweeper import PERIOD_S
 from workers.lanes import write_down_dropped
+from workers.task_events import TaskEvents
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from celery.worker import WorkController
 
+    from relay.metrics.reporting import Reporter
+    from relay.metrics.shown_calls import ShownCall
     from relay.runtime import WorkerParts
 
 #: The exit status of a worker that was told twice to stop.
@@ -30,6 +37,8 @@ HARD_STOP: Final = 70
 #: For how long Celery may say goodbye when everything is settled: its heartbeat would wait for good for a broker that
 #: is away, and the rest of it for the heartbeat.
 GOODBYE_S: Final = 5.0
+#: How long the last report may take.
+LAST_REPORT_S: Final = 2.0
 #: The lane whose callers wait.
 URGENT: Final = LANES[0]
 #: How much later than others a worker that does not serve it gets the machine's time (nice(2)): a drain uses whatever
@@ -65,6 +74,8 @@ class Executing(bootsteps.StartStopStep):
         if self._guard is not None:
             self._guard.kill()  # from here on the drain's own time counts
         worker.app.executor.drain(self._settings.stop_timeout_s)
+        with suppress(Exception), gevent.Timeout(LAST_REPORT_S, False):  # what is said keeps no worker from ending
+            worker.parts.reporter.report(TaskEvents(worker.app, worker.hostname).send)
         gevent.spawn_later(GOODBYE_S, os._exit, worker.exitcode or 0)
 
     def _on_signal(self, **_: Any) -> None:
@@ -76,6 +87,34 @@ class Executing(bootsteps.StartStopStep):
         if self._told_to_stop > 1:
             os._exit(HARD_STOP)
         self._guard = gevent.spawn_later(self._settings.stop_timeout_s + GOODBYE_S, os._exit, HARD_STOP)
+
+
+class Reporting(bootsteps.StartStopStep):
+    """The reporter's timer."""
+
+    requires = (Executing,)
+
+    def __init__(self, _worker: WorkController, **_: Any) -> None:
+        self._greenlet: gevent.Greenlet | None = None
+
+    def start(self, worker: WorkController) -> None:
+        """Report every second from now on."""
+        show = TaskEvents(worker.app, worker.hostname).send
+        self._greenlet = gevent.spawn(self._report_for_ever, worker.parts.reporter, show)
+
+    def stop(self, _worker: WorkController) -> None:
+        """Report no more: the drain does so once more at its end."""
+        if self._greenlet is not None:
+            self._greenlet.kill()
+
+    @staticmethod
+    def _report_for_ever(reporter: Reporter, show: Callable[[Sequence[ShownCall]], object]) -> None:
+        while True:
+            gevent.sleep(REPORT_S)
+            try:
+                reporter.report(show)
+            except Exception as error:  # noqa: BLE001 - calls go on whatever becomes of what is said of them
+                telemetry.fault(error, "report")
 
 
 class Sweeping(bootsteps.StartStopStep):

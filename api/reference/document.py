@@ -30,7 +30,9 @@ _ABOUT: Final = (
 )
 _END: Final = r"\Z"
 _KEY: Final = "key"
-_KEY_ABOUT: Final = "An API key (`relay keys create`): `Authorization: Bearer whk_...`. Scopes: `trigger`, `operate`."
+_KEY_ABOUT: Final = (
+    "An API key (`relay keys create`): `Authorization: Bearer whk_...`. Scopes: `trigger`, `operate`, `metrics`."
+)
 #: What any route may answer; the first two only those that need a key.
 _OF_KEYS: Final = (errors.Unauthenticated, errors.Forbidden)
 _OF_ALL: Final = (errors.Internal, errors.Unavailable)

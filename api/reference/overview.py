@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from api.auth import OPERATE
+from api.auth import METRICS, OPERATE
 from api.queries import OverviewQuery
 from api.reference import schemas
 from api.reference.operation import Operation, Said
 from api.reference.samples import Sample
 from relay import errors
+
+TEXT: Final = "text/plain"
 
 _STATS: Final = Operation(
     id="getStats",
@@ -56,6 +58,34 @@ _TRAFFIC: Final = Operation(
 )
 
 
+_LANES: Final = Operation(
+    id="getLanes",
+    method="GET",
+    path="/v1/lanes",
+    tag="Overview",
+    summary="What waits in the lanes",
+    about="Of the whole relay, whose plugins share them; the most urgent lane first.",
+    scopes=OPERATE,
+    answers={200: Said("The three lanes.", schemas.Lanes)},
+    sample=Sample("GET", "/v1/lanes"),
+)
+
+_METRICS: Final = Operation(
+    id="getMetrics",
+    method="GET",
+    path="/metrics",
+    tag="Overview",
+    summary="Metrics for Prometheus",
+    about=(
+        "The whole relay from any API process. For a key of the scope `metrics`, or for everybody where "
+        "`RELAY_METRICS_OPEN` is true."
+    ),
+    scopes=METRICS,
+    answers={200: Said("The text format of Prometheus.", media_type=TEXT)},
+    sample=Sample("GET", "/metrics", textual=True),
+)
+
+
 def _steering(action: str, name: str, summary: str, about: str) -> Operation:
     return Operation(
         id=f"{name}Webhook",
@@ -76,6 +106,8 @@ OPERATIONS: Final = (
     _STATS,
     _GROUPS,
     _TRAFFIC,
+    _LANES,
+    _METRICS,
     _steering("pause", "pause", "Pause a webhook", "What is accepted waits; what is being sent ends."),
     _steering("resume", "resume", "Resume a webhook", "Its calls are sent again, the oldest first."),
     _steering(

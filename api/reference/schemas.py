@@ -247,6 +247,18 @@ TrafficReport: Final = schema(
     webhooks=several(WebhookTraffic, "By id."),
 )
 
+_Lane: Final = schema(
+    "Lane",
+    lane=text("Its name."),
+    pending=whole("Accepted calls that no worker has taken yet, parked ones too."),
+    oldestSeconds=fields.Float(
+        required=True, **MAYBE, metadata={"description": "How long the oldest has waited; null: none does."}
+    ),
+    workers=whole("Live worker processes that serve it."),
+)
+
+Lanes: Final = schema("Lanes", lanes=several(_Lane, "The most urgent first."))
+
 Health: Final = schema("Health", status=text("`ok`."))
 
 _WARNINGS: Final = "Lanes without a worker, and what of the server breaks a promise."

@@ -23,6 +23,7 @@ class ActiveCall:
     gate: Gate
     claimed_at_ms: int  # the server's clock, when the claim was answered
     claimed_at_s: float  # the same moment on this machine's clock
+    waited_ms: int | None = None  # for how long it could have been sent, where it is sent for the first time
     released: bool = False
     answer: EndpointAnswer | None = None  # as soon as it is had
 
@@ -44,6 +45,10 @@ class ActiveCalls:
     def add(self, active: ActiveCall) -> None:
         """A call was claimed."""
         self._active_calls[active.reference_id] = active
+
+    def of(self, reference_id: str) -> ActiveCall | None:
+        """One of them; None if it has ended."""
+        return self._active_calls.get(reference_id)
 
     def end(self, reference_id: str) -> ActiveCall | None:
         """A call was settled, or given back; None if it had ended before."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from relay.executor.chain_turns import ChainTurns
     from relay.executor.conclusion import Conclusion
     from relay.executor.slots import Slots
+    from relay.executor.watch import CallWatch
     from relay.outbound.sender import Sender
     from relay.store.invocations import InvocationStore
     from relay.store.transitions import CallRecord, Ready, Settlement
@@ -45,6 +46,7 @@ class Attempts:
         conclusion: Conclusion,
         turns: ChainTurns,
         slots: Slots,
+        watch: CallWatch,
         *,
         go_on: Callable[[Ready, Sequence[CallRecord]], None],
         let_go: Callable[[Sequence[str]], None],
@@ -56,7 +58,8 @@ class Attempts:
         self._slots = slots
         self._go_on = go_on
         self._let_go = let_go
-        self._settler = Settler(store, self._done, go_on)
+        self._watch = watch
+        self._settler = Settler(store, self._settled, go_on)
         self._active_calls = ActiveCalls()
         self._pool = GreenletPool(self._carry_out)
 
@@ -72,6 +75,7 @@ class Attempts:
         """Begin a claimed call, whose slot is taken: it is given back when the call has ended, whatever ends it."""
         self._slots.hold(active.webhook)
         self._active_calls.add(active)
+        self._watch.claimed(active)
         try:
             self._pool.start(active)
         except BaseException:
@@ -146,6 +150,13 @@ class Attempts:
     @staticmethod
     def _sent_at_ms(active: ActiveCall) -> int:
         return active.claimed_at_ms + int((boot_time_s() - active.claimed_at_s) * 1000)
+
+    def _settled(self, group: Sequence[Settlement], counted: Sequence[bool]) -> None:
+        for settlement, counts in zip(group, counted, strict=False):
+            active = self._active_calls.of(settlement.reference_id)
+            if counts and active is not None:
+                self._watch.settled(active, settlement)
+        self._done([settlement.reference_id for settlement in group])
 
     def _done(self, reference_ids: Sequence[str]) -> None:
         now_s = boot_time_s()

@@ -37,7 +37,15 @@ class ClaimGrant:
     def active_call(self, call: Call) -> ActiveCall:
         """A call that was granted, as it is carried out. Its deadline counts from before the claim was sent."""
         gate = Gate(self.begun_s + call.record.timeout_ms / 1000)
-        return ActiveCall(call, webhook_of(call), self.claim_token, gate, self.claimed.now_ms, self.answered_s)
+        return ActiveCall(
+            call,
+            webhook_of(call),
+            self.claim_token,
+            gate,
+            claimed_at_ms=self.claimed.now_ms,
+            claimed_at_s=self.answered_s,
+            waited_ms=self.claimed.waited_ms.get(call.record.reference_id),
+        )
 
 
 class Claimer:

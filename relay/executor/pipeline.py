@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from relay.executor.chain_turns import ChainTurns
     from relay.executor.conclusion import Conclusion
     from relay.executor.preparation import Call, Preparation
+    from relay.executor.watch import CallWatch
     from relay.outbound.sender import Sender
     from relay.replay.running import Replaying
     from relay.store.invocations import InvocationStore
@@ -55,6 +56,7 @@ class Executor:
         conclusion: Conclusion,
         turns: ChainTurns,
         replaying: Replaying,
+        watch: CallWatch,
         *,
         max_in_flight: int,
         lanes: Collection[str],
@@ -67,7 +69,9 @@ class Executor:
         self._hand_over = publish
         self._slots = Slots(max_in_flight)
         self._claimer = Claimer(store, self._publish)
-        self._attempts = Attempts(store, sender, conclusion, turns, self._slots, go_on=self._go_on, let_go=self._let_go)
+        self._attempts = Attempts(
+            store, sender, conclusion, turns, self._slots, watch, go_on=self._go_on, let_go=self._let_go
+        )
         self._in_progress = InProgress()
         self._draining = False
 

@@ -58,7 +58,7 @@ class Settler:
     def __init__(
         self,
         store: InvocationStore,
-        on_settled: Callable[[Sequence[str]], None],
+        on_settled: Callable[[Sequence[Settlement], Sequence[bool]], None],
         on_ready: Callable[[Ready, Sequence[CallRecord]], None],
     ) -> None:
         self._store = store
@@ -74,7 +74,7 @@ class Settler:
         self._greenlet = gevent.spawn(Loop("settle", self._turn, gevent.sleep).run)
 
     def put(self, settlement: Settlement) -> None:
-        """Settle this, soon; ``on_settled`` is called with its group's reference ids when it is done."""
+        """Settle this, soon; ``on_settled`` is called with its group, and which of it counted, when it is done."""
         self._waiting.append(_Waiting(settlement))
         self._idle.clear()
         self._arrived.set()
@@ -127,7 +127,7 @@ class Settler:
             self._failed(group, error)
             return False
         self._failures.over()
-        self._on_settled([settlement.reference_id for settlement in settlements])
+        self._on_settled(settlements, settled.counted)
         self._tell(settlements, settled)
         return len(group) > 1 and not settled.ready  # who waits for a place does not wait for a larger group
 
@@ -158,7 +158,7 @@ class Settler:
                 self._waiting.append(each)
             else:
                 telemetry.fault(error, "settle: given up")
-                self._on_settled([each.settlement.reference_id])
+                self._on_settled([each.settlement], [False])
         self._wait_for_better()
 
     def _wait_for_better(self) -> None:

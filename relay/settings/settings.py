@@ -127,6 +127,13 @@ class Settings:
     flower_auth: Secret | None = _setting(
         "FLOWER_AUTH", "", kinds.flower_auth, "Flower's user:password; `relay up` makes one.", secret=True
     )
+    flower_events: int = _setting(
+        "FLOWER_EVENTS", "50", kinds.number(0, 10_000), "Invocations a second that a worker shows to Flower; 0: none."
+    )
+    metrics_open: bool = _setting("METRICS_OPEN", "false", kinds.flag, "Shows /metrics to everybody, without a key.")
+    metrics_webhooks: int = _setting(
+        "METRICS_WEBHOOKS", "100", kinds.number(0, 100_000), "Webhooks that metrics name; the rest is `other`."
+    )
     log_level: str = _setting("LOG_LEVEL", "info", kinds.log_level, "debug, info, warning or error.")
 
     @classmethod

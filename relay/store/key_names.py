@@ -71,6 +71,9 @@ TEMPLATES: Final = {
     "api_key_uses": "keys:used",  # hash key id -> ms: when each was last used
     "revocations": "keys:revoked",  # list: revoked keys in turn, each entry bound to the one before
     "notice": "notice:{process}",  # pub/sub channel of one API process
+    "sweeps": "sweeps",  # hash: how many sweeps there were, and how many ids they published
+    "named_webhooks": "metrics:webhooks",  # hash plugin/webhook -> number: those that metrics name
+    "counting_turn": "counting",  # string: a worker counts notes now
     "workers": "workers",  # zset process -> ms of its last heartbeat
     "clock_jump": "clock:jump",  # string: when the server's clock last jumped and by how much, for an hour
     "dropped_messages": "lanes:dropped",  # hash lane -> how much on it was no message

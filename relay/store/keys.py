@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from relay.vault import Vault
 
-SCOPES: Final = ("trigger", "operate")
+#: ``metrics`` is about the whole relay, the others about the key's own plugin.
+SCOPES: Final = ("trigger", "operate", "metrics")
 MAX_ORIGINS: Final = 32  # of one key
 MAX_ORIGIN_CHARS: Final = 300
 #: For how long a key that was read is believed: a revoked one works at most this much longer.

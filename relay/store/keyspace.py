@@ -196,6 +196,16 @@ def notice(process: str) -> str:
     return _name("notice", process=process)
 
 
+def sweeps() -> str:
+    """Hash: how many sweeps there were, and how many ids they published."""
+    return _name("sweeps")
+
+
+def counting_turn() -> str:
+    """String: a worker counts notes now."""
+    return _name("counting_turn")
+
+
 def workers() -> str:
     """Sorted set: worker processes by their last heartbeat."""
     return _name("workers")

@@ -16,7 +16,7 @@ from relay.store.notes import HOUR_MS, MINUTE_MS, STEPS_A_DOUBLING, UNREGISTERED
 from relay.store.scripts import Scripts, store_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping, Sequence
 
     import redis
 
@@ -27,6 +27,10 @@ ENDS: Final = tuple(state for state in State if state in FINAL)
 _STEP: Final = "step:"
 #: Notes that are counted at a time.
 _NOTES: Final = 500
+#: Of several workers one counts in so much time.
+_TURN_MS: Final = 1_500
+#: For how long the last batch that a worker brought is remembered.
+_BATCH_KNOWN_S: Final = 3_600
 #: For how long counts of a minute or an hour are kept.
 _KEPT_S: Final = 26 * 3600
 _PIECE: Final = 2_000  # fields of a plugin's totals that are read at a time: they may be many
@@ -56,6 +60,14 @@ class Minute:
 
 
 @dataclass(frozen=True, slots=True)
+class Sweeps:
+    """How many sweeps there were, and how many ids they published again."""
+
+    sweeps: int
+    published: int
+
+
+@dataclass(frozen=True, slots=True)
 class Day:
     """The counts of every webhook since a whole hour, about a day ago."""
 
@@ -74,6 +86,20 @@ class Measures:
         """Count what has been noted until now."""
         while self._count_some(plugin) == _NOTES:
             pass
+
+    def count_everything(self) -> None:
+        """Count the notes of every plugin, unless another process does that now."""
+        with store_errors():
+            if not self._client.set(keyspace.counting_turn(), 1, nx=True, px=_TURN_MS):
+                return
+            plugins = [name.decode() for name in self._client.smembers(keyspace.plugins())]
+            pipeline = self._client.pipeline(transaction=False)
+            for plugin in plugins:
+                pipeline.exists(keyspace.notes(plugin))
+            noted = pipeline.execute() if plugins else []
+        for plugin, has_notes in zip(plugins, noted, strict=True):
+            if has_notes:
+                self.count(plugin)
 
     def _count_some(self, plugin: str) -> int:
         """Count the oldest notes; how many there were. Where somebody else counted them meanwhile it is done anyway."""
@@ -126,17 +152,35 @@ class Measures:
         counted = {webhook: _counts(names) for webhook, names in by_webhook.items()}
         return Day(hours.start * HOUR_MS, counted)
 
-    def totals(self, plugin: str) -> Iterator[tuple[str, str, int]]:
-        """``(webhook, name, count)`` of everything that was ever counted of a plugin, in no order.
+    def totals(self, plugin: str) -> dict[tuple[str, str], int]:
+        """Everything that was ever counted of a plugin, by webhook and name (``relay.store.notes``).
 
-        ``webhook`` is empty for names that callers gave and nobody has registered.
+        The webhook is empty for names that callers gave and nobody has registered.
         """
         self.count(plugin)
         with store_errors():
             found = dict(self._client.hscan_iter(keyspace.totals(plugin), count=_PIECE))
+        totals: dict[tuple[str, str], int] = {}
         for field, count in found.items():
             webhook, _, name = field.decode().partition(":")
-            yield "" if webhook == UNREGISTERED else webhook, name, int(count)
+            totals["" if webhook == UNREGISTERED else webhook, name] = int(count)
+        return totals
+
+    def add(self, plugin: str, process: str, batch: str, amounts: Mapping[str, int]) -> None:
+        """Add what a worker has gathered to a plugin's totals; the same batch is added once."""
+        pairs = [item for pair in amounts.items() for item in pair]
+        self._scripts.run("add_gathered", [plugin, process, batch, _BATCH_KNOWN_S, *pairs])
+
+    def name_webhooks(self, order: Sequence[str], *, at_most: int) -> frozenset[str]:
+        """Which of these, ``plugin/webhook``, metrics name. Who was named once is always; places go in this order."""
+        found = self._scripts.run("name_webhooks", [at_most, *order])
+        return frozenset(name.decode() for name in found)
+
+    def sweeps(self) -> Sweeps:
+        """What the sweeps of all workers came to."""
+        with store_errors():
+            sweeps, published = self._client.hmget(keyspace.sweeps(), "sweeps", "published")
+        return Sweeps(int(sweeps or 0), int(published or 0))
 
     def _now_ms(self) -> int:
         with store_errors():

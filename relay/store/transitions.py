@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -11,7 +11,7 @@ from relay.store.acceptance import chain_args
 from relay.store.records import attempt_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from relay.invocation import Attempt, Outcome
 
@@ -96,6 +96,7 @@ class Claimed:
     granted: frozenset[str]
     parked: frozenset[str]
     ready: Ready
+    waited_ms: Mapping[str, int] = field(default_factory=dict)  # of those that are sent for the first time
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +202,11 @@ def claimed_from(reference_ids: Sequence[str], reply: list[Any]) -> Claimed:
     """The reply of ``lua/claim.lua`` to a claim for these ids."""
     now_ms, verdicts, ready = reply
     said = list(zip(reference_ids, (verdict[0] for verdict in verdicts), strict=True))
+    waited = {ref: int(verdict[2]) for ref, verdict in zip(reference_ids, verdicts, strict=True) if len(verdict) > 2}
     return Claimed(
         int(now_ms),
         granted=frozenset(ref for ref, verdict in said if verdict == b"granted"),
         parked=frozenset(ref for ref, verdict in said if verdict == b"parked"),
         ready=ready_from(ready),
+        waited_ms=waited,
     )

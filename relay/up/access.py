@@ -34,8 +34,22 @@ _SUBSCRIPTION: Final = ("subscribe", "unsubscribe", "psubscribe", "punsubscribe"
 #: What the stores' Python code asks for beside the scripts.
 _STORE: Final = (
     *("get", "mget", "set", "del", "exists", "expire", "hget", "hgetall", "hmget", "hset", "hdel", "hlen", "hexists"),
-    *("hincrby", "lindex", "llen", "lrange", "lset", "rpush", "sadd", "smembers", "scard", "zadd", "zcard", "zcount"),
-    *("zrange", "zrevrange", "zrem", "zscore", "type"),
+    *(
+        "hincrby",
+        "hscan",
+        "lindex",
+        "llen",
+        "lrange",
+        "lset",
+        "rpush",
+        "sadd",
+        "smembers",
+        "scard",
+        "zadd",
+        "zcard",
+        "zcount",
+    ),
+    *("zrange", "zrevrange", "zrem", "zrandmember", "zscore", "type"),
 )
 #: Celery's queues, its remote control and its events (kombu/transport/redis.py).
 _BROKER: Final = (

@@ -67,7 +67,7 @@ def worker(group: str, number: int = 1) -> Process:
 def flower(*, host: str = LOOPBACK, port: int = FLOWER_PORT, auth: str | None = None) -> Process:
     """Flower, behind Basic authentication: ``auth`` is ``user:password``."""
     command = (
-        *("celery", "-A", "workers.app", "flower", f"--address={host}", f"--port={port}"),
+        *("python", "-m", "workers.flower", f"--address={host}", f"--port={port}"),
         f"--max-tasks={FLOWER_TASKS}",
     )
     extra = {} if auth is None else {"FLOWER_BASIC_AUTH": auth}

@@ -6,7 +6,8 @@
 -- ARGV  1 token (one a claim call)  2 margin_ms  3 grace_ms  4-7 retention ms: ok, failed, rejected, contents
 --       (0: as records)  8 n
 --       9... n reference ids to take, then those to park
--- Returns {now, per id {verdict, state}, ready: ref, lane, ...}; verdict: granted, parked, skipped (not now, or not
+-- Returns {now, per id {verdict, state, waited}, ready: ref, lane, ...}; waited: of a call that is sent for the first time,
+--         for how many ms it could have been sent; verdict: granted, parked, skipped (not now, or not
 --         any more), ended (this claim ended it: a lost call, an open breaker, a chain past its deadline, a step
 --         whose chain is over)
 --
@@ -56,7 +57,8 @@ local function grant(r, w)
   if r.parked == '1' then unpark(w, r.ref) end
   alarm_off(r.ref, r.lane)
   alarm_running_at_end(r.ref, lease_end)
-  return { 'granted', 'sending' }
+  if r.attempts ~= '' then return { 'granted', 'sending' } end
+  return { 'granted', 'sending', now - math.max(number(r.createdAt), number(r.notBefore)) }
 end
 
 -- A call that was being sent when its worker was lost, and that is kept, is queued or retrying from here on.

@@ -8,14 +8,13 @@
 -- Returns 1, or 0 if somebody else has counted meanwhile: nothing was done
 --
 -- Idempotent: a repeated call finds that more has been counted.
--- needs: record
 
 local plugin, before, count, keep = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 if (redis.call('GET', KEY.counted(plugin)) or '0') ~= before then return 0 end
 
-local function key_of(name, number, webhook)
-  if name == 'minute' then return KEY.minute(plugin, number, webhook) end
-  if name == 'hour' then return KEY.hour(plugin, number) end
+local function key_of(name, at_time, webhook)
+  if name == 'minute' then return KEY.minute(plugin, at_time, webhook) end
+  if name == 'hour' then return KEY.hour(plugin, at_time) end
   return KEY.totals(plugin)
 end
 

@@ -106,4 +106,6 @@ for _, lane in ipairs(LANES) do
   if not depth[lane] then sweep(KEY.due_queued(lane), now - patience, lane_limit, false) end
 end
 wake_parked()
+redis.call('HINCRBY', KEY.sweeps(), 'sweeps', 1)
+if ready[1] then redis.call('HINCRBY', KEY.sweeps(), 'published', #ready / 2) end
 return ready

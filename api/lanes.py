@@ -1,0 +1,38 @@
+"""The resource that shows what waits in the lanes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from api.auth import OPERATE
+from api.bodies import JSON
+from relay.queue import LANES
+from relay.store.workers import workers_by_lane
+from relay.views import lane_of
+
+if TYPE_CHECKING:
+    import falcon
+
+    from relay.store.backlog import Backlog
+    from relay.store.workers import Workers
+
+
+class LanesResource:
+    """`GET /v1/lanes`: of the whole relay, whose plugins share them."""
+
+    scopes = OPERATE
+
+    def __init__(self, backlog: Backlog, workers: Workers) -> None:
+        self._backlog = backlog
+        self._workers = workers
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        """The most urgent lane first."""
+        alive = workers_by_lane(self._workers.alive(), LANES)
+        lanes = [lane_of(each, alive[each.lane]) for each in self._backlog.of(LANES)]
+        resp.set_header("Cache-Control", "no-store")
+        resp.content_type, resp.data = JSON, orjson.dumps({"lanes": lanes})
+
+    on_head = on_get

@@ -1,0 +1,28 @@
+"""The resource of the page that Prometheus reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from api.auth import METRICS
+from relay.metrics.page import MEDIA_TYPE
+
+if TYPE_CHECKING:
+    import falcon
+
+    from relay.metrics.page import MetricsPage
+
+
+class MetricsResource:
+    """`GET /metrics`: for a key of the scope `metrics`, or for everybody."""
+
+    def __init__(self, page: MetricsPage, *, is_open: bool) -> None:
+        self._page = page
+        self.scopes = frozenset[str]() if is_open else METRICS
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        """The metrics of the whole relay, and of this process."""
+        resp.set_header("Cache-Control", "no-store")
+        resp.content_type, resp.data = MEDIA_TYPE, self._page.text()
+
+    on_head = on_get

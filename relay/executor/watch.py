@@ -1,0 +1,49 @@
+"""Sees every call that this process claims and settles, and tells those who measure and show them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from relay.executor.preparation import Prepared
+from relay.metrics.gathering import ATTEMPT_DURATION, QUEUE_DELAY
+from relay.metrics.shown_calls import ShownCall, state_of
+
+if TYPE_CHECKING:
+    from relay.executor.active_calls import ActiveCall
+    from relay.metrics.gathering import Gathering
+    from relay.metrics.shown_calls import ShownCalls
+    from relay.store.transitions import Settlement
+
+
+class CallWatch:
+    """Only collects: whatever takes time is done by `relay.metrics.reporting`."""
+
+    def __init__(self, gathering: Gathering, shown: ShownCalls) -> None:
+        self._gathering = gathering
+        self._shown = shown
+
+    def claimed(self, active: ActiveCall) -> None:
+        """A call was claimed."""
+        if active.waited_ms is not None:
+            self._gathering.add(QUEUE_DELAY, active.webhook, active.waited_ms)
+
+    def settled(self, active: ActiveCall, settlement: Settlement) -> None:
+        """What came of a call was written down."""
+        attempt = settlement.attempt
+        runtime_ms = 0 if attempt is None else attempt.duration_ms
+        if isinstance(active.call, Prepared):
+            self._gathering.add(ATTEMPT_DURATION, active.webhook, runtime_ms)
+        if self._shown:
+            self._shown.add(
+                ShownCall(
+                    reference_id=settlement.reference_id,
+                    webhook="/".join(active.webhook),
+                    state=state_of(settlement),
+                    result=f"{settlement.status or 0} {settlement.outcome}",
+                    runtime_s=runtime_ms / 1000,
+                    retries=active.call.record.tries,
+                    lane=active.call.record.lane,
+                    ended_at_s=time.time(),
+                )
+            )

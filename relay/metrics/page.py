@@ -1,0 +1,180 @@
+"""The page that Prometheus reads: the whole relay, from any API process."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from relay.metrics import catalogue
+from relay.metrics.catalogue import DURATION_LIMITS_MS, OTHER
+from relay.metrics.gathering import ATTEMPT_DURATION, QUEUE_DELAY
+from relay.queue import LANES
+from relay.store.workers import workers_by_lane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from prometheus_client.metrics_core import Metric as Family
+
+    from relay.metrics.catalogue import Metric
+    from relay.store.backlog import Backlog
+    from relay.store.invocations import InvocationStore
+    from relay.store.measures import Measures
+    from relay.store.policies import Policies
+    from relay.store.registry import Registry
+    from relay.store.workers import Workers
+
+MEDIA_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+_FAMILIES: Final = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
+#: Histograms by what totals call them.
+_HISTOGRAMS: Final = {
+    QUEUE_DELAY: catalogue.QUEUE_DELAY,
+    ATTEMPT_DURATION: catalogue.ATTEMPT_DURATION,
+    "duration": catalogue.DURATION,
+}
+#: Counters of a plugin by what its counts call them.
+_OF_PLUGIN: Final = {
+    "over_capacity": catalogue.OVER_CAPACITY,
+    "late": catalogue.LATE_ANSWERS,
+    "masked": catalogue.MASKED,
+}
+_Labels = tuple[str, ...]
+
+
+class MetricsPage:
+    """Reads everything anew for each page; one page at a time, for each costs the store something."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        store: InvocationStore,
+        measures: Measures,
+        policies: Policies,
+        backlog: Backlog,
+        workers: Workers,
+        *,
+        max_webhooks: int,
+    ) -> None:
+        self._registry = registry
+        self._store = store
+        self._measures = measures
+        self._policies = policies
+        self._backlog = backlog
+        self._workers = workers
+        self._max_webhooks = max_webhooks
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
+        self._one_at_a_time = Lock()
+
+    def text(self) -> bytes:
+        """The page. Raises `Unavailable` while the store is away."""
+        with self._one_at_a_time:
+            return generate_latest(_Collected([*self._families(), *self._process.collect()]))
+
+    def _families(self) -> Iterator[Family]:
+        samples = _Samples()
+        self._add_lanes(samples)
+        plugins = {plugin: self._measures.totals(plugin) for plugin in self._registry.plugins()}
+        webhooks = {plugin: [each.webhook_id for each in self._registry.shapes(plugin)] for plugin in plugins}
+        named = self._named(plugins, webhooks)
+        for plugin, totals in plugins.items():
+            for webhook in webhooks[plugin]:
+                samples.add(catalogue.ACCEPTED, (plugin, _label(named, plugin, webhook)), 0)
+            for (webhook, name), count in totals.items():
+                samples.add_total(plugin, _label(named, plugin, webhook), name, count)
+            self._add_traffic(samples, plugin, webhooks[plugin], named)
+            counts = self._store.counts(plugin)
+            for name, metric in _OF_PLUGIN.items():
+                samples.add(metric, (plugin,), counts.get(name, 0))
+        return samples.families()
+
+    def _add_lanes(self, samples: _Samples) -> None:
+        alive = workers_by_lane(self._workers.alive(), LANES)
+        for backlog in self._backlog.of(LANES):
+            lane = (backlog.lane,)
+            samples.add(catalogue.PENDING, lane, backlog.pending)
+            samples.add(catalogue.OLDEST_PENDING, lane, (backlog.oldest_ms or 0) / 1000)
+            samples.add(catalogue.WORKERS, lane, alive[backlog.lane])
+        sweeps = self._measures.sweeps()
+        samples.add(catalogue.SWEEPS, (), sweeps.sweeps)
+        samples.add(catalogue.SWEPT, (), sweeps.published)
+
+    def _add_traffic(self, samples: _Samples, plugin: str, webhooks: list[str], named: frozenset[str]) -> None:
+        for webhook, now in zip(webhooks, self._policies.traffics(plugin, webhooks), strict=True):
+            labels = (plugin, _label(named, plugin, webhook))
+            samples.add(catalogue.PARKED, labels, now.parked)
+            samples.add(catalogue.IN_FLIGHT, labels, now.running)
+            samples.add(catalogue.BREAKER_OPEN, labels, int(now.breaker != "closed"))
+
+    def _named(
+        self, plugins: Mapping[str, Mapping[tuple[str, str], int]], webhooks: Mapping[str, list[str]]
+    ) -> frozenset[str]:
+        """Which webhooks have a label of their own: those that were named before, then the busiest."""
+        busy = Counter({f"{plugin}/{webhook}": 0 for plugin, each in webhooks.items() for webhook in each})
+        for plugin, totals in plugins.items():
+            for (webhook, name), count in totals.items():
+                if webhook:
+                    busy[f"{plugin}/{webhook}"] += count if name == "accepted" else 0
+        order = sorted(busy, key=lambda name: (-busy[name], name))
+        return self._measures.name_webhooks(order, at_most=self._max_webhooks)
+
+
+def _label(named: frozenset[str], plugin: str, webhook: str) -> str:
+    return webhook if f"{plugin}/{webhook}" in named else OTHER
+
+
+class _Samples:
+    """Amounts by metric and labels; what has the same labels is added up."""
+
+    def __init__(self) -> None:
+        self._amounts: dict[Metric, Counter[_Labels]] = defaultdict(Counter)
+        self._histograms: dict[Metric, dict[_Labels, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+
+    def add(self, metric: Metric, labels: _Labels, amount: float) -> None:
+        self._amounts[metric][labels] += amount  # type: ignore[assignment]  # a Counter adds fractions as well
+
+    def add_total(self, plugin: str, webhook: str, name: str, count: int) -> None:
+        """One of a plugin's totals (``relay.store.notes``)."""
+        kind, *rest = name.split(":")
+        if kind == "accepted":
+            self.add(catalogue.ACCEPTED, (plugin, webhook), count)
+        elif kind == "final":
+            self.add(catalogue.FINAL, (plugin, webhook, *rest), count)
+        elif kind in _HISTOGRAMS:
+            self._histograms[_HISTOGRAMS[kind]][plugin, webhook][rest[0]] += count
+
+    def families(self) -> Iterator[Family]:
+        """Every metric of the catalogue in its order, also those without a sample."""
+        for metric in catalogue.METRICS:
+            family = _FAMILIES[metric.kind](metric.name, metric.about, labels=metric.labels)
+            for labels, amount in sorted(self._amounts[metric].items()):
+                family.add_metric(labels, amount)
+            for labels, amounts in sorted(self._histograms[metric].items()):
+                buckets, sum_s = _buckets(amounts)
+                family.add_metric(labels, buckets, sum_s)
+            yield family
+
+
+def _buckets(amounts: Mapping[str, int]) -> tuple[list[tuple[str, float]], float]:
+    """A histogram's cumulative buckets and its sum, in seconds."""
+    buckets: list[tuple[str, float]] = []
+    seen = 0
+    for number, limit_ms in enumerate((*DURATION_LIMITS_MS, None)):
+        seen += amounts.get(str(number), 0)
+        buckets.append(("+Inf" if limit_ms is None else f"{limit_ms / 1000:g}", seen))
+    return buckets, amounts.get("sum", 0) / 1000
+
+
+class _Collected(Collector):
+    """Families as the library's writer takes them."""
+
+    def __init__(self, families: Iterable[Family]) -> None:
+        self._families = list(families)
+
+    def collect(self) -> Iterable[Family]:
+        return self._families

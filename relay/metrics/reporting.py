@@ -1,0 +1,36 @@
+"""What a worker reports every second: what it has gathered, the calls it shows, and what scripts have noted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from relay.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from relay.metrics.gathering import Gathering
+    from relay.metrics.shown_calls import ShownCall, ShownCalls
+    from relay.store.measures import Measures
+
+PERIOD_S: Final = 1.0
+
+
+class Reporter:
+    """Reports of one worker process; ``show`` brings calls to where people look at them."""
+
+    def __init__(self, gathering: Gathering, measures: Measures, shown: ShownCalls) -> None:
+        self._gathering = gathering
+        self._measures = measures
+        self._shown = shown
+
+    def report(self, show: Callable[[Sequence[ShownCall]], object]) -> None:
+        """One report. While the store is away what was gathered is kept for the next one."""
+        calls = self._shown.take(PERIOD_S)
+        if calls:
+            show(calls)
+        try:
+            self._gathering.bring()
+            self._measures.count_everything()
+        except Unavailable:
+            return

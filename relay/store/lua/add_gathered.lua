@@ -1,0 +1,14 @@
+-- add_gathered: adds what a worker has gathered of a plugin to its totals.
+--
+-- KEYS  none
+-- ARGV  1 plugin  2 worker process  3 batch: an id of what is brought  4 seconds for which the batch is remembered
+--       5... field amount, field amount, ...
+-- Returns 1
+--
+-- Idempotent: the last batch of a process is known; a repeated call adds nothing.
+
+local seen = KEY.gathered(ARGV[1], ARGV[2])
+if redis.call('GET', seen) == ARGV[3] then return 1 end
+for index = 5, #ARGV, 2 do redis.call('HINCRBY', KEY.totals(ARGV[1]), ARGV[index], ARGV[index + 1]) end
+redis.call('SET', seen, ARGV[3], 'EX', ARGV[4])
+return 1

@@ -1,0 +1,46 @@
+"""What a worker brings to the store is counted once, whatever becomes of the replies."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.errors import Unavailable
+from relay.metrics.gathering import ATTEMPT_DURATION, Gathering
+from relay.store.measures import Measures
+
+HOOK = ("acme", "hook")
+
+
+class Flaky(Measures):
+    """Loses the reply (or the call) of as many calls as it is told."""
+
+    losses: tuple[str, ...] = ()
+
+    def add(self, *args):
+        loss, self.losses = (self.losses[0], self.losses[1:]) if self.losses else ("", ())
+        if loss == "call":
+            raise Unavailable
+        super().add(*args)
+        if loss == "reply":
+            raise Unavailable
+
+
+@pytest.mark.parametrize("losses", [(), ("call",), ("reply",), ("reply", "reply"), ("call", "reply", "call")])
+def test_what_was_gathered_is_added_once(redis_client, losses):
+    measures = Flaky(redis_client)
+    measures.losses = losses
+    gathering = Gathering(measures, "w1")
+    for duration_ms in (3, 5, 6, 4_000_000):
+        gathering.add(ATTEMPT_DURATION, HOOK, duration_ms)
+    gathering.add(ATTEMPT_DURATION, ("other", "hook"), 7)
+    for _ in range(len(losses) + 1):
+        try:
+            gathering.bring()
+        except Unavailable:
+            gathering.add(ATTEMPT_DURATION, HOOK, 1)
+    gathering.bring()
+    totals = measures.totals("acme")
+    assert totals["hook", "attempt:0"] == 2 + len(losses)
+    assert (totals["hook", "attempt:1"], totals["hook", "attempt:17"]) == (1, 1)
+    assert totals["hook", "attempt:sum"] == 4_000_014 + len(losses)
+    assert measures.totals("other")["hook", "attempt:sum"] == 7

@@ -1,0 +1,174 @@
+"""A real Flower beside real workers: what it shows of invocations, and that it lists every lane."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+import requests
+
+from relay.invocation import State
+from relay.queue import LANES
+from relay.up.processes import flower
+from tests.conftest import free_port
+from tests.integration.worker_harness import ROOT, hook, until, worker_harness
+from tests.receivers import answer, closed_port, in_turn, json_answer, receiver
+
+AUTH = ("desk", "a-password-of-the-test")
+SECRET = "content-that-nobody-may-see"
+OK = json_answer({"said": SECRET})
+
+
+class Flower:
+    def __init__(self, url):
+        self.url = url
+
+    def get(self, path, **query):
+        response = requests.get(self.url + path, params=query, auth=AUTH, timeout=10)
+        assert response.status_code == 200, response.text[:300]
+        return response
+
+    def tasks(self, **query):
+        """Tasks that stand for invocations."""
+        found = self.get("/api/tasks", limit=5000, **query).json()
+        return {uuid: task for uuid, task in found.items() if task["name"] != "relay.run"}
+
+
+@contextmanager
+def running_flower(harness):
+    port = free_port()
+    process = flower(port=port, auth=":".join(AUTH))
+    with harness.log.open("ab") as log:
+        running = subprocess.Popen(
+            [sys.executable, *process.command[1:]],
+            cwd=ROOT,
+            env={**os.environ, **harness.environ, **process.extra},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    shown = Flower(f"http://127.0.0.1:{port}")
+    try:
+        until(lambda: _answers(shown), 40, every_s=0.2)
+        yield shown
+    finally:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait(10)
+
+
+def _answers(shown):
+    try:
+        return shown.get("/api/workers")
+    except (requests.ConnectionError, AssertionError):
+        return False
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    with worker_harness(tmp_path_factory) as harness:
+        harness.start_worker("bulk")
+        with running_flower(harness) as shown:
+            harness.flower = shown
+            yield harness
+
+
+def shown(house, reference_ids, within_s=20):
+    """What Flower shows of these, when it shows them all."""
+    until(lambda: set(reference_ids) <= set(house.flower.tasks()), within_s, every_s=0.3)
+    return [house.flower.tasks()[ref] for ref in reference_ids]
+
+
+def test_an_invocation_is_a_task_with_its_state_and_nothing_of_its_contents(house):
+    with receiver(in_turn(OK, answer(503, SECRET.encode()))) as endpoint:
+        house.register(
+            hook(endpoint.url),
+            {**hook(f"https://127.0.0.1:{closed_port()}"), "id": "gone"},
+        )
+        good, bad, gone = house.trigger(data=SECRET), house.trigger(data=SECRET), house.trigger("gone", data=SECRET)
+        house.finals([good, bad, gone])
+    tasks = dict(zip((good, bad, gone), shown(house, [good, bad, gone]), strict=True))
+    by_state = {tasks[ref]["state"]: (tasks[ref]["name"], tasks[ref]["result"]) for ref in (good, bad)}
+    assert by_state == {"SUCCESS": ("acme/hook", "200 answered"), "FAILURE": ("acme/hook", "503 answered")}
+    assert (tasks[gone]["state"], tasks[gone]["name"], tasks[gone]["result"]) == (
+        "FAILURE",
+        "acme/gone",
+        "0 connect_failed",
+    )
+    for ref, task in tasks.items():
+        record = house.record(ref)
+        assert task["uuid"] == ref
+        assert (task["args"], task["kwargs"], task["retries"], task["routing_key"]) == ("()", "{}", 0, "bulk")
+        assert task["runtime"] == record.attempts[0].duration_ms / 1000
+        assert task["worker"].startswith("bulk1@")
+    pages = [house.flower.get(path).text for path in ("/", "/tasks", f"/task/{good}", f"/task/{bad}", "/api/tasks")]
+    for text in pages:
+        assert SECRET not in text
+        assert endpoint.url not in text
+
+
+def test_a_retry_is_shown_and_then_its_end(house):
+    with receiver(in_turn(answer(503), OK)) as endpoint:
+        house.register(hook(endpoint.url, retry={"attempts": 2, "initial": 3}))
+        ref = house.trigger()
+        (task,) = shown(house, [ref])
+        if house.record(ref).state is State.RETRYING:
+            assert (task["state"], task["result"]) == ("RETRY", "503 answered")
+        house.final(ref)
+    until(lambda: house.flower.tasks()[ref]["state"] == "SUCCESS", 20, every_s=0.3)
+    assert house.flower.tasks()[ref]["retries"] == 1
+
+
+def test_searching_a_reference_id_or_a_webhook_finds_it(house):
+    with receiver(OK) as endpoint:
+        house.register(hook(endpoint.url), {**hook(endpoint.url), "id": "wanted"})
+        ref, other = house.trigger("wanted"), house.trigger()
+        house.finals([ref, other])
+    shown(house, [ref, other])
+    for search in (ref, "acme/wanted", "wanted"):
+        found = house.flower.tasks(search=search)
+        assert ref in found, search
+        assert other not in found, search
+    assert ref in house.flower.get(f"/task/{ref}").text
+
+
+def test_a_message_is_still_a_task_of_its_own(house):
+    with receiver(OK) as endpoint:
+        house.register(hook(endpoint.url))
+        house.final(house.trigger())
+    until(lambda: "relay.run" in {task["name"] for task in house.flower.get("/api/tasks").json().values()}, 20)
+
+
+def test_half_of_many_that_fail_are_seen_to_fail(house):
+    def half(connection, request):
+        answer(500 if json.loads(request.body)["fails"] else 200)(connection, request)
+
+    with receiver(half) as endpoint:
+        house.register(hook(endpoint.url))
+        refs = house.trigger_each([{"fails": number % 2} for number in range(300)], "hook")
+        records = house.finals(refs)
+    tasks = shown(house, refs)
+    for record, task in zip(records, tasks, strict=True):
+        assert task["state"] == ("FAILURE" if record.error else "SUCCESS")
+    assert sum(task["state"] == "FAILURE" for task in tasks) == 150
+
+
+def test_every_lane_is_on_the_broker_page_also_when_a_worker_has_just_died(house):
+    urgent = house.start_worker("interactive")
+
+    def lanes():
+        house.flower.get("/api/workers", refresh=1)
+        return [queue["name"] for queue in house.flower.get("/api/queues/length").json()["active_queues"]]
+
+    until(lambda: set(LANES) <= set(lanes()), 20, every_s=0.3)
+    os.killpg(urgent.pid, signal.SIGKILL)
+    for _ in range(5):
+        assert lanes() == list(LANES)
+        page = house.flower.get("/broker").text
+        assert all(f">{lane}<" in page.replace(" ", "").replace("\n", "") for lane in LANES)
+        time.sleep(0.3)

@@ -1,0 +1,76 @@
+from types import SimpleNamespace
+
+import pytest
+
+from relay.invocation import State
+from relay.metrics.shown_calls import Reservoir, ShownCall, ShownCalls, state_of
+
+
+def call(number, state="SUCCESS"):
+    return ShownCall(str(number), "acme/hook", state, "200 answered", 0.1, 0, "bulk", number)
+
+
+def test_while_they_are_few_every_call_is_shown_in_its_order():
+    shown = ShownCalls(10)
+    calls = [call(number, "FAILURE" if number % 3 else "SUCCESS") for number in range(10)]
+    for each in calls:
+        shown.add(each)
+    assert shown.take() == calls
+    assert shown.take() == []
+
+
+@pytest.mark.parametrize(("failed", "others"), [(0, 500), (3, 500), (10, 500), (500, 500), (500, 0)])
+def test_when_they_are_many_failures_go_first_and_no_more_than_the_limit_is_shown(failed, others):
+    shown = ShownCalls(1)  # ten at once
+    for number in range(others):
+        shown.add(call(number))
+    for number in range(failed):
+        shown.add(call(number, "FAILURE"))
+    taken = shown.take()
+    assert len(taken) == 10
+    assert sum(each.state == "FAILURE" for each in taken) == min(failed, 10)
+
+
+def test_under_load_no_more_than_the_limit_is_shown_in_the_long_run_and_quiet_times_are_made_up_for():
+    shown, taken = ShownCalls(5), []
+    for period in range(60):
+        for number in range(100 if period < 30 or period == 50 else 0):
+            shown.add(call(number, "FAILURE" if number % 2 else "SUCCESS"))
+        taken.append(len(shown.take()))
+    assert taken[0] == 50
+    assert taken[1:30] == [5] * 29
+    assert taken[50] == 50
+
+
+def test_nothing_is_shown_where_the_limit_is_zero():
+    shown = ShownCalls(0)
+    shown.add(call(1, "FAILURE"))
+    assert not shown
+    assert shown.take() == []
+
+
+def test_a_sample_takes_from_everywhere():
+    first = 0
+    for _ in range(300):
+        sample = Reservoir(5)
+        for number in range(20):
+            sample.add(number)
+        kept = list(sample.take())
+        assert len(set(kept)) == 5
+        first += sum(number < 10 for number in kept)
+    assert 600 < first < 900  # 750 on average, with a deviation of about 17
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "shown"),
+    [
+        (State.DELIVERED, False, "SUCCESS"),
+        (State.DELIVERED, True, "FAILURE"),
+        (State.UNREACHABLE, True, "FAILURE"),
+        (State.INTERRUPTED, True, "FAILURE"),
+        (State.REJECTED, None, "FAILURE"),
+        (State.RETRYING, True, "RETRY"),
+    ],
+)
+def test_what_has_no_good_result_is_a_failure(state, error, shown):
+    assert state_of(SimpleNamespace(state=state, error=error)) == shown

@@ -1,0 +1,36 @@
+"""Flower, as the relay runs it: ``python -m workers.flower`` takes the options of ``celery flower``.
+
+Flower lists the queues that live workers say they serve, so that a lane whose worker has just died would vanish from
+its broker page: just the one to look at. Here every lane is always listed.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from celery.bin.celery import main
+from flower.views import BaseHandler
+
+from relay.queue import LANES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _with_every_lane(names_of: Callable[[BaseHandler], list[str]]) -> Callable[[BaseHandler], list[str]]:
+    def names(handler: BaseHandler) -> list[str]:
+        return [*LANES, *(name for name in names_of(handler) if name not in LANES)]
+
+    return names
+
+
+def run() -> None:
+    """Start Flower with the options of the command line."""
+    BaseHandler.get_active_queue_names = _with_every_lane(BaseHandler.get_active_queue_names)
+    sys.argv[1:1] = ["-A", "workers.app", "flower"]
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()
