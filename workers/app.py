@@ -7,11 +7,13 @@ from gevent import config as gevent_config
 
 from relay import telemetry
 from relay.queue import make_app
-from relay.settings import Settings
+from relay.settings import Settings, start_anew_without_foreign
 from workers.bootsteps import Executing, Reporting, Sweeping
 from workers.heartbeat import Beating
 from workers.lanes import use_checked_transports
 from workers.tasks import register
+
+start_anew_without_foreign()
 
 # Who spawned whom is for debuggers; to note it for every call costs more than to spawn it.
 gevent_config.track_greenlet_tree = False

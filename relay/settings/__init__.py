@@ -2,6 +2,16 @@
 
 from relay.settings.env_file import ENV_FILE, FILE_SUFFIX, PREFIX
 from relay.settings.kinds import Secret
-from relay.settings.settings import Setting, Settings, child_environ, unknown_names
+from relay.settings.settings import Setting, Settings, child_environ, start_anew_without_foreign, unknown_names
 
-__all__ = ["ENV_FILE", "FILE_SUFFIX", "PREFIX", "Secret", "Setting", "Settings", "child_environ", "unknown_names"]
+__all__ = [
+    "ENV_FILE",
+    "FILE_SUFFIX",
+    "PREFIX",
+    "Secret",
+    "Setting",
+    "Settings",
+    "child_environ",
+    "start_anew_without_foreign",
+    "unknown_names",
+]

@@ -8,6 +8,7 @@ reads ``os.environ``.
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, cast
@@ -18,6 +19,7 @@ from environs import Env, EnvValidationError
 from relay.errors import Fault, SettingsError
 from relay.settings import kinds
 from relay.settings.env_file import ENV_FILE, FILE_SUFFIX, PREFIX, lacking, read_env_file
+from relay.settings.foreign import foreign_names
 from relay.settings.kinds import Secret
 from relay.settings.private_file import read_private_file
 
@@ -231,9 +233,22 @@ def _settings_error(messages: dict[str, list[str]]) -> SettingsError:
 
 
 def child_environ(extra: Mapping[str, str], without: Iterable[str] = ()) -> dict[str, str]:
-    """This process's environment for a child, with ``extra`` and not with the names in ``without``."""
+    """Return this process's environment for a child, with ``extra`` and not with the names in ``without``.
+
+    Variables that its libraries would obey behind its back are left out (`relay.settings.foreign`).
+    """
     dropped = {form for name in without for form in (name, name + FILE_SUFFIX)} | {name + FILE_SUFFIX for name in extra}
+    dropped |= foreign_names(os.environ) - extra.keys()
     return {name: text for name, text in {**os.environ, **extra}.items() if name not in dropped}
+
+
+def start_anew_without_foreign() -> None:
+    """Replace this process by itself without the variables that its libraries would obey, if it has any.
+
+    Some are read once, long before any code of the relay runs, so that it is not enough to take them out.
+    """
+    if foreign_names(os.environ):
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], child_environ({}))  # noqa: S606 - no shell
 
 
 def unknown_names() -> list[str]:

@@ -32,10 +32,15 @@ class DataDir:
 
     @classmethod
     def make(cls, path: str | Path) -> DataDir:
-        """Makes the directory where it is missing, with those for logs and the embedded server in it."""
+        """Make the directory where it is missing, with those for logs and the embedded server in it.
+
+        Raises:
+            SettingsError: it is there and was not made by ``relay up``, or is another user's.
+        """
         root = Path(path).expanduser().resolve()
+        _refuse_foreign(root)
         try:
-            for each in (root, root / "logs", root / "valkey"):
+            for each in (root, root / "logs", root / "passwords", root / "valkey"):
                 each.mkdir(parents=True, exist_ok=True)
                 each.chmod(0o700)
         except OSError:
@@ -56,6 +61,10 @@ class DataDir:
     def env_file(self) -> Path:
         """The settings that ``relay up`` runs with, for every other command."""
         return self.path / ENV_FILE
+
+    def password_files(self) -> list[Path]:
+        """The files that hold the passwords of the embedded server's users."""
+        return sorted((self.path / "passwords").glob("*"))
 
     def has_records(self) -> bool:
         """Whether an embedded server has written here before."""
@@ -113,6 +122,19 @@ class DataDir:
         port = free_port()
         self.write(path.name, f"{port}\n")
         return port
+
+
+def _refuse_foreign(root: Path) -> None:
+    """Refuse a directory that holds anything but what ``relay up`` puts there; an empty one may become its own."""
+    try:
+        names = {each.name for each in root.iterdir()} if root.exists() else set()
+        is_ours = not root.exists() or root.stat().st_uid == os.geteuid()
+    except OSError:
+        raise SettingsError("The data directory cannot be read: give another --data-dir.") from None
+    if not is_ours or (names and not names & {ENV_FILE, "lock"} and not names <= {"logs", "passwords", "valkey"}):
+        raise SettingsError(
+            "The data directory is there, and no `relay up` has made it: give another --data-dir, or an empty one."
+        )
 
 
 def _env_value(text: str) -> str:

@@ -68,7 +68,7 @@ class EmbeddedServer:
         program = find_program()
         port = directory.port("valkey")
         names = (access.ADMINISTRATOR, *(user.name for user in access.users()))
-        passwords = {name: directory.secret(f"valkey.{name}", lambda: secrets.token_hex(32)) for name in names}
+        passwords = {name: directory.secret(f"passwords/{name}", lambda: secrets.token_hex(32)) for name in names}
         text = configuration(directory.server, port=port, fsync=fsync) + access.rules(passwords)
         directory.write("valkey.conf", text)
         server = cls((program, str(directory.path / "valkey.conf")), port, passwords)

@@ -64,10 +64,9 @@ def _own_files(directory: DataDir) -> Iterator[str]:
 
 
 def _is_embedded(redis_url: str, directory: DataDir) -> bool:
-    """Whether this is the address of the embedded server, which has a password of its own."""
-    password = directory.path / "valkey.password"
-    text = password.read_text(encoding="ascii").strip() if password.exists() else ""
-    return bool(text) and f":{text}@" in redis_url
+    """Whether this is the address of the embedded server: whichever user, the password is in the directory."""
+    passwords = (path.read_text(encoding="ascii").strip() for path in directory.password_files())
+    return any(f":{password}@" in redis_url for password in passwords)
 
 
 def _without_demo(allowed: str, directory: DataDir) -> str:

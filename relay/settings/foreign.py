@@ -1,0 +1,46 @@
+"""Environment variables that change what the libraries of a process do behind its back.
+
+OpenSSL, libcurl, the C library, Python, Celery and Granian obey them without being asked: one writes every TLS key to a
+file, others load code, trust other authorities, or send calls through a proxy. No process of the relay runs with them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_NAMES: Final = frozenset(
+    {
+        # OpenSSL and libcurl (https://curl.se/libcurl/c/libcurl-env.html)
+        *(
+            "SSLKEYLOGFILE",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "SSL_DIR",
+            "CURL_CA_BUNDLE",
+            "CURL_HOME",
+            "CURL_SSL_BACKEND",
+        ),
+        *("CURL_SSL_CIPHERS", "CURL_ENTROPY", "NETRC", "NTLMUSER", "RANDFILE", "REQUESTS_CA_BUNDLE"),
+        *("QLOGDIR", "GNUTLS_SYSTEM_PRIORITY_FILE", "GNUTLS_FORCE_FIPS_MODE"),
+        # the C library and its loader (ld.so(8), resolv.conf(5), gethostbyname(3))
+        *("GCONV_PATH", "GETCONF_DIR", "HOSTALIASES", "LOCALDOMAIN", "LOCPATH", "NLSPATH", "RESOLV_HOST_CONF"),
+        *("RES_OPTIONS", "RESOLV_ADD_TRIM_DOMAINS", "RESOLV_MULTI", "RESOLV_OVERRIDE_TRIM_DOMAINS", "TZDIR"),
+        *("MALLOC_TRACE", "NIS_PATH"),
+    }
+)
+#: Whole families: Python's (but for PYTHONPATH and the two that the relay sets), the loader's, and the libraries'.
+_FAMILIES: Final = re.compile(
+    r"(?:OPENSSL_|CURL_|LD_|CELERY_|KOMBU_|GEVENT_|GEVENTARES_|GRANIAN_|REDIS_"
+    r"|PYTHON(?!PATH\Z|UNBUFFERED\Z|DONTWRITEBYTECODE\Z|HASHSEED\Z|UTF8\Z|IOENCODING\Z))|.*_PROXY\Z",
+    re.IGNORECASE,
+)
+
+
+def foreign_names(names: Iterable[str]) -> frozenset[str]:
+    """Return those of the names that a process of the relay must not run with."""
+    others = (name for name in names if not name.startswith("RELAY_"))
+    return frozenset(name for name in others if name.upper() in _NAMES or _FAMILIES.match(name))

@@ -1,0 +1,71 @@
+"""Variables that libraries obey behind a process's back never reach a process of the relay."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from relay.settings import child_environ
+from relay.settings.foreign import foreign_names
+
+FOREIGN = [
+    *("SSLKEYLOGFILE", "OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("CURL_CA_BUNDLE", "CURL_HOME", "REQUESTS_CA_BUNDLE", "http_proxy", "HTTPS_PROXY", "all_proxy", "NO_PROXY"),
+    *("LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "GCONV_PATH", "HOSTALIASES", "LOCALDOMAIN", "RES_OPTIONS"),
+    *("PYTHONSTARTUP", "PYTHONHOME", "PYTHONINSPECT", "PYTHONWARNINGS", "PYTHONBREAKPOINT", "PYTHONMALLOC"),
+    *("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "GEVENT_RESOLVER", "GRANIAN_HOST", "REDIS_URL"),
+]
+KEPT = [
+    "PATH",
+    "HOME",
+    "LANG",
+    "TZ",
+    "PYTHONPATH",
+    "PYTHONUNBUFFERED",
+    "RELAY_REDIS_URL",
+    "FLOWER_BASIC_AUTH",
+    "TMPDIR",
+]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_child_is_not_given_what_its_libraries_would_obey(monkeypatch, name):
+    monkeypatch.setenv(name, "/tmp/x")
+    assert name not in child_environ({})
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_child_is_given_what_it_needs(monkeypatch, name):
+    monkeypatch.setenv(name, "x")
+    assert child_environ({})[name] == "x"
+    assert not foreign_names([name])
+
+
+def test_what_a_child_is_given_on_purpose_is_kept():
+    assert child_environ({"PYTHONWARNINGS": "error"})["PYTHONWARNINGS"] == "error"
+
+
+def test_a_process_that_was_started_with_such_variables_starts_itself_anew_without_them(tmp_path):
+    program = (
+        "import json, os, sys\n"
+        "from relay.settings import start_anew_without_foreign\n"
+        "start_anew_without_foreign()\n"
+        "print(json.dumps([sys.argv[1:], sorted(os.environ)]))\n"
+    )
+    given = {**os.environ, "SSLKEYLOGFILE": str(tmp_path / "keys"), "https_proxy": "http://127.0.0.1:1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--option", "a b"],
+        env=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    arguments, names = json.loads(done.stdout)
+    assert arguments == ["--option", "a b"]
+    assert not foreign_names(names)
+    assert "PATH" in names
