@@ -50,7 +50,7 @@ def examine_waiting(runtime: Runtime, plugins: Sequence[str]) -> Iterator[Findin
     paused, removed = [], []
     for plugin in plugins:
         registered = {webhook.webhook_id for webhook in runtime.registry.shapes(plugin)}
-        known = {webhook for webhook, _, _ in runtime.measures.totals(plugin) if webhook} | registered
+        known = {webhook for webhook, _ in runtime.measures.totals(plugin) if webhook} | registered
         names = sorted(known)
         for webhook_id, traffic in zip(names, runtime.policies.traffics(plugin, names), strict=True):
             if not traffic.parked:

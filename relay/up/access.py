@@ -1,16 +1,12 @@
 """Who may do what in the embedded server: one ACL user a process, each with the commands and keys that it needs.
 
-What a script may do is what its caller may do, so the commands are read from the scripts themselves. Nobody but the
-administrator, whose address no process of the relay is given, may change the server's configuration, list all keys,
-or empty it (https://valkey.io/topics/acl/).
+What a script may do is what its caller may do. Nobody but the administrator, whose address no process of the relay is
+given, may change the server's configuration, list all keys, or empty it (https://valkey.io/topics/acl/).
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 from relay.store.key_names import ROOT, TEMPLATES
@@ -22,7 +18,6 @@ ADMINISTRATOR: Final = "admin"
 OPERATOR: Final = "operator"
 
 _TARGET_HEADS: Final = frozenset({"target", "token"})
-_CALLS: Final = re.compile(r"(?:redis\.call|in_pieces)\('([A-Z]+)'")
 _CONNECTION: Final = (
     *("auth", "hello", "ping", "select", "time", "info"),
     *("client|setinfo", "client|setname", "client|id"),
@@ -31,26 +26,9 @@ _TRANSACTION: Final = ("multi", "exec", "discard", "watch", "unwatch")
 _SCRIPTS: Final = ("fcall", "function|load")
 _BROKER_SCRIPTS: Final = ("evalsha", "script|load", "script|exists")  # those of Celery's transport
 _SUBSCRIPTION: Final = ("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "publish")
-#: What the stores' Python code asks for beside the scripts.
-_STORE: Final = (
-    *("get", "mget", "set", "del", "exists", "expire", "hget", "hgetall", "hmget", "hset", "hdel", "hlen", "hexists"),
-    *(
-        "hincrby",
-        "hscan",
-        "lindex",
-        "llen",
-        "lrange",
-        "lset",
-        "rpush",
-        "sadd",
-        "smembers",
-        "scard",
-        "zadd",
-        "zcard",
-        "zcount",
-    ),
-    *("zrange", "zrevrange", "zrem", "zrandmember", "zscore", "type"),
-)
+#: Commands on one key of one type: a user may use them on its own keys only.
+_DATA: Final = ("@string", "@hash", "@list", "@set", "@sortedset")
+_KEYS: Final = ("del", "unlink", "exists", "expire", "pexpire", "pexpireat", "persist", "pttl", "ttl", "type")
 #: Celery's queues, its remote control and its events (kombu/transport/redis.py).
 _BROKER: Final = (
     *("lpush", "rpush", "brpop", "blpop", "rpop", "llen", "lrange", "sadd", "srem", "smembers", "exists", "del", "get"),
@@ -77,12 +55,12 @@ class User:
             *(f"&{pattern}" for pattern in self.channels),
             *(f"+{command}" for command in self.commands),
         )
-        return f"user {self.name} on >{password} resetkeys resetchannels -@all {' '.join(parts)}"
+        return f"user {self.name} on >{password} resetkeys resetchannels -@all {' '.join(parts)} -@dangerous +info"
 
 
 def users() -> tuple[User, ...]:
     """Return every user but the administrator."""
-    store = (*_CONNECTION, *_TRANSACTION, *_SCRIPTS, *_SUBSCRIPTION, *script_commands(), *_STORE)
+    store = (*_CONNECTION, *_TRANSACTION, *_SCRIPTS, *_SUBSCRIPTION, *_DATA, *_KEYS)
     broker = (*_CONNECTION, *_TRANSACTION, *_BROKER_SCRIPTS, *_SUBSCRIPTION, *_BROKER)
     everything = (f"{ROOT}:*",)
     notices = f"{ROOT}:*"
@@ -104,16 +82,6 @@ def rules(passwords: Mapping[str, str]) -> str:
 def template() -> str:
     """Return the text of ``deploy/users.acl``: the same users, with ``@name@`` where a password belongs."""
     return rules({name: f"@{name}@" for name in (ADMINISTRATOR, *(user.name for user in users()))})
-
-
-@cache
-def script_commands() -> tuple[str, ...]:
-    """Return the commands that the Lua scripts call."""
-    folder = resources.files("relay.store") / "lua"
-    texts = [
-        path.read_text("utf-8") for each in (folder, folder / "include") for path in each.iterdir() if path.is_file()
-    ]
-    return tuple(sorted({name.lower() for text in texts for name in _CALLS.findall(text)}))
 
 
 def _patterns_without_targets() -> tuple[str, ...]:
