@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,15 +22,21 @@ from api.publication import PublicationResource
 from api.reference.document import make_document
 from api.reference.page import PAGE_HEADERS, make_page
 from api.replays import ACTIONS, ReplayResource, ReplaysResource, ReplaySteeringResource
+from api.request_log import RequestLog
+from api.source_address import FailedAuthentications
 from api.stats import GroupsResource, StatsResource
 from api.traffic import STEPS, TrafficResource, WebhookSteeringResource
 from api.triggers import TriggerResource, TriggersResource
+from api.webhooks import WebhookResource, WebhooksResource
 from relay.errors import Internal, RelayError
-from relay.telemetry import Event, event, fault
+from relay.telemetry import fault
 from relay.text.documents import dump_json
 
 if TYPE_CHECKING:
     from api.awaiting import Waiters
+    from api.bodies import Bodies
+    from api.request_log import UnkeyedRefusals
+    from api.source_address import SourceAddresses
     from relay.accept.dispatcher import Dispatcher
     from relay.metrics.page import MetricsPage
     from relay.replay.planning import Replays
@@ -43,13 +48,13 @@ if TYPE_CHECKING:
     from relay.store.listing import Listing
     from relay.store.measures import Measures
     from relay.store.rates import PluginRates
+    from relay.store.registry import Registry
     from relay.store.workers import Workers
     from relay.traffic import TrafficControl
     from relay.vault import Vault
 
 _STATIC: Final = Path(__file__).parent / "static"
-_METHODS: Final = ("GET", "HEAD", "POST", "OPTIONS")
-_COUNTED: Final = frozenset({400, 413, 415})  # malformed requests leave a counter instead of a record
+_COUNTED: Final = frozenset({400, 408, 413, 415})  # malformed requests leave a counter instead of a record
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,10 @@ class Parts:
     traffic: TrafficControl
     backlog: Backlog
     metrics_page: MetricsPage
+    registry: Registry
+    bodies: Bodies
+    addresses: SourceAddresses
+    refusals: UnkeyedRefusals
 
 
 def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, falcon.Response]:
@@ -78,9 +87,10 @@ def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, f
     endings = Endings(store, parts.data_vault)
     faults = Faults(store)
     app = falcon.App()
-    app.add_middleware(RequestLog())
+    app.add_middleware(RequestLog(parts.refusals, parts.addresses))
     app.add_middleware(CrossOrigin(parts.api_keys))
-    app.add_middleware(Authentication(parts.api_keys))
+    failures = FailedAuthentications(parts.addresses, settings.auth_failures)
+    app.add_middleware(Authentication(parts.api_keys, failures))
     app.add_error_handler(Exception, faults.unexpected)
     app.add_error_handler(falcon.HTTPError, faults.framework)
     app.add_error_handler(RelayError, faults.relay)
@@ -92,14 +102,16 @@ def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, f
             waiters,
             endings,
             rates,
+            parts.bodies,
             default_wait_s=settings.default_wait_s,
-            max_body_bytes=settings.max_body_bytes,
         ),
     )
-    app.add_route("/v1/triggers", TriggersResource(dispatcher, rates, max_body_bytes=settings.max_body_bytes))
+    app.add_route("/v1/webhooks", WebhooksResource(parts.registry))
+    app.add_route("/v1/webhooks/{webhook_id}", WebhookResource(parts.registry))
+    app.add_route("/v1/triggers", TriggersResource(dispatcher, rates, parts.bodies))
     app.add_route("/v1/invocations/{reference_id}", InvocationResource(store, waiters, endings))
     app.add_route("/v1/invocations", ListingResource(parts.listing))
-    app.add_route("/v1/replays", ReplaysResource(parts.replays, max_body_bytes=settings.max_body_bytes))
+    app.add_route("/v1/replays", ReplaysResource(parts.replays, parts.bodies))
     app.add_route("/v1/replays/{replay_id}", ReplayResource(parts.replays))
     for action in ACTIONS:
         app.add_route(f"/v1/replays/{{replay_id}}/{action}", ReplaySteeringResource(parts.replays, action))
@@ -130,39 +142,6 @@ def _publish(app: falcon.App[falcon.Request, falcon.Response]) -> None:
     app.add_route("/docs", PublicationResource(make_page(document).encode(), "text/html; charset=utf-8", PAGE_HEADERS))
     for route, resource in console_resources():
         app.add_route(route, resource)
-
-
-class RequestLog:
-    """Middleware: one event a request, with ids and codes only, never a path, a header's value or a body."""
-
-    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:  # noqa: ARG002 - Falcon's signature
-        """Start the clock; turn away methods that nothing here knows."""
-        req.context.started_s = time.monotonic()
-        if req.method not in falcon.HTTP_METHODS:
-            raise falcon.HTTPMethodNotAllowed(_METHODS)
-
-    def process_response(
-        self,
-        req: falcon.Request,
-        resp: falcon.Response,
-        resource: object,  # noqa: ARG002 - Falcon's signature
-        req_succeeded: bool,  # noqa: ARG002 - Falcon's signature
-    ) -> None:
-        """Write the event."""
-        context = req.context
-        key = getattr(context, "key", None)
-        event(
-            Event.REQUEST,
-            method=req.method if req.method in falcon.HTTP_METHODS else None,
-            route=req.uri_template,
-            status=resp.status_code,
-            code=getattr(context, "code", None),
-            plugin=None if key is None else key.plugin,
-            key=None if key is None else key.id,
-            reference_id=getattr(context, "reference_id", None),
-            items=getattr(context, "item_count", None),
-            ms=round((time.monotonic() - context.started_s) * 1000, 1),
-        )
 
 
 class Faults:

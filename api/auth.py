@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import falcon
 
+    from api.source_address import FailedAuthentications
     from relay.store.key_records import ApiKey
 
 TRIGGER: Final = frozenset({"trigger"})
@@ -47,8 +48,9 @@ class Authentication:
     Any one of the scopes is enough; a resource without scopes is open to all.
     """
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, failures: FailedAuthentications) -> None:
         self._keys = keys
+        self._failures = failures
 
     def process_resource(
         self,
@@ -61,16 +63,20 @@ class Authentication:
         scopes: frozenset[str] = getattr(resource, "scopes", frozenset())
         if not scopes or req.method == "OPTIONS":
             return
-        match = _BEARER.match(req.get_header("Authorization") or "")
-        if match is None:
-            raise Unauthenticated
-        key = self._keys.authenticate(match[1])
-        req.context.key = key
+        key = req.context.key = self._authenticate(req)
         if not scopes & key.scopes:
             raise Forbidden
         origin = req.get_header("Origin")
         if origin is not None and origin not in key.origins and not _is_own(req, origin):
             raise Forbidden("This key may not be used from this origin: make one with `relay keys create --origin`.")
+
+    def _authenticate(self, req: falcon.Request) -> ApiKey:
+        match = _BEARER.match(req.get_header("Authorization") or "")
+        try:
+            return self._keys.authenticate(match[1] if match else "")
+        except Unauthenticated:
+            self._failures.add(req)
+            raise
 
 
 def _is_own(req: falcon.Request, origin: str) -> bool:

@@ -1,22 +1,29 @@
-"""Reads request bodies: media type, encoding and size are checked before, and while, a byte is read."""
+"""Reads request bodies: media type, encoding, size and share are checked before, and while, a byte is read."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+import time
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from relay.errors import BadParameter, TooLarge, UnsupportedMediaType
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from contextlib import AbstractContextManager
 
     import falcon
+
+    from api.body_reads import BodyRead, BodyReads
+    from api.parsing_budget import ParsingBudget
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 _PIECE_BYTES: Final = 65_536
 _LENGTH: Final = re.compile(r"[0-9]{1,15}\Z", re.ASCII)
 _UTF8: Final = re.compile(r'\s*charset\s*=\s*"?utf-8"?\s*\Z', re.ASCII | re.IGNORECASE)
+#: A connection that was cut because it brought too much has ended its read by then.
+_CUT_S: Final = 1.0
 
 
 def media_type(req: falcon.Request, accepted: Collection[str]) -> str:
@@ -35,28 +42,95 @@ def media_type(req: falcon.Request, accepted: Collection[str]) -> str:
     return essence
 
 
-def read_body(req: falcon.Request, max_bytes: int) -> bytes:
-    """The whole body.
+def has_body(req: falcon.Request) -> bool:
+    """Whether the request has a body of at least a byte, as far as its head says."""
+    return "HTTP_TRANSFER_ENCODING" in req.env or bool(_content_length(req))
 
-    Reads the server's own stream: Falcon's `bounded_stream` takes a chunked body for an empty one. Granian shows no
-    Content-Length beside Transfer-Encoding: it goes by the chunks and then closes the connection (RFC 9112, 6.1).
 
-    Raises:
-        TooLarge: more than ``max_bytes``; by its Content-Length without reading any of it.
-        BadParameter: a bad Content-Length, one beside Transfer-Encoding, or a body that ended before it.
-    """
-    length = _content_length(req)
-    chunked = "HTTP_TRANSFER_ENCODING" in req.env
-    if length is not None and chunked:
-        raise BadParameter("Content-Length and Transfer-Encoding cannot be used together.")
-    if length is None and not chunked and not req.env.get("wsgi.input_terminated"):
-        return b""
-    if length is not None and length > max_bytes:
-        raise TooLarge
-    body = _read(req, max_bytes if length is None else length)
-    if length is not None and len(body) < length:
-        raise BadParameter("The body ended before its Content-Length.")
-    return body
+class Body:
+    """A body in hand: a context that ends when it is needed no longer."""
+
+    __slots__ = ("_budget", "_taken_bytes", "content")
+
+    def __init__(self, content: bytes, budget: ParsingBudget, taken_bytes: int) -> None:
+        self.content = content
+        self._budget = budget
+        self._taken_bytes = taken_bytes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._budget.give_back(self._taken_bytes)
+
+    @property
+    def turn(self) -> AbstractContextManager[object]:
+        """A context to parse it in."""
+        return self._budget.turn(len(self.content))
+
+
+class Cuts(Protocol):
+    """Who cuts connections that bring too much (`api.doorkeeper.Doorkeeper`)."""
+
+    cut_s: float
+
+
+class Bodies:
+    """Reads bodies of at most ``max_bytes``, each in its key's share of threads and of bytes in hand."""
+
+    def __init__(self, reads: BodyReads, budget: ParsingBudget, cuts: Cuts, *, max_bytes: int) -> None:
+        self._reads = reads
+        self._budget = budget
+        self._cuts = cuts
+        self._max_bytes = max_bytes
+
+    def read(self, req: falcon.Request) -> Body:
+        """Read the whole body; it is in hand, and counted, until its context ends.
+
+        Granian shows no Content-Length beside Transfer-Encoding: it goes by the chunks and then closes the connection
+        (RFC 9112, 6.1).
+
+        Raises:
+            TooLarge: more than may be; by its Content-Length without reading any of it.
+            BadParameter: a bad Content-Length, one beside Transfer-Encoding, or a body that ended before it should.
+            RequestTimeout, OverCapacity, Unavailable: too slow, too many slow ones of this key, too much in hand.
+        """
+        length, chunked = _content_length(req), "HTTP_TRANSFER_ENCODING" in req.env
+        if length is not None and chunked:
+            raise BadParameter("Content-Length and Transfer-Encoding cannot be used together.")
+        if not chunked and not length:
+            return Body(b"", self._budget, 0)
+        if length is not None and length > self._max_bytes:
+            raise TooLarge
+        taken_bytes = self._budget.take(self._max_bytes if length is None else length)
+        try:
+            return Body(self._read(req, length), self._budget, taken_bytes)
+        except BaseException:
+            self._budget.give_back(taken_bytes)
+            raise
+
+    def _read(self, req: falcon.Request, length: int | None) -> bytes:
+        stream = req.env["wsgi.input"]
+        read = self._reads.begin(req.context.key.id, chunked=length is None)
+        try:
+            return self._chunked(stream) if length is None else _read(stream, length, read)
+        finally:
+            self._reads.end(read)
+
+    def _chunked(self, stream: Any) -> bytes:
+        """A body in chunks, in one call.
+
+        Asked for pieces, Granian says nothing of a chunk that ends early or is malformed: the body seems to end
+        there. Asked for the whole, it gives nothing at all then. What a connection may bring meanwhile is the
+        doorkeeper's business.
+        """
+        started_s = time.monotonic()
+        body: bytes = stream.read()
+        if len(body) > self._max_bytes or (not body and self._cuts.cut_s > max(started_s, time.monotonic() - _CUT_S)):
+            raise TooLarge
+        if not body:
+            raise BadParameter("The chunked body is empty, malformed, or ended before its last chunk.")
+        return body
 
 
 def _content_length(req: falcon.Request) -> int | None:
@@ -68,18 +142,14 @@ def _content_length(req: falcon.Request) -> int | None:
     return int(text)
 
 
-def _read(req: falcon.Request, limit_bytes: int) -> bytes:
-    """Up to the stream's end; ``TooLarge`` as soon as there is more than the limit."""
-    stream = req.env["wsgi.input"]
-    terminated = req.env.get("wsgi.input_terminated") or "HTTP_TRANSFER_ENCODING" in req.env
-    pieces, size_bytes = [], 0
-    while terminated or size_bytes < limit_bytes:
-        # One byte beyond the limit tells too much from just enough; a stream without an end is not read that far.
-        piece = stream.read(min(_PIECE_BYTES, limit_bytes + bool(terminated) - size_bytes))
+def _read(stream: Any, length: int, read: BodyRead) -> bytes:
+    """A body of that many bytes."""
+    pieces, left_bytes = [], length
+    while left_bytes:
+        piece = stream.read(min(_PIECE_BYTES, left_bytes))
+        read.go_on()
         if not piece:
-            break
+            raise BadParameter("The body ended before its Content-Length.")
         pieces.append(piece)
-        size_bytes += len(piece)
-        if size_bytes > limit_bytes:
-            raise TooLarge
-    return b"".join(pieces)
+        left_bytes -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

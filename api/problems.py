@@ -29,6 +29,7 @@ _TABLE: Final[Mapping[type[RelayError], tuple[int, str]]] = MappingProxyType(
         errors.WebhookNotRegistered: (404, "Webhook not registered"),
         errors.NotFound: (404, "Not found"),
         errors.MethodNotAllowed: (405, "Method not allowed"),
+        errors.RequestTimeout: (408, "Request timeout"),
         errors.Conflict: (409, "Conflict"),
         errors.Cancelled: (409, "Cancelled"),
         errors.Expired: (410, "Expired"),
@@ -63,10 +64,14 @@ class Problem:
     document: dict[str, Any]
     headers: Mapping[str, str]
 
+    def to_json(self) -> bytes:
+        """Give its document as it is sent."""
+        return dump_json(self.document)
+
     def write(self, resp: falcon.Response) -> None:
         """Make it the response."""
         resp.status = self.status
-        resp.data = dump_json(self.document)
+        resp.data = self.to_json()
         resp.content_type = MEDIA_TYPE
         for name, value in self.headers.items():
             resp.set_header(name, value)

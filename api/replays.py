@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from api.auth import OPERATE
-from api.bodies import JSON, media_type, read_body
+from api.bodies import JSON, media_type
 from api.queries import ReplaysQuery, read_query
 from api.replay_requests import read_replay
 from relay.errors import NotFound
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import falcon
 
+    from api.bodies import Bodies
     from relay.replay.planning import Replays
 
 ACTIONS: Final = ("pause", "resume", "cancel")
@@ -29,14 +30,15 @@ class ReplaysResource:
 
     scopes = OPERATE
 
-    def __init__(self, replays: Replays, *, max_body_bytes: int) -> None:
+    def __init__(self, replays: Replays, bodies: Bodies) -> None:
         self._replays = replays
-        self._max_body_bytes = max_body_bytes
+        self._bodies = bodies
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Start a job, or with `dryRun` say what it would do."""
         media_type(req, (JSON,))
-        wanted = read_replay(read_json(read_body(req, self._max_body_bytes)))
+        with self._bodies.read(req) as body, body.turn:
+            wanted = read_replay(read_json(body.content))
         key = req.context.key
         if wanted.dry_run:
             _answer(resp, plan_of(self._replays.plan(key.plugin, wanted.request)))

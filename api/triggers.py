@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,7 +10,7 @@ import orjson
 
 from api.auth import TRIGGER
 from api.awaiting import Reply
-from api.bodies import JSON, NDJSON, media_type, read_body
+from api.bodies import JSON, NDJSON, has_body, media_type
 from api.preferences import Preferences
 from api.problems import problem_of
 from relay.accept.intake import TriggerRequest, check_idempotency_key
@@ -19,14 +20,16 @@ from relay.reference_id import new_reference_id
 from relay.request.tracing import valid_traceparent
 from relay.store.acceptance import Accepted, AcceptVerdict
 from relay.text.documents import dump_json, read_json
+from relay.text.json_extent import MAX_VALUES, check_extent
 from relay.text.object_text import MAX_DEPTH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import falcon
 
     from api.awaiting import Expectation, Waiters
+    from api.bodies import Bodies
     from api.endings import Ending, Endings
     from relay.accept.dispatcher import Dispatcher
     from relay.invocation import Invocation
@@ -52,23 +55,29 @@ class TriggerResource:
         waiters: Waiters,
         endings: Endings,
         rates: PluginRates,
+        bodies: Bodies,
         *,
         default_wait_s: float,
-        max_body_bytes: int,
     ) -> None:
         self._dispatcher = dispatcher
         self._store = store
         self._waiters = waiters
         self._endings = endings
         self._rates = rates
+        self._bodies = bodies
         self._default_wait_s = default_wait_s
-        self._max_body_bytes = max_body_bytes
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: str) -> None:
         """Accept the trigger; wait for its result as preferred."""
         self._rates.take(req.context.key.plugin)
-        media_type(req, (JSON,))
-        value = read_json(read_body(req, self._max_body_bytes))
+        if has_body(req):
+            media_type(req, (JSON,))
+        with self._bodies.read(req) as body:
+            with body.turn:
+                value = read_json(body.content) if body.content else {}
+            self._trigger(req, resp, webhook_id, value)
+
+    def _trigger(self, req: falcon.Request, resp: falcon.Response, webhook_id: str, value: Any) -> None:
         key = req.get_header("Idempotency-Key")
         idempotency_key = None if key is None else check_idempotency_key(key)
         preferences = Preferences.read(req.get_header("Prefer"))
@@ -153,17 +162,21 @@ class TriggersResource:
 
     scopes = TRIGGER
 
-    def __init__(self, dispatcher: Dispatcher, rates: PluginRates, *, max_body_bytes: int) -> None:
+    def __init__(self, dispatcher: Dispatcher, rates: PluginRates, bodies: Bodies) -> None:
         self._dispatcher = dispatcher
         self._rates = rates
-        self._max_body_bytes = max_body_bytes
+        self._bodies = bodies
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Accept each item by itself; the results are in the items' order."""
         kind = media_type(req, (JSON, NDJSON))
-        body = read_body(req, self._max_body_bytes)
-        items = _array(body) if kind == JSON else _lines(body)
-        self._rates.take(req.context.key.plugin, len(items))
+        with self._bodies.read(req) as body:
+            with body.turn:
+                items = _array(body.content) if kind == JSON else _lines(body.content)
+            self._rates.take(req.context.key.plugin, len(items))
+            self._trigger(req, resp, items)
+
+    def _trigger(self, req: falcon.Request, resp: falcon.Response, items: Sequence[Any]) -> None:
         calls = [_call(item, req.context.key, _traceparent(req)) for item in items]
         good = [call for call in calls if isinstance(call, TriggerRequest)]
         outcomes = iter(self._dispatcher.trigger_many(good))
@@ -190,19 +203,21 @@ def _array(body: bytes) -> list[Any]:
 
 
 def _lines(body: bytes) -> list[Any]:
-    """The values of NDJSON; a line that is not JSON is its own error. Empty lines are skipped."""
-    lines = [line for line in body.split(b"\n") if line.strip()]
-    if len(lines) > MAX_ITEMS:
-        raise TooLarge(f"At most {MAX_ITEMS} items are accepted in one request.")
-    return list(_values(lines))
-
-
-def _values(lines: Sequence[bytes]) -> Iterator[Any]:
-    for line in lines:
+    """Read the values of NDJSON; a line that is not JSON is its own error. Empty lines are skipped."""
+    items: list[Any] = []
+    left = MAX_VALUES  # of all lines together, for they are all kept
+    for line in io.BytesIO(body):
+        text = line.strip(b"\n")
+        if not text.strip():
+            continue
+        if len(items) == MAX_ITEMS:
+            raise TooLarge(f"At most {MAX_ITEMS} items are accepted in one request.")
         try:
-            yield read_json(line)
+            left -= check_extent(text, MAX_DEPTH, left)
+            items.append(read_json(text))
         except MalformedJson as error:
-            yield error
+            items.append(error)
+    return items
 
 
 def _call(item: Any, key: ApiKey, traceparent: str | None) -> TriggerRequest | RelayError:

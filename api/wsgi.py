@@ -7,6 +7,13 @@ import uuid
 from api import affinity
 from api.app import Parts, create_app
 from api.awaiting import Waiters
+from api.bodies import Bodies
+from api.body_reads import BodyReads
+from api.connections import allow_descriptors
+from api.doorkeeper import Doorkeeper
+from api.parsing_budget import ParsingBudget
+from api.request_log import UnkeyedRefusals
+from api.source_address import SourceAddresses
 from api.stopping import on_stop
 from relay import garbage, telemetry
 from relay.runtime import api_runtime
@@ -22,6 +29,15 @@ _runtime = api_runtime(_settings)
 _waiters = Waiters(_runtime.subscribe(str(uuid.uuid4())), _settings.max_waiters)
 _waiters.start()
 on_stop(_waiters.release)
+_reads, _refusals = BodyReads(_settings.body_timeout_s), UnkeyedRefusals()
+_doorkeeper = Doorkeeper(
+    _reads,
+    max_connections=_settings.max_connections,
+    max_body_bytes=_settings.max_body_bytes,
+    chores=[_refusals.write_if_due],
+)
+allow_descriptors(2 * _settings.max_connections)
+_doorkeeper.start()
 
 app = create_app(
     _settings,
@@ -40,6 +56,15 @@ app = create_app(
         traffic=_runtime.traffic,
         backlog=_runtime.backlog,
         metrics_page=_runtime.metrics_page,
+        registry=_runtime.registry,
+        bodies=Bodies(
+            _reads,
+            ParsingBudget(_settings.max_parsing_bytes),
+            _doorkeeper,
+            max_bytes=_settings.max_body_bytes,
+        ),
+        addresses=SourceAddresses(_settings.trusted_proxies),
+        refusals=_refusals,
     ),
 )
 garbage.set_for_serving()

@@ -11,6 +11,7 @@
     |   |-- MethodNotAllowed        method_not_allowed
     |   |-- Conflict                conflict
     |   |   `-- Cancelled           cancelled
+    |   |-- RequestTimeout          request_timeout
     |   |-- Expired                 expired
     |   |-- TooLarge                too_large
     |   |-- UnsupportedMediaType    unsupported_media_type
@@ -145,8 +146,15 @@ class Expired(Refused):
     sentence = "The record has passed its retention and is gone."
 
 
+class RequestTimeout(Refused):
+    """The body did not arrive within RELAY_BODY_TIMEOUT."""
+
+    code = "request_timeout"
+    sentence = "The body took too long to arrive."
+
+
 class TooLarge(Refused):
-    """The body is larger than RELAY_MAX_BODY_BYTES."""
+    """The body is larger than RELAY_MAX_BODY_BYTES, or holds too many values."""
 
     code = "too_large"
     sentence = "The body is too large."

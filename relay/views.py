@@ -14,6 +14,7 @@ from relay.text.moments import rfc3339
 
 if TYPE_CHECKING:
     from relay.invocation import Attempt, Invocation
+    from relay.registration import Shape
     from relay.replay.planning import ReplayPlan
     from relay.store.backlog import LaneBacklog
     from relay.store.listing import OutcomeGroup
@@ -31,6 +32,18 @@ def seconds(duration_ms: int) -> int | float:
     """Milliseconds as a registration has them: whole seconds without a fraction."""
     whole, rest = divmod(duration_ms, 1000)
     return duration_ms / 1000 if rest else whole
+
+
+def webhook_of(shape: Shape) -> dict[str, Any]:
+    """What a plugin may know of a webhook: how to call it, never where it goes."""
+    return {
+        "id": shape.webhook_id,
+        "description": shape.description,
+        "dataSchema": shape.data_schema,
+        "headers": list(shape.fillable_headers),
+        "queryParams": list(shape.query_params),
+        "payloadEncoding": "base64" if shape.encoding == "base64" else None,
+    }
 
 
 def record_of(invocation: Invocation, *, operate: bool, result: dict[str, Any] | None) -> dict[str, Any]:

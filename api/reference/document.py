@@ -10,7 +10,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 
 from api import problems
-from api.reference import invocations, overview, process, replays, schemas, triggers
+from api.reference import invocations, overview, process, replays, schemas, triggers, webhooks
 from api.reference.samples import LANGUAGES
 from relay import errors
 
@@ -33,13 +33,14 @@ _KEY: Final = "key"
 _KEY_ABOUT: Final = (
     "An API key (`relay keys create`): `Authorization: Bearer whk_...`. Scopes: `trigger`, `operate`, `metrics`."
 )
-#: What any route may answer; the first two only those that need a key.
-_OF_KEYS: Final = (errors.Unauthenticated, errors.Forbidden)
+#: What any route may answer; the first three only those that need a key.
+_OF_KEYS: Final = (errors.Unauthenticated, errors.Forbidden, errors.RateLimited)
 _OF_ALL: Final = (errors.Internal, errors.Unavailable)
 
 #: Every operation, in the order of the document.
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *triggers.OPERATIONS,
+    *webhooks.OPERATIONS,
     *invocations.OPERATIONS,
     *replays.OPERATIONS,
     *overview.OPERATIONS,

@@ -49,7 +49,14 @@ class Operation:
     problems: tuple[type[RelayError], ...] = ()
 
 
-BODY_PROBLEMS: Final = (errors.MalformedJson, errors.TooLarge, errors.UnsupportedMediaType)
+BODY_PROBLEMS: Final = (
+    errors.BadParameter,
+    errors.MalformedJson,
+    errors.RequestTimeout,
+    errors.TooLarge,
+    errors.UnsupportedMediaType,
+    errors.OverCapacity,
+)
 
 PREFER: Final = "`respond-async`, `wait=N` (seconds, at most 60), or both (RFC 7240). Never makes a request fail."
 APPLIED: Final = {"Preference-Applied": "The preferences that were applied."}

@@ -31,6 +31,7 @@ POLL_WAIT_S: Final = 30
 #: Between two looks at a record, where the relay has no room to wait.
 PAUSE_FIRST_S: Final = 0.25
 PAUSE_MAXIMUM_S: Final = 5.0
+_WEBHOOK_MEMBERS: Final = ("description", "dataSchema", "headers", "queryParams", "payloadEncoding")
 RESULT_MEMBERS: Final = ("referenceId", "status", "data", "error")
 
 VISIBLE: Final = re.compile(r"[!-~]+\Z")
@@ -136,6 +137,18 @@ class Webhooks:
                 unsent = sum(len(each.items) for each in waiting) + len(group.items)
                 return results + [{"problem": _problem(error)} for _ in range(unsent)]
         return results
+
+    def available(self) -> list[dict[str, Any]]:
+        """List the webhooks that may be triggered: ``id``, ``description``, ``dataSchema``, ``headers`` and so on."""
+        answer = self._wire.call("GET", "/v1/webhooks", {}, self._deadline(None))
+        webhooks: list[dict[str, Any]] = _members(answer.document, ("webhooks",))["webhooks"]
+        return webhooks
+
+    def describe(self, webhook_id: str) -> dict[str, Any]:
+        """Describe one of them. Raises ``WebhookNotRegistered``."""
+        path = f"/v1/webhooks/{quote(webhook_id, safe='')}"
+        answer = self._wire.call("GET", path, {}, self._deadline(None))
+        return _members(answer.document, ("id", *_WEBHOOK_MEMBERS))
 
     def get(self, reference_id: str) -> dict[str, Any]:
         """The record of an invocation as it is now. Raises `NotFound`, and `Expired` after retention."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from relay.text.quantities import read_bytes, read_rate, read_seconds
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 N = TypeVar("N", bound=float)
+Network: TypeAlias = IPv4Network | IPv6Network
 
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -86,6 +87,14 @@ def ports(text: str) -> tuple[int, ...]:
     if not all(part.isascii() and part.isdigit() and 1 <= int(part[:6]) <= 65535 for part in parts):
         raise ValueError("must be port numbers (1 to 65535) with commas between")
     return tuple(int(part) for part in parts)
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Read addresses and networks with commas between."""
+    try:
+        return tuple(ip_network(part) for part in entries(text))
+    except ValueError:
+        raise ValueError("must be addresses or networks (10.0.0.0/8) with commas between") from None
 
 
 def labels(text: str) -> tuple[str, ...]:

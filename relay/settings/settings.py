@@ -97,6 +97,21 @@ class Settings:
     max_body_bytes: int = _setting(
         "MAX_BODY_BYTES", "8MiB", kinds.size("1KiB", "64MiB"), "The largest request body the API reads."
     )
+    body_timeout_s: float = _setting(
+        "BODY_TIMEOUT", "10", kinds.seconds(1, 300), "How long 64 KiB of a body, or a shorter body, may take to arrive."
+    )
+    max_parsing_bytes: int = _setting(
+        "MAX_PARSING_BYTES", "64MiB", kinds.size("1MiB", "16GiB"), "Bytes of large bodies in hand in one API process."
+    )
+    max_connections: int = _setting(
+        "MAX_CONNECTIONS", "1024", kinds.number(64, 60_000), "Of one API process; from 3/4 on, idle ones are closed."
+    )
+    trusted_proxies: tuple[kinds.Network, ...] = _setting(
+        "TRUSTED_PROXIES", "", kinds.networks, "Networks of proxies whose X-Forwarded-For names the caller."
+    )
+    auth_failures: int = _setting(
+        "AUTH_FAILURES", "120", kinds.number(1, 1_000_000), "Failed authentications a minute from one address."
+    )
     max_response_bytes: int = _setting(
         "MAX_RESPONSE_BYTES", "1MiB", kinds.size("1KiB", "64MiB"), "The largest answer of an endpoint, decoded."
     )

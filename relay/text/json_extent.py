@@ -23,16 +23,17 @@ _PIECE_BYTES: Final = 128 * 1024
 _MARK: Final = re.compile(rb'["\[\]{},]')
 
 
-def check_extent(raw: bytes, depth: int) -> None:
-    """Check how deep ``raw`` nests and how much it holds, as far as it is JSON.
+def check_extent(raw: bytes, depth: int, max_values: int = MAX_VALUES) -> int:
+    """Check how deep ``raw`` nests and how much it holds, as far as it is JSON; how many values that are, at most.
 
     Raises:
         MalformedJson: it nests deeper than ``depth``.
-        TooLarge: it holds more than ``MAX_VALUES`` values.
+        TooLarge: it holds more than ``max_values`` values.
     """
     opened = raw.count(b"[") + raw.count(b"{")
-    if opened <= depth and opened + raw.count(b",") < MAX_VALUES:
-        return
+    most = opened + raw.count(b",") + 1
+    if opened <= depth and most <= max_values:
+        return most
     level, values, inside = 0, 1, False
     for piece in _pieces(raw):
         for mark in _marks(piece, inside=inside):
@@ -44,9 +45,10 @@ def check_extent(raw: bytes, depth: int) -> None:
                 values += 1
             else:
                 level -= 1
-            if values > MAX_VALUES:
+            if values > max_values:
                 raise TooLarge(f"The body holds more than {MAX_VALUES:,} values.")
         inside ^= bool(piece.count(b'"') & 1)
+    return values
 
 
 def _marks(piece: bytes, *, inside: bool) -> Iterator[bytes]:

@@ -88,7 +88,7 @@ class LocalRelay:
         settings, plan = self.settings, self.plan
         if self.demo_port is not None:
             yield processes.demo_endpoint(self.demo_port)
-        yield processes.api(port=plan.port, max_waiters=settings.max_waiters)
+        yield processes.api(port=plan.port, max_waiters=settings.max_waiters, max_connections=settings.max_connections)
         for number in range(1, plan.workers + 1):
             yield from (processes.worker(group, number) for group in _WORKER_GROUPS)
         auth = settings.flower_auth

@@ -17,6 +17,8 @@ LOOPBACK: Final = "127.0.0.1"
 
 #: Threads of the API beyond those that waiting callers may take: for everything that does not wait.
 SPARE_THREADS: Final = 44
+#: How long the head of a request may take to arrive.
+HEAD_TIMEOUT_MS: Final = 15_000
 #: Calls start in a task and go on without it, so few tasks at a time are enough.
 WORKER_CONCURRENCY: Final = 4
 #: About 4.7 KB each in Flower's memory.
@@ -45,11 +47,15 @@ class Process:
     user: str | None = None  # of the embedded server; None: it has nothing to do with it
 
 
-def api(*, host: str = LOOPBACK, port: int = API_PORT, max_waiters: int = 256) -> Process:
-    """Granian with the WSGI app: one process, a thread for every waiting caller and some to spare."""
+def api(*, host: str = LOOPBACK, port: int = API_PORT, max_waiters: int = 256, max_connections: int = 1024) -> Process:
+    """Granian with the WSGI app: one process, a thread for every waiting caller and some to spare.
+
+    It takes twice as many connections as there may be: the application closes idle ones long before.
+    """
     command = (
         *("granian", "--interface", "wsgi", "--host", host, "--port", str(port), "--workers", "1"),
-        *("--blocking-threads", str(max_waiters + SPARE_THREADS), "--http", "1", "--no-ws", "api.wsgi:app"),
+        *("--blocking-threads", str(max_waiters + SPARE_THREADS), "--backpressure", str(2 * max_connections)),
+        *("--http1-header-read-timeout", str(HEAD_TIMEOUT_MS), "--http", "1", "--no-ws", "api.wsgi:app"),
     )
     return Process("api", command, without=(_TARGET_KEYS, _FLOWER_AUTH), user="api")
 

@@ -82,7 +82,7 @@ def test_an_encoded_body_is_refused(api):
     problem(api.call("POST", "/v1/webhooks/order/trigger", data=b"{}", headers=headers), 415, "unsupported_media_type")
 
 
-@pytest.mark.parametrize("body", [b"", b" ", b"{", b"\xef\xbb\xbf{}", b'{"data":1e999}', b'{"data":"\\ud800"}'])
+@pytest.mark.parametrize("body", [b" ", b"{", b"\xef\xbb\xbf{}", b'{"data":1e999}', b'{"data":"\\ud800"}'])
 def test_a_body_that_is_no_strict_json_is_malformed(api, body):
     problem(api.call("POST", "/v1/webhooks/order/trigger", data=body, headers=JSON), 400, "malformed_json")
 
@@ -217,3 +217,17 @@ def test_the_log_has_one_event_a_request_and_nothing_of_what_was_sent(api, api_l
     assert '"event":"request"' in text
     assert secret not in text
     assert api.key not in text
+
+
+@pytest.mark.parametrize("headers", [{}, JSON, {"Content-Type": "text/plain"}])
+@pytest.mark.parametrize("body", [None, b""])
+def test_a_trigger_without_a_body_is_an_empty_trigger(api, headers, body):
+    answer = api.call("POST", "/v1/webhooks/order/trigger", data=body, headers={**headers, "Prefer": "respond-async"})
+    assert answer.status_code == 202
+    record = api.store.get("acme", answer.json()["referenceId"])
+    assert record.request_bytes == len('{"data":null,"headers":{},"queryParams":{}}')
+
+
+def test_a_trigger_without_a_length_is_an_empty_trigger(api):
+    answer = api.raw(head(api, "Prefer: respond-async", "Connection: close"))
+    assert answer.startswith(b"HTTP/1.1 202 ")

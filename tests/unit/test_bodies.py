@@ -1,11 +1,22 @@
 import io
+import threading
 
 import falcon
 import pytest
 from falcon.testing import create_environ
 
-from api.bodies import JSON, media_type, read_body
-from relay.errors import BadParameter, TooLarge, UnsupportedMediaType
+from api.bodies import JSON, Bodies, has_body, media_type
+from api.body_reads import BodyReads
+from api.parsing_budget import SMALL_BYTES, ParsingBudget
+from relay.errors import BadParameter, TooLarge, Unavailable, UnsupportedMediaType
+
+
+class Cuts:
+    cut_s = -1.0
+
+
+class Key:
+    id = "k1"
 
 
 class Stream(io.BytesIO):
@@ -16,7 +27,6 @@ class Stream(io.BytesIO):
         self.read_bytes = 0
 
     def read(self, size=-1):
-        assert size > 0, "read without a bound"
         piece = super().read(size)
         self.read_bytes += len(piece)
         return piece
@@ -25,26 +35,38 @@ class Stream(io.BytesIO):
 def a_request(content=b"{}", **headers):
     environ = create_environ(method="POST", headers={"Content-Type": JSON})
     environ.pop("CONTENT_LENGTH", None)
-    environ.update({"wsgi.input": Stream(content), "wsgi.input_terminated": True}, **headers)
-    return falcon.Request(environ)
+    environ.update({"wsgi.input": Stream(content)}, **headers)
+    request = falcon.Request(environ)
+    request.context.key = Key
+    return request
 
 
-def test_a_body_is_read_whole_with_and_without_a_length():
-    for length in ({}, {"CONTENT_LENGTH": "200000"}, {"HTTP_TRANSFER_ENCODING": "chunked"}):
-        assert read_body(a_request(b"x" * 200_000, **length), 200_000) == b"x" * 200_000
+def bodies(max_bytes, *, budget=None, reads=None):
+    return Bodies(reads or BodyReads(10), budget or ParsingBudget(2**30), Cuts, max_bytes=max_bytes)
 
 
-def test_a_stream_of_which_nobody_says_that_it_ends_is_not_read_beyond_the_length():
+def read_body(request, max_bytes):
+    with bodies(max_bytes).read(request) as body:
+        return body.content
+
+
+def test_a_body_is_read_whole_with_a_length_and_in_chunks():
+    for headers in ({"CONTENT_LENGTH": "200000"}, {"HTTP_TRANSFER_ENCODING": "chunked"}):
+        assert read_body(a_request(b"x" * 200_000, **headers), 200_000) == b"x" * 200_000
+
+
+def test_no_more_is_read_than_the_length():
     request = a_request(b"{}GET / HTTP/1.1", CONTENT_LENGTH="2")
-    request.env["wsgi.input_terminated"] = False
     assert read_body(request, 100) == b"{}"
     assert request.env["wsgi.input"].read_bytes == 2
 
 
-def test_without_a_length_on_such_a_stream_there_is_no_body():
-    request = a_request()
-    request.env["wsgi.input_terminated"] = False
+@pytest.mark.parametrize("headers", [{}, {"CONTENT_LENGTH": "0"}, {"CONTENT_LENGTH": ""}])
+def test_without_a_length_or_chunks_there_is_no_body(headers):
+    request = a_request(**headers)
+    assert not has_body(request)
     assert read_body(request, 100) == b""
+    assert request.env["wsgi.input"].read_bytes == 0
 
 
 def test_a_body_too_large_by_its_length_is_not_read_at_all():
@@ -54,11 +76,50 @@ def test_a_body_too_large_by_its_length_is_not_read_at_all():
     assert request.env["wsgi.input"].read_bytes == 0
 
 
-def test_a_body_without_a_length_is_read_just_to_the_cap():
-    request = a_request(b"x" * 500_000, HTTP_TRANSFER_ENCODING="chunked")
+def test_a_chunked_body_over_the_cap_is_refused():
+    assert len(read_body(a_request(b"x" * 100_000, HTTP_TRANSFER_ENCODING="chunked"), 100_000)) == 100_000
     with pytest.raises(TooLarge):
-        read_body(request, 100_000)
-    assert request.env["wsgi.input"].read_bytes == 100_001
+        read_body(a_request(b"x" * 100_001, HTTP_TRANSFER_ENCODING="chunked"), 100_000)
+
+
+def test_a_chunked_body_of_nothing_is_refused_since_the_server_says_as_much_of_a_broken_one():
+    with pytest.raises(BadParameter):
+        read_body(a_request(b"", HTTP_TRANSFER_ENCODING="chunked"), 100)
+
+
+def test_large_bodies_in_hand_are_bounded_and_given_back_however_it_ends():
+    budget, size = ParsingBudget(3 * SMALL_BYTES), SMALL_BYTES + 1
+    reader = bodies(10 * SMALL_BYTES, budget=budget)
+
+    def large(length=size, content=b"x" * size):
+        return a_request(content, CONTENT_LENGTH=str(length))
+
+    with reader.read(large()), reader.read(large()):
+        with pytest.raises(Unavailable) as error:
+            reader.read(large())
+        assert error.value.retry_after_s >= 1
+        with reader.read(a_request(b"x" * SMALL_BYTES, CONTENT_LENGTH=str(SMALL_BYTES))) as small:
+            assert len(small.content) == SMALL_BYTES  # small ones are not counted
+    for _ in range(5):
+        with pytest.raises(BadParameter):
+            reader.read(large(length=size, content=b"x"))
+    # More than all there is may be read alone.
+    with reader.read(large(9 * SMALL_BYTES, b"x" * 9 * SMALL_BYTES)), pytest.raises(Unavailable):
+        reader.read(large())
+    with reader.read(large()):
+        pass
+
+
+def test_large_bodies_are_parsed_one_at_a_time_and_small_ones_at_any_time():
+    budget = ParsingBudget(2**30)
+    with budget.turn(SMALL_BYTES + 1):
+        other = threading.Thread(target=lambda: budget.turn(SMALL_BYTES + 1).__enter__(), daemon=True)
+        other.start()
+        with budget.turn(SMALL_BYTES):
+            other.join(0.1)
+        assert other.is_alive()
+    other.join(5)
+    assert not other.is_alive()
 
 
 @pytest.mark.parametrize("length", ["two", "-1", "+2", "0x2", "2, 2", "9" * 20, "\u0662"])

@@ -16,6 +16,7 @@ CONTRACT = {
     "webhook_not_registered": 404,
     "not_found": 404,
     "method_not_allowed": 405,
+    "request_timeout": 408,
     "conflict": 409,
     "cancelled": 409,
     "expired": 410,

@@ -1,0 +1,156 @@
+"""Keeps the door passable: ends what holds a thread or a connection that others need. One thread a process.
+
+Granian reads a body in one of the application's threads, without a deadline, and stops taking connections at a number
+of them (ADR 0024). So that is done here: a body that is too slow is answered in the place of the thread that waits for
+it, and its connection is then told to bring no more, which lets the thread go; of too many connections those that have
+been idle longest are closed.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from api.connections import connections, count_descriptors
+from api.problems import MEDIA_TYPE, problem_of
+from relay.telemetry import fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
+
+    from api.body_reads import BodyRead, BodyReads
+
+_TICK_S: Final = 0.25
+_TICK_CHUNKED_S: Final = 0.02
+#: From this part of the connections on that there may be, idle ones are closed.
+_CROWDED: Final = 0.75
+#: How much of a request that is none of its body may come on a connection before an answer goes.
+_HEAD_BYTES: Final = 16 * 1024
+#: An answer that is padded to a length of its own is found by it among the connections.
+_PADDING_BYTES: Final = (2_048, 6_144)
+_SLACK_BYTES: Final = 700  # of what the server adds to it
+_LOOKS: Final = 20
+_LOOK_S: Final = 0.01
+
+
+class Answering(Protocol):
+    """Granian's side of a request (`granian._granian.WSGIProtocol`)."""
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Answer it, if nobody has."""
+
+
+class Doorkeeper:
+    """Looks at bodies and connections four times a second, and runs ``chores`` as often."""
+
+    def __init__(
+        self, reads: BodyReads, *, max_connections: int, max_body_bytes: int, chores: Sequence[Callable[[], None]] = ()
+    ) -> None:
+        self._reads = reads
+        self._max_connections = int(max_connections * _CROWDED)
+        self._max_request_bytes = max_body_bytes + max_body_bytes // 8 + _HEAD_BYTES
+        self._chores = tuple(chores)
+        self._answered: dict[tuple[int, int], tuple[int, int]] = {}
+        self.cut_s = -float("inf")  # when a connection was cut that had brought too much
+        self._thread = threading.Thread(target=self._run, name="doorkeeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def look(self) -> None:
+        """Look once."""
+        self._end_late_reads()
+        if self._reads.chunked:
+            self._cut_what_brings_too_much()
+        elif self._answered:
+            self._answered.clear()
+        if count_descriptors() > self._max_connections:
+            self._close_idle()
+        for chore in self._chores:
+            chore()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001 - the door stays kept, whatever happens
+                with suppress(Exception):
+                    fault(error, "doorkeeper")
+            if self._reads.chunked:
+                time.sleep(_TICK_CHUNKED_S)
+            elif self._reads.chunked_began.wait(_TICK_S):
+                self._reads.chunked_began.clear()
+
+    def _end_late_reads(self) -> None:
+        with self._reads.lock:  # so that no thread goes on to its next request before it has been answered for
+            late = self._reads.give_up(time.monotonic())
+            if not late:
+                return
+            before = {each.id: each.sent_bytes for each in connections()}
+            size_bytes = _PADDING_BYTES[0] + secrets.randbelow(_PADDING_BYTES[1] - _PADDING_BYTES[0])
+            left = _answer(late, size_bytes)
+        for _ in range(_LOOKS if left else 0):
+            time.sleep(_LOOK_S)
+            for each in connections():
+                if size_bytes <= each.sent_bytes - before.get(each.id, each.sent_bytes) < size_bytes + _SLACK_BYTES:
+                    each.hear_no_more()
+                    del before[each.id]
+                    left -= 1
+            if left <= 0:
+                return
+
+    def _close_idle(self) -> None:
+        """Close the connections that have been idle longest, until there are as many as there may be."""
+        found = connections()
+        excess = len(found) - self._max_connections
+        if excess > 0:
+            idle = sorted((each for each in found if each.is_idle), key=lambda each: each.quiet_s, reverse=True)
+            for each in idle[:excess]:
+                each.close()
+
+    def _cut_what_brings_too_much(self) -> None:
+        """A chunked body is read in one call, which nothing else bounds: cut what brings more than a body may be."""
+        answered = {}
+        for each in connections():
+            sent, before = self._answered.get(each.id, (-1, 0 if each.sent_bytes == 0 else each.received_bytes))
+            if sent not in {-1, each.sent_bytes}:
+                before = each.received_bytes
+            answered[each.id] = (each.sent_bytes, before)
+            brought_bytes = each.received_bytes - before
+            if brought_bytes > self._max_request_bytes:
+                self.cut_s = time.monotonic()
+                each.hear_no_more()
+            if brought_bytes > 2 * self._max_request_bytes:  # what goes on coming is heard all the same
+                each.close()
+        self._answered = answered
+
+
+def _answer(late: Sequence[BodyRead], size_bytes: int) -> int:
+    """Answer in the place of the threads that wait for these bodies; how many that were."""
+    frames = sys._current_frames()  # noqa: SLF001 - the one way to what a thread is at
+    answered = 0
+    for read in late:
+        answering = _answering(frames.get(read.thread))
+        if answering is not None and read.refusal is not None:
+            problem = problem_of(read.refusal)
+            headers = {"Content-Type": MEDIA_TYPE, "Connection": "close", **problem.headers}
+            answering.response_bytes(problem.status, list(headers.items()), problem.to_json().ljust(size_bytes))
+            answered += 1
+    return answered
+
+
+def _answering(frame: FrameType | None) -> Answering | None:
+    """What a thread would answer its request with: held by the frame that called the application."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "granian.wsgi":
+            found: Any = frame.f_locals.get("proto")
+            if hasattr(found, "response_bytes"):
+                return found  # type: ignore[no-any-return]
+        frame = frame.f_back
+    return None

@@ -1,0 +1,82 @@
+"""Where a request comes from, and how many failed authentications have come from there.
+
+The peer's address counts; `X-Forwarded-For` is believed only from the proxies that a setting names, and of it the last
+entry that is not such a proxy itself: what stands before that was written by the caller.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from relay.errors import RateLimited
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import falcon
+
+    from relay.settings.kinds import Network
+
+_PERIOD_S: Final = 60
+_MAX_ADDRESSES: Final = 10_000
+_IPV6_PREFIX: Final = 64  # a household has so many addresses
+_UNKNOWN: Final = "unknown"
+
+
+class SourceAddresses:
+    """Source addresses of requests, behind the proxies that are trusted."""
+
+    def __init__(self, trusted: Iterable[Network] = ()) -> None:
+        self._trusted = tuple(trusted)
+
+    def of(self, req: falcon.Request) -> str:
+        """Name the address, an IPv6 one by its network."""
+        found = _address(req.env.get("REMOTE_ADDR", ""))
+        if self._trusted and self._is_trusted(found):
+            for entry in reversed(req.env.get("HTTP_X_FORWARDED_FOR", "").split(",")):
+                found = _address(entry.strip())
+                if not self._is_trusted(found):
+                    break
+        if isinstance(found, ipaddress.IPv6Address):
+            return str(ipaddress.ip_network((found, _IPV6_PREFIX), strict=False))
+        return _UNKNOWN if found is None else str(found)
+
+    def _is_trusted(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None) -> bool:
+        return address is not None and any(address in network for network in self._trusted)
+
+
+class FailedAuthentications:
+    """Counts failures by source address; beyond a number a minute they are answered with 429."""
+
+    def __init__(self, addresses: SourceAddresses, per_minute: int) -> None:
+        self._addresses = addresses
+        self._per_minute = per_minute
+        self._lock = threading.Lock()
+        self._minute = 0
+        self._counts: dict[str, int] = {}
+
+    def add(self, req: falcon.Request) -> None:
+        """Count one; ``RateLimited`` if there were as many as may be from there within this minute."""
+        address, now_s = self._addresses.of(req), time.time()
+        with self._lock:
+            if int(now_s // _PERIOD_S) != self._minute:
+                self._minute = int(now_s // _PERIOD_S)
+                self._counts.clear()
+            if address not in self._counts and len(self._counts) >= _MAX_ADDRESSES:
+                address = _UNKNOWN  # so many at once are limited together
+            self._counts[address] = count = self._counts.get(address, 0) + 1
+        if count > self._per_minute:
+            left_s = _PERIOD_S - int(now_s % _PERIOD_S)
+            raise RateLimited("Too many failed authentications came from this address.", retry_after_s=left_s)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = getattr(found, "ipv4_mapped", None)
+    return mapped or found

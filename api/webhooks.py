@@ -1,0 +1,59 @@
+"""The resources that tell a plugin which webhooks it may trigger, and with what; nothing of where they go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from api.auth import TRIGGER
+from api.bodies import JSON
+from relay.errors import WebhookNotRegistered
+from relay.registration import ID_PATTERN
+from relay.text.documents import dump_json
+from relay.views import webhook_of
+
+if TYPE_CHECKING:
+    import falcon
+
+    from relay.store.registry import Registry
+
+
+class WebhooksResource:
+    """`GET /v1/webhooks`: those of the key's plugin, by id."""
+
+    scopes = TRIGGER
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """List them, without the hidden ones."""
+        registered = self._registry.shapes(req.context.key.plugin)
+        shown = [webhook_of(each.shape) for each in registered if not each.shape.hidden]
+        _answer(resp, {"webhooks": shown})
+
+    on_head = on_get
+
+
+class WebhookResource:
+    """`GET /v1/webhooks/{webhookId}`."""
+
+    scopes = TRIGGER
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, webhook_id: str) -> None:
+        """Show one; what is unknown, hidden or another plugin's is not registered."""
+        found = None
+        if ID_PATTERN.match(webhook_id):
+            found = self._registry.current(req.context.key.plugin, webhook_id, refresh=True)
+        if found is None or found[1].hidden:
+            raise WebhookNotRegistered
+        _answer(resp, webhook_of(found[1]))
+
+    on_head = on_get
+
+
+def _answer(resp: falcon.Response, value: dict[str, Any]) -> None:
+    resp.set_header("Cache-Control", "no-store")
+    resp.content_type, resp.data = JSON, dump_json(value)

@@ -1,0 +1,62 @@
+"""Where a request comes from, and what is answered when too many failures do."""
+
+import falcon
+import pytest
+from falcon.testing import create_environ
+
+from api import source_address
+from api.source_address import FailedAuthentications, SourceAddresses
+from relay.errors import RateLimited
+from relay.settings.kinds import networks
+
+
+def a_request(peer, forwarded=None):
+    environ = create_environ(headers={} if forwarded is None else {"X-Forwarded-For": forwarded})
+    environ["REMOTE_ADDR"] = peer
+    return falcon.Request(environ)
+
+
+@pytest.mark.parametrize(
+    ("trusted", "peer", "forwarded", "found"),
+    [
+        ("", "198.51.100.7", None, "198.51.100.7"),
+        ("", "198.51.100.7", "203.0.113.9", "198.51.100.7"),  # anybody can say that
+        ("10.0.0.0/8", "198.51.100.7", "203.0.113.9", "198.51.100.7"),
+        ("10.0.0.0/8", "10.1.2.3", "203.0.113.9", "203.0.113.9"),
+        ("10.0.0.0/8", "10.1.2.3", "192.0.2.1, 203.0.113.9", "203.0.113.9"),  # the first was said by the caller
+        ("10.0.0.0/8", "10.1.2.3", "192.0.2.1, 203.0.113.9, 10.9.9.9", "203.0.113.9"),
+        ("10.0.0.0/8", "10.1.2.3", None, "unknown"),
+        ("10.0.0.0/8", "10.1.2.3", "nonsense", "unknown"),
+        ("10.0.0.0/8", "::ffff:10.1.2.3", "203.0.113.9", "203.0.113.9"),
+        ("", "2001:db8:1:2:3:4:5:6", None, "2001:db8:1:2::/64"),
+        ("fd00::/8", "fd00::1", "2001:db8:1:2::7", "2001:db8:1:2::/64"),
+        ("", "", None, "unknown"),
+    ],
+)
+def test_a_request_s_address_is_its_peer_s_or_what_a_trusted_proxy_says(trusted, peer, forwarded, found):
+    assert SourceAddresses(networks(trusted)).of(a_request(peer, forwarded)) == found
+
+
+def test_failures_are_limited_by_address_and_only_for_the_minute(monkeypatch):
+    now = [1_000_020.0]
+    monkeypatch.setattr(source_address.time, "time", lambda: now[0])
+    failures = FailedAuthentications(SourceAddresses(), 3)
+    for _ in range(3):
+        failures.add(a_request("198.51.100.7"))
+    with pytest.raises(RateLimited) as error:
+        failures.add(a_request("198.51.100.7"))
+    assert error.value.retry_after_s == 60 - int(now[0]) % 60
+    failures.add(a_request("198.51.100.8"))
+    now[0] += 60
+    failures.add(a_request("198.51.100.7"))
+
+
+def test_addresses_beyond_number_are_limited_together(monkeypatch):
+    monkeypatch.setattr(source_address, "_MAX_ADDRESSES", 10)
+    failures = FailedAuthentications(SourceAddresses(), 5)
+    for number in range(10):
+        failures.add(a_request(f"198.51.100.{number}"))
+    for number in range(10, 15):
+        failures.add(a_request(f"198.51.100.{number}"))
+    with pytest.raises(RateLimited):
+        failures.add(a_request("198.51.100.15"))
