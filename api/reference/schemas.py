@@ -63,18 +63,6 @@ BulkItem: Final = Schema.from_dict(
     name="BulkItem",
 )
 
-Webhook: Final = schema(
-    "Webhook",
-    id=text("The webhook's id."),
-    description=text("What it is for.", maybe=True),
-    dataSchema=anything("JSON Schema 2020-12 of `data`; null if anything is taken."),
-    headers=several(fields.String(), "Names of headers that a caller may fill."),
-    queryParams=several(fields.String(), "Names of query parameters that a caller may give."),
-    payloadEncoding=text("`base64`: `data` is base64 text, and its bytes are sent.", maybe=True),
-)
-
-Webhooks: Final = schema("Webhooks", webhooks=several(Webhook, "By id."))
-
 Answer: Final = schema(
     "Answer",
     referenceId=reference("Names the invocation everywhere."),

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from typing import Final
 
+from marshmallow import fields
+
 from api.auth import TRIGGER
-from api.reference import schemas
+from api.reference.members import anything, schema, several, text
 from api.reference.operation import Operation, Said
 from api.reference.samples import Sample
 from relay import errors
+
+Webhook: Final = schema(
+    "Webhook",
+    id=text("The webhook's id."),
+    description=text("What it is for.", maybe=True),
+    dataSchema=anything("JSON Schema 2020-12 of `data`; null if anything is taken."),
+    headers=several(fields.String(), "Names of headers that a caller may fill."),
+    queryParams=several(fields.String(), "Names of query parameters that a caller may give."),
+    payloadEncoding=text("`base64`: `data` is base64 text, and its bytes are sent.", maybe=True),
+)
+
+Webhooks: Final = schema("Webhooks", webhooks=several(Webhook, "By id."))
 
 _WEBHOOKS: Final = Operation(
     id="listWebhooks",
@@ -18,7 +32,7 @@ _WEBHOOKS: Final = Operation(
     summary="List webhooks",
     about="The plugin's webhooks and what a caller may send to each. Hidden ones are not shown; targets never are.",
     scopes=TRIGGER,
-    answers={200: Said("The webhooks.", schemas.Webhooks)},
+    answers={200: Said("The webhooks.", Webhooks)},
     sample=Sample("GET", "/v1/webhooks"),
 )
 
@@ -31,7 +45,7 @@ _WEBHOOK: Final = Operation(
     about="One of them. An unknown, a hidden and another plugin's webhook answer identically.",
     scopes=TRIGGER,
     parameters={"webhookId": "The webhook's id."},
-    answers={200: Said("The webhook.", schemas.Webhook)},
+    answers={200: Said("The webhook.", Webhook)},
     problems=(errors.WebhookNotRegistered,),
     sample=Sample("GET", "/v1/webhooks/order"),
 )
