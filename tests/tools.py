@@ -33,6 +33,11 @@ def require_typescript() -> str:
     return _require("tsc", "TypeScript (tsc)", also=str(modules / ".bin"))
 
 
+def require_promtool() -> str:
+    """The path of Prometheus' promtool."""
+    return _require("promtool", "promtool (Debian's package prometheus)")
+
+
 def require_chromium() -> str:
     """The path of Chromium, or of a browser that is one underneath."""
     found = (shutil.which(name) for name in _CHROMIUM_NAMES)

@@ -6,7 +6,7 @@ from typing import Final
 
 from api.auth import METRICS, OPERATE
 from api.queries import OverviewQuery
-from api.reference import schemas
+from api.reference import overview_schemas as schemas
 from api.reference.operation import Operation, Said
 from api.reference.samples import Sample
 from relay import errors

@@ -11,8 +11,6 @@ from marshmallow import Schema, fields, validate
 
 from api.reference.members import MAYBE, anything, flag, reference, schema, several, text, time, whole, word
 from relay.invocation import Sent, State
-from relay.store.measures import ENDS
-from relay.store.policies import BREAKER_STATES
 from relay.store.replays import ReplayState
 
 if TYPE_CHECKING:
@@ -194,70 +192,6 @@ Replay: Final = schema(
 )
 
 Replays: Final = schema("Replays", replays=several(Replay, "Newest first."))
-
-Groups: Final = schema(
-    "Groups",
-    groups=several(Group, "Most frequent first."),
-    complete=flag("False: there are more groups, or so many invocations that only the newest were looked at."),
-)
-
-_ENDS: Final = schema("Ends", **{state: whole(f"How many ended `{state}`.") for state in ENDS})
-
-_COUNTS: Final[dict[str, Any]] = {
-    "accepted": whole("How many were accepted."),
-    "final": fields.Nested(_ENDS, required=True, metadata={"description": "How many ended, by state."}),
-    "errors": whole("How many of those have a result with `error` true."),
-}
-
-_PERCENTILE: Final = "of the time from acceptance to end; null where nothing ended with a result."
-
-Minute: Final = schema(
-    "Minute",
-    start=time("When the minute began."),
-    **_COUNTS,
-    p50Ms=whole(f"The median {_PERCENTILE}", maybe=True),
-    p95Ms=whole(f"The 95th percentile {_PERCENTILE}", maybe=True),
-    p99Ms=whole(f"The 99th percentile {_PERCENTILE}", maybe=True),
-)
-
-Stats: Final = schema("Stats", buckets=several(Minute, "Oldest first."))
-
-_Breaker: Final = schema(
-    "Breaker",
-    state=word("Whether calls are held back because the endpoint cannot be contacted.", BREAKER_STATES),
-    failures=whole("Calls in a row that did not reach the endpoint."),
-    openUntil=time("When the next one is tried.", maybe=True),
-)
-
-WebhookTraffic: Final = schema(
-    "WebhookTraffic",
-    webhookId=text("The webhook."),
-    revision=whole("Its current revision."),
-    hidden=flag("Whether only chains may use it."),
-    **_COUNTS,
-    inFlight=whole("How many of its calls are being sent."),
-    parked=whole("How many may not be sent now: paused, or over its limits."),
-    paused=flag("Whether it is paused."),
-    breaker=fields.Nested(_Breaker, required=True, metadata={"description": "Its circuit breaker."}),
-)
-
-TrafficReport: Final = schema(
-    "TrafficReport",
-    since=time("From when on it counts: the last 24 hours, and the hour in progress before them."),
-    webhooks=several(WebhookTraffic, "By id."),
-)
-
-_Lane: Final = schema(
-    "Lane",
-    lane=text("Its name."),
-    pending=whole("Accepted calls that no worker has taken yet, parked ones too."),
-    oldestSeconds=fields.Float(
-        required=True, **MAYBE, metadata={"description": "How long the oldest has waited; null: none does."}
-    ),
-    workers=whole("Live worker processes that serve it."),
-)
-
-Lanes: Final = schema("Lanes", lanes=several(_Lane, "The most urgent first."))
 
 Health: Final = schema("Health", status=text("`ok`."))
 

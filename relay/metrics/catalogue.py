@@ -27,6 +27,9 @@ FINAL: Final = Metric(
     (*_WEBHOOK, "state", "outcome"),
     "Ended invocations; `outcome` is empty for those that were cancelled.",
 )
+ERRORS: Final = Metric(
+    "relay_invocations_errors_total", "counter", _WEBHOOK, "Ended invocations whose result has `error` true."
+)
 PENDING: Final = Metric("relay_pending", "gauge", ("lane",), "Accepted, and not taken by a worker yet.")
 OLDEST_PENDING: Final = Metric(
     "relay_oldest_pending_seconds", "gauge", ("lane",), "Age of the oldest of those; 0 where there is none."
@@ -58,6 +61,7 @@ DURATION: Final = Metric(
 METRICS: Final = (
     ACCEPTED,
     FINAL,
+    ERRORS,
     PENDING,
     OLDEST_PENDING,
     PARKED,

@@ -84,7 +84,8 @@ class MetricsPage:
         named = self._named(plugins, webhooks)
         for plugin, totals in plugins.items():
             for webhook in webhooks[plugin]:
-                samples.add(catalogue.ACCEPTED, (plugin, _label(named, plugin, webhook)), 0)
+                for metric in (catalogue.ACCEPTED, catalogue.ERRORS):  # from 0 on, so that the first ones are seen
+                    samples.add(metric, (plugin, _label(named, plugin, webhook)), 0)
             for (webhook, name), count in totals.items():
                 samples.add_total(plugin, _label(named, plugin, webhook), name, count)
             self._add_traffic(samples, plugin, webhooks[plugin], named)
@@ -143,6 +144,8 @@ class _Samples:
         kind, *rest = name.split(":")
         if kind == "accepted":
             self.add(catalogue.ACCEPTED, (plugin, webhook), count)
+        elif kind == "errors":
+            self.add(catalogue.ERRORS, (plugin, webhook), count)
         elif kind == "final":
             self.add(catalogue.FINAL, (plugin, webhook, *rest), count)
         elif kind in _HISTOGRAMS:

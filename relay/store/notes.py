@@ -50,6 +50,7 @@ def _add_note(amounts: Amounts, at_ms: int, webhook: str, accepted: int, ends: l
         totals[f"{webhook}:final:{state}:{outcome}"] += len(each)
         if error == "1":
             counts["errors"] += len(each)
+            totals[f"{webhook}:errors"] += len(each)
         if status:
             times.update(f"step:{_step(duration)}" for duration in each)
             add_durations(totals, f"{webhook}:duration", each)

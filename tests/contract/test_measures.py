@@ -57,6 +57,7 @@ def test_totals_are_what_was_accepted_and_how_it_ended(ledger, measures):
         ("hook", "final:rejected:request_rejected"): 1,
         ("", "final:rejected:webhook_not_registered"): 2,
         ("hook", "final:interrupted:lease_lost"): 1,
+        ("hook", "errors"): 3,
     }
     assert ledger.store.counts("acme")["masked"] == 9
 

@@ -87,6 +87,7 @@ def test_counters_are_exact_and_last(scraped):
     assert grown("relay_invocations_accepted_total") == 7
     assert grown("relay_invocations_final_total", state="delivered", outcome="answered") == 5
     assert grown("relay_invocations_final_total", state="unreachable", outcome="tls_failed") == 1
+    assert grown("relay_invocations_errors_total") == 2
     assert grown("relay_duration_seconds_count") == 6
     assert page(scraped).items() >= {each for each in after.items() if each[0][0].endswith("_total")}
 
