@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from relay.up.log_file import open_log, put_aside
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -38,7 +40,7 @@ class Child:
 
     def start(self) -> None:
         """Starts the process; what an earlier one left running has to be gone by then."""
-        with self.log.open("ab") as log:
+        with open_log(self.log) as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own command lines, and no shell
                 self._command,
                 env=dict(self._environ),
@@ -50,6 +52,11 @@ class Child:
                 preexec_fn=_end_with(os.getpid()) if _IS_LINUX else None,  # noqa: PLW1509  # no threads here
             )
         self.started_s = time.monotonic()
+
+    def keep_log_small(self) -> None:
+        """Put its log aside if that has grown large."""
+        with suppress(OSError):  # a full disk, say: the child goes on
+            put_aside(self.log)
 
     @property
     def pid(self) -> int | None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 #: The files that hold the key rings; without them registrations and contents are lost.
 KEY_FILES: Final = ("target.keys", "data.keys")
-_MAX_LOG_BYTES: Final = 16 * 1024 * 1024
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.,:/@%+=?\[\]-]*")
 _LOOPBACK: Final = "127.0.0.1"
 
@@ -71,11 +70,8 @@ class DataDir:
         return any((self.server / "appendonlydir").glob("*"))
 
     def log(self, name: str) -> Path:
-        """The log of a child; one that has grown large is put aside first."""
-        path = self.logs / f"{name}.log"
-        if path.exists() and path.stat().st_size > _MAX_LOG_BYTES:
-            path.replace(path.with_suffix(".log.1"))
-        return path
+        """Name the log of a child."""
+        return self.logs / f"{name}.log"
 
     def lock(self) -> IO[str]:
         """Takes the directory for this process, for as long as the file that is returned stays open."""

@@ -113,6 +113,7 @@ class Supervisor:
         if not self.ending:
             for each in self._watched:
                 each.look(self.tell, self.note)
+                each.child.keep_log_small()
 
     def stop(self) -> None:
         """Ends the children: together, but for those that the others use, which end last."""

@@ -1,0 +1,54 @@
+"""The log of a child: readable by its owner only, and put aside when it has grown large, while the child runs.
+
+The child writes to a descriptor of its own, always at the file's end. So the file stays, its content is copied, and it
+is emptied: a child need not be told. What is written in the microseconds between copy and cut is lost.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_LOG_BYTES: Final = 16 * 1024 * 1024
+#: Logs that were put aside: ``name.log.1`` is the newest.
+KEPT: Final = 3
+_OWNER_ONLY: Final = 0o600
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """Open a log for a child to write to."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _OWNER_ONLY)
+    os.fchmod(descriptor, _OWNER_ONLY)  # an earlier version left it readable
+    return os.fdopen(descriptor, "ab", buffering=0)
+
+
+def put_aside(path: Path, max_bytes: int = MAX_LOG_BYTES) -> bool:
+    """Put what is in a log aside if it has grown beyond ``max_bytes``; whether it had."""
+    try:
+        if path.stat().st_size <= max_bytes:
+            return False
+    except OSError:
+        return False
+    for number in range(KEPT, 1, -1):
+        with suppress(FileNotFoundError):
+            _aside(path, number - 1).replace(_aside(path, number))
+    _aside(path, 1).unlink(missing_ok=True)
+    with path.open("r+b") as log, os.fdopen(_create(_aside(path, 1)), "wb") as copy:
+        shutil.copyfileobj(log, copy)
+        while more := log.read():  # what came while the rest was copied
+            copy.write(more)
+        log.truncate(0)
+    return True
+
+
+def _aside(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number}")
+
+
+def _create(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _OWNER_ONLY)

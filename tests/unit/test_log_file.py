@@ -1,0 +1,97 @@
+"""Logs of children: private, and bounded while the child goes on writing."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from relay.up.child import Child
+from relay.up.log_file import KEPT, open_log, put_aside
+from relay.up.logtail import LogTail
+
+WRITER = """
+import os, sys
+for number in range(int(sys.argv[1])):
+    os.write(2, b"%08d %s\\n" % (number, b"x" * 90))
+"""
+
+
+def mode(path):
+    return path.stat().st_mode & 0o777
+
+
+def asides(path):
+    return [each for number in range(1, KEPT + 3) if (each := path.with_name(f"{path.name}.{number}")).exists()]
+
+
+def test_a_log_is_its_owner_s_alone_also_if_it_was_not_before(tmp_path):
+    path = tmp_path / "api.log"
+    path.write_bytes(b"before\n")
+    path.chmod(0o644)
+    with open_log(path) as log:
+        log.write(b"after\n")
+    assert path.read_bytes() == b"before\nafter\n"
+    assert mode(path) == 0o600
+
+
+def test_a_large_log_is_put_aside_and_no_more_are_kept_than_may_be(tmp_path):
+    path = tmp_path / "api.log"
+    with open_log(path) as log:
+        for number in range(KEPT + 2):
+            log.write(b"%d" % number * 100)
+            assert put_aside(path, 100) is False
+            log.write(b"!")
+            assert put_aside(path, 100) is True
+            assert path.stat().st_size == 0
+    assert [each.read_bytes()[:1] for each in asides(path)] == [b"4", b"3", b"2"]
+    assert {mode(each) for each in asides(path)} == {0o600}
+
+
+def test_what_a_running_child_writes_goes_on_at_the_beginning_of_an_emptied_log(tmp_path):
+    path = tmp_path / "api.log"
+    lines = 60_000
+    with open_log(path) as log:
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(lines)], stderr=log)
+    turns = 0
+    while writer.poll() is None:
+        turns += put_aside(path, 1_000_000)
+        time.sleep(0.005)
+    assert writer.returncode == 0
+    assert turns >= 2
+    kept = [line for each in (*asides(path)[::-1], path) for line in each.read_bytes().split(b"\n") if line]
+    numbers = [int(line[:8]) for line in kept]
+    assert {len(line) for line in kept} == {99}  # each is whole
+    assert numbers == sorted(numbers)
+    assert numbers[-1] == lines - 1
+    assert max(each.stat().st_size for each in (*asides(path), path)) < 6_000_000
+
+
+def test_a_log_that_is_not_there_or_cannot_be_written_ends_nobody(tmp_path):
+    assert put_aside(tmp_path / "none.log") is False
+    child = Child("api", ["true"], environ={}, directory=tmp_path, log=tmp_path / "nowhere" / "api.log")
+    child.keep_log_small()
+
+
+def test_a_tail_begins_anew_where_a_log_was_emptied(tmp_path):
+    path = tmp_path / "api.log"
+    with open_log(path) as log:
+        log.write(b"old\n" * 50)
+        tail = LogTail(tmp_path)
+        put_aside(path, 10)
+        log.write(b"new\n")
+        assert list(tail.lines()) == [("api", "new")]
+
+
+@pytest.mark.parametrize("limit", [10, 1000])
+def test_a_supervised_child_s_log_is_kept_small(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr("relay.up.child.put_aside", lambda path: put_aside(path, limit))
+    child = Child(
+        "api", [sys.executable, "-c", WRITER, "100"], environ={}, directory=tmp_path, log=tmp_path / "api.log"
+    )
+    child.start()
+    while child.is_running():
+        time.sleep(0.01)
+    child.keep_log_small()
+    assert child.log.stat().st_size == 0
+    assert asides(child.log)
