@@ -109,7 +109,7 @@ class Runtime:
     @cached_property
     def registry(self) -> Registry:
         """Webhooks and their revisions."""
-        return Registry(self.client, self.target_vault)
+        return Registry(self.client, self.data_vault, self.target_vault)
 
     @cached_property
     def api_keys(self) -> ApiKeys:

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[Finding]:
     """The findings on every current registration; what does not open with the target keys at hand is named."""
-    opened, closed, refused = 0, [], []
+    opened, closed, refused, forged = 0, [], [], []
     try:
         for plugin in plugins:
+            forged += [f"{plugin}/{webhook_id}" for webhook_id in runtime.registry.unverified(plugin)]
             for webhook in runtime.registry.shapes(plugin):
                 name = f"{plugin}/{webhook.webhook_id}"
                 endpoints = _endpoints(runtime, plugin, webhook)
@@ -34,6 +35,9 @@ def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[
     except RelayError as error:
         yield Finding("registrations", Level.PROBLEM, error.message, "See the findings above.")
         return
+    if forged:
+        advice = "Somebody writes to the server: find out who, and register them again."
+        yield Finding("revisions", Level.PROBLEM, f"not made current by a relay: {listed(forged)}", advice)
     found = f"{opened} open" + (f", {len(closed)} do not: {listed(closed)}" if closed else "")
     advice = "Put the key that sealed them back into RELAY_TARGET_KEYS (from the back-up), or register them again."
     yield judged("registrations", not closed, found, advice)

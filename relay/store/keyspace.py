@@ -81,6 +81,11 @@ def webhooks(plugin: str) -> str:
     return _name("webhooks", plugin=plugin)
 
 
+def pointer_macs(plugin: str) -> str:
+    """Hash: of each webhook, the MAC of its current revision."""
+    return _name("pointer_macs", plugin=plugin)
+
+
 def revision(plugin: str, webhook: str, number: int) -> str:
     """Hash: one immutable revision of a registration."""
     return _name("revision", plugin=plugin, webhook=webhook, revision=number)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from relay.errors import Conflict, DocumentError, Fault, NotFound, SettingsError, VaultError
 from relay.registration import ChainTarget, Shape, Target, target_from_json
 from relay.store import keyspace
+from relay.store.pointers import is_authentic, pointer_mac
 from relay.store.scripts import Scripts, store_errors
 from relay.store.uses import Uses
 from relay.vault import target_owner
@@ -77,18 +78,23 @@ class _Planned:
     last: bytes
     shape: bytes = b""
     sealed_target: bytes = b""
+    mac: str = ""
 
     def arguments(self) -> list[bytes | str]:
         number = "" if self.applied.change == "unchanged" else str(self.applied.revision)
-        return [self.applied.webhook_id, self.current, self.last, number, self.shape, self.sealed_target]
+        return [self.applied.webhook_id, self.current, self.last, number, self.shape, self.sealed_target, self.mac]
 
 
 class Registry:
-    """Webhooks of all plugins in the store. Methods raise ``Unavailable`` when it cannot be reached."""
+    """Webhooks of all plugins in the store. Methods raise ``Unavailable`` when it cannot be reached.
 
-    def __init__(self, client: Redis, target_vault: Vault | None = None) -> None:
+    ``vault`` authenticates which revision is current; ``target_vault`` opens targets, in a process that may.
+    """
+
+    def __init__(self, client: Redis, vault: Vault, target_vault: Vault | None = None) -> None:
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._scripts = Scripts(client)
+        self._vault = vault
         self._target_vault = target_vault
         self._uses = Uses(client, self)
         self._pointers: dict[tuple[str, str], tuple[int, float]] = {}
@@ -121,7 +127,7 @@ class Registry:
         number, read_at_s = self._pointers.get(name, (0, 0.0))
         if refresh or not number or time.monotonic() - read_at_s >= POINTER_AGE_S:
             number = self._read_pointer(name)
-        return (number, self._shape(plugin, webhook_id, number)) if number else None
+        return (number, self._shape(plugin, webhook_id, number)[0]) if number else None
 
     def plugins(self) -> list[str]:
         """Every plugin that exists."""
@@ -132,6 +138,7 @@ class Registry:
         """A plugin's webhooks by id, hidden ones too."""
         with store_errors():
             pointers = self._client.hgetall(keyspace.webhooks(plugin))
+            macs = self._client.hgetall(keyspace.pointer_macs(plugin))
             numbers = sorted((webhook.decode(), int(number)) for webhook, number in pointers.items())
             pipeline = self._client.pipeline(transaction=False)
             for webhook, number in numbers:
@@ -140,7 +147,15 @@ class Registry:
         return [
             Registered(webhook, number, Shape.from_json(shape), int(created_at))
             for (webhook, number), (shape, created_at) in zip(numbers, rows, strict=True)
+            if shape and is_authentic(self._vault, plugin, webhook, number, shape, macs.get(webhook.encode()))
         ]
+
+    def unverified(self, plugin: str) -> list[str]:
+        """Webhooks whose current revision no relay has made current: they count as not registered."""
+        with store_errors():
+            names = sorted(name.decode() for name in self._client.hkeys(keyspace.webhooks(plugin)))
+        known = {registered.webhook_id for registered in self.shapes(plugin)}
+        return [name for name in names if name not in known]
 
     def revision(self, plugin: str, webhook_id: str, number: int) -> StoredRevision:
         """A revision, also of a webhook that was changed or removed since. Raises ``NotFound``."""
@@ -175,22 +190,31 @@ class Registry:
             pipeline.hmget(keyspace.webhooks(plugin), ids)
             pipeline.mget([keyspace.last_revision(plugin, webhook) for webhook in ids])
             pipeline.hlen(keyspace.webhooks(plugin))
-            currents, lasts, count = pipeline.execute()
+            pipeline.hmget(keyspace.pointer_macs(plugin), ids)
+            currents, lasts, count, macs = pipeline.execute()
         if count + currents.count(None) > MAX_WEBHOOKS:
             raise DocumentError(faults=(Fault("", f"a plugin has at most {MAX_WEBHOOKS} webhooks"),))
         return [
-            self._plan_one(plugin, registration, current or b"", last or b"0")
-            for registration, current, last in zip(registrations, currents, lasts, strict=True)
+            self._plan_one(plugin, registration, current or b"", last or b"0", mac)
+            for registration, current, last, mac in zip(registrations, currents, lasts, macs, strict=True)
         ]
 
-    def _plan_one(self, plugin: str, registration: Registration, current: bytes, last: bytes) -> _Planned:
+    def _plan_one(
+        self, plugin: str, registration: Registration, current: bytes, last: bytes, mac: bytes | None
+    ) -> _Planned:
         webhook, shape = registration.shape.webhook_id, registration.shape.to_json()
         target = registration.target.to_json()
-        if current and self._is_same(plugin, webhook, int(current), shape, target):
+        if (
+            current
+            and self._is_same(plugin, webhook, int(current), shape, target)
+            and is_authentic(self._vault, plugin, webhook, int(current), shape, mac)
+        ):
             return _Planned(Applied(webhook, int(current), "unchanged"), current, last)
         number = int(last) + 1
-        sealed = self._vault().seal(target, target_owner(plugin, webhook, number, shape))
-        return _Planned(Applied(webhook, number, "changed" if current else "created"), current, last, shape, sealed)
+        applied = Applied(webhook, number, "changed" if current else "created")
+        sealed = self._targets().seal(target, target_owner(plugin, webhook, number, shape))
+        new_mac = pointer_mac(self._vault, plugin, webhook, number, shape)
+        return _Planned(applied, current, last, shape, sealed, new_mac)
 
     def _is_same(self, plugin: str, webhook_id: str, number: int, shape: bytes, target: bytes) -> bool:
         """Whether a revision says the same. One that cannot be opened does not: registering anew repairs it."""
@@ -199,7 +223,7 @@ class Registry:
             stored_shape = self._client.hget(keyspace.revision(plugin, webhook_id, number), "shape")
             sealed = self._client.get(keyspace.target(plugin, webhook_id, number)) or b""
         try:
-            return stored_shape == shape and self._vault().open(sealed, owner) == target
+            return stored_shape == shape and self._targets().open(sealed, owner) == target
         except VaultError:
             return False
 
@@ -214,8 +238,12 @@ class Registry:
     def _read_pointer(self, name: tuple[str, str]) -> int:
         read_at_s = time.monotonic()
         with store_errors():
-            number = int(self._client.hget(keyspace.webhooks(name[0]), name[1]) or 0)
-        if not number:
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.hget(keyspace.webhooks(name[0]), name[1])
+            pipeline.hget(keyspace.pointer_macs(name[0]), name[1])
+            pointer, mac = pipeline.execute()
+        number = int(pointer or 0)
+        if not number or not self._is_current(*name, number, mac):
             self._pointers.pop(name, None)
             return 0
         if len(self._pointers) >= MAX_POINTERS:
@@ -223,12 +251,19 @@ class Registry:
         self._pointers[name] = (number, read_at_s)
         return number
 
-    def _read_shape(self, plugin: str, webhook_id: str, number: int) -> Shape:
+    def _is_current(self, plugin: str, webhook_id: str, number: int, mac: bytes | None) -> bool:
+        try:
+            _, shape = self._shape(plugin, webhook_id, number)
+        except NotFound:
+            return False
+        return is_authentic(self._vault, plugin, webhook_id, number, shape, mac)
+
+    def _read_shape(self, plugin: str, webhook_id: str, number: int) -> tuple[Shape, bytes]:
         with store_errors():
             shape = self._client.hget(keyspace.revision(plugin, webhook_id, number), "shape")
         if shape is None:
             raise NotFound("There is no such revision.")
-        return Shape.from_json(shape)
+        return Shape.from_json(shape), shape
 
     def _read_revision(self, plugin: str, webhook_id: str, number: int) -> StoredRevision:
         with store_errors():
@@ -243,9 +278,9 @@ class Registry:
         owner = target_owner(plugin, webhook_id, number, stored.shape_json)
         with store_errors():
             sealed = self._client.get(keyspace.target(plugin, webhook_id, number)) or b""
-        return target_from_json(self._vault().open(sealed, owner))
+        return target_from_json(self._targets().open(sealed, owner))
 
-    def _vault(self) -> Vault:
+    def _targets(self) -> Vault:
         if self._target_vault is None:
             raise SettingsError("RELAY_TARGET_KEYS is not set: without it targets can be neither made nor opened.")
         return self._target_vault

@@ -99,7 +99,9 @@ def test_an_example_of_the_registrations_page_registers_without_a_warning(text):
 @pytest.fixture(scope="module")
 def registered():
     """A registry with every example of the page, applied in order."""
-    registry = Registry(fakeredis.FakeRedis(server=fakeredis.FakeServer()), Vault.from_text(Vault.new_key_text()))
+    registry = Registry(
+        fakeredis.FakeRedis(server=fakeredis.FakeServer()), *[Vault.from_text(Vault.new_key_text())] * 2
+    )
     for text in EXAMPLES:
         registry.apply("shop", read_registrations(text, RULES, plugin="shop")[1])
     return registry

@@ -25,7 +25,7 @@ def vault():
 
 @pytest.fixture
 def registry(redis_client, vault):
-    return Registry(redis_client, vault)
+    return Registry(redis_client, vault, vault)
 
 
 def a_registration(webhook_id="ping", *, path="/in", secret=SECRET, **shape):
@@ -138,7 +138,7 @@ def test_a_target_pasted_under_another_webhook_does_not_open(registry, redis_cli
 
 def test_without_target_keys_shapes_can_be_read_and_targets_cannot(registry, redis_client):
     registry.apply("acme", [a_registration()])
-    door = Registry(redis_client)
+    door = Registry(redis_client, registry._vault)
     assert door.current("acme", "ping") == (1, a_registration().shape)
     assert door.shapes("acme")[0].shape == a_registration().shape
     with pytest.raises(SettingsError):
@@ -149,7 +149,7 @@ def test_without_target_keys_shapes_can_be_read_and_targets_cannot(registry, red
 
 def test_registering_again_repairs_a_webhook_whose_target_key_is_lost(registry, redis_client):
     registry.apply("acme", [a_registration()])
-    later = Registry(redis_client, Vault.from_text(Vault.new_key_text()))
+    later = Registry(redis_client, registry._vault, Vault.from_text(Vault.new_key_text()))
     with pytest.raises(VaultError):
         later.open_target("acme", "ping", 1)
     assert later.apply("acme", [a_registration()]) == [Applied("ping", 2, "changed")]
@@ -165,7 +165,7 @@ def test_an_unknown_revision_is_not_found_and_not_remembered_as_such(registry):
 
 
 def test_a_webhook_registered_by_another_process_is_known_at_once(registry, redis_client):
-    door = Registry(redis_client)
+    door = Registry(redis_client, registry._vault)
     assert door.current("acme", "ping") is None
     registry.apply("acme", [a_registration()])
     assert door.current("acme", "ping")
@@ -173,7 +173,7 @@ def test_a_webhook_registered_by_another_process_is_known_at_once(registry, redi
 
 def test_a_change_by_another_process_is_seen_within_a_second_and_at_once_on_demand(registry, redis_client):
     registry.apply("acme", [a_registration()])
-    door, eager = Registry(redis_client), Registry(redis_client)
+    door, eager = Registry(redis_client, registry._vault), Registry(redis_client, registry._vault)
     assert door.current("acme", "ping")[0] == eager.current("acme", "ping")[0] == 1
     registry.apply("acme", [a_registration(path="/x")])
     assert eager.current("acme", "ping", refresh=True)[0] == 2
@@ -184,7 +184,7 @@ def test_a_change_by_another_process_is_seen_within_a_second_and_at_once_on_dema
 
 def test_a_removal_by_another_process_is_seen_at_once_on_demand(registry, redis_client):
     registry.apply("acme", [a_registration()])
-    door = Registry(redis_client)
+    door = Registry(redis_client, registry._vault)
     assert door.current("acme", "ping")
     registry.remove("acme", "ping")
     assert door.current("acme", "ping", refresh=True) is None
@@ -238,7 +238,11 @@ def test_an_apply_that_lost_a_race_plans_again(registry, redis_client, monkeypat
     def plan_and_lose_once(plugin, registrations):
         planned = plan(plugin, registrations)
         if not raced:
-            raced.append(Registry(redis_client, registry._target_vault).apply("acme", [a_registration(path="/theirs")]))
+            raced.append(
+                Registry(redis_client, registry._vault, registry._target_vault).apply(
+                    "acme", [a_registration(path="/theirs")]
+                )
+            )
         return planned
 
     monkeypatch.setattr(registry, "_plan", plan_and_lose_once)
@@ -259,7 +263,7 @@ def test_concurrent_applies_give_every_registration_a_revision_of_its_own(valkey
     def register(number):
         with valkey.client() as client:
             try:
-                applied.extend(Registry(client, vault).apply("acme", [a_registration(path=f"/{number}")]))
+                applied.extend(Registry(client, vault, vault).apply("acme", [a_registration(path=f"/{number}")]))
             except Conflict as error:
                 errors.append(error)
 
@@ -271,7 +275,7 @@ def test_concurrent_applies_give_every_registration_a_revision_of_its_own(valkey
     numbers = sorted(each.revision for each in applied)
     assert numbers == list(range(1, len(applied) + 1))
     with valkey.client() as client:
-        registry = Registry(client, vault)
+        registry = Registry(client, vault, vault)
         assert registry.current("acme", "ping")[0] == len(applied)
         assert len({registry.open_target("acme", "ping", number).endpoint.path for number in numbers}) == len(numbers)
     assert len(applied) + len(errors) == 4
@@ -311,4 +315,46 @@ def test_a_target_does_not_open_beside_a_shape_that_somebody_loosened(registry, 
     loosened = dataclasses.replace(a_registration().shape, fillable_headers=("X-Admin",))
     redis_client.hset(keyspace.revision("acme", "ping", 1), "shape", loosened.to_json())
     with pytest.raises(VaultError):
-        Registry(redis_client, vault).open_target("acme", "ping", 1)
+        Registry(redis_client, vault, vault).open_target("acme", "ping", 1)
+
+
+# -- what a writer of the server can do --------------------------------------------------------------------------------
+
+
+def test_a_removed_webhook_is_not_revived_by_writing_its_pointer_back(registry, redis_client):
+    registry.apply("acme", [a_registration()])
+    registry.remove("acme", "ping")
+    redis_client.hset("relay:p:acme:webhooks", "ping", 1)
+    assert registry.current("acme", "ping", refresh=True) is None
+    assert registry.shapes("acme") == []
+    assert registry.unverified("acme") == ["ping"]
+
+
+@pytest.mark.parametrize("change", ["older revision", "another webhook's", "made up", "loosened shape", "no MAC"])
+def test_only_what_a_relay_has_made_current_is_current(registry, redis_client, vault, change):
+    registry.apply("acme", [a_registration(), a_registration("other")])
+    registry.apply("acme", [a_registration(path="/second")])
+    macs = "relay:p:acme:webhooks:macs"
+    if change == "older revision":
+        redis_client.hset("relay:p:acme:webhooks", "ping", 1)
+    elif change == "another webhook's":
+        redis_client.hset(macs, "ping", redis_client.hget(macs, "other"))
+    elif change == "made up":
+        redis_client.hset(macs, "ping", "0" * 64)
+    elif change == "no MAC":
+        redis_client.hdel(macs, "ping")
+    else:
+        shape = redis_client.hget("relay:p:acme:webhook:ping:2", "shape")
+        redis_client.hset(
+            "relay:p:acme:webhook:ping:2", "shape", shape.replace(b'"hidden":true', b'"hidden":false') + b" "
+        )
+    door = Registry(redis_client, vault)
+    assert door.current("acme", "ping") is None
+    assert [each.webhook_id for each in door.shapes("acme")] == ["other"]
+
+
+def test_registering_again_makes_a_tampered_webhook_current(registry, redis_client):
+    registry.apply("acme", [a_registration()])
+    redis_client.hdel("relay:p:acme:webhooks:macs", "ping")
+    assert registry.apply("acme", [a_registration()]) == [Applied("ping", 2, "changed")]
+    assert registry.current("acme", "ping", refresh=True)[0] == 2

@@ -19,7 +19,7 @@ RULES = EndpointRules(AddressPolicy())
 
 @pytest.fixture
 def registry(redis_client):
-    return Registry(redis_client, Vault.from_text(Vault.new_key_text()))
+    return Registry(redis_client, *[Vault.from_text(Vault.new_key_text())] * 2)
 
 
 def hook(webhook_id, **changes):

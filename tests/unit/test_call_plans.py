@@ -26,7 +26,9 @@ def hook(webhook_id, **changes):
 
 @pytest.fixture
 def registry():
-    registry = Registry(fakeredis.FakeRedis(server=fakeredis.FakeServer()), Vault.from_text(Vault.new_key_text()))
+    registry = Registry(
+        fakeredis.FakeRedis(server=fakeredis.FakeServer()), *[Vault.from_text(Vault.new_key_text())] * 2
+    )
     apply(
         registry,
         hook("login-service", headers={"X-Key": SECRETS[0]}, queryParams=["a"]),

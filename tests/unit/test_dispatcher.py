@@ -63,7 +63,7 @@ class Harness:
     def __init__(self, lanes=None, **limits):
         self.client = fakeredis.FakeRedis(server=fakeredis.FakeServer())
         self.vault = Vault.from_text(Vault.new_key_text())
-        self.registry = Registry(self.client, Vault.from_text(Vault.new_key_text()))
+        self.registry = Registry(self.client, self.vault, Vault.from_text(Vault.new_key_text()))
         self.store = InvocationStore(self.client, a_limit(**limits), lease_margin_ms=10_000)
         self.lanes = lanes or Lanes()
         self.dispatcher = Dispatcher(self.registry, self.store, self.vault, self.lanes)
@@ -191,7 +191,7 @@ def test_a_malformed_idempotency_key_is_a_bad_parameter(harness, key):
 def test_a_webhook_that_was_changed_a_moment_ago_is_looked_up_again(harness):
     harness.trigger()  # its revision is remembered now
     changed = '{id: "order", url: "https://hook.example.com/v2", method: "POST", headers: {"X-New": null}}'
-    other_process = Registry(harness.client, Vault.from_text(Vault.new_key_text()))
+    other_process = Registry(harness.client, harness.vault, Vault.from_text(Vault.new_key_text()))
     other_process.apply("acme", read_registrations(changed, RULES, plugin="acme")[1])
     assert harness.record(harness.trigger().reference_id).revision == 2
     other_process.apply("acme", read_registrations(HOOKS, RULES, plugin="acme")[1])
@@ -200,7 +200,7 @@ def test_a_webhook_that_was_changed_a_moment_ago_is_looked_up_again(harness):
 
 def test_a_webhook_that_was_removed_a_moment_ago_is_not_registered(harness):
     harness.trigger()
-    Registry(harness.client).remove("acme", "order")
+    Registry(harness.client, harness.vault).remove("acme", "order")
     with pytest.raises(WebhookNotRegistered):
         harness.trigger()
 

@@ -261,3 +261,12 @@ def test_a_key_that_somebody_else_wrote_is_a_problem(given, tmp_path, valkey):
     found = findings(given, tmp_path)["API keys"]
     assert found.level is Level.PROBLEM
     assert "0" * 16 in found.found
+
+
+def test_a_webhook_that_no_relay_has_made_current_is_a_problem(given, tmp_path, valkey):
+    register(given, WEBHOOK)
+    assert "revisions" not in findings(given, tmp_path)
+    with valkey.client() as client:
+        client.hset("relay:p:shop:webhooks", "ghost", 1)
+    found = findings(given, tmp_path)["revisions"]
+    assert (found.level, found.found) == (Level.PROBLEM, "not made current by a relay: shop/ghost")

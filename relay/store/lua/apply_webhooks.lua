@@ -4,7 +4,7 @@
 -- ARGV  1 plugin  2 n  3 what the check of chains has seen (JSON): {reads: {webhook: its current revision or ''},
 --       users: {webhook: the chains that use it}}, then n times:
 --       webhook, its current revision ('' if none), the highest revision it ever had ('0' if none),
---       its new revision ('' if nothing changes), shape, sealed target ('' both if nothing changes)
+--       its new revision ('' if nothing changes), shape, sealed target, MAC (all three '' if nothing changes)
 -- Returns 'applied', or 'stale' when a webhook is not as its caller read it, or as the check has seen it (nothing is
 -- written then).
 --
@@ -13,13 +13,13 @@
 -- needs: clock
 
 local plugin, count, seen = ARGV[1], tonumber(ARGV[2]), cjson.decode(ARGV[3])
-local WIDTH = 6
+local WIDTH = 7
 
 local function item(index)
   local at = 3 + (index - 1) * WIDTH
   return {
     webhook = ARGV[at + 1], current = ARGV[at + 2], last = ARGV[at + 3],
-    new = ARGV[at + 4], shape = ARGV[at + 5], target = ARGV[at + 6],
+    new = ARGV[at + 4], shape = ARGV[at + 5], target = ARGV[at + 6], mac = ARGV[at + 7],
   }
 end
 
@@ -80,6 +80,7 @@ for index = 1, count do
     redis.call('SET', KEY.target(plugin, each.webhook, each.new), each.target)
     redis.call('SET', KEY.last_revision(plugin, each.webhook), each.new)
     redis.call('HSET', KEY.webhooks(plugin), each.webhook, each.new)
+    redis.call('HSET', KEY.pointer_macs(plugin), each.webhook, each.mac)
     write_limits(each)
     write_uses(each, before)
   end

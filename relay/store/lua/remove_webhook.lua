@@ -21,5 +21,6 @@ if revision then
     redis.call('SREM', KEY.users(plugin, used), webhook)
   end
   redis.call('HDEL', KEY.webhooks(plugin), webhook)
+  redis.call('HDEL', KEY.pointer_macs(plugin), webhook)
 end
 return {}
