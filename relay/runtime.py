@@ -242,8 +242,10 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     from relay.executor import Executor  # noqa: PLC0415
     from relay.executor.access_tokens import AccessTokens  # noqa: PLC0415
     from relay.executor.call_plans import CallPlans  # noqa: PLC0415
+    from relay.executor.chain_standing import ChainStandings  # noqa: PLC0415
     from relay.executor.chain_turns import ChainTurns  # noqa: PLC0415
     from relay.executor.conclusion import Conclusion  # noqa: PLC0415
+    from relay.executor.payloads import Payloads  # noqa: PLC0415
     from relay.executor.preparation import Preparation  # noqa: PLC0415
     from relay.executor.watch import CallWatch  # noqa: PLC0415
     from relay.outbound.sender import Sender  # noqa: PLC0415
@@ -264,12 +266,16 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     sender = Sender(transport)
     tokens = AccessTokens(AccessTokenStore(runtime.client), sender, runtime.target_vault)
     plans = CallPlans(runtime.registry, runtime.policy)
-    turns = ChainTurns(plans, runtime.store, Steps(runtime.client), runtime.data_vault)
+    steps = Steps(runtime.client)
+    vaults = runtime.data_vault, runtime.target_vault
+    payloads = Payloads(*vaults)
+    standings = ChainStandings(plans, runtime.store, steps, payloads, runtime.target_vault)
+    turns = ChainTurns(plans, steps, standings, *vaults)
     gathering = Gathering(runtime.measures, name)
     shown = ShownCalls(settings.flower_events)
     executor = Executor(
         runtime.store,
-        Preparation(plans, runtime.data_vault, turns, tokens),
+        Preparation(plans, payloads, turns, tokens),
         sender,
         Conclusion(runtime.data_vault, turns, tokens),
         turns,

@@ -167,6 +167,11 @@ def raw_owner(plugin: str, reference_id: str) -> str:
     return f"raw/{plugin}/{reference_id}"
 
 
+def secrets_owner(plugin: str, reference_id: str) -> str:
+    """The owner of the texts that a chain hides in its steps' answers."""
+    return f"secrets/{plugin}/{reference_id}"
+
+
 def token_owner(plugin: str, webhook_id: str, revision: int) -> str:
     """The owner of a sealed access token."""
     return f"token/{plugin}/{webhook_id}/{revision}"

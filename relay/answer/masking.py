@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
-from relay.answer.needles import MIN_CHARACTERS, Needle, anchor_of, forms_of, needles_of, needles_of_texts
+from relay.answer.needles import Needle, anchor_of, forms_of, needles_of, needles_of_texts
 from relay.answer.unescaping import KINDS, unescape
+from relay.registration.header_rules import MIN_MASKED_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -93,7 +94,7 @@ class Mask:
 
     def text(self, text: str) -> tuple[str, int]:
         """The text with every hit replaced, and how many there were."""
-        if len(text) < MIN_CHARACTERS:
+        if len(text) < MIN_MASKED_LENGTH:
             return text, 0
         masked, count = self.raw(text.encode("utf-8", "surrogatepass"))
         return (masked.decode("utf-8", "surrogatepass"), count) if count else (text, 0)

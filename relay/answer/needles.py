@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, unquote_plus
 
 from relay.registration.credentials import Basic
+from relay.registration.header_rules import MIN_MASKED_LENGTH, PUBLIC_HEADERS
 from relay.registration.signing import SECRET_PREFIX, secret_bytes
 
 if TYPE_CHECKING:
@@ -22,15 +23,11 @@ if TYPE_CHECKING:
     from relay.registration.credentials import ClientCredentials
     from relay.registration.endpoint import Endpoint
 
-#: Shorter texts are not looked for: they would be found in answers that echo nothing.
-MIN_CHARACTERS: Final = 8
 #: Letters-and-digits runs of a secret that are long enough to be its core, whatever is done to the rest.
 MIN_CORE_CHARACTERS: Final = 16
 #: Shorter runs of letters and digits stand in too many answers to look for escapes around each.
 MIN_ANCHOR_CHARACTERS: Final = 4
 
-#: Pre-filled, but no secrets.
-PUBLIC_HEADERS: Final = frozenset({"content-type", "accept", "user-agent"})
 _HEADERS_OF_PAIRS: Final = frozenset({"authorization", "cookie"})
 
 # An IPv4 address is a run too: no encoder escapes a part of one.
@@ -53,16 +50,16 @@ class Needle:
 
 
 def needles_of(shape: Shape, target: Target) -> Iterator[Needle]:
-    """Everything of a target that an answer must not show, each at least ``MIN_CHARACTERS`` long."""
+    """Everything of a target that an answer must not show, each at least ``MIN_MASKED_LENGTH`` long."""
     texts = _with_cores(_secrets(target))
     if not shape.reveal_url:
         texts += _address(target.endpoint)
-    return (needle for needle in texts if len(needle.text) >= MIN_CHARACTERS)
+    return (needle for needle in texts if len(needle.text) >= MIN_MASKED_LENGTH)
 
 
 def needles_of_texts(texts: Iterable[str]) -> Iterator[Needle]:
-    """Secrets that are known as texts alone, each at least ``MIN_CHARACTERS`` long."""
-    return (needle for needle in _with_cores(map(Needle, texts)) if len(needle.text) >= MIN_CHARACTERS)
+    """Secrets that are known as texts alone, each at least ``MIN_MASKED_LENGTH`` long."""
+    return (needle for needle in _with_cores(map(Needle, texts)) if len(needle.text) >= MIN_MASKED_LENGTH)
 
 
 def _with_cores(needles: Iterable[Needle]) -> list[Needle]:
@@ -111,7 +108,7 @@ def _parts_of_header(name: str, value: str) -> Iterator[Needle]:
     """The value, its token (``Bearer xyz`` -> ``xyz``), both halves of Basic, the values of cookies and the like."""
     scheme, _, token = value.partition(" ")
     token = token.strip()
-    yield Needle(value, whole=len(token) < MIN_CHARACTERS)
+    yield Needle(value, whole=len(token) < MIN_MASKED_LENGTH)
     yield Needle(token)
     if scheme.lower() == "basic":
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from contextlib import suppress
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
@@ -32,37 +33,51 @@ class Result(NamedTuple):
     error: bool
 
 
-class Reading(NamedTuple):
-    """An answer, read: the final outcome, the result, and how many secrets were taken out of it."""
+class AnswerBody(NamedTuple):
+    """The body of an endpoint's answer, decoded."""
 
-    outcome: Outcome
-    result: Result
-    masked: int = 0
+    data: Any  # with everything that the endpoint sent
+    raw: bytes
+    text: str | None  # None for bytes, and for nothing
+    is_json: bool
+    content_type: ContentType
 
 
 class _NotJson(ValueError):
     """The text is no JSON that could be returned as a value."""
 
 
-def read_answer(answer: EndpointAnswer, mask: Mask) -> Reading:
-    """The masked result of an attempt; for one without an acceptable answer, the failure that its outcome means.
-
-    An answered attempt becomes ``ANSWER_REJECTED`` where the body stays bytes and holds something to hide: bytes
-    cannot be masked without breaking them.
-    """
-    if answer.outcome is not Outcome.ANSWERED:
-        return Reading(answer.outcome, failure_result(answer.outcome))
+def read_body(answer: EndpointAnswer) -> AnswerBody:
+    """The body of an answer, as its caller gets it but for what is to be hidden in it."""
     content_type = content_type_of(answer.content_type)
     text = text_of(answer.body, content_type)
     if not answer.body:
-        data, masked = None, 0
-    elif text is not None:
-        data, masked = _read_text(text, content_type, mask)
-    elif _shows(answer.body, mask):
-        return Reading(Outcome.ANSWER_REJECTED, failure_result(Outcome.ANSWER_REJECTED), masked=1)
-    else:
-        data, masked = _bytes_data(answer.body, content_type, mask), 0
-    return Reading(Outcome.ANSWERED, Result(answer.status, data, answer.status >= 400), masked)
+        return AnswerBody(None, b"", None, is_json=False, content_type=content_type)
+    if text is None:
+        return AnswerBody(
+            _bytes_data(answer.body, content_type.essence), answer.body, None, is_json=False, content_type=content_type
+        )
+    if content_type.kind != "text":
+        with suppress(_NotJson):
+            return AnswerBody(_parse(text), answer.body, text, is_json=True, content_type=content_type)
+    return AnswerBody(text, answer.body, text, is_json=False, content_type=content_type)
+
+
+def hide(body: AnswerBody, mask: Mask) -> tuple[Any, int] | None:
+    """The data of a body without what the mask finds, and how much that was.
+
+    None where the body is bytes and shows something: bytes cannot be masked without breaking them.
+    """
+    if body.text is not None:
+        return _masked_json(body.data, body.text, mask) if body.is_json else mask.text(body.text)
+    if not body.raw:
+        return None, 0
+    if _shows(body.raw, mask):
+        return None
+    essence = body.content_type.essence
+    if essence is not None and mask.text(essence)[1]:
+        return _bytes_data(body.raw, None), 0
+    return body.data, 0
 
 
 def failure_result(outcome: Outcome, *, status: int = 0) -> Result:
@@ -91,17 +106,6 @@ def answer_json(reference_id: str, status: int, data: bytes, *, error: bool) -> 
     """The four members of a synchronous answer, around data that is JSON already."""
     head = f'{{"referenceId":{json.dumps(reference_id)},"status":{status},"data":'
     return b"".join((head.encode("ascii"), data, b',"error":true}' if error else b',"error":false}'))
-
-
-def _read_text(text: str, content_type: ContentType, mask: Mask) -> tuple[Any, int]:
-    if content_type.kind != "text":
-        try:
-            value = _parse(text)
-        except _NotJson:
-            pass
-        else:
-            return _masked_json(value, text, mask)
-    return mask.text(text)
 
 
 def _masked_json(value: Any, text: str, mask: Mask) -> tuple[Any, int]:
@@ -180,8 +184,5 @@ def _shows(body: bytes, mask: Mask) -> bool:
     return bool(mask.hits(body)) or (b"\0" in body and bool(mask.hits(body.replace(b"\0", b""))))
 
 
-def _bytes_data(body: bytes, content_type: ContentType, mask: Mask) -> dict[str, str]:
-    essence = content_type.essence
-    if essence is None or mask.text(essence)[1]:
-        essence = BYTES_TYPE
-    return {"encoding": "base64", "contentType": essence, "content": b64encode(body).decode("ascii")}
+def _bytes_data(body: bytes, essence: str | None) -> dict[str, str]:
+    return {"encoding": "base64", "contentType": essence or BYTES_TYPE, "content": b64encode(body).decode("ascii")}

@@ -2,8 +2,9 @@
 
 from relay.chains.pins import pins_of
 from relay.chains.plan import ChainPlan
-from relay.chains.progress import Create, Finish, Next, Reject, found_secrets, progress
+from relay.chains.progress import Create, Finish, Next, Reject, progress, seen_before
 from relay.chains.results import StepResult
+from relay.chains.secrets import TooManySecrets, found_secrets, secrets_beside
 
 __all__ = [
     "ChainPlan",
@@ -12,7 +13,10 @@ __all__ = [
     "Next",
     "Reject",
     "StepResult",
+    "TooManySecrets",
     "found_secrets",
     "pins_of",
     "progress",
+    "secrets_beside",
+    "seen_before",
 ]

@@ -9,18 +9,15 @@ from relay.answer.results import Result
 from relay.chains.mapping import Unmappable, elements_of, evaluated, trigger_of
 from relay.chains.results import Ran
 from relay.invocation import Outcome, State
-from relay.text.expressions import Unevaluable, is_true
+from relay.text.expressions import is_true
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from relay.chains.plan import ChainPlan
     from relay.chains.results import StepResult
     from relay.registration import Step
     from relay.request.trigger import Trigger
-
-#: Shorter texts are not looked for in answers: they would be found where nothing is shown.
-MIN_SECRET_CHARACTERS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +56,11 @@ def progress(plan: ChainPlan, trigger: Trigger, results: Mapping[int, Sequence[S
     ``results`` has every created step's calls, all final, those of a ``forEach`` in the order of its elements.
     Each answer of ``Create`` brings the chain a step further: it ends.
     """
-    seen = _seen(trigger)
+    seen = seen_at_start(trigger)
     last: Ran | None = None
     for number, step in enumerate(plan.steps):
         try:
-            ran = _ran(plan, number, results, seen)
+            ran = ran_step(plan, number, results, seen)
             if isinstance(ran, Create):
                 return ran
             seen["steps"].append(None if ran is None else ran.view)
@@ -79,42 +76,24 @@ def progress(plan: ChainPlan, trigger: Trigger, results: Mapping[int, Sequence[S
     return _end(plan, last, seen)
 
 
-def found_secrets(plan: ChainPlan, trigger: Trigger, results: Mapping[int, Sequence[StepResult]]) -> tuple[str, ...]:
-    """The texts that the ``mask`` expressions of the finished steps find, each once.
-
-    All of them are to be hidden in what leaves the relay for this chain. Texts inside lists count; what is shorter
-    than ``MIN_SECRET_CHARACTERS`` or no text does not.
-    """
-    seen = _seen(trigger)
-    found: dict[str, None] = {}
-    for number, step in enumerate(plan.steps):
-        try:
-            ran = _ran(plan, number, results, seen)
-        except Unmappable:
-            break
-        if isinstance(ran, Create):
-            break
-        seen["steps"].append(None if ran is None else ran.view)
-        if ran is None:
-            continue
-        for expression in step.mask:
-            try:
-                value = expression.evaluate(seen)
-            except Unevaluable:  # the chain ends there: see _check_masks
-                continue
-            found |= dict.fromkeys(_secret_texts(value))
-        if ran.failed and step.on_error == "stop":
-            break
-    return tuple(found)
-
-
-def _seen(trigger: Trigger) -> dict[str, Any]:
-    """The value that expressions see."""
+def seen_at_start(trigger: Trigger) -> dict[str, Any]:
+    """What expressions see before any step has run."""
     given = {"data": trigger.data, "headers": dict(trigger.headers), "queryParams": dict(trigger.query_params)}
     return {"input": given, "steps": []}
 
 
-def _ran(
+def seen_before(
+    plan: ChainPlan, trigger: Trigger, results: Mapping[int, Sequence[StepResult]], number: int
+) -> dict[str, Any]:
+    """What expressions see when the step of this number is made; all steps before it have ended or were skipped."""
+    seen = seen_at_start(trigger)
+    for before in range(number):
+        ran = ran_step(plan, before, results, seen)
+        seen["steps"].append(ran.view if isinstance(ran, Ran) else None)
+    return seen
+
+
+def ran_step(
     plan: ChainPlan, number: int, results: Mapping[int, Sequence[StepResult]], seen: Mapping[str, Any]
 ) -> Ran | Create | None:
     """A step's result, or what is to be created for it; None where it is skipped. Raises Unmappable."""
@@ -150,11 +129,3 @@ def _end(plan: ChainPlan, last: Ran | None, seen: Mapping[str, Any]) -> Finish |
     except Unmappable as error:
         return Reject(len(plan.steps), str(error))
     return Finish(Result(finish.result.status, data, finish.result.error), finish.outcome, finish.state)
-
-
-def _secret_texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str) and len(value) >= MIN_SECRET_CHARACTERS:
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from _secret_texts(item)

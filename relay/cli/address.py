@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from relay.answer.masking import REPLACEMENT
-from relay.answer.needles import MIN_CHARACTERS
+from relay.registration.header_rules import MIN_MASKED_LENGTH
 
 if TYPE_CHECKING:
     from relay.registration import Target
@@ -27,5 +27,5 @@ def _shown(pair: str, fixed: set[str]) -> str:
     if unquote(name) not in fixed:
         return pair
     if not equals:  # a bare token
-        return REPLACEMENT if len(unquote(name)) >= MIN_CHARACTERS else pair
-    return f"{name}={REPLACEMENT}" if len(unquote(value)) >= MIN_CHARACTERS else pair
+        return REPLACEMENT if len(unquote(name)) >= MIN_MASKED_LENGTH else pair
+    return f"{name}={REPLACEMENT}" if len(unquote(value)) >= MIN_MASKED_LENGTH else pair

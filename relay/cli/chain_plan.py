@@ -8,11 +8,11 @@ from rich.console import Group
 from rich.text import Text
 
 from relay.answer.masking import REPLACEMENT
-from relay.answer.needles import PUBLIC_HEADERS
 from relay.cli.address import shown_url
 from relay.cli.output import facts_of, safe
 from relay.registration import ChainTarget
 from relay.registration.credentials import ClientCredentials
+from relay.registration.header_rules import PUBLIC_HEADERS
 from relay.registration.steps import MAX_CHAIN_DEPTH
 from relay.views import seconds
 

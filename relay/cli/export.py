@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
@@ -21,12 +21,13 @@ from relay.vault import payload_owner, result_owner
 from relay.views import row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from relay.cli.output import Screen
     from relay.invocation import Invocation
     from relay.runtime import Runtime
+    from relay.vault import Vault
 
 #: The columns of CSV. ``payload`` and ``data`` are there only with --with-payload.
 COLUMNS: Final = (
@@ -60,7 +61,10 @@ def export(
     with _opened(path) as file:
         count = (_write_csv if kind == "csv" else _write_lines)(file, rows, with_payload)
     if contents and contents.closed:
-        screen.note(f"{contents.closed} contents are left out: RELAY_DATA_KEYS does not hold the keys that they need.")
+        screen.note(
+            f"{contents.closed} contents are left out: RELAY_DATA_KEYS (for what steps of chains were sent,"
+            " RELAY_TARGET_KEYS) does not hold the keys that they need."
+        )
     if path is not None:
         said = {"file": path, "rows": count}
         screen.show(said, lambda: facts_of(said.items()))
@@ -71,26 +75,27 @@ class Contents:
 
     def __init__(self, runtime: Runtime) -> None:
         self._vault = runtime.data_vault
+        self._step_vault = runtime.target_vault  # under whose keys chains hand on what endpoints answered
         self._store = runtime.store
         self.closed = 0  # how many did not open
 
     def of(self, invocation: Invocation) -> dict[str, Any]:
         """``{payload, data}``: the trigger and the answer's data; null where there is none, or it does not open."""
         ref, plugin = invocation.reference_id, invocation.plugin
+        payload_vault = self._vault if invocation.step_of is None else self._step_vault
         return {
-            "payload": self._open(self._store.payload_of, payload_owner(plugin, ref), ref),
-            "data": self._open(self._store.result_of, result_owner(plugin, ref), ref),
+            "payload": self._opened(self._store.payload_of(ref), payload_vault, payload_owner(plugin, ref)),
+            "data": self._opened(self._store.result_of(ref), self._vault, result_owner(plugin, ref)),
         }
 
-    def _open(self, read: Callable[[str], bytes | None], owner: str, ref: str) -> Any:
-        sealed = read(ref)
+    def _opened(self, sealed: bytes | None, vault: Vault | None, owner: str) -> Any:
         if not sealed:
             return None
-        try:
-            return json.loads(self._vault.open(sealed, owner))
-        except VaultError:
-            self.closed += 1
-            return None
+        if vault is not None:
+            with suppress(VaultError):
+                return json.loads(vault.open(sealed, owner))
+        self.closed += 1
+        return None
 
 
 @contextmanager

@@ -136,8 +136,9 @@ class Attempts:
         """Take a chain further: create its next step and let it wait, or come to its end."""
         if isinstance(turn.next, Create):
             step, news = turn.next.step, self._turns.new_steps(turn, turn.next)
+            secrets = self._turns.sealed_secrets(turn, turn.next)
             verdict, ready = surely(
-                lambda: self._store.advance(active.reference_id, active.claim_token, step, news),
+                lambda: self._store.advance(active.reference_id, active.claim_token, step, news, secrets=secrets),
                 "advance",
                 gevent.sleep,
                 calls=len(news),

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import gevent
 
 from relay import telemetry
-from relay.answer.results import Result, data_from, failure_result, sealed_data
-from relay.chains import Create, Reject, StepResult, found_secrets, progress
+from relay.answer.results import Result, failure_result, sealed_data
+from relay.chains import Create, Reject, StepResult, TooManySecrets, found_secrets, progress, secrets_beside
+from relay.executor.apart import apart, making_bytes
 from relay.invocation import Outcome, State
 from relay.loops import surely
 from relay.reference_id import new_reference_id
-from relay.request.trigger import Trigger, check
+from relay.request.trigger import check
 from relay.store.transitions import NewStep, Settlement
-from relay.vault import payload_owner, raw_owner, result_owner
+from relay.text.documents import dump_json
+from relay.vault import payload_owner, raw_owner, result_owner, secrets_owner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from relay.answer.masking import Mask
-    from relay.chains import ChainPlan, Next
+    from relay.chains import Next
     from relay.executor.call_plans import CallPlans
-    from relay.store.invocations import InvocationStore
-    from relay.store.steps import StepRecord, Steps
+    from relay.executor.chain_standing import ChainStandings, Standing
+    from relay.store.steps import Steps
     from relay.store.transitions import CallRecord
     from relay.vault import Vault
+
+#: What chains hide in the answers of their steps, read or worked out in this process: so many are kept.
+MAX_HIDINGS: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,34 +38,55 @@ class ChainTurn:
     """A chain that knows its next step, or its end."""
 
     record: CallRecord
-    plan: ChainPlan
+    standing: Standing
     next: Next
     secrets: tuple[str, ...]  # what its masks, and those of the chains above, found so far
+
+
+@dataclass(frozen=True, slots=True)
+class _Hiding:
+    """What a chain hides in the answers of one of its steps."""
+
+    secrets: tuple[str, ...]  # found before the step
+    count: int  # calls that the steps before it made
+    masks: bool  # whether the step has masks itself: then each of its answers may hold more
+
+    def to_json(self) -> bytes:
+        return dump_json([list(self.secrets), self.count, self.masks])
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Self:
+        secrets, count, masks = json.loads(raw)
+        return cls(tuple(secrets), count, masks)
 
 
 class ChainTurns:
     """Works out turns, and lays down what they come to."""
 
-    def __init__(self, plans: CallPlans, store: InvocationStore, steps: Steps, data_vault: Vault) -> None:
+    def __init__(
+        self, plans: CallPlans, steps: Steps, standings: ChainStandings, data_vault: Vault, target_vault: Vault
+    ) -> None:
         self._plans = plans
-        self._store = store
         self._steps = steps
-        self._vault = data_vault
+        self._standings = standings
+        self._data_vault = data_vault
+        self._target_vault = target_vault
+        self._hidings: OrderedDict[tuple[str, int], _Hiding] = OrderedDict()  # by chain and step
 
     def prepare(self, record: CallRecord) -> ChainTurn:
         """The next turn of a chain; raises as `CallPlans.chain`, `RequestRejected`, and `Unavailable`."""
-        plan, trigger, results = self._standing(record)
-        check(self._plans.shape(record.plugin, record.webhook_id, record.revision), trigger)
-        secrets = (*(self._secrets_above(record) or ()), *found_secrets(plan, trigger, results))
-        return ChainTurn(record, plan, progress(plan, trigger, results), secrets)
+        standing = self._standings.at_turn(record)
+        check(self._plans.shape(record.plugin, record.webhook_id, record.revision), standing.trigger)
+        above = self._hidden_in(record)
+        return apart(standing.size_bytes, lambda: _turn(record, standing, () if above is None else above.secrets))
 
     def begun(self, record: CallRecord) -> bool:
         """Whether a chain has made a step already."""
-        return bool(self._steps.of(record.reference_id))
+        return self._steps.any(record.reference_id)
 
     def new_steps(self, turn: ChainTurn, create: Create) -> list[NewStep]:
         """The invocations that the next step makes, each with its trigger sealed."""
-        shape = turn.plan.shapes[create.step]
+        shape = turn.standing.plan.shapes[create.step]
         if shape is None:
             raise ValueError("a step whose webhook has no revision cannot be created")
         pins: dict[str, int] = json.loads(turn.record.pins or "{}")
@@ -77,12 +101,19 @@ class ChainTurns:
                     revision=pins[shape.webhook_id],
                     timeout_ms=shape.timeout_ms,
                     repeatable=shape.repeatable,
-                    payload=self._vault.seal(payload, owner),
+                    payload=self._target_vault.seal(payload, owner),
                     request_bytes=len(payload),
                     pins=turn.record.pins if shape.chain else None,
                 )
             )
         return news
+
+    def sealed_secrets(self, turn: ChainTurn, create: Create) -> bytes:
+        """What the chain hides in the answers of a step, for whoever reads one of them; sealed."""
+        hiding = _Hiding(turn.secrets, turn.standing.count, masks=bool(turn.standing.plan.steps[create.step].mask))
+        self._keep((turn.record.reference_id, create.step), hiding)
+        owner = secrets_owner(turn.record.plugin, turn.record.reference_id)
+        return self._target_vault.seal(hiding.to_json(), owner)
 
     def end(self, turn: ChainTurn, claim_token: str) -> Settlement:
         """How a chain ends that has no next step."""
@@ -98,44 +129,58 @@ class ChainTurns:
         result = failure_result(outcome)
         return self._settlement(turn, claim_token, outcome, State.UNREACHABLE, result, f"step {step}: {reason}")
 
-    def secrets_beside(self, record: CallRecord, result: Result) -> tuple[str, ...] | None:
+    def secrets_beside(self, record: CallRecord, result: Result, size_bytes: int) -> tuple[str, ...] | None:
         """What is to be hidden in the answer of a chain's step: what the masks of the chain find with it.
 
-        Also what those of the chains above it have found: they may have handed it down. None where one of them is
-        over and cannot be asked any more.
+        Also what those of the chains above it have found: they may have handed it down. None where the chain is over
+        and cannot be asked any more. Raises TooManySecrets.
         """
         if record.parent is None or record.step is None:
             return ()
-        own = StepResult(result.status, result.data, result.error, Outcome.ANSWERED, State.DELIVERED)
-        return self._secrets_above(record, {record.step: [own]})
-
-    def _secrets_above(
-        self, record: CallRecord, ended: Mapping[int, Sequence[StepResult]] | None = None
-    ) -> tuple[str, ...] | None:
-        """What the masks of the chains above have found, with a step of the nearest that has ``ended`` just now."""
-        if record.parent is None:
-            return ()
-        found = self._store.read([record.parent])
-        higher = self._secrets_above(found[0]) if found else None
-        if higher is None:
+        hiding = self._hidden_in(record)
+        if hiding is None or not hiding.masks:
+            return None if hiding is None else hiding.secrets
+        standing = self._standings.of_step(record, hiding.count)
+        if standing is None:
             return None
-        plan, trigger, results = self._standing(found[0])
-        return (*higher, *found_secrets(plan, trigger, {**results, **(ended or {})}))
+        own = StepResult(result.status, result.data, result.error, Outcome.ANSWERED, State.DELIVERED)
+        step, seen = standing.plan.steps[record.step], standing.seen_before(record.step)
+        number, above = record.step, hiding.secrets
+        return apart(size_bytes, lambda: secrets_beside(step, number, seen, own, above))
 
     def raw(self, record: CallRecord, result: Result) -> bytes:
-        """What the chain needs of its step's answer, secrets included, sealed for it alone."""
-        return self._vault.seal(sealed_data(result), raw_owner(record.plugin, record.reference_id))
+        """What the chain needs of its step's answer, secrets included, sealed for workers alone."""
+        return self._target_vault.seal(sealed_data(result), raw_owner(record.plugin, record.reference_id))
+
+    def _hidden_in(self, record: CallRecord) -> _Hiding | None:
+        """What the chain of a step hides in the step's answers; None where it is over and this is not known here."""
+        if record.parent is None or record.step is None:
+            return None
+        place = record.parent, record.step
+        if place not in self._hidings:
+            sealed = self._steps.secrets(record.parent)
+            if not sealed:
+                return None
+            opened = self._target_vault.open(sealed, secrets_owner(record.plugin, record.parent))
+            self._keep(place, _Hiding.from_json(opened))
+        return self._hidings.get(place)
+
+    def _keep(self, place: tuple[str, int], hiding: _Hiding) -> None:
+        self._hidings[place] = hiding
+        while len(self._hidings) > MAX_HIDINGS:
+            self._hidings.popitem(last=False)
 
     def _settlement(
         self, turn: ChainTurn, claim_token: str, outcome: Outcome, state: State, result: Result, reason: str = ""
     ) -> Settlement:
         record, masked, sealed, raw = turn.record, 0, b"", b""
+        self._standings.forget(record.reference_id)
         if outcome is Outcome.ANSWERED:
             if record.parent:
                 raw = self.raw(record, result)
             data, masked = self._masked(turn, result)
             owner = result_owner(record.plugin, record.reference_id)
-            sealed = self._vault.seal(sealed_data(Result(result.status, data, result.error)), owner)
+            sealed = self._data_vault.seal(sealed_data(Result(result.status, data, result.error)), owner)
         return Settlement(
             reference_id=record.reference_id,
             claim_token=claim_token,
@@ -153,32 +198,20 @@ class ChainTurns:
     def _masked(self, turn: ChainTurn, result: Result) -> tuple[Any, int]:
         """A chain's data as its caller may see it; nothing where it is not known what is to be hidden in it."""
         try:
-            mask = surely(lambda: self._mask(turn), "conclude", gevent.sleep)
+            pins: dict[str, int] = json.loads(turn.record.pins or "{}")
+            mask = surely(lambda: self._plans.chain_mask(turn.record.plugin, pins), "conclude", gevent.sleep)
         except Exception as error:  # noqa: BLE001 - the chain has come to its end all the same
             telemetry.fault(error, "chain_mask")
             return None, 0
-        return mask.value(result.data)
+        size_bytes = turn.standing.size_bytes + making_bytes(turn.secrets)
+        return apart(size_bytes, lambda: mask.with_texts(turn.secrets).value(result.data))
 
-    def _mask(self, turn: ChainTurn) -> Mask:
-        pins: dict[str, int] = json.loads(turn.record.pins or "{}")
-        mask = self._plans.chain_mask(turn.record.plugin, pins)
-        return mask.with_texts(turn.secrets) if turn.secrets else mask
 
-    def _standing(self, record: CallRecord) -> tuple[ChainPlan, Trigger, Mapping[int, Sequence[StepResult]]]:
-        """Where a chain stands: its plan, its input, and how its steps ended."""
-        pins = json.loads(record.pins or "{}")
-        plan = self._plans.chain(record.plugin, record.webhook_id, record.revision, pins)
-        owner = payload_owner(record.plugin, record.reference_id)
-        trigger = Trigger.from_json(self._vault.open(record.payload, owner))
-        results: dict[int, list[StepResult]] = {}
-        for step_record in self._steps.of(record.reference_id):
-            if step_record.invocation.step_of and step_record.invocation.state.final:
-                results.setdefault(step_record.invocation.step_of.step, []).append(self._result(step_record))
-        return plan, trigger, results
-
-    def _result(self, step_record: StepRecord) -> StepResult:
-        step = step_record.invocation
-        data = None
-        if step_record.raw is not None:
-            data = data_from(self._vault.open(step_record.raw, raw_owner(step.plugin, step.reference_id)))
-        return StepResult(step.status or 0, data, bool(step.error), step.outcome, step.state)
+def _turn(record: CallRecord, standing: Standing, above: tuple[str, ...]) -> ChainTurn:
+    where = standing.plan, standing.trigger, standing.results
+    try:
+        secrets = found_secrets(*where, above)
+    except TooManySecrets as error:
+        step = max(standing.results, default=0) if error.step is None else error.step
+        return ChainTurn(record, standing, Reject(step, str(error)), ())
+    return ChainTurn(record, standing, progress(*where), secrets)

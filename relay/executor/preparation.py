@@ -10,19 +10,18 @@ from relay.errors import NotFound, RequestRejected, StoreFault, Unavailable, Vau
 from relay.executor.chain_turns import ChainTurn
 from relay.invocation import Outcome
 from relay.request.oauth import NoToken
-from relay.request.trigger import Trigger, check
+from relay.request.trigger import check
 from relay.store.access_tokens import RevisionId
-from relay.vault import payload_owner
 
 if TYPE_CHECKING:
     from relay.answer.masking import Mask
     from relay.executor.access_tokens import AccessToken, AccessTokens
     from relay.executor.call_plans import CallPlan, CallPlans
     from relay.executor.chain_turns import ChainTurns
+    from relay.executor.payloads import Payloads
     from relay.registration import Shape
     from relay.request.rendering import OutgoingRequest
     from relay.store.transitions import CallRecord
-    from relay.vault import Vault
 
 #: Masks that hide a token too, kept while the token lives.
 MAX_TOKEN_MASKS: Final = 512
@@ -59,11 +58,11 @@ class Preparation:
     """Makes calls ready. What is wrong with a call is its outcome; what is wrong with the store is raised."""
 
     def __init__(
-        self, plans: CallPlans, data_vault: Vault, turns: ChainTurns, tokens: AccessTokens | None = None
+        self, plans: CallPlans, payloads: Payloads, turns: ChainTurns, tokens: AccessTokens | None = None
     ) -> None:
         self._plans = plans
         self._turns = turns
-        self._vault = data_vault
+        self._payloads = payloads
         self._tokens = tokens
         self._masks = lru_cache(MAX_TOKEN_MASKS)(_mask_with)
 
@@ -102,10 +101,8 @@ class Preparation:
         return record.parent is not None or (record.pins is not None and self._turns.begun(record))
 
     def _render(self, record: CallRecord, plan: CallPlan) -> Prepared:
-        owner = payload_owner(record.plugin, record.reference_id)
-        trigger = Trigger.from_json(self._vault.open(record.payload, owner))
         request = plan.template.fill(
-            check(plan.shape, trigger),
+            check(plan.shape, self._payloads.open(record)),
             reference_id=record.reference_id,
             traceparent=record.traceparent,
         )

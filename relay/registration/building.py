@@ -12,7 +12,7 @@ from relay.registration.chain_target import ChainTarget
 from relay.registration.credentials import Basic, ClientCertificate, ClientCredentials, Credentials
 from relay.registration.endpoint import Endpoint, EndpointRules, parse_endpoint
 from relay.registration.fields import load_fields
-from relay.registration.header_rules import MIN_MASKED_LENGTH, NOT_SECRET
+from relay.registration.header_rules import MIN_MASKED_LENGTH, PUBLIC_HEADERS
 from relay.registration.shape import BODILESS_METHODS, Encoding, Shape
 from relay.registration.target import Target
 
@@ -138,7 +138,7 @@ def _encoding(fields: dict[str, Any], prefilled: Mapping[str, str]) -> Encoding:
 
 def _warnings(shape: Shape, target: Target) -> Iterator[str]:
     secrets = {
-        f"The value of {name}": value for name, value in target.headers.items() if name.lower() not in NOT_SECRET
+        f"The value of {name}": value for name, value in target.headers.items() if name.lower() not in PUBLIC_HEADERS
     }
     authorization = target.credentials.authorization
     if isinstance(authorization, Basic):

@@ -13,7 +13,7 @@ MAX_VALUE_BYTES: Final = 2_048
 MAX_VALUES_BYTES: Final = 8_192  # of all pre-filled values, and of all of a caller's
 
 #: Pre-filled values that are no secrets: never masked.
-NOT_SECRET: Final = frozenset({"content-type", "accept", "user-agent"})
+PUBLIC_HEADERS: Final = frozenset({"content-type", "accept", "user-agent"})
 #: Secrets shorter than this cannot be masked without taking innocent text out of answers.
 MIN_MASKED_LENGTH: Final = 8
 

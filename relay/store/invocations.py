@@ -105,9 +105,15 @@ class InvocationStore:
         """Give back calls that have not been sent; returns them and whom their places wake."""
         return ready_from(self._scripts.run("release", [claim_token, GRACE_MS, *reference_ids]))
 
-    def advance(self, parent: str, claim_token: str, step: int, news: Sequence[NewStep]) -> tuple[Advance, Ready]:
-        """Create a chain's next step and let its parent wait for it; returns what may be run now."""
-        args: list[Any] = [claim_token, GRACE_MS, *self._limits.retention, CHAIN_STEPS, parent, step, len(news)]
+    def advance(
+        self, parent: str, claim_token: str, step: int, news: Sequence[NewStep], *, secrets: bytes = b""
+    ) -> tuple[Advance, Ready]:
+        """Create a chain's next step and let its parent wait for it; returns what may be run now.
+
+        ``secrets``: what the chain hides in the answers of this step, sealed.
+        """
+        args: list[Any] = [claim_token, GRACE_MS, *self._limits.retention, CHAIN_STEPS, parent, step, secrets]
+        args.append(len(news))
         for new in news:
             args.extend(step_args(new))
         verdict, ready = self._scripts.run("advance", args)

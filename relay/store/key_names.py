@@ -21,6 +21,7 @@ TEMPLATES: Final = {
     "result": "inv:{ref}:result",  # string: sealed data of the answer
     "steps": "inv:{ref}:steps",  # list: a chain's steps, reference ids as they were created
     "raw": "inv:{ref}:raw",  # string: sealed data of a step's answer before masking, while its chain runs
+    "secrets": "inv:{ref}:secrets",  # string: sealed texts that a chain hides in its steps' answers, while it runs
     # alarms and ends
     "due_running": "due:running",  # zset referenceId -> ms: leases, retries, deadlines
     "due_queued": "due:queued:{lane}",  # zset referenceId -> ms: queued ids of a lane

@@ -36,6 +36,11 @@ def raw(ref: str) -> str:
     return _name("raw", ref=ref)
 
 
+def secrets(ref: str) -> str:
+    """String: the sealed texts that a chain hides in its steps' answers, while it runs."""
+    return _name("secrets", ref=ref)
+
+
 def plugins() -> str:
     """Set: the plugins that exist."""
     return _name("plugins")

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from relay.invocation import Outcome, State
 from relay.store import keyspace
-from relay.store.records import invocation_from
 from relay.store.scripts import store_errors
 
 if TYPE_CHECKING:
     import redis
 
-    from relay.invocation import Invocation
+_FIELDS: Final = ("state", "parentStep", "status", "error", "outcome")
 
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One step's invocation, and its answer's data before masking, sealed; None where there is no answer."""
+    """How one step's invocation stands, and its answer's data before masking, sealed; None where there is no answer."""
 
-    invocation: Invocation
+    reference_id: str
+    step: int  # its number in its chain
+    state: State
+    status: int
+    error: bool
+    outcome: Outcome | None
     raw: bytes | None
 
 
@@ -29,14 +34,42 @@ class Steps:
     def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client
 
-    def of(self, parent: str) -> list[StepRecord]:
-        """A chain's steps in the order of their creation."""
+    def of(self, parent: str, first: int = 0, end: int | None = None) -> list[StepRecord | None]:
+        """A chain's calls from ``first`` on and before ``end``, as they were created; None for what is gone."""
         with store_errors():
-            refs = [ref.decode() for ref in self._client.lrange(keyspace.steps(parent), 0, -1)]
+            last = -1 if end is None else end - 1
+            refs = [ref.decode() for ref in self._client.lrange(keyspace.steps(parent), first, last)]
             pipeline = self._client.pipeline(transaction=False)
             for ref in refs:
-                pipeline.hgetall(keyspace.record(ref))
+                pipeline.hmget(keyspace.record(ref), *_FIELDS)
                 pipeline.get(keyspace.raw(ref))
             values = pipeline.execute() if refs else []
         pairs = zip(refs, values[::2], values[1::2], strict=True)
-        return [StepRecord(invocation_from(ref, fields), raw) for ref, fields, raw in pairs if fields]
+        return [_step_from(ref, fields, raw) if fields[0] else None for ref, fields, raw in pairs]
+
+    def any(self, parent: str) -> bool:
+        """Whether a chain has made a step."""
+        with store_errors():
+            return bool(self._client.exists(keyspace.steps(parent)))
+
+    def secrets(self, parent: str) -> bytes | None:
+        """What an unfinished chain hides in its steps' answers, sealed; None where it is over or has not said so."""
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.hget(keyspace.record(parent), "state")
+            pipeline.get(keyspace.secrets(parent))
+            state, sealed = pipeline.execute()
+        return sealed if state and not State(state.decode()).final else None
+
+
+def _step_from(reference_id: str, fields: list[bytes | None], raw: bytes | None) -> StepRecord:
+    state, step, status, error, outcome = ((value or b"").decode() for value in fields)
+    return StepRecord(
+        reference_id,
+        step=int(step or 0),
+        state=State(state),
+        status=int(status or 0),
+        error=error == "1",
+        outcome=Outcome(outcome) if outcome else None,
+        raw=raw,
+    )

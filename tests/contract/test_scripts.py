@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from redis.exceptions import ResponseError
 
-from relay.errors import Unavailable
+from relay.errors import StoreFault, Unavailable
 from relay.store import scripts as module
 from relay.store.library import library, scripts
 from relay.store.scripts import Scripts, renew
@@ -43,14 +42,14 @@ def test_what_another_process_has_loaded_meanwhile_is_left_alone(redis_client, r
 def test_a_text_that_the_server_refuses_is_a_fault_of_ours(runner, monkeypatch):
     wrong = module.library("read").__class__("relay_read_0", "#!lua name=relay_read_0\nnot lua")
     monkeypatch.setattr(module, "library", lambda _script: wrong)
-    with pytest.raises(ResponseError):
+    with pytest.raises(StoreFault):
         runner.run("read", [])
 
 
 def test_a_script_s_error_is_not_taken_for_a_missing_one(redis_client, runner):
     runner.load()
     redis_client.set("relay:inv:x", "no hash")
-    with pytest.raises(ResponseError, match="WRONGTYPE"):
+    with pytest.raises(StoreFault):
         runner.run("read", ["x"])
 
 
@@ -59,7 +58,7 @@ def test_a_failed_run_leaves_nothing_for_the_next_one(redis_client, runner):
     redis_client.hset("relay:inv:a", mapping={"state": "queued", "plugin": "p", "webhook": "w", "lane": "bulk"})
     redis_client.hset("relay:inv:a", mapping={"createdAt": "1", "requestBytes": "1", "timeout": "1000"})
     redis_client.set("relay:inv:b", "no hash")
-    with pytest.raises(ResponseError, match="WRONGTYPE"):
+    with pytest.raises(StoreFault):
         runner.run("claim", ["t", 1, 1, 1, 1, 1, 1, 2, "a", "b"])
     redis_client.delete("relay:inv:b")
     now_ms, replies, ready = runner.run("claim", ["t", 1, 1, 1, 1, 1, 1, 1, "b"])

@@ -9,6 +9,8 @@ import pytest
 
 from relay.errors import Conflict
 from relay.invocation import Outcome, State
+from relay.store import keyspace
+from relay.vault import Vault
 from tests.integration.worker_harness import until, worker_harness
 from tests.receivers import raw_answer, receiver
 
@@ -222,7 +224,7 @@ def test_a_chains_time_bounds_the_whole_and_a_late_step_revives_nothing(harness,
     assert (record.state, record.outcome) == (State.UNREACHABLE, Outcome.CHAIN_TIMEOUT)
     (late,) = record.steps
     assert harness.final(late).state is State.DELIVERED
-    assert harness.data(late) is None  # what the chain would have hidden in it is not known any more
+    assert harness.store.result_of(late) is None  # what the chain would have hidden in it is not known any more
     assert harness.record(ref) == record
     assert "/later" not in site.got
 
@@ -259,3 +261,34 @@ def test_a_chain_runs_with_the_revisions_that_it_was_accepted_with(harness, site
         harness.runtime.publisher.publish_ready(ready)
     harness.final(ref)
     assert harness.data(ref) == {"v": "old"}
+
+
+def test_the_api_s_keys_open_nothing_that_endpoints_told_a_chain(harness, site):
+    """At no moment: what a step answered, what the next one is sent, and what is hidden are sealed for workers."""
+    ended, reached = threading.Event(), threading.Event()
+    site["/told"] = lambda _: {"token": TOKEN}
+    site["/asked"] = lambda _: {"late": reached.set() or ended.wait(60)}
+    harness.register(
+        hook(site, "told", "/told"),
+        hook(site, "asked", "/asked", headers={"Authorization": None}),
+        {
+            "id": "telling",
+            "steps": [
+                {"webhook": "told", "mask": ["steps[0].data.token"]},
+                {"webhook": "asked", "headers": {"Authorization": "join(' ', ['Bearer', steps[0].data.token])"}},
+            ],
+        },
+    )
+    ref = harness.trigger("telling")
+    assert reached.wait(20)
+    steps = harness.record(ref).steps
+    client, data_keys = harness.runtime.client, harness.runtime.data_vault.key_ids
+    told = [keyspace.raw(steps[0]), keyspace.payload(steps[1]), keyspace.secrets(ref)]
+    assert [Vault.key_id_of(client.get(key)) in data_keys for key in told] == [False, False, False]
+    everything = [client.get(key) for key in client.keys("relay:inv:*") if client.type(key) == b"string"]
+    shown = [harness.data(step) for step in steps if harness.record(step).state.final]
+    ended.set()
+    harness.final(ref)
+    assert TOKEN not in json.dumps(shown)
+    assert not any(TOKEN.encode() in value for value in everything)
+    assert not any(client.exists(key) for key in (*map(keyspace.raw, steps), keyspace.secrets(ref)))

@@ -11,10 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relay.answer.masking import REPLACEMENT, Mask
-from relay.answer.needles import MIN_CHARACTERS, Needle, forms_of
+from relay.answer.needles import Needle, forms_of
 from relay.registration import Shape, Target
 from relay.registration.credentials import Basic, ClientCredentials, Credentials
 from relay.registration.endpoint import Endpoint
+from relay.registration.header_rules import MIN_MASKED_LENGTH
 
 ENDPOINT = Endpoint("https", "hooks.partner-service.com", 8443, "/services/T0/in%20box", "token=ab%2Fcd%20ef+gh&v=2")
 SECRET = "s3cr3t+/=&<'\"\\>-value"
@@ -323,7 +324,7 @@ def test_a_target_without_anything_to_hide_hides_nothing():
 
 
 def test_no_form_is_short():
-    assert all(len(form) >= MIN_CHARACTERS for form in forms_of(Needle("abcdefgh")))
+    assert all(len(form) >= MIN_MASKED_LENGTH for form in forms_of(Needle("abcdefgh")))
 
 
 def test_the_longest_registration_still_makes_a_mask_quickly():

@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import REPLACEMENT, Mask
-from relay.answer.results import MAX_DEPTH, Result, answer_json, data_from, failure_result, read_answer, sealed_data
+from relay.answer.results import MAX_DEPTH, Result, answer_json, data_from, failure_result, sealed_data
+from relay.executor.preparation import Prepared
+from relay.executor.reading import AnswerReader
 from relay.invocation import MEANINGS, Outcome, Sent, State
 from relay.registration import Shape, Target
 from relay.registration.endpoint import Endpoint
+from relay.store.transitions import CallRecord
 
 SECRET = "s3cr3t/valu+e"
 ENDPOINT = Endpoint("https", "hooks.partner.com", 443, "/in/box-1", "")
@@ -27,7 +30,12 @@ def answer(
 
 
 def read(body: bytes, content_type: str | None = "application/json", status: int = 200, mask: Mask = MASK):
-    return read_answer(answer(body, content_type, status), mask)
+    return reading_of(answer(body, content_type, status), mask)
+
+
+def reading_of(came: EndpointAnswer, mask: Mask):
+    record = CallRecord("r", State.QUEUED, "acme", "w", 1, 1, b"", None, 20_000, "bulk")
+    return AnswerReader(None).read(Prepared(record, None, Shape("w", "POST"), mask), came)
 
 
 def data(body: bytes, content_type: str | None = "application/json"):
@@ -287,7 +295,7 @@ def test_without_an_answer_the_result_is_the_outcomes_code_and_sentence(outcome)
     expected = Result(0, {"code": meaning.code, "message": meaning.sentence}, error=True)
     assert failure_result(outcome) == expected
     if outcome is not Outcome.ANSWERED:
-        assert read_answer(answer(b"secret", outcome=outcome), MASK).result == expected
+        assert reading_of(answer(b"secret", outcome=outcome), MASK).result == expected
 
 
 def test_a_failure_may_keep_the_endpoints_status():

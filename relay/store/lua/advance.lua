@@ -3,7 +3,8 @@
 -- KEYS  none
 -- ARGV  1 token  2 grace_ms  3-6 retention ms: ok, failed, rejected, contents (0: as records)
 --       7 steps one outermost chain may make
---       8 parent's reference id  9 number of the step  10 n, then n times:
+--       8 parent's reference id  9 number of the step  10 what the chain hides in the answers of this step, sealed
+--       11 n, then n times:
 --       ref webhook revision timeout_ms repeatable payload requestBytes chain pins
 -- Returns {verdict, ready: ref, lane, ...}; verdict: advanced, late (somebody else has the parent, or it is over),
 --         ended (its deadline has passed), too_many (nothing was created; the parent is still being sent)
@@ -14,7 +15,8 @@
 --   traceparent step open root deadline createdAt replay
 
 local WIDTH = 9
-local token, parent_ref, step, count = ARGV[1], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
+local SECRETS_MS = 3600000 -- longer than any chain may take
+local token, parent_ref, step, count = ARGV[1], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[11])
 grace_from(2)
 retention_from(3)
 local most = tonumber(ARGV[7])
@@ -31,8 +33,10 @@ local function ready_again()
   end
 end
 
+local made = {} -- the new steps
+
 local function create(index)
-  local at = 11 + (index - 1) * WIDTH
+  local at = 12 + (index - 1) * WIDTH
   local new = {
     ref = ARGV[at], plugin = p.plugin, webhook = ARGV[at + 1], revision = ARGV[at + 2], lane = p.lane,
     timeout = ARGV[at + 3], repeatable = ARGV[at + 4], payload = ARGV[at + 5], requestBytes = ARGV[at + 6],
@@ -40,10 +44,11 @@ local function create(index)
     parent = parent_ref, step = int(step), item = int(index - 1), root = p.root,
   }
   write_record(new, 'queued')
-  redis.call('RPUSH', KEY.steps(parent_ref), new.ref)
+  made[index] = new.ref
   effect_count(p.plugin, 'accepted')
   measure_accepted(p.plugin, new.webhook)
-  make_ready(new.ref, new.lane)
+  alarm_queued_at_end(new.ref, new.lane, now + grace)
+  say_ready(new.ref, new.lane)
 end
 
 local function wait_for_steps(open)
@@ -75,7 +80,9 @@ if number(p.step) >= step then
 else
   if number(redis.call('HGET', KEY.record(p.root), 'made')) + count > most then return { 'too_many', ready } end
   redis.call('HINCRBY', KEY.record(p.root), 'made', count)
+  redis.call('SET', KEY.secrets(parent_ref), ARGV[10], 'PX', SECRETS_MS)
   for index = 1, count do create(index) end
+  in_pieces('RPUSH', KEY.steps(parent_ref), made, 1)
   wait_for_steps(count)
 end
 flush_all()

@@ -148,12 +148,6 @@ local function park_unwanted(r, w)
   return { 'parked', r.state }
 end
 
-local function is_over(parent_ref)
-  if parent_ref == '' then return false end
-  local state = redis.call('HGET', KEY.record(parent_ref), 'state')
-  return not state or FINAL[state] or false
-end
-
 local function may_go(r)
   return r.state == 'queued' or (r.state == 'retrying' and number(r.notBefore) <= now)
 end
@@ -176,8 +170,8 @@ end
 -- is looked at. Nothing, where more of it matters.
 local function claim_plain(ref, wanted)
   local r = read_plain(ref)
-  local plain = r and r.state == 'queued' and r.attempts == '' and r.parked ~= 'job' and r.chain == '' and r.parent == ''
-    and r.replay == ''
+  local plain = r and r.state == 'queued' and r.attempts == '' and r.parked ~= 'job' and r.chain == ''
+    and r.replay == '' and not is_over(r.parent)
   if not plain then return nil end
   local w = webhook_of(r.plugin, r.webhook)
   if wanted then

@@ -23,7 +23,7 @@ if redis.call('EXISTS', KEY.record(ARGV[1])) == 0 then return 'unknown' end
 local refs = family_of(ARGV[1], {})
 if not refs then return 'unfinished' end
 for _, ref in ipairs(refs) do
-  redis.call('DEL', KEY.payload(ref), KEY.result(ref), KEY.raw(ref))
+  redis.call('DEL', KEY.payload(ref), KEY.result(ref), KEY.raw(ref), KEY.secrets(ref))
   if redis.call('EXISTS', KEY.record(ref)) == 1 then
     redis.call('HSETNX', KEY.record(ref), 'forgottenAt', int(now))
   end

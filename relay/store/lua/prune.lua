@@ -27,7 +27,8 @@ local function forget_record(ref)
     leaves(KEY.webhook_index(r.plugin, r.webhook), ref)
     leaves(KEY.ends(r.plugin, kind_of(r.state, r.outcome, r.status, r.error)), ref)
   end
-  redis.call('DEL', KEY.record(ref), KEY.payload(ref), KEY.result(ref), KEY.steps(ref), KEY.raw(ref))
+  redis.call('DEL', KEY.record(ref), KEY.payload(ref), KEY.result(ref), KEY.steps(ref), KEY.raw(ref),
+    KEY.secrets(ref))
 end
 
 local old = redis.call('ZRANGEBYSCORE', KEY.expiry(), '-inf', int(now), 'LIMIT', 0, tonumber(ARGV[1]))

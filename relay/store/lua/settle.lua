@@ -75,6 +75,7 @@ local function settle(answer)
   if answer.state == 'retrying' then
     retry(answer, r, fields)
   else
+    if is_over(r.parent) then answer.result, answer.raw = '', '' end -- what is to be hidden is not known any more
     if answer.raw ~= '' then redis.call('SET', KEY.raw(r.ref), answer.raw, 'PX', RAW_MS) end
     finish(r, {
       state = answer.state, outcome = answer.outcome, status = answer.status, error = answer.error,

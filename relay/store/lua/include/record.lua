@@ -10,6 +10,18 @@ local function ended_with(r, token)
   return r.lastToken == token or (FINAL[r.state] and r.token == token)
 end
 
+local overs = {} -- as this script has read them: parent -> whether it is over
+
+-- Whether the chain that a call is a step of has ended; never, of a call that is none ('').
+local function is_over(parent_ref)
+  if parent_ref == '' then return false end
+  if overs[parent_ref] == nil then
+    local state = redis.call('HGET', KEY.record(parent_ref), 'state')
+    overs[parent_ref] = not state or FINAL[state] or false
+  end
+  return overs[parent_ref]
+end
+
 local function number(text)
   return tonumber(text) or 0
 end

@@ -17,7 +17,7 @@ local function row_of(ref)
     full and '1' or '',
   }
   if r.chain == '' and r.parent == '' then return row end
-  local more = redis.call('HMGET', KEY.record(ref), 'chain', 'pins', 'parent', 'parentStep')
-  for index = 1, 4 do row[#row + 1] = more[index] or '' end
+  local more = redis.call('HMGET', KEY.record(ref), 'pins', 'parentStep')
+  row[13], row[14], row[15], row[16] = r.chain, more[1] or '', r.parent, more[2] or ''
   return row
 end

@@ -26,7 +26,7 @@ end
 
 -- What only the chain itself needed of its steps' answers, secrets included, goes when it ends.
 local function forget_raw(parent_ref)
-  for _, ref in ipairs(redis.call('LRANGE', KEY.steps(parent_ref), 0, -1)) do
-    redis.call('DEL', KEY.raw(ref))
-  end
+  local keys = { KEY.secrets(parent_ref) }
+  for _, ref in ipairs(redis.call('LRANGE', KEY.steps(parent_ref), 0, -1)) do keys[#keys + 1] = KEY.raw(ref) end
+  redis.call('DEL', unpack(keys)) -- at most a thousand: CHAIN_STEPS
 end

@@ -1,0 +1,106 @@
+"""What a chain hides: the texts that the ``mask`` expressions of its steps find in what endpoints answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.chains.mapping import Unmappable
+from relay.chains.progress import Create, ran_step, seen_at_start
+from relay.chains.results import Ran
+from relay.registration.header_rules import MIN_MASKED_LENGTH
+from relay.text.expressions import Unevaluable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from relay.chains.plan import ChainPlan
+    from relay.chains.results import StepResult
+    from relay.registration import Step
+    from relay.request.trigger import Trigger
+
+#: What one chain may hide: with more, each answer would cost other calls more than it is worth.
+MAX_SECRETS: Final = 256
+MAX_SECRET_CHARACTERS: Final = 16 * 1024
+
+
+class TooManySecrets(ValueError):
+    """The masks of a chain find more than is hidden for one; ``step`` is where, None where it came from above."""
+
+    def __init__(self, step: int | None) -> None:
+        super().__init__(f"/mask: finds more than {MAX_SECRETS} texts or {MAX_SECRET_CHARACTERS} characters to hide")
+        self.step = step
+
+
+def found_secrets(
+    plan: ChainPlan, trigger: Trigger, results: Mapping[int, Sequence[StepResult]], above: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """The texts that the masks of the finished steps find, each once, after those of the chains ``above``.
+
+    All of them are to be hidden in what leaves the relay for this chain. Texts inside lists count; what is shorter
+    than ``MIN_MASKED_LENGTH`` or no text does not. Raises TooManySecrets.
+    """
+    found = _Found(above)
+    seen = seen_at_start(trigger)
+    for number, step in enumerate(plan.steps):
+        try:
+            ran = ran_step(plan, number, results, seen)
+        except Unmappable:
+            break
+        if isinstance(ran, Create):
+            break
+        seen["steps"].append(None if ran is None else ran.view)
+        if ran is None:
+            continue
+        found.take(number, step, seen)
+        if ran.failed and step.on_error == "stop":
+            break
+    return found.texts
+
+
+def secrets_beside(
+    step: Step, number: int, seen: Mapping[str, Any], result: StepResult, above: Iterable[str]
+) -> tuple[str, ...]:
+    """The texts ``above``, and those that the masks of one step find in one of its results. Raises TooManySecrets.
+
+    ``seen`` is what expressions see before the step has run.
+    """
+    found = _Found(above)
+    ran = Ran.once(result) if step.for_each is None else Ran.each([result])
+    found.take(number, step, {**seen, "steps": [*seen["steps"], ran.view]})
+    return found.texts
+
+
+class _Found:
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts: dict[str, None] = {}
+        self._characters = 0
+        self._add(texts)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(self._texts)
+
+    def take(self, number: int, step: Step, seen: Mapping[str, Any]) -> None:
+        for expression in step.mask:
+            try:
+                value = expression.evaluate(seen)
+            except Unevaluable:  # the chain ends there: see `progress`
+                continue
+            self._add(_secret_texts(value), number)
+
+    def _add(self, texts: Iterable[str], number: int | None = None) -> None:
+        for text in texts:
+            if text in self._texts:
+                continue
+            self._texts[text] = None
+            self._characters += len(text)
+            if len(self._texts) > MAX_SECRETS or self._characters > MAX_SECRET_CHARACTERS:
+                raise TooManySecrets(number)
+
+
+def _secret_texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str) and len(value) >= MIN_MASKED_LENGTH:
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _secret_texts(item)

@@ -1,0 +1,124 @@
+"""Where chains stand, each step's result read and opened once in this process."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.answer.results import data_from
+from relay.chains import StepResult, seen_before
+from relay.executor.apart import apart
+from relay.vault import raw_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from relay.chains import ChainPlan
+    from relay.executor.call_plans import CallPlans
+    from relay.executor.payloads import Payloads
+    from relay.request.trigger import Trigger
+    from relay.store.invocations import InvocationStore
+    from relay.store.steps import StepRecord, Steps
+    from relay.store.transitions import CallRecord
+    from relay.vault import Vault
+
+#: Of sealed answers and triggers, for all chains together and for one: opened and parsed they take several times that.
+MAX_KEPT_BYTES: Final = 8 * 1024 * 1024
+MAX_KEPT_BYTES_OF_ONE: Final = 1024 * 1024
+MAX_KEPT: Final = 512
+
+
+@dataclass(slots=True)
+class Standing:
+    """A chain's plan and input, and how the first ``count`` of its steps' calls ended."""
+
+    plan: ChainPlan
+    trigger: Trigger
+    results: dict[int, list[StepResult]]
+    count: int
+    size_bytes: int
+    _seen: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def seen_before(self, number: int) -> Mapping[str, Any]:
+        """What expressions see when the step of this number is made."""
+        if number not in self._seen:
+            self._seen = {number: seen_before(self.plan, self.trigger, self.results, number)}
+        return self._seen[number]
+
+
+class ChainStandings:
+    """Reads where chains stand. A step that has ended stays as it is, so that what was read once is kept."""
+
+    def __init__(
+        self, plans: CallPlans, store: InvocationStore, steps: Steps, payloads: Payloads, target_vault: Vault
+    ) -> None:
+        self._plans = plans
+        self._store = store
+        self._steps = steps
+        self._payloads = payloads
+        self._target_vault = target_vault
+        self._kept: OrderedDict[str, Standing] = OrderedDict()
+        self._kept_bytes = 0
+
+    def at_turn(self, record: CallRecord) -> Standing:
+        """Where a chain stands that may go on; raises as `CallPlans.chain`, `VaultError`, and `Unavailable`."""
+        return self._read(record, None)
+
+    def of_step(self, record: CallRecord, count: int) -> Standing | None:
+        """Where the chain of a step stood when the step was made, after ``count`` calls; None if the chain is gone."""
+        if record.parent is None:
+            return None
+        known = self._kept.get(record.parent)
+        if known is not None and known.count >= count:
+            return known
+        found = self._store.read([record.parent])
+        return self._read(found[0], count) if found else None
+
+    def forget(self, reference_id: str) -> None:
+        """A chain is over."""
+        standing = self._kept.pop(reference_id, None)
+        if standing is not None:
+            self._kept_bytes -= standing.size_bytes
+
+    def _read(self, record: CallRecord, end: int | None) -> Standing:
+        known = self._kept.get(record.reference_id) or self._at_start(record)
+        further = (
+            [] if end is not None and end <= known.count else self._steps.of(record.reference_id, known.count, end)
+        )
+        standing = self._with(known, record, further)
+        if all(step is None or step.state.final for step in further):
+            self._keep(record.reference_id, standing)
+        return standing
+
+    def _at_start(self, record: CallRecord) -> Standing:
+        pins = json.loads(record.pins or "{}")
+        plan = self._plans.chain(record.plugin, record.webhook_id, record.revision, pins)
+        return Standing(plan, self._payloads.open(record), {}, 0, len(record.payload))
+
+    def _with(self, known: Standing, record: CallRecord, further: Sequence[StepRecord | None]) -> Standing:
+        results = {number: list(of_step) for number, of_step in known.results.items()}
+        size_bytes = known.size_bytes
+        for step in further:
+            if step is not None and step.state.final:
+                results.setdefault(step.step, []).append(self._result(record.plugin, step))
+                size_bytes += len(step.raw or b"")
+        return Standing(known.plan, known.trigger, results, known.count + len(further), size_bytes)
+
+    def _result(self, plugin: str, step: StepRecord) -> StepResult:
+        data = None
+        if step.raw is not None:
+            raw, owner = step.raw, raw_owner(plugin, step.reference_id)
+            data = apart(len(raw), lambda: data_from(self._target_vault.open(raw, owner)))
+        return StepResult(step.status, data, step.error, step.outcome, step.state)
+
+    def _keep(self, reference_id: str, standing: Standing) -> None:
+        self.forget(reference_id)
+        if standing.size_bytes > MAX_KEPT_BYTES_OF_ONE:
+            return
+        self._kept[reference_id] = standing
+        self._kept_bytes += standing.size_bytes
+        while self._kept_bytes > MAX_KEPT_BYTES or len(self._kept) > MAX_KEPT:
+            _, oldest = self._kept.popitem(last=False)
+            self._kept_bytes -= oldest.size_bytes

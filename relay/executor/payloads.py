@@ -1,0 +1,29 @@
+"""Opens the triggers of calls, each with the ring that it was sealed under."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.request.trigger import Trigger
+from relay.vault import payload_owner
+
+if TYPE_CHECKING:
+    from relay.store.transitions import CallRecord
+    from relay.vault import Vault
+
+
+class Payloads:
+    """The triggers that a worker carries out.
+
+    What callers send is sealed by the API. What a chain hands to its steps it may have from an endpoint, secrets
+    included: the API's keys do not open that.
+    """
+
+    def __init__(self, data_vault: Vault, target_vault: Vault) -> None:
+        self._data_vault = data_vault
+        self._target_vault = target_vault
+
+    def open(self, record: CallRecord) -> Trigger:
+        """The trigger of a call; ``VaultError`` if it does not open."""
+        vault = self._data_vault if record.parent is None else self._target_vault
+        return Trigger.from_json(vault.open(record.payload, payload_owner(record.plugin, record.reference_id)))

@@ -1,0 +1,108 @@
+"""Reads an endpoint's answer, once: decode it, check it, find what is to be hidden in it, hide that."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import gevent
+
+from relay import telemetry
+from relay.answer.results import Result, failure_result, hide, read_body
+from relay.chains import TooManySecrets
+from relay.executor.apart import apart, making_bytes
+from relay.invocation import Outcome
+from relay.loops import surely
+
+if TYPE_CHECKING:
+    from relay.answer.endpoint_answer import EndpointAnswer
+    from relay.answer.masking import Mask
+    from relay.answer.results import AnswerBody
+    from relay.executor.chain_turns import ChainTurns
+    from relay.executor.preparation import Prepared
+
+#: Masks that hide what chains have found, too: all steps of a chain share one for each webhook.
+MAX_CHAIN_MASKS: Final = 256
+
+
+class Reading(NamedTuple):
+    """What is known of an answer: the outcome, the result as it may be kept, how much was taken out of it."""
+
+    outcome: Outcome
+    result: Result
+    masked: int = 0
+    raw: bytes = b""  # what a chain needs of its step's answer, sealed; empty for none
+
+
+class AnswerReader:
+    """Reads answers. Whatever goes wrong then, the request was answered: that is what the outcome says."""
+
+    def __init__(self, turns: ChainTurns) -> None:
+        self._turns = turns
+        self._masks = lru_cache(MAX_CHAIN_MASKS)(_mask_with)
+
+    def read(self, call: Prepared, answer: EndpointAnswer) -> Reading:
+        """What an attempt came to."""
+        if answer.outcome is not Outcome.ANSWERED:
+            return _failed(answer.outcome)
+        try:
+            return self._read(call, answer)
+        except Exception as error:  # noqa: BLE001 - the request was answered; a fault of ours must not hide that
+            telemetry.fault(error, "read_answer")
+            return _failed(Outcome.ANSWER_REJECTED)
+
+    def _read(self, call: Prepared, answer: EndpointAnswer) -> Reading:
+        size_bytes, shape = len(answer.body), call.shape
+        body = apart(size_bytes, lambda: read_body(answer))
+        result = Result(answer.status, body.data, answer.status >= 400)
+        if not result.error and not apart(size_bytes, lambda: shape.takes_answer(body.data)):
+            return _failed(Outcome.RESPONSE_REJECTED, status=result.status)
+        if call.record.parent is None:
+            return _hidden(result, body, call.mask)
+        return self._of_step(call, body, result)
+
+    def _of_step(self, call: Prepared, body: AnswerBody, result: Result) -> Reading:
+        """Of a chain's step: beside what may be kept in its own record, what the chain needs of it.
+
+        Of an answer that comes after the chain's end nothing is kept: what the chain would have hidden in it can no
+        longer be known.
+        """
+        nothing_kept = Reading(Outcome.ANSWERED, result._replace(data=None))
+        try:
+            secrets = surely(
+                lambda: self._turns.secrets_beside(call.record, result, len(body.raw)), "conclude", gevent.sleep
+            )
+        except TooManySecrets:
+            return _failed(Outcome.ANSWER_REJECTED)
+        except Exception as error:  # noqa: BLE001 - what is to be hidden is not known; the answer was had all the same
+            telemetry.fault(error, "secrets_beside")
+            return nothing_kept._replace(raw=self._turns.raw(call.record, result))
+        mask = call.mask
+        if secrets:
+            mask = apart(making_bytes(secrets), lambda: self._masks(call.mask, secrets))
+        reading = _hidden(result, body, mask)
+        if reading.outcome is not Outcome.ANSWERED:
+            own = reading if mask is call.mask else _hidden(result, body, call.mask)
+            if own.outcome is not Outcome.ANSWERED:
+                return own
+            reading = nothing_kept._replace(masked=reading.masked)  # bytes that hold a secret of the chain
+        if secrets is None:
+            return nothing_kept
+        return reading._replace(raw=self._turns.raw(call.record, result))
+
+
+def _hidden(result: Result, body: AnswerBody, mask: Mask) -> Reading:
+    """The result without what the mask finds. Bytes that show something are refused: they cannot be masked."""
+    hidden = apart(len(body.raw), lambda: hide(body, mask))
+    if hidden is None:
+        return _failed(Outcome.ANSWER_REJECTED)._replace(masked=1)
+    data, masked = hidden
+    return Reading(Outcome.ANSWERED, result._replace(data=data), masked)
+
+
+def _failed(outcome: Outcome, *, status: int = 0) -> Reading:
+    return Reading(outcome, failure_result(outcome, status=status))
+
+
+def _mask_with(mask: Mask, secrets: tuple[str, ...]) -> Mask:
+    return mask.with_texts(secrets)
