@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 import falcon
 
 from api.auth import Authentication, CrossOrigin
-from api.bodies import JSON
 from api.console import console_resources
 from api.endings import Endings
 from api.health import HealthResource, ReadyResource
@@ -31,6 +30,7 @@ from api.webhooks import WebhookResource, WebhooksResource
 from relay.errors import Internal, RelayError
 from relay.telemetry import fault
 from relay.text.documents import dump_json
+from relay.text.media_types import JSON_TYPE
 
 if TYPE_CHECKING:
     from api.awaiting import Waiters
@@ -138,7 +138,7 @@ def _publish(app: falcon.App[falcon.Request, falcon.Response]) -> None:
     document = make_document()
     script = (_STATIC / "webhooks.js").read_bytes()
     app.add_route("/webhooks.js", PublicationResource(script, "text/javascript; charset=utf-8"))
-    app.add_route("/openapi.json", PublicationResource(dump_json(document), JSON))
+    app.add_route("/openapi.json", PublicationResource(dump_json(document), JSON_TYPE))
     app.add_route("/docs", PublicationResource(make_page(document).encode(), "text/html; charset=utf-8", PAGE_HEADERS))
     for route, resource in console_resources():
         app.add_route(route, resource)

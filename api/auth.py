@@ -8,7 +8,7 @@ and are allowed.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from relay.errors import Forbidden, Unauthenticated, Unavailable
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from api.source_address import FailedAuthentications
     from relay.store.key_records import ApiKey
+    from relay.store.keys import ApiKeys
 
 TRIGGER: Final = frozenset({"trigger"})
 OPERATE: Final = frozenset({"operate"})
@@ -32,23 +33,13 @@ _EXPOSED_HEADERS: Final = "Location, Retry-After, Preference-Applied"
 _PREFLIGHT_AGE_S: Final = 600
 
 
-class Keys(Protocol):
-    """Where keys are read (`relay.store.keys.ApiKeys`)."""
-
-    def authenticate(self, key_text: str) -> ApiKey:
-        """The key, or ``Unauthenticated``."""
-
-    def origins(self) -> frozenset[str]:
-        """Every origin that some key allows."""
-
-
 class Authentication:
     """Middleware: puts the key into ``req.context.key``, where the resource names the ``scopes`` that it needs.
 
     Any one of the scopes is enough; a resource without scopes is open to all.
     """
 
-    def __init__(self, keys: Keys, failures: FailedAuthentications) -> None:
+    def __init__(self, keys: ApiKeys, failures: FailedAuthentications) -> None:
         self._keys = keys
         self._failures = failures
 
@@ -91,7 +82,7 @@ def _is_own(req: falcon.Request, origin: str) -> bool:
 class CrossOrigin:
     """Middleware: the CORS headers of every answer below /v1, problems too. Without credentials, without ``*``."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: ApiKeys) -> None:
         self._keys = keys
 
     def process_response(

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from api.body_reads import BodyRead, BodyReads
     from api.parsing_budget import ParsingBudget
 
-JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 _PIECE_BYTES: Final = 65_536
 _LENGTH: Final = re.compile(r"[0-9]{1,15}\Z", re.ASCII)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -15,15 +15,9 @@ from relay.views import WITH_RESULT
 
 if TYPE_CHECKING:
     from relay.errors import RelayError
+    from relay.store.invocations import InvocationStore
     from relay.store.notices import Notice
     from relay.vault import Vault
-
-
-class Results(Protocol):
-    """Where sealed results are read (`relay.store.invocations.InvocationStore`)."""
-
-    def result_of(self, reference_id: str) -> bytes | None:
-        """The sealed data of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +41,7 @@ class Ending:
 class Endings:
     """Opens results with the data keys' vault."""
 
-    def __init__(self, results: Results, vault: Vault) -> None:
+    def __init__(self, results: InvocationStore, vault: Vault) -> None:
         self._results = results
         self._vault = vault
 

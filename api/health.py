@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from api.bodies import JSON
 from api.problems import problem_of
 from relay.errors import Unavailable
-from relay.queue import LANES
+from relay.queue import LANES, URGENT
 from relay.store.workers import workers_by_lane
+from relay.text.media_types import JSON_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from relay.store.workers import LiveWorker, Workers
 
 #: The lane whose callers wait: without it nobody is served.
-_URGENT: Final = LANES[0]
 
 
 class HealthResource:
@@ -30,7 +29,7 @@ class HealthResource:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Always 200."""
         resp.set_header("Cache-Control", "no-store")
-        resp.content_type, resp.data = JSON, b'{"status":"ok"}'
+        resp.content_type, resp.data = JSON_TYPE, b'{"status":"ok"}'
 
     on_head = on_get
 
@@ -55,7 +54,7 @@ class ReadyResource:
             _write_unready(missing, found, req, resp)
             return
         resp.set_header("Cache-Control", "no-store")
-        resp.content_type, resp.data = JSON, orjson.dumps({"status": "ready", "redis": "ok", **found})
+        resp.content_type, resp.data = JSON_TYPE, orjson.dumps({"status": "ready", "redis": "ok", **found})
 
     on_head = on_get
 
@@ -70,7 +69,7 @@ def _missing(alive: list[LiveWorker], lanes: Mapping[str, int]) -> str | None:
     """Why nobody can be served now."""
     if not alive:
         return "No worker is alive."
-    return None if lanes[_URGENT] else f"No worker serves the lane {_URGENT}."
+    return None if lanes[URGENT] else f"No worker serves the lane {URGENT}."
 
 
 def _write_unready(missing: str, found: dict[str, Any], req: falcon.Request, resp: falcon.Response) -> None:

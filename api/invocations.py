@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from api.auth import ANY_SCOPE
-from api.bodies import JSON
 from api.preferences import Preferences
 from relay.errors import NotFound
+from relay.text.media_types import JSON_TYPE
 from relay.views import WITH_RESULT, record_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class InvocationResource:
         if invocation.state in WITH_RESULT:
             result = self._endings.of(key.plugin, invocation).members()
         record = record_of(invocation, operate="operate" in key.scopes, result=result)
-        resp.content_type, resp.data = JSON, orjson.dumps(record)
+        resp.content_type, resp.data = JSON_TYPE, orjson.dumps(record)
 
     on_head = on_get
 

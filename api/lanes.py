@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import orjson
 
 from api.auth import OPERATE
-from api.bodies import JSON
 from relay.queue import LANES
 from relay.store.workers import workers_by_lane
+from relay.text.media_types import JSON_TYPE
 from relay.views import lane_of
 
 if TYPE_CHECKING:
@@ -33,6 +33,6 @@ class LanesResource:
         alive = workers_by_lane(self._workers.alive(), LANES)
         lanes = [lane_of(each, alive[each.lane]) for each in self._backlog.of(LANES)]
         resp.set_header("Cache-Control", "no-store")
-        resp.content_type, resp.data = JSON, orjson.dumps({"lanes": lanes})
+        resp.content_type, resp.data = JSON_TYPE, orjson.dumps({"lanes": lanes})
 
     on_head = on_get

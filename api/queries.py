@@ -11,7 +11,7 @@ from relay.errors import BadParameter, Fault
 from relay.invocation import Outcome, State
 from relay.registration import ID_PATTERN
 from relay.registration.field_kinds import ID_RULE
-from relay.store.listing import MAX_PAGE, Filter
+from relay.store.listing import CALLER, MAX_PAGE, Filter
 from relay.text.moments import read_rfc3339
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 DEFAULT_LIMIT: Final = 50
 _MAX_WORDS: Final = 50  # of one parameter that takes several
 _REFERENCE: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.ASCII)
-_CALLER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
 _CURSOR: Final = re.compile(r"[\x21-\x7e]{1,512}\Z", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,6}\Z", re.ASCII)
 _STATUS: Final = re.compile(r"(?:0|[1-9][0-9]{2}|[1-5]xx)\Z", re.ASCII)
@@ -110,7 +109,7 @@ ListingQuery: Final = Schema.from_dict(
         ),
         "outcome": _one_of(Outcome, "Only with this outcome."),
         "failed": Yes(metadata={"description": "`true`: only what ended in error.", "type": "boolean"}),
-        "caller": _text(_CALLER, "must be the id of an API key, or cli", "Only triggered by this API key."),
+        "caller": _text(CALLER, "must be the id of an API key, or cli", "Only triggered by this API key."),
         "chain": _text(_REFERENCE, "must be a reference id", "Only steps of this chain."),
         "replay": _text(_REFERENCE, "must be the id of a replay job", "Only created by this replay job."),
         "since": moment("createdAt from this time on."),

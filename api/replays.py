@@ -6,11 +6,12 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from api.auth import OPERATE
-from api.bodies import JSON, media_type
+from api.bodies import media_type
 from api.queries import ReplaysQuery, read_query
 from api.replay_requests import read_replay
 from relay.errors import NotFound
 from relay.text.documents import dump_json, read_json
+from relay.text.media_types import JSON_TYPE
 from relay.views import job_of, plan_of
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class ReplaysResource:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Start a job, or with `dryRun` say what it would do."""
-        media_type(req, (JSON,))
+        media_type(req, (JSON_TYPE,))
         with self._bodies.read(req) as body, body.turn:
             wanted = read_replay(read_json(body.content))
         key = req.context.key
@@ -92,4 +93,4 @@ def _checked(replay_id: str) -> str:
 
 def _answer(resp: falcon.Response, value: dict[str, Any]) -> None:
     resp.set_header("Cache-Control", "no-store")
-    resp.content_type, resp.data = JSON, dump_json(value)
+    resp.content_type, resp.data = JSON_TYPE, dump_json(value)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from api.auth import OPERATE
-from api.bodies import JSON
 from api.queries import OverviewQuery, read_query
 from relay.store.listing import Filter
 from relay.store.measures import DAY_MS
+from relay.text.media_types import JSON_TYPE
 from relay.views import group_of, minute_of
 
 if TYPE_CHECKING:
@@ -65,4 +65,4 @@ class GroupsResource:
 
 def _answer(resp: falcon.Response, value: dict[str, Any]) -> None:
     resp.set_header("Cache-Control", "no-store")
-    resp.content_type, resp.data = JSON, orjson.dumps(value)
+    resp.content_type, resp.data = JSON_TYPE, orjson.dumps(value)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from api.auth import OPERATE
-from api.bodies import JSON
 from relay.errors import WebhookNotRegistered
 from relay.registration import ID_PATTERN
+from relay.text.media_types import JSON_TYPE
 from relay.text.moments import rfc3339
 from relay.views import traffic_of
 
@@ -57,4 +57,4 @@ class WebhookSteeringResource:
 
 def _answer(resp: falcon.Response, value: dict[str, Any]) -> None:
     resp.set_header("Cache-Control", "no-store")
-    resp.content_type, resp.data = JSON, orjson.dumps(value)
+    resp.content_type, resp.data = JSON_TYPE, orjson.dumps(value)

@@ -10,7 +10,7 @@ import orjson
 
 from api.auth import TRIGGER
 from api.awaiting import Reply
-from api.bodies import JSON, NDJSON, has_body, media_type
+from api.bodies import NDJSON, has_body, media_type
 from api.preferences import Preferences
 from api.problems import problem_of
 from relay.accept.intake import TriggerRequest, check_idempotency_key
@@ -21,6 +21,7 @@ from relay.request.tracing import valid_traceparent
 from relay.store.acceptance import Accepted, AcceptVerdict
 from relay.text.documents import dump_json, read_json
 from relay.text.json_extent import MAX_VALUES, check_extent
+from relay.text.media_types import JSON_TYPE
 from relay.text.object_text import MAX_DEPTH
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class TriggerResource:
         """Accept the trigger; wait for its result as preferred."""
         self._rates.take(req.context.key.plugin)
         if has_body(req):
-            media_type(req, (JSON,))
+            media_type(req, (JSON_TYPE,))
         with self._bodies.read(req) as body:
             with body.turn:
                 value = read_json(body.content) if body.content else {}
@@ -148,13 +149,13 @@ class TriggerResource:
         resp.set_header("Cache-Control", "no-store")
         if end is not None and finished:
             ending: Ending = self._endings.of(req.context.key.plugin, end)
-            resp.content_type, resp.data = JSON, ending.to_json()
+            resp.content_type, resp.data = JSON_TYPE, ending.to_json()
             return
         resp.status = 202
         resp.set_header("Location", f"/v1/invocations/{accepted.reference_id}")
         resp.set_header("Retry-After", _RETRY_AFTER_S)
         state = accepted.state if end is None else end.state
-        resp.content_type, resp.data = JSON, orjson.dumps({"referenceId": accepted.reference_id, "state": state})
+        resp.content_type, resp.data = JSON_TYPE, orjson.dumps({"referenceId": accepted.reference_id, "state": state})
 
 
 class TriggersResource:
@@ -169,10 +170,10 @@ class TriggersResource:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Accept each item by itself; the results are in the items' order."""
-        kind = media_type(req, (JSON, NDJSON))
+        kind = media_type(req, (JSON_TYPE, NDJSON))
         with self._bodies.read(req) as body:
             with body.turn:
-                items = _array(body.content) if kind == JSON else _lines(body.content)
+                items = _array(body.content) if kind == JSON_TYPE else _lines(body.content)
             self._rates.take(req.context.key.plugin, len(items))
             self._trigger(req, resp, items)
 
@@ -189,7 +190,7 @@ class TriggersResource:
         if applied:
             resp.set_header("Preference-Applied", applied)
         resp.set_header("Cache-Control", "no-store")
-        resp.status, resp.content_type = 202, JSON
+        resp.status, resp.content_type = 202, JSON_TYPE
         resp.data = dump_json({"accepted": accepted, "rejected": len(entries) - accepted, "results": entries})
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from api.auth import TRIGGER
-from api.bodies import JSON
 from relay.errors import WebhookNotRegistered
 from relay.registration import ID_PATTERN
 from relay.text.documents import dump_json
+from relay.text.media_types import JSON_TYPE
 from relay.views import webhook_of
 
 if TYPE_CHECKING:
@@ -56,4 +56,4 @@ class WebhookResource:
 
 def _answer(resp: falcon.Response, value: dict[str, Any]) -> None:
     resp.set_header("Cache-Control", "no-store")
-    resp.content_type, resp.data = JSON, dump_json(value)
+    resp.content_type, resp.data = JSON_TYPE, dump_json(value)

@@ -56,7 +56,7 @@ _HOST: Final = re.compile(
     r"(?!.{254})(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*(?![0-9]+\Z|0x)[a-z0-9]"
     r"(?:[a-z0-9-]{0,61}[a-z0-9])?\Z"
 )
-_PORT: Final = re.compile(r"[1-9][0-9]{0,4}\Z")
+PORT: Final = re.compile(r"[1-9][0-9]{0,4}\Z")
 _ENTRY: Final = re.compile(r"\[(?P<v6>[^\[\]]*)\](?::(?P<v6port>[^:]*))?\Z|(?P<rest>[^:\[\]]*)(?::(?P<port>[^:]*))?\Z")
 
 
@@ -161,7 +161,7 @@ def _entry(text: str) -> _Entry | None:
     if match is None:
         return None
     port_text = match["v6port"] if match["v6"] is not None else match["port"]
-    if port_text is not None and (not _PORT.match(port_text) or int(port_text) > MAX_PORT):
+    if port_text is not None and (not PORT.match(port_text) or int(port_text) > MAX_PORT):
         return None
     port = None if port_text is None else int(port_text)
     if match["v6"] is not None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Celery queues, most urgent first.
 LANES: Final = ("interactive", "bulk", "replay")
+#: Somebody waits for the calls of this lane.
+URGENT: Final = LANES[0]
 #: The one task: run the invocations with these reference ids.
 RUN: Final = "relay.run"
 #: Ids in one message: its cost on a worker hardly depends on how many it carries.

@@ -16,7 +16,7 @@ from gevent.hub import Hub
 from relay import garbage, telemetry
 from relay.loops import Loop
 from relay.metrics.reporting import PERIOD_S as REPORT_S
-from relay.queue import LANES
+from relay.queue import URGENT
 from relay.runtime import worker_parts
 from relay.settings import Settings
 from relay.sweeper import PERIOD_S
@@ -40,7 +40,6 @@ GOODBYE_S: Final = 5.0
 #: How long the last report may take.
 LAST_REPORT_S: Final = 2.0
 #: The lane whose callers wait.
-URGENT: Final = LANES[0]
 #: How much later than others a worker that does not serve it gets the machine's time (nice(2)): a drain uses whatever
 #: is left, and must not take it from somebody who waits.
 BACKGROUND: Final = 19

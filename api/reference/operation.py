@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from api.bodies import JSON
 from relay import errors
+from relay.text.media_types import JSON_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ class Said:
 
     about: str
     schema: type[Schema] | None = None  # of a JSON answer
-    media_type: str = JSON
+    media_type: str = JSON_TYPE
     headers: Mapping[str, str] = field(default_factory=dict)  # name -> what it says
 
 
@@ -44,7 +44,7 @@ class Operation:
     headers: Mapping[str, str] = field(default_factory=dict)  # of the request, none required
     query: type[Schema] | None = None
     body: type[Schema] | None = None
-    bodies: tuple[str, ...] = (JSON,)  # media types of the body
+    bodies: tuple[str, ...] = (JSON_TYPE,)  # media types of the body
     many: bool = False  # the body is a list of these
     problems: tuple[type[RelayError], ...] = ()
 

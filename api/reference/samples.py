@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
+from relay.text.media_types import JSON_TYPE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 LANGUAGES: Final[dict[str, str]] = {"curl": "sh", "Python": "python", "JavaScript": "js"}
 
 _VARIABLE: Final = re.compile(r"\{([A-Z]+)\}")
-_JSON: Final = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Sample:
         return made | dict(self.written)
 
     def _all_headers(self) -> dict[str, str]:
-        media = {} if self.body is None else {"Content-Type": _JSON}
+        media = {} if self.body is None else {"Content-Type": JSON_TYPE}
         return media | dict(self.headers)
 
     def _target(self, variable: str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from api.auth import TRIGGER
-from api.bodies import JSON, NDJSON
+from api.bodies import NDJSON
 from api.reference import schemas
 from api.reference.operation import APPLIED, BODY_PROBLEMS, PREFER, Operation, Said
 from api.reference.samples import Sample
 from relay import errors
+from relay.text.media_types import JSON_TYPE
 
 _TRIGGER_PROBLEMS: Final = (
     *BODY_PROBLEMS,
@@ -88,7 +89,7 @@ _TRIGGERS: Final = Operation(
     scopes=TRIGGER,
     headers={"Prefer": PREFER, "traceparent": "W3C Trace Context; it is carried to the endpoints."},
     body=schemas.BulkItem,
-    bodies=(JSON, NDJSON),
+    bodies=(JSON_TYPE, NDJSON),
     many=True,
     answers={202: Said("What became of each item, in their order.", schemas.BulkAnswer, headers=APPLIED)},
     problems=(*BODY_PROBLEMS, errors.RateLimited),

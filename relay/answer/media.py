@@ -10,7 +10,6 @@ from typing import Final, Literal
 
 #: Of a Content-Type that are read; the rest can only be parameters.
 MAX_CONTENT_TYPE_CHARACTERS: Final = 256
-BYTES_TYPE: Final = "application/octet-stream"
 
 _MEDIA_TYPE: Final = re.compile(r"[ \t]*([a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64})[ \t]*(?:;|\Z)")
 _CHARSET: Final = re.compile(r";[ \t]*charset[ \t]*=[ \t]*\"?([a-z0-9_.:+-]{1,40})")

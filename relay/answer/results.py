@@ -12,9 +12,10 @@ from contextlib import suppress
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
-from relay.answer.media import BYTES_TYPE, content_type_of, text_of
+from relay.answer.media import content_type_of, text_of
 from relay.invocation import MEANINGS, Outcome
 from relay.text.documents import dump_json
+from relay.text.media_types import BYTES_TYPE
 
 if TYPE_CHECKING:
     from relay.answer.endpoint_answer import EndpointAnswer

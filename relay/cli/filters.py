@@ -11,7 +11,7 @@ import click
 from relay.cli.parameters import IdType
 from relay.invocation import Outcome, State
 from relay.reference_id import reference_time_ms
-from relay.store.listing import Filter
+from relay.store.listing import CALLER, Filter
 from relay.text.moments import read_moment
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _STATUS: Final = re.compile(r"(?:0|[1-9][0-9]{2})\Z", re.ASCII)
 _CLASSES: Final = frozenset({"1xx", "2xx", "3xx", "4xx", "5xx"})
-_CALLER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
 _OR: Final = "May be given several times: any of them."
 
 
@@ -73,7 +72,7 @@ class CallerType(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The id itself."""
-        if not _CALLER.match(value):
+        if not CALLER.match(value):
             self.fail("is neither the id of an API key (`relay keys list`) nor cli", param, ctx)
         return str(value)
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: What a document or a payload on the command line, in a file or on standard input may have at most.
 MAX_INPUT_BYTES: Final = 64 * 1024 * 1024
 _MAX_DURATION_S: Final = 3_650 * 86_400
+#: Who a call of this command line is made for, in records.
+CALLER: Final = "cli"
 _SEVERAL: Final = "May be given several times."
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from relay.cli.output import EXIT_FAILED, facts_of, screened
-from relay.cli.parameters import plugin_option
+from relay.cli.parameters import CALLER, plugin_option
 from relay.cli.progress import follow, watch
 from relay.cli.replay_options import replay_options, take_request
 from relay.cli.replay_tables import job_picture, jobs_picture, plan_picture
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from relay.store.replays import ReplayJob
 
 #: What stands in a job where others have the id of their key.
-CALLER: Final = "cli"
 MAX_JOBS: Final = 1_000
 
 

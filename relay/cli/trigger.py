@@ -11,7 +11,7 @@ from rich.text import Text
 
 from relay.accept.dispatcher import TriggerRequest
 from relay.cli.output import as_json, facts_of, safe, screened
-from relay.cli.parameters import plugin_option, trigger_options, trigger_value
+from relay.cli.parameters import CALLER, plugin_option, trigger_options, trigger_value
 from relay.cli.reading import result_in
 from relay.errors import Cancelled, RequestRejected, WebhookNotRegistered
 from relay.invocation import Outcome, State
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from relay.store.invocations import InvocationStore
 
 #: What stands in the record where other callers have the id of their key.
-CALLER: Final = "cli"
 MAX_WAIT_S: Final = 900
 _LOOK_S: Final = 0.05  # between two looks at the record
 

@@ -7,7 +7,7 @@ import re
 import time
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from relay.client.bulk import Group, groups, trigger_body
@@ -25,6 +25,8 @@ from relay.invocation import FINAL, Outcome, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from relay.client.relay import HttpWire
 
 #: How long one request asks the relay to hold its answer back; many proxies cut what is silent for a minute.
 POLL_WAIT_S: Final = 30
@@ -47,16 +49,6 @@ class Answer:
     retry_after_s: int | None = None
 
 
-class Wire(Protocol):
-    """Carries requests to the relay."""
-
-    def call(
-        self, method: str, path: str, headers: Mapping[str, str], deadline_s: float, *, body: bytes | None = None
-    ) -> Answer:
-        """Send, again where that is safe and useful, and return a success; raises RelayError for all else."""
-        ...
-
-
 class WaitEnded(RelayError, TimeoutError):
     """The invocation was not final when the time to wait was over; it goes on, and `wait` may be called again."""
 
@@ -67,7 +59,7 @@ class WaitEnded(RelayError, TimeoutError):
 class Webhooks:
     """The calls; `Relay.webhooks`. All raise `Unavailable` when the relay cannot be reached."""
 
-    def __init__(self, wire: Wire, timeout_s: float) -> None:
+    def __init__(self, wire: HttpWire, timeout_s: float) -> None:
         self._wire = wire
         self._timeout_s = timeout_s
 

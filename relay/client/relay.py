@@ -77,7 +77,7 @@ class Relay:
         ca_file: str | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
-        self._wire = _HttpWire(self.base_url, key, tries, ca_file)
+        self._wire = HttpWire(self.base_url, key, tries, ca_file)
         self.webhooks = Webhooks(self._wire, timeout_s)
         self.trigger = self.webhooks.trigger
         self.trigger_async = self.webhooks.trigger_async
@@ -99,7 +99,7 @@ class Relay:
         self._wire.close()
 
 
-class _HttpWire:
+class HttpWire:
     """HTTP to the relay: one session, bounded retries, problems as errors."""
 
     def __init__(self, base_url: str, key: str, tries: int, ca_file: str | None) -> None:

@@ -14,6 +14,7 @@ from relay.outbound.failures import Notes
 from relay.outbound.lookups import CACHE_S, FRESH_CACHE_S
 from relay.outbound.request_head import UnsafeHeader, header_lines
 from relay.outbound.sockets import Sockets, dialled
+from relay.registration.methods import METHODS
 from relay.request.rendering import OutgoingRequest
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from relay.outbound.lookups import Lookup
     from relay.registration.credentials import ClientCertificate
 
-METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 MAX_HEADER_BYTES: Final = 64 * 1024  # of an answer: interim answers, headers and trailers together
 MAX_HEADER_LINES: Final = 256
 UNREPEATABLE_IDLE_S: Final = 1  # a connection idle for longer may be dead, and the gate lets nothing through twice

@@ -70,11 +70,6 @@ class HubMulti:
                 self._multi.remove_handle(easy)
         return wait.code
 
-    @property
-    def running(self) -> int:
-        """How many transfers have not ended."""
-        return len(self._waits)
-
     def close(self) -> None:
         """Close every kept connection. Only when nothing is running."""
         for watcher in (*self._watchers.values(), self._timer, self._kick):

@@ -160,11 +160,6 @@ class CurlTransport(BaseAdapter):
             raise TransferFailed(result, request)
         return _response(result, request)
 
-    @property
-    def in_flight(self) -> int:
-        """How many transfers are running."""
-        return sum(multi.running for multi in self._multis.values())
-
     def close(self) -> None:
         """Close every connection. Only when nothing is in flight, on the thread that made the calls."""
         for multi in self._multis.values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from relay.errors import Fault
 from relay.registration.chain_fields import name_faults
@@ -13,13 +13,13 @@ from relay.registration.credentials import Basic, ClientCertificate, ClientCrede
 from relay.registration.endpoint import Endpoint, EndpointRules, parse_endpoint
 from relay.registration.fields import load_fields
 from relay.registration.header_rules import MIN_MASKED_LENGTH, PUBLIC_HEADERS
-from relay.registration.shape import BODILESS_METHODS, Encoding, Shape
+from relay.registration.methods import BODILESS_METHODS
+from relay.registration.shape import Encoding, Shape
 from relay.registration.target import Target
+from relay.text.media_types import FORM_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-FORM_TYPE: Final = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import unquote
 
-from relay.egress import MAX_PORT, is_host_name
+from relay.egress import MAX_PORT, PORT, is_host_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,12 +29,11 @@ SPECIAL_USE_SUFFIXES: Final = frozenset(
     ]
 )
 
-_VISIBLE: Final = re.compile(r"[!-~]+\Z")
+_URL_TEXT: Final = re.compile(r"[!-~]+\Z")
 _URL: Final = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>\[[0-9A-Fa-f:.]*\]|[A-Za-z0-9.-]*)(?::(?P<port>[0-9]*))?"
     r"(?P<path>/[^?]*)?(?P<query>\?.*)?\Z"
 )
-_PORT: Final = re.compile(r"[1-9][0-9]{0,4}\Z")
 _PATH: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*\Z")  # RFC 3986, 3.3
 _QUERY: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*\Z")  # RFC 3986, 3.4
 _ESCAPE: Final = re.compile(r"%(.{0,2})")
@@ -94,7 +93,7 @@ def parse_endpoint(url: str, rules: EndpointRules) -> Endpoint:
     """Parse a registered URL; ``ValueError`` with a sentence that does not quote it."""
     if len(url) > MAX_URL_LENGTH:
         raise ValueError(f"is longer than {MAX_URL_LENGTH} characters")
-    if not _VISIBLE.match(url):
+    if not _URL_TEXT.match(url):
         raise ValueError("must be of visible ASCII characters only (a name in another script as `xn--...`)")
     match = _URL.match(url)
     if match is None:
@@ -130,7 +129,7 @@ def _host(host: str) -> str:
 
 
 def _port(digits: str) -> int:
-    if not _PORT.match(digits) or int(digits) > MAX_PORT:
+    if not PORT.match(digits) or int(digits) > MAX_PORT:
         raise ValueError(f"has a port that is not a number from 1 to {MAX_PORT} without leading zero")
     return int(digits)
 

@@ -24,13 +24,13 @@ from relay.registration.field_kinds import (
     Text,
     Whole,
 )
+from relay.registration.methods import METHODS
 from relay.registration.retrying import RetryPolicy
 from relay.text.object_text import escape_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 MAX_TIMEOUT_S: Final = 120
 DEFAULT_TIMEOUT_S: Final = 20
 MAX_ATTEMPTS: Final = 100

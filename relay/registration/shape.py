@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from relay.registration.data_schema import compile_schema, schema_faults
 from relay.registration.fields import DEFAULT_TIMEOUT_S
+from relay.registration.methods import IDEMPOTENT_METHODS
 from relay.registration.retrying import RetryPolicy
 from relay.text.documents import dump_json
 from relay.text.quantities import Rate, read_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-#: Methods that may be sent again when the outcome is unknown (RFC 9110, 9.2.2).
-IDEMPOTENT_METHODS: Final = frozenset({"GET", "PUT", "DELETE"})
-#: Methods whose requests carry no data.
-BODILESS_METHODS: Final = frozenset({"GET", "DELETE"})
 
 #: How data goes out: as JSON, form-encoded, or as the bytes that its base64 text stands for.
 Encoding: TypeAlias = Literal["json", "form", "base64"]

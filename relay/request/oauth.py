@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from relay.invocation import Outcome
-from relay.request.rendering import FORM_TYPE, JSON_TYPE, USER_AGENT, OutgoingRequest
+from relay.request.rendering import USER_AGENT, OutgoingRequest
+from relay.text.media_types import FORM_TYPE, JSON_TYPE
 
 if TYPE_CHECKING:
     from relay.answer.endpoint_answer import EndpointAnswer

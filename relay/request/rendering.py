@@ -16,8 +16,10 @@ from requests.structures import CaseInsensitiveDict
 
 from relay.errors import Fault, RequestRejected
 from relay.registration.credentials import Basic
+from relay.registration.methods import BODILESS_METHODS
 from relay.registration.signing import signature_headers
 from relay.text.documents import dump_json
+from relay.text.media_types import BYTES_TYPE, FORM_TYPE, JSON_TYPE, TEXT_TYPE
 
 if TYPE_CHECKING:
     from collections import OrderedDict
@@ -26,14 +28,6 @@ if TYPE_CHECKING:
     from relay.registration import Shape, Target
     from relay.registration.credentials import ClientCertificate
     from relay.request.trigger import Trigger
-
-JSON_TYPE: Final = "application/json"
-TEXT_TYPE: Final = "text/plain; charset=utf-8"
-BYTES_TYPE: Final = "application/octet-stream"
-FORM_TYPE: Final = "application/x-www-form-urlencoded"
-
-#: Methods on which null, ``{}`` and ``""`` mean no body, and a missing body needs no Content-Length (RFC 9110, 8.6).
-_BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
 
 try:
     _VERSION = version("webhook-relay")
@@ -124,7 +118,7 @@ class Template:
             if not headers.has("content-type"):
                 headers["Content-Type"] = content_type
             headers["Content-Length"] = str(len(request.body))
-        elif self._method not in _BODYLESS_METHODS:
+        elif self._method not in BODILESS_METHODS:
             headers["Content-Length"] = "0"
         return request
 
@@ -145,7 +139,7 @@ class Template:
 
     def _body(self, data: Any) -> tuple[bytes | None, str]:
         """The body and the Content-Type that it has unless one is registered or filled."""
-        if data is None or (self._method in _BODYLESS_METHODS and data in ({}, "")):
+        if data is None or (self._method in BODILESS_METHODS and data in ({}, "")):
             return None, ""
         if isinstance(data, str):
             return (_decoded(data), BYTES_TYPE) if self._encoding == "base64" else (data.encode(), TEXT_TYPE)

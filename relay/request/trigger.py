@@ -11,8 +11,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from relay.errors import Fault, RequestRejected
-from relay.registration import BODILESS_METHODS
 from relay.registration.header_rules import caller_faults
+from relay.registration.methods import BODILESS_METHODS
 from relay.text.documents import dump_json
 from relay.text.object_text import escape_step
 

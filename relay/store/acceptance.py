@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class AcceptVerdict(StrEnum):
-    """What became of a trigger brought to `InvocationStore.accept`."""
+    """What became of a trigger brought to `InvocationStore.accept_and_publish`."""
 
     ACCEPTED = "accepted"
     KNOWN = "known"  # the Idempotency-Key was used for the same trigger: that invocation

@@ -68,16 +68,13 @@ class InvocationStore:
 
     # -- transitions --------------------------------------------------------------------------------------------
 
-    def accept(self, news: Sequence[NewInvocation]) -> list[Accepted]:
-        """Write a group of triggers down; after this returns each accepted one is safe."""
-        return self.accept_and_publish(news, ())[0]
-
     def accept_and_publish(
         self, news: Sequence[NewInvocation], messages: Sequence[tuple[str, bytes]]
     ) -> tuple[list[Accepted], bool]:
-        """The same, and put ``messages`` into their lanes if all of them are accepted; whether that was done.
+        """Write a group of triggers down; after this returns each accepted one is safe.
 
-        Only where the broker is this database. The messages, ``(lane, message)``, carry the ids of all triggers.
+        Also put ``messages`` into their lanes if all of them are accepted, and say whether that was done: only where
+        the broker is this database. The messages, ``(lane, message)``, carry the ids of all triggers.
         """
         limits = self._limits
         args: list[Any] = [GRACE_MS, limits.max_pending, limits.max_pending_per_plugin, limits.max_pending_bytes]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import BadParameter, Fault, NotFound, Unauthenticated, Unavailable
 from relay.registration import ID_PATTERN
+from relay.registration.endpoint import DEFAULT_PORTS
 from relay.store import keyspace
 from relay.store.key_records import ApiKey, KeyRecord, digest_of, from_fields, to_fields
 from relay.store.revocations import Revocations
@@ -50,7 +51,6 @@ _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _ORIGIN: Final = re.compile(
     rf"(https?)://(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]{{2,45}}\])(?::([1-9][0-9]{{0,4}}))?\Z", re.ASCII
 )
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class ApiKeys:
@@ -259,7 +259,7 @@ def origin_fault(origin: str) -> str | None:
     scheme, port = found[1], int(found[2] or 0)
     if port > 65535:
         return "has a port above 65535"
-    if port == _DEFAULT_PORTS[scheme]:
+    if port == DEFAULT_PORTS[scheme]:
         return f"must leave out :{port}, as browsers do"
     return None
 

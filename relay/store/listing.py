@@ -26,6 +26,8 @@ MAX_PAGE: Final = 1_000  # rows that one page may have
 #: Records that are looked at for one page, and by one script, which holds the server up meanwhile.
 LOOKED_AT: Final = 1_000
 LOOKED_AT_BY_SCRIPT: Final = 500
+#: Who a trigger was accepted for: the id of an API key, or cli.
+CALLER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
 _POSITION: Final = re.compile(r"[0-9]{1,15}:[0-9a-f-]{36}\Z|#[0-9]{1,12}\Z", re.ASCII)
 _PAGE: Final = 200
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from relay.chains.checking import chain_faults
 from relay.errors import DocumentError, Fault
@@ -18,17 +18,8 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from relay.registration import Registration, Shape, Target
-
-
-class Revisions(Protocol):
-    """Where current revisions are read (`relay.store.registry.Registry`)."""
-
-    def current(self, plugin: str, webhook_id: str, *, refresh: bool = False) -> tuple[int, Shape] | None:
-        """Number and shape of the current revision."""
-
-    def open_target(self, plugin: str, webhook_id: str, number: int) -> Target | ChainTarget:
-        """A revision's target in clear."""
+    from relay.registration import Registration, Shape
+    from relay.store.registry import Registry
 
 
 @dataclass(slots=True)
@@ -46,9 +37,9 @@ class Seen:
 class Uses:
     """The index of uses of all plugins. Raises ``Unavailable`` when the store cannot be reached."""
 
-    def __init__(self, client: Redis, revisions: Revisions) -> None:
+    def __init__(self, client: Redis, registry: Registry) -> None:
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
-        self._revisions = revisions
+        self._registry = registry
 
     def check(self, plugin: str, registrations: Sequence[Registration]) -> Seen:
         """Looks at every chain of the document, and at every other one that uses a webhook of it.
@@ -56,7 +47,7 @@ class Uses:
         Raises:
             DocumentError: one of them would not fit the webhooks that its steps name.
         """
-        check = _Check(plugin, {each.shape.webhook_id: each for each in registrations}, self._revisions, Seen())
+        check = _Check(plugin, {each.shape.webhook_id: each for each in registrations}, self._registry, Seen())
         faults = [fault for each in registrations for fault in check.own_faults(each)]
         faults += self._users_faults(check)
         if faults:
@@ -98,7 +89,7 @@ class _Check:
 
     plugin: str
     document: dict[str, Registration]
-    revisions: Revisions
+    registry: Registry
     seen: Seen
 
     def own_faults(self, registration: Registration) -> Iterator[Fault]:
@@ -111,7 +102,7 @@ class _Check:
         shape = self._lookup(user)
         if shape is None:
             return
-        target = self.revisions.open_target(self.plugin, user, int(self.seen.reads[user]))
+        target = self.registry.open_target(self.plugin, user, int(self.seen.reads[user]))
         if isinstance(target, ChainTarget):
             for pointer, message in chain_faults(shape, target, self._lookup):
                 yield cause.fault("", f"would break the chain `{user}`: its {pointer} {message}")
@@ -120,7 +111,7 @@ class _Check:
         """What a webhook will be once the document is applied."""
         if webhook_id in self.document:
             return self.document[webhook_id].shape
-        found = self.revisions.current(self.plugin, webhook_id, refresh=webhook_id not in self.seen.reads)
+        found = self.registry.current(self.plugin, webhook_id, refresh=webhook_id not in self.seen.reads)
         number = str(found[0]) if found is not None else ""
         if self.seen.reads.setdefault(webhook_id, number) != number:
             self.seen.reads[webhook_id] = "changed"  # between two looks: no revision, so that the script says stale

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Final
 from relay.errors import SettingsError
 from relay.settings import ENV_FILE
 from relay.settings.private_file import read_private_file
+from relay.up.processes import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 #: The files that hold the key rings; without them registrations and contents are lost.
 KEY_FILES: Final = ("target.keys", "data.keys")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.,:/@%+=?\[\]-]*")
-_LOOPBACK: Final = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((_LOOPBACK, port))
+            probe.bind((LOOPBACK, port))
         except (OSError, OverflowError):
             return False
     return True
@@ -154,5 +154,5 @@ def is_free(port: int) -> bool:
 def free_port() -> int:
     """A loopback port that nothing listens on."""
     with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
+        probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])

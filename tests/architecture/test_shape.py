@@ -98,3 +98,20 @@ def test_a_class_name_stands_for_one_thing():
             if isinstance(node, ast.ClassDef):
                 places[node.name.lstrip("_")].append(f"{name_of(path)}:{node.lineno}")
     assert not {name: where for name, where in places.items() if len(where) > 1}
+
+
+def constants():
+    for path in modules():
+        for node in tree_of(path).body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+                yield node.target.id.lstrip("_"), node.value, name_of(path)
+
+
+def test_a_constant_has_one_home():
+    """Numbers of the same name may be alike by chance; a text, a pattern or a list that is there twice drifts apart."""
+    homes = defaultdict(list)
+    for name, value, where in constants():
+        chance = isinstance(value, ast.Constant | ast.BinOp) and not isinstance(getattr(value, "value", 0), str)
+        if name.isupper() and not chance:
+            homes[name, ast.unparse(value)].append(where)
+    assert not {name: where for (name, _), where in homes.items() if len(where) > 1}

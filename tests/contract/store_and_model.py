@@ -85,7 +85,7 @@ class StoreAndModel:
             request_bytes=100,
             idempotency=None if key is None else Idempotency((key[0],), (key[1],)),
         )
-        (answer,) = self._said(repeat, lambda: self.store.accept([new]))
+        (answer,) = self._said(repeat, lambda: self.store.accept_and_publish([new], ())[0])
         expected = self.model.accept(ref, Call(hook, TIMEOUT_MS, 100), key)
         assert (answer.verdict, answer.reference_id, answer.state) == expected
         if published and answer.verdict == "accepted":

@@ -98,7 +98,7 @@ def test_one_sweep_forgets_whatever_is_old_in_bounded_pieces(valkey, records):
         ledger = Ledger(client, replace(LIMITS, max_pending=10_000))
         for start in range(0, records, 100):
             count = min(100, records - start)
-            ledger.store.accept([ledger.new(refusal=Outcome.REQUEST_REJECTED) for _ in range(count)])
+            ledger.accept([ledger.new(refusal=Outcome.REQUEST_REJECTED) for _ in range(count)])
             client.delete(*client.keys("*refusals*"))
         for ref in client.zrange(keyspace.expiry(), 0, -1):
             client.zadd(keyspace.expiry(), {ref: 1})

@@ -27,14 +27,14 @@ def test_an_accepted_trigger_is_queued_with_one_alarm_and_counted(ledger):
 
 def test_a_group_is_accepted_in_order(ledger):
     news = [ledger.new() for _ in range(40)]
-    assert [answer.reference_id for answer in ledger.store.accept(news)] == [new.reference_id for new in news]
+    assert [answer.reference_id for answer in ledger.accept(news)] == [new.reference_id for new in news]
 
 
 def test_accepting_a_known_reference_id_changes_nothing(ledger):
     new = ledger.new()
-    first = ledger.store.accept([new])
+    first = ledger.accept([new])
     before = ledger.everything()
-    assert ledger.store.accept([new]) == first
+    assert ledger.accept([new]) == first
     assert ledger.everything() == before
 
 
@@ -49,7 +49,7 @@ def test_a_group_that_is_accepted_whole_is_published_by_its_script(ledger):
 
 def test_what_was_accepted_before_is_left_to_whoever_asks_again(ledger):
     new = ledger.new()
-    ledger.store.accept([new])
+    ledger.accept([new])
     accepted, published = ledger.store.accept_and_publish([new, ledger.new()], [("bulk", b"ids")])
     assert not published
     assert [answer.verdict for answer in accepted] == [AcceptVerdict.ACCEPTED] * 2
@@ -66,22 +66,22 @@ def test_a_group_of_which_something_was_not_queued_is_not_published_by_its_scrip
 
 
 def test_a_changed_or_removed_webhook_is_stale(ledger):
-    (changed,) = ledger.store.accept([ledger.new(revision=2)])
+    (changed,) = ledger.accept([ledger.new(revision=2)])
     ledger.client.hdel(keyspace.webhooks("acme"), "hook")
-    (removed,) = ledger.store.accept([ledger.new()])
+    (removed,) = ledger.accept([ledger.new()])
     assert changed.verdict is removed.verdict is AcceptVerdict.STALE
 
 
 def test_the_same_idempotency_key_and_trigger_give_the_same_invocation(ledger):
     key = Idempotency(("mac",), ("print",))
-    first, second = ledger.store.accept([ledger.new(idempotency=key), ledger.new(idempotency=key)])
+    first, second = ledger.accept([ledger.new(idempotency=key), ledger.new(idempotency=key)])
     assert (first.verdict, second.verdict) == (AcceptVerdict.ACCEPTED, AcceptVerdict.KNOWN)
     assert second.reference_id == first.reference_id
 
 
 def test_the_same_idempotency_key_with_another_trigger_is_refused(ledger):
     ledger.accepted(idempotency=Idempotency(("mac",), ("print",)))
-    (answer,) = ledger.store.accept([ledger.new(idempotency=Idempotency(("mac",), ("other",)))])
+    (answer,) = ledger.accept([ledger.new(idempotency=Idempotency(("mac",), ("other",)))])
     assert answer.verdict is AcceptVerdict.KEY_REUSED
 
 
@@ -89,20 +89,20 @@ def test_a_repeat_is_known_even_when_the_webhook_would_refuse_it_today(ledger):
     key = Idempotency(("mac",), ("print",))
     first = ledger.accepted(idempotency=key)
     refused = ledger.new(idempotency=key, refusal=Outcome.REQUEST_REJECTED, revision=2, payload=b"")
-    (answer,) = ledger.store.accept([refused])
+    (answer,) = ledger.accept([refused])
     assert (answer.verdict, answer.reference_id) == (AcceptVerdict.KNOWN, first)
 
 
 def test_a_refused_trigger_uses_up_no_idempotency_key(ledger):
     key = Idempotency(("mac",), ("print",))
     ledger.accepted(idempotency=key, refusal=Outcome.REQUEST_REJECTED, payload=b"")
-    (answer,) = ledger.store.accept([ledger.new(idempotency=key)])
+    (answer,) = ledger.accept([ledger.new(idempotency=key)])
     assert answer.verdict is AcceptVerdict.ACCEPTED
 
 
 def test_an_idempotency_key_survives_a_new_vault_key(ledger):
     first = ledger.accepted(idempotency=Idempotency(("old",), ("old-print",)))
-    (answer,) = ledger.store.accept([ledger.new(idempotency=Idempotency(("new", "old"), ("new-print", "old-print")))])
+    (answer,) = ledger.accept([ledger.new(idempotency=Idempotency(("new", "old"), ("new-print", "old-print")))])
     assert (answer.verdict, answer.reference_id) == (AcceptVerdict.KNOWN, first)
 
 
@@ -117,9 +117,9 @@ def test_a_refusal_leaves_a_rejected_record_without_contents(ledger):
 
 def test_refusals_beyond_the_minutes_limit_are_only_counted(ledger):
     news = [ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"") for _ in range(REFUSALS_A_MINUTE + 5)]
-    verdicts = [answer.verdict for answer in ledger.store.accept(news)]
+    verdicts = [answer.verdict for answer in ledger.accept(news)]
     if AcceptVerdict.UNRECORDED not in verdicts[-5:]:  # the minute turned while the script ran
-        verdicts = [answer.verdict for answer in ledger.store.accept([ledger.new(refusal=n.refusal) for n in news])]
+        verdicts = [answer.verdict for answer in ledger.accept([ledger.new(refusal=n.refusal) for n in news])]
     assert AcceptVerdict.UNRECORDED in verdicts
     assert ledger.store.counts("acme")["unrecorded"] >= 1
 
@@ -131,7 +131,7 @@ def test_what_is_over_a_pending_cap_is_refused_and_the_rest_of_its_group_is_not(
     from dataclasses import replace
 
     ledger = Ledger(redis_client, replace(LIMITS, **limits))
-    verdicts = [answer.verdict for answer in ledger.store.accept([ledger.new() for _ in range(5)])]
+    verdicts = [answer.verdict for answer in ledger.accept([ledger.new() for _ in range(5)])]
     assert verdicts == [AcceptVerdict.ACCEPTED] * 3 + [AcceptVerdict.OVER_CAPACITY] * 2
 
 

@@ -147,7 +147,7 @@ def settle(ledger, ref, token, state, **changes):
 
 
 def accept(ledger, ref, _token, **changes):
-    ledger.store.accept([ledger.new(reference_id=ref, **changes)])
+    ledger.accept([ledger.new(reference_id=ref, **changes)])
 
 
 def cancel(ledger, ref, _token):

@@ -104,7 +104,7 @@ def test_a_filter_takes_what_it_names(ledger, ends, wanted, places):
 
 
 def test_many_of_the_same_moment_are_listed_once_each(ledger):
-    accepted = [answer.reference_id for answer in ledger.store.accept([ledger.new() for _ in range(200)])]
+    accepted = [answer.reference_id for answer in ledger.accept([ledger.new() for _ in range(200)])]
     for ref in accepted:
         created(ledger, ref, 1_700_000_000_000)
     assert listed(ledger, 7) == sorted(accepted, reverse=True)
@@ -146,7 +146,7 @@ def test_unfinished_ones_are_found_by_state(ledger, ends):
 def test_many_unfinished_ones_are_listed_too(ledger):
     accepted = []
     for _ in range(12):
-        accepted += [each.reference_id for each in ledger.store.accept([ledger.new() for _ in range(40)])]
+        accepted += [each.reference_id for each in ledger.accept([ledger.new() for _ in range(40)])]
     assert set(listed(ledger, 100, states=frozenset({State.QUEUED}))) == set(accepted)
     for at in range(0, 600, 100):
         ledger.client.zadd(keyspace.due_queued("replay"), {f"x{at + each}": 1 for each in range(100)})
@@ -204,7 +204,7 @@ def test_groups_say_what_is_failing(ledger, ends):
 
 def test_groups_count_beyond_one_piece(ledger):
     for _ in range(6):
-        ledger.store.accept([ledger.new(refusal=Outcome.REQUEST_REJECTED) for _ in range(100)])
+        ledger.accept([ledger.new(refusal=Outcome.REQUEST_REJECTED) for _ in range(100)])
     (group,) = ledger.listing.groups("acme", Filter())
     assert (group.outcome, group.status, group.count) == ("request_rejected", None, 600)
 

@@ -85,12 +85,12 @@ def test_a_day_is_counted_by_webhook(ledger, measures):
 def test_a_repeated_script_counts_nothing_again(ledger):
     new = ledger.new()
     refused = ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"")
-    ledger.store.accept([new, refused])
+    ledger.accept([new, refused])
     ledger.store.claim([new.reference_id], "t")
     settlement = ledger.settlement(new.reference_id, "t", masked=2)
     ledger.store.settle([settlement])
     before = ledger.everything()
-    ledger.store.accept([new, refused])
+    ledger.accept([new, refused])
     ledger.store.claim([new.reference_id], "t")
     ledger.store.settle([settlement])
     assert ledger.everything() == before
@@ -101,13 +101,13 @@ def test_who_is_told_twice_that_there_is_no_room_is_counted_once(redis_client):
     ledger.client.set(keyspace.plugin_pending("acme"), 500)
     groups = [[ledger.new() for _ in range(5)] for _ in range(3)]
     for group in [*groups, *groups, groups[0]]:
-        assert {answer.verdict for answer in ledger.store.accept(group)} == {AcceptVerdict.OVER_CAPACITY}
+        assert {answer.verdict for answer in ledger.accept(group)} == {AcceptVerdict.OVER_CAPACITY}
     assert ledger.store.counts("acme")["over_capacity"] == 15
 
 
 def test_plugins_are_counted_apart(ledger, measures):
     ledger.client.hset(keyspace.webhooks("bcme"), "hook", 1)
-    ledger.store.accept([ledger.new(), ledger.new(plugin="bcme"), ledger.new(plugin="bcme")])
+    ledger.accept([ledger.new(), ledger.new(plugin="bcme"), ledger.new(plugin="bcme")])
     assert totals(measures)["hook", "accepted"] == 1
     assert totals(measures, "bcme")["hook", "accepted"] == 2
 
@@ -143,7 +143,7 @@ def test_percentiles_are_near_the_true_ones(redis_client):
     for _ in range(300):
         clocked.set_ms(START_MS)
         new = ledger.new()
-        clocked.store.accept([new])
+        clocked.store.accept_and_publish([new], ())
         duration = int(random.lognormvariate(5, 1.5)) + 1
         clocked.store.claim([new.reference_id], new.reference_id)
         clocked.set_ms(START_MS + min(duration, 29_000))

@@ -24,7 +24,7 @@ def limit(ledger):
 
 def accepted(ledger, count, **changes):
     """So many accepted calls, oldest first."""
-    return [answer.reference_id for answer in ledger.store.accept([ledger.new(**changes) for _ in range(count)])]
+    return [answer.reference_id for answer in ledger.accept([ledger.new(**changes) for _ in range(count)])]
 
 
 def ids(ready):

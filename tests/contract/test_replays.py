@@ -262,7 +262,7 @@ def test_a_job_keeps_at_most_1000_of_its_own_unfinished_and_is_woken_when_half_h
     harness.ledger.store = Ledger(
         harness.client, replace(LIMITS, max_pending_per_plugin=2_000, max_pending=2_000)
     ).store
-    refs = [each.reference_id for each in harness.ledger.store.accept([harness.ledger.new() for _ in range(1010)])]
+    refs = [each.reference_id for each in harness.ledger.accept([harness.ledger.new() for _ in range(1010)])]
     for ref in refs:
         harness.client.hset(keyspace.record(ref), mapping={"state": "unreachable", "finishedAt": 1, "error": "1"})
     job = harness.start(reference_ids=refs)
@@ -581,9 +581,7 @@ def test_a_plan_of_ids_counts_them_once(harness):
 
 def test_a_plan_of_many_adds_up(harness):
     for _ in range(7):
-        harness.ledger.store.accept(
-            [harness.ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"") for _ in range(80)]
-        )
+        harness.ledger.accept([harness.ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"") for _ in range(80)])
     wanted = Request(filter=Filter(states=frozenset({State.REJECTED})))
     plan = harness.replays.plan("acme", wanted)
     assert (plan.matched, plan.skipped_reasons, len(plan.sample)) == (560, {"expired": 560}, 10)
@@ -609,9 +607,7 @@ def test_what_was_planned_can_be_started_and_takes_nothing_that_failed_since(har
 def test_a_large_job_is_planned_by_workers(harness, monkeypatch):
     monkeypatch.setattr("relay.replay.planning.PLANNED_AT_ONCE", 300)
     for _ in range(7):
-        harness.ledger.store.accept(
-            [harness.ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"") for _ in range(80)]
-        )
+        harness.ledger.accept([harness.ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"") for _ in range(80)])
     job = harness.start(filter=Filter(states=frozenset({State.REJECTED})))
     assert (job.state, job.matched) == (ReplayState.PLANNING, None)
     with pytest.raises(Conflict):
@@ -628,9 +624,7 @@ def test_a_large_job_is_planned_by_workers(harness, monkeypatch):
 def test_a_job_that_is_cancelled_while_it_is_planned_has_what_was_found(harness, monkeypatch):
     monkeypatch.setattr("relay.replay.planning.PLANNED_AT_ONCE", 0)
     for _ in range(7):
-        harness.ledger.store.accept(
-            [harness.ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"") for _ in range(80)]
-        )
+        harness.ledger.accept([harness.ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"") for _ in range(80)])
     job = harness.start(filter=Filter(states=frozenset({State.REJECTED})))
     cancelled = harness.replays.cancel("acme", job.replay_id)
     assert cancelled.matched == cancelled.skipped == 250

@@ -21,7 +21,7 @@ def limit(ledger):
 
 
 def accepted(ledger, count, **changes):
-    return [answer.reference_id for answer in ledger.store.accept([ledger.new(**changes) for _ in range(count)])]
+    return [answer.reference_id for answer in ledger.accept([ledger.new(**changes) for _ in range(count)])]
 
 
 def ids(ready):
