@@ -5,10 +5,11 @@ import falcon
 import pytest
 from falcon.testing import create_environ
 
-from api.bodies import JSON, Bodies, has_body, media_type
+from api.bodies import Bodies, has_body, media_type
 from api.body_reads import BodyReads
 from api.parsing_budget import SMALL_BYTES, ParsingBudget
 from relay.errors import BadParameter, TooLarge, Unavailable, UnsupportedMediaType
+from relay.text.media_types import JSON_TYPE
 
 
 class Cuts:
@@ -33,7 +34,7 @@ class Stream(io.BytesIO):
 
 
 def a_request(content=b"{}", **headers):
-    environ = create_environ(method="POST", headers={"Content-Type": JSON})
+    environ = create_environ(method="POST", headers={"Content-Type": JSON_TYPE})
     environ.pop("CONTENT_LENGTH", None)
     environ.update({"wsgi.input": Stream(content)}, **headers)
     request = falcon.Request(environ)
@@ -151,4 +152,4 @@ def test_a_body_that_ends_before_its_length_is_refused():
 )
 def test_encoded_bodies_and_other_types_are_refused(headers):
     with pytest.raises(UnsupportedMediaType):
-        media_type(a_request(**headers), (JSON,))
+        media_type(a_request(**headers), (JSON_TYPE,))
