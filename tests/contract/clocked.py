@@ -18,6 +18,7 @@ _CLOCK = "test:clock"
 _READERS = {
     b"hash": lambda pipeline, key: pipeline.hgetall(key),
     b"string": lambda pipeline, key: pipeline.get(key),
+    b"list": lambda pipeline, key: pipeline.lrange(key, 0, -1),
     b"zset": lambda pipeline, key: pipeline.zrange(key, 0, -1, withscores=True),
     b"set": lambda pipeline, key: pipeline.smembers(key),
 }
