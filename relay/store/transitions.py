@@ -96,7 +96,8 @@ class Claimed:
     granted: frozenset[str]
     parked: frozenset[str]
     ready: Ready
-    waited_ms: Mapping[str, int] = field(default_factory=dict)  # of those that are sent for the first time
+    # Of those that are sent for the first time; it is measured once, so that a repeated claim does not say it again.
+    waited_ms: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
