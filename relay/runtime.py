@@ -124,6 +124,8 @@ class Runtime:
             max_pending=settings.max_pending,
             max_pending_per_plugin=settings.max_pending_per_plugin,
             max_pending_bytes=settings.max_pending_bytes,
+            max_pending_bytes_per_plugin=settings.max_pending_bytes_per_plugin,
+            max_kept_bytes_per_plugin=settings.max_kept_bytes_per_plugin,
             retention_ms=settings.retention_s * 1000,
             failed_retention_ms=settings.failed_retention_s * 1000,
             rejected_retention_ms=settings.rejected_retention_s * 1000,

@@ -69,6 +69,9 @@ class Sweeper:
             if unpublished:
                 self._run_here(unpublished)
             event(Event.SWEPT, published=len(ready))
+        dropped = self._store.drop_contents(limit=RECORDS)
+        if dropped:
+            event(Event.CONTENTS_DROPPED, records=dropped)
         forgotten = self._prune()
         if forgotten:
             event(Event.PRUNED, records=forgotten)

@@ -39,6 +39,7 @@ class Event(StrEnum):
     STUCK = "stuck"  # worker: a part of it will not move again; the process ends, to be started anew
     MESSAGE_DROPPED = "message_dropped"  # worker: a lane held something that is no message of ours
     LOG_LINES_DROPPED = "log_lines_dropped"  # any: the log's sink was full, closed or slow, and takes lines again
+    CONTENTS_DROPPED = "contents_dropped"  # worker: plugins kept too many bytes, so that their oldest contents went
     DRAINED = "drained"  # worker: a stop let running calls end and gave the others back
 
 

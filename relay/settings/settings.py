@@ -134,6 +134,15 @@ class Settings:
     max_pending_bytes: int = _setting(
         "MAX_PENDING_BYTES", "1GiB", kinds.size("1MiB", "1024GiB"), "Bytes of all unfinished payloads together."
     )
+    max_pending_bytes_per_plugin: int = _setting(
+        "MAX_PENDING_BYTES_PER_PLUGIN", "256MiB", kinds.size("1MiB", "1024GiB"), "The same, of one plugin: its share."
+    )
+    max_kept_bytes_per_plugin: int = _setting(
+        "MAX_KEPT_BYTES_PER_PLUGIN",
+        "1GiB",
+        kinds.size("1MiB", "1024GiB"),
+        "Payloads and results of one plugin's final records; the oldest go first.",
+    )
     plugin_rate: str | None = _setting(
         "PLUGIN_RATE", "", kinds.rate, "Triggers a plugin may send, n/s or n/m; not limited by default."
     )

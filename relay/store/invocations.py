@@ -78,7 +78,8 @@ class InvocationStore:
         """
         limits = self._limits
         args: list[Any] = [GRACE_MS, limits.max_pending, limits.max_pending_per_plugin, limits.max_pending_bytes]
-        args += [REFUSALS_A_MINUTE, *limits.retention, IDEMPOTENCY_MS, *group_args(news, messages)]
+        args += [REFUSALS_A_MINUTE, *limits.retention, IDEMPOTENCY_MS]
+        args += [limits.max_pending_bytes_per_plugin, *group_args(news, messages)]
         return group_from(self._scripts.run("accept", args))
 
     def read(self, reference_ids: Sequence[str]) -> list[CallRecord]:
@@ -144,6 +145,21 @@ class InvocationStore:
     def prune(self, *, limit: int) -> int:
         """Forget up to ``limit`` final records whose retention has passed; returns how many."""
         return int(self._scripts.run("prune", [limit]))
+
+    def drop_contents(self, *, limit: int) -> int:
+        """Drop the oldest contents of plugins that keep too many bytes, looking at ``limit`` records of each at most.
+
+        Returns how many records lost theirs.
+        """
+        most = self._limits.max_kept_bytes_per_plugin
+        with store_errors():
+            plugins = [name.decode() for name in self._client.smembers(keyspace.plugins())]
+            pipeline = self._client.pipeline(transaction=False)
+            for plugin in plugins:
+                pipeline.hget(keyspace.plugin_bytes(plugin), "kept")
+            kept = pipeline.execute() if plugins else []
+        over = [plugin for plugin, size in zip(plugins, kept, strict=True) if int(size or 0) > most]
+        return sum(int(self._scripts.run("drop_contents", [plugin, most, limit])[0]) for plugin in over)
 
     def forget(self, plugin: str, reference_id: str) -> Invocation:
         """Destroy payload and result of an invocation (of a chain: of its steps too); the rest of its record stays.

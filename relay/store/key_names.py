@@ -30,6 +30,7 @@ TEMPLATES: Final = {
     # one plugin
     "plugins": "plugins",  # set of plugin names
     "plugin_pending": "p:{plugin}:pending",  # int: invocations not final
+    "plugin_bytes": "p:{plugin}:bytes",  # hash: of contents `pending` and `kept`; `from`, where to look for old ones
     "plugin_index": "p:{plugin}:invocations",  # zset referenceId -> createdAt ms
     "webhook_index": "p:{plugin}:invocations:{webhook}",  # the same of one webhook
     "ends": "p:{plugin}:ends:{kind}",  # the same of those that ended alike (lua/include/ends.lua)

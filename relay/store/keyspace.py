@@ -46,6 +46,11 @@ def plugins() -> str:
     return _name("plugins")
 
 
+def plugin_bytes(plugin: str) -> str:
+    """Hash: the bytes of a plugin's contents, of unfinished invocations and kept ones."""
+    return _name("plugin_bytes", plugin=plugin)
+
+
 def plugin_index(plugin: str) -> str:
     """Sorted set: a plugin's reference ids by createdAt."""
     return _name("plugin_index", plugin=plugin)

@@ -15,6 +15,8 @@ class Limits:
     retention_ms: int
     failed_retention_ms: int
     rejected_retention_ms: int
+    max_pending_bytes_per_plugin: int = 1 << 60
+    max_kept_bytes_per_plugin: int = 1 << 60
     contents_retention_ms: int = 0  # payload and result; 0: as long as their records
 
     @property

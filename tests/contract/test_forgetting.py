@@ -117,6 +117,9 @@ def test_a_sweep_leaves_the_rest_of_much_that_is_old_for_the_next_one():
         def sweep(self, *_args, **_limits):
             return ()
 
+        def drop_contents(self, *, limit):
+            return 0
+
         def prune(self, *, limit):
             self.pieces += 1
             return limit
@@ -126,3 +129,92 @@ def test_a_sweep_leaves_the_rest_of_much_that_is_old_for_the_next_one():
     Sweeper(store, NoQueue(), "w1", run_here=pytest.fail).sweep()
     assert PRUNING_S <= time.monotonic() - began < PRUNING_S + 1
     assert store.pieces > 1
+
+
+def bytes_of(client, plugin="acme"):
+    found = client.hgetall(keyspace.plugin_bytes(plugin))
+    return int(found.get(b"pending", 0)), int(found.get(b"kept", 0))
+
+
+def has_contents(ledger, ref):
+    return ledger.store.payload_of(ref) is not None, ledger.store.result_of(ref) is not None
+
+
+def test_bytes_of_a_plugin_go_from_pending_to_kept_and_away(redis_client):
+    ledger = Ledger(redis_client)
+    refs = [ledger.accepted(request_bytes=100) for _ in range(3)]
+    assert bytes_of(redis_client) == (300, 0)
+    token = ledger.token()
+    ledger.store.claim(refs[:2], token)
+    ledger.store.settle([ledger.settlement(ref, token) for ref in refs[:2]])
+    pending, kept = bytes_of(redis_client)
+    assert pending == 100
+    assert kept > 200
+    ledger.store.forget("acme", refs[0])
+    assert bytes_of(redis_client) == (100, kept // 2)
+    ledger.store.forget("acme", refs[0])
+    assert bytes_of(redis_client) == (100, kept // 2)
+    redis_client.zadd(keyspace.expiry(), {refs[0]: 1, refs[1]: 1})
+    assert ledger.store.prune(limit=10) == 2
+    assert bytes_of(redis_client) == (100, 0)
+
+
+def test_the_oldest_contents_of_a_plugin_go_first_and_their_records_stay(redis_client):
+    redis_client.sadd(keyspace.plugins(), "acme")
+    ledger = Ledger(redis_client)
+    waiting = ledger.accepted()  # the oldest of all is not final, and keeps what it needs
+    refs = []
+    for _ in range(6):
+        refs.append(settled(ledger))
+        time.sleep(0.002)
+    each = bytes_of(redis_client)[1] // 6
+    before = [ledger.store.find(ref) for ref in refs]
+    bounded = Ledger(redis_client, replace(LIMITS, max_kept_bytes_per_plugin=2 * each))
+    dropped = 0
+    for _ in range(10):
+        dropped += bounded.store.drop_contents(limit=2)
+    assert dropped == 4
+    assert [has_contents(bounded, ref) for ref in refs] == [(False, False)] * 4 + [(True, True)] * 2
+    assert [bounded.store.find(ref) for ref in refs] == before
+    assert bounded.store.payload_of(waiting) is not None
+    assert bytes_of(redis_client)[1] == 2 * each
+    assert bounded.store.drop_contents(limit=2) == 0
+
+
+def test_what_ends_after_it_was_looked_at_is_found_in_the_next_round(redis_client):
+    redis_client.sadd(keyspace.plugins(), "acme")
+    ledger = Ledger(redis_client, replace(LIMITS, max_kept_bytes_per_plugin=1))
+    late, token = ledger.claimed()
+    time.sleep(0.002)
+    settled(ledger)
+    assert ledger.store.drop_contents(limit=10) == 1
+    ledger.store.settle([ledger.settlement(late, token)])
+    assert sum(ledger.store.drop_contents(limit=10) for _ in range(3)) == 1
+    assert has_contents(ledger, late) == (False, False)
+    assert bytes_of(redis_client) == (0, 0)
+
+
+def test_many_that_were_accepted_in_the_same_moment_all_lose_their_contents(redis_client):
+    redis_client.sadd(keyspace.plugins(), "acme")
+    ledger = Ledger(redis_client, replace(LIMITS, max_kept_bytes_per_plugin=1))
+    refs = [answer.reference_id for answer in ledger.store.accept([ledger.new() for _ in range(20)])]
+    token = ledger.token()
+    ledger.store.claim(refs, token)
+    ledger.store.settle([ledger.settlement(ref, token) for ref in refs])
+    for _ in range(30):
+        ledger.store.drop_contents(limit=3)
+    assert {has_contents(ledger, ref) for ref in refs} == {(False, False)}
+    assert bytes_of(redis_client) == (0, 0)
+
+
+def test_what_one_plugin_keeps_costs_no_other_its_contents(redis_client):
+    ledger = Ledger(redis_client, replace(LIMITS, max_kept_bytes_per_plugin=150))
+    redis_client.hset(keyspace.webhooks("other"), "hook", 1)
+    redis_client.sadd(keyspace.plugins(), "acme", "other")
+    refs = [settled(ledger) for _ in range(5)]
+    theirs, token = ledger.claimed(plugin="other")
+    ledger.store.settle([ledger.settlement(theirs, token)])
+    for _ in range(5):
+        ledger.store.drop_contents(limit=10)
+    assert has_contents(ledger, theirs) == (True, True)
+    assert has_contents(ledger, refs[0]) == (False, False)

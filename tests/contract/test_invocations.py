@@ -125,7 +125,14 @@ def test_refusals_beyond_the_minutes_limit_are_only_counted(ledger):
 
 
 @pytest.mark.parametrize(
-    "limits", [{"max_pending": 3}, {"max_pending_per_plugin": 3}, {"max_pending_bytes": 300}], ids=str
+    "limits",
+    [
+        {"max_pending": 3},
+        {"max_pending_per_plugin": 3},
+        {"max_pending_bytes": 300},
+        {"max_pending_bytes_per_plugin": 300},
+    ],
+    ids=str,
 )
 def test_what_is_over_a_pending_cap_is_refused_and_the_rest_of_its_group_is_not(redis_client, limits):
     from dataclasses import replace
@@ -133,6 +140,23 @@ def test_what_is_over_a_pending_cap_is_refused_and_the_rest_of_its_group_is_not(
     ledger = Ledger(redis_client, replace(LIMITS, **limits))
     verdicts = [answer.verdict for answer in ledger.accept([ledger.new() for _ in range(5)])]
     assert verdicts == [AcceptVerdict.ACCEPTED] * 3 + [AcceptVerdict.OVER_CAPACITY] * 2
+
+
+def test_a_plugin_that_has_filled_its_share_keeps_no_other_out(redis_client):
+    from dataclasses import replace
+
+    ledger = Ledger(redis_client, replace(LIMITS, max_pending_bytes=1000, max_pending_bytes_per_plugin=250))
+    redis_client.hset(keyspace.webhooks("other"), "hook", 1)
+    greedy = [ledger.new() for _ in range(20)]
+    (theirs,) = ledger.store.accept([ledger.new(plugin="other")])
+    replies = [answer.verdict for group in (greedy[:10], greedy[10:]) for answer in ledger.store.accept(group)]
+    assert replies.count(AcceptVerdict.ACCEPTED) == 2
+    assert theirs.verdict is AcceptVerdict.ACCEPTED
+    assert ledger.store.accept([ledger.new(plugin="other")])[0].verdict is AcceptVerdict.ACCEPTED
+    token = ledger.token()
+    ledger.store.claim([greedy[0].reference_id], token)
+    ledger.store.settle([ledger.settlement(greedy[0].reference_id, token)])
+    assert ledger.store.accept([ledger.new()])[0].verdict is AcceptVerdict.ACCEPTED  # what has ended makes room
 
 
 def test_a_claim_takes_a_queued_call_until_its_lease_ends(ledger):

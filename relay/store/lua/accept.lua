@@ -3,7 +3,7 @@
 -- KEYS  none (names come from KEY)
 -- ARGV  1 grace_ms  2 max_pending  3 max_pending_per_plugin  4 max_pending_bytes  5 refusals a minute and plugin
 --       6-9 retention ms: ok, failed, rejected, contents (0: as
---       records)  10 idempotency_ms  11 n, then n times:
+--       records)  10 idempotency_ms  11 max_pending_bytes_per_plugin  12 n, then n times:
 --       ref plugin webhook revision lane timeout_ms repeatable payload requestBytes caller traceparent waiter
 --       chain pins refusal k, then k times: mac fingerprint
 --       (chain '1' for a chain, whose pins are the revisions of its steps' webhooks as JSON)
@@ -18,21 +18,30 @@
 grace_from(1)
 local max_pending, max_per_plugin = tonumber(ARGV[2]), tonumber(ARGV[3])
 local max_bytes, max_refusals, idempotency_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[10]
+local max_bytes_per_plugin = tonumber(ARGV[11])
 retention_from(6)
 
 local pending = redis.call('HMGET', KEY.pending(), 'count', 'bytes')
 local pending_count, pending_bytes = tonumber(pending[1] or 0), tonumber(pending[2] or 0)
-local per_plugin = {}
+local per_plugin, bytes_per_plugin = {}, {}
 
 local function pending_of(plugin)
   if not per_plugin[plugin] then per_plugin[plugin] = tonumber(redis.call('GET', KEY.plugin_pending(plugin)) or 0) end
   return per_plugin[plugin] + (effects.plugins[plugin] or 0)
 end
 
+local function pending_bytes_of(plugin)
+  if not bytes_per_plugin[plugin] then
+    bytes_per_plugin[plugin] = tonumber(redis.call('HGET', KEY.plugin_bytes(plugin), 'pending') or 0)
+  end
+  return bytes_per_plugin[plugin] + (effects.plugin_bytes[plugin] or 0)
+end
+
 local function over_capacity(new)
   return pending_count + effects.pending >= max_pending
     or pending_bytes + effects.bytes + tonumber(new.requestBytes) > max_bytes
     or pending_of(new.plugin) >= max_per_plugin
+    or pending_bytes_of(new.plugin) + tonumber(new.requestBytes) > max_bytes_per_plugin
 end
 
 local told_before = {} -- plugin -> whether this very group was told so before, and its reply was lost
@@ -124,7 +133,7 @@ local function publish(at)
   return count > 0 and '1' or ''
 end
 
-local replies, at, count = {}, 12, tonumber(ARGV[11])
+local replies, at, count = {}, 13, tonumber(ARGV[12])
 for index = 1, count do
   local new
   new, at = read_new(at)

@@ -5,8 +5,8 @@
 -- Returns forgotten, unknown, or unfinished (nothing was destroyed then)
 --
 -- Idempotent: what was forgotten stays so, with the time of the first time.
--- needs: clock, record
--- record read_state: state
+-- needs: clock, effects, record
+-- record read_state: state plugin keptBytes
 
 -- The id and those of its steps, and of theirs; nothing, if one is not final.
 local function family_of(ref, refs)
@@ -24,8 +24,14 @@ local refs = family_of(ARGV[1], {})
 if not refs then return 'unfinished' end
 for _, ref in ipairs(refs) do
   redis.call('DEL', KEY.payload(ref), KEY.result(ref), KEY.raw(ref), KEY.secrets(ref))
-  if redis.call('EXISTS', KEY.record(ref)) == 1 then
+  local r = read_state(ref)
+  if r then
     redis.call('HSETNX', KEY.record(ref), 'forgottenAt', int(now))
+    if r.keptBytes ~= '' then
+      effect_kept(r.plugin, -tonumber(r.keptBytes))
+      redis.call('HDEL', KEY.record(ref), 'keptBytes')
+    end
   end
 end
+effects_flush()
 return 'forgotten'

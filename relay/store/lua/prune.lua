@@ -4,7 +4,7 @@
 -- ARGV  1 limit of records and jobs
 -- Returns how many were forgotten
 -- needs: clock, effects, ends, jobs
--- record read_old: state plugin webhook outcome status error
+-- record read_old: state plugin webhook outcome status error keptBytes
 
 local gone = {} -- key of an index -> ids
 
@@ -25,6 +25,7 @@ local function forget_record(ref)
   if r then
     leaves(KEY.plugin_index(r.plugin), ref)
     leaves(KEY.webhook_index(r.plugin, r.webhook), ref)
+    if r.keptBytes ~= '' then effect_kept(r.plugin, -tonumber(r.keptBytes)) end
     leaves(KEY.ends(r.plugin, kind_of(r.state, r.outcome, r.status, r.error)), ref)
   end
   redis.call('DEL', KEY.record(ref), KEY.payload(ref), KEY.result(ref), KEY.steps(ref), KEY.raw(ref),
@@ -36,5 +37,6 @@ for _, ref in ipairs(old) do
   if string.sub(ref, 1, #JOB_PREFIX) == JOB_PREFIX then forget_job(ref) else forget_record(ref) end
   leaves(KEY.expiry(), ref)
 end
+effects_flush()
 for key, refs in pairs(gone) do in_pieces('ZREM', key, refs, 1) end
 return #old

@@ -3,12 +3,18 @@
 -- needs: clock
 
 local effects = { running_off = {}, running_at = {}, queued_off = {}, queued_at = {}, expiry = {}, pending = 0, bytes = 0,
-  plugins = {}, counts = {}, notices = {}, indexed = {} }
+  plugins = {}, plugin_bytes = {}, kept = {}, counts = {}, notices = {}, indexed = {} }
 
 local function effect_pending(plugin, count, bytes)
   effects.pending = effects.pending + count
   effects.bytes = effects.bytes + bytes
   effects.plugins[plugin] = (effects.plugins[plugin] or 0) + count
+  effects.plugin_bytes[plugin] = (effects.plugin_bytes[plugin] or 0) + bytes
+end
+
+-- Contents of final records that are kept, or kept no longer.
+local function effect_kept(plugin, bytes)
+  effects.kept[plugin] = (effects.kept[plugin] or 0) + bytes
 end
 
 local function effect_count(plugin, name, by)
@@ -56,6 +62,12 @@ local function effects_flush()
   if effects.bytes ~= 0 then redis.call('HINCRBY', KEY.pending(), 'bytes', int(effects.bytes)) end
   for plugin, count in pairs(effects.plugins) do
     if count ~= 0 then redis.call('INCRBY', KEY.plugin_pending(plugin), int(count)) end
+  end
+  for plugin, bytes in pairs(effects.plugin_bytes) do
+    if bytes ~= 0 then redis.call('HINCRBY', KEY.plugin_bytes(plugin), 'pending', int(bytes)) end
+  end
+  for plugin, bytes in pairs(effects.kept) do
+    if bytes ~= 0 then redis.call('HINCRBY', KEY.plugin_bytes(plugin), 'kept', int(bytes)) end
   end
   for plugin, counts in pairs(effects.counts) do
     for name, count in pairs(counts) do

@@ -44,6 +44,11 @@ local function write_end(r, ends, keep, expires)
   if ends.error ~= '' then add('error', ends.error) end
   if r.waiters ~= '' then add('waiters', '') end
   if r.parked and r.parked ~= '' then add('parked', '') end
+  local kept = tonumber(r.requestBytes) + #ends.result -- about: sealing adds little
+  if kept > 0 then
+    add('keptBytes', int(kept))
+    effect_kept(r.plugin, kept)
+  end
   redis.call('HSET', KEY.record(r.ref), 'state', ends.state, 'outcome', ends.outcome, 'finishedAt', now_text,
     'expiresAt', expires, unpack(fields))
   local contents = int(retention.contents > 0 and math.min(keep, retention.contents) or keep)

@@ -1,0 +1,41 @@
+-- drop_contents: a plugin keeps too many bytes: the contents of its oldest final records go, their other fields stay.
+--
+-- KEYS  none
+-- ARGV  1 plugin  2 how many bytes it may keep  3 limit of records looked at
+-- Returns {how many records lost their contents, '1' if it keeps too many still}
+--
+-- Where the last look ended is kept, so that each record is looked at once; after the newest it begins again, for what
+-- was unfinished then may be final now.
+-- needs: record
+-- record read_kept: state keptBytes
+
+local bytes = KEY.plugin_bytes(ARGV[1])
+local most, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
+local found = redis.call('HMGET', bytes, 'kept', 'from')
+local kept, from = tonumber(found[1] or 0), found[2] or '-inf'
+local dropped, freed = 0, 0
+
+local looked = redis.call('ZRANGEBYSCORE', KEY.plugin_index(ARGV[1]), from, '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
+if kept <= most then looked = {} end
+local page = #looked
+if page == 2 * limit then -- and all that were accepted in the last one's millisecond: the next look begins after it
+  local last = looked[page]
+  for _, each in ipairs(redis.call('ZRANGEBYSCORE', KEY.plugin_index(ARGV[1]), last, last, 'WITHSCORES')) do
+    looked[#looked + 1] = each
+  end
+end
+for index = 1, #looked, 2 do
+  if kept - freed <= most then break end
+  local ref = looked[index]
+  local r = read_kept(ref)
+  from = '(' .. looked[index + 1]
+  if r and FINAL[r.state] and r.keptBytes ~= '' then
+    redis.call('DEL', KEY.payload(ref), KEY.result(ref), KEY.raw(ref))
+    redis.call('HDEL', KEY.record(ref), 'keptBytes')
+    dropped, freed = dropped + 1, freed + tonumber(r.keptBytes)
+  end
+end
+local over = kept - freed > most
+if over and page < 2 * limit then from = '-inf' end
+if kept > most then redis.call('HSET', bytes, 'kept', string.format('%.0f', kept - freed), 'from', from) end
+return { dropped, over and '1' or '' }
