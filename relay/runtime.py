@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from relay.executor import Executor
     from relay.metrics.page import MetricsPage
-    from relay.settings import Settings
+    from relay.settings import Secret, Settings
     from relay.sweeper import Sweeper
 
 #: A command that gets no answer is repeated this often, then the store counts as away.
@@ -52,6 +52,10 @@ _SOCKET_TIMEOUT_S: Final = 5
 _CONNECT_TIMEOUT_S: Final = 2
 #: As many threads of an API process may want the store at once, all its waiters among them (redis-py stops at 100).
 _MAX_CONNECTIONS: Final = 4_096
+
+#: The variables of the two key rings.
+TARGET_KEYS: Final = "RELAY_TARGET_KEYS"
+DATA_KEYS: Final = "RELAY_DATA_KEYS"
 
 
 def connect(settings: Settings) -> redis.Redis:
@@ -98,13 +102,18 @@ class Runtime:
         """Seals payloads and results."""
         if self.settings.data_keys is None:
             raise SettingsError("RELAY_DATA_KEYS is not set: payloads and results could not be sealed.")
-        return Vault.from_text(self.settings.data_keys.reveal())
+        return self._vault(DATA_KEYS, self.settings.data_keys)
 
     @cached_property
     def target_vault(self) -> Vault | None:
         """Opens targets; None in a process that must not."""
         keys = self.settings.target_keys
-        return Vault.from_text(keys.reveal()) if self._holds_target_keys and keys is not None else None
+        return self._vault(TARGET_KEYS, keys) if self._holds_target_keys and keys is not None else None
+
+    def _vault(self, name: str, keys: Secret) -> Vault:
+        """A vault that follows the file of its ring, where the ring is in one."""
+        file = self.settings.files.get(name)
+        return Vault.from_text(keys.reveal()) if file is None else Vault.from_file(file)
 
     @cached_property
     def registry(self) -> Registry:

@@ -18,7 +18,7 @@ import time
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -26,22 +26,33 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from relay.errors import SettingsError, VaultError
+from relay.settings.private_file import read_private_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
 MAX_KEYS: Final = 32
+#: How old what is known of a ring's file may be.
+FILE_AGE_S: Final = 1.0
 _VERSION: Final = 1
+#: Stands before what is kept of a retired key: ``id:mac:base64``.
+_RETIRED: Final = "mac:"
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,32}\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """One key of the ring, as what is derived from it; its repr shows the id alone."""
+    """One key of the ring, as what is derived from it; its repr shows the id alone.
+
+    Of a retired key the part for MACs alone may be kept for a while: it recognises Idempotency-Keys and opens nothing.
+    """
 
     id: str
     header: bytes = field(repr=False)
-    sealing: bytes = field(repr=False)
+    sealing: bytes | None = field(repr=False)  # None: retired
     mac: bytes = field(repr=False)
 
     @classmethod
@@ -54,16 +65,32 @@ class _Key:
             mac=_hkdf(secret, b"webhook relay: mac"),
         )
 
+    @classmethod
+    def retired(cls, key_id: str, mac: bytes) -> _Key:
+        return cls(id=key_id, header=b"", sealing=None, mac=mac)
+
     def cipher(self, associated: bytes) -> AESGCM:
+        if self.sealing is None:
+            raise VaultError
         return AESGCM(hmac.digest(self.sealing, associated, "sha256"))
 
 
 class Vault:
-    """Seals with the newest key of the ring, opens with the key that a sealed value names."""
+    """Seals with the newest key of the ring, opens with the key that a sealed value names.
 
-    __slots__ = ("_keys", "_newest")
+    A ring that was read from a file is read again when the file has changed, which is looked at once a second, and when
+    a value names a key that is not known: so keys are added, promoted and retired while processes run.
+    """
 
-    def __init__(self, keys: tuple[_Key, ...]) -> None:
+    __slots__ = ("_file", "_keys", "_looked_at_s", "_newest", "_stamp")
+
+    def __init__(self, keys: tuple[_Key, ...], file: Path | None = None) -> None:
+        self._take(keys)
+        self._file = file
+        self._stamp = _stamp_of(file)
+        self._looked_at_s = time.monotonic()
+
+    def _take(self, keys: tuple[_Key, ...]) -> None:
         self._keys = {key.id: key for key in keys}
         self._newest = keys[0]
 
@@ -74,13 +101,28 @@ class Vault:
         Raises:
             SettingsError: no key, too many, a malformed one, or an id that occurs twice. Never quotes a key.
         """
-        entries = [entry.strip() for entry in keys.strip().split(",")]
-        if len(entries) > MAX_KEYS:
-            raise SettingsError(f"A key ring holds at most {MAX_KEYS} keys.")
-        ring = tuple(_read_key(entry, number) for number, entry in enumerate(entries, start=1))
-        if len({key.id for key in ring}) != len(ring):
-            raise SettingsError("Two vault keys have the same id.")
-        return cls(ring)
+        return cls(_read_ring(keys))
+
+    @classmethod
+    def from_file(cls, file: Path) -> Vault:
+        """Read a ring from a file that nobody else may read, and follow its changes. Raises ``SettingsError``."""
+        return cls(_read_ring(read_private_file(file)), file)
+
+    def _follow(self) -> None:
+        """Read the ring's file again if a second has passed and it has changed."""
+        if self._file is not None and time.monotonic() - self._looked_at_s >= FILE_AGE_S:
+            self._read_again()
+
+    def _read_again(self) -> None:
+        self._looked_at_s = time.monotonic()
+        stamp = _stamp_of(self._file)
+        if self._file is None or stamp in (None, self._stamp):
+            return
+        try:
+            self._take(_read_ring(read_private_file(self._file)))
+        except SettingsError:
+            return  # half a ring is no ring: the one that is known goes on, and the next look tells
+        self._stamp = stamp
 
     @staticmethod
     def new_key_text() -> str:
@@ -88,13 +130,21 @@ class Vault:
         made = time.strftime("%Y%m%d%H%M%S", time.gmtime())
         return f"k{made}-{secrets.token_hex(4)}:{b64encode(secrets.token_bytes(KEY_BYTES)).decode('ascii')}"
 
+    @staticmethod
+    def retired_text(entry: str) -> str:
+        """Return what is kept of a ring's entry when it retires: the part that makes MACs."""
+        key = _read_key(entry, 1)
+        return f"{key.id}:{_RETIRED}{b64encode(key.mac).decode('ascii')}"
+
     @property
     def key_ids(self) -> tuple[str, ...]:
-        """The ids of the ring, newest first."""
-        return tuple(self._keys)
+        """The ids of the keys that open, newest first."""
+        self._follow()
+        return tuple(key.id for key in self._keys.values() if key.sealing is not None)
 
     def seal(self, plaintext: bytes, owner: str) -> bytes:
         """The plaintext, encrypted under the newest key and bound to ``owner``."""
+        self._follow()
         key = self._newest
         associated = key.header + owner.encode()
         nonce = secrets.token_bytes(NONCE_BYTES)
@@ -106,8 +156,11 @@ class Vault:
         Raises:
             VaultError: malformed, sealed under a key that is not in the ring, altered, or sealed for another owner.
         """
-        key = self._keys.get(self.key_id_of(sealed))
-        if key is None:
+        key_id = self.key_id_of(sealed)
+        if key_id not in self._keys:
+            self._read_again()  # another process may seal with a new key already
+        key = self._keys.get(key_id)
+        if key is None or key.sealing is None:
             raise VaultError
         start = len(key.header)
         associated = key.header + owner.encode()
@@ -136,6 +189,7 @@ class Vault:
 
         Each part is preceded by its length, so ``(b"ab", b"c")`` and ``(b"a", b"bc")`` differ.
         """
+        self._follow()
         message = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
         return tuple(hmac.digest(key.mac, message, "sha256").hex() for key in self._keys.values())
 
@@ -181,8 +235,30 @@ def _hkdf(secret: bytes, purpose: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(secret)
 
 
+def _read_ring(text: str) -> tuple[_Key, ...]:
+    entries = [entry.strip() for entry in text.strip().split(",")]
+    if len(entries) > MAX_KEYS:
+        raise SettingsError(f"A key ring holds at most {MAX_KEYS} keys.")
+    ring = tuple(_read_key(entry, number) for number, entry in enumerate(entries, start=1))
+    if len({key.id for key in ring}) != len(ring):
+        raise SettingsError("Two vault keys have the same id.")
+    if ring[0].sealing is None:
+        raise SettingsError("The first vault key is retired: it cannot seal.")
+    return ring
+
+
+def _stamp_of(file: Path | None) -> tuple[int, int] | None:
+    """Tell one version of a file from another; None where there is none now."""
+    try:
+        found = None if file is None else file.stat()
+    except OSError:
+        return None
+    return None if found is None else (found.st_mtime_ns, found.st_ino)
+
+
 def _read_key(entry: str, number: int) -> _Key:
     key_id, colon, text = entry.partition(":")
+    is_retired, text = text.startswith(_RETIRED), text.removeprefix(_RETIRED)
     if not colon or not _KEY_ID.match(key_id):
         raise SettingsError(f"Vault key {number} is not of the form id:base64, with an id of A-Z a-z 0-9 _ -.")
     try:
@@ -191,4 +267,4 @@ def _read_key(entry: str, number: int) -> _Key:
         raise SettingsError(f"Vault key {number} is not valid base64.") from None
     if len(secret) != KEY_BYTES:
         raise SettingsError(f"Vault key {number} is not {KEY_BYTES} bytes long.")
-    return _Key.derive(key_id, secret)
+    return _Key.retired(key_id, secret) if is_retired else _Key.derive(key_id, secret)

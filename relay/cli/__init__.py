@@ -13,7 +13,18 @@ from typing import Final
 import click
 
 #: Every command, in the order of ``relay --help``; each is the attribute of that name in ``relay.cli.<name>``.
-COMMANDS: Final = ("up", "doctor", "settings", "webhooks", "keys", "trigger", "invocations", "replay", "explain")
+COMMANDS: Final = (
+    "up",
+    "doctor",
+    "settings",
+    "webhooks",
+    "keys",
+    "trigger",
+    "invocations",
+    "replay",
+    "explain",
+    "vault",
+)
 DEFAULT_DATA_DIR: Final = Path(".relay")
 
 

@@ -160,6 +160,8 @@ class Settings:
     metrics_webhooks: int = _setting(
         "METRICS_WEBHOOKS", "100", kinds.number(0, 100_000), "Webhooks that metrics name; the rest is `other`."
     )
+    #: The files that secrets were read from, by the name of the variable that each stands for.
+    files: Mapping[str, Path] = field(default_factory=dict, compare=False)
     log_level: str = _setting("LOG_LEVEL", "info", kinds.log_level, "debug, info, warning or error.")
 
     @classmethod
@@ -169,14 +171,14 @@ class Settings:
         Raises ``SettingsError`` with one fault a variable; no message quotes a value.
         """
         variables = dict(os.environ if environ is None else environ)
-        _take_files(variables)
+        files = _take_files(variables)
         source = _Source(variables)
         values = {name: source.take(about) for name, about in cls.described()}
         try:
             source.seal()
         except EnvValidationError as error:
             raise _settings_error(cast("dict[str, list[str]]", error.error_messages)) from None
-        return cls(**_with_urls(values))
+        return cls(**_with_urls(values), files=files)
 
     @classmethod
     def for_command(cls, data_dir: str | Path, environ: Mapping[str, str] | None = None) -> Self:
@@ -193,7 +195,7 @@ class Settings:
     @classmethod
     def described(cls) -> Iterator[tuple[str, Setting]]:
         """Field name and description of every setting, in order."""
-        return ((each.name, each.metadata["setting"]) for each in fields(cls))
+        return ((each.name, each.metadata["setting"]) for each in fields(cls) if "setting" in each.metadata)
 
     def to_environ(self) -> dict[str, str]:
         """The variables that give these settings again, secrets in clear; empty ones are left out."""
@@ -224,8 +226,9 @@ class _Source(Env):
         return getattr(self, about.name)(about.name, ... if about.default is None else about.default)
 
 
-def _take_files(variables: dict[str, str]) -> None:
-    """Puts in place what ``<name>_FILE`` variables of secrets point at."""
+def _take_files(variables: dict[str, str]) -> dict[str, Path]:
+    """Put in place what ``<name>_FILE`` variables of secrets point at; returns the files by variable."""
+    files: dict[str, Path] = {}
     for _, about in Settings.described():
         path = variables.pop(about.name + FILE_SUFFIX, "")
         if not (about.secret and path):
@@ -236,6 +239,8 @@ def _take_files(variables: dict[str, str]) -> None:
             variables[about.name] = read_private_file(Path(path))
         except SettingsError as error:
             raise _settings_error({about.name + FILE_SUFFIX: [error.message]}) from None
+        files[about.name] = Path(path)
+    return files
 
 
 def _with_urls(values: dict[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,7 @@ TEMPLATES: Final = {
     "api_keys": "keys",  # set of API key ids
     "api_key": "key:{key}",  # hash: one API key
     "api_key_uses": "keys:used",  # hash key id -> ms: when each was last used
+    "promotions": "vault:promoted",  # hash ring -> ms: since when its newest key seals
     "revocations": "keys:revoked",  # list: revoked keys in turn, each entry bound to the one before
     "notice": "notice:{process}",  # pub/sub channel of one API process
     "sweeps": "sweeps",  # hash: how many sweeps there were, and how many ids they published

@@ -201,6 +201,11 @@ def api_key_uses() -> str:
     return _name("api_key_uses")
 
 
+def promotions() -> str:
+    """Hash: since when the newest key of each ring seals."""
+    return _name("promotions")
+
+
 def revocations() -> str:
     """List: the revoked API keys."""
     return _name("revocations")

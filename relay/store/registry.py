@@ -150,6 +150,16 @@ class Registry:
             if shape and is_authentic(self._vault, plugin, webhook, number, shape, macs.get(webhook.encode()))
         ]
 
+    def reseal(self) -> int:
+        """Write the MAC of every current revision anew with the newest key of the ring; returns how many."""
+        written = 0
+        for plugin in self.plugins():
+            for each in self.shapes(plugin):
+                _, shape = self._shape(plugin, each.webhook_id, each.revision)
+                mac = pointer_mac(self._vault, plugin, each.webhook_id, each.revision, shape)
+                written += bool(self._scripts.run("remac", [plugin, each.webhook_id, str(each.revision), mac]))
+        return written
+
     def unverified(self, plugin: str) -> list[str]:
         """Webhooks whose current revision no relay has made current: they count as not registered."""
         with store_errors():

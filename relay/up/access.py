@@ -34,7 +34,7 @@ _BROKER: Final = (
     *("lpush", "rpush", "brpop", "blpop", "rpop", "llen", "lrange", "sadd", "srem", "smembers", "exists", "del", "get"),
     *("set", "expire", "pexpire", "type", "zadd", "zrem", "zrange", "zrangebyscore", "scard", "sismember"),
 )
-_INSPECTION: Final = ("scan", "memory|usage", "acl|whoami")
+_INSPECTION: Final = ("scan", "dbsize", "memory|usage", "acl|whoami")
 _BROKER_KEYS: Final = ("interactive*", "bulk*", "replay*", "_kombu.*", "*celeryev*", "*.pidbox*")
 _BROKER_CHANNELS: Final = ("/0.celeryev/*", "/0.celery.pidbox")  # who subscribes to a pattern needs just that one
 

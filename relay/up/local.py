@@ -140,10 +140,20 @@ class LocalRelay:
         written, shared = self.settings.to_environ(), self.server.url(OPERATOR)
         return {name: self.server.url(process.user) for name in processes.ADDRESSES if written.get(name) == shared}
 
+    def _settings_with_ring_files(self) -> dict[str, str]:
+        """The settings, with the name of a ring's file instead of its keys: a process follows what is changed in it."""
+        variables = self.settings.to_environ()
+        for file in KEY_FILES:
+            name, path = "RELAY_" + file.replace(".", "_").upper(), self.directory.path / file
+            if path.exists() and name in variables:
+                del variables[name]
+                variables[name + FILE_SUFFIX] = str(path)
+        return variables
+
     def _child(self, process: Process) -> Child:
         root = str(Path(__file__).parents[2])  # where relay, workers and api are
         extra = {
-            **self.settings.to_environ(),
+            **self._settings_with_ring_files(),
             **self._address_for(process),
             **process.extra,
             _MARK: str(self.directory.path),

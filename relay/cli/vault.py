@@ -1,0 +1,184 @@
+"""``relay vault``: rotates the key rings without ending a call."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
+
+from relay.cli.output import screened, table_of
+from relay.errors import Conflict, SettingsError
+from relay.rotation.resealing import Resealing
+from relay.rotation.ring_file import RingFile
+from relay.runtime import DATA_KEYS, TARGET_KEYS, cli_runtime
+from relay.settings import Settings
+from relay.settings.env_file import ENV_FILE, read_env_file
+from relay.store.sealed_values import SealedValues
+from relay.store.vault_log import VaultLog
+from relay.up.datadir import KEY_FILES, DataDir
+from relay.vault import FILE_AGE_S
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from relay.cli.output import Screen
+    from relay.runtime import Runtime
+
+#: Every process that follows the file has read it again by then.
+SETTLED_S: Final = 3 * FILE_AGE_S
+_VARIABLES: Final = {"target": TARGET_KEYS, "data": DATA_KEYS}
+#: How long an Idempotency-Key is remembered, under the MAC of its day.
+_IDEMPOTENCY_MS: Final = 86_400_000
+_COLUMNS: Final = ("ring", "key", "role", "sealed under it")
+_RING = click.option(
+    "--ring", "names", type=click.Choice(tuple(_VARIABLES)), multiple=True, help="One ring only; both by default."
+)
+
+
+@click.group()
+def vault() -> None:
+    """Key rings: `add` a key, `promote` it, `reseal` everything, `retire` the old key. Calls go on meanwhile."""
+
+
+@vault.command()
+@_RING
+@screened
+def status(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
+    """Show the keys of each ring, which one seals, and how much is sealed under each."""
+    runtime, rings = _opened(data_dir, names)
+    uses = _resealing(runtime, rings).uses()
+    rows = [
+        {"ring": ring.name, "key": key_id, "role": "opens" if number else "seals", "sealed": uses[ring.name][key_id]}
+        for ring in rings
+        for number, key_id in enumerate(ring.key_ids())
+    ]
+    screen.show(rows, lambda: table_of(_COLUMNS, ([*row.values()] for row in rows)))
+
+
+@vault.command()
+@_RING
+@screened
+def add(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
+    """Add a new key that opens, and seals nothing yet."""
+    _, rings = _opened(data_dir, names)
+    added = {ring.name: ring.add() for ring in rings}
+    _write_environ(data_dir, rings)
+    note = "Copy the key files to every other machine (or restart its processes), then: relay vault promote"
+    screen.show(added, lambda: Text("\n".join([*_lines("added", added), note])))
+
+
+@vault.command()
+@_RING
+@screened
+def promote(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
+    """Let the key that was added last seal from now on."""
+    runtime, rings = _opened(data_dir, names)
+    promoted: dict[str, str] = {}
+    for ring in rings:
+        newest = ring.newest_id()
+        _wait_until_known(ring)
+        if newest != ring.key_ids()[0]:
+            ring.promote(newest)
+            VaultLog(runtime.client).promoted(ring.name, newest)
+        promoted[ring.name] = newest
+    _write_environ(data_dir, rings)
+    screen.show(promoted, lambda: Text("\n".join([*_lines("seals with", promoted), "Then: relay vault reseal"])))
+
+
+@vault.command()
+@_RING
+@screened
+def reseal(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
+    """Seal everything anew with the newest keys. May be stopped and begun again."""
+    runtime, rings = _opened(data_dir, names)
+    for ring in rings:
+        _wait_until_known(ring)
+    resealing = _resealing(runtime, rings)
+    console = Console(stderr=True)
+    columns = (TextColumn("resealing"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("", total=SealedValues(runtime.client, "target").count())
+        found = resealing.run(lambda: progress.advance(bar))
+    done = {"resealed": found.resealed, "current": found.current, "unreadable": len(found.unreadable)}
+    screen.show(done, lambda: Text("\n".join([*_lines("values", done), "Then: relay vault retire"])))
+
+
+@vault.command()
+@click.argument("key_id", required=False, metavar="[KEY]")
+@_RING
+@screened
+def retire(screen: Screen, data_dir: Path, key_id: str | None, names: tuple[str, ...]) -> None:
+    """Take old keys out of the rings, or KEY alone; refused while anything is still sealed under one."""
+    runtime, rings = _opened(data_dir, names)
+    uses, log = _resealing(runtime, rings).uses(), VaultLog(runtime.client)
+    retired: list[dict[str, str]] = []
+    for ring in rings:
+        _forget_old_macs(ring, log)
+        for old in ring.key_ids()[1:]:
+            if key_id in (None, old):
+                _refuse_used(ring, old, uses[ring.name][old])
+                ring.retire(old, keep_mac=ring.name == "data")
+                log.retired(ring.name, old)
+                retired.append({"ring": ring.name, "key": old})
+    if key_id is not None and not retired:
+        raise Conflict(f"No ring has an old key {key_id}: see relay vault status.")
+    _write_environ(data_dir, rings)
+    screen.show(retired, lambda: Text("\n".join(f"{each['ring']}: {each['key']} is retired" for each in retired)))
+
+
+def _opened(data_dir: Path, names: tuple[str, ...]) -> tuple[Runtime, list[RingFile]]:
+    settings = Settings.for_command(data_dir)
+    return cli_runtime(settings), [_ring(name, data_dir, settings) for name in names or _VARIABLES]
+
+
+def _ring(name: str, data_dir: Path, settings: Settings) -> RingFile:
+    """The file of a ring: the one that its setting names, else that of the data directory."""
+    path = settings.files.get(_VARIABLES[name], data_dir / f"{name}.keys")
+    if not path.exists():
+        raise SettingsError(
+            f"The {name} ring is in the environment: put it into a file (mode 0600) and name that in"
+            f" {_VARIABLES[name]}_FILE, for every process; then it can be rotated while they run."
+        )
+    return RingFile(name, path)
+
+
+def _resealing(runtime: Runtime, rings: list[RingFile]) -> Resealing:
+    vaults = {"data": runtime.data_vault, "target": runtime.target_vault or runtime.data_vault}
+    vaults |= {ring.name: ring.vault() for ring in rings}
+    return Resealing(SealedValues(runtime.client, "target"), vaults, runtime.api_keys, runtime.registry)
+
+
+def _wait_until_known(ring: RingFile) -> None:
+    """Wait until every process that follows the file must have read it."""
+    age_s = time.time() - ring.path.stat().st_mtime
+    time.sleep(min(max(0.0, SETTLED_S - age_s), SETTLED_S))
+
+
+def _refuse_used(ring: RingFile, key_id: str, count: int) -> None:
+    if count:
+        raise Conflict(f"{count} values are still sealed under {key_id} of the {ring.name} ring: relay vault reseal.")
+
+
+def _forget_old_macs(ring: RingFile, log: VaultLog) -> None:
+    """Drop what was kept of keys that retired before any Idempotency-Key that is remembered."""
+    for key_id in ring.retired_ids():
+        if log.retired_ms_ago(ring.name, key_id) > _IDEMPOTENCY_MS:
+            ring.retire(key_id, keep_mac=False)
+
+
+def _write_environ(data_dir: Path, rings: list[RingFile]) -> None:
+    """Keep ``relay.env`` in step, from which commands take their settings."""
+    saved = read_env_file(data_dir / ENV_FILE)
+    for ring in rings:
+        if saved.get(_VARIABLES[ring.name]) and f"{ring.name}.keys" in KEY_FILES:
+            saved[_VARIABLES[ring.name]] = ring.text()
+    if saved:
+        DataDir(data_dir).write_environ(saved)
+
+
+def _lines(verb: str, values: dict[str, Any]) -> list[str]:
+    return [f"{name}: {verb} {value}" for name, value in values.items()]

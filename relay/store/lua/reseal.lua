@@ -1,0 +1,13 @@
+-- reseal: puts a value that was sealed anew in the place of the old one; how long it lives stays as it is.
+--
+-- KEYS  none (the name is given whole)
+-- ARGV  1 key  2 the value as it was read  3 the same, sealed with the newest key
+-- Returns 1 if the key holds the new value now; 0 if it has changed or gone meanwhile
+--
+-- Idempotent: a key that holds the new value already is left as it is.
+
+local before = redis.call('GET', ARGV[1])
+if before == ARGV[3] then return 1 end
+if before ~= ARGV[2] then return 0 end
+redis.call('SET', ARGV[1], ARGV[3], 'KEEPTTL')
+return 1

@@ -1,0 +1,93 @@
+"""Everything in the store that a key ring seals, one value at a time: found, and replaced if it is still the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.store import keyspace
+from relay.store.key_names import ROOT
+from relay.store.scripts import Scripts, store_errors
+from relay.vault import payload_owner, raw_owner, result_owner, target_owner, token_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+_PIECE: Final = 500  # keys that one SCAN looks at
+_OWNERS: Final = {"payload": payload_owner, "result": result_owner, "raw": raw_owner}
+
+
+@dataclass(frozen=True, slots=True)
+class SealedValue:
+    """A sealed value, the key that it lies under, whose it is, and which ring seals it."""
+
+    key: str
+    ring: str  # "target" or "data"
+    owner: str
+    sealed: bytes
+
+
+class SealedValues:
+    """All sealed values of one server. Methods raise ``Unavailable`` when it cannot be reached."""
+
+    def __init__(self, client: Redis, raw_ring: str) -> None:
+        self._client: Any = client
+        self._scripts = Scripts(client)
+        self._raw_ring = raw_ring
+
+    def count(self) -> int:
+        """Return about how many keys there are to look at."""
+        with store_errors():
+            return int(self._client.dbsize())
+
+    def every(self) -> Iterator[SealedValue | None]:
+        """Find every sealed value; None stands for a key that holds none, so that progress can be told.
+
+        What is there all the time is found at least once; what comes meanwhile is sealed with the newest key already.
+        """
+        for pattern in (f"{ROOT}:inv:*:*", f"{ROOT}:target:*", f"{ROOT}:token:*"):
+            cursor = 0
+            while True:
+                with store_errors():
+                    cursor, keys = self._client.scan(cursor, match=pattern, count=_PIECE)
+                for key in keys:
+                    yield self._value(key.decode())
+                if not cursor:
+                    break
+
+    def replace(self, value: SealedValue, sealed: bytes) -> bool:
+        """Put a value sealed anew in the place of the old one; False if that has changed or gone meanwhile."""
+        return bool(self._scripts.run("reseal", [value.key, value.sealed, sealed]))
+
+    def _value(self, key: str) -> SealedValue | None:
+        kind, *names = key.removeprefix(f"{ROOT}:").split(":")
+        if kind == "inv":
+            return self._content(key, *names)
+        return self._secret(key, kind, *names)
+
+    def _content(self, key: str, reference_id: str, part: str) -> SealedValue | None:
+        if part not in _OWNERS:
+            return None
+        with store_errors():
+            sealed = self._client.get(key)
+            plugin = self._client.hget(keyspace.record(reference_id), "plugin")
+        if not sealed or plugin is None:
+            return None
+        ring = self._raw_ring if part == "raw" else "data"
+        return SealedValue(key, ring, _OWNERS[part](plugin.decode(), reference_id), sealed)
+
+    def _secret(self, key: str, kind: str, plugin: str, webhook: str, revision: str, *more: str) -> SealedValue | None:
+        if more:
+            return None  # who fetches the next token
+        with store_errors():
+            sealed = self._client.get(key)
+            shape = self._client.hget(keyspace.revision(plugin, webhook, int(revision)), "shape")
+        if not sealed or shape is None:
+            return None
+        number = int(revision)
+        owner = (
+            token_owner(plugin, webhook, number) if kind == "token" else target_owner(plugin, webhook, number, shape)
+        )
+        return SealedValue(key, "target", owner, sealed)

@@ -1,0 +1,38 @@
+"""When keys of the rings were promoted and retired, by the server's clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from relay.store import keyspace
+from relay.store.scripts import store_errors
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+class VaultLog:
+    """The times of promotions and retirements. Methods raise ``Unavailable`` when the store cannot be reached."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client: Any = client
+
+    def promoted(self, ring: str, key_id: str) -> None:
+        """Write down that a key of a ring seals from now on."""
+        with store_errors():
+            self._client.hset(keyspace.promotions(), mapping={ring: self._now_ms(), f"{ring}:key": key_id})
+
+    def retired(self, ring: str, key_id: str) -> None:
+        """Write down that a key of a ring is retired."""
+        with store_errors():
+            self._client.hset(keyspace.promotions(), f"{ring}:retired:{key_id}", self._now_ms())
+
+    def retired_ms_ago(self, ring: str, key_id: str) -> int:
+        """Return how long ago a key was retired, in milliseconds; 0 if nobody knows."""
+        with store_errors():
+            at_ms = self._client.hget(keyspace.promotions(), f"{ring}:retired:{key_id}")
+            return 0 if at_ms is None else self._now_ms() - int(at_ms)
+
+    def _now_ms(self) -> int:
+        seconds, micros = self._client.time()
+        return int(seconds) * 1000 + int(micros) // 1000

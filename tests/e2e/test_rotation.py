@@ -1,0 +1,105 @@
+"""Key rotation while calls run: every step with processes that know more keys and fewer, and nothing unreadable."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.e2e.conftest import PLUGIN, RunningRelay, start_relay, stop_relay
+
+STEPS = ["status", "add", "promote", "reseal", "retire", "status"]
+
+
+@dataclass
+class Caller:
+    """A plugin's key and webhook."""
+
+    relay: RunningRelay
+    key: str
+
+    def post(self, document, **headers):
+        sent = {"Authorization": f"Bearer {self.key}", **headers}
+        return requests.post(f"{self.relay.base_url}/v1/webhooks/echo/trigger", json=document, headers=sent, timeout=60)
+
+    def data_of(self, reference_id):
+        sent = {"Authorization": f"Bearer {self.key}"}
+        record = requests.get(f"{self.relay.base_url}/v1/invocations/{reference_id}", headers=sent, timeout=60).json()
+        return record["result"]["data"]
+
+
+@dataclass
+class Load:
+    """Triggers one after another until it is stopped."""
+
+    caller: Caller
+    answers: list = field(default_factory=list)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def run(self):
+        while not self.stopped.is_set():
+            self.answers.append(self.caller.post({"data": {"n": len(self.answers)}}))
+
+
+@pytest.fixture(scope="module")
+def rotated(endpoint):
+    """A relay whose rings are rotated under load, and what every step printed."""
+    directory = Path(tempfile.mkdtemp(prefix="rly"))
+    process, relay = start_relay(directory / "d")
+    try:
+        relay.apply(PLUGIN, [{"id": "echo", "url": f"{endpoint.base_url}/echo", "method": "POST"}])
+        caller = Caller(relay, relay.create_key(PLUGIN))
+        first = caller.post({"data": "first"}, **{"Idempotency-Key": "order-7"}).json()
+        load = Load(caller)
+        thread = threading.Thread(target=load.run)
+        thread.start()
+        try:
+            shown = {f"{number} {step}": relay.cli("vault", step) for number, step in enumerate(STEPS)}
+        finally:
+            load.stopped.set()
+            thread.join()
+        yield caller, load, shown, first
+    finally:
+        stop_relay(process)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def test_no_call_fails_at_any_step(rotated):
+    _, load, _, _ = rotated
+    assert len(load.answers) > len(STEPS)
+    assert {(answer.status_code, answer.json().get("status")) for answer in load.answers} == {(200, 200)}
+
+
+def test_the_old_keys_are_gone_and_nothing_is_sealed_under_them(rotated):
+    _, _, shown, _ = rotated
+    before, after = shown["0 status"], shown["5 status"]
+    assert len(before) == len(after) == 2
+    assert {row["key"] for row in before}.isdisjoint(row["key"] for row in after)
+    assert shown["3 reseal"]["resealed"] > 0
+    assert shown["3 reseal"]["unreadable"] == 0
+
+
+def test_every_result_of_before_can_still_be_read(rotated):
+    caller, load, _, first = rotated
+    for reference_id in [first["referenceId"], *[answer.json()["referenceId"] for answer in load.answers]]:
+        assert caller.data_of(reference_id) is not None
+
+
+def test_an_idempotency_key_of_before_is_still_recognised(rotated):
+    caller, _, _, first = rotated
+    again = caller.post({"data": "first"}, **{"Idempotency-Key": "order-7"})
+    assert again.json()["referenceId"] == first["referenceId"]
+    assert caller.post({"data": "other"}, **{"Idempotency-Key": "order-7"}).json()["code"] == "idempotency_key_reused"
+
+
+def test_api_keys_and_webhooks_of_before_are_still_believed(rotated):
+    caller, *_ = rotated
+    assert [row["id"] for row in caller.relay.cli("webhooks", "list", "--plugin", PLUGIN)] == ["echo"]
+    assert {row["plugin"] for row in caller.relay.cli("keys", "list")} == {PLUGIN}
+    levels = {row["check"]: row["level"] for row in caller.relay.cli("doctor")}
+    assert levels["API keys"] == levels["registrations"] == "ok"

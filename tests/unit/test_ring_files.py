@@ -1,0 +1,96 @@
+"""Key rings in files: keys are added, promoted and retired while a vault follows the file."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay import vault as vault_module
+from relay.errors import Conflict, SettingsError, VaultError
+from relay.rotation.ring_file import RingFile
+from relay.vault import MAX_KEYS, Vault
+
+OWNER = "payload/acme/1"
+
+
+@pytest.fixture
+def ring(tmp_path, monkeypatch):
+    monkeypatch.setattr(vault_module, "FILE_AGE_S", 0.0)
+    path = tmp_path / "data.keys"
+    path.touch(mode=0o600)
+    path.write_text("old:" + Vault.new_key_text().partition(":")[2] + "\n")
+    return RingFile("data", path)
+
+
+def test_a_key_that_is_added_opens_everywhere_and_seals_nothing_yet(ring):
+    process, (old,) = ring.vault(), ring.key_ids()
+    new = ring.add()
+    assert process.key_ids == (old, new)
+    assert Vault.key_id_of(process.seal(b"x", OWNER)) == old
+
+
+def test_a_promoted_key_seals_and_the_old_one_still_opens(ring):
+    process = ring.vault()
+    before = process.seal(b"before", OWNER)
+    new = ring.add()
+    ring.promote(new)
+    after = process.seal(b"after", OWNER)
+    assert Vault.key_id_of(after) == new
+    assert [process.open(each, OWNER) for each in (before, after)] == [b"before", b"after"]
+
+
+def test_the_newest_key_is_the_one_that_was_added_last_also_when_it_seals_already(ring):
+    new = ring.add()
+    assert ring.newest_id() == new
+    ring.promote(new)
+    assert ring.newest_id() == new
+
+
+def test_a_process_that_has_not_looked_yet_opens_what_another_has_sealed_with_the_new_key(ring, monkeypatch):
+    slow = ring.vault()
+    monkeypatch.setattr(vault_module, "FILE_AGE_S", 3600.0)
+    ring.promote(ring.add())
+    assert slow.open(ring.vault().seal(b"x", OWNER), OWNER) == b"x"
+
+
+def test_a_retired_key_opens_nothing_but_its_macs_are_still_known(ring):
+    process, (old,) = ring.vault(), ring.key_ids()
+    sealed, (mac,) = process.seal(b"x", OWNER), process.macs(b"order-7")
+    ring.promote(ring.add())
+    ring.retire(old, keep_mac=True)
+    assert old not in process.key_ids
+    assert mac in process.macs(b"order-7")
+    assert ring.retired_ids() == (old,)
+    with pytest.raises(VaultError):
+        process.open(sealed, OWNER)
+    ring.retire(old, keep_mac=False)
+    assert mac not in process.macs(b"order-7")
+    assert ring.retired_ids() == ()
+
+
+def test_the_key_that_seals_is_not_retired(ring):
+    with pytest.raises(Conflict, match="promote"):
+        ring.retire(ring.key_ids()[0], keep_mac=False)
+
+
+def test_a_ring_is_never_more_than_full(ring):
+    ring.path.write_text(",".join(f"old{n}:" + Vault.new_key_text().partition(":")[2] for n in range(MAX_KEYS - 1)))
+    ring.add()
+    with pytest.raises(Conflict, match="retire"):
+        ring.add()
+    assert len(ring.key_ids()) == MAX_KEYS
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "a:AAAA", "a:mac:" + "A" * 43 + "="])
+def test_a_file_that_is_no_ring_any_more_leaves_the_known_ring_in_force(ring, text):
+    process, ids = ring.vault(), ring.key_ids()
+    ring.path.write_text(text)
+    assert process.key_ids == ids
+    with pytest.raises(SettingsError):
+        ring.vault()
+
+
+def test_a_file_that_others_may_read_is_not_followed(ring):
+    process, ids = ring.vault(), ring.key_ids()
+    ring.add()
+    ring.path.chmod(0o644)
+    assert process.key_ids == ids
