@@ -1,14 +1,10 @@
-"""Composition root: settings in, wired objects out. The one place that makes Redis clients beside ``relay.store``."""
+"""Composition root: settings in, wired objects out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
-
-import redis
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
 
 from relay.accept.dispatcher import Dispatcher
 from relay.egress import AddressPolicy
@@ -22,6 +18,7 @@ from relay.replay.planning import Replays
 from relay.settings.kinds import broker_url
 from relay.store.access_tokens import AccessTokenStore
 from relay.store.backlog import Backlog
+from relay.store.connection import connect
 from relay.store.invocations import InvocationStore
 from relay.store.keys import ApiKeys
 from relay.store.limits import Limits
@@ -40,37 +37,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from celery import Celery
+    from redis import Redis
 
     from relay.executor import Executor
     from relay.metrics.page import MetricsPage
     from relay.settings import Secret, Settings
     from relay.sweeper import Sweeper
 
-#: A command that gets no answer is repeated this often, then the store counts as away.
-_RETRIES: Final = 2
-_SOCKET_TIMEOUT_S: Final = 5
-_CONNECT_TIMEOUT_S: Final = 2
-#: As many threads of an API process may want the store at once, all its waiters among them (redis-py stops at 100).
-_MAX_CONNECTIONS: Final = 4_096
-
 #: The variables of the two key rings.
 TARGET_KEYS: Final = "RELAY_TARGET_KEYS"
 DATA_KEYS: Final = "RELAY_DATA_KEYS"
-
-
-def connect(settings: Settings) -> redis.Redis:
-    """A client of the store; replies are bytes. Its retries are few: the API answers 503 rather than wait."""
-    url = settings.store_url.reveal()
-    keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}  # redis-py refuses it for a unix socket
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=_SOCKET_TIMEOUT_S,
-        socket_connect_timeout=_CONNECT_TIMEOUT_S,
-        max_connections=_MAX_CONNECTIONS,
-        health_check_interval=15,
-        retry=Retry(ExponentialBackoff(cap=0.4, base=0.05), _RETRIES),
-        **keepalive,
-    )
 
 
 class Runtime:
@@ -82,7 +58,7 @@ class Runtime:
         self._app = app
 
     @cached_property
-    def client(self) -> redis.Redis:
+    def client(self) -> Redis:
         """The client of the store."""
         return connect(self.settings)
 
