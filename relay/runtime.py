@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from relay.accept.dispatcher import Dispatcher
 from relay.egress import AddressPolicy
@@ -31,6 +31,7 @@ from relay.store.replay_runs import ReplayRuns
 from relay.store.replays import ReplayStore
 from relay.store.workers import Workers
 from relay.traffic import TrafficControl
+from relay.up.processes import DATA_KEYS, TARGET_KEYS
 from relay.vault import Vault
 
 if TYPE_CHECKING:
@@ -43,10 +44,6 @@ if TYPE_CHECKING:
     from relay.metrics.page import MetricsPage
     from relay.settings import Secret, Settings
     from relay.sweeper import Sweeper
-
-#: The variables of the two key rings.
-TARGET_KEYS: Final = "RELAY_TARGET_KEYS"
-DATA_KEYS: Final = "RELAY_DATA_KEYS"
 
 
 class Runtime:

@@ -14,12 +14,13 @@ from relay.cli.output import screened, table_of
 from relay.errors import Conflict, SettingsError
 from relay.rotation.resealing import Resealing
 from relay.rotation.ring_file import RingFile
-from relay.runtime import DATA_KEYS, TARGET_KEYS, cli_runtime
+from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.settings.env_file import ENV_FILE, read_env_file
 from relay.store.sealed_values import SealedValues
 from relay.store.vault_log import VaultLog
 from relay.up.datadir import KEY_FILES, DataDir
+from relay.up.processes import DATA_KEYS, TARGET_KEYS
 from relay.vault import FILE_AGE_S
 
 if TYPE_CHECKING:

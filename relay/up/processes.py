@@ -24,13 +24,13 @@ WORKER_CONCURRENCY: Final = 4
 #: About 4.7 KB each in Flower's memory.
 FLOWER_TASKS: Final = 5000
 
-_TARGET_KEYS: Final = "RELAY_TARGET_KEYS"
-_DATA_KEYS: Final = "RELAY_DATA_KEYS"
+TARGET_KEYS: Final = "RELAYTARGET_KEYS"
+DATA_KEYS: Final = "RELAYDATA_KEYS"
 _FLOWER_AUTH: Final = "RELAY_FLOWER_AUTH"
 #: The settings that say where the server is.
 ADDRESSES: Final = ("RELAY_REDIS_URL", "RELAY_BROKER_URL", "RELAY_STORE_URL")
 #: What a process that is not ours is never given.
-SECRETS: Final = (_TARGET_KEYS, _DATA_KEYS, _FLOWER_AUTH)
+SECRETS: Final = (TARGET_KEYS, DATA_KEYS, _FLOWER_AUTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def api(*, host: str = LOOPBACK, port: int = API_PORT, max_waiters: int = 256, m
         *("--blocking-threads", str(max_waiters + SPARE_THREADS), "--backpressure", str(2 * max_connections)),
         *("--http1-header-read-timeout", str(HEAD_TIMEOUT_MS), "--http", "1", "--no-ws", "api.wsgi:app"),
     )
-    return Process("api", command, without=(_TARGET_KEYS, _FLOWER_AUTH), user="api")
+    return Process("api", command, without=(TARGET_KEYS, _FLOWER_AUTH), user="api")
 
 
 def worker(group: str, number: int = 1) -> Process:
