@@ -24,8 +24,8 @@ WORKER_CONCURRENCY: Final = 4
 #: About 4.7 KB each in Flower's memory.
 FLOWER_TASKS: Final = 5000
 
-TARGET_KEYS: Final = "RELAYTARGET_KEYS"
-DATA_KEYS: Final = "RELAYDATA_KEYS"
+TARGET_KEYS: Final = "RELAY_TARGET_KEYS"
+DATA_KEYS: Final = "RELAY_DATA_KEYS"
 _FLOWER_AUTH: Final = "RELAY_FLOWER_AUTH"
 #: The settings that say where the server is.
 ADDRESSES: Final = ("RELAY_REDIS_URL", "RELAY_BROKER_URL", "RELAY_STORE_URL")

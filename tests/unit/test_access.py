@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from relay.settings import Settings
 from relay.store.key_names import ROOT, TEMPLATES
-from relay.up import access
+from relay.up import access, processes
 
 FOLDER = Path(__file__).parents[2]
 NAMES = [user.name for user in access.users()]
@@ -95,3 +96,12 @@ def test_every_command_of_a_script_is_allowed_to_those_who_run_it(server):
 
 def test_the_users_of_the_compose_file_are_these():
     assert (FOLDER / "deploy" / "users.acl").read_text() == access.template(), "run: make users"
+
+
+def test_what_is_kept_from_a_process_is_a_setting():
+    names = {about.name for _, about in Settings.described()}
+    for process in (*processes.default_processes(), processes.demo_endpoint(1)):
+        assert set(process.without) <= names
+    withheld = {process.name: set(process.without) for process in processes.default_processes()}
+    assert "RELAY_TARGET_KEYS" in withheld["api"]
+    assert {"RELAY_TARGET_KEYS", "RELAY_DATA_KEYS"} <= withheld["flower"]
