@@ -17,6 +17,8 @@ from relay.queue import LANES
 from relay.store.health import answers
 from tests.chaos.harness import wait_for
 from tests.chaos.plan import LEASE_MARGIN_S
+from tests.chaos.refusals import RIGHTS, Refusals
+from tests.chaos.sinks import SINKS, Sink
 
 if TYPE_CHECKING:
     from tests.chaos.harness import Harness
@@ -45,7 +47,15 @@ KINDS = {
     "messages dropped": 5,
     "connections killed": 3,
     "scripts forgotten": 1,
+    "server without replicas": 2,
+    "server full": 1,
+    "server's disk full": 2,
+    "server busy": 2,
+    "server takes rights away": 3,
+    "worker's log fails": 2,
+    "api's log fails": 1,
 }
+REFUSES_S = (0.5, 3.0)  # beyond the shortest timeouts, within a lease
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,7 @@ class Mischief:
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.plan.seed)
+        self._refusals = Refusals(self.harness.redis_port)
         self._thread = threading.Thread(target=self._run)
         self._sampler = threading.Thread(target=self._sample, daemon=True)
         self.failure: BaseException | None = None
@@ -103,12 +114,12 @@ class Mischief:
 
     def _do(self, kind: str) -> None:
         target = kind.split(" ", 1)[0]
-        if target == "worker":
+        if target in {"worker", "worker's"}:
             name = self._random.choice(self.harness.workers())
         else:
             name = {"api": "api", "api's": "api", "server": "valkey", "power": "valkey"}.get(target, "valkey")
-        started = _now_ms()
-        getattr(self, "_" + kind.replace("'", "").replace(" ", "_"))(self.harness.parts[name])
+        started, part = _now_ms(), self.harness.parts[name]
+        getattr(self, "_" + kind.replace("'", "").replace(" ", "_"))(part)
         self.log.append(Fault(kind, name, started, _now_ms()))
 
     # -- one process --------------------------------------------------------------------------------------------
@@ -165,6 +176,45 @@ class Mischief:
         part.start()
         self.harness.down.discard(part.name)
         wait_for(lambda: answers(self.harness.redis_url), "the server", self.harness.last_words)
+
+    # -- a server that refuses ----------------------------------------------------------------------------------
+
+    def _refuses(self):
+        self._ending.wait(self._random.uniform(*REFUSES_S))
+
+    def _server_without_replicas(self, _part):
+        with self._refusals.without_replicas():
+            self._refuses()
+
+    def _server_full(self, _part):
+        with self._refusals.full():
+            self._refuses()
+
+    def _server_busy(self, _part):
+        with self._refusals.busy():
+            self._refuses()
+
+    def _server_takes_rights_away(self, _part):
+        with self._refusals.without_rights(self._random.choice(RIGHTS)):
+            self._refuses()
+
+    def _servers_disk_full(self, part):
+        """Under `always` the server ends, and is started again as soon as there is room."""
+        with self._refusals.full_disk(part.pid, self.harness.append_only_file()):
+            self._refuses()
+        wait_for(lambda: answers(self.harness.redis_url), "the server", self.harness.last_words)
+
+    # -- a log that cannot be written to ------------------------------------------------------------------------
+
+    def _log_fails(self, part):
+        """For one life; in the next one it can be written to again."""
+        part.log_to(Sink(self._random.choice(SINKS)))
+        part.kill()
+        while not part.is_running():
+            time.sleep(0.05)
+        self._ending.wait(self._random.uniform(*REFUSES_S))
+
+    _workers_log_fails = _apis_log_fails = _log_fails
 
     def _messages_dropped(self, _part):
         with suppress(redis.RedisError):

@@ -10,8 +10,9 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import redis
 
@@ -21,7 +22,11 @@ from relay.up.child import program
 from relay.up.embedded import find_program
 from relay.vault import Vault
 from tests.chaos.plan import AWAIT_S, LEASE_MARGIN_S, STOP_TIMEOUT_S
+from tests.chaos.refusals import USERS
 from tests.conftest import free_port
+
+if TYPE_CHECKING:
+    from tests.chaos.sinks import Sink
 
 ROOT = Path(__file__).parents[2]
 RESTART_S = 0.3  # after a death, as a supervisor would
@@ -52,14 +57,26 @@ class Part:
         self._command = [program(command[0]), *command[1:]]
         self._environ = environ
         self._process: subprocess.Popen[bytes] | None = None
+        self._sink: Sink | None = None  # of the next life
+        self._held: Sink | None = None  # of this one
 
     def start(self) -> None:
-        with self.log.open("ab") as log:
+        """Writes errors to its log, or to the sink of this life. SIGXFSZ is ignored: a write beyond a limit fails."""
+        command, before, self._held, self._sink = self._command, self._held, self._sink, None
+        if before is not None:
+            before.close()
+        with self.log.open("ab") as log, self._held.open() if self._held else nullcontext(log.fileno()) as errors:
+            if errors is None:
+                command = ["/bin/sh", "-c", 'exec "$0" "$@" 2>&-', *command]
             self._process = subprocess.Popen(
-                self._command, env=self._environ, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
+                command, env=self._environ, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log if errors is None else errors, start_new_session=True, restore_signals=False,
             )  # fmt: skip
         self.starts += 1
+
+    def log_to(self, sink: Sink) -> None:
+        """In its next life; in the one after that to its log again."""
+        self._sink = sink
 
     @property
     def pid(self) -> int:
@@ -164,7 +181,7 @@ class Harness:
 
     def _describe(self, fsync: str, bulk_workers: int, *, receiver: bool) -> None:
         config = self.directory / "valkey.conf"
-        config.write_text(CONFIG.format(port=self.redis_port, directory=self.directory, fsync=fsync))
+        config.write_text(CONFIG.format(port=self.redis_port, directory=self.directory, fsync=fsync) + USERS)
         self._add("valkey", (find_program(), str(config)))
         if receiver:
             self._add("receiver", (sys.executable, "-m", "tests.chaos.receiver", str(self.receiver_port)))

@@ -24,6 +24,7 @@ from tests.chaos.promises import Check, Trial
 TROUBLE = 0.2  # share of requests that the receiver does not answer plainly
 DELAY_S = 0.02
 DRAIN_S = 150.0
+DEATHS = frozenset({"server killed", "server's disk full", "power lost"})  # what a server may lose calls by
 LOST_WINDOW_MS = 6_000  # before a power loss: what an id was doing then may be undone
 
 
@@ -111,6 +112,6 @@ def excuses(mischief: Mischief, callers: Callers, evidence: Evidence) -> frozens
 def measured_loss(mischief: Mischief, callers: Callers, evidence: Evidence) -> dict[str, float]:
     """How many accepted ids are gone, and how long before the server's death the first of them was accepted."""
     gone = [each for each in callers.told if each.reference_id not in evidence.records]
-    deaths = [fault.from_ms for fault in mischief.log if fault.kind in {"server killed", "power lost"}]
+    deaths = [fault.from_ms for fault in mischief.log if fault.kind in DEATHS]
     ages = [min((at - each.at_ms for at in deaths if at >= each.at_ms), default=0) for each in gone]
     return {"accepted ids lost": len(gone), "oldest of them, s before the death": max(ages, default=0) / 1000}
