@@ -74,7 +74,8 @@ local function effects_flush()
       redis.call('HINCRBY', KEY.plugin_counts(plugin), name, int(count))
     end
   end
+  -- A notice is a hint: a server that does not take it must not end a script half-way.
   for process, entries in pairs(effects.notices) do
-    redis.call('PUBLISH', KEY.notice(process), table.concat(entries))
+    redis.pcall('PUBLISH', KEY.notice(process), table.concat(entries))
   end
 end

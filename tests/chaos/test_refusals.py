@@ -1,0 +1,133 @@
+"""A server that refuses and a log that fails, one at a time, with one worker a lane: all calls end, fresh ones are served."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from contextlib import contextmanager, nullcontext
+
+import pytest
+import requests
+
+from relay.registration import read_registrations
+from relay.runtime import cli_runtime
+from relay.settings import Settings
+from relay.store import keyspace
+from relay.store.health import answers
+from tests.chaos.harness import Harness, wait_for
+from tests.chaos.refusals import RIGHTS, Refusals
+from tests.chaos.sinks import SINKS, Sink
+from tests.receivers import json_answer, receiver
+
+pytestmark = pytest.mark.timeout(240)
+
+PLUGIN = "acme"
+LASTS_S = 2.0  # beyond what a stay of redis-py's own retries bridges
+MAX_ENDS_S = 40.0  # from its end until everything is over
+
+
+@pytest.fixture(scope="module", params=["everysec", "always"])
+def relay(request):
+    with receiver(json_answer({"ok": True})) as endpoint, Harness(fsync=request.param, bulk_workers=1) as harness:
+        yield Relay(harness, endpoint, request.param)
+
+
+class Relay:
+    """A relay with one worker a lane, and a caller that does not stop."""
+
+    def __init__(self, harness, endpoint, fsync):
+        self.harness, self.fsync = harness, fsync
+        self.refusals = Refusals(harness.redis_port)
+        self.runtime = cli_runtime(Settings.from_environ(harness.environ))
+        hooks = [
+            {"id": "post", "url": endpoint.url, "method": "POST", "timeout": 3},
+            {"id": "capped", "url": endpoint.url, "method": "PUT", "timeout": 3, "concurrency": 2},
+            {"id": "chain", "steps": [{"webhook": "post"}, {"webhook": "capped"}]},
+        ]
+        self.runtime.registry.apply(PLUGIN, read_registrations(json.dumps(hooks), self.runtime.rules, plugin=PLUGIN)[1])
+        self.key, _ = self.runtime.api_keys.create(PLUGIN, ["trigger", "operate"], [])
+
+    def trigger(self, hook, prefer):
+        headers = {"Authorization": f"Bearer {self.key}", "Prefer": prefer}
+        url = f"{self.harness.url}/v1/webhooks/{hook}/trigger"
+        return requests.post(url, json={"data": {}}, headers=headers, timeout=30)
+
+    @contextmanager
+    def traffic(self):
+        """Calls of every kind while it lasts; yields the statuses that their callers were told."""
+        told, ending = [], threading.Event()
+
+        def call(hook, prefer):
+            while not ending.wait(0.02):
+                try:
+                    told.append(self.trigger(hook, prefer).status_code)
+                except requests.RequestException:
+                    told.append(None)  # the API itself was started anew
+
+        kinds = [("post", "wait=5"), ("capped", "respond-async"), ("chain", "respond-async")]
+        threads = [threading.Thread(target=call, args=kind) for kind in kinds]
+        for thread in threads:
+            thread.start()
+        try:
+            yield told
+        finally:
+            ending.set()
+            for thread in threads:
+                thread.join()
+
+    def is_over(self):
+        try:
+            pending = int(self.runtime.client.hget(keyspace.pending(), "count") or 0)
+            places = sum(
+                self.runtime.client.zcard(keyspace.running(PLUGIN, hook)) for hook in ("post", "capped", "chain")
+            )
+        except Exception:  # noqa: BLE001 - the server is not back yet
+            return False
+        return pending == places == 0
+
+    def bear(self, fault):
+        """Traffic before, while and after ``fault`` lasts: nothing is left of it, and fresh calls are served at once."""
+        with self.traffic() as told:
+            time.sleep(0.5)
+            with fault:
+                time.sleep(LASTS_S)
+            wait_for(lambda: answers(self.harness.redis_url), "the server", self.harness.last_words)
+            time.sleep(0.5)
+        wait_for(self.is_over, "the end of all calls", self.harness.last_words, within_s=MAX_ENDS_S)
+        assert set(told) <= {200, 202, 503, None}, "what is not now is 503"
+        wait_for(lambda: self.trigger("post", "wait=10").status_code == 200, "a fresh call", self.harness.last_words, 20)
+
+
+@pytest.mark.parametrize("kind", ["without_replicas", "full", "busy"])
+def test_what_a_server_refuses_for_a_while_leaves_nothing_behind(relay, kind):
+    relay.bear(getattr(relay.refusals, kind)())
+
+
+@pytest.mark.parametrize("rights", RIGHTS, ids=" ".join)
+def test_rights_that_are_taken_away_for_a_while_leave_nothing_behind(relay, rights):
+    relay.bear(relay.refusals.without_rights(rights))
+
+
+def test_a_disk_that_is_full_for_a_while_leaves_nothing_behind(relay):
+    pid = relay.harness.parts["valkey"].pid
+    relay.bear(relay.refusals.full_disk(pid, relay.harness.append_only_file()))
+    assert (relay.harness.parts["valkey"].pid != pid) is (relay.fsync == "always"), "under `always` the server ends"
+
+
+@pytest.mark.parametrize("sink", SINKS)
+@pytest.mark.parametrize("name", ["worker_bulk", "worker_interactive", "api"])
+def test_a_log_that_cannot_be_written_to_stops_no_work(relay, name, sink):
+    if relay.fsync == "always":
+        pytest.skip("a log is a log")
+    part = relay.harness.parts[name]
+    part.log_to(Sink(sink))
+    starts = part.starts
+    part.kill()
+    wait_for(lambda: part.starts > starts, "its next life")
+    wait_for(relay.harness.is_ready, "the relay", relay.harness.last_words)
+    relay.bear(nullcontext())
+    assert part.starts == starts + 1, "it lived on"
+    part.kill()
+    wait_for(lambda: part.starts > starts + 1, "its next life")
+    wait_for(relay.harness.is_ready, "the relay", relay.harness.last_words)
