@@ -19,6 +19,7 @@ start_anew_without_foreign()
 gevent_config.track_greenlet_tree = False
 
 settings = Settings.from_environ()
+telemetry.configure(settings.log_level)  # before Celery says a word: a log that nobody reads must not hold up the start
 app = make_app(settings)
 app.steps["worker"].update((Executing, Sweeping, Beating, Reporting))
 register(app)

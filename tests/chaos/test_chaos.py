@@ -19,7 +19,9 @@ POWER_LOST = Plan(SEED, 1_000, "everysec", seconds=15.0, power_loss=True)
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("plan", [ALWAYS, EVERY_SECOND, POWER_LOST], ids=["always", "everysec with one worker a lane", "power lost"])
+@pytest.mark.parametrize(
+    "plan", [ALWAYS, EVERY_SECOND, POWER_LOST], ids=["always", "everysec with one worker a lane", "power lost"]
+)
 def test_every_promise_is_kept_whatever_happens_to_the_processes(plan):
     outcome = perform(plan)
     show(outcome)
