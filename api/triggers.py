@@ -17,6 +17,7 @@ from relay.accept.intake import TriggerRequest, check_idempotency_key
 from relay.errors import Expired, Fault, MalformedJson, RelayError, RequestRejected, TooLarge, Unavailable
 from relay.invocation import State
 from relay.reference_id import new_reference_id
+from relay.request.delay import is_delayed
 from relay.request.tracing import valid_traceparent
 from relay.store.acceptance import Accepted, AcceptVerdict
 from relay.text.documents import dump_json, read_json
@@ -84,7 +85,7 @@ class TriggerResource:
         preferences = Preferences.read(req.get_header("Prefer"))
         wait_s = preferences.wait_or(self._default_wait_s)
         traceparent = _traceparent(req)
-        plugin, reference_id, awaited = req.context.key.plugin, new_reference_id(), wait_s > 0
+        plugin, reference_id, awaited = req.context.key.plugin, new_reference_id(), wait_s > 0 and not is_delayed(value)
         expectation = self._waiters.expect(reference_id, (plugin, webhook_id)) if awaited else None
         call = TriggerRequest(
             plugin=plugin,

@@ -43,8 +43,9 @@ TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = Map
         State.QUEUED: {
             State.SENDING: ("claim",),
             State.RETRYING: ("claim",),  # the breaker is open, and the webhook has a retry policy
-            State.UNREACHABLE: ("claim",),  # the breaker is open, and it has none; a chain past its deadline
-            State.CANCELLED: ("cancel", "claim", "replay_steer"),  # claim: a step whose chain is over
+            State.UNREACHABLE: ("claim", "expire"),  # an open breaker without a policy, its age, a chain's deadline
+            State.CANCELLED: ("cancel", "claim", "replay_steer", "expire"),  # claim, expire: its chain is over
+            State.REJECTED: ("claim", "revisit"),  # its webhook was removed
         },
         State.SENDING: {
             State.SENDING: ("claim",),  # a lost lease of a repeatable call, taken again
@@ -52,20 +53,27 @@ TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = Map
             State.RETRYING: ("settle", "claim"),  # claim: a lost repeatable call at an open breaker
             State.WAITING: ("advance",),
             State.DELIVERED: ("settle",),
-            State.UNREACHABLE: ("settle", "claim", "advance"),  # not settle: open breaker, a chain past its deadline
+            State.UNREACHABLE: ("settle", "claim", "advance", "expire"),  # not settle: open breaker, age, deadline
             State.REJECTED: ("settle",),
-            State.INTERRUPTED: ("claim",),
+            State.INTERRUPTED: ("claim", "expire"),
         },
         State.RETRYING: {
             State.SENDING: ("claim",),
             State.RETRYING: ("claim",),  # the breaker is open: later
-            State.UNREACHABLE: ("claim",),  # the breaker is open, and the policy was taken away meanwhile
-            State.CANCELLED: ("cancel", "claim", "replay_steer"),  # claim: a step whose chain is over
+            State.UNREACHABLE: ("claim", "expire"),  # an open breaker, and the policy was taken away; its age
+            State.CANCELLED: ("cancel", "claim", "replay_steer", "expire"),  # claim, expire: its chain is over
+            State.REJECTED: ("claim", "revisit"),  # its webhook was removed
         },
         State.WAITING: {
-            State.QUEUED: ("settle", "claim", "cancel", "advance"),  # whatever ended the last call of its step
-            State.UNREACHABLE: ("claim",),  # past its deadline
-            State.CANCELLED: ("cancel", "claim"),  # claim: a chain within one that is past its deadline
+            State.QUEUED: (
+                "settle",
+                "claim",
+                "cancel",
+                "advance",
+                "expire",
+            ),  # whatever ended the last call of its step
+            State.UNREACHABLE: ("claim", "expire"),  # past its deadline
+            State.CANCELLED: ("cancel", "claim", "expire"),  # not cancel: a chain within one that is past its deadline
         },
     }
 )
@@ -97,6 +105,7 @@ class Outcome(StrEnum):
     LEASE_LOST = "lease_lost"
     STEP_REJECTED = "step_rejected"
     CHAIN_TIMEOUT = "chain_timeout"
+    EXPIRED = "expired"  # not final by the age that its webhook lets it reach
     REQUEST_REJECTED = "request_rejected"  # the worker's check against the pinned revision refused it
     WEBHOOK_NOT_REGISTERED = "webhook_not_registered"  # removed before the call was sent
 
@@ -138,6 +147,7 @@ MEANINGS: Final[Mapping[Outcome, Meaning]] = MappingProxyType(
             State.UNREACHABLE, "step_rejected", "A step of the chain could not be made from what came before."
         ),
         Outcome.CHAIN_TIMEOUT: Meaning(State.UNREACHABLE, "timeout", "The chain did not end in time."),
+        Outcome.EXPIRED: Meaning(State.UNREACHABLE, "timeout", "The call did not come to an end in time."),
         Outcome.REQUEST_REJECTED: Meaning(State.REJECTED, "request_rejected"),
         Outcome.WEBHOOK_NOT_REGISTERED: Meaning(State.REJECTED, "webhook_not_registered"),
     }
@@ -182,6 +192,7 @@ class Invocation:
     finished_at_ms: int | None = None
     lease_end_ms: int | None = None
     not_before_ms: int | None = None
+    ends_by_ms: int | None = None  # not final by then it ends as `expired`
     ready_at_ms: int | None = None
     losses: int = 0
     status: int | None = None  # of the result

@@ -112,6 +112,7 @@ class Runtime:
             failed_retention_ms=settings.failed_retention_s * 1000,
             rejected_retention_ms=settings.rejected_retention_s * 1000,
             contents_retention_ms=(settings.payload_retention_s or 0) * 1000,
+            max_age_ms=int(settings.max_age_s * 1000),
         )
 
     @cached_property
@@ -142,12 +143,12 @@ class Runtime:
     @cached_property
     def replay_runs(self) -> ReplayRuns:
         """Plans and runs replay jobs."""
-        return ReplayRuns(self.client, keep_ms=self.limits.failed_retention_ms)
+        return ReplayRuns(self.client, keep_ms=self.limits.failed_retention_ms, max_age_ms=self.limits.max_age_ms)
 
     @cached_property
     def policies(self) -> Policies:
         """Pauses and breakers."""
-        return Policies(self.client)
+        return Policies(self.client, self.store)
 
     @cached_property
     def measures(self) -> Measures:

@@ -24,6 +24,12 @@ ALARMS: Final = 1_000  # looked at in one sweep
 RECORDS: Final = 250  # forgotten by one script
 #: For so long one sweep goes on forgetting while there is more: records come no faster than they are forgotten so.
 PRUNING_S: Final = 0.5
+WEBHOOKS: Final = 16  # whose calls one sweep goes through
+#: For so long at most; the next sweep goes on.
+REVISITING_S: Final = 0.4
+CALLS: Final = 64  # that have had their time, ended by one script
+#: For so long one sweep goes on ending them.
+EXPIRING_S: Final = 0.4
 #: A lane with fewer messages is short: a message that has not come by the grace was very likely taken or lost.
 SHORT_LANE_MESSAGES: Final = 128
 #: Looked at in one sweep of a lane that is short but not empty: lost ids are older than those that still wait in it,
@@ -65,13 +71,15 @@ class Sweeper:
         short = [lane for lane, depth in depths.items() if 0 < depth < SHORT_LANE_MESSAGES]
         ready = self._store.sweep(self._worker, empty, short, limit=ALARMS, lane_limit=CROWDED_LANE_ALARMS)
         if ready:
-            unpublished = self._publisher.publish_ready(ready)
-            if unpublished:
-                self._run_here(unpublished)
+            self._publish(ready)
             event(Event.SWEPT, published=len(ready))
         dropped = self._store.drop_contents(limit=RECORDS)
         if dropped:
             event(Event.CONTENTS_DROPPED, records=dropped)
+        self._revisit()
+        expired = self._expire()
+        if expired:
+            event(Event.EXPIRED, calls=expired)
         forgotten = self._prune()
         if forgotten:
             event(Event.PRUNED, records=forgotten)
@@ -85,3 +93,27 @@ class Sweeper:
             forgotten += piece
             if piece < RECORDS or time.monotonic() > until_s:
                 return forgotten
+
+    def _revisit(self) -> None:
+        """Go through calls of webhooks about which something was decided, where whoever decided it has not done so."""
+        until_s = time.monotonic() + REVISITING_S
+        for plugin, webhook_id in self._store.revisits(limit=WEBHOOKS):
+            for ready in self._store.revisit(plugin, webhook_id):
+                self._publish(ready)
+                if time.monotonic() > until_s:
+                    return
+
+    def _expire(self) -> int:
+        """End calls that have had their time; returns how many."""
+        until_s = time.monotonic() + EXPIRING_S
+        ended, more = 0, True
+        while more and time.monotonic() < until_s:
+            count, more, ready = self._store.expire(limit=CALLS)
+            ended += count
+            self._publish(ready)
+        return ended
+
+    def _publish(self, ready: Ready) -> None:
+        unpublished = self._publisher.publish_ready(ready) if ready else ()
+        if unpublished:
+            self._run_here(unpublished)

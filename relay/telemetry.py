@@ -34,6 +34,7 @@ class Event(StrEnum):
     CALLS_SETTLED = "calls_settled"  # worker: what came of a group of calls: id, outcome, status, milliseconds
     LATE_ANSWER = "late_answer"  # worker: an answer came after the call had been given to somebody else
     SWEPT = "swept"  # worker: alarms that rang and were published again
+    EXPIRED = "expired"  # worker: calls that had had their time were ended
     PRUNED = "pruned"  # worker: records past their retention were forgotten
     CLOCK_JUMPED = "clock_jumped"  # worker: the server's clock does not go on as it did: another machine, perhaps
     STUCK = "stuck"  # worker: a part of it will not move again; the process ends, to be started anew

@@ -65,7 +65,8 @@ class TrafficControl:
     def close_breaker(self, plugin: str, webhook_id: str) -> WebhookTraffic:
         """Let calls go again although the endpoint could not be contacted before."""
         registered = self._registered(plugin, webhook_id)
-        self._policies.close_breaker(plugin, webhook_id)
+        for ready in self._policies.close_breaker(plugin, webhook_id):
+            self._publish(ready)
         return self._one(plugin, registered)
 
     def _registered(self, plugin: str, webhook_id: str) -> Registered:

@@ -69,6 +69,8 @@ def record_of(invocation: Invocation, *, operate: bool, result: dict[str, Any] |
         "chain": _chain(invocation),
         "expiresAt": rfc3339(invocation.expires_at_ms),
     }
+    if invocation.not_before_ms is not None:
+        record["notBefore"] = rfc3339(invocation.not_before_ms)
     if not operate:
         for name in _OPERATE_ONLY:
             del record[name]

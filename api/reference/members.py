@@ -30,9 +30,9 @@ def flag(about: str) -> Field[Any]:
     return fields.Boolean(required=True, metadata={"description": about})
 
 
-def time(about: str, *, maybe: bool = False) -> Field[Any]:
+def time(about: str, *, maybe: bool = False, required: bool = True) -> Field[Any]:
     """A time: RFC 3339, UTC, milliseconds."""
-    return text(about, maybe=maybe, format="date-time")
+    return text(about, maybe=maybe, required=required, format="date-time")
 
 
 def reference(about: str, *, maybe: bool = False, required: bool = True) -> Field[Any]:

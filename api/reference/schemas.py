@@ -11,6 +11,7 @@ from marshmallow import Schema, fields, validate
 
 from api.reference.members import MAYBE, anything, flag, reference, schema, several, text, time, whole, word
 from relay.invocation import Sent, State
+from relay.request.delay import MAX_DELAY_S
 from relay.store.replays import ReplayState
 
 if TYPE_CHECKING:
@@ -47,6 +48,11 @@ _TRIGGER: Final[dict[str, Field[Any]]] = {
         values=fields.Raw(metadata={"type": ["string", "number", "boolean"]}),
         **MAYBE,
         metadata={"description": "Values of registered query parameters."},
+    ),
+    "delay": fields.Float(
+        **MAYBE,
+        validate=validate.Range(0, MAX_DELAY_S),
+        metadata={"description": "Seconds before which it is not sent. The answer is 202 then, whatever is preferred."},
     ),
 }
 
@@ -137,6 +143,7 @@ def _record(name: str, result: type[Schema]) -> type[Schema]:
         caller=text("Id of the API key. Only with `operate`.", maybe=True, required=False),
         replayOf=reference("The invocation that this one repeats.", maybe=True),
         replayedBy=reference("The invocation that repeated this one.", maybe=True),
+        notBefore=time("Of a delayed call or a retry: not sent before.", required=False),
         chain=fields.Nested(Chain, **MAYBE, metadata={"description": _CHAIN}),
         expiresAt=time("When the record is forgotten; null while it is not final.", maybe=True),
     )

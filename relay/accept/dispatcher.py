@@ -159,13 +159,13 @@ class Dispatcher:
                 yield from (error for _ in group)
 
     def _commit(self, news: Sequence[NewInvocation]) -> list[Accepted]:
-        messages = self._publisher.messages_for_script((new.reference_id, new.lane) for new in news)
+        messages = self._publisher.messages_for_script((new.reference_id, new.lane) for new in news if not new.delay_ms)
         accepted, published = self._ledger.accept_and_publish(news, messages)
         if not published:
             self._publisher.publish_ready(
                 (reply.reference_id, new.lane)
                 for new, reply in zip(news, accepted, strict=True)
-                if reply.verdict is AcceptVerdict.ACCEPTED and reply.state is State.QUEUED
+                if reply.verdict is AcceptVerdict.ACCEPTED and reply.state is State.QUEUED and not new.delay_ms
             )
         return accepted
 

@@ -11,6 +11,7 @@ from relay.chains import pins_of
 from relay.errors import BadParameter, NotFound, RelayError, RequestRejected, WebhookNotRegistered
 from relay.invocation import Outcome
 from relay.registration import ID_PATTERN
+from relay.request.delay import delay_ms
 from relay.request.trigger import Trigger, check
 from relay.store.acceptance import Idempotency, NewInvocation
 from relay.vault import payload_owner
@@ -122,6 +123,7 @@ class Intake:
             trigger = Trigger.from_value(call.value)
             idempotency = self._idempotency(call, trigger)
             payload = check(shape, trigger).to_json()
+            delay = delay_ms(call.value)
         except RequestRejected as error:
             return self.refuse(call, error, revision=revision, idempotency=idempotency)
         new = NewInvocation(
@@ -139,6 +141,8 @@ class Intake:
             waiter=call.waiter,
             idempotency=idempotency,
             pins=self._pins(call.plugin, shape) if shape.chain else None,
+            max_age_ms=shape.max_age_ms,
+            delay_ms=delay,
         )
         return CheckedTrigger(call, new)
 

@@ -63,13 +63,15 @@ def resume(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None
 def close_breaker(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
     """Let calls go again although the endpoint could not be contacted before."""
     runtime = _runtime(data_dir, plugin, webhook_id)
-    runtime.policies.close_breaker(plugin, webhook_id)
+    for ready in runtime.policies.close_breaker(plugin, webhook_id):
+        runtime.publisher.publish_ready(ready)
     _show(screen, runtime, plugin, webhook_id, "has a closed breaker")
 
 
 def _runtime(data_dir: Path, plugin: str, webhook_id: str) -> Runtime:
     runtime = cli_runtime(Settings.for_command(data_dir))
-    if runtime.registry.current(plugin, webhook_id, refresh=True) is None:
+    registered = runtime.registry.current(plugin, webhook_id, refresh=True) is not None
+    if not registered and not runtime.store.waits(plugin, webhook_id):
         raise WebhookNotRegistered
     return runtime
 

@@ -16,6 +16,7 @@ from relay.cli.reading import result_in
 from relay.errors import Cancelled, RequestRejected, WebhookNotRegistered
 from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
+from relay.request.delay import MAX_DELAY_S
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 
@@ -42,6 +43,9 @@ _LOOK_S: Final = 0.05  # between two looks at the record
 @click.option(
     "--wait", "wait_s", type=click.FloatRange(0, MAX_WAIT_S), help="Seconds to wait [default: RELAY_DEFAULT_WAIT]."
 )
+@click.option(
+    "--delay", "delay_s", type=click.FloatRange(0, MAX_DELAY_S), help="Seconds before it is sent; nobody waits then."
+)
 @screened
 def trigger(  # noqa: PLR0913 - one parameter an option
     screen: Screen,
@@ -54,11 +58,14 @@ def trigger(  # noqa: PLR0913 - one parameter an option
     query_params: Iterable[str],
     is_async: bool,
     wait_s: float | None,
+    delay_s: float | None,
 ) -> None:
     """Trigger a webhook and show its result, or its reference id and state if there is none in time."""
     settings = Settings.for_command(data_dir)
     runtime = cli_runtime(settings)
     value = trigger_value(data, headers, query_params)
+    if delay_s:
+        value["delay"], is_async = delay_s, True
     call = TriggerRequest(plugin, webhook_id, value, new_reference_id(), CALLER, awaited=not is_async)
     reference_id = runtime.dispatcher.trigger(call).reference_id
     limit_s = 0.0 if is_async else settings.default_wait_s if wait_s is None else wait_s

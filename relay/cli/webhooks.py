@@ -111,9 +111,12 @@ def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
 @plugin_option()
 @screened
 def remove(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
-    """End a webhook's registration. Its queued invocations end as rejected."""
-    if not cli_runtime(Settings.for_command(data_dir)).registry.remove(plugin, webhook_id):
+    """End a webhook's registration. Its invocations that wait end as rejected."""
+    runtime = cli_runtime(Settings.for_command(data_dir))
+    if not runtime.registry.remove(plugin, webhook_id):
         raise WebhookNotRegistered
+    for ready in runtime.store.revisit(plugin, webhook_id):
+        runtime.publisher.publish_ready(ready)
     value = {"plugin": plugin, "id": webhook_id, "removed": True}
     screen.show(value, lambda: Text(f"Webhook {safe(webhook_id)} of plugin {safe(plugin)} is removed."))
 

@@ -39,13 +39,13 @@ class Group:
         return Group(self.items[:middle]), Group(self.items[middle:])
 
 
-def trigger_body(data: Any, headers: Any, query_params: Any) -> bytes:
+def trigger_body(data: Any, headers: Any, query_params: Any, delay_s: float | None) -> bytes:
     """One trigger as the body of `POST /v1/webhooks/{webhookId}/trigger`.
 
     Raises:
         RequestRejected: something in it cannot be written as JSON.
     """
-    return _json({"data": data, "headers": headers, "queryParams": query_params})
+    return _json({"data": data, "headers": headers, "queryParams": query_params, "delay": delay_s})
 
 
 def groups(items: Iterable[Mapping[str, Any]]) -> Iterator[Group]:

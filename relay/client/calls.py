@@ -85,7 +85,9 @@ class Webhooks:
         """
         deadline_s = self._deadline(timeout_s)
         asked_s = _to_ask(deadline_s)
-        answer = self._post(webhook_id, (data, headers, query_params), idempotency_key, f"wait={asked_s}", deadline_s)
+        answer = self._post(
+            webhook_id, (data, headers, query_params, None), idempotency_key, f"wait={asked_s}", deadline_s
+        )
         if answer.status != 202:
             return _members(answer.document, RESULT_MEMBERS)
         reference_id: str = _members(answer.document, ("referenceId",))["referenceId"]
@@ -99,18 +101,22 @@ class Webhooks:
         query_params: Mapping[str, Any] | None = None,
         *,
         idempotency_key: str | None = None,
+        delay_s: float | None = None,
     ) -> dict[str, Any]:
-        """Trigger a webhook without waiting: ``{"referenceId", "state"}``. Raises what `trigger` raises at the door."""
-        trigger = (data, headers, query_params)
+        """Trigger a webhook without waiting: ``{"referenceId", "state"}``. Raises what `trigger` raises at the door.
+
+        It is not sent before ``delay_s`` seconds have passed, 0 to 2,592,000.
+        """
+        trigger = (data, headers, query_params, delay_s)
         answer = self._post(webhook_id, trigger, idempotency_key, "respond-async", self._deadline(None))
         return _members(answer.document, ("referenceId", "state"))
 
     def trigger_many(self, items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Trigger many webhooks without waiting: for each, in order, ``{"referenceId", "state"}`` or ``{"problem"}``.
 
-        An item has ``webhookId``, ``data``, ``headers``, ``queryParams`` and perhaps ``idempotencyKey``. Any number
-        of them is sent, in groups that the relay takes. A fault of a whole group is raised while nothing has been
-        accepted; after that it is the problem of each item not sent, so that no reference id is lost.
+        An item has ``webhookId``, ``data``, ``headers``, ``queryParams`` and perhaps ``idempotencyKey`` and ``delay``
+        (seconds). Any number of them is sent, in groups that the relay takes. A fault of a whole group is raised while
+        nothing has been accepted; after that it is the problem of each item not sent, so that no reference id is lost.
         """
         results: list[dict[str, Any]] = []
         waiting = list(groups(items))[::-1]
@@ -161,7 +167,7 @@ class Webhooks:
         return time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
 
     def _post(
-        self, webhook_id: str, trigger: tuple[Any, Any, Any], key: str | None, prefer: str, deadline_s: float
+        self, webhook_id: str, trigger: tuple[Any, Any, Any, Any], key: str | None, prefer: str, deadline_s: float
     ) -> Answer:
         headers = {"Idempotency-Key": _idempotency_key(key), "Prefer": prefer}
         segment = _segment(webhook_id)

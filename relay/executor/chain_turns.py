@@ -104,6 +104,7 @@ class ChainTurns:
                     payload=self._target_vault.seal(payload, owner),
                     request_bytes=len(payload),
                     pins=turn.record.pins if shape.chain else None,
+                    max_age_ms=shape.max_age_ms,
                 )
             )
         return news

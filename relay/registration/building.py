@@ -98,6 +98,7 @@ def _chain(fields: dict[str, Any]) -> Registration:
         hidden=fields["hidden"],
         timeout_ms=math.ceil(fields["timeout"] * 1000),
         description=fields.get("description"),
+        max_age_ms=fields.get("max_age"),
         chain=True,
         uses=tuple(dict.fromkeys(step.webhook for step in fields["steps"])),
     )
@@ -119,6 +120,7 @@ def _webhook(fields: dict[str, Any], endpoint: Endpoint, credentials: Credential
         timeout_ms=math.ceil(fields["timeout"] * 1000),
         reveal_url=fields["reveal_url"],
         description=fields.get("description"),
+        max_age_ms=fields.get("max_age"),
         retry=fields.get("retry"),
         concurrency=fields.get("concurrency"),
         rate=fields.get("rate"),

@@ -10,11 +10,14 @@ from relay.registration.field_kinds import (
     FIELD_WORDS,
     ID_PATTERN,
     ID_RULE,
+    MAX_AGE_S,
     MAX_DESCRIPTION_LENGTH,
     MAX_QUERY_PARAMS,
+    MIN_AGE_S,
     OBJECT_WORDS,
     DataSchema,
     Decimal,
+    Duration,
     ExpressionText,
     Flag,
     HeadersField,
@@ -88,6 +91,7 @@ class ChainFields(Schema):
     data_schema = DataSchema(data_key="dataSchema")
     hidden = Flag(load_default=False)
     timeout = Decimal(MAX_CHAIN_TIMEOUT_S, "seconds", load_default=float(DEFAULT_CHAIN_TIMEOUT_S))
+    max_age = Duration(MIN_AGE_S, MAX_AGE_S, data_key="maxAge")
     description = Text(validate=validate.Length(max=MAX_DESCRIPTION_LENGTH, error="is too long"))
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:

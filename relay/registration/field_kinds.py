@@ -13,7 +13,7 @@ from marshmallow import ValidationError, fields, validate
 from relay.registration.data_schema import compile_schema
 from relay.registration.header_rules import registration_faults
 from relay.text.expressions import Expression, read_expression
-from relay.text.quantities import Rate, read_rate
+from relay.text.quantities import Rate, read_rate, read_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +23,8 @@ ID_PATTERN: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?\Z")
 ID_RULE: Final = "must be 1 to 64 of a-z, 0-9, `_` and `-`, beginning and ending with a letter or digit"
 MAX_QUERY_PARAMS: Final = 32
 MAX_DESCRIPTION_LENGTH: Final = 2_000
+MIN_AGE_S: Final = 1  # how old a call may become that is not final
+MAX_AGE_S: Final = 30 * 24 * 3600
 
 OBJECT_WORDS: Final = {"unknown": "is not a known field", "type": "must be an object"}
 FIELD_WORDS: Final = {"required": "is required", "null": "must not be null: leave it out"}
@@ -74,6 +76,28 @@ class Decimal(fields.Field[float]):
         if not enough or value > self._most:
             raise ValidationError(self._rule)
         return float(value)
+
+
+class Duration(fields.Field[int]):
+    """A number of seconds or a duration text, from ``least_s`` to ``most_s``; its value is in milliseconds."""
+
+    def __init__(self, least_s: int, most_s: int, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._least_s, self._most_s = least_s, most_s
+        self._rule = (
+            f'must be a number of seconds or a text such as "90s", "15m", "12h" or "7d", 1 s to {most_s // 86400} d'
+        )
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
+        try:
+            length_s = read_seconds(value) if isinstance(value, str) else value
+        except ValueError:
+            raise ValidationError(self._rule) from None
+        if isinstance(length_s, bool) or not isinstance(length_s, int | float):
+            raise ValidationError(self._rule)
+        if not self._least_s <= length_s <= self._most_s:
+            raise ValidationError(self._rule)
+        return round(length_s * 1000)
 
 
 class RateText(fields.Field[Rate]):

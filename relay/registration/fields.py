@@ -12,11 +12,14 @@ from relay.registration.field_kinds import (
     FIELD_WORDS,
     ID_PATTERN,
     ID_RULE,
+    MAX_AGE_S,
     MAX_DESCRIPTION_LENGTH,
+    MIN_AGE_S,
     OBJECT_WORDS,
     WHOLE,
     DataSchema,
     Decimal,
+    Duration,
     Flag,
     HeadersField,
     QueryNames,
@@ -81,6 +84,7 @@ class WebhookFields(Schema):
     reveal_url = Flag(data_key="revealUrl", load_default=False)
     retry = fields.Nested(RetryFields(unknown=RAISE))
     concurrency = Whole(1, MAX_CONCURRENCY)
+    max_age = Duration(MIN_AGE_S, MAX_AGE_S, data_key="maxAge")
     rate = RateText()
     signing = SigningSecrets()
     auth = AuthList()

@@ -39,6 +39,7 @@ class Shape:
     concurrency: int | None = None  # calls at once
     rate: Rate | None = None
     response_schema: Any = field(default=None, hash=False)
+    max_age_ms: int | None = None  # how old a call may become that is not final; None: as the settings say
     chain: bool = False
     uses: tuple[str, ...] = ()  # of a chain: the ids of the webhooks that its steps name, each once, in order
     _validator: Any = field(default=None, init=False, repr=False, compare=False)
@@ -84,6 +85,7 @@ class Shape:
                 "concurrency": self.concurrency,
                 "rate": self.rate and str(self.rate),
                 "responseSchema": self.response_schema,
+                **({} if self.max_age_ms is None else {"maxAgeMs": self.max_age_ms}),
                 "chain": self.chain,
                 "uses": self.uses,
             }
@@ -109,6 +111,7 @@ class Shape:
             concurrency=value["concurrency"],
             rate=read_rate(value["rate"]) if value["rate"] else None,
             response_schema=value["responseSchema"],
+            max_age_ms=value.get("maxAgeMs"),
             chain=value["chain"],
             uses=tuple(value["uses"]),
         )

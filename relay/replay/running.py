@@ -133,6 +133,8 @@ class Replaying:
             today.repeatable,
             self._resealed(plugin, original, reference_id),
             today.pins,
+            today.max_age_ms,
+            today.callback,
         )
 
     def _registered(self, plugin: str, webhook_id: str, *, refresh: bool = False) -> NewReplay:
@@ -144,7 +146,7 @@ class Replaying:
             return NewReplay()
         revision, shape = found
         pins = dump_json(pins_of(plugin, shape, self._webhooks.current)).decode() if shape.chain else None
-        return NewReplay("", revision, shape.timeout_ms, shape.repeatable, b"", pins)
+        return NewReplay("", revision, shape.timeout_ms, shape.repeatable, b"", pins, shape.max_age_ms)
 
     def _resealed(self, plugin: str, original: Original, reference_id: str) -> bytes:
         """The payload for its new owner; empty where the old one does not open."""

@@ -27,7 +27,7 @@ MAX_POINTER_LENGTH: Final = 256
 
 _Scalar: TypeAlias = str | int | float | bool
 
-_MEMBERS: Final = ("data", "headers", "queryParams")
+_MEMBERS: Final = ("data", "headers", "queryParams", "delay")  # delay: relay/request/delay.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Trigger:
 
     @classmethod
     def from_value(cls, value: Any) -> Self:
-        """The trigger that a JSON value is; ``RequestRejected`` unless it is an object of only the three members."""
+        """The trigger that a JSON value is; ``RequestRejected`` unless it is an object of only its members."""
         if not isinstance(value, dict):
             raise _rejected([("", "must be an object with data, headers and queryParams, each of them optional")])
         faults = [(f"/{escape_step(name)}", "is not a member of a trigger") for name in value if name not in _MEMBERS]

@@ -125,6 +125,9 @@ class Settings:
     payload_retention_s: int | None = _setting(
         "PAYLOAD_RETENTION", "", kinds.own_retention, "How long payloads and results are kept, if not as records."
     )
+    max_age_s: float = _setting(
+        "MAX_AGE", "24h", kinds.seconds(1, 30 * 24 * 3600), "How old a call may become that is not final: `maxAge`."
+    )
     max_pending: int = _setting(
         "MAX_PENDING", "1000000", kinds.number(1, 100_000_000), "Unfinished invocations in all."
     )

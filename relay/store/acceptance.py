@@ -55,6 +55,9 @@ class NewInvocation(NamedTuple):
     idempotency: Idempotency | None = None
     refusal: Outcome | None = None  # written as `rejected`, without contents
     pins: str | None = None  # of a chain: the revisions of its steps' webhooks, as JSON
+    max_age_ms: int | None = None  # not final by then it ends as `expired`; None: as the settings say
+    delay_ms: int = 0  # not sent before; its age counts from then on
+    callback: str = ""  # the webhook that is told of its end
 
 
 class Accepted(NamedTuple):
@@ -65,18 +68,21 @@ class Accepted(NamedTuple):
     state: State | None
 
 
-def group_args(news: Sequence[NewInvocation], messages: Sequence[tuple[str, bytes]]) -> list[Any]:
-    """The arguments of ``lua/accept.lua`` that are the group's own: its triggers, and the messages that carry them."""
+def group_args(news: Sequence[NewInvocation], messages: Sequence[tuple[str, bytes]], *, max_age_ms: int) -> list[Any]:
+    """The arguments of ``lua/accept.lua`` that are the group's own: its triggers, and the messages that carry them.
+
+    ``max_age_ms`` counts for triggers that bring none.
+    """
     args: list[Any] = [len(news)]
     for new in news:
-        args.extend(_trigger_args(new))
+        args.extend(_trigger_args(new, max_age_ms))
     args.append(len(messages))
     for message in messages:
         args.extend(message)
     return args
 
 
-def _trigger_args(new: NewInvocation) -> list[Any]:
+def _trigger_args(new: NewInvocation, max_age_ms: int) -> list[Any]:
     idempotency = new.idempotency or Idempotency((), ())
     pairs = zip(idempotency.macs, idempotency.fingerprints, strict=True)
     return [
@@ -93,6 +99,9 @@ def _trigger_args(new: NewInvocation) -> list[Any]:
         new.traceparent or "",
         new.waiter or "",
         *chain_args(new.pins),
+        new.max_age_ms or max_age_ms,
+        new.delay_ms,
+        new.callback,
         new.refusal or "",
         len(idempotency.macs),
         *(item for pair in pairs for item in pair),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 from relay.errors import Conflict, Expired, NotFound
 from relay.reference_id import reference_time_ms
@@ -27,7 +28,7 @@ from relay.store.transitions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     import redis
 
@@ -53,6 +54,8 @@ PATIENCE_MS: Final = 15 * 60_000
 REFUSALS_A_MINUTE: Final = 600
 #: How long an Idempotency-Key is remembered.
 IDEMPOTENCY_MS: Final = 24 * 3600 * 1000
+#: Calls that one script goes through, which holds the server up meanwhile.
+REVISITED: Final = 64
 #: Step invocations that one outermost chain may make.
 CHAIN_STEPS: Final = 1_000
 
@@ -79,7 +82,7 @@ class InvocationStore:
         limits = self._limits
         args: list[Any] = [GRACE_MS, limits.max_pending, limits.max_pending_per_plugin, limits.max_pending_bytes]
         args += [REFUSALS_A_MINUTE, *limits.retention, IDEMPOTENCY_MS]
-        args += [limits.max_pending_bytes_per_plugin, *group_args(news, messages)]
+        args += [limits.max_pending_bytes_per_plugin, *group_args(news, messages, max_age_ms=limits.max_age_ms)]
         return group_from(self._scripts.run("accept", args))
 
     def read(self, reference_ids: Sequence[str]) -> list[CallRecord]:
@@ -113,7 +116,7 @@ class InvocationStore:
         args: list[Any] = [claim_token, GRACE_MS, *self._limits.retention, CHAIN_STEPS, parent, step, secrets]
         args.append(len(news))
         for new in news:
-            args.extend(step_args(new))
+            args.extend(step_args(new, self._limits.max_age_ms))
         verdict, ready = self._scripts.run("advance", args)
         return Advance(verdict.decode()), ready_from(ready)
 
@@ -141,6 +144,40 @@ class InvocationStore:
         """
         args = [worker, GRACE_MS, PATIENCE_MS, limit, lane_limit or limit, len(empty), *empty, *short]
         return ready_from(self._scripts.run("sweep", args))
+
+    def expire(self, *, limit: int, webhooks: int = 64) -> tuple[int, bool, Ready]:
+        """End up to ``limit`` calls that have had their time, of so many webhooks an equal part.
+
+        Returns how many ended, whether others wait for the same, and what may be run now.
+        """
+        args = [uuid4().hex, self._lease_margin_ms, GRACE_MS, *self._limits.retention, limit, webhooks]
+        ended, more, ready = self._scripts.run("expire", args)
+        return int(ended), bool(more), ready_from(ready)
+
+    def revisits(self, *, limit: int) -> list[tuple[str, str]]:
+        """Some of the webhooks, with their plugins, whose waiting calls somebody has to go through."""
+        with store_errors():
+            names = self._client.srandmember(keyspace.revisits(), limit)
+        return [(plugin, webhook) for plugin, webhook in (name.decode().split("/") for name in names)]
+
+    def revisit(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
+        """Go through a webhook's waiting calls: end those of a removed one, let those go that may go now.
+
+        Yields pages of what may be run, for the caller to publish. What is left undone a sweep does.
+        """
+        cursor = "0"
+        while True:
+            args = [uuid4().hex, self._lease_margin_ms, GRACE_MS, *self._limits.retention, plugin, webhook_id]
+            next_cursor, ready = self._scripts.run("revisit", [*args, cursor, REVISITED])
+            yield ready_from(ready)
+            cursor = next_cursor.decode()
+            if cursor == "0":
+                return
+
+    def waits(self, plugin: str, webhook_id: str) -> bool:
+        """Whether a webhook has calls that are not final, registered or not."""
+        with store_errors():
+            return bool(self._client.exists(keyspace.open_calls(plugin, webhook_id)))
 
     def prune(self, *, limit: int) -> int:
         """Forget up to ``limit`` final records whose retention has passed; returns how many."""

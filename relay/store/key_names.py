@@ -25,6 +25,8 @@ TEMPLATES: Final = {
     # alarms and ends
     "due_running": "due:running",  # zset referenceId -> ms: leases, retries, deadlines
     "due_queued": "due:queued:{lane}",  # zset referenceId -> ms: queued ids of a lane
+    "ages": "ages",  # zset plugin/webhook -> ms: not before then does one of its open calls have to end
+    "revisits": "revisits",  # set of plugin/webhook: whose calls somebody has to go through (lua/revisit.lua)
     "expiry": "expiry",  # zset referenceId -> ms: final records, when to forget them
     "pending": "pending",  # hash: invocations and bytes not final, in all
     # one plugin
@@ -56,6 +58,7 @@ TEMPLATES: Final = {
     "token": "token:{plugin}:{webhook}:{revision}",  # string: a webhook's OAuth access token, sealed
     "token_fetcher": "token:{plugin}:{webhook}:{revision}:turn",  # string: who fetches the next one
     "running": "p:{plugin}:running:{webhook}",  # zset referenceId -> leaseEnd ms: places taken
+    "open": "p:{plugin}:open:{webhook}",  # zset referenceId -> ms: calls that are not final, when each has to end
     "parked": "p:{plugin}:parked:{webhook}",  # zset referenceId -> createdAt ms: calls that may not go now
     "policy": "p:{plugin}:policy:{webhook}",  # hash: limits, pause, rate and breaker (lua/include/places.lua)
     "idempotency": "p:{plugin}:idem:{webhook}:{mac}",  # hash: ref, fingerprint

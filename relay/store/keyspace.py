@@ -136,6 +136,21 @@ def parked(plugin: str, webhook: str) -> str:
     return _name("parked", plugin=plugin, webhook=webhook)
 
 
+def open_calls(plugin: str, webhook: str) -> str:
+    """Sorted set: a webhook's calls that are not final, by when each has to end."""
+    return _name("open", plugin=plugin, webhook=webhook)
+
+
+def revisits() -> str:
+    """Set: webhooks whose waiting calls somebody has to go through."""
+    return _name("revisits")
+
+
+def ages() -> str:
+    """Sorted set: webhooks by when the first of their calls may have to end."""
+    return _name("ages")
+
+
 def policy(plugin: str, webhook: str) -> str:
     """Hash: a webhook's limits, pause, rate and breaker."""
     return _name("policy", plugin=plugin, webhook=webhook)

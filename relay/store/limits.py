@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+DEFAULT_AGE_MS: Final = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,7 @@ class Limits:
     max_pending_bytes_per_plugin: int = 1 << 60
     max_kept_bytes_per_plugin: int = 1 << 60
     contents_retention_ms: int = 0  # payload and result; 0: as long as their records
+    max_age_ms: int = DEFAULT_AGE_MS  # how old a call may become whose webhook does not say
 
     @property
     def retention(self) -> tuple[int, int, int, int]:

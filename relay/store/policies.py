@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
     import redis
 
+    from relay.store.invocations import InvocationStore
     from relay.store.transitions import Ready
 
 Breaker = Literal["closed", "open", "half-open"]
 BREAKER_STATES: Final[tuple[Breaker, ...]] = get_args(Breaker)
 #: Parked calls made ready by one script run.
 _PAGE: Final = 1_000
+_BREAKER: Final = ("failures", "openUntil", "openFor", "probe", "prober")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,9 @@ class Traffic:
 class Policies:
     """Pauses and breakers. Every method raises `Unavailable` while the server is away."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, store: InvocationStore) -> None:
         self._client: Any = client
+        self._store = store
         self._scripts = Scripts(client)
 
     def pause(self, plugin: str, webhook_id: str) -> None:
@@ -58,10 +61,14 @@ class Policies:
                 return
             offset += _PAGE
 
-    def close_breaker(self, plugin: str, webhook_id: str) -> None:
-        """Let calls go again, whatever failed before."""
+    def close_breaker(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
+        """Let calls go again, whatever failed before: pages of what it held back, for the caller to publish."""
         with store_errors():
-            self._client.hdel(keyspace.policy(plugin, webhook_id), "failures", "openUntil", "openFor", "probe")
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.hdel(keyspace.policy(plugin, webhook_id), *_BREAKER)
+            pipeline.sadd(keyspace.revisits(), f"{plugin}/{webhook_id}")
+            pipeline.execute()
+        return self._store.revisit(plugin, webhook_id)
 
     def traffic(self, plugin: str, webhook_id: str) -> Traffic:
         """How a webhook's calls stand at this moment."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.store.acceptance import chain_args
 from relay.store.invocations import GRACE_MS
+from relay.store.limits import DEFAULT_AGE_MS
 from relay.store.replays import ReplayState
 from relay.store.scripts import Scripts
 from relay.store.transitions import ready_from
@@ -72,6 +73,8 @@ class NewReplay:
     repeatable: bool = False
     payload: bytes = b""  # sealed; empty where the old one could not be opened
     pins: str | None = None  # of a chain
+    max_age_ms: int | None = None  # None: as the settings say
+    callback: str = ""  # the webhook that is told of its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +115,10 @@ class NewJob:
 class ReplayRuns:
     """Plans and runs jobs. Every method raises `Unavailable` while the server is away."""
 
-    def __init__(self, client: redis.Redis, *, keep_ms: int) -> None:
+    def __init__(self, client: redis.Redis, *, keep_ms: int, max_age_ms: int = DEFAULT_AGE_MS) -> None:
         self._scripts = Scripts(client)
         self._keep_ms = keep_ms
+        self._max_age_ms = max_age_ms
 
     def make(self, job: NewJob, claim_token: str) -> None:
         """Write a job down, in the state `planning`; ``claim_token`` holds it."""
@@ -176,6 +180,8 @@ class ReplayRuns:
                     int(new.repeatable),
                     new.payload,
                     *chain_args(new.pins),
+                    new.max_age_ms or self._max_age_ms,
+                    new.callback,
                 ]
             )
         verdict, stands, wait_ms, ready = self._scripts.run("replay_create", args)

@@ -32,6 +32,8 @@ class NewStep:
     payload: bytes  # sealed
     request_bytes: int
     pins: str | None = None  # where the step is a chain itself
+    max_age_ms: int | None = None  # None: as the settings say
+    callback: str = ""  # the webhook that is told of its end
 
 
 class Advance(StrEnum):
@@ -163,7 +165,7 @@ def settle_args(settlement: Settlement) -> list[Any]:
     ]
 
 
-def step_args(new: NewStep) -> list[Any]:
+def step_args(new: NewStep, max_age_ms: int) -> list[Any]:
     """One step's arguments, in the order of ``lua/advance.lua``."""
     return [
         new.reference_id,
@@ -174,6 +176,8 @@ def step_args(new: NewStep) -> list[Any]:
         new.payload,
         new.request_bytes,
         *chain_args(new.pins),
+        new.max_age_ms or max_age_ms,
+        new.callback,
     ]
 
 

@@ -33,7 +33,7 @@ class Clocked:
         self.client = client
         client.function_load = lambda text: type(client).function_load(client, _stepped(text))
         self.store = InvocationStore(client, LIMITS, lease_margin_ms=margin_ms)
-        self.policies = Policies(client)
+        self.policies = Policies(client, self.store)
         self.set_ms(START_MS)
 
     def set_ms(self, now_ms: int) -> None:

@@ -7,10 +7,11 @@ from relay.store import keyspace
 from relay.store.invocations import GRACE_MS
 from relay.store.records import invocation_from
 from tests.contract.clocked import PLUGIN, Clocked
-from tests.contract.model import FINAL, Call, Model
+from tests.contract.model import ANY, FINAL, Call, Model
 
 PARKED_ALARM_MS = 15 * 60_000
 RUNNING = "running"
+HELD = {"queued", "retrying"}
 
 
 class Inspection:
@@ -26,6 +27,8 @@ class Inspection:
         for hook in hooks:
             pipeline.zrange(keyspace.running(PLUGIN, hook), 0, -1, withscores=True)
             pipeline.zrange(keyspace.parked(PLUGIN, hook), 0, -1)
+            pipeline.zrange(keyspace.open_calls(PLUGIN, hook), 0, -1, withscores=True)
+            pipeline.zscore(keyspace.ages(), f"{PLUGIN}/{hook}")
         pipeline.zrange(keyspace.due_running(), 0, -1, withscores=True)
         for lane in LANES:
             pipeline.zrange(keyspace.due_queued(lane), 0, -1, withscores=True)
@@ -34,10 +37,12 @@ class Inspection:
         replies = pipeline.execute()
         count = len(model.calls)
         self.records = dict(zip(model.calls, replies[:count], strict=True))
-        sets = replies[count : count + 2 * len(hooks)]
-        self.running = {hook: {ref.decode(): int(end) for ref, end in sets[2 * n]} for n, hook in enumerate(hooks)}
-        self.parked = {hook: {ref.decode() for ref in sets[2 * n + 1]} for n, hook in enumerate(hooks)}
-        *due, self.pending, self.plugin_pending = replies[count + 2 * len(hooks) :]
+        sets = replies[count : count + 4 * len(hooks)]
+        self.running = {hook: {ref.decode(): int(end) for ref, end in sets[4 * n]} for n, hook in enumerate(hooks)}
+        self.parked = {hook: {ref.decode() for ref in sets[4 * n + 1]} for n, hook in enumerate(hooks)}
+        self.open = {hook: {ref.decode(): int(by) for ref, by in sets[4 * n + 2]} for n, hook in enumerate(hooks)}
+        self.ages = {hook: sets[4 * n + 3] for n, hook in enumerate(hooks)}
+        *due, self.pending, self.plugin_pending = replies[count + 4 * len(hooks) :]
         self.alarms: dict[str, list[tuple[str, int]]] = {}
         for clock, rows in zip((RUNNING, *LANES), due, strict=True):
             for ref, at in rows:
@@ -62,13 +67,13 @@ class Inspection:
         record = invocation_from(ref, fields)
         told = {
             "state": record.state,
-            "token": fields.get(b"token", b"").decode(),
+            "token": ANY if call.token == ANY else fields.get(b"token", b"").decode(),
             "last_token": fields.get(b"lastToken", b"").decode(),
             "losses": record.losses,
             "outcomes": [attempt.outcome for attempt in record.attempts],
             "parked": fields.get(b"parked") == b"1",
             "lease_end": record.lease_end_ms if call.state == "sending" else None,
-            "not_before": record.not_before_ms if call.state == "retrying" else None,
+            "not_before": record.not_before_ms if call.not_before > self.now else None,
             "finished": record.finished_at_ms is not None,
         }
         expected = {
@@ -79,7 +84,7 @@ class Inspection:
             "outcomes": call.outcomes,
             "parked": call.parked,
             "lease_end": call.lease_end if call.state == "sending" else None,
-            "not_before": call.not_before if call.state == "retrying" else None,
+            "not_before": call.not_before if call.not_before > self.now and call.state in HELD else None,
             "finished": call.state in FINAL,
         }
         assert told == expected, f"{ref} of {call.hook}"
@@ -91,7 +96,7 @@ class Inspection:
             return
         assert len(alarms) == 1, f"{ref} has {len(alarms)} alarms"
         clock, at = alarms[0]
-        holds_until = {"sending": call.lease_end, "retrying": call.not_before}.get(call.state, 0)
+        holds_until = call.lease_end if call.state == "sending" else call.not_before
         if holds_until > self.now:
             assert (clock, at) == (RUNNING, holds_until), f"{ref} has an alarm at {at - self.now}"
         elif call.parked:
@@ -104,6 +109,13 @@ class Inspection:
         sending = {ref: call.lease_end for ref, call in of_hook.items() if call.state == "sending"}
         assert self.running[hook] == sending, f"places of {hook}"
         assert self.parked[hook] == {ref for ref, call in of_hook.items() if call.parked}, f"parked of {hook}"
+        unfinished = {ref: call for ref, call in of_hook.items() if call.state not in FINAL}
+        assert self.open[hook].keys() == unfinished.keys(), f"open calls of {hook}"
+        for ref, by in self.open[hook].items():
+            limit = max(unfinished[ref].ends_by, unfinished[ref].lease_end + 2 * GRACE_MS)
+            assert unfinished[ref].ends_by <= by <= limit, f"{ref} is to end in {by - self.now} ms"
+        if unfinished:
+            assert int(self.ages[hook]) <= min(self.open[hook].values()), f"calls of {hook} get too old"
 
     def _check_wake_up(self, name: str) -> None:
         """Where calls are parked, somebody is going to wake the next one: soon, if the webhook may send."""

@@ -31,7 +31,7 @@ class Ledger:
         self.client = client
         self.store = InvocationStore(client, limits, lease_margin_ms=lease_margin_ms)
         self.listing = Listing(client)
-        self.policies = Policies(client)
+        self.policies = Policies(client, self.store)
         client.hset(keyspace.webhooks("acme"), "hook", 1)
 
     def new(self, **changes):
@@ -69,6 +69,19 @@ class Ledger:
         """Ends a lease in the past, as time would."""
         self.client.hset(keyspace.record(ref), "leaseEnd", 1)
         self.client.zadd(keyspace.due_running(), {ref: 1})
+
+    def look_at_ages(self):
+        """Lets the next `expire` look at every call that is not final."""
+        for key in self.client.keys("relay:p:*:open:*"):
+            _, _, plugin, _, webhook = key.decode().split(":")
+            self.client.zadd(key, dict.fromkeys(self.client.zrange(key, 0, -1), 1))
+            self.client.zadd(keyspace.ages(), {f"{plugin}/{webhook}": 1})
+
+    def grow_old(self, ref):
+        """Lets a call have had its time, as time would, and ends what has."""
+        self.client.hset(keyspace.record(ref), "endBy", 1)
+        self.look_at_ages()
+        return self.store.expire(limit=100)
 
     def ring(self, ref):
         """Lets the alarm of a queued id ring now."""

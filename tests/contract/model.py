@@ -14,6 +14,8 @@ BREAKER_FAILURES = 20
 BREAKER_FIRST_MS = 30_000
 BREAKER_LONGEST_MS = 300_000
 MAX_LOSSES = 3
+GRACE_MS = 5_000
+ANY = "*"
 FINAL = {"delivered", "unreachable", "interrupted", "rejected", "cancelled"}
 
 
@@ -30,6 +32,8 @@ class Hook:
     open_until: int = 0
     open_for: int = 0
     probe: int = 0
+    prober: str = ""  # the call that the probe is
+    max_age: int = 24 * 3600 * 1000
     bucket: Fraction = Fraction(0)
     bucket_at: int = 0
     shared: bool = False  # whether a call of it was ever parked for its share of a process
@@ -54,7 +58,7 @@ class Hook:
 
 @dataclass
 class Call:
-    """An invocation."""
+    """An invocation. The token of one that ended by its age is any (`ANY`)."""
 
     hook: str
     timeout: int
@@ -64,9 +68,11 @@ class Call:
     last_token: str = ""
     lease_end: int = 0
     not_before: int = 0
+    ends_by: int = 0
     losses: int = 0
     outcomes: list[str] = field(default_factory=list)
     parked: bool = False
+    held: bool = False  # by an open breaker
 
 
 class Model:
@@ -94,6 +100,8 @@ class Model:
                 return ("known" if used[1] == key[1] else "key_reused"), used[0], self.calls[used[0]].state
             self.keys[call.hook, key[0]] = (ref, key[1])
         self.calls[ref] = call
+        call.not_before = call.not_before and self.now + call.not_before
+        call.ends_by = max(self.now, call.not_before) + self.hooks[call.hook].max_age
         return "accepted", ref, "queued"
 
     def claim(self, ref: str, token: str, *, wanted: bool) -> str:
@@ -103,14 +111,11 @@ class Model:
         if call.state == "sending":
             if call.token == token:
                 return "granted"
-            return "skipped" if call.lease_end > self.now else self._lose(call, token)
-        if call.state == "retrying" and call.not_before > self.now:
-            return "skipped"
-        if wanted:
-            return self._admit(call, token)
-        call.parked = True
-        self.hooks[call.hook].shared = True
-        return "parked"
+            return "skipped" if call.lease_end > self.now else self._lose(ref, call, token)
+        if call.ends_by <= self.now:
+            self._age(call, token)
+            return "ended"
+        return "skipped" if call.not_before > self.now else self._take(ref, call, token, wanted=wanted)
 
     def settle(self, ref: str, token: str, state: str, outcome: str, delay: int, contacted: bool | None) -> bool:
         call = self.calls[ref]
@@ -121,7 +126,10 @@ class Model:
         call.outcomes.append(outcome)
         if contacted is not None:
             self._hear(self.hooks[call.hook], contacted=contacted)
-        if state == "retrying":
+        self._give_up_probe(ref)
+        if state == "retrying" and call.ends_by <= self.now:
+            self._age(call, token)
+        elif state == "retrying":
             self._leave(call, token)
             call.state, call.not_before, call.losses = "retrying", self.now + delay, 0
         else:
@@ -133,12 +141,23 @@ class Model:
         if call.state == "sending" and call.token == token:
             self._leave(call, token)
             call.state = "queued"
+            self._give_up_probe(ref)
 
     def cancel(self, ref: str) -> str | None:
         call = self.calls[ref]
         if call.state in {"queued", "retrying"}:
             self._finish(call, "cancelled")
         return None if call.state == "cancelled" else call.state
+
+    def expire(self) -> None:
+        """Everything that has had its time ends, but for what is being sent, or was lost only now."""
+        for ref, call in self.calls.items():
+            if call.state in FINAL or call.ends_by > self.now:
+                continue
+            if call.state != "sending":
+                self._age(call, ANY)
+            elif call.lease_end + 2 * GRACE_MS <= self.now:
+                self._lose(ref, call, ANY)
 
     # -- what a webhook may do ----------------------------------------------------------------------------------
 
@@ -162,18 +181,37 @@ class Model:
     def close_breaker(self, name: str) -> None:
         hook = self.hooks[name]
         hook.failures = hook.open_until = hook.open_for = hook.probe = 0
+        hook.prober = ""
+        for call in self.of(name):
+            if call.state == "retrying" and call.held and not hook.paused:
+                call.not_before, call.held = self.now, False
 
     # -- the parts of a transition ------------------------------------------------------------------------------
 
-    def _lose(self, call: Call, token: str) -> str:
+    def _take(self, ref: str, call: Call, token: str, *, wanted: bool) -> str:
+        if wanted:
+            return self._admit(ref, call, token)
+        call.parked = True
+        self.hooks[call.hook].shared = True
+        return "parked"
+
+    def _age(self, call: Call, token: str) -> None:
+        call.outcomes.append("expired")
+        self._finish(call, "unreachable", token)
+
+    def _lose(self, ref: str, call: Call, token: str) -> str:
         call.outcomes.append("lease_lost")
         call.losses += 1
-        if self.hooks[call.hook].repeatable and call.losses < MAX_LOSSES:
-            return self._admit(call, token)
-        self._finish(call, "interrupted", token)
+        self._give_up_probe(ref, lost=True)
+        if not self.hooks[call.hook].repeatable or call.losses >= MAX_LOSSES:
+            self._finish(call, "interrupted", token)
+        elif call.ends_by <= self.now:
+            self._age(call, token)
+        else:
+            return self._admit(ref, call, token)
         return "ended"
 
-    def _admit(self, call: Call, token: str) -> str:
+    def _admit(self, ref: str, call: Call, token: str) -> str:
         hook = self.hooks[call.hook]
         if hook.breaker(self.now) == "open":
             return self._stop(call, hook, token)
@@ -182,22 +220,29 @@ class Model:
                 call.state, call.token = "queued", ""
             call.parked = True
             return "parked"
-        call.state, call.token, call.parked = "sending", token, False
+        call.state, call.token, call.parked, call.held = "sending", token, False, False
         call.lease_end = self.now + call.timeout + self.margin
         if hook.every_ms:
             hook.spend(self.now)
         if hook.breaker(self.now) == "half-open":
-            hook.probe = call.lease_end
+            hook.probe, hook.prober = call.lease_end, ref
         return "granted"
 
     def _stop(self, call: Call, hook: Hook, token: str) -> str:
         if hook.retry:
             until = hook.open_until if hook.open_until > self.now else min(hook.probe, self.now + 5000)
             call.state, call.token, call.not_before, call.parked = "retrying", "", until, False
+            call.held = True
             return "skipped"
         call.outcomes.append("breaker_open")
         self._finish(call, "unreachable", token)
         return "ended"
+
+    def _give_up_probe(self, ref: str, *, lost: bool = False) -> None:
+        """Nothing was heard of the endpoint by this call: the next one is to try it. A lost one's probe has ended."""
+        for hook in self.hooks.values():
+            if hook.prober == ref and not lost:
+                hook.probe, hook.prober = 0, ""
 
     def _leave(self, call: Call, token: str) -> None:
         call.token, call.last_token = "", token
@@ -208,9 +253,10 @@ class Model:
     def _hear(self, hook: Hook, *, contacted: bool) -> None:
         if contacted:
             hook.failures = hook.open_until = hook.open_for = hook.probe = 0
+            hook.prober = ""
             return
         probing = hook.open_until > 0 and hook.open_until <= self.now
         hook.failures += 1
         if probing or (hook.open_until == 0 and hook.failures >= BREAKER_FAILURES):
             hook.open_for = min(hook.open_for * 2, BREAKER_LONGEST_MS) or BREAKER_FIRST_MS
-            hook.open_until, hook.probe = self.now + hook.open_for, 0
+            hook.open_until, hook.probe, hook.prober = self.now + hook.open_for, 0, ""

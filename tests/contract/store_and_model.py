@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from relay.errors import Conflict
@@ -9,6 +11,7 @@ from relay.invocation import Attempt, Outcome, Sent, State
 from relay.queue import LANES
 from relay.store import keyspace
 from relay.store.invocations import Idempotency, NewInvocation, Settlement
+from relay.store.transitions import Claimed
 from tests.contract.clocked import PLUGIN, START_MS, Clocked
 from tests.contract.inspection import Inspection
 from tests.contract.ledger import LIMITS
@@ -29,6 +32,7 @@ HOOKS = {
     "two": Hook(concurrency=2, retry=True),
     "quick": Hook(every_ms=500, retry=True),
     "slow": Hook(repeatable=True, every_ms=10_000, concurrency=2),
+    "brief": Hook(repeatable=True, concurrency=1, retry=True, max_age=45_000),
 }
 #: Which of several parked calls has the near alarm may change; where each may stand is inspected.
 ALARMS = {keyspace.due_running().encode(), *(keyspace.due_queued(lane).encode() for lane in LANES)}
@@ -71,7 +75,7 @@ class StoreAndModel:
 
     # -- the acts -----------------------------------------------------------------------------------------------
 
-    def accept(self, ref, hook, *, key=None, published=True, repeat=False):
+    def accept(self, ref, hook, *, key=None, published=True, repeat=False, delay_ms=0):
         lane = LANES[len(self.model.calls) % len(LANES)]
         new = NewInvocation(
             reference_id=ref,
@@ -84,11 +88,13 @@ class StoreAndModel:
             payload=b"sealed",
             request_bytes=100,
             idempotency=None if key is None else Idempotency((key[0],), (key[1],)),
+            max_age_ms=HOOKS[hook].max_age,
+            delay_ms=delay_ms,
         )
         (answer,) = self._said(repeat, lambda: self.store.accept_and_publish([new], ())[0])
-        expected = self.model.accept(ref, Call(hook, TIMEOUT_MS, 100), key)
+        expected = self.model.accept(ref, Call(hook, TIMEOUT_MS, 100, not_before=delay_ms), key)
         assert (answer.verdict, answer.reference_id, answer.state) == expected
-        if published and answer.verdict == "accepted":
+        if published and answer.verdict == "accepted" and not delay_ms:
             self.publish([(ref, lane)])
 
     def claim(self, refs, token, *, park=(), repeat=False):
@@ -146,6 +152,13 @@ class StoreAndModel:
         if published:
             self.publish(ready)
 
+    def expire(self, *, limit=1000):
+        more = True
+        while more:
+            _, more, ready = self.store.expire(limit=limit)
+            self.publish(ready)
+        self.model.expire()
+
     def pause(self, hook):
         self.ledger.policies.pause(PLUGIN, hook)
         self.model.hooks[hook].paused = True
@@ -158,8 +171,10 @@ class StoreAndModel:
                 self.publish(ready)
 
     def close_breaker(self, hook):
-        self.ledger.policies.close_breaker(PLUGIN, hook)
+        pages = list(self.ledger.policies.close_breaker(PLUGIN, hook))
         self.model.close_breaker(hook)
+        for ready in pages:
+            self.publish(ready)
 
     def pass_time(self, step_ms):
         self.model.now += step_ms
@@ -217,6 +232,7 @@ class StoreAndModel:
                 break
             self.pass_time(max(1, (self.next_alarm() or 0) - self.model.now))
             self.sweep()
+            self.expire()
             self.check()
         assert self.unfinished() == []
         assert self.model.now - started < DRAIN_MS
@@ -235,7 +251,7 @@ class StoreAndModel:
         if repeat:
             before, first = self.ledger.everything(), reply
             reply = act()
-            assert reply == first
+            assert _without_measures(reply) == _without_measures(first)
             after = self.ledger.everything()
             both = before.keys() | after.keys()
             changed = {key for key in both if after.get(key) != before.get(key) and key not in ALARMS}
@@ -258,3 +274,8 @@ class StoreAndModel:
             delay_ms=delay_ms,
             contacted=contacted,
         )
+
+
+def _without_measures(reply):
+    """A repeated claim does not tell again for how long its calls had waited."""
+    return replace(reply, waited_ms={}) if isinstance(reply, Claimed) else reply

@@ -244,3 +244,39 @@ def test_the_end_of_a_step_brings_no_key_of_a_forgotten_parent_back(ledger, chai
     ledger.client.delete(keyspace.record(chain.ref))  # as pruning takes it, long after it has ended
     ledger.store.settle([ledger.settlement(step, token)])
     assert ledger.client.exists(keyspace.record(chain.ref)) == 0
+
+
+@pytest.mark.parametrize("over", ["cancelled", "timed out"])
+def test_a_chain_within_one_that_is_over_creates_nothing_and_ends(chain, ledger, over):
+    (inner,) = chain.begun(pins='{"hook":1}', repeatable=True)
+    token = chain.claim(inner)
+    if over == "cancelled":
+        ledger.store.cancel(chain.ref)
+    else:
+        chain.past_deadline()
+        ledger.store.claim([chain.ref], ledger.token())
+    assert chain.state(inner) is State.SENDING
+    verdict, steps, ready = chain.advance(token=token, ref=inner)
+    assert (verdict, ready) == (Advance.ENDED, [inner])
+    assert not ledger.client.exists(keyspace.record(steps[0]))
+    assert chain.advance(token=token, ref=inner)[::2] == (verdict, ready)  # its reply was lost
+    ledger.store.claim([inner], ledger.token())
+    assert chain.state(inner) is State.CANCELLED
+
+
+def test_a_chain_two_below_one_that_is_over_creates_nothing_and_ends(chain, ledger):
+    (middle,) = chain.begun(pins='{"hook":1}', repeatable=True)
+    token = chain.claim(middle)
+    _, (inner,), _ = chain.advance(token=token, ref=middle, pins='{"hook":1}', repeatable=True)
+    token = chain.claim(inner)
+    ledger.store.cancel(chain.ref)
+    verdict, steps, _ = chain.advance(token=token, ref=inner)
+    assert verdict is Advance.ENDED
+    assert not ledger.client.exists(keyspace.record(steps[0]))
+
+
+def test_the_trigger_of_a_paused_chain_is_read_for_its_steps_and_the_chain_itself_waits(chain, ledger):
+    chain.begun()
+    ledger.policies.pause("acme", "hook")
+    (parent,) = ledger.store.read([chain.ref])
+    assert (parent.full, parent.payload) == (True, b"\x01sealed")

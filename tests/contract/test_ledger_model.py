@@ -62,10 +62,16 @@ class LedgerMachine(RuleBasedStateMachine):
     # -- callers and messages -----------------------------------------------------------------------------------
 
     @precondition(lambda self: len(self.both.model.calls) < MAX_CALLS)
-    @rule(which=WHICH, key=KEYS, published=st.booleans(), repeat=st.booleans())
-    def accept(self, which, key, published, repeat):
+    @rule(
+        which=WHICH,
+        key=KEYS,
+        published=st.booleans(),
+        repeat=st.booleans(),
+        delay_ms=st.sampled_from([0, 0, 0, 1, 20_000, LONGEST_DELAY_MS]),
+    )
+    def accept(self, which, key, published, repeat, delay_ms):
         ref = reference_id(next(self.numbers))
-        self.both.accept(ref, self.hook(which), key=key, published=published, repeat=repeat)
+        self.both.accept(ref, self.hook(which), key=key, published=published, repeat=repeat, delay_ms=delay_ms)
 
     @rule(data=st.data(), repeat=st.booleans())
     def cancel(self, data, repeat):
@@ -145,6 +151,10 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(lanes=st.sets(st.sampled_from(LANES)), limit=st.sampled_from([1, 3, 1000]), published=st.booleans())
     def sweep(self, lanes, limit, published):
         self.both.sweep(lanes, limit=limit, published=published)
+
+    @rule(limit=st.sampled_from([1, 2, 1000]))
+    def expire(self, limit):
+        self.both.expire(limit=limit)
 
     @rule(which=WHICH)
     def pause(self, which):

@@ -9,6 +9,8 @@ import contextlib
 import itertools
 import time
 
+import pytest
+
 from relay.errors import Conflict, NotFound
 from relay.invocation import FINAL, TRANSITIONS, Outcome, State
 from relay.reference_id import new_reference_id
@@ -129,7 +131,12 @@ def broken_with_retry(ledger):
     broken(ledger, retry="1")
 
 
-CIRCUMSTANCES = (free, full, paused, broken, broken_with_retry)
+def removed(ledger):
+    ledger.client.hdel(keyspace.webhooks("acme"), "hook")
+    ledger.client.hset(keyspace.policy("acme", "hook"), "removed", 1)
+
+
+CIRCUMSTANCES = (free, full, paused, broken, broken_with_retry, removed)
 
 
 # -- acts: every script that is given an id -------------------------------------------------------------------------
@@ -175,6 +182,23 @@ def cancel_replay(ledger, ref, _token):
     harness.replays.cancel("acme", job.replay_id)
 
 
+def expire(ledger, _ref, _token):
+    """Looks at everything that is not final, whatever its age."""
+    ledger.look_at_ages()
+    ledger.store.expire(limit=100)
+
+
+def aged(act):
+    """The same when the call has had its time."""
+
+    def act_on_aged(ledger, ref, token):
+        if ledger.client.exists(keyspace.record(ref)):
+            ledger.client.hset(keyspace.record(ref), "endBy", 1)
+        act(ledger, ref, token)
+
+    return act_on_aged
+
+
 def acts():
     """(transition, what is done): with the holder's token and with another's."""
     yield "accept", accept
@@ -192,6 +216,11 @@ def acts():
         "join",
         lambda ledger, ref, _: ledger.client.exists(keyspace.record(ref)) and ledger.store.join("acme", ref, "p"),
     )
+    yield "revisit", lambda ledger, *_: list(ledger.store.revisit("acme", "hook"))
+    yield "expire", expire
+    yield "expire", aged(expire)
+    yield "claim", aged(lambda ledger, ref, _: ledger.store.claim([ref], ledger.token()))
+    yield "settle", aged(lambda ledger, ref, token: settle(ledger, ref, token, State.RETRYING))
     for state in RESULTS:
         yield "settle", lambda ledger, ref, token, state=state: settle(ledger, ref, token, state)
         yield "settle", lambda ledger, ref, _, state=state: settle(ledger, ref, "stranger", state)
@@ -361,6 +390,7 @@ def happened_in_chains(ledger):
                     yield was[0], after[0], name
 
 
+@pytest.mark.timeout(400)  # on the fake every script is compiled anew
 def test_exactly_the_listed_transitions_happen(ledger):
     unfinished = [state for state in BROUGHT if state not in FINAL]
     seen = {*happened(ledger, unfinished), *happened_in_chains(ledger)}

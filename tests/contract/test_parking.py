@@ -361,3 +361,53 @@ def test_cancelling_the_oldest_under_a_rate_hands_its_alarm_to_the_next(ledger, 
     ledger.store.claim(refs, "t1")
     ledger.store.cancel(refs[1])
     assert ledger.client.zscore(keyspace.due_running(), refs[2]) / 1000 - time.time() < 11
+
+
+def not_tried(ledger, ref, token):
+    """A call that was to try the endpoint, and of which nothing was heard."""
+    return ledger.settlement(
+        ref,
+        token,
+        state=State.UNREACHABLE,
+        outcome=Outcome.PREPARE_FAILED,
+        status=0,
+        error=True,
+        attempt=Attempt(1, 1, 0, 0, Outcome.PREPARE_FAILED, Sent.NO),
+        result=b"",
+    )
+
+
+PROBES = {
+    "given back": lambda ledger, ref, token: ledger.store.release([ref], token),
+    "prepare_failed": lambda ledger, ref, token: ledger.store.settle([not_tried(ledger, ref, token)]),
+    "rejected": lambda ledger, ref, token: ledger.store.settle(
+        [not_tried(ledger, ref, token)._replace(state=State.REJECTED, outcome=Outcome.REQUEST_REJECTED)]
+    ),
+}
+
+
+@pytest.mark.parametrize("end", PROBES.values(), ids=PROBES)
+def test_a_probe_that_was_never_tried_leaves_the_breaker_half_open_for_the_next_call(ledger, limit, end):
+    limit(retry=1)
+    open_breaker(ledger)
+    limit(openUntil=1)
+    first, second = accepted(ledger, 2)
+    assert ledger.store.claim([first], "t1").granted == {first}
+    assert ledger.store.claim([second], "t2").granted == set()
+    ledger.client.hset(keyspace.record(second), "notBefore", 1)
+    end(ledger, first, "t1")
+    assert ledger.policies.traffic("acme", "hook").breaker == "half-open"
+    assert ledger.store.claim([second], "t3").granted == {second}
+
+
+def test_what_another_call_leaves_does_not_end_the_probe_of_one_that_is_under_way(ledger, limit):
+    limit(retry=1)
+    open_breaker(ledger)
+    before, token = ledger.accepted(), ledger.token()
+    limit(openUntil=0)
+    ledger.store.claim([before], token)
+    limit(openUntil=1)
+    probe, other = accepted(ledger, 2)
+    assert ledger.store.claim([probe], "t1").granted == {probe}
+    ledger.store.settle([not_tried(ledger, before, token)])
+    assert ledger.store.claim([other], "t2").granted == set()

@@ -5,8 +5,9 @@
 --       6-9 retention ms: ok, failed, rejected, contents (0: as
 --       records)  10 idempotency_ms  11 max_pending_bytes_per_plugin  12 n, then n times:
 --       ref plugin webhook revision lane timeout_ms repeatable payload requestBytes caller traceparent waiter
---       chain pins refusal k, then k times: mac fingerprint
---       (chain '1' for a chain, whose pins are the revisions of its steps' webhooks as JSON)
+--       chain pins age_ms delay_ms callback refusal k, then k times: mac fingerprint
+--       (chain '1' for a chain, whose pins are the revisions of its steps' webhooks as JSON; callback: the webhook that is
+--       told of its end, '' for none)
 --       then, where the broker is this database: m, then m times: lane message (that carry the ids of all of them)
 -- Returns {published ('1' or ''), n times {verdict, ref, state}}; verdict: accepted known key_reused stale
 --         over_capacity unrecorded
@@ -79,7 +80,7 @@ local function refuse(new)
     effect_count(new.plugin, 'unrecorded')
     return { 'unrecorded', new.ref, 'rejected' }
   end
-  new.requestBytes = '0'
+  new.requestBytes, new.age, new.delay = '0', nil, nil
   write_record(new, 'rejected')
   finish({ ref = new.ref, plugin = new.plugin, webhook = new.webhook, requestBytes = '0', waiters = '', parent = '',
     createdAt = int(now), unregistered = new.revision == '0' },
@@ -106,7 +107,11 @@ local function accept(new)
     redis.call('PEXPIRE', key, idempotency_ms)
   end
   write_record(new, 'queued')
-  alarm_queued_at_end(new.ref, new.lane, now + grace)
+  if new.delay then
+    alarm_running_at_end(new.ref, now + new.delay)
+  else
+    alarm_queued_at_end(new.ref, new.lane, now + grace)
+  end
   effect_count(new.plugin, 'accepted')
   measure_accepted(new.plugin, new.webhook)
   created = created + 1
@@ -118,13 +123,15 @@ local function read_new(at)
     ref = ARGV[at], plugin = ARGV[at + 1], webhook = ARGV[at + 2], revision = ARGV[at + 3], lane = ARGV[at + 4],
     timeout = ARGV[at + 5], repeatable = ARGV[at + 6], payload = ARGV[at + 7], requestBytes = ARGV[at + 8],
     caller = ARGV[at + 9], traceparent = ARGV[at + 10], waiter = ARGV[at + 11], chain = ARGV[at + 12], pins = ARGV[at + 13],
-    refusal = ARGV[at + 14], macs = {},
+    age = tonumber(ARGV[at + 14]), delay = tonumber(ARGV[at + 15]), callback = ARGV[at + 16], refusal = ARGV[at + 17],
+    macs = {},
   }
-  local count = tonumber(ARGV[at + 15])
+  if new.delay == 0 then new.delay = nil end
+  local count = tonumber(ARGV[at + 18])
   for index = 1, count do
-    new.macs[index] = { ARGV[at + 14 + 2 * index], ARGV[at + 15 + 2 * index] }
+    new.macs[index] = { ARGV[at + 17 + 2 * index], ARGV[at + 18 + 2 * index] }
   end
-  return new, at + 16 + 2 * count
+  return new, at + 19 + 2 * count
 end
 
 local function publish(at)

@@ -5,16 +5,17 @@
 --       7 steps one outermost chain may make
 --       8 parent's reference id  9 number of the step  10 what the chain hides in the answers of this step, sealed
 --       11 n, then n times:
---       ref webhook revision timeout_ms repeatable payload requestBytes chain pins
+--       ref webhook revision timeout_ms repeatable payload requestBytes chain pins age_ms callback
 -- Returns {verdict, ready: ref, lane, ...}; verdict: advanced, late (somebody else has the parent, or it is over),
---         ended (its deadline has passed), too_many (nothing was created; the parent is still being sent)
+--         ended (its deadline has passed, or a chain above it is over), too_many (nothing was created; the parent is still
+--         being sent)
 --
 -- Idempotent: a step that exists is not created again. A parent whose step exists and has ended meanwhile is ready.
 -- needs: alarms, clock, effects, finish, measures, places, record, steps
 -- record read_parent: state token lastToken plugin webhook requestBytes waiters parked parent chain lane caller
 --   traceparent step open root deadline createdAt replay
 
-local WIDTH = 9
+local WIDTH = 11
 local SECRETS_MS = 3600000 -- longer than any chain may take
 local token, parent_ref, step, count = ARGV[1], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[11])
 grace_from(2)
@@ -41,6 +42,7 @@ local function create(index)
     ref = ARGV[at], plugin = p.plugin, webhook = ARGV[at + 1], revision = ARGV[at + 2], lane = p.lane,
     timeout = ARGV[at + 3], repeatable = ARGV[at + 4], payload = ARGV[at + 5], requestBytes = ARGV[at + 6],
     caller = p.caller, traceparent = p.traceparent, waiter = '', chain = ARGV[at + 7], pins = ARGV[at + 8],
+    age = tonumber(ARGV[at + 9]), callback = ARGV[at + 10],
     parent = parent_ref, step = int(step), item = int(index - 1), root = p.root,
   }
   write_record(new, 'queued')
@@ -49,6 +51,11 @@ local function create(index)
   measure_accepted(p.plugin, new.webhook)
   alarm_queued_at_end(new.ref, new.lane, now + grace)
   say_ready(new.ref, new.lane)
+end
+
+-- Whether a chain that this one is a step of is over: nothing is created then, and whoever claims this one next ends it.
+local function is_left_over()
+  return is_over(p.parent) or (p.root ~= parent_ref and is_over(p.root))
 end
 
 local function wait_for_steps(open)
@@ -65,6 +72,10 @@ end
 if not p then return { 'late', ready } end
 if ended_with(p, token) then
   if FINAL[p.state] then return { 'ended', ready } end
+  if is_left_over() then
+    if p.state == 'queued' then say_ready(parent_ref, p.lane) end
+    return { 'ended', ready }
+  end
   ready_again()
   return { 'advanced', ready }
 end
@@ -72,6 +83,11 @@ if p.state ~= 'sending' or p.token ~= token then return { 'late', ready } end
 if number(p.deadline) <= now then
   finish(p, { state = 'unreachable', outcome = 'chain_timeout', status = '0', error = '1', result = '', token = token })
   cancel_steps(parent_ref)
+  flush_all()
+  return { 'ended', ready }
+end
+if is_left_over() then
+  wait_for_steps(0)
   flush_all()
   return { 'ended', ready }
 end

@@ -82,6 +82,7 @@ for index = 1, count do
     redis.call('HSET', KEY.webhooks(plugin), each.webhook, each.new)
     redis.call('HSET', KEY.pointer_macs(plugin), each.webhook, each.mac)
     write_limits(each)
+    redis.call('SADD', KEY.revisits(), plugin .. '/' .. each.webhook) -- what waits may go by other limits now
     write_uses(each, before)
   end
 end

@@ -14,44 +14,26 @@
 -- Idempotent: the same token is granted again what it was granted, and leaseEnd does not move. A lost holder's token
 -- does not become lastToken: its answer, should it still come, is late. A call that is parked though it might go knows by
 -- which claim (parker): the same claim says again that it is ready.
--- needs: alarms, clock, finish, jobs, places, record
--- record read_plain: state plugin webhook timeout lane attempts parked chain parent replay createdAt
+-- needs: alarms, clock, conclude, finish, places, record
+-- record read_plain: state plugin webhook timeout lane attempts parked chain parent replay createdAt endBy notBefore root
+--   revision step
 -- record read_call: state token leaseEnd notBefore plugin webhook timeout repeatable losses attempts requestBytes
---   waiters lastToken parked parker createdAt lane chain deadline parent replay step
+--   waiters lastToken parked parker createdAt lane chain deadline parent replay step endBy root
+--   revision
 
-local LOSSES = 3 -- so many lost leases since the last progress end even what may be repeated
-local token, margin, count = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[8])
+local token, count = ARGV[1], tonumber(ARGV[8])
+conclude_from(1, 2)
 grace_from(3)
 retention_from(4)
 
--- Ends a call here, with what is known of its attempts.
-local function conclude(r, state, outcome)
-  local without_result = state == 'cancelled'
-  finish(r, {
-    state = state, outcome = outcome, status = without_result and '' or '0', error = without_result and '' or '1',
-    result = '', token = token, fields = { 'losses', r.losses, 'attempts', r.attempts },
-  })
-  if r.chain == '1' then cancel_steps(r.ref) end
-  return { 'ended', state }
-end
-
-local function add_attempt(r, started, outcome, sent)
-  local attempt = string.format('[%s,%s,0,"%s","%s"]', int(started), int(now - started), outcome, sent)
-  r.attempts = r.attempts == '' and attempt or (r.attempts .. ',' .. attempt)
-end
-
-local function lease_ms(r)
-  return (r.chain == '1' and 0 or tonumber(r.timeout)) + margin
-end
-
 local function grant(r, w)
-  local lease_end = now + lease_ms(r)
+  local lease_end = now + lease_of(r)
   if r.plain then -- nothing else can have changed
     redis.call('HSET', KEY.record(r.ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end),
       unpack(r.parked == '1' and { 'parked', '' } or {}))
   else
     redis.call('HSET', KEY.record(r.ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end),
-      'notBefore', '', 'losses', r.losses, 'attempts', r.attempts, 'parked', '')
+      'notBefore', '', 'losses', r.losses, 'attempts', r.attempts, 'parked', '', 'held', '')
   end
   take_place(w, r.ref, lease_end)
   if r.parked == '1' then unpark(w, r.ref) end
@@ -72,6 +54,7 @@ local function stop_at_breaker(r, w)
   if w.retry then
     local not_before = int(held_until(w))
     keep(r, 'retrying', not_before)
+    redis.call('HSET', KEY.record(r.ref), 'held', '1')
     if r.parked == '1' then
       redis.call('HSET', KEY.record(r.ref), 'parked', '')
       leave_line(w, r.ref)
@@ -90,11 +73,6 @@ local function admit(r, w)
   if r.state == 'sending' then keep(r, 'queued', '') end
   park(w, r.ref, r.lane, r.createdAt)
   return { 'parked', r.state }
-end
-
--- A replay's chain that is under way goes on whatever its job is told.
-local function steered_by(r)
-  return r.replay ~= '' and (r.chain ~= '1' or r.step == '-1') and job_state(r.replay) or ''
 end
 
 -- What its replay job is told holds for a call that has not been sent: of a paused one it waits in the job's own set,
@@ -121,12 +99,11 @@ local function stopped_by_job(r, w)
   return { 'parked', r.state }
 end
 
--- The worker that held the lease is gone: record its attempt (a parent made none), then take it again or say so.
+-- The worker that held the lease is gone: record its attempt, then take the call again or say so.
 local function lost(r, w, parent_is_over)
-  if r.chain ~= '1' then add_attempt(r, number(r.leaseEnd) - lease_ms(r), 'lease_lost', 'maybe') end
-  r.losses = int(number(r.losses) + 1)
-  local again = r.repeatable == '1' and tonumber(r.losses) < LOSSES and not parent_is_over
-  if not again or steered_by(r) == 'cancelled' then return conclude(r, 'interrupted', 'lease_lost') end
+  local again = note_loss(r) and not parent_is_over and not is_removed(r, w) and steered_by(r) ~= 'cancelled'
+  if not again then return conclude(r, 'interrupted', 'lease_lost') end
+  if is_aged(r) then return conclude_aged(r) end
   return r.replay ~= '' and stopped_by_job(r, w) or admit(r, w)
 end
 
@@ -148,8 +125,13 @@ local function park_unwanted(r, w)
   return { 'parked', r.state }
 end
 
+-- Whether the chain that a call is a step of is over, or the outermost one.
+local function is_left_over(r)
+  return is_over(r.parent) or (r.parent ~= '' and r.root ~= r.parent and is_over(r.root))
+end
+
 local function may_go(r)
-  return r.state == 'queued' or (r.state == 'retrying' and number(r.notBefore) <= now)
+  return (r.state == 'queued' or r.state == 'retrying') and number(r.notBefore) <= now
 end
 
 -- Final already: perhaps by this very claim, whose reply was lost with the ids that its end had made ready.
@@ -171,9 +153,10 @@ end
 local function claim_plain(ref, wanted)
   local r = read_plain(ref)
   local plain = r and r.state == 'queued' and r.attempts == '' and r.parked ~= 'job' and r.chain == ''
-    and r.replay == '' and not is_over(r.parent)
+    and r.replay == '' and not is_aged(r) and number(r.notBefore) <= now and not is_left_over(r)
   if not plain then return nil end
   local w = webhook_of(r.plugin, r.webhook)
+  if is_removed(r, w) then return nil end
   if wanted then
     if breaker(w) == 'open' or room(w) < 1 then return nil end
     r.plain = true
@@ -191,14 +174,14 @@ local function claim(ref, wanted)
   if not r then return { 'skipped', 'gone' } end
   if FINAL[r.state] then return over(r) end
   if r.state == 'sending' and r.token == token then return granted_before(r) end
-  if r.chain == '1' and number(r.deadline) <= now and steered_by(r) ~= 'paused' then
-    return conclude(r, 'unreachable', 'chain_timeout')
-  end
+  if is_out_of_time(r) then return conclude(r, 'unreachable', 'chain_timeout') end
   if r.state == 'sending' and number(r.leaseEnd) > now then return { 'skipped', r.state } end
   local w = webhook_of(r.plugin, r.webhook)
-  if r.state == 'sending' then return lost(r, w, is_over(r.parent)) end
+  if r.state == 'sending' then return lost(r, w, is_left_over(r)) end
+  if is_aged(r) then return conclude_aged(r) end
+  if is_removed(r, w) then return conclude(r, 'rejected', 'webhook_not_registered') end
   if not may_go(r) then return { 'skipped', r.state } end
-  if is_over(r.parent) then return conclude(r, 'cancelled', '') end
+  if is_left_over(r) then return conclude(r, 'cancelled', '') end
   local stopped = r.replay ~= '' and stopped_by_job(r, w)
   if stopped then return stopped end
   return wanted and admit(r, w) or park_unwanted(r, w)

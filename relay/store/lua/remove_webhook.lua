@@ -4,7 +4,8 @@
 -- ARGV  1 plugin  2 webhook
 -- Returns the ids of the chains that use it; none: it is not registered (any more).
 --
--- Its revisions stay, and their numbers are never used again.
+-- Its revisions stay, and their numbers are never used again. Of its policy nothing stays but which revisions were removed:
+-- calls of these end as rejected, which revisit does.
 
 local plugin, webhook = ARGV[1], ARGV[2]
 
@@ -22,5 +23,8 @@ if revision then
   end
   redis.call('HDEL', KEY.webhooks(plugin), webhook)
   redis.call('HDEL', KEY.pointer_macs(plugin), webhook)
+  redis.call('DEL', KEY.policy(plugin, webhook))
+  redis.call('HSET', KEY.policy(plugin, webhook), 'removed', redis.call('GET', KEY.last_revision(plugin, webhook)))
+  redis.call('SADD', KEY.revisits(), plugin .. '/' .. webhook)
 end
 return {}

@@ -4,7 +4,7 @@
 -- KEYS  none
 -- ARGV  1 replay id  2 token  3 lease_ms  4 grace_ms  5 the job's place  6 n, then n times, of the originals from that
 --       place on: ref ('' where it would have been skipped), revision ('' if its webhook is not registered), timeout_ms,
---       repeatable, payload ('' if it could not be opened), chain, pins
+--       repeatable, payload ('' if it could not be opened), chain, pins, age_ms, callback
 -- Returns {verdict, place, wait_ms, ready: ref, lane, ...}; verdict: on; decided (there are no more); full (enough of
 --         its calls are unfinished; whoever ends them wakes it); paced (not before wait_ms); stale (a registration has
 --         changed since it was read); again (an original has to be read again); late (it is somebody else's, or does
@@ -14,7 +14,7 @@
 -- changes nothing, says where the job stands, and what of the last ones nobody has taken yet.
 -- needs: alarms, clock, effects, held, jobs, measures, originals, places, record, revisions
 
-local WIDTH = 7
+local WIDTH = 9
 local MOST_LOOKED_AT = 2000 -- records, steps of chains among them
 local id, lease_ms, count = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[6])
 grace_from(4)
@@ -40,7 +40,7 @@ local function new_at(index)
   local at = 7 + (index - 1) * WIDTH
   return {
     ref = ARGV[at], revision = ARGV[at + 1], timeout = ARGV[at + 2], repeatable = ARGV[at + 3], payload = ARGV[at + 4],
-    chain = ARGV[at + 5], pins = ARGV[at + 6],
+    chain = ARGV[at + 5], pins = ARGV[at + 6], age = tonumber(ARGV[at + 7]), callback = ARGV[at + 8],
   }
 end
 

@@ -6,8 +6,8 @@
 -- Returns {done, unknown or refused, the job's state, ready: ref, lane, ...}
 --
 -- Idempotent: a job that is so already is left so, and answered as the first time.
--- needs: clock, finish, jobs, places, record, steps
--- record read_kept: state chain timeout lane
+-- needs: clock, effects, finish, jobs, places, record, steps
+-- record read_kept: state chain timeout lane plugin webhook endBy
 
 grace_from(1)
 retention_from(2)
@@ -27,7 +27,11 @@ end
 local function let_go(ref)
   local r = read_kept(ref)
   if not r or FINAL[r.state] then return end
-  if r.chain == '1' then redis.call('HSET', KEY.record(ref), 'deadline', int(now + tonumber(r.timeout))) end
+  if r.chain == '1' then
+    r.deadline = int(now + tonumber(r.timeout))
+    redis.call('HSET', KEY.record(ref), 'deadline', r.deadline)
+    effect_open(r.plugin, r.webhook, ref, ends_by(r))
+  end
   redis.call('HSET', KEY.record(ref), 'parked', '')
   make_ready(ref, r.lane)
 end

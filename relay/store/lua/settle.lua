@@ -10,8 +10,8 @@
 --          ready: ref, lane, ..., rows of the first of these, as rows says: who settles is likely to run them}
 --
 -- Idempotent: a token that left `sending` is known, and answered as the first time.
--- needs: alarms, clock, effects, finish, places, record, rows, steps
--- record read_call: state token plugin webhook requestBytes waiters attempts parent chain lane createdAt replay
+-- needs: alarms, clock, conclude, effects, finish, places, record, rows, steps
+-- record read_call: state token plugin webhook requestBytes waiters attempts parent chain lane createdAt replay endBy
 
 local WIDTH = 14
 local RAW_MS = 3600000 -- longer than any chain may take
@@ -62,6 +62,18 @@ local function fields_of(answer, r)
   return fields
 end
 
+-- Too old for another attempt: it ends with this one, whatever that was.
+local function end_aged(answer, r, fields)
+  if answer.attempt ~= '' then r.attempts = r.attempts == '' and answer.attempt or (r.attempts .. ',' .. answer.attempt) end
+  note_age(r)
+  fields[#fields + 1] = 'attempts'
+  fields[#fields + 1] = r.attempts
+  finish(r, {
+    state = 'unreachable', outcome = 'expired', status = '0', error = '1', result = '', token = answer.token,
+    fields = fields,
+  })
+end
+
 local function settle(answer)
   local r = read_call(answer.ref)
   if not r then return 'late' end
@@ -72,7 +84,15 @@ local function settle(answer)
   if answer.masked ~= '0' then effect_count(r.plugin, 'masked', number(answer.masked)) end
   if answer.contacted ~= '' then breaker_hears(webhook_of(r.plugin, r.webhook), answer.contacted == '1') end
   local fields = fields_of(answer, r)
-  if answer.state == 'retrying' then
+  local w = answer.state == 'retrying' and webhook_of(r.plugin, r.webhook)
+  if w and w.removed > 0 and number(redis.call('HGET', KEY.record(r.ref), 'revision')) <= w.removed and r.parent == '' then
+    finish(r, {
+      state = 'rejected', outcome = 'webhook_not_registered', status = '', error = '', result = '', token = answer.token,
+      fields = fields,
+    })
+  elseif answer.state == 'retrying' and is_aged(r) then
+    end_aged(answer, r, fields)
+  elseif answer.state == 'retrying' then
     retry(answer, r, fields)
   else
     if is_over(r.parent) then answer.result, answer.raw = '', '' end -- what is to be hidden is not known any more

@@ -18,8 +18,9 @@ local COPIES = 2 -- so many more messages an id gets from here while its lane is
 local depth = {} -- of a lane: 'empty' or 'short'; else it is long
 for index = 7, #ARGV do depth[ARGV[index]] = index - 6 <= tonumber(ARGV[6]) and 'empty' or 'short' end
 
--- Until when nobody needs to look: a running lease, or a retry's time or a chain's deadline that is still to come.
-local HOLDS = { sending = 'leaseEnd', retrying = 'notBefore', waiting = 'deadline' }
+-- Until when nobody needs to look: a running lease, or the time of a retry or of a delayed call, or a chain's deadline that
+-- is still to come.
+local HOLDS = { queued = 'notBefore', sending = 'leaseEnd', retrying = 'notBefore', waiting = 'deadline' }
 
 local function holds_until(r)
   return HOLDS[r.state] and number(r[HOLDS[r.state]]) or 0

@@ -3,7 +3,8 @@
 -- needs: clock
 
 local effects = { running_off = {}, running_at = {}, queued_off = {}, queued_at = {}, expiry = {}, pending = 0, bytes = 0,
-  plugins = {}, plugin_bytes = {}, kept = {}, counts = {}, notices = {}, indexed = {} }
+  plugins = {}, plugin_bytes = {}, kept = {}, counts = {}, notices = {}, indexed = {},
+  opened = {}, closed = {}, ages = {} }
 
 local function effect_pending(plugin, count, bytes)
   effects.pending = effects.pending + count
@@ -34,6 +35,24 @@ local function effect_index(key, created, ref)
   index[#index + 1] = ref
 end
 
+-- A call is not final, and has to end by `at`.
+local function effect_open(plugin, webhook, ref, at)
+  local key = KEY.open(plugin, webhook)
+  local opened = effects.opened[key] or {}
+  opened[#opened + 1] = int(at)
+  opened[#opened + 1] = ref
+  effects.opened[key] = opened
+  local name = plugin .. '/' .. webhook
+  effects.ages[name] = math.min(effects.ages[name] or at, at)
+end
+
+local function effect_close(plugin, webhook, ref)
+  local key = KEY.open(plugin, webhook)
+  local closed = effects.closed[key] or {}
+  closed[#closed + 1] = ref
+  effects.closed[key] = closed
+end
+
 -- Adds one entry to what each process in `waiters` (comma-separated) is told.
 local function effect_notice(waiters, entry)
   for process in string.gmatch(waiters, '[^,]+') do
@@ -57,6 +76,9 @@ local function effects_flush()
   for lane, refs in pairs(effects.queued_off) do in_pieces('ZREM', KEY.due_queued(lane), refs, 1) end
   for lane, moves in pairs(effects.queued_at) do in_pieces('ZADD', KEY.due_queued(lane), moves, 2) end
   in_pieces('ZADD', KEY.expiry(), effects.expiry, 2)
+  for key, opened in pairs(effects.opened) do in_pieces('ZADD', key, opened, 2) end
+  for key, closed in pairs(effects.closed) do in_pieces('ZREM', key, closed, 1) end
+  for name, at in pairs(effects.ages) do redis.call('ZADD', KEY.ages(), 'LT', int(at), name) end
   for key, index in pairs(effects.indexed) do in_pieces('ZADD', key, index, 2) end
   if effects.pending ~= 0 then redis.call('HINCRBY', KEY.pending(), 'count', int(effects.pending)) end
   if effects.bytes ~= 0 then redis.call('HINCRBY', KEY.pending(), 'bytes', int(effects.bytes)) end

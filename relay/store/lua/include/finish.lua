@@ -67,7 +67,10 @@ local function finish(r, ends)
   write_end(r, ends, keep, expires)
   if r.state == 'sending' then leave_place(webhook_of(r.plugin, r.webhook), ref) end
   if r.parked == '1' then leave_line(webhook_of(r.plugin, r.webhook), ref) end
-  if r.lane then alarm_off(ref, r.lane) end
+  if r.lane then
+    alarm_off(ref, r.lane)
+    effect_close(r.plugin, r.webhook, ref)
+  end
   effects.expiry[#effects.expiry + 1] = expires
   effects.expiry[#effects.expiry + 1] = ref
   index_end(r.plugin, ends, r.createdAt, ref)

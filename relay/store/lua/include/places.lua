@@ -1,7 +1,8 @@
 -- places: whether a webhook may send now, who waits for it, and whom to wake.
 --
 -- A webhook's policy is a hash: concurrency, rateCount and ratePeriod (ms) and retry of its current registration;
--- paused; tat, the rate's theoretical arrival time (GCRA); failures, openUntil, openFor and probe of its breaker.
+-- paused; tat, the rate's theoretical arrival time (GCRA); failures, openUntil, openFor, probe (until when a call tries
+-- whether the endpoint is back) and prober (that call) of its breaker; removed: the last revision that was removed.
 -- A parked call stands in the webhook's parked set by age, keeps its state, and has a far alarm as a backstop only.
 -- needs: alarms, clock, effects
 
@@ -24,11 +25,12 @@ local function webhook_of(plugin, webhook)
   local w = webhooks[name]
   if w then return w end
   local f = redis.call('HMGET', KEY.policy(plugin, webhook), 'concurrency', 'rateCount', 'ratePeriod', 'paused', 'tat',
-    'failures', 'openUntil', 'openFor', 'probe', 'retry')
+    'failures', 'openUntil', 'openFor', 'probe', 'retry', 'prober', 'removed')
   w = {
     plugin = plugin, webhook = webhook, concurrency = tonumber(f[1] or ''), paused = f[4] == '1',
     tat = tonumber(f[5] or '') or 0, failures = tonumber(f[6] or '') or 0, open_until = tonumber(f[7] or '') or 0,
-    open_for = tonumber(f[8] or '') or 0, probe = tonumber(f[9] or '') or 0, retry = f[10] == '1', freed = 0,
+    open_for = tonumber(f[8] or '') or 0, probe = tonumber(f[9] or '') or 0, retry = f[10] == '1', prober = f[11] or '', removed = tonumber(f[12] or '') or 0,
+    freed = 0,
     taking = {}, leaving = {}, parking = {}, unparking = {},
   }
   if f[2] and f[2] ~= '' then
@@ -93,8 +95,8 @@ local function take_place(w, ref, lease_end)
     redis.call('HSET', KEY.policy(w.plugin, w.webhook), 'tat', string.format('%.3f', w.tat))
   end
   if breaker(w) == 'half-open' then
-    w.probe = lease_end
-    redis.call('HSET', KEY.policy(w.plugin, w.webhook), 'probe', int(lease_end))
+    w.probe, w.prober = lease_end, ref
+    redis.call('HSET', KEY.policy(w.plugin, w.webhook), 'probe', int(lease_end), 'prober', ref)
   end
 end
 
@@ -104,7 +106,13 @@ local function pass_on(w)
   w.freed = w.freed + 1
 end
 
+-- A call leaves its place. If it was to try a half-open breaker and nothing has been heard of the endpoint, the next one
+-- is to try it.
 local function give_up_place(w, ref)
+  if w.probe > 0 and w.prober == ref then
+    w.probe, w.prober = 0, ''
+    redis.call('HDEL', KEY.policy(w.plugin, w.webhook), 'probe', 'prober')
+  end
   w.leaving[#w.leaving + 1] = ref
   w.taken = nil
 end
@@ -206,8 +214,8 @@ local function breaker_hears(w, contacted)
   local key = KEY.policy(w.plugin, w.webhook)
   if contacted then
     if w.failures > 0 or w.open_until > 0 then
-      w.failures, w.open_until, w.probe = 0, 0, 0
-      redis.call('HDEL', key, 'failures', 'openUntil', 'openFor', 'probe')
+      w.failures, w.open_until, w.open_for, w.probe, w.prober = 0, 0, 0, 0, ''
+      redis.call('HDEL', key, 'failures', 'openUntil', 'openFor', 'probe', 'prober')
     end
     return
   end
@@ -216,7 +224,7 @@ local function breaker_hears(w, contacted)
   redis.call('HSET', key, 'failures', int(w.failures))
   if probing or (w.open_until == 0 and w.failures >= BREAKER_FAILURES) then
     w.open_for = w.open_for == 0 and BREAKER_FIRST or math.min(w.open_for * 2, BREAKER_LONGEST)
-    w.open_until, w.probe = now + w.open_for, 0
-    redis.call('HSET', key, 'openUntil', int(w.open_until), 'openFor', int(w.open_for), 'probe', '0')
+    w.open_until, w.probe, w.prober = now + w.open_for, 0, ''
+    redis.call('HSET', key, 'openUntil', int(w.open_until), 'openFor', int(w.open_for), 'probe', '0', 'prober', '')
   end
 end

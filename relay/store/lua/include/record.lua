@@ -26,10 +26,19 @@ local function number(text)
   return tonumber(text) or 0
 end
 
+-- When a call has to end at the latest: by its age, and a chain by its deadline, unless that does not count now.
+local function ends_by(r, without_deadline)
+  local by = tonumber(r.endBy) or math.huge
+  local deadline = not without_deadline and tonumber(r.deadline) or math.huge
+  return math.min(by, deadline)
+end
+
 -- A field that would be empty is not written.
--- new: ref plugin webhook revision lane timeout repeatable payload requestBytes caller traceparent waiter chain pins,
--- of a chain's step: parent step item root, of a replay: replay replay_of.
+-- new: ref plugin webhook revision lane timeout repeatable payload requestBytes caller traceparent waiter chain pins age
+-- (ms; nil: of one that is final at once) delay (ms, nil for none) callback, of a chain's step: parent step item root,
+-- of a replay: replay replay_of.
 local function write_record(new, state)
+  local first_ms = now + (new.delay or 0) -- it is not sent before
   local fields = {
     'plugin', new.plugin, 'webhook', new.webhook, 'revision', new.revision, 'state', state, 'lane', new.lane,
     'createdAt', int(now), 'readyAt', int(now), 'timeout', new.timeout, 'repeatable', new.repeatable,
@@ -43,10 +52,16 @@ local function write_record(new, state)
   add('caller', new.caller)
   add('traceparent', new.traceparent)
   add('waiters', new.waiter)
+  if new.delay then add('notBefore', int(first_ms)) end
+  if new.age then
+    new.endBy = int(first_ms + new.age)
+    add('endBy', new.endBy)
+  end
   if new.chain == '1' then
     add('chain', '1')
     add('pins', new.pins)
-    add('deadline', int(now + tonumber(new.timeout)))
+    new.deadline = int(first_ms + tonumber(new.timeout))
+    add('deadline', new.deadline)
     add('step', '-1')
     add('open', '0')
     add('root', new.root or new.ref)
@@ -66,4 +81,5 @@ local function write_record(new, state)
   effect_index(KEY.plugin_index(new.plugin), int(now), new.ref)
   effect_index(KEY.webhook_index(new.plugin, new.webhook), int(now), new.ref)
   effect_pending(new.plugin, 1, tonumber(new.requestBytes))
+  if new.age then effect_open(new.plugin, new.webhook, new.ref, ends_by(new)) end
 end

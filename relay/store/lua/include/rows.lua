@@ -1,8 +1,9 @@
 -- rows: what a worker needs to prepare a call.
 --
 -- A row: {state, plugin, webhook, revision, current revision or '', payload or '', traceparent, timeout_ms, lane,
--- attempts so far, losses, full ('1': its webhook has no place now, and its payload is left out)}, and of a chain or a
--- chain's step also {chain ('1' for one), pins, parent, parentStep ('' for none)}; nothing (nil) for an unknown id.
+-- attempts so far, losses, full ('1': its webhook has no place now, and its payload is left out, but for a chain's: its
+-- steps need it)}, and of a chain or a chain's step also {chain ('1' for one), pins, parent, parentStep ('' for none)};
+-- nothing (nil) for an unknown id.
 -- needs: places, record, revisions
 -- record read_for_row: state plugin webhook revision traceparent timeout lane attempts losses chain parent
 
@@ -13,7 +14,7 @@ local function row_of(ref)
   local full = room(webhook_of(r.plugin, r.webhook)) < 1
   local row = {
     r.state, r.plugin, r.webhook, r.revision, current_revision(r.plugin, r.webhook),
-    not full and redis.call('GET', KEY.payload(ref)) or '', r.traceparent, r.timeout, r.lane, tries, number(r.losses),
+    (not full or r.chain == '1') and redis.call('GET', KEY.payload(ref)) or '', r.traceparent, r.timeout, r.lane, tries, number(r.losses),
     full and '1' or '',
   }
   if r.chain == '' and r.parent == '' then return row end

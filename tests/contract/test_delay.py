@@ -1,0 +1,76 @@
+"""Delayed calls: queued with a time before which nobody sends them, on the alarms that everything has."""
+
+from __future__ import annotations
+
+import time
+
+from relay.invocation import State
+from relay.store import keyspace
+from relay.store.limits import DEFAULT_AGE_MS
+
+MINUTE_MS = 60_000
+
+
+def past_delay(ledger, ref):
+    """Lets the delay be over, as time would."""
+    ledger.client.hset(keyspace.record(ref), "notBefore", 1)
+    ledger.client.zadd(keyspace.due_running(), {ref: 1})
+
+
+def test_a_delayed_call_is_queued_and_says_when_it_may_go(ledger):
+    ref = ledger.accepted(delay_ms=MINUTE_MS)
+    record = ledger.store.find(ref)
+    assert record.state is State.QUEUED
+    assert record.not_before_ms == record.created_at_ms + MINUTE_MS
+    assert ledger.alarms(ref) == {"running"}
+    assert ledger.client.zscore(keyspace.due_running(), ref) == record.not_before_ms
+
+
+def test_nobody_sends_it_before_whatever_message_comes(ledger):
+    ref = ledger.accepted(delay_ms=MINUTE_MS)
+    before = ledger.everything()
+    claimed = ledger.store.claim([ref], ledger.token())
+    assert (claimed.granted, claimed.parked) == (set(), set())
+    assert ledger.store.claim([], ledger.token(), park=[ref]).parked == set()
+    assert ledger.store.sweep("w1", ["bulk"], limit=10) == ()
+    after = ledger.everything()
+    assert {key for key in after if after[key] != before.get(key)} <= {keyspace.workers().encode(), b"relay:sweeps"}
+
+
+def test_when_its_time_comes_it_is_published_at_once_whatever_its_lane_holds(ledger):
+    ref = ledger.accepted(delay_ms=MINUTE_MS)
+    past_delay(ledger, ref)
+    assert ledger.store.sweep("w1", [], limit=10) == ((ref, "bulk"),)
+    assert ledger.alarms(ref) == {"queued"}
+    token = ledger.token()
+    assert ledger.store.claim([ref], token).granted == {ref}
+    ledger.store.settle([ledger.settlement(ref, token)])
+    assert ledger.state(ref) is State.DELIVERED
+
+
+def test_a_delayed_call_can_be_cancelled(ledger):
+    ref = ledger.accepted(delay_ms=MINUTE_MS)
+    ledger.store.cancel(ref)
+    assert (ledger.state(ref), ledger.alarms(ref)) == (State.CANCELLED, set())
+
+
+def test_its_age_counts_from_when_it_may_be_sent_first(ledger):
+    ref = ledger.accepted(delay_ms=MINUTE_MS, max_age_ms=1_000)
+    record = ledger.store.find(ref)
+    assert record.ends_by_ms == record.created_at_ms + MINUTE_MS + 1_000
+    other = ledger.store.find(ledger.accepted(delay_ms=10 * DEFAULT_AGE_MS))
+    assert other.ends_by_ms == other.created_at_ms + 11 * DEFAULT_AGE_MS
+
+
+def test_a_delayed_chain_has_its_whole_time_when_it_begins(ledger):
+    ref = ledger.accepted(pins="{}", timeout_ms=120_000, delay_ms=MINUTE_MS)
+    deadline = int(ledger.client.hget(keyspace.record(ref), "deadline"))
+    assert deadline == ledger.store.find(ref).created_at_ms + MINUTE_MS + 120_000
+
+
+def test_a_group_with_a_delayed_call_leaves_no_other_one_waiting(ledger):
+    delayed, plain = ledger.new(delay_ms=MINUTE_MS), ledger.new()
+    _, published = ledger.store.accept_and_publish([delayed, plain], [("bulk", plain.reference_id.encode())])
+    assert published
+    assert ledger.client.lrange("bulk", 0, -1) == [plain.reference_id.encode()]
+    assert ledger.client.zscore(keyspace.due_running(), delayed.reference_id) / 1000 - time.time() > 50
