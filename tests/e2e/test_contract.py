@@ -46,7 +46,7 @@ def plugin(harness):
     )
 
 
-def assert_problem(answered, status, code):
+def assert_problem(answered, status, code, also=()):
     """Every problem has this shape."""
     assert answered.status_code == status, answered.text
     assert answered.headers["Content-Type"] == "application/problem+json"
@@ -55,7 +55,7 @@ def assert_problem(answered, status, code):
     assert problem["type"]
     assert problem["title"]
     assert problem["detail"]
-    assert set(problem) <= {"type", "title", "status", "detail", "code", "errors", "referenceId"}
+    assert set(problem) <= {"type", "title", "status", "detail", "code", "errors", "referenceId", *also}
     for each in problem.get("errors", []):
         assert set(each) == {"pointer", "message"}
         assert each["pointer"] == "" or each["pointer"].startswith("/")
@@ -70,7 +70,7 @@ def post(path, body=b"{}", **headers):
 
 PROBLEMS = [
     # the body
-    (post(TRIGGER, b""), 400, "malformed_json"),
+    (post("/v1/triggers", b""), 400, "malformed_json"),
     (post(TRIGGER, b"{"), 400, "malformed_json"),
     (post(TRIGGER, b"\xef\xbb\xbf{}"), 400, "malformed_json"),
     (post(TRIGGER, b'{"data":NaN}'), 400, "malformed_json"),
@@ -105,7 +105,7 @@ PROBLEMS = [
     (post("/v1/webhooks/%C3%B6k/trigger"), 404, "webhook_not_registered"),
     (post("/v1/webhooks/" + "x" * 65 + "/trigger"), 404, "webhook_not_registered"),
     # the route
-    (post("/v1/webhooks/ok"), 404, "not_found"),
+    (post("/v1/webhooks/ok"), 405, "method_not_allowed"),
     (post("/v1/webhooks//trigger"), 404, "webhook_not_registered"),
     (post("/v1/nothing"), 404, "not_found"),
     (("GET", "/nothing", None, {}), 404, "not_found"),
@@ -463,7 +463,7 @@ def test_a_caller_for_whom_there_is_no_room_to_wait_is_answered_at_once(lone):
 
 def test_without_a_worker_it_is_healthy_but_not_ready(lone):
     assert lone.call("GET", "/healthz").status_code == 200
-    assert_problem(lone.call("GET", "/readyz"), 503, "unavailable")
+    assert_problem(lone.call("GET", "/readyz"), 503, "unavailable", also=("lanes", "warnings", "workers"))
 
 
 def test_a_rate_a_broken_result_and_a_lost_store_have_their_codes(tmp_path):

@@ -125,7 +125,7 @@ def test_every_example_runs_as_it_is_printed(api, document, tmp_path, language):
     ref = accepted(api, "read")
     api.settle([ref], status=503)
     replay_id = api.call("POST", "/v1/replays", key=api.operator_key, json={"filter": {}}).json()["replayId"]
-    both, _ = api.runtime.api_keys.create("acme", ["trigger", "operate"])
+    both, _ = api.runtime.api_keys.create("acme", ["trigger", "operate", "metrics"])
     environ = os.environ | {
         "RELAY_API_URL": api.url,
         "KEY": both,

@@ -140,7 +140,7 @@ class Tail:
 
     def end(self):
         self.process.send_signal(signal.SIGINT)
-        out, err = self.process.communicate(timeout=10)
+        out, err = self.process.communicate(timeout=50)
         return self.process.returncode, out, err
 
 
