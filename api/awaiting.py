@@ -9,23 +9,29 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
 from enum import Enum
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
-from relay.errors import Unavailable
+from relay.accept.dispatcher import accepted_or_raise
+from relay.errors import Expired, Unavailable
+from relay.invocation import State
 from relay.loops import give_up
 from relay.shares import may_hold_more
-from relay.store.acceptance import AcceptVerdict
+from relay.store.acceptance import Accepted, AcceptVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
     from types import TracebackType
 
     from relay.invocation import Invocation
-    from relay.store.acceptance import Accepted
     from relay.store.notices import Notice, Subscription
+
+
+#: Reads the record of that id.
+Look: TypeAlias = "Callable[[str], Invocation]"
+#: The same, and has this process told of its end.
+Join: TypeAlias = "Callable[[str], Invocation]"
 
 
 class Signal(Enum):
@@ -119,13 +125,6 @@ class Waiters:
             expectation.tell(signal)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What became of a trigger, where that has to be said."""
-
-    value: Accepted | Exception
-
-
 class Expectation:
     """One caller's wait for one invocation, from before it is accepted."""
 
@@ -133,10 +132,12 @@ class Expectation:
         self._waiters = waiters
         self._reference_id = reference_id
         self._webhook = webhook
-        self._told: SimpleQueue[Notice | Signal | Reply] = SimpleQueue()
-        self._accepted = False
-        self._impatient = False  # the acceptance itself is waited for
+        self._told: SimpleQueue[Notice | Signal] = SimpleQueue()
         self._over = False  # wait no longer, whatever time there is
+        self._reply: Accepted | Exception | None = None  # what became of the trigger
+        self._replied: SimpleQueue[None] = SimpleQueue()
+        self._impatient = False  # the reply itself is waited for
+        self._joined = False  # the expected invocation is not the trigger's own, and tells this process
 
     def __enter__(self) -> Self:
         self._waiters.add(self._reference_id, self)
@@ -148,13 +149,23 @@ class Expectation:
         self._waiters.remove(self._reference_id, self)
         self._waiters.leave(self._webhook)
 
-    def follow(self, reference_id: str) -> None:
-        """Expect another invocation instead: the one that an idempotency key was used for first."""
-        self._accepted = True
-        if reference_id != self._reference_id:
+    @property
+    def accepted(self) -> Accepted:
+        """The invocation that is waited for; a notice may come before the reply, which then said as much."""
+        if isinstance(self._reply, Exception) or self._reply is None:
+            return Accepted(AcceptVerdict.ACCEPTED, self._reference_id, State.QUEUED)
+        return self._reply
+
+    def follow(self, accepted: Accepted, join: Join) -> Invocation:
+        """Expect an invocation that was there before: its record as it was when this process was to be told."""
+        if accepted.reference_id != self._reference_id:
             self._waiters.remove(self._reference_id, self)
-            self._reference_id = reference_id
-            self._waiters.add(reference_id, self)
+            self._reference_id = accepted.reference_id
+            self._waiters.add(self._reference_id, self)
+        self._reply = accepted
+        invocation = join(self._reference_id)
+        self._joined = True
+        return invocation
 
     def tell(self, signal: Notice | Signal) -> None:
         """Wake the caller."""
@@ -164,27 +175,32 @@ class Expectation:
     def reply(self, reply: Accepted | Exception) -> None:
         """Take what became of the trigger. A plain acceptance wakes nobody: the caller waits for the end anyway."""
         plain = not isinstance(reply, Exception) and reply.verdict is AcceptVerdict.ACCEPTED
-        self._accepted = plain
-        if self._impatient or not plain:
-            self._told.put(Reply(reply))
+        self._reply = reply
+        if self._impatient:
+            self._replied.put(None)
+        elif not plain:
+            self._told.put(Signal.LOOK)
 
-    def wait(self, deadline_s: float, look: Callable[[], Invocation]) -> Notice | Invocation | Reply | None:
+    def wait(self, deadline_s: float, look: Look, join: Join) -> Notice | Invocation | None:
         """Wait for the end, until ``deadline_s`` of the monotonic clock.
 
-        ``look`` reads the record: when notices may have been missed, and when the time is over. Returns the notice or
-        the record, which is final unless the time was over; None if the record could not be read then; a reply if
-        the trigger was not plainly accepted, or had not been by the time that the record was to be read.
+        ``look`` reads the record: when notices may have been missed, and when the time is over. ``join`` does, and has
+        this process told: of an invocation that was there before the trigger.
+
+        Returns:
+            The notice or the record, which is final unless the time was over; None if it could not be read then.
+
+        Raises:
+            RelayError: the trigger was not accepted (`relay.accept.dispatcher.Dispatcher.submit`), or the invocation
+                that it repeats is gone.
         """
         while True:
             signal = self._next(deadline_s)
             if not isinstance(signal, Signal):
                 return signal
-            if not self._accepted:
-                self._impatient = True
-                if not self._accepted:
-                    return self._reply()
+            accepted = self._acceptance()
             try:
-                invocation = look()
+                invocation = self._look(accepted, look, join)
             except Unavailable:
                 if signal is Signal.OVER:
                     return None
@@ -192,14 +208,23 @@ class Expectation:
             if invocation.state.final or signal is Signal.OVER:
                 return invocation
 
-    def _reply(self) -> Notice | Reply:
-        """What becomes of the trigger; the store's own time-outs bound this wait."""
-        while True:
-            signal = self._told.get()
-            if not isinstance(signal, Signal):
-                return signal
+    def _acceptance(self) -> Accepted:
+        """What became of the trigger; the store's own time-outs bound this wait."""
+        self._impatient = True
+        if self._reply is None:
+            self._replied.get()
+        if self._reply is None:
+            raise Unavailable
+        return accepted_or_raise(self._reply)
 
-    def _next(self, deadline_s: float) -> Notice | Signal | Reply:
+    def _look(self, accepted: Accepted, look: Look, join: Join) -> Invocation:
+        if accepted.verdict is AcceptVerdict.ACCEPTED or self._joined:
+            return look(self._reference_id)
+        if accepted.state is None:
+            raise Expired(reference_id=accepted.reference_id)
+        return self.follow(accepted, join)
+
+    def _next(self, deadline_s: float) -> Notice | Signal:
         left_s = 0.0 if self._over else deadline_s - time.monotonic()
         try:
             return self._told.get(timeout=left_s) if left_s > 0 else self._told.get_nowait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -11,6 +12,7 @@ import orjson
 from api.auth import ANY_SCOPE
 from api.preferences import Preferences
 from relay.errors import NotFound
+from relay.store.acceptance import Accepted, AcceptVerdict
 from relay.text.media_types import JSON_TYPE
 from relay.views import WITH_RESULT, record_of
 
@@ -64,9 +66,10 @@ class InvocationResource:
         if expectation is None:
             return invocation, False
         with expectation:
-            invocation = self._store.join(plugin, reference_id, self._waiters.process)
-            if not invocation.state.final:
-                expectation.follow(reference_id)
-                expectation.wait(time.monotonic() + wait_s, lambda: self._store.get(plugin, reference_id))
+            look = partial(self._store.get, plugin)
+            join = partial(self._store.join, plugin, process=self._waiters.process)
+            known = Accepted(AcceptVerdict.KNOWN, reference_id, invocation.state)
+            if not expectation.follow(known, join).state.final:
+                expectation.wait(time.monotonic() + wait_s, look, join)
                 invocation = self._store.get(plugin, reference_id)
         return invocation, True

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import io
 import time
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from api.auth import TRIGGER
-from api.awaiting import Reply
+from api.awaiting import Expectation
 from api.bodies import NDJSON, has_body, media_type
 from api.preferences import Preferences
 from api.problems import problem_of
 from relay.accept.intake import TriggerRequest, check_idempotency_key
 from relay.errors import Expired, Fault, MalformedJson, RelayError, RequestRejected, TooLarge, Unavailable
-from relay.invocation import State
 from relay.reference_id import new_reference_id
 from relay.request.delay import is_delayed
 from relay.request.tracing import valid_traceparent
-from relay.store.acceptance import Accepted, AcceptVerdict
+from relay.store.acceptance import AcceptVerdict
 from relay.text.documents import dump_json, read_json
 from relay.text.json_extent import MAX_VALUES, check_extent
 from relay.text.media_types import JSON_TYPE
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
 
     import falcon
 
-    from api.awaiting import Expectation, Waiters
+    from api.awaiting import Waiters
     from api.bodies import Bodies
     from api.endings import Ending, Endings
     from relay.accept.dispatcher import Dispatcher
     from relay.invocation import Invocation
+    from relay.store.acceptance import Accepted
     from relay.store.invocations import InvocationStore
     from relay.store.key_records import ApiKey
     from relay.store.notices import Notice
@@ -74,38 +76,54 @@ class TriggerResource:
         self._rates.take(req.context.key.plugin)
         if has_body(req):
             media_type(req, (JSON_TYPE,))
+        preferences = Preferences.read(req.get_header("Prefer"))
+        wait_s = preferences.wait_or(self._default_wait_s)
+        end: Notice | Invocation | None
+        with ExitStack() as waiting:
+            submitted = self._submit(req, webhook_id, waiting, awaited=wait_s > 0)
+            if isinstance(submitted, Expectation):
+                end = self._wait(req.context.key.plugin, submitted, time.monotonic() + wait_s)
+                accepted = submitted.accepted
+            else:
+                accepted, end = submitted
+        req.context.reference_id = accepted.reference_id
+        waited = isinstance(submitted, Expectation)
+        self._answer(req, resp, preferences, accepted, end, waited=waited)
+
+    def _submit(
+        self, req: falcon.Request, webhook_id: str, waiting: ExitStack, *, awaited: bool
+    ) -> Expectation | tuple[Accepted, Invocation | None]:
+        """Bring the trigger on its way: what to wait for (until ``waiting`` ends), or what is known without waiting.
+
+        When this returns, nothing of its body is held here.
+        """
+        plugin, reference_id, key = req.context.key.plugin, new_reference_id(), req.get_header("Idempotency-Key")
         with self._bodies.read(req) as body:
             with body.turn:
                 value = read_json(body.content) if body.content else {}
-            self._trigger(req, resp, webhook_id, value)
-
-    def _trigger(self, req: falcon.Request, resp: falcon.Response, webhook_id: str, value: Any) -> None:
-        key = req.get_header("Idempotency-Key")
-        idempotency_key = None if key is None else check_idempotency_key(key)
-        preferences = Preferences.read(req.get_header("Prefer"))
-        wait_s = preferences.wait_or(self._default_wait_s)
-        traceparent = _traceparent(req)
-        plugin, reference_id, awaited = req.context.key.plugin, new_reference_id(), wait_s > 0 and not is_delayed(value)
-        expectation = self._waiters.expect(reference_id, (plugin, webhook_id)) if awaited else None
-        call = TriggerRequest(
-            plugin=plugin,
-            webhook_id=webhook_id,
-            value=value,
-            reference_id=reference_id,
-            caller=req.context.key.id,
-            awaited=awaited,
-            waiter=None if expectation is None else self._waiters.process,
-            idempotency_key=idempotency_key,
-            traceparent=traceparent,
-        )
-        if expectation is None:
+            awaited = awaited and not is_delayed(value)
+            idempotency_key = None if key is None else check_idempotency_key(key)
+            expectation = self._waiters.expect(reference_id, (plugin, webhook_id)) if awaited else None
+            call = TriggerRequest(
+                plugin=plugin,
+                webhook_id=webhook_id,
+                value=value,
+                reference_id=reference_id,
+                caller=req.context.key.id,
+                awaited=awaited,
+                waiter=None if expectation is None else self._waiters.process,
+                idempotency_key=idempotency_key,
+                traceparent=_traceparent(req),
+            )
+            if expectation is not None:
+                self._dispatcher.submit(call, waiting.enter_context(expectation).reply)
+                return expectation
             accepted = self._dispatcher.trigger(call)
-            end: Notice | Invocation | None = self._end_at_once(call, accepted)
-        else:
-            with expectation:
-                accepted, end = self._trigger_and_wait(call, expectation, time.monotonic() + wait_s)
-        req.context.reference_id = accepted.reference_id
-        self._answer(req, resp, preferences, accepted, end, waited=expectation is not None)
+        return accepted, self._end_at_once(call, accepted)
+
+    def _wait(self, plugin: str, expectation: Expectation, deadline_s: float) -> Notice | Invocation | None:
+        look = partial(self._store.get, plugin)
+        return expectation.wait(deadline_s, look, partial(self._store.join, plugin, process=self._waiters.process))
 
     def _end_at_once(self, call: TriggerRequest, accepted: Accepted) -> Invocation | None:
         """What is known of the invocation without waiting; None if nothing beyond its acceptance."""
@@ -113,25 +131,6 @@ class TriggerResource:
             raise Expired(reference_id=accepted.reference_id)
         known = call.awaited and accepted.verdict is AcceptVerdict.KNOWN
         return self._store.get(call.plugin, accepted.reference_id) if known else None
-
-    def _trigger_and_wait(
-        self, call: TriggerRequest, expectation: Expectation, deadline_s: float
-    ) -> tuple[Accepted, Notice | Invocation | None]:
-        """The invocation and its end; None, or a record that is not final, if the time was over first."""
-        accepted = self._dispatcher.trigger_into(call, expectation.reply)
-        if accepted is None:
-            end = expectation.wait(deadline_s, lambda: self._store.get(call.plugin, call.reference_id))
-            if not isinstance(end, Reply):
-                return Accepted(AcceptVerdict.ACCEPTED, call.reference_id, State.QUEUED), end
-            accepted = self._dispatcher.follow_up(call, end.value)
-        if accepted.state is None:
-            raise Expired(reference_id=accepted.reference_id)
-        expectation.follow(accepted.reference_id)
-        joined = self._store.join(call.plugin, accepted.reference_id, self._waiters.process)
-        if joined.state.final:
-            return accepted, joined
-        later = expectation.wait(deadline_s, lambda: self._store.get(call.plugin, accepted.reference_id))
-        return accepted, None if isinstance(later, Reply) else later
 
     def _answer(
         self,

@@ -6,8 +6,12 @@ by the sweeper. What is refused is written down too, by the same script, so that
 
 from __future__ import annotations
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from functools import partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from relay.accept.groupcommit import GroupCommit
 from relay.accept.intake import CheckedTrigger, CurrentWebhooks, Intake, TriggerRequest
@@ -27,6 +31,7 @@ GROUP_BYTES: Final = 1024 * 1024  # sealed bytes in one accept script; a larger 
 WINDOW_S: Final = 0.004  # how much longer a group is collected after a group of several
 _ROUNDS: Final = 4  # how often a registration may change under a trigger before it is asked to come again
 _CAPACITY_RETRY_S: Final = 5
+_AGAIN_THREADS: Final = 4
 
 
 class Ledger(Protocol):
@@ -48,19 +53,20 @@ class LanePublisher(Protocol):
         """Publish ``(id, lane)`` pairs, one message a lane; a broker that is away is the sweeper's business."""
 
 
-class Told(Protocol):
-    """Who is told what became of a trigger, by the committing thread."""
-
-    def __call__(self, reply: Accepted | Exception, /) -> None:
-        """Take the reply; must not block."""
+#: Who is told what became of a trigger, once, by whatever thread learns it; must not block.
+OnReply: TypeAlias = "Callable[[Accepted | Exception], None]"
 
 
 @dataclass(frozen=True, slots=True)
-class _Again:
-    """A call to be brought once more: with a fresh look at the registration, or to be written down as refused."""
+class _Round:
+    """One try to bring a call to the store: with a fresh look at the registration, or to write down its refusal."""
 
     call: TriggerRequest
+    number: int = 1
     refused: RelayError | None = None
+
+    def again(self, refused: RelayError | None = None) -> _Round:
+        return _Round(self.call, self.number + 1, refused)
 
 
 class Dispatcher:
@@ -73,85 +79,75 @@ class Dispatcher:
         self._commits: GroupCommit[NewInvocation, Accepted] = GroupCommit(
             self._commit, max_items=GROUP_ITEMS, max_bytes=GROUP_BYTES, window_s=WINDOW_S
         )
+        self._again = ThreadPoolExecutor(_AGAIN_THREADS, "accept-again")  # has no threads until they are needed
 
-    def trigger(self, call: TriggerRequest) -> Accepted:
+    def submit(self, call: TriggerRequest, on_reply: OnReply) -> None:
         """Accept one trigger, in a group with those that come at the same time.
 
-        Returns:
-            The invocation: the call's own, or with an idempotency key the first one's (verdict ``known``).
+        It is looked up, checked and sealed in this thread. ``on_reply`` gets the invocation (the call's own, or with an
+        idempotency key the first one's, verdict ``known``), or an error:
 
-        Raises:
             WebhookNotRegistered, RequestRejected, IdempotencyKeyReused: refused; ``reference_id`` names the
                 `rejected` record that was left, unless there were too many of them.
             BadParameter: the idempotency key is malformed.
             OverCapacity, Unavailable: not now; nothing was accepted.
         """
-        outcome = self._accept([call], self._submit)[0]
-        if isinstance(outcome, RelayError):
-            raise outcome
-        return outcome
+        self._bring(_Round(call), on_reply)
 
-    def trigger_into(self, call: TriggerRequest, told: Told) -> Accepted | None:
-        """Accept one trigger for a caller that waits for its end anyway, and need not be woken for its acceptance.
-
-        Returns None when it was brought to the store: ``told`` will get its plain acceptance, or what else there is
-        to say (`follow_up` takes that). Else returns and raises as `trigger`.
-        """
-        checked = self._intake.check_in(call)
-        if checked.refused is not None:
-            return self.trigger(call)
-        self._commits.submit_to(checked.new, checked.size_bytes, told)
-        return None
-
-    def follow_up(self, call: TriggerRequest, reply: Accepted | Exception) -> Accepted:
-        """What a reply that `trigger_into` had delivered means; returns and raises as `trigger`."""
-        if isinstance(reply, Exception):
-            raise reply
-        if reply.verdict in {AcceptVerdict.ACCEPTED, AcceptVerdict.KNOWN}:
-            return reply
-        if reply.verdict is AcceptVerdict.OVER_CAPACITY:
-            raise OverCapacity(retry_after_s=_CAPACITY_RETRY_S)
-        return self.trigger(call)  # nothing was written: the slow way says what is to be said
+    def trigger(self, call: TriggerRequest) -> Accepted:
+        """Submit a trigger and wait for the reply; raises the errors of `submit`."""
+        told: SimpleQueue[Accepted | Exception] = SimpleQueue()
+        self.submit(call, told.put)
+        return accepted_or_raise(told.get())
 
     def trigger_many(self, calls: Sequence[TriggerRequest]) -> list[Accepted | RelayError]:
-        """Accept a list of triggers, in few groups: for each, in order, what `trigger` returns or raises."""
-        return self._accept(calls, self._submit_many)
+        """Accept a list of triggers, in few groups of its own: for each, in order, what `trigger` returns or raises.
 
-    def _accept(
-        self,
-        calls: Sequence[TriggerRequest],
-        submit: Callable[[Sequence[CheckedTrigger]], Iterable[Accepted | RelayError]],
-    ) -> list[Accepted | RelayError]:
+        A list must not make single triggers wait for it.
+        """
         outcomes: dict[int, Accepted | RelayError] = {}
-        todo: list[tuple[int, _Again]] = [(index, _Again(call)) for index, call in enumerate(calls)]
-        for round_number in range(_ROUNDS):
+        todo = [(index, _Round(call)) for index, call in enumerate(calls)]
+        while todo:
             checked = []
-            for index, again in todo:
+            for index, each in todo:
                 try:
-                    checked.append((index, self._check_in(again, fresh=round_number > 0)))
+                    checked.append((index, each, self._check_in(each)))
                 except RelayError as error:
                     outcomes[index] = error
             todo = []
-            for (index, each), reply in zip(checked, submit([each for _, each in checked]), strict=True):
-                outcome = reply if isinstance(reply, RelayError) else _judge(each, reply)
-                if isinstance(outcome, _Again):
+            replies = self._commit_groups([ready for _, _, ready in checked])
+            for (index, each, ready), reply in zip(checked, replies, strict=True):
+                outcome = reply if isinstance(reply, RelayError) else _judge(each, ready, reply)
+                if isinstance(outcome, _Round):
                     todo.append((index, outcome))
                 else:
                     outcomes[index] = outcome
-        for index, _ in todo:
-            outcomes[index] = Unavailable("The webhook's registration keeps changing.")
         return [outcomes[index] for index in range(len(calls))]
 
-    def _check_in(self, again: _Again, *, fresh: bool) -> CheckedTrigger:
-        if again.refused is not None:
-            return self._intake.refuse(again.call, again.refused)
-        return self._intake.check_in(again.call, fresh=fresh)
+    def _bring(self, this: _Round, on_reply: OnReply) -> None:
+        try:
+            checked = self._check_in(this)
+        except RelayError as error:
+            on_reply(error)
+        else:
+            self._commits.submit(checked.new, checked.size_bytes, partial(self._replied, this, checked, on_reply))
 
-    def _submit(self, checked: Sequence[CheckedTrigger]) -> list[Accepted | RelayError]:
-        return [self._commits.submit(each.new, each.size_bytes) for each in checked]
+    def _replied(self, this: _Round, checked: CheckedTrigger, on_reply: OnReply, reply: Accepted | Exception) -> None:
+        """Pass on what the store's reply means. Another round reads the store: not in the committing thread."""
+        outcome = reply if isinstance(reply, Exception) else _judge(this, checked, reply)
+        if isinstance(outcome, _Round):
+            self._again.submit(self._bring, outcome, on_reply)
+        else:
+            on_reply(outcome)
 
-    def _submit_many(self, checked: Sequence[CheckedTrigger]) -> Iterator[Accepted | RelayError]:
-        """In groups of its own: a list must not make single triggers wait for it."""
+    def _check_in(self, this: _Round) -> CheckedTrigger:
+        if this.number > _ROUNDS:
+            raise Unavailable("The webhook's registration keeps changing.")
+        if this.refused is not None:
+            return self._intake.refuse(this.call, this.refused)
+        return self._intake.check_in(this.call, fresh=this.number > 1)
+
+    def _commit_groups(self, checked: Sequence[CheckedTrigger]) -> Iterator[Accepted | RelayError]:
         for group in _groups(checked):
             try:
                 yield from self._commit([each.new for each in group])
@@ -170,7 +166,14 @@ class Dispatcher:
         return accepted
 
 
-def _judge(checked: CheckedTrigger, accepted: Accepted) -> Accepted | RelayError | _Again:
+def accepted_or_raise(reply: Accepted | Exception) -> Accepted:
+    """Return the invocation that a reply is about; raise the error that it is."""
+    if isinstance(reply, Exception):
+        raise copy.copy(reply)  # one each: a traceback belongs to one thread
+    return reply
+
+
+def _judge(this: _Round, checked: CheckedTrigger, accepted: Accepted) -> Accepted | RelayError | _Round:
     """What the store's answer means for the caller."""
     if checked.refused is not None and accepted.verdict is not AcceptVerdict.KNOWN:
         if accepted.verdict is not AcceptVerdict.UNRECORDED:
@@ -178,9 +181,9 @@ def _judge(checked: CheckedTrigger, accepted: Accepted) -> Accepted | RelayError
         return checked.refused
     match accepted.verdict:
         case AcceptVerdict.STALE:
-            return _Again(checked.call)
+            return this.again()
         case AcceptVerdict.KEY_REUSED:
-            return _Again(checked.call, IdempotencyKeyReused())
+            return this.again(IdempotencyKeyReused())
         case AcceptVerdict.OVER_CAPACITY:
             return OverCapacity(retry_after_s=_CAPACITY_RETRY_S)
         case _:

@@ -8,11 +8,9 @@ twice.
 
 from __future__ import annotations
 
-import copy
 import threading
 import time
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from relay import telemetry
@@ -60,16 +58,7 @@ class GroupCommit(Generic[T, R]):
         self._committer: threading.Thread | None = None  # started by the first item: after any fork
         self._busy = False  # the last group was one of several
 
-    def submit(self, item: T, size_bytes: int) -> R:
-        """Bring one item and wait for its reply."""
-        told: SimpleQueue[R | Exception] = SimpleQueue()
-        self.submit_to(item, size_bytes, told.put)
-        reply = told.get()
-        if isinstance(reply, Exception):
-            raise copy.copy(reply)  # one each: a traceback belongs to one thread
-        return reply
-
-    def submit_to(self, item: T, size_bytes: int, deliver: Callable[[R | Exception], None]) -> None:
+    def submit(self, item: T, size_bytes: int, deliver: Callable[[R | Exception], None]) -> None:
         """Bring one item; ``deliver`` is called with its reply, or its error, by the committing thread."""
         with self._changed:
             self._waiting.append(_Pending(item, size_bytes, deliver))

@@ -197,7 +197,7 @@ def test_what_ends_after_it_was_looked_at_is_found_in_the_next_round(redis_clien
 def test_many_that_were_accepted_in_the_same_moment_all_lose_their_contents(redis_client):
     redis_client.sadd(keyspace.plugins(), "acme")
     ledger = Ledger(redis_client, replace(LIMITS, max_kept_bytes_per_plugin=1))
-    refs = [answer.reference_id for answer in ledger.store.accept([ledger.new() for _ in range(20)])]
+    refs = [answer.reference_id for answer in ledger.accept([ledger.new() for _ in range(20)])]
     token = ledger.token()
     ledger.store.claim(refs, token)
     ledger.store.settle([ledger.settlement(ref, token) for ref in refs])

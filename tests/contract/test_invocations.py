@@ -148,15 +148,15 @@ def test_a_plugin_that_has_filled_its_share_keeps_no_other_out(redis_client):
     ledger = Ledger(redis_client, replace(LIMITS, max_pending_bytes=1000, max_pending_bytes_per_plugin=250))
     redis_client.hset(keyspace.webhooks("other"), "hook", 1)
     greedy = [ledger.new() for _ in range(20)]
-    (theirs,) = ledger.store.accept([ledger.new(plugin="other")])
-    replies = [answer.verdict for group in (greedy[:10], greedy[10:]) for answer in ledger.store.accept(group)]
+    (theirs,) = ledger.accept([ledger.new(plugin="other")])
+    replies = [answer.verdict for group in (greedy[:10], greedy[10:]) for answer in ledger.accept(group)]
     assert replies.count(AcceptVerdict.ACCEPTED) == 2
     assert theirs.verdict is AcceptVerdict.ACCEPTED
-    assert ledger.store.accept([ledger.new(plugin="other")])[0].verdict is AcceptVerdict.ACCEPTED
+    assert ledger.accept([ledger.new(plugin="other")])[0].verdict is AcceptVerdict.ACCEPTED
     token = ledger.token()
     ledger.store.claim([greedy[0].reference_id], token)
     ledger.store.settle([ledger.settlement(greedy[0].reference_id, token)])
-    assert ledger.store.accept([ledger.new()])[0].verdict is AcceptVerdict.ACCEPTED  # what has ended makes room
+    assert ledger.accept([ledger.new()])[0].verdict is AcceptVerdict.ACCEPTED  # what has ended makes room
 
 
 def test_a_claim_takes_a_queued_call_until_its_lease_ends(ledger):

@@ -1,6 +1,8 @@
+import copy
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import pytest
 
@@ -28,6 +30,16 @@ def commits(recorder, *, max_items=128, max_bytes=1_000_000, window_s=0.0):
     return GroupCommit(recorder, max_items=max_items, max_bytes=max_bytes, window_s=window_s)
 
 
+def submit(commit, item, size_bytes):
+    """Submit one item and wait for its reply."""
+    told = SimpleQueue()
+    commit.submit(item, size_bytes, told.put)
+    reply = told.get(timeout=60)
+    if isinstance(reply, Exception):
+        raise copy.copy(reply)
+    return reply
+
+
 def brought(commit):
     """How many items were brought so far."""
     return len(commit._waiting) + sum(map(len, commit._commit.groups))
@@ -38,7 +50,7 @@ def submit_all(commit, items, pool, size_bytes=1):
     futures = []
     for item in items:
         before = brought(commit)
-        futures.append(pool.submit(commit.submit, item, size_bytes))
+        futures.append(pool.submit(submit, commit, item, size_bytes))
         deadline = time.monotonic() + 5
         while brought(commit) == before and time.monotonic() < deadline:
             time.sleep(0.0005)
@@ -48,7 +60,7 @@ def submit_all(commit, items, pool, size_bytes=1):
 def held_up(commit, recorder, pool, item=0):
     """A commit in flight, so that what comes next is collected."""
     recorder.go_on.clear()
-    first = pool.submit(commit.submit, item, 1)
+    first = pool.submit(submit, commit, item, 1)
     assert recorder.entered.acquire(timeout=5)
     return first
 
@@ -57,7 +69,7 @@ def test_a_lone_item_is_committed_at_once_and_alone():
     recorder = Recorder()
     commit = commits(recorder, window_s=60.0)
     began_s = time.monotonic()
-    assert [commit.submit(1, 1), commit.submit(2, 1)] == [10, 20]
+    assert [submit(commit, 1, 1), submit(commit, 2, 1)] == [10, 20]
     assert recorder.groups == [[1], [2]]
     assert time.monotonic() - began_s < 30
 
@@ -83,7 +95,7 @@ def test_a_lone_item_after_a_burst_is_not_delayed():
         for future in (first, *rest):
             future.result(50)
     began_s = time.monotonic()
-    assert commit.submit(9, 1) == 90
+    assert submit(commit, 9, 1) == 90
     assert time.monotonic() - began_s < 30
 
 
@@ -107,7 +119,7 @@ def test_after_a_group_of_several_the_next_is_collected_a_moment_more():
         futures += submit_all(commit, [3], pool)
         permits.release(9)
         assert futures[2].result(5) == 20  # 3 is being collected for
-        assert pool.submit(commit.submit, 4, 1).result(5) == 40
+        assert pool.submit(submit, commit, 4, 1).result(5) == 40
     assert recorder.groups == [[0], [1, 2], [3, 4]]
 
 
@@ -158,7 +170,7 @@ def test_what_a_commit_raises_reaches_every_caller_of_the_group_as_its_own_error
         raised = [future.exception(5) for future in rest]
     assert [(type(error), error.message, error.retry_after_s) for error in raised] == [(Unavailable, "away", 3)] * 3
     assert len({id(error) for error in raised}) == 3
-    assert commit.submit(7, 1) == 7  # and the next one is committed as if nothing had been
+    assert submit(commit, 7, 1) == 7  # and the next one is committed as if nothing had been
 
 
 def test_a_reply_can_be_delivered_instead_of_waited_for():
@@ -169,7 +181,7 @@ def test_a_reply_can_be_delivered_instead_of_waited_for():
         replies.append(reply)
         told.set()
 
-    commits(Recorder()).submit_to(4, 1, deliver)
+    commits(Recorder()).submit(4, 1, deliver)
     assert told.wait(5)
     assert replies == [40]
 
@@ -182,7 +194,7 @@ def test_under_many_threads_every_caller_gets_its_own_reply(window_s):
 
     commit = GroupCommit(commit_slowly, max_items=16, max_bytes=1000, window_s=window_s)
     with ThreadPoolExecutor(32) as pool:
-        replies = list(pool.map(lambda item: commit.submit(item, 1), range(2000), timeout=60))
+        replies = list(pool.map(lambda item: submit(commit, item, 1), range(2000), timeout=60))
     assert replies == [item * 10 for item in range(2000)]
 
 

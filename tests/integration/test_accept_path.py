@@ -1,0 +1,79 @@
+"""One accept path: what a trigger is answered does not depend on whether its caller waits, and a wait is one wake."""
+
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import start_valkey
+from tests.integration.api_harness import environ_for, running_api
+from tests.integration.test_api_triggers import problem
+
+
+@pytest.mark.parametrize("prefer", ["wait=5", "respond-async", None])
+def test_what_is_refused_is_refused_alike_whether_somebody_waits_or_not(api, prefer):
+    problem(api.trigger("nothing", prefer=prefer), 404, "webhook_not_registered")
+    problem(api.trigger(body={"headers": {"X-Nobody": "1"}}, prefer=prefer), 422, "request_rejected")
+    problem(api.trigger(prefer=prefer, headers={"Idempotency-Key": "a b"}), 400, "bad_parameter")
+    key = {"Idempotency-Key": f"refused-{prefer}"}
+    assert api.trigger(body={"data": "1"}, prefer="respond-async", headers=key).status_code == 202
+    problem(api.trigger(body={"data": "2"}, prefer=prefer, headers=key), 422, "idempotency_key_reused")
+
+
+@pytest.mark.parametrize("prefer", ["wait=5", "respond-async"])
+def test_a_change_of_the_registration_under_a_trigger_is_no_fault(api, prefer):
+    """The API has the revision before in mind for a moment: the store says that it is stale, and it looks again."""
+    api.register("acme", '{id: "turning", url: "https://hook.example.com/0", method: "POST"}')
+    with api.hand_worker(data="done"):
+        for number in range(1, 8):
+            assert api.trigger("turning", prefer=prefer).status_code in {200, 202}
+            api.register("acme", f'{{id: "turning", url: "https://hook.example.com/{number}", method: "POST"}}')
+
+
+def test_a_repeat_waits_for_the_end_of_the_first(api):
+    key = {"Idempotency-Key": "one-and-the-same"}
+    first = api.trigger(body={"data": "x"}, prefer="respond-async", headers=key).json()["referenceId"]
+    answers = []
+
+    def repeat():
+        answers.append(api.trigger(body={"data": "x"}, prefer="wait=8", headers=key))
+
+    callers = [threading.Thread(target=repeat) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    with api.hand_worker(delay_s=0.3, data="done"):
+        for caller in callers:
+            caller.join()
+    assert {(answer.status_code, answer.json()["referenceId"]) for answer in answers} == {(200, first)}
+    assert api.trigger(body={"data": "x"}, prefer="wait=8", headers=key).json()["data"] == "done"
+
+
+@pytest.fixture
+def tight():
+    """An API that has two large bodies of a mebibyte in hand at most."""
+    directory = Path(tempfile.mkdtemp(prefix="rly"))
+    server = start_valkey(directory)
+    environ = environ_for(f"redis://127.0.0.1:{server.port}/0", RELAY_MAX_PARSING_BYTES="2MiB")
+    with running_api(environ, threads=32) as harness:
+        yield harness
+    server.terminate()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def test_an_awaited_large_body_is_in_hand_only_until_it_is_accepted(tight):
+    body = {"data": "x" * (1024 * 1024 - 100)}
+    answers = []
+
+    def call():
+        answers.append(tight.trigger(body=body, prefer="wait=6").status_code)
+
+    callers = [threading.Thread(target=call) for _ in range(6)]
+    for caller in callers:
+        caller.start()
+        time.sleep(0.4)
+    for caller in callers:
+        caller.join()
+    assert answers == [202] * 6
