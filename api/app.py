@@ -24,6 +24,7 @@ from api.replays import ACTIONS, ReplayResource, ReplaysResource, ReplaySteering
 from api.request_log import RequestLog
 from api.source_address import FailedAuthentications
 from api.stats import GroupsResource, StatsResource
+from api.tracing import Tracing
 from api.traffic import STEPS, TrafficResource, WebhookSteeringResource
 from api.triggers import TriggerResource, TriggersResource
 from api.webhooks import WebhookResource, WebhooksResource
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from relay.metrics.page import MetricsPage
     from relay.replay.planning import Replays
     from relay.settings import Settings
+    from relay.spans import Spans
     from relay.store.backlog import Backlog
     from relay.store.health import ServerWarnings
     from relay.store.invocations import InvocationStore
@@ -75,6 +77,7 @@ class Parts:
     traffic: TrafficControl
     backlog: Backlog
     metrics_page: MetricsPage
+    spans: Spans
     registry: Registry
     bodies: Bodies
     addresses: SourceAddresses
@@ -91,6 +94,7 @@ def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, f
     app.add_middleware(CrossOrigin(parts.api_keys))
     failures = FailedAuthentications(parts.addresses, settings.auth_failures)
     app.add_middleware(Authentication(parts.api_keys, failures))
+    app.add_middleware(Tracing(parts.spans))
     app.add_error_handler(Exception, faults.unexpected)
     app.add_error_handler(falcon.HTTPError, faults.framework)
     app.add_error_handler(RelayError, faults.relay)

@@ -19,7 +19,6 @@ from relay.accept.intake import TriggerRequest, check_idempotency_key
 from relay.errors import Expired, Fault, MalformedJson, RelayError, RequestRejected, TooLarge, Unavailable
 from relay.reference_id import new_reference_id
 from relay.request.delay import is_delayed
-from relay.request.tracing import valid_traceparent
 from relay.store.acceptance import AcceptVerdict
 from relay.text.documents import dump_json, read_json
 from relay.text.json_extent import MAX_VALUES, check_extent
@@ -51,6 +50,7 @@ class TriggerResource:
     """`POST /v1/webhooks/{webhookId}/trigger`."""
 
     scopes = TRIGGER
+    is_traced = True
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class TriggerResource:
                 awaited=awaited,
                 waiter=None if expectation is None else self._waiters.process,
                 idempotency_key=idempotency_key,
-                traceparent=_traceparent(req),
+                traceparent=req.context.traceparent,
             )
             if expectation is not None:
                 self._dispatcher.submit(call, waiting.enter_context(expectation).reply)
@@ -162,6 +162,7 @@ class TriggersResource:
     """`POST /v1/triggers`: many, always asynchronous."""
 
     scopes = TRIGGER
+    is_traced = True
 
     def __init__(self, dispatcher: Dispatcher, rates: PluginRates, bodies: Bodies) -> None:
         self._dispatcher = dispatcher
@@ -178,7 +179,7 @@ class TriggersResource:
             self._trigger(req, resp, items)
 
     def _trigger(self, req: falcon.Request, resp: falcon.Response, items: Sequence[Any]) -> None:
-        calls = [_call(item, req.context.key, _traceparent(req)) for item in items]
+        calls = [_call(item, req.context.key, req.context.traceparent) for item in items]
         good = [call for call in calls if isinstance(call, TriggerRequest)]
         outcomes = iter(self._dispatcher.trigger_many(good))
         results = [next(outcomes) if isinstance(call, TriggerRequest) else call for call in calls]
@@ -260,8 +261,3 @@ def _entry(result: Accepted | RelayError) -> dict[str, Any]:
     if result.state is None:
         return {"problem": problem_of(Expired(reference_id=result.reference_id)).document}
     return {"referenceId": result.reference_id, "state": result.state}
-
-
-def _traceparent(req: falcon.Request) -> str | None:
-    header = req.get_header("traceparent") or ""
-    return header if valid_traceparent(header) else None

@@ -56,6 +56,7 @@ app = create_app(
         traffic=_runtime.traffic,
         backlog=_runtime.backlog,
         metrics_page=_runtime.metrics_page,
+        spans=_runtime.spans("api"),
         registry=_runtime.registry,
         bodies=Bodies(
             _reads,

@@ -16,6 +16,7 @@ from relay.queue import Publisher, make_app
 from relay.registration.endpoint import EndpointRules
 from relay.replay.planning import Replays
 from relay.settings.kinds import broker_url
+from relay.spans import Spans, make_spans
 from relay.store.access_tokens import AccessTokenStore
 from relay.store.backlog import Backlog
 from relay.store.connection import connect
@@ -192,6 +193,11 @@ class Runtime:
         """Accepts triggers."""
         return Dispatcher(self.registry, self.store, self.data_vault, self.publisher)
 
+    def spans(self, process: str) -> Spans:
+        """What is traced. Raises `SettingsError` where the extra is missing."""
+        settings = self.settings
+        return make_spans(settings.otlp_endpoint, process=process, percent=settings.otlp_percent)
+
     def subscribe(self, process: str) -> Subscription:
         """The notices of one API process."""
         return Subscription(connect(self.settings), process)
@@ -205,6 +211,7 @@ class WorkerParts:
     sweeper: Sweeper
     workers: Workers
     reporter: Reporter
+    spans: Spans
 
 
 def api_runtime(settings: Settings) -> Runtime:
@@ -257,7 +264,7 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     standings = ChainStandings(plans, runtime.store, steps, payloads, runtime.target_vault)
     turns = ChainTurns(plans, steps, standings, *vaults)
     gathering = Gathering(runtime.measures, name)
-    shown = ShownCalls(settings.flower_events)
+    shown, spans = ShownCalls(settings.flower_events), runtime.spans(name)
     executor = Executor(
         runtime.store,
         Preparation(plans, payloads, turns, tokens),
@@ -271,10 +278,10 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
             runtime.data_vault,
             runtime.publisher.publish_ready,
         ),
-        CallWatch(gathering, shown),
+        CallWatch(gathering, shown, spans),
         max_in_flight=settings.max_in_flight,
         lanes=lanes,
         publish=runtime.publisher.publish_ready,
     )
     sweeper = Sweeper(runtime.store, runtime.publisher, name, executor.run_here)
-    return WorkerParts(executor, sweeper, runtime.workers, Reporter(gathering, runtime.measures, shown))
+    return WorkerParts(executor, sweeper, runtime.workers, Reporter(gathering, runtime.measures, shown), spans)

@@ -75,6 +75,7 @@ class Executing(bootsteps.StartStopStep):
         worker.app.executor.drain(self._settings.stop_timeout_s)
         with suppress(Exception), gevent.Timeout(LAST_REPORT_S, False):  # what is said keeps no worker from ending
             worker.parts.reporter.report(TaskEvents(worker.app, worker.hostname).send)
+            worker.parts.spans.flush()
         gevent.spawn_later(GOODBYE_S, os._exit, worker.exitcode or 0)
 
     def _on_signal(self, **_: Any) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from relay.answer.endpoint_answer import EndpointAnswer
     from relay.executor.preparation import Call
     from relay.outbound.gate import Gate
+    from relay.spans import Span
 
 
 @dataclass(slots=True)
@@ -26,6 +27,7 @@ class ActiveCall:
     waited_ms: int | None = None  # for how long it could have been sent, where it is sent for the first time
     released: bool = False
     answer: EndpointAnswer | None = None  # as soon as it is had
+    span: Span | None = None  # of the attempt, where it is traced
 
     @property
     def reference_id(self) -> str:

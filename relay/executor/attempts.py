@@ -108,6 +108,7 @@ class Attempts:
         """What a call comes to; None where there is nothing to settle: it was given back, or waits for its step."""
         call, sent_at_ms = active.call, self._sent_at_ms(active)
         if isinstance(call, Prepared):
+            self._watch.sending(active)
             answer = active.answer = self._sender.send(
                 call.request, gate=active.gate, deadline_s=active.gate.deadline_s, repeatable=call.shape.repeatable
             )

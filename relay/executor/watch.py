@@ -8,25 +8,38 @@ from typing import TYPE_CHECKING
 from relay.executor.preparation import Prepared
 from relay.metrics.gathering import ATTEMPT_DURATION, QUEUE_DELAY
 from relay.metrics.shown_calls import ShownCall, state_of
+from relay.spans import end_of
 
 if TYPE_CHECKING:
     from relay.executor.active_calls import ActiveCall
     from relay.metrics.gathering import Gathering
     from relay.metrics.shown_calls import ShownCalls
+    from relay.spans import Spans
     from relay.store.transitions import Settlement
 
 
 class CallWatch:
     """Only collects: whatever takes time is done by `relay.metrics.reporting`."""
 
-    def __init__(self, gathering: Gathering, shown: ShownCalls) -> None:
+    def __init__(self, gathering: Gathering, shown: ShownCalls, spans: Spans) -> None:
         self._gathering = gathering
         self._shown = shown
+        self._spans = spans
 
     def claimed(self, active: ActiveCall) -> None:
         """A call was claimed."""
         if active.waited_ms is not None:
             self._gathering.add(QUEUE_DELAY, active.webhook, active.waited_ms)
+
+    def sending(self, active: ActiveCall) -> None:
+        """A request is about to leave; where it is traced, its endpoint belongs below the attempt's span."""
+        call = active.call
+        if isinstance(call, Prepared):
+            active.span = self._spans.attempt(
+                call.record.traceparent, claimed_at_ms=active.claimed_at_ms, waited_ms=active.waited_ms
+            )
+            if active.span is not None and active.span.traceparent is not None:
+                call.request.headers["traceparent"] = active.span.traceparent
 
     def settled(self, active: ActiveCall, settlement: Settlement) -> None:
         """What came of a call was written down."""
@@ -34,6 +47,8 @@ class CallWatch:
         runtime_ms = 0 if attempt is None else attempt.duration_ms
         if isinstance(active.call, Prepared):
             self._gathering.add(ATTEMPT_DURATION, active.webhook, runtime_ms)
+        if active.span is not None:
+            active.span.end(end_of(settlement, active.webhook, active.call.record.lane))
         if self._shown:
             self._shown.add(
                 ShownCall(

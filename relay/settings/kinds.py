@@ -132,6 +132,11 @@ def http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def collector_url(text: str) -> str | None:
+    """A base URL as `http_url` takes it; None if empty."""
+    return http_url(text) if text else None
+
+
 def number(least: int, most: int) -> Callable[[str], int]:
     """A reader of whole numbers in a range."""
     return partial(_in_range, read=_whole, least=least, most=most, unit="")

@@ -165,6 +165,12 @@ class Settings:
     )
     #: The files that secrets were read from, by the name of the variable that each stands for.
     files: Mapping[str, Path] = field(default_factory=dict, compare=False)
+    otlp_endpoint: str | None = _setting(
+        "OTLP_ENDPOINT", "", kinds.collector_url, "Exports traces there (OTLP, HTTP), such as http://127.0.0.1:4318."
+    )
+    otlp_percent: int = _setting(
+        "OTLP_PERCENT", "100", kinds.number(0, 100), "How many of the traces that no caller has decided about."
+    )
     log_level: str = _setting("LOG_LEVEL", "info", kinds.log_level, "debug, info, warning or error.")
 
     @classmethod

@@ -37,7 +37,7 @@ def imported(path):
 def test_every_library_that_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["server"], *extras["embedded"]]
+    wanted = [*project["dependencies"], *extras["server"], *extras["embedded"], *extras["otel"]]
     declared = {plain(re.split(r"[\[<>=~!; ]", text)[0]) for text in wanted}
     foreign = {name for path in modules() for name in imported(path)} - set(sys.stdlib_module_names) - set(PACKAGES)
     owners = packages_distributions()

@@ -70,7 +70,9 @@ def executor(store):
         None,
         None,
         SimpleNamespace(named_by=lambda _refs: []),
-        SimpleNamespace(claimed=lambda _active: None, settled=lambda _active, _settlement: None),
+        SimpleNamespace(
+            sending=lambda _active: None, claimed=lambda _active: None, settled=lambda _active, _settlement: None
+        ),
         max_in_flight=SLOTS,
         lanes=["bulk"],
         publish=pytest.fail,

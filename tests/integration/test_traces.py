@@ -1,0 +1,160 @@
+"""Traces: door, queue and attempt as one, exported to a receiver that decodes OTLP."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from tests.integration.api_harness import running_api
+from tests.integration.worker_harness import hook, until, worker_harness
+from tests.receivers import answer, in_turn, json_answer, receiver
+
+TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+SECRET = "content-that-nobody-may-see"
+
+
+class Collector:
+    """What a collector would have got: spans in the order in which they came."""
+
+    def __init__(self):
+        self.spans, self.services, self.bodies = [], set(), []
+
+    def take(self, body):
+        self.bodies.append(body)
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            names = {each.key: each.value.string_value for each in resource.resource.attributes}
+            self.services.add((names["service.name"], names["service.instance.id"]))
+            self.spans += [span for scope in resource.scope_spans for span in scope.spans]
+
+    def of(self, reference_id):
+        """The spans of an invocation by their names; those in the queue say nothing of it but whose parent they are."""
+        mine = [span for span in self.spans if attributes(span).get("relay.reference_id") == reference_id]
+        parents = {span.parent_span_id for span in mine}
+        return [*mine, *(span for span in self.spans if span.name == "relay.queue" and span.span_id in parents)]
+
+
+def attributes(span):
+    return {each.key: each.value.string_value or each.value.int_value for each in span.attributes}
+
+
+@contextmanager
+def collector():
+    got = Collector()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            assert self.path == "/v1/traces"
+            got.take(body)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    got.url = f"http://127.0.0.1:{server.server_port}"
+    yield got
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    with collector() as got, worker_harness(tmp_path_factory, RELAY_OTLP_ENDPOINT=got.url) as harness:
+        harness.start_worker("interactive")
+        harness.start_worker("bulk")
+        with running_api(harness.environ) as api:
+            harness.collector, harness.api = got, api
+            yield harness
+
+
+def triggered(house, endpoint, traceparent=None, prefer="wait=20", **fields):
+    house.register(hook(endpoint.url, **fields))
+    headers = {} if traceparent is None else {"traceparent": traceparent}
+    return house.api.trigger("hook", body={"data": SECRET}, prefer=prefer, headers=headers).json()["referenceId"]
+
+
+def spans_of(house, ref, count):
+    until(lambda: len(house.collector.of(ref)) >= count, 20, every_s=0.1)
+    found = {}
+    for span in house.collector.of(ref):
+        found.setdefault(span.name, []).append(span)
+    return found
+
+
+def test_door_queue_and_attempt_are_one_trace_below_the_caller_s_span(house):
+    with receiver(json_answer({"said": SECRET})) as endpoint:
+        ref = triggered(house, endpoint, f"00-{TRACE}-{CALLER}-01")
+        spans = spans_of(house, ref, 3)
+        (request,) = endpoint.requests
+    (door,), (queue,), (attempt,) = spans["relay.door"], spans["relay.queue"], spans["relay.attempt"]
+    assert {span.trace_id.hex() for span in (door, queue, attempt)} == {TRACE}
+    assert door.parent_span_id.hex() == CALLER
+    assert queue.parent_span_id == door.span_id
+    assert attempt.parent_span_id == queue.span_id
+    assert request.header("traceparent") == f"00-{TRACE}-{attempt.span_id.hex()}-01"
+    assert (door.kind, attempt.kind) == (Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT)
+    assert queue.start_time_unix_nano <= queue.end_time_unix_nano
+    assert attempt.start_time_unix_nano <= attempt.end_time_unix_nano
+    said = attributes(attempt)
+    assert (said["relay.plugin"], said["relay.webhook"], said["relay.outcome"]) == ("acme", "hook", "answered")
+    assert said["http.response.status_code"] == 200
+    assert {name for name, _ in house.collector.services} == {"webhook-relay"}
+
+
+def test_without_a_caller_s_span_the_door_begins_a_trace(house):
+    with receiver(json_answer({})) as endpoint:
+        spans = spans_of(house, triggered(house, endpoint), 3)
+    assert spans["relay.door"][0].parent_span_id == b""
+    assert spans["relay.attempt"][0].trace_id == spans["relay.door"][0].trace_id
+
+
+def test_every_attempt_has_a_span_and_only_the_first_was_in_the_queue(house):
+    with receiver(in_turn(answer(503), json_answer({}))) as endpoint:
+        ref = triggered(house, endpoint, retry={"attempts": 2, "initial": 0.05})
+        spans = spans_of(house, ref, 4)
+    attempts = sorted(spans["relay.attempt"], key=lambda span: span.start_time_unix_nano)
+    assert [attributes(span)["http.response.status_code"] for span in attempts] == [503, 200]
+    assert [span.status.code for span in attempts] == [Status.STATUS_CODE_ERROR, Status.STATUS_CODE_UNSET]
+    assert len(spans["relay.queue"]) == 1
+    assert attempts[1].parent_span_id == spans["relay.door"][0].span_id
+
+
+def test_what_a_caller_does_not_sample_is_carried_and_not_exported(house):
+    with receiver(json_answer({})) as endpoint:
+        ref = triggered(house, endpoint, f"00-{'1' * 32}-{CALLER}-00")
+        later = triggered(house, endpoint)
+        spans_of(house, later, 3)
+        first = next(each for each in endpoint.requests if each.header("webhook-id") == ref)
+    assert first.header("traceparent").startswith(f"00-{'1' * 32}-")
+    assert first.header("traceparent").endswith("-00")
+    assert house.collector.of(ref) == []
+
+
+def test_a_span_never_holds_contents_or_an_address(house):
+    with receiver(answer(500, SECRET.encode())) as endpoint:
+        ref = triggered(house, endpoint)
+        spans_of(house, ref, 3)
+    for body in house.collector.bodies:
+        assert SECRET.encode() not in body
+        assert endpoint.url.encode() not in body
+
+
+def test_a_collector_that_is_gone_costs_no_call(tmp_path_factory):
+    with (
+        worker_harness(tmp_path_factory, RELAY_OTLP_ENDPOINT="http://127.0.0.1:9") as harness,
+        receiver(json_answer({})) as endpoint,
+    ):
+        harness.register(hook(endpoint.url))
+        harness.start_worker()
+        assert not harness.final(harness.trigger()).error
