@@ -56,7 +56,9 @@ def export(
     """
     runtime = cli_runtime(Settings.for_command(data_dir))
     contents = Contents(runtime) if with_payload else None
-    found = runtime.listing.every(plugin, take_filter(options))
+    wanted = take_filter(options)
+    runtime.listing.check_webhook(plugin, wanted)
+    found = runtime.listing.every(plugin, wanted)
     rows = (row_of(each) | (contents.of(each) if contents else {}) for each in found)
     with _opened(path) as file:
         count = (_write_csv if kind == "csv" else _write_lines)(file, rows, with_payload)

@@ -57,6 +57,7 @@ def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int,
     """A plugin's invocations, newest first."""
     listing = cli_runtime(Settings.for_command(data_dir)).listing
     wanted = take_filter(options)
+    listing.check_webhook(plugin, wanted)
     if grouped:
         groups = [group_of(group) for group in listing.groups(plugin, wanted)]
         screen.show(groups, lambda: groups_picture(groups))

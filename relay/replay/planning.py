@@ -76,8 +76,8 @@ class Replays:
         self._publish = publish
 
     def plan(self, plugin: str, request: Request) -> ReplayPlan:
-        """What would be replayed. Raises `BadParameter` where neither a filter nor ids are given, or both."""
-        _check(request)
+        """What would be replayed; raises `BadParameter` as `start`."""
+        self._check(plugin, request)
         groups, sample, skipped, matched = OutcomeGroups(), list[bytes](), dict[str, int](), 0
         tally = _BEGINNING
         for tally in self._tallies(plugin, request, groups):
@@ -100,9 +100,10 @@ class Replays:
         """Make a job and let workers run it; ``matched`` is None where more than `PLANNED_AT_ONCE` may match.
 
         Raises:
-            BadParameter: neither a filter nor ids are given, or both; or something given is not a reference id.
+            BadParameter: neither a filter nor ids are given, or both; or something given is not a reference id; or
+                the filter names no webhook of this plugin.
         """
-        _check(request)
+        self._check(plugin, request)
         return self._start(plugin, request, caller, None)
 
     def start_planned(
@@ -141,6 +142,11 @@ class Replays:
         job, ready = self._store.cancel(plugin, replay_id)
         self._publish(ready)
         return job
+
+    def _check(self, plugin: str, request: Request) -> None:
+        _check(request)
+        if request.filter is not None:
+            self._listing.check_webhook(plugin, request.filter)
 
     # -- planning -----------------------------------------------------------------------------------------------
 

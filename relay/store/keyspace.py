@@ -56,6 +56,11 @@ def plugin_index(plugin: str) -> str:
     return _name("plugin_index", plugin=plugin)
 
 
+def webhook_index(plugin: str, webhook: str) -> str:
+    """Sorted set: a webhook's reference ids by createdAt."""
+    return _name("webhook_index", plugin=plugin, webhook=webhook)
+
+
 def plugin_counts(plugin: str) -> str:
     """Hash: a plugin's counters."""
     return _name("plugin_counts", plugin=plugin)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import orjson
 
-from relay.errors import BadParameter
+from relay.errors import BadParameter, Fault
 from relay.invocation import Outcome, State
 from relay.store import keyspace
 from relay.store.records import invocation_from
@@ -122,6 +122,20 @@ class Listing:
     def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client
         self._scripts = Scripts(client)
+
+    def check_webhook(self, plugin: str, wanted: Filter) -> None:
+        """Raise `BadParameter` for a filter of a webhook that the plugin never had and was never asked for."""
+        if wanted.webhook_id is None:
+            return
+        keys = (
+            keyspace.last_revision(plugin, wanted.webhook_id),
+            keyspace.webhook_index(plugin, wanted.webhook_id),
+        )
+        with store_errors():
+            known = self._client.exists(*keys)
+        if not known:
+            faults = (Fault("/filter/webhookId", "names no webhook of this plugin"),)
+            raise BadParameter(f"The plugin has no webhook {wanted.webhook_id!r}.", faults=faults)
 
     def page(self, plugin: str, wanted: Filter, *, limit: int = 50, cursor: str | None = None) -> Page:
         """One page of a plugin's invocations, at most `MAX_PAGE`. Cursors stay good while records come and go.

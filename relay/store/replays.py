@@ -42,6 +42,7 @@ class Skip(StrEnum):
     BEING_REPLAYED = "being_replayed"
     UNCERTAIN = "uncertain"
     EXPIRED = "expired"  # record or contents have passed their retention, or are of no (such) invocation
+    REFUSED = "refused"  # at the door, which kept nothing of its contents
     FORGOTTEN = "forgotten"
     NOT_FINAL = "not_final"  # or final only after the job was made
     CHAIN_STEP = "chain_step"

@@ -584,7 +584,7 @@ def test_a_plan_of_many_adds_up(harness):
         harness.ledger.accept([harness.ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"") for _ in range(80)])
     wanted = Request(filter=Filter(states=frozenset({State.REJECTED})))
     plan = harness.replays.plan("acme", wanted)
-    assert (plan.matched, plan.skipped_reasons, len(plan.sample)) == (560, {"expired": 560}, 10)
+    assert (plan.matched, plan.skipped_reasons, len(plan.sample)) == (560, {"refused": 560}, 10)
     limited = harness.replays.plan("acme", Request(filter=wanted.filter, max=300))
     assert (limited.matched, limited.skipped) == (300, 300)
 
@@ -708,3 +708,74 @@ def over(harness):
     harness.create_all(job)
     harness.send(harness.made(job))
     return harness.job(job)
+
+
+LINE = 4  # an original and three replays of the family
+
+
+def line_of(harness, uncertain_at, replay_of_first):
+    """A family in a line, of which one may have been executed; each replays the newest, or always the first."""
+    refs = []
+    for number in range(LINE):
+        if not refs:
+            refs.append(harness.ledger.accepted())
+        else:
+            original = refs[0] if replay_of_first else refs[-1]
+            job = harness.start(reference_ids=[original], include_uncertain=True)
+            harness.create_all(job)
+            refs += harness.made(job)
+        end = {"outcome": Outcome.CONNECTION_LOST, "status": 0, "sent": Sent.MAYBE} if number == uncertain_at else {}
+        harness.send([refs[-1]], **({"status": 503} | end))
+    return refs
+
+
+@pytest.mark.parametrize("replay_of_first", [False, True])
+@pytest.mark.parametrize("asked", range(LINE))
+@pytest.mark.parametrize("uncertain_at", [None, *range(LINE)])
+def test_whichever_of_a_family_may_have_been_executed_none_of_it_is_sent_again(
+    harness, uncertain_at, asked, replay_of_first
+):
+    refs = line_of(harness, uncertain_at, replay_of_first)
+    job = harness.start(reference_ids=[refs[asked]])
+    harness.create_all(job)
+    assert harness.decided(job) == [True if uncertain_at is None else "uncertain"]
+    assert harness.replays.plan("acme", Request(reference_ids=[refs[asked]])).skipped == (uncertain_at is not None) or (
+        uncertain_at is None  # it is being replayed by now
+    )
+
+
+@pytest.mark.parametrize(("repeatable", "decided"), [(False, "uncertain"), (True, True)])
+def test_a_replay_whose_original_is_forgotten_counts_as_uncertain(harness, repeatable, decided):
+    original = harness.ended(repeatable=repeatable)
+    job = harness.start(reference_ids=[original])
+    harness.create_all(job)
+    (replay,) = harness.made(job)
+    harness.client.hset(keyspace.record(replay), "repeatable", int(repeatable))
+    harness.send([replay], status=503)
+    harness.client.delete(keyspace.record(original))
+    again = harness.start(reference_ids=[replay])
+    harness.create_all(again)
+    assert harness.decided(again) == [decided]
+
+
+def test_what_the_door_refused_is_skipped_as_that_and_not_as_expired(harness):
+    refused = harness.ledger.accepted(refusal=Outcome.REQUEST_REJECTED, payload=b"", request_bytes=0)
+    (failed,) = harness.failed(1)
+    harness.client.delete(keyspace.payload(failed))  # as its retention does
+    plan = harness.replays.plan("acme", Request(reference_ids=[refused, failed]))
+    assert plan.skipped_reasons == {"refused": 1, "expired": 1}
+    job = harness.start(reference_ids=[refused, failed])
+    harness.create_all(job)
+    assert harness.decided(job) == ["refused", "expired"]
+
+
+def test_a_filter_of_a_webhook_that_there_never_was_is_said_to_be_wrong(harness):
+    for ask in (harness.replays.plan, lambda *args: harness.replays.start(*args, caller="k9")):
+        with pytest.raises(BadParameter, match="no webhook 'hok'") as caught:
+            ask("acme", Request(filter=Filter(webhook_id="hok")))
+        assert [fault.pointer for fault in caught.value.faults] == ["/filter/webhookId"]
+    harness.failed(1)
+    harness.client.hdel(keyspace.webhooks("acme"), "hook")
+    assert (
+        harness.replays.plan("acme", Request(filter=Filter(webhook_id="hook"))).matched == 1
+    )  # removed, and was there

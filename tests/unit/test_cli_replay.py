@@ -166,3 +166,15 @@ def test_a_follower_ends_with_the_job_and_fails_where_it_was_cancelled(failed):
     timer.join()
     assert result.exit_code == 1
     assert json.loads(result.stdout)["state"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("replay", "plan"), ("replay", "start"), ("invocations", "list"), ("invocations", "export")],
+    ids=" ".join,
+)
+def test_a_filter_of_a_webhook_that_there_never_was_says_so(failed, command):
+    cli, _ = failed
+    result = cli.run(*command, "--plugin", "acme", "--webhook", "pnig")
+    assert result.exit_code == 2
+    assert "no webhook 'pnig'" in result.stderr

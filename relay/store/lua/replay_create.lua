@@ -58,6 +58,7 @@ local function create(new, r, last)
   if new.revision == '' then new.revision, new.timeout, new.repeatable = '0', r.timeout, r.repeatable end
   write_record(new, 'queued')
   redis.call('HSET', KEY.record(r.ref), 'replayedBy', new.ref)
+  redis.call('HSET', KEY.record(new.ref), 'follows', last.ref)
   if last ~= r then redis.call('HSET', KEY.record(last.ref), 'replayedBy', new.ref) end
   effect_count(r.plugin, 'accepted')
   measure_accepted(r.plugin, r.webhook)

@@ -1,9 +1,10 @@
 -- originals: whether what is to be replayed may be sent again.
 --
--- A family are an original and what was made of it, and of that again: `replayedBy` leads to its newest.
+-- A family are an original and what was made of it, and of that again: a line, from each of which `replayedBy` leads
+-- towards the newest, and `follows` to the one before it (where that is missing, `replayOf`).
 -- needs: record
 -- record read_ended: state plugin webhook repeatable attempts outcome status error chain parent createdAt finishedAt
---   replayedBy replay forgottenAt requestBytes timeout caller
+--   replayedBy replay forgottenAt requestBytes timeout caller replayOf follows
 
 local MOST_HOPS = 100
 local looked_at = 0 -- records
@@ -56,6 +57,22 @@ local function newest_of(r)
   return nil
 end
 
+-- Whether any of the family may have been executed: of all that stand before its newest, and of the original. Of one that is
+-- gone nobody knows any more.
+local function is_family_uncertain(r, last)
+  if is_uncertain(r) then return true end
+  local one = last
+  for _ = 1, MOST_HOPS do
+    if one.ref ~= r.ref and is_uncertain(one) then return true end
+    local before = one.follows ~= '' and one.follows or one.replayOf
+    if before == '' then return false end
+    local repeatable = one.repeatable == '1'
+    one = before == r.ref and r or read_original(before)
+    if not one then return not repeatable end
+  end
+  return r.repeatable ~= '1'
+end
+
 -- Why the family that `last` is the newest of is not to be sent again.
 local function why_not_again(last, job)
   if not last or last.replay == job.id or is_delivered(last) then return 'replayed' end
@@ -64,7 +81,8 @@ end
 
 local function why_without_contents(r)
   if r.forgottenAt ~= '' then return 'forgotten' end
-  return redis.call('EXISTS', KEY.payload(r.ref)) == 0 and 'expired' or nil
+  if redis.call('EXISTS', KEY.payload(r.ref)) == 1 then return nil end
+  return r.state == 'rejected' and r.requestBytes == '0' and 'refused' or 'expired'
 end
 
 -- job: id, plugin, ended_by (ms), uncertain (true: those too); known: the original, if it was read already. Returns why
@@ -80,6 +98,6 @@ local function judge_original(ref, job, known)
     local why = why_not_again(last, job)
     if why then return why, r end
   end
-  if not job.uncertain and (is_uncertain(r) or (last ~= r and is_uncertain(last))) then return 'uncertain', r end
+  if not job.uncertain and is_family_uncertain(r, last) then return 'uncertain', r end
   return why_without_contents(r), r, last
 end
