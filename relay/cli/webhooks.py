@@ -11,11 +11,12 @@ from rich.text import Text
 from relay.cli.address import shown_url
 from relay.cli.output import facts_of, moment, safe, screened, table_of
 from relay.cli.parameters import IdType, plugin_option, read_source
+from relay.cli.revisions import diff, history, rollback, set_secret
 from relay.cli.traffic import close_breaker, pause, resume, traffic_of
 from relay.errors import DocumentError, Fault, WebhookNotRegistered
 from relay.registration import ChainTarget, read_registrations
 from relay.runtime import cli_runtime
-from relay.settings import Settings
+from relay.settings import Settings, look_up_secret
 from relay.text.moments import rfc3339
 from relay.views import seconds
 
@@ -34,7 +35,7 @@ def webhooks() -> None:
     """Webhooks of a plugin: register them, look at them, hold them back, remove them."""
 
 
-for _command in (pause, resume, close_breaker):
+for _command in (pause, resume, close_breaker, history, diff, rollback, set_secret):
     webhooks.add_command(_command)
 
 
@@ -47,10 +48,11 @@ def apply(screen: Screen, data_dir: Path, file: IO[bytes], plugin: str | None, *
     """Register every webhook of FILE (- is standard input), or none if anything in it is wrong.
 
     FILE is JSON or JavaScript object text: one webhook, several, a list, or {plugin, webhooks: [...]}, which
-    may stand in for --plugin. Webhooks that it does not mention stay as they are.
+    may stand in for --plugin. Webhooks that it does not mention stay as they are. In values of headers, auth and
+    signing ${env:NAME} and ${file:PATH} stand for what is found there now.
     """
     runtime = cli_runtime(Settings.for_command(data_dir))
-    named, registrations = read_registrations(_text(file), runtime.rules, plugin=plugin)
+    named, registrations = read_registrations(_text(file), runtime.rules, plugin=plugin, look_up=look_up_secret)
     applied = runtime.registry.apply(named, registrations, dry_run=dry_run)
     warnings = [
         f"{registration.shape.webhook_id}: {warning}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from relay.errors import DocumentError, Fault
 from relay.registration.building import Registration, load_registration
 from relay.registration.field_kinds import ID_PATTERN, ID_RULE
+from relay.registration.references import resolved
 from relay.text.documents import Document, read_document
 from relay.text.object_text import MAX_FAULTS
 
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
     from relay.registration.endpoint import EndpointRules
 
 
-def read_registrations(text: str, rules: EndpointRules, *, plugin: str | None) -> tuple[str, list[Registration]]:
+def read_registrations(
+    text: str, rules: EndpointRules, *, plugin: str | None, look_up: Callable[[str, str], str] | None = None
+) -> tuple[str, list[Registration]]:
     """Read a registration document whole: the plugin's name and its registrations.
 
     ``plugin`` is the name given beside the document; a plugin config's own must equal it, or replaces it.
+    ``look_up`` finds what ``${env:NAME}`` and ``${file:PATH}`` stand for; without it they are plain text.
     ``DocumentError`` names every fault; nothing is returned of a document with one. Whether the steps of chains fit
     the webhooks that they name is found when it is applied.
     """
@@ -29,14 +33,16 @@ def read_registrations(text: str, rules: EndpointRules, *, plugin: str | None) -
     registrations: list[Registration] = []
     seen: set[str] = set()
     for value, base in zip(document.values, document.pointers, strict=True):
-        registration, problems = load_registration(value, rules)
+        filled, problems = (value, []) if look_up is None else resolved(value, look_up)
+        registration, more = load_registration(filled, rules)
+        problems = problems or more
         webhook_id = value.get("id") if isinstance(value, dict) else None
         if isinstance(webhook_id, str) and webhook_id in seen:
             problems.append(("/id", "is the id of another webhook in this document"))
         elif isinstance(webhook_id, str):
             seen.add(webhook_id)
         faults += [document.fault(base + pointer, message) for pointer, message in problems]
-        if registration:
+        if registration and not problems:
             registrations.append(replace(registration, fault=_placer(document, base)))
     name = document.plugin if document.plugin is not None else plugin
     if faults or name is None:

@@ -2,7 +2,14 @@
 
 from relay.settings.env_file import ENV_FILE, FILE_SUFFIX, PREFIX
 from relay.settings.kinds import Secret
-from relay.settings.settings import Setting, Settings, child_environ, start_anew_without_foreign, unknown_names
+from relay.settings.settings import (
+    Setting,
+    Settings,
+    child_environ,
+    look_up_secret,
+    start_anew_without_foreign,
+    unknown_names,
+)
 
 __all__ = [
     "ENV_FILE",
@@ -12,6 +19,7 @@ __all__ = [
     "Setting",
     "Settings",
     "child_environ",
+    "look_up_secret",
     "start_anew_without_foreign",
     "unknown_names",
 ]

@@ -289,6 +289,19 @@ def start_anew_without_foreign() -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], child_environ({}))  # noqa: S606 - no shell
 
 
+def look_up_secret(kind: str, name: str) -> str:
+    """Return what ``${env:NAME}`` or ``${file:PATH}`` of a registration stands for. Raises ``ValueError``."""
+    if kind == "env":
+        text = os.environ.get(name)
+        if not text:
+            raise ValueError(f"names the environment variable {name}, which is not set")
+        return text
+    try:
+        return Path(name).expanduser().read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, ValueError):
+        raise ValueError("names a file that cannot be read as text") from None
+
+
 def unknown_names() -> list[str]:
     """Variables of this process that look like settings but are not: very likely misspelled."""
     known = {form for _, about in Settings.described() for form in (about.name, about.name + FILE_SUFFIX)}

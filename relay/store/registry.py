@@ -175,6 +175,11 @@ class Registry:
         """A revision's target in clear. Raises ``NotFound``, ``VaultError``, and ``SettingsError`` without keys."""
         return self._target(plugin, webhook_id, number)
 
+    def last_revision(self, plugin: str, webhook_id: str) -> int:
+        """Return the highest revision that a webhook ever had, also if it was removed since; 0 if it never was."""
+        with store_errors():
+            return int(self._client.get(keyspace.last_revision(plugin, webhook_id)) or 0)
+
     def remove(self, plugin: str, webhook_id: str) -> bool:
         """Ends a registration; False if there was none. Its revisions stay, and their numbers are never reused.
 

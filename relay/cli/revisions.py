@@ -1,0 +1,147 @@
+"""``relay webhooks history``, ``diff``, ``rollback`` and ``set-secret``: revisions, and one secret alone."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from rich.text import Text
+
+from relay.cli.output import moment, safe, screened, table_of
+from relay.cli.parameters import IdType, plugin_option
+from relay.errors import BadParameter, Fault, NotFound, WebhookNotRegistered
+from relay.registration import ChainTarget, Registration
+from relay.registration.changes import Change, changes
+from relay.registration.header_rules import value_fault
+from relay.runtime import cli_runtime
+from relay.settings import Settings
+from relay.text.moments import rfc3339
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from relay.cli.output import Screen
+    from relay.registration import Shape, Target
+    from relay.store.registry import Registry
+
+_SECRET_BYTES: Final = 64 * 1024
+_ID = click.argument("webhook_id", metavar="ID", type=IdType())
+_NUMBER = click.IntRange(min=1)
+
+
+@click.command()
+@_ID
+@plugin_option()
+@screened
+def history(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
+    """Every revision of a webhook, newest first, and what changed in each. Also of a webhook that was removed."""
+    registry = _registry(data_dir)
+    current = registry.current(plugin, webhook_id, refresh=True)
+    rows: list[dict[str, Any]] = []
+    before: tuple[Shape, Target | ChainTarget] | None = None
+    for number in range(1, _last(registry, plugin, webhook_id) + 1):
+        found = registry.revision(plugin, webhook_id, number)
+        both = (found.shape, registry.open_target(plugin, webhook_id, number))
+        changed = [] if before is None else [change.member for change in changes(before, both)]
+        is_current = current is not None and current[0] == number
+        made = rfc3339(found.created_at_ms)
+        rows.insert(0, {"revision": number, "createdAt": made, "current": is_current, "changed": changed})
+        before = both
+    columns = ("revision", "created (UTC)", "current", "changed")
+    lines = [(row["revision"], moment(row["createdAt"]), row["current"], row["changed"]) for row in rows]
+    screen.show(rows, lambda: table_of(columns, lines))
+
+
+@click.command()
+@_ID
+@click.argument("before", metavar="[FROM]", type=_NUMBER, required=False)
+@click.argument("after", metavar="[TO]", type=_NUMBER, required=False)
+@plugin_option()
+@screened
+def diff(screen: Screen, data_dir: Path, webhook_id: str, before: int | None, after: int | None, plugin: str) -> None:
+    """What differs between two revisions: by default the last one and the one before it. Secrets are not shown."""
+    registry = _registry(data_dir)
+    last = after or _last(registry, plugin, webhook_id)
+    first = before or max(last - 1, 1)
+    found = changes(*(_both(registry, plugin, webhook_id, number) for number in (first, last)))
+    value = {"from": first, "to": last, "changes": [_row(change) for change in found]}
+    columns = ("member", f"revision {first}", f"revision {last}")
+    screen.show(value, lambda: table_of(columns, [(each.member, each.before, each.after) for each in found]))
+
+
+@click.command()
+@_ID
+@click.argument("revision", type=_NUMBER, required=False)
+@plugin_option()
+@screened
+def rollback(screen: Screen, data_dir: Path, webhook_id: str, revision: int | None, plugin: str) -> None:
+    """Make an older revision current again, as a new one: by default the one before the last."""
+    registry = _registry(data_dir)
+    number = revision or _last(registry, plugin, webhook_id) - 1
+    if number < 1:
+        raise NotFound("There is no revision before this one.")
+    _apply(screen, registry, plugin, Registration(*_both(registry, plugin, webhook_id, number)))
+
+
+@click.command("set-secret")
+@_ID
+@click.option("--header", required=True, metavar="NAME", help="The pre-filled header whose value is replaced.")
+@plugin_option()
+@screened
+def set_secret(screen: Screen, data_dir: Path, webhook_id: str, header: str, plugin: str) -> None:
+    """Replace the value of one pre-filled header, read from the terminal or from standard input."""
+    registry = _registry(data_dir)
+    found = registry.current(plugin, webhook_id, refresh=True)
+    if found is None:
+        raise WebhookNotRegistered
+    number, shape = found
+    target = registry.open_target(plugin, webhook_id, number)
+    name = None if isinstance(target, ChainTarget) else _prefilled(target, header)
+    if name is None or isinstance(target, ChainTarget):
+        raise BadParameter(faults=(Fault("/headers", f"{header} is not a pre-filled header of this webhook"),))
+    secret = _read_secret(name)
+    if fault := value_fault(secret):
+        raise BadParameter(faults=(Fault(f"/headers/{name}", fault),))
+    changed = replace(target, headers={**target.headers, name: secret})
+    _apply(screen, registry, plugin, Registration(shape, changed))
+
+
+def _registry(data_dir: Path) -> Registry:
+    return cli_runtime(Settings.for_command(data_dir)).registry
+
+
+def _last(registry: Registry, plugin: str, webhook_id: str) -> int:
+    number = registry.last_revision(plugin, webhook_id)
+    if not number:
+        raise WebhookNotRegistered
+    return number
+
+
+def _both(registry: Registry, plugin: str, webhook_id: str, number: int) -> tuple[Shape, Target | ChainTarget]:
+    return registry.revision(plugin, webhook_id, number).shape, registry.open_target(plugin, webhook_id, number)
+
+
+def _prefilled(target: Target, header: str) -> str | None:
+    """The header's registered spelling."""
+    return next((name for name in target.headers if name.lower() == header.lower()), None)
+
+
+def _read_secret(name: str) -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt(f"New value of {name}", hide_input=True, confirmation_prompt=True))
+    return sys.stdin.read(_SECRET_BYTES).removesuffix("\n").removesuffix("\r")
+
+
+def _apply(screen: Screen, registry: Registry, plugin: str, registration: Registration) -> None:
+    (applied,) = registry.apply(plugin, [registration])
+    value = {"id": applied.webhook_id, "revision": applied.revision, "change": applied.change}
+    sentence = (
+        f"Webhook {safe(applied.webhook_id)} of plugin {safe(plugin)}: revision {applied.revision}, {applied.change}."
+    )
+    screen.show(value, lambda: Text(sentence))
+
+
+def _row(change: Change) -> dict[str, Any]:
+    return {"member": change.member, "before": change.before, "after": change.after}

@@ -1,0 +1,63 @@
+"""What differs between two revisions of a webhook, member by member; of secrets only that they differ. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.registration.chain_target import ChainTarget
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from relay.registration.shape import Shape
+    from relay.registration.target import Target
+
+#: Stands for a value that nobody is shown.
+HIDDEN: Final = "(hidden)"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One member that differs; None where a side lacks it. Of a secret both sides are `HIDDEN`."""
+
+    member: str
+    before: Any
+    after: Any
+
+
+def changes(before: tuple[Shape, Target | ChainTarget], after: tuple[Shape, Target | ChainTarget]) -> list[Change]:
+    """Return the members that differ, by name."""
+    old, new = _members(*before), _members(*after)
+    differing = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    return [Change(name, _shown(old.get(name)), _shown(new.get(name))) for name in differing]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hidden:
+    """A secret, compared and not shown."""
+
+    text: str
+
+
+def _members(shape: Shape, target: Target | ChainTarget) -> dict[str, Any]:
+    members: dict[str, Any] = {
+        name: value for name, value in json.loads(shape.to_json()).items() if value not in (None, [], {}, False)
+    }
+    members.pop("webhookId", None)
+    if isinstance(target, ChainTarget):
+        members.update(json.loads(target.to_json()))
+        return members
+    members["url"] = _Hidden(target.endpoint.url) if "?" in target.endpoint.url else target.endpoint.url
+    members |= {f"headers.{name}": _Hidden(value) for name, value in target.headers.items()}
+    members |= {f"signing.{index}": _Hidden(secret) for index, secret in enumerate(target.signing)}
+    return members | _credentials(target.credentials.to_value())
+
+
+def _credentials(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"auth.{name}": _Hidden(json.dumps(each)) for name, each in value.items() if each is not None}
+
+
+def _shown(value: Any) -> Any:
+    return HIDDEN if isinstance(value, _Hidden) else value

@@ -1,0 +1,65 @@
+"""Secrets of a document that stand elsewhere: ``${env:NAME}`` and ``${file:PATH}`` in the values of a webhook.
+
+They are looked up when the document is applied; what was found is sealed like a value that was written out. ``$${`` is
+``${``. Pure: who applies the document looks them up, by kind (``env`` or ``file``) and name.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: The members whose values are secrets, and so may stand elsewhere.
+MEMBERS: Final = ("headers", "auth", "signing")
+_REFERENCE: Final = re.compile(r"\$\$\{|\$\{([^{}]*)\}?")
+_NAMED: Final = re.compile(r"(env|file):(.+)\Z", re.DOTALL)
+
+
+def resolved(webhook: Any, look_up: Callable[[str, str], str]) -> tuple[Any, list[tuple[str, str]]]:
+    """Return a webhook's document with its references filled in, and what is wrong with them, each with its pointer."""
+    if not isinstance(webhook, dict):
+        return webhook, []
+    faults: list[tuple[str, str]] = []
+    filled = dict(webhook)
+    for member in MEMBERS:
+        if member in webhook:
+            filled[member] = _fill(webhook[member], f"/{member}", look_up, faults)
+    return filled, faults
+
+
+def _fill(value: Any, pointer: str, look_up: Callable[[str, str], str], faults: list[tuple[str, str]]) -> Any:
+    if isinstance(value, dict):
+        return {name: _fill(each, f"{pointer}/{_escaped(name)}", look_up, faults) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_fill(each, f"{pointer}/{index}", look_up, faults) for index, each in enumerate(value)]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    return "".join(_pieces(value, pointer, look_up, faults))
+
+
+def _pieces(
+    text: str, pointer: str, look_up: Callable[[str, str], str], faults: list[tuple[str, str]]
+) -> Iterator[str]:
+    at = 0
+    for found in _REFERENCE.finditer(text):
+        yield text[at : found.start()]
+        at = found.end()
+        if found[0] == "$${":
+            yield "${"
+            continue
+        named = _NAMED.match(found[1]) if found[0].endswith("}") else None
+        if named is None:
+            faults.append((pointer, "has a reference that is not ${env:NAME} or ${file:PATH}; write $${ for ${ itself"))
+            continue
+        try:
+            yield look_up(named[1], named[2])
+        except ValueError as error:
+            faults.append((pointer, str(error)))
+    yield text[at:]
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,94 @@
+"""Revisions of a webhook at the command line: history, differences, back to an older one, and one secret anew."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+SECRET, OTHER = "sk-live-first-secret", "sk-live-other-secret"
+
+
+def document(**changes):
+    webhook = {
+        "id": "hook",
+        "url": "https://hooks.vendor.com/x",
+        "method": "POST",
+        "headers": {"Authorization": SECRET, "X-Note": None},
+        **changes,
+    }
+    return json.dumps(webhook)
+
+
+@pytest.fixture
+def two(cli):
+    """A webhook with two revisions."""
+    for text in (document(), document(url="https://hooks.vendor.com/y", timeout=5)):
+        cli.json("webhooks", "apply", "-", "--plugin", "shop", text=text)
+    return cli
+
+
+def of(cli, *arguments, **more):
+    return cli.json("webhooks", *arguments, "--plugin", "shop", **more)
+
+
+def test_the_history_names_every_revision_and_what_changed(two):
+    rows = of(two, "history", "hook")
+    assert [(row["revision"], row["current"], row["changed"]) for row in rows] == [
+        (2, True, ["timeoutMs", "url"]),
+        (1, False, []),
+    ]
+
+
+def test_a_difference_shows_both_sides(two):
+    found = of(two, "diff", "hook")
+    assert (found["from"], found["to"]) == (1, 2)
+    assert {"member": "url", "before": "https://hooks.vendor.com/x", "after": "https://hooks.vendor.com/y"} in found[
+        "changes"
+    ]
+
+
+def test_a_secret_is_replaced_without_the_rest_of_the_document_and_never_shown(two):
+    assert of(two, "set-secret", "hook", "--header", "authorization", text=OTHER + "\n")["revision"] == 3
+    found = of(two, "diff", "hook", "2", "3")
+    assert found["changes"] == [{"member": "headers.Authorization", "before": "(hidden)", "after": "(hidden)"}]
+    registry = two.runtime().registry
+    assert registry.open_target("shop", "hook", 3).headers == {"Authorization": OTHER}
+    assert registry.open_target("shop", "hook", 3).endpoint == registry.open_target("shop", "hook", 2).endpoint
+    shown = "".join(
+        two.run("webhooks", name, "hook", "--plugin", "shop").output for name in ("history", "diff", "show")
+    )
+    assert SECRET not in shown
+    assert OTHER not in shown
+
+
+@pytest.mark.parametrize("header", ["X-Note", "X-Unknown"])
+def test_only_a_pre_filled_header_has_a_secret(two, header):
+    assert of(two, "set-secret", "hook", "--header", header, text=OTHER, exit_code=2)["code"] == "bad_parameter"
+
+
+@pytest.mark.parametrize("value", ["", "two\nlines", "  ", "x" * 3000, "\u00e4"])
+def test_a_secret_that_is_no_header_value_is_refused_and_changes_nothing(two, value):
+    refused = of(two, "set-secret", "hook", "--header", "Authorization", text=value, exit_code=2)
+    assert refused["errors"][0]["pointer"] == "/headers/Authorization"
+    assert of(two, "history", "hook")[0]["revision"] == 2
+
+
+def test_a_rollback_makes_an_older_revision_current_as_a_new_one(two):
+    assert of(two, "rollback", "hook") == {"id": "hook", "revision": 3, "change": "changed"}
+    assert of(two, "show", "hook")["url"] == "https://hooks.vendor.com/x"
+    assert of(two, "rollback", "hook", "2")["revision"] == 4
+    assert of(two, "diff", "hook", "2", "4")["changes"] == []
+
+
+def test_a_removed_webhook_comes_back_by_a_rollback(two):
+    of(two, "remove", "hook")
+    assert of(two, "rollback", "hook", "2")["change"] == "created"
+    assert of(two, "show", "hook")["revision"] == 3
+
+
+def test_what_is_not_there_is_said(two):
+    assert of(two, "history", "nobody", exit_code=1)["code"] == "webhook_not_registered"
+    assert of(two, "rollback", "hook", "9", exit_code=1)["code"] == "not_found"
+    two.json("webhooks", "apply", "-", "--plugin", "shop", text=document(id="single"))
+    assert of(two, "rollback", "single", exit_code=1)["code"] == "not_found"
