@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from relay.store.measures import Counts, Measures
     from relay.store.policies import Policies, Traffic
-    from relay.store.registry import Registered, Registry
+    from relay.store.registry import Registry
+    from relay.store.revisions import Registered
     from relay.store.transitions import Ready
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from relay.cli.output import Screen
     from relay.registration import Shape, Step, Target
-    from relay.store.registry import Applied, Registered
+    from relay.store.revisions import Applied, Registered
 
 _COLUMNS: Final = ("id", "revision", "method", "headers", "query", "hidden", "created (UTC)", "description")
 

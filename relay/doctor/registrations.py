@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from relay.registration.endpoint import Endpoint
     from relay.runtime import Runtime
-    from relay.store.registry import Registered
+    from relay.store.revisions import Registered
 
 
 def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[Finding]:

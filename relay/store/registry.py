@@ -8,14 +8,14 @@ unknown webhook never.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import Conflict, DocumentError, Fault, NotFound, SettingsError, VaultError
 from relay.registration import ChainTarget, Shape, Target, target_from_json
 from relay.store import keyspace
 from relay.store.pointers import is_authentic, pointer_mac
+from relay.store.revisions import Applied, PlannedRevision, Registered, StoredRevision
 from relay.store.scripts import Scripts, store_errors
 from relay.store.uses import Uses
 from relay.vault import target_owner
@@ -37,52 +37,6 @@ MAX_REVISIONS: Final = 4_096  # shapes, and targets, remembered by one process
 MAX_WEBHOOKS: Final = 10_000  # of one plugin
 _NAMED_USERS: Final = 5  # chains that a refusal to remove names
 _APPLY_TRIES: Final = 5  # when others register the same webhooks at the same time
-
-Change = Literal["created", "changed", "unchanged"]
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What a registration came to."""
-
-    webhook_id: str
-    revision: int
-    change: Change
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRevision:
-    """One revision as the store has it, without its target."""
-
-    shape: Shape
-    shape_json: bytes  # as stored: part of the sealed target's owner
-    created_at_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """A webhook's current revision without its target."""
-
-    webhook_id: str
-    revision: int
-    shape: Shape
-    created_at_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Planned:
-    """A registration beside what the store had when it was read."""
-
-    applied: Applied
-    current: bytes  # b"": not registered
-    last: bytes
-    shape: bytes = b""
-    sealed_target: bytes = b""
-    mac: str = ""
-
-    def arguments(self) -> list[bytes | str]:
-        number = "" if self.applied.change == "unchanged" else str(self.applied.revision)
-        return [self.applied.webhook_id, self.current, self.last, number, self.shape, self.sealed_target, self.mac]
 
 
 class Registry:
@@ -198,7 +152,7 @@ class Registry:
             raise Conflict(f"The webhook is a step of {names}{more}: change or remove that first.")
         return True
 
-    def _plan(self, plugin: str, registrations: Sequence[Registration]) -> list[_Planned]:
+    def _plan(self, plugin: str, registrations: Sequence[Registration]) -> list[PlannedRevision]:
         ids = [registration.shape.webhook_id for registration in registrations]
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)  # one moment for both reads
@@ -216,7 +170,7 @@ class Registry:
 
     def _plan_one(
         self, plugin: str, registration: Registration, current: bytes, last: bytes, mac: bytes | None
-    ) -> _Planned:
+    ) -> PlannedRevision:
         webhook, shape = registration.shape.webhook_id, registration.shape.to_json()
         target = registration.target.to_json()
         if (
@@ -224,12 +178,12 @@ class Registry:
             and self._is_same(plugin, webhook, int(current), shape, target)
             and is_authentic(self._vault, plugin, webhook, int(current), shape, mac)
         ):
-            return _Planned(Applied(webhook, int(current), "unchanged"), current, last)
+            return PlannedRevision(Applied(webhook, int(current), "unchanged"), current, last)
         number = int(last) + 1
         applied = Applied(webhook, number, "changed" if current else "created")
         sealed = self._targets().seal(target, target_owner(plugin, webhook, number, shape))
         new_mac = pointer_mac(self._vault, plugin, webhook, number, shape)
-        return _Planned(applied, current, last, shape, sealed, new_mac)
+        return PlannedRevision(applied, current, last, shape, sealed, new_mac)
 
     def _is_same(self, plugin: str, webhook_id: str, number: int, shape: bytes, target: bytes) -> bool:
         """Whether a revision says the same. One that cannot be opened does not: registering anew repairs it."""
@@ -242,7 +196,7 @@ class Registry:
         except VaultError:
             return False
 
-    def _commit(self, plugin: str, planned: Sequence[_Planned], seen: Seen) -> bool:
+    def _commit(self, plugin: str, planned: Sequence[PlannedRevision], seen: Seen) -> bool:
         arguments: list[bytes | str] = [plugin, str(len(planned)), seen.to_json()]
         for each in planned:
             arguments += each.arguments()

@@ -10,7 +10,8 @@ from relay.registration.endpoint import Endpoint
 from relay.registration.retrying import RetryPolicy
 from relay.store import keyspace
 from relay.store import registry as registry_module
-from relay.store.registry import POINTER_AGE_S, Applied, Registry
+from relay.store.registry import POINTER_AGE_S, Registry
+from relay.store.revisions import Applied
 from relay.store.uses import Seen
 from relay.text.quantities import Rate
 from relay.vault import Vault, target_owner
