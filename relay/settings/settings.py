@@ -1,14 +1,12 @@
 """One frozen ``Settings`` from the environment: what every process of the relay runs with.
 
 Each field carries its variable's name, its default as text, what it does and whether it is a secret, so that
-``relay settings``, the docs and the error messages all come from one place. This is the only module that
-reads ``os.environ``.
+``relay settings``, the docs and the error messages all come from one place. Only this package reads ``os.environ``.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, cast
@@ -19,12 +17,11 @@ from environs import Env, EnvValidationError
 from relay.errors import Fault, SettingsError
 from relay.settings import kinds
 from relay.settings.env_file import ENV_FILE, FILE_SUFFIX, PREFIX, lacking, read_env_file
-from relay.settings.foreign import foreign_names
 from relay.settings.kinds import Secret
 from relay.settings.private_file import read_private_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["ENV_FILE", "PREFIX", "Secret", "Setting", "Settings", "child_environ", "unknown_names"]
 
@@ -268,38 +265,6 @@ def _with_urls(values: dict[str, Any]) -> dict[str, Any]:
 def _settings_error(messages: dict[str, list[str]]) -> SettingsError:
     faults = tuple(Fault(name, "; ".join(texts).rstrip(".")) for name, texts in messages.items())
     return SettingsError(". ".join(str(fault) for fault in faults) + ".", faults=faults)
-
-
-def child_environ(extra: Mapping[str, str], without: Iterable[str] = ()) -> dict[str, str]:
-    """Return this process's environment for a child, with ``extra`` and not with the names in ``without``.
-
-    Variables that its libraries would obey behind its back are left out (`relay.settings.foreign`).
-    """
-    dropped = {form for name in without for form in (name, name + FILE_SUFFIX)} | {name + FILE_SUFFIX for name in extra}
-    dropped |= foreign_names(os.environ) - extra.keys()
-    return {name: text for name, text in {**os.environ, **extra}.items() if name not in dropped}
-
-
-def start_anew_without_foreign() -> None:
-    """Replace this process by itself without the variables that its libraries would obey, if it has any.
-
-    Some are read once, long before any code of the relay runs, so that it is not enough to take them out.
-    """
-    if foreign_names(os.environ):
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], child_environ({}))  # noqa: S606 - no shell
-
-
-def look_up_secret(kind: str, name: str) -> str:
-    """Return what ``${env:NAME}`` or ``${file:PATH}`` of a registration stands for. Raises ``ValueError``."""
-    if kind == "env":
-        text = os.environ.get(name)
-        if not text:
-            raise ValueError(f"names the environment variable {name}, which is not set")
-        return text
-    try:
-        return Path(name).expanduser().read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
-    except (OSError, ValueError):
-        raise ValueError("names a file that cannot be read as text") from None
 
 
 def unknown_names() -> list[str]:

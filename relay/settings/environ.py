@@ -1,0 +1,46 @@
+"""This process's environment: handed on to children, cleaned, and asked for secrets that stand in it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relay.settings.env_file import FILE_SUFFIX
+from relay.settings.foreign import foreign_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+def child_environ(extra: Mapping[str, str], without: Iterable[str] = ()) -> dict[str, str]:
+    """Return this process's environment for a child, with ``extra`` and not with the names in ``without``.
+
+    Variables that its libraries would obey behind its back are left out (`relay.settings.foreign`).
+    """
+    dropped = {form for name in without for form in (name, name + FILE_SUFFIX)} | {name + FILE_SUFFIX for name in extra}
+    dropped |= foreign_names(os.environ) - extra.keys()
+    return {name: text for name, text in {**os.environ, **extra}.items() if name not in dropped}
+
+
+def start_anew_without_foreign() -> None:
+    """Replace this process by itself without the variables that its libraries would obey, if it has any.
+
+    Some are read once, long before any code of the relay runs, so that it is not enough to take them out.
+    """
+    if foreign_names(os.environ):
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], child_environ({}))  # noqa: S606 - no shell
+
+
+def look_up_secret(kind: str, name: str) -> str:
+    """Return what ``${env:NAME}`` or ``${file:PATH}`` of a registration stands for. Raises ``ValueError``."""
+    if kind == "env":
+        text = os.environ.get(name)
+        if not text:
+            raise ValueError(f"names the environment variable {name}, which is not set")
+        return text
+    try:
+        return Path(name).expanduser().read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, ValueError):
+        raise ValueError("names a file that cannot be read as text") from None
