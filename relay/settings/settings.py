@@ -23,7 +23,7 @@ from relay.settings.private_file import read_private_file
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["ENV_FILE", "PREFIX", "Secret", "Setting", "Settings", "child_environ", "unknown_names"]
+__all__ = ["Setting", "Settings", "unknown_names"]
 
 _HOW_TO: Final = "start `relay up` first, name its directory with --data-dir, or set RELAY_REDIS_URL."
 
