@@ -72,6 +72,7 @@ class Executor:
         self._attempts = Attempts(
             store, sender, conclusion, turns, self._slots, watch, go_on=self._go_on, let_go=self._let_go
         )
+        self._watch = watch
         self._in_progress = InProgress()
         self._draining = False
 
@@ -185,6 +186,9 @@ class Executor:
                     self._attempts.launch(grant.active_call(call))
         finally:
             self._slots.give(unused)
+        for record in (call.record for call in (*batch, *parked)):
+            if record.reference_id in claimed.ended:
+                self._watch.ended(record, *claimed.ended[record.reference_id])
         self._let_go(claimed.parked)
         self._go_on(claimed.ready)
         return claimed

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from relay.executor.preparation import Prepared
+from relay.invocation import State
 from relay.metrics.gathering import ATTEMPT_DURATION, QUEUE_DELAY
 from relay.metrics.shown_calls import ShownCall, state_of
 from relay.spans import end_of
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from relay.metrics.gathering import Gathering
     from relay.metrics.shown_calls import ShownCalls
     from relay.spans import Spans
-    from relay.store.transitions import Settlement
+    from relay.store.transitions import CallRecord, Settlement
 
 
 class CallWatch:
@@ -40,6 +41,22 @@ class CallWatch:
             )
             if active.span is not None and active.span.traceparent is not None:
                 call.request.headers["traceparent"] = active.span.traceparent
+
+    def ended(self, record: CallRecord, state: State, outcome: str) -> None:
+        """A call was ended by its claim: its worker was lost, its breaker is open, its time is over."""
+        if self._shown and state is not State.CANCELLED:
+            self._shown.add(
+                ShownCall(
+                    reference_id=record.reference_id,
+                    webhook=f"{record.plugin}/{record.webhook_id}",
+                    state="FAILURE",
+                    result=f"0 {outcome}",
+                    runtime_s=0.0,
+                    retries=record.tries,
+                    lane=record.lane,
+                    ended_at_s=time.time(),
+                )
+            )
 
     def settled(self, active: ActiveCall, settlement: Settlement) -> None:
         """What came of a call was written down."""

@@ -98,6 +98,7 @@ class Claimed:
     granted: frozenset[str]
     parked: frozenset[str]
     ready: Ready
+    ended: Mapping[str, tuple[State, str]] = field(default_factory=dict, compare=False)  # a repeated claim says less
     # Of those that are sent for the first time; it is measured once, so that a repeated claim does not say it again.
     waited_ms: Mapping[str, int] = field(default_factory=dict, compare=False)
 
@@ -207,11 +208,13 @@ def claimed_from(reference_ids: Sequence[str], reply: list[Any]) -> Claimed:
     """The reply of ``lua/claim.lua`` to a claim for these ids."""
     now_ms, verdicts, ready = reply
     said = list(zip(reference_ids, (verdict[0] for verdict in verdicts), strict=True))
-    waited = {ref: int(verdict[2]) for ref, verdict in zip(reference_ids, verdicts, strict=True) if len(verdict) > 2}
+    more = [(ref, verdict) for ref, verdict in zip(reference_ids, verdicts, strict=True) if len(verdict) > 2]
+    ended = {ref: (State(each[1].decode()), each[2].decode()) for ref, each in more if each[0] == b"ended"}
     return Claimed(
         int(now_ms),
         granted=frozenset(ref for ref, verdict in said if verdict == b"granted"),
         parked=frozenset(ref for ref, verdict in said if verdict == b"parked"),
         ready=ready_from(ready),
-        waited_ms=waited,
+        waited_ms={ref: int(verdict[2]) for ref, verdict in more if verdict[0] == b"granted"},
+        ended=ended,
     )

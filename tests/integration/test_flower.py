@@ -25,6 +25,10 @@ SECRET = "content-that-nobody-may-see"
 OK = json_answer({"said": SECRET})
 
 
+def slow_start(_connection, _request):
+    time.sleep(5)
+
+
 class Flower:
     def __init__(self, url):
         self.url = url
@@ -71,7 +75,7 @@ def _answers(shown):
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
-    with worker_harness(tmp_path_factory) as harness:
+    with worker_harness(tmp_path_factory, RELAY_LEASE_MARGIN="1") as harness:
         harness.start_worker("bulk")
         with running_flower(harness) as shown:
             harness.flower = shown
@@ -140,8 +144,26 @@ def test_searching_a_reference_id_or_a_webhook_finds_it(house):
 def test_a_message_is_still_a_task_of_its_own(house):
     with receiver(OK) as endpoint:
         house.register(hook(endpoint.url))
-        house.final(house.trigger())
-    until(lambda: "relay.run" in {task["name"] for task in house.flower.get("/api/tasks").json().values()}, 20)
+
+        def is_shown():
+            house.final(house.trigger())  # Flower asks for these events every five seconds
+            return "relay.run" in {task["name"] for task in house.flower.get("/api/tasks").json().values()}
+
+        until(is_shown, 30, every_s=0.5)
+
+
+def test_a_call_whose_worker_was_lost_is_a_failure(house):
+    with receiver(slow_start) as endpoint:
+        house.register({**hook(endpoint.url, timeout=2), "id": "lost"})
+        ref = house.trigger("lost", awaited=True)
+        doomed = house.start_worker("interactive")
+        until(lambda: house.record(ref).state is State.SENDING, 20)
+        os.killpg(doomed.pid, signal.SIGKILL)
+        other = house.start_worker("interactive", 2)
+        assert house.final(ref, 40).state is State.INTERRUPTED
+        (task,) = shown(house, [ref])
+        os.killpg(other.pid, signal.SIGKILL)
+    assert (task["state"], task["name"], task["result"]) == ("FAILURE", "acme/lost", "0 lease_lost")
 
 
 def test_half_of_many_that_fail_are_seen_to_fail(house):

@@ -6,10 +6,10 @@
 -- ARGV  1 token (one a claim call)  2 margin_ms  3 grace_ms  4-7 retention ms: ok, failed, rejected, contents
 --       (0: as records)  8 n
 --       9... n reference ids to take, then those to park
--- Returns {now, per id {verdict, state, waited}, ready: ref, lane, ...}; waited: of a call that is sent for the first time,
---         for how many ms it could have been sent; verdict: granted, parked, skipped (not now, or not
---         any more), ended (this claim ended it: a lost call, an open breaker, a chain past its deadline, a step
---         whose chain is over)
+-- Returns {now, per id {verdict, state, more}, ready: ref, lane, ...}; verdict: granted (more: of a call that is sent for the
+--         first time, for how many ms it could have been sent), parked, skipped (not now, or not any more), ended (this
+--         claim ended it: a lost call, an open breaker, a chain past its deadline, a step whose chain is over; more: the
+--         outcome, unless it is said again)
 --
 -- Idempotent: the same token is granted again what it was granted, and leaseEnd does not move. A lost holder's token
 -- does not become lastToken: its answer, should it still come, is late. A call that is parked though it might go knows by

@@ -20,7 +20,7 @@ local function conclude(r, state, outcome)
     result = '', token = concluder, fields = { 'losses', r.losses, 'attempts', r.attempts },
   })
   if r.chain == '1' then cancel_steps(r.ref) end
-  return { 'ended', state }
+  return { 'ended', state, outcome }
 end
 
 local function add_attempt(r, started, outcome, sent)
