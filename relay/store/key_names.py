@@ -1,5 +1,9 @@
 """The one list of every Redis key: what each is called, of which type it is, and what it holds.
 
+Every key has a root. Those of the ledger begin with that of their partition, ``relay:{N}:``; what a plugin has lies in
+one partition, and a script touches the keys of one root alone. The few that belong to no plugin begin with
+``relay:{shared}:``. The braces are the hash tag of a cluster: all keys of one root lie on one server.
+
 A plugin is part of every key except those of a single invocation, which are named by its reference id alone:
 only reference ids travel on the broker, so a worker has nothing else to look a record up with. The record
 itself names its plugin, and every read on a plugin's behalf compares it.
@@ -11,10 +15,13 @@ from __future__ import annotations
 
 from typing import Final
 
-# The root of all keys. Braces would make it a cluster hash tag; kombu cannot use a cluster anyway.
-ROOT: Final = "relay"
+#: With what every key and channel begins.
+PREFIX: Final = "relay:"
+#: The root of what belongs to no plugin.
+SHARED_ROOT: Final = f"{PREFIX}{{shared}}:"
 
-TEMPLATES: Final = {
+#: The keys of a partition.
+PARTITIONED: Final = {
     # one invocation
     "record": "inv:{ref}",  # hash: the record (field names in lua/accept.lua)
     "payload": "inv:{ref}:payload",  # string: sealed trigger
@@ -71,18 +78,31 @@ TEMPLATES: Final = {
     "replay_decided": "replay:{replay}:decided",  # list: of each original, in turn: the id made of it, or why not
     "replay_open": "replay:{replay}:open",  # set: the ids that it made and that are not final
     "replay_parked": "replay:{replay}:parked",  # zset referenceId -> createdAt ms: of them, what waits for `resume`
-    # keys, processes, notices
+    # turns and sweeps
+    "sweeps": "sweeps",  # hash: how many sweeps there were, and how many ids they published
+    "counting_turn": "counting",  # string: a worker counts notes now
+}
+
+#: The keys that all partitions have in common.
+SHARED: Final = {
     "api_keys": "keys",  # set of API key ids
     "api_key": "key:{key}",  # hash: one API key
     "api_key_uses": "keys:used",  # hash key id -> ms: when each was last used
     "promotions": "vault:promoted",  # hash ring -> ms: since when its newest key seals
     "revocations": "keys:revoked",  # list: revoked keys in turn, each entry bound to the one before
-    "notice": "notice:{process}",  # pub/sub channel of one API process
-    "sweeps": "sweeps",  # hash: how many sweeps there were, and how many ids they published
     "named_webhooks": "metrics:webhooks",  # hash plugin/webhook -> number: those that metrics name
-    "counting_turn": "counting",  # string: a worker counts notes now
     "workers": "workers",  # zset process -> ms of its last heartbeat
     "clock_jump": "clock:jump",  # string: when the server's clock last jumped and by how much, for an hour
     "dropped_messages": "lanes:dropped",  # hash lane -> how much on it was no message
     "worker_lanes": "workers:lanes",  # hash process -> the lanes that it serves, with commas between
 }
+
+#: The pub/sub channels, which no partition has to itself: a subscriber hears all of them.
+CHANNELS: Final = {
+    "notice": "notice:{process}",  # of one API process
+}
+
+
+def partition_root(number: int) -> str:
+    """The root of a partition's keys."""
+    return f"{PREFIX}{{{number}}}:"

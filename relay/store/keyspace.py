@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from string import Formatter
+from typing import Final
 
-from relay.store.key_names import ROOT, TEMPLATES
+from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_ROOT, partition_root
+
+#: The root of the only partition.
+ROOT: Final = partition_root(0)
 
 
 def _name(kind: str, **parts: object) -> str:
-    return f"{ROOT}:{TEMPLATES[kind].format(**parts)}"
+    if kind in SHARED:
+        return SHARED_ROOT + SHARED[kind].format(**parts)
+    return ROOT + PARTITIONED[kind].format(**parts)
 
 
 def record(ref: str) -> str:
@@ -233,7 +239,7 @@ def revocations() -> str:
 
 def notice(process: str) -> str:
     """Channel: what an API process's waiters are told."""
-    return _name("notice", process=process)
+    return PREFIX + CHANNELS["notice"].format(process=process)
 
 
 def sweeps() -> str:
@@ -267,15 +273,17 @@ def dropped_messages() -> str:
 
 
 def lua_prelude() -> str:
-    """A Lua table ``KEY`` with one function a key, made from the same templates."""
+    """A Lua table ``KEY`` with one function a key, made from the same templates; ``ROOT`` is the root of a run."""
+    rooted = {kind: ("ROOT .. ", template) for kind, template in (PARTITIONED | SHARED).items()}
+    channels = {kind: ("", PREFIX + template) for kind, template in CHANNELS.items()}
     lines = ["local KEY = {}"]
-    for kind, template in TEMPLATES.items():
+    for kind, (root, template) in (rooted | channels).items():
         pieces, names = [], []
-        for literal, name, _, _ in Formatter().parse(f"{ROOT}:{template}"):
+        for literal, name, _, _ in Formatter().parse(template):
             if literal:
                 pieces.append(f"'{literal}'")
             if name:
                 pieces.append(name)
                 names.append(name)
-        lines.append(f"function KEY.{kind}({', '.join(names)}) return {' .. '.join(pieces)} end")
+        lines.append(f"function KEY.{kind}({', '.join(names)}) return {root}{' .. '.join(pieces)} end")
     return "\n".join(lines)

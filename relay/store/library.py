@@ -17,6 +17,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from relay.store import keyspace
+from relay.store.key_names import CHANNELS, SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -44,6 +45,7 @@ class Library:
 
     name: str
     text: str
+    is_shared: bool  # whether its keys are those that all partitions have in common
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def library(script: str) -> Library:
     """The library of ``lua/<script>.lua``. Its name changes with its text, so that versions stand side by side."""
     text = _linked(source(script))
     name = f"{PREFIX}{script}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    return Library(name, f"#!lua name={name}\n{text.replace('<name>', name)}")
+    return Library(name, f"#!lua name={name}\n{text.replace('<name>', name)}", _is_shared(script, text))
 
 
 def scripts() -> list[str]:
@@ -126,6 +128,13 @@ def needed(names: Iterable[str]) -> list[LuaFile]:
     return list(found.values())
 
 
+def _is_shared(script: str, text: str) -> bool:
+    kinds = {kind in SHARED for kind in re.findall(r"function KEY\.(\w+)", text) if kind not in CHANNELS}
+    if len(kinds) > 1:
+        raise ValueError(f"lua/{script}.lua names keys of two roots: of a partition, and of all in common")
+    return True in kinds
+
+
 def _linked(script: LuaFile) -> str:
     sources = [*needed(script.needs), script]
     declared = [name for each in sources for name in sorted(each.names)]
@@ -136,13 +145,13 @@ def _linked(script: LuaFile) -> str:
     flags = "" if script.name in _REFUSABLE else "'allow-oom'"
     return "\n".join(
         [
-            f"local {', '.join(['ARGV', *states])}",
+            f"local {', '.join(['ROOT', 'ARGV', *states])}",
             f"local {_KEYS} = {{}}",
             *(part.made for part in parts if part.made),
             "redis.register_function{",
             f"function_name = '<name>', flags = {{ {flags} }},",
-            "callback = function(_, arguments)",
-            "ARGV = arguments",
+            "callback = function(keys, arguments)",
+            "ROOT, ARGV = keys[1], arguments",
             *(part.run for part in parts if part.run),
             "end }",
         ]

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 import redis
 from redis.exceptions import ResponseError
 
+from relay.store.key_names import SHARED_ROOT
+from relay.store.keyspace import ROOT
 from relay.store.library import PREFIX, library, scripts
+from relay.store.old_names import rename_old_keys
 from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
@@ -33,15 +36,16 @@ class Scripts:
 
         All, because a server that is full takes no more of them, and then needs those that make room.
         """
-        function = library(name).name
+        function = library(name)
+        root = SHARED_ROOT if function.is_shared else ROOT
         with store_errors():
             try:
-                return self._call(function, args)
+                return self._call(function.name, root, args)
             except ResponseError as error:
                 if str(error) != _UNKNOWN:
                     raise
             self.load()
-            return self._call(function, args)
+            return self._call(function.name, root, args)
 
     def load(self) -> None:
         """Give the server every script that it does not know."""
@@ -61,7 +65,7 @@ class Scripts:
             if name not in ours:
                 self._client.function_delete(name)
 
-    def _call(self, function: str, args: Sequence[Any]) -> Any:
+    def _call(self, function: str, root: str, args: Sequence[Any]) -> Any:
         """On a connection that is kept for the next one: to take it from redis-py's pool costs as much as to use it.
 
         One that something went wrong with is not kept.
@@ -70,14 +74,15 @@ class Scripts:
             client = self._kept.pop()
         except IndexError:
             client = self._client if self._is_fake else self._client.client()
-        reply = client.fcall(function, 0, *args)
+        reply = client.fcall(function, 1, root, *args)
         self._kept.append(client)
         return reply
 
 
 def renew(url: str) -> None:
-    """Give a server that nobody uses yet the scripts of this version, and take those of others from it."""
+    """Bring a server that nobody uses yet to this version: the names of its keys, and its scripts."""
     with store_errors(), redis.Redis.from_url(url) as client:
+        rename_old_keys(client)
         runner = Scripts(client)
         runner.load()
         runner.drop_others()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.store import keyspace
-from relay.store.key_names import ROOT
+from relay.store.keyspace import ROOT
 from relay.store.scripts import Scripts, store_errors
 from relay.vault import payload_owner, raw_owner, result_owner, target_owner, token_owner
 
@@ -47,7 +47,7 @@ class SealedValues:
 
         What is there all the time is found at least once; what comes meanwhile is sealed with the newest key already.
         """
-        for pattern in (f"{ROOT}:inv:*:*", f"{ROOT}:target:*", f"{ROOT}:token:*"):
+        for pattern in (f"{ROOT}inv:*:*", f"{ROOT}target:*", f"{ROOT}token:*"):
             cursor = 0
             while True:
                 with store_errors():
@@ -62,7 +62,7 @@ class SealedValues:
         return bool(self._scripts.run("reseal", [value.key, value.sealed, sealed]))
 
     def _value(self, key: str) -> SealedValue | None:
-        kind, *names = key.removeprefix(f"{ROOT}:").split(":")
+        kind, *names = key.removeprefix(ROOT).split(":")
         if kind == "inv":
             return self._content(key, *names)
         return self._secret(key, kind, *names)

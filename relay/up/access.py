@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from relay.store.key_names import ROOT, TEMPLATES
+from relay.store.key_names import PARTITIONED, PREFIX, SHARED, SHARED_ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,6 +18,9 @@ ADMINISTRATOR: Final = "admin"
 OPERATOR: Final = "operator"
 
 _TARGET_HEADS: Final = frozenset({"target", "token"})
+#: The server compares a key with one pattern after another: what scripts use most comes first.
+_FIRST_HEADS: Final = ("inv", "p", "due", "pending", "expiry", "ages")
+_PARTITION_ROOTS: Final = (f"{PREFIX}{{?}}:", f"{PREFIX}{{??}}:")  # of one digit, and of two
 _CONNECTION: Final = (
     *("auth", "hello", "ping", "select", "time", "info"),
     *("client|setinfo", "client|setname", "client|id"),
@@ -62,8 +65,8 @@ def users() -> tuple[User, ...]:
     """Return every user but the administrator."""
     store = (*_CONNECTION, *_TRANSACTION, *_SCRIPTS, *_SUBSCRIPTION, *_DATA, *_KEYS)
     broker = (*_CONNECTION, *_TRANSACTION, *_BROKER_SCRIPTS, *_SUBSCRIPTION, *_BROKER)
-    everything = (f"{ROOT}:*",)
-    notices = f"{ROOT}:*"
+    everything = (f"{PREFIX}*",)
+    notices = f"{PREFIX}*"
     channels = (notices, *_BROKER_CHANNELS)
     return (
         _user("api", (*store, *broker), (*_patterns_without_targets(), *_BROKER_KEYS), channels),
@@ -86,8 +89,17 @@ def template() -> str:
 
 def _patterns_without_targets() -> tuple[str, ...]:
     """Return patterns of all keys but those that the target ring seals: targets and access tokens."""
-    heads = sorted({template.split(":", 1)[0] for template in TEMPLATES.values()} - _TARGET_HEADS)
-    return tuple(pattern for head in heads for pattern in (f"{ROOT}:{head}", f"{ROOT}:{head}:*"))
+    partitioned = ("", *_tails(PARTITIONED.values()))  # scripts are given the root alone
+    roots = [(root, partitioned) for root in _PARTITION_ROOTS] + [(SHARED_ROOT, ("", *_tails(SHARED.values())))]
+    return tuple(root + tail for root, tails in roots for tail in tails)
+
+
+def _tails(templates: Iterable[str]) -> list[str]:
+    """Return patterns of what follows a root: a head alone, or with more after it."""
+    names = [template.split(":", 1) for template in templates if template.split(":", 1)[0] not in _TARGET_HEADS]
+    tails = {head + ":*" * (len(more) > 0) for head, *more in names}
+    ranks = {head: rank for rank, head in enumerate(_FIRST_HEADS)}
+    return sorted(tails, key=lambda tail: (ranks.get(tail.split(":")[0], len(ranks)), tail))
 
 
 def _user(name: str, commands: Iterable[str], keys: Iterable[str], channels: Iterable[str]) -> User:

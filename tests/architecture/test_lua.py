@@ -85,6 +85,15 @@ def test_a_library_holds_what_its_script_reaches_and_nothing_else():
     assert "local function wake_all" not in library("read").text
 
 
+def test_a_script_touches_keys_of_one_root():
+    assert {name for name in scripts() if library(name).is_shared} == {"beat", "name_webhooks"}
+    text = "local a = KEY.workers()\nreturn KEY.record(a)"
+    parts = [linking.include("keyspace").parts, linking._file_from("mixed", text, linking._statement).parts]
+    made = "\n".join(part.made for part in parts[0] if set(part.names) & {"KEY.workers", "KEY.record"})
+    with pytest.raises(ValueError, match="two roots"):
+        linking._is_shared("mixed", made)
+
+
 def test_each_run_of_a_script_begins_with_its_own_state():
     made, run = library("claim").text.split("callback = function", 1)
     assert "effects = {" not in made

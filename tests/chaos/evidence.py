@@ -61,7 +61,7 @@ def _records(client: redis.Redis, refs: list[str]) -> dict[str, Invocation]:
 
 def _left(client: redis.Redis, refs: list[str]) -> dict[str, int]:
     keys = {"alarms": [keyspace.due_running()]}
-    keys["alarms"] += [key.decode() for key in client.keys("relay:due:queued:*")]
+    keys["alarms"] += [key.decode() for key in client.keys("relay:{0}:due:queued:*")]
     keys["places"] = [keyspace.running(PLUGIN, hook) for hook in BY_ID]
     keys["parked"] = [keyspace.parked(PLUGIN, hook) for hook in BY_ID]
     left = {what: sum(client.zcard(key) for key in names) for what, names in keys.items()}

@@ -168,7 +168,7 @@ class Harness:
         """How many workers have swept within the last seconds."""
         with suppress(redis.RedisError):
             seconds, _ = self.client.time()
-            return self.client.zcount("relay:workers", seconds * 1000 - 3_000, "+inf")
+            return self.client.zcount("relay:{shared}:workers", seconds * 1000 - 3_000, "+inf")
         return 0
 
     def append_only_file(self) -> Path:

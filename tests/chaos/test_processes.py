@@ -63,7 +63,7 @@ class Relay:
     def records(self, refs):
         pipeline = self.harness.client.pipeline(transaction=False)
         for ref in refs:
-            pipeline.hmget(f"relay:inv:{ref}", "state", "finishedAt")
+            pipeline.hmget(f"relay:{{0}}:inv:{ref}", "state", "finishedAt")
         return [(state.decode(), int(at or 0)) for state, at in pipeline.execute()]
 
     def states(self, refs):
@@ -227,7 +227,7 @@ def test_a_killed_worker_s_calls_are_taken_up_within_five_seconds_of_their_lease
     wait_for(lambda: relay.sending(posts + puts) == 80, "running calls", within_s=20)
     for name in BULK:
         relay.take_down(name, signal.SIGKILL)
-    lease_ends = [int(relay.harness.client.hget(f"relay:inv:{ref}", "leaseEnd")) for ref in posts + puts]
+    lease_ends = [int(relay.harness.client.hget(f"relay:{{0}}:inv:{ref}", "leaseEnd")) for ref in posts + puts]
     relay.bring_up("worker_bulk")
     states = relay.await_end(posts, within_s=LEASE_S + TAKEN_UP_S + NOISE_S)
     assert set(states) == {"interrupted"}

@@ -90,12 +90,12 @@ class ReplayHarness:
 
     def made(self, job):
         """What the job has made, in the order in which it was made."""
-        decided = self.client.lrange(f"relay:replay:{job.replay_id}:decided", 0, -1)
+        decided = self.client.lrange(f"relay:{{0}}:replay:{job.replay_id}:decided", 0, -1)
         return [each.decode() for each in decided if len(each) == 36]
 
     def decided(self, job):
         """Of each original, in turn: True if something was made of it, else why not."""
-        decided = self.client.lrange(f"relay:replay:{job.replay_id}:decided", 0, -1)
+        decided = self.client.lrange(f"relay:{{0}}:replay:{job.replay_id}:decided", 0, -1)
         return [True if len(each) == 36 else each.decode() for each in decided]
 
     def send(self, refs, **end):

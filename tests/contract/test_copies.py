@@ -67,7 +67,7 @@ def test_an_id_has_at_most_three_messages_though_workers_are_away_for_five_minut
                 work(ledger, lane, f"t{second}")
             if second > AWAY_S and not lane.messages:
                 break
-        assert int(client.hget("relay:pending", "count")) == 0
+        assert int(client.hget("relay:{0}:pending", "count")) == 0
     assert max(lane.copies.values()) <= 3
 
 

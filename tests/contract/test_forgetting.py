@@ -106,7 +106,7 @@ def test_one_sweep_forgets_whatever_is_old_in_bounded_pieces(valkey, records):
         prune = ledger.store.prune
         ledger.store.prune = lambda *, limit: pieces.append(limit) or prune(limit=limit)
         Sweeper(ledger.store, NoQueue(), "w1", run_here=pytest.fail).sweep()
-        assert client.keys("relay:inv:*") == []
+        assert client.keys("relay:{0}:inv:*") == []
     assert pieces == [RECORDS] * (records // RECORDS + 1)
 
 

@@ -121,7 +121,7 @@ def test_keys_are_listed_by_plugin_oldest_first_with_the_revoked_ones(api_keys):
 
 def test_a_plugin_exists_once_a_key_is_made_for_it(api_keys, redis_client):
     api_keys.create("acme", ["trigger"])
-    assert redis_client.smembers("relay:plugins") == {b"acme"}
+    assert redis_client.smembers("relay:{0}:plugins") == {b"acme"}
 
 
 def test_the_origins_of_all_valid_keys_are_known(api_keys, redis_client, vault):
@@ -162,8 +162,8 @@ def test_a_full_server_keeps_no_known_key_out(api_keys, monkeypatch):
 
 
 def forge(redis_client, key_id, fields):
-    redis_client.hset(f"relay:key:{key_id}", mapping=fields)
-    redis_client.sadd("relay:keys", key_id)
+    redis_client.hset(f"relay:{{shared}}:key:{key_id}", mapping=fields)
+    redis_client.sadd("relay:{shared}:keys", key_id)
 
 
 def test_a_record_that_somebody_else_wrote_is_no_record(api_keys, redis_client):
@@ -207,28 +207,28 @@ def test_every_field_of_a_record_is_authenticated(api_keys, redis_client, vault,
     api_keys.revoke(api_keys.create("other", ["trigger"])[1].id)
     time.sleep(0.002)
     _, other = api_keys.create("other", ["operate"], ["https://b.example"], name="two", lifetime_s=9000)
-    name = f"relay:key:{key.id}"
+    name = f"relay:{{shared}}:key:{key.id}"
     before = redis_client.hget(name, field)
     if change == "removed":
         redis_client.hdel(name, field)
     elif change == "altered":
         redis_client.hset(name, field, before + b"0")
     else:
-        redis_client.hset(name, field, redis_client.hget(f"relay:key:{other.id}", field))
+        redis_client.hset(name, field, redis_client.hget(f"relay:{{shared}}:key:{other.id}", field))
     with pytest.raises(Unauthenticated):
         ApiKeys(redis_client, vault).authenticate(text)
 
 
 def test_a_record_under_another_id_is_no_record(api_keys, redis_client):
     text, key = api_keys.create("acme", ["trigger"])
-    forge(redis_client, "1" * 16, redis_client.hgetall(f"relay:key:{key.id}"))
+    forge(redis_client, "1" * 16, redis_client.hgetall(f"relay:{{shared}}:key:{key.id}"))
     with pytest.raises(Unauthenticated):
         api_keys.authenticate(f"whk_{'1' * 16}_{text.rsplit('_', 1)[1]}")
 
 
 def test_a_revoked_key_stays_revoked_when_its_old_record_is_written_back(api_keys, redis_client, vault):
     text, key = api_keys.create("acme", ["trigger"])
-    record = redis_client.hgetall(f"relay:key:{key.id}")
+    record = redis_client.hgetall(f"relay:{{shared}}:key:{key.id}")
     api_keys.revoke(key.id)
     forge(redis_client, key.id, record)
     for keys in (api_keys, ApiKeys(redis_client, vault)):
@@ -242,7 +242,7 @@ def test_a_list_of_revoked_keys_that_was_tampered_with_is_noticed(api_keys, redi
     others = [api_keys.create("acme", ["trigger"])[1] for _ in range(2)]
     for each in (key, *others):
         api_keys.revoke(each.id)
-    name = "relay:keys:revoked"
+    name = "relay:{shared}:keys:revoked"
     entries = redis_client.lrange(name, 0, -1)
     redis_client.delete(name)
     kept = {
@@ -262,7 +262,7 @@ def test_a_new_process_notices_revocations_that_were_taken_away_by_the_keys_made
     _, revoked = api_keys.create("acme", ["trigger"])
     api_keys.revoke(revoked.id)
     text, later = api_keys.create("acme", ["trigger"])
-    redis_client.delete("relay:keys:revoked")
+    redis_client.delete("relay:{shared}:keys:revoked")
     other = ApiKeys(redis_client, vault)
     with pytest.raises(Unauthenticated):
         other.authenticate(text)

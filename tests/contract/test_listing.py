@@ -36,7 +36,7 @@ def listed(ledger, limit=50, **wanted):
 def created(ledger, ref, at):
     """Moves an invocation to another time, index by index, as if it had come then."""
     ledger.client.hset(keyspace.record(ref), "createdAt", at)
-    for key in ledger.client.keys("relay:p:acme:*"):
+    for key in ledger.client.keys("relay:{0}:p:acme:*"):
         if ledger.client.type(key) == b"zset" and ledger.client.zscore(key, ref) is not None:
             ledger.client.zadd(key, {ref: at})
 

@@ -119,7 +119,7 @@ def test_plugins_with_the_same_webhook_id_do_not_share_it(registry):
 
 def test_a_plugin_exists_once_something_is_registered(registry, redis_client):
     registry.apply("acme", [a_registration()])
-    assert redis_client.smembers("relay:plugins") == {b"acme"}
+    assert redis_client.smembers("relay:{0}:plugins") == {b"acme"}
 
 
 def test_neither_secret_nor_address_is_stored_in_clear(registry, redis_client):
@@ -131,8 +131,8 @@ def test_neither_secret_nor_address_is_stored_in_clear(registry, redis_client):
 
 def test_a_target_pasted_under_another_webhook_does_not_open(registry, redis_client):
     registry.apply("acme", [a_registration("a"), a_registration("b", path="/b")])
-    stolen = redis_client.get("relay:target:acme:a:1")
-    redis_client.set("relay:target:acme:b:1", stolen)
+    stolen = redis_client.get("relay:{0}:target:acme:a:1")
+    redis_client.set("relay:{0}:target:acme:b:1", stolen)
     with pytest.raises(VaultError):
         registry.open_target("acme", "b", 1)
 
@@ -285,7 +285,7 @@ def test_concurrent_applies_give_every_registration_a_revision_of_its_own(valkey
 def test_a_revision_s_target_is_stored_sealed_for_its_owner(registry, redis_client, vault):
     registry.apply("acme", [a_registration()])
     stored = registry.revision("acme", "ping", 1)
-    sealed = redis_client.get("relay:target:acme:ping:1")
+    sealed = redis_client.get("relay:{0}:target:acme:ping:1")
     opened = vault.open(sealed, target_owner("acme", "ping", 1, stored.shape_json))
     assert Target.from_json(opened) == a_registration().target
     assert stored.created_at_ms > 1_600_000_000_000
@@ -325,7 +325,7 @@ def test_a_target_does_not_open_beside_a_shape_that_somebody_loosened(registry, 
 def test_a_removed_webhook_is_not_revived_by_writing_its_pointer_back(registry, redis_client):
     registry.apply("acme", [a_registration()])
     registry.remove("acme", "ping")
-    redis_client.hset("relay:p:acme:webhooks", "ping", 1)
+    redis_client.hset("relay:{0}:p:acme:webhooks", "ping", 1)
     assert registry.current("acme", "ping", refresh=True) is None
     assert registry.shapes("acme") == []
     assert registry.unverified("acme") == ["ping"]
@@ -335,9 +335,9 @@ def test_a_removed_webhook_is_not_revived_by_writing_its_pointer_back(registry, 
 def test_only_what_a_relay_has_made_current_is_current(registry, redis_client, vault, change):
     registry.apply("acme", [a_registration(), a_registration("other")])
     registry.apply("acme", [a_registration(path="/second")])
-    macs = "relay:p:acme:webhooks:macs"
+    macs = "relay:{0}:p:acme:webhooks:macs"
     if change == "older revision":
-        redis_client.hset("relay:p:acme:webhooks", "ping", 1)
+        redis_client.hset("relay:{0}:p:acme:webhooks", "ping", 1)
     elif change == "another webhook's":
         redis_client.hset(macs, "ping", redis_client.hget(macs, "other"))
     elif change == "made up":
@@ -345,9 +345,9 @@ def test_only_what_a_relay_has_made_current_is_current(registry, redis_client, v
     elif change == "no MAC":
         redis_client.hdel(macs, "ping")
     else:
-        shape = redis_client.hget("relay:p:acme:webhook:ping:2", "shape")
+        shape = redis_client.hget("relay:{0}:p:acme:webhook:ping:2", "shape")
         redis_client.hset(
-            "relay:p:acme:webhook:ping:2", "shape", shape.replace(b'"hidden":true', b'"hidden":false') + b" "
+            "relay:{0}:p:acme:webhook:ping:2", "shape", shape.replace(b'"hidden":true', b'"hidden":false') + b" "
         )
     door = Registry(redis_client, vault)
     assert door.current("acme", "ping") is None
@@ -356,6 +356,6 @@ def test_only_what_a_relay_has_made_current_is_current(registry, redis_client, v
 
 def test_registering_again_makes_a_tampered_webhook_current(registry, redis_client):
     registry.apply("acme", [a_registration()])
-    redis_client.hdel("relay:p:acme:webhooks:macs", "ping")
+    redis_client.hdel("relay:{0}:p:acme:webhooks:macs", "ping")
     assert registry.apply("acme", [a_registration()]) == [Applied("ping", 2, "changed")]
     assert registry.current("acme", "ping", refresh=True)[0] == 2

@@ -680,13 +680,13 @@ def test_a_job_that_is_over_keeps_no_list_of_its_originals_and_still_lists_what_
     job = harness.start(**({"reference_ids": refs} if by_hand else {}))
     harness.create_all(job)
     made = harness.made(job)
-    assert harness.client.llen(f"relay:replay:{job.replay_id}:ids") == 3
+    assert harness.client.llen(f"relay:{{0}}:replay:{job.replay_id}:ids") == 3
     if cancelled:
         harness.store.cancel("acme", job.replay_id)
     else:
         harness.send(made)
     assert harness.job(job).over
-    left = {key.decode().rpartition(":")[2] for key in harness.client.keys(f"relay:replay:{job.replay_id}*")}
+    left = {key.decode().rpartition(":")[2] for key in harness.client.keys(f"relay:{{0}}:replay:{job.replay_id}*")}
     assert left == {job.replay_id, "decided"}
     page = harness.ledger.listing.page("acme", Filter(replay=job.replay_id), limit=10)
     assert {row.reference_id for row in page.rows} == set(made)
@@ -697,7 +697,7 @@ def test_a_job_past_its_time_is_forgotten_whole_without_anybody_listing_it(harne
     assert harness.ledger.store.prune(limit=100) == 0
     harness.client.zincrby(keyspace.expiry(), -2 * DAY_MS, f"replay-{gone.replay_id}")
     assert harness.ledger.store.prune(limit=100) == 1
-    assert harness.client.keys(f"relay:replay:{gone.replay_id}*") == []
+    assert harness.client.keys(f"relay:{{0}}:replay:{gone.replay_id}*") == []
     assert harness.client.zrange(keyspace.replays("acme"), 0, -1) == [kept.replay_id.encode()]
     assert harness.job(kept).over
 

@@ -40,7 +40,7 @@ def test_what_another_process_has_loaded_meanwhile_is_left_alone(redis_client, r
 
 
 def test_a_text_that_the_server_refuses_is_a_fault_of_ours(runner, monkeypatch):
-    wrong = module.library("read").__class__("relay_read_0", "#!lua name=relay_read_0\nnot lua")
+    wrong = module.library("read").__class__("relay_read_0", "#!lua name=relay_read_0\nnot lua", is_shared=False)
     monkeypatch.setattr(module, "library", lambda _script: wrong)
     with pytest.raises(StoreFault):
         runner.run("read", [])
@@ -48,22 +48,22 @@ def test_a_text_that_the_server_refuses_is_a_fault_of_ours(runner, monkeypatch):
 
 def test_a_script_s_error_is_not_taken_for_a_missing_one(redis_client, runner):
     runner.load()
-    redis_client.set("relay:inv:x", "no hash")
+    redis_client.set("relay:{0}:inv:x", "no hash")
     with pytest.raises(StoreFault):
         runner.run("read", ["x"])
 
 
 def test_a_failed_run_leaves_nothing_for_the_next_one(redis_client, runner):
     """What a run collects stands in the server's memory until the next one begins anew."""
-    redis_client.hset("relay:inv:a", mapping={"state": "queued", "plugin": "p", "webhook": "w", "lane": "bulk"})
-    redis_client.hset("relay:inv:a", mapping={"createdAt": "1", "requestBytes": "1", "timeout": "1000"})
-    redis_client.set("relay:inv:b", "no hash")
+    redis_client.hset("relay:{0}:inv:a", mapping={"state": "queued", "plugin": "p", "webhook": "w", "lane": "bulk"})
+    redis_client.hset("relay:{0}:inv:a", mapping={"createdAt": "1", "requestBytes": "1", "timeout": "1000"})
+    redis_client.set("relay:{0}:inv:b", "no hash")
     with pytest.raises(StoreFault):
         runner.run("claim", ["t", 1, 1, 1, 1, 1, 1, 2, "a", "b"])
-    redis_client.delete("relay:inv:b")
+    redis_client.delete("relay:{0}:inv:b")
     now_ms, replies, ready = runner.run("claim", ["t", 1, 1, 1, 1, 1, 1, 1, "b"])
     assert (replies, ready) == ([[b"skipped", b"gone"]], [])
-    assert redis_client.zcard("relay:due:running") == 0
+    assert redis_client.zcard("relay:{0}:due:running") == 0
     assert int(now_ms) > 0
 
 

@@ -477,7 +477,7 @@ def test_a_rate_a_broken_result_and_a_lost_store_have_their_codes(tmp_path):
         running.settle([reference_id], data={"kept": True})
         path = f"/v1/invocations/{reference_id}"
         assert running.call("GET", path).json()["result"]["data"] == {"kept": True}
-        running.queue.set(f"relay:inv:{reference_id}:result", b"not what was sealed")
+        running.queue.set(f"relay:{{0}}:inv:{reference_id}:result", b"not what was sealed")
         assert_problem(running.call("GET", path), 500, "internal")
         server.terminate()
         for method, where in (("POST", "/v1/webhooks/order/trigger"), ("GET", path), ("GET", "/readyz")):

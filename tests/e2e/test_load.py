@@ -119,7 +119,7 @@ def test_what_waits_is_on_its_way_and_shares_its_process_with_others(busy):
 def waiting(plugin):
     written = dotenv_values(plugin.harness.relay.data_dir / "relay.env")
     with redis.Redis.from_url(written["RELAY_REDIS_URL"]) as client:
-        return int(client.hget("relay:pending", "count"))
+        return int(client.hget("relay:{0}:pending", "count"))
 
 
 @pytest.fixture(scope="module")

@@ -40,9 +40,9 @@ def api(running):
 @pytest.fixture
 def fresh_api(api):
     """The running API without a single invocation; registrations and keys stay."""
-    kept = ("relay:key", "relay:keys", "relay:plugins", "relay:p:")
+    kept = ("relay:{shared}:key", "relay:{shared}:keys", "relay:{0}:plugins", "relay:{0}:p:")
     for key in api.queue.scan_iter("relay:*", count=1000):
         name = key.decode()
-        if not name.startswith(kept) or (name.startswith("relay:p:") and ":webhook" not in name):
+        if not name.startswith(kept) or (name.startswith("relay:{0}:p:") and ":webhook" not in name):
             api.queue.delete(key)
     return api

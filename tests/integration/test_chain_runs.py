@@ -81,7 +81,7 @@ def test_a_token_of_one_step_is_used_in_the_next_and_shown_to_nobody(harness, si
     everything = [harness.data(each) for each in (ref, *record.steps)]
     assert TOKEN not in json.dumps(everything)
     assert [step.webhook_id for step in steps_of(harness, ref)] == ["login", "order"]
-    assert not list(harness.runtime.client.scan_iter("relay:inv:*:raw"))
+    assert not list(harness.runtime.client.scan_iter("relay:{0}:inv:*:raw"))
 
 
 def test_a_step_in_error_ends_the_chain_with_its_own_answer(harness, site):
@@ -285,7 +285,7 @@ def test_the_api_s_keys_open_nothing_that_endpoints_told_a_chain(harness, site):
     client, data_keys = harness.runtime.client, harness.runtime.data_vault.key_ids
     told = [keyspace.raw(steps[0]), keyspace.payload(steps[1]), keyspace.secrets(ref)]
     assert [Vault.key_id_of(client.get(key)) in data_keys for key in told] == [False, False, False]
-    everything = [client.get(key) for key in client.keys("relay:inv:*") if client.type(key) == b"string"]
+    everything = [client.get(key) for key in client.keys("relay:{0}:inv:*") if client.type(key) == b"string"]
     shown = [harness.data(step) for step in steps if harness.record(step).state.final]
     ended.set()
     harness.final(ref)

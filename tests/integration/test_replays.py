@@ -113,7 +113,7 @@ def test_a_worker_that_stops_lets_go_of_its_job_for_another(tmp_path_factory):
         until(lambda: job_of(harness, job).delivered >= 20, 20)
         first.send_signal(signal.SIGTERM)
         assert first.wait(20) == 0
-        assert harness.runtime.client.hget(f"relay:replay:{job.replay_id}", "leaseEnd") == b""
+        assert harness.runtime.client.hget(f"relay:{{0}}:replay:{job.replay_id}", "leaseEnd") == b""
         assert job_of(harness, job).started < 100
         harness.start_worker(number=2)
         job = finished(harness, job)
@@ -149,7 +149,7 @@ def bring(harness, orders, webhook="orders"):
     for start_at in range(orders.start, orders.stop, 1_000):
         numbers = range(start_at, min(start_at + 1_000, orders.stop))
         harness.trigger_each(({"order": number} for number in numbers), webhook)
-    until(lambda: int(harness.runtime.client.hget("relay:pending", "count") or 0) == 0, 60, every_s=0.1)
+    until(lambda: int(harness.runtime.client.hget("relay:{0}:pending", "count") or 0) == 0, 60, every_s=0.1)
 
 
 @pytest.mark.timeout(180)
@@ -187,7 +187,7 @@ def test_a_days_story(tmp_path_factory):
         assert job.matched == DURING
         until(lambda: job_of(harness, job).delivered > 1_000, 30)
         assert harness.runtime.replays.pause("acme", job.replay_id).state is ReplayState.PAUSED
-        until(lambda: harness.runtime.client.zcard("relay:p:acme:running:orders") == 0, 10)
+        until(lambda: harness.runtime.client.zcard("relay:{0}:p:acme:running:orders") == 0, 10)
         paused = job_of(harness, job)
         kill(harness)
         time.sleep(1)

@@ -68,7 +68,7 @@ def cost_of(harness, bring):
     before = standing(harness)
     refs = bring()
     client = harness.runtime.client
-    until(lambda: client.hget("relay:pending", "count") == b"0", 60, every_s=0.25)
+    until(lambda: client.hget("relay:{0}:pending", "count") == b"0", 60, every_s=0.25)
     cost = standing(harness) - before
     assert {harness.record(ref).state for ref in refs} == {State.DELIVERED}
     return cost

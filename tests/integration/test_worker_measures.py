@@ -56,7 +56,7 @@ def test_notes_are_counted_although_nobody_reads_them_and_sweeps_are_counted(har
         harness.register(hook(endpoint.url))
         harness.start_worker()
         harness.finals(harness.trigger_many(5))
-    notes = "relay:p:acme:notes"
+    notes = "relay:{0}:p:acme:notes"
     until(lambda: not harness.runtime.client.exists(notes), 15)
     assert isinstance(harness.runtime, Runtime)
     page = samples_of(harness.runtime.metrics_page.text().decode())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from relay.settings import Settings
-from relay.store.key_names import ROOT, TEMPLATES
+from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_ROOT, partition_root
 from relay.up import access, processes
 
 FOLDER = Path(__file__).parents[2]
@@ -36,9 +36,15 @@ def allows(server, user, command):
     return server.execute_command("ACL", "DRYRUN", user, *shlex.split(command)) in (b"OK", "OK")
 
 
-def key(name):
-    """A key of this kind, each of its parts filled in."""
-    return f"{ROOT}:{re.sub(r'{[a-z]+}', 'x', TEMPLATES[name])}"
+def filled_in(template):
+    return re.sub(r"{[a-z]+}", "x", template)
+
+
+def keys(name):
+    """Keys of this kind, each of its parts filled in: in partitions of one and of two digits, or of all in common."""
+    if name in SHARED:
+        return [SHARED_ROOT + filled_in(SHARED[name])]
+    return [partition_root(number) + filled_in(PARTITIONED[name]) for number in (0, 42)]
 
 
 @pytest.mark.parametrize("user", NAMES)
@@ -54,21 +60,33 @@ def test_the_administrator_alone_may_and_nobody_without_a_name(server):
     assert second == "user default off"
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("name", PARTITIONED | SHARED)
 def test_the_api_reaches_every_key_but_those_that_the_target_ring_seals(server, name):
     sealed_for_workers = name in {"target", "token", "token_fetcher"}
-    if name == "notice":  # a channel
-        assert allows(server, "api", f"SUBSCRIBE {key(name)}")
-        return
-    assert allows(server, "api", f"GET {key(name)}") is not sealed_for_workers
-    assert allows(server, "worker", f"GET {key(name)}")
-    assert allows(server, "operator", f"GET {key(name)}")
+    for key in keys(name):
+        assert allows(server, "api", f"GET {key}") is not sealed_for_workers
+        assert allows(server, "worker", f"GET {key}")
+        assert allows(server, "operator", f"GET {key}")
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("user", ["api", "worker", "operator"])
+def test_all_that_have_to_do_with_the_store_give_scripts_a_root_and_hear_notices(server, user):
+    for root in (partition_root(0), partition_root(99), SHARED_ROOT):
+        assert allows(server, user, f"FCALL f 1 {root}")
+    for channel in CHANNELS.values():
+        assert allows(server, user, f"SUBSCRIBE {PREFIX}{filled_in(channel)}")
+
+
+@pytest.mark.parametrize("name", PARTITIONED | SHARED)
 def test_flower_reaches_nothing_of_the_store(server, name):
-    for command in ("GET", "HGETALL", "SUBSCRIBE", "DEL"):
-        assert not allows(server, "flower", f"{command} {key(name)}")
+    for command in ("GET", "HGETALL", "DEL"):
+        for key in keys(name):
+            assert not allows(server, "flower", f"{command} {key}")
+
+
+def test_flower_hears_no_notice(server):
+    for channel in CHANNELS.values():
+        assert not allows(server, "flower", f"SUBSCRIBE {PREFIX}{filled_in(channel)}")
 
 
 @pytest.mark.parametrize("queue", ["interactive", "bulk", "replay", "_kombu.binding.relay", "x.reply.celery.pidbox"])
@@ -87,7 +105,7 @@ def test_every_command_of_a_script_is_allowed_to_those_who_run_it(server):
     for user in ("api", "worker", "operator"):
         for name in known:
             arity = max(abs(info[name]["arity"]) - 1, 1)
-            key = f"{ROOT}:p:x" if info[name]["first_key_pos"] else f"{ROOT}:notice:x"
+            key = f"{partition_root(0)}p:x" if info[name]["first_key_pos"] else f"{PREFIX}notice:x"
             command = f"{name} {' '.join([key, *['1'] * (arity - 1)])}" if name != "TIME" else "TIME"
             if not allows(server, user, command):
                 refused.append((user, command))

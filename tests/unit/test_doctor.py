@@ -267,6 +267,6 @@ def test_a_webhook_that_no_relay_has_made_current_is_a_problem(given, tmp_path, 
     register(given, WEBHOOK)
     assert "revisions" not in findings(given, tmp_path)
     with valkey.client() as client:
-        client.hset("relay:p:shop:webhooks", "ghost", 1)
+        client.hset("relay:{0}:p:shop:webhooks", "ghost", 1)
     found = findings(given, tmp_path)["revisions"]
     assert (found.level, found.found) == (Level.PROBLEM, "not made current by a relay: shop/ghost")

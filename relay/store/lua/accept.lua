@@ -1,6 +1,6 @@
 -- accept: n triggers become records, all of a group at once. Without allow-oom: a full server refuses new work.
 --
--- KEYS  none (names come from KEY)
+-- KEYS  1 the root of the partition
 -- ARGV  1 grace_ms  2 max_pending  3 max_pending_per_plugin  4 max_pending_bytes  5 refusals a minute and plugin
 --       6-9 retention ms: ok, failed, rejected, contents (0: as
 --       records)  10 idempotency_ms  11 max_pending_bytes_per_plugin  12 n, then n times:

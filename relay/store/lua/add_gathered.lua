@@ -1,6 +1,6 @@
 -- add_gathered: adds what a worker has gathered of a plugin to its totals.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 worker process  3 batch: an id of what is brought  4 seconds for which the batch is remembered
 --       5... field amount, field amount, ...
 -- Returns 1

@@ -1,6 +1,6 @@
 -- advance: a chain's parent goes to its next step: the step's invocations are created, and the parent waits for them.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 token  2 grace_ms  3-6 retention ms: ok, failed, rejected, contents (0: as records)
 --       7 steps one outermost chain may make
 --       8 parent's reference id  9 number of the step  10 what the chain hides in the answers of this step, sealed

@@ -1,6 +1,6 @@
 -- apply_webhooks: a whole registration document becomes current, all of it or nothing.
 --
--- KEYS  none (names come from KEY)
+-- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 n  3 what the check of chains has seen (JSON): {reads: {webhook: its current revision or ''},
 --       users: {webhook: the chains that use it}}, then n times:
 --       webhook, its current revision ('' if none), the highest revision it ever had ('0' if none),

@@ -1,6 +1,6 @@
 -- beat: a worker says that it lives, and which lanes it serves.
 --
--- KEYS  none
+-- KEYS  1 the root of the shared keys
 -- ARGV  1 worker process  2 its lanes, with commas between  3 forget_ms: who has been silent for so long is forgotten
 -- Returns the time on the server's clock, ms
 -- needs: clock

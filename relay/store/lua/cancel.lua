@@ -1,6 +1,6 @@
 -- cancel: an operator stops an invocation that no worker has taken; of a chain that waits, its unsent steps too.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 grace_ms  2-5 retention ms: ok, failed, rejected, contents (0: as records)
 --       6 plugin ('' for any)  7 reference id
 -- Returns {cancelled, refused or unknown, state, ready: ref, lane, ...}

@@ -2,7 +2,7 @@
 -- for (the webhook has its share of the process), or that were read as full. A chain's parent sends nothing itself: its
 -- lease is the margin.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 token (one a claim call)  2 margin_ms  3 grace_ms  4-7 retention ms: ok, failed, rejected, contents
 --       (0: as records)  8 n
 --       9... n reference ids to take, then those to park

@@ -1,6 +1,6 @@
 -- count_notes: adds to a plugin's counts what its oldest notes say, and takes those notes away.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 how many notes had been counted before these  3 how many these are
 --       4 seconds for which counts of a minute or an hour are kept
 --       5... name (totals, minute or hour), its number ('' of totals), webhook ('' where the name has none), n, then n times:

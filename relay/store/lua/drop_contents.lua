@@ -1,6 +1,6 @@
 -- drop_contents: a plugin keeps too many bytes: the contents of its oldest final records go, their other fields stay.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 how many bytes it may keep  3 limit of records looked at
 -- Returns {how many records lost their contents, '1' if it keeps too many still}
 --

@@ -1,6 +1,6 @@
 -- drop_token: forgets an access token, or who may fetch the next one, if it is still this one.
 --
--- KEYS  none (names come from KEY)
+-- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 webhook  3 revision  4 what: token, or token_fetcher  5 the value that it must have
 -- Returns 1 if it is forgotten, 0 if it was another one, or gone before.
 

@@ -1,7 +1,7 @@
 -- expire: ends calls that have had their time: those older than their webhook lets them become, and chains past their
 -- deadline, whatever holds them back. What is being sent ends its attempt first.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 token  2 margin_ms  3 grace_ms  4-7 retention ms: ok, failed, rejected, contents (0: as records)
 --       8 limit of calls  9 limit of webhooks
 -- Returns {ended, more ('1': others are to be looked at at once), ready: ref, lane, ...}

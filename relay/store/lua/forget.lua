@@ -1,6 +1,6 @@
 -- forget: destroys payload and result of an invocation, of a chain those of its steps too; the rest stays.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 reference id
 -- Returns forgotten, unknown, or unfinished (nothing was destroyed then)
 --

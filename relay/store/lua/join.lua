@@ -1,6 +1,6 @@
 -- join: an API process waits for an invocation, unless it is final.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 reference id  2 plugin  3 process id of the API
 -- Returns 1 if it is waited for now, 0 if it is final or there is none for this plugin
 

@@ -1,6 +1,6 @@
 -- list: a piece of a plugin's invocations, newest first. Changes nothing.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 filter (JSON, see filter)  3 position ('' at the beginning)  4 rows wanted  5 records to look at
 --       6 a parent's reference id, whose steps alone are meant, or ''
 -- Returns {position of the next piece or '' where there is none, looked at, reference ids}

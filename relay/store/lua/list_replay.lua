@@ -1,6 +1,6 @@
 -- list_replay: a piece of what a replay job has made, newest first. Changes nothing.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 filter (JSON, see filter)  3 position ('' at the beginning)  4 rows wanted  5 ids to look at
 --       6 replay id
 -- Returns as list does; a position is '#' and how many of the job's decisions are left

@@ -1,6 +1,6 @@
 -- name_webhooks: decides which webhooks metrics name, once for all: the first ones that are brought here.
 --
--- KEYS  none
+-- KEYS  1 the root of the shared keys
 -- ARGV  1 how many may be named  2... plugin/webhook, in the order of their claim to a name
 -- Returns those of them that are named
 --

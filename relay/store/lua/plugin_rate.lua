@@ -1,6 +1,6 @@
 -- plugin_rate: may a plugin send n more triggers now? A leaky bucket as one time (GCRA): each trigger moves it on.
 --
--- KEYS  none (names come from KEY)
+-- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 microseconds a trigger  3 triggers that may come at once  4 n  5 token of this call
 -- Returns 0 where they may, else the microseconds to wait; then nothing was taken
 --

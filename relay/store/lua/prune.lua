@@ -1,6 +1,6 @@
 -- prune: forget final records and ended replay jobs whose retention has passed, with everything that names them.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 limit of records and jobs
 -- Returns how many were forgotten
 -- needs: clock, effects, ends, jobs

@@ -1,6 +1,6 @@
 -- release: give back calls whose gate was shut before it opened (drain); no attempt is counted.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 token  2 grace_ms  3... the reference ids
 -- Returns ready: ref, lane, ...: the calls given back, and those that their places wake
 --

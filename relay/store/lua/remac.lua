@@ -1,6 +1,6 @@
 -- remac: writes the MAC of a webhook's current revision anew, if that revision is still the current one.
 --
--- KEYS  none (names come from KEY)
+-- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 webhook  3 the revision that the MAC is for  4 MAC
 -- Returns 1 if it was written; 0 if the webhook has another revision by now, or none
 

@@ -1,6 +1,6 @@
 -- remove_webhook: ends a webhook's registration, unless a chain has it among its steps.
 --
--- KEYS  none (names come from KEY)
+-- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 webhook
 -- Returns the ids of the chains that use it; none: it is not registered (any more).
 --

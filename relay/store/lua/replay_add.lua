@@ -1,6 +1,6 @@
 -- replay_add: originals that are given by hand, a piece of them; each id counts once.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 token  3 lease_ms  4 number of the piece, from 0  5 last ('1': there are no more)  6... ids
 -- Returns {state of the job, or 'late', how many it has}
 --

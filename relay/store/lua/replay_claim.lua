@@ -1,6 +1,6 @@
 -- replay_claim: take a job to plan it or to make its invocations.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 token  3 lease_ms
 -- Returns {state, plugin, by hand ('1': its originals are given by whoever made it), rate}, or nothing: there is
 --         nothing to do, or somebody does it

@@ -1,7 +1,7 @@
 -- replay_create: decides what becomes of a job's next originals, and makes the invocations, all at once. Without
 -- allow-oom: a full server refuses new work.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 token  3 lease_ms  4 grace_ms  5 the job's place  6 n, then n times, of the originals from that
 --       place on: ref ('' where it would have been skipped), revision ('' if its webhook is not registered), timeout_ms,
 --       repeatable, payload ('' if it could not be opened), chain, pins, age_ms, callback

@@ -1,6 +1,6 @@
 -- replay_leave: the holder of a job lets go of it.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 token  3 grace_ms  4 after_ms: when it is looked at again; '0': at once
 -- Returns ready: the job and its lane, if it is to be looked at at once
 -- needs: jobs, places

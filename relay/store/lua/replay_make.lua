@@ -1,6 +1,6 @@
 -- replay_make: a new job, whose maker holds it and is going to plan it.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 plugin  3 token  4 lease_ms  5 caller  6 filter (JSON, see filter; '' where ids are given by
 --       hand)  7 uncertain ('1': those too)  8 max ('' for any)  9 rate a second ('' for any)
 --       10 keep_ms: for how long an ended job is kept  11 ended_by (ms, '' for now): only what was final then

@@ -1,6 +1,6 @@
 -- replay_plan: looks for a job's originals, a piece of the way.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 token  3 lease_ms  4 records to look at
 -- Returns {state of the job, or 'late', how many it has}
 --

@@ -1,6 +1,6 @@
 -- replay_read: the next originals of a job, and what is needed to make invocations of them. Changes nothing.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 how many at most  3 bytes of payloads at most (one goes in any case)
 -- Returns {the job's place, {reference id, why it would be skipped or '', webhook, payload}, ...}
 -- needs: originals

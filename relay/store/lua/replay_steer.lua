@@ -1,6 +1,6 @@
 -- replay_steer: an operator pauses, resumes or cancels a job.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 grace_ms  2-5 retention ms: ok, failed, rejected, contents (0: as records)
 --       6 plugin  7 replay id  8 pause, resume or cancel
 -- Returns {done, unknown or refused, the job's state, ready: ref, lane, ...}

@@ -1,6 +1,6 @@
 -- replay_tally: what a job would do with a piece of what is meant, newest first. Changes nothing.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 filter (JSON, see filter; '' where ids are given)  3 position ('' at the beginning)  4 records to look
 --       at  5 ended_by (ms, '' for now): only what was final then  6 uncertain ('1': those too)  7 how many it may have
 --       at most  8... ids that are given by hand

@@ -1,6 +1,6 @@
 -- reseal: puts a value that was sealed anew in the place of the old one; how long it lives stays as it is.
 --
--- KEYS  none (the name is given whole)
+-- KEYS  1 the root of the partition
 -- ARGV  1 key  2 the value as it was read  3 the same, sealed with the newest key
 -- Returns 1 if the key holds the new value now; 0 if it has changed or gone meanwhile
 --

@@ -1,6 +1,6 @@
 -- resume: a webhook may send again; its parked calls are made ready, a page at a time.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 webhook  3 grace_ms  4 offset  5 limit
 -- Returns ready: ref, lane, ...; no more than the webhook has room for
 -- needs: places

@@ -2,7 +2,7 @@
 -- them: it was removed (what waits ends as rejected), its breaker was closed, or its limits are others now (what may go is
 -- made ready).
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 token  2 margin_ms  3 grace_ms  4-7 retention ms: ok, failed, rejected, contents (0: as records)
 --       8 plugin  9 webhook  10 cursor ('0' at the beginning)  11 about how many to look at
 -- Returns {the next piece's cursor, '0' where there is none, ready: ref, lane, ...}

@@ -1,6 +1,6 @@
 -- sweep: take alarms that rang, move them on, and say which ids must be published again.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 worker process id  2 grace_ms  3 patience_ms (a queued id is published after so long whatever its lane
 --       holds)  4 limit of alarms  5 limit of alarms of a lane's queued ids, where the lane holds messages
 --       6 n  7... n lanes that are empty, then those that are short

@@ -1,6 +1,6 @@
 -- tally: counts how a piece of a plugin's invocations ended, newest first. Changes nothing.
 --
--- KEYS  none
+-- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 filter (JSON, see filter)  3 position ('' at the beginning)  4 records to look at
 -- Returns {position of the next piece or '' where there is none, groups: {webhook, outcome, status, count, first and
 --         last createdAt}, ...}
