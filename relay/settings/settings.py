@@ -17,11 +17,12 @@ from environs import Env, EnvValidationError
 from relay.errors import Fault, SettingsError
 from relay.settings import kinds
 from relay.settings.env_file import ENV_FILE, FILE_SUFFIX, PREFIX, lacking, read_env_file
-from relay.settings.kinds import Secret
 from relay.settings.private_file import read_private_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from relay.settings.kinds import Secret
 
 __all__ = ["Setting", "Settings", "unknown_names"]
 
