@@ -17,8 +17,9 @@ import click
 from rich.console import Console
 
 from bench.children import ROOT
-from bench.contenders.bullmq import BullMQ
+from bench.contenders.bullmq import BullMQ, BullMQWithDuties
 from bench.contenders.celery_requests import CeleryRequests
+from bench.contenders.python_peers import Arq, Dramatiq, Taskiq
 from bench.contenders.relay import Relay
 from bench.plan import FULL, QUICK, WORKLOADS
 from bench.report import as_json, machine, show
@@ -33,8 +34,12 @@ if TYPE_CHECKING:
 
 CONTENDERS: Final[dict[str, Callable[[], Contender]]] = {
     "relay": Relay,
+    "duties": BullMQWithDuties,
     "bullmq": BullMQ,
     "celery": CeleryRequests,
+    "dramatiq": Dramatiq,
+    "taskiq": Taskiq,
+    "arq": Arq,
 }
 BUILD: Final = ROOT / "build" / "bench"
 
@@ -46,6 +51,7 @@ BUILD: Final = ROOT / "build" / "bench"
 @click.option("--fsync", type=click.Choice(["always", "everysec"]), multiple=True, help="Only this Redis setting.")
 @click.option("--workload", type=click.Choice(WORKLOADS), multiple=True, help="Only this workload.")
 @click.option("--contender", type=click.Choice(list(CONTENDERS)), multiple=True, help="Only this contender.")
+@click.option("--precedence", is_flag=True, help="Others use this machine: what is measured goes first (needs root).")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), default=BUILD / "bench.json", show_default=False)
 def main(
     quick: bool,
@@ -54,9 +60,10 @@ def main(
     fsync: tuple[str, ...],
     workload: tuple[str, ...],
     contender: tuple[str, ...],
+    precedence: bool,
     json_file: Path,
 ) -> None:
-    """This relay beside plain Celery + requests and BullMQ + undici, in one run on this machine."""
+    """This relay beside its peers, in one run on this machine."""
     # A CI's time limit ends us with SIGTERM: leave through the contexts that end our children.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     console = Console(width=None if sys.stdout.isatty() else 140)
@@ -64,13 +71,23 @@ def main(
     facts = machine()
     players = [CONTENDERS[name]() for name in contender or CONTENDERS]
     tournament = Tournament(
-        plan, players, BUILD, lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)
+        plan,
+        players,
+        BUILD,
+        lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
+        precedence=precedence,
     )
     tournament.play()
     json_file.parent.mkdir(parents=True, exist_ok=True)
     json_file.write_text(json.dumps(as_json(tournament, facts, quick=quick), indent=1) + "\n")
     show(console, tournament, facts, plan.callers)
-    wanted = {(each.name, work) for each in players if each.name not in tournament.skipped for work in plan.workloads}
+    wanted = {
+        (each.name, work)
+        for each in players
+        if each.name not in tournament.skipped
+        for work in plan.workloads
+        if each.variants(work)
+    }
     found = {(each.contender, each.workload) for each in standings(tournament.rounds)}
     sys.exit(0 if wanted <= found else 1)
 

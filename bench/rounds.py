@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -11,13 +11,20 @@ if TYPE_CHECKING:
 
     from bench.receipts import Receipts
 
-Workload = Literal["drain", "await"]
+Workload = Literal["drain", "await", "accept"]
 Fsync = Literal["always", "everysec"]
 
 RELAY: Final = "relay"
 CELERY: Final = "celery + requests"
 BULLMQ: Final = "bullmq + undici"
+BULLMQ_DUTIES: Final = "bullmq, equal duties"
+DRAMATIQ: Final = "dramatiq + requests"
+TASKIQ: Final = "taskiq + aiohttp"
+ARQ: Final = "arq + aiohttp"
 FSYNC_THAT_COUNTS: Final[Fsync] = "always"
+#: Kinds of processes, by what their names begin with.
+ENDPOINT: Final = "endpoint"
+KINDS: Final = {"endpoint": ENDPOINT, "server": "server", "worker": "workers", "api": "front", "front": "front"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,7 @@ class Round:
     p50_ms: float | None
     p99_ms: float | None
     faults: tuple[str, ...]
+    cpu_us: Mapping[str, float] = field(default_factory=dict)  # a call, by kind of process
 
     @property
     def counts(self) -> bool:
@@ -55,6 +63,12 @@ class Standing:
     p99_ms: float | None
     counted: int
     played: int
+    cpu_us: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def cpu_us_in_all(self) -> float:
+        """Microseconds of processor a call, but for the endpoint's."""
+        return sum(used for name, used in self.cpu_us.items() if name != ENDPOINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +98,15 @@ class Verdict:
 
 
 TARGETS: Final = (
+    Target("drain", BULLMQ_DUTIES, 1.5),
+    Target("await", BULLMQ_DUTIES, 1.5),
+    Target("accept", BULLMQ_DUTIES, 1.0),
+    Target("accept", BULLMQ, 1.0),
+    Target("drain", BULLMQ, 0.75),
+    Target("await", BULLMQ, 0.9),
     Target("drain", CELERY, 10.0),
-    Target("drain", BULLMQ, 1.0),
-    Target("await", BULLMQ, 1.0),
+    *(Target(workload, peer, 1.0) for peer in (DRAMATIQ, TASKIQ, ARQ) for workload in ("drain", "await")),
+    Target("await", CELERY, 1.0),
 )
 
 
@@ -132,6 +152,14 @@ def await_faults(receipts: Receipts, summary: Mapping[str, Any]) -> tuple[str, .
     return tuple(faults)
 
 
+def accept_faults(queued: int, summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """Why a run of accepted calls does not count: each answer stands for one call that is queued."""
+    faults = [f"{count} x {text}" for text, count in summary["faults"].items()]
+    if not summary["answers"] or queued != summary["distinct"]:
+        faults.append(f"{queued} calls queued of {summary['distinct']} accepted")
+    return tuple(faults)
+
+
 def standings(rounds: Sequence[Round]) -> list[Standing]:
     """One a contender, workload and Redis setting, in the order first met; none where no round counts."""
     groups: dict[tuple[str, str, str], list[Round]] = {}
@@ -157,12 +185,22 @@ def _standing(group: Sequence[Round]) -> Standing:
         p99_ms=_median_of(played.p99_ms for played in counted),
         counted=len(counted),
         played=len(group),
+        cpu_us={kind: median(each.cpu_us.get(kind, 0.0) for each in counted) for kind in first.cpu_us},
     )
 
 
 def _median_of(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return median(known) if known else None
+
+
+def cpu_a_call(before_s: Mapping[str, float], after_s: Mapping[str, float], calls: int) -> dict[str, float]:
+    """Microseconds of processor that each kind of process used a call; nothing for no calls."""
+    used: dict[str, float] = {}
+    for name, seconds in after_s.items():
+        kind = next((kind for start, kind in KINDS.items() if name.startswith(start)), name)
+        used[kind] = used.get(kind, 0.0) + seconds - before_s.get(name, 0.0)
+    return {kind: round(seconds / calls * 1e6, 1) for kind, seconds in used.items()} if calls else {}
 
 
 def verdicts(found: Sequence[Standing], fsync: Fsync, targets: Sequence[Target] = TARGETS) -> list[Verdict]:

@@ -26,14 +26,24 @@ if TYPE_CHECKING:
 class Tournament:
     """Plays a plan. ``say`` is told of every round as it ends; nothing that a contender does raises."""
 
-    def __init__(self, plan: Plan, contenders: Sequence[Contender], build: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        contenders: Sequence[Contender],
+        build: Path,
+        say: Callable[[str], None],
+        *,
+        precedence: bool = False,
+        stages: Path | None = None,
+    ) -> None:
         self._plan = plan
         self._contenders = list(contenders)
         self._build = build
+        self._stages = stages or build / "stages"
         self._say = say
         self._number = 0
         self._endpoint_port = free_port()
-        self._workloads = Workloads(EndpointControl(self._endpoint_port), plan.callers)
+        self._workloads = Workloads(EndpointControl(self._endpoint_port), plan.callers, precedence=precedence)
         self.trials: list[Round] = []
         self.rounds: list[Round] = []
         self.skipped: dict[str, str] = {}
@@ -41,7 +51,7 @@ class Tournament:
 
     def play(self) -> None:
         """Runs everything; the results are in ``trials``, ``rounds`` and ``skipped``."""
-        shutil.rmtree(self._build / "stages", ignore_errors=True)
+        shutil.rmtree(self._stages, ignore_errors=True)
         for contender in list(self._contenders):
             try:
                 contender.prepare(self._build)
@@ -51,10 +61,11 @@ class Tournament:
                 self._contenders.remove(contender)
                 self._say(f"{contender.name}: skipped: {error}")
         for workload in self._plan.workloads:
-            chosen = {contender.name: self._choose(contender, workload) for contender in self._contenders}
+            players = [contender for contender in self._contenders if contender.variants(workload)]
+            chosen = {contender.name: self._choose(contender, workload) for contender in players}
             for fsync, rounds in self._plan.rounds.items():
                 for _ in range(rounds):
-                    for contender in self._contenders:
+                    for contender in players:
                         variant, trial = chosen[contender.name]
                         sizes = self._plan.sizes[fsync]
                         if workload == "drain" and trial is not None:
@@ -74,8 +85,9 @@ class Tournament:
     def _round(self, contender: Contender, variant: Variant, workload: Workload, fsync: Fsync, sizes: Sizes) -> Round:
         self._number += 1
         slug = contender.name.split(" ", maxsplit=1)[0]
-        folder = self._build / "stages" / f"{self._number:03d}-{workload}-{slug}-{fsync}"
-        play = self._workloads.drain if workload == "drain" else self._workloads.awaited
+        folder = self._stages / f"{self._number:03d}-{workload}-{slug}-{fsync}"
+        plays = {"drain": self._workloads.drain, "await": self._workloads.awaited, "accept": self._workloads.accepted}
+        play = plays[workload]
         with Children(folder) as children:
             try:
                 stage = self._stage(children, folder, fsync)
@@ -102,4 +114,6 @@ def _line(played: Round) -> str:
         text = f"{played.rate_per_s:,.0f} calls/s"
     else:
         text = f"{played.rate_per_s:,.0f} answers/s, p50 {played.p50_ms:.1f} ms, p99 {played.p99_ms:.1f} ms"
-    return f"{played.workload:5} {played.fsync:8} {played.contender:18} {played.variant:28} {text}"
+    if played.counts:
+        text += "; us a call: " + ", ".join(f"{kind} {used:.0f}" for kind, used in played.cpu_us.items())
+    return f"{played.workload:6} {played.fsync:8} {played.contender:20} {played.variant:34} {text}"

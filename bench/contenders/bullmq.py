@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import secrets
 import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from bench.children import ROOT, BenchError, accepts, clean_environment, free_port
-from bench.contenders.contender import DATA, START_S, Front, SkippedError, Stage, Variant, post_request
-from bench.rounds import BULLMQ
+from bench.contenders.contender import DATA, SCHEMA, SECRET, START_S, Front, SkippedError, Stage, Variant, post_request
+from bench.rounds import BULLMQ, BULLMQ_DUTIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,15 +22,19 @@ if TYPE_CHECKING:
     from bench.rounds import Workload
 
 SOURCE: Final = ROOT / "bench" / "peers" / "bullmq"
-PACKAGES: Final = ("bullmq", "ioredis", "undici")
+PACKAGES: Final = ("ajv", "bullmq", "ioredis", "undici")
 INSTALL_S: Final = 300.0
 ENQUEUE_S: Final = 300.0
+NONCE_BYTES: Final = 12
+#: Which record says that a request may leave: BullMQ's own, or a hash of the call's own, written before.
+SENDING: Final = ("active", "own")
 
 
 class BullMQ:
     """BullMQ as its guide has it, tuned: bulk adds, one Worker a process, a pool of undici connections."""
 
     name = BULLMQ
+    work = "plain"
 
     def __init__(self) -> None:
         self._home = Path()
@@ -40,10 +48,23 @@ class BullMQ:
         return {name: version.strip() for name, version in found.items()}
 
     def variants(self, workload: Workload) -> Sequence[Variant]:
+        if workload == "accept":
+            return [_variant(0, 0, 0), _variant(0, 0, 0, add="bulk")]
         if workload == "drain":
-            return [_variant(processes, 1, places) for places in (64, 200) for processes in (1, 2)]
-        by_map = [_variant(processes, workers, 64, "map") for workers in (16, 64, 1) for processes in (1, 2)]
-        return [*by_map, _variant(1, 16, 64, "job"), _variant(1, 1, 64, "job")]
+            return [
+                _variant(1, 1, 200),
+                _variant(1, 1, 200, pipelines=True),
+                _variant(2, 1, 200, pipelines=True),
+                _variant(2, 1, 64),
+            ]
+        return [
+            _variant(1, 16, 64, wait="map"),
+            _variant(2, 16, 64, wait="map"),
+            _variant(1, 16, 64, wait="map", pipelines=True),
+            _variant(1, 16, 64, wait="map", pipelines=True, add="bulk"),
+            _variant(1, 64, 64, wait="map"),
+            _variant(1, 16, 64, wait="job"),
+        ]
 
     def prepare(self, build: Path) -> None:
         node, npm = shutil.which("node"), shutil.which("npm")
@@ -92,24 +113,32 @@ class BullMQ:
     def recorded(self, stage: Stage) -> int:
         return stage.server.client.zcard("bull:calls:completed")
 
+    def queued(self, stage: Stage) -> int:
+        return stage.server.client.llen("bull:calls:wait")
+
     def bad_results(self, stage: Stage, ids: Sequence[bytes]) -> int:
         pipeline = stage.server.client.pipeline(transaction=False)
         for call_id in ids:
             pipeline.hget(b"bull:calls:" + call_id, "returnvalue")
-        wanted = {"status": 200, "data": {"ok": True}, "error": False}
-        return sum(1 for value in pipeline.execute() if not value or json.loads(value) != wanted)
+        values = pipeline.execute()
+        return sum(1 for value, ref in zip(values, ids, strict=True) if not value or not self._is_good(value, ref))
+
+    def _is_good(self, value: bytes, _call_id: bytes) -> bool:
+        return bool(json.loads(value) == {"status": 200, "data": {"ok": True}, "error": False})
 
     def start_front(self, stage: Stage, variant: Variant) -> Front:
         port = free_port()
         environment = self._environment(stage, BENCH_PORT=str(port), **variant.settings)
         stage.children.start("front", [self._node, "front.cjs"], environment, self._home)
         stage.children.wait_until("BullMQ's front", lambda: accepts(port), START_S)
-        return Front(port, post_request("/trigger", json.dumps({"data": DATA}).encode()))
+        body = json.dumps({"data": DATA}).encode()
+        return Front(port, post_request("/trigger", body), post_request("/add", body))
 
     def _environment(self, stage: Stage, **extra: str) -> dict[str, str]:
         return clean_environment(
             {
                 "NODE_ENV": "production",
+                "BENCH_WORK": self.work,
                 "BENCH_REDIS_PORT": str(stage.server.port),
                 "BENCH_ENDPOINT_URL": stage.endpoint_url,
                 **extra,
@@ -117,8 +146,61 @@ class BullMQ:
         )
 
 
-def _variant(processes: int, workers: int, places: int, wait: str = "") -> Variant:
+class BullMQWithDuties(BullMQ):
+    """BullMQ that does what the relay does for a call; `bench/peers/bullmq/duties.cjs` says how."""
+
+    name = BULLMQ_DUTIES
+    work = "duties"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._key = secrets.token_bytes(32)
+
+    def versions(self) -> Mapping[str, str]:
+        return {}  # the bare one's
+
+    def variants(self, workload: Workload) -> Sequence[Variant]:
+        if workload == "accept":
+            return [_variant(0, 0, 0), _variant(0, 0, 0, add="bulk")]
+        shapes = ((1, 1, 200), (2, 1, 200)) if workload == "drain" else ((1, 16, 64), (2, 16, 64))
+        ways = {"wait": "" if workload == "drain" else "map", "add": "" if workload == "drain" else "bulk"}
+        return [_variant(*shape, pipelines=True, sending=sending, **ways) for sending in SENDING for shape in shapes]
+
+    def _is_good(self, value: bytes, call_id: bytes) -> bool:
+        record = json.loads(value)
+        sealed = base64.b64decode(record["result"])
+        result = AESGCM(self._key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], b"result " + call_id)
+        return record["status"] == 200 and not record["error"] and json.loads(result) == {"ok": True}
+
+    def _environment(self, stage: Stage, **extra: str) -> dict[str, str]:
+        duties = {
+            "BENCH_KEY": base64.b64encode(self._key).decode(),
+            "BENCH_SCHEMA": json.dumps(SCHEMA),
+            "BENCH_SECRET": SECRET,
+        }
+        return super()._environment(stage, **duties, **extra)
+
+
+def _variant(
+    processes: int,
+    workers: int,
+    places: int,
+    *,
+    wait: str = "",
+    add: str = "",
+    sending: str = "",
+    pipelines: bool = False,
+) -> Variant:
     """So many processes, each with so many Worker objects, each process with so many jobs at once."""
-    name = f"{processes} x {places}" + (f" by {workers}" if workers > 1 else "") + (f", wait by {wait}" if wait else "")
-    settings = {"BENCH_CONCURRENCY": str(places), "BENCH_WORKERS": str(workers), "BENCH_WAIT": wait}
-    return Variant(name, processes, settings)
+    parts = [f"{processes} x {places}" + (f" by {workers}" if workers > 1 else "")] if processes else ["1 front"]
+    parts += [f"wait by {wait}"] * bool(wait) + ["pipelined"] * pipelines + ["added in bulk"] * bool(add)
+    parts += [f"record {sending}"] * bool(sending)
+    settings = {
+        "BENCH_CONCURRENCY": str(places),
+        "BENCH_WORKERS": str(workers),
+        "BENCH_WAIT": wait,
+        "BENCH_ADD": add,
+        "BENCH_SENDING": sending,
+        "BENCH_PIPELINES": "1" if pipelines else "",
+    }
+    return Variant(", ".join(parts), processes, settings)

@@ -42,7 +42,9 @@ class CeleryRequests:
     def versions(self) -> Mapping[str, str]:
         return {package: version(package) for package in ("celery", "kombu", "requests", "urllib3", "gevent")}
 
-    def variants(self, workload: Workload) -> Sequence[Variant]:  # noqa: ARG002 - the same for both
+    def variants(self, workload: Workload) -> Sequence[Variant]:
+        if workload == "accept":
+            return []
         return [
             Variant(
                 f"{pool}, {processes} x {concurrency}",
@@ -80,6 +82,9 @@ class CeleryRequests:
     def recorded(self, stage: Stage) -> int:
         # INFO rather than a second connection with SELECT: the server counts the keys of each database.
         return int(stage.server.client.info("keyspace").get(f"db{RESULTS_DB}", {}).get("keys", 0))
+
+    def queued(self, stage: Stage) -> int:
+        return stage.server.client.llen("celery")
 
     def bad_results(self, stage: Stage, ids: Sequence[bytes]) -> int:
         pipeline = stage.server.client_of(RESULTS_DB).pipeline(transaction=False)

@@ -23,6 +23,18 @@ DATA: Final[dict[str, Any]] = {
     "tags": ["telehealth", "follow-up"],
     "note": "Please call ten minutes before.",
 }
+# Validation and masking have real work: a schema for the data, and a secret to look for in every answer.
+SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["event", "id", "minutes"],
+    "properties": {
+        "event": {"type": "string"},
+        "id": {"type": "string"},
+        "minutes": {"type": "integer"},
+        "tags": {"type": "array", "items": {"type": "string"}},
+    },
+}
+SECRET: Final = "Bearer bench-0f4c1d5e7a9b"
 START_S: Final = 40.0
 SPOT_CHECKS: Final = 200
 
@@ -56,6 +68,12 @@ class Front:
 
     port: int
     request: bytes
+    accept_request: bytes = b""  # the same call, answered when it is queued
+
+    @property
+    def accepting(self) -> Front:
+        """The same front for calls that nobody awaits."""
+        return Front(self.port, self.accept_request)
 
 
 class Contender(Protocol):
@@ -66,7 +84,7 @@ class Contender(Protocol):
     def versions(self) -> Mapping[str, str]: ...
 
     def variants(self, workload: Workload) -> Sequence[Variant]:
-        """What the trials try; the first is taken where there are none."""
+        """What the trials try; the first is taken where there are none. Empty: it does not play this workload."""
 
     def prepare(self, build: Path) -> None:
         """Once, before the first round: installs what is missing under ``build``."""
@@ -78,6 +96,9 @@ class Contender(Protocol):
 
     def recorded(self, stage: Stage) -> int:
         """How many results are recorded by now; cheap, because it is polled."""
+
+    def queued(self, stage: Stage) -> int:
+        """How many calls are queued, while no worker runs."""
 
     def bad_results(self, stage: Stage, ids: Sequence[bytes]) -> int:
         """How many of these recorded results are not the endpoint's answer."""

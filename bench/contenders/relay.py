@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from bench.children import ROOT, BenchError, clean_environment, free_port
-from bench.contenders.contender import DATA, START_S, Front, Stage, Variant, post_request
+from bench.contenders.contender import DATA, SCHEMA, SECRET, START_S, Front, Stage, Variant, post_request
 from bench.rounds import RELAY
 from relay.store import keyspace
 from relay.up import processes
@@ -31,19 +31,6 @@ KEYS_CREATE: Final = ("keys", "create", "--plugin", PLUGIN, "--scope", "trigger"
 COMMAND_S: Final = 60.0
 API_LOOKS_S: Final = 0.05
 
-# Validation and masking have real work: a schema for the data, and a secret to look for in every answer.
-SCHEMA: Final = {
-    "type": "object",
-    "required": ["event", "id", "minutes"],
-    "properties": {
-        "event": {"type": "string"},
-        "id": {"type": "string"},
-        "minutes": {"type": "integer"},
-        "tags": {"type": "array", "items": {"type": "string"}},
-    },
-}
-SECRET: Final = "Bearer bench-0f4c1d5e7a9b"
-
 
 class Relay:
     """One API process, and one or two workers of the lane group that the workload uses."""
@@ -58,7 +45,10 @@ class Relay:
         return {}
 
     def variants(self, workload: Workload) -> Sequence[Variant]:
-        fronts = {"": {}, ", API on 1 CPU": {"RELAY_API_CPU": "0"}} if workload == "await" else {"": {}}
+        on_one = {"": {}, ", API on 1 CPU": {"RELAY_API_CPU": "0"}}
+        if workload == "accept":
+            return [Variant("1 API" + front, 0, settings) for front, settings in on_one.items()]
+        fronts = on_one if workload == "await" else {"": {}}
         return [
             Variant(workers + front, number, settings)
             for number, workers in enumerate(("1 worker", "2 workers"), 1)
@@ -93,6 +83,9 @@ class Relay:
     def recorded(self, stage: Stage) -> int:
         return stage.server.client.zcard(keyspace.expiry())  # every final record, and no other
 
+    def queued(self, stage: Stage) -> int:
+        return stage.server.client.zcard(keyspace.plugin_index(PLUGIN))
+
     def bad_results(self, stage: Stage, ids: Sequence[bytes]) -> int:
         port, key = self.start_api(stage)
         connection = HTTPConnection("127.0.0.1", port, timeout=COMMAND_S)
@@ -111,7 +104,12 @@ class Relay:
         port, key = self.start_api(stage, settings=variant.settings)
         body = json.dumps({"data": DATA}).encode()
         headers = {"authorization": f"Bearer {key}"}
-        return Front(port, post_request(f"/v1/webhooks/{WEBHOOK}/trigger", body, headers))
+        path = f"/v1/webhooks/{WEBHOOK}/trigger"
+        return Front(
+            port,
+            post_request(path, body, headers),
+            post_request(path, body, {**headers, "prefer": "respond-async"}),
+        )
 
     def start_api(
         self,

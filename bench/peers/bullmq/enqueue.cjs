@@ -1,6 +1,7 @@
 // Adds BENCH_CALLS jobs in bulk with no worker running and prints their ids, one a line.
 const { randomUUID } = require("node:crypto");
 const { Queue } = require("bullmq");
+const { pack } = require(`./${process.env.BENCH_WORK}.cjs`);
 
 const BATCH = 1000;
 
@@ -11,7 +12,7 @@ async function main() {
   });
   for (let left = Number(process.env.BENCH_CALLS); left > 0; left -= BATCH) {
     const ids = Array.from({ length: Math.min(left, BATCH) }, () => randomUUID());
-    await queue.addBulk(ids.map((jobId) => ({ name: "call", data, opts: { jobId } })));
+    await queue.addBulk(ids.map((jobId) => ({ name: "call", data: pack(jobId, data), opts: { jobId } })));
     process.stdout.write(ids.join("\n") + "\n");
   }
   await queue.close();

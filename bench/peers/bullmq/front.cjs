@@ -1,7 +1,9 @@
-// The http front: adds a job, waits for its end, answers with the same four members as the relay.
+// The http front. POST /trigger adds a job, waits for its end and answers with the same four members as the relay;
+// POST /add answers with 202 when the job is added. The jobs of callers who come at once are added as one bulk.
 const http = require("node:http");
 const { randomUUID } = require("node:crypto");
 const { Queue, QueueEvents } = require("bullmq");
+const { pack, unpack } = require(`./${process.env.BENCH_WORK}.cjs`);
 
 const connection = { host: "127.0.0.1", port: Number(process.env.BENCH_REDIS_PORT), enableAutoPipelining: true };
 const queue = new Queue("calls", { connection });
@@ -21,14 +23,47 @@ function settle(jobId, result) {
   if (resolve) resolve(result);
 }
 
+async function addOne(job) {
+  return queue.add(job.name, job.data, job.opts);
+}
+
+// What arrives while a bulk is on its way goes with the next one.
+let gathered = [];
+let adding = false;
+
+function addWithOthers(job) {
+  return new Promise((resolve, reject) => {
+    gathered.push({ job, resolve, reject });
+    if (!adding) setImmediate(addGathered);
+    adding = true;
+  });
+}
+
+async function addGathered() {
+  while (gathered.length) {
+    const group = gathered;
+    gathered = [];
+    try {
+      const jobs = await queue.addBulk(group.map(({ job }) => job));
+      group.forEach(({ resolve }, at) => resolve(jobs[at]));
+    } catch (error) {
+      group.forEach(({ reject }) => reject(error));
+    }
+  }
+  adding = false;
+}
+
+const addJob = process.env.BENCH_ADD === "bulk" ? addWithOthers : addOne;
+const add = (jobId, data) => addJob({ name: "call", data: pack(jobId, data), opts: { jobId } });
+
 async function byMap(jobId, data) {
   const ended = new Promise((resolve) => waiting.set(jobId, resolve));
-  await queue.add("call", data, { jobId });
+  await add(jobId, data);
   return ended;
 }
 
 async function byJob(jobId, data) {
-  const job = await queue.add("call", data, { jobId });
+  const job = await add(jobId, data);
   return job.waitUntilFinished(events);
 }
 
@@ -41,8 +76,13 @@ const server = http.createServer((request, response) => {
     try {
       const { data } = JSON.parse(Buffer.concat(pieces).toString());
       const referenceId = randomUUID();
-      const result = await wait(referenceId, data);
-      answer(response, 200, { referenceId, ...result });
+      if (request.url === "/add") {
+        await add(referenceId, data);
+        answer(response, 202, { referenceId, state: "queued" });
+      } else {
+        const result = await wait(referenceId, data);
+        answer(response, 200, { referenceId, ...unpack(referenceId, result) });
+      }
     } catch (error) {
       console.error(error);
       answer(response, 500, { code: "internal" });

@@ -1,0 +1,112 @@
+"""What dramatiq, taskiq and arq have in common as contenders: a package under bench/peers with a program each for
+queueing, working and serving, run by an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from bench.children import ROOT, BenchError, accepts, clean_environment, free_port
+from bench.contenders.contender import DATA, START_S, Front, Stage, Variant, post_request
+from bench.contenders.environments import environment, pinned
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bench.rounds import Workload
+
+RESULTS_DB: Final = 1  # results alone in a database of their own, so that their number is that of its keys
+ENQUEUE_S: Final = 300.0
+FRONT_THREADS: Final = 64
+WANTED: Final = {"status": 200, "data": {"ok": True}, "error": False}
+
+
+class PythonPeer:
+    """A peer whose package has ``app``, ``enqueue`` and ``front``; subclasses say how its workers are started."""
+
+    name: str
+    package: str
+    shown: tuple[str, ...]  # whose versions the report names
+
+    def __init__(self) -> None:
+        self._requirements = ROOT / "bench" / "peers" / self.package / "requirements.txt"
+        self._python = Path()
+
+    def versions(self) -> Mapping[str, str]:
+        versions = pinned(self._requirements)
+        return {name: versions[name] for name in self.shown}
+
+    def variants(self, workload: Workload) -> Sequence[Variant]:
+        raise NotImplementedError
+
+    def worker(self, variant: Variant) -> Sequence[str]:
+        """The arguments of Python that start its workers."""
+        raise NotImplementedError
+
+    def front(self, port: int) -> Sequence[str]:  # noqa: ARG002 - most are told by BENCH_PORT
+        """The arguments of Python that start its front."""
+        return ["-m", f"bench.peers.{self.package}.front"]
+
+    def prepare(self, build: Path) -> None:
+        self._python = environment(build, self._requirements)
+
+    def enqueue(self, stage: Stage, calls: int) -> list[bytes]:
+        done = subprocess.run(
+            [str(self._python), "-m", f"bench.peers.{self.package}.enqueue"],
+            cwd=ROOT,
+            env=self._environment(stage, BENCH_CALLS=str(calls), BENCH_DATA=json.dumps(DATA)),
+            capture_output=True,
+            timeout=ENQUEUE_S,
+            check=False,
+        )
+        if done.returncode:
+            raise BenchError(f"{self.name} queued nothing: {done.stderr.decode(errors='replace')[-400:]}")
+        return done.stdout.split()
+
+    def start_workers(self, stage: Stage, variant: Variant, workload: Workload) -> None:  # noqa: ARG002
+        command = [str(self._python), *self.worker(variant)]
+        for number in range(variant.processes):
+            stage.children.start(f"worker{number}", command, self._environment(stage, **variant.settings))
+
+    def recorded(self, stage: Stage) -> int:
+        return int(stage.server.client.info("keyspace").get(f"db{RESULTS_DB}", {}).get("keys", 0))
+
+    def queued(self, stage: Stage) -> int:
+        raise NotImplementedError  # none plays that workload
+
+    def bad_results(self, stage: Stage, ids: Sequence[bytes]) -> int:
+        pipeline = stage.server.client_of(self.results_db).pipeline(transaction=False)
+        for call_id in ids:
+            self.ask_result(pipeline, call_id)
+        return sum(1 for value in pipeline.execute() if not value or self.result_of(json.loads(value)) != WANTED)
+
+    results_db = RESULTS_DB
+
+    def ask_result(self, pipeline: Any, call_id: bytes) -> None:
+        """Queues the command that reads a call's result."""
+        raise NotImplementedError
+
+    def result_of(self, kept: Any) -> Any:
+        """What the call returned, of what is kept."""
+        return kept
+
+    def start_front(self, stage: Stage, variant: Variant) -> Front:
+        port = free_port()
+        command = [str(self._python), *self.front(port)]
+        settings = {**variant.settings, "BENCH_PORT": str(port)}
+        stage.children.start("front", command, self._environment(stage, **settings))
+        stage.children.wait_until(f"{self.name}'s front", lambda: accepts(port), START_S)
+        return Front(port, post_request("/trigger", json.dumps({"data": DATA}).encode()))
+
+    def _environment(self, stage: Stage, **extra: str) -> dict[str, str]:
+        return clean_environment(
+            {
+                "BENCH_BROKER_URL": stage.server.url(),
+                "BENCH_RESULT_URL": stage.server.url(RESULTS_DB),
+                "BENCH_ENDPOINT_URL": stage.endpoint_url,
+                "BENCH_CONCURRENCY": "1",
+                **extra,
+            }
+        )

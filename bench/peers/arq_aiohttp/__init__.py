@@ -1,0 +1,1 @@
+"""arq + aiohttp on uvloop; arq keeps its results beside its queue."""

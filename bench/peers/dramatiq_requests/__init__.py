@@ -1,0 +1,1 @@
+"""dramatiq + requests, results in its Redis backend."""

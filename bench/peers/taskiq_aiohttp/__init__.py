@@ -1,0 +1,1 @@
+"""taskiq + aiohttp on uvloop, results in its Redis backend."""

@@ -1,0 +1,43 @@
+"""The taskiq broker and task of the peer; BENCH_BROKER says whether its queue is a list or an acknowledged stream."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+import aiohttp
+from taskiq import TaskiqEvents, TaskiqState
+from taskiq.serializers import ORJSONSerializer
+from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend, RedisStreamBroker
+
+TIMEOUT_S: Final = 20
+
+results: RedisAsyncResultBackend[Any] = RedisAsyncResultBackend(
+    os.environ["BENCH_RESULT_URL"], serializer=ORJSONSerializer(), result_ex_time=24 * 3600
+)
+if os.environ.get("BENCH_BROKER") == "stream":
+    broker: Any = RedisStreamBroker(os.environ["BENCH_BROKER_URL"], result_backend=results, consumer_id="0")
+else:
+    broker = ListQueueBroker(os.environ["BENCH_BROKER_URL"], result_backend=results)
+broker = broker.with_serializer(ORJSONSerializer())
+
+
+@broker.on_event(TaskiqEvents.WORKER_STARTUP)  # type: ignore[untyped-decorator]
+async def open_session(_state: TaskiqState) -> None:
+    size = int(os.environ["BENCH_CONCURRENCY"])
+    broker.state.session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=size), timeout=aiohttp.ClientTimeout(TIMEOUT_S)
+    )
+
+
+@broker.on_event(TaskiqEvents.WORKER_SHUTDOWN)  # type: ignore[untyped-decorator]
+async def close_session(_state: TaskiqState) -> None:
+    await broker.state.session.close()
+
+
+@broker.task(task_name="call")  # type: ignore[untyped-decorator]
+async def call(call_id: str, data: Any) -> dict[str, Any]:
+    """Posts the data to the endpoint."""
+    sent = broker.state.session.post(os.environ["BENCH_ENDPOINT_URL"], json=data, headers={"webhook-id": call_id})
+    async with sent as answer:
+        return {"status": answer.status, "data": await answer.json(), "error": answer.status >= 400}
