@@ -12,7 +12,7 @@ from relay.errors import Fault, RequestRejected
 from relay.invocation import FINAL, Outcome, State
 from relay.reference_id import reference_time_ms
 from relay.registration import ID_PATTERN
-from relay.registration.field_kinds import ID_RULE, OBJECT_WORDS, Decimal, Flag, ListOf, Text, Whole
+from relay.registration.field_kinds import ID_RULE, Decimal, Fields, Flag, ListOf, Text, Whole
 from relay.registration.fields import flattened
 from relay.replay.planning import MAX_RATE, Request
 from relay.store.listing import Filter
@@ -54,11 +54,7 @@ def _word(words: list[str], about: str) -> Text:
     return Text(validate=validate.OneOf(words, error=rule), metadata={"description": about})
 
 
-class _Strict(Schema):
-    error_messages = OBJECT_WORDS
-
-
-ReplayFilter: Final = _Strict.from_dict(
+ReplayFilter: Final = Fields.from_dict(
     {
         "webhookId": Text(
             validate=validate.Regexp(ID_PATTERN, error=ID_RULE), metadata={"description": "Only of this webhook."}
@@ -82,7 +78,7 @@ ReplayFilter: Final = _Strict.from_dict(
     name="ReplayFilter",
 )
 
-ReplayBody: Final = _Strict.from_dict(
+ReplayBody: Final = Fields.from_dict(
     {
         "filter": fields.Nested(
             ReplayFilter,

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from relay.executor import Executor
     from relay.metrics.page import MetricsPage
+    from relay.outbound.transport import CurlTransport
     from relay.settings import Secret, Settings
     from relay.sweeper import Sweeper
 
@@ -212,6 +213,7 @@ class WorkerParts:
     workers: Workers
     reporter: Reporter
     spans: Spans
+    transport: CurlTransport
 
 
 def api_runtime(settings: Settings) -> Runtime:
@@ -284,4 +286,6 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
         publish=runtime.publisher.publish_ready,
     )
     sweeper = Sweeper(runtime.store, runtime.publisher, name, executor.run_here)
-    return WorkerParts(executor, sweeper, runtime.workers, Reporter(gathering, runtime.measures, shown), spans)
+    return WorkerParts(
+        executor, sweeper, runtime.workers, Reporter(gathering, runtime.measures, shown), spans, transport
+    )

@@ -125,6 +125,14 @@ def configure(level: str) -> None:
     sys.stderr = _Stream()
 
 
+def configure_command() -> None:
+    """Set up a command's log: faults only, for people, on standard error."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
 def event(name: Event, *, level: int = logging.INFO, **fields: Any) -> None:
     """Log one event. Never raises and never waits: what cannot be written is dropped and counted."""
     try:

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from relay.cli.address import shown_url
 from relay.cli.chain_plan import auth_of, plan_of, plan_picture, shown_prefilled
+from relay.cli.names import current_webhook
 from relay.cli.output import facts_of, safe, screened
 from relay.cli.parameters import IdType, plugin_option, trigger_options, trigger_value
-from relay.errors import WebhookNotRegistered
 from relay.reference_id import new_reference_id
 from relay.registration import ChainTarget
 from relay.request.rendering import render
@@ -58,10 +58,7 @@ def explain(
     """
     registry = cli_runtime(Settings.for_command(data_dir)).registry
     value = trigger_value(data, headers, query_params)
-    found = registry.current(plugin, webhook_id, refresh=True)
-    if found is None:
-        raise WebhookNotRegistered
-    number, shape = found
+    number, shape = current_webhook(registry, plugin, webhook_id)
     target = registry.open_target(plugin, webhook_id, number)
     trigger = check(shape, Trigger.from_value(value))
     about = {"plugin": plugin, "webhookId": webhook_id, "revision": number}
@@ -69,11 +66,12 @@ def explain(
         plan = about | plan_of(registry, plugin, shape, target)
         screen.show(plan, lambda: plan_picture(plan))
         return
-    explained = about | _explained(shape, target, trigger)
-    screen.show(explained, lambda: _picture(explained))
+    found = about | explained(shape, target, trigger)
+    screen.show(found, lambda: _picture(found))
 
 
-def _explained(shape: Shape, target: Target, trigger: Trigger) -> dict[str, Any]:
+def explained(shape: Shape, target: Target, trigger: Trigger) -> dict[str, Any]:
+    """The request that a trigger becomes, its secrets masked."""
     request = render(shape, target, trigger, reference_id=new_reference_id(), traceparent=None)
     return {
         "method": request.method,
@@ -120,14 +118,20 @@ def _body(body: Any) -> dict[str, Any] | None:
     }
 
 
-def _picture(explained: dict[str, Any]) -> RenderableType:
-    lines = [f"{explained['method']} {explained['url']}"]
-    lines += [f"{name}: {value}" for name, value in explained["headers"].items()]
-    lines += [f"auth: {each['type']}" for each in explained["auth"]]
-    body = explained["body"]
+def request_lines(found: dict[str, Any]) -> list[str]:
+    """What `explained` gave, as the lines of a request."""
+    lines = [f"{found['method']} {found['url']}"]
+    lines += [f"{name}: {value}" for name, value in found["headers"].items()]
+    lines += [f"auth: {each['type']}" for each in found["auth"]]
+    body = found["body"]
     if body is not None:
         lines += ["", body["preview"] if body["complete"] else f"{body['preview']}..."]
-    about = [(name, explained[name]) for name in ("plugin", "webhookId", "revision", "timeout", "repeatable")]
+    return lines
+
+
+def _picture(found: dict[str, Any]) -> RenderableType:
+    lines, body = request_lines(found), found["body"]
+    about = [(name, found[name]) for name in ("plugin", "webhookId", "revision", "timeout", "repeatable")]
     if body is not None:
         about += [("body bytes", body["bytes"]), ("body sha256", body["sha256"]), ("body shown as", body["encoding"])]
     return Group(facts_of(about), Text(""), Text("\n".join(safe(line) for line in lines)))

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 from relay.cli.filters import filter_options, take_filter
+from relay.cli.names import check_filter
 from relay.cli.output import facts_of, screened
 from relay.cli.parameters import plugin_option
 from relay.errors import VaultError
@@ -57,7 +58,7 @@ def export(
     runtime = cli_runtime(Settings.for_command(data_dir))
     contents = Contents(runtime) if with_payload else None
     wanted = take_filter(options)
-    runtime.listing.check_webhook(plugin, wanted)
+    check_filter(runtime, plugin, wanted)
     found = runtime.listing.every(plugin, wanted)
     rows = (row_of(each) | (contents.of(each) if contents else {}) for each in found)
     with _opened(path) as file:

@@ -12,6 +12,7 @@ from rich.text import Text
 from relay.cli.chain_tree import chain_tree
 from relay.cli.export import export
 from relay.cli.filters import filter_options, take_filter
+from relay.cli.names import check_filter
 from relay.cli.output import as_json, facts_of, safe, screened, table_of
 from relay.cli.parameters import plugin_option
 from relay.cli.reading import result_in
@@ -55,9 +56,9 @@ for _command in (tail, export):
 @screened
 def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int, grouped: bool, **options: Any) -> None:
     """A plugin's invocations, newest first."""
-    listing = cli_runtime(Settings.for_command(data_dir)).listing
-    wanted = take_filter(options)
-    listing.check_webhook(plugin, wanted)
+    runtime = cli_runtime(Settings.for_command(data_dir))
+    listing, wanted = runtime.listing, take_filter(options)
+    check_filter(runtime, plugin, wanted)
     if grouped:
         groups = [group_of(group) for group in listing.groups(plugin, wanted)]
         screen.show(groups, lambda: groups_picture(groups))

@@ -8,8 +8,9 @@ import click
 from rich.console import Group
 from rich.text import Text
 
+from relay.cli.names import check_new_plugin, note_plugin
 from relay.cli.output import facts_of, moment, safe, screened, table_of
-from relay.cli.parameters import DurationType, plugin_option
+from relay.cli.parameters import DurationType, create_plugin_option, plugin_option
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store.keys import SCOPES, origin_fault
@@ -58,6 +59,7 @@ def keys() -> None:
     help="A web origin whose pages may use it, exactly: https://app.example.com. May be given several times.",
 )
 @click.option("--name", default="", help="What it is for, to tell keys apart.")
+@create_plugin_option
 @click.option("--expires", "lifetime_s", type=DurationType(), metavar="DURATION", help="When it ends: 90d, 12h.")
 @screened
 def create(
@@ -68,11 +70,16 @@ def create(
     origins: tuple[str, ...],
     name: str,
     lifetime_s: float | None,
+    *,
+    create_plugin: bool,
 ) -> None:
     """Make a key. Its text is shown now and never again."""
-    api_keys = cli_runtime(Settings.for_command(data_dir)).api_keys
-    text, key = api_keys.create(plugin, set(scopes), set(origins), name=name, lifetime_s=lifetime_s)
+    runtime = cli_runtime(Settings.for_command(data_dir))
+    is_new = check_new_plugin(runtime.registry, plugin, meant=create_plugin)
+    text, key = runtime.api_keys.create(plugin, set(scopes), set(origins), name=name, lifetime_s=lifetime_s)
     _show_new(screen, _made(text, key))
+    if is_new:
+        screen.note(f"Plugin {plugin} is new: it was made.")
 
 
 @keys.command()
@@ -98,7 +105,10 @@ def rotate(screen: Screen, data_dir: Path, key_id: str, overlap_s: float) -> Non
 @screened
 def list_keys(screen: Screen, data_dir: Path, plugin: str | None) -> None:
     """The keys of a plugin, or of all. A key shows the last four characters of its secret."""
-    found = cli_runtime(Settings.for_command(data_dir)).api_keys.list(plugin)
+    runtime = cli_runtime(Settings.for_command(data_dir))
+    if plugin is not None:
+        note_plugin(screen, runtime, plugin)
+    found = runtime.api_keys.list(plugin)
     rows = [_row(key) for key in found]
     screen.show(rows, lambda: table_of(_COLUMNS, (_line(row) for row in rows)))
 

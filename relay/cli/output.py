@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from relay.errors import BadParameter, DocumentError, MalformedJson, RelayError
+from relay.telemetry import configure_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -156,6 +157,7 @@ def screened(function: Callable[..., None]) -> Callable[..., None]:
     @click.pass_obj
     @functools.wraps(function)
     def run(data_dir: Path, /, *, form: str, **parameters: Any) -> None:
+        configure_command()
         screen = Screen(form)
         try:
             function(screen, data_dir, **parameters)

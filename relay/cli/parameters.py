@@ -57,6 +57,11 @@ def plugin_option(*, required: bool = True) -> Callable[..., Any]:
     return click.option("--plugin", type=IdType(), required=required, help="The plugin to act for.")
 
 
+create_plugin_option: Final = click.option(
+    "--create-plugin", is_flag=True, help="Make the plugin although its name looks like one that exists."
+)
+
+
 def trigger_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--data``, ``--header`` and ``--query``, in the order of the documented call."""
     for option in (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from relay.cli.names import check_filter, check_plugin
 from relay.cli.output import EXIT_FAILED, facts_of, screened
 from relay.cli.parameters import CALLER, plugin_option
 from relay.cli.progress import follow, watch
@@ -46,8 +47,9 @@ def plan(screen: Screen, data_dir: Path, *, plugin: str, **options: Any) -> None
 
     Without --state it takes what failed. What it shows has an id, which `relay replay start` takes for a day.
     """
-    runtime = _runtime(data_dir)
-    made = runtime.replays.plan(plugin, take_request(options))
+    runtime, request = _runtime(data_dir), take_request(options)
+    check_filter(runtime, plugin, request.filter or Filter())
+    made = runtime.replays.plan(plugin, request)
     value = {
         "planId": made.plan_id,
         **plan_of(made),
@@ -111,7 +113,9 @@ def status(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None
 @screened
 def list_replays(screen: Screen, data_dir: Path, *, plugin: str, limit: int) -> None:
     """A plugin's replays, newest first."""
-    jobs = [_value(job) for job in _runtime(data_dir).replays.list(plugin, limit=limit)]
+    runtime = _runtime(data_dir)
+    check_plugin(runtime, plugin)
+    jobs = [_value(job) for job in runtime.replays.list(plugin, limit=limit)]
     screen.show(jobs, lambda: jobs_picture(jobs))
 
 

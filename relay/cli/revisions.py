@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 from rich.text import Text
 
+from relay.cli.names import current_webhook, not_registered
 from relay.cli.output import moment, safe, screened, table_of
 from relay.cli.parameters import IdType, plugin_option
-from relay.errors import BadParameter, Fault, NotFound, WebhookNotRegistered
+from relay.errors import BadParameter, Fault, NotFound
 from relay.registration import ChainTarget, Registration
 from relay.registration.changes import Change, changes
 from relay.registration.header_rules import value_fault
@@ -20,11 +21,17 @@ from relay.settings import Settings
 from relay.text.moments import rfc3339
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from rich.table import Table
 
     from relay.cli.output import Screen
     from relay.registration import Shape, Target
     from relay.store.registry import Registry
+
+#: What would change, by webhook.
+Differences: TypeAlias = "dict[str, list[Change]]"
 
 _SECRET_BYTES: Final = 64 * 1024
 _ID = click.argument("webhook_id", metavar="ID", type=IdType())
@@ -66,7 +73,7 @@ def diff(screen: Screen, data_dir: Path, webhook_id: str, before: int | None, af
     last = after or _last(registry, plugin, webhook_id)
     first = before or max(last - 1, 1)
     found = changes(*(_both(registry, plugin, webhook_id, number) for number in (first, last)))
-    value = {"from": first, "to": last, "changes": [_row(change) for change in found]}
+    value = {"from": first, "to": last, "changes": [change_row(change) for change in found]}
     columns = ("member", f"revision {first}", f"revision {last}")
     screen.show(value, lambda: table_of(columns, [(each.member, each.before, each.after) for each in found]))
 
@@ -93,10 +100,7 @@ def rollback(screen: Screen, data_dir: Path, webhook_id: str, revision: int | No
 def set_secret(screen: Screen, data_dir: Path, webhook_id: str, header: str, plugin: str) -> None:
     """Replace the value of one pre-filled header, read from the terminal or from standard input."""
     registry = _registry(data_dir)
-    found = registry.current(plugin, webhook_id, refresh=True)
-    if found is None:
-        raise WebhookNotRegistered
-    number, shape = found
+    number, shape = current_webhook(registry, plugin, webhook_id)
     target = registry.open_target(plugin, webhook_id, number)
     name = None if isinstance(target, ChainTarget) else _prefilled(target, header)
     if name is None or isinstance(target, ChainTarget):
@@ -115,7 +119,7 @@ def _registry(data_dir: Path) -> Registry:
 def _last(registry: Registry, plugin: str, webhook_id: str) -> int:
     number = registry.last_revision(plugin, webhook_id)
     if not number:
-        raise WebhookNotRegistered
+        raise not_registered(registry, plugin, webhook_id)
     return number
 
 
@@ -143,5 +147,27 @@ def _apply(screen: Screen, registry: Registry, plugin: str, registration: Regist
     screen.show(value, lambda: Text(sentence))
 
 
-def _row(change: Change) -> dict[str, Any]:
+def change_row(change: Change) -> dict[str, Any]:
+    """One change as programs get it."""
     return {"member": change.member, "before": change.before, "after": change.after}
+
+
+def differing(registry: Registry, plugin: str, registrations: Iterable[Registration]) -> Differences:
+    """What each registration would change of the webhook that is registered now."""
+    found: Differences = {}
+    for each in registrations:
+        webhook_id = each.shape.webhook_id
+        current = registry.current(plugin, webhook_id, refresh=True)
+        if current is not None:
+            now = _both(registry, plugin, webhook_id, current[0])
+            found[webhook_id] = changes(now, (each.shape, each.target))
+    return {webhook_id: changed for webhook_id, changed in found.items() if changed}
+
+
+def differences_pictures(differences: Differences) -> list[Table]:
+    """A table for each webhook that would change."""
+    columns = ("now", "then")
+    return [
+        table_of((webhook_id, *columns), [(each.member, each.before, each.after) for each in changed])
+        for webhook_id, changed in differences.items()
+    ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from relay.cli.filters import ends_like, filter_options, take_filter
+from relay.cli.names import check_filter
 from relay.cli.output import moment, safe, screened
 from relay.cli.parameters import plugin_option
 from relay.errors import Expired, NotFound, Unavailable
@@ -114,7 +115,9 @@ def tail(screen: Screen, data_dir: Path, *, plugin: str, lines: int, **options: 
 
     With --output json every line is a row.
     """
-    watch = Watch(cli_runtime(Settings.for_command(data_dir)), plugin, take_filter(options))
+    runtime, wanted = cli_runtime(Settings.for_command(data_dir)), take_filter(options)
+    check_filter(runtime, plugin, wanted)
+    watch = Watch(runtime, plugin, wanted)
     try:
         for invocation in _follow(watch, lines, screen):
             row = row_of(invocation)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
+from relay.cli.names import not_registered
 from relay.cli.output import safe, screened
 from relay.cli.parameters import IdType, plugin_option
-from relay.errors import WebhookNotRegistered
 from relay.runtime import Runtime, cli_runtime
 from relay.settings import Settings
 from relay.text.moments import rfc3339
@@ -72,7 +72,7 @@ def _runtime(data_dir: Path, plugin: str, webhook_id: str) -> Runtime:
     runtime = cli_runtime(Settings.for_command(data_dir))
     registered = runtime.registry.current(plugin, webhook_id, refresh=True) is not None
     if not registered and not runtime.store.waits(plugin, webhook_id):
-        raise WebhookNotRegistered
+        raise not_registered(runtime.registry, plugin, webhook_id)
     return runtime
 
 

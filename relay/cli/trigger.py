@@ -10,12 +10,14 @@ from rich.console import Group
 from rich.text import Text
 
 from relay.accept.dispatcher import TriggerRequest
+from relay.cli.names import not_registered
 from relay.cli.output import as_json, facts_of, safe, screened
 from relay.cli.parameters import CALLER, plugin_option, trigger_options, trigger_value
 from relay.cli.reading import result_in
 from relay.errors import Cancelled, RequestRejected, WebhookNotRegistered
 from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
+from relay.registration import ID_PATTERN
 from relay.request.delay import MAX_DELAY_S
 from relay.runtime import cli_runtime
 from relay.settings import Settings
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from relay.cli.output import Screen
     from relay.invocation import Invocation
+    from relay.runtime import Runtime
     from relay.store.invocations import InvocationStore
 
 #: What stands in the record where other callers have the id of their key.
@@ -67,7 +70,10 @@ def trigger(  # noqa: PLR0913 - one parameter an option
     if delay_s:
         value["delay"], is_async = delay_s, True
     call = TriggerRequest(plugin, webhook_id, value, new_reference_id(), CALLER, awaited=not is_async)
-    reference_id = runtime.dispatcher.trigger(call).reference_id
+    try:
+        reference_id = runtime.dispatcher.trigger(call).reference_id
+    except WebhookNotRegistered as error:
+        raise _explained(runtime, call, error) from None
     limit_s = 0.0 if is_async else settings.default_wait_s if wait_s is None else wait_s
     invocation = _await(runtime.store, plugin, reference_id, limit_s)
     if is_async or not invocation.state.final:
@@ -75,6 +81,17 @@ def trigger(  # noqa: PLR0913 - one parameter an option
         return
     _raise_refusal(invocation)
     _show(screen, {"referenceId": reference_id, **(result_in(runtime, invocation) or {})})
+
+
+def _explained(runtime: Runtime, call: TriggerRequest, error: WebhookNotRegistered) -> WebhookNotRegistered:
+    """The door's error, with what it tells no plugin: which name was probably meant."""
+    if not (isinstance(call.webhook_id, str) and ID_PATTERN.match(call.webhook_id)):
+        return error
+    found = runtime.registry.current(call.plugin, call.webhook_id)
+    if found is not None:
+        return error  # a hidden one
+    explained = not_registered(runtime.registry, call.plugin, call.webhook_id)
+    return WebhookNotRegistered(explained.message, reference_id=error.reference_id)
 
 
 def _await(store: InvocationStore, plugin: str, reference_id: str, limit_s: float) -> Invocation:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
+from rich.console import Group
 from rich.text import Text
 
 from relay.cli.address import shown_url
+from relay.cli.call_once import test as call_once
+from relay.cli.names import check_new_plugin, current_webhook, not_registered, note_plugin
 from relay.cli.output import facts_of, moment, safe, screened, table_of
-from relay.cli.parameters import IdType, plugin_option, read_source
-from relay.cli.revisions import diff, history, rollback, set_secret
+from relay.cli.parameters import IdType, create_plugin_option, plugin_option, read_source
+from relay.cli.revisions import change_row, diff, differences_pictures, differing, history, rollback, set_secret
 from relay.cli.traffic import close_breaker, pause, resume, traffic_of
-from relay.errors import DocumentError, Fault, WebhookNotRegistered
+from relay.errors import DocumentError, Fault
 from relay.registration import ChainTarget, read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings, look_up_secret
@@ -24,7 +28,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from relay.cli.output import Screen
+    from relay.cli.revisions import Differences
     from relay.registration import Shape, Step, Target
+    from relay.runtime import Runtime
     from relay.store.revisions import Applied, Registered
 
 _COLUMNS: Final = ("id", "revision", "method", "headers", "query", "hidden", "created (UTC)", "description")
@@ -35,16 +41,19 @@ def webhooks() -> None:
     """Webhooks of a plugin: register them, look at them, hold them back, remove them."""
 
 
-for _command in (pause, resume, close_breaker, history, diff, rollback, set_secret):
+for _command in (call_once, pause, resume, close_breaker, history, diff, rollback, set_secret):
     webhooks.add_command(_command)
 
 
 @webhooks.command()
 @click.argument("file", type=click.File("rb"))
 @plugin_option(required=False)
-@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Say what would change, field by field, and change nothing.")
+@create_plugin_option
 @screened
-def apply(screen: Screen, data_dir: Path, file: IO[bytes], plugin: str | None, *, dry_run: bool) -> None:
+def apply(
+    screen: Screen, data_dir: Path, file: IO[bytes], plugin: str | None, *, dry_run: bool, create_plugin: bool
+) -> None:
     """Register every webhook of FILE (- is standard input), or none if anything in it is wrong.
 
     FILE is JSON or JavaScript object text: one webhook, several, a list, or {plugin, webhooks: [...]}, which
@@ -53,17 +62,21 @@ def apply(screen: Screen, data_dir: Path, file: IO[bytes], plugin: str | None, *
     """
     runtime = cli_runtime(Settings.for_command(data_dir))
     named, registrations = read_registrations(_text(file), runtime.rules, plugin=plugin, look_up=look_up_secret)
+    is_new = check_new_plugin(runtime.registry, named, meant=create_plugin)
+    differences = differing(runtime.registry, named, registrations) if dry_run else {}
     applied = runtime.registry.apply(named, registrations, dry_run=dry_run)
     warnings = [
         f"{registration.shape.webhook_id}: {warning}"
         for registration in registrations
         for warning in registration.warnings
     ]
-    value = {"plugin": named, "webhooks": [_change(each) for each in applied], "warnings": warnings}
+    value = {"plugin": named, "webhooks": [_change(each, differences) for each in applied], "warnings": warnings}
     rows = [(each.webhook_id, each.revision, each.change) for each in applied]
-    screen.show(value, lambda: table_of(("id", "revision", "change"), rows))
+    screen.show(value, lambda: Group(table_of(("id", "revision", "change"), rows), *differences_pictures(differences)))
     for warning in warnings:
         screen.note(f"Warning: {warning}")
+    if is_new:
+        screen.note(f"Plugin {named} is new: it {'would be' if dry_run else 'was'} made.")
     if dry_run:
         screen.note("Dry run: nothing was stored.")
 
@@ -73,7 +86,9 @@ def apply(screen: Screen, data_dir: Path, file: IO[bytes], plugin: str | None, *
 @screened
 def list_webhooks(screen: Screen, data_dir: Path, plugin: str) -> None:
     """A plugin's webhooks and what their callers may send."""
-    found = cli_runtime(Settings.for_command(data_dir)).registry.shapes(plugin)
+    runtime = cli_runtime(Settings.for_command(data_dir))
+    note_plugin(screen, runtime, plugin)
+    found = runtime.registry.shapes(plugin)
     rows = [_row(each) for each in found]
     screen.show(rows, lambda: table_of(_COLUMNS, (_line(row) for row in rows)))
 
@@ -86,10 +101,7 @@ def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
     """One webhook with its address. Values of pre-filled headers are never shown."""
     runtime = cli_runtime(Settings.for_command(data_dir))
     registry = runtime.registry
-    found = registry.current(plugin, webhook_id, refresh=True)
-    if found is None:
-        raise WebhookNotRegistered
-    number, shape = found
+    number, shape = current_webhook(registry, plugin, webhook_id)
     created_at_ms = registry.revision(plugin, webhook_id, number).created_at_ms
     target = registry.open_target(plugin, webhook_id, number)
     value = {
@@ -111,16 +123,26 @@ def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
 @webhooks.command()
 @click.argument("webhook_id", metavar="ID", type=IdType())
 @plugin_option()
+@click.option("--yes", is_flag=True, help="Do not ask. Only a terminal is asked.")
 @screened
-def remove(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
+def remove(screen: Screen, data_dir: Path, webhook_id: str, plugin: str, *, yes: bool) -> None:
     """End a webhook's registration. Its invocations that wait end as rejected."""
     runtime = cli_runtime(Settings.for_command(data_dir))
+    if not yes and sys.stdin.isatty():
+        _ask_to_remove(runtime, plugin, webhook_id)
     if not runtime.registry.remove(plugin, webhook_id):
-        raise WebhookNotRegistered
+        raise not_registered(runtime.registry, plugin, webhook_id)
     for ready in runtime.store.revisit(plugin, webhook_id):
         runtime.publisher.publish_ready(ready)
     value = {"plugin": plugin, "id": webhook_id, "removed": True}
     screen.show(value, lambda: Text(f"Webhook {safe(webhook_id)} of plugin {safe(plugin)} is removed."))
+
+
+def _ask_to_remove(runtime: Runtime, plugin: str, webhook_id: str) -> None:
+    current_webhook(runtime.registry, plugin, webhook_id)
+    now = runtime.policies.traffic(plugin, webhook_id)
+    waiting = f" {now.parked + now.running} of its calls are not over." if now.parked + now.running else ""
+    click.confirm(f"Remove webhook {webhook_id} of plugin {plugin}?{waiting}", abort=True, err=True)
 
 
 def _text(file: IO[bytes]) -> str:
@@ -130,8 +152,11 @@ def _text(file: IO[bytes]) -> str:
         raise DocumentError(faults=(Fault("", f"is not UTF-8 text (byte {error.start + 1})"),)) from None
 
 
-def _change(applied: Applied) -> dict[str, Any]:
-    return {"id": applied.webhook_id, "revision": applied.revision, "change": applied.change}
+def _change(applied: Applied, differences: Differences) -> dict[str, Any]:
+    value: dict[str, Any] = {"id": applied.webhook_id, "revision": applied.revision, "change": applied.change}
+    if applied.webhook_id in differences:
+        value["changes"] = [change_row(change) for change in differences[applied.webhook_id]]
+    return value
 
 
 def _row(registered: Registered) -> dict[str, Any]:

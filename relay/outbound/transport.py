@@ -25,7 +25,7 @@ from relay.outbound.request_head import UnsafeHeader
 from relay.outbound.trust import Trust
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from gevent.hub import Hub
     from requests import PreparedRequest
@@ -87,6 +87,8 @@ class CurlTransport(BaseAdapter):
         self._trust = Trust(ca_file)
         self._rules = Rules(policy, self._trust.path, max_response_bytes, tuple(resolve))
         self._max_in_flight = max_in_flight
+        #: Gets every exchange that is over, to be read at once.
+        self.observe: Callable[[Exchange], object] | None = None
         self._multis: dict[Hub, HubMulti] = {}
         self._idle: list[Exchange] = []
 
@@ -132,6 +134,8 @@ class CurlTransport(BaseAdapter):
             except UnsafeHeader:
                 return TransferResult(Outcome.PREPARE_FAILED, Sent.MAYBE if gate.entered else Sent.NO)
             code = multi.perform(exchange.easy)
+        if self.observe is not None:
+            self.observe(exchange)
         result = _result_of(exchange, code, gate)
         if code == 0 and exchange.reusable and len(self._idle) < self._max_in_flight:
             exchange.finish()

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
+from marshmallow import RAISE, ValidationError, fields, post_load, validate
 
 from relay.registration.field_kinds import (
-    FIELD_WORDS,
     ID_PATTERN,
     ID_RULE,
     MAX_AGE_S,
     MAX_DESCRIPTION_LENGTH,
     MAX_QUERY_PARAMS,
     MIN_AGE_S,
-    OBJECT_WORDS,
     DataSchema,
     Decimal,
     Duration,
     ExpressionText,
+    Fields,
     Flag,
     HeadersField,
     ListOf,
@@ -50,10 +49,8 @@ class ChainHeaders(HeadersField):
         return headers
 
 
-class StepFields(Schema):
+class StepFields(Fields):
     """One step as it is written."""
-
-    error_messages = OBJECT_WORDS
 
     webhook = Text(required=True, validate=validate.Regexp(ID_PATTERN, error=ID_RULE))
     data = ExpressionText()
@@ -68,20 +65,13 @@ class StepFields(Schema):
     for_each = ExpressionText(data_key="forEach")
     mask = ListOf(ExpressionText(), "expressions", most=MAX_MASKS, load_default=list)
 
-    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
-        """Say in the same words everywhere that a field is missing or null."""
-        del field_name
-        field_obj.error_messages |= FIELD_WORDS
-
     @post_load
     def _step(self, value: dict[str, Any], **_: Any) -> Step:
         return Step(**{**value, "mask": tuple(value["mask"])})
 
 
-class ChainFields(Schema):
+class ChainFields(Fields):
     """One chain as it is written."""
-
-    error_messages = OBJECT_WORDS
 
     id = Text(required=True, validate=validate.Regexp(ID_PATTERN, error=ID_RULE))
     steps = ListOf(fields.Nested(StepFields(unknown=RAISE)), "steps", least=1, most=MAX_STEPS, required=True)
@@ -93,11 +83,6 @@ class ChainFields(Schema):
     timeout = Decimal(MAX_CHAIN_TIMEOUT_S, "seconds", load_default=float(DEFAULT_CHAIN_TIMEOUT_S))
     max_age = Duration(MIN_AGE_S, MAX_AGE_S, data_key="maxAge")
     description = Text(validate=validate.Length(max=MAX_DESCRIPTION_LENGTH, error="is too long"))
-
-    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
-        """Say in the same words everywhere that a field is missing or null."""
-        del field_name
-        field_obj.error_messages |= FIELD_WORDS
 
 
 def name_faults(fields_: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from relay.registration.shape import Shape
     from relay.registration.target import Target
 
-#: Stands for a value that nobody is shown.
+#: Stands for a value that nobody is shown, and for one that differs from it.
 HIDDEN: Final = "(hidden)"
+CHANGED: Final = "changed"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One member that differs; None where a side lacks it. Of a secret both sides are `HIDDEN`."""
+    """One member that differs; None where a side lacks it. A secret is `HIDDEN`, or `CHANGED` if both have it."""
 
     member: str
     before: Any
@@ -31,7 +32,7 @@ def changes(before: tuple[Shape, Target | ChainTarget], after: tuple[Shape, Targ
     """Return the members that differ, by name."""
     old, new = _members(*before), _members(*after)
     differing = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    return [Change(name, _shown(old.get(name)), _shown(new.get(name))) for name in differing]
+    return [_change(name, old.get(name), new.get(name)) for name in differing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,12 @@ def _members(shape: Shape, target: Target | ChainTarget) -> dict[str, Any]:
 
 def _credentials(value: Mapping[str, Any]) -> dict[str, Any]:
     return {f"auth.{name}": _Hidden(json.dumps(each)) for name, each in value.items() if each is not None}
+
+
+def _change(name: str, old: Any, new: Any) -> Change:
+    if isinstance(old, _Hidden) and isinstance(new, _Hidden):
+        return Change(name, HIDDEN, CHANGED)
+    return Change(name, _shown(old), _shown(new))
 
 
 def _shown(value: Any) -> Any:

@@ -10,9 +10,9 @@ from typing import Any, Final
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
-from marshmallow import RAISE, Schema, ValidationError, fields, validate
+from marshmallow import RAISE, ValidationError, fields, validate
 
-from relay.registration.field_kinds import FIELD_WORDS, OBJECT_WORDS, Text
+from relay.registration.field_kinds import Fields, Text
 from relay.registration.signing import SECRET_PREFIX
 
 MAX_SECRETS: Final = 5
@@ -66,15 +66,8 @@ def _line(**arguments: Any) -> Text:
     return Text(validate=[length, rule], **arguments)
 
 
-class _AuthFields(Schema):
-    error_messages = OBJECT_WORDS
-
+class _AuthFields(Fields):
     type = Text(required=True)
-
-    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
-        """Say in the same words everywhere that a field is missing or null."""
-        del field_name
-        field_obj.error_messages |= FIELD_WORDS
 
 
 class BasicFields(_AuthFields):

@@ -9,6 +9,7 @@ from relay.errors import DocumentError, Fault
 from relay.registration.building import Registration, load_registration
 from relay.registration.field_kinds import ID_PATTERN, ID_RULE
 from relay.registration.references import resolved
+from relay.registration.templates import template_faults
 from relay.text.documents import Document, read_document
 from relay.text.object_text import MAX_FAULTS
 
@@ -35,7 +36,7 @@ def read_registrations(
     for value, base in zip(document.values, document.pointers, strict=True):
         filled, problems = (value, []) if look_up is None else resolved(value, look_up)
         registration, more = load_registration(filled, rules)
-        problems = problems or more
+        problems = _without_consequences(list(template_faults(value)), problems or more)
         webhook_id = value.get("id") if isinstance(value, dict) else None
         if isinstance(webhook_id, str) and webhook_id in seen:
             problems.append(("/id", "is the id of another webhook in this document"))
@@ -48,6 +49,12 @@ def read_registrations(
     if faults or name is None:
         raise DocumentError(faults=tuple(faults[:MAX_FAULTS]))
     return name, registrations
+
+
+def _without_consequences(templates: list[tuple[str, str]], problems: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The faults of templates, and what is wrong besides them: their braces fit no other rule either."""
+    named = {pointer for pointer, _ in templates}
+    return templates + [(pointer, message) for pointer, message in problems if pointer not in named]
 
 
 def _placer(document: Document, base: str) -> Callable[[str, str], Fault]:

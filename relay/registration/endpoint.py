@@ -34,6 +34,7 @@ _URL: Final = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>\[[0-9A-Fa-f:.]*\]|[A-Za-z0-9.-]*)(?::(?P<port>[0-9]*))?"
     r"(?P<path>/[^?]*)?(?P<query>\?.*)?\Z"
 )
+_USERINFO: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*@")
 _PATH: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*\Z")  # RFC 3986, 3.3
 _QUERY: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*\Z")  # RFC 3986, 3.4
 _ESCAPE: Final = re.compile(r"%(.{0,2})")
@@ -96,6 +97,10 @@ def parse_endpoint(url: str, rules: EndpointRules) -> Endpoint:
     if not _URL_TEXT.match(url):
         raise ValueError("must be of visible ASCII characters only (a name in another script as `xn--...`)")
     match = _URL.match(url)
+    if match is None and _USERINFO.match(url):
+        raise ValueError(
+            'must hold no user and password: put them into `auth`, as {type: "basic", username: ..., password: ...}'
+        )
     if match is None:
         raise ValueError("must be an absolute URL: `https://`, a host, an optional port, path and query, nothing else")
     scheme = match["scheme"].lower()
@@ -137,7 +142,7 @@ def _port(digits: str) -> int:
 def _check_public(scheme: str, host: str, port: int, rules: EndpointRules) -> None:
     """What holds unless the operator made an exception for exactly this host and port."""
     if scheme != "https":
-        raise ValueError("must begin with `https://`")
+        raise ValueError("must begin with `https://`; `http://` only where RELAY_EGRESS_ALLOW names the host and port")
     if host.startswith("[") or host.rpartition(".")[2].isdigit():
         raise ValueError("must name its host: an address is not allowed")
     labels = host.split(".")

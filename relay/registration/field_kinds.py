@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate
 
 from relay.registration.data_schema import compile_schema
 from relay.registration.header_rules import registration_faults
 from relay.text.expressions import Expression, read_expression
 from relay.text.quantities import Rate, read_rate, read_seconds
+from relay.text.similar import hint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,10 +27,35 @@ MAX_DESCRIPTION_LENGTH: Final = 2_000
 MIN_AGE_S: Final = 1  # how old a call may become that is not final
 MAX_AGE_S: Final = 30 * 24 * 3600
 
-OBJECT_WORDS: Final = {"unknown": "is not a known field", "type": "must be an object"}
-FIELD_WORDS: Final = {"required": "is required", "null": "must not be null: leave it out"}
+_UNKNOWN: Final = "is not a known field"
+_FIELD_WORDS: Final = {"required": "is required", "null": "must not be null: leave it out"}
 WHOLE: Final = "_schema"  # marshmallow's name for what is wrong with an object as a whole
 _QUERY_NAME: Final = re.compile(r"[A-Za-z0-9._~-]{1,64}\Z")
+
+
+class Fields(Schema):
+    """An object of the document. It says in the same words everywhere what is missing, null or not known."""
+
+    error_messages = {"unknown": _UNKNOWN, "type": "must be an object"}  # noqa: RUF012 - marshmallow collects it
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        """Give the field its words."""
+        del field_name
+        field_obj.error_messages |= _FIELD_WORDS
+
+    def handle_error(self, error: ValidationError, data: Any, **_: Any) -> None:
+        """Say beside an unknown field which one was probably meant."""
+        del data
+        messages = error.messages
+        if isinstance(messages, dict):
+            for name in messages:
+                if messages[name] == [_UNKNOWN]:
+                    messages[name] = [_UNKNOWN + hint(str(name), field_names(type(self)))]
+
+
+def field_names(schema: type[Schema]) -> set[str]:
+    """The names of a schema's fields as they are written."""
+    return {field.data_key or name for name, field in schema().fields.items()}
 
 
 class Text(fields.String):

@@ -9,23 +9,23 @@ from marshmallow import RAISE, Schema, ValidationError, fields, post_load, valid
 from relay.registration.chain_fields import ChainFields
 from relay.registration.credential_fields import AuthList, SigningSecrets
 from relay.registration.field_kinds import (
-    FIELD_WORDS,
     ID_PATTERN,
     ID_RULE,
     MAX_AGE_S,
     MAX_DESCRIPTION_LENGTH,
     MIN_AGE_S,
-    OBJECT_WORDS,
     WHOLE,
     DataSchema,
     Decimal,
     Duration,
+    Fields,
     Flag,
     HeadersField,
     QueryNames,
     RateText,
     Text,
     Whole,
+    field_names,
 )
 from relay.registration.methods import METHODS
 from relay.registration.retrying import RetryPolicy
@@ -44,10 +44,8 @@ MAX_CONCURRENCY: Final = 100_000
 _METHOD_RULE: Final = f"must be exactly one of {', '.join(METHODS)}"
 
 
-class RetryFields(Schema):
+class RetryFields(Fields):
     """When another attempt is made."""
-
-    error_messages = OBJECT_WORDS
 
     attempts = Whole(1, MAX_ATTEMPTS, required=True)
     initial = Decimal(MAX_PAUSE_S, "seconds")
@@ -56,19 +54,17 @@ class RetryFields(Schema):
     statuses = fields.List(Whole(400, 599), validate=validate.Length(max=50, error="holds more than 50 statuses"))
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
-        """Say in the same words everywhere that a field is missing, null or no list."""
-        del field_name
-        field_obj.error_messages |= FIELD_WORDS | {"invalid": "must be a list of statuses"}
+        """Give the field its words, and those for what is no list."""
+        super().on_bind_field(field_name, field_obj)
+        field_obj.error_messages |= {"invalid": "must be a list of statuses"}
 
     @post_load
     def _policy(self, value: dict[str, Any], **_: Any) -> RetryPolicy:
         return RetryPolicy.from_value(value)
 
 
-class WebhookFields(Schema):
+class WebhookFields(Fields):
     """One webhook as it is written."""
-
-    error_messages = OBJECT_WORDS
 
     id = Text(required=True, validate=validate.Regexp(ID_PATTERN, error=ID_RULE))
     url = Text(required=True)
@@ -89,11 +85,6 @@ class WebhookFields(Schema):
     signing = SigningSecrets()
     auth = AuthList()
     description = Text(validate=validate.Length(max=MAX_DESCRIPTION_LENGTH, error="is too long"))
-
-    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
-        """Say in the same words everywhere that a field is missing or null."""
-        del field_name
-        field_obj.error_messages |= FIELD_WORDS
 
 
 def load_fields(value: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
@@ -117,12 +108,8 @@ def _misplaced(pointer: str, is_chain: bool) -> str | None:
     return "is only allowed with `steps`" if name in _CHAIN_ONLY else None
 
 
-def _names(schema: type[Schema]) -> set[str]:
-    return {field.data_key or name for name, field in schema().fields.items()}
-
-
-_WEBHOOK_ONLY: Final = frozenset(_names(WebhookFields) - _names(ChainFields))
-_CHAIN_ONLY: Final = frozenset(_names(ChainFields) - _names(WebhookFields))
+_WEBHOOK_ONLY: Final = frozenset(field_names(WebhookFields) - field_names(ChainFields))
+_CHAIN_ONLY: Final = frozenset(field_names(ChainFields) - field_names(WebhookFields))
 
 
 def flattened(messages: Any, pointer: str = "") -> Iterator[tuple[str, str]]:

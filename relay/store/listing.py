@@ -137,6 +137,11 @@ class Listing:
             faults = (Fault("/filter/webhookId", "names no webhook of this plugin"),)
             raise BadParameter(f"The plugin has no webhook {wanted.webhook_id!r}.", faults=faults)
 
+    def knows(self, plugin: str) -> bool:
+        """Whether anything was ever triggered for a plugin of that name, and is not forgotten yet."""
+        with store_errors():
+            return bool(self._client.exists(keyspace.plugin_index(plugin)))
+
     def page(self, plugin: str, wanted: Filter, *, limit: int = 50, cursor: str | None = None) -> Page:
         """One page of a plugin's invocations, at most `MAX_PAGE`. Cursors stay good while records come and go.
 

@@ -20,6 +20,7 @@ import orjson
 from relay.errors import DocumentError, Fault, MalformedJson
 from relay.text.json_extent import check_extent
 from relay.text.object_text import MAX_DEPTH, escape_step, original_offset, scan, with_commas
+from relay.text.similar import hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 MAX_INTEGER_DIGITS: Final = 64
 MAX_DOCUMENT_BYTES: Final = 1024 * 1024
 
+_CONFIG_FIELDS: Final = frozenset({"plugin", "webhooks"})
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _LINE_END: Final = re.compile(r"\r\n|[\n\r]")
 
@@ -191,8 +193,9 @@ def _document(value: Any, places: dict[str, tuple[int, int]]) -> Document:
 
 
 def _config_faults(config: dict[str, Any], whole: Document) -> Iterable[Fault]:
-    for name in config.keys() - {"plugin", "webhooks"}:
-        yield whole.fault(f"/{escape_step(name)}", "is not a known field of a plugin config")
+    for name in config.keys() - _CONFIG_FIELDS:
+        message = f"is not a known field of a plugin config{hint(name, _CONFIG_FIELDS)}"
+        yield whole.fault(f"/{escape_step(name)}", message)
     if not isinstance(config.get("plugin", ""), str):
         yield whole.fault("/plugin", "must be a text")
     if not isinstance(config.get("webhooks"), list):

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 import json5
 
+from relay.text.mistakes import mistake_in
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -94,11 +96,17 @@ def escape_step(name: str) -> str:
 
 
 def scan(text: str) -> Scan:
-    """Scan a whole text; never raises, ``flaws`` say what is wrong with it."""
+    """Scan a whole text; never raises, ``flaws`` say what is wrong with it.
+
+    Where a known habit is what is wrong, its name is the only flaw: the others follow from it.
+    """
     scanner = _Scanner(text)
     with suppress(_Unreadable):
         scanner.run()
-    return Scan(scanner.places, tuple(scanner.commas), tuple(scanner.flaws))
+    flaws = tuple(scanner.flaws)
+    if flaws and (habit := mistake_in(text, _lexemes(text))):
+        flaws = (Flaw("", *habit),)
+    return Scan(scanner.places, tuple(scanner.commas), flaws)
 
 
 def with_commas(text: str, commas: tuple[int, ...]) -> tuple[str, list[int]]:
@@ -114,6 +122,15 @@ def with_commas(text: str, commas: tuple[int, ...]) -> tuple[str, list[int]]:
 def original_offset(offset: int, insertions: list[int]) -> int:
     """Where an offset of the text with commas stood in the original text."""
     return max(0, offset - bisect_right(insertions, offset - 1))
+
+
+def _lexemes(text: str) -> Iterator[tuple[str, str, int]]:
+    """Kind, lexeme and offset of whatever is neither space nor a comment, up to where the text cannot be read on."""
+    for match in _TOKEN.finditer(text):
+        if match.lastgroup == "stray":
+            return
+        if match.lastgroup != "space":
+            yield match.lastgroup or "", match.group(), match.start()
 
 
 class _Scanner:

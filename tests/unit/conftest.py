@@ -1,3 +1,8 @@
+import os
+import pty
+import subprocess
+import sys
+
 import pytest
 
 from tests.unit.cli import Cli
@@ -6,3 +11,26 @@ from tests.unit.cli import Cli
 @pytest.fixture
 def cli(valkey, tmp_path):
     return Cli(valkey.tcp_url, tmp_path)
+
+
+@pytest.fixture
+def terminal(cli):
+    """Runs the command on a terminal of 80 columns, types an answer, and gives the exit status and what it showed."""
+
+    def run(*arguments, answer="", environ=None):
+        master, slave = pty.openpty()
+        environ = {**os.environ, **cli.environ, "COLUMNS": "80", "TERM": "xterm-256color", **(environ or {})}
+        command = [sys.executable, "-m", "relay", "--data-dir", str(cli.directory), *arguments]
+        process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environ)
+        os.close(slave)
+        os.write(master, answer.encode())
+        shown = b""
+        try:
+            while piece := os.read(master, 65_536):
+                shown += piece
+        except OSError:  # the terminal's other end is closed
+            pass
+        os.close(master)
+        return process.wait(60), shown.decode().replace("\r\n", "\n")
+
+    return run

@@ -172,6 +172,10 @@ def test_a_list_is_filtered_by_webhook_state_and_number(cli):
     assert listed("--state", "delivered") == ["ping"]
     assert listed("--limit", "1") == ["pong"]
     assert cli.run("invocations", "list", "--plugin", "acme", "--state", "gone").exit_code == 2
+    problem = cli.json("invocations", "list", "--plugin", "acne", exit_code=2)
+    assert problem["code"] == "bad_parameter"
+    assert problem["message"] == "There is no plugin `acne`. Did you mean `acme`?"
+    cli.apply(a_webhook(), plugin="other")
     assert cli.json("invocations", "list", "--plugin", "other") == []
 
 

@@ -73,7 +73,7 @@ def test_a_replay_is_started_looked_at_and_listed(failed):
     assert (job["ratePerSecond"], job["finishedAt"]) == (10, None)
     assert job["matched"] == 3
     assert [each["replayId"] for each in replay(cli, "list", "--plugin", "acme")] == [started["replayId"]]
-    assert replay(cli, "list", "--plugin", "other") == []
+    assert replay(cli, "list", "--plugin", "other", exit_code=2)["code"] == "bad_parameter"
     shown = cli.run("replay", "status", started["replayId"]).stdout
     assert started["replayId"] in shown
 

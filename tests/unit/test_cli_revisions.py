@@ -51,7 +51,7 @@ def test_a_difference_shows_both_sides(two):
 def test_a_secret_is_replaced_without_the_rest_of_the_document_and_never_shown(two):
     assert of(two, "set-secret", "hook", "--header", "authorization", text=OTHER + "\n")["revision"] == 3
     found = of(two, "diff", "hook", "2", "3")
-    assert found["changes"] == [{"member": "headers.Authorization", "before": "(hidden)", "after": "(hidden)"}]
+    assert found["changes"] == [{"member": "headers.Authorization", "before": "(hidden)", "after": "changed"}]
     registry = two.runtime().registry
     assert registry.open_target("shop", "hook", 3).headers == {"Authorization": OTHER}
     assert registry.open_target("shop", "hook", 3).endpoint == registry.open_target("shop", "hook", 2).endpoint

@@ -154,3 +154,84 @@ def test_without_the_target_keys_nothing_is_registered_and_it_says_why(cli):
     result = cli.run("webhooks", "apply", "-", "--plugin", "acme", text=json.dumps(a_webhook()), environ=environ)
     assert result.exit_code == 1
     assert "RELAY_TARGET_KEYS" in result.stderr
+
+
+def test_a_plugin_that_looks_like_an_existing_one_is_made_only_where_it_is_meant(cli):
+    cli.apply(a_webhook())
+    text = json.dumps(a_webhook())
+    for command in (("webhooks", "apply", "-"), ("keys", "create", "--scope", "trigger")):
+        refused = cli.json(*command, "--plugin", "acne", text=text, exit_code=2)
+        assert refused["code"] == "bad_parameter"
+        assert "looks like `acme`" in refused["message"]
+        assert "--create-plugin" in refused["message"]
+    assert cli.runtime().registry.plugins() == ["acme"]
+    made = cli.run("webhooks", "apply", "-", "--plugin", "acne", "--create-plugin", text=text)
+    assert (made.exit_code, "Plugin acne is new: it was made." in made.stderr) == (0, True)
+
+
+def test_any_other_new_plugin_is_made_and_that_is_said_once(cli):
+    cli.apply(a_webhook())
+    text = json.dumps(a_webhook())
+    dry = cli.run("webhooks", "apply", "-", "--plugin", "booking", "--dry-run", text=text)
+    assert "Plugin booking is new: it would be made." in dry.stderr
+    for said in (True, False):
+        result = cli.run("webhooks", "apply", "-", "--plugin", "booking", text=text)
+        assert ("Plugin booking is new" in result.stderr) is said
+    assert cli.runtime().registry.plugins() == ["acme", "booking"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("webhooks", "show"),
+        ("webhooks", "remove", "--yes"),
+        ("webhooks", "pause"),
+        ("webhooks", "history"),
+        ("explain",),
+        ("trigger",),
+    ],
+)
+def test_a_mistyped_webhook_or_plugin_is_told_with_the_name_that_was_meant(cli, command):
+    cli.apply(a_webhook(id="send-invoice"))
+    problem = cli.json(*command, "send-invioce", "--plugin", "acme", exit_code=1)
+    assert problem["code"] == "webhook_not_registered"
+    assert problem["message"] == "Plugin `acme` has no webhook `send-invioce`. Did you mean `send-invoice`?"
+    problem = cli.json(*command, "send-invoice", "--plugin", "acmee", exit_code=1)
+    assert problem["message"] == "There is no plugin `acmee`. Did you mean `acme`?"
+
+
+def test_a_mistyped_command_is_told_with_the_one_that_was_meant(cli):
+    for arguments, meant in ((("webhoks", "list"), "webhooks"), (("webhooks", "aply"), "apply")):
+        result = cli.run(*arguments)
+        assert result.exit_code == 2
+        assert f"Did you mean '{meant}'?" in result.stderr
+
+
+def test_a_dry_run_shows_each_field_that_would_change_and_of_secrets_that_they_do(cli):
+    cli.apply(a_webhook())
+    changed = a_webhook(timeout=5, headers={"Authorization": "Bearer another-secret", "X-New": "a-new-secret-value"})
+    found = cli.json("webhooks", "apply", "-", "--plugin", "acme", "--dry-run", text=json.dumps(changed))
+    changes = {each["member"]: (each["before"], each["after"]) for each in found["webhooks"][0]["changes"]}
+    assert changes == {
+        "timeoutMs": (20_000, 5_000),
+        "fillableHeaders": (["X-Note"], None),
+        "headers.Authorization": ("(hidden)", "changed"),
+        "headers.X-New": (None, "(hidden)"),
+    }
+    shown = cli.run("webhooks", "apply", "-", "--plugin", "acme", "--dry-run", text=json.dumps(changed))
+    assert "headers.Authorization" in shown.stdout
+    assert "another-secret" not in shown.output + json.dumps(found)
+    assert cli.json("webhooks", "show", "ping", "--plugin", "acme")["revision"] == 1
+
+
+def test_on_a_terminal_a_removal_is_asked_about_and_yes_does_not_ask(cli, terminal):
+    cli.apply(a_webhook())
+    code, shown = terminal("webhooks", "remove", "ping", "--plugin", "acme", answer="n\n")
+    assert code == 1
+    assert "Remove webhook ping of plugin acme?" in shown
+    assert len(cli.json("webhooks", "list", "--plugin", "acme")) == 1
+    code, _ = terminal("webhooks", "remove", "ping", "--plugin", "acme", answer="y\n")
+    assert (code, cli.json("webhooks", "list", "--plugin", "acme")) == (0, [])
+    cli.apply(a_webhook())
+    code, shown = terminal("webhooks", "remove", "ping", "--plugin", "acme", "--yes")
+    assert (code, "Remove" in shown) == (0, False)

@@ -1,0 +1,159 @@
+"""``relay webhooks test``: one call now, recorded like every other, and what was said in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from rich.console import Group
+from rich.text import Text
+
+from relay.accept.dispatcher import Dispatcher, TriggerRequest
+from relay.answer.masking import Mask
+from relay.cli.explain import explained, request_lines
+from relay.cli.names import current_webhook
+from relay.cli.output import EXIT_FAILED, as_json, facts_of, safe, screened
+from relay.cli.parameters import CALLER, IdType, plugin_option, trigger_options, trigger_value
+from relay.cli.reading import result_in
+from relay.errors import BadParameter
+from relay.queue import make_app
+from relay.reference_id import new_reference_id
+from relay.registration import ChainTarget
+from relay.request.trigger import Trigger, check
+from relay.runtime import cli_runtime, worker_parts
+from relay.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+    from relay.cli.output import Screen
+    from relay.invocation import Invocation
+    from relay.outbound.timings import Timings
+    from relay.registration import Shape, Target
+    from relay.runtime import Runtime
+
+#: Headers of the answer that tell something about the endpoint and are shown, masked.
+_SHOWN_HEADERS: Final = frozenset(
+    {"content-type", "content-length", "content-encoding", "date", "server", "retry-after", "www-authenticate", "allow"}
+)
+_WORDS: Final = {
+    "dnsMs": "dns",
+    "connectMs": "connect",
+    "tlsMs": "tls",
+    "firstByteMs": "first byte",
+    "totalMs": "total",
+}
+
+
+class NoLane:
+    """Publishes nothing, so that no worker takes what is called here."""
+
+    def messages_for_script(self, ready: Iterable[tuple[str, str]]) -> Sequence[tuple[str, bytes]]:
+        """No messages."""
+        del ready
+        return ()
+
+    def publish_ready(self, ready: Iterable[tuple[str, str]]) -> None:
+        """Leave it to this process."""
+        del ready
+
+
+@click.command()
+@click.argument("webhook_id", metavar="ID", type=IdType())
+@plugin_option()
+@trigger_options
+@screened
+def test(
+    screen: Screen,
+    data_dir: Path,
+    *,
+    webhook_id: str,
+    plugin: str,
+    data: str | None,
+    headers: Iterable[str],
+    query_params: Iterable[str],
+) -> None:
+    """Call a webhook once, from here, and show the exchange with its secrets masked and how long its parts took.
+
+    It is recorded, limited and counted like every call, and not retried. The exit status is 1 where it ends in error.
+    """
+    runtime = cli_runtime(Settings.for_command(data_dir))
+    value = trigger_value(data, headers, query_params)
+    number, shape = current_webhook(runtime.registry, plugin, webhook_id)
+    target = runtime.registry.open_target(plugin, webhook_id, number)
+    if isinstance(target, ChainTarget):
+        raise BadParameter("A chain sends nothing itself: test the webhooks of its steps.")
+    request = explained(shape, target, check(shape, Trigger.from_value(value)))
+    call = TriggerRequest(plugin, webhook_id, value, new_reference_id(), CALLER, awaited=True)
+    invocation, timings = _call(runtime, call, shape)
+    found = _value(runtime, invocation, request, _answer(timings, shape, target), screen)
+    screen.show(found, lambda: _picture(found))
+    if not (found["result"] and not found["result"]["error"]):
+        raise click.exceptions.Exit(EXIT_FAILED)
+
+
+def _call(runtime: Runtime, call: TriggerRequest, shape: Shape) -> tuple[Invocation, Timings | None]:
+    from relay.executor.single import run_once  # noqa: PLC0415 - libcurl and gevent only where they are used
+    from relay.outbound.timings import Timings  # noqa: PLC0415
+
+    seen: list[Timings] = []
+    parts = worker_parts(runtime.settings, make_app(runtime.settings), "test", ())
+    parts.transport.observe = lambda exchange: seen.append(Timings.of(exchange))
+    dispatcher = Dispatcher(runtime.registry, runtime.store, runtime.data_vault, NoLane())
+    reference_id = dispatcher.trigger(call).reference_id
+    publish = runtime.publisher.publish_ready
+    invocation = run_once(parts.executor, runtime.store, publish, reference_id, timeout_s=shape.timeout_ms / 1000)
+    return invocation, seen[-1] if seen else None
+
+
+def _answer(timings: Timings | None, shape: Shape, target: Target) -> dict[str, Any] | None:
+    if timings is None:
+        return None
+    mask = Mask.of(shape, target)
+    shown = {name: mask.text(value)[0] for name, value in timings.headers if name.lower() in _SHOWN_HEADERS}
+    return {
+        "headers": shown,
+        "timings": {
+            "dnsMs": timings.dns_ms,
+            "connectMs": timings.connect_ms,
+            "tlsMs": timings.tls_ms,
+            "firstByteMs": timings.first_byte_ms,
+            "totalMs": timings.total_ms,
+        },
+    }
+
+
+def _value(
+    runtime: Runtime, invocation: Invocation, request: dict[str, Any], answer: dict[str, Any] | None, screen: Screen
+) -> dict[str, Any]:
+    attempt = invocation.attempts[-1] if invocation.attempts else None
+    request["headers"]["webhook-id"] = invocation.reference_id
+    return {
+        "referenceId": invocation.reference_id,
+        "state": str(invocation.state),
+        "outcome": None if attempt is None else str(attempt.outcome),
+        "request": request,
+        "answer": answer,
+        "result": result_in(runtime, invocation, screen),
+    }
+
+
+def _picture(found: dict[str, Any]) -> RenderableType:
+    lines = [*request_lines(found["request"]), ""]
+    answer, result = found["answer"], found["result"]
+    if answer is not None:
+        took = answer["timings"]
+        parts = ((word, took[name]) for name, word in _WORDS.items())
+        lines.append(", ".join(f"{word} {took_ms:.1f} ms" for word, took_ms in parts if took_ms is not None))
+    if result is None:
+        lines.append("Nothing was sent: the webhook is paused, at its limit, or its breaker is open.")
+    elif result["status"]:
+        lines.append(f"HTTP {result['status']}")
+    lines += [f"{name}: {value}" for name, value in (answer or {"headers": {}})["headers"].items()]
+    if result is not None and result["data"] is not None:
+        lines += ["", *as_json(result["data"]).splitlines()]
+    about = [("reference id", found["referenceId"]), ("state", found["state"]), ("outcome", found["outcome"])]
+    return Group(Text("\n".join(safe(line) for line in lines)), Text(""), facts_of(about))

@@ -1,0 +1,51 @@
+"""Runs one accepted call in this process and waits until its first attempt is over."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import gevent
+
+from relay.clock import boot_time_s
+from relay.errors import Conflict
+from relay.invocation import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from relay.executor.pipeline import Executor
+    from relay.invocation import Invocation
+    from relay.store.invocations import InvocationStore
+    from relay.store.transitions import Ready
+
+_LOOK_S: Final = 0.02
+_STOP_S: Final = 10.0
+#: What a call may take besides its own timeout: to fetch an access token, to claim and to settle.
+_SPARE_S: Final = 30.0
+
+
+def run_once(
+    executor: Executor,
+    store: InvocationStore,
+    publish: Callable[[Ready], object],
+    reference_id: str,
+    *,
+    timeout_s: float,
+) -> Invocation:
+    """Return the record after one attempt, or without one where the webhook's limits let none go.
+
+    What is unfinished then, to be retried or parked, is cancelled: one call is one call.
+    """
+    counts = executor.run([reference_id])
+    until_s = boot_time_s() + timeout_s + _SPARE_S
+    invocation = store.find(reference_id)
+    while counts["started"] and invocation.state in {State.QUEUED, State.SENDING} and boot_time_s() < until_s:
+        gevent.sleep(_LOOK_S)
+        invocation = store.find(reference_id)
+    if not invocation.state.final:
+        with suppress(Conflict):  # a worker has taken it, or it has ended
+            publish(store.cancel(reference_id))
+        invocation = store.find(reference_id)
+    executor.drain(_STOP_S)
+    return invocation

@@ -1,0 +1,62 @@
+"""Recognises what people paste in place of JSON or JavaScript object text, so that it is said once and by its name."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: Quotation marks that text editors and chat programs put in place of the plain ones.
+SMART_QUOTES: Final = "\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a\uff02\uff07"
+TEMPLATE: Final = re.compile(r"\{\{[^{}]*\}\}")
+TEMPLATE_RULE: Final = (
+    "has `{{...}}`, and the relay fills in no templates: callers give data, `headers` (null) and `queryParams`, "
+    "and a secret that stands elsewhere is `${env:NAME}`"
+)
+
+_DECLARATION: Final = re.compile(r"(?:const|let|var|export|import|module|return|function|type)\Z|module\.")
+_YAML_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
+_OPENERS: Final = frozenset("{[")
+
+
+def mistake_in(text: str, tokens: Iterable[tuple[str, str, int]]) -> tuple[int, str] | None:
+    """Return offset and name of the habit that makes a text unreadable; None where it is none of those that are known.
+
+    ``tokens`` are kind, lexeme and offset in order, without space and comments.
+    """
+    before = ""
+    for number, (kind, lexeme, offset) in enumerate(tokens):
+        found = (number == 0 and _at_the_beginning(kind, lexeme, text, offset)) or _anywhere(kind, lexeme, before)
+        if found:
+            return offset, found
+        if lexeme == "{" and before == "{" and text[offset - 1] == "{":
+            return offset - 1, TEMPLATE_RULE
+        before = lexeme
+    return None
+
+
+def _at_the_beginning(kind: str, lexeme: str, text: str, offset: int) -> str | None:
+    if lexeme in _OPENERS:
+        return None
+    if kind == "word" and _DECLARATION.match(lexeme):
+        return "a declaration is not accepted: leave out `const x =` and the semicolon, and begin with `{` or `[`"
+    after = text[offset + len(lexeme) :].lstrip(" \t")
+    if kind in {"word", "text"} and (
+        lexeme in {"-", "---"} or (after[:1] == ":" and _YAML_KEY.match(lexeme.strip("\"'")))
+    ):
+        return "this looks like YAML, or lacks its braces: write each webhook as an object in `{` and `}`"
+    return None
+
+
+def _anywhere(kind: str, lexeme: str, before: str) -> str | None:
+    if kind != "word":
+        return None
+    if any(char in lexeme for char in SMART_QUOTES):
+        return "a typographic quotation mark is no quote: put every text in plain quotes, \" or '"
+    if lexeme.startswith("#"):
+        return "`#` begins no comment here: write `//`"
+    if lexeme == ";" and before in {"}", "]"}:
+        return "a semicolon is not expected: leave it out"
+    return None

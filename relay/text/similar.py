@@ -1,0 +1,46 @@
+"""Names that are alike: what somebody very likely meant. Pure."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LIKENESS: Final = 0.6  # of difflib's ratio: 1 is the same
+_ALIKE: Final = 0.75  # so much that one is very likely a slip of the other
+_NUMBERS: Final = re.compile(r"[0-9]+|(?<=[-_])[a-z]\Z")  # also by letters: `site-a`, `site-b`
+_SEPARATORS: Final = str.maketrans("", "", "_- ")
+
+
+def nearest(name: str, known: Iterable[str], *, likeness: float = _LIKENESS) -> str | None:
+    """Return the known name that is most like ``name``; None if none is like it. Case and separators do not count."""
+    folded = {_folded(each): each for each in sorted(known, reverse=True)}
+    found = get_close_matches(_folded(name), folded, n=1, cutoff=likeness)
+    return folded[found[0]] if found else None
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean `x`?`` to go on a sentence with; empty where nothing is like ``name``."""
+    found = nearest(name, known)
+    return "" if found is None else f"; did you mean `{found}`?"
+
+
+def slip_of(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name of which ``name`` looks like a slip of the finger.
+
+    Names that have the same letters and other numbers (``clinic-1``, ``clinic-2``) are a series and no slips.
+    """
+    others = [each for each in known if each != name and not _is_series(name, each)]
+    return nearest(name, others, likeness=_ALIKE)
+
+
+def _folded(name: str) -> str:
+    return name.lower().translate(_SEPARATORS)
+
+
+def _is_series(one: str, other: str) -> bool:
+    both_numbered = bool(_NUMBERS.search(one) and _NUMBERS.search(other))
+    return both_numbered and _NUMBERS.sub("#", one) == _NUMBERS.sub("#", other)

@@ -1,0 +1,116 @@
+"""`relay webhooks test`, run as a command against a real receiver, with no worker beside it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.receivers import closed_port, echo, json_answer, make_authority, receiver, slow
+from tests.unit.cli import a_webhook
+
+SECRET = "Bearer planted-secret-value"
+
+
+@pytest.fixture
+def call(cli, tmp_path):
+    """Registers a webhook of that URL and runs the command; gives the exit status and what it printed."""
+
+    def run(url, *arguments, environ=(), **changes):
+        settings = {**cli.environ, "RELAY_EGRESS_ALLOW": "127.0.0.0/8", **dict(environ)}
+        text = json.dumps(a_webhook(url=url, **changes))
+        applied = cli.run("webhooks", "apply", "-", "--plugin", "acme", text=text, environ=settings)
+        assert applied.exit_code == 0, applied.output
+        command = [
+            "-m",
+            "relay",
+            "--data-dir",
+            str(tmp_path),
+            "webhooks",
+            "test",
+            "ping",
+            "--plugin",
+            "acme",
+            *arguments,
+        ]
+        done = subprocess.run(
+            [sys.executable, *command],
+            env={**os.environ, **settings},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def test_one_call_is_made_recorded_and_shown_masked_with_its_times(call, cli):
+    with receiver(slow(0.2, echo)) as endpoint:
+        code, out, _ = call(
+            f"{endpoint.url}/planted-path", "--data", '{"a": 1}', "--header", "X-Note=hi", "--output", "json"
+        )
+        assert [request.body for request in endpoint.requests] == [b'{"a":1}']
+    shown = json.loads(out)
+    assert code == 0
+    assert "planted-secret-value" not in out
+    assert out.count("[redacted]") >= 2  # in the request and in its echo
+    assert (shown["state"], shown["outcome"], shown["result"]["status"]) == ("delivered", "answered", 200)
+    times = shown["answer"]["timings"]
+    assert times["firstByteMs"] >= 200
+    assert times["totalMs"] >= times["firstByteMs"] + times["connectMs"] - 1  # rounded
+    assert times["tlsMs"] is None
+    record = cli.json("invocations", "show", shown["referenceId"])
+    assert (record["state"], record["caller"], len(record["attempts"])) == ("delivered", "cli", 1)
+
+
+def test_over_tls_the_handshake_has_its_own_time(call, tmp_path):
+    authority = make_authority(tmp_path)
+    with receiver(json_answer({"ok": True}), tls=authority.context("localhost")) as endpoint:
+        url = f"https://localhost:{endpoint.port}/planted-path"
+        allowed = {"RELAY_EGRESS_ALLOW": "localhost,127.0.0.0/8", "RELAY_CA_FILE": authority.ca_file}
+        code, out, err = call(url, environ=allowed)
+    assert code == 0, err
+    assert " tls " in out
+    assert "first byte" in out
+    assert "HTTP 200" in out
+    assert all(len(line) <= 80 for line in out.splitlines() if "webhook-id" not in line)
+
+
+def test_an_endpoint_that_fails_is_called_once_whatever_its_registration_retries(call, cli):
+    with receiver(json_answer({"error": "down"}, 503)) as endpoint:
+        code, out, _ = call(f"{endpoint.url}/x", "--output", "json", retry={"attempts": 5, "initial": 0.1})
+        assert len(endpoint.requests) == 1
+    assert code == 1
+    assert json.loads(out)["state"] == "cancelled"  # what would have come after the first attempt
+    assert json.loads(out)["outcome"] == "answered"
+    assert cli.json("invocations", "list", "--plugin", "acme", "--state", "retrying") == []
+
+
+def test_an_endpoint_that_is_not_there_is_said_with_what_was_found_out(call):
+    code, out, _ = call(f"http://127.0.0.1:{closed_port()}/x", "--output", "json")
+    assert code == 1
+    assert (json.loads(out)["outcome"], json.loads(out)["state"]) == ("connect_failed", "unreachable")
+    assert json.loads(out)["answer"]["timings"]["firstByteMs"] is None
+
+
+def test_a_paused_webhook_is_not_called_and_says_so(call, cli):
+    with receiver(echo) as endpoint:
+        call(f"{endpoint.url}/x")
+        cli.json("webhooks", "pause", "ping", "--plugin", "acme")
+        code, out, _ = call(f"{endpoint.url}/x")
+        assert len(endpoint.requests) == 1
+    assert code == 1
+    assert "Nothing was sent" in out
+
+
+def test_what_does_not_fit_and_chains_are_refused_before_anything_is_sent(call, cli):
+    with receiver(echo) as endpoint:
+        code, out, _ = call(f"{endpoint.url}/x", "--query", "nope=1", "--output", "json")
+        assert (code, json.loads(out)["code"]) == (1, "request_rejected")
+        assert endpoint.requests == []
+    cli.apply({"id": "chain", "steps": [{"webhook": "ping"}]})
+    refused = cli.json("webhooks", "test", "chain", "--plugin", "acme", exit_code=2)
+    assert "A chain sends nothing itself" in refused["message"]
