@@ -117,6 +117,24 @@ class Reporting(bootsteps.StartStopStep):
                 telemetry.fault(error, "report")
 
 
+class Refilling(bootsteps.StartStopStep):
+    """Looks for parked calls that there is room for."""
+
+    requires = (Executing,)
+
+    def __init__(self, _worker: WorkController, **_: Any) -> None:
+        self._greenlet: gevent.Greenlet | None = None
+
+    def start(self, worker: WorkController) -> None:
+        """Look from now on, several times a second."""
+        self._greenlet = gevent.spawn(Loop("wake", worker.parts.executor.waking.turn, gevent.sleep).run)
+
+    def stop(self, _worker: WorkController) -> None:
+        """Look no more."""
+        if self._greenlet is not None:
+            self._greenlet.kill()
+
+
 class Sweeping(bootsteps.StartStopStep):
     """The sweeper's timer."""
 

@@ -59,7 +59,8 @@ class Attempts:
         self._go_on = go_on
         self._let_go = let_go
         self._watch = watch
-        self._settler = Settler(store, self._settled, go_on)
+        self._settler = Settler(store, self._settled, go_on, self._with_room)
+        self._stopping = False
         self._active_calls = ActiveCalls()
         self._pool = GreenletPool(self._carry_out)
 
@@ -83,7 +84,8 @@ class Attempts:
             raise
 
     def shut_unsent(self) -> dict[str, list[str]]:
-        """Keep what has not left from leaving: reference ids by claim token, to be given back."""
+        """Keep what has not left from leaving, for good: reference ids by claim token, to be given back."""
+        self._stopping = True
         return self._active_calls.shut_unsent()
 
     def flush(self, timeout_s: float) -> None:
@@ -152,6 +154,17 @@ class Attempts:
     @staticmethod
     def _sent_at_ms(active: ActiveCall) -> int:
         return active.claimed_at_ms + int((boot_time_s() - active.claimed_at_s) * 1000)
+
+    def _with_room(self, group: Sequence[Settlement]) -> Sequence[Settlement]:
+        """The same, with what this process has room for when they have ended: others are woken for it."""
+        if self._stopping:
+            return group
+        actives = [self._active_calls.of(settlement.reference_id) for settlement in group]
+        room = self._slots.room_after(active.webhook for active in actives if active)
+        return [
+            settlement._replace(room=room[active.webhook]) if active else settlement
+            for settlement, active in zip(group, actives, strict=True)
+        ]
 
     def _settled(self, group: Sequence[Settlement], counted: Sequence[bool]) -> None:
         for settlement, counts in zip(group, counted, strict=False):

@@ -61,8 +61,8 @@ class Claimer:
         """Whether the answer to a claim is still out."""
         return self._under_way > 0
 
-    def claim(self, reference_ids: Sequence[str], park: Sequence[str]) -> ClaimGrant:
-        """Take calls to send them, and park others.
+    def claim(self, reference_ids: Sequence[str], full: Sequence[str], park: Sequence[str]) -> ClaimGrant:
+        """Take calls to send them, and park others: those read as ``full``, and those that there is no room for.
 
         Raises what the store does: the answer was lost. What may have been granted is given back as soon as that can
         be said.
@@ -70,7 +70,7 @@ class Claimer:
         claim_token, begun_s = uuid4().hex, boot_time_s()
         self._under_way += 1
         try:
-            claimed = self._store.claim(reference_ids, claim_token, park=park)
+            claimed = self._store.claim(reference_ids, claim_token, full=full, park=park)
         except BaseException:
             gevent.spawn(self._give_back_surely, reference_ids, claim_token)
             raise

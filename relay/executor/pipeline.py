@@ -14,6 +14,7 @@ from relay.executor.claiming import Claimer
 from relay.executor.in_progress import InProgress
 from relay.executor.preparation import Full
 from relay.executor.slots import Slots
+from relay.executor.waking import Waking
 from relay.loops import Failures
 from relay.pulse import Part
 from relay.store.transitions import Claimed
@@ -72,6 +73,7 @@ class Executor:
         self._attempts = Attempts(
             store, sender, conclusion, turns, self._slots, watch, go_on=self._go_on, let_go=self._let_go
         )
+        self.waking = Waking(store, self._slots, self._lanes, self._go_on)
         self._watch = watch
         self._in_progress = InProgress()
         self._draining = False
@@ -173,12 +175,12 @@ class Executor:
         if self._draining:
             self._slots.give(count)
             return waiting, NOTHING
-        return [*within[count:], *kept, *rest], self._start(within[:count], [*full, *parked])
+        return [*within[count:], *kept, *rest], self._start(within[:count], full, parked)
 
-    def _start(self, batch: Sequence[Call], parked: Sequence[Call | Full]) -> Claimed:
+    def _start(self, batch: Sequence[Call], full: Sequence[Full], parked: Sequence[Call]) -> Claimed:
         unused = len(batch)
         try:
-            grant = self._claimer.claim(_ids_of(batch), park=_ids_of(parked))
+            grant = self._claimer.claim(_ids_of(batch), _ids_of(full), _ids_of(parked))
             claimed = grant.claimed
             for call in batch:
                 if call.record.reference_id in claimed.granted:
@@ -186,7 +188,7 @@ class Executor:
                     self._attempts.launch(grant.active_call(call))
         finally:
             self._slots.give(unused)
-        for record in (call.record for call in (*batch, *parked)):
+        for record in (call.record for call in (*batch, *full, *parked)):
             if record.reference_id in claimed.ended:
                 self._watch.ended(record, *claimed.ended[record.reference_id])
         self._let_go(claimed.parked)

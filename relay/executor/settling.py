@@ -60,8 +60,10 @@ class Settler:
         store: InvocationStore,
         on_settled: Callable[[Sequence[Settlement], Sequence[bool]], None],
         on_ready: Callable[[Ready, Sequence[CallRecord]], None],
+        with_room: Callable[[Sequence[Settlement]], Sequence[Settlement]] = lambda group: group,
     ) -> None:
         self._store = store
+        self._with_room = with_room
         self._on_settled = on_settled
         self._on_ready = on_ready
         self._waiting: deque[_Waiting] = deque()
@@ -122,7 +124,7 @@ class Settler:
         """Settle these; whether the next ones are worth waiting for."""
         settlements = [each.settlement for each in group]
         try:
-            settled = self._store.settle(settlements)
+            settled = self._store.settle(self._with_room(settlements))
         except Exception as error:  # noqa: BLE001 - whatever it is, an answer that was had is not given up for it
             self._failed(group, error)
             return False

@@ -9,7 +9,7 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from relay.clock import boot_time_s
-from relay.shares import may_hold_more
+from relay.shares import may_hold_more, room_left
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -55,6 +55,16 @@ class Slots:
             else:
                 beyond.append(call)
         return within, beyond
+
+    def room(self, name: Hashable) -> int:
+        """How many more calls this webhook may hold now."""
+        return room_left(self._held[name], self.free)
+
+    def room_after(self, leaving: Iterable[Hashable]) -> dict[Hashable, int]:
+        """How many more calls these webhooks may hold when those that are named, each once a call, have left."""
+        counts = Counter(leaving)
+        free = self.free + counts.total()
+        return {name: room_left(self._held[name] - count, free) for name, count in counts.items()}
 
     def sort(
         self, calls: Sequence[T], webhook_of: Callable[[T], Hashable], hold_s: float

@@ -89,10 +89,16 @@ class InvocationStore:
         """The unfinished ones among these ids, with what is needed to prepare them. Changes nothing."""
         return list(found_from(reference_ids, self._scripts.run("read", reference_ids)))
 
-    def claim(self, reference_ids: Sequence[str], claim_token: str, *, park: Sequence[str] = ()) -> Claimed:
-        """Take calls to send them, each until timeout + margin from now; ``park`` those that have no room here."""
-        every = [*reference_ids, *park]
-        args = [claim_token, self._lease_margin_ms, GRACE_MS, *self._limits.retention, len(reference_ids), *every]
+    def claim(
+        self, reference_ids: Sequence[str], claim_token: str, *, full: Sequence[str] = (), park: Sequence[str] = ()
+    ) -> Claimed:
+        """Take calls to send them, each until timeout + margin from now; park others.
+
+        Those are what was read as ``full``, and what to ``park`` because there is no room for it here.
+        """
+        every = [*reference_ids, *full, *park]
+        args = [claim_token, self._lease_margin_ms, GRACE_MS, *self._limits.retention]
+        args += [len(reference_ids), len(full), *every]
         return claimed_from(every, self._scripts.run("claim", args))
 
     def settle(self, settlements: Sequence[Settlement]) -> Settled:
@@ -156,9 +162,15 @@ class InvocationStore:
 
     def revisits(self, *, limit: int) -> list[tuple[str, str]]:
         """Some of the webhooks, with their plugins, whose waiting calls somebody has to go through."""
-        with store_errors():
-            names = self._client.srandmember(keyspace.revisits(), limit)
-        return [(plugin, webhook) for plugin, webhook in (name.decode().split("/") for name in names)]
+        return self._some_webhooks(keyspace.revisits(), limit)
+
+    def parked_webhooks(self, *, limit: int) -> list[tuple[str, str]]:
+        """Some of the webhooks, with their plugins, that have parked calls."""
+        return self._some_webhooks(keyspace.parked_webhooks(), limit)
+
+    def wake(self, plugin: str, webhook_id: str, room: int, lanes: Iterable[str]) -> Ready:
+        """A webhook's parked calls that may go now, for a process of these lanes that has ``room`` for so many."""
+        return ready_from(self._scripts.run("wake", [GRACE_MS, plugin, webhook_id, room, *lanes]))
 
     def revisit(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
         """Go through a webhook's waiting calls: end those of a removed one, let those go that may go now.
@@ -178,6 +190,11 @@ class InvocationStore:
         """Whether a webhook has calls that are not final, registered or not."""
         with store_errors():
             return bool(self._client.exists(keyspace.open_calls(plugin, webhook_id)))
+
+    def _some_webhooks(self, key: str, limit: int) -> list[tuple[str, str]]:
+        with store_errors():
+            names = self._client.srandmember(key, limit)
+        return [(plugin, webhook) for plugin, webhook in (name.decode().split("/") for name in names)]
 
     def prune(self, *, limit: int) -> int:
         """Forget up to ``limit`` final records whose retention has passed; returns how many."""

@@ -33,6 +33,7 @@ PARTITIONED: Final = {
     "due_running": "due:running",  # zset referenceId -> ms: leases, retries, deadlines
     "due_queued": "due:queued:{lane}",  # zset referenceId -> ms: queued ids of a lane
     "ages": "ages",  # zset plugin/webhook -> ms: not before then does one of its open calls have to end
+    "parked_webhooks": "parked",  # set of plugin/webhook: those that have parked calls, and some that had
     "revisits": "revisits",  # set of plugin/webhook: whose calls somebody has to go through (lua/revisit.lua)
     "expiry": "expiry",  # zset referenceId -> ms: final records, when to forget them
     "pending": "pending",  # hash: invocations and bytes not final, in all

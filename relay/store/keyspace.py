@@ -152,6 +152,11 @@ def open_calls(plugin: str, webhook: str) -> str:
     return _name("open", plugin=plugin, webhook=webhook)
 
 
+def parked_webhooks() -> str:
+    """Set: webhooks that have parked calls."""
+    return _name("parked_webhooks")
+
+
 def revisits() -> str:
     """Set: webhooks whose waiting calls somebody has to go through."""
     return _name("revisits")

@@ -88,6 +88,7 @@ class Settlement(NamedTuple):
     raw: bytes = b""  # sealed: what a chain needs of its step's answer; empty for none
     reason: str = ""  # for operators: why a chain could not go on; quotes no data
     contacted: bool | None = None  # whether the endpoint could be contacted; None where that was not tried
+    room: int | None = None  # how many more calls of its webhook the worker could hold; None where it does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,7 @@ def settle_args(settlement: Settlement) -> list[Any]:
         "" if settlement.contacted is None else int(settlement.contacted),
         settlement.raw,
         settlement.reason,
+        "" if settlement.room is None else settlement.room,
     ]
 
 

@@ -34,7 +34,9 @@ class Inspection:
             pipeline.zrange(keyspace.due_queued(lane), 0, -1, withscores=True)
         pipeline.hgetall(keyspace.pending())
         pipeline.get(keyspace.plugin_pending(PLUGIN))
+        pipeline.smembers(keyspace.parked_webhooks())
         replies = pipeline.execute()
+        self.listed = {name.decode().partition("/")[2] for name in replies.pop()}
         count = len(model.calls)
         self.records = dict(zip(model.calls, replies[:count], strict=True))
         sets = replies[count : count + 4 * len(hooks)]
@@ -125,7 +127,8 @@ class Inspection:
             return
         soonest = min(self.alarms[ref][0][1] for ref in self.parked[name]) - self.now
         room, busy = self.model.room(name), self.model.live(name) > 0
-        if room >= 1 and (not busy or not hook.shared):
+        assert name in self.listed, f"nobody finds the parked calls of {name}"
+        if room >= 1 and not hook.offered and (not busy or not hook.shared):
             assert soonest <= GRACE_MS, f"{name} may send, and its parked calls are woken in {soonest} ms only"
         if room < 1 <= self.model.places(name):
             limit = max(GRACE_MS, hook.every_ms)

@@ -37,6 +37,7 @@ class Hook:
     bucket: Fraction = Fraction(0)
     bucket_at: int = 0
     shared: bool = False  # whether a call of it was ever parked for its share of a process
+    offered: bool = False  # whether a worker ever said what it had room for: others have to look for themselves
 
     @property
     def burst(self) -> int:

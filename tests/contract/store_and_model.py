@@ -97,11 +97,11 @@ class StoreAndModel:
         if published and answer.verdict == "accepted" and not delay_ms:
             self.publish([(ref, lane)])
 
-    def claim(self, refs, token, *, park=(), repeat=False):
+    def claim(self, refs, token, *, full=(), park=(), repeat=False):
         """Returns the calls in flight that were granted."""
-        claimed = self._said(repeat, lambda: self.store.claim(refs, token, park=park))
+        claimed = self._said(repeat, lambda: self.store.claim(refs, token, full=full, park=park))
         verdicts = {ref: self.model.claim(ref, token, wanted=True) for ref in refs}
-        verdicts |= {ref: self.model.claim(ref, token, wanted=False) for ref in park}
+        verdicts |= {ref: self.model.claim(ref, token, wanted=False) for ref in (*full, *park)}
         assert claimed.now_ms == self.model.now
         assert claimed.granted == {ref for ref, verdict in verdicts.items() if verdict == "granted"}
         assert claimed.parked == {ref for ref, verdict in verdicts.items() if verdict == "parked"}
@@ -110,12 +110,14 @@ class StoreAndModel:
         self.in_flight.extend(granted)
         return granted
 
-    def settle(self, in_flight, end=DELIVERED, *, delay_ms=0, repeat=False):
+    def settle(self, in_flight, end=DELIVERED, *, delay_ms=0, room=None, repeat=False):
         state, outcome, contacted = end
-        settlements = [self._settlement(ref, token, end, delay_ms) for ref, token in in_flight]
+        settlements = [self._settlement(ref, token, end, delay_ms)._replace(room=room) for ref, token in in_flight]
         settled = self._said(repeat, lambda: self.store.settle(settlements))
         counted = tuple(self.model.settle(ref, token, state, outcome, delay_ms, contacted) for ref, token in in_flight)
         assert settled.counted == counted
+        for ref, _ in in_flight if room is not None else ():
+            self.model.hooks[self.model.calls[ref].hook].offered = True
         self.publish(settled.ready)
         self.in_flight = [each for each in self.in_flight if each not in in_flight]
         self.settled.extend(settlements)
@@ -151,6 +153,11 @@ class StoreAndModel:
         self.check_ready(ready)
         if published:
             self.publish(ready)
+
+    def wake(self, *, room=1000, lanes=LANES):
+        """A process looks for parked calls that it has room for."""
+        for plugin, webhook_id in self.store.parked_webhooks(limit=1000):
+            self.publish(self.store.wake(plugin, webhook_id, room, lanes))
 
     def expire(self, *, limit=1000):
         more = True
@@ -232,6 +239,7 @@ class StoreAndModel:
                 break
             self.pass_time(max(1, (self.next_alarm() or 0) - self.model.now))
             self.sweep()
+            self.wake()
             self.expire()
             self.check()
         assert self.unfinished() == []

@@ -43,7 +43,7 @@ def accept_many(ledger, lane):
             NewInvocation(reference_id(n), PLUGIN, "hook", 1, "bulk", 20_000, payload=b"sealed", request_bytes=6)
             for n in range(start, start + 1_000)
         ]
-        lane.publish_ready((answer.reference_id, "bulk") for answer in ledger.accept(news))
+        lane.publish_ready((answer.reference_id, "bulk") for answer in ledger.store.accept_and_publish(news, ())[0])
 
 
 @pytest.mark.timeout(300)

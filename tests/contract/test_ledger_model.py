@@ -26,6 +26,7 @@ from tests.contract.store_and_model import ENDS, HOOKS, LEASE_MS, LONGEST_DELAY_
 
 STEPS_MS = [1, 500, 1_000, GRACE_MS + 1, 10_000, LEASE_MS - 1, LEASE_MS, 61_000, 16 * 60_000]
 DELAYS_MS = [0, 700, 20_000, LONGEST_DELAY_MS]
+ROOMS = [None, 0, 1, 3]  # what a worker that settles has room for
 MAX_CALLS = 14
 MAX_MESSAGES = 20
 WHICH = st.integers(0, 1)
@@ -92,10 +93,11 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.both.messages)
     @rule(data=st.data(), repeat=st.booleans())
     def take_a_message(self, data, repeat):
+        how = data.draw(st.sampled_from(["full", "park"]))
         messages = self.both.messages
         refs = messages.pop(data.draw(st.integers(0, len(messages) - 1)))
         beyond = data.draw(st.integers(0, len(refs))) if data.draw(st.integers(0, 3)) == 0 else 0
-        self.both.claim(refs[beyond:], self.token(), park=refs[:beyond], repeat=repeat)
+        self.both.claim(refs[beyond:], self.token(), **{how: refs[:beyond]}, repeat=repeat)
 
     @rule(data=st.data(), repeat=st.booleans(), unheard=st.booleans())
     def claim_anything(self, data, repeat, unheard):
@@ -109,13 +111,18 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), end=st.sampled_from(ENDS), delay_ms=st.sampled_from(DELAYS_MS), repeat=st.booleans())
     def settle_one(self, data, end, delay_ms, repeat):
         call_in_flight = data.draw(st.sampled_from(self.both.in_flight))
-        self.both.settle([call_in_flight], end, delay_ms=delay_ms, repeat=repeat)
+        room = data.draw(st.sampled_from(ROOMS))
+        self.both.settle([call_in_flight], end, delay_ms=delay_ms, room=room, repeat=repeat)
 
     @precondition(lambda self: len(self.both.in_flight) > 1)
-    @rule(repeat=st.booleans(), end=st.sampled_from(ENDS))
-    def settle_all(self, repeat, end):
+    @rule(repeat=st.booleans(), end=st.sampled_from(ENDS), room=st.sampled_from(ROOMS))
+    def settle_all(self, repeat, end, room):
         in_flight = list(dict(self.both.in_flight).items())  # a process has one call_in_flight of a call
-        self.both.settle(in_flight, end, delay_ms=700, repeat=repeat)
+        self.both.settle(in_flight, end, delay_ms=700, room=room, repeat=repeat)
+
+    @rule(room=st.integers(1, 3), lanes=st.sets(st.sampled_from(LANES), min_size=1))
+    def look_for_parked_calls(self, room, lanes):
+        self.both.wake(room=room, lanes=sorted(lanes))
 
     @precondition(lambda self: self.both.settled)
     @rule(data=st.data())

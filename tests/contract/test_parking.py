@@ -158,9 +158,9 @@ def test_what_was_read_as_full_and_may_go_when_it_is_parked_is_woken_at_once(led
     limit(**limits)
     running, ref = accepted(ledger, 2)
     ledger.store.claim([running], "t1")
-    claimed = ledger.store.claim([], "t2", park=[ref])
+    claimed = ledger.store.claim([], "t2", full=[ref])
     assert (claimed.parked, ids(claimed.ready)) == ({ref}, [ref])
-    assert ledger.store.claim([], "t2", park=[ref]) == replace(claimed, now_ms=ANY)  # its reply was lost
+    assert ledger.store.claim([], "t2", full=[ref]) == replace(claimed, now_ms=ANY)  # its reply was lost
     again = ledger.store.claim([], "t3", park=[ref])  # by a worker that has no room for it
     assert (again.parked, again.ready) == ({ref}, ())
     assert ids(ledger.store.settle([ledger.settlement(running, "t1")]).ready) == [ref]
@@ -172,7 +172,7 @@ def test_a_call_of_a_full_webhook_is_read_without_its_payload(ledger, limit):
     assert [(each.full, each.payload) for each in ledger.store.read(refs)] == [(False, b"sealed")] * 2
     ledger.store.claim(refs[:1], "t1")
     assert [(each.full, each.payload) for each in ledger.store.read(refs[1:])] == [(True, b"")]
-    assert ledger.store.claim([], "t2", park=refs[1:]).parked == {refs[1]}
+    assert ledger.store.claim([], "t2", full=refs[1:]).parked == {refs[1]}
     ledger.store.settle([ledger.settlement(refs[0], "t1")])
     assert not ledger.store.read(refs[1:])[0].full
 
@@ -181,7 +181,7 @@ def test_a_call_of_a_paused_webhook_that_was_read_as_full_is_parked_and_not_woke
     limit(paused="1")
     refs = accepted(ledger, 1)
     assert ledger.store.read(refs)[0].full
-    claimed = ledger.store.claim([], "t1", park=refs)
+    claimed = ledger.store.claim([], "t1", full=refs)
     assert (claimed.parked, claimed.ready) == (set(refs), ())
     assert resumed(ledger) == refs
 

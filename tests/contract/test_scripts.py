@@ -59,9 +59,9 @@ def test_a_failed_run_leaves_nothing_for_the_next_one(redis_client, runner):
     redis_client.hset("relay:{0}:inv:a", mapping={"createdAt": "1", "requestBytes": "1", "timeout": "1000"})
     redis_client.set("relay:{0}:inv:b", "no hash")
     with pytest.raises(StoreFault):
-        runner.run("claim", ["t", 1, 1, 1, 1, 1, 1, 2, "a", "b"])
+        runner.run("claim", ["t", 1, 1, 1, 1, 1, 1, 2, 0, "a", "b"])
     redis_client.delete("relay:{0}:inv:b")
-    now_ms, replies, ready = runner.run("claim", ["t", 1, 1, 1, 1, 1, 1, 1, "b"])
+    now_ms, replies, ready = runner.run("claim", ["t", 1, 1, 1, 1, 1, 1, 1, 0, "b"])
     assert (replies, ready) == ([[b"skipped", b"gone"]], [])
     assert redis_client.zcard("relay:{0}:due:running") == 0
     assert int(now_ms) > 0

@@ -12,6 +12,7 @@ from relay.executor.pipeline import Executor
 from relay.executor.preparation import Full, Unsendable
 from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
+from relay.shares import room_left
 from relay.store.transitions import CallRecord, Claimed, Settled
 
 SLOTS = 10
@@ -26,6 +27,8 @@ class Store:
         self.reads: list[list[str]] = []
         self.granted: list[str] = []
         self.parked: list[str] = []
+        self.woken: list[tuple[str, int, list[str]]] = []
+        self.rooms: list[int | None] = []
         self.may_settle = Event()
 
     def call(self, webhook_id="hook", **fields):
@@ -39,12 +42,21 @@ class Store:
         self.reads.append(list(refs))
         return [self.published[ref] for ref in refs]
 
-    def claim(self, refs, _token, *, park):
+    def claim(self, refs, _token, *, full, park):
         self.granted += refs
-        self.parked += park
-        return Claimed(1, frozenset(refs), frozenset(park), ())
+        self.parked += [*full, *park]
+        return Claimed(1, frozenset(refs), frozenset((*full, *park)), ())
+
+    def parked_webhooks(self, *, limit):
+        return [("acme", name) for name in ("busy", "other")][:limit]
+
+    def wake(self, _plugin, webhook_id, room, lanes):
+        self.woken.append((webhook_id, room, lanes))
+        ref = self.call(webhook_id)
+        return ((ref, "bulk"),)
 
     def settle(self, group):
+        self.rooms += [settlement.room for settlement in group]
         self.may_settle.wait()
         return Settled((True,) * len(group), ())
 
@@ -109,3 +121,26 @@ def test_a_call_of_another_webhook_does_not_wait_behind_many_that_are_kept_in_ha
     assert not set(busy) & {*store.granted, *store.parked}
     running.join(5)
     assert set(busy) <= set(store.parked)
+
+
+def test_parked_calls_are_woken_as_far_as_there_is_room_and_run_here(store, executor):
+    executor.run([store.call("busy") for _ in range(SLOTS - 4)])
+    executor.waking.look()
+    gevent.sleep(0)
+    assert store.woken[0] == ("busy", 2, ["bulk"])  # of eight that a webhook may always hold
+    assert store.woken[1][:2] == ("other", 4)
+    assert len(store.granted) == SLOTS - 4 + 2
+
+
+def test_a_process_whose_slots_are_all_taken_wakes_nobody(store, executor):
+    executor.run([store.call(f"hook{number}") for number in range(SLOTS)])
+    executor.waking.look()
+    assert store.woken == []
+
+
+def test_who_settles_says_what_there_is_room_for_when_its_calls_have_left(store, executor):
+    executor.run([store.call("busy") for _ in range(6)])
+    store.may_settle.set()
+    gevent.sleep(AT_ONCE_S)
+    assert store.rooms[0] in range(4, SLOTS + 1)  # as many as had ended by then
+    assert store.rooms[-1] == room_left(0, SLOTS)

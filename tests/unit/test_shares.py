@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from types import SimpleNamespace
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from api.awaiting import Waiters
 from relay.executor.slots import BRIEF_S, FEW, Slots
-from relay.shares import ALWAYS, may_hold_more
+from relay.shares import ALWAYS, may_hold_more, room_left
 
 SLOW, QUICK = ("acme", "slow"), ("acme", "quick")
 
@@ -41,6 +43,21 @@ def test_something_is_left_of_what_one_webhook_holds():
 def test_a_webhook_may_always_hold_a_few_whatever_is_free():
     assert may_hold_more(ALWAYS - 1, 0)
     assert not may_hold_more(ALWAYS, 0)
+
+
+@given(st.integers(0, 700), st.integers(0, 700))
+def test_the_room_that_is_left_is_what_may_be_taken_one_after_the_other(held, free):
+    taken = 0
+    while taken < free and may_hold_more(held + taken, free - taken):
+        taken += 1
+    assert room_left(held, free) == taken
+
+
+def test_the_room_after_calls_have_left_counts_their_slots():
+    slots = held_by_the_slow(40, 50)
+    assert slots.room(SLOW) == 0
+    assert slots.room(QUICK) == 8
+    assert slots.room_after([SLOW] * 20) == {SLOW: room_left(20, 30)}
 
 
 def test_callers_that_await_a_slow_webhook_leave_room_for_those_of_another(waiters):

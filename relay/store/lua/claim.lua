@@ -4,8 +4,8 @@
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 token (one a claim call)  2 margin_ms  3 grace_ms  4-7 retention ms: ok, failed, rejected, contents
---       (0: as records)  8 n
---       9... n reference ids to take, then those to park
+--       (0: as records)  8 n  9 m
+--       10... n reference ids to take, m to park that were read as full, and those to park that are beyond a share
 -- Returns {now, per id {verdict, state, more}, ready: ref, lane, ...}; verdict: granted (more: of a call that is sent for the
 --         first time, for how many ms it could have been sent), parked, skipped (not now, or not any more), ended (this
 --         claim ended it: a lost call, an open breaker, a chain past its deadline, a step whose chain is over; more: the
@@ -21,7 +21,7 @@
 --   waiters lastToken parked parker createdAt lane chain deadline parent replay step endBy root
 --   revision
 
-local token, count = ARGV[1], tonumber(ARGV[8])
+local token, count, full = ARGV[1], tonumber(ARGV[8]), tonumber(ARGV[9])
 conclude_from(1, 2)
 grace_from(3)
 retention_from(4)
@@ -107,17 +107,17 @@ local function lost(r, w, parent_is_over)
   return r.replay ~= '' and stopped_by_job(r, w) or admit(r, w)
 end
 
--- Whether nobody else will wake a call that is parked now: nothing runs any more; or its webhook has a place since it was
--- read as full (said once, for a worker that has no room for it parks it again; but again where this very claim is
+-- Whether nobody else will wake a call that is parked now: nothing runs any more; or it was read as full and its webhook
+-- has a place since (said once, for a worker that has no room for it parks it again; but again where this very claim is
 -- repeated, whose reply was lost).
-local function is_left_alone(r, w)
+local function is_left_alone(r, w, was_full)
   local is_new = r.parked ~= '1' or r.parker == token
-  return taken(w) == 0 or ((w.concurrency or w.every) and is_new and room(w) >= 1)
+  return taken(w) == 0 or (was_full and is_new and room(w) >= 1)
 end
 
 -- Its worker has no room for it, or has read that its webhook had none: whatever of the webhook is running will wake it.
-local function park_unwanted(r, w)
-  if is_left_alone(r, w) then
+local function park_unwanted(r, w, was_full)
+  if is_left_alone(r, w, was_full) then
     pass_on(w)
     redis.call('HSET', KEY.record(r.ref), 'parker', token)
   end
@@ -150,7 +150,7 @@ end
 
 -- A call that is tried for the first time and may go, or be parked: nearly every call is one, and little of its record
 -- is looked at. Nothing, where more of it matters.
-local function claim_plain(ref, wanted)
+local function claim_plain(ref, wanted, was_full)
   local r = read_plain(ref)
   local plain = r and r.state == 'queued' and r.attempts == '' and r.parked ~= 'job' and r.chain == ''
     and r.replay == '' and not is_aged(r) and number(r.notBefore) <= now and not is_left_over(r)
@@ -162,13 +162,13 @@ local function claim_plain(ref, wanted)
     r.plain = true
     return grant(r, w)
   end
-  if w.every or r.parked == '1' or is_left_alone(r, w) then return nil end
+  if w.every or r.parked == '1' or is_left_alone(r, w, was_full) then return nil end
   park_queued(w, ref, r.lane, r.createdAt)
   return { 'parked', r.state }
 end
 
-local function claim(ref, wanted)
-  local verdict = claim_plain(ref, wanted)
+local function claim(ref, wanted, was_full)
+  local verdict = claim_plain(ref, wanted, was_full)
   if verdict then return verdict end
   local r = read_call(ref)
   if not r then return { 'skipped', 'gone' } end
@@ -184,12 +184,12 @@ local function claim(ref, wanted)
   if is_left_over(r) then return conclude(r, 'cancelled', '') end
   local stopped = r.replay ~= '' and stopped_by_job(r, w)
   if stopped then return stopped end
-  return wanted and admit(r, w) or park_unwanted(r, w)
+  return wanted and admit(r, w) or park_unwanted(r, w, was_full)
 end
 
 local replies = {}
-for index = 9, #ARGV do
-  replies[index - 8] = claim(ARGV[index], index - 8 <= count)
+for index = 1, #ARGV - 9 do
+  replies[index] = claim(ARGV[9 + index], index <= count, index <= count + full)
 end
 flush_all()
 return { now, replies, ready }

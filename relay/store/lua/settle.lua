@@ -2,10 +2,11 @@
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 grace_ms  2-5 retention ms: ok, failed, rejected, contents (0: as records)  6 n, then n times:
---       ref token state outcome status error attempt responseBytes masked result delay_ms contacted raw reason
+--       ref token state outcome status error attempt responseBytes masked result delay_ms contacted raw reason room
 --       (status and error '' without a result; attempt '' where none was made; result sealed, '' for none; delay of
 --       the state `retrying`; contacted '1' or '0' for the breaker, '' where nothing was tried; raw: what a chain
---       needs of its step's answer, sealed, '' for none; reason: why a chain ended, '' for none)
+--       needs of its step's answer, sealed, '' for none; reason: why a chain ended, '' for none; room: how many more calls of
+--       the webhook the worker could hold, '' where it does not say)
 -- Returns {per result: settled, or late (somebody else has the call, or ended it: counted, kept as lateAnswer),
 --          ready: ref, lane, ..., rows of the first of these, as rows says: who settles is likely to run them}
 --
@@ -13,7 +14,7 @@
 -- needs: alarms, clock, conclude, effects, finish, places, record, rows, steps
 -- record read_call: state token plugin webhook requestBytes waiters attempts parent chain lane createdAt replay endBy
 
-local WIDTH = 14
+local WIDTH = 15
 local RAW_MS = 3600000 -- longer than any chain may take
 local MOST_ROWS, MOST_ROW_BYTES = 32, 262144
 grace_from(1)
@@ -77,6 +78,7 @@ end
 local function settle(answer)
   local r = read_call(answer.ref)
   if not r then return 'late' end
+  if answer.room ~= '' then offer_room(webhook_of(r.plugin, r.webhook), r.lane, tonumber(answer.room)) end
   if r.state ~= 'sending' or r.token ~= answer.token then
     r.lastToken = redis.call('HGET', KEY.record(r.ref), 'lastToken')
     return ended_with(r, answer.token) and settled_before(r) or late(answer, r)
@@ -122,6 +124,7 @@ for index = 1, tonumber(ARGV[6]) do
     ref = ARGV[at], token = ARGV[at + 1], state = ARGV[at + 2], outcome = ARGV[at + 3], status = ARGV[at + 4],
     error = ARGV[at + 5], attempt = ARGV[at + 6], response_bytes = ARGV[at + 7], masked = ARGV[at + 8],
     result = ARGV[at + 9], delay = ARGV[at + 10], contacted = ARGV[at + 11], raw = ARGV[at + 12], reason = ARGV[at + 13],
+    room = ARGV[at + 14],
   })
 end
 flush_all()

@@ -30,7 +30,7 @@ local function webhook_of(plugin, webhook)
     plugin = plugin, webhook = webhook, concurrency = tonumber(f[1] or ''), paused = f[4] == '1',
     tat = tonumber(f[5] or '') or 0, failures = tonumber(f[6] or '') or 0, open_until = tonumber(f[7] or '') or 0,
     open_for = tonumber(f[8] or '') or 0, probe = tonumber(f[9] or '') or 0, retry = f[10] == '1', prober = f[11] or '', removed = tonumber(f[12] or '') or 0,
-    freed = 0,
+    freed = 0, -- how many may go because of what this script did
     taking = {}, leaving = {}, parking = {}, unparking = {},
   }
   if f[2] and f[2] ~= '' then
@@ -41,9 +41,17 @@ local function webhook_of(plugin, webhook)
   return w
 end
 
+-- Whoever has room for parked calls finds their webhook by this.
+local function list_line(w)
+  if w.listed then return end
+  redis.call('SADD', KEY.parked_webhooks(), w.plugin .. '/' .. w.webhook)
+  w.listed = true
+end
+
 -- Who has taken a place, left one, joined the line or left it since the last time, in one command each.
 local function places_flush(w)
   local key = KEY.running(w.plugin, w.webhook)
+  if w.parking[1] then list_line(w) end
   if w.leaving[1] then in_pieces('ZREM', key, w.leaving, 1) end
   if w.taking[1] then in_pieces('ZADD', key, w.taking, 2) end
   if w.parking[1] then in_pieces('ZADD', KEY.parked(w.plugin, w.webhook), w.parking, 2) end
@@ -143,6 +151,7 @@ local function set_parked_alarm(w, ref, lane)
 end
 
 local function park(w, ref, lane, created)
+  list_line(w)
   redis.call('ZADD', KEY.parked(w.plugin, w.webhook), created, ref)
   redis.call('HSET', KEY.record(ref), 'parked', '1')
   set_parked_alarm(w, ref, lane)
@@ -172,40 +181,59 @@ local function make_ready(ref, lane)
   alarm_queued(ref, lane, now + grace)
 end
 
--- The same of all of these.
-local function make_all_ready(refs)
-  local alarms = {}
+-- The same of all of these; of only those of the lanes `own`, where that is given.
+local function make_all_ready(refs, own)
+  local alarms, woken = {}, {}
   for _, ref in ipairs(refs) do
     local lane = redis.call('HGET', KEY.record(ref), 'lane')
-    note_ready(ref, lane)
-    local of_lane = alarms[lane] or {}
-    of_lane[#of_lane + 1] = int(now + grace)
-    of_lane[#of_lane + 1] = ref
-    alarms[lane] = of_lane
+    if not own or own[lane] then
+      note_ready(ref, lane)
+      local of_lane = alarms[lane] or {}
+      of_lane[#of_lane + 1] = int(now + grace)
+      of_lane[#of_lane + 1] = ref
+      alarms[lane] = of_lane
+      woken[#woken + 1] = ref
+    end
   end
-  in_pieces('ZREM', KEY.due_running(), refs, 1)
+  in_pieces('ZREM', KEY.due_running(), woken, 1)
   for lane, of_lane in pairs(alarms) do in_pieces('ZADD', KEY.due_queued(lane), of_lane, 2) end
 end
 
 -- The next parked calls of a webhook, looked up, not taken out: only a claim or an end takes one out, so that a lost
--- reply loses nothing. At most `limit` of them.
-local function wake(w, limit)
+-- reply loses nothing. At most `limit` of them; of only those of the lanes `own`, where that is given.
+local function wake(w, limit, own)
   local count = math.min(room(w), limit)
   if count >= 1 then
-    make_all_ready(redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, count - 1))
+    make_all_ready(redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, count - 1), own)
   elseif w.every and not w.paused then
     local oldest = redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, 0)[1]
     if oldest then set_parked_alarm(w, oldest, redis.call('HGET', KEY.record(oldest), 'lane')) end
   end
 end
 
--- At the end of every script that moves places: for every place that was left, somebody is woken; under a cap or a
--- rate as many as may go. When a call has gone under a rate, whoever is the oldest now is woken too, or looked at when
--- the rate allows it.
+-- The worker that settles a webhook's call of this lane could hold so many more of them.
+local function offer_room(w, lane, count)
+  w.offered = w.offered or {}
+  w.offered[lane], w.room_there = true, count
+end
+
+-- Wakes what the worker that settles has room for: of its own lanes, unless what it frees is all that the webhook has.
+local function wake_for_worker(w)
+  local is_full = (w.concurrency or w.every) and room(w) <= w.freed
+  wake(w, w.room_there, not is_full and w.offered or nil)
+end
+
+-- At the end of every script that moves places: for every place that was left, somebody is woken, under a rate as many
+-- as may go; where a worker says what it has room for, so many. When a call has gone under a rate, whoever is the oldest
+-- now is woken too, or looked at when the rate allows it.
 local function wake_all()
   for _, w in pairs(webhooks) do
     places_flush(w)
-    if w.freed > 0 or w.spent then wake(w, (w.concurrency or w.every) and 1000 or w.freed) end
+    if w.offered then
+      wake_for_worker(w)
+    elseif w.freed > 0 or w.spent then
+      wake(w, w.every and w.freed > 0 and 1000 or math.max(w.freed, 1))
+    end
   end
 end
 

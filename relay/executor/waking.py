@@ -1,0 +1,58 @@
+"""Takes parked calls back that this process has room for, and that the end of none of its calls wakes.
+
+What a webhook could not send because a neighbour held the slots goes on so when that one has left; so does what was
+parked by a process that is gone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import gevent
+
+from relay.errors import Unavailable
+from relay.loops import Failures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from relay.executor.slots import Slots
+    from relay.store.invocations import InvocationStore
+    from relay.store.transitions import Ready
+
+#: A webhook that was squeezed is to have its share again within a second.
+PERIOD_S: Final = 0.4
+#: Webhooks looked at in one turn.
+WEBHOOKS: Final = 16
+
+
+class Waking:
+    """Looks for parked calls of the ``lanes`` of one process; ``go_on`` gets those that may be run."""
+
+    def __init__(
+        self, store: InvocationStore, slots: Slots, lanes: Collection[str], go_on: Callable[[Ready], object]
+    ) -> None:
+        self._store = store
+        self._slots = slots
+        self._lanes = sorted(lanes)
+        self._go_on = go_on
+        self._failures = Failures("wake")
+
+    def turn(self) -> None:
+        """Look once, and wait until it is time to look again."""
+        try:
+            self.look()
+        except Unavailable as error:
+            self._failures.note(error)
+        else:
+            self._failures.over()
+        gevent.sleep(PERIOD_S)
+
+    def look(self) -> None:
+        """Wake what there is room for. Raises what the store does."""
+        if not self._slots.free:
+            return
+        for name in self._store.parked_webhooks(limit=WEBHOOKS):
+            room = self._slots.room(name)
+            if room:
+                self._go_on(self._store.wake(*name, room, self._lanes))

@@ -1,0 +1,27 @@
+-- wake: parked calls of a webhook that a process has room for.
+--
+-- KEYS  1 the root of the partition
+-- ARGV  1 grace_ms  2 plugin  3 webhook  4 how many more of its calls the process could hold  5... the lanes it serves
+-- Returns ready: ref, lane, ...
+--
+-- What was made ready only now is under way, and not woken again. A webhook without parked calls leaves the list.
+-- needs: clock, places
+
+local RECENT = 500 -- ms
+grace_from(1)
+local w, own = webhook_of(ARGV[2], ARGV[3]), {}
+for index = 5, #ARGV do own[ARGV[index]] = true end
+local key = KEY.parked(w.plugin, w.webhook)
+local count = math.min(room(w), tonumber(ARGV[4]))
+
+local function is_under_way(ref)
+  return (tonumber(redis.call('HGET', KEY.record(ref), 'readyAt')) or 0) > now - RECENT
+end
+
+local idle = {}
+for _, ref in ipairs(count >= 1 and redis.call('ZRANGE', key, 0, count - 1) or {}) do
+  if not is_under_way(ref) then idle[#idle + 1] = ref end
+end
+make_all_ready(idle, own)
+if redis.call('EXISTS', key) == 0 then redis.call('SREM', KEY.parked_webhooks(), w.plugin .. '/' .. w.webhook) end
+return ready

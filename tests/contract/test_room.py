@@ -1,0 +1,85 @@
+"""Whom a freed place wakes: only whom somebody has room for."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.store import keyspace
+from tests.contract.test_parking import accepted, ids, limit
+
+__all__ = ["limit"]
+HOOK = ("acme", "hook")
+
+
+def make_idle(ledger, refs):
+    """As if they had become ready long ago."""
+    for ref in refs:
+        ledger.client.hset(keyspace.record(ref), "readyAt", 1)
+
+
+@pytest.fixture
+def parked(ledger, limit):
+    """Two calls that are sent, of a webhook that might send twenty, and six that wait for the room of a worker."""
+    limit(concurrency=20)
+    refs = accepted(ledger, 8)
+    claimed = ledger.store.claim(refs[:2], "t1", park=refs[2:])
+    assert (claimed.parked, claimed.ready) == (set(refs[2:]), ())  # whoever has no room wakes nobody
+    make_idle(ledger, refs)
+    return refs
+
+
+@pytest.mark.parametrize("room", [0, 1, 4])
+def test_who_settles_is_given_what_it_has_room_for_whatever_the_cap_allows(ledger, parked, room):
+    settled = ledger.store.settle([ledger.settlement(parked[0], "t1", room=room)])
+    assert ids(settled.ready) == parked[2 : 2 + room]
+
+
+def test_a_repeated_settle_says_again_whom_there_is_room_for(ledger, parked):
+    settlement = ledger.settlement(parked[0], "t1", room=3)
+    assert ledger.store.settle([settlement]) == ledger.store.settle([settlement])
+
+
+def test_of_a_webhook_that_is_full_a_place_goes_to_the_oldest_whatever_its_lane(ledger, limit):
+    limit(concurrency=1)
+    mine, other, later = (accepted(ledger, 1, lane=lane)[0] for lane in ("interactive", "bulk", "interactive"))
+    ledger.store.claim([mine], "t1", park=[other, later])
+    assert ids(ledger.store.settle([ledger.settlement(mine, "t1", room=8)]).ready) == [other]
+
+
+def test_of_other_lanes_nobody_is_woken_while_the_webhook_has_places(ledger, limit):
+    limit(concurrency=9)
+    mine, other, later = (accepted(ledger, 1, lane=lane)[0] for lane in ("interactive", "bulk", "interactive"))
+    ledger.store.claim([mine], "t1", park=[other, later])
+    assert ids(ledger.store.settle([ledger.settlement(mine, "t1", room=8)]).ready) == [later]
+
+
+def test_a_process_with_room_finds_parked_calls_whoever_parked_them(ledger, parked):
+    assert ledger.store.parked_webhooks(limit=5) == [HOOK]
+    assert ids(ledger.store.wake(*HOOK, 4, ["bulk"])) == parked[2:6]
+    assert ledger.store.wake(*HOOK, 4, ["bulk"]) == ()  # they are under way
+    assert ids(ledger.store.wake(*HOOK, 5, ["bulk"])) == parked[6:7]
+
+
+def test_no_more_are_woken_than_the_webhook_may_send(ledger, parked, limit):
+    limit(concurrency=5)
+    assert ids(ledger.store.wake(*HOOK, 100, ["bulk"])) == parked[2:5]
+    limit(paused="1")
+    make_idle(ledger, parked)
+    assert ledger.store.wake(*HOOK, 100, ["bulk"]) == ()
+
+
+def test_a_process_is_given_calls_of_its_own_lanes(ledger, parked):
+    assert ledger.store.wake(*HOOK, 100, ["interactive", "replay"]) == ()
+
+
+def test_a_webhook_is_looked_at_until_none_of_its_calls_is_parked(ledger, parked):
+    woken = ids(ledger.store.wake(*HOOK, 100, ["bulk"]))
+    assert ledger.store.claim(woken, "t2").granted == set(parked[2:])
+    assert ledger.store.wake(*HOOK, 100, ["bulk"]) == ()
+    assert ledger.store.parked_webhooks(limit=5) == []
+
+
+def test_who_is_woken_and_not_run_is_looked_at_after_the_grace(ledger, parked):
+    ledger.store.wake(*HOOK, 1, ["bulk"])
+    ledger.ring(parked[2])
+    assert parked[2] in ids(ledger.store.sweep("w1", [], limit=10))

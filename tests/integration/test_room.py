@@ -1,0 +1,124 @@
+"""Parked calls go on as soon as somebody has room for them, and nobody is woken for whom nobody has."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from relay.shares import room_left
+from relay.store import keyspace
+from tests.integration.worker_harness import hook, until, worker_harness
+from tests.receivers import json_answer, receiver
+
+OK = json_answer({"ok": True})
+SLOTS = 64
+ALONE = room_left(0, SLOTS)  # what one webhook may hold of them
+CALLS = 1_500
+ANSWER_S = 0.03
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory):
+    with worker_harness(tmp_path_factory, RELAY_MAX_IN_FLIGHT=str(SLOTS)) as harness:
+        harness.start_worker()
+        yield harness
+
+
+class Endpoint:
+    """Answers when it may, and knows how many calls are with it."""
+
+    def __init__(self, *, answers=True, after_s=0.0):
+        self.may_answer = threading.Event()
+        self.running = self.most = 0
+        self._after_s = after_s
+        self._lock = threading.Lock()
+        if answers:
+            self.may_answer.set()
+
+    def __call__(self, connection, request):
+        with self._lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+        self.may_answer.wait(60)
+        threading.Event().wait(self._after_s)
+        with self._lock:
+            self.running -= 1
+        OK(connection, request)
+
+
+def standing(client):
+    stats = client.info("commandstats")
+    calls = {name: each["calls"] for name, each in stats.items()}
+    return {"commands": sum(calls.values()), "runs": calls["cmdstat_fcall"], "messages": calls.get("cmdstat_lpush", 0)}
+
+
+def cost_of(harness, webhook):
+    """Server commands, script runs and messages until so many calls of a webhook have ended; and its deepest lane."""
+    client, deepest = harness.runtime.client, 0
+    before = standing(client)
+    harness.trigger_many(CALLS, webhook)
+
+    def is_done():
+        nonlocal deepest
+        deepest = max(deepest, client.llen("bulk"))
+        return client.hget(keyspace.pending(), "count") == b"0"
+
+    until(is_done, 60, every_s=0.1)
+    after = standing(client)
+    return {name: after[name] - before[name] for name in before} | {"deepest": deepest}
+
+
+@pytest.mark.parametrize("concurrency", [ALONE + 20, 1_000])
+def test_a_cap_beyond_a_process_s_share_costs_no_more_than_none(harness, concurrency):
+    with receiver(Endpoint(after_s=ANSWER_S)) as endpoint:
+        harness.register(
+            hook(endpoint.url) | {"id": "free"}, hook(endpoint.url, concurrency=concurrency) | {"id": "capped"}
+        )
+        cost_of(harness, "free")  # what is met the first time
+        free, capped = cost_of(harness, "free"), cost_of(harness, "capped")
+    assert capped["commands"] < 1.2 * free["commands"]
+    assert capped["runs"] < 1.5 * free["runs"] + 50  # how calls fall into groups is the machine's
+    assert capped["messages"] < 1.2 * free["messages"] + 20
+    assert capped["deepest"] < 40
+
+
+def test_a_wider_cap_lets_the_backlog_out_at_its_width(harness):
+    endpoint = Endpoint(answers=False)
+    with receiver(endpoint) as at:
+        harness.register(hook(at.url, concurrency=2, timeout=60))
+        refs = harness.trigger_many(60)
+        until(lambda: harness.runtime.policies.traffic("acme", "hook").parked == 58, 10)
+        harness.register(hook(at.url, concurrency=40, timeout=60))
+        until(lambda: endpoint.running == 40, 10)
+        endpoint.may_answer.set()
+        harness.finals(refs)
+    assert endpoint.most == 40
+
+
+def test_a_webhook_that_a_neighbour_squeezed_has_its_share_again_when_the_neighbour_has_left(harness):
+    neighbour, squeezed = Endpoint(answers=False), Endpoint(answers=False)
+    with receiver(neighbour) as first, receiver(squeezed) as second:
+        harness.register(hook(first.url, timeout=60) | {"id": "neighbour"}, hook(second.url, timeout=60))
+        refs = harness.trigger_many(ALONE, "neighbour")
+        until(lambda: neighbour.running == ALONE, 10)
+        refs += harness.trigger_many(100)
+        until(lambda: harness.runtime.policies.traffic("acme", "hook").parked > 80, 10)
+        assert squeezed.running < 20
+        neighbour.may_answer.set()
+        until(lambda: squeezed.running == ALONE, 10)  # though none of its own calls has ended
+        squeezed.may_answer.set()
+        harness.finals(refs)
+
+
+def test_what_one_worker_has_parked_another_with_room_runs(harness):
+    endpoint = Endpoint(answers=False)
+    with receiver(endpoint) as at:
+        harness.register(hook(at.url, timeout=60))
+        refs = harness.trigger_many(100)
+        until(lambda: endpoint.running == ALONE, 10)
+        until(lambda: harness.runtime.policies.traffic("acme", "hook").parked == 100 - ALONE, 10)
+        harness.start_worker(number=2)
+        until(lambda: endpoint.running == 100, 10)
+        endpoint.may_answer.set()
+        harness.finals(refs)
