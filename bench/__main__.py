@@ -11,7 +11,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.console import Console
@@ -46,28 +46,20 @@ BUILD: Final = ROOT / "build" / "bench"
 
 @click.command()
 @click.option("--quick", is_flag=True, help="One small round each, no trials: shows that it works, in two minutes.")
-@click.option("--rounds", type=click.IntRange(1, 99), help="Rounds for each Redis setting.")
+@click.option("--rounds", type=click.IntRange(0, 99), help="Rounds for each Redis setting; 0 for the trials alone.")
+@click.option("--no-trials", is_flag=True, help="Each contender plays the first of its variants.")
 @click.option("--calls", type=click.IntRange(100, 1_000_000), help="Queued calls that each contender drains.")
 @click.option("--fsync", type=click.Choice(["always", "everysec"]), multiple=True, help="Only this Redis setting.")
 @click.option("--workload", type=click.Choice(WORKLOADS), multiple=True, help="Only this workload.")
 @click.option("--contender", type=click.Choice(list(CONTENDERS)), multiple=True, help="Only this contender.")
 @click.option("--precedence", is_flag=True, help="Others use this machine: what is measured goes first (needs root).")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), default=BUILD / "bench.json", show_default=False)
-def main(
-    quick: bool,
-    rounds: int | None,
-    calls: int | None,
-    fsync: tuple[str, ...],
-    workload: tuple[str, ...],
-    contender: tuple[str, ...],
-    precedence: bool,
-    json_file: Path,
-) -> None:
+def main(contender: tuple[str, ...], precedence: bool, json_file: Path, **chosen: Any) -> None:
     """This relay beside its peers, in one run on this machine."""
     # A CI's time limit ends us with SIGTERM: leave through the contexts that end our children.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     console = Console(width=None if sys.stdout.isatty() else 140)
-    plan = _narrowed(QUICK if quick else FULL, rounds, calls, fsync, workload)
+    plan = _narrowed(QUICK if chosen["quick"] else FULL, **chosen)
     facts = machine()
     players = [CONTENDERS[name]() for name in contender or CONTENDERS]
     tournament = Tournament(
@@ -79,7 +71,7 @@ def main(
     )
     tournament.play()
     json_file.parent.mkdir(parents=True, exist_ok=True)
-    json_file.write_text(json.dumps(as_json(tournament, facts, quick=quick), indent=1) + "\n")
+    json_file.write_text(json.dumps(as_json(tournament, facts, quick=chosen["quick"]), indent=1) + "\n")
     show(console, tournament, facts, plan.callers)
     wanted = {
         (each.name, work)
@@ -93,15 +85,25 @@ def main(
 
 
 def _narrowed(
-    plan: Plan, rounds: int | None, calls: int | None, fsync: tuple[str, ...], workload: tuple[str, ...]
+    plan: Plan,
+    *,
+    rounds: int | None,
+    no_trials: bool,
+    calls: int | None,
+    fsync: tuple[str, ...],
+    workload: tuple[str, ...],
+    **_: Any,
 ) -> Plan:
     """The plan with what the options leave of it."""
-    kept = {name: rounds or count for name, count in plan.rounds.items() if not fsync or name in fsync}
+    kept = {
+        name: count if rounds is None else rounds for name, count in plan.rounds.items() if not fsync or name in fsync
+    }
     sizes = plan.sizes
     if calls:
         sizes = {name: replace(each, calls=dict.fromkeys(each.calls, calls)) for name, each in sizes.items()}
     workloads = tuple(name for name in plan.workloads if not workload or name in workload)
-    return replace(plan, rounds=kept, sizes=sizes, workloads=workloads)
+    trial = None if no_trials else plan.trial
+    return replace(plan, rounds=kept, sizes=sizes, workloads=workloads, trial=trial)
 
 
 if __name__ == "__main__":

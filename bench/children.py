@@ -67,6 +67,12 @@ class Children:
                     used[name] += (int(fields[11]) + int(fields[12])) / TICKS_PER_S
         return used
 
+    def memory_kib(self, prefix: str, field: str = "VmRSS") -> int:
+        """KiB of memory of the first process whose name starts with ``prefix``: now, or at most (``VmHWM``)."""
+        process = next(process for name, process in self._running if name.startswith(prefix))
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(field))
+
     def take_precedence(self) -> None:
         """Puts these processes and ourselves before all others of the machine, where autogroups and rights allow it."""
         for pid in ("self", *(process.pid for _, process in self._running)):

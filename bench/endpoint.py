@@ -2,11 +2,11 @@
 
 A bare epoll loop, because the endpoint shares the machine with what is measured: it must never be what a
 contender waits for, and what it costs must be small beside what they cost. With ``--delay-s`` it is slow to answer,
-at the same small cost.
+at the same small cost. With ``--tls-port`` it also answers there, behind ``--certificate`` (certificate and key, PEM).
 
     POST /anything            one receipt of the id in `webhook-id`
     GET  /_bench/receipts     {"receipts", "distinct", "doubled", "unnamed", "digest", "first_s", "last_s", "most_open",
-                               "open_s", "answered_s"}
+                               "open_s", "answered_s", "handshakes"}
     GET  /_bench/reset        forgets all receipts
 
 Times are seconds of the monotonic clock, which all processes of a machine share.
@@ -20,6 +20,7 @@ import itertools
 import json
 import selectors
 import socket
+import ssl
 import time
 from contextlib import suppress
 from typing import Final
@@ -30,6 +31,7 @@ from bench.wire import Message, UnreadableMessageError, take_message
 ANSWER: Final = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\r\n{"ok":true}'
 BACKLOG: Final = 1024
 READ_BYTES: Final = 65_536
+HANDSHAKE_S: Final = 10.0
 
 
 class Ledger:
@@ -46,6 +48,7 @@ class Ledger:
         self._most_open = 0
         self._open_s = 0.0
         self._answered_s: float | None = None
+        self.handshakes = 0  # connections made to the port of TLS
 
     def note(self, call_id: bytes | None, still_open: int = 0) -> None:
         """A receipt, with so many others unanswered."""
@@ -77,6 +80,7 @@ class Ledger:
                 "most_open": self._most_open,
                 "open_s": self._open_s,
                 "answered_s": self._answered_s,
+                "handshakes": self.handshakes,
             }
         ).encode()
 
@@ -84,21 +88,24 @@ class Ledger:
 class EndpointServer:
     """Serves one listening socket until it is killed; answers calls after ``delay_s``."""
 
-    def __init__(self, listener: socket.socket, delay_s: float = 0.0) -> None:
+    def __init__(self, listener: socket.socket, delay_s: float = 0.0, secure: Secure | None = None) -> None:
         self._ledger = Ledger()
         self._listener = listener
         self._delay_s = delay_s
         self._late: list[tuple[float, int, socket.socket]] = []  # when to answer whom, a heap
         self._order = itertools.count()
         self._selector = selectors.DefaultSelector()
+        self._secure = secure
         self._selector.register(listener, selectors.EVENT_READ)
+        if secure:
+            self._selector.register(secure.listener, selectors.EVENT_READ)
 
     def serve(self) -> None:
         while True:
             timeout_s = max(0.0, self._late[0][0] - time.monotonic()) if self._late else None
             for key, _ in self._selector.select(timeout_s):
                 if key.data is None:
-                    self._accept()
+                    self._accept(key.fileobj)  # type: ignore[arg-type]
                 else:
                     self._serve_connection(key.fileobj, key.data)  # type: ignore[arg-type]
             while self._late and self._late[0][0] <= time.monotonic():
@@ -107,8 +114,14 @@ class EndpointServer:
                 with suppress(OSError):  # the caller has gone meanwhile
                     connection.sendall(ANSWER)
 
-    def _accept(self) -> None:
-        connection, _ = self._listener.accept()
+    def _accept(self, listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        if self._secure and listener is self._secure.listener:
+            self._ledger.handshakes += 1
+            try:
+                connection = self._secure.shake_hands(connection)
+            except OSError:
+                return
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._selector.register(connection, selectors.EVENT_READ, bytearray())
@@ -121,6 +134,8 @@ class EndpointServer:
             buffer += received
             while (request := take_message(buffer)) is not None:
                 self._serve_request(connection, request)
+        except ssl.SSLWantReadError:
+            return
         except (OSError, UnreadableMessageError):
             self._selector.unregister(connection)
             connection.close()
@@ -142,13 +157,32 @@ class EndpointServer:
         return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
 
 
+class Secure:
+    """A listening socket whose connections are TLS."""
+
+    def __init__(self, listener: socket.socket, certificate: str) -> None:
+        self.listener = listener
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate)
+
+    def shake_hands(self, connection: socket.socket) -> socket.socket:
+        """The connection with its handshake made; nothing else is served meanwhile."""
+        connection.settimeout(HANDSHAKE_S)
+        return self._context.wrap_socket(connection, server_side=True)
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--port", type=int, required=True)
     arguments.add_argument("--delay-s", type=float, default=0.0)
+    arguments.add_argument("--tls-port", type=int)
+    arguments.add_argument("--certificate")
     options = arguments.parse_args()
     with socket.create_server(("127.0.0.1", options.port), backlog=BACKLOG) as listener:
-        EndpointServer(listener, options.delay_s).serve()
+        if options.tls_port is None:
+            EndpointServer(listener, options.delay_s).serve()
+        with socket.create_server(("127.0.0.1", options.tls_port), backlog=BACKLOG) as secured:
+            EndpointServer(listener, options.delay_s, Secure(secured, options.certificate)).serve()
 
 
 if __name__ == "__main__":

@@ -56,10 +56,10 @@ def _calls(ours: int, slow: int) -> dict[str, int]:
 FULL: Final = Plan(
     rounds={"always": 3, "everysec": 1},
     sizes={
-        "always": Sizes(_calls(50_000, 10_000), warmup_s=2, window_s=6),
-        "everysec": Sizes(_calls(50_000, 5_000), warmup_s=2, window_s=5),
+        "always": Sizes(_calls(30_000, 3_000), warmup_s=1, window_s=4),
+        "everysec": Sizes(_calls(30_000, 3_000), warmup_s=1, window_s=4),
     },
-    trial=Sizes(_calls(15_000, 1_500), warmup_s=1, window_s=2),
+    trial=Sizes(_calls(8_000, 1_000), warmup_s=1, window_s=2),
 )
 QUICK: Final = Plan(
     rounds={"always": 1, "everysec": 1},

@@ -28,6 +28,7 @@ class Receipts:
     most_open: int = 0  # calls without an answer at one moment
     open_s: float = 0.0  # for how long the late answers were waited for, all in all
     answered_s: float | None = None  # when the last of them was given
+    handshakes: int = 0
 
 
 def digest_of(ids: Iterable[bytes]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 END_OF_HEAD: Final = b"\r\n\r\n"
-MAX_MESSAGE_BYTES: Final = 1 << 20
+MAX_MESSAGE_BYTES: Final = 4 << 20
 
 
 class UnreadableMessageError(Exception):

@@ -124,9 +124,11 @@ class Relay:
         stage.children.wait_until("the API", lambda: _is_healthy(port), START_S)
         return port, key
 
-    def start_worker(self, stage: Stage, group: str, number: int = 1) -> None:
+    def start_worker(
+        self, stage: Stage, group: str, number: int = 1, settings: Mapping[str, str] | None = None
+    ) -> None:
         """Starts a worker of a lane group."""
-        self._start(stage, processes.worker(group, number))
+        self._start(stage, processes.worker(group, number), settings)
 
     def _register(self, stage: Stage, webhooks: Sequence[Mapping[str, Any]]) -> str:
         file = stage.folder / "webhooks.json"

@@ -1,0 +1,148 @@
+"""`python -m bench.floors`: what libcurl, Granian and the server cost alone, in microseconds of processor.
+
+To be run right before or after the tournament, whose figures a call they stand beside in docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from rich.console import Console
+
+from bench.__main__ import BUILD
+from bench.children import ROOT, BenchError, Children, accepts, clean_environment, free_port
+from bench.contenders.contender import DATA, START_S, post_request
+from bench.plan import CALLERS
+from bench.receipts import EndpointControl
+from bench.report import machine
+from bench.rounds import cpu_a_call
+from bench.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+THREADS: Final = 300  # as many as the relay's API has
+PIPELINE: Final = 24  # calls in one write, about what a group holds
+SEALED: Final = b"x" * 330  # a sealed payload of the tournament's call
+
+
+class Floors:
+    """Measures each part by itself, on processes of its own."""
+
+    def __init__(self, folder: Path, *, calls: int, precedence: bool) -> None:
+        self._folder = folder
+        self._calls = calls
+        self._precedence = precedence
+
+    def measure(self) -> dict[str, float]:
+        """Microseconds of processor a call, by part."""
+        parts: dict[str, Callable[[Children], float]] = {
+            "libcurl, 64 at a time from plain Python": self._curl,
+            "granian, a bare WSGI application, 64 callers": self._granian,
+            "server, the commands of a call alone, 24 calls a write": self._commands,
+            "server, an empty script a call": self._scripts,
+        }
+        found = {}
+        for number, (name, part) in enumerate(parts.items()):
+            with Children(self._folder / str(number)) as children:
+                found[name] = round(part(children), 1)
+        return found
+
+    def _ready(self, children: Children) -> dict[str, float]:
+        if self._precedence:
+            children.take_precedence()
+        return children.cpu_s()
+
+    def _curl(self, children: Children) -> float:
+        port = free_port()
+        children.start("endpoint", [sys.executable, "-m", "bench.endpoint", "--port", str(port)], clean_environment())
+        children.wait_until("the endpoint", lambda: accepts(port), START_S)
+        self._ready(children)
+        return float(_run("bench.floors.curl", EndpointControl(port).url, str(self._calls)))
+
+    def _granian(self, children: Children) -> float:
+        port = free_port()
+        command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--port", str(port), "--workers", "1"]
+        command += ["--blocking-threads", str(THREADS), "--http", "1", "--no-ws", "bench.floors.hello:application"]
+        children.start("front", command, clean_environment())
+        children.wait_until("Granian", lambda: accepts(port), START_S)
+        request = post_request("/", json.dumps({"data": DATA}).encode())
+        options = ["--port", str(port), "--callers", str(CALLERS), "--warmup-s", "0.5", "--window-s", "2"]
+        before = self._ready(children)
+        answers = json.loads(_run("bench.caller", *options, "--accepting", given=request))["answers"]
+        return cpu_a_call(before, children.cpu_s(), answers)["front"]
+
+    def _commands(self, children: Children) -> float:
+        server = Server(children, self._folder / "commands", "always")
+        before = self._ready(children)
+        for start in range(0, self._calls, PIPELINE):
+            pipeline = server.client.pipeline(transaction=False)
+            for number in range(start, start + PIPELINE):
+                _commands_of(pipeline, b"floor:%d" % number)
+            pipeline.execute()
+        return cpu_a_call(before, children.cpu_s(), self._calls)["server"]
+
+    def _scripts(self, children: Children) -> float:
+        server = Server(children, self._folder / "scripts", "always")
+        sha = server.client.script_load("return 1")
+        before = self._ready(children)
+        for _ in range(self._calls // PIPELINE):
+            pipeline = server.client.pipeline(transaction=False)
+            for _ in range(PIPELINE):
+                pipeline.evalsha(sha, 0)
+            pipeline.execute()
+        return cpu_a_call(before, children.cpu_s(), self._calls)["server"]
+
+
+def _commands_of(pipeline: Any, name: bytes) -> None:
+    """What the life of a record needs at the very least: written, found, taken, ended, indexed."""
+    pipeline.hset(name, mapping={"state": "queued", "webhook": "bench-call", "createdAt": 1, "plugin": "bench"})
+    pipeline.set(name + b":payload", SEALED)
+    pipeline.zadd("due", {name: 1})
+    pipeline.hmget(name, "state", "webhook", "createdAt", "plugin")
+    pipeline.get(name + b":payload")
+    pipeline.hset(name, mapping={"state": "sending", "token": "t"})
+    pipeline.hset(name, mapping={"state": "delivered", "status": 200, "attempt": "[1,2,3]"})
+    pipeline.set(name + b":result", SEALED[:60])
+    pipeline.zrem("due", name)
+    pipeline.zadd("ended", {name: 2})
+
+
+def _run(module: str, *arguments: str, given: bytes = b"") -> bytes:
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        env=clean_environment(),
+        input=given,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    if done.returncode:
+        raise BenchError(f"{module} failed: {done.stderr.decode(errors='replace')[-400:]}")
+    return done.stdout
+
+
+@click.command()
+@click.option("--calls", type=click.IntRange(1_000, 1_000_000), default=20_000, show_default=True)
+@click.option("--precedence", is_flag=True, help="Others use this machine: what is measured goes first (needs root).")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), default=BUILD / "floors.json", show_default=False)
+def main(calls: int, precedence: bool, json_file: Path) -> None:
+    """What the parts cost alone."""
+    shutil.rmtree(BUILD / "floors", ignore_errors=True)
+    found = Floors(BUILD / "floors", calls=calls, precedence=precedence).measure()
+    console = Console(soft_wrap=True, highlight=False)
+    for name, used_us in found.items():
+        console.print(f"{used_us:7.1f} us a call: {name}")
+    json_file.parent.mkdir(parents=True, exist_ok=True)
+    json_file.write_text(json.dumps({"machine": machine(), "floors": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

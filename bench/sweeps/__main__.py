@@ -1,0 +1,88 @@
+"""`python -m bench.sweeps`: plays the sweeps, prints what was found, writes the JSON and draws the picture."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+from rich.console import Console
+
+from bench.__main__ import BUILD
+from bench.children import ROOT, BenchError
+from bench.contenders.contender import SkippedError
+from bench.plots.picture import draw
+from bench.report import machine
+from bench.sweeps import arriving, sending
+from bench.sweeps.stages import Scenes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.sweeps.sweep import Sweep
+
+NAMES: Final = ("callers", "bulk", "workers", "payloads", "slow", "tls", "chains", "replays")
+
+
+@click.command()
+@click.option("--only", type=click.Choice(NAMES), multiple=True, help="Only this sweep.")
+@click.option("--quick", is_flag=True, help="Small: shows that everything works.")
+@click.option("--pending", type=click.IntRange(20_000, 100_000_000), help="How many calls the bulk sweep brings.")
+@click.option("--precedence", is_flag=True, help="Others use this machine: what is measured goes first (needs root).")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), default=BUILD / "sweeps.json", show_default=False)
+@click.option("--picture", type=click.Path(path_type=Path), default=BUILD / "bench.png", show_default=False)
+def main(
+    only: tuple[str, ...], quick: bool, pending: int | None, precedence: bool, json_file: Path, picture: Path
+) -> None:
+    """What the relay does over a range of loads."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    shutil.rmtree(BUILD / "sweeps", ignore_errors=True)
+    scenes = Scenes(BUILD / "sweeps", precedence=precedence)
+    calls = 2_000 if quick else 20_000
+    plays: dict[str, Callable[[], Sweep]] = {
+        "callers": partial(
+            arriving.callers,
+            BUILD,
+            window_s=1 if quick else 3,
+            rounds=1 if quick else 2,
+            precedence=precedence,
+            say=console.print,
+        ),
+        "bulk": partial(arriving.bulk_accept, scenes, pending or (20_000 if quick else 200_000)),
+        "workers": partial(sending.worker_processes, scenes, calls),
+        "payloads": partial(sending.payloads, scenes, calls),
+        "slow": partial(sending.slow_endpoint, scenes, calls),
+        "tls": partial(sending.tls, scenes, calls),
+        "chains": partial(sending.chains, scenes, calls),
+        "replays": partial(sending.replays, scenes, calls),
+    }
+    kept = json.loads(json_file.read_text())["sweeps"] if json_file.exists() and only else {}
+    for name in only or NAMES:
+        try:
+            kept[name] = plays[name]().to_json()
+            _show(console, kept[name])
+        except BenchError as error:
+            console.print(f"{name}: {error}")
+    json_file.parent.mkdir(parents=True, exist_ok=True)
+    json_file.write_text(json.dumps({"machine": machine(), "sweeps": kept}, indent=1) + "\n")
+    try:
+        draw(BUILD, BUILD / "bench.json", json_file, picture)
+        console.print(f"drawn: {picture.relative_to(ROOT) if picture.is_relative_to(ROOT) else picture}")
+    except SkippedError as error:
+        console.print(f"no picture: {error}")
+
+
+def _show(console: Console, sweep: dict[str, object]) -> None:
+    console.print(f"{sweep['title']} ({sweep['y']} by {sweep['x']})")
+    for name, points in dict(sweep["series"]).items():  # type: ignore[call-overload]
+        console.print(f"  {name}: " + ", ".join(f"{x:g}: {y:,.2f}" for x, y in points))
+    for goal in sweep["goals"]:  # type: ignore[attr-defined]
+        mark = {True: "met", False: "missed", None: "unknown"}[goal["met"]]
+        console.print(f"  {goal['wanted']}: {goal['found']}: {mark}")
+
+
+if __name__ == "__main__":
+    main()

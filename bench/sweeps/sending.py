@@ -1,0 +1,127 @@
+"""Sweeps of what workers do: worker processes, payloads, a slow endpoint, TLS, chains and replays."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from bench.children import BenchError
+from bench.contenders.contender import DATA
+from bench.contenders.relay import PLUGIN, WEBHOOK
+from bench.sweeps.sweep import Sweep
+from relay.invocation import State
+from relay.replay.planning import Replays, Request
+from relay.store.limits import Limits
+from relay.store.listing import Filter, Listing
+from relay.store.replay_runs import ReplayRuns
+from relay.store.replays import ReplayState, ReplayStore
+
+if TYPE_CHECKING:
+    from bench.sweeps.stages import Scene, Scenes
+
+SLOW_S: Final = 0.2
+#: 900 is the most that RELAY_MAX_IN_FLIGHT allows.
+IN_FLIGHT: Final = (100, 300, 900)
+PAYLOAD_KIB: Final = (1, 16, 64, 256, 1_000)
+KEPT_MS: Final = 24 * 3600 * 1000
+STEPS: Final = ("step-a", "step-b", "step-c")
+CHAIN: Final = {"id": "chain", "steps": [{"webhook": name, "data": "input.data"} for name in STEPS]}
+
+
+def worker_processes(scenes: Scenes, calls: int) -> Sweep:
+    """Queued calls drained by one and more worker processes."""
+    sweep = Sweep("workers", "Drained by worker processes", "worker processes", "calls/s")
+    for workers in (1, 2, 3):
+        with scenes.scene() as at:
+            at.queue(calls)
+            sweep.add("relay", workers, at.drain(calls, workers=workers))
+    return sweep
+
+
+def payloads(scenes: Scenes, calls: int) -> Sweep:
+    """Queued calls drained, with payloads of 1 KiB to 1 MiB."""
+    sweep = Sweep("payloads", "Drained by size of the payload", "KiB", "MiB/s")
+    for kib in PAYLOAD_KIB:
+        several = max(40, min(calls, 32 * 1024 // kib))
+        with scenes.scene() as at:
+            at.queue(several, data={**DATA, "note": "x" * (kib * 1024)})
+            sweep.add("relay", kib, at.drain(several) * kib / 1024)
+    return sweep
+
+
+def slow_endpoint(scenes: Scenes, _calls: int) -> Sweep:
+    """How near one worker process comes to the ideal rate of an endpoint that takes 200 ms, and what a call takes."""
+    sweep = Sweep("slow", "One worker, an endpoint of 200 ms", "calls in flight allowed", "of the ideal rate")
+    names = [f"slow-{number}" for number in range(8)]
+    kib = 0.0
+    for places in IN_FLIGHT:
+        calls = places * 15
+        with scenes.scene(delay_s=SLOW_S, names=names, settings={"RELAY_MAX_IN_FLIGHT": str(places)}) as at:
+            at.start_worker()
+            at.await_workers(1)
+            at.queue(places, names)
+            at.watch(places, 0, places)
+            before_kib = at.stage.children.memory_kib("worker")
+            at.endpoint.reset()
+            at.queue(calls, names)
+            rate = at.watch(calls, places, calls)
+            open_most = at.endpoint.receipts().most_open
+            kib = (at.stage.children.memory_kib("worker", "VmHWM") - before_kib) / max(open_most, 1)
+            sweep.add("relay", places, rate / (places / SLOW_S))
+    sweep.want(f"{IN_FLIGHT[-1]} in flight: of ideal, >= 0.8", sweep.value("relay", IN_FLIGHT[-1]), 0.8)
+    sweep.want_at_most("memory a call in flight, <= 20 KiB", kib, 20, "KiB")
+    return sweep
+
+
+def tls(scenes: Scenes, calls: int) -> Sweep:
+    """Queued calls drained in the clear and behind TLS, and how many of those found a kept connection."""
+    sweep = Sweep("tls", "Drained, endpoint behind TLS", "", "calls/s", labels=["in the clear", "TLS"])
+    reused = 0.0
+    for behind in (False, True):
+        with scenes.scene(tls=behind) as at:
+            at.queue(calls)
+            sweep.add("relay", behind, at.drain(calls))
+            if behind:
+                reused = 1 - at.endpoint.receipts().handshakes / calls
+    sweep.want("reused connections, >= 0.99", reused, 0.99, "of all calls")
+    return sweep
+
+
+def chains(scenes: Scenes, calls: int) -> Sweep:
+    """Chains of three steps, beside as many single calls as they have steps."""
+    sweep = Sweep("chains", "Chains of 3 steps", "", "requests/s", labels=["single calls", "steps of chains"])
+    several = max(calls // 10, 100)
+    with scenes.scene(names=STEPS, chains=[CHAIN]) as at:
+        at.queue(several * 3)
+        sweep.add("relay", 0, at.drain(several * 3))
+        at.stop_workers()
+        at.queue(several, ["chain"])
+        sweep.add("relay", 1, 3 * at.drain(several * 4, receipts=several * 3) / 4)
+    return sweep
+
+
+def replays(scenes: Scenes, calls: int) -> Sweep:
+    """A replay of everything, without a rate, beside the calls that it repeats."""
+    sweep = Sweep("replays", "Replay at full rate", "", "calls/s", labels=["calls drained", "replayed"])
+    with scenes.scene() as at:
+        at.queue(calls)
+        sweep.add("relay", 0, at.drain(calls))
+        began_s = time.monotonic()
+        _replay(at, calls)
+        sweep.add("relay", 1, calls / (time.monotonic() - began_s))
+    return sweep
+
+
+def _replay(at: Scene, calls: int) -> None:
+    """Replays every call, and waits until all have ended."""
+    client, limits = at.stage.server.client, Limits(0, 0, 0, KEPT_MS, KEPT_MS, KEPT_MS)
+    runs = ReplayRuns(client, keep_ms=KEPT_MS)
+    jobs = Replays(ReplayStore(client, limits), runs, Listing(client), lambda _ready: None)
+    wanted = Filter(webhook_id=WEBHOOK, states=frozenset({State.DELIVERED}))
+    job = jobs.start(PLUGIN, Request(filter=wanted, max=None, rate_per_second=None), caller="bench")
+    at.stage.children.wait_until(
+        "the replay's end", lambda: jobs.get(PLUGIN, job.replay_id).state is ReplayState.DONE, 240
+    )
+    found = jobs.get(PLUGIN, job.replay_id)
+    if found.delivered != calls:
+        raise BenchError(f"{found.delivered} replays delivered of {calls}")
