@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.errors import Conflict, DocumentError, Fault, NotFound, SettingsError, VaultError
 from relay.registration import ChainTarget, Shape, Target, target_from_json
 from relay.store import keyspace
-from relay.store.pointers import is_authentic, pointer_mac
+from relay.store.pointers import is_authentic, is_made_by_relay, pointer_mac
 from relay.store.revisions import Applied, PlannedRevision, Registered, StoredRevision
 from relay.store.scripts import Scripts, store_errors
 from relay.store.uses import Uses
@@ -223,9 +223,19 @@ class Registry:
     def _is_current(self, plugin: str, webhook_id: str, number: int, mac: bytes | None) -> bool:
         try:
             _, shape = self._shape(plugin, webhook_id, number)
+            if not is_made_by_relay(self._vault, plugin, webhook_id, number, shape, mac):
+                # A server that lost its data gives its numbers anew: what is remembered of them is not theirs.
+                _, stored = self._read_shape(plugin, webhook_id, number)
+                if stored != shape:
+                    self._forget()
+                    shape = stored
         except NotFound:
             return False
         return is_authentic(self._vault, plugin, webhook_id, number, shape, mac)
+
+    def _forget(self) -> None:
+        for cached in (self._shape, self._revision, self._target):
+            cached.cache_clear()
 
     def _read_shape(self, plugin: str, webhook_id: str, number: int) -> tuple[Shape, bytes]:
         with store_errors():

@@ -50,6 +50,17 @@ def test_a_new_webhook_is_current_with_revision_one(registry):
     assert (number, shape) == (1, a_registration().shape)
 
 
+def test_a_number_that_a_server_without_its_data_gives_again_is_read_again(registry, redis_client, vault):
+    registry.apply("acme", [a_registration(path="/before")])
+    assert registry.current("acme", "ping")[1].method == "POST"
+    assert registry.open_target("acme", "ping", 1).endpoint.path == "/before"
+    redis_client.flushall()
+    redis_client.function_flush()
+    Registry(redis_client, vault, vault).apply("acme", [a_registration(path="/after", method="PUT")])
+    assert registry.current("acme", "ping", refresh=True)[1].method == "PUT"
+    assert registry.open_target("acme", "ping", 1).endpoint.path == "/after"
+
+
 def test_a_revision_gives_shape_and_target_back(registry):
     registry.apply("acme", [a_registration()])
     assert registry.revision("acme", "ping", 1).shape == a_registration().shape
