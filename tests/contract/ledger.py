@@ -73,7 +73,7 @@ class Ledger:
     def look_at_ages(self):
         """Lets the next `expire` look at every call that is not final."""
         for key in self.client.keys("relay:{0}:p:*:open:*"):
-            _, _, plugin, _, webhook = key.decode().split(":")
+            *_, plugin, _, webhook = key.decode().split(":")
             self.client.zadd(key, dict.fromkeys(self.client.zrange(key, 0, -1), 1))
             self.client.zadd(keyspace.ages(), {f"{plugin}/{webhook}": 1})
 

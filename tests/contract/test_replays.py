@@ -469,7 +469,7 @@ def test_while_a_job_is_paused_claims_of_its_calls_put_them_back(harness):
     harness.send(harness.made(job)[2:])
     job = harness.job(job)
     assert (job.state, job.delivered) == (ReplayState.DONE, 3)
-    assert harness.client.keys("*parked*") == []
+    assert harness.client.keys("*:parked:*") == []
 
 
 def test_a_paused_jobs_lost_call_waits_too_and_is_sent_after_resume(harness):
