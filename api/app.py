@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import falcon
 
+from api.acts import Acts
 from api.auth import Authentication, CrossOrigin
 from api.console import console_resources
 from api.endings import Endings
@@ -34,6 +35,7 @@ from relay.text.documents import dump_json
 from relay.text.media_types import JSON_TYPE
 
 if TYPE_CHECKING:
+    from api.acts import ActCounts
     from api.awaiting import Waiters
     from api.bodies import Bodies
     from api.request_log import UnkeyedRefusals
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from relay.replay.planning import Replays
     from relay.settings import Settings
     from relay.spans import Spans
+    from relay.store.act_notes import ActNotes
     from relay.store.backlog import Backlog
     from relay.store.health import ServerWarnings
     from relay.store.invocations import InvocationStore
@@ -82,6 +85,8 @@ class Parts:
     bodies: Bodies
     addresses: SourceAddresses
     refusals: UnkeyedRefusals
+    act_notes: ActNotes
+    act_counts: ActCounts
 
 
 def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, falcon.Response]:
@@ -91,6 +96,7 @@ def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, f
     faults = Faults(store)
     app = falcon.App()
     app.add_middleware(RequestLog(parts.refusals, parts.addresses))
+    app.add_middleware(Acts(parts.act_counts))
     app.add_middleware(CrossOrigin(parts.api_keys))
     failures = FailedAuthentications(parts.addresses, settings.auth_failures)
     app.add_middleware(Authentication(parts.api_keys, failures))
@@ -115,7 +121,7 @@ def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, f
     app.add_route("/v1/triggers", TriggersResource(dispatcher, rates, parts.bodies))
     app.add_route("/v1/invocations/{reference_id}", InvocationResource(store, waiters, endings))
     app.add_route("/v1/invocations", ListingResource(parts.listing))
-    app.add_route("/v1/replays", ReplaysResource(parts.replays, parts.bodies))
+    app.add_route("/v1/replays", ReplaysResource(parts.replays, parts.bodies, parts.act_notes))
     app.add_route("/v1/replays/{replay_id}", ReplayResource(parts.replays))
     for action in ACTIONS:
         app.add_route(f"/v1/replays/{{replay_id}}/{action}", ReplaySteeringResource(parts.replays, action))

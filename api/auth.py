@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from relay.audit.actor import act_as_key
 from relay.errors import Forbidden, Unauthenticated, Unavailable
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Authentication:
         if not scopes or req.method == "OPTIONS":
             return
         key = req.context.key = self._authenticate(req)
+        act_as_key(key.id)
         if not scopes & key.scopes:
             raise Forbidden
         origin = req.get_header("Origin")

@@ -11,7 +11,7 @@ import orjson
 
 from api.auth import ANY_SCOPE
 from api.preferences import Preferences
-from relay.errors import NotFound
+from relay.errors import Expired, NotFound
 from relay.store.acceptance import Accepted, AcceptVerdict
 from relay.text.media_types import JSON_TYPE
 from relay.views import WITH_RESULT, record_of
@@ -44,6 +44,7 @@ class InvocationResource:
         req.context.reference_id = reference_id
         key = req.context.key
         preferences = Preferences.read(req.get_header("Prefer"))
+        req.context.is_audited = True
         invocation, waited = self._read(key.plugin, reference_id, preferences.wait_s or 0)
         applied = preferences.applied(waited=waited or invocation.state.final, responded_async=False)
         if applied:
@@ -58,18 +59,28 @@ class InvocationResource:
     on_head = on_get
 
     def _read(self, plugin: str, reference_id: str, wait_s: float) -> tuple[Invocation, bool]:
-        """The record, and whether there was room to wait as long as was asked."""
-        invocation = self._store.get(plugin, reference_id)
-        if wait_s <= 0 or invocation.state.final:
-            return invocation, True
+        """The record, and whether there was room to wait as long as was asked.
+
+        What is shown in the end is what the audit trail says was looked up.
+        """
+        waited = wait_s <= 0 or self._await(plugin, reference_id, wait_s)
+        return self._store.look_up(reference_id, plugin), waited
+
+    def _await(self, plugin: str, reference_id: str, wait_s: float) -> bool:
+        """Wait for the end; False where there was no room to."""
+        try:
+            invocation = self._store.get(plugin, reference_id)
+        except (NotFound, Expired):
+            return True  # which the look-up says
+        if invocation.state.final:
+            return True
         expectation = self._waiters.expect(reference_id, (plugin, invocation.webhook_id))
         if expectation is None:
-            return invocation, False
+            return False
         with expectation:
             look = partial(self._store.get, plugin)
             join = partial(self._store.join, plugin, process=self._waiters.process)
             known = Accepted(AcceptVerdict.KNOWN, reference_id, invocation.state)
             if not expectation.follow(known, join).state.final:
                 expectation.wait(time.monotonic() + wait_s, look, join)
-                invocation = self._store.get(plugin, reference_id)
-        return invocation, True
+        return True

@@ -9,6 +9,7 @@ from api.auth import OPERATE
 from api.bodies import media_type
 from api.queries import ReplaysQuery, read_query
 from api.replay_requests import read_replay
+from relay.audit.entry import Act
 from relay.errors import NotFound
 from relay.text.documents import dump_json, read_json
 from relay.text.media_types import JSON_TYPE
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from api.bodies import Bodies
     from relay.replay.planning import Replays
+    from relay.store.act_notes import ActNotes
 
 ACTIONS: Final = ("pause", "resume", "cancel")
 _REPLAY_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.ASCII)
@@ -31,8 +33,9 @@ class ReplaysResource:
 
     scopes = OPERATE
 
-    def __init__(self, replays: Replays, bodies: Bodies) -> None:
+    def __init__(self, replays: Replays, bodies: Bodies, notes: ActNotes) -> None:
         self._replays = replays
+        self._notes = notes
         self._bodies = bodies
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -42,9 +45,12 @@ class ReplaysResource:
             wanted = read_replay(read_json(body.content))
         key = req.context.key
         if wanted.dry_run:
+            self._notes.note(Act.REPLAY_PLAN, plugin=key.plugin)
+            req.context.is_audited = True
             _answer(resp, plan_of(self._replays.plan(key.plugin, wanted.request)))
             return
         job = self._replays.start(key.plugin, wanted.request, caller=key.id)
+        req.context.is_audited = True  # by the script that made it
         resp.status = 202
         resp.set_header("Location", f"/v1/replays/{job.replay_id}")
         _answer(resp, {"replayId": job.replay_id, "state": str(job.state), "matched": job.matched})
@@ -82,6 +88,7 @@ class ReplaySteeringResource:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, replay_id: str) -> None:
         """Do it; the job as it stands then."""
+        req.context.is_audited = True
         _answer(resp, job_of(self._steer(req.context.key.plugin, _checked(replay_id))))
 
 

@@ -12,13 +12,13 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
-def on_stop(act: Callable[[], None]) -> None:
-    """Call ``act``, in a thread of its own, when the process is asked to stop.
+def on_stop(*acts: Callable[[], None]) -> None:
+    """Call each of ``acts``, in a thread of its own, when the process is asked to stop.
 
     The server installs its handlers only after it has loaded the application, so that none of ours would last; the
     interpreter's wake-up file, which is told of every signal, does. Only the main thread may set it: elsewhere this
@@ -29,12 +29,13 @@ def on_stop(act: Callable[[], None]) -> None:
     told, tells = socket.socketpair()
     tells.setblocking(False)
     signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(told, tells, act), name="stop", daemon=True).start()
+    threading.Thread(target=_watch, args=(told, tells, acts), name="stop", daemon=True).start()
 
 
-def _watch(told: socket.socket, _tells: socket.socket, act: Callable[[], None]) -> None:
+def _watch(told: socket.socket, _tells: socket.socket, acts: Sequence[Callable[[], None]]) -> None:
     # The other end is held here, for it must not be closed while the interpreter writes to it.
     while True:
         if _SIGNALS.intersection(told.recv(64)):
-            act()
+            for act in acts:
+                act()
             return

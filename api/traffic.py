@@ -52,7 +52,9 @@ class WebhookSteeringResource:
         if not ID_PATTERN.match(webhook_id):
             raise WebhookNotRegistered
         steer = getattr(self._traffic, self._action)
-        _answer(resp, traffic_of(steer(req.context.key.plugin, webhook_id)))
+        webhook = steer(req.context.key.plugin, webhook_id)
+        req.context.is_audited = True  # by the script that did it
+        _answer(resp, traffic_of(webhook))
 
 
 def _answer(resp: falcon.Response, value: dict[str, Any]) -> None:

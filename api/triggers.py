@@ -16,6 +16,7 @@ from api.bodies import NDJSON, has_body, media_type
 from api.preferences import Preferences
 from api.problems import problem_of
 from relay.accept.intake import TriggerRequest, check_idempotency_key
+from relay.audit.entry import Act
 from relay.errors import Expired, Fault, MalformedJson, RelayError, RequestRejected, TooLarge, Unavailable
 from relay.reference_id import new_reference_id
 from relay.request.delay import is_delayed
@@ -50,6 +51,7 @@ class TriggerResource:
     """`POST /v1/webhooks/{webhookId}/trigger`."""
 
     scopes = TRIGGER
+    act = Act.TRIGGER
     is_traced = True
 
     def __init__(
@@ -115,6 +117,7 @@ class TriggerResource:
                 idempotency_key=idempotency_key,
                 traceparent=req.context.traceparent,
             )
+            req.context.is_audited = True  # by the script that accepts or refuses it
             if expectation is not None:
                 self._dispatcher.submit(call, waiting.enter_context(expectation).reply)
                 return expectation
@@ -162,6 +165,7 @@ class TriggersResource:
     """`POST /v1/triggers`: many, always asynchronous."""
 
     scopes = TRIGGER
+    act = Act.TRIGGER
     is_traced = True
 
     def __init__(self, dispatcher: Dispatcher, rates: PluginRates, bodies: Bodies) -> None:
@@ -181,6 +185,7 @@ class TriggersResource:
     def _trigger(self, req: falcon.Request, resp: falcon.Response, items: Sequence[Any]) -> None:
         calls = [_call(item, req.context.key, req.context.traceparent) for item in items]
         good = [call for call in calls if isinstance(call, TriggerRequest)]
+        req.context.is_audited = bool(good)
         outcomes = iter(self._dispatcher.trigger_many(good))
         results = [next(outcomes) if isinstance(call, TriggerRequest) else call for call in calls]
         _raise_if_away(results)

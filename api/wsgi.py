@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 from api import affinity
+from api.acts import ActCounts
 from api.app import Parts, create_app
 from api.awaiting import Waiters
 from api.bodies import Bodies
@@ -28,7 +29,9 @@ if _settings.api_cpu is not None:
 _runtime = api_runtime(_settings)
 _waiters = Waiters(_runtime.subscribe(str(uuid.uuid4())), _settings.max_waiters)
 _waiters.start()
-on_stop(_waiters.release)
+_act_counts = ActCounts(_runtime.act_notes)
+_act_counts.start()
+on_stop(_waiters.release, _act_counts.stop)
 _reads, _refusals = BodyReads(_settings.body_timeout_s), UnkeyedRefusals()
 _doorkeeper = Doorkeeper(
     _reads,
@@ -66,6 +69,8 @@ app = create_app(
         ),
         addresses=SourceAddresses(_settings.trusted_proxies),
         refusals=_refusals,
+        act_notes=_runtime.act_notes,
+        act_counts=_act_counts,
     ),
 )
 garbage.set_for_serving()

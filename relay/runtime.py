@@ -7,6 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from relay.accept.dispatcher import Dispatcher
+from relay.audit.actor import act_as_operator
+from relay.audit.checkpointing import Checkpointing
 from relay.egress import AddressPolicy
 from relay.errors import SettingsError
 from relay.metrics.gathering import Gathering
@@ -18,6 +20,7 @@ from relay.replay.planning import Replays
 from relay.settings.kinds import broker_url
 from relay.spans import Spans, make_spans
 from relay.store.access_tokens import AccessTokenStore
+from relay.store.act_notes import ActNotes
 from relay.store.backlog import Backlog
 from relay.store.connection import connect
 from relay.store.invocations import InvocationStore
@@ -30,13 +33,14 @@ from relay.store.policies import Policies
 from relay.store.registry import Registry
 from relay.store.replay_runs import ReplayRuns
 from relay.store.replays import ReplayStore
+from relay.store.trail import trails
 from relay.store.workers import Workers
 from relay.traffic import TrafficControl
 from relay.up.processes import DATA_KEYS, TARGET_KEYS
 from relay.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from celery import Celery
     from redis import Redis
@@ -55,6 +59,7 @@ class Runtime:
         self.settings = settings
         self._holds_target_keys = holds_target_keys
         self._app = app
+        self.operator = ""  # whose acts these are, in a process that has one
 
     @cached_property
     def client(self) -> Redis:
@@ -103,24 +108,18 @@ class Runtime:
     @cached_property
     def limits(self) -> Limits:
         """How much may be pending, and how long ends are kept."""
-        settings = self.settings
-        return Limits(
-            max_pending=settings.max_pending,
-            max_pending_per_plugin=settings.max_pending_per_plugin,
-            max_pending_bytes=settings.max_pending_bytes,
-            max_pending_bytes_per_plugin=settings.max_pending_bytes_per_plugin,
-            max_kept_bytes_per_plugin=settings.max_kept_bytes_per_plugin,
-            retention_ms=settings.retention_s * 1000,
-            failed_retention_ms=settings.failed_retention_s * 1000,
-            rejected_retention_ms=settings.rejected_retention_s * 1000,
-            contents_retention_ms=(settings.payload_retention_s or 0) * 1000,
-            max_age_ms=int(settings.max_age_s * 1000),
-        )
+        return Limits.from_settings(self.settings)
 
     @cached_property
     def store(self) -> InvocationStore:
         """The ledger."""
-        return InvocationStore(self.client, self.limits, lease_margin_ms=int(self.settings.lease_margin_s * 1000))
+        margin_ms = int(self.settings.lease_margin_s * 1000)
+        return InvocationStore(self.client, self.limits, lease_margin_ms=margin_ms, operator=self.operator)
+
+    @cached_property
+    def act_notes(self) -> ActNotes:
+        """Entries of the audit trail about acts that no script does."""
+        return ActNotes(self.client)
 
     @cached_property
     def workers(self) -> Workers:
@@ -214,6 +213,7 @@ class WorkerParts:
     reporter: Reporter
     spans: Spans
     transport: CurlTransport
+    checkpointing: Sequence[Checkpointing]
 
 
 def api_runtime(settings: Settings) -> Runtime:
@@ -222,8 +222,10 @@ def api_runtime(settings: Settings) -> Runtime:
 
 
 def cli_runtime(settings: Settings) -> Runtime:
-    """For commands."""
-    return Runtime(settings, holds_target_keys=True)
+    """For commands, which are their operator's acts."""
+    runtime = Runtime(settings, holds_target_keys=True)
+    runtime.operator = act_as_operator(settings.operator)
+    return runtime
 
 
 def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[str]) -> WorkerParts:
@@ -286,6 +288,6 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
         publish=runtime.publisher.publish_ready,
     )
     sweeper = Sweeper(runtime.store, runtime.publisher, name, executor.run_here)
-    return WorkerParts(
-        executor, sweeper, runtime.workers, Reporter(gathering, runtime.measures, shown), spans, transport
-    )
+    signing = [Checkpointing.with_settings(trail, settings, name) for trail in trails(runtime.client)]
+    reporter = Reporter(gathering, runtime.measures, shown)
+    return WorkerParts(executor, sweeper, runtime.workers, reporter, spans, transport, signing)

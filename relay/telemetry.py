@@ -41,6 +41,11 @@ class Event(StrEnum):
     MESSAGE_DROPPED = "message_dropped"  # worker: a lane held something that is no message of ours
     LOG_LINES_DROPPED = "log_lines_dropped"  # any: the log's sink was full, closed or slow, and takes lines again
     CONTENTS_DROPPED = "contents_dropped"  # worker: plugins kept too many bytes, so that their oldest contents went
+    AUDIT_SIGNED = (
+        "audit_signed"  # worker: once a minute: number and head of the newest signed entry of the audit trail
+    )
+    AUDIT_BREACH = "audit_breach"  # worker: entries of the audit trail that were signed are not as they were
+    AUDIT_PRUNED = "audit_pruned"  # worker: segments of the audit trail past their retention were dropped
     DRAINED = "drained"  # worker: a stop let running calls end and gave the others back
 
 

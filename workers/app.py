@@ -8,7 +8,7 @@ from gevent import config as gevent_config
 from relay import telemetry
 from relay.queue import make_app
 from relay.settings import Settings, start_anew_without_foreign
-from workers.bootsteps import Executing, Refilling, Reporting, Sweeping
+from workers.bootsteps import Executing, Refilling, Reporting, Signing, Sweeping
 from workers.heartbeat import Beating
 from workers.lanes import use_checked_transports
 from workers.tasks import register
@@ -21,7 +21,7 @@ gevent_config.track_greenlet_tree = False
 settings = Settings.from_environ()
 telemetry.configure(settings.log_level)  # before Celery says a word: a log that nobody reads must not hold up the start
 app = make_app(settings)
-app.steps["worker"].update((Executing, Sweeping, Refilling, Beating, Reporting))
+app.steps["worker"].update((Executing, Sweeping, Refilling, Beating, Reporting, Signing))
 register(app)
 use_checked_transports()
 

@@ -14,6 +14,7 @@ from celery.signals import worker_shutting_down
 from gevent.hub import Hub
 
 from relay import garbage, telemetry
+from relay.audit.checkpointing import PERIOD_S as SIGNING_S
 from relay.loops import Loop
 from relay.metrics.reporting import PERIOD_S as REPORT_S
 from relay.queue import URGENT
@@ -157,6 +158,30 @@ class Sweeping(bootsteps.StartStopStep):
         parts.sweeper.sweep()
         write_down_dropped(parts.workers)
         gevent.sleep(PERIOD_S)
+
+
+class Signing(bootsteps.StartStopStep):
+    """The timer of the audit trail's checkpoints."""
+
+    requires = (Executing,)
+
+    def __init__(self, _worker: WorkController, **_: Any) -> None:
+        self._greenlet: gevent.Greenlet | None = None
+
+    def start(self, worker: WorkController) -> None:
+        """Sign every few seconds from now on."""
+        self._greenlet = gevent.spawn(Loop("audit", partial(self._turn, worker.parts), gevent.sleep).run)
+
+    def stop(self, _worker: WorkController) -> None:
+        """Sign no more: another worker does, or this one when it is started again."""
+        if self._greenlet is not None:
+            self._greenlet.kill()
+
+    @staticmethod
+    def _turn(parts: WorkerParts) -> None:
+        for each in parts.checkpointing:
+            each.turn()
+        gevent.sleep(SIGNING_S)
 
 
 def _note_failed_greenlet(context: object, kind: type[BaseException], error: BaseException, trace: object) -> None:

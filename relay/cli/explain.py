@@ -10,6 +10,7 @@ import click
 from rich.console import Group
 from rich.text import Text
 
+from relay.audit.entry import Act
 from relay.cli.address import shown_url
 from relay.cli.chain_plan import auth_of, plan_of, plan_picture, shown_prefilled
 from relay.cli.names import current_webhook
@@ -56,7 +57,9 @@ def explain(
     Of a chain the whole plan: the request of every step, and the expressions that fill it. The transport adds
     Accept-Encoding, and on a real call webhook-id is the reference id.
     """
-    registry = cli_runtime(Settings.for_command(data_dir)).registry
+    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime.act_notes.note(Act.WEBHOOK_SHOW, plugin=plugin, subject=webhook_id)
+    registry = runtime.registry
     value = trigger_value(data, headers, query_params)
     number, shape = current_webhook(registry, plugin, webhook_id)
     target = registry.open_target(plugin, webhook_id, number)

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
+from relay.audit.entry import Act
 from relay.cli.filters import filter_options, take_filter
 from relay.cli.names import check_filter
 from relay.cli.output import facts_of, screened
@@ -61,7 +62,8 @@ def export(
     check_filter(runtime, plugin, wanted)
     found = runtime.listing.every(plugin, wanted)
     rows = (row_of(each) | (contents.of(each) if contents else {}) for each in found)
-    with _opened(path) as file:
+    about = "contents" if with_payload else "records"
+    with runtime.act_notes.noting(Act.EXPORT, plugin=plugin, subject=about), opened_file(path) as file:
         count = (_write_csv if kind == "csv" else _write_lines)(file, rows, with_payload)
     if contents and contents.closed:
         screen.note(
@@ -102,7 +104,7 @@ class Contents:
 
 
 @contextmanager
-def _opened(path: str | None) -> Iterator[IO[str]]:
+def opened_file(path: str | None) -> Iterator[IO[str]]:
     """The file to write, readable by its owner only, or standard output."""
     if path is None:
         yield sys.stdout

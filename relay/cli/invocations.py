@@ -9,6 +9,7 @@ import click
 from rich.console import Group
 from rich.text import Text
 
+from relay.audit.entry import Act
 from relay.cli.chain_tree import chain_tree
 from relay.cli.export import export
 from relay.cli.filters import filter_options, take_filter
@@ -57,6 +58,7 @@ for _command in (tail, export):
 def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int, grouped: bool, **options: Any) -> None:
     """A plugin's invocations, newest first."""
     runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime.act_notes.note(Act.LIST, plugin=plugin)
     listing, wanted = runtime.listing, take_filter(options)
     check_filter(runtime, plugin, wanted)
     if grouped:
@@ -74,7 +76,7 @@ def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int,
 def show(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:
     """The whole record of an invocation, with its result; of a chain and its steps all that belongs to it."""
     runtime = cli_runtime(Settings.for_command(data_dir))
-    invocation = _find(runtime, reference_id, plugin)
+    invocation = runtime.store.look_up(reference_id, plugin)
     record = record_of(invocation, operate=True, result=result_in(runtime, invocation, screen))
     screen.show(record, lambda: _picture(record, chain_tree(runtime.store, invocation)))
 

@@ -8,6 +8,7 @@ import click
 from rich.console import Group
 from rich.text import Text
 
+from relay.audit.entry import Act
 from relay.cli.names import check_new_plugin, note_plugin
 from relay.cli.output import facts_of, moment, safe, screened, table_of
 from relay.cli.parameters import DurationType, create_plugin_option, plugin_option
@@ -106,6 +107,7 @@ def rotate(screen: Screen, data_dir: Path, key_id: str, overlap_s: float) -> Non
 def list_keys(screen: Screen, data_dir: Path, plugin: str | None) -> None:
     """The keys of a plugin, or of all. A key shows the last four characters of its secret."""
     runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime.act_notes.note(Act.KEY_LIST, plugin=plugin or "")
     if plugin is not None:
         note_plugin(screen, runtime, plugin)
     found = runtime.api_keys.list(plugin)

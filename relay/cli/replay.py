@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from relay.audit.entry import Act
 from relay.cli.names import check_filter, check_plugin
 from relay.cli.output import EXIT_FAILED, facts_of, screened
 from relay.cli.parameters import CALLER, plugin_option
@@ -48,6 +49,7 @@ def plan(screen: Screen, data_dir: Path, *, plugin: str, **options: Any) -> None
     Without --state it takes what failed. What it shows has an id, which `relay replay start` takes for a day.
     """
     runtime, request = _runtime(data_dir), take_request(options)
+    runtime.act_notes.note(Act.REPLAY_PLAN, plugin=plugin)
     check_filter(runtime, plugin, request.filter or Filter())
     made = runtime.replays.plan(plugin, request)
     value = {
@@ -115,6 +117,7 @@ def list_replays(screen: Screen, data_dir: Path, *, plugin: str, limit: int) -> 
     """A plugin's replays, newest first."""
     runtime = _runtime(data_dir)
     check_plugin(runtime, plugin)
+    runtime.act_notes.note(Act.LIST, plugin=plugin, subject="replays")
     jobs = [_value(job) for job in runtime.replays.list(plugin, limit=limit)]
     screen.show(jobs, lambda: jobs_picture(jobs))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import click
 from rich.text import Text
 
+from relay.audit.entry import Act
 from relay.cli.names import current_webhook, not_registered
 from relay.cli.output import moment, safe, screened, table_of
 from relay.cli.parameters import IdType, plugin_option
@@ -44,7 +45,7 @@ _NUMBER = click.IntRange(min=1)
 @screened
 def history(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
     """Every revision of a webhook, newest first, and what changed in each. Also of a webhook that was removed."""
-    registry = _registry(data_dir)
+    registry = _shown(data_dir, plugin, webhook_id)
     current = registry.current(plugin, webhook_id, refresh=True)
     rows: list[dict[str, Any]] = []
     before: tuple[Shape, Target | ChainTarget] | None = None
@@ -69,7 +70,7 @@ def history(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> Non
 @screened
 def diff(screen: Screen, data_dir: Path, webhook_id: str, before: int | None, after: int | None, plugin: str) -> None:
     """What differs between two revisions: by default the last one and the one before it. Secrets are not shown."""
-    registry = _registry(data_dir)
+    registry = _shown(data_dir, plugin, webhook_id)
     last = after or _last(registry, plugin, webhook_id)
     first = before or max(last - 1, 1)
     found = changes(*(_both(registry, plugin, webhook_id, number) for number in (first, last)))
@@ -89,7 +90,7 @@ def rollback(screen: Screen, data_dir: Path, webhook_id: str, revision: int | No
     number = revision or _last(registry, plugin, webhook_id) - 1
     if number < 1:
         raise NotFound("There is no revision before this one.")
-    _apply(screen, registry, plugin, Registration(*_both(registry, plugin, webhook_id, number)))
+    _apply(screen, registry, plugin, Registration(*_both(registry, plugin, webhook_id, number)), Act.WEBHOOK_ROLLBACK)
 
 
 @click.command("set-secret")
@@ -109,11 +110,18 @@ def set_secret(screen: Screen, data_dir: Path, webhook_id: str, header: str, plu
     if fault := value_fault(secret):
         raise BadParameter(faults=(Fault(f"/headers/{name}", fault),))
     changed = replace(target, headers={**target.headers, name: secret})
-    _apply(screen, registry, plugin, Registration(shape, changed))
+    _apply(screen, registry, plugin, Registration(shape, changed), Act.WEBHOOK_SET_SECRET)
 
 
 def _registry(data_dir: Path) -> Registry:
     return cli_runtime(Settings.for_command(data_dir)).registry
+
+
+def _shown(data_dir: Path, plugin: str, webhook_id: str) -> Registry:
+    """The registry, for somebody who is going to see what is registered."""
+    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime.act_notes.note(Act.WEBHOOK_SHOW, plugin=plugin, subject=webhook_id)
+    return runtime.registry
 
 
 def _last(registry: Registry, plugin: str, webhook_id: str) -> int:
@@ -138,8 +146,8 @@ def _read_secret(name: str) -> str:
     return sys.stdin.read(_SECRET_BYTES).removesuffix("\n").removesuffix("\r")
 
 
-def _apply(screen: Screen, registry: Registry, plugin: str, registration: Registration) -> None:
-    (applied,) = registry.apply(plugin, [registration])
+def _apply(screen: Screen, registry: Registry, plugin: str, registration: Registration, act: Act) -> None:
+    (applied,) = registry.apply(plugin, [registration], act=act)
     value = {"id": applied.webhook_id, "revision": applied.revision, "change": applied.change}
     sentence = (
         f"Webhook {safe(applied.webhook_id)} of plugin {safe(plugin)}: revision {applied.revision}, {applied.change}."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from relay.audit.entry import Act
 from relay.cli.filters import ends_like, filter_options, take_filter
 from relay.cli.names import check_filter
 from relay.cli.output import moment, safe, screened
@@ -117,6 +118,7 @@ def tail(screen: Screen, data_dir: Path, *, plugin: str, lines: int, **options: 
     """
     runtime, wanted = cli_runtime(Settings.for_command(data_dir)), take_filter(options)
     check_filter(runtime, plugin, wanted)
+    runtime.act_notes.note(Act.LIST, plugin=plugin)
     watch = Watch(runtime, plugin, wanted)
     try:
         for invocation in _follow(watch, lines, screen):

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
+from relay.audit.entry import Act
 from relay.cli.output import screened, table_of
 from relay.errors import Conflict, SettingsError
 from relay.rotation.resealing import Resealing
@@ -65,8 +66,11 @@ def status(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
 @screened
 def add(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
     """Add a new key that opens, and seals nothing yet."""
-    _, rings = _opened(data_dir, names)
-    added = {ring.name: ring.add() for ring in rings}
+    runtime, rings = _opened(data_dir, names)
+    added: dict[str, str] = {}
+    for ring in rings:
+        with runtime.act_notes.noting(Act.VAULT_ADD, subject=ring.name):
+            added[ring.name] = ring.add()
     _write_environ(data_dir, rings)
     note = "Copy the key files to every other machine (or restart its processes), then: relay vault promote"
     screen.show(added, lambda: Text("\n".join([*_lines("added", added), note])))
@@ -83,8 +87,9 @@ def promote(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
         newest = ring.newest_id()
         _wait_until_known(ring)
         if newest != ring.key_ids()[0]:
-            ring.promote(newest)
-            VaultLog(runtime.client).promoted(ring.name, newest)
+            with runtime.act_notes.noting(Act.VAULT_PROMOTE, subject=f"{ring.name}:{newest}"):
+                ring.promote(newest)
+                VaultLog(runtime.client).promoted(ring.name, newest)
         promoted[ring.name] = newest
     _write_environ(data_dir, rings)
     screen.show(promoted, lambda: Text("\n".join([*_lines("seals with", promoted), "Then: relay vault reseal"])))
@@ -103,7 +108,8 @@ def reseal(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
     columns = (TextColumn("resealing"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("", total=SealedValues(runtime.client, "target").count())
-        found = resealing.run(lambda: progress.advance(bar))
+        with runtime.act_notes.noting(Act.VAULT_RESEAL, subject="+".join(ring.name for ring in rings)):
+            found = resealing.run(lambda: progress.advance(bar))
     done = {"resealed": found.resealed, "current": found.current, "unreadable": len(found.unreadable)}
     screen.show(done, lambda: Text("\n".join([*_lines("values", done), "Then: relay vault retire"])))
 
@@ -121,9 +127,10 @@ def retire(screen: Screen, data_dir: Path, key_id: str | None, names: tuple[str,
         _forget_old_macs(ring, log)
         for old in ring.key_ids()[1:]:
             if key_id in (None, old):
-                _refuse_used(ring, old, uses[ring.name][old])
-                ring.retire(old, keep_mac=ring.name == "data")
-                log.retired(ring.name, old)
+                with runtime.act_notes.noting(Act.VAULT_RETIRE, subject=f"{ring.name}:{old}"):
+                    _refuse_used(ring, old, uses[ring.name][old])
+                    ring.retire(old, keep_mac=ring.name == "data")
+                    log.retired(ring.name, old)
                 retired.append({"ring": ring.name, "key": old})
     if key_id is not None and not retired:
         raise Conflict(f"No ring has an old key {key_id}: see relay vault status.")

@@ -10,6 +10,7 @@ import click
 from rich.console import Group
 from rich.text import Text
 
+from relay.audit.entry import Act
 from relay.cli.address import shown_url
 from relay.cli.call_once import test as call_once
 from relay.cli.names import check_new_plugin, current_webhook, not_registered, note_plugin
@@ -88,6 +89,7 @@ def list_webhooks(screen: Screen, data_dir: Path, plugin: str) -> None:
     """A plugin's webhooks and what their callers may send."""
     runtime = cli_runtime(Settings.for_command(data_dir))
     note_plugin(screen, runtime, plugin)
+    runtime.act_notes.note(Act.WEBHOOK_SHOW, plugin=plugin)
     found = runtime.registry.shapes(plugin)
     rows = [_row(each) for each in found]
     screen.show(rows, lambda: table_of(_COLUMNS, (_line(row) for row in rows)))
@@ -101,6 +103,7 @@ def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
     """One webhook with its address. Values of pre-filled headers are never shown."""
     runtime = cli_runtime(Settings.for_command(data_dir))
     registry = runtime.registry
+    runtime.act_notes.note(Act.WEBHOOK_SHOW, plugin=plugin, subject=webhook_id)
     number, shape = current_webhook(registry, plugin, webhook_id)
     created_at_ms = registry.revision(plugin, webhook_id, number).created_at_ms
     target = registry.open_target(plugin, webhook_id, number)

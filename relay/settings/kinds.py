@@ -26,6 +26,7 @@ _TRUE: Final = ("1", "true", "yes", "on")
 _FALSE: Final = ("", "0", "false", "no", "off")
 _MIN_RETENTION_S: Final = 86_400  # an Idempotency-Key is honoured for 24 h, and its record has to be there
 _MAX_RETENTION_S: Final = 10 * 366 * 86_400
+_MAX_NAME_CHARS: Final = 64
 _SOCKET_SCHEMES: Final = ("unix", "redis+socket")
 
 
@@ -155,6 +156,13 @@ def size(least: str, most: str) -> Callable[[str], int]:
 def seconds(least: float, most: float) -> Callable[[str], float]:
     """A reader of durations in a range; the value is in seconds."""
     return partial(_in_range, read=read_seconds, least=least, most=most, unit=" seconds")
+
+
+def operator(text: str) -> str:
+    """A name as people have them."""
+    if len(text) > _MAX_NAME_CHARS or not text.isprintable():
+        raise ValueError(f"must be a name of at most {_MAX_NAME_CHARS} printable characters")
+    return text
 
 
 def retention(text: str) -> int:

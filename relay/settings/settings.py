@@ -154,6 +154,15 @@ class Settings:
     flower_auth: Secret | None = _setting(
         "FLOWER_AUTH", "", kinds.flower_auth, "Flower's user:password; `relay up` makes one.", secret=True
     )
+    audit_key: Secret | None = _setting(
+        "AUDIT_KEY", "", kinds.secret, "Signs the audit trail: base64,... newest first; workers and CLI.", secret=True
+    )
+    audit_retention_s: int = _setting(
+        "AUDIT_RETENTION", "400d", kinds.retention, "How long entries of the audit trail are kept."
+    )
+    operator: str = _setting(
+        "OPERATOR", "", kinds.operator, "Who runs a command, for the audit trail; the system's user by default."
+    )
     flower_events: int = _setting(
         "FLOWER_EVENTS", "50", kinds.number(0, 10_000), "Invocations a second that a worker shows to Flower; 0: none."
     )

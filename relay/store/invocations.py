@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from relay.audit.actor import actor
 from relay.errors import Conflict, Expired, NotFound
 from relay.reference_id import reference_time_ms
 from relay.store import keyspace
@@ -28,7 +29,7 @@ from relay.store.transitions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     import redis
 
@@ -63,11 +64,12 @@ CHAIN_STEPS: Final = 1_000
 class InvocationStore:
     """Records and their transitions. Every method raises `Unavailable` while the server is away."""
 
-    def __init__(self, client: redis.Redis, limits: Limits, *, lease_margin_ms: int) -> None:
+    def __init__(self, client: redis.Redis, limits: Limits, *, lease_margin_ms: int, operator: str = "") -> None:
         self._client: Any = client  # redis-py types every reply as bytes or str; this client decodes nothing
         self._scripts = Scripts(client)
         self._limits = limits
         self._lease_margin_ms = lease_margin_ms
+        self._operator = operator
 
     # -- transitions --------------------------------------------------------------------------------------------
 
@@ -82,7 +84,9 @@ class InvocationStore:
         limits = self._limits
         args: list[Any] = [GRACE_MS, limits.max_pending, limits.max_pending_per_plugin, limits.max_pending_bytes]
         args += [REFUSALS_A_MINUTE, *limits.retention, IDEMPOTENCY_MS]
-        args += [limits.max_pending_bytes_per_plugin, *group_args(news, messages, max_age_ms=limits.max_age_ms)]
+        # Triggers of several keys come in one group, and each names its own; a command's are all its operator's.
+        args += [limits.max_pending_bytes_per_plugin, self._operator]
+        args += group_args(news, messages, max_age_ms=limits.max_age_ms)
         return group_from(self._scripts.run("accept", args))
 
     def read(self, reference_ids: Sequence[str]) -> list[CallRecord]:
@@ -133,7 +137,7 @@ class InvocationStore:
             NotFound: there is no such record (for that plugin).
             Conflict: it is being sent, or final.
         """
-        args = [GRACE_MS, *self._limits.retention, plugin or "", reference_id]
+        args = [GRACE_MS, *self._limits.retention, plugin or "", reference_id, actor()]
         verdict, state, ready = self._scripts.run("cancel", args)
         if verdict == b"unknown":
             raise NotFound
@@ -223,7 +227,7 @@ class InvocationStore:
             Conflict: it is not final, or one of its steps is not.
         """
         self.get(plugin, reference_id)
-        if self._scripts.run("forget", [reference_id]) == b"unfinished":
+        if self._scripts.run("forget", [reference_id, actor()]) == b"unfinished":
             raise Conflict("The invocation is not final: it cannot be forgotten.", reference_id=reference_id)
         return self.get(plugin, reference_id)
 
@@ -243,8 +247,7 @@ class InvocationStore:
 
     def find(self, reference_id: str) -> Invocation:
         """The record of anybody's invocation, for operators; raises as `get`."""
-        made_ms = reference_time_ms(reference_id)
-        if made_ms is None:
+        if reference_time_ms(reference_id) is None:
             raise NotFound
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
@@ -252,13 +255,14 @@ class InvocationStore:
             pipeline.lrange(keyspace.steps(reference_id), 0, -1)
             pipeline.time()
             fields, steps, (seconds, _) = pipeline.execute()
-        if not fields:
-            kept_ms = min(self._limits.retention[:3])
-            raise Expired if kept_ms < seconds * 1000 - made_ms else NotFound
-        invocation = invocation_from(reference_id, fields, steps)
-        if invocation.expires_at_ms is not None and invocation.expires_at_ms <= seconds * 1000:
-            raise Expired
-        return invocation
+        return self._found(reference_id, fields, steps, seconds * 1000)
+
+    def look_up(self, reference_id: str, plugin: str | None = None) -> Invocation:
+        """As `get`, or `find` without a plugin; whoever is shown the record is named in the audit trail."""
+        if reference_time_ms(reference_id) is None:
+            raise NotFound
+        pairs, steps, now_ms = self._scripts.run("look_up", [reference_id, plugin or "", actor()])
+        return self._found(reference_id, dict(zip(pairs[::2], pairs[1::2], strict=True)), steps, int(now_ms))
 
     def join(self, plugin: str, reference_id: str, process: str) -> Invocation:
         """Add an API process to the record's waiters, unless it is final already; raises as `get`."""
@@ -278,6 +282,18 @@ class InvocationStore:
         with store_errors():
             sealed: bytes | None = self._client.get(keyspace.payload(reference_id))
         return sealed
+
+    def _found(
+        self, reference_id: str, fields: Mapping[bytes, bytes], steps: Sequence[bytes], now_ms: int
+    ) -> Invocation:
+        if not fields:
+            kept_ms = min(self._limits.retention[:3])
+            made_ms = reference_time_ms(reference_id)
+            raise Expired if made_ms is not None and kept_ms < now_ms - made_ms else NotFound
+        invocation = invocation_from(reference_id, fields, steps)
+        if invocation.expires_at_ms is not None and invocation.expires_at_ms <= now_ms:
+            raise Expired
+        return invocation
 
     def count(self, plugin: str, counter: str) -> None:
         """Add one to a plugin's counter."""

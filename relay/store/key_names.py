@@ -98,6 +98,15 @@ SHARED: Final = {
     "worker_lanes": "workers:lanes",  # hash process -> the lanes that it serves, with commas between
 }
 
+#: The audit trail of each root. It only ever grows at its end: the API's server user may add entries, and nothing more.
+TRAIL: Final = {
+    "audit_entries": "audit:entries",  # list: entries that are in no segment yet (relay/audit/entry.py)
+    "audit_head": "audit:head",  # string: the signed checkpoint over the first of these
+    "audit_segments": "audit:segments",  # list: older entries, compressed, each segment with its signed checkpoint
+    "audit_beginning": "audit:beginning",  # string: where the trail begins after the oldest segments went, signed
+    "audit_turn": "audit:turn",  # string: a worker signs now
+}
+
 #: The pub/sub channels, which no partition has to itself: a subscriber hears all of them.
 CHANNELS: Final = {
     "notice": "notice:{process}",  # of one API process

@@ -15,10 +15,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from relay.audit.actor import actor
+from relay.audit.entry import Act, AuditEntry
 from relay.errors import BadParameter, Fault, NotFound, Unauthenticated, Unavailable
 from relay.registration import ID_PATTERN
 from relay.registration.endpoint import DEFAULT_PORTS
 from relay.store import keyspace
+from relay.store.key_names import SHARED_ROOT
 from relay.store.key_records import ApiKey, KeyRecord, digest_of, from_fields, to_fields
 from relay.store.revocations import Revocations
 from relay.store.scripts import store_errors
@@ -88,7 +91,7 @@ class ApiKeys:
             now_ms = self._now_ms()
         expires_at_ms = None if lifetime_s is None else now_ms + int(lifetime_s * 1000)
         text, record = _new(plugin, frozenset(scopes), frozenset(origins), name, now_ms, expires_at_ms)
-        return text, self._write(record)[0]
+        return text, self._write(record, entry=_entry(now_ms, Act.KEY_CREATE, record.key, "created"))[0]
 
     def rotate(self, key_id: str, overlap_s: float) -> tuple[str, ApiKey, ApiKey]:
         """Make a key like this one, which ends after ``overlap_s``: the new text, the new key, and the old one.
@@ -108,7 +111,8 @@ class ApiKeys:
         expires_at_ms = None if lifetime_ms is None else now_ms + lifetime_ms
         text, new = _new(key.plugin, key.scopes, key.origins, key.name, now_ms, expires_at_ms)
         ending = replace(key, expires_at_ms=min(end_ms, key.expires_at_ms or end_ms))
-        made, ended = self._write(new, replace(old, key=ending))
+        entry = _entry(now_ms, Act.KEY_ROTATE, key, "rotated", new.key.id)
+        made, ended = self._write(new, replace(old, key=ending), entry=entry)
         return text, made, ended
 
     def list(self, plugin: str | None = None) -> list[ApiKey]:
@@ -128,7 +132,7 @@ class ApiKeys:
             raise NotFound("There is no such key.")
         with store_errors():
             now_ms = self._now_ms()
-        self._revocations.add(key_id, now_ms)
+        self._revocations.add(key_id, now_ms, _entry(now_ms, Act.KEY_REVOKE, record.key, "revoked"))
         self._remembered.pop(key_id, None)
         return replace(record.key, revoked=True)
 
@@ -201,8 +205,8 @@ class ApiKeys:
         self._remembered[key_id] = (record, read_at_s)
         return record
 
-    def _write(self, *records: KeyRecord) -> tuple[ApiKey, ...]:
-        """Write records, bound to the revocations that there are now, all at once."""
+    def _write(self, *records: KeyRecord, entry: AuditEntry | None = None) -> tuple[ApiKey, ...]:
+        """Write records, bound to the revocations that there are now, all at once, and the trail's entry with them."""
         revocations = self._revocations.refresh()
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)
@@ -212,6 +216,8 @@ class ApiKeys:
                 pipeline.hset(keyspace.api_key(key.id), mapping=fields)
                 pipeline.sadd(keyspace.api_keys(), key.id)
                 pipeline.sadd(keyspace.plugins(), key.plugin)
+            if entry is not None:
+                pipeline.rpush(keyspace.audit("entries", SHARED_ROOT), entry.text())
             pipeline.execute()
         for record in records:
             self._remembered.pop(record.key.id, None)
@@ -241,6 +247,10 @@ def _new(
         key_id, plugin, scopes, origins, secret[-4:], now_ms, revoked=False, name=name, expires_at_ms=expires_at_ms
     )
     return f"whk_{key_id}_{secret}", KeyRecord(key, digest_of(secret), 0)
+
+
+def _entry(now_ms: int, act: Act, key: ApiKey, outcome: str, *references: str) -> AuditEntry:
+    return AuditEntry(now_ms, act, actor(), key.plugin, key.id, outcome=outcome, references=references)
 
 
 def _expired(key: ApiKey, now_ms: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from string import Formatter
 from typing import Final
 
-from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_ROOT, partition_root
+from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL, partition_root
 
 #: The root of the only partition.
 ROOT: Final = partition_root(0)
@@ -242,6 +242,11 @@ def revocations() -> str:
     return _name("revocations")
 
 
+def audit(part: str, root: str = ROOT) -> str:
+    """A key of a root's audit trail: ``entries``, ``head``, ``segments``, ``beginning`` or ``turn``."""
+    return root + TRAIL[f"audit_{part}"]
+
+
 def notice(process: str) -> str:
     """Channel: what an API process's waiters are told."""
     return PREFIX + CHANNELS["notice"].format(process=process)
@@ -279,7 +284,7 @@ def dropped_messages() -> str:
 
 def lua_prelude() -> str:
     """A Lua table ``KEY`` with one function a key, made from the same templates; ``ROOT`` is the root of a run."""
-    rooted = {kind: ("ROOT .. ", template) for kind, template in (PARTITIONED | SHARED).items()}
+    rooted = {kind: ("ROOT .. ", template) for kind, template in (PARTITIONED | SHARED | TRAIL).items()}
     channels = {kind: ("", PREFIX + template) for kind, template in CHANNELS.items()}
     lines = ["local KEY = {}"]
     for kind, (root, template) in (rooted | channels).items():

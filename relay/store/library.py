@@ -17,7 +17,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from relay.store import keyspace
-from relay.store.key_names import CHANNELS, SHARED
+from relay.store.key_names import CHANNELS, SHARED, TRAIL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -129,7 +129,7 @@ def needed(names: Iterable[str]) -> list[LuaFile]:
 
 
 def _is_shared(script: str, text: str) -> bool:
-    kinds = {kind in SHARED for kind in re.findall(r"function KEY\.(\w+)", text) if kind not in CHANNELS}
+    kinds = {kind in SHARED for kind in re.findall(r"function KEY\.(\w+)", text) if kind not in CHANNELS | TRAIL}
     if len(kinds) > 1:
         raise ValueError(f"lua/{script}.lua names keys of two roots: of a partition, and of all in common")
     return True in kinds

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final, Self
+
+if TYPE_CHECKING:
+    from relay.settings import Settings
 
 DEFAULT_AGE_MS: Final = 24 * 3600 * 1000
 
@@ -27,3 +30,19 @@ class Limits:
     def retention(self) -> tuple[int, int, int, int]:
         """Retention of ok, failed and rejected ends and of contents, in the scripts' order."""
         return self.retention_ms, self.failed_retention_ms, self.rejected_retention_ms, self.contents_retention_ms
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """As the settings say."""
+        return cls(
+            max_pending=settings.max_pending,
+            max_pending_per_plugin=settings.max_pending_per_plugin,
+            max_pending_bytes=settings.max_pending_bytes,
+            max_pending_bytes_per_plugin=settings.max_pending_bytes_per_plugin,
+            max_kept_bytes_per_plugin=settings.max_kept_bytes_per_plugin,
+            retention_ms=settings.retention_s * 1000,
+            failed_retention_ms=settings.failed_retention_s * 1000,
+            rejected_retention_ms=settings.rejected_retention_s * 1000,
+            contents_retention_ms=(settings.payload_retention_s or 0) * 1000,
+            max_age_ms=int(settings.max_age_s * 1000),
+        )

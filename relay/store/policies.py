@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+from relay.audit.actor import actor
 from relay.store import keyspace
 from relay.store.invocations import GRACE_MS
 from relay.store.scripts import Scripts, store_errors
@@ -22,7 +23,6 @@ Breaker = Literal["closed", "open", "half-open"]
 BREAKER_STATES: Final[tuple[Breaker, ...]] = get_args(Breaker)
 #: Parked calls made ready by one script run.
 _PAGE: Final = 1_000
-_BREAKER: Final = ("failures", "openUntil", "openFor", "probe", "prober")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +47,13 @@ class Policies:
 
     def pause(self, plugin: str, webhook_id: str) -> None:
         """Send nothing more of this webhook; what is accepted is parked."""
-        with store_errors():
-            self._client.hset(keyspace.policy(plugin, webhook_id), "paused", "1")
+        self._scripts.run("pause", [plugin, webhook_id, actor()])
 
     def resume(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
         """Send again: pages of parked calls that may go now, for the caller to publish."""
         offset = 0
         while True:
-            page = ready_from(self._scripts.run("resume", [plugin, webhook_id, GRACE_MS, offset, _PAGE]))
+            page = ready_from(self._scripts.run("resume", [plugin, webhook_id, GRACE_MS, offset, _PAGE, actor()]))
             if page:
                 yield page
             if len(page) < _PAGE:
@@ -63,11 +62,7 @@ class Policies:
 
     def close_breaker(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
         """Let calls go again, whatever failed before: pages of what it held back, for the caller to publish."""
-        with store_errors():
-            pipeline = self._client.pipeline(transaction=True)
-            pipeline.hdel(keyspace.policy(plugin, webhook_id), *_BREAKER)
-            pipeline.sadd(keyspace.revisits(), f"{plugin}/{webhook_id}")
-            pipeline.execute()
+        self._scripts.run("close_breaker", [plugin, webhook_id, actor()])
         return self._store.revisit(plugin, webhook_id)
 
     def traffic(self, plugin: str, webhook_id: str) -> Traffic:

@@ -11,6 +11,8 @@ import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from relay.audit.actor import actor
+from relay.audit.entry import Act
 from relay.errors import Conflict, DocumentError, Fault, NotFound, SettingsError, VaultError
 from relay.registration import ChainTarget, Shape, Target, target_from_json
 from relay.store import keyspace
@@ -56,7 +58,14 @@ class Registry:
         self._revision = lru_cache(MAX_REVISIONS)(self._read_revision)
         self._target = lru_cache(MAX_REVISIONS)(self._open_target)
 
-    def apply(self, plugin: str, registrations: Sequence[Registration], *, dry_run: bool = False) -> list[Applied]:
+    def apply(
+        self,
+        plugin: str,
+        registrations: Sequence[Registration],
+        *,
+        dry_run: bool = False,
+        act: Act = Act.WEBHOOK_APPLY,
+    ) -> list[Applied]:
         """Makes the registrations current, all or none, and says what each came to; ``dry_run`` only says it.
 
         An identical one makes no new revision.
@@ -71,7 +80,7 @@ class Registry:
         for _ in range(_APPLY_TRIES):
             seen = self._uses.check(plugin, registrations)
             planned = self._plan(plugin, registrations)
-            if dry_run or self._commit(plugin, planned, seen):
+            if dry_run or self._commit(plugin, planned, seen, act):
                 return [each.applied for each in planned]
         raise Conflict("The same webhooks were registered by somebody else at the same time.")
 
@@ -145,7 +154,7 @@ class Registry:
             if not self._client.hexists(keyspace.webhooks(plugin), webhook_id):
                 return False
         # Not asked whether it removed one: a repeated script (its reply was lost) would say no.
-        users = self._scripts.run("remove_webhook", [plugin, webhook_id])
+        users = self._scripts.run("remove_webhook", [plugin, webhook_id, actor()])
         if users:
             names = ", ".join(f"`{user.decode()}`" for user in users[:_NAMED_USERS])
             more = f" and {len(users) - _NAMED_USERS} more" if len(users) > _NAMED_USERS else ""
@@ -196,8 +205,10 @@ class Registry:
         except VaultError:
             return False
 
-    def _commit(self, plugin: str, planned: Sequence[PlannedRevision], seen: Seen) -> bool:
-        arguments: list[bytes | str] = [plugin, str(len(planned)), seen.to_json()]
+    def _commit(
+        self, plugin: str, planned: Sequence[PlannedRevision], seen: Seen, act: Act = Act.WEBHOOK_APPLY
+    ) -> bool:
+        arguments: list[bytes | str] = [plugin, str(len(planned)), seen.to_json(), actor(), act]
         for each in planned:
             arguments += each.arguments()
         for each in planned:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from relay.audit.actor import actor
 from relay.store.acceptance import chain_args
 from relay.store.invocations import GRACE_MS
 from relay.store.limits import DEFAULT_AGE_MS
@@ -134,6 +135,7 @@ class ReplayRuns:
             _text(job.rate_per_second),
             self._keep_ms,
             _text(job.ended_by_ms),
+            actor(),
         ]
         self._scripts.run("replay_make", args)
 

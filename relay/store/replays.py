@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from relay.audit.actor import actor
 from relay.errors import Conflict, NotFound
 from relay.reference_id import reference_time_ms
 from relay.store import keyspace
@@ -145,7 +146,7 @@ class ReplayStore:
     def _steer(self, plugin: str, replay_id: str, verb: str) -> Ready:
         if reference_time_ms(replay_id) is None:
             raise NotFound
-        args = [GRACE_MS, *self._limits.retention, plugin, replay_id, verb]
+        args = [GRACE_MS, *self._limits.retention, plugin, replay_id, verb, actor()]
         verdict, state, ready = self._scripts.run("replay_steer", args)
         if verdict == b"unknown":
             raise NotFound

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import Conflict
 from relay.store import keyspace
+from relay.store.key_names import SHARED_ROOT
 from relay.store.scripts import store_errors
 
 if TYPE_CHECKING:
     from redis import Redis
 
+    from relay.audit.entry import AuditEntry
     from relay.vault import Vault
 
 _PURPOSE: Final = b"revoked api key"
@@ -55,14 +57,14 @@ class Revocations:
     def __contains__(self, key_id: str) -> bool:
         return key_id in self._ids
 
-    def add(self, key_id: str, now_ms: int) -> None:
-        """Revoke a key for good. A key that is revoked already stays so."""
+    def add(self, key_id: str, now_ms: int, entry: AuditEntry) -> None:
+        """Revoke a key for good, and add ``entry`` to the audit trail. A key that is revoked already stays so."""
         for _ in range(_TRIES):
             count = self.refresh()
             if key_id in self._ids:
                 return
             mac = self._mac(self._last_mac, key_id, str(now_ms))[0]
-            if self._append(count, f"{key_id} {now_ms} {mac}"):
+            if self._append(count, f"{key_id} {now_ms} {mac}", entry):
                 self.refresh()
                 return
         raise Conflict("Other keys were revoked at the same time. Run the command again.")
@@ -85,14 +87,15 @@ class Revocations:
     def _mac(self, before: str, key_id: str, at_ms: str) -> tuple[str, ...]:
         return self._vault.macs(_PURPOSE, before.encode(), key_id.encode(), at_ms.encode())
 
-    def _append(self, count: int, entry: str) -> bool:
-        """Add an entry unless another was added since ``count`` were read."""
+    def _append(self, count: int, revoked: str, entry: AuditEntry) -> bool:
+        """Add a revoked key unless another was added since ``count`` were read."""
 
         def write(pipeline: Any) -> None:
             length = pipeline.llen(keyspace.revocations())
             pipeline.multi()
             if length == count:
-                pipeline.rpush(keyspace.revocations(), entry)
+                pipeline.rpush(keyspace.revocations(), revoked)
+                pipeline.rpush(keyspace.audit("entries", SHARED_ROOT), entry.text())
 
         with store_errors():
             return bool(self._client.transaction(write, keyspace.revocations()))

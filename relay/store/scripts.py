@@ -31,13 +31,14 @@ class Scripts:
         # fakeredis, which the unit tests use, has no connections.
         self._is_fake = type(client).__module__.startswith("fakeredis")
 
-    def run(self, name: str, args: Sequence[Any] = ()) -> Any:
+    def run(self, name: str, args: Sequence[Any] = (), root: str | None = None) -> Any:
         """Run ``lua/<name>.lua`` with ``args``; loads all scripts where the server does not know it (yet, or any more).
 
-        All, because a server that is full takes no more of them, and then needs those that make room.
+        ``root`` is that of the keys, by default of those that the script names. All scripts, because a server that is
+        full takes no more of them, and then needs those that make room.
         """
         function = library(name)
-        root = SHARED_ROOT if function.is_shared else ROOT
+        root = root or (SHARED_ROOT if function.is_shared else ROOT)
         with store_errors():
             try:
                 return self._call(function.name, root, args)

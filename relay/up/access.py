@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from relay.store.key_names import PARTITIONED, PREFIX, SHARED, SHARED_ROOT
+from relay.store.key_names import PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
 ADMINISTRATOR: Final = "admin"
 OPERATOR: Final = "operator"
@@ -21,6 +22,11 @@ _TARGET_HEADS: Final = frozenset({"target", "token"})
 #: The server compares a key with one pattern after another: what scripts use most comes first.
 _FIRST_HEADS: Final = ("inv", "p", "due", "pending", "expiry", "ages")
 _PARTITION_ROOTS: Final = (f"{PREFIX}{{?}}:", f"{PREFIX}{{??}}:")  # of one digit, and of two
+_ROOTS: Final = (*_PARTITION_ROOTS, SHARED_ROOT)
+_ENTRIES: Final = TRAIL["audit_entries"]
+#: Entries of an audit trail are only added to: no other command on their keys, and none on those of what is signed.
+_ADDING: Final = f"({' '.join(f'~{root}{_ENTRIES}' for root in _ROOTS)} +rpush)"
+_READING: Final = f"({' '.join(f'%R~{root}audit:*' for root in _ROOTS)} +get +lindex +llen +lrange)"
 _CONNECTION: Final = (
     *("auth", "hello", "ping", "select", "time", "info"),
     *("client|setinfo", "client|setname", "client|id"),
@@ -44,12 +50,16 @@ _BROKER_CHANNELS: Final = ("/0.celeryev/*", "/0.celery.pidbox")  # who subscribe
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """One ACL user: its commands, the keys and the channels that it may use them on (glob patterns)."""
+    """One ACL user: its commands, the keys and the channels that it may use them on (glob patterns).
+
+    A selector is what it may do beside that: commands on keys of their own.
+    """
 
     name: str
     commands: tuple[str, ...]
     keys: tuple[str, ...]
     channels: tuple[str, ...]
+    selectors: tuple[str, ...] = ()
 
     def rule(self, password: str) -> str:
         """Return the user as one line of the server's configuration file."""
@@ -58,21 +68,22 @@ class User:
             *(f"&{pattern}" for pattern in self.channels),
             *(f"+{command}" for command in self.commands),
         )
-        return f"user {self.name} on >{password} resetkeys resetchannels -@all {' '.join(parts)} -@dangerous +info"
+        rights = f"resetkeys resetchannels -@all {' '.join(parts)} -@dangerous +info"
+        return " ".join([f"user {self.name} on >{password} {rights}", *self.selectors])
 
 
 def users() -> tuple[User, ...]:
     """Return every user but the administrator."""
     store = (*_CONNECTION, *_TRANSACTION, *_SCRIPTS, *_SUBSCRIPTION, *_DATA, *_KEYS)
     broker = (*_CONNECTION, *_TRANSACTION, *_BROKER_SCRIPTS, *_SUBSCRIPTION, *_BROKER)
-    everything = (f"{PREFIX}*",)
     notices = f"{PREFIX}*"
     channels = (notices, *_BROKER_CHANNELS)
+    whole = (*_patterns_without(frozenset()), *_BROKER_KEYS)
     return (
-        _user("api", (*store, *broker), (*_patterns_without_targets(), *_BROKER_KEYS), channels),
-        _user("worker", (*store, *broker), (*everything, *_BROKER_KEYS), channels),
+        _user("api", (*store, *broker), (*_patterns_without(_TARGET_HEADS), *_BROKER_KEYS), channels, (_ADDING,)),
+        _user("worker", (*store, *broker), (f"{PREFIX}*", *_BROKER_KEYS), channels),
         _user("flower", broker, _BROKER_KEYS, _BROKER_CHANNELS),
-        _user(OPERATOR, (*store, *broker, *_INSPECTION), (*everything, *_BROKER_KEYS), channels),
+        _user(OPERATOR, (*store, *broker, *_INSPECTION), whole, channels, (_ADDING, _READING)),
     )
 
 
@@ -87,20 +98,23 @@ def template() -> str:
     return rules({name: f"@{name}@" for name in (ADMINISTRATOR, *(user.name for user in users()))})
 
 
-def _patterns_without_targets() -> tuple[str, ...]:
-    """Return patterns of all keys but those that the target ring seals: targets and access tokens."""
-    partitioned = ("", *_tails(PARTITIONED.values()))  # scripts are given the root alone
-    roots = [(root, partitioned) for root in _PARTITION_ROOTS] + [(SHARED_ROOT, ("", *_tails(SHARED.values())))]
+def _patterns_without(others: AbstractSet[str]) -> tuple[str, ...]:
+    """Return patterns of all keys but those of audit trails, and of certain heads after their root."""
+    partitioned = ("", *_tails(PARTITIONED.values(), others))  # scripts are given the root alone
+    roots = [(root, partitioned) for root in _PARTITION_ROOTS]
+    roots.append((SHARED_ROOT, ("", *_tails(SHARED.values(), others))))
     return tuple(root + tail for root, tails in roots for tail in tails)
 
 
-def _tails(templates: Iterable[str]) -> list[str]:
+def _tails(templates: Iterable[str], others: AbstractSet[str]) -> list[str]:
     """Return patterns of what follows a root: a head alone, or with more after it."""
-    names = [template.split(":", 1) for template in templates if template.split(":", 1)[0] not in _TARGET_HEADS]
+    names = [template.split(":", 1) for template in templates if template.split(":", 1)[0] not in others]
     tails = {head + ":*" * (len(more) > 0) for head, *more in names}
     ranks = {head: rank for rank, head in enumerate(_FIRST_HEADS)}
     return sorted(tails, key=lambda tail: (ranks.get(tail.split(":")[0], len(ranks)), tail))
 
 
-def _user(name: str, commands: Iterable[str], keys: Iterable[str], channels: Iterable[str]) -> User:
-    return User(name, tuple(sorted(set(commands))), tuple(keys), tuple(channels))
+def _user(
+    name: str, commands: Iterable[str], keys: Iterable[str], channels: Iterable[str], selectors: Iterable[str] = ()
+) -> User:
+    return User(name, tuple(sorted(set(commands))), tuple(keys), tuple(channels), tuple(selectors))

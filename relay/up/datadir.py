@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 #: The files that hold the key rings; without them registrations and contents are lost.
 KEY_FILES: Final = ("target.keys", "data.keys")
+#: What signs the audit trail, and what others can check it with.
+AUDIT_KEY_FILE: Final = "audit.key"
+AUDIT_PUBLIC_FILE: Final = "audit.pub"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.,:/@%+=?\[\]-]*")
 
 

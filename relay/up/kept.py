@@ -8,6 +8,7 @@ from relay.settings import FILE_SUFFIX, Settings
 from relay.settings.env_file import following, lacking, read_env_file
 from relay.settings.kinds import as_text
 from relay.up import processes
+from relay.up.datadir import AUDIT_KEY_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ _EGRESS_ALLOW: Final = "RELAY_EGRESS_ALLOW"
 _FILES: Final = {
     "RELAY_TARGET_KEYS": "target.keys",
     "RELAY_DATA_KEYS": "data.keys",
+    "RELAY_AUDIT_KEY": AUDIT_KEY_FILE,
     "RELAY_FLOWER_AUTH": "flower.auth",
 }
 

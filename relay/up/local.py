@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
+from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.errors import SettingsError, Unavailable
 from relay.settings import FILE_SUFFIX, Settings, child_environ
 from relay.store.health import read_health
@@ -20,7 +21,7 @@ from relay.store.scripts import renew
 from relay.up import processes
 from relay.up.access import ADMINISTRATOR, OPERATOR
 from relay.up.child import Child, leftovers
-from relay.up.datadir import KEY_FILES, DataDir, free_port, is_free
+from relay.up.datadir import AUDIT_KEY_FILE, AUDIT_PUBLIC_FILE, KEY_FILES, DataDir, free_port, is_free
 from relay.up.embedded import ENVIRON, EmbeddedServer
 from relay.up.kept import kept_settings
 from relay.vault import Vault
@@ -37,6 +38,8 @@ _LEFTOVERS_S: Final = 5.0
 _READY_S: Final = 120.0
 _PROBE_S: Final = 2.0
 _HOPELESS_DEATHS: Final = 4
+#: What is not for the commands of others: each has an operator of its own.
+_OWN: Final = ("RELAY_OPERATOR",)
 _WORKER_GROUPS: Final = ("interactive", "bulk")
 
 
@@ -80,7 +83,9 @@ class LocalRelay:
         demo_port = directory.port("demo") if plan.demo else None
         _complete(given, directory, plan, demo_port)
         settings = Settings.from_environ(given)
-        directory.write_environ(settings.to_environ())
+        directory.write_environ({name: text for name, text in settings.to_environ().items() if name not in _OWN})
+        if settings.audit_key:
+            directory.write(AUDIT_PUBLIC_FILE, AuditSigner(settings.audit_key.reveal()).public.text())
         return cls(plan, directory, settings, server, demo_port, lock, kept)
 
     def processes(self) -> Iterator[Process]:
@@ -182,7 +187,8 @@ def _complete(given: dict[str, str], directory: DataDir, plan: LaunchPlan, demo_
     given["RELAY_API_URL"] = f"http://{processes.LOOPBACK}:{plan.port}"
     given["RELAY_FLOWER_URL"] = f"http://{processes.LOOPBACK}:{plan.flower_port}"
     made = dict.fromkeys(KEY_FILES, _lost if directory.has_records() else Vault.new_key_text)
-    for file, make in {**made, "flower.auth": _new_flower_auth}.items():
+    made |= {AUDIT_KEY_FILE: new_private_text, "flower.auth": _new_flower_auth}
+    for file, make in made.items():
         name = "RELAY_" + file.replace(".", "_").upper()
         if not (given.get(name) or given.get(name + FILE_SUFFIX)):
             given[name] = directory.secret(file, make)

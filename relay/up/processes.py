@@ -1,6 +1,6 @@
 """The processes of a running relay and their command lines: the one list behind ``relay up``, Procfile and compose.
 
-Each process is given only what it needs: the API no target keys, Flower no keys at all.
+Each process is given only what it needs: the API no target keys and nothing that signs the audit trail, Flower no keys.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ FLOWER_TASKS: Final = 5000
 
 TARGET_KEYS: Final = "RELAY_TARGET_KEYS"
 DATA_KEYS: Final = "RELAY_DATA_KEYS"
+AUDIT_KEY: Final = "RELAY_AUDIT_KEY"
 _FLOWER_AUTH: Final = "RELAY_FLOWER_AUTH"
 #: The settings that say where the server is.
 ADDRESSES: Final = ("RELAY_REDIS_URL", "RELAY_BROKER_URL", "RELAY_STORE_URL")
 #: What a process that is not ours is never given.
-SECRETS: Final = (TARGET_KEYS, DATA_KEYS, _FLOWER_AUTH)
+SECRETS: Final = (TARGET_KEYS, DATA_KEYS, AUDIT_KEY, _FLOWER_AUTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def api(*, host: str = LOOPBACK, port: int = API_PORT, max_waiters: int = 256, m
         *("--blocking-threads", str(max_waiters + SPARE_THREADS), "--backpressure", str(2 * max_connections)),
         *("--http1-header-read-timeout", str(HEAD_TIMEOUT_MS), "--http", "1", "--no-ws", "api.wsgi:app"),
     )
-    return Process("api", command, without=(TARGET_KEYS, _FLOWER_AUTH), user="api")
+    return Process("api", command, without=(TARGET_KEYS, AUDIT_KEY, _FLOWER_AUTH), user="api")
 
 
 def worker(group: str, number: int = 1) -> Process:

@@ -39,7 +39,12 @@ def dump(redis_client):
     parts = []
     for name in sorted(redis_client.scan_iter()):
         kind = redis_client.type(name)
-        read = {b"hash": redis_client.hgetall, b"set": redis_client.smembers, b"string": redis_client.get}[kind]
+        read = {
+            b"hash": redis_client.hgetall,
+            b"set": redis_client.smembers,
+            b"string": redis_client.get,
+            b"list": lambda name: redis_client.lrange(name, 0, -1),
+        }[kind]
         parts += [name, repr(read(name)).encode()]
     return b"\n".join(parts)
 

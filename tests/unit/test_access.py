@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from relay.settings import Settings
-from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_ROOT, partition_root
+from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL, partition_root
 from relay.up import access, processes
 
 FOLDER = Path(__file__).parents[2]
@@ -77,6 +77,17 @@ def test_all_that_have_to_do_with_the_store_give_scripts_a_root_and_hear_notices
         assert allows(server, user, f"SUBSCRIBE {PREFIX}{filled_in(channel)}")
 
 
+@pytest.mark.parametrize("user", ["api", "operator"])
+def test_the_audit_trail_is_only_added_to(server, user):
+    entries, trail = partition_root(0) + TRAIL["audit_entries"], [partition_root(0) + each for each in TRAIL.values()]
+    assert allows(server, user, f"RPUSH {entries} x")
+    changes = ("LTRIM {} 1 0", "LSET {} 0 x", "LPOP {}", "RPOP {}", "LREM {} 0 x", "LPUSH {} x", "DEL {}", "UNLINK {}")
+    more = ("RPOPLPUSH {} x", "LINSERT {} BEFORE x y", "SET {} x", "EXPIRE {} 1", "GETDEL {}", "RENAME {} x")
+    assert not [change for change in changes + more for name in trail if allows(server, user, change.format(name))]
+    assert not [name for name in trail if name != entries and allows(server, user, f"RPUSH {name} x")]
+    assert allows(server, user, f"LRANGE {entries} 0 -1") is (user == "operator")
+
+
 @pytest.mark.parametrize("name", PARTITIONED | SHARED)
 def test_flower_reaches_nothing_of_the_store(server, name):
     for command in ("GET", "HGETALL", "DEL"):
@@ -121,5 +132,5 @@ def test_what_is_kept_from_a_process_is_a_setting():
     for process in (*processes.default_processes(), processes.demo_endpoint(1)):
         assert set(process.without) <= names
     withheld = {process.name: set(process.without) for process in processes.default_processes()}
-    assert "RELAY_TARGET_KEYS" in withheld["api"]
-    assert {"RELAY_TARGET_KEYS", "RELAY_DATA_KEYS"} <= withheld["flower"]
+    assert {"RELAY_TARGET_KEYS", "RELAY_AUDIT_KEY"} <= withheld["api"]
+    assert {"RELAY_TARGET_KEYS", "RELAY_DATA_KEYS", "RELAY_AUDIT_KEY"} <= withheld["flower"]

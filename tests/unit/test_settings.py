@@ -164,7 +164,9 @@ def test_every_setting_describes_itself():
     for field, about in Settings.described():
         assert about.name.startswith("RELAY_")
         assert about.description.endswith(".")
-        assert about.secret == (isinstance(getattr(settings(), field), Secret) or field.endswith(("_keys", "_auth")))
+        assert about.secret == (
+            isinstance(getattr(settings(), field), Secret) or field.endswith(("_keys", "_auth", "audit_key"))
+        )
 
 
 def test_a_secret_may_be_in_a_file_that_only_its_owner_reads(tmp_path):

@@ -3,7 +3,8 @@
 -- KEYS  1 the root of the partition
 -- ARGV  1 grace_ms  2 max_pending  3 max_pending_per_plugin  4 max_pending_bytes  5 refusals a minute and plugin
 --       6-9 retention ms: ok, failed, rejected, contents (0: as
---       records)  10 idempotency_ms  11 max_pending_bytes_per_plugin  12 n, then n times:
+--       records)  10 idempotency_ms  11 max_pending_bytes_per_plugin  12 who acts ('' for the
+--       callers' own keys)  13 n, then n times:
 --       ref plugin webhook revision lane timeout_ms repeatable payload requestBytes caller traceparent waiter
 --       chain pins age_ms delay_ms callback refusal k, then k times: mac fingerprint
 --       (chain '1' for a chain, whose pins are the revisions of its steps' webhooks as JSON; callback: the webhook that is
@@ -14,7 +15,7 @@
 --
 -- Idempotent: a known reference id changes nothing and answers as the first time. Messages are put into their lanes only
 -- if every trigger has become a queued record here and now; whoever is told otherwise publishes what has.
--- needs: alarms, clock, effects, finish, measures, places, record, revisions
+-- needs: alarms, audit, clock, effects, finish, measures, places, record, revisions
 
 grace_from(1)
 local max_pending, max_per_plugin = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -45,6 +46,10 @@ local function over_capacity(new)
     or pending_bytes_of(new.plugin) + tonumber(new.requestBytes) > max_bytes_per_plugin
 end
 
+local function who(new)
+  return ARGV[12] == '' and new.caller or ARGV[12]
+end
+
 local told_before = {} -- plugin -> whether this very group was told so before, and its reply was lost
 
 -- Nothing of such a trigger is kept, so that a repeated call is known by the group's first one alone.
@@ -58,7 +63,10 @@ local function count_over_capacity(new)
       redis.call('EXPIRE', told, 600)
     end
   end
-  if not told_before[new.plugin] then effect_count(new.plugin, 'over_capacity') end
+  if not told_before[new.plugin] then
+    effect_count(new.plugin, 'over_capacity')
+    audit_trigger(who(new), new, 'over_capacity', new.ref)
+  end
 end
 
 -- What an Idempotency-Key was used for: verdict and reference id, or nothing.
@@ -73,6 +81,7 @@ local function used_before(new)
 end
 
 local function refuse(new)
+  audit_trigger(who(new), new, new.refusal, new.ref)
   local minute = KEY.refusals(new.plugin, int(math.floor(now / 60000)))
   local written = redis.call('INCR', minute)
   if written == 1 then redis.call('EXPIRE', minute, 120) end
@@ -95,6 +104,7 @@ local function accept(new)
   if state then return { 'accepted', new.ref, state } end
   local verdict, ref = used_before(new)
   if new.refusal ~= '' and verdict ~= 'known' then return refuse(new) end
+  if verdict == 'known' then audit_trigger(who(new), new, verdict, ref) end
   if verdict then return { verdict, ref, redis.call('HGET', KEY.record(ref), 'state') or 'expired' } end
   if current_revision(new.plugin, new.webhook) ~= new.revision then return { 'stale', new.ref, '' } end
   if over_capacity(new) then
@@ -114,6 +124,7 @@ local function accept(new)
   end
   effect_count(new.plugin, 'accepted')
   measure_accepted(new.plugin, new.webhook)
+  audit_trigger(who(new), new, 'accepted', new.ref)
   created = created + 1
   return { 'accepted', new.ref, 'queued' }
 end
@@ -140,11 +151,12 @@ local function publish(at)
   return count > 0 and '1' or ''
 end
 
-local replies, at, count = {}, 13, tonumber(ARGV[12])
+local replies, at, count = {}, 14, tonumber(ARGV[13])
 for index = 1, count do
   local new
   new, at = read_new(at)
   replies[index] = accept(new)
 end
 flush_all()
+audit_flush()
 return { created == count and publish(at) or '', replies }

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 n  3 what the check of chains has seen (JSON): {reads: {webhook: its current revision or ''},
---       users: {webhook: the chains that use it}}, then n times:
+--       users: {webhook: the chains that use it}}  4 who acts  5 the act's name, then n times:
 --       webhook, its current revision ('' if none), the highest revision it ever had ('0' if none),
 --       its new revision ('' if nothing changes), shape, sealed target, MAC (all three '' if nothing changes)
 -- Returns 'applied', or 'stale' when a webhook is not as its caller read it, or as the check has seen it (nothing is
@@ -10,13 +10,13 @@
 --
 -- Idempotent: a sealed target is never made twice (its nonce is random), so a revision that holds the very target
 -- was written by this same call, and so were all the others. Revisions are immutable: none is written over.
--- needs: clock
+-- needs: audit, clock
 
 local plugin, count, seen = ARGV[1], tonumber(ARGV[2]), cjson.decode(ARGV[3])
 local WIDTH = 7
 
 local function item(index)
-  local at = 3 + (index - 1) * WIDTH
+  local at = 5 + (index - 1) * WIDTH
   return {
     webhook = ARGV[at + 1], current = ARGV[at + 2], last = ARGV[at + 3],
     new = ARGV[at + 4], shape = ARGV[at + 5], target = ARGV[at + 6], mac = ARGV[at + 7],
@@ -43,6 +43,13 @@ local function is_as_seen()
     end
   end
   return true
+end
+
+-- Of what was sent the size alone.
+local function note(each)
+  local outcome = each.new == '' and 'unchanged' or each.current == '' and 'created' or 'changed'
+  local revision, size = each.new == '' and each.current or each.new, #each.shape + #each.target
+  audit(ARGV[5], ARGV[4], plugin, each.webhook, revision, outcome, '', size > 0 and size or '', '')
 end
 
 -- Which webhooks have this chain among their users; `before` is the shape that it replaces.
@@ -74,6 +81,7 @@ end
 if not is_as_seen() then return 'stale' end
 for index = 1, count do
   local each = item(index)
+  note(each)
   if each.new ~= '' then
     local before = each.current ~= '' and redis.call('HGET', KEY.revision(plugin, each.webhook, each.current), 'shape')
     redis.call('HSET', KEY.revision(plugin, each.webhook, each.new), 'shape', each.shape, 'createdAt', int(now))

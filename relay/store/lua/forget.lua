@@ -1,12 +1,12 @@
 -- forget: destroys payload and result of an invocation, of a chain those of its steps too; the rest stays.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 reference id
+-- ARGV  1 reference id  2 who acts
 -- Returns forgotten, unknown, or unfinished (nothing was destroyed then)
 --
--- Idempotent: what was forgotten stays so, with the time of the first time.
--- needs: clock, effects, record
--- record read_state: state plugin keptBytes
+-- Idempotent but for the trail's entry: what was forgotten stays so, with the time of the first time.
+-- needs: audit, clock, effects, record
+-- record read_state: state plugin keptBytes webhook
 
 -- The id and those of its steps, and of theirs; nothing, if one is not final.
 local function family_of(ref, refs)
@@ -19,8 +19,10 @@ local function family_of(ref, refs)
   return refs
 end
 
-if redis.call('EXISTS', KEY.record(ARGV[1])) == 0 then return 'unknown' end
+local asked = read_state(ARGV[1])
+if not asked then return 'unknown' end
 local refs = family_of(ARGV[1], {})
+audit('forget', ARGV[2], asked.plugin, asked.webhook, '', refs and 'forgotten' or 'conflict', '', '', ARGV[1])
 if not refs then return 'unfinished' end
 for _, ref in ipairs(refs) do
   redis.call('DEL', KEY.payload(ref), KEY.result(ref), KEY.raw(ref), KEY.secrets(ref))

@@ -3,11 +3,11 @@
 -- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 plugin  3 token  4 lease_ms  5 caller  6 filter (JSON, see filter; '' where ids are given by
 --       hand)  7 uncertain ('1': those too)  8 max ('' for any)  9 rate a second ('' for any)
---       10 keep_ms: for how long an ended job is kept  11 ended_by (ms, '' for now): only what was final then
+--       10 keep_ms: for how long an ended job is kept  11 ended_by (ms, '' for now): only what was final then  12 who acts
 -- Returns 1
 --
 -- Idempotent: a job that exists is left alone.
--- needs: clock, jobs
+-- needs: audit, clock, jobs
 
 local id = ARGV[1]
 if redis.call('EXISTS', KEY.replay(id)) == 1 then return 1 end
@@ -16,4 +16,5 @@ redis.call('HSET', KEY.replay(id), 'plugin', ARGV[2], 'state', 'planning', 'crea
   'max', ARGV[8], 'rate', ARGV[9], 'keep', ARGV[10], 'endedBy', ARGV[11] ~= '' and ARGV[11] or int(now), 'position', '', 'waits', '')
 redis.call('ZADD', KEY.replays(ARGV[2]), int(now), id)
 job_alarm(id, now + tonumber(ARGV[4]))
+audit('replay_start', ARGV[12], ARGV[2], id, '', 'started', '', '', '')
 return 1

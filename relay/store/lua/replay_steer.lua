@@ -2,11 +2,11 @@
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 grace_ms  2-5 retention ms: ok, failed, rejected, contents (0: as records)
---       6 plugin  7 replay id  8 pause, resume or cancel
+--       6 plugin  7 replay id  8 pause, resume or cancel  9 who acts
 -- Returns {done, unknown or refused, the job's state, ready: ref, lane, ...}
 --
--- Idempotent: a job that is so already is left so, and answered as the first time.
--- needs: clock, effects, finish, jobs, places, record, steps
+-- Idempotent but for the trail's entry: a job that is so already is left so, and answered as the first time.
+-- needs: audit, clock, effects, finish, jobs, places, record, steps
 -- record read_kept: state chain timeout lane plugin webhook endBy
 
 grace_from(1)
@@ -63,9 +63,22 @@ local function cancel()
   job_may_end(id)
 end
 
+local DONE = { pause = 'paused', resume = 'running', cancel = 'cancelled' }
+
+local function note(outcome)
+  audit('replay_' .. verb, ARGV[9], plugin, id, '', outcome, '', '', '')
+end
+
 local state = job_state(id)
-if state == 'gone' or redis.call('HGET', KEY.replay(id), 'plugin') ~= plugin then return { 'unknown', '', ready } end
-if not FROM[verb][state] then return { 'refused', state, ready } end
+if state == 'gone' or redis.call('HGET', KEY.replay(id), 'plugin') ~= plugin then
+  note('not_found')
+  return { 'unknown', '', ready }
+end
+if not FROM[verb][state] then
+  note('conflict')
+  return { 'refused', state, ready }
+end
+note(state == DONE[verb] and 'unchanged' or DONE[verb])
 if verb == 'pause' and state == 'running' then pause() end
 if verb == 'resume' and state == 'paused' then resume() end
 if verb == 'cancel' and state ~= 'cancelled' then cancel() end

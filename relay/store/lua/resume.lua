@@ -1,13 +1,16 @@
 -- resume: a webhook may send again; its parked calls are made ready, a page at a time.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 plugin  2 webhook  3 grace_ms  4 offset  5 limit
+-- ARGV  1 plugin  2 webhook  3 grace_ms  4 offset  5 limit  6 who acts
 -- Returns ready: ref, lane, ...; no more than the webhook has room for
--- needs: places
+-- needs: audit, places
 
 grace_from(3)
 local offset, limit = tonumber(ARGV[4]), tonumber(ARGV[5])
-redis.call('HDEL', KEY.policy(ARGV[1], ARGV[2]), 'paused')
+local resumed = redis.call('HDEL', KEY.policy(ARGV[1], ARGV[2]), 'paused')
+if offset == 0 then
+  audit('webhook_resume', ARGV[6], ARGV[1], ARGV[2], '', resumed == 1 and 'resumed' or 'unchanged', '', '', '')
+end
 local w = webhook_of(ARGV[1], ARGV[2])
 local count = math.min(room(w) - offset, limit)
 if count >= 1 then

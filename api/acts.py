@@ -1,0 +1,132 @@
+"""Requests for the audit trail that no script has an entry of: counted, and written every second.
+
+What a script does with a key it writes down itself (``is_audited`` in the request's context). Everything else with a
+key is alike here by key, route and outcome: what is only read, and what was refused at the door. Requests without a
+good key are alike for a minute. A process that is killed loses its last counts; nothing of that has changed anything.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from relay.audit.entry import Act, AuditEntry
+from relay.errors import Unavailable
+from relay.loops import Loop
+
+if TYPE_CHECKING:
+    import falcon
+
+    from relay.store.act_notes import ActNotes
+
+PERIOD_S: Final = 1.0
+_UNKEYED_S: Final = 60.0
+#: Told apart in one period; what is more is alike under its act and outcome alone.
+_MOST: Final = 2_000
+_PIECE: Final = 200  # entries in one script
+
+
+class AlikeRequests(NamedTuple):
+    """What requests that are counted together have in common."""
+
+    act: Act
+    who: str
+    plugin: str
+    subject: str
+    outcome: str
+
+
+class ActCounts:
+    """What has been alike since it was written the last time."""
+
+    def __init__(self, notes: ActNotes) -> None:
+        self._notes = notes
+        self._lock = threading.Lock()
+        self._counts: Counter[AlikeRequests] = Counter()
+        self._unkeyed: Counter[str] = Counter()
+        self._unkeyed_s = time.monotonic()
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        """Write every second from now on, in a thread of its own."""
+        loop = Loop("audit", self._turn, self._stopped.wait)
+        threading.Thread(target=loop.run, name="audit", daemon=True).start()
+
+    def stop(self) -> None:
+        """Write what there is, once more."""
+        self._stopped.set()
+        self._unkeyed_s = -_UNKEYED_S
+        self.write()
+
+    def add(self, alike: AlikeRequests) -> None:
+        """Count a request."""
+        with self._lock:
+            if alike not in self._counts and len(self._counts) >= _MOST:
+                alike = AlikeRequests(alike.act, "", "", "", alike.outcome)
+            self._counts[alike] += 1
+
+    def add_unkeyed(self, code: str) -> None:
+        """Count a request that had no good key."""
+        with self._lock:
+            self._unkeyed[code] += 1
+
+    def write(self) -> None:
+        """Write what has come together; what the store does not take now is kept for the next time."""
+        with self._lock:
+            counts, self._counts = self._counts, Counter()
+            if time.monotonic() - self._unkeyed_s >= _UNKEYED_S:
+                self._unkeyed_s = time.monotonic()
+                unkeyed, self._unkeyed = self._unkeyed, Counter()
+                counts.update(
+                    {AlikeRequests(Act.AUTHENTICATE, "", "", "", code): count for code, count in unkeyed.items()}
+                )
+        left = list(counts.items())
+        while left:
+            piece, left = left[:_PIECE], left[_PIECE:]
+            try:
+                self._notes.add([_entry(alike, count) for alike, count in piece])
+            except Unavailable:
+                self._keep(piece + left)
+                return
+
+    def _keep(self, counts: list[tuple[AlikeRequests, int]]) -> None:
+        with self._lock:
+            self._counts.update(dict(counts))
+
+    def _turn(self) -> None:
+        if self._stopped.wait(PERIOD_S):
+            time.sleep(PERIOD_S)
+        self.write()
+
+
+class Acts:
+    """Middleware: counts every request that no script has written down."""
+
+    def __init__(self, counts: ActCounts) -> None:
+        self._counts = counts
+
+    def process_response(
+        self,
+        req: falcon.Request,
+        resp: falcon.Response,
+        resource: object,
+        req_succeeded: bool,  # noqa: ARG002 - Falcon's signature
+    ) -> None:
+        """Count it."""
+        context = req.context
+        key, code = getattr(context, "key", None), getattr(context, "code", None)
+        if key is None:
+            if resp.status_code in {401, 429} and code is not None:
+                self._counts.add_unkeyed(code)
+            return
+        if getattr(context, "is_audited", False):
+            return
+        act = getattr(resource, "act", Act.REQUEST)
+        subject = "" if act is not Act.REQUEST else f"{req.method}:{req.uri_template}"
+        self._counts.add(AlikeRequests(act, key.id, key.plugin, subject, code or "done"))
+
+
+def _entry(alike: AlikeRequests, count: int) -> AuditEntry:
+    return AuditEntry(0, alike.act, alike.who, alike.plugin, alike.subject, outcome=alike.outcome, count=count)

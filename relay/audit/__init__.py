@@ -1,0 +1,1 @@
+"""The audit trail: who did what, when, with what outcome; hash-chained, and signed every few seconds."""

@@ -1,0 +1,159 @@
+"""What is signed: checkpoints over a run of entries, and where a trail begins when its oldest were dropped. Pure.
+
+The head of a chain is SHA-256(head before, SHA-256(entry)), from 32 zero bytes on. A checkpoint holds the heads before
+and after its entries, and eight bytes of each one's hash, so that the first wrong one can be named.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from relay.audit.signing_keys import AuditSigner, PublicKeys
+
+#: The head of an empty chain.
+NOTHING: Final = bytes(32)
+_TAG_BYTES: Final = 8
+
+
+def leaf_of(entry: bytes) -> bytes:
+    """The hash of an entry."""
+    return hashlib.sha256(entry).digest()
+
+
+def tag_of(entry: bytes) -> bytes:
+    """What a checkpoint keeps of an entry."""
+    return leaf_of(entry)[:_TAG_BYTES]
+
+
+def tags_in(text: bytes) -> list[bytes]:
+    """Several tags, taken apart."""
+    return [text[at : at + _TAG_BYTES] for at in range(0, len(text), _TAG_BYTES)]
+
+
+def head_after(head: bytes, entries: Iterable[bytes]) -> bytes:
+    """The head of a chain when these entries have been added."""
+    for entry in entries:
+        head = hashlib.sha256(head + leaf_of(entry)).digest()
+    return head
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """What a worker that had signed entries has found changed since: the first wrong one, and what is wrong with it."""
+
+    seq: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The entries from ``first`` to ``last``, numbered from 1; there are none if ``last`` is one less."""
+
+    first: int
+    last: int
+    before: bytes
+    head: bytes
+    tags: bytes
+    at_ms: int
+    breach: Breach | None = None
+
+    @classmethod
+    def over(cls, first: int, before: bytes, entries: list[bytes], at_ms: int, breach: Breach | None) -> Checkpoint:
+        """A checkpoint over the entries that follow a head."""
+        tags = b"".join(map(tag_of, entries))
+        return cls(first, first + len(entries) - 1, before, head_after(before, entries), tags, at_ms, breach)
+
+    def members(self, trail: str, key_id: str) -> dict[str, Any]:
+        """The checkpoint as JSON has it."""
+        breach = {} if self.breach is None else {"breach": {"seq": self.breach.seq, "what": self.breach.what}}
+        return {
+            "trail": trail,
+            "first": self.first,
+            "last": self.last,
+            "before": self.before.hex(),
+            "head": self.head.hex(),
+            "tags": base64.b64encode(self.tags).decode(),
+            "at": self.at_ms,
+            "key": key_id,
+            **breach,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """Signed members: of a checkpoint, or of a beginning (``first``, ``before`` and ``at`` alone)."""
+
+    members: dict[str, Any]
+    signature: bytes
+
+    @classmethod
+    def by(cls, signer: AuditSigner, members: dict[str, Any]) -> Signed:
+        """Sign."""
+        return cls(members, signer.sign(_payload(members)))
+
+    def is_by(self, keys: PublicKeys, trail: str) -> bool:
+        """Whether this was signed with one of these keys, about this trail."""
+        if self.members.get("trail") != trail:
+            return False
+        try:
+            payload = _payload(self.members)
+        except TypeError:  # of numbers that nobody signs
+            return False
+        return keys.verifies(str(self.members.get("key")), payload, self.signature)
+
+    def to_bytes(self) -> bytes:
+        """Members and signature in one line."""
+        return _payload(self.members) + b"\n" + base64.b64encode(self.signature)
+
+    @classmethod
+    def from_bytes(cls, text: bytes) -> Signed | None:
+        """Read back; None where this is nothing signed."""
+        payload, _, signature = text.partition(b"\n")
+        try:
+            members = orjson.loads(payload)
+            return cls(members, base64.b64decode(signature, validate=True)) if isinstance(members, dict) else None
+        except ValueError:
+            return None
+
+    def checkpoint(self) -> Checkpoint | None:
+        """The checkpoint; None where the members are none of a checkpoint."""
+        found = self.members
+        try:
+            breach = found.get("breach")
+            return Checkpoint(
+                int(found["first"]),
+                int(found["last"]),
+                bytes.fromhex(found["before"]),
+                bytes.fromhex(found["head"]),
+                base64.b64decode(found["tags"], validate=True),
+                int(found["at"]),
+                None if breach is None else Breach(int(breach["seq"]), str(breach["what"])),
+            )
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def beginning(self) -> tuple[int, bytes] | None:
+        """Number of the first entry and the head before it; None where the members are none of a beginning."""
+        if self.members.get("begins") is not True:  # a checkpoint is no beginning: it would hide what came before
+            return None
+        try:
+            return int(self.members["first"]), bytes.fromhex(self.members["before"])
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+def beginning_members(trail: str, first: int, before: bytes, at_ms: int, key_id: str) -> dict[str, Any]:
+    """What is signed of a trail's new beginning."""
+    return {"begins": True, "trail": trail, "first": first, "before": before.hex(), "at": at_ms, "key": key_id}
+
+
+def _payload(members: dict[str, Any]) -> bytes:
+    return orjson.dumps(members, option=orjson.OPT_SORT_KEYS)

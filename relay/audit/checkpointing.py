@@ -1,0 +1,185 @@
+"""Use case: sign what was added to the trail, put what is old into segments, drop what is past its retention.
+
+One worker at a time signs. Before it signs it looks whether the entries that are signed already are as they were, by
+the last checkpoint and by what it remembers: a change that came in between is written into what it signs next.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Final, Self
+
+from relay.audit.checkpoint import NOTHING, Breach, Checkpoint, Signed, beginning_members, tag_of, tags_in
+from relay.audit.entry import entry_from
+from relay.audit.signing_keys import AuditSigner
+from relay.audit.verifying import CUT, FORGED, first_difference
+from relay.store.trail import checkpoint_in
+from relay.telemetry import Event, event
+
+if TYPE_CHECKING:
+    from relay.settings import Settings
+    from relay.store.trail import Trail, TrailEnd
+
+#: How often is signed: what is younger nobody vouches for.
+PERIOD_S: Final = 2.0
+#: A segment is made of so many entries, or bytes of them, or when the oldest has become so old.
+SEGMENT_ENTRIES: Final = 512
+SEGMENT_BYTES: Final = 64 * 1024
+SEGMENT_AGE_MS: Final = 10 * 60 * 1000
+#: For so long one turn goes on, where there is more.
+_TURN_S: Final = 0.5
+_PRUNING_S: Final = 60.0
+_PRUNED: Final = 64  # segments that one turn drops
+_TRIMMED: Final = 2_000  # entries that one turn drops where nobody signs
+_SAID_S: Final = 60.0  # between two events that name the head, which whoever keeps the logs has then
+
+
+class Checkpointing:
+    """Signs one trail for one worker process; ``retention_ms`` counts from when a segment was made."""
+
+    def __init__(self, trail: Trail, signer: AuditSigner | None, process: str, *, retention_ms: int) -> None:
+        self._trail = trail
+        self._signer = signer
+        self._process = process
+        self._retention_ms = retention_ms
+        self._known: Checkpoint | None = None  # the newest that this process has signed or seen
+        self._pruned_s = -_PRUNING_S
+        self._said_s = -_SAID_S
+
+    @classmethod
+    def with_settings(cls, trail: Trail, settings: Settings, process: str) -> Self:
+        """As the settings say; where they have no key nothing is signed."""
+        signer = None if settings.audit_key is None else AuditSigner(settings.audit_key.reveal())
+        return cls(trail, signer, process, retention_ms=settings.audit_retention_s * 1000)
+
+    def turn(self) -> None:
+        """Sign what there is to sign, if it is this process's turn."""
+        if not self._trail.take_turn(self._process):
+            return
+        if self._signer is None:
+            self._trim()
+            return
+        until_s = time.monotonic() + _TURN_S
+        while self._step(self._signer) and time.monotonic() < until_s:
+            pass
+        if time.monotonic() - self._pruned_s >= _PRUNING_S:
+            self._prune(self._signer)
+            self._pruned_s = time.monotonic()
+        self._say()
+
+    def _trim(self) -> None:
+        """Where nobody signs: drop what is past its retention."""
+        end = self._trail.end(_TRIMMED)
+        least_ms = end.now_ms - self._retention_ms
+        entries = [entry_from(raw) for raw in end.entries]
+        young = (number for number, entry in enumerate(entries) if entry is None or entry.at_ms > least_ms)
+        if count := next(young, len(entries)):
+            self._trail.trim(end.entries[0], count)
+
+    def _step(self, signer: AuditSigner) -> bool:
+        """Sign a piece; whether there is more to do."""
+        end = self._trail.end(SEGMENT_ENTRIES)
+        base = _base(end, signer, self._trail.name)
+        if base is None:
+            self._say_unsigned()
+            return False
+        signed = _head(end, signer, self._trail.name)
+        breach = self._breach(end, base, signed)
+        if breach is not None and (signed is None or signed.breach != breach):
+            event(Event.AUDIT_BREACH, level=logging.ERROR, trail=self._trail.name, seq=breach.seq, what=breach.what)
+        made = Checkpoint.over(base[0] + 1, base[1], end.entries, end.now_ms, breach)
+        is_full = end.more or len(end.entries) >= SEGMENT_ENTRIES or sum(map(len, end.entries)) >= SEGMENT_BYTES
+        if signed is not None and (signed.last, signed.head, signed.breach) == (made.last, made.head, breach):
+            is_new = False
+        else:
+            is_new = bool(end.entries) or breach is not None
+        if end.entries and (is_full or _is_old(end)):
+            done = self._trail.archive(
+                end, Signed.by(signer, made.members(self._trail.name, signer.key_id)), end.entries
+            )
+        else:
+            done = not is_new or self._trail.sign(end, Signed.by(signer, made.members(self._trail.name, signer.key_id)))
+        if done and (is_new or end.entries):
+            self._known = made
+        return end.more
+
+    def _breach(self, end: TrailEnd, base: tuple[int, bytes], signed: Checkpoint | None) -> Breach | None:
+        """What has changed of what was signed, the first of it; what was found before stays found."""
+        if signed is not None and signed.breach is not None and signed.first == base[0] + 1:
+            return signed.breach
+        if end.head and signed is None:
+            return Breach(base[0] + 1, FORGED)
+        for point in filter(None, (signed, self._known)):
+            if (found := _changed(point, end, base)) is not None:
+                return found
+        return None
+
+    def _prune(self, signer: AuditSigner) -> None:
+        """Drop segments that are past their retention, and sign where the trail begins then."""
+        end = self._trail.end(1)
+        old = []
+        for segment in self._trail.segments(0, _PRUNED):
+            point = checkpoint_in(segment).checkpoint()
+            if point is None or point.at_ms > end.now_ms - self._retention_ms:
+                break
+            old.append(point)
+        if old:
+            follows = old[-1]
+            members = beginning_members(self._trail.name, follows.last + 1, follows.head, end.now_ms, signer.key_id)
+            if self._trail.prune(end.beginning, Signed.by(signer, members), len(old)):
+                event(Event.AUDIT_PRUNED, trail=self._trail.name, segments=len(old), before=follows.last + 1)
+
+    def _say_unsigned(self) -> None:
+        """Nothing more is signed until somebody has looked: what would be signed stands on what nobody vouches for."""
+        if time.monotonic() - self._said_s >= _SAID_S:
+            self._said_s = time.monotonic()
+            event(Event.AUDIT_BREACH, level=logging.ERROR, trail=self._trail.name, what=FORGED)
+
+    def _say(self) -> None:
+        """Name the head in the log now and then, where a writer of the server cannot change it."""
+        if self._known is not None and time.monotonic() - self._said_s >= _SAID_S:
+            self._said_s = time.monotonic()
+            event(Event.AUDIT_SIGNED, trail=self._trail.name, seq=self._known.last, head=self._known.head.hex())
+
+
+def _base(end: TrailEnd, signer: AuditSigner, trail: str) -> tuple[int, bytes] | None:
+    """Number and head of the last entry that is in a segment, or was; None where nobody known has signed that."""
+    if end.last_segment:
+        signed = checkpoint_in(end.last_segment)
+        point = signed.checkpoint() if signed.is_by(signer.public, trail) else None
+        return None if point is None else (point.last, point.head)
+    if end.beginning:
+        begins = Signed.from_bytes(end.beginning)
+        found = begins.beginning() if begins is not None and begins.is_by(signer.public, trail) else None
+        return None if found is None else (found[0] - 1, found[1])
+    return 0, NOTHING
+
+
+def _head(end: TrailEnd, signer: AuditSigner, trail: str) -> Checkpoint | None:
+    """The checkpoint over the newest entries, if it is one of ours."""
+    signed = Signed.from_bytes(end.head) if end.head else None
+    return signed.checkpoint() if signed is not None and signed.is_by(signer.public, trail) else None
+
+
+def _is_old(end: TrailEnd) -> bool:
+    oldest = entry_from(end.entries[0])
+    return oldest is None or end.now_ms - oldest.at_ms >= SEGMENT_AGE_MS
+
+
+def _changed(point: Checkpoint, end: TrailEnd, base: tuple[int, bytes]) -> Breach | None:
+    """How the entries differ from a checkpoint, as far as they are in no segment; None where they do not."""
+    archived, head = base
+    if point.last == archived and point.head != head:
+        return Breach(point.last, FORGED)
+    if point.last <= archived:
+        return None  # somebody has signed them once more, in a segment
+    if point.first <= archived < point.last and point.first != archived + 1:
+        tags = tags_in(point.tags)[archived + 1 - point.first :]
+    elif point.first == archived + 1:
+        tags = tags_in(point.tags)
+    else:
+        return Breach(archived + len(end.entries) + 1, CUT)
+    found = [tag_of(entry) for entry in end.entries]
+    difference = first_difference(found, tags, may_go_on=True)
+    return None if difference is None else Breach(archived + 1 + difference[0], difference[1])

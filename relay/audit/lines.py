@@ -1,0 +1,136 @@
+"""A trail as JSON lines: entries, checkpoints and where it begins; written, and read back to be checked. Pure."""
+
+from __future__ import annotations
+
+import base64
+import json
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from relay.audit.checkpoint import Signed
+from relay.audit.entry import line_of, raw_from
+from relay.audit.verifying import Block
+from relay.errors import BadParameter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+def lines_of(name: str, begins: Signed | None, blocks: Iterable[Block]) -> Iterator[dict[str, Any]]:
+    """The trail ``name``: entries with their numbers, each checkpoint after the entries that it is about."""
+    return ({"trail": name, **line} for line in _lines(begins, blocks))
+
+
+def trail_files(lines: Iterable[str]) -> Iterator[TrailFile]:
+    """The trails of an export, one after the other; each has to be read before the next one is taken."""
+    parsed = ((number, _parsed(number, text)) for number, text in enumerate(lines, 1) if text.strip())
+    seen: set[str] = set()
+    for name, group in groupby(parsed, lambda line: str(line[1].get("trail"))):
+        if name in seen:  # all lines of a trail stand together
+            raise _fault(next(group)[0])
+        seen.add(name)
+        yield TrailFile(name, group)  # noqa: B031 - once
+        if next(group, None) is not None:  # noqa: B031 - what is not read is not checked
+            raise RuntimeError("A trail of the export was left before its end.")
+
+
+def _lines(begins: Signed | None, blocks: Iterable[Block]) -> Iterator[dict[str, Any]]:
+    seq = 1
+    if begins is not None:
+        yield _signed_line("beginning", begins)
+        seq = (begins.beginning() or (1, b""))[0]
+    for block in blocks:
+        point = None if block.signed is None else block.signed.checkpoint()
+        covered = len(block.entries) if point is None else point.last - point.first + 1
+        for number, entry in enumerate(block.entries):
+            if number == covered and block.signed is not None:
+                yield _signed_line("checkpoint", block.signed)
+            yield line_of(seq, entry)
+            seq += 1
+        if block.signed is not None and len(block.entries) <= covered:
+            yield _signed_line("checkpoint", block.signed)
+
+
+class TrailFile:
+    """The lines of one trail of an export, with their numbers, read once."""
+
+    def __init__(self, name: str, lines: Iterator[tuple[int, dict[str, Any]]]) -> None:
+        self.name = name
+        self._lines = lines
+        self.begins: Signed | None = None
+        self.misnumbered: int | None = None  # the entry that the first line with another number than its own is about
+        self._peek()
+
+    def _peek(self) -> None:
+        """Take the line about the beginning, if there is one: it comes first."""
+        self._first = next(self._lines, None)
+        if self._first is not None:
+            number, line = self._first
+            if "beginning" in line:
+                self.begins, self._first = _signed_from(number, line, "beginning"), None
+
+    def blocks(self) -> Iterator[Block]:
+        """Entries, each time with the checkpoint that follows them; last those without one."""
+        entries: list[bytes] = []
+        seq = 1 if self.begins is None else (self.begins.beginning() or (1, b""))[0]
+        for number, line in self._numbered():
+            if "checkpoint" in line:
+                yield Block(entries, _signed_from(number, line, "checkpoint"))
+                entries = []
+            else:
+                entries.append(_entry(number, line))
+                if line.get("seq") != seq and self.misnumbered is None:
+                    self.misnumbered = seq
+                seq += 1
+        if entries:
+            yield Block(entries, None, is_open=True)
+
+    def _numbered(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        if self._first is not None:
+            yield self._first
+        yield from self._lines
+
+
+def heads_in(lines: Iterable[str]) -> dict[str, dict[int, bytes]]:
+    """Of each trail of an export: the heads after its checkpoints, by the numbers of their last entries. No check."""
+    found: dict[str, dict[int, bytes]] = {}
+    for trail in trail_files(lines):
+        heads = found.setdefault(trail.name, {})
+        for block in trail.blocks():
+            point = None if block.signed is None else block.signed.checkpoint()
+            if point is not None:
+                heads[point.last] = point.head
+    return found
+
+
+def _signed_line(name: str, signed: Signed) -> dict[str, Any]:
+    return {name: signed.members, "signature": base64.b64encode(signed.signature).decode()}
+
+
+def _signed_from(number: int, line: dict[str, Any], name: str) -> Signed:
+    try:
+        return Signed(dict(line[name]), base64.b64decode(line["signature"], validate=True))
+    except (KeyError, TypeError, ValueError):
+        raise _fault(number) from None
+
+
+def _parsed(number: int, text: str) -> dict[str, Any]:
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _fault(number) from None
+    if not isinstance(line, dict):
+        raise _fault(number)
+    return line
+
+
+def _entry(number: int, line: dict[str, Any]) -> bytes:
+    """The entry; of a line that none can have been made from something that none is, so that its number is named."""
+    try:
+        return raw_from({name: value for name, value in line.items() if name != "trail"})
+    except (ValueError, UnicodeEncodeError):
+        return f"line {number} is no entry".encode()
+
+
+def _fault(number: int) -> BadParameter:
+    return BadParameter(f"Line {number} of the file is not a line of `relay audit export`.")

@@ -1,0 +1,219 @@
+"""``relay audit``: the trail of who did what, exported, checked and followed."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import click
+from rich.text import Text
+
+from relay.audit.entry import Act, line_of
+from relay.audit.lines import heads_in, lines_of, trail_files
+from relay.audit.signing_keys import AuditSigner, PublicKeys, new_private_text
+from relay.audit.verifying import EDITED, TrailCheck, Verification, Wrong
+from relay.cli.export import opened_file
+from relay.cli.output import EXIT_FAILED, facts_of, safe, screened, table_of
+from relay.errors import BadParameter, SettingsError, Unavailable
+from relay.runtime import cli_runtime
+from relay.settings import Settings
+from relay.store.trail import trails
+from relay.text.moments import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from relay.audit.lines import TrailFile
+    from relay.cli.output import Screen
+    from relay.runtime import Runtime
+    from relay.store.trail import Trail
+
+_LOOK_S: Final = 0.5  # between two looks
+_COLUMNS: Final = ("trail", "good", "first", "last", "unsigned", "checkpoints", "signedAt")
+_KEY = click.option(
+    "--key",
+    "key_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of public keys, one a line (audit.pub) [default: those of RELAY_AUDIT_KEY].",
+)
+
+
+@click.group()
+def audit() -> None:
+    """The audit trail: who did what, when, with what outcome."""
+
+
+@audit.command()
+@click.option("--file", "path", type=click.Path(dir_okay=False), help="Write to this file [default: standard output].")
+@screened
+def export(screen: Screen, data_dir: Path, path: str | None) -> None:
+    """Write the whole trail as JSON lines, with its checkpoints, so that it can be checked elsewhere.
+
+    --output is about what is said of a file that was written.
+    """
+    runtime = cli_runtime(Settings.for_command(data_dir))
+    count = 0
+    with runtime.act_notes.noting(Act.AUDIT_EXPORT), opened_file(path) as file:
+        for trail in trails(runtime.client):
+            for line in lines_of(trail.name, trail.beginning(), trail.blocks()):
+                file.write(_json(line) + "\n")
+                count += "seq" in line
+    if path is not None:
+        said = {"file": path, "entries": count}
+        screen.show(said, lambda: facts_of(said.items()))
+
+
+@audit.command()
+@click.argument("file", type=click.File("r", encoding="utf-8"), required=False)
+@_KEY
+@click.option(
+    "--after",
+    type=click.File("r", encoding="utf-8"),
+    help="An earlier export: what it holds has to be there still, or to be past its retention.",
+)
+@screened
+def verify(screen: Screen, data_dir: Path, file: IO[str] | None, key_file: Path | None, after: IO[str] | None) -> None:
+    """Check the trail on the server, or the FILE of an export, from its beginning to its end.
+
+    Names the first entry that was edited, removed, inserted or moved, and the first checkpoint that is forged.
+    """
+    known = {} if after is None else heads_in(after)
+    if file is None:
+        runtime = cli_runtime(Settings.for_command(data_dir))
+        keys = _keys(key_file, runtime)
+        with runtime.act_notes.noting(Act.AUDIT_VERIFY):
+            found = {trail.name: _check(trail, keys, known) for trail in trails(runtime.client)}
+    else:
+        keys = _keys(key_file, None if key_file else cli_runtime(Settings.for_command(data_dir)))
+        found = {trail.name: _check_file(trail, keys, known) for trail in trail_files(file)}
+    found |= {name: TrailCheck(name, keys, None, heads).run([]) for name, heads in known.items() if name not in found}
+    rows = [{"trail": name, **_value(each)} for name, each in found.items()]
+    screen.show(rows, lambda: table_of(_COLUMNS, ([row[column] for column in _COLUMNS] for row in rows)))
+    wrong = [f"Trail {name}: {each.wrong.sentence}" for name, each in found.items() if each.wrong is not None]
+    for sentence in wrong:
+        screen.note(sentence)
+    if wrong:
+        raise click.exceptions.Exit(EXIT_FAILED)
+
+
+@audit.command()
+@click.option("--lines", type=click.IntRange(0, 10_000), default=10, show_default=True, help="Show this many first.")
+@click.option(
+    "--from",
+    "begins",
+    type=(str, click.IntRange(min=1)),
+    multiple=True,
+    metavar="TRAIL SEQ",
+    help="Begin with this entry of a trail instead; once for each trail.",
+)
+@click.option("--follow/--no-follow", default=True, show_default=True, help="Go on with entries as they come.")
+@screened
+def tail(screen: Screen, data_dir: Path, *, lines: int, begins: tuple[tuple[str, int], ...], follow: bool) -> None:
+    """Follow the trail: a line for each entry, as it comes. Ctrl-C ends it.
+
+    With --output json each is a line of JSON, with the number to go on from (--from) another time.
+    """
+    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime.act_notes.note(Act.AUDIT_TAIL)
+    every = trails(runtime.client)
+    places = {trail: trail.number_before(lines) for trail in every}
+    places |= {trail: seq - 1 for trail in every for name, seq in begins if trail.name == name}
+    try:
+        for line in _lines_from(places, screen, follow=follow):
+            click.echo(_json(line) if screen.is_json else safe(_words(line)))
+            sys.stdout.flush()
+    except (KeyboardInterrupt, BrokenPipeError):
+        return
+
+
+@audit.command()
+@click.option("--new", "is_new", is_flag=True, help="Make a new private key instead, for RELAY_AUDIT_KEY.")
+@screened
+def key(screen: Screen, data_dir: Path, *, is_new: bool) -> None:
+    """Show the public keys that checkpoints are checked with, one a line."""
+    text = new_private_text() if is_new else _signer(cli_runtime(Settings.for_command(data_dir))).public.text()
+    keys = text.split()
+    screen.show(keys, lambda: Text("\n".join(keys)))
+
+
+def _check(trail: Trail, keys: PublicKeys, known: dict[str, dict[int, bytes]]) -> Verification:
+    return TrailCheck(trail.name, keys, trail.beginning(), known.get(trail.name)).run(trail.blocks())
+
+
+def _check_file(trail: TrailFile, keys: PublicKeys, known: dict[str, dict[int, bytes]]) -> Verification:
+    found = TrailCheck(trail.name, keys, trail.begins, known.get(trail.name)).run(trail.blocks())
+    seq = trail.misnumbered
+    if found.wrong is None and seq is not None:
+        found.wrong = Wrong(seq, EDITED, f"Entry {seq} has another number in the file.")
+    return found
+
+
+def _keys(key_file: Path | None, runtime: Runtime | None) -> PublicKeys:
+    if key_file is not None or runtime is None:
+        try:
+            return PublicKeys.from_text(Path(key_file or "").read_text(encoding="ascii"))
+        except (OSError, UnicodeDecodeError):
+            raise BadParameter("The file that --key names is not one of public keys.") from None
+    return _signer(runtime).public
+
+
+def _signer(runtime: Runtime) -> AuditSigner:
+    key_text = runtime.settings.audit_key
+    if key_text is None:
+        raise SettingsError("RELAY_AUDIT_KEY is not set: nothing is signed. `relay audit key --new` makes a key.")
+    return AuditSigner(key_text.reveal())
+
+
+def _value(found: Verification) -> dict[str, Any]:
+    wrong = found.wrong
+    return {
+        "good": found.is_good,
+        "first": found.first,
+        "last": found.last,
+        "unsigned": found.unsigned,
+        "checkpoints": found.checkpoints,
+        "signedAt": rfc3339(found.signed_at_ms),
+        "head": found.head.hex(),
+        "wrong": wrong and {"seq": wrong.seq, "what": wrong.what, "sentence": wrong.sentence},
+    }
+
+
+def _lines_from(places: dict[Trail, int], screen: Screen, *, follow: bool) -> Iterator[dict[str, Any]]:
+    """Lines of all trails after certain entries, each trail's in order."""
+    away = False
+    while True:
+        found: list[dict[str, Any]] = []
+        try:
+            for trail, seq in places.items():
+                entries = trail.after(seq)
+                places[trail] = entries[-1][0] if entries else seq
+                found += [{"trail": trail.name, **line_of(number, raw)} for number, raw in entries]
+            away = False
+        except Unavailable as error:  # it comes back
+            if not follow:
+                raise
+            if not away:
+                screen.note(error.message)
+            away = True
+        yield from sorted(found, key=lambda line: line.get("at", ""))
+        if not found:
+            if not follow:
+                return
+            time.sleep(_LOOK_S)
+
+
+def _json(line: dict[str, Any]) -> str:
+    return json.dumps(line, separators=(",", ":"))
+
+
+def _words(line: dict[str, Any]) -> str:
+    """A line for people: when, who, what and how it ended."""
+    who = line.get("operator") or line.get("key") or "-"
+    about = "/".join(str(line[name]) for name in ("plugin", "subject") if name in line)
+    count = f"{line['count']} times" if line.get("count", 1) > 1 else ""
+    references = " ".join(line.get("references", ()))
+    words = [line.get("at", line.get("raw", "")), who, line.get("act", ""), about, line.get("outcome", "")]
+    return "  ".join(filter(None, [f"{line['trail']}:{line['seq']}", *words, count, references]))

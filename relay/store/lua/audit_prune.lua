@@ -1,0 +1,13 @@
+-- audit_prune: drops the oldest segments of the audit trail, which begins anew with what was signed about that.
+--
+-- KEYS  1 the root of the trail
+-- ARGV  1 the beginning as it was read ('' for none)  2 the new one  3 how many segments go
+-- Returns 1, or 0 if another worker has pruned meanwhile: nothing was done
+--
+-- Idempotent: a repeated call finds another beginning than it brings.
+
+local begins = KEY.audit_beginning()
+if (redis.call('GET', begins) or '') ~= ARGV[1] then return 0 end
+redis.call('SET', begins, ARGV[2])
+redis.call('LTRIM', KEY.audit_segments(), ARGV[3], -1)
+return 1

@@ -1,0 +1,11 @@
+-- audit_trim: drops the oldest entries of an audit trail that nobody signs.
+--
+-- KEYS  1 the root of the trail
+-- ARGV  1 the oldest entry as it was read  2 how many entries go
+-- Returns 1, or 0 if they were dropped meanwhile: nothing was done
+--
+-- Idempotent: a repeated call finds another oldest entry.
+
+if redis.call('LINDEX', KEY.audit_entries(), 0) ~= ARGV[1] then return 0 end
+redis.call('LTRIM', KEY.audit_entries(), ARGV[2], -1)
+return 1

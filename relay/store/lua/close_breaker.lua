@@ -1,0 +1,14 @@
+-- close_breaker: a webhook's calls go again, whatever failed before; somebody has to go through what was held back.
+--
+-- KEYS  1 the root of the partition
+-- ARGV  1 plugin  2 webhook  3 who acts
+-- Returns 1
+--
+-- Idempotent but for the trail's entry.
+-- needs: audit
+
+local plugin, webhook = ARGV[1], ARGV[2]
+local closed = redis.call('HDEL', KEY.policy(plugin, webhook), 'failures', 'openUntil', 'openFor', 'probe', 'prober')
+redis.call('SADD', KEY.revisits(), plugin .. '/' .. webhook)
+audit('webhook_close_breaker', ARGV[3], plugin, webhook, '', closed > 0 and 'closed' or 'unchanged', '', '', '')
+return 1

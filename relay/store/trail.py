@@ -1,0 +1,189 @@
+"""An audit trail in the store: its entries read, and signed. What they say is in `relay.audit`."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.audit.checkpoint import Signed
+from relay.audit.verifying import Block
+from relay.store import keyspace
+from relay.store.key_names import PREFIX, SHARED_ROOT
+from relay.store.scripts import Scripts, store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import redis
+
+#: Segments that are read at once: about 16 KiB each.
+_PAGE: Final = 32
+#: How long a worker that has ended keeps others from signing.
+_TURN_MS: Final = 5_000
+_EVERYTHING: Final = -1
+#: The largest segment that is unpacked: what nobody of ours has written must not fill the memory.
+_MAX_SEGMENT_BYTES: Final = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TrailEnd:
+    """The newest part of the trail, read in one moment: entries in no segment, and what is signed about them."""
+
+    segments: int
+    last_segment: bytes
+    head: bytes  # the signed checkpoint over the first entries; empty where there is none
+    beginning: bytes  # empty where the trail begins with its first entry
+    entries: list[bytes]
+    more: bool  # there are more entries than were read
+    now_ms: int
+
+
+class Trail:
+    """The trail of one root. Every method raises `Unavailable` while the server is away."""
+
+    def __init__(self, client: redis.Redis, root: str = keyspace.ROOT) -> None:
+        self._client: Any = client
+        self._root = root
+        self.name = root.removeprefix(PREFIX).strip("{}:")  # the partition's number, or ``shared``
+        self._scripts = Scripts(client)
+
+    def end(self, most: int = 0) -> TrailEnd:
+        """The newest part, with at most so many of its entries (0: all)."""
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.llen(keyspace.audit("segments", self._root))
+            pipeline.lindex(keyspace.audit("segments", self._root), -1)
+            pipeline.get(keyspace.audit("head", self._root))
+            pipeline.get(keyspace.audit("beginning", self._root))
+            pipeline.lrange(keyspace.audit("entries", self._root), 0, most or _EVERYTHING)
+            pipeline.time()
+            segments, last, head, beginning, entries, (seconds, micros) = pipeline.execute()
+        more = bool(most) and len(entries) > most
+        now_ms = seconds * 1000 + micros // 1000
+        return TrailEnd(segments, last or b"", head or b"", beginning or b"", entries[: most or None], more, now_ms)
+
+    def beginning(self) -> Signed | None:
+        """Where the trail begins; None where with its first entry. One that cannot be read is signed by nobody."""
+        with store_errors():
+            found = self._client.get(keyspace.audit("beginning", self._root))
+        return None if found is None else Signed.from_bytes(found) or Signed({}, b"")
+
+    def blocks(self, skipped: int = 0) -> Iterator[Block]:
+        """All segments but the first ``skipped``, then what is in no segment yet, which is the last moment's."""
+        at = skipped
+        while len(page := self.segments(at, _PAGE)) == _PAGE:
+            yield from map(block_from, page)
+            at += _PAGE
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.lrange(keyspace.audit("segments", self._root), at, _EVERYTHING)
+            pipeline.get(keyspace.audit("head", self._root))
+            pipeline.lrange(keyspace.audit("entries", self._root), 0, _EVERYTHING)
+            page, head, entries = pipeline.execute()
+        yield from map(block_from, page)
+        if entries or head:
+            yield Block(entries, None if not head else Signed.from_bytes(head) or Signed({}, b""), is_open=True)
+
+    def number_before(self, count: int) -> int:
+        """The number before those of the last entries, as far as they are in no segment or in the newest one."""
+        end = self.end()
+        newest = block_from(end.last_segment).entries if end.last_segment else ()
+        return _archived(end) + len(end.entries) - min(count, len(newest) + len(end.entries))
+
+    def after(self, seq: int) -> list[tuple[int, bytes]]:
+        """Some of the entries after one, the next ones first, with their numbers; none where there are no more."""
+        end = self.end()
+        archived = _archived(end)
+        if seq >= archived:
+            return list(enumerate(end.entries[seq - archived :], seq + 1))
+        return self._in_segment(seq, end.segments)
+
+    def _in_segment(self, seq: int, count: int) -> list[tuple[int, bytes]]:
+        """The entries of the first segment that reaches beyond one; segments are in order."""
+        found: list[tuple[int, bytes]] = []
+        low, high = 0, count - 1
+        while low <= high:
+            middle = (low + high) // 2
+            segment = next(iter(self.segments(middle, 1)), b"")
+            point = checkpoint_in(segment).checkpoint()
+            if point is None or point.last <= seq:
+                low = middle + 1
+                continue
+            every = enumerate(block_from(segment).entries, point.first)
+            found = [(number, entry) for number, entry in every if number > seq]
+            high = middle - 1
+        return found
+
+    def segments(self, first: int, count: int) -> list[bytes]:
+        """Some segments as they are kept."""
+        with store_errors():
+            found: list[bytes] = self._client.lrange(keyspace.audit("segments", self._root), first, first + count - 1)
+        return found
+
+    def take_turn(self, process: str) -> bool:
+        """Whether this process is the one that signs now."""
+        key = keyspace.audit("turn", self._root)
+        with store_errors():
+            if self._client.set(key, process, nx=True, px=_TURN_MS):
+                return True
+            if self._client.get(key) != process.encode():
+                return False
+            return bool(self._client.pexpire(key, _TURN_MS))
+
+    def sign(self, end: TrailEnd, checkpoint: Signed) -> bool:
+        """Write a checkpoint over the entries of an end; False if somebody else has done so since it was read."""
+        return bool(self._scripts.run("audit_sign", [end.segments, end.head, checkpoint.to_bytes(), 0, ""], self._root))
+
+    def archive(self, end: TrailEnd, checkpoint: Signed, entries: Sequence[bytes]) -> bool:
+        """Put an end's first entries into a segment with their checkpoint; False as `sign`."""
+        args = [end.segments, end.head, "", len(entries), segment_of(checkpoint, entries)]
+        return bool(self._scripts.run("audit_sign", args, self._root))
+
+    def trim(self, oldest: bytes, count: int) -> bool:
+        """Drop the oldest entries, where nobody signs; False if they were dropped since ``oldest`` was read."""
+        return bool(self._scripts.run("audit_trim", [oldest, count], self._root))
+
+    def prune(self, beginning: bytes, begins: Signed, segments: int) -> bool:
+        """Drop the oldest segments; False if somebody else has done so since ``beginning`` was read."""
+        return bool(self._scripts.run("audit_prune", [beginning, begins.to_bytes(), segments], self._root))
+
+
+def _archived(end: TrailEnd) -> int:
+    """The number of the last entry that is in a segment, or was; as it is written there, signed or not."""
+    if end.last_segment:
+        point = checkpoint_in(end.last_segment).checkpoint()
+        return 0 if point is None else point.last
+    begins = Signed.from_bytes(end.beginning) if end.beginning else None
+    beginning = None if begins is None else begins.beginning()
+    return 0 if beginning is None else beginning[0] - 1
+
+
+def trails(client: redis.Redis) -> list[Trail]:
+    """The trails of all roots: of each partition, and of what belongs to no plugin."""
+    return [Trail(client, root) for root in (keyspace.ROOT, SHARED_ROOT)]
+
+
+def segment_of(checkpoint: Signed, entries: Sequence[bytes]) -> bytes:
+    """A segment as it is kept: the checkpoint, and its entries compressed."""
+    texts = json.dumps([entry.decode("latin-1") for entry in entries], separators=(",", ":"))
+    return checkpoint.to_bytes() + b"\n" + zlib.compress(texts.encode())
+
+
+def block_from(segment: bytes) -> Block:
+    """A segment taken apart; what cannot be read is signed by nobody."""
+    payload, _, rest = segment.partition(b"\n")
+    signature, _, packed = rest.partition(b"\n")
+    try:
+        unpacking = zlib.decompressobj()
+        texts = json.loads(unpacking.decompress(packed, _MAX_SEGMENT_BYTES))
+        entries = [text.encode("latin-1") for text in texts]
+    except (zlib.error, ValueError, AttributeError, TypeError, RecursionError):
+        return Block((), Signed({}, b""))
+    return Block(entries, Signed.from_bytes(payload + b"\n" + signature) or Signed({}, b""))
+
+
+def checkpoint_in(segment: bytes) -> Signed:
+    """The checkpoint of a segment, without its entries; what cannot be read is signed by nobody."""
+    return Signed.from_bytes(b"\n".join(segment.split(b"\n", 2)[:2])) or Signed({}, b"")

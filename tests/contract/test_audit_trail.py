@@ -1,0 +1,380 @@
+"""The audit trail on a real server: signed by workers, tampered with by a writer of the server, checked by `verify`."""
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from relay.audit import checkpointing
+from relay.audit.checkpoint import Signed
+from relay.audit.checkpointing import Checkpointing
+from relay.audit.entry import Act, AuditEntry
+from relay.audit.lines import heads_in, lines_of, trail_files
+from relay.audit.signing_keys import AuditSigner, new_private_text
+from relay.audit.verifying import TrailCheck
+from relay.store import keyspace
+from relay.store.act_notes import ActNotes
+from relay.store.trail import Trail, block_from, segment_of
+
+SIGNER = AuditSigner(new_private_text())
+DAY_MS = 86_400_000
+ENTRIES, SEGMENTS = keyspace.audit("entries"), keyspace.audit("segments")
+HEAD, BEGINNING = keyspace.audit("head"), keyspace.audit("beginning")
+EVERY = settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+
+@pytest.fixture
+def trail(redis_client):
+    return Trail(redis_client)
+
+
+@pytest.fixture
+def small_segments(monkeypatch):
+    monkeypatch.setattr(checkpointing, "SEGMENT_ENTRIES", 5)
+
+
+def signing(trail, process="w1", retention_ms=400 * DAY_MS, signer=SIGNER):
+    return Checkpointing(trail, signer, process, retention_ms=retention_ms)
+
+
+def add(trail, count, first=0):
+    notes = ActNotes(trail._client)
+    notes.add([AuditEntry(0, Act.FORGET, "k1", "acme", f"s{first + each}") for each in range(count)])
+
+
+def check(trail, known=None, keys=SIGNER.public):
+    return TrailCheck(trail.name, keys, trail.beginning(), known).run(trail.blocks())
+
+
+def exported(trail):
+    return [json.dumps(line) for line in lines_of(trail.name, trail.beginning(), trail.blocks())]
+
+
+def check_file(lines, known=None):
+    file = next(trail_files(lines))
+    return TrailCheck(file.name, SIGNER.public, file.begins, known).run(file.blocks())
+
+
+def forget_turn(client):
+    client.delete(keyspace.audit("turn"))
+
+
+def test_what_is_added_is_signed_and_found_good(trail):
+    add(trail, 3)
+    assert (check(trail).last, check(trail).unsigned) == (0, 3)
+    signing(trail).turn()
+    found = check(trail)
+    assert (found.wrong, found.first, found.last, found.unsigned) == (None, 1, 3, 0)
+    add(trail, 2)
+    assert (check(trail).last, check(trail).unsigned) == (3, 2)
+
+
+def test_old_entries_go_into_segments_and_keep_their_numbers(trail, redis_client, small_segments):
+    worker = signing(trail)
+    for first in range(0, 23, 4):
+        add(trail, 4, first)
+        worker.turn()
+    assert redis_client.llen(SEGMENTS) == 4
+    assert (check(trail).wrong, check(trail).last) == (None, 24)
+    assert trail.after(3)[0][0] == 4
+    assert b"s22" in trail.after(22)[0][1]
+    subjects = [json.loads(line)["subject"] for line in exported(trail) if '"subject"' in line]
+    assert subjects == [f"s{number}" for number in range(24)]
+
+
+def test_a_second_worker_goes_on_where_the_first_one_ended(trail, redis_client, small_segments):
+    one, two = signing(trail, "w1"), signing(trail, "w2")
+    for first, worker in enumerate([one, two, one, two, two, one]):
+        add(trail, 3, 3 * first)
+        forget_turn(redis_client)
+        worker.turn()
+        assert check(trail).is_good
+    assert check(trail).last == 18
+
+
+def test_only_one_worker_has_the_turn(trail, redis_client):
+    add(trail, 1)
+    assert trail.take_turn("w1")
+    assert not trail.take_turn("w2")
+    signing(trail, "w2").turn()
+    assert not redis_client.exists(HEAD)
+    assert trail.take_turn("w1")
+
+
+def test_two_workers_who_both_believe_they_have_the_turn_make_one_segment(trail, small_segments):
+    add(trail, 12)
+    end = trail.end(5)
+    signed = [Signed.by(SIGNER, {"n": number}) for number in (1, 2)]
+    assert trail.archive(end, signed[0], end.entries)
+    assert not trail.archive(end, signed[1], end.entries)
+    assert not trail.sign(end, signed[1])
+    assert len(trail.end().entries) == 7
+
+
+def test_pruning_keeps_the_rest_verifiable(trail, redis_client, small_segments):
+    add(trail, 13)
+    signing(trail).turn()
+    before = exported(trail)
+    forget_turn(redis_client)
+    signing(trail, retention_ms=-1).turn()
+    found = check(trail)
+    assert (found.wrong, found.first, found.last) == (None, 11, 13)
+    assert check_file(exported(trail)).is_good
+    assert check(trail, heads_in(before)["0"]).is_good
+    add(trail, 3, 13)
+    forget_turn(redis_client)
+    signing(trail).turn()
+    assert (check(trail).wrong, check(trail).last) == (None, 16)
+
+
+def test_segments_that_are_dropped_without_being_pruned_are_missed(trail, redis_client, small_segments):
+    add(trail, 22)
+    signing(trail).turn()
+    points = [block_from(segment).signed for segment in trail.segments(0, 4)]
+    redis_client.ltrim(SEGMENTS, 2, -1)
+    assert (check(trail).wrong.seq, check(trail).wrong.what) == (1, "removed")
+    redis_client.set(BEGINNING, points[2].to_bytes())  # a checkpoint is no beginning
+    assert check(trail).wrong.what == "forged"
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_change_of_what_was_signed_is_not_signed_over(trail, redis_client, sealed):
+    worker = signing(trail)
+    add(trail, 6)
+    worker.turn()
+    redis_client.lset(ENTRIES, 3, "9 forget k1 acme other     ")
+    if sealed:
+        redis_client.delete(HEAD)  # and the checkpoint with it: the worker remembers
+    add(trail, 1, 6)
+    forget_turn(redis_client)
+    worker.turn()
+    add(trail, 1, 7)
+    worker.turn()
+    found = check(trail)
+    assert (found.wrong.seq, found.wrong.what) == (4, "edited")
+
+
+def test_a_new_worker_finds_what_was_changed_by_the_last_checkpoint(trail, redis_client):
+    add(trail, 6)
+    signing(trail).turn()
+    redis_client.lrem(ENTRIES, 1, redis_client.lindex(ENTRIES, 2))
+    forget_turn(redis_client)
+    signing(trail, "w2").turn()
+    found = check(trail)
+    assert (found.wrong.seq, found.wrong.what) == (3, "removed")
+
+
+def test_a_server_that_was_set_back_is_noticed_by_the_worker_that_runs(trail, redis_client, small_segments):
+    worker = signing(trail)
+    add(trail, 7)
+    worker.turn()
+    kept = {key: redis_client.dump(key) for key in (ENTRIES, SEGMENTS, HEAD)}
+    add(trail, 9, 7)
+    worker.turn()
+    for key, dumped in kept.items():
+        redis_client.restore(key, 0, dumped, replace=True)
+    worker.turn()
+    found = check(trail)
+    assert (found.wrong.seq, found.wrong.what) == (8, "cut")
+
+
+def test_the_end_that_was_cut_off_is_missed_by_an_earlier_export(trail, redis_client):
+    add(trail, 8)
+    signing(trail).turn()
+    before = exported(trail)
+    redis_client.delete(ENTRIES, HEAD)
+    add(trail, 2)
+    forget_turn(redis_client)
+    signing(trail, "w2").turn()
+    assert check(trail).is_good  # which nobody can tell from a shorter trail
+    found = check(trail, heads_in(before)["0"])
+    assert (found.wrong.seq, found.wrong.what) == (3, "cut")
+
+
+def test_a_rewritten_trail_is_another_one_than_an_earlier_export_has(trail, redis_client):
+    add(trail, 3)
+    signing(trail).turn()
+    before = exported(trail)
+    redis_client.delete(ENTRIES, HEAD)
+    add(trail, 3, 100)
+    forget_turn(redis_client)
+    signing(trail, "w2").turn()
+    assert check(trail, heads_in(before)["0"]).wrong.seq == 3
+
+
+def test_nobody_but_a_known_key_signs(trail):
+    add(trail, 3)
+    signing(trail, signer=AuditSigner(new_private_text())).turn()
+    assert (check(trail).wrong.seq, check(trail).wrong.what) == (1, "forged")
+
+
+def test_checkpoints_of_an_older_key_are_good_while_the_ring_has_it(trail, redis_client, small_segments):
+    old = new_private_text()
+    add(trail, 7)
+    signing(trail, signer=AuditSigner(old)).turn()
+    both = AuditSigner(f"{new_private_text()},{old}")
+    add(trail, 7, 7)
+    forget_turn(redis_client)
+    signing(trail, "w2", signer=both).turn()
+    assert (check(trail, keys=both.public).wrong, check(trail, keys=both.public).last) == (None, 14)
+
+
+def test_where_nobody_signs_entries_past_their_retention_go(trail, redis_client):
+    add(trail, 3)
+    redis_client.lpush(ENTRIES, "1000 forget k1 acme old     ")
+    signing(trail, signer=None).turn()
+    assert redis_client.llen(ENTRIES) == 3
+
+
+# -- a writer of the server -----------------------------------------------------------------------------------------
+
+
+class Tamperer:
+    """Somebody with every right on the server: a trail of 18 signed entries, segments of five and an open end of three."""
+
+    def __init__(self, client):
+        self.client = client
+        self.entries = []
+        for segment in client.lrange(SEGMENTS, 0, -1):
+            self.entries += block_from(segment).entries
+        self.entries += client.lrange(ENTRIES, 0, -1)
+
+    def blocks(self):
+        return [block_from(segment) for segment in self.client.lrange(SEGMENTS, 0, -1)]
+
+    def write(self, entries, sizes):
+        """Put entries where they were: into segments with the checkpoints that these had, and the open end."""
+        blocks, at = self.blocks(), 0
+        for number, (block, size) in enumerate(zip(blocks, sizes, strict=False)):
+            self.client.lset(SEGMENTS, number, segment_of(block.signed, entries[at : at + size]))
+            at += size
+        self.client.delete(ENTRIES)
+        if entries[at:]:
+            self.client.rpush(ENTRIES, *entries[at:])
+
+
+FORGED = b"9 forget k9 acme forged  done   "
+
+
+def edit(entries, at, other):
+    return [*entries[:at], FORGED, *entries[at + 1 :]]
+
+
+def remove(entries, at, other):
+    return [*entries[:at], *entries[at + 1 :]]
+
+
+def insert(entries, at, other):
+    return [*entries[:at], FORGED, *entries[at:]]
+
+
+def swap(entries, at, other):
+    changed = list(entries)
+    changed[at], changed[other] = changed[other], changed[at]
+    return changed
+
+
+@EVERY
+@given(data=st.data())
+def test_any_edit_removal_insertion_or_reordering_is_found_and_the_first_wrong_entry_named(valkey, data):
+    change = data.draw(st.sampled_from([edit, remove, insert, swap]))
+    at = data.draw(st.integers(0, 17))
+    other = data.draw(st.integers(0, 17).filter(lambda number: number != at))
+    with valkey.client() as client:
+        tamperer = tampered(client)
+        changed = change(tamperer.entries, at, other)
+        # Where a segment holds one more or fewer, the writer chooses which: the one that was changed, or all after it.
+        sizes = [5, 5, 5]
+        if change in (remove, insert) and at < 15 and data.draw(st.booleans()):
+            sizes[at // 5] += len(changed) - len(tamperer.entries)
+        tamperer.write(changed, sizes)
+        found = check(Trail(client))
+        file = check_file(exported(Trail(client)))
+    first = min(at, other) if change is swap else at
+    assert found.wrong is not None
+    assert found.wrong.seq == first + 1
+    assert file.wrong.seq == found.wrong.seq
+
+
+@EVERY
+@given(data=st.data())
+def test_a_forged_checkpoint_is_found_and_the_first_of_its_entries_named(valkey, data):
+    number = data.draw(st.integers(0, 3))
+    with valkey.client() as client:
+        tamperer = tampered(client)
+        foreign = AuditSigner(new_private_text())
+        entries = data.draw(st.permutations(tamperer.entries[5 * number : 5 * number + 5]))
+        blocks = tamperer.blocks()
+        signed = blocks[number].signed if number < 3 else Signed.from_bytes(client.get(HEAD))
+        members = dict(signed.members)
+        how = data.draw(st.sampled_from(["resigned", "claimed", "older", "moved", "garbage"]))
+        if how == "resigned":
+            made = Signed.by(foreign, members | {"key": foreign.key_id})
+        elif how == "claimed":
+            made = Signed(members, foreign.sign(b"anything"))
+        elif how == "older":
+            made = Signed(members | {"at": 1}, signed.signature)
+        elif how == "moved":
+            made = blocks[(number + 1) % 3].signed
+        else:
+            made = Signed({}, b"")
+        if number < 3:
+            client.lset(SEGMENTS, number, segment_of(made, entries))
+        else:
+            client.set(HEAD, made.to_bytes())
+        found = check(Trail(client))
+    assert found.wrong is not None
+    assert found.wrong.seq == 5 * number + 1
+
+
+@EVERY
+@given(data=st.data())
+def test_segments_that_are_taken_out_or_change_places_are_missed(valkey, data):
+    order = data.draw(st.permutations(range(3)).flatmap(lambda o: st.integers(0, 3).map(lambda n: tuple(o[:n]))))
+    if order == (0, 1, 2):
+        return
+    with valkey.client() as client:
+        tampered(client)
+        segments = client.lrange(SEGMENTS, 0, -1)
+        client.delete(SEGMENTS)
+        if order:
+            client.rpush(SEGMENTS, *[segments[number] for number in order])
+        found = check(Trail(client))
+    in_order = next((place for place, number in enumerate(order) if place != number), len(order))
+    assert found.wrong is not None
+    assert found.wrong.seq == 5 * in_order + 1
+
+
+@EVERY
+@given(data=st.data())
+def test_a_line_of_an_exported_file_that_is_changed_is_found(valkey, data):
+    with valkey.client() as client:
+        tampered(client)
+        lines = exported(Trail(client))
+    places = [place for place, line in enumerate(lines) if '"seq"' in line]
+    at = data.draw(st.sampled_from(places))
+    seq = json.loads(lines[at])["seq"]
+    how = data.draw(st.sampled_from(["edited", "removed", "inserted"]))
+    if how == "edited":
+        lines[at] = lines[at].replace('"forget"', '"cancel"')
+    elif how == "removed":
+        del lines[at]
+    else:
+        lines.insert(at, json.dumps(json.loads(lines[at]) | {"outcome": "x"}))
+    assert check_file(lines).wrong.seq == seq
+
+
+def tampered(client):
+    client.flushall()
+    trail = Trail(client)
+    add(trail, 18)
+    before, checkpointing.SEGMENT_ENTRIES = checkpointing.SEGMENT_ENTRIES, 5
+    try:
+        worker = signing(trail)
+        worker.turn()
+        worker.turn()
+    finally:
+        checkpointing.SEGMENT_ENTRIES = before
+    assert check(trail).last == 18
+    return Tamperer(client)
