@@ -1,0 +1,118 @@
+"""A worker's store, broker and log, each of which fails where a test says: at one of the points that a run comes by."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from contextlib import contextmanager
+
+import redis
+from redis.client import Pipeline
+
+from relay.queue import LANES
+
+BEFORE, AFTER = "before", "after"  # the server ran it; in the second case its answer is lost
+STORE, BROKER, LOG = "store", "broker", "log"
+_SERVER_TIME = "redis.call('TIME')"
+_STEPPED_TIME = "{ string.match(redis.call('GET', 'test:clock'), '^(%d+) (%d+)$') }"
+
+
+class Faults:
+    """Counts the points that are passed, and raises at those that are armed."""
+
+    def __init__(self):
+        self.passed: list[tuple[str, str]] = []
+        self.struck = 0
+        self._first = self._last = -1
+        self._errors = None
+        self._moment = BEFORE
+
+    def arm(self, first, errors, moment=BEFORE, *, points=1):
+        """From the point of this number on raise one of ``errors`` after the other, at so many points."""
+        self.passed.clear()
+        self.struck = 0
+        self._first, self._last, self._moment = first, first + points, moment
+        self._errors = itertools.cycle(errors)
+
+    def disarm(self):
+        self._first = self._last = -1
+
+    @property
+    def going_on(self):
+        """Whether what fails now has begun, and is not over."""
+        return self.struck > 0 and len(self.passed) < self._last
+
+    @contextmanager
+    def around(self, kind, name):
+        number = len(self.passed)
+        self.passed.append((kind, name))
+        if self._moment == BEFORE:
+            self._strike(number)
+        yield
+        if self._moment == AFTER:
+            self._strike(number)
+
+    def _strike(self, number):
+        if self._first <= number < self._last:
+            self.struck += 1
+            error = next(self._errors)
+            raise error.with_traceback(None)
+
+
+class _FaultyPipeline(Pipeline):
+    def execute(self, raise_on_error=True):
+        with FaultyRedis.faults.around(STORE, "pipeline"):
+            return super().execute(raise_on_error)
+
+
+class SteppedRedis(redis.Redis):
+    """A client of a real server whose scripts take the time from a key, so that a test can step it."""
+
+    def function_load(self, code, replace=False):
+        assert _SERVER_TIME in code or "server_time" not in code
+        return super().function_load(code.replace(_SERVER_TIME, _STEPPED_TIME), replace)
+
+
+class FaultyRedis(SteppedRedis):
+    """The same, for a process that is under test."""
+
+    faults: Faults
+
+    def execute_command(self, *args, **options):
+        name = args[1].rsplit("_", 1)[0] if args[0] == "FCALL" else args[0]
+        with self.faults.around(STORE, name):
+            return super().execute_command(*args, **options)
+
+    def pipeline(self, transaction=True, shard_hint=None):
+        return _FaultyPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
+class FaultyLanes:
+    """Where the broker would be."""
+
+    def __init__(self, faults):
+        self._faults = faults
+        self.messages: deque[list[str]] = deque()
+
+    def publish_ready(self, ready):
+        with self._faults.around(BROKER, "publish"):
+            if ready:
+                self.messages.append([ref for ref, _ in ready])
+        return ()
+
+    def messages_for_script(self, _ready):
+        return []
+
+    def depths(self):
+        return dict.fromkeys(LANES, 0)
+
+
+class FaultyLog:
+    """Where lines would be written."""
+
+    def __init__(self, faults):
+        self._faults = faults
+
+    def log(self, _level, name, **_fields):
+        with self._faults.around(LOG, name):
+            pass

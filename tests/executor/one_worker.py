@@ -1,0 +1,197 @@
+"""One worker's parts as `relay.runtime` wires them, in the process of a test: on a real server, calling a real endpoint."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import gevent
+
+from relay import loops, runtime, telemetry
+from relay.accept.dispatcher import TriggerRequest
+from relay.executor import access_tokens
+from relay.loops import Failures
+from relay.outbound import transport
+from relay.queue import LANES, make_app
+from relay.reference_id import new_reference_id
+from relay.registration import read_registrations
+from relay.settings import Settings
+from relay.store import keyspace
+from relay.vault import Vault
+from tests.executor.faulty_parts import Faults, FaultyLanes, FaultyLog, FaultyRedis, SteppedRedis
+
+SLOTS = 4
+PLUGIN = "acme"
+RETRY_S = 0.001
+QUIET_S = 60.0
+#: The time between two sweeps: a lost message is found after one, a lost holder of a replay job after two, and a lost
+#: call after six.
+STEP_MS = 6_000
+MOST_STEPS = 10
+
+
+class OneWorker:
+    """The only worker of its lanes; messages reach it as Celery's pool would bring them, each in a greenlet."""
+
+    def __init__(self, server, monkeypatch):
+        self._patch = monkeypatch
+        self.faults = FaultyRedis.faults = Faults()
+        self.greenlets = []
+        self.client = server.client()
+        self.settings = Settings.from_environ(
+            {
+                "RELAY_REDIS_URL": server.tcp_url,
+                "RELAY_TARGET_KEYS": Vault.new_key_text(),
+                "RELAY_DATA_KEYS": Vault.new_key_text(),
+                "RELAY_EGRESS_ALLOW": "127.0.0.0/8",
+                "RELAY_MAX_IN_FLIGHT": str(SLOTS),
+            }
+        )
+        self.app = make_app(self.settings)
+        self._now_ms = time.time_ns() // 1_000_000
+        self.step(0)
+        monkeypatch.setattr(
+            runtime, "connect", lambda _settings: FaultyRedis.from_url(server.url, max_connections=4_096)
+        )
+        monkeypatch.setattr(runtime, "Publisher", lambda _app, **_: self.lanes)
+        monkeypatch.setattr(loops, "RETRY_S", RETRY_S)
+        for name, short_s in (("FRESH_S", 0.0), ("LOOK_S", 0.001), ("FETCH_LOCK_S", 0.1), ("FIRST_PAUSE_S", 0.01)):
+            monkeypatch.setattr(access_tokens, name, short_s)
+        monkeypatch.setattr(telemetry._bound, "logger", FaultyLog(self.faults))
+        monkeypatch.setattr(gevent, "spawn", self._spawn)
+        made = transport.CurlTransport
+        shared = made(runtime.cli_runtime(self.settings).policy, max_in_flight=SLOTS)
+        monkeypatch.setattr(transport, "CurlTransport", lambda *_, **__: shared)
+        self.operators = runtime.cli_runtime(self.settings)
+        self.operators.client = SteppedRedis.from_url(server.url)  # theirs does not fail
+        self.operators.store._scripts.load()
+        self.begin()
+
+    def begin(self):
+        """A worker that has only now been started: nothing is known to it."""
+        self.faults.disarm()
+        self.lanes = FaultyLanes(self.faults)
+        self.greenlets.clear()
+        self.parts = runtime.worker_parts(self.settings, self.app, "one@here", lanes=LANES)
+        self.executor = self.parts.executor
+        self._own = list(self.greenlets)  # the settler's
+        self.operators.dispatcher._publisher = self.lanes
+        self.operators.replays._publish = self.lanes.publish_ready
+
+    def close(self):
+        gevent.killall([*self._own, *self.greenlets])
+
+    # -- what operators and callers do --------------------------------------------------------------------------
+
+    def register(self, *webhooks):
+        _, registrations = read_registrations(json.dumps(list(webhooks)), self.operators.rules, plugin=PLUGIN)
+        self.operators.registry.apply(PLUGIN, registrations)
+        self._webhooks = [webhook["id"] for webhook in webhooks]
+
+    def trigger(self, webhook, *data, lane="bulk"):
+        """Accepted calls, one for each of ``data``, in one message."""
+        calls = [TriggerRequest(PLUGIN, webhook, {"data": each}, new_reference_id(), "k1") for each in data]
+        return [answer.reference_id for answer in self.operators.dispatcher.trigger_many(calls)]
+
+    def record(self, ref):
+        return self.operators.store.find(ref)
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    def step(self, by_ms):
+        """Moves the server's clock."""
+        self._now_ms += by_ms
+        self.client.set("test:clock", f"{self._now_ms // 1000} {self._now_ms % 1000 * 1000}")
+
+    def run(self):
+        """Brings every message, until nothing goes on."""
+        while self.lanes.messages or self._busy:
+            self.bring_messages()
+            self.wait()
+
+    def wait(self):
+        """Until nothing goes on. A worker that is told to stop takes no more messages."""
+        end_s = time.monotonic() + QUIET_S
+        while self._busy:
+            assert time.monotonic() < end_s, self.leftovers()
+            gevent.sleep(0.0005)
+
+    def bring_messages(self):
+        while self.lanes.messages:
+            gevent.spawn(self.executor.run, self.lanes.messages.popleft())
+
+    def run_to_the_end(self, refs):
+        """The same, and lets time pass and sweeps, until these calls and what they make have ended."""
+        self.run()
+        steps = 0
+        while not self._all_over(refs):
+            assert steps < MOST_STEPS, [self.record(ref) for ref in refs]
+            steps += not self.faults.going_on
+            self.step(STEP_MS)
+            self._sweep()
+            self.run()
+
+    def _sweep(self):
+        try:
+            self.parts.sweeper.sweep()
+        except Exception as error:  # noqa: BLE001 - as `Loop` does around it
+            Failures("sweep").note(error)
+
+    def _all_over(self, refs):
+        """Whether these calls are final, and no alarm waits for anything else, a replay job for one."""
+        if any(self.client.zcard(keyspace.due_queued(lane)) for lane in LANES) or self.client.zcard(
+            keyspace.due_running()
+        ):
+            return False
+        return all(self.record(ref).state.final for ref in refs)
+
+    @property
+    def _busy(self):
+        return self._at_work() or self.executor._under_way or self.executor._attempts._settler._waiting
+
+    def _at_work(self):
+        self.greenlets = [each for each in self.greenlets if not each.dead]
+        return [each for each in self.greenlets if each not in self._own]
+
+    # -- what may be held ---------------------------------------------------------------------------------------
+
+    def leftovers(self):
+        """Everything that is held while nothing is under way; empty, if all is well."""
+        return self.held_by_executor() | self._held_in_store()
+
+    def held_by_executor(self):
+        executor = self.executor
+        pool = executor._attempts._pool
+        held = {
+            "slots": SLOTS - executor._slots.free,
+            "slots by webhook": dict(executor._slots._held),
+            "claims": executor._claimer._under_way,
+            "flights": len(executor._attempts),
+            "in progress": executor._in_progress._held,
+            "asked for": executor._in_progress._asked_for,
+            "replay jobs": executor._replaying._in_progress,
+            "settler": executor._attempts._settler._waiting,
+            "settler, dead": [each for each in self._own if each.dead],
+            "greenlets": self._at_work(),
+            "greenlets of the pool at work": pool._items.qsize(),
+        }
+        return {name: what for name, what in held.items() if what}
+
+    def _held_in_store(self):
+        kinds = (keyspace.running, keyspace.open_calls, keyspace.parked)
+        sets = [of(PLUGIN, webhook) for webhook in self._webhooks for of in kinds]
+        sets += [keyspace.due_running(), *(keyspace.due_queued(lane) for lane in LANES)]
+        pipeline = self.client.pipeline(transaction=False)
+        for name in sets:
+            pipeline.zcard(name)
+        pipeline.hgetall(keyspace.pending())
+        pipeline.get(keyspace.plugin_pending(PLUGIN))
+        *counts, pending, of_plugin = pipeline.execute()
+        held = dict(zip(sets, counts, strict=True)) | {"pending of the plugin": int(of_plugin or 0)}
+        held |= {f"pending {name.decode()}": int(count) for name, count in pending.items()}
+        return {name: what for name, what in held.items() if what}
+
+    def _spawn(self, *args, **kwargs):
+        greenlet = gevent.Greenlet.spawn(*args, **kwargs)
+        self.greenlets.append(greenlet)
+        return greenlet
