@@ -7,7 +7,6 @@ is emptied: a child need not be told. What is written in the microseconds betwee
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Final
 
@@ -18,6 +17,9 @@ MAX_LOG_BYTES: Final = 16 * 1024 * 1024
 #: Logs that were put aside: ``name.log.1`` is the newest.
 KEPT: Final = 3
 _OWNER_ONLY: Final = 0o600
+_PIECE_BYTES: Final = 64 * 1024
+#: So often the rest of a line is looked for; it comes at once, if it comes.
+_LOOKS: Final = 1_000
 
 
 def open_log(path: Path) -> IO[bytes]:
@@ -39,11 +41,20 @@ def put_aside(path: Path, max_bytes: int = MAX_LOG_BYTES) -> bool:
             _aside(path, number - 1).replace(_aside(path, number))
     _aside(path, 1).unlink(missing_ok=True)
     with path.open("r+b") as log, os.fdopen(_create(_aside(path, 1)), "wb") as copy:
-        shutil.copyfileobj(log, copy)
-        while more := log.read():  # what came while the rest was copied
-            copy.write(more)
+        _copy(log, copy)
         log.truncate(0)
     return True
+
+
+def _copy(log: IO[bytes], copy: IO[bytes]) -> None:
+    """Copy what is there, what comes meanwhile, and the rest of a line that is just being written."""
+    last = b"\n"
+    for _ in range(_LOOKS):
+        while more := log.read(_PIECE_BYTES):
+            copy.write(more)
+            last = more
+        if last.endswith(b"\n"):
+            return
 
 
 def _aside(path: Path, number: int) -> Path:

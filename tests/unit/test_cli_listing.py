@@ -123,7 +123,8 @@ class Tail:
     """`relay invocations tail` in a process of its own."""
 
     def __init__(self, cli, *arguments):
-        program = "import sys; from relay.cli import main; main()"
+        # A suite that was started in the background has SIGINT ignored, and so has whatever it starts.
+        program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from relay.cli import main; main()"
         environ = {name: text for name, text in cli.environ.items() if text}
         command = [sys.executable, "-u", "-c", program, "invocations", "tail", "--plugin", "acme", *arguments]
         self.process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
