@@ -42,7 +42,8 @@ class ActiveCalls:
         self._active_calls: dict[str, ActiveCall] = {}
 
     def __len__(self) -> int:
-        return len(self._active_calls)
+        """How many a stop waits for: what it has given back is somebody else's, though its connection hangs."""
+        return sum(not active.released for active in self._active_calls.values())
 
     def add(self, active: ActiveCall) -> None:
         """A call was claimed."""

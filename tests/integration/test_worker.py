@@ -11,7 +11,7 @@ import pytest
 
 from relay.invocation import Outcome, Sent, State
 from tests.integration.worker_harness import hook, until, worker_harness
-from tests.receivers import answer, closed_port, in_turn, json_answer, once_set, receiver, slow
+from tests.receivers import answer, closed_port, full_backlog, in_turn, json_answer, once_set, receiver, slow
 from tests.timing import BUSY_S
 
 OK = json_answer({"ok": True})
@@ -131,15 +131,22 @@ def test_a_lost_message_is_found_within_the_grace(harness):
 
 
 def test_a_stop_lets_running_calls_end_and_gives_the_others_back(tmp_path_factory):
-    with worker_harness(tmp_path_factory) as harness, receiver(slow(1.0, OK)) as endpoint:
+    with (
+        worker_harness(tmp_path_factory) as harness,
+        receiver(slow(1.0, OK)) as endpoint,
+        full_backlog() as port,  # connections to it are under way, and nothing has left
+    ):
         process = harness.start_worker()
-        harness.register(hook(endpoint.url))
-        refs = harness.trigger_many(20)
+        harness.register(hook(endpoint.url), hook(f"http://127.0.0.1:{port}/", timeout=60) | {"id": "unsent"})
+        running, unsent = harness.trigger_many(20), harness.trigger_many(10, "unsent")
         until(lambda: len(endpoint.requests) == 20, 10)
+        until(lambda: {harness.record(ref).state for ref in unsent} == {State.SENDING}, 10)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-        assert {harness.record(ref).state for ref in refs} == {State.DELIVERED}
+        assert {harness.record(ref).state for ref in running} == {State.DELIVERED}
         assert len(endpoint.requests) == 20
+        given_back = [harness.record(ref) for ref in unsent]
+        assert {(record.state, record.attempts, record.losses) for record in given_back} == {(State.QUEUED, (), 0)}
 
 
 def test_a_killed_workers_unrepeatable_calls_end_interrupted_and_repeatable_ones_are_sent_again(tmp_path_factory):

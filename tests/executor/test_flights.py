@@ -1,0 +1,140 @@
+"""Claimed calls on their way: until when they may be sent, and how a stop ends those that were not."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import gevent
+import pytest
+import requests
+from gevent.event import Event
+
+from relay import loops
+from relay.answer.masking import Mask
+from relay.clock import boot_time_s
+from relay.errors import Unavailable
+from relay.executor import claiming
+from relay.executor.active_calls import ActiveCall
+from relay.executor.attempts import Attempts
+from relay.executor.claiming import Claimer
+from relay.executor.preparation import Prepared
+from relay.executor.slots import Slots
+from relay.invocation import State
+from relay.outbound.gate import Gate
+from relay.reference_id import new_reference_id
+from relay.registration import Shape
+from relay.store.transitions import CallRecord, Claimed
+
+TIMEOUT_MS = 20_000
+SLOTS = 3
+
+
+def prepared():
+    record = CallRecord(new_reference_id(), State.QUEUED, "acme", "hook", 1, 1, b"", None, TIMEOUT_MS, "bulk")
+    return Prepared(record, requests.PreparedRequest(), Shape("hook", "POST"), Mask(()))
+
+
+class Claims:
+    """A store whose claims take their time, and of which some get no answer."""
+
+    def __init__(self):
+        self.released: list[tuple[str, ...]] = []
+        self.failures: list[Exception] = []
+        self.failing_releases = 0
+
+    def claim(self, reference_ids, _token, *, park):
+        gevent.sleep(0.05)
+        if self.failures:
+            raise self.failures.pop()
+        return Claimed(1, frozenset(reference_ids), frozenset(park), ())
+
+    def release(self, reference_ids, _token):
+        if self.failing_releases:
+            self.failing_releases -= 1
+            raise Unavailable
+        self.released.append(tuple(reference_ids))
+        return ((reference_ids[0], "bulk"),)
+
+
+def test_a_deadline_counts_from_before_the_claim_was_sent():
+    call, before_s = prepared(), boot_time_s()
+    grant = Claimer(Claims(), lambda _: None).claim([call.record.reference_id], [])
+    active = grant.active_call(call)
+    assert active.gate.deadline_s - TIMEOUT_MS / 1000 < before_s + 0.04
+    assert active.claimed_at_s >= before_s + 0.05
+
+
+def test_a_claim_without_an_answer_is_given_back_as_soon_as_that_can_be_said_and_who_is_ready_published(monkeypatch):
+    monkeypatch.setattr(loops, "RETRY_S", 0.001)
+    store, published, refs = Claims(), [], [new_reference_id(), new_reference_id()]
+    store.failures, store.failing_releases = [Unavailable()], 5
+    claimer = Claimer(store, published.extend)
+    with pytest.raises(Unavailable):
+        claimer.claim(refs, [])
+    assert not claimer.busy
+    gevent.sleep(0.1)
+    assert (store.released, published) == ([tuple(refs)], [(refs[0], "bulk")])
+
+
+def test_what_a_lost_claim_may_have_granted_is_not_tried_to_be_given_back_for_ever(monkeypatch):
+    monkeypatch.setattr(loops, "RETRY_S", 0.001)
+    monkeypatch.setattr(claiming, "GIVE_BACK_S", 0.02)
+    store = Claims()
+    store.failures, store.failing_releases = [Unavailable()], 1_000_000
+    with pytest.raises(Unavailable):
+        Claimer(store, lambda _: None).claim([new_reference_id()], [])
+    gevent.sleep(0.1)
+    left = store.failing_releases
+    gevent.sleep(0.02)
+    assert store.failing_releases == left < 1_000_000
+
+
+class Flights:
+    """Attempts whose requests wait for an endpoint that is not reached."""
+
+    def __init__(self):
+        self.slots = Slots(SLOTS)
+        self.let_go: list[str] = []
+        self.concluded: list[object] = []
+        self.may_return = Event()
+        self.attempts = Attempts(
+            self,
+            self,
+            SimpleNamespace(conclude=lambda *concluded: self.concluded.append(concluded)),
+            None,
+            self.slots,
+            SimpleNamespace(claimed=lambda _: None, sending=lambda _: None, settled=lambda *_: None),
+            go_on=lambda *_: None,
+            let_go=self.let_go.extend,
+        )
+
+    def settle(self, group):
+        raise AssertionError(group)
+
+    def send(self, request, *, gate, deadline_s, repeatable):
+        self.may_return.wait()
+
+    def launch(self):
+        call = prepared()
+        self.slots.take(1)
+        self.attempts.launch(
+            ActiveCall(
+                call, ("acme", "hook"), "token", Gate(boot_time_s() + 20), claimed_at_ms=1, claimed_at_s=boot_time_s()
+            )
+        )
+        return call.record.reference_id
+
+
+def test_a_flight_that_a_stop_has_given_back_ends_settles_nothing_and_holds_nothing():
+    flights = Flights()
+    refs = [flights.launch() for _ in range(SLOTS)]
+    gevent.sleep(0)
+    assert (flights.slots.free, len(flights.attempts)) == (0, SLOTS)
+    assert flights.attempts.shut_unsent() == {"token": refs}
+    assert len(flights.attempts) == 0  # a stop does not wait for connections that hang
+    flights.may_return.set()
+    gevent.sleep(0.01)
+    assert (flights.slots.free, len(flights.attempts)) == (SLOTS, 0)
+    assert sorted(flights.let_go) == sorted(refs)
+    assert flights.concluded == []
+    assert flights.attempts._settler.flush(0)

@@ -1,0 +1,142 @@
+"""What is settled together, at each of its limits; and what is given up."""
+
+from __future__ import annotations
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from relay import loops
+from relay.errors import StoreFault, Unavailable
+from relay.executor.settling import FAILURES_TOGETHER, FAULTS_ALONE, GROUP_BYTES, GROUP_ITEMS, Settler
+from relay.invocation import Outcome, State
+from relay.reference_id import new_reference_id
+from relay.store.transitions import Settled, Settlement
+
+
+class Groups:
+    """A store that takes groups, each when it may, and fails with what it is told to, first things first."""
+
+    def __init__(self):
+        self.taken: list[list[str]] = []
+        self.errors: list[Exception] = []
+        self.may = Event()
+        self.may.set()
+
+    def settle(self, settlements):
+        self.may.wait()
+        self.taken.append([each.reference_id for each in settlements])
+        if self.errors:
+            raise self.errors.pop(0)
+        return Settled((True,) * len(settlements), ())
+
+
+@pytest.fixture
+def groups(monkeypatch):
+    monkeypatch.setattr(loops, "RETRY_S", 0.0)
+    return Groups()
+
+
+@pytest.fixture
+def ended():
+    return []
+
+
+@pytest.fixture
+def settler(groups, ended):
+    def on_settled(settlements, counted):
+        ended.extend(zip([each.reference_id for each in settlements], counted, strict=True))
+
+    settler = Settler(groups, on_settled, lambda *_: None)
+    yield settler
+    settler._greenlet.kill()
+
+
+def settlement(size_bytes=0, raw_bytes=0):
+    return Settlement(
+        new_reference_id(),
+        "token",
+        State.DELIVERED,
+        Outcome.ANSWERED,
+        200,
+        False,
+        None,
+        result=bytes(size_bytes),
+        raw=bytes(raw_bytes),
+    )
+
+
+def settled_in_groups(settler, groups, settlements):
+    """How many go together, when all of them have arrived before the first is settled."""
+    for each in settlements:
+        settler.put(each)
+    assert settler.flush(10)
+    return [len(group) for group in groups.taken]
+
+
+@pytest.mark.parametrize(("count", "expected"), [(GROUP_ITEMS, [GROUP_ITEMS]), (GROUP_ITEMS + 1, [GROUP_ITEMS, 1])])
+def test_a_group_has_so_many_items_and_no_more(settler, groups, count, expected):
+    assert settled_in_groups(settler, groups, [settlement() for _ in range(count)]) == expected
+
+
+@pytest.mark.parametrize(("over", "expected"), [(0, [2]), (1, [1, 1])])
+@pytest.mark.parametrize("kind", ["result", "raw"])
+def test_a_group_has_so_many_bytes_and_no_more(settler, groups, over, expected, kind):
+    half = GROUP_BYTES // 2
+    second = settlement(half + over) if kind == "result" else settlement(0, half + over)
+    assert settled_in_groups(settler, groups, [settlement(half), second]) == expected
+
+
+def test_the_bytes_of_all_that_are_in_a_group_count(settler, groups):
+    half = GROUP_BYTES // 2
+    assert settled_in_groups(settler, groups, [settlement(half), settlement(half), settlement(1)]) == [2, 1]
+
+
+def test_one_that_is_larger_than_a_group_may_be_goes_alone(settler, groups):
+    large = settlement(2 * GROUP_BYTES)
+    assert settled_in_groups(settler, groups, [settlement(), large, settlement()]) == [1, 1, 1]
+
+
+def test_what_has_failed_together_too_often_goes_alone(settler, groups):
+    groups.errors = [Unavailable()] * FAILURES_TOGETHER
+    assert settled_in_groups(settler, groups, [settlement(), settlement()]) == [2] * FAILURES_TOGETHER + [1, 1]
+
+
+def test_what_fails_for_a_fault_of_ours_goes_alone_at_once(settler, groups):
+    groups.errors = [StoreFault()]
+    assert settled_in_groups(settler, groups, [settlement(), settlement()]) == [2, 1, 1]
+
+
+@pytest.mark.parametrize(("faults", "counts"), [(FAULTS_ALONE - 1, True), (FAULTS_ALONE, False)])
+def test_what_fails_alone_so_often_for_a_fault_of_ours_is_given_up(settler, groups, ended, faults, counts):
+    one = settlement()
+    groups.errors = [StoreFault()] * faults
+    settled_in_groups(settler, groups, [one])
+    assert ended == [(one.reference_id, counts)]
+
+
+def test_a_server_that_is_away_makes_nothing_be_given_up(settler, groups, ended):
+    one = settlement()
+    groups.errors = [Unavailable()] * 200
+    settled_in_groups(settler, groups, [one])
+    assert ended == [(one.reference_id, True)]
+    assert len(groups.taken) == 201
+
+
+def test_what_arrives_while_one_is_settled_goes_together_with_the_next(settler, groups):
+    groups.may.clear()
+    settler.put(settlement())
+    gevent.sleep(0.01)
+    for _ in range(3):
+        settler.put(settlement())
+    groups.may.set()
+    assert settler.flush(10)
+    assert [len(group) for group in groups.taken] == [1, 3]
+
+
+def test_a_flush_says_when_its_time_is_over(settler, groups):
+    groups.may.clear()
+    settler.put(settlement())
+    assert settler.flush(0.01) is False
+    groups.may.set()
+    assert settler.flush(10) is True
