@@ -212,6 +212,15 @@ def test_one_outermost_chain_makes_no_more_steps_than_it_may(chain, ledger):
     assert chain.state(nested) is State.SENDING  # its worker ends it
 
 
+@pytest.mark.parametrize(("left", "verdict"), [(3, Advance.ADVANCED), (2, Advance.TOO_MANY)])
+def test_the_last_steps_that_a_chain_may_make_are_made_and_not_one_more(chain, ledger, left, verdict):
+    token = chain.claim()
+    ledger.client.hset(keyspace.record(chain.ref), "made", CHAIN_STEPS - left)
+    assert chain.advance(token=token, count=3)[0] is verdict
+    made = int(ledger.client.hget(keyspace.record(chain.ref), "made"))
+    assert made == (CHAIN_STEPS if verdict is Advance.ADVANCED else CHAIN_STEPS - left)
+
+
 def test_what_only_the_chain_needed_of_an_answer_goes_when_it_ends(chain, ledger):
     (step,) = chain.begun()
     chain.deliver(step)

@@ -36,6 +36,21 @@ def told(ledger):
     thread.join()
 
 
+def test_whoever_listens_is_told_of_every_renewed_subscription(ledger):
+    renewals, stop = threading.Semaphore(0), threading.Event()
+    subscription = Subscription(ledger.client, "api1")
+    thread = threading.Thread(target=subscription.run, args=(lambda _: None, renewals.release, stop))
+    thread.start()
+    try:
+        for _ in range(3):
+            assert renewals.acquire(timeout=10)
+            assert ledger.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub") == 1
+        assert renewals.acquire(timeout=10)
+    finally:
+        stop.set()
+        thread.join()
+
+
 def test_a_result_is_heard_as_it_was_sealed_and_no_library_writes_it_down(ledger, told, caplog):
     with caplog.at_level(logging.DEBUG, "push_response"):  # where redis-py would
         ref, token = ledger.claimed(waiter="api1")

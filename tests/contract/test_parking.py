@@ -269,8 +269,14 @@ def test_a_retry_that_has_come_due_is_published_at_once(ledger):
 def test_a_retrying_call_can_be_cancelled(ledger):
     ref, token = ledger.claimed()
     ledger.store.settle([failed(ledger, ref, token, state=State.RETRYING, delay_ms=60_000)])
-    ledger.store.cancel(ref)
+    assert ledger.store.cancel(ref) == ()
+    record = ledger.store.find(ref)
+    assert (record.state, record.outcome) == (State.CANCELLED, None)
+    assert [attempt.outcome for attempt in record.attempts] == [Outcome.CONNECT_FAILED]
     assert ledger.alarms(ref) == set()
+    ledger.client.hset(keyspace.record(ref), "notBefore", 1)  # the time of its retry comes
+    assert ledger.store.claim([ref], "t2").granted == set()
+    assert ledger.state(ref) is State.CANCELLED
 
 
 def open_breaker(ledger):
@@ -329,6 +335,25 @@ def test_a_failed_probe_opens_the_breaker_for_twice_as_long(ledger, limit):
     traffic = ledger.policies.traffic("acme", "hook")
     assert traffic.breaker == "open"
     assert 55 < traffic.open_until_ms / 1000 - time.time() < 65
+
+
+def test_a_breaker_opens_for_twice_as_long_after_each_failed_probe_and_at_most_for_five_minutes(ledger, limit):
+    open_breaker(ledger)
+    opened_s = []
+    for _ in range(6):
+        limit(openUntil=1)
+        ref, token = ledger.claimed()
+        ledger.store.settle([failed(ledger, ref, token)])
+        opened_s.append(round((ledger.policies.traffic("acme", "hook").open_until_ms / 1000 - time.time()) / 10) * 10)
+    assert opened_s == [60, 120, 240, 300, 300, 300]
+
+
+@pytest.mark.parametrize(("failures", "granted"), [(19, True), (20, False)])
+def test_nineteen_failures_in_a_row_leave_a_breaker_closed_and_twenty_open_it(ledger, failures, granted):
+    refs = accepted(ledger, failures)
+    ledger.store.claim(refs, "t-open")
+    ledger.store.settle([failed(ledger, ref, "t-open") for ref in refs])
+    assert bool(ledger.store.claim([ledger.accepted()], "t1").granted) is granted
 
 
 def test_an_operator_can_close_a_breaker(ledger):

@@ -132,10 +132,11 @@ class OneWorker:
             self.run()
 
     def _sweep(self):
-        try:
-            self.parts.sweeper.sweep()
-        except Exception as error:  # noqa: BLE001 - as `Loop` does around it
-            Failures("sweep").note(error)
+        for name, turn in (("sweep", self.parts.sweeper.sweep), ("wake", self.executor.waking.look)):
+            try:
+                turn()
+            except Exception as error:  # noqa: BLE001 - as `Loop` does around it
+                Failures(name).note(error)
 
     def _all_over(self, refs):
         """Whether these calls are final, and no alarm waits for anything else, a replay job for one."""

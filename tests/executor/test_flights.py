@@ -42,11 +42,11 @@ class Claims:
         self.failures: list[Exception] = []
         self.failing_releases = 0
 
-    def claim(self, reference_ids, _token, *, park):
+    def claim(self, reference_ids, _token, *, full, park):
         gevent.sleep(0.05)
         if self.failures:
             raise self.failures.pop()
-        return Claimed(1, frozenset(reference_ids), frozenset(park), ())
+        return Claimed(1, frozenset(reference_ids), frozenset((*full, *park)), ())
 
     def release(self, reference_ids, _token):
         if self.failing_releases:
@@ -58,7 +58,7 @@ class Claims:
 
 def test_a_deadline_counts_from_before_the_claim_was_sent():
     call, before_s = prepared(), boot_time_s()
-    grant = Claimer(Claims(), lambda _: None).claim([call.record.reference_id], [])
+    grant = Claimer(Claims(), lambda _: None).claim([call.record.reference_id], [], [])
     active = grant.active_call(call)
     assert active.gate.deadline_s - TIMEOUT_MS / 1000 < before_s + 0.04
     assert active.claimed_at_s >= before_s + 0.05
@@ -70,7 +70,7 @@ def test_a_claim_without_an_answer_is_given_back_as_soon_as_that_can_be_said_and
     store.failures, store.failing_releases = [Unavailable()], 5
     claimer = Claimer(store, published.extend)
     with pytest.raises(Unavailable):
-        claimer.claim(refs, [])
+        claimer.claim(refs, [], [])
     assert not claimer.busy
     gevent.sleep(0.1)
     assert (store.released, published) == ([tuple(refs)], [(refs[0], "bulk")])
@@ -82,7 +82,7 @@ def test_what_a_lost_claim_may_have_granted_is_not_tried_to_be_given_back_for_ev
     store = Claims()
     store.failures, store.failing_releases = [Unavailable()], 1_000_000
     with pytest.raises(Unavailable):
-        Claimer(store, lambda _: None).claim([new_reference_id()], [])
+        Claimer(store, lambda _: None).claim([new_reference_id()], [], [])
     gevent.sleep(0.1)
     left = store.failing_releases
     gevent.sleep(0.02)

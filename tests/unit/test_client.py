@@ -187,6 +187,22 @@ def test_a_relay_that_asks_for_long_patience_is_not_waited_for(fake, relay):
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.parametrize(("asked_s", "waits"), [(30, True), (31, False)])
+def test_a_relay_is_waited_for_so_long_and_no_longer(fake, relay, monkeypatch, asked_s, waits):
+    slept_s = []
+    monkeypatch.setattr("relay.client.relay.time.sleep", slept_s.append)
+    busy = problem(503, "unavailable")
+    fake.faults.append(Reply(busy.status, busy.document, {**busy.headers, "Retry-After": str(asked_s)}))
+    if waits:
+        assert relay.webhooks.trigger("ok", timeout_s=1000)["status"] == 200
+        (slept,) = (each for each in slept_s if each >= 1)  # the fake sleeps too, for less
+        assert asked_s <= slept < asked_s + 1
+    else:
+        with pytest.raises(errors.Unavailable):
+            relay.webhooks.trigger("ok", timeout_s=1000)
+        assert max(slept_s, default=0) < 1
+
+
 def test_a_relay_that_cannot_be_reached_is_unavailable():
     with FakeRelay() as fake:
         base_url = fake.base_url

@@ -10,12 +10,13 @@ import requests
 
 from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import Mask
-from relay.executor.conclusion import Conclusion
-from relay.executor.preparation import Prepared
+from relay.executor.conclusion import Conclusion, unsendable
+from relay.executor.preparation import Prepared, Unsendable
 from relay.invocation import Outcome, Sent, State
 from relay.reference_id import new_reference_id
 from relay.registration import Shape, Target
 from relay.registration.endpoint import Endpoint
+from relay.registration.retrying import RetryPolicy
 from relay.store.transitions import CallRecord
 from relay.vault import Vault, result_owner
 
@@ -85,8 +86,22 @@ def test_integers_of_any_size_are_checked():
     assert conclude({"n": math.pi}, response_schema=schema).outcome is Outcome.RESPONSE_REJECTED
 
 
-def test_an_answer_of_the_wrong_form_is_not_tried_again():
-    from relay.registration.retrying import RetryPolicy
+def test_pauses_between_attempts_are_spread():
+    policy = RetryPolicy(5, initial_s=10.0)
+    pauses_ms = {conclude({}, status=503, retry=policy).delay_ms for _ in range(50)}
+    assert len(pauses_ms) > 40
+    assert min(pauses_ms) < 5_000 < max(pauses_ms) <= 10_000
 
+
+def test_pauses_before_a_call_that_could_not_be_prepared_is_prepared_again_are_spread():
+    record = CallRecord(REFERENCE, State.QUEUED, "acme", "hook", 1, 1, b"", None, 20_000, "bulk")
+    shape = Shape("hook", "POST", retry=RetryPolicy(5, initial_s=10.0))
+    call = Unsendable(record, Outcome.CONNECT_FAILED, shape)
+    pauses_ms = {unsendable(call, "token", 1).delay_ms for _ in range(50)}
+    assert len(pauses_ms) > 40
+    assert min(pauses_ms) < 5_000 < max(pauses_ms) <= 10_000
+
+
+def test_an_answer_of_the_wrong_form_is_not_tried_again():
     settled = conclude({}, response_schema=SCHEMA, retry=RetryPolicy(5, statuses=(500,)), idempotent=True)
     assert settled.state is State.DELIVERED

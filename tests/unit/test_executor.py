@@ -8,7 +8,8 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from relay.executor.pipeline import Executor
+from relay.errors import Unavailable
+from relay.executor.pipeline import CLAIM_ITEMS, LEFT_OUT, Executor
 from relay.executor.preparation import Full, Unsendable
 from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
@@ -26,6 +27,7 @@ class Store:
         self.published: dict[str, CallRecord] = {}
         self.reads: list[list[str]] = []
         self.granted: list[str] = []
+        self.claimed_at_once: list[int] = []
         self.parked: list[str] = []
         self.woken: list[tuple[str, int, list[str]]] = []
         self.rooms: list[int | None] = []
@@ -43,6 +45,7 @@ class Store:
         return [self.published[ref] for ref in refs]
 
     def claim(self, refs, _token, *, full, park):
+        self.claimed_at_once.append(len(refs))
         self.granted += refs
         self.parked += [*full, *park]
         return Claimed(1, frozenset(refs), frozenset((*full, *park)), ())
@@ -71,8 +74,13 @@ def store():
 @pytest.fixture
 def executor(store):
     """One whose calls are never sent: they hold their slots until they are settled."""
+    return make_executor(store, SLOTS)
 
+
+def make_executor(store, slots):
     def prepare(published):
+        if published.webhook_id == "unreadable":
+            raise Unavailable
         return Full(published) if published.full else Unsendable(published, Outcome.ADDRESS_REFUSED)
 
     return Executor(
@@ -85,7 +93,7 @@ def executor(store):
         SimpleNamespace(
             sending=lambda _active: None, claimed=lambda _active: None, settled=lambda _active, _settlement: None
         ),
-        max_in_flight=SLOTS,
+        max_in_flight=slots,
         lanes=["bulk"],
         publish=pytest.fail,
     )
@@ -144,3 +152,29 @@ def test_who_settles_says_what_there_is_room_for_when_its_calls_have_left(store,
     gevent.sleep(AT_ONCE_S)
     assert store.rooms[0] in range(4, SLOTS + 1)  # as many as had ended by then
     assert store.rooms[-1] == room_left(0, SLOTS)
+
+
+def test_one_script_claims_so_many_and_no_more(store):
+    executor = make_executor(store, 3 * CLAIM_ITEMS)
+    executor.run([store.call(f"hook-{number}") for number in range(CLAIM_ITEMS + 1)])
+    assert store.claimed_at_once == [CLAIM_ITEMS, 1]
+
+
+def test_one_script_claims_so_many_also_where_all_are_looked_at(store):
+    executor = make_executor(store, 10 * CLAIM_ITEMS)
+    executor.run([store.call("busy") for _ in range(8 * CLAIM_ITEMS)])  # its share
+    others = [store.call(f"hook-{number}") for number in range(CLAIM_ITEMS + 8)]
+    running = gevent.spawn(executor.run, [*(store.call("busy") for _ in range(CLAIM_ITEMS)), *others])
+    gevent.sleep(AT_ONCE_S)
+    assert set(others) <= set(store.granted)
+    running.join(5)
+    assert max(store.claimed_at_once) == CLAIM_ITEMS
+
+
+@pytest.mark.parametrize(("unreadable", "started"), [(LEFT_OUT, 1), (LEFT_OUT + 1, 0)])
+def test_a_few_that_cannot_be_prepared_now_are_left_out_and_with_more_the_store_is_away(
+    store, executor, unreadable, started
+):
+    refs = [store.call("unreadable") for _ in range(unreadable)] + [store.call()]
+    assert executor.run(refs) == {"started": started, "skipped": len(refs) - started, "parked": 0}
+    assert executor._in_progress._held == set(store.granted)

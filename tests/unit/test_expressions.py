@@ -161,5 +161,55 @@ def test_the_constant_members_of_a_built_object_are_known():
 )
 def test_the_same_expression_over_the_same_value_gives_the_same(value):
     expression = read_expression("{a: @, b: to_string(@), c: type(@)}")
-    if value is not None:
-        assert json.dumps(expression.evaluate(value)) == json.dumps(expression.evaluate(value))
+    as_text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    if value is not None:  # of null, JMESPath makes null
+        for _ in range(2):
+            assert expression.evaluate(value) == {"a": value, "b": as_text, "c": _type(value)}
+
+
+def _type(value):
+    kinds = {bool: "boolean", int: "number", str: "string", list: "array", dict: "object"}
+    return kinds[type(value)]
+
+
+# -- limits, on both sides --------------------------------------------------------------------------------------
+
+
+def test_an_expression_may_have_so_many_characters_and_no_more():
+    inside = "a" * (expressions.MAX_EXPRESSION_LENGTH - 2)
+    assert read_expression(f"'{inside}'").evaluate({}) == inside
+    with pytest.raises(ValueError, match="longer than 4096"):
+        read_expression(f"'{inside}b'")
+
+
+def test_an_expression_may_nest_so_deep_and_no_deeper():
+    most = expressions.MAX_EXPRESSION_DEPTH - 1
+    assert read_expression("[" * most + "a" + "]" * most)
+    with pytest.raises(ValueError, match="nests deeper than 48"):
+        read_expression("[" * (most + 1) + "a" + "]" * (most + 1))
+
+
+def test_a_value_may_come_to_so_much_and_no_more(monkeypatch):
+    monkeypatch.setattr(expressions, "MAX_VALUE_SIZE", 10)
+    assert read_expression("a").evaluate({"a": "123456789"}) == "123456789"  # and one for the value
+    with pytest.raises(Unevaluable, match="too large"):
+        read_expression("a").evaluate({"a": "1234567890"})
+
+
+def test_a_value_may_nest_so_deep_and_no_deeper():
+    def deep(levels):
+        return [deep(levels - 1)] if levels > 1 else []
+
+    most = expressions.MAX_VALUE_DEPTH
+    assert read_expression("@").evaluate({"a": deep(most - 1)})
+    assert read_expression("a").evaluate({"a": deep(most)})
+    with pytest.raises(Unevaluable, match="too deep"):
+        read_expression("a").evaluate({"a": deep(most + 1)})
+
+
+def test_an_evaluation_may_visit_so_many_nodes_and_no_more(monkeypatch):
+    monkeypatch.setattr(expressions, "MAX_VISITS", 2)
+    assert read_expression("[a]").evaluate({"a": 1}) == [1]
+    monkeypatch.setattr(expressions, "MAX_VISITS", 1)
+    with pytest.raises(Unevaluable, match="too long"):
+        read_expression("[a]").evaluate({"a": 1})
