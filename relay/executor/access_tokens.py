@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from relay.store.access_tokens import AccessTokenStore, RevisionId
     from relay.vault import Vault
 
-#: One token request, everything included. Other calls of the same message wait meanwhile.
+#: One token request, everything included. Calls that need the token wait meanwhile, and no others.
 FETCH_S: Final = 5.0
 #: For how long others leave the fetching to whoever began it, and look for its token every so often.
 FETCH_LOCK_S: Final = FETCH_S + 2
@@ -74,6 +74,21 @@ class AccessTokens:
         self._known: dict[RevisionId, tuple[AccessToken, float]] = {}
         self._failures: dict[RevisionId, _Failure] = {}
         self._fetching: defaultdict[RevisionId, BoundedSemaphore] = defaultdict(BoundedSemaphore)
+
+    def at_hand(self, revision_id: RevisionId) -> AccessToken | None:
+        """A token that is good for now and need not be fetched; None if one has to be.
+
+        Raises:
+            NoToken: none is to be had now.
+            Unavailable: the store cannot be reached.
+        """
+        known = self._believed(revision_id)
+        if known is None:
+            self._check_pause(revision_id)
+            known = self._stored(revision_id)
+            if known is not None:
+                self._remember(known)
+        return known
 
     def access(self, revision_id: RevisionId, credentials: ClientCredentials) -> AccessToken:
         """A token that is good for now.

@@ -12,7 +12,7 @@ from relay.executor.active_calls import webhook_of
 from relay.executor.attempts import Attempts
 from relay.executor.claiming import Claimer
 from relay.executor.in_progress import InProgress
-from relay.executor.preparation import Full
+from relay.executor.preparation import Full, TokenWanted
 from relay.executor.slots import Slots
 from relay.executor.waking import Waking
 from relay.loops import Failures
@@ -43,6 +43,8 @@ SETTLE_S: Final = 5.0
 FULL_LOOKS: Final = 180
 #: So many calls of a message are left out because something of them cannot be read now; then the store is away.
 LEFT_OUT: Final = 2
+#: Calls of one process that wait for access tokens. What is beyond comes again.
+MAX_TOKENS_WANTED: Final = 4_096
 NOTHING: Final = Claimed(0, frozenset(), frozenset(), ())
 
 
@@ -76,6 +78,7 @@ class Executor:
         self.waking = Waking(store, self._slots, self._lanes, self._go_on)
         self._watch = watch
         self._in_progress = InProgress()
+        self._tokens_wanted = 0
         self._draining = False
 
     def run(self, reference_ids: Sequence[object], found: Sequence[CallRecord] = ()) -> dict[str, int]:
@@ -85,19 +88,25 @@ class Executor:
         """
         for replay_id in self._replaying.named_by(reference_ids):
             gevent.spawn(self._replaying.run, replay_id)
-        taken = self._in_progress.take(reference_ids)
+        counts = self._run(self._in_progress.take(reference_ids), found, waits=False)
+        counts["skipped"] = len(reference_ids) - counts["started"] - counts["parked"]
+        event(Event.CALLS_STARTED, **counts)
+        return counts
+
+    def _run(self, taken: Sequence[str], found: Sequence[CallRecord], *, waits: bool) -> dict[str, int]:
+        """Start calls that are in progress here; ``waits``: for access tokens too, which holds no task."""
         counts = {"started": 0, "skipped": 0, "parked": 0}
         left, apart = set(taken), False
         try:
-            self._start_all(self._prepare(taken, found), left, counts)
+            prepared = self._prepare(taken, found, waits)
+            left -= self._await_tokens([call.record for call in prepared if isinstance(call, TokenWanted)])
+            self._start_all([call for call in prepared if not isinstance(call, TokenWanted)], left, counts)
         except Exception as error:  # noqa: BLE001 - what was not claimed comes again
             apart = Failures("claim", calls=len(left)).note(error) and len(left) > 1
         finally:
             self._let_go(left)
         for reference_id in left if apart and not self._draining else ():
             gevent.spawn(self.run, [reference_id])  # one of them may be what the others fail with
-        counts["skipped"] = len(reference_ids) - counts["started"] - counts["parked"]
-        event(Event.CALLS_STARTED, **counts)
         return counts
 
     @property
@@ -129,7 +138,9 @@ class Executor:
 
     # -- before the claim ---------------------------------------------------------------------------------------
 
-    def _prepare(self, taken: Sequence[str], found: Sequence[CallRecord]) -> Sequence[Call | Full]:
+    def _prepare(
+        self, taken: Sequence[str], found: Sequence[CallRecord], waits: bool
+    ) -> Sequence[Call | Full | TokenWanted]:
         known = {record.reference_id: record for record in found}
         unknown = [ref for ref in taken if ref not in known]
         read = self._store.read(unknown) if unknown else ()
@@ -137,13 +148,31 @@ class Executor:
         ready, failed = [], 0
         for record in every:
             try:
-                ready.append(self._preparation.prepare(record))
+                ready.append(self._preparation.prepare(record, waits=waits))
             except (Unavailable, StoreFault) as error:
                 failed += 1
                 if Failures("prepare").note(error) or failed <= LEFT_OUT:
                     continue  # it comes again, and the others need not wait for it
                 raise
         return ready
+
+    def _await_tokens(self, records: Sequence[CallRecord]) -> set[str]:
+        """Go on with these in greenlets of their own, one for each webhook's token; returns which."""
+        by_revision: dict[tuple[str, str, int], list[str]] = {}
+        for record in records[: MAX_TOKENS_WANTED - self._tokens_wanted]:
+            name = record.plugin, record.webhook_id, record.revision
+            by_revision.setdefault(name, []).append(record.reference_id)
+        for reference_ids in by_revision.values():
+            self._tokens_wanted += len(reference_ids)
+            gevent.spawn(self._run_with_token, reference_ids)
+        return {reference_id for of_one in by_revision.values() for reference_id in of_one}
+
+    def _run_with_token(self, reference_ids: Sequence[str]) -> None:
+        try:
+            counts = self._run(reference_ids, (), waits=True)
+        finally:
+            self._tokens_wanted -= len(reference_ids)
+        event(Event.CALLS_STARTED, **counts)
 
     def _start_all(self, waiting: Sequence[Call | Full], left: set[str], counts: dict[str, int]) -> None:
         park_at_s = boot_time_s() + HOLD_S

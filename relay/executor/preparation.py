@@ -51,6 +51,12 @@ class Full(NamedTuple):
     record: CallRecord
 
 
+class TokenWanted(NamedTuple):
+    """A call whose access token has to be fetched first, which takes as long as its authorization server likes."""
+
+    record: CallRecord
+
+
 Call: TypeAlias = Prepared | Unsendable | ChainTurn
 
 
@@ -66,8 +72,10 @@ class Preparation:
         self._tokens = tokens
         self._masks = lru_cache(MAX_TOKEN_MASKS)(_mask_with)
 
-    def prepare(self, record: CallRecord) -> Call | Full:
+    def prepare(self, record: CallRecord, *, waits: bool) -> Call | Full | TokenWanted:
         """Open, check and render one call, if there may be a place for it.
+
+        ``waits``: for its access token, if that has to be fetched; else that is said.
 
         Raises:
             Unavailable, StoreFault: something could not be read. What is not claimed comes again.
@@ -75,7 +83,7 @@ class Preparation:
         if record.full:
             return Full(record)
         try:
-            return self._prepared(record)
+            return self._prepared(record, waits)
         except (Unavailable, StoreFault):
             raise
         except RequestRejected:
@@ -86,7 +94,7 @@ class Preparation:
             telemetry.fault(error, "prepare")
             return Unsendable(record, Outcome.PREPARE_FAILED)
 
-    def _prepared(self, record: CallRecord) -> Call:
+    def _prepared(self, record: CallRecord, waits: bool) -> Call | TokenWanted:
         if record.current_revision is None and not self._goes_on(record):
             return Unsendable(record, Outcome.WEBHOOK_NOT_REGISTERED)
         if record.pins is not None:
@@ -94,7 +102,7 @@ class Preparation:
         plan = self._plans.of(record.plugin, record.webhook_id, record.revision)
         if not plan.sendable:
             return Unsendable(record, Outcome.ADDRESS_REFUSED)
-        return self._authorized(self._render(record, plan), plan)
+        return self._authorized(self._render(record, plan), plan, waits)
 
     def _goes_on(self, record: CallRecord) -> bool:
         """What a chain has begun goes on with the revisions that were pinned for it, whatever is registered today."""
@@ -108,16 +116,18 @@ class Preparation:
         )
         return Prepared(record, request, plan.shape, plan.mask)
 
-    def _authorized(self, call: Prepared, plan: CallPlan) -> Call:
+    def _authorized(self, call: Prepared, plan: CallPlan, waits: bool) -> Call | TokenWanted:
         """The call with an access token in it, where its webhook needs one; it is hidden in the answer."""
         if plan.oauth is None or self._tokens is None:
             return call
         record = call.record
         revision_id = RevisionId(record.plugin, record.webhook_id, record.revision)
         try:
-            access = self._tokens.access(revision_id, plan.oauth)
+            access = self._tokens.access(revision_id, plan.oauth) if waits else self._tokens.at_hand(revision_id)
         except NoToken as error:
             return Unsendable(record, error.outcome, plan.shape)
+        if access is None:
+            return TokenWanted(record)
         call.request.authorize(access.token)
         return call._replace(mask=self._masks(call.mask, access.token), access=access)
 

@@ -9,8 +9,8 @@ import pytest
 from gevent.event import Event
 
 from relay.errors import Unavailable
-from relay.executor.pipeline import CLAIM_ITEMS, LEFT_OUT, Executor
-from relay.executor.preparation import Full, Unsendable
+from relay.executor.pipeline import CLAIM_ITEMS, LEFT_OUT, MAX_TOKENS_WANTED, Executor
+from relay.executor.preparation import Full, TokenWanted, Unsendable
 from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
 from relay.shares import room_left
@@ -78,9 +78,13 @@ def executor(store):
 
 
 def make_executor(store, slots):
-    def prepare(published):
+    def prepare(published, *, waits):
         if published.webhook_id == "unreadable":
             raise Unavailable
+        if published.webhook_id == "hanging":
+            if not waits:
+                return TokenWanted(published)
+            store.may_settle.wait()
         return Full(published) if published.full else Unsendable(published, Outcome.ADDRESS_REFUSED)
 
     return Executor(
@@ -178,3 +182,24 @@ def test_a_few_that_cannot_be_prepared_now_are_left_out_and_with_more_the_store_
     refs = [store.call("unreadable") for _ in range(unreadable)] + [store.call()]
     assert executor.run(refs) == {"started": started, "skipped": len(refs) - started, "parked": 0}
     assert executor._in_progress._held == set(store.granted)
+
+
+def test_calls_whose_tokens_hang_hold_no_task_and_hold_up_no_others(store, executor):
+    hanging = [store.call("hanging") for _ in range(4)]
+    assert executor.run([*hanging, store.call()])["started"] == 1
+    assert executor.run([store.call()])["started"] == 1
+    assert executor.run(hanging)["started"] == 0  # they are in hand
+    store.may_settle.set()
+    gevent.sleep(AT_ONCE_S)
+    assert set(hanging) <= set(store.granted)
+    assert (executor._tokens_wanted, executor._in_progress._held, executor._slots.free) == (0, set(), SLOTS)
+
+
+@pytest.mark.parametrize(("held", "started"), [(MAX_TOKENS_WANTED - 1, 1), (MAX_TOKENS_WANTED, 0)])
+def test_so_many_calls_wait_for_tokens_and_more_come_again(store, executor, held, started):
+    executor._tokens_wanted = held
+    executor.run([store.call("hanging"), store.call("hanging")])
+    assert len(executor._in_progress._held) == started
+    store.may_settle.set()
+    gevent.sleep(AT_ONCE_S)
+    assert len(store.granted) == started
