@@ -11,10 +11,11 @@ PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(max(3, os.cpu_count()))')
 PYTEST := $(BIN)/pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 DATA_DIR ?= .relay
 DEMO_ARGS ?=
+MUTATE_ARGS ?=
 CHAOS_ARGS ?= --invocations 200000 --seconds 500 --fsync always
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-quick lint bench chaos users constraints clean
+.PHONY: help env demo test test-quick lint bench chaos mutate users constraints clean
 
 help:  ## what can be done here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -49,6 +50,11 @@ bench: env  ## this relay and its peers, side by side
 chaos: env  ## kills, stalls and restarts under 200,000 invocations, and every promise checked after
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
+mutate: env  ## single mutations of the places that matter most, and which of them no test notices: hours (MUTATE_ARGS=--sample=5)
+	test -x .venv-mutate/bin/cosmic-ray || { $(PYTHON) -m venv .venv-mutate && \
+		.venv-mutate/bin/python -m pip --disable-pip-version-check --quiet install cosmic-ray==8.7.0; }
+	$(BIN)/python -m tests.mutation $(MUTATE_ARGS)
+
 users: env  ## deploy/users.acl from what the processes need
 	$(BIN)/python -c 'from relay.up import access; print(access.template(), end="")' > users.new
 	mv users.new deploy/users.acl
@@ -58,4 +64,4 @@ constraints: env  ## constraints.txt from what is installed now
 	mv constraints.new constraints.txt
 
 clean:  ## takes away the environment and what tools left behind (not .relay, which holds keys)
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) .venv-mutate build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

@@ -1,0 +1,117 @@
+"""Mutates the places that matter most, one at a time, and says which mutations no test notices (`make mutate`).
+
+Python is mutated by cosmic-ray, Lua by `lua_mutants`; both in a copy. Known survivors stand in ``survivors.md``, each
+with the reason why it is harmless.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from tests.mutation.lua_mutants import mutants
+from tests.mutation.targets import LUA, PYTHON
+
+ROOT = Path(__file__).parents[2]
+KNOWN = Path(__file__).with_name("survivors.md")
+CONFIG = """
+[cosmic-ray]
+module-path = "{path}"
+timeout = {timeout_s}
+excluded-modules = []
+test-command = "{command}"
+[cosmic-ray.distributor]
+name = "local"
+"""
+TIMEOUT_S = 300.0
+#: In annotations, which nobody evaluates.
+ANNOTATIONS = "core/ReplaceBinaryOperator_BitOr%"
+
+
+def main():
+    options = _options()
+    with tempfile.TemporaryDirectory() as name:
+        copy = Path(name) / "relay"
+        shutil.copytree(
+            ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv*", ".relay", "__pycache__", ".*_cache")
+        )
+        tried, noticed, survivors = 0, 0, []
+        for path, tests in {**PYTHON, **LUA}.items():
+            if options.only not in path:
+                continue
+            run = _of_lua if path in LUA else _of_python
+            results = run(copy, path, f"{sys.executable} -m pytest -q -x -p no:cacheprovider {tests}", options)
+            alive = [each for each, killed in results if not killed]
+            tried, noticed = tried + len(results), noticed + len(results) - len(alive)
+            survivors += [(path, each) for each in alive]
+            print(f"{path}: {len(results) - len(alive)} of {len(results)} noticed", flush=True)
+    known = KNOWN.read_text()
+    unknown = [f"`{path}`: {each}" for path, each in survivors if f"`{path}`: {each}" not in known]
+    print(f"{noticed} of {tried} noticed, {len(survivors) - len(unknown)} survivors known", *unknown, sep="\n")
+    sys.exit(bool(unknown))
+
+
+def _options():
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser.add_argument("--tool", default=str(ROOT / ".venv-mutate" / "bin" / "cosmic-ray"))
+    parser.add_argument("--only", default="", help="files whose path holds this")
+    parser.add_argument("--sample", type=int, default=sys.maxsize, help="so many mutations of each file")
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+def _of_python(copy, path, command, options):
+    session, config = copy / "session.sqlite", copy / "mutate.toml"
+    session.unlink(missing_ok=True)
+    config.write_text(CONFIG.format(path=path, timeout_s=TIMEOUT_S, command=command.replace('"', "'")))
+    subprocess.run([options.tool, "init", config, session], cwd=copy, check=True, capture_output=True)
+    with closing(sqlite3.connect(session)) as work, work:
+        jobs = work.execute("SELECT job_id FROM mutation_specs WHERE operator_name NOT LIKE ? ORDER BY start_pos_row, "
+                            "start_pos_col, operator_name, occurrence", (ANNOTATIONS,)).fetchall()  # fmt: skip
+        chosen = _chosen([job for (job,) in jobs], options)
+        marks = ",".join("?" * len(chosen))
+        for table in ("mutation_specs", "work_items"):
+            work.execute(f"DELETE FROM {table} WHERE job_id NOT IN ({marks})", chosen)
+    subprocess.run([options.tool, "exec", config, session], cwd=copy, check=True)
+    with closing(sqlite3.connect(session)) as work:
+        rows = work.execute("SELECT test_outcome, diff FROM work_results").fetchall()
+    return [(_line(diff), outcome != "SURVIVED") for outcome, diff in rows]
+
+
+def _of_lua(copy, path, command, options):
+    file, results = copy / path, []
+    text = file.read_text()
+    for before, after, mutated in _chosen(list(mutants(text)), options):
+        file.write_text(mutated)
+        try:
+            ended = subprocess.run(shlex.split(command), cwd=copy, capture_output=True, timeout=TIMEOUT_S, check=False)
+            killed = ended.returncode != 0
+        except subprocess.TimeoutExpired:
+            killed = True
+        finally:
+            file.write_text(text)
+        results.append((f"`{before}` => `{after}`", killed))
+    return results
+
+
+def _chosen(found, options):
+    return random.Random(options.seed).sample(found, min(options.sample, len(found)))
+
+
+def _line(diff):
+    """A mutation in one line: what stood there, and what stood there instead."""
+    lines = [line for line in diff.split("\n") if line[:1] in "+-" and line[:3] not in {"+++", "---"}]
+    before, after = (" ".join(line[1:].strip() for line in lines if line[:1] == sign) for sign in "-+")
+    return f"`{before}` => `{after}`"
+
+
+if __name__ == "__main__":
+    main()

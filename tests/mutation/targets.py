@@ -1,0 +1,35 @@
+"""The places that matter most, and the tests that have to notice when something is wrong there."""
+
+from __future__ import annotations
+
+_EXECUTOR = (
+    "tests/unit/test_executor.py tests/executor/test_settling.py tests/executor/test_flights.py",
+    "tests/executor/test_hanging_logins.py tests/executor/test_any_fault_anywhere.py -k",
+    "'not (test_any_fault) or (at_each_point and NOREPLICAS) or a_stop'",
+)
+_CONTRACT = (
+    "tests/contract/test_invocations.py tests/contract/test_lifecycle.py tests/contract/test_parking.py",
+    "tests/contract/test_chains.py tests/contract/test_replays.py tests/contract/test_age.py",
+    "tests/contract/test_wake_ups.py tests/contract/test_forgetting.py -k 'not fakeredis'",
+)
+#: By file, what is given to pytest.
+PYTHON = {
+    "relay/registration/retrying.py": "tests/unit/test_retrying.py",
+    "relay/outbound/gate.py": "tests/unit/test_gate.py",
+    "relay/executor/in_progress.py": "tests/unit/test_in_progress.py tests/unit/test_executor.py",
+    "relay/store/server_errors.py": "tests/unit/test_server_errors.py",
+    "relay/loops.py": "tests/unit/test_loops.py",
+    "relay/answer/needles.py": "tests/unit/test_masking.py tests/unit/test_results.py",
+    "relay/text/expressions.py": "tests/unit/test_expressions.py",
+    "relay/executor/settling.py": " ".join(_EXECUTOR),
+    "relay/executor/claiming.py": " ".join(_EXECUTOR),
+    "relay/executor/attempts.py": " ".join(_EXECUTOR),
+    "relay/executor/active_calls.py": " ".join(_EXECUTOR),
+}
+LUA = dict.fromkeys(
+    [
+        f"relay/store/lua/{name}.lua"
+        for name in ("claim", "settle", "advance", "release", "include/originals", "include/places", "include/conclude")
+    ],
+    " ".join(_CONTRACT),
+)
