@@ -21,7 +21,7 @@ from bench.contenders.bullmq import BullMQ, BullMQWithDuties
 from bench.contenders.celery_requests import CeleryRequests
 from bench.contenders.python_peers import Arq, Dramatiq, Taskiq
 from bench.contenders.relay import Relay
-from bench.plan import FULL, QUICK, WORKLOADS
+from bench.plan import FULL, QUICK, SHORT, WORKLOADS
 from bench.report import as_json, machine, show
 from bench.rounds import standings
 from bench.tournament import Tournament
@@ -46,6 +46,7 @@ BUILD: Final = ROOT / "build" / "bench"
 
 @click.command()
 @click.option("--quick", is_flag=True, help="One small round each, no trials: shows that it works, in two minutes.")
+@click.option("--short", is_flag=True, help="Short rounds, no trials: for a machine that others use too.")
 @click.option("--rounds", type=click.IntRange(0, 99), help="Rounds for each Redis setting; 0 for the trials alone.")
 @click.option("--no-trials", is_flag=True, help="Each contender plays the first of its variants.")
 @click.option("--calls", type=click.IntRange(100, 1_000_000), help="Queued calls that each contender drains.")
@@ -59,7 +60,8 @@ def main(contender: tuple[str, ...], precedence: bool, json_file: Path, **chosen
     # A CI's time limit ends us with SIGTERM: leave through the contexts that end our children.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     console = Console(width=None if sys.stdout.isatty() else 140)
-    plan = _narrowed(QUICK if chosen["quick"] else FULL, **chosen)
+    whole = QUICK if chosen["quick"] else SHORT if chosen["short"] else FULL
+    plan = _narrowed(whole, **chosen)
     facts = machine()
     players = [CONTENDERS[name]() for name in contender or CONTENDERS]
     tournament = Tournament(

@@ -49,7 +49,7 @@ class BullMQ:
 
     def variants(self, workload: Workload) -> Sequence[Variant]:
         if workload == "accept":
-            return [_variant(0, 0, 0), _variant(0, 0, 0, add="bulk")]
+            return [_variant(0, 0, 0, add="bulk"), _variant(0, 0, 0)]
         if workload == "drain":
             return [
                 _variant(1, 1, 200),
@@ -161,7 +161,7 @@ class BullMQWithDuties(BullMQ):
 
     def variants(self, workload: Workload) -> Sequence[Variant]:
         if workload == "accept":
-            return [_variant(0, 0, 0), _variant(0, 0, 0, add="bulk")]
+            return [_variant(0, 0, 0, add="bulk"), _variant(0, 0, 0)]
         shapes = ((1, 1, 200), (2, 1, 200)) if workload == "drain" else ((1, 16, 64), (2, 16, 64))
         ways = {"wait": "" if workload == "drain" else "map", "add": "" if workload == "drain" else "bulk"}
         return [_variant(*shape, pipelines=True, sending=sending, **ways) for sending in SENDING for shape in shapes]

@@ -25,10 +25,10 @@ FRONT_THREADS: Final = 64
 
 #: (pool, worker processes as we start them, concurrency of each); prefork forks its own processes.
 POOLS: Final = (
+    ("threads", 2, 16),
+    ("threads", 1, 16),
     ("prefork", 1, 2),
     ("prefork", 1, 4),
-    ("threads", 1, 16),
-    ("threads", 2, 16),
     ("gevent", 1, 64),
     ("gevent", 2, 64),
 )

@@ -45,7 +45,7 @@ class Relay:
         return {}
 
     def variants(self, workload: Workload) -> Sequence[Variant]:
-        on_one = {"": {}, ", API on 1 CPU": {"RELAY_API_CPU": "0"}}
+        on_one = {", API on 1 CPU": {"RELAY_API_CPU": "0"}, "": {}}
         if workload == "accept":
             return [Variant("1 API" + front, 0, settings) for front, settings in on_one.items()]
         fronts = on_one if workload == "await" else {"": {}}
