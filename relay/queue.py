@@ -79,7 +79,7 @@ class _Envelope:
     """What Celery and kombu put around the ids of a message (task protocol 2; kombu's virtual transports).
 
     Celery makes it once; each message differs in its ids and in its own. To have each made by their `Producer` took
-    more of an API process than the triggers themselves (docs/benchmarks.md).
+    more of an API process than the triggers themselves (docs/performance.md).
     """
 
     def __init__(self, app: Celery) -> None:

