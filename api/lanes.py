@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from api.auth import OPERATE
+from api.queries import LanesQuery, read_query
 from relay.queue import LANES
 from relay.store.workers import workers_by_lane
 from relay.text.media_types import JSON_TYPE
-from relay.views import lane_of
+from relay.views import backlog_minute_of, lane_of
 
 if TYPE_CHECKING:
     import falcon
@@ -28,11 +29,15 @@ class LanesResource:
         self._backlog = backlog
         self._workers = workers
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """The most urgent lane first."""
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """The most urgent lane first; what waited since then, where that is asked."""
+        query = read_query(req, LanesQuery)
         alive = workers_by_lane(self._workers.alive(), LANES)
         lanes = [lane_of(each, alive[each.lane]) for each in self._backlog.of(LANES)]
+        answer: dict[str, Any] = {"lanes": lanes}
+        if "since" in query:
+            answer["minutes"] = [backlog_minute_of(each) for each in self._backlog.minutes(LANES, query["since"])]
         resp.set_header("Cache-Control", "no-store")
-        resp.content_type, resp.data = JSON_TYPE, orjson.dumps({"lanes": lanes})
+        resp.content_type, resp.data = JSON_TYPE, orjson.dumps(answer)
 
     on_head = on_get

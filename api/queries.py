@@ -135,6 +135,11 @@ OverviewQuery: Final = Schema.from_dict(
     name="OverviewQuery",
 )
 
+#: The query of `GET /v1/lanes`.
+LanesQuery: Final = Schema.from_dict(
+    {"since": moment("Adds the minutes from this time on; what is older than a day is left out.")}, name="LanesQuery"
+)
+
 
 def read_query(req: falcon.Request, schema: type[Schema]) -> dict[str, Any]:
     """The parameters as the schema has them; an empty one counts as not given. ``BadParameter`` names every fault."""

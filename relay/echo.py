@@ -1,9 +1,16 @@
-"""The sample endpoint of ``relay up --demo``: answers with what it was sent, headers and all. Loopback only."""
+"""The sample endpoint of ``relay up --demo``: answers with what it was sent, headers and all. Loopback only.
+
+Some paths misbehave, as endpoints do: `/status/N` answers with the status N, `/unsteady/PERCENT/N` does so only part of
+the time, `/slow/MS` takes its time, `/hang-up` ends the connection without an answer.
+"""
 
 from __future__ import annotations
 
+import http
 import json
+import random
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
@@ -12,6 +19,8 @@ from relay.up.processes import LOOPBACK
 
 _MAX_BYTES: Final = 1024 * 1024
 _TIMEOUT_S: Final = 30
+_DIGITS: Final = 7
+_HIGHEST_STATUS: Final = 599
 
 
 class _Echo(BaseHTTPRequestHandler):
@@ -25,6 +34,10 @@ class _Echo(BaseHTTPRequestHandler):
             self.send_error(413)
             return
         body = self.rfile.read(int(length)).decode("utf-8", "replace")
+        status = self._status()
+        if status is None:
+            self.close_connection = True
+            return
         told = {
             "method": self.command,
             "query": parse_qs(urlsplit(self.path).query),
@@ -32,16 +45,37 @@ class _Echo(BaseHTTPRequestHandler):
             "body": _value(body),
         }
         content = json.dumps(told).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
 
+    def _status(self) -> int | None:
+        """The status that the path asks for, after the time that it asks for; None for no answer at all."""
+        match urlsplit(self.path).path.split("/"):
+            case ["", "hang-up"]:
+                return None
+            case ["", "slow", ms] if _is_count(ms):
+                time.sleep(min(int(ms) / 1000, _TIMEOUT_S))
+            case ["", "status", status] if _is_status(status):
+                return int(status)
+            case ["", "unsteady", percent, status] if _is_count(percent) and _is_status(status):
+                return int(status) if random.random() * 100 < int(percent) else 200  # noqa: S311 - no secret
+        return 200
+
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815  # the names http.server calls
 
     def log_message(self, *_: object) -> None:
         """Says nothing: what it is sent may be private."""
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < _DIGITS
+
+
+def _is_status(text: str) -> bool:
+    return _is_count(text) and http.HTTPStatus.OK <= int(text) <= _HIGHEST_STATUS
 
 
 def _value(body: str) -> object:

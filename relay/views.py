@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from relay.invocation import Attempt, Invocation
     from relay.registration import Shape
     from relay.replay.planning import ReplayPlan
-    from relay.store.backlog import LaneBacklog
+    from relay.store.backlog import BacklogMinute, LaneBacklog
     from relay.store.listing import OutcomeGroup
     from relay.store.measures import Counts, Minute
     from relay.store.replays import ReplayJob
@@ -118,6 +118,7 @@ def plan_of(plan: ReplayPlan) -> dict[str, Any]:
         "matched": plan.matched,
         "skipped": plan.skipped,
         "breakdown": [group_of(group) for group in plan.breakdown],
+        "skippedReasons": _reasons(plan),
     }
 
 
@@ -155,6 +156,11 @@ def lane_of(backlog: LaneBacklog, workers: int) -> dict[str, Any]:
     return {"lane": backlog.lane, "pending": backlog.pending, "oldestSeconds": oldest_s, "workers": workers}
 
 
+def backlog_minute_of(minute: BacklogMinute) -> dict[str, Any]:
+    """What waited in the lanes in one minute."""
+    return {"start": rfc3339(minute.start_ms), "pending": dict(minute.pending)}
+
+
 def job_of(job: ReplayJob) -> dict[str, Any]:
     """A replay job as the API and the commands show it."""
     return {
@@ -168,11 +174,12 @@ def job_of(job: ReplayJob) -> dict[str, Any]:
         "ratePerSecond": plain_number(job.rate_per_second),
         "createdAt": rfc3339(job.created_at_ms),
         "finishedAt": rfc3339(job.finished_at_ms),
+        "skippedReasons": _reasons(job),
     }
 
 
-def reasons_of(counted: ReplayJob | ReplayPlan) -> dict[str, int]:
-    """Why some were skipped, as the commands show it beside a job or a plan."""
+def _reasons(counted: ReplayJob | ReplayPlan) -> dict[str, int]:
+    """Why some were skipped, and how many for each reason."""
     return {str(reason): count for reason, count in counted.skipped_reasons.items()}
 
 

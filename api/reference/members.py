@@ -35,6 +35,12 @@ def time(about: str, *, maybe: bool = False, required: bool = True) -> Field[Any
     return text(about, maybe=maybe, required=required, format="date-time")
 
 
+def counts_by(about: str, words: Iterable[str]) -> Field[Any]:
+    """How many of each word; one that does not occur may be missing."""
+    key = fields.String(validate=validate.OneOf([str(each) for each in words]))
+    return fields.Dict(keys=key, values=fields.Integer(), required=True, metadata={"description": about})
+
+
 def reference(about: str, *, maybe: bool = False, required: bool = True) -> Field[Any]:
     """A reference id."""
     return text(about, maybe=maybe, required=required, format="uuid")

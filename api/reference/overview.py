@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from api.auth import METRICS, OPERATE
-from api.queries import OverviewQuery
+from api.queries import LanesQuery, OverviewQuery
 from api.reference import overview_schemas as schemas
 from api.reference.operation import Operation, Said
 from api.reference.samples import Sample
@@ -64,8 +64,9 @@ _LANES: Final = Operation(
     path="/v1/lanes",
     tag="Overview",
     summary="What waits in the lanes",
-    about="Of the whole relay, whose plugins share them; the most urgent lane first.",
+    about="Of the whole relay, whose plugins share them; the most urgent lane first. With `since` also what waited.",
     scopes=OPERATE,
+    query=LanesQuery,
     answers={200: Said("The three lanes.", schemas.Lanes)},
     sample=Sample("GET", "/v1/lanes"),
 )

@@ -8,6 +8,7 @@ from marshmallow import fields
 
 from api.reference.members import MAYBE, flag, schema, several, text, time, whole, word
 from api.reference.schemas import Group
+from relay.queue import LANES
 from relay.store.measures import ENDS
 from relay.store.policies import BREAKER_STATES
 
@@ -73,4 +74,19 @@ _Lane: Final = schema(
     workers=whole("Live worker processes that serve it."),
 )
 
-Lanes: Final = schema("Lanes", lanes=several(_Lane, "The most urgent first."))
+_LanePending: Final = schema(
+    "LanePending",
+    **{lane: whole(f"The most calls that waited in `{lane}` at a time; null: unknown.", maybe=True) for lane in LANES},
+)
+
+_LanesMinute: Final = schema(
+    "LanesMinute",
+    start=time("When the minute began."),
+    pending=fields.Nested(_LanePending, required=True, metadata={"description": "By lane."}),
+)
+
+Lanes: Final = schema(
+    "Lanes",
+    lanes=several(_Lane, "The most urgent first."),
+    minutes=several(_LanesMinute, "With `since`: each minute, oldest first.", required=False),
+)

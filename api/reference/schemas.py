@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from marshmallow import Schema, fields, validate
 
-from api.reference.members import MAYBE, anything, flag, reference, schema, several, text, time, whole, word
+from api.reference.members import MAYBE, anything, counts_by, flag, reference, schema, several, text, time, whole, word
 from relay.invocation import Sent, State
 from relay.request.delay import MAX_DELAY_S
-from relay.store.replays import ReplayState
+from relay.store.replays import ReplayState, Skip
 
 if TYPE_CHECKING:
     from marshmallow.fields import Field
@@ -173,6 +173,7 @@ Plan: Final = schema(
     matched=whole("How many would be taken."),
     skipped=whole("How many of them would be skipped."),
     breakdown=several(Group, "Those that match, by webhook, outcome and status."),
+    skippedReasons=counts_by("How many for each reason.", Skip),
 )
 
 StartedReplay: Final = schema(
@@ -196,6 +197,7 @@ Replay: Final = schema(
     ),
     createdAt=time("When it was made."),
     finishedAt=time("When it ended.", maybe=True),
+    skippedReasons=counts_by("How many for each reason.", Skip),
 )
 
 Replays: Final = schema("Replays", replays=several(Replay, "Newest first."))

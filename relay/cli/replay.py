@@ -20,7 +20,7 @@ from relay.runtime import Runtime, cli_runtime
 from relay.settings import Settings
 from relay.store.listing import Filter
 from relay.store.replays import ReplayState
-from relay.views import job_of, plain_number, plan_of, reasons_of, row_of
+from relay.views import job_of, plain_number, plan_of, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,6 @@ def plan(screen: Screen, data_dir: Path, *, plugin: str, **options: Any) -> None
     value = {
         "planId": made.plan_id,
         **plan_of(made),
-        "skippedReasons": reasons_of(made),
         "sample": [row_of(each) for each in made.sample],
         "estimatedSeconds": plain_number(made.estimated_s),
     }
@@ -118,7 +117,7 @@ def list_replays(screen: Screen, data_dir: Path, *, plugin: str, limit: int) -> 
     runtime = _runtime(data_dir)
     check_plugin(runtime, plugin)
     runtime.act_notes.note(Act.LIST, plugin=plugin, subject="replays")
-    jobs = [_value(job) for job in runtime.replays.list(plugin, limit=limit)]
+    jobs = [job_of(job) for job in runtime.replays.list(plugin, limit=limit)]
     screen.show(jobs, lambda: jobs_picture(jobs))
 
 
@@ -201,9 +200,5 @@ def _follow(screen: Screen, replays: Replays, job: ReplayJob) -> None:
 
 
 def _show(screen: Screen, job: ReplayJob) -> None:
-    value = _value(job)
+    value = job_of(job)
     screen.show(value, lambda: job_picture(value))
-
-
-def _value(job: ReplayJob) -> dict[str, Any]:
-    return job_of(job) | {"skippedReasons": reasons_of(job)}

@@ -8,10 +8,10 @@ import click
 from rich.console import Group
 from rich.text import Text
 
-from relay.cli.output import Screen, as_json, facts_of, safe, screened
-from relay.errors import Unavailable
+from relay.cli.output import Screen, as_json, safe, screened
+from relay.errors import BadParameter, Unavailable
 from relay.up import processes
-from relay.up.demo import demonstrate
+from relay.up.demo import KEY_FILE, demonstrate
 from relay.up.embedded import FSYNC
 from relay.up.kept import described
 from relay.up.local import LaunchPlan, LocalRelay
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import RenderableType
+
+    from relay.up.demo import Shown
 
 _PORT: Final = click.IntRange(0, 65535)
 _MAX_WORKERS: Final = 64
@@ -57,6 +59,7 @@ _STOP_MARGIN_S: Final = 10.0
     help="When the embedded server's file is safe on disk: before each answer, or within a second.",
 )
 @click.option("--demo", is_flag=True, help="Also register a sample webhook on loopback and trigger it, for real.")
+@click.option("--traffic", is_flag=True, help="With --demo: also make a few calls a second, some of which fail.")
 @click.option("--verbose", is_flag=True, help="Show the logs of the processes here, too.")
 @screened
 def up(screen: Screen, data_dir: Path, *, verbose: bool, **asked: Any) -> None:
@@ -65,7 +68,10 @@ def up(screen: Screen, data_dir: Path, *, verbose: bool, **asked: Any) -> None:
     Processes that die are started again; Ctrl-C ends them all, a second Ctrl-C at once. What it runs with is
     in relay.env in the data directory, where every other command finds it.
     """
-    relay = LocalRelay.prepare(data_dir, LaunchPlan(**asked))
+    plan = LaunchPlan(**asked)
+    if plan.traffic and not plan.demo:
+        raise BadParameter("--traffic is traffic of the demo: give --demo as well.")
+    relay = LocalRelay.prepare(data_dir, plan)
     screen.note(f"Starting; data directory {relay.directory.path}")
     if relay.kept:
         screen.note("Of the last start, and not in this environment (relay.env has them; give one anew to change it):")
@@ -87,39 +93,58 @@ def up(screen: Screen, data_dir: Path, *, verbose: bool, **asked: Any) -> None:
 def _run(screen: Screen, relay: LocalRelay, supervisor: Supervisor, tail: LogTail | None) -> None:
     relay.start(supervisor)
     if relay.wait(supervisor):
-        _say_ready(screen, relay)
+        shown = _demonstrated(relay, supervisor)
+        _say_ready(screen, relay, shown)
     while not supervisor.ending:
         supervisor.turn()
         for name, line in tail.lines() if tail else ():
             click.echo(f"{name:<20} | {safe(line)}", err=True)
 
 
-def _say_ready(screen: Screen, relay: LocalRelay) -> None:
+def _demonstrated(relay: LocalRelay, supervisor: Supervisor) -> Shown | None:
+    plan = relay.plan
+    if relay.demo_port is None:
+        return None
+    shown = demonstrate(relay.settings, relay.directory, relay.demo_port, traffic=plan.traffic)
+    if plan.traffic:
+        relay.start_traffic(supervisor, relay.directory.path / KEY_FILE)
+    return shown
+
+
+def _say_ready(screen: Screen, relay: LocalRelay, shown: Shown | None) -> None:
     settings, directory = relay.settings, relay.directory
-    shown = demonstrate(settings, directory, relay.demo_port) if relay.demo_port is not None else None
     value: dict[str, Any] = {
         "apiUrl": settings.api_url,
+        "consoleUrl": settings.api_url + "/console",
         "flowerUrl": settings.flower_url,
         "dataDir": str(directory.path),
     }
     auth = f"user:password is RELAY_FLOWER_AUTH in {directory.env_file}"
     if shown and settings.flower_auth:
-        value |= {"answer": dict(shown.answer), "record": dict(shown.record), "curl": shown.curl}
+        value |= {"answer": dict(shown.answer), "record": dict(shown.record), "curl": shown.curl, "key": shown.key}
         auth = f"user:password {settings.flower_auth.reveal()}"
-    screen.show(value, lambda: Group(*_pictures(value, auth)))
+    screen.show(value, lambda: Group(*_pictures(value)))
     if not screen.is_json:  # whole lines, however narrow the terminal is
-        click.echo(f"\nTo send it again:\n\n{shown.curl}\n\nready" if shown else "ready")
+        click.echo("\n".join(_addresses(value, auth)))
+        click.echo("\nCtrl-C ends it.\nready")
 
 
-def _pictures(value: dict[str, Any], flower_auth: str) -> Iterator[RenderableType]:
-    """What people see, the demo first, if there was one."""
+def _pictures(value: dict[str, Any]) -> Iterator[RenderableType]:
+    """What the demo did, if there was one."""
     if "answer" in value:
         yield Text("The sample webhook demo-echo was triggered over HTTP. The plugin's answer, secrets masked:\n")
         yield Text(as_json(value["answer"]))
         yield Text("\nThe record that it left:\n")
         yield Text(as_json(value["record"]))
-        yield Text("")
-    yield facts_of([("API", value["apiUrl"]), ("Flower", f"{value['flowerUrl']}  ({flower_auth})")])
+
+
+def _addresses(value: dict[str, Any], flower_auth: str) -> Iterator[str]:
+    if "curl" in value:
+        yield f"\nTo send it again:\n\n{value['curl']}\n"
+    sign_in = f"sign in with {value['key']}" if "key" in value else "sign in with a key of the scope operate"
+    yield f"API      {value['apiUrl']}  (documentation: {value['apiUrl']}/docs)"
+    yield f"Console  {value['consoleUrl']}  ({sign_in})"
+    yield f"Flower   {value['flowerUrl']}  ({flower_auth})"
 
 
 def _show_log(screen: Screen, log: Path) -> None:

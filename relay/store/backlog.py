@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.reference_id import REPLAY_PREFIX, reference_time_ms
 from relay.store import keyspace
+from relay.store.measures import DAY_MS
+from relay.store.notes import MINUTE_MS
 from relay.store.scripts import store_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     import redis
 
@@ -31,8 +33,16 @@ class LaneBacklog:
     oldest_ms: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class BacklogMinute:
+    """The most calls that waited in each lane at a time in one minute; None where no worker lived to see it."""
+
+    start_ms: int
+    pending: Mapping[str, int | None]
+
+
 class Backlog:
-    """Reads the lanes' alarms. Raises `Unavailable` while the server is away."""
+    """Reads the lanes' alarms, and what workers noted of them. Raises `Unavailable` while the server is away."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client
@@ -40,6 +50,20 @@ class Backlog:
     def of(self, lanes: Iterable[str]) -> list[LaneBacklog]:
         """The backlog of each of these lanes."""
         return [self._of_one(lane) for lane in lanes]
+
+    def minutes(self, lanes: Collection[str], since_ms: int) -> list[BacklogMinute]:
+        """Every minute from ``since_ms``, at most a day ago, to the current one."""
+        with store_errors():
+            seconds, micros = self._client.time()
+        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        numbers = range(max(since_ms, now_ms - DAY_MS) // MINUTE_MS, now_ms // MINUTE_MS + 1)
+        pipeline = self._client.pipeline(transaction=False)
+        for number in numbers:
+            pipeline.hmget(keyspace.backlog(number), lanes)
+        with store_errors():
+            rows = pipeline.execute()
+        noted = (dict(zip(lanes, (None if each is None else int(each) for each in row), strict=True)) for row in rows)
+        return [BacklogMinute(number * MINUTE_MS, row) for number, row in zip(numbers, noted, strict=True)]
 
     def _of_one(self, lane: str) -> LaneBacklog:
         key = keyspace.due_queued(lane)

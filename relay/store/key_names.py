@@ -80,6 +80,7 @@ PARTITIONED: Final = {
     "replay_open": "replay:{replay}:open",  # set: the ids that it made and that are not final
     "replay_parked": "replay:{replay}:parked",  # zset referenceId -> createdAt ms: of them, what waits for `resume`
     # turns and sweeps
+    "backlog": "due:backlog:{minute}",  # hash lane -> the most calls that waited in it at a time in this minute
     "sweeps": "sweeps",  # hash: how many sweeps there were, and how many ids they published
     "counting_turn": "counting",  # string: a worker counts notes now
 }

@@ -187,6 +187,11 @@ def due_queued(lane: str) -> str:
     return _name("due_queued", lane=lane)
 
 
+def backlog(minute: int) -> str:
+    """Hash: the most calls that waited in each lane at a time, of one minute."""
+    return _name("backlog", minute=minute)
+
+
 def expiry() -> str:
     """Sorted set: when final records are forgotten."""
     return _name("expiry")

@@ -11,6 +11,7 @@ from relay.client import Relay
 from relay.errors import Unauthenticated
 from relay.registration import read_registrations
 from relay.runtime import Runtime, cli_runtime
+from relay.up import demo_traffic
 from relay.up.processes import LOOPBACK
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 PLUGIN: Final = "demo"
 WEBHOOK_ID: Final = "demo-echo"
-_KEY_FILE: Final = "demo.key"
+KEY_FILE: Final = "demo.key"
 _TRIGGER: Final[Mapping[str, Any]] = {
     "data": {"hello": "world"},
     "headers": {"X-Note": "sent by the demo"},
@@ -46,23 +47,28 @@ _DOCUMENT: Final = """\
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the demo did: the four-member answer, the record of it, and how to do it again."""
+    """What the demo did: the four-member answer, the record of it, the key used, and how to do it again."""
 
     answer: Mapping[str, Any]
     record: Mapping[str, Any]
+    key: str
     curl: str
 
 
-def demonstrate(settings: Settings, directory: DataDir, endpoint_port: int) -> Shown:
-    """Registers the sample webhook and triggers it through the API; any ``RelayError`` of the two is passed on."""
+def demonstrate(settings: Settings, directory: DataDir, endpoint_port: int, *, traffic: bool = False) -> Shown:
+    """Registers the sample webhook and triggers it through the API; any ``RelayError`` of the two is passed on.
+
+    With ``traffic`` the webhooks that the demo's callers use are registered as well.
+    """
     runtime = cli_runtime(settings)
-    text = _DOCUMENT.replace("HOST", LOOPBACK).replace("PORT", str(endpoint_port))
-    runtime.registry.apply(*read_registrations(text, runtime.rules, plugin=PLUGIN))
+    for document in (_DOCUMENT, demo_traffic.DOCUMENT) if traffic else (_DOCUMENT,):
+        text = document.replace("HOST", LOOPBACK).replace("PORT", str(endpoint_port))
+        runtime.registry.apply(*read_registrations(text, runtime.rules, plugin=PLUGIN))
     key = _key(runtime, directory)
     with Relay(settings.api_url, key) as relay:
         answer = relay.webhooks.trigger(WEBHOOK_ID, _TRIGGER["data"], _TRIGGER["headers"], _TRIGGER["queryParams"])
         record = relay.get(answer["referenceId"])
-    return Shown(dict(answer), dict(record), _curl(settings.api_url, key))
+    return Shown(dict(answer), dict(record), key, _curl(settings.api_url, directory))
 
 
 def _key(runtime: Runtime, directory: DataDir) -> str:
@@ -71,19 +77,17 @@ def _key(runtime: Runtime, directory: DataDir) -> str:
     def make() -> str:
         return runtime.api_keys.create(PLUGIN, {"trigger", "operate"})[0]
 
-    text = directory.secret(_KEY_FILE, make)
+    text = directory.secret(KEY_FILE, make)
     try:
         runtime.api_keys.authenticate(text)
     except Unauthenticated:
         text = make()
-        directory.write(_KEY_FILE, text + "\n")
+        directory.write(KEY_FILE, text + "\n")
     return text
 
 
-def _curl(api_url: str, key: str) -> str:
-    """A line for a shell that sends the same trigger."""
-    command = (
-        *("curl", f"{api_url}/v1/webhooks/{WEBHOOK_ID}/trigger", "-H", f"Authorization: Bearer {key}"),
-        *("-H", "Content-Type: application/json", "-d", json.dumps(_TRIGGER)),
-    )
-    return shlex.join(command)
+def _curl(api_url: str, directory: DataDir) -> str:
+    """A line for a shell that sends the same trigger; it takes the key from its file."""
+    key = f'"Authorization: Bearer $(cat {shlex.quote(str(directory.path / KEY_FILE))})"'
+    command = ("-H", "Content-Type: application/json", "-d", json.dumps(_TRIGGER))
+    return f"curl {api_url}/v1/webhooks/{WEBHOOK_ID}/trigger -H {key} {shlex.join(command)}"

@@ -52,6 +52,7 @@ class LaunchPlan:
     workers: int = 1
     fsync: str = "always"
     demo: bool = False
+    traffic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,11 @@ class LocalRelay:
             renew(self.server.url(ADMINISTRATOR))
         for process in self.processes():
             supervisor.start(self._child(process))
+
+    def start_traffic(self, supervisor: Supervisor, key_file: Path) -> None:
+        """Starts the demo's callers; the webhooks that they call are registered by then."""
+        process = processes.demo_traffic(self.settings.api_url, str(key_file))
+        supervisor.start(self._child(process))
 
     def wait(self, supervisor: Supervisor) -> bool:
         """Returns True when API, workers and Flower are ready, False when asked to end before.

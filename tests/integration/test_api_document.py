@@ -136,6 +136,7 @@ def test_every_example_runs_as_it_is_printed(api, document, tmp_path, language):
     (tmp_path / "webhooks.mjs").write_bytes(requests.get(f"{api.url}/webhooks.js", timeout=5).content)
     with api.hand_worker(data="done"):
         for operation in (each for item in document["paths"].values() for each in item.values()):
+            api.beat("w1", "interactive")  # a worker that is silent for four seconds counts as gone
             (source,) = (each["source"] for each in operation["x-codeSamples"] if each["lang"] == language)
             done = subprocess.run(
                 commands(tmp_path, language, source),

@@ -128,3 +128,13 @@ def test_what_is_not_registered_for_the_plugin_cannot_be_steered(api, webhook, a
 def test_a_parameter_that_is_wrong_is_named(api):
     answer = api.call("GET", "/v1/stats", key=api.operator_key, params={"since": "yesterday", "webhookId": "!"})
     assert {fault["pointer"] for fault in problem(answer, 400, "bad_parameter")["errors"]} == {"since", "webhookId"}
+
+
+def test_lanes_tell_what_waited_in_each_minute_where_it_is_asked(story):
+    story.beat("w1", "bulk")
+    since = rfc3339(int(time.time() * 1000) - 120_000)
+    minutes = told(story, "/v1/lanes", "Lanes", since=since)["minutes"]
+    assert len(minutes) in {3, 4}
+    assert minutes[-1]["pending"].keys() == {"interactive", "bulk", "replay"}
+    assert "minutes" not in told(story, "/v1/lanes", "Lanes")
+    problem(story.call("GET", "/v1/lanes?since=noon", key=story.operator_key), 400, "bad_parameter")

@@ -52,8 +52,9 @@ export function steerWebhook(id, action) {
   return call("POST", `v1/webhooks/${path(id)}/${action}`);
 }
 
-export function lanes(signal) {
-  return call("GET", "v1/lanes", { signal });
+/** What waits in each lane, and the most that waited in each minute since then. */
+export function lanes(since, signal) {
+  return call("GET", "v1/lanes", { query: { since: new Date(since).toISOString() }, signal });
 }
 
 /** What ended in error, gathered by webhook, outcome and status. */

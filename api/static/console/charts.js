@@ -25,7 +25,7 @@ const times = (_, splits) => splits.map((s) => clock.format(new Date(s * 1_000))
  * `update(xs, columns, values?)` gives it seconds and a column a series; `values` are what is shown as the value where a
  * column is drawn on top of another one.
  */
-export function chart({ title, series, format, top = null, signal }) {
+export function chart({ title, series, format, top = null, height = HEIGHT, signal }) {
   const shown = series.map(({ label, colour: name }) => ({ label, name, value: h("b", {}, "–") }));
   const legend = h(
     "ul",
@@ -33,7 +33,7 @@ export function chart({ title, series, format, top = null, signal }) {
     shown.map(({ label, name, value }) => h("li", {}, h("i", { "aria-hidden": "true", vars: { background: `var(--${name})` } }), label, value)),
   );
   const at = h("span", { class: "muted small nowrap" });
-  const canvas = h("div", { class: "plot", role: "img", "aria-label": title });
+  const canvas = h("div", { class: "plot", vars: { "--height": `${height}px` }, role: "img", "aria-label": title });
   const rows = h("details", { class: "as-table" }, h("summary", {}, "As a table"));
   const element = h("figure", { class: "chart" }, h("figcaption", { class: "chart-head" }, legend, at), canvas, rows);
   let plot = null;
@@ -47,7 +47,7 @@ export function chart({ title, series, format, top = null, signal }) {
   };
   const draw = () => {
     plot?.destroy();
-    plot = new uPlot(options({ series, format, top, tell, width: canvas.clientWidth || 320 }), data, canvas);
+    plot = new uPlot(options({ series, format, top, tell, height, width: canvas.clientWidth || 320 }), data, canvas);
   };
   const list = () => {
     if (!rows.open) return;
@@ -59,7 +59,7 @@ export function chart({ title, series, format, top = null, signal }) {
   };
   rows.addEventListener("toggle", list);
 
-  const sizes = new ResizeObserver(([entry]) => plot?.setSize({ width: Math.max(200, Math.floor(entry.contentRect.width)), height: HEIGHT }));
+  const sizes = new ResizeObserver(([entry]) => plot?.setSize({ width: Math.max(200, Math.floor(entry.contentRect.width)), height }));
   sizes.observe(canvas);
   window.addEventListener("themechange", draw, { signal });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw, { signal });
@@ -87,13 +87,13 @@ function summary(title, series, values, format) {
   return `${title}. ${parts.join("; ")}.`;
 }
 
-function options({ series, format, top, tell, width }) {
+function options({ series, format, top, tell, height, width }) {
   const line = colour("line");
   const text = colour("muted");
   const axis = { stroke: text, font: FONT, ticks: { show: false }, grid: { stroke: line, width: 1 } };
   return {
     width,
-    height: HEIGHT,
+    height,
     padding: [8, 4, 0, 0],
     legend: { show: false },
     cursor: { sync: { key: "time" }, y: false, points: { size: 6 }, drag: { x: false, y: false } },

@@ -27,6 +27,15 @@ export function totals(buckets) {
   return { ...sum, errorShare: sum.ended ? sum.errors / sum.ended : null };
 }
 
+/** Calls that ended a minute, over the last `most` whole minutes since there is traffic; null where there is none. */
+export function pace(buckets, most = 5) {
+  const begun = buckets.findIndex((bucket) => bucket.accepted > 0 || ended(bucket) > 0);
+  if (begun < 0) return null;
+  const whole = buckets.slice(begun, -1).slice(-most);
+  const counted = whole.length ? whole : buckets.slice(-1);
+  return counted.reduce((sum, bucket) => sum + ended(bucket), 0) / counted.length;
+}
+
 /** The latest bucket that has percentiles. */
 export function latest(buckets) {
   return buckets.findLast((bucket) => bucket.p50Ms !== null && bucket.p50Ms !== undefined) ?? null;
@@ -55,6 +64,22 @@ export function columns(buckets, since, until, step) {
     p95: column((each) => each.p95Ms),
     p99: column((each) => each.p99Ms),
   };
+}
+
+/** The same for what waited in each lane: the most of any minute of a column. */
+export function laneColumns(minutes, lanes, since, until, step) {
+  const width = step * MINUTE;
+  const first = Math.floor(since / width) * width;
+  const number = Math.floor((until - first) / width) + 1;
+  const made = lanes.map(() => new Array(number).fill(null));
+  for (const { start, pending } of minutes) {
+    const at = Math.floor((Date.parse(start) - first) / width);
+    lanes.forEach((lane, n) => {
+      const value = pending[lane] ?? null;
+      if (value !== null && at >= 0 && at < number) made[n][at] = Math.max(made[n][at] ?? 0, value);
+    });
+  }
+  return { xs: Array.from({ length: number }, (_, n) => (first + n * width) / 1_000), lanes: made };
 }
 
 function slot(at) {

@@ -35,6 +35,20 @@ export const OUTCOMES = {
   webhook_not_registered: "the webhook is not registered",
 };
 
+/** Why a replay does not send a call again. */
+export const SKIPPED = {
+  replayed: "already replayed with success",
+  being_replayed: "in another replay",
+  uncertain: "may have arrived, and must not be sent twice",
+  expired: "too old: no longer kept",
+  refused: "refused at the door",
+  forgotten: "whose contents were destroyed",
+  not_final: "not ended yet",
+  chain_step: "steps of a chain",
+  unreadable: "that cannot be read",
+  cancelled: "cancelled",
+};
+
 export const SENT = {
   no: "the request never left",
   maybe: "the request may have arrived",

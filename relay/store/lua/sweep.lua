@@ -1,4 +1,4 @@
--- sweep: take alarms that rang, move them on, and say which ids must be published again.
+-- sweep: take alarms that rang, move them on, and say which ids must be published again; note how many wait.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 worker process id  2 grace_ms  3 patience_ms (a queued id is published after so long whatever its lane
@@ -14,6 +14,7 @@ grace_from(2)
 local patience, limit, lane_limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local most_woken = limit -- of each webhook's parked ids
 local LANES = { 'interactive', 'bulk', 'replay' }
+local BACKLOG_KEPT = 26 * 3600 -- seconds for which the backlog of a minute is kept
 local COPIES = 2 -- so many more messages an id gets from here while its lane is not empty
 local depth = {} -- of a lane: 'empty' or 'short'; else it is long
 for index = 7, #ARGV do depth[ARGV[index]] = index - 6 <= tonumber(ARGV[6]) and 'empty' or 'short' end
@@ -107,6 +108,14 @@ for _, lane in ipairs(LANES) do
   if not depth[lane] then sweep(KEY.due_queued(lane), now - patience, lane_limit, false) end
 end
 wake_parked()
+local minute = KEY.backlog(int(math.floor(now / 60000)))
+for _, lane in ipairs(LANES) do
+  local waiting = redis.call('ZCARD', KEY.due_queued(lane))
+  if waiting > tonumber(redis.call('HGET', minute, lane) or -1) then
+    redis.call('HSET', minute, lane, waiting)
+    redis.call('EXPIRE', minute, BACKLOG_KEPT)
+  end
+end
 redis.call('HINCRBY', KEY.sweeps(), 'sweeps', 1)
 if ready[1] then redis.call('HINCRBY', KEY.sweeps(), 'published', #ready / 2) end
 return ready

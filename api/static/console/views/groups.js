@@ -14,14 +14,14 @@ export function groupsTable({ groups, complete }, since, rangeName) {
     {
       label: "Webhook",
       cell: (group) => [
-        h("a", { class: "row-link strong break", href: `#/invocations?${query(group)}`, "aria-label": `Calls of ${group.webhookId}: ${endingText(group.outcome, group.status)}` }, group.webhookId),
+        h("a", { class: "row-link strong nowrap", href: `#/invocations?${query(group)}`, "aria-label": `Calls of ${group.webhookId}: ${endingText(group.outcome, group.status)}` }, group.webhookId),
         h("span", { class: "narrow muted" }, endingText(group.outcome, group.status)),
       ],
     },
     { label: "What happened", wide: true, cell: (group) => endingText(group.outcome, group.status) },
     { label: "Calls", number: true, cell: (group) => h("b", { class: "toned bad" }, count(group.count)) },
-    { label: "First", wide: true, cell: (group) => when(group.first) },
-    { label: "Last", wide: true, cell: (group) => when(group.last) },
+    { label: "First", wide: true, cell: (group) => when(group.firstAt) },
+    { label: "Last", wide: true, cell: (group) => when(group.lastAt) },
     {
       label: "Replay",
       hidden: true,

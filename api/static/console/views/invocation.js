@@ -68,7 +68,7 @@ function attempts(record) {
     h(
       "li",
       {},
-      h("span", { class: "attempt-number" }, count(attempt.number)),
+      h("span", { class: `attempt-number ${attempt.outcome === "answered" && attempt.status < 400 ? "good" : "bad"}` }, count(attempt.number)),
       h("div", { class: "grow" }, h("p", {}, attempt.status ? `Answered ${attempt.status}` : capital(outcomeText(attempt.outcome)), attempt.status && attempt.outcome !== "answered" ? `: ${outcomeText(attempt.outcome)}` : null), h("p", { class: "muted small" }, sentText(attempt))),
       h("div", { class: "attempt-times small" }, h("p", {}, duration(attempt.durationMs)), h("p", { class: "muted" }, when(attempt.startedAt))),
     ),

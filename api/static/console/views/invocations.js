@@ -112,7 +112,7 @@ function nothing(filter) {
 
 const COLUMNS = [
   { label: "State", cell: (row) => stateBadge(row) },
-  { label: "Webhook", grow: true, cell: (row) => h("span", { class: "break" }, row.webhookId, row.replayOf && h("span", { class: "tag" }, "replay"), row.chain?.parent && h("span", { class: "tag" }, "step"), row.chain?.steps && h("span", { class: "tag" }, "chain")) },
+  { label: "Webhook", grow: true, cell: (row) => h("span", { class: "break" }, row.webhookId, row.replayOf && h("span", { class: "tag" }, "replay"), row.chain?.parent && h("span", { class: "tag" }, "step"), row.chain?.steps && h("span", { class: "tag" }, "chain"), h("span", { class: "narrow muted" }, ending(row))) },
   { label: "Reference id", wide: true, cell: (row) => h("span", { class: "mono muted" }, row.referenceId) },
   { label: "What happened", wide: true, cell: (row) => ending(row) },
   { label: "Took", number: true, wide: true, cell: (row) => (row.finishedAt ? duration(Date.parse(row.finishedAt) - Date.parse(row.createdAt)) : "–") },

@@ -2,20 +2,19 @@
 
 import { h } from "../dom.js";
 import { count, counted, duration } from "../format.js";
-import { badge, meter } from "../parts.js";
+import { badge } from "../parts.js";
 
 export function lanesList(lanes) {
-  const most = Math.max(1, ...lanes.map(({ pending }) => pending));
-  return h("ul", { class: "lanes" }, lanes.map((lane) => row(lane, most)));
+  return h("ul", { class: "lanes" }, lanes.map(row));
 }
 
-function row({ lane, pending, oldestSeconds, workers }, most) {
-  const waits = pending ? `oldest ${duration((oldestSeconds ?? 0) * 1_000)}` : "empty";
+function row({ lane, pending, oldestSeconds, workers }) {
+  const late = pending > 0 && oldestSeconds > 60;
   return h(
     "li",
     {},
-    h("div", { class: "lane-head" }, h("h3", {}, lane), workers ? h("span", { class: "muted small" }, counted(workers, "worker")) : badge("No worker", "bad")),
-    h("p", { class: "lane-number" }, h("b", {}, count(pending)), h("span", { class: "muted small" }, waits)),
-    meter(`Backlog of ${lane}`, [{ tone: oldestSeconds > 60 ? "warn" : "busy", value: pending }], most),
+    h("h3", {}, lane, workers ? h("span", { class: "muted small" }, counted(workers, "worker")) : badge("No worker", "bad")),
+    h("span", { class: "muted small" }, pending ? `oldest ${duration((oldestSeconds ?? 0) * 1_000)}` : "nobody waits"),
+    h("span", { class: `lane-number ${late ? "toned warn" : ""}` }, count(pending)),
   );
 }

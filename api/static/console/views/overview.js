@@ -6,7 +6,7 @@ import { h, put } from "../dom.js";
 import { count, counted, duration, share, short } from "../format.js";
 import { keepLooking } from "../live.js";
 import { choice, failure, loading, panel } from "../parts.js";
-import { columns, latest, merged, totals } from "../series.js";
+import { columns, laneColumns, latest, merged, pace, totals } from "../series.js";
 import { groupsTable } from "./groups.js";
 import { lanesList } from "./lanes.js";
 import { tiles } from "./tiles.js";
@@ -14,10 +14,11 @@ import { warningsOf } from "./warnings.js";
 
 const HOUR = 3_600_000;
 const RANGES = {
-  "1h": { ms: HOUR, step: 1, every: 3_000, name: "the last hour" },
-  "24h": { ms: 24 * HOUR, step: 10, every: 10_000, name: "the last 24 hours" },
+  "1h": { ms: HOUR, step: 1, every: 3_000, query: "1h", name: "the last hour" },
+  "24h": { ms: 24 * HOUR, step: 10, every: 10_000, query: "24h", name: "the last 24 hours" },
 };
 const AGAIN = 3 * 60_000; // how much of what is known is asked for again: late ends, and the minute that still fills
+const LANES = ["interactive", "bulk", "replay"];
 const perMinute = (value) => (value === null ? "–" : short(value));
 
 export function show({ root, query, signal }) {
@@ -58,11 +59,22 @@ function make(range, webhook, signal) {
       signal,
     }),
   };
+  const backlog = chart({
+    title: "Calls that waited, by lane",
+    series: [
+      { label: "interactive", colour: "chart-c", kind: "line" },
+      { label: "bulk", colour: "chart-d", kind: "line" },
+      { label: "replay", colour: "chart-e", kind: "line" },
+    ],
+    format: short,
+    height: 128,
+    signal,
+  });
   const strip = h("div", { class: "tiles" }, loading(2));
   const live = h("span", { class: "live", role: "status" });
   const warnings = h("div", { class: "stack" });
   const problem = h("div", {});
-  const lanesBody = h("div", { class: "panel-body" }, loading(3));
+  const lanesBody = h("div", {}, loading(3));
   const groupsBody = h("div", {}, loading(3));
   const webhooks = h("select", { "aria-label": "Webhook" }, h("option", { value: "" }, "All webhooks"), webhook && h("option", { value: webhook, selected: true }, webhook));
   const ranges = h("div", {});
@@ -77,12 +89,16 @@ function make(range, webhook, signal) {
       panel("Throughput", h("div", { class: "panel-body" }, charts.throughput.element), { aside: h("span", { class: "muted small" }, "calls a minute") }),
       panel("Error rate", h("div", { class: "panel-body" }, charts.errors.element), { aside: h("span", { class: "muted small" }, "of calls that ended") }),
       panel("Latency", h("div", { class: "panel-body" }, charts.latency.element), { aside: h("span", { class: "muted small" }, "from acceptance to end") }),
-      panel("Backlog", lanesBody, { aside: h("span", { class: "muted small" }, "the whole relay, by lane") }),
     ),
-    panel(`What failed in ${range.name}`, groupsBody),
+    h(
+      "div",
+      { class: "overview-foot" },
+      panel(`What failed in ${range.name}`, groupsBody),
+      panel("Backlog", h("div", { class: "panel-body" }, lanesBody, backlog.element), { aside: h("span", { class: "muted small" }, "the whole relay, by lane") }),
+    ),
   ];
   return {
-    elements, charts, strip, live, warnings, problem, lanesBody, groupsBody, webhooks,
+    elements, charts: { ...charts, backlog }, strip, live, warnings, problem, lanesBody, groupsBody, webhooks,
     onChange(go) {
       webhooks.addEventListener("change", () => go({ webhook: webhooks.value }));
       const chosen = Object.keys(RANGES).find((name) => RANGES[name] === range);
@@ -99,7 +115,7 @@ async function choices(select, chosen, signal) {
 
 function look(places, range, webhook, signal) {
   let buckets = [];
-  let laneRows = [];
+  let minutes = [];
   const fail = (error) => {
     put(places.live, h("span", { class: "badge bad" }, h("span", { class: "dot" }), "Not live"));
     put(places.problem, failure(error));
@@ -107,13 +123,13 @@ function look(places, range, webhook, signal) {
   const turn = async () => {
     const since = Date.now() - range.ms;
     const from = buckets.length ? Math.max(since, Date.parse(buckets.at(-1).start) - AGAIN) : since;
-    const [come, lanesNow, ready] = await Promise.all([stats(from, webhook, signal), lanes(signal), readiness(signal)]);
+    const [come, lanesNow, ready] = await Promise.all([stats(from, webhook, signal), lanes(from, signal), readiness(signal)]);
     buckets = merged(buckets, come.buckets, since);
-    laneRows = lanesNow.lanes;
+    minutes = merged(minutes, lanesNow.minutes, since);
     put(places.problem);
     put(places.live, h("span", { class: "badge good" }, h("span", { class: "dot pulse" }), "Live"));
-    put(places.warnings, warningsOf(ready, laneRows));
-    draw(places, range, buckets, laneRows, since);
+    put(places.warnings, warningsOf(ready, lanesNow.lanes));
+    draw(places, { range, webhook }, buckets, { rows: lanesNow.lanes, minutes }, since);
   };
   const groups = async () => {
     const since = Date.now() - range.ms;
@@ -124,26 +140,32 @@ function look(places, range, webhook, signal) {
   keepLooking(groups, Math.max(range.every * 2, 6_000), signal, (error) => put(places.groupsBody, h("div", { class: "panel-body" }, failure(error))));
 }
 
-function draw({ charts, strip, lanesBody }, range, buckets, laneRows, since) {
+function failedAddress({ query }, webhook) {
+  return `#/invocations?${new URLSearchParams({ ...(webhook && { webhookId: webhook }), since: query, failed: "true" })}`;
+}
+
+function draw({ charts, strip, lanesBody }, { range, webhook }, buckets, waiting, since) {
   const all = totals(buckets);
   const now = columns(buckets, since, Date.now(), range.step);
   charts.throughput.update(now.xs, [now.total, now.good], [now.errors, now.good]);
   charts.errors.update(now.xs, [now.errorShare]);
   charts.latency.update(now.xs, [now.p99, now.p95, now.p50]);
-  put(lanesBody, lanesList(laneRows));
+  const waited = laneColumns(waiting.minutes, LANES, since, Date.now(), range.step);
+  charts.backlog.update(waited.xs, waited.lanes);
+  put(lanesBody, lanesList(waiting.rows));
   const minute = latest(buckets);
-  const pending = laneRows.reduce((sum, lane) => sum + lane.pending, 0);
-  const oldest = Math.max(0, ...laneRows.map((lane) => lane.oldestSeconds ?? 0));
-  const lastMinutes = totals(buckets.slice(-6, -1));
+  const pending = waiting.rows.reduce((sum, lane) => sum + lane.pending, 0);
+  const oldest = Math.max(0, ...waiting.rows.map((lane) => lane.oldestSeconds ?? 0));
+  const perMinuteNow = pace(buckets);
   put(
     strip,
     tiles([
-      { label: "Throughput", value: short(lastMinutes.ended / 5), unit: "a minute", note: `${counted(all.ended, "call")} in ${range.name}` },
+      { label: "Throughput", value: perMinuteNow === null ? "–" : short(perMinuteNow), unit: perMinuteNow === null ? null : "a minute", note: `${counted(all.ended, "call")} in ${range.name}` },
       {
         label: "Error rate",
         value: share(all.errorShare),
         tone: all.errors ? "bad" : null,
-        note: `${count(all.errors)} failed${all.rejected ? `, ${count(all.rejected)} refused at the door` : ""}`,
+        note: [all.errors ? h("a", { href: failedAddress(range, webhook) }, `${count(all.errors)} failed`) : "none failed", all.rejected > 0 && `, ${count(all.rejected)} refused at the door`],
       },
       {
         label: "Latency, p95",

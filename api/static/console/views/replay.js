@@ -5,7 +5,7 @@ import { h, put } from "../dom.js";
 import { count, duration } from "../format.js";
 import { keepLooking } from "../live.js";
 import { badge, button, confirmed, copyButton, empty, failure, loading, panel, say, when } from "../parts.js";
-import { jobMeter, jobTone } from "./replay_parts.js";
+import { jobMeter, jobText, jobTone, skipText } from "./replay_parts.js";
 import { tiles } from "./tiles.js";
 
 const EVERY = 1_000;
@@ -22,7 +22,7 @@ export function show({ root, id, signal }) {
   const draw = (job) => {
     if (JSON.stringify(job) === known) return;
     if (JSON.parse(known || "{}").state !== job.state) {
-      put(state, badge(job.state, jobTone(job)));
+      put(state, badge(jobText(job), jobTone(job)));
       put(actions, steering(job, act));
     }
     known = JSON.stringify(job);
@@ -76,7 +76,7 @@ function picture(job) {
         { label: "Succeeded", value: count(job.delivered), tone: job.delivered ? "good" : null, note: "answered under 400" },
         { label: "Failed", value: count(job.failed), tone: job.failed ? "bad" : null, note: "failed once more" },
         { label: "Under way", value: count(Math.max(0, job.started - job.delivered - job.failed)), note: `${count(job.started)} started` },
-        { label: "Skipped", value: count(job.skipped), note: "not sent: see the operator's page" },
+        { label: "Skipped", value: count(job.skipped), note: skipText(job.skippedReasons) || "nothing was left out" },
       ]),
     ),
     panel(
@@ -87,11 +87,11 @@ function picture(job) {
         h(
           "dl",
           { class: "facts" },
-          fact("Id", h("span", { class: "row tight nowrap-row" }, h("code", { class: "break" }, job.replayId), copyButton("Copy the replay's id", job.replayId))),
+          h("div", { class: "whole" }, h("dt", {}, "Id"), h("dd", { class: "row tight nowrap-row" }, h("code", { class: "break" }, job.replayId), copyButton("Copy the replay's id", job.replayId))),
           fact("Rate", rate),
           fact("Started", when(job.createdAt)),
           fact("Ended", job.finishedAt ? when(job.finishedAt) : "not yet"),
-          fact("Invocations", h("a", { href: `#/invocations?replay=${job.replayId}` }, "What it made")),
+          fact("Invocations", h("a", { href: `#/invocations?replay=${job.replayId}` }, "What it sent")),
         ),
       ),
     ),

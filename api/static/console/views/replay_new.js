@@ -6,6 +6,7 @@ import { count, counted, duration } from "../format.js";
 import { address, askedOf, filterBar, filterOf, filterText, redraw } from "../filters.js";
 import { button, empty, failure, field, loading, panel, refLink, table, when } from "../parts.js";
 import { endingText } from "../words.js";
+import { skipText } from "./replay_parts.js";
 
 const NAMES = ["webhookId", "state", "status", "outcome", "since", "until"];
 const FINAL = new Set(["delivered", "unreachable", "interrupted", "rejected", "cancelled"]);
@@ -78,7 +79,7 @@ function bodyOf({ filter, rate, uncertain, most }, reference) {
   return body;
 }
 
-function planned({ matched, skipped, breakdown }, wanted, reference, signal) {
+function planned({ matched, skipped, skippedReasons, breakdown }, wanted, reference, signal) {
   const sent = matched - skipped;
   const problem = h("div", {});
   const start = button(`Start: send ${counted(sent, "call")}`, async () => {
@@ -93,7 +94,7 @@ function planned({ matched, skipped, breakdown }, wanted, reference, signal) {
   }, { kind: "primary" });
   if (matched === 0) return panel("What it would do", empty("Nothing to replay", reference ? "This call cannot be replayed." : `No call matches${filterText(wanted.filter) ? `: ${filterText(wanted.filter)}` : ""}.`));
   const time = wanted.rate && sent ? `, in about ${duration((sent / Number(wanted.rate)) * 1_000)}` : "";
-  const skips = skipped ? ` ${counted(skipped, "call")} would be skipped.` : "";
+  const skips = skipped ? ` Left out: ${skipText(skippedReasons) || counted(skipped, "call")}.` : "";
   return panel(
     "What it would do",
     [

@@ -1,11 +1,24 @@
 // How a replay job looks wherever it stands.
 
+import { count } from "../format.js";
 import { meter } from "../parts.js";
+import { SKIPPED } from "../words.js";
 
 const TONES = { planning: "busy", running: "busy", paused: "warn", cancelled: "idle", done: "good" };
 
 export function jobTone(job) {
   return job.state === "done" && job.failed > 0 ? "warn" : (TONES[job.state] ?? "idle");
+}
+
+const STATES = { planning: "Planning", running: "Running", paused: "Paused", cancelled: "Cancelled", done: "Done" };
+
+export function jobText(job) {
+  return STATES[job.state] ?? job.state;
+}
+
+/** Why calls are left out: `{reason: how many}` in words. */
+export function skipText(reasons) {
+  return Object.entries(reasons ?? {}).filter(([, number]) => number > 0).map(([reason, number]) => `${count(number)} ${SKIPPED[reason] ?? reason.replaceAll("_", " ")}`).join("; ");
 }
 
 /** How far it is: what succeeded, what failed, what was skipped. */

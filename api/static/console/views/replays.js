@@ -5,7 +5,7 @@ import { h, put } from "../dom.js";
 import { count } from "../format.js";
 import { keepLooking } from "../live.js";
 import { badge, empty, failure, loading, panel, table, when } from "../parts.js";
-import { jobMeter, jobTone } from "./replay_parts.js";
+import { jobMeter, jobText, jobTone } from "./replay_parts.js";
 
 const EVERY = 2_000;
 
@@ -28,7 +28,7 @@ export function show({ root, signal }) {
 }
 
 const COLUMNS = [
-  { label: "State", cell: (job) => badge(job.state, jobTone(job)) },
+  { label: "State", cell: (job) => badge(jobText(job), jobTone(job)) },
   { label: "Started", cell: (job) => h("a", { class: "row-link", href: `#/replays/${job.replayId}` }, when(job.createdAt)) },
   { label: "Progress", grow: true, cell: (job) => jobMeter(job) },
   { label: "Calls", number: true, cell: (job) => count(job.matched) },

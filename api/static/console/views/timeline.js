@@ -56,6 +56,6 @@ export function timeline(record, steps) {
     "div",
     { class: "timeline" },
     h("ol", {}, rows),
-    h("p", { class: "axis muted small" }, h("span", {}, `accepted ${moment(record.createdAt)}`), h("span", {}, record.finishedAt ? `ended ${moment(record.finishedAt)}` : "now")),
+    h("p", { class: "axis muted small" }, h("span", {}, h("b", {}, `accepted ${moment(record.createdAt)}`), h("b", {}, record.finishedAt ? `ended ${moment(record.finishedAt)}` : "now"))),
   );
 }

@@ -1,0 +1,34 @@
+"""How many calls waited in each lane, by the minute, as sweeps saw it."""
+
+import pytest
+
+from relay.store import keyspace
+from relay.store.backlog import Backlog
+
+DAY_S = 24 * 3600
+
+
+@pytest.fixture
+def backlog(redis_client):
+    return Backlog(redis_client)
+
+
+def test_the_most_calls_that_waited_in_a_minute_are_kept(ledger, backlog, redis_client):
+    lane = keyspace.due_queued("bulk")
+    for waiting in (3, 1):
+        redis_client.delete(lane)
+        redis_client.zadd(lane, {f"id{number}": 1e15 for number in range(waiting)})
+        ledger.store.sweep("w1", ["bulk"], limit=10)
+    now_ms = backlog.minutes(["bulk"], 0)[-1].start_ms
+    minutes = backlog.minutes(["bulk", "replay"], now_ms - 180_000)
+    seen = [dict(each.pending) for each in minutes if each.pending["bulk"] is not None]
+    assert {"bulk": 3, "replay": 0} in seen  # a minute may have ended meanwhile
+    assert minutes[0].pending == {"bulk": None, "replay": None}
+    (noted,) = {keyspace.backlog(each.start_ms // 60_000) for each in minutes if each.pending["bulk"] == 3}
+    assert DAY_S < redis_client.ttl(noted) <= DAY_S + 7200
+
+
+def test_the_backlog_is_known_for_a_day_at_most(backlog):
+    minutes = backlog.minutes(["bulk"], 0)
+    assert len(minutes) == 24 * 60 + 1
+    assert [each.start_ms for each in minutes] == list(range(minutes[0].start_ms, minutes[-1].start_ms + 1, 60_000))

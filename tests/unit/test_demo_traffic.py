@@ -1,0 +1,77 @@
+"""The demo's callers: what they call is registered as it is written, and they call until they are ended."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import urllib.error
+import urllib.request
+from http.server import ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from relay import echo
+from relay.client import Relay
+from relay.egress import AddressPolicy
+from relay.registration import read_registrations
+from relay.registration.endpoint import EndpointRules
+from relay.up import demo_traffic
+from tests.unit.fake_relay import KEY, FakeRelay, Webhook
+
+RULES = EndpointRules(AddressPolicy(allow=["127.0.0.1:9900"]))
+
+
+def registered():
+    text = demo_traffic.DOCUMENT.replace("HOST", "127.0.0.1").replace("PORT", "9900")
+    return read_registrations(text, RULES, plugin="demo")[1]
+
+
+def test_its_webhooks_can_be_registered_and_are_what_it_calls():
+    assert {each.shape.webhook_id for each in registered()} == set(demo_traffic.WEIGHTS)
+
+
+def test_it_calls_every_one_of_them():
+    made = itertools.islice(demo_traffic.calls(random.Random(1)), 1_000)
+    assert {name for name, _, _ in made} == set(demo_traffic.WEIGHTS)
+
+
+def test_it_goes_on_calling_whatever_comes_back(monkeypatch):
+    monkeypatch.setattr(demo_traffic, "RATE", 200.0)
+    webhooks = {name: Webhook(data={}) for name in demo_traffic.WEIGHTS if name != "get-patient"}
+    with FakeRelay(**webhooks) as fake, Relay(fake.base_url, KEY) as relay:
+        monkeypatch.setattr(demo_traffic, "_PAUSE_S", 0.01)
+        demo_traffic.run(relay, random.Random(1), lambda: len(fake.seen) >= 40)
+        called = {seen.path.split("/")[3] for seen in fake.seen if seen.path.endswith("/trigger")}
+    assert {"get-patient", "create-invoice", "send-reminder"} <= called
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    with ThreadingHTTPServer(("127.0.0.1", 0), echo._Echo) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def status(url):
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data=b'{"n": 1}', method="POST"), timeout=20) as answer:
+            assert json.load(answer)["body"] == {"n": 1}
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_the_sample_endpoint_misbehaves_where_it_is_asked_to(endpoint):
+    assert [status(f"{endpoint}/{path}") for path in ("echo", "status/418", "slow/1", "unsteady/0/503")] == [
+        200,
+        418,
+        200,
+        200,
+    ]
+    assert status(f"{endpoint}/unsteady/100/503") == 503
+    assert status(f"{endpoint}/status/9999") == 200
+    with pytest.raises(OSError, match="closed"):
+        status(f"{endpoint}/hang-up")
