@@ -18,9 +18,9 @@ from api.lanes import LanesResource
 from api.listing import ListingResource
 from api.metrics import MetricsResource
 from api.problems import from_framework, problem_of
-from api.publication import PublicationResource
+from api.publication import FrontResource, PublicationResource
 from api.reference.document import make_document
-from api.reference.page import PAGE_HEADERS, make_page
+from api.reference.page import PAGE_FILES, PAGE_HEADERS, make_page
 from api.replays import ACTIONS, ReplayResource, ReplaysResource, ReplaySteeringResource
 from api.request_log import RequestLog
 from api.source_address import FailedAuthentications
@@ -150,6 +150,9 @@ def _publish(app: falcon.App[falcon.Request, falcon.Response]) -> None:
     app.add_route("/webhooks.js", PublicationResource(script, "text/javascript; charset=utf-8"))
     app.add_route("/openapi.json", PublicationResource(dump_json(document), JSON_TYPE))
     app.add_route("/docs", PublicationResource(make_page(document).encode(), "text/html; charset=utf-8", PAGE_HEADERS))
+    app.add_route("/", FrontResource())
+    for name, (content, media_type) in PAGE_FILES.items():
+        app.add_route(f"/docs/{name}", PublicationResource(content, media_type))
     for route, resource in console_resources():
         app.add_route(route, resource)
 

@@ -52,6 +52,19 @@ class PublicationResource:
     on_head = on_get
 
 
+class FrontResource:
+    """`/`: leads to the API's page."""
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        """The way there; relative, as a proxy may put the relay under a path."""
+        resp.status = 302
+        resp.set_header("Location", "docs")
+        resp.set_header("Cache-Control", "no-store")
+        resp.content_type, resp.text = "text/plain; charset=utf-8", "The API is described at docs.\n"
+
+    on_head = on_get
+
+
 def _takes_gzip(accepted: str) -> bool:
     for offer in accepted.lower().split(","):
         name, _, quality = offer.partition(";")

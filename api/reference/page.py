@@ -1,97 +1,127 @@
-"""The OpenAPI document as one page for people: no script, nothing that is loaded from elsewhere."""
+"""The OpenAPI document as one page for people: readable without a script, nothing that is loaded from elsewhere."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-from base64 import b64encode
 from html import escape
-from importlib import resources
+from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_STYLE: Final = (resources.files("api.reference") / "page.css").read_text("utf-8")
-_STYLE_HASH: Final = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-#: The page may use its own style, and nothing else.
+_FILES: Final = Path(__file__).parents[1] / "static" / "docs"
+#: What the page loads, beside the console's colours; each is served below `/docs/`.
+PAGE_FILES: Final = {
+    "page.css": ((_FILES / "page.css").read_bytes(), "text/css; charset=utf-8"),
+    "page.js": ((_FILES / "page.js").read_bytes(), "text/javascript; charset=utf-8"),
+}
+#: The page may use the relay's own style and script, and nothing else.
 PAGE_HEADERS: Final = {
     "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     ),
     "Referrer-Policy": "no-referrer",
 }
 _EXAMPLES: Final = (
     "The examples take their values from the environment: <code>RELAY_API_URL</code> (where this relay is), "
-    "<code>KEY</code> (an API key), <code>REF</code> (a reference id), <code>REPLAY</code> (a replay job's id). "
-    'For programs: <a href="openapi.json">openapi.json</a>.'
+    "<code>KEY</code> (an API key), <code>REF</code> (a reference id), <code>REPLAY</code> (a replay job's id)."
 )
 _CODE: Final = re.compile(r"`([^`]+)`")
 
 
 def make_page(document: Mapping[str, Any]) -> str:
     """The whole page."""
-    info, operations = document["info"], list(_operations(document))
+    info, schemas = document["info"], document["components"]["schemas"]
+    groups = [(tag, list(each)) for tag, each in groupby(_operations(document), lambda each: each[2]["tags"][0])]
+    title = escape(info["title"])
     return "\n".join(
         [
             "<!doctype html>",
             '<html lang="en">',
             '<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(info['title'])}</title>",
-            f"<style>{_STYLE}</style></head>",
-            "<body>",
-            f"<header><h1>{escape(info['title'])} <small>{escape(info['version'])}</small></h1>",
-            f"<p>{_prose(info['description'])}</p>",
-            f"<p>{_EXAMPLES}</p></header>",
-            f"<nav><ul>{''.join(_link(operation) for _, _, operation in operations)}</ul></nav>",
-            "<main>",
-            *(_section(method, path, operation) for path, method, operation in operations),
-            "<h2>Schemas</h2>",
-            *(_schema(name, schema) for name, schema in document["components"]["schemas"].items()),
-            "</main></body></html>",
+            f'<title>{title}</title><link rel="icon" href="console/mark.svg">',
+            '<link rel="stylesheet" href="console/tokens.css"><link rel="stylesheet" href="docs/page.css">',
+            '<script type="module" src="docs/page.js"></script></head>',
+            '<body><a class="skip" href="#content">Skip to the content</a><div class="frame">',
+            f'<div class="side"><div class="brand"><a href="#content">{title}</a>',
+            '<span><a href="console">Console</a><a href="openapi.json">openapi.json</a></span></div>',
+            '<input type="search" id="search" placeholder="Search (press /)" aria-label="Search"',
+            ' autocomplete="off" hidden>',
+            '<p id="found" role="status"></p>',
+            '<nav aria-label="Contents">',
+            *(_contents(tag, map(_link, operations)) for tag, operations in groups),
+            _contents("Schemas", map(_schema_link, schemas)),
+            "</nav></div>",
+            '<main id="content" tabindex="-1">',
+            f'<div class="intro"><h1>{title} <small>{escape(info["version"])}</small></h1>',
+            f"<p>{_prose(info['description'])}</p><p>{_EXAMPLES}</p></div>",
+            *(_group(tag, (_section(*each) for each in operations)) for tag, operations in groups),
+            _group("Schemas", (_schema(name, schema) for name, schema in schemas.items())),
+            "</main></div></body></html>",
         ]
     )
 
 
-def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, item in document["paths"].items():
-        for method, operation in item.items():
-            yield path, method.upper(), operation
+def _operations(document: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Path, method and operation of each, those of a tag together."""
+    found = [(path, method.upper(), each) for path, item in document["paths"].items() for method, each in item.items()]
+    tags = list(dict.fromkeys(each["tags"][0] for _, _, each in found))
+    return sorted(found, key=lambda each: tags.index(each[2]["tags"][0]))
 
 
 def _prose(text: str) -> str:
     return _CODE.sub(r"<code>\1</code>", escape(text))
 
 
-def _link(operation: Mapping[str, Any]) -> str:
-    return f'<li><a href="#{operation["operationId"]}">{escape(operation["summary"])}</a></li>'
+def _contents(tag: str, links: Iterable[str]) -> str:
+    return f"<section><h2>{escape(tag)}</h2><ul>{''.join(links)}</ul></section>"
 
 
-def _section(method: str, path: str, operation: Mapping[str, Any]) -> str:
+def _link(operation: tuple[str, str, Mapping[str, Any]]) -> str:
+    _, method, said = operation
+    return f'<li><a href="#{said["operationId"]}">{_verb(method)} {escape(said["summary"])}</a></li>'
+
+
+def _schema_link(name: str) -> str:
+    return f'<li><a href="#schema-{name}"><code>{name}</code></a></li>'
+
+
+def _verb(method: str) -> str:
+    return f'<span class="verb {method.lower()}">{method}</span>'
+
+
+def _group(tag: str, articles: Iterable[str]) -> str:
+    return "\n".join([f'<section class="group"><h2>{escape(tag)}</h2>', *articles, "</section>"])
+
+
+def _section(path: str, method: str, operation: Mapping[str, Any]) -> str:
+    return "\n".join([f'<article id="{operation["operationId"]}">', *_parts(path, method, operation), "</article>"])
+
+
+def _parts(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[str]:
     scopes = " or ".join(f"<code>{scope}</code>" for each in operation["security"] for scope in each["key"])
-    parts = [
-        f'<section id="{operation["operationId"]}"><h2>{escape(operation["summary"])}</h2>',
-        f'<p class="route"><b>{method}</b> <code>{escape(path)}</code></p>',
-        f"<p>{_prose(operation['description'])}</p>",
-        f"<p>A key with the scope {scopes}.</p>" if scopes else "<p>No key is needed.</p>",
-    ]
+    yield f'<h3><a href="#{operation["operationId"]}">{escape(operation["summary"])}</a></h3>'
+    yield f'<p class="route">{_verb(method)} <code>{escape(path)}</code></p>'
+    yield f"<p>{_prose(operation['description'])}</p>"
+    yield f"<p>A key with the scope {scopes}.</p>" if scopes else "<p>No key is needed.</p>"
     if operation["parameters"]:
         rows = (
             (f"<code>{escape(each['name'])}</code>", each["in"], _prose(each.get("description", "")))
             for each in operation["parameters"]
         )
-        parts.append(_table(("parameter", "in", "meaning"), rows))
+        yield _table(("parameter", "in", "meaning"), rows)
     for media_type, body in operation.get("requestBody", {}).get("content", {}).items():
-        parts.append(f"<p>Body, <code>{media_type}</code>: {_kind(body['schema'])}</p>")
+        yield f"<p>Body, <code>{media_type}</code>: {_kind(body['schema'])}</p>"
     answers = ((status, _prose(said["description"]), _bodies(said)) for status, said in operation["responses"].items())
-    parts.append(_table(("status", "meaning", "body"), answers))
-    parts += [
-        f"<details{' open' if number == 0 else ''}><summary>{escape(sample['label'])}</summary>"
-        f'<pre><code class="language-{sample["lang"]}">{escape(sample["source"])}</code></pre></details>'
-        for number, sample in enumerate(operation["x-codeSamples"])
-    ]
-    return "\n".join([*parts, "</section>"])
+    yield _table(("status", "meaning", "body"), answers)
+    for number, sample in enumerate(operation["x-codeSamples"]):
+        yield (
+            f"<details{' open' if number == 0 else ''}><summary>{escape(sample['label'])}</summary>"
+            f'<div><pre tabindex="0"><code>{escape(sample["source"])}</code></pre></div></details>'
+        )
 
 
 def _bodies(said: Mapping[str, Any]) -> str:
@@ -104,7 +134,8 @@ def _schema(name: str, schema: Mapping[str, Any]) -> str:
         (f"<code>{escape(member)}</code>", _kind(about), "" if member in required else "may be missing", _said(about))
         for member, about in schema["properties"].items()
     )
-    return f'<h3 id="schema-{name}">{name}</h3>{_table(("member", "type", "", "meaning"), rows)}'
+    table = _table(("member", "type", "presence", "meaning"), rows)
+    return f'<article id="schema-{name}"><h3><a href="#schema-{name}">{name}</a></h3>{table}</article>'
 
 
 def _said(about: Mapping[str, Any]) -> str:
@@ -127,6 +158,6 @@ def _kind(schema: Mapping[str, Any]) -> str:
 
 def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A table of cells that are HTML already."""
-    head = "".join(f"<th>{column}</th>" for column in columns)
+    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

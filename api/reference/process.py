@@ -64,6 +64,16 @@ OPERATIONS: Final = (
         sample=Sample("GET", "/openapi.json", keyed=False),
     ),
     Operation(
+        id="getFront",
+        method="GET",
+        path="/",
+        tag="Process",
+        summary="The way to this page",
+        about="Leads to `/docs`.",
+        answers={302: Said("Where it is.", media_type="text/plain")},
+        sample=Sample("GET", "/", keyed=False, textual=True),
+    ),
+    Operation(
         id="getPage",
         method="GET",
         path="/docs",

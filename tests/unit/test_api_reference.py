@@ -7,7 +7,7 @@ import pytest
 
 from api.app import Parts, create_app
 from api.reference.document import make_document
-from api.reference.page import PAGE_HEADERS, make_page
+from api.reference.page import PAGE_FILES, PAGE_HEADERS, make_page
 from relay.replay.planning import Replays
 from relay.settings import Settings
 from tests.architecture.sources import ROOT
@@ -24,8 +24,8 @@ def routes():
     parts = Parts(**dict.fromkeys(Parts.__slots__) | {"replays": Replays.__new__(Replays)})
     for route in falcon.inspect.inspect_routes(create_app(settings, parts)):
         path = re.sub(r"_([a-z])", lambda found: found[1].upper(), route.path)
-        if path.startswith("/console/"):
-            continue  # the modules of the page that `/console` is
+        if path.startswith(("/console/", "/docs/")):
+            continue  # the modules of the pages that `/console` and `/docs` are
         for method in route.methods:
             if method.method not in SILENT and not method.internal:
                 yield path, method.method.lower()
@@ -64,7 +64,7 @@ def test_every_operation_has_an_example_in_three_languages(operation):
 
 def test_only_what_needs_no_key_says_so():
     open_to_all = {path for path, _, operation in OPERATIONS if not operation["security"]}
-    assert open_to_all == {"/healthz", "/readyz", "/webhooks.js", "/openapi.json", "/docs", "/console"}
+    assert open_to_all == {"/healthz", "/readyz", "/webhooks.js", "/openapi.json", "/", "/docs", "/console"}
 
 
 def test_every_problem_that_a_caller_can_get_is_in_the_errors_page():
@@ -78,11 +78,21 @@ def test_every_problem_that_a_caller_can_get_is_in_the_errors_page():
     assert {code for status, code in codes if f"| {status} | `{code}` |" not in said} == set()
 
 
-def test_the_page_loads_nothing_and_runs_nothing():
+def test_the_page_loads_its_own_files_and_has_nothing_inline():
     page = make_page(DOCUMENT)
-    assert not re.search(r"<(?:script|img|link|iframe)|src=|@import|url\(", page)
-    assert all(link == "openapi.json" or link.startswith("#") for link in re.findall(r'href="([^"]*)"', page))
-    assert "default-src 'none'" in PAGE_HEADERS["Content-Security-Policy"]
+    loaded = set(re.findall(r'(?:src|href)="([^#"]*)"', page)) - {"console", "openapi.json"}
+    assert {name for name in loaded if name.startswith("docs/")} == {f"docs/{name}" for name in PAGE_FILES}
+    assert loaded - {f"docs/{name}" for name in PAGE_FILES} == {"console/tokens.css", "console/mark.svg"}
+    assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", page)
+    policy = PAGE_HEADERS["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("name", PAGE_FILES)
+def test_a_file_of_the_page_names_no_other_origin_and_makes_no_markup(name):
+    text = PAGE_FILES[name][0].decode()
+    assert not re.search(r"//[a-z]|innerHTML|outerHTML|insertAdjacentHTML|\beval\(|localStorage|sessionStorage", text)
 
 
 def test_the_page_has_every_operation_and_its_links_lead_somewhere():

@@ -1,0 +1,84 @@
+"""The console in a headless Chromium: one page of it, what it asked for, and what axe-core finds wrong with it."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from playwright.sync_api import sync_playwright
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+WIDTHS = {375: 812, 900: 900, 1600: 1000}  # and heights: a telephone, a tablet, a desk
+SCHEMES = ("light", "dark")
+WAIT_MS = 60_000  # for a machine that others keep busy
+_AXE = (Path(__file__).parents[1] / "vendor" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+@dataclass
+class Console:
+    """The console of a relay, open in a page."""
+
+    page: Page
+    url: str
+    asked: list[str] = field(default_factory=list)  # the address of every request
+    said: list[str] = field(default_factory=list)  # everything in the browser's console, and every exception
+
+    def sign_in(self, key: str) -> None:
+        """With the keyboard alone: the field has the focus."""
+        self.page.goto(f"{self.url}/console")
+        self.page.get_by_label("API key with the scope operate").wait_for()
+        self.page.keyboard.type(key)
+        self.page.keyboard.press("Enter")
+
+    def signed_in(self, key: str) -> Console:
+        self.sign_in(key)
+        self.page.get_by_role("heading", name="Overview").wait_for()
+        return self
+
+    def go(self, route: str, heading: str) -> None:
+        """To a view, until its first heading is there and nothing is on its way any more."""
+        self.page.evaluate("hash => { location.hash = hash }", f"#/{route}")
+        self.page.get_by_role("heading", level=1, name=heading).wait_for()
+        self.settled()
+
+    def settled(self) -> None:
+        self.page.locator(".loading").first.wait_for(state="detached")
+
+    def faults(self) -> list[str]:
+        """What axe-core finds on what is shown: rule and place."""
+        self.page.evaluate(_AXE)
+        found: dict[str, Any] = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        return [f"{fault['id']}: {node['target']}" for fault in found["violations"] for node in fault["nodes"]]
+
+    def overflow_px(self) -> int:
+        """By how much the page is wider than its window."""
+        return int(self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+
+
+@contextlib.contextmanager
+def chromium(path: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def opened(browser: Browser, url: str, *, width: int = 1600, scheme: str = "light") -> Iterator[Console]:
+    """A page of its own, with a profile of its own."""
+    size = {"width": width, "height": WIDTHS[width]}
+    context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+    context.set_default_timeout(WAIT_MS)
+    console = Console(context.new_page(), url)
+    console.page.on("request", lambda request: console.asked.append(request.url))
+    console.page.on("console", lambda message: console.said.append(message.text))
+    console.page.on("pageerror", lambda error: console.said.append(str(error)))
+    yield console
+    context.close()
