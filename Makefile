@@ -4,7 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# One line that says how far an installation is, instead of a page of them; fails where pip does.
+PROGRESS := awk '/^Collecting / {printf "\rInstalling into $(VENV): %d packages, %-40.40s", ++n, $$2; fflush()} \
+	/^Installing collected/ {printf "\rInstalling into $(VENV): %d packages, %-40.40s", n, "putting them in place"; fflush()} \
+	/^Successfully installed/ {done = 1} END {print ""; exit !done}'
 TESTS ?= tests
 # Tests wait more than they compute, so that there may be more of them at once than there are processors.
 PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(max(3, os.cpu_count()))')
@@ -15,7 +19,7 @@ MUTATE_ARGS ?=
 CHAOS_ARGS ?= --invocations 200000 --seconds 500 --fsync always
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-quick lint bench chaos mutate users constraints clean
+.PHONY: help env demo test test-quick lint bench chaos mutate pictures users constraints clean
 
 help:  ## what can be done here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -25,11 +29,11 @@ env: $(STAMP)  ## the environment in .venv, with the relay command
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --constraint constraints.txt --editable '.[server,embedded,test,lint]'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --constraint constraints.txt --editable '.[server,embedded,test,lint]' | $(PROGRESS)
 	@touch $@
 
-demo: env  ## a running relay with a sample webhook, triggered for real; Ctrl-C ends it
+demo: env  ## a running relay with a sample webhook, triggered for real; Ctrl-C ends it (DEMO_ARGS=--traffic: some calls too)
 	$(BIN)/relay --data-dir $(DATA_DIR) up --demo $(DEMO_ARGS)
 
 test: env  ## the whole test suite (TESTS=path for a part of it)
@@ -55,12 +59,15 @@ mutate: env  ## single mutations of the places that matter most, and which of th
 		.venv-mutate/bin/python -m pip --disable-pip-version-check --quiet install cosmic-ray==8.7.0; }
 	$(BIN)/python -m tests.mutation $(MUTATE_ARGS)
 
+pictures: env  ## the console's pictures in docs/images, of a demo with traffic that runs beside it
+	$(BIN)/python -m tests.e2e.console_pictures http://127.0.0.1:8000 $(DATA_DIR)/demo.key docs/images
+
 users: env  ## deploy/users.acl from what the processes need
 	$(BIN)/python -c 'from relay.up import access; print(access.template(), end="")' > users.new
 	mv users.new deploy/users.acl
 
 constraints: env  ## constraints.txt from what is installed now
-	{ head -2 constraints.txt; $(PIP) freeze --exclude-editable | sort -f; } > constraints.new
+	{ head -2 constraints.txt; $(PIP) --quiet freeze --exclude-editable | sort -f; } > constraints.new
 	mv constraints.new constraints.txt
 
 clean:  ## takes away the environment and what tools left behind (not .relay, which holds keys)

@@ -40,8 +40,13 @@ def require_promtool() -> str:
 
 def require_chromium() -> str:
     """The path of Chromium, or of a browser that is one underneath."""
+    return chromium_path() or _missing("Chromium")
+
+
+def chromium_path() -> str | None:
+    """The same where there is one."""
     found = (shutil.which(name) for name in _CHROMIUM_NAMES)
-    return next((path for path in found if path), None) or _missing("Chromium")
+    return next((path for path in found if path), None)
 
 
 def _require(program: str, what: str, also: str = "") -> str:

@@ -94,7 +94,7 @@ function options({ series, format, top, tell, height, width }) {
   return {
     width,
     height,
-    padding: [8, 4, 0, 0],
+    padding: [8, 18, 0, 0],
     legend: { show: false },
     cursor: { sync: { key: "time" }, y: false, points: { size: 6 }, drag: { x: false, y: false } },
     scales: { x: { time: true }, y: { range: (_, low, high) => [0, Math.max(top ?? 0, (high ?? 0) * 1.1) || 1] } },

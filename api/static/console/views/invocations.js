@@ -116,7 +116,7 @@ const COLUMNS = [
   { label: "Reference id", wide: true, cell: (row) => h("span", { class: "mono muted" }, row.referenceId) },
   { label: "What happened", wide: true, cell: (row) => ending(row) },
   { label: "Took", number: true, wide: true, cell: (row) => (row.finishedAt ? duration(Date.parse(row.finishedAt) - Date.parse(row.createdAt)) : "–") },
-  { label: "Created", number: true, cell: (row) => h("a", { class: "row-link plain", href: `#/invocations/${row.referenceId}`, "aria-label": `Invocation ${row.referenceId}` }, when(row.createdAt)) },
+  { label: "Created", number: true, cell: (row) => h("a", { class: "row-link plain", href: `#/invocations/${row.referenceId}` }, when(row.createdAt), h("span", { class: "hidden-text" }, ` Invocation ${row.referenceId}`)) },
 ];
 
 function ending(row) {

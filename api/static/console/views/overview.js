@@ -168,9 +168,9 @@ function draw({ charts, strip, lanesBody }, { range, webhook }, buckets, waiting
         note: [all.errors ? h("a", { href: failedAddress(range, webhook) }, `${count(all.errors)} failed`) : "none failed", all.rejected > 0 && `, ${count(all.rejected)} refused at the door`],
       },
       {
-        label: "Latency, p95",
+        label: "Latency now, p95",
         value: minute ? duration(minute.p95Ms) : "–",
-        note: minute ? `p50 ${duration(minute.p50Ms)}, p99 ${duration(minute.p99Ms)}, latest minute` : "no call has ended",
+        note: minute ? `p50 ${duration(minute.p50Ms)}, p99 ${duration(minute.p99Ms)}` : "no call has ended",
       },
       { label: "Backlog", value: short(pending), tone: oldest > 60 ? "warn" : null, note: pending ? `the oldest waits ${duration(oldest * 1_000)}` : "nobody waits" },
     ]),
