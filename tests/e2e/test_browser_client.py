@@ -85,8 +85,12 @@ def browser(tmp_path_factory):
         context.close()
 
 
+_COUNTED = "const real = fetch; window.asked = []; window.fetch = (url, ...how) => (asked.push(String(url)), real(url, ...how));"
+
+
 def _open(browser, site):
     page = browser.new_page()
+    page.add_init_script(_COUNTED)
     page.goto(site.origin)
     page.wait_for_function("window.runBytes !== undefined", timeout=20_000)
     return page
@@ -139,6 +143,8 @@ def test_a_page_of_an_origin_that_no_key_allows_is_refused(browser, sites, keys)
     done = _run(page, keys[0], "trigger", "echo", {})
     assert done["error"]["code"] == "forbidden"
     assert f"--origin {sites[2].origin}" in done["error"]["message"]
+    paths = [url.split("/", 3)[3] for url in page.evaluate("asked")]
+    assert paths == ["v1/webhooks/echo/trigger"] * 2 + ["healthz"], "it is said after one repetition, not after all"
 
 
 def test_a_page_whose_relay_is_away_is_not_told_to_change_its_origin(browser, sites, keys):

@@ -18,11 +18,13 @@ function seen(signal) {
 
 /**
  * Runs `look` now and then every `everyMs` after it ended, until the signal or until it returns false. What it throws
- * goes to `failed`; looks after a failure come slower, up to half a minute apart.
+ * goes to `failed`; looks after a failure come slower, up to half a minute apart. A look that takes long comes more seldom:
+ * it takes a tenth of the time at most.
  */
 export async function keepLooking(look, everyMs, signal, failed) {
   let failures = 0;
   while (!signal.aborted) {
+    const began = performance.now();
     try {
       if ((await look()) === false) return;
       failures = 0;
@@ -31,7 +33,8 @@ export async function keepLooking(look, everyMs, signal, failed) {
       failures += 1;
       failed(error);
     }
-    await pause(Math.min(everyMs * 2 ** failures, Math.max(everyMs, 30_000)), signal);
+    const took = performance.now() - began;
+    await pause(Math.max(9 * took, Math.min(everyMs * 2 ** failures, Math.max(everyMs, 30_000))), signal);
     await seen(signal);
   }
 }
