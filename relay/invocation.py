@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -175,6 +175,16 @@ class StepOf:
     item: int
 
 
+class Purpose(NamedTuple):
+    """What an invocation was accepted for. Its record says so in the clear; its sealed trigger is bound to it."""
+
+    webhook_id: str
+    revision: int
+    pins: str | None = None  # of a chain: the revisions of its steps' webhooks, as JSON
+    parent: str | None = None  # of a step: its chain
+    step: int | None = None  # of a step: its number in its chain
+
+
 @dataclass(frozen=True, slots=True)
 class Invocation:
     """A record as the store has it. Payload and result are sealed and kept apart."""
@@ -210,5 +220,13 @@ class Invocation:
     expires_at_ms: int | None = None
     step_of: StepOf | None = None
     is_chain: bool = False
+    pins: str | None = None  # of a chain: the revisions of its steps' webhooks, as JSON
     steps: tuple[str, ...] = ()  # of a chain: the reference ids of its steps
     extra: Mapping[str, str] = field(default_factory=dict)  # e.g. lateAnswer
+
+    @property
+    def purpose(self) -> Purpose:
+        """What it was accepted for."""
+        place = self.step_of
+        parent, step = (None, None) if place is None else (place.parent, place.step)
+        return Purpose(self.webhook_id, self.revision, self.pins, parent, step)

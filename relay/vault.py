@@ -31,6 +31,8 @@ from relay.settings.private_file import read_private_file
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from relay.invocation import Purpose
+
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
@@ -206,9 +208,16 @@ def target_owner(plugin: str, webhook_id: str, revision: int, shape: bytes) -> s
     return f"target/{plugin}/{webhook_id}/{revision}/{sha256(shape).hexdigest()}"
 
 
-def payload_owner(plugin: str, reference_id: str) -> str:
-    """The owner of a sealed trigger."""
-    return f"payload/{plugin}/{reference_id}"
+def payload_owner(plugin: str, reference_id: str, purpose: Purpose) -> str:
+    """The owner of a sealed trigger.
+
+    It opens for the very call that it was accepted for: a record that somebody has changed sends nothing to a hidden
+    or removed webhook, nor by an old revision.
+    """
+    webhook_id, revision, pins, parent, step = purpose
+    pinned = "" if not pins else sha256(pins.encode()).hexdigest()
+    place = "" if parent is None else f"{parent}/{step}"
+    return f"payload/{plugin}/{reference_id}/{webhook_id}/{revision}/{pinned}/{place}"
 
 
 def result_owner(plugin: str, reference_id: str) -> str:
@@ -216,14 +225,14 @@ def result_owner(plugin: str, reference_id: str) -> str:
     return f"result/{plugin}/{reference_id}"
 
 
-def raw_owner(plugin: str, reference_id: str) -> str:
-    """The owner of what a chain needs of a step's answer, before masking."""
-    return f"raw/{plugin}/{reference_id}"
+def raw_owner(plugin: str, reference_id: str, parent: str, step: int) -> str:
+    """The owner of what a chain needs of a step's answer, before masking: that chain at that step, and no other."""
+    return f"raw/{plugin}/{parent}/{step}/{reference_id}"
 
 
-def secrets_owner(plugin: str, reference_id: str) -> str:
-    """The owner of the texts that a chain hides in its steps' answers."""
-    return f"secrets/{plugin}/{reference_id}"
+def secrets_owner(plugin: str, reference_id: str, step: int) -> str:
+    """The owner of the texts that a chain hides in the answers of one of its steps."""
+    return f"secrets/{plugin}/{reference_id}/{step}"
 
 
 def token_owner(plugin: str, webhook_id: str, revision: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from relay.chains import pins_of
 from relay.errors import BadParameter, NotFound, RelayError, RequestRejected, WebhookNotRegistered
-from relay.invocation import Outcome
+from relay.invocation import Outcome, Purpose
 from relay.registration import ID_PATTERN
 from relay.request.delay import delay_ms
 from relay.request.trigger import Trigger, check
@@ -126,6 +126,8 @@ class Intake:
             delay = delay_ms(call.value)
         except RequestRejected as error:
             return self.refuse(call, error, revision=revision, idempotency=idempotency)
+        pins = self._pins(call.plugin, shape) if shape.chain else None
+        owner = payload_owner(call.plugin, call.reference_id, Purpose(call.webhook_id, revision, pins))
         new = NewInvocation(
             reference_id=call.reference_id,
             plugin=call.plugin,
@@ -134,13 +136,13 @@ class Intake:
             lane=call.lane,
             timeout_ms=shape.timeout_ms,
             repeatable=shape.repeatable,
-            payload=self._vault.seal(payload, payload_owner(call.plugin, call.reference_id)),
+            payload=self._vault.seal(payload, owner),
             request_bytes=len(payload),
             caller=call.caller,
             traceparent=call.traceparent,
             waiter=call.waiter,
             idempotency=idempotency,
-            pins=self._pins(call.plugin, shape) if shape.chain else None,
+            pins=pins,
             max_age_ms=shape.max_age_ms,
             delay_ms=delay,
         )

@@ -89,7 +89,9 @@ class Contents:
         ref, plugin = invocation.reference_id, invocation.plugin
         payload_vault = self._vault if invocation.step_of is None else self._step_vault
         return {
-            "payload": self._opened(self._store.payload_of(ref), payload_vault, payload_owner(plugin, ref)),
+            "payload": self._opened(
+                self._store.payload_of(ref), payload_vault, payload_owner(plugin, ref, invocation.purpose)
+            ),
             "data": self._opened(self._store.result_of(ref), self._vault, result_owner(plugin, ref)),
         }
 

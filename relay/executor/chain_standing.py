@@ -102,14 +102,14 @@ class ChainStandings:
         size_bytes = known.size_bytes
         for step in further:
             if step is not None and step.state.final:
-                results.setdefault(step.step, []).append(self._result(record.plugin, step))
+                results.setdefault(step.step, []).append(self._result(record, step))
                 size_bytes += len(step.raw or b"")
         return Standing(known.plan, known.trigger, results, known.count + len(further), size_bytes)
 
-    def _result(self, plugin: str, step: StepRecord) -> StepResult:
+    def _result(self, chain: CallRecord, step: StepRecord) -> StepResult:
         data = None
         if step.raw is not None:
-            raw, owner = step.raw, raw_owner(plugin, step.reference_id)
+            raw, owner = step.raw, raw_owner(chain.plugin, step.reference_id, chain.reference_id, step.step)
             data = apart(len(raw), lambda: data_from(self._target_vault.open(raw, owner)))
         return StepResult(step.status, data, step.error, step.outcome, step.state)
 

@@ -13,7 +13,7 @@ from relay import telemetry
 from relay.answer.results import Result, failure_result, sealed_data
 from relay.chains import Create, Reject, StepResult, TooManySecrets, found_secrets, progress, secrets_beside
 from relay.executor.apart import apart, making_bytes
-from relay.invocation import Outcome, State
+from relay.invocation import Outcome, Purpose, State
 from relay.loops import surely
 from relay.reference_id import new_reference_id
 from relay.request.trigger import check
@@ -93,17 +93,19 @@ class ChainTurns:
         news = []
         for trigger in create.triggers:
             reference_id, payload = new_reference_id(), trigger.to_json()
-            owner = payload_owner(turn.record.plugin, reference_id)
+            nested = turn.record.pins if shape.chain else None
+            purpose = Purpose(shape.webhook_id, pins[shape.webhook_id], nested, turn.record.reference_id, create.step)
+            owner = payload_owner(turn.record.plugin, reference_id, purpose)
             news.append(
                 NewStep(
                     reference_id=reference_id,
                     webhook_id=shape.webhook_id,
-                    revision=pins[shape.webhook_id],
+                    revision=purpose.revision,
                     timeout_ms=shape.timeout_ms,
                     repeatable=shape.repeatable,
                     payload=self._target_vault.seal(payload, owner),
                     request_bytes=len(payload),
-                    pins=turn.record.pins if shape.chain else None,
+                    pins=nested,
                     max_age_ms=shape.max_age_ms,
                 )
             )
@@ -113,7 +115,7 @@ class ChainTurns:
         """What the chain hides in the answers of a step, for whoever reads one of them; sealed."""
         hiding = _Hiding(turn.secrets, turn.standing.count, masks=bool(turn.standing.plan.steps[create.step].mask))
         self._keep((turn.record.reference_id, create.step), hiding)
-        owner = secrets_owner(turn.record.plugin, turn.record.reference_id)
+        owner = secrets_owner(turn.record.plugin, turn.record.reference_id, create.step)
         return self._target_vault.seal(hiding.to_json(), owner)
 
     def end(self, turn: ChainTurn, claim_token: str) -> Settlement:
@@ -150,8 +152,11 @@ class ChainTurns:
         return apart(size_bytes, lambda: secrets_beside(step, number, seen, own, above))
 
     def raw(self, record: CallRecord, result: Result) -> bytes:
-        """What the chain needs of its step's answer, secrets included, sealed for workers alone."""
-        return self._target_vault.seal(sealed_data(result), raw_owner(record.plugin, record.reference_id))
+        """What the chain of a step needs of its answer, secrets included, sealed for workers alone."""
+        if record.parent is None or record.step is None:
+            return b""
+        owner = raw_owner(record.plugin, record.reference_id, record.parent, record.step)
+        return self._target_vault.seal(sealed_data(result), owner)
 
     def _hidden_in(self, record: CallRecord) -> _Hiding | None:
         """What the chain of a step hides in the step's answers; None where it is over and this is not known here."""
@@ -162,7 +167,7 @@ class ChainTurns:
             sealed = self._steps.secrets(record.parent)
             if not sealed:
                 return None
-            opened = self._target_vault.open(sealed, secrets_owner(record.plugin, record.parent))
+            opened = self._target_vault.open(sealed, secrets_owner(record.plugin, record.parent, record.step))
             self._keep(place, _Hiding.from_json(opened))
         return self._hidings.get(place)
 
@@ -177,8 +182,7 @@ class ChainTurns:
         record, masked, sealed, raw = turn.record, 0, b"", b""
         self._standings.forget(record.reference_id)
         if outcome is Outcome.ANSWERED:
-            if record.parent:
-                raw = self.raw(record, result)
+            raw = self.raw(record, result)
             data, masked = self._masked(turn, result)
             owner = result_owner(record.plugin, record.reference_id)
             sealed = self._data_vault.seal(sealed_data(Result(result.status, data, result.error)), owner)

@@ -26,4 +26,6 @@ class Payloads:
     def open(self, record: CallRecord) -> Trigger:
         """The trigger of a call; ``VaultError`` if it does not open."""
         vault = self._data_vault if record.parent is None else self._target_vault
-        return Trigger.from_json(vault.open(record.payload, payload_owner(record.plugin, record.reference_id)))
+        return Trigger.from_json(
+            vault.open(record.payload, payload_owner(record.plugin, record.reference_id, record.purpose))
+        )

@@ -10,6 +10,7 @@ from uuid import uuid4
 from relay import telemetry
 from relay.chains import pins_of
 from relay.errors import NotFound, Unavailable, VaultError
+from relay.invocation import Purpose
 from relay.reference_id import new_reference_id, replay_named_by
 from relay.store.replay_runs import NewReplay, ReplayVerdict
 from relay.store.replays import ReplayState
@@ -122,16 +123,17 @@ class Replaying:
         """What is made of an original by today's registration; whoever sends it checks whether it still fits."""
         if original.skip is not None:
             return NewReplay()
-        if original.webhook_id not in known:
-            known[original.webhook_id] = self._registered(plugin, original.webhook_id)
-        today = known[original.webhook_id]
+        webhook_id = original.purpose.webhook_id
+        if webhook_id not in known:
+            known[webhook_id] = self._registered(plugin, webhook_id)
+        today = known[webhook_id]
         reference_id = new_reference_id()
         return NewReplay(
             reference_id,
             today.revision,
             today.timeout_ms,
             today.repeatable,
-            self._resealed(plugin, original, reference_id),
+            self._resealed(plugin, original, reference_id, today),
             today.pins,
             today.max_age_ms,
             today.callback,
@@ -148,13 +150,15 @@ class Replaying:
         pins = dump_json(pins_of(plugin, shape, self._webhooks.current)).decode() if shape.chain else None
         return NewReplay("", revision, shape.timeout_ms, shape.repeatable, b"", pins, shape.max_age_ms)
 
-    def _resealed(self, plugin: str, original: Original, reference_id: str) -> bytes:
+    def _resealed(self, plugin: str, original: Original, reference_id: str, today: NewReplay) -> bytes:
         """The payload for its new owner; empty where the old one does not open."""
+        old = original.purpose
         try:
-            opened = self._vault.open(original.payload, payload_owner(plugin, original.reference_id))
+            opened = self._vault.open(original.payload, payload_owner(plugin, original.reference_id, old))
         except VaultError:
             return b""
-        return self._vault.seal(opened, payload_owner(plugin, reference_id))
+        purpose = Purpose(old.webhook_id, today.revision or 0, today.pins)
+        return self._vault.seal(opened, payload_owner(plugin, reference_id, purpose))
 
 
 def _wait_s(created: Created) -> float:

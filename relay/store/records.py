@@ -72,6 +72,7 @@ def invocation_from(reference_id: str, fields: Mapping[bytes, bytes], steps: Seq
         expires_at_ms=number("expiresAt"),
         step_of=StepOf(text["parent"], int(text["parentStep"]), int(text["parentItem"])) if "parent" in text else None,
         is_chain=text.get("chain") == "1",
+        pins=text.get("pins"),
         steps=tuple(step.decode() for step in steps),
         extra={name: text[name] for name in _EXTRA if text.get(name)},
     )

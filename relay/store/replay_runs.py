@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.audit.actor import actor
+from relay.invocation import Purpose
 from relay.store.acceptance import chain_args
 from relay.store.invocations import GRACE_MS
 from relay.store.limits import DEFAULT_AGE_MS
@@ -60,7 +61,7 @@ class Original:
 
     reference_id: str
     skip: str | None
-    webhook_id: str
+    purpose: Purpose
     payload: bytes  # sealed
 
 
@@ -165,8 +166,13 @@ class ReplayRuns:
         """Where a job stands, and its next originals."""
         place, *rows = self._scripts.run("replay_read", [replay_id, limit, PIECE_BYTES])
         originals = [
-            Original(ref.decode(), skip.decode() or None, webhook.decode(), payload)
-            for ref, skip, webhook, payload in rows
+            Original(
+                ref.decode(),
+                skip.decode() or None,
+                Purpose(webhook.decode(), int(revision or 0), pins.decode() or None),
+                payload,
+            )
+            for ref, skip, webhook, payload, revision, pins in rows
         ]
         return int(place), originals
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from relay.invocation import Purpose
 from relay.store import keyspace
 from relay.store.keyspace import ROOT
 from relay.store.scripts import Scripts, store_errors
-from relay.vault import payload_owner, raw_owner, result_owner, target_owner, token_owner
+from relay.vault import payload_owner, raw_owner, result_owner, secrets_owner, target_owner, token_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _PIECE: Final = 500  # keys that one SCAN looks at
-_OWNERS: Final = {"payload": payload_owner, "result": result_owner, "raw": raw_owner}
+_PARTS: Final = frozenset({"payload", "result", "raw", "secrets"})
+_RECORD: Final = ("plugin", "webhook", "revision", "pins", "parent", "parentStep", "step")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +31,35 @@ class SealedValue:
     sealed: bytes
 
 
+class _Record(NamedTuple):
+    """What a record says of whose its contents are; empty text for what it does not say."""
+
+    plugin: str
+    webhook: str
+    revision: str
+    pins: str
+    parent: str
+    parent_step: str
+    step: str  # of a chain: at which step it is
+
+    def owner(self, part: str, reference_id: str) -> str:
+        if part == "result":
+            return result_owner(self.plugin, reference_id)
+        if part == "raw":
+            return raw_owner(self.plugin, reference_id, self.parent, int(self.parent_step or 0))
+        if part == "secrets":
+            return secrets_owner(self.plugin, reference_id, int(self.step or 0))
+        place = (self.parent, int(self.parent_step or 0)) if self.parent else (None, None)
+        purpose = Purpose(self.webhook, int(self.revision or 0), self.pins or None, *place)
+        return payload_owner(self.plugin, reference_id, purpose)
+
+
 class SealedValues:
     """All sealed values of one server. Methods raise ``Unavailable`` when it cannot be reached."""
 
-    def __init__(self, client: Redis, raw_ring: str) -> None:
+    def __init__(self, client: Redis) -> None:
         self._client: Any = client
         self._scripts = Scripts(client)
-        self._raw_ring = raw_ring
 
     def count(self) -> int:
         """Return about how many keys there are to look at."""
@@ -68,15 +92,18 @@ class SealedValues:
         return self._secret(key, kind, *names)
 
     def _content(self, key: str, reference_id: str, part: str) -> SealedValue | None:
-        if part not in _OWNERS:
+        if part not in _PARTS:
             return None
         with store_errors():
-            sealed = self._client.get(key)
-            plugin = self._client.hget(keyspace.record(reference_id), "plugin")
-        if not sealed or plugin is None:
+            pipeline = self._client.pipeline(transaction=True)  # a chain's secrets go with the step that it is at
+            pipeline.get(key)
+            pipeline.hmget(keyspace.record(reference_id), *_RECORD)
+            sealed, fields = pipeline.execute()
+        if not sealed or fields[0] is None:
             return None
-        ring = self._raw_ring if part == "raw" else "data"
-        return SealedValue(key, ring, _OWNERS[part](plugin.decode(), reference_id), sealed)
+        record = _Record(*((field or b"").decode() for field in fields))
+        is_told = part in {"raw", "secrets"} or (part == "payload" and record.parent)  # what endpoints told a chain
+        return SealedValue(key, "target" if is_told else "data", record.owner(part, reference_id), sealed)
 
     def _secret(self, key: str, kind: str, plugin: str, webhook: str, revision: str, *more: str) -> SealedValue | None:
         if more:

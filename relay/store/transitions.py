@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from relay.invocation import State
+from relay.invocation import Purpose, State
 from relay.store.acceptance import chain_args
 from relay.store.records import attempt_text
 
@@ -64,6 +64,11 @@ class CallRecord(NamedTuple):
     pins: str | None = None  # of a chain
     parent: str | None = None  # of a step
     step: int | None = None  # of a step: its number in its chain
+
+    @property
+    def purpose(self) -> Purpose:
+        """What its trigger is bound to."""
+        return Purpose(self.webhook_id, self.revision, self.pins, self.parent, self.step)
 
     @property
     def was_lost(self) -> bool:

@@ -14,6 +14,7 @@ from relay.invocation import Outcome, State
 from relay.replay.planning import Request
 from relay.store.listing import Filter, OutcomeGroup
 from relay.store.replays import ReplayState
+from relay.vault import payload_owner
 from tests.integration.worker_harness import hook, until, worker_harness
 from tests.receivers import answer, in_turn, json_answer, receiver
 
@@ -219,5 +220,5 @@ def test_a_days_story(tmp_path_factory):
 
 def order_of(harness, row):
     sealed = harness.store.payload_of(row.reference_id)
-    opened = harness.runtime.data_vault.open(sealed, f"payload/acme/{row.reference_id}")
+    opened = harness.runtime.data_vault.open(sealed, payload_owner("acme", row.reference_id, row.purpose))
     return orjson.loads(opened)["data"]["order"]

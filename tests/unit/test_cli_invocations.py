@@ -7,7 +7,7 @@ import pytest
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.store.invocations import Settlement
 from relay.store.listing import Filter
-from relay.vault import result_owner
+from relay.vault import payload_owner, result_owner
 from tests.unit.cli import a_webhook
 
 FIELDS = [
@@ -93,7 +93,8 @@ def test_data_headers_and_query_reach_the_record_sealed(cli):
     ]
     runtime = cli.runtime()
     sealed = runtime.store.payload_of(reference_id)
-    payload = json.loads(runtime.data_vault.open(sealed, f"payload/acme/{reference_id}"))
+    owner = payload_owner("acme", reference_id, runtime.store.find(reference_id).purpose)
+    payload = json.loads(runtime.data_vault.open(sealed, owner))
     assert payload["data"] == "text"
     assert payload["headers"] == {"X-Note": "a=b"}
     assert payload["queryParams"] == {"page": "2"}

@@ -13,7 +13,7 @@ from relay.errors import (
     Unavailable,
     WebhookNotRegistered,
 )
-from relay.invocation import Outcome, State
+from relay.invocation import Outcome, Purpose, State
 from relay.reference_id import new_reference_id
 from relay.registration import read_registrations
 from relay.registration.endpoint import EndpointRules
@@ -111,7 +111,9 @@ def test_an_accepted_trigger_is_recorded_sealed_and_published(harness):
     assert harness.lanes.messages == [[(accepted.reference_id, "bulk")]]
     sealed = harness.store.payload_of(accepted.reference_id)
     assert b"Ann" not in sealed
-    trigger = Trigger.from_json(harness.vault.open(sealed, payload_owner("acme", accepted.reference_id)))
+    trigger = Trigger.from_json(
+        harness.vault.open(sealed, payload_owner("acme", accepted.reference_id, Purpose("order", 1)))
+    )
     assert trigger == Trigger({"name": "Ann"}, {"X-Locale": "en"}, {"lang": "1"})
 
 

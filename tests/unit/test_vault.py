@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.errors import SettingsError, VaultError
-from relay.vault import Vault, payload_owner, result_owner, target_owner
+from relay.invocation import Purpose
+from relay.vault import Vault, payload_owner, raw_owner, result_owner, secrets_owner, target_owner
 
 OLD = "k1:" + base64.b64encode(b"\x01" * 32).decode()
 NEW = "k2:" + base64.b64encode(b"\x02" * 32).decode()
@@ -41,7 +42,34 @@ def test_a_value_pasted_under_another_owner_does_not_open(vault):
 
 
 def test_owners_of_different_kinds_are_different():
-    assert len({target_owner("p", "r", 1, b"s"), payload_owner("p", "r"), result_owner("p", "r")}) == 3
+    owners = {
+        target_owner("p", "r", 1, b"s"),
+        payload_owner("p", "r", Purpose("w", 1)),
+        result_owner("p", "r"),
+        raw_owner("p", "r", "c", 0),
+        secrets_owner("p", "r", 0),
+    }
+    assert len(owners) == 5
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Purpose("v", 1, "{}", "c", 0),
+        Purpose("w", 2, "{}", "c", 0),
+        Purpose("w", 1, '{"x":1}', "c", 0),
+        Purpose("w", 1, None, "c", 0),
+        Purpose("w", 1, "{}", "d", 0),
+        Purpose("w", 1, "{}", "c", 1),
+        Purpose("w", 1, "{}"),
+    ],
+)
+def test_a_trigger_opens_for_nothing_but_what_it_was_accepted_for(vault, other):
+    accepted = Purpose("w", 1, "{}", "c", 0)
+    sealed = vault.seal(b"trigger", payload_owner("p", "r", accepted))
+    assert vault.open(sealed, payload_owner("p", "r", accepted)) == b"trigger"
+    with pytest.raises(VaultError):
+        vault.open(sealed, payload_owner("p", "r", other))
 
 
 def test_every_altered_byte_and_every_cut_is_noticed(vault):
