@@ -23,13 +23,13 @@ from api.reference.document import make_document
 from api.reference.page import PAGE_FILES, PAGE_HEADERS, make_page
 from api.replays import ACTIONS, ReplayResource, ReplaysResource, ReplaySteeringResource
 from api.request_log import RequestLog
-from api.source_address import FailedAuthentications
 from api.stats import GroupsResource, StatsResource
 from api.tracing import Tracing
 from api.traffic import STEPS, TrafficResource, WebhookSteeringResource
 from api.triggers import TriggerResource, TriggersResource
 from api.webhooks import WebhookResource, WebhooksResource
 from relay.errors import Internal, RelayError
+from relay.source_address import FailedAuthentications
 from relay.telemetry import fault
 from relay.text.documents import dump_json
 from relay.text.media_types import JSON_TYPE
@@ -38,12 +38,11 @@ if TYPE_CHECKING:
     from api.acts import ActCounts
     from api.awaiting import Waiters
     from api.bodies import Bodies
-    from api.request_log import UnkeyedRefusals
-    from api.source_address import SourceAddresses
     from relay.accept.dispatcher import Dispatcher
     from relay.metrics.page import MetricsPage
     from relay.replay.planning import Replays
     from relay.settings import Settings
+    from relay.source_address import SourceAddresses
     from relay.spans import Spans
     from relay.store.act_notes import ActNotes
     from relay.store.backlog import Backlog
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
     from relay.store.registry import Registry
     from relay.store.workers import Workers
     from relay.traffic import TrafficControl
+    from relay.unkeyed_refusals import UnkeyedRefusals
     from relay.vault import Vault
 
 _STATIC: Final = Path(__file__).parent / "static"

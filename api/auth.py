@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import falcon
 
-    from api.source_address import FailedAuthentications
+    from relay.source_address import FailedAuthentications
     from relay.store.key_records import ApiKey
     from relay.store.keys import ApiKeys
 
@@ -68,7 +68,7 @@ class Authentication:
         try:
             return self._keys.authenticate(match[1] if match else "")
         except Unauthenticated:
-            self._failures.add(req)
+            self._failures.add(req.env)
             raise
 
 

@@ -6,9 +6,7 @@ counted, and written once a minute.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import falcon
@@ -17,39 +15,10 @@ from relay.errors import BadParameter
 from relay.telemetry import Event, event
 
 if TYPE_CHECKING:
-    from api.source_address import SourceAddresses
+    from relay.source_address import SourceAddresses
+    from relay.unkeyed_refusals import UnkeyedRefusals
 
 _METHODS: Final = ("GET", "HEAD", "POST", "OPTIONS")
-_PERIOD_S: Final = 60.0
-_MAX_ADDRESSES: Final = 10_000  # told apart within a period
-
-
-class UnkeyedRefusals:
-    """What was refused without a key since the last time that it was written."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._codes: Counter[str] = Counter()
-        self._addresses: set[str] = set()
-        self._since_s = time.monotonic()
-
-    def add(self, code: str, address: str) -> None:
-        """Count one."""
-        with self._lock:
-            self._codes[code] += 1
-            if len(self._addresses) < _MAX_ADDRESSES:
-                self._addresses.add(address)
-
-    def write_if_due(self) -> None:
-        """Write what has come together, once a minute."""
-        now_s = time.monotonic()
-        if now_s - self._since_s < _PERIOD_S:
-            return
-        with self._lock:
-            codes, addresses, self._since_s = self._codes, len(self._addresses), now_s
-            self._codes, self._addresses = Counter(), set()
-        if codes:
-            event(Event.REFUSED_WITHOUT_KEY, count=codes.total(), codes=dict(codes), addresses=addresses)
 
 
 class RequestLog:
@@ -79,7 +48,7 @@ class RequestLog:
         context = req.context
         key, code = getattr(context, "key", None), getattr(context, "code", None)
         if key is None and code is not None and resp.status_code < 500:
-            self._refusals.add(code, self._addresses.of(req))
+            self._refusals.add(code, self._addresses.of(req.env))
             return
         event(
             Event.REQUEST,

@@ -13,14 +13,14 @@ from api.body_reads import BodyReads
 from api.connections import allow_descriptors
 from api.doorkeeper import Doorkeeper
 from api.parsing_budget import ParsingBudget
-from api.request_log import UnkeyedRefusals
-from api.source_address import SourceAddresses
 from api.stopping import on_stop
 from relay import garbage, telemetry
 from relay.runtime import api_runtime
 from relay.settings import Settings
+from relay.source_address import SourceAddresses
 from relay.store.health import ServerWarnings
 from relay.store.rates import PluginRates
+from relay.unkeyed_refusals import UnkeyedRefusals
 
 _settings = Settings.from_environ()
 telemetry.configure(_settings.log_level)

@@ -24,7 +24,7 @@ class Event(StrEnum):
     """Every event that the relay logs, and the hop that logs it."""
 
     REQUEST = "request"  # api: one HTTP request answered
-    REFUSED_WITHOUT_KEY = "refused_without_key"  # api: how much was refused for want of a key within a minute
+    REFUSED_WITHOUT_KEY = "refused_without_key"  # api, flower: refusals for want of a key, a minute's
     INTERNAL_ERROR = "internal_error"  # any: a fault of ours; the type of the exception and where it was raised
     PUBLISH_FAILED = "publish_failed"  # any: the broker was away; the sweeper will publish again
     KEY_UNVERIFIED = "key_unverified"  # any: an API key's record was not written by this relay; it counts as none

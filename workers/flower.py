@@ -1,7 +1,8 @@
 """Flower, as the relay runs it: ``python -m workers.flower`` takes the options of ``celery flower``.
 
 Flower lists the queues that live workers say they serve, so that a lane whose worker has just died would vanish from
-its broker page: just the one to look at. Here every lane is always listed.
+its broker page: just the one to look at. Here every lane is always listed. It does not start without a password, and
+failed logins are limited and counted as those of the API are.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from celery.bin.celery import main
 from flower.views import BaseHandler
 
 from relay.queue import LANES
+from relay.settings import Settings
+from workers.logins import Logins, has_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +30,12 @@ def _with_every_lane(names_of: Callable[[BaseHandler], list[str]]) -> Callable[[
 
 def run() -> None:
     """Start Flower with the options of the command line."""
+    if not has_password(sys.argv[1:]):
+        sys.exit("Flower has no password: set FLOWER_BASIC_AUTH to user:password, or give --auth.")
+    settings = Settings.from_environ()
+    logins = Logins(settings.auth_failures, settings.trusted_proxies)
     BaseHandler.get_active_queue_names = _with_every_lane(BaseHandler.get_active_queue_names)
+    BaseHandler.get_current_user = logins.limited(BaseHandler.get_current_user)
     sys.argv[1:1] = ["-A", "workers.app", "flower"]
     sys.exit(main())
 

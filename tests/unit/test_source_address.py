@@ -1,19 +1,18 @@
 """Where a request comes from, and what is answered when too many failures do."""
 
-import falcon
 import pytest
 from falcon.testing import create_environ
 
-from api import source_address
-from api.source_address import FailedAuthentications, SourceAddresses
+from relay import source_address
 from relay.errors import RateLimited
 from relay.settings.kinds import networks
+from relay.source_address import FailedAuthentications, SourceAddresses
 
 
 def a_request(peer, forwarded=None):
     environ = create_environ(headers={} if forwarded is None else {"X-Forwarded-For": forwarded})
     environ["REMOTE_ADDR"] = peer
-    return falcon.Request(environ)
+    return environ
 
 
 @pytest.mark.parametrize(
@@ -60,3 +59,18 @@ def test_addresses_beyond_number_are_limited_together(monkeypatch):
         failures.add(a_request(f"198.51.100.{number}"))
     with pytest.raises(RateLimited):
         failures.add(a_request("198.51.100.15"))
+
+
+def test_who_has_failed_too_often_is_not_looked_at_where_a_secret_can_be_guessed(monkeypatch):
+    now = [1_000_020.0]
+    monkeypatch.setattr(source_address.time, "time", lambda: now[0])
+    failures = FailedAuthentications(SourceAddresses(), 3)
+    for _ in range(3):
+        failures.check(a_request("198.51.100.7"))
+        failures.add(a_request("198.51.100.7"))
+    with pytest.raises(RateLimited) as error:
+        failures.check(a_request("198.51.100.7"))
+    assert error.value.retry_after_s == 60 - int(now[0]) % 60
+    failures.check(a_request("198.51.100.8"))
+    now[0] += 60
+    failures.check(a_request("198.51.100.7"))

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Final
 from relay.errors import RateLimited
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import falcon
+    from collections.abc import Iterable, Mapping
 
     from relay.settings.kinds import Network
 
@@ -32,11 +30,11 @@ class SourceAddresses:
     def __init__(self, trusted: Iterable[Network] = ()) -> None:
         self._trusted = tuple(trusted)
 
-    def of(self, req: falcon.Request) -> str:
-        """Name the address, an IPv6 one by its network."""
-        found = _address(req.env.get("REMOTE_ADDR", ""))
+    def of(self, environ: Mapping[str, str]) -> str:
+        """Name the address of a request by its WSGI environment; an IPv6 one by its network."""
+        found = _address(environ.get("REMOTE_ADDR", ""))
         if self._trusted and self._is_trusted(found):
-            for entry in reversed(req.env.get("HTTP_X_FORWARDED_FOR", "").split(",")):
+            for entry in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
                 found = _address(entry.strip())
                 if not self._is_trusted(found):
                     break
@@ -58,17 +56,35 @@ class FailedAuthentications:
         self._minute = 0
         self._counts: dict[str, int] = {}
 
-    def add(self, req: falcon.Request) -> None:
+    def add(self, environ: Mapping[str, str]) -> None:
         """Count one; ``RateLimited`` if there were as many as may be from there within this minute."""
-        address, now_s = self._addresses.of(req), time.time()
+        now_s = time.time()
         with self._lock:
-            if int(now_s // _PERIOD_S) != self._minute:
-                self._minute = int(now_s // _PERIOD_S)
-                self._counts.clear()
-            if address not in self._counts and len(self._counts) >= _MAX_ADDRESSES:
-                address = _UNKNOWN  # so many at once are limited together
+            address = self._place(environ, now_s)
             self._counts[address] = count = self._counts.get(address, 0) + 1
-        if count > self._per_minute:
+        self._limit(count - 1, now_s)
+
+    def check(self, environ: Mapping[str, str]) -> None:
+        """``RateLimited`` if there have been as many from there as may be: not even a good secret is looked at then.
+
+        For secrets that people choose, and that can be guessed.
+        """
+        now_s = time.time()
+        with self._lock:
+            count = self._counts.get(self._place(environ, now_s), 0)
+        self._limit(count, now_s)
+
+    def _place(self, environ: Mapping[str, str], now_s: float) -> str:
+        """Name where a request is counted, and forget the minute before."""
+        if int(now_s // _PERIOD_S) != self._minute:
+            self._minute = int(now_s // _PERIOD_S)
+            self._counts.clear()
+        address = self._addresses.of(environ)
+        full = address not in self._counts and len(self._counts) >= _MAX_ADDRESSES
+        return _UNKNOWN if full else address  # so many at once are limited together
+
+    def _limit(self, count: int, now_s: float) -> None:
+        if count >= self._per_minute:
             left_s = _PERIOD_S - int(now_s % _PERIOD_S)
             raise RateLimited("Too many failed authentications came from this address.", retry_after_s=left_s)
 

@@ -1,0 +1,455 @@
+"""A writer with full access to the server: whatever he writes, he reads nothing through the relay and gains no right.
+
+Every kind of key of ``relay/store/key_names.py`` is overwritten in every way below while the API and a worker run. He
+holds keys of the plugin ``acme`` himself, a revoked one among them; ``other`` is who he is after.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+import threading
+import time
+from collections import defaultdict
+from contextlib import suppress
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import redis
+import requests
+
+from relay.invocation import State
+from relay.reference_id import new_reference_id
+from relay.store import keyspace
+from relay.store.key_names import PARTITIONED, PREFIX, SHARED, SHARED_ROOT
+from relay.store.keyspace import ROOT
+from relay.vault import Vault, result_owner
+from tests.integration.api_harness import running_api
+from tests.integration.worker_harness import until, worker_harness
+from tests.receivers import raw_answer, receiver
+
+MINE = "what-the-writer-sends"
+#: What nobody but its owner may be shown; the secrets of acme's own webhooks are nothing for its callers either.
+CANARIES = {
+    "payload of other": "payload-of-other-3b1c",
+    "answer to other": "answer-to-other-77aa",
+    "secret of other": "secret-of-other-90ce",
+    "secret of acme": "secret-of-acme-5d21",
+    "token of a chain": "token-of-a-chain-41f0",
+}
+#: Kinds that a process believes for a second.
+REMEMBERED = {"api_key", "api_keys", "revocations", "webhooks", "pointer_macs", "revision", "plugins"}
+_SAMPLES = {"lane": "bulk", "kind": "error", "minute": "29000000", "hour": "480000", "process": "p1", "token": "t1"}
+
+
+#: Every kind of key, with its root.
+TEMPLATES = {kind: (ROOT, rest) for kind, rest in PARTITIONED.items()} | {
+    kind: (SHARED_ROOT, rest) for kind, rest in SHARED.items()
+}
+
+
+def pattern_of(template):
+    root, rest = template
+    parts = {None: "", "kind": ".*"}  # a kind of ends has several words
+    pieces = (re.escape(text) + parts.get(name, "[^:]*") for text, name, *_ in string.Formatter().parse(rest))
+    return re.compile(re.escape(root) + "".join(pieces))
+
+
+PATTERNS = {kind: pattern_of(template) for kind, template in TEMPLATES.items()}
+#: The most literal one is meant: `...:last` is no revision.
+ORDER = sorted(PATTERNS, key=lambda kind: -len(re.sub(r"{\w+}", "", TEMPLATES[kind][1])))
+
+
+def kind_of(key):
+    return next((kind for kind in ORDER if PATTERNS[kind].fullmatch(key)), None)
+
+
+def serve(connection, request):
+    """An endpoint that says what it was sent, and something of its own."""
+    path = request.target.split("?")[0]
+    said = {
+        "/login": {"token": CANARIES["token of a chain"]},
+        "/theirs": {"said": CANARIES["answer to other"]},
+    }.get(path, {"headers": dict(request.headers)})
+    connection.send(raw_answer(200, json.dumps(said).encode(), ("Content-Type", "application/json")))
+
+
+def webhook(origin, webhook_id, path, secret, **more):
+    headers = {"X-Api-Key": CANARIES[secret]}
+    return {"id": webhook_id, "url": origin + path, "method": "POST", "headers": headers, **more}
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """A running relay with a history: calls of two plugins, a chain, a replay, a removed webhook, an ended key."""
+    settings = {"RELAY_LEASE_MARGIN": "2", "RELAY_AUTH_FAILURES": "1000000"}
+    with (
+        worker_harness(tmp_path_factory, **settings) as work,
+        receiver(serve) as endpoint,
+        running_api(work.environ) as api,
+    ):
+        work.start_worker()
+        yield a_history(work, api, endpoint)
+
+
+def a_history(work, api, endpoint):
+    origin = f"http://127.0.0.1:{endpoint.port}"
+    work.register(webhook(origin, "changed", "/old", "secret of acme"))
+    work.register(
+        webhook(origin, "open", "/open", "secret of acme"),
+        webhook(origin, "hidden", "/hidden", "secret of acme", hidden=True),
+        webhook(origin, "gone", "/gone", "secret of acme"),
+        webhook(origin, "changed", "/new", "secret of acme"),
+        webhook(origin, "login", "/login", "secret of acme", hidden=True),
+        {"id": "telling", "steps": [{"webhook": "login", "mask": ["steps[0].data.token"]}, {"webhook": "hidden"}]},
+    )
+    work.register(webhook(origin, "theirs", "/theirs", "secret of other"), plugin="other")
+    keys = work.runtime.api_keys
+    mine = keys.create("acme", ["trigger", "operate"])[0]
+    narrow = keys.create("acme", ["trigger"])[0]
+    ended, ended_row = keys.create("acme", ["trigger", "operate"])
+    house = SimpleNamespace(work=work, api=api, endpoint=endpoint, mine=mine, narrow=narrow, ended=ended)
+    house.client = redis.Redis.from_url(work.environ["RELAY_REDIS_URL"])
+    house.first = snapshot(house.client)
+    foreign = api.foreign_key
+    own = trigger(api, mine, "open", {"sent": MINE})
+    chain = trigger(api, mine, "telling", None)
+    theirs = trigger(api, foreign, "theirs", {"sent": CANARIES["payload of other"]})
+    trigger(api, mine, "gone", None)
+    work.finals([own, chain, theirs])
+    house.refs = {"own": own, "chain": chain, "theirs": theirs}
+    house.steps = work.record(chain).steps
+    answer = api.call("POST", "/v1/replays", key=mine, json={"referenceIds": [own]})
+    assert answer.status_code == 202, answer.text
+    until(lambda: house_replay(api, mine)["state"] == "done", 30)
+    keys.revoke(ended_row.id)
+    work.runtime.registry.remove("acme", "gone")
+    until(lambda: get(api, ended, "/v1/webhooks").status_code == 401, 5)
+    return house
+
+
+def house_replay(api, key):
+    return get(api, key, "/v1/replays").json()["replays"][0]
+
+
+def get(api, key, path):
+    return api.call("GET", path, key=key)
+
+
+def trigger(api, key, webhook_id, data):
+    headers = {"Prefer": "respond-async"}
+    answer = api.call("POST", f"/v1/webhooks/{webhook_id}/trigger", key=key, json={"data": data}, headers=headers)
+    assert answer.status_code == 202, answer.text
+    return answer.json()["referenceId"]
+
+
+def snapshot(client):
+    """Every key of the store with its value, as the server gives it."""
+    found = {}
+    for name in client.scan_iter(f"{PREFIX}*", count=1000):
+        dump = client.dump(name)
+        if dump is not None:
+            found[name.decode()] = dump
+    return found
+
+
+# -- what he may write --------------------------------------------------------------------------------------------------
+
+
+def other_s(names, name):
+    """A key of the same kind that belongs to somebody else."""
+    others = [each for each in names if each != name]
+    foreign = [each for each in others if ":other" in each]
+    return (foreign or others or [None])[0]
+
+
+def another_s_value(house, names, values):
+    """Every key gets the value of somebody else's."""
+    return {name: values.get(other_s(names, name)) for name in names}
+
+
+def an_older_value(house, names, values):
+    """Every key gets the value that it had before, or goes where it had none."""
+    return {name: house.first.get(name) for name in names}
+
+
+def values_in_turn(house, names, values):
+    """The values of a kind go round."""
+    return {name: values.get(names[(index + 1) % len(names)]) for index, name in enumerate(names)}
+
+
+def nothing(house, names, values):
+    """Every key goes."""
+    return dict.fromkeys(names)
+
+
+def junk(house, names, values):
+    """Every key holds something of its type that nobody has written."""
+    scratch = "scratch"
+    made = {}
+    for name in names:
+        house.client.delete(scratch)
+        of_type = {
+            b"hash": lambda: house.client.hset(scratch, mapping={"plugin": "acme", "state": "delivered", "x": "1"}),
+            b"list": lambda: house.client.rpush(scratch, house.refs["theirs"], "1"),
+            b"set": lambda: house.client.sadd(scratch, house.refs["theirs"], "other", "theirs"),
+            b"zset": lambda: house.client.zadd(scratch, {house.refs["theirs"]: 1, "other/theirs": 2}),
+        }
+        of_type.get(house.client.type(name), lambda: house.client.set(scratch, b"1"))()
+        made[name] = house.client.dump(scratch)
+    house.client.delete(scratch)
+    return made
+
+
+WAYS = [another_s_value, an_older_value, values_in_turn, nothing, junk]
+
+
+def names_of(house, values):
+    """By kind, the names that there are; of a kind that has none, one that the writer makes up."""
+    by_kind = {kind: [] for kind in TEMPLATES}
+    for name in values:
+        assert kind_of(name), f"{name} is in no list"
+        by_kind[kind_of(name)].append(name)
+    parts = {"plugin": "acme", "webhook": "open", "revision": "1", "ref": house.refs["own"], **_SAMPLES}
+    for kind, names in by_kind.items():
+        root, rest = TEMPLATES[kind]
+        if not names:
+            names.append(root + rest.format_map(defaultdict(lambda: "made-up", parts)))
+    return by_kind
+
+
+def write(client, values):
+    pipeline = client.pipeline(transaction=True)
+    for name, value in values.items():
+        pipeline.delete(name)
+        if value is not None:
+            pipeline.restore(name, 0, value)
+    pipeline.execute()
+
+
+# -- what he then asks for ----------------------------------------------------------------------------------------------
+
+
+def questions(house):
+    """Everything that a plugin may ask, as ``(key, method, path, body, whether it must not be granted)``."""
+    refs = [*house.refs.values(), *house.steps]
+    for ref in refs:
+        yield house.mine, "GET", f"/v1/invocations/{ref}", None, False
+    for path in ("/v1/webhooks", "/v1/invocations?limit=50", "/v1/replays", "/v1/stats", "/v1/groups", "/v1/traffic"):
+        yield house.mine, "GET", path, None, False
+        yield house.ended, "GET", path, None, True
+    for webhook_id in ("open", "theirs", "hidden", "gone", "login"):
+        forbidden = webhook_id != "open"
+        yield house.mine, "GET", f"/v1/webhooks/{webhook_id}", None, forbidden
+        yield house.mine, "POST", f"/v1/webhooks/{webhook_id}/trigger", {"data": {"sent": MINE}}, forbidden
+    yield house.mine, "POST", "/v1/replays", {"referenceIds": [*refs], "includeUncertain": True}, False
+    yield house.narrow, "GET", "/v1/invocations", None, True
+    yield house.mine, "GET", "/metrics", None, True
+    yield f"whk_{'0' * 16}_{'a' * 43}", "GET", "/v1/webhooks", None, True
+
+
+def ask_everything(house, said):
+    """Ask, and return what was told or granted that must not be."""
+    wrong = []
+    with requests.Session() as session:
+        for key, method, path, body, forbidden in questions(house):
+            headers = {"Authorization": f"Bearer {key}", "Prefer": "respond-async"}
+            answer = session.request(method, house.api.url + path, headers=headers, json=body, timeout=30)
+            wrong += [
+                f"{said}: {method} {path} tells the {what}" for what, text in CANARIES.items() if text in answer.text
+            ]
+            if forbidden and answer.status_code < 400:
+                wrong.append(f"{said}: {method} {path} is granted ({answer.status_code})")
+            if answer.status_code >= 400 and "code" not in answer.json():
+                wrong.append(f"{said}: {method} {path} is refused without a code")
+    return wrong
+
+
+def test_the_questions_of_these_tests_are_answered_where_nothing_was_altered(house):
+    """Otherwise nothing would be shown by refusals; and what they look for is in the server, sealed."""
+    assert ask_everything(house, "unaltered") == []
+    own = get(house.api, house.mine, f"/v1/invocations/{house.refs['own']}")
+    assert own.json()["result"]["status"] == 200
+    theirs = get(house.api, house.api.foreign_key, f"/v1/invocations/{house.refs['theirs']}")
+    assert CANARIES["answer to other"] in theirs.text
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_no_key_that_a_writer_alters_tells_him_anything_or_gives_him_a_right(house, way):
+    values = snapshot(house.client)
+    wrong, written = [], set()
+    for kind, names in names_of(house, values).items():
+        write(house.client, way(house, names, values))
+        written.add(kind)
+        if kind in REMEMBERED:
+            time.sleep(1.1)  # for which a process believes what it has read: the attack has to be complete
+        wrong += ask_everything(house, f"{way.__name__} of {kind}")
+        gone = [name for name in values if not house.client.exists(name)]  # what he can do: let it be forgotten
+        write(house.client, {name: values.get(name) for name in {*names, *gone}})
+    time.sleep(1.1)
+    assert wrong == []
+    assert written == TEMPLATES.keys()
+    assert house.api.process.poll() is None
+    assert_sent_nowhere_else(house)
+
+
+def assert_sent_nowhere_else(house):
+    """What the writer sends reaches the one endpoint that he may call, and others' secrets only their own."""
+    for request in list(house.endpoint.requests):
+        path = request.target.split("?")[0]
+        if MINE.encode() in request.body:
+            assert path == "/open"
+        if CANARIES["secret of other"] in request.head.decode("latin-1"):
+            assert path == "/theirs"
+        if CANARIES["payload of other"].encode() in request.body:
+            assert path == "/theirs"
+
+
+# -- calls that wait ----------------------------------------------------------------------------------------------------
+
+
+def test_no_field_of_a_waiting_call_s_record_sends_it_where_its_sender_may_not(house):
+    """Each field of a call that waits is replaced by that of every other record, and by what no record has."""
+    policies, client = house.work.runtime.policies, house.client
+    policies.pause("acme", "open")
+    others = [client.hgetall(keyspace.record(ref)) for ref in (*house.refs.values(), *house.steps)]
+    made_up = [
+        {b"webhook": b"hidden"},
+        {b"webhook": b"gone"},
+        {b"webhook": b"changed", b"revision": b"1"},
+        {b"webhook": b"hidden", b"parent": house.refs["chain"].encode(), b"parentStep": b"1", b"parentItem": b"0"},
+        {b"webhook": b"telling", b"chain": b"1", b"pins": b'{"hidden":1,"login":1}', b"step": b"-1", b"open": b"0"},
+        {b"plugin": b"other", b"webhook": b"theirs"},
+        {b"caller": b"cli", b"replayOf": house.refs["theirs"].encode()},
+    ]
+    fields = {name for other in others for name in other} - {b"state"}  # a final one is not sent at all
+    changes = [{name: other[name]} for name in sorted(fields) for other in others if name in other] + made_up
+    refs = [trigger(house.api, house.mine, "open", {"sent": MINE}) for _ in changes]
+    unchanged = trigger(house.api, house.mine, "open", {"sent": MINE})
+    for ref, change in zip(refs, changes, strict=True):
+        client.hset(keyspace.record(ref), mapping=change)
+    for ready in policies.resume("acme", "open"):
+        house.work.runtime.publisher.publish_ready(ready)
+    assert house.work.final(unchanged).state is State.DELIVERED
+    until(lambda: not _unfinished(house, refs), 60, every_s=0.2)
+    assert_sent_nowhere_else(house)
+    for ref in refs:
+        for key in (house.mine, house.api.foreign_key):
+            shown = get(house.api, key, f"/v1/invocations/{ref}").text
+            assert not [what for what, text in CANARIES.items() if text in shown]
+
+
+def _unfinished(house, refs):
+    """Calls that a worker may still take; what was altered so that no script reads it any more is none."""
+    states = [house.client.hget(keyspace.record(ref), "state") for ref in refs]
+    return [state for state in states if state in {b"queued", b"sending"}]
+
+
+def test_contents_pasted_into_a_waiting_call_are_not_sent(house):
+    """Each sealed value that there is, as the payload of a call that waits."""
+    policies, client = house.work.runtime.policies, house.client
+    policies.pause("acme", "open")
+    sealed = [client.get(name) for name in client.scan_iter(f"{PREFIX}*") if client.type(name) == b"string"]
+    refs = [trigger(house.api, house.mine, "open", {"sent": MINE}) for _ in sealed]
+    before = len(house.endpoint.requests)
+    for ref, value in zip(refs, sealed, strict=True):
+        client.set(keyspace.payload(ref), value)
+    for ready in policies.resume("acme", "open"):
+        house.work.runtime.publisher.publish_ready(ready)
+    records = house.work.finals(refs)
+    assert {record.outcome for record in records} == {"prepare_failed"}
+    assert len(house.endpoint.requests) == before
+
+
+# -- what reaches callers who wait --------------------------------------------------------------------------------------
+
+
+def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(house):
+    """He publishes another's sealed result, on every channel that there is, under the id of a call that is awaited."""
+    policies, client = house.work.runtime.policies, house.client
+    policies.pause("acme", "open")
+    told = []
+    path = f"{house.api.url}/v1/webhooks/open/trigger"
+    headers = {"Authorization": f"Bearer {house.mine}", "Prefer": "wait=3"}
+    caller = threading.Thread(target=lambda: told.append(requests.post(path, json={}, headers=headers, timeout=30)))
+    caller.start()
+    until(lambda: policies.traffic("acme", "open").parked, 10)
+    theirs = trigger(house.api, house.api.foreign_key, "theirs", {"sent": CANARIES["payload of other"]})
+    house.work.final(theirs)
+    stolen = client.get(keyspace.result(theirs))
+    awaited = [ref.decode() for ref in client.zrange(keyspace.parked("acme", "open"), 0, -1)]
+    for channel in client.pubsub_channels(f"{PREFIX}*notice:*"):
+        for ref in awaited:
+            head = f"{ref} delivered 200 0 answered 1".encode()
+            for notice in (stolen, head + b"\n" + stolen, json.dumps([ref, "delivered", 200]).encode() + stolen):
+                client.publish(channel, notice)
+    caller.join()
+    for ready in policies.resume("acme", "open"):
+        house.work.runtime.publisher.publish_ready(ready)
+    assert CANARIES["answer to other"] not in told[0].text
+
+
+# -- the keys of the API ------------------------------------------------------------------------------------------------
+
+
+def test_the_api_s_keys_open_no_secret_at_any_moment_of_a_chain_s_life(house):
+    """With each write of the store: everything that there is is tried with the API's keys, for every owner there is."""
+    client, vault = house.client, Vault.from_text(house.work.environ["RELAY_DATA_KEYS"])
+    target_vault = house.work.runtime.target_vault
+    secrets = [CANARIES[what].encode() for what in ("secret of acme", "token of a chain")]
+    seen, opened_by_workers, moments = {}, set(), set()
+    over = threading.Event()
+
+    def watch():
+        while not over.is_set():
+            for name in client.scan_iter(f"{ROOT}inv:*:*", count=1000):
+                with suppress(redis.ResponseError):
+                    value = client.get(name)
+                    if value:
+                        seen.setdefault(value, name.decode())
+            moments.add(time.monotonic())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        chains = [trigger(house.api, house.mine, "telling", None) for _ in range(5)]
+        house.work.finals(chains)
+    finally:
+        over.set()
+        watcher.join()
+    ours = {*chains, *(step for chain in chains for step in house.work.record(chain).steps)}
+    seen = {sealed: name for sealed, name in seen.items() if name.removeprefix(ROOT).split(":")[1] in ours}
+    kinds = {kind_of(name) for name in seen.values()}
+    for name in client.scan_iter(f"{ROOT}target:*"):
+        seen[client.get(name)] = name.decode()
+    data_keys, target_keys = set(vault.key_ids), set(target_vault.key_ids)
+    for sealed, name in seen.items():
+        ref = name.removeprefix(ROOT).split(":")[1]
+        if Vault.key_id_of(sealed) in target_keys:
+            opened_by_workers.add(kind_of(name))
+            assert Vault.key_id_of(sealed) not in data_keys
+        elif name.endswith(":result"):
+            opened = vault.open(sealed, result_owner(house.work.record(ref).plugin, ref))
+            assert not [secret for secret in secrets if secret in opened]
+        else:
+            assert kind_of(name) == "payload"
+            assert house.work.record(ref).step_of is None
+        assert not [secret for secret in secrets if secret in sealed]
+    assert len(moments) > 3
+    assert {"payload", "result", "raw", "secrets"} <= kinds
+    assert {"payload", "raw", "secrets", "target"} <= opened_by_workers
+
+
+def test_the_api_is_not_given_the_keys_of_targets(house):
+    assert "RELAY_TARGET_KEYS" not in psutil.Process(house.api.process.pid).environ()
+
+
+def test_a_made_up_reference_id_is_no_invocation(house):
+    made_up = new_reference_id()
+    house.client.hset(keyspace.record(made_up), mapping={"plugin": "acme", "state": "delivered"})
+    answer = get(house.api, house.mine, f"/v1/invocations/{made_up}")
+    assert answer.status_code >= 400
+    house.client.delete(keyspace.record(made_up))
