@@ -6,13 +6,15 @@ holds keys of the plugin ``acme`` himself, a revoked one among them; ``other`` i
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import socket
 import string
 import threading
 import time
 from collections import defaultdict
-from contextlib import suppress
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import psutil
@@ -25,7 +27,7 @@ from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from relay.store.key_names import PARTITIONED, PREFIX, SHARED, SHARED_ROOT
 from relay.store.keyspace import ROOT
-from relay.vault import Vault, result_owner
+from relay.vault import Vault, payload_owner, result_owner
 from tests.integration.api_harness import running_api
 from tests.integration.worker_harness import until, worker_harness
 from tests.receivers import raw_answer, receiver
@@ -396,51 +398,57 @@ def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(ho
 
 
 def test_the_api_s_keys_open_no_secret_at_any_moment_of_a_chain_s_life(house):
-    """With each write of the store: everything that there is is tried with the API's keys, for every owner there is."""
-    client, vault = house.client, Vault.from_text(house.work.environ["RELAY_DATA_KEYS"])
-    target_vault = house.work.runtime.target_vault
+    """The server itself tells every write, those of scripts too; of all that was ever there the API's keys open little."""
+    vault = Vault.from_text(house.work.environ["RELAY_DATA_KEYS"])
     secrets = [CANARIES[what].encode() for what in ("secret of acme", "token of a chain")]
-    seen, opened_by_workers, moments = {}, set(), set()
-    over = threading.Event()
-
-    def watch():
-        while not over.is_set():
-            for name in client.scan_iter(f"{ROOT}inv:*:*", count=1000):
-                with suppress(redis.ResponseError):
-                    value = client.get(name)
-                    if value:
-                        seen.setdefault(value, name.decode())
-            moments.add(time.monotonic())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        chains = [trigger(house.api, house.mine, "telling", None) for _ in range(5)]
+    with monitored(house) as contents:
+        chains = [trigger(house.api, house.mine, "telling", None) for _ in range(3)]
         house.work.finals(chains)
-    finally:
-        over.set()
-        watcher.join()
-    ours = {*chains, *(step for chain in chains for step in house.work.record(chain).steps)}
-    seen = {sealed: name for sealed, name in seen.items() if name.removeprefix(ROOT).split(":")[1] in ours}
-    kinds = {kind_of(name) for name in seen.values()}
-    for name in client.scan_iter(f"{ROOT}target:*"):
-        seen[client.get(name)] = name.decode()
-    data_keys, target_keys = set(vault.key_ids), set(target_vault.key_ids)
-    for sealed, name in seen.items():
-        ref = name.removeprefix(ROOT).split(":")[1]
-        if Vault.key_id_of(sealed) in target_keys:
-            opened_by_workers.add(kind_of(name))
-            assert Vault.key_id_of(sealed) not in data_keys
-        elif name.endswith(":result"):
-            opened = vault.open(sealed, result_owner(house.work.record(ref).plugin, ref))
-            assert not [secret for secret in secrets if secret in opened]
-        else:
-            assert kind_of(name) == "payload"
-            assert house.work.record(ref).step_of is None
-        assert not [secret for secret in secrets if secret in sealed]
-    assert len(moments) > 3
-    assert {"payload", "result", "raw", "secrets"} <= kinds
-    assert {"payload", "raw", "secrets", "target"} <= opened_by_workers
+    records = {ref: house.work.record(ref) for ref in chains}
+    records |= {step: house.work.record(step) for chain in chains for step in records[chain].steps}
+    data_keys, told = set(vault.key_ids), set()
+    for (ref, part), sealed in contents:
+        if ref not in records:
+            continue
+        record, is_open = records[ref], Vault.key_id_of(sealed) in data_keys
+        assert is_open == (part == "result" or (part == "payload" and record.step_of is None)), part
+        owners = {"result": result_owner("acme", ref), "payload": payload_owner("acme", ref, record.purpose)}
+        plain = vault.open(sealed, owners[part]) if is_open else b""
+        assert not [secret for secret in secrets if secret in plain or secret in sealed], part
+        told.add((part, is_open))
+    assert told == {("payload", True), ("payload", False), ("result", True), ("raw", False), ("secrets", False)}
+    targets = [house.client.get(name) for name in house.client.scan_iter(f"{ROOT}target:*")]
+    assert targets
+    assert not [sealed for sealed in targets if Vault.key_id_of(sealed) in data_keys]
+
+
+@contextmanager
+def monitored(house):
+    """What is written to the contents of invocations, as ``((reference id, part), value)``, until the context ends."""
+    word = re.compile(rb'"((?:[^"\\]|\\.)*)"')
+    contents, lines = [], []
+    with socket.create_connection(("127.0.0.1", house.work.server.port)) as connection:
+        connection.sendall(b"MONITOR\r\n")
+        file = connection.makefile("rb")
+        assert file.readline() == b"+OK\r\n"
+
+        def read():
+            while b"the end of what is told" not in (line := file.readline()):
+                lines.append(line)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            yield contents
+        finally:
+            house.client.echo("the end of what is told")
+            reader.join()
+            file.close()
+    for line in lines:
+        command, *words = [ast.literal_eval(f'b"{each.decode("latin-1")}"') for each in word.findall(line)] or [b""]
+        name = words[0].decode("latin-1") if words else ""
+        if command.upper() == b"SET" and name.startswith(f"{ROOT}inv:"):
+            contents.append((tuple(name.removeprefix(f"{ROOT}inv:").split(":")), words[1]))
 
 
 def test_the_api_is_not_given_the_keys_of_targets(house):
