@@ -258,6 +258,7 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
         ca_file=settings.ca_file,
         max_response_bytes=settings.max_response_bytes,
         max_in_flight=settings.max_in_flight,
+        proxy=None if settings.egress_proxy is None else settings.egress_proxy.reveal(),
     )
     sender = Sender(transport)
     tokens = AccessTokens(AccessTokenStore(runtime.client), sender, runtime.target_vault)

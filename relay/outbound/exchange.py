@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from requests import PreparedRequest
 
     from relay.egress import AddressPolicy
+    from relay.outbound.egress_proxy import EgressProxy
     from relay.outbound.gate import Gate
     from relay.outbound.lookups import Lookup
     from relay.registration.credentials import ClientCertificate
@@ -52,6 +53,7 @@ class Rules:
     ca_path: str
     max_response_bytes: int
     resolve: tuple[str, ...] = ()  # CURLOPT_RESOLVE entries, for tests
+    proxy: EgressProxy | None = None  # every transfer goes through it
 
 
 class Exchange:
@@ -59,6 +61,8 @@ class Exchange:
 
     def __init__(self, rules: Rules) -> None:
         self._policy = rules.policy
+        self._proxied = rules.proxy is not None
+        self._connect_to = ""
         self._max_body_bytes = rules.max_response_bytes
         self._url = self._method = ""
         self._idle_s = self._cache_s = -1
@@ -104,6 +108,8 @@ class Exchange:
             (pycurl.WRITEFUNCTION, self._on_body),
         ]
         for option, value in options:
+            self.easy.setopt(option, value)
+        for option, value in [] if rules.proxy is None else rules.proxy.options():
             self.easy.setopt(option, value)
         self.easy.unsetopt(pycurl.CAPATH)  # the one libcurl was built with
         if rules.resolve:
@@ -153,6 +159,12 @@ class Exchange:
             setopt(pycurl.DNS_CACHE_TIMEOUT, cache_s)
             self._cache_s = cache_s
 
+    def connect_to(self, entry: str) -> None:
+        """Let the next transfers ask the proxy for an address, as `egress_proxy.connect_to` writes it."""
+        if entry != self._connect_to:
+            self.easy.setopt(pycurl.CONNECT_TO, [entry])
+            self._connect_to = entry
+
     def _set_body(self, body: bytes | str | None) -> None:
         if body:
             content = body.encode() if isinstance(body, str) else body
@@ -197,11 +209,14 @@ class Exchange:
     # libcurl's callbacks
 
     def _on_open_socket(self, _purpose: int, address: Any) -> Any:
-        """Judge the very address that is about to be dialled; a veto leaves libcurl the next one."""
+        """Judge the very address that is about to be dialled; a veto leaves libcurl the next one.
+
+        A proxy is dialled whatever its address is: the endpoint's was judged before it was asked for.
+        """
         if self._lookup is not None:
             self._lookup.found()
         try:
-            allowed = self._policy.allows(*dialled(address), urlsplit(self._url).hostname)
+            allowed = self._proxied or self._policy.allows(*dialled(address), urlsplit(self._url).hostname)
         except Exception:  # noqa: BLE001 - what cannot be judged is refused
             allowed = False
         if not allowed:

@@ -16,6 +16,7 @@ from requests.structures import CaseInsensitiveDict
 
 from relay.clock import boot_time_s
 from relay.invocation import Outcome, Sent
+from relay.outbound.egress_proxy import EgressProxy, connect_to
 from relay.outbound.exchange import Exchange, Rules
 from relay.outbound.failures import classify
 from relay.outbound.gate import Gate
@@ -64,7 +65,9 @@ class TransferFailed(RequestException):
 
 
 class CurlTransport(BaseAdapter):
-    """Performs prepared requests, each on its own: no redirects, cookies, proxies, netrc, retries or resends.
+    """Performs prepared requests, each on its own: no redirects, cookies, netrc, retries or resends.
+
+    No proxy but the one that is given, and then every call through that one.
 
     There is one multi handle, with its connections, for each hub that calls: one a process, where all calls are
     made on one thread.
@@ -78,14 +81,19 @@ class CurlTransport(BaseAdapter):
         max_response_bytes: int = DEFAULT_MAX_RESPONSE_BYTES,
         max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
         resolve: Iterable[str] = (),
+        proxy: str | None = None,
     ) -> None:
-        """``resolve`` takes CURLOPT_RESOLVE entries (``host:port:address,address``), for tests.
+        """``proxy`` is a URL, with user and password where it wants them.
+
+        ``resolve`` takes CURLOPT_RESOLVE entries (``host:port:address,address``), for tests.
 
         Raises SettingsError for a ``ca_file`` that cannot be read or holds no certificate.
         """
         super().__init__()
         self._trust = Trust(ca_file)
-        self._rules = Rules(policy, self._trust.path, max_response_bytes, tuple(resolve))
+        fixed = tuple(resolve)
+        self._proxy = EgressProxy(proxy, policy, self._trust.path, fixed) if proxy else None
+        self._rules = Rules(policy, self._trust.path, max_response_bytes, fixed, self._proxy)
         self._max_in_flight = max_in_flight
         #: Gets every exchange that is over, to be read at once.
         self.observe: Callable[[Exchange], object] | None = None
@@ -104,11 +112,37 @@ class CurlTransport(BaseAdapter):
             return TransferResult(turn, Sent.MAYBE if gate.entered else Sent.NO)
         outcome: Outcome | None = None
         try:
-            result = self._transfer(multi, request, gate, turn, deadline_s=deadline_s, repeatable=repeatable)
+            transfer = self._transfer if self._proxy is None else self._tunnelled
+            result = transfer(multi, request, gate, turn, deadline_s=deadline_s, repeatable=repeatable)
             outcome = result.outcome
         finally:
             if turn is not None:
                 turn.end(outcome)
+        return result
+
+    def _tunnelled(
+        self,
+        multi: HubMulti,
+        request: PreparedRequest,
+        gate: Gate,
+        lookup: Lookup | None,
+        *,
+        deadline_s: float,
+        repeatable: bool,
+    ) -> TransferResult:
+        """Ask the proxy for the addresses that may be called, one after the other, while nothing has left."""
+        addresses = () if self._proxy is None else self._proxy.addresses(request.url or "", deadline_s)
+        if isinstance(addresses, Outcome):
+            return TransferResult(addresses, Sent.MAYBE if gate.entered else Sent.NO)
+        if lookup is not None:
+            lookup.found()
+        result = TransferResult(Outcome.CONNECT_FAILED, Sent.NO)
+        for address in addresses:
+            result = self._transfer(
+                multi, request, gate, None, deadline_s=deadline_s, repeatable=repeatable, address=address
+            )
+            if result.outcome is not Outcome.CONNECT_FAILED or gate.entered:
+                break
         return result
 
     def _transfer(
@@ -120,8 +154,11 @@ class CurlTransport(BaseAdapter):
         *,
         deadline_s: float,
         repeatable: bool,
+        address: str | None = None,
     ) -> TransferResult:
         exchange = self._idle.pop() if self._idle else Exchange(self._rules)
+        if address is not None:
+            exchange.connect_to(connect_to(address, request.url or ""))
         exchange.stale = True
         while (
             exchange.stale

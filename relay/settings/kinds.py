@@ -138,6 +138,15 @@ def collector_url(text: str) -> str | None:
     return http_url(text) if text else None
 
 
+def proxy_url(text: str) -> Secret | None:
+    """The URL of a proxy with its port, perhaps with user and password; None if empty."""
+    parts = _split(text)
+    rest = parts.path.strip("/") or parts.query or parts.fragment
+    if text and (parts.scheme not in ("http", "https") or not parts.hostname or not parts.port or rest):
+        raise ValueError("must be http://host:port or https://host:port, with user:password@ where the proxy asks")
+    return Secret(text) if text else None
+
+
 def number(least: int, most: int) -> Callable[[str], int]:
     """A reader of whole numbers in a range."""
     return partial(_in_range, read=_whole, least=least, most=most, unit="")

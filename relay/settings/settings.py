@@ -74,6 +74,9 @@ class Settings:
         "EGRESS_DENY", "", kinds.entries, "cidr-or-host[:port],...: never called, besides what the guard refuses."
     )
     egress_ports: tuple[int, ...] = _setting("EGRESS_PORTS", "", kinds.ports, "Ports that may be called besides 443.")
+    egress_proxy: Secret | None = _setting(
+        "EGRESS_PROXY", "", kinds.proxy_url, "Workers call through http[s]://[user:password@]host:port.", secret=True
+    )
     ca_file: str | None = _setting("CA_FILE", "", kinds.file, "PEM file of further certificate authorities.")
     extra_suffixes: tuple[str, ...] = _setting(
         "EXTRA_SUFFIXES", "", kinds.labels, "Special-use suffixes (test, lan, ...) to take as ordinary names."

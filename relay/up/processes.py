@@ -28,10 +28,11 @@ TARGET_KEYS: Final = "RELAY_TARGET_KEYS"
 DATA_KEYS: Final = "RELAY_DATA_KEYS"
 AUDIT_KEY: Final = "RELAY_AUDIT_KEY"
 _FLOWER_AUTH: Final = "RELAY_FLOWER_AUTH"
+_EGRESS_PROXY: Final = "RELAY_EGRESS_PROXY"  # with its password, perhaps
 #: The settings that say where the server is.
 ADDRESSES: Final = ("RELAY_REDIS_URL", "RELAY_BROKER_URL", "RELAY_STORE_URL")
 #: What a process that is not ours is never given.
-SECRETS: Final = (TARGET_KEYS, DATA_KEYS, AUDIT_KEY, _FLOWER_AUTH)
+SECRETS: Final = (TARGET_KEYS, DATA_KEYS, AUDIT_KEY, _FLOWER_AUTH, _EGRESS_PROXY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def api(*, host: str = LOOPBACK, port: int = API_PORT, max_waiters: int = 256, m
         *("--blocking-threads", str(max_waiters + SPARE_THREADS), "--backpressure", str(2 * max_connections)),
         *("--http1-header-read-timeout", str(HEAD_TIMEOUT_MS), "--http", "1", "--no-ws", "api.wsgi:app"),
     )
-    return Process("api", command, without=(TARGET_KEYS, AUDIT_KEY, _FLOWER_AUTH), user="api")
+    return Process("api", command, without=(TARGET_KEYS, AUDIT_KEY, _FLOWER_AUTH, _EGRESS_PROXY), user="api")
 
 
 def worker(group: str, number: int = 1) -> Process:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -191,3 +194,36 @@ def test_the_hooks_before_a_commit_are_those_of_make_lint():
 def test_the_licence_is_the_one_that_is_declared():
     assert PROJECT["license"] == "MIT"
     assert (ROOT / "LICENSE").read_text().startswith("MIT License\n\nCopyright (c) The webhook relay authors\n")
+
+
+# -- deploy/egress ----------------------------------------------------------------------------------------------------
+
+
+def test_the_rules_for_the_kernel_are_rules():
+    tool = shutil.which("nft", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if tool is None or os.geteuid() != 0:
+        pytest.skip("needs nft, and root to check rules with it")
+    checked = subprocess.run(
+        [tool, "--check", "--file", "deploy/egress/relay.nft"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if "Operation not permitted" in checked.stderr:
+        pytest.skip("this machine lets nobody look at its kernel's rules")
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize("name", ["relay.nft", "networkpolicy.yaml", "squid.conf"])
+def test_every_second_layer_refuses_the_private_networks(name):
+    text = (ROOT / "deploy" / "egress" / name).read_text()
+    networks = {IPv4Network(found) for found in re.findall(r"\b(?:\d+\.){3}\d+/\d+", text)}
+    for address in ("10.1.2.3", "172.16.0.1", "192.168.1.1", "127.0.0.1", "169.254.169.254", "100.64.0.1", "224.0.0.1"):
+        assert any(IPv4Address(address) in network for network in networks - {IPv4Network("0.0.0.0/0")}), address
+
+
+def test_the_policy_for_pods_lets_out_one_port_and_what_a_worker_needs():
+    policy = YAML(typ="safe").load((ROOT / "deploy" / "egress" / "networkpolicy.yaml").read_text())
+    ports = [port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]]
+    assert (policy["kind"], policy["spec"]["policyTypes"], sorted(ports)) == (
+        "NetworkPolicy",
+        ["Egress"],
+        [53, 53, 443, 6379],
+    )

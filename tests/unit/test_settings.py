@@ -72,6 +72,13 @@ def test_the_check_of_the_server_s_certificate_cannot_be_turned_off(name, query)
         ("DEFAULT_WAIT", "0", "default_wait_s", 0),
         ("EGRESS_ALLOW", "10.0.0.0/8, api.lan:8080,", "egress_allow", ("10.0.0.0/8", "api.lan:8080")),
         ("EGRESS_PORTS", "8443,9443", "egress_ports", (8443, 9443)),
+        ("EGRESS_PROXY", "http://proxy:3128", "egress_proxy", Secret("http://proxy:3128")),
+        (
+            "EGRESS_PROXY",
+            "https://me:p%40ss@[fd00::1]:8443/",
+            "egress_proxy",
+            Secret("https://me:p%40ss@[fd00::1]:8443/"),
+        ),
         ("EXTRA_SUFFIXES", "Test,.lan", "extra_suffixes", ("test", "lan")),
         ("PLUGIN_RATE", "600/m", "plugin_rate", "600/m"),
         ("REDIS_PLAINTEXT", "true", "redis_plaintext", True),
@@ -104,6 +111,12 @@ def test_amounts_and_lists_are_read_as_people_write_them(name, text, field, valu
         ("RETENTION", "23h"),
         ("EGRESS_PORTS", "0"),
         ("EGRESS_PORTS", "65536"),
+        ("EGRESS_PROXY", "proxy:3128"),
+        ("EGRESS_PROXY", "http://proxy"),
+        ("EGRESS_PROXY", "socks5://proxy:1080"),
+        ("EGRESS_PROXY", "http://proxy:3128/path"),
+        ("EGRESS_PROXY", "http://proxy:3128/?q"),
+        ("EGRESS_PROXY", "http://proxy:99999"),
         ("EGRESS_PORTS", "https"),
         ("EXTRA_SUFFIXES", "a.b"),
         ("PLUGIN_RATE", "5/h"),
@@ -165,7 +178,7 @@ def test_every_setting_describes_itself():
         assert about.name.startswith("RELAY_")
         assert about.description.endswith(".")
         assert about.secret == (
-            isinstance(getattr(settings(), field), Secret) or field.endswith(("_keys", "_auth", "audit_key"))
+            isinstance(getattr(settings(), field), Secret) or field.endswith(("_keys", "_auth", "_proxy", "audit_key"))
         )
 
 

@@ -1,0 +1,126 @@
+"""A proxy that all calls have to go through, where a network lets nothing else out: CONNECT, and nothing but CONNECT.
+
+The names of endpoints are resolved here, their addresses judged here, and the proxy is asked for one of these: what it
+would make of a name nobody could judge. Within the tunnel TLS is spoken with the endpoint itself, whose
+certificate is verified for the registered name; the proxy sees addresses, sizes and the name in the handshake.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
+
+import gevent
+import pycurl
+from gevent import socket as hub_socket
+
+from relay.clock import boot_time_s
+from relay.invocation import Outcome
+from relay.registration.endpoint import DEFAULT_PORTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from relay.egress import AddressPolicy
+
+#: How long addresses are used before a name is looked up, and they are judged, again.
+ADDRESS_AGE_S: Final = 60
+#: How many of an endpoint's addresses a call may ask the proxy for, one after the other.
+MAX_ADDRESSES: Final = 3
+_MAX_KNOWN: Final = 4_096
+_SUPPRESS_CONNECT_HEADERS: Final = 265  # CURLOPT_SUPPRESS_CONNECT_HEADERS, which pycurl does not name
+
+
+class EgressProxy:
+    """One proxy, ``http[s]://[user:password@]host:port``, and the addresses that calls ask it for."""
+
+    def __init__(self, url: str, policy: AddressPolicy, ca_path: str, resolve: Iterable[str] = ()) -> None:
+        """``resolve`` takes CURLOPT_RESOLVE entries, for tests."""
+        parts = urlsplit(url)
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        self._url = f"{parts.scheme}://{host}:{parts.port}"
+        self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
+        self._policy = policy
+        self._ca_path = ca_path
+        self._fixed = dict(_fixed(entry) for entry in resolve)
+        self._known: dict[tuple[str, int], tuple[float, tuple[str, ...]]] = {}
+
+    def options(self) -> list[tuple[int, Any]]:
+        """What libcurl is told: everything through the tunnel, nothing past it."""
+        options: list[tuple[int, Any]] = [
+            (pycurl.PROXY, self._url),
+            (pycurl.NOPROXY, ""),
+            (pycurl.HTTPPROXYTUNNEL, 1),
+            (pycurl.PROXYAUTH, pycurl.HTTPAUTH_BASIC),
+            (pycurl.PROXYHEADER, ["User-Agent:"]),
+            (pycurl.HEADEROPT, pycurl.HEADER_SEPARATE),
+            (pycurl.PROXY_CAINFO, self._ca_path),
+            (pycurl.PROXY_SSL_VERIFYPEER, 1),
+            (pycurl.PROXY_SSL_VERIFYHOST, 2),
+            (pycurl.PROXY_SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
+            (_SUPPRESS_CONNECT_HEADERS, 1),
+        ]
+        if self._user or self._password:
+            options += [(pycurl.PROXYUSERNAME, self._user), (pycurl.PROXYPASSWORD, self._password)]
+        return options
+
+    def addresses(self, url: str, deadline_s: float) -> tuple[str, ...] | Outcome:
+        """The addresses of a URL's host that may be called; an outcome where there are none.
+
+        They are judged every time: what may be called does not depend on what was known before.
+        """
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
+        found = self._resolved(host, port, deadline_s)
+        if isinstance(found, Outcome):
+            return found
+        allowed = tuple(address for address in found if self._policy.allows(address, port, host))
+        return allowed[:MAX_ADDRESSES] or Outcome.ADDRESS_REFUSED
+
+    def _resolved(self, host: str, port: int, deadline_s: float) -> tuple[str, ...] | Outcome:
+        now_s, place = boot_time_s(), (host, port)
+        if place in self._fixed:
+            return self._fixed[place]
+        known_until_s, addresses = self._known.get(place, (0.0, ()))
+        if now_s < known_until_s:
+            return addresses
+        found = _look_up(host, port, deadline_s - now_s)
+        if isinstance(found, Outcome):
+            return found
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+        self._known[place] = (now_s + ADDRESS_AGE_S, found)
+        return found
+
+    def __repr__(self) -> str:
+        return f"EgressProxy({self._url})"
+
+
+def connect_to(address: str, url: str) -> str:
+    """The entry for CURLOPT_CONNECT_TO that sends a URL's call to an address; name and port of the URL stay for TLS."""
+    parts = urlsplit(url)
+    bracketed = f"[{address}]" if ":" in address else address
+    return f"::{bracketed}:{parts.port or DEFAULT_PORTS[parts.scheme]}"
+
+
+def _look_up(host: str, port: int, within_s: float) -> tuple[str, ...] | Outcome:
+    """Ask the system's resolver, in a thread of the hub's pool."""
+    rows: list[Any] | None = None
+    try:
+        with gevent.Timeout(max(0.0, within_s), exception=False):
+            rows = hub_socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return Outcome.DNS_FAILED
+    return Outcome.CONNECT_TIMEOUT if rows is None else tuple(dict.fromkeys(_text(row[4]) for row in rows))
+
+
+def _text(address: Any) -> str:
+    """An address with its scope, which the guard refuses."""
+    scope = address[3] if len(address) > 3 else 0
+    return f"{address[0]}%{scope}" if scope and "%" not in address[0] else str(address[0])
+
+
+def _fixed(entry: str) -> tuple[tuple[str, int], tuple[str, ...]]:
+    host, port, addresses = entry.split(":", 2)
+    return (host, int(port)), tuple(address.strip("[]") for address in addresses.split(","))
