@@ -4,6 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
+# What looks at packages and is no part of them, in an environment of its own.
+TOOLS := .venv-tools
+TOOLS_STAMP := $(TOOLS)/.made
+TOOLS_NEEDED := cyclonedx-bom==7.5.0 pip-audit==2.10.1
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # One line that says how far an installation is, instead of a page of them; fails where pip does.
 PROGRESS := awk '/^Collecting / {printf "\rInstalling into $(VENV): %d packages, %-40.40s", ++n, $$2; fflush()} \
@@ -19,7 +23,7 @@ MUTATE_ARGS ?=
 CHAOS_ARGS ?= --invocations 200000 --seconds 500 --fsync always
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-quick lint bench chaos mutate pictures users constraints clean
+.PHONY: help env demo test test-quick lint bench chaos mutate pictures users constraints licences sbom audit clean
 
 help:  ## what can be done here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -70,5 +74,21 @@ constraints: env  ## constraints.txt from what is installed now
 	{ head -2 constraints.txt; $(PIP) --quiet freeze --exclude-editable | sort -f; } > constraints.new
 	mv constraints.new constraints.txt
 
+licences: env  ## docs/licences.md from the constraints and what is installed
+	$(BIN)/python deploy/licences.py > licences.new
+	mv licences.new docs/licences.md
+
+$(TOOLS_STAMP): Makefile
+	test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip --disable-pip-version-check --quiet install $(TOOLS_NEEDED)
+	@touch $@
+
+sbom: $(TOOLS_STAMP)  ## sbom.json (CycloneDX) from the constraints
+	$(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --index-url https://pypi.org/simple \
+		--output-reproducible --output-format JSON --output-file sbom.json constraints.txt
+
+audit: $(TOOLS_STAMP)  ## known vulnerabilities of what is in the constraints; needs a network
+	$(TOOLS)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
 clean:  ## takes away the environment and what tools left behind (not .relay, which holds keys)
-	rm -rf $(VENV) .venv-mutate build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(TOOLS) .venv-mutate build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

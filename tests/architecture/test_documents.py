@@ -196,6 +196,26 @@ def test_the_test_that_guards_each_invariant_is_there():
     assert not missing
 
 
+# -- SECURITY.md and docs/security.md -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["SECURITY.md", "docs/security.md"])
+def test_each_threat_has_a_control_and_a_test_that_is_there(name):
+    rows = table(text_of(name), "threat", "control", "test")
+    assert len(rows) >= 6
+    for threat, control, tests in rows:
+        assert threat
+        assert control
+        named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", tests)
+        assert named, threat
+        missing = [
+            (file, test)
+            for file, test in named
+            if not (ROOT / file).is_file() or (test and f"\ndef {test}(" not in text_of(file))
+        ]
+        assert missing == []
+
+
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 

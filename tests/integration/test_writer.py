@@ -7,6 +7,7 @@ holds keys of the plugin ``acme`` himself, a revoked one among them; ``other`` i
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import re
 import socket
@@ -364,6 +365,36 @@ def test_contents_pasted_into_a_waiting_call_are_not_sent(house):
     records = house.work.finals(refs)
     assert {record.outcome for record in records} == {"prepare_failed"}
     assert len(house.endpoint.requests) == before
+
+
+# -- messages ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_that_the_writer_leaves_on_a_lane_runs_nothing_and_stops_nobody(house, tmp_path):
+    """No JSON, too deep, another task's, and a pickle that would make a file."""
+    proof = tmp_path / "proof"
+    pickled = base64.b64encode(b"cos\nsystem\n(S'touch " + str(proof).encode() + b"'\ntR.").decode()
+    properties = {"correlation_id": "1", "delivery_tag": "1", "delivery_info": {"exchange": "", "routing_key": "bulk"}}
+
+    def message(body, kind, task):
+        headers = {"task": task, "id": "1", "lang": "py", "argsrepr": "()", "kwargsrepr": "{}"}
+        envelope = {"body": body, "content-encoding": "binary", "content-type": kind, "headers": headers}
+        return json.dumps({**envelope, "properties": {**properties, "body_encoding": "base64"}})
+
+    call = base64.b64encode(json.dumps([[["no-id", {"$ref": "x"}, 7]], {}, {}]).encode()).decode()
+    foreign = base64.b64encode(b"[[], {}, {}]").decode()
+    house.client.lpush(
+        "bulk",
+        *("no JSON", "[" * 100_000, b"\xff\xfe", "{}", "null"),
+        *(message(pickled, kind, "relay.run") for kind in ("application/x-python-serialize", "application/data")),
+        message(foreign, "application/json", "os.system"),
+        message(call, "application/json", "relay.run"),
+    )
+    refs = [trigger(house.api, house.mine, "open", {"sent": MINE}) for _ in range(5)]
+    assert {record.state for record in house.work.finals(refs)} == {State.DELIVERED}
+    until(lambda: house.client.llen("bulk") == 0, 20)
+    assert house.work.workers[0].poll() is None
+    assert not proof.exists()
 
 
 # -- what reaches callers who wait --------------------------------------------------------------------------------------

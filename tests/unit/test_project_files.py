@@ -227,3 +227,24 @@ def test_the_policy_for_pods_lets_out_one_port_and_what_a_worker_needs():
         ["Egress"],
         [53, 53, 443, 6379],
     )
+
+
+# -- docs/licences.md --------------------------------------------------------------------------------------------------
+
+
+def test_the_list_of_licences_has_every_package_of_the_constraints_and_no_other():
+    rows = re.findall(
+        r"^\| ([\w.-]+) \| ([^|]+) \| (run|develop) \|$", (ROOT / "docs/licences.md").read_text(), re.MULTILINE
+    )
+    assert [name for name, *_ in rows] == list(constraints())
+    assert "not said" not in {licence for _, licence, use in rows if use == "run"}
+    used = {plain(name) for name, _, use in rows if use == "run"}
+    extras = PROJECT["optional-dependencies"]
+    wanted = [*PROJECT["dependencies"], *extras["server"], *extras["embedded"], *extras["otel"]]
+    assert {plain(Requirement(text).name) for text in wanted} <= used
+
+
+def test_no_package_that_the_relay_runs_with_asks_for_the_relay_s_own_licence_to_change():
+    for line in (ROOT / "docs/licences.md").read_text().splitlines():
+        if line.endswith("| run |") and "GPL" in line:
+            assert " OR MIT" in line, line

@@ -1,0 +1,69 @@
+"""How long a refusal takes tells nothing about which key ids there are: asked in turn, medians compared."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import start_valkey
+from tests.integration.api_harness import environ_for, running_api
+
+#: How far medians may be apart on a machine that others keep busy; a look-up more would be far beyond it.
+MOST = 1.5
+PAIRS = 150
+
+
+@pytest.fixture(scope="module")
+def api():
+    directory = Path(tempfile.mkdtemp(prefix="rly"))
+    server = start_valkey(directory)
+    environ = environ_for(f"redis://127.0.0.1:{server.port}/0", RELAY_AUTH_FAILURES="1000000")
+    with running_api(environ) as harness:
+        yield harness
+    server.terminate()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def medians(api, known_ids, unknown_ids):
+    """Median seconds of a refusal for known and for unknown ids, asked in turn over one connection."""
+    known_s, unknown_s = [], []
+    with requests.Session() as session:
+        for pair in zip(known_ids, unknown_ids, strict=True):
+            for key_id, times in zip(pair, (known_s, unknown_s), strict=True):
+                headers = {"Authorization": f"Bearer whk_{key_id}_{'a' * 43}"}
+                started = time.perf_counter()
+                answer = session.get(f"{api.url}/v1/webhooks", headers=headers, timeout=30)
+                times.append(time.perf_counter() - started)
+                assert answer.status_code == 401
+    return statistics.median(known_s), statistics.median(unknown_s)
+
+
+def ids_for(api, repeated):
+    if repeated:
+        key_id = api.runtime.api_keys.create("acme", ["trigger"])[1].id
+        return [key_id] * PAIRS, [secrets.token_hex(8)] * PAIRS
+    made = [api.runtime.api_keys.create("acme", ["trigger"])[1].id for _ in range(PAIRS)]
+    return made, [secrets.token_hex(8) for _ in range(PAIRS)]
+
+
+@pytest.mark.parametrize("repeated", [True, False], ids=["the same again and again", "each for the first time"])
+def test_unknown_and_known_key_ids_take_the_same_time(api, repeated):
+    medians(api, *ids_for(api, repeated=True))  # what is slow the first time is no part of this
+    rounds = [medians(api, *ids_for(api, repeated)) for _ in range(3)]
+    ratio = statistics.median(known / unknown for known, unknown in rounds)
+    assert 1 / MOST < ratio < MOST, rounds
+
+
+def test_this_measurement_would_notice_one_look_up_more(api):
+    """Between what is remembered and what has to be read from the server there is a difference that shows."""
+    remembered = [api.runtime.api_keys.create("acme", ["trigger"])[1].id] * PAIRS
+    read = [secrets.token_hex(8) for _ in range(PAIRS)]
+    rounds = [medians(api, remembered, read) for _ in range(3)]
+    assert statistics.median(unknown / known for known, unknown in rounds) > 1.05, rounds
