@@ -206,7 +206,7 @@ def test_each_threat_has_a_control_and_a_test_that_is_there(name):
     for threat, control, tests in rows:
         assert threat
         assert control
-        named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", tests)
+        named = re.findall(r"(tests/[\w/]+\.py)(?:::(\w+))?", tests)
         assert named, threat
         missing = [
             (file, test)
