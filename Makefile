@@ -84,8 +84,8 @@ $(TOOLS_STAMP): Makefile
 	@touch $@
 
 sbom: $(TOOLS_STAMP)  ## sbom.json (CycloneDX) from the constraints
-	$(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --index-url https://pypi.org/simple \
-		--output-reproducible --output-format JSON --output-file sbom.json constraints.txt
+	$(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+		--output-format JSON --output-file sbom.json constraints.txt
 
 audit: $(TOOLS_STAMP)  ## known vulnerabilities of what is in the constraints; needs a network
 	$(TOOLS)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip

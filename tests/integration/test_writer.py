@@ -367,6 +367,30 @@ def test_contents_pasted_into_a_waiting_call_are_not_sent(house):
     assert len(house.endpoint.requests) == before
 
 
+# -- idempotency keys ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefer", ["respond-async", "wait=2"])
+def test_an_idempotency_key_that_the_writer_points_at_another_s_call_brings_nothing_of_it(house, prefer):
+    def ask(prefer):
+        headers = {"Idempotency-Key": "one-order", "Prefer": prefer}
+        return house.api.call(
+            "POST", "/v1/webhooks/open/trigger", key=house.mine, json={"data": {"n": 1}}, headers=headers
+        )
+
+    own = ask("respond-async").json()["referenceId"]
+    house.work.final(own)
+    theirs = trigger(house.api, house.api.foreign_key, "theirs", {"sent": CANARIES["payload of other"]})
+    house.work.final(theirs)
+    (name,) = house.client.scan_iter(f"{ROOT}p:acme:idem:open:*")
+    assert house.client.hget(name, "ref").decode() == own
+    house.client.hset(name, "ref", theirs)
+    answer = ask(prefer)
+    house.client.delete(name)
+    assert not [what for what, text in CANARIES.items() if text in answer.text]
+    assert prefer == "respond-async" or answer.status_code >= 400, answer.text
+
+
 # -- messages ------------------------------------------------------------------------------------------------------------
 
 
