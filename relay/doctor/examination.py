@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from relay.doctor.api_keys import examine_api_keys
+from relay.doctor.audit_trail import examine_audit_trail
 from relay.doctor.finding import Finding, Level, judged, listed
 from relay.doctor.installation import examine_installation
 from relay.doctor.lanes import examine_lanes
@@ -63,6 +64,7 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
     yield from examine_waiting(runtime, health.plugins)
     if settings.data_keys is not None:
         yield examine_api_keys(runtime)
+    yield examine_audit_trail(runtime)
 
 
 def _versions() -> Iterator[Finding]:

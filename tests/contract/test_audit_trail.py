@@ -1,6 +1,7 @@
 """The audit trail on a real server: signed by workers, tampered with by a writer of the server, checked by `verify`."""
 
 import json
+import threading
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -378,3 +379,39 @@ def tampered(client):
         checkpointing.SEGMENT_ENTRIES = before
     assert check(trail).last == 18
     return Tamperer(client)
+
+
+def test_entries_that_are_added_while_workers_sign_are_all_there_once_in_order(valkey):
+    with valkey.client() as client:
+        client.flushall()
+        trail, stop = Trail(client), threading.Event()
+
+        def write(writer):
+            for number in range(200):
+                ActNotes(client).add([AuditEntry(0, Act.FORGET, f"k{writer}", "acme", f"s{number}")])
+
+        def work(name):
+            worker = signing(Trail(client), name)
+            while not stop.is_set():
+                forget_turn(client)  # so that several sign at the same time
+                worker.turn()
+
+        writers = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+        workers = [threading.Thread(target=work, args=(f"w{number}",)) for number in range(2)]
+        before, checkpointing.SEGMENT_ENTRIES = checkpointing.SEGMENT_ENTRIES, 7
+        try:
+            for thread in (*workers, *writers):
+                thread.start()
+            for thread in writers:
+                thread.join()
+        finally:
+            stop.set()
+            for thread in workers:
+                thread.join()
+            checkpointing.SEGMENT_ENTRIES = before
+        signing(trail, "w9").turn()
+        assert check(trail).wrong is None
+        lines = [json.loads(line) for line in exported(trail) if '"seq"' in line]
+    assert [line["seq"] for line in lines] == list(range(1, 601))
+    for writer in range(3):
+        assert [line["subject"] for line in lines if line["key"] == f"k{writer}"] == [f"s{n}" for n in range(200)]

@@ -10,6 +10,9 @@ import pytest
 import redis
 
 from relay.accept.intake import TriggerRequest
+from relay.audit.checkpointing import Checkpointing
+from relay.audit.entry import AuditEntry
+from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.doctor import Level, examination, examine
 from relay.doctor.installation import OFTEN
 from relay.queue import LANES
@@ -18,8 +21,10 @@ from relay.registration import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store import keyspace
+from relay.store.act_notes import ActNotes
 from relay.store.health import ServerWarnings, failed_writes
 from relay.store.server_clock import ClockJump
+from relay.store.trail import Trail
 from relay.store.workers import Workers
 from relay.up.datadir import DataDir
 from relay.up.restarts import RestartLog
@@ -270,3 +275,23 @@ def test_a_webhook_that_no_relay_has_made_current_is_a_problem(given, tmp_path, 
         client.hset("relay:{0}:p:shop:webhooks", "ghost", 1)
     found = findings(given, tmp_path)["revisions"]
     assert (found.level, found.found) == (Level.PROBLEM, "not made current by a relay: shop/ghost")
+
+
+def test_a_trail_that_nobody_signs_is_named_and_so_is_one_that_was_changed(given, tmp_path, valkey):
+    assert findings(given, tmp_path)["audit trail"].level is Level.NOTE
+    given = given | {"RELAY_AUDIT_KEY": new_private_text()}
+    assert findings(given, tmp_path)["audit trail"].level is Level.OK
+    entries = keyspace.audit("entries")
+    with valkey.client() as client:
+        client.rpush(entries, "1000 forget k1 acme a     ")
+        lagging = findings(given, tmp_path)["audit trail"]
+        assert (lagging.level, "nothing was signed" in lagging.found) == (Level.PROBLEM, True)
+        signer = AuditSigner(given["RELAY_AUDIT_KEY"])
+        monitor = Checkpointing(Trail(client), signer, "w1", retention_ms=10**13)
+        client.delete(entries)
+        ActNotes(client).add([AuditEntry(0, "forget", "k1", "acme", "a")] * 2)
+        monitor.turn()
+        assert findings(given, tmp_path)["audit trail"].level is Level.OK
+        client.lset(entries, 0, "1 forget k1 acme b     ")
+        monitor.turn()
+    assert "were changed" in findings(given, tmp_path)["audit trail"].found

@@ -1,0 +1,215 @@
+"""Every command that acts leaves an entry with its operator; the trail is exported, checked and followed."""
+
+import base64
+import json
+import os
+
+import pytest
+
+from relay.audit.actor import system_user
+from relay.audit.checkpointing import Checkpointing
+from relay.audit.entry import Act
+from relay.audit.signing_keys import AuditSigner, new_private_text
+from relay.reference_id import new_reference_id
+from relay.store import keyspace
+from relay.store.trail import trails
+from relay.vault import Vault
+from tests.unit.cli import a_webhook
+
+
+@pytest.fixture
+def audited(cli, tmp_path, monkeypatch):
+    """The command with a key that signs, rings in files, and nothing to wait for."""
+    monkeypatch.setattr("relay.cli.vault.SETTLED_S", 0.0)
+    cli.keys["RELAY_AUDIT_KEY"] = new_private_text()
+    cli.keys["RELAY_OPERATOR"] = "Ann Lee"
+    for ring in ("target", "data"):
+        file = tmp_path / f"{ring}.keys"
+        os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
+        file.write_text(Vault.new_key_text())
+        del cli.keys[f"RELAY_{ring.upper()}_KEYS"]
+        cli.keys[f"RELAY_{ring.upper()}_KEYS_FILE"] = str(file)
+    return cli
+
+
+def lines(cli):
+    return [json.loads(line) for line in cli.run("audit", "export").stdout.splitlines()]
+
+
+def entries(cli, *acts):
+    return [line for line in lines(cli) if line.get("act") in acts]
+
+
+def sign(cli):
+    signer = AuditSigner(cli.keys["RELAY_AUDIT_KEY"])
+    for trail in trails(cli.runtime().client):
+        Checkpointing(trail, signer, "w1", retention_ms=10**12).turn()
+
+
+def outcomes(cli, *acts):
+    return [(line["act"], line.get("subject"), line["outcome"]) for line in entries(cli, *acts)]
+
+
+def test_registrations_leave_entries_with_operator_revision_and_size(audited):
+    audited.apply(a_webhook())
+    audited.apply(a_webhook(), a_webhook(id="pong"))
+    audited.apply(a_webhook(description="another"))
+    audited.run("webhooks", "rollback", "ping", "--plugin", "acme")
+    audited.run("webhooks", "set-secret", "ping", "--header", "Authorization", "--plugin", "acme", text="Bearer anew")
+    audited.run("webhooks", "remove", "pong", "--plugin", "acme", "--yes")
+    found = entries(audited, Act.WEBHOOK_APPLY, Act.WEBHOOK_ROLLBACK, Act.WEBHOOK_SET_SECRET, Act.WEBHOOK_REMOVE)
+    assert {line["operator"] for line in found} == {"Ann Lee"}
+    assert [(line["act"], line["subject"], line["revision"], line["outcome"]) for line in found] == [
+        ("webhook_apply", "ping", 1, "created"),
+        ("webhook_apply", "ping", 1, "unchanged"),
+        ("webhook_apply", "pong", 1, "created"),
+        ("webhook_apply", "ping", 2, "changed"),
+        ("webhook_rollback", "ping", 3, "changed"),
+        ("webhook_set_secret", "ping", 4, "changed"),
+        ("webhook_remove", "pong", 1, "removed"),
+    ]
+    assert found[0]["sizes"][0] > 100
+
+
+def test_what_holds_back_a_webhook_leaves_entries(audited):
+    audited.apply(a_webhook())
+    for command in ("pause", "pause", "resume", "close-breaker", "show", "history"):
+        audited.run("webhooks", command, "ping", "--plugin", "acme")
+    audited.run("explain", "ping", "--plugin", "acme")
+    acts = (Act.WEBHOOK_PAUSE, Act.WEBHOOK_RESUME, Act.WEBHOOK_CLOSE_BREAKER, Act.WEBHOOK_SHOW)
+    assert outcomes(audited, *acts) == [
+        ("webhook_pause", "ping", "paused"),
+        ("webhook_pause", "ping", "unchanged"),
+        ("webhook_resume", "ping", "resumed"),
+        ("webhook_close_breaker", "ping", "unchanged"),
+        *[("webhook_show", "ping", "done")] * 3,
+    ]
+
+
+def test_keys_leave_entries_and_never_their_text(audited):
+    made = audited.json("keys", "create", "--plugin", "acme", "--scope", "trigger")
+    new = audited.json("keys", "rotate", made["id"])
+    audited.run("keys", "revoke", new["id"])
+    audited.run("keys", "list")
+    assert outcomes(audited, Act.KEY_CREATE, Act.KEY_ROTATE, Act.KEY_REVOKE, Act.KEY_LIST) == [
+        ("key_create", made["id"], "created"),
+        ("key_rotate", made["id"], "rotated"),
+        ("key_revoke", new["id"], "revoked"),
+        ("key_list", None, "done"),
+    ]
+    (rotated,) = entries(audited, Act.KEY_ROTATE)
+    assert rotated["references"] == [new["id"]]
+    assert made["key"] not in json.dumps(lines(audited))
+
+
+def test_triggers_and_invocations_leave_entries_and_nothing_of_what_was_sent(audited):
+    audited.apply(a_webhook())
+    accepted = audited.json("trigger", "ping", "--plugin", "acme", "--async", "--data", '{"planted": "content"}')
+    ref = accepted["referenceId"]
+    audited.run("trigger", "missing", "--plugin", "acme", "--async")
+    audited.run("trigger", "ping", "--plugin", "acme", "--async", "--query", "unknown=1")
+    for command in (("show", ref), ("cancel", ref), ("cancel", ref), ("forget", ref), ("show", new_reference_id())):
+        audited.run("invocations", *command)
+    audited.run("invocations", "list", "--plugin", "acme")
+    audited.run("invocations", "export", "--plugin", "acme", "--with-payload")
+    triggers = entries(audited, Act.TRIGGER)
+    assert [(line["subject"], line["outcome"], line["operator"]) for line in triggers] == [
+        ("ping", "accepted", "Ann Lee"),
+        ("missing", "webhook_not_registered", "Ann Lee"),
+        ("ping", "request_rejected", "Ann Lee"),
+    ]
+    assert triggers[0]["references"] == [ref]
+    assert triggers[0]["sizes"][0] > 20
+    acts = (Act.LOOK_UP, Act.CANCEL, Act.FORGET, Act.LIST, Act.EXPORT)
+    assert [(act, outcome) for act, _, outcome in outcomes(audited, *acts)] == [
+        ("look_up", "queued"),
+        ("cancel", "cancelled"),
+        ("cancel", "unchanged"),
+        ("forget", "forgotten"),
+        ("look_up", "not_found"),
+        ("list", "done"),
+        ("export", "begun"),
+        ("export", "done"),
+    ]
+    everything = json.dumps(lines(audited))
+    assert not [planted for planted in ("planted", "Bearer", "example.com") if planted in everything]
+
+
+def test_replays_leave_entries(audited):
+    audited.apply(a_webhook())
+    audited.json("trigger", "ping", "--plugin", "acme", "--async")
+    audited.run("replay", "plan", "--plugin", "acme")
+    job = audited.json("replay", "start", "--plugin", "acme")["replayId"]
+    for command in ("pause", "resume", "cancel", "resume"):
+        audited.run("replay", command, job)
+    acts = (Act.REPLAY_PLAN, Act.REPLAY_START, Act.REPLAY_PAUSE, Act.REPLAY_RESUME, Act.REPLAY_CANCEL)
+    found = outcomes(audited, *acts)
+    assert [act for act, _, _ in found] == [*acts, Act.REPLAY_RESUME]
+    assert {subject for _, subject, _ in found[1:]} == {job}
+
+
+def test_key_rings_leave_an_entry_before_and_one_of_how_it_ended(audited):
+    for command in ("add", "promote", "reseal", "retire"):
+        assert audited.run("vault", command, "--ring", "data").exit_code == 0
+    acts = (Act.VAULT_ADD, Act.VAULT_PROMOTE, Act.VAULT_RESEAL, Act.VAULT_RETIRE)
+    found = [(act, outcome) for act, _, outcome in outcomes(audited, *acts)]
+    assert found == [(act, outcome) for act in acts for outcome in ("begun", "done")]
+
+
+def test_who_names_no_operator_is_the_system_s_user(audited):
+    del audited.keys["RELAY_OPERATOR"]
+    audited.run("keys", "list")
+    assert entries(audited, Act.KEY_LIST)[0]["operator"] == system_user()
+
+
+def test_the_trail_is_found_good_and_a_change_fails_the_command(audited, tmp_path):
+    audited.apply(a_webhook(), a_webhook(id="pong"))
+    audited.run("keys", "list")
+    sign(audited)
+    assert [row["good"] for row in audited.json("audit", "verify")] == [True, True]
+    exported = tmp_path / "trail.jsonl"
+    assert audited.json("audit", "export", "--file", str(exported))["entries"] >= 4
+    assert oct(exported.stat().st_mode & 0o777) == "0o600"
+    public = tmp_path / "audit.pub"
+    public.write_text("\n".join(audited.json("audit", "key")))
+    assert audited.run("audit", "verify", str(exported), "--key", str(public)).exit_code == 0
+    audited.runtime().client.lset(keyspace.audit("entries"), 1, "1 forget k acme x     ")
+    result = audited.run("audit", "verify")
+    assert (result.exit_code, "Trail 0: Entry 2" in result.stderr) == (1, True)
+    exported.write_text(exported.read_text().replace("pong", "ping"))
+    result = audited.run("audit", "verify", str(exported))
+    assert (result.exit_code, "Trail 0: Entry 2" in result.stderr) == (1, True)
+
+
+def test_what_an_earlier_export_has_may_not_be_missing(audited, tmp_path):
+    audited.apply(a_webhook())
+    sign(audited)
+    exported = tmp_path / "trail.jsonl"
+    audited.run("audit", "export", "--file", str(exported))
+    assert audited.run("audit", "verify", "--after", str(exported)).exit_code == 0
+    audited.runtime().client.delete(keyspace.audit("entries"), keyspace.audit("head"))
+    result = audited.run("audit", "verify", "--after", str(exported))
+    assert (result.exit_code, "Trail 0: Entry 1" in result.stderr) == (1, True)
+
+
+def test_the_trail_is_followed_from_a_number_on(audited):
+    audited.apply(a_webhook(), a_webhook(id="pong"), a_webhook(id="pang"))
+    sign(audited)
+    shown = audited.run("audit", "tail", "--no-follow", "--from", "0", "2", "--output", "json").stdout.splitlines()
+    subjects = [line["subject"] for line in map(json.loads, shown) if line["trail"] == "0"]
+    assert subjects == ["pong", "pang"]
+    words = audited.run("audit", "tail", "--no-follow", "--lines", "1").stdout
+    assert "Ann Lee  webhook_apply  acme/pang  created" in words
+
+
+def test_a_file_that_is_no_export_and_a_key_that_is_none_are_refused(audited, tmp_path):
+    file = tmp_path / "x"
+    file.write_text("{")
+    result = audited.run("audit", "verify", str(file))
+    assert (result.exit_code, "Line 1" in result.stderr) == (2, True)
+    file.write_text(base64.b64encode(b"short").decode())
+    assert audited.run("audit", "verify", "--key", str(file)).exit_code == 1
+    del audited.keys["RELAY_AUDIT_KEY"]
+    result = audited.run("audit", "verify")
+    assert (result.exit_code, "RELAY_AUDIT_KEY is not set" in result.stderr) == (1, True)
+    assert len(base64.b64decode(audited.json("audit", "key", "--new")[0])) == 32
