@@ -11,10 +11,10 @@ from bisect import bisect_right
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
-
+from relay.answer.fillers import Squeezed
+from relay.answer.forms import FormSearch
 from relay.answer.needles import Needle, anchor_of, forms_of, needles_of, needles_of_texts
-from relay.answer.unescaping import KINDS, unescape
+from relay.answer.unescaping import KINDS, NUMBERS, unescape
 from relay.registration.header_rules import MIN_MASKED_LENGTH
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ REPLACEMENT: Final = "[redacted]"
 ESCAPED_CHARACTER_BYTES: Final = 8
 #: Layers of escapes that are undone: HTML of a percent-encoded query, say. Parsing JSON takes one more away.
 MAX_LAYERS: Final = 2
-#: An answer with more hits is no echo, and not worth the search: all of it is hidden.
+#: An answer that shows more forms is no echo, and not worth the search: all of it is hidden.
 MAX_HITS: Final = 32_768
 #: With more anchors than this, windows around each would cost more than the whole.
 MAX_ANCHORS: Final = 4_096
@@ -42,7 +42,8 @@ class Mask:
     """Finds all forms of all needles in one pass over lower-cased bytes (Aho-Corasick, time linear in the answer).
 
     Where there are escapes, a second pass finds the needles' anchors; around each, escapes are undone and the forms
-    searched again. Matches that overlap are hidden together by one ``REPLACEMENT`` and count as one.
+    searched again. Where there are fillers, all of this is done once more without them. Matches that overlap are hidden
+    together by one ``REPLACEMENT`` and count as one.
     """
 
     __slots__ = ("_anchors", "_everywhere", "_forms", "_needles", "_reach", "hides_numbers")
@@ -52,8 +53,8 @@ class Mask:
         forms = {form for needle in needles for form in forms_of(needle)}
         kept = {form for form in forms if form not in _REPLACEMENT_BYTES and _SEPARATOR.encode() not in form}
         anchors = {anchor_of(needle) for needle in needles if needle.raw is None}  # bytes are not escaped in part
-        self._forms = _automaton(kept)
-        self._anchors = _automaton(anchor for anchor in anchors if anchor)
+        self._forms = FormSearch(kept)
+        self._anchors = FormSearch(anchor for anchor in anchors if anchor)
         # Whether a needle has no anchor, so that escapes have to be undone wherever they are.
         self._everywhere = None in anchors
         self._reach = ESCAPED_CHARACTER_BYTES * max((len(needle.text) for needle in needles), default=0)
@@ -81,11 +82,13 @@ class Mask:
 
     def shows(self, raw: bytes) -> bool:
         """Whether a form stands there as it is, no escapes undone."""
-        return bool(self._forms.find_matches_as_indexes(raw.lower()))
+        return self._forms.occur(raw.lower())
 
     def suspects(self, raw: bytes) -> bool:
         """Whether anything could be there to hide, also under escapes of some characters; cheap, and seldom true."""
-        return self.shows(raw) or self._escapes_near(raw.lower())
+        lowered = raw.lower()
+        squeezed = Squeezed(lowered, zeros=True).text
+        return any(self.shows(text) or self._escapes_near(text) for text in (lowered, squeezed) if text is not None)
 
     def raw(self, raw: bytes) -> tuple[bytes, int]:
         """The bytes with every hit replaced, and how many there were."""
@@ -105,37 +108,43 @@ class Mask:
         Keys that become equal stay apart: the second is ``[redacted] 2`` and so on. A number becomes a string.
         """
         texts = list(self._texts(value))
-        spans = self._spans(_SEPARATOR.join(texts).encode("utf-8", "surrogatepass"))
-        return _rebuilt(value, _masked_texts(texts, spans)) if spans else (value, 0)
+        spans = self._spans(_SEPARATOR.join(texts).encode("utf-8", "surrogatepass"), zeros=False)
+        masked = _masked_texts(texts, spans) if spans else {}
+        masked |= {text: self.text(text) for text in texts if _SEPARATOR in text}
+        return _rebuilt(value, masked) if masked else (value, 0)
 
-    def _spans(self, raw: bytes) -> list[tuple[int, int]]:
-        """Where to hide: in order, apart."""
+    def _spans(self, raw: bytes, *, zeros: bool = True) -> list[tuple[int, int]]:
+        """Where to hide: in order, apart. Zero bytes between characters are fillers where ``zeros`` says so."""
         lowered = raw.lower()
-        hits = len(self._forms.find_matches_as_indexes(lowered))
-        if hits > MAX_HITS:
-            return [(0, len(raw))]
-        spans = self._form_spans(lowered) if hits else []
+        spans = self._found(lowered)
+        squeezed = Squeezed(lowered, zeros=zeros)
+        if squeezed.text is not None:
+            spans += squeezed.origins(self._found(squeezed.text))
+        return _merged(spans)
+
+    def _found(self, lowered: bytes) -> list[tuple[int, int]]:
+        spans = self._forms.spans(lowered, MAX_HITS)
+        if spans is None:
+            return [(0, len(lowered))]
         if self._escapes_near(lowered):
             for start, stop in self._windows(lowered):
                 window = lowered[start:stop]
                 spans += [(start + first, start + last) for first, last in self._escaped_spans(window, MAX_LAYERS)]
-        return _merged(spans)
-
-    def _form_spans(self, lowered: bytes) -> list[tuple[int, int]]:
-        return [(start, stop) for _, start, stop in self._forms.find_matches_as_indexes(lowered, overlapping=True)]
+        return spans
 
     def _escapes_near(self, lowered: bytes) -> bool:
         """Whether there are escapes at all, and what they could be part of."""
         if b"%" not in lowered and b"&" not in lowered and b"\\" not in lowered:
             return False
-        return self._everywhere or bool(self._anchors.find_matches_as_indexes(lowered))
+        return self._everywhere or self._anchors.occur(lowered) or bool(NUMBERS.search(lowered))
 
     def _windows(self, lowered: bytes) -> list[tuple[int, int]]:
-        """Where needles may stand with some of their characters escaped: around anchors."""
-        anchors = [] if self._everywhere else self._anchors.find_matches_as_indexes(lowered)
-        if self._everywhere or len(anchors) > MAX_ANCHORS:
+        """Where needles may stand with some of their characters escaped, around anchors, or all as HTML's numbers."""
+        anchors = None if self._everywhere else self._anchors.spans(lowered, MAX_ANCHORS)
+        if anchors is None:
             return [(0, len(lowered))]
-        return _merged((max(0, start - self._reach), stop + self._reach) for _, start, stop in anchors)
+        around = [(max(0, start - self._reach), stop + self._reach) for start, stop in anchors]
+        return _merged(around + [match.span() for match in NUMBERS.finditer(lowered)])
 
     def _escaped_spans(self, lowered: bytes, layers: int) -> list[tuple[int, int]]:
         """Where forms stand under up to so many layers of escapes."""
@@ -145,7 +154,9 @@ class Mask:
             if unescaped is None:
                 continue
             text, origins = unescaped
-            spans = self._form_spans(text)
+            spans = self._forms.spans(text, MAX_HITS)
+            if spans is None:
+                return [(0, len(lowered))]
             if layers > 1:
                 spans += self._escaped_spans(text, layers - 1)
             found += [(origins[start], origins[stop]) for start, stop in spans]
@@ -165,11 +176,6 @@ class Mask:
                 pending += item
             elif self.hides_numbers and isinstance(item, int | float):
                 yield repr(item)
-
-
-def _automaton(patterns: Iterable[bytes]) -> BytesAhoCorasick:
-    # Contiguous: as quick as a DFA within a factor of two, at a small part of its size.
-    return BytesAhoCorasick(sorted(patterns), matchkind=MatchKind.Standard, implementation=Implementation.ContiguousNFA)
 
 
 def _replaced(raw: bytes, spans: list[tuple[int, int]]) -> bytes:

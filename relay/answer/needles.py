@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Letters-and-digits runs of a secret that are long enough to be its core, whatever is done to the rest.
 MIN_CORE_CHARACTERS: Final = 16
+#: A path's segment of digits and letters that is shorter stands in too many paths.
+MIN_TOKEN_CHARACTERS: Final = 12
 #: Shorter runs of letters and digits stand in too many answers to look for escapes around each.
 MIN_ANCHOR_CHARACTERS: Final = 4
 
@@ -34,6 +36,10 @@ _HEADERS_OF_PAIRS: Final = frozenset({"authorization", "cookie"})
 _RUN: Final = re.compile(r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[A-Za-z0-9]+")
 _COMMON_RUNS: Final = frozenset({"http", "https"})
 _CORE: Final = re.compile(rf"(?=[0-9]*[A-Za-z])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{{{MIN_CORE_CHARACTERS},}}")
+# Of a path's segment what may be digits and letters in an ordinary word: the number of a version.
+_VERSION: Final = re.compile(r"(?<![A-Za-z0-9])v[0-9]{1,3}(?![A-Za-z0-9])", re.IGNORECASE)
+_MIXED: Final = re.compile(r"(?=.*[0-9]).*[A-Za-z]", re.DOTALL)
+_UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _PAIR_VALUE: Final = re.compile(r"=\"?([^\s\";,]+)")
 
 
@@ -140,7 +146,15 @@ def _address(endpoint: Endpoint) -> Iterator[Needle]:
         yield Needle(path.strip("/"))
         yield Needle(endpoint.authority + path)
         yield from (Needle(core, whole=False) for core in _CORE.findall(path))
+        yield from (Needle(segment) for segment in path.split("/") if _looks_like_a_token(unquote(segment)))
         yield from (Needle(text, whole=False) for text in _joined(endpoint, path))
+
+
+def _looks_like_a_token(segment: str) -> bool:
+    """Whether a path's segment is a UUID, or digits and letters mixed, with any marks between them."""
+    if len(segment) < MIN_TOKEN_CHARACTERS:
+        return False
+    return bool(_UUID.fullmatch(segment) or _MIXED.match(_VERSION.sub("", segment)))
 
 
 def _joined(endpoint: Endpoint, path: str) -> Iterator[str]:

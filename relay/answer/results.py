@@ -73,7 +73,7 @@ def hide(body: AnswerBody, mask: Mask) -> tuple[Any, int] | None:
         return _masked_json(body.data, body.text, mask) if body.is_json else mask.text(body.text)
     if not body.raw:
         return None, 0
-    if _shows(body.raw, mask):
+    if mask.hits(body.raw):
         return None
     essence = body.content_type.essence
     if essence is not None and mask.text(essence)[1]:
@@ -178,11 +178,6 @@ def _dump(value: Any) -> bytes:
         return dump_json(value)
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can only write as an escape
         return _ASCII_ENCODER.encode(value).encode("ascii")
-
-
-def _shows(body: bytes, mask: Mask) -> bool:
-    """Whether bytes show something to hide, also as UTF-16 text."""
-    return bool(mask.hits(body)) or (b"\0" in body and bool(mask.hits(body.replace(b"\0", b""))))
 
 
 def _bytes_data(body: bytes, essence: str | None) -> dict[str, str]:

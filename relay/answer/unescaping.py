@@ -11,14 +11,20 @@ from functools import lru_cache
 from html.entities import html5
 from typing import Final
 
+from relay.registration.header_rules import MIN_MASKED_LENGTH
+
+#: Entities of ASCII characters, by their lower-case name (``amp``).
+_NAMES: Final = {name.lower().rstrip(";").encode(): text.encode() for name, text in html5.items() if text.isascii()}
+_NAME: Final = b"|".join(sorted(_NAMES, reverse=True))  # longer ones before those that they begin with
 #: Each kind of escapes: the byte that all of them begin with, and what they look like in lower-cased bytes.
 KINDS: Final = {
     b"%": re.compile(rb"%[0-9a-f]{2}"),
-    b"&": re.compile(rb"&(?:#[0-9]{1,7};?|#x[0-9a-f]{1,6};?|[a-z]{2,24};)"),
+    b"&": re.compile(rb"&(?:#[0-9]{1,7};?|#x[0-9a-f]{1,6};?|(?:" + _NAME + rb");?)"),
     b"\\": re.compile(rb"\\(?:u(?:d[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|[0-9a-f]{4})|x[0-9a-f]{2}|[^ux])", re.DOTALL),
 }
-#: Entities of ASCII characters, by their lower-case name (``amp;``).
-_NAMES: Final = {name.lower().encode(): text.encode() for name, text in html5.items() if text.isascii()}
+#: A text of which every character is a number of HTML: nothing is left of it to anchor at.
+_NUMBER: Final = rb"&#(?:x[0-9a-f]{1,6}|[0-9]{1,7});?+"
+NUMBERS: Final = re.compile(rb"%b(?:%b){%d,}+" % (_NUMBER, _NUMBER, MIN_MASKED_LENGTH - 1))
 _CONTROLS: Final = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
 
@@ -60,7 +66,7 @@ def _decoded(escape: bytes) -> bytes | None:
 
 def _entity(rest: bytes) -> bytes | None:
     if rest[:1] != b"#":
-        return _NAMES.get(rest)
+        return _NAMES.get(rest.rstrip(b";"))
     digits = rest[1:].rstrip(b";")
     code = int(digits[1:], 16) if digits[:1] == b"x" else int(digits)
     return chr(code).encode("utf-8", "surrogatepass").lower() if code <= 0x10FFFF else None

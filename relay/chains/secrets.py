@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: What one chain may hide: with more, each answer would cost other calls more than it is worth.
 MAX_SECRETS: Final = 256
-MAX_SECRET_CHARACTERS: Final = 16 * 1024
+MAX_SECRET_CHARACTERS: Final = 8 * 1024
 
 
 class TooManySecrets(ValueError):

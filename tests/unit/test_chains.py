@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.answer.results import Result
 from relay.chains import ChainPlan, Create, Finish, Reject, StepResult, found_secrets, pins_of, progress
+from relay.chains.secrets import MAX_SECRET_CHARACTERS, MAX_SECRETS, TooManySecrets
 from relay.invocation import MEANINGS, Outcome, State
 from relay.registration import ChainTarget, Shape, Step
 from relay.request.trigger import Trigger
@@ -218,6 +221,27 @@ def test_the_texts_that_masks_find_are_secrets():
     chain = plan(step("login", mask=["steps[0].data.token", "steps[0].data.all", "input.data.user"]), CALL)
     data = {"token": TOKEN, "all": [["another-secret", TOKEN], 12345678, "short", {"a": "not-in-objects"}]}
     assert found_secrets(chain, INPUT, {0: [ok(data)]}) == (TOKEN, "another-secret")
+
+
+@pytest.mark.parametrize("found", [MAX_SECRETS, MAX_SECRETS + 1])
+def test_a_chain_hides_so_many_texts_and_no_more(found):
+    chain = plan(step("login", mask=["steps[0].data"]), CALL)
+    tokens = [f"token-{number:06}" for number in range(found)]
+    if found <= MAX_SECRETS:
+        assert found_secrets(chain, INPUT, {0: [ok([*tokens, *tokens])]}) == tuple(tokens)
+        return
+    with pytest.raises(TooManySecrets):
+        found_secrets(chain, INPUT, {0: [ok(tokens)]})
+    with pytest.raises(TooManySecrets):  # together with those of the chains above
+        found_secrets(chain, INPUT, {0: [ok(tokens[:200])]}, tokens[200:])
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_a_chain_hides_so_many_characters_and_no_more(beyond):
+    chain = plan(step("login", mask=["steps[0].data"]), CALL)
+    texts = ["a" * (MAX_SECRET_CHARACTERS - 100), "b" * (100 + beyond)]
+    with pytest.raises(TooManySecrets) if beyond else nullcontext():
+        assert found_secrets(chain, INPUT, {0: [ok(texts)]}) == tuple(texts)
 
 
 def test_nothing_is_masked_for_a_step_that_did_not_run_or_has_not_ended():
