@@ -38,7 +38,7 @@ def at(*segments):
 # -- a path's segments -----------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)  # the machine may be busy
+@settings(deadline=None, max_examples=30)  # the machine may be busy
 @given(token=uuids | tokens, before=ordinary, after=ordinary, text=around)
 @example(token="b1e3-77d0-a9c2", before="hooks", after="in", text="")
 @example(token="T0ABCDE.B0FGHIJ", before="services", after="v1", text="")
@@ -58,7 +58,7 @@ def _has_digit_beside_versions(token):
     return uuid or (re.search("[0-9]", rest) and re.search("[A-Za-z]", rest))
 
 
-@settings(deadline=None)  # the machine may be busy
+@settings(deadline=None, max_examples=30)  # the machine may be busy
 @given(segments=st.lists(ordinary, min_size=2, max_size=4), data=st.data())
 @example(segments=["api", "incoming-webhooks", "v2"], data=None)
 @example(segments=["2024-01-01", "messages-v2.json", "12345678901234"], data=None)
@@ -83,7 +83,7 @@ line_ends = st.sampled_from(
 )
 
 
-@settings(deadline=None)  # the machine may be busy
+@settings(deadline=None, max_examples=30)  # the machine may be busy
 @given(
     secret=secrets,
     before=st.binary(max_size=90),
@@ -121,7 +121,7 @@ def test_what_mime_and_pem_write_is_hidden_in_json_text_and_bytes(encode):
 # -- UTF-16 without a charset ----------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)  # the machine may be busy
+@settings(deadline=None, max_examples=30)  # the machine may be busy
 @given(
     secret=secrets,
     text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0%&\\"), max_size=20),
@@ -172,7 +172,7 @@ def html_escapes(draw):
     return secret, shown
 
 
-@settings(deadline=None)  # the machine may be busy
+@settings(deadline=None, max_examples=30)  # the machine may be busy
 @given(both=html_escapes(), before=around, after=st.sampled_from(["", " ", "<", "."]))
 @example(both=("0/000000", "0&#x000000000000000000000000000000000000002F;000000"), before="", after="")
 @example(both=("s3cr/t-1", "&#115&#51&#99&#114&#47&#116&#45&#49"), before="", after="")
@@ -196,7 +196,7 @@ NAMES = {
 }
 
 
-@settings(deadline=None)  # the machine may be busy
+@settings(deadline=None, max_examples=30)  # the machine may be busy
 @given(secret=secrets, semicolon=st.booleans(), upper=st.booleans())
 @example(secret="abcd&lt/efgh", semicolon=False, upper=False)
 def test_names_of_html_show_no_secret_with_or_without_their_semicolons(secret, semicolon, upper):

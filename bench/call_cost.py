@@ -1,0 +1,110 @@
+"""What one drained call costs: processor time of the server within its scripts, and of the worker.
+
+    python -m bench.call_cost                  this working tree
+    python -m bench.call_cost --rounds 3       the median of so many stages
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from bench.neighbours import QUICK, neighbours
+from relay.store import keyspace
+
+if TYPE_CHECKING:
+    from bench.neighbours import Neighbours
+
+WARM_UP: Final = 2_000
+DRAIN_S: Final = 300.0
+
+
+@dataclass(frozen=True)
+class CallCost:
+    """Microseconds a call, and how often the server was asked for one."""
+
+    in_scripts_us: float  # of the server's time, within FCALL
+    server_us: float  # of its processor, all in all
+    worker_us: float
+    script_runs: float
+    commands: float  # those within scripts, too
+    calls_s: float
+
+
+def measured(at: Neighbours, calls: int) -> CallCost:
+    """Drain so many calls with one worker, after it has met what is met the first time."""
+    at.queue(QUICK, WARM_UP)
+    at.start_worker("bulk")
+    _drain(at)
+    at.stop_worker("bulk")
+    at.queue(QUICK, calls)
+    at.start_worker("bulk")
+    before, began_s = _standing(at), _time(at)
+    _drain(at)
+    after, ended_s = _standing(at), _time(at)
+    spent = {name: (after[name] - before[name]) / calls for name in before}
+    return CallCost(**spent, calls_s=calls / (ended_s - began_s))
+
+
+def _drain(at: Neighbours) -> None:
+    at.stage.children.wait_until("the drain", lambda: at.client.hget(keyspace.pending(), "count") == b"0", DRAIN_S)
+
+
+def _time(at: Neighbours) -> float:
+    seconds, micros = at.client.time()
+    return float(seconds + micros / 1e6)
+
+
+def _standing(at: Neighbours) -> dict[str, float]:
+    """Microseconds and counts since the start; the worker is what is named so among this process's children."""
+    commands, server = at.client.info("commandstats"), at.client.info("cpu")
+    fcall = commands.get("cmdstat_fcall", {"usec": 0, "calls": 0})
+    return {
+        "in_scripts_us": fcall["usec"],
+        "server_us": 1e6 * (server["used_cpu_user"] + server["used_cpu_sys"]),
+        "worker_us": 1e6 * sum(_worker_s()),
+        "script_runs": fcall["calls"],
+        "commands": sum(each["calls"] for each in commands.values()),
+    }
+
+
+def _worker_s() -> list[float]:
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        if "celery" in " ".join(process.cmdline()):
+            times = process.cpu_times()
+            found.append(times.user + times.system)
+    return found
+
+
+@click.command()
+@click.option("--calls", type=int, default=10_000, show_default=True)
+@click.option("--rounds", type=int, default=1, show_default=True)
+@click.option("--json-file", type=click.Path(path_type=Path), default=None)
+def main(*, calls: int, rounds: int, json_file: Path | None) -> None:
+    """Measure, and print a table."""
+    found = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder, neighbours(Path(folder), 0.0) as at:
+            found.append(measured(at, calls))
+    rows: list[dict[str, Any]] = [asdict(each) for each in found]
+    table = Table(title=f"A drained call, {calls:,} of them, median of {rounds}", title_justify="left")
+    for name in rows[0]:
+        table.add_column(name, justify="right")
+    table.add_row(*(f"{median(row[name] for row in rows):,.2f}" for name in rows[0]))
+    Console(width=120).print(table)
+    if json_file is not None:
+        json_file.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What one call costs in counts, each with a bound: a change that costs more fails here, without a clock.
+
+A bound is about a fifth above what was counted when it was set. Lower it with what makes calls cheaper.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.store import keyspace
+from tests.integration.worker_harness import hook, until, worker_harness
+from tests.receivers import json_answer, receiver
+
+CALLS = 300  # fewer than a webhook may hold of a process, so that none is parked
+HELD = 1_000
+OK = json_answer({"ok": True})
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory):
+    with worker_harness(tmp_path_factory) as harness, receiver(OK) as endpoint:
+        harness.register(hook(endpoint.url))
+        yield harness
+
+
+def counts(client):
+    return {name.removeprefix("cmdstat_"): each["calls"] for name, each in client.info("commandstats").items()}
+
+
+def spent(client, act):
+    """What ``act`` made the server do, by command."""
+    before = counts(client)
+    act()
+    return {name: calls - before.get(name, 0) for name, calls in counts(client).items()}
+
+
+@pytest.fixture(scope="module")
+def accepted(harness):
+    """What it cost to accept calls that nobody takes yet, and how many bytes of the server's memory each keeps."""
+    client = harness.runtime.client
+    harness.trigger_many(50)
+    held = client.info("memory")["used_memory_dataset"]
+    cost = spent(client, lambda: harness.trigger_many(HELD))
+    return cost, (client.info("memory")["used_memory_dataset"] - held) / HELD
+
+
+@pytest.fixture(scope="module")
+def drained(harness, accepted):
+    """What it cost a worker to run calls, once it had met what is met the first time."""
+    client = harness.runtime.client
+    harness.start_worker()
+    until(lambda: client.hget(keyspace.pending(), "count") == b"0", 60, every_s=0.2)
+
+    def drain():
+        harness.trigger_many(CALLS)
+        until(lambda: client.hget(keyspace.pending(), "count") == b"0", 60, every_s=0.2)
+
+    return spent(client, drain)
+
+
+def test_a_thousand_triggers_travel_in_few_messages(accepted):
+    assert accepted[0]["lpush"] <= 10  # 1,000 / MESSAGE_IDS and a piece
+
+
+def test_to_accept_a_call_takes_so_many_commands_and_script_runs(accepted):
+    cost = accepted[0]
+    assert cost["fcall"] <= 12
+    assert sum(cost.values()) / HELD <= 4.8
+
+
+def test_a_pending_record_takes_so_many_bytes(accepted):
+    assert accepted[1] <= 1_300
+
+
+def test_to_run_a_call_takes_so_many_commands(drained):
+    assert sum(drained.values()) / CALLS <= 19  # accepted, read, claimed, settled
+
+
+def test_to_run_a_call_takes_so_many_script_runs(drained):
+    assert drained["fcall"] / CALLS <= 0.7  # the groups that calls fall into are the machine's
+
+
+@pytest.mark.parametrize(("command", "most"), [("hset", 3.4), ("hmget", 3.4), ("get", 1.3), ("set", 2.3), ("hget", 1.9)])
+def test_a_record_is_read_and_written_so_often_a_call(drained, command, most):
+    assert drained[command] / CALLS <= most

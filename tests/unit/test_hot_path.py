@@ -1,0 +1,105 @@
+"""How many Python functions are called for one call, on the way from its record to its settlement: bounded counts."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+
+import fakeredis
+import pytest
+
+from relay.answer.endpoint_answer import EndpointAnswer
+from relay.egress import AddressPolicy
+from relay.executor.call_plans import CallPlans
+from relay.executor.conclusion import Conclusion
+from relay.executor.payloads import Payloads
+from relay.executor.preparation import Preparation
+from relay.invocation import Outcome, Sent, State
+from relay.reference_id import new_reference_id
+from relay.request.trigger import Trigger
+from relay.store.registry import Registry
+from relay.store.transitions import CallRecord, settle_args
+from relay.vault import Vault, payload_owner
+from tests.unit.test_call_plans import apply, hook
+
+VAULT = Vault.from_text(Vault.new_key_text())
+BODY = b'{"ok": true, "items": [1, 2, 3], "note": "nothing to hide"}'
+
+
+class Counted:
+    """Counts the Python functions that are entered while it is open."""
+
+    def __init__(self):
+        self.functions: Counter[str] = Counter()
+
+    def __enter__(self):
+        if sys.version_info >= (3, 12):
+            tool, events = sys.monitoring.PROFILER_ID, sys.monitoring.events
+            sys.monitoring.use_tool_id(tool, "relay tests")
+            sys.monitoring.register_callback(tool, events.PY_START, lambda code, _offset: self._note(code))
+            sys.monitoring.set_events(tool, events.PY_START)
+        else:
+            sys.setprofile(lambda frame, event, _: self._note(frame.f_code) if event == "call" else None)
+        return self
+
+    def __exit__(self, *_):
+        if sys.version_info >= (3, 12):
+            sys.monitoring.set_events(sys.monitoring.PROFILER_ID, 0)
+            sys.monitoring.free_tool_id(sys.monitoring.PROFILER_ID)
+        else:
+            sys.setprofile(None)
+
+    def _note(self, code):
+        if code.co_filename != __file__:
+            self.functions[code.co_qualname] += 1
+
+
+@pytest.fixture(scope="module")
+def parts():
+    registry = Registry(fakeredis.FakeRedis(server=fakeredis.FakeServer()), VAULT, VAULT)
+    apply(registry, hook("hot", headers={"X-Key": "a-secret-of-the-hot-path", "X-Note": ""}, queryParams=["page"]))
+    plans = CallPlans(registry, AddressPolicy(["127.0.0.1"]))
+    return Preparation(plans, Payloads(VAULT, VAULT), None), Conclusion(VAULT, None)
+
+
+def record():
+    ref = new_reference_id()
+    trigger = Trigger({"id": 7, "text": "hello"}, {"X-Note": "hi"}, {"page": "1"})
+    sealed = VAULT.seal(trigger.to_json(), payload_owner("acme", ref))
+    return CallRecord(ref, State.QUEUED, "acme", "hot", 1, 1, sealed, None, 20_000, "bulk")
+
+
+def answer():
+    return EndpointAnswer(Outcome.ANSWERED, Sent.ANSWERED, 200, "application/json", BODY, 5, len(BODY), None, 1_000)
+
+
+def carried_out(parts):
+    preparation, conclusion = parts
+    call = preparation.prepare(record())
+    return settle_args(conclusion.conclude(call, "token", answer(), 1_000))
+
+
+def test_a_call_is_prepared_with_so_many_functions(parts):
+    carried_out(parts)
+    call = record()
+    with Counted() as counted:
+        parts[0].prepare(call)
+    assert 0 < counted.functions.total() <= 60, counted.functions
+
+
+def test_a_call_is_concluded_and_laid_out_with_so_many_functions(parts):
+    carried_out(parts)
+    call, came = parts[0].prepare(record()), answer()
+    with Counted() as counted:
+        settle_args(parts[1].conclude(call, "token", came, 1_000))
+    assert 0 < counted.functions.total() <= 60, counted.functions
+
+
+def test_an_answer_is_read_once(parts):
+    carried_out(parts)
+    call = parts[0].prepare(record())
+    with Counted() as counted:
+        parts[1].conclude(call, "token", answer(), 1_000)
+    assert counted.functions["read_body"] == 1
+    assert counted.functions["_parse"] == 1
+    assert counted.functions["hide"] == 1
