@@ -1,7 +1,7 @@
 """What one drained call costs: processor time of the server within its scripts, and of the worker.
 
-    python -m bench.call_cost                  this working tree
-    python -m bench.call_cost --rounds 3       the median of so many stages
+python -m bench.call_cost                  this working tree
+python -m bench.call_cost --rounds 3       the median of so many stages
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Executor:
         self._attempts = Attempts(
             store, sender, conclusion, turns, self._slots, watch, go_on=self._go_on, let_go=self._let_go
         )
-        self.waking = Waking(store, self._slots, self._lanes, self._go_on)
+        self.waking = Waking(store.parked_calls, self._slots, self._lanes, self._go_on)
         self._watch = watch
         self._in_progress = InProgress()
         self._tokens_wanted = 0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from relay.executor.slots import Slots
-    from relay.store.invocations import InvocationStore
+    from relay.store.parked import ParkedCalls
     from relay.store.transitions import Ready
 
 #: A webhook that was squeezed is to have its share again within a second.
@@ -30,9 +30,9 @@ class Waking:
     """Looks for parked calls of the ``lanes`` of one process; ``go_on`` gets those that may be run."""
 
     def __init__(
-        self, store: InvocationStore, slots: Slots, lanes: Collection[str], go_on: Callable[[Ready], object]
+        self, parked: ParkedCalls, slots: Slots, lanes: Collection[str], go_on: Callable[[Ready], object]
     ) -> None:
-        self._store = store
+        self._parked = parked
         self._slots = slots
         self._lanes = sorted(lanes)
         self._go_on = go_on
@@ -52,7 +52,7 @@ class Waking:
         """Wake what there is room for. Raises what the store does."""
         if not self._slots.free:
             return
-        for name in self._store.parked_webhooks(limit=WEBHOOKS):
+        for name in self._parked.webhooks(limit=WEBHOOKS):
             room = self._slots.room(name)
             if room:
-                self._go_on(self._store.wake(*name, room, self._lanes))
+                self._go_on(self._parked.wake(*name, room, self._lanes))

@@ -10,6 +10,7 @@ from relay.errors import Conflict, Expired, NotFound
 from relay.reference_id import reference_time_ms
 from relay.store import keyspace
 from relay.store.acceptance import Accepted, AcceptVerdict, Idempotency, NewInvocation, group_args, group_from
+from relay.store.parked import ParkedCalls, some_webhooks
 from relay.store.records import invocation_from
 from relay.store.scripts import Scripts, store_errors
 from relay.store.transitions import (
@@ -67,6 +68,7 @@ class InvocationStore:
     def __init__(self, client: redis.Redis, limits: Limits, *, lease_margin_ms: int, operator: str = "") -> None:
         self._client: Any = client  # redis-py types every reply as bytes or str; this client decodes nothing
         self._scripts = Scripts(client)
+        self.parked_calls = ParkedCalls(client, self._scripts, GRACE_MS)
         self._limits = limits
         self._lease_margin_ms = lease_margin_ms
         self._operator = operator
@@ -166,15 +168,7 @@ class InvocationStore:
 
     def revisits(self, *, limit: int) -> list[tuple[str, str]]:
         """Some of the webhooks, with their plugins, whose waiting calls somebody has to go through."""
-        return self._some_webhooks(keyspace.revisits(), limit)
-
-    def parked_webhooks(self, *, limit: int) -> list[tuple[str, str]]:
-        """Some of the webhooks, with their plugins, that have parked calls."""
-        return self._some_webhooks(keyspace.parked_webhooks(), limit)
-
-    def wake(self, plugin: str, webhook_id: str, room: int, lanes: Iterable[str]) -> Ready:
-        """A webhook's parked calls that may go now, for a process of these lanes that has ``room`` for so many."""
-        return ready_from(self._scripts.run("wake", [GRACE_MS, plugin, webhook_id, room, *lanes]))
+        return some_webhooks(self._client, keyspace.revisits(), limit)
 
     def revisit(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
         """Go through a webhook's waiting calls: end those of a removed one, let those go that may go now.
@@ -194,11 +188,6 @@ class InvocationStore:
         """Whether a webhook has calls that are not final, registered or not."""
         with store_errors():
             return bool(self._client.exists(keyspace.open_calls(plugin, webhook_id)))
-
-    def _some_webhooks(self, key: str, limit: int) -> list[tuple[str, str]]:
-        with store_errors():
-            names = self._client.srandmember(key, limit)
-        return [(plugin, webhook) for plugin, webhook in (name.decode().split("/") for name in names)]
 
     def prune(self, *, limit: int) -> int:
         """Forget up to ``limit`` final records whose retention has passed; returns how many."""

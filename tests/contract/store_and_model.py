@@ -156,8 +156,8 @@ class StoreAndModel:
 
     def wake(self, *, room=1000, lanes=LANES):
         """A process looks for parked calls that it has room for."""
-        for plugin, webhook_id in self.store.parked_webhooks(limit=1000):
-            self.publish(self.store.wake(plugin, webhook_id, room, lanes))
+        for plugin, webhook_id in self.store.parked_calls.webhooks(limit=1000):
+            self.publish(self.store.parked_calls.wake(plugin, webhook_id, room, lanes))
 
     def expire(self, *, limit=1000):
         more = True

@@ -54,32 +54,32 @@ def test_of_other_lanes_nobody_is_woken_while_the_webhook_has_places(ledger, lim
 
 
 def test_a_process_with_room_finds_parked_calls_whoever_parked_them(ledger, parked):
-    assert ledger.store.parked_webhooks(limit=5) == [HOOK]
-    assert ids(ledger.store.wake(*HOOK, 4, ["bulk"])) == parked[2:6]
-    assert ledger.store.wake(*HOOK, 4, ["bulk"]) == ()  # they are under way
-    assert ids(ledger.store.wake(*HOOK, 5, ["bulk"])) == parked[6:7]
+    assert ledger.store.parked_calls.webhooks(limit=5) == [HOOK]
+    assert ids(ledger.store.parked_calls.wake(*HOOK, 4, ["bulk"])) == parked[2:6]
+    assert ledger.store.parked_calls.wake(*HOOK, 4, ["bulk"]) == ()  # they are under way
+    assert ids(ledger.store.parked_calls.wake(*HOOK, 5, ["bulk"])) == parked[6:7]
 
 
 def test_no_more_are_woken_than_the_webhook_may_send(ledger, parked, limit):
     limit(concurrency=5)
-    assert ids(ledger.store.wake(*HOOK, 100, ["bulk"])) == parked[2:5]
+    assert ids(ledger.store.parked_calls.wake(*HOOK, 100, ["bulk"])) == parked[2:5]
     limit(paused="1")
     make_idle(ledger, parked)
-    assert ledger.store.wake(*HOOK, 100, ["bulk"]) == ()
+    assert ledger.store.parked_calls.wake(*HOOK, 100, ["bulk"]) == ()
 
 
 def test_a_process_is_given_calls_of_its_own_lanes(ledger, parked):
-    assert ledger.store.wake(*HOOK, 100, ["interactive", "replay"]) == ()
+    assert ledger.store.parked_calls.wake(*HOOK, 100, ["interactive", "replay"]) == ()
 
 
 def test_a_webhook_is_looked_at_until_none_of_its_calls_is_parked(ledger, parked):
-    woken = ids(ledger.store.wake(*HOOK, 100, ["bulk"]))
+    woken = ids(ledger.store.parked_calls.wake(*HOOK, 100, ["bulk"]))
     assert ledger.store.claim(woken, "t2").granted == set(parked[2:])
-    assert ledger.store.wake(*HOOK, 100, ["bulk"]) == ()
-    assert ledger.store.parked_webhooks(limit=5) == []
+    assert ledger.store.parked_calls.wake(*HOOK, 100, ["bulk"]) == ()
+    assert ledger.store.parked_calls.webhooks(limit=5) == []
 
 
 def test_who_is_woken_and_not_run_is_looked_at_after_the_grace(ledger, parked):
-    ledger.store.wake(*HOOK, 1, ["bulk"])
+    ledger.store.parked_calls.wake(*HOOK, 1, ["bulk"])
     ledger.ring(parked[2])
     assert parked[2] in ids(ledger.store.sweep("w1", [], limit=10))

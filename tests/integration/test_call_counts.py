@@ -80,6 +80,8 @@ def test_to_run_a_call_takes_so_many_script_runs(drained):
     assert drained["fcall"] / CALLS <= 0.7  # the groups that calls fall into are the machine's
 
 
-@pytest.mark.parametrize(("command", "most"), [("hset", 3.4), ("hmget", 3.4), ("get", 1.3), ("set", 2.3), ("hget", 1.9)])
+@pytest.mark.parametrize(
+    ("command", "most"), [("hset", 3.4), ("hmget", 3.4), ("get", 1.3), ("set", 2.3), ("hget", 1.9)]
+)
 def test_a_record_is_read_and_written_so_often_a_call(drained, command, most):
     assert drained[command] / CALLS <= most

@@ -50,7 +50,11 @@ class Store:
         self.parked += [*full, *park]
         return Claimed(1, frozenset(refs), frozenset((*full, *park)), ())
 
-    def parked_webhooks(self, *, limit):
+    @property
+    def parked_calls(self):
+        return self
+
+    def webhooks(self, *, limit):
         return [("acme", name) for name in ("busy", "other")][:limit]
 
     def wake(self, _plugin, webhook_id, room, lanes):
