@@ -148,7 +148,9 @@ class OneWorker:
 
     @property
     def _busy(self):
-        return self._at_work() or self.executor._under_way or self.executor._attempts._settler._waiting
+        attempts = self.executor._attempts
+        flights = attempts._active_calls._active_calls  # those too that a stop has given back
+        return self._at_work() or self.executor._under_way or flights or attempts._settler._waiting
 
     def _at_work(self):
         self.greenlets = [each for each in self.greenlets if not each.dead]
@@ -167,7 +169,7 @@ class OneWorker:
             "slots": SLOTS - executor._slots.free,
             "slots by webhook": dict(executor._slots._held),
             "claims": executor._claimer._under_way,
-            "flights": len(executor._attempts),
+            "flights": executor._attempts._active_calls._active_calls,
             "in progress": executor._in_progress._held,
             "asked for": executor._in_progress._asked_for,
             "replay jobs": executor._replaying._in_progress,
