@@ -43,8 +43,12 @@ function copyButton(pre) {
 
 function mark(id) {
   for (const { link } of entries) {
-    if (link.hash === `#${id}`) link.setAttribute("aria-current", "true");
-    else link.removeAttribute("aria-current");
+    if (link.hash !== `#${id}`) {
+      link.removeAttribute("aria-current");
+      continue;
+    }
+    link.setAttribute("aria-current", "true");
+    if (link.offsetParent) link.scrollIntoView({ block: "nearest" });
   }
 }
 
