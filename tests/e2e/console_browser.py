@@ -59,7 +59,7 @@ class Console:
 
     def overflow_px(self) -> int:
         """By how much the page is wider than its window."""
-        return int(self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+        return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
 @contextlib.contextmanager
