@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
+from uuid import UUID
 
 import uuid_utils
 
@@ -13,6 +15,14 @@ REPLAY_PREFIX: Final = "replay-"
 def new_reference_id() -> str:
     """Make a UUIDv7 (RFC 9562): it sorts by time and tells its age."""
     return str(uuid_utils.uuid7())
+
+
+def reference_id_about(what: str, at_ms: int) -> str:
+    """Return the UUIDv7 of that time that follows from a text: the same one for whoever asks again."""
+    number = at_ms << 80 | int.from_bytes(hashlib.sha256(what.encode()).digest()[:10])
+    number = number & ~(0xF << 76) | 7 << 76  # version
+    number = number & ~(0x3 << 62) | 2 << 62  # variant
+    return str(UUID(int=number))
 
 
 def replay_named_by(text: str) -> str | None:

@@ -7,8 +7,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from relay.accept.dispatcher import Dispatcher
+from relay.alerts import Alerting
 from relay.audit.actor import act_as_operator
 from relay.audit.checkpointing import Checkpointing
+from relay.callbacks import Telling
 from relay.egress import AddressPolicy
 from relay.errors import SettingsError
 from relay.metrics.gathering import Gathering
@@ -22,6 +24,7 @@ from relay.spans import Spans, make_spans
 from relay.store.access_tokens import AccessTokenStore
 from relay.store.act_notes import ActNotes
 from relay.store.backlog import Backlog
+from relay.store.callbacks import Callbacks
 from relay.store.connection import connect
 from relay.store.invocations import InvocationStore
 from relay.store.keys import ApiKeys
@@ -214,6 +217,7 @@ class WorkerParts:
     spans: Spans
     transport: CurlTransport
     checkpointing: Sequence[Checkpointing]
+    alerting: Alerting
 
 
 def api_runtime(settings: Settings) -> Runtime:
@@ -288,7 +292,8 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
         lanes=lanes,
         publish=runtime.publisher.publish_ready,
     )
-    sweeper = Sweeper(runtime.store, runtime.publisher, name, executor.run_here)
+    telling = Telling(Callbacks(runtime.client), runtime.dispatcher)
+    sweeper = Sweeper(runtime.store, runtime.publisher, name, executor.run_here, tell=telling.tell)
     signing = [Checkpointing.with_settings(trail, settings, name) for trail in trails(runtime.client)]
     reporter = Reporter(gathering, runtime.measures, shown)
-    return WorkerParts(executor, sweeper, runtime.workers, reporter, spans, transport, signing)
+    return WorkerParts(executor, sweeper, runtime.workers, reporter, spans, transport, signing, Alerting.of(runtime))

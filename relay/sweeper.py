@@ -41,15 +41,23 @@ class Sweeper:
     """Sweeps for one worker process.
 
     What the broker does not take (it is away, or full) is offered to ``run_here``, which runs what this process can.
+    ``tell`` tells the webhooks named as callbacks of what has ended, and returns of how many calls.
     """
 
     def __init__(
-        self, store: InvocationStore, publisher: Publisher, worker: str, run_here: Callable[[Ready], object]
+        self,
+        store: InvocationStore,
+        publisher: Publisher,
+        worker: str,
+        run_here: Callable[[Ready], object],
+        *,
+        tell: Callable[[], int] = int,
     ) -> None:
         self._store = store
         self._publisher = publisher
         self._worker = worker
         self._run_here = run_here
+        self._tell = tell
         self.moves = 0  # sweeps that came to their end
         self.broker_away = False  # as the last one found it
         self._failures = Failures("sweep")
@@ -80,6 +88,9 @@ class Sweeper:
         expired = self._expire()
         if expired:
             event(Event.EXPIRED, calls=expired)
+        told = self._tell()
+        if told:
+            event(Event.CALLED_BACK, calls=told)
         forgotten = self._prune()
         if forgotten:
             event(Event.PRUNED, records=forgotten)

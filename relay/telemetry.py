@@ -34,6 +34,8 @@ class Event(StrEnum):
     CALLS_SETTLED = "calls_settled"  # worker: what came of a group of calls: id, outcome, status, milliseconds
     LATE_ANSWER = "late_answer"  # worker: an answer came after the call had been given to somebody else
     SWEPT = "swept"  # worker: alarms that rang and were published again
+    ALERT = "alert"  # worker: an alert began or ended, and the operators' webhook was told
+    CALLED_BACK = "called_back"  # worker: webhooks named as callbacks were told of ends
     EXPIRED = "expired"  # worker: calls that had had their time were ended
     PRUNED = "pruned"  # worker: records past their retention were forgotten
     CLOCK_JUMPED = "clock_jumped"  # worker: the server's clock does not go on as it did: another machine, perhaps
@@ -144,11 +146,6 @@ def event(name: Event, *, level: int = logging.INFO, **fields: Any) -> None:
         _bound.logger.log(level, name, **fields)
     except Exception:  # noqa: BLE001 - to say what is done must not be in the way of doing it
         _bound.unwritable += 1
-
-
-def dropped_lines() -> int:
-    """How many lines of this process's log were dropped: its sink was full, closed or slow."""
-    return _bound.sink.dropped + _bound.unwritable
 
 
 def fault(error: BaseException, where: str) -> None:

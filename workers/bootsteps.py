@@ -137,27 +137,32 @@ class Refilling(bootsteps.StartStopStep):
 
 
 class Sweeping(bootsteps.StartStopStep):
-    """The sweeper's timer."""
+    """The timer of the sweeper, and of whoever looks whether something is wrong."""
 
     requires = (Executing,)
 
     def __init__(self, _worker: WorkController, **_: Any) -> None:
-        self._greenlet: gevent.Greenlet | None = None
+        self._greenlets: list[gevent.Greenlet] = []
 
     def start(self, worker: WorkController) -> None:
         """Sweep every second from now on."""
-        self._greenlet = gevent.spawn(Loop("sweep", partial(self._turn, worker.parts), gevent.sleep).run)
+        turns = {"sweep": partial(self._turn, worker.parts), "alerts": partial(self._look, worker.parts)}
+        self._greenlets = [gevent.spawn(Loop(name, turn, gevent.sleep).run) for name, turn in turns.items()]
 
     def stop(self, _worker: WorkController) -> None:
         """Sweep no more."""
-        if self._greenlet is not None:
-            self._greenlet.kill()
+        gevent.killall(self._greenlets)
 
     @staticmethod
     def _turn(parts: WorkerParts) -> None:
         parts.sweeper.sweep()
         write_down_dropped(parts.workers)
         gevent.sleep(PERIOD_S)
+
+    @staticmethod
+    def _look(parts: WorkerParts) -> None:
+        gevent.sleep(PERIOD_S)
+        parts.alerting.look()
 
 
 class Signing(bootsteps.StartStopStep):

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from relay.accept.groupcommit import GroupCommit
-from relay.accept.intake import CheckedTrigger, CurrentWebhooks, Intake, TriggerRequest
+from relay.accept.intake import CheckedTrigger, Intake, TriggerRequest
 from relay.errors import IdempotencyKeyReused, OverCapacity, RelayError, Unavailable
 from relay.invocation import State
 from relay.store.acceptance import Accepted, AcceptVerdict, NewInvocation
@@ -22,9 +22,11 @@ from relay.store.acceptance import Accepted, AcceptVerdict, NewInvocation
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from relay.store.invocations import InvocationStore
+    from relay.store.registry import Registry
     from relay.vault import Vault
 
-__all__ = ["CurrentWebhooks", "Dispatcher", "LanePublisher", "Ledger", "TriggerRequest"]
+__all__ = ["Dispatcher", "LanePublisher", "TriggerRequest"]
 
 GROUP_ITEMS: Final = 128  # triggers in one accept script, and so ids in one Celery message
 GROUP_BYTES: Final = 1024 * 1024  # sealed bytes in one accept script; a larger single trigger goes alone
@@ -32,15 +34,6 @@ WINDOW_S: Final = 0.004  # how much longer a group is collected after a group of
 _ROUNDS: Final = 4  # how often a registration may change under a trigger before it is asked to come again
 _CAPACITY_RETRY_S: Final = 5
 _AGAIN_THREADS: Final = 4
-
-
-class Ledger(Protocol):
-    """Where triggers are written down (`relay.store.invocations.InvocationStore`)."""
-
-    def accept_and_publish(
-        self, news: Sequence[NewInvocation], messages: Sequence[tuple[str, bytes]]
-    ) -> tuple[list[Accepted], bool]:
-        """One script for all of them; whether it has put the messages into their lanes as well."""
 
 
 class LanePublisher(Protocol):
@@ -72,7 +65,7 @@ class _Round:
 class Dispatcher:
     """Accepts triggers, from any number of threads. ``vault`` is the one of the data keys."""
 
-    def __init__(self, webhooks: CurrentWebhooks, ledger: Ledger, vault: Vault, publisher: LanePublisher) -> None:
+    def __init__(self, webhooks: Registry, ledger: InvocationStore, vault: Vault, publisher: LanePublisher) -> None:
         self._intake = Intake(webhooks, vault)
         self._ledger = ledger
         self._publisher = publisher

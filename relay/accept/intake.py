@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from relay.chains import pins_of
 from relay.errors import BadParameter, NotFound, RelayError, RequestRejected, WebhookNotRegistered
@@ -18,17 +18,11 @@ from relay.vault import payload_owner
 
 if TYPE_CHECKING:
     from relay.registration import Shape
+    from relay.store.registry import Registry
     from relay.vault import Vault
 
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z", re.ASCII)
 _RECORD_BYTES: Final = 512  # about what a record costs beside its payload
-
-
-class CurrentWebhooks(Protocol):
-    """Where the current registrations are read (`relay.store.registry.Registry`)."""
-
-    def current(self, plugin: str, webhook_id: str, *, refresh: bool = False) -> tuple[int, Shape] | None:
-        """Number and shape of the current revision; up to a moment old unless ``refresh``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +38,8 @@ class TriggerRequest:
     waiter: str | None = None  # the API process to tell when it ends
     idempotency_key: str | None = field(default=None, repr=False)
     traceparent: str | None = None
+    #: It is the relay's own (a callback, an alert): it may be of a hidden webhook, and nobody is called back about it.
+    is_own: bool = False
 
     @property
     def lane(self) -> str:
@@ -75,7 +71,7 @@ def check_idempotency_key(key: Any) -> str:
 class Intake:
     """Brings calls into the form that the store takes. ``vault`` is the one of the data keys."""
 
-    def __init__(self, webhooks: CurrentWebhooks, vault: Vault) -> None:
+    def __init__(self, webhooks: Registry, vault: Vault) -> None:
         self._webhooks = webhooks
         self._vault = vault
 
@@ -96,7 +92,13 @@ class Intake:
         return checked
 
     def refuse(
-        self, call: TriggerRequest, error: RelayError, *, revision: int = 0, idempotency: Idempotency | None = None
+        self,
+        call: TriggerRequest,
+        error: RelayError,
+        *,
+        revision: int = 0,
+        idempotency: Idempotency | None = None,
+        callback: str | None = None,
     ) -> CheckedTrigger:
         """What is written down of a call that is refused: no contents."""
         unknown = isinstance(error, WebhookNotRegistered)
@@ -110,6 +112,7 @@ class Intake:
             traceparent=call.traceparent,
             idempotency=idempotency,  # what was accepted before is that invocation still, whatever was registered since
             refusal=Outcome.WEBHOOK_NOT_REGISTERED if unknown else Outcome.REQUEST_REJECTED,
+            callback="" if call.is_own else callback or "",
         )
         return CheckedTrigger(call, new, error)
 
@@ -125,7 +128,7 @@ class Intake:
             payload = check(shape, trigger).to_json()
             delay = delay_ms(call.value)
         except RequestRejected as error:
-            return self.refuse(call, error, revision=revision, idempotency=idempotency)
+            return self.refuse(call, error, revision=revision, idempotency=idempotency, callback=shape.callback)
         pins = self._pins(call.plugin, shape) if shape.chain else None
         owner = payload_owner(call.plugin, call.reference_id, Purpose(call.webhook_id, revision, pins))
         new = NewInvocation(
@@ -145,6 +148,7 @@ class Intake:
             pins=pins,
             max_age_ms=shape.max_age_ms,
             delay_ms=delay,
+            callback="" if call.is_own else shape.callback or "",
         )
         return CheckedTrigger(call, new)
 
@@ -159,7 +163,7 @@ class Intake:
             found = self._webhooks.current(call.plugin, call.webhook_id, refresh=refresh)
         except NotFound:
             return None
-        return None if found is None or found[1].hidden else found
+        return None if found is None or (found[1].hidden and not call.is_own) else found
 
     def _idempotency_of_unknown(self, call: TriggerRequest) -> Idempotency | None:
         """Its webhook may have been removed since the key was used first."""

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from relay.accept.dispatcher import Dispatcher, TriggerRequest
 from relay.answer.masking import Mask
+from relay.cli.completion import webhooks_like
 from relay.cli.explain import explained, request_lines
 from relay.cli.names import current_webhook
 from relay.cli.output import EXIT_FAILED, as_json, facts_of, safe, screened
@@ -62,7 +63,7 @@ class NoLane:
 
 
 @click.command()
-@click.argument("webhook_id", metavar="ID", type=IdType())
+@click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 @plugin_option()
 @trigger_options
 @screened

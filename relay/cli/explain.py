@@ -13,6 +13,7 @@ from rich.text import Text
 from relay.audit.entry import Act
 from relay.cli.address import shown_url
 from relay.cli.chain_plan import auth_of, plan_of, plan_picture, shown_prefilled
+from relay.cli.completion import webhooks_like
 from relay.cli.names import current_webhook
 from relay.cli.output import facts_of, safe, screened
 from relay.cli.parameters import IdType, plugin_option, trigger_options, trigger_value
@@ -38,7 +39,7 @@ PREVIEW_BYTES: Final = 2_048
 
 
 @click.command()
-@click.argument("webhook_id", metavar="ID", type=IdType())
+@click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 @plugin_option()
 @trigger_options
 @screened

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from relay.cli.completion import keys_like, replays_like, webhooks_like
 from relay.cli.parameters import IdType
 from relay.invocation import Outcome, State
 from relay.reference_id import reference_time_ms
@@ -83,7 +84,9 @@ def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
     states = click.Choice([str(state) for state in State])
     for option in reversed(
         (
-            click.option("--webhook", "webhook_id", type=IdType(), help="Only of this webhook."),
+            click.option(
+                "--webhook", "webhook_id", type=IdType(), shell_complete=webhooks_like, help="Only of this webhook."
+            ),
             click.option(
                 "--state",
                 "states",
@@ -94,10 +97,19 @@ def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option("--status", type=StatusType(), multiple=True, help=f"Only with this status (503, 5xx). {_OR}"),
             click.option("--outcome", type=click.Choice(words), metavar="OUTCOME", help="Only with this outcome."),
-            click.option("--failed", is_flag=True, help="Only what ended in error."),
-            click.option("--caller", type=CallerType(), help="Only triggered by this API key."),
+            click.option("--failed", is_flag=True, help="Only what ended in error, and no replay has made good."),
+            click.option("--with-replayed", is_flag=True, help="With --failed: also what a replay has made good."),
+            click.option(
+                "--caller", type=CallerType(), shell_complete=keys_like, help="Only triggered by this API key."
+            ),
             click.option("--chain", type=ReferenceType(), help="Only steps of this chain."),
-            click.option("--replay", "replay_id", type=ReferenceType(), help="Only made by this replay job."),
+            click.option(
+                "--replay",
+                "replay_id",
+                type=ReferenceType(),
+                shell_complete=replays_like,
+                help="Only made by this replay job.",
+            ),
             click.option(
                 "--since", "since_ms", type=MomentType(), help="Created since this time, or since 15m, 2h, 1d ago."
             ),
@@ -110,13 +122,16 @@ def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def take_filter(options: dict[str, Any]) -> Filter:
     """The filter, made of the options that `filter_options` added, which are taken out."""
-    outcome = options.pop("outcome")
+    outcome, failed, with_replayed = (options.pop(name) for name in ("outcome", "failed", "with_replayed"))
+    if with_replayed and not failed:
+        raise click.UsageError("--with-replayed goes with --failed.")
     return Filter(
         webhook_id=options.pop("webhook_id"),
         states=frozenset(State(word) for word in options.pop("states")),
         status=tuple(options.pop("status")),
         outcome=Outcome(outcome) if outcome else None,
-        error=True if options.pop("failed") else None,
+        error=True if failed else None,
+        unreplayed=failed and not with_replayed,
         caller=options.pop("caller"),
         chain=options.pop("chain"),
         replay=options.pop("replay_id"),

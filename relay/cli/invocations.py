@@ -11,13 +11,14 @@ from rich.text import Text
 
 from relay.audit.entry import Act
 from relay.cli.chain_tree import chain_tree
+from relay.cli.completion import references_like
 from relay.cli.export import export
 from relay.cli.filters import filter_options, take_filter
 from relay.cli.names import check_filter
 from relay.cli.output import as_json, facts_of, safe, screened, table_of
 from relay.cli.parameters import plugin_option
 from relay.cli.reading import result_in
-from relay.cli.row_tables import groups_picture, rows_picture
+from relay.cli.row_tables import ended_as, groups_picture, rows_picture
 from relay.cli.tail import tail
 from relay.invocation import State
 from relay.runtime import cli_runtime
@@ -65,12 +66,15 @@ def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int,
         groups = [group_of(group) for group in listing.groups(plugin, wanted)]
         screen.show(groups, lambda: groups_picture(groups))
         return
-    rows = [row_of(each) for each in islice(listing.every(plugin, wanted), limit)]
-    screen.show(rows, lambda: rows_picture(rows))
+    found = list(islice(listing.every(plugin, wanted), limit))
+    rows = [row_of(each) for each in found]
+    replays = listing.replay_states(found) if wanted.error and not wanted.unreplayed else None
+    words = None if replays is None else {ref: ended_as(row_of(each)) for ref, each in replays.items()}
+    screen.show(rows, lambda: rows_picture(rows, words))
 
 
 @invocations.command()
-@click.argument("reference_id", metavar="REF")
+@click.argument("reference_id", metavar="REF", shell_complete=references_like)
 @plugin_option(required=False)
 @screened
 def show(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:
@@ -82,7 +86,7 @@ def show(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) 
 
 
 @invocations.command()
-@click.argument("reference_id", metavar="REF")
+@click.argument("reference_id", metavar="REF", shell_complete=references_like)
 @plugin_option(required=False)
 @screened
 def cancel(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:
@@ -94,7 +98,7 @@ def cancel(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None
 
 
 @invocations.command()
-@click.argument("reference_id", metavar="REF")
+@click.argument("reference_id", metavar="REF", shell_complete=references_like)
 @plugin_option(required=False)
 @screened
 def forget(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:

@@ -9,8 +9,9 @@ from rich.console import Group
 from rich.text import Text
 
 from relay.audit.entry import Act
+from relay.cli.completion import keys_like
 from relay.cli.names import check_new_plugin, note_plugin
-from relay.cli.output import facts_of, moment, safe, screened, table_of
+from relay.cli.output import bad, brief, facts_of, safe, screened, table_of
 from relay.cli.parameters import DurationType, create_plugin_option, plugin_option
 from relay.runtime import cli_runtime
 from relay.settings import Settings
@@ -37,10 +38,7 @@ class OriginType(click.ParamType[str]):
         return str(value)
 
 
-_COLUMNS: Final = (
-    *("id", "plugin", "scopes", "origins", "ends in", "created (UTC)"),
-    *("name", "expires (UTC)", "last used (UTC)", "revoked"),
-)
+_COLUMNS: Final = ("id", "plugin", "may", "ends in", "name", "state", "last used (UTC)")
 _BROWSER: Final = "A key in a browser can be read by its user: it names the plugin, it proves nothing about the user."
 
 
@@ -84,7 +82,7 @@ def create(
 
 
 @keys.command()
-@click.argument("key_id", metavar="ID")
+@click.argument("key_id", metavar="ID", shell_complete=keys_like)
 @click.option(
     "--overlap",
     "overlap_s",
@@ -116,7 +114,7 @@ def list_keys(screen: Screen, data_dir: Path, plugin: str | None) -> None:
 
 
 @keys.command()
-@click.argument("key_id", metavar="ID")
+@click.argument("key_id", metavar="ID", shell_complete=keys_like)
 @screened
 def revoke(screen: Screen, data_dir: Path, key_id: str) -> None:
     """End a key for good; every process refuses it within a second."""
@@ -125,9 +123,12 @@ def revoke(screen: Screen, data_dir: Path, key_id: str) -> None:
 
 
 def _line(row: dict[str, Any]) -> list[object]:
-    names = ("id", "plugin", "scopes", "origins", "last4")
-    times = [moment(row[name]) if row[name] else "" for name in ("expiresAt", "lastUsedAt")]
-    return [*(row[name] for name in names), moment(row["createdAt"]), row["name"], *times, row["revoked"]]
+    may = [*row["scopes"], *(f"from {origin}" for origin in row["origins"])]
+    if row["revoked"]:
+        state: object = bad("revoked")
+    else:
+        state = f"until {row['expiresAt'][:10]}" if row["expiresAt"] else "good"
+    return [row["id"], row["plugin"], may, row["last4"], row["name"], state, brief(row["lastUsedAt"])]
 
 
 def _made(text: str, key: ApiKey) -> dict[str, Any]:

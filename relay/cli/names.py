@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from relay.errors import BadParameter, WebhookNotRegistered
+from relay.errors import BadParameter, NotFound, WebhookNotRegistered
 from relay.text.similar import nearest, slip_of
+
+#: Who calls besides API keys.
+_OWN_CALLERS: Final = frozenset({"cli", "callback", "alert"})
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,14 +35,29 @@ def note_plugin(screen: Screen, runtime: Runtime, plugin: str) -> None:
 
 
 def check_filter(runtime: Runtime, plugin: str, wanted: Filter) -> None:
-    """Raise `BadParameter` for a filter whose plugin or webhook never was."""
+    """Raise `BadParameter` for a filter whose plugin, webhook, key, chain or replay never was."""
     check_plugin(runtime, plugin)
+    _check_ids(runtime, plugin, wanted)
     try:
         runtime.listing.check_webhook(plugin, wanted)
     except BadParameter as error:
         ids = [each.webhook_id for each in runtime.registry.shapes(plugin)]
         message = _ask(error.message, wanted.webhook_id or "", ids)
         raise BadParameter(message) from None
+
+
+def _check_ids(runtime: Runtime, plugin: str, wanted: Filter) -> None:
+    if wanted.caller is not None and wanted.caller not in _OWN_CALLERS:
+        ids = [key.id for key in runtime.api_keys.list(None)]
+        if wanted.caller not in ids:
+            raise BadParameter(_ask(f"There is no API key `{wanted.caller}`.", wanted.caller, ids))
+    if wanted.chain is not None and runtime.replays.unknown(plugin, [wanted.chain]):
+        raise BadParameter(f"Plugin `{plugin}` has no invocation `{wanted.chain}`.")
+    if wanted.replay is not None:
+        try:
+            runtime.replays.get(plugin, wanted.replay)
+        except NotFound:
+            raise BadParameter(f"Plugin `{plugin}` has no replay `{wanted.replay}`.") from None
 
 
 def current_webhook(registry: Registry, plugin: str, webhook_id: str) -> tuple[int, Shape]:

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from relay.errors import BadParameter, DocumentError, MalformedJson, RelayError
+from relay.errors import BadParameter, DocumentError, MalformedJson, RelayError, Unavailable
 from relay.telemetry import configure_command
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 #: What the person at the keyboard got wrong, as opposed to what could not be done.
 _USAGE: Final = (DocumentError, BadParameter, MalformedJson)
+_AWAY: Final = "Is it running? `relay up` starts it, and `relay doctor` says what is wrong."
 _WHOLE_CHARS: Final = 40  # a reference id has 36
 _FILE_WIDTH: Final = 240  # columns of a table that does not go to a terminal
 
@@ -76,6 +77,16 @@ def moment(time: str | None) -> str | None:
     return None if time is None else f"{time[:10]} {time[11:19]}"
 
 
+def brief(time: str | None) -> str | None:
+    """An RFC 3339 time where there is little room: ``11-26 20:15``."""
+    return None if time is None else f"{time[5:10]} {time[11:16]}"
+
+
+def bad(*values: object) -> Text:
+    """A cell that says that something is wrong, one value a line: red, where there are colours."""
+    return Text("\n".join(safe(each) for each in values), style="red")
+
+
 def facts_of(pairs: Iterable[tuple[str, object]]) -> Table:
     """Names and values, one pair a line."""
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -87,6 +98,8 @@ def facts_of(pairs: Iterable[tuple[str, object]]) -> Table:
 
 
 def _cell(value: object) -> Text:
+    if isinstance(value, Text):
+        return value
     if value is None:
         return Text("")
     if isinstance(value, bool):
@@ -118,7 +131,9 @@ class Screen:
         """Says what went wrong, to people and in JSON form to programs too; returns the exit status."""
         if self.is_json:
             click.echo(as_json(_document_faults(error) if isinstance(error, DocumentError) else problem_of(error)))
-        click.echo(f"Error: {safe(error.message)}", err=True)
+        click.echo(f"{click.style('Error:', fg='red')} {safe(error.message)}", err=True)
+        if isinstance(error, Unavailable):
+            click.echo(f"  {_AWAY}", err=True)
         for fault in error.faults:
             click.echo(f"  {safe(fault)}", err=True)
         if error.reference_id:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from relay.cli.completion import plugins_like
 from relay.errors import MalformedJson
 from relay.registration import ID_PATTERN
+from relay.settings import default_plugin
 from relay.text.documents import read_json
 from relay.text.quantities import read_seconds
 
@@ -53,8 +55,19 @@ class DurationType(click.ParamType[float]):
 
 
 def plugin_option(*, required: bool = True) -> Callable[..., Any]:
-    """``--plugin``."""
-    return click.option("--plugin", type=IdType(), required=required, help="The plugin to act for.")
+    """``--plugin``; where it is required, `RELAY_PLUGIN` of the environment or of relay.env stands in for it."""
+    about = "The plugin to act for [default: RELAY_PLUGIN]." if required else "The plugin to act for."
+    take = _plugin_or_default if required else None
+    return click.option("--plugin", type=IdType(), callback=take, help=about, shell_complete=plugins_like)
+
+
+def _plugin_or_default(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is None and not ctx.resilient_parsing:
+        text = default_plugin(ctx.obj)
+        if text is None:
+            raise click.MissingParameter(ctx=ctx, param=param, message="Or set RELAY_PLUGIN.")
+        value = IdType().convert(text, param, ctx)
+    return value
 
 
 create_plugin_option: Final = click.option(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from relay.audit.entry import Act
+from relay.cli.completion import references_like, replays_like
 from relay.cli.names import check_filter, check_plugin
 from relay.cli.output import EXIT_FAILED, facts_of, screened
 from relay.cli.parameters import CALLER, plugin_option
@@ -64,24 +66,21 @@ def plan(screen: Screen, data_dir: Path, *, plugin: str, **options: Any) -> None
 
 
 @replay.command()
-@click.argument("plan_id", metavar="[PLAN]", required=False)
+@click.argument("ids", metavar="[PLAN | REF...]", nargs=-1, shell_complete=references_like)
 @plugin_option()
 @replay_options
 @click.option("--follow", "followed", is_flag=True, help="Wait until it is over.")
 @screened
-def start(screen: Screen, data_dir: Path, *, plan_id: str | None, plugin: str, followed: bool, **options: Any) -> None:
-    """Start a replay of what the options say, or of PLAN, the id that `relay replay plan` gave.
+def start(screen: Screen, data_dir: Path, *, ids: tuple[str, ...], plugin: str, followed: bool, **options: Any) -> None:
+    """Start a replay of what the options say, of these reference ids, or of PLAN, the id that `relay replay plan` gave.
 
     Workers run it. Without --state it takes what failed.
     """
-    replays = _runtime(data_dir).replays
-    request = take_request(options)
-    if plan_id is None:
-        job = replays.start(plugin, request, caller=CALLER)
-    else:
-        if request != Request(filter=Filter(), rate_per_second=request.rate_per_second):
-            raise click.UsageError("A plan already holds the other options: only --rate can be given with its id.")
-        job = replays.start_planned(plugin, plan_id, caller=CALLER, rate_per_second=request.rate_per_second)
+    runtime, request = _runtime(data_dir), take_request(options)
+    if request.filter is not None and not ids:
+        check_filter(runtime, plugin, request.filter)
+    replays = runtime.replays
+    job = _start(replays, plugin, ids, request) if ids else replays.start(plugin, request, caller=CALLER)
     if followed:
         _follow(screen, replays, job)
         return
@@ -90,7 +89,7 @@ def start(screen: Screen, data_dir: Path, *, plan_id: str | None, plugin: str, f
 
 
 @replay.command()
-@click.argument("replay_id", metavar="REPLAY")
+@click.argument("replay_id", metavar="REPLAY", shell_complete=replays_like)
 @plugin_option(required=False)
 @click.option("--follow", "followed", is_flag=True, help="Wait until it is over. On a terminal that is the default.")
 @click.option("--once", is_flag=True, help="Show it once, even on a terminal.")
@@ -122,7 +121,7 @@ def list_replays(screen: Screen, data_dir: Path, *, plugin: str, limit: int) -> 
 
 
 @replay.command()
-@click.argument("replay_id", metavar="REPLAY")
+@click.argument("replay_id", metavar="REPLAY", shell_complete=replays_like)
 @plugin_option(required=False)
 @screened
 def pause(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None) -> None:
@@ -131,7 +130,7 @@ def pause(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None)
 
 
 @replay.command()
-@click.argument("replay_id", metavar="REPLAY")
+@click.argument("replay_id", metavar="REPLAY", shell_complete=replays_like)
 @plugin_option(required=False)
 @screened
 def resume(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None) -> None:
@@ -140,12 +139,26 @@ def resume(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None
 
 
 @replay.command()
-@click.argument("replay_id", metavar="REPLAY")
+@click.argument("replay_id", metavar="REPLAY", shell_complete=replays_like)
 @plugin_option(required=False)
 @screened
 def cancel(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None) -> None:
     """Stop a replay for good: what it made and has not sent is cancelled, the rest is skipped."""
     _steer(screen, data_dir, replay_id, plugin, lambda replays: replays.cancel)
+
+
+def _start(replays: Replays, plugin: str, ids: tuple[str, ...], request: Request) -> ReplayJob:
+    """Start what ids name: one plan, or invocations."""
+    if request.reference_ids is not None or request.filter != Filter():
+        raise click.UsageError("The ids already name what is to be replayed: filters and --from-file cannot be added.")
+    if len(ids) == 1 and replays.is_plan(plugin, ids[0]):
+        if request != Request(filter=Filter(), rate_per_second=request.rate_per_second):
+            raise click.UsageError("A plan already holds the other options: only --rate can be given with its id.")
+        return replays.start_planned(plugin, ids[0], caller=CALLER, rate_per_second=request.rate_per_second)
+    unknown = replays.unknown(plugin, ids)
+    if unknown:
+        raise NotFound(f"`{unknown[0]}` is neither a plan nor an invocation of plugin `{plugin}`.")
+    return replays.start(plugin, replace(request, filter=None, reference_ids=ids), caller=CALLER)
 
 
 def _runtime(data_dir: Path) -> Runtime:

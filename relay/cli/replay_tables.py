@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.console import Group
 from rich.text import Text
 
-from relay.cli.output import facts_of, moment, table_of
+from relay.cli.output import bad, facts_of, table_of
 from relay.cli.row_tables import groups_picture, rows_picture
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-_COLUMNS: Final = ("replay id", "state", "matched", "delivered", "failed", "skipped", "created (UTC)")
+_COLUMNS: Final = ("replay id", "state", "delivered", "failed", "skipped")
 
 
 def jobs_picture(jobs: Iterable[dict[str, Any]]) -> RenderableType:
@@ -49,5 +49,5 @@ def _reasons(value: dict[str, Any]) -> tuple[RenderableType, ...]:
 
 
 def _line(job: dict[str, Any]) -> list[object]:
-    names = ("replayId", "state", "matched", "delivered", "failed", "skipped")
-    return [*(job[name] for name in names), moment(job["createdAt"])]
+    failed = bad(job["failed"]) if job["failed"] else job["failed"]
+    return [job["replayId"], job["state"], job["delivered"], failed, job["skipped"]]

@@ -10,6 +10,7 @@ import click
 from rich.text import Text
 
 from relay.audit.entry import Act
+from relay.cli.completion import webhooks_like
 from relay.cli.names import current_webhook, not_registered
 from relay.cli.output import moment, safe, screened, table_of
 from relay.cli.parameters import IdType, plugin_option
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 Differences: TypeAlias = "dict[str, list[Change]]"
 
 _SECRET_BYTES: Final = 64 * 1024
-_ID = click.argument("webhook_id", metavar="ID", type=IdType())
+_ID = click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 _NUMBER = click.IntRange(min=1)
 
 

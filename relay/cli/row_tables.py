@@ -1,23 +1,28 @@
-"""Tables of invocations, one a line or counted."""
+"""Tables of invocations, one a line or counted. They fit a terminal of 80 columns, reference ids in one piece."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from relay.cli.output import moment, table_of
+from relay.cli.output import bad, brief, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rich.table import Table
 
-_ROW_COLUMNS: Final = ("reference id", "webhook", "state", "status", "created (UTC)")
+_ROW_COLUMNS: Final = ("reference id", "webhook", "state", "created (UTC)")
 _GROUP_COLUMNS: Final = ("webhook", "outcome", "status", "count", "first seen (UTC)", "last seen (UTC)")
+_FAILED_STATES: Final = frozenset({"unreachable", "interrupted", "rejected"})
+_GOOD: Final = frozenset({None, "answered"})
 
 
-def rows_picture(rows: Iterable[dict[str, Any]]) -> Table:
-    """Rows of a listing."""
-    return table_of(_ROW_COLUMNS, (_row(row) for row in rows))
+def rows_picture(rows: Iterable[dict[str, Any]], replayed: dict[str, str] | None = None) -> Table:
+    """Rows of a listing; ``replayed`` says by reference id what came of replays, for a column of its own."""
+    if replayed is None:
+        return table_of(_ROW_COLUMNS, (_row(row) for row in rows))
+    columns = (*_ROW_COLUMNS[:-1], "its replay")
+    return table_of(columns, ([*_row(row)[:-1], replayed.get(row["referenceId"])] for row in rows))
 
 
 def groups_picture(groups: Iterable[dict[str, Any]]) -> Table:
@@ -25,11 +30,29 @@ def groups_picture(groups: Iterable[dict[str, Any]]) -> Table:
     return table_of(_GROUP_COLUMNS, (_group(group) for group in groups))
 
 
+def ended_as(row: dict[str, Any]) -> str:
+    """How an invocation stands in a word, with its status: an answer that counts as an error is no delivery."""
+    state, result = row["state"], row["result"]
+    status = result["status"] if result else 0
+    if state == "delivered" and result and result["error"]:
+        return f"failed {status}"
+    return f"{state} {status}" if status else str(state)
+
+
 def _row(row: dict[str, Any]) -> list[object]:
-    status = None if row["result"] is None else row["result"]["status"]
-    return [row["referenceId"], row["webhookId"], row["state"], status, moment(row["createdAt"])]
+    word = ended_as(row)
+    failed = row["state"] in _FAILED_STATES or word.startswith("failed")
+    return [row["referenceId"], row["webhookId"], bad(word) if failed else word, brief(row["createdAt"])]
 
 
 def _group(group: dict[str, Any]) -> list[object]:
-    counted = [group[name] for name in ("webhookId", "outcome", "status", "count")]
-    return [*counted, moment(group["firstAt"]), moment(group["lastAt"])]
+    failed = group["outcome"] not in _GOOD or (group["status"] or 0) >= 400
+    outcome = bad(group["outcome"]) if failed else group["outcome"]
+    return [
+        group["webhookId"],
+        outcome,
+        group["status"],
+        group["count"],
+        brief(group["firstAt"]),
+        brief(group["lastAt"]),
+    ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
+from relay.cli.completion import webhooks_like
 from relay.cli.names import not_registered
 from relay.cli.output import safe, screened
 from relay.cli.parameters import IdType, plugin_option
@@ -34,7 +35,7 @@ def traffic_of(runtime: Runtime, plugin: str, webhook_id: str) -> dict[str, Any]
 
 
 @click.command()
-@click.argument("webhook_id", metavar="ID", type=IdType())
+@click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 @plugin_option()
 @screened
 def pause(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
@@ -45,7 +46,7 @@ def pause(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
 
 
 @click.command()
-@click.argument("webhook_id", metavar="ID", type=IdType())
+@click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 @plugin_option()
 @screened
 def resume(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
@@ -57,7 +58,7 @@ def resume(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None
 
 
 @click.command("close-breaker")
-@click.argument("webhook_id", metavar="ID", type=IdType())
+@click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 @plugin_option()
 @screened
 def close_breaker(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:

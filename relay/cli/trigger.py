@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from relay.accept.dispatcher import TriggerRequest
+from relay.cli.completion import webhooks_like
 from relay.cli.names import not_registered
 from relay.cli.output import as_json, facts_of, safe, screened
 from relay.cli.parameters import CALLER, plugin_option, trigger_options, trigger_value
@@ -39,7 +40,7 @@ _LOOK_S: Final = 0.05  # between two looks at the record
 
 
 @click.command()
-@click.argument("webhook_id", metavar="ID")
+@click.argument("webhook_id", metavar="ID", shell_complete=webhooks_like)
 @plugin_option()
 @trigger_options
 @click.option("--async", "is_async", is_flag=True, help="Do not wait for the result.")

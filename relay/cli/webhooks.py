@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -13,11 +12,13 @@ from rich.text import Text
 from relay.audit.entry import Act
 from relay.cli.address import shown_url
 from relay.cli.call_once import test as call_once
+from relay.cli.completion import webhooks_like
 from relay.cli.names import check_new_plugin, current_webhook, not_registered, note_plugin
-from relay.cli.output import facts_of, moment, safe, screened, table_of
+from relay.cli.output import bad, facts_of, safe, screened, table_of
 from relay.cli.parameters import IdType, create_plugin_option, plugin_option, read_source
 from relay.cli.revisions import change_row, diff, differences_pictures, differing, history, rollback, set_secret
 from relay.cli.traffic import close_breaker, pause, resume, traffic_of
+from relay.cli.webhook_words import webhook_facts
 from relay.errors import DocumentError, Fault
 from relay.registration import ChainTarget, read_registrations
 from relay.runtime import cli_runtime
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
     from relay.cli.revisions import Differences
     from relay.registration import Shape, Step, Target
     from relay.runtime import Runtime
+    from relay.store.policies import Traffic
     from relay.store.revisions import Applied, Registered
 
-_COLUMNS: Final = ("id", "revision", "method", "headers", "query", "hidden", "created (UTC)", "description")
+_COLUMNS: Final = ("id", "revision", "method", "headers", "query", "state", "description")
 
 
 @click.group()
@@ -91,12 +93,13 @@ def list_webhooks(screen: Screen, data_dir: Path, plugin: str) -> None:
     note_plugin(screen, runtime, plugin)
     runtime.act_notes.note(Act.WEBHOOK_SHOW, plugin=plugin)
     found = runtime.registry.shapes(plugin)
-    rows = [_row(each) for each in found]
+    now = runtime.policies.traffics(plugin, [each.webhook_id for each in found])
+    rows = [_row(each, traffic) for each, traffic in zip(found, now, strict=True)]
     screen.show(rows, lambda: table_of(_COLUMNS, (_line(row) for row in rows)))
 
 
 @webhooks.command()
-@click.argument("webhook_id", metavar="ID", type=IdType())
+@click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 @plugin_option()
 @screened
 def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
@@ -120,11 +123,11 @@ def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
         **_hidden_half(target),
         "traffic": traffic_of(runtime, plugin, webhook_id),
     }
-    screen.show(value, lambda: facts_of(_facts(value)))
+    screen.show(value, lambda: facts_of(webhook_facts(value)))
 
 
 @webhooks.command()
-@click.argument("webhook_id", metavar="ID", type=IdType())
+@click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 @plugin_option()
 @click.option("--yes", is_flag=True, help="Do not ask. Only a terminal is asked.")
 @screened
@@ -162,7 +165,7 @@ def _change(applied: Applied, differences: Differences) -> dict[str, Any]:
     return value
 
 
-def _row(registered: Registered) -> dict[str, Any]:
+def _row(registered: Registered, traffic: Traffic) -> dict[str, Any]:
     shape = registered.shape
     return {
         "id": registered.webhook_id,
@@ -170,12 +173,21 @@ def _row(registered: Registered) -> dict[str, Any]:
         "createdAt": rfc3339(registered.created_at_ms),
         **_members(shape),
         "headers": list(shape.fillable_headers),
+        "paused": traffic.paused,
+        "breaker": traffic.breaker,
     }
 
 
 def _line(row: dict[str, Any]) -> list[object]:
-    names = ("id", "revision", "method", "headers", "queryParams", "hidden")
-    return [*(row[name] for name in names), moment(row["createdAt"]), row["description"]]
+    method = "chain" if row["chain"] else row["method"]
+    stopped = [
+        word
+        for word, is_so in (("paused", row["paused"]), (f"breaker {row['breaker']}", row["breaker"] != "closed"))
+        if is_so
+    ]
+    words = [*stopped, *(["hidden"] if row["hidden"] else [])]
+    sent = (row["headers"], row["queryParams"])
+    return [row["id"], row["revision"], method, *sent, bad(*words) if stopped else words, row["description"]]
 
 
 def _members(shape: Shape) -> dict[str, Any]:
@@ -192,6 +204,8 @@ def _members(shape: Shape) -> dict[str, Any]:
         "retry": shape.retry and shape.retry.to_value(),
         "concurrency": shape.concurrency,
         "rate": shape.rate and str(shape.rate),
+        "repeatable": shape.repeatable,
+        "callback": shape.callback,
     }
 
 
@@ -211,12 +225,3 @@ def _hidden_half(target: Target | ChainTarget) -> dict[str, Any]:
 
 def _step(step: Step) -> dict[str, Any]:
     return {name: value for name, value in step.to_value().items() if value not in (None, {}, [])}
-
-
-def _facts(value: dict[str, Any]) -> list[tuple[str, object]]:
-    facts = {**value, "headers": [f"{name}: {kind}" for name, kind in value["headers"].items()]}
-    for name in ("dataSchema", "responseSchema"):
-        facts[name] = None if value[name] is None else "yes (shown with --output json)"
-    steps = enumerate(value["steps"] or ())
-    facts["steps"] = [f"{number}: {json.dumps(step, ensure_ascii=False)}" for number, step in steps] or None
-    return list(facts.items())

@@ -12,7 +12,7 @@ from relay.doctor.audit_trail import examine_audit_trail
 from relay.doctor.finding import Finding, Level, judged, listed
 from relay.doctor.installation import examine_installation
 from relay.doctor.lanes import examine_lanes
-from relay.doctor.registrations import examine_registrations, examine_waiting
+from relay.doctor.registrations import examine_alerts, examine_registrations, examine_waiting
 from relay.errors import SettingsError, Unavailable
 from relay.queue import LANES
 from relay.settings import ENV_FILE, Settings, unknown_names
@@ -63,6 +63,7 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
         yield from examine_registrations(runtime, health.plugins)
     yield from examine_waiting(runtime, health.plugins)
     if settings.data_keys is not None:
+        yield from examine_alerts(runtime)
         yield examine_api_keys(runtime)
     yield examine_audit_trail(runtime)
 

@@ -49,6 +49,16 @@ def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[
     )
 
 
+def examine_alerts(runtime: Runtime) -> Iterator[Finding]:
+    """Whether the webhook that alerts go to is registered."""
+    name = runtime.settings.alerts
+    if name is None:
+        return
+    found = runtime.registry.current(*name.split("/"), refresh=True)
+    advice = f"Register it: relay webhooks apply FILE --plugin {name.split('/')[0]}. Until then alerts are lost."
+    yield judged("alerts", found is not None, f"go to {name}" if found else f"{name} is not registered", advice)
+
+
 def examine_waiting(runtime: Runtime, plugins: Sequence[str]) -> Iterator[Finding]:
     """The webhooks whose calls wait until somebody resumes them, or whose registration is gone."""
     paused, removed = [], []

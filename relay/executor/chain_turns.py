@@ -107,6 +107,7 @@ class ChainTurns:
                     request_bytes=len(payload),
                     pins=nested,
                     max_age_ms=shape.max_age_ms,
+                    callback=shape.callback or "",
                 )
             )
         return news

@@ -1,4 +1,28 @@
-"""How many calls one process has in flight, and how many of them one webhook may hold."""
+r"""How many calls one process has in flight, and how many of them one webhook may hold.
+
+A call is claimed only when a slot is free for it, so that what is claimed is sent at once and no lease runs out while
+it waits. A webhook may hold at most four times as many slots as are free (`relay.shares`): alone it gets four fifths,
+and something is always left for others. So the calls of a message fall into three: those that go now; those whose
+webhook has its share, but whose endpoint answers so fast that a slot is about to be free, which are kept for a quarter
+of a second at most, because to park and wake a call costs as much as to send it; and the rest, which the claim parks in
+the server, where the next end of a call of their webhook wakes them.
+
+                    ids of a message, read and prepared
+                                   |
+                  .----------->  sort  <-------------------.
+                  |           /    |    \                   |
+                  |       within  kept   parked            |
+                  |         |      |        |              |
+       others     |       take   wait_for   claim(park=)   | woken: a message, or this
+       of the     |         |     _leave    waits in the   | process if it has room
+       message    |       claim    |        server --------'
+                  |         |      |
+                  |       hold     |
+                  |         |      |
+                  |      answered  |
+                  |         |      |
+                  '------ leave <--'
+"""
 
 from __future__ import annotations
 

@@ -99,6 +99,7 @@ def _chain(fields: dict[str, Any]) -> Registration:
         timeout_ms=math.ceil(fields["timeout"] * 1000),
         description=fields.get("description"),
         max_age_ms=fields.get("max_age"),
+        callback=fields.get("callback"),
         chain=True,
         uses=tuple(dict.fromkeys(step.webhook for step in fields["steps"])),
     )
@@ -121,6 +122,7 @@ def _webhook(fields: dict[str, Any], endpoint: Endpoint, credentials: Credential
         reveal_url=fields["reveal_url"],
         description=fields.get("description"),
         max_age_ms=fields.get("max_age"),
+        callback=fields.get("callback"),
         retry=fields.get("retry"),
         concurrency=fields.get("concurrency"),
         rate=fields.get("rate"),

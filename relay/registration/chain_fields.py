@@ -82,6 +82,7 @@ class ChainFields(Fields):
     hidden = Flag(load_default=False)
     timeout = Decimal(MAX_CHAIN_TIMEOUT_S, "seconds", load_default=float(DEFAULT_CHAIN_TIMEOUT_S))
     max_age = Duration(MIN_AGE_S, MAX_AGE_S, data_key="maxAge")
+    callback = Text(validate=validate.Regexp(ID_PATTERN, error=ID_RULE))
     description = Text(validate=validate.Length(max=MAX_DESCRIPTION_LENGTH, error="is too long"))
 
 

@@ -81,6 +81,7 @@ class WebhookFields(Fields):
     retry = fields.Nested(RetryFields(unknown=RAISE))
     concurrency = Whole(1, MAX_CONCURRENCY)
     max_age = Duration(MIN_AGE_S, MAX_AGE_S, data_key="maxAge")
+    callback = Text(validate=validate.Regexp(ID_PATTERN, error=ID_RULE))
     rate = RateText()
     signing = SigningSecrets()
     auth = AuthList()

@@ -40,6 +40,7 @@ class Shape:
     rate: Rate | None = None
     response_schema: Any = field(default=None, hash=False)
     max_age_ms: int | None = None  # how old a call may become that is not final; None: as the settings say
+    callback: str | None = None  # the webhook that is told of each end
     chain: bool = False
     uses: tuple[str, ...] = ()  # of a chain: the ids of the webhooks that its steps name, each once, in order
     _validator: Any = field(default=None, init=False, repr=False, compare=False)
@@ -86,6 +87,7 @@ class Shape:
                 "rate": self.rate and str(self.rate),
                 "responseSchema": self.response_schema,
                 **({} if self.max_age_ms is None else {"maxAgeMs": self.max_age_ms}),
+                **({} if self.callback is None else {"callback": self.callback}),
                 "chain": self.chain,
                 "uses": self.uses,
             }
@@ -112,6 +114,7 @@ class Shape:
             rate=read_rate(value["rate"]) if value["rate"] else None,
             response_schema=value["responseSchema"],
             max_age_ms=value.get("maxAgeMs"),
+            callback=value.get("callback"),
             chain=value["chain"],
             uses=tuple(value["uses"]),
         )

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import orjson
 
-from relay.errors import BadParameter, Unavailable
+from relay.errors import BadParameter, NotFound, Unavailable
 from relay.reference_id import new_reference_id, reference_time_ms
 from relay.store.listing import Filter, OutcomeGroups
 from relay.store.replay_runs import LATE, NewJob, Tally
@@ -118,6 +118,23 @@ class Replays:
             rate_per_second=planned["rate"] if rate_per_second is None else rate_per_second,
         )
         return self._start(plugin, request, caller, planned["endedBy"])
+
+    def is_plan(self, plugin: str, plan_id: str) -> bool:
+        """Whether there is a plan of that id, not older than a day."""
+        try:
+            self._store.plan_of(plugin, plan_id)
+        except NotFound:
+            return False
+        return True
+
+    def unknown(self, plugin: str, reference_ids: Iterable[str]) -> Sequence[str]:
+        """Which of these name no invocation of the plugin."""
+        known = {
+            each.reference_id
+            for each in self._listing.records(ref.encode() for ref in reference_ids)
+            if each.plugin == plugin
+        }
+        return [ref for ref in reference_ids if ref not in known]
 
     def get(self, plugin: str, replay_id: str) -> ReplayJob:
         """A job; raises `NotFound`."""

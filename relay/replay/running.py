@@ -20,7 +20,7 @@ from relay.vault import payload_owner
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from relay.accept.intake import CurrentWebhooks
+    from relay.store.registry import Registry
     from relay.store.replay_runs import Created, Original, ReplayRuns, Taken
     from relay.store.replays import ReplayStore
     from relay.store.transitions import Ready
@@ -44,7 +44,7 @@ class Replaying:
         self,
         runs: ReplayRuns,
         store: ReplayStore,
-        webhooks: CurrentWebhooks,
+        webhooks: Registry,
         vault: Vault,
         publish: Callable[[Ready], object],
     ) -> None:
@@ -148,7 +148,8 @@ class Replaying:
             return NewReplay()
         revision, shape = found
         pins = dump_json(pins_of(plugin, shape, self._webhooks.current)).decode() if shape.chain else None
-        return NewReplay("", revision, shape.timeout_ms, shape.repeatable, b"", pins, shape.max_age_ms)
+        about = (shape.max_age_ms, shape.callback or "")
+        return NewReplay("", revision, shape.timeout_ms, shape.repeatable, b"", pins, *about)
 
     def _resealed(self, plugin: str, original: Original, reference_id: str, today: NewReplay) -> bytes:
         """The payload for its new owner; empty where the old one does not open."""

@@ -1,7 +1,7 @@
 """What every process of the relay runs with, read from the environment."""
 
 from relay.settings.env_file import ENV_FILE, FILE_SUFFIX, PREFIX
-from relay.settings.environ import child_environ, look_up_secret, start_anew_without_foreign
+from relay.settings.environ import child_environ, default_plugin, look_up_secret, start_anew_without_foreign
 from relay.settings.kinds import Secret
 from relay.settings.settings import Setting, Settings, unknown_names
 
@@ -13,6 +13,7 @@ __all__ = [
     "Setting",
     "Settings",
     "child_environ",
+    "default_plugin",
     "look_up_secret",
     "start_anew_without_foreign",
     "unknown_names",

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relay.settings.env_file import FILE_SUFFIX
+from relay.settings.env_file import ENV_FILE, FILE_SUFFIX, PREFIX, read_env_file
 from relay.settings.foreign import foreign_names
 
 if TYPE_CHECKING:
@@ -44,3 +44,9 @@ def look_up_secret(kind: str, name: str) -> str:
         return Path(name).expanduser().read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
     except (OSError, ValueError):
         raise ValueError("names a file that cannot be read as text") from None
+
+
+def default_plugin(data_dir: str | Path) -> str | None:
+    """The plugin that commands act for where none is given: of the environment, else of the data directory."""
+    name = f"{PREFIX}PLUGIN"
+    return os.environ.get(name) or read_env_file(Path(data_dir) / ENV_FILE).get(name) or None

@@ -21,6 +21,7 @@ N = TypeVar("N", bound=float)
 Network: TypeAlias = IPv4Network | IPv6Network
 
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?\Z")
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 _TRUE: Final = ("1", "true", "yes", "on")
 _FALSE: Final = ("", "0", "false", "no", "off")
@@ -211,6 +212,21 @@ def is_exposed(url: Secret) -> bool:
         return not ip_address(host).is_loopback
     except ValueError:
         return host != "localhost"
+
+
+def plugin(text: str) -> str | None:
+    """The name of a plugin."""
+    if text and not _ID.match(text):
+        raise ValueError("must be a plugin's name: a-z, 0-9, _ and -, at most 64")
+    return text or None
+
+
+def webhook(text: str) -> str | None:
+    """``plugin/webhook``, both ids."""
+    owner, slash, name = text.partition("/")
+    if text and not (slash and _ID.match(owner) and _ID.match(name)):
+        raise ValueError("must be plugin/webhook, such as ops/on-alert")
+    return text or None
 
 
 def as_text(value: Any) -> str:

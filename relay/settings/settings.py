@@ -173,6 +173,15 @@ class Settings:
     metrics_webhooks: int = _setting(
         "METRICS_WEBHOOKS", "100", kinds.number(0, 100_000), "Webhooks that metrics name; the rest is `other`."
     )
+    alerts: str | None = _setting(
+        "ALERTS", "", kinds.webhook, "plugin/webhook that is called when something is wrong, and when it is over."
+    )
+    alert_failures: int = _setting(
+        "ALERT_FAILURES", "50", kinds.number(1, 100), "Percent of a webhook's calls in 5 minutes: an alert from there."
+    )
+    alert_backlog_s: float = _setting(
+        "ALERT_BACKLOG", "5m", kinds.seconds(1, 30 * 86_400), "How long a lane's oldest call may wait without an alert."
+    )
     #: The files that secrets were read from, by the name of the variable that each stands for.
     files: Mapping[str, Path] = field(default_factory=dict, compare=False)
     otlp_endpoint: str | None = _setting(
@@ -181,6 +190,7 @@ class Settings:
     otlp_percent: int = _setting(
         "OTLP_PERCENT", "100", kinds.number(0, 100), "How many of the traces that no caller has decided about."
     )
+    plugin: str | None = _setting("PLUGIN", "", kinds.plugin, "What commands take for --plugin by default.")
     log_level: str = _setting("LOG_LEVEL", "info", kinds.log_level, "debug, info, warning or error.")
 
     @classmethod
@@ -205,7 +215,8 @@ class Settings:
 
         The environment wins over the file, name by name. A file that others may read is refused.
         """
-        variables = dict(os.environ if environ is None else environ)
+        given = os.environ if environ is None else environ
+        variables = {name: text for name, text in given.items() if text}  # given empty: not given
         saved = read_env_file(Path(data_dir) / ENV_FILE)
         if not saved and not {PREFIX + "REDIS_URL", PREFIX + "REDIS_URL" + FILE_SUFFIX} & variables.keys():
             raise SettingsError(f"RELAY_REDIS_URL is not set and the data directory has no {ENV_FILE}: {_HOW_TO}")

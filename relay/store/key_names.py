@@ -35,6 +35,7 @@ PARTITIONED: Final = {
     "ages": "ages",  # zset plugin/webhook -> ms: not before then does one of its open calls have to end
     "parked_webhooks": "parked",  # set of plugin/webhook: those that have parked calls, and some that had
     "revisits": "revisits",  # set of plugin/webhook: whose calls somebody has to go through (lua/revisit.lua)
+    "callbacks": "callbacks",  # zset referenceId -> ms: ends that a webhook is to be told of, when to look again
     "expiry": "expiry",  # zset referenceId -> ms: final records, when to forget them
     "pending": "pending",  # hash: invocations and bytes not final, in all
     # one plugin
@@ -60,7 +61,7 @@ PARTITIONED: Final = {
     "pointer_macs": "p:{plugin}:webhooks:macs",  # hash webhookId -> MAC of its current revision
     "revision": "p:{plugin}:webhook:{webhook}:{revision}",  # hash: shape (JSON), createdAt
     "last_revision": "p:{plugin}:webhook:{webhook}:last",  # int: the highest revision ever given
-    "users": "p:{plugin}:users:{webhook}",  # set: the chains that have the webhook among their steps
+    "users": "p:{plugin}:users:{webhook}",  # set: chains that have it among their steps, webhooks whose callback it is
     # what only workers and the CLI may read (the API's server user may not)
     "target": "target:{plugin}:{webhook}:{revision}",  # string: a revision's target, sealed
     "token": "token:{plugin}:{webhook}:{revision}",  # string: a webhook's OAuth access token, sealed
@@ -94,6 +95,9 @@ SHARED: Final = {
     "revocations": "keys:revoked",  # list: revoked keys in turn, each entry bound to the one before
     "named_webhooks": "metrics:webhooks",  # hash plugin/webhook -> number: those that metrics name
     "workers": "workers",  # zset process -> ms of its last heartbeat
+    "alerts": "alerts",  # hash: of each alert that holds, its phase, since when, and its detail (lua/alerts.lua)
+    "alerts_untold": "alerts:untold",  # hash: changes of alerts that the operators' webhook is to be told of
+    "alerts_turn": "alerts:turn",  # string: a worker looks at what alerts are about
     "clock_jump": "clock:jump",  # string: when the server's clock last jumped and by how much, for an hour
     "dropped_messages": "lanes:dropped",  # hash lane -> how much on it was no message
     "worker_lanes": "workers:lanes",  # hash process -> the lanes that it serves, with commas between

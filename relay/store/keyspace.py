@@ -1,8 +1,7 @@
-"""Every Redis key that Python names, one function each; ``lua_prelude`` hands the same names to the Lua scripts."""
+"""Every Redis key that Python names, one function each; `relay.store.lua_keys` hands the same names to scripts."""
 
 from __future__ import annotations
 
-from string import Formatter
 from typing import Final
 
 from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL, partition_root
@@ -45,6 +44,16 @@ def raw(ref: str) -> str:
 def secrets(ref: str) -> str:
     """String: the sealed texts that a chain hides in its steps' answers, while it runs."""
     return _name("secrets", ref=ref)
+
+
+def callbacks() -> str:
+    """Sorted set: ends that a webhook is to be told of."""
+    return _name("callbacks")
+
+
+def alerts(kind: str = "alerts") -> str:
+    """Hash: the alerts that hold; of the kind `alerts_untold` changes that nobody was told of."""
+    return _name(kind)
 
 
 def plugins() -> str:
@@ -262,9 +271,9 @@ def sweeps() -> str:
     return _name("sweeps")
 
 
-def counting_turn() -> str:
-    """String: a worker counts notes now."""
-    return _name("counting_turn")
+def turn(kind: str) -> str:
+    """String: a worker does now what one is enough for (`counting_turn`, `alerts_turn`)."""
+    return _name(kind)
 
 
 def workers() -> str:
@@ -285,20 +294,3 @@ def worker_lanes() -> str:
 def dropped_messages() -> str:
     """Hash: by lane, how many things on it were no messages of the relay's."""
     return _name("dropped_messages")
-
-
-def lua_prelude() -> str:
-    """A Lua table ``KEY`` with one function a key, made from the same templates; ``ROOT`` is the root of a run."""
-    rooted = {kind: ("ROOT .. ", template) for kind, template in (PARTITIONED | SHARED | TRAIL).items()}
-    channels = {kind: ("", PREFIX + template) for kind, template in CHANNELS.items()}
-    lines = ["local KEY = {}"]
-    for kind, (root, template) in (rooted | channels).items():
-        pieces, names = [], []
-        for literal, name, _, _ in Formatter().parse(template):
-            if literal:
-                pieces.append(f"'{literal}'")
-            if name:
-                pieces.append(name)
-                names.append(name)
-        lines.append(f"function KEY.{kind}({', '.join(names)}) return {root}{' .. '.join(pieces)} end")
-    return "\n".join(lines)

@@ -16,8 +16,8 @@ from importlib import resources
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from relay.store import keyspace
 from relay.store.key_names import CHANNELS, SHARED, TRAIL
+from relay.store.lua_keys import lua_prelude
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -106,7 +106,7 @@ def source(script: str) -> LuaFile:
 def include(name: str) -> LuaFile:
     """An include's file; of the name ``keyspace`` the functions that build the names of keys."""
     if name == "keyspace":
-        return _file_from(name, keyspace.lua_prelude(), lambda part: _shared(name, part))
+        return _file_from(name, lua_prelude(), lambda part: _shared(name, part))
     text = (_FOLDER / "include" / f"{name}.lua").read_text("utf-8")
     return _file_from(name, text, lambda part: _shared(name, part))
 

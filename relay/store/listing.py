@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import orjson
@@ -30,6 +30,8 @@ LOOKED_AT_BY_SCRIPT: Final = 500
 CALLER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
 _POSITION: Final = re.compile(r"[0-9]{1,15}:[0-9a-f-]{36}\Z|#[0-9]{1,12}\Z", re.ASCII)
 _PAGE: Final = 200
+#: Replays of replays that are followed, as ``lua/include/filter.lua`` follows them.
+MOST_HOPS: Final = 100
 
 #: A status as a filter names it: an exact one, or a class, ``"5xx"``.
 StatusFilter: TypeAlias = "int | str"
@@ -49,6 +51,7 @@ class Filter:
     since_ms: int | None = None
     until_ms: int | None = None
     error: bool | None = None  # of the result
+    unreplayed: bool = False  # not what a replay has made good
 
     def to_json(self) -> bytes:
         """As ``lua/include/filter.lua`` reads it."""
@@ -63,6 +66,7 @@ class Filter:
             "since": self.since_ms,
             "until": self.until_ms,
             "error": None if self.error is None else str(int(self.error)),
+            "unreplayed": self.unreplayed or None,
         }
         return orjson.dumps({name: each for name, each in value.items() if each not in (None, [])})
 
@@ -81,6 +85,7 @@ class Filter:
             since_ms=value.get("since"),
             until_ms=value.get("until"),
             error=value["error"] == "1" if "error" in value else None,
+            unreplayed=value.get("unreplayed", False),
         )
 
 
@@ -195,6 +200,20 @@ class Listing:
             replies = pipeline.execute() if refs else []
         found = zip(refs, replies[::2], replies[1::2], strict=True)
         return [invocation_from(ref, fields, steps) for ref, fields, steps in found if fields]
+
+    def replay_states(self, invocations: Sequence[Invocation]) -> dict[str, Invocation]:
+        """The newest replay of each of these that was replayed, by the reference id of the original."""
+        newest = {each.reference_id: each for each in invocations if each.replayed_by}
+        for _ in range(MOST_HOPS):
+            wanted = {each.replayed_by for each in newest.values() if each.replayed_by}
+            if not wanted:
+                break
+            found = {each.reference_id: each for each in self.records(ref.encode() for ref in sorted(wanted))}
+            newest = {
+                ref: found.get(each.replayed_by, replace(each, replayed_by=None)) if each.replayed_by else each
+                for ref, each in newest.items()
+            }
+        return newest
 
     def _piece(self, plugin: str, wanted: Filter, position: str, limit: int) -> tuple[str, int, list[bytes]]:
         if wanted.replay is not None:

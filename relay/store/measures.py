@@ -90,7 +90,7 @@ class Measures:
     def count_everything(self) -> None:
         """Count the notes of every plugin, unless another process does that now."""
         with store_errors():
-            if not self._client.set(keyspace.counting_turn(), 1, nx=True, px=_TURN_MS):
+            if not self._client.set(keyspace.turn("counting_turn"), 1, nx=True, px=_TURN_MS):
                 return
             plugins = [name.decode() for name in self._client.smembers(keyspace.plugins())]
             pipeline = self._client.pipeline(transaction=False)
@@ -133,6 +133,30 @@ class Measures:
         with store_errors():
             found = pipeline.execute()
         return [_minute(number * MINUTE_MS, fields) for number, fields in zip(numbers, found, strict=True)]
+
+    def recent(self, plugin: str, minutes: int) -> dict[str, Counts]:
+        """What was counted in the last minutes of each webhook that had an error in this hour or the one before."""
+        self.count(plugin)
+        now_ms = self._now_ms()
+        pipeline = self._client.pipeline(transaction=False)
+        for hour in (now_ms // HOUR_MS - 1, now_ms // HOUR_MS):
+            pipeline.hkeys(keyspace.hour(plugin, hour))
+        with store_errors():
+            fields = {field.decode() for found in pipeline.execute() for field in found}
+        webhooks = sorted(field.removesuffix(":errors") for field in fields if field.endswith(":errors"))
+        numbers = range(now_ms // MINUTE_MS - minutes + 1, now_ms // MINUTE_MS + 1)
+        for webhook in webhooks:
+            for number in numbers:
+                pipeline.hgetall(keyspace.minute(plugin, number, webhook))
+        with store_errors():
+            rows = pipeline.execute() if webhooks else []
+        counted: dict[str, Counts] = {}
+        for index, webhook in enumerate(webhooks):
+            names: Counter[str] = Counter()
+            for row in rows[index * minutes : (index + 1) * minutes]:
+                names.update({name.decode(): int(count) for name, count in row.items()})
+            counted[webhook] = _counts(names)
+        return counted
 
     def day(self, plugin: str) -> Day:
         """What was counted of each webhook in the last 24 hours and the begun one before them."""

@@ -147,7 +147,7 @@ class Registry:
         """Ends a registration; False if there was none. Its revisions stay, and their numbers are never reused.
 
         Raises:
-            Conflict: a chain has it among its steps; the message names it.
+            Conflict: a chain has it among its steps, or it is the callback of another; the message names them.
         """
         self._pointers.pop((plugin, webhook_id), None)
         with store_errors():
@@ -158,7 +158,7 @@ class Registry:
         if users:
             names = ", ".join(f"`{user.decode()}`" for user in users[:_NAMED_USERS])
             more = f" and {len(users) - _NAMED_USERS} more" if len(users) > _NAMED_USERS else ""
-            raise Conflict(f"The webhook is a step of {names}{more}: change or remove that first.")
+            raise Conflict(f"The webhook is used by {names}{more}: change or remove that first.")
         return True
 
     def _plan(self, plugin: str, registrations: Sequence[Registration]) -> list[PlannedRevision]:

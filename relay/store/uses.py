@@ -1,4 +1,4 @@
-"""Which chains use which webhooks, and whether a document that is to be applied keeps all of them whole."""
+"""Which webhooks use which others (steps, callbacks), and whether a document keeps all of them whole."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from relay.chains.checking import chain_faults
 from relay.errors import DocumentError, Fault
 from relay.registration import ChainTarget
+from relay.registration.callback import callback_faults
 from relay.store import keyspace
 from relay.store.scripts import store_errors
 from relay.text.object_text import MAX_FAULTS
@@ -27,7 +28,7 @@ class Seen:
     """What a check has looked at: it holds only while all of that is still so, which the apply script sees to."""
 
     reads: dict[str, str] = field(default_factory=dict)  # webhook -> its current revision, "" for none
-    users: dict[str, list[str]] = field(default_factory=dict)  # webhook -> the chains that use it
+    users: dict[str, list[str]] = field(default_factory=dict)  # webhook -> those that use it
 
     def to_json(self) -> str:
         """As the script takes it."""
@@ -42,10 +43,10 @@ class Uses:
         self._registry = registry
 
     def check(self, plugin: str, registrations: Sequence[Registration]) -> Seen:
-        """Looks at every chain of the document, and at every other one that uses a webhook of it.
+        """Looks at every webhook of the document, and at every other one that uses one of it.
 
         Raises:
-            DocumentError: one of them would not fit the webhooks that its steps name.
+            DocumentError: one of them would not fit the webhooks that its steps or its callback name.
         """
         check = _Check(plugin, {each.shape.webhook_id: each for each in registrations}, self._registry, Seen())
         faults = [fault for each in registrations for fault in check.own_faults(each)]
@@ -55,7 +56,7 @@ class Uses:
         return check.seen
 
     def _users_faults(self, check: _Check) -> Iterator[Fault]:
-        """Chains that are not in the document, but use a webhook of it, directly or through other chains."""
+        """Webhooks that are not in the document, but use a webhook of it, directly or through other chains."""
         checked: set[str] = set()
         below = dict(check.document)
         while below:
@@ -93,15 +94,19 @@ class _Check:
     seen: Seen
 
     def own_faults(self, registration: Registration) -> Iterator[Fault]:
+        for pointer, message in callback_faults(registration.shape, self._lookup):
+            yield registration.fault(pointer, message)
         if isinstance(registration.target, ChainTarget):
             for pointer, message in chain_faults(registration.shape, registration.target, self._lookup):
                 yield registration.fault(pointer, message)
 
     def faults_of_user(self, user: str, cause: Registration) -> Iterator[Fault]:
-        """What a change would break in a chain that stays as it is."""
+        """What a change would break in a webhook that stays as it is."""
         shape = self._lookup(user)
         if shape is None:
             return
+        for pointer, message in callback_faults(shape, self._lookup):
+            yield cause.fault("", f"would break `{user}`: its {pointer} {message}")
         target = self.registry.open_target(self.plugin, user, int(self.seen.reads[user]))
         if isinstance(target, ChainTarget):
             for pointer, message in chain_faults(shape, target, self._lookup):

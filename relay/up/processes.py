@@ -91,8 +91,3 @@ def demo_traffic(api_url: str, key_file: str) -> Process:
     """The callers of ``relay up --demo --traffic``, with the demo's key."""
     command = ("python", "-m", "relay.up.demo_traffic", api_url, key_file)
     return Process("demo_traffic", command, without=(*SECRETS, *ADDRESSES))
-
-
-def default_processes() -> tuple[Process, ...]:
-    """The processes of the Procfile, with the default ports and one worker a lane group."""
-    return (api(), worker("interactive"), worker("bulk"), flower())

@@ -11,6 +11,7 @@ import pytest
 from relay.settings import Settings
 from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL, partition_root
 from relay.up import access, processes
+from tests.procfile import default_processes
 
 FOLDER = Path(__file__).parents[2]
 NAMES = [user.name for user in access.users()]
@@ -129,8 +130,8 @@ def test_the_users_of_the_compose_file_are_these():
 
 def test_what_is_kept_from_a_process_is_a_setting():
     names = {about.name for _, about in Settings.described()}
-    for process in (*processes.default_processes(), processes.demo_endpoint(1)):
+    for process in (*default_processes(), processes.demo_endpoint(1)):
         assert set(process.without) <= names
-    withheld = {process.name: set(process.without) for process in processes.default_processes()}
+    withheld = {process.name: set(process.without) for process in default_processes()}
     assert {"RELAY_TARGET_KEYS", "RELAY_AUDIT_KEY"} <= withheld["api"]
     assert {"RELAY_TARGET_KEYS", "RELAY_DATA_KEYS", "RELAY_AUDIT_KEY"} <= withheld["flower"]

@@ -51,17 +51,32 @@ def listed(cli, *arguments):
         (("--failed",), [2, 1]),
         (("--failed", "--webhook", "ping"), [1]),
         (("--caller", "cli"), [3, 2, 1, 0]),
-        (("--caller", "somebody"), []),
         (("--since", "1h"), [3, 2, 1, 0]),
         (("--until", "1h"), []),
         (("--since", "2026-01-01T00:00:00Z", "--limit", "2"), [3, 2]),
-        (("--chain", UNKNOWN), []),
-        (("--replay", UNKNOWN), []),
     ],
 )
 def test_a_list_takes_every_filter(story, arguments, places):
     cli, made = story
     assert listed(cli, *arguments) == [made[place] for place in places]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--webhook", "pings"), "The plugin has no webhook 'pings'. Did you mean `ping`?"),
+        (("--caller", "somebody"), "There is no API key `somebody`."),
+        (("--chain", UNKNOWN), f"Plugin `acme` has no invocation `{UNKNOWN}`."),
+        (("--replay", UNKNOWN), f"Plugin `acme` has no replay `{UNKNOWN}`."),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", [("invocations", "list"), ("invocations", "export"), ("replay", "plan"), ("replay", "start")]
+)
+def test_a_filter_by_a_name_that_never_was_says_so(story, command, arguments, said):
+    cli, _ = story
+    result = cli.run(*command, "--plugin", "acme", *arguments)
+    assert (result.exit_code, result.stderr.strip()) == (2, f"Error: {said}")
 
 
 @pytest.mark.parametrize(

@@ -295,3 +295,15 @@ def test_a_trail_that_nobody_signs_is_named_and_so_is_one_that_was_changed(given
         client.lset(entries, 0, "1 forget k1 acme b     ")
         monitor.turn()
     assert "were changed" in findings(given, tmp_path)["audit trail"].found
+
+
+def test_alerts_that_go_to_no_webhook_are_a_problem(cli):
+    def found(name):
+        rows = cli.json("doctor", exit_code=1)
+        return next((row for row in rows if row["check"] == "alerts"), None)
+
+    assert found("alerts") is None
+    cli.keys["RELAY_ALERTS"] = "ops/on-alert"
+    assert (found("alerts")["level"], found("alerts")["found"]) == ("problem", "ops/on-alert is not registered")
+    cli.apply({"id": "on-alert", "url": "https://a.example.com/", "method": "POST"}, plugin="ops")
+    assert (found("alerts")["level"], found("alerts")["found"]) == ("ok", "go to ops/on-alert")

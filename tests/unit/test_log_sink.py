@@ -201,7 +201,7 @@ for number in range(5_000):
     logging.getLogger("some.library").warning("said %s", "y" * 200)
 print("z" * 100_000, file=sys.stderr)
 telemetry.event(telemetry.Event.SWEPT, object=object())
-print(time.monotonic() - began_s, telemetry.dropped_lines())
+print(time.monotonic() - began_s, telemetry._bound.sink.dropped + telemetry._bound.unwritable)
 """
 
 

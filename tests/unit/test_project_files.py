@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from relay.doctor.examination import VERSION_FLOORS
 from relay.settings import Settings
 from relay.up import processes
+from tests.procfile import default_processes
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text())
@@ -43,7 +44,7 @@ def env_example(name):
 
 
 def test_the_procfile_is_the_list_of_processes():
-    expected = [f"{each.name}: {shlex.join(each.command)}" for each in processes.default_processes()]
+    expected = [f"{each.name}: {shlex.join(each.command)}" for each in default_processes()]
     assert (ROOT / "Procfile").read_text().splitlines() == expected
 
 
@@ -122,7 +123,7 @@ def test_the_image_does_not_run_as_root():
 
 
 def test_no_process_is_given_a_key_ring_that_it_does_not_need():
-    withheld = {each.name: set(each.without) for each in processes.default_processes()}
+    withheld = {each.name: set(each.without) for each in default_processes()}
     assert "RELAY_TARGET_KEYS" in withheld["api"]
     assert {"RELAY_TARGET_KEYS", "RELAY_DATA_KEYS"} <= withheld["flower"]
     assert "RELAY_TARGET_KEYS" not in env_example("api")

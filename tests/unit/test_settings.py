@@ -205,6 +205,13 @@ class TestForCommand:
         found = Settings.for_command(tmp_path, {"RELAY_DEFAULT_WAIT": "11"})
         assert (found.max_waiters, found.default_wait_s) == (7, 11)
 
+    def test_what_the_environment_gives_empty_is_not_given(self, tmp_path):
+        self.write(tmp_path, f"RELAY_REDIS_URL={REDIS}\nRELAY_MAX_WAITERS=7\n")
+        found = Settings.for_command(tmp_path, {"RELAY_REDIS_URL": "", "RELAY_MAX_WAITERS": ""})
+        assert (found.redis_url.reveal(), found.max_waiters) == (REDIS, 7)
+        with pytest.raises(SettingsError):
+            Settings.for_command(tmp_path / "none", {"RELAY_REDIS_URL": ""})
+
     def test_a_key_file_in_the_environment_replaces_the_key_of_the_file(self, tmp_path):
         self.write(tmp_path, f"RELAY_REDIS_URL={REDIS}\nRELAY_TARGET_KEYS=a:old\n")
         key = tmp_path / "keys"

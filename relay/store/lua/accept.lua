@@ -92,7 +92,7 @@ local function refuse(new)
   new.requestBytes, new.age, new.delay = '0', nil, nil
   write_record(new, 'rejected')
   finish({ ref = new.ref, plugin = new.plugin, webhook = new.webhook, requestBytes = '0', waiters = '', parent = '',
-    createdAt = int(now), unregistered = new.revision == '0' },
+    createdAt = int(now), callback = new.callback, unregistered = new.revision == '0' },
     { state = 'rejected', outcome = new.refusal, status = '', error = '', result = '', token = '' })
   return { 'accepted', new.ref, 'rejected' }
 end

@@ -12,7 +12,7 @@
 --
 -- Idempotent: a step that exists is not created again. A parent whose step exists and has ended meanwhile is ready.
 -- needs: alarms, clock, effects, finish, measures, places, record, steps
--- record read_parent: state token lastToken plugin webhook requestBytes waiters parked parent chain lane caller
+-- record read_parent: state callback token lastToken plugin webhook requestBytes waiters parked parent chain lane caller
 --   traceparent step open root deadline createdAt replay
 
 local WIDTH = 11

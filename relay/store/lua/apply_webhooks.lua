@@ -2,7 +2,7 @@
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 n  3 what the check of chains has seen (JSON): {reads: {webhook: its current revision or ''},
---       users: {webhook: the chains that use it}}  4 who acts  5 the act's name, then n times:
+--       users: {webhook: those that use it}}  4 who acts  5 the act's name, then n times:
 --       webhook, its current revision ('' if none), the highest revision it ever had ('0' if none),
 --       its new revision ('' if nothing changes), shape, sealed target, MAC (all three '' if nothing changes)
 -- Returns 'applied', or 'stale' when a webhook is not as its caller read it, or as the check has seen it (nothing is
@@ -10,7 +10,7 @@
 --
 -- Idempotent: a sealed target is never made twice (its nonce is random), so a revision that holds the very target
 -- was written by this same call, and so were all the others. Revisions are immutable: none is written over.
--- needs: audit, clock
+-- needs: audit, clock, uses
 
 local plugin, count, seen = ARGV[1], tonumber(ARGV[2]), cjson.decode(ARGV[3])
 local WIDTH = 7
@@ -52,12 +52,12 @@ local function note(each)
   audit(ARGV[5], ARGV[4], plugin, each.webhook, revision, outcome, '', size > 0 and size or '', '')
 end
 
--- Which webhooks have this chain among their users; `before` is the shape that it replaces.
+-- Which webhooks have this one among their users; `before` is the shape that it replaces.
 local function write_uses(each, before)
-  for _, used in ipairs(before and cjson.decode(before).uses or {}) do
+  for _, used in ipairs(before and used_by(cjson.decode(before)) or {}) do
     redis.call('SREM', KEY.users(plugin, used), each.webhook)
   end
-  for _, used in ipairs(cjson.decode(each.shape).uses) do
+  for _, used in ipairs(used_by(cjson.decode(each.shape))) do
     redis.call('SADD', KEY.users(plugin, used), each.webhook)
   end
 end

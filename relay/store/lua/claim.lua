@@ -15,9 +15,9 @@
 -- does not become lastToken: its answer, should it still come, is late. A call that is parked though it might go knows by
 -- which claim (parker): the same claim says again that it is ready.
 -- needs: alarms, clock, conclude, finish, places, record
--- record read_plain: state plugin webhook timeout lane attempts parked chain parent replay createdAt endBy notBefore root
+-- record read_plain: state callback plugin webhook timeout lane attempts parked chain parent replay createdAt endBy notBefore root
 --   revision step
--- record read_call: state token leaseEnd notBefore plugin webhook timeout repeatable losses attempts requestBytes
+-- record read_call: state callback token leaseEnd notBefore plugin webhook timeout repeatable losses attempts requestBytes
 --   waiters lastToken parked parker createdAt lane chain deadline parent replay step endBy root
 --   revision
 

@@ -8,7 +8,7 @@
 --
 -- Each webhook gets an equal part of the limit. A repeated call goes on with the next ones.
 -- needs: clock, conclude, effects, finish, places, record
--- record read_call: state token leaseEnd plugin webhook timeout repeatable losses attempts requestBytes waiters parked
+-- record read_call: state callback token leaseEnd plugin webhook timeout repeatable losses attempts requestBytes waiters parked
 --   createdAt lane chain deadline parent replay step endBy
 
 local most_calls, most_webhooks = tonumber(ARGV[8]), tonumber(ARGV[9])

@@ -12,7 +12,7 @@
 --
 -- Idempotent: a token that left `sending` is known, and answered as the first time.
 -- needs: alarms, clock, conclude, effects, finish, places, record, rows, steps
--- record read_call: state token plugin webhook requestBytes waiters attempts parent chain lane createdAt replay endBy
+-- record read_call: state callback token plugin webhook requestBytes waiters attempts parent chain lane createdAt replay endBy
 
 local WIDTH = 15
 local RAW_MS = 3600000 -- longer than any chain may take

@@ -4,7 +4,7 @@
 
 local effects = { running_off = {}, running_at = {}, queued_off = {}, queued_at = {}, expiry = {}, pending = 0, bytes = 0,
   plugins = {}, plugin_bytes = {}, kept = {}, counts = {}, notices = {}, indexed = {},
-  opened = {}, closed = {}, ages = {} }
+  opened = {}, closed = {}, ages = {}, callbacks = {} }
 
 local function effect_pending(plugin, count, bytes)
   effects.pending = effects.pending + count
@@ -53,6 +53,12 @@ local function effect_close(plugin, webhook, ref)
   effects.closed[key] = closed
 end
 
+-- Another webhook is to be told of this end, by whichever worker sees to callbacks next.
+local function effect_callback(ref)
+  effects.callbacks[#effects.callbacks + 1] = int(now)
+  effects.callbacks[#effects.callbacks + 1] = ref
+end
+
 -- Adds one entry to what each process in `waiters` (comma-separated) is told.
 local function effect_notice(waiters, entry)
   for process in string.gmatch(waiters, '[^,]+') do
@@ -76,6 +82,7 @@ local function effects_flush()
   for lane, refs in pairs(effects.queued_off) do in_pieces('ZREM', KEY.due_queued(lane), refs, 1) end
   for lane, moves in pairs(effects.queued_at) do in_pieces('ZADD', KEY.due_queued(lane), moves, 2) end
   in_pieces('ZADD', KEY.expiry(), effects.expiry, 2)
+  in_pieces('ZADD', KEY.callbacks(), effects.callbacks, 2)
   for key, opened in pairs(effects.opened) do in_pieces('ZADD', key, opened, 2) end
   for key, closed in pairs(effects.closed) do in_pieces('ZREM', key, closed, 1) end
   for name, at in pairs(effects.ages) do redis.call('ZADD', KEY.ages(), 'LT', int(at), name) end

@@ -1,8 +1,8 @@
 -- filter: which invocations are meant.
 --
 -- A filter is JSON (relay/store/listing.py writes it): webhook, states, statuses (codes and classes: '503', '5xx'),
--- outcome, caller, since and until (ms of createdAt, both included), parent, replay, error ('1', '0'); of a replay's originals also
--- endedBy (ms: final by then, and no step of a chain, and not replayed yet). What is missing does not matter.
+-- outcome, caller, since and until (ms of createdAt, both included), parent, replay, error ('1', '0'), unreplayed (true: not
+-- what a replay has made good); of a replay's originals also endedBy (ms: final by then, and no step of a chain, and not replayed yet). What is missing does not matter.
 -- needs: record
 -- record read_listed: state plugin webhook outcome status error caller createdAt finishedAt parent replayedBy replay
 
@@ -26,6 +26,20 @@ local function matches_end(f, state, outcome, status, error)
   return not f.error or f.error == error
 end
 
+local MOST_REPLAYS = 100
+
+-- Whether a replay of it, or of that again, was answered well.
+local function is_made_good(r)
+  local ref = r.replayedBy
+  for _ = 1, MOST_REPLAYS do
+    if ref == '' then return false end
+    local state, error, again = unpack(redis.call('HMGET', KEY.record(ref), 'state', 'error', 'replayedBy'))
+    if state == 'delivered' and error == '0' then return true end
+    ref = again or ''
+  end
+  return false
+end
+
 local function matches(f, r)
   if r.plugin ~= f.plugin or not matches_end(f, r.state, r.outcome, r.status, r.error) then return false end
   if f.statuses and not (f.statuses[r.status] or f.statuses[string.sub(r.status, 1, 1) .. 'xx']) then return false end
@@ -35,6 +49,7 @@ local function matches(f, r)
   if f.replay and f.replay ~= r.replay then return false end
   local created = number(r.createdAt)
   if created < (f.since or 0) or created > (f['until'] or created) then return false end
+  if f.unreplayed and r.replayedBy ~= '' and is_made_good(r) then return false end
   if f.endedBy then
     return FINAL[r.state] and number(r.finishedAt) <= f.endedBy and r.parent == '' and r.replayedBy == ''
   end

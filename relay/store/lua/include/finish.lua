@@ -56,8 +56,8 @@ local function write_end(r, ends, keep, expires)
   redis.call('PEXPIRE', KEY.payload(r.ref), contents)
 end
 
--- r: state, plugin, webhook, lane (nil: it has no alarm), requestBytes, waiters, parked, parent, chain, createdAt
---    and replay as they were; unregistered: the webhook is only a name that a caller gave.
+-- r: state, plugin, webhook, lane (nil: it has no alarm), requestBytes, waiters, parked, parent, chain, createdAt,
+--    callback and replay as they were; unregistered: the webhook is only a name that a caller gave.
 -- ends: state, outcome, status, error ('1', '0' or ''), result (sealed, '' for none), token (of the call that ended
 --       it, '' for none), fields (further pairs).
 local function finish(r, ends)
@@ -80,7 +80,8 @@ local function finish(r, ends)
   if r.waiters ~= '' then effect_notice(r.waiters, notice_entry(ref, ends)) end
   if r.chain == '1' then forget_raw(ref) end
   if r.parent ~= '' then step_ended(r.parent) end
-  if r.replay and r.replay ~= '' then job_hears(r.replay, ref, ends.state, ends.status) end
+  if r.callback ~= '' then effect_callback(ref) end
+  if r.replay and r.replay ~= '' then job_hears(r.replay, ref, ends.state, ends.error) end
 end
 
 -- Ends every step of a chain that has not been sent, those of chains within it too. The chain itself is final by then,

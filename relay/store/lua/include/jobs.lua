@@ -54,10 +54,10 @@ end
 
 local heard = {} -- of each job: which of its calls have ended in this script, well or not
 
--- One of its calls has ended. An answer under 400 is what was wanted.
-local function job_hears(id, ref, state, status)
+-- One of its calls has ended. Delivered is what was answered and is no error, as in listings.
+local function job_hears(id, ref, state, error)
   heard[id] = heard[id] or { delivered = {}, failed = {} }
-  local good = state == 'delivered' and tonumber(status) < 400
+  local good = state == 'delivered' and error == '0'
   table.insert(heard[id][good and 'delivered' or 'failed'], ref)
 end
 

@@ -52,6 +52,7 @@ local function write_record(new, state)
   add('caller', new.caller)
   add('traceparent', new.traceparent)
   add('waiters', new.waiter)
+  add('callback', new.callback or '')
   if new.delay then add('notBefore', int(first_ms)) end
   if new.age then
     new.endBy = int(first_ms + new.age)

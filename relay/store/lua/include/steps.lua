@@ -1,7 +1,7 @@
 -- steps: how a chain's parent and its steps move each other.
 -- needs: places
 -- record read_lane: state lane
--- record read_unsent: state plugin webhook requestBytes waiters parked parent chain lane createdAt replay
+-- record read_unsent: state callback plugin webhook requestBytes waiters parked parent chain lane createdAt replay
 
 -- A step has ended: the last one of its parent's current step makes the parent ready.
 -- One that is gone already counts nothing: its key would come back, and nobody would ever take it away.

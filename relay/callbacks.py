@@ -1,0 +1,62 @@
+"""Use case: tell the webhooks that are named as callbacks how calls have ended. Workers do it, in their sweeps.
+
+The script that makes an end also writes down that it is to be told of. Telling is an accept like any other, of a
+reference id that follows from the call's own: whoever does it again, after a crash or beside another, changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from relay.accept.dispatcher import TriggerRequest
+from relay.errors import Refused
+from relay.reference_id import reference_id_about
+
+if TYPE_CHECKING:
+    from relay.accept.dispatcher import Dispatcher
+    from relay.store.callbacks import Callbacks, End
+
+#: What stands in the records of callbacks where others have the id of their key.
+CALLER: Final = "callback"
+#: Ends that one script takes.
+PIECE: Final = 100
+#: For so long one sweep goes on telling.
+TELLING_S: Final = 0.4
+
+
+class Telling:
+    """Tells of ends for one worker process. Raises `Unavailable` while the store is away."""
+
+    def __init__(self, callbacks: Callbacks, dispatcher: Dispatcher) -> None:
+        self._callbacks = callbacks
+        self._dispatcher = dispatcher
+
+    def tell(self) -> int:
+        """Tell of what has ended, for a while; returns of how many calls."""
+        until_s = time.monotonic() + TELLING_S
+        told = 0
+        while True:
+            ends = self._callbacks.take(PIECE)
+            told += self._tell(ends)
+            if len(ends) < PIECE or time.monotonic() > until_s:
+                return told
+
+    def _tell(self, ends: list[End]) -> int:
+        if not ends:
+            return 0
+        replies = self._dispatcher.trigger_many([_call(end) for end in ends])
+        # What does not fit, or is registered no more, is written down as rejected; "not now" comes again.
+        done = [
+            end.reference_id
+            for end, reply in zip(ends, replies, strict=True)
+            if not isinstance(reply, Exception) or isinstance(reply, Refused)
+        ]
+        self._callbacks.done(done)
+        return len(done)
+
+
+def _call(end: End) -> TriggerRequest:
+    data = {"referenceId": end.reference_id, "status": end.status, "error": end.error}
+    reference_id = reference_id_about(f"callback {end.reference_id}", end.finished_at_ms)
+    return TriggerRequest(end.plugin, end.callback, {"data": data}, reference_id, CALLER, is_own=True)

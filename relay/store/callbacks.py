@@ -1,0 +1,52 @@
+"""Ends of calls that a callback is to be told of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from relay.invocation import State
+from relay.store import keyspace
+from relay.store.scripts import Scripts, store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import redis
+
+#: For so long nobody else is given what one worker has taken.
+HOLD_MS: Final = 10_000
+
+
+class End(NamedTuple):
+    """How a call ended, and which webhook is to be told."""
+
+    reference_id: str
+    plugin: str
+    callback: str
+    status: int
+    error: bool
+    finished_at_ms: int
+
+
+class Callbacks:
+    """What is to be told. Raises `Unavailable` while the server is away."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
+        self._scripts = Scripts(client)
+
+    def take(self, limit: int) -> list[End]:
+        """Return up to ``limit`` ends, which come again after `HOLD_MS` unless they are `done`."""
+        return [_end_from(row) for row in self._scripts.run("callbacks", [HOLD_MS, limit])]
+
+    def done(self, reference_ids: Sequence[str]) -> None:
+        """Take out what was told."""
+        if reference_ids:
+            with store_errors():
+                self._client.zrem(keyspace.callbacks(), *reference_ids)
+
+
+def _end_from(row: Sequence[bytes]) -> End:
+    ref, plugin, callback, state, status, error, finished_at = (each.decode() for each in row)
+    failed = error == "1" if error else state != State.DELIVERED
+    return End(ref, plugin, callback, int(status or 0), failed, int(finished_at))

@@ -1,0 +1,47 @@
+-- alerts: what holds now, beside what held before: each change is to be told of once.
+--
+-- KEYS  1 the root of what partitions have in common
+-- ARGV  1 n, then n times: name, '1' if it holds, hold_ms (for so long it has to hold before it counts), detail (JSON)
+-- Returns what is to be told of: id, JSON {name, state: firing or over, at, since, detail}, id, ...
+--
+-- Idempotent: what is as it was changes nothing. A condition that is not named holds no more.
+-- needs: clock
+
+local named = {}
+
+local function write(name, phase, since, detail)
+  redis.call('HSET', KEY.alerts(), name, cjson.encode({ phase = phase, since = int(since), detail = detail }))
+end
+
+local function tell(name, state, since, detail)
+  local change = { name = name, state = state, at = int(now), since = int(since), detail = detail }
+  redis.call('HSET', KEY.alerts_untold(), name .. ' ' .. state .. ' ' .. int(now), cjson.encode(change))
+end
+
+local function fire(name, detail)
+  write(name, 'firing', now, detail)
+  tell(name, 'firing', now, detail)
+end
+
+local function judge(name, holds, hold, detail)
+  local text = redis.call('HGET', KEY.alerts(), name)
+  local before = text and cjson.decode(text)
+  if holds and not before then
+    if hold == 0 then fire(name, detail) else write(name, 'waiting', now, detail) end
+  elseif holds and before.phase == 'waiting' then
+    if now - tonumber(before.since) >= hold then fire(name, detail) end
+  elseif not holds and before then
+    redis.call('HDEL', KEY.alerts(), name)
+    if before.phase == 'firing' then tell(name, 'over', tonumber(before.since), before.detail) end
+  end
+end
+
+for index = 1, tonumber(ARGV[1]) do
+  local at = 4 * index - 2
+  named[ARGV[at]] = true
+  judge(ARGV[at], ARGV[at + 1] == '1', tonumber(ARGV[at + 2]), ARGV[at + 3])
+end
+for _, name in ipairs(redis.call('HKEYS', KEY.alerts())) do
+  if not named[name] then judge(name, false, 0, '') end
+end
+return redis.call('HGETALL', KEY.alerts_untold())

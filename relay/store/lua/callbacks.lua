@@ -1,0 +1,20 @@
+-- callbacks: take ends that other webhooks are to be told of. Whoever has told one takes it out.
+--
+-- KEYS  1 the root of the partition
+-- ARGV  1 hold_ms (for so long nobody else is given them)  2 limit
+-- Returns n times {ref, plugin, callback, state, status, error, finishedAt}
+-- needs: clock, record
+-- record read_told: plugin callback state status error finishedAt
+
+local hold, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
+local rows = {}
+for _, ref in ipairs(redis.call('ZRANGEBYSCORE', KEY.callbacks(), '-inf', int(now), 'LIMIT', 0, limit)) do
+  local r = read_told(ref)
+  if r and r.callback ~= '' and FINAL[r.state] then
+    redis.call('ZADD', KEY.callbacks(), int(now + hold), ref)
+    rows[#rows + 1] = { ref, r.plugin, r.callback, r.state, r.status, r.error, r.finishedAt }
+  else -- forgotten meanwhile
+    redis.call('ZREM', KEY.callbacks(), ref)
+  end
+end
+return rows

@@ -1,0 +1,91 @@
+"""Nothing is there for its own sake: what only tests call is deleted, and so is a seam with one side."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+
+from .sources import ROOT, modules, name_of, tree_of
+
+#: What frameworks call, by a name that they have chosen; and what users of the client call.
+CALLED_FROM_OUTSIDE = {
+    *("emit", "log_message", "process_request", "Meta"),  # logging, http.server, falcon, marshmallow
+    *("_validate", "_get_value", "list_commands", "get_command"),  # marshmallow, environs, click
+    *("_log_as_json",),  # a signal of Celery's
+    *("available", "describe"),  # relay.client
+}
+#: Protocols that describe an object of somebody else's.
+FOREIGN = {"Answering"}
+TESTS = ("tests", "bench")
+
+
+def names_in(paths):
+    return Counter(
+        word for path in paths for word in re.findall(r"[A-Za-z_][A-Za-z0-9_]*", path.read_text(encoding="utf-8"))
+    )
+
+
+def is_command(node):
+    """Whether click or another framework gets it by a decorator with arguments of its own (`@group.command(...)`)."""
+    return any(isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute) for each in node.decorator_list)
+
+
+def test_what_nobody_but_tests_calls_is_deleted():
+    words = names_in(modules())
+    unused = {
+        f"{name_of(path)}:{node.lineno} {node.name}"
+        for path in modules()
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and words[node.name] == 1
+        and not node.name.startswith("__")
+        and node.name not in CALLED_FROM_OUTSIDE
+        and not is_command(node)
+    }
+    assert not unused
+
+
+def members_of(node):
+    functions = {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
+    return (
+        functions
+        | {each.target.id for each in node.body if isinstance(each, ast.AnnAssign)}
+        | {
+            target.id
+            for each in node.body
+            if isinstance(each, ast.Assign)
+            for target in each.targets
+            if isinstance(target, ast.Name)
+        }
+    )
+
+
+def attributes_of(node):
+    """Its members, and what its methods set on `self`."""
+    set_on_self = {
+        each.attr
+        for each in ast.walk(node)
+        if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Store) and isinstance(each.value, ast.Name)
+    }
+    return members_of(node) | set_on_self
+
+
+def test_a_protocol_has_two_implementations_or_is_faked():
+    sources = [*modules(), *(path for directory in TESTS for path in (ROOT / directory).rglob("*.py"))]
+    classes = [node for path in sources for node in ast.walk(tree_of(path)) if isinstance(node, ast.ClassDef)]
+    protocols = [
+        node
+        for path in modules()
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.ClassDef)
+        and any(isinstance(each, ast.Name) and each.id == "Protocol" for each in node.bases)
+    ]
+    assert protocols
+    alone = {
+        protocol.name
+        for protocol in protocols
+        if protocol.name not in FOREIGN
+        and sum(members_of(protocol) <= attributes_of(each) for each in classes if each is not protocol) < 2
+    }
+    assert not alone

@@ -1,0 +1,47 @@
+"""What alerts hold, and which of their changes are still to be told of."""
+
+import pytest
+
+from relay.store import keyspace
+from relay.store.alerts import Alerts, Condition
+
+BRIEF = Condition("lane_unserved bulk", True, {"lane": "bulk"}, hold_ms=60_000)
+AT_ONCE = Condition("backlog_old bulk", True, {"lane": "bulk", "value": 1, "bound": 1})
+
+
+@pytest.fixture
+def alerts(redis_client):
+    return Alerts(redis_client)
+
+
+def names(changes):
+    return [(each.name, each.state) for each in changes]
+
+
+def test_a_change_is_said_until_somebody_was_told_and_then_no_more(alerts):
+    for _ in range(2):
+        assert names(alerts.judge([AT_ONCE])) == [("backlog_old bulk", "firing")]
+    first = alerts.judge([AT_ONCE])
+    alerts.told(first)
+    assert alerts.judge([AT_ONCE]) == []
+    (over,) = alerts.judge([])
+    assert (over.state, over.since_ms, over.detail) == ("over", first[0].at_ms, AT_ONCE.detail)
+
+
+def test_what_held_for_too_short_a_time_never_counts(alerts):
+    assert alerts.judge([BRIEF]) == []
+    assert alerts.holding() == ["lane_unserved bulk"]
+    assert alerts.judge([]) == []
+    assert alerts.holding() == []
+
+
+def test_what_has_held_for_long_enough_counts(alerts):
+    assert alerts.judge([BRIEF]) == []
+    long_ago = Condition(BRIEF.name, True, BRIEF.detail, hold_ms=0)
+    assert names(alerts.judge([long_ago])) == [("lane_unserved bulk", "firing")]
+
+
+def test_one_of_several_workers_looks_at_a_time(alerts, redis_client):
+    assert [alerts.take_turn() for _ in range(3)] == [True, False, False]
+    redis_client.delete(keyspace.turn("alerts_turn"))
+    assert alerts.take_turn()

@@ -1,0 +1,159 @@
+"""Callbacks with real workers: whatever way a call ends in, another webhook is told of it, once."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import Counter
+
+import pytest
+
+from relay.errors import Conflict, DocumentError, RequestRejected
+from relay.invocation import State
+from relay.store.listing import Filter
+from tests.integration.worker_harness import hook, until, worker_harness
+from tests.receivers import answer, closed_port, json_answer, receiver
+from tests.timing import BUSY_S
+
+OK = json_answer({"ok": True})
+#: Python that a worker runs first: it dies after it has told, and before it has written that down.
+DIES_AFTER_TELLING = """
+import os, signal, relay.store.callbacks
+relay.store.callbacks.Callbacks.done = lambda self, refs: os.kill(os.getpid(), signal.SIGKILL) if refs else None
+"""
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory):
+    with worker_harness(tmp_path_factory, RELAY_LEASE_MARGIN="2") as harness:
+        harness.start_worker()
+        yield harness
+
+
+@pytest.fixture
+def told():
+    with receiver(OK) as endpoint:
+        yield endpoint
+
+
+def register(harness, told, url, **fields):
+    # The hook first without its callback, so that what an earlier test named can be replaced.
+    ended = {"id": "ended", "url": told.url, "method": "POST", "hidden": True}
+    harness.register(ended, hook(url, callback="ended", **fields))
+
+
+def bodies(told, count):
+    told.wait_for(count, BUSY_S)
+    return [json.loads(request.body) for request in told.requests]
+
+
+@pytest.mark.parametrize(("status", "error"), [(200, False), (404, True), (500, True)])
+def test_an_answer_of_any_kind_is_told_of_once_with_its_status(harness, told, status, error):
+    with receiver(answer(status, b"{}")) as endpoint:
+        register(harness, told, endpoint.url)
+        ref = harness.trigger()
+        harness.final(ref)
+        assert bodies(told, 1) == [{"referenceId": ref, "status": status, "error": error}]
+    callback = harness.final(told.requests[0].header("webhook-id"))
+    assert (callback.webhook_id, callback.caller, callback.state) == ("ended", "callback", State.DELIVERED)
+    assert harness.runtime.client.zcard(b"relay:{0}:callbacks") == 0
+
+
+def test_an_endpoint_that_is_not_there_is_told_of(harness, told):
+    register(harness, told, f"http://127.0.0.1:{closed_port()}/")
+    ref = harness.trigger()
+    assert bodies(told, 1) == [{"referenceId": ref, "status": 0, "error": True}]
+
+
+def test_what_is_cancelled_refused_at_the_door_or_removed_while_it_waits_is_told_of(harness, told):
+    with receiver(OK) as endpoint:
+        register(harness, told, endpoint.url, dataSchema={"type": "object"})
+        harness.runtime.policies.pause("acme", "hook")
+        cancelled, removed = harness.trigger(data={}), harness.trigger(data={})
+        harness.store.cancel(cancelled)
+        with pytest.raises(RequestRejected) as refused:
+            harness.trigger(data="text")
+        assert {each["referenceId"] for each in bodies(told, 2)} == {cancelled, refused.value.reference_id}
+        harness.runtime.registry.remove("acme", "hook")
+        found = {each["referenceId"]: each for each in bodies(told, 3)}
+        assert endpoint.requests == []
+    assert harness.final(removed).state is State.REJECTED
+    assert found.keys() == {cancelled, removed, refused.value.reference_id}
+    assert all((each["status"], each["error"]) == (0, True) for each in found.values())
+
+
+def test_a_callback_that_fails_is_told_to_nobody(harness):
+    with receiver(OK) as endpoint, receiver(answer(500)) as told:
+        register(harness, told, endpoint.url)
+        harness.trigger()
+        told.wait_for(1, BUSY_S)
+        callback = harness.final(told.requests[0].header("webhook-id"))
+        assert callback.error
+        before = list(harness.runtime.listing.every("acme", Filter(caller="callback")))
+        harness.final(harness.trigger())
+        told.wait_for(2, BUSY_S)
+        assert len(list(harness.runtime.listing.every("acme", Filter(caller="callback")))) == len(before) + 1
+
+
+def test_many_ends_are_told_of_once_each_with_two_workers(harness, told):
+    harness.start_worker(number=2)
+    with receiver(OK) as endpoint:
+        register(harness, told, endpoint.url)
+        refs = harness.trigger_many(300)
+        harness.finals(refs)
+        counted = Counter(each["referenceId"] for each in bodies(told, 300))
+        until(lambda: harness.runtime.client.zcard(b"relay:{0}:callbacks") == 0, BUSY_S)
+    assert counted == dict.fromkeys(refs, 1)
+    assert len(told.requests) == 300
+
+
+def test_a_worker_that_is_killed_between_telling_and_noting_it_tells_nothing_twice(tmp_path_factory, told):
+    with worker_harness(tmp_path_factory, RELAY_LEASE_MARGIN="2") as harness, receiver(OK) as endpoint:
+        register(harness, told, endpoint.url)
+        dying = harness.start_worker(sabotage=DIES_AFTER_TELLING)
+        ref = harness.trigger()
+        assert dying.wait(BUSY_S) == -signal.SIGKILL
+        assert harness.runtime.client.zcard(b"relay:{0}:callbacks") == 1
+        harness.start_worker(number=2)
+        until(lambda: harness.runtime.client.zcard(b"relay:{0}:callbacks") == 0, BUSY_S)
+        (callback,) = harness.runtime.listing.every("acme", Filter(caller="callback"))
+        harness.final(callback.reference_id)
+        assert [json.loads(request.body)["referenceId"] for request in told.requests] == [ref]
+
+
+def test_what_goes_round_carries_no_data_or_does_not_exist_is_refused_when_it_is_registered(harness):
+    url = "http://127.0.0.1:9/"
+    plain = {"id": "plain", "url": url, "method": "POST"}
+    harness.register(plain)
+    for said, *webhooks in (
+        ("is the webhook itself", {**plain, "id": "self", "callback": "self"}),
+        ("which is not registered", {**plain, "id": "one", "callback": "nobody"}),
+        (
+            "has a callback itself",
+            {**plain, "id": "one", "callback": "two"},
+            {**plain, "id": "two", "callback": "plain"},
+        ),
+        ("carries no data", {**plain, "id": "one", "callback": "get"}, {**plain, "id": "get", "method": "GET"}),
+        (
+            "sends bytes",
+            {**plain, "id": "one", "callback": "raw"},
+            {**plain, "id": "raw", "payload_encoding": "base64"},
+        ),
+    ):
+        with pytest.raises(DocumentError) as error:
+            harness.register(*webhooks)
+        assert any(fault.pointer.endswith("/callback") and said in fault.message for fault in error.value.faults)
+
+
+def test_a_callback_cannot_be_changed_or_removed_under_the_webhook_that_names_it(harness):
+    url = "http://127.0.0.1:9/"
+    told = {"id": "told", "url": url, "method": "POST"}
+    harness.register(told, {**told, "id": "one", "callback": "told"})
+    with pytest.raises(Conflict, match="`one`"):
+        harness.runtime.registry.remove("acme", "told")
+    for change in ({"method": "GET"}, {"callback": "plain"}):
+        with pytest.raises(DocumentError) as error:
+            harness.register({**told, **change}, {"id": "plain", "url": url, "method": "POST"})
+        assert "would break `one`" in error.value.faults[0].message
+    harness.register({**told, "id": "one"})
+    assert harness.runtime.registry.remove("acme", "told")

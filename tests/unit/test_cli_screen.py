@@ -1,0 +1,160 @@
+"""What operators see on a terminal of 80 columns, and what commands do without being told the plugin."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from relay.reference_id import new_reference_id
+from relay.store.replay_runs import NewReplay
+from tests.unit.cli import a_webhook
+from tests.unit.test_cli_invocations import settle, trigger
+
+RED = "\x1b[31m"
+LONG = "a-webhook-with-a-name-that-is-long-indeed"
+
+
+@pytest.fixture
+def story(cli):
+    """One delivered, two that failed, of a webhook with a long name."""
+    cli.apply(
+        a_webhook(idempotent=True, description="What it is for, in rather many words for a table"), a_webhook(id=LONG)
+    )
+    made = [trigger(cli, "--async")["referenceId"] for _ in range(3)]
+    cli.json("trigger", LONG, "--plugin", "acme", "--async")
+    settle(cli, made[0])
+    for ref in made[1:]:
+        settle(cli, ref, status=503)
+    return cli, made
+
+
+def replayed(cli, ref, status):
+    """A replay of an invocation that was answered so."""
+    started = cli.json("replay", "start", ref, "--plugin", "acme")
+    runs = cli.runtime().replay_runs
+    runs.claim(started["replayId"], "t")
+    (shape,) = (each for each in cli.runtime().registry.shapes("acme") if each.webhook_id == "ping")
+    again = new_reference_id()
+    runs.create(started["replayId"], "t", 0, [NewReplay(again, shape.revision, 20_000, True, b"sealed")])
+    settle(cli, again, status=status)
+    return again
+
+
+def test_failed_leaves_out_what_a_replay_has_made_good_and_a_column_shows_it(story):
+    cli, made = story
+
+    def failed(*more):
+        rows = cli.json("invocations", "list", "--plugin", "acme", "--failed", *more)
+        return [row["referenceId"] for row in rows]
+
+    assert failed() == [made[2], made[1]]
+    again = replayed(cli, made[1], 503)
+    assert failed() == [again, made[2], made[1]]
+    replayed(cli, made[1], 200)
+    assert failed() == [made[2]]  # the replay that failed was made good with its original
+    assert made[1] in failed("--with-replayed")
+    shown = cli.run("invocations", "list", "--plugin", "acme", "--failed", "--with-replayed").stdout
+    (line,) = (line for line in shown.splitlines() if line.startswith(made[1]))
+    assert line.split()[-2:] == ["delivered", "200"]
+    assert cli.run("invocations", "list", "--plugin", "acme", "--with-replayed").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("invocations", "list"), ("invocations", "list", "--group"), ("invocations", "list", "--failed", "--with-replayed"),
+     ("webhooks", "list"), ("webhooks", "show", "ping"), ("keys", "list"), ("replay", "list"), ("replay", "plan"),
+     ("webhooks", "history", "ping")],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_table_fits_80_columns_with_whole_reference_ids(story, terminal, command):
+    cli, made = story
+    cli.json(
+        "keys",
+        "create",
+        "--plugin",
+        "acme",
+        "--scope",
+        "trigger",
+        "--origin",
+        "https://app.example.com",
+        "--name",
+        "the app",
+    )
+    cli.json("replay", "start", made[1], made[2], "--plugin", "acme")
+    code, shown = terminal(*command, "--plugin", "acme", environ={"NO_COLOR": "1"})
+    assert code == 0
+    plain = [line for line in shown.replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines() if "\x1b" not in line]
+    assert max(map(len, plain)) <= 80
+    if command[:2] == ("invocations", "list") and "--group" not in command:
+        assert made[2] in shown
+
+
+def test_failures_are_red_on_a_terminal_and_plain_elsewhere(story, terminal):
+    cli, _ = story
+    _, shown = terminal("invocations", "list", "--plugin", "acme")
+    assert f"{RED}failed 503" in shown
+    assert f"{RED}delivered" not in shown
+    assert "\x1b" not in cli.run("invocations", "list", "--plugin", "acme").stdout
+    code, shown = terminal("invocations", "list", "--plugin", "nobody")
+    assert (code, f"{RED}Error:" in shown) == (2, True)
+
+
+def test_a_list_of_webhooks_shows_what_is_paused_and_what_has_an_open_breaker(story):
+    cli, _ = story
+    cli.json("webhooks", "pause", "ping", "--plugin", "acme")
+    cli.runtime().client.hset(
+        "relay:{0}:p:acme:policy:" + LONG, mapping={"failures": 20, "openUntil": 9_999_999_999_999}
+    )
+    rows = {row["id"]: (row["paused"], row["breaker"]) for row in cli.json("webhooks", "list", "--plugin", "acme")}
+    assert rows == {"ping": (True, "closed"), LONG: (False, "open")}
+    shown = cli.run("webhooks", "list", "--plugin", "acme").stdout
+    assert "paused" in shown
+    assert "breaker open" in shown
+    told = cli.run("webhooks", "show", LONG, "--plugin", "acme").stdout
+    assert "breaker open until 2286-11-20" in told
+    assert "{" not in told
+
+
+def test_the_plugin_of_the_environment_or_of_the_data_directory_stands_in_for_the_option(story, tmp_path):
+    cli, _ = story
+    environ = {**cli.environ, "RELAY_PLUGIN": "acme"}
+    assert "ping" in cli.run("webhooks", "list", environ=environ).stdout
+    assert "ping" not in cli.run("webhooks", "list", "--plugin", "other", environ=environ).stdout
+    result = cli.run("webhooks", "list")
+    assert (result.exit_code, "RELAY_PLUGIN" in result.stderr) == (2, True)
+    env_file = tmp_path / "relay.env"
+    env_file.write_text("RELAY_PLUGIN=acme\n")
+    env_file.chmod(0o600)
+    assert "ping" in cli.run("webhooks", "list").stdout
+    assert cli.run("webhooks", "list", environ={**cli.environ, "RELAY_PLUGIN": "A B"}).exit_code == 2
+
+
+def test_a_server_that_is_down_is_said_with_what_to_do(cli):
+    environ = {**cli.environ, "RELAY_REDIS_URL": "redis://127.0.0.1:1/0"}
+    result = cli.run("webhooks", "list", "--plugin", "acme", environ=environ)
+    assert result.exit_code == 1
+    assert "`relay up` starts it" in result.stderr
+    assert "`relay doctor` says what is wrong" in result.stderr
+    assert "relay up" in cli.run("webhooks", "list", "--plugin", "acme", environ={}).stderr
+
+
+def complete(cli, words, **more):
+    typed = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1 + words.endswith(" "))}
+    environ = {**os.environ, **cli.environ, "_RELAY_COMPLETE": "bash_complete", **typed, **more}
+    command = [Path(sys.executable).parent / "relay"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
+
+
+def test_the_shell_completes_commands_plugins_webhooks_keys_and_reference_ids(story):
+    cli, made = story
+    key = cli.json("keys", "create", "--plugin", "acme", "--scope", "trigger")["id"]
+    assert complete(cli, "relay webh") == ["webhooks"]
+    assert complete(cli, "relay webhooks show --plugin ") == ["acme"]
+    assert complete(cli, "relay webhooks show --plugin acme p") == ["ping"]
+    assert complete(cli, "relay invocations list --webhook ", RELAY_PLUGIN="acme") == [LONG, "ping"]
+    assert key in complete(cli, "relay keys revoke ")
+    assert set(made) < set(complete(cli, "relay invocations show "))
+    assert complete(cli, "relay webhooks show --plugin ", RELAY_REDIS_URL="redis://127.0.0.1:1/0") == []
