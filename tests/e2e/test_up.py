@@ -112,8 +112,11 @@ def test_the_demo_triggers_for_real_and_shows_answer_record_and_addresses(demo):
     assert (answer["status"], answer["error"], answer["data"]["body"]) == (200, False, {"hello": "world"})
     assert (record["referenceId"], record["state"]) == (answer["referenceId"], "delivered")
     assert "a-secret-that-plugins-never-see" not in text
-    assert demo.base_url in text
     assert demo.flower_url in text
+    key = (demo.data_dir / "demo.key").read_text().strip()
+    (line,) = [line for line in text.splitlines() if key in line]
+    assert line == f"Console  {demo.base_url}/console  (sign in with {key})"
+    assert text.endswith("\nCtrl-C ends it.\nready\n")
 
 
 def test_the_curl_line_of_the_demo_works_as_printed(demo):
@@ -121,6 +124,23 @@ def test_the_curl_line_of_the_demo_works_as_printed(demo):
     line = next(line for line in output_of(demo).splitlines() if line.startswith("curl "))
     done = subprocess.run(f"{line} --silent --max-time 30", shell=True, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["status"] == 200
+
+
+def test_the_demo_s_traffic_calls_its_webhooks_and_some_calls_fail(tmp_path):
+    process, relay = start_relay(tmp_path / "d", "--demo", "--traffic")
+    try:
+        eventually(lambda: "\nready" in output_of(relay), "the demo was not shown")
+        key = (relay.data_dir / "demo.key").read_text().strip()
+
+        def counted():
+            request = urllib.request.Request(f"{relay.base_url}/v1/stats", headers={"Authorization": f"Bearer {key}"})
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                buckets = json.load(answer)["buckets"]
+            return [sum(bucket[name] for bucket in buckets) for name in ("accepted", "errors")]
+
+        eventually(lambda: counted()[0] >= 20 and counted()[1] >= 1, "nothing was called, or nothing failed", 120)
+    finally:
+        assert stop_relay(process) == 0
 
 
 def test_everything_it_writes_is_for_its_owner_only(demo):

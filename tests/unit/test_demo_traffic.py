@@ -11,8 +11,10 @@ from http.server import ThreadingHTTPServer
 from threading import Thread
 
 import pytest
+from click.testing import CliRunner
 
 from relay import echo
+from relay.cli import main
 from relay.client import Relay
 from relay.egress import AddressPolicy
 from relay.registration import read_registrations
@@ -75,3 +77,10 @@ def test_the_sample_endpoint_misbehaves_where_it_is_asked_to(endpoint):
     assert status(f"{endpoint}/status/9999") == 200
     with pytest.raises(OSError, match="closed"):
         status(f"{endpoint}/hang-up")
+
+
+def test_traffic_without_the_demo_says_what_to_give(tmp_path):
+    done = CliRunner().invoke(main, ["--data-dir", str(tmp_path / "d"), "up", "--traffic"])
+    assert done.exit_code == 2
+    assert "give --demo as well" in done.output
+    assert not (tmp_path / "d").exists()
