@@ -60,14 +60,15 @@ def main(
         "replays": partial(sending.replays, scenes, calls),
     }
     kept = json.loads(json_file.read_text())["sweeps"] if json_file.exists() and only else {}
+    json_file.parent.mkdir(parents=True, exist_ok=True)
     for name in only or NAMES:
         try:
             kept[name] = plays[name]().to_json()
-            _show(console, kept[name])
         except BenchError as error:
             console.print(f"{name}: {error}")
-    json_file.parent.mkdir(parents=True, exist_ok=True)
-    json_file.write_text(json.dumps({"machine": machine(), "sweeps": kept}, indent=1) + "\n")
+            continue
+        _show(console, kept[name])
+        json_file.write_text(json.dumps({"machine": machine(), "sweeps": kept}, indent=1) + "\n")
     try:
         draw(BUILD, BUILD / "bench.json", json_file, picture)
         console.print(f"drawn: {picture.relative_to(ROOT) if picture.is_relative_to(ROOT) else picture}")
