@@ -99,7 +99,8 @@ class TriggerResource:
 
         When this returns, nothing of its body is held here.
         """
-        plugin, reference_id, key = req.context.key.plugin, new_reference_id(), req.get_header("Idempotency-Key")
+        plugin, key = req.context.key.plugin, req.get_header("Idempotency-Key")
+        reference_id = new_reference_id(plugin)
         with self._bodies.read(req) as body:
             with body.turn:
                 value = read_json(body.content) if body.content else {}
@@ -247,7 +248,7 @@ def _call(item: Any, key: ApiKey, traceparent: str | None) -> TriggerRequest | R
         plugin=key.plugin,
         webhook_id=webhook_id,
         value={name: value for name, value in item.items() if name not in _ITEM_ONLY},
-        reference_id=new_reference_id(),
+        reference_id=new_reference_id(key.plugin),
         caller=key.id,
         idempotency_key=idempotency_key,
         traceparent=traceparent,

@@ -151,6 +151,6 @@ def _call(rules: AlertRules, change: AlertChange, *, awaited: bool) -> TriggerRe
         "since": rfc3339(change.since_ms),
         **change.detail,
     }
-    reference_id = reference_id_about(f"alert {change.change_id}", change.at_ms)
+    reference_id = reference_id_about(f"alert {change.change_id}", change.at_ms, rules.plugin)
     about = (rules.plugin, rules.webhook_id, {"data": data}, reference_id, CALLER)
     return TriggerRequest(*about, awaited=awaited, is_own=True)  # by a lane that somebody serves

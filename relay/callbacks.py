@@ -58,5 +58,5 @@ class Telling:
 
 def _call(end: End) -> TriggerRequest:
     data = {"referenceId": end.reference_id, "status": end.status, "error": end.error}
-    reference_id = reference_id_about(f"callback {end.reference_id}", end.finished_at_ms)
+    reference_id = reference_id_about(f"callback {end.reference_id}", end.finished_at_ms, end.plugin)
     return TriggerRequest(end.plugin, end.callback, {"data": data}, reference_id, CALLER, is_own=True)

@@ -7,8 +7,10 @@ the sweeper. What the settings below avoid is measured in the design's stack fac
 from __future__ import annotations
 
 import logging
+import ssl
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, quote, urlsplit
 from uuid import uuid4
 
 import orjson
@@ -16,7 +18,9 @@ from celery import Celery
 from kombu import Exchange, Queue
 
 from relay.errors import Unavailable
+from relay.settings.kinds import broker_url
 from relay.telemetry import Event, event
+from relay.text.server_addresses import BROKER_SENTINEL, is_cluster, read_address, scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,7 +36,10 @@ RUN: Final = "relay.run"
 #: Ids in one message: its cost on a worker hardly depends on how many it carries.
 MESSAGE_IDS: Final = 128
 
-_TRANSPORT: Final = {
+_AMQP: Final = ("amqp", "amqps")
+#: A broker that does not say by then that it has a message counts as away.
+_CONFIRM_TIMEOUT_S: Final = 5
+_REDIS_TRANSPORT: Final = {
     "ack_emulation": False,  # the record decides, not the broker; 2.3 times the messages a second
     "socket_timeout": 10,
     "socket_connect_timeout": 3,  # kombu's default waits for ever
@@ -46,9 +53,9 @@ _TRANSPORT: Final = {
 
 def make_app(settings: Settings) -> Celery:
     """The Celery app, configured; tasks are added by ``workers``."""
-    app = Celery("relay", broker=settings.broker_url.reveal(), set_as_current=True)
+    app = Celery("relay", set_as_current=True)
+    app.conf.update(_broker(settings.broker_url.reveal()))
     app.conf.update(
-        broker_transport_options=_TRANSPORT,
         broker_pool_limit=10,
         broker_pool_acquire_timeout=2,
         broker_connection_retry_on_startup=True,
@@ -63,7 +70,6 @@ def make_app(settings: Settings) -> Celery:
         task_serializer="json",
         result_serializer="json",
         accept_content=["json"],
-        worker_prefetch_multiplier=4,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
@@ -73,6 +79,39 @@ def make_app(settings: Settings) -> Celery:
         enable_utc=True,
     )
     return app
+
+
+def _broker(url: str) -> dict[str, Any]:
+    """Celery's settings for a broker at this address."""
+    scheme = scheme_of(url)
+    if scheme in _AMQP:
+        # Sent messages are in the broker, not in its sockets; those that wait are there for every worker.
+        options = {
+            "broker_transport_options": {"confirm_publish": True, "max_retries": 0},
+            "worker_prefetch_multiplier": 1,
+        }
+        certificates = {"broker_use_ssl": _checked(url)} if scheme == "amqps" else {}
+        return {"broker_url": url.partition("?")[0], "broker_connection_timeout": 3, **options, **certificates}
+    transport: dict[str, Any] = dict(_REDIS_TRANSPORT)
+    if scheme == BROKER_SENTINEL:
+        address = read_address(url)
+        transport |= {"master_name": address.service, "sentinel_kwargs": {"socket_timeout": 3}}
+        user = f"{quote(address.user)}:{quote(address.password)}@" if address.password else ""
+        url = ";".join(f"sentinel://{user}{host}:{port}/{address.database}" for host, port in address.hosts)
+    return {"broker_url": url, "broker_transport_options": transport, "worker_prefetch_multiplier": 4}
+
+
+def _checked(url: str) -> dict[str, Any]:
+    """What makes py-amqp check the server's certificate, which it does not do unasked."""
+    parts = urlsplit(url)
+    authorities = dict(parse_qsl(parts.query)).get("ssl_ca_certs") or ssl.get_default_verify_paths().cafile
+    return {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": authorities, "server_hostname": parts.hostname}
+
+
+def is_one_database(settings: Settings) -> bool:
+    """Whether lanes and records are in one, so that a script may write both."""
+    store_url = settings.store_url.reveal()
+    return not is_cluster(store_url) and settings.broker_url == broker_url(store_url)
 
 
 class _Envelope:
@@ -110,6 +149,65 @@ class _Envelope:
         )
 
 
+class _RedisLanes:
+    """Lanes that are lists of a Redis server, of this address or named by Sentinels."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._envelope = _Envelope(app)
+        self._client: Any = None  # kombu's, with connections for as many threads as want one
+
+    def put(self, lane: str, messages: Sequence[Sequence[str]]) -> None:
+        """Put a message on the lane for each of these lists of ids."""
+        self._lists().lpush(lane, *(self.message(lane, ids) for ids in messages))
+
+    def depth(self, lane: str) -> int:
+        """How many messages the lane holds."""
+        return int(self._lists().llen(lane))
+
+    def message(self, lane: str, ids: Sequence[str]) -> bytes:
+        """A message as it stands in the lane's list."""
+        return self._envelope.around(lane, ids)
+
+    def _lists(self) -> Any:
+        if self._client is None:
+            with self._app.connection_or_acquire(pool=True) as connection:
+                self._client = connection.default_channel.client
+        return self._client
+
+
+class _AmqpLanes:
+    """Lanes that are queues of RabbitMQ, or of whatever speaks AMQP 0-9-1 as it does."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def put(self, lane: str, messages: Sequence[Sequence[str]]) -> None:
+        """Put a message on the lane for each of these lists of ids, and wait until the broker has them."""
+        with self._app.producer_or_acquire() as producer:
+            for ids in messages:
+                self._app.send_task(
+                    RUN,
+                    (ids,),
+                    queue=lane,
+                    producer=producer,
+                    argsrepr=f"({len(ids)} ids)",
+                    kwargsrepr="{}",
+                    ignore_result=True,
+                    retry=False,
+                    confirm_timeout=_CONFIRM_TIMEOUT_S,
+                )
+
+    def depth(self, lane: str) -> int:
+        """How many messages the lane holds that no worker has taken; declares it where it is not there yet."""
+        with self._app.connection_or_acquire(pool=True) as connection, connection.channel() as channel:
+            return int(self._app.amqp.queues[lane](channel).queue_declare().message_count)
+
+    def message(self, lane: str, ids: Sequence[str]) -> bytes:
+        """No script can put a message here."""
+        raise NotImplementedError
+
+
 class Publisher:
     """Publishes reference ids to lanes, from any thread or greenlet.
 
@@ -117,10 +215,9 @@ class Publisher:
     """
 
     def __init__(self, app: Celery, *, in_store: bool = False) -> None:
-        self._app = app
         self._in_store = in_store
-        self._envelope = _Envelope(app)
-        self._client: Any = None  # kombu's, with connections for as many threads as want one
+        scheme = str(app.conf.broker_url).partition(":")[0]
+        self._lanes: _RedisLanes | _AmqpLanes = _AmqpLanes(app) if scheme in _AMQP else _RedisLanes(app)
 
     def publish(self, lane: str, reference_ids: Sequence[str]) -> None:
         """Put ids on a lane, `MESSAGE_IDS` a message.
@@ -129,7 +226,7 @@ class Publisher:
             Unavailable: the broker cannot be reached. Nothing is lost: the sweeper publishes these ids again.
         """
         try:
-            self._lists().lpush(lane, *self._messages(lane, reference_ids))
+            self._lanes.put(lane, _in_messages(reference_ids))
         except Exception as error:
             raise Unavailable from error
 
@@ -138,7 +235,7 @@ class Publisher:
         if not self._in_store:
             return []
         lanes = _by_lane(ready).items()
-        return [(lane, message) for lane, ids in lanes for message in self._messages(lane, ids)]
+        return [(lane, self._lanes.message(lane, part)) for lane, ids in lanes for part in _in_messages(ids)]
 
     def publish_ready(self, ready: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
         """Publish ``(id, lane)`` pairs; returns those that could not be: the sweeper comes back to them."""
@@ -154,20 +251,14 @@ class Publisher:
     def depths(self, lanes: Iterable[str] = LANES) -> dict[str, int]:
         """How many messages each lane holds; nothing while the broker is away."""
         try:
-            lists = self._lists()
-            return {lane: int(lists.llen(lane)) for lane in lanes}
+            return {lane: self._lanes.depth(lane) for lane in lanes}
         except Exception:  # noqa: BLE001 - whatever a broker answers that is no number: it is away
             return {}
 
-    def _messages(self, lane: str, reference_ids: Sequence[str]) -> list[bytes]:
-        starts = range(0, len(reference_ids), MESSAGE_IDS)
-        return [self._envelope.around(lane, reference_ids[start : start + MESSAGE_IDS]) for start in starts]
 
-    def _lists(self) -> Any:
-        if self._client is None:
-            with self._app.connection_or_acquire(pool=True) as connection:
-                self._client = connection.default_channel.client
-        return self._client
+def _in_messages(reference_ids: Sequence[str]) -> list[Sequence[str]]:
+    starts = range(0, len(reference_ids), MESSAGE_IDS)
+    return [reference_ids[start : start + MESSAGE_IDS] for start in starts]
 
 
 def _by_lane(ready: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

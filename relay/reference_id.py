@@ -1,8 +1,13 @@
-"""Reference ids: UUIDv7 (RFC 9562), which sort by time and tell their age; and the ids of replay jobs."""
+"""Reference ids: UUIDv7 (RFC 9562), which sort by time and tell their age; and the ids of replay jobs.
+
+The last twelve of their random bits are a hash of the plugin that they were made for: its *bucket*, by which whoever
+has nothing but an id finds where its record lies.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -12,17 +17,41 @@ import uuid_utils
 REPLAY_PREFIX: Final = "replay-"
 
 
-def new_reference_id() -> str:
-    """Make a UUIDv7 (RFC 9562): it sorts by time and tells its age."""
-    return str(uuid_utils.uuid7())
+_BUCKET_DIGITS: Final = 3  # hexadecimal
+#: So many buckets there are.
+BUCKETS: Final = 16**_BUCKET_DIGITS
 
 
-def reference_id_about(what: str, at_ms: int) -> str:
-    """Return the UUIDv7 of that time that follows from a text: the same one for whoever asks again."""
+def new_reference_id(plugin: str | None = None) -> str:
+    """Make a UUIDv7 (RFC 9562): it sorts by time, tells its age, and the bucket of the plugin that it is made for."""
+    made = str(uuid_utils.uuid7())
+    return made if plugin is None else _in_bucket(made, plugin)
+
+
+def _in_bucket(made: str, plugin: str) -> str:
+    return f"{made[:-_BUCKET_DIGITS]}{bucket_of_plugin(plugin):03x}"
+
+
+@lru_cache(10_000)
+def bucket_of_plugin(plugin: str) -> int:
+    """The bucket of a plugin: a hash of its name, for good the same."""
+    return int.from_bytes(hashlib.sha256(plugin.encode()).digest()[:4], "big") % BUCKETS
+
+
+def bucket_of(reference_id: str) -> int:
+    """The bucket of the plugin that an id was made for; 0 of what is no id."""
+    try:
+        return int(reference_id[-_BUCKET_DIGITS:], 16)
+    except ValueError:
+        return 0
+
+
+def reference_id_about(what: str, at_ms: int, plugin: str) -> str:
+    """Return the UUIDv7 of that time and plugin that follows from a text: the same one for whoever asks again."""
     number = at_ms << 80 | int.from_bytes(hashlib.sha256(what.encode()).digest()[:10])
     number = number & ~(0xF << 76) | 7 << 76  # version
     number = number & ~(0x3 << 62) | 2 << 62  # variant
-    return str(UUID(int=number))
+    return _in_bucket(str(UUID(int=number)), plugin)
 
 
 def replay_named_by(text: str) -> str | None:

@@ -1,58 +1,45 @@
-"""Composition root: settings in, wired objects out."""
+"""Composition root: settings in, wired objects out. What workers have beyond it is in `relay.worker_runtime`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from relay.accept.dispatcher import Dispatcher
-from relay.alerts import Alerting
 from relay.audit.actor import act_as_operator
-from relay.audit.checkpointing import Checkpointing
-from relay.callbacks import Telling
 from relay.egress import AddressPolicy
 from relay.errors import SettingsError
-from relay.metrics.gathering import Gathering
-from relay.metrics.reporting import Reporter
-from relay.metrics.shown_calls import ShownCalls
-from relay.queue import Publisher, make_app
+from relay.queue import Publisher, is_one_database, make_app
 from relay.registration.endpoint import EndpointRules
 from relay.replay.planning import Replays
-from relay.settings.kinds import broker_url
 from relay.spans import Spans, make_spans
-from relay.store.access_tokens import AccessTokenStore
 from relay.store.act_notes import ActNotes
 from relay.store.backlog import Backlog
-from relay.store.callbacks import Callbacks
 from relay.store.connection import connect
 from relay.store.invocations import InvocationStore
 from relay.store.keys import ApiKeys
+from relay.store.keyspace import Keyspace
 from relay.store.limits import Limits
 from relay.store.listing import Listing
 from relay.store.measures import Measures
 from relay.store.notices import Subscription
+from relay.store.partitions import agree_on_partitions, partitions_of
 from relay.store.policies import Policies
 from relay.store.registry import Registry
 from relay.store.replay_runs import ReplayRuns
 from relay.store.replays import ReplayStore
-from relay.store.trail import trails
+from relay.store.replicas import Replicas
 from relay.store.workers import Workers
 from relay.traffic import TrafficControl
 from relay.up.processes import DATA_KEYS, TARGET_KEYS
 from relay.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
     from celery import Celery
     from redis import Redis
 
-    from relay.executor import Executor
     from relay.metrics.page import MetricsPage
-    from relay.outbound.transport import CurlTransport
     from relay.settings import Secret, Settings
-    from relay.sweeper import Sweeper
 
 
 class Runtime:
@@ -66,8 +53,13 @@ class Runtime:
 
     @cached_property
     def client(self) -> Redis:
-        """The client of the store."""
-        return connect(self.settings)
+        """The client of the store. Raises `SettingsError` where that has another number of partitions."""
+        return agree_on_partitions(connect(self.settings), partitions_of(self.settings))
+
+    @cached_property
+    def keyspace(self) -> Keyspace:
+        """The names of the store's keys."""
+        return Keyspace(partitions_of(self.settings))
 
     @cached_property
     def policy(self) -> AddressPolicy:
@@ -101,12 +93,12 @@ class Runtime:
     @cached_property
     def registry(self) -> Registry:
         """Webhooks and their revisions."""
-        return Registry(self.client, self.data_vault, self.target_vault)
+        return Registry(self.client, self.data_vault, self.target_vault, self.keyspace)
 
     @cached_property
     def api_keys(self) -> ApiKeys:
         """API keys."""
-        return ApiKeys(self.client, self.data_vault)
+        return ApiKeys(self.client, self.data_vault, self.keyspace)
 
     @cached_property
     def limits(self) -> Limits:
@@ -116,13 +108,19 @@ class Runtime:
     @cached_property
     def store(self) -> InvocationStore:
         """The ledger."""
-        margin_ms = int(self.settings.lease_margin_s * 1000)
-        return InvocationStore(self.client, self.limits, lease_margin_ms=margin_ms, operator=self.operator)
+        return InvocationStore(
+            self.client,
+            self.limits,
+            lease_margin_ms=int(self.settings.lease_margin_s * 1000),
+            operator=self.operator,
+            keys=self.keyspace,
+            replicas=self.settings.store_replicas,
+        )
 
     @cached_property
     def act_notes(self) -> ActNotes:
         """Entries of the audit trail about acts that no script does."""
-        return ActNotes(self.client)
+        return ActNotes(self.client, self.keyspace)
 
     @cached_property
     def workers(self) -> Workers:
@@ -132,7 +130,7 @@ class Runtime:
     @cached_property
     def listing(self) -> Listing:
         """Lists of invocations."""
-        return Listing(self.client)
+        return Listing(self.client, self.keyspace)
 
     @cached_property
     def replays(self) -> Replays:
@@ -142,27 +140,33 @@ class Runtime:
     @cached_property
     def replay_store(self) -> ReplayStore:
         """Replay jobs."""
-        return ReplayStore(self.client, self.limits)
+        return ReplayStore(self.client, self.limits, self.keyspace)
 
     @cached_property
     def replay_runs(self) -> ReplayRuns:
         """Plans and runs replay jobs."""
-        return ReplayRuns(self.client, keep_ms=self.limits.failed_retention_ms, max_age_ms=self.limits.max_age_ms)
+        return ReplayRuns(
+            self.client,
+            keep_ms=self.limits.failed_retention_ms,
+            max_age_ms=self.limits.max_age_ms,
+            keys=self.keyspace,
+            replicas=self.settings.store_replicas,
+        )
 
     @cached_property
     def policies(self) -> Policies:
         """Pauses and breakers."""
-        return Policies(self.client, self.store)
+        return Policies(self.client, self.store, self.keyspace)
 
     @cached_property
     def measures(self) -> Measures:
         """What was counted of invocations."""
-        return Measures(self.client)
+        return Measures(self.client, self.keyspace)
 
     @cached_property
     def backlog(self) -> Backlog:
         """What waits in the lanes."""
-        return Backlog(self.client)
+        return Backlog(self.client, self.keyspace)
 
     @cached_property
     def metrics_page(self) -> MetricsPage:
@@ -188,8 +192,7 @@ class Runtime:
     def publisher(self) -> Publisher:
         """Publishes reference ids."""
         settings = self.settings
-        one_database = settings.broker_url == broker_url(settings.store_url.reveal())
-        return Publisher(self._app or make_app(settings), in_store=one_database)
+        return Publisher(self._app or make_app(settings), in_store=is_one_database(settings))
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
@@ -203,21 +206,8 @@ class Runtime:
 
     def subscribe(self, process: str) -> Subscription:
         """The notices of one API process."""
-        return Subscription(connect(self.settings), process)
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerParts:
-    """What a worker process runs."""
-
-    executor: Executor
-    sweeper: Sweeper
-    workers: Workers
-    reporter: Reporter
-    spans: Spans
-    transport: CurlTransport
-    checkpointing: Sequence[Checkpointing]
-    alerting: Alerting
+        client = connect(self.settings)
+        return Subscription(client, process, Replicas(client, self.settings.store_replicas), self.keyspace)
 
 
 def api_runtime(settings: Settings) -> Runtime:
@@ -230,70 +220,3 @@ def cli_runtime(settings: Settings) -> Runtime:
     runtime = Runtime(settings, holds_target_keys=True)
     runtime.operator = act_as_operator(settings.operator)
     return runtime
-
-
-def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[str]) -> WorkerParts:
-    """For a worker process called ``name`` that serves ``lanes``.
-
-    Raises:
-        SettingsError: a key ring is missing.
-    """
-    # Only here: libcurl and gevent are loaded by workers alone.
-    from relay.executor import Executor  # noqa: PLC0415
-    from relay.executor.access_tokens import AccessTokens  # noqa: PLC0415
-    from relay.executor.call_plans import CallPlans  # noqa: PLC0415
-    from relay.executor.chain_standing import ChainStandings  # noqa: PLC0415
-    from relay.executor.chain_turns import ChainTurns  # noqa: PLC0415
-    from relay.executor.conclusion import Conclusion  # noqa: PLC0415
-    from relay.executor.payloads import Payloads  # noqa: PLC0415
-    from relay.executor.preparation import Preparation  # noqa: PLC0415
-    from relay.executor.watch import CallWatch  # noqa: PLC0415
-    from relay.outbound.sender import Sender  # noqa: PLC0415
-    from relay.outbound.transport import CurlTransport  # noqa: PLC0415
-    from relay.replay.running import Replaying  # noqa: PLC0415
-    from relay.store.steps import Steps  # noqa: PLC0415
-    from relay.sweeper import Sweeper  # noqa: PLC0415
-
-    runtime = Runtime(settings, holds_target_keys=True, app=app)
-    if runtime.target_vault is None:
-        raise SettingsError("RELAY_TARGET_KEYS is not set: a worker could open no target.")
-    transport = CurlTransport(
-        runtime.policy,
-        ca_file=settings.ca_file,
-        max_response_bytes=settings.max_response_bytes,
-        max_in_flight=settings.max_in_flight,
-        proxy=None if settings.egress_proxy is None else settings.egress_proxy.reveal(),
-    )
-    sender = Sender(transport)
-    tokens = AccessTokens(AccessTokenStore(runtime.client), sender, runtime.target_vault)
-    plans = CallPlans(runtime.registry, runtime.policy)
-    steps = Steps(runtime.client)
-    vaults = runtime.data_vault, runtime.target_vault
-    payloads = Payloads(*vaults)
-    standings = ChainStandings(plans, runtime.store, steps, payloads, runtime.target_vault)
-    turns = ChainTurns(plans, steps, standings, *vaults)
-    gathering = Gathering(runtime.measures, name)
-    shown, spans = ShownCalls(settings.flower_events), runtime.spans(name)
-    executor = Executor(
-        runtime.store,
-        Preparation(plans, payloads, turns, tokens),
-        sender,
-        Conclusion(runtime.data_vault, turns, tokens),
-        turns,
-        Replaying(
-            runtime.replay_runs,
-            runtime.replay_store,
-            runtime.registry,
-            runtime.data_vault,
-            runtime.publisher.publish_ready,
-        ),
-        CallWatch(gathering, shown, spans),
-        max_in_flight=settings.max_in_flight,
-        lanes=lanes,
-        publish=runtime.publisher.publish_ready,
-    )
-    telling = Telling(Callbacks(runtime.client), runtime.dispatcher)
-    sweeper = Sweeper(runtime.store, runtime.publisher, name, executor.run_here, tell=telling.tell)
-    signing = [Checkpointing.with_settings(trail, settings, name) for trail in trails(runtime.client)]
-    reporter = Reporter(gathering, runtime.measures, shown)
-    return WorkerParts(executor, sweeper, runtime.workers, reporter, spans, transport, signing, Alerting.of(runtime))

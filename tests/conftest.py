@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,13 @@ def start_valkey(directory: Path, *, port: int | None = None, **config: str) -> 
     raise AssertionError("unreachable")
 
 
+def wait_until(holds, seconds: float) -> None:
+    deadline_s = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline_s, "it has not come in time"
+        time.sleep(0.05)
+
+
 @pytest.fixture(scope="session")
 def valkey_server():
     directory = Path(tempfile.mkdtemp(prefix="rly"))  # short: a socket's path has at most 107 bytes
@@ -79,11 +87,27 @@ def valkey(valkey_server):
     return valkey_server
 
 
+@pytest.fixture(scope="session")
+def cluster_node():
+    """A real server that has all slots of a cluster: it refuses whatever touches keys of two of them at once."""
+    directory = Path(tempfile.mkdtemp(prefix="rly"))
+    server = start_valkey(directory, **{"cluster-enabled": "yes"})
+    node = RealServer(url=f"unix://{directory / 's'}", tcp_url=f"redis://127.0.0.1:{server.port}/0")
+    with node.client() as client:
+        client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16_383)
+        wait_until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok", 20)
+    yield node
+    server.terminate()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 @pytest.fixture(params=["fakeredis", "valkey"])
 def redis_client(request):
-    """An empty store, on the fake and on a real server: the contract is the same."""
+    """An empty store, on the fake and on a real server, which is as strict as a cluster: the contract is the same."""
     if request.param == "fakeredis":
         yield fakeredis.FakeRedis(server=fakeredis.FakeServer())
         return
-    with request.getfixturevalue("valkey").client() as client:
+    with request.getfixturevalue("cluster_node").client() as client:
+        client.flushall()
+        client.function_flush()
         yield client

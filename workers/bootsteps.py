@@ -18,9 +18,9 @@ from relay.audit.checkpointing import PERIOD_S as SIGNING_S
 from relay.loops import Loop
 from relay.metrics.reporting import PERIOD_S as REPORT_S
 from relay.queue import URGENT
-from relay.runtime import worker_parts
 from relay.settings import Settings
 from relay.sweeper import PERIOD_S
+from relay.worker_runtime import worker_parts
 from workers.lanes import write_down_dropped
 from workers.task_events import TaskEvents
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from relay.metrics.reporting import Reporter
     from relay.metrics.shown_calls import ShownCall
-    from relay.runtime import WorkerParts
+    from relay.worker_runtime import WorkerParts
 
 #: The exit status of a worker that was told twice to stop.
 HARD_STOP: Final = 70

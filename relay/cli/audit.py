@@ -57,7 +57,7 @@ def export(screen: Screen, data_dir: Path, path: str | None) -> None:
     runtime = cli_runtime(Settings.for_command(data_dir))
     count = 0
     with runtime.act_notes.noting(Act.AUDIT_EXPORT), opened_file(path) as file:
-        for trail in trails(runtime.client):
+        for trail in trails(runtime.client, runtime.keyspace):
             for line in lines_of(trail.name, trail.beginning(), trail.blocks()):
                 file.write(_json(line) + "\n")
                 count += "seq" in line
@@ -85,7 +85,7 @@ def verify(screen: Screen, data_dir: Path, file: IO[str] | None, key_file: Path 
         runtime = cli_runtime(Settings.for_command(data_dir))
         keys = _keys(key_file, runtime)
         with runtime.act_notes.noting(Act.AUDIT_VERIFY):
-            found = {trail.name: _check(trail, keys, known) for trail in trails(runtime.client)}
+            found = {trail.name: _check(trail, keys, known) for trail in trails(runtime.client, runtime.keyspace)}
     else:
         keys = _keys(key_file, None if key_file else cli_runtime(Settings.for_command(data_dir)))
         found = {trail.name: _check_file(trail, keys, known) for trail in trail_files(file)}
@@ -118,7 +118,7 @@ def tail(screen: Screen, data_dir: Path, *, lines: int, begins: tuple[tuple[str,
     """
     runtime = cli_runtime(Settings.for_command(data_dir))
     runtime.act_notes.note(Act.AUDIT_TAIL)
-    every = trails(runtime.client)
+    every = trails(runtime.client, runtime.keyspace)
     places = {trail: trail.number_before(lines) for trail in every}
     places |= {trail: seq - 1 for trail in every for name, seq in begins if trail.name == name}
     try:

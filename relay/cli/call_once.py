@@ -21,8 +21,9 @@ from relay.queue import make_app
 from relay.reference_id import new_reference_id
 from relay.registration import ChainTarget
 from relay.request.trigger import Trigger, check
-from relay.runtime import cli_runtime, worker_parts
+from relay.runtime import cli_runtime
 from relay.settings import Settings
+from relay.worker_runtime import worker_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -88,7 +89,7 @@ def test(
     if isinstance(target, ChainTarget):
         raise BadParameter("A chain sends nothing itself: test the webhooks of its steps.")
     request = explained(shape, target, check(shape, Trigger.from_value(value)))
-    call = TriggerRequest(plugin, webhook_id, value, new_reference_id(), CALLER, awaited=True)
+    call = TriggerRequest(plugin, webhook_id, value, new_reference_id(plugin), CALLER, awaited=True)
     invocation, timings = _call(runtime, call, shape)
     found = _value(runtime, invocation, request, _answer(timings, shape, target), screen)
     screen.show(found, lambda: _picture(found))

@@ -70,7 +70,7 @@ def trigger(  # noqa: PLR0913 - one parameter an option
     value = trigger_value(data, headers, query_params)
     if delay_s:
         value["delay"], is_async = delay_s, True
-    call = TriggerRequest(plugin, webhook_id, value, new_reference_id(), CALLER, awaited=not is_async)
+    call = TriggerRequest(plugin, webhook_id, value, new_reference_id(plugin), CALLER, awaited=not is_async)
     try:
         reference_id = runtime.dispatcher.trigger(call).reference_id
     except WebhookNotRegistered as error:

@@ -107,7 +107,7 @@ def reseal(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
     console = Console(stderr=True)
     columns = (TextColumn("resealing"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("", total=SealedValues(runtime.client).count())
+        bar = progress.add_task("", total=SealedValues(runtime.client, runtime.keyspace).count())
         with runtime.act_notes.noting(Act.VAULT_RESEAL, subject="+".join(ring.name for ring in rings)):
             found = resealing.run(lambda: progress.advance(bar))
     done = {"resealed": found.resealed, "current": found.current, "unreadable": len(found.unreadable)}
@@ -157,7 +157,7 @@ def _ring(name: str, data_dir: Path, settings: Settings) -> RingFile:
 def _resealing(runtime: Runtime, rings: list[RingFile]) -> Resealing:
     vaults = {"data": runtime.data_vault, "target": runtime.target_vault or runtime.data_vault}
     vaults |= {ring.name: ring.vault() for ring in rings}
-    return Resealing(SealedValues(runtime.client), vaults, runtime.api_keys, runtime.registry)
+    return Resealing(SealedValues(runtime.client, runtime.keyspace), vaults, runtime.api_keys, runtime.registry)
 
 
 def _wait_until_known(ring: RingFile) -> None:

@@ -51,13 +51,13 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
         yield from _data_dir(data_dir)
         yield from examine_installation(data_dir)
     try:
-        health = read_health(settings.store_url.reveal(), _admin_url(data_dir, settings))
+        health = read_health(settings.store_url.reveal(), _admin_url(data_dir, settings), runtime.keyspace)
     except Unavailable as error:
         yield Finding("redis", Level.PROBLEM, error.message, "Start it, or correct RELAY_REDIS_URL and its password.")
         yield from _key_rings(settings)
         return
     yield from _server(health)
-    yield from examine_lanes(health.workers, Backlog(runtime.client).of(LANES))
+    yield from examine_lanes(health.workers, Backlog(runtime.client, runtime.keyspace).of(LANES))
     yield from _key_rings(settings)
     if settings.target_keys is not None:
         yield from examine_registrations(runtime, health.plugins)

@@ -92,7 +92,7 @@ class ChainTurns:
         pins: dict[str, int] = json.loads(turn.record.pins or "{}")
         news = []
         for trigger in create.triggers:
-            reference_id, payload = new_reference_id(), trigger.to_json()
+            reference_id, payload = new_reference_id(turn.record.plugin), trigger.to_json()
             nested = turn.record.pins if shape.chain else None
             purpose = Purpose(shape.webhook_id, pins[shape.webhook_id], nested, turn.record.reference_id, create.step)
             owner = payload_owner(turn.record.plugin, reference_id, purpose)

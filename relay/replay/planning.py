@@ -185,7 +185,7 @@ class Replays:
     def _keep(self, plugin: str, request: Request, ended_by: str) -> str | None:
         if request.filter is None:
             return None
-        plan_id = new_reference_id()
+        plan_id = new_reference_id(plugin)
         planned: dict[str, Any] = {
             "filter": request.filter.to_json().decode(),
             "uncertain": request.include_uncertain,
@@ -199,7 +199,7 @@ class Replays:
     # -- starting -----------------------------------------------------------------------------------------------
 
     def _start(self, plugin: str, request: Request, caller: str, ended_by_ms: int | None) -> ReplayJob:
-        replay_id, claim_token = new_reference_id(), uuid4().hex
+        replay_id, claim_token = new_reference_id(plugin), uuid4().hex
         job = NewJob(
             replay_id=replay_id,
             plugin=plugin,

@@ -127,7 +127,7 @@ class Replaying:
         if webhook_id not in known:
             known[webhook_id] = self._registered(plugin, webhook_id)
         today = known[webhook_id]
-        reference_id = new_reference_id()
+        reference_id = new_reference_id(plugin)
         return NewReplay(
             reference_id,
             today.revision,

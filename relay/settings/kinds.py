@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from relay.text.quantities import read_bytes, read_rate, read_seconds
+from relay.text.server_addresses import BROKER_SENTINEL, CLUSTER, SENTINEL, is_cluster, read_address, scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,7 @@ _MIN_RETENTION_S: Final = 86_400  # an Idempotency-Key is honoured for 24 h, and
 _MAX_RETENTION_S: Final = 10 * 366 * 86_400
 _MAX_NAME_CHARS: Final = 64
 _SOCKET_SCHEMES: Final = ("unix", "redis+socket")
+_SEVERAL: Final = (*CLUSTER, *SENTINEL, BROKER_SENTINEL)
 
 
 class Secret:
@@ -153,6 +155,11 @@ def number(least: int, most: int) -> Callable[[str], int]:
     return partial(_in_range, read=_whole, least=least, most=most, unit="")
 
 
+def partitions(text: str) -> int | None:
+    """How many partitions; None if empty."""
+    return number(1, 100)(text) if text else None
+
+
 def processor(text: str) -> int | None:
     """A processor's number, from 0; None if empty."""
     return number(0, 4095)(text) if text else None
@@ -187,27 +194,42 @@ def own_retention(text: str) -> int | None:
 
 
 def redis_url(text: str) -> Secret:
-    """A URL that redis-py takes (empty is left to its reader)."""
-    return _server_url(text, ("redis", "rediss", "unix"))
+    """A URL that redis-py takes, or one of a cluster or of Sentinels (empty is left to its reader)."""
+    return _server_url(text, ("redis", "rediss", "unix", *SENTINEL[:1], *CLUSTER[:1]))
 
 
 def broker_url(text: str) -> Secret:
-    """A URL that kombu takes: ``unix://`` in its spelling, and certificates checked, which it does not do unasked."""
+    """A URL that kombu takes: ``unix://`` in its spelling, and certificates checked, which it does not do unasked.
+
+    That of Sentinels names them as the store's does; ``relay.queue`` gives it to kombu in its spelling.
+    """
+    if is_cluster(text):
+        raise ValueError("must be set, and name no cluster: Celery cannot use one")
+    if scheme_of(text) in SENTINEL:
+        text = f"{BROKER_SENTINEL}{text[len(scheme_of(text)) :]}"
+    if scheme_of(text) == BROKER_SENTINEL:
+        return _server_url(text, (BROKER_SENTINEL,))
     parts = _split(text)
     if parts.scheme == "rediss" and "ssl_cert_reqs" not in dict(parse_qsl(parts.query)):
         text += f"{'&' if parts.query else '?'}ssl_cert_reqs=required"
     elif parts.scheme == "unix":
         database = dict(parse_qsl(parts.query)).get("db", "0")
         text = f"redis+socket://{parts.netloc}{parts.path}?virtual_host={database}"
-    return _server_url(text, ("redis", "rediss", "redis+socket"))
+    return _server_url(text, ("redis", "rediss", "redis+socket", BROKER_SENTINEL, "amqp", "amqps"))
 
 
 def is_exposed(url: Secret) -> bool:
     """Whether a server URL leaves this host without TLS."""
+    if scheme_of(url.reveal()) in _SEVERAL:
+        address = read_address(url.reveal())
+        return not address.encrypted and any(_is_elsewhere(host) for host, _ in address.hosts)
     parts = _split(url.reveal())
-    if parts.scheme == "rediss" or parts.scheme in _SOCKET_SCHEMES:
+    if parts.scheme in ("rediss", "amqps") or parts.scheme in _SOCKET_SCHEMES:
         return False
-    host = parts.hostname or "localhost"
+    return _is_elsewhere(parts.hostname or "localhost")
+
+
+def _is_elsewhere(host: str) -> bool:
     try:
         return not ip_address(host).is_loopback
     except ValueError:
@@ -247,13 +269,16 @@ def as_text(value: Any) -> str:
 
 
 def _server_url(text: str, schemes: tuple[str, ...]) -> Secret:
-    parts = _split(text)
     if not text:
         return Secret("")
-    where = parts.path if parts.scheme in _SOCKET_SCHEMES else parts.hostname
-    if parts.scheme not in schemes or not where:
-        raise ValueError(f"must be a URL that starts with {', '.join(f'{scheme}://' for scheme in schemes)}")
-    query = dict(parse_qsl(parts.query))
+    if scheme_of(text) in _SEVERAL and scheme_of(text).replace("rediss", "redis") in schemes:
+        query = dict(read_address(text).options)
+    else:
+        parts = _split(text)
+        where = parts.path if parts.scheme in _SOCKET_SCHEMES else parts.hostname
+        if parts.scheme not in schemes or not where:
+            raise ValueError(f"must be a URL that starts with {', '.join(f'{scheme}://' for scheme in schemes)}")
+        query = dict(parse_qsl(parts.query))
     if (
         query.get("ssl_cert_reqs", "required") != "required"
         or query.get("ssl_check_hostname", "true").lower() != "true"

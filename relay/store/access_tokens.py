@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from relay.store import keyspace
+from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.scripts import Scripts, store_errors
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ class RevisionId:
 class AccessTokenStore:
     """Sealed tokens in the store. Methods raise ``Unavailable`` when it cannot be reached."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._scripts = Scripts(client)
 
@@ -41,11 +42,11 @@ class AccessTokenStore:
 
     def drop(self, revision_id: RevisionId, sealed: bytes) -> None:
         """Forget a token that was refused; one that has come in its place stays."""
-        self._scripts.run("drop_token", [*_parts(revision_id), "token", sealed])
+        self._drop(revision_id, "token", sealed)
 
     def lock_fetch(self, revision_id: RevisionId, owner: str, lock_s: float) -> bool:
         """Whether ``owner`` may fetch the next token now; for at most ``lock_s`` nobody else may."""
-        name = keyspace.token_fetcher(revision_id.plugin, revision_id.webhook_id, revision_id.revision)
+        name = self._keys.token_fetcher(revision_id.plugin, revision_id.webhook_id, revision_id.revision)
         with store_errors():
             taken = self._client.set(name, owner, nx=True, px=int(lock_s * 1000))
             # A repeated command (its reply was lost) finds what it has set.
@@ -53,12 +54,11 @@ class AccessTokenStore:
 
     def unlock_fetch(self, revision_id: RevisionId, owner: str) -> None:
         """Let others fetch."""
-        self._scripts.run("drop_token", [*_parts(revision_id), "token_fetcher", owner])
+        self._drop(revision_id, "token_fetcher", owner)
 
-    @staticmethod
-    def _token(revision_id: RevisionId) -> str:
-        return keyspace.token(revision_id.plugin, revision_id.webhook_id, revision_id.revision)
+    def _drop(self, revision_id: RevisionId, what: str, value: bytes | str) -> None:
+        parts = [revision_id.plugin, revision_id.webhook_id, revision_id.revision]
+        self._scripts.run("drop_token", [*parts, what, value], self._keys.root(revision_id.plugin))
 
-
-def _parts(revision_id: RevisionId) -> list[str | int]:
-    return [revision_id.plugin, revision_id.webhook_id, revision_id.revision]
+    def _token(self, revision_id: RevisionId) -> str:
+        return self._keys.token(revision_id.plugin, revision_id.webhook_id, revision_id.revision)

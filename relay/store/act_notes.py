@@ -9,7 +9,7 @@ from relay.audit.actor import actor
 from relay.audit.entry import AuditEntry
 from relay.errors import RelayError
 from relay.store.key_names import SHARED_ROOT
-from relay.store.keyspace import ROOT
+from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.scripts import Scripts
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class ActNotes:
     """What is about a plugin goes into the trail of its partition. Raises `Unavailable` while the server is away."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
         self._scripts = Scripts(client)
 
     def note(
@@ -34,10 +35,12 @@ class ActNotes:
 
     def add(self, entries: Sequence[AuditEntry]) -> None:
         """Add entries; their time is now."""
-        for root in (ROOT, SHARED_ROOT):
-            words: list[Any] = [entry.words() for entry in entries if bool(entry.plugin) is (root == ROOT)]
-            if words:
-                self._scripts.run("audit_add", words, root)
+        by_root: dict[str, list[Any]] = {}
+        for entry in entries:
+            root = self._keys.root(entry.plugin) if entry.plugin else SHARED_ROOT
+            by_root.setdefault(root, []).append(entry.words())
+        for root, words in by_root.items():
+            self._scripts.run("audit_add", words, root)
 
     @contextmanager
     def noting(self, act: Act, *, plugin: str = "", subject: str = "") -> Iterator[None]:

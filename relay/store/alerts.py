@@ -51,7 +51,7 @@ class Alerts:
     def take_turn(self) -> bool:
         """Whether this process is to look now."""
         with store_errors():
-            return bool(self._client.set(keyspace.turn("alerts_turn"), 1, nx=True, px=PERIOD_MS))
+            return bool(self._client.set(keyspace.alerts("alerts_turn"), 1, nx=True, px=PERIOD_MS))
 
     def holding(self) -> list[str]:
         """The names of the alerts that hold, or are about to count."""

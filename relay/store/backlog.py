@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.reference_id import REPLAY_PREFIX, reference_time_ms
-from relay.store import keyspace
+from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.measures import DAY_MS
 from relay.store.notes import MINUTE_MS
 from relay.store.scripts import store_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     import redis
 
@@ -44,7 +45,8 @@ class BacklogMinute:
 class Backlog:
     """Reads the lanes' alarms, and what workers noted of them. Raises `Unavailable` while the server is away."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
         self._client: Any = client
 
     def of(self, lanes: Iterable[str]) -> list[LaneBacklog]:
@@ -59,22 +61,27 @@ class Backlog:
         numbers = range(max(since_ms, now_ms - DAY_MS) // MINUTE_MS, now_ms // MINUTE_MS + 1)
         pipeline = self._client.pipeline(transaction=False)
         for number in numbers:
-            pipeline.hmget(keyspace.backlog(number), lanes)
+            for partition in range(self._keys.partitions):
+                pipeline.hmget(self._keys.backlog(number, partition), lanes)
         with store_errors():
-            rows = pipeline.execute()
-        noted = (dict(zip(lanes, (None if each is None else int(each) for each in row), strict=True)) for row in rows)
-        return [BacklogMinute(number * MINUTE_MS, row) for number, row in zip(numbers, noted, strict=True)]
+            rows = iter(pipeline.execute())
+        return [
+            BacklogMinute(number * MINUTE_MS, _together(lanes, islice(rows, self._keys.partitions)))
+            for number in numbers
+        ]
 
     def _of_one(self, lane: str) -> LaneBacklog:
-        key = keyspace.due_queued(lane)
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.time()
-        pipeline.zcard(key)
-        pipeline.zrange(key, 0, _FIRST - 1)
-        pipeline.zrandmember(key, _ANY)
+        for number in range(self._keys.partitions):
+            key = self._keys.due_queued(lane, number)
+            pipeline.zcard(key)
+            pipeline.zrange(key, 0, _FIRST - 1)
+            pipeline.zrandmember(key, _ANY)
         with store_errors():
-            (seconds, micros), pending, first, some = pipeline.execute()
-        since_ms = self._since_ms({ref.decode() for ref in (*first, *(some or ()))})
+            seconds, micros = self._client.time()
+            found = pipeline.execute()
+        pending, firsts, somes = sum(found[::3]), found[1::3], found[2::3]
+        since_ms = self._since_ms({ref.decode() for refs in (*firsts, *somes) for ref in refs or ()})
         now_ms = int(seconds) * 1000 + int(micros) // 1000
         return LaneBacklog(lane, int(pending), None if since_ms is None else max(0, now_ms - since_ms))
 
@@ -86,7 +93,14 @@ class Backlog:
             return None
         pipeline = self._client.pipeline(transaction=False)
         for ref in oldest:
-            pipeline.hmget(keyspace.record(ref), "createdAt", "notBefore")
+            pipeline.hmget(self._keys.record(ref), "createdAt", "notBefore")
         with store_errors():
             rows = pipeline.execute()
         return min((max(int(created), int(first or 0)) for created, first in rows if created), default=None)
+
+
+def _together(lanes: Iterable[str], rows: Iterable[Sequence[bytes | None]]) -> dict[str, int | None]:
+    """What all partitions noted of each lane in a minute; None where none has."""
+    by_lane = zip(lanes, zip(*rows, strict=True), strict=True)
+    noted = ((lane, [int(each) for each in found if each is not None]) for lane, found in by_lane)
+    return {lane: sum(found) if found else None for lane, found in noted}

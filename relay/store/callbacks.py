@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay.invocation import State
-from relay.store import keyspace
+from relay.store.key_names import partition_root
+from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.scripts import Scripts, store_errors
 
 if TYPE_CHECKING:
@@ -31,19 +32,24 @@ class End(NamedTuple):
 class Callbacks:
     """What is to be told. Raises `Unavailable` while the server is away."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._scripts = Scripts(client)
 
     def take(self, limit: int) -> list[End]:
         """Return up to ``limit`` ends, which come again after `HOLD_MS` unless they are `done`."""
-        return [_end_from(row) for row in self._scripts.run("callbacks", [HOLD_MS, limit])]
+        roots = [partition_root(number) for number in range(self._keys.partitions)]
+        return [_end_from(row) for root in roots for row in self._scripts.run("callbacks", [HOLD_MS, limit], root)]
 
     def done(self, reference_ids: Sequence[str]) -> None:
         """Take out what was told."""
         if reference_ids:
+            pipeline = self._client.pipeline(transaction=False)
+            for number in range(self._keys.partitions):
+                pipeline.zrem(self._keys.callbacks(number), *reference_ids)
             with store_errors():
-                self._client.zrem(keyspace.callbacks(), *reference_ids)
+                pipeline.execute()
 
 
 def _end_from(row: Sequence[bytes]) -> End:

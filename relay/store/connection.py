@@ -1,12 +1,17 @@
-"""Connections to the store, as every process makes them."""
+"""Connections to the store, as every process makes them: to one server, to what Sentinels name, or to a cluster."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import redis
 from redis.backoff import ExponentialBackoff
+from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from relay.store.server_errors import store_errors
+from relay.text.server_addresses import CLUSTER, SENTINEL, ServerAddress, read_address, scheme_of
 
 if TYPE_CHECKING:
     from relay.settings import Settings
@@ -23,7 +28,7 @@ def connect(settings: Settings) -> redis.Redis:
     """Make a client of the store; replies are bytes. Its retries are few: the API answers 503 rather than wait."""
     url = settings.store_url.reveal()
     keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}  # redis-py refuses it for a unix socket
-    return redis.Redis.from_url(
+    return client_of(
         url,
         socket_timeout=_SOCKET_TIMEOUT_S,
         socket_connect_timeout=_CONNECT_TIMEOUT_S,
@@ -32,3 +37,51 @@ def connect(settings: Settings) -> redis.Redis:
         retry=Retry(ExponentialBackoff(cap=0.4, base=0.05), _RETRIES),
         **keepalive,
     )
+
+
+def client_of(url: str, **options: Any) -> redis.Redis:
+    """A client of whatever an address names, with these options of redis-py.
+
+    That of a cluster asks for its servers at once, and raises `Unavailable` where none of them answers.
+    """
+    scheme = scheme_of(url)
+    if scheme in CLUSTER:
+        return _cluster(read_address(url), options)
+    if scheme in SENTINEL:
+        return _sentinel(read_address(url), options)
+    return redis.Redis.from_url(url, **options)
+
+
+def _cluster(address: ServerAddress, options: dict[str, Any]) -> redis.Redis:
+    nodes = [ClusterNode(host, port) for host, port in address.hosts]  # type: ignore[no-untyped-call]
+    with store_errors():
+        # What its methods take and give is what those of `Redis` do.
+        return cast(
+            "redis.Redis",
+            RedisCluster(
+                startup_nodes=nodes,
+                require_full_coverage=False,  # one primary that is gone does not keep us from the others
+                **_credentials(address),
+                **options,
+            ),
+        )
+
+
+def _sentinel(address: ServerAddress, options: dict[str, Any]) -> redis.Redis:
+    timeouts = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout") if name in options}
+    of_sentinels = {name: value for name, value in _credentials(address).items() if name.startswith("ssl")}
+    sentinel = Sentinel(list(address.hosts), sentinel_kwargs={**of_sentinels, **timeouts})  # type: ignore[no-untyped-call]
+    credentials = _credentials(address)
+    client = sentinel.master_for(address.service, db=address.database, **credentials, **options)  # type: ignore[no-untyped-call]
+    return cast("redis.Redis", client)
+
+
+def _credentials(address: ServerAddress) -> dict[str, Any]:
+    given: dict[str, Any] = {name: value for name, value in address.options.items() if name.startswith("ssl_")}
+    if address.encrypted:
+        given["ssl"] = True
+    if address.user:
+        given["username"] = address.user
+    if address.password:
+        given["password"] = address.password
+    return given

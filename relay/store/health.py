@@ -12,6 +12,10 @@ from redis.retry import Retry
 
 from relay.errors import StoreFault, Unavailable
 from relay.store import keyspace
+from relay.store.connection import client_of
+from relay.store.keyspace import SINGLE, Keyspace
+from relay.store.plugin_names import plugins_of
+from relay.store.replicas import primaries_of
 from relay.store.scripts import store_errors
 from relay.store.server_clock import ClockJump
 from relay.store.workers import LiveWorker, live_workers
@@ -69,29 +73,32 @@ class ServerWarnings:
         return warnings
 
     def _look(self) -> Iterator[str]:
-        pipeline = self._client.pipeline(transaction=False)
-        pipeline.info("persistence")
-        pipeline.info("memory")
-        pipeline.get(keyspace.clock_jump())
         try:
             with store_errors():
-                persistence, memory, jump = pipeline.execute()
+                servers = [(each.info("persistence"), each.info("memory")) for each in primaries_of(self._client)]
+                jump = self._client.get(keyspace.clock_jump())
         except StoreFault:  # some hosted servers do not tell
             return
         except Unavailable as error:
             if isinstance(error.__cause__, redis.exceptions.NoPermissionError):  # nor do these
                 return
             raise
-        if not persistence.get("aof_enabled"):
-            yield "The append-only file is off: a killed server loses accepted triggers."
-        elif persistence.get("aof_last_write_status", "ok") != "ok":
-            yield "The last write to the append-only file failed."
-        if memory.get("maxmemory_policy", "noeviction") != "noeviction":
-            yield "The eviction policy is not noeviction: a full server forgets records."
-        for what in failed_writes(persistence):
-            yield f"The server's last {what} failed."
+        for persistence, memory in servers:
+            yield from _warnings_of(persistence, memory)
         if jump is not None:
             yield f"{_jump_from(jump).sentence.capitalize()}: leases may have ended early, or last longer."
+
+
+def _warnings_of(persistence: Mapping[str, Any], memory: Mapping[str, Any]) -> Iterator[str]:
+    """What may be wrong with one server."""
+    if not persistence.get("aof_enabled"):
+        yield "The append-only file is off: a killed server loses accepted triggers."
+    elif persistence.get("aof_last_write_status", "ok") != "ok":
+        yield "The last write to the append-only file failed."
+    if memory.get("maxmemory_policy", "noeviction") != "noeviction":
+        yield "The eviction policy is not noeviction: a full server forgets records."
+    for what in failed_writes(persistence):
+        yield f"The server's last {what} failed."
 
 
 def answers(url: str) -> bool:
@@ -103,7 +110,7 @@ def answers(url: str) -> bool:
             return False
 
 
-def read_health(url: str, admin_url: str | None = None) -> ServerHealth:
+def read_health(url: str, admin_url: str | None = None, keys: Keyspace = SINGLE) -> ServerHealth:
     """Ask the server; what only an administrator may know is asked with ``admin_url``, where there is one.
 
     Raises:
@@ -111,7 +118,7 @@ def read_health(url: str, admin_url: str | None = None) -> ServerHealth:
     """
     with _client(url, _TIMEOUT_S) as client, _client(admin_url or url, _TIMEOUT_S) as administrator:
         try:
-            return _read(client, administrator)
+            return _read(client, administrator, keys)
         except redis.AuthenticationError:
             raise Unavailable("Redis refuses the password of RELAY_REDIS_URL.") from None
         except redis.BusyLoadingError:
@@ -123,12 +130,10 @@ def read_health(url: str, admin_url: str | None = None) -> ServerHealth:
 
 
 def _client(url: str, timeout_s: float) -> redis.Redis:
-    return redis.Redis.from_url(
-        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
-    )
+    return client_of(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0))
 
 
-def _read(client: redis.Redis, administrator: redis.Redis) -> ServerHealth:
+def _read(client: redis.Redis, administrator: redis.Redis, keys: Keyspace) -> ServerHealth:
     info = client.info()
     is_valkey = "valkey_version" in info
     version = str(info["valkey_version" if is_valkey else "redis_version"])
@@ -136,7 +141,6 @@ def _read(client: redis.Redis, administrator: redis.Redis) -> ServerHealth:
     beats = cast("list[tuple[bytes, float]]", client.zrange(keyspace.workers(), 0, -1, withscores=True))
     lanes = cast("dict[bytes, bytes]", client.hgetall(keyspace.worker_lanes()))
     jump = cast("bytes | None", client.get(keyspace.clock_jump()))
-    plugins = cast("set[bytes]", client.smembers(keyspace.plugins()))
     return ServerHealth(
         software="valkey" if is_valkey else "redis",
         version=tuple(int(part) for part in version.split(".") if part.isdigit()),
@@ -151,7 +155,7 @@ def _read(client: redis.Redis, administrator: redis.Redis) -> ServerHealth:
         workers=tuple(sorted(live_workers(beats, lanes, now_ms), key=lambda worker: worker.name)),
         failed_writes=tuple(failed_writes(info)),
         clock_jump=None if jump is None else _jump_from(jump),
-        plugins=tuple(sorted(name.decode() for name in plugins)),
+        plugins=tuple(sorted(plugins_of(client, keys))),
     )
 
 

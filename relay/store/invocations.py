@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from relay.audit.actor import actor
-from relay.errors import Conflict, Expired, NotFound
-from relay.reference_id import reference_time_ms
-from relay.store import keyspace
+from relay.errors import Conflict, NotFound, Unavailable
 from relay.store.acceptance import Accepted, AcceptVerdict, Idempotency, NewInvocation, group_args, group_from
+from relay.store.key_names import partition_root
+from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.parked import ParkedCalls, some_webhooks
-from relay.store.records import invocation_from
+from relay.store.plugin_names import plugins_of
+from relay.store.record_reading import RecordReader
 from relay.store.scripts import Scripts, store_errors
 from relay.store.transitions import (
     Advance,
@@ -22,15 +23,17 @@ from relay.store.transitions import (
     Settled,
     Settlement,
     claimed_from,
+    claimed_together,
     found_from,
     ready_from,
     settle_args,
     settled_from,
+    settled_together,
     step_args,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     import redis
 
@@ -62,14 +65,21 @@ REVISITED: Final = 64
 CHAIN_STEPS: Final = 1_000
 
 
-class InvocationStore:
+class InvocationStore(RecordReader):
     """Records and their transitions. Every method raises `Unavailable` while the server is away."""
 
-    def __init__(self, client: redis.Redis, limits: Limits, *, lease_margin_ms: int, operator: str = "") -> None:
-        self._client: Any = client  # redis-py types every reply as bytes or str; this client decodes nothing
-        self._scripts = Scripts(client)
-        self.parked_calls = ParkedCalls(client, self._scripts, GRACE_MS)
-        self._limits = limits
+    def __init__(
+        self,
+        client: redis.Redis,
+        limits: Limits,
+        *,
+        lease_margin_ms: int,
+        operator: str = "",
+        keys: Keyspace = SINGLE,
+        replicas: int = 0,
+    ) -> None:
+        super().__init__(client, Scripts(client, replicas), keys, limits)
+        self.parked_calls = ParkedCalls(client, self._scripts, GRACE_MS, keys)
         self._lease_margin_ms = lease_margin_ms
         self._operator = operator
 
@@ -83,17 +93,33 @@ class InvocationStore:
         Also put ``messages`` into their lanes if all of them are accepted, and say whether that was done: only where
         the broker is this database. The messages, ``(lane, message)``, carry the ids of all triggers.
         """
+        groups = self._keys.spread(news, lambda new: self._keys.root(new.plugin))
+        if len(groups) == 1:
+            return self._accept(groups[0].root, news, messages)
+        replies: dict[int, Accepted] = {}
+        for group in groups:
+            replies |= zip(group.places, self._accept(group.root, group.items, ())[0], strict=True)
+        return [replies[place] for place in range(len(news))], False
+
+    def _accept(
+        self, root: str, news: Sequence[NewInvocation], messages: Sequence[tuple[str, bytes]]
+    ) -> tuple[list[Accepted], bool]:
         limits = self._limits
         args: list[Any] = [GRACE_MS, limits.max_pending, limits.max_pending_per_plugin, limits.max_pending_bytes]
         args += [REFUSALS_A_MINUTE, *limits.retention, IDEMPOTENCY_MS]
         # Triggers of several keys come in one group, and each names its own; a command's are all its operator's.
         args += [limits.max_pending_bytes_per_plugin, self._operator]
         args += group_args(news, messages, max_age_ms=limits.max_age_ms)
-        return group_from(self._scripts.run("accept", args))
+        return group_from(self._scripts.run("accept", args, root))
 
     def read(self, reference_ids: Sequence[str]) -> list[CallRecord]:
         """The unfinished ones among these ids, with what is needed to prepare them. Changes nothing."""
-        return list(found_from(reference_ids, self._scripts.run("read", reference_ids)))
+        groups = self._keys.spread(reference_ids, self._keys.root_of_ref)
+        return [
+            found
+            for group in groups
+            for found in found_from(group.items, self._scripts.run("read", group.items, group.root))
+        ]
 
     def claim(
         self, reference_ids: Sequence[str], claim_token: str, *, full: Sequence[str] = (), park: Sequence[str] = ()
@@ -103,20 +129,36 @@ class InvocationStore:
         Those are what was read as ``full``, and what to ``park`` because there is no room for it here.
         """
         every = [*reference_ids, *full, *park]
-        args = [claim_token, self._lease_margin_ms, GRACE_MS, *self._limits.retention]
-        args += [len(reference_ids), len(full), *every]
-        return claimed_from(every, self._scripts.run("claim", args))
+        asked, read_full = len(reference_ids), len(reference_ids) + len(full)
+        claims = []
+        for group in self._keys.spread(every, self._keys.root_of_ref):
+            taken = sum(place < asked for place in group.places)
+            args = [claim_token, self._lease_margin_ms, GRACE_MS, *self._limits.retention]
+            args += [taken, sum(asked <= place < read_full for place in group.places), *group.items]
+            claims.append(claimed_from(group.items, self._scripts.run("claim", args, group.root)))
+        return claims[0] if len(claims) == 1 else claimed_together(claims)
 
     def settle(self, settlements: Sequence[Settlement]) -> Settled:
         """Record what came of calls."""
+        groups = self._keys.spread(settlements, lambda each: self._keys.root_of_ref(each.reference_id))
+        settled = [self._settle(group.root, group.items) for group in groups]
+        if len(settled) == 1:
+            return settled[0]
+        return settled_together(settled, [place for group in groups for place in group.places])
+
+    def _settle(self, root: str, settlements: Sequence[Settlement]) -> Settled:
         args: list[Any] = [GRACE_MS, *self._limits.retention, len(settlements)]
         for settlement in settlements:
             args.extend(settle_args(settlement))
-        return settled_from(self._scripts.run("settle", args))
+        return settled_from(self._scripts.run("settle", args, root))
 
     def release(self, reference_ids: Sequence[str], claim_token: str) -> Ready:
         """Give back calls that have not been sent; returns them and whom their places wake."""
-        return ready_from(self._scripts.run("release", [claim_token, GRACE_MS, *reference_ids]))
+        ready: Ready = ()
+        for group in self._keys.spread(reference_ids, self._keys.root_of_ref):
+            args = [claim_token, GRACE_MS, *group.items]
+            ready += ready_from(self._scripts.run("release", args, group.root))
+        return ready
 
     def advance(
         self, parent: str, claim_token: str, step: int, news: Sequence[NewStep], *, secrets: bytes = b""
@@ -129,7 +171,7 @@ class InvocationStore:
         args.append(len(news))
         for new in news:
             args.extend(step_args(new, self._limits.max_age_ms))
-        verdict, ready = self._scripts.run("advance", args)
+        verdict, ready = self._scripts.run("advance", args, self._keys.root_of_ref(parent))
         return Advance(verdict.decode()), ready_from(ready)
 
     def cancel(self, reference_id: str, *, plugin: str | None = None) -> Ready:
@@ -140,7 +182,7 @@ class InvocationStore:
             Conflict: it is being sent, or final.
         """
         args = [GRACE_MS, *self._limits.retention, plugin or "", reference_id, actor()]
-        verdict, state, ready = self._scripts.run("cancel", args)
+        verdict, state, ready = self._scripts.run("cancel", args, self._keys.root_of_ref(reference_id))
         if verdict == b"unknown":
             raise NotFound
         if verdict == b"refused":
@@ -155,7 +197,7 @@ class InvocationStore:
         Of one that holds messages ``lane_limit`` are taken, if that is given.
         """
         args = [worker, GRACE_MS, PATIENCE_MS, limit, lane_limit or limit, len(empty), *empty, *short]
-        return ready_from(self._scripts.run("sweep", args))
+        return sum((ready_from(reply) for reply in self._in_each("sweep", args)), ())
 
     def expire(self, *, limit: int, webhooks: int = 64) -> tuple[int, bool, Ready]:
         """End up to ``limit`` calls that have had their time, of so many webhooks an equal part.
@@ -163,12 +205,13 @@ class InvocationStore:
         Returns how many ended, whether others wait for the same, and what may be run now.
         """
         args = [uuid4().hex, self._lease_margin_ms, GRACE_MS, *self._limits.retention, limit, webhooks]
-        ended, more, ready = self._scripts.run("expire", args)
-        return int(ended), bool(more), ready_from(ready)
+        replies = self._in_each("expire", args)
+        ready: Ready = sum((ready_from(each[2]) for each in replies), ())
+        return sum(int(each[0]) for each in replies), any(each[1] for each in replies), ready
 
     def revisits(self, *, limit: int) -> list[tuple[str, str]]:
         """Some of the webhooks, with their plugins, whose waiting calls somebody has to go through."""
-        return some_webhooks(self._client, keyspace.revisits(), limit)
+        return some_webhooks(self._client, self._keys, self._keys.revisits, limit)
 
     def revisit(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
         """Go through a webhook's waiting calls: end those of a removed one, let those go that may go now.
@@ -178,20 +221,15 @@ class InvocationStore:
         cursor = "0"
         while True:
             args = [uuid4().hex, self._lease_margin_ms, GRACE_MS, *self._limits.retention, plugin, webhook_id]
-            next_cursor, ready = self._scripts.run("revisit", [*args, cursor, REVISITED])
+            next_cursor, ready = self._scripts.run("revisit", [*args, cursor, REVISITED], self._keys.root(plugin))
             yield ready_from(ready)
             cursor = next_cursor.decode()
             if cursor == "0":
                 return
 
-    def waits(self, plugin: str, webhook_id: str) -> bool:
-        """Whether a webhook has calls that are not final, registered or not."""
-        with store_errors():
-            return bool(self._client.exists(keyspace.open_calls(plugin, webhook_id)))
-
     def prune(self, *, limit: int) -> int:
         """Forget up to ``limit`` final records whose retention has passed; returns how many."""
-        return int(self._scripts.run("prune", [limit]))
+        return sum(int(count) for count in self._in_each("prune", [limit]))
 
     def drop_contents(self, *, limit: int) -> int:
         """Drop the oldest contents of plugins that keep too many bytes, looking at ``limit`` records of each at most.
@@ -200,13 +238,26 @@ class InvocationStore:
         """
         most = self._limits.max_kept_bytes_per_plugin
         with store_errors():
-            plugins = [name.decode() for name in self._client.smembers(keyspace.plugins())]
+            plugins = plugins_of(self._client, self._keys)
             pipeline = self._client.pipeline(transaction=False)
             for plugin in plugins:
-                pipeline.hget(keyspace.plugin_bytes(plugin), "kept")
+                pipeline.hget(self._keys.plugin_bytes(plugin), "kept")
             kept = pipeline.execute() if plugins else []
         over = [plugin for plugin, size in zip(plugins, kept, strict=True) if int(size or 0) > most]
-        return sum(int(self._scripts.run("drop_contents", [plugin, most, limit])[0]) for plugin in over)
+        runs = (self._scripts.run("drop_contents", [plugin, most, limit], self._keys.root(plugin)) for plugin in over)
+        return sum(int(dropped) for dropped, _ in runs)
+
+    def _in_each(self, script: str, args: Sequence[Any]) -> list[Any]:
+        """Run a script in every partition that can be reached; raises `Unavailable` where none can."""
+        replies, away = [], None
+        for number in range(self._keys.partitions):
+            try:
+                replies.append(self._scripts.run(script, args, partition_root(number)))
+            except Unavailable as error:
+                away = error
+        if away is not None and not replies:
+            raise away
+        return replies
 
     def forget(self, plugin: str, reference_id: str) -> Invocation:
         """Destroy payload and result of an invocation (of a chain: of its steps too); the rest of its record stays.
@@ -216,81 +267,6 @@ class InvocationStore:
             Conflict: it is not final, or one of its steps is not.
         """
         self.get(plugin, reference_id)
-        if self._scripts.run("forget", [reference_id, actor()]) == b"unfinished":
+        if self._scripts.run("forget", [reference_id, actor()], self._keys.root_of_ref(reference_id)) == b"unfinished":
             raise Conflict("The invocation is not final: it cannot be forgotten.", reference_id=reference_id)
         return self.get(plugin, reference_id)
-
-    # -- reading ------------------------------------------------------------------------------------------------
-
-    def get(self, plugin: str, reference_id: str) -> Invocation:
-        """The record of one of a plugin's invocations.
-
-        Raises:
-            NotFound: unknown, or another plugin's.
-            Expired: older than its retention.
-        """
-        invocation = self.find(reference_id)
-        if invocation.plugin != plugin:
-            raise NotFound
-        return invocation
-
-    def find(self, reference_id: str) -> Invocation:
-        """The record of anybody's invocation, for operators; raises as `get`."""
-        if reference_time_ms(reference_id) is None:
-            raise NotFound
-        with store_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            pipeline.hgetall(keyspace.record(reference_id))
-            pipeline.lrange(keyspace.steps(reference_id), 0, -1)
-            pipeline.time()
-            fields, steps, (seconds, _) = pipeline.execute()
-        return self._found(reference_id, fields, steps, seconds * 1000)
-
-    def look_up(self, reference_id: str, plugin: str | None = None) -> Invocation:
-        """As `get`, or `find` without a plugin; whoever is shown the record is named in the audit trail."""
-        if reference_time_ms(reference_id) is None:
-            raise NotFound
-        pairs, steps, now_ms = self._scripts.run("look_up", [reference_id, plugin or "", actor()])
-        return self._found(reference_id, dict(zip(pairs[::2], pairs[1::2], strict=True)), steps, int(now_ms))
-
-    def join(self, plugin: str, reference_id: str, process: str) -> Invocation:
-        """Add an API process to the record's waiters, unless it is final already; raises as `get`."""
-        if reference_time_ms(reference_id) is None:
-            raise NotFound
-        self._scripts.run("join", [reference_id, plugin, process])
-        return self.get(plugin, reference_id)  # read after joining: an end that came in between is seen
-
-    def result_of(self, reference_id: str) -> bytes | None:
-        """The sealed data of an answer; None where no answer is kept."""
-        with store_errors():
-            sealed: bytes | None = self._client.get(keyspace.result(reference_id))
-        return sealed
-
-    def payload_of(self, reference_id: str) -> bytes | None:
-        """The sealed trigger; None where none is kept."""
-        with store_errors():
-            sealed: bytes | None = self._client.get(keyspace.payload(reference_id))
-        return sealed
-
-    def _found(
-        self, reference_id: str, fields: Mapping[bytes, bytes], steps: Sequence[bytes], now_ms: int
-    ) -> Invocation:
-        if not fields:
-            kept_ms = min(self._limits.retention[:3])
-            made_ms = reference_time_ms(reference_id)
-            raise Expired if made_ms is not None and kept_ms < now_ms - made_ms else NotFound
-        invocation = invocation_from(reference_id, fields, steps)
-        if invocation.expires_at_ms is not None and invocation.expires_at_ms <= now_ms:
-            raise Expired
-        return invocation
-
-    def count(self, plugin: str, counter: str) -> None:
-        """Add one to a plugin's counter."""
-        with store_errors():
-            self._client.hincrby(keyspace.plugin_counts(plugin), counter, 1)
-
-    def counts(self, plugin: str) -> dict[str, int]:
-        """A plugin's counters by name."""
-        with store_errors():
-            found = self._client.hgetall(keyspace.plugin_counts(plugin))
-        return {name.decode(): int(value) for name, value in found.items()}

@@ -13,7 +13,7 @@ Only ids, reference ids and keyed hashes ever become part of a key.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 #: With what every key and channel begins.
 PREFIX: Final = "relay:"
@@ -83,11 +83,13 @@ PARTITIONED: Final = {
     # turns and sweeps
     "backlog": "due:backlog:{minute}",  # hash lane -> the most calls that waited in it at a time in this minute
     "sweeps": "sweeps",  # hash: how many sweeps there were, and how many ids they published
+    "confirmed": "confirmed",  # string: written so that its replication can be waited for
     "counting_turn": "counting",  # string: a worker counts notes now
 }
 
 #: The keys that all partitions have in common.
 SHARED: Final = {
+    "partitions": "partitions",  # int: how many there are, for good
     "api_keys": "keys",  # set of API key ids
     "api_key": "key:{key}",  # hash: one API key
     "api_key_uses": "keys:used",  # hash key id -> ms: when each was last used
@@ -118,6 +120,11 @@ CHANNELS: Final = {
 }
 
 
-def partition_root(number: int) -> str:
-    """The root of a partition's keys."""
+def partition_root(number: int | Literal["*"]) -> str:
+    """The root of a partition's keys; with ``*`` a pattern of all of them."""
     return f"{PREFIX}{{{number}}}:"
+
+
+def root_of_key(key: str) -> str:
+    """The root that a key begins with."""
+    return key[: key.index("}") + 2]

@@ -23,6 +23,7 @@ from relay.registration.endpoint import DEFAULT_PORTS
 from relay.store import keyspace
 from relay.store.key_names import SHARED_ROOT
 from relay.store.key_records import ApiKey, KeyRecord, digest_of, from_fields, to_fields
+from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.revocations import Revocations
 from relay.store.scripts import store_errors
 from relay.telemetry import Event, event
@@ -62,7 +63,8 @@ class ApiKeys:
     A record that was not written with the vault's keys counts as no record, and is reported.
     """
 
-    def __init__(self, client: Redis, vault: Vault) -> None:
+    def __init__(self, client: Redis, vault: Vault, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._vault = vault
         self._revocations = Revocations(client, vault)
@@ -215,10 +217,12 @@ class ApiKeys:
                 fields = to_fields(replace(record, revocations=revocations), self._vault)
                 pipeline.hset(keyspace.api_key(key.id), mapping=fields)
                 pipeline.sadd(keyspace.api_keys(), key.id)
-                pipeline.sadd(keyspace.plugins(), key.plugin)
             if entry is not None:
                 pipeline.rpush(keyspace.audit("entries", SHARED_ROOT), entry.text())
             pipeline.execute()
+            for record in records:
+                plugin = record.key.plugin
+                self._client.sadd(self._keys.plugins(self._keys.partition_of(plugin)), plugin)
         for record in records:
             self._remembered.pop(record.key.id, None)
         return tuple(record.key for record in records)

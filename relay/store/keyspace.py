@@ -1,259 +1,265 @@
-"""Every Redis key that Python names, one function each; `relay.store.lua_keys` hands the same names to scripts."""
+"""Every Redis key that Python names, one function each. `relay.store.lua_keys` hands the same names to scripts."""
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
+from relay.reference_id import bucket_of, bucket_of_plugin
 from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL, partition_root
+from relay.store.spreading import Spread, T, spread
 
-#: The root of the only partition.
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+#: The root of the first partition, and of the only one.
 ROOT: Final = partition_root(0)
 
 
-def _name(kind: str, **parts: object) -> str:
-    if kind in SHARED:
-        return SHARED_ROOT + SHARED[kind].format(**parts)
-    return ROOT + PARTITIONED[kind].format(**parts)
+def _name(root: str, kind: str, **parts: object) -> str:
+    return root + PARTITIONED[kind].format(**parts)
 
 
-def record(ref: str) -> str:
-    """Hash: the record of an invocation."""
-    return _name("record", ref=ref)
+def _shared(kind: str, **parts: object) -> str:
+    return SHARED_ROOT + SHARED[kind].format(**parts)
 
 
-def payload(ref: str) -> str:
-    """String: the sealed trigger of an invocation."""
-    return _name("payload", ref=ref)
+@dataclass(frozen=True, slots=True)
+class Keyspace:
+    """The keys of a store that has so many partitions: a plugin, and an id made for it, tell theirs."""
 
+    partitions: int = 1
 
-def result(ref: str) -> str:
-    """String: the sealed data of an invocation's answer."""
-    return _name("result", ref=ref)
+    def partition_of(self, plugin: str) -> int:
+        """The partition of a plugin."""
+        return bucket_of_plugin(plugin) % self.partitions if self.partitions > 1 else 0
 
+    def root(self, plugin: str) -> str:
+        """The root of all that a plugin has."""
+        return partition_root(bucket_of_plugin(plugin) % self.partitions) if self.partitions > 1 else ROOT
 
-def steps(ref: str) -> str:
-    """List: the reference ids of a chain's steps."""
-    return _name("steps", ref=ref)
+    def root_of_ref(self, reference_id: str) -> str:
+        """The root of an invocation's keys, or of a replay job's."""
+        return partition_root(bucket_of(reference_id) % self.partitions) if self.partitions > 1 else ROOT
 
+    def spread(self, items: Sequence[T], root_of: Callable[[T], str]) -> list[Spread[T]]:
+        """The items by partition, each in the order in which they came."""
+        return spread(items, root_of) if self.partitions > 1 else [Spread(ROOT, items, range(len(items)))]
 
-def raw(ref: str) -> str:
-    """String: the sealed data of a step's answer before masking, while its chain runs."""
-    return _name("raw", ref=ref)
+    def record(self, ref: str) -> str:
+        """Hash: the record of an invocation."""
+        return _name(self.root_of_ref(ref), "record", ref=ref)
 
+    def payload(self, ref: str) -> str:
+        """String: the sealed trigger of an invocation."""
+        return _name(self.root_of_ref(ref), "payload", ref=ref)
 
-def secrets(ref: str) -> str:
-    """String: the sealed texts that a chain hides in its steps' answers, while it runs."""
-    return _name("secrets", ref=ref)
+    def result(self, ref: str) -> str:
+        """String: the sealed data of an invocation's answer."""
+        return _name(self.root_of_ref(ref), "result", ref=ref)
 
+    def steps(self, ref: str) -> str:
+        """List: the reference ids of a chain's steps."""
+        return _name(self.root_of_ref(ref), "steps", ref=ref)
 
-def callbacks() -> str:
-    """Sorted set: ends that a webhook is to be told of."""
-    return _name("callbacks")
+    def raw(self, ref: str) -> str:
+        """String: the sealed data of a step's answer before masking, while its chain runs."""
+        return _name(self.root_of_ref(ref), "raw", ref=ref)
 
+    def secrets(self, ref: str) -> str:
+        """String: the sealed texts that a chain hides in its steps' answers, while it runs."""
+        return _name(self.root_of_ref(ref), "secrets", ref=ref)
 
-def alerts(kind: str = "alerts") -> str:
-    """Hash: the alerts that hold; of the kind `alerts_untold` changes that nobody was told of."""
-    return _name(kind)
+    def callbacks(self, partition: int = 0) -> str:
+        """Sorted set: ends that a webhook is to be told of."""
+        return _name(partition_root(partition), "callbacks")
 
+    def plugins(self, partition: int = 0) -> str:
+        """Set: the plugins that exist."""
+        return _name(partition_root(partition), "plugins")
 
-def plugins() -> str:
-    """Set: the plugins that exist."""
-    return _name("plugins")
+    def plugin_bytes(self, plugin: str) -> str:
+        """Hash: the bytes of a plugin's contents, of unfinished invocations and kept ones."""
+        return _name(self.root(plugin), "plugin_bytes", plugin=plugin)
 
+    def plugin_index(self, plugin: str) -> str:
+        """Sorted set: a plugin's reference ids by createdAt."""
+        return _name(self.root(plugin), "plugin_index", plugin=plugin)
 
-def plugin_bytes(plugin: str) -> str:
-    """Hash: the bytes of a plugin's contents, of unfinished invocations and kept ones."""
-    return _name("plugin_bytes", plugin=plugin)
+    def webhook_index(self, plugin: str, webhook: str) -> str:
+        """Sorted set: a webhook's reference ids by createdAt."""
+        return _name(self.root(plugin), "webhook_index", plugin=plugin, webhook=webhook)
 
+    def plugin_counts(self, plugin: str) -> str:
+        """Hash: a plugin's counters."""
+        return _name(self.root(plugin), "plugin_counts", plugin=plugin)
 
-def plugin_index(plugin: str) -> str:
-    """Sorted set: a plugin's reference ids by createdAt."""
-    return _name("plugin_index", plugin=plugin)
+    def notes(self, plugin: str) -> str:
+        """List: what happened to a plugin's invocations and is not counted yet."""
+        return _name(self.root(plugin), "notes", plugin=plugin)
 
+    def counted(self, plugin: str) -> str:
+        """Integer: how many of a plugin's notes have been counted."""
+        return _name(self.root(plugin), "counted", plugin=plugin)
 
-def webhook_index(plugin: str, webhook: str) -> str:
-    """Sorted set: a webhook's reference ids by createdAt."""
-    return _name("webhook_index", plugin=plugin, webhook=webhook)
+    def totals(self, plugin: str) -> str:
+        """Hash: a plugin's counts and histograms by webhook."""
+        return _name(self.root(plugin), "totals", plugin=plugin)
 
+    def minute(self, plugin: str, minute: int, webhook: str = "") -> str:
+        """Hash: what was counted in a minute of a webhook, or of all."""
+        return _name(self.root(plugin), "minute", plugin=plugin, minute=minute, webhook=webhook)
 
-def plugin_counts(plugin: str) -> str:
-    """Hash: a plugin's counters."""
-    return _name("plugin_counts", plugin=plugin)
+    def hour(self, plugin: str, hour: int) -> str:
+        """Hash: what was counted in an hour, by webhook."""
+        return _name(self.root(plugin), "hour", plugin=plugin, hour=hour)
 
+    def webhooks(self, plugin: str) -> str:
+        """Hash: a plugin's webhook ids and their current revisions."""
+        return _name(self.root(plugin), "webhooks", plugin=plugin)
+
+    def pointer_macs(self, plugin: str) -> str:
+        """Hash: of each webhook, the MAC of its current revision."""
+        return _name(self.root(plugin), "pointer_macs", plugin=plugin)
+
+    def revision(self, plugin: str, webhook: str, number: int) -> str:
+        """Hash: one immutable revision of a registration."""
+        return _name(self.root(plugin), "revision", plugin=plugin, webhook=webhook, revision=number)
 
-def notes(plugin: str) -> str:
-    """List: what happened to a plugin's invocations and is not counted yet."""
-    return _name("notes", plugin=plugin)
+    def target(self, plugin: str, webhook: str, number: int) -> str:
+        """String: the sealed target of a revision."""
+        return _name(self.root(plugin), "target", plugin=plugin, webhook=webhook, revision=number)
 
+    def last_revision(self, plugin: str, webhook: str) -> str:
+        """Integer: the highest revision ever given to a webhook id."""
+        return _name(self.root(plugin), "last_revision", plugin=plugin, webhook=webhook)
 
-def counted(plugin: str) -> str:
-    """Integer: how many of a plugin's notes have been counted."""
-    return _name("counted", plugin=plugin)
+    def users(self, plugin: str, webhook: str) -> str:
+        """Set: the chains that have a webhook among their steps."""
+        return _name(self.root(plugin), "users", plugin=plugin, webhook=webhook)
 
+    def token(self, plugin: str, webhook: str, revision: int) -> str:
+        """String: the sealed access token of a webhook's revision."""
+        return _name(self.root(plugin), "token", plugin=plugin, webhook=webhook, revision=revision)
 
-def totals(plugin: str) -> str:
-    """Hash: a plugin's counts and histograms by webhook."""
-    return _name("totals", plugin=plugin)
+    def token_fetcher(self, plugin: str, webhook: str, revision: int) -> str:
+        """String: who fetches the next access token."""
+        return _name(self.root(plugin), "token_fetcher", plugin=plugin, webhook=webhook, revision=revision)
 
+    def running(self, plugin: str, webhook: str) -> str:
+        """Sorted set: the places that a webhook's running calls hold."""
+        return _name(self.root(plugin), "running", plugin=plugin, webhook=webhook)
 
-def minute(plugin: str, minute: int, webhook: str = "") -> str:
-    """Hash: what was counted in a minute of a webhook, or of all."""
-    return _name("minute", plugin=plugin, minute=minute, webhook=webhook)
+    def parked(self, plugin: str, webhook: str) -> str:
+        """Sorted set: a webhook's parked calls by age."""
+        return _name(self.root(plugin), "parked", plugin=plugin, webhook=webhook)
 
+    def open_calls(self, plugin: str, webhook: str) -> str:
+        """Sorted set: a webhook's calls that are not final, by when each has to end."""
+        return _name(self.root(plugin), "open", plugin=plugin, webhook=webhook)
 
-def hour(plugin: str, hour: int) -> str:
-    """Hash: what was counted in an hour, by webhook."""
-    return _name("hour", plugin=plugin, hour=hour)
+    def parked_webhooks(self, partition: int = 0) -> str:
+        """Set: webhooks that have parked calls."""
+        return _name(partition_root(partition), "parked_webhooks")
 
+    def revisits(self, partition: int = 0) -> str:
+        """Set: webhooks whose waiting calls somebody has to go through."""
+        return _name(partition_root(partition), "revisits")
 
-def webhooks(plugin: str) -> str:
-    """Hash: a plugin's webhook ids and their current revisions."""
-    return _name("webhooks", plugin=plugin)
+    def ages(self, partition: int = 0) -> str:
+        """Sorted set: webhooks by when the first of their calls may have to end."""
+        return _name(partition_root(partition), "ages")
 
+    def policy(self, plugin: str, webhook: str) -> str:
+        """Hash: a webhook's limits, pause, rate and breaker."""
+        return _name(self.root(plugin), "policy", plugin=plugin, webhook=webhook)
 
-def pointer_macs(plugin: str) -> str:
-    """Hash: of each webhook, the MAC of its current revision."""
-    return _name("pointer_macs", plugin=plugin)
+    def idempotency(self, plugin: str, webhook: str, mac: str) -> str:
+        """Hash: what an Idempotency-Key was used for."""
+        return _name(self.root(plugin), "idempotency", plugin=plugin, webhook=webhook, mac=mac)
 
+    def due_running(self, partition: int = 0) -> str:
+        """Sorted set: alarms of leases, retries and deadlines."""
+        return _name(partition_root(partition), "due_running")
 
-def revision(plugin: str, webhook: str, number: int) -> str:
-    """Hash: one immutable revision of a registration."""
-    return _name("revision", plugin=plugin, webhook=webhook, revision=number)
+    def due_queued(self, lane: str, partition: int = 0) -> str:
+        """Sorted set: alarms of a lane's queued ids."""
+        return _name(partition_root(partition), "due_queued", lane=lane)
 
+    def backlog(self, minute: int, partition: int = 0) -> str:
+        """Hash: the most calls that waited in each lane at a time, of one minute."""
+        return _name(partition_root(partition), "backlog", minute=minute)
 
-def target(plugin: str, webhook: str, number: int) -> str:
-    """String: the sealed target of a revision."""
-    return _name("target", plugin=plugin, webhook=webhook, revision=number)
+    def expiry(self, partition: int = 0) -> str:
+        """Sorted set: when final records are forgotten."""
+        return _name(partition_root(partition), "expiry")
 
+    def pending(self, partition: int = 0) -> str:
+        """Hash: how much is not final, ``count`` and ``bytes``."""
+        return _name(partition_root(partition), "pending")
 
-def last_revision(plugin: str, webhook: str) -> str:
-    """Integer: the highest revision ever given to a webhook id."""
-    return _name("last_revision", plugin=plugin, webhook=webhook)
+    def plugin_pending(self, plugin: str) -> str:
+        """Integer: a plugin's invocations that are not final."""
+        return _name(self.root(plugin), "plugin_pending", plugin=plugin)
 
+    def replays(self, plugin: str) -> str:
+        """Sorted set: a plugin's replay jobs by createdAt."""
+        return _name(self.root(plugin), "replays", plugin=plugin)
 
-def users(plugin: str, webhook: str) -> str:
-    """Set: the chains that have a webhook among their steps."""
-    return _name("users", plugin=plugin, webhook=webhook)
+    def replay_plan(self, plugin: str, plan: str) -> str:
+        """String: what was planned to be replayed."""
+        return _name(self.root(plugin), "replay_plan", plugin=plugin, plan=plan)
 
+    def replay(self, replay_id: str) -> str:
+        """Hash: a replay job."""
+        return _name(self.root_of_ref(replay_id), "replay", replay=replay_id)
 
-def token(plugin: str, webhook: str, revision: int) -> str:
-    """String: the sealed access token of a webhook's revision."""
-    return _name("token", plugin=plugin, webhook=webhook, revision=revision)
+    def sweeps(self, partition: int = 0) -> str:
+        """Hash: how many sweeps there were, and how many ids they published."""
+        return _name(partition_root(partition), "sweeps")
 
+    def counting_turn(self, partition: int = 0) -> str:
+        """String: a worker counts notes now."""
+        return _name(partition_root(partition), "counting_turn")
 
-def token_fetcher(plugin: str, webhook: str, revision: int) -> str:
-    """String: who fetches the next access token."""
-    return _name("token_fetcher", plugin=plugin, webhook=webhook, revision=revision)
 
+#: Of a store that has one partition.
+SINGLE: Final = Keyspace()
 
-def running(plugin: str, webhook: str) -> str:
-    """Sorted set: the places that a webhook's running calls hold."""
-    return _name("running", plugin=plugin, webhook=webhook)
 
+def __getattr__(name: str) -> Any:
+    """The names of the only partition, for whoever knows that there is one: `Keyspace` has them."""
+    return getattr(SINGLE, name)
 
-def parked(plugin: str, webhook: str) -> str:
-    """Sorted set: a webhook's parked calls by age."""
-    return _name("parked", plugin=plugin, webhook=webhook)
 
-
-def open_calls(plugin: str, webhook: str) -> str:
-    """Sorted set: a webhook's calls that are not final, by when each has to end."""
-    return _name("open", plugin=plugin, webhook=webhook)
-
-
-def parked_webhooks() -> str:
-    """Set: webhooks that have parked calls."""
-    return _name("parked_webhooks")
-
-
-def revisits() -> str:
-    """Set: webhooks whose waiting calls somebody has to go through."""
-    return _name("revisits")
-
-
-def ages() -> str:
-    """Sorted set: webhooks by when the first of their calls may have to end."""
-    return _name("ages")
-
-
-def policy(plugin: str, webhook: str) -> str:
-    """Hash: a webhook's limits, pause, rate and breaker."""
-    return _name("policy", plugin=plugin, webhook=webhook)
-
-
-def idempotency(plugin: str, webhook: str, mac: str) -> str:
-    """Hash: what an Idempotency-Key was used for."""
-    return _name("idempotency", plugin=plugin, webhook=webhook, mac=mac)
-
-
-def due_running() -> str:
-    """Sorted set: alarms of leases, retries and deadlines."""
-    return _name("due_running")
-
-
-def due_queued(lane: str) -> str:
-    """Sorted set: alarms of a lane's queued ids."""
-    return _name("due_queued", lane=lane)
-
-
-def backlog(minute: int) -> str:
-    """Hash: the most calls that waited in each lane at a time, of one minute."""
-    return _name("backlog", minute=minute)
-
-
-def expiry() -> str:
-    """Sorted set: when final records are forgotten."""
-    return _name("expiry")
-
-
-def pending() -> str:
-    """Hash: how much is not final, ``count`` and ``bytes``."""
-    return _name("pending")
-
-
-def plugin_pending(plugin: str) -> str:
-    """Integer: a plugin's invocations that are not final."""
-    return _name("plugin_pending", plugin=plugin)
-
-
-def replays(plugin: str) -> str:
-    """Sorted set: a plugin's replay jobs by createdAt."""
-    return _name("replays", plugin=plugin)
-
-
-def replay_plan(plugin: str, plan: str) -> str:
-    """String: what was planned to be replayed."""
-    return _name("replay_plan", plugin=plugin, plan=plan)
-
-
-def replay(replay_id: str) -> str:
-    """Hash: a replay job."""
-    return _name("replay", replay=replay_id)
+def partitions() -> str:
+    """Integer: how many partitions the store has."""
+    return _shared("partitions")
 
 
 def api_keys() -> str:
     """Set: the ids of all API keys."""
-    return _name("api_keys")
+    return _shared("api_keys")
 
 
 def api_key(key_id: str) -> str:
     """Hash: one API key, its secret as a SHA-256 only."""
-    return _name("api_key", key=key_id)
+    return _shared("api_key", key=key_id)
 
 
 def api_key_uses() -> str:
     """Hash: when each API key was last used."""
-    return _name("api_key_uses")
+    return _shared("api_key_uses")
 
 
 def promotions() -> str:
     """Hash: since when the newest key of each ring seals."""
-    return _name("promotions")
+    return _shared("promotions")
 
 
 def revocations() -> str:
     """List: the revoked API keys."""
-    return _name("revocations")
+    return _shared("revocations")
 
 
 def audit(part: str, root: str = ROOT) -> str:
@@ -261,36 +267,31 @@ def audit(part: str, root: str = ROOT) -> str:
     return root + TRAIL[f"audit_{part}"]
 
 
+def alerts(kind: str = "alerts") -> str:
+    """Hash: the alerts that hold; `alerts_untold`: changes that nobody was told of; `alerts_turn`: a worker looks."""
+    return _shared(kind)
+
+
 def notice(process: str) -> str:
     """Channel: what an API process's waiters are told."""
     return PREFIX + CHANNELS["notice"].format(process=process)
 
 
-def sweeps() -> str:
-    """Hash: how many sweeps there were, and how many ids they published."""
-    return _name("sweeps")
-
-
-def turn(kind: str) -> str:
-    """String: a worker does now what one is enough for (`counting_turn`, `alerts_turn`)."""
-    return _name(kind)
-
-
 def workers() -> str:
     """Sorted set: worker processes by their last heartbeat."""
-    return _name("workers")
+    return _shared("workers")
 
 
 def clock_jump() -> str:
     """String: the last jump of the server's clock."""
-    return _name("clock_jump")
+    return _shared("clock_jump")
 
 
 def worker_lanes() -> str:
     """Hash: the lanes that each worker process serves."""
-    return _name("worker_lanes")
+    return _shared("worker_lanes")
 
 
 def dropped_messages() -> str:
     """Hash: by lane, how many things on it were no messages of the relay's."""
-    return _name("dropped_messages")
+    return _shared("dropped_messages")

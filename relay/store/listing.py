@@ -11,7 +11,7 @@ import orjson
 
 from relay.errors import BadParameter, Fault
 from relay.invocation import Outcome, State
-from relay.store import keyspace
+from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.records import invocation_from
 from relay.store.scripts import Scripts, store_errors
 
@@ -124,7 +124,8 @@ class Counted:
 class Listing:
     """Reads records through their indexes. Raises `Unavailable` while the server is away."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
         self._client: Any = client
         self._scripts = Scripts(client)
 
@@ -133,8 +134,8 @@ class Listing:
         if wanted.webhook_id is None:
             return
         keys = (
-            keyspace.last_revision(plugin, wanted.webhook_id),
-            keyspace.webhook_index(plugin, wanted.webhook_id),
+            self._keys.last_revision(plugin, wanted.webhook_id),
+            self._keys.webhook_index(plugin, wanted.webhook_id),
         )
         with store_errors():
             known = self._client.exists(*keys)
@@ -145,7 +146,7 @@ class Listing:
     def knows(self, plugin: str) -> bool:
         """Whether anything was ever triggered for a plugin of that name, and is not forgotten yet."""
         with store_errors():
-            return bool(self._client.exists(keyspace.plugin_index(plugin)))
+            return bool(self._client.exists(self._keys.plugin_index(plugin)))
 
     def page(self, plugin: str, wanted: Filter, *, limit: int = 50, cursor: str | None = None) -> Page:
         """One page of a plugin's invocations, at most `MAX_PAGE`. Cursors stay good while records come and go.
@@ -181,7 +182,8 @@ class Listing:
         """The same, of the newest ``at_most`` that were looked at."""
         counted, position, looked = OutcomeGroups(), "", 0
         while at_most is None or looked < at_most:
-            reply = self._scripts.run("tally", [plugin, wanted.to_json(), position, LOOKED_AT_BY_SCRIPT])
+            args = [plugin, wanted.to_json(), position, LOOKED_AT_BY_SCRIPT]
+            reply = self._scripts.run("tally", args, self._keys.root(plugin))
             position = reply[0].decode()
             counted.add(reply[1])
             looked += LOOKED_AT_BY_SCRIPT
@@ -195,8 +197,8 @@ class Listing:
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for ref in refs:
-                pipeline.hgetall(keyspace.record(ref))
-                pipeline.lrange(keyspace.steps(ref), 0, -1)
+                pipeline.hgetall(self._keys.record(ref))
+                pipeline.lrange(self._keys.steps(ref), 0, -1)
             replies = pipeline.execute() if refs else []
         found = zip(refs, replies[::2], replies[1::2], strict=True)
         return [invocation_from(ref, fields, steps) for ref, fields, steps in found if fields]
@@ -218,10 +220,10 @@ class Listing:
     def _piece(self, plugin: str, wanted: Filter, position: str, limit: int) -> tuple[str, int, list[bytes]]:
         if wanted.replay is not None:
             args: Sequence[Any] = [plugin, wanted.to_json(), position, limit, LOOKED_AT_BY_SCRIPT, wanted.replay]
-            next_position, looked, refs = self._scripts.run("list_replay", args)
+            next_position, looked, refs = self._scripts.run("list_replay", args, self._keys.root(plugin))
         else:
             args = [plugin, wanted.to_json(), position, limit, LOOKED_AT_BY_SCRIPT, wanted.chain or ""]
-            next_position, looked, refs = self._scripts.run("list", args)
+            next_position, looked, refs = self._scripts.run("list", args, self._keys.root(plugin))
         return next_position.decode(), int(looked), refs
 
 

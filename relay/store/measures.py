@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.invocation import FINAL, State
-from relay.store import keyspace
+from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.notes import HOUR_MS, MINUTE_MS, STEPS_A_DOUBLING, UNREGISTERED, amounts_of
 from relay.store.scripts import Scripts, store_errors
 
@@ -78,7 +78,8 @@ class Day:
 class Measures:
     """Counts what the scripts noted. Every method raises `Unavailable` while the server is away."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
         self._client: Any = client
         self._scripts = Scripts(client)
 
@@ -89,13 +90,17 @@ class Measures:
 
     def count_everything(self) -> None:
         """Count the notes of every plugin, unless another process does that now."""
+        for number in range(self._keys.partitions):
+            self._count_partition(number)
+
+    def _count_partition(self, number: int) -> None:
         with store_errors():
-            if not self._client.set(keyspace.turn("counting_turn"), 1, nx=True, px=_TURN_MS):
+            if not self._client.set(self._keys.counting_turn(number), 1, nx=True, px=_TURN_MS):
                 return
-            plugins = [name.decode() for name in self._client.smembers(keyspace.plugins())]
+            plugins = [name.decode() for name in self._client.smembers(self._keys.plugins(number))]
             pipeline = self._client.pipeline(transaction=False)
             for plugin in plugins:
-                pipeline.exists(keyspace.notes(plugin))
+                pipeline.exists(self._keys.notes(plugin))
             noted = pipeline.execute() if plugins else []
         for plugin, has_notes in zip(plugins, noted, strict=True):
             if has_notes:
@@ -105,8 +110,8 @@ class Measures:
         """Count the oldest notes; how many there were. Where somebody else counted them meanwhile it is done anyway."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)  # one moment for both
-            pipeline.get(keyspace.counted(plugin))
-            pipeline.lrange(keyspace.notes(plugin), 0, _NOTES - 1)
+            pipeline.get(self._keys.counted(plugin))
+            pipeline.lrange(self._keys.notes(plugin), 0, _NOTES - 1)
             before, notes = pipeline.execute()
         if not notes:
             return 0
@@ -115,7 +120,7 @@ class Measures:
             args += [*place, len(amounts)]
             for field, amount in amounts.items():
                 args += [field, amount]
-        self._scripts.run("count_notes", args)
+        self._scripts.run("count_notes", args, self._keys.root(plugin))
         return len(notes)
 
     def minutes(self, plugin: str, since_ms: int | None = None, webhook_id: str = "") -> list[Minute]:
@@ -129,7 +134,7 @@ class Measures:
         numbers = range(first_ms // MINUTE_MS, now_ms // MINUTE_MS + 1)
         pipeline = self._client.pipeline(transaction=False)
         for number in numbers:
-            pipeline.hgetall(keyspace.minute(plugin, number, webhook_id))
+            pipeline.hgetall(self._keys.minute(plugin, number, webhook_id))
         with store_errors():
             found = pipeline.execute()
         return [_minute(number * MINUTE_MS, fields) for number, fields in zip(numbers, found, strict=True)]
@@ -140,14 +145,14 @@ class Measures:
         now_ms = self._now_ms()
         pipeline = self._client.pipeline(transaction=False)
         for hour in (now_ms // HOUR_MS - 1, now_ms // HOUR_MS):
-            pipeline.hkeys(keyspace.hour(plugin, hour))
+            pipeline.hkeys(self._keys.hour(plugin, hour))
         with store_errors():
             fields = {field.decode() for found in pipeline.execute() for field in found}
         webhooks = sorted(field.removesuffix(":errors") for field in fields if field.endswith(":errors"))
         numbers = range(now_ms // MINUTE_MS - minutes + 1, now_ms // MINUTE_MS + 1)
         for webhook in webhooks:
             for number in numbers:
-                pipeline.hgetall(keyspace.minute(plugin, number, webhook))
+                pipeline.hgetall(self._keys.minute(plugin, number, webhook))
         with store_errors():
             rows = pipeline.execute() if webhooks else []
         counted: dict[str, Counts] = {}
@@ -165,7 +170,7 @@ class Measures:
         hours = range(last - 24, last + 1)
         pipeline = self._client.pipeline(transaction=False)
         for hour in hours:
-            pipeline.hgetall(keyspace.hour(plugin, hour))
+            pipeline.hgetall(self._keys.hour(plugin, hour))
         with store_errors():
             found = pipeline.execute()
         by_webhook: dict[str, Counter[str]] = {}
@@ -183,7 +188,7 @@ class Measures:
         """
         self.count(plugin)
         with store_errors():
-            found = dict(self._client.hscan_iter(keyspace.totals(plugin), count=_PIECE))
+            found = dict(self._client.hscan_iter(self._keys.totals(plugin), count=_PIECE))
         totals: dict[tuple[str, str], int] = {}
         for field, count in found.items():
             webhook, _, name = field.decode().partition(":")
@@ -193,7 +198,7 @@ class Measures:
     def add(self, plugin: str, process: str, batch: str, amounts: Mapping[str, int]) -> None:
         """Add what a worker has gathered to a plugin's totals; the same batch is added once."""
         pairs = [item for pair in amounts.items() for item in pair]
-        self._scripts.run("add_gathered", [plugin, process, batch, _BATCH_KNOWN_S, *pairs])
+        self._scripts.run("add_gathered", [plugin, process, batch, _BATCH_KNOWN_S, *pairs], self._keys.root(plugin))
 
     def name_webhooks(self, order: Sequence[str], *, at_most: int) -> frozenset[str]:
         """Which of these, ``plugin/webhook``, metrics name. Who was named once is always; places go in this order."""
@@ -203,8 +208,11 @@ class Measures:
     def sweeps(self) -> Sweeps:
         """What the sweeps of all workers came to."""
         with store_errors():
-            sweeps, published = self._client.hmget(keyspace.sweeps(), "sweeps", "published")
-        return Sweeps(int(sweeps or 0), int(published or 0))
+            pipeline = self._client.pipeline(transaction=False)
+            for number in range(self._keys.partitions):
+                pipeline.hmget(self._keys.sweeps(number), "sweeps", "published")
+            found = pipeline.execute()
+        return Sweeps(sum(int(sweeps or 0) for sweeps, _ in found), sum(int(published or 0) for _, published in found))
 
     def _now_ms(self) -> int:
         with store_errors():

@@ -15,6 +15,7 @@ from relay.errors import Unavailable
 from relay.invocation import Outcome, State
 from relay.loops import Failures
 from relay.store import keyspace
+from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.server_errors import is_ours
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import redis
+
+    from relay.store.replicas import Replicas
 
 _POLL_S: Final = 1.0  # how soon a stop is noticed
 _PING_AFTER_S: Final = 5.0  # a channel that is silent for so long is asked whether it still hears us
@@ -69,8 +72,12 @@ def _as_it_is(message: Any) -> Any:
 class Subscription:
     """One API process's channel; ``run`` reads it for as long as the process lives."""
 
-    def __init__(self, client: redis.Redis, process: str) -> None:
+    def __init__(
+        self, client: redis.Redis, process: str, replicas: Replicas | None = None, keys: Keyspace = SINGLE
+    ) -> None:
         self._client: Any = client
+        self._replicas = replicas
+        self._keys = keys
         self.process = process
         self._channel = keyspace.notice(process)
 
@@ -94,6 +101,19 @@ class Subscription:
                 stop.wait(pause_s)
                 pause_s = min(2 * pause_s, _PAUSE_MAXIMUM_S)
 
+    def _confirmed(self, notices: list[Notice]) -> list[Notice]:
+        """The notices of what enough replicas have: a failover takes none of them back."""
+        if self._replicas is not None and self._replicas.count:
+            return [notice for group in self._groups(notices) for notice in group]
+        return notices
+
+    def _groups(self, notices: list[Notice]) -> Iterator[list[Notice]]:
+        """By partition, those whose end the server has that is the primary now, and its replicas."""
+        for group in self._keys.spread(notices, lambda notice: self._keys.root_of_ref(notice.reference_id)):
+            records = [self._keys.record(notice.reference_id) for notice in group.items]
+            final = self._replicas.that_exist(group.root, records, "finishedAt") if self._replicas else ()
+            yield [notice for notice, is_final in zip(group.items, final, strict=True) if is_final]
+
     def _listen(self, renew: Callable[[], None], stop: threading.Event) -> Iterator[Notice]:
         with self._client.pubsub(push_handler_func=_as_it_is) as pubsub:
             pubsub.subscribe(self._channel)
@@ -106,7 +126,7 @@ class Subscription:
                     if message["type"] == "subscribe":  # redis-py may have connected anew by itself
                         renew()
                     elif message["type"] == "message":
-                        yield from read_notices(message["data"])
+                        yield from self._confirmed(list(read_notices(message["data"])))
                 elif now_s - heard_at_s >= _SILENCE_S:
                     return  # the connection is dead, though nobody has told us
                 elif now_s - heard_at_s >= _PING_AFTER_S and not asked:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from relay.audit.actor import actor
-from relay.store import keyspace
 from relay.store.invocations import GRACE_MS
+from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.scripts import Scripts, store_errors
 from relay.store.transitions import ready_from
 
@@ -40,20 +40,22 @@ class Traffic:
 class Policies:
     """Pauses and breakers. Every method raises `Unavailable` while the server is away."""
 
-    def __init__(self, client: redis.Redis, store: InvocationStore) -> None:
+    def __init__(self, client: redis.Redis, store: InvocationStore, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
         self._client: Any = client
         self._store = store
         self._scripts = Scripts(client)
 
     def pause(self, plugin: str, webhook_id: str) -> None:
         """Send nothing more of this webhook; what is accepted is parked."""
-        self._scripts.run("pause", [plugin, webhook_id, actor()])
+        self._scripts.run("pause", [plugin, webhook_id, actor()], self._keys.root(plugin))
 
     def resume(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
         """Send again: pages of parked calls that may go now, for the caller to publish."""
         offset = 0
         while True:
-            page = ready_from(self._scripts.run("resume", [plugin, webhook_id, GRACE_MS, offset, _PAGE, actor()]))
+            args = [plugin, webhook_id, GRACE_MS, offset, _PAGE, actor()]
+            page = ready_from(self._scripts.run("resume", args, self._keys.root(plugin)))
             if page:
                 yield page
             if len(page) < _PAGE:
@@ -62,7 +64,7 @@ class Policies:
 
     def close_breaker(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
         """Let calls go again, whatever failed before: pages of what it held back, for the caller to publish."""
-        self._scripts.run("close_breaker", [plugin, webhook_id, actor()])
+        self._scripts.run("close_breaker", [plugin, webhook_id, actor()], self._keys.root(plugin))
         return self._store.revisit(plugin, webhook_id)
 
     def traffic(self, plugin: str, webhook_id: str) -> Traffic:
@@ -76,9 +78,9 @@ class Policies:
             now_ms = seconds * 1000 + micros // 1000
             pipeline = self._client.pipeline(transaction=False)
             for webhook_id in webhook_ids:
-                pipeline.hmget(keyspace.policy(plugin, webhook_id), "paused", "failures", "openUntil")
-                pipeline.zcard(keyspace.parked(plugin, webhook_id))
-                pipeline.zcount(keyspace.running(plugin, webhook_id), f"({now_ms}", "+inf")  # a lost lease holds none
+                pipeline.hmget(self._keys.policy(plugin, webhook_id), "paused", "failures", "openUntil")
+                pipeline.zcard(self._keys.parked(plugin, webhook_id))
+                pipeline.zcount(self._keys.running(plugin, webhook_id), f"({now_ms}", "+inf")  # a lost lease holds none
             replies = pipeline.execute() if webhook_ids else []
         rows = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
         return [_traffic(*row, now_ms) for row in rows]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from relay.errors import RateLimited
+from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.scripts import Scripts
 from relay.text.quantities import read_rate
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 class PluginRates:
     """The limit of every plugin; ``rate`` is ``n/s`` or ``n/m``, None for no limit. A whole n may come at once."""
 
-    def __init__(self, client: redis.Redis, rate: str | None) -> None:
+    def __init__(self, client: redis.Redis, rate: str | None, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
         self._scripts = Scripts(client)
         self._rate = None if rate is None else read_rate(rate)
 
@@ -30,6 +32,7 @@ class PluginRates:
         if self._rate is None or count == 0:
             return
         interval_us = self._rate.period_s * 1_000_000 / self._rate.count
-        wait_us = int(self._scripts.run("plugin_rate", [plugin, interval_us, self._rate.count, count, uuid4().hex]))
+        args = [plugin, interval_us, self._rate.count, count, uuid4().hex]
+        wait_us = int(self._scripts.run("plugin_rate", args, self._keys.root(plugin)))
         if wait_us > 0:
             raise RateLimited(retry_after_s=-(-wait_us // 1_000_000))

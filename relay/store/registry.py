@@ -15,7 +15,8 @@ from relay.audit.actor import actor
 from relay.audit.entry import Act
 from relay.errors import Conflict, DocumentError, Fault, NotFound, SettingsError, VaultError
 from relay.registration import ChainTarget, Shape, Target, target_from_json
-from relay.store import keyspace
+from relay.store.keyspace import SINGLE, Keyspace
+from relay.store.plugin_names import plugins_of
 from relay.store.pointers import is_authentic, is_made_by_relay, pointer_mac
 from relay.store.revisions import Applied, PlannedRevision, Registered, StoredRevision
 from relay.store.scripts import Scripts, store_errors
@@ -47,12 +48,13 @@ class Registry:
     ``vault`` authenticates which revision is current; ``target_vault`` opens targets, in a process that may.
     """
 
-    def __init__(self, client: Redis, vault: Vault, target_vault: Vault | None = None) -> None:
+    def __init__(self, client: Redis, vault: Vault, target_vault: Vault | None = None, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._scripts = Scripts(client)
         self._vault = vault
         self._target_vault = target_vault
-        self._uses = Uses(client, self)
+        self._uses = Uses(client, self, keys)
         self._pointers: dict[tuple[str, str], tuple[int, float]] = {}
         self._shape = lru_cache(MAX_REVISIONS)(self._read_shape)
         self._revision = lru_cache(MAX_REVISIONS)(self._read_revision)
@@ -95,17 +97,17 @@ class Registry:
     def plugins(self) -> list[str]:
         """Every plugin that exists."""
         with store_errors():
-            return sorted(name.decode() for name in self._client.smembers(keyspace.plugins()))
+            return sorted(plugins_of(self._client, self._keys))
 
     def shapes(self, plugin: str) -> list[Registered]:
         """A plugin's webhooks by id, hidden ones too."""
         with store_errors():
-            pointers = self._client.hgetall(keyspace.webhooks(plugin))
-            macs = self._client.hgetall(keyspace.pointer_macs(plugin))
+            pointers = self._client.hgetall(self._keys.webhooks(plugin))
+            macs = self._client.hgetall(self._keys.pointer_macs(plugin))
             numbers = sorted((webhook.decode(), int(number)) for webhook, number in pointers.items())
             pipeline = self._client.pipeline(transaction=False)
             for webhook, number in numbers:
-                pipeline.hmget(keyspace.revision(plugin, webhook, number), "shape", "createdAt")
+                pipeline.hmget(self._keys.revision(plugin, webhook, number), "shape", "createdAt")
             rows = pipeline.execute() if numbers else []
         return [
             Registered(webhook, number, Shape.from_json(shape), int(created_at))
@@ -120,13 +122,14 @@ class Registry:
             for each in self.shapes(plugin):
                 _, shape = self._shape(plugin, each.webhook_id, each.revision)
                 mac = pointer_mac(self._vault, plugin, each.webhook_id, each.revision, shape)
-                written += bool(self._scripts.run("remac", [plugin, each.webhook_id, str(each.revision), mac]))
+                args = [plugin, each.webhook_id, str(each.revision), mac]
+                written += bool(self._scripts.run("remac", args, self._keys.root(plugin)))
         return written
 
     def unverified(self, plugin: str) -> list[str]:
         """Webhooks whose current revision no relay has made current: they count as not registered."""
         with store_errors():
-            names = sorted(name.decode() for name in self._client.hkeys(keyspace.webhooks(plugin)))
+            names = sorted(name.decode() for name in self._client.hkeys(self._keys.webhooks(plugin)))
         known = {registered.webhook_id for registered in self.shapes(plugin)}
         return [name for name in names if name not in known]
 
@@ -141,7 +144,7 @@ class Registry:
     def last_revision(self, plugin: str, webhook_id: str) -> int:
         """Return the highest revision that a webhook ever had, also if it was removed since; 0 if it never was."""
         with store_errors():
-            return int(self._client.get(keyspace.last_revision(plugin, webhook_id)) or 0)
+            return int(self._client.get(self._keys.last_revision(plugin, webhook_id)) or 0)
 
     def remove(self, plugin: str, webhook_id: str) -> bool:
         """Ends a registration; False if there was none. Its revisions stay, and their numbers are never reused.
@@ -151,10 +154,10 @@ class Registry:
         """
         self._pointers.pop((plugin, webhook_id), None)
         with store_errors():
-            if not self._client.hexists(keyspace.webhooks(plugin), webhook_id):
+            if not self._client.hexists(self._keys.webhooks(plugin), webhook_id):
                 return False
         # Not asked whether it removed one: a repeated script (its reply was lost) would say no.
-        users = self._scripts.run("remove_webhook", [plugin, webhook_id, actor()])
+        users = self._scripts.run("remove_webhook", [plugin, webhook_id, actor()], self._keys.root(plugin))
         if users:
             names = ", ".join(f"`{user.decode()}`" for user in users[:_NAMED_USERS])
             more = f" and {len(users) - _NAMED_USERS} more" if len(users) > _NAMED_USERS else ""
@@ -165,11 +168,12 @@ class Registry:
         ids = [registration.shape.webhook_id for registration in registrations]
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)  # one moment for both reads
-            pipeline.hmget(keyspace.webhooks(plugin), ids)
-            pipeline.mget([keyspace.last_revision(plugin, webhook) for webhook in ids])
-            pipeline.hlen(keyspace.webhooks(plugin))
-            pipeline.hmget(keyspace.pointer_macs(plugin), ids)
-            currents, lasts, count, macs = pipeline.execute()
+            pipeline.hmget(self._keys.webhooks(plugin), ids)
+            pipeline.hlen(self._keys.webhooks(plugin))
+            pipeline.hmget(self._keys.pointer_macs(plugin), ids)
+            for webhook in ids:
+                pipeline.get(self._keys.last_revision(plugin, webhook))
+            currents, count, macs, *lasts = pipeline.execute()
         if count + currents.count(None) > MAX_WEBHOOKS:
             raise DocumentError(faults=(Fault("", f"a plugin has at most {MAX_WEBHOOKS} webhooks"),))
         return [
@@ -198,8 +202,8 @@ class Registry:
         """Whether a revision says the same. One that cannot be opened does not: registering anew repairs it."""
         owner = target_owner(plugin, webhook_id, number, shape)
         with store_errors():
-            stored_shape = self._client.hget(keyspace.revision(plugin, webhook_id, number), "shape")
-            sealed = self._client.get(keyspace.target(plugin, webhook_id, number)) or b""
+            stored_shape = self._client.hget(self._keys.revision(plugin, webhook_id, number), "shape")
+            sealed = self._client.get(self._keys.target(plugin, webhook_id, number)) or b""
         try:
             return stored_shape == shape and self._targets().open(sealed, owner) == target
         except VaultError:
@@ -213,14 +217,14 @@ class Registry:
             arguments += each.arguments()
         for each in planned:
             self._pointers.pop((plugin, each.applied.webhook_id), None)
-        return bool(self._scripts.run("apply_webhooks", arguments) == b"applied")
+        return bool(self._scripts.run("apply_webhooks", arguments, self._keys.root(plugin)) == b"applied")
 
     def _read_pointer(self, name: tuple[str, str]) -> int:
         read_at_s = time.monotonic()
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)
-            pipeline.hget(keyspace.webhooks(name[0]), name[1])
-            pipeline.hget(keyspace.pointer_macs(name[0]), name[1])
+            pipeline.hget(self._keys.webhooks(name[0]), name[1])
+            pipeline.hget(self._keys.pointer_macs(name[0]), name[1])
             pointer, mac = pipeline.execute()
         number = int(pointer or 0)
         if not number or not self._is_current(*name, number, mac):
@@ -250,14 +254,14 @@ class Registry:
 
     def _read_shape(self, plugin: str, webhook_id: str, number: int) -> tuple[Shape, bytes]:
         with store_errors():
-            shape = self._client.hget(keyspace.revision(plugin, webhook_id, number), "shape")
+            shape = self._client.hget(self._keys.revision(plugin, webhook_id, number), "shape")
         if shape is None:
             raise NotFound("There is no such revision.")
         return Shape.from_json(shape), shape
 
     def _read_revision(self, plugin: str, webhook_id: str, number: int) -> StoredRevision:
         with store_errors():
-            key = keyspace.revision(plugin, webhook_id, number)
+            key = self._keys.revision(plugin, webhook_id, number)
             shape, created_at = self._client.hmget(key, "shape", "createdAt")
         if shape is None:
             raise NotFound("There is no such revision.")
@@ -267,7 +271,7 @@ class Registry:
         stored = self.revision(plugin, webhook_id, number)
         owner = target_owner(plugin, webhook_id, number, stored.shape_json)
         with store_errors():
-            sealed = self._client.get(keyspace.target(plugin, webhook_id, number)) or b""
+            sealed = self._client.get(self._keys.target(plugin, webhook_id, number)) or b""
         return target_from_json(self._targets().open(sealed, owner))
 
     def _targets(self) -> Vault:

@@ -10,6 +10,7 @@ from relay.audit.actor import actor
 from relay.invocation import Purpose
 from relay.store.acceptance import chain_args
 from relay.store.invocations import GRACE_MS
+from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.limits import DEFAULT_AGE_MS
 from relay.store.replays import ReplayState
 from relay.store.scripts import Scripts
@@ -117,8 +118,17 @@ class NewJob:
 class ReplayRuns:
     """Plans and runs jobs. Every method raises `Unavailable` while the server is away."""
 
-    def __init__(self, client: redis.Redis, *, keep_ms: int, max_age_ms: int = DEFAULT_AGE_MS) -> None:
-        self._scripts = Scripts(client)
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        keep_ms: int,
+        max_age_ms: int = DEFAULT_AGE_MS,
+        keys: Keyspace = SINGLE,
+        replicas: int = 0,
+    ) -> None:
+        self._keys = keys
+        self._scripts = Scripts(client, replicas)
         self._keep_ms = keep_ms
         self._max_age_ms = max_age_ms
 
@@ -138,21 +148,23 @@ class ReplayRuns:
             _text(job.ended_by_ms),
             actor(),
         ]
-        self._scripts.run("replay_make", args)
+        self._scripts.run("replay_make", args, self._keys.root(job.plugin))
 
     def add(self, replay_id: str, claim_token: str, piece: int, ids: Sequence[str], *, last: bool) -> tuple[str, int]:
         """Originals given by hand, in numbered pieces; returns the job's state (or `LATE`) and their number."""
-        state, count = self._scripts.run("replay_add", [replay_id, claim_token, LEASE_MS, piece, int(last), *ids])
+        args = [replay_id, claim_token, LEASE_MS, piece, int(last), *ids]
+        state, count = self._scripts.run("replay_add", args, self._keys.root_of_ref(replay_id))
         return state.decode(), int(count)
 
     def plan(self, replay_id: str, claim_token: str) -> tuple[str, int]:
         """Look for originals, a piece of the way; returns as `add`."""
-        state, count = self._scripts.run("replay_plan", [replay_id, claim_token, LEASE_MS, LOOKED_AT])
+        args = [replay_id, claim_token, LEASE_MS, LOOKED_AT]
+        state, count = self._scripts.run("replay_plan", args, self._keys.root_of_ref(replay_id))
         return state.decode(), int(count)
 
     def claim(self, replay_id: str, claim_token: str) -> Taken | None:
         """Take a job to plan or run it; None where there is nothing to do or somebody does it."""
-        reply = self._scripts.run("replay_claim", [replay_id, claim_token, LEASE_MS])
+        reply = self._scripts.run("replay_claim", [replay_id, claim_token, LEASE_MS], self._keys.root_of_ref(replay_id))
         if not reply:
             return None
         state, plugin, by_hand, rate = (each.decode() for each in reply)
@@ -160,11 +172,13 @@ class ReplayRuns:
 
     def leave(self, replay_id: str, claim_token: str, *, after_ms: int) -> Ready:
         """Let go of a job, which is looked at again after so long; returns it if that is at once."""
-        return ready_from(self._scripts.run("replay_leave", [replay_id, claim_token, GRACE_MS, after_ms]))
+        args = [replay_id, claim_token, GRACE_MS, after_ms]
+        return ready_from(self._scripts.run("replay_leave", args, self._keys.root_of_ref(replay_id)))
 
     def read(self, replay_id: str, limit: int) -> tuple[int, list[Original]]:
         """Where a job stands, and its next originals."""
-        place, *rows = self._scripts.run("replay_read", [replay_id, limit, PIECE_BYTES])
+        args = [replay_id, limit, PIECE_BYTES]
+        place, *rows = self._scripts.run("replay_read", args, self._keys.root_of_ref(replay_id))
         originals = [
             Original(
                 ref.decode(),
@@ -192,7 +206,8 @@ class ReplayRuns:
                     new.callback,
                 ]
             )
-        verdict, stands, wait_ms, ready = self._scripts.run("replay_create", args)
+        root = self._keys.root_of_ref(replay_id)
+        verdict, stands, wait_ms, ready = self._scripts.run("replay_create", args, root)
         return Created(ReplayVerdict(verdict.decode()), int(stands), int(wait_ms), ready_from(ready))
 
     def tally(
@@ -200,14 +215,14 @@ class ReplayRuns:
     ) -> Tally:
         """What a job of this filter would do, a piece of the way on from ``before``, of at most ``left``."""
         args = [plugin, wanted.to_json(), before.position, LOOKED_AT, before.ended_by, int(uncertain), left]
-        return _tally_from(self._scripts.run("replay_tally", args), groups)
+        return _tally_from(self._scripts.run("replay_tally", args, self._keys.root(plugin)), groups)
 
     def tally_ids(
         self, plugin: str, ids: Sequence[str], before: Tally, groups: OutcomeGroups, *, uncertain: bool
     ) -> Tally:
         """What a job of these ids would do, as `tally` says it of a filter."""
         args = [plugin, "", "", LOOKED_AT, before.ended_by, int(uncertain), len(ids), *ids]
-        return _tally_from(self._scripts.run("replay_tally", args), groups)
+        return _tally_from(self._scripts.run("replay_tally", args, self._keys.root(plugin)), groups)
 
 
 def _text(value: float | None) -> str:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.audit.actor import actor
 from relay.errors import Conflict, NotFound
 from relay.reference_id import reference_time_ms
-from relay.store import keyspace
 from relay.store.invocations import GRACE_MS
+from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.listing import Filter
 from relay.store.scripts import Scripts, store_errors
 from relay.store.transitions import ready_from
@@ -82,7 +82,8 @@ class ReplayJob:
 class ReplayStore:
     """Jobs of plugins. Every method raises `Unavailable` while the server is away."""
 
-    def __init__(self, client: redis.Redis, limits: Limits) -> None:
+    def __init__(self, client: redis.Redis, limits: Limits, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
         self._client: Any = client
         self._scripts = Scripts(client)
         self._limits = limits
@@ -92,7 +93,7 @@ class ReplayStore:
         if reference_time_ms(replay_id) is None:
             raise NotFound
         with store_errors():
-            fields = self._client.hgetall(keyspace.replay(replay_id))
+            fields = self._client.hgetall(self._keys.replay(replay_id))
         job = _job_from(replay_id, fields) if fields else None
         if job is None or job.plugin != plugin:
             raise NotFound
@@ -100,12 +101,12 @@ class ReplayStore:
 
     def list(self, plugin: str, *, limit: int = 50) -> list[ReplayJob]:
         """A plugin's jobs, newest first."""
-        key = keyspace.replays(plugin)
+        key = self._keys.replays(plugin)
         with store_errors():
             ids = self._client.zrevrange(key, 0, limit - 1)
             pipeline = self._client.pipeline(transaction=False)
             for replay_id in ids:
-                pipeline.hgetall(keyspace.replay(replay_id.decode()))
+                pipeline.hgetall(self._keys.replay(replay_id.decode()))
             found = dict(zip(ids, pipeline.execute(), strict=True)) if ids else {}
             gone = [replay_id for replay_id, fields in found.items() if not fields]
             if gone:
@@ -131,14 +132,14 @@ class ReplayStore:
     def save_plan(self, plugin: str, plan_id: str, text: bytes, *, keep_s: int) -> None:
         """Keep what was planned for so long."""
         with store_errors():
-            self._client.set(keyspace.replay_plan(plugin, plan_id), text, ex=keep_s)
+            self._client.set(self._keys.replay_plan(plugin, plan_id), text, ex=keep_s)
 
     def plan_of(self, plugin: str, plan_id: str) -> bytes:
         """What was planned; raises `NotFound`."""
         if reference_time_ms(plan_id) is None:
             raise NotFound
         with store_errors():
-            text: bytes | None = self._client.get(keyspace.replay_plan(plugin, plan_id))
+            text: bytes | None = self._client.get(self._keys.replay_plan(plugin, plan_id))
         if text is None:
             raise NotFound
         return text
@@ -147,7 +148,7 @@ class ReplayStore:
         if reference_time_ms(replay_id) is None:
             raise NotFound
         args = [GRACE_MS, *self._limits.retention, plugin, replay_id, verb, actor()]
-        verdict, state, ready = self._scripts.run("replay_steer", args)
+        verdict, state, ready = self._scripts.run("replay_steer", args, self._keys.root_of_ref(replay_id))
         if verdict == b"unknown":
             raise NotFound
         if verdict == b"refused":

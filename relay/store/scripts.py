@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 import redis
 from redis.exceptions import ResponseError
 
+from relay.store.connection import client_of
 from relay.store.key_names import SHARED_ROOT
 from relay.store.keyspace import ROOT
 from relay.store.library import PREFIX, library, scripts
 from relay.store.old_names import rename_old_keys
+from relay.store.replicas import Replicas, primaries_of
 from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
@@ -20,42 +22,47 @@ __all__ = ["Scripts", "renew", "store_errors"]
 
 _UNKNOWN: Final = "Function not found"  # the server's words; it has no error of its own for it
 _KNOWN: Final = "already exists"
+#: What has to be on replicas, where any are asked for, before anybody counts on it.
+_CONFIRMED: Final = frozenset({"accept", "claim", "settle", "advance", "replay_create"})
 
 
 class Scripts:
     """Runs scripts by name on one client. Raises as `store_errors`."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, replicas: int = 0) -> None:
+        self._replicas = Replicas(client, replicas)
         self._client: Any = client  # redis-py's methods are half typed
         self._kept: list[Any] = []  # as many as ever ran at the same time
-        # fakeredis, which the unit tests use, has no connections.
-        self._is_fake = type(client).__module__.startswith("fakeredis")
+        # fakeredis, which the unit tests use, has no connections; a cluster's client keeps them by server.
+        self._keeps_connections = type(client) is redis.Redis
 
     def run(self, name: str, args: Sequence[Any] = (), root: str | None = None) -> Any:
         """Run ``lua/<name>.lua`` with ``args``; loads all scripts where the server does not know it (yet, or any more).
 
-        ``root`` is that of the keys, by default of those that the script names. All scripts, because a server that is
-        full takes no more of them, and then needs those that make room.
+        ``root`` is that of the keys, by default the first partition's, or the shared one where the script's keys are
+        those. All scripts, because a server that is full takes no more of them, and then needs those that make room.
         """
         function = library(name)
         root = root or (SHARED_ROOT if function.is_shared else ROOT)
         with store_errors():
+            call = self._replicas.run if self._replicas.count and name in _CONFIRMED else self._call
             try:
-                return self._call(function.name, root, args)
+                return call(function.name, root, args)
             except ResponseError as error:
-                if str(error) != _UNKNOWN:
+                if str(error).rpartition(": ")[2] != _UNKNOWN:
                     raise
             self.load()
-            return self._call(function.name, root, args)
+            return call(function.name, root, args)
 
     def load(self) -> None:
-        """Give the server every script that it does not know."""
-        for script in scripts():
-            try:
-                self._client.function_load(library(script).text)
-            except ResponseError as error:
-                if _KNOWN not in str(error):
-                    raise
+        """Give the server, of a cluster every primary, each script that it does not know."""
+        for server in primaries_of(self._client):
+            for script in scripts():
+                try:
+                    server.function_load(library(script).text)
+                except ResponseError as error:
+                    if _KNOWN not in str(error):
+                        raise
 
     def drop_others(self) -> None:
         """Delete the libraries of other versions, which somebody who still runs one would load again."""
@@ -71,10 +78,12 @@ class Scripts:
 
         One that something went wrong with is not kept.
         """
+        if not self._keeps_connections:
+            return self._client.fcall(function, 1, root, *args)
         try:
             client = self._kept.pop()
         except IndexError:
-            client = self._client if self._is_fake else self._client.client()
+            client = self._client.client()
         reply = client.fcall(function, 1, root, *args)
         self._kept.append(client)
         return reply
@@ -82,7 +91,7 @@ class Scripts:
 
 def renew(url: str) -> None:
     """Bring a server that nobody uses yet to this version: the names of its keys, and its scripts."""
-    with store_errors(), redis.Redis.from_url(url) as client:
+    with store_errors(), client_of(url) as client:
         rename_old_keys(client)
         runner = Scripts(client)
         runner.load()

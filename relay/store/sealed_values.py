@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay.invocation import Purpose
-from relay.store import keyspace
-from relay.store.keyspace import ROOT
+from relay.store.key_names import partition_root, root_of_key
+from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.scripts import Scripts, store_errors
 from relay.vault import payload_owner, raw_owner, result_owner, secrets_owner, target_owner, token_owner
 
@@ -57,7 +57,8 @@ class _Record(NamedTuple):
 class SealedValues:
     """All sealed values of one server. Methods raise ``Unavailable`` when it cannot be reached."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
         self._client: Any = client
         self._scripts = Scripts(client)
 
@@ -71,22 +72,21 @@ class SealedValues:
 
         What is there all the time is found at least once; what comes meanwhile is sealed with the newest key already.
         """
-        for pattern in (f"{ROOT}inv:*:*", f"{ROOT}target:*", f"{ROOT}token:*"):
-            cursor = 0
+        for kind in ("inv:*:*", "target:*", "token:*"):
+            found = self._client.scan_iter(match=partition_root("*") + kind, count=_PIECE)
             while True:
                 with store_errors():
-                    cursor, keys = self._client.scan(cursor, match=pattern, count=_PIECE)
-                for key in keys:
-                    yield self._value(key.decode())
-                if not cursor:
+                    key = next(found, None)
+                if key is None:
                     break
+                yield self._value(key.decode())
 
     def replace(self, value: SealedValue, sealed: bytes) -> bool:
         """Put a value sealed anew in the place of the old one; False if that has changed or gone meanwhile."""
-        return bool(self._scripts.run("reseal", [value.key, value.sealed, sealed]))
+        return bool(self._scripts.run("reseal", [value.key, value.sealed, sealed], root_of_key(value.key)))
 
     def _value(self, key: str) -> SealedValue | None:
-        kind, *names = key.removeprefix(ROOT).split(":")
+        kind, *names = key.removeprefix(root_of_key(key)).split(":")
         if kind == "inv":
             return self._content(key, *names)
         return self._secret(key, kind, *names)
@@ -97,7 +97,7 @@ class SealedValues:
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)  # a chain's secrets go with the step that it is at
             pipeline.get(key)
-            pipeline.hmget(keyspace.record(reference_id), *_RECORD)
+            pipeline.hmget(self._keys.record(reference_id), *_RECORD)
             sealed, fields = pipeline.execute()
         if not sealed or fields[0] is None:
             return None
@@ -110,7 +110,7 @@ class SealedValues:
             return None  # who fetches the next token
         with store_errors():
             sealed = self._client.get(key)
-            shape = self._client.hget(keyspace.revision(plugin, webhook, int(revision)), "shape")
+            shape = self._client.hget(self._keys.revision(plugin, webhook, int(revision)), "shape")
         if not sealed or shape is None:
             return None
         number = int(revision)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.invocation import Outcome, State
-from relay.store import keyspace
+from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.scripts import store_errors
 
 if TYPE_CHECKING:
@@ -31,18 +31,19 @@ class StepRecord:
 class Steps:
     """Steps by their chain. Raises `Unavailable` while the server is away."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
         self._client: Any = client
 
     def of(self, parent: str, first: int = 0, end: int | None = None) -> list[StepRecord | None]:
         """A chain's calls from ``first`` on and before ``end``, as they were created; None for what is gone."""
         with store_errors():
             last = -1 if end is None else end - 1
-            refs = [ref.decode() for ref in self._client.lrange(keyspace.steps(parent), first, last)]
+            refs = [ref.decode() for ref in self._client.lrange(self._keys.steps(parent), first, last)]
             pipeline = self._client.pipeline(transaction=False)
             for ref in refs:
-                pipeline.hmget(keyspace.record(ref), *_FIELDS)
-                pipeline.get(keyspace.raw(ref))
+                pipeline.hmget(self._keys.record(ref), *_FIELDS)
+                pipeline.get(self._keys.raw(ref))
             values = pipeline.execute() if refs else []
         pairs = zip(refs, values[::2], values[1::2], strict=True)
         return [_step_from(ref, fields, raw) if fields[0] else None for ref, fields, raw in pairs]
@@ -50,14 +51,14 @@ class Steps:
     def any(self, parent: str) -> bool:
         """Whether a chain has made a step."""
         with store_errors():
-            return bool(self._client.exists(keyspace.steps(parent)))
+            return bool(self._client.exists(self._keys.steps(parent)))
 
     def secrets(self, parent: str) -> bytes | None:
         """What an unfinished chain hides in its steps' answers, sealed; None where it is over or has not said so."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
-            pipeline.hget(keyspace.record(parent), "state")
-            pipeline.get(keyspace.secrets(parent))
+            pipeline.hget(self._keys.record(parent), "state")
+            pipeline.get(self._keys.secrets(parent))
             state, sealed = pipeline.execute()
         return sealed if state and not State(state.decode()).final else None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.audit.checkpoint import Signed
 from relay.audit.verifying import Block
 from relay.store import keyspace
-from relay.store.key_names import PREFIX, SHARED_ROOT
+from relay.store.key_names import PREFIX, SHARED_ROOT, partition_root
 from relay.store.scripts import Scripts, store_errors
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Trail:
             pipeline.get(keyspace.audit("head", self._root))
             pipeline.get(keyspace.audit("beginning", self._root))
             pipeline.lrange(keyspace.audit("entries", self._root), 0, most or _EVERYTHING)
-            pipeline.time()
+            pipeline.execute_command("TIME")
             segments, last, head, beginning, entries, (seconds, micros) = pipeline.execute()
         more = bool(most) and len(entries) > most
         now_ms = seconds * 1000 + micros // 1000
@@ -160,9 +160,10 @@ def _archived(end: TrailEnd) -> int:
     return 0 if beginning is None else beginning[0] - 1
 
 
-def trails(client: redis.Redis) -> list[Trail]:
+def trails(client: redis.Redis, keys: keyspace.Keyspace = keyspace.SINGLE) -> list[Trail]:
     """The trails of all roots: of each partition, and of what belongs to no plugin."""
-    return [Trail(client, root) for root in (keyspace.ROOT, SHARED_ROOT)]
+    roots = [partition_root(number) for number in range(keys.partitions)]
+    return [Trail(client, root) for root in (*roots, SHARED_ROOT)]
 
 
 def segment_of(checkpoint: Signed, entries: Sequence[bytes]) -> bytes:

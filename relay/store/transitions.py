@@ -225,3 +225,25 @@ def claimed_from(reference_ids: Sequence[str], reply: list[Any]) -> Claimed:
         waited_ms={ref: int(verdict[2]) for ref, verdict in more if verdict[0] == b"granted"},
         ended=ended,
     )
+
+
+def claimed_together(claims: Sequence[Claimed]) -> Claimed:
+    """What claims in several partitions came to, as one."""
+    return Claimed(
+        max((each.now_ms for each in claims), default=0),
+        granted=frozenset().union(*(each.granted for each in claims)),
+        parked=frozenset().union(*(each.parked for each in claims)),
+        ready=tuple(pair for each in claims for pair in each.ready),
+        waited_ms={ref: waited for each in claims for ref, waited in each.waited_ms.items()},
+        ended={ref: end for each in claims for ref, end in each.ended.items()},
+    )
+
+
+def settled_together(settled: Sequence[Settled], places: Sequence[int]) -> Settled:
+    """What settles in several partitions came to, as one; ``places`` says where each result stood."""
+    counted = dict(zip(places, (verdict for each in settled for verdict in each.counted), strict=True))
+    return Settled(
+        tuple(counted[place] for place in range(len(places))),
+        tuple(pair for each in settled for pair in each.ready),
+        tuple(found for each in settled for found in each.found),
+    )

@@ -10,7 +10,7 @@ from relay.chains.checking import chain_faults
 from relay.errors import DocumentError, Fault
 from relay.registration import ChainTarget
 from relay.registration.callback import callback_faults
-from relay.store import keyspace
+from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.scripts import store_errors
 from relay.text.object_text import MAX_FAULTS
 
@@ -38,7 +38,8 @@ class Seen:
 class Uses:
     """The index of uses of all plugins. Raises ``Unavailable`` when the store cannot be reached."""
 
-    def __init__(self, client: Redis, registry: Registry) -> None:
+    def __init__(self, client: Redis, registry: Registry, keys: Keyspace = SINGLE) -> None:
+        self._keys = keys
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._registry = registry
 
@@ -76,7 +77,7 @@ class Uses:
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for webhook_id in webhook_ids:
-                pipeline.smembers(keyspace.users(plugin, webhook_id))
+                pipeline.smembers(self._keys.users(plugin, webhook_id))
             rows = pipeline.execute()
         return {
             webhook_id: sorted(user.decode() for user in users)

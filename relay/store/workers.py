@@ -66,7 +66,7 @@ class Workers:
         pipeline = self._client.pipeline(transaction=False)
         pipeline.zrange(keyspace.workers(), 0, -1, withscores=True)
         pipeline.hgetall(keyspace.worker_lanes())
-        pipeline.time()
+        pipeline.execute_command("TIME")
         with store_errors():
             beats, lanes, (seconds, micros) = pipeline.execute()
         now_ms = seconds * 1000 + micros // 1000

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 START_MS = 1_700_000_000_000
 PLUGIN = "acme"
-_CLOCK = "test:clock"
+_CLOCK = "test:{0}:clock"
 _READERS = {
     b"hash": lambda pipeline, key: pipeline.hgetall(key),
     b"string": lambda pipeline, key: pipeline.get(key),
@@ -23,7 +23,7 @@ _READERS = {
     b"set": lambda pipeline, key: pipeline.smembers(key),
 }
 _SERVER_TIME = "redis.call('TIME')"
-_STEPPED_TIME = "{ string.match(redis.call('GET', 'test:clock'), '^(%d+) (%d+)$') }"
+_STEPPED_TIME = "{ string.match(redis.call('GET', 'test:{0}:clock'), '^(%d+) (%d+)$') }"
 
 
 class Clocked:

@@ -70,7 +70,7 @@ def test_a_delayed_chain_has_its_whole_time_when_it_begins(ledger):
 
 def test_a_group_with_a_delayed_call_leaves_no_other_one_waiting(ledger):
     delayed, plain = ledger.new(delay_ms=MINUTE_MS), ledger.new()
-    _, published = ledger.store.accept_and_publish([delayed, plain], [("bulk", plain.reference_id.encode())])
+    _, published = ledger.store.accept_and_publish([delayed, plain], [("{0}bulk", plain.reference_id.encode())])
     assert published
-    assert ledger.client.lrange("bulk", 0, -1) == [plain.reference_id.encode()]
+    assert ledger.client.lrange("{0}bulk", 0, -1) == [plain.reference_id.encode()]
     assert ledger.client.zscore(keyspace.due_running(), delayed.reference_id) / 1000 - time.time() > 50

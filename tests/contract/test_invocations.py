@@ -40,11 +40,11 @@ def test_accepting_a_known_reference_id_changes_nothing(ledger):
 
 def test_a_group_that_is_accepted_whole_is_published_by_its_script(ledger):
     news = [ledger.new(), ledger.new()]
-    accepted, published = ledger.store.accept_and_publish(news, [("bulk", b"one"), ("interactive", b"two")])
+    accepted, published = ledger.store.accept_and_publish(news, [("{0}bulk", b"one"), ("{0}interactive", b"two")])
     assert published
     assert [answer.verdict for answer in accepted] == [AcceptVerdict.ACCEPTED] * 2
-    assert ledger.client.lrange("bulk", 0, -1) == [b"one"]
-    assert ledger.client.lrange("interactive", 0, -1) == [b"two"]
+    assert ledger.client.lrange("{0}bulk", 0, -1) == [b"one"]
+    assert ledger.client.lrange("{0}interactive", 0, -1) == [b"two"]
 
 
 def test_what_was_accepted_before_is_left_to_whoever_asks_again(ledger):

@@ -170,11 +170,11 @@ def test_notes_that_two_count_at_a_time_are_counted_once(ledger, monkeypatch):
     one, other = Measures(ledger.client), Measures(ledger.client)
     run = one._scripts.run
 
-    def after_the_other(name, args):
+    def after_the_other(name, args, root):
         if name == "count_notes":
             monkeypatch.undo()
             other.count("acme")
-        return run(name, args)
+        return run(name, args, root)
 
     monkeypatch.setattr(one._scripts, "run", after_the_other)
     one.count("acme")
@@ -185,7 +185,7 @@ def test_notes_that_two_count_at_a_time_are_counted_once(ledger, monkeypatch):
 def test_counting_again_because_the_reply_was_lost_counts_nothing_again(ledger, measures, monkeypatch):
     story(ledger)
     run = measures._scripts.run
-    monkeypatch.setattr(measures._scripts, "run", lambda name, args: [run(name, args), run(name, args)][0])
+    monkeypatch.setattr(measures._scripts, "run", lambda *call: [run(*call), run(*call)][0])
     measures.count("acme")
     assert totals(measures)["hook", "accepted"] == 7
 

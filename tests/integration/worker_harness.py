@@ -75,15 +75,15 @@ class WorkerHarness:
         return process
 
     def trigger(self, webhook="hook", data=None, *, awaited=False):
-        call = TriggerRequest("acme", webhook, {"data": data}, new_reference_id(), "k1", awaited=awaited)
+        call = TriggerRequest("acme", webhook, {"data": data}, new_reference_id("acme"), "k1", awaited=awaited)
         return self.runtime.dispatcher.trigger(call).reference_id
 
     def trigger_many(self, count, webhook="hook", data=None):
-        calls = [TriggerRequest("acme", webhook, {"data": data}, new_reference_id(), "k1") for _ in range(count)]
+        calls = [TriggerRequest("acme", webhook, {"data": data}, new_reference_id("acme"), "k1") for _ in range(count)]
         return [answer.reference_id for answer in self.runtime.dispatcher.trigger_many(calls)]
 
     def trigger_each(self, data, webhook):
-        calls = [TriggerRequest("acme", webhook, {"data": each}, new_reference_id(), "k1") for each in data]
+        calls = [TriggerRequest("acme", webhook, {"data": each}, new_reference_id("acme"), "k1") for each in data]
         return [answer.reference_id for answer in self.runtime.dispatcher.trigger_many(calls)]
 
     def record(self, reference_id):

@@ -1,0 +1,91 @@
+"""Waits until replicas have what was written: a promoted one then lacks nothing that anybody was told.
+
+Command and `WAIT` go to one server on one connection, and are repeated together: a server that has taken over in
+between would confirm what it never got. `WAIT` counts from what its own connection wrote last, and a repeated script
+writes nothing; so a small key is written between the two.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from redis.cluster import RedisCluster
+from redis.exceptions import ConnectionError as ServerGone
+from redis.exceptions import MovedError
+from redis.exceptions import TimeoutError as ServerSilent
+
+from relay.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import redis
+
+#: Replicas that have not said so by then count as too few.
+WAIT_MS: Final = 1_000
+_KEPT_MS: Final = 60_000
+_TRIES: Final = 3
+_PAUSE_S: Final = 0.1
+
+
+class Replicas:
+    """The replicas of each partition's server, of which ``count`` have to have what counts; 0: nobody waits."""
+
+    def __init__(self, client: redis.Redis, count: int) -> None:
+        self._client: Any = client
+        self.count = count
+
+    def run(self, function: str, root: str, args: Sequence[Any]) -> Any:
+        """Run a function of the server; return when what it wrote is on enough replicas. Raises `Unavailable`."""
+        return self._confirmed(root, lambda pipeline: pipeline.fcall(function, 1, root, *args))[0]
+
+    def that_exist(self, root: str, records: Iterable[str], field: str) -> list[bool]:
+        """Of each of these hashes below a root whether it has a field, on enough replicas too. Raises `Unavailable`."""
+
+        def ask(pipeline: Any) -> None:
+            for record in records:
+                pipeline.hexists(record, field)
+
+        return [bool(found) for found in self._confirmed(root, ask)]
+
+    def _confirmed(self, root: str, command: Callable[[Any], object]) -> list[Any]:
+        for _ in range(_TRIES - 1):
+            try:
+                return self._run(root, command)
+            except (MovedError, ServerGone, ServerSilent):
+                time.sleep(_PAUSE_S)
+                if isinstance(self._client, RedisCluster):
+                    self._client.nodes_manager.initialize()
+        return self._run(root, command)
+
+    def _run(self, root: str, command: Callable[[Any], object]) -> list[Any]:
+        pipeline = primary_of(self._client, root).pipeline(transaction=False)
+        command(pipeline)
+        pipeline.set(f"{root}confirmed", 1, px=_KEPT_MS)
+        pipeline.execute_command("WAIT", self.count, WAIT_MS)
+        replies: list[Any]
+        *replies, _, confirmed = pipeline.execute(raise_on_error=False)
+        for reply in (*replies, confirmed):
+            if isinstance(reply, Exception):
+                raise reply
+        if int(confirmed) < self.count:
+            raise Unavailable("Too few replicas of the store have confirmed what was written.")
+        return replies
+
+
+def primary_of(client: Any, key: str) -> Any:
+    """The client of the one server that has a key."""
+    if not isinstance(client, RedisCluster):
+        return client
+    node = cast("Any", client).get_node_from_key(key)
+    if node is None:
+        raise Unavailable
+    return client.get_redis_connection(node)
+
+
+def primaries_of(client: Any) -> list[Any]:
+    """A client of every server that takes writes."""
+    if not isinstance(client, RedisCluster):
+        return [client]
+    return [client.get_redis_connection(node) for node in cast("Any", client).get_primaries()]

@@ -1,0 +1,28 @@
+"""Items by the partition that they belong to; the place that each had among all is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Spread(Generic[T]):
+    """Items of one partition, and the place that each had among all."""
+
+    root: str
+    items: Sequence[T]
+    places: Sequence[int]
+
+
+def spread(items: Sequence[T], root_of: Callable[[T], str]) -> list[Spread[T]]:
+    """The items by partition, each in the order in which they came."""
+    places: dict[str, list[int]] = {}
+    for place, item in enumerate(items):
+        places.setdefault(root_of(item), []).append(place)
+    return [Spread(root, [items[place] for place in each], each) for root, each in places.items()]

@@ -1,0 +1,79 @@
+"""Addresses of servers that are several: ``scheme://user:password@host:port,host:port/service/database?option=value``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CLUSTER: Final = ("redis+cluster", "rediss+cluster")
+SENTINEL: Final = ("redis+sentinel", "rediss+sentinel")
+#: How Celery's transport calls it.
+BROKER_SENTINEL: Final = "sentinel"
+_ADDRESS: Final = re.compile(
+    r"(?P<scheme>[a-z+]+)://(?:(?P<user>[^:@/?#]*):(?P<password>[^@/?#]*)@)?"
+    r"(?P<hosts>[^@/?#]+)(?:/(?P<path>[^?#]*))?(?:\?(?P<query>[^#]*))?\Z"
+)
+_HOST: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})\Z")
+_SERVICE: Final = re.compile(r"[A-Za-z0-9._-]+\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """Where several servers are that are one to whoever uses them."""
+
+    scheme: str
+    hosts: tuple[tuple[str, int], ...]
+    user: str = ""
+    password: str = field(default="", repr=False)
+    service: str = ""  # the name that Sentinels give to a primary and its replicas
+    database: int = 0
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether it is reached by TLS."""
+        return self.scheme.startswith("rediss")
+
+
+def scheme_of(text: str) -> str:
+    """What stands before ``://``."""
+    return text.partition("://")[0].lower()
+
+
+def is_cluster(text: str) -> bool:
+    """Whether an address is that of a cluster."""
+    return scheme_of(text) in CLUSTER
+
+
+def read_address(text: str) -> ServerAddress:
+    """The parts of an address of a cluster or of Sentinels. ``ValueError`` says what is wrong, without the text."""
+    found = _ADDRESS.match(text)
+    hosts = [_HOST.match(each) for each in found["hosts"].split(",")] if found else []
+    if found is None or not all(hosts):
+        raise ValueError("must be scheme://host:port,host:port,...")
+    named = tuple((each["host"].strip("[]"), int(each["port"])) for each in hosts if each)
+    if not all(0 < port < 65536 for _, port in named):
+        raise ValueError("must have ports of 1 to 65535")
+    user, password = unquote(found["user"] or ""), unquote(found["password"] or "")
+    options = dict(parse_qsl(found["query"] or "", keep_blank_values=True))
+    service, database = _path_of(found["scheme"], found["path"] or "")
+    return ServerAddress(found["scheme"], named, user, password, service, database, options)
+
+
+def _path_of(scheme: str, path: str) -> tuple[str, int]:
+    """Service and database of Sentinels; a cluster has neither."""
+    service, _, database = path.partition("/")
+    if scheme in CLUSTER:
+        if path not in ("", "0"):
+            raise ValueError("must have no path: a cluster has one database")
+        return "", 0
+    if not _SERVICE.match(service):
+        raise ValueError("must name the Sentinels' service: scheme://host:port,.../service")
+    if database and not (database.isascii() and database.isdigit()):
+        raise ValueError("must end with the number of a database")
+    return service, int(database or 0)

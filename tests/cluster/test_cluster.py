@@ -1,0 +1,205 @@
+"""A store of sixteen partitions on three primaries: every plugin's calls live and end there as on one server."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+
+import pytest
+
+from relay.errors import SettingsError, Unavailable
+from relay.invocation import Attempt, Outcome, Sent, State
+from relay.reference_id import new_reference_id
+from relay.store import keyspace as shared
+from relay.store.acceptance import AcceptVerdict
+from relay.store.backlog import Backlog
+from relay.store.connection import client_of
+from relay.store.invocations import InvocationStore, NewInvocation, Settlement
+from relay.store.keys import ApiKeys
+from relay.store.keyspace import Keyspace
+from relay.store.library import scripts
+from relay.store.listing import Filter, Listing
+from relay.store.measures import Measures
+from relay.store.notices import Subscription, read_notices
+from relay.store.partitions import agree_on_partitions
+from relay.store.policies import Policies
+from relay.store.registry import Registry
+from relay.store.replicas import Replicas, primaries_of
+from relay.store.revocations import Revocations
+from relay.store.scripts import Scripts
+from relay.store.workers import Workers
+from relay.vault import Vault
+from tests.conftest import wait_until
+from tests.contract.ledger import LIMITS
+
+PLUGINS = [f"plugin-{number}" for number in range(12)]
+KEYS = Keyspace(16)
+LANES = ("interactive", "bulk", "replay")
+
+
+@pytest.fixture
+def client(three_nodes):
+    client = client_of(three_nodes.url, socket_timeout=10)
+    client.flushall(target_nodes="primaries")
+    for plugin in PLUGINS:
+        client.hset(KEYS.webhooks(plugin), "hook", 1)
+        client.sadd(KEYS.plugins(KEYS.partition_of(plugin)), plugin)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def store(client):
+    return InvocationStore(client, LIMITS, lease_margin_ms=10_000, keys=KEYS)
+
+
+def new_call(plugin, **more):
+    given = {"timeout_ms": 1_000, "payload": b"sealed", "request_bytes": 6} | more
+    return NewInvocation(new_reference_id(plugin), plugin, "hook", 1, "bulk", **given)
+
+
+def settlement(ref, token):
+    attempt = Attempt(1, 1, 5, 200, Outcome.ANSWERED, Sent.ANSWERED)
+    return Settlement(ref, token, State.DELIVERED, Outcome.ANSWERED, 200, False, attempt, result=b"answer")
+
+
+def test_plugins_are_on_every_primary(client):
+    nodes = {client.get_node_from_key(KEYS.root(plugin)).name for plugin in PLUGINS}
+    assert len(nodes) == 3
+
+
+def test_an_id_tells_the_partition_of_its_plugin():
+    for plugin in PLUGINS:
+        assert KEYS.root_of_ref(new_reference_id(plugin)) == KEYS.root(plugin)
+
+
+def test_a_group_of_many_plugins_is_accepted_claimed_and_settled_as_one(store):
+    news = [new_call(PLUGINS[number % 12]) for number in range(36)]
+    accepted, published = store.accept_and_publish(news, [])
+    assert [each.reference_id for each in accepted] == [new.reference_id for new in news]
+    assert {each.verdict for each in accepted} == {AcceptVerdict.ACCEPTED}
+    assert not published
+    refs = [new.reference_id for new in news]
+    assert {each.reference_id for each in store.read(refs)} == set(refs)
+    token = uuid.uuid4().hex
+    assert store.claim(refs[:30], token, park=refs[30:]).granted == set(refs[:30])
+    settled = store.settle(
+        [settlement(ref, token if place % 2 else "another's") for place, ref in enumerate(refs[:30])]
+    )
+    assert settled.counted == tuple(bool(place % 2) for place in range(30))
+    for place, ref in enumerate(refs[:30]):
+        assert store.find(ref).state is (State.DELIVERED if place % 2 else State.SENDING)
+
+
+def test_a_lost_message_of_any_partition_is_found_by_one_sweep(store, client):
+    news = [new_call(plugin) for plugin in PLUGINS]
+    store.accept_and_publish(news, [])
+    for new in news:
+        client.zadd(KEYS.due_queued("bulk", KEYS.partition_of(new.plugin)), {new.reference_id: 1})
+    ready = store.sweep("w1", ["bulk"], limit=100)
+    assert {ref for ref, _ in ready} == {new.reference_id for new in news}
+
+
+def test_age_and_retention_end_what_is_old_in_every_partition(store, client):
+    news = [new_call(plugin) for plugin in PLUGINS]
+    store.accept_and_publish(news, [])
+    for new in news:
+        client.hset(KEYS.record(new.reference_id), "endBy", 1)
+        client.zadd(KEYS.open_calls(new.plugin, "hook"), {new.reference_id: 1})
+        client.zadd(KEYS.ages(KEYS.partition_of(new.plugin)), {f"{new.plugin}/hook": 1})
+    ended, _, _ = store.expire(limit=100)
+    assert ended == len(news)
+    for new in news:
+        assert store.find(new.reference_id).outcome is Outcome.EXPIRED
+        client.zadd(KEYS.expiry(KEYS.partition_of(new.plugin)), {new.reference_id: 1})
+    assert store.prune(limit=100) == len(news)
+    assert client.exists(*(KEYS.record(news[0].reference_id),)) == 0
+
+
+def test_listings_counts_and_backlog_are_of_all_partitions(store, client):
+    news = [new_call(plugin) for plugin in PLUGINS]
+    store.accept_and_publish(news, [])
+    assert Backlog(client, KEYS).of(["bulk"])[0].pending == len(news)
+    for new in news[:3]:
+        rows = Listing(client, KEYS).page(new.plugin, Filter()).rows
+        assert [row.reference_id for row in rows] == [new.reference_id]
+        assert [group.count for group in Listing(client, KEYS).groups(new.plugin, Filter())] == [1]
+    measures = Measures(client, KEYS)
+    measures.count_everything()
+    assert all(measures.totals(plugin)["hook", "accepted"] == 1 for plugin in PLUGINS)
+    store.sweep("w1", LANES, limit=10)
+    assert measures.sweeps().sweeps == 16
+
+
+def test_a_webhook_is_paused_and_resumed_in_its_partition(store, client):
+    policies = Policies(client, store, KEYS)
+    policies.pause(PLUGINS[0], "hook")
+    assert policies.traffic(PLUGINS[0], "hook").paused
+    assert not policies.traffic(PLUGINS[1], "hook").paused
+    list(policies.resume(PLUGINS[0], "hook"))
+    assert not policies.traffic(PLUGINS[0], "hook").paused
+    list(policies.close_breaker(PLUGINS[0], "hook"))
+
+
+def test_keys_are_made_revoked_and_known_to_everybody(client):
+    vault = Vault.from_text(Vault.new_key_text())
+    keys = ApiKeys(client, vault, KEYS)
+    made = [keys.create(plugin, ["trigger"]) for plugin in PLUGINS]
+    assert {key.plugin for key in keys.list()} == set(PLUGINS)
+    assert keys.authenticate(made[0][0]).plugin == PLUGINS[0]
+    keys.revoke(made[0][1].id)
+    keys.revoke(made[1][1].id)
+    assert {key.id for key in ApiKeys(client, vault, KEYS).list() if key.revoked} == {made[0][1].id, made[1][1].id}
+    keys.reseal()
+    assert keys.unverified() == ()
+    revocations = Revocations(client, vault)
+    assert revocations.refresh() == 2
+    assert set(Registry(client, vault, keys=KEYS).plugins()) == set(PLUGINS)
+
+
+def test_workers_are_heard_by_everybody(client):
+    Workers(client).beat("w1", ["bulk"])
+    assert [worker.name for worker in Workers(client).alive()] == ["w1"]
+
+
+def test_a_notice_reaches_a_subscriber_whatever_primary_the_call_ended_on(store, client):
+    told, subscribed, stop = [], threading.Event(), threading.Event()
+    subscription = Subscription(client, "api1", Replicas(client, 0), KEYS)
+    thread = threading.Thread(target=subscription.run, args=(told.append, subscribed.set, stop))
+    thread.start()
+    try:
+        assert subscribed.wait(20)
+        news = [new_call(plugin, waiter="api1") for plugin in PLUGINS]
+        refs = [new.reference_id for new in news]
+        store.accept_and_publish(news, [])
+        store.claim(refs, "t")
+        store.settle([settlement(ref, "t") for ref in refs])
+        wait_until(lambda: len(told) == len(refs), 20)
+        assert {notice.reference_id for notice in told} == set(refs)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_scripts_are_loaded_on_every_primary_that_lacks_them(client):
+    client.function_flush()
+    Scripts(client).run("read", [], KEYS.root(PLUGINS[0]))
+    for primary in primaries_of(client):
+        assert len(primary.function_list()) == len(scripts())
+
+
+def test_another_number_of_partitions_is_refused(client):
+    agree_on_partitions(client, 16)
+    agree_on_partitions(client, 16)
+    with pytest.raises(SettingsError, match="keep that number"):
+        agree_on_partitions(client, 8)
+    assert int(client.get(shared.partitions())) == 16
+
+
+def test_too_few_replicas_are_not_now(client):
+    store = InvocationStore(client, LIMITS, lease_margin_ms=10_000, keys=KEYS, replicas=1)
+    with pytest.raises(Unavailable, match="replicas"):
+        store.accept_and_publish([new_call(PLUGINS[0])], [])
+    notice = f"{new_reference_id(PLUGINS[0])} delivered answered 200 0 -1\n".encode()
+    with pytest.raises(Unavailable, match="replicas"):
+        Subscription(client, "api1", Replicas(client, 1), KEYS)._confirmed(list(read_notices(notice)))

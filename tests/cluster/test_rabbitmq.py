@@ -1,0 +1,45 @@
+"""Celery's lanes on RabbitMQ: published, counted and taken, and a broker that is killed loses no call."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.queue import Publisher, make_app
+from relay.settings import Settings
+from tests.cluster.brokers import rabbitmq
+from tests.cluster.load import Load
+from tests.conftest import wait_until
+from tests.integration.worker_harness import worker_harness
+
+DEPTH_S = 30
+
+
+@pytest.fixture(scope="module")
+def broker():
+    with rabbitmq() as broker:
+        yield broker
+
+
+def test_ids_are_published_in_messages_and_counted(broker):
+    url = "redis://127.0.0.1:1/0"
+    app = make_app(Settings.from_environ({"RELAY_REDIS_URL": url, "RELAY_BROKER_URL": broker.url}))
+    publisher = Publisher(app)
+    assert publisher.depths() == {"interactive": 0, "bulk": 0, "replay": 0}
+    publisher.publish("replay", [str(number) for number in range(300)])
+    wait_until(lambda: publisher.depths()["replay"] == 3, DEPTH_S)
+    assert publisher.messages_for_script([("a", "bulk")]) == []
+    with app.connection() as connection:
+        app.amqp.queues["replay"](connection.channel()).purge()
+
+
+def test_a_broker_that_is_killed_and_comes_back_loses_nothing_and_doubles_nothing(broker, tmp_path_factory):
+    with worker_harness(tmp_path_factory, RELAY_BROKER_URL=broker.url, RELAY_LEASE_MARGIN="2") as harness:
+        harness.start_worker("bulk")
+        with Load(harness) as load:
+            load.wait_for(100)
+            broker.kill()
+            load.wait_for(20)  # accepted, though nobody takes it
+            broker.start()
+            load.wait_for(100)
+            ends = load.check()
+        assert ends["delivered"] == sum(ends.values())

@@ -1,0 +1,88 @@
+"""Addresses of clusters and of Sentinels: every part is read, and what is wrong is said without the text."""
+
+import pytest
+
+from relay.errors import SettingsError
+from relay.queue import make_app
+from relay.settings import Settings
+from relay.store.partitions import partitions_of
+from relay.text.server_addresses import ServerAddress, read_address
+
+
+def test_a_cluster_s_hosts_user_and_options_are_read():
+    address = read_address("rediss+cluster://me:p%40ss@a:7000,[::1]:7001?ssl_ca_certs=/ca.pem")
+    hosts = (("a", 7000), ("::1", 7001))
+    assert address == ServerAddress("rediss+cluster", hosts, "me", "p@ss", "", 0, {"ssl_ca_certs": "/ca.pem"})
+    assert address.encrypted
+
+
+def test_a_sentinel_s_service_and_database_are_read():
+    address = read_address("redis+sentinel://a:26379,b:26379/relay/2")
+    assert (address.service, address.database, address.encrypted) == ("relay", 2, False)
+    assert read_address("redis+sentinel://:secret@a:1/relay").password == "secret"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("redis+cluster://", "must be scheme"),
+        ("redis+cluster://secret-host", "must be scheme"),
+        ("redis+cluster://a:1,,b:2", "must be scheme"),
+        ("redis+cluster://a:0", "ports"),
+        ("redis+cluster://a:70000", "ports"),
+        ("redis+cluster://a:1/3", "no path"),
+        ("redis+sentinel://a:1", "must name the Sentinels' service"),
+        ("redis+sentinel://a:1/relay/x", "number of a database"),
+    ],
+)
+def test_a_wrong_address_is_refused_without_quoting_it(text, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        read_address(text)
+    assert "secret" not in str(caught.value)
+
+
+def settings(**more):
+    return Settings.from_environ({f"RELAY_{name}": text for name, text in more.items()})
+
+
+def test_a_cluster_has_sixteen_partitions_and_one_server_one():
+    given = {"REDIS_URL": "redis://127.0.0.1:1/0", "STORE_URL": "redis+cluster://127.0.0.1:1"}
+    assert partitions_of(settings(**given)) == 16
+    assert partitions_of(settings(**given, PARTITIONS="4")) == 4
+    assert partitions_of(settings(REDIS_URL="redis://127.0.0.1:1/0")) == 1
+
+
+def test_a_cluster_alone_is_no_broker():
+    with pytest.raises(SettingsError, match="RELAY_BROKER_URL"):
+        settings(REDIS_URL="redis+cluster://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    "url", ["redis+cluster://a:1", "redis+sentinel://127.0.0.1:1,b:2/s", "amqp://u:p@rabbit:5672/x", "sentinel://a:1/s"]
+)
+def test_another_host_is_reached_by_tls_only(url):
+    name = "STORE_URL" if url.startswith("redis") else "BROKER_URL"
+    given = {"REDIS_URL": "redis://127.0.0.1:1/0", name: url}
+    with pytest.raises(SettingsError, match="without TLS"):
+        settings(**given)
+    assert settings(**given, REDIS_PLAINTEXT="true")
+    assert settings(**{**given, name: url.replace("redis+", "rediss+").replace("amqp:", "amqps:")}, REDIS_PLAINTEXT="1")
+
+
+def test_sentinels_of_the_store_are_those_of_the_broker_in_kombu_s_spelling():
+    app = make_app(settings(REDIS_URL="redis+sentinel://u:p@127.0.0.1:1,127.0.0.1:2/relay/3"))
+    assert app.conf.broker_url == "sentinel://u:p@127.0.0.1:1/3;sentinel://u:p@127.0.0.1:2/3"
+    assert app.conf.broker_transport_options["master_name"] == "relay"
+
+
+def test_an_encrypted_amqp_broker_has_its_certificate_checked():
+    app = make_app(settings(REDIS_URL="redis://127.0.0.1:1/0", BROKER_URL="amqps://u:p@rabbit:5671/x?ssl_ca_certs=/ca"))
+    assert app.conf.broker_use_ssl["ca_certs"] == "/ca"
+    assert app.conf.broker_use_ssl["cert_reqs"]
+    assert app.conf.broker_use_ssl["server_hostname"] == "rabbit"
+    assert "?" not in app.conf.broker_url
+
+
+def test_a_check_of_certificates_is_not_turned_off():
+    with pytest.raises(SettingsError, match="must not turn the check"):
+        settings(REDIS_URL="redis://127.0.0.1:1/0", STORE_URL="rediss+cluster://a:1?ssl_cert_reqs=none")
