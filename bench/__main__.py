@@ -7,7 +7,6 @@ not enforced.
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from rich.console import Console
 
-from bench.children import ROOT
+from bench.children import ROOT, end_on_sigterm
 from bench.contenders.bullmq import BullMQ, BullMQWithDuties
 from bench.contenders.celery_requests import CeleryRequests
 from bench.contenders.python_peers import Arq, Dramatiq, Taskiq
@@ -57,8 +56,7 @@ BUILD: Final = ROOT / "build" / "bench"
 @click.option("--json", "json_file", type=click.Path(path_type=Path), default=BUILD / "bench.json", show_default=False)
 def main(contender: tuple[str, ...], precedence: bool, json_file: Path, **chosen: Any) -> None:
     """This relay beside its peers, in one run on this machine."""
-    # A CI's time limit ends us with SIGTERM: leave through the contexts that end our children.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    end_on_sigterm()
     console = Console(width=None if sys.stdout.isatty() else 140)
     whole = QUICK if chosen["quick"] else SHORT if chosen["short"] else FULL
     plan = _narrowed(whole, **chosen)

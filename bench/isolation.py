@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import scenarios
-from bench.children import ROOT, BenchError
+from bench.children import ROOT, BenchError, end_on_sigterm
 from bench.report import machine
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ class Finding:
 @click.option("--json", "json_file", type=click.Path(path_type=Path), default=BUILD / "isolation.json")
 def main(*, quick: bool, rounds: int, promise: tuple[str, ...], json_file: Path) -> None:
     """What a webhook costs its neighbours."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leave through the contexts that end our children
+    end_on_sigterm()
     console = Console(width=None if sys.stdout.isatty() else 140)
     facts = machine()
     shutil.rmtree(BUILD / "stages", ignore_errors=True)

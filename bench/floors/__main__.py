@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 
 from bench.__main__ import BUILD
-from bench.children import ROOT, BenchError, Children, accepts, clean_environment, free_port
+from bench.children import ROOT, BenchError, Children, accepts, clean_environment, end_on_sigterm, free_port
 from bench.contenders.contender import DATA, START_S, post_request
 from bench.plan import CALLERS
 from bench.receipts import EndpointControl
@@ -135,6 +135,7 @@ def _run(module: str, *arguments: str, given: bytes = b"") -> bytes:
 @click.option("--json", "json_file", type=click.Path(path_type=Path), default=BUILD / "floors.json", show_default=False)
 def main(calls: int, precedence: bool, json_file: Path) -> None:
     """What the parts cost alone."""
+    end_on_sigterm()
     shutil.rmtree(BUILD / "floors", ignore_errors=True)
     found = Floors(BUILD / "floors", calls=calls, precedence=precedence).measure()
     console = Console(soft_wrap=True, highlight=False)

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from bench.__main__ import BUILD
-from bench.children import ROOT, BenchError
+from bench.children import ROOT, BenchError, end_on_sigterm
 from bench.contenders.contender import SkippedError
 from bench.plots.picture import draw
 from bench.report import machine
@@ -38,6 +38,7 @@ def main(
     only: tuple[str, ...], quick: bool, pending: int | None, precedence: bool, json_file: Path, picture: Path
 ) -> None:
     """What the relay does over a range of loads."""
+    end_on_sigterm()
     console = Console(soft_wrap=True, highlight=False, markup=False)
     shutil.rmtree(BUILD / "sweeps", ignore_errors=True)
     scenes = Scenes(BUILD / "sweeps", precedence=precedence)

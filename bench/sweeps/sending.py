@@ -83,6 +83,7 @@ def tls(scenes: Scenes, calls: int) -> Sweep:
             at.queue(calls)
             at.endpoint.reset()
             at.start_worker()
+            at.measure()
             at.stage.children.wait_until("half of them", lambda at=at: at.ended() >= calls // 2, PATIENCE_S)
             opened_first = at.endpoint.receipts().handshakes
             sweep.add("relay", behind, at.watch(calls, 0, calls))
