@@ -86,7 +86,7 @@ def test_a_library_holds_what_its_script_reaches_and_nothing_else():
 
 
 def test_a_script_touches_keys_of_one_root():
-    assert {name for name in scripts() if library(name).is_shared} == {"beat", "name_webhooks"}
+    assert {name for name in scripts() if library(name).is_shared} == {"alerts", "beat", "name_webhooks"}
     text = "local a = KEY.workers()\nreturn KEY.record(a)"
     parts = [linking.include("keyspace").parts, linking._file_from("mixed", text, linking._statement).parts]
     made = "\n".join(part.made for part in parts[0] if set(part.names) & {"KEY.workers", "KEY.record"})
