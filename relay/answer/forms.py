@@ -31,6 +31,8 @@ class FormSearch:
 
     def occur(self, lowered: bytes) -> bool:
         """Whether any form occurs."""
+        if len(lowered) <= PIECE_BYTES:  # nearly always
+            return bool(self._automaton.find_matches_as_indexes(lowered))
         return any(self._automaton.find_matches_as_indexes(piece) for _, piece in self._pieces(lowered))
 
     def spans(self, lowered: bytes, most: int) -> list[tuple[int, int]] | None:

@@ -87,8 +87,10 @@ class Mask:
     def suspects(self, raw: bytes) -> bool:
         """Whether anything could be there to hide, also under escapes of some characters; cheap, and seldom true."""
         lowered = raw.lower()
+        if self._forms.occur(lowered) or self._escapes_near(lowered):
+            return True
         squeezed = Squeezed(lowered, zeros=True).text
-        return any(self.shows(text) or self._escapes_near(text) for text in (lowered, squeezed) if text is not None)
+        return squeezed is not None and (self._forms.occur(squeezed) or self._escapes_near(squeezed))
 
     def raw(self, raw: bytes) -> tuple[bytes, int]:
         """The bytes with every hit replaced, and how many there were."""

@@ -185,5 +185,7 @@ def _base64_forms(raw: bytes) -> set[str]:
         encoded = b64encode(bytes(before) + raw).decode("ascii")
         stable = encoded[(8 * before + 5) // 6 : 8 * (before + len(raw)) // 6]
         forms |= {stable, stable.translate(str.maketrans("+/", "-_"))}
-        forms |= {stable.replace("/", "\\/"), stable.replace("+", "%2b").replace("/", "%2f")}
+        plus_escaped = stable.replace("+", "%2b")
+        forms |= {stable.replace("/", "\\/"), plus_escaped}
+        forms |= {stable.replace("/", "%2f"), plus_escaped.replace("/", "%2f")}
     return forms

@@ -65,8 +65,8 @@ def parts():
 def record():
     ref = new_reference_id()
     trigger = Trigger({"id": 7, "text": "hello"}, {"X-Note": "hi"}, {"page": "1"})
-    sealed = VAULT.seal(trigger.to_json(), payload_owner("acme", ref))
-    return CallRecord(ref, State.QUEUED, "acme", "hot", 1, 1, sealed, None, 20_000, "bulk")
+    made = CallRecord(ref, State.QUEUED, "acme", "hot", 1, 1, b"", None, 20_000, "bulk")
+    return made._replace(payload=VAULT.seal(trigger.to_json(), payload_owner("acme", ref, made.purpose)))
 
 
 def answer():
@@ -75,7 +75,7 @@ def answer():
 
 def carried_out(parts):
     preparation, conclusion = parts
-    call = preparation.prepare(record())
+    call = preparation.prepare(record(), waits=True)
     return settle_args(conclusion.conclude(call, "token", answer(), 1_000))
 
 
@@ -83,13 +83,13 @@ def test_a_call_is_prepared_with_so_many_functions(parts):
     carried_out(parts)
     call = record()
     with Counted() as counted:
-        parts[0].prepare(call)
+        parts[0].prepare(call, waits=True)
     assert 0 < counted.functions.total() <= 60, counted.functions
 
 
 def test_a_call_is_concluded_and_laid_out_with_so_many_functions(parts):
     carried_out(parts)
-    call, came = parts[0].prepare(record()), answer()
+    call, came = parts[0].prepare(record(), waits=True), answer()
     with Counted() as counted:
         settle_args(parts[1].conclude(call, "token", came, 1_000))
     assert 0 < counted.functions.total() <= 60, counted.functions
@@ -97,7 +97,7 @@ def test_a_call_is_concluded_and_laid_out_with_so_many_functions(parts):
 
 def test_an_answer_is_read_once(parts):
     carried_out(parts)
-    call = parts[0].prepare(record())
+    call = parts[0].prepare(record(), waits=True)
     with Counted() as counted:
         parts[1].conclude(call, "token", answer(), 1_000)
     assert counted.functions["read_body"] == 1
