@@ -18,7 +18,7 @@ from celery import Celery
 from kombu import Exchange, Queue
 
 from relay.errors import Unavailable
-from relay.settings.kinds import broker_url
+from relay.settings.urls import broker_url
 from relay.telemetry import Event, event
 from relay.text.server_addresses import BROKER_SENTINEL, is_cluster, read_address, scheme_of
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from dotenv import dotenv_values
 
 from relay.errors import SettingsError
-from relay.settings import kinds
+from relay.settings import urls
 from relay.settings.private_file import read_private_file
 
 if TYPE_CHECKING:
@@ -55,5 +55,5 @@ def following(variables: Mapping[str, str]) -> tuple[str, ...]:
     redis_url = variables.get(_REDIS_URL, "")
     expected = {_STORE_URL: redis_url}
     with suppress(ValueError):
-        expected[_BROKER_URL] = kinds.broker_url(redis_url).reveal()
+        expected[_BROKER_URL] = urls.broker_url(redis_url).reveal()
     return tuple(name for name, text in expected.items() if text and variables.get(name) == text)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from relay.text.quantities import read_bytes, read_rate, read_seconds
-from relay.text.server_addresses import BROKER_SENTINEL, CLUSTER, SENTINEL, is_cluster, read_address, scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +28,6 @@ _FALSE: Final = ("", "0", "false", "no", "off")
 _MIN_RETENTION_S: Final = 86_400  # an Idempotency-Key is honoured for 24 h, and its record has to be there
 _MAX_RETENTION_S: Final = 10 * 366 * 86_400
 _MAX_NAME_CHARS: Final = 64
-_SOCKET_SCHEMES: Final = ("unix", "redis+socket")
-_SEVERAL: Final = (*CLUSTER, *SENTINEL, BROKER_SENTINEL)
 
 
 class Secret:
@@ -130,7 +127,7 @@ def log_level(text: str) -> str:
 
 def http_url(text: str) -> str:
     """An http or https base URL, without its last slash."""
-    parts = _split(text)
+    parts = split_url(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("must be an http or https URL")
     return text.rstrip("/")
@@ -143,7 +140,7 @@ def collector_url(text: str) -> str | None:
 
 def proxy_url(text: str) -> Secret | None:
     """The URL of a proxy with its port, perhaps with user and password; None if empty."""
-    parts = _split(text)
+    parts = split_url(text)
     rest = parts.path.strip("/") or parts.query or parts.fragment
     if text and (parts.scheme not in ("http", "https") or not parts.hostname or not parts.port or rest):
         raise ValueError("must be http://host:port or https://host:port, with user:password@ where the proxy asks")
@@ -193,49 +190,6 @@ def own_retention(text: str) -> int | None:
     return retention(text) if text else None
 
 
-def redis_url(text: str) -> Secret:
-    """A URL that redis-py takes, or one of a cluster or of Sentinels (empty is left to its reader)."""
-    return _server_url(text, ("redis", "rediss", "unix", *SENTINEL[:1], *CLUSTER[:1]))
-
-
-def broker_url(text: str) -> Secret:
-    """A URL that kombu takes: ``unix://`` in its spelling, and certificates checked, which it does not do unasked.
-
-    That of Sentinels names them as the store's does; ``relay.queue`` gives it to kombu in its spelling.
-    """
-    if is_cluster(text):
-        raise ValueError("must be set, and name no cluster: Celery cannot use one")
-    if scheme_of(text) in SENTINEL:
-        text = f"{BROKER_SENTINEL}{text[len(scheme_of(text)) :]}"
-    if scheme_of(text) == BROKER_SENTINEL:
-        return _server_url(text, (BROKER_SENTINEL,))
-    parts = _split(text)
-    if parts.scheme == "rediss" and "ssl_cert_reqs" not in dict(parse_qsl(parts.query)):
-        text += f"{'&' if parts.query else '?'}ssl_cert_reqs=required"
-    elif parts.scheme == "unix":
-        database = dict(parse_qsl(parts.query)).get("db", "0")
-        text = f"redis+socket://{parts.netloc}{parts.path}?virtual_host={database}"
-    return _server_url(text, ("redis", "rediss", "redis+socket", BROKER_SENTINEL, "amqp", "amqps"))
-
-
-def is_exposed(url: Secret) -> bool:
-    """Whether a server URL leaves this host without TLS."""
-    if scheme_of(url.reveal()) in _SEVERAL:
-        address = read_address(url.reveal())
-        return not address.encrypted and any(_is_elsewhere(host) for host, _ in address.hosts)
-    parts = _split(url.reveal())
-    if parts.scheme in ("rediss", "amqps") or parts.scheme in _SOCKET_SCHEMES:
-        return False
-    return _is_elsewhere(parts.hostname or "localhost")
-
-
-def _is_elsewhere(host: str) -> bool:
-    try:
-        return not ip_address(host).is_loopback
-    except ValueError:
-        return host != "localhost"
-
-
 def plugin(text: str) -> str | None:
     """The name of a plugin."""
     if text and not _ID.match(text):
@@ -268,26 +222,8 @@ def as_text(value: Any) -> str:
             return str(value)
 
 
-def _server_url(text: str, schemes: tuple[str, ...]) -> Secret:
-    if not text:
-        return Secret("")
-    if scheme_of(text) in _SEVERAL and scheme_of(text).replace("rediss", "redis") in schemes:
-        query = dict(read_address(text).options)
-    else:
-        parts = _split(text)
-        where = parts.path if parts.scheme in _SOCKET_SCHEMES else parts.hostname
-        if parts.scheme not in schemes or not where:
-            raise ValueError(f"must be a URL that starts with {', '.join(f'{scheme}://' for scheme in schemes)}")
-        query = dict(parse_qsl(parts.query))
-    if (
-        query.get("ssl_cert_reqs", "required") != "required"
-        or query.get("ssl_check_hostname", "true").lower() != "true"
-    ):
-        raise ValueError("must not turn the check of the server's certificate off: name its CA with ?ssl_ca_certs=")
-    return Secret(text)
-
-
-def _split(text: str) -> SplitResult:
+def split_url(text: str) -> SplitResult:
+    """The parts of a URL."""
     try:
         parts = urlsplit(text)
         _ = parts.port

@@ -15,7 +15,7 @@ import marshmallow
 from environs import Env, EnvValidationError
 
 from relay.errors import Fault, SettingsError
-from relay.settings import kinds
+from relay.settings import kinds, urls
 from relay.settings.env_file import ENV_FILE, FILE_SUFFIX, PREFIX, lacking, read_env_file
 from relay.settings.private_file import read_private_file
 from relay.text.server_addresses import is_cluster
@@ -51,12 +51,10 @@ class Settings:
     """Every setting of the relay. Units are in the names; ``Settings.from_environ()`` makes one."""
 
     redis_url: Secret = _setting(
-        "REDIS_URL", None, kinds.redis_url, "Redis or Valkey: one server, Sentinels or a cluster.", secret=True
+        "REDIS_URL", None, urls.redis_url, "Redis or Valkey: one server, Sentinels or a cluster.", secret=True
     )
-    broker_url: Secret = _setting(
-        "BROKER_URL", "", kinds.broker_url, "Celery's queues, if elsewhere: also sentinel://, amqp://.", secret=True
-    )
-    store_url: Secret = _setting("STORE_URL", "", kinds.redis_url, "Records, if not on RELAY_REDIS_URL.", secret=True)
+    broker_url: Secret = _setting("BROKER_URL", "", urls.broker_url, "Celery's queues, if elsewhere.", secret=True)
+    store_url: Secret = _setting("STORE_URL", "", urls.redis_url, "Records, if not on RELAY_REDIS_URL.", secret=True)
     partitions: int | None = _setting("PARTITIONS", "", kinds.partitions, "Parts of the store, for good: 1, or 16.")
     store_replicas: int = _setting("STORE_REPLICAS", "0", kinds.number(0, 5), "Replicas that must have what counts.")
     redis_plaintext: bool = _setting(
@@ -280,9 +278,9 @@ def _with_urls(values: dict[str, Any]) -> dict[str, Any]:
     values["store_url"] = values["store_url"] or redis_url
     if not values["broker_url"] and is_cluster(redis_url.reveal()):
         raise _settings_error({f"{PREFIX}BROKER_URL": ["must be set, and name no cluster: Celery cannot use one"]})
-    values["broker_url"] = values["broker_url"] or kinds.broker_url(redis_url.reveal())
+    values["broker_url"] = values["broker_url"] or urls.broker_url(redis_url.reveal())
     if not values["redis_plaintext"]:
-        wrong = [name for name in ("redis_url", "broker_url", "store_url") if kinds.is_exposed(values[name])]
+        wrong = [name for name in ("redis_url", "broker_url", "store_url") if urls.is_exposed(values[name])]
         if wrong:
             sentence = "goes to another host without TLS: use rediss://, or RELAY_REDIS_PLAINTEXT=true on a private net"
             raise _settings_error({PREFIX + wrong[0].upper(): [sentence]})
