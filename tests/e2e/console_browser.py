@@ -58,8 +58,8 @@ class Console:
         return [f"{fault['id']}: {node['target']}" for fault in found["violations"] for node in fault["nodes"]]
 
     def overflow_px(self) -> int:
-        """By how much the page is wider than its window."""
-        return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+        """By how much the page is wider than what its window leaves to it beside a scrollbar."""
+        return int(self.page.evaluate("document.documentElement.scrollWidth - document.body.clientWidth"))
 
 
 @contextlib.contextmanager

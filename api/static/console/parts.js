@@ -58,7 +58,7 @@ export function refLink(reference, { whole = false } = {}) {
 
 /** What stands where there is nothing. */
 export function empty(title, text, ...actions) {
-  return h("div", { class: "empty" }, h("h3", {}, title), text && h("p", { class: "muted" }, text), actions.length > 0 && h("div", { class: "row" }, actions));
+  return h("div", { class: "empty" }, h("h2", {}, title), text && h("p", { class: "muted" }, text), actions.length > 0 && h("div", { class: "row" }, actions));
 }
 
 /** What stands where something went wrong, and how to try again. */
