@@ -20,7 +20,7 @@ hypothesis.settings.register_profile("relay", deadline=None)
 hypothesis.settings.load_profile("relay")
 
 #: What takes longest comes first, so that no process of the run is left alone with it at the end.
-SLOWEST_FIRST = ("chaos", "e2e", "integration", "executor", "contract", "unit", "architecture")
+SLOWEST_FIRST = ("chaos", "cluster", "e2e", "integration", "executor", "contract", "unit", "architecture")
 START_TRIES = 3  # somebody else may take the free port between its choice and the server's bind
 
 
