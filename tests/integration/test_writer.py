@@ -25,8 +25,8 @@ import requests
 
 from relay.invocation import State
 from relay.reference_id import new_reference_id
-from relay.store import keyspace
-from relay.store.key_names import PARTITIONED, PREFIX, SHARED, SHARED_ROOT
+from relay.store import key_names, keyspace
+from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL
 from relay.store.keyspace import ROOT
 from relay.vault import Vault, payload_owner, result_owner
 from tests.integration.api_harness import running_api
@@ -48,8 +48,10 @@ _SAMPLES = {"lane": "bulk", "kind": "error", "minute": "29000000", "hour": "4800
 
 
 #: Every kind of key, with its root.
-TEMPLATES = {kind: (ROOT, rest) for kind, rest in PARTITIONED.items()} | {
-    kind: (SHARED_ROOT, rest) for kind, rest in SHARED.items()
+TEMPLATES = {
+    **{kind: (ROOT, rest) for kind, rest in {**PARTITIONED, **TRAIL}.items()},
+    **{kind: (SHARED_ROOT, rest) for kind, rest in SHARED.items()},
+    **{f"shared {kind}": (SHARED_ROOT, rest) for kind, rest in TRAIL.items()},
 }
 
 
@@ -270,6 +272,11 @@ def ask_everything(house, said):
     return wrong
 
 
+def test_every_list_of_keys_is_written_by_these_tests():
+    lists = [value for name, value in vars(key_names).items() if isinstance(value, dict) and not name.startswith("__")]
+    assert lists == [PARTITIONED, SHARED, TRAIL, CHANNELS]
+
+
 def test_the_questions_of_these_tests_are_answered_where_nothing_was_altered(house):
     """Otherwise nothing would be shown by refusals; and what they look for is in the server, sealed."""
     assert ask_everything(house, "unaltered") == []
@@ -424,29 +431,42 @@ def test_a_message_that_the_writer_leaves_on_a_lane_runs_nothing_and_stops_nobod
 # -- what reaches callers who wait --------------------------------------------------------------------------------------
 
 
-def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(house):
+@pytest.mark.parametrize("in_store", [False, True], ids=["carried", "in the store"])
+def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(house, in_store):
     """He publishes another's sealed result, on every channel that there is, under the id of a call that is awaited."""
     policies, client = house.work.runtime.policies, house.client
     policies.pause("acme", "open")
     told = []
     path = f"{house.api.url}/v1/webhooks/open/trigger"
-    headers = {"Authorization": f"Bearer {house.mine}", "Prefer": "wait=3"}
+    headers = {"Authorization": f"Bearer {house.mine}", "Prefer": "wait=20"}
     caller = threading.Thread(target=lambda: told.append(requests.post(path, json={}, headers=headers, timeout=30)))
     caller.start()
-    until(lambda: policies.traffic("acme", "open").parked, 10)
+    calls = keyspace.open_calls("acme", "open")
+    until(lambda: client.zcard(calls) > 0, 10)
     theirs = trigger(house.api, house.api.foreign_key, "theirs", {"sent": CANARIES["payload of other"]})
     house.work.final(theirs)
     stolen = client.get(keyspace.result(theirs))
-    awaited = [ref.decode() for ref in client.zrange(keyspace.parked("acme", "open"), 0, -1)]
-    for channel in client.pubsub_channels(f"{PREFIX}*notice:*"):
+    awaited = [ref.decode() for ref in client.zrange(calls, 0, -1)]
+    until(lambda: client.pubsub_channels(f"{PREFIX}*notice:*"), 10)
+    channels = client.pubsub_channels(f"{PREFIX}*notice:*")
+    assert awaited
+    for channel in channels:
         for ref in awaited:
-            head = f"{ref} delivered 200 0 answered 1".encode()
-            for notice in (stolen, head + b"\n" + stolen, json.dumps([ref, "delivered", 200]).encode() + stolen):
-                client.publish(channel, notice)
+            if in_store:
+                client.set(keyspace.result(ref), stolen)
+            head, carried = f"{ref} delivered answered 200 0", b"" if in_store else stolen
+            client.publish(channel, f"{head} {len(carried) or -1}\n".encode() + carried)
+            client.publish(channel, stolen)  # no notice at all
+    started_s = time.monotonic()
     caller.join()
+    assert time.monotonic() - started_s < 10  # it was taken for the end of the call
     for ready in policies.resume("acme", "open"):
         house.work.runtime.publisher.publish_ready(ready)
     assert CANARIES["answer to other"] not in told[0].text
+    assert told[0].status_code >= 400
+    assert told[0].json()["code"]
+    for ref in awaited:
+        client.delete(keyspace.result(ref))
 
 
 # -- the keys of the API ------------------------------------------------------------------------------------------------
