@@ -250,3 +250,24 @@ def test_a_secret_is_equal_to_itself_and_hides_in_containers():
     assert repr([Secret("hunter2")]) == "[Secret(***)]"
     assert not Secret("")
     assert pickle.loads(pickle.dumps(Secret("a"))) == Secret("a")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "good"),
+    [
+        ("RELAY_ALERTS", "ops/on-alert", True),
+        ("RELAY_ALERTS", "ops", False),
+        ("RELAY_ALERTS", "ops/On", False),
+        ("RELAY_ALERTS", "/on-alert", False),
+        ("RELAY_PLUGIN", "shop", True),
+        ("RELAY_PLUGIN", "A shop", False),
+    ],
+)
+def test_a_setting_that_names_a_plugin_or_a_webhook_takes_ids_only(name, text, good):
+    environ = {"RELAY_REDIS_URL": REDIS, name: text}
+    if good:
+        assert Settings.from_environ(environ).to_environ()[name] == text
+        return
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ(environ)
+    assert [fault.pointer for fault in caught.value.faults] == [name]
