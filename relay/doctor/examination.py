@@ -19,7 +19,7 @@ from relay.settings import ENV_FILE, Settings, unknown_names
 from relay.settings.private_file import read_private_file
 from relay.store.backlog import Backlog
 from relay.store.health import ServerHealth, read_health
-from relay.up.datadir import KEY_FILES
+from relay.up.datadir import AUDIT_KEY_FILE, KEY_FILES
 from relay.up.embedded import ADMIN_URL_FILE
 from relay.vault import Vault
 
@@ -89,7 +89,7 @@ def _names() -> Iterator[Finding]:
 
 
 def _data_dir(data_dir: Path) -> Iterator[Finding]:
-    names = (ENV_FILE, *KEY_FILES, "valkey.conf", ADMIN_URL_FILE, "flower.auth")
+    names = (ENV_FILE, *KEY_FILES, AUDIT_KEY_FILE, "valkey.conf", ADMIN_URL_FILE, "flower.auth")
     paths = [data_dir, *(data_dir / name for name in names if (data_dir / name).exists())]
     loose = [path.name for path in paths if path.stat().st_mode & 0o077]
     found = f"others may read: {', '.join(loose)}" if loose else "readable by its owner only"

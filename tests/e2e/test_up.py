@@ -147,7 +147,7 @@ def test_everything_it_writes_is_for_its_owner_only(demo):
     assert stat.S_IMODE(demo.data_dir.stat().st_mode) == 0o700
     secret = [
         demo.data_dir / name
-        for name in ("relay.env", "target.keys", "data.keys", "valkey.conf", "demo.key", "admin.url")
+        for name in ("relay.env", "target.keys", "data.keys", "audit.key", "valkey.conf", "demo.key", "admin.url")
     ]
     assert {stat.S_IMODE(path.stat().st_mode) for path in secret} == {0o600}
 
@@ -173,11 +173,11 @@ def test_no_process_holds_a_key_ring_that_it_does_not_need(demo):
             name
             for process in [child(demo, part), *child(demo, part).children(recursive=True)]
             for name in process.environ()
-            if re.search(r"_KEYS(_FILE)?\Z", name)
+            if re.search(r"_KEYS?(_FILE)?\Z", name)
         }
         for part in PROCESSES
     }
-    assert held.pop("-Q interactive") == held.pop("-Q bulk,replay") == {target, data}
+    assert held.pop("-Q interactive") == held.pop("-Q bulk,replay") == {target, data, "RELAY_AUDIT_KEY"}
     assert held.pop("granian") == {data}
     assert set().union(*held.values()) == set()
 
