@@ -438,7 +438,7 @@ def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(ho
     policies.pause("acme", "open")
     told = []
     path = f"{house.api.url}/v1/webhooks/open/trigger"
-    headers = {"Authorization": f"Bearer {house.mine}", "Prefer": "wait=20"}
+    headers = {"Authorization": f"Bearer {house.mine}", "Prefer": "wait=8"}
     caller = threading.Thread(target=lambda: told.append(requests.post(path, json={}, headers=headers, timeout=30)))
     caller.start()
     calls = keyspace.open_calls("acme", "open")
@@ -459,12 +459,14 @@ def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(ho
             client.publish(channel, stolen)  # no notice at all
     started_s = time.monotonic()
     caller.join()
-    assert time.monotonic() - started_s < 10  # it was taken for the end of the call
+    answered_at_once = time.monotonic() - started_s < 6
     for ready in policies.resume("acme", "open"):
         house.work.runtime.publisher.publish_ready(ready)
     assert CANARIES["answer to other"] not in told[0].text
-    assert told[0].status_code >= 400
-    assert told[0].json()["code"]
+    if not in_store:  # it was taken for the end of the call, and refused when it did not open
+        assert answered_at_once
+        assert told[0].status_code >= 400
+        assert told[0].json()["code"]
     for ref in awaited:
         client.delete(keyspace.result(ref))
 
