@@ -26,7 +26,7 @@ def examine_audit_trail(runtime: Runtime) -> Finding:
         advice = "`relay audit key --new` makes a key: give it to workers and commands as RELAY_AUDIT_KEY."
         return Finding(_CHECK, Level.NOTE, "entries are written and not signed", advice)
     try:
-        ends = {trail.name: trail.end() for trail in trails(runtime.client)}
+        ends = {trail.name: trail.end() for trail in trails(runtime.client, runtime.keyspace)}
     except RelayError as error:
         return Finding(_CHECK, Level.PROBLEM, error.message, "See the findings above.")
     changed = [name for name, end in ends.items() if any(point.breach is not None for point in _points(end))]
