@@ -316,7 +316,8 @@ def test_a_rate_paces_what_is_made(harness):
         ({"outcome": Outcome.ANSWER_TIMEOUT, "status": 0, "sent": Sent.MAYBE}, True),
         ({"outcome": Outcome.ANSWER_REJECTED, "status": 0, "sent": Sent.ANSWERED}, True),
         ({"outcome": Outcome.RESPONSE_REJECTED, "status": 200}, True),
-        ({"outcome": Outcome.RESPONSE_REJECTED, "status": 422}, False),
+        ({"outcome": Outcome.RESPONSE_REJECTED, "status": 399}, True),
+        ({"outcome": Outcome.RESPONSE_REJECTED, "status": 400}, False),
     ],
 )
 def test_the_uncertain_ones_of_unrepeatable_webhooks_are_skipped_unless_included(harness, end, uncertain):
