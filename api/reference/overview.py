@@ -68,6 +68,7 @@ _LANES: Final = Operation(
     scopes=OPERATE,
     query=LanesQuery,
     answers={200: Said("The three lanes.", schemas.Lanes)},
+    problems=(errors.BadParameter,),
     sample=Sample("GET", "/v1/lanes"),
 )
 
