@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from relay.up.demo import Shown
 
 _PORT: Final = click.IntRange(0, 65535)
-_MAX_WORKERS: Final = 64
+_MAX_PROCESSES: Final = 64
 #: What a worker may take beyond RELAY_STOP_TIMEOUT before it is killed.
 _STOP_MARGIN_S: Final = 10.0
 
@@ -46,10 +46,17 @@ _STOP_MARGIN_S: Final = 10.0
 )
 @click.option(
     "--workers",
-    type=click.IntRange(1, _MAX_WORKERS),
+    type=click.IntRange(1, _MAX_PROCESSES),
     default=1,
     show_default=True,
     help="Worker processes for each lane group.",
+)
+@click.option(
+    "--api",
+    type=click.IntRange(1, _MAX_PROCESSES),
+    default=1,
+    show_default=True,
+    help="API processes, all on the one port (Linux only).",
 )
 @click.option(
     "--fsync",
@@ -115,6 +122,7 @@ def _say_ready(screen: Screen, relay: LocalRelay, shown: Shown | None) -> None:
     settings, directory = relay.settings, relay.directory
     value: dict[str, Any] = {
         "apiUrl": settings.api_url,
+        "apiProcesses": relay.plan.api,
         "consoleUrl": settings.api_url + "/console",
         "flowerUrl": settings.flower_url,
         "dataDir": str(directory.path),
@@ -143,6 +151,8 @@ def _addresses(value: dict[str, Any], flower_auth: str) -> Iterator[str]:
         yield f"\nTo send it again:\n\n{value['curl']}\n"
     sign_in = f"sign in with {value['key']}" if "key" in value else "sign in with a key of the scope operate"
     yield f"API      {value['apiUrl']}  (documentation: {value['apiUrl']}/docs)"
+    if value["apiProcesses"] > 1:
+        yield f"         {value['apiProcesses']} processes share this port; each is started again alone"
     yield f"Console  {value['consoleUrl']}  ({sign_in})"
     yield f"Flower   {value['flowerUrl']}  ({flower_auth})"
 

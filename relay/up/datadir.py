@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
@@ -13,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Final
 from relay.errors import SettingsError
 from relay.settings import ENV_FILE
 from relay.settings.private_file import read_private_file
-from relay.up.processes import LOOPBACK
+from relay.up.ports import free_port, is_free
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -141,21 +140,3 @@ def _env_value(text: str) -> str:
         return text
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
-
-
-def is_free(port: int) -> bool:
-    """Whether nothing listens on a loopback port."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except (OSError, OverflowError):
-            return False
-    return True
-
-
-def free_port() -> int:
-    """A loopback port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])

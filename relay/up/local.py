@@ -21,9 +21,10 @@ from relay.store.scripts import renew
 from relay.up import processes
 from relay.up.access import ADMINISTRATOR, OPERATOR
 from relay.up.child import Child, leftovers
-from relay.up.datadir import AUDIT_KEY_FILE, AUDIT_PUBLIC_FILE, KEY_FILES, DataDir, free_port, is_free
+from relay.up.datadir import AUDIT_KEY_FILE, AUDIT_PUBLIC_FILE, KEY_FILES, DataDir
 from relay.up.embedded import ENVIRON, EmbeddedServer
 from relay.up.kept import kept_settings
+from relay.up.ports import CAN_BE_SHARED, free_port, is_free, listeners_on
 from relay.vault import Vault
 
 if TYPE_CHECKING:
@@ -45,11 +46,15 @@ _WORKER_GROUPS: Final = ("interactive", "bulk")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchPlan:
-    """What ``relay up`` was asked for. A port of 0 means any that is free; ``workers`` is a lane group's."""
+    """What ``relay up`` was asked for. A port of 0 means any that is free; ``workers`` is a lane group's.
+
+    So many API processes as ``api`` says share the one port.
+    """
 
     port: int = processes.API_PORT
     flower_port: int = processes.FLOWER_PORT
     workers: int = 1
+    api: int = 1
     fsync: str = "always"
     demo: bool = False
     traffic: bool = False
@@ -70,6 +75,8 @@ class LocalRelay:
     @classmethod
     def prepare(cls, data_dir: str | Path, plan: LaunchPlan) -> Self:
         """Locks and fills the data directory; ``SettingsError`` says what stands in the way."""
+        if plan.api > 1 and not CAN_BE_SHARED:
+            raise SettingsError("Several API processes share a port, which this system does not do: leave --api out.")
         directory = DataDir.make(data_dir)
         lock = directory.lock()
         _end_leftovers(directory)
@@ -94,7 +101,14 @@ class LocalRelay:
         settings, plan = self.settings, self.plan
         if self.demo_port is not None:
             yield processes.demo_endpoint(self.demo_port)
-        yield processes.api(port=plan.port, max_waiters=settings.max_waiters, max_connections=settings.max_connections)
+        for number in range(1, plan.api + 1):
+            yield processes.api(
+                port=plan.port,
+                max_waiters=settings.max_waiters,
+                max_connections=settings.max_connections,
+                number=number,
+                cpu=settings.api_cpu,
+            )
         for number in range(1, plan.workers + 1):
             yield from (processes.worker(group, number) for group in _WORKER_GROUPS)
         auth = settings.flower_auth
@@ -134,7 +148,8 @@ class LocalRelay:
 
     def _missing(self, age_s: float) -> list[str]:
         missing = []
-        if not _is_ok(self.settings.api_url + "/readyz"):
+        shared = self.plan.api > 1  # then one answers for the others
+        if (shared and listeners_on(self.plan.port) < self.plan.api) or not _is_ok(self.settings.api_url + "/readyz"):
             missing.append("api")
         if not _is_ok(self.settings.flower_url + "/healthcheck"):
             missing.append("flower")

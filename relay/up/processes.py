@@ -28,6 +28,7 @@ TARGET_KEYS: Final = "RELAY_TARGET_KEYS"
 DATA_KEYS: Final = "RELAY_DATA_KEYS"
 AUDIT_KEY: Final = "RELAY_AUDIT_KEY"
 _FLOWER_AUTH: Final = "RELAY_FLOWER_AUTH"
+_API_CPU: Final = "RELAY_API_CPU"
 _EGRESS_PROXY: Final = "RELAY_EGRESS_PROXY"  # with its password, perhaps
 #: The settings that say where the server is.
 ADDRESSES: Final = ("RELAY_REDIS_URL", "RELAY_BROKER_URL", "RELAY_STORE_URL")
@@ -49,17 +50,32 @@ class Process:
     user: str | None = None  # of the embedded server; None: it has nothing to do with it
 
 
-def api(*, host: str = LOOPBACK, port: int = API_PORT, max_waiters: int = 256, max_connections: int = 1024) -> Process:
+def api(
+    *,
+    host: str = LOOPBACK,
+    port: int = API_PORT,
+    max_waiters: int = 256,
+    max_connections: int = 1024,
+    number: int = 1,
+    cpu: int | None = None,
+) -> Process:
     """Granian with the WSGI app: one process, a thread for every waiting caller and some to spare.
 
-    It takes twice as many connections as there may be: the application closes idle ones long before.
+    It takes twice as many connections as there may be: the application closes idle ones long before. Of several on
+    one port the first is kept on the processor ``cpu``, where one is given, and each other on the next one.
     """
     command = (
         *("granian", "--interface", "wsgi", "--host", host, "--port", str(port), "--workers", "1"),
         *("--blocking-threads", str(max_waiters + SPARE_THREADS), "--backpressure", str(2 * max_connections)),
         *("--http1-header-read-timeout", str(HEAD_TIMEOUT_MS), "--http", "1", "--no-ws", "api.wsgi:app"),
     )
-    return Process("api", command, without=(TARGET_KEYS, AUDIT_KEY, _FLOWER_AUTH, _EGRESS_PROXY), user="api")
+    return Process(
+        _numbered("api", number),
+        command,
+        without=(TARGET_KEYS, AUDIT_KEY, _FLOWER_AUTH, _EGRESS_PROXY),
+        extra={} if cpu is None else {_API_CPU: str(cpu + number - 1)},
+        user="api",
+    )
 
 
 def worker(group: str, number: int = 1) -> Process:
@@ -69,7 +85,7 @@ def worker(group: str, number: int = 1) -> Process:
         *("celery", "-A", "workers.app", "worker", "-P", "gevent", "-c", str(WORKER_CONCURRENCY)),
         *("--without-gossip", "--without-mingle", "-Q", lanes, "-n", f"{group}{number}@%h"),
     )
-    return Process(f"worker_{group}" if number == 1 else f"worker_{group}{number}", command, user="worker")
+    return Process(_numbered(f"worker_{group}", number), command, user="worker")
 
 
 def flower(*, host: str = LOOPBACK, port: int = FLOWER_PORT, auth: str | None = None) -> Process:
@@ -91,3 +107,8 @@ def demo_traffic(api_url: str, key_file: str) -> Process:
     """The callers of ``relay up --demo --traffic``, with the demo's key."""
     command = ("python", "-m", "relay.up.demo_traffic", api_url, key_file)
     return Process("demo_traffic", command, without=(*SECRETS, *ADDRESSES))
+
+
+def _numbered(name: str, number: int) -> str:
+    """The name of one of several: the first has no number."""
+    return name if number == 1 else f"{name}{number}"

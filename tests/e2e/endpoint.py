@@ -41,6 +41,11 @@ class Endpoint:
         self._server.shutdown()
         self._server.server_close()
 
+    @property
+    def count(self) -> int:
+        """How many requests have come."""
+        return len(self._received)
+
     def received(self, reference_id: str) -> list[Received]:
         """The requests of one invocation: each carries its reference id."""
         return [each for each in self._received if each.headers.get("webhook-id") == reference_id]
