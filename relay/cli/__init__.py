@@ -24,6 +24,7 @@ COMMANDS: Final = (
     "replay",
     "explain",
     "vault",
+    "partitions",
     "audit",
 )
 DEFAULT_DATA_DIR: Final = Path(".relay")

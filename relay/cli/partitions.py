@@ -1,0 +1,45 @@
+"""``relay partitions``: how the store is divided."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from relay.cli.output import bad, screened, table_of
+from relay.runtime import cli_runtime
+from relay.settings import Settings
+from relay.store.partition_states import partition_states
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from relay.cli.output import Screen
+    from relay.store.partition_states import PartitionState
+
+_COLUMNS: Final = ("root", "server", "pending", "records", "plugins")
+
+
+@click.group()
+def partitions() -> None:
+    """Partitions: the parts of the store, each of which has its plugins."""
+
+
+@partitions.command()
+@screened
+def show(screen: Screen, data_dir: Path) -> None:
+    """Each partition: its server, its plugins, their calls that are not final, and their records."""
+    runtime = cli_runtime(Settings.for_command(data_dir))
+    found = partition_states(runtime.client, runtime.keyspace)
+    rows = [asdict(state) for state in found]
+    screen.show(rows, lambda: table_of(_COLUMNS, (_line(state) for state in found)))
+    if len(found) == 1:
+        screen.note("The store has one partition: every plugin is in it.")
+    if away := sum(state.server is None for state in found):
+        screen.note(f"The servers of {away} of {len(found)} partitions cannot be reached: calls of their plugins wait.")
+
+
+def _line(state: PartitionState) -> list[object]:
+    server = bad("away") if state.server is None else state.server
+    return [state.root, server, state.pending, state.records, ", ".join(state.plugins)]

@@ -1,0 +1,84 @@
+"""Where partitions lie on a cluster, also while one of its servers is lost, and where Sentinels say."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.errors import Unavailable
+from relay.reference_id import new_reference_id
+from relay.store import keyspace as shared
+from relay.store.connection import client_of
+from relay.store.invocations import InvocationStore, NewInvocation
+from relay.store.keyspace import Keyspace
+from relay.store.partition_states import partition_states
+from tests.cluster.sentinels import sentinels
+from tests.cluster.servers import cluster
+from tests.conftest import wait_until
+from tests.contract.ledger import LIMITS
+
+PLUGINS = [f"plugin-{number}" for number in range(12)]
+KEYS = Keyspace(16)
+
+
+@pytest.fixture(scope="module")
+def servers():
+    """A cluster that goes on with the slots that it has left when a primary is lost."""
+    with cluster(3) as running:
+        for number in range(3):
+            with running.node(number) as node:
+                node.config_set("cluster-require-full-coverage", "no")
+        yield running
+
+
+def called(servers):
+    """A client of the cluster, with a call that waits of every plugin."""
+    client = client_of(servers.url, socket_timeout=5)
+    for plugin in PLUGINS:
+        client.hset(KEYS.webhooks(plugin), "hook", 1)
+        client.sadd(KEYS.plugins(KEYS.partition_of(plugin)), plugin)
+    news = [
+        NewInvocation(
+            new_reference_id(plugin), plugin, "hook", 1, "bulk", timeout_ms=1_000, payload=b"sealed", request_bytes=6
+        )
+        for plugin in PLUGINS
+    ]
+    InvocationStore(client, LIMITS, lease_margin_ms=10_000, keys=KEYS).accept_and_publish(news, [])
+    return client
+
+
+def test_each_partition_names_its_primary_and_what_it_has_and_a_lost_one_that_it_is_away(servers):
+    client = called(servers)
+    states = partition_states(client, KEYS)
+    assert [state.number for state in states] == list(range(16))
+    assert {state.server for state in states} == {f"127.0.0.1:{server.port}" for server in servers.servers}
+    for state in states:
+        assert state.server == client.get_node_from_key(state.root).name
+        assert list(state.plugins) == sorted(each for each in PLUGINS if KEYS.partition_of(each) == state.number)
+        assert (state.pending, state.records) == (len(state.plugins), len(state.plugins))
+
+    kept = client.get_node_from_key(shared.partitions()).port
+    lost = next(number for number, server in enumerate(servers.servers) if server.port != kept)
+    address = f"127.0.0.1:{servers.servers[lost].port}"
+    servers.kill(lost)
+    wait_until(lambda: int(servers.state((lost + 1) % 3)["cluster_slots_fail"]) > 0, 30)
+    after = partition_states(client, KEYS)
+    for before, now in zip(states, after, strict=True):
+        if before.server == address:
+            assert (now.root, now.server, now.plugins, now.pending, now.records) == (before.root, None, (), None, None)
+        else:
+            assert now == before
+    assert any(state.server is None for state in after)
+
+    for number in {0, 1, 2} - {lost}:
+        servers.kill(number)
+    with pytest.raises(Unavailable):
+        partition_states(client, KEYS)
+    client.close()
+
+
+def test_the_primary_that_sentinels_name_has_the_one_partition():
+    with sentinels(replicas=1, count=2) as found:
+        client = client_of(found.url, socket_timeout=5)
+        (state,) = partition_states(client, Keyspace())
+        assert (state.number, state.server) == (0, f"127.0.0.1:{found.primary_port()}")
+        client.close()
