@@ -33,6 +33,8 @@ _CONNECTION: Final = (
 )
 _TRANSACTION: Final = ("multi", "exec", "discard", "watch", "unwatch")
 _SCRIPTS: Final = ("fcall", "function|load")
+#: What a client of a cluster asks for, and follows when a slot moves; and how replicas are waited for.
+_MANY_SERVERS: Final = ("cluster|slots", "command", "asking", "wait")
 _BROKER_SCRIPTS: Final = ("evalsha", "script|load", "script|exists")  # those of Celery's transport
 _SUBSCRIPTION: Final = ("subscribe", "unsubscribe", "psubscribe", "punsubscribe", "publish")
 #: Commands on one key of one type: a user may use them on its own keys only.
@@ -74,7 +76,7 @@ class User:
 
 def users() -> tuple[User, ...]:
     """Return every user but the administrator."""
-    store = (*_CONNECTION, *_TRANSACTION, *_SCRIPTS, *_SUBSCRIPTION, *_DATA, *_KEYS)
+    store = (*_CONNECTION, *_TRANSACTION, *_MANY_SERVERS, *_SCRIPTS, *_SUBSCRIPTION, *_DATA, *_KEYS)
     broker = (*_CONNECTION, *_TRANSACTION, *_BROKER_SCRIPTS, *_SUBSCRIPTION, *_BROKER)
     notices = f"{PREFIX}*"
     channels = (notices, *_BROKER_CHANNELS)

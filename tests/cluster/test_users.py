@@ -1,0 +1,63 @@
+"""The users of `deploy/users.acl` on a cluster with replicas: what the processes do there, they may do."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from relay.invocation import Attempt, Outcome, Sent, State
+from relay.reference_id import new_reference_id
+from relay.store.acceptance import AcceptVerdict
+from relay.store.connection import client_of
+from relay.store.invocations import InvocationStore, NewInvocation, Settlement
+from relay.store.keyspace import Keyspace
+from relay.store.partitions import agree_on_partitions
+from relay.up import access
+from tests.cluster.servers import cluster
+from tests.contract.ledger import LIMITS
+
+KEYS = Keyspace(16)
+PLUGINS = [f"plugin-{number}" for number in range(12)]
+PASSWORD = "secret"
+
+
+@pytest.fixture(scope="module")
+def servers():
+    with cluster(3, replicas=1) as servers:
+        for number in range(6):
+            with servers.node(number) as node:
+                for user in access.users():
+                    _, name, *rules = user.rule(PASSWORD).split()
+                    node.execute_command("ACL", "SETUSER", name, *rules)
+        client = client_of(servers.url)
+        for plugin in PLUGINS:
+            client.hset(KEYS.webhooks(plugin), "hook", 1)
+            client.sadd(KEYS.plugins(KEYS.partition_of(plugin)), plugin)
+        client.close()
+        yield servers
+
+
+@pytest.mark.parametrize("name", ["api", "worker", "operator"])
+def test_a_user_moves_calls_of_every_primary_and_waits_for_replicas(servers, name):
+    client = client_of(servers.url.replace("://", f"://{name}:{PASSWORD}@"), socket_timeout=10)
+    agree_on_partitions(client, 16)
+    store = InvocationStore(client, LIMITS, lease_margin_ms=10_000, keys=KEYS, replicas=1)
+    news = [
+        NewInvocation(
+            new_reference_id(plugin), plugin, "hook", 1, "bulk", timeout_ms=1_000, payload=b"sealed", request_bytes=6
+        )
+        for plugin in PLUGINS
+    ]
+    refs = [new.reference_id for new in news]
+    accepted, _ = store.accept_and_publish(news, [])
+    assert {each.verdict for each in accepted} == {AcceptVerdict.ACCEPTED}
+    token = uuid.uuid4().hex
+    assert store.claim(refs, token, park=[]).granted == set(refs)
+    attempt = Attempt(1, 1, 5, 200, Outcome.ANSWERED, Sent.ANSWERED)
+    ends = [
+        Settlement(ref, token, State.DELIVERED, Outcome.ANSWERED, 200, False, attempt, result=b"answer") for ref in refs
+    ]
+    assert all(store.settle(ends).counted)
+    assert {store.find(ref).state for ref in refs} == {State.DELIVERED}
+    client.close()
