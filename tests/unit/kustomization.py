@@ -1,0 +1,83 @@
+"""What `kubectl kustomize` makes of a directory, as far as the manifests in deploy/kubernetes use it."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: What is read here; a kustomization with anything else has to be taught first.
+FIELDS = {
+    *("apiVersion", "kind", "namespace", "resources", "components", "configMapGenerator", "generatorOptions"),
+    "patches",
+}
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return list(YAML(typ="safe").load_all(path.read_text("utf-8")))
+
+
+def build(folder: Path, components: tuple[Path, ...] = ()) -> list[dict[str, Any]]:
+    """The objects that a directory stands for, with these components besides."""
+    (about,) = documents(folder / "kustomization.yaml")
+    assert about.keys() <= FIELDS, about.keys() - FIELDS
+    objects: list[dict[str, Any]] = []
+    for name in about.get("resources", []):
+        path = folder / name
+        objects += build(path) if path.is_dir() else documents(path)
+    objects += [_generated(folder, each) for each in about.get("configMapGenerator", [])]
+    objects = _patched(objects, about.get("patches", []))
+    for component in components:
+        (more,) = documents(component / "kustomization.yaml")
+        assert more["kind"] == "Component"
+        objects += [each for name in more["resources"] for each in documents(component / name)]
+        objects = _patched(objects, more.get("patches", []))
+    return objects
+
+
+def _generated(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
+    assert about.keys() == {"name", "files"}
+    data = {name: (folder / name).read_text("utf-8") for name in about["files"]}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": about["name"]}, "data": data}
+
+
+def _patched(objects: list[dict[str, Any]], patches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    objects = deepcopy(objects)
+    for patch in patches:
+        targets = [each for each in objects if _is_meant(each, patch["target"])]
+        assert targets, f"a patch of nothing: {patch['target']}"
+        for target in targets:
+            for operation in YAML(typ="safe").load(patch["patch"]):
+                _apply(target, **operation)
+    return objects
+
+
+def _is_meant(object_: dict[str, Any], target: dict[str, str]) -> bool:
+    assert target.keys() <= {"kind", "name", "labelSelector"}
+    labels = object_["metadata"].get("labels", {})
+    wanted = dict(part.split("=") for part in target.get("labelSelector", "").split(",") if part)
+    return (
+        object_["kind"] == target["kind"]
+        and target.get("name") in (None, object_["metadata"]["name"])
+        and wanted.items() <= labels.items()
+    )
+
+
+def _apply(object_: dict[str, Any], *, op: str, path: str, value: Any = None) -> None:
+    """One operation of RFC 6902."""
+    *way, last = path.removeprefix("/").split("/")
+    place: Any = object_
+    for part in way:
+        place = place[int(part)] if isinstance(place, list) else place[part]
+    if op == "remove":
+        del place[last]
+    elif isinstance(place, list):
+        assert (op, last) == ("add", "-")
+        place.append(deepcopy(value))
+    else:
+        assert op == "add"
+        place[last] = value

@@ -1,0 +1,82 @@
+"""docker-compose.cluster.yml: the processes of docker-compose.yml, with their records on a cluster."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+from ruamel.yaml import YAML
+
+from relay.settings import Settings
+from tests.architecture.sources import ROOT
+
+OVERLAY = YAML(typ="safe").load((ROOT / "docker-compose.cluster.yml").read_text("utf-8"))
+BASE = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text("utf-8"))
+STORES = ("store1", "store2", "store3")
+OURS = ("api", "worker_interactive", "worker_bulk", "relay")
+
+
+def servers():
+    return [f"{OVERLAY['services'][name]['networks']['default']['ipv4_address']}:6379" for name in STORES]
+
+
+def example(name):
+    lines = (ROOT / "deploy" / f"{name}.env.example").read_text("utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def test_it_fits_the_compose_specification():
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    checked = subprocess.run(
+        [*command, "docker-compose.cluster.yml"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_it_adds_servers_and_changes_processes_that_there_are():
+    assert OVERLAY["services"].keys() == {*STORES, "store_form", *OURS}
+    assert BASE["services"].keys() >= set(OURS)
+    assert all(OVERLAY["services"][name].keys() == {"environment", "depends_on"} for name in OURS)
+
+
+@pytest.mark.parametrize("name", [*STORES, "store_form"])
+def test_its_servers_have_no_privileges_and_bounds_and_are_not_published(name):
+    service = OVERLAY["services"][name]
+    assert (service["cap_drop"], service["security_opt"]) == (["ALL"], ["no-new-privileges:true"])
+    assert service["read_only"] is True
+    assert service["user"].split(":")[0] not in {"", "0", "root"}
+    assert not {"privileged", "cap_add", "devices", "network_mode", "pid", "ipc", "ports"} & service.keys()
+    assert service["env_file"] == "valkey.env"
+    assert {"mem_limit", "pids_limit"} <= service.keys()
+    mounted = [volume.split(":") for volume in service["volumes"]]
+    assert all(rights == ["ro"] for source, _, *rights in mounted if source.startswith("."))
+    assert all((ROOT / source).exists() for source, *_ in mounted if source.startswith("."))
+    assert all(source in OVERLAY["volumes"] for source, *_ in mounted if not source.startswith("."))
+    script = service["command"][1].replace("/scripts/", "deploy/kubernetes/cluster/")
+    assert (ROOT / script).is_file()
+
+
+def test_each_server_has_data_of_its_own_and_they_are_what_the_cluster_is_made_of():
+    assert len({OVERLAY["services"][name]["volumes"][0] for name in STORES}) == len(STORES)
+    form = OVERLAY["services"]["store_form"]
+    assert form["environment"] == {"SERVERS": " ".join(servers()), "REPLICAS": "0"}
+    assert form["depends_on"] == {name: {"condition": "service_healthy"} for name in STORES}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_process_has_its_records_on_the_cluster_and_its_queues_where_they_were(name):
+    service, user = OVERLAY["services"][name], "api" if name == "api" else "worker"
+    passwords = example("valkey")
+    given = {
+        key: re.sub(r"\$\{(\w+):\?[^}]*\}", lambda found: passwords[found[1]], text)
+        for key, text in service["environment"].items()
+    }
+    settings = Settings.from_environ({key: text for key, text in {**example(user), **given}.items() if key != "NODE"})
+    assert settings.store_url.reveal() == f"redis+cluster://{user}:change-me@{','.join(servers())}"
+    assert settings.broker_url.reveal() == f"redis://{user}:change-me@valkey:6379/0"
+    assert service["depends_on"] == {"store_form": {"condition": "service_completed_successfully"}}
+    if name != "relay":
+        node = BASE["services"][name].get("environment", {}).get("NODE")
+        assert given.get("NODE") == node
