@@ -186,7 +186,7 @@ def retention(text: str) -> int:
 
 
 def own_retention(text: str) -> int | None:
-    """The same; None if empty."""
+    """A time as `retention` takes it; None if empty."""
     return retention(text) if text else None
 
 
