@@ -1,4 +1,4 @@
-"""One worker's parts as `relay.runtime` wires them, in the process of a test: on a real server, calling a real endpoint."""
+"""One worker's parts as `relay.worker_runtime` wires them, in the process of a test: on a real server, calling a real endpoint."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 import gevent
 
-from relay import loops, runtime, telemetry
+from relay import loops, runtime, telemetry, worker_runtime
 from relay.accept.dispatcher import TriggerRequest
 from relay.executor import access_tokens
 from relay.loops import Failures
@@ -72,7 +72,7 @@ class OneWorker:
         self.faults.disarm()
         self.lanes = FaultyLanes(self.faults)
         self.greenlets.clear()
-        self.parts = runtime.worker_parts(self.settings, self.app, "one@here", lanes=LANES)
+        self.parts = worker_runtime.worker_parts(self.settings, self.app, "one@here", lanes=LANES)
         self.executor = self.parts.executor
         self._own = list(self.greenlets)  # the settler's
         self.operators.dispatcher._publisher = self.lanes

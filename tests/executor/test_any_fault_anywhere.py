@@ -1,6 +1,6 @@
 """Whatever the store, the broker or the log raises, at any point of a run: nothing is lost, doubled, or held for good.
 
-One worker, as `relay.runtime` wires it, on a real server, calling a real endpoint. Whatever may be raised is raised at
+One worker, as `relay.worker_runtime` wires it, on a real server, calling a real endpoint. Whatever may be raised is raised at
 every command, every message and every log line of a run, before the server has run it and after.
 """
 
