@@ -138,7 +138,6 @@ def test_a_transfer_coding_beside_chunked_is_refused(api):
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/", 404, "not_found"),
         ("GET", "/v1/nothing", 404, "not_found"),
         ("GET", "/v1/webhooks/order/trigger", 405, "method_not_allowed"),
         ("DELETE", "/v1/invocations/x", 405, "method_not_allowed"),
