@@ -110,5 +110,6 @@ def test_a_lost_reply_at_any_position_of_a_run_changes_nothing(valkey, hook):
             both = StoreAndModel(client, [hook])
             for position, act in enumerate(acts):
                 act(both, position == lost)
-            ends.append(both.ledger.everything())
+            # But for the audit trail, where a repeated act says that it changed nothing.
+            ends.append({key: value for key, value in both.ledger.everything().items() if b":audit:" not in key})
     assert all(end == ends[0] for end in ends)

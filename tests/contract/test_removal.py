@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from relay.audit.actor import actor
 from relay.invocation import FINAL, Attempt, Outcome, Sent, State
 from relay.registration import Shape
 from relay.store import keyspace
@@ -30,7 +31,7 @@ def remove(ledger, *, begins=True):
     """As the command does; with ``begins`` false its process is killed in between."""
     ledger.client.set(keyspace.last_revision("acme", "hook"), 1)
     ledger.client.hset(keyspace.revision("acme", "hook", 1), "shape", Shape("hook", "POST").to_json())
-    assert Scripts(ledger.client).run("remove_webhook", ["acme", "hook"]) == []
+    assert Scripts(ledger.client).run("remove_webhook", ["acme", "hook", actor()]) == []
     return [ref for page in ledger.store.revisit("acme", "hook") for ref, _ in page] if begins else []
 
 
