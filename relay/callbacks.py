@@ -2,20 +2,25 @@
 
 The script that makes an end also writes down that it is to be told of. Telling is an accept like any other, of a
 reference id that follows from the call's own: whoever does it again, after a crash or beside another, changes nothing.
+Whom to tell stands in the call's record, which a writer of the server can alter: only what the called revision names is
+told.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Final
 
 from relay.accept.dispatcher import TriggerRequest
-from relay.errors import Refused
+from relay.errors import NotFound, Refused, VaultError
 from relay.reference_id import reference_id_about
+from relay.telemetry import Event, event
 
 if TYPE_CHECKING:
     from relay.accept.dispatcher import Dispatcher
     from relay.store.callbacks import Callbacks, End
+    from relay.store.registry import Registry
 
 #: What stands in the records of callbacks where others have the id of their key.
 CALLER: Final = "callback"
@@ -28,9 +33,10 @@ TELLING_S: Final = 0.4
 class Telling:
     """Tells of ends for one worker process. Raises `Unavailable` while the store is away."""
 
-    def __init__(self, callbacks: Callbacks, dispatcher: Dispatcher) -> None:
+    def __init__(self, callbacks: Callbacks, dispatcher: Dispatcher, registry: Registry) -> None:
         self._callbacks = callbacks
         self._dispatcher = dispatcher
+        self._registry = registry
 
     def tell(self) -> int:
         """Tell of what has ended, for a while; returns of how many calls."""
@@ -38,9 +44,23 @@ class Telling:
         told = 0
         while True:
             ends = self._callbacks.take(PIECE)
-            told += self._tell(ends)
+            named = [end for end in ends if self._is_named(end)]
+            self._callbacks.done([end.reference_id for end in ends if end not in named])
+            told += self._tell(named)
             if len(ends) < PIECE or time.monotonic() > until_s:
                 return told
+
+    def _is_named(self, end: End) -> bool:
+        """Whether the called revision names this callback; its shape is what its sealed target was sealed with."""
+        revision = end.plugin, end.webhook_id, end.revision
+        try:
+            self._registry.open_target(*revision)
+            if self._registry.revision(*revision).shape.callback == end.callback:
+                return True
+        except (NotFound, VaultError):
+            pass
+        event(Event.CALLBACK_UNVERIFIED, level=logging.ERROR, ref=end.reference_id, plugin=end.plugin)
+        return False
 
     def _tell(self, ends: list[End]) -> int:
         if not ends:

@@ -29,6 +29,7 @@ class Event(StrEnum):
     PUBLISH_FAILED = "publish_failed"  # any: the broker was away; the sweeper will publish again
     KEY_UNVERIFIED = "key_unverified"  # any: an API key's record was not written by this relay; it counts as none
     REVISION_UNVERIFIED = "revision_unverified"  # any: no relay made this revision the current one; it counts as none
+    CALLBACK_UNVERIFIED = "callback_unverified"  # worker: the called revision names no such callback; nobody is told
     STORE_AWAY = "store_away"  # any: Redis could not be reached; what was tried is tried again
     CALLS_STARTED = "calls_started"  # worker: a message's calls are on their way, parked or skipped
     CALLS_SETTLED = "calls_settled"  # worker: what came of a group of calls: id, outcome, status, milliseconds

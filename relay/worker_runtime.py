@@ -104,7 +104,7 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
         lanes=lanes,
         publish=runtime.publisher.publish_ready,
     )
-    telling = Telling(Callbacks(runtime.client, runtime.keyspace), runtime.dispatcher)
+    telling = Telling(Callbacks(runtime.client, runtime.keyspace), runtime.dispatcher, runtime.registry)
     sweeper = Sweeper(runtime.store, runtime.publisher, name, executor.run_here, tell=telling.tell)
     signing = [Checkpointing.with_settings(trail, settings, name) for trail in trails(runtime.client, runtime.keyspace)]
     reporter = Reporter(gathering, runtime.measures, shown)

@@ -27,6 +27,8 @@ class End(NamedTuple):
     status: int
     error: bool
     finished_at_ms: int
+    webhook_id: str
+    revision: int
 
 
 class Callbacks:
@@ -53,6 +55,6 @@ class Callbacks:
 
 
 def _end_from(row: Sequence[bytes]) -> End:
-    ref, plugin, callback, state, status, error, finished_at = (each.decode() for each in row)
+    ref, plugin, callback, state, status, error, finished_at, webhook, revision = (each.decode() for each in row)
     failed = error == "1" if error else state != State.DELIVERED
-    return End(ref, plugin, callback, int(status or 0), failed, int(finished_at))
+    return End(ref, plugin, callback, int(status or 0), failed, int(finished_at), webhook, int(revision))

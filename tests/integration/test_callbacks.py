@@ -10,6 +10,7 @@ import pytest
 
 from relay.errors import Conflict, DocumentError, RequestRejected
 from relay.invocation import State
+from relay.store import keyspace
 from relay.store.listing import Filter
 from tests.integration.worker_harness import hook, until, worker_harness
 from tests.receivers import answer, closed_port, json_answer, receiver
@@ -119,6 +120,25 @@ def test_a_worker_that_is_killed_between_telling_and_noting_it_tells_nothing_twi
         (callback,) = harness.runtime.listing.every("acme", Filter(caller="callback"))
         harness.final(callback.reference_id)
         assert [json.loads(request.body)["referenceId"] for request in told.requests] == [ref]
+
+
+@pytest.mark.parametrize("named", ["ended", "other", "nobody"])
+def test_only_what_the_called_revision_names_is_told_whatever_a_writer_of_the_server_puts_into_a_record(
+    harness, told, named
+):
+    with receiver(OK) as endpoint:
+        other = {"id": "other", "url": told.url, "method": "POST", "hidden": True}
+        harness.register(other)
+        register(harness, told, endpoint.url)
+        harness.runtime.policies.pause("acme", "hook")
+        ref = harness.trigger()
+        harness.runtime.client.hset(keyspace.record(ref), "callback", named)
+        for ready in harness.runtime.policies.resume("acme", "hook"):
+            harness.runtime.publisher.publish_ready(ready)
+        harness.final(ref)
+        until(lambda: harness.runtime.client.zcard(b"relay:{0}:callbacks") == 0, BUSY_S)
+        told_of = [json.loads(request.body)["referenceId"] for request in told.requests]
+        assert told_of == ([ref] if named == "ended" else [])
 
 
 def test_what_goes_round_carries_no_data_or_does_not_exist_is_refused_when_it_is_registered(harness):

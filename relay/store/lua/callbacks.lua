@@ -2,9 +2,9 @@
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 hold_ms (for so long nobody else is given them)  2 limit
--- Returns n times {ref, plugin, callback, state, status, error, finishedAt}
+-- Returns n times {ref, plugin, callback, state, status, error, finishedAt, webhook, revision}
 -- needs: clock, record
--- record read_told: plugin callback state status error finishedAt
+-- record read_told: plugin callback state status error finishedAt webhook revision
 
 local hold, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local rows = {}
@@ -12,7 +12,7 @@ for _, ref in ipairs(redis.call('ZRANGEBYSCORE', KEY.callbacks(), '-inf', int(no
   local r = read_told(ref)
   if r and r.callback ~= '' and FINAL[r.state] then
     redis.call('ZADD', KEY.callbacks(), int(now + hold), ref)
-    rows[#rows + 1] = { ref, r.plugin, r.callback, r.state, r.status, r.error, r.finishedAt }
+    rows[#rows + 1] = { ref, r.plugin, r.callback, r.state, r.status, r.error, r.finishedAt, r.webhook, r.revision }
   else -- forgotten meanwhile
     redis.call('ZREM', KEY.callbacks(), ref)
   end
