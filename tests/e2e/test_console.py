@@ -121,6 +121,14 @@ def test_an_operator_finds_what_failed_and_why_and_replays_only_that(desk, clini
     assert (job["matched"], job["delivered"], job["failed"], job["skipped"]) == (REMINDERS, REMINDERS, 0, 0)
     made = clinic.call("GET", "/v1/invocations", params={"replay": job["replayId"]})["invocations"]
     assert {row["replayOf"] for row in made} == set(clinic.reminders)
+
+    page.get_by_role("navigation", name="Console").get_by_role("link", name="Invocations").click()
+    page.get_by_label("Only what failed").check()
+    reminder = page.locator("tbody tr").filter(has_text="send-reminder")
+    reminder.first.wait_for()
+    page.get_by_label("Without what a replay made good").check()
+    reminder.first.wait_for(state="detached")
+    assert "unreplayed=true" in page.url
     assert desk.said == []
 
 

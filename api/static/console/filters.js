@@ -4,7 +4,7 @@ import { h, put } from "./dom.js";
 import { button, field } from "./parts.js";
 import { OUTCOMES, STATES } from "./words.js";
 
-export const NAMES = ["webhookId", "state", "status", "failed", "outcome", "caller", "chain", "replay", "since", "until"];
+export const NAMES = ["webhookId", "state", "status", "failed", "unreplayed", "outcome", "caller", "chain", "replay", "since", "until"];
 const MORE = ["outcome", "caller", "chain", "replay", "until"];
 const AGO = [["", "Any time"], ["15m", "Last 15 minutes"], ["1h", "Last hour"], ["24h", "Last 24 hours"], ["7d", "Last 7 days"]];
 const UNIT = { m: 60_000, h: 3_600_000, d: 86_400_000 };
@@ -53,16 +53,17 @@ export function filterBar(filter, changed, { names = NAMES, webhooks = Promise.r
   const made = (list) => list.filter((name) => names.includes(name) && controls[name]).map((name) => controls[name]());
   const more = made(MORE);
   const open = MORE.some((name) => filter[name]);
-  const failed = names.includes("failed") && h(
+  const check = (name, text) => names.includes(name) && h(
     "label",
     { class: "check" },
-    h("input", { type: "checkbox", checked: filter.failed === "true", onchange: (event) => set("failed", event.target.checked ? "true" : "") }),
-    "Only what failed",
+    h("input", { type: "checkbox", checked: filter[name] === "true", onchange: (event) => set(name, event.target.checked ? "true" : "") }),
+    text,
   );
+  const checks = names.includes("failed") && h("div", { class: "checks" }, check("failed", "Only what failed"), check("unreplayed", "Without what a replay made good"));
   return h(
     "div",
     { class: "filters", role: "search", "aria-label": "Filters" },
-    h("div", { class: "filter-grid" }, made(["webhookId", "state", "status", "since"]), failed),
+    h("div", { class: "filter-grid" }, made(["webhookId", "state", "status", "since"]), checks),
     h(
       "div",
       { class: "filter-foot" },

@@ -20,6 +20,7 @@ export function show({ root, query, signal }) {
   const list = h("div", {}, loading(8));
   const replayable = { ...filter };
   delete replayable.failed;
+  delete replayable.unreplayed;
   put(
     root,
     h(
