@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 #: Reads the record of that id.
 Look: TypeAlias = "Callable[[str], Invocation]"
-#: The same, and has this process told of its end.
+#: Reads the record of that id, and asks for a notice to this process when it ends.
 Join: TypeAlias = "Callable[[str], Invocation]"
 
 
 class Signal(Enum):
-    """What a waiter is told instead of a notice."""
+    """Wake a waiting caller where no notice of the end of its call has come."""
 
     LOOK = "look"  # notices may have been missed: look at the record
     OVER = "over"  # wait no longer

@@ -48,7 +48,7 @@ class BodyRead:
         self.piece_s = time.monotonic()
 
     def is_overdue(self, now_s: float) -> bool:
-        """Whether it has had its time."""
+        """Whether reading this body has taken longer than it may, in whole or since its last piece."""
         pieces, most = (MAX_PIECES_CHUNKED, MAX_PIECES_CHUNKED) if self.chunked else (1, MAX_PIECES)
         return now_s - self.piece_s > pieces * self.timeout_s or now_s - self.started_s > most * self.timeout_s
 

@@ -105,7 +105,7 @@ def _nowhere(_data: bytes) -> int:
 
 
 def _reopened(descriptor: int) -> int | None:
-    """The same pipe or terminal, opened again: to make the one that is there non-blocking would do so for others."""
+    """Open the pipe or terminal of a descriptor again, non-blocking; other processes that write to it keep blocking."""
     if sys.platform == "linux":
         with suppress(OSError):
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC

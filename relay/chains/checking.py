@@ -78,7 +78,7 @@ def _own(pointer: str) -> str:
 
 
 def _constant_data(expression: Expression | None) -> tuple[bool, Any]:
-    """Whether it is known which data will be sent, and that."""
+    """Return whether the data that will be sent is known at registration, and if so the data."""
     if expression is None:
         return True, None
     return (True, expression.evaluate({})) if expression.constant else (False, None)

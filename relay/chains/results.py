@@ -71,7 +71,7 @@ class Ran:
 
     @property
     def failed(self) -> bool:
-        """Whether it is in error."""
+        """Whether the step ended in error, as `error` of its result says."""
         return bool(self.view["error"])
 
     def ending(self) -> tuple[Result, Outcome, State]:

@@ -94,7 +94,7 @@ def _endpoints(runtime: Runtime, plugin: str, webhook: Registered) -> list[Endpo
 
 
 def _is_refused(runtime: Runtime, endpoint: Endpoint) -> bool:
-    """Whether it could not be registered today, or is on the list of what is never called."""
+    """Whether today's rules refuse the endpoint: at registration, or by the list of hosts that are never called."""
     try:
         parse_endpoint(endpoint.url, runtime.rules)
     except ValueError:

@@ -53,7 +53,7 @@ class AccessToken:
 
     @property
     def fresh(self) -> bool:
-        """Whether it was fetched only now."""
+        """Whether the token was fetched less than `FRESH_S` seconds ago."""
         return time.time() - self.fetched_at_s < FRESH_S
 
 

@@ -156,7 +156,7 @@ class Attempts:
         return active.claimed_at_ms + int((boot_time_s() - active.claimed_at_s) * 1000)
 
     def _with_room(self, group: Sequence[Settlement]) -> Sequence[Settlement]:
-        """The same, with what this process has room for when they have ended: others are woken for it."""
+        """Return the settlements with the number of further calls of their webhooks that this process can then hold."""
         if self._stopping:
             return group
         actives = [self._active_calls.of(settlement.reference_id) for settlement in group]
