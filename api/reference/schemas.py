@@ -189,7 +189,7 @@ Replay: Final = schema(
     state=word("Where it is.", ReplayState),
     matched=whole("How many it takes; null while that is being found out.", maybe=True),
     started=whole("How many it has made anew."),
-    delivered=whole("How many of those were answered with a status under 400."),
+    delivered=whole("How many of those were answered without error."),
     failed=whole("How many of those ended in any other way."),
     skipped=whole("How many it did not make."),
     ratePerSecond=fields.Float(

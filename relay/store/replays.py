@@ -60,7 +60,7 @@ class ReplayJob:
     state: ReplayState
     matched: int | None  # None while planning
     started: int
-    delivered: int  # answers under 400
+    delivered: int  # answers without error
     failed: int  # all other final states
     skipped: int
     skipped_reasons: Mapping[str, int]  # by Skip
