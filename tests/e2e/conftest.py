@@ -154,12 +154,11 @@ def endpoint():
         yield running
 
 
-@pytest.fixture(scope="session")
-def shop(running_relay, endpoint):
-    """The plugin ``shop``: a webhook for each way an endpoint may answer."""
+def open_shop(relay: RunningRelay, endpoint: Endpoint, plugin: str) -> Shop:
+    """Register a plugin with a webhook for each way an endpoint may answer."""
     at, closed = endpoint.base_url, f"http://127.0.0.1:{free_port()}"
-    running_relay.apply(
-        PLUGIN,
+    relay.apply(
+        plugin,
         [
             {
                 "id": "echo",
@@ -187,7 +186,13 @@ def shop(running_relay, endpoint):
             },
         ],
     )
-    return Shop(running_relay, endpoint, running_relay.create_key(PLUGIN))
+    return Shop(relay, endpoint, relay.create_key(plugin))
+
+
+@pytest.fixture(scope="session")
+def shop(running_relay, endpoint):
+    """The plugin ``shop``, which tests share: its calls are those of all of them."""
+    return open_shop(running_relay, endpoint, PLUGIN)
 
 
 @pytest.fixture(scope="session")

@@ -13,12 +13,14 @@ import pytest
 import requests
 from playwright.sync_api import sync_playwright
 
-from tests.e2e.conftest import PLUGIN
+from tests.e2e.conftest import open_shop
 from tests.tools import require_chromium
 
 PICTURES = os.environ.get("PICTURES")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 LANES = ("interactive", "bulk", "replay")
+#: A plugin of this file alone: of others' calls Flower shows the same pages.
+PLUGIN = "florist"
 
 
 def auth_of(relay):
@@ -26,6 +28,11 @@ def auth_of(relay):
     found = next(line for line in lines if line.startswith("RELAY_FLOWER_AUTH="))
     user, _, password = found.partition("=")[2].strip("\"'").partition(":")
     return user, password
+
+
+@pytest.fixture(scope="module")
+def shop(running_relay, endpoint):
+    return open_shop(running_relay, endpoint, PLUGIN)
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +86,10 @@ def shown(flower, path, wait_for, picture, **how):
 
 
 def search(flower, text):
-    """Looks for tasks, from a list that shows them all."""
+    """Looks for tasks, from a list that shows all of the plugin."""
     flower.goto("/tasks")
     field = flower.locator("input[type=search]").first
-    field.fill("")
+    field.fill(f"{PLUGIN}/")
     flower.get_by_text(f"{PLUGIN}/echo").first.wait_for(timeout=20_000)
     field.fill(text)
     flower.get_by_text(f"{PLUGIN}/echo").first.wait_for(state="detached", timeout=20_000)

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import html
 import json
+import re
 import time
 from urllib.parse import quote
 
@@ -300,7 +301,9 @@ def test_nothing_planted_is_shown_by_flower_or_its_metrics(used):
         workers = json.loads(page("/api/workers?refresh=true"))
         names = {each["name"] for each in tasks.values()}
         assert "relay.run" in names
-        assert "hiding" in {name.partition("/")[0] for name in names - {"relay.run"}}
+        invocations = names - {"relay.run"}  # of every plugin of the relay, which tests share
+        assert all(re.fullmatch(r"[a-z0-9_-]+/[a-z0-9_-]+", name) for name in invocations)
+        assert "hiding" in {name.partition("/")[0] for name in invocations}
         assert len(tasks) > 10
         assert len(workers) == 2
         paths = ["/", "/workers", "/tasks", "/broker", "/api/queues/length", "/metrics"]
