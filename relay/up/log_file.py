@@ -7,6 +7,7 @@ is emptied: a child need not be told. What is written in the microseconds betwee
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Final
 
@@ -18,8 +19,9 @@ MAX_LOG_BYTES: Final = 16 * 1024 * 1024
 KEPT: Final = 3
 _OWNER_ONLY: Final = 0o600
 _PIECE_BYTES: Final = 64 * 1024
-#: So often the rest of a line is looked for; it comes at once, if it comes.
-_LOOKS: Final = 1_000
+#: So often, and so far apart, the rest of a line is looked for: its writer may be waiting for a processor.
+_LOOKS: Final = 50
+_LOOK_S: Final = 0.01
 
 
 def open_log(path: Path) -> IO[bytes]:
@@ -55,6 +57,7 @@ def _copy(log: IO[bytes], copy: IO[bytes]) -> None:
             last = more
         if last.endswith(b"\n"):
             return
+        time.sleep(_LOOK_S)
 
 
 def _aside(path: Path, number: int) -> Path:

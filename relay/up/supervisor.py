@@ -67,10 +67,12 @@ class Supervisor:
     _watched: list[_Watched] = field(default_factory=list)
     _asked: int = 0  # how often somebody asked to end
     _wake: tuple[int, int] = (-1, -1)
+    _woken: select.poll = field(default_factory=select.poll)
 
     def __enter__(self) -> Self:
         adopt_orphans()
         self._wake = os.pipe()
+        self._woken.register(self._wake[0], select.POLLIN)
         for end in self._wake:
             os.set_blocking(end, False)
         signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
@@ -139,5 +141,5 @@ class Supervisor:
         self._asked += 1
 
     def _sleep(self, wait_s: float) -> None:
-        if select.select([self._wake[0]], [], [], wait_s)[0]:
+        if self._woken.poll(wait_s * 1_000):
             os.read(self._wake[0], 4096)
