@@ -11,8 +11,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from redis.cluster import RedisCluster
+from redis.exceptions import ClusterDownError, MovedError
 from redis.exceptions import ConnectionError as ServerGone
-from redis.exceptions import MovedError
 from redis.exceptions import TimeoutError as ServerSilent
 
 from relay.errors import Unavailable
@@ -50,17 +50,10 @@ class Replicas:
         return [bool(found) for found in self._confirmed(root, ask)]
 
     def _confirmed(self, root: str, command: Callable[[Any], object]) -> list[Any]:
-        for _ in range(_TRIES - 1):
-            try:
-                return self._run(root, command)
-            except (MovedError, ServerGone, ServerSilent):
-                time.sleep(_PAUSE_S)
-                if isinstance(self._client, RedisCluster):
-                    self._client.nodes_manager.initialize()
-        return self._run(root, command)
+        return cast("list[Any]", on_primary(self._client, root, lambda server: self._run(server, root, command)))
 
-    def _run(self, root: str, command: Callable[[Any], object]) -> list[Any]:
-        pipeline = primary_of(self._client, root).pipeline(transaction=False)
+    def _run(self, server: Any, root: str, command: Callable[[Any], object]) -> list[Any]:
+        pipeline = server.pipeline(transaction=False)
         command(pipeline)
         pipeline.set(f"{root}confirmed", 1, px=_KEPT_MS)
         pipeline.execute_command("WAIT", self.count, WAIT_MS)
@@ -72,6 +65,22 @@ class Replicas:
         if int(confirmed) < self.count:
             raise Unavailable("Too few replicas of the store have confirmed what was written.")
         return replies
+
+
+def on_primary(client: Any, root: str, act: Callable[[Any], Any]) -> Any:
+    """What ``act`` returns of the server that has a root; of a cluster, tried again where that is another one by now.
+
+    While a slot is moved key by key its server answers `ASK`: the key that a script names is never there. That is not
+    followed. On the other server the script would find the half of its keys that has come, and miss the rest.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return act(primary_of(client, root))
+        except (MovedError, ClusterDownError, ServerGone, ServerSilent):
+            time.sleep(_PAUSE_S)
+            if isinstance(client, RedisCluster):
+                cast("Any", client).nodes_manager.initialize()
+    return act(primary_of(client, root))
 
 
 def primary_of(client: Any, key: str) -> Any:

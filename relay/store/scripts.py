@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
+from redis.cluster import RedisCluster
 from redis.exceptions import ResponseError
 
 from relay.store.connection import client_of
@@ -12,7 +13,7 @@ from relay.store.key_names import SHARED_ROOT
 from relay.store.keyspace import ROOT
 from relay.store.library import PREFIX, library, scripts
 from relay.store.old_names import rename_old_keys
-from relay.store.replicas import Replicas, primaries_of
+from relay.store.replicas import Replicas, on_primary, primaries_of
 from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Scripts:
         self._kept: list[Any] = []  # as many as ever ran at the same time
         # fakeredis, which the unit tests use, has no connections; a cluster's client keeps them by server.
         self._keeps_connections = type(client) is redis.Redis
+        self._is_cluster = isinstance(client, RedisCluster)
 
     def run(self, name: str, args: Sequence[Any] = (), root: str | None = None) -> Any:
         """Run ``lua/<name>.lua`` with ``args``; loads all scripts where the server does not know it (yet, or any more).
@@ -78,6 +80,8 @@ class Scripts:
 
         One that something went wrong with is not kept.
         """
+        if self._is_cluster:
+            return on_primary(self._client, root, lambda server: server.fcall(function, 1, root, *args))
         if not self._keeps_connections:
             return self._client.fcall(function, 1, root, *args)
         try:

@@ -42,7 +42,7 @@ class Callers:
     """Brings all triggers of a plan in, whatever the API is going through."""
 
     url: str
-    key: str
+    keys: dict[str, str]  # of each plugin
     plan: Plan
     told: list[Told] = field(default_factory=list)
     slowest_answer_s: float = 0.0
@@ -77,8 +77,8 @@ class Callers:
     def _run(self, number: int) -> None:
         chance = random.Random((self.plan.seed << 8) + number)
         with requests.Session() as session:
-            session.headers["Authorization"] = f"Bearer {self.key}"
             while True:
+                session.headers["Authorization"] = f"Bearer {self.keys[chance.choice(self.plan.plugins)]}"
                 step = chance.random() * 1000
                 hooks = self._take(1 if step < AWAITED + ALONE else chance.randint(2, BULK))
                 if not hooks:

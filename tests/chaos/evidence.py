@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 import redis
 import requests
 
-from relay.store import keyspace
+from relay.queue import LANES
+from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.records import invocation_from
-from tests.chaos.plan import BY_ID, PLUGIN
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from relay.invocation import Invocation
     from tests.chaos.callers import Callers
     from tests.chaos.harness import Harness
+
+Receipts = dict[str, list[tuple[int, str]]]
 
 PAGE = 2_000
 WATCH_S = 0.5
@@ -36,42 +40,63 @@ class Evidence:
     index: int  # ids in the plugin's index
 
     @classmethod
-    def collect(cls, harness: Harness) -> Evidence:
-        client = harness.client
-        refs = [ref.decode() for ref in client.zrange(keyspace.plugin_index(PLUGIN), 0, -1)]
-        pending = {name.decode(): int(value) for name, value in client.hgetall(keyspace.pending()).items()}
-        pending["of the plugin"] = int(client.get(keyspace.plugin_pending(PLUGIN)) or 0)
-        answer = requests.get(f"{harness.receiver_url}/_receipts", timeout=120).json()
-        receipts = {ref: [(at_ms, what) for at_ms, what in rows] for ref, rows in answer.items()}
-        return cls(_records(client, refs), receipts, pending, _left(client, refs), len(refs))
+    def collect(
+        cls, client: redis.Redis, plugins: Sequence[str], receipts: Receipts, keys: Keyspace = SINGLE
+    ) -> Evidence:
+        """Of these plugins, which are all that the store has."""
+        refs = [ref.decode() for plugin in plugins for ref in client.zrange(keys.plugin_index(plugin), 0, -1)]
+        pending = {name: pending_of(client, keys, name) for name in ("count", "bytes")}
+        pending["of the plugins"] = sum(int(client.get(keys.plugin_pending(plugin)) or 0) for plugin in plugins)
+        left = _left(client, plugins, keys) | {"waiters": _waiters(client, refs, keys)}
+        return cls(records_of(client, refs, keys), receipts, pending, left, len(refs))
 
 
-def _records(client: redis.Redis, refs: list[str]) -> dict[str, Invocation]:
+def receipts_of(receiver_url: str) -> Receipts:
+    """What a receiver counted."""
+    answer = requests.get(f"{receiver_url}/_receipts", timeout=120).json()
+    return {ref: [(at_ms, what) for at_ms, what in rows] for ref, rows in answer.items()}
+
+
+def pending_of(client: redis.Redis, keys: Keyspace, name: str = "count") -> int:
+    """What all partitions count as not final."""
+    return sum(int(client.hget(keys.pending(number), name) or 0) for number in range(keys.partitions))
+
+
+def records_of(client: redis.Redis, refs: Sequence[str], keys: Keyspace) -> dict[str, Invocation]:
+    """The records that there are."""
     found = {}
     for start in range(0, len(refs), PAGE):
         page = refs[start : start + PAGE]
         pipeline = client.pipeline(transaction=False)
         for ref in page:
-            pipeline.hgetall(keyspace.record(ref))
+            pipeline.hgetall(keys.record(ref))
         for ref, fields in zip(page, pipeline.execute(), strict=True):
             if fields:
                 found[ref] = invocation_from(ref, fields)
     return found
 
 
-def _left(client: redis.Redis, refs: list[str]) -> dict[str, int]:
-    keys = {"alarms": [keyspace.due_running()]}
-    keys["alarms"] += [key.decode() for key in client.keys("relay:{0}:due:queued:*")]
-    keys["places"] = [keyspace.running(PLUGIN, hook) for hook in BY_ID]
-    keys["parked"] = [keyspace.parked(PLUGIN, hook) for hook in BY_ID]
-    left = {what: sum(client.zcard(key) for key in names) for what, names in keys.items()}
-    left["waiters"] = 0
+def _left(client: redis.Redis, plugins: Sequence[str], keys: Keyspace) -> dict[str, int]:
+    partitions = range(keys.partitions)
+    alarms = [keys.due_running(number) for number in partitions]
+    alarms += [keys.due_queued(lane, number) for lane in LANES for number in partitions]
+    hooks = [(plugin, hook.decode()) for plugin in plugins for hook in client.hkeys(keys.webhooks(plugin))]
+    names = {
+        "alarms": alarms,
+        "places": [keys.running(*hook) for hook in hooks],
+        "parked": [keys.parked(*hook) for hook in hooks],
+    }
+    return {what: sum(client.zcard(key) for key in each) for what, each in names.items()}
+
+
+def _waiters(client: redis.Redis, refs: Sequence[str], keys: Keyspace) -> int:
+    waiting = 0
     for start in range(0, len(refs), PAGE):
         pipeline = client.pipeline(transaction=False)
         for ref in refs[start : start + PAGE]:
-            pipeline.hget(keyspace.record(ref), "waiters")
-        left["waiters"] += sum(bool(waiters) for waiters in pipeline.execute())
-    return left
+            pipeline.hget(keys.record(ref), "waiters")
+        waiting += sum(bool(waiters) for waiters in pipeline.execute())
+    return waiting
 
 
 @dataclass
@@ -109,7 +134,7 @@ class Watch:
             told = self.callers.told
             chosen = {self._random.choice(told).reference_id for _ in range(WATCHED)} if told else ()
             with suppress(redis.RedisError):
-                for ref, record in _records(self.harness.client, list(chosen)).items():
+                for ref, record in records_of(self.harness.client, list(chosen), self.harness.keys).items():
                     self._look(ref, record)
 
     def _look(self, ref: str, record: Invocation) -> None:

@@ -219,7 +219,7 @@ class Mischief:
     def _messages_dropped(self, _part):
         with suppress(redis.RedisError):
             for lane in LANES:
-                self.harness.client.lpop(lane, DROPPED)
+                self.harness.broker.lpop(lane, DROPPED)
 
     def _connections_killed(self, _part):
         """Replies under way are lost with their connections."""

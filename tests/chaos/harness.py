@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import redis
 
 from relay.store.health import answers
+from relay.store.keyspace import SINGLE
 from relay.up import processes
 from relay.up.child import program
 from relay.up.embedded import find_program
@@ -124,7 +125,8 @@ class Harness:
             "RELAY_LOG_LEVEL": "warning",
             **settings,
         }
-        self.client = redis.Redis.from_url(self.redis_url, socket_timeout=5)
+        self.broker = self.client = redis.Redis.from_url(self.redis_url, socket_timeout=5)
+        self.keys = SINGLE
         self.parts: dict[str, Part] = {}
         self.down: set[str] = set()  # what is not to be started again for now
         self._guard = threading.Thread(target=self._keep_alive, daemon=True)

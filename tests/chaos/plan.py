@@ -69,6 +69,7 @@ class Plan:
     workers: int = 2  # of the bulk lanes; one more serves the interactive lane
     seconds: float = 40.0  # over which the triggers come
     power_loss: bool = False  # once, the server loses what a machine that loses power loses under `everysec`
+    plugins: tuple[str, ...] = (PLUGIN,)  # each has all webhooks
 
     @property
     def hooks(self) -> tuple[Hook, ...]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from relay.invocation import Outcome, Sent, State
-from tests.chaos.plan import BY_ID, LEASE_MARGIN_S
+from tests.chaos.plan import BY_ID, LEASE_MARGIN_S, Hook
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from relay.invocation import Invocation
     from tests.chaos.callers import Told
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.chaos.faults import Fault
 
 #: Faults that can cost a worker its lease: its own, and those of the server that it could not settle with.
-LEASE_FAULTS = ("worker", "server", "connections", "power")
+LEASE_FAULTS = ("worker", "server", "connections", "power", "primary", "slot", "network")
 SETTLE_SLACK_MS = 2_000  # after a fault's end until everybody has reconnected
 MAX_LOSSES = 3
 
@@ -47,6 +47,7 @@ class Trial:
     refused: tuple[str, ...] = ()  # what the API said to triggers that there is nothing wrong with
     hung: int = 0
     excused: frozenset[str] = field(default_factory=frozenset)
+    hooks: Mapping[str, Hook] = field(default_factory=lambda: BY_ID)
 
     def checks(self) -> list[Check]:
         return list(self._checks())
@@ -101,7 +102,7 @@ class Trial:
             if record is None or record.repeatable:
                 continue
             total += 1
-            statuses = {str(status) for status in BY_ID[record.webhook_id].retry or ()}
+            statuses = {str(status) for status in self.hooks[record.webhook_id].retry or ()}
             again = sum(what.split(" ")[0] in statuses for _, what in rows)
             twice += len(rows) > 1
             if len(rows) > 1 + again:
@@ -166,6 +167,6 @@ def _counted(states: Counter[str]) -> str:
 
 def _unequal(evidence: Evidence) -> list[str]:
     unfinished = [record for record in evidence.records.values() if not record.state.final]
-    recount = {"count": len(unfinished), "of the plugin": len(unfinished)}
+    recount = {"count": len(unfinished), "of the plugins": len(unfinished)}
     recount["bytes"] = sum(record.request_bytes for record in unfinished)
     return [name for name, value in recount.items() if evidence.pending.get(name, 0) != value]

@@ -13,12 +13,11 @@ import requests
 from relay.registration import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
-from relay.store import keyspace
 from tests.chaos.callers import Callers
-from tests.chaos.evidence import Evidence, Watch
+from tests.chaos.evidence import Evidence, Watch, pending_of, receipts_of
 from tests.chaos.faults import Fault, Mischief
 from tests.chaos.harness import Harness, wait_for
-from tests.chaos.plan import HOOKS, PLUGIN, Plan
+from tests.chaos.plan import HOOKS, Plan
 from tests.chaos.promises import Check, Trial
 
 TROUBLE = 0.2  # share of requests that the receiver does not answer plainly
@@ -49,23 +48,28 @@ class Outcome:
 def perform(plan: Plan) -> Outcome:
     """Raises AssertionError if something does not come up again; broken promises are in the checks."""
     with Harness(fsync=plan.fsync, bulk_workers=plan.workers) as harness:
-        callers = Callers(harness.url, prepare(harness), plan)
-        mischief, watch = Mischief(harness, plan), Watch(harness, callers, plan.seed)
-        started_s = time.monotonic()
-        for each in (callers, watch, mischief):
-            each.start()
-        try:
-            callers.join()
-        finally:
-            mischief.stop()
-            calm_s = time.monotonic()
-            drained = drain(harness)
-            watch.stop()
-        ended_s = time.monotonic()
-        evidence = Evidence.collect(harness)
-        watch.compare(evidence.records)
-        if not drained:
-            print(harness.last_words())
+        return try_out(harness, plan, Mischief(harness, plan))
+
+
+def try_out(harness: Harness, plan: Plan, mischief: Mischief) -> Outcome:
+    """Callers and mischief on a relay that runs, until all is over; then the judgement."""
+    callers = Callers(harness.url, prepare(harness, plan), plan)
+    watch = Watch(harness, callers, plan.seed)
+    started_s = time.monotonic()
+    for each in (callers, watch, mischief):
+        each.start()
+    try:
+        callers.join()
+    finally:
+        mischief.stop()
+        calm_s = time.monotonic()
+        drained = drain(harness)
+        watch.stop()
+    ended_s = time.monotonic()
+    evidence = Evidence.collect(harness.client, plan.plugins, receipts_of(harness.receiver_url), harness.keys)
+    watch.compare(evidence.records)
+    if not drained:
+        print(harness.last_words())
     excused = excuses(mischief, callers, evidence)
     refused = () if plan.power_loss else tuple(callers.refused)  # who awaits a call that is lost is told 404
     trial = Trial(callers.told, evidence, mischief.log, watch.changed, refused, callers.hung, excused)
@@ -73,15 +77,17 @@ def perform(plan: Plan) -> Outcome:
     return Outcome(plan, trial.checks(), mischief.log, evidence, callers, ended_s - started_s, ended_s - calm_s, loss)
 
 
-def prepare(harness: Harness) -> str:
-    """Registers the webhooks; returns an API key."""
+def prepare(harness: Harness, plan: Plan) -> dict[str, str]:
+    """Registers the webhooks; returns an API key of each plugin."""
     runtime = cli_runtime(Settings.from_environ(harness.environ))
     closed = f"http://127.0.0.1:{harness.closed_port}"
     document = json.dumps([hook.document(harness.receiver_url, closed) for hook in HOOKS])
-    runtime.registry.apply(PLUGIN, read_registrations(document, runtime.rules, plugin=PLUGIN)[1])
     requests.post(f"{harness.receiver_url}/_mood", json={"trouble": TROUBLE, "delay_s": DELAY_S}, timeout=10)
-    key, _ = runtime.api_keys.create(PLUGIN, ["trigger", "operate"], [])
-    return key
+    keys = {}
+    for plugin in plan.plugins:
+        runtime.registry.apply(plugin, read_registrations(document, runtime.rules, plugin=plugin)[1])
+        keys[plugin], _ = runtime.api_keys.create(plugin, ["trigger", "operate"], [])
+    return keys
 
 
 def drain(harness: Harness) -> bool:
@@ -89,7 +95,7 @@ def drain(harness: Harness) -> bool:
 
     def is_over() -> bool:
         with suppress(redis.RedisError):
-            return int(harness.client.hget(keyspace.pending(), "count") or 0) == 0
+            return pending_of(harness.client, harness.keys) == 0
         return False
 
     try:

@@ -7,13 +7,22 @@ import time
 from collections import Counter
 from typing import Self
 
+import redis
+
 from relay.accept.dispatcher import TriggerRequest
-from relay.errors import RelayError, Unavailable
+from relay.errors import RelayError
 from relay.reference_id import new_reference_id
+from relay.store.measures import Measures
+from tests.chaos.callers import Told
+from tests.chaos.evidence import Evidence, pending_of
+from tests.chaos.faults import Fault
+from tests.chaos.plan import Hook
+from tests.chaos.promises import Trial
 from tests.integration.worker_harness import until
 from tests.receivers import json_answer, receiver, slow
 
 PLUGINS = tuple(f"plugin-{number}" for number in range(6))
+HOOKS = {hook.id: hook for hook in (Hook("post", 500, "POST", 20), Hook("put", 500, "PUT", 20))}
 FINAL_S = 90
 
 
@@ -25,8 +34,10 @@ class Load:
         self._pause_s = pause_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
-        self.accepted: dict[str, str] = {}  # reference id -> webhook
+        self.accepted: list[Told] = []
         self.refused = 0
+        self.tried = 0
+        self._began_ms = _now_ms()
         self._endpoint = receiver(slow(0.02, json_answer({"ok": True})))
 
     def __enter__(self) -> Self:
@@ -51,9 +62,15 @@ class Load:
         wanted = len(self.accepted) + more
         until(lambda: len(self.accepted) >= wanted, FINAL_S)
 
+    def wait_for_tries(self, more: int) -> None:
+        """Until so many more were brought, and accepted or refused."""
+        wanted = self.tried + more
+        until(lambda: self.tried >= wanted, FINAL_S)
+
     def _run(self) -> None:
         number = 0
         while not self._stop.is_set():
+            self.tried = number
             number += 1
             plugin, webhook = PLUGINS[number % len(PLUGINS)], ("post", "put")[number % 2]
             call = TriggerRequest(plugin, webhook, {"data": {"n": number}}, new_reference_id(plugin), "k1")
@@ -63,23 +80,30 @@ class Load:
                 self.refused += 1
                 time.sleep(0.05)
             else:
-                self.accepted[accepted.reference_id] = webhook
+                self.accepted.append(Told(accepted.reference_id, webhook, _now_ms()))
             time.sleep(self._pause_s)
 
     def check(self) -> Counter[str]:
-        """No accepted call is lost, and no unrepeatable one was received twice; returns how many ended how."""
+        """No promise is broken and everything is counted; returns how many calls ended how."""
         self.stop()
-        until(self._all_are_final, FINAL_S, every_s=0.5)
-        received = Counter(request.header("webhook-id") for request in self.received.requests)
-        doubled = [ref for ref, webhook in self.accepted.items() if webhook == "post" and received[ref] > 1]
-        assert doubled == []
-        ends = {ref: self._harness.record(ref) for ref in self.accepted}
-        delivered = [ref for ref, end in ends.items() if end.state == "delivered"]
-        assert [ref for ref in delivered if not received[ref]] == []
-        return Counter(str(end.state) for end in ends.values())
+        until(self._is_over, FINAL_S, every_s=0.5)
+        receipts = {ref: [(0, "ok")] * count for ref, count in self.received.receipts.items()}
+        keys, client = self._harness.runtime.keyspace, self._harness.runtime.client
+        evidence = Evidence.collect(client, PLUGINS, receipts, keys)
+        harmed = Fault("server harmed", "", self._began_ms, _now_ms())
+        trial = Trial(self.accepted, evidence, [harmed], {}, hooks=HOOKS)
+        assert [check for check in trial.checks() if not check.is_kept] == []
+        measures = Measures(client, keys)
+        counted = sum(measures.totals(plugin).get((webhook, "accepted"), 0) for plugin in PLUGINS for webhook in HOOKS)
+        assert counted == len(evidence.records)
+        return Counter(str(evidence.records[told.reference_id].state) for told in self.accepted)
 
-    def _all_are_final(self) -> bool:
+    def _is_over(self) -> bool:
         try:
-            return all(self._harness.record(ref).state.final for ref in self.accepted)
-        except Unavailable:
+            return pending_of(self._harness.runtime.client, self._harness.runtime.keyspace) == 0
+        except redis.RedisError:
             return False
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -49,6 +49,20 @@ class ClusterServers:
         with self.node(number) as client:
             return client.info("replication")["role"] == "master"
 
+    def id_of(self, number: int) -> str:
+        """By which the other servers know it."""
+        with self.node(number) as client:
+            return client.execute_command("CLUSTER MYID").decode()
+
+    def owner(self, slot: int) -> int:
+        """The number of the server that all servers take for the primary of a slot."""
+        seen = set()
+        for number in range(len(self.servers)):
+            with self.node(number) as client:
+                slots = client.execute_command("CLUSTER SLOTS")
+            seen |= {primary[1] for first, last, primary, *_ in slots if first <= slot <= last}
+        return next((number for number, server in enumerate(self.servers) if seen == {server.port}), -1)
+
     def kill(self, number: int) -> None:
         """As a machine that is lost."""
         os.kill(self.servers[number]._process.pid, signal.SIGKILL)

@@ -29,6 +29,7 @@ from relay.store.revocations import Revocations
 from relay.store.scripts import Scripts
 from relay.store.workers import Workers
 from relay.vault import Vault
+from tests.cluster.slots import halfway, slot_of
 from tests.conftest import wait_until
 from tests.contract.ledger import LIMITS
 
@@ -186,6 +187,26 @@ def test_scripts_are_loaded_on_every_primary_that_lacks_them(client):
     Scripts(client).run("read", [], KEYS.root(PLUGINS[0]))
     for primary in primaries_of(client):
         assert len(primary.function_list()) == len(scripts())
+
+
+def test_no_script_runs_while_a_slot_is_moved_key_by_key_and_all_do_as_soon_as_it_is(three_nodes, client, store):
+    plugin = PLUGINS[0]
+    slot = slot_of(KEYS.root(plugin))
+    target = (three_nodes.owner(slot) + 1) % 3
+    store.accept_and_publish([new_call(plugin)], [])
+    with halfway(three_nodes, slot, target) as (giver, taker):
+        before = giver.execute_command("CLUSTER COUNTKEYSINSLOT", slot)
+        for replicas in (0, 1):
+            with pytest.raises(Unavailable):
+                InvocationStore(
+                    client, LIMITS, lease_margin_ms=10_000, keys=KEYS, replicas=replicas
+                ).accept_and_publish([new_call(plugin)], [])
+        counts = [server.execute_command("CLUSTER COUNTKEYSINSLOT", slot) for server in (giver, taker)]
+        assert counts == [before, 0]
+        for server in (taker, giver):
+            server.execute_command("CLUSTER SETSLOT", slot, "STABLE")
+    store.accept_and_publish([new_call(plugin)], [])
+    assert Backlog(client, KEYS).of(["bulk"])[0].pending == 2
 
 
 def test_another_number_of_partitions_is_refused(client):

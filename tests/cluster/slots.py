@@ -1,0 +1,59 @@
+"""Slots that move from one primary to another, both ways that a server has: key by key, and whole."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from redis.crc import key_slot
+
+from tests.conftest import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import redis
+
+    from tests.cluster.servers import ClusterServers
+
+KEYS_AT_A_TIME = 50
+MIGRATE_MS = 5_000
+MOVED_S = 60
+
+
+def slot_of(root: str) -> int:
+    """The slot of all keys below a root."""
+    return key_slot(root.encode())
+
+
+def move_whole(servers: ClusterServers, slot: int, target: int, amid: Callable[[], None]) -> None:
+    """`CLUSTER MIGRATESLOTS` (Valkey 9): a copy that follows what is written, and one moment in which it takes over."""
+    with servers.node(servers.owner(slot)) as client:
+        client.execute_command("CLUSTER MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", servers.id_of(target))
+    amid()
+    wait_until(lambda: servers.owner(slot) == target, MOVED_S)
+
+
+def move_by_keys(servers: ClusterServers, slot: int, target: int, amid: Callable[[], None]) -> None:
+    """`CLUSTER SETSLOT` and `MIGRATE`, as redis-cli's and valkey-cli's reshard does; ``amid`` with half of the keys moved."""
+    port = servers.servers[target].port
+    with halfway(servers, slot, target) as (giver, taker):
+        half = giver.execute_command("CLUSTER COUNTKEYSINSLOT", slot) // 2
+        while keys := giver.execute_command("CLUSTER GETKEYSINSLOT", slot, half or KEYS_AT_A_TIME):
+            giver.execute_command("MIGRATE", "127.0.0.1", port, "", 0, MIGRATE_MS, "KEYS", *keys)
+            if half:
+                amid()
+            half = 0
+        for client in (taker, giver):
+            client.execute_command("CLUSTER SETSLOT", slot, "NODE", servers.id_of(target))
+    wait_until(lambda: servers.owner(slot) == target, MOVED_S)
+
+
+@contextmanager
+def halfway(servers: ClusterServers, slot: int, target: int) -> Iterator[tuple[redis.Redis, redis.Redis]]:
+    """A slot whose keys may be moved one by one, or back; yields clients of the one that has it and of the other."""
+    source = servers.owner(slot)
+    with servers.node(source) as giver, servers.node(target) as taker:
+        taker.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", servers.id_of(source))
+        giver.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", servers.id_of(target))
+        yield giver, taker
