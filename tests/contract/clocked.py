@@ -8,6 +8,7 @@ from relay.store import keyspace
 from relay.store.invocations import InvocationStore
 from relay.store.policies import Policies
 from tests.contract.ledger import LIMITS
+from tests.contract.snapshots import everything
 
 if TYPE_CHECKING:
     import redis
@@ -15,13 +16,6 @@ if TYPE_CHECKING:
 START_MS = 1_700_000_000_000
 PLUGIN = "acme"
 _CLOCK = "test:{0}:clock"
-_READERS = {
-    b"hash": lambda pipeline, key: pipeline.hgetall(key),
-    b"string": lambda pipeline, key: pipeline.get(key),
-    b"list": lambda pipeline, key: pipeline.lrange(key, 0, -1),
-    b"zset": lambda pipeline, key: pipeline.zrange(key, 0, -1, withscores=True),
-    b"set": lambda pipeline, key: pipeline.smembers(key),
-}
 _SERVER_TIME = "redis.call('TIME')"
 _STEPPED_TIME = "{ string.match(redis.call('GET', 'test:{0}:clock'), '^(%d+) (%d+)$') }"
 
@@ -47,14 +41,7 @@ class Clocked:
 
     def everything(self) -> dict[bytes, object]:
         """The whole store as plain values, but for the clock."""
-        keys = sorted(key for key in self.client.keys("*") if key != _CLOCK.encode())
-        pipeline = self.client.pipeline(transaction=False)
-        for key in keys:
-            pipeline.type(key)
-        kinds = pipeline.execute()
-        for key, kind in zip(keys, kinds, strict=True):
-            _READERS[kind](pipeline, key)
-        return dict(zip(keys, pipeline.execute(), strict=True))
+        return {key: value for key, value in everything(self.client).items() if key != _CLOCK.encode()}
 
 
 def _stepped(text: str) -> str:
