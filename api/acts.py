@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from relay.audit.entry import Act, AuditEntry
 from relay.errors import Unavailable
-from relay.loops import Loop
+from relay.process.loops import Loop
 
 if TYPE_CHECKING:
     import falcon

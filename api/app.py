@@ -28,9 +28,9 @@ from api.tracing import Tracing
 from api.traffic import STEPS, TrafficResource, WebhookSteeringResource
 from api.triggers import TriggerResource, TriggersResource
 from api.webhooks import WebhookResource, WebhooksResource
+from relay.authentication.source_address import FailedAuthentications
 from relay.errors import Internal, RelayError
-from relay.source_address import FailedAuthentications
-from relay.telemetry import fault
+from relay.telemetry.log import fault
 from relay.text.documents import dump_json
 from relay.text.media_types import JSON_TYPE
 
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from api.awaiting import Waiters
     from api.bodies import Bodies
     from relay.accept.dispatcher import Dispatcher
+    from relay.authentication.source_address import SourceAddresses
+    from relay.authentication.unkeyed_refusals import UnkeyedRefusals
     from relay.metrics.page import MetricsPage
     from relay.replay.planning import Replays
     from relay.settings import Settings
-    from relay.source_address import SourceAddresses
-    from relay.spans import Spans
     from relay.store.act_notes import ActNotes
     from relay.store.backlog import Backlog
     from relay.store.health import ServerWarnings
@@ -54,8 +54,8 @@ if TYPE_CHECKING:
     from relay.store.rates import PluginRates
     from relay.store.registry import Registry
     from relay.store.workers import Workers
+    from relay.telemetry.spans import Spans
     from relay.traffic import TrafficControl
-    from relay.unkeyed_refusals import UnkeyedRefusals
     from relay.vault import Vault
 
 _STATIC: Final = Path(__file__).parent / "static"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import falcon
 
-    from relay.source_address import FailedAuthentications
+    from relay.authentication.source_address import FailedAuthentications
     from relay.store.key_records import ApiKey
     from relay.store.keys import ApiKeys
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from relay.accept.dispatcher import accepted_or_raise
 from relay.errors import Expired, Unavailable
 from relay.invocation import State
-from relay.loops import give_up
+from relay.process.loops import give_up
 from relay.shares import may_hold_more
 from relay.store.acceptance import Accepted, AcceptVerdict
 

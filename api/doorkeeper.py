@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from api.connections import connections, count_descriptors
 from api.problems import MEDIA_TYPE, problem_of
-from relay.telemetry import fault
+from relay.telemetry.log import fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

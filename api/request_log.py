@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 import falcon
 
 from relay.errors import BadParameter
-from relay.telemetry import Event, event
+from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
-    from relay.source_address import SourceAddresses
-    from relay.unkeyed_refusals import UnkeyedRefusals
+    from relay.authentication.source_address import SourceAddresses
+    from relay.authentication.unkeyed_refusals import UnkeyedRefusals
 
 _METHODS: Final = ("GET", "HEAD", "POST", "OPTIONS")
 

@@ -9,7 +9,7 @@ from relay.request.tracing import valid_traceparent
 if TYPE_CHECKING:
     import falcon
 
-    from relay.spans import Span, Spans
+    from relay.telemetry.spans import Span, Spans
 
 
 class Tracing:

@@ -14,16 +14,17 @@ from api.connections import allow_descriptors
 from api.doorkeeper import Doorkeeper
 from api.parsing_budget import ParsingBudget
 from api.stopping import on_stop
-from relay import garbage, telemetry
+from relay.authentication.source_address import SourceAddresses
+from relay.authentication.unkeyed_refusals import UnkeyedRefusals
+from relay.process import garbage
 from relay.runtime import api_runtime
 from relay.settings import Settings
-from relay.source_address import SourceAddresses
 from relay.store.health import ServerWarnings
 from relay.store.rates import PluginRates
-from relay.unkeyed_refusals import UnkeyedRefusals
+from relay.telemetry import log
 
 _settings = Settings.from_environ()
-telemetry.configure(_settings.log_level)
+log.configure(_settings.log_level)
 if _settings.api_cpu is not None:
     affinity.keep_on(_settings.api_cpu)
 _runtime = api_runtime(_settings)

@@ -19,7 +19,7 @@ from kombu import Exchange, Queue
 
 from relay.errors import Unavailable
 from relay.settings.urls import broker_url
-from relay.telemetry import Event, event
+from relay.telemetry.log import Event, event
 from relay.text.server_addresses import BROKER_SENTINEL, is_cluster, read_address, scheme_of
 
 if TYPE_CHECKING:

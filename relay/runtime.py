@@ -12,7 +12,6 @@ from relay.errors import SettingsError
 from relay.queue import Publisher, is_one_database, make_app
 from relay.registration.endpoint import EndpointRules
 from relay.replay.planning import Replays
-from relay.spans import Spans, make_spans
 from relay.store.act_notes import ActNotes
 from relay.store.backlog import Backlog
 from relay.store.connection import connect
@@ -30,6 +29,7 @@ from relay.store.replay_runs import ReplayRuns
 from relay.store.replays import ReplayStore
 from relay.store.replicas import Replicas
 from relay.store.workers import Workers
+from relay.telemetry.spans import Spans, make_spans
 from relay.traffic import TrafficControl
 from relay.up.processes import DATA_KEYS, TARGET_KEYS
 from relay.vault import Vault

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from relay.clock import boot_time_s
 from relay.egress import AddressPolicy
 from relay.outbound.gate import Gate
 from relay.outbound.sender import EndpointAnswer, Sender
 from relay.outbound.transport import CurlTransport
+from relay.process.clock import boot_time_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

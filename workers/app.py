@@ -5,9 +5,9 @@ from __future__ import annotations
 from celery.signals import setup_logging
 from gevent import config as gevent_config
 
-from relay import telemetry
 from relay.queue import make_app
 from relay.settings import Settings, start_anew_without_foreign
+from relay.telemetry import log
 from workers.bootsteps import Executing, Refilling, Reporting, Signing, Sweeping
 from workers.heartbeat import Beating
 from workers.lanes import use_checked_transports
@@ -19,7 +19,7 @@ start_anew_without_foreign()
 gevent_config.track_greenlet_tree = False
 
 settings = Settings.from_environ()
-telemetry.configure(settings.log_level)  # before Celery says a word: a log that nobody reads must not hold up the start
+log.configure(settings.log_level)  # before Celery says a word: a log that nobody reads must not hold up the start
 app = make_app(settings)
 app.steps["worker"].update((Executing, Sweeping, Refilling, Beating, Reporting, Signing))
 register(app)
@@ -28,4 +28,4 @@ use_checked_transports()
 
 @setup_logging.connect
 def _log_as_json(**_: object) -> None:
-    telemetry.configure(settings.log_level)
+    log.configure(settings.log_level)

@@ -13,13 +13,14 @@ from celery import bootsteps
 from celery.signals import worker_shutting_down
 from gevent.hub import Hub
 
-from relay import garbage, telemetry
 from relay.audit.checkpointing import PERIOD_S as SIGNING_S
-from relay.loops import Loop
 from relay.metrics.reporting import PERIOD_S as REPORT_S
+from relay.process import garbage
+from relay.process.loops import Loop
 from relay.queue import URGENT
 from relay.settings import Settings
-from relay.sweeper import PERIOD_S
+from relay.telemetry import log
+from relay.upkeep.sweeper import PERIOD_S
 from relay.worker_runtime import worker_parts
 from workers.lanes import write_down_dropped
 from workers.task_events import TaskEvents
@@ -115,7 +116,7 @@ class Reporting(bootsteps.StartStopStep):
             try:
                 reporter.report(show)
             except Exception as error:  # noqa: BLE001 - calls go on whatever becomes of what is said of them
-                telemetry.fault(error, "report")
+                log.fault(error, "report")
 
 
 class Refilling(bootsteps.StartStopStep):
@@ -192,6 +193,6 @@ class Signing(bootsteps.StartStopStep):
 def _note_failed_greenlet(context: object, kind: type[BaseException], error: BaseException, trace: object) -> None:
     """Say in the log that a greenlet has failed, instead of printing what its error quotes."""
     if issubclass(kind, Exception):
-        telemetry.fault(error.with_traceback(trace) if isinstance(trace, TracebackType) else error, "greenlet")
+        log.fault(error.with_traceback(trace) if isinstance(trace, TracebackType) else error, "greenlet")
     else:
         Hub.handle_error(gevent.get_hub(), context, kind, error, trace)

@@ -12,12 +12,12 @@ from celery import bootsteps
 from gevent import monkey
 from gevent.threadpool import ThreadPool
 
-from relay import telemetry
-from relay.clock import boot_time_s
 from relay.errors import Unavailable
-from relay.loops import Loop
-from relay.pulse import LOOK_S, STUCK_LOOKS, Part, Pulse
+from relay.process.clock import boot_time_s
+from relay.process.loops import Loop
+from relay.process.pulse import LOOK_S, STUCK_LOOKS, Part, Pulse
 from relay.store.server_clock import ServerClock
+from relay.telemetry import log
 from workers.bootsteps import Sweeping
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Heart:
         asked_s = boot_time_s()
         jump = self._clock.note(self._workers.beat(self._name, self._lanes), asked_s, boot_time_s())
         if jump is not None:
-            telemetry.event(telemetry.Event.CLOCK_JUMPED, level=logging.WARNING, by_ms=jump.by_ms)
+            log.event(log.Event.CLOCK_JUMPED, level=logging.WARNING, by_ms=jump.by_ms)
             self._workers.note_jump(jump)
 
 
@@ -121,7 +121,7 @@ class Beating(bootsteps.StartStopStep):
     def _turn(heart: Heart) -> None:
         stuck = heart.beat()
         if stuck:
-            telemetry.event(telemetry.Event.STUCK, level=logging.ERROR, parts=stuck)
+            log.event(log.Event.STUCK, level=logging.ERROR, parts=stuck)
             os._exit(STUCK)
         gevent.sleep(LOOK_S)
 

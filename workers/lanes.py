@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from kombu.transport import TRANSPORT_ALIASES, redis
 
-from relay import telemetry
 from relay.queue import LANES, MESSAGE_IDS, RUN
+from relay.telemetry import log
 
 if TYPE_CHECKING:
     from relay.store.workers import Workers
@@ -57,7 +57,7 @@ def write_down_dropped(workers: Workers) -> None:
 
 def _drop(lane: str) -> None:
     _dropped[lane] += 1
-    telemetry.event(telemetry.Event.MESSAGE_DROPPED, level=logging.WARNING, lane=lane)
+    log.event(log.Event.MESSAGE_DROPPED, level=logging.WARNING, lane=lane)
 
 
 class _LaneReading:
@@ -90,7 +90,7 @@ class _LaneDelivering:
         except (*self.connection_errors, *self.channel_errors):
             raise
         except Exception as error:  # noqa: BLE001 - what one message does must not end the reading of all others
-            telemetry.fault(error, "message")
+            log.fault(error, "message")
             self._forget(message, queue)
 
     def _forget(self: Any, message: Any, queue: str) -> None:

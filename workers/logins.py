@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 from tornado.ioloop import IOLoop
 from tornado.web import Finish, HTTPError
 
+from relay.authentication.source_address import FailedAuthentications, SourceAddresses
+from relay.authentication.unkeyed_refusals import UnkeyedRefusals
 from relay.errors import RateLimited
 from relay.settings import look_up_secret
-from relay.source_address import FailedAuthentications, SourceAddresses
-from relay.unkeyed_refusals import UnkeyedRefusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

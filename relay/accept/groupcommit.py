@@ -13,9 +13,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from relay import telemetry
 from relay.errors import RelayError, StoreFault
-from relay.loops import Loop
+from relay.process.loops import Loop
+from relay.telemetry import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,7 +76,7 @@ class GroupCommit(Generic[T, R]):
             try:
                 each.deliver(reply)
             except Exception as error:  # noqa: BLE001 - the others of its group wait for theirs
-                telemetry.fault(error, "deliver")
+                log.fault(error, "deliver")
 
     def _replies(self, group: Sequence[_Pending[T, R]]) -> Sequence[R | Exception]:
         try:

@@ -15,7 +15,7 @@ from relay.audit.entry import entry_from
 from relay.audit.signing_keys import AuditSigner
 from relay.audit.verifying import CUT, FORGED, first_difference
 from relay.store.trail import checkpoint_in
-from relay.telemetry import Event, event
+from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
     from relay.settings import Settings

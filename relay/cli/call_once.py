@@ -23,7 +23,6 @@ from relay.registration import ChainTarget
 from relay.request.trigger import Trigger, check
 from relay.runtime import cli_runtime
 from relay.settings import Settings
-from relay.worker_runtime import worker_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -100,6 +99,7 @@ def test(
 def _call(runtime: Runtime, call: TriggerRequest, shape: Shape) -> tuple[Invocation, Timings | None]:
     from relay.executor.single import run_once  # noqa: PLC0415 - libcurl and gevent only where they are used
     from relay.outbound.timings import Timings  # noqa: PLC0415
+    from relay.worker_runtime import worker_parts  # noqa: PLC0415
 
     seen: list[Timings] = []
     parts = worker_parts(runtime.settings, make_app(runtime.settings), "test", ())

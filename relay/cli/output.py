@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from relay.errors import BadParameter, DocumentError, MalformedJson, RelayError, Unavailable
-from relay.telemetry import configure_command
+from relay.telemetry.log import configure_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -13,10 +13,10 @@ import gevent
 import orjson
 from gevent.lock import BoundedSemaphore
 
-from relay.clock import boot_time_s
 from relay.errors import StoreFault, Unavailable, VaultError
 from relay.invocation import Outcome
 from relay.outbound.gate import Gate
+from relay.process.clock import boot_time_s
 from relay.request.oauth import NoToken, read_grant, token_request
 from relay.vault import token_owner
 

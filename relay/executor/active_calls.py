@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from relay.answer.endpoint_answer import EndpointAnswer
     from relay.executor.preparation import Call
     from relay.outbound.gate import Gate
-    from relay.spans import Span
+    from relay.telemetry.spans import Span
 
 
 @dataclass(slots=True)

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 import gevent
 
-from relay import telemetry
 from relay.chains import Create
-from relay.clock import boot_time_s
 from relay.errors import StoreFault
 from relay.executor.active_calls import ActiveCalls
 from relay.executor.chain_turns import ChainTurn
@@ -17,8 +15,10 @@ from relay.executor.greenlet_pool import GreenletPool
 from relay.executor.preparation import Prepared, Unsendable
 from relay.executor.settling import Settler
 from relay.invocation import Outcome
-from relay.loops import surely
+from relay.process.clock import boot_time_s
+from relay.process.loops import surely
 from relay.store.transitions import Advance
+from relay.telemetry import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,7 +98,7 @@ class Attempts:
         try:
             settlement = self._come_to(active)
         except Exception as error:  # noqa: BLE001 - a fault of ours, which costs this call only
-            telemetry.fault(error, "attempt")
+            log.fault(error, "attempt")
             settlement = self._salvage(active, error)
         finally:
             if settlement is None:

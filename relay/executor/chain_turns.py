@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import gevent
 
-from relay import telemetry
 from relay.answer.results import Result, failure_result, sealed_data
 from relay.chains import Create, Reject, StepResult, TooManySecrets, found_secrets, progress, secrets_beside
 from relay.executor.apart import apart, making_bytes
 from relay.invocation import Outcome, Purpose, State
-from relay.loops import surely
+from relay.process.loops import surely
 from relay.reference_id import new_reference_id
 from relay.request.trigger import check
 from relay.store.transitions import NewStep, Settlement
+from relay.telemetry import log
 from relay.text.documents import dump_json
 from relay.vault import payload_owner, raw_owner, result_owner, secrets_owner
 
@@ -207,7 +207,7 @@ class ChainTurns:
             pins: dict[str, int] = json.loads(turn.record.pins or "{}")
             mask = surely(lambda: self._plans.chain_mask(turn.record.plugin, pins), "conclude", gevent.sleep)
         except Exception as error:  # noqa: BLE001 - the chain has come to its end all the same
-            telemetry.fault(error, "chain_mask")
+            log.fault(error, "chain_mask")
             return None, 0
         size_bytes = turn.standing.size_bytes + making_bytes(turn.secrets)
         return apart(size_bytes, lambda: mask.with_texts(turn.secrets).value(result.data))

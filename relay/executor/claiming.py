@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import gevent
 
-from relay import loops
-from relay.clock import boot_time_s
 from relay.executor.active_calls import ActiveCall, webhook_of
-from relay.loops import Failures, surely
 from relay.outbound.gate import Gate
+from relay.process import loops
+from relay.process.clock import boot_time_s
+from relay.process.loops import Failures, surely
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

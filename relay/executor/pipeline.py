@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 import gevent
 
-from relay.clock import boot_time_s
 from relay.errors import StoreFault, Unavailable
 from relay.executor.active_calls import webhook_of
 from relay.executor.attempts import Attempts
@@ -15,10 +14,11 @@ from relay.executor.in_progress import InProgress
 from relay.executor.preparation import Full, TokenWanted
 from relay.executor.slots import Slots
 from relay.executor.waking import Waking
-from relay.loops import Failures
-from relay.pulse import Part
+from relay.process.clock import boot_time_s
+from relay.process.loops import Failures
+from relay.process.pulse import Part
 from relay.store.transitions import Claimed
-from relay.telemetry import Event, event
+from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

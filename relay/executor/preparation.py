@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from relay import telemetry
 from relay.errors import NotFound, RequestRejected, StoreFault, Unavailable, VaultError
 from relay.executor.chain_turns import ChainTurn
 from relay.invocation import Outcome
 from relay.request.oauth import NoToken
 from relay.request.trigger import check
 from relay.store.access_tokens import RevisionId
+from relay.telemetry import log
 
 if TYPE_CHECKING:
     from relay.answer.masking import Mask
@@ -91,7 +91,7 @@ class Preparation:
         except (NotFound, VaultError):
             return Unsendable(record, Outcome.PREPARE_FAILED)
         except Exception as error:  # noqa: BLE001 - one call's fault must not take the others of its message along
-            telemetry.fault(error, "prepare")
+            log.fault(error, "prepare")
             return Unsendable(record, Outcome.PREPARE_FAILED)
 
     def _prepared(self, record: CallRecord, waits: bool) -> Call | TokenWanted:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import gevent
 
-from relay import telemetry
 from relay.answer.results import Result, failure_result, hide, read_body
 from relay.chains import TooManySecrets
 from relay.executor.apart import apart, making_bytes
 from relay.invocation import Outcome
-from relay.loops import surely
+from relay.process.loops import surely
+from relay.telemetry import log
 
 if TYPE_CHECKING:
     from relay.answer.endpoint_answer import EndpointAnswer
@@ -48,7 +48,7 @@ class AnswerReader:
         try:
             return self._read(call, answer)
         except Exception as error:  # noqa: BLE001 - the request was answered; a fault of ours must not hide that
-            telemetry.fault(error, "read_answer")
+            log.fault(error, "read_answer")
             return _failed(Outcome.ANSWER_REJECTED)
 
     def _read(self, call: Prepared, answer: EndpointAnswer) -> Reading:
@@ -75,7 +75,7 @@ class AnswerReader:
         except TooManySecrets:
             return _failed(Outcome.ANSWER_REJECTED)
         except Exception as error:  # noqa: BLE001 - what is to be hidden is not known; the answer was had all the same
-            telemetry.fault(error, "secrets_beside")
+            log.fault(error, "secrets_beside")
             return nothing_kept._replace(raw=self._turns.raw(call.record, result))
         mask = call.mask
         if secrets:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 import gevent
 from gevent.event import Event as Signal
 
-from relay import loops, telemetry
-from relay.loops import Failures, Loop
-from relay.telemetry import Event, event
+from relay.process import loops
+from relay.process.loops import Failures, Loop
+from relay.telemetry import log
+from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -159,7 +160,7 @@ class Settler:
             if each.faults < FAULTS_ALONE:
                 self._waiting.append(each)
             else:
-                telemetry.fault(error, "settle: given up")
+                log.fault(error, "settle: given up")
                 self._on_settled([each.settlement], [False])
         self._wait_for_better()
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import gevent
 
-from relay.clock import boot_time_s
 from relay.errors import Conflict
 from relay.invocation import State
+from relay.process.clock import boot_time_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable

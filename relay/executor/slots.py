@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from relay.clock import boot_time_s
+from relay.process.clock import boot_time_s
 from relay.shares import may_hold_more, room_left
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import gevent
 
 from relay.errors import Unavailable
-from relay.loops import Failures
+from relay.process.loops import Failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

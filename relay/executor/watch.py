@@ -9,14 +9,14 @@ from relay.executor.preparation import Prepared
 from relay.invocation import State
 from relay.metrics.gathering import ATTEMPT_DURATION, QUEUE_DELAY
 from relay.metrics.shown_calls import ShownCall, state_of
-from relay.spans import end_of
+from relay.telemetry.spans import end_of
 
 if TYPE_CHECKING:
     from relay.executor.active_calls import ActiveCall
     from relay.metrics.gathering import Gathering
     from relay.metrics.shown_calls import ShownCalls
-    from relay.spans import Spans
     from relay.store.transitions import CallRecord, Settlement
+    from relay.telemetry.spans import Spans
 
 
 class CallWatch:

@@ -15,8 +15,8 @@ import gevent
 import pycurl
 from gevent import socket as hub_socket
 
-from relay.clock import boot_time_s
 from relay.invocation import Outcome
+from relay.process.clock import boot_time_s
 from relay.registration.endpoint import DEFAULT_PORTS
 
 if TYPE_CHECKING:

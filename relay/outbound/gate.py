@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from relay.clock import boot_time_s
+from relay.process.clock import boot_time_s
 
 _SHUT: Final[list[bool]] = [False]
 

@@ -12,8 +12,8 @@ from typing import Final
 import gevent
 from gevent.event import Event
 
-from relay.clock import boot_time_s
 from relay.invocation import Outcome
+from relay.process.clock import boot_time_s
 
 CACHE_S: Final = 60  # how long libcurl may answer from its cache
 FRESH_CACHE_S: Final = 1  # and for a call that leads: it looks the name up again

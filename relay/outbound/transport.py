@@ -14,7 +14,6 @@ from requests.adapters import BaseAdapter
 from requests.exceptions import RequestException
 from requests.structures import CaseInsensitiveDict
 
-from relay.clock import boot_time_s
 from relay.invocation import Outcome, Sent
 from relay.outbound.egress_proxy import EgressProxy, connect_to
 from relay.outbound.exchange import Exchange, Rules
@@ -24,6 +23,7 @@ from relay.outbound.heads import Head
 from relay.outbound.multi import HubMulti
 from relay.outbound.request_head import UnsafeHeader
 from relay.outbound.trust import Trust
+from relay.process.clock import boot_time_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -7,13 +7,13 @@ from threading import Event
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from relay import telemetry
 from relay.chains import pins_of
 from relay.errors import NotFound, Unavailable, VaultError
 from relay.invocation import Purpose
 from relay.reference_id import new_reference_id, replay_named_by
 from relay.store.replay_runs import NewReplay, ReplayVerdict
 from relay.store.replays import ReplayState
+from relay.telemetry import log
 from relay.text.documents import dump_json
 from relay.vault import payload_owner
 
@@ -82,9 +82,9 @@ class Replaying:
             if taken is not None:
                 self._go(replay_id, claim_token, taken)
         except Unavailable:  # the lease ends by itself
-            telemetry.event(telemetry.Event.STORE_AWAY, level=logging.WARNING, doing="replay", replay=replay_id)
+            log.event(log.Event.STORE_AWAY, level=logging.WARNING, doing="replay", replay=replay_id)
         except Exception as error:  # noqa: BLE001 - nobody waits for this greenlet: say what happened
-            telemetry.fault(error, "replay")
+            log.fault(error, "replay")
         finally:
             self._in_progress.discard(replay_id)
 

@@ -26,7 +26,7 @@ from relay.store.key_records import ApiKey, KeyRecord, digest_of, from_fields, t
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.revocations import Revocations
 from relay.store.scripts import store_errors
-from relay.telemetry import Event, event
+from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import Unavailable
 from relay.invocation import Outcome, State
-from relay.loops import Failures
+from relay.process.loops import Failures
 from relay.store import keyspace
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.server_errors import is_ours

@@ -11,7 +11,7 @@ import hmac
 import logging
 from typing import TYPE_CHECKING, Final
 
-from relay.telemetry import Event, event
+from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
     from relay.vault import Vault

@@ -27,7 +27,7 @@ from relay.request.trigger import Trigger
 from relay.settings import Settings
 from relay.store.registry import Registry
 from relay.store.replays import Skip
-from relay.telemetry import Event
+from relay.telemetry.log import Event
 from relay.vault import Vault
 
 from .sources import ROOT, modules, name_of

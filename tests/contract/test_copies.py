@@ -8,7 +8,7 @@ import pytest
 
 from relay.queue import MESSAGE_IDS
 from relay.store.invocations import NewInvocation
-from relay.sweeper import Sweeper
+from relay.upkeep.sweeper import Sweeper
 from tests.contract.clocked import PLUGIN, START_MS, Clocked
 from tests.contract.ledger import LIMITS
 from tests.contract.store_and_model import ENDS, LEASE_MS, StoreAndModel, reference_id

@@ -10,7 +10,7 @@ from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from relay.store.invocations import NewStep
-from relay.sweeper import PRUNING_S, RECORDS, Sweeper
+from relay.upkeep.sweeper import PRUNING_S, RECORDS, Sweeper
 from tests.contract.ledger import DAY_MS, LIMITS, Ledger
 
 

@@ -7,16 +7,18 @@ import time
 
 import gevent
 
-from relay import loops, runtime, telemetry, worker_runtime
+from relay import runtime, worker_runtime
 from relay.accept.dispatcher import TriggerRequest
 from relay.executor import access_tokens
-from relay.loops import Failures
 from relay.outbound import transport
+from relay.process import loops
+from relay.process.loops import Failures
 from relay.queue import LANES, make_app
 from relay.reference_id import new_reference_id
 from relay.registration import read_registrations
 from relay.settings import Settings
 from relay.store import keyspace
+from relay.telemetry import log
 from relay.vault import Vault
 from tests.executor.faulty_parts import Faults, FaultyLanes, FaultyLog, FaultyRedis, SteppedRedis
 
@@ -57,7 +59,7 @@ class OneWorker:
         monkeypatch.setattr(loops, "RETRY_S", RETRY_S)
         for name, short_s in (("FRESH_S", 0.0), ("LOOK_S", 0.001), ("FETCH_LOCK_S", 0.1), ("FIRST_PAUSE_S", 0.01)):
             monkeypatch.setattr(access_tokens, name, short_s)
-        monkeypatch.setattr(telemetry._bound, "logger", FaultyLog(self.faults))
+        monkeypatch.setattr(log._bound, "logger", FaultyLog(self.faults))
         monkeypatch.setattr(gevent, "spawn", self._spawn)
         made = transport.CurlTransport
         shared = made(runtime.cli_runtime(self.settings).policy, max_in_flight=SLOTS)

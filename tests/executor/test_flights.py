@@ -9,9 +9,7 @@ import pytest
 import requests
 from gevent.event import Event
 
-from relay import loops
 from relay.answer.masking import Mask
-from relay.clock import boot_time_s
 from relay.errors import Unavailable
 from relay.executor import claiming
 from relay.executor.active_calls import ActiveCall
@@ -21,6 +19,8 @@ from relay.executor.preparation import Prepared
 from relay.executor.slots import Slots
 from relay.invocation import State
 from relay.outbound.gate import Gate
+from relay.process import loops
+from relay.process.clock import boot_time_s
 from relay.reference_id import new_reference_id
 from relay.registration import Shape
 from relay.store.transitions import CallRecord, Claimed

@@ -6,10 +6,10 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from relay import loops
 from relay.errors import StoreFault, Unavailable
 from relay.executor.settling import FAILURES_TOGETHER, FAULTS_ALONE, GROUP_BYTES, GROUP_ITEMS, Settler
 from relay.invocation import Outcome, State
+from relay.process import loops
 from relay.reference_id import new_reference_id
 from relay.store.transitions import Settled, Settlement
 

@@ -14,7 +14,7 @@ from relay.invocation import State
 from relay.queue import MESSAGE_IDS
 from relay.store import keyspace
 from relay.store.invocations import GRACE_MS
-from relay.sweeper import SHORT_LANE_MESSAGES, Sweeper
+from relay.upkeep.sweeper import SHORT_LANE_MESSAGES, Sweeper
 from tests.integration.worker_harness import hook, until, worker_harness
 from tests.receivers import json_answer, receiver
 

@@ -10,10 +10,10 @@ import pytest
 import trustme
 from standardwebhooks import Webhook
 
-from relay.clock import boot_time_s
 from relay.invocation import Outcome, Sent
 from relay.outbound.gate import Gate
 from relay.outbound.sender import Sender
+from relay.process.clock import boot_time_s
 from relay.registration import Shape, Target
 from relay.registration.credentials import ClientCertificate, Credentials
 from relay.registration.endpoint import Endpoint

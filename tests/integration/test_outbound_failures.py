@@ -8,12 +8,12 @@ import time
 import gevent
 import pytest
 
-from relay.clock import boot_time_s
 from relay.egress import AddressPolicy
 from relay.errors import SettingsError
 from relay.invocation import Outcome, Sent
 from relay.outbound.gate import Gate
 from relay.outbound.transport import CurlTransport
+from relay.process.clock import boot_time_s
 from tests.outbound import LOOPBACK_ALLOWED, calling
 from tests.receivers import (
     answer,

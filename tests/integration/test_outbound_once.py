@@ -6,10 +6,10 @@ import time
 import gevent
 import pytest
 
-from relay.clock import boot_time_s
 from relay.invocation import Outcome, Sent
 from relay.outbound.exchange import UNREPEATABLE_IDLE_S
 from relay.outbound.gate import Gate
+from relay.process.clock import boot_time_s
 from tests.outbound import calling
 from tests.receivers import (
     Hangup,

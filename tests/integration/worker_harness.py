@@ -27,7 +27,7 @@ SABOTAGED = """
 import sys
 from celery import maybe_patch_concurrency
 maybe_patch_concurrency(sys.argv)
-import gevent, relay.executor.settling, relay.sweeper, workers.heartbeat
+import gevent, relay.executor.settling, relay.upkeep.sweeper, workers.heartbeat
 {}
 from celery.__main__ import main
 sys.exit(main())

@@ -18,7 +18,7 @@ PYTHON = {
     "relay/outbound/gate.py": "tests/unit/test_gate.py",
     "relay/executor/in_progress.py": "tests/unit/test_in_progress.py tests/unit/test_executor.py",
     "relay/store/server_errors.py": "tests/unit/test_server_errors.py",
-    "relay/loops.py": "tests/unit/test_loops.py",
+    "relay/process/loops.py": "tests/unit/test_loops.py",
     "relay/answer/needles.py": "tests/unit/test_masking.py tests/unit/test_results.py",
     "relay/text/expressions.py": "tests/unit/test_expressions.py",
     "relay/executor/settling.py": " ".join(_EXECUTOR),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from relay.garbage import OLDER, YOUNG
+from relay.process.garbage import OLDER, YOUNG
 
-SHOW = "import gc; from relay import garbage; garbage.set_for_serving(); print(gc.get_freeze_count() > 0, gc.get_threshold())"
+SHOW = "import gc; from relay.process import garbage; garbage.set_for_serving(); print(gc.get_freeze_count() > 0, gc.get_threshold())"
 
 
 def test_what_is_loaded_is_not_searched_again_and_the_young_are_seldom():

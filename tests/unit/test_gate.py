@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from relay.clock import boot_time_s
 from relay.outbound.gate import Gate
+from relay.process.clock import boot_time_s
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from relay import log_sink
-from relay.log_sink import LogSink
+from relay.telemetry import sink as log_sink
+from relay.telemetry.sink import LogSink
 from tests.executor.server_faults import Unheard
 
 LINE = b"x" * 999
@@ -193,15 +193,15 @@ def test_threads_that_write_to_a_slow_pipe_tear_no_line(pipe):
 
 WRITING = """
 import logging, sys, time
-from relay import telemetry
-telemetry.configure("INFO")
+from relay.telemetry import log
+log.configure("INFO")
 began_s = time.monotonic()
 for number in range(5_000):
-    telemetry.event(telemetry.Event.SWEPT, published=number, text="x" * 200)
+    log.event(log.Event.SWEPT, published=number, text="x" * 200)
     logging.getLogger("some.library").warning("said %s", "y" * 200)
 print("z" * 100_000, file=sys.stderr)
-telemetry.event(telemetry.Event.SWEPT, object=object())
-print(time.monotonic() - began_s, telemetry._bound.sink.dropped + telemetry._bound.unwritable)
+log.event(log.Event.SWEPT, object=object())
+print(time.monotonic() - began_s, log._bound.sink.dropped + log._bound.unwritable)
 """
 
 

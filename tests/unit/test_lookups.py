@@ -3,9 +3,9 @@
 import gevent
 import pytest
 
-from relay.clock import boot_time_s
 from relay.invocation import Outcome
 from relay.outbound.lookups import Lookup, Lookups
+from relay.process.clock import boot_time_s
 
 ORIGIN = "https://hooks.example.com"
 

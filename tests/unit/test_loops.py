@@ -8,9 +8,10 @@ import sys
 import pytest
 from greenlet import GreenletExit
 
-from relay import loops, telemetry
 from relay.errors import NotFound, StoreFault, Unavailable
-from relay.loops import Failures, Loop, surely
+from relay.process import loops
+from relay.process.loops import Failures, Loop, surely
+from relay.telemetry import log
 from tests.executor.server_faults import Unheard
 
 
@@ -18,7 +19,7 @@ from tests.executor.server_faults import Unheard
 def said(monkeypatch):
     """What was logged."""
     lines = []
-    monkeypatch.setattr(telemetry, "event", lambda name, **fields: lines.append((name, fields)))
+    monkeypatch.setattr(log, "event", lambda name, **fields: lines.append((name, fields)))
     return lines
 
 
@@ -100,8 +101,8 @@ def len_of(_wait_s):
 
 
 ENDING = """
-from relay import loops
-from relay.loops import Loop
+from relay.process import loops
+from relay.process.loops import Loop
 def turn():
     raise {error}
 Loop("some", turn, lambda _: None).run()

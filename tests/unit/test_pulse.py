@@ -2,9 +2,9 @@
 
 import pytest
 
-from relay.clock import boot_time_s
 from relay.errors import Unavailable
-from relay.pulse import STILL_LOOKS, STUCK_LOOKS, Part, Pulse
+from relay.process.clock import boot_time_s
+from relay.process.pulse import STILL_LOOKS, STUCK_LOOKS, Part, Pulse
 from workers.heartbeat import Heart
 
 

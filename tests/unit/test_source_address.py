@@ -3,10 +3,10 @@
 import pytest
 from falcon.testing import create_environ
 
-from relay import source_address
+from relay.authentication import source_address
+from relay.authentication.source_address import FailedAuthentications, SourceAddresses
 from relay.errors import RateLimited
 from relay.settings.kinds import networks
-from relay.source_address import FailedAuthentications, SourceAddresses
 
 
 def a_request(peer, forwarded=None):

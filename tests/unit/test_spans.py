@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from relay.errors import SettingsError
-from relay.spans import Spans, make_spans
+from relay.telemetry.spans import Spans, make_spans
 
 
 def test_without_a_collector_what_a_caller_sent_is_carried_on():
@@ -15,7 +15,7 @@ def test_without_a_collector_what_a_caller_sent_is_carried_on():
 
 
 def test_without_the_extra_a_collector_is_a_fault_of_the_settings(monkeypatch):
-    monkeypatch.delitem(sys.modules, "relay.otlp", raising=False)
+    monkeypatch.delitem(sys.modules, "relay.telemetry.otlp", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(SettingsError, match=r"webhook-relay\[otel\]"):
         make_spans("http://127.0.0.1:4318", process="api", percent=100)

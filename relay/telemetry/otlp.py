@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from relay.spans import Spans
+from relay.telemetry.spans import Spans
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

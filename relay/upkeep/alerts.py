@@ -16,7 +16,7 @@ from relay.queue import LANES
 from relay.reference_id import reference_id_about
 from relay.store.alerts import Alerts, Condition
 from relay.store.workers import workers_by_lane
-from relay.telemetry import Event, event
+from relay.telemetry.log import Event, event
 from relay.text.moments import rfc3339
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from typing import Final
 
-from relay.telemetry import Event, event
+from relay.telemetry.log import Event, event
 
 _PERIOD_S: Final = 60.0
 _MAX_ADDRESSES: Final = 10_000  # told apart within a period

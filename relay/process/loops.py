@@ -10,9 +10,9 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from relay import telemetry
-from relay.clock import boot_time_s
 from relay.errors import RelayError, StoreFault, Unavailable
+from relay.process.clock import boot_time_s
+from relay.telemetry import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,12 +75,12 @@ class Failures:
         if isinstance(error, Unavailable):
             if not self._away:
                 fields = {"doing": self._doing, **self._fields}
-                telemetry.event(telemetry.Event.STORE_AWAY, level=logging.WARNING, **fields)
+                log.event(log.Event.STORE_AWAY, level=logging.WARNING, **fields)
             self._away = True
             return False
         self.faults += 1
         if self.faults == 1:
-            telemetry.fault(error, self._doing)
+            log.fault(error, self._doing)
         return True
 
     def over(self) -> None:
@@ -110,5 +110,5 @@ def surely(
 
 def give_up(error: BaseException, where: str) -> None:
     """End the process at once: a part of it cannot go on. Whoever runs it starts it again."""
-    telemetry.fault(error, where)
+    log.fault(error, where)
     os._exit(BROKEN)

@@ -1,6 +1,6 @@
 """What a trace would hold of a call: one span at the door, one in the queue, one for each attempt. Here: nothing.
 
-`relay.otlp` has the spans that are exported; a process without ``RELAY_OTLP_ENDPOINT`` carries a caller's
+`relay.telemetry.otlp` has the spans that are exported; a process without ``RELAY_OTLP_ENDPOINT`` carries a caller's
 ``traceparent`` on as it came.
 """
 
@@ -62,7 +62,7 @@ def make_spans(endpoint: str | None, *, process: str, percent: int) -> Spans:
     if endpoint is None:
         return Spans()
     try:
-        from relay.otlp import OtlpSpans  # noqa: PLC0415 - an extra
+        from relay.telemetry.otlp import OtlpSpans  # noqa: PLC0415 - an extra
     except ImportError:
         raise SettingsError(
             "RELAY_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: pip install 'webhook-relay[otel]'."

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from relay.accept.dispatcher import TriggerRequest
 from relay.errors import NotFound, Refused, VaultError
 from relay.reference_id import reference_id_about
-from relay.telemetry import Event, event
+from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
     from relay.accept.dispatcher import Dispatcher

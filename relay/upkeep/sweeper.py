@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from relay.errors import Unavailable
-from relay.loops import Failures
-from relay.telemetry import Event, event
+from relay.process.loops import Failures
+from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ import orjson
 import structlog
 
 from relay.errors import StoreFault
-from relay.log_sink import LogSink
+from relay.telemetry.sink import LogSink
 
 
 class Event(StrEnum):

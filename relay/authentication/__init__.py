@@ -1,0 +1,1 @@
+"""Who failed to authenticate, from where, and how often."""

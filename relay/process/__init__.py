@@ -1,0 +1,1 @@
+"""What keeps a process working, and ends it when it cannot."""

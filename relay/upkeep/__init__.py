@@ -1,0 +1,1 @@
+"""What workers do beside calls: sweep, call back, raise alerts."""
