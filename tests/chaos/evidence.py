@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 import requests
+from redis.exceptions import RedisClusterException
 
 from relay.queue import LANES
 from relay.store.keyspace import SINGLE, Keyspace
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from tests.chaos.callers import Callers
     from tests.chaos.harness import Harness
 
+#: What a client raises of a store that is away; a cluster's client has one of its own.
+AWAY = (redis.RedisError, RedisClusterException)
 Receipts = dict[str, list[tuple[int, str]]]
 
 PAGE = 2_000
@@ -133,7 +136,7 @@ class Watch:
         while not self._ending.wait(WATCH_S):
             told = self.callers.told
             chosen = {self._random.choice(told).reference_id for _ in range(WATCHED)} if told else ()
-            with suppress(redis.RedisError):
+            with suppress(*AWAY):
                 for ref, record in records_of(self.harness.client, list(chosen), self.harness.keys).items():
                     self._look(ref, record)
 

@@ -84,6 +84,7 @@ class Mischief:
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.plan.seed)
+        self.kinds = KINDS
         self._refusals = Refusals(self.harness.redis_port)
         self._thread = threading.Thread(target=self._run)
         self._sampler = threading.Thread(target=self._sample, daemon=True)
@@ -102,12 +103,12 @@ class Mischief:
 
     def _run(self) -> None:
         try:
-            first = list(KINDS)  # each kind once, then by weight
+            first = list(self.kinds)  # each kind once, then by weight
             self._random.shuffle(first)
             if self.plan.power_loss:
                 first.insert(len(first) // 2, "power lost")
             while not self._ending.wait(self._random.uniform(*PAUSE_S)):
-                kind = first.pop() if first else self._random.choices(list(KINDS), list(KINDS.values()))[0]
+                kind = first.pop() if first else self._random.choices(list(self.kinds), list(self.kinds.values()))[0]
                 self._do(kind)
         except BaseException as error:  # noqa: BLE001 - the run reports it
             self.failure = error

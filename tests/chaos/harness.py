@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import redis
+from redis.exceptions import RedisClusterException
 
 from relay.store.health import answers
 from relay.store.keyspace import SINGLE
@@ -168,7 +169,7 @@ class Harness:
 
     def workers_alive(self) -> int:
         """How many workers have swept within the last seconds."""
-        with suppress(redis.RedisError):
+        with suppress(redis.RedisError, RedisClusterException):
             seconds, _ = self.client.time()
             return self.client.zcount("relay:{shared}:workers", seconds * 1000 - 3_000, "+inf")
         return 0

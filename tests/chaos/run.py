@@ -7,14 +7,13 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-import redis
 import requests
 
 from relay.registration import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from tests.chaos.callers import Callers
-from tests.chaos.evidence import Evidence, Watch, pending_of, receipts_of
+from tests.chaos.evidence import AWAY, Evidence, Watch, pending_of, receipts_of
 from tests.chaos.faults import Fault, Mischief
 from tests.chaos.harness import Harness, wait_for
 from tests.chaos.plan import HOOKS, Plan
@@ -94,7 +93,7 @@ def drain(harness: Harness) -> bool:
     """Waits until nothing is pending; whether it came to that."""
 
     def is_over() -> bool:
-        with suppress(redis.RedisError):
+        with suppress(*AWAY):
             return pending_of(harness.client, harness.keys) == 0
         return False
 

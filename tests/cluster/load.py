@@ -7,14 +7,12 @@ import time
 from collections import Counter
 from typing import Self
 
-import redis
-
 from relay.accept.dispatcher import TriggerRequest
 from relay.errors import RelayError
 from relay.reference_id import new_reference_id
 from relay.store.measures import Measures
 from tests.chaos.callers import Told
-from tests.chaos.evidence import Evidence, pending_of
+from tests.chaos.evidence import AWAY, Evidence, pending_of
 from tests.chaos.faults import Fault
 from tests.chaos.plan import Hook
 from tests.chaos.promises import Trial
@@ -101,7 +99,7 @@ class Load:
     def _is_over(self) -> bool:
         try:
             return pending_of(self._harness.runtime.client, self._harness.runtime.keyspace) == 0
-        except redis.RedisError:
+        except AWAY:
             return False
 
 

@@ -49,6 +49,30 @@ class ClusterServers:
         with self.node(number) as client:
             return client.info("replication")["role"] == "master"
 
+    def primary_of(self, pair: int) -> int:
+        """The number of the server that is the primary of a primary and the one replica that it began with; -1: none yet."""
+        numbers = (pair, pair + self.primaries)
+        return next((number for number in numbers if self._role(number) == "master"), -1)
+
+    def is_whole(self) -> bool:
+        """Whether each of these pairs is a primary and a replica that follows it, and all servers find all slots served."""
+        for pair in range(self.primaries):
+            primary = self.primary_of(pair)
+            if primary < 0 or not self._follows(2 * pair + self.primaries - primary):
+                return False
+        return all(self.state(number)["cluster_state"] == "ok" for number in range(len(self.servers)))
+
+    def _follows(self, number: int) -> bool:
+        with self.node(number) as client:
+            return client.info("replication").get("master_link_status") == "up"
+
+    def _role(self, number: int) -> str:
+        try:
+            with self.node(number) as client:
+                return client.info("replication")["role"]
+        except redis.RedisError:
+            return "away"
+
     def id_of(self, number: int) -> str:
         """By which the other servers know it."""
         with self.node(number) as client:

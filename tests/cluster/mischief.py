@@ -1,0 +1,104 @@
+"""Harm to a whole relay whose store is a cluster: its processes, its broker, and the cluster's servers and slots."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.store.connection import client_of
+from relay.store.keyspace import Keyspace
+from tests.chaos.faults import Mischief
+from tests.chaos.harness import Harness, wait_for
+from tests.cluster.slots import move_whole, slot_of
+
+if TYPE_CHECKING:
+    from tests.chaos.plan import Plan
+    from tests.cluster.servers import ClusterServers
+
+PARTITIONS = 16
+TAKEN_OVER_S = 60
+ROUND_S = 180
+#: The "server" is the broker here.
+KINDS = {
+    "worker killed": 2,
+    "worker stalled beyond its lease": 1,
+    "api killed": 1,
+    "server killed": 1,
+    "messages dropped": 2,
+    "primary killed": 3,
+    "primary frozen": 3,
+    "primary hands over": 2,
+    "slot moved": 3,
+}
+
+
+class ClusterHarness(Harness):
+    """A relay whose store is a cluster, with one replica that is waited for; its broker is a server beside it."""
+
+    def __init__(self, servers: ClusterServers, *, bulk_workers: int = 2) -> None:
+        super().__init__(bulk_workers=bulk_workers, RELAY_STORE_URL=servers.url, RELAY_STORE_REPLICAS="1")
+        self.servers = servers
+        self.client = client_of(servers.url, socket_timeout=5)
+        self.keys = Keyspace(PARTITIONS)
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self.broker.close()
+
+
+class ClusterMischief(Mischief):
+    """One fault after another, each kind at least once; the next one comes when each primary has a replica again."""
+
+    def __init__(self, harness: ClusterHarness, plan: Plan) -> None:
+        super().__init__(harness, plan)
+        self.servers = harness.servers
+        self.kinds = KINDS
+        self._undone = set(KINDS)
+
+    def stop(self) -> None:
+        wait_for(lambda: self.failure or not self._undone, "the last kind of fault", within_s=ROUND_S)
+        super().stop()
+
+    def _do(self, kind: str) -> None:
+        super()._do(kind)
+        self._undone.discard(kind)
+
+    def _any_primary(self) -> tuple[int, int]:
+        """A pair, and which of the two is the primary."""
+        pair = self._random.randrange(self.servers.primaries)
+        return pair, self.servers.primary_of(pair)
+
+    def _wait_until_taken_over(self, pair: int, primary: int) -> None:
+        other = 2 * pair + self.servers.primaries - primary
+        wait_for(lambda: self.servers.is_primary(other), "another primary", within_s=TAKEN_OVER_S)
+
+    def _wait_until_whole(self) -> None:
+        wait_for(self.servers.is_whole, "a whole cluster", within_s=TAKEN_OVER_S)
+
+    def _primary_killed(self, _part):
+        pair, primary = self._any_primary()
+        self.servers.kill(primary)
+        self._wait_until_taken_over(pair, primary)
+        self.servers.restart(primary)
+        self._wait_until_whole()
+
+    def _primary_frozen(self, _part):
+        pair, primary = self._any_primary()
+        self.servers.freeze(primary)
+        try:
+            self._wait_until_taken_over(pair, primary)
+        finally:
+            self.servers.thaw(primary)
+        self._wait_until_whole()
+
+    def _primary_hands_over(self, _part):
+        pair, primary = self._any_primary()
+        with self.servers.node(2 * pair + self.servers.primaries - primary) as replica:
+            replica.execute_command("CLUSTER FAILOVER")
+        self._wait_until_taken_over(pair, primary)
+        self._wait_until_whole()
+
+    def _slot_moved(self, _part):
+        slot = slot_of(self.harness.keys.root(self._random.choice(self.plan.plugins)))
+        owner = self.servers.owner(slot) % self.servers.primaries
+        move_whole(self.servers, slot, self.servers.primary_of((owner + 1) % self.servers.primaries), lambda: None)
+        self._wait_until_whole()
