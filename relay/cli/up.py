@@ -65,6 +65,11 @@ _STOP_MARGIN_S: Final = 10.0
     show_default=True,
     help="When the embedded server's file is safe on disk: before each answer, or within a second.",
 )
+@click.option(
+    "--cluster",
+    is_flag=True,
+    help="Keep the records on a cluster of three embedded servers with a replica each; of a data directory for good.",
+)
 @click.option("--demo", is_flag=True, help="Also register a sample webhook on loopback and trigger it, for real.")
 @click.option("--traffic", is_flag=True, help="With --demo: also make a few calls a second, some of which fail.")
 @click.option("--verbose", is_flag=True, help="Show the logs of the processes here, too.")
@@ -127,6 +132,8 @@ def _say_ready(screen: Screen, relay: LocalRelay, shown: Shown | None) -> None:
         "flowerUrl": settings.flower_url,
         "dataDir": str(directory.path),
     }
+    if cluster := relay.servers.cluster:
+        value["storeServers"] = [f"{processes.LOOPBACK}:{server.port}" for server in cluster.servers]
     auth = f"user:password is RELAY_FLOWER_AUTH in {directory.env_file}"
     if shown and settings.flower_auth:
         value |= {"answer": dict(shown.answer), "record": dict(shown.record), "curl": shown.curl, "key": shown.key}
@@ -153,6 +160,9 @@ def _addresses(value: dict[str, Any], flower_auth: str) -> Iterator[str]:
     yield f"API      {value['apiUrl']}  (documentation: {value['apiUrl']}/docs)"
     if value["apiProcesses"] > 1:
         yield f"         {value['apiProcesses']} processes share this port; each is started again alone"
+    if "storeServers" in value:
+        yield f"Store    a cluster, three primaries with a replica each: {', '.join(value['storeServers'])}"
+        yield "         each is started again when it dies; `relay partitions show` says what lies where"
     yield f"Console  {value['consoleUrl']}  ({sign_in})"
     yield f"Flower   {value['flowerUrl']}  ({flower_auth})"
 

@@ -52,6 +52,28 @@ def client_of(url: str, **options: Any) -> redis.Redis:
     return redis.Redis.from_url(url, **options)
 
 
+def servers_of(client: Any, url: str) -> dict[str, str]:
+    """The address of each server that a client of ``url`` uses, by its name; of Sentinels that which they name.
+
+    Those of a cluster are the ones that it knows, and those that the address names and that do not answer.
+    """
+    if not isinstance(client, RedisCluster):
+        return {"the server": url}
+    address = read_address(url)
+    nodes: list[Any] = cast("Any", client).get_nodes()
+    known = [(node.host, int(node.port)) for node in nodes]
+    silent = [place for place in address.hosts if place not in known and not _answers(address.of_one(*place))]
+    return {f"{host}:{port}": address.of_one(host, port) for host, port in sorted([*known, *silent])}
+
+
+def _answers(url: str) -> bool:
+    with redis.Redis.from_url(url, socket_timeout=_CONNECT_TIMEOUT_S, socket_connect_timeout=_CONNECT_TIMEOUT_S) as one:
+        try:
+            return bool(one.ping())
+        except redis.RedisError:
+            return False
+
+
 def _cluster(address: ServerAddress, options: dict[str, Any]) -> redis.Redis:
     nodes = [ClusterNode(host, port) for host, port in address.hosts]  # type: ignore[no-untyped-call]
     with store_errors():

@@ -15,6 +15,7 @@ from relay.store.library import PREFIX, library, scripts
 from relay.store.old_names import rename_old_keys
 from relay.store.replicas import Replicas, on_primary, primaries_of
 from relay.store.server_errors import store_errors
+from relay.text.server_addresses import is_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,11 +70,12 @@ class Scripts:
     def drop_others(self) -> None:
         """Delete the libraries of other versions, which somebody who still runs one would load again."""
         ours = {library(script).name for script in scripts()}
-        for listed in self._client.function_list(library=f"{PREFIX}*"):
-            fields = dict(zip(listed[::2], listed[1::2], strict=True)) if isinstance(listed, list) else listed
-            name = fields[b"library_name"].decode()
-            if name not in ours:
-                self._client.function_delete(name)
+        for server in primaries_of(self._client):
+            for listed in server.function_list(library=f"{PREFIX}*"):
+                fields = dict(zip(listed[::2], listed[1::2], strict=True)) if isinstance(listed, list) else listed
+                name = fields[b"library_name"].decode()
+                if name not in ours:
+                    server.function_delete(name)
 
     def _call(self, function: str, root: str, args: Sequence[Any]) -> Any:
         """On a connection that is kept for the next one: to take it from redis-py's pool costs as much as to use it.
@@ -96,7 +98,8 @@ class Scripts:
 def renew(url: str) -> None:
     """Bring a server that nobody uses yet to this version: the names of its keys, and its scripts."""
     with store_errors(), client_of(url) as client:
-        rename_old_keys(client)
+        if not is_cluster(url):  # there was none when keys had no roots
+            rename_old_keys(client)
         runner = Scripts(client)
         runner.load()
         runner.drop_others()

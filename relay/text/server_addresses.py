@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +39,13 @@ class ServerAddress:
         """Whether it is reached by TLS."""
         return self.scheme.startswith("rediss")
 
+    def of_one(self, host: str, port: int) -> str:
+        """The address of one of the servers alone, with the same user and options."""
+        user = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}@" if self.password else ""
+        query = f"?{urlencode(self.options)}" if self.options else ""
+        named = f"[{host}]" if ":" in host else host
+        return f"redis{'s' * self.encrypted}://{user}{named}:{port}/{self.database}{query}"
+
 
 def scheme_of(text: str) -> str:
     """What stands before ``://``."""
@@ -48,6 +55,14 @@ def scheme_of(text: str) -> str:
 def is_cluster(text: str) -> bool:
     """Whether an address is that of a cluster."""
     return scheme_of(text) in CLUSTER
+
+
+def places_in(text: str) -> tuple[tuple[str | None, int | None], ...]:
+    """The hosts and ports that an address names."""
+    if scheme_of(text) in (*CLUSTER, *SENTINEL, BROKER_SENTINEL):
+        return read_address(text).hosts
+    parts = urlsplit(text)
+    return ((parts.hostname, parts.port),)
 
 
 def read_address(text: str) -> ServerAddress:

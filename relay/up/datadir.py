@@ -42,16 +42,27 @@ class DataDir:
         _refuse_foreign(root)
         try:
             for each in (root, root / "logs", root / "passwords", root / "valkey"):
-                each.mkdir(parents=True, exist_ok=True)
-                each.chmod(0o700)
+                cls.make_folder(each)
         except OSError:
             raise SettingsError("The data directory cannot be made or is not this user's.") from None
         return cls(root)
+
+    @staticmethod
+    def make_folder(folder: Path) -> Path:
+        """Make a folder for its owner only, where it is missing; returns it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        return folder
 
     @property
     def server(self) -> Path:
         """Where the embedded server keeps its files."""
         return self.path / "valkey"
+
+    @property
+    def cluster(self) -> Path:
+        """Where the servers of an embedded cluster keep theirs, a folder each."""
+        return self.path / "cluster"
 
     @property
     def logs(self) -> Path:
@@ -69,7 +80,11 @@ class DataDir:
 
     def has_records(self) -> bool:
         """Whether an embedded server has written here before."""
-        return any((self.server / "appendonlydir").glob("*"))
+        return self.has_cluster() or any((self.server / "appendonlydir").glob("*"))
+
+    def has_cluster(self) -> bool:
+        """Whether the records here are those of an embedded cluster."""
+        return any(self.cluster.glob("*/appendonlydir/*"))
 
     def log(self, name: str) -> Path:
         """Name the log of a child."""

@@ -61,14 +61,13 @@ class EmbeddedServer:
     command: tuple[str, ...]
     port: int
     passwords: Mapping[str, str]
+    name: str = "valkey"
 
     @classmethod
     def prepare(cls, directory: DataDir, fsync: str) -> EmbeddedServer:
         """Find the program; write configuration and ``admin.url``. Data and passwords are those of the last start."""
-        program = find_program()
+        program, passwords = find_program(), made_passwords(directory)
         port = directory.port("valkey")
-        names = (access.ADMINISTRATOR, *(user.name for user in access.users()))
-        passwords = {name: directory.secret(f"passwords/{name}", lambda: secrets.token_hex(32)) for name in names}
         text = configuration(directory.server, port=port, fsync=fsync) + access.rules(passwords)
         directory.write("valkey.conf", text)
         server = cls((program, str(directory.path / "valkey.conf")), port, passwords)
@@ -89,6 +88,12 @@ class EmbeddedServer:
             if not is_wanted() or time.monotonic() > deadline_s:
                 raise Unavailable("The embedded server did not start: its log in the data directory says why.")
             time.sleep(_POLL_S)
+
+
+def made_passwords(directory: DataDir) -> dict[str, str]:
+    """Return the password of every user of the embedded servers, made at the first start."""
+    names = (access.ADMINISTRATOR, *(user.name for user in access.users()))
+    return {name: directory.secret(f"passwords/{name}", lambda: secrets.token_hex(32)) for name in names}
 
 
 def configuration(folder: Path, *, port: int, fsync: str) -> str:

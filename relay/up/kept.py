@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Final
 from relay.settings import FILE_SUFFIX, Settings
 from relay.settings.env_file import following, lacking, read_env_file
 from relay.settings.kinds import as_text
+from relay.text.server_addresses import is_cluster
 from relay.up import processes
+from relay.up.cluster import REPLICAS
 from relay.up.datadir import AUDIT_KEY_FILE
+from relay.up.servers import STORE_REPLICAS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
 
 #: What every start decides anew, from its own options.
 _DECIDED: Final = ("RELAY_API_URL", "RELAY_FLOWER_URL")
-_REDIS_URL: Final = "RELAY_REDIS_URL"
 _EGRESS_ALLOW: Final = "RELAY_EGRESS_ALLOW"
 #: Settings that are kept in files of their own, where there are any.
 _FILES: Final = {
@@ -35,8 +37,10 @@ def kept_settings(directory: DataDir, given: Mapping[str, str]) -> dict[str, str
     if _EGRESS_ALLOW in saved:
         saved[_EGRESS_ALLOW] = _without_demo(saved[_EGRESS_ALLOW], directory)
     own = {*_DECIDED, *following(saved), *_own_files(directory)}
-    if _is_embedded(saved.get(_REDIS_URL, ""), directory):
-        own.add(_REDIS_URL)
+    embedded = {name for name in processes.ADDRESSES if _is_embedded(saved.get(name, ""), directory)}
+    own |= embedded
+    if any(is_cluster(saved[name]) for name in embedded) and saved.get(STORE_REPLICAS) == str(REPLICAS):
+        own.add(STORE_REPLICAS)
     left = lacking(saved, given)
     return {name: text for name, text in left.items() if name not in own and _says_something(name, text)}
 
@@ -66,7 +70,7 @@ def _own_files(directory: DataDir) -> Iterator[str]:
 
 
 def _is_embedded(redis_url: str, directory: DataDir) -> bool:
-    """Whether this is the address of the embedded server: whichever user, the password is in the directory."""
+    """Whether this is the address of an embedded server: whichever user, the password is in the directory."""
     passwords = (path.read_text(encoding="ascii").strip() for path in directory.password_files())
     return any(f":{password}@" in redis_url for password in passwords)
 

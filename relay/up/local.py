@@ -16,15 +16,13 @@ from urllib.parse import urlsplit
 from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.errors import SettingsError, Unavailable
 from relay.settings import FILE_SUFFIX, Settings, child_environ
-from relay.store.health import read_health
-from relay.store.scripts import renew
+from relay.store.health import read_workers
 from relay.up import processes
-from relay.up.access import ADMINISTRATOR, OPERATOR
 from relay.up.child import Child, leftovers
 from relay.up.datadir import AUDIT_KEY_FILE, AUDIT_PUBLIC_FILE, KEY_FILES, DataDir
-from relay.up.embedded import ENVIRON, EmbeddedServer
 from relay.up.kept import kept_settings
 from relay.up.ports import CAN_BE_SHARED, free_port, is_free, listeners_on
+from relay.up.servers import EmbeddedServers
 from relay.vault import Vault
 
 if TYPE_CHECKING:
@@ -56,6 +54,7 @@ class LaunchPlan:
     workers: int = 1
     api: int = 1
     fsync: str = "always"
+    cluster: bool = False
     demo: bool = False
     traffic: bool = False
 
@@ -67,7 +66,7 @@ class LocalRelay:
     plan: LaunchPlan
     directory: DataDir
     settings: Settings
-    server: EmbeddedServer | None
+    servers: EmbeddedServers
     demo_port: int | None
     lock: IO[str]
     kept: Mapping[str, str]  # settings that the environment lacks, as the last start had them
@@ -84,20 +83,17 @@ class LocalRelay:
         given = child_environ({})
         kept = kept_settings(directory, given)
         given = {**kept, **given}
-        server = None
-        if not any(given.get(name) for name in ("RELAY_REDIS_URL", "RELAY_REDIS_URL" + FILE_SUFFIX)):
-            server = EmbeddedServer.prepare(directory, plan.fsync)
-            given["RELAY_REDIS_URL"] = server.url(OPERATOR)
+        servers = EmbeddedServers.prepare(directory, plan.fsync, given, cluster=plan.cluster)
         demo_port = directory.port("demo") if plan.demo else None
         _complete(given, directory, plan, demo_port)
         settings = Settings.from_environ(given)
         directory.write_environ({name: text for name, text in settings.to_environ().items() if name not in _OWN})
         if settings.audit_key:
             directory.write(AUDIT_PUBLIC_FILE, AuditSigner(settings.audit_key.reveal()).public.text())
-        return cls(plan, directory, settings, server, demo_port, lock, kept)
+        return cls(plan, directory, settings, servers, demo_port, lock, kept)
 
     def processes(self) -> Iterator[Process]:
-        """Everything but the embedded server."""
+        """Everything but the embedded servers."""
         settings, plan = self.settings, self.plan
         if self.demo_port is not None:
             yield processes.demo_endpoint(self.demo_port)
@@ -115,13 +111,8 @@ class LocalRelay:
         yield processes.flower(port=plan.flower_port, auth=auth.reveal() if auth else None)
 
     def start(self, supervisor: Supervisor) -> None:
-        """Starts everything: the embedded server first, the rest when it answers."""
-        if self.server:
-            command = self.server.command
-            server = self._child(processes.Process("valkey", command, without=processes.SECRETS, extra=ENVIRON))
-            supervisor.start(server, ends_last=True)
-            self.server.wait(lambda: server.is_running() and not supervisor.ending)
-            renew(self.server.url(ADMINISTRATOR))
+        """Starts everything: the embedded servers first, the rest when they answer."""
+        self.servers.start(supervisor, self._child)
         for process in self.processes():
             supervisor.start(self._child(process))
 
@@ -154,17 +145,14 @@ class LocalRelay:
         if not _is_ok(self.settings.flower_url + "/healthcheck"):
             missing.append("flower")
         with suppress(Unavailable):
-            workers = read_health(self.settings.store_url.reveal()).workers
+            workers = read_workers(self.settings.store_url.reveal())
             if sum(worker.silent_ms < age_s * 1000 for worker in workers) >= self.plan.workers * len(_WORKER_GROUPS):
                 return missing
         return [*missing, "workers"]
 
     def _address_for(self, process: Process) -> dict[str, str]:
-        """The embedded server's address for the process's own user."""
-        if self.server is None or process.user is None:
-            return {}
-        written, shared = self.settings.to_environ(), self.server.url(OPERATOR)
-        return {name: self.server.url(process.user) for name in processes.ADDRESSES if written.get(name) == shared}
+        """The embedded servers' addresses for the process's own user."""
+        return {} if process.user is None else self.servers.addresses_for(process.user, self.settings.to_environ())
 
     def _settings_with_ring_files(self) -> dict[str, str]:
         """The settings, with the name of a ring's file instead of its keys: a process follows what is changed in it."""

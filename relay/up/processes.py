@@ -47,7 +47,7 @@ class Process:
     command: tuple[str, ...]
     without: tuple[str, ...] = (_FLOWER_AUTH,)
     extra: Mapping[str, str] = field(default_factory=dict)
-    user: str | None = None  # of the embedded server; None: it has nothing to do with it
+    user: str | None = None  # of the embedded servers; None: it has nothing to do with them
 
 
 def api(

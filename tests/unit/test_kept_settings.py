@@ -60,16 +60,16 @@ def test_what_a_start_decides_for_itself_is_not_kept(start):
     again = start()
     assert again.kept == {}
     assert "RELAY_EGRESS_ALLOW" not in again.settings.to_environ(), "the demo's exception is for the demo"
-    assert again.server is not None
+    assert again.servers.single is not None
 
 
 def test_a_redis_of_ones_own_is_kept_and_given_up_by_an_empty_address(start):
     start(RELAY_REDIS_URL=OTHER)
     again = start()
-    assert (again.kept, again.server) == ({"RELAY_REDIS_URL": OTHER}, None)
+    assert (again.kept, again.servers.single) == ({"RELAY_REDIS_URL": OTHER}, None)
     assert again.settings.store_url.reveal() == OTHER
     assert list(described(again.kept)) == ["RELAY_REDIS_URL"], "it holds a password"
-    assert start(RELAY_REDIS_URL="").server is not None
+    assert start(RELAY_REDIS_URL="").servers.single is not None
     assert start().kept == {}
 
 

@@ -1,0 +1,115 @@
+"""What may be wrong with a server of the store; of several, those that differ are named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from relay.doctor.finding import Finding, Level, judged, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from relay.store.health import StoreHealth
+    from relay.store.server_health import ServerHealth
+
+SERVER_FLOORS: Final = {"redis": (7,), "valkey": (8,)}
+MAX_SKEW_MS: Final = 2_000
+_MEMORY_SHARE: Final = 0.9
+
+
+def examine_servers(store: StoreHealth, replicas: int) -> Iterator[Finding]:
+    """The findings on every server of the store; ``replicas`` of each primary have to have what counts."""
+    if store.away:
+        advice = "Start it: if it was a primary, its partitions wait until it or a replica of it serves them."
+        yield Finding("redis", Level.PROBLEM, f"cannot be reached: {listed(store.away)}", advice)
+    by_check: dict[str, list[tuple[str, Finding]]] = {}
+    for server in store.servers:
+        for finding in _server(server):
+            by_check.setdefault(finding.check, []).append((server.name, finding))
+    for found in by_check.values():
+        yield from _together(found)
+    if replicas:
+        yield _replicas(store.servers, replicas)
+    if store.clock_jump is not None:
+        advice = "Another machine, after a failover? Leases may have ended early, or last longer. Run NTP on all."
+        yield Finding("clock jump", Level.NOTE, store.clock_jump.sentence, advice)
+
+
+def _together(found: Sequence[tuple[str, Finding]]) -> Iterator[Finding]:
+    """What one check found on each server: one line where all is well, else one for each kind of trouble."""
+    if len(found) == 1:
+        yield found[0][1]
+        return
+    check = found[0][1].check
+    troubles = [(name, each) for name, each in found if each.level is not Level.OK]
+    if not troubles:
+        said = sorted({each.found for _, each in found})
+        yield Finding(check, Level.OK, f"{len(found)} servers: {said[0] if len(said) == 1 else 'all well'}")
+    names: dict[Finding, list[str]] = {}
+    for name, each in troubles:
+        names.setdefault(each, []).append(name)
+    for each, servers in names.items():
+        yield Finding(check, each.level, f"{each.found} ({listed(servers)})", each.advice)
+
+
+def _replicas(servers: Sequence[ServerHealth], wanted: int) -> Finding:
+    few = [each.name for each in servers if each.replicas is not None and each.replicas < wanted]
+    found = f"fewer than {wanted} follow {listed(few)}" if few else f"at least {wanted} of every primary"
+    advice = "Start replicas, or lower RELAY_STORE_REPLICAS: until then calls of that primary's plugins get 503."
+    return judged("replicas", not few, found, advice)
+
+
+def _server(health: ServerHealth) -> Iterator[Finding]:
+    floor = SERVER_FLOORS[health.software]
+    yield judged(
+        "redis", health.version >= floor, f"reachable, {health.version_text}", "Use Redis 7 or Valkey 8, or newer."
+    )
+    yield _append_only(health)
+    yield _rights(health)
+    yield judged(
+        "eviction",
+        health.eviction in ("noeviction", None),
+        f"maxmemory-policy {health.eviction or 'not told'}",
+        "Set maxmemory-policy noeviction: a full server has to refuse work, not forget records.",
+    )
+    if health.maximum_bytes:
+        share = health.used_bytes / health.maximum_bytes
+        yield judged("memory", share < _MEMORY_SHARE, f"{share:.0%} used", "Raise maxmemory, or lower the retentions.")
+    yield judged(
+        "clock",
+        abs(health.skew_ms) <= MAX_SKEW_MS,
+        f"the server is {round(health.skew_ms):+d} ms off this machine",
+        "Run NTP on both: leases count on the server's clock, and it must not jump.",
+    )
+
+
+def _rights(health: ServerHealth) -> Finding:
+    """Whether a process could configure or empty the server."""
+    if not health.unrestricted:
+        return Finding("server users", Level.OK, "none may configure or empty the server")
+    return Finding(
+        "server users",
+        Level.NOTE,
+        f"may do more than needed: {listed(health.unrestricted)}",
+        "Give each process a user of its own, as deploy/users.acl has them.",
+    )
+
+
+def _append_only(health: ServerHealth) -> Finding:
+    check, found = "append-only file", f"on, appendfsync {health.fsync or 'not told'}"
+    if not health.append_only or health.fsync == "no":
+        found = found if health.append_only else "off"
+        return Finding(
+            check, Level.PROBLEM, found, "Set appendonly yes and appendfsync always: otherwise records are lost."
+        )
+    if not health.append_only_healthy:
+        advice = "Look at the disk of the server: while it cannot write it takes nothing new."
+        return Finding(check, Level.PROBLEM, "on, but the last write failed", advice)
+    if health.fsync == "everysec":
+        return Finding(
+            check, Level.NOTE, found, "A killed server may lose its last second; appendfsync always does not."
+        )
+    if health.failed_writes:
+        found = f"on, but {' and '.join(health.failed_writes)} failed the last time"
+        return Finding(check, Level.PROBLEM, found, "Look at the disk of the server, and at its log.")
+    return Finding(check, Level.OK, found)

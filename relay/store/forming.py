@@ -1,0 +1,113 @@
+"""Makes a cluster of servers, and makes it whole again: introduces them, gives slots, assigns replicas.
+
+Each step looks at what there is, and may be stopped and begun again anywhere. A server that has been away joins by
+itself, by the file in which it remembers the others; only where ports have changed does it have to be introduced anew.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+
+from relay.errors import Unavailable
+from relay.store.connection import client_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+SLOTS: Final = 16_384
+_TIMEOUT_S: Final = 5.0
+_POLL_S: Final = 0.1
+_FORMED_S: Final = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSeat:
+    """A server of a cluster: its address with full rights, its port, and that on which the servers talk."""
+
+    url: str
+    port: int
+    bus_port: int
+
+
+class Forming:
+    """Makes one cluster of servers on this machine, each of which answers. The first ``primaries`` get the slots."""
+
+    def __init__(self, seats: Sequence[ClusterSeat], primaries: int, host: str) -> None:
+        self._seats = seats
+        self._primaries = primaries
+        self._host = host
+
+    def finish(self, is_wanted: Callable[[], bool]) -> None:
+        """Returns when the cluster serves, and every primary has a replica that follows it.
+
+        ``Unavailable`` if that takes too long, or is no longer wanted.
+        """
+        deadline_s = time.monotonic() + _FORMED_S
+        with ExitStack() as stack:
+            clients = [stack.enter_context(_client(seat.url)) for seat in self._seats]
+            while not self._step(clients):
+                if not is_wanted() or time.monotonic() > deadline_s:
+                    raise Unavailable("The cluster did not form: the logs of its servers say why.")
+                time.sleep(_POLL_S)
+
+    def _step(self, clients: Sequence[Any]) -> bool:
+        """Do what can be done now; returns whether nothing was left to do."""
+        try:
+            return self._introduced(clients) and self._divided(clients) and self._followed(clients)
+        except redis.RedisError:  # a server that is starting, or has not heard of another yet: it will have
+            return False
+
+    def _introduced(self, clients: Sequence[Any]) -> bool:
+        states = [client.execute_command("CLUSTER INFO") for client in clients]
+        if all(int(state["cluster_known_nodes"]) == len(clients) for state in states) and _serve(states):
+            return True
+        for seat in self._seats[1:]:
+            clients[0].execute_command("CLUSTER MEET", self._host, seat.port, seat.bus_port)
+        return all(int(state["cluster_known_nodes"]) == len(clients) for state in states)
+
+    def _divided(self, clients: Sequence[Any]) -> bool:
+        """Give slots that nobody has to the first servers, equal parts."""
+        state = clients[0].execute_command("CLUSTER INFO")
+        if int(state["cluster_slots_assigned"]) == SLOTS:
+            return True
+        for number, client in enumerate(clients[: self._primaries]):
+            first, end = (SLOTS * each // self._primaries for each in (number, number + 1))
+            try:
+                client.execute_command("CLUSTER ADDSLOTSRANGE", first, end - 1)
+            except redis.ResponseError as error:
+                if "busy" not in str(error):  # somebody has them: it was done before
+                    raise
+        return False
+
+    def _followed(self, clients: Sequence[Any]) -> bool:
+        """Let servers without slots follow the primary that has the fewest replicas, and wait until they do."""
+        nodes = list(clients[0].execute_command("CLUSTER NODES").values())
+        followed = Counter(node["master_id"] for node in nodes)
+        primaries = [node["node_id"] for node in nodes if node["slots"]]
+        for client in clients:
+            own = client.execute_command("CLUSTER MYID").decode()
+            if own not in primaries and client.info("replication")["role"] == "master":
+                primary = min(primaries, key=lambda each: followed[each])
+                client.execute_command("CLUSTER REPLICATE", primary)
+                followed[primary] += 1
+        infos = [client.info("replication") for client in clients]
+        follow = [info for info in infos if info["role"] != "master"]
+        return (
+            _serve([client.execute_command("CLUSTER INFO") for client in clients])
+            and len(follow) == len(clients) - self._primaries
+            and all(info["master_link_status"] == "up" for info in follow)
+        )
+
+
+def _serve(states: Sequence[dict[str, str]]) -> bool:
+    return all(state["cluster_state"] == "ok" and int(state["cluster_slots_assigned"]) == SLOTS for state in states)
+
+
+def _client(url: str) -> redis.Redis:
+    return client_of(url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)

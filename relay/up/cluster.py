@@ -1,0 +1,75 @@
+"""The cluster of ``relay up --cluster``: three primaries on loopback and a replica of each, a process each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from relay.store.forming import ClusterSeat, Forming
+from relay.up import access
+from relay.up.embedded import ADMIN_URL_FILE, EmbeddedServer, configuration, find_program, made_passwords
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from relay.up.datadir import DataDir
+
+PRIMARIES: Final = 3
+SERVERS: Final = 2 * PRIMARIES
+#: Every primary has one replica, which has to have what counts.
+REPLICAS: Final = 1
+_HOST: Final = "127.0.0.1"
+_OWN: Final = """\
+cluster-enabled yes
+cluster-config-file nodes.conf
+cluster-port {bus_port}
+cluster-node-timeout 2000
+cluster-require-full-coverage no
+cluster-replica-validity-factor 0
+repl-diskless-sync-delay 0
+masteruser {administrator}
+masterauth {password}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedCluster:
+    """The servers, the first three of which began as primaries; all of them know the users of ``passwords``."""
+
+    servers: tuple[EmbeddedServer, ...]
+    bus_ports: tuple[int, ...]
+    passwords: Mapping[str, str]
+
+    @classmethod
+    def prepare(cls, directory: DataDir, fsync: str) -> EmbeddedCluster:
+        """Write the configurations and ``admin.url``. Data, ports and passwords are those of the last start."""
+        program, passwords = find_program(), made_passwords(directory)
+        servers, bus_ports = [], []
+        for number in range(1, SERVERS + 1):
+            name = f"store{number}"
+            port, bus_port = directory.port(name), directory.port(f"{name}.bus")
+            folder = directory.make_folder(directory.cluster / name)
+            text = configuration(folder, port=port, fsync=fsync) + access.rules(passwords)
+            own = _OWN.format(
+                bus_port=bus_port, administrator=access.ADMINISTRATOR, password=passwords[access.ADMINISTRATOR]
+            )
+            directory.write(f"{name}.conf", text + own)
+            command = (program, str(directory.path / f"{name}.conf"))
+            servers.append(EmbeddedServer(command, port, passwords, name))
+            bus_ports.append(bus_port)
+        cluster = cls(tuple(servers), tuple(bus_ports), passwords)
+        directory.write(ADMIN_URL_FILE, cluster.url(access.ADMINISTRATOR) + "\n")
+        return cluster
+
+    def url(self, user: str) -> str:
+        """Return the address of the cluster for one of its users, password included."""
+        hosts = ",".join(f"{_HOST}:{server.port}" for server in self.servers)
+        return f"redis+cluster://{user}:{self.passwords[user]}@{hosts}"
+
+    def form(self, is_wanted: Callable[[], bool]) -> None:
+        """Returns when the cluster serves, formed now or before. ``Unavailable`` as `EmbeddedServer.wait`."""
+        seats = [
+            ClusterSeat(server.url(access.ADMINISTRATOR), server.port, bus_port)
+            for server, bus_port in zip(self.servers, self.bus_ports, strict=True)
+        ]
+        Forming(seats, PRIMARIES, _HOST).finish(is_wanted)

@@ -1,0 +1,93 @@
+"""Which servers `relay up` brings along, and what keeps it from that."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.errors import SettingsError
+from relay.store.partitions import partitions_of
+from relay.up.local import LaunchPlan, LocalRelay
+
+OTHER = "redis://:other-password@127.0.0.1:7777/0"
+AMQP = "amqp://user:password@127.0.0.1:5672/"
+NAMES = ("RELAY_REDIS_URL", "RELAY_STORE_URL", "RELAY_BROKER_URL", "RELAY_STORE_REPLICAS", "RELAY_PARTITIONS")
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Prepares a start in one data directory with these variables."""
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+
+    def prepare(*, cluster=True, **environ):
+        with monkeypatch.context() as patch:
+            for name, text in environ.items():
+                patch.setenv(name, text)
+            relay = LocalRelay.prepare(tmp_path / "d", LaunchPlan(port=0, flower_port=0, cluster=cluster))
+        relay.lock.close()
+        return relay
+
+    return prepare
+
+
+def write_records(directory, *, cluster):
+    """As a server does that has run there."""
+    folder = (directory.cluster / "store1" if cluster else directory.server) / "appendonlydir"
+    folder.mkdir(parents=True)
+    (folder / "appendonly.aof.1.incr.aof").touch()
+
+
+def test_records_are_on_a_cluster_whose_replicas_count_and_lanes_on_a_server_beside_it(start):
+    relay = start()
+    written = relay.settings.to_environ()
+    hosts = ",".join(f"127.0.0.1:{server.port}" for server in relay.servers.cluster.servers)
+    assert written["RELAY_STORE_URL"].endswith(f"@{hosts}")
+    assert written["RELAY_BROKER_URL"].endswith(f"@127.0.0.1:{relay.servers.single.port}/0")
+    assert (relay.settings.store_replicas, partitions_of(relay.settings)) == (1, 16)
+    assert (relay.directory.path / "admin.url").read_text().startswith("redis+cluster://admin:")
+
+
+def test_every_process_has_addresses_of_its_own_user(start):
+    relay = start()
+    for user in ("api", "worker", "flower"):
+        given = relay.servers.addresses_for(user, relay.settings.to_environ())
+        assert set(given) == {"RELAY_REDIS_URL", "RELAY_STORE_URL", "RELAY_BROKER_URL"}
+        assert all(f"://{user}:" in url for url in given.values())
+
+
+def test_the_next_start_takes_nothing_over_and_has_the_same_ports_and_passwords(start):
+    first = start()
+    write_records(first.directory, cluster=True)
+    again = start()
+    assert again.kept == {}
+    assert (again.settings.store_url, again.settings.broker_url) == (
+        first.settings.store_url,
+        first.settings.broker_url,
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "words"), [(True, False, "give --cluster"), (False, True, "leave --cluster")]
+)
+def test_records_of_the_other_kind_are_refused(start, first, then, words):
+    write_records(start(cluster=first).directory, cluster=first)
+    with pytest.raises(SettingsError, match=words):
+        start(cluster=then)
+
+
+@pytest.mark.parametrize("name", ["RELAY_REDIS_URL", "RELAY_STORE_URL", "RELAY_REDIS_URL_FILE"])
+def test_an_address_of_a_store_is_refused_beside_a_cluster_of_its_own(start, name):
+    with pytest.raises(SettingsError, match="--cluster starts the servers of the records itself"):
+        start(**{name: OTHER})
+
+
+def test_a_broker_of_ones_own_is_used_and_none_is_started(start):
+    relay = start(RELAY_BROKER_URL=AMQP)
+    assert relay.servers.single is None
+    assert relay.settings.broker_url.reveal() == AMQP
+    assert start().kept == {"RELAY_BROKER_URL": AMQP}
+
+
+def test_a_number_of_replicas_that_was_given_stays(start):
+    start(RELAY_STORE_REPLICAS="2")
+    assert start().settings.store_replicas == 2
