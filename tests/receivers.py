@@ -370,6 +370,23 @@ class Authority:
         self.authority.issue_cert(*names).configure_cert(context)
         return context
 
+    def files(self, directory: Path, *names: str) -> Certificate:
+        """The files of a certificate for ``names``, for servers that are told of files."""
+        issued = self.authority.issue_cert(*names)
+        chain, key = directory / "certificate.pem", directory / "key.pem"
+        for number, part in enumerate(issued.cert_chain_pems):
+            part.write_to_path(str(chain), append=number > 0)
+        issued.private_key_pem.write_to_path(str(key))
+        return Certificate(chain, key)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate with its chain, and its private key, in files."""
+
+    chain: Path
+    key: Path
+
 
 def make_authority(directory: Path, name: str = "ca.pem") -> Authority:
     """A new authority whose certificate is written to ``directory``."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.conftest import free_port, wait_until
+from tests.receivers import make_authority
 from tests.tools import require_rabbitmq
 
 if TYPE_CHECKING:
@@ -30,10 +31,16 @@ class RabbitMQ:
         found = shutil.which("rabbitmq-server", path="/usr/lib/rabbitmq/bin") or require_rabbitmq()
         self._program = found
         self._directory = directory
-        self.port = free_port()
+        self.port, self.tls_port = free_port(), free_port()
+        self.authority = make_authority(directory)
+        certificate = self.authority.files(directory, "127.0.0.1")
         self._mapper_port = str(free_port())
         config = directory / "rabbitmq.conf"
-        config.write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\nvm_memory_high_watermark.absolute = 512MB\n")
+        config.write_text(
+            f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlisteners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
+            f"ssl_options.cacertfile = {self.authority.ca_file}\nssl_options.certfile = {certificate.chain}\n"
+            f"ssl_options.keyfile = {certificate.key}\nvm_memory_high_watermark.absolute = 512MB\n"
+        )
         (directory / "enabled_plugins").write_text("[].\n")
         self._environ = {
             **os.environ,
@@ -59,6 +66,10 @@ class RabbitMQ:
     @property
     def url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    def tls_url(self, ca_file: str, host: str = "127.0.0.1") -> str:
+        """Its address by TLS, for whoever believes this authority."""
+        return f"amqps://guest:guest@{host}:{self.tls_port}//?ssl_ca_certs={ca_file}"
 
     def start(self) -> None:
         with (self._directory / "out").open("ab") as out:

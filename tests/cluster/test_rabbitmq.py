@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import pytest
 
 from relay.queue import Publisher, make_app
@@ -9,7 +11,8 @@ from relay.settings import Settings
 from tests.cluster.brokers import rabbitmq
 from tests.cluster.load import Load
 from tests.conftest import wait_until
-from tests.integration.worker_harness import worker_harness
+from tests.integration.worker_harness import hook, worker_harness
+from tests.receivers import json_answer, make_authority, receiver
 
 DEPTH_S = 30
 
@@ -30,6 +33,23 @@ def test_ids_are_published_in_messages_and_counted(broker):
     assert publisher.messages_for_script([("a", "bulk")]) == []
     with app.connection() as connection:
         app.amqp.queues["replay"](connection.channel()).purge()
+
+
+def test_calls_are_made_with_a_broker_that_is_reached_by_tls(broker, tmp_path_factory):
+    with worker_harness(tmp_path_factory, RELAY_BROKER_URL=broker.tls_url(broker.authority.ca_file)) as harness:
+        harness.start_worker("bulk")
+        with receiver(json_answer({"ok": True})) as endpoint:
+            harness.register(hook(endpoint.url))
+            assert harness.final(harness.trigger()).state.value == "delivered"
+
+
+@pytest.mark.parametrize(("believed", "host"), [("another", "127.0.0.1"), ("its own", "localhost")])
+def test_a_broker_whose_certificate_is_another_authority_s_or_host_s_is_not_spoken_to(broker, tmp_path, believed, host):
+    ca_file = broker.authority.ca_file if believed == "its own" else make_authority(tmp_path).ca_file
+    url = broker.tls_url(ca_file, host)
+    app = make_app(Settings.from_environ({"RELAY_REDIS_URL": "redis://127.0.0.1:1/0", "RELAY_BROKER_URL": url}))
+    with app.connection() as connection, pytest.raises(ssl.SSLCertVerificationError):
+        connection.connect()
 
 
 def test_a_broker_that_is_killed_and_comes_back_loses_nothing_and_doubles_nothing(broker, tmp_path_factory):

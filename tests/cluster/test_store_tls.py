@@ -1,0 +1,82 @@
+"""A store that is reached by TLS, with its certificate checked: one server, and a cluster."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+
+from relay.errors import Unavailable
+from relay.store.connection import client_of
+from relay.store.scripts import Scripts
+from tests.conftest import start_valkey, wait_until
+from tests.integration.worker_harness import hook, worker_harness
+from tests.receivers import json_answer, make_authority, receiver
+from tests.tls_front import tls_front
+
+SEEN_S = 30
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return make_authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture(scope="module")
+def tls_port(authority, tmp_path_factory):
+    server = start_valkey(tmp_path_factory.mktemp("behind"))
+    with tls_front(authority.context("127.0.0.1"), server.port) as port:
+        yield port
+    server.terminate()
+
+
+def test_calls_are_made_with_store_and_broker_by_tls(tls_port, authority, tmp_path_factory):
+    url = f"rediss://127.0.0.1:{tls_port}/0?ssl_ca_certs={authority.ca_file}"
+    with worker_harness(tmp_path_factory, RELAY_REDIS_URL=url) as harness:
+        harness.start_worker("bulk")
+        with receiver(json_answer({"ok": True})) as endpoint:
+            harness.register(hook(endpoint.url))
+            assert harness.final(harness.trigger()).state.value == "delivered"
+
+
+@pytest.mark.parametrize(("believed", "host"), [("another", "127.0.0.1"), ("its own", "localhost")])
+def test_a_store_whose_certificate_is_another_authority_s_or_host_s_is_not_spoken_to(
+    tls_port, authority, tmp_path, believed, host
+):
+    ca_file = authority.ca_file if believed == "its own" else make_authority(tmp_path).ca_file
+    with (
+        client_of(f"rediss://{host}:{tls_port}/0?ssl_ca_certs={ca_file}") as client,
+        pytest.raises(Unavailable) as told,
+    ):
+        Scripts(client).run("read")
+    assert "CERTIFICATE_VERIFY_FAILED" in str(told.value.__cause__)
+
+
+def test_a_cluster_is_reached_by_tls_whatever_server_has_the_key(three_nodes, authority, tmp_path):
+    context = authority.context("127.0.0.1")
+    with ExitStack() as stack:
+        ports = [stack.enter_context(tls_front(context, server.port)) for server in three_nodes.servers]
+        stack.callback(announce, three_nodes, [0, 0, 0])
+        announce(three_nodes, ports)
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        with client_of(f"rediss+cluster://{hosts}?ssl_ca_certs={authority.ca_file}") as client:
+            for number in range(16):
+                client.set(f"relay:{{{number}}}:a", number)
+            assert [int(client.get(f"relay:{{{number}}}:a")) for number in range(16)] == list(range(16))
+            assert {node.port for node in client.get_primaries()} == set(ports)
+        with pytest.raises(Unavailable):
+            client_of(f"rediss+cluster://{hosts}?ssl_ca_certs={make_authority(tmp_path).ca_file}")
+
+
+def announce(servers, ports):
+    """Lets the servers name these ports to clients, 0 for their own."""
+    for number, port in enumerate(ports):
+        with servers.node(number) as node:
+            node.config_set("cluster-announce-port", port)
+    wanted = {port or server.port for port, server in zip(ports, servers.servers, strict=True)}
+    wait_until(lambda: all(named_by(servers, number) == wanted for number in range(len(ports))), SEEN_S)
+
+
+def named_by(servers, number):
+    with servers.node(number) as node:
+        return {primary[1] for _, _, primary, *_ in node.execute_command("CLUSTER SLOTS")}
