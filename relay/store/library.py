@@ -1,15 +1,16 @@
-"""Lua scripts as server functions: of each script one library, with what it reaches in the includes.
+"""Lua scripts as server functions: one library of them all, in which what many reach stands once.
 
 A file of ``lua/`` is a script, one of ``lua/include/`` holds what several share; ``-- needs: ...`` in a file's header
 names the includes whose names it uses itself. What a file declares starts at the beginning of a line, and its spelling
 says when it is made: functions and ``CONSTANTS`` once, when the server loads the library, every other local anew in
-each run. What a script does not reach is left out.
+each run that reaches it. What no script reaches is left out.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -20,9 +21,9 @@ from relay.store.key_names import CHANNELS, SHARED, TRAIL
 from relay.store.lua_keys import lua_prelude
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-#: With which the names of all libraries begin.
+#: With which the names of the library and its functions begin.
 PREFIX: Final = "relay_"
 #: The only scripts that a full server may refuse: they bring new work, the others record work that was done.
 _REFUSABLE: Final = frozenset({"accept", "replay_make", "replay_create"})
@@ -30,6 +31,9 @@ _FOLDER: Final = resources.files("relay.store") / "lua"
 _NEEDS: Final = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
 _RECORDS: Final = re.compile(r"^-- record (\w+): (.+(?:\n--   .+)*)", re.MULTILINE)
 _KEYS: Final = "KEY"
+_VERSION: Final = "<version>"
+#: What so many scripts reach stands once in the library; fewer have copies, for Lua allows 200 locals at a time.
+_COMMON: Final = 3
 _NAME: Final = re.compile(r"(?<![\w:])(?<!(?<!\.)\.)(?:KEY\.\w+|[A-Za-z_]\w*)")
 _STRING: Final = re.compile(r"'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"")
 _COMMENT: Final = re.compile(r"--.*")
@@ -40,12 +44,20 @@ _LATER: Final = re.compile(r"(?P<function>\w+) = function\b")
 
 
 @dataclass(frozen=True, slots=True)
+class ScriptFunction:
+    """A script as the server knows it."""
+
+    name: str
+    is_shared: bool  # whether its keys are those that all partitions have in common
+
+
+@dataclass(frozen=True, slots=True)
 class Library:
-    """What the server is given: the text of a library, and the name of the one function in it."""
+    """What the server is given, and the functions in it by their scripts' names."""
 
     name: str
     text: str
-    is_shared: bool  # whether its keys are those that all partitions have in common
+    functions: Mapping[str, ScriptFunction]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +95,16 @@ class LuaFile:
 
 
 @cache
-def library(script: str) -> Library:
-    """The library of ``lua/<script>.lua``. Its name changes with its text, so that versions stand side by side."""
-    text = _linked(source(script))
-    name = f"{PREFIX}{script}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    return Library(name, f"#!lua name={name}\n{text.replace('<name>', name)}", _is_shared(script, text))
+def library() -> Library:
+    """All scripts. The names change with the text, so that versions stand side by side."""
+    reached = {script: _reached(source(script)) for script in scripts()}
+    text = _linked(reached)
+    version = hashlib.sha256(text.encode()).hexdigest()[:16]
+    functions = {
+        script: ScriptFunction(f"{PREFIX}{script}_{version}", _is_shared(script, parts))
+        for script, parts in reached.items()
+    }
+    return Library(f"{PREFIX}{version}", f"#!lua name={PREFIX}{version}\n{text.replace(_VERSION, version)}", functions)
 
 
 def scripts() -> list[str]:
@@ -128,38 +145,52 @@ def needed(names: Iterable[str]) -> list[LuaFile]:
     return list(found.values())
 
 
-def _is_shared(script: str, text: str) -> bool:
-    kinds = {kind in SHARED for kind in re.findall(r"function KEY\.(\w+)", text) if kind not in CHANNELS | TRAIL}
+def _is_shared(script: str, parts: Iterable[LuaPart]) -> bool:
+    made = {name.removeprefix(f"{_KEYS}.") for part in parts for name in part.names if name.startswith(f"{_KEYS}.")}
+    kinds = {kind in SHARED for kind in made - CHANNELS.keys() - TRAIL.keys()}
     if len(kinds) > 1:
         raise ValueError(f"lua/{script}.lua names keys of two roots: of a partition, and of all in common")
     return True in kinds
 
 
-def _linked(script: LuaFile) -> str:
+def _linked(reached: Mapping[str, list[LuaPart]]) -> str:
+    """The text: first what many scripts reach, then of each script a block with the rest of what it reaches."""
+    users = Counter(id(part) for parts in reached.values() for part in parts)
+    everything = {id(part): part for parts in reached.values() for part in parts}
+    common = {number: part for number, part in everything.items() if users[number] >= _COMMON}
+    lines = [f"local {', '.join(['ROOT', 'ARGV', *_states(common.values())])}", f"local {_KEYS} = {{}}"]
+    lines += [part.made for part in common.values() if part.made]
+    for script, parts in reached.items():
+        lines += _block(script, [part for part in parts if id(part) not in common], [part.run for part in parts])
+    return "\n".join(lines)
+
+
+def _block(script: str, own: list[LuaPart], runs: list[str]) -> Iterator[str]:
+    yield "do"
+    if states := _states(own):
+        yield f"local {', '.join(states)}"
+    yield from (part.made for part in own if part.made)
+    yield "redis.register_function{"
+    flags = "" if script in _REFUSABLE else "'allow-oom'"
+    yield f"function_name = '{PREFIX}{script}_{_VERSION}', flags = {{ {flags} }},"
+    yield "callback = function(keys, arguments)"
+    yield "ROOT, ARGV = keys[1], arguments"
+    yield from filter(None, runs)
+    yield "end }"
+    yield "end"
+
+
+def _states(parts: Iterable[LuaPart]) -> dict[str, None]:
+    return dict.fromkeys(chain.from_iterable(part.states for part in parts))
+
+
+def _reached(script: LuaFile) -> list[LuaPart]:
+    """The parts that a script's statements need, in the order of their files."""
     sources = [*needed(script.needs), script]
     declared = [name for each in sources for name in sorted(each.names)]
     if twice := sorted({name for name in declared if declared.count(name) > 1}):
         raise ValueError(f"lua/{script.name}.lua and what it needs declare twice: {', '.join(twice)}")
-    parts = _reached(list(chain.from_iterable(each.parts for each in sources)), script)
-    states = dict.fromkeys(chain.from_iterable(part.states for part in parts))
-    flags = "" if script.name in _REFUSABLE else "'allow-oom'"
-    return "\n".join(
-        [
-            f"local {', '.join(['ROOT', 'ARGV', *states])}",
-            f"local {_KEYS} = {{}}",
-            *(part.made for part in parts if part.made),
-            "redis.register_function{",
-            f"function_name = '<name>', flags = {{ {flags} }},",
-            "callback = function(keys, arguments)",
-            "ROOT, ARGV = keys[1], arguments",
-            *(part.run for part in parts if part.run),
-            "end }",
-        ]
-    )
-
-
-def _reached(parts: list[LuaPart], script: LuaFile) -> list[LuaPart]:
-    """The parts that a script's statements need, in the order of their files."""
+    parts = list(chain.from_iterable(each.parts for each in sources))
     declaring: dict[str, list[LuaPart]] = {}
     for part in parts:
         for name in part.names:

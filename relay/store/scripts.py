@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from relay.store.connection import client_of
 from relay.store.key_names import SHARED_ROOT
 from relay.store.keyspace import ROOT
-from relay.store.library import PREFIX, library, scripts
+from relay.store.library import PREFIX, library
 from relay.store.old_names import rename_old_keys
 from relay.store.replicas import Replicas, on_primary, primaries_of
 from relay.store.server_errors import store_errors
@@ -45,7 +45,7 @@ class Scripts:
         ``root`` is that of the keys, by default the first partition's, or the shared one where the script's keys are
         those. All scripts, because a server that is full takes no more of them, and then needs those that make room.
         """
-        function = library(name)
+        function = library().functions[name]
         root = root or (SHARED_ROOT if function.is_shared else ROOT)
         with store_errors():
             call = self._replicas.run if self._replicas.count and name in _CONFIRMED else self._call
@@ -58,23 +58,21 @@ class Scripts:
             return call(function.name, root, args)
 
     def load(self) -> None:
-        """Give the server, of a cluster every primary, each script that it does not know."""
+        """Give the server, of a cluster every primary, the scripts, unless it knows them."""
         for server in primaries_of(self._client):
-            for script in scripts():
-                try:
-                    server.function_load(library(script).text)
-                except ResponseError as error:
-                    if _KNOWN not in str(error):
-                        raise
+            try:
+                server.function_load(library().text)
+            except ResponseError as error:
+                if _KNOWN not in str(error):
+                    raise
 
     def drop_others(self) -> None:
         """Delete the libraries of other versions, which somebody who still runs one would load again."""
-        ours = {library(script).name for script in scripts()}
         for server in primaries_of(self._client):
             for listed in server.function_list(library=f"{PREFIX}*"):
                 fields = dict(zip(listed[::2], listed[1::2], strict=True)) if isinstance(listed, list) else listed
                 name = fields[b"library_name"].decode()
-                if name not in ours:
+                if name != library().name:
                     server.function_delete(name)
 
     def _call(self, function: str, root: str, args: Sequence[Any]) -> Any:

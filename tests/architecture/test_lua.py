@@ -22,8 +22,19 @@ FILES = [
 GIVEN = {
     "redis", "cjson", "string", "table", "math", "tonumber", "tostring", "ipairs", "pairs", "unpack", "select", "type",
 }  # fmt: skip
-MOST_LOCALS = 170  # Lua has 200 for a function
+MOST_LOCALS = 185  # Lua has 200 for a function; `_COMMON` moves what fewer scripts reach into their blocks
 MOST_UPVALUES = 50  # and 60
+DECLARED = re.compile(r"^local (?:function )?([\w, ]+)", re.MULTILINE)
+TEXT = library().text.partition("\n")[2]
+BLOCK = "\ndo\n"  # what begins one of a script's own
+
+
+def common():
+    return TEXT.partition(BLOCK)[0]
+
+
+def block_of(script):
+    return next(block for block in TEXT.split(BLOCK)[1:] if f"'{library().functions[script].name}'" in block)
 
 
 def header_of(name):
@@ -50,9 +61,8 @@ def test_every_include_is_needed():
     assert {each.name for name in scripts() for each in needed(source(name).needs)} == {*INCLUDES, "keyspace"}
 
 
-@pytest.mark.parametrize("name", scripts())
-def test_a_library_touches_no_name_that_nobody_declares(name):
-    read, written = globals_of("\n".join(library(name).text.splitlines()[1:]))
+def test_the_library_touches_no_name_that_nobody_declares():
+    read, written = globals_of(TEXT)
     assert read <= GIVEN
     assert not written
 
@@ -65,49 +75,51 @@ def test_an_undeclared_name_would_be_found():
 @pytest.mark.parametrize("name", scripts())
 def test_every_function_of_a_script_is_used(name):
     declared = source(name).names
-    text = library(name).text
-    assert [each for each in declared if len(re.findall(rf"\b{each}\b", text)) < 2] == []
+    assert [each for each in declared if len(re.findall(rf"\b{each}\b", block_of(name))) < 2] == []
 
 
-@pytest.mark.parametrize("name", scripts())
-def test_a_library_stays_far_from_lua_s_limits(name):
-    text = library(name).text.partition("\n")[2]
-    lists = re.findall(r"^local (?:function )?([\w, ]+)", text, re.MULTILINE)
-    assert sum(len(names.split(",")) for names in lists) <= MOST_LOCALS
-    assert most_upvalues(text) <= MOST_UPVALUES
+def test_the_library_stays_far_from_lua_s_limits():
+    blocks = [common(), *(block_of(name) for name in scripts())]
+    counts = [sum(len(names.split(",")) for names in DECLARED.findall(block)) for block in blocks]
+    assert counts[0] + max(counts[1:]) <= MOST_LOCALS
+    assert most_upvalues(TEXT) <= MOST_UPVALUES
 
 
-def test_a_library_holds_what_its_script_reaches_and_nothing_else():
-    text = library("join").text
-    assert "function KEY.record(" in text
-    assert "function KEY.payload(" not in text
-    assert "local function wake_all" in library("release").text
-    assert "local function wake_all" not in library("read").text
+def test_what_many_scripts_reach_stands_once_and_what_none_does_nowhere():
+    declared = [name for names in DECLARED.findall(common()) for name in names.split(", ")]
+    assert len(declared) == len(set(declared))
+    assert TEXT.count("local function wake_all") == common().count("local function wake_all") == 1
+    assert "local function park_unwanted" in block_of("claim")
+    assert TEXT.count("local function park_unwanted") == 1
+    made = set(re.findall(r"function (KEY\.\w+)\(", TEXT))
+    assert made == {name for name in include("keyspace").names if re.search(rf"(?<!function ){name}\b", TEXT)}
 
 
 def test_a_script_touches_keys_of_one_root():
-    assert {name for name in scripts() if library(name).is_shared} == {"alerts", "beat", "name_webhooks"}
-    text = "local a = KEY.workers()\nreturn KEY.record(a)"
-    parts = [linking.include("keyspace").parts, linking._file_from("mixed", text, linking._statement).parts]
-    made = "\n".join(part.made for part in parts[0] if set(part.names) & {"KEY.workers", "KEY.record"})
+    functions = library().functions
+    assert {name for name in scripts() if functions[name].is_shared} == {"alerts", "beat", "name_webhooks"}
+    made = [part for part in include("keyspace").parts if set(part.names) & {"KEY.workers", "KEY.record"}]
     with pytest.raises(ValueError, match="two roots"):
         linking._is_shared("mixed", made)
 
 
 def test_each_run_of_a_script_begins_with_its_own_state():
-    made, run = library("claim").text.split("callback = function", 1)
-    assert "effects = {" not in made
+    made, run = block_of("claim").split("callback = function", 1)
+    assert "effects = {" not in common() + made
     assert "\neffects = {" in run
-    assert "local FINAL = {" in made
+    assert "local FINAL = {" in common()
+    assert "\nreplies" not in made
 
 
-def test_the_name_of_a_library_tells_versions_apart(monkeypatch):
-    before = library("join")
+def test_the_names_tell_versions_apart(monkeypatch):
+    before = library()
     changed = source("join").parts[0].__class__((), "", "return 2", frozenset())
-    monkeypatch.setattr(linking, "source", lambda name: linking.LuaFile(name, (), (changed,)))
-    after = library.__wrapped__("join")
+    files = {name: source(name) for name in scripts()} | {"join": linking.LuaFile("join", (), (changed,))}
+    monkeypatch.setattr(linking, "source", files.__getitem__)
+    after = library.__wrapped__()
     assert before.name != after.name
     assert before.name in before.text
+    assert not {each.name for each in before.functions.values()} & {each.name for each in after.functions.values()}
 
 
 @pytest.mark.parametrize(
@@ -127,8 +139,7 @@ def test_what_cannot_be_linked_is_refused(texts, message, monkeypatch):
         needed(["a"])
 
 
-def test_a_name_that_is_declared_twice_is_refused(monkeypatch):
+def test_a_name_that_is_declared_twice_is_refused():
     twice = linking._file_from("join", "-- needs: clock\nlocal now = 1\nreturn now", linking._statement)
-    monkeypatch.setattr(linking, "source", lambda _name: twice)
     with pytest.raises(ValueError, match="declare twice: now"):
-        library.__wrapped__("join")
+        linking._reached(twice)

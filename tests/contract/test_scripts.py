@@ -6,7 +6,7 @@ import pytest
 
 from relay.errors import StoreFault, Unavailable
 from relay.store import scripts as module
-from relay.store.library import library, scripts
+from relay.store.library import Library, ScriptFunction, library
 from relay.store.scripts import Scripts, renew
 
 FOREIGN = "#!lua name={name}\nredis.register_function('{name}', function() return 1 end)"
@@ -24,7 +24,7 @@ def runner(redis_client):
 
 def test_the_first_script_that_is_missing_brings_all_of_them(redis_client, runner):
     assert runner.run("read", []) == []
-    assert libraries(redis_client) == {library(script).name for script in scripts()}
+    assert libraries(redis_client) == {library().name}
 
 
 def test_a_server_that_forgot_its_functions_gets_them_again(redis_client, runner):
@@ -40,8 +40,9 @@ def test_what_another_process_has_loaded_meanwhile_is_left_alone(redis_client, r
 
 
 def test_a_text_that_the_server_refuses_is_a_fault_of_ours(runner, monkeypatch):
-    wrong = module.library("read").__class__("relay_read_0", "#!lua name=relay_read_0\nnot lua", is_shared=False)
-    monkeypatch.setattr(module, "library", lambda _script: wrong)
+    functions = {"read": ScriptFunction("relay_read_0", is_shared=False)}
+    wrong = Library("relay_0", "#!lua name=relay_0\nnot lua", functions)
+    monkeypatch.setattr(module, "library", lambda: wrong)
     with pytest.raises(StoreFault):
         runner.run("read", [])
 
@@ -83,7 +84,7 @@ def test_a_full_server_runs_what_it_knows_and_is_unavailable_for_what_it_does_no
 
 def test_a_start_on_a_server_of_its_own_takes_the_scripts_of_other_versions_away(valkey):
     with valkey.client() as client:
-        for name in ("relay_join_0123456789abcdef", "somebody_s"):
+        for name in ("relay_0123456789abcdef", "somebody_s"):
             client.function_load(FOREIGN.format(name=name))
         renew(valkey.url)
-        assert libraries(client) == {"somebody_s", *(library(script).name for script in scripts())}
+        assert libraries(client) == {"somebody_s", library().name}
