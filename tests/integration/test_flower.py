@@ -23,6 +23,11 @@ from tests.receivers import answer, closed_port, in_turn, json_answer, receiver
 AUTH = ("desk", "a-password-of-the-test")
 SECRET = "content-that-nobody-may-see"
 OK = json_answer({"said": SECRET})
+PREPARED = """
+{}
+import runpy
+runpy.run_module("workers.flower", run_name="__main__", alter_sys=True)
+"""
 
 
 def slow_start(_connection, _request):
@@ -45,12 +50,13 @@ class Flower:
 
 
 @contextmanager
-def running_flower(harness):
+def running_flower(harness, *, prepared=""):
+    """``prepared`` is Python that its process runs first."""
     port = free_port()
     process = flower(port=port, auth=":".join(AUTH))
     with harness.log.open("ab") as log:
         running = subprocess.Popen(
-            [sys.executable, *process.command[1:]],
+            [sys.executable, "-c", PREPARED.format(prepared), *process.command[3:]],
             cwd=ROOT,
             env={**os.environ, **harness.environ, **process.extra},
             stdout=log,

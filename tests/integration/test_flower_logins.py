@@ -2,39 +2,74 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 import requests
 
+from relay import unkeyed_refusals
 from relay.settings import child_environ
 from relay.up.processes import flower
 from tests.conftest import free_port
 from tests.integration.test_flower import AUTH, ROOT, running_flower
-from tests.integration.worker_harness import worker_harness
+from tests.integration.worker_harness import until, worker_harness
+from workers import logins
 
 LIMIT = 8
+WRITE_AFTER_S = 0.1
+
+
+#: Its process asks a file what time it is. The log is written soon, if a minute has passed by that time.
+CLOCKED = """
+from pathlib import Path
+from types import SimpleNamespace
+from relay import source_address, unkeyed_refusals
+from workers import logins
+def now_s():
+    return float(Path({path!r}).read_text())
+source_address.time = unkeyed_refusals.time = SimpleNamespace(time=now_s, monotonic=now_s)
+logins._WRITE_AFTER_S = {after_s}
+"""
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory):
-    with worker_harness(tmp_path_factory, RELAY_AUTH_FAILURES=str(LIMIT)) as harness, running_flower(harness) as shown:
-        shown.environ = harness.environ
-        shown.log = harness.log
+def house(tmp_path_factory):
+    clock = tmp_path_factory.mktemp("clock") / "now"
+    clock.write_text("0")
+    prepared = CLOCKED.format(path=str(clock), after_s=WRITE_AFTER_S)
+    with (
+        worker_harness(tmp_path_factory, RELAY_AUTH_FAILURES=str(LIMIT)) as harness,
+        running_flower(harness, prepared=prepared) as shown,
+    ):
+        shown.environ, shown.log, shown.clock = harness.environ, harness.log, clock
+        shown.failures = Counter()  # of all tests
         yield shown
 
 
+@pytest.fixture
+def shown(house):
+    """Flower in a minute without the failures of other tests."""
+    let_minutes_pass(house)
+    return house
+
+
+def let_minutes_pass(shown, count=1):
+    later = shown.clock.with_suffix(".new")
+    later.write_text(str(float(shown.clock.read_text()) + 60 * count))
+    later.replace(shown.clock)  # whole: it may be read meanwhile
+
+
 def attempt(shown, path="/api/workers", *, auth=None, **headers):
-    return requests.get(shown.url + path, auth=auth, headers=headers, timeout=10)
-
-
-def wait_for_a_fresh_minute(at_least_s=20):
-    """Failures are counted by the minute: what follows must fit into one."""
-    left_s = 60 - time.time() % 60
-    if left_s < at_least_s:
-        time.sleep(left_s + 0.1)
+    answer = requests.get(shown.url + path, auth=auth, headers=headers, timeout=10)
+    if answer.status_code == 429:
+        shown.failures["rate_limited"] += 1
+    elif answer.status_code == 401 and (auth or headers):
+        shown.failures["unauthenticated"] += 1
+    return answer
 
 
 def test_without_a_password_it_does_not_start(shown):
@@ -55,22 +90,18 @@ def test_without_a_password_it_does_not_start(shown):
 
 @pytest.mark.parametrize("credentials", ["Basic", "Basic !", "Bearer x", "Basic w6k6eA==", "Basic /w==", "Basic a b c"])
 def test_credentials_that_are_none_are_refused_as_wrong_ones_are(shown, credentials):
-    wait_for_a_fresh_minute()
     plain, broken = attempt(shown, "/"), attempt(shown, "/", Authorization=credentials)
-    assert broken.status_code in {401, 429}
-    if broken.status_code == 401:
-        assert broken.text == plain.text
-        assert broken.headers["WWW-Authenticate"] == plain.headers["WWW-Authenticate"]
+    assert broken.status_code == 401
+    assert broken.text == plain.text
+    assert broken.headers["WWW-Authenticate"] == plain.headers["WWW-Authenticate"]
 
 
 def test_a_browser_that_asks_without_a_password_first_has_failed_nothing(shown):
-    time.sleep(60.1 - time.time() % 60)  # a minute without the failures of other tests
     assert {attempt(shown).status_code for _ in range(3 * LIMIT)} == {401}
     assert attempt(shown, auth=AUTH).status_code == 200
 
 
 def test_guesses_are_limited_and_beyond_that_no_password_is_looked_at(shown):
-    time.sleep(60.1 - time.time() % 60)
     assert attempt(shown, auth=AUTH).status_code == 200
     statuses = [attempt(shown, auth=(AUTH[0], f"guess-{number}")).status_code for number in range(LIMIT + 3)]
     assert statuses == [401] * LIMIT + [429] * 3
@@ -79,17 +110,28 @@ def test_guesses_are_limited_and_beyond_that_no_password_is_looked_at(shown):
     assert 1 <= int(limited.headers["Retry-After"]) <= 60
     assert attempt(shown, auth=AUTH, **{"X-Forwarded-For": "203.0.113.9"}).status_code == 429  # anybody can say that
     assert requests.get(f"{shown.url}/healthcheck", timeout=10).status_code == 200
-    time.sleep(60.1 - time.time() % 60)
+    let_minutes_pass(shown)
     assert attempt(shown, auth=AUTH).status_code == 200
 
 
 def test_failures_are_counted_and_written_together(shown):
-    """After the tests above: one line a minute, with numbers, and no word of what was tried."""
-    deadline = time.monotonic() + 90
-    while '"refused_without_key"' not in shown.log.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    """A line a minute at most, with numbers, and no word of what was tried."""
+    assert logins._WRITE_AFTER_S > unkeyed_refusals._PERIOD_S  # or a line would wait for the next failure
+
+    def all_are_told():
+        let_minutes_pass(shown)
+        assert attempt(shown, auth=(AUTH[0], "guess-again")).status_code == 401
+        time.sleep(3 * WRITE_AFTER_S)
+        return sum((Counter(line["codes"]) for line in refusals(shown)), Counter()) == shown.failures
+
+    until(all_are_told, 30)  # a line that was due already may have come just before the last failure
+    assert {line["addresses"] for line in refusals(shown)} == {1}
+    assert len(refusals(shown)) <= float(shown.clock.read_text()) // 60
     text = shown.log.read_text()
     assert "guess-" not in text
     assert AUTH[1] not in text
-    assert text.count('"refused_without_key"') <= 8
+
+
+def refusals(shown):
+    """The lines of its log that tell of them."""
+    return [json.loads(line) for line in shown.log.read_text().splitlines() if '"refused_without_key"' in line]
