@@ -39,6 +39,7 @@ class OneWorker:
         self._patch = monkeypatch
         self.faults = FaultyRedis.faults = Faults()
         self.greenlets = []
+        self._own = []
         self.client = server.client()
         self.settings = Settings.from_environ(
             {
@@ -52,9 +53,8 @@ class OneWorker:
         self.app = make_app(self.settings)
         self._now_ms = time.time_ns() // 1_000_000
         self.step(0)
-        monkeypatch.setattr(
-            runtime, "connect", lambda _settings: FaultyRedis.from_url(server.url, max_connections=4_096)
-        )
+        self._clients = []
+        monkeypatch.setattr(runtime, "connect", lambda _settings: self._connect(server.url))
         monkeypatch.setattr(runtime, "Publisher", lambda _app, **_: self.lanes)
         monkeypatch.setattr(loops, "RETRY_S", RETRY_S)
         for name, short_s in (("FRESH_S", 0.0), ("LOOK_S", 0.001), ("FETCH_LOCK_S", 0.1), ("FIRST_PAUSE_S", 0.01)):
@@ -72,6 +72,7 @@ class OneWorker:
     def begin(self):
         """A worker that has only now been started: nothing is known to it."""
         self.faults.disarm()
+        self._end()  # the one before
         self.lanes = FaultyLanes(self.faults)
         self.greenlets.clear()
         self.parts = worker_runtime.worker_parts(self.settings, self.app, "one@here", lanes=LANES)
@@ -81,7 +82,18 @@ class OneWorker:
         self.operators.replays._publish = self.lanes.publish_ready
 
     def close(self):
+        self._end()
+        self.client.close()
+
+    def _end(self):
+        """A greenlet that waits is never collected, nor is what it has: the connections of its worker."""
         gevent.killall([*self._own, *self.greenlets])
+        while self._clients:
+            self._clients.pop().close()
+
+    def _connect(self, url):
+        self._clients.append(FaultyRedis.from_url(url, max_connections=4_096))
+        return self._clients[-1]
 
     # -- what operators and callers do --------------------------------------------------------------------------
 
