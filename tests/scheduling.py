@@ -1,0 +1,56 @@
+"""Which tests follow each other in one process, and what begins first: a run is as long as what its last process has left.
+
+A file stays in one process, for the servers that its fixtures start. Files that share a server of the whole session stay
+together, or each process would start one of its own.
+"""
+
+from __future__ import annotations
+
+from xdist.scheduler import LoadScopeScheduling
+
+#: By a fixture of the session: its files, one after the other.
+SHARING = {
+    "harness": ("answers", "contract", "hiding", "plugins", "sent_once"),
+    "running_relay": ("browser_client", "console", "docs_page", "flower_pages", "javascript_client", "python_client"),
+    "running": (
+        *("accept_path", "api_audit", "api_bulk", "api_delay", "api_document", "api_door", "api_faults"),
+        *("api_hostile_cases", "api_invocations", "api_listing", "api_overview", "api_replays", "api_triggers"),
+        *("api_webhooks", "console"),
+    ),
+}
+_FOLDERS = {"harness": "e2e", "running_relay": "e2e", "running": "integration"}
+_SHARED = {f"tests/{_FOLDERS[name]}/test_{file}.py": name for name, files in SHARING.items() for file in files}
+#: What takes half a minute or longer on two cores that do nothing else, longest first.
+LONGEST = (
+    *("running_relay", "harness", "tests/e2e/test_up.py", "tests/chaos/test_processes.py", "running"),
+    *("tests/e2e/test_tour.py", "tests/integration/test_api_siege.py", "tests/integration/test_bench_sweeps.py"),
+    *("tests/integration/test_writer.py", "tests/integration/test_replays.py", "tests/chaos/test_refusals.py"),
+    *("tests/integration/test_heartbeats.py", "tests/chaos/test_chaos.py", "tests/e2e/test_telehealth.py"),
+    *("tests/e2e/test_rotation.py", "tests/e2e/test_load.py", "tests/integration/test_alerts.py"),
+    *("tests/executor/test_any_fault_anywhere.py", "tests/contract/test_lifecycle.py"),
+    *("tests/integration/test_api_generated.py", "tests/contract/test_ledger_interleavings.py"),
+    *("tests/integration/test_bench_peers.py", "tests/integration/test_room.py", "tests/integration/test_worker.py"),
+)
+#: Of all others: where the longer ones are.
+FOLDERS = ("chaos", "cluster", "e2e", "integration", "executor", "contract", "unit", "architecture")
+_PLACES = {unit: place for place, unit in enumerate(LONGEST)}
+
+
+def unit_of(nodeid: str) -> str:
+    """What a test is scheduled with: a file, or a server that files share."""
+    file = nodeid.partition("::")[0]
+    return _SHARED.get(file, file)
+
+
+def place_of(nodeid: str) -> tuple[int, int]:
+    """Sorts tests by when they begin; those of a unit are alike."""
+    folder = nodeid.split("/")[1]
+    later = FOLDERS.index(folder) if folder in FOLDERS else len(FOLDERS)
+    return _PLACES.get(unit_of(nodeid), len(_PLACES)), later
+
+
+class UnitScheduling(LoadScopeScheduling):
+    """Gives a process that has nothing left the next unit."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit_of(nodeid)
