@@ -60,12 +60,12 @@ class ActCounts:
         self._unkeyed_s = -_UNKEYED_S
         self.write()
 
-    def add(self, alike: AlikeRequests) -> None:
-        """Count a request."""
+    def add(self, alike: AlikeRequests, count: int = 1) -> None:
+        """Count a request, or so many items of one."""
         with self._lock:
             if alike not in self._counts and len(self._counts) >= _MOST:
                 alike = AlikeRequests(alike.act, "", "", "", alike.outcome)
-            self._counts[alike] += 1
+            self._counts[alike] += count
 
     def add_unkeyed(self, code: str) -> None:
         """Count a request that had no good key."""
@@ -121,9 +121,11 @@ class Acts:
             if resp.status_code in {401, 429} and code is not None:
                 self._counts.add_unkeyed(code)
             return
+        act = getattr(resource, "act", Act.REQUEST)
+        for item_code, count in getattr(context, "refused_items", {}).items():
+            self._counts.add(AlikeRequests(act, key.id, key.plugin, "", item_code), count)
         if getattr(context, "is_audited", False):
             return
-        act = getattr(resource, "act", Act.REQUEST)
         subject = "" if act is not Act.REQUEST else f"{req.method}:{req.uri_template}"
         self._counts.add(AlikeRequests(act, key.id, key.plugin, subject, code or "done"))
 

@@ -11,6 +11,7 @@ from api.queries import ReplaysQuery, read_query
 from api.replay_requests import read_replay
 from relay.audit.entry import Act
 from relay.errors import NotFound
+from relay.reference_id import reference_time_ms
 from relay.text.documents import dump_json, read_json
 from relay.text.media_types import JSON_TYPE
 from relay.views import job_of, plan_of
@@ -45,9 +46,10 @@ class ReplaysResource:
             wanted = read_replay(read_json(body.content))
         key = req.context.key
         if wanted.dry_run:
+            plan = plan_of(self._replays.plan(key.plugin, wanted.request))
             self._notes.note(Act.REPLAY_PLAN, plugin=key.plugin)
             req.context.is_audited = True
-            _answer(resp, plan_of(self._replays.plan(key.plugin, wanted.request)))
+            _answer(resp, plan)
             return
         job = self._replays.start(key.plugin, wanted.request, caller=key.id)
         req.context.is_audited = True  # by the script that made it
@@ -88,12 +90,13 @@ class ReplaySteeringResource:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, replay_id: str) -> None:
         """Do it; the job as it stands then."""
-        req.context.is_audited = True
-        _answer(resp, job_of(self._steer(req.context.key.plugin, _checked(replay_id))))
+        checked = _checked(replay_id)
+        req.context.is_audited = True  # by the script, also where there is no such job
+        _answer(resp, job_of(self._steer(req.context.key.plugin, checked)))
 
 
 def _checked(replay_id: str) -> str:
-    if not _REPLAY_ID.match(replay_id):
+    if not _REPLAY_ID.match(replay_id) or reference_time_ms(replay_id) is None:
         raise NotFound
     return replay_id
 

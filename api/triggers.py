@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections import Counter
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -186,7 +187,8 @@ class TriggersResource:
     def _trigger(self, req: falcon.Request, resp: falcon.Response, items: Sequence[Any]) -> None:
         calls = [_call(item, req.context.key, req.context.traceparent) for item in items]
         good = [call for call in calls if isinstance(call, TriggerRequest)]
-        req.context.is_audited = bool(good)
+        req.context.refused_items = Counter(call.code for call in calls if isinstance(call, RelayError))
+        req.context.is_audited = bool(calls)  # good ones by the script that accepts or refuses them
         outcomes = iter(self._dispatcher.trigger_many(good))
         results = [next(outcomes) if isinstance(call, TriggerRequest) else call for call in calls]
         _raise_if_away(results)

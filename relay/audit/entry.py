@@ -45,6 +45,7 @@ class Act(StrEnum):
     REPLAY_PAUSE = "replay_pause"
     REPLAY_RESUME = "replay_resume"
     REPLAY_CANCEL = "replay_cancel"
+    VAULT_STATUS = "vault_status"
     VAULT_ADD = "vault_add"
     VAULT_PROMOTE = "vault_promote"
     VAULT_RESEAL = "vault_reseal"
@@ -52,6 +53,8 @@ class Act(StrEnum):
     AUDIT_EXPORT = "audit_export"
     AUDIT_VERIFY = "audit_verify"
     AUDIT_TAIL = "audit_tail"
+    PARTITION_SHOW = "partition_show"
+    DOCTOR = "doctor"
 
 
 _WORDS: Final = 10

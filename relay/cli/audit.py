@@ -15,6 +15,7 @@ from relay.audit.entry import Act, line_of
 from relay.audit.lines import heads_in, lines_of, trail_files
 from relay.audit.signing_keys import AuditSigner, PublicKeys, new_private_text
 from relay.audit.verifying import EDITED, TrailCheck, Verification, Wrong
+from relay.cli.acts import acting
 from relay.cli.export import opened_file
 from relay.cli.output import EXIT_FAILED, facts_of, safe, screened, table_of
 from relay.errors import BadParameter, SettingsError, Unavailable
@@ -22,6 +23,7 @@ from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store.trail import trails
 from relay.text.moments import rfc3339
+from relay.text.similar import hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,14 +113,16 @@ def verify(screen: Screen, data_dir: Path, file: IO[str] | None, key_file: Path 
 )
 @click.option("--follow/--no-follow", default=True, show_default=True, help="Go on with entries as they come.")
 @screened
+@acting(Act.AUDIT_TAIL)
 def tail(screen: Screen, data_dir: Path, *, lines: int, begins: tuple[tuple[str, int], ...], follow: bool) -> None:
     """Follow the trail: a line for each entry, as it comes. Ctrl-C ends it.
 
     With --output json each is a line of JSON, with the number to go on from (--from) another time.
     """
     runtime = cli_runtime(Settings.for_command(data_dir))
-    runtime.act_notes.note(Act.AUDIT_TAIL)
     every = trails(runtime.client, runtime.keyspace)
+    _check_trails([name for name, _ in begins], [trail.name for trail in every])
+    runtime.act_notes.note(Act.AUDIT_TAIL)
     places = {trail: trail.number_before(lines) for trail in every}
     places |= {trail: seq - 1 for trail in every for name, seq in begins if trail.name == name}
     try:
@@ -137,6 +141,12 @@ def key(screen: Screen, data_dir: Path, *, is_new: bool) -> None:
     text = new_private_text() if is_new else _signer(cli_runtime(Settings.for_command(data_dir))).public.text()
     keys = text.split()
     screen.show(keys, lambda: Text("\n".join(keys)))
+
+
+def _check_trails(named: list[str], known: list[str]) -> None:
+    for name in named:
+        if name not in known:
+            raise BadParameter(f"There is no trail `{name}`, but {', '.join(known)}{hint(name, known)}")
 
 
 def _check(trail: Trail, keys: PublicKeys, known: dict[str, dict[int, bytes]]) -> Verification:

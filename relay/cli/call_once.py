@@ -10,13 +10,15 @@ from rich.text import Text
 
 from relay.accept.dispatcher import Dispatcher, TriggerRequest
 from relay.answer.masking import Mask
+from relay.audit.entry import Act
+from relay.cli.acts import acting
 from relay.cli.completion import webhooks_like
 from relay.cli.explain import explained, request_lines
 from relay.cli.names import current_webhook
 from relay.cli.output import EXIT_FAILED, as_json, facts_of, safe, screened
 from relay.cli.parameters import CALLER, IdType, plugin_option, trigger_options, trigger_value
 from relay.cli.reading import result_in
-from relay.errors import BadParameter
+from relay.errors import BadParameter, OverCapacity
 from relay.queue import make_app
 from relay.reference_id import new_reference_id
 from relay.registration import ChainTarget
@@ -67,6 +69,7 @@ class NoLane:
 @plugin_option()
 @trigger_options
 @screened
+@acting(Act.TRIGGER, noted=(OverCapacity,))
 def test(
     screen: Screen,
     data_dir: Path,

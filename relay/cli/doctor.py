@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 
+from relay.audit.entry import Act
 from relay.cli.output import EXIT_FAILED, screened, table_of
 from relay.doctor import Level, examine
+from relay.errors import RelayError
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
 def doctor(screen: Screen, data_dir: Path) -> None:
     """Look at Redis, workers, keys, clock, versions and files; the exit status is 1 if there is any problem."""
     settings = Settings.for_command(data_dir)
-    findings = list(examine(data_dir, settings, cli_runtime(settings)))
+    runtime = cli_runtime(settings)
+    with suppress(RelayError):  # which is what is examined
+        runtime.act_notes.note(Act.DOCTOR)
+    findings = list(examine(data_dir, settings, runtime))
     value = [
         {"check": each.check, "level": each.level.value, "found": each.found, "advice": each.advice or None}
         for each in findings

@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.text import Text
 
 from relay.audit.entry import Act
+from relay.cli.acts import acting
 from relay.cli.address import shown_url
 from relay.cli.chain_plan import auth_of, plan_of, plan_picture, shown_prefilled
 from relay.cli.completion import webhooks_like
@@ -43,6 +44,7 @@ PREVIEW_BYTES: Final = 2_048
 @plugin_option()
 @trigger_options
 @screened
+@acting(Act.WEBHOOK_SHOW)
 def explain(
     screen: Screen,
     data_dir: Path,
@@ -59,12 +61,12 @@ def explain(
     Accept-Encoding, and on a real call webhook-id is the reference id.
     """
     runtime = cli_runtime(Settings.for_command(data_dir))
-    runtime.act_notes.note(Act.WEBHOOK_SHOW, plugin=plugin, subject=webhook_id)
     registry = runtime.registry
     value = trigger_value(data, headers, query_params)
     number, shape = current_webhook(registry, plugin, webhook_id)
     target = registry.open_target(plugin, webhook_id, number)
     trigger = check(shape, Trigger.from_value(value))
+    runtime.act_notes.note(Act.WEBHOOK_SHOW, plugin=plugin, subject=webhook_id)
     about = {"plugin": plugin, "webhookId": webhook_id, "revision": number}
     if isinstance(target, ChainTarget):
         plan = about | plan_of(registry, plugin, shape, target)

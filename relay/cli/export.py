@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 from relay.audit.entry import Act
+from relay.cli.acts import refusals
 from relay.cli.filters import filter_options, take_filter
 from relay.cli.names import check_filter
 from relay.cli.output import facts_of, screened
@@ -56,13 +57,13 @@ def export(
 
     --output is about what is said of a file that was written.
     """
-    runtime = cli_runtime(Settings.for_command(data_dir))
-    contents = Contents(runtime) if with_payload else None
-    wanted = take_filter(options)
-    check_filter(runtime, plugin, wanted)
+    runtime, wanted = cli_runtime(Settings.for_command(data_dir)), take_filter(options)
+    about = "contents" if with_payload else "records"
+    with refusals(data_dir, Act.EXPORT, plugin, about):
+        contents = Contents(runtime) if with_payload else None
+        check_filter(runtime, plugin, wanted)
     found = runtime.listing.every(plugin, wanted)
     rows = (row_of(each) | (contents.of(each) if contents else {}) for each in found)
-    about = "contents" if with_payload else "records"
     with runtime.act_notes.noting(Act.EXPORT, plugin=plugin, subject=about), opened_file(path) as file:
         count = (_write_csv if kind == "csv" else _write_lines)(file, rows, with_payload)
     if contents and contents.closed:

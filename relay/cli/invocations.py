@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,16 +11,18 @@ from rich.console import Group
 from rich.text import Text
 
 from relay.audit.entry import Act
+from relay.cli.acts import acting
 from relay.cli.chain_tree import chain_tree
 from relay.cli.completion import references_like
 from relay.cli.export import export
-from relay.cli.filters import filter_options, take_filter
-from relay.cli.names import check_filter
+from relay.cli.filters import ReferenceType, filter_options, take_filter
+from relay.cli.names import check_filter, no_invocation
 from relay.cli.output import as_json, facts_of, safe, screened, table_of
 from relay.cli.parameters import plugin_option
 from relay.cli.reading import result_in
 from relay.cli.row_tables import ended_as, groups_picture, rows_picture
 from relay.cli.tail import tail
+from relay.errors import Conflict, NotFound
 from relay.invocation import State
 from relay.runtime import cli_runtime
 from relay.settings import Settings
@@ -27,6 +30,7 @@ from relay.text.moments import rfc3339
 from relay.views import group_of, record_of, row_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from rich.console import RenderableType
@@ -56,12 +60,13 @@ for _command in (tail, export):
 )
 @click.option("--group", "grouped", is_flag=True, help="Count them by webhook, outcome and status instead.")
 @screened
+@acting(Act.LIST)
 def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int, grouped: bool, **options: Any) -> None:
     """A plugin's invocations, newest first."""
     runtime = cli_runtime(Settings.for_command(data_dir))
-    runtime.act_notes.note(Act.LIST, plugin=plugin)
     listing, wanted = runtime.listing, take_filter(options)
     check_filter(runtime, plugin, wanted)
+    runtime.act_notes.note(Act.LIST, plugin=plugin)
     if grouped:
         groups = [group_of(group) for group in listing.groups(plugin, wanted)]
         screen.show(groups, lambda: groups_picture(groups))
@@ -74,37 +79,42 @@ def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int,
 
 
 @invocations.command()
-@click.argument("reference_id", metavar="REF", shell_complete=references_like)
+@click.argument("reference_id", metavar="REF", type=ReferenceType(), shell_complete=references_like)
 @plugin_option(required=False)
 @screened
 def show(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:
     """The whole record of an invocation, with its result; of a chain and its steps all that belongs to it."""
     runtime = cli_runtime(Settings.for_command(data_dir))
-    invocation = runtime.store.look_up(reference_id, plugin)
+    with _named(runtime, plugin, reference_id):
+        invocation = runtime.store.look_up(reference_id, plugin)
     record = record_of(invocation, operate=True, result=result_in(runtime, invocation, screen))
     screen.show(record, lambda: _picture(record, chain_tree(runtime.store, invocation)))
 
 
 @invocations.command()
-@click.argument("reference_id", metavar="REF", shell_complete=references_like)
+@click.argument("reference_id", metavar="REF", type=ReferenceType(), shell_complete=references_like)
 @plugin_option(required=False)
 @screened
 def cancel(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:
     """Cancel an invocation that no worker has taken."""
     runtime = cli_runtime(Settings.for_command(data_dir))
-    runtime.publisher.publish_ready(runtime.store.cancel(reference_id, plugin=plugin))
+    with _named(runtime, plugin, reference_id):
+        ready = runtime.store.cancel(reference_id, plugin=plugin)
+    runtime.publisher.publish_ready(ready)
     value = {"referenceId": reference_id, "state": str(State.CANCELLED)}
     screen.show(value, lambda: facts_of(value.items()))
 
 
 @invocations.command()
-@click.argument("reference_id", metavar="REF", shell_complete=references_like)
+@click.argument("reference_id", metavar="REF", type=ReferenceType(), shell_complete=references_like)
 @plugin_option(required=False)
 @screened
+@acting(Act.FORGET, noted=(Conflict,))
 def forget(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:
     """Destroy payload and result of a final invocation (of a chain: of its steps too). The rest of its record stays."""
     runtime = cli_runtime(Settings.for_command(data_dir))
-    invocation = _find(runtime, reference_id, plugin)
+    with _named(runtime, plugin, reference_id):
+        invocation = _find(runtime, reference_id, plugin)
     forgotten = runtime.store.forget(invocation.plugin, reference_id)
     value = {
         "referenceId": reference_id,
@@ -113,6 +123,15 @@ def forget(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None
         "expiresAt": rfc3339(forgotten.expires_at_ms),
     }
     screen.show(value, lambda: facts_of(value.items()))
+
+
+@contextmanager
+def _named(runtime: Runtime, plugin: str | None, reference_id: str) -> Iterator[None]:
+    """Say of what is not found by which name."""
+    try:
+        yield
+    except NotFound:
+        raise no_invocation(runtime, plugin, reference_id) from None
 
 
 def _find(runtime: Runtime, reference_id: str, plugin: str | None) -> Invocation:

@@ -9,8 +9,9 @@ from rich.console import Group
 from rich.text import Text
 
 from relay.audit.entry import Act
+from relay.cli.acts import acting
 from relay.cli.completion import keys_like
-from relay.cli.names import check_new_plugin, note_plugin
+from relay.cli.names import check_key, check_new_plugin, check_plugin
 from relay.cli.output import bad, brief, facts_of, safe, screened, table_of
 from relay.cli.parameters import DurationType, create_plugin_option, plugin_option
 from relay.runtime import cli_runtime
@@ -61,6 +62,7 @@ def keys() -> None:
 @create_plugin_option
 @click.option("--expires", "lifetime_s", type=DurationType(), metavar="DURATION", help="When it ends: 90d, 12h.")
 @screened
+@acting(Act.KEY_CREATE)
 def create(
     screen: Screen,
     data_dir: Path,
@@ -93,21 +95,25 @@ def create(
     help="For how long the old key still works beside the new one.",
 )
 @screened
+@acting(Act.KEY_ROTATE)
 def rotate(screen: Screen, data_dir: Path, key_id: str, overlap_s: float) -> None:
     """Make a key like this one, and let this one end after an overlap."""
-    text, key, old = cli_runtime(Settings.for_command(data_dir)).api_keys.rotate(key_id, overlap_s)
+    runtime = cli_runtime(Settings.for_command(data_dir))
+    check_key(runtime, key_id)
+    text, key, old = runtime.api_keys.rotate(key_id, overlap_s)
     _show_new(screen, {**_made(text, key), "replaces": old.id, "replacedUntil": _moment(old.expires_at_ms)})
 
 
 @keys.command("list")
 @plugin_option(required=False)
 @screened
+@acting(Act.KEY_LIST)
 def list_keys(screen: Screen, data_dir: Path, plugin: str | None) -> None:
     """The keys of a plugin, or of all. A key shows the last four characters of its secret."""
     runtime = cli_runtime(Settings.for_command(data_dir))
-    runtime.act_notes.note(Act.KEY_LIST, plugin=plugin or "")
     if plugin is not None:
-        note_plugin(screen, runtime, plugin)
+        check_plugin(runtime, plugin)
+    runtime.act_notes.note(Act.KEY_LIST, plugin=plugin or "")
     found = runtime.api_keys.list(plugin)
     rows = [_row(key) for key in found]
     screen.show(rows, lambda: table_of(_COLUMNS, (_line(row) for row in rows)))
@@ -116,9 +122,12 @@ def list_keys(screen: Screen, data_dir: Path, plugin: str | None) -> None:
 @keys.command()
 @click.argument("key_id", metavar="ID", shell_complete=keys_like)
 @screened
+@acting(Act.KEY_REVOKE)
 def revoke(screen: Screen, data_dir: Path, key_id: str) -> None:
     """End a key for good; every process refuses it within a second."""
-    key = cli_runtime(Settings.for_command(data_dir)).api_keys.revoke(key_id)
+    runtime = cli_runtime(Settings.for_command(data_dir))
+    check_key(runtime, key_id)
+    key = runtime.api_keys.revoke(key_id)
     screen.show(_row(key), lambda: Text(safe(f"Key {key.id} of plugin {key.plugin} is revoked.")))
 
 

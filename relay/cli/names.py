@@ -2,41 +2,67 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from relay.errors import BadParameter, NotFound, WebhookNotRegistered
-from relay.text.similar import nearest, slip_of
+from relay.text.similar import LIKENESS, nearest, slip_of
 
+#: How alike two ids of random digits must be for one to be a slip of the other.
+_SAME_ID: Final = 0.85
 #: Who calls besides API keys.
 _OWN_CALLERS: Final = frozenset({"cli", "callback", "alert"})
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from relay.cli.output import Screen
     from relay.registration import Shape
     from relay.runtime import Runtime
     from relay.store.listing import Filter
     from relay.store.registry import Registry
+    from relay.store.replays import ReplayJob
 
 
-def check_plugin(runtime: Runtime, plugin: str) -> None:
-    """Raise `BadParameter` for a plugin that does not exist and was never asked for anything."""
+def check_plugin(runtime: Runtime, plugin: str, *, has_records: bool = False) -> None:
+    """Raise `BadParameter` for a plugin that does not exist; with ``has_records`` not for one of which records are."""
     plugins = runtime.registry.plugins()
-    if plugin not in plugins and not runtime.listing.knows(plugin):
+    if plugin not in plugins and not (has_records and runtime.listing.knows(plugin)):
         raise BadParameter(_no_plugin(plugin, plugins))
 
 
-def note_plugin(screen: Screen, runtime: Runtime, plugin: str) -> None:
-    """Say beside an empty list that there is no such plugin."""
+def check_key(runtime: Runtime, key_id: str) -> None:
+    """Raise `NotFound` for a key that never was, with the id that was probably meant."""
+    ids = [key.id for key in runtime.api_keys.list(None)]
+    if key_id not in ids:
+        raise NotFound(_ask(f"There is no API key `{key_id}`.", key_id, ids, likeness=_SAME_ID))
+
+
+def find_replay(runtime: Runtime, plugin: str | None, replay_id: str) -> ReplayJob:
+    """A replay job, of whatever plugin where none is given. Raises `NotFound`, with the id that was probably meant."""
+    if plugin is not None:
+        check_plugin(runtime, plugin)
+    names = runtime.registry.plugins() if plugin is None else [plugin]
+    for name in names:
+        with suppress(NotFound):
+            return runtime.replays.get(name, replay_id)
+    jobs = [job.replay_id for name in names for job in runtime.replays.list(name)]
+    sentence = "There is no" if plugin is None else f"Plugin `{plugin}` has no"
+    raise NotFound(_ask(f"{sentence} replay `{replay_id}`.", replay_id, jobs, likeness=_SAME_ID))
+
+
+def no_invocation(runtime: Runtime, plugin: str | None, reference_id: str) -> NotFound:
+    """The error for a reference id of which there is no record: which of the two names is wrong."""
+    if plugin is None:
+        return NotFound(f"There is no invocation `{reference_id}`.")
     plugins = runtime.registry.plugins()
     if plugin not in plugins:
-        screen.note(_no_plugin(plugin, plugins))
+        return NotFound(_no_plugin(plugin, plugins))
+    return NotFound(f"Plugin `{plugin}` has no invocation `{reference_id}`.")
 
 
 def check_filter(runtime: Runtime, plugin: str, wanted: Filter) -> None:
     """Raise `BadParameter` for a filter whose plugin, webhook, key, chain or replay never was."""
-    check_plugin(runtime, plugin)
+    check_plugin(runtime, plugin, has_records=True)
     _check_ids(runtime, plugin, wanted)
     try:
         runtime.listing.check_webhook(plugin, wanted)
@@ -50,14 +76,15 @@ def _check_ids(runtime: Runtime, plugin: str, wanted: Filter) -> None:
     if wanted.caller is not None and wanted.caller not in _OWN_CALLERS:
         ids = [key.id for key in runtime.api_keys.list(None)]
         if wanted.caller not in ids:
-            raise BadParameter(_ask(f"There is no API key `{wanted.caller}`.", wanted.caller, ids))
+            message = _ask(f"There is no API key `{wanted.caller}`.", wanted.caller, ids, likeness=_SAME_ID)
+            raise BadParameter(message)
     if wanted.chain is not None and runtime.replays.unknown(plugin, [wanted.chain]):
         raise BadParameter(f"Plugin `{plugin}` has no invocation `{wanted.chain}`.")
     if wanted.replay is not None:
         try:
-            runtime.replays.get(plugin, wanted.replay)
-        except NotFound:
-            raise BadParameter(f"Plugin `{plugin}` has no replay `{wanted.replay}`.") from None
+            find_replay(runtime, plugin, wanted.replay)
+        except NotFound as error:
+            raise BadParameter(error.message) from None
 
 
 def current_webhook(registry: Registry, plugin: str, webhook_id: str) -> tuple[int, Shape]:
@@ -93,6 +120,6 @@ def _no_plugin(plugin: str, plugins: Iterable[str]) -> str:
     return _ask(f"There is no plugin `{plugin}`.", plugin, plugins)
 
 
-def _ask(sentence: str, name: str, known: Iterable[str]) -> str:
-    found = nearest(name, known)
+def _ask(sentence: str, name: str, known: Iterable[str], *, likeness: float = LIKENESS) -> str:
+    found = nearest(name, known, likeness=likeness)
     return sentence if found is None else f"{sentence} Did you mean `{found}`?"

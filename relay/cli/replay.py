@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from relay.audit.entry import Act
+from relay.cli.acts import acting
 from relay.cli.completion import references_like, replays_like
-from relay.cli.names import check_filter, check_plugin
+from relay.cli.filters import ReferenceType
+from relay.cli.names import check_filter, check_plugin, find_replay
 from relay.cli.output import EXIT_FAILED, facts_of, screened
 from relay.cli.parameters import CALLER, plugin_option
 from relay.cli.progress import follow, watch
 from relay.cli.replay_options import replay_options, take_request
 from relay.cli.replay_tables import job_picture, jobs_picture, plan_picture
-from relay.errors import NotFound
+from relay.errors import Conflict, NotFound
 from relay.replay.planning import Request
 from relay.runtime import Runtime, cli_runtime
 from relay.settings import Settings
@@ -45,14 +47,15 @@ def replay() -> None:
 @plugin_option()
 @replay_options
 @screened
+@acting(Act.REPLAY_PLAN)
 def plan(screen: Screen, data_dir: Path, *, plugin: str, **options: Any) -> None:
     """Show what a replay would do: how many, which, how many would be skipped and why. Nothing is started.
 
     Without --state it takes what failed. What it shows has an id, which `relay replay start` takes for a day.
     """
     runtime, request = _runtime(data_dir), take_request(options)
-    runtime.act_notes.note(Act.REPLAY_PLAN, plugin=plugin)
     check_filter(runtime, plugin, request.filter or Filter())
+    runtime.act_notes.note(Act.REPLAY_PLAN, plugin=plugin)
     made = runtime.replays.plan(plugin, request)
     value = {
         "planId": made.plan_id,
@@ -71,14 +74,14 @@ def plan(screen: Screen, data_dir: Path, *, plugin: str, **options: Any) -> None
 @replay_options
 @click.option("--follow", "followed", is_flag=True, help="Wait until it is over.")
 @screened
+@acting(Act.REPLAY_START)
 def start(screen: Screen, data_dir: Path, *, ids: tuple[str, ...], plugin: str, followed: bool, **options: Any) -> None:
     """Start a replay of what the options say, of these reference ids, or of PLAN, the id that `relay replay plan` gave.
 
     Workers run it. Without --state it takes what failed.
     """
     runtime, request = _runtime(data_dir), take_request(options)
-    if request.filter is not None and not ids:
-        check_filter(runtime, plugin, request.filter)
+    check_filter(runtime, plugin, request.filter or Filter())
     replays = runtime.replays
     job = _start(replays, plugin, ids, request) if ids else replays.start(plugin, request, caller=CALLER)
     if followed:
@@ -89,15 +92,17 @@ def start(screen: Screen, data_dir: Path, *, ids: tuple[str, ...], plugin: str, 
 
 
 @replay.command()
-@click.argument("replay_id", metavar="REPLAY", shell_complete=replays_like)
+@click.argument("replay_id", metavar="REPLAY", type=ReferenceType(), shell_complete=replays_like)
 @plugin_option(required=False)
 @click.option("--follow", "followed", is_flag=True, help="Wait until it is over. On a terminal that is the default.")
 @click.option("--once", is_flag=True, help="Show it once, even on a terminal.")
 @screened
+@acting(Act.LIST)
 def status(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None, followed: bool, once: bool) -> None:
     """How far a replay is; on a terminal a progress bar until it is over. Ctrl-C leaves it running."""
     runtime = _runtime(data_dir)
-    job = _find(runtime, replay_id, plugin)
+    job = find_replay(runtime, plugin, replay_id)
+    runtime.act_notes.note(Act.LIST, plugin=job.plugin, subject=replay_id)
     on_terminal = not screen.is_json and sys.stdout.isatty() and sys.stderr.isatty()
     if (followed or on_terminal) and not once and not job.over:
         _follow(screen, runtime.replays, job)
@@ -111,6 +116,7 @@ def status(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None
     "--limit", type=click.IntRange(1, MAX_JOBS), default=50, show_default=True, help="Show at most this many."
 )
 @screened
+@acting(Act.LIST)
 def list_replays(screen: Screen, data_dir: Path, *, plugin: str, limit: int) -> None:
     """A plugin's replays, newest first."""
     runtime = _runtime(data_dir)
@@ -121,27 +127,30 @@ def list_replays(screen: Screen, data_dir: Path, *, plugin: str, limit: int) -> 
 
 
 @replay.command()
-@click.argument("replay_id", metavar="REPLAY", shell_complete=replays_like)
+@click.argument("replay_id", metavar="REPLAY", type=ReferenceType(), shell_complete=replays_like)
 @plugin_option(required=False)
 @screened
+@acting(Act.REPLAY_PAUSE, noted=(Conflict,))
 def pause(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None) -> None:
     """Send nothing more of a replay until it is resumed."""
     _steer(screen, data_dir, replay_id, plugin, lambda replays: replays.pause)
 
 
 @replay.command()
-@click.argument("replay_id", metavar="REPLAY", shell_complete=replays_like)
+@click.argument("replay_id", metavar="REPLAY", type=ReferenceType(), shell_complete=replays_like)
 @plugin_option(required=False)
 @screened
+@acting(Act.REPLAY_RESUME, noted=(Conflict,))
 def resume(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None) -> None:
     """Go on with a paused replay."""
     _steer(screen, data_dir, replay_id, plugin, lambda replays: replays.resume)
 
 
 @replay.command()
-@click.argument("replay_id", metavar="REPLAY", shell_complete=replays_like)
+@click.argument("replay_id", metavar="REPLAY", type=ReferenceType(), shell_complete=replays_like)
 @plugin_option(required=False)
 @screened
+@acting(Act.REPLAY_CANCEL, noted=(Conflict,))
 def cancel(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None) -> None:
     """Stop a replay for good: what it made and has not sent is cancelled, the rest is skipped."""
     _steer(screen, data_dir, replay_id, plugin, lambda replays: replays.cancel)
@@ -177,16 +186,6 @@ def _say_what_stops(screen: Screen, runtime: Runtime, plugin: str, webhook_id: s
         screen.note(f"{webhook_id} is paused: its calls wait for relay webhooks resume {webhook_id} --plugin {plugin}")
 
 
-def _find(runtime: Runtime, replay_id: str, plugin: str | None) -> ReplayJob:
-    """A job, of whatever plugin where none is given."""
-    for name in runtime.registry.plugins() if plugin is None else [plugin]:
-        try:
-            return runtime.replays.get(name, replay_id)
-        except NotFound:
-            continue
-    raise NotFound
-
-
 def _steer(
     screen: Screen,
     data_dir: Path,
@@ -195,7 +194,7 @@ def _steer(
     action: Callable[[Replays], Callable[[str, str], ReplayJob]],
 ) -> None:
     runtime = _runtime(data_dir)
-    job = _find(runtime, replay_id, plugin)
+    job = find_replay(runtime, plugin, replay_id)
     _show(screen, action(runtime.replays)(job.plugin, replay_id))
 
 

@@ -10,6 +10,7 @@ import click
 from rich.text import Text
 
 from relay.audit.entry import Act
+from relay.cli.acts import acting
 from relay.cli.completion import webhooks_like
 from relay.cli.names import current_webhook, not_registered
 from relay.cli.output import moment, safe, screened, table_of
@@ -21,6 +22,7 @@ from relay.registration.header_rules import value_fault
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.text.moments import rfc3339
+from relay.text.similar import hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,13 +46,14 @@ _NUMBER = click.IntRange(min=1)
 @_ID
 @plugin_option()
 @screened
+@acting(Act.WEBHOOK_SHOW)
 def history(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
     """Every revision of a webhook, newest first, and what changed in each. Also of a webhook that was removed."""
-    registry = _shown(data_dir, plugin, webhook_id)
+    registry, last = _shown(data_dir, plugin, webhook_id)
     current = registry.current(plugin, webhook_id, refresh=True)
     rows: list[dict[str, Any]] = []
     before: tuple[Shape, Target | ChainTarget] | None = None
-    for number in range(1, _last(registry, plugin, webhook_id) + 1):
+    for number in range(1, last + 1):
         found = registry.revision(plugin, webhook_id, number)
         both = (found.shape, registry.open_target(plugin, webhook_id, number))
         changed = [] if before is None else [change.member for change in changes(before, both)]
@@ -69,10 +72,11 @@ def history(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> Non
 @click.argument("after", metavar="[TO]", type=_NUMBER, required=False)
 @plugin_option()
 @screened
+@acting(Act.WEBHOOK_SHOW)
 def diff(screen: Screen, data_dir: Path, webhook_id: str, before: int | None, after: int | None, plugin: str) -> None:
     """What differs between two revisions: by default the last one and the one before it. Secrets are not shown."""
-    registry = _shown(data_dir, plugin, webhook_id)
-    last = after or _last(registry, plugin, webhook_id)
+    registry, newest = _shown(data_dir, plugin, webhook_id, before, after)
+    last = after or newest
     first = before or max(last - 1, 1)
     found = changes(*(_both(registry, plugin, webhook_id, number) for number in (first, last)))
     value = {"from": first, "to": last, "changes": [change_row(change) for change in found]}
@@ -85,12 +89,15 @@ def diff(screen: Screen, data_dir: Path, webhook_id: str, before: int | None, af
 @click.argument("revision", type=_NUMBER, required=False)
 @plugin_option()
 @screened
+@acting(Act.WEBHOOK_ROLLBACK)
 def rollback(screen: Screen, data_dir: Path, webhook_id: str, revision: int | None, plugin: str) -> None:
     """Make an older revision current again, as a new one: by default the one before the last."""
     registry = _registry(data_dir)
-    number = revision or _last(registry, plugin, webhook_id) - 1
+    last = _last(registry, plugin, webhook_id)
+    number = revision or last - 1
     if number < 1:
         raise NotFound("There is no revision before this one.")
+    _check_number(webhook_id, number, last)
     _apply(screen, registry, plugin, Registration(*_both(registry, plugin, webhook_id, number)), Act.WEBHOOK_ROLLBACK)
 
 
@@ -99,6 +106,7 @@ def rollback(screen: Screen, data_dir: Path, webhook_id: str, revision: int | No
 @click.option("--header", required=True, metavar="NAME", help="The pre-filled header whose value is replaced.")
 @plugin_option()
 @screened
+@acting(Act.WEBHOOK_SET_SECRET)
 def set_secret(screen: Screen, data_dir: Path, webhook_id: str, header: str, plugin: str) -> None:
     """Replace the value of one pre-filled header, read from the terminal or from standard input."""
     registry = _registry(data_dir)
@@ -106,7 +114,8 @@ def set_secret(screen: Screen, data_dir: Path, webhook_id: str, header: str, plu
     target = registry.open_target(plugin, webhook_id, number)
     name = None if isinstance(target, ChainTarget) else _prefilled(target, header)
     if name is None or isinstance(target, ChainTarget):
-        raise BadParameter(faults=(Fault("/headers", f"{header} is not a pre-filled header of this webhook"),))
+        meant = "" if isinstance(target, ChainTarget) else hint(header, target.headers)
+        raise BadParameter(faults=(Fault("/headers", f"{header} is not a pre-filled header of this webhook{meant}"),))
     secret = _read_secret(name)
     if fault := value_fault(secret):
         raise BadParameter(faults=(Fault(f"/headers/{name}", fault),))
@@ -118,11 +127,19 @@ def _registry(data_dir: Path) -> Registry:
     return cli_runtime(Settings.for_command(data_dir)).registry
 
 
-def _shown(data_dir: Path, plugin: str, webhook_id: str) -> Registry:
-    """The registry, for somebody who is going to see what is registered."""
+def _shown(data_dir: Path, plugin: str, webhook_id: str, *numbers: int | None) -> tuple[Registry, int]:
+    """The registry, for somebody who is going to see these revisions of a webhook, and the number of its last one."""
     runtime = cli_runtime(Settings.for_command(data_dir))
+    last = _last(runtime.registry, plugin, webhook_id)
+    for number in numbers:
+        _check_number(webhook_id, number, last)
     runtime.act_notes.note(Act.WEBHOOK_SHOW, plugin=plugin, subject=webhook_id)
-    return runtime.registry
+    return runtime.registry, last
+
+
+def _check_number(webhook_id: str, number: int | None, last: int) -> None:
+    if number is not None and number > last:
+        raise NotFound(f"Webhook `{webhook_id}` has no revision {number}: its last one is {last}.")
 
 
 def _last(registry: Registry, plugin: str, webhook_id: str) -> int:

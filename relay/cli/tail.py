@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from relay.audit.entry import Act
+from relay.cli.acts import acting
 from relay.cli.filters import ends_like, filter_options, take_filter
 from relay.cli.names import check_filter
 from relay.cli.output import moment, safe, screened
@@ -111,6 +112,7 @@ class Watch:
     "--lines", type=click.IntRange(0, MAX_WATCHED), default=10, show_default=True, help="Show this many first."
 )
 @screened
+@acting(Act.LIST)
 def tail(screen: Screen, data_dir: Path, *, plugin: str, lines: int, **options: Any) -> None:
     """Follow a plugin's invocations: a line for each new one, and one when it ends. Ctrl-C ends it.
 

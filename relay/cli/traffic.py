@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
+from relay.audit.entry import Act
+from relay.cli.acts import acting
 from relay.cli.completion import webhooks_like
 from relay.cli.names import not_registered
 from relay.cli.output import safe, screened
@@ -38,6 +40,7 @@ def traffic_of(runtime: Runtime, plugin: str, webhook_id: str) -> dict[str, Any]
 @click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 @plugin_option()
 @screened
+@acting(Act.WEBHOOK_PAUSE)
 def pause(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
     """Send nothing more of this webhook. What is accepted waits; what is being sent ends."""
     runtime = _runtime(data_dir, plugin, webhook_id)
@@ -49,6 +52,7 @@ def pause(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
 @click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 @plugin_option()
 @screened
+@acting(Act.WEBHOOK_RESUME)
 def resume(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
     """Send this webhook's calls again, the oldest first."""
     runtime = _runtime(data_dir, plugin, webhook_id)
@@ -61,6 +65,7 @@ def resume(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None
 @click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 @plugin_option()
 @screened
+@acting(Act.WEBHOOK_CLOSE_BREAKER)
 def close_breaker(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
     """Let calls go again although the endpoint could not be contacted before."""
     runtime = _runtime(data_dir, plugin, webhook_id)

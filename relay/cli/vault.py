@@ -11,8 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from relay.audit.entry import Act
+from relay.cli.acts import refusals
 from relay.cli.output import screened, table_of
-from relay.errors import Conflict, SettingsError
+from relay.errors import Conflict, NotFound, SettingsError
 from relay.rotation.resealing import Resealing
 from relay.rotation.ring_file import RingFile
 from relay.runtime import cli_runtime
@@ -20,6 +21,7 @@ from relay.settings import Settings
 from relay.settings.env_file import ENV_FILE, read_env_file
 from relay.store.sealed_values import SealedValues
 from relay.store.vault_log import VaultLog
+from relay.text.similar import hint
 from relay.up.datadir import KEY_FILES, DataDir
 from relay.up.processes import DATA_KEYS, TARGET_KEYS
 from relay.vault import FILE_AGE_S
@@ -51,7 +53,8 @@ def vault() -> None:
 @screened
 def status(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
     """Show the keys of each ring, which one seals, and how much is sealed under each."""
-    runtime, rings = _opened(data_dir, names)
+    runtime, rings = _opened(data_dir, names, Act.VAULT_STATUS)
+    runtime.act_notes.note(Act.VAULT_STATUS)
     uses = _resealing(runtime, rings).uses()
     rows = [
         {"ring": ring.name, "key": key_id, "role": "opens" if number else "seals", "sealed": uses[ring.name][key_id]}
@@ -66,7 +69,7 @@ def status(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
 @screened
 def add(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
     """Add a new key that opens, and seals nothing yet."""
-    runtime, rings = _opened(data_dir, names)
+    runtime, rings = _opened(data_dir, names, Act.VAULT_ADD)
     added: dict[str, str] = {}
     for ring in rings:
         with runtime.act_notes.noting(Act.VAULT_ADD, subject=ring.name):
@@ -81,7 +84,7 @@ def add(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
 @screened
 def promote(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
     """Let the key that was added last seal from now on."""
-    runtime, rings = _opened(data_dir, names)
+    runtime, rings = _opened(data_dir, names, Act.VAULT_PROMOTE)
     promoted: dict[str, str] = {}
     for ring in rings:
         newest = ring.newest_id()
@@ -100,7 +103,7 @@ def promote(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
 @screened
 def reseal(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
     """Seal everything anew with the newest keys. May be stopped and begun again."""
-    runtime, rings = _opened(data_dir, names)
+    runtime, rings = _opened(data_dir, names, Act.VAULT_RESEAL)
     for ring in rings:
         _wait_until_known(ring)
     resealing = _resealing(runtime, rings)
@@ -120,7 +123,10 @@ def reseal(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
 @screened
 def retire(screen: Screen, data_dir: Path, key_id: str | None, names: tuple[str, ...]) -> None:
     """Take old keys out of the rings, or KEY alone; refused while anything is still sealed under one."""
-    runtime, rings = _opened(data_dir, names)
+    runtime, rings = _opened(data_dir, names, Act.VAULT_RETIRE)
+    if key_id is not None:
+        with refusals(data_dir, Act.VAULT_RETIRE, subject=key_id):
+            _check_old(rings, key_id)
     uses, log = _resealing(runtime, rings).uses(), VaultLog(runtime.client)
     retired: list[dict[str, str]] = []
     for ring in rings:
@@ -132,15 +138,23 @@ def retire(screen: Screen, data_dir: Path, key_id: str | None, names: tuple[str,
                     ring.retire(old, keep_mac=ring.name == "data")
                     log.retired(ring.name, old)
                 retired.append({"ring": ring.name, "key": old})
-    if key_id is not None and not retired:
-        raise Conflict(f"No ring has an old key {key_id}: see relay vault status.")
     _write_environ(data_dir, rings)
     screen.show(retired, lambda: Text("\n".join(f"{each['ring']}: {each['key']} is retired" for each in retired)))
 
 
-def _opened(data_dir: Path, names: tuple[str, ...]) -> tuple[Runtime, list[RingFile]]:
+def _opened(data_dir: Path, names: tuple[str, ...], act: Act) -> tuple[Runtime, list[RingFile]]:
     settings = Settings.for_command(data_dir)
-    return cli_runtime(settings), [_ring(name, data_dir, settings) for name in names or _VARIABLES]
+    with refusals(data_dir, act, subject="+".join(names)):
+        return cli_runtime(settings), [_ring(name, data_dir, settings) for name in names or _VARIABLES]
+
+
+def _check_old(rings: list[RingFile], key_id: str) -> None:
+    """Raise where a key does not open alone: `Conflict` for one that seals, `NotFound` for one that is not there."""
+    if any(key_id == ring.key_ids()[0] for ring in rings):
+        raise Conflict(f"{key_id} still seals: add and promote another key first.")
+    old = [each for ring in rings for each in ring.key_ids()[1:]]
+    if key_id not in old:
+        raise NotFound(f"No ring has an old key `{key_id}`{hint(key_id, old)}: see relay vault status.")
 
 
 def _ring(name: str, data_dir: Path, settings: Settings) -> RingFile:

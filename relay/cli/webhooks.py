@@ -10,16 +10,17 @@ from rich.console import Group
 from rich.text import Text
 
 from relay.audit.entry import Act
+from relay.cli.acts import acting
 from relay.cli.address import shown_url
 from relay.cli.call_once import test as call_once
 from relay.cli.completion import webhooks_like
-from relay.cli.names import check_new_plugin, current_webhook, not_registered, note_plugin
+from relay.cli.names import check_new_plugin, check_plugin, current_webhook, not_registered
 from relay.cli.output import bad, facts_of, safe, screened, table_of
 from relay.cli.parameters import IdType, create_plugin_option, plugin_option, read_source
 from relay.cli.revisions import change_row, diff, differences_pictures, differing, history, rollback, set_secret
 from relay.cli.traffic import close_breaker, pause, resume, traffic_of
 from relay.cli.webhook_words import webhook_facts
-from relay.errors import DocumentError, Fault
+from relay.errors import Conflict, DocumentError, Fault
 from relay.registration import ChainTarget, read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings, look_up_secret
@@ -54,6 +55,7 @@ for _command in (call_once, pause, resume, close_breaker, history, diff, rollbac
 @click.option("--dry-run", is_flag=True, help="Say what would change, field by field, and change nothing.")
 @create_plugin_option
 @screened
+@acting(Act.WEBHOOK_APPLY)
 def apply(
     screen: Screen, data_dir: Path, file: IO[bytes], plugin: str | None, *, dry_run: bool, create_plugin: bool
 ) -> None:
@@ -67,6 +69,8 @@ def apply(
     named, registrations = read_registrations(_text(file), runtime.rules, plugin=plugin, look_up=look_up_secret)
     is_new = check_new_plugin(runtime.registry, named, meant=create_plugin)
     differences = differing(runtime.registry, named, registrations) if dry_run else {}
+    if dry_run:
+        runtime.act_notes.note(Act.WEBHOOK_APPLY, plugin=named, outcome="dry_run", count=len(registrations))
     applied = runtime.registry.apply(named, registrations, dry_run=dry_run)
     warnings = [
         f"{registration.shape.webhook_id}: {warning}"
@@ -87,10 +91,11 @@ def apply(
 @webhooks.command("list")
 @plugin_option()
 @screened
+@acting(Act.WEBHOOK_SHOW)
 def list_webhooks(screen: Screen, data_dir: Path, plugin: str) -> None:
     """A plugin's webhooks and what their callers may send."""
     runtime = cli_runtime(Settings.for_command(data_dir))
-    note_plugin(screen, runtime, plugin)
+    check_plugin(runtime, plugin)
     runtime.act_notes.note(Act.WEBHOOK_SHOW, plugin=plugin)
     found = runtime.registry.shapes(plugin)
     now = runtime.policies.traffics(plugin, [each.webhook_id for each in found])
@@ -102,12 +107,13 @@ def list_webhooks(screen: Screen, data_dir: Path, plugin: str) -> None:
 @click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 @plugin_option()
 @screened
+@acting(Act.WEBHOOK_SHOW)
 def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
     """One webhook with its address. Values of pre-filled headers are never shown."""
     runtime = cli_runtime(Settings.for_command(data_dir))
     registry = runtime.registry
-    runtime.act_notes.note(Act.WEBHOOK_SHOW, plugin=plugin, subject=webhook_id)
     number, shape = current_webhook(registry, plugin, webhook_id)
+    runtime.act_notes.note(Act.WEBHOOK_SHOW, plugin=plugin, subject=webhook_id)
     created_at_ms = registry.revision(plugin, webhook_id, number).created_at_ms
     target = registry.open_target(plugin, webhook_id, number)
     value = {
@@ -131,6 +137,7 @@ def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
 @plugin_option()
 @click.option("--yes", is_flag=True, help="Do not ask. Only a terminal is asked.")
 @screened
+@acting(Act.WEBHOOK_REMOVE, noted=(Conflict,))
 def remove(screen: Screen, data_dir: Path, webhook_id: str, plugin: str, *, yes: bool) -> None:
     """End a webhook's registration. Its invocations that wait end as rejected."""
     runtime = cli_runtime(Settings.for_command(data_dir))

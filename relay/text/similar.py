@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_LIKENESS: Final = 0.6  # of difflib's ratio: 1 is the same
+LIKENESS: Final = 0.6  # of difflib's ratio: 1 is the same
 _ALIKE: Final = 0.75  # so much that one is very likely a slip of the other
 _NUMBERS: Final = re.compile(r"[0-9]+|(?<=[-_])[a-z]\Z")  # also by letters: `site-a`, `site-b`
 _SEPARATORS: Final = str.maketrans("", "", "_- ")
 
 
-def nearest(name: str, known: Iterable[str], *, likeness: float = _LIKENESS) -> str | None:
+def nearest(name: str, known: Iterable[str], *, likeness: float = LIKENESS) -> str | None:
     """Return the known name that is most like ``name``; None if none is like it. Case and separators do not count."""
     folded = {_folded(each): each for each in sorted(known, reverse=True)}
     found = get_close_matches(_folded(name), folded, n=1, cutoff=likeness)

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from relay.invocation import Attempt, Outcome, Sent, State
+from relay.reference_id import new_reference_id
 from relay.store.invocations import Settlement
 from relay.store.listing import Filter
 from relay.vault import payload_owner, result_owner
@@ -210,8 +211,10 @@ def test_show_of_a_result_whose_key_is_lost_gives_the_rest_of_the_record(cli):
 
 def test_an_unknown_or_foreign_reference_id_is_not_found(cli):
     reference_id = trigger(cli, "--async")["referenceId"]
-    for arguments in ((reference_id, "--plugin", "other"), ("nonsense",), (reference_id[:-1] + "x",)):
-        assert cli.json("invocations", "show", *arguments, exit_code=1)["code"] == "not_found"
+    for arguments in ((reference_id, "--plugin", "other"), (new_reference_id("acme"),)):
+        assert cli.json("invocations", "show", *arguments, exit_code=2)["code"] == "not_found"
+    refused = cli.run("invocations", "show", "nonsense")
+    assert (refused.exit_code, "is not a reference id" in refused.stderr) == (2, True)
 
 
 def test_a_queued_invocation_can_be_cancelled_and_a_final_one_cannot(cli):

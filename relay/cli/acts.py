@@ -1,0 +1,59 @@
+"""Acts of operators that came to nothing, for the audit trail: what was asked for, and the error's code.
+
+What a command does is written down by the script that does it; so is what that script refuses.
+"""
+
+from __future__ import annotations
+
+import functools
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from relay.errors import RelayError, Unavailable
+from relay.runtime import cli_runtime
+from relay.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from relay.audit.entry import Act
+    from relay.cli.output import Screen
+
+#: Parameters that say what a command is about; the first that is given is the entry's subject.
+_SUBJECTS: Final = ("webhook_id", "key_id", "replay_id")
+_MAX_SUBJECT_CHARS: Final = 64
+
+
+def acting(
+    act: Act, *, noted: tuple[type[RelayError], ...] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command leave an entry where it fails; ``noted`` are the errors of which a script has left one."""
+
+    def wrap(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(screen: Screen, data_dir: Path, **parameters: Any) -> None:
+            subject = next((str(parameters[name]) for name in _SUBJECTS if parameters.get(name)), "")
+            with refusals(data_dir, act, parameters.get("plugin") or "", subject, noted=noted):
+                function(screen, data_dir, **parameters)
+
+        return run
+
+    return wrap
+
+
+@contextmanager
+def refusals(
+    data_dir: Path, act: Act, plugin: str = "", subject: str = "", *, noted: tuple[type[RelayError], ...] = ()
+) -> Iterator[None]:
+    """Leave an entry of what fails inside, with its code."""
+    try:
+        yield
+    except RelayError as error:
+        if not isinstance(error, (*noted, Unavailable)):
+            with suppress(RelayError):  # the command's own error is what is told
+                notes = cli_runtime(Settings.for_command(data_dir)).act_notes
+                written = quote(subject[:_MAX_SUBJECT_CHARS], safe="@+:")
+                notes.note(act, plugin=plugin, subject=written, outcome=error.code)
+        raise

@@ -1,0 +1,156 @@
+"""Every command leaves its act in the audit trail, also where it aims at what is not there; a few have none, and why."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from relay.audit.entry import Act, entry_from
+from relay.store.trail import trails
+from tests.unit.cli import Cli, a_webhook
+from tests.unit.command_tree import LEAVES, arguments, make_site, names_of, wrong_name
+
+#: By command, the act that it leaves; or why it leaves none.
+ACTS = {
+    ("up",): "it starts processes of the machine's user, and asks no running relay for anything",
+    ("doctor",): Act.DOCTOR,
+    ("settings",): "it reads the machine's own settings and calls no server",
+    ("webhooks", "test"): Act.TRIGGER,
+    ("webhooks", "pause"): Act.WEBHOOK_PAUSE,
+    ("webhooks", "resume"): Act.WEBHOOK_RESUME,
+    ("webhooks", "close-breaker"): Act.WEBHOOK_CLOSE_BREAKER,
+    ("webhooks", "history"): Act.WEBHOOK_SHOW,
+    ("webhooks", "diff"): Act.WEBHOOK_SHOW,
+    ("webhooks", "rollback"): Act.WEBHOOK_ROLLBACK,
+    ("webhooks", "set-secret"): Act.WEBHOOK_SET_SECRET,
+    ("webhooks", "apply"): Act.WEBHOOK_APPLY,
+    ("webhooks", "list"): Act.WEBHOOK_SHOW,
+    ("webhooks", "show"): Act.WEBHOOK_SHOW,
+    ("webhooks", "remove"): Act.WEBHOOK_REMOVE,
+    ("keys", "create"): Act.KEY_CREATE,
+    ("keys", "rotate"): Act.KEY_ROTATE,
+    ("keys", "list"): Act.KEY_LIST,
+    ("keys", "revoke"): Act.KEY_REVOKE,
+    ("trigger",): Act.TRIGGER,
+    ("invocations", "tail"): Act.LIST,
+    ("invocations", "export"): Act.EXPORT,
+    ("invocations", "list"): Act.LIST,
+    ("invocations", "show"): Act.LOOK_UP,
+    ("invocations", "cancel"): Act.CANCEL,
+    ("invocations", "forget"): Act.FORGET,
+    ("replay", "plan"): Act.REPLAY_PLAN,
+    ("replay", "start"): Act.REPLAY_START,
+    ("replay", "status"): Act.LIST,
+    ("replay", "list"): Act.LIST,
+    ("replay", "pause"): Act.REPLAY_PAUSE,
+    ("replay", "resume"): Act.REPLAY_RESUME,
+    ("replay", "cancel"): Act.REPLAY_CANCEL,
+    ("explain",): Act.WEBHOOK_SHOW,
+    ("vault", "status"): Act.VAULT_STATUS,
+    ("vault", "add"): Act.VAULT_ADD,
+    ("vault", "promote"): Act.VAULT_PROMOTE,
+    ("vault", "reseal"): Act.VAULT_RESEAL,
+    ("vault", "retire"): Act.VAULT_RETIRE,
+    ("partitions", "show"): Act.PARTITION_SHOW,
+    ("audit", "export"): Act.AUDIT_EXPORT,
+    ("audit", "verify"): Act.AUDIT_VERIFY,
+    ("audit", "tail"): Act.AUDIT_TAIL,
+    ("audit", "key"): "it shows public keys of the machine's own settings and calls no server",
+}
+AUDITED = [path for path, act in ACTS.items() if isinstance(act, Act)]
+CASES = [(path, name) for path in AUDITED for name in names_of(path)]
+#: Refused although everything that is named is there: the command with its parameters, and the error's code.
+REFUSED = [
+    (("webhooks", "apply"), {"file": "-"}, "bad_document"),
+    (("webhooks", "remove"), {"webhook_id": "needed"}, "conflict"),
+    (("webhooks", "set-secret"), {"header": "X-Note"}, "bad_parameter"),
+    (("webhooks", "test"), {"webhook_id": "chained"}, "bad_parameter"),
+    (("webhooks", "test"), {"query_params": "nothing=1"}, "request_rejected"),
+    (("explain",), {"query_params": "nothing=1"}, "request_rejected"),
+    (("trigger",), {"query_params": "nothing=1"}, "request_rejected"),
+    (("invocations", "forget"), {}, "conflict"),  # it waits
+    (("replay", "pause"), {}, "conflict"),  # of one that is over
+    (("vault", "retire"), {"key_id": "{seals}"}, "conflict"),
+    (("keys", "create"), {"plugin": "acmee"}, "bad_parameter"),
+]
+
+
+@pytest.fixture(scope="module")
+def site(valkey_server, tmp_path_factory):
+    with valkey_server.client() as client, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("relay.cli.vault.SETTLED_S", 0.0)
+        patch.setattr("relay.cli.tail.time", SimpleNamespace(sleep=_interrupt))
+        client.flushall()
+        client.function_flush()
+        yield make_site(Cli(valkey_server.tcp_url, tmp_path_factory.mktemp("site")))
+
+
+def _interrupt(_seconds):
+    raise KeyboardInterrupt
+
+
+def trail(site):
+    runtime = site.cli.runtime()
+    return [entry_from(raw) for each in trails(runtime.client, runtime.keyspace) for _, raw in each.after(0)]
+
+
+def left_by(site, line, text="a-new-secret"):
+    """The command's result, and the entries that it has left."""
+    before = trail(site)
+    result = site.cli.run(*line, text=text)
+    left = trail(site)
+    for entry in before:
+        left.remove(entry)
+    return result, left
+
+
+def test_every_command_says_what_it_leaves_or_why_nothing():
+    assert set(ACTS) == set(LEAVES)
+
+
+def test_every_act_is_some_command_s_or_the_api_s():
+    by_requests = {Act.REQUEST, Act.AUTHENTICATE}
+    assert {act for act in ACTS.values() if isinstance(act, Act)} | by_requests == set(Act)
+
+
+@pytest.mark.parametrize(("path", "name"), CASES, ids=[f"{' '.join(path)}: {name}" for path, name in CASES])
+def test_an_act_on_what_is_not_there_leaves_one_entry_with_the_error_s_code(site, path, name):
+    wrong, _ = wrong_name(site, path, name)
+    _, left = left_by(site, arguments(site, path, **{name: wrong}))
+    assert [each.act for each in left] == [ACTS[path]]
+    assert left[0].outcome in {"bad_parameter", "not_found", "webhook_not_registered"}
+    assert left[0].who.startswith("@")
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "code"), REFUSED, ids=[f"{' '.join(each[0])}: {each[2]}" for each in REFUSED]
+)
+def test_a_refused_act_leaves_one_entry_with_the_error_s_code(site, path, changes, code):
+    site.cli.apply(a_webhook(id="needed"), {"id": "chained", "steps": [{"webhook": "needed"}]})
+    if path == ("replay", "pause"):
+        site.cli.run("replay", "cancel", site.replay_id)
+    seals = next(
+        row["key"] for row in site.cli.json("vault", "status") if (row["ring"], row["role"]) == ("data", "seals")
+    )
+    changes = {name: value.replace("{seals}", seals) for name, value in changes.items()}
+    result, left = left_by(site, arguments(site, path, **changes))
+    assert result.exit_code in {1, 2}
+    assert [(each.act, each.outcome) for each in left] == [(ACTS[path], code)]
+
+
+@pytest.mark.parametrize("path", AUDITED, ids=" ".join)
+def test_a_command_leaves_its_act(valkey, tmp_path, monkeypatch, path):
+    monkeypatch.setattr("relay.cli.vault.SETTLED_S", 0.0)
+    monkeypatch.setattr("relay.cli.tail.time", SimpleNamespace(sleep=_interrupt))
+    site = make_site(Cli(valkey.tcp_url, tmp_path))
+    if path == ("invocations", "forget"):
+        assert site.cli.run("invocations", "cancel", site.ref).exit_code == 0
+    if path == ("vault", "promote"):
+        assert site.cli.run("vault", "add", "--ring", "data").exit_code == 0
+    if path == ("vault", "retire"):
+        assert site.cli.run("vault", "reseal").exit_code == 0
+    result, left = left_by(site, arguments(site, path))
+    failed = {("webhooks", "test"), ("doctor",)}  # nobody listens there; no worker runs
+    assert result.exit_code == (1 if path in failed else 0), result.output
+    assert {each.act for each in left} == {ACTS[path]}
+    assert not {each.outcome for each in left} & {"not_found", "bad_parameter"}
+    assert all(each.who.startswith("@") for each in left)

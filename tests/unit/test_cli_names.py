@@ -1,0 +1,39 @@
+"""Every command that is given a name of what is not there says so, with what was probably meant, and exits with 2."""
+
+import pytest
+
+from tests.unit.cli import Cli
+from tests.unit.command_tree import GOOD, LEAVES, NAMES, VALUES, arguments, make_site, names_of, wrong_name
+
+#: `relay up` starts what the others talk to; nothing that it is given is a name.
+COMMANDS = [path for path in LEAVES if path != ("up",)]
+CASES = [(path, name) for path in COMMANDS for name in names_of(path)]
+
+
+@pytest.fixture(scope="module")
+def site(valkey_server, tmp_path_factory):
+    with valkey_server.client() as client, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("relay.cli.vault.SETTLED_S", 0.0)
+        client.flushall()
+        client.function_flush()
+        yield make_site(Cli(valkey_server.tcp_url, tmp_path_factory.mktemp("site")))
+
+
+def test_every_command_and_every_parameter_is_known_to_these_tests():
+    assert set(GOOD) == set(COMMANDS)
+    parameters = {parameter.name for path in COMMANDS for parameter in LEAVES[path].params}
+    assert parameters - VALUES == set(NAMES)
+
+
+@pytest.mark.parametrize(("path", "name"), CASES, ids=[f"{' '.join(path)}: {name}" for path, name in CASES])
+def test_a_name_of_what_is_not_there_is_wrong_usage_and_the_one_that_was_meant_is_told(site, path, name):
+    wrong, meant = wrong_name(site, path, name)
+    result = site.cli.run(*arguments(site, path, **{name: wrong}), text="a-new-secret")
+    if path == ("trigger",):  # it leaves a record, and has failed
+        assert (result.exit_code, "reference id:" in result.stderr) == (1, True)
+    else:
+        assert result.exit_code == 2, result.output
+    said = " ".join(result.stderr.split())
+    assert (wrong if isinstance(wrong, str) else wrong[0]) in said
+    assert f"`{meant}`" in said or not meant, said
+    assert "Traceback" not in said
