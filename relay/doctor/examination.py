@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from relay.doctor.api_keys import examine_api_keys
 from relay.doctor.audit_trail import examine_audit_trail
+from relay.doctor.egress import examine_egress
 from relay.doctor.finding import Finding, Level, judged
 from relay.doctor.installation import examine_installation
 from relay.doctor.lanes import examine_lanes
@@ -48,6 +49,7 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
     if (data_dir / ENV_FILE).exists():  # else nothing of `relay up` is here: the settings come from the environment
         yield from _data_dir(data_dir)
         yield from examine_installation(data_dir)
+    yield examine_egress(settings)
     try:
         health = read_health(settings.store_url.reveal(), _admin_url(data_dir, settings), runtime.keyspace)
     except Unavailable as error:

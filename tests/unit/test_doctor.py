@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import time
 
 import pytest
@@ -307,3 +308,18 @@ def test_alerts_that_go_to_no_webhook_are_a_problem(cli):
     assert (found("alerts")["level"], found("alerts")["found"]) == ("problem", "ops/on-alert is not registered")
     cli.apply({"id": "on-alert", "url": "https://a.example.com/", "method": "POST"}, plugin="ops")
     assert (found("alerts")["level"], found("alerts")["found"]) == ("ok", "go to ops/on-alert")
+
+
+def test_it_says_whether_calls_go_through_a_proxy_and_whether_that_answers(given, tmp_path):
+    assert "no proxy" in findings(given, tmp_path)["way out"].found
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        port = proxy.getsockname()[1]
+        through = {**given, "RELAY_EGRESS_PROXY": f"http://planted-user:planted-password@127.0.0.1:{port}"}
+        answers = findings(through, tmp_path)["way out"]
+    closed = findings(through, tmp_path)["way out"]
+    assert (answers.level, closed.level) == (Level.OK, Level.NOTE)
+    for each in (answers, closed):
+        assert f"127.0.0.1:{port}" in each.found
+        assert "planted" not in each.found + each.advice
+    assert "cannot be reached" in closed.found
+    assert "RELAY_EGRESS_PROXY" in closed.advice

@@ -1,0 +1,31 @@
+"""What the doctor says of the way out: whether calls go through a proxy, and whether that answers."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from relay.doctor.finding import Finding, Level
+
+if TYPE_CHECKING:
+    from relay.settings import Settings
+
+_CHECK: Final = "way out"
+_CONNECT_S: Final = 2.0
+
+
+def examine_egress(settings: Settings) -> Finding:
+    """Say how calls leave. The proxy's user and password are not shown."""
+    if settings.egress_proxy is None:
+        return Finding(_CHECK, Level.OK, "no proxy: workers connect to endpoints themselves")
+    parts = urlsplit(settings.egress_proxy.reveal())
+    host, port = parts.hostname or "", parts.port or 0
+    proxy = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        with socket.create_connection((host, port), timeout=_CONNECT_S):
+            return Finding(_CHECK, Level.OK, f"every call goes through the proxy {proxy} (RELAY_EGRESS_PROXY)")
+    except OSError:
+        found = f"every call goes through the proxy {proxy}, which cannot be reached from here"
+        advice = "If workers cannot either, all calls end as unreachable: start it, or correct RELAY_EGRESS_PROXY."
+        return Finding(_CHECK, Level.NOTE, found, advice)
