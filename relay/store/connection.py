@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import ClusterDownError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -80,13 +81,35 @@ def _cluster(address: ServerAddress, options: dict[str, Any]) -> redis.Redis:
         # What its methods take and give is what those of `Redis` do.
         return cast(
             "redis.Redis",
-            RedisCluster(
+            _Cluster(
                 startup_nodes=nodes,
                 require_full_coverage=False,  # one primary that is gone does not keep us from the others
+                # Whatever goes wrong, the others are asked where everything is: redis-py counts up to this within one
+                # pipeline, which is given up before it has come to more.
+                reinitialize_steps=1,
                 **_credentials(address),
                 **options,
             ),
         )
+
+
+class _Cluster(RedisCluster):
+    """redis-py's client, whose pipelines, too, ask anew where everything is when a server has lost the others."""
+
+    def pipeline(self, *args: Any, **options: Any) -> Any:
+        """A pipeline; the one in which it is noticed fails."""
+        pipeline: Any = super().pipeline(*args, **options)  # type: ignore[no-untyped-call]
+        execute = pipeline.execute
+
+        def noticing(raise_on_error: bool = True) -> Any:
+            try:
+                return execute(raise_on_error)
+            except ClusterDownError:
+                self.nodes_manager.initialize()
+                raise
+
+        pipeline.execute = noticing
+        return pipeline
 
 
 def _sentinel(address: ServerAddress, options: dict[str, Any]) -> redis.Redis:

@@ -33,6 +33,7 @@ class Load:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.accepted: list[Told] = []
+        self._by_plugin: Counter[str] = Counter()
         self.refused = 0
         self.tried = 0
         self._began_ms = _now_ms()
@@ -60,6 +61,11 @@ class Load:
         wanted = len(self.accepted) + more
         until(lambda: len(self.accepted) >= wanted, FINAL_S)
 
+    def wait_for_each(self, more: int) -> None:
+        """Until so many more were accepted of each plugin."""
+        wanted = {plugin: self._by_plugin[plugin] + more for plugin in PLUGINS}
+        until(lambda: all(self._by_plugin[plugin] >= count for plugin, count in wanted.items()), FINAL_S)
+
     def wait_for_tries(self, more: int) -> None:
         """Until so many more were brought, and accepted or refused."""
         wanted = self.tried + more
@@ -78,6 +84,7 @@ class Load:
                 self.refused += 1
                 time.sleep(0.05)
             else:
+                self._by_plugin[plugin] += 1
                 self.accepted.append(Told(accepted.reference_id, webhook, _now_ms()))
             time.sleep(self._pause_s)
 

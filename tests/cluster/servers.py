@@ -35,11 +35,17 @@ class ClusterServers:
 
     @property
     def url(self) -> str:
-        return "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
+        return "redis+cluster://" + ",".join(
+            f"{self.host_of(number)}:{server.port}" for number, server in enumerate(self.servers)
+        )
+
+    def host_of(self, _number: int) -> str:
+        """Where a server listens."""
+        return "127.0.0.1"
 
     def node(self, number: int) -> redis.Redis:
         """A client of one server."""
-        return redis.Redis(port=self.servers[number].port, socket_timeout=5)
+        return redis.Redis(self.host_of(number), self.servers[number].port, socket_timeout=5)
 
     def state(self, number: int) -> dict[str, str]:
         with self.node(number) as client:
@@ -58,11 +64,12 @@ class ClusterServers:
         """Whether each of these pairs is a primary and a replica that follows it, and all servers find all slots served."""
         for pair in range(self.primaries):
             primary = self.primary_of(pair)
-            if primary < 0 or not self._follows(2 * pair + self.primaries - primary):
+            if primary < 0 or not self.follows(2 * pair + self.primaries - primary):
                 return False
         return all(self.state(number)["cluster_state"] == "ok" for number in range(len(self.servers)))
 
-    def _follows(self, number: int) -> bool:
+    def follows(self, number: int) -> bool:
+        """Whether a server is a replica that has what its primary has."""
         with self.node(number) as client:
             return client.info("replication").get("master_link_status") == "up"
 
@@ -128,14 +135,15 @@ def cluster(primaries: int = 3, replicas: int = 0) -> Iterator[ClusterServers]:
     try:
         for number in range(primaries * (1 + replicas)):
             servers.servers.append(_start(directory / str(number)))
-        _form(servers)
+        form(servers)
         yield servers
     finally:
         servers.stop()
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _form(servers: ClusterServers) -> None:
+def form(servers: ClusterServers) -> None:
+    """Make one cluster of servers that belong to none, the primaries first."""
     count = len(servers.servers)
     ids = []
     for number in range(count):
@@ -146,9 +154,9 @@ def _form(servers: ClusterServers) -> None:
                 client.execute_command("CLUSTER ADDSLOTSRANGE", first, end - 1)
                 client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
     with servers.node(0) as first_node:
-        for server in servers.servers[1:]:
-            bus = _bus_port(server)
-            first_node.execute_command("CLUSTER MEET", "127.0.0.1", server.port, bus)
+        for number, server in enumerate(servers.servers[1:], 1):
+            bus = _bus_port(servers, number)
+            first_node.execute_command("CLUSTER MEET", servers.host_of(number), server.port, bus)
     wait_until(lambda: all(int(servers.state(n)["cluster_known_nodes"]) == count for n in range(count)), FORMED_S)
     for number in range(servers.primaries, count):
         with servers.node(number) as client:
@@ -169,6 +177,6 @@ def _replicates(client: redis.Redis, primary: str) -> bool:
         return False
 
 
-def _bus_port(server: ValkeyServer) -> int:
-    with redis.Redis(port=server.port) as client:
+def _bus_port(servers: ClusterServers, number: int) -> int:
+    with servers.node(number) as client:
         return int(client.config_get("cluster-port")["cluster-port"])

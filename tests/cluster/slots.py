@@ -40,7 +40,7 @@ def move_by_keys(servers: ClusterServers, slot: int, target: int, amid: Callable
     with halfway(servers, slot, target) as (giver, taker):
         half = giver.execute_command("CLUSTER COUNTKEYSINSLOT", slot) // 2
         while keys := giver.execute_command("CLUSTER GETKEYSINSLOT", slot, half or KEYS_AT_A_TIME):
-            giver.execute_command("MIGRATE", "127.0.0.1", port, "", 0, MIGRATE_MS, "KEYS", *keys)
+            giver.execute_command("MIGRATE", servers.host_of(target), port, "", 0, MIGRATE_MS, "KEYS", *keys)
             if half:
                 amid()
             half = 0
