@@ -11,6 +11,7 @@ from relay.audit.checkpoint import Signed
 from relay.audit.verifying import Block
 from relay.store import keyspace
 from relay.store.key_names import PREFIX, SHARED_ROOT, partition_root
+from relay.store.replicas import on_primary
 from relay.store.scripts import Scripts, store_errors
 
 if TYPE_CHECKING:
@@ -51,15 +52,20 @@ class Trail:
 
     def end(self, most: int = 0) -> TrailEnd:
         """The newest part, with at most so many of its entries (0: all)."""
-        with store_errors():
-            pipeline = self._client.pipeline(transaction=True)
+
+
+        def read(server: Any) -> Any:
+            pipeline = server.pipeline(transaction=True)
             pipeline.llen(keyspace.audit("segments", self._root))
             pipeline.lindex(keyspace.audit("segments", self._root), -1)
             pipeline.get(keyspace.audit("head", self._root))
             pipeline.get(keyspace.audit("beginning", self._root))
             pipeline.lrange(keyspace.audit("entries", self._root), 0, most or _EVERYTHING)
-            pipeline.execute_command("TIME")
-            segments, last, head, beginning, entries, (seconds, micros) = pipeline.execute()
+            pipeline.execute_command("TIME")  # of no key: a cluster's client would not take it in a transaction
+            return pipeline.execute()
+
+        with store_errors():
+            segments, last, head, beginning, entries, (seconds, micros) = on_primary(self._client, self._root, read)
         more = bool(most) and len(entries) > most
         now_ms = seconds * 1000 + micros // 1000
         return TrailEnd(segments, last or b"", head or b"", beginning or b"", entries[: most or None], more, now_ms)

@@ -7,6 +7,8 @@ import uuid
 
 import pytest
 
+from relay.audit.checkpointing import Checkpointing
+from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.errors import SettingsError, Unavailable
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.reference_id import new_reference_id
@@ -26,6 +28,7 @@ from relay.store.registry import Registry
 from relay.store.replicas import Replicas, primaries_of
 from relay.store.revocations import Revocations
 from relay.store.scripts import Scripts
+from relay.store.trail import trails
 from relay.store.workers import Workers
 from relay.vault import Vault
 from tests.cluster.slots import halfway, slot_of
@@ -155,6 +158,16 @@ def test_keys_are_made_revoked_and_known_to_everybody(client):
     revocations = Revocations(client, vault)
     assert revocations.refresh() == 2
     assert set(Registry(client, vault, keys=KEYS).plugins()) == set(PLUGINS)
+
+
+def test_the_trail_of_every_root_is_signed(client, store):
+    store.accept_and_publish([new_call(plugin) for plugin in PLUGINS], [])
+    signer = AuditSigner(new_private_text())
+    for trail in trails(client, KEYS):
+        Checkpointing(trail, signer, "w1", retention_ms=1_000_000).turn()
+    written = [end for trail in trails(client, KEYS) if (end := trail.end()).entries]
+    assert sum(len(end.entries) for end in written) >= len(PLUGINS)
+    assert all(end.head for end in written)
 
 
 def test_workers_are_heard_by_everybody(client):
