@@ -53,7 +53,6 @@ class Trail:
     def end(self, most: int = 0) -> TrailEnd:
         """The newest part, with at most so many of its entries (0: all)."""
 
-
         def read(server: Any) -> Any:
             pipeline = server.pipeline(transaction=True)
             pipeline.llen(keyspace.audit("segments", self._root))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from relay.store import keyspace
 from relay.store.invocations import InvocationStore
 from relay.store.policies import Policies
+from relay.store.replicas import primaries_of
 from tests.contract.ledger import LIMITS
 from tests.contract.snapshots import everything
 
@@ -25,7 +27,8 @@ class Clocked:
 
     def __init__(self, client: redis.Redis, *, margin_ms: int = 10_000) -> None:
         self.client = client
-        client.function_load = lambda text: type(client).function_load(client, _stepped(text))
+        for server in primaries_of(client):
+            server.function_load = partial(_load_stepped, server)
         self.store = InvocationStore(client, LIMITS, lease_margin_ms=margin_ms)
         self.policies = Policies(client, self.store)
         self.set_ms(START_MS)
@@ -42,6 +45,10 @@ class Clocked:
     def everything(self) -> dict[bytes, object]:
         """The whole store as plain values, but for the clock."""
         return {key: value for key, value in everything(self.client).items() if key != _CLOCK.encode()}
+
+
+def _load_stepped(server: redis.Redis, text: str) -> object:
+    return type(server).function_load(server, _stepped(text))
 
 
 def _stepped(text: str) -> str:
