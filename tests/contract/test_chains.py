@@ -70,6 +70,15 @@ def test_an_advanced_parent_waits_without_lease_or_place_and_its_step_is_ready(c
     assert ledger.client.zscore(keyspace.due_running(), chain.ref) == deadline
 
 
+def test_a_step_is_recorded_as_it_was_made(chain, ledger):
+    (step,) = chain.begun(payload=b"\x01of the step", request_bytes=12, timeout_ms=7_000, repeatable=True)
+    record = ledger.store.find(step)
+    assert ledger.store.payload_of(step) == b"\x01of the step"
+    assert (record.request_bytes, record.repeatable) == (12, True)
+    (read,) = ledger.store.read([step])
+    assert (read.payload, read.timeout_ms) == (b"\x01of the step", 7_000)
+
+
 def test_a_parents_lease_is_the_margin_alone(chain, ledger):
     chain.claim()
     record = ledger.store.find(chain.ref)

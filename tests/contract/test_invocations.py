@@ -183,6 +183,17 @@ def test_an_unknown_id_cannot_be_claimed(ledger):
     assert ledger.store.claim([new_reference_id()], ledger.token()).granted == set()
 
 
+def test_a_lost_attempt_is_recorded_from_its_claim_to_when_its_loss_was_noticed(ledger):
+    before_ms = int(ledger.client.time()[0]) * 1000
+    ref, _ = ledger.claimed()
+    lease_ms = int(ledger.client.hget(keyspace.record(ref), "leaseEnd")) - before_ms
+    ledger.client.hset(keyspace.record(ref), "leaseEnd", before_ms)  # it was claimed a lease's length before
+    ledger.store.claim([ref], ledger.token())
+    (attempt,) = ledger.store.find(ref).attempts
+    assert before_ms - lease_ms - 1_000 <= attempt.started_at_ms <= before_ms - 20_000
+    assert 20_000 <= attempt.duration_ms <= lease_ms + 60_000
+
+
 def test_a_lost_unrepeatable_call_ends_interrupted_and_says_maybe(ledger):
     ref, _ = ledger.claimed()
     ledger.lose_lease(ref)

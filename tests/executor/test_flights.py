@@ -10,20 +10,23 @@ import requests
 from gevent.event import Event
 
 from relay.answer.masking import Mask
+from relay.chains import Create
 from relay.errors import Unavailable
+from relay.executor import attempts as attempts_module
 from relay.executor import claiming
 from relay.executor.active_calls import ActiveCall
 from relay.executor.attempts import Attempts
+from relay.executor.chain_turns import ChainTurn
 from relay.executor.claiming import Claimer
 from relay.executor.preparation import Prepared
 from relay.executor.slots import Slots
-from relay.invocation import State
+from relay.invocation import Outcome, State
 from relay.outbound.gate import Gate
 from relay.process import loops
 from relay.process.clock import boot_time_s
 from relay.reference_id import new_reference_id
 from relay.registration import Shape
-from relay.store.transitions import CallRecord, Claimed
+from relay.store.transitions import Advance, CallRecord, Claimed, Settled, Settlement
 
 TIMEOUT_MS = 20_000
 SLOTS = 3
@@ -138,3 +141,49 @@ def test_a_flight_that_a_stop_has_given_back_ends_settles_nothing_and_holds_noth
     assert sorted(flights.let_go) == sorted(refs)
     assert flights.concluded == []
     assert flights.attempts._settler.flush(0)
+
+
+class Advances:
+    """A store that answers one advance, and takes what is settled."""
+
+    def __init__(self, verdict):
+        self.verdict = verdict
+        self.settled: list[str] = []
+
+    def advance(self, *_args, **_more):
+        return self.verdict, ()
+
+    def settle(self, group):
+        self.settled += [each.reference_id for each in group]
+        return Settled((True,) * len(group), ())
+
+
+@pytest.mark.parametrize(
+    ("verdict", "ends"),
+    [(Advance.ADVANCED, False), (Advance.LATE, False), (Advance.ENDED, False), (Advance.TOO_MANY, True)],
+)
+def test_a_chain_that_may_make_no_more_steps_ends_and_any_other_waits_for_its_step(verdict, ends):
+    store, slots = Advances(verdict), Slots(1)
+    ref = new_reference_id()
+    record = CallRecord(ref, State.QUEUED, "acme", "hook", 1, 1, b"", None, TIMEOUT_MS, "bulk")
+    end = Settlement(ref, "token", State.UNREACHABLE, Outcome.STEP_REJECTED, 0, True, None)
+    turns = SimpleNamespace(new_steps=lambda *_: (), sealed_secrets=lambda *_: b"", end=lambda *_: end)
+    watch = SimpleNamespace(claimed=lambda _: None, sending=lambda _: None, settled=lambda *_: None)
+    attempts = Attempts(store, None, None, turns, slots, watch, go_on=lambda *_: None, let_go=lambda _: None)
+    slots.take(1)
+    turn = ChainTurn(record, None, Create(0, ()), ())
+    gate = Gate(boot_time_s() + 20)
+    attempts.launch(ActiveCall(turn, ("acme", "hook"), "token", gate, claimed_at_ms=1, claimed_at_s=boot_time_s()))
+    gevent.sleep(0.05)
+    assert attempts._settler.flush(5)
+    assert store.settled == [ref] * ends
+    assert slots.free == 1
+
+
+@pytest.mark.parametrize("after_s", [0.0, 1.5, 59.0])
+def test_an_attempt_begins_on_the_server_s_clock_so_long_after_its_claim_as_has_passed_here(monkeypatch, after_s):
+    now_s = boot_time_s()
+    monkeypatch.setattr(attempts_module, "boot_time_s", lambda: now_s + after_s)
+    gate = Gate(now_s + 20)
+    active = ActiveCall(prepared(), ("acme", "hook"), "token", gate, claimed_at_ms=1_234_567, claimed_at_s=now_s)
+    assert Attempts._sent_at_ms(active) == pytest.approx(1_234_567 + after_s * 1000, abs=1)

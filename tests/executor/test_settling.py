@@ -87,6 +87,13 @@ def test_a_group_has_so_many_bytes_and_no_more(settler, groups, over, expected, 
     assert settled_in_groups(settler, groups, [settlement(half), second]) == expected
 
 
+@pytest.mark.parametrize(("over", "expected"), [(0, [2]), (1, [1, 1])])
+def test_result_and_raw_answer_count_together(settler, groups, over, expected):
+    third = GROUP_BYTES // 3
+    second = settlement(third, GROUP_BYTES - 2 * third + over)
+    assert settled_in_groups(settler, groups, [settlement(third), second]) == expected
+
+
 def test_the_bytes_of_all_that_are_in_a_group_count(settler, groups):
     half = GROUP_BYTES // 2
     assert settled_in_groups(settler, groups, [settlement(half), settlement(half), settlement(1)]) == [2, 1]

@@ -213,3 +213,25 @@ def test_an_evaluation_may_visit_so_many_nodes_and_no_more(monkeypatch):
     monkeypatch.setattr(expressions, "MAX_VISITS", 1)
     with pytest.raises(Unevaluable, match="too long"):
         read_expression("[a]").evaluate({"a": 1})
+
+
+def test_a_value_may_come_to_sixteen_million_characters():
+    most = "x" * (16 * 1024 * 1024 - 1)  # and one for the value
+    assert read_expression("a").evaluate({"a": most}) == most
+    with pytest.raises(Unevaluable, match="too large"):
+        read_expression("a").evaluate({"a": most + "x"})
+
+
+@pytest.mark.parametrize(("value", "size"), [({"ab": 1}, 5), ({"": None}, 3), ([[], "a"], 4), ({"a": {"b": "c"}}, 8)])
+def test_names_values_and_what_holds_them_count_for_the_size(monkeypatch, value, size):
+    monkeypatch.setattr(expressions, "MAX_VALUE_SIZE", size)
+    assert read_expression("a").evaluate({"a": value}) == value
+    monkeypatch.setattr(expressions, "MAX_VALUE_SIZE", size - 1)
+    with pytest.raises(Unevaluable, match="too large"):
+        read_expression("a").evaluate({"a": value})
+
+
+@pytest.mark.parametrize(("text", "where"), [("a.b ^", 5), ("a #", 3), ("#", 1)])
+def test_a_character_that_cannot_be_is_told_with_its_place(text, where):
+    with pytest.raises(ValueError, match=f"at character {where}$"):
+        read_expression(text)

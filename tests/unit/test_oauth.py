@@ -12,7 +12,7 @@ from relay.answer.endpoint_answer import EndpointAnswer
 from relay.invocation import Outcome, Sent
 from relay.registration.credentials import ClientCredentials
 from relay.registration.endpoint import Endpoint
-from relay.request.oauth import NoToken, TokenGrant, read_grant, token_request
+from relay.request.oauth import MAX_TOKEN_LENGTH, NoToken, TokenGrant, read_grant, token_request
 
 URL = Endpoint("https", "login.example.com", 443, "/token", "tenant=a%20b")
 
@@ -49,6 +49,13 @@ def test_what_is_not_registered_is_not_asked_for():
 def test_a_token_is_given_up_before_it_expires(expires_in, usable_s):
     answer = answered({"access_token": "t0ken", "token_type": "Bearer", "expires_in": expires_in})
     assert read_grant(answer) == TokenGrant("t0ken", usable_s)
+
+
+def test_a_token_has_so_many_characters_and_no_more():
+    longest = "x" * MAX_TOKEN_LENGTH
+    assert read_grant(answered({"access_token": longest})).token == longest
+    with pytest.raises(NoToken):
+        read_grant(answered({"access_token": longest + "x"}))
 
 
 @pytest.mark.parametrize(

@@ -98,3 +98,25 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(field, seconds):
 @given(st.text(max_size=60))
 def test_no_retry_after_breaks_the_reader(text):
     assert read_retry_after(text, 0.0) is None or read_retry_after(text, 0.0) >= 0
+
+
+@pytest.mark.parametrize("statuses", [None, (500, 503)])
+def test_a_policy_is_read_as_it_was_written(statuses):
+    policy = RetryPolicy(attempts=7, initial_s=0.5, factor=3, maximum_s=60, statuses=statuses)
+    assert RetryPolicy.from_value(policy.to_value()) == policy
+    assert ("statuses" in policy.to_value()) == (statuses is not None)
+
+
+def test_what_a_document_leaves_out_is_as_documented():
+    assert RetryPolicy.from_value({"attempts": 2}).to_value() == {
+        "attempts": 2,
+        "initial": 1,
+        "factor": 2,
+        "maximum": 300,
+    }
+
+
+@pytest.mark.parametrize(("asked_s", "waited_ms"), [(3_599.5, 3_599_500), (3_600, 3_600_000), (3_601, 3_600_000)])
+def test_an_endpoint_may_ask_for_an_hour_and_no_more(asked_s, waited_ms):
+    answer = tried(Outcome.ANSWERED, Sent.ANSWERED, status=503, retry_after_s=asked_s)
+    assert decide(POLICY, answer, 0.0) == Retry(waited_ms)
