@@ -2,6 +2,8 @@
 
 python -m bench.call_cost                  this working tree
 python -m bench.call_cost --rounds 3       the median of so many stages
+python -m bench.call_cost --rounds 7 --vary RELAY_FLOWER_EVENTS=0,50
+                                           workers with either value of a setting in turn, on one stage
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from bench.neighbours import QUICK, neighbours
 from relay.store import keyspace
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bench.neighbours import Neighbours
 
 WARM_UP: Final = 2_000
@@ -40,17 +44,18 @@ class CallCost:
     calls_s: float
 
 
-def measured(at: Neighbours, calls: int) -> CallCost:
+def measured(at: Neighbours, calls: int, settings: Mapping[str, str] | None = None) -> CallCost:
     """Drain so many calls with one worker, after it has met what is met the first time."""
     at.queue(QUICK, WARM_UP)
-    at.start_worker("bulk")
+    at.start_worker("bulk", settings)
     _drain(at)
     at.stop_worker("bulk")
     at.queue(QUICK, calls)
-    at.start_worker("bulk")
+    at.start_worker("bulk", settings)
     before, began_s = _standing(at), _time(at)
     _drain(at)
     after, ended_s = _standing(at), _time(at)
+    at.stop_worker("bulk")
     spent = {name: (after[name] - before[name]) / calls for name in before}
     return CallCost(**spent, calls_s=calls / (ended_s - began_s))
 
@@ -86,12 +91,38 @@ def _worker_s() -> list[float]:
     return found
 
 
+def _compare(calls: int, rounds: int, name: str, values: str) -> None:
+    """Rounds in which each value of a setting has its turn; the median of the rounds' ratios to the first value."""
+    found: dict[str, list[CallCost]] = {value: [] for value in values.split(",")}
+    with tempfile.TemporaryDirectory() as folder, neighbours(Path(folder), 0.0) as at:
+        for number in range(rounds):  # the other way round in every other round, since what is queued grows
+            for value in list(found)[:: -1 if number % 2 else 1]:
+                found[value].append(measured(at, calls, {name: value}))
+    table = Table(title=f"A drained call, {calls:,} of them, medians of {rounds}", title_justify="left")
+    first = next(iter(found.values()))
+    for column in (name, "worker us", "server us", "both, ratio (median of pairs)", "ratios"):
+        table.add_column(column, justify="right")
+    for value, costs in found.items():
+        ratios = [_both(cost) / _both(other) for cost, other in zip(costs, first, strict=True)]
+        row = [f"{median(each.worker_us for each in costs):.1f}", f"{median(each.server_us for each in costs):.1f}"]
+        table.add_row(value, *row, f"{median(ratios):.3f}", " ".join(f"{ratio:.3f}" for ratio in ratios))
+    Console(width=140).print(table)
+
+
+def _both(cost: CallCost) -> float:
+    return cost.worker_us + cost.server_us
+
+
 @click.command()
 @click.option("--calls", type=int, default=10_000, show_default=True)
 @click.option("--rounds", type=int, default=1, show_default=True)
+@click.option("--vary", metavar="NAME=VALUE,VALUE", default=None, help="A worker's setting; its values in turn.")
 @click.option("--json-file", type=click.Path(path_type=Path), default=None)
-def main(*, calls: int, rounds: int, json_file: Path | None) -> None:
+def main(*, calls: int, rounds: int, vary: str | None, json_file: Path | None) -> None:
     """Measure, and print a table."""
+    if vary is not None:
+        _compare(calls, rounds, *vary.split("=", 1))
+        return
     found = []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder, neighbours(Path(folder), 0.0) as at:

@@ -50,10 +50,10 @@ class Neighbours:
         """A client of the stage's server."""
         return self.stage.server.client
 
-    def start_worker(self, group: str) -> None:
+    def start_worker(self, group: str, settings: Mapping[str, str] | None = None) -> None:
         """Starts a worker and waits until it sweeps."""
         before = self.client.zcard(keyspace.workers())
-        self._relay.start_worker(self.stage, group)
+        self._relay.start_worker(self.stage, group, settings=settings)
         self.stage.children.wait_until("the worker", lambda: self.client.zcard(keyspace.workers()) > before, 40)
 
     def stop_worker(self, group: str) -> None:

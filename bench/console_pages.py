@@ -1,0 +1,126 @@
+"""`python -m bench.console_pages`: how long what the console asks for takes with a million records.
+
+The records are those of `bench.lookups`; the requests go through a real API process. A script that holds the server up
+for longer than the bound is named, from the server's own slow log.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from statistics import median
+from typing import Any, Final
+
+import click
+import requests
+from rich.console import Console
+from rich.table import Table
+
+from bench.children import ROOT, Children, clean_environment, free_port
+from bench.lookups import Archive
+from bench.server import Server
+from relay.registration import read_registrations
+from relay.runtime import cli_runtime
+from relay.settings import Settings
+from relay.vault import Vault
+
+BUILD: Final = ROOT / "build" / "console"
+PLUGIN: Final = "shop"
+BOUND_MS: Final = 1_000.0  # of a request
+HELD_UP_MS: Final = 50  # of the server, by one script or command
+ROUNDS: Final = 5
+_START_S: Final = 60.0
+
+#: What the console's views ask for.
+PAGES: Final = {
+    "overview: stats of a day": "/v1/stats?since={day}",
+    "overview: stats of an hour": "/v1/stats?since={hour}",
+    "overview: stats of a webhook": "/v1/stats?since={day}&webhookId=hook3",
+    "overview: failing groups": "/v1/groups?since={day}",
+    "overview: lanes": "/v1/lanes",
+    "webhooks: traffic": "/v1/traffic",
+    "invocations": "/v1/invocations?limit=50",
+    "invocations of a webhook": "/v1/invocations?limit=50&webhookId=hook3",
+    "invocations that failed": "/v1/invocations?limit=50&state=unreachable",
+    "invocations: rare outcome": "/v1/invocations?limit=50&outcome=tls_failed",
+    "invocations: nothing such": "/v1/invocations?limit=50&outcome=dns_failed",
+    "invocations: nothing of a caller": "/v1/invocations?limit=50&caller=nobody",
+    "invocations: not replayed": "/v1/invocations?limit=50&unreplayed=true",
+    "replays": "/v1/replays",
+    "metrics": "/metrics",
+}
+
+
+class Site:
+    """A server with records, and an API process over it."""
+
+    def __init__(self, children: Children, records: int) -> None:
+        self.server = Server(children, BUILD / "stage" / "server", "everysec")
+        Archive(self.server.client).fill(records)
+        environ = {
+            "RELAY_REDIS_URL": self.server.url(),
+            "RELAY_TARGET_KEYS": Vault.new_key_text(),
+            "RELAY_DATA_KEYS": Vault.new_key_text(),
+        }
+        runtime = cli_runtime(Settings.from_environ(environ))
+        hooks = "".join(f'{{id: "hook{n}", url: "https://hooks.vendor.com/x", method: "POST"}}\n' for n in range(10))
+        runtime.registry.apply(PLUGIN, read_registrations(hooks, runtime.rules, plugin=PLUGIN)[1])
+        self._key, _ = runtime.api_keys.create(PLUGIN, ["trigger", "operate", "metrics"])
+        port = free_port()
+        command = ["granian", "--interface", "wsgi", "--port", str(port), "--blocking-threads", "32", "api.wsgi:app"]
+        children.start("api", [sys.executable, "-m", *command], {**clean_environment(), **environ})
+        self._url = f"http://127.0.0.1:{port}"
+        children.wait_until("the API", self._answers, _START_S)
+
+    def asked(self, path: str) -> tuple[float, int]:
+        """Milliseconds and bytes of one answer."""
+        began = time.perf_counter()
+        answer = requests.get(self._url + path, headers={"Authorization": f"Bearer {self._key}"}, timeout=600)
+        took_ms = (time.perf_counter() - began) * 1000
+        answer.raise_for_status()
+        return took_ms, len(answer.content)
+
+    def held_up(self) -> list[dict[str, Any]]:
+        """What has held the server up for too long since the last time."""
+        found: list[dict[str, Any]] = self.server.client.slowlog_get(128)
+        self.server.client.slowlog_reset()
+        return found
+
+    def _answers(self) -> bool:
+        try:
+            return bool(requests.get(f"{self._url}/healthz", timeout=5).ok)
+        except requests.RequestException:
+            return False
+
+
+def _moment(seconds_ago: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds_ago))
+
+
+@click.command()
+@click.option("--records", type=click.IntRange(1_000, 10_000_000), default=1_000_000, show_default=True)
+def main(records: int) -> None:
+    """Every page of the console with a million records."""
+    shutil.rmtree(BUILD / "stage", ignore_errors=True)
+    table, slow = Table(title=f"The console among {records:,} records", title_justify="left"), 0
+    for column in ("asked for", "median ms", "worst ms", "KiB", f"held the server up > {HELD_UP_MS} ms"):
+        table.add_column(column)
+    with Children(BUILD / "stage") as children:
+        site = Site(children, records)
+        site.server.client.config_set("slowlog-log-slower-than", HELD_UP_MS * 1000)
+        places = {"day": _moment(86_400 - 60), "hour": _moment(3_600)}
+        for name, path in PAGES.items():
+            site.held_up()
+            found = [site.asked(path.format(**places)) for _ in range(ROUNDS)]
+            times_ms = [took_ms for took_ms, _ in found]
+            held = [f"{each['command'].split()[1].decode()} {each['duration'] / 1000:.0f}" for each in site.held_up()]
+            size_kib = f"{found[-1][1] / 1024:.1f}"
+            table.add_row(name, f"{median(times_ms):.1f}", f"{max(times_ms):.1f}", size_kib, ", ".join(held))
+            slow += max(times_ms) > BOUND_MS or bool(held)
+    Console(width=140).print(table)
+    sys.exit(1 if slow else 0)
+
+
+if __name__ == "__main__":
+    main()
