@@ -15,11 +15,9 @@
 -- does not become lastToken: its answer, should it still come, is late. A call that is parked though it might go knows by
 -- which claim (parker): the same claim says again that it is ready.
 -- needs: alarms, clock, conclude, finish, places, record
--- record read_plain: state callback plugin webhook timeout lane attempts parked chain parent replay createdAt endBy notBefore root
---   revision step
+-- record read_plain: state plugin webhook timeout lane attempts parked chain parent replay createdAt endBy notBefore root
 -- record read_call: state callback token leaseEnd notBefore plugin webhook timeout repeatable losses attempts requestBytes
 --   waiters lastToken parked parker createdAt lane chain deadline parent replay step endBy root
---   revision
 
 local token, count, full = ARGV[1], tonumber(ARGV[8]), tonumber(ARGV[9])
 conclude_from(1, 2)
@@ -37,7 +35,7 @@ local function grant(r, w)
   end
   take_place(w, r.ref, lease_end)
   if r.parked == '1' then unpark(w, r.ref) end
-  alarm_off(r.ref, r.lane)
+  alarm_queued_off(r.ref, r.lane)
   alarm_running_at_end(r.ref, lease_end)
   if r.attempts ~= '' then return { 'granted', 'sending' } end
   return { 'granted', 'sending', now - math.max(number(r.createdAt), number(r.notBefore)) }

@@ -10,7 +10,7 @@
 -- A repeated call finds what was done, and goes on. Whoever does not come to the end leaves it to the next sweep.
 -- needs: clock, conclude, finish, places
 -- record read_call: state callback token leaseEnd plugin webhook timeout repeatable losses attempts requestBytes waiters parked
---   createdAt lane chain deadline parent replay step endBy revision held
+--   createdAt lane chain deadline parent replay step endBy held
 
 conclude_from(1, 2)
 grace_from(3)

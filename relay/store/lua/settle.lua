@@ -12,7 +12,7 @@
 --
 -- Idempotent: a token that left `sending` is known, and answered as the first time.
 -- needs: alarms, clock, conclude, effects, finish, places, record, rows, steps
--- record read_call: state callback token plugin webhook requestBytes waiters attempts parent chain lane createdAt replay endBy
+-- record read_call: state callback token plugin webhook requestBytes waiters attempts parent chain lane createdAt replay
 
 local WIDTH = 15
 local RAW_MS = 3600000 -- longer than any chain may take
@@ -92,7 +92,7 @@ local function settle(answer)
       state = 'rejected', outcome = 'webhook_not_registered', status = '', error = '', result = '', token = answer.token,
       fields = fields,
     })
-  elseif answer.state == 'retrying' and is_aged(r) then
+  elseif answer.state == 'retrying' and is_aged({ endBy = redis.call('HGET', KEY.record(r.ref), 'endBy') or '' }) then
     end_aged(answer, r, fields)
   elseif answer.state == 'retrying' then
     retry(answer, r, fields)

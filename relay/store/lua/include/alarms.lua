@@ -16,12 +16,17 @@ local function alarm_queued(ref, lane, at)
   redis.call('ZADD', KEY.due_queued(lane), int(at), ref)
 end
 
--- Of a group: off when the script ends, unless it is set then.
-local function alarm_off(ref, lane)
-  effects.running_off[#effects.running_off + 1] = ref
+-- Of a group: among the queued ids it is off when the script ends, unless it is set then.
+local function alarm_queued_off(ref, lane)
   local queued = effects.queued_off[lane] or {}
   queued[#queued + 1] = ref
   effects.queued_off[lane] = queued
+end
+
+-- Of a group: off when the script ends.
+local function alarm_off(ref, lane)
+  effects.running_off[#effects.running_off + 1] = ref
+  alarm_queued_off(ref, lane)
 end
 
 -- Of a group of ids that are not among the leases: rings among the queued ids, set when the script ends.
@@ -32,7 +37,7 @@ local function alarm_queued_at_end(ref, lane, at)
   effects.queued_at[lane] = queued
 end
 
--- Of a group of ids whose alarm is off: rings among the leases, set when the script ends.
+-- Of a group of ids that are not among the queued ones: rings among the leases, set when the script ends.
 local function alarm_running_at_end(ref, at)
   effects.running_at[#effects.running_at + 1] = int(at)
   effects.running_at[#effects.running_at + 1] = ref

@@ -39,7 +39,8 @@ end
 
 -- Whether a call's webhook was removed since it was accepted. What a chain has begun goes on.
 local function is_removed(r, w)
-  return w.removed > 0 and number(r.revision) <= w.removed and r.parent == '' and (r.chain ~= '1' or r.step == '-1')
+  if w.removed == 0 or r.parent ~= '' or (r.chain == '1' and r.step ~= '-1') then return false end
+  return number(redis.call('HGET', KEY.record(r.ref), 'revision')) <= w.removed
 end
 
 -- Too old. Whether a request of it may have left is what its attempts say.
