@@ -24,6 +24,7 @@ from relay.metrics.reporting import Reporter
 from relay.metrics.shown_calls import ShownCalls
 from relay.outbound.sender import Sender
 from relay.outbound.transport import CurlTransport
+from relay.process import descriptors
 from relay.replay.running import Replaying
 from relay.runtime import Runtime
 from relay.store.access_tokens import AccessTokenStore
@@ -63,11 +64,12 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     """For a worker process called ``name`` that serves ``lanes``.
 
     Raises:
-        SettingsError: a key ring is missing.
+        SettingsError: a key ring is missing, or more calls in flight are wanted than may be open.
     """
     runtime = Runtime(settings, holds_target_keys=True, app=app)
     if runtime.target_vault is None:
         raise SettingsError("RELAY_TARGET_KEYS is not set: a worker could open no target.")
+    descriptors.allow_calls(settings.max_in_flight)
     transport = _transport(runtime)
     gathering, shown, spans = Gathering(runtime.measures, name), ShownCalls(settings.flower_events), runtime.spans(name)
     executor = _executor(runtime, runtime.target_vault, Sender(transport), CallWatch(gathering, shown, spans), lanes)

@@ -11,10 +11,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+from gevent.monkey import is_module_patched
 from kombu.transport import TRANSPORT_ALIASES, redis
 
 from relay.queue import LANES, MESSAGE_IDS, RUN
 from relay.telemetry import log
+from workers.lane_poller import LanePoller
 
 if TYPE_CHECKING:
     from relay.store.workers import Workers
@@ -24,6 +26,8 @@ _dropped: Final[Counter[str]] = Counter()  # by lane, since this was last writte
 
 def use_checked_transports() -> None:
     """Have kombu's Redis transports check what they take off a lane. Before the first connection is made."""
+    if is_module_patched("select"):  # in a worker, not in Flower beside it
+        redis.poll = LanePoller
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
     TRANSPORT_ALIASES["sentinel"] = f"{__name__}:SentinelTransport"

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from bench.sweeps.stages import Scene, Scenes
 
 SLOW_S: Final = 0.2
-#: 900 is the most that RELAY_MAX_IN_FLIGHT allows.
-IN_FLIGHT: Final = (100, 300, 900)
+IN_FLIGHT: Final = (100, 300, 900, 2_000)
 PAYLOAD_KIB: Final = (1, 16, 64, 256, 1_000)
 KEPT_MS: Final = 24 * 3600 * 1000
 STEPS: Final = ("step-a", "step-b", "step-c")

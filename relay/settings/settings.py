@@ -87,7 +87,7 @@ class Settings:
         "LEASE_MARGIN", "10", kinds.seconds(1, 300), "How long a lease outlives the call's own timeout."
     )
     max_in_flight: int = _setting(
-        "MAX_IN_FLIGHT", "512", kinds.number(1, 900), "Calls in flight in one worker process."
+        "MAX_IN_FLIGHT", "512", kinds.number(1, 4000), "Calls in flight in one worker process."
     )
     stop_timeout_s: float = _setting(
         "STOP_TIMEOUT", "20", kinds.seconds(1, 900), "How long a stopping worker lets running calls end."

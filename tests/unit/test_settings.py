@@ -103,7 +103,7 @@ def test_amounts_and_lists_are_read_as_people_write_them(name, text, field, valu
         ("MAX_IN_FLIGHT", "0"),
         ("API_CPU", "-1"),
         ("API_CPU", "all"),
-        ("MAX_IN_FLIGHT", "901"),
+        ("MAX_IN_FLIGHT", "4001"),
         ("MAX_IN_FLIGHT", "1.5"),
         ("MAX_IN_FLIGHT", "\u0661"),  # a digit, but not an ASCII one
         ("MAX_BODY_BYTES", "1"),

@@ -1,0 +1,30 @@
+"""How many files and connections this process may have open."""
+
+from __future__ import annotations
+
+import resource
+from typing import Final
+
+from relay.errors import SettingsError
+
+#: What a worker opens beside its calls' connections: to the server and the broker, kept ones, files.
+BESIDE_CALLS: Final = 512
+
+
+def allow_calls(in_flight: int) -> None:
+    """Raise what the system allows by default as far as so many calls need it.
+
+    Raises:
+        SettingsError: the process may not have so many open.
+    """
+    needed = in_flight + BESIDE_CALLS
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY or allowed >= needed:
+        return
+    if most != resource.RLIM_INFINITY and most < needed:
+        raise SettingsError(
+            f"RELAY_MAX_IN_FLIGHT is {in_flight}, which needs {needed} open files, and this process may have {most}:"
+            f" raise its limit (`ulimit -Hn`, LimitNOFILE, ulimits), or set RELAY_MAX_IN_FLIGHT to"
+            f" {max(most - BESIDE_CALLS, 1)} at most."
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))

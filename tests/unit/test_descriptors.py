@@ -1,0 +1,47 @@
+"""How many files and connections a worker may have open."""
+
+import resource
+
+import pytest
+
+from relay.errors import SettingsError
+from relay.process.descriptors import BESIDE_CALLS, allow_calls
+
+
+@pytest.fixture
+def limits(monkeypatch):
+    """The process's limits as they are said to be; what is set stands there."""
+    limits = [1_024, 20_000]
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: tuple(limits))
+    monkeypatch.setattr(resource, "setrlimit", lambda _what, new: limits.__setitem__(slice(None), new))
+    return limits
+
+
+def test_what_the_system_allows_is_raised_as_far_as_calls_need_it(limits):
+    allow_calls(2_000)
+    assert limits == [2_000 + BESIDE_CALLS, 20_000]
+
+
+def test_enough_stays_as_it_is(limits):
+    allow_calls(512)
+    assert limits == [1_024, 20_000]
+    limits[:] = [resource.RLIM_INFINITY, resource.RLIM_INFINITY]
+    allow_calls(4_000)
+    assert limits[0] == resource.RLIM_INFINITY
+
+
+def test_without_an_upper_bound_it_is_raised(limits):
+    limits[1] = resource.RLIM_INFINITY
+    allow_calls(4_000)
+    assert limits[0] == 4_000 + BESIDE_CALLS
+
+
+def test_more_than_the_process_may_have_is_refused_with_what_to_do(limits):
+    limits[1] = 1_500
+    with pytest.raises(SettingsError) as refused:
+        allow_calls(2_000)
+    assert "RELAY_MAX_IN_FLIGHT is 2000, which needs 2512 open files, and this process may have 1500" in str(
+        refused.value
+    )
+    assert "to 988 at most" in str(refused.value)
+    assert limits == [1_024, 1_500]
