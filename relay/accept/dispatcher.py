@@ -31,6 +31,8 @@ __all__ = ["Dispatcher", "LanePublisher", "TriggerRequest"]
 GROUP_ITEMS: Final = 128  # triggers in one accept script, and so ids in one Celery message
 GROUP_BYTES: Final = 1024 * 1024  # sealed bytes in one accept script; a larger single trigger goes alone
 WINDOW_S: Final = 0.004  # how much longer a group is collected after a group of several
+#: Beyond that callers of a partition whose server is silent are told so at once: they would hold all threads.
+PATIENCE_S: Final = 2.0
 _ROUNDS: Final = 4  # how often a registration may change under a trigger before it is asked to come again
 _CAPACITY_RETRY_S: Final = 5
 _AGAIN_THREADS: Final = 4
@@ -69,9 +71,7 @@ class Dispatcher:
         self._intake = Intake(webhooks, vault)
         self._ledger = ledger
         self._publisher = publisher
-        self._commits: GroupCommit[NewInvocation, Accepted] = GroupCommit(
-            self._commit, max_items=GROUP_ITEMS, max_bytes=GROUP_BYTES, window_s=WINDOW_S
-        )
+        self._commits: dict[int, GroupCommit[NewInvocation, Accepted]] = {}  # of each partition
         self._again = ThreadPoolExecutor(_AGAIN_THREADS, "accept-again")  # has no threads until they are needed
 
     def submit(self, call: TriggerRequest, on_reply: OnReply) -> None:
@@ -123,7 +123,24 @@ class Dispatcher:
         except RelayError as error:
             on_reply(error)
         else:
-            self._commits.submit(checked.new, checked.size_bytes, partial(self._replied, this, checked, on_reply))
+            self._commits_of(this.call.plugin).submit(
+                checked.new, checked.size_bytes, partial(self._replied, this, checked, on_reply)
+            )
+
+    def _commits_of(self, plugin: str) -> GroupCommit[NewInvocation, Accepted]:
+        """Commits of the plugin's partition: one whose server stands still holds up nobody else's."""
+        number = self._ledger.partition_of_plugin(plugin)
+        commits = self._commits.get(number)
+        if commits is None:  # of two threads that find none the first one's counts
+            made: GroupCommit[NewInvocation, Accepted] = GroupCommit(
+                self._commit,
+                max_items=GROUP_ITEMS,
+                max_bytes=GROUP_BYTES,
+                window_s=WINDOW_S,
+                patience_s=PATIENCE_S if self._ledger.is_divided else None,
+            )
+            commits = self._commits.setdefault(number, made)
+        return commits
 
     def _replied(self, this: _Round, checked: CheckedTrigger, on_reply: OnReply, reply: Accepted | Exception) -> None:
         """Pass on what the store's reply means. Another round reads the store: not in the committing thread."""
@@ -141,7 +158,7 @@ class Dispatcher:
         return self._intake.check_in(this.call, fresh=this.number > 1)
 
     def _commit_groups(self, checked: Sequence[CheckedTrigger]) -> Iterator[Accepted | RelayError]:
-        for group in _groups(checked):
+        for group in _groups(checked, self._ledger.partition_of_plugin):
             try:
                 yield from self._commit([each.new for each in group])
             except RelayError as error:  # what came before it is accepted, so that it is said of each alone
@@ -183,11 +200,13 @@ def _judge(this: _Round, checked: CheckedTrigger, accepted: Accepted) -> Accepte
             return accepted
 
 
-def _groups(checked: Sequence[CheckedTrigger]) -> Iterator[list[CheckedTrigger]]:
+def _groups(checked: Sequence[CheckedTrigger], partition_of: Callable[[str], int]) -> Iterator[list[CheckedTrigger]]:
+    """The triggers in turn, each group of one partition."""
     group: list[CheckedTrigger] = []
     size_bytes = 0
     for each in checked:
-        if group and (len(group) == GROUP_ITEMS or size_bytes + each.size_bytes > GROUP_BYTES):
+        is_full = len(group) == GROUP_ITEMS or size_bytes + each.size_bytes > GROUP_BYTES
+        if group and (is_full or partition_of(group[0].new.plugin) != partition_of(each.new.plugin)):
             yield group
             group, size_bytes = [], 0
         group.append(each)

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from relay.errors import RelayError, StoreFault
+from relay.errors import RelayError, StoreFault, Unavailable
 from relay.process.loops import Loop
 from relay.telemetry import log
 
@@ -40,16 +40,25 @@ class GroupCommit(Generic[T, R]):
     """Groups what is brought, at most ``max_items`` and ``max_bytes`` each; a larger single item goes alone.
 
     ``commit`` gets the items of a group in order and returns one reply each; what it raises reaches every caller of
-    the group. ``window_s`` is how long the group after one of several is collected.
+    the group. ``window_s`` is how long the group after one of several is collected. Who comes while a group has been
+    committed for longer than ``patience_s`` gets `Unavailable` at once; None: whoever comes waits.
     """
 
     def __init__(
-        self, commit: Callable[[Sequence[T]], Sequence[R]], *, max_items: int, max_bytes: int, window_s: float
+        self,
+        commit: Callable[[Sequence[T]], Sequence[R]],
+        *,
+        max_items: int,
+        max_bytes: int,
+        window_s: float,
+        patience_s: float | None = None,
     ) -> None:
         self._commit = commit
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._window_s = window_s
+        self._patience_s = patience_s
+        self._begun_s: float | None = None  # when the group was, that is committed now
         self._changed = threading.Condition()
         self._waiting: list[_Pending[T, R]] = []
         self._waiting_bytes = 0
@@ -60,6 +69,10 @@ class GroupCommit(Generic[T, R]):
 
     def submit(self, item: T, size_bytes: int, deliver: Callable[[R | Exception], None]) -> None:
         """Bring one item; ``deliver`` is called with its reply, or its error, by the committing thread."""
+        begun_s = self._begun_s
+        if self._patience_s is not None and begun_s is not None and time.monotonic() - begun_s > self._patience_s:
+            deliver(Unavailable())
+            return
         with self._changed:
             self._waiting.append(_Pending(item, size_bytes, deliver))
             self._waiting_bytes += size_bytes
@@ -72,7 +85,10 @@ class GroupCommit(Generic[T, R]):
     def _turn(self) -> None:
         group = self._take(pause=self._busy)
         self._busy = len(group) > 1
-        for each, reply in zip(group, self._replies(group), strict=True):
+        self._begun_s = time.monotonic()
+        replies = self._replies(group)
+        self._begun_s = None
+        for each, reply in zip(group, replies, strict=True):
             try:
                 each.deliver(reply)
             except Exception as error:  # noqa: BLE001 - the others of its group wait for theirs

@@ -13,7 +13,7 @@ from relay.executor.chain_turns import ChainTurn
 from relay.executor.conclusion import salvaged, unsendable
 from relay.executor.greenlet_pool import GreenletPool
 from relay.executor.preparation import Prepared, Unsendable
-from relay.executor.settling import Settler
+from relay.executor.settlers import Settlers
 from relay.invocation import Outcome
 from relay.process.clock import boot_time_s
 from relay.process.loops import surely
@@ -59,7 +59,7 @@ class Attempts:
         self._go_on = go_on
         self._let_go = let_go
         self._watch = watch
-        self._settler = Settler(store, self._settled, go_on, self._with_room)
+        self._settlers = Settlers(store, self._settled, go_on, self._with_room)
         self._stopping = False
         self._active_calls = ActiveCalls()
         self._pool = GreenletPool(self._carry_out)
@@ -69,8 +69,8 @@ class Attempts:
 
     @property
     def settler_moves(self) -> int:
-        """How often the settler has gone on."""
-        return self._settler.moves
+        """How often a settler has gone on."""
+        return self._settlers.moves
 
     def launch(self, active: ActiveCall) -> None:
         """Begin a claimed call, whose slot is taken: it is given back when the call has ended, whatever ends it."""
@@ -90,7 +90,7 @@ class Attempts:
 
     def flush(self, timeout_s: float) -> None:
         """Settle what has ended, at most for so long."""
-        self._settler.flush(timeout_s)
+        self._settlers.flush(timeout_s)
 
     def _carry_out(self, active: ActiveCall) -> None:
         """Carry a call to its settlement. Nothing that goes wrong on the way keeps it from there."""
@@ -104,7 +104,7 @@ class Attempts:
             if settlement is None:
                 self._done([active.reference_id])
             else:
-                self._settler.put(settlement)
+                self._settlers.put(settlement)
 
     def _come_to(self, active: ActiveCall) -> Settlement | None:
         """What a call comes to; None where there is nothing to settle: it was given back, or waits for its step."""

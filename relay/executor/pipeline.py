@@ -37,6 +37,8 @@ CLAIM_ITEMS: Final = 32
 #: For how long a message's calls may wait for their webhook's share before they are parked. Meanwhile the message
 #: holds one of the few tasks of its process, so that those behind it wait as well.
 HOLD_S: Final = 0.25
+#: A message does not wait longer than this for calls of several partitions; they go on without it.
+APART_S: Final = 1.0
 #: What a stop leaves of its time for settling the last calls.
 SETTLE_S: Final = 5.0
 #: While every slot is taken, one call has to end within the longest timeout and what it takes to settle.
@@ -88,10 +90,20 @@ class Executor:
         """
         for replay_id in self._replaying.named_by(reference_ids):
             gevent.spawn(self._replaying.run, replay_id)
-        counts = self._run(self._in_progress.take(reference_ids), found, waits=False)
+        counts = self._run_apart(self._in_progress.take(reference_ids), found)
         counts["skipped"] = len(reference_ids) - counts["started"] - counts["parked"]
         event(Event.CALLS_STARTED, **counts)
         return counts
+
+    def _run_apart(self, taken: Sequence[str], found: Sequence[CallRecord]) -> dict[str, int]:
+        """Start calls of each partition apart: one whose server is silent holds up neither others nor a task."""
+        if not self._store.is_divided:
+            return self._run(taken, found, waits=False)
+        parts = self._store.by_partition(taken)
+        started = [gevent.spawn(self._run, part, _those_in(part, found), waits=False) for part in parts]
+        gevent.joinall(started, timeout=APART_S)
+        done = [each.value for each in started if each.value is not None]
+        return {name: sum(counts[name] for counts in done) for name in ("started", "skipped", "parked")}
 
     def _run(self, taken: Sequence[str], found: Sequence[CallRecord], *, waits: bool) -> dict[str, int]:
         """Start calls that are in progress here; ``waits``: for access tokens too, which holds no task."""
@@ -256,6 +268,11 @@ class Executor:
         again = self._in_progress.let_go(reference_ids)
         if again and not self._draining:
             gevent.spawn(self.run, again)
+
+
+def _those_in(part: Collection[str], found: Sequence[CallRecord]) -> Sequence[CallRecord]:
+    wanted = set(part) if found else ()
+    return [record for record in found if record.reference_id in wanted]
 
 
 def _ids_of(calls: Sequence[Call | Full]) -> list[str]:

@@ -76,6 +76,11 @@ class Settler:
         self.moves = 0  # how often it has gone on, be it to find that there is nothing to do or that the store is away
         self._greenlet = gevent.spawn(Loop("settle", self._turn, gevent.sleep).run)
 
+    @property
+    def waiting(self) -> int:
+        """How many settlements wait."""
+        return len(self._waiting)
+
     def put(self, settlement: Settlement) -> None:
         """Settle this, soon; ``on_settled`` is called with its group, and which of it counted, when it is done."""
         self._waiting.append(_Waiting(settlement))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay.invocation import State
 from relay.store.key_names import partition_root
 from relay.store.keyspace import SINGLE, Keyspace
+from relay.store.reachable import in_each
 from relay.store.scripts import Scripts, store_errors
 
 if TYPE_CHECKING:
@@ -41,15 +43,16 @@ class Callbacks:
 
     def take(self, limit: int) -> list[End]:
         """Return up to ``limit`` ends, which come again after `HOLD_MS` unless they are `done`."""
-        roots = [partition_root(number) for number in range(self._keys.partitions)]
-        return [_end_from(row) for root in roots for row in self._scripts.run("callbacks", [HOLD_MS, limit], root)]
+        args = [HOLD_MS, limit]
+        rows = in_each(self._keys, lambda number: self._scripts.run("callbacks", args, partition_root(number)))
+        return [_end_from(row) for row in chain.from_iterable(rows)]
 
     def done(self, reference_ids: Sequence[str]) -> None:
         """Take out what was told."""
         if reference_ids:
             pipeline = self._client.pipeline(transaction=False)
-            for number in range(self._keys.partitions):
-                pipeline.zrem(self._keys.callbacks(number), *reference_ids)
+            for part in self._keys.spread(reference_ids, self._keys.root_of_ref):
+                pipeline.zrem(self._keys.callbacks(self._keys.partition_of_ref(part.items[0])), *part.items)
             with store_errors():
                 pipeline.execute()
 

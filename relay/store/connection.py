@@ -11,6 +11,7 @@ from redis.exceptions import ClusterDownError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from relay.store.answering import PatientConnection, PatientSslConnection
 from relay.store.server_errors import store_errors
 from relay.text.server_addresses import CLUSTER, SENTINEL, ServerAddress, read_address, scheme_of
 
@@ -76,18 +77,23 @@ def _answers(url: str) -> bool:
 
 
 def _cluster(address: ServerAddress, options: dict[str, Any]) -> redis.Redis:
-    nodes = [ClusterNode(host, port) for host, port in address.hosts]  # type: ignore[no-untyped-call]
+    nodes = [ClusterNode(host, port) for host, port in address.hosts[1:]]  # type: ignore[no-untyped-call]
+    host, port = address.hosts[0]
+    given = _credentials(address)
+    connection_class = PatientSslConnection if given.pop("ssl", False) else PatientConnection
     with store_errors():
         # What its methods take and give is what those of `Redis` do.
         return cast(
             "redis.Redis",
-            _Cluster(
+            _Cluster(  # it takes a class of connections together with a url only
+                url=f"redis://{f'[{host}]' if ':' in host else host}:{port}",
                 startup_nodes=nodes,
                 require_full_coverage=False,  # one primary that is gone does not keep us from the others
                 # Whatever goes wrong, the others are asked where everything is: redis-py counts up to this within one
                 # pipeline, which is given up before it has come to more.
                 reinitialize_steps=1,
-                **_credentials(address),
+                connection_class=connection_class,
+                **given,
                 **options,
             ),
         )

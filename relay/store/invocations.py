@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from relay.audit.actor import actor
-from relay.errors import Conflict, NotFound, Unavailable
+from relay.errors import Conflict, NotFound
 from relay.store.acceptance import Accepted, AcceptVerdict, Idempotency, NewInvocation, group_args, group_from
 from relay.store.key_names import partition_root
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.parked import ParkedCalls, some_webhooks
-from relay.store.plugin_names import plugins_of
+from relay.store.reachable import in_each
 from relay.store.record_reading import RecordReader
 from relay.store.scripts import Scripts, store_errors
 from relay.store.transitions import (
@@ -90,6 +90,8 @@ class InvocationStore(RecordReader):
     ) -> tuple[list[Accepted], bool]:
         """Write a group of triggers down; after this returns each accepted one is safe.
 
+        Those of several partitions wait for all of these: who does not want that brings them apart (`by_partition`).
+
         Also put ``messages`` into their lanes if all of them are accepted, and say whether that was done: only where
         the broker is this database. The messages, ``(lane, message)``, carry the ids of all triggers.
         """
@@ -111,6 +113,23 @@ class InvocationStore(RecordReader):
         args += [limits.max_pending_bytes_per_plugin, self._operator]
         args += group_args(news, messages, max_age_ms=limits.max_age_ms)
         return group_from(self._scripts.run("accept", args, root))
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether there are several partitions."""
+        return self._keys.partitions > 1
+
+    def partition_of(self, reference_id: str) -> int:
+        """The partition in which an invocation is, or a replay job."""
+        return self._keys.partition_of_ref(reference_id)
+
+    def partition_of_plugin(self, plugin: str) -> int:
+        """The partition in which a plugin's invocations are."""
+        return self._keys.partition_of(plugin)
+
+    def by_partition(self, reference_ids: Sequence[str]) -> list[Sequence[str]]:
+        """The ids of each partition apart."""
+        return [each.items for each in self._keys.spread(reference_ids, self._keys.root_of_ref)]
 
     def read(self, reference_ids: Sequence[str]) -> list[CallRecord]:
         """The unfinished ones among these ids, with what is needed to prepare them. Changes nothing."""
@@ -237,27 +256,24 @@ class InvocationStore(RecordReader):
         Returns how many records lost theirs.
         """
         most = self._limits.max_kept_bytes_per_plugin
-        with store_errors():
-            plugins = plugins_of(self._client, self._keys)
-            pipeline = self._client.pipeline(transaction=False)
-            for plugin in plugins:
-                pipeline.hget(self._keys.plugin_bytes(plugin), "kept")
-            kept = pipeline.execute() if plugins else []
-        over = [plugin for plugin, size in zip(plugins, kept, strict=True) if int(size or 0) > most]
-        runs = (self._scripts.run("drop_contents", [plugin, most, limit], self._keys.root(plugin)) for plugin in over)
-        return sum(int(dropped) for dropped, _ in runs)
+
+        def drop(number: int) -> int:
+            with store_errors():
+                plugins = [name.decode() for name in self._client.smembers(self._keys.plugins(number))]
+                pipeline = self._client.pipeline(transaction=False)
+                for plugin in plugins:
+                    pipeline.hget(self._keys.plugin_bytes(plugin), "kept")
+                kept = pipeline.execute() if plugins else []
+            over = [plugin for plugin, size in zip(plugins, kept, strict=True) if int(size or 0) > most]
+            root = partition_root(number)
+            runs = (self._scripts.run("drop_contents", [plugin, most, limit], root) for plugin in over)
+            return sum(int(dropped) for dropped, _ in runs)
+
+        return sum(in_each(self._keys, drop))
 
     def _in_each(self, script: str, args: Sequence[Any]) -> list[Any]:
         """Run a script in every partition that can be reached; raises `Unavailable` where none can."""
-        replies, away = [], None
-        for number in range(self._keys.partitions):
-            try:
-                replies.append(self._scripts.run(script, args, partition_root(number)))
-            except Unavailable as error:
-                away = error
-        if away is not None and not replies:
-            raise away
-        return replies
+        return in_each(self._keys, lambda number: self._scripts.run(script, args, partition_root(number)))
 
     def forget(self, plugin: str, reference_id: str) -> Invocation:
         """Destroy payload and result of an invocation (of a chain: of its steps too); the rest of its record stays.

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from relay.reference_id import bucket_of, bucket_of_plugin
 from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL, partition_root
-from relay.store.spreading import Spread, T, spread
+from relay.store.placement import ROOT, Placement
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-#: The root of the first partition, and of the only one.
-ROOT: Final = partition_root(0)
+__all__ = ["ROOT", "SINGLE", "Keyspace"]
 
 
 def _name(root: str, kind: str, **parts: object) -> str:
@@ -24,27 +18,10 @@ def _shared(kind: str, **parts: object) -> str:
     return SHARED_ROOT + SHARED[kind].format(**parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Keyspace:
-    """The keys of a store that has so many partitions: a plugin, and an id made for it, tell theirs."""
+class Keyspace(Placement):
+    """The keys of a store: where a plugin's and an id's are, and what each is called."""
 
-    partitions: int = 1
-
-    def partition_of(self, plugin: str) -> int:
-        """The partition of a plugin."""
-        return bucket_of_plugin(plugin) % self.partitions if self.partitions > 1 else 0
-
-    def root(self, plugin: str) -> str:
-        """The root of all that a plugin has."""
-        return partition_root(bucket_of_plugin(plugin) % self.partitions) if self.partitions > 1 else ROOT
-
-    def root_of_ref(self, reference_id: str) -> str:
-        """The root of an invocation's keys, or of a replay job's."""
-        return partition_root(bucket_of(reference_id) % self.partitions) if self.partitions > 1 else ROOT
-
-    def spread(self, items: Sequence[T], root_of: Callable[[T], str]) -> list[Spread[T]]:
-        """The items by partition, each in the order in which they came."""
-        return spread(items, root_of) if self.partitions > 1 else [Spread(ROOT, items, range(len(items)))]
+    __slots__ = ()
 
     def record(self, ref: str) -> str:
         """Hash: the record of an invocation."""

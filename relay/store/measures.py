@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.invocation import FINAL, State
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.notes import HOUR_MS, MINUTE_MS, STEPS_A_DOUBLING, UNREGISTERED, amounts_of
+from relay.store.reachable import in_each
 from relay.store.scripts import Scripts, store_errors
 
 if TYPE_CHECKING:
@@ -90,8 +91,7 @@ class Measures:
 
     def count_everything(self) -> None:
         """Count the notes of every plugin, unless another process does that now."""
-        for number in range(self._keys.partitions):
-            self._count_partition(number)
+        in_each(self._keys, self._count_partition)
 
     def _count_partition(self, number: int) -> None:
         with store_errors():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from relay.store.reachable import in_each
 from relay.store.scripts import Scripts, store_errors
 from relay.store.transitions import Ready, ready_from
 
@@ -36,9 +38,11 @@ class ParkedCalls:
 
 def some_webhooks(client: Any, keys: Keyspace, key_of: Callable[[int], str], limit: int) -> list[tuple[str, str]]:
     """Some of the members of each partition's set of webhooks, ``plugin/webhook``."""
-    pipeline = client.pipeline(transaction=False)
-    for number in range(keys.partitions):
-        pipeline.srandmember(key_of(number), limit)
-    with store_errors():
-        names = [name for found in pipeline.execute() for name in found]
+
+    def some(number: int) -> list[bytes]:
+        with store_errors():
+            found: list[bytes] = client.srandmember(key_of(number), limit)
+        return found
+
+    names = chain.from_iterable(in_each(keys, some))
     return [(plugin, webhook) for plugin, webhook in (name.decode().split("/") for name in names)]

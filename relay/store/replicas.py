@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any, Final, cast
+from weakref import WeakKeyDictionary
 
 from redis.cluster import RedisCluster
 from redis.exceptions import ClusterDownError, MovedError
@@ -16,6 +17,7 @@ from redis.exceptions import ConnectionError as ServerGone
 from redis.exceptions import TimeoutError as ServerSilent
 
 from relay.errors import Unavailable
+from relay.store.answering import NotAskedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +29,12 @@ WAIT_MS: Final = 1_000
 _KEPT_MS: Final = 60_000
 _TRIES: Final = 3
 _PAUSE_S: Final = 0.1
+#: For so long a partition with too few replicas is not tried again: each try takes as long as `WAIT` does.
+_TOO_FEW_S: Final = 1.0
+_ASK_AGAIN_S: Final = 1.0
+#: When each client of a cluster was last told of the primaries because of a silent one.
+_ASKED: Final[WeakKeyDictionary[Any, float]] = WeakKeyDictionary()
+_TOO_FEW: Final = "Too few replicas of the store have confirmed what was written."
 
 
 class Replicas:
@@ -35,6 +43,7 @@ class Replicas:
     def __init__(self, client: redis.Redis, count: int) -> None:
         self._client: Any = client
         self.count = count
+        self._too_few_until_s: dict[str, float] = {}  # by root
 
     def run(self, function: str, root: str, args: Sequence[Any]) -> Any:
         """Run a function of the server; return when what it wrote is on enough replicas. Raises `Unavailable`."""
@@ -50,6 +59,8 @@ class Replicas:
         return [bool(found) for found in self._confirmed(root, ask)]
 
     def _confirmed(self, root: str, command: Callable[[Any], object]) -> list[Any]:
+        if time.monotonic() < self._too_few_until_s.get(root, 0.0):
+            raise Unavailable(_TOO_FEW)
         return cast("list[Any]", on_primary(self._client, root, lambda server: self._run(server, root, command)))
 
     def _run(self, server: Any, root: str, command: Callable[[Any], object]) -> list[Any]:
@@ -63,7 +74,8 @@ class Replicas:
             if isinstance(reply, Exception):
                 raise reply
         if int(confirmed) < self.count:
-            raise Unavailable("Too few replicas of the store have confirmed what was written.")
+            self._too_few_until_s[root] = time.monotonic() + _TOO_FEW_S
+            raise Unavailable(_TOO_FEW)
         return replies
 
 
@@ -74,13 +86,25 @@ def on_primary(client: Any, root: str, act: Callable[[Any], Any]) -> Any:
     followed. On the other server the script would find the half of its keys that has come, and miss the rest.
     """
     for _ in range(_TRIES - 1):
+        primary = primary_of(client, root)
         try:
-            return act(primary_of(client, root))
-        except (MovedError, ClusterDownError, ServerGone, ServerSilent):
+            return act(primary)
+        except ServerSilent as error:
+            _ask_where_things_are(client, at_most_once_in_s=_ASK_AGAIN_S if isinstance(error, NotAskedError) else 0.0)
+            if primary_of(client, root) is primary and isinstance(client, RedisCluster):
+                raise  # it would be silent for as long again
+        except (MovedError, ClusterDownError, ServerGone):
             time.sleep(_PAUSE_S)
-            if isinstance(client, RedisCluster):
-                cast("Any", client).nodes_manager.initialize()
+            _ask_where_things_are(client, at_most_once_in_s=0.0)
     return act(primary_of(client, root))
+
+
+def _ask_where_things_are(client: Any, *, at_most_once_in_s: float) -> None:
+    """Ask a cluster for its primaries."""
+    now_s = time.monotonic()
+    if isinstance(client, RedisCluster) and now_s - _ASKED.get(client, 0.0) >= at_most_once_in_s:
+        _ASKED[client] = now_s
+        cast("Any", client).nodes_manager.initialize()
 
 
 def primary_of(client: Any, key: str) -> Any:

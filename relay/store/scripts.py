@@ -54,17 +54,13 @@ class Scripts:
             except ResponseError as error:
                 if str(error).rpartition(": ")[2] != _UNKNOWN:
                     raise
-            self.load()
+            on_primary(self._client, root, _load)
             return call(function.name, root, args)
 
     def load(self) -> None:
         """Give the server, of a cluster every primary, the scripts, unless it knows them."""
         for server in primaries_of(self._client):
-            try:
-                server.function_load(library().text)
-            except ResponseError as error:
-                if _KNOWN not in str(error):
-                    raise
+            _load(server)
 
     def drop_others(self) -> None:
         """Delete the libraries of other versions, which somebody who still runs one would load again."""
@@ -91,6 +87,14 @@ class Scripts:
         reply = client.fcall(function, 1, root, *args)
         self._kept.append(client)
         return reply
+
+
+def _load(server: Any) -> None:
+    try:
+        server.function_load(library().text)
+    except ResponseError as error:
+        if _KNOWN not in str(error):
+            raise
 
 
 def renew(url: str) -> None:

@@ -196,7 +196,8 @@ def test_a_notice_reaches_a_subscriber_whatever_primary_the_call_ended_on(store,
 
 def test_scripts_are_loaded_on_every_primary_that_lacks_them(client):
     client.function_flush()
-    Scripts(client).run("read", [], KEYS.root(PLUGINS[0]))
+    for plugin in PLUGINS:
+        Scripts(client).run("read", [], KEYS.root(plugin))
     for primary in primaries_of(client):
         assert len(primary.function_list()) == 1
 

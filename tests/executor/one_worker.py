@@ -164,7 +164,7 @@ class OneWorker:
     def _busy(self):
         attempts = self.executor._attempts
         flights = attempts._active_calls._active_calls  # those too that a stop has given back
-        return self._at_work() or self.executor._under_way or flights or attempts._settler._waiting
+        return self._at_work() or self.executor._under_way or flights or attempts._settlers.waiting
 
     def _at_work(self):
         self.greenlets = [each for each in self.greenlets if not each.dead]
@@ -187,7 +187,7 @@ class OneWorker:
             "in progress": executor._in_progress._held,
             "asked for": executor._in_progress._asked_for,
             "replay jobs": executor._replaying._in_progress,
-            "settler": executor._attempts._settler._waiting,
+            "settler": executor._attempts._settlers.waiting,
             "settler, dead": [each for each in self._own if each.dead],
             "greenlets": self._at_work(),
             "greenlets of the pool at work": pool._items.qsize(),

@@ -140,7 +140,7 @@ def test_a_flight_that_a_stop_has_given_back_ends_settles_nothing_and_holds_noth
     assert (flights.slots.free, len(flights.attempts)) == (SLOTS, 0)
     assert sorted(flights.let_go) == sorted(refs)
     assert flights.concluded == []
-    assert flights.attempts._settler.flush(0)
+    assert flights.attempts._settlers.flush(0)
 
 
 class Advances:
@@ -152,6 +152,9 @@ class Advances:
 
     def advance(self, *_args, **_more):
         return self.verdict, ()
+
+    def partition_of(self, _reference_id):
+        return 0
 
     def settle(self, group):
         self.settled += [each.reference_id for each in group]
@@ -175,7 +178,7 @@ def test_a_chain_that_may_make_no_more_steps_ends_and_any_other_waits_for_its_st
     gate = Gate(boot_time_s() + 20)
     attempts.launch(ActiveCall(turn, ("acme", "hook"), "token", gate, claimed_at_ms=1, claimed_at_s=boot_time_s()))
     gevent.sleep(0.05)
-    assert attempts._settler.flush(5)
+    assert attempts._settlers.flush(5)
     assert store.settled == [ref] * ends
     assert slots.free == 1
 

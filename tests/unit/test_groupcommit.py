@@ -212,3 +212,22 @@ def test_a_group_is_not_waited_for_when_nothing_more_arrives():
         began_s = time.monotonic()
         assert [future.result(50) for future in held] == [30, 40]
     assert time.monotonic() - began_s < 30  # less than the window
+
+
+def test_who_comes_while_a_group_is_committed_for_too_long_is_told_so_at_once():
+    begun, goes_on, replies = threading.Event(), threading.Event(), SimpleQueue()
+
+    def commit(items):
+        begun.set()
+        assert goes_on.wait(60)
+        return items
+
+    commits = GroupCommit(commit, max_items=8, max_bytes=1024, window_s=0.01, patience_s=0.0)
+    commits.submit("first", 1, replies.put)
+    assert begun.wait(60)
+    commits.submit("second", 1, replies.put)
+    assert isinstance(replies.get(timeout=60), Unavailable)
+    goes_on.set()
+    assert replies.get(timeout=60) == "first"
+    commits.submit("third", 1, replies.put)
+    assert replies.get(timeout=60) == "third"

@@ -1,0 +1,80 @@
+"""Whether each server of a cluster answers, so that one that stands still holds up nobody but those who need it.
+
+Whoever asks a silent server would wait for the socket's time limit, several times over: soon every thread of an API
+process and every task of a worker would. So a server that has let somebody wait for too long is asked by one at a time,
+and others are told at once that it is silent.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from redis.connection import Connection, SSLConnection
+from redis.exceptions import TimeoutError as ServerSilent
+
+#: Above the second that a server may wait for its replicas (`WAIT`).
+PATIENCE_S: Final = 2.0
+
+
+class NotAskedError(ServerSilent):
+    """The server was not asked: others wait for it in vain."""
+
+
+class Answers:
+    """Who waits for one server's answer. For threads and greenlets: each step is one operation on a dict."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[object, float] = {}  # since when, the longest first
+        self._failed = False  # the last who waited got nothing
+
+    def ask(self, who: object) -> None:
+        """Note that somebody begins to wait; raises `NotAskedError` where that would be in vain."""
+        now_s = time.monotonic()
+        since_s = next(iter(tuple(self._waiting.values())), None)
+        if since_s is not None and (self._failed or now_s - since_s > PATIENCE_S):
+            raise NotAskedError("The server is silent, and somebody asks it already.")
+        self._waiting[who] = now_s
+
+    def answered(self, who: object) -> None:
+        """Note an answer, which shows that the server is well."""
+        self._failed = False
+        self._waiting.pop(who, None)
+
+    def gave_up(self, who: object) -> None:
+        """Note that somebody no longer waits, and got no answer."""
+        if self._waiting.pop(who, None) is not None:
+            self._failed = True
+
+
+#: By host and port; what is known of a server holds for all clients of a process.
+_ANSWERING: Final[dict[tuple[str, int], Answers]] = {}
+
+
+class _Patient:
+    """What a connection has to do beside its work."""
+
+    def __init__(self, **options: Any) -> None:
+        self._answering = _ANSWERING.setdefault((options["host"], int(options["port"])), Answers())
+        super().__init__(**options)
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        self._answering.ask(self)
+        super().send_packed_command(command, check_health)  # type: ignore[misc]
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        reply = super().read_response(*args, **options)  # type: ignore[misc]
+        self._answering.answered(self)
+        return reply
+
+    def disconnect(self, *args: Any) -> None:
+        self._answering.gave_up(self)
+        super().disconnect(*args)  # type: ignore[misc]
+
+
+class PatientConnection(_Patient, Connection):
+    """A connection to a server of a cluster."""
+
+
+class PatientSslConnection(_Patient, SSLConnection):
+    """The same by TLS."""

@@ -1,0 +1,27 @@
+"""What goes round through all partitions: one that cannot be reached does not keep anybody from the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from relay.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from relay.store.keyspace import Keyspace
+
+T = TypeVar("T")
+
+
+def in_each(keys: Keyspace, ask: Callable[[int], T]) -> list[T]:
+    """What was answered for each partition that can be reached, in turn; raises `Unavailable` where none can."""
+    replies, away = [], None
+    for number in range(keys.partitions):
+        try:
+            replies.append(ask(number))
+        except Unavailable as error:
+            away = error
+    if away is not None and not replies:
+        raise away
+    return replies

@@ -1,0 +1,126 @@
+"""A primary that stands still, and that nothing takes the place of: calls of plugins in other partitions go on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from relay.accept.dispatcher import TriggerRequest
+from relay.errors import RelayError, Unavailable
+from relay.reference_id import new_reference_id
+from relay.store.connection import client_of
+from relay.store.key_names import SHARED_ROOT
+from tests.cluster.load import PLUGINS
+from tests.cluster.servers import cluster
+from tests.integration.worker_harness import until, worker_harness
+from tests.receivers import json_answer, receiver, slow
+
+CALLS = 40  # of each plugin that is not concerned, while the primary stands still
+WITHIN_S = 60  # a single one took longer when all waited for the silent server
+FINAL_S = 90
+
+
+class Caller(threading.Thread):
+    """Triggers of one plugin, one after another: those of several wait for each other nowhere but in the relay."""
+
+    def __init__(self, harness, plugin):
+        super().__init__()
+        self.plugin, self.accepted, self.refused = plugin, [], Counter()
+        self._harness, self._stopping = harness, threading.Event()
+
+    def run(self):
+        while not self._stopping.is_set():
+            call = TriggerRequest(self.plugin, "post", {"data": {}}, new_reference_id(self.plugin), "k1")
+            try:
+                self.accepted.append(self._harness.runtime.dispatcher.trigger(call).reference_id)
+            except RelayError as error:
+                self.refused[type(error)] += 1
+            time.sleep(0.02)
+
+    def stop(self):
+        self._stopping.set()
+
+
+@pytest.fixture
+def servers():
+    with cluster(3) as servers:
+        for number in range(3):
+            with servers.node(number) as node:
+                node.config_set("cluster-require-full-coverage", "no")
+        yield servers
+
+
+@pytest.fixture
+def harness(servers, tmp_path_factory):
+    with worker_harness(tmp_path_factory, RELAY_STORE_URL=servers.url) as harness:
+        harness.start_worker("bulk")
+        yield harness
+
+
+@pytest.fixture
+def callers(harness):
+    with receiver(slow(0.02, json_answer({"ok": True}))) as received:
+        for plugin in PLUGINS:
+            harness.register({"id": "post", "url": received.url, "method": "POST"}, plugin=plugin)
+        callers = {plugin: Caller(harness, plugin) for plugin in PLUGINS}
+        for caller in callers.values():
+            caller.start()
+        yield callers
+        for caller in callers.values():
+            caller.stop()
+        for caller in callers.values():
+            caller.join()
+
+
+def final(harness, reference_ids):
+    """Those of these ids that are final."""
+    return [ref for ref in reference_ids if harness.record(ref).state.final]
+
+
+@pytest.mark.parametrize("has_shared_keys", [False, True])
+def test_calls_of_plugins_in_other_partitions_go_on(servers, harness, callers, has_shared_keys):
+    client = client_of(servers.url)
+    ports = {plugin: client.get_node_from_key(harness.runtime.keyspace.root(plugin)).port for plugin in PLUGINS}
+    shared = client.get_node_from_key(SHARED_ROOT).port
+    silent = next(port for port in ports.values() if (port == shared) is has_shared_keys)
+    others = [plugin for plugin in PLUGINS if ports[plugin] != silent]
+    concerned = [callers[plugin] for plugin in PLUGINS if ports[plugin] == silent]
+    until(lambda: all(len(caller.accepted) > 10 for caller in callers.values()), FINAL_S)
+    number = next(number for number, server in enumerate(servers.servers) if server.port == silent)
+
+    servers.freeze(number)
+    try:
+        before = {plugin: len(callers[plugin].accepted) for plugin in others}
+        until(
+            lambda: all(
+                len(final(harness, callers[plugin].accepted[before[plugin] :][:CALLS])) == CALLS for plugin in others
+            ),
+            WITHIN_S,
+            every_s=0.5,
+        )
+        until(lambda: all(caller.refused[Unavailable] > 2 for caller in concerned), WITHIN_S)
+        assert not any(callers[plugin].refused for plugin in others)
+    finally:
+        servers.thaw(number)
+
+    counts = [len(caller.accepted) for caller in concerned]
+    until(lambda: all(len(each.accepted) > count + 5 for each, count in zip(concerned, counts, strict=True)), FINAL_S)
+    for caller in callers.values():
+        caller.stop()
+    for caller in callers.values():
+        caller.join()
+    left = {ref for caller in callers.values() for ref in caller.accepted}
+    counts = [len(left)]
+
+    def none_is_left():
+        left.difference_update(final(harness, left))
+        counts.append(len(left))
+        return not left
+
+    try:
+        until(none_is_left, FINAL_S, every_s=1)
+    except AssertionError:
+        raise AssertionError(f"not final: {counts}") from None
