@@ -20,9 +20,11 @@ from rich.table import Table
 from bench.children import ROOT, Children, clean_environment, free_port
 from bench.lookups import Archive
 from bench.server import Server
+from relay.reference_id import new_reference_id
 from relay.registration import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
+from relay.store import keyspace
 from relay.vault import Vault
 
 BUILD: Final = ROOT / "build" / "console"
@@ -51,13 +53,50 @@ PAGES: Final = {
     "metrics": "/metrics",
 }
 
+#: Records that are made as calls make them; the rest are copies of these, spread over the day before.
+TEMPLATES: Final = 20_000
+_COPIES: Final = 500  # in one script
+_COPY: Final = """
+local root, plugin, shift = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local at = root .. 'p:' .. plugin .. ':'
+for index = 4, #ARGV, 2 do
+  local old, new = root .. 'inv:' .. ARGV[index], root .. 'inv:' .. ARGV[index + 1]
+  redis.call('COPY', old, new)
+  local f = redis.call('HMGET', new, 'createdAt', 'finishedAt', 'expiresAt', 'webhook', 'state', 'outcome', 'status',
+    'error')
+  local function moved(number) return string.format('%d', tonumber(number) - shift) end
+  local created = moved(f[1])
+  redis.call('HSET', new, 'createdAt', created, 'finishedAt', moved(f[2]), 'expiresAt', moved(f[3]))
+  local ends = at .. 'ends:' .. f[5] .. ':' .. f[6] .. ':' .. math.floor(tonumber(f[7]) / 100) .. ':' .. f[8]
+  for _, key in ipairs({ at .. 'invocations', at .. 'invocations:' .. f[4], ends }) do
+    redis.call('ZADD', key, created, ARGV[index + 1])
+  end
+  redis.call('ZADD', root .. 'expiry', moved(f[3]), ARGV[index + 1])
+end
+"""
+
+
+def multiply(client: Any, more: int) -> None:
+    """Copy the records that are there so often that so many more are there, each time with an earlier time."""
+    templates = [ref.decode() for ref in client.zrange(keyspace.plugin_index(PLUGIN), 0, -1)]
+    copy, day_ms, made = client.register_script(_COPY), 86_000_000, 0
+    while made < more:
+        shift_ms = int(day_ms * made / more)
+        place = made % len(templates)
+        chosen = templates[place : place + min(_COPIES, more - made)]
+        pairs = [word for ref in chosen for word in (ref, new_reference_id(PLUGIN))]
+        copy(args=[keyspace.ROOT, PLUGIN, shift_ms, *pairs])
+        made += len(chosen)
+
 
 class Site:
     """A server with records, and an API process over it."""
 
     def __init__(self, children: Children, records: int) -> None:
         self.server = Server(children, BUILD / "stage" / "server", "everysec")
-        Archive(self.server.client).fill(records)
+        archive = Archive(self.server.client)
+        archive.fill(min(records, TEMPLATES))
+        multiply(self.server.client, records - TEMPLATES)
         environ = {
             "RELAY_REDIS_URL": self.server.url(),
             "RELAY_TARGET_KEYS": Vault.new_key_text(),

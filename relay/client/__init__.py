@@ -1,5 +1,6 @@
 """The Python client of the relay's API."""
 
+from relay.client.async_relay import AsyncRelay
 from relay.client.relay import Relay
 
-__all__ = ["Relay"]
+__all__ = ["AsyncRelay", "Relay"]

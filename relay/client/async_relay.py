@@ -1,0 +1,128 @@
+"""The Python client for asyncio: the same names, awaited.
+
+    async with AsyncRelay("https://relay.example", key) as relay:
+        answers = await asyncio.gather(*(relay.webhooks.trigger("order", {"n": n}) for n in range(20)))
+
+Behind it are the plain client and threads of its own: a caller who waits holds a thread and no loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from relay.client.relay import POOL_CONNECTIONS, TRIES, WAIT_LIMIT_S, Relay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from relay.client.calls import Webhooks
+
+T = TypeVar("T")
+
+
+class AsyncRelay:
+    """A relay, as one plugin sees it; made as `Relay` is, and closed with ``async with`` or ``await close()``.
+
+    At most ``callers`` requests are under way at once, further ones wait for their turn. Who cancels a task gives up
+    its answer: a trigger that is under way goes on, like one whose caller hung up.
+
+    Raises:
+        ValueError: as `Relay`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str,
+        *,
+        timeout_s: float = WAIT_LIMIT_S,
+        tries: int = TRIES,
+        ca_file: str | None = None,
+        callers: int = POOL_CONNECTIONS,
+    ) -> None:
+        self._relay = Relay(base_url, key, timeout_s=timeout_s, tries=tries, ca_file=ca_file)
+        self._threads = ThreadPoolExecutor(callers, thread_name_prefix="relay-client")
+        self.base_url = self._relay.base_url
+        self.webhooks = AsyncWebhooks(self._relay.webhooks, self._threads)
+        self.trigger = self.webhooks.trigger
+        self.trigger_async = self.webhooks.trigger_async
+        self.trigger_many = self.webhooks.trigger_many
+        self.get = self.webhooks.get
+        self.wait = self.webhooks.wait
+
+    def __repr__(self) -> str:
+        return f"AsyncRelay({self.base_url!r})"  # the key stays out
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Begin nothing more, and close the connections once what is under way has its answers."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._threads.shutdown)
+        self._relay.close()
+
+
+class AsyncWebhooks:
+    """The calls of `Webhooks`, awaited: each takes, gives and raises what its twin does."""
+
+    def __init__(self, webhooks: Webhooks, threads: ThreadPoolExecutor) -> None:
+        self._webhooks = webhooks
+        self._threads = threads
+
+    async def trigger(
+        self,
+        webhook_id: str,
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        query_params: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
+        """Trigger a webhook and wait for its result: ``{"referenceId", "status", "data", "error"}``."""
+        act, about = self._webhooks.trigger, (webhook_id, data, headers, query_params)
+        return await self._done(partial(act, *about, timeout_s=timeout_s, idempotency_key=idempotency_key))
+
+    async def trigger_async(
+        self,
+        webhook_id: str,
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        query_params: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        delay_s: float | None = None,
+    ) -> dict[str, Any]:
+        """Trigger a webhook without waiting for its end: ``{"referenceId", "state"}``."""
+        act, about = self._webhooks.trigger_async, (webhook_id, data, headers, query_params)
+        return await self._done(partial(act, *about, idempotency_key=idempotency_key, delay_s=delay_s))
+
+    async def trigger_many(self, items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Trigger many webhooks: for each, in order, ``{"referenceId", "state"}`` or ``{"problem"}``."""
+        return await self._done(partial(self._webhooks.trigger_many, items))
+
+    async def available(self) -> list[dict[str, Any]]:
+        """List the webhooks that may be triggered."""
+        return await self._done(self._webhooks.available)
+
+    async def describe(self, webhook_id: str) -> dict[str, Any]:
+        """Describe one of them."""
+        return await self._done(partial(self._webhooks.describe, webhook_id))
+
+    async def get(self, reference_id: str) -> dict[str, Any]:
+        """The record of an invocation as it is now."""
+        return await self._done(partial(self._webhooks.get, reference_id))
+
+    async def wait(self, reference_id: str, timeout_s: float | None = None) -> dict[str, Any]:
+        """Wait until an invocation is final: its ``{"referenceId", "status", "data", "error"}``."""
+        return await self._done(partial(self._webhooks.wait, reference_id, timeout_s))
+
+    async def _done(self, act: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, act)
