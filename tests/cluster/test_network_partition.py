@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cluster.hosted import hosted_cluster
 from tests.cluster.load import Load
-from tests.cluster.namespaces import namespaced_cluster
 from tests.conftest import wait_until
 from tests.integration.worker_harness import worker_harness
 
@@ -14,7 +14,7 @@ FAILOVER_S = 60
 
 @pytest.fixture(scope="module")
 def servers():
-    with namespaced_cluster(3, 3 + 4) as running:
+    with hosted_cluster(3, 3 + 4) as running:
         yield running
 
 

