@@ -132,6 +132,7 @@ def a_history(work, api, endpoint):
     keys.revoke(ended_row.id)
     work.runtime.registry.remove("acme", "gone")
     until(lambda: get(api, ended, "/v1/webhooks").status_code == 401, 5)
+    house.used = kinds_by_question(house)
     return house
 
 
@@ -150,14 +151,17 @@ def trigger(api, key, webhook_id, data):
     return answer.json()["referenceId"]
 
 
+def all_names(client):
+    return {name.decode() for name in client.scan_iter(f"{PREFIX}*", count=1000)}
+
+
 def snapshot(client):
     """Every key of the store with its value, as the server gives it."""
-    found = {}
-    for name in client.scan_iter(f"{PREFIX}*", count=1000):
-        dump = client.dump(name)
-        if dump is not None:
-            found[name.decode()] = dump
-    return found
+    names = sorted(all_names(client))
+    pipeline = client.pipeline(transaction=False)
+    for name in names:
+        pipeline.dump(name)
+    return {name: dump for name, dump in zip(names, pipeline.execute(), strict=True) if dump is not None}
 
 
 # -- what he may write --------------------------------------------------------------------------------------------------
@@ -255,13 +259,40 @@ def questions(house):
     yield f"whk_{'0' * 16}_{'a' * 43}", "GET", "/v1/webhooks", None, True
 
 
-def ask_everything(house, said):
+def kinds_by_question(house):
+    """Of each question the kinds of keys that were used while it was answered: no other can change its answer."""
+    used = []
+    with requests.Session() as session:
+        for question in questions(house):
+            with commands(house) as told:
+                ask(house, session, question)
+            used.append(
+                {kind_of(word.decode("latin-1")) for words in told for word in words if word.startswith(b"relay:")}
+            )
+    return used
+
+
+def concerned(house, kind):
+    """The questions whose answers a kind of key may change; what is sent later, by a worker, may use every kind."""
+    every = list(questions(house))
+    if kind in REMEMBERED:
+        return every
+    return [each for each, used in zip(every, house.used, strict=True) if each[1] == "POST" or kind in used]
+
+
+def ask(house, session, question):
+    key, method, path, body, _ = question
+    headers = {"Authorization": f"Bearer {key}", "Prefer": "respond-async"}
+    return session.request(method, house.api.url + path, headers=headers, json=body, timeout=30)
+
+
+def ask_all(house, asked, said):
     """Ask, and return what was told or granted that must not be."""
     wrong = []
     with requests.Session() as session:
-        for key, method, path, body, forbidden in questions(house):
-            headers = {"Authorization": f"Bearer {key}", "Prefer": "respond-async"}
-            answer = session.request(method, house.api.url + path, headers=headers, json=body, timeout=30)
+        for question in asked:
+            _, method, path, _, forbidden = question
+            answer = ask(house, session, question)
             wrong += [
                 f"{said}: {method} {path} tells the {what}" for what, text in CANARIES.items() if text in answer.text
             ]
@@ -277,9 +308,24 @@ def test_every_list_of_keys_is_written_by_these_tests():
     assert lists == [PARTITIONED, SHARED, TRAIL, CHANNELS]
 
 
+def test_each_kind_that_answers_are_made_of_is_used_by_some_question(house):
+    used = set().union(*house.used) | REMEMBERED
+    assert used >= {
+        "record",
+        "result",
+        "plugin_index",
+        "webhook_index",
+        "ends",
+        "replays",
+        "replay",
+        "policy",
+        "minute",
+    }
+
+
 def test_the_questions_of_these_tests_are_answered_where_nothing_was_altered(house):
     """Otherwise nothing would be shown by refusals; and what they look for is in the server, sealed."""
-    assert ask_everything(house, "unaltered") == []
+    assert ask_all(house, questions(house), "unaltered") == []
     own = get(house.api, house.mine, f"/v1/invocations/{house.refs['own']}")
     assert own.json()["result"]["status"] == 200
     theirs = get(house.api, house.api.foreign_key, f"/v1/invocations/{house.refs['theirs']}")
@@ -296,9 +342,12 @@ def test_no_key_that_a_writer_alters_tells_him_anything_or_gives_him_a_right(hou
         written.add(kind)
         if kind in REMEMBERED:
             time.sleep(1.1)  # for which a process believes what it has read: the attack has to be complete
-        wrong += ask_everything(house, f"{way.__name__} of {kind}")
-        gone = [name for name in values if not house.client.exists(name)]  # what he can do: let it be forgotten
+        wrong += ask_all(house, concerned(house, kind), f"{way.__name__} of {kind}")
+        gone = values.keys() - all_names(house.client)  # what he can do: let it be forgotten
         write(house.client, {name: values.get(name) for name in {*names, *gone}})
+    write(
+        house.client, dict.fromkeys(all_names(house.client) - values.keys()) | values
+    )  # what was asked leaves nothing
     time.sleep(1.1)
     assert wrong == []
     assert written == TEMPLATES.keys()
@@ -504,9 +553,21 @@ def test_the_api_s_keys_open_no_secret_at_any_moment_of_a_chain_s_life(house):
 
 @contextmanager
 def monitored(house):
-    """What is written to the contents of invocations, as ``((reference id, part), value)``, until the context ends."""
+    """What is written to the contents of invocations, as ``((reference id, part), value)``, once the context has ended."""
+    contents = []
+    with commands(house) as told:
+        yield contents
+    for command, *words in told:
+        name = words[0].decode("latin-1") if words else ""
+        if command.upper() == b"SET" and name.startswith(f"{ROOT}inv:"):
+            contents.append((tuple(name.removeprefix(f"{ROOT}inv:").split(":")), words[1]))
+
+
+@contextmanager
+def commands(house):
+    """Every command that the server runs, those of scripts too, as its words, once the context has ended."""
     word = re.compile(rb'"((?:[^"\\]|\\.)*)"')
-    contents, lines = [], []
+    told, lines = [], []
     with socket.create_connection(("127.0.0.1", house.work.server.port)) as connection:
         connection.sendall(b"MONITOR\r\n")
         file = connection.makefile("rb")
@@ -519,16 +580,14 @@ def monitored(house):
         reader = threading.Thread(target=read)
         reader.start()
         try:
-            yield contents
+            yield told
         finally:
             house.client.echo("the end of what is told")
             reader.join()
             file.close()
-    for line in lines:
-        command, *words = [ast.literal_eval(f'b"{each.decode("latin-1")}"') for each in word.findall(line)] or [b""]
-        name = words[0].decode("latin-1") if words else ""
-        if command.upper() == b"SET" and name.startswith(f"{ROOT}inv:"):
-            contents.append((tuple(name.removeprefix(f"{ROOT}inv:").split(":")), words[1]))
+    told += [
+        [ast.literal_eval(f'b"{each.decode("latin-1")}"') for each in word.findall(line)] or [b""] for line in lines
+    ]
 
 
 def test_the_api_is_not_given_the_keys_of_targets(house):
