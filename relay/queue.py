@@ -175,6 +175,11 @@ class _RedisLanes:
                 self._client = connection.default_channel.client
         return self._client
 
+    def close(self) -> None:
+        """End its connections."""
+        if self._client is not None:
+            self._client.connection_pool.disconnect()
+
 
 class _AmqpLanes:
     """Lanes that are queues of RabbitMQ, or of whatever speaks AMQP 0-9-1 as it does."""
@@ -206,6 +211,9 @@ class _AmqpLanes:
     def message(self, lane: str, ids: Sequence[str]) -> bytes:
         """No script can put a message here."""
         raise NotImplementedError
+
+    def close(self) -> None:
+        """End nothing: its connections are the app's."""
 
 
 class Publisher:
@@ -254,6 +262,10 @@ class Publisher:
             return {lane: self._lanes.depth(lane) for lane in lanes}
         except Exception:  # noqa: BLE001 - whatever a broker answers that is no number: it is away
             return {}
+
+    def close(self) -> None:
+        """End the connections that it made."""
+        self._lanes.close()
 
 
 def _in_messages(reference_ids: Sequence[str]) -> list[Sequence[str]]:

@@ -51,6 +51,13 @@ class Runtime:
         self._app = app
         self.operator = ""  # whose acts these are, in a process that has one
 
+    def close(self) -> None:
+        """End its threads and connections: nothing that was built is of use any more."""
+        built = self.__dict__
+        for part in ("dispatcher", "publisher", "client"):
+            if part in built:
+                built[part].close()
+
     @cached_property
     def client(self) -> Redis:
         """The client of the store. Raises `SettingsError` where that has another number of partitions."""

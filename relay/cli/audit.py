@@ -16,10 +16,10 @@ from relay.audit.lines import heads_in, lines_of, trail_files
 from relay.audit.signing_keys import AuditSigner, PublicKeys, new_private_text
 from relay.audit.verifying import EDITED, TrailCheck, Verification, Wrong
 from relay.cli.acts import acting
+from relay.cli.command_runtime import command_runtime
 from relay.cli.export import opened_file
 from relay.cli.output import EXIT_FAILED, facts_of, safe, screened, table_of
 from relay.errors import BadParameter, SettingsError, Unavailable
-from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store.trail import trails
 from relay.text.moments import rfc3339
@@ -56,7 +56,7 @@ def export(screen: Screen, data_dir: Path, path: str | None) -> None:
 
     --output is about what is said of a file that was written.
     """
-    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime(Settings.for_command(data_dir))
     count = 0
     with runtime.act_notes.noting(Act.AUDIT_EXPORT), opened_file(path) as file:
         for trail in trails(runtime.client, runtime.keyspace):
@@ -84,12 +84,12 @@ def verify(screen: Screen, data_dir: Path, file: IO[str] | None, key_file: Path 
     """
     known = {} if after is None else heads_in(after)
     if file is None:
-        runtime = cli_runtime(Settings.for_command(data_dir))
+        runtime = command_runtime(Settings.for_command(data_dir))
         keys = _keys(key_file, runtime)
         with runtime.act_notes.noting(Act.AUDIT_VERIFY):
             found = {trail.name: _check(trail, keys, known) for trail in trails(runtime.client, runtime.keyspace)}
     else:
-        keys = _keys(key_file, None if key_file else cli_runtime(Settings.for_command(data_dir)))
+        keys = _keys(key_file, None if key_file else command_runtime(Settings.for_command(data_dir)))
         found = {trail.name: _check_file(trail, keys, known) for trail in trail_files(file)}
     found |= {name: TrailCheck(name, keys, None, heads).run([]) for name, heads in known.items() if name not in found}
     rows = [{"trail": name, **_value(each)} for name, each in found.items()]
@@ -119,7 +119,7 @@ def tail(screen: Screen, data_dir: Path, *, lines: int, begins: tuple[tuple[str,
 
     With --output json each is a line of JSON, with the number to go on from (--from) another time.
     """
-    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime(Settings.for_command(data_dir))
     every = trails(runtime.client, runtime.keyspace)
     _check_trails([name for name, _ in begins], [trail.name for trail in every])
     runtime.act_notes.note(Act.AUDIT_TAIL)
@@ -138,7 +138,7 @@ def tail(screen: Screen, data_dir: Path, *, lines: int, begins: tuple[tuple[str,
 @screened
 def key(screen: Screen, data_dir: Path, *, is_new: bool) -> None:
     """Show the public keys that checkpoints are checked with, one a line."""
-    text = new_private_text() if is_new else _signer(cli_runtime(Settings.for_command(data_dir))).public.text()
+    text = new_private_text() if is_new else _signer(command_runtime(Settings.for_command(data_dir))).public.text()
     keys = text.split()
     screen.show(keys, lambda: Text("\n".join(keys)))
 

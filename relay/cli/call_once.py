@@ -12,6 +12,7 @@ from relay.accept.dispatcher import Dispatcher, TriggerRequest
 from relay.answer.masking import Mask
 from relay.audit.entry import Act
 from relay.cli.acts import acting
+from relay.cli.command_runtime import command_runtime
 from relay.cli.completion import webhooks_like
 from relay.cli.explain import explained, request_lines
 from relay.cli.names import current_webhook
@@ -23,7 +24,6 @@ from relay.queue import make_app
 from relay.reference_id import new_reference_id
 from relay.registration import ChainTarget
 from relay.request.trigger import Trigger, check
-from relay.runtime import cli_runtime
 from relay.settings import Settings
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def test(
 
     It is recorded, limited and counted like every call, and not retried. The exit status is 1 where it ends in error.
     """
-    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime(Settings.for_command(data_dir))
     value = trigger_value(data, headers, query_params)
     number, shape = current_webhook(runtime.registry, plugin, webhook_id)
     target = runtime.registry.open_target(plugin, webhook_id, number)

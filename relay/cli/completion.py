@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -29,8 +30,8 @@ def _completes(
 
         try:
             data_dir = ctx.find_root().params["data_dir"]
-            runtime = cli_runtime(Settings.for_command(data_dir))
-            found = list(find(runtime, ctx.params.get("plugin") or default_plugin(data_dir)))
+            with closing(cli_runtime(Settings.for_command(data_dir))) as runtime:
+                found = list(find(runtime, ctx.params.get("plugin") or default_plugin(data_dir)))
         except Exception:  # noqa: BLE001 - a shell that completes shows no errors
             return []
         return [item for item in found if str(item.value).startswith(incomplete)]

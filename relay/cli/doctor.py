@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from relay.audit.entry import Act
+from relay.cli.command_runtime import command_runtime
 from relay.cli.output import EXIT_FAILED, screened, table_of
 from relay.doctor import Level, examine
 from relay.errors import RelayError
-from relay.runtime import cli_runtime
 from relay.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def doctor(screen: Screen, data_dir: Path) -> None:
     """Look at Redis, workers, keys, clock, versions and files; the exit status is 1 if there is any problem."""
     settings = Settings.for_command(data_dir)
-    runtime = cli_runtime(settings)
+    runtime = command_runtime(settings)
     with suppress(RelayError):  # which is what is examined
         runtime.act_notes.note(Act.DOCTOR)
     findings = list(examine(data_dir, settings, runtime))

@@ -14,6 +14,7 @@ from relay.audit.entry import Act
 from relay.cli.acts import acting
 from relay.cli.address import shown_url
 from relay.cli.chain_plan import auth_of, plan_of, plan_picture, shown_prefilled
+from relay.cli.command_runtime import command_runtime
 from relay.cli.completion import webhooks_like
 from relay.cli.names import current_webhook
 from relay.cli.output import facts_of, safe, screened
@@ -22,7 +23,6 @@ from relay.reference_id import new_reference_id
 from relay.registration import ChainTarget
 from relay.request.rendering import render
 from relay.request.trigger import Trigger, check
-from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.views import seconds
 
@@ -60,7 +60,7 @@ def explain(
     Of a chain the whole plan: the request of every step, and the expressions that fill it. The transport adds
     Accept-Encoding, and on a real call webhook-id is the reference id.
     """
-    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime(Settings.for_command(data_dir))
     registry = runtime.registry
     value = trigger_value(data, headers, query_params)
     number, shape = current_webhook(registry, plugin, webhook_id)

@@ -13,12 +13,12 @@ import click
 
 from relay.audit.entry import Act
 from relay.cli.acts import refusals
+from relay.cli.command_runtime import command_runtime
 from relay.cli.filters import filter_options, take_filter
 from relay.cli.names import check_filter
 from relay.cli.output import facts_of, screened
 from relay.cli.parameters import plugin_option
 from relay.errors import VaultError
-from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.vault import payload_owner, result_owner
 from relay.views import row_of
@@ -57,7 +57,7 @@ def export(
 
     --output is about what is said of a file that was written.
     """
-    runtime, wanted = cli_runtime(Settings.for_command(data_dir)), take_filter(options)
+    runtime, wanted = command_runtime(Settings.for_command(data_dir)), take_filter(options)
     about = "contents" if with_payload else "records"
     with refusals(data_dir, Act.EXPORT, plugin, about):
         contents = Contents(runtime) if with_payload else None

@@ -13,6 +13,7 @@ from rich.text import Text
 from relay.audit.entry import Act
 from relay.cli.acts import acting
 from relay.cli.chain_tree import chain_tree
+from relay.cli.command_runtime import command_runtime
 from relay.cli.completion import references_like
 from relay.cli.export import export
 from relay.cli.filters import ReferenceType, filter_options, take_filter
@@ -24,7 +25,6 @@ from relay.cli.row_tables import ended_as, groups_picture, rows_picture
 from relay.cli.tail import tail
 from relay.errors import Conflict, NotFound
 from relay.invocation import State
-from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.text.moments import rfc3339
 from relay.views import group_of, record_of, row_of
@@ -63,7 +63,7 @@ for _command in (tail, export):
 @acting(Act.LIST)
 def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int, grouped: bool, **options: Any) -> None:
     """A plugin's invocations, newest first."""
-    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime(Settings.for_command(data_dir))
     listing, wanted = runtime.listing, take_filter(options)
     check_filter(runtime, plugin, wanted)
     runtime.act_notes.note(Act.LIST, plugin=plugin)
@@ -84,7 +84,7 @@ def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int,
 @screened
 def show(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:
     """The whole record of an invocation, with its result; of a chain and its steps all that belongs to it."""
-    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime(Settings.for_command(data_dir))
     with _named(runtime, plugin, reference_id):
         invocation = runtime.store.look_up(reference_id, plugin)
     record = record_of(invocation, operate=True, result=result_in(runtime, invocation, screen))
@@ -97,7 +97,7 @@ def show(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) 
 @screened
 def cancel(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:
     """Cancel an invocation that no worker has taken."""
-    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime(Settings.for_command(data_dir))
     with _named(runtime, plugin, reference_id):
         ready = runtime.store.cancel(reference_id, plugin=plugin)
     runtime.publisher.publish_ready(ready)
@@ -112,7 +112,7 @@ def cancel(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None
 @acting(Act.FORGET, noted=(Conflict,))
 def forget(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:
     """Destroy payload and result of a final invocation (of a chain: of its steps too). The rest of its record stays."""
-    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime(Settings.for_command(data_dir))
     with _named(runtime, plugin, reference_id):
         invocation = _find(runtime, reference_id, plugin)
     forgotten = runtime.store.forget(invocation.plugin, reference_id)

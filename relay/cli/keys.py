@@ -10,11 +10,11 @@ from rich.text import Text
 
 from relay.audit.entry import Act
 from relay.cli.acts import acting
+from relay.cli.command_runtime import command_runtime
 from relay.cli.completion import keys_like
 from relay.cli.names import check_key, check_new_plugin, check_plugin
 from relay.cli.output import bad, brief, facts_of, safe, screened, table_of
 from relay.cli.parameters import DurationType, create_plugin_option, plugin_option
-from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store.keys import SCOPES, origin_fault
 from relay.text.moments import rfc3339
@@ -75,7 +75,7 @@ def create(
     create_plugin: bool,
 ) -> None:
     """Make a key. Its text is shown now and never again."""
-    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime(Settings.for_command(data_dir))
     is_new = check_new_plugin(runtime.registry, plugin, meant=create_plugin)
     text, key = runtime.api_keys.create(plugin, set(scopes), set(origins), name=name, lifetime_s=lifetime_s)
     _show_new(screen, _made(text, key))
@@ -98,7 +98,7 @@ def create(
 @acting(Act.KEY_ROTATE)
 def rotate(screen: Screen, data_dir: Path, key_id: str, overlap_s: float) -> None:
     """Make a key like this one, and let this one end after an overlap."""
-    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime(Settings.for_command(data_dir))
     check_key(runtime, key_id)
     text, key, old = runtime.api_keys.rotate(key_id, overlap_s)
     _show_new(screen, {**_made(text, key), "replaces": old.id, "replacedUntil": _moment(old.expires_at_ms)})
@@ -110,7 +110,7 @@ def rotate(screen: Screen, data_dir: Path, key_id: str, overlap_s: float) -> Non
 @acting(Act.KEY_LIST)
 def list_keys(screen: Screen, data_dir: Path, plugin: str | None) -> None:
     """The keys of a plugin, or of all. A key shows the last four characters of its secret."""
-    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime(Settings.for_command(data_dir))
     if plugin is not None:
         check_plugin(runtime, plugin)
     runtime.act_notes.note(Act.KEY_LIST, plugin=plugin or "")
@@ -125,7 +125,7 @@ def list_keys(screen: Screen, data_dir: Path, plugin: str | None) -> None:
 @acting(Act.KEY_REVOKE)
 def revoke(screen: Screen, data_dir: Path, key_id: str) -> None:
     """End a key for good; every process refuses it within a second."""
-    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime(Settings.for_command(data_dir))
     check_key(runtime, key_id)
     key = runtime.api_keys.revoke(key_id)
     screen.show(_row(key), lambda: Text(safe(f"Key {key.id} of plugin {key.plugin} is revoked.")))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from relay.audit.entry import Act
+from relay.cli.command_runtime import command_runtime
 from relay.cli.output import bad, screened, table_of
 from relay.errors import Unavailable
-from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store.partition_states import partition_states
 
@@ -33,7 +33,7 @@ def partitions() -> None:
 @screened
 def show(screen: Screen, data_dir: Path) -> None:
     """Each partition: its server, its plugins, their calls that are not final, and their records."""
-    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime(Settings.for_command(data_dir))
     with suppress(Unavailable):  # what is away is what somebody may want to see
         runtime.act_notes.note(Act.PARTITION_SHOW)
     found = partition_states(runtime.client, runtime.keyspace)

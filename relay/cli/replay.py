@@ -10,6 +10,7 @@ import click
 
 from relay.audit.entry import Act
 from relay.cli.acts import acting
+from relay.cli.command_runtime import command_runtime
 from relay.cli.completion import references_like, replays_like
 from relay.cli.filters import ReferenceType
 from relay.cli.names import check_filter, check_plugin, find_replay
@@ -20,7 +21,6 @@ from relay.cli.replay_options import replay_options, take_request
 from relay.cli.replay_tables import job_picture, jobs_picture, plan_picture
 from relay.errors import Conflict, NotFound
 from relay.replay.planning import Request
-from relay.runtime import Runtime, cli_runtime
 from relay.settings import Settings
 from relay.store.listing import Filter
 from relay.store.replays import ReplayState
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from relay.cli.output import Screen
     from relay.replay.planning import Replays
+    from relay.runtime import Runtime
     from relay.store.replays import ReplayJob
 
 #: What stands in a job where others have the id of their key.
@@ -171,7 +172,7 @@ def _start(replays: Replays, plugin: str, ids: tuple[str, ...], request: Request
 
 
 def _runtime(data_dir: Path) -> Runtime:
-    return cli_runtime(Settings.for_command(data_dir))
+    return command_runtime(Settings.for_command(data_dir))
 
 
 def _say_what_stops(screen: Screen, runtime: Runtime, plugin: str, webhook_id: str) -> None:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from relay.audit.entry import Act
 from relay.cli.acts import acting
+from relay.cli.command_runtime import command_runtime
 from relay.cli.completion import webhooks_like
 from relay.cli.names import current_webhook, not_registered
 from relay.cli.output import moment, safe, screened, table_of
@@ -19,7 +20,6 @@ from relay.errors import BadParameter, Fault, NotFound
 from relay.registration import ChainTarget, Registration
 from relay.registration.changes import Change, changes
 from relay.registration.header_rules import value_fault
-from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.text.moments import rfc3339
 from relay.text.similar import hint
@@ -124,12 +124,12 @@ def set_secret(screen: Screen, data_dir: Path, webhook_id: str, header: str, plu
 
 
 def _registry(data_dir: Path) -> Registry:
-    return cli_runtime(Settings.for_command(data_dir)).registry
+    return command_runtime(Settings.for_command(data_dir)).registry
 
 
 def _shown(data_dir: Path, plugin: str, webhook_id: str, *numbers: int | None) -> tuple[Registry, int]:
     """The registry, for somebody who is going to see these revisions of a webhook, and the number of its last one."""
-    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime(Settings.for_command(data_dir))
     last = _last(runtime.registry, plugin, webhook_id)
     for number in numbers:
         _check_number(webhook_id, number, last)

@@ -12,12 +12,12 @@ import click
 
 from relay.audit.entry import Act
 from relay.cli.acts import acting
+from relay.cli.command_runtime import command_runtime
 from relay.cli.filters import ends_like, filter_options, take_filter
 from relay.cli.names import check_filter
 from relay.cli.output import moment, safe, screened
 from relay.cli.parameters import plugin_option
 from relay.errors import Expired, NotFound, Unavailable
-from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.views import row_of
 
@@ -118,7 +118,7 @@ def tail(screen: Screen, data_dir: Path, *, plugin: str, lines: int, **options: 
 
     With --output json every line is a row.
     """
-    runtime, wanted = cli_runtime(Settings.for_command(data_dir)), take_filter(options)
+    runtime, wanted = command_runtime(Settings.for_command(data_dir)), take_filter(options)
     check_filter(runtime, plugin, wanted)
     runtime.act_notes.note(Act.LIST, plugin=plugin)
     watch = Watch(runtime, plugin, wanted)

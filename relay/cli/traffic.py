@@ -9,11 +9,11 @@ from rich.text import Text
 
 from relay.audit.entry import Act
 from relay.cli.acts import acting
+from relay.cli.command_runtime import command_runtime
 from relay.cli.completion import webhooks_like
 from relay.cli.names import not_registered
 from relay.cli.output import safe, screened
 from relay.cli.parameters import IdType, plugin_option
-from relay.runtime import Runtime, cli_runtime
 from relay.settings import Settings
 from relay.text.moments import rfc3339
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from relay.cli.output import Screen
+    from relay.runtime import Runtime
 
 
 def traffic_of(runtime: Runtime, plugin: str, webhook_id: str) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def close_breaker(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) 
 
 
 def _runtime(data_dir: Path, plugin: str, webhook_id: str) -> Runtime:
-    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime(Settings.for_command(data_dir))
     registered = runtime.registry.current(plugin, webhook_id, refresh=True) is not None
     if not registered and not runtime.store.waits(plugin, webhook_id):
         raise not_registered(runtime.registry, plugin, webhook_id)

@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from relay.accept.dispatcher import TriggerRequest
+from relay.cli.command_runtime import command_runtime
 from relay.cli.completion import webhooks_like
 from relay.cli.names import not_registered
 from relay.cli.output import as_json, facts_of, safe, screened
@@ -20,7 +21,6 @@ from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
 from relay.registration import ID_PATTERN
 from relay.request.delay import MAX_DELAY_S
-from relay.runtime import cli_runtime
 from relay.settings import Settings
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def trigger(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Trigger a webhook and show its result, or its reference id and state if there is none in time."""
     settings = Settings.for_command(data_dir)
-    runtime = cli_runtime(settings)
+    runtime = command_runtime(settings)
     value = trigger_value(data, headers, query_params)
     if delay_s:
         value["delay"], is_async = delay_s, True

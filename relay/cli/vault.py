@@ -12,11 +12,11 @@ from rich.text import Text
 
 from relay.audit.entry import Act
 from relay.cli.acts import refusals
+from relay.cli.command_runtime import command_runtime
 from relay.cli.output import screened, table_of
 from relay.errors import Conflict, NotFound, SettingsError
 from relay.rotation.resealing import Resealing
 from relay.rotation.ring_file import RingFile
-from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.settings.env_file import ENV_FILE, read_env_file
 from relay.store.sealed_values import SealedValues
@@ -145,7 +145,7 @@ def retire(screen: Screen, data_dir: Path, key_id: str | None, names: tuple[str,
 def _opened(data_dir: Path, names: tuple[str, ...], act: Act) -> tuple[Runtime, list[RingFile]]:
     settings = Settings.for_command(data_dir)
     with refusals(data_dir, act, subject="+".join(names)):
-        return cli_runtime(settings), [_ring(name, data_dir, settings) for name in names or _VARIABLES]
+        return command_runtime(settings), [_ring(name, data_dir, settings) for name in names or _VARIABLES]
 
 
 def _check_old(rings: list[RingFile], key_id: str) -> None:

@@ -13,6 +13,7 @@ from relay.audit.entry import Act
 from relay.cli.acts import acting
 from relay.cli.address import shown_url
 from relay.cli.call_once import test as call_once
+from relay.cli.command_runtime import command_runtime
 from relay.cli.completion import webhooks_like
 from relay.cli.names import check_new_plugin, check_plugin, current_webhook, not_registered
 from relay.cli.output import bad, facts_of, safe, screened, table_of
@@ -22,7 +23,6 @@ from relay.cli.traffic import close_breaker, pause, resume, traffic_of
 from relay.cli.webhook_words import webhook_facts
 from relay.errors import Conflict, DocumentError, Fault
 from relay.registration import ChainTarget, read_registrations
-from relay.runtime import cli_runtime
 from relay.settings import Settings, look_up_secret
 from relay.text.moments import rfc3339
 from relay.views import seconds
@@ -65,7 +65,7 @@ def apply(
     may stand in for --plugin. Webhooks that it does not mention stay as they are. In values of headers, auth and
     signing ${env:NAME} and ${file:PATH} stand for what is found there now.
     """
-    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime(Settings.for_command(data_dir))
     named, registrations = read_registrations(_text(file), runtime.rules, plugin=plugin, look_up=look_up_secret)
     is_new = check_new_plugin(runtime.registry, named, meant=create_plugin)
     differences = differing(runtime.registry, named, registrations) if dry_run else {}
@@ -94,7 +94,7 @@ def apply(
 @acting(Act.WEBHOOK_SHOW)
 def list_webhooks(screen: Screen, data_dir: Path, plugin: str) -> None:
     """A plugin's webhooks and what their callers may send."""
-    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime(Settings.for_command(data_dir))
     check_plugin(runtime, plugin)
     runtime.act_notes.note(Act.WEBHOOK_SHOW, plugin=plugin)
     found = runtime.registry.shapes(plugin)
@@ -110,7 +110,7 @@ def list_webhooks(screen: Screen, data_dir: Path, plugin: str) -> None:
 @acting(Act.WEBHOOK_SHOW)
 def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
     """One webhook with its address. Values of pre-filled headers are never shown."""
-    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime(Settings.for_command(data_dir))
     registry = runtime.registry
     number, shape = current_webhook(registry, plugin, webhook_id)
     runtime.act_notes.note(Act.WEBHOOK_SHOW, plugin=plugin, subject=webhook_id)
@@ -140,7 +140,7 @@ def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
 @acting(Act.WEBHOOK_REMOVE, noted=(Conflict,))
 def remove(screen: Screen, data_dir: Path, webhook_id: str, plugin: str, *, yes: bool) -> None:
     """End a webhook's registration. Its invocations that wait end as rejected."""
-    runtime = cli_runtime(Settings.for_command(data_dir))
+    runtime = command_runtime(Settings.for_command(data_dir))
     if not yes and sys.stdin.isatty():
         _ask_to_remove(runtime, plugin, webhook_id)
     if not runtime.registry.remove(plugin, webhook_id):

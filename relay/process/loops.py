@@ -30,6 +30,10 @@ _NO_ANSWER: Final = (Unavailable, StoreFault)
 BROKEN: Final = 72
 
 
+class Over(Exception):
+    """A turn raises it when there is nothing more to do for its loop."""
+
+
 class Loop:
     """Does ``turn`` for ever, in a greenlet or thread of its own. ``pause`` sleeps there.
 
@@ -44,10 +48,12 @@ class Loop:
         self._failures = Failures(name)
 
     def run(self) -> None:
-        """Go round until killed."""
+        """Go round until killed, or `Over`."""
         while True:
             try:
                 self._turn()
+            except Over:
+                return
             except Exception as error:  # noqa: BLE001 - whatever it is, what comes next must not wait for good
                 self._failures.note(error)
                 if self._failures.faults >= LOOP_FAULTS:

@@ -63,7 +63,7 @@ class OneWorker:
         monkeypatch.setattr(gevent, "spawn", self._spawn)
         made = transport.CurlTransport
         shared = made(runtime.cli_runtime(self.settings).policy, max_in_flight=SLOTS)
-        monkeypatch.setattr(transport, "CurlTransport", lambda *_, **__: shared)
+        monkeypatch.setattr(worker_runtime, "CurlTransport", lambda *_, **__: shared)
         self.operators = runtime.cli_runtime(self.settings)
         self.operators.client = SteppedRedis.from_url(server.url)  # theirs does not fail
         self.operators.store._scripts.load()

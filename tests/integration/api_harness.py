@@ -68,6 +68,10 @@ class ApiHarness:
     def register(self, plugin, text):
         self.runtime.registry.apply(plugin, read_registrations(text, self.runtime.rules, plugin=plugin)[1])
 
+    def close(self):
+        self.runtime.close()
+        self.queue.close()
+
     def beat(self, worker, *lanes):
         """A worker that says it serves these lanes."""
         self.runtime.workers.beat(worker, lanes)
@@ -180,7 +184,11 @@ def running_api(environ, *, threads=96, log=None):
     process = subprocess.Popen(command, cwd=ROOT, env=inherited | ours, stdout=output, stderr=output)
     try:
         _await_health(process, port)
-        yield ApiHarness(environ, port, process)
+        harness = ApiHarness(environ, port, process)
+        try:
+            yield harness
+        finally:
+            harness.close()
     finally:
         process.terminate()
         try:

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 import requests
 
-from relay import unkeyed_refusals
+from relay.authentication import unkeyed_refusals
 from relay.settings import child_environ
 from relay.up.processes import flower
 from tests.conftest import free_port
@@ -27,7 +27,7 @@ WRITE_AFTER_S = 0.1
 CLOCKED = """
 from pathlib import Path
 from types import SimpleNamespace
-from relay import source_address, unkeyed_refusals
+from relay.authentication import source_address, unkeyed_refusals
 from workers import logins
 def now_s():
     return float(Path({path!r}).read_text())

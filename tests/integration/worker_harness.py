@@ -106,6 +106,7 @@ class WorkerHarness:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(10)
+        self.runtime.close()
         self.server.terminate()
 
 

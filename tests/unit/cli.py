@@ -33,6 +33,8 @@ class Cli:
         }
     )
 
+    made: list[Runtime] = field(default_factory=list)
+
     @property
     def environ(self) -> dict[str, str | None]:
         return {"RELAY_REDIS_URL": self.url, **self.keys}
@@ -58,7 +60,14 @@ class Cli:
         return self.json("webhooks", "apply", "-", "--plugin", plugin, text=json.dumps(list(webhooks)))
 
     def runtime(self) -> Runtime:
-        return cli_runtime(Settings.from_environ({name: text for name, text in self.environ.items() if text}))
+        self.made.append(
+            cli_runtime(Settings.from_environ({name: text for name, text in self.environ.items() if text}))
+        )
+        return self.made[-1]
+
+    def close(self) -> None:
+        while self.made:
+            self.made.pop().close()
 
 
 def a_webhook(**changes: Any) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from tests.unit.cli import Cli
 
 @pytest.fixture
 def cli(valkey, tmp_path):
-    return Cli(valkey.tcp_url, tmp_path)
+    cli = Cli(valkey.tcp_url, tmp_path)
+    yield cli
+    cli.close()
 
 
 @pytest.fixture

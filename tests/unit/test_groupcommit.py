@@ -231,3 +231,33 @@ def test_who_comes_while_a_group_is_committed_for_too_long_is_told_so_at_once():
     assert replies.get(timeout=60) == "first"
     commits.submit("third", 1, replies.put)
     assert replies.get(timeout=60) == "third"
+
+
+def test_a_closed_one_commits_what_waits_and_its_thread_ends():
+    going_on, replies = threading.Event(), []
+
+    def commit(items):
+        going_on.wait(20)
+        return items
+
+    commits = GroupCommit(commit, max_items=1, max_bytes=100, window_s=0.001)
+    for item in ("one", "two"):
+        commits.submit(item, 1, replies.append)
+    thread = commits._committer
+    commits.close()
+    assert thread.is_alive()
+    going_on.set()
+    thread.join(20)
+    assert (replies, thread.is_alive()) == (["one", "two"], False)
+
+
+def test_one_that_has_nothing_to_do_ends_when_it_is_closed():
+    commits = GroupCommit(list, max_items=1, max_bytes=100, window_s=0.001)
+    commits.close()  # it has no thread yet
+    commits = GroupCommit(list, max_items=1, max_bytes=100, window_s=0.001)
+    answered = threading.Event()
+    commits.submit("one", 1, lambda _: answered.set())
+    assert answered.wait(20)
+    commits.close()
+    commits._committer.join(20)
+    assert not commits._committer.is_alive()
