@@ -6,6 +6,7 @@ python -m bench.fleet [build/partitions/found.json]
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,8 @@ from typing import Any, Final
 import click
 from rich.console import Console
 from rich.table import Table
+
+from relay.upkeep.sweeper import PERIOD_S, SWEEPS
 
 #: A server runs commands on one thread; beyond this share of it, queues grow.
 BUSY: Final = 0.8
@@ -58,8 +61,8 @@ class Fleet:
     replicas: int = 1
     awaited: float = 0.5  # share of calls whose callers wait in an API process
     hottest: float = 0.05  # share of the busiest plugin
-    sweeps_s: float = 1.0  # of each worker, through all partitions
-    connections: int = 8  # of a worker or API process to each primary
+    most_sweeps_s: float = SWEEPS / PERIOD_S  # of all workers, through all partitions; they take turns
+    connections: int = 8  # of a worker or API process to each primary: the most that was seen, of a busy worker
 
     @property
     def servers(self) -> int:
@@ -83,22 +86,23 @@ def ceiling(fleet: Fleet, costs: Costs) -> Ceiling:
     left = BUSY * SECOND_US - sum(fixed.values())
     evenly = max(0.0, left / sum(a_call.values()))
     # The busiest plugin lives on one primary, beside that one's share of all others.
-    of_hot = fleet.hottest + (1 - fleet.hottest) / fleet.primaries
-    hot_us = costs.call_us * of_hot + a_call["notices"]
+    of_others = (1 - fleet.hottest) / fleet.primaries
+    hot_us = costs.call_us * (fleet.hottest + of_others) + a_call["notices"]
     hot = max(0.0, left / hot_us)
     rate = min(evenly, hot)
     spent = fixed | {name: us * rate for name, us in a_call.items()}
-    if hot < evenly and fleet.hottest > 1 / fleet.primaries:
-        limit = "hot plugin"
-    else:
-        limit = max(spent, key=lambda name: spent[name])
+    is_hot = hot < evenly and fleet.hottest >= of_others
+    limit = "hot plugin" if is_hot else max(spent, key=lambda name: spent[name])
     return Ceiling(rate, limit, {name: us / SECOND_US for name, us in spent.items()})
 
 
 def fixed_us_s(fleet: Fleet, costs: Costs) -> dict[str, float]:
     """What a primary does in a second whether there are calls or not."""
     return {
-        "sweeps": fleet.workers * fleet.sweeps_s * fleet.partitions * costs.sweep_us / fleet.primaries,
+        "sweeps": min(fleet.workers / PERIOD_S, fleet.most_sweeps_s)
+        * fleet.partitions
+        * costs.sweep_us
+        / fleet.primaries,
         "talk": costs.idle_us_s + costs.talk_us_s * (fleet.servers - 1),
     }
 
@@ -130,7 +134,7 @@ def show(console: Console, costs: Costs) -> None:
     """A row a fleet, as it is and with what would move its ceiling."""
     variants = {
         "as it is": lambda fleet: fleet,
-        "few sweep": lambda fleet: replace(fleet, sweeps_s=fleet.sweeps_s * min(1.0, 4 / fleet.workers)),
+        "if every worker swept": lambda fleet: replace(fleet, most_sweeps_s=math.inf),
         "no plugin beyond 1 %": lambda fleet: replace(fleet, hottest=0.01),
     }
     table = Table(title="Calls a second at 80 % of the first server's time, and what it does most then")

@@ -76,7 +76,14 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     telling = Telling(Callbacks(runtime.client, runtime.keyspace), runtime.dispatcher, runtime.registry)
     return WorkerParts(
         executor,
-        Sweeper(runtime.store, runtime.publisher, name, executor.run_here, tell=telling.tell),
+        Sweeper(
+            runtime.store,
+            runtime.publisher,
+            name,
+            executor.run_here,
+            tell=telling.tell,
+            company=lambda: runtime.workers.company,
+        ),
         runtime.workers,
         Reporter(gathering, runtime.measures, shown),
         spans,

@@ -37,10 +37,12 @@ class Workers:
     def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client
         self._scripts = Scripts(client)
+        self.company = 1  # how many live, as the last beat of this process found
 
     def beat(self, worker: str, lanes: Collection[str]) -> int:
         """Say that this worker lives and serves these lanes; returns what the server's clock shows, in ms."""
-        return int(self._scripts.run("beat", [worker, ",".join(sorted(lanes)), FORGET_MS]))
+        now_ms, self.company = self._scripts.run("beat", [worker, ",".join(sorted(lanes)), FORGET_MS, SILENCE_MS])
+        return int(now_ms)
 
     def note_jump(self, jump: ClockJump) -> None:
         """Write down that the server's clock has jumped, for whoever asks within `TOLD_MS`."""

@@ -1,10 +1,12 @@
 """Use case: what is due goes back to its queue, what is old goes away. Every worker sweeps, a bounded piece at a time.
 
-Lost messages, lost workers, failed publishes and retries that have come due are all this one path.
+Lost messages, lost workers, failed publishes and retries that have come due are all this one path. A sweep goes through
+all partitions, whether there is anything to do or not: many workers take turns, so that the servers do not sweep only.
 """
 
 from __future__ import annotations
 
+import random
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from relay.store.transitions import Ready
 
 PERIOD_S: Final = 1.0
+#: So many sweeps a period are enough, however many workers there are: each leaves it to others as often as that needs.
+SWEEPS: Final = 16
 ALARMS: Final = 1_000  # looked at in one sweep
 RECORDS: Final = 250  # forgotten by one script
 #: For so long one sweep goes on forgetting while there is more: records come no faster than they are forgotten so.
@@ -41,7 +45,8 @@ class Sweeper:
     """Sweeps for one worker process.
 
     What the broker does not take (it is away, or full) is offered to ``run_here``, which runs what this process can.
-    ``tell`` tells the webhooks named as callbacks of what has ended, and returns of how many calls.
+    ``tell`` tells the webhooks named as callbacks of what has ended, and returns of how many calls. ``company`` is how
+    many workers live, ``chance`` a number from 0 to 1.
     """
 
     def __init__(
@@ -52,18 +57,23 @@ class Sweeper:
         run_here: Callable[[Ready], object],
         *,
         tell: Callable[[], int] = int,
+        company: Callable[[], int] = lambda: 1,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
         self._publisher = publisher
         self._worker = worker
         self._run_here = run_here
         self._tell = tell
+        self._company = company
+        self._chance = chance
+        self._is_behind = False  # the last sweep has left something undone
         self.moves = 0  # sweeps that came to their end
         self.broker_away = False  # as the last one found it
         self._failures = Failures("sweep")
 
     def sweep(self) -> None:
-        """One sweep. Never raises for a server that is away: the next one comes in a second."""
+        """One sweep, or what tells that others do it. Never raises for a server that is away: the next one comes."""
         try:
             self._sweep()
         except Unavailable as error:
@@ -75,6 +85,8 @@ class Sweeper:
     def _sweep(self) -> None:
         depths = self._publisher.depths()
         self.broker_away = not depths
+        if self._is_left_to_others():
+            return
         empty = [lane for lane, depth in depths.items() if not depth]
         short = [lane for lane, depth in depths.items() if 0 < depth < SHORT_LANE_MESSAGES]
         ready = self._store.sweep(self._worker, empty, short, limit=ALARMS, lane_limit=CROWDED_LANE_ALARMS)
@@ -94,6 +106,13 @@ class Sweeper:
         forgotten = self._prune()
         if forgotten:
             event(Event.PRUNED, records=forgotten)
+        self._is_behind = len(ready) >= ALARMS or max(expired, told) >= CALLS or forgotten >= RECORDS
+
+    def _is_left_to_others(self) -> bool:
+        """Whether enough other workers sweep in this period. With the broker away each has to run what it can."""
+        if self.broker_away or self._is_behind:
+            return False
+        return self._chance() * self._company() >= SWEEPS
 
     def _prune(self) -> int:
         """Forget what is old, a bounded piece at a time, so that nobody waits for more than one of them."""

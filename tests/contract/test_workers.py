@@ -26,6 +26,15 @@ def test_a_worker_is_believed_in_for_four_seconds(workers, redis_client, silent_
     assert bool(workers.alive()) is lives
 
 
+def test_a_beat_tells_how_many_live(workers, redis_client):
+    assert workers.company == 1
+    for name in ("w1", "w2", "gone"):
+        workers.beat(name, ["bulk"])
+    redis_client.zincrby(keyspace.workers(), -SILENCE_MS - 500, "gone")
+    workers.beat("w1", ["bulk"])
+    assert workers.company == 2
+
+
 def test_a_worker_that_was_silent_for_an_hour_is_forgotten_with_its_lanes(workers, redis_client):
     for name in ("gone", "silent"):
         workers.beat(name, ["bulk"])

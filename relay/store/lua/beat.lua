@@ -2,7 +2,8 @@
 --
 -- KEYS  1 the root of the shared keys
 -- ARGV  1 worker process  2 its lanes, with commas between  3 forget_ms: who has been silent for so long is forgotten
--- Returns the time on the server's clock, ms
+--       4 silence_ms: who has been silent for so long does not live
+-- Returns the time on the server's clock, ms, and how many workers live, this one among them
 -- needs: clock
 
 redis.call('ZADD', KEY.workers(), int(now), ARGV[1])
@@ -12,4 +13,4 @@ if gone[1] then
   redis.call('ZREM', KEY.workers(), unpack(gone))
   redis.call('HDEL', KEY.worker_lanes(), unpack(gone))
 end
-return int(now)
+return { int(now), redis.call('ZCOUNT', KEY.workers(), int(now - tonumber(ARGV[4])), '+inf') }
