@@ -171,3 +171,26 @@ def test_a_reused_idempotency_key_leaves_an_act(asked):
         api.trigger(prefer="respond-async", key=key, headers=headers, body={"data": {"n": n}})
     found = [each.outcome for each in entries(api, Act.TRIGGER) if each.who == row.id]
     assert found == ["accepted", "request_rejected"]
+
+
+def test_a_method_that_a_route_does_not_have_leaves_an_act(asked):
+    api = asked.api
+    for path in sorted({path for path, _, _ in OPERATIONS.values()}):
+        key, row = api.runtime.api_keys.create("acme", ["trigger", "operate", "metrics"])
+        answer = api.call("PATCH", path.format(webhookId="order", referenceId="x", replayId="x"), key=key)
+        assert answer.status_code == 405
+        asked.expected[row.id] = (path, "method_not_allowed")
+    for path, outcome, rows in asked.await_all():
+        assert [each for _, each, _ in rows] == [outcome], path
+
+
+def test_an_address_that_is_none_of_the_relay_s_is_no_act_of_anybody(asked):
+    """No key is looked at there; the log has the request."""
+    api = asked.api
+    key, row = api.runtime.api_keys.create("acme", ["trigger"])
+    assert api.call("GET", "/v1/nothing", key=key).status_code == 404
+    assert (
+        api.call("GET", "/v1/webhooks/order", key=key).status_code == 200
+    )  # written within a second, all before it too
+    until(lambda: any(each.who == row.id for each in entries(api)), 20)
+    assert [each.subject for each in entries(api) if each.who == row.id] == ["GET:/v1/webhooks/{webhook_id}"]
