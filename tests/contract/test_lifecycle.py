@@ -18,6 +18,7 @@ from relay.store import keyspace
 from relay.store.invocations import NewStep
 from relay.store.replay_runs import NewReplay
 from tests.contract.replay_harness import ReplayHarness
+from tests.depth import DEEP
 
 HOUR_MS = 3600 * 1000
 RESULTS = (State.DELIVERED, State.UNREACHABLE, State.REJECTED, State.RETRYING)
@@ -390,13 +391,20 @@ def happened_in_chains(ledger):
                     yield was[0], after[0], name
 
 
+#: Every script in every state, on the real server: that the fake runs scripts alike is seen by all other tests of them.
+SERVERS = ["valkey", "fakeredis"] if DEEP else ["valkey"]
+every_server = pytest.mark.parametrize("redis_client", SERVERS, indirect=True)
+
+
 @pytest.mark.timeout(400)  # on the fake every script is compiled anew
+@every_server
 def test_exactly_the_listed_transitions_happen(ledger):
     unfinished = [state for state in BROUGHT if state not in FINAL]
     seen = {*happened(ledger, unfinished), *happened_in_chains(ledger)}
     assert (seen - LISTED, LISTED - seen) == (set(), set())
 
 
+@every_server
 def test_nothing_leaves_a_final_state(ledger):
     assert not FINAL & TRANSITIONS.keys()
     assert not set(happened(ledger, sorted(FINAL), (free, broken_with_retry)))

@@ -42,7 +42,7 @@ class Load:
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def run(self):
-        while not self.stopped.is_set():
+        while not self.stopped.wait(0.02):
             self.answers.append(self.caller.post({"data": {"n": len(self.answers)}}))
 
 

@@ -30,6 +30,7 @@ from schemathesis.specs.openapi.checks import (
 
 from api.reference.document import make_document
 from tests.conftest import start_valkey
+from tests.depth import examples
 from tests.integration.api_harness import environ_for, running_api
 
 #: For each operation and mode of generation.
@@ -101,7 +102,7 @@ def test_the_api_answers_as_its_document_says(api, schema, method, path, mode):
     """Positive cases fit the document, negative ones do not; whatever is answered has to fit."""
     operation = schema[path][method]
 
-    @settings(BRIEFLY, max_examples=EXAMPLES)
+    @settings(BRIEFLY, max_examples=examples(EXAMPLES))
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case):
         case.headers.pop("Authorization", None)
@@ -163,7 +164,7 @@ ROUTES = st.sampled_from(sorted({path.replace("{", "").replace("}", "") for _, p
 SEGMENTS = st.text(max_size=30).map(lambda text: quote(text, safe=""))
 
 
-@settings(BRIEFLY, max_examples=150)
+@settings(BRIEFLY, max_examples=examples(75))
 @given(body=BODIES, content_type=TYPES, headers=HEADERS, bulk=st.booleans())
 def test_any_body_and_any_header_of_a_trigger_is_accepted_or_refused_with_a_code(
     api, body, content_type, headers, bulk
@@ -174,7 +175,7 @@ def test_any_body_and_any_header_of_a_trigger_is_accepted_or_refused_with_a_code
     assert_a_refusal_has_a_code(answer)
 
 
-@settings(BRIEFLY, max_examples=150)
+@settings(BRIEFLY, max_examples=examples(75))
 @given(method=st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"]),
        route=ROUTES, extra=SEGMENTS, query=QUERIES, headers=HEADERS)  # fmt: skip
 def test_any_path_query_and_header_is_answered_or_refused_with_a_code(api, method, route, extra, query, headers):
@@ -185,7 +186,7 @@ def test_any_path_query_and_header_is_answered_or_refused_with_a_code(api, metho
     assert_a_refusal_has_a_code(answer)
 
 
-@settings(BRIEFLY, max_examples=100)
+@settings(BRIEFLY, max_examples=examples(50))
 @given(key=VALUES | st.text(max_size=60).map(lambda text: f"Bearer {text}"), route=ROUTES)
 def test_any_credentials_but_a_key_are_refused_with_the_same_words(api, key, route):
     value = key.encode("utf-8", "replace").replace(b"\r", b"").replace(b"\n", b"")
@@ -197,7 +198,7 @@ def test_any_credentials_but_a_key_are_refused_with_the_same_words(api, key, rou
         assert answer.json()["code"] == "unauthenticated"
 
 
-@settings(BRIEFLY, max_examples=100)
+@settings(BRIEFLY, max_examples=examples(50))
 @given(raw=st.binary(max_size=300), framed=st.booleans())
 def test_any_bytes_at_all_leave_the_door_open_for_others(api, raw, framed):
     """No more than that can be asked of what is no HTTP; framed, it is the body of a request that says so."""
