@@ -17,9 +17,10 @@ import uuid_utils
 REPLAY_PREFIX: Final = "replay-"
 
 
-_BUCKET_DIGITS: Final = 3  # hexadecimal
+#: So many hexadecimal digits at the end of an id are its bucket.
+BUCKET_DIGITS: Final = 3
 #: So many buckets there are.
-BUCKETS: Final = 16**_BUCKET_DIGITS
+BUCKETS: Final = 16**BUCKET_DIGITS
 
 
 def new_reference_id(plugin: str | None = None) -> str:
@@ -29,7 +30,7 @@ def new_reference_id(plugin: str | None = None) -> str:
 
 
 def _in_bucket(made: str, plugin: str) -> str:
-    return f"{made[:-_BUCKET_DIGITS]}{bucket_of_plugin(plugin):03x}"
+    return f"{made[:-BUCKET_DIGITS]}{bucket_of_plugin(plugin):03x}"
 
 
 @lru_cache(10_000)
@@ -41,7 +42,7 @@ def bucket_of_plugin(plugin: str) -> int:
 def bucket_of(reference_id: str) -> int:
     """The bucket of the plugin that an id was made for; 0 of what is no id."""
     try:
-        return int(reference_id[-_BUCKET_DIGITS:], 16)
+        return int(reference_id[-BUCKET_DIGITS:], 16)
     except ValueError:
         return 0
 

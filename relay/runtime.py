@@ -21,8 +21,10 @@ from relay.store.keyspace import Keyspace
 from relay.store.limits import Limits
 from relay.store.listing import Listing
 from relay.store.measures import Measures
+from relay.store.moving import PluginMoves
 from relay.store.notices import Subscription
 from relay.store.partitions import agree_on_partitions, partitions_of
+from relay.store.places import Places
 from relay.store.policies import Policies
 from relay.store.registry import Registry
 from relay.store.replay_runs import ReplayRuns
@@ -66,7 +68,8 @@ class Runtime:
     @cached_property
     def keyspace(self) -> Keyspace:
         """The names of the store's keys."""
-        return Keyspace(partitions_of(self.settings))
+        count = partitions_of(self.settings)
+        return Keyspace(count, Places(lambda: self.client, count) if count > 1 else None)
 
     @cached_property
     def policy(self) -> AddressPolicy:
@@ -138,6 +141,11 @@ class Runtime:
     def listing(self) -> Listing:
         """Lists of invocations."""
         return Listing(self.client, self.keyspace)
+
+    @cached_property
+    def plugin_moves(self) -> PluginMoves:
+        """Moves plugins to other partitions."""
+        return PluginMoves(self.client, self.keyspace.partitions, self.settings.store_replicas)
 
     @cached_property
     def replays(self) -> Replays:

@@ -135,7 +135,7 @@ class Dispatcher:
 
     def _commits_of(self, plugin: str) -> GroupCommit[NewInvocation, Accepted]:
         """Commits of the plugin's partition: one whose server stands still holds up nobody else's."""
-        number = self._ledger.partition_of_plugin(plugin)
+        number = self._ledger.group_of_plugin(plugin)
         commits = self._commits.get(number)
         if commits is None:  # of two threads that find none the first one's counts
             made: GroupCommit[NewInvocation, Accepted] = GroupCommit(
@@ -164,7 +164,7 @@ class Dispatcher:
         return self._intake.check_in(this.call, fresh=this.number > 1)
 
     def _commit_groups(self, checked: Sequence[CheckedTrigger]) -> Iterator[Accepted | RelayError]:
-        for group in _groups(checked, self._ledger.partition_of_plugin):
+        for group in _groups(checked, self._ledger.group_of_plugin):
             try:
                 yield from self._commit([each.new for each in group])
             except RelayError as error:  # what came before it is accepted, so that it is said of each alone
@@ -206,13 +206,13 @@ def _judge(this: _Round, checked: CheckedTrigger, accepted: Accepted) -> Accepte
             return accepted
 
 
-def _groups(checked: Sequence[CheckedTrigger], partition_of: Callable[[str], int]) -> Iterator[list[CheckedTrigger]]:
+def _groups(checked: Sequence[CheckedTrigger], group_of: Callable[[str], int]) -> Iterator[list[CheckedTrigger]]:
     """The triggers in turn, each group of one partition."""
     group: list[CheckedTrigger] = []
     size_bytes = 0
     for each in checked:
         is_full = len(group) == GROUP_ITEMS or size_bytes + each.size_bytes > GROUP_BYTES
-        if group and (is_full or partition_of(group[0].new.plugin) != partition_of(each.new.plugin)):
+        if group and (is_full or group_of(group[0].new.plugin) != group_of(each.new.plugin)):
             yield group
             group, size_bytes = [], 0
         group.append(each)

@@ -54,6 +54,7 @@ class Act(StrEnum):
     AUDIT_VERIFY = "audit_verify"
     AUDIT_TAIL = "audit_tail"
     PARTITION_SHOW = "partition_show"
+    PARTITION_MOVE = "partition_move"  # subject: the plugin
     DOCTOR = "doctor"
 
 

@@ -7,10 +7,15 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 import click
+from rich.text import Text
 
 from relay.audit.entry import Act
+from relay.cli.acts import acting
 from relay.cli.command_runtime import command_runtime
+from relay.cli.completion import plugins_like
+from relay.cli.names import check_plugin
 from relay.cli.output import bad, screened, table_of
+from relay.cli.parameters import IdType
 from relay.errors import Unavailable
 from relay.settings import Settings
 from relay.store.partition_states import partition_states
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from relay.cli.output import Screen
+    from relay.store.moving import Move
     from relay.store.partition_states import PartitionState
 
 _COLUMNS: Final = ("root", "server", "pending", "records", "plugins")
@@ -43,6 +49,35 @@ def show(screen: Screen, data_dir: Path) -> None:
         screen.note("The store has one partition: every plugin is in it.")
     if away := sum(state.server is None for state in found):
         screen.note(f"The servers of {away} of {len(found)} partitions cannot be reached: calls of their plugins wait.")
+
+
+@partitions.command()
+@click.argument("plugin", type=IdType(), shell_complete=plugins_like)
+@click.option("--to", "target", type=click.IntRange(min=0), help="The partition [default: that of its name].")
+@screened
+@acting(Act.PARTITION_MOVE)
+def move(screen: Screen, data_dir: Path, plugin: str, target: int | None) -> None:
+    """Bring a plugin with all that it has to another partition.
+
+    Every webhook of it has to be paused, and nothing of it on its way; until it is done its triggers get 503. Should
+    this be stopped, give the same command again. A plugin whose name has the same hash goes with it.
+    """
+    runtime = command_runtime(Settings.for_command(data_dir))
+    if not runtime.plugin_moves.knows(plugin):
+        check_plugin(runtime, plugin)
+    runtime.act_notes.note(Act.PARTITION_MOVE, subject=plugin, outcome="begun")
+    moved = runtime.plugin_moves.move(plugin, target)
+    for ready in runtime.plugin_moves.queued(plugin, moved.target):
+        runtime.publisher.publish_ready(ready)
+    runtime.act_notes.note(Act.PARTITION_MOVE, subject=plugin)
+    screen.show(asdict(moved), lambda: Text(_sentence(moved)))
+
+
+def _sentence(moved: Move) -> str:
+    names = ", ".join(moved.plugins)
+    if moved.source == moved.target:
+        return f"In partition {moved.target} already: {names}."
+    return f"In partition {moved.target} now, with {moved.keys} keys: {names}. Resume the webhooks."
 
 
 def _line(state: PartitionState) -> list[object]:

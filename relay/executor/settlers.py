@@ -40,7 +40,7 @@ class Settlers:
 
     def put(self, settlement: Settlement) -> None:
         """Settle this, soon."""
-        number = self._store.partition_of(settlement.reference_id)
+        number = self._store.group_of(settlement.reference_id)
         settler = self._settlers.get(number)
         if settler is None:
             settler = self._settlers[number] = Settler(self._store, *self._parts)

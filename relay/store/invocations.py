@@ -119,17 +119,17 @@ class InvocationStore(RecordReader):
         """Whether there are several partitions."""
         return self._keys.partitions > 1
 
-    def partition_of(self, reference_id: str) -> int:
-        """The partition in which an invocation is, or a replay job."""
-        return self._keys.partition_of_ref(reference_id)
+    def group_of(self, reference_id: str) -> int:
+        """A number that invocations and replay jobs have in common which are in one partition."""
+        return self._keys.group_of_ref(reference_id)
 
-    def partition_of_plugin(self, plugin: str) -> int:
-        """The partition in which a plugin's invocations are."""
-        return self._keys.partition_of(plugin)
+    def group_of_plugin(self, plugin: str) -> int:
+        """A number that plugins have in common whose invocations are in one partition."""
+        return self._keys.group_of(plugin)
 
     def by_partition(self, reference_ids: Sequence[str]) -> list[Sequence[str]]:
         """The ids of each partition apart."""
-        return [each.items for each in self._keys.spread(reference_ids, self._keys.root_of_ref)]
+        return [each.items for each in self._keys.spread(reference_ids, lambda ref: str(self.group_of(ref)))]
 
     def read(self, reference_ids: Sequence[str]) -> list[CallRecord]:
         """The unfinished ones among these ids, with what is needed to prepare them. Changes nothing."""

@@ -84,6 +84,10 @@ PARTITIONED: Final = {
     "backlog": "due:backlog:{minute}",  # hash lane -> the most calls that waited in it at a time in this minute
     "sweeps": "sweeps",  # hash: how many sweeps there were, and how many ids they published
     "confirmed": "confirmed",  # string: written so that its replication can be waited for
+    # plugins that are elsewhere
+    "moved": "moved",  # hash bucket -> where it is (relay/store/places.py)
+    "moving": "moving:{bucket}:{what}",  # what is set aside of a bucket while it is moved (relay/store/moving.py)
+    "move_turn": "moved:{bucket}:turn",  # string: somebody moves this bucket now
     "counting_turn": "counting",  # string: a worker counts notes now
 }
 

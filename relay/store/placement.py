@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from relay.reference_id import bucket_of, bucket_of_plugin
@@ -11,6 +11,8 @@ from relay.store.spreading import Spread, T, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from relay.store.places import Places
 
 #: The root of the first partition, and of the only one.
 ROOT: Final = partition_root(0)
@@ -21,23 +23,38 @@ class Placement:
     """Where things are in a store that has so many partitions: a plugin, and an id made for it, tell theirs."""
 
     partitions: int = 1
+    places: Places | None = field(default=None, compare=False)  # of plugins that were moved
 
     def partition_of(self, plugin: str) -> int:
-        """The partition of a plugin."""
-        return bucket_of_plugin(plugin) % self.partitions if self.partitions > 1 else 0
+        """The partition of a plugin. Raises `Unavailable` while it is moved to another one."""
+        return self._partition(bucket_of_plugin(plugin)) if self.partitions > 1 else 0
 
     def partition_of_ref(self, reference_id: str) -> int:
-        """The partition of an invocation, or of a replay job."""
-        return bucket_of(reference_id) % self.partitions if self.partitions > 1 else 0
+        """The partition of an invocation, or of a replay job; raises as `partition_of`."""
+        return self._partition(bucket_of(reference_id)) if self.partitions > 1 else 0
 
     def root(self, plugin: str) -> str:
-        """The root of all that a plugin has."""
-        return partition_root(bucket_of_plugin(plugin) % self.partitions) if self.partitions > 1 else ROOT
+        """The root of all that a plugin has; raises as `partition_of`."""
+        return partition_root(self._partition(bucket_of_plugin(plugin))) if self.partitions > 1 else ROOT
 
     def root_of_ref(self, reference_id: str) -> str:
-        """The root of an invocation's keys, or of a replay job's."""
-        return partition_root(bucket_of(reference_id) % self.partitions) if self.partitions > 1 else ROOT
+        """The root of an invocation's keys, or of a replay job's; raises as `partition_of`."""
+        return partition_root(self._partition(bucket_of(reference_id))) if self.partitions > 1 else ROOT
+
+    def group_of(self, plugin: str) -> int:
+        """A number that plugins have in common which are in one partition; one that is moved is alone."""
+        return self._group(bucket_of_plugin(plugin)) if self.partitions > 1 else 0
+
+    def group_of_ref(self, reference_id: str) -> int:
+        """A number that invocations and replay jobs have in common which are in one partition."""
+        return self._group(bucket_of(reference_id)) if self.partitions > 1 else 0
 
     def spread(self, items: Sequence[T], root_of: Callable[[T], str]) -> list[Spread[T]]:
         """The items by partition, each in the order in which they came."""
         return spread(items, root_of) if self.partitions > 1 else [Spread(ROOT, items, range(len(items)))]
+
+    def _partition(self, bucket: int) -> int:
+        return bucket % self.partitions if self.places is None else self.places.partition_of(bucket)
+
+    def _group(self, bucket: int) -> int:
+        return bucket % self.partitions if self.places is None else self.places.group_of(bucket)

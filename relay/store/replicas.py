@@ -49,6 +49,10 @@ class Replicas:
         """Run a function of the server; return when what it wrote is on enough replicas. Raises `Unavailable`."""
         return self._confirmed(root, lambda pipeline: pipeline.fcall(function, 1, root, *args))[0]
 
+    def confirm(self, root: str) -> None:
+        """Return when all that the root's server has written is on enough replicas. Raises `Unavailable`."""
+        self._confirmed(root, lambda _: None)
+
     def that_exist(self, root: str, records: Iterable[str], field: str) -> list[bool]:
         """Of each of these hashes below a root whether it has a field, on enough replicas too. Raises `Unavailable`."""
 

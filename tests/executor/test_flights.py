@@ -153,7 +153,7 @@ class Advances:
     def advance(self, *_args, **_more):
         return self.verdict, ()
 
-    def partition_of(self, _reference_id):
+    def group_of(self, _reference_id):
         return 0
 
     def settle(self, group):

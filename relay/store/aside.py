@@ -1,0 +1,164 @@
+"""What plugins of a partition share, of one bucket: set aside so that nobody acts on it, and put back elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from relay.reference_id import BUCKET_DIGITS, bucket_of_plugin
+from relay.store.bucket_keys import OF_IDS, OF_WEBHOOKS, bucket_of_member
+from relay.store.key_names import PARTITIONED, partition_root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from relay.store.transitions import Ready
+
+_PIECE: Final = 1_000
+_LANE: Final = "{lane}"
+_SETS: Final = frozenset({PARTITIONED["parked_webhooks"], PARTITIONED["revisits"]})
+_OF_WEBHOOKS: Final = frozenset(PARTITIONED[kind] for kind in OF_WEBHOOKS)
+
+
+class SetAside:
+    """The shared keys of one partition, and those beside them that have what is set aside of a bucket."""
+
+    def __init__(self, server: Any, bucket: int, number: int) -> None:
+        self._server = server
+        self._bucket = bucket
+        self._root = partition_root(number)
+
+    def plugins(self) -> tuple[str, ...]:
+        """The plugins of the bucket, set aside or not."""
+        shared = (name for name in self._server.smembers(self._shared("plugins")))
+        ours = {name.decode() for name in shared if bucket_of_plugin(name.decode()) == self._bucket}
+        return tuple(sorted(ours | {name.decode() for name in self._server.smembers(self._aside("plugins"))}))
+
+    def take(self) -> None:
+        """Set aside: first what somebody would act on, then what is counted, which nobody changes by then."""
+        plugins = self.plugins()
+        if plugins:
+            self._in_one(("sadd", self._aside("plugins"), plugins), ("srem", self._shared("plugins"), plugins))
+        for tail in self._tails():
+            while self._take_some(tail, plugins):
+                pass
+        self._take_sums(plugins)
+
+    def put_back(self) -> None:
+        """Put all of it to what is shared here; what is there already stays as it is."""
+        for tail in self._tails():
+            while self._put_some(tail):
+                pass
+        self._put_sums()
+        plugins = [name.decode() for name in self._server.smembers(self._aside("plugins"))]
+        if plugins:
+            self._in_one(("sadd", self._shared("plugins"), plugins), ("srem", self._aside("plugins"), plugins))
+
+    def queued(self) -> Iterator[Ready]:
+        """The calls of the bucket that wait here for a worker, with their lanes, some at a time."""
+        before, after = PARTITIONED["due_queued"].split(_LANE)
+        for tail in self._tails():
+            if tail.startswith(before) and tail.endswith(after):
+                lane, pattern = tail.removeprefix(before), f"*{self._bucket:0{BUCKET_DIGITS}x}"
+                refs = [member.decode() for member, _ in self._members(self._root + tail, tail, pattern)]
+                ours = [(ref, lane) for ref in sorted(set(refs)) if bucket_of_member(ref) == self._bucket]
+                yield from (tuple(ours[start : start + _PIECE]) for start in range(0, len(ours), _PIECE))
+
+    def _tails(self) -> Iterator[str]:
+        """What follows the root in the keys that are shared."""
+        for kind in (*OF_IDS, *OF_WEBHOOKS):
+            template = PARTITIONED[kind]
+            if _LANE not in template:
+                yield template
+                continue
+            for key in self._server.scan_iter(match=self._root + template.replace(_LANE, "*"), count=_PIECE):
+                yield key.decode()[len(self._root) :]
+            for key in self._server.scan_iter(match=self._aside(template.replace(_LANE, "*")), count=_PIECE):
+                yield key.decode()[len(self._aside("")) :]
+
+    def _take_some(self, tail: str, plugins: tuple[str, ...]) -> bool:
+        """Whether anything was found, so that it is worth looking again."""
+        found: dict[bytes, float] = {}
+        by_id = [f"*{self._bucket:0{BUCKET_DIGITS}x}"]
+        patterns = [f"{plugin}/*" for plugin in plugins] if tail in _OF_WEBHOOKS else by_id
+        for pattern in patterns:
+            for member, score in self._members(self._root + tail, tail, pattern):
+                if bucket_of_member(member.decode()) == self._bucket:
+                    found[member] = score
+                if len(found) == _PIECE:
+                    break
+        if not found:
+            return False
+        self._change(self._aside(tail), self._root + tail, found, tail)
+        return True
+
+    def _put_some(self, tail: str) -> bool:
+        found: dict[bytes, float] = {}
+        for member, score in self._members(self._aside(tail), tail, "*"):
+            found[member] = score
+            if len(found) == _PIECE:
+                break
+        if not found:
+            return False
+        self._change(self._root + tail, self._aside(tail), found, tail)
+        return True
+
+    def _members(self, key: str, tail: str, pattern: str) -> Iterator[tuple[bytes, float]]:
+        if tail in _SETS:
+            return ((member, 0.0) for member in self._server.sscan_iter(key, match=pattern, count=_PIECE))
+        return iter(self._server.zscan_iter(key, match=pattern, count=_PIECE))
+
+    def _change(self, to: str, from_key: str, members: dict[bytes, float], tail: str) -> None:
+        """Take members from one key to the other at once."""
+        pipeline = self._server.pipeline(transaction=True)
+        if tail in _SETS:
+            pipeline.sadd(to, *members)
+            pipeline.srem(from_key, *members)
+        else:
+            pipeline.zadd(to, members, nx=True)
+            pipeline.zrem(from_key, *members)
+        pipeline.execute()
+
+    def _take_sums(self, plugins: tuple[str, ...]) -> None:
+        """Take what the plugins have pending out of the partition's sum, once."""
+        aside, count, size = self._aside("pending"), 0, 0
+        for plugin in plugins:
+            count += int(self._server.get(self._root + PARTITIONED["plugin_pending"].format(plugin=plugin)) or 0)
+            kept = self._server.hget(self._root + PARTITIONED["plugin_bytes"].format(plugin=plugin), "pending")
+            size += int(kept or 0)
+        with self._server.pipeline() as pipeline:
+            pipeline.watch(aside)
+            if pipeline.exists(aside):
+                return
+            pipeline.multi()
+            pipeline.hset(aside, mapping={"count": count, "bytes": size})
+            self._add(pipeline, -count, -size)
+            pipeline.execute()
+
+    def _put_sums(self) -> None:
+        """Add what was taken out to the sum of this partition, once."""
+        aside = self._aside("pending")
+        with self._server.pipeline() as pipeline:
+            pipeline.watch(aside)
+            taken = pipeline.hgetall(aside)
+            if not taken:
+                return
+            pipeline.multi()
+            self._add(pipeline, int(taken[b"count"]), int(taken[b"bytes"]))
+            pipeline.delete(aside)
+            pipeline.execute()
+
+    def _add(self, pipeline: Any, count: int, size: int) -> None:
+        pipeline.hincrby(self._shared("pending"), "count", count)
+        pipeline.hincrby(self._shared("pending"), "bytes", size)
+
+    def _in_one(self, *commands: tuple[str, str, Any]) -> None:
+        pipeline = self._server.pipeline(transaction=True)
+        for command, key, members in commands:
+            getattr(pipeline, command)(key, *members)
+        pipeline.execute()
+
+    def _shared(self, kind: str) -> str:
+        return self._root + PARTITIONED[kind]
+
+    def _aside(self, what: str) -> str:
+        return self._root + PARTITIONED["moving"].format(bucket=self._bucket, what=what)

@@ -1,0 +1,237 @@
+"""Moves the plugins of a bucket to another partition: marks, sets aside what plugins share, copies, switches, clears.
+
+Every step may be stopped anywhere and is done again by whoever asks for the same move. Until the last key is copied
+everything that counts is where it was; from then on the copy counts.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from relay.errors import BadParameter, Conflict, RelayError
+from relay.reference_id import bucket_of_plugin
+from relay.store.aside import SetAside
+from relay.store.bucket_keys import bucket_of_key
+from relay.store.key_copying import KEYS, copy_keys
+from relay.store.key_names import PARTITIONED, partition_root
+from relay.store.places import LEFT, MoveStep, Place, place_in, read_table, table_key
+from relay.store.replicas import Replicas, on_primary, primary_of
+from relay.store.server_errors import store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import redis
+
+    from relay.store.transitions import Ready
+
+#: After so long nobody uses what was marked: everybody has looked again, and what was under way has come to its end.
+LEARNT_S: Final = 20.0
+
+#: So long nobody else goes on with what somebody has begun, and not finished.
+TURN_MS: Final = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What was moved: the plugins of a bucket, and how many keys they had."""
+
+    plugins: tuple[str, ...]
+    source: int
+    target: int
+    keys: int
+
+
+class PluginMoves:
+    """Moves plugins. Every method raises `Unavailable` while a server that it needs is away: ask again then."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        partitions: int,
+        replicas: int = 0,
+        *,
+        learnt_s: float = LEARNT_S,
+        turn_ms: int = TURN_MS,
+        wait: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._client: Any = client
+        self._partitions = partitions
+        self._replicas = Replicas(client, replicas)
+        self._learnt_s = learnt_s
+        self._turn_ms = turn_ms
+        self._kept_turn = "", b""
+        self._wait = wait
+
+    def move(self, plugin: str, target: int | None = None) -> Move:
+        """Bring a plugin to a partition, by default that of its name; with it go others of the same bucket.
+
+        Raises:
+            BadParameter: there is no such partition.
+            Conflict: it is not paused, calls of it are being sent, or it is on its way elsewhere.
+        """
+        bucket = bucket_of_plugin(plugin)
+        target = bucket % self._partitions if target is None else target
+        if self._partitions == 1:
+            raise BadParameter("The store has one partition: set RELAY_PARTITIONS for every process first.")
+        if not 0 <= target < self._partitions:
+            raise BadParameter(f"The store has the partitions 0 to {self._partitions - 1}.")
+        with store_errors(), self._turn(bucket):
+            self._clear_what_is_left(bucket)
+            place = self._place(bucket)
+            if place.step and place.number != target:
+                raise Conflict(f"It is being moved to partition {place.number}: finish that first (`--to`).")
+            if not place.step and place.number == target:
+                return Move(self._plugins(bucket, target), target, target, 0)
+            if not place.step:
+                self._refuse_unless_quiet(bucket, place.number)
+                place = Place(target, MoveStep.COPYING, place.number)
+                self._write(bucket, place)
+            return self._go_on(bucket, place)
+
+    def queued(self, plugin: str, number: int) -> Iterator[Ready]:
+        """The calls of a bucket that wait in a partition for a worker, for the caller to publish, some at a time.
+
+        Of their messages nobody could take them while they were moved.
+        """
+        with store_errors():
+            yield from SetAside(self._server(number), bucket_of_plugin(plugin), number).queued()
+
+    @contextmanager
+    def _turn(self, bucket: int) -> Iterator[None]:
+        """Let nobody else move it meanwhile: of two, one would copy over what the other has put to use."""
+        home = bucket % self._partitions
+        key, mine = partition_root(home) + PARTITIONED["move_turn"].format(bucket=bucket), uuid4().hex.encode()
+        server = self._server(home)
+        if not server.set(key, mine, nx=True, px=self._turn_ms):
+            raise Conflict("Somebody moves it now, or was stopped less than a minute ago: try again in a minute.")
+        self._kept_turn = key, mine
+        try:
+            yield
+        except RelayError:  # said, and over: the next one need not wait
+            server.delete(key)
+            raise
+        server.delete(key)
+
+    def _keep_turn(self, bucket: int) -> None:
+        """Say that it goes on; raises `Conflict` for whoever was so slow that somebody else may have taken over."""
+        key, mine = self._kept_turn
+        server = self._server(bucket % self._partitions)
+        if server.get(key) != mine:
+            raise Conflict("It took too long, and somebody else may move it now: try again in a minute.")
+        server.pexpire(key, self._turn_ms)
+
+    def knows(self, plugin: str) -> bool:
+        """Whether there is such a plugin, be it on its way."""
+        bucket = bucket_of_plugin(plugin)
+        with store_errors():
+            place = self._place(bucket)
+            where = {place.number, place.number if place.source is None else place.source}
+            return any(plugin in self._plugins(bucket, number) for number in where)
+
+    def _go_on(self, bucket: int, place: Place) -> Move:
+        source, target = int(place.source or 0), place.number
+        if place.step is MoveStep.COPYING:
+            self._wait(self._learnt_s)
+            self._refuse_or_take_back(bucket, source)
+            SetAside(self._server(source), bucket, source).take()
+            self._copy(bucket, source, target)
+            self._write(bucket, Place(target, MoveStep.SETTLING, source))
+        SetAside(self._server(target), bucket, target).put_back()
+        self._confirm(target)
+        plugins = self._plugins(bucket, target)
+        self._write(bucket, Place(target), left=source)
+        return Move(plugins, source, target, self._clear_what_is_left(bucket))
+
+    def _refuse_or_take_back(self, bucket: int, source: int) -> None:
+        """Somebody may have let calls go between the first look and the mark."""
+        try:
+            self._refuse_unless_quiet(bucket, source)
+        except Conflict:
+            SetAside(self._server(source), bucket, source).put_back()
+            self._write(bucket, Place(source))
+            raise
+
+    def _refuse_unless_quiet(self, bucket: int, number: int) -> None:
+        """Raise `Conflict` unless every webhook is paused, and nothing is being sent."""
+        server = self._server(number)
+
+        def key(kind: str, plugin: str, webhook: str = "") -> str:
+            return partition_root(number) + PARTITIONED[kind].format(plugin=plugin, webhook=webhook)
+
+        unpaused, running = [], 0
+        for plugin in self._plugins(bucket, number):
+            webhooks = sorted(each.decode() for each in server.hkeys(key("webhooks", plugin)))
+            paused = {each for each in webhooks if server.hget(key("policy", plugin, each), "paused") == b"1"}
+            unpaused += [f"{plugin}/{each}" for each in webhooks if each not in paused]
+            places = server.scan_iter(match=key("running", plugin, "*"), count=1_000)
+            running += sum(server.zcard(each) for each in places)
+        if unpaused:
+            raise Conflict(
+                f"Not paused: {', '.join(unpaused[:10])}. Pause every webhook of the plugin (`relay webhooks pause`),"
+                " move it, and resume them."
+            )
+        if running:
+            raise Conflict(f"{running} of its calls are being sent: move it when they have ended.")
+
+    def _plugins(self, bucket: int, number: int) -> tuple[str, ...]:
+        """The plugins of a bucket, wherever a partition notes them now."""
+        return SetAside(self._server(number), bucket, number).plugins()
+
+    def _copy(self, bucket: int, source: int, target: int) -> None:
+        old, new = partition_root(source), partition_root(target)
+        server, other = self._server(source), self._server(target)
+        for some in self._keys_of(bucket, source):
+            self._keep_turn(bucket)
+            copy_keys(server, other, {key: new + key[len(old) :] for key in some})
+        self._confirm(target)
+
+    def _clear_what_is_left(self, bucket: int) -> int:
+        """Delete what a finished move has left where the plugins were; returns how many keys that were."""
+        home, field = bucket % self._partitions, f"{LEFT}{bucket}"
+        left = self._server(home).hget(table_key(home), field)
+        if left is None:
+            return 0
+        source, cleared = int(left), 0
+        if self._place(bucket).number != source:
+            for some in self._keys_of(bucket, source):
+                cleared += self._server(source).unlink(*some)
+        self._server(home).hdel(table_key(home), field)
+        return cleared
+
+    def _keys_of(self, bucket: int, number: int) -> Iterator[list[str]]:
+        """The keys of a bucket in a partition, some at a time."""
+        root, some = partition_root(number), []
+        for key in self._server(number).scan_iter(match=f"{root}*", count=1_000):
+            if bucket_of_key(key.decode()[len(root) :]) == bucket:
+                some.append(key.decode())
+            if len(some) == KEYS:
+                yield some
+                some = []
+        if some:
+            yield some
+
+    def _place(self, bucket: int) -> Place:
+        table = read_table(self._client, bucket % self._partitions)
+        return place_in(table, bucket, self._partitions)
+
+    def _write(self, bucket: int, place: Place, left: int | None = None) -> None:
+        self._keep_turn(bucket)
+        home = bucket % self._partitions
+        fields: dict[str, Any] = {str(bucket): place.to_text()}
+        if left is not None:
+            fields[f"{LEFT}{bucket}"] = left
+        on_primary(self._client, partition_root(home), lambda server: server.hset(table_key(home), mapping=fields))
+        self._confirm(home)
+
+    def _confirm(self, number: int) -> None:
+        """Wait until replicas have what was written, where any have to."""
+        if self._replicas.count:
+            self._replicas.confirm(partition_root(number))
+
+    def _server(self, number: int) -> Any:
+        return primary_of(self._client, partition_root(number))

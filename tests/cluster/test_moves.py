@@ -1,0 +1,422 @@
+"""A plugin is moved to another partition, whoever dies on the way: all that it has is there, and all others as before."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+
+import pytest
+
+from relay.accept.dispatcher import TriggerRequest
+from relay.errors import BadParameter, Conflict, SettingsError, Unavailable
+from relay.invocation import Attempt, Outcome, Sent, State
+from relay.reference_id import bucket_of_plugin, new_reference_id
+from relay.registration import read_registrations
+from relay.replay.planning import Request
+from relay.runtime import cli_runtime
+from relay.settings import Settings
+from relay.store.answering import PatientConnection
+from relay.store.bucket_keys import (
+    OF_IDS,
+    OF_PLUGINS,
+    OF_WEBHOOKS,
+    STAYING,
+    SUMS,
+    bucket_of_key,
+    bucket_of_member,
+)
+from relay.store.invocations import Settlement
+from relay.store.key_names import PARTITIONED, partition_root
+from relay.store.listing import Filter
+from relay.store.moving import PluginMoves
+from relay.store.places import FRESH_S
+from relay.store.replicas import primary_of
+from relay.vault import Vault
+from tests.cluster.load import Load
+from tests.conftest import wait_until
+from tests.integration.worker_harness import worker_harness
+from tests.receivers import json_answer, receiver
+
+PLUGIN, NEIGHBOUR = "traveller", "stays"
+SHARED = (*OF_IDS, *OF_WEBHOOKS, *OF_PLUGINS)
+LANES = ("interactive", "bulk", "replay")
+HOOK = {"id": "hook", "url": "https://hooks.vendor.com/x", "method": "POST"}
+
+
+class Killed(BaseException):
+    """As kill -9 of whoever moves: nothing is done any more, not even in an ``except Exception``."""
+
+
+@dataclass
+class Held:
+    """What a plugin was given: to be found after its move."""
+
+    delivered: str
+    parked: str
+    replay: str
+    keyed: str  # accepted with the Idempotency-Key `once`
+
+
+@pytest.fixture
+def settings(three_nodes):
+    return Settings.from_environ(
+        {
+            "RELAY_REDIS_URL": three_nodes.url,
+            "RELAY_BROKER_URL": "amqp://nobody:x@127.0.0.1:1/",
+            "RELAY_TARGET_KEYS": Vault.new_key_text(),
+            "RELAY_DATA_KEYS": Vault.new_key_text(),
+        }
+    )
+
+
+@pytest.fixture
+def runtime(settings):
+    runtime = cli_runtime(settings)
+    runtime.client.flushall(target_nodes="primaries")
+    runtime = cli_runtime(settings)
+    for plugin in (PLUGIN, NEIGHBOUR):
+        runtime.registry.apply(*read_registrations(json.dumps([HOOK]), runtime.rules, plugin=plugin))
+    return runtime
+
+
+@pytest.fixture
+def held(runtime):
+    return fill(runtime, PLUGIN)
+
+
+def trigger(runtime, plugin, key=None):
+    call = TriggerRequest(plugin, "hook", {"data": {}}, new_reference_id(plugin), "k1", idempotency_key=key)
+    return runtime.dispatcher.trigger(call)
+
+
+def fill(runtime, plugin):
+    """Calls of every kind, and a replay of a failed one; then it is paused."""
+    refs = [trigger(runtime, plugin).reference_id for _ in range(6)]
+    keyed = trigger(runtime, plugin, "once").reference_id
+    token = "t" * 32
+    assert runtime.store.claim(refs[:4], token).granted == set(refs[:4])
+    ends = [settlement(ref, token, 200 if number % 2 else 500) for number, ref in enumerate(refs[:4])]
+    assert all(runtime.store.settle(ends).counted)
+    job = runtime.replays.start(plugin, Request(reference_ids=[refs[0]]), caller="k1")
+    runtime.policies.pause(plugin, "hook")
+    runtime.store.claim(refs[4:], "p" * 32)
+    assert runtime.store.find(refs[4]).state is State.QUEUED
+    return Held(refs[1], refs[4], job.replay_id, keyed)
+
+
+def settlement(ref, token, status):
+    attempt = Attempt(1, 1, 5, status, Outcome.ANSWERED, Sent.ANSWERED)
+    return Settlement(ref, token, State.DELIVERED, Outcome.ANSWERED, status, status >= 400, attempt, result=b"answer")
+
+
+def moves(runtime, wait=lambda _: None):
+    return PluginMoves(runtime.client, runtime.keyspace.partitions, wait=wait)
+
+
+def again(runtime):
+    """Whoever comes after somebody was killed; a minute later."""
+    for key in runtime.client.scan_iter(match="relay:{*}:moved:*:turn"):
+        runtime.client.delete(key)
+    return moves(runtime)
+
+
+def value_of(server, key):
+    kind = server.type(key).decode()
+    ways = {
+        "string": lambda: server.get(key),
+        "hash": lambda: server.hgetall(key),
+        "set": lambda: server.smembers(key),
+        "zset": lambda: dict(server.zrange(key, 0, -1, withscores=True)),
+        "list": lambda: server.lrange(key, 0, -1),
+    }
+    return kind, ways[kind](), server.pttl(key) > 0
+
+
+def contents(runtime, number, bucket):
+    """All that a partition has of a bucket: its keys, and its members of what is shared."""
+    root = partition_root(number)
+    server = primary_of(runtime.client, root)
+    found = {}
+    for key in server.scan_iter(match=f"{root}*"):
+        tail = key.decode()[len(root) :]
+        if bucket_of_key(tail) == bucket:
+            found[tail] = value_of(server, key)
+    for kind in SHARED:
+        for lane in LANES if "{lane}" in PARTITIONED[kind] else ("",):
+            tail = PARTITIONED[kind].format(lane=lane)
+            if not server.exists(root + tail):
+                continue
+            members = value_of(server, root + tail)[1]
+            ours = [each for each in members if member_bucket(kind, each.decode()) == bucket]
+            if ours:
+                found["shared " + tail] = {each: members[each] if isinstance(members, dict) else 0 for each in ours}
+    return found
+
+
+def member_bucket(kind, member):
+    return bucket_of_plugin(member) if kind in OF_PLUGINS else bucket_of_member(member)
+
+
+def sums(runtime):
+    """What is pending in each partition that has something."""
+    found = {}
+    for number in range(runtime.keyspace.partitions):
+        both = runtime.client.hmget(runtime.keyspace.pending(number), "count", "bytes")
+        if any(int(each or 0) for each in both):
+            found[number] = [int(each or 0) for each in both]
+    return found
+
+
+def assert_all_is_there(settings, held):
+    """As whoever comes new finds it."""
+    runtime = cli_runtime(settings)
+    assert runtime.store.get(PLUGIN, held.delivered).status == 200
+    assert runtime.store.get(PLUGIN, held.parked).state is State.QUEUED
+    assert runtime.store.result_of(held.delivered) == b"answer"
+    assert trigger(runtime, PLUGIN, "once").reference_id == held.keyed
+    assert runtime.replays.get(PLUGIN, held.replay).replay_id == held.replay
+    assert held.delivered in [each.reference_id for each in runtime.listing.page(PLUGIN, Filter()).rows]
+    assert [each.webhook_id for each in runtime.registry.shapes(PLUGIN)] == ["hook"]
+    assert set(runtime.registry.plugins()) == {PLUGIN, NEIGHBOUR}
+    assert runtime.policies.traffic(PLUGIN, "hook").paused
+
+
+def elsewhere(runtime, plugin=PLUGIN):
+    """A partition on another primary."""
+    home = runtime.keyspace.root(plugin)
+    there = primary_of(runtime.client, home)
+    return next(n for n in range(16) if primary_of(runtime.client, partition_root(n)) is not there)
+
+
+def test_every_key_of_a_partition_moves_with_its_plugin_is_shared_or_stays():
+    parts = {"plugin": "p", "webhook": "w", "ref": new_reference_id("p"), "replay": new_reference_id("p")}
+    more = dict.fromkeys(
+        ("kind", "minute", "hour", "process", "token", "revision", "mac", "plan", "lane", "bucket"), "1"
+    )
+    for kind, template in PARTITIONED.items():
+        if kind == "moving":
+            continue
+        bucket = bucket_of_key(template.format(**parts, **more))
+        known = kind in (*SHARED, *SUMS, *STAYING)
+        assert (bucket is None) == known, f"{kind} belongs into relay/store/bucket_keys.py"
+        assert known or bucket == bucket_of_plugin("p")
+
+
+def test_a_plugin_is_moved_with_all_that_it_has_and_others_stay(settings, runtime, held):
+    fill(runtime, NEIGHBOUR)
+    bucket, home, target = bucket_of_plugin(PLUGIN), runtime.keyspace.partition_of(PLUGIN), elsewhere(runtime)
+    before, others, pending = contents(runtime, home, bucket), everything_of_others(runtime, bucket), sums(runtime)
+    moved = moves(runtime).move(PLUGIN, target)
+    assert (moved.plugins, moved.source, moved.target) == ((PLUGIN,), home, target)
+    assert contents(runtime, target, bucket) == before
+    assert contents(runtime, home, bucket) == {}
+    assert everything_of_others(runtime, bucket) == others
+    assert sums(runtime).pop(target) == pending.pop(home)
+    assert sums(runtime) == {target: sums(runtime)[target], **pending}
+    assert_all_is_there(settings, held)
+    assert moves(runtime).move(PLUGIN, target).keys == 0, "it is there already"
+
+
+def everything_of_others(runtime, bucket):
+    """Of all partitions what belongs to neither the bucket nor what changes by itself."""
+    return {number: contents(runtime, number, bucket_of_plugin(NEIGHBOUR)) for number in range(16)} | {
+        "webhooks": runtime.client.hgetall(runtime.keyspace.webhooks(NEIGHBOUR))
+    }
+
+
+class Stopping:
+    """Stops whoever asks a server for the n-th time: before the server is told, or after it."""
+
+    def __init__(self, monkeypatch):
+        self.count, self.at, self.after = 0, 0, False
+        send = PatientConnection.send_packed_command
+
+        def counting(connection, command, check_health=True):
+            self.count += 1
+            stops = self.count == self.at
+            if stops and not self.after:
+                raise Killed
+            send(connection, command, check_health)
+            if stops:
+                connection.read_response()
+                connection.disconnect()
+                raise Killed
+
+        monkeypatch.setattr(PatientConnection, "send_packed_command", counting)
+
+    def at_step(self, number, *, after):
+        self.count, self.at, self.after = 0, number, after
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the server is told", "after it was told"])
+def test_a_move_that_is_killed_at_any_step_is_finished_by_the_next(settings, runtime, held, monkeypatch, after):
+    bucket, home = bucket_of_plugin(PLUGIN), runtime.keyspace.partition_of(PLUGIN)
+    places = [home, elsewhere(runtime)]
+    before, pending = contents(runtime, home, bucket), sums(runtime)[home]
+    stopping, number, was_killed = Stopping(monkeypatch), 0, True
+    while was_killed:
+        number += 1
+        source, target = places[(number + 1) % 2], places[number % 2]
+        stopping.at_step(number, after=after)
+        try:
+            moves(runtime).move(PLUGIN, target)
+            was_killed = False
+        except Killed:
+            was_killed = True
+        finally:
+            stopping.at_step(0, after=after)
+        if was_killed:
+            again(runtime).move(PLUGIN, target)
+        assert contents(runtime, target, bucket) == before, f"killed at step {number}"
+        assert contents(runtime, source, bucket) == {}, f"killed at step {number}"
+        assert sums(runtime) == {target: pending}, f"killed at step {number}"
+    assert number > 30, "there are more steps than that"
+    assert_all_is_there(settings, held)
+
+
+def test_while_it_is_moved_it_is_not_now_for_it_alone(settings, runtime, held):
+    seen = []
+
+    def look(_):
+        other = cli_runtime(settings)
+        with pytest.raises(Unavailable):
+            trigger(other, PLUGIN)
+        with pytest.raises(Unavailable):
+            other.store.get(PLUGIN, held.delivered)
+        seen.append(trigger(other, NEIGHBOUR).state)
+
+    moves(runtime, look).move(PLUGIN, elsewhere(runtime))
+    assert seen == [State.QUEUED]
+
+
+def test_who_has_looked_before_learns_of_a_move_within_a_second(settings, runtime, held):
+    other = cli_runtime(settings)
+    assert other.store.get(PLUGIN, held.delivered).status == 200
+
+    def until_learnt(_):
+        def is_told():
+            try:
+                other.keyspace.root(PLUGIN)
+            except Unavailable:
+                return True
+            return False
+
+        wait_until(is_told, FRESH_S + 30)
+
+    moves(runtime, until_learnt).move(PLUGIN, elsewhere(runtime))
+    wait_until(lambda: finds(other, held.delivered), FRESH_S + 30)
+
+
+def finds(runtime, ref):
+    try:
+        return runtime.store.get(PLUGIN, ref).status == 200
+    except Unavailable:
+        return False
+
+
+def test_what_is_not_paused_is_refused_by_name(runtime, held):
+    for _ in runtime.policies.resume(PLUGIN, "hook"):
+        pass
+    with pytest.raises(Conflict, match=f"Not paused: {PLUGIN}/hook"):
+        moves(runtime).move(PLUGIN, elsewhere(runtime))
+    assert finds(runtime, held.delivered)
+
+
+def test_calls_that_are_being_sent_are_waited_for(runtime):
+    ref = trigger(runtime, PLUGIN).reference_id
+    assert runtime.store.claim([ref], "t" * 32).granted == {ref}
+    runtime.policies.pause(PLUGIN, "hook")
+    with pytest.raises(Conflict, match="1 of its calls are being sent"):
+        moves(runtime).move(PLUGIN, elsewhere(runtime))
+    runtime.store.settle([settlement(ref, "t" * 32, 200)])
+    moves(runtime).move(PLUGIN, elsewhere(runtime))
+
+
+def test_calls_that_go_again_before_all_know_of_the_move_end_it_and_it_stays(runtime, held):
+    policy = runtime.keyspace.policy(PLUGIN, "hook")
+    bucket, home = bucket_of_plugin(PLUGIN), runtime.keyspace.partition_of(PLUGIN)
+    with pytest.raises(Conflict, match="Not paused"):
+        moves(runtime, lambda _: runtime.client.hset(policy, "paused", "0")).move(PLUGIN, elsewhere(runtime))
+    assert "shared plugins" in contents(runtime, home, bucket)
+    wait_until(lambda: finds(runtime, held.delivered), FRESH_S + 30)
+
+
+def test_another_target_is_refused_while_it_is_on_its_way(runtime, held):
+    def stop(_):
+        raise Killed
+
+    target = elsewhere(runtime)
+    with pytest.raises(Killed):
+        moves(runtime, stop).move(PLUGIN, target)
+    with pytest.raises(Conflict, match="Somebody moves it now"):
+        moves(runtime).move(PLUGIN, target)
+    with pytest.raises(Conflict, match=f"to partition {target}"):
+        again(runtime).move(PLUGIN, (target + 1) % 16)
+    assert moves(runtime).knows(PLUGIN)
+    assert moves(runtime).move(PLUGIN, target).target == target
+
+
+@pytest.mark.parametrize("target", [-1, 16, 99])
+def test_a_partition_that_there_is_not_is_refused(runtime, held, target):
+    with pytest.raises(BadParameter, match="partitions 0 to 15"):
+        moves(runtime).move(PLUGIN, target)
+
+
+def test_calls_wait_through_a_move_under_load_and_are_sent_when_it_is_over(three_nodes, tmp_path_factory):
+    client = cli_runtime(
+        Settings.from_environ({"RELAY_REDIS_URL": three_nodes.url, "RELAY_BROKER_URL": "amqp://a:b@127.0.0.1:1/"})
+    ).client
+    client.flushall(target_nodes="primaries")
+    with worker_harness(tmp_path_factory, RELAY_STORE_URL=three_nodes.url) as harness:
+        harness.start_worker("bulk")
+        with Load(harness, pause_s=0.05) as load, receiver(json_answer({"ok": True})) as own:
+            load.wait_for(60)
+            runtime = harness.runtime
+            harness.register({"id": "hook", "url": own.url, "method": "POST"}, plugin=PLUGIN)
+            runtime.policies.pause(PLUGIN, "hook")
+            refs = [trigger(runtime, PLUGIN).reference_id for _ in range(30)]
+            target, moving = elsewhere(runtime), []
+            mover = PluginMoves(runtime.client, 16, learnt_s=3)
+            thread = threading.Thread(target=lambda: moving.append(mover.move(PLUGIN, target)))
+            thread.start()
+            load.wait_for(60)
+            thread.join()
+            assert moving[0].target == target
+            refused = load.refused
+            wait_until(lambda: runtime.keyspace.partition_of(PLUGIN) == target, 30)
+            queued = [pair for ready in mover.queued(PLUGIN, target) for pair in ready]
+            assert {ref for ref, lane in queued if lane == "bulk"} <= set(refs)
+            runtime.publisher.publish_ready(queued)
+            for ready in runtime.policies.resume(PLUGIN, "hook"):
+                runtime.publisher.publish_ready(ready)
+            assert {each.state for each in harness.finals(refs)} == {State.DELIVERED}
+            assert len({each.header("webhook-id") for each in own.requests} & set(refs)) == 30 == len(own.requests)
+            load.check()
+            assert refused == 0
+
+
+def test_a_store_of_one_partition_is_divided_and_its_plugins_are_moved(valkey):
+    """Those who do not know of it yet go on; what they and others wrote is found."""
+    given = {
+        "RELAY_REDIS_URL": valkey.tcp_url,
+        "RELAY_TARGET_KEYS": Vault.new_key_text(),
+        "RELAY_DATA_KEYS": Vault.new_key_text(),
+    }
+    old = cli_runtime(Settings.from_environ(given))
+    for plugin in (PLUGIN, NEIGHBOUR):
+        old.registry.apply(*read_registrations(json.dumps([HOOK]), old.rules, plugin=plugin))
+    held = fill(old, PLUGIN)
+    settings = Settings.from_environ({**given, "RELAY_PARTITIONS": "16"})
+    assert_all_is_there(settings, held)
+    by_new = trigger(cli_runtime(settings), NEIGHBOUR).reference_id
+    assert old.store.get(NEIGHBOUR, by_new).state is State.QUEUED
+    assert {cli_runtime(settings).keyspace.partition_of(plugin) for plugin in (PLUGIN, NEIGHBOUR)} == {0}
+    moved = PluginMoves(cli_runtime(settings).client, 16, wait=lambda _: None).move(PLUGIN)
+    home = bucket_of_plugin(PLUGIN) % 16
+    assert (moved.source, moved.target) == (0, home)
+    assert home != 0
+    assert_all_is_there(settings, held)
+    assert cli_runtime(settings).store.get(NEIGHBOUR, by_new).state is State.QUEUED
+    with pytest.raises(SettingsError, match="began with 16"):
+        _ = cli_runtime(Settings.from_environ({**given, "RELAY_PARTITIONS": "32"})).client
