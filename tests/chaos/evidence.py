@@ -12,6 +12,7 @@ import redis
 import requests
 from redis.exceptions import RedisClusterException
 
+from relay.errors import Unavailable
 from relay.queue import LANES
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.records import invocation_from
@@ -136,8 +137,8 @@ class Watch:
         while not self._ending.wait(WATCH_S):
             told = self.callers.told
             chosen = {self._random.choice(told).reference_id for _ in range(WATCHED)} if told else ()
-            with suppress(*AWAY):
-                for ref, record in records_of(self.harness.client, list(chosen), self.harness.keys).items():
+            with suppress(*AWAY, Unavailable):
+                for ref, record in self.harness.kept_records(list(chosen)).items():
                     self._look(ref, record)
 
     def _look(self, ref: str, record: Invocation) -> None:

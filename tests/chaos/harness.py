@@ -23,11 +23,15 @@ from relay.up import processes
 from relay.up.child import program
 from relay.up.embedded import find_program
 from relay.vault import Vault
+from tests.chaos.evidence import records_of
 from tests.chaos.plan import AWAIT_S, LEASE_MARGIN_S, STOP_TIMEOUT_S
 from tests.chaos.refusals import USERS
 from tests.conftest import free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relay.invocation import Invocation
     from tests.chaos.sinks import Sink
 
 ROOT = Path(__file__).parents[2]
@@ -163,6 +167,10 @@ class Harness:
         with suppress(requests.RequestException):
             return requests.get(f"{self.url}/readyz", timeout=2).ok and self.workers_alive() == len(self.workers())
         return False
+
+    def kept_records(self, refs: Sequence[str]) -> dict[str, Invocation]:
+        """Records as they are in the store for good, whatever happens to its servers."""
+        return records_of(self.client, refs, self.keys)
 
     def workers(self) -> list[str]:
         return [name for name in self.parts if name.startswith("worker")]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LEASE_FAULTS = ("worker", "server", "connections", "power", "primary", "slot", "network")
 SETTLE_SLACK_MS = 2_000  # after a fault's end until everybody has reconnected
 MAX_LOSSES = 3
+SHOWN = 3  # changes
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Trial:
         states = Counter(record.state.value for record in records.values())
         yield self._check("every accepted id has a record", f"{len(accepted)} accepted", accepted - records.keys())
         yield self._check("every record is final, also unheard ones", _counted(states), records.keys() - final)
-        yield self._check("a final record never changes", f"{len(self.changed)} changed", self.changed)
+        some = "".join(f", {before} to {after}" for before, after in list(self.changed.values())[:SHOWN])
+        yield self._check("a final record never changes", f"{len(self.changed)} changed{some}", self.changed)
         yield self._check("what a caller was told is what the record says", *self._contradicted())
         yield self._check(
             "nothing is received that was not accepted", f"{len(receipts)} ids", receipts.keys() - records.keys()

@@ -39,6 +39,7 @@ def _figures(outcome: Outcome) -> Table:
     )
     table.add_row("slowest answer of the API", f"{outcome.callers.slowest_answer_s:.1f} s")
     table.add_row("run, and from the last fault to the last end", f"{outcome.seconds:.0f} s, {outcome.drain_s:.1f} s")
+    table.add_row("final records looked at meanwhile", str(outcome.watched))
     table.add_row("lost by a killed server", ", ".join(f"{name}: {value:g}" for name, value in outcome.loss.items()))
     return table
 

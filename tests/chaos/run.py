@@ -38,6 +38,7 @@ class Outcome:
     seconds: float
     drain_s: float
     loss: dict[str, float] = field(default_factory=dict)  # of a server: ids and seconds
+    watched: int = 0  # final records that were looked at while the run went on
 
     @property
     def is_kept(self) -> bool:
@@ -73,7 +74,8 @@ def try_out(harness: Harness, plan: Plan, mischief: Mischief) -> Outcome:
     refused = () if plan.power_loss else tuple(callers.refused)  # who awaits a call that is lost is told 404
     trial = Trial(callers.told, evidence, mischief.log, watch.changed, refused, callers.hung, excused)
     loss = measured_loss(mischief, callers, evidence)
-    return Outcome(plan, trial.checks(), mischief.log, evidence, callers, ended_s - started_s, ended_s - calm_s, loss)
+    checks, seconds, drain_s = trial.checks(), ended_s - started_s, ended_s - calm_s
+    return Outcome(plan, checks, mischief.log, evidence, callers, seconds, drain_s, loss, len(watch.seen))
 
 
 def prepare(harness: Harness, plan: Plan) -> dict[str, str]:

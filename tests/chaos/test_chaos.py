@@ -25,6 +25,7 @@ POWER_LOST = Plan(SEED, 1_000, "everysec", seconds=15.0, power_loss=True)
 def test_every_promise_is_kept_whatever_happens_to_the_processes(plan):
     outcome = perform(plan)
     show(outcome)
+    assert outcome.watched
     assert [check.promise for check in outcome.checks if not check.is_kept] == []
     if plan.fsync == "always":
         assert outcome.loss["accepted ids lost"] == 0

@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING
 
 from relay.store.connection import client_of
 from relay.store.keyspace import Keyspace
+from relay.store.records import invocation_from
+from relay.store.replicas import Replicas
 from tests.chaos.faults import Mischief
 from tests.chaos.harness import Harness, wait_for
 from tests.cluster.slots import move_whole, slot_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relay.invocation import Invocation
     from tests.chaos.plan import Plan
     from tests.cluster.servers import ClusterServers
 
@@ -40,9 +45,26 @@ class ClusterHarness(Harness):
         self.client = client_of(servers.url, socket_timeout=5)
         self.keys = Keyspace(PARTITIONS)
 
+    def kept_records(self, refs: Sequence[str]) -> dict[str, Invocation]:
+        """What a replica has, too: who reads an end in the moment in which it is written may see a failover take it back."""
+        by_root: dict[str, list[str]] = {}
+        for ref in refs:
+            by_root.setdefault(self.keys.root_of_ref(ref), []).append(ref)
+        found = {}
+        for root, ours in by_root.items():
+            names = [self.keys.record(ref) for ref in ours]
+            fields = Replicas(self.client, 1)._confirmed(root, lambda pipeline, names=names: _ask(pipeline, names))
+            found |= {ref: invocation_from(ref, each) for ref, each in zip(ours, fields, strict=True) if each}
+        return found
+
     def __exit__(self, *_: object) -> None:
         super().__exit__()
         self.broker.close()
+
+
+def _ask(pipeline, names):
+    for name in names:
+        pipeline.hgetall(name)
 
 
 class ClusterMischief(Mischief):

@@ -23,5 +23,6 @@ def test_every_promise_is_kept_on_a_cluster_whatever_happens_to_its_servers_and_
     with cluster(3, replicas=1) as servers, ClusterHarness(servers) as harness:
         outcome = try_out(harness, PLAN, ClusterMischief(harness, PLAN))
     show(outcome)
+    assert outcome.watched
     assert [check.promise for check in outcome.checks if not check.is_kept] == []
     assert outcome.loss["accepted ids lost"] == 0
