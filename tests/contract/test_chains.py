@@ -293,6 +293,16 @@ def test_a_chain_two_below_one_that_is_over_creates_nothing_and_ends(chain, ledg
     assert not ledger.client.exists(keyspace.record(steps[0]))
 
 
+def test_a_step_two_below_a_chain_that_is_over_is_not_sent(chain, ledger):
+    (middle,) = chain.begun(pins='{"hook":1}', repeatable=True)
+    _, (step,), _ = chain.advance(token=chain.claim(middle), ref=middle)
+    ledger.client.hset(
+        keyspace.record(chain.ref), "state", "cancelled"
+    )  # although its end would take all of them with it
+    assert not ledger.store.claim([step], ledger.token()).granted
+    assert chain.state(step) is State.CANCELLED
+
+
 def test_the_trigger_of_a_paused_chain_is_read_for_its_steps_and_the_chain_itself_waits(chain, ledger):
     chain.begun()
     ledger.policies.pause("acme", "hook")

@@ -73,6 +73,20 @@ def test_a_parked_call_that_an_open_breaker_ends_wakes_the_next(ledger, limit):
     assert ids(ledger.store.claim([refs[1]], "t2").ready) == [refs[2]]  # and says so again to whom the reply was lost
 
 
+@pytest.mark.parametrize("is_parked", [True, False], ids=["parked", "not parked"])
+def test_each_call_that_an_open_breaker_ends_wakes_one(ledger, limit, is_parked):
+    limit(concurrency=1)
+    refs = accepted(ledger, 5)
+    ledger.store.claim(refs, "t1")
+    assert ids(ledger.store.settle([ledger.settlement(refs[0], "t1")]).ready) == [refs[1]]
+    until = int(time.time() * 1000) + 60_000
+    limit(concurrency=4, failures=20, openUntil=until, openFor=60_000)
+    ended = refs[1] if is_parked else accepted(ledger, 1)[0]
+    woken = ids(ledger.store.claim([ended], "t2").ready)
+    assert ledger.state(ended) is State.UNREACHABLE
+    assert len(woken) == 1
+
+
 def test_a_parked_call_that_an_open_breaker_holds_back_leaves_the_line_and_wakes_the_next(ledger, limit):
     limit(concurrency=1, failures=19, retry="1")
     refs = accepted(ledger, 3)

@@ -37,6 +37,18 @@ def test_every_class_of_redis_py_but_those_of_wrong_calls_is_not_now(name, error
     assert raised(error) is (StoreFault if name in OUR_CLASSES else Unavailable)
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(exceptions.ConnectionError, exceptions.TimeoutError, exceptions.RedisError),
+        exceptions.AuthenticationWrongNumberOfArgsError,
+    ],
+)
+@pytest.mark.parametrize("text", OURS, ids=lambda text: text[:30])
+def test_what_is_no_answer_to_a_command_is_not_now_whatever_its_words(text, kind):
+    assert raised(kind(text)) is Unavailable
+
+
 @pytest.mark.parametrize("error", [Unheard(), OSError(5, ""), MemoryError(), RuntimeError(), ConnectionResetError()])
 def test_what_nobody_knows_is_not_now(error):
     assert raised(error) is Unavailable

@@ -110,7 +110,7 @@ function options({ series, format, top, tell, height, width }) {
 function drawn({ label, colour: name, kind }) {
   const ink = colour(name);
   if (kind === "bars") {
-    return { label, stroke: ink, fill: ink, width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.72, 28], radius: 0.15 }) };
+    return { label, stroke: ink, fill: ink, width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.6, 28], radius: 0.15 }) };
   }
   const fill = kind === "area" ? ink.replace(")", " / 0.14)").replace("rgb(", "rgb(").replaceAll(",", "") : undefined;
   return { label, stroke: ink, fill, width: 1.75, points: { size: 5, fill: ink } };

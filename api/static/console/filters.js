@@ -63,7 +63,8 @@ export function filterBar(filter, changed, { names = NAMES, webhooks = Promise.r
   return h(
     "div",
     { class: "filters", role: "search", "aria-label": "Filters" },
-    h("div", { class: "filter-grid" }, made(["webhookId", "state", "status", "since"]), checks),
+    h("div", { class: "filter-grid" }, made(["webhookId", "state", "status", "since"])),
+    checks,
     h(
       "div",
       { class: "filter-foot" },
