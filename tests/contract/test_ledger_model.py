@@ -204,7 +204,7 @@ def run(client, *, runs: int, steps: int):
 @pytest.mark.timeout(600)  # finding the shortest run that fails takes its time
 def test_the_scripts_do_what_the_model_does_on_a_real_server(valkey):
     with valkey.client() as client:
-        run(client, runs=examples(100), steps=50)
+        run(client, runs=examples(200), steps=50)
 
 
 @pytest.mark.timeout(600)
