@@ -63,8 +63,11 @@ def connect_proxy(
         try:
             yield proxy
         finally:
-            listener.close()
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)  # or who accepts would wait for ever, and keep all that there is
             proxy.cut()
+            for each in proxy.live:
+                each.close()
 
 
 def _accept(listener, proxy, answer, tls) -> None:
