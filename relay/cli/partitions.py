@@ -18,6 +18,7 @@ from relay.cli.output import bad, screened, table_of
 from relay.cli.parameters import IdType
 from relay.errors import Unavailable
 from relay.settings import Settings
+from relay.store.connection import connect
 from relay.store.partition_states import partition_states
 
 if TYPE_CHECKING:
@@ -42,7 +43,11 @@ def show(screen: Screen, data_dir: Path) -> None:
     runtime = command_runtime(Settings.for_command(data_dir))
     with suppress(Unavailable):  # what is away is what somebody may want to see
         runtime.act_notes.note(Act.PARTITION_SHOW)
-    found = partition_states(runtime.client, runtime.keyspace)
+    try:
+        client = runtime.client
+    except Unavailable:  # what all partitions have in common is away, and says nothing of the others
+        client = connect(runtime.settings)
+    found = partition_states(client, runtime.keyspace)
     rows = [asdict(state) for state in found]
     screen.show(rows, lambda: table_of(_COLUMNS, (_line(state) for state in found)))
     if len(found) == 1:

@@ -33,11 +33,21 @@ class SetAside:
         ours = {name.decode() for name in shared if bucket_of_plugin(name.decode()) == self._bucket}
         return tuple(sorted(ours | {name.decode() for name in self._server.smembers(self._aside("plugins"))}))
 
-    def take(self) -> None:
-        """Set aside: first what somebody would act on, then what is counted, which nobody changes by then."""
+    def hide(self) -> None:
+        """Set aside that there are these plugins: who goes through all of them would ask for what is not to be had."""
         plugins = self.plugins()
         if plugins:
             self._in_one(("sadd", self._aside("plugins"), plugins), ("srem", self._shared("plugins"), plugins))
+
+    def show(self) -> None:
+        """Say again that there are these plugins."""
+        plugins = [name.decode() for name in self._server.smembers(self._aside("plugins"))]
+        if plugins:
+            self._in_one(("sadd", self._shared("plugins"), plugins), ("srem", self._aside("plugins"), plugins))
+
+    def take(self) -> None:
+        """Set aside: first what somebody would act on, then what is counted, which nobody changes by then."""
+        plugins = self.plugins()
         for tail in self._tails():
             while self._take_some(tail, plugins):
                 pass
@@ -49,9 +59,6 @@ class SetAside:
             while self._put_some(tail):
                 pass
         self._put_sums()
-        plugins = [name.decode() for name in self._server.smembers(self._aside("plugins"))]
-        if plugins:
-            self._in_one(("sadd", self._shared("plugins"), plugins), ("srem", self._aside("plugins"), plugins))
 
     def queued(self) -> Iterator[Ready]:
         """The calls of the bucket that wait here for a worker, with their lanes, some at a time."""

@@ -136,6 +136,7 @@ class PluginMoves:
     def _go_on(self, bucket: int, place: Place) -> Move:
         source, target = int(place.source or 0), place.number
         if place.step is MoveStep.COPYING:
+            SetAside(self._server(source), bucket, source).hide()
             self._wait(self._learnt_s)
             self._refuse_or_take_back(bucket, source)
             SetAside(self._server(source), bucket, source).take()
@@ -154,6 +155,7 @@ class PluginMoves:
         except Conflict:
             SetAside(self._server(source), bucket, source).put_back()
             self._write(bucket, Place(source))
+            SetAside(self._server(source), bucket, source).show()
             raise
 
     def _refuse_unless_quiet(self, bucket: int, number: int) -> None:
@@ -196,8 +198,9 @@ class PluginMoves:
         left = self._server(home).hget(table_key(home), field)
         if left is None:
             return 0
-        source, cleared = int(left), 0
-        if self._place(bucket).number != source:
+        source, target, cleared = int(left), self._place(bucket).number, 0
+        SetAside(self._server(target), bucket, target).show()
+        if target != source:
             for some in self._keys_of(bucket, source):
                 cleared += self._server(source).unlink(*some)
         self._server(home).hdel(table_key(home), field)

@@ -14,7 +14,7 @@ from relay.invocation import Attempt, Outcome, Sent, State
 from relay.reference_id import bucket_of_plugin, new_reference_id
 from relay.registration import read_registrations
 from relay.replay.planning import Request
-from relay.runtime import cli_runtime
+from relay.runtime import Runtime, cli_runtime
 from relay.settings import Settings
 from relay.store.answering import PatientConnection
 from relay.store.bucket_keys import (
@@ -42,6 +42,23 @@ PLUGIN, NEIGHBOUR = "traveller", "stays"
 SHARED = (*OF_IDS, *OF_WEBHOOKS, *OF_PLUGINS)
 LANES = ("interactive", "bulk", "replay")
 HOOK = {"id": "hook", "url": "https://hooks.vendor.com/x", "method": "POST"}
+
+
+OPENED: list[Runtime] = []
+
+
+def opened(settings):
+    """A process of its own, as far as the store knows; it ends with the test."""
+    runtime = cli_runtime(settings)
+    OPENED.append(runtime)
+    return runtime
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    while OPENED:
+        OPENED.pop().close()
 
 
 class Killed(BaseException):
@@ -72,9 +89,9 @@ def settings(three_nodes):
 
 @pytest.fixture
 def runtime(settings):
-    runtime = cli_runtime(settings)
+    runtime = opened(settings)
     runtime.client.flushall(target_nodes="primaries")
-    runtime = cli_runtime(settings)
+    runtime = opened(settings)
     for plugin in (PLUGIN, NEIGHBOUR):
         runtime.registry.apply(*read_registrations(json.dumps([HOOK]), runtime.rules, plugin=plugin))
     return runtime
@@ -170,7 +187,7 @@ def sums(runtime):
 
 def assert_all_is_there(settings, held):
     """As whoever comes new finds it."""
-    runtime = cli_runtime(settings)
+    runtime = opened(settings)
     assert runtime.store.get(PLUGIN, held.delivered).status == 200
     assert runtime.store.get(PLUGIN, held.parked).state is State.QUEUED
     assert runtime.store.result_of(held.delivered) == b"answer"
@@ -279,7 +296,7 @@ def test_while_it_is_moved_it_is_not_now_for_it_alone(settings, runtime, held):
     seen = []
 
     def look(_):
-        other = cli_runtime(settings)
+        other = opened(settings)
         with pytest.raises(Unavailable):
             trigger(other, PLUGIN)
         with pytest.raises(Unavailable):
@@ -291,7 +308,7 @@ def test_while_it_is_moved_it_is_not_now_for_it_alone(settings, runtime, held):
 
 
 def test_who_has_looked_before_learns_of_a_move_within_a_second(settings, runtime, held):
-    other = cli_runtime(settings)
+    other = opened(settings)
     assert other.store.get(PLUGIN, held.delivered).status == 200
 
     def until_learnt(_):
@@ -364,7 +381,7 @@ def test_a_partition_that_there_is_not_is_refused(runtime, held, target):
 
 
 def test_calls_wait_through_a_move_under_load_and_are_sent_when_it_is_over(three_nodes, tmp_path_factory):
-    client = cli_runtime(
+    client = opened(
         Settings.from_environ({"RELAY_REDIS_URL": three_nodes.url, "RELAY_BROKER_URL": "amqp://a:b@127.0.0.1:1/"})
     ).client
     client.flushall(target_nodes="primaries")
@@ -403,20 +420,20 @@ def test_a_store_of_one_partition_is_divided_and_its_plugins_are_moved(valkey):
         "RELAY_TARGET_KEYS": Vault.new_key_text(),
         "RELAY_DATA_KEYS": Vault.new_key_text(),
     }
-    old = cli_runtime(Settings.from_environ(given))
+    old = opened(Settings.from_environ(given))
     for plugin in (PLUGIN, NEIGHBOUR):
         old.registry.apply(*read_registrations(json.dumps([HOOK]), old.rules, plugin=plugin))
     held = fill(old, PLUGIN)
     settings = Settings.from_environ({**given, "RELAY_PARTITIONS": "16"})
     assert_all_is_there(settings, held)
-    by_new = trigger(cli_runtime(settings), NEIGHBOUR).reference_id
+    by_new = trigger(opened(settings), NEIGHBOUR).reference_id
     assert old.store.get(NEIGHBOUR, by_new).state is State.QUEUED
-    assert {cli_runtime(settings).keyspace.partition_of(plugin) for plugin in (PLUGIN, NEIGHBOUR)} == {0}
-    moved = PluginMoves(cli_runtime(settings).client, 16, wait=lambda _: None).move(PLUGIN)
+    assert {opened(settings).keyspace.partition_of(plugin) for plugin in (PLUGIN, NEIGHBOUR)} == {0}
+    moved = PluginMoves(opened(settings).client, 16, wait=lambda _: None).move(PLUGIN)
     home = bucket_of_plugin(PLUGIN) % 16
     assert (moved.source, moved.target) == (0, home)
     assert home != 0
     assert_all_is_there(settings, held)
-    assert cli_runtime(settings).store.get(NEIGHBOUR, by_new).state is State.QUEUED
+    assert opened(settings).store.get(NEIGHBOUR, by_new).state is State.QUEUED
     with pytest.raises(SettingsError, match="began with 16"):
-        _ = cli_runtime(Settings.from_environ({**given, "RELAY_PARTITIONS": "32"})).client
+        _ = opened(Settings.from_environ({**given, "RELAY_PARTITIONS": "32"})).client

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import pytest
+from click.testing import CliRunner
+
+from relay.cli import main
 from relay.errors import Unavailable
 from relay.reference_id import new_reference_id
 from relay.store import keyspace as shared
@@ -11,6 +15,7 @@ from relay.store.connection import client_of
 from relay.store.invocations import InvocationStore, NewInvocation
 from relay.store.keyspace import Keyspace
 from relay.store.partition_states import partition_states
+from relay.store.partitions import agree_on_partitions
 from tests.cluster.sentinels import sentinels
 from tests.cluster.servers import cluster
 from tests.conftest import wait_until
@@ -74,6 +79,30 @@ def test_each_partition_names_its_primary_and_what_it_has_and_a_lost_one_that_it
     with pytest.raises(Unavailable):
         partition_states(client, KEYS)
     client.close()
+
+
+def test_the_command_shows_the_others_where_what_all_have_in_common_is_away(tmp_path):
+    with cluster(3) as running:
+        for number in range(3):
+            with running.node(number) as node:
+                node.config_set("cluster-require-full-coverage", "no")
+        client = called(running)
+        agree_on_partitions(client, 16)
+        kept = client.get_node_from_key(shared.partitions()).port
+        (lost,) = (number for number, server in enumerate(running.servers) if server.port == kept)
+        client.close()
+        running.kill(lost)
+        wait_until(lambda: int(running.state((lost + 1) % 3)["cluster_slots_fail"]) > 0, 30)
+        environ = {"RELAY_REDIS_URL": running.url, "RELAY_BROKER_URL": "amqp://nobody:x@127.0.0.1:1/"}
+        done = CliRunner().invoke(
+            main, ["--data-dir", str(tmp_path), "partitions", "show", "--output", "json"], env=environ
+        )
+        assert done.exit_code == 0, done.output
+        rows = json.loads(done.stdout)
+        assert len(rows) == 16
+        assert {row["server"] for row in rows} == {None} | {
+            f"127.0.0.1:{server.port}" for number, server in enumerate(running.servers) if number != lost
+        }
 
 
 def test_the_primary_that_sentinels_name_has_the_one_partition():

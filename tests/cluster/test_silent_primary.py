@@ -85,6 +85,7 @@ def test_calls_of_plugins_in_other_partitions_go_on(servers, harness, callers, h
     client = client_of(servers.url)
     ports = {plugin: client.get_node_from_key(harness.runtime.keyspace.root(plugin)).port for plugin in PLUGINS}
     shared = client.get_node_from_key(SHARED_ROOT).port
+    client.close()
     silent = next(port for port in ports.values() if (port == shared) is has_shared_keys)
     others = [plugin for plugin in PLUGINS if ports[plugin] != silent]
     concerned = [callers[plugin] for plugin in PLUGINS if ports[plugin] == silent]
