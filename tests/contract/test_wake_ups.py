@@ -73,6 +73,14 @@ def test_a_parked_call_that_an_open_breaker_ends_wakes_the_next(ledger, limit):
     assert ids(ledger.store.claim([refs[1]], "t2").ready) == [refs[2]]  # and says so again to whom the reply was lost
 
 
+@pytest.mark.parametrize("rate", [{}, {"every": "100"}], ids=["a cap", "a rate"])
+def test_a_parked_call_is_looked_at_again_after_a_quarter_of_an_hour(ledger, limit, rate):
+    limit(concurrency=1, **rate)
+    refs = accepted(ledger, 4)
+    ledger.store.claim(refs[:2], "t1", park=refs[2:])  # which its worker has no room for
+    assert [round(alarm_in_s(ledger, ref) / 60) for ref in refs[1:]] == [15, 15, 15]
+
+
 @pytest.mark.parametrize("is_parked", [True, False], ids=["parked", "not parked"])
 def test_each_call_that_an_open_breaker_ends_wakes_one(ledger, limit, is_parked):
     limit(concurrency=1)
