@@ -90,6 +90,8 @@ class Forming:
         nodes = list(clients[0].execute_command("CLUSTER NODES").values())
         followed = Counter(node["master_id"] for node in nodes)
         primaries = [node["node_id"] for node in nodes if node["slots"]]
+        if not primaries:  # it has just been started, and has not heard of any
+            return False
         for client in clients:
             own = client.execute_command("CLUSTER MYID").decode()
             if own not in primaries and client.info("replication")["role"] == "master":
