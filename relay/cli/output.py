@@ -18,15 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from relay.errors import (
-    BadParameter,
-    DocumentError,
-    MalformedJson,
-    NotFound,
-    RelayError,
-    Unavailable,
-    WebhookNotRegistered,
-)
+from relay.errors import BadParameter, DocumentError, MalformedJson, RelayError, Unavailable
 from relay.telemetry.log import configure_command
 
 if TYPE_CHECKING:
@@ -37,8 +29,8 @@ if TYPE_CHECKING:
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
-#: What the person at the keyboard got wrong (names of what is not there, too), as opposed to what could not be done.
-_USAGE: Final = (DocumentError, BadParameter, MalformedJson, NotFound, WebhookNotRegistered)
+#: What the person at the keyboard got wrong (a filter that names what is not there, too), as opposed to what failed.
+_USAGE: Final = (DocumentError, BadParameter, MalformedJson)
 _AWAY: Final = "Is it running? `relay up` starts it, and `relay doctor` says what is wrong."
 _WHOLE_CHARS: Final = 40  # a reference id has 36
 _FILE_WIDTH: Final = 240  # columns of a table that does not go to a terminal
@@ -146,8 +138,7 @@ class Screen:
             click.echo(f"  {safe(fault)}", err=True)
         if error.reference_id:
             click.echo(f"  reference id: {safe(error.reference_id)}", err=True)
-        # A trigger that left a record was taken, and failed.
-        return EXIT_USAGE if isinstance(error, _USAGE) and not error.reference_id else EXIT_FAILED
+        return EXIT_USAGE if isinstance(error, _USAGE) else EXIT_FAILED
 
 
 def problem_of(error: RelayError) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def make_site(cli: Cli) -> Site:
     """Plugin ``acme`` with webhook ``ping`` (two revisions), a key, a call, a failed one and its replay; ring files."""
     cli.keys["RELAY_AUDIT_KEY"] = new_private_text()
     cli.keys["RELAY_EGRESS_ALLOW"] = "127.0.0.1:9"
+    cli.keys["RELAY_PARTITIONS"] = "2"
     for ring in ("target", "data"):
         file = cli.directory / f"{ring}.keys"
         os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
@@ -111,6 +112,7 @@ GOOD: dict[tuple[str, ...], dict[str, str | tuple[str, ...]]] = {
     ("vault", "reseal"): {"names": "data"},
     ("vault", "retire"): {"names": "data"},
     ("partitions", "show"): {},
+    ("partitions", "move"): {"plugin": "acme"},
     ("audit", "export"): {},
     ("audit", "verify"): {},
     ("audit", "tail"): {"follow": "--no-follow"},
@@ -146,7 +148,7 @@ VALUES = frozenset(
         *("data", "headers", "query_params", "scopes", "origins", "name", "lifetime_s", "overlap_s", "is_async"),
         *("wait_s", "delay_s", "states", "status", "outcome", "failed", "with_replayed", "since_ms", "until_ms"),
         *("limit", "grouped", "kind", "with_payload", "from_file", "include_uncertain", "most", "rate", "followed"),
-        *("once",),
+        *("once", "target"),
     }
 )
 #: Parameters that mean something else in one command.

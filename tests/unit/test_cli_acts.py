@@ -51,6 +51,7 @@ ACTS = {
     ("vault", "reseal"): Act.VAULT_RESEAL,
     ("vault", "retire"): Act.VAULT_RETIRE,
     ("partitions", "show"): Act.PARTITION_SHOW,
+    ("partitions", "move"): Act.PARTITION_MOVE,
     ("audit", "export"): Act.AUDIT_EXPORT,
     ("audit", "verify"): Act.AUDIT_VERIFY,
     ("audit", "tail"): Act.AUDIT_TAIL,
@@ -90,7 +91,9 @@ def _interrupt(_seconds):
 
 def trail(site):
     runtime = site.cli.runtime()
-    return [entry_from(raw) for each in trails(runtime.client, runtime.keyspace) for _, raw in each.after(0)]
+    found = [entry_from(raw) for each in trails(runtime.client, runtime.keyspace) for _, raw in each.after(0)]
+    site.cli.close()
+    return found
 
 
 def left_by(site, line, text="a-new-secret"):

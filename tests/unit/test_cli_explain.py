@@ -72,5 +72,5 @@ def test_a_trigger_that_does_not_fit_fails_with_its_faults(cli):
 def test_a_hidden_webhook_is_explained_to_operators_and_an_unknown_one_is_not_registered(cli):
     cli.apply(a_webhook(hidden=True))
     assert explain(cli)["method"] == "POST"
-    result = cli.json("explain", "other", "--plugin", "acme", exit_code=2)
+    result = cli.json("explain", "other", "--plugin", "acme", exit_code=1)
     assert result["code"] == "webhook_not_registered"

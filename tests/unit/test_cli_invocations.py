@@ -212,7 +212,7 @@ def test_show_of_a_result_whose_key_is_lost_gives_the_rest_of_the_record(cli):
 def test_an_unknown_or_foreign_reference_id_is_not_found(cli):
     reference_id = trigger(cli, "--async")["referenceId"]
     for arguments in ((reference_id, "--plugin", "other"), (new_reference_id("acme"),)):
-        assert cli.json("invocations", "show", *arguments, exit_code=2)["code"] == "not_found"
+        assert cli.json("invocations", "show", *arguments, exit_code=1)["code"] == "not_found"
     refused = cli.run("invocations", "show", "nonsense")
     assert (refused.exit_code, "is not a reference id" in refused.stderr) == (2, True)
 

@@ -91,11 +91,11 @@ def test_rotating_a_key_that_has_ended_fails(cli):
     made = cli.json("keys", "create", "--plugin", "acme", "--scope", "trigger")
     cli.json("keys", "revoke", made["id"])
     for key_id in (made["id"], "0" * 16):
-        assert cli.json("keys", "rotate", key_id, exit_code=2)["code"] == "not_found"
+        assert cli.json("keys", "rotate", key_id, exit_code=1)["code"] == "not_found"
 
 
 def test_revoking_an_unknown_key_fails(cli):
-    assert cli.json("keys", "revoke", "0" * 16, exit_code=2)["code"] == "not_found"
+    assert cli.json("keys", "revoke", "0" * 16, exit_code=1)["code"] == "not_found"
 
 
 @pytest.mark.parametrize("arguments", MALFORMED)

@@ -128,7 +128,7 @@ def test_forget_destroys_contents_and_keeps_the_record(story):
     assert (store.payload_of(made[0]), store.result_of(made[0])) == (None, None)
     assert cli.json("invocations", "forget", made[3], exit_code=1)["code"] == "conflict"
     assert cli.json("invocations", "forget", UNKNOWN, exit_code=1)["code"] in {"not_found", "expired"}
-    assert cli.json("invocations", "forget", made[1], "--plugin", "other", exit_code=2)["code"] == "not_found"
+    assert cli.json("invocations", "forget", made[1], "--plugin", "other", exit_code=1)["code"] == "not_found"
 
 
 # -- tail -----------------------------------------------------------------------------------------------------------

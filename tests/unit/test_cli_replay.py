@@ -83,7 +83,7 @@ def test_a_plan_is_started_by_its_id(failed):
     plan = replay(cli, "plan", "--plugin", "acme")
     settle(cli, trigger(cli, "--async")["referenceId"], status=503)  # not in the plan
     assert start(cli, plan["planId"], "--rate", "5")["matched"] == 3
-    assert cli.json("replay", "start", UNKNOWN, "--plugin", "acme", exit_code=2)["code"] == "not_found"
+    assert cli.json("replay", "start", UNKNOWN, "--plugin", "acme", exit_code=1)["code"] == "not_found"
     assert cli.run("replay", "start", plan["planId"], "--plugin", "acme", "--failed").exit_code == 2
 
 
@@ -103,7 +103,7 @@ def test_an_unknown_or_foreign_replay_is_not_found(failed):
     cli, _ = failed
     replay_id = start(cli)["replayId"]
     for verb in ("status", "pause", "resume", "cancel"):
-        assert replay(cli, verb, UNKNOWN, exit_code=2)["code"] == "not_found"
+        assert replay(cli, verb, UNKNOWN, exit_code=1)["code"] == "not_found"
         assert replay(cli, verb, replay_id, "--plugin", "other", exit_code=2)["code"] == "bad_parameter"
 
 

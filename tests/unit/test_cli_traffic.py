@@ -27,7 +27,7 @@ def test_an_open_breaker_is_seen_and_can_be_closed(cli):
 
 def test_what_is_not_registered_cannot_be_paused(cli):
     for verb in ("pause", "resume", "close-breaker"):
-        answer = cli.json("webhooks", verb, "nobody", "--plugin", "acme", exit_code=2)
+        answer = cli.json("webhooks", verb, "nobody", "--plugin", "acme", exit_code=1)
         assert answer["code"] == "webhook_not_registered"
 
 
