@@ -15,6 +15,10 @@ from redis.exceptions import TimeoutError as ServerSilent
 
 #: Above the second that a server may wait for its replicas (`WAIT`).
 PATIENCE_S: Final = 2.0
+#: Above what a socket waits: whoever seems to wait for longer has gone without a word.
+GONE_S: Final = 10.0
+#: What turns a connection into one that waits for messages, which may never come.
+_LISTENING: Final = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
 
 
 class NotAskedError(ServerSilent):
@@ -31,10 +35,19 @@ class Answers:
     def ask(self, who: object) -> None:
         """Note that somebody begins to wait; raises `NotAskedError` where that would be in vain."""
         now_s = time.monotonic()
-        since_s = next(iter(tuple(self._waiting.values())), None)
-        if since_s is not None and (self._failed or now_s - since_s > PATIENCE_S):
-            raise NotAskedError("The server is silent, and somebody asks it already.")
+        others = [(other, since_s) for other, since_s in tuple(self._waiting.items()) if other is not who]
+        for other, since_s in others:
+            if now_s - since_s > GONE_S:
+                self._waiting.pop(other, None)
+            elif self._failed or now_s - since_s > PATIENCE_S:
+                raise NotAskedError("The server is silent, and somebody asks it already.")
+            else:
+                break
         self._waiting[who] = now_s
+
+    def waits(self, who: object) -> None:
+        """Note that somebody who was let through waits from now on: what it had to ask before was answered."""
+        self._waiting[who] = time.monotonic()
 
     def answered(self, who: object) -> None:
         """Note an answer, which shows that the server is well."""
@@ -56,11 +69,20 @@ class _Patient:
 
     def __init__(self, **options: Any) -> None:
         self._answering = _ANSWERING.setdefault((options["host"], int(options["port"])), Answers())
+        self._listens = False
         super().__init__(**options)
 
+    def send_command(self, *args: Any, **options: Any) -> None:
+        self._listens = self._listens or args[0] in _LISTENING
+        super().send_command(*args, **options)  # type: ignore[misc]
+
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        if self._listens:
+            super().send_packed_command(command, check_health)  # type: ignore[misc]
+            return
         self._answering.ask(self)
         super().send_packed_command(command, check_health)  # type: ignore[misc]
+        self._answering.waits(self)  # to connect, or to see that a connection still is one, asks as well
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         reply = super().read_response(*args, **options)  # type: ignore[misc]
@@ -68,6 +90,7 @@ class _Patient:
         return reply
 
     def disconnect(self, *args: Any) -> None:
+        self._listens = False
         self._answering.gave_up(self)
         super().disconnect(*args)  # type: ignore[misc]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from relay.store import answering as module
-from relay.store.answering import PATIENCE_S, Answers, NotAskedError
+from relay.store.answering import GONE_S, PATIENCE_S, Answers, NotAskedError
+from relay.store.connection import client_of
 
 
 @pytest.fixture
@@ -66,3 +67,43 @@ def test_who_closes_a_connection_without_a_question_says_nothing_of_the_server(c
     answering.gave_up("a")
     answering.ask("b")
     answering.ask("c")
+
+
+def test_who_connects_first_is_let_through_though_the_last_one_got_no_answer(clock, answering):
+    answering.ask("a")
+    answering.gave_up("a")
+    answering.ask("b")
+    answering.ask("b")  # what it says to connect
+    answering.answered("b")
+    answering.waits("b")
+    clock(PATIENCE_S + 0.1)
+    with pytest.raises(NotAskedError):
+        answering.ask("c")
+
+
+def test_who_went_without_a_word_keeps_nobody_from_asking(clock, answering):
+    answering.ask("a")
+    clock(GONE_S + 0.1)
+    answering.ask("b")
+    answering.ask("c")
+
+
+def test_a_connection_that_listens_and_is_not_read_keeps_nobody_from_asking(cluster_node, monkeypatch):
+    with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://")) as client:
+        listener = client.pubsub(node=client.get_default_node())
+        listener.subscribe("nobody-reads")
+        listener.ping()
+        monkeypatch.setattr(module, "PATIENCE_S", -1.0)  # whoever waits, waits for too long
+        assert client.ping()
+        listener.close()
+
+
+def test_a_server_that_was_silent_is_asked_again_on_connections_that_are_made_anew(cluster_node):
+    with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://")) as client:
+        node = client.get_redis_connection(client.get_default_node())
+        connection = node.connection_pool.get_connection()
+        connection._answering._failed = True
+        connection.disconnect()
+        connection.send_command("PING")  # connects first, which asks too
+        assert connection.read_response() == b"PONG"
+        node.connection_pool.release(connection)
