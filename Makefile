@@ -15,7 +15,7 @@ PROGRESS := awk '/^Collecting / {printf "\rInstalling into $(VENV): %d packages,
 	/^Successfully installed/ {done = 1} END {print ""; exit !done}'
 TESTS ?= tests
 # Tests wait more than they compute, so that there may be more of them at once than there are processors.
-PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count() + 2)')
+PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count())')
 PYTEST := $(BIN)/pytest --numprocesses $(PROCESSES)
 DATA_DIR ?= .relay
 DEMO_ARGS ?=
