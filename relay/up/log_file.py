@@ -20,8 +20,8 @@ KEPT: Final = 3
 _OWNER_ONLY: Final = 0o600
 _PIECE_BYTES: Final = 64 * 1024
 #: So often, and so far apart, the rest of a line is looked for: its writer may be waiting for a processor.
-_LOOKS: Final = 50
-_LOOK_S: Final = 0.01
+_LOOKS: Final = 500
+_LOOK_S: Final = 0.001
 
 
 def open_log(path: Path) -> IO[bytes]:
