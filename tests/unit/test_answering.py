@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from redis.exceptions import ResponseError
 
 from relay.store import answering as module
 from relay.store.answering import GONE_S, PATIENCE_S, Answers, NotAskedError
@@ -96,6 +97,20 @@ def test_a_connection_that_listens_and_is_not_read_keeps_nobody_from_asking(clus
         monkeypatch.setattr(module, "PATIENCE_S", -1.0)  # whoever waits, waits for too long
         assert client.ping()
         listener.close()
+
+
+def test_an_answer_that_is_an_error_is_one(cluster_node, monkeypatch):
+    with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://")) as client:
+        server = client.get_redis_connection(client.get_default_node())
+        first, second = (server.connection_pool.get_connection() for _ in range(2))
+        monkeypatch.setattr(module, "PATIENCE_S", -1.0)  # whoever waits, waits for too long
+        first.send_command("FCALL", "nobody's", 0)
+        with pytest.raises(ResponseError):
+            first.read_response()
+        second.send_command("PING")
+        assert second.read_response() == b"PONG"
+        for each in (first, second):
+            server.connection_pool.release(each)
 
 
 def test_a_server_that_was_silent_is_asked_again_on_connections_that_are_made_anew(cluster_node):
