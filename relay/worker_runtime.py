@@ -58,6 +58,12 @@ class WorkerParts:
     transport: CurlTransport
     checkpointing: Sequence[Checkpointing]
     alerting: Alerting
+    runtime: Runtime
+
+    def close(self) -> None:
+        """End connections and threads, those to endpoints too."""
+        self.transport.close()
+        self.runtime.close()
 
 
 def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[str]) -> WorkerParts:
@@ -90,6 +96,7 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
         transport,
         [Checkpointing.with_settings(trail, settings, name) for trail in trails(runtime.client, runtime.keyspace)],
         Alerting.of(runtime),
+        runtime,
     )
 
 

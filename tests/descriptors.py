@@ -7,7 +7,7 @@ import gc
 import psutil
 
 #: What servers of the whole session and their clients may have opened meanwhile, and nothing closes before the end.
-MOST_LEFT = 256
+MOST_LEFT = 32
 
 
 def count() -> int:

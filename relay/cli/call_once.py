@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -108,9 +109,10 @@ def _call(runtime: Runtime, call: TriggerRequest, shape: Shape) -> tuple[Invocat
     parts = worker_parts(runtime.settings, make_app(runtime.settings), "test", ())
     parts.transport.observe = lambda exchange: seen.append(Timings.of(exchange))
     dispatcher = Dispatcher(runtime.registry, runtime.store, runtime.data_vault, NoLane())
-    reference_id = dispatcher.trigger(call).reference_id
-    publish = runtime.publisher.publish_ready
-    invocation = run_once(parts.executor, runtime.store, publish, reference_id, timeout_s=shape.timeout_ms / 1000)
+    with closing(dispatcher), closing(parts):
+        reference_id = dispatcher.trigger(call).reference_id
+        publish = runtime.publisher.publish_ready
+        invocation = run_once(parts.executor, runtime.store, publish, reference_id, timeout_s=shape.timeout_ms / 1000)
     return invocation, seen[-1] if seen else None
 
 
