@@ -107,15 +107,18 @@ def test_the_number_of_open_connections_is_bounded():
 
 
 def test_a_call_that_waits_for_a_connection_still_ends_at_its_deadline():
-    with calling(max_in_flight=1) as caller, receiver(slow(8, answer())) as r:
-        busy = [gevent.spawn(caller.call, r.url, timeout_s=1) for _ in range(80)]
+    with calling(max_in_flight=1) as caller, receiver(slow(20, answer())) as r:
+        holding = [gevent.spawn(caller.call, r.url, timeout_s=8) for _ in range(1 + 64)]
+        with gevent.Timeout(7):
+            while r.connections < len(holding):
+                gevent.sleep(0.01)
+        waiting = [gevent.spawn(caller.call, r.url, timeout_s=1) for _ in range(15)]
         begun = time.monotonic()
-        gevent.joinall(busy, raise_error=True)
-        assert time.monotonic() - begun < 6
-        outcomes = [call.value.outcome for call in busy]
-    # a few more may find a connection in the last moment, when the first ones end; on a busy machine all of them
-    assert set(outcomes) <= {Outcome.CONNECT_TIMEOUT, Outcome.ANSWER_TIMEOUT}
-    assert outcomes.count(Outcome.ANSWER_TIMEOUT) >= 65
+        gevent.joinall(waiting, raise_error=True)
+        assert time.monotonic() - begun < 5
+        gevent.joinall(holding, raise_error=True)
+    assert [call.value.outcome for call in waiting] == [Outcome.CONNECT_TIMEOUT] * 15
+    assert [call.value.outcome for call in holding] == [Outcome.ANSWER_TIMEOUT] * 65
 
 
 @pytest.mark.parametrize("patched", [False, True], ids=["plain", "monkey patched"])
