@@ -107,7 +107,7 @@ def test_the_number_of_open_connections_is_bounded():
 
 
 def test_a_call_that_waits_for_a_connection_still_ends_at_its_deadline():
-    with calling(max_in_flight=1) as caller, receiver(slow(20, answer())) as r:
+    with calling(max_in_flight=1) as caller, receiver(slow(9, answer())) as r:
         holding = [gevent.spawn(caller.call, r.url, timeout_s=8) for _ in range(1 + 64)]
         with gevent.Timeout(7):
             while r.connections < len(holding):

@@ -80,9 +80,11 @@ def chains(harness, webhook, count, width):
 
 def test_steps_side_by_side_cost_at_most_twice_what_as_many_plain_calls_do(harness):
     plain = cost_of(harness, lambda: harness.trigger_many(CALLS, "plain", {"n": 1}))
-    fan = cost_of(harness, chains(harness, "fan", CALLS // WIDTH, WIDTH))
+    # The best of a few times: what ends while a busy machine does something else is settled in smaller groups.
+    tries = [cost_of(harness, chains(harness, "fan", CALLS // WIDTH, WIDTH)) for _ in range(3)]
+    fan = min(tries, key=lambda cost: cost.script_runs)
     assert fan.commands < 2 * plain.commands
-    assert fan.script_runs < 4 * plain.script_runs + 20  # on a busy machine groups are smaller
+    assert fan.script_runs < 2 * plain.script_runs + 20
     assert fan.bytes_out < 2.5 * plain.bytes_out
     assert fan.cpu_s < 4 * plain.cpu_s  # 1.6 on a machine that does nothing else
 
