@@ -47,7 +47,7 @@ class EgressProxy:
         self._known: dict[tuple[str, int], tuple[float, tuple[str, ...]]] = {}
 
     def options(self) -> list[tuple[int, Any]]:
-        """What libcurl is told: everything through the tunnel, nothing past it."""
+        """Return the libcurl options that send every request through the proxy's tunnel."""
         options: list[tuple[int, Any]] = [
             (pycurl.PROXY, self._url),
             (pycurl.NOPROXY, ""),

@@ -39,19 +39,19 @@ class Part:
     _missed: int = 0
 
     def look(self) -> None:
-        """One look: has it moved since the last one?"""
+        """Compare the part's progress with that of the last look, and count looks without any."""
         moves = self.moves()
         self._missed = 0 if moves is None or moves != self._seen else self._missed + 1
         self._seen = moves
 
     @property
     def is_still(self) -> bool:
-        """Whether it has not moved for longer than it may take."""
+        """Whether the part has made no progress for as many looks as it may take at most."""
         return self._missed >= self.still_looks
 
     @property
     def is_stuck(self) -> bool:
-        """Whether it will not move again."""
+        """Whether the part has stood still for so long, without an excuse, that the process has to end."""
         return self._missed >= self.stuck_looks and not self.excused()
 
 

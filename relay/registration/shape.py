@@ -64,7 +64,7 @@ class Shape:
 
     @property
     def repeatable(self) -> bool:
-        """Whether it may be sent again when the outcome is unknown. A chain sends nothing itself."""
+        """Whether a call may be sent again when its outcome is unknown; true of a chain, which sends nothing itself."""
         return self.chain or self.idempotent or self.method in IDEMPOTENT_METHODS
 
     def to_json(self) -> bytes:

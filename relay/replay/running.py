@@ -62,7 +62,7 @@ class Replaying:
 
     @property
     def busy(self) -> bool:
-        """Whether it holds a job still."""
+        """Whether this process still runs a replay job."""
         return bool(self._in_progress)
 
     @staticmethod

@@ -59,7 +59,7 @@ class OutgoingHeaders(CaseInsensitiveDict[str]):
     _store: OrderedDict[str, tuple[str, str]]
 
     def copy(self) -> OutgoingHeaders:
-        """The same headers, to be changed apart."""
+        """Return a copy that may be changed without changing these headers."""
         copied = OutgoingHeaders.__new__(OutgoingHeaders)
         copied._store = self._store.copy()  # noqa: SLF001 - of its own class
         return copied

@@ -66,7 +66,7 @@ _ANSWERING: Final[dict[tuple[str, int], Answers]] = {}
 
 
 class _Patient:
-    """What a connection has to do beside its work."""
+    """Notes in `Answers` when a connection begins and ends to wait for its server."""
 
     def __init__(self, **options: Any) -> None:
         self._answering = _ANSWERING.setdefault((options["host"], int(options["port"])), Answers())
@@ -105,4 +105,4 @@ class PatientConnection(_Patient, Connection):
 
 
 class PatientSslConnection(_Patient, SSLConnection):
-    """The same by TLS."""
+    """A connection by TLS to a server of a cluster."""

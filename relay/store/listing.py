@@ -179,7 +179,7 @@ class Listing:
         return self.newest_groups(plugin, wanted).groups
 
     def newest_groups(self, plugin: str, wanted: Filter, *, at_most: int | None = None) -> Counted:
-        """The same, of the newest ``at_most`` that were looked at."""
+        """Count how the newest invocations ended, of which about ``at_most`` are looked at, as `groups` counts all."""
         counted, position, looked = OutcomeGroups(), "", 0
         while at_most is None or looked < at_most:
             args = [plugin, wanted.to_json(), position, LOOKED_AT_BY_SCRIPT]
