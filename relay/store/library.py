@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from itertools import chain
@@ -68,6 +68,7 @@ class LuaPart:
     made: str  # at load, before functions that use them; '' for nothing
     run: str  # in each run; '' for nothing
     uses: frozenset[str]  # names that occur in it
+    place: tuple[str, int] = ("", 0)  # its file and its number in it, which tell it from any other
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -96,7 +97,10 @@ class LuaFile:
 
 @cache
 def library() -> Library:
-    """All scripts. The names change with the text, so that versions stand side by side."""
+    """All scripts. The names change with the text, so that versions stand side by side.
+
+    Threads may ask at once, and then each makes its own: the text is the same, whoever makes it.
+    """
     reached = {script: _reached(source(script)) for script in scripts()}
     text = _linked(reached)
     version = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -155,13 +159,12 @@ def _is_shared(script: str, parts: Iterable[LuaPart]) -> bool:
 
 def _linked(reached: Mapping[str, list[LuaPart]]) -> str:
     """The text: first what many scripts reach, then of each script a block with the rest of what it reaches."""
-    users = Counter(id(part) for parts in reached.values() for part in parts)
-    everything = {id(part): part for parts in reached.values() for part in parts}
-    common = {number: part for number, part in everything.items() if users[number] >= _COMMON}
-    lines = [f"local {', '.join(['ROOT', 'ARGV', *_states(common.values())])}", f"local {_KEYS} = {{}}"]
-    lines += [part.made for part in common.values() if part.made]
+    users = Counter(chain.from_iterable(reached.values()))  # in the order in which they were met
+    common = {part: None for part, count in users.items() if count >= _COMMON}
+    lines = [f"local {', '.join(['ROOT', 'ARGV', *_states(common)])}", f"local {_KEYS} = {{}}"]
+    lines += [part.made for part in common if part.made]
     for script, parts in reached.items():
-        lines += _block(script, [part for part in parts if id(part) not in common], [part.run for part in parts])
+        lines += _block(script, [part for part in parts if part not in common], [part.run for part in parts])
     return "\n".join(lines)
 
 
@@ -195,21 +198,22 @@ def _reached(script: LuaFile) -> list[LuaPart]:
     for part in parts:
         for name in part.names:
             declaring.setdefault(name, []).append(part)
-    reached: set[int] = set()
+    reached: set[LuaPart] = set()
     left = [part for part in script.parts if part.run]
     while left:
         part = left.pop()
-        if id(part) not in reached:
-            reached.add(id(part))
+        if part not in reached:
+            reached.add(part)
             left.extend(chain.from_iterable(declaring.get(name, ()) for name in part.uses))
-    return [part for part in parts if id(part) in reached]
+    return [part for part in parts if part in reached]
 
 
 def _file_from(name: str, text: str, make_part: Callable[[str], LuaPart]) -> LuaFile:
     needs = _NEEDS.search(text)
     readers = [_shared(name, _reader(reader, fields)) for reader, fields in _RECORDS.findall(text)]
-    parts = [make_part(part) for part in _split(text)]
-    return LuaFile(name, tuple(needs.group(1).split(", ")) if needs else (), (*readers, *parts))
+    parts = [*readers, *(make_part(part) for part in _split(text))]
+    placed = tuple(replace(part, place=(name, number)) for number, part in enumerate(parts))
+    return LuaFile(name, tuple(needs.group(1).split(", ")) if needs else (), placed)
 
 
 def _split(text: str) -> Iterator[str]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -143,3 +146,25 @@ def test_a_name_that_is_declared_twice_is_refused():
     twice = linking._file_from("join", "-- needs: clock\nlocal now = 1\nreturn now", linking._statement)
     with pytest.raises(ValueError, match="declare twice: now"):
         linking._reached(twice)
+
+
+def test_threads_that_ask_at_once_make_the_same_library():
+    """A process that had made another one for itself would run scripts whose helpers are not there, as long as it lives."""
+    begin = threading.Barrier(8)
+
+    def made(_number):
+        begin.wait()
+        return library().text
+
+    texts = set()
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            for _ in range(5):
+                for cached in (library, source, include):
+                    cached.cache_clear()
+                texts.update(threads.map(made, range(8)))
+    finally:
+        sys.setswitchinterval(interval_s)
+    assert [text.partition("\n")[2] for text in texts] == [TEXT]
