@@ -10,6 +10,7 @@ import pytest
 
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.store import keyspace
+from tests.contract.clocked import START_MS
 
 
 @pytest.fixture
@@ -205,15 +206,14 @@ def test_large_payloads_of_calls_that_are_woken_do_not_all_come_with_one_settle(
     assert [each.reference_id for each in settled.found] == refs[4:6]
 
 
-def test_a_rate_lets_a_seconds_worth_go_and_wakes_the_oldest_when_it_may(ledger, limit):
+def test_a_rate_lets_a_seconds_worth_go_and_wakes_the_oldest_when_it_may(clock, ledger, limit):
     limit(rateCount=5, ratePeriod=1000)
     refs = accepted(ledger, 8)
     claimed = ledger.store.claim(refs, "t1")
     assert claimed.granted == set(refs[:5])
-    alarm_s = ledger.client.zscore(keyspace.due_running(), refs[5]) / 1000 - time.time()
-    assert alarm_s < 0.3  # from now, which is later than the claim
-    assert ledger.client.zscore(keyspace.due_queued("bulk"), refs[6]) / 1000 - time.time() > 800
-    time.sleep(0.45)  # two more fifths of a second
+    assert ledger.client.zscore(keyspace.due_running(), refs[5]) - START_MS == 200
+    assert ledger.client.zscore(keyspace.due_queued("bulk"), refs[6]) - START_MS > 800_000
+    clock.set_ms(START_MS + 450)  # two more fifths of a second
     assert ids(ledger.store.sweep("w1", [], limit=10)) == refs[5:7]
 
 

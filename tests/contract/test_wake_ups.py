@@ -8,6 +8,7 @@ import pytest
 
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.store import keyspace
+from tests.contract.clocked import START_MS
 
 
 @pytest.fixture
@@ -28,9 +29,10 @@ def ids(ready):
     return [ref for ref, _ in ready]
 
 
-def alarm_in_s(ledger, ref):
+def alarm_in_s(ledger, ref, now_ms=None):
+    now_ms = time.time() * 1000 if now_ms is None else now_ms
     scores = [ledger.client.zscore(key, ref) for key in (keyspace.due_running(), keyspace.due_queued("bulk"))]
-    return next(score for score in scores if score is not None) / 1000 - time.time()
+    return (next(score for score in scores if score is not None) - now_ms) / 1000
 
 
 def failure(ledger, ref, token):
@@ -105,24 +107,24 @@ def test_a_parked_call_that_an_open_breaker_holds_back_leaves_the_line_and_wakes
     assert ledger.client.zscore(keyspace.parked("acme", "hook"), refs[1]) is None
 
 
-def test_whoever_is_the_oldest_is_looked_at_when_the_rate_allows_the_next_however_long_calls_take(ledger, limit):
+def test_whoever_is_the_oldest_is_looked_at_when_the_rate_allows_the_next_however_long_calls_take(clock, ledger, limit):
     limit(rateCount=1, ratePeriod=1000)
     refs = accepted(ledger, 3)
     ledger.store.claim(refs, "t1")
-    assert alarm_in_s(ledger, refs[1]) <= 1
-    assert alarm_in_s(ledger, refs[2]) > 800
-    time.sleep(1.05)
+    assert alarm_in_s(ledger, refs[1], START_MS) == 1
+    assert alarm_in_s(ledger, refs[2], START_MS) > 800
+    later_ms = START_MS + 1050
+    clock.set_ms(later_ms)
     assert ledger.store.claim([refs[1]], "t2").granted == {refs[1]}  # the first one is still being sent
-    assert alarm_in_s(ledger, refs[2]) <= 1
+    assert alarm_in_s(ledger, refs[2], later_ms) <= 1
 
 
-def test_under_a_rate_one_end_wakes_as_many_as_the_rate_allows(ledger, limit):
+def test_under_a_rate_one_end_wakes_as_many_as_the_rate_allows(clock, ledger, limit):
     limit(rateCount=4, ratePeriod=1000)
     refs = accepted(ledger, 8)
     ledger.store.claim(refs, "t1")
-    time.sleep(0.8)
-    woken = ids(ledger.store.settle([ledger.settlement(refs[0], "t1")]).ready)
-    assert woken in (refs[4:7], refs[4:8])
+    clock.set_ms(START_MS + 800)
+    assert ids(ledger.store.settle([ledger.settlement(refs[0], "t1")]).ready) == refs[4:7]
 
 
 def test_a_repeated_release_answers_with_whom_the_place_woke(ledger, limit):
