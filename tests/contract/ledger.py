@@ -24,6 +24,11 @@ LIMITS = Limits(
 _tokens = itertools.count()
 
 
+def ids(ready):
+    """The reference ids of calls that may go, without their lanes."""
+    return [ref for ref, _ in ready]
+
+
 class Ledger:
     """The store with one registered webhook ``hook`` of plugin ``acme``, whose revision is 1."""
 
@@ -55,6 +60,14 @@ class Ledger:
     def accepted(self, **changes):
         (answer,) = self.accept([self.new(**changes)])
         return answer.reference_id
+
+    def accepted_many(self, count, **changes):
+        """Reference ids of so many accepted calls, oldest first."""
+        return [answer.reference_id for answer in self.accept([self.new(**changes) for _ in range(count)])]
+
+    def limit(self, **limits):
+        """Sets limits of the webhook as its registration would."""
+        self.client.hset(keyspace.policy("acme", "hook"), mapping=limits)
 
     def token(self):
         return f"token{next(_tokens)}"  # none that a test names by itself
@@ -98,6 +111,19 @@ class Ledger:
             "result": b"\x00sealed\xff",
         }
         return Settlement(ref, token, **(fields | changes))
+
+    def failure(self, ref, token, **changes):
+        """A settlement of a call whose endpoint was not reached."""
+        fields = {
+            "state": State.UNREACHABLE,
+            "outcome": Outcome.CONNECT_FAILED,
+            "status": 0,
+            "error": True,
+            "attempt": Attempt(1, 1, 5, 0, Outcome.CONNECT_FAILED, Sent.NO),
+            "result": b"",
+            "contacted": False,
+        }
+        return self.settlement(ref, token, **(fields | changes))
 
     def state(self, ref):
         return self.store.find(ref).state

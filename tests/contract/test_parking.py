@@ -11,47 +11,16 @@ import pytest
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.store import keyspace
 from tests.contract.clocked import START_MS
-
-
-@pytest.fixture
-def limit(ledger):
-    """Sets limits of the webhook as its registration would."""
-
-    def set_limits(**limits):
-        ledger.client.hset(keyspace.policy("acme", "hook"), mapping=limits)
-
-    return set_limits
-
-
-def accepted(ledger, count, **changes):
-    """So many accepted calls, oldest first."""
-    return [answer.reference_id for answer in ledger.accept([ledger.new(**changes) for _ in range(count)])]
-
-
-def ids(ready):
-    return [ref for ref, _ in ready]
+from tests.contract.ledger import ids
 
 
 def resumed(ledger):
     return [ref for page in ledger.policies.resume("acme", "hook") for ref in ids(page)]
 
 
-def failed(ledger, ref, token, **changes):
-    fields = {
-        "state": State.UNREACHABLE,
-        "outcome": Outcome.CONNECT_FAILED,
-        "status": 0,
-        "error": True,
-        "attempt": Attempt(1, 1, 5, 0, Outcome.CONNECT_FAILED, Sent.NO),
-        "result": b"",
-        "contacted": False,
-    }
-    return ledger.settlement(ref, token, **(fields | changes))
-
-
-def test_a_webhook_at_its_cap_parks_the_rest_with_a_far_alarm(ledger, limit):
-    limit(concurrency=2)
-    refs = accepted(ledger, 5)
+def test_a_webhook_at_its_cap_parks_the_rest_with_a_far_alarm(ledger):
+    ledger.limit(concurrency=2)
+    refs = ledger.accepted_many(5)
     claimed = ledger.store.claim(refs, "t1")
     assert (claimed.granted, claimed.parked) == (set(refs[:2]), set(refs[2:]))
     assert ledger.state(refs[4]) is State.QUEUED
@@ -59,45 +28,45 @@ def test_a_webhook_at_its_cap_parks_the_rest_with_a_far_alarm(ledger, limit):
     assert 14 < in_minutes < 16
 
 
-def test_a_freed_place_wakes_the_oldest_parked_call(ledger, limit):
-    limit(concurrency=1)
-    refs = accepted(ledger, 3)
+def test_a_freed_place_wakes_the_oldest_parked_call(ledger):
+    ledger.limit(concurrency=1)
+    refs = ledger.accepted_many(3)
     ledger.store.claim(refs, "t1")
     settled = ledger.store.settle([ledger.settlement(refs[0], "t1")])
     assert settled.ready == ((refs[1], "bulk"),)
     assert ledger.store.claim([refs[1]], "t2").granted == {refs[1]}
 
 
-def test_a_lost_reply_loses_no_wake_up(ledger, limit):
-    limit(concurrency=1)
-    refs = accepted(ledger, 2)
+def test_a_lost_reply_loses_no_wake_up(ledger):
+    ledger.limit(concurrency=1)
+    refs = ledger.accepted_many(2)
     ledger.store.claim(refs, "t1")
     first = ledger.store.settle([ledger.settlement(refs[0], "t1")])
     again = ledger.store.settle([ledger.settlement(refs[0], "t1")])
     assert first.ready == again.ready == ((refs[1], "bulk"),)
 
 
-def test_what_is_woken_and_not_run_is_published_after_the_grace(ledger, limit):
-    limit(concurrency=1)
-    refs = accepted(ledger, 2)
+def test_what_is_woken_and_not_run_is_published_after_the_grace(ledger):
+    ledger.limit(concurrency=1)
+    refs = ledger.accepted_many(2)
     ledger.store.claim(refs, "t1")
     ledger.store.settle([ledger.settlement(refs[0], "t1")])
     ledger.ring(refs[1])
     assert ids(ledger.store.sweep("w1", [], limit=10)) == [refs[1]]
 
 
-def test_places_of_a_lost_worker_free_themselves(ledger, limit):
-    limit(concurrency=1)
-    refs = accepted(ledger, 2)
+def test_places_of_a_lost_worker_free_themselves(ledger):
+    ledger.limit(concurrency=1)
+    refs = ledger.accepted_many(2)
     ledger.store.claim(refs[:1], "t1")
     ledger.lose_lease(refs[0])
     ledger.client.zadd(keyspace.running("acme", "hook"), {refs[0]: 1})
     assert ledger.store.claim(refs[1:], "t2").granted == {refs[1]}
 
 
-def test_a_lost_call_that_ends_wakes_whom_it_kept_waiting(ledger, limit):
-    limit(concurrency=1)
-    refs = accepted(ledger, 2)
+def test_a_lost_call_that_ends_wakes_whom_it_kept_waiting(ledger):
+    ledger.limit(concurrency=1)
+    refs = ledger.accepted_many(2)
     ledger.store.claim(refs, "t1")
     ledger.lose_lease(refs[0])
     ledger.client.zadd(keyspace.running("acme", "hook"), {refs[0]: 1})
@@ -105,9 +74,9 @@ def test_a_lost_call_that_ends_wakes_whom_it_kept_waiting(ledger, limit):
     assert ledger.state(refs[0]) is State.INTERRUPTED
 
 
-def test_a_lost_repeatable_call_without_a_free_place_is_queued_and_parked(ledger, limit):
-    limit(concurrency=1)
-    refs = accepted(ledger, 2, repeatable=True)
+def test_a_lost_repeatable_call_without_a_free_place_is_queued_and_parked(ledger):
+    ledger.limit(concurrency=1)
+    refs = ledger.accepted_many(2, repeatable=True)
     ledger.store.claim(refs[:1], "t1")
     ledger.lose_lease(refs[0])
     ledger.client.zadd(keyspace.running("acme", "hook"), {refs[0]: 1})
@@ -117,24 +86,24 @@ def test_a_lost_repeatable_call_without_a_free_place_is_queued_and_parked(ledger
     assert ledger.store.settle([ledger.settlement(refs[0], "t1")]).counted == (False,)
 
 
-def test_a_released_call_and_its_freed_place_are_both_ready(ledger, limit):
-    limit(concurrency=1)
-    refs = accepted(ledger, 2)
+def test_a_released_call_and_its_freed_place_are_both_ready(ledger):
+    ledger.limit(concurrency=1)
+    refs = ledger.accepted_many(2)
     ledger.store.claim(refs, "t1")
     assert set(ids(ledger.store.release([refs[0]], "t1"))) == set(refs)
 
 
-def test_a_cancelled_parked_call_is_not_woken(ledger, limit):
-    limit(concurrency=1)
-    refs = accepted(ledger, 3)
+def test_a_cancelled_parked_call_is_not_woken(ledger):
+    ledger.limit(concurrency=1)
+    refs = ledger.accepted_many(3)
     ledger.store.claim(refs, "t1")
     ledger.store.cancel(refs[1])
     assert ids(ledger.store.settle([ledger.settlement(refs[0], "t1")]).ready) == [refs[2]]
 
 
-def test_the_sweeper_leaves_a_parked_call_of_a_full_webhook_alone(ledger, limit):
-    limit(concurrency=1)
-    refs = accepted(ledger, 2)
+def test_the_sweeper_leaves_a_parked_call_of_a_full_webhook_alone(ledger):
+    ledger.limit(concurrency=1)
+    refs = ledger.accepted_many(2)
     ledger.store.claim(refs, "t1")
     ledger.ring(refs[1])
     assert ledger.store.sweep("w1", ["bulk"], limit=10) == ()
@@ -142,22 +111,22 @@ def test_the_sweeper_leaves_a_parked_call_of_a_full_webhook_alone(ledger, limit)
 
 
 def test_calls_beyond_a_webhooks_share_of_a_process_are_parked_and_woken_one_for_one(ledger):
-    refs = accepted(ledger, 4)
+    refs = ledger.accepted_many(4)
     claimed = ledger.store.claim(refs[:2], "t1", park=refs[2:])
     assert (claimed.granted, claimed.parked) == (set(refs[:2]), set(refs[2:]))
     assert ids(ledger.store.settle([ledger.settlement(refs[0], "t1")]).ready) == [refs[2]]
 
 
 def test_what_is_parked_where_nothing_runs_any_more_is_woken_at_once(ledger):
-    refs = accepted(ledger, 2)
+    refs = ledger.accepted_many(2)
     claimed = ledger.store.claim([], "t1", park=refs)
     assert (claimed.parked, ids(claimed.ready)) == (set(refs), refs)
 
 
 @pytest.mark.parametrize("limits", [{"concurrency": 2}, {"rateCount": 2, "ratePeriod": 1000}])
-def test_what_was_read_as_full_and_may_go_when_it_is_parked_is_woken_at_once(ledger, limit, limits):
-    limit(**limits)
-    running, ref = accepted(ledger, 2)
+def test_what_was_read_as_full_and_may_go_when_it_is_parked_is_woken_at_once(ledger, limits):
+    ledger.limit(**limits)
+    running, ref = ledger.accepted_many(2)
     ledger.store.claim([running], "t1")
     claimed = ledger.store.claim([], "t2", full=[ref])
     assert (claimed.parked, ids(claimed.ready)) == ({ref}, [ref])
@@ -167,9 +136,9 @@ def test_what_was_read_as_full_and_may_go_when_it_is_parked_is_woken_at_once(led
     assert ids(ledger.store.settle([ledger.settlement(running, "t1")]).ready) == [ref]
 
 
-def test_a_call_of_a_full_webhook_is_read_without_its_payload(ledger, limit):
-    limit(concurrency=1)
-    refs = accepted(ledger, 2, payload=b"sealed")
+def test_a_call_of_a_full_webhook_is_read_without_its_payload(ledger):
+    ledger.limit(concurrency=1)
+    refs = ledger.accepted_many(2, payload=b"sealed")
     assert [(each.full, each.payload) for each in ledger.store.read(refs)] == [(False, b"sealed")] * 2
     ledger.store.claim(refs[:1], "t1")
     assert [(each.full, each.payload) for each in ledger.store.read(refs[1:])] == [(True, b"")]
@@ -178,18 +147,18 @@ def test_a_call_of_a_full_webhook_is_read_without_its_payload(ledger, limit):
     assert not ledger.store.read(refs[1:])[0].full
 
 
-def test_a_call_of_a_paused_webhook_that_was_read_as_full_is_parked_and_not_woken(ledger, limit):
-    limit(paused="1")
-    refs = accepted(ledger, 1)
+def test_a_call_of_a_paused_webhook_that_was_read_as_full_is_parked_and_not_woken(ledger):
+    ledger.limit(paused="1")
+    refs = ledger.accepted_many(1)
     assert ledger.store.read(refs)[0].full
     claimed = ledger.store.claim([], "t1", full=refs)
     assert (claimed.parked, claimed.ready) == (set(refs), ())
     assert resumed(ledger) == refs
 
 
-def test_who_settles_is_told_what_is_needed_to_prepare_the_calls_it_may_run(ledger, limit):
-    limit(concurrency=2)
-    refs = accepted(ledger, 5, payload=b"sealed")
+def test_who_settles_is_told_what_is_needed_to_prepare_the_calls_it_may_run(ledger):
+    ledger.limit(concurrency=2)
+    refs = ledger.accepted_many(5, payload=b"sealed")
     ledger.store.claim(refs, "t1")
     settled = ledger.store.settle([ledger.settlement(ref, "t1") for ref in refs[:2]])
     assert ids(settled.ready) == refs[2:4]
@@ -197,18 +166,18 @@ def test_who_settles_is_told_what_is_needed_to_prepare_the_calls_it_may_run(ledg
     assert [each.payload for each in settled.found] == [b"sealed"] * 2
 
 
-def test_large_payloads_of_calls_that_are_woken_do_not_all_come_with_one_settle(ledger, limit):
-    limit(concurrency=4)
-    refs = accepted(ledger, 8, payload=b"x" * 200_000)
+def test_large_payloads_of_calls_that_are_woken_do_not_all_come_with_one_settle(ledger):
+    ledger.limit(concurrency=4)
+    refs = ledger.accepted_many(8, payload=b"x" * 200_000)
     ledger.store.claim(refs, "t1")
     settled = ledger.store.settle([ledger.settlement(ref, "t1") for ref in refs[:4]])
     assert ids(settled.ready) == refs[4:]
     assert [each.reference_id for each in settled.found] == refs[4:6]
 
 
-def test_a_rate_lets_a_seconds_worth_go_and_wakes_the_oldest_when_it_may(clock, ledger, limit):
-    limit(rateCount=5, ratePeriod=1000)
-    refs = accepted(ledger, 8)
+def test_a_rate_lets_a_seconds_worth_go_and_wakes_the_oldest_when_it_may(clock, ledger):
+    ledger.limit(rateCount=5, ratePeriod=1000)
+    refs = ledger.accepted_many(8)
     claimed = ledger.store.claim(refs, "t1")
     assert claimed.granted == set(refs[:5])
     assert ledger.client.zscore(keyspace.due_running(), refs[5]) - START_MS == 200
@@ -217,25 +186,25 @@ def test_a_rate_lets_a_seconds_worth_go_and_wakes_the_oldest_when_it_may(clock, 
     assert ids(ledger.store.sweep("w1", [], limit=10)) == refs[5:7]
 
 
-def test_a_slow_rate_never_lets_two_go_together(ledger, limit):
-    limit(rateCount=6, ratePeriod=60_000)
-    refs = accepted(ledger, 3)
+def test_a_slow_rate_never_lets_two_go_together(ledger):
+    ledger.limit(rateCount=6, ratePeriod=60_000)
+    refs = ledger.accepted_many(3)
     assert ledger.store.claim(refs, "t1").granted == {refs[0]}
     alarm_s = ledger.client.zscore(keyspace.due_running(), refs[1]) / 1000 - time.time()
     assert alarm_s < 11
 
 
 def test_a_paused_webhook_sends_nothing_until_it_is_resumed(ledger):
-    refs = accepted(ledger, 3)
+    refs = ledger.accepted_many(3)
     ledger.policies.pause("acme", "hook")
     assert ledger.store.claim(refs, "t1").parked == set(refs)
     assert resumed(ledger) == refs
     assert ledger.store.claim(refs, "t2").granted == set(refs)
 
 
-def test_resuming_wakes_no_more_than_the_cap_allows(ledger, limit):
-    limit(concurrency=2)
-    refs = accepted(ledger, 5)
+def test_resuming_wakes_no_more_than_the_cap_allows(ledger):
+    ledger.limit(concurrency=2)
+    refs = ledger.accepted_many(5)
     ledger.policies.pause("acme", "hook")
     ledger.store.claim(refs, "t1")
     assert resumed(ledger) == refs[:2]
@@ -243,7 +212,7 @@ def test_resuming_wakes_no_more_than_the_cap_allows(ledger, limit):
 
 def test_a_retry_waits_its_time_and_is_then_claimed(ledger):
     ref, token = ledger.claimed()
-    retry = failed(ledger, ref, token, state=State.RETRYING, delay_ms=60_000)
+    retry = ledger.failure(ref, token, state=State.RETRYING, delay_ms=60_000)
     assert ledger.store.settle([retry]).counted == (True,)
     assert (ledger.state(ref), ledger.alarms(ref)) == (State.RETRYING, {"running"})
     assert ledger.store.claim([ref], "t2").granted == set()  # a duplicate message never starts it early
@@ -261,14 +230,14 @@ def test_a_retry_waits_its_time_and_is_then_claimed(ledger):
 
 def test_a_retry_that_has_come_due_is_published_at_once(ledger):
     ref, token = ledger.claimed()
-    ledger.store.settle([failed(ledger, ref, token, state=State.RETRYING, delay_ms=0)])
+    ledger.store.settle([ledger.failure(ref, token, state=State.RETRYING, delay_ms=0)])
     time.sleep(0.005)
     assert ids(ledger.store.sweep("w1", [], limit=10)) == [ref]
 
 
 def test_a_retrying_call_can_be_cancelled(ledger):
     ref, token = ledger.claimed()
-    ledger.store.settle([failed(ledger, ref, token, state=State.RETRYING, delay_ms=60_000)])
+    ledger.store.settle([ledger.failure(ref, token, state=State.RETRYING, delay_ms=60_000)])
     assert ledger.store.cancel(ref) == ()
     record = ledger.store.find(ref)
     assert (record.state, record.outcome) == (State.CANCELLED, None)
@@ -281,9 +250,9 @@ def test_a_retrying_call_can_be_cancelled(ledger):
 
 def open_breaker(ledger):
     """Twenty calls in a row without contact."""
-    refs = accepted(ledger, 20)
+    refs = ledger.accepted_many(20)
     ledger.store.claim(refs, "t-open")
-    ledger.store.settle([failed(ledger, ref, "t-open") for ref in refs])
+    ledger.store.settle([ledger.failure(ref, "t-open") for ref in refs])
 
 
 def test_a_breaker_opens_after_twenty_failures_in_a_row_and_ends_calls_as_unreachable(ledger):
@@ -296,17 +265,17 @@ def test_a_breaker_opens_after_twenty_failures_in_a_row_and_ends_calls_as_unreac
 
 
 def test_a_success_in_between_keeps_the_breaker_closed(ledger):
-    refs = accepted(ledger, 20)
+    refs = ledger.accepted_many(20)
     ledger.store.claim(refs, "t1")
-    ledger.store.settle([failed(ledger, ref, "t1") for ref in refs[:19]])
+    ledger.store.settle([ledger.failure(ref, "t1") for ref in refs[:19]])
     ledger.store.settle([ledger.settlement(refs[19], "t1", contacted=True)])
     ref, token = ledger.claimed()
-    ledger.store.settle([failed(ledger, ref, token)])
+    ledger.store.settle([ledger.failure(ref, token)])
     assert ledger.store.claim([ledger.accepted()], "t2").granted
 
 
-def test_an_open_breaker_keeps_calls_that_have_a_retry_policy(ledger, limit):
-    limit(retry=1)
+def test_an_open_breaker_keeps_calls_that_have_a_retry_policy(ledger):
+    ledger.limit(retry=1)
     open_breaker(ledger)
     ref = ledger.accepted()
     ledger.store.claim([ref], "t1")
@@ -316,43 +285,43 @@ def test_an_open_breaker_keeps_calls_that_have_a_retry_policy(ledger, limit):
     assert ledger.alarms(ref) == {"running"}
 
 
-def test_a_half_open_breaker_lets_one_probe_go_and_closes_when_it_is_answered(ledger, limit):
-    limit(retry=1)
+def test_a_half_open_breaker_lets_one_probe_go_and_closes_when_it_is_answered(ledger):
+    ledger.limit(retry=1)
     open_breaker(ledger)
-    limit(openUntil=1)
-    refs = accepted(ledger, 2)
+    ledger.limit(openUntil=1)
+    refs = ledger.accepted_many(2)
     assert ledger.store.claim(refs, "t1").granted == {refs[0]}
     ledger.store.settle([ledger.settlement(refs[0], "t1", contacted=True)])
     ledger.client.hset(keyspace.record(refs[1]), "notBefore", 1)
     assert ledger.store.claim(refs[1:], "t2").granted == {refs[1]}
 
 
-def test_a_failed_probe_opens_the_breaker_for_twice_as_long(ledger, limit):
+def test_a_failed_probe_opens_the_breaker_for_twice_as_long(ledger):
     open_breaker(ledger)
-    limit(openUntil=1)
+    ledger.limit(openUntil=1)
     ref, token = ledger.claimed()
-    ledger.store.settle([failed(ledger, ref, token)])
+    ledger.store.settle([ledger.failure(ref, token)])
     traffic = ledger.policies.traffic("acme", "hook")
     assert traffic.breaker == "open"
     assert 55 < traffic.open_until_ms / 1000 - time.time() < 65
 
 
-def test_a_breaker_opens_for_twice_as_long_after_each_failed_probe_and_at_most_for_five_minutes(ledger, limit):
+def test_a_breaker_opens_for_twice_as_long_after_each_failed_probe_and_at_most_for_five_minutes(ledger):
     open_breaker(ledger)
     opened_s = []
     for _ in range(6):
-        limit(openUntil=1)
+        ledger.limit(openUntil=1)
         ref, token = ledger.claimed()
-        ledger.store.settle([failed(ledger, ref, token)])
+        ledger.store.settle([ledger.failure(ref, token)])
         opened_s.append(round((ledger.policies.traffic("acme", "hook").open_until_ms / 1000 - time.time()) / 10) * 10)
     assert opened_s == [60, 120, 240, 300, 300, 300]
 
 
 @pytest.mark.parametrize(("failures", "granted"), [(19, True), (20, False)])
 def test_nineteen_failures_in_a_row_leave_a_breaker_closed_and_twenty_open_it(ledger, failures, granted):
-    refs = accepted(ledger, failures)
+    refs = ledger.accepted_many(failures)
     ledger.store.claim(refs, "t-open")
-    ledger.store.settle([failed(ledger, ref, "t-open") for ref in refs])
+    ledger.store.settle([ledger.failure(ref, "t-open") for ref in refs])
     assert bool(ledger.store.claim([ledger.accepted()], "t1").granted) is granted
 
 
@@ -363,9 +332,9 @@ def test_an_operator_can_close_a_breaker(ledger):
     assert ledger.store.claim([ledger.accepted()], "t1").granted
 
 
-def test_an_operator_sees_how_a_webhooks_calls_stand(ledger, limit):
-    limit(concurrency=1)
-    refs = accepted(ledger, 3)
+def test_an_operator_sees_how_a_webhooks_calls_stand(ledger):
+    ledger.limit(concurrency=1)
+    refs = ledger.accepted_many(3)
     ledger.store.claim(refs, "t1")
     ledger.policies.pause("acme", "hook")
     traffic = ledger.policies.traffic("acme", "hook")
@@ -374,15 +343,15 @@ def test_an_operator_sees_how_a_webhooks_calls_stand(ledger, limit):
 
 def test_more_parked_calls_than_a_page_are_all_resumed(ledger):
     ledger.policies.pause("acme", "hook")
-    refs = accepted(ledger, 400) + accepted(ledger, 90)
+    refs = ledger.accepted_many(400) + ledger.accepted_many(90)
     for start in range(0, len(refs), 100):
         ledger.store.claim(refs[start : start + 100], f"t{start}")
     assert sorted(resumed(ledger)) == sorted(refs)
 
 
-def test_cancelling_the_oldest_under_a_rate_hands_its_alarm_to_the_next(ledger, limit):
-    limit(rateCount=6, ratePeriod=60_000)
-    refs = accepted(ledger, 3)
+def test_cancelling_the_oldest_under_a_rate_hands_its_alarm_to_the_next(ledger):
+    ledger.limit(rateCount=6, ratePeriod=60_000)
+    refs = ledger.accepted_many(3)
     ledger.store.claim(refs, "t1")
     ledger.store.cancel(refs[1])
     assert ledger.client.zscore(keyspace.due_running(), refs[2]) / 1000 - time.time() < 11
@@ -412,11 +381,11 @@ PROBES = {
 
 
 @pytest.mark.parametrize("end", PROBES.values(), ids=PROBES)
-def test_a_probe_that_was_never_tried_leaves_the_breaker_half_open_for_the_next_call(ledger, limit, end):
-    limit(retry=1)
+def test_a_probe_that_was_never_tried_leaves_the_breaker_half_open_for_the_next_call(ledger, end):
+    ledger.limit(retry=1)
     open_breaker(ledger)
-    limit(openUntil=1)
-    first, second = accepted(ledger, 2)
+    ledger.limit(openUntil=1)
+    first, second = ledger.accepted_many(2)
     assert ledger.store.claim([first], "t1").granted == {first}
     assert ledger.store.claim([second], "t2").granted == set()
     ledger.client.hset(keyspace.record(second), "notBefore", 1)
@@ -425,14 +394,14 @@ def test_a_probe_that_was_never_tried_leaves_the_breaker_half_open_for_the_next_
     assert ledger.store.claim([second], "t3").granted == {second}
 
 
-def test_what_another_call_leaves_does_not_end_the_probe_of_one_that_is_under_way(ledger, limit):
-    limit(retry=1)
+def test_what_another_call_leaves_does_not_end_the_probe_of_one_that_is_under_way(ledger):
+    ledger.limit(retry=1)
     open_breaker(ledger)
     before, token = ledger.accepted(), ledger.token()
-    limit(openUntil=0)
+    ledger.limit(openUntil=0)
     ledger.store.claim([before], token)
-    limit(openUntil=1)
-    probe, other = accepted(ledger, 2)
+    ledger.limit(openUntil=1)
+    probe, other = ledger.accepted_many(2)
     assert ledger.store.claim([probe], "t1").granted == {probe}
     ledger.store.settle([not_tried(ledger, before, token)])
     assert ledger.store.claim([other], "t2").granted == set()

@@ -76,19 +76,12 @@ def test_a_sweep_finds_what_the_remover_left_undone(ledger):
 def test_many_waiting_calls_end_in_pieces(valkey):
     with valkey.client() as client:
         ledger = Ledger(client)
-        refs = [ref for _ in range(5) for ref in accepted(ledger, 80)]
+        refs = [ref for _ in range(5) for ref in ledger.accepted_many(80)]
         client.config_resetstat()
         remove(ledger)
         assert {end_of(ledger, ref) for ref in refs} == {REJECTED}
         calls = client.info("commandstats")["cmdstat_zscan"]["calls"]
         assert calls >= len(refs) / (2 * REVISITED)
-
-
-def accepted(ledger, count, **changes):
-    return [
-        answer.reference_id
-        for answer in ledger.store.accept_and_publish([ledger.new(**changes) for _ in range(count)], ())[0]
-    ]
 
 
 def test_what_is_being_sent_ends_its_attempt_and_gets_no_other_one(ledger):
@@ -132,7 +125,7 @@ def test_an_id_that_is_registered_anew_is_not_paused_and_its_breaker_is_closed(l
 def test_closing_a_breaker_lets_go_at_once_what_it_held_back(ledger, paused):
     ledger.client.hset(keyspace.policy("acme", "hook"), "retry", 1)
     open_breaker(ledger)
-    held, waits = accepted(ledger, 3), retrying_of_its_own(ledger)
+    held, waits = ledger.accepted_many(3), retrying_of_its_own(ledger)
     ledger.store.claim(held, ledger.token())
     assert {ledger.state(ref) for ref in held} == {State.RETRYING}
     if paused:

@@ -6,27 +6,10 @@ import time
 
 import pytest
 
-from relay.invocation import Attempt, Outcome, Sent, State
+from relay.invocation import State
 from relay.store import keyspace
 from tests.contract.clocked import START_MS
-
-
-@pytest.fixture
-def limit(ledger):
-    """Sets limits of the webhook as its registration would."""
-
-    def set_limits(**limits):
-        ledger.client.hset(keyspace.policy("acme", "hook"), mapping=limits)
-
-    return set_limits
-
-
-def accepted(ledger, count, **changes):
-    return [answer.reference_id for answer in ledger.accept([ledger.new(**changes) for _ in range(count)])]
-
-
-def ids(ready):
-    return [ref for ref, _ in ready]
+from tests.contract.ledger import ids
 
 
 def alarm_in_s(ledger, ref, now_ms=None):
@@ -35,23 +18,9 @@ def alarm_in_s(ledger, ref, now_ms=None):
     return (next(score for score in scores if score is not None) - now_ms) / 1000
 
 
-def failure(ledger, ref, token):
-    return ledger.settlement(
-        ref,
-        token,
-        state=State.UNREACHABLE,
-        outcome=Outcome.CONNECT_FAILED,
-        status=0,
-        error=True,
-        attempt=Attempt(1, 1, 5, 0, Outcome.CONNECT_FAILED, Sent.NO),
-        result=b"",
-        contacted=False,
-    )
-
-
-def test_a_woken_call_that_is_cancelled_wakes_the_next(ledger, limit):
-    limit(concurrency=1)
-    refs = accepted(ledger, 3)
+def test_a_woken_call_that_is_cancelled_wakes_the_next(ledger):
+    ledger.limit(concurrency=1)
+    refs = ledger.accepted_many(3)
     ledger.store.claim(refs, "t1")
     assert ids(ledger.store.settle([ledger.settlement(refs[0], "t1")]).ready) == [refs[1]]
     assert ids(ledger.store.cancel(refs[1])) == [refs[2]]
@@ -66,50 +35,50 @@ def test_a_settlement_that_is_repeated_after_the_call_was_cancelled_is_not_late(
     assert ledger.store.find(ref).extra == {}
 
 
-def test_a_parked_call_that_an_open_breaker_ends_wakes_the_next(ledger, limit):
-    limit(concurrency=1, failures=19)
-    refs = accepted(ledger, 4)
+def test_a_parked_call_that_an_open_breaker_ends_wakes_the_next(ledger):
+    ledger.limit(concurrency=1, failures=19)
+    refs = ledger.accepted_many(4)
     ledger.store.claim(refs, "t1")
-    assert ids(ledger.store.settle([failure(ledger, refs[0], "t1")]).ready) == [refs[1]]
+    assert ids(ledger.store.settle([ledger.failure(refs[0], "t1")]).ready) == [refs[1]]
     assert ids(ledger.store.claim([refs[1]], "t2").ready) == [refs[2]]
     assert ids(ledger.store.claim([refs[1]], "t2").ready) == [refs[2]]  # and says so again to whom the reply was lost
 
 
 @pytest.mark.parametrize("rate", [{}, {"every": "100"}], ids=["a cap", "a rate"])
-def test_a_parked_call_is_looked_at_again_after_a_quarter_of_an_hour(ledger, limit, rate):
-    limit(concurrency=1, **rate)
-    refs = accepted(ledger, 4)
+def test_a_parked_call_is_looked_at_again_after_a_quarter_of_an_hour(ledger, rate):
+    ledger.limit(concurrency=1, **rate)
+    refs = ledger.accepted_many(4)
     ledger.store.claim(refs[:2], "t1", park=refs[2:])  # which its worker has no room for
     assert [round(alarm_in_s(ledger, ref) / 60) for ref in refs[1:]] == [15, 15, 15]
 
 
 @pytest.mark.parametrize("is_parked", [True, False], ids=["parked", "not parked"])
-def test_each_call_that_an_open_breaker_ends_wakes_one(ledger, limit, is_parked):
-    limit(concurrency=1)
-    refs = accepted(ledger, 5)
+def test_each_call_that_an_open_breaker_ends_wakes_one(ledger, is_parked):
+    ledger.limit(concurrency=1)
+    refs = ledger.accepted_many(5)
     ledger.store.claim(refs, "t1")
     assert ids(ledger.store.settle([ledger.settlement(refs[0], "t1")]).ready) == [refs[1]]
     until = int(time.time() * 1000) + 60_000
-    limit(concurrency=4, failures=20, openUntil=until, openFor=60_000)
-    ended = refs[1] if is_parked else accepted(ledger, 1)[0]
+    ledger.limit(concurrency=4, failures=20, openUntil=until, openFor=60_000)
+    ended = refs[1] if is_parked else ledger.accepted_many(1)[0]
     woken = ids(ledger.store.claim([ended], "t2").ready)
     assert ledger.state(ended) is State.UNREACHABLE
     assert len(woken) == 1
 
 
-def test_a_parked_call_that_an_open_breaker_holds_back_leaves_the_line_and_wakes_the_next(ledger, limit):
-    limit(concurrency=1, failures=19, retry="1")
-    refs = accepted(ledger, 3)
+def test_a_parked_call_that_an_open_breaker_holds_back_leaves_the_line_and_wakes_the_next(ledger):
+    ledger.limit(concurrency=1, failures=19, retry="1")
+    refs = ledger.accepted_many(3)
     ledger.store.claim(refs, "t1")
-    ledger.store.settle([failure(ledger, refs[0], "t1")])
+    ledger.store.settle([ledger.failure(refs[0], "t1")])
     assert ids(ledger.store.claim([refs[1]], "t2").ready) == [refs[2]]
     assert ledger.state(refs[1]) is State.RETRYING
     assert ledger.client.zscore(keyspace.parked("acme", "hook"), refs[1]) is None
 
 
-def test_whoever_is_the_oldest_is_looked_at_when_the_rate_allows_the_next_however_long_calls_take(clock, ledger, limit):
-    limit(rateCount=1, ratePeriod=1000)
-    refs = accepted(ledger, 3)
+def test_whoever_is_the_oldest_is_looked_at_when_the_rate_allows_the_next_however_long_calls_take(clock, ledger):
+    ledger.limit(rateCount=1, ratePeriod=1000)
+    refs = ledger.accepted_many(3)
     ledger.store.claim(refs, "t1")
     assert alarm_in_s(ledger, refs[1], START_MS) == 1
     assert alarm_in_s(ledger, refs[2], START_MS) > 800
@@ -119,17 +88,17 @@ def test_whoever_is_the_oldest_is_looked_at_when_the_rate_allows_the_next_howeve
     assert alarm_in_s(ledger, refs[2], later_ms) <= 1
 
 
-def test_under_a_rate_one_end_wakes_as_many_as_the_rate_allows(clock, ledger, limit):
-    limit(rateCount=4, ratePeriod=1000)
-    refs = accepted(ledger, 8)
+def test_under_a_rate_one_end_wakes_as_many_as_the_rate_allows(clock, ledger):
+    ledger.limit(rateCount=4, ratePeriod=1000)
+    refs = ledger.accepted_many(8)
     ledger.store.claim(refs, "t1")
     clock.set_ms(START_MS + 800)
     assert ids(ledger.store.settle([ledger.settlement(refs[0], "t1")]).ready) == refs[4:7]
 
 
-def test_a_repeated_release_answers_with_whom_the_place_woke(ledger, limit):
-    limit(concurrency=1)
-    refs = accepted(ledger, 2)
+def test_a_repeated_release_answers_with_whom_the_place_woke(ledger):
+    ledger.limit(concurrency=1)
+    refs = ledger.accepted_many(2)
     ledger.store.claim(refs, "t1")
     first = ledger.store.release([refs[0]], "t1")
     assert ids(first) == refs
@@ -137,9 +106,9 @@ def test_a_repeated_release_answers_with_whom_the_place_woke(ledger, limit):
 
 
 @pytest.mark.parametrize("limits", [{}, {"concurrency": 3}])
-def test_all_that_one_sweep_wakes_are_looked_at_again_soon_should_its_messages_be_lost(ledger, limit, limits):
-    limit(paused="1", **limits)
-    refs = accepted(ledger, 4)
+def test_all_that_one_sweep_wakes_are_looked_at_again_soon_should_its_messages_be_lost(ledger, limits):
+    ledger.limit(paused="1", **limits)
+    refs = ledger.accepted_many(4)
     ledger.store.claim(refs, "t1")
     woken = refs[: limits.get("concurrency", len(refs))]
     for ready in ledger.policies.resume("acme", "hook"):
