@@ -23,7 +23,7 @@ from relay.store.listing import Listing
 from relay.store.measures import Measures
 from relay.store.moving import PluginMoves
 from relay.store.notices import Subscription
-from relay.store.partitions import agree_on_partitions, partitions_of
+from relay.store.partitions import agreed_client, partitions_of
 from relay.store.places import Places
 from relay.store.policies import Policies
 from relay.store.registry import Registry
@@ -63,7 +63,7 @@ class Runtime:
     @cached_property
     def client(self) -> Redis:
         """The client of the store. Raises `SettingsError` where that has another number of partitions."""
-        return agree_on_partitions(connect(self.settings), partitions_of(self.settings))
+        return agreed_client(self.settings, divides=not self.operator)
 
     @cached_property
     def keyspace(self) -> Keyspace:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +19,9 @@ from relay.cli.parameters import IdType
 from relay.errors import Unavailable
 from relay.settings import Settings
 from relay.store.connection import connect
+from relay.store.old_names import adopt_old_keys
 from relay.store.partition_states import partition_states
+from relay.store.scripts import store_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,6 +78,21 @@ def move(screen: Screen, data_dir: Path, plugin: str, target: int | None) -> Non
         runtime.publisher.publish_ready(ready)
     runtime.act_notes.note(Act.PARTITION_MOVE, subject=plugin)
     screen.show(asdict(moved), lambda: Text(_sentence(moved)))
+
+
+@partitions.command()
+@screened
+def adopt(screen: Screen, data_dir: Path) -> None:
+    """Give the keys of a version that had no partitions the names of today.
+
+    Only where nothing of that version runs any more, by a user who may do everything on the server. May be stopped and
+    begun again. `relay up` does it by itself on its embedded server.
+    """
+    settings = Settings.for_command(data_dir)
+    with closing(connect(settings)) as client, store_errors():
+        renamed = adopt_old_keys(client)
+    command_runtime(settings).act_notes.note(Act.PARTITION_ADOPT)
+    screen.show({"keys": renamed}, lambda: Text(f"{renamed} keys have the names of today."))
 
 
 def _sentence(moved: Move) -> str:

@@ -4,33 +4,78 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from relay.store.key_names import PREFIX, SHARED, SHARED_ROOT, partition_root
+from redis.cluster import RedisCluster
+from redis.exceptions import NoPermissionError
+
+from relay.errors import Conflict, SettingsError
+from relay.store.key_names import PARTITIONED, PREFIX, SHARED, SHARED_ROOT, partition_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _PIECE: Final = 1_000  # keys that one SCAN looks at
 _SHARED_HEADS: Final = frozenset(template.split(":", 1)[0] for template in SHARED.values())
+#: Old names that any server has which was used: it had a plugin, or at least an API key.
+OLD_MARKS: Final = (PREFIX + PARTITIONED["plugins"], PREFIX + SHARED["api_keys"])
+_HEARTBEATS: Final = PREFIX + SHARED["workers"]
+#: Who has said nothing for as long does not work any more.
+_SILENT_MS: Final = 30_000
+
+
+def has_old_names(client: Any) -> bool:
+    """Whether a server was filled by that version; False where one may not ask, and of a cluster: there was none."""
+    if isinstance(client, RedisCluster):
+        return False
+    try:
+        return bool(client.exists(*OLD_MARKS))
+    except NoPermissionError:
+        return False
+
+
+def adopt_old_keys(client: Any) -> int:
+    """Rename as `rename_old_keys`, unless somebody of that version is still at work.
+
+    Raises:
+        Conflict: somebody is, or others have the names of today already.
+        SettingsError: the client's user may not.
+    """
+    if not has_old_names(client):
+        return 0
+    try:
+        seconds, _ = client.time()
+        if client.zcount(_HEARTBEATS, seconds * 1000 - _SILENT_MS, "+inf"):
+            raise Conflict("Workers of the earlier version are at work, or were half a minute ago: stop them first.")
+        renamed = rename_old_keys(client)
+    except NoPermissionError:
+        raise SettingsError(
+            "This takes a user with all rights of the server: name it in RELAY_REDIS_URL, for this command."
+        ) from None
+    if has_old_names(client):
+        raise Conflict(
+            f"Others have the names of today already, so that these kept their old ones: {', '.join(OLD_MARKS)}."
+            " Two versions have used the store: bring over by hand what the old keys hold, and delete them."
+        )
+    return renamed
 
 
 def rename_old_keys(client: Any) -> int:
     """Give each key without a root its root, on a server that nobody uses meanwhile; returns how many there were.
 
-    May be stopped and begun again: what has its name already is left alone.
+    May be stopped and begun again: what has its name already is left alone, and what tells such a server comes last.
     """
     renamed = 0
     cursor: Any = None
     while cursor != 0:
         cursor, keys = client.scan(cursor or 0, match=f"{PREFIX}[^{{]*", count=_PIECE)
-        renamed += _rename(client, [key.decode() for key in keys])
-    return renamed
+        renamed += _rename(client, {key.decode() for key in keys}.difference(OLD_MARKS))
+    return renamed + _rename(client, [mark for mark in OLD_MARKS if client.exists(mark)])
 
 
 def _rename(client: Any, old: Iterable[str]) -> int:
     pipeline = client.pipeline(transaction=False)
     for key in old:
         pipeline.renamenx(key, _new_name(key))
-    return len(pipeline.execute())
+    return sum(map(int, pipeline.execute()))
 
 
 def _new_name(old: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from relay.errors import SettingsError
+from relay.errors import SettingsError, Unavailable
 from relay.store import keyspace
+from relay.store.connection import connect
 from relay.store.keyspace import Keyspace
+from relay.store.old_names import has_old_names
 from relay.store.places import OTHERS, Place, table_key
 from relay.store.scripts import store_errors
 from relay.text.server_addresses import is_cluster
@@ -26,24 +28,71 @@ def partitions_of(settings: Settings) -> int:
     return settings.partitions or (CLUSTER_PARTITIONS if is_cluster(settings.store_url.reveal()) else 1)
 
 
-def agree_on_partitions(client: Redis, count: int) -> Redis:
-    """Write down how many there are, or compare; one is not asked about. Returns the client.
+def agreed_client(settings: Settings, *, divides: bool) -> Redis:
+    """Make a client of the store once both say the same of its partitions; raises as `agree_on_partitions`.
+
+    One server that is away is asked by the first connection to it: whoever needs that is told `Unavailable` until then,
+    and for good where the server says otherwise.
+    """
+    client, count = connect(settings), partitions_of(settings)
+    try:
+        return agree_on_partitions(client, count, divides=divides)
+    except Unavailable:
+        if count > 1:
+            raise
+    client.close()
+    client = connect(settings)  # of whose connections none has been made
+    client.connection_pool.connection_kwargs["redis_connect_func"] = _asked_first
+    return client
+
+
+def agree_on_partitions(client: Redis, count: int, *, divides: bool = True) -> Redis:
+    """Compare how many there are with what is written down, or write it down. Returns the client.
 
     Raises:
-        SettingsError: the store has another number of them.
+        SettingsError: the store has another number of them, or keys of a version that had none; or it has one, and the
+            caller may not divide it.
         Unavailable: the store is away.
     """
-    if count == 1:
-        return client
     any_client: Any = client
     with store_errors():
-        if not any_client.exists(keyspace.partitions()) and _has_one_partition(any_client, count):
-            _leave_all_in_the_first(any_client, count)
-        any_client.set(keyspace.partitions(), count, nx=True)
-        found = int(any_client.get(keyspace.partitions()))
-    if found != count:
-        raise SettingsError(f"RELAY_PARTITIONS is {count}, and the store began with {found}: keep that number.")
+        if has_old_names(client):
+            raise SettingsError(
+                "The store's keys have the names of an earlier version: stop what is left of that, then give them those"
+                " of today with `relay partitions adopt`."
+            )
+        found = any_client.get(keyspace.partitions())
+        if found is None and count > 1:
+            _begin(any_client, count, divides=divides)
+            found = any_client.get(keyspace.partitions())
+    if int(found or 1) != count:
+        raise SettingsError(_differs(count, int(found or 1)))
     return client
+
+
+def _begin(client: Any, count: int, *, divides: bool) -> None:
+    if _has_one_partition(client, count):
+        if not divides:
+            raise SettingsError(
+                f"RELAY_PARTITIONS is {count}, and the store has one partition: an API process or a worker that is"
+                " started with this number divides it, a command does not."
+            )
+        _leave_all_in_the_first(client, count)
+    client.set(keyspace.partitions(), count, nx=True)
+
+
+def _differs(count: int, found: int) -> str:
+    return f"RELAY_PARTITIONS is {count}, and the store has {found}: keep that number, for every process and command."
+
+
+def _asked_first(connection: Any) -> None:
+    """What a connection does before anything else, to a server that was away when it should have been asked."""
+    connection.on_connect()
+    connection.send_command("GET", keyspace.partitions())
+    found = int(connection.read_response() or 1)
+    if found != 1:
+        connection.disconnect()
+        raise Unavailable(_differs(1, found))
 
 
 def _has_one_partition(client: Any, count: int) -> bool:

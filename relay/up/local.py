@@ -17,6 +17,7 @@ from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.errors import SettingsError, Unavailable
 from relay.settings import FILE_SUFFIX, Settings, child_environ
 from relay.store.health import read_workers
+from relay.store.partitions import agreed_client
 from relay.up import processes
 from relay.up.child import Child, leftovers
 from relay.up.datadir import AUDIT_KEY_FILE, AUDIT_PUBLIC_FILE, KEY_FILES, DataDir
@@ -111,8 +112,13 @@ class LocalRelay:
         yield processes.flower(port=plan.flower_port, auth=auth.reveal() if auth else None)
 
     def start(self, supervisor: Supervisor) -> None:
-        """Starts everything: the embedded servers first, the rest when they answer."""
+        """Starts everything: the embedded servers first, the rest when they answer.
+
+        ``SettingsError`` where the store's partitions are not those of the settings.
+        """
         self.servers.start(supervisor, self._child)
+        with suppress(Unavailable):  # whoever is started waits for it
+            agreed_client(self.settings, divides=True).close()
         for process in self.processes():
             supervisor.start(self._child(process))
 

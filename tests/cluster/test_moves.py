@@ -14,7 +14,7 @@ from relay.invocation import Attempt, Outcome, Sent, State
 from relay.reference_id import bucket_of_plugin, new_reference_id
 from relay.registration import read_registrations
 from relay.replay.planning import Request
-from relay.runtime import Runtime, cli_runtime
+from relay.runtime import Runtime
 from relay.settings import Settings
 from relay.store.answering import PatientConnection
 from relay.store.bucket_keys import (
@@ -49,7 +49,7 @@ OPENED: list[Runtime] = []
 
 def opened(settings):
     """A process of its own, as far as the store knows; it ends with the test."""
-    runtime = cli_runtime(settings)
+    runtime = Runtime(settings, holds_target_keys=True)
     OPENED.append(runtime)
     return runtime
 
@@ -435,5 +435,7 @@ def test_a_store_of_one_partition_is_divided_and_its_plugins_are_moved(valkey):
     assert home != 0
     assert_all_is_there(settings, held)
     assert opened(settings).store.get(NEIGHBOUR, by_new).state is State.QUEUED
-    with pytest.raises(SettingsError, match="began with 16"):
+    with pytest.raises(SettingsError, match="the store has 16"):
         _ = opened(Settings.from_environ({**given, "RELAY_PARTITIONS": "32"})).client
+    with pytest.raises(SettingsError, match="the store has 16"):
+        _ = opened(Settings.from_environ(given)).client

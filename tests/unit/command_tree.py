@@ -113,6 +113,7 @@ GOOD: dict[tuple[str, ...], dict[str, str | tuple[str, ...]]] = {
     ("vault", "retire"): {"names": "data"},
     ("partitions", "show"): {},
     ("partitions", "move"): {"plugin": "acme"},
+    ("partitions", "adopt"): {},
     ("audit", "export"): {},
     ("audit", "verify"): {},
     ("audit", "tail"): {"follow": "--no-follow"},

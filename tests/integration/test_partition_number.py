@@ -1,0 +1,85 @@
+"""A process whose number of partitions is not the store's ends at its start, or serves nobody where it could not ask."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+
+from relay.errors import Unavailable
+from relay.runtime import api_runtime
+from relay.settings import Settings
+from relay.store import keyspace
+from relay.up.processes import api, worker
+from relay.vault import Vault
+from tests.conftest import free_port, start_valkey
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+ENDED_S = 120
+
+
+@pytest.fixture
+def given(valkey):
+    return {
+        "RELAY_REDIS_URL": valkey.tcp_url,
+        "RELAY_TARGET_KEYS": Vault.new_key_text(),
+        "RELAY_DATA_KEYS": Vault.new_key_text(),
+    }
+
+
+def started(process, given):
+    return subprocess.Popen(
+        [BIN / process.command[0], *process.command[1:]],
+        cwd=ROOT,
+        env={**os.environ, **given},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def ended(given):
+    """How an API process and a worker end, which are started at the same time."""
+    door = api(port=free_port(), max_waiters=10, max_connections=10, number=1, cpu=None)
+    running = [started(process, given) for process in (door, worker("bulk", 1))]
+    try:
+        said = [process.communicate(timeout=ENDED_S)[0] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    return [(process.returncode, text) for process, text in zip(running, said, strict=True)]
+
+
+def test_api_and_worker_end_with_status_1_where_the_store_has_another_number(valkey, given):
+    with valkey.client() as client:
+        client.set(keyspace.partitions(), 8)
+        for status, said in ended(given):
+            assert status == 1
+            assert "RELAY_PARTITIONS is 1, and the store has 8: keep that number" in said
+        assert client.keys("*") == [keyspace.partitions().encode()]
+
+
+@pytest.mark.parametrize("number", [None, 8])
+def test_who_starts_while_one_server_is_away_serves_nobody_until_it_has_asked(tmp_path, given, number):
+    port = free_port()
+    runtime = api_runtime(Settings.from_environ({**given, "RELAY_REDIS_URL": f"redis://127.0.0.1:{port}/0"}))
+    with pytest.raises(Unavailable):
+        runtime.api_keys.list()
+    server = start_valkey(tmp_path, port=port)
+    try:
+        if number is not None:
+            with redis.Redis(port=port) as client:
+                client.set(keyspace.partitions(), number)
+            for _ in range(3):  # also where a connection has been made by then
+                with pytest.raises(Unavailable, match="RELAY_PARTITIONS is 1, and the store has 8"):
+                    runtime.api_keys.list()
+        else:
+            assert runtime.api_keys.list() == []
+    finally:
+        runtime.close()
+        server.terminate()
