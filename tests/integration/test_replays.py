@@ -19,6 +19,7 @@ from tests.integration.worker_harness import hook, until, worker_harness
 from tests.receivers import answer, in_turn, json_answer, receiver
 
 BEFORE, DURING, AFTER = 5_000, 8_000, 7_000
+THOUSANDS_S = 120.0  # what a busy machine may take for them
 OK = json_answer({"ok": True})
 
 
@@ -37,8 +38,8 @@ def job_of(harness, job):
     return harness.runtime.replays.get("acme", job.replay_id)
 
 
-def finished(harness, job, within_s=30):
-    until(lambda: job_of(harness, job).over, within_s)
+def finished(harness, job):
+    until(lambda: job_of(harness, job).over, THOUSANDS_S)
     return job_of(harness, job)
 
 
@@ -150,10 +151,10 @@ def bring(harness, orders, webhook="orders"):
     for start_at in range(orders.start, orders.stop, 1_000):
         numbers = range(start_at, min(start_at + 1_000, orders.stop))
         harness.trigger_each(({"order": number} for number in numbers), webhook)
-    until(lambda: int(harness.runtime.client.hget("relay:{0}:pending", "count") or 0) == 0, 60, every_s=0.1)
+    until(lambda: int(harness.runtime.client.hget("relay:{0}:pending", "count") or 0) == 0, THOUSANDS_S, every_s=0.1)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(480)
 def test_a_days_story(tmp_path_factory):
     shop = Shop()
     with (
@@ -186,7 +187,7 @@ def test_a_days_story(tmp_path_factory):
         # paced, paused, killed, resumed, killed again while it runs
         job = harness.runtime.replays.start_planned("acme", plan.plan_id, caller="k9")
         assert job.matched == DURING
-        until(lambda: job_of(harness, job).delivered > 1_000, 30)
+        until(lambda: job_of(harness, job).delivered > 1_000, THOUSANDS_S)
         assert harness.runtime.replays.pause("acme", job.replay_id).state is ReplayState.PAUSED
         until(lambda: harness.runtime.client.zcard("relay:{0}:p:acme:running:orders") == 0, 10)
         paused = job_of(harness, job)
@@ -194,9 +195,9 @@ def test_a_days_story(tmp_path_factory):
         time.sleep(1)
         assert job_of(harness, job) == paused
         harness.runtime.replays.resume("acme", job.replay_id)
-        until(lambda: job_of(harness, job).delivered > 4_000, 30)
+        until(lambda: job_of(harness, job).delivered > 4_000, THOUSANDS_S)
         kill(harness)
-        job = finished(harness, job, 60)
+        job = finished(harness, job)
 
         # every count exact
         lost = [

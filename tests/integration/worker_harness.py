@@ -20,6 +20,7 @@ from relay.settings import Settings
 from relay.up.processes import worker
 from relay.vault import Vault, result_owner
 from tests.conftest import start_valkey
+from tests.timing import START_S
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -71,7 +72,7 @@ class WorkerHarness:
         self.workers.append(process)
         name = command[-1].split("@")[0]
         if waits:
-            until(lambda: any(alive.name.startswith(f"{name}@") for alive in self.runtime.workers.alive()), 30)
+            until(lambda: any(alive.name.startswith(f"{name}@") for alive in self.runtime.workers.alive()), START_S)
         return process
 
     def trigger(self, webhook="hook", data=None, *, awaited=False):
