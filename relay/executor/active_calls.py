@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
 
 from relay.executor.preparation import Prepared
 
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from relay.executor.preparation import Call
     from relay.outbound.gate import Gate
     from relay.telemetry.spans import Span
+
+
+#: Plugin and webhook of a record.
+webhook_of: Final = attrgetter("plugin", "webhook_id")
 
 
 @dataclass(slots=True)
@@ -65,8 +70,3 @@ class ActiveCalls:
                 active.released = True
                 by_token.setdefault(active.claim_token, []).append(active.reference_id)
         return by_token
-
-
-def webhook_of(call: Call) -> tuple[str, str]:
-    """Plugin and webhook of a call."""
-    return call.record.plugin, call.record.webhook_id

@@ -39,7 +39,7 @@ class ClaimGrant:
         gate = Gate(self.begun_s + call.record.timeout_ms / 1000)
         return ActiveCall(
             call,
-            webhook_of(call),
+            webhook_of(call.record),
             self.claim_token,
             gate,
             claimed_at_ms=self.claimed.now_ms,

@@ -6,22 +6,20 @@ from typing import TYPE_CHECKING, Final
 
 import gevent
 
-from relay.errors import StoreFault, Unavailable
 from relay.executor.active_calls import webhook_of
 from relay.executor.attempts import Attempts
 from relay.executor.claiming import Claimer
 from relay.executor.in_progress import InProgress
-from relay.executor.preparation import Full, TokenWanted
+from relay.executor.message import Message
 from relay.executor.slots import Slots
 from relay.executor.waking import Waking
 from relay.process.clock import boot_time_s
 from relay.process.loops import Failures
 from relay.process.pulse import Part
-from relay.store.transitions import Claimed
 from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from relay.executor.chain_turns import ChainTurns
     from relay.executor.conclusion import Conclusion
@@ -30,24 +28,18 @@ if TYPE_CHECKING:
     from relay.outbound.sender import Sender
     from relay.replay.running import Replaying
     from relay.store.invocations import InvocationStore
-    from relay.store.transitions import CallRecord, Ready
+    from relay.store.transitions import CallRecord, Claimed, Ready
 
 #: Calls that one script claims: it holds the server for everybody.
 CLAIM_ITEMS: Final = 32
-#: For how long a message's calls may wait for their webhook's share before they are parked. Meanwhile the message
-#: holds one of the few tasks of its process, so that those behind it wait as well.
-HOLD_S: Final = 0.25
 #: A message does not wait longer than this for calls of several partitions; they go on without it.
 APART_S: Final = 1.0
 #: What a stop leaves of its time for settling the last calls.
 SETTLE_S: Final = 5.0
 #: While every slot is taken, one call has to end within the longest timeout and what it takes to settle.
 FULL_LOOKS: Final = 180
-#: So many calls of a message are left out because something of them cannot be read now; then the store is away.
-LEFT_OUT: Final = 2
 #: Calls of one process that wait for access tokens. What is beyond comes again.
 MAX_TOKENS_WANTED: Final = 4_096
-NOTHING: Final = Claimed(0, frozenset(), frozenset(), ())
 
 
 class Executor:
@@ -107,19 +99,16 @@ class Executor:
 
     def _run(self, taken: Sequence[str], found: Sequence[CallRecord], *, waits: bool) -> dict[str, int]:
         """Start calls that are in progress here; ``waits``: for access tokens too, which holds no task."""
-        counts = {"started": 0, "skipped": 0, "parked": 0}
-        left, apart = set(taken), False
+        message, apart = Message(set(taken), waits), False
         try:
-            prepared = self._prepare(taken, found, waits)
-            left -= self._await_tokens([call.record for call in prepared if isinstance(call, TokenWanted)])
-            self._start_all([call for call in prepared if not isinstance(call, TokenWanted)], left, counts)
+            self._start_all(self._read(taken, found), message)
         except Exception as error:  # noqa: BLE001 - what was not claimed comes again
-            apart = Failures("claim", calls=len(left)).note(error) and len(left) > 1
+            apart = Failures("claim", calls=len(message.left)).note(error) and len(message.left) > 1
         finally:
-            self._let_go(left)
-        for reference_id in left if apart and not self._draining else ():
+            self._let_go(message.left)
+        for reference_id in message.left if apart and not self._draining else ():
             gevent.spawn(self.run, [reference_id])  # one of them may be what the others fail with
-        return counts
+        return message.counts
 
     @property
     def is_full(self) -> bool:
@@ -150,23 +139,11 @@ class Executor:
 
     # -- before the claim ---------------------------------------------------------------------------------------
 
-    def _prepare(
-        self, taken: Sequence[str], found: Sequence[CallRecord], waits: bool
-    ) -> Sequence[Call | Full | TokenWanted]:
+    def _read(self, taken: Sequence[str], found: Sequence[CallRecord]) -> Sequence[CallRecord]:
         known = {record.reference_id: record for record in found}
         unknown = [ref for ref in taken if ref not in known]
         read = self._store.read(unknown) if unknown else ()
-        every = [*(known[ref] for ref in taken if ref in known), *read]
-        ready, failed = [], 0
-        for record in every:
-            try:
-                ready.append(self._preparation.prepare(record, waits=waits))
-            except (Unavailable, StoreFault) as error:
-                failed += 1
-                if Failures("prepare").note(error) or failed <= LEFT_OUT:
-                    continue  # it comes again, and the others need not wait for it
-                raise
-        return ready
+        return [*(known[ref] for ref in taken if ref in known), *read]
 
     def _await_tokens(self, records: Sequence[CallRecord]) -> set[str]:
         """Go on with these in greenlets of their own, one for each webhook's token; returns which."""
@@ -186,55 +163,63 @@ class Executor:
             self._tokens_wanted -= len(reference_ids)
         event(Event.CALLS_STARTED, **counts)
 
-    def _start_all(self, waiting: Sequence[Call | Full], left: set[str], counts: dict[str, int]) -> None:
-        park_at_s = boot_time_s() + HOLD_S
+    def _start_all(self, waiting: Sequence[CallRecord], message: Message) -> None:
         while waiting and not self._draining:
-            waiting, claimed = self._start_some(waiting, park_at_s)
-            left -= claimed.granted | claimed.parked
-            counts["started"] += len(claimed.granted)
-            counts["parked"] += len(claimed.parked)
+            waiting = self._start_some(waiting, message)
         if waiting:
-            self._publish(tuple((call.record.reference_id, call.record.lane) for call in waiting))
+            self._publish(tuple((record.reference_id, record.lane) for record in waiting))
 
     def _start_some(
-        self, waiting: Sequence[Call | Full], park_at_s: float, look_at: int = CLAIM_ITEMS
-    ) -> tuple[Sequence[Call | Full], Claimed]:
+        self, waiting: Sequence[CallRecord], message: Message, look_at: int = CLAIM_ITEMS
+    ) -> Sequence[CallRecord]:
         """Claim and send as many as there are slots, park those beyond their webhook's share; returns the others.
 
-        Those whose turn is near are kept until ``park_at_s``. The first are looked at, or all if these can only wait.
+        Those whose turn is near are kept until it is time to park. The first are looked at, or all if these can only
+        wait. Only what may go is prepared.
         """
         first, rest = waiting[:look_at], waiting[look_at:]
-        full = [call for call in first if isinstance(call, Full)]
-        others = [call for call in first if not isinstance(call, Full)]
-        within, kept, parked = self._slots.sort(others, webhook_of, park_at_s - boot_time_s())
+        full = [record for record in first if record.full]
+        others = [record for record in first if not record.full]
+        within, kept, parked = self._slots.sort(others, webhook_of, message.park_at_s - boot_time_s())
         if kept and len(kept) == len(first):
             if rest:
-                return self._start_some(waiting, park_at_s, len(waiting))
-            self._slots.wait_for_leave(park_at_s - boot_time_s())
-            return kept, NOTHING
-        count = self._slots.take(min(len(within), CLAIM_ITEMS)) if within else 0
+                return self._start_some(waiting, message, len(waiting))
+            self._slots.wait_for_leave(message.park_at_s - boot_time_s())
+            return kept
+        calls, wanting = message.prepare(self._preparation, within[:CLAIM_ITEMS])
+        message.left -= self._await_tokens(wanting)
+        count = self._slots.take(len(calls)) if calls else 0
         if self._draining:
             self._slots.give(count)
-            return waiting, NOTHING
-        return [*within[count:], *kept, *rest], self._start(within[:count], full, parked)
+            return waiting
+        message.keep(calls[count:])
+        if calls or full or parked:
+            self._start(calls[:count], full, parked, message)
+        return [*(call.record for call in calls[count:]), *within[CLAIM_ITEMS:], *kept, *rest]
 
-    def _start(self, batch: Sequence[Call], full: Sequence[Full], parked: Sequence[Call]) -> Claimed:
+    def _start(
+        self, batch: Sequence[Call], full: Sequence[CallRecord], parked: Sequence[CallRecord], message: Message
+    ) -> None:
         unused = len(batch)
         try:
-            grant = self._claimer.claim(_ids_of(batch), _ids_of(full), _ids_of(parked))
-            claimed = grant.claimed
+            records = [call.record for call in batch]
+            grant = self._claimer.claim(_ids_of(records), _ids_of(full), _ids_of(parked))
             for call in batch:
-                if call.record.reference_id in claimed.granted:
+                if call.record.reference_id in grant.claimed.granted:
                     unused -= 1
                     self._attempts.launch(grant.active_call(call))
         finally:
             self._slots.give(unused)
-        for record in (call.record for call in (*batch, *full, *parked)):
+        message.claimed(grant.claimed)
+        self._follow(grant.claimed, (*records, *full, *parked))
+
+    def _follow(self, claimed: Claimed, records: Iterable[CallRecord]) -> None:
+        """See to what a claim has come to beside the calls that it granted."""
+        for record in records if claimed.ended else ():
             if record.reference_id in claimed.ended:
                 self._watch.ended(record, *claimed.ended[record.reference_id])
         self._let_go(claimed.parked)
         self._go_on(claimed.ready)
-        return claimed
 
     # -- what may be run now ------------------------------------------------------------------------------------
 
@@ -275,5 +260,5 @@ def _those_in(part: Collection[str], found: Sequence[CallRecord]) -> Sequence[Ca
     return [record for record in found if record.reference_id in wanted]
 
 
-def _ids_of(calls: Sequence[Call | Full]) -> list[str]:
-    return [call.record.reference_id for call in calls]
+def _ids_of(records: Sequence[CallRecord]) -> list[str]:
+    return [record.reference_id for record in records]

@@ -45,12 +45,6 @@ class Unsendable(NamedTuple):
     shape: Shape | None = None  # where another attempt may be made, if the webhook is registered so
 
 
-class Full(NamedTuple):
-    """A call whose webhook has no place: it is parked, and prepared when it is woken."""
-
-    record: CallRecord
-
-
 class TokenWanted(NamedTuple):
     """A call whose access token has to be fetched first, which takes as long as its authorization server likes."""
 
@@ -72,16 +66,14 @@ class Preparation:
         self._tokens = tokens
         self._masks = lru_cache(MAX_TOKEN_MASKS)(_mask_with)
 
-    def prepare(self, record: CallRecord, *, waits: bool) -> Call | Full | TokenWanted:
-        """Open, check and render one call, if there may be a place for it.
+    def prepare(self, record: CallRecord, *, waits: bool) -> Call | TokenWanted:
+        """Open, check and render one call.
 
         ``waits``: for its access token, if that has to be fetched; else that is said.
 
         Raises:
             Unavailable, StoreFault: something could not be read. What is not claimed comes again.
         """
-        if record.full:
-            return Full(record)
         try:
             return self._prepared(record, waits)
         except (Unavailable, StoreFault):

@@ -9,8 +9,9 @@ import pytest
 from gevent.event import Event
 
 from relay.errors import Unavailable
-from relay.executor.pipeline import CLAIM_ITEMS, LEFT_OUT, MAX_TOKENS_WANTED, Executor
-from relay.executor.preparation import Full, TokenWanted, Unsendable
+from relay.executor.message import HOLD_S, LEFT_OUT
+from relay.executor.pipeline import CLAIM_ITEMS, MAX_TOKENS_WANTED, Executor
+from relay.executor.preparation import TokenWanted, Unsendable
 from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
 from relay.shares import room_left
@@ -28,6 +29,7 @@ class Store:
     def __init__(self):
         self.published: dict[str, CallRecord] = {}
         self.reads: list[list[str]] = []
+        self.prepared: list[str] = []
         self.granted: list[str] = []
         self.claimed_at_once: list[int] = []
         self.parked: list[str] = []
@@ -94,7 +96,8 @@ def make_executor(store, slots):
             if not waits:
                 return TokenWanted(published)
             store.may_settle.wait()
-        return Full(published) if published.full else Unsendable(published, Outcome.ADDRESS_REFUSED)
+        store.prepared.append(published.reference_id)
+        return Unsendable(published, Outcome.ADDRESS_REFUSED)
 
     return Executor(
         store,
@@ -117,6 +120,18 @@ def test_what_was_read_as_full_is_parked_with_the_claim_of_the_others(store, exe
     counts = executor.run([full, other])
     assert (store.granted, store.parked) == ([other], [full])
     assert counts == {"started": 1, "skipped": 0, "parked": 1}
+
+
+def test_only_what_may_go_is_prepared_and_that_once(store, executor):
+    executor.run([store.call("busy") for _ in range(SLOTS - 2)])
+    few, many = [store.call(f"hook-{number}") for number in range(4)], [store.call("busy") for _ in range(40)]
+    running = gevent.spawn(executor.run, [store.call("capped", full=True), *many, *few])
+    gevent.sleep(2 * HOLD_S)
+    assert store.granted[-2:] == few[:2]  # the other two have no slots yet
+    store.may_settle.set()
+    running.join(5)
+    assert sorted(store.prepared) == sorted(store.granted)
+    assert set(many) & set(store.parked)  # beyond their webhook's share
 
 
 def test_what_is_parked_may_be_taken_in_hand_again(store, executor):

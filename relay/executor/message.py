@@ -1,0 +1,70 @@
+"""What one message brings: how far its calls have come, and which of them could not be prepared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from relay.errors import StoreFault, Unavailable
+from relay.executor.preparation import TokenWanted
+from relay.process.clock import boot_time_s
+from relay.process.loops import Failures
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relay.executor.preparation import Call, Preparation
+    from relay.store.transitions import CallRecord, Claimed
+
+#: For how long a message's calls may wait for their webhook's share before they are parked. Meanwhile the message
+#: holds one of the few tasks of its process, so that those behind it wait as well.
+HOLD_S: Final = 0.25
+#: So many calls of a message are left out because something of them cannot be read now; then the store is away.
+LEFT_OUT: Final = 2
+
+
+def _nothing_done() -> dict[str, int]:
+    return {"started": 0, "skipped": 0, "parked": 0}
+
+
+@dataclass(slots=True)
+class Message:
+    """Calls that are in progress here because of one message; ``waits``: for access tokens too, which holds no task."""
+
+    left: set[str]  # ids for which nothing has been done that lasts
+    waits: bool
+    counts: dict[str, int] = field(default_factory=_nothing_done)
+    park_at_s: float = field(default_factory=lambda: boot_time_s() + HOLD_S)
+    prepared: dict[str, Call] = field(default_factory=dict)  # by id, for which there was no slot yet
+    failed: int = 0
+
+    def claimed(self, claimed: Claimed) -> None:
+        """Some of its calls were claimed or parked."""
+        self.left -= claimed.granted | claimed.parked
+        self.counts["started"] += len(claimed.granted)
+        self.counts["parked"] += len(claimed.parked)
+
+    def keep(self, calls: Sequence[Call]) -> None:
+        """These are prepared, and have to wait for slots."""
+        self.prepared = {call.record.reference_id: call for call in calls}
+
+    def prepare(self, preparation: Preparation, records: Sequence[CallRecord]) -> tuple[list[Call], list[CallRecord]]:
+        """Which of these calls can be claimed, and for which an access token has to be fetched first.
+
+        Raises `Unavailable` or `StoreFault` for more than a few that cannot be prepared now.
+        """
+        calls: list[Call] = []
+        wanting: list[CallRecord] = []
+        for record in records:
+            try:
+                call = self.prepared.get(record.reference_id) or preparation.prepare(record, waits=self.waits)
+            except (Unavailable, StoreFault) as error:
+                self.failed += 1
+                if Failures("prepare").note(error) or self.failed <= LEFT_OUT:
+                    continue  # it comes again, and the others need not wait for it
+                raise
+            if isinstance(call, TokenWanted):
+                wanting.append(record)
+            else:
+                calls.append(call)
+        return calls, wanting
