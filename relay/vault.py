@@ -12,6 +12,7 @@ each owner is sealed under its own key, HMAC-SHA256(sealing root, associated dat
 from __future__ import annotations
 
 import hmac
+import os
 import re
 import secrets
 import time
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from relay.errors import SettingsError, VaultError
@@ -54,7 +56,7 @@ class _Key:
 
     id: str
     header: bytes = field(repr=False)
-    sealing: bytes | None = field(repr=False)  # None: retired
+    sealing: HMAC | None = field(repr=False)  # keyed with the root and copied for each owner; None: retired
     mac: bytes = field(repr=False)
 
     @classmethod
@@ -63,7 +65,7 @@ class _Key:
         return cls(
             id=key_id,
             header=bytes((_VERSION, len(name))) + name,
-            sealing=_hkdf(secret, b"webhook relay: sealing"),
+            sealing=HMAC(_hkdf(secret, b"webhook relay: sealing"), SHA256()),
             mac=_hkdf(secret, b"webhook relay: mac"),
         )
 
@@ -74,7 +76,9 @@ class _Key:
     def cipher(self, associated: bytes) -> AESGCM:
         if self.sealing is None:
             raise VaultError
-        return AESGCM(hmac.digest(self.sealing, associated, "sha256"))
+        keyed = self.sealing.copy()
+        keyed.update(associated)
+        return AESGCM(keyed.finalize())
 
 
 class Vault:
@@ -149,7 +153,7 @@ class Vault:
         self._follow()
         key = self._newest
         associated = key.header + owner.encode()
-        nonce = secrets.token_bytes(NONCE_BYTES)
+        nonce = os.urandom(NONCE_BYTES)
         return key.header + nonce + key.cipher(associated).encrypt(nonce, plaintext, associated)
 
     def open(self, sealed: bytes, owner: str) -> bytes:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 import gevent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 #: Work on less is done within a few milliseconds, and quicker without a thread.
@@ -17,11 +18,11 @@ LARGE_BYTES: Final = 64 * 1024
 _MAKING: Final = 1_000
 
 
-def apart(size_bytes: int, work: Callable[[], R]) -> R:
+def apart(size_bytes: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """What ``work`` on so many bytes gives. It must be pure: no I/O, and nothing that a greenlet waits on."""
     if size_bytes < LARGE_BYTES:
-        return work()
-    result: R = gevent.get_hub().threadpool.apply(work)
+        return work(*args, **kwargs)
+    result: R = gevent.get_hub().threadpool.apply(work, args, kwargs)
     return result
 
 

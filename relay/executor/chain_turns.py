@@ -78,7 +78,7 @@ class ChainTurns:
         standing = self._standings.at_turn(record)
         check(self._plans.shape(record.plugin, record.webhook_id, record.revision), standing.trigger)
         above = self._hidden_in(record)
-        return apart(standing.size_bytes, lambda: _turn(record, standing, () if above is None else above.secrets))
+        return apart(standing.size_bytes, _turn, record, standing, () if above is None else above.secrets)
 
     def begun(self, record: CallRecord) -> bool:
         """Whether a chain has made a step already."""
@@ -150,7 +150,7 @@ class ChainTurns:
         own = StepResult(result.status, result.data, result.error, Outcome.ANSWERED, State.DELIVERED)
         step, seen = standing.plan.steps[record.step], standing.seen_before(record.step)
         number, above = record.step, hiding.secrets
-        return apart(size_bytes, lambda: secrets_beside(step, number, seen, own, above))
+        return apart(size_bytes, secrets_beside, step, number, seen, own, above)
 
     def raw(self, record: CallRecord, result: Result) -> bytes:
         """What the chain of a step needs of its answer, secrets included, sealed for workers alone."""

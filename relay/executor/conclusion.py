@@ -17,6 +17,7 @@ from relay.vault import result_owner
 
 if TYPE_CHECKING:
     from relay.answer.endpoint_answer import EndpointAnswer
+    from relay.answer.results import Result
     from relay.executor.access_tokens import AccessTokens
     from relay.executor.chain_turns import ChainTurns
     from relay.executor.preparation import Prepared, Unsendable
@@ -57,7 +58,7 @@ class Conclusion:
         sealed = b""
         if ends:
             owner = result_owner(record.plugin, record.reference_id)
-            sealed = apart(answer.response_bytes, lambda: self._vault.seal(sealed_data(result), owner))
+            sealed = apart(answer.response_bytes, self._sealed, result, owner)
         return Settlement(
             reference_id=record.reference_id,
             claim_token=claim_token,
@@ -73,6 +74,9 @@ class Conclusion:
             delay_ms=0 if retry is None else retry.delay_ms,
             contacted=None if outcome is Outcome.ADDRESS_REFUSED else outcome not in _NO_CONTACT,
         )
+
+    def _sealed(self, result: Result, owner: str) -> bytes:
+        return self._vault.seal(sealed_data(result), owner)
 
     def _with_a_new_token(self, call: Prepared, attempt: Attempt) -> Retry | None:
         """Another attempt at once, if the endpoint refused a token that may simply have been revoked or expired."""

@@ -53,9 +53,9 @@ class AnswerReader:
 
     def _read(self, call: Prepared, answer: EndpointAnswer) -> Reading:
         size_bytes, shape = len(answer.body), call.shape
-        body = apart(size_bytes, lambda: read_body(answer))
+        body = apart(size_bytes, read_body, answer)
         result = Result(answer.status, body.data, answer.status >= 400)
-        if not result.error and not apart(size_bytes, lambda: shape.takes_answer(body.data)):
+        if not result.error and not apart(size_bytes, shape.takes_answer, body.data):
             return _failed(Outcome.RESPONSE_REJECTED, status=result.status)
         if call.record.parent is None:
             return _hidden(result, body, call.mask)
@@ -79,7 +79,7 @@ class AnswerReader:
             return nothing_kept._replace(raw=self._turns.raw(call.record, result))
         mask = call.mask
         if secrets:
-            mask = apart(making_bytes(secrets), lambda: self._masks(call.mask, secrets))
+            mask = apart(making_bytes(secrets), self._masks, call.mask, secrets)
         reading = _hidden(result, body, mask)
         if reading.outcome is not Outcome.ANSWERED:
             own = reading if mask is call.mask else _hidden(result, body, call.mask)
@@ -93,11 +93,11 @@ class AnswerReader:
 
 def _hidden(result: Result, body: AnswerBody, mask: Mask) -> Reading:
     """The result without what the mask finds. Bytes that show something are refused: they cannot be masked."""
-    hidden = apart(len(body.raw), lambda: hide(body, mask))
+    hidden = apart(len(body.raw), hide, body, mask)
     if hidden is None:
         return _failed(Outcome.ANSWER_REJECTED)._replace(masked=1)
     data, masked = hidden
-    return Reading(Outcome.ANSWERED, result._replace(data=data), masked)
+    return Reading(Outcome.ANSWERED, Result(result.status, data, result.error), masked)
 
 
 def _failed(outcome: Outcome, *, status: int = 0) -> Reading:

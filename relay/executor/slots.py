@@ -135,9 +135,10 @@ class Slots:
 
     def hold(self, name: Hashable) -> None:
         """A taken slot is used by this webhook."""
+        if not self._held[name]:
+            self._answers.begin(name)
+            self._leaves.begin(name)
         self._held[name] += 1
-        self._answers.begin(name)
-        self._leaves.begin(name)
 
     def answered(self, name: Hashable, after_s: float) -> None:
         """A call of this webhook was answered, or ended otherwise; it holds its slot until that is settled."""
@@ -169,7 +170,7 @@ class _Durations:
         self._last_at_s: dict[Hashable, float] = {}  # when the last one ended, or the first one began
 
     def begin(self, name: Hashable) -> None:
-        self._last_at_s.setdefault(name, boot_time_s())
+        self._last_at_s[name] = boot_time_s()
 
     def note(self, name: Hashable, lasted_s: float) -> None:
         mean_s = self._mean_s.get(name, lasted_s)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, TypeAlias
 from uuid import uuid4
 
 from relay.store.notes import add_durations
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 #: Names of the histograms in a plugin's totals.
 QUEUE_DELAY = "queue"
 ATTEMPT_DURATION = "attempt"
+#: By webhook and histogram: how often each duration was.
+_Durations: TypeAlias = "defaultdict[tuple[str, str], defaultdict[int, int]]"
 
 
 class Gathering:
@@ -22,21 +24,26 @@ class Gathering:
     def __init__(self, measures: Measures, process: str) -> None:
         self._measures = measures
         self._process = process
-        self._amounts: dict[str, Counter[str]] = {}  # plugin -> as totals have them
+        self._gathered: dict[str, _Durations] = {}  # by plugin
         self._unsure: tuple[str, str, Counter[str]] | None = None  # batch, plugin, amounts: may have been brought
 
     def add(self, name: str, webhook: tuple[str, str], duration_ms: int) -> None:
         """Note one duration of a plugin's webhook."""
         plugin, webhook_id = webhook
-        amounts = self._amounts.get(plugin)
-        if amounts is None:
-            amounts = self._amounts[plugin] = Counter()
-        add_durations(amounts, f"{webhook_id}:{name}", (duration_ms,))
+        if plugin not in self._gathered:
+            self._gathered[plugin] = defaultdict(lambda: defaultdict(int))
+        self._gathered[plugin][webhook_id, name][duration_ms] += 1
 
     def bring(self) -> None:
         """Bring what was gathered to the store. Raises `Unavailable`; what was not brought surely is brought next."""
-        while self._unsure is not None or self._amounts:
-            batch, plugin, amounts = self._unsure or (uuid4().hex, *self._amounts.popitem())
-            self._unsure = (batch, plugin, amounts)
+        while self._unsure is not None or self._gathered:
+            batch, plugin, amounts = self._unsure = self._unsure or self._next()
             self._measures.add(plugin, self._process, batch, amounts)
             self._unsure = None
+
+    def _next(self) -> tuple[str, str, Counter[str]]:
+        plugin, gathered = self._gathered.popitem()
+        amounts = Counter[str]()
+        for (webhook_id, name), durations in gathered.items():
+            add_durations(amounts, f"{webhook_id}:{name}", durations)
+        return uuid4().hex, plugin, amounts

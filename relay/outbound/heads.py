@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _STATUS_LINE: Final = b"HTTP/"
-_ENDS: Final = (b"\r\n", b"\n")
+_ENDS: Final = frozenset({b"\r\n", b"\n"})
 
 
 class Head:
@@ -27,7 +27,7 @@ class Head:
     @property
     def complete(self) -> bool:
         """Whether the block came to its end: libcurl takes a connection that ends within it for an answer."""
-        return any(line in _ENDS for line in reversed(self._lines))
+        return not _ENDS.isdisjoint(self._lines)
 
     def get(self, name: bytes) -> str | None:
         """The first value of a field, by its lower-case name; None if it is absent."""

@@ -24,4 +24,5 @@ def header_lines(request: PreparedRequest) -> list[str]:
     joined = "".join(lines)
     if not (joined.isascii() and joined.isprintable()):
         raise UnsafeHeader("A header is not visible ASCII.")
-    return ["Expect:", *lines, *(line for name, line in _SUPPRESSED.items() if not headers.has(name))]
+    given = headers.lowered()
+    return ["Expect:", *lines, *[line for name, line in _SUPPRESSED.items() if name not in given]]

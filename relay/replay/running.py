@@ -10,7 +10,7 @@ from uuid import uuid4
 from relay.chains import pins_of
 from relay.errors import NotFound, Unavailable, VaultError
 from relay.invocation import Purpose
-from relay.reference_id import new_reference_id, replay_named_by
+from relay.reference_id import REPLAY_PREFIX, new_reference_id, replay_named_by
 from relay.store.replay_runs import NewReplay, ReplayVerdict
 from relay.store.replays import ReplayState
 from relay.telemetry import log
@@ -68,8 +68,8 @@ class Replaying:
     @staticmethod
     def named_by(names: Sequence[object]) -> list[str]:
         """The jobs among what a message names."""
-        named = (replay_named_by(name) for name in names if isinstance(name, str))
-        return [replay_id for replay_id in named if replay_id is not None]
+        prefixed = [name for name in names if isinstance(name, str) and name.startswith(REPLAY_PREFIX)]
+        return [replay_id for replay_id in map(replay_named_by, prefixed) if replay_id is not None]
 
     def run(self, replay_id: str) -> None:
         """Plan and run a job, as far as it goes now; returns at once if somebody does. Never raises."""

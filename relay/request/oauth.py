@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from relay.invocation import Outcome
-from relay.request.rendering import USER_AGENT, OutgoingRequest
+from relay.request.rendering import USER_AGENT, OutgoingHeaders, OutgoingRequest
 from relay.text.media_types import FORM_TYPE, JSON_TYPE
 
 if TYPE_CHECKING:
@@ -53,20 +53,14 @@ def token_request(credentials: ClientCredentials) -> OutgoingRequest:
     """The request to the token endpoint."""
     fields = {"grant_type": "client_credentials", "scope": credentials.scope, "audience": credentials.audience}
     body = urlencode({name: value for name, value in fields.items() if value is not None}).encode("ascii")
-    request = OutgoingRequest()
-    request.prepare_method("POST")
-    request.url = credentials.token_url.url
-    request.prepare_headers(
-        {
-            "Authorization": credentials.header,
-            "Accept": JSON_TYPE,
-            "User-Agent": USER_AGENT,
-            "Content-Type": FORM_TYPE,
-            "Content-Length": str(len(body)),
-        }
-    )
-    request.body = body
-    return request
+    headers = {
+        "Authorization": credentials.header,
+        "Accept": JSON_TYPE,
+        "User-Agent": USER_AGENT,
+        "Content-Type": FORM_TYPE,
+        "Content-Length": str(len(body)),
+    }
+    return OutgoingRequest("POST", credentials.token_url.url, OutgoingHeaders(headers), body)
 
 
 def read_grant(answer: EndpointAnswer) -> TokenGrant:

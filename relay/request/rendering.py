@@ -23,7 +23,7 @@ from relay.text.media_types import BYTES_TYPE, FORM_TYPE, JSON_TYPE, TEXT_TYPE
 
 if TYPE_CHECKING:
     from collections import OrderedDict
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, KeysView, Mapping
 
     from relay.registration import Shape, Target
     from relay.registration.credentials import ClientCertificate
@@ -39,8 +39,18 @@ USER_AGENT: Final = f"webhook-relay/{_VERSION}"
 class OutgoingRequest(PreparedRequest):
     """A request, and what is done as it leaves: it is signed for that moment, and a certificate is shown."""
 
-    signing: tuple[str, ...] = ()
-    certificate: ClientCertificate | None = None
+    def __init__(
+        self,
+        method: str,
+        url: str,
+        headers: CaseInsensitiveDict[str],
+        body: bytes | None,
+        signing: tuple[str, ...] = (),
+        certificate: ClientCertificate | None = None,
+    ) -> None:
+        self.method, self.url, self.headers, self.body = method, url, headers, body
+        self.signing, self.certificate = signing, certificate
+        self.hooks, self._cookies, self._body_position = {}, None, None  # what requests expects of one
 
     def authorize(self, token: str) -> None:
         """Put in an OAuth 2.0 access token (RFC 6750, 2.1)."""
@@ -58,19 +68,19 @@ class OutgoingHeaders(CaseInsensitiveDict[str]):
 
     _store: OrderedDict[str, tuple[str, str]]
 
-    def copy(self) -> OutgoingHeaders:
-        """Return a copy that may be changed without changing these headers."""
+    def with_fields(self, fields: Mapping[str, str]) -> OutgoingHeaders:
+        """Return a copy that has these fields, too; one of the same name is replaced."""
         copied = OutgoingHeaders.__new__(OutgoingHeaders)
-        copied._store = self._store.copy()  # noqa: SLF001 - of its own class
+        copied._store = self._store | {name.lower(): (name, value) for name, value in fields.items()}  # noqa: SLF001 - of its own class
         return copied
 
     def pairs(self) -> Collection[tuple[str, str]]:
         """Names, as they were written, and values: what `items` gives one by one."""
         return self._store.values()
 
-    def has(self, lowered: str) -> bool:
-        """Whether a header of that name, in lower case, is there."""
-        return lowered in self._store
+    def lowered(self) -> KeysView[str]:
+        """The names in lower case."""
+        return self._store.keys()
 
 
 class Template:
@@ -103,28 +113,23 @@ class Template:
         Raises:
             RequestRejected: it does not fit after all (``check`` says so first).
         """
-        request = OutgoingRequest()
-        request.signing, request.certificate = self._signing, self._certificate
-        request.method = self._method
-        request.url = self._url_with(trigger.query_params)
-        request.headers = headers = self._headers.copy()
-        for name, value in trigger.headers.items():
-            headers[self._registered(name)] = value
-        headers["webhook-id"] = reference_id
+        fields = {self._registered(name): value for name, value in trigger.headers.items()}
+        is_typed = "content-type" in self._headers.lowered() or self._spelling.get("content-type") in fields
+        fields["webhook-id"] = reference_id
         if traceparent is not None:
-            headers["traceparent"] = traceparent
-        request.body, content_type = self._body(trigger.data)
-        if request.body is not None:
-            if not headers.has("content-type"):
-                headers["Content-Type"] = content_type
-            headers["Content-Length"] = str(len(request.body))
+            fields["traceparent"] = traceparent
+        body, content_type = self._body(trigger.data)
+        if body is not None:
+            if not is_typed:
+                fields["Content-Type"] = content_type
+            fields["Content-Length"] = str(len(body))
         elif self._method not in BODILESS_METHODS:
-            headers["Content-Length"] = "0"
-        return request
+            fields["Content-Length"] = "0"
+        url = self._url_with(trigger.query_params) if trigger.query_params else self._url
+        headers = self._headers.with_fields(fields)
+        return OutgoingRequest(self._method, url, headers, body, self._signing, self._certificate)
 
     def _url_with(self, query_params: Mapping[str, str | int | float | bool]) -> str:
-        if not query_params:
-            return self._url
         try:
             pairs = [f"{self._names[name]}={quote(_text(value), safe='')}" for name, value in query_params.items()]
         except KeyError:

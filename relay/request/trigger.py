@@ -25,6 +25,7 @@ MAX_QUERY_VALUE_LENGTH: Final = 1_024  # characters
 MAX_FAULTS: Final = 20
 MAX_POINTER_LENGTH: Final = 256
 
+_DECODER: Final = json.JSONDecoder()
 _Scalar: TypeAlias = str | int | float | bool
 
 _MEMBERS: Final = ("data", "headers", "queryParams", "delay")  # delay: relay/request/delay.py
@@ -61,7 +62,7 @@ class Trigger:
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
         """The trigger that ``to_json`` wrote."""
-        value = json.loads(raw)
+        value = _DECODER.decode(raw.decode())
         return cls(data=value["data"], headers=value["headers"], query_params=value["queryParams"])
 
 
@@ -138,7 +139,8 @@ def _data(shape: Shape, data: Any, faults: list[tuple[str, str]]) -> Any:
         faults.append(("/data", "must be a text, an object, an array or null"))
         return data
     found = list(_ENCODING_FAULTS[shape.encoding](data)) if data is not None else []
-    faults += ((f"/data{pointer}", message) for pointer, message in found or shape.schema_faults(data))
+    for pointer, message in found or shape.schema_faults(data):
+        faults.append((f"/data{pointer}", message))
     return data
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from relay.metrics.catalogue import DURATION_LIMITS_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 #: Percentiles of a minute have so many steps to each doubling of the time.
 STEPS_A_DOUBLING: Final = 4
@@ -53,18 +53,18 @@ def _add_note(amounts: Amounts, at_ms: int, webhook: str, accepted: int, ends: l
             totals[f"{webhook}:errors"] += len(each)
         if status:
             times.update(f"step:{_step(duration)}" for duration in each)
-            add_durations(totals, f"{webhook}:duration", each)
+            add_durations(totals, f"{webhook}:duration", Counter(each))
     amounts["minute", minute, ""].update(counts + times)
     if webhook != UNREGISTERED:
         amounts["minute", minute, webhook].update(counts + times)
         amounts["hour", hour, ""].update({f"{webhook}:{name}": count for name, count in counts.items()})
 
 
-def add_durations(totals: Counter[str], name: str, durations_ms: Iterable[int]) -> None:
-    """Durations into a histogram of totals: ``name:0``, ``name:1``, ... and ``name:sum``."""
-    for duration_ms in durations_ms:
-        totals[f"{name}:{bisect_left(DURATION_LIMITS_MS, duration_ms)}"] += 1
-        totals[f"{name}:sum"] += duration_ms
+def add_durations(totals: Counter[str], name: str, durations_ms: Mapping[int, int]) -> None:
+    """Durations, with how often each was, into a histogram of totals: ``name:0``, ``name:1``, ... and ``name:sum``."""
+    for duration_ms, count in durations_ms.items():
+        totals[f"{name}:{bisect_left(DURATION_LIMITS_MS, duration_ms)}"] += count
+        totals[f"{name}:sum"] += count * duration_ms
 
 
 def _step(duration_ms: int) -> int:

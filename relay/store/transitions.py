@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from relay.invocation import Purpose, State
+from relay.invocation import FINAL, Purpose, State
 from relay.store.acceptance import chain_args
 from relay.store.records import attempt_text
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from relay.invocation import Attempt, Outcome
 
 
+_STATES: Final = {state.encode(): state for state in State}
 #: ``(reference id, lane)`` of what may be run now: by this process if it has room, else by whom a message reaches.
 Ready: TypeAlias = "tuple[tuple[str, str], ...]"
 
@@ -126,7 +127,7 @@ def published_from(reference_id: str, row: list[Any]) -> CallRecord:
     state, plugin, webhook, revision, current, payload, traceparent, timeout, lane, tries, losses, full, *of_chain = row
     return CallRecord(
         reference_id,
-        State(state.decode()),
+        _STATES[state],
         plugin.decode(),
         webhook.decode(),
         int(revision),
@@ -138,14 +139,12 @@ def published_from(reference_id: str, row: list[Any]) -> CallRecord:
         tries,
         losses,
         bool(full),
-        *_place_in_chain(of_chain),
+        *(_place_in_chain(of_chain) if of_chain else ()),
     )
 
 
 def _place_in_chain(texts: Sequence[bytes]) -> tuple[Any, ...]:
     """What a chain's parent or step has beside what every call has, in the order of `CallRecord`."""
-    if not texts:
-        return ()
     chain, pins, parent, step = (text.decode() for text in texts)
     return pins if chain else None, parent or None, int(step) if step else None
 
@@ -199,7 +198,7 @@ def found_from(reference_ids: Iterable[str], rows: Sequence[list[Any] | None]) -
     """The unfinished ones among these ids, from as many rows, or from rows of the first of them."""
     for reference_id, row in zip(reference_ids, rows, strict=False):
         published = published_from(reference_id, row) if row else None
-        if published is not None and not published.state.final:
+        if published is not None and published.state not in FINAL:
             yield published
 
 

@@ -84,7 +84,7 @@ def test_a_call_is_prepared_with_so_many_functions(parts):
     call = record()
     with Counted() as counted:
         parts[0].prepare(call, waits=True)
-    assert 0 < counted.functions.total() <= 60, counted.functions
+    assert 0 < counted.functions.total() <= 45, counted.functions  # 40, and Python 3.11 counts comprehensions
 
 
 def test_a_call_is_concluded_and_laid_out_with_so_many_functions(parts):
@@ -92,7 +92,7 @@ def test_a_call_is_concluded_and_laid_out_with_so_many_functions(parts):
     call, came = parts[0].prepare(record(), waits=True), answer()
     with Counted() as counted:
         settle_args(parts[1].conclude(call, "token", came, 1_000))
-    assert 0 < counted.functions.total() <= 60, counted.functions
+    assert 0 < counted.functions.total() <= 45, counted.functions  # 42
 
 
 def test_an_answer_is_read_once(parts):
