@@ -100,13 +100,16 @@ class Bodies:
         if not chunked and not length:
             return Body(b"", self._budget, 0)
         if length is not None and length > self._max_bytes:
-            raise TooLarge
+            raise self._too_large()
         taken_bytes = self._budget.take(self._max_bytes if length is None else length)
         try:
             return Body(self._read(req, length), self._budget, taken_bytes)
         except BaseException:
             self._budget.give_back(taken_bytes)
             raise
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"The body is larger than {self._max_bytes} bytes.")
 
     def _read(self, req: falcon.Request, length: int | None) -> bytes:
         stream = req.env["wsgi.input"]
@@ -126,7 +129,7 @@ class Bodies:
         started_s = time.monotonic()
         body: bytes = stream.read()
         if len(body) > self._max_bytes or (not body and self._cuts.cut_s > max(started_s, time.monotonic() - _CUT_S)):
-            raise TooLarge
+            raise self._too_large()
         if not body:
             raise BadParameter("The chunked body is empty, malformed, or ended before its last chunk.")
         return body

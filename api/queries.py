@@ -154,8 +154,9 @@ def read_query(req: falcon.Request, schema: type[Schema]) -> dict[str, Any]:
 
 
 def _fault(schema: type[Schema], name: str, said: Any) -> Fault:
-    if name not in schema().fields:  # what a caller made up is not said back to him
-        return Fault("", "has a parameter that is not known here")
+    known = schema().fields
+    if name not in known:  # what a caller made up is not said back to him
+        return Fault("", f"has a parameter that is not known here: known are {', '.join(known)}")
     return Fault(name, "; ".join(map(str, said)))
 
 

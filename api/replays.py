@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from api.auth import OPERATE
@@ -10,13 +11,14 @@ from api.bodies import media_type
 from api.queries import ReplaysQuery, read_query
 from api.replay_requests import read_replay
 from relay.audit.entry import Act
-from relay.errors import NotFound
+from relay.errors import BadParameter, NotFound, RequestRejected
 from relay.reference_id import reference_time_ms
 from relay.text.documents import dump_json, read_json
 from relay.text.media_types import JSON_TYPE
 from relay.views import job_of, plan_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     import falcon
@@ -27,6 +29,15 @@ if TYPE_CHECKING:
 
 ACTIONS: Final = ("pause", "resume", "cancel")
 _REPLAY_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.ASCII)
+
+
+@contextmanager
+def _rejecting() -> Iterator[None]:
+    """Makes what is found wrong with a filter only when it is looked up what any fault of a body is."""
+    try:
+        yield
+    except BadParameter as error:
+        raise RequestRejected(error.message, faults=error.faults) from None
 
 
 class ReplaysResource:
@@ -45,13 +56,14 @@ class ReplaysResource:
         with self._bodies.read(req) as body, body.turn:
             wanted = read_replay(read_json(body.content))
         key = req.context.key
-        if wanted.dry_run:
-            plan = plan_of(self._replays.plan(key.plugin, wanted.request))
-            self._notes.note(Act.REPLAY_PLAN, plugin=key.plugin)
-            req.context.is_audited = True
-            _answer(resp, plan)
-            return
-        job = self._replays.start(key.plugin, wanted.request, caller=key.id)
+        with _rejecting():
+            if wanted.dry_run:
+                plan = plan_of(self._replays.plan(key.plugin, wanted.request))
+                self._notes.note(Act.REPLAY_PLAN, plugin=key.plugin)
+                req.context.is_audited = True
+                _answer(resp, plan)
+                return
+            job = self._replays.start(key.plugin, wanted.request, caller=key.id)
         req.context.is_audited = True  # by the script that made it
         resp.status = 202
         resp.set_header("Location", f"/v1/replays/{job.replay_id}")

@@ -20,7 +20,7 @@ from relay.accept.intake import TriggerRequest, check_idempotency_key
 from relay.audit.entry import Act
 from relay.errors import Expired, Fault, MalformedJson, RelayError, RequestRejected, TooLarge, Unavailable
 from relay.reference_id import new_reference_id
-from relay.request.delay import is_delayed
+from relay.request.delay import has_delay
 from relay.store.acceptance import AcceptVerdict
 from relay.text.documents import dump_json, read_json
 from relay.text.json_extent import MAX_VALUES, check_extent
@@ -105,7 +105,7 @@ class TriggerResource:
         with self._bodies.read(req) as body:
             with body.turn:
                 value = read_json(body.content) if body.content else {}
-            awaited = awaited and not is_delayed(value)
+            awaited = awaited and not has_delay(value)
             idempotency_key = None if key is None else check_idempotency_key(key)
             expectation = self._waiters.expect(reference_id, (plugin, webhook_id)) if awaited else None
             call = TriggerRequest(

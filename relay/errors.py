@@ -54,7 +54,10 @@ class Fault:
 
 
 class RelayError(Exception):
-    """Root of the tree. ``faults`` name the fields at fault, ``reference_id`` the record that was left."""
+    """Root of the tree. ``faults`` name the fields at fault, ``reference_id`` the record that was left.
+
+    The client adds the ``idempotency_key`` that a trigger was sent with: sent again with it, it is accepted only once.
+    """
 
     code: ClassVar[str] = "internal"
     sentence: ClassVar[str] = "The relay failed unexpectedly."
@@ -69,6 +72,7 @@ class RelayError(Exception):
         self.message = message or self.sentence
         self.faults = faults
         self.reference_id = reference_id
+        self.idempotency_key: str | None = None
         super().__init__(self.message)
 
 

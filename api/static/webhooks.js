@@ -457,7 +457,7 @@ function base64(bytes) {
 /** An id as a path segment; "" for what cannot be one (and so names nothing). */
 function segmentOf(id) {
   try {
-    return /^\.*$/.test(id) ? "" : encodeURIComponent(id);
+    return /^\.*$|\//.test(id) ? "" : encodeURIComponent(id);
   } catch {
     return "";
   }

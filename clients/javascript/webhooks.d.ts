@@ -85,7 +85,8 @@ export interface Attempt {
   startedAt: string;
   durationMs: number;
   status: number;
-  outcome: string;
+  /** The coarse code of what a key of the scope `trigger` may see; null for an answer. */
+  outcome: string | null;
   sent: "no" | "maybe" | "answered";
 }
 

@@ -100,15 +100,13 @@ def _lines(plan: dict[str, Any], indent: str) -> list[str]:
         hidden = ", hidden" if step.get("hidden") else ""
         lines.append(f"{indent}{step['step']}. {step['webhook']} (revision {step.get('revision', '-')}{hidden})")
         inner = f"{indent}   "
-        lines += [f"{inner}{name}: {step[name]}" for name in ("when", "forEach") if step[name] is not None]
+        lines += _conditions(step, inner)
         if "chain" in step:
             lines += _mapped(step, inner)
             lines += _lines(step["chain"], inner)
         else:
             lines += _request_lines(step, inner)
-        lines += [f"{inner}mask: {expression}" for expression in step["mask"]]
-        if step["onError"] == "continue":
-            lines.append(f"{inner}in error: the chain goes on")
+        lines += _endings(step, inner)
     if plan["result"] is not None:
         lines.append(f"{indent}result: {plan['result']}")
     return lines
@@ -124,7 +122,25 @@ def _request_lines(step: dict[str, Any], indent: str) -> list[str]:
     return lines + _mapped(step, indent)
 
 
+def steps_in_words(steps: list[dict[str, Any]]) -> list[str]:
+    """Steps as a registration has them, a line for each member."""
+    lines: list[str] = []
+    for number, step in enumerate(steps):
+        lines.append(f"{number}. {step['webhook']}")
+        lines += [*_conditions(step, "   "), *_mapped(step, "   "), *_endings(step, "   ")]
+    return lines
+
+
+def _conditions(step: dict[str, Any], indent: str) -> list[str]:
+    return [f"{indent}{name}: {step[name]}" for name in ("when", "forEach") if step.get(name) is not None]
+
+
 def _mapped(step: dict[str, Any], indent: str) -> list[str]:
-    lines = [f"{indent}{name} <- {expression}" for name, expression in step["headers"].items()]
-    lines += [f"{indent}?{name} <- {expression}" for name, expression in step["queryParams"].items()]
-    return lines + ([f"{indent}data <- {step['data']}"] if step["data"] is not None else [])
+    lines = [f"{indent}{name} <- {expression}" for name, expression in step.get("headers", {}).items()]
+    lines += [f"{indent}?{name} <- {expression}" for name, expression in step.get("queryParams", {}).items()]
+    return lines + ([f"{indent}data <- {step['data']}"] if step.get("data") is not None else [])
+
+
+def _endings(step: dict[str, Any], indent: str) -> list[str]:
+    lines = [f"{indent}mask: {expression}" for expression in step.get("mask", ())]
+    return [*lines, f"{indent}in error: the chain goes on"] if step.get("onError") == "continue" else lines

@@ -59,11 +59,18 @@ class ReferenceType(click.ParamType[str]):
 
     name = "ref"
 
+    def __init__(self, kind: str = "a reference id") -> None:
+        self._kind = kind
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The id itself."""
         if reference_time_ms(value) is None:
-            self.fail("is not a reference id", param, ctx)
+            self.fail(f"{value!r} is not {self._kind}", param, ctx)
         return str(value)
+
+
+#: The id of a replay job.
+REPLAY_TYPE: Final = ReferenceType("the id of a replay")
 
 
 class CallerType(click.ParamType[str]):
@@ -106,7 +113,7 @@ def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--replay",
                 "replay_id",
-                type=ReferenceType(),
+                type=REPLAY_TYPE,
                 shell_complete=replays_like,
                 help="Only made by this replay job.",
             ),

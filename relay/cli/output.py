@@ -151,10 +151,12 @@ def problem_of(error: RelayError) -> dict[str, Any]:
 
 def _document_faults(error: DocumentError) -> dict[str, Any]:
     return {
+        "code": error.code,
+        "message": error.message,
         "faults": [
             {"pointer": fault.pointer, "message": fault.message, "line": fault.line, "column": fault.column}
             for fault in error.faults
-        ]
+        ],
     }
 
 

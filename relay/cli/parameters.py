@@ -11,6 +11,7 @@ import click
 from relay.cli.completion import plugins_like
 from relay.errors import MalformedJson
 from relay.registration import ID_PATTERN
+from relay.registration.field_kinds import ID_RULE
 from relay.settings import default_plugin
 from relay.text.documents import read_json
 from relay.text.quantities import read_seconds
@@ -34,7 +35,7 @@ class IdType(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The id itself; a usage error if it is malformed."""
         if not isinstance(value, str) or not ID_PATTERN.match(value):
-            self.fail("an id has a-z, 0-9, _ and -, starts and ends with a letter or digit, and at most 64", param, ctx)
+            self.fail(f"an id {ID_RULE}", param, ctx)
         return value
 
 
@@ -98,7 +99,8 @@ def trigger_value(data: str | None, headers: Iterable[str], query_params: Iterab
         try:
             value["data"] = read_json(_input(data))
         except MalformedJson as error:
-            raise MalformedJson(f"--data is not JSON (text needs its quotes, too). {error.message}") from None
+            message = error.message.replace("The body", "--data", 1)
+            raise MalformedJson(f"{message} A text needs its quotes, too: '\"text\"'.") from None
     return value
 
 

@@ -12,7 +12,7 @@ from relay.audit.entry import Act
 from relay.cli.acts import acting
 from relay.cli.command_runtime import command_runtime
 from relay.cli.completion import references_like, replays_like
-from relay.cli.filters import ReferenceType
+from relay.cli.filters import REPLAY_TYPE
 from relay.cli.names import check_filter, check_plugin, find_replay
 from relay.cli.output import EXIT_FAILED, facts_of, screened
 from relay.cli.parameters import CALLER, plugin_option
@@ -93,7 +93,7 @@ def start(screen: Screen, data_dir: Path, *, ids: tuple[str, ...], plugin: str, 
 
 
 @replay.command()
-@click.argument("replay_id", metavar="REPLAY", type=ReferenceType(), shell_complete=replays_like)
+@click.argument("replay_id", metavar="REPLAY", type=REPLAY_TYPE, shell_complete=replays_like)
 @plugin_option(required=False)
 @click.option("--follow", "followed", is_flag=True, help="Wait until it is over. On a terminal that is the default.")
 @click.option("--once", is_flag=True, help="Show it once, even on a terminal.")
@@ -128,7 +128,7 @@ def list_replays(screen: Screen, data_dir: Path, *, plugin: str, limit: int) -> 
 
 
 @replay.command()
-@click.argument("replay_id", metavar="REPLAY", type=ReferenceType(), shell_complete=replays_like)
+@click.argument("replay_id", metavar="REPLAY", type=REPLAY_TYPE, shell_complete=replays_like)
 @plugin_option(required=False)
 @screened
 @acting(Act.REPLAY_PAUSE, noted=(Conflict,))
@@ -138,7 +138,7 @@ def pause(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None)
 
 
 @replay.command()
-@click.argument("replay_id", metavar="REPLAY", type=ReferenceType(), shell_complete=replays_like)
+@click.argument("replay_id", metavar="REPLAY", type=REPLAY_TYPE, shell_complete=replays_like)
 @plugin_option(required=False)
 @screened
 @acting(Act.REPLAY_RESUME, noted=(Conflict,))
@@ -148,7 +148,7 @@ def resume(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None
 
 
 @replay.command()
-@click.argument("replay_id", metavar="REPLAY", type=ReferenceType(), shell_complete=replays_like)
+@click.argument("replay_id", metavar="REPLAY", type=REPLAY_TYPE, shell_complete=replays_like)
 @plugin_option(required=False)
 @screened
 @acting(Act.REPLAY_CANCEL, noted=(Conflict,))

@@ -32,12 +32,9 @@ def job_picture(value: dict[str, Any]) -> RenderableType:
 def plan_picture(value: dict[str, Any]) -> RenderableType:
     """A plan: how many, which, and why some would be skipped."""
     estimated_s = value["estimatedSeconds"]
-    facts = [
-        ("plan id", value["planId"]),
-        ("matched", value["matched"]),
-        ("to be skipped", value["skipped"]),
-        ("takes about", None if estimated_s is None else f"{estimated_s:.0f} s"),
-    ]
+    facts = [("plan id", value["planId"]), ("matched", value["matched"]), ("to be skipped", value["skipped"])]
+    if estimated_s is not None:
+        facts.append(("takes about", f"{max(estimated_s, 1):.0f} s"))
     breakdown = (Text("what matches"), groups_picture(value["breakdown"])) if value["breakdown"] else ()
     sample = (Text("the newest"), rows_picture(value["sample"])) if value["sample"] else ()
     return Group(facts_of(facts), *_reasons(value), *breakdown, *sample)

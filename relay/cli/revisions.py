@@ -81,7 +81,9 @@ def diff(screen: Screen, data_dir: Path, webhook_id: str, before: int | None, af
     found = changes(*(_both(registry, plugin, webhook_id, number) for number in (first, last)))
     value = {"from": first, "to": last, "changes": [change_row(change) for change in found]}
     columns = ("member", f"revision {first}", f"revision {last}")
-    screen.show(value, lambda: table_of(columns, [(each.member, each.before, each.after) for each in found]))
+    rows = [(each.member, each.before, each.after) for each in found]
+    same = f"Revision {last} is the only one." if newest == 1 else f"Revisions {first} and {last} do not differ."
+    screen.show(value, lambda: table_of(columns, rows) if rows else Text(same))
 
 
 @click.command()
@@ -115,10 +117,10 @@ def set_secret(screen: Screen, data_dir: Path, webhook_id: str, header: str, plu
     name = None if isinstance(target, ChainTarget) else _prefilled(target, header)
     if name is None or isinstance(target, ChainTarget):
         meant = "" if isinstance(target, ChainTarget) else hint(header, target.headers)
-        raise BadParameter(faults=(Fault("/headers", f"{header} is not a pre-filled header of this webhook{meant}"),))
+        raise BadParameter(f"Webhook `{webhook_id}` has no pre-filled header `{header}`{meant or '.'}")
     secret = _read_secret(name)
     if fault := value_fault(secret):
-        raise BadParameter(faults=(Fault(f"/headers/{name}", fault),))
+        raise BadParameter("This cannot be a header's value.", faults=(Fault(f"/headers/{name}", fault),))
     changed = replace(target, headers={**target.headers, name: secret})
     _apply(screen, registry, plugin, Registration(shape, changed), Act.WEBHOOK_SET_SECRET)
 

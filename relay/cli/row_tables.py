@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _ROW_COLUMNS: Final = ("reference id", "webhook", "state", "created (UTC)")
-_GROUP_COLUMNS: Final = ("webhook", "outcome", "status", "count", "first seen (UTC)", "last seen (UTC)")
+_GROUP_COLUMNS: Final = ("webhook", "outcome", "status", "count", "first (UTC)", "last (UTC)")
 _FAILED_STATES: Final = frozenset({"unreachable", "interrupted", "rejected"})
 _GOOD: Final = frozenset({None, "answered"})
 

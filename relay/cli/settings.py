@@ -8,17 +8,19 @@ import click
 from rich.console import Group
 from rich.text import Text
 
-from relay.cli.output import screened, table_of
+from relay.cli.output import safe, screened, table_of
 from relay.errors import SettingsError
 from relay.settings import Settings
 from relay.settings.kinds import Secret, as_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from rich.console import RenderableType
 
     from relay.cli.output import Screen
+    from relay.settings import Setting
 
 
 _DAY_S: Final = 86_400
@@ -46,11 +48,25 @@ def settings(screen: Screen, data_dir: Path) -> None:
         }
         for field, about in Settings.described()
     ]
-    rows = [(each["name"], each["value"], each["default"], each["description"]) for each in value]
-    columns = ("name", "value", "default", "description")
-    screen.show(value, lambda: Group(table_of(columns, rows), *_kept(found)))
+    screen.show(value, lambda: Group(*_lines(found), *_kept(found)))
     if trouble:
         screen.note(f"No values are shown: {trouble.message}")
+
+
+def _lines(found: Settings | None) -> Iterator[Text]:
+    """Each setting with its value and, where that is another one, its default; below it, what it does."""
+    for field, about in Settings.described():
+        stated = _stated(getattr(found, field), about) if found else f" (default {about.default or 'none'})"
+        yield Text.assemble((about.name, "bold"), safe(stated), f"\n    {about.description}")
+
+
+def _stated(value: Any, about: Setting) -> str:
+    if value in (None, (), ""):
+        return " (not set)"
+    if not about.default:
+        return f" = {_shown(value)}"
+    default = "the default" if value == about.read(about.default) else f"default {about.default}"
+    return f" = {_shown(value)} ({default})"
 
 
 def _kept(found: Settings | None) -> tuple[RenderableType, ...]:

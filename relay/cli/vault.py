@@ -86,16 +86,18 @@ def promote(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
     """Let the key that was added last seal from now on."""
     runtime, rings = _opened(data_dir, names, Act.VAULT_PROMOTE)
     promoted: dict[str, str] = {}
+    then = "Nothing new to promote: relay vault add makes a key."
     for ring in rings:
         newest = ring.newest_id()
         _wait_until_known(ring)
         if newest != ring.key_ids()[0]:
+            then = "Then: relay vault reseal"
             with runtime.act_notes.noting(Act.VAULT_PROMOTE, subject=f"{ring.name}:{newest}"):
                 ring.promote(newest)
                 VaultLog(runtime.client).promoted(ring.name, newest)
         promoted[ring.name] = newest
     _write_environ(data_dir, rings)
-    screen.show(promoted, lambda: Text("\n".join([*_lines("seals with", promoted), "Then: relay vault reseal"])))
+    screen.show(promoted, lambda: Text("\n".join([*_lines("seals with", promoted), then])))
 
 
 @vault.command()
@@ -114,7 +116,8 @@ def reseal(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
         with runtime.act_notes.noting(Act.VAULT_RESEAL, subject="+".join(ring.name for ring in rings)):
             found = resealing.run(lambda: progress.advance(bar))
     done = {"resealed": found.resealed, "current": found.current, "unreadable": len(found.unreadable)}
-    screen.show(done, lambda: Text("\n".join([*_lines("values", done), "Then: relay vault retire"])))
+    told = ", ".join(f"{count} {word}" for word, count in done.items())
+    screen.show(done, lambda: Text(f"Values: {told}\nThen: relay vault retire"))
 
 
 @vault.command()
@@ -139,7 +142,8 @@ def retire(screen: Screen, data_dir: Path, key_id: str | None, names: tuple[str,
                     log.retired(ring.name, old)
                 retired.append({"ring": ring.name, "key": old})
     _write_environ(data_dir, rings)
-    screen.show(retired, lambda: Text("\n".join(f"{each['ring']}: {each['key']} is retired" for each in retired)))
+    lines = [f"{each['ring']}: {each['key']} is retired" for each in retired]
+    screen.show(retired, lambda: Text("\n".join(lines) or "Nothing to retire: there is no old key."))
 
 
 def _opened(data_dir: Path, names: tuple[str, ...], act: Act) -> tuple[Runtime, list[RingFile]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
+from relay.cli.chain_plan import steps_in_words
 from relay.cli.output import bad, moment
 
 if TYPE_CHECKING:
@@ -27,10 +27,7 @@ def _facts(value: dict[str, Any]) -> Iterator[tuple[str, object]]:
     yield "data as", None if value["chain"] else _ENCODINGS[value["encoding"]]
     yield "headers", [f"{name}: {kind}" for name, kind in value["headers"].items()]
     yield "parameters", value["queryParams"]
-    yield (
-        "steps",
-        [f"{number}: {json.dumps(step, ensure_ascii=False)}" for number, step in enumerate(value["steps"] or ())],
-    )
+    yield "steps", steps_in_words(value["steps"] or [])
     yield "result", value["result"]
     yield "data has to fit", _SCHEMA if value["dataSchema"] is not None else None
     yield "answer has to fit", _SCHEMA if value["responseSchema"] is not None else None

@@ -23,7 +23,7 @@ from relay.cli.traffic import close_breaker, pause, resume, traffic_of
 from relay.cli.webhook_words import webhook_facts
 from relay.errors import Conflict, DocumentError, Fault
 from relay.registration import ChainTarget, read_registrations
-from relay.settings import Settings, look_up_secret
+from relay.settings import Settings, default_plugin, look_up_secret
 from relay.text.moments import rfc3339
 from relay.views import seconds
 
@@ -62,11 +62,13 @@ def apply(
     """Register every webhook of FILE (- is standard input), or none if anything in it is wrong.
 
     FILE is JSON or JavaScript object text: one webhook, several, a list, or {plugin, webhooks: [...]}, which
-    may stand in for --plugin. Webhooks that it does not mention stay as they are. In values of headers, auth and
-    signing ${env:NAME} and ${file:PATH} stand for what is found there now.
+    may stand in for --plugin, as RELAY_PLUGIN may for both. Webhooks that it does not mention stay as they are.
+    In values of headers, auth and signing ${env:NAME} and ${file:PATH} stand for what is found there now.
     """
     runtime = command_runtime(Settings.for_command(data_dir))
-    named, registrations = read_registrations(_text(file), runtime.rules, plugin=plugin, look_up=look_up_secret)
+    named, registrations = read_registrations(
+        _text(file), runtime.rules, plugin=plugin, default_plugin=default_plugin(data_dir), look_up=look_up_secret
+    )
     is_new = check_new_plugin(runtime.registry, named, meant=create_plugin)
     differences = differing(runtime.registry, named, registrations) if dry_run else {}
     if dry_run:

@@ -71,6 +71,8 @@ def groups(items: Iterable[Mapping[str, Any]]) -> Iterator[Group]:
 
 
 def _item(item: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(item, Mapping):
+        raise TypeError("An item must be a mapping with a webhookId.")
     named = {_MEMBERS.get(name, name): value for name, value in item.items()}
     if named.get("idempotencyKey") is None:
         named["idempotencyKey"] = str(uuid.uuid4())

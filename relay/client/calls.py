@@ -6,6 +6,7 @@ import random
 import re
 import time
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -24,7 +25,7 @@ from relay.errors import (
 from relay.invocation import FINAL, Outcome, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from relay.client.relay import HttpWire
 
@@ -81,17 +82,17 @@ class Webhooks:
             WebhookNotRegistered: no such webhook is registered for this plugin.
             RequestRejected: data, headers or query params do not fit the registration; ``faults`` say where.
             WaitEnded: (a TimeoutError) not final in ``timeout_s``; it has the reference id, and the call goes on.
-            RelayError: any other fault of the relay, of the key, or on the way to the relay.
+            RelayError: any other fault of the relay, of the key, or on the way to the relay. All of these have the
+                ``idempotency_key`` that was used, and the ``reference_id`` as far as it is known.
         """
-        deadline_s = self._deadline(timeout_s)
-        asked_s = _to_ask(deadline_s)
-        answer = self._post(
-            webhook_id, (data, headers, query_params, None), idempotency_key, f"wait={asked_s}", deadline_s
-        )
-        if answer.status != 202:
-            return _members(answer.document, RESULT_MEMBERS)
-        reference_id: str = _members(answer.document, ("referenceId",))["referenceId"]
-        return _result(self._final(reference_id, deadline_s))
+        deadline_s, key = self._deadline(timeout_s), _idempotency_key(idempotency_key)
+        with _naming(key=key):
+            prefer = f"wait={_to_ask(deadline_s)}"
+            answer = self._post(webhook_id, (data, headers, query_params, None), key, prefer, deadline_s)
+            if answer.status != 202:
+                return _members(answer.document, RESULT_MEMBERS)
+            reference_id: str = _members(answer.document, ("referenceId",))["referenceId"]
+            return _result(self._final(reference_id, deadline_s))
 
     def trigger_async(
         self,
@@ -107,9 +108,10 @@ class Webhooks:
 
         It is not sent before ``delay_s`` seconds have passed, 0 to 2,592,000.
         """
-        trigger = (data, headers, query_params, delay_s)
-        answer = self._post(webhook_id, trigger, idempotency_key, "respond-async", self._deadline(None))
-        return _members(answer.document, ("referenceId", "state"))
+        trigger, key = (data, headers, query_params, delay_s), _idempotency_key(idempotency_key)
+        with _naming(key=key):
+            answer = self._post(webhook_id, trigger, key, "respond-async", self._deadline(None))
+            return _members(answer.document, ("referenceId", "state"))
 
     def trigger_many(self, items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Trigger many webhooks without waiting: for each, in order, ``{"referenceId", "state"}`` or ``{"problem"}``.
@@ -144,8 +146,10 @@ class Webhooks:
 
     def describe(self, webhook_id: str) -> dict[str, Any]:
         """Describe one of them. Raises ``WebhookNotRegistered``."""
-        path = f"/v1/webhooks/{quote(webhook_id, safe='')}"
-        answer = self._wire.call("GET", path, {}, self._deadline(None))
+        segment = _segment(webhook_id)
+        if segment is None:
+            raise WebhookNotRegistered
+        answer = self._wire.call("GET", f"/v1/webhooks/{segment}", {}, self._deadline(None))
         return _members(answer.document, ("id", *_WEBHOOK_MEMBERS))
 
     def get(self, reference_id: str) -> dict[str, Any]:
@@ -167,9 +171,9 @@ class Webhooks:
         return time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
 
     def _post(
-        self, webhook_id: str, trigger: tuple[Any, Any, Any, Any], key: str | None, prefer: str, deadline_s: float
+        self, webhook_id: str, trigger: tuple[Any, Any, Any, Any], key: str, prefer: str, deadline_s: float
     ) -> Answer:
-        headers = {"Idempotency-Key": _idempotency_key(key), "Prefer": prefer}
+        headers = {"Idempotency-Key": key, "Prefer": prefer}
         segment = _segment(webhook_id)
         if segment is None:
             raise WebhookNotRegistered
@@ -188,8 +192,9 @@ class Webhooks:
         if segment is None:
             raise NotFound
         headers = {"Prefer": f"wait={asked_s}"} if asked_s else {}
-        record = self._wire.call("GET", f"/v1/invocations/{segment}", headers, deadline_s).document
-        _members(record, ("referenceId", "state", "result"))
+        with _naming(reference_id):
+            record = self._wire.call("GET", f"/v1/invocations/{segment}", headers, deadline_s).document
+            _members(record, ("referenceId", "state", "result"))
         return dict(record)
 
     def _final(self, reference_id: str, deadline_s: float) -> dict[str, Any]:
@@ -218,10 +223,23 @@ def _to_ask(deadline_s: float) -> int:
     return max(0, min(POLL_WAIT_S, int(deadline_s - time.monotonic())))
 
 
-def _segment(identifier: str) -> str | None:
-    """An id as a path segment; None for what cannot be one (and so names nothing)."""
+@contextmanager
+def _naming(reference_id: str | None = None, key: str | None = None) -> Iterator[None]:
+    """Lets an error name the invocation and the idempotency key, as far as it does not name them itself."""
     try:
-        return quote(identifier, safe="") if identifier.strip(".") else None
+        yield
+    except RelayError as error:
+        error.reference_id = error.reference_id or reference_id
+        error.idempotency_key = error.idempotency_key or key
+        raise
+
+
+def _segment(identifier: object) -> str | None:
+    """An id as a path segment; None for what cannot be one (and so names nothing): servers take `%2F` for a slash."""
+    if not isinstance(identifier, str) or "/" in identifier or not identifier.strip("."):
+        return None
+    try:
+        return quote(identifier, safe="")
     except UnicodeEncodeError:
         return None
 

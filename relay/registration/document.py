@@ -20,16 +20,24 @@ if TYPE_CHECKING:
 
 
 def read_registrations(
-    text: str, rules: EndpointRules, *, plugin: str | None, look_up: Callable[[str, str], str] | None = None
+    text: str,
+    rules: EndpointRules,
+    *,
+    plugin: str | None,
+    default_plugin: str | None = None,
+    look_up: Callable[[str, str], str] | None = None,
 ) -> tuple[str, list[Registration]]:
     """Read a registration document whole: the plugin's name and its registrations.
 
-    ``plugin`` is the name given beside the document; a plugin config's own must equal it, or replaces it.
+    ``plugin`` is the name given beside the document; a plugin config's own must equal it, or replaces it;
+    where neither is given, ``default_plugin`` is meant.
     ``look_up`` finds what ``${env:NAME}`` and ``${file:PATH}`` stand for; without it they are plain text.
     ``DocumentError`` names every fault; nothing is returned of a document with one. Whether the steps of chains fit
     the webhooks that they name is found when it is applied.
     """
     document = read_document(text)
+    if document.plugin is None and plugin is None:
+        plugin = default_plugin
     faults = list(_plugin_faults(document, plugin))
     registrations: list[Registration] = []
     seen: set[str] = set()
@@ -47,6 +55,7 @@ def read_registrations(
             registrations.append(replace(registration, fault=_placer(document, base)))
     name = document.plugin if document.plugin is not None else plugin
     if faults or name is None:
+        faults.sort(key=lambda fault: (fault.line or 0, fault.column or 0, fault.pointer))
         raise DocumentError(faults=tuple(faults[:MAX_FAULTS]))
     return name, registrations
 
@@ -63,8 +72,8 @@ def _placer(document: Document, base: str) -> Callable[[str, str], Fault]:
 
 def _plugin_faults(document: Document, plugin: str | None) -> Iterator[Fault]:
     if document.plugin is None and plugin is None:
-        yield document.fault("", "names no plugin, and none was given")
+        yield document.fault("", "names no plugin: give one with `--plugin`, or as `{plugin: ..., webhooks: [...]}`")
     elif document.plugin is not None and plugin not in {None, document.plugin}:
-        yield document.fault("/plugin", "is not the plugin that was given")
+        yield document.fault("/plugin", "is not the plugin that `--plugin` names: leave out one of them")
     elif not ID_PATTERN.match(document.plugin or plugin or ""):
         yield document.fault("/plugin", f"the plugin's name {ID_RULE}")

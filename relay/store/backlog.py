@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.reference_id import REPLAY_PREFIX, reference_time_ms
 from relay.store.keyspace import SINGLE, Keyspace
-from relay.store.measures import DAY_MS
+from relay.store.measures import minutes_to
 from relay.store.notes import MINUTE_MS
 from relay.store.scripts import store_errors
 
@@ -54,11 +54,11 @@ class Backlog:
         return [self._of_one(lane) for lane in lanes]
 
     def minutes(self, lanes: Collection[str], since_ms: int) -> list[BacklogMinute]:
-        """Every minute from ``since_ms``, at most a day ago, to the current one."""
+        """Every minute from ``since_ms`` to the current one, at most a day's."""
         with store_errors():
             seconds, micros = self._client.time()
         now_ms = int(seconds) * 1000 + int(micros) // 1000
-        numbers = range(max(since_ms, now_ms - DAY_MS) // MINUTE_MS, now_ms // MINUTE_MS + 1)
+        numbers = minutes_to(now_ms, since_ms)
         pipeline = self._client.pipeline(transaction=False)
         for number in numbers:
             for partition in range(self._keys.partitions):

@@ -141,7 +141,7 @@ class Listing:
             known = self._client.exists(*keys)
         if not known:
             faults = (Fault("/filter/webhookId", "names no webhook of this plugin"),)
-            raise BadParameter(f"The plugin has no webhook {wanted.webhook_id!r}.", faults=faults)
+            raise BadParameter(f"Plugin `{plugin}` has no webhook `{wanted.webhook_id}`.", faults=faults)
 
     def knows(self, plugin: str) -> bool:
         """Whether anything was ever triggered for a plugin of that name, and is not forgotten yet."""

@@ -37,6 +37,12 @@ _KEPT_S: Final = 26 * 3600
 _PIECE: Final = 2_000  # fields of a plugin's totals that are read at a time: they may be many
 
 
+def minutes_to(now_ms: int, since_ms: int) -> range:
+    """The numbers of the minutes from ``since_ms`` to the current one: the newest day's, if they are more."""
+    last = now_ms // MINUTE_MS
+    return range(max(since_ms // MINUTE_MS, last - DAY_MS // MINUTE_MS + 1), last + 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """How many were accepted, how many ended and how, and how many of the ends are in error."""
@@ -124,14 +130,13 @@ class Measures:
         return len(notes)
 
     def minutes(self, plugin: str, since_ms: int | None = None, webhook_id: str = "") -> list[Minute]:
-        """Every minute from ``since_ms`` (an hour ago by default, at most a day ago) to the current one.
+        """Every minute from ``since_ms`` (an hour ago by default) to the current one, at most a day's.
 
         Of one webhook, or of all.
         """
         self.count(plugin)
         now_ms = self._now_ms()
-        first_ms = max(now_ms - DAY_MS, now_ms - HOUR_MS if since_ms is None else since_ms)
-        numbers = range(first_ms // MINUTE_MS, now_ms // MINUTE_MS + 1)
+        numbers = minutes_to(now_ms, now_ms - HOUR_MS if since_ms is None else since_ms)
         pipeline = self._client.pipeline(transaction=False)
         for number in numbers:
             pipeline.hgetall(self._keys.minute(plugin, number, webhook_id))

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from bisect import bisect_right
+from codecs import BOM_UTF8
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -77,11 +78,18 @@ def read_json(raw: bytes, *, depth: int = MAX_DEPTH) -> Any:
     except UnicodeDecodeError as error:
         raise MalformedJson(f"The body is not valid UTF-8: byte {error.start + 1}.") from None
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise MalformedJson(f"The body is not valid JSON: {where}.") from None
+        raise MalformedJson(f"The body is not valid JSON: {_whereabouts(raw, error)}.") from None
     if b"\\u" in raw and _SURROGATE_ESCAPE.search(raw) and not _encodable(value):
         raise MalformedJson("The body is not valid JSON: a text holds half of a surrogate pair.")
     return value
+
+
+def _whereabouts(raw: bytes, error: json.JSONDecodeError) -> str:
+    if not raw.strip():
+        return "it is empty"
+    if raw.startswith(BOM_UTF8):
+        return "it begins with a byte order mark"
+    return f"line {error.lineno}, column {error.colno}"
 
 
 def dump_json(value: Any) -> bytes:

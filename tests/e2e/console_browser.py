@@ -19,6 +19,27 @@ WIDTHS = {375: 812, 900: 900, 1600: 1000}  # and heights: a telephone, a tablet,
 SCHEMES = ("light", "dark")
 WAIT_MS = 60_000  # for a machine that others keep busy
 _AXE = (Path(__file__).parents[1] / "vendor" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+# Text that is seen outside of the box around it: the nearest ancestor with a border or a ground of its own.
+_SPILLS = """
+(() => {
+  const isBox = (style) => parseFloat(style.borderRightWidth) > 0 || !/, 0\\)|transparent/.test(style.backgroundColor);
+  const found = [];
+  for (const element of document.body.querySelectorAll("a, b, button, code, h1, h2, h3, input, p, select, span, td, th")) {
+    const own = element.getBoundingClientRect();
+    if (!own.width || !own.height || getComputedStyle(element).position === "fixed" || element.closest("svg")) continue;
+    for (let box = element.parentElement; box && box !== document.body; box = box.parentElement) {
+      const style = getComputedStyle(box);
+      if (style.overflowX !== "visible" || style.position === "absolute") break;
+      if (!isBox(style)) continue;
+      const around = box.getBoundingClientRect();
+      const over = Math.max(own.right - around.right, around.left - own.left);
+      if (over > 1) found.push(`${element.textContent.slice(0, 40)}: ${over.toFixed(0)} px`);
+      break;
+    }
+  }
+  return found;
+})()
+"""
 
 
 @dataclass
@@ -60,6 +81,11 @@ class Console:
     def overflow_px(self) -> int:
         """By how much the page is wider than what its window leaves to it beside a scrollbar."""
         return int(self.page.evaluate("document.documentElement.scrollWidth - document.body.clientWidth"))
+
+    def spills(self) -> list[str]:
+        """What sticks out of the box that it is drawn in: of each its text, and by how many pixels."""
+        found: list[str] = self.page.evaluate(_SPILLS)
+        return found
 
 
 @contextlib.contextmanager

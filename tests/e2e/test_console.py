@@ -229,12 +229,13 @@ def test_every_view_is_accessible_and_fits(browser, clinic, width, scheme):
         console.page.get_by_role("button", name="Sign in").wait_for()
         faults = {"sign-in": console.faults()}
         console.signed_in(clinic.key)
-        wide = {}
+        wide, spilt = {}, {}
         for route, heading in VIEWS.items():
             console.go(route.format(clinic=clinic), heading)
-            faults[route], wide[route] = console.faults(), console.overflow_px()
+            faults[route], wide[route], spilt[route] = console.faults(), console.overflow_px(), console.spills()
         assert {route: found for route, found in faults.items() if found} == {}
         assert wide == dict.fromkeys(wide, 0)
+        assert not any(spilt.values()), spilt
         assert console.said == []
 
 

@@ -29,6 +29,7 @@ def test_it_is_accessible_and_fits(browser, running_relay, width, scheme):
         console.page.get_by_role("heading", level=1).wait_for()
         assert console.faults() == []
         assert console.overflow_px() == 0
+        assert console.spills() == []
         assert console.said == []
         assert {url.split("/")[2] for url in console.asked} == {running_relay.base_url.split("/")[2]}
 

@@ -34,10 +34,17 @@ def test_what_is_no_delay_is_named(api, delay):
     assert str(MAX_DELAY_S) in document["errors"][0]["message"]
 
 
-@pytest.mark.parametrize("delay", [0, 0.0, None])
-def test_no_delay_is_none(api, delay):
+@pytest.mark.parametrize("delay", [0, 0.0])
+@pytest.mark.parametrize("prefer", [None, "wait=10"])
+def test_a_delay_of_nothing_is_not_waited_for_either(api, delay, prefer):
+    answer = api.trigger(body={"data": {"a": 1}, "delay": delay}, **({"prefer": prefer} if prefer else {}))
+    assert answer.status_code == 202
+    assert api.taken(["bulk"], wait_s=1.0) == [answer.json()["referenceId"]]
+
+
+def test_a_delay_of_null_is_none(api):
     with api.hand_worker():
-        assert api.trigger(body={"data": {"a": 1}, "delay": delay}).status_code == 200
+        assert api.trigger(body={"data": {"a": 1}, "delay": None}).status_code == 200
 
 
 def test_items_of_a_list_have_delays_of_their_own(api):

@@ -3,6 +3,7 @@ import time
 import pytest
 import requests
 
+from relay.reference_id import new_reference_id
 from tests.integration.test_api_triggers import problem
 
 JSON = {"Content-Type": "application/json"}
@@ -50,7 +51,11 @@ def test_the_scheme_of_the_key_is_case_insensitive(api):
 
 
 def test_a_key_without_the_scope_is_forbidden(api):
-    problem(api.trigger(key=api.operator_key), 403, "forbidden")
+    document = problem(api.trigger(key=api.operator_key), 403, "forbidden")
+    assert document["detail"] == "This key lacks the scope trigger."
+    key, _ = api.runtime.api_keys.create("acme", ["metrics"])
+    document = problem(api.call("GET", f"/v1/invocations/{new_reference_id('acme')}", key=key), 403, "forbidden")
+    assert document["detail"] == "This key lacks the scope operate or trigger."
 
 
 def test_a_revoked_key_is_no_key_within_a_second(api):

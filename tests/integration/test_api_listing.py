@@ -123,6 +123,16 @@ def test_a_parameter_that_is_not_valid_is_named(api, query, pointer):
     assert [each["pointer"] for each in document["errors"]] == [pointer]
 
 
+@pytest.mark.parametrize("path", ["invocations", "replays", "stats", "groups", "lanes"])
+@pytest.mark.parametrize("name", ["webhook", "Limit", "<b>", "\u00fc"])
+def test_a_parameter_that_is_not_known_is_answered_with_those_that_are(api, path, name):
+    answer = api.call("GET", f"/v1/{path}", key=api.operator_key, params={name: "1"})
+    (fault,) = problem(answer, 400, "bad_parameter")["errors"]
+    known = fault["message"].removeprefix("has a parameter that is not known here: known are ").split(", ")
+    wrong = api.call("GET", f"/v1/{path}", key=api.operator_key, params=dict.fromkeys(known, "\u0661"))
+    assert {each["pointer"] for each in problem(wrong, 400, "bad_parameter")["errors"]} == set(known)
+
+
 def test_a_cursor_that_no_page_gave_is_a_bad_parameter(api):
     problem(listed(api, cursor="bm9uZQ"), 400, "bad_parameter")
 

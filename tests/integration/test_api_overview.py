@@ -53,7 +53,7 @@ def test_stats_of_one_webhook_are_its_own(story):
 
 
 def test_stats_go_back_a_day_at_most(story):
-    assert len(told(story, "/v1/stats", "Stats", since="2020-01-01T00:00:00Z")["buckets"]) == 24 * 60 + 1
+    assert len(told(story, "/v1/stats", "Stats", since="2020-01-01T00:00:00Z")["buckets"]) == 24 * 60
     now_ms = int(time.time() * 1000)
     assert len(told(story, "/v1/stats", "Stats", since=rfc3339(now_ms))["buckets"]) in {1, 2}
 
@@ -115,7 +115,7 @@ PATHS = [("GET", "/v1/stats"), ("GET", "/v1/groups"), ("GET", "/v1/traffic")] + 
 
 @pytest.mark.parametrize(("method", "path"), PATHS)
 def test_a_plugin_s_own_key_sees_and_steers_none_of_it(api, method, path):
-    assert problem(api.call(method, path), 403, "forbidden")
+    assert problem(api.call(method, path), 403, "forbidden")["detail"] == "This key lacks the scope operate."
 
 
 @pytest.mark.parametrize("webhook", ["gone", "theirs", "Not%20an%20id"])

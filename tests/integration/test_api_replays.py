@@ -93,6 +93,8 @@ def test_a_replay_is_paused_resumed_and_cancelled(failed):
         ({"filter": {"status": [True]}}, "/filter/status/0"),
         ({"filter": {"status": ["9xx"]}}, "/filter/status/0"),
         ({"filter": {"webhookId": "Order"}}, "/filter/webhookId"),
+        ({"filter": {"webhookId": "never-was"}}, "/filter/webhookId"),
+        ({"filter": {"webhookId": "never-was"}, "dryRun": True}, "/filter/webhookId"),
         ({"filter": {"since": "noon"}}, "/filter/since"),
         ({"referenceIds": []}, "/referenceIds"),
         ({"referenceIds": ["x"]}, "/referenceIds/0"),

@@ -214,7 +214,9 @@ def test_an_unknown_or_foreign_reference_id_is_not_found(cli):
     for arguments in ((reference_id, "--plugin", "other"), (new_reference_id("acme"),)):
         assert cli.json("invocations", "show", *arguments, exit_code=1)["code"] == "not_found"
     refused = cli.run("invocations", "show", "nonsense")
-    assert (refused.exit_code, "is not a reference id" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "'nonsense' is not a reference id" in refused.stderr) == (2, True)
+    refused = cli.run("replay", "status", "nonsense")
+    assert (refused.exit_code, "'nonsense' is not the id of a replay" in refused.stderr) == (2, True)
 
 
 def test_a_queued_invocation_can_be_cancelled_and_a_final_one_cannot(cli):

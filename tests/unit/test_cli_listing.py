@@ -64,7 +64,7 @@ def test_a_list_takes_every_filter(story, arguments, places):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--webhook", "pings"), "The plugin has no webhook 'pings'. Did you mean `ping`?"),
+        (("--webhook", "pings"), "Plugin `acme` has no webhook `pings`. Did you mean `ping`?"),
         (("--caller", "somebody"), "There is no API key `somebody`."),
         (("--chain", UNKNOWN), f"Plugin `acme` has no invocation `{UNKNOWN}`."),
         (("--replay", UNKNOWN), f"Plugin `acme` has no replay `{UNKNOWN}`."),
@@ -113,7 +113,7 @@ def test_groups_count_what_ended_alike_most_frequent_first(story):
     assert list(groups[0]) == ["webhookId", "outcome", "status", "count", "firstAt", "lastAt"]
     assert groups[0]["firstAt"] <= groups[0]["lastAt"]
     shown = cli.run("invocations", "list", "--plugin", "acme", "--group").stdout
-    assert "first seen (UTC)" in shown
+    assert "first (UTC)" in shown
     assert "connect_timeout" in shown
 
 

@@ -64,7 +64,32 @@ def test_a_secret_is_replaced_without_the_rest_of_the_document_and_never_shown(t
 
 @pytest.mark.parametrize("header", ["X-Note", "X-Unknown"])
 def test_only_a_pre_filled_header_has_a_secret(two, header):
-    assert of(two, "set-secret", "hook", "--header", header, text=OTHER, exit_code=2)["code"] == "bad_parameter"
+    refused = of(two, "set-secret", "hook", "--header", header, text=OTHER, exit_code=2)
+    assert (refused["code"], refused["message"]) == (
+        "bad_parameter",
+        f"Webhook `hook` has no pre-filled header `{header}`.",
+    )
+
+
+def test_a_slip_in_a_header_s_name_is_asked_about(two):
+    refused = of(two, "set-secret", "hook", "--header", "Authorisation", text=OTHER, exit_code=2)
+    assert refused["message"].endswith("`Authorisation`; did you mean `Authorization`?")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [((), "Revision 1 is the only one."), (("1",), "Revision 1 is the only one."), (("1", "1"), "Revision 1 is")],
+)
+def test_where_there_is_one_revision_that_is_said(cli, numbers, said):
+    cli.json("webhooks", "apply", "-", "--plugin", "shop", text=document())
+    assert said in cli.run("webhooks", "diff", "hook", *numbers, "--plugin", "shop").stdout
+    assert of(cli, "diff", "hook", *numbers)["changes"] == []
+
+
+def test_revisions_that_do_not_differ_are_said_to(two):
+    assert (
+        "Revisions 2 and 2 do not differ." in two.run("webhooks", "diff", "hook", "2", "2", "--plugin", "shop").stdout
+    )
 
 
 @pytest.mark.parametrize("value", ["", "two\nlines", "  ", "x" * 3000, "\u00e4"])

@@ -158,3 +158,29 @@ def test_the_shell_completes_commands_plugins_webhooks_keys_and_reference_ids(st
     assert key in complete(cli, "relay keys revoke ")
     assert set(made) < set(complete(cli, "relay invocations show "))
     assert complete(cli, "relay webhooks show --plugin ", RELAY_REDIS_URL="redis://127.0.0.1:1/0") == []
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [("promote", "Nothing new to promote: relay vault add makes a key."), ("retire", "Nothing to retire")],
+)
+def test_a_step_of_a_rotation_that_has_nothing_to_do_says_so(cli, tmp_path, monkeypatch, command, said):
+    monkeypatch.setattr("relay.cli.vault.SETTLED_S", 0.0)
+    for ring in ("target", "data"):
+        path = tmp_path / f"{ring}.keys"
+        path.write_text(cli.keys[f"RELAY_{ring.upper()}_KEYS"])
+        path.chmod(0o600)
+    assert said in cli.run("vault", command).stdout
+    cli.json("vault", "add")
+    if command == "retire":
+        cli.json("vault", "promote")
+    assert said not in cli.run("vault", command).stdout
+
+
+@pytest.mark.parametrize("words", ["nope", "{'a': 1}", "{", "", "[NaN]", "[" * 40])
+@pytest.mark.parametrize("command", ["trigger", "explain"])
+def test_data_that_is_no_json_is_said_of_the_option_and_not_of_a_body(story, command, words):
+    result = story[0].run(command, "ping", "--plugin", "acme", "--data", words)
+    assert result.exit_code == 2
+    assert "Error: --data is n" in result.stderr
+    assert "body" not in result.stderr

@@ -51,11 +51,43 @@ def test_a_bad_document_names_every_fault_and_stores_nothing(cli):
     text = json.dumps([a_webhook(id="good"), a_webhook(id="Bad"), a_webhook(url="http://a.example.com/")], indent=1)
     result = cli.run("webhooks", "apply", "-", "--plugin", "acme", "--output", "json", text=text)
     assert result.exit_code == 2
-    faults = json.loads(result.stdout)["faults"]
+    told = json.loads(result.stdout)
+    assert (told["code"], told["message"]) == ("bad_document", "The registration document is not valid.")
+    faults = told["faults"]
     assert {fault["pointer"] for fault in faults} == {"/1/id", "/2/url"}
     assert all(list(fault) == ["pointer", "message", "line", "column"] for fault in faults)
     assert all(fault["line"] and fault["column"] for fault in faults)
     assert cli.runtime().registry.plugins() == []
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_faults_are_in_the_order_of_the_document(cli, indent):
+    webhooks = [
+        a_webhook(id="good", zeal=1, axis=2, hidden="yes"),
+        a_webhook(id="Bad", timeout="5", queryParams=["a", "a"]),
+        {"id": "chain", "steps": [], "url": URL, "method": "GET", "rate": "1/s", "retry": 3, "auth": {}},
+    ]
+    text = json.dumps(webhooks, indent=indent)
+    result = cli.run("webhooks", "apply", "-", "--plugin", "acme", "--output", "json", text=text)
+    places = [(fault["line"], fault["column"]) for fault in json.loads(result.stdout)["faults"]]
+    assert len(places) >= 11
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named", "plugin"),
+    [
+        ((), None, "acme"),
+        (("--plugin", "shop"), None, "shop"),
+        ((), "care", "care"),
+        (("--plugin", "care"), "care", "care"),
+    ],
+)
+def test_the_plugin_of_the_environment_is_meant_where_nothing_else_names_one(cli, arguments, named, plugin):
+    text = json.dumps(a_webhook() if named is None else {"plugin": named, "webhooks": [a_webhook()]})
+    environ = {**cli.environ, "RELAY_PLUGIN": "acme"}
+    assert cli.run("webhooks", "apply", "-", *arguments, text=text, environ=environ).exit_code == 0
+    assert cli.runtime().registry.plugins() == [plugin]
 
 
 def test_faults_are_told_to_people_on_standard_error_with_line_and_column(cli):

@@ -59,17 +59,18 @@ def test_an_unknown_webhook_raises_with_the_reference_id_of_the_record(relay):
     assert raised.value.reference_id
 
 
-@pytest.mark.parametrize("webhook_id", ["", ".", "..", "\ud800"])
-def test_an_id_that_cannot_stand_in_a_path_names_no_webhook(fake, relay, webhook_id):
+@pytest.mark.parametrize("webhook_id", ["", ".", "..", "\ud800", "a/b", "/", 5, None, b"ok"])
+@pytest.mark.parametrize("call", ["trigger", "trigger_async", "describe"])
+def test_an_id_that_cannot_stand_in_a_path_names_no_webhook(fake, relay, call, webhook_id):
     with pytest.raises(errors.WebhookNotRegistered):
-        relay.webhooks.trigger(webhook_id)
+        getattr(relay.webhooks, call)(webhook_id)
     assert not fake.seen
 
 
 def test_an_id_never_leaves_its_path_segment(fake, relay):
     with pytest.raises(errors.WebhookNotRegistered):
-        relay.webhooks.trigger("ok/../x?y#z")
-    assert fake.seen[0].path == "/v1/webhooks/ok%2F..%2Fx%3Fy%23z/trigger"
+        relay.webhooks.trigger("ok\\..x?y#z%2F")
+    assert fake.seen[0].path == "/v1/webhooks/ok%5C..x%3Fy%23z%252F/trigger"
 
 
 @pytest.mark.parametrize(
@@ -158,6 +159,58 @@ def test_a_callers_own_idempotency_key_is_used(fake, relay):
     assert relay.trigger("ok", idempotency_key="order-7")["referenceId"] == first["referenceId"]
     with pytest.raises(errors.BadParameter):
         relay.trigger("ok", idempotency_key="line\nbreak")
+
+
+@pytest.mark.parametrize("call", ["trigger", "trigger_async"])
+@pytest.mark.parametrize("own", [None, "order-7"])
+@pytest.mark.parametrize(
+    ("webhook_id", "faults", "knows_id"),
+    [
+        ("", [], False),
+        ("nobody-knows", [], True),
+        ("ok", [problem(401, "unauthenticated")], False),
+        ("ok", [problem(422, "request_rejected", referenceId="r-1")], True),
+        ("ok", [Reply(200, raw=b"no JSON")], False),
+        ("ok", [HangUp()] * TRIES, False),
+    ],
+)
+def test_an_error_names_the_idempotency_key_that_was_used(
+    fake, relay, monkeypatch, call, own, webhook_id, faults, knows_id
+):
+    monkeypatch.setattr("relay.client.relay.PAUSE_MAXIMUM_S", 0.01)
+    fake.faults += faults
+    with pytest.raises(errors.RelayError) as raised:
+        getattr(relay.webhooks, call)(webhook_id, idempotency_key=own)
+    sent = {seen.headers["idempotency-key"] for seen in fake.seen}
+    assert raised.value.idempotency_key
+    assert sent <= {raised.value.idempotency_key}
+    assert own in {None, raised.value.idempotency_key}
+    assert bool(raised.value.reference_id) == knows_id
+
+
+@pytest.mark.parametrize(("webhook_id", "timeout_s"), [("misfit", BUSY_S), ("stopped", BUSY_S), ("never", 5)])
+def test_an_error_that_comes_later_names_the_key_and_the_reference_id(fake, relay, webhook_id, timeout_s):
+    fake.room_to_wait = False  # so that it is accepted at once, and looked for after that
+    with pytest.raises(errors.RelayError) as raised:
+        relay.webhooks.trigger(webhook_id, timeout_s=timeout_s, idempotency_key="order-8")
+    assert raised.value.idempotency_key == "order-8"
+    assert raised.value.reference_id == next(iter(fake.invocations))
+
+
+def test_a_relay_that_goes_away_while_it_is_waited_for_leaves_the_reference_id(fake, relay, monkeypatch):
+    monkeypatch.setattr("relay.client.relay.PAUSE_MAXIMUM_S", 0.01)
+    accepted = relay.webhooks.trigger_async("never")
+    fake.faults += [HangUp()] * TRIES
+    with pytest.raises(errors.Unavailable) as raised:
+        relay.webhooks.wait(accepted["referenceId"])
+    assert raised.value.reference_id == accepted["referenceId"]
+
+
+@pytest.mark.parametrize("item", [5, None, "ok", ["ok"]])
+def test_an_item_that_is_no_mapping_is_a_type_error_before_anything_is_sent(fake, relay, item):
+    with pytest.raises(TypeError, match="must be a mapping"):
+        relay.webhooks.trigger_many([{"webhookId": "ok"}, item])
+    assert not fake.seen
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, "unavailable"), (429, "rate_limited"), (429, "over_capacity")])

@@ -47,6 +47,23 @@ def test_integers_are_kept_exactly_both_ways():
     assert dump_json(read_json(f"[{digits}]".encode())) == f"[{digits}]".encode()
 
 
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"", "it is empty"),
+        (b" \r\n", "it is empty"),
+        (b"\xef\xbb\xbf{}", "it begins with a byte order mark"),
+        (b"\xef\xbb\xbf", "it begins with a byte order mark"),
+        (b"{", "line 1, column 2"),
+        (b"[1,\n x]", "line 2, column 2"),
+    ],
+)
+def test_what_is_wrong_with_the_beginning_is_said(raw, said):
+    with pytest.raises(MalformedJson) as caught:
+        read_json(raw)
+    assert caught.value.message == f"The body is not valid JSON: {said}."
+
+
 def test_a_fault_names_line_and_column_and_quotes_nothing():
     with pytest.raises(MalformedJson) as error:
         read_json(b'{"name": "secret",\n  oops}')
