@@ -177,4 +177,4 @@ def test_a_filter_of_a_webhook_that_there_never_was_says_so(failed, command):
     cli, _ = failed
     result = cli.run(*command, "--plugin", "acme", "--webhook", "pnig")
     assert result.exit_code == 2
-    assert "no webhook 'pnig'" in result.stderr
+    assert "Plugin `acme` has no webhook `pnig`. Did you mean `ping`?" in result.stderr
