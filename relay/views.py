@@ -71,6 +71,8 @@ def record_of(invocation: Invocation, *, operate: bool, result: dict[str, Any] |
     }
     if invocation.not_before_ms is not None:
         record["notBefore"] = rfc3339(invocation.not_before_ms)
+    if invocation.forgotten_at_ms is not None:
+        record["forgottenAt"] = rfc3339(invocation.forgotten_at_ms)
     if not operate:
         for name in _OPERATE_ONLY:
             del record[name]

@@ -144,6 +144,7 @@ def _record(name: str, result: type[Schema]) -> type[Schema]:
         replayOf=reference("The invocation that this one repeats.", maybe=True),
         replayedBy=reference("The invocation that repeated this one.", maybe=True),
         notBefore=time("Of a delayed call or a retry: not sent before.", required=False),
+        forgottenAt=time("When payload and result were destroyed, if they were.", required=False),
         chain=fields.Nested(Chain, **MAYBE, metadata={"description": _CHAIN}),
         expiresAt=time("When the record is forgotten; null while it is not final.", maybe=True),
     )

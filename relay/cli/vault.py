@@ -69,12 +69,7 @@ def status(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
 @screened
 def add(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
     """Add a new key that opens, and seals nothing yet."""
-    runtime, rings = _opened(data_dir, names, Act.VAULT_ADD)
-    added: dict[str, str] = {}
-    for ring in rings:
-        with runtime.act_notes.noting(Act.VAULT_ADD, subject=ring.name):
-            added[ring.name] = ring.add()
-    _write_environ(data_dir, rings)
+    added = _add(data_dir, names)
     note = "Copy the key files to every other machine (or restart its processes), then: relay vault promote"
     screen.show(added, lambda: Text("\n".join([*_lines("added", added), note])))
 
@@ -84,19 +79,8 @@ def add(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
 @screened
 def promote(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
     """Let the key that was added last seal from now on."""
-    runtime, rings = _opened(data_dir, names, Act.VAULT_PROMOTE)
-    promoted: dict[str, str] = {}
-    then = "Nothing new to promote: relay vault add makes a key."
-    for ring in rings:
-        newest = ring.newest_id()
-        _wait_until_known(ring)
-        if newest != ring.key_ids()[0]:
-            then = "Then: relay vault reseal"
-            with runtime.act_notes.noting(Act.VAULT_PROMOTE, subject=f"{ring.name}:{newest}"):
-                ring.promote(newest)
-                VaultLog(runtime.client).promoted(ring.name, newest)
-        promoted[ring.name] = newest
-    _write_environ(data_dir, rings)
+    promoted, is_new = _promote(data_dir, names)
+    then = "Then: relay vault reseal" if is_new else "Nothing new to promote: relay vault add makes a key."
     screen.show(promoted, lambda: Text("\n".join([*_lines("seals with", promoted), then])))
 
 
@@ -105,17 +89,7 @@ def promote(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
 @screened
 def reseal(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
     """Seal everything anew with the newest keys. May be stopped and begun again."""
-    runtime, rings = _opened(data_dir, names, Act.VAULT_RESEAL)
-    for ring in rings:
-        _wait_until_known(ring)
-    resealing = _resealing(runtime, rings)
-    console = Console(stderr=True)
-    columns = (TextColumn("resealing"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("", total=SealedValues(runtime.client, runtime.keyspace).count())
-        with runtime.act_notes.noting(Act.VAULT_RESEAL, subject="+".join(ring.name for ring in rings)):
-            found = resealing.run(lambda: progress.advance(bar))
-    done = {"resealed": found.resealed, "current": found.current, "unreadable": len(found.unreadable)}
+    done = _reseal(data_dir, names)
     told = ", ".join(f"{count} {word}" for word, count in done.items())
     screen.show(done, lambda: Text(f"Values: {told}\nThen: relay vault retire"))
 
@@ -126,6 +100,74 @@ def reseal(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
 @screened
 def retire(screen: Screen, data_dir: Path, key_id: str | None, names: tuple[str, ...]) -> None:
     """Take old keys out of the rings, or KEY alone; refused while anything is still sealed under one."""
+    retired = _retire(data_dir, names, key_id)
+    lines = [f"{each['ring']}: {each['key']} is retired" for each in retired]
+    screen.show(retired, lambda: Text("\n".join(lines) or "Nothing to retire: there is no old key."))
+
+
+@vault.command()
+@_RING
+@screened
+def rotate(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
+    """Add, promote, reseal and retire in one go, where every process reads the key files of this machine.
+
+    With copies of them on other machines, take the four steps one by one. What was stopped is gone on with by its step.
+    """
+    _add(data_dir, names)
+    promoted, _ = _promote(data_dir, names)
+    done = _reseal(data_dir, names)
+    retired = _retire(data_dir, names)
+    value = {"promoted": promoted, **done, "retired": retired}
+    lines = [*_lines("seals with", promoted), f"{done['resealed']} values resealed, {len(retired)} old keys retired"]
+    screen.show(value, lambda: Text("\n".join(lines)))
+
+
+def _add(data_dir: Path, names: tuple[str, ...]) -> dict[str, str]:
+    """By ring, the id of its new key."""
+    runtime, rings = _opened(data_dir, names, Act.VAULT_ADD)
+    added: dict[str, str] = {}
+    for ring in rings:
+        with runtime.act_notes.noting(Act.VAULT_ADD, subject=ring.name):
+            added[ring.name] = ring.add()
+    _write_environ(data_dir, rings)
+    return added
+
+
+def _promote(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, str], bool]:
+    """By ring, the id of the key that seals now; and whether any of them did not before."""
+    runtime, rings = _opened(data_dir, names, Act.VAULT_PROMOTE)
+    promoted: dict[str, str] = {}
+    is_new = False
+    for ring in rings:
+        newest = ring.newest_id()
+        _wait_until_known(ring)
+        if newest != ring.key_ids()[0]:
+            is_new = True
+            with runtime.act_notes.noting(Act.VAULT_PROMOTE, subject=f"{ring.name}:{newest}"):
+                ring.promote(newest)
+                VaultLog(runtime.client).promoted(ring.name, newest)
+        promoted[ring.name] = newest
+    _write_environ(data_dir, rings)
+    return promoted, is_new
+
+
+def _reseal(data_dir: Path, names: tuple[str, ...]) -> dict[str, int]:
+    """How many values were sealed anew, were current, or do not open."""
+    runtime, rings = _opened(data_dir, names, Act.VAULT_RESEAL)
+    for ring in rings:
+        _wait_until_known(ring)
+    resealing = _resealing(runtime, rings)
+    console = Console(stderr=True)
+    columns = (TextColumn("resealing"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("", total=SealedValues(runtime.client, runtime.keyspace).count())
+        with runtime.act_notes.noting(Act.VAULT_RESEAL, subject="+".join(ring.name for ring in rings)):
+            found = resealing.run(lambda: progress.advance(bar))
+    return {"resealed": found.resealed, "current": found.current, "unreadable": len(found.unreadable)}
+
+
+def _retire(data_dir: Path, names: tuple[str, ...], key_id: str | None = None) -> list[dict[str, str]]:
+    """The keys that were taken out, each with its ring."""
     runtime, rings = _opened(data_dir, names, Act.VAULT_RETIRE)
     if key_id is not None:
         with refusals(data_dir, Act.VAULT_RETIRE, subject=key_id):
@@ -142,8 +184,7 @@ def retire(screen: Screen, data_dir: Path, key_id: str | None, names: tuple[str,
                     log.retired(ring.name, old)
                 retired.append({"ring": ring.name, "key": old})
     _write_environ(data_dir, rings)
-    lines = [f"{each['ring']}: {each['key']} is retired" for each in retired]
-    screen.show(retired, lambda: Text("\n".join(lines) or "Nothing to retire: there is no old key."))
+    return retired
 
 
 def _opened(data_dir: Path, names: tuple[str, ...], act: Act) -> tuple[Runtime, list[RingFile]]:

@@ -111,6 +111,7 @@ GOOD: dict[tuple[str, ...], dict[str, str | tuple[str, ...]]] = {
     ("vault", "promote"): {"names": "data"},
     ("vault", "reseal"): {"names": "data"},
     ("vault", "retire"): {"names": "data"},
+    ("vault", "rotate"): {"names": "data"},
     ("partitions", "show"): {},
     ("partitions", "move"): {"plugin": "acme"},
     ("partitions", "adopt"): {},

@@ -124,6 +124,9 @@ def test_forget_destroys_contents_and_keeps_the_record(story):
     assert forgotten["forgottenAt"]
     record = cli.json("invocations", "show", made[0])
     assert record["result"] == {"status": 200, "data": None, "error": False}
+    assert record["forgottenAt"] == forgotten["forgottenAt"]
+    rows = cli.json("invocations", "list", "--plugin", "acme")
+    assert [row["referenceId"] for row in rows if "forgottenAt" in row] == [made[0]]
     store = cli.runtime().store
     assert (store.payload_of(made[0]), store.result_of(made[0])) == (None, None)
     assert cli.json("invocations", "forget", made[3], exit_code=1)["code"] == "conflict"
