@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from relay.invocation import State
+from relay.store.records import STATES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from relay.invocation import Outcome
+    from relay.invocation import Outcome, State
 
 
 class AcceptVerdict(StrEnum):
@@ -26,7 +26,6 @@ class AcceptVerdict(StrEnum):
 
 
 _VERDICTS: Final = {verdict.encode(): verdict for verdict in AcceptVerdict}
-_STATES: Final = {state.encode(): state for state in State}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,7 @@ def group_from(reply: list[Any]) -> tuple[list[Accepted], bool]:
 
 
 def _accepted_from(verdict: bytes, reference_id: bytes, state: bytes) -> Accepted:
-    return Accepted(_VERDICTS[verdict], reference_id.decode(), _STATES.get(state))
+    return Accepted(_VERDICTS[verdict], reference_id.decode(), STATES.get(state))
 
 
 def chain_args(pins: str | None) -> tuple[str, str]:

@@ -11,6 +11,8 @@ from relay.invocation import Attempt, Invocation, Outcome, Sent, State, StepOf
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+#: States by what stands in a record.
+STATES: Final = {state.encode(): state for state in State}
 # Fields that are for operators to read and that no code decides by.
 _EXTRA: Final = ("lateAnswer", "reason")
 

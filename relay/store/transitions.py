@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from relay.invocation import FINAL, Purpose, State
 from relay.store.acceptance import chain_args
-from relay.store.records import attempt_text
+from relay.store.records import STATES, attempt_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from relay.invocation import Attempt, Outcome
 
 
-_STATES: Final = {state.encode(): state for state in State}
 #: ``(reference id, lane)`` of what may be run now: by this process if it has room, else by whom a message reaches.
 Ready: TypeAlias = "tuple[tuple[str, str], ...]"
 
@@ -127,7 +126,7 @@ def published_from(reference_id: str, row: list[Any]) -> CallRecord:
     state, plugin, webhook, revision, current, payload, traceparent, timeout, lane, tries, losses, full, *of_chain = row
     return CallRecord(
         reference_id,
-        _STATES[state],
+        STATES[state],
         plugin.decode(),
         webhook.decode(),
         int(revision),
