@@ -98,7 +98,7 @@ class Unauthenticated(Refused):
     """No key, or one that is unknown, wrong or revoked: always this one answer."""
 
     code = "unauthenticated"
-    sentence = "A valid API key is required."
+    sentence = "A valid API key is required, as `Authorization: Bearer KEY`."
 
 
 class Forbidden(Refused):
