@@ -147,7 +147,7 @@ def _entries(texts: Iterable[str], what: str) -> tuple[_Entry, ...]:
     for number, text in enumerate(texts, 1):
         entry = _entry(text.strip().lower())
         if entry is None:
-            raise SettingsError(f"Entry {number} of the egress {what} list is not `cidr-or-host[:port]`.")
+            raise SettingsError(f"RELAY_EGRESS_{what.upper()}: entry {number} is not `cidr-or-host[:port]`.")
         parsed.append(entry)
     return tuple(parsed)
 

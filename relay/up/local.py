@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
 from relay.audit.signing_keys import AuditSigner, new_private_text
+from relay.egress import AddressPolicy
 from relay.errors import SettingsError, Unavailable
 from relay.settings import FILE_SUFFIX, Settings, child_environ
 from relay.store.health import read_workers
@@ -88,6 +89,7 @@ class LocalRelay:
         demo_port = directory.port("demo") if plan.demo else None
         _complete(given, directory, plan, demo_port)
         settings = Settings.from_environ(given)
+        _check_lists_and_keys(settings)
         directory.write_environ({name: text for name, text in settings.to_environ().items() if name not in _OWN})
         if settings.audit_key:
             directory.write(AUDIT_PUBLIC_FILE, AuditSigner(settings.audit_key.reveal()).public.text())
@@ -210,6 +212,20 @@ def _complete(given: dict[str, str], directory: DataDir, plan: LaunchPlan, demo_
     if demo_port is not None:
         allowed = given.get("RELAY_EGRESS_ALLOW", "")
         given["RELAY_EGRESS_ALLOW"] = ",".join(filter(None, (allowed, f"{processes.LOOPBACK}:{demo_port}")))
+
+
+def _check_lists_and_keys(settings: Settings) -> None:
+    """Refuse now, and before it is written down, what every process would find wrong only when it uses it, and end."""
+    AddressPolicy(settings.egress_allow, settings.egress_deny, settings.egress_ports)
+    for name, keys, read in (
+        (processes.TARGET_KEYS, settings.target_keys, Vault.from_text),
+        (processes.DATA_KEYS, settings.data_keys, Vault.from_text),
+        (processes.AUDIT_KEY, settings.audit_key, AuditSigner),
+    ):
+        try:
+            read(keys.reveal() if keys else "")
+        except SettingsError as error:
+            raise SettingsError(f"{name}: {error.message}") from None
 
 
 def _lost() -> str:

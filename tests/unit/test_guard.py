@@ -138,9 +138,9 @@ def test_exempts_knows_names_and_literals():
 def test_a_malformed_entry_is_a_settings_error_that_does_not_quote_it(entry):
     with pytest.raises(SettingsError) as error:
         AddressPolicy(allow=["10.0.0.0/8", entry])
-    assert "Entry 2" in str(error.value)
+    assert "RELAY_EGRESS_ALLOW: entry 2" in str(error.value)
     assert not entry or entry not in str(error.value)
-    with pytest.raises(SettingsError):
+    with pytest.raises(SettingsError, match="RELAY_EGRESS_DENY: entry 1"):
         AddressPolicy(deny=[entry])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from relay.errors import SettingsError
 from relay.settings import Settings
 from relay.up.datadir import DataDir
 from relay.up.kept import described, kept_settings
@@ -53,6 +54,38 @@ def test_each_setting_of_the_last_start_is_kept_named_and_given_way_to_a_new_one
     assert dropped.kept == {}
     assert dropped.settings.to_environ().get(name) != VALUES[name]
     assert start().kept == {}
+
+
+MALFORMED = {
+    "RELAY_EGRESS_ALLOW": ("not/a/net", "x y", "10.0.0.0/33", "a.example:99999", "10.0.0.1,/x"),
+    "RELAY_EGRESS_DENY": ("not/a/net", "http://a.example", "[::1"),
+    "RELAY_EGRESS_PORTS": ("0", "http", "70000"),
+    "RELAY_TARGET_KEYS": ("garbage", "a:b", "a:AAAA", ","),
+    "RELAY_DATA_KEYS": ("garbage", "a:b", "a:AAAA", ","),
+    "RELAY_AUDIT_KEY": ("garbage", "a:b", ","),
+    "RELAY_CA_FILE": ("/nonexistent/ca.pem",),
+    "RELAY_RETENTION": ("soon", "-1"),
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in MALFORMED.items() for text in texts])
+def test_a_malformed_setting_is_refused_by_name_before_anything_starts_and_is_not_kept(start, tmp_path, name, text):
+    told = refused(start, name, text)
+    assert name in told
+    assert text == "," or text not in told
+    assert not (tmp_path / "d" / "relay.env").exists()
+    start()
+    assert refused(start, name, text) == told
+    assert start().kept == {}
+
+
+def refused(start, name, text):
+    """What is said of it; the exception, which holds on to the directory's lock, is gone by then."""
+    try:
+        start(**{name: text})
+    except SettingsError as error:
+        return "\n".join([error.message, *map(str, error.faults)])
+    raise AssertionError(f"{name} was taken")
 
 
 def test_what_a_start_decides_for_itself_is_not_kept(start):
