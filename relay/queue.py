@@ -14,8 +14,6 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from uuid import uuid4
 
 import orjson
-from celery import Celery
-from kombu import Exchange, Queue
 
 from relay.errors import Unavailable
 from relay.settings.urls import broker_url
@@ -24,6 +22,8 @@ from relay.text.server_addresses import BROKER_SENTINEL, is_cluster, read_addres
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from celery import Celery
 
     from relay.settings import Settings
 
@@ -53,6 +53,9 @@ _REDIS_TRANSPORT: Final = {
 
 def make_app(settings: Settings) -> Celery:
     """The Celery app, configured; tasks are added by ``workers``."""
+    from celery import Celery  # noqa: PLC0415 - most commands publish nothing, and need not wait for it
+    from kombu import Exchange, Queue  # noqa: PLC0415 - as Celery
+
     app = Celery("relay", set_as_current=True)
     app.conf.update(_broker(settings.broker_url.reveal()))
     app.conf.update(

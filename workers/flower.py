@@ -36,7 +36,7 @@ def run() -> None:
     logins = Logins(settings.auth_failures, settings.trusted_proxies)
     BaseHandler.get_active_queue_names = _with_every_lane(BaseHandler.get_active_queue_names)
     BaseHandler.get_current_user = logins.limited(BaseHandler.get_current_user)
-    sys.argv[1:1] = ["-A", "workers.app", "flower"]
+    sys.argv[1:1] = ["-A", "workers.lane_app", "flower"]
     sys.exit(main())
 
 

@@ -11,7 +11,6 @@ from rich.text import Text
 from relay.cli.output import Screen, as_json, safe, screened
 from relay.errors import BadParameter, Unavailable
 from relay.up import processes
-from relay.up.demo import KEY_FILE, demonstrate
 from relay.up.embedded import FSYNC
 from relay.up.kept import described
 from relay.up.local import LaunchPlan, LocalRelay
@@ -117,6 +116,8 @@ def _demonstrated(relay: LocalRelay, supervisor: Supervisor) -> Shown | None:
     plan = relay.plan
     if relay.demo_port is None:
         return None
+    from relay.up.demo import KEY_FILE, demonstrate  # noqa: PLC0415 - nobody else waits for all that a trigger takes
+
     shown = demonstrate(relay.settings, relay.directory, relay.demo_port, traffic=plan.traffic)
     if plan.traffic:
         relay.start_traffic(supervisor, relay.directory.path / KEY_FILE)

@@ -24,6 +24,8 @@ _SOCKET_TIMEOUT_S: Final = 5
 _CONNECT_TIMEOUT_S: Final = 2
 #: As many threads of an API process may want the store at once, all its waiters among them (redis-py stops at 100).
 _MAX_CONNECTIONS: Final = 4_096
+#: Else redis-py looks up its version anew for each connection, which takes longer than all the rest of connecting.
+_DRIVER: Final = redis.DriverInfo()
 
 
 def connect(settings: Settings) -> redis.Redis:
@@ -46,6 +48,7 @@ def client_of(url: str, **options: Any) -> redis.Redis:
 
     That of a cluster asks for its servers at once, and raises `Unavailable` where none of them answers.
     """
+    options = {"driver_info": _DRIVER, **options}
     scheme = scheme_of(url)
     if scheme in CLUSTER:
         return _cluster(read_address(url), options)

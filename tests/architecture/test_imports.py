@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import os
 import re
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
 
 import pytest
 from importlinter.cli import lint_imports
+
+from relay.cli import COMMANDS
 
 from .sources import PACKAGES, ROOT, modules, tree_of
 
@@ -46,3 +49,21 @@ def test_every_library_that_is_imported_is_declared():
 
 def plain(name):
     return name.lower().replace("_", "-").replace(".", "-")
+
+
+#: What takes a process as long to load as everything else that it needs, by those that start without.
+SPARED = {
+    **{f"relay.cli.{command}": ("celery.app", "kombu.entity", "gevent", "flower", "falcon") for command in COMMANDS},
+    "workers.lane_app": ("relay.worker_runtime", "relay.executor", "pycurl"),
+    "api.app": ("celery.app", "kombu.entity", "gevent", "flower", "pycurl"),
+}
+
+
+@pytest.mark.parametrize("module", SPARED)
+def test_a_process_loads_nothing_large_that_it_may_never_use(module):
+    code = f"import sys, {module}; print(*(set({SPARED[module]}) & sys.modules.keys()))"
+    environ = {**os.environ, "RELAY_REDIS_URL": "redis://127.0.0.1:1/0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []

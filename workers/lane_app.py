@@ -1,0 +1,24 @@
+"""The Celery app with its lanes, task and log, which is all that Flower needs; `workers.app` makes a worker of it."""
+
+from __future__ import annotations
+
+from celery.signals import setup_logging
+
+from relay.queue import make_app
+from relay.settings import Settings, start_anew_without_foreign
+from relay.telemetry import log
+from workers.lanes import use_checked_transports
+from workers.tasks import register
+
+start_anew_without_foreign()
+
+settings = Settings.from_environ()
+log.configure(settings.log_level)  # before Celery says a word: a log that nobody reads must not hold up the start
+app = make_app(settings)
+register(app)
+use_checked_transports()
+
+
+@setup_logging.connect
+def _log_as_json(**_: object) -> None:
+    log.configure(settings.log_level)
