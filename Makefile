@@ -17,6 +17,8 @@ TESTS ?= tests
 # Tests wait more than they compute, so that there may be more of them at once than there are processors.
 PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count())')
 PYTEST := $(BIN)/pytest --numprocesses $(PROCESSES)
+# Hundreds of processes start in the suite: where byte code may not be kept, each compiles the relay anew.
+test test-deep test-quick: export PYTHONDONTWRITEBYTECODE :=
 DATA_DIR ?= .relay
 DEMO_ARGS ?=
 MUTATE_ARGS ?=

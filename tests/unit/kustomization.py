@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from ruamel.yaml import YAML
+import yaml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ FIELDS = {
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
-    return list(YAML(typ="safe").load_all(path.read_text("utf-8")))
+    return list(yaml.load_all(path.read_text("utf-8"), Loader=yaml.CSafeLoader))  # kubectl reads YAML 1.1, too
 
 
 def build(folder: Path, components: tuple[Path, ...] = ()) -> list[dict[str, Any]]:
@@ -51,7 +51,7 @@ def _patched(objects: list[dict[str, Any]], patches: list[dict[str, Any]]) -> li
         targets = [each for each in objects if _is_meant(each, patch["target"])]
         assert targets, f"a patch of nothing: {patch['target']}"
         for target in targets:
-            for operation in YAML(typ="safe").load(patch["patch"]):
+            for operation in yaml.load(patch["patch"], Loader=yaml.CSafeLoader):
                 _apply(target, **operation)
     return objects
 
