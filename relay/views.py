@@ -6,10 +6,10 @@ chain, and of an outcome only the coarse code that an answer carries.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.invocation import MEANINGS, State
+from relay.text import gradual_json
 from relay.text.moments import rfc3339
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def result_of(invocation: Invocation, opened: bytes | None) -> dict[str, Any] | 
     meaning = MEANINGS[invocation.outcome] if invocation.outcome else None
     data: Any = None
     if opened is not None:
-        data = json.loads(opened)
+        data = gradual_json.loads(opened)
     elif meaning is not None and meaning.code is not None:
         data = {"code": meaning.code, "message": meaning.sentence}
     return {"status": summary["status"], "data": data, "error": summary["error"]}

@@ -2,6 +2,8 @@
 
 Base64 is broken into lines (MIME, PEM), UTF-16 has a zero byte beside each ASCII character, and HTML's numbers may have
 any number of leading zeros. What is taken out here is only searched, never shown.
+
+A regular expression holds Python's lock until it has found something: long answers are searched a piece at a time.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 # All of lower-cased bytes. Each alternative begins with a literal, by which the search skips what cannot match; each
 # match takes in whatever can follow, so that no byte is looked at twice.
@@ -26,37 +28,72 @@ _MORE_BREAKS: Final = rb"(?:[\r\n \t]|\\[rn]|%0[da]|&#(?:x0*+[da](?![0-9a-f])|0*
 _ZEROS: Final = rb"&(?<=(&))(#x?)0++"
 _WITHIN_TEXT: Final = re.compile(b"|".join((*(each + _MORE_BREAKS for each in _BREAKS), _ZEROS)))
 _WITHIN_BYTES: Final = re.compile(rb"\x00\x00*+|" + _WITHIN_TEXT.pattern)
+#: What goes on with breaks that began in the piece before.
+_GOING_ON: Final = re.compile(_MORE_BREAKS)
+#: Searched at once.
+PIECE_BYTES: Final = 32 * 1024
+#: Where bytes may be parted: nothing that is looked for reaches over such a place, but for more breaks and more zeros.
+_PARTING: Final = re.compile(rb"(?=[&%=\\ \t]|(?<!=)[\r\n]|[^0-9a-f;#xrn\r\n])")
 
 
 class Squeezed:
     """Lower-cased bytes without fillers; zero bytes are some where ``zeros`` says so."""
 
-    __slots__ = ("_ends", "_lengths", "_pattern", "_raw", "text")
+    __slots__ = ("_ends", "_lengths", "text")
 
     def __init__(self, lowered: bytes, *, zeros: bool) -> None:
-        self._raw = lowered
-        self._pattern = _WITHIN_BYTES if zeros else _WITHIN_TEXT
-        self._ends: list[int] | None = None
-        self._lengths: list[int] = []
         #: None where there are no fillers.
-        self.text = self._pattern.sub(rb"\1\2", lowered) if self._pattern.search(lowered) else None
+        self.text: bytes | None = None
+        # Where in the text each filler was, and how much was taken out up to there.
+        self._ends: list[int] = []
+        self._lengths: list[int] = []
+        pattern = _WITHIN_BYTES if zeros else _WITHIN_TEXT
+        if len(lowered) > PIECE_BYTES or pattern.search(lowered):  # nearly always not
+            self._take_out(lowered, pattern)
+
+    def _take_out(self, lowered: bytes, pattern: re.Pattern[bytes]) -> None:
+        text = bytearray()
+        end = taken = 0
+        for start, stop in _fillers(lowered, pattern):
+            text += lowered[end:start]
+            self._ends.append(start - taken)
+            taken += stop - start
+            self._lengths.append(taken)
+            end = stop
+        if taken:
+            text += lowered[end:]
+            self.text = bytes(text)
 
     def origins(self, spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         """Where spans of the text stood in what it was made of."""
         return [(self._origin(start), self._origin(stop - 1) + 1) for start, stop in spans]
 
     def _origin(self, position: int) -> int:
-        ends = self._filler_ends()
-        before = bisect_right(ends, position)
+        before = bisect_right(self._ends, position)
         return position + (self._lengths[before - 1] if before else 0)
 
-    def _filler_ends(self) -> list[int]:
-        """Where in the text each filler was; beside it ``_lengths``, how much was taken out up to there."""
-        if self._ends is None:
-            self._ends, taken = [], 0
-            for match in self._pattern.finditer(self._raw):
-                kept = match.end(2) if match[1] else match.start()
-                self._ends.append(kept - taken)
-                taken += match.end() - kept
-                self._lengths.append(taken)
-        return self._ends
+
+def _fillers(lowered: bytes, pattern: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
+    """Where fillers are, in order."""
+    start, breaks = 0, False  # whether the last filler was one of breaks, and ended with its piece
+    for end in _ends_of_pieces(lowered):
+        stop = _GOING_ON.match(lowered, start, end).end() if breaks else start  # type: ignore[union-attr]
+        if stop > start:
+            yield start, stop
+        breaks = breaks and stop == end
+        for match in pattern.finditer(lowered, stop, end):
+            stop = match.end()
+            yield (match.end(2) if match[1] else match.start()), stop
+            breaks = stop == end and lowered[stop - 1] != 0 and not match[1]
+        start = end
+
+
+def _ends_of_pieces(lowered: bytes) -> Iterator[int]:
+    end = 0
+    while len(lowered) - end > PIECE_BYTES:
+        found = _PARTING.search(lowered, end + PIECE_BYTES)
+        if found is None:
+            break
+        end = found.start()
+        yield end
+    yield len(lowered)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from relay.answer.media import content_type_of, text_of
 from relay.invocation import MEANINGS, Outcome
+from relay.text import gradual_json
 from relay.text.documents import dump_json
 from relay.text.media_types import BYTES_TYPE
 
@@ -100,7 +101,7 @@ def sealed_data(result: Result) -> bytes:
 
 def data_from(raw: bytes) -> Any:
     """The data that ``sealed_data`` wrote."""
-    return json.loads(raw)
+    return gradual_json.loads(raw)
 
 
 def answer_json(reference_id: str, status: int, data: bytes, *, error: bool) -> bytes:
@@ -135,7 +136,7 @@ def _parse(text: str) -> Any:
         _NotJson: malformed, NaN or Infinity or a float beyond range, an integer of over 4,300 digits, or too deep.
     """
     try:
-        value = _DECODER.decode(text)
+        value = gradual_json.decode(_DECODER, text)
     except (ValueError, RecursionError):
         raise _NotJson from None
     if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(MAX_DEPTH, value):
@@ -177,7 +178,7 @@ def _dump(value: Any) -> bytes:
     try:
         return dump_json(value)
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can only write as an escape
-        return _ASCII_ENCODER.encode(value).encode("ascii")
+        return gradual_json.encode(_ASCII_ENCODER, value).encode("ascii")
 
 
 def _bytes_data(body: bytes, essence: str | None) -> dict[str, str]:

@@ -33,7 +33,7 @@ def unescape(lowered: bytes, kind: bytes) -> tuple[bytes, list[int]] | None:
 
     Takes and gives lower-cased bytes. What only looks like an escape stays as it is.
     """
-    pieces: list[bytes] = []
+    text = bytearray()
     origins: list[int] = []
     end = 0
     for match in KINDS[kind].finditer(lowered) if kind in lowered else ():
@@ -41,14 +41,16 @@ def unescape(lowered: bytes, kind: bytes) -> tuple[bytes, list[int]] | None:
         if decoded is None:
             continue
         start, stop = match.span()
-        pieces += (lowered[end:start], decoded)
+        text += lowered[end:start]
+        text += decoded
         origins += range(end, start)
         origins += [start] * len(decoded)
         end = stop
-    if not pieces:
+    if not end:
         return None
     origins += range(end, len(lowered) + 1)
-    return b"".join((*pieces, lowered[end:])), origins
+    text += lowered[end:]
+    return bytes(text), origins
 
 
 @lru_cache(maxsize=4096)

@@ -14,6 +14,7 @@ import orjson
 from gevent.lock import BoundedSemaphore
 
 from relay.errors import StoreFault, Unavailable, VaultError
+from relay.executor.apart import apart
 from relay.invocation import Outcome
 from relay.outbound.gate import Gate
 from relay.process.clock import boot_time_s
@@ -161,7 +162,7 @@ class AccessTokens:
         deadline_s = boot_time_s() + FETCH_S
         request = token_request(credentials)
         answer = self._sender.send(request, gate=Gate(deadline_s), deadline_s=deadline_s, repeatable=False)
-        grant = read_grant(answer)
+        grant = apart(len(answer.body), read_grant, answer)
         now_s = time.time()
         value = [grant.token, now_s, now_s + grant.usable_s]
         sealed = self._vault.seal(orjson.dumps(value), _owner(revision_id))

@@ -14,6 +14,8 @@ R = TypeVar("R")
 
 #: Work on less is done within a few milliseconds, and quicker without a thread.
 LARGE_BYTES: Final = 64 * 1024
+#: To evaluate expressions takes so many times as long as to read what they look through.
+EVALUATING: Final = 32
 #: To make a mask takes so many times as long as to read the texts that it hides.
 _MAKING: Final = 1_000
 

@@ -95,7 +95,8 @@ class ChainStandings:
     def _at_start(self, record: CallRecord) -> Standing:
         pins = json.loads(record.pins or "{}")
         plan = self._plans.chain(record.plugin, record.webhook_id, record.revision, pins)
-        return Standing(plan, self._payloads.open(record), {}, 0, len(record.payload))
+        size_bytes = len(record.payload)
+        return Standing(plan, apart(size_bytes, self._payloads.open, record), {}, 0, size_bytes)
 
     def _with(self, known: Standing, record: CallRecord, further: Sequence[StepRecord | None]) -> Standing:
         results = {number: list(of_step) for number, of_step in known.results.items()}

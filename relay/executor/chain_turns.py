@@ -11,7 +11,7 @@ import gevent
 
 from relay.answer.results import Result, failure_result, sealed_data
 from relay.chains import Create, Reject, StepResult, TooManySecrets, found_secrets, progress, secrets_beside
-from relay.executor.apart import apart, making_bytes
+from relay.executor.apart import EVALUATING, apart, making_bytes
 from relay.invocation import Outcome, Purpose, State
 from relay.process.loops import surely
 from relay.reference_id import new_reference_id
@@ -78,7 +78,8 @@ class ChainTurns:
         standing = self._standings.at_turn(record)
         check(self._plans.shape(record.plugin, record.webhook_id, record.revision), standing.trigger)
         above = self._hidden_in(record)
-        return apart(standing.size_bytes, _turn, record, standing, () if above is None else above.secrets)
+        secrets = () if above is None else above.secrets
+        return apart(EVALUATING * standing.size_bytes, _turn, record, standing, secrets)
 
     def begun(self, record: CallRecord) -> bool:
         """Whether a chain has made a step already."""
@@ -148,9 +149,11 @@ class ChainTurns:
         if standing is None:
             return None
         own = StepResult(result.status, result.data, result.error, Outcome.ANSWERED, State.DELIVERED)
-        step, seen = standing.plan.steps[record.step], standing.seen_before(record.step)
         number, above = record.step, hiding.secrets
-        return apart(size_bytes, secrets_beside, step, number, seen, own, above)
+        return apart(
+            EVALUATING * (standing.size_bytes + size_bytes),
+            lambda: secrets_beside(standing.plan.steps[number], number, standing.seen_before(number), own, above),
+        )
 
     def raw(self, record: CallRecord, result: Result) -> bytes:
         """What the chain of a step needs of its answer, secrets included, sealed for workers alone."""
@@ -183,10 +186,11 @@ class ChainTurns:
         record, masked, sealed, raw = turn.record, 0, b"", b""
         self._standings.forget(record.reference_id)
         if outcome is Outcome.ANSWERED:
-            raw = self.raw(record, result)
+            size_bytes, owner = turn.standing.size_bytes, result_owner(record.plugin, record.reference_id)
+            raw = apart(size_bytes, self.raw, record, result)
             data, masked = self._masked(turn, result)
-            owner = result_owner(record.plugin, record.reference_id)
-            sealed = self._data_vault.seal(sealed_data(Result(result.status, data, result.error)), owner)
+            shown = result._replace(data=data)
+            sealed = apart(size_bytes, lambda: self._data_vault.seal(sealed_data(shown), owner))
         return Settlement(
             reference_id=record.reference_id,
             claim_token=claim_token,

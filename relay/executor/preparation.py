@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from relay.errors import NotFound, RequestRejected, StoreFault, Unavailable, VaultError
+from relay.executor.apart import apart
 from relay.executor.chain_turns import ChainTurn
 from relay.invocation import Outcome
 from relay.request.oauth import NoToken
@@ -101,10 +102,10 @@ class Preparation:
         return record.parent is not None or (record.pins is not None and self._turns.begun(record))
 
     def _render(self, record: CallRecord, plan: CallPlan) -> Prepared:
-        request = plan.template.fill(
-            check(plan.shape, self._payloads.open(record)),
-            reference_id=record.reference_id,
-            traceparent=record.traceparent,
+        ref, traceparent = record.reference_id, record.traceparent
+        request = apart(
+            len(record.payload),
+            lambda: plan.template.fill(check(plan.shape, self._payloads.open(record)), ref, traceparent),
         )
         return Prepared(record, request, plan.shape, plan.mask)
 

@@ -76,7 +76,7 @@ class AnswerReader:
             return _failed(Outcome.ANSWER_REJECTED)
         except Exception as error:  # noqa: BLE001 - what is to be hidden is not known; the answer was had all the same
             log.fault(error, "secrets_beside")
-            return nothing_kept._replace(raw=self._turns.raw(call.record, result))
+            return nothing_kept._replace(raw=self._raw(call, body, result))
         mask = call.mask
         if secrets:
             mask = apart(making_bytes(secrets), self._masks, call.mask, secrets)
@@ -88,7 +88,10 @@ class AnswerReader:
             reading = nothing_kept._replace(masked=reading.masked)  # bytes that hold a secret of the chain
         if secrets is None:
             return nothing_kept
-        return reading._replace(raw=self._turns.raw(call.record, result))
+        return reading._replace(raw=self._raw(call, body, result))
+
+    def _raw(self, call: Prepared, body: AnswerBody, result: Result) -> bytes:
+        return apart(len(body.raw), self._turns.raw, call.record, result)
 
 
 def _hidden(result: Result, body: AnswerBody, mask: Mask) -> Reading:

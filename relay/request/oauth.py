@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +9,7 @@ from urllib.parse import urlencode
 
 from relay.invocation import Outcome
 from relay.request.rendering import USER_AGENT, OutgoingHeaders, OutgoingRequest
+from relay.text import gradual_json
 from relay.text.media_types import FORM_TYPE, JSON_TYPE
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def read_grant(answer: EndpointAnswer) -> TokenGrant:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(body)
+        value = gradual_json.loads(body)
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

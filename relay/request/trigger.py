@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 from relay.errors import Fault, RequestRejected
 from relay.registration.header_rules import caller_faults
 from relay.registration.methods import BODILESS_METHODS
+from relay.text import gradual_json
 from relay.text.documents import dump_json
 from relay.text.object_text import escape_step
 
@@ -62,7 +63,7 @@ class Trigger:
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
         """The trigger that ``to_json`` wrote."""
-        value = _DECODER.decode(raw.decode())
+        value = gradual_json.decode(_DECODER, raw.decode())
         return cls(data=value["data"], headers=value["headers"], query_params=value["queryParams"])
 
 

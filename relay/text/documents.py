@@ -19,6 +19,7 @@ import json5
 import orjson
 
 from relay.errors import DocumentError, Fault, MalformedJson
+from relay.text import gradual_json
 from relay.text.json_extent import check_extent
 from relay.text.object_text import MAX_DEPTH, escape_step, original_offset, scan, with_commas
 from relay.text.similar import hint
@@ -74,7 +75,7 @@ def read_json(raw: bytes, *, depth: int = MAX_DEPTH) -> Any:
     """
     check_extent(raw, depth)
     try:
-        value = _DECODER.decode(raw.decode())
+        value = gradual_json.decode(_DECODER, raw.decode())
     except UnicodeDecodeError as error:
         raise MalformedJson(f"The body is not valid UTF-8: byte {error.start + 1}.") from None
     except json.JSONDecodeError as error:
@@ -97,8 +98,10 @@ def dump_json(value: Any) -> bytes:
     try:
         text = orjson.dumps(value)
     except TypeError:  # an integer beyond 64 bits, half a surrogate pair, or what is no JSON
-        return _ENCODER.encode(value).encode()
-    return text if b"null" not in text else _ENCODER.encode(value).encode()  # which is also what it makes of NaN
+        return gradual_json.encode(_ENCODER, value).encode()
+    return (
+        text if b"null" not in text else gradual_json.encode(_ENCODER, value, text).encode()
+    )  # which is also what it makes of NaN
 
 
 def _encodable(value: Any) -> bool:

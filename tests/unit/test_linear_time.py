@@ -7,6 +7,7 @@ import time
 import pytest
 
 from relay.errors import MalformedJson, RelayError, TooLarge
+from relay.text import gradual_json
 from relay.text.documents import read_document, read_json
 from relay.text.json_extent import MAX_VALUES
 from relay.text.object_text import MAX_DEPTH
@@ -58,8 +59,10 @@ def assert_linear(read, make, size):
     raise AssertionError(f"{short:.4f} s became {long:.4f} s")
 
 
+@pytest.mark.parametrize("few", [0, 1 << 30], ids=["in small steps", "at once"])
 @pytest.mark.parametrize(("unit", "frame"), shapes(FRAMES))
-def test_json_of_any_shape_is_read_in_linear_time(unit, frame):
+def test_json_of_any_shape_is_read_in_linear_time(unit, frame, few, monkeypatch):
+    monkeypatch.setattr(gradual_json, "FEW_VALUES", few)
     assert_linear(read_json, lambda size: made(unit, frame, size).encode("utf-8", "surrogatepass"), 16_000)
 
 
