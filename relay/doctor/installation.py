@@ -49,12 +49,16 @@ def _restarts(restarts: list[Restarts]) -> Finding:
     if not restarts:
         return Finding("restarts", Level.OK, "nothing ended unexpectedly")
     found = "; ".join(
-        f"{each.name} {each.count} times, last {_at(each.last_at_s)} ({each.last_end})"
+        f"{each.name} {_often(each.count)}, last {_at(each.last_at_s)} ({each.last_end})"
         for each in sorted(restarts, key=lambda each: -each.count)
     )
     keeps_ending = [each for each in restarts if each.count >= OFTEN and time.time() - each.last_at_s < LATELY_S]
     advice = "Its log in the data directory says why. Exit status 71: a part of it had stopped moving."
     return Finding("restarts", Level.PROBLEM if keeps_ending else Level.NOTE, found, advice)
+
+
+def _often(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _at(at_s: float) -> str:
