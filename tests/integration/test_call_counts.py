@@ -1,6 +1,7 @@
 """What one call costs in counts, each with a bound: a change that costs more fails here, without a clock.
 
-A bound is about a fifth above what was counted when it was set. Lower it with what makes calls cheaper.
+A bound is just above what was counted when it was set. Lower it with what makes calls cheaper. What a script does once
+a run is counted by the run: the groups that calls fall into are the machine's.
 """
 
 from __future__ import annotations
@@ -59,29 +60,30 @@ def drained(harness, accepted):
 
 
 def test_a_thousand_triggers_travel_in_few_messages(accepted):
-    assert accepted[0]["lpush"] <= 10  # 1,000 / MESSAGE_IDS and a piece
+    assert accepted[0]["lpush"] <= 8  # 1,000 / MESSAGE_IDS
 
 
 def test_to_accept_a_call_takes_so_many_commands_and_script_runs(accepted):
     cost = accepted[0]
-    assert cost["fcall"] <= 12
-    assert sum(cost.values()) / HELD <= 4.8
+    assert cost["fcall"] <= 8  # a message each
+    assert sum(cost.values()) / HELD <= 3.2
 
 
 def test_a_pending_record_takes_so_many_bytes(accepted):
-    assert accepted[1] <= 1_300
+    assert accepted[1] <= 1_100
 
 
 def test_to_run_a_call_takes_so_many_commands(drained):
-    assert sum(drained.values()) / CALLS <= 19  # accepted, read, claimed, settled
+    once_a_run = 14 * drained["fcall"]
+    assert (sum(drained.values()) - once_a_run) / CALLS <= 11.5  # accepted, read, claimed, settled
 
 
 def test_to_run_a_call_takes_so_many_script_runs(drained):
-    assert drained["fcall"] / CALLS <= 0.7  # the groups that calls fall into are the machine's
+    assert drained["fcall"] / CALLS <= 0.5
 
 
 @pytest.mark.parametrize(
-    ("command", "most"), [("hset", 3.4), ("hmget", 3.4), ("get", 1.3), ("set", 2.3), ("hget", 1.9)]
+    ("command", "most"), [("hset", 3.05), ("hmget", 3.0), ("get", 1.1), ("set", 2.1), ("hget", 1.1), ("pexpire", 1.05)]
 )
 def test_a_record_is_read_and_written_so_often_a_call(drained, command, most):
-    assert drained[command] / CALLS <= most
+    assert (drained[command] - drained["fcall"]) / CALLS <= most  # once a run each may read what holds for all
