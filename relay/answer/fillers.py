@@ -12,6 +12,8 @@ import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
+from relay.answer.forms import PIECE_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -30,8 +32,6 @@ _WITHIN_TEXT: Final = re.compile(b"|".join((*(each + _MORE_BREAKS for each in _B
 _WITHIN_BYTES: Final = re.compile(rb"\x00\x00*+|" + _WITHIN_TEXT.pattern)
 #: What goes on with breaks that began in the piece before.
 _GOING_ON: Final = re.compile(_MORE_BREAKS)
-#: Searched at once.
-PIECE_BYTES: Final = 32 * 1024
 #: Where bytes may be parted: nothing that is looked for reaches over such a place, but for more breaks and more zeros.
 _PARTING: Final = re.compile(rb"(?=[&%=\\ \t]|(?<!=)[\r\n]|[^0-9a-f;#xrn\r\n])")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import unicodedata
 from dataclasses import dataclass, field
 from itertools import islice
@@ -26,7 +25,6 @@ MAX_QUERY_VALUE_LENGTH: Final = 1_024  # characters
 MAX_FAULTS: Final = 20
 MAX_POINTER_LENGTH: Final = 256
 
-_DECODER: Final = json.JSONDecoder()
 _Scalar: TypeAlias = str | int | float | bool
 
 _MEMBERS: Final = ("data", "headers", "queryParams", "delay")  # delay: relay/request/delay.py
@@ -63,7 +61,7 @@ class Trigger:
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
         """The trigger that ``to_json`` wrote."""
-        value = gradual_json.decode(_DECODER, raw.decode())
+        value = gradual_json.decode(gradual_json.DECODER, raw.decode())
         return cls(data=value["data"], headers=value["headers"], query_params=value["queryParams"])
 
 

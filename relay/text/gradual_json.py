@@ -16,7 +16,7 @@ FEW_VALUES: Final = 25_000
 
 def loads(raw: bytes) -> Any:
     """As ``json.loads``, and RecursionError sooner."""
-    return decode(_DECODER, raw.decode(json.detect_encoding(raw), "surrogatepass"))
+    return decode(DECODER, raw.decode(json.detect_encoding(raw), "surrogatepass"))
 
 
 def decode(like: json.JSONDecoder, text: str) -> Any:
@@ -49,4 +49,4 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
-_DECODER: Final = json.JSONDecoder()
+DECODER: Final = json.JSONDecoder()

@@ -7,7 +7,16 @@ import pytest
 from gevent.event import Event
 
 from relay.errors import StoreFault, Unavailable
-from relay.executor.settling import FAILURES_TOGETHER, FAULTS_ALONE, GROUP_BYTES, GROUP_ITEMS, Settler
+from relay.executor import settling
+from relay.executor.settling import (
+    FAILURES_TOGETHER,
+    FAULTS_ALONE,
+    GROUP_BYTES,
+    GROUP_ITEMS,
+    LOOKS,
+    WINDOW_S,
+    Settler,
+)
 from relay.invocation import Outcome, State
 from relay.process import loops
 from relay.reference_id import new_reference_id
@@ -147,3 +156,59 @@ def test_a_flush_says_when_its_time_is_over(settler, groups):
     assert settler.flush(0.01) is False
     groups.may.set()
     assert settler.flush(10) is True
+
+
+class Looks:
+    """What waits when it is looked, and what arrives between two looks."""
+
+    def __init__(self, settler, arrivals):
+        self.settler = settler
+        self.arrivals = list(arrivals)
+        self.slept_s = []
+
+    def sleep(self, seconds):
+        self.slept_s.append(seconds)
+        if self.arrivals:
+            for _ in range(self.arrivals.pop(0)):
+                self.settler._waiting.append(settlement())
+
+
+@pytest.mark.parametrize(
+    ("waiting", "arrivals", "looks"),
+    [
+        (1, [], 1),  # nothing more comes
+        (1, [1], 2),
+        (1, [1] * 20, LOOKS),  # the window is over
+        (GROUP_ITEMS - 1, [1, 1], 1),  # the group is full
+        (GROUP_ITEMS, [1], 0),
+    ],
+)
+def test_a_group_is_waited_for_while_more_arrives_and_not_beyond_its_window(
+    settler, monkeypatch, waiting, arrivals, looks
+):
+    settler._greenlet.kill()
+    at = Looks(settler, arrivals)
+    monkeypatch.setattr(settling.gevent, "sleep", at.sleep)
+    settler._waiting.extend(settlement() for _ in range(waiting))
+    settler._collect()
+    assert at.slept_s == [WINDOW_S / LOOKS] * looks
+
+
+def test_a_settler_moves_with_each_group_and_also_while_there_is_nothing_to_do(settler, groups, monkeypatch):
+    settled_in_groups(settler, groups, [settlement()])
+    after_one = settler.moves
+    assert after_one > 0
+    monkeypatch.setattr(settling, "IDLE_S", 0.001)
+    settled_in_groups(settler, groups, [settlement()])
+    gevent.sleep(0.1)
+    assert settler.moves > after_one + 2
+
+
+@pytest.mark.parametrize(("count", "busy"), [(1, False), (2, True)])
+def test_only_after_a_group_of_several_more_are_waited_for(settler, groups, count, busy):
+    settled_in_groups(settler, groups, [settlement() for _ in range(count)])
+    assert settler._busy is busy
+
+
+def test_a_full_group_of_results_of_40_kb_goes_together(settler, groups):
+    assert settled_in_groups(settler, groups, [settlement(40_000) for _ in range(GROUP_ITEMS)]) == [GROUP_ITEMS]

@@ -12,6 +12,7 @@ _CONTRACT = (
     "tests/contract/test_chains.py tests/contract/test_replays.py tests/contract/test_age.py",
     "tests/contract/test_wake_ups.py tests/contract/test_forgetting.py -k 'not fakeredis'",
 )
+_MASKING = "tests/unit/test_masking.py tests/unit/test_echoes.py tests/unit/test_results.py"
 #: By file, what is given to pytest.
 PYTHON = {
     "relay/registration/retrying.py": "tests/unit/test_retrying.py",
@@ -19,12 +20,21 @@ PYTHON = {
     "relay/executor/in_progress.py": "tests/unit/test_in_progress.py tests/unit/test_executor.py",
     "relay/store/server_errors.py": "tests/unit/test_server_errors.py",
     "relay/process/loops.py": "tests/unit/test_loops.py",
-    "relay/answer/needles.py": "tests/unit/test_masking.py tests/unit/test_results.py",
+    "relay/answer/needles.py": _MASKING,
+    "relay/answer/masking.py": _MASKING,
+    "relay/answer/forms.py": _MASKING,
+    "relay/answer/fillers.py": _MASKING,
+    "relay/answer/unescaping.py": _MASKING,
+    "relay/answer/results.py": _MASKING,
     "relay/text/expressions.py": "tests/unit/test_expressions.py",
     "relay/executor/settling.py": " ".join(_EXECUTOR),
     "relay/executor/claiming.py": " ".join(_EXECUTOR),
     "relay/executor/attempts.py": " ".join(_EXECUTOR),
     "relay/executor/active_calls.py": " ".join(_EXECUTOR),
+    "relay/executor/slots.py": f"tests/unit/test_shares.py {' '.join(_EXECUTOR)}",
+    "relay/upkeep/sweeper.py": "tests/unit/test_sweeping_turns.py tests/contract/test_forgetting.py tests/integration/test_isolation.py",
+    "relay/upkeep/alerts.py": "tests/contract/test_alerts.py tests/integration/test_alerts.py",
+    "relay/upkeep/callbacks.py": "tests/integration/test_callbacks.py",
 }
 LUA = dict.fromkeys(
     [
