@@ -41,7 +41,6 @@ HARD_STOP: Final = 70
 GOODBYE_S: Final = 5.0
 #: How long the last report may take.
 LAST_REPORT_S: Final = 2.0
-#: The lane whose callers wait.
 #: How much later than others a worker that does not serve it gets the machine's time (nice(2)): a drain uses whatever
 #: is left, and must not take it from somebody who waits.
 BACKGROUND: Final = 19

@@ -80,7 +80,7 @@ def _answers(shown):
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
+def harness(tmp_path_factory):
     with worker_harness(tmp_path_factory, RELAY_LEASE_MARGIN="1") as harness:
         harness.start_worker("bulk")
         with running_flower(harness) as shown:
@@ -88,21 +88,25 @@ def house(tmp_path_factory):
             yield harness
 
 
-def shown(house, reference_ids, within_s=20):
+def shown(harness, reference_ids, within_s=20):
     """What Flower shows of these, when it shows them all."""
-    until(lambda: set(reference_ids) <= set(house.flower.tasks()), within_s, every_s=0.3)
-    return [house.flower.tasks()[ref] for ref in reference_ids]
+    until(lambda: set(reference_ids) <= set(harness.flower.tasks()), within_s, every_s=0.3)
+    return [harness.flower.tasks()[ref] for ref in reference_ids]
 
 
-def test_an_invocation_is_a_task_with_its_state_and_nothing_of_its_contents(house):
+def test_an_invocation_is_a_task_with_its_state_and_nothing_of_its_contents(harness):
     with receiver(in_turn(OK, answer(503, SECRET.encode()))) as endpoint:
-        house.register(
+        harness.register(
             hook(endpoint.url),
             {**hook(f"https://127.0.0.1:{closed_port()}"), "id": "gone"},
         )
-        good, bad, gone = house.trigger(data=SECRET), house.trigger(data=SECRET), house.trigger("gone", data=SECRET)
-        house.finals([good, bad, gone])
-    tasks = dict(zip((good, bad, gone), shown(house, [good, bad, gone]), strict=True))
+        good, bad, gone = (
+            harness.trigger(data=SECRET),
+            harness.trigger(data=SECRET),
+            harness.trigger("gone", data=SECRET),
+        )
+        harness.finals([good, bad, gone])
+    tasks = dict(zip((good, bad, gone), shown(harness, [good, bad, gone]), strict=True))
     by_state = {tasks[ref]["state"]: (tasks[ref]["name"], tasks[ref]["result"]) for ref in (good, bad)}
     assert by_state == {"SUCCESS": ("acme/hook", "200 answered"), "FAILURE": ("acme/hook", "503 answered")}
     assert (tasks[gone]["state"], tasks[gone]["name"], tasks[gone]["result"]) == (
@@ -111,92 +115,92 @@ def test_an_invocation_is_a_task_with_its_state_and_nothing_of_its_contents(hous
         "0 connect_failed",
     )
     for ref, task in tasks.items():
-        record = house.record(ref)
+        record = harness.record(ref)
         assert task["uuid"] == ref
         assert (task["args"], task["kwargs"], task["retries"], task["routing_key"]) == ("()", "{}", 0, "bulk")
         assert task["runtime"] == record.attempts[0].duration_ms / 1000
         assert task["worker"].startswith("bulk1@")
-    pages = [house.flower.get(path).text for path in ("/", "/tasks", f"/task/{good}", f"/task/{bad}", "/api/tasks")]
+    pages = [harness.flower.get(path).text for path in ("/", "/tasks", f"/task/{good}", f"/task/{bad}", "/api/tasks")]
     for text in pages:
         assert SECRET not in text
         assert endpoint.url not in text
 
 
-def test_a_retry_is_shown_and_then_its_end(house):
+def test_a_retry_is_shown_and_then_its_end(harness):
     with receiver(in_turn(answer(503), OK)) as endpoint:
-        house.register(hook(endpoint.url, retry={"attempts": 2, "initial": 3}))
-        ref = house.trigger()
-        (task,) = shown(house, [ref])
-        if house.record(ref).state is State.RETRYING:
+        harness.register(hook(endpoint.url, retry={"attempts": 2, "initial": 3}))
+        ref = harness.trigger()
+        (task,) = shown(harness, [ref])
+        if harness.record(ref).state is State.RETRYING:
             assert (task["state"], task["result"]) == ("RETRY", "503 answered")
-        house.final(ref)
-    until(lambda: house.flower.tasks()[ref]["state"] == "SUCCESS", 20, every_s=0.3)
-    assert house.flower.tasks()[ref]["retries"] == 1
+        harness.final(ref)
+    until(lambda: harness.flower.tasks()[ref]["state"] == "SUCCESS", 20, every_s=0.3)
+    assert harness.flower.tasks()[ref]["retries"] == 1
 
 
-def test_searching_a_reference_id_or_a_webhook_finds_it(house):
+def test_searching_a_reference_id_or_a_webhook_finds_it(harness):
     with receiver(OK) as endpoint:
-        house.register(hook(endpoint.url), {**hook(endpoint.url), "id": "wanted"})
-        ref, other = house.trigger("wanted"), house.trigger()
-        house.finals([ref, other])
-    shown(house, [ref, other])
+        harness.register(hook(endpoint.url), {**hook(endpoint.url), "id": "wanted"})
+        ref, other = harness.trigger("wanted"), harness.trigger()
+        harness.finals([ref, other])
+    shown(harness, [ref, other])
     for search in (ref, "acme/wanted", "wanted"):
-        found = house.flower.tasks(search=search)
+        found = harness.flower.tasks(search=search)
         assert ref in found, search
         assert other not in found, search
-    assert ref in house.flower.get(f"/task/{ref}").text
+    assert ref in harness.flower.get(f"/task/{ref}").text
 
 
-def test_a_message_is_still_a_task_of_its_own(house):
+def test_a_message_is_still_a_task_of_its_own(harness):
     with receiver(OK) as endpoint:
-        house.register(hook(endpoint.url))
+        harness.register(hook(endpoint.url))
 
         def is_shown():
-            house.final(house.trigger())  # Flower asks for these events every five seconds
-            return "relay.run" in {task["name"] for task in house.flower.get("/api/tasks").json().values()}
+            harness.final(harness.trigger())  # Flower asks for these events every five seconds
+            return "relay.run" in {task["name"] for task in harness.flower.get("/api/tasks").json().values()}
 
         until(is_shown, 30, every_s=0.5)
 
 
-def test_a_call_whose_worker_was_lost_is_a_failure(house):
+def test_a_call_whose_worker_was_lost_is_a_failure(harness):
     with receiver(slow_start) as endpoint:
-        house.register({**hook(endpoint.url, timeout=2), "id": "lost"})
-        ref = house.trigger("lost", awaited=True)
-        doomed = house.start_worker("interactive")
-        until(lambda: house.record(ref).state is State.SENDING, 20)
+        harness.register({**hook(endpoint.url, timeout=2), "id": "lost"})
+        ref = harness.trigger("lost", awaited=True)
+        doomed = harness.start_worker("interactive")
+        until(lambda: harness.record(ref).state is State.SENDING, 20)
         os.killpg(doomed.pid, signal.SIGKILL)
-        other = house.start_worker("interactive", 2)
-        assert house.final(ref, 40).state is State.INTERRUPTED
-        (task,) = shown(house, [ref])
+        other = harness.start_worker("interactive", 2)
+        assert harness.final(ref, 40).state is State.INTERRUPTED
+        (task,) = shown(harness, [ref])
         os.killpg(other.pid, signal.SIGKILL)
     assert (task["state"], task["name"], task["result"]) == ("FAILURE", "acme/lost", "0 lease_lost")
 
 
-def test_half_of_many_that_fail_are_seen_to_fail(house):
+def test_half_of_many_that_fail_are_seen_to_fail(harness):
     def half(connection, request):
         answer(500 if json.loads(request.body)["fails"] else 200)(connection, request)
 
     with receiver(half) as endpoint:
-        house.register(hook(endpoint.url))
-        refs = house.trigger_each([{"fails": number % 2} for number in range(300)], "hook")
-        records = house.finals(refs)
-    tasks = shown(house, refs)
+        harness.register(hook(endpoint.url))
+        refs = harness.trigger_each([{"fails": number % 2} for number in range(300)], "hook")
+        records = harness.finals(refs)
+    tasks = shown(harness, refs)
     for record, task in zip(records, tasks, strict=True):
         assert task["state"] == ("FAILURE" if record.error else "SUCCESS")
     assert sum(task["state"] == "FAILURE" for task in tasks) == 150
 
 
-def test_every_lane_is_on_the_broker_page_also_when_a_worker_has_just_died(house):
-    urgent = house.start_worker("interactive")
+def test_every_lane_is_on_the_broker_page_also_when_a_worker_has_just_died(harness):
+    urgent = harness.start_worker("interactive")
 
     def lanes():
-        house.flower.get("/api/workers", refresh=1)
-        return [queue["name"] for queue in house.flower.get("/api/queues/length").json()["active_queues"]]
+        harness.flower.get("/api/workers", refresh=1)
+        return [queue["name"] for queue in harness.flower.get("/api/queues/length").json()["active_queues"]]
 
     until(lambda: set(LANES) <= set(lanes()), 20, every_s=0.3)
     os.killpg(urgent.pid, signal.SIGKILL)
     for _ in range(5):
         assert lanes() == list(LANES)
-        page = house.flower.get("/broker").text
+        page = harness.flower.get("/broker").text
         assert all(f">{lane}<" in page.replace(" ", "").replace("\n", "") for lane in LANES)
         time.sleep(0.3)

@@ -37,7 +37,7 @@ logins._WRITE_AFTER_S = {after_s}
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
+def served(tmp_path_factory):
     clock = tmp_path_factory.mktemp("clock") / "now"
     clock.write_text("0")
     prepared = CLOCKED.format(path=str(clock), after_s=WRITE_AFTER_S)
@@ -51,10 +51,10 @@ def house(tmp_path_factory):
 
 
 @pytest.fixture
-def shown(house):
+def shown(served):
     """Flower in a minute without the failures of other tests."""
-    let_minutes_pass(house)
-    return house
+    let_minutes_pass(served)
+    return served
 
 
 def let_minutes_pass(shown, count=1):

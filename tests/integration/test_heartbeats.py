@@ -20,22 +20,22 @@ QUICK = "workers.heartbeat.LOOK_S = 0.05"  # sixty looks are three seconds
 
 
 @pytest.fixture
-def house(tmp_path_factory):
-    with worker_harness(tmp_path_factory) as house:
-        yield house
+def harness(tmp_path_factory):
+    with worker_harness(tmp_path_factory) as harness:
+        yield harness
 
 
-def lanes_of(house):
-    return workers_by_lane(house.runtime.workers.alive(), LANES)
+def lanes_of(harness):
+    return workers_by_lane(harness.runtime.workers.alive(), LANES)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
-def test_a_lane_whose_worker_is_gone_is_without_one_within_five_seconds(house, how):
-    process = house.start_worker("bulk")
-    assert lanes_of(house) == {"interactive": 0, "bulk": 1, "replay": 1}
+def test_a_lane_whose_worker_is_gone_is_without_one_within_five_seconds(harness, how):
+    process = harness.start_worker("bulk")
+    assert lanes_of(harness) == {"interactive": 0, "bulk": 1, "replay": 1}
     os.killpg(process.pid, how)
     gone = time.monotonic()
-    until(lambda: not any(lanes_of(house).values()), 10)
+    until(lambda: not any(lanes_of(harness).values()), 10)
     assert time.monotonic() - gone < 5
 
 
@@ -51,10 +51,10 @@ SABOTAGES = {
 
 
 @pytest.mark.parametrize("part", SABOTAGES)
-def test_a_worker_in_which_a_part_stands_still_ends_so_that_it_is_started_again(house, part):
-    process = house.start_worker(sabotage=f"{QUICK}\n{SABOTAGES[part]}", waits=False)
+def test_a_worker_in_which_a_part_stands_still_ends_so_that_it_is_started_again(harness, part):
+    process = harness.start_worker(sabotage=f"{QUICK}\n{SABOTAGES[part]}", waits=False)
     assert process.wait(90) == STUCK
-    until(lambda: not any(lanes_of(house).values()), 10)
+    until(lambda: not any(lanes_of(harness).values()), 10)
 
 
 def test_a_worker_whose_slots_are_all_taken_by_slow_calls_is_alive(tmp_path_factory):
@@ -62,13 +62,13 @@ def test_a_worker_whose_slots_are_all_taken_by_slow_calls_is_alive(tmp_path_fact
         time.sleep(4)
         OK(connection, request)
 
-    with worker_harness(tmp_path_factory, RELAY_MAX_IN_FLIGHT="2") as house, receiver(slow) as endpoint:
-        process = house.start_worker(sabotage=QUICK)
-        house.register(*(hook(endpoint.url, timeout=20) | {"id": f"hook{number}"} for number in range(4)))
-        refs = [house.trigger(f"hook{number}") for number in range(4)]
+    with worker_harness(tmp_path_factory, RELAY_MAX_IN_FLIGHT="2") as harness, receiver(slow) as endpoint:
+        process = harness.start_worker(sabotage=QUICK)
+        harness.register(*(hook(endpoint.url, timeout=20) | {"id": f"hook{number}"} for number in range(4)))
+        refs = [harness.trigger(f"hook{number}") for number in range(4)]
         until(lambda: len(endpoint.requests) == 2, 20)
         for _ in range(35):
-            assert lanes_of(house)["bulk"] == 1
+            assert lanes_of(harness)["bulk"] == 1
             time.sleep(0.1)
-        assert {record.state for record in house.finals(refs)} == {State.DELIVERED}
+        assert {record.state for record in harness.finals(refs)} == {State.DELIVERED}
         assert process.poll() is None

@@ -184,12 +184,12 @@ def test_the_proxy_itself_may_be_reached_by_tls_and_is_verified(authority):
 def test_a_worker_calls_through_the_proxy_and_says_its_password_nowhere(tmp_path_factory):
     with receiver(json_answer({"ok": True})) as r, connect_proxy() as proxy:
         at = f"http://desk:{PASSWORD.replace('/', '%2F').replace('@', '%40')}@127.0.0.1:{proxy.port}"
-        with worker_harness(tmp_path_factory, RELAY_EGRESS_PROXY=at, RELAY_LOG_LEVEL="debug") as house:
-            house.start_worker()
-            house.register(hook(r.url))
-            assert house.final(house.trigger()).state is State.DELIVERED
-            house.runtime.registry.remove("acme", "hook")
-            log = house.log.read_text()
+        with worker_harness(tmp_path_factory, RELAY_EGRESS_PROXY=at, RELAY_LOG_LEVEL="debug") as harness:
+            harness.start_worker()
+            harness.register(hook(r.url))
+            assert harness.final(harness.trigger()).state is State.DELIVERED
+            harness.runtime.registry.remove("acme", "hook")
+            log = harness.log.read_text()
     assert proxy.lines == [f"CONNECT 127.0.0.1:{r.port} HTTP/1.1"]
     assert proxy.header("Proxy-Authorization") == [basic("desk", PASSWORD)]
     assert PASSWORD not in log

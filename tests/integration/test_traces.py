@@ -69,7 +69,7 @@ def collector():
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
+def harness(tmp_path_factory):
     with collector() as got, worker_harness(tmp_path_factory, RELAY_OTLP_ENDPOINT=got.url) as harness:
         harness.start_worker("interactive")
         harness.start_worker("bulk")
@@ -78,24 +78,24 @@ def house(tmp_path_factory):
             yield harness
 
 
-def triggered(house, endpoint, traceparent=None, prefer="wait=20", **fields):
-    house.register(hook(endpoint.url, **fields))
+def triggered(harness, endpoint, traceparent=None, prefer="wait=20", **fields):
+    harness.register(hook(endpoint.url, **fields))
     headers = {} if traceparent is None else {"traceparent": traceparent}
-    return house.api.trigger("hook", body={"data": SECRET}, prefer=prefer, headers=headers).json()["referenceId"]
+    return harness.api.trigger("hook", body={"data": SECRET}, prefer=prefer, headers=headers).json()["referenceId"]
 
 
-def spans_of(house, ref, count):
-    until(lambda: len(house.collector.of(ref)) >= count, 20, every_s=0.1)
+def spans_of(harness, ref, count):
+    until(lambda: len(harness.collector.of(ref)) >= count, 20, every_s=0.1)
     found = {}
-    for span in house.collector.of(ref):
+    for span in harness.collector.of(ref):
         found.setdefault(span.name, []).append(span)
     return found
 
 
-def test_door_queue_and_attempt_are_one_trace_below_the_caller_s_span(house):
+def test_door_queue_and_attempt_are_one_trace_below_the_caller_s_span(harness):
     with receiver(json_answer({"said": SECRET})) as endpoint:
-        ref = triggered(house, endpoint, f"00-{TRACE}-{CALLER}-01")
-        spans = spans_of(house, ref, 3)
+        ref = triggered(harness, endpoint, f"00-{TRACE}-{CALLER}-01")
+        spans = spans_of(harness, ref, 3)
         (request,) = endpoint.requests
     (door,), (queue,), (attempt,) = spans["relay.door"], spans["relay.queue"], spans["relay.attempt"]
     assert {span.trace_id.hex() for span in (door, queue, attempt)} == {TRACE}
@@ -109,20 +109,20 @@ def test_door_queue_and_attempt_are_one_trace_below_the_caller_s_span(house):
     said = attributes(attempt)
     assert (said["relay.plugin"], said["relay.webhook"], said["relay.outcome"]) == ("acme", "hook", "answered")
     assert said["http.response.status_code"] == 200
-    assert {name for name, _ in house.collector.services} == {"webhook-relay"}
+    assert {name for name, _ in harness.collector.services} == {"webhook-relay"}
 
 
-def test_without_a_caller_s_span_the_door_begins_a_trace(house):
+def test_without_a_caller_s_span_the_door_begins_a_trace(harness):
     with receiver(json_answer({})) as endpoint:
-        spans = spans_of(house, triggered(house, endpoint), 3)
+        spans = spans_of(harness, triggered(harness, endpoint), 3)
     assert spans["relay.door"][0].parent_span_id == b""
     assert spans["relay.attempt"][0].trace_id == spans["relay.door"][0].trace_id
 
 
-def test_every_attempt_has_a_span_and_only_the_first_was_in_the_queue(house):
+def test_every_attempt_has_a_span_and_only_the_first_was_in_the_queue(harness):
     with receiver(in_turn(answer(503), json_answer({}))) as endpoint:
-        ref = triggered(house, endpoint, retry={"attempts": 2, "initial": 0.05})
-        spans = spans_of(house, ref, 4)
+        ref = triggered(harness, endpoint, retry={"attempts": 2, "initial": 0.05})
+        spans = spans_of(harness, ref, 4)
     attempts = sorted(spans["relay.attempt"], key=lambda span: span.start_time_unix_nano)
     assert [attributes(span)["http.response.status_code"] for span in attempts] == [503, 200]
     assert [span.status.code for span in attempts] == [Status.STATUS_CODE_ERROR, Status.STATUS_CODE_UNSET]
@@ -130,22 +130,22 @@ def test_every_attempt_has_a_span_and_only_the_first_was_in_the_queue(house):
     assert attempts[1].parent_span_id == spans["relay.door"][0].span_id
 
 
-def test_what_a_caller_does_not_sample_is_carried_and_not_exported(house):
+def test_what_a_caller_does_not_sample_is_carried_and_not_exported(harness):
     with receiver(json_answer({})) as endpoint:
-        ref = triggered(house, endpoint, f"00-{'1' * 32}-{CALLER}-00")
-        later = triggered(house, endpoint)
-        spans_of(house, later, 3)
+        ref = triggered(harness, endpoint, f"00-{'1' * 32}-{CALLER}-00")
+        later = triggered(harness, endpoint)
+        spans_of(harness, later, 3)
         first = next(each for each in endpoint.requests if each.header("webhook-id") == ref)
     assert first.header("traceparent").startswith(f"00-{'1' * 32}-")
     assert first.header("traceparent").endswith("-00")
-    assert house.collector.of(ref) == []
+    assert harness.collector.of(ref) == []
 
 
-def test_a_span_never_holds_contents_or_an_address(house):
+def test_a_span_never_holds_contents_or_an_address(harness):
     with receiver(answer(500, SECRET.encode())) as endpoint:
-        ref = triggered(house, endpoint)
-        spans_of(house, ref, 3)
-    for body in house.collector.bodies:
+        ref = triggered(harness, endpoint)
+        spans_of(harness, ref, 3)
+    for body in harness.collector.bodies:
         assert SECRET.encode() not in body
         assert endpoint.url.encode() not in body
 

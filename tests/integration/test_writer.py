@@ -87,7 +87,7 @@ def webhook(origin, webhook_id, path, secret, **more):
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
+def harness(tmp_path_factory):
     """A running relay with a history: calls of two plugins, a chain, a replay, a removed webhook, an ended key."""
     settings = {"RELAY_LEASE_MARGIN": "2", "RELAY_AUTH_FAILURES": "1000000"}
     with (
@@ -115,28 +115,28 @@ def a_history(work, api, endpoint):
     mine = keys.create("acme", ["trigger", "operate"])[0]
     narrow = keys.create("acme", ["trigger"])[0]
     ended, ended_row = keys.create("acme", ["trigger", "operate"])
-    house = SimpleNamespace(work=work, api=api, endpoint=endpoint, mine=mine, narrow=narrow, ended=ended)
-    house.client = redis.Redis.from_url(work.environ["RELAY_REDIS_URL"])
-    house.first = snapshot(house.client)
+    harness = SimpleNamespace(work=work, api=api, endpoint=endpoint, mine=mine, narrow=narrow, ended=ended)
+    harness.client = redis.Redis.from_url(work.environ["RELAY_REDIS_URL"])
+    harness.first = snapshot(harness.client)
     foreign = api.foreign_key
     own = trigger(api, mine, "open", {"sent": MINE})
     chain = trigger(api, mine, "telling", None)
     theirs = trigger(api, foreign, "theirs", {"sent": CANARIES["payload of other"]})
     trigger(api, mine, "gone", None)
     work.finals([own, chain, theirs])
-    house.refs = {"own": own, "chain": chain, "theirs": theirs}
-    house.steps = work.record(chain).steps
+    harness.refs = {"own": own, "chain": chain, "theirs": theirs}
+    harness.steps = work.record(chain).steps
     answer = api.call("POST", "/v1/replays", key=mine, json={"referenceIds": [own]})
     assert answer.status_code == 202, answer.text
-    until(lambda: house_replay(api, mine)["state"] == "done", 30)
+    until(lambda: replay_of(api, mine)["state"] == "done", 30)
     keys.revoke(ended_row.id)
     work.runtime.registry.remove("acme", "gone")
     until(lambda: get(api, ended, "/v1/webhooks").status_code == 401, 5)
-    house.used = kinds_by_question(house)
-    return house
+    harness.used = kinds_by_question(harness)
+    return harness
 
 
-def house_replay(api, key):
+def replay_of(api, key):
     return get(api, key, "/v1/replays").json()["replays"][0]
 
 
@@ -174,54 +174,54 @@ def other_s(names, name):
     return (foreign or others or [None])[0]
 
 
-def another_s_value(house, names, values):
+def another_s_value(harness, names, values):
     """Every key gets the value of somebody else's."""
     return {name: values.get(other_s(names, name)) for name in names}
 
 
-def an_older_value(house, names, values):
+def an_older_value(harness, names, values):
     """Every key gets the value that it had before, or goes where it had none."""
-    return {name: house.first.get(name) for name in names}
+    return {name: harness.first.get(name) for name in names}
 
 
-def values_in_turn(house, names, values):
+def values_in_turn(harness, names, values):
     """The values of a kind go round."""
     return {name: values.get(names[(index + 1) % len(names)]) for index, name in enumerate(names)}
 
 
-def nothing(house, names, values):
+def nothing(harness, names, values):
     """Every key goes."""
     return dict.fromkeys(names)
 
 
-def junk(house, names, values):
+def junk(harness, names, values):
     """Every key holds something of its type that nobody has written."""
     scratch = "scratch"
     made = {}
     for name in names:
-        house.client.delete(scratch)
+        harness.client.delete(scratch)
         of_type = {
-            b"hash": lambda: house.client.hset(scratch, mapping={"plugin": "acme", "state": "delivered", "x": "1"}),
-            b"list": lambda: house.client.rpush(scratch, house.refs["theirs"], "1"),
-            b"set": lambda: house.client.sadd(scratch, house.refs["theirs"], "other", "theirs"),
-            b"zset": lambda: house.client.zadd(scratch, {house.refs["theirs"]: 1, "other/theirs": 2}),
+            b"hash": lambda: harness.client.hset(scratch, mapping={"plugin": "acme", "state": "delivered", "x": "1"}),
+            b"list": lambda: harness.client.rpush(scratch, harness.refs["theirs"], "1"),
+            b"set": lambda: harness.client.sadd(scratch, harness.refs["theirs"], "other", "theirs"),
+            b"zset": lambda: harness.client.zadd(scratch, {harness.refs["theirs"]: 1, "other/theirs": 2}),
         }
-        of_type.get(house.client.type(name), lambda: house.client.set(scratch, b"1"))()
-        made[name] = house.client.dump(scratch)
-    house.client.delete(scratch)
+        of_type.get(harness.client.type(name), lambda: harness.client.set(scratch, b"1"))()
+        made[name] = harness.client.dump(scratch)
+    harness.client.delete(scratch)
     return made
 
 
 WAYS = [another_s_value, an_older_value, values_in_turn, nothing, junk]
 
 
-def names_of(house, values):
+def names_of(harness, values):
     """By kind, the names that there are; of a kind that has none, one that the writer makes up."""
     by_kind = {kind: [] for kind in TEMPLATES}
     for name in values:
         assert kind_of(name), f"{name} is in no list"
         by_kind[kind_of(name)].append(name)
-    parts = {"plugin": "acme", "webhook": "open", "revision": "1", "ref": house.refs["own"], **_SAMPLES}
+    parts = {"plugin": "acme", "webhook": "open", "revision": "1", "ref": harness.refs["own"], **_SAMPLES}
     for kind, names in by_kind.items():
         root, rest = TEMPLATES[kind]
         if not names:
@@ -241,58 +241,58 @@ def write(client, values):
 # -- what he then asks for ----------------------------------------------------------------------------------------------
 
 
-def questions(house):
+def questions(harness):
     """Everything that a plugin may ask, as ``(key, method, path, body, whether it must not be granted)``."""
-    refs = [*house.refs.values(), *house.steps]
+    refs = [*harness.refs.values(), *harness.steps]
     for ref in refs:
-        yield house.mine, "GET", f"/v1/invocations/{ref}", None, False
+        yield harness.mine, "GET", f"/v1/invocations/{ref}", None, False
     for path in ("/v1/webhooks", "/v1/invocations?limit=50", "/v1/replays", "/v1/stats", "/v1/groups", "/v1/traffic"):
-        yield house.mine, "GET", path, None, False
-        yield house.ended, "GET", path, None, True
+        yield harness.mine, "GET", path, None, False
+        yield harness.ended, "GET", path, None, True
     for webhook_id in ("open", "theirs", "hidden", "gone", "login"):
         forbidden = webhook_id != "open"
-        yield house.mine, "GET", f"/v1/webhooks/{webhook_id}", None, forbidden
-        yield house.mine, "POST", f"/v1/webhooks/{webhook_id}/trigger", {"data": {"sent": MINE}}, forbidden
-    yield house.mine, "POST", "/v1/replays", {"referenceIds": [*refs], "includeUncertain": True}, False
-    yield house.narrow, "GET", "/v1/invocations", None, True
-    yield house.mine, "GET", "/metrics", None, True
+        yield harness.mine, "GET", f"/v1/webhooks/{webhook_id}", None, forbidden
+        yield harness.mine, "POST", f"/v1/webhooks/{webhook_id}/trigger", {"data": {"sent": MINE}}, forbidden
+    yield harness.mine, "POST", "/v1/replays", {"referenceIds": [*refs], "includeUncertain": True}, False
+    yield harness.narrow, "GET", "/v1/invocations", None, True
+    yield harness.mine, "GET", "/metrics", None, True
     yield f"whk_{'0' * 16}_{'a' * 43}", "GET", "/v1/webhooks", None, True
 
 
-def kinds_by_question(house):
+def kinds_by_question(harness):
     """Of each question the kinds of keys that were used while it was answered: no other can change its answer."""
     used = []
     with requests.Session() as session:
-        for question in questions(house):
-            with commands(house) as told:
-                ask(house, session, question)
+        for question in questions(harness):
+            with commands(harness) as told:
+                ask(harness, session, question)
             used.append(
                 {kind_of(word.decode("latin-1")) for words in told for word in words if word.startswith(b"relay:")}
             )
     return used
 
 
-def concerned(house, kind):
+def concerned(harness, kind):
     """The questions whose answers a kind of key may change; what is sent later, by a worker, may use every kind."""
-    every = list(questions(house))
+    every = list(questions(harness))
     if kind in REMEMBERED:
         return every
-    return [each for each, used in zip(every, house.used, strict=True) if each[1] == "POST" or kind in used]
+    return [each for each, used in zip(every, harness.used, strict=True) if each[1] == "POST" or kind in used]
 
 
-def ask(house, session, question):
+def ask(harness, session, question):
     key, method, path, body, _ = question
     headers = {"Authorization": f"Bearer {key}", "Prefer": "respond-async"}
-    return session.request(method, house.api.url + path, headers=headers, json=body, timeout=30)
+    return session.request(method, harness.api.url + path, headers=headers, json=body, timeout=30)
 
 
-def ask_all(house, asked, said):
+def ask_all(harness, asked, said):
     """Ask, and return what was told or granted that must not be."""
     wrong = []
     with requests.Session() as session:
         for question in asked:
             _, method, path, _, forbidden = question
-            answer = ask(house, session, question)
+            answer = ask(harness, session, question)
             wrong += [
                 f"{said}: {method} {path} tells the {what}" for what, text in CANARIES.items() if text in answer.text
             ]
@@ -308,8 +308,8 @@ def test_every_list_of_keys_is_written_by_these_tests():
     assert lists == [PARTITIONED, SHARED, TRAIL, CHANNELS]
 
 
-def test_each_kind_that_answers_are_made_of_is_used_by_some_question(house):
-    used = set().union(*house.used) | REMEMBERED
+def test_each_kind_that_answers_are_made_of_is_used_by_some_question(harness):
+    used = set().union(*harness.used) | REMEMBERED
     assert used >= {
         "record",
         "result",
@@ -323,41 +323,41 @@ def test_each_kind_that_answers_are_made_of_is_used_by_some_question(house):
     }
 
 
-def test_the_questions_of_these_tests_are_answered_where_nothing_was_altered(house):
+def test_the_questions_of_these_tests_are_answered_where_nothing_was_altered(harness):
     """Otherwise nothing would be shown by refusals; and what they look for is in the server, sealed."""
-    assert ask_all(house, questions(house), "unaltered") == []
-    own = get(house.api, house.mine, f"/v1/invocations/{house.refs['own']}")
+    assert ask_all(harness, questions(harness), "unaltered") == []
+    own = get(harness.api, harness.mine, f"/v1/invocations/{harness.refs['own']}")
     assert own.json()["result"]["status"] == 200
-    theirs = get(house.api, house.api.foreign_key, f"/v1/invocations/{house.refs['theirs']}")
+    theirs = get(harness.api, harness.api.foreign_key, f"/v1/invocations/{harness.refs['theirs']}")
     assert CANARIES["answer to other"] in theirs.text
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-def test_no_key_that_a_writer_alters_tells_him_anything_or_gives_him_a_right(house, way):
-    values = snapshot(house.client)
+def test_no_key_that_a_writer_alters_tells_him_anything_or_gives_him_a_right(harness, way):
+    values = snapshot(harness.client)
     wrong, written = [], set()
-    for kind, names in names_of(house, values).items():
-        write(house.client, way(house, names, values))
+    for kind, names in names_of(harness, values).items():
+        write(harness.client, way(harness, names, values))
         written.add(kind)
         if kind in REMEMBERED:
             time.sleep(1.1)  # for which a process believes what it has read: the attack has to be complete
-        wrong += ask_all(house, concerned(house, kind), f"{way.__name__} of {kind}")
-        gone = values.keys() - all_names(house.client)  # what he can do: let it be forgotten
-        write(house.client, {name: values.get(name) for name in {*names, *gone}})
+        wrong += ask_all(harness, concerned(harness, kind), f"{way.__name__} of {kind}")
+        gone = values.keys() - all_names(harness.client)  # what he can do: let it be forgotten
+        write(harness.client, {name: values.get(name) for name in {*names, *gone}})
     write(
-        house.client, dict.fromkeys(all_names(house.client) - values.keys()) | values
+        harness.client, dict.fromkeys(all_names(harness.client) - values.keys()) | values
     )  # what was asked leaves nothing
     time.sleep(1.1)
     assert wrong == []
     assert written == TEMPLATES.keys()
-    assert house.api.process.poll() is None
-    assert_sent_nowhere_else(house)
+    assert harness.api.process.poll() is None
+    assert_sent_nowhere_else(harness)
 
 
-def assert_sent_nowhere_else(house):
+def assert_sent_nowhere_else(harness):
     """What the writer sends reaches the one endpoint that he may call, and others' secrets only their own."""
-    for request in list(house.endpoint.requests):
+    for request in list(harness.endpoint.requests):
         path = request.target.split("?")[0]
         if MINE.encode() in request.body:
             assert path == "/open"
@@ -370,79 +370,79 @@ def assert_sent_nowhere_else(house):
 # -- calls that wait ----------------------------------------------------------------------------------------------------
 
 
-def test_no_field_of_a_waiting_call_s_record_sends_it_where_its_sender_may_not(house):
+def test_no_field_of_a_waiting_call_s_record_sends_it_where_its_sender_may_not(harness):
     """Each field of a call that waits is replaced by that of every other record, and by what no record has."""
-    policies, client = house.work.runtime.policies, house.client
+    policies, client = harness.work.runtime.policies, harness.client
     policies.pause("acme", "open")
-    others = [client.hgetall(keyspace.record(ref)) for ref in (*house.refs.values(), *house.steps)]
+    others = [client.hgetall(keyspace.record(ref)) for ref in (*harness.refs.values(), *harness.steps)]
     made_up = [
         {b"webhook": b"hidden"},
         {b"webhook": b"gone"},
         {b"webhook": b"changed", b"revision": b"1"},
-        {b"webhook": b"hidden", b"parent": house.refs["chain"].encode(), b"parentStep": b"1", b"parentItem": b"0"},
+        {b"webhook": b"hidden", b"parent": harness.refs["chain"].encode(), b"parentStep": b"1", b"parentItem": b"0"},
         {b"webhook": b"telling", b"chain": b"1", b"pins": b'{"hidden":1,"login":1}', b"step": b"-1", b"open": b"0"},
         {b"plugin": b"other", b"webhook": b"theirs"},
-        {b"caller": b"cli", b"replayOf": house.refs["theirs"].encode()},
+        {b"caller": b"cli", b"replayOf": harness.refs["theirs"].encode()},
     ]
     fields = {name for other in others for name in other} - {b"state"}  # a final one is not sent at all
     changes = [{name: other[name]} for name in sorted(fields) for other in others if name in other] + made_up
-    refs = [trigger(house.api, house.mine, "open", {"sent": MINE}) for _ in changes]
-    unchanged = trigger(house.api, house.mine, "open", {"sent": MINE})
+    refs = [trigger(harness.api, harness.mine, "open", {"sent": MINE}) for _ in changes]
+    unchanged = trigger(harness.api, harness.mine, "open", {"sent": MINE})
     for ref, change in zip(refs, changes, strict=True):
         client.hset(keyspace.record(ref), mapping=change)
     for ready in policies.resume("acme", "open"):
-        house.work.runtime.publisher.publish_ready(ready)
-    assert house.work.final(unchanged).state is State.DELIVERED
-    until(lambda: not _unfinished(house, refs), 60, every_s=0.2)
-    assert_sent_nowhere_else(house)
+        harness.work.runtime.publisher.publish_ready(ready)
+    assert harness.work.final(unchanged).state is State.DELIVERED
+    until(lambda: not _unfinished(harness, refs), 60, every_s=0.2)
+    assert_sent_nowhere_else(harness)
     for ref in refs:
-        for key in (house.mine, house.api.foreign_key):
-            shown = get(house.api, key, f"/v1/invocations/{ref}").text
+        for key in (harness.mine, harness.api.foreign_key):
+            shown = get(harness.api, key, f"/v1/invocations/{ref}").text
             assert not [what for what, text in CANARIES.items() if text in shown]
 
 
-def _unfinished(house, refs):
+def _unfinished(harness, refs):
     """Calls that a worker may still take; what was altered so that no script reads it any more is none."""
-    states = [house.client.hget(keyspace.record(ref), "state") for ref in refs]
+    states = [harness.client.hget(keyspace.record(ref), "state") for ref in refs]
     return [state for state in states if state in {b"queued", b"sending"}]
 
 
-def test_contents_pasted_into_a_waiting_call_are_not_sent(house):
+def test_contents_pasted_into_a_waiting_call_are_not_sent(harness):
     """Each sealed value that there is, as the payload of a call that waits."""
-    policies, client = house.work.runtime.policies, house.client
+    policies, client = harness.work.runtime.policies, harness.client
     policies.pause("acme", "open")
     sealed = [client.get(name) for name in client.scan_iter(f"{PREFIX}*") if client.type(name) == b"string"]
-    refs = [trigger(house.api, house.mine, "open", {"sent": MINE}) for _ in sealed]
-    before = len(house.endpoint.requests)
+    refs = [trigger(harness.api, harness.mine, "open", {"sent": MINE}) for _ in sealed]
+    before = len(harness.endpoint.requests)
     for ref, value in zip(refs, sealed, strict=True):
         client.set(keyspace.payload(ref), value)
     for ready in policies.resume("acme", "open"):
-        house.work.runtime.publisher.publish_ready(ready)
-    records = house.work.finals(refs)
+        harness.work.runtime.publisher.publish_ready(ready)
+    records = harness.work.finals(refs)
     assert {record.outcome for record in records} == {"prepare_failed"}
-    assert len(house.endpoint.requests) == before
+    assert len(harness.endpoint.requests) == before
 
 
 # -- idempotency keys ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("prefer", ["respond-async", "wait=2"])
-def test_an_idempotency_key_that_the_writer_points_at_another_s_call_brings_nothing_of_it(house, prefer):
+def test_an_idempotency_key_that_the_writer_points_at_another_s_call_brings_nothing_of_it(harness, prefer):
     def ask(prefer):
         headers = {"Idempotency-Key": "one-order", "Prefer": prefer}
-        return house.api.call(
-            "POST", "/v1/webhooks/open/trigger", key=house.mine, json={"data": {"n": 1}}, headers=headers
+        return harness.api.call(
+            "POST", "/v1/webhooks/open/trigger", key=harness.mine, json={"data": {"n": 1}}, headers=headers
         )
 
     own = ask("respond-async").json()["referenceId"]
-    house.work.final(own)
-    theirs = trigger(house.api, house.api.foreign_key, "theirs", {"sent": CANARIES["payload of other"]})
-    house.work.final(theirs)
-    (name,) = house.client.scan_iter(f"{ROOT}p:acme:idem:open:*")
-    assert house.client.hget(name, "ref").decode() == own
-    house.client.hset(name, "ref", theirs)
+    harness.work.final(own)
+    theirs = trigger(harness.api, harness.api.foreign_key, "theirs", {"sent": CANARIES["payload of other"]})
+    harness.work.final(theirs)
+    (name,) = harness.client.scan_iter(f"{ROOT}p:acme:idem:open:*")
+    assert harness.client.hget(name, "ref").decode() == own
+    harness.client.hset(name, "ref", theirs)
     answer = ask(prefer)
-    house.client.delete(name)
+    harness.client.delete(name)
     assert not [what for what, text in CANARIES.items() if text in answer.text]
     assert prefer == "respond-async" or answer.status_code >= 400, answer.text
 
@@ -450,7 +450,7 @@ def test_an_idempotency_key_that_the_writer_points_at_another_s_call_brings_noth
 # -- messages ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_message_that_the_writer_leaves_on_a_lane_runs_nothing_and_stops_nobody(house, tmp_path):
+def test_a_message_that_the_writer_leaves_on_a_lane_runs_nothing_and_stops_nobody(harness, tmp_path):
     """No JSON, too deep, another task's, and a pickle that would make a file."""
     proof = tmp_path / "proof"
     pickled = base64.b64encode(b"cos\nsystem\n(S'touch " + str(proof).encode() + b"'\ntR.").decode()
@@ -463,17 +463,17 @@ def test_a_message_that_the_writer_leaves_on_a_lane_runs_nothing_and_stops_nobod
 
     call = base64.b64encode(json.dumps([[["no-id", {"$ref": "x"}, 7]], {}, {}]).encode()).decode()
     foreign = base64.b64encode(b"[[], {}, {}]").decode()
-    house.client.lpush(
+    harness.client.lpush(
         "bulk",
         *("no JSON", "[" * 100_000, b"\xff\xfe", "{}", "null"),
         *(message(pickled, kind, "relay.run") for kind in ("application/x-python-serialize", "application/data")),
         message(foreign, "application/json", "os.system"),
         message(call, "application/json", "relay.run"),
     )
-    refs = [trigger(house.api, house.mine, "open", {"sent": MINE}) for _ in range(5)]
-    assert {record.state for record in house.work.finals(refs)} == {State.DELIVERED}
-    until(lambda: house.client.llen("bulk") == 0, 20)
-    assert house.work.workers[0].poll() is None
+    refs = [trigger(harness.api, harness.mine, "open", {"sent": MINE}) for _ in range(5)]
+    assert {record.state for record in harness.work.finals(refs)} == {State.DELIVERED}
+    until(lambda: harness.client.llen("bulk") == 0, 20)
+    assert harness.work.workers[0].poll() is None
     assert not proof.exists()
 
 
@@ -481,21 +481,21 @@ def test_a_message_that_the_writer_leaves_on_a_lane_runs_nothing_and_stops_nobod
 
 
 @pytest.mark.parametrize("in_store", [False, True], ids=["carried", "in the store"])
-def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(house, in_store):
+def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(harness, in_store):
     """He publishes another's sealed result, on every channel that there is, under the id of a call that is awaited."""
-    policies, client = house.work.runtime.policies, house.client
+    policies, client = harness.work.runtime.policies, harness.client
     policies.pause("acme", "open")
     told = []
-    path = f"{house.api.url}/v1/webhooks/open/trigger"
+    path = f"{harness.api.url}/v1/webhooks/open/trigger"
     wait_s = 8 if in_store else 60
-    headers = {"Authorization": f"Bearer {house.mine}", "Prefer": f"wait={wait_s}"}
+    headers = {"Authorization": f"Bearer {harness.mine}", "Prefer": f"wait={wait_s}"}
     caller = threading.Thread(target=lambda: told.append(requests.post(path, json={}, headers=headers, timeout=90)))
     calls = keyspace.open_calls("acme", "open")
     others = set(client.zrange(calls, 0, -1))  # what tests before this one have left, for which nobody waits
     caller.start()
     until(lambda: set(client.zrange(calls, 0, -1)) - others, 10)
-    theirs = trigger(house.api, house.api.foreign_key, "theirs", {"sent": CANARIES["payload of other"]})
-    house.work.final(theirs)
+    theirs = trigger(harness.api, harness.api.foreign_key, "theirs", {"sent": CANARIES["payload of other"]})
+    harness.work.final(theirs)
     stolen = client.get(keyspace.result(theirs))
     # Of the caller alone: what is no notice makes the listener subscribe anew, and it hears nothing meanwhile.
     awaited = [ref.decode() for ref in set(client.zrange(calls, 0, -1)) - others]
@@ -513,7 +513,7 @@ def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(ho
     caller.join()
     answered_at_once = time.monotonic() - started_s < 30
     for ready in policies.resume("acme", "open"):
-        house.work.runtime.publisher.publish_ready(ready)
+        harness.work.runtime.publisher.publish_ready(ready)
     assert CANARIES["answer to other"] not in told[0].text
     if not in_store:  # it was taken for the end of the call, and refused when it did not open
         assert answered_at_once
@@ -526,15 +526,15 @@ def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(ho
 # -- the keys of the API ------------------------------------------------------------------------------------------------
 
 
-def test_the_api_s_keys_open_no_secret_at_any_moment_of_a_chain_s_life(house):
+def test_the_api_s_keys_open_no_secret_at_any_moment_of_a_chain_s_life(harness):
     """The server itself tells every write, those of scripts too; of all that was ever there the API's keys open little."""
-    vault = Vault.from_text(house.work.environ["RELAY_DATA_KEYS"])
+    vault = Vault.from_text(harness.work.environ["RELAY_DATA_KEYS"])
     secrets = [CANARIES[what].encode() for what in ("secret of acme", "token of a chain")]
-    with monitored(house) as contents:
-        chains = [trigger(house.api, house.mine, "telling", None) for _ in range(3)]
-        house.work.finals(chains)
-    records = {ref: house.work.record(ref) for ref in chains}
-    records |= {step: house.work.record(step) for chain in chains for step in records[chain].steps}
+    with monitored(harness) as contents:
+        chains = [trigger(harness.api, harness.mine, "telling", None) for _ in range(3)]
+        harness.work.finals(chains)
+    records = {ref: harness.work.record(ref) for ref in chains}
+    records |= {step: harness.work.record(step) for chain in chains for step in records[chain].steps}
     data_keys, told = set(vault.key_ids), set()
     for (ref, part), sealed in contents:
         if ref not in records:
@@ -546,16 +546,16 @@ def test_the_api_s_keys_open_no_secret_at_any_moment_of_a_chain_s_life(house):
         assert not [secret for secret in secrets if secret in plain or secret in sealed], part
         told.add((part, is_open))
     assert told == {("payload", True), ("payload", False), ("result", True), ("raw", False), ("secrets", False)}
-    targets = [house.client.get(name) for name in house.client.scan_iter(f"{ROOT}target:*")]
+    targets = [harness.client.get(name) for name in harness.client.scan_iter(f"{ROOT}target:*")]
     assert targets
     assert not [sealed for sealed in targets if Vault.key_id_of(sealed) in data_keys]
 
 
 @contextmanager
-def monitored(house):
+def monitored(harness):
     """What is written to the contents of invocations, as ``((reference id, part), value)``, once the context has ended."""
     contents = []
-    with commands(house) as told:
+    with commands(harness) as told:
         yield contents
     for command, *words in told:
         name = words[0].decode("latin-1") if words else ""
@@ -564,11 +564,11 @@ def monitored(house):
 
 
 @contextmanager
-def commands(house):
+def commands(harness):
     """Every command that the server runs, those of scripts too, as its words, once the context has ended."""
     word = re.compile(rb'"((?:[^"\\]|\\.)*)"')
     told, lines = [], []
-    with socket.create_connection(("127.0.0.1", house.work.server.port)) as connection:
+    with socket.create_connection(("127.0.0.1", harness.work.server.port)) as connection:
         connection.sendall(b"MONITOR\r\n")
         file = connection.makefile("rb")
         assert file.readline() == b"+OK\r\n"
@@ -582,7 +582,7 @@ def commands(house):
         try:
             yield told
         finally:
-            house.client.echo("the end of what is told")
+            harness.client.echo("the end of what is told")
             reader.join()
             file.close()
     told += [
@@ -590,13 +590,13 @@ def commands(house):
     ]
 
 
-def test_the_api_is_not_given_the_keys_of_targets(house):
-    assert "RELAY_TARGET_KEYS" not in psutil.Process(house.api.process.pid).environ()
+def test_the_api_is_not_given_the_keys_of_targets(harness):
+    assert "RELAY_TARGET_KEYS" not in psutil.Process(harness.api.process.pid).environ()
 
 
-def test_a_made_up_reference_id_is_no_invocation(house):
+def test_a_made_up_reference_id_is_no_invocation(harness):
     made_up = new_reference_id()
-    house.client.hset(keyspace.record(made_up), mapping={"plugin": "acme", "state": "delivered"})
-    answer = get(house.api, house.mine, f"/v1/invocations/{made_up}")
+    harness.client.hset(keyspace.record(made_up), mapping={"plugin": "acme", "state": "delivered"})
+    answer = get(harness.api, harness.mine, f"/v1/invocations/{made_up}")
     assert answer.status_code >= 400
-    house.client.delete(keyspace.record(made_up))
+    harness.client.delete(keyspace.record(made_up))
