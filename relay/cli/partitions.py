@@ -54,6 +54,8 @@ def show(screen: Screen, data_dir: Path) -> None:
     screen.show(rows, lambda: table_of(_COLUMNS, (_line(state) for state in found)))
     if len(found) == 1:
         screen.note("The store has one partition: every plugin is in it.")
+    for plugin in sorted({plugin for state in found for plugin in state.moving}):
+        screen.note(f"{plugin} is being moved. If nobody is at it, give the same `relay partitions move` again.")
     if away := sum(state.server is None for state in found):
         screen.note(f"The servers of {away} of {len(found)} partitions cannot be reached: calls of their plugins wait.")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from relay.doctor.api_keys import examine_api_keys
 from relay.doctor.audit_trail import examine_audit_trail
 from relay.doctor.egress import examine_egress
-from relay.doctor.finding import Finding, Level, judged
+from relay.doctor.finding import Finding, Level, judged, listed
 from relay.doctor.installation import examine_installation
 from relay.doctor.lanes import examine_lanes
 from relay.doctor.registrations import examine_alerts, examine_registrations, examine_waiting
@@ -64,9 +64,14 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
         return
     yield from examine_lanes(health.workers, Backlog(runtime.client, runtime.keyspace).of(LANES))
     yield from _key_rings(settings)
+    moving = [plugin for plugin in health.plugins if runtime.keyspace.is_moving(plugin)]
+    if moving:
+        advice = "They get 503 until it is over. If nobody is at it, give the same `relay partitions move` again."
+        yield Finding("moves", Level.NOTE, f"on their way to another partition: {listed(moving)}", advice)
+    plugins = [plugin for plugin in health.plugins if plugin not in moving]
     if settings.target_keys is not None:
-        yield from examine_registrations(runtime, health.plugins)
-    yield from examine_waiting(runtime, health.plugins)
+        yield from examine_registrations(runtime, plugins)
+    yield from examine_waiting(runtime, plugins)
     if settings.data_keys is not None:
         yield from examine_alerts(runtime)
         yield examine_api_keys(runtime)

@@ -28,22 +28,19 @@ class SetAside:
         self._root = partition_root(number)
 
     def plugins(self) -> tuple[str, ...]:
-        """The plugins of the bucket, set aside or not."""
-        shared = (name for name in self._server.smembers(self._shared("plugins")))
-        ours = {name.decode() for name in shared if bucket_of_plugin(name.decode()) == self._bucket}
-        return tuple(sorted(ours | {name.decode() for name in self._server.smembers(self._aside("plugins"))}))
+        """The plugins of the bucket that are noted here."""
+        names = (name.decode() for name in self._server.smembers(self._shared("plugins")))
+        return tuple(sorted(name for name in names if bucket_of_plugin(name) == self._bucket))
 
-    def hide(self) -> None:
-        """Set aside that there are these plugins: who goes through all of them would ask for what is not to be had."""
-        plugins = self.plugins()
+    def note(self, plugins: tuple[str, ...]) -> None:
+        """Note here that there are these plugins."""
         if plugins:
-            self._in_one(("sadd", self._aside("plugins"), plugins), ("srem", self._shared("plugins"), plugins))
+            self._server.sadd(self._shared("plugins"), *plugins)
 
-    def show(self) -> None:
-        """Say again that there are these plugins."""
-        plugins = [name.decode() for name in self._server.smembers(self._aside("plugins"))]
-        if plugins:
-            self._in_one(("sadd", self._shared("plugins"), plugins), ("srem", self._aside("plugins"), plugins))
+    def strike(self) -> None:
+        """Note here no more that there are the plugins of the bucket."""
+        if plugins := self.plugins():
+            self._server.srem(self._shared("plugins"), *plugins)
 
     def take(self) -> None:
         """Set aside: first what somebody would act on, then what is counted, which nobody changes by then."""
@@ -157,12 +154,6 @@ class SetAside:
     def _add(self, pipeline: Any, count: int, size: int) -> None:
         pipeline.hincrby(self._shared("pending"), "count", count)
         pipeline.hincrby(self._shared("pending"), "bytes", size)
-
-    def _in_one(self, *commands: tuple[str, str, Any]) -> None:
-        pipeline = self._server.pipeline(transaction=True)
-        for command, key, members in commands:
-            getattr(pipeline, command)(key, *members)
-        pipeline.execute()
 
     def _shared(self, kind: str) -> str:
         return self._root + PARTITIONED[kind]

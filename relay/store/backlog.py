@@ -86,9 +86,10 @@ class Backlog:
         return LaneBacklog(lane, int(pending), None if since_ms is None else max(0, now_ms - since_ms))
 
     def _since_ms(self, reference_ids: set[str]) -> int | None:
-        """Since when the longest waiting of these has waited."""
+        """Since when the longest waiting of these has waited; nothing can be asked of those that are being moved."""
         calls = (ref for ref in reference_ids if not ref.startswith(REPLAY_PREFIX))
-        oldest = sorted(calls, key=lambda ref: reference_time_ms(ref) or 0)[:_OLDEST]
+        at_hand = filter(self._keys.is_at_hand_ref, calls)
+        oldest = sorted(at_hand, key=lambda ref: reference_time_ms(ref) or 0)[:_OLDEST]
         if not oldest:
             return None
         pipeline = self._client.pipeline(transaction=False)

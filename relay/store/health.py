@@ -174,7 +174,7 @@ def _rest(client: redis.Redis, keys: Keyspace) -> StoreHealth:
         (),
         workers=_workers(client),
         clock_jump=None if jump is None else _jump_from(jump),
-        plugins=tuple(sorted(plugins_of(client, keys))),
+        plugins=tuple(plugins_of(client, keys)),
     )
 
 

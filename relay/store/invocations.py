@@ -11,6 +11,7 @@ from relay.store.acceptance import Accepted, AcceptVerdict, Idempotency, NewInvo
 from relay.store.key_names import partition_root
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.parked import ParkedCalls, some_webhooks
+from relay.store.plugin_names import plugins_in
 from relay.store.reachable import in_each
 from relay.store.record_reading import RecordReader
 from relay.store.scripts import Scripts, store_errors
@@ -259,7 +260,7 @@ class InvocationStore(RecordReader):
 
         def drop(number: int) -> int:
             with store_errors():
-                plugins = [name.decode() for name in self._client.smembers(self._keys.plugins(number))]
+                plugins = plugins_in(self._client, self._keys, number)
                 pipeline = self._client.pipeline(transaction=False)
                 for plugin in plugins:
                     pipeline.hget(self._keys.plugin_bytes(plugin), "kept")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.invocation import FINAL, State
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.notes import HOUR_MS, MINUTE_MS, STEPS_A_DOUBLING, UNREGISTERED, amounts_of
+from relay.store.plugin_names import plugins_in
 from relay.store.reachable import in_each
 from relay.store.scripts import Scripts, store_errors
 
@@ -103,7 +104,7 @@ class Measures:
         with store_errors():
             if not self._client.set(self._keys.counting_turn(number), 1, nx=True, px=_TURN_MS):
                 return
-            plugins = [name.decode() for name in self._client.smembers(self._keys.plugins(number))]
+            plugins = plugins_in(self._client, self._keys, number)
             pipeline = self._client.pipeline(transaction=False)
             for plugin in plugins:
                 pipeline.exists(self._keys.notes(plugin))

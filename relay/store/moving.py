@@ -18,7 +18,7 @@ from relay.store.aside import SetAside
 from relay.store.bucket_keys import bucket_of_key
 from relay.store.key_copying import KEYS, copy_keys
 from relay.store.key_names import PARTITIONED, partition_root
-from relay.store.places import LEFT, MoveStep, Place, place_in, read_table, table_key
+from relay.store.places import LEFT, WRITTEN, MoveStep, Place, place_in, read_table, table_key
 from relay.store.replicas import Replicas, on_primary, primary_of
 from relay.store.server_errors import store_errors
 
@@ -136,15 +136,15 @@ class PluginMoves:
     def _go_on(self, bucket: int, place: Place) -> Move:
         source, target = int(place.source or 0), place.number
         if place.step is MoveStep.COPYING:
-            SetAside(self._server(source), bucket, source).hide()
             self._wait(self._learnt_s)
             self._refuse_or_take_back(bucket, source)
             SetAside(self._server(source), bucket, source).take()
             self._copy(bucket, source, target)
             self._write(bucket, Place(target, MoveStep.SETTLING, source))
         SetAside(self._server(target), bucket, target).put_back()
+        plugins = self._plugins(bucket, source)
+        SetAside(self._server(target), bucket, target).note(plugins)
         self._confirm(target)
-        plugins = self._plugins(bucket, target)
         self._write(bucket, Place(target), left=source)
         return Move(plugins, source, target, self._clear_what_is_left(bucket))
 
@@ -155,7 +155,6 @@ class PluginMoves:
         except Conflict:
             SetAside(self._server(source), bucket, source).put_back()
             self._write(bucket, Place(source))
-            SetAside(self._server(source), bucket, source).show()
             raise
 
     def _refuse_unless_quiet(self, bucket: int, number: int) -> None:
@@ -181,7 +180,7 @@ class PluginMoves:
             raise Conflict(f"{running} of its calls are being sent: move it when they have ended.")
 
     def _plugins(self, bucket: int, number: int) -> tuple[str, ...]:
-        """The plugins of a bucket, wherever a partition notes them now."""
+        """The plugins of a bucket that a partition notes."""
         return SetAside(self._server(number), bucket, number).plugins()
 
     def _copy(self, bucket: int, source: int, target: int) -> None:
@@ -199,10 +198,10 @@ class PluginMoves:
         if left is None:
             return 0
         source, target, cleared = int(left), self._place(bucket).number, 0
-        SetAside(self._server(target), bucket, target).show()
         if target != source:
             for some in self._keys_of(bucket, source):
                 cleared += self._server(source).unlink(*some)
+            SetAside(self._server(source), bucket, source).strike()
         self._server(home).hdel(table_key(home), field)
         return cleared
 
@@ -228,8 +227,14 @@ class PluginMoves:
         fields: dict[str, Any] = {str(bucket): place.to_text()}
         if left is not None:
             fields[f"{LEFT}{bucket}"] = left
-        on_primary(self._client, partition_root(home), lambda server: server.hset(table_key(home), mapping=fields))
+        on_primary(self._client, partition_root(home), lambda server: self._write_in(server, table_key(home), fields))
         self._confirm(home)
+
+    def _write_in(self, server: Any, table: str, fields: dict[str, Any]) -> None:
+        pipeline = server.pipeline(transaction=True)
+        pipeline.hset(table, mapping=fields)
+        pipeline.hincrby(table, WRITTEN, 1)
+        pipeline.execute()
 
     def _confirm(self, number: int) -> None:
         """Wait until replicas have what was written, where any have to."""

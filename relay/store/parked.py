@@ -37,12 +37,12 @@ class ParkedCalls:
 
 
 def some_webhooks(client: Any, keys: Keyspace, key_of: Callable[[int], str], limit: int) -> list[tuple[str, str]]:
-    """Some of the members of each partition's set of webhooks, ``plugin/webhook``."""
+    """Some of the members of each partition's set of webhooks, ``plugin/webhook``, of plugins that may be asked for."""
 
     def some(number: int) -> list[bytes]:
         with store_errors():
             found: list[bytes] = client.srandmember(key_of(number), limit)
         return found
 
-    names = chain.from_iterable(in_each(keys, some))
-    return [(plugin, webhook) for plugin, webhook in (name.decode().split("/") for name in names)]
+    names = (name.decode().split("/") for name in chain.from_iterable(in_each(keys, some)))
+    return [(plugin, webhook) for plugin, webhook in names if keys.is_at_hand(plugin)]

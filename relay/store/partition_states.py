@@ -9,6 +9,7 @@ from redis.sentinel import SentinelConnectionPool
 
 from relay.errors import Unavailable
 from relay.store.key_names import partition_root
+from relay.store.plugin_names import plugins_in, plugins_noted
 from relay.store.replicas import primary_of
 from relay.store.scripts import store_errors
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 class PartitionState:
     """A partition: the address of its server, its plugins, and how many of their invocations are pending and recorded.
 
-    ``server`` is None, and the counts are, where that cannot be reached.
+    ``server`` is None, and the counts are, where that cannot be reached. ``moving`` plugins come or go, or have left
+    something behind; their records are not counted.
     """
 
     number: int
@@ -31,6 +33,7 @@ class PartitionState:
     plugins: tuple[str, ...] = ()
     pending: int | None = None
     records: int | None = None
+    moving: tuple[str, ...] = ()
 
 
 def partition_states(client: redis.Redis, keys: Keyspace) -> list[PartitionState]:
@@ -49,7 +52,8 @@ def partition_states(client: redis.Redis, keys: Keyspace) -> list[PartitionState
 
 def _state_of(client: Any, keys: Keyspace, number: int) -> PartitionState:
     with store_errors():
-        plugins = sorted(name.decode() for name in client.smembers(keys.plugins(number)))
+        plugins = sorted(plugins_in(client, keys, number))
+        moving = tuple(sorted({*plugins_noted(client, keys, number)}.difference(plugins)))
         pipeline = client.pipeline(transaction=False)
         pipeline.hget(keys.pending(number), "count")
         for plugin in plugins:
@@ -58,7 +62,7 @@ def _state_of(client: Any, keys: Keyspace, number: int) -> PartitionState:
         root = partition_root(number)
         # By now a client of a cluster has been told where the keys have gone that were elsewhere.
         server = _address_of(primary_of(client, root))
-    return PartitionState(number, root, server, tuple(plugins), int(pending or 0), sum(records))
+    return PartitionState(number, root, server, tuple(plugins), int(pending or 0), sum(records), moving)
 
 
 def _address_of(server: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from relay.errors import Unavailable
 from relay.reference_id import bucket_of, bucket_of_plugin
 from relay.store.key_names import partition_root
 from relay.store.spreading import Spread, T, spread
@@ -33,6 +34,18 @@ class Placement:
         """The partition of an invocation, or of a replay job; raises as `partition_of`."""
         return self._partition(bucket_of(reference_id)) if self.partitions > 1 else 0
 
+    def is_moving(self, plugin: str) -> bool:
+        """Whether a plugin is on its way to another partition. Raises `Unavailable` where that cannot be known."""
+        return self.places is not None and self.places.is_moving(bucket_of_plugin(plugin))
+
+    def is_at_hand(self, plugin: str) -> bool:
+        """Whether a plugin may be asked for: as far as can be known, it is not on its way."""
+        return _is_told(lambda: self.partition_of(plugin))
+
+    def is_at_hand_ref(self, reference_id: str) -> bool:
+        """The same of the plugin that an invocation or a replay job is of."""
+        return _is_told(lambda: self.partition_of_ref(reference_id))
+
     def root(self, plugin: str) -> str:
         """The root of all that a plugin has; raises as `partition_of`."""
         return partition_root(self._partition(bucket_of_plugin(plugin))) if self.partitions > 1 else ROOT
@@ -58,3 +71,11 @@ class Placement:
 
     def _group(self, bucket: int) -> int:
         return bucket % self.partitions if self.places is None else self.places.group_of(bucket)
+
+
+def _is_told(ask: Callable[[], int]) -> bool:
+    try:
+        ask()
+    except Unavailable:
+        return False
+    return True

@@ -25,6 +25,8 @@ FRESH_S: Final = 1.0
 OTHERS: Final = "*"
 #: With this before a bucket: where it was, and is still to be cleared away.
 LEFT: Final = "left:"
+#: How often anything was written of a place: who looks twice knows whether anything was moved in between.
+WRITTEN: Final = "written"
 
 
 class MoveStep(StrEnum):
@@ -76,6 +78,10 @@ class Places:
             raise Unavailable("The plugin is being moved to another partition.")
         return place.number
 
+    def is_moving(self, bucket: int) -> bool:
+        """Whether a bucket is on its way. Raises `Unavailable` where that cannot be known."""
+        return bool(self._in_table(bucket, self._table(bucket % self._partitions)).step)
+
     def group_of(self, bucket: int) -> int:
         """A number that buckets have in common which are used together: what was last known, without asking."""
         _, table = self._tables.get(bucket % self._partitions, (0.0, {}))
@@ -109,4 +115,4 @@ def read_table(client: Any, home: int) -> dict[str, Place]:
     with store_errors():
         found: dict[bytes, bytes] = client.hgetall(table_key(home))
     named = ((field.decode(), text.decode()) for field, text in found.items())
-    return {field: Place.from_text(text) for field, text in named if not field.startswith(LEFT)}
+    return {field: Place.from_text(text) for field, text in named if field != WRITTEN and not field.startswith(LEFT)}

@@ -97,7 +97,11 @@ class Registry:
     def plugins(self) -> list[str]:
         """Every plugin that exists."""
         with store_errors():
-            return sorted(plugins_of(self._client, self._keys))
+            return plugins_of(self._client, self._keys)
+
+    def plugins_at_rest(self) -> list[str]:
+        """Every plugin but those that are being moved to another partition, of which nothing else can be asked."""
+        return [name for name in self.plugins() if not self._keys.is_moving(name)]
 
     def shapes(self, plugin: str) -> list[Registered]:
         """A plugin's webhooks by id, hidden ones too."""

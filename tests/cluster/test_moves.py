@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
 
 from relay.accept.dispatcher import TriggerRequest
+from relay.cli.names import check_plugin
+from relay.doctor.registrations import examine_waiting
 from relay.errors import BadParameter, Conflict, SettingsError, Unavailable
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.reference_id import bucket_of_plugin, new_reference_id
 from relay.registration import read_registrations
 from relay.replay.planning import Request
+from relay.rotation.resealing import Resealing
 from relay.runtime import Runtime
 from relay.settings import Settings
 from relay.store.answering import PatientConnection
@@ -30,8 +34,10 @@ from relay.store.invocations import Settlement
 from relay.store.key_names import PARTITIONED, partition_root
 from relay.store.listing import Filter
 from relay.store.moving import PluginMoves
-from relay.store.places import FRESH_S
+from relay.store.partition_states import partition_states
+from relay.store.places import FRESH_S, table_key
 from relay.store.replicas import primary_of
+from relay.store.sealed_values import SealedValues
 from relay.vault import Vault
 from tests.cluster.load import Load
 from tests.conftest import wait_until
@@ -41,6 +47,7 @@ from tests.receivers import json_answer, receiver
 PLUGIN, NEIGHBOUR = "traveller", "stays"
 SHARED = (*OF_IDS, *OF_WEBHOOKS, *OF_PLUGINS)
 LANES = ("interactive", "bulk", "replay")
+NEWER = Vault.new_key_text()
 HOOK = {"id": "hook", "url": "https://hooks.vendor.com/x", "method": "POST"}
 
 
@@ -199,6 +206,37 @@ def assert_all_is_there(settings, held):
     assert runtime.policies.traffic(PLUGIN, "hook").paused
 
 
+def assert_every_listing_names_it(settings):
+    """Whatever a mover has left: who lists finds every plugin, and goes through those that are to be had."""
+    runtime = opened(settings)
+    assert runtime.registry.plugins() == [NEIGHBOUR, PLUGIN]
+    states = partition_states(runtime.client, runtime.keyspace)
+    assert all(state.server for state in states)
+    assert {name for state in states for name in (*state.plugins, *state.moving)} == {NEIGHBOUR, PLUGIN}
+    assert sum(PLUGIN in state.plugins for state in states) <= 1
+    at_rest = runtime.registry.plugins_at_rest()
+    assert at_rest == [NEIGHBOUR, PLUGIN][: len(at_rest)] != []
+    page = runtime.metrics_page.text().decode()
+    assert [name for name in (NEIGHBOUR, PLUGIN) if f'plugin="{name}"' in page] == at_rest
+    assert [each.webhook_id for name in at_rest for each in runtime.registry.shapes(name)] == ["hook"] * len(at_rest)
+    check_plugin(runtime, PLUGIN)
+    runtime.measures.count_everything()
+    runtime.store.drop_contents(limit=10)
+    list(examine_waiting(runtime, at_rest))
+    for plugin, webhook in (*runtime.store.revisits(limit=10), *runtime.store.parked_calls.webhooks(limit=10)):
+        runtime.policies.traffics(plugin, [webhook])
+
+
+def what_listings_see(runtime):
+    """Where plugins are, are noted, and have calls that wait: of what is the same one look is enough."""
+    asked = runtime.client.pipeline(transaction=False)
+    for number in range(16):
+        asked.hgetall(table_key(number))
+        asked.smembers(runtime.keyspace.plugins(number))
+        asked.exists(runtime.keyspace.due_queued("bulk", number))
+    return repr([{**each, b"written": 0} if isinstance(each, dict) else each for each in asked.execute()])
+
+
 def elsewhere(runtime, plugin=PLUGIN):
     """A partition on another primary."""
     home = runtime.keyspace.root(plugin)
@@ -270,8 +308,9 @@ class Stopping:
 def test_a_move_that_is_killed_at_any_step_is_finished_by_the_next(settings, runtime, held, monkeypatch, after):
     bucket, home = bucket_of_plugin(PLUGIN), runtime.keyspace.partition_of(PLUGIN)
     places = [home, elsewhere(runtime)]
+    assert_every_listing_names_it(settings)  # which counts what was noted
     before, pending = contents(runtime, home, bucket), sums(runtime)[home]
-    stopping, number, was_killed = Stopping(monkeypatch), 0, True
+    stopping, number, was_killed, looked_at = Stopping(monkeypatch), 0, True, set()
     while was_killed:
         number += 1
         source, target = places[(number + 1) % 2], places[number % 2]
@@ -284,12 +323,88 @@ def test_a_move_that_is_killed_at_any_step_is_finished_by_the_next(settings, run
         finally:
             stopping.at_step(0, after=after)
         if was_killed:
+            if (state := what_listings_see(runtime)) not in looked_at:
+                assert_every_listing_names_it(settings)
+                looked_at.add(state)
             again(runtime).move(PLUGIN, target)
         assert contents(runtime, target, bucket) == before, f"killed at step {number}"
         assert contents(runtime, source, bucket) == {}, f"killed at step {number}"
         assert sums(runtime) == {target: pending}, f"killed at step {number}"
     assert number > 30, "there are more steps than that"
+    assert len(looked_at) > 8, "there is more to see than that"
     assert_all_is_there(settings, held)
+
+
+class Values(SealedValues):
+    """All sealed values; after so many of them something happens."""
+
+    def __init__(self, runtime, moment, act):
+        super().__init__(runtime.client, runtime.keyspace)
+        self._moment, self._act, self.looked_at = moment, act, 0
+
+    def every(self):
+        for value in super().every():
+            if self.looked_at == self._moment:
+                self._act()
+            self.looked_at += 1
+            yield value
+
+
+def resealing(runtime, moment=-1, act=None):
+    """With a data key that is newer than the one under which everything is sealed."""
+    vault = Vault.from_text(f"{NEWER},{runtime.settings.data_keys.reveal()}")
+    values = Values(runtime, moment, act)
+    return Resealing(values, {"data": vault, "target": runtime.target_vault}, runtime.api_keys, runtime.registry)
+
+
+@pytest.fixture
+def sealed(runtime, held):
+    """As `held`, without the results, which are not really sealed."""
+    for key in runtime.client.scan_iter(match="relay:{*}:inv:*:result"):
+        runtime.client.delete(key)
+
+
+@pytest.mark.parametrize("way", ["run", "uses"])
+def test_who_goes_through_all_that_is_sealed_is_told_of_a_move_meanwhile(runtime, sealed, way):
+    """Also of one there and back, after which everything is where it was."""
+    home, target = runtime.keyspace.partition_of(PLUGIN), elsewhere(runtime)
+
+    def there_and_back():
+        for number in (target, home):
+            moves(runtime).move(PLUGIN, number)
+
+    def gone_through(moment):
+        every = resealing(runtime, moment, there_and_back)
+        return every.run(lambda: None) if way == "run" else every.uses()
+
+    for moment in (0, 1, 4, 8):
+        with pytest.raises(Conflict, match="was moved to another partition meanwhile"):
+            gone_through(moment)
+    gone_through(-1)
+
+
+def test_nothing_is_sealed_anew_while_a_plugin_is_on_its_way_or_has_left_something(runtime, sealed, monkeypatch):
+    """So that no copy keeps a key in use of which nobody knows any more."""
+    stopping, home, target = Stopping(monkeypatch), runtime.keyspace.partition_of(PLUGIN), elsewhere(runtime)
+    refused = 0
+    for number in range(1, 80, 6):
+        stopping.at_step(number, after=True)
+        with suppress(Killed):
+            moves(runtime).move(PLUGIN, target)
+        stopping.at_step(0, after=True)
+        tables = [runtime.client.hgetall(table_key(each)) for each in range(16)]
+        if any(b":" in field + text for table in tables for field, text in table.items()):
+            refused += 1
+            for act in (resealing(runtime).uses, lambda: resealing(runtime).run(lambda: None)):
+                with pytest.raises(Conflict, match=f"Being moved to another partition: {PLUGIN}"):
+                    act()
+        again(runtime).move(PLUGIN, target)
+        again(runtime).move(PLUGIN, home)
+    assert refused > 5
+    old = Vault.from_text(runtime.settings.data_keys.reveal()).key_ids[0]
+    assert resealing(runtime).uses()["data"][old] > 3
+    assert resealing(runtime).run(lambda: None).unreadable == []
+    assert resealing(runtime).uses()["data"][old] == 0
 
 
 def test_while_it_is_moved_it_is_not_now_for_it_alone(settings, runtime, held):

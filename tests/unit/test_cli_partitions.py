@@ -28,6 +28,7 @@ def test_one_partition_has_every_plugin_and_says_so(cli, valkey):
         "plugins": ["acme", "other"],
         "pending": 2,
         "records": 3,
+        "moving": [],
     }
     result = cli.run("partitions", "show")
     assert result.exit_code == 0
