@@ -46,8 +46,8 @@ class Nodes:
             children.start(f"server{number}", [find_program(), str(config)], {**clean_environment(), **ENVIRON})
             self.clients.append(redis.Redis(HOST, port))
             children.wait_until("the server", lambda client=self.clients[-1]: _answers(client), START_S)  # type: ignore[misc]
-            seats.append(ClusterSeat(f"redis://{HOST}:{port}", port, bus_port))
-        Forming(seats, primaries, HOST).finish(lambda: True)
+            seats.append(ClusterSeat(f"redis://{HOST}:{port}", HOST, port, bus_port))
+        Forming(seats, primaries).finish(lambda: True)
         self.primaries = self.clients[:primaries]
         hosts = ",".join(f"{HOST}:{seat.port}" for seat in seats)
         self.client = client_of(f"redis+cluster://{hosts}", socket_timeout=30)

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
+from socket import gethostbyname
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
@@ -28,27 +29,27 @@ _FORMED_S: Final = 90.0
 
 @dataclass(frozen=True, slots=True)
 class ClusterSeat:
-    """A server of a cluster: its address with full rights, its port, and that on which the servers talk."""
+    """A server of a cluster: its address with full rights, where it listens, and the port on which the servers talk."""
 
     url: str
+    host: str
     port: int
     bus_port: int
 
 
 class Forming:
-    """Makes one cluster of servers on this machine, each of which answers. The first ``primaries`` get the slots."""
+    """Makes one cluster of servers that belong to nobody else's. The first ``primaries`` get the slots."""
 
-    def __init__(self, seats: Sequence[ClusterSeat], primaries: int, host: str) -> None:
+    def __init__(self, seats: Sequence[ClusterSeat], primaries: int) -> None:
         self._seats = seats
         self._primaries = primaries
-        self._host = host
 
-    def finish(self, is_wanted: Callable[[], bool]) -> None:
-        """Returns when the cluster serves, and every primary has a replica that follows it.
+    def finish(self, is_wanted: Callable[[], bool], within_s: float = _FORMED_S) -> None:
+        """Returns when the cluster serves, and every other server follows a primary.
 
         ``Unavailable`` if that takes too long, or is no longer wanted.
         """
-        deadline_s = time.monotonic() + _FORMED_S
+        deadline_s = time.monotonic() + within_s
         with ExitStack() as stack:
             clients = [stack.enter_context(_client(seat.url)) for seat in self._seats]
             while not self._step(clients):
@@ -60,7 +61,7 @@ class Forming:
         """Do what can be done now; returns whether nothing was left to do."""
         try:
             return self._introduced(clients) and self._divided(clients) and self._followed(clients)
-        except redis.RedisError:  # a server that is starting, or has not heard of another yet: it will have
+        except (redis.RedisError, OSError):  # one that is starting, has no name or has not heard of another yet
             return False
 
     def _introduced(self, clients: Sequence[Any]) -> bool:
@@ -68,7 +69,7 @@ class Forming:
         if all(int(state["cluster_known_nodes"]) == len(clients) for state in states) and _serve(states):
             return True
         for seat in self._seats[1:]:
-            clients[0].execute_command("CLUSTER MEET", self._host, seat.port, seat.bus_port)
+            clients[0].execute_command("CLUSTER MEET", gethostbyname(seat.host), seat.port, seat.bus_port)
         return all(int(state["cluster_known_nodes"]) == len(clients) for state in states)
 
     def _divided(self, clients: Sequence[Any]) -> bool:

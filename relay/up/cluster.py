@@ -69,7 +69,7 @@ class EmbeddedCluster:
     def form(self, is_wanted: Callable[[], bool]) -> None:
         """Returns when the cluster serves, formed now or before. ``Unavailable`` as `EmbeddedServer.wait`."""
         seats = [
-            ClusterSeat(server.url(access.ADMINISTRATOR), server.port, bus_port)
+            ClusterSeat(server.url(access.ADMINISTRATOR), _HOST, server.port, bus_port)
             for server, bus_port in zip(self.servers, self.bus_ports, strict=True)
         ]
-        Forming(seats, PRIMARIES, _HOST).finish(is_wanted)
+        Forming(seats, PRIMARIES).finish(is_wanted)

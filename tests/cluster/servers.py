@@ -118,9 +118,12 @@ class ClusterServers:
 
 def _start(directory: Path, port: int | None = None) -> ValkeyServer:
     directory.mkdir(exist_ok=True)
+    bus = directory / "bus"  # where the others look for it: after a restart, too
+    if not bus.exists():
+        bus.write_text(str(free_port()))
     settings = {"cluster-enabled": "yes", "cluster-node-timeout": str(NODE_TIMEOUT_MS), "appendonly": "yes"}
     settings |= {
-        "cluster-port": str(free_port()),
+        "cluster-port": bus.read_text(),
         "cluster-replica-validity-factor": "0",
         "repl-diskless-sync-delay": "0",
     }

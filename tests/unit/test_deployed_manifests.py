@@ -125,7 +125,7 @@ def test_every_pod_is_as_hard_as_the_compose_file_s_containers(build, it):
 @cases(*PODS)
 def test_what_a_pod_mounts_exists(build, it):
     claims = {each["metadata"]["name"] for each in it["spec"].get("volumeClaimTemplates", [])}
-    volumes = {each["name"]: each for each in pod(it)["volumes"]}
+    volumes = {each["name"]: each for each in pod(it).get("volumes", [])}
     assert {each["name"] for each in container(it)["volumeMounts"]} == volumes.keys() | claims
     for volume in volumes.values():
         assert "configMap" not in volume or volume["configMap"]["name"] in config_maps(build)
@@ -196,7 +196,7 @@ def of_kind_store(build):
     return [each for each in of_kind(build, "StatefulSet") if each["metadata"]["name"] == "store"]
 
 
-@pytest.mark.parametrize("name", ["start", "ready", "form"])
+@pytest.mark.parametrize("name", ["start", "ready"])
 def test_a_script_of_the_cluster_is_one_that_a_shell_reads(name):
     subprocess.run(["sh", "-n", str(FOLDER / "cluster" / f"{name}.sh")], check=True)
 

@@ -1,0 +1,42 @@
+"""Makes one cluster of servers that somebody else has started: ``python -m relay.up.members``.
+
+May be killed at any moment and begun again: what is done is found done, and a cluster that is whole is left as it is.
+"""
+
+from __future__ import annotations
+
+import click
+
+from relay.errors import RelayError
+from relay.store.forming import ClusterSeat, Forming
+from relay.up.access import ADMINISTRATOR
+
+#: How far from its own port a server's port for other servers is, unless it is told another one.
+_BUS = 10_000
+
+
+@click.command()
+@click.argument("servers", nargs=-1, required=True, envvar="SERVERS", metavar="HOST:PORT...")
+@click.option("--replicas", type=click.IntRange(0, 10), envvar="REPLICAS", default=1, help="Of each primary.")
+@click.option("--password", envvar="ADMIN_PASSWORD", required=True, help="Of the user `admin`.")
+@click.option("--within", "within_s", type=float, default=600.0, help="Give up after so many seconds.")
+def form(servers: tuple[str, ...], replicas: int, password: str, within_s: float) -> None:
+    """Make one cluster of SERVERS, the primaries first, each of which gets so many of the others as replicas."""
+    primaries, left = divmod(len(servers), 1 + replicas)
+    if left or not primaries:
+        raise click.UsageError(f"{len(servers)} servers are not primaries with {replicas} replicas each.")
+    seats = [_seat(server, password) for server in servers]
+    try:
+        Forming(seats, primaries).finish(lambda: True, within_s)
+    except RelayError as error:
+        raise click.ClickException(error.message) from None
+    click.echo("The cluster serves, and every replica follows its primary.")
+
+
+def _seat(server: str, password: str) -> ClusterSeat:
+    host, _, port = server.rpartition(":")
+    return ClusterSeat(f"redis://{ADMINISTRATOR}:{password}@{server}/0", host, int(port), int(port) + _BUS)
+
+
+if __name__ == "__main__":
+    form()

@@ -1,0 +1,143 @@
+"""A cluster that is made of servers: whoever makes it may be killed after whatever it has told one of them."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+import redis
+from click.testing import CliRunner
+
+from relay.store.forming import ClusterSeat, Forming
+from relay.up import members
+from tests.cluster.servers import ClusterServers
+from tests.conftest import free_port, start_valkey
+
+COUNT, PRIMARIES = 6, 3
+CHANGING = {"CLUSTER MEET", "CLUSTER ADDSLOTSRANGE", "CLUSTER REPLICATE"}
+
+
+class Killed(BaseException):
+    """As kill -9 of whoever makes the cluster."""
+
+
+@pytest.fixture(scope="module")
+def servers():
+    """Six servers that do not know of each other."""
+    with tempfile.TemporaryDirectory(prefix="rlf") as directory:
+        found = ClusterServers(PRIMARIES, Path(directory))
+        try:
+            for number in range(COUNT):
+                settings = {"cluster-enabled": "yes", "cluster-node-timeout": "1500", "repl-diskless-sync-delay": "0"}
+                home = found.directory / str(number)
+                home.mkdir()
+                bus = {"cluster-port": str(free_port()), "user": "admin on >secret ~* &* +@all"}
+                found.servers.append(start_valkey(home, **settings, **bus))
+            yield found
+        finally:
+            found.stop()
+
+
+@pytest.fixture
+def strangers(servers):
+    for number in range(COUNT):
+        with servers.node(number) as node:
+            node.flushall() if node.info("replication")["role"] == "master" else None
+            node.execute_command("CLUSTER RESET HARD")
+    return servers
+
+
+@pytest.fixture
+def seats(strangers):
+    """As their administrator has them; ports for other servers are not where they usually are."""
+    found = []
+    for number, server in enumerate(strangers.servers):
+        with strangers.node(number) as node:
+            bus = int(node.config_get("cluster-port")["cluster-port"])
+        found.append(ClusterSeat(f"redis://admin:secret@127.0.0.1:{server.port}/0", "127.0.0.1", server.port, bus))
+    return found
+
+
+def killed_after(monkeypatch, changes):
+    """Kill whoever tells servers so many things that change something."""
+    execute, left = redis.Redis.execute_command, [changes]
+
+    def counting(client, *args, **options):
+        reply = execute(client, *args, **options)
+        left[0] -= args[0] in CHANGING
+        if left[0] <= 0:
+            raise Killed
+        return reply
+
+    monkeypatch.setattr(redis.Redis, "execute_command", counting)
+
+
+def is_formed(servers):
+    roles = [servers.is_primary(number) for number in range(COUNT)]
+    states = [servers.state(number) for number in range(COUNT)]
+    followed = []
+    for number in range(PRIMARIES):
+        with servers.node(number) as node:
+            followed.append(node.info("replication")["connected_slaves"])
+    return (
+        roles == [True] * 3 + [False] * 3
+        and followed == [1, 1, 1]
+        and all((state["cluster_state"], int(state["cluster_slots_assigned"])) == ("ok", 16_384) for state in states)
+    )
+
+
+@pytest.mark.parametrize("changes", [1, 4, 6, 7, 9, 10])
+def test_a_cluster_that_is_half_made_is_made_by_whoever_comes_next(strangers, seats, monkeypatch, changes):
+    """Five introductions, three shares of slots, three replicas; some may be told more than once."""
+    with monkeypatch.context() as patch:
+        killed_after(patch, changes)
+        with pytest.raises(Killed):
+            Forming(seats, PRIMARIES).finish(lambda: True)
+    assert not is_formed(strangers)
+    Forming(seats, PRIMARIES).finish(lambda: True)
+    assert is_formed(strangers)
+
+
+def test_a_maker_that_is_killed_again_and_again_comes_to_an_end(strangers, seats, monkeypatch):
+    """Each time a little later: what was done before is found done."""
+    for changes in range(1, 40):
+        with monkeypatch.context() as patch:
+            killed_after(patch, changes)
+            try:
+                Forming(seats, PRIMARIES).finish(lambda: True)
+                break
+            except Killed:
+                pass
+    assert changes > 2
+    assert is_formed(strangers)
+
+
+def test_the_command_of_the_job_makes_a_cluster_and_leaves_one_that_is_whole(strangers, seats, monkeypatch):
+    buses = {seat.port: seat.bus_port for seat in seats}
+    monkeypatch.setattr(members, "_seat", lambda server, password: own_seat(server, password, buses))
+    given = {
+        "SERVERS": " ".join(f"localhost:{seat.port}" for seat in seats),
+        "REPLICAS": "1",
+        "ADMIN_PASSWORD": "secret",
+    }
+    for _ in range(2):
+        result = CliRunner().invoke(members.form, env=given)
+        assert result.exit_code == 0, result.output
+        assert is_formed(strangers)
+    assert CliRunner().invoke(members.form, env=given | {"REPLICAS": "3"}).exit_code == 2
+
+
+def own_seat(server, password, buses):
+    host, port = server.split(":")
+    return ClusterSeat(f"redis://admin:{password}@{server}/0", host, int(port), buses[int(port)])
+
+
+def test_a_cluster_that_does_not_come_about_is_an_error(strangers):
+    given = {
+        "SERVERS": " ".join(f"127.0.0.1:{server.port}" for server in strangers.servers[:2]),
+        "ADMIN_PASSWORD": "wrong",
+    }
+    result = CliRunner().invoke(members.form, ["--within", "0.5"], env=given)
+    assert result.exit_code == 1
+    assert "did not form" in result.output
