@@ -43,7 +43,7 @@ class Placement:
         return _is_told(lambda: self.partition_of(plugin))
 
     def is_at_hand_ref(self, reference_id: str) -> bool:
-        """The same of the plugin that an invocation or a replay job is of."""
+        """Whether the plugin of an invocation or of a replay job may be asked for."""
         return _is_told(lambda: self.partition_of_ref(reference_id))
 
     def root(self, plugin: str) -> str:

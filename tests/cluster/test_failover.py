@@ -12,7 +12,7 @@ from tests.integration.worker_harness import worker_harness
 FAILOVER_S = 60
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def servers():
     with cluster(3, replicas=1) as servers:
         yield servers
@@ -22,6 +22,7 @@ def servers():
 def harness(servers, tmp_path_factory):
     settings = {"RELAY_STORE_URL": servers.url, "RELAY_STORE_REPLICAS": "1", "RELAY_LEASE_MARGIN": "2"}
     with worker_harness(tmp_path_factory, **settings) as harness:
+        harness.runtime.client.flushall(target_nodes="primaries")
         harness.start_worker("bulk")
         harness.start_worker("bulk", 2)
         yield harness
@@ -43,5 +44,27 @@ def test_killed_and_frozen_primaries_lose_nothing_and_double_nothing(servers, ha
             replica.execute_command("CLUSTER FAILOVER")
         wait_until(lambda: servers.is_primary(5), FAILOVER_S)
         load.wait_for(100)
+        ends = load.check()
+    assert ends["delivered"] > 0.8 * sum(ends.values())
+
+
+def test_servers_that_are_killed_at_the_same_time_lose_nothing_and_double_nothing(servers, harness):
+    """What was confirmed is in the files of both, so that whichever comes back first has it."""
+    with Load(harness) as load:
+        load.wait_for(100)
+        for lost in ("every primary", "a primary and its replica", "all"):
+            primaries = [servers.primary_of(pair) for pair in range(servers.primaries)]
+            replicas = [2 * pair + servers.primaries - primary for pair, primary in enumerate(primaries)]
+            of = {"every primary": (3, 0), "a primary and its replica": (1, 1), "all": (3, 3)}[lost]
+            killed = [*primaries[: of[0]], *replicas[: of[1]]]
+            refused = load.refused
+            for number in killed:
+                servers.kill(number)
+            wait_until(lambda refused=refused: load.refused > refused, FAILOVER_S)
+            for number in reversed(killed):  # replicas first: may they take over what they have
+                servers.restart(number)
+                load.wait_for_tries(5)
+            wait_until(servers.is_whole, FAILOVER_S)
+            load.wait_for_each(5)
         ends = load.check()
     assert ends["delivered"] > 0.8 * sum(ends.values())

@@ -56,42 +56,36 @@ def replaced(servers, primary):
     return other
 
 
-@pytest.mark.parametrize("dies", ["giver", "taker"])
-def test_who_dies_with_half_of_a_slot_moved_key_by_key_is_replaced_and_nothing_is_lost(servers, harness, dies):
-    """Whoever takes its place knows that the slot is being moved: no script takes half of it for all, meanwhile or ever."""
+def half_moved(servers, slot, source, target):
+    """Begin to move a slot key by key, and stop in the middle."""
+    with halfway(servers, slot, target) as (giver, _):
+        keys = giver.execute_command("CLUSTER GETKEYSINSLOT", slot, 10_000)
+        port = servers.servers[target].port
+        giver.execute_command("MIGRATE", "127.0.0.1", port, "", 0, MIGRATE_MS, "KEYS", *keys[: len(keys) // 2])
+
+
+def moved_whole(servers, slot, source, target):
+    """Begin to move a slot whole."""
+    with servers.node(source) as client:
+        client.execute_command("CLUSTER MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", servers.id_of(target))
+
+
+@pytest.mark.parametrize("begin", [half_moved, moved_whole])
+def test_who_dies_while_a_slot_is_moved_is_replaced_and_nothing_is_lost(servers, harness, begin):
+    """Whoever takes the place of one that died knows of a move key by key: no script takes half of a slot for all."""
     with Load(harness) as load:
         load.wait_for(100)
         slot = slot_of(KEYS.root(PLUGINS[0]))
-        source = servers.owner(slot)
-        target = servers.primary_of((source + 1) % servers.primaries)
-        with halfway(servers, slot, target) as (giver, _):
-            keys = giver.execute_command("CLUSTER GETKEYSINSLOT", slot, 10_000)
-            port = servers.servers[target].port
-            half = keys[: len(keys) // 2]
-            giver.execute_command("MIGRATE", "127.0.0.1", port, "", 0, MIGRATE_MS, "KEYS", *half)
-        if dies == "giver":
-            source = replaced(servers, source)
-        else:
-            target = replaced(servers, target)
-        load.wait_for_tries(4 * len(PLUGINS))
-        move_by_keys(servers, slot, target, lambda: load.wait_for_tries(len(PLUGINS)))
-        wait_until(servers.is_whole, FAILOVER_S)
-        load.wait_for_each(5)
-        ends = load.check()
-    assert ends["delivered"] > 0.8 * sum(ends.values())
-
-
-@pytest.mark.parametrize("dies", ["giver", "taker"])
-def test_who_dies_while_a_slot_is_moved_whole_leaves_it_whole_in_one_place(servers, harness, dies):
-    with Load(harness) as load:
-        load.wait_for(100)
-        slot = slot_of(KEYS.root(PLUGINS[0]))
-        source = servers.owner(slot)
-        target = servers.primary_of((source + 1) % servers.primaries)
-        with servers.node(source) as client:
-            client.execute_command("CLUSTER MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", servers.id_of(target))
-        replaced(servers, source if dies == "giver" else target)
-        wait_until(lambda: servers.owner(slot) >= 0, FAILOVER_S)
-        load.wait_for_each(5)
+        for dies in ("giver", "taker"):
+            source = servers.owner(slot)
+            target = servers.primary_of((source + 1) % servers.primaries)
+            begin(servers, slot, source, target)
+            other = replaced(servers, source if dies == "giver" else target)
+            load.wait_for_tries(4 * len(PLUGINS))
+            if begin is half_moved:  # somebody has to end it
+                target = target if dies == "giver" else other
+                move_by_keys(servers, slot, target, lambda: load.wait_for_tries(len(PLUGINS)))
+            wait_until(lambda: servers.owner(slot) >= 0 and servers.is_whole(), FAILOVER_S)
+            load.wait_for_each(5)
         ends = load.check()
     assert ends["delivered"] > 0.8 * sum(ends.values())

@@ -126,7 +126,7 @@ def test_every_pod_is_as_hard_as_the_compose_file_s_containers(build, it):
 def test_what_a_pod_mounts_exists(build, it):
     claims = {each["metadata"]["name"] for each in it["spec"].get("volumeClaimTemplates", [])}
     volumes = {each["name"]: each for each in pod(it).get("volumes", [])}
-    assert {each["name"] for each in container(it)["volumeMounts"]} == volumes.keys() | claims
+    assert {each["name"] for each in container(it).get("volumeMounts", [])} == volumes.keys() | claims
     for volume in volumes.values():
         assert "configMap" not in volume or volume["configMap"]["name"] in config_maps(build)
         assert not {"hostPath"} & volume.keys()
