@@ -20,13 +20,14 @@ from relay.executor.chain_turns import ChainTurn
 from relay.executor.claiming import Claimer
 from relay.executor.preparation import Prepared
 from relay.executor.slots import Slots
-from relay.invocation import Outcome, State
+from relay.invocation import Outcome, Sent, State
 from relay.outbound.gate import Gate
 from relay.process import loops
 from relay.process.clock import boot_time_s
 from relay.reference_id import new_reference_id
 from relay.registration import Shape
 from relay.store.transitions import Advance, CallRecord, Claimed, Settled, Settlement
+from tests.timing import BUSY_S
 
 TIMEOUT_MS = 20_000
 SLOTS = 3
@@ -190,3 +191,67 @@ def test_an_attempt_begins_on_the_server_s_clock_so_long_after_its_claim_as_has_
     gate = Gate(now_s + 20)
     active = ActiveCall(prepared(), ("acme", "hook"), "token", gate, claimed_at_ms=1_234_567, claimed_at_s=now_s)
     assert Attempts._sent_at_ms(active) == pytest.approx(1_234_567 + after_s * 1000, abs=1)
+
+
+class Told:
+    """Slots that note what they are told of durations."""
+
+    def __init__(self):
+        self.answered_s, self.left_s = [], []
+
+    def hold(self, _name):
+        pass
+
+    def answered(self, _name, after_s):
+        self.answered_s.append(after_s)
+
+    def leave(self, _name, held_s):
+        self.left_s.append(held_s)
+
+    def room_after(self, names):
+        return dict.fromkeys(names, 1)
+
+
+class Verdicts:
+    """A store that says of each settlement whether it counts, and a sender and a conclusion that answer or fail."""
+
+    def __init__(self, counts, error):
+        self.counts, self.error = counts, error
+        self.settled = []
+
+    def group_of(self, _reference_id):
+        return 0
+
+    def settle(self, group):
+        self.settled += group
+        return Settled((self.counts,) * len(group), ())
+
+    def send(self, *_args, **_more):
+        return SimpleNamespace(outcome=Outcome.ANSWERED, sent=Sent.ANSWERED, duration_ms=7)
+
+    def conclude(self, call, token, *_):
+        if self.error is not None:
+            raise self.error
+        return Settlement(call.record.reference_id, token, State.DELIVERED, Outcome.ANSWERED, 200, False, None)
+
+
+@pytest.mark.parametrize("counts", [True, False])
+@pytest.mark.parametrize("error", [None, ZeroDivisionError()], ids=["fine", "a fault"])
+def test_what_came_of_a_call_is_settled_and_shown_where_it_counts_and_the_slots_told_how_long_it_took(counts, error):
+    slots, store, shown = Told(), Verdicts(counts, error), []
+    watch = SimpleNamespace(
+        claimed=lambda _: None, sending=lambda _: None, settled=lambda active, _: shown.append(active.reference_id)
+    )
+    attempts = Attempts(store, store, store, None, slots, watch, go_on=lambda *_: None, let_go=lambda _: None)
+    call, gate = prepared(), Gate(boot_time_s() + 20)
+    ref = call.record.reference_id
+    claimed_at_s = boot_time_s() - 3
+    attempts.launch(ActiveCall(call, ("acme", "hook"), "token", gate, claimed_at_ms=1, claimed_at_s=claimed_at_s))
+    gevent.sleep(0.05)
+    assert attempts._settlers.flush(5)
+    outcome = Outcome.ANSWERED if error is None else Outcome.ANSWER_REJECTED
+    assert [(each.reference_id, each.outcome) for each in store.settled] == [(ref, outcome)]
+    assert shown == [ref] * counts
+    for told_s in (slots.answered_s, slots.left_s):
+        assert told_s == [pytest.approx(3, abs=BUSY_S)]
+        assert told_s[0] >= 3
