@@ -10,8 +10,10 @@ from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from relay.store.invocations import NewStep
+from relay.upkeep import sweeper
 from relay.upkeep.sweeper import PRUNING_S, RECORDS, Sweeper
 from tests.contract.ledger import DAY_MS, LIMITS, Ledger
+from tests.timing import BUSY_S
 
 
 def settled(ledger):
@@ -93,7 +95,8 @@ class NoQueue:
 
 
 @pytest.mark.parametrize("records", [RECORDS - 1, RECORDS, RECORDS + 1, 6 * RECORDS])
-def test_one_sweep_forgets_whatever_is_old_in_bounded_pieces(valkey, records):
+def test_one_sweep_forgets_whatever_is_old_in_bounded_pieces(valkey, monkeypatch, records):
+    monkeypatch.setattr(sweeper, "PRUNING_S", BUSY_S)  # a busy machine forgets fewer in its own
     with valkey.client() as client:
         ledger = Ledger(client, replace(LIMITS, max_pending=10_000))
         for start in range(0, records, 100):
