@@ -160,9 +160,9 @@ def test_a_days_story(tmp_path_factory):
     with (
         receiver(shop) as endpoint,
         receiver(OK) as other,
-        worker_harness(tmp_path_factory, RELAY_LEASE_MARGIN="1") as harness,
+        worker_harness(tmp_path_factory, RELAY_LEASE_MARGIN="3") as harness,
     ):
-        harness.register(hook(endpoint.url, id="orders", timeout=2), hook(other.url, id="mails"))
+        harness.register(hook(endpoint.url, id="orders", timeout=8), hook(other.url, id="mails"))
         harness.start_worker()
         bring(harness, range(BEFORE))
         shop.down = True
