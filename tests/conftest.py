@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import socket
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from relay.store.connection import client_of
 from tests import descriptors
 from tests.depth import examples
 from tests.scheduling import UnitScheduling, place_of
+from tests.timing import wait_until
 
 # No deadline: what takes long on a busy machine is not wrong.
 hypothesis.settings.register_profile("relay", deadline=None, max_examples=examples(100))
@@ -76,13 +76,6 @@ def start_valkey(directory: Path, *, port: int | None = None, **config: str) -> 
         else:
             return server
     raise AssertionError("unreachable")
-
-
-def wait_until(holds, seconds: float) -> None:
-    deadline_s = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline_s, "it has not come in time"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")

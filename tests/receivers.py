@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING
 
 import trustme
 
+from tests.timing import BUSY_S, wait_until
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -134,12 +136,14 @@ class Receiver:
         """How often each ``webhook-id`` was received."""
         return Counter(request.header("webhook-id") for request in list(self.requests))
 
-    def wait_for(self, count: int, timeout_s: float = 5.0) -> None:
+    def wait_for(self, count: int, timeout_s: float = BUSY_S) -> None:
         """Until ``count`` requests were received; AssertionError if they are not."""
-        end = time.monotonic() + timeout_s
-        while len(self.requests) < count:
-            assert time.monotonic() < end, f"{len(self.requests)} of {count} requests came"
-            time.sleep(0.005)
+        wait_until(
+            lambda: len(self.requests) >= count,
+            timeout_s,
+            otherwise=lambda: f"{len(self.requests)} of {count} requests came",
+            every_s=0.005,
+        )
 
 
 @contextlib.contextmanager

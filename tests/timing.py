@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,6 +13,22 @@ BUSY_S = 10.0
 #: How long a process may take to start there.
 START_S = 120.0
 _TRIES = 10
+
+
+def wait_until(
+    check: Callable[[], Any],
+    within_s: float = START_S,
+    *,
+    otherwise: str | Callable[[], str] = "It has not come in time.",
+    every_s: float = 0.02,
+) -> Any:
+    """What ``check`` returns as soon as that is true; AssertionError where it is not in time, with what to say then."""
+    deadline_s = time.monotonic() + within_s
+    while not (found := check()):
+        if time.monotonic() > deadline_s:
+            raise AssertionError(otherwise if isinstance(otherwise, str) else otherwise())
+        time.sleep(every_s)
+    return found
 
 
 def least(measure: Callable[[], float], *, wanted: float, tries: int = 3) -> float:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +26,7 @@ from tests.chaos.evidence import records_of
 from tests.chaos.plan import AWAIT_S, LEASE_MARGIN_S, STOP_TIMEOUT_S
 from tests.chaos.refusals import USERS
 from tests.conftest import free_port
-from tests.timing import START_S
+from tests.timing import START_S, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -221,8 +220,4 @@ class Harness:
 
 
 def wait_for(check, what: str, words=lambda: "", within_s: float = START_S) -> None:
-    deadline_s = time.monotonic() + within_s
-    while not check():
-        if time.monotonic() > deadline_s:
-            raise AssertionError(f"{what} did not come within {within_s} s\n{words()}")
-        time.sleep(0.05)
+    wait_until(check, within_s, otherwise=lambda: f"{what} did not come within {within_s} s\n{words()}")

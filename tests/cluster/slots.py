@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from redis.crc import key_slot
 
-from tests.conftest import wait_until
+from tests.timing import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -32,8 +32,8 @@ from relay.store.trail import trails
 from relay.store.workers import Workers
 from relay.vault import Vault
 from tests.cluster.slots import halfway, slot_of
-from tests.conftest import wait_until
 from tests.contract.ledger import LIMITS
+from tests.timing import wait_until
 
 PLUGINS = [f"plugin-{number}" for number in range(12)]
 KEYS = Keyspace(16)

@@ -12,8 +12,9 @@ from relay.runtime import api_runtime
 from relay.settings import Settings
 from relay.store.moving import PluginMoves
 from tests.cluster.load import HOOKS, PLUGINS, Load
-from tests.conftest import free_port, start_valkey, wait_until
+from tests.conftest import free_port, start_valkey
 from tests.integration.worker_harness import worker_harness
+from tests.timing import wait_until
 
 FILE = {"appendonly": "yes"}
 WITHIN_S = 60

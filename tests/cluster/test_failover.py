@@ -6,8 +6,8 @@ import pytest
 
 from tests.cluster.load import Load
 from tests.cluster.servers import cluster
-from tests.conftest import wait_until
 from tests.integration.worker_harness import worker_harness
+from tests.timing import wait_until
 
 FAILOVER_S = 60
 

@@ -40,9 +40,9 @@ from relay.store.replicas import primary_of
 from relay.store.sealed_values import SealedValues
 from relay.vault import Vault
 from tests.cluster.load import Load
-from tests.conftest import wait_until
 from tests.integration.worker_harness import worker_harness
 from tests.receivers import json_answer, receiver
+from tests.timing import wait_until
 
 PLUGIN, NEIGHBOUR = "traveller", "stays"
 SHARED = (*OF_IDS, *OF_WEBHOOKS, *OF_PLUGINS)

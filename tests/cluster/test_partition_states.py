@@ -18,8 +18,8 @@ from relay.store.partition_states import partition_states
 from relay.store.partitions import agree_on_partitions
 from tests.cluster.sentinels import sentinels
 from tests.cluster.servers import cluster
-from tests.conftest import wait_until
 from tests.contract.ledger import LIMITS
+from tests.timing import wait_until
 
 PLUGINS = [f"plugin-{number}" for number in range(12)]
 KEYS = Keyspace(16)

@@ -13,8 +13,9 @@ from relay.errors import Unavailable
 from relay.store import keyspace
 from relay.store.invocations import InvocationStore
 from tests.cluster.test_cluster import new_call
-from tests.conftest import start_valkey, wait_until
+from tests.conftest import start_valkey
 from tests.contract.ledger import LIMITS
+from tests.timing import wait_until
 
 PLUGIN = "plugin-0"
 FOLLOWED_S = 30

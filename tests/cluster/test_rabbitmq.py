@@ -10,9 +10,9 @@ from relay.queue import Publisher, make_app
 from relay.settings import Settings
 from tests.cluster.brokers import rabbitmq
 from tests.cluster.load import Load
-from tests.conftest import wait_until
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, make_authority, receiver
+from tests.timing import wait_until
 
 DEPTH_S = 30
 

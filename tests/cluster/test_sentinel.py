@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.cluster.load import Load
 from tests.cluster.sentinels import sentinels
-from tests.conftest import wait_until
 from tests.integration.worker_harness import worker_harness
+from tests.timing import wait_until
 
 FAILOVER_S = 60
 

@@ -15,8 +15,9 @@ from relay.store.connection import client_of
 from relay.store.key_names import SHARED_ROOT
 from tests.cluster.load import PLUGINS
 from tests.cluster.servers import cluster
-from tests.integration.worker_harness import until, worker_harness
+from tests.integration.worker_harness import worker_harness
 from tests.receivers import json_answer, receiver, slow
+from tests.timing import wait_until
 
 CALLS = 40  # of each plugin that is not concerned, while the primary stands still
 WITHIN_S = 60  # a single one took longer when all waited for the silent server
@@ -89,26 +90,28 @@ def test_calls_of_plugins_in_other_partitions_go_on(servers, harness, callers, h
     silent = next(port for port in ports.values() if (port == shared) is has_shared_keys)
     others = [plugin for plugin in PLUGINS if ports[plugin] != silent]
     concerned = [callers[plugin] for plugin in PLUGINS if ports[plugin] == silent]
-    until(lambda: all(len(caller.accepted) > 10 for caller in callers.values()), FINAL_S)
+    wait_until(lambda: all(len(caller.accepted) > 10 for caller in callers.values()), FINAL_S)
     number = next(number for number, server in enumerate(servers.servers) if server.port == silent)
 
     servers.freeze(number)
     try:
         before = {plugin: len(callers[plugin].accepted) for plugin in others}
-        until(
+        wait_until(
             lambda: all(
                 len(final(harness, callers[plugin].accepted[before[plugin] :][:CALLS])) == CALLS for plugin in others
             ),
             WITHIN_S,
             every_s=0.5,
         )
-        until(lambda: all(caller.refused[Unavailable] > 2 for caller in concerned), WITHIN_S)
+        wait_until(lambda: all(caller.refused[Unavailable] > 2 for caller in concerned), WITHIN_S)
         assert not any(callers[plugin].refused for plugin in others)
     finally:
         servers.thaw(number)
 
     counts = [len(caller.accepted) for caller in concerned]
-    until(lambda: all(len(each.accepted) > count + 5 for each, count in zip(concerned, counts, strict=True)), FINAL_S)
+    wait_until(
+        lambda: all(len(each.accepted) > count + 5 for each, count in zip(concerned, counts, strict=True)), FINAL_S
+    )
     for caller in callers.values():
         caller.stop()
     for caller in callers.values():
@@ -122,6 +125,6 @@ def test_calls_of_plugins_in_other_partitions_go_on(servers, harness, callers, h
         return not left
 
     try:
-        until(none_is_left, 2 * FINAL_S, every_s=1)
+        wait_until(none_is_left, 2 * FINAL_S, every_s=1)
     except AssertionError:
         raise AssertionError(f"not final: {counts}") from None

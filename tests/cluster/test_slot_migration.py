@@ -9,8 +9,8 @@ from relay.store.keyspace import Keyspace
 from tests.cluster.load import PLUGINS, Load
 from tests.cluster.servers import cluster
 from tests.cluster.slots import MIGRATE_MS, halfway, move_by_keys, move_whole, slot_of
-from tests.conftest import wait_until
 from tests.integration.worker_harness import worker_harness
+from tests.timing import wait_until
 
 KEYS = Keyspace(16)
 ROOTS = [*sorted({KEYS.root(plugin) for plugin in PLUGINS}), SHARED_ROOT]

@@ -9,9 +9,10 @@ import pytest
 from relay.errors import Unavailable
 from relay.store.connection import client_of
 from relay.store.scripts import Scripts
-from tests.conftest import start_valkey, wait_until
+from tests.conftest import start_valkey
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, make_authority, receiver
+from tests.timing import wait_until
 from tests.tls_front import tls_front
 
 SEEN_S = 30

@@ -18,6 +18,7 @@ from dotenv import dotenv_values
 from tests.e2e.encodings import encodings, shows
 from tests.e2e.harness import NAMED_HOST
 from tests.receivers import echo, hangs_up, json_answer, raw_answer
+from tests.timing import wait_until
 
 PLUGIN = "hiding"
 PATH = "/vault-of-the-vendor/orders"
@@ -206,18 +207,11 @@ def names_seen_by_flower(harness) -> set[str]:
     return {each["name"] for each in tasks_seen_by_flower(harness).values()}
 
 
-def eventually(check, otherwise: str, within_s: float = 20) -> None:
-    deadline_s = time.monotonic() + within_s
-    while not check():
-        assert time.monotonic() < deadline_s, otherwise
-        time.sleep(0.2)
-
-
 @pytest.fixture(scope="module")
 def used(harness, plugin):
     """The harness after everything planted has gone through it in every way, with Flower looking on."""
     # Workers tell of invocations at once, of messages only when Flower has asked them to.
-    eventually(
+    wait_until(
         lambda: plugin.trigger("shown", {}) and "relay.run" in names_seen_by_flower(harness), "Flower saw no message"
     )
     headers = {"Idempotency-Key": PAYLOADS["idempotency key"], "X-Unknown": PAYLOADS["header"]}

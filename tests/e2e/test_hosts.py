@@ -19,9 +19,9 @@ from relay.up import processes
 from relay.up.child import program
 from relay.vault import Vault
 from tests.cluster.hosted import PORT, hosted_server
-from tests.conftest import wait_until
 from tests.hosts import network
 from tests.receivers import json_answer, receiver
+from tests.timing import wait_until
 
 API_PORT = 8000
 READY_S = 90

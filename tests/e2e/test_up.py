@@ -19,7 +19,7 @@ from dotenv import dotenv_values
 
 from relay.client import Relay
 from tests.e2e.conftest import RunningRelay, free_port, start_relay, stop_relay
-from tests.timing import BUSY_S
+from tests.timing import BUSY_S, wait_until
 from tests.tools import require_curl
 
 PROCESSES = ("valkey-server", "granian", "-Q interactive", "-Q bulk,replay", "flower", "relay.echo")
@@ -30,7 +30,7 @@ KILLABLE = ("granian", "-Q interactive", "-Q bulk,replay", "flower")
 def demo(tmp_path_factory):
     """A relay that showed its demo; what it printed is in ``<data_dir>.out``."""
     process, relay = start_relay(tmp_path_factory.mktemp("up") / "d", "--demo")
-    printed = eventually(lambda: "\nready" in output_of(relay), "the demo was not shown")
+    printed = wait_until(lambda: "\nready" in output_of(relay), otherwise="the demo was not shown")
     assert printed
     yield relay
     assert stop_relay(process) == 0
@@ -38,15 +38,6 @@ def demo(tmp_path_factory):
 
 def output_of(relay: RunningRelay) -> str:
     return (relay.data_dir.parent / f"{relay.data_dir.name}.out").read_text()
-
-
-def eventually(check, otherwise: str, within_s: float = 60):
-    deadline_s = time.monotonic() + within_s
-    while time.monotonic() < deadline_s:
-        if found := check():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(otherwise)
 
 
 def command_line(process: psutil.Process) -> str:
@@ -129,7 +120,7 @@ def test_the_curl_line_of_the_demo_works_as_printed(demo):
 def test_the_demo_s_traffic_calls_its_webhooks_and_some_calls_fail(tmp_path):
     process, relay = start_relay(tmp_path / "d", "--demo", "--traffic")
     try:
-        eventually(lambda: "\nready" in output_of(relay), "the demo was not shown")
+        wait_until(lambda: "\nready" in output_of(relay), otherwise="the demo was not shown")
         key = (relay.data_dir / "demo.key").read_text().strip()
 
         def counted():
@@ -138,7 +129,9 @@ def test_the_demo_s_traffic_calls_its_webhooks_and_some_calls_fail(tmp_path):
                 buckets = json.load(answer)["buckets"]
             return [sum(bucket[name] for bucket in buckets) for name in ("accepted", "errors")]
 
-        eventually(lambda: counted()[0] >= 20 and counted()[1] >= 1, "nothing was called, or nothing failed", 120)
+        wait_until(
+            lambda: counted()[0] >= 20 and counted()[1] >= 1, 120, otherwise="nothing was called, or nothing failed"
+        )
     finally:
         assert stop_relay(process) == 0
 
@@ -162,7 +155,7 @@ def test_relay_env_has_every_setting_that_it_runs_with(demo):
 
 def test_flower_asks_for_the_password_of_relay_env(demo):
     auth = dotenv_values(demo.data_dir / "relay.env")["RELAY_FLOWER_AUTH"]
-    eventually(lambda: status_of(f"{demo.flower_url}/workers") == 401, "Flower let somebody in")
+    wait_until(lambda: status_of(f"{demo.flower_url}/workers") == 401, otherwise="Flower let somebody in")
     assert status_of(f"{demo.flower_url}/workers", Authorization=f"Basic {b64encode(auth.encode()).decode()}") == 200
 
 
@@ -203,26 +196,26 @@ def test_a_killed_process_is_back_within_a_second_and_alone(demo, part):
     family = [old, *old.children(recursive=True)]
     killed_s = time.time()
     old.kill()
-    new = eventually(lambda: successor(demo, part, family), f"{part} did not return", 30)
+    new = wait_until(lambda: successor(demo, part, family), 30, otherwise=f"{part} did not return")
     assert new.create_time() - killed_s < 1 + BUSY_S
     assert not [each for each in family if lives(each)]
-    eventually(lambda: status_of(f"{demo.base_url}/readyz") == 200, "the relay was not ready again")
+    wait_until(lambda: status_of(f"{demo.base_url}/readyz") == 200, otherwise="the relay was not ready again")
 
 
 def test_the_api_answers_again_when_granian_s_worker_was_killed(demo):
     master = child(demo, "granian")
     family = [master, *master.children()]
     family[1].kill()
-    eventually(lambda: successor(demo, "granian", family), "the API did not return", 30)
-    eventually(lambda: status_of(f"{demo.base_url}/readyz") == 200, "the relay was not ready again")
+    wait_until(lambda: successor(demo, "granian", family), 30, otherwise="the API did not return")
+    wait_until(lambda: status_of(f"{demo.base_url}/readyz") == 200, otherwise="the relay was not ready again")
 
 
 def test_the_embedded_server_comes_back_with_what_it_had(demo):
     before = demo.cli("webhooks", "list", "--plugin", "demo")
     server = child(demo, "valkey-server")
     server.kill()
-    eventually(lambda: successor(demo, "valkey-server", [server]), "no server", 30)
-    eventually(lambda: status_of(f"{demo.base_url}/readyz") == 200, "the relay was not ready again")
+    wait_until(lambda: successor(demo, "valkey-server", [server]), 30, otherwise="no server")
+    wait_until(lambda: status_of(f"{demo.base_url}/readyz") == 200, otherwise="the relay was not ready again")
     assert demo.cli("webhooks", "list", "--plugin", "demo") == before
 
 
@@ -266,7 +259,7 @@ def test_a_signal_during_the_start_ends_it(tmp_path, demo):
     command = [*psutil.Process(demo.pid).cmdline()[:2], "--data-dir", str(tmp_path / "d"), "up"]
     command += ["--port", str(free_port()), "--flower-port", str(free_port())]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    eventually((tmp_path / "d" / "logs" / "api.log").exists, "it did not start")
+    wait_until((tmp_path / "d" / "logs" / "api.log").exists, otherwise="it did not start")
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0
     assert "ready" not in process.stderr.read()

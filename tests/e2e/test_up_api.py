@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from relay.up.ports import listeners_on
-from tests.conftest import wait_until
 from tests.e2e.conftest import start_relay, stop_relay
+from tests.timing import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes share a port on Linux only")
 

@@ -20,8 +20,8 @@ import pytest
 import redis
 
 from relay.invocation import FINAL
-from tests.conftest import wait_until
 from tests.e2e.conftest import relay_command, start_relay, stop_relay
+from tests.timing import wait_until
 
 PLUGINS = ("shop", "desk", "crm", "till", "blog", "bank")
 WITHIN_S = 120

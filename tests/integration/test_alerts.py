@@ -9,9 +9,9 @@ import signal
 import pytest
 
 from relay.store.listing import Filter
-from tests.integration.worker_harness import hook, until, worker_harness
+from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import answer, closed_port, json_answer, receiver
-from tests.timing import BUSY_S
+from tests.timing import BUSY_S, wait_until
 
 OK = json_answer({"ok": True})
 SETTINGS = {"RELAY_ALERTS": "ops/on-alert", "RELAY_ALERT_BACKLOG": "3s", "RELAY_ALERT_FAILURES": "60"}
@@ -44,7 +44,7 @@ def recorded(harness):
 
 
 def told(ops, count=1, **wanted):
-    until(lambda: len(alerts(ops, **wanted)) >= count, 3 * BUSY_S, every_s=0.2)
+    wait_until(lambda: len(alerts(ops, **wanted)) >= count, 3 * BUSY_S, every_s=0.2)
     return alerts(ops, **wanted)
 
 
@@ -96,7 +96,7 @@ def test_an_alert_that_cannot_be_told_of_now_is_told_of_later(harness, ops):
     harness.runtime.policies.pause("ops", "on-alert")
     harness.register(hook(f"http://127.0.0.1:{closed_port()}/"))
     harness.finals(harness.trigger_many(20))
-    until(
+    wait_until(
         lambda: list(harness.runtime.listing.every("ops", Filter(webhook_id="on-alert", states=frozenset({"queued"})))),
         60,
     )

@@ -11,7 +11,7 @@ from relay.audit.entry import Act
 from relay.reference_id import new_reference_id
 from tests.integration.test_api_audit import entries
 from tests.integration.test_api_listing import accepted
-from tests.integration.worker_harness import until
+from tests.timing import wait_until
 
 #: By operation, the act of a request that is done. Those that are counted stand under `request` and their route.
 ACTS = {
@@ -73,7 +73,7 @@ class Asked:
         return by_key
 
     def await_all(self):
-        until(lambda: set(self.found()) == set(self.expected), 20)
+        wait_until(lambda: set(self.found()) == set(self.expected), 20)
         return [(*self.expected[key], rows) for key, rows in self.found().items()]
 
 
@@ -159,7 +159,7 @@ def test_each_item_of_a_bulk_request_is_found_or_counted_with_its_outcome(asked)
                 found[each.outcome] += each.count
         return found
 
-    until(lambda: sum(counted().values()) >= len(items), 20)
+    wait_until(lambda: sum(counted().values()) >= len(items), 20)
     assert counted() == wanted
 
 
@@ -192,5 +192,5 @@ def test_an_address_that_is_none_of_the_relay_s_is_no_act_of_anybody(asked):
     assert (
         api.call("GET", "/v1/webhooks/order", key=key).status_code == 200
     )  # written within a second, all before it too
-    until(lambda: any(each.who == row.id for each in entries(api)), 20)
+    wait_until(lambda: any(each.who == row.id for each in entries(api)), 20)
     assert [each.subject for each in entries(api) if each.who == row.id] == ["GET:/v1/webhooks/{webhook_id}"]

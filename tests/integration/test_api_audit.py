@@ -13,7 +13,7 @@ from relay.audit.entry import entry_from
 from relay.store.key_names import SHARED_ROOT
 from relay.store.trail import Trail
 from tests.integration.api_harness import environ_for, running_api
-from tests.integration.worker_harness import until
+from tests.timing import wait_until
 
 
 def entries(api, *acts):
@@ -63,7 +63,7 @@ def test_what_was_refused_at_the_door_is_counted(api):
         found = [each for each in new_since(api, before, "trigger") if each.outcome == "malformed_json"]
         return sum(each.count for each in found if each.who == api.key_row.id)
 
-    until(lambda: count() == 5, 10)
+    wait_until(lambda: count() == 5, 10)
 
 
 def test_a_look_up_is_found_before_its_answer(api):
@@ -110,7 +110,7 @@ def test_other_requests_with_a_key_are_counted_and_those_without_a_right(api):
             for outcome in ("done", "forbidden")
         }
 
-    until(lambda: counted() == {"done": 3, "forbidden": 1}, 10)
+    wait_until(lambda: counted() == {"done": 3, "forbidden": 1}, 10)
 
 
 def test_nothing_that_was_sent_or_answered_is_in_the_trail(api):
@@ -138,7 +138,7 @@ def test_every_accepted_trigger_is_found_although_the_api_is_killed(valkey):
         callers = [threading.Thread(target=trigger) for _ in range(8)]
         for caller in callers:
             caller.start()
-        until(lambda: len(answered) > 200, 60)
+        wait_until(lambda: len(answered) > 200, 60)
         (child,) = children_of(api.process.pid)
         for pid in (api.process.pid, child):
             kill(pid)

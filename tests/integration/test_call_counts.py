@@ -9,8 +9,9 @@ from __future__ import annotations
 import pytest
 
 from relay.store import keyspace
-from tests.integration.worker_harness import hook, until, worker_harness
+from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver
+from tests.timing import wait_until
 
 CALLS = 300  # fewer than a webhook may hold of a process, so that none is parked
 HELD = 1_000
@@ -50,11 +51,11 @@ def drained(harness, accepted):
     """What it cost a worker to run calls, once it had met what is met the first time."""
     client = harness.runtime.client
     harness.start_worker()
-    until(lambda: client.hget(keyspace.pending(), "count") == b"0", 60, every_s=0.2)
+    wait_until(lambda: client.hget(keyspace.pending(), "count") == b"0", 60, every_s=0.2)
 
     def drain():
         harness.trigger_many(CALLS)
-        until(lambda: client.hget(keyspace.pending(), "count") == b"0", 60, every_s=0.2)
+        wait_until(lambda: client.hget(keyspace.pending(), "count") == b"0", 60, every_s=0.2)
 
     return spent(client, drain)
 

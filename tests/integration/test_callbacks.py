@@ -12,9 +12,9 @@ from relay.errors import Conflict, DocumentError, RequestRejected
 from relay.invocation import State
 from relay.store import keyspace
 from relay.store.listing import Filter
-from tests.integration.worker_harness import hook, until, worker_harness
+from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import answer, closed_port, json_answer, receiver
-from tests.timing import BUSY_S
+from tests.timing import BUSY_S, wait_until
 
 OK = json_answer({"ok": True})
 #: Python that a worker runs first: it dies after it has told, and before it has written that down.
@@ -103,7 +103,7 @@ def test_many_ends_are_told_of_once_each_with_two_workers(harness, told):
         refs = harness.trigger_many(300)
         harness.finals(refs)
         counted = Counter(each["referenceId"] for each in bodies(told, 300))
-        until(lambda: harness.runtime.client.zcard(b"relay:{0}:callbacks") == 0, BUSY_S)
+        wait_until(lambda: harness.runtime.client.zcard(b"relay:{0}:callbacks") == 0, BUSY_S)
     assert counted == dict.fromkeys(refs, 1)
     assert len(told.requests) == 300
 
@@ -116,7 +116,7 @@ def test_a_worker_that_is_killed_between_telling_and_noting_it_tells_nothing_twi
         assert dying.wait(BUSY_S) == -signal.SIGKILL
         assert harness.runtime.client.zcard(b"relay:{0}:callbacks") == 1
         harness.start_worker(number=2)
-        until(lambda: harness.runtime.client.zcard(b"relay:{0}:callbacks") == 0, BUSY_S)
+        wait_until(lambda: harness.runtime.client.zcard(b"relay:{0}:callbacks") == 0, BUSY_S)
         (callback,) = harness.runtime.listing.every("acme", Filter(caller="callback"))
         harness.final(callback.reference_id)
         assert [json.loads(request.body)["referenceId"] for request in told.requests] == [ref]
@@ -136,7 +136,7 @@ def test_only_what_the_called_revision_names_is_told_whatever_a_writer_of_the_se
         for ready in harness.runtime.policies.resume("acme", "hook"):
             harness.runtime.publisher.publish_ready(ready)
         harness.final(ref)
-        until(lambda: harness.runtime.client.zcard(b"relay:{0}:callbacks") == 0, BUSY_S)
+        wait_until(lambda: harness.runtime.client.zcard(b"relay:{0}:callbacks") == 0, BUSY_S)
         for callback in list(harness.runtime.listing.every("acme", Filter(caller="callback"))):
             harness.final(callback.reference_id)  # what is to be told is accepted by now, and sent when that has ended
         told_of = [json.loads(request.body)["referenceId"] for request in told.requests]

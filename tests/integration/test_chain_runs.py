@@ -11,8 +11,9 @@ from relay.errors import Conflict
 from relay.invocation import Outcome, State
 from relay.store import keyspace
 from relay.vault import Vault
-from tests.integration.worker_harness import until, worker_harness
+from tests.integration.worker_harness import worker_harness
 from tests.receivers import raw_answer, receiver
+from tests.timing import wait_until
 
 TOKEN = "t0ken-made-by-login-77"
 
@@ -234,7 +235,7 @@ def test_a_waiting_chain_can_be_cancelled_with_its_unsent_steps(harness, site):
     harness.register(hook(site, "held", "/held"), {"id": "stopped", "steps": [{"webhook": "held"}]})
     harness.runtime.policies.pause("acme", "held")
     ref = harness.trigger("stopped")
-    until(lambda: harness.runtime.policies.traffic("acme", "held").parked == 1, 10)
+    wait_until(lambda: harness.runtime.policies.traffic("acme", "held").parked == 1, 10)
     assert harness.record(ref).state is State.WAITING
     harness.store.cancel(ref)
     for ready in harness.runtime.policies.resume("acme", "held"):
@@ -255,7 +256,7 @@ def test_a_chain_runs_with_the_revisions_that_it_was_accepted_with(harness, site
     harness.register(hook(site, "changing", "/old"), {"id": "pinned", "steps": [{"webhook": "changing"}]})
     harness.runtime.policies.pause("acme", "changing")
     ref = harness.trigger("pinned")
-    until(lambda: harness.runtime.policies.traffic("acme", "changing").parked == 1, 10)
+    wait_until(lambda: harness.runtime.policies.traffic("acme", "changing").parked == 1, 10)
     harness.register(hook(site, "changing", "/new"))
     for ready in harness.runtime.policies.resume("acme", "changing"):
         harness.runtime.publisher.publish_ready(ready)

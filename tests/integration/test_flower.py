@@ -17,8 +17,9 @@ from relay.invocation import State
 from relay.queue import LANES
 from relay.up.processes import flower
 from tests.conftest import free_port
-from tests.integration.worker_harness import ROOT, hook, until, worker_harness
+from tests.integration.worker_harness import ROOT, hook, worker_harness
 from tests.receivers import answer, closed_port, in_turn, json_answer, receiver
+from tests.timing import wait_until
 
 AUTH = ("desk", "a-password-of-the-test")
 SECRET = "content-that-nobody-may-see"
@@ -65,7 +66,7 @@ def running_flower(harness, *, prepared=""):
         )
     shown = Flower(f"http://127.0.0.1:{port}")
     try:
-        until(lambda: _answers(shown), 40, every_s=0.2)
+        wait_until(lambda: _answers(shown), 40, every_s=0.2)
         yield shown
     finally:
         os.killpg(running.pid, signal.SIGKILL)
@@ -90,7 +91,7 @@ def harness(tmp_path_factory):
 
 def shown(harness, reference_ids, within_s=20):
     """What Flower shows of these, when it shows them all."""
-    until(lambda: set(reference_ids) <= set(harness.flower.tasks()), within_s, every_s=0.3)
+    wait_until(lambda: set(reference_ids) <= set(harness.flower.tasks()), within_s, every_s=0.3)
     return [harness.flower.tasks()[ref] for ref in reference_ids]
 
 
@@ -134,7 +135,7 @@ def test_a_retry_is_shown_and_then_its_end(harness):
         if harness.record(ref).state is State.RETRYING:
             assert (task["state"], task["result"]) == ("RETRY", "503 answered")
         harness.final(ref)
-    until(lambda: harness.flower.tasks()[ref]["state"] == "SUCCESS", 20, every_s=0.3)
+    wait_until(lambda: harness.flower.tasks()[ref]["state"] == "SUCCESS", 20, every_s=0.3)
     assert harness.flower.tasks()[ref]["retries"] == 1
 
 
@@ -159,7 +160,7 @@ def test_a_message_is_still_a_task_of_its_own(harness):
             harness.final(harness.trigger())  # Flower asks for these events every five seconds
             return "relay.run" in {task["name"] for task in harness.flower.get("/api/tasks").json().values()}
 
-        until(is_shown, 30, every_s=0.5)
+        wait_until(is_shown, 30, every_s=0.5)
 
 
 def test_a_call_whose_worker_was_lost_is_a_failure(harness):
@@ -167,7 +168,7 @@ def test_a_call_whose_worker_was_lost_is_a_failure(harness):
         harness.register({**hook(endpoint.url, timeout=2), "id": "lost"})
         ref = harness.trigger("lost", awaited=True)
         doomed = harness.start_worker("interactive")
-        until(lambda: harness.record(ref).state is State.SENDING, 20)
+        wait_until(lambda: harness.record(ref).state is State.SENDING, 20)
         os.killpg(doomed.pid, signal.SIGKILL)
         other = harness.start_worker("interactive", 2)
         assert harness.final(ref, 40).state is State.INTERRUPTED
@@ -197,7 +198,7 @@ def test_every_lane_is_on_the_broker_page_also_when_a_worker_has_just_died(harne
         harness.flower.get("/api/workers", refresh=1)
         return [queue["name"] for queue in harness.flower.get("/api/queues/length").json()["active_queues"]]
 
-    until(lambda: set(LANES) <= set(lanes()), 20, every_s=0.3)
+    wait_until(lambda: set(LANES) <= set(lanes()), 20, every_s=0.3)
     os.killpg(urgent.pid, signal.SIGKILL)
     for _ in range(5):
         assert lanes() == list(LANES)

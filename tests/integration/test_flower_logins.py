@@ -16,7 +16,8 @@ from relay.settings import child_environ
 from relay.up.processes import flower
 from tests.conftest import free_port
 from tests.integration.test_flower import AUTH, ROOT, running_flower
-from tests.integration.worker_harness import until, worker_harness
+from tests.integration.worker_harness import worker_harness
+from tests.timing import wait_until
 from workers import logins
 
 LIMIT = 8
@@ -124,7 +125,7 @@ def test_failures_are_counted_and_written_together(shown):
         time.sleep(3 * WRITE_AFTER_S)
         return sum((Counter(line["codes"]) for line in refusals(shown)), Counter()) == shown.failures
 
-    until(all_are_told, 30)  # a line that was due already may have come just before the last failure
+    wait_until(all_are_told, 30)  # a line that was due already may have come just before the last failure
     assert {line["addresses"] for line in refusals(shown)} == {1}
     assert len(refusals(shown)) <= float(shown.clock.read_text()) // 60
     text = shown.log.read_text()

@@ -11,8 +11,9 @@ import pytest
 from relay.invocation import State
 from relay.queue import LANES
 from relay.store.workers import workers_by_lane
-from tests.integration.worker_harness import hook, until, worker_harness
+from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver
+from tests.timing import wait_until
 from workers.heartbeat import STUCK
 
 OK = json_answer({"ok": True})
@@ -35,7 +36,7 @@ def test_a_lane_whose_worker_is_gone_is_without_one_within_five_seconds(harness,
     assert lanes_of(harness) == {"interactive": 0, "bulk": 1, "replay": 1}
     os.killpg(process.pid, how)
     gone = time.monotonic()
-    until(lambda: not any(lanes_of(harness).values()), 10)
+    wait_until(lambda: not any(lanes_of(harness).values()), 10)
     assert time.monotonic() - gone < 5
 
 
@@ -54,7 +55,7 @@ SABOTAGES = {
 def test_a_worker_in_which_a_part_stands_still_ends_so_that_it_is_started_again(harness, part):
     process = harness.start_worker(sabotage=f"{QUICK}\n{SABOTAGES[part]}", waits=False)
     assert process.wait(90) == STUCK
-    until(lambda: not any(lanes_of(harness).values()), 10)
+    wait_until(lambda: not any(lanes_of(harness).values()), 10)
 
 
 def test_a_worker_whose_slots_are_all_taken_by_slow_calls_is_alive(tmp_path_factory):
@@ -66,7 +67,7 @@ def test_a_worker_whose_slots_are_all_taken_by_slow_calls_is_alive(tmp_path_fact
         process = harness.start_worker(sabotage=QUICK)
         harness.register(*(hook(endpoint.url, timeout=20) | {"id": f"hook{number}"} for number in range(4)))
         refs = [harness.trigger(f"hook{number}") for number in range(4)]
-        until(lambda: len(endpoint.requests) == 2, 20)
+        wait_until(lambda: len(endpoint.requests) == 2, 20)
         for _ in range(35):
             assert lanes_of(harness)["bulk"] == 1
             time.sleep(0.1)

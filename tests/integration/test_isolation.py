@@ -15,8 +15,9 @@ from relay.queue import MESSAGE_IDS
 from relay.store import keyspace
 from relay.store.invocations import GRACE_MS
 from relay.upkeep.sweeper import SHORT_LANE_MESSAGES, Sweeper
-from tests.integration.worker_harness import hook, until, worker_harness
+from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver
+from tests.timing import wait_until
 
 OK = json_answer({"ok": True})
 FIVE_MINUTES_S = 300
@@ -124,7 +125,7 @@ def test_messages_behind_those_of_a_slow_webhook_do_not_wait_for_it(harness, nev
     with receiver(OK) as quick:
         harness.register(hook(never.url, timeout=60), hook(quick.url) | {"id": "quick"})
         harness.trigger_many(60)  # more than its share of 64 slots
-        until(lambda: harness.runtime.policies.traffic("acme", "hook").parked > 0, 10)
+        wait_until(lambda: harness.runtime.policies.traffic("acme", "hook").parked > 0, 10)
         for _ in range(300):
             harness.trigger()  # a message each
         began = time.monotonic()
@@ -211,13 +212,13 @@ def test_a_webhook_that_was_squeezed_by_a_neighbour_grows_back_within_a_second(h
     def grown_back_s():
         may_end.clear()
         held_calls = harness.trigger_many(100, "neighbour")
-        until(lambda: running("neighbour") > 40, 10)  # of 64 slots
+        wait_until(lambda: running("neighbour") > 40, 10)  # of 64 slots
         waiting = harness.trigger_many(400, "squeezed")
-        until(lambda: harness.runtime.policies.traffic("acme", "squeezed").parked > 300, 10)
+        wait_until(lambda: harness.runtime.policies.traffic("acme", "squeezed").parked > 300, 10)
         assert running("squeezed") < 20
         may_end.set()
         began = time.monotonic()
-        until(lambda: running("squeezed") > 40, 10)
+        wait_until(lambda: running("squeezed") > 40, 10)
         took_s = time.monotonic() - began
         harness.finals(held_calls + waiting)
         return took_s

@@ -6,8 +6,9 @@ import pytest
 
 from relay.invocation import State
 from relay.process.descriptors import allow_calls
-from tests.integration.worker_harness import hook, until, worker_harness
+from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver
+from tests.timing import wait_until
 
 FIRST_FREE = 1_100
 
@@ -33,10 +34,10 @@ def test_it_takes_messages_and_calls(harness):
 
 def test_it_takes_them_again_after_its_broker_connections_were_cut(harness):
     client = harness.runtime.client
-    until(lambda: broker_connections(client), 20)
+    wait_until(lambda: broker_connections(client), 20)
     cut = broker_connections(client)
     for number in cut:
         client.client_kill_filter(_id=number)
-    until(lambda: set(broker_connections(client)) - set(cut), 30)
+    wait_until(lambda: set(broker_connections(client)) - set(cut), 30)
     assert {record.state for record in harness.finals(harness.trigger_many(100))} == {State.DELIVERED}
     assert harness.workers[0].poll() is None

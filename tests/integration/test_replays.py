@@ -15,8 +15,9 @@ from relay.replay.planning import Request
 from relay.store.listing import Filter, OutcomeGroup
 from relay.store.replays import ReplayState
 from relay.vault import payload_owner
-from tests.integration.worker_harness import hook, until, worker_harness
+from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import answer, in_turn, json_answer, receiver
+from tests.timing import wait_until
 
 BEFORE, DURING, AFTER = 5_000, 8_000, 7_000
 THOUSANDS_S = 120.0  # what a busy machine may take for them
@@ -39,7 +40,7 @@ def job_of(harness, job):
 
 
 def finished(harness, job):
-    until(lambda: job_of(harness, job).over, THOUSANDS_S)
+    wait_until(lambda: job_of(harness, job).over, THOUSANDS_S)
     return job_of(harness, job)
 
 
@@ -92,7 +93,7 @@ def test_a_rate_is_kept_and_a_cancelled_job_sends_no_more(harness):
         harness.register(hook(endpoint.url))
         began = time.monotonic()
         job = start(harness, reference_ids=refs, rate_per_second=20)
-        until(lambda: len(endpoint.requests) >= 30, 20)
+        wait_until(lambda: len(endpoint.requests) >= 30, 20)
         took_s = time.monotonic() - began
         harness.runtime.replays.cancel("acme", job.replay_id)
         job = finished(harness, job)
@@ -112,7 +113,7 @@ def test_a_worker_that_stops_lets_go_of_its_job_for_another(tmp_path_factory):
         harness.finals(refs)
         delivered = Filter(states=frozenset({State.DELIVERED}))
         job = start(harness, filter=delivered, rate_per_second=40)
-        until(lambda: job_of(harness, job).delivered >= 20, 20)
+        wait_until(lambda: job_of(harness, job).delivered >= 20, 20)
         first.send_signal(signal.SIGTERM)
         assert first.wait(20) == 0
         assert harness.runtime.client.hget(f"relay:{{0}}:replay:{job.replay_id}", "leaseEnd") == b""
@@ -151,7 +152,9 @@ def bring(harness, orders, webhook="orders"):
     for start_at in range(orders.start, orders.stop, 1_000):
         numbers = range(start_at, min(start_at + 1_000, orders.stop))
         harness.trigger_each(({"order": number} for number in numbers), webhook)
-    until(lambda: int(harness.runtime.client.hget("relay:{0}:pending", "count") or 0) == 0, THOUSANDS_S, every_s=0.1)
+    wait_until(
+        lambda: int(harness.runtime.client.hget("relay:{0}:pending", "count") or 0) == 0, THOUSANDS_S, every_s=0.1
+    )
 
 
 @pytest.mark.timeout(480)
@@ -187,15 +190,15 @@ def test_a_days_story(tmp_path_factory):
         # paced, paused, killed, resumed, killed again while it runs
         job = harness.runtime.replays.start_planned("acme", plan.plan_id, caller="k9")
         assert job.matched == DURING
-        until(lambda: job_of(harness, job).delivered > 1_000, THOUSANDS_S)
+        wait_until(lambda: job_of(harness, job).delivered > 1_000, THOUSANDS_S)
         assert harness.runtime.replays.pause("acme", job.replay_id).state is ReplayState.PAUSED
-        until(lambda: harness.runtime.client.zcard("relay:{0}:p:acme:running:orders") == 0, 10)
+        wait_until(lambda: harness.runtime.client.zcard("relay:{0}:p:acme:running:orders") == 0, 10)
         paused = job_of(harness, job)
         kill(harness)
         time.sleep(1)
         assert job_of(harness, job) == paused
         harness.runtime.replays.resume("acme", job.replay_id)
-        until(lambda: job_of(harness, job).delivered > 4_000, THOUSANDS_S)
+        wait_until(lambda: job_of(harness, job).delivered > 4_000, THOUSANDS_S)
         kill(harness)
         job = finished(harness, job)
 

@@ -8,8 +8,9 @@ import pytest
 
 from relay.shares import room_left
 from relay.store import keyspace
-from tests.integration.worker_harness import hook, until, worker_harness
+from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver
+from tests.timing import wait_until
 
 OK = json_answer({"ok": True})
 SLOTS = 64
@@ -64,7 +65,7 @@ def cost_of(harness, webhook):
         deepest = max(deepest, client.llen("bulk"))
         return client.hget(keyspace.pending(), "count") == b"0"
 
-    until(is_done, 60, every_s=0.1)
+    wait_until(is_done, 60, every_s=0.1)
     after = standing(client)
     return {name: after[name] - before[name] for name in before} | {"deepest": deepest}
 
@@ -88,9 +89,9 @@ def test_a_wider_cap_lets_the_backlog_out_at_its_width(harness):
     with receiver(endpoint) as at:
         harness.register(hook(at.url, concurrency=2, timeout=60))
         refs = harness.trigger_many(60)
-        until(lambda: harness.runtime.policies.traffic("acme", "hook").parked == 58, 10)
+        wait_until(lambda: harness.runtime.policies.traffic("acme", "hook").parked == 58, 10)
         harness.register(hook(at.url, concurrency=40, timeout=60))
-        until(lambda: endpoint.running == 40, 10)
+        wait_until(lambda: endpoint.running == 40, 10)
         endpoint.may_answer.set()
         harness.finals(refs)
     assert endpoint.most == 40
@@ -101,12 +102,12 @@ def test_a_webhook_that_a_neighbour_squeezed_has_its_share_again_when_the_neighb
     with receiver(neighbour) as first, receiver(squeezed) as second:
         harness.register(hook(first.url, timeout=60) | {"id": "neighbour"}, hook(second.url, timeout=60))
         refs = harness.trigger_many(ALONE, "neighbour")
-        until(lambda: neighbour.running == ALONE, 10)
+        wait_until(lambda: neighbour.running == ALONE, 10)
         refs += harness.trigger_many(100)
-        until(lambda: harness.runtime.policies.traffic("acme", "hook").parked > 80, 10)
+        wait_until(lambda: harness.runtime.policies.traffic("acme", "hook").parked > 80, 10)
         assert squeezed.running < 20
         neighbour.may_answer.set()
-        until(lambda: squeezed.running == ALONE, 10)  # though none of its own calls has ended
+        wait_until(lambda: squeezed.running == ALONE, 10)  # though none of its own calls has ended
         squeezed.may_answer.set()
         harness.finals(refs)
 
@@ -116,9 +117,9 @@ def test_what_one_worker_has_parked_another_with_room_runs(harness):
     with receiver(endpoint) as at:
         harness.register(hook(at.url, timeout=60))
         refs = harness.trigger_many(100)
-        until(lambda: endpoint.running == ALONE, 10)
-        until(lambda: harness.runtime.policies.traffic("acme", "hook").parked == 100 - ALONE, 10)
+        wait_until(lambda: endpoint.running == ALONE, 10)
+        wait_until(lambda: harness.runtime.policies.traffic("acme", "hook").parked == 100 - ALONE, 10)
         harness.start_worker(number=2)
-        until(lambda: endpoint.running == 100, 10)
+        wait_until(lambda: endpoint.running == 100, 10)
         endpoint.may_answer.set()
         harness.finals(refs)

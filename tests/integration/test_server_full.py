@@ -6,8 +6,9 @@ import pytest
 
 from relay.errors import Unavailable
 from relay.invocation import State
-from tests.integration.worker_harness import hook, until, worker_harness
+from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver, slow
+from tests.timing import wait_until
 
 OK = json_answer({"ok": True})
 
@@ -25,7 +26,7 @@ def test_a_full_server_refuses_triggers_but_settles_wakes_and_sweeps(harness):
         harness.runtime.client.delete("bulk")  # its message is lost
         harness.start_worker()
         refs = harness.trigger_many(6)
-        until(lambda: len(endpoint.requests) >= 2, 10)
+        wait_until(lambda: len(endpoint.requests) >= 2, 10)
         harness.runtime.client.config_set("maxmemory", "1mb")  # less than is in use
         with pytest.raises(Unavailable):
             harness.trigger()

@@ -12,8 +12,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.integration.api_harness import running_api
-from tests.integration.worker_harness import hook, until, worker_harness
+from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import answer, in_turn, json_answer, receiver
+from tests.timing import wait_until
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SECRET = "content-that-nobody-may-see"
@@ -85,7 +86,7 @@ def triggered(harness, endpoint, traceparent=None, prefer="wait=20", **fields):
 
 
 def spans_of(harness, ref, count):
-    until(lambda: len(harness.collector.of(ref)) >= count, 20, every_s=0.1)
+    wait_until(lambda: len(harness.collector.of(ref)) >= count, 20, every_s=0.1)
     found = {}
     for span in harness.collector.of(ref):
         found.setdefault(span.name, []).append(span)

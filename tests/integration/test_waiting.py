@@ -11,8 +11,9 @@ from relay.accept.dispatcher import TriggerRequest
 from relay.invocation import Outcome, Sent, State
 from relay.reference_id import new_reference_id
 from tests.conftest import free_port
-from tests.integration.worker_harness import hook, until, worker_harness
+from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import raw_answer, receiver
+from tests.timing import wait_until
 
 AGE_S = 2
 
@@ -76,8 +77,8 @@ def test_a_chain_that_is_paused_while_its_step_is_under_way_loses_nothing(harnes
         assert arrived.wait(20)
         harness.runtime.policies.pause("acme", "chain")
         go.set()
-        until(lambda: harness.record(ref).steps and harness.record(harness.record(ref).steps[0]).state.final, 20)
-        until(lambda: harness.runtime.policies.traffic("acme", "chain").parked == 1, 20)
+        wait_until(lambda: harness.record(ref).steps and harness.record(harness.record(ref).steps[0]).state.final, 20)
+        wait_until(lambda: harness.runtime.policies.traffic("acme", "chain").parked == 1, 20)
         (made,) = harness.record(ref).steps
         assert harness.record(made).state is State.DELIVERED
         for ready in harness.runtime.policies.resume("acme", "chain"):
@@ -114,7 +115,7 @@ def test_a_removed_webhook_s_calls_end_though_nobody_goes_on_and_its_id_begins_a
         harness.register(gone)
         harness.runtime.policies.pause("acme", "gone")
         held = harness.trigger_many(200, "gone")
-        until(lambda: harness.runtime.policies.traffic("acme", "gone").parked == len(held), 20)
+        wait_until(lambda: harness.runtime.policies.traffic("acme", "gone").parked == len(held), 20)
         assert harness.runtime.registry.remove("acme", "gone")  # and whoever did so is killed here
         harness.register(gone)
         assert harness.final(harness.trigger("gone")).state is State.DELIVERED
@@ -139,8 +140,8 @@ def test_a_wider_cap_lets_the_backlog_out_at_the_new_width(harness, freed):
         narrow = {**hook(f"http://127.0.0.1:{endpoint.port}/"), "id": f"narrow{len(freed)}"}
         harness.register({**narrow, "concurrency": 1})
         refs = harness.trigger_many(12, narrow["id"])
-        until(lambda: harness.runtime.policies.traffic("acme", narrow["id"]).parked == 11, 20)
+        wait_until(lambda: harness.runtime.policies.traffic("acme", narrow["id"]).parked == 11, 20)
         harness.register({**narrow, **freed})
-        until(lambda: most[0] == 12, 10)  # while the first one is still being sent
+        wait_until(lambda: most[0] == 12, 10)  # while the first one is still being sent
         go.set()
         assert {record.state for record in harness.finals(refs)} == {State.DELIVERED}

@@ -8,8 +8,9 @@ import psutil
 import pytest
 
 from relay.invocation import State
-from tests.integration.worker_harness import until, worker_harness
+from tests.integration.worker_harness import worker_harness
 from tests.receivers import raw_answer, receiver
+from tests.timing import wait_until
 
 CALLS = 300
 WIDTH = 100
@@ -68,7 +69,7 @@ def cost_of(harness, bring):
     before = standing(harness)
     refs = bring()
     client = harness.runtime.client
-    until(lambda: client.hget("relay:{0}:pending", "count") == b"0", 60, every_s=0.25)
+    wait_until(lambda: client.hget("relay:{0}:pending", "count") == b"0", 60, every_s=0.25)
     cost = standing(harness) - before
     assert {harness.record(ref).state for ref in refs} == {State.DELIVERED}
     return cost

@@ -10,9 +10,9 @@ import time
 import pytest
 
 from relay.invocation import Outcome, Sent, State
-from tests.integration.worker_harness import hook, until, worker_harness
+from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import answer, closed_port, full_backlog, in_turn, json_answer, once_set, receiver, slow
-from tests.timing import BUSY_S
+from tests.timing import BUSY_S, wait_until
 
 OK = json_answer({"ok": True})
 
@@ -99,7 +99,7 @@ def test_one_webhook_cannot_take_all_slots_of_a_process(harness):
     with receiver(once_set(go_on, OK)) as sluggish, receiver(OK) as quick:
         harness.register(hook(sluggish.url), hook(quick.url) | {"id": "quick"})
         slow_refs = harness.trigger_many(100)
-        until(lambda: len(sluggish.requests) >= 40, 20)
+        wait_until(lambda: len(sluggish.requests) >= 40, 20)
         harness.final(harness.trigger("quick"))  # while those hold their slots
         go_on.set()
         harness.finals(slow_refs)
@@ -110,7 +110,7 @@ def test_a_webhook_removed_while_calls_wait_rejects_them(harness):
         harness.register(hook(endpoint.url))
         harness.runtime.policies.pause("acme", "hook")
         ref = harness.trigger()
-        until(lambda: harness.runtime.policies.traffic("acme", "hook").parked == 1, 10)
+        wait_until(lambda: harness.runtime.policies.traffic("acme", "hook").parked == 1, 10)
         harness.runtime.registry.remove("acme", "hook")
         for ready in harness.runtime.policies.resume("acme", "hook"):
             harness.runtime.publisher.publish_ready(ready)
@@ -124,7 +124,7 @@ def test_a_lost_message_is_found_within_the_grace(harness):
         harness.register(hook(endpoint.url))
         harness.runtime.policies.pause("acme", "hook")
         refs = harness.trigger_many(3)
-        until(lambda: harness.runtime.policies.traffic("acme", "hook").parked == 3, 10)
+        wait_until(lambda: harness.runtime.policies.traffic("acme", "hook").parked == 3, 10)
         for ready in harness.runtime.policies.resume("acme", "hook"):
             assert len(ready) == 3  # and nobody publishes them
         harness.finals(refs, within_s=30)
@@ -139,8 +139,8 @@ def test_a_stop_lets_running_calls_end_and_gives_the_others_back(tmp_path_factor
         process = harness.start_worker()
         harness.register(hook(endpoint.url), hook(f"http://127.0.0.1:{port}/", timeout=60) | {"id": "unsent"})
         running, unsent = harness.trigger_many(20), harness.trigger_many(10, "unsent")
-        until(lambda: len(endpoint.requests) == 20, 10)
-        until(lambda: {harness.record(ref).state for ref in unsent} == {State.SENDING}, 10)
+        wait_until(lambda: len(endpoint.requests) == 20, 10)
+        wait_until(lambda: {harness.record(ref).state for ref in unsent} == {State.SENDING}, 10)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         assert {harness.record(ref).state for ref in running} == {State.DELIVERED}
@@ -160,7 +160,7 @@ def test_a_killed_workers_unrepeatable_calls_end_interrupted_and_repeatable_ones
             hook(endpoint.url, timeout=2) | {"id": "again", "method": "PUT"},
         )
         once, again = harness.trigger("hook"), harness.trigger("again")
-        until(lambda: len(endpoint.requests) == 2, 10)
+        wait_until(lambda: len(endpoint.requests) == 2, 10)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
         killed = time.monotonic()

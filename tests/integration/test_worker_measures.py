@@ -9,8 +9,9 @@ import pytest
 
 from relay.runtime import Runtime
 from tests.integration.test_metrics_page import samples_of, value
-from tests.integration.worker_harness import hook, until, worker_harness
+from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import answer, in_turn, json_answer, receiver
+from tests.timing import wait_until
 
 OK = json_answer({"ok": True})
 LABELS = {"plugin": "acme", "webhook": "hook"}
@@ -32,7 +33,7 @@ def test_queue_delays_and_attempts_are_gathered_and_outlive_their_worker(harness
         refs = harness.trigger_many(10)
         process = harness.start_worker()
         harness.finals(refs)
-    until(lambda: counted(harness, "relay_attempt_duration_seconds_count") == 11, 15)
+    wait_until(lambda: counted(harness, "relay_attempt_duration_seconds_count") == 11, 15)
     assert counted(harness, "relay_queue_delay_seconds_count") == 10  # a retry waits because it has to
     assert counted(harness, "relay_duration_seconds_count") == 10
     waited_s = counted(harness, "relay_queue_delay_seconds_sum")
@@ -57,7 +58,7 @@ def test_notes_are_counted_although_nobody_reads_them_and_sweeps_are_counted(har
         harness.start_worker()
         harness.finals(harness.trigger_many(5))
     notes = "relay:{0}:p:acme:notes"
-    until(lambda: not harness.runtime.client.exists(notes), 15)
+    wait_until(lambda: not harness.runtime.client.exists(notes), 15)
     assert isinstance(harness.runtime, Runtime)
     page = samples_of(harness.runtime.metrics_page.text().decode())
     assert value(page, "relay_sweeps_total") > 0

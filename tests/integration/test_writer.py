@@ -30,8 +30,9 @@ from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_
 from relay.store.keyspace import ROOT
 from relay.vault import Vault, payload_owner, result_owner
 from tests.integration.api_harness import running_api
-from tests.integration.worker_harness import until, worker_harness
+from tests.integration.worker_harness import worker_harness
 from tests.receivers import raw_answer, receiver
+from tests.timing import wait_until
 
 MINE = "what-the-writer-sends"
 #: What nobody but its owner may be shown; the secrets of acme's own webhooks are nothing for its callers either.
@@ -128,10 +129,10 @@ def a_history(work, api, endpoint):
     harness.steps = work.record(chain).steps
     answer = api.call("POST", "/v1/replays", key=mine, json={"referenceIds": [own]})
     assert answer.status_code == 202, answer.text
-    until(lambda: replay_of(api, mine)["state"] == "done", 30)
+    wait_until(lambda: replay_of(api, mine)["state"] == "done", 30)
     keys.revoke(ended_row.id)
     work.runtime.registry.remove("acme", "gone")
-    until(lambda: get(api, ended, "/v1/webhooks").status_code == 401, 5)
+    wait_until(lambda: get(api, ended, "/v1/webhooks").status_code == 401, 5)
     harness.used = kinds_by_question(harness)
     return harness
 
@@ -393,7 +394,7 @@ def test_no_field_of_a_waiting_call_s_record_sends_it_where_its_sender_may_not(h
     for ready in policies.resume("acme", "open"):
         harness.work.runtime.publisher.publish_ready(ready)
     assert harness.work.final(unchanged).state is State.DELIVERED
-    until(lambda: not _unfinished(harness, refs), 60, every_s=0.2)
+    wait_until(lambda: not _unfinished(harness, refs), 60, every_s=0.2)
     assert_sent_nowhere_else(harness)
     for ref in refs:
         for key in (harness.mine, harness.api.foreign_key):
@@ -472,7 +473,7 @@ def test_a_message_that_the_writer_leaves_on_a_lane_runs_nothing_and_stops_nobod
     )
     refs = [trigger(harness.api, harness.mine, "open", {"sent": MINE}) for _ in range(5)]
     assert {record.state for record in harness.work.finals(refs)} == {State.DELIVERED}
-    until(lambda: harness.client.llen("bulk") == 0, 20)
+    wait_until(lambda: harness.client.llen("bulk") == 0, 20)
     assert harness.work.workers[0].poll() is None
     assert not proof.exists()
 
@@ -493,13 +494,13 @@ def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(ha
     calls = keyspace.open_calls("acme", "open")
     others = set(client.zrange(calls, 0, -1))  # what tests before this one have left, for which nobody waits
     caller.start()
-    until(lambda: set(client.zrange(calls, 0, -1)) - others, 10)
+    wait_until(lambda: set(client.zrange(calls, 0, -1)) - others, 10)
     theirs = trigger(harness.api, harness.api.foreign_key, "theirs", {"sent": CANARIES["payload of other"]})
     harness.work.final(theirs)
     stolen = client.get(keyspace.result(theirs))
     # Of the caller alone: what is no notice makes the listener subscribe anew, and it hears nothing meanwhile.
     awaited = [ref.decode() for ref in set(client.zrange(calls, 0, -1)) - others]
-    until(lambda: client.pubsub_channels(f"{PREFIX}*notice:*"), 10)
+    wait_until(lambda: client.pubsub_channels(f"{PREFIX}*notice:*"), 10)
     channels = client.pubsub_channels(f"{PREFIX}*notice:*")
     assert awaited
     for channel in channels:

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from relay.settings import Settings
 from relay.up.processes import worker
 from relay.vault import Vault, result_owner
 from tests.conftest import start_valkey
-from tests.timing import START_S
+from tests.timing import START_S, wait_until
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -72,7 +71,9 @@ class WorkerHarness:
         self.workers.append(process)
         name = command[-1].split("@")[0]
         if waits:
-            until(lambda: any(alive.name.startswith(f"{name}@") for alive in self.runtime.workers.alive()), START_S)
+            wait_until(
+                lambda: any(alive.name.startswith(f"{name}@") for alive in self.runtime.workers.alive()), START_S
+            )
         return process
 
     def trigger(self, webhook="hook", data=None, *, awaited=False):
@@ -91,11 +92,11 @@ class WorkerHarness:
         return self.store.find(reference_id)
 
     def final(self, reference_id, within_s=20):
-        until(lambda: self.record(reference_id).state.final, within_s)
+        wait_until(lambda: self.record(reference_id).state.final, within_s)
         return self.record(reference_id)
 
     def finals(self, reference_ids, within_s=60):
-        until(lambda: all(self.record(ref).state.final for ref in reference_ids), within_s, every_s=0.2)
+        wait_until(lambda: all(self.record(ref).state.final for ref in reference_ids), within_s, every_s=0.2)
         return [self.record(ref) for ref in reference_ids]
 
     def data(self, reference_id):
@@ -109,14 +110,6 @@ class WorkerHarness:
             process.wait(10)
         self.runtime.close()
         self.server.terminate()
-
-
-def until(condition, within_s, *, every_s=0.02):
-    """Waits until a condition holds; fails when it does not in time."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(every_s)
 
 
 @contextmanager
