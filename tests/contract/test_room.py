@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from relay.store import keyspace
-from tests.contract.test_parking import accepted, ids, limit
+from tests.contract.ledger import ids
 
-__all__ = ["limit"]
 HOOK = ("acme", "hook")
 
 
@@ -18,10 +17,10 @@ def make_idle(ledger, refs):
 
 
 @pytest.fixture
-def parked(ledger, limit):
+def parked(ledger):
     """Two calls that are sent, of a webhook that might send twenty, and six that wait for the room of a worker."""
-    limit(concurrency=20)
-    refs = accepted(ledger, 8)
+    ledger.limit(concurrency=20)
+    refs = ledger.accepted_many(8)
     claimed = ledger.store.claim(refs[:2], "t1", park=refs[2:])
     assert (claimed.parked, claimed.ready) == (set(refs[2:]), ())  # whoever has no room wakes nobody
     make_idle(ledger, refs)
@@ -39,16 +38,16 @@ def test_a_repeated_settle_says_again_whom_there_is_room_for(ledger, parked):
     assert ledger.store.settle([settlement]) == ledger.store.settle([settlement])
 
 
-def test_of_a_webhook_that_is_full_a_place_goes_to_the_oldest_whatever_its_lane(ledger, limit):
-    limit(concurrency=1)
-    mine, other, later = (accepted(ledger, 1, lane=lane)[0] for lane in ("interactive", "bulk", "interactive"))
+def test_of_a_webhook_that_is_full_a_place_goes_to_the_oldest_whatever_its_lane(ledger):
+    ledger.limit(concurrency=1)
+    mine, other, later = (ledger.accepted_many(1, lane=lane)[0] for lane in ("interactive", "bulk", "interactive"))
     ledger.store.claim([mine], "t1", park=[other, later])
     assert ids(ledger.store.settle([ledger.settlement(mine, "t1", room=8)]).ready) == [other]
 
 
-def test_of_other_lanes_nobody_is_woken_while_the_webhook_has_places(ledger, limit):
-    limit(concurrency=9)
-    mine, other, later = (accepted(ledger, 1, lane=lane)[0] for lane in ("interactive", "bulk", "interactive"))
+def test_of_other_lanes_nobody_is_woken_while_the_webhook_has_places(ledger):
+    ledger.limit(concurrency=9)
+    mine, other, later = (ledger.accepted_many(1, lane=lane)[0] for lane in ("interactive", "bulk", "interactive"))
     ledger.store.claim([mine], "t1", park=[other, later])
     assert ids(ledger.store.settle([ledger.settlement(mine, "t1", room=8)]).ready) == [later]
 
@@ -60,10 +59,10 @@ def test_a_process_with_room_finds_parked_calls_whoever_parked_them(ledger, park
     assert ids(ledger.store.parked_calls.wake(*HOOK, 5, ["bulk"])) == parked[6:7]
 
 
-def test_no_more_are_woken_than_the_webhook_may_send(ledger, parked, limit):
-    limit(concurrency=5)
+def test_no_more_are_woken_than_the_webhook_may_send(ledger, parked):
+    ledger.limit(concurrency=5)
     assert ids(ledger.store.parked_calls.wake(*HOOK, 100, ["bulk"])) == parked[2:5]
-    limit(paused="1")
+    ledger.limit(paused="1")
     make_idle(ledger, parked)
     assert ledger.store.parked_calls.wake(*HOOK, 100, ["bulk"]) == ()
 

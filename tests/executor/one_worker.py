@@ -17,7 +17,7 @@ from relay.queue import LANES, make_app
 from relay.reference_id import new_reference_id
 from relay.registration import read_registrations
 from relay.settings import Settings
-from relay.store import keyspace
+from relay.store import keyspace, partitions
 from relay.telemetry import log
 from relay.vault import Vault
 from tests.executor.faulty_parts import Faults, FaultyLanes, FaultyLog, FaultyRedis, SteppedRedis
@@ -54,7 +54,7 @@ class OneWorker:
         self._now_ms = time.time_ns() // 1_000_000
         self.step(0)
         self._clients = []
-        monkeypatch.setattr(runtime, "connect", lambda _settings: self._connect(server.url))
+        monkeypatch.setattr(partitions, "connect", lambda _settings: self._connect(server.url))
         monkeypatch.setattr(runtime, "Publisher", lambda _app, **_: self.lanes)
         monkeypatch.setattr(loops, "RETRY_S", RETRY_S)
         for name, short_s in (("FRESH_S", 0.0), ("LOOK_S", 0.001), ("FETCH_LOCK_S", 0.1), ("FIRST_PAUSE_S", 0.01)):
