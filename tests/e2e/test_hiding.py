@@ -212,7 +212,8 @@ def used(harness, plugin):
     """The harness after everything planted has gone through it in every way, with Flower looking on."""
     # Workers tell of invocations at once, of messages only when Flower has asked them to.
     wait_until(
-        lambda: plugin.trigger("shown", {}) and "relay.run" in names_seen_by_flower(harness), "Flower saw no message"
+        lambda: plugin.trigger("shown", {}) and "relay.run" in names_seen_by_flower(harness),
+        otherwise="Flower saw no message",
     )
     headers = {"Idempotency-Key": PAYLOADS["idempotency key"], "X-Unknown": PAYLOADS["header"]}
     for webhook_id in ("tell-named", "tell-plain", "echo-named", "bytes", "lost", "closed"):
