@@ -11,18 +11,19 @@ MOST_LEFT = 32
 
 
 def count() -> int:
-    return psutil.Process().num_fds()
+    """How many are open, but for the connections that a server of this process has accepted.
+
+    Those are their callers': a relay keeps those of the whole session.
+    """
+    return psutil.Process().num_fds() - _accepted()
 
 
 def left_since(before: int) -> int:
-    """How many more there are than there were, if too many: those that nothing refers to are closed first.
-
-    A connection that a server of this process has accepted is its caller's: a relay keeps those of the whole session.
-    """
+    """How many more there are than there were, if too many: those that nothing refers to are closed first."""
     if (left := count() - before) <= MOST_LEFT:
         return 0
     gc.collect()
-    left = count() - before - _accepted()
+    left = count() - before
     return left if left > MOST_LEFT else 0
 
 

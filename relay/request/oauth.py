@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
+from relay.errors import MalformedJson, TooLarge
 from relay.invocation import Outcome
 from relay.request.rendering import USER_AGENT, OutgoingHeaders, OutgoingRequest
 from relay.text import gradual_json
+from relay.text.json_extent import check_extent
 from relay.text.media_types import FORM_TYPE, JSON_TYPE
+from relay.text.object_text import MAX_DEPTH
 
 if TYPE_CHECKING:
     from relay.answer.endpoint_answer import EndpointAnswer
@@ -22,6 +25,8 @@ MAX_LIFETIME_S: Final = 24 * 3600.0
 #: A token is given up so long before it expires, or after half its life if that is sooner.
 EXPIRY_MARGIN_S: Final = 60.0
 MAX_TOKEN_LENGTH: Final = 8_192
+#: Values of a token endpoint's answer: of more it is none.
+MAX_GRANT_VALUES: Final = 10_000
 
 _TOKEN: Final = re.compile(r"[!-~]+\Z")  # what may stand in a header (RFC 6750, 2.1, and what servers make of it)
 _TRY_AGAIN: Final = frozenset({408, 429, 500, 502, 503, 504})
@@ -86,8 +91,9 @@ def read_grant(answer: EndpointAnswer) -> TokenGrant:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
+        check_extent(body, MAX_DEPTH, MAX_GRANT_VALUES)
         value = gradual_json.loads(body)
-    except (ValueError, RecursionError):
+    except (MalformedJson, TooLarge, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
 

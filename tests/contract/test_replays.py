@@ -785,7 +785,7 @@ def test_what_the_door_refused_is_skipped_as_that_and_not_as_expired(harness):
 
 def test_a_filter_of_a_webhook_that_there_never_was_is_said_to_be_wrong(harness):
     for ask in (harness.replays.plan, lambda *args: harness.replays.start(*args, caller="k9")):
-        with pytest.raises(BadParameter, match="no webhook 'hok'") as caught:
+        with pytest.raises(BadParameter, match="no webhook `hok`") as caught:
             ask("acme", Request(filter=Filter(webhook_id="hok")))
         assert [fault.pointer for fault in caught.value.faults] == ["/filter/webhookId"]
     harness.failed(1)

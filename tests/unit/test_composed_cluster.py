@@ -10,6 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from relay.settings import Settings
+from relay.up import members
 from tests.architecture.sources import ROOT
 
 OVERLAY = YAML(typ="safe").load((ROOT / "docker-compose.cluster.yml").read_text("utf-8"))
@@ -42,14 +43,19 @@ def test_it_adds_servers_and_changes_processes_that_there_are():
 
 
 @pytest.mark.parametrize("name", [*STORES, "store_form"])
-def test_its_servers_have_no_privileges_and_bounds_and_are_not_published(name):
+def test_what_it_adds_has_no_privileges_and_bounds_and_is_not_published(name):
     service = OVERLAY["services"][name]
     assert (service["cap_drop"], service["security_opt"]) == (["ALL"], ["no-new-privileges:true"])
     assert service["read_only"] is True
-    assert service["user"].split(":")[0] not in {"", "0", "root"}
     assert not {"privileged", "cap_add", "devices", "network_mode", "pid", "ipc", "ports"} & service.keys()
     assert service["env_file"] == "valkey.env"
     assert {"mem_limit", "pids_limit"} <= service.keys()
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_its_servers_are_started_by_a_script_that_there_is_without_rights_on_what_is_ours(name):
+    service = OVERLAY["services"][name]
+    assert service["user"].split(":")[0] not in {"", "0", "root"}
     mounted = [volume.split(":") for volume in service["volumes"]]
     assert all(rights == ["ro"] for source, _, *rights in mounted if source.startswith("."))
     assert all((ROOT / source).exists() for source, *_ in mounted if source.startswith("."))
@@ -62,6 +68,8 @@ def test_each_server_has_data_of_its_own_and_they_are_what_the_cluster_is_made_o
     assert len({OVERLAY["services"][name]["volumes"][0] for name in STORES}) == len(STORES)
     form = OVERLAY["services"]["store_form"]
     assert form["environment"] == {"SERVERS": " ".join(servers()), "REPLICAS": "0"}
+    assert (form["image"], form["command"]) == (BASE["services"]["api"]["image"], ["python", "-m", members.__name__])
+    assert "ADMIN_PASSWORD" in example("valkey")
     assert form["depends_on"] == {name: {"condition": "service_healthy"} for name in STORES}
 
 

@@ -12,7 +12,7 @@ from relay.answer.endpoint_answer import EndpointAnswer
 from relay.invocation import Outcome, Sent
 from relay.registration.credentials import ClientCredentials
 from relay.registration.endpoint import Endpoint
-from relay.request.oauth import MAX_TOKEN_LENGTH, NoToken, TokenGrant, read_grant, token_request
+from relay.request.oauth import MAX_GRANT_VALUES, MAX_TOKEN_LENGTH, NoToken, TokenGrant, read_grant, token_request
 
 URL = Endpoint("https", "login.example.com", 443, "/token", "tenant=a%20b")
 
@@ -56,6 +56,13 @@ def test_a_token_has_so_many_characters_and_no_more():
     assert read_grant(answered({"access_token": longest})).token == longest
     with pytest.raises(NoToken):
         read_grant(answered({"access_token": longest + "x"}))
+
+
+def test_a_grant_has_so_many_values_and_no_more():
+    within = {"access_token": "t", "others": [0] * (MAX_GRANT_VALUES - 4)}
+    assert read_grant(answered(within)).token == "t"
+    with pytest.raises(NoToken):
+        read_grant(answered({**within, "more": [0, 0, 0]}))
 
 
 @pytest.mark.parametrize(
