@@ -44,6 +44,10 @@ class Flower:
         assert response.status_code == 200, response.text[:300]
         return response
 
+    def hears_workers(self):
+        """Whether events reach it: it answers before it asks the broker for them."""
+        return any(worker["status"] for worker in self.get("/workers", json=1).json()["data"])
+
     def tasks(self, **query):
         """Tasks that stand for invocations."""
         found = self.get("/api/tasks", limit=5000, **query).json()
@@ -85,6 +89,7 @@ def harness(tmp_path_factory):
     with worker_harness(tmp_path_factory, RELAY_LEASE_MARGIN="1") as harness:
         harness.start_worker("bulk")
         with running_flower(harness) as shown:
+            wait_until(shown.hears_workers)
             harness.flower = shown
             yield harness
 

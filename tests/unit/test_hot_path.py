@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections import Counter
 
 import fakeredis
@@ -27,10 +28,11 @@ BODY = b'{"ok": true, "items": [1, 2, 3], "note": "nothing to hide"}'
 
 
 class Counted:
-    """Counts the Python functions that are entered while it is open."""
+    """Counts the Python functions that its thread enters while it is open."""
 
     def __init__(self):
         self.functions: Counter[str] = Counter()
+        self._thread = threading.get_ident()
 
     def __enter__(self):
         if sys.version_info >= (3, 12):
@@ -50,7 +52,7 @@ class Counted:
             sys.setprofile(None)
 
     def _note(self, code):
-        if code.co_filename != __file__:
+        if code.co_filename != __file__ and threading.get_ident() == self._thread:
             self.functions[code.co_qualname] += 1
 
 
