@@ -99,9 +99,9 @@ def dump_json(value: Any) -> bytes:
         text = orjson.dumps(value)
     except TypeError:  # an integer beyond 64 bits, half a surrogate pair, or what is no JSON
         return gradual_json.encode(_ENCODER, value).encode()
-    return (
-        text if b"null" not in text else gradual_json.encode(_ENCODER, value, text).encode()
-    )  # which is also what it makes of NaN
+    if b"null" in text:  # which is also what it makes of NaN
+        return gradual_json.encode(_ENCODER, value, text).encode()
+    return text
 
 
 def _encodable(value: Any) -> bool:

@@ -69,7 +69,7 @@ class Expression:
 
     @property
     def constant(self) -> bool:
-        """Whether it is a literal, or lists and objects of literals: ``evaluate`` gives the same for any object."""
+        """Whether the expression is made of literals alone, so that ``evaluate`` gives the same for any object."""
         return _is_constant(_parsed(self.text))
 
     def members(self) -> dict[str, Expression | Any] | None:

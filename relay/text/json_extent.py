@@ -14,7 +14,7 @@ from relay.errors import MalformedJson, TooLarge
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Values of one body: members, elements, texts, numbers. So many are parsed in some hundredths of a second.
+#: Values of one body: members, elements, texts, numbers. So many are parsed in some tenths of a second, in steps.
 MAX_VALUES: Final = 250_000
 _PIECE_BYTES: Final = 128 * 1024
 

@@ -36,7 +36,7 @@ class ServerAddress:
 
     @property
     def encrypted(self) -> bool:
-        """Whether it is reached by TLS."""
+        """Whether the server is reached over TLS."""
         return self.scheme.startswith("rediss")
 
     def of_one(self, host: str, port: int) -> str:

@@ -35,6 +35,8 @@ def form(servers: tuple[str, ...], replicas: int, password: str, within_s: float
 
 def _seat(server: str, password: str) -> ClusterSeat:
     host, _, port = server.rpartition(":")
+    if not host or not port.isascii() or not port.isdecimal():
+        raise click.UsageError(f"{server} is not HOST:PORT.")
     return ClusterSeat(f"redis://{ADMINISTRATOR}:{password}@{server}/0", host, int(port), int(port) + _BUS)
 
 

@@ -128,6 +128,12 @@ def test_the_command_of_the_job_makes_a_cluster_and_leaves_one_that_is_whole(str
     assert CliRunner().invoke(members.form, env=given | {"REPLICAS": "3"}).exit_code == 2
 
 
+@pytest.mark.parametrize("server", ["localhost", "localhost:", ":6379", "localhost:http", "localhost:٦"])
+def test_a_server_without_host_and_port_is_refused(server):
+    result = CliRunner().invoke(members.form, [server, "--replicas", "0", "--password", "secret"])
+    assert (result.exit_code, "is not HOST:PORT" in result.output) == (2, True)
+
+
 def own_seat(server, password, buses):
     host, port = server.split(":")
     return ClusterSeat(f"redis://admin:{password}@{server}/0", host, int(port), buses[int(port)])

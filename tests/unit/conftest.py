@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.unit.cli import Cli
+from tests.unit.command_tree import make_site
 
 
 @pytest.fixture
@@ -13,6 +14,16 @@ def cli(valkey, tmp_path):
     cli = Cli(valkey.tcp_url, tmp_path)
     yield cli
     cli.close()
+
+
+@pytest.fixture(scope="module")
+def site(valkey_server, tmp_path_factory):
+    """What the commands of `tests/unit/command_tree.py` find."""
+    with valkey_server.client() as client, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("relay.cli.vault.SETTLED_S", 0.0)
+        client.flushall()
+        client.function_flush()
+        yield make_site(Cli(valkey_server.tcp_url, tmp_path_factory.mktemp("site")))
 
 
 @pytest.fixture

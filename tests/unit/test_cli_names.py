@@ -7,21 +7,11 @@ import json
 
 import pytest
 
-from tests.unit.cli import Cli
-from tests.unit.command_tree import GOOD, LEAVES, NAMES, VALUES, arguments, make_site, names_of, wrong_name
+from tests.unit.command_tree import GOOD, LEAVES, NAMES, VALUES, arguments, names_of, wrong_name
 
 #: `relay up` starts what the others talk to; nothing that it is given is a name.
 COMMANDS = [path for path in LEAVES if path != ("up",)]
 CASES = [(path, name) for path in COMMANDS for name in names_of(path)]
-
-
-@pytest.fixture(scope="module")
-def site(valkey_server, tmp_path_factory):
-    with valkey_server.client() as client, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("relay.cli.vault.SETTLED_S", 0.0)
-        client.flushall()
-        client.function_flush()
-        yield make_site(Cli(valkey_server.tcp_url, tmp_path_factory.mktemp("site")))
 
 
 def test_every_command_and_every_parameter_is_known_to_these_tests():

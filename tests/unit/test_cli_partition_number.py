@@ -7,22 +7,13 @@ import pytest
 from relay.store import keyspace
 from relay.store.old_names import OLD_MARKS
 from tests.unit.cli import Cli, a_webhook
-from tests.unit.command_tree import LEAVES, arguments, make_site
+from tests.unit.command_tree import LEAVES, arguments
 
 #: What asks no store of records, and what is for stores with old names. A ring whose newest key seals is promoted.
 WITHOUT = {("up",), ("settings",), ("audit", "key"), ("partitions", "adopt"), ("vault", "promote")}
 ASKING = [path for path in LEAVES if path not in WITHOUT]
 LIST = ("webhooks", "list", "--plugin", "acme")
 IDS = [" ".join(path) for path in ASKING]
-
-
-@pytest.fixture(scope="module")
-def site(valkey_server, tmp_path_factory):
-    with valkey_server.client() as client, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("relay.cli.vault.SETTLED_S", 0.0)
-        client.flushall()
-        client.function_flush()
-        yield make_site(Cli(valkey_server.tcp_url, tmp_path_factory.mktemp("site")))
 
 
 def everything(server):
