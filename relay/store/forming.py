@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
-from relay.errors import Unavailable
+from relay.errors import Conflict, Unavailable
 from relay.store.connection import client_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class ClusterSeat:
 
 
 class Forming:
-    """Makes one cluster of servers that belong to nobody else's. The first ``primaries`` get the slots."""
+    """Makes one cluster of servers that are in no other. The first ``primaries`` get the slots."""
 
     def __init__(self, seats: Sequence[ClusterSeat], primaries: int) -> None:
         self._seats = seats
@@ -47,7 +47,9 @@ class Forming:
     def finish(self, is_wanted: Callable[[], bool], within_s: float = _FORMED_S) -> None:
         """Returns when the cluster serves, and every other server follows a primary.
 
-        ``Unavailable`` if that takes too long, or is no longer wanted.
+        Raises:
+            Conflict: one of them knows a server that is not among them.
+            Unavailable: it takes too long, or is no longer wanted.
         """
         deadline_s = time.monotonic() + within_s
         with ExitStack() as stack:
@@ -68,6 +70,7 @@ class Forming:
         states = [client.execute_command("CLUSTER INFO") for client in clients]
         if all(int(state["cluster_known_nodes"]) == len(clients) for state in states) and _serve(states):
             return True
+        _refuse_strangers(clients)
         for seat in self._seats[1:]:
             clients[0].execute_command("CLUSTER MEET", gethostbyname(seat.host), seat.port, seat.bus_port)
         return all(int(state["cluster_known_nodes"]) == len(clients) for state in states)
@@ -106,6 +109,17 @@ class Forming:
             and len(follow) == len(clients) - self._primaries
             and all(info["master_link_status"] == "up" for info in follow)
         )
+
+
+def _refuse_strangers(clients: Sequence[Any]) -> None:
+    """An introduction would make one cluster of two."""
+    own = {client.execute_command("CLUSTER MYID").decode() for client in clients}
+    for client in clients:
+        for address, node in client.execute_command("CLUSTER NODES").items():
+            if "handshake" not in node["flags"] and node["node_id"] not in own:
+                raise Conflict(
+                    f"A server knows one that is not among those given: {address}. Is it of another cluster?"
+                )
 
 
 def _serve(states: Sequence[dict[str, str]]) -> bool:

@@ -9,6 +9,7 @@ import pytest
 import redis
 from click.testing import CliRunner
 
+from relay.errors import Conflict
 from relay.store.forming import ClusterSeat, Forming
 from relay.up import members
 from tests.cluster.servers import ClusterServers
@@ -126,6 +127,14 @@ def test_the_command_of_the_job_makes_a_cluster_and_leaves_one_that_is_whole(str
         assert result.exit_code == 0, result.output
         assert is_formed(strangers)
     assert CliRunner().invoke(members.form, env=given | {"REPLICAS": "3"}).exit_code == 2
+
+
+def test_servers_of_another_cluster_are_refused_and_nobody_is_introduced_to_them(strangers, seats):
+    Forming(seats[:3], 3).finish(lambda: True)
+    for some in (seats[1:], seats[2:]):
+        with pytest.raises(Conflict, match="not among those given"):
+            Forming(some, 3).finish(lambda: True)
+    assert [int(strangers.state(number)["cluster_known_nodes"]) for number in range(COUNT)] == [3, 3, 3, 1, 1, 1]
 
 
 @pytest.mark.parametrize("server", ["localhost", "localhost:", ":6379", "localhost:http", "localhost:٦"])
