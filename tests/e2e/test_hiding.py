@@ -214,6 +214,7 @@ def used(harness, plugin):
     wait_until(
         lambda: plugin.trigger("shown", {}) and "relay.run" in names_seen_by_flower(harness),
         otherwise="Flower saw no message",
+        every_s=0.2,
     )
     headers = {"Idempotency-Key": PAYLOADS["idempotency key"], "X-Unknown": PAYLOADS["header"]}
     for webhook_id in ("tell-named", "tell-plain", "echo-named", "bytes", "lost", "closed"):
