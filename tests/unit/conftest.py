@@ -1,12 +1,12 @@
 import os
 import pty
-import subprocess
-import sys
+from multiprocessing.connection import wait
 
 import pytest
 
 from tests.unit.cli import Cli
 from tests.unit.command_tree import make_site
+from tests.unit.forked_command import start_command
 
 
 @pytest.fixture
@@ -33,17 +33,14 @@ def terminal(cli):
     def run(*arguments, answer="", environ=None):
         master, slave = pty.openpty()
         environ = {**os.environ, **cli.environ, "COLUMNS": "80", "TERM": "xterm-256color", **(environ or {})}
-        command = [sys.executable, "-m", "relay", "--data-dir", str(cli.directory), *arguments]
-        process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environ)
-        os.close(slave)
+        process = start_command(["--data-dir", str(cli.directory), *arguments], environ, [os.ttyname(slave)] * 3)
         os.write(master, answer.encode())
         shown = b""
-        try:
-            while piece := os.read(master, 65_536):
-                shown += piece
-        except OSError:  # the terminal's other end is closed
-            pass
+        while wait([process.sentinel, master]) != [process.sentinel]:
+            shown += os.read(master, 65_536)
+        os.close(slave)
         os.close(master)
-        return process.wait(60), shown.decode().replace("\r\n", "\n")
+        process.join()
+        return process.exitcode, shown.decode().replace("\r\n", "\n")
 
     return run

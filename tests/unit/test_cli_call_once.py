@@ -2,13 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
 from tests.receivers import closed_port, echo, json_answer, make_authority, receiver, slow
 from tests.unit.cli import a_webhook
+from tests.unit.forked_command import run_command
 
 SECRET = "Bearer planted-secret-value"
 
@@ -22,27 +21,9 @@ def call(cli, tmp_path):
         text = json.dumps(a_webhook(url=url, **changes))
         applied = cli.run("webhooks", "apply", "-", "--plugin", "acme", text=text, environ=settings)
         assert applied.exit_code == 0, applied.output
-        command = [
-            "-m",
-            "relay",
-            "--data-dir",
-            str(tmp_path),
-            "webhooks",
-            "test",
-            "ping",
-            "--plugin",
-            "acme",
-            *arguments,
-        ]
-        done = subprocess.run(
-            [sys.executable, *command],
-            env={**os.environ, **settings},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        return done.returncode, done.stdout, done.stderr
+        place = ["--data-dir", str(tmp_path)]
+        command = [*place, "webhooks", "test", "ping", "--plugin", "acme", *arguments]
+        return run_command(command, {**os.environ, **settings}, tmp_path)
 
     return run
 

@@ -1,15 +1,13 @@
 """What operators see on a terminal of 80 columns, and what commands do without being told the plugin."""
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from relay.reference_id import new_reference_id
 from relay.store.replay_runs import NewReplay
 from tests.unit.cli import a_webhook
+from tests.unit.forked_command import run_command
 from tests.unit.test_cli_invocations import settle, trigger
 
 RED = "\x1b[31m"
@@ -143,9 +141,8 @@ def test_a_server_that_is_down_is_said_with_what_to_do(cli):
 def complete(cli, words, **more):
     typed = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1 + words.endswith(" "))}
     environ = {**os.environ, **cli.environ, "_RELAY_COMPLETE": "bash_complete", **typed, **more}
-    command = [Path(sys.executable).parent / "relay"]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
-    return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
+    _, shown, _ = run_command([], environ, cli.directory)
+    return [line.partition(",")[2] for line in shown.splitlines() if line]
 
 
 def test_the_shell_completes_commands_plugins_webhooks_keys_and_reference_ids(story):

@@ -1,0 +1,46 @@
+"""The `relay` command in a process of its own, forked from one that has imported it: to import it anew takes a second."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_FORKS = multiprocessing.get_context("forkserver")
+_IMPORTED = ["relay.cli", "relay.runtime", "relay.worker_runtime", "rich.console", "rich.table", __name__]
+
+
+def start_command(arguments: Sequence[str], environ: Mapping[str, str], streams: Sequence[str]) -> Any:
+    """Starts it on the files ``streams``: standard input, output and error."""
+    _FORKS.set_forkserver_preload(_IMPORTED)
+    process = _FORKS.Process(target=_run, args=(list(arguments), dict(environ), list(streams)), daemon=True)
+    process.start()
+    return process
+
+
+def run_command(arguments: Sequence[str], environ: Mapping[str, str], directory: Path) -> tuple[int, str, str]:
+    """Its exit status, and what it wrote on standard output and error."""
+    with tempfile.TemporaryDirectory(dir=directory) as place:
+        out, err = Path(place) / "out", Path(place) / "err"
+        process = start_command(arguments, environ, [os.devnull, str(out), str(err)])
+        process.join()
+        return process.exitcode, out.read_text(), err.read_text()
+
+
+def _run(arguments: list[str], environ: dict[str, str], streams: list[str]) -> None:
+    for number, path in enumerate(streams):
+        opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOCTTY)
+        os.dup2(opened, number)
+        os.close(opened)
+    os.environ.clear()
+    os.environ.update(environ)
+    sys.stdin, sys.stdout, sys.stderr = (open(number, mode, closefd=False) for number, mode in enumerate("rww"))  # noqa: SIM115
+    from relay.cli import main
+
+    main(arguments, prog_name="relay")
