@@ -227,9 +227,13 @@ class Executor:
         """Run what may be run now, where this process serves its lane and has room; returns the others."""
         own = [] if self._draining else [ref for ref, lane in ready if lane in self._lanes][: self._slots.free]
         if own:
-            gevent.spawn(self.run, own, found)
+            gevent.spawn(self._run_woken, own, found)
         here = set(own)
         return tuple((ref, lane) for ref, lane in ready if ref not in here)
+
+    def _run_woken(self, reference_ids: Sequence[str], found: Sequence[CallRecord]) -> None:
+        with self._slots.coming(map(webhook_of, _those_in(reference_ids, found))):
+            self.run(reference_ids, found)
 
     def _go_on(self, ready: Ready, found: Sequence[CallRecord] = ()) -> None:
         """Run what may be run now; a message takes what this process cannot run."""

@@ -27,6 +27,7 @@ the server, where the next end of a call of their webhook wakes them.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from gevent.event import Event
@@ -36,7 +37,7 @@ from relay.process.clock import boot_time_s
 from relay.shares import may_hold_more, room_left
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 T = TypeVar("T")
 
@@ -44,6 +45,8 @@ T = TypeVar("T")
 BRIEF_S: Final = 0.1
 #: To claim so few costs about as much as to claim many: where more may go at once, they wait for those.
 FEW: Final = 8
+#: Calls that are woken by one settle: so many rows its answer has (``lua/settle.lua``).
+WOKEN: Final = 32
 #: How much the last duration counts in a webhook's mean.
 _WEIGHT: Final = 0.2
 
@@ -54,6 +57,7 @@ class Slots:
     def __init__(self, total: int) -> None:
         self._free = BoundedSemaphore(total)
         self._held: Counter[Hashable] = Counter()
+        self._coming: Counter[Hashable] = Counter()  # woken, and on their way to a slot
         self._answers = _Durations()  # until a webhook's calls are answered
         self._leaves = _Durations()  # for how long they hold their slots
         self._somebody_left = Event()
@@ -85,10 +89,28 @@ class Slots:
         return room_left(self._held[name], self.free)
 
     def room_after(self, leaving: Iterable[Hashable]) -> dict[Hashable, int]:
-        """How many more calls these webhooks may hold when those that are named, each once a call, have left."""
+        """How many more calls these webhooks may hold when those that are named, each once a call, have left.
+
+        What is coming has its room already: nobody is woken for that twice. Of more than a few the settle that wakes
+        them would not say whose they are, so that they would not be known to be coming.
+        """
         counts = Counter(leaving)
-        free = self.free + counts.total()
-        return {name: room_left(self._held[name] - count, free) for name, count in counts.items()}
+        free = max(0, self.free + counts.total() - self._coming.total())
+        most = WOKEN // max(1, len(counts))
+        return {
+            name: min(max(count, most), room_left(self._held[name] + self._coming[name] - count, free))
+            for name, count in counts.items()
+        }
+
+    @contextmanager
+    def coming(self, names: Iterable[Hashable]) -> Iterator[None]:
+        """Calls of these webhooks, each named once a call, were woken and ask for slots meanwhile."""
+        counts = Counter(names)
+        self._coming.update(counts)
+        try:
+            yield
+        finally:
+            self._coming -= counts
 
     def sort(
         self, calls: Sequence[T], webhook_of: Callable[[T], Hashable], hold_s: float

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from api.awaiting import Waiters
-from relay.executor.slots import BRIEF_S, FEW, Slots
+from relay.executor.slots import BRIEF_S, FEW, WOKEN, Slots
 from relay.shares import ALWAYS, may_hold_more, room_left
 
 SLOW, QUICK = ("acme", "slow"), ("acme", "quick")
@@ -58,6 +58,21 @@ def test_the_room_after_calls_have_left_counts_their_slots():
     assert slots.room(SLOW) == 0
     assert slots.room(QUICK) == 8
     assert slots.room_after([SLOW] * 20) == {SLOW: room_left(20, 30)}
+
+
+def test_what_was_woken_and_is_coming_has_its_room_already():
+    slots = held_by_the_slow(40, 50)
+    with slots.coming([SLOW] * 15):
+        assert slots.room_after([SLOW] * 20) == {SLOW: room_left(35, 15)}
+        assert slots.room_after([QUICK]) == {QUICK: 0}
+    assert slots.room_after([SLOW] * 20) == {SLOW: room_left(20, 30)}
+
+
+def test_a_settle_wakes_no_more_than_its_answer_says_whose_they_are_but_as_many_as_leave():
+    slots = held_by_the_slow(40, 500)
+    assert slots.room_after([SLOW]) == {SLOW: WOKEN}
+    assert slots.room_after([SLOW, SLOW, QUICK]) == {SLOW: WOKEN // 2, QUICK: WOKEN // 2}
+    assert slots.room_after([SLOW] * 40) == {SLOW: 40}
 
 
 def test_callers_that_await_a_slow_webhook_leave_room_for_those_of_another(waiters):
