@@ -20,7 +20,7 @@ from relay.store.connection import client_of
 from tests import descriptors
 from tests.depth import examples
 from tests.scheduling import UnitScheduling, place_of
-from tests.timing import wait_until
+from tests.timing import START_S, wait_until
 
 # No deadline: what takes long on a busy machine is not wrong.
 hypothesis.settings.register_profile("relay", deadline=None, max_examples=examples(100))
@@ -75,7 +75,7 @@ def start_valkey(directory: Path, *, port: int | None = None, **config: str) -> 
     for attempt in range(START_TRIES):
         server = ValkeyServer(data_dir=directory, port=port or free_port(), unix_socket_path=directory / "s", **config)
         try:
-            server.start()
+            server.start(timeout=START_S)
         except (ValkeyServerError, OSError):
             if attempt == START_TRIES - 1:
                 raise
@@ -110,7 +110,7 @@ def cluster_node():
     node = RealServer(url=f"unix://{directory / 's'}", tcp_url=f"redis://127.0.0.1:{server.port}/0")
     with node.client() as client:
         client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16_383)
-        wait_until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok", 20)
+        wait_until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
     yield node
     server.terminate()
     shutil.rmtree(directory, ignore_errors=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final, Self
 
 from relay.audit.checkpoint import NOTHING, Breach, Checkpoint, Signed, beginning_members, tag_of, tags_in
@@ -69,13 +70,18 @@ class Checkpointing:
         self._say()
 
     def _trim(self) -> None:
-        """Where nobody signs: drop what is past its retention."""
+        """Where nobody signs: drop what is past its retention, once the oldest entry is."""
+        if not self._count_old(self._trail.end(1)):
+            return
         end = self._trail.end(_TRIMMED)
-        least_ms = end.now_ms - self._retention_ms
-        entries = [entry_from(raw) for raw in end.entries]
-        young = (number for number, entry in enumerate(entries) if entry is None or entry.at_ms > least_ms)
-        if count := next(young, len(entries)):
+        if count := self._count_old(end):
             self._trail.trim(end.entries[0], count)
+
+    def _count_old(self, end: TrailEnd) -> int:
+        """Count the first entries that are past their retention."""
+        least_ms = end.now_ms - self._retention_ms
+        entries = map(entry_from, end.entries)
+        return sum(1 for _ in takewhile(lambda entry: entry is not None and entry.at_ms <= least_ms, entries))
 
     def _step(self, signer: AuditSigner) -> bool:
         """Sign a piece; whether there is more to do."""

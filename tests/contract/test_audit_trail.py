@@ -231,6 +231,14 @@ def test_where_nobody_signs_entries_past_their_retention_go(trail, redis_client)
     assert redis_client.llen(ENTRIES) == 3
 
 
+def test_where_nobody_signs_one_entry_is_read_while_the_oldest_is_young(trail, monkeypatch):
+    add(trail, 20)
+    read, end = [], trail.end
+    monkeypatch.setattr(trail, "end", lambda most: read.append(most) or end(most))
+    signing(trail, signer=None).turn()
+    assert read == [1]
+
+
 # -- a writer of the server -----------------------------------------------------------------------------------------
 
 
