@@ -4,42 +4,48 @@ from __future__ import annotations
 
 _EXECUTOR = (
     "tests/unit/test_executor.py tests/executor/test_settling.py tests/executor/test_flights.py",
-    "tests/executor/test_hanging_logins.py tests/executor/test_any_fault_anywhere.py -k",
-    "'not (test_any_fault) or (at_each_point and NOREPLICAS) or a_stop'",
+    "tests/executor/test_hanging_logins.py",
+    "tests/executor/test_any_fault_anywhere.py -k '(at_each_point and NOREPLICAS) or a_stop'",
 )
-_CONTRACT = (
-    "tests/contract/test_invocations.py tests/contract/test_lifecycle.py tests/contract/test_parking.py",
-    "tests/contract/test_chains.py tests/contract/test_replays.py tests/contract/test_age.py",
-    "tests/contract/test_wake_ups.py tests/contract/test_forgetting.py -k 'not fakeredis'",
+_SCRIPTS = tuple(
+    f"{tests} -k 'not fakeredis'"
+    for tests in (
+        "tests/contract/test_invocations.py tests/contract/test_parking.py tests/contract/test_wake_ups.py",
+        "tests/contract/test_chains.py tests/contract/test_age.py tests/contract/test_forgetting.py",
+        "tests/contract/test_lifecycle.py tests/contract/test_replays.py",
+    )
 )
-_MASKING = "tests/unit/test_masking.py tests/unit/test_echoes.py tests/unit/test_results.py"
-#: By file, what is given to pytest.
-PYTHON = {
-    "relay/registration/retrying.py": "tests/unit/test_retrying.py",
-    "relay/outbound/gate.py": "tests/unit/test_gate.py",
-    "relay/executor/in_progress.py": "tests/unit/test_in_progress.py tests/unit/test_executor.py",
-    "relay/store/server_errors.py": "tests/unit/test_server_errors.py",
-    "relay/process/loops.py": "tests/unit/test_loops.py",
+_MASKING = ("tests/unit/test_results.py tests/unit/test_echoes.py", "tests/unit/test_masking.py")
+_PYTHON = {
+    "relay/registration/retrying.py": ("tests/unit/test_retrying.py",),
+    "relay/outbound/gate.py": ("tests/unit/test_gate.py",),
+    "relay/executor/in_progress.py": ("tests/unit/test_in_progress.py tests/unit/test_executor.py",),
+    "relay/store/server_errors.py": ("tests/unit/test_server_errors.py",),
+    "relay/process/loops.py": ("tests/unit/test_loops.py",),
     "relay/answer/needles.py": _MASKING,
     "relay/answer/masking.py": _MASKING,
     "relay/answer/forms.py": _MASKING,
     "relay/answer/fillers.py": _MASKING,
     "relay/answer/unescaping.py": _MASKING,
     "relay/answer/results.py": _MASKING,
-    "relay/text/expressions.py": "tests/unit/test_expressions.py",
-    "relay/executor/settling.py": " ".join(_EXECUTOR),
-    "relay/executor/claiming.py": " ".join(_EXECUTOR),
-    "relay/executor/attempts.py": " ".join(_EXECUTOR),
-    "relay/executor/active_calls.py": " ".join(_EXECUTOR),
-    "relay/executor/slots.py": f"tests/unit/test_shares.py {' '.join(_EXECUTOR)}",
-    "relay/upkeep/sweeper.py": "tests/unit/test_sweeping_turns.py tests/contract/test_forgetting.py tests/integration/test_isolation.py",
-    "relay/upkeep/alerts.py": "tests/contract/test_alerts.py tests/integration/test_alerts.py",
-    "relay/upkeep/callbacks.py": "tests/integration/test_callbacks.py",
+    "relay/text/expressions.py": ("tests/unit/test_expressions.py",),
+    "relay/executor/settling.py": _EXECUTOR,
+    "relay/executor/claiming.py": _EXECUTOR,
+    "relay/executor/attempts.py": _EXECUTOR,
+    "relay/executor/active_calls.py": _EXECUTOR,
+    "relay/executor/slots.py": ("tests/unit/test_shares.py", *_EXECUTOR),
+    "relay/upkeep/sweeper.py": (
+        "tests/unit/test_sweeping.py tests/unit/test_sweeping_turns.py",
+        "tests/contract/test_forgetting.py",
+        "tests/integration/test_isolation.py",
+    ),
+    "relay/upkeep/alerts.py": (
+        "tests/unit/test_alerting.py",
+        "tests/contract/test_alerts.py",
+        "tests/integration/test_alerts.py",
+    ),
+    "relay/upkeep/callbacks.py": ("tests/unit/test_telling.py", "tests/integration/test_callbacks.py"),
 }
-LUA = dict.fromkeys(
-    [
-        f"relay/store/lua/{name}.lua"
-        for name in ("claim", "settle", "advance", "release", "include/originals", "include/places", "include/conclude")
-    ],
-    " ".join(_CONTRACT),
-)
+_LUA = ("claim", "settle", "advance", "release", "include/originals", "include/places", "include/conclude")
+#: By file, what is given to pytest, the quickest first.
+TARGETS = {**_PYTHON, **{f"relay/store/lua/{name}.lua": _SCRIPTS for name in _LUA}}

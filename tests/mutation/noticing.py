@@ -1,0 +1,35 @@
+"""Runs the tests that have to notice a mutation of one file: `python -m tests.mutation.noticing FILE`.
+
+Several commands, the quickest first, of which the first that fails ends it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+
+from tests.mutation.targets import TARGETS
+
+#: Plain asserts fail like rewritten ones, and need no second reading of every module.
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--assert=plain")
+
+
+def notice(path, timeout_s=None):
+    """Whether a test fails, or takes longer than that."""
+    for tests in TARGETS[path]:
+        process = subprocess.Popen([*PYTEST, *shlex.split(tests)], start_new_session=True)
+        try:
+            if process.wait(timeout_s):
+                return True
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return True
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(notice(sys.argv[1], float(sys.argv[2])))

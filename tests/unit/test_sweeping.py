@@ -1,0 +1,202 @@
+"""What one sweep does, in which bounds, and what it leaves to the next one."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from relay.errors import Unavailable
+from relay.telemetry.log import Event
+from relay.upkeep import sweeper
+from relay.upkeep.sweeper import (
+    ALARMS,
+    CALLS,
+    CROWDED_LANE_ALARMS,
+    EXPIRING_S,
+    PRUNING_S,
+    RECORDS,
+    REVISITING_S,
+    SHORT_LANE_MESSAGES,
+    WEBHOOKS,
+    Sweeper,
+)
+
+READY = (("ref", "bulk"),)
+
+
+class Site:
+    """A store and a broker with what is put into them; each thing that is asked of them takes ``each_s``."""
+
+    def __init__(self):
+        self.now_s = 1_000.0
+        self.each_s = 0.0
+        self.depths_found = {"bulk": 0}
+        self.rung, self.dropped, self.told = (), 0, 0
+        self.revisited = {}  # by webhook, what a look at its calls makes ready
+        self.ended = []  # how many calls each look ends; there is more until the last
+        self.old = 0  # records
+        self.is_away = False
+        self.refused = ()  # what the broker does not take
+        self.swept, self.limits, self.published, self.run_here, self.said = [], [], [], [], []
+        self.sweeper = Sweeper(
+            self,
+            self,
+            "w1",
+            self.run_here.append,
+            tell=lambda: self.told,
+            company=lambda: 1_000,
+            chance=lambda: self.chance,
+        )
+        self.chance = 0.0
+
+    def sweep(self, *what, **limits):
+        """Of the store."""
+        if self.is_away:
+            raise Unavailable
+        self.swept.append((what, limits))
+        return self.rung
+
+    def is_left_to_others(self):
+        """Whether the next sweep is, by one who may leave it."""
+        self.chance, before = 0.9, len(self.swept)
+        self.sweeper.sweep()
+        return len(self.swept) == before
+
+    def depths(self):
+        return self.depths_found
+
+    def publish_ready(self, ready):
+        self.published.append(ready)
+        return self.refused
+
+    def drop_contents(self, *, limit):
+        self.limits.append(limit)
+        return self.dropped
+
+    def revisits(self, *, limit):
+        self.limits.append(limit)
+        return [("acme", webhook_id) for webhook_id in self.revisited]
+
+    def revisit(self, _plugin, webhook_id):
+        for ready in self.revisited[webhook_id]:
+            self.now_s += self.each_s
+            yield ready
+
+    def expire(self, *, limit):
+        self.limits.append(limit)
+        self.now_s += self.each_s
+        count = self.ended.pop(0) if self.ended else 0
+        return count, bool(self.ended), READY if count else ()
+
+    def prune(self, *, limit):
+        self.limits.append(limit)
+        self.now_s += self.each_s
+        piece, self.old = min(limit, self.old), max(0, self.old - limit)
+        return piece
+
+
+@pytest.fixture
+def site(monkeypatch):
+    site = Site()
+    monkeypatch.setattr(sweeper, "time", SimpleNamespace(monotonic=lambda: site.now_s))
+    monkeypatch.setattr(sweeper, "event", lambda name, **fields: site.said.append((name, fields)))
+    return site
+
+
+def test_a_sweep_that_finds_nothing_says_and_publishes_nothing(site):
+    site.sweeper.sweep()
+    assert (site.published, site.run_here, site.said, site.sweeper.moves) == ([], [], [], 1)
+    assert site.limits == [RECORDS, WEBHOOKS, CALLS, RECORDS]
+
+
+def test_lanes_are_empty_short_or_long_by_their_messages(site):
+    depths = {"a": 0, "b": 1, "c": SHORT_LANE_MESSAGES - 1, "d": SHORT_LANE_MESSAGES, "e": SHORT_LANE_MESSAGES + 1}
+    site.depths_found = depths
+    site.sweeper.sweep()
+    assert site.swept == [(("w1", ["a"], ["b", "c"]), {"limit": ALARMS, "lane_limit": CROWDED_LANE_ALARMS})]
+
+
+def test_what_a_sweep_did_is_said_and_published(site):
+    site.rung, site.dropped, site.told, site.old = READY * 3, 2, 4, 5
+    site.revisited = {"hook": [(("woken", "bulk"),), ()], "other": [(("also", "bulk"),)]}
+    site.ended = [6, 7]
+    site.sweeper.sweep()
+    assert site.published == [READY * 3, (("woken", "bulk"),), (("also", "bulk"),), READY, READY]
+    assert site.said == [
+        (Event.SWEPT, {"published": 3}),
+        (Event.CONTENTS_DROPPED, {"records": 2}),
+        (Event.EXPIRED, {"calls": 13}),
+        (Event.CALLED_BACK, {"calls": 4}),
+        (Event.PRUNED, {"records": 5}),
+    ]
+    assert site.run_here == []
+
+
+def test_what_the_broker_does_not_take_is_run_here(site):
+    site.rung, site.refused = READY * 3, READY
+    site.sweeper.sweep()
+    assert site.run_here == [READY]
+
+
+@pytest.mark.parametrize(
+    ("left", "few", "many"),
+    [
+        ("rung", READY * (ALARMS - 1), READY * ALARMS),
+        *(("ended", [CALLS - 1], [CALLS]), ("ended", [1, CALLS - 2], [1, CALLS - 1])),
+        *(("told", CALLS - 1, CALLS), ("old", RECORDS - 1, RECORDS)),
+    ],
+)
+def test_a_sweep_that_may_have_left_something_is_followed_by_one_that_is_left_to_nobody(site, left, few, many):
+    setattr(site, left, few)
+    site.sweeper.sweep()
+    assert site.is_left_to_others()
+    site.chance = 0.0
+    setattr(site, left, many)
+    site.sweeper.sweep()
+    assert not site.is_left_to_others()
+
+
+def pieces(bound_s, each_s):
+    """How many pieces that take so long are begun before the bound has passed."""
+    return int(bound_s / each_s) + 1
+
+
+@pytest.mark.parametrize("each_s", [PRUNING_S * 2, PRUNING_S * 0.6, PRUNING_S * 0.3])
+def test_forgetting_is_left_to_the_next_sweep_when_its_time_is_over(site, each_s):
+    site.old, site.each_s = 100 * RECORDS, each_s
+    site.sweeper.sweep()
+    assert site.old == (100 - pieces(PRUNING_S, each_s)) * RECORDS
+
+
+@pytest.mark.parametrize("each_s", [EXPIRING_S * 2, EXPIRING_S * 0.6, EXPIRING_S * 0.3])
+def test_ending_calls_is_left_to_the_next_sweep_when_its_time_is_over(site, each_s):
+    site.ended, site.each_s = [1] * 100, each_s
+    site.sweeper.sweep()
+    assert len(site.ended) == 100 - pieces(EXPIRING_S, each_s)
+
+
+def test_ending_calls_goes_on_while_there_are_more_and_time_is_left(site):
+    site.ended = [0, 1, 0, 5, 0]
+    site.sweeper.sweep()
+    assert site.said == [(Event.EXPIRED, {"calls": 6})]
+
+
+@pytest.mark.parametrize("each_s", [REVISITING_S * 2, REVISITING_S * 0.6, REVISITING_S * 0.3])
+def test_going_through_calls_is_left_to_the_next_sweep_when_its_time_is_over(site, each_s):
+    site.revisited, site.each_s = {name: [READY, READY] for name in "abcdef"}, each_s
+    site.sweeper.sweep()
+    assert len(site.published) == pieces(REVISITING_S, each_s)
+
+
+def test_a_store_that_is_away_ends_no_sweeper_and_is_said_once(site, monkeypatch):
+    noted = []
+    failures = SimpleNamespace(note=noted.append, over=lambda: noted.append("over"))
+    monkeypatch.setattr(site.sweeper, "_failures", failures)
+    site.is_away = True
+    site.sweeper.sweep()
+    assert [type(each) for each in noted] == [Unavailable]
+    assert site.sweeper.moves == 1
+    site.is_away = False
+    site.sweeper.sweep()
+    assert (noted[1:], site.sweeper.moves) == (["over"], 2)

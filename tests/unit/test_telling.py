@@ -1,0 +1,148 @@
+"""Which ends callbacks are told of, how many at a time, and what is written down as told."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+
+from relay.errors import NotFound, OverCapacity, RequestRejected, Unavailable, VaultError, WebhookNotRegistered
+from relay.reference_id import new_reference_id
+from relay.store.callbacks import End
+from relay.telemetry.log import Event
+from relay.upkeep import callbacks
+from relay.upkeep.callbacks import PIECE, TELLING_S, Telling
+
+
+class Site:
+    """Ends that wait to be told of, the door, and a registry whose webhooks name ``ended`` as their callback."""
+
+    def __init__(self):
+        self.waiting = []
+        self.replies = {}  # by callback; others are accepted
+        self.faults = {}  # of the revisions of these webhooks
+        self.limits, self.noted, self.calls, self.opened = [], [], [], []
+
+    def tell(self):
+        return Telling(self, self, self).tell()
+
+    def end(self, webhook_id="hook", callback="ended", status=200, error=False):
+        end = End(new_reference_id("acme"), "acme", callback, status, error, 1_700_000_000_000, webhook_id, 3)
+        self.waiting.append(end)
+        return end
+
+    def take(self, limit):
+        self.limits.append(limit)
+        taken, self.waiting = self.waiting[:limit], self.waiting[limit:]
+        return taken
+
+    def done(self, reference_ids):
+        self.noted += reference_ids
+
+    def open_target(self, *revision):
+        self.opened.append(revision)
+        if revision[1] in self.faults:
+            raise self.faults[revision[1]]
+
+    def revision(self, *revision):
+        assert revision == self.opened[-1]
+        return SimpleNamespace(shape=SimpleNamespace(callback="ended"))
+
+    def trigger_many(self, calls):
+        assert calls
+        self.calls += calls
+        return [self.replies.get(call.value["data"]["status"]) for call in calls]
+
+
+@pytest.fixture
+def site():
+    return Site()
+
+
+@pytest.fixture
+def said(monkeypatch):
+    said = []
+    monkeypatch.setattr(callbacks, "event", lambda name, **fields: said.append((name, fields)))
+    return said
+
+
+def test_where_nothing_has_ended_nothing_is_told(site, said):
+    assert site.tell() == 0
+    assert (site.limits, site.calls, site.noted, said) == ([PIECE], [], [], [])
+
+
+@pytest.mark.parametrize(("status", "error"), [(200, False), (404, True), (0, True)])
+def test_an_end_is_told_of_as_it_was(site, said, status, error):
+    end = site.end(status=status, error=error)
+    assert (site.tell(), site.noted, said) == (1, [end.reference_id], [])
+    (call,) = site.calls
+    assert (call.plugin, call.webhook_id, call.caller, call.is_own) == ("acme", "ended", "callback", True)
+    assert (call.awaited, site.opened) == (False, [("acme", "hook", 3)])
+    assert call.value == {"data": {"referenceId": end.reference_id, "status": status, "error": error}}
+
+
+def test_an_end_has_one_reference_id_whoever_tells_of_it_and_each_has_its_own(site):
+    ends = [site.end(), site.end()]
+    site.tell()
+    site.waiting = ends
+    site.tell()
+    refs = [call.reference_id for call in site.calls]
+    assert refs[:2] == refs[2:]
+    assert len({*refs, *(end.reference_id for end in ends)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("count", "pieces"), [(PIECE - 1, 1), (PIECE, 2), (PIECE + 1, 2), (3 * PIECE, 4), (3 * PIECE - 1, 3)]
+)
+def test_ends_are_told_of_a_piece_at_a_time_until_there_are_no_more(site, monkeypatch, count, pieces):
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: 5.0))
+    ends = [site.end() for _ in range(count)]
+    assert site.tell() == count
+    assert site.limits == [PIECE] * pieces
+    assert site.noted == [end.reference_id for end in ends]
+
+
+@pytest.mark.parametrize(("each_s", "pieces"), [(TELLING_S, 2), (TELLING_S * 1.01, 1), (TELLING_S / 2, 3)])
+def test_a_sweep_tells_for_a_while_and_leaves_the_rest(site, monkeypatch, each_s, pieces):
+    now_s = [0.0]
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    take = site.take
+    site.take = lambda limit: now_s.__setitem__(0, now_s[0] + each_s) or take(limit)
+    for _ in range(5 * PIECE):
+        site.end()
+    assert site.tell() == pieces * PIECE
+    assert len(site.waiting) == (5 - pieces) * PIECE
+
+
+@pytest.mark.parametrize("fault", [NotFound(), VaultError(), None])
+def test_what_the_called_revision_does_not_name_is_told_to_nobody_and_does_not_come_again(site, said, fault):
+    good = site.end()
+    if fault:
+        site.faults = {"altered": fault}
+    bad = site.end("altered", "ended" if fault else "other")
+    also_good = site.end()
+    assert site.tell() == 2
+    assert [call.value["data"]["referenceId"] for call in site.calls] == [good.reference_id, also_good.reference_id]
+    assert site.noted == [bad.reference_id, good.reference_id, also_good.reference_id]
+    unverified = {"level": logging.ERROR, "ref": bad.reference_id, "plugin": "acme"}
+    assert said == [(Event.CALLBACK_UNVERIFIED, unverified)]
+
+
+def test_where_nothing_that_ended_is_named_nobody_is_called(site, said):
+    bad = site.end(callback="other")
+    assert (site.tell(), site.calls, site.noted) == (0, [], [bad.reference_id])
+
+
+@pytest.mark.parametrize(
+    ("reply", "is_done"),
+    [
+        *((object(), True), (RequestRejected(), True), (WebhookNotRegistered(), True)),
+        *((OverCapacity(), False), (Unavailable(), False)),
+    ],
+)
+def test_what_is_accepted_or_refused_was_told_and_what_is_not_for_now_comes_again(site, reply, is_done):
+    first, other, last = site.end(), site.end(status=201), site.end()
+    site.replies = {201: reply}
+    assert site.tell() == 2 + is_done
+    assert site.noted == [first.reference_id, *[other.reference_id] * is_done, last.reference_id]
