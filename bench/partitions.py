@@ -126,7 +126,7 @@ def plugin_in(keys: Keyspace, partition: int) -> str:
 
 def swept(store: InvocationStore) -> None:
     """What a worker does once a second."""
-    store.sweep("w", LANES, limit=1_000, lane_limit=100)
+    store.sweep(LANES, limit=1_000, lane_limit=100)
     store.drop_contents(limit=250)
     store.revisits(limit=16)
     store.expire(limit=64)

@@ -85,7 +85,6 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
         Sweeper(
             runtime.store,
             runtime.publisher,
-            name,
             executor.run_here,
             tell=telling.tell,
             company=lambda: runtime.workers.company,

@@ -209,14 +209,12 @@ class InvocationStore(RecordReader):
             raise Conflict(f"The invocation is {state.decode()}: it cannot be cancelled.", reference_id=reference_id)
         return ready_from(ready)
 
-    def sweep(
-        self, worker: str, empty: Collection[str], short: Iterable[str] = (), *, limit: int, lane_limit: int = 0
-    ) -> Ready:
+    def sweep(self, empty: Collection[str], short: Iterable[str] = (), *, limit: int, lane_limit: int = 0) -> Ready:
         """Take up to ``limit`` alarms that rang; returns what to publish. Lanes neither empty nor short are long.
 
         Of one that holds messages ``lane_limit`` are taken, if that is given.
         """
-        args = [worker, GRACE_MS, PATIENCE_MS, limit, lane_limit or limit, len(empty), *empty, *short]
+        args = [GRACE_MS, PATIENCE_MS, limit, lane_limit or limit, len(empty), *empty, *short]
         return sum((ready_from(reply) for reply in self._in_each("sweep", args)), ())
 
     def expire(self, *, limit: int, webhooks: int = 64) -> tuple[int, bool, Ready]:

@@ -53,7 +53,6 @@ class Sweeper:
         self,
         store: InvocationStore,
         publisher: Publisher,
-        worker: str,
         run_here: Callable[[Ready], object],
         *,
         tell: Callable[[], int] = int,
@@ -62,7 +61,6 @@ class Sweeper:
     ) -> None:
         self._store = store
         self._publisher = publisher
-        self._worker = worker
         self._run_here = run_here
         self._tell = tell
         self._company = company
@@ -89,7 +87,7 @@ class Sweeper:
             return
         empty = [lane for lane, depth in depths.items() if not depth]
         short = [lane for lane, depth in depths.items() if 0 < depth < SHORT_LANE_MESSAGES]
-        ready = self._store.sweep(self._worker, empty, short, limit=ALARMS, lane_limit=CROWDED_LANE_ALARMS)
+        ready = self._store.sweep(empty, short, limit=ALARMS, lane_limit=CROWDED_LANE_ALARMS)
         if ready:
             self._publish(ready)
             event(Event.SWEPT, published=len(ready))

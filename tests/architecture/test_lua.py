@@ -54,6 +54,28 @@ def test_a_script_s_header_names_its_keys_arguments_and_reply(name):
         assert all(f"\n-- {part} " in header for part in ("KEYS", "ARGV", "Returns"))
 
 
+def arguments_of(header):
+    """What a header calls each argument that has a number of its own, and where others follow: `3... the ids`."""
+    text = re.sub(r"\s*\n-- +", "  ", header.partition("-- ARGV")[2].partition("\n-- Returns")[0])
+    found = re.findall(r"  ([0-9]+)(?:-([0-9]+))? (\w+)", text)
+    named = {number: name for first, last, name in found for number in range(int(first), int(last or first) + 1)}
+    return named, re.findall(r"  ([0-9]+)\.\.\.", text)
+
+
+@pytest.mark.parametrize("name", scripts())
+def test_a_script_reads_each_argument_where_its_header_says_that_it_is(name):
+    named, rest = arguments_of(header_of(f"{name}.lua"))
+    text = re.sub(r"--.*", "", (LUA / f"{name}.lua").read_text(encoding="utf-8"))
+    taken = {int(number): "grace_ms" for number in re.findall(r"^grace_from\((\d+)\)", text, re.MULTILINE)}
+    for token, margin in re.findall(r"^conclude_from\((\d+), (\d+)\)", text, re.MULTILINE):
+        taken |= {int(token): "token", int(margin): "margin_ms"}
+    for first in re.findall(r"^retention_from\((\d+)\)", text, re.MULTILINE):
+        taken |= dict.fromkeys(range(int(first), int(first) + 4), "retention")
+    assert taken == {number: named.get(number) for number in taken}
+    assert {*taken, *map(int, re.findall(r"ARGV\[(\d+)\]", text))} == named.keys()
+    assert set(re.findall(r"for \w+ = (\d+), #ARGV do", text)) <= set(rest)
+
+
 @pytest.mark.parametrize(("name", "file"), FILES, ids=[name for name, _ in FILES])
 def test_a_file_needs_the_includes_of_which_it_uses_a_name_itself_and_no_others(name, file):
     own = {i: (file.uses - file.names) & include(i).names for i in INCLUDES if i != file.name or "/" not in name}

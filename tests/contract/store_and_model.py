@@ -151,7 +151,7 @@ class StoreAndModel:
             self.publish(ready)
 
     def sweep(self, lanes=LANES, *, limit=1000, published=True):
-        ready = self.store.sweep("w1", sorted(lanes), limit=limit)
+        ready = self.store.sweep(sorted(lanes), limit=limit)
         self.check_ready(ready)
         if published:
             self.publish(ready)

@@ -8,7 +8,7 @@ from relay.errors import Conflict
 from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
-from relay.store.invocations import CHAIN_STEPS, Advance, NewStep
+from relay.store.invocations import CHAIN_STEPS, GRACE_MS, Advance, NewStep
 
 
 @pytest.fixture
@@ -18,9 +18,9 @@ def chain(ledger):
 
 
 class Chain:
-    def __init__(self, ledger):
+    def __init__(self, ledger, **fields):
         self.ledger = ledger
-        self.ref = ledger.accepted(pins='{"hook":1}', repeatable=True, timeout_ms=120_000)
+        self.ref = ledger.accepted(pins='{"hook":1}', repeatable=True, timeout_ms=120_000, **fields)
 
     def step(self, **changes):
         fields = {
@@ -70,13 +70,36 @@ def test_an_advanced_parent_waits_without_lease_or_place_and_its_step_is_ready(c
     assert ledger.client.zscore(keyspace.due_running(), chain.ref) == deadline
 
 
-def test_a_step_is_recorded_as_it_was_made(chain, ledger):
-    (step,) = chain.begun(payload=b"\x01of the step", request_bytes=12, timeout_ms=7_000, repeatable=True)
-    record = ledger.store.find(step)
-    assert ledger.store.payload_of(step) == b"\x01of the step"
-    assert (record.request_bytes, record.repeatable) == (12, True)
-    (read,) = ledger.store.read([step])
-    assert (read.payload, read.timeout_ms) == (b"\x01of the step", 7_000)
+def test_each_step_is_recorded_as_it_was_made_and_as_its_parent_says(ledger):
+    chain = Chain(ledger, traceparent="00-1-2-03", caller="k9", lane="interactive")
+    chain.begun()  # step 0
+    chain.ledger.client.hset(keyspace.record(chain.ref), mapping={"state": "queued", "open": "0"})
+    ids = new_reference_id(), new_reference_id()
+    call = NewStep(ids[0], "first", 3, 7_000, True, b"\x01one", 12, max_age_ms=90_000, callback="ended")
+    nested = NewStep(ids[1], "second", 4, 8_000, False, b"\x01two", 13, pins='{"hook":1}', max_age_ms=80_000)
+    token = chain.claim()
+    ready = tuple((ref, "interactive") for ref in ids)
+    assert ledger.store.advance(chain.ref, token, 1, [call, nested], secrets=b"hidden") == (Advance.ADVANCED, ready)
+    of_each = {b"plugin": b"acme", b"state": b"queued", b"lane": b"interactive", b"caller": b"k9"}
+    of_each |= {b"traceparent": b"00-1-2-03", b"parent": chain.ref.encode(), b"root": chain.ref.encode()}
+    for item, (step, more) in enumerate(
+        [
+            (call, {b"repeatable": b"1", b"callback": b"ended"}),
+            (nested, {b"repeatable": b"0", b"chain": b"1", b"pins": b'{"hook":1}', b"step": b"-1", b"open": b"0"}),
+        ]
+    ):
+        record = ledger.client.hgetall(keyspace.record(step.reference_id))
+        now_ms = int(record.pop(b"createdAt"))
+        numbers = {b"readyAt": now_ms, b"endBy": now_ms + step.max_age_ms, b"timeout": step.timeout_ms}
+        numbers |= {b"revision": step.revision, b"requestBytes": step.request_bytes}
+        numbers |= {b"parentStep": 1, b"parentItem": item}
+        if step is nested:
+            numbers[b"deadline"] = now_ms + step.timeout_ms
+        numbered = {name: str(number).encode() for name, number in numbers.items()}
+        assert record == of_each | more | numbered | {b"webhook": step.webhook_id.encode()}
+        assert ledger.store.payload_of(step.reference_id) == step.payload
+        assert ledger.client.zscore(keyspace.due_queued("interactive"), step.reference_id) == now_ms + GRACE_MS
+    assert ledger.client.get(keyspace.secrets(chain.ref)) == b"hidden"
 
 
 def test_a_parents_lease_is_the_margin_alone(chain, ledger):
@@ -243,10 +266,10 @@ def test_what_only_the_chain_needed_of_an_answer_goes_when_it_ends(chain, ledger
 def test_a_waiting_chains_alarm_rings_at_its_deadline(chain, ledger):
     chain.begun()
     ledger.client.zadd(keyspace.due_running(), {chain.ref: 1})
-    assert ledger.store.sweep("w1", ["bulk"], limit=10) == ()
+    assert ledger.store.sweep(["bulk"], limit=10) == ()
     chain.past_deadline()
     ledger.client.zadd(keyspace.due_running(), {chain.ref: 1})
-    assert ledger.store.sweep("w1", [], limit=10) == ((chain.ref, "bulk"),)
+    assert ledger.store.sweep([], limit=10) == ((chain.ref, "bulk"),)
 
 
 def test_records_of_chains_and_steps_name_each_other(chain, ledger):

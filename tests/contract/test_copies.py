@@ -57,7 +57,7 @@ def test_an_id_has_at_most_three_messages_though_workers_are_away_for_five_minut
     with valkey.client() as client:
         ledger, lane, now_ms = Clocked(client), Lane(), START_MS
         ledger.register("hook")
-        sweeper = Sweeper(ledger.store, lane, "w1", run_here=pytest.fail)
+        sweeper = Sweeper(ledger.store, lane, run_here=pytest.fail)
         accept_many(ledger, lane)
         for second in range(AWAY_S + QUEUED // MESSAGE_IDS):  # another lane's worker sweeps all the time
             now_ms += 1_000

@@ -32,7 +32,7 @@ def test_nobody_sends_it_before_whatever_message_comes(ledger):
     claimed = ledger.store.claim([ref], ledger.token())
     assert (claimed.granted, claimed.parked) == (set(), set())
     assert ledger.store.claim([], ledger.token(), park=[ref]).parked == set()
-    assert ledger.store.sweep("w1", ["bulk"], limit=10) == ()
+    assert ledger.store.sweep(["bulk"], limit=10) == ()
     after = ledger.everything()
     noted = keyspace.workers().encode(), b"relay:{0}:sweeps", b"relay:{0}:due:backlog:"  # what a sweep has seen
     assert not [key for key in after if after[key] != before.get(key) and not key.startswith(noted)]
@@ -41,7 +41,7 @@ def test_nobody_sends_it_before_whatever_message_comes(ledger):
 def test_when_its_time_comes_it_is_published_at_once_whatever_its_lane_holds(ledger):
     ref = ledger.accepted(delay_ms=MINUTE_MS)
     past_delay(ledger, ref)
-    assert ledger.store.sweep("w1", [], limit=10) == ((ref, "bulk"),)
+    assert ledger.store.sweep([], limit=10) == ((ref, "bulk"),)
     assert ledger.alarms(ref) == {"queued"}
     token = ledger.token()
     assert ledger.store.claim([ref], token).granted == {ref}

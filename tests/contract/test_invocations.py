@@ -301,35 +301,35 @@ def test_another_plugin_can_neither_read_join_nor_cancel(ledger):
 
 def test_a_lost_message_is_published_again_while_the_lane_is_short(ledger):
     ref = ledger.accepted()
-    assert ledger.store.sweep("w1", ["bulk"], limit=10) == ()  # not before the grace
+    assert ledger.store.sweep(["bulk"], limit=10) == ()  # not before the grace
     ledger.ring(ref)
-    assert ledger.store.sweep("w1", ["bulk"], limit=10) == ((ref, "bulk"),)
-    assert ledger.store.sweep("w1", ["bulk"], limit=10) == ()
+    assert ledger.store.sweep(["bulk"], limit=10) == ((ref, "bulk"),)
+    assert ledger.store.sweep(["bulk"], limit=10) == ()
     assert ledger.alarms(ref) == {"queued"}
 
 
 def test_a_long_lane_is_not_filled_further_until_patience_ends(ledger):
     ref = ledger.accepted()
     ledger.ring(ref)
-    assert ledger.store.sweep("w1", ["interactive"], limit=10) == ()
+    assert ledger.store.sweep(["interactive"], limit=10) == ()
     ledger.client.hset(keyspace.record(ref), "readyAt", int(time.time() * 1000) - 16 * 60_000)
     ledger.ring(ref)
-    assert ledger.store.sweep("w1", ["interactive"], limit=10) == ((ref, "bulk"),)
+    assert ledger.store.sweep(["interactive"], limit=10) == ((ref, "bulk"),)
 
 
 def test_an_expired_lease_is_published_at_once_whatever_its_lane_holds(ledger):
     ref, _ = ledger.claimed()
-    assert ledger.store.sweep("w1", [], limit=10) == ()
+    assert ledger.store.sweep([], limit=10) == ()
     ledger.lose_lease(ref)
-    assert ledger.store.sweep("w1", [], limit=10) == ((ref, "bulk"),)
-    assert ledger.store.sweep("w1", [], limit=10) == ()
+    assert ledger.store.sweep([], limit=10) == ((ref, "bulk"),)
+    assert ledger.store.sweep([], limit=10) == ()
     assert ledger.alarms(ref) == {"queued"}
 
 
 def test_an_alarm_that_rings_early_is_set_back_to_the_lease_end(ledger):
     ref, _ = ledger.claimed()
     ledger.client.zadd(keyspace.due_running(), {ref: 1})
-    assert ledger.store.sweep("w1", ["bulk"], limit=10) == ()
+    assert ledger.store.sweep(["bulk"], limit=10) == ()
     assert ledger.client.zscore(keyspace.due_running(), ref) == ledger.store.find(ref).lease_end_ms
 
 
@@ -337,7 +337,7 @@ def test_alarms_of_final_records_are_cleared(ledger):
     ref, token = ledger.claimed()
     ledger.store.settle([ledger.settlement(ref, token)])
     ledger.ring(ref)
-    assert ledger.store.sweep("w1", ["bulk"], limit=10) == ()
+    assert ledger.store.sweep(["bulk"], limit=10) == ()
     assert ledger.alarms(ref) == set()
 
 

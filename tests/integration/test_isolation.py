@@ -57,7 +57,7 @@ class Stopped:
     def __init__(self, harness):
         self.harness = harness
         self.client = harness.runtime.client
-        self.sweeper = Sweeper(harness.store, harness.runtime.publisher, "sweeper@test", lambda ready: ready)
+        self.sweeper = Sweeper(harness.store, harness.runtime.publisher, lambda ready: ready)
 
     def pass_time(self, seconds):
         """Lets every alarm ring so much earlier, as if so much time had passed."""

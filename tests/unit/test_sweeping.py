@@ -42,7 +42,6 @@ class Site:
         self.sweeper = Sweeper(
             self,
             self,
-            "w1",
             self.run_here.append,
             tell=lambda: self.told,
             company=lambda: 1_000,
@@ -114,7 +113,7 @@ def test_lanes_are_empty_short_or_long_by_their_messages(site):
     depths = {"a": 0, "b": 1, "c": SHORT_LANE_MESSAGES - 1, "d": SHORT_LANE_MESSAGES, "e": SHORT_LANE_MESSAGES + 1}
     site.depths_found = depths
     site.sweeper.sweep()
-    assert site.swept == [(("w1", ["a"], ["b", "c"]), {"limit": ALARMS, "lane_limit": CROWDED_LANE_ALARMS})]
+    assert site.swept == [((["a"], ["b", "c"]), {"limit": ALARMS, "lane_limit": CROWDED_LANE_ALARMS})]
 
 
 def test_what_a_sweep_did_is_said_and_published(site):

@@ -1,23 +1,23 @@
 -- sweep: take alarms that rang, move them on, and say which ids must be published again; note how many wait.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 worker process id  2 grace_ms  3 patience_ms (a queued id is published after so long whatever its lane
---       holds)  4 limit of alarms  5 limit of alarms of a lane's queued ids, where the lane holds messages
---       6 n  7... n lanes that are empty, then those that are short
+-- ARGV  1 grace_ms  2 patience_ms (a queued id is published after so long whatever its lane holds)  3 limit of alarms
+--       4 limit of alarms of a lane's queued ids, where the lane holds messages
+--       5 n  6... n lanes that are empty, then those that are short
 -- Returns ready: ref, lane, ref, lane, ...
 --
 -- An alarm only says when to look; what is done is decided by the record alone.
 -- needs: alarms, clock, jobs, places, record
 -- record read_alarmed: state lane readyAt leaseEnd notBefore deadline parked plugin webhook replay copies
 
-grace_from(2)
-local patience, limit, lane_limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+grace_from(1)
+local patience, limit, lane_limit = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local most_woken = limit -- of each webhook's parked ids
 local LANES = { 'interactive', 'bulk', 'replay' }
 local BACKLOG_KEPT = 26 * 3600 -- seconds for which the backlog of a minute is kept
 local COPIES = 2 -- so many more messages an id gets from here while its lane is not empty
 local depth = {} -- of a lane: 'empty' or 'short'; else it is long
-for index = 7, #ARGV do depth[ARGV[index]] = index - 6 <= tonumber(ARGV[6]) and 'empty' or 'short' end
+for index = 6, #ARGV do depth[ARGV[index]] = index - 5 <= tonumber(ARGV[5]) and 'empty' or 'short' end
 
 -- Until when nobody needs to look: a running lease, or the time of a retry or of a delayed call, or a chain's deadline that
 -- is still to come.
@@ -100,7 +100,7 @@ local function sweep(key, until_when, most, first_time)
 end
 
 sweep(KEY.due_running(), now, limit, true)
-for index = 7, #ARGV do
+for index = 6, #ARGV do
   sweep(KEY.due_queued(ARGV[index]), now, depth[ARGV[index]] == 'empty' and limit or lane_limit, false)
 end
 -- A long lane is left alone (its messages are taken one by one), but for those that have waited beyond patience.
