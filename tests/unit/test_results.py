@@ -258,6 +258,28 @@ def test_a_secret_that_spans_strings_leaves_text_without_it():
     assert reading.masked == 1
 
 
+def test_what_spans_strings_is_counted_beside_what_does_not():
+    secret = 'abc","defg'
+    once, twice = '{"x":["abc","defg",1]', ',"y":["abc","defg"]'
+    alone = f',"z":"{secret}"'.replace('c","d', 'c\\",\\"d')
+    for body, hidden in ((once + alone, 2), (once + twice + alone, 3), (once + alone + alone.replace("z", "zz"), 3)):
+        reading = read(f"{body}}}".encode(), mask=mask_for(secret))
+        assert isinstance(reading.result.data, str)
+        assert (reading.masked, reading.result.data.count(REPLACEMENT)) == (hidden, hidden)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        *((b"", None), (b"null", None), (b'{"a": [1, "text"]}', None), (b'{"a": "\\u0041"}', None)),
+        *((b"text", "text/plain"), (b"\xff\xd8", "image/jpeg"), (b"\xff", "a type that is none")),
+    ],
+)
+def test_where_nothing_is_hidden_nothing_is_counted(body, content_type):
+    assert read(body, content_type).masked == 0
+    assert read(body, content_type, mask=mask_for("1234567890")).masked == 0
+
+
 def test_keys_that_become_equal_both_stay():
     reading = read(f'{{"{SECRET}": 1, "{SECRET.upper()}": 2}}'.encode())
     assert reading.result.data == {REPLACEMENT: 1, f"{REPLACEMENT} 2": 2}
@@ -281,7 +303,8 @@ def test_bytes_that_hold_a_secret_reject_the_answer(body):
 
 def test_a_type_that_shows_a_secret_is_not_repeated():
     mask = mask_for("abcdefghij")
-    assert read(b"\xff", "image/x-abcdefghij", mask=mask).result.data["contentType"] == "application/octet-stream"
+    reading = read(b"\xff", "image/x-abcdefghij", mask=mask)
+    assert (reading.result.data["contentType"], reading.masked) == ("application/octet-stream", 0)
 
 
 def test_gzip_that_nobody_announced_is_bytes():
