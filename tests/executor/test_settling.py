@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import gevent
 import pytest
 from gevent.event import Event
@@ -17,10 +19,11 @@ from relay.executor.settling import (
     WINDOW_S,
     Settler,
 )
-from relay.invocation import Outcome, State
+from relay.invocation import Attempt, Outcome, Sent, State
 from relay.process import loops
 from relay.reference_id import new_reference_id
 from relay.store.transitions import Settled, Settlement
+from relay.telemetry.log import Event as LogEvent
 
 
 class Groups:
@@ -111,6 +114,29 @@ def test_the_bytes_of_all_that_are_in_a_group_count(settler, groups):
 def test_one_that_is_larger_than_a_group_may_be_goes_alone(settler, groups):
     large = settlement(2 * GROUP_BYTES)
     assert settled_in_groups(settler, groups, [settlement(), large, settlement()]) == [1, 1, 1]
+
+
+def test_a_group_is_said_in_one_line_and_each_late_answer_in_its_own(settler, groups, monkeypatch):
+    said = []
+    monkeypatch.setattr(settling, "event", lambda name, **fields: said.append((name, fields)))
+    monkeypatch.setattr(
+        groups, "settle", lambda each: Settled(tuple(settled.attempt is not None for settled in each), ())
+    )
+    attempt = Attempt(1, 1_000, 5, 404, Outcome.ANSWERED, Sent.ANSWERED)
+    tried, never_tried = settlement()._replace(attempt=attempt, status=404), settlement()
+    settled_in_groups(settler, groups, [tried, never_tried])
+    assert said == [
+        (LogEvent.LATE_ANSWER, {"level": logging.WARNING, "ref": never_tried.reference_id}),
+        (
+            LogEvent.CALLS_SETTLED,
+            {
+                "calls": [
+                    [tried.reference_id, Outcome.ANSWERED, 404, 5],
+                    [never_tried.reference_id, Outcome.ANSWERED, 200, 0],
+                ]
+            },
+        ),
+    ]
 
 
 def test_what_has_failed_together_too_often_goes_alone(settler, groups):
