@@ -36,7 +36,8 @@ name = "local"
 """
 #: Tests that take so many times as long as without a mutation, and this, do not end.
 TIMES, MORE_S = 4, 60
-#: In annotations, which nobody evaluates.
+#: What only type checkers read is not there when tests run, and annotations are evaluated by nobody.
+TYPES = "if TYPE_CHECKING:"
 ANNOTATIONS = "core/ReplaceBinaryOperator_BitOr%"
 
 
@@ -86,21 +87,21 @@ def _copy(copy):
 
 def _of_python(path, timeout_s, options):
     session, config = Path("session.sqlite"), Path("mutate.toml")
+    lines = Path(path).read_text().splitlines()
     session.unlink(missing_ok=True)
     config.write_text(CONFIG.format(path=path, timeout_s=timeout_s, python=sys.executable))
     subprocess.run([options.tool, "init", config, session], check=True, capture_output=True)
     with closing(sqlite3.connect(session)) as work, work:
-        jobs = work.execute("SELECT job_id FROM mutation_specs WHERE operator_name NOT LIKE ? ORDER BY start_pos_row, "
-                            "start_pos_col, operator_name, occurrence", (ANNOTATIONS,)).fetchall()  # fmt: skip
-        chosen = _chosen([job for (job,) in jobs], options)
+        jobs = work.execute("SELECT job_id, start_pos_row FROM mutation_specs WHERE operator_name NOT LIKE ? ORDER BY "
+                            "start_pos_row, start_pos_col, operator_name, occurrence", (ANNOTATIONS,)).fetchall()  # fmt: skip
+        chosen = _chosen([job for job, row in jobs if not lines[row - 1].startswith(TYPES)], options)
         marks = ",".join("?" * len(chosen))
         for table in ("mutation_specs", "work_items"):
             work.execute(f"DELETE FROM {table} WHERE job_id NOT IN ({marks})", chosen)
     subprocess.run([options.tool, "exec", config, session], check=True)
     with closing(sqlite3.connect(session)) as work:
         rows = work.execute("SELECT test_outcome, diff FROM work_results").fetchall()
-    # What only type checkers read is not there when tests run.
-    return [(_line(diff), outcome != "SURVIVED") for outcome, diff in rows if "TYPE_CHECKING" not in diff]
+    return [(_line(diff), outcome != "SURVIVED") for outcome, diff in rows]
 
 
 def _of_lua(path, timeout_s, options):

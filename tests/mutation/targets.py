@@ -11,7 +11,7 @@ _SCRIPTS = tuple(
     f"{tests} -k 'not fakeredis'"
     for tests in (
         "tests/contract/test_invocations.py tests/contract/test_parking.py tests/contract/test_wake_ups.py",
-        "tests/contract/test_chains.py tests/contract/test_age.py tests/contract/test_forgetting.py",
+        "tests/architecture/test_lua.py tests/contract/test_chains.py tests/contract/test_age.py tests/contract/test_forgetting.py",
         "tests/contract/test_lifecycle.py tests/contract/test_replays.py",
     )
 )
