@@ -11,8 +11,8 @@ _SCRIPTS = tuple(
     f"{tests} -k 'not fakeredis'"
     for tests in (
         "tests/contract/test_invocations.py tests/contract/test_parking.py tests/contract/test_wake_ups.py",
-        "tests/architecture/test_lua.py tests/contract/test_chains.py tests/contract/test_age.py tests/contract/test_forgetting.py",
-        "tests/contract/test_lifecycle.py tests/contract/test_replays.py",
+        "tests/contract/test_chains.py tests/contract/test_age.py tests/contract/test_forgetting.py",
+        "tests/architecture/test_lua.py tests/contract/test_lifecycle.py tests/contract/test_replays.py",
     )
 )
 _MASKING = ("tests/unit/test_results.py tests/unit/test_echoes.py", "tests/unit/test_masking.py")
@@ -26,7 +26,7 @@ _PYTHON = {
     "relay/answer/masking.py": _MASKING,
     "relay/answer/forms.py": _MASKING,
     "relay/answer/fillers.py": _MASKING,
-    "relay/answer/unescaping.py": _MASKING,
+    "relay/answer/unescaping.py": ("tests/unit/test_unescaping.py", *_MASKING),
     "relay/answer/results.py": _MASKING,
     "relay/text/expressions.py": ("tests/unit/test_expressions.py",),
     "relay/executor/settling.py": _EXECUTOR,

@@ -22,6 +22,7 @@ class Site:
         self.waiting = []
         self.replies = {}  # by callback; others are accepted
         self.faults = {}  # of the revisions of these webhooks
+        self.partitions = 1  # each of which gives as many as it is asked for
         self.limits, self.noted, self.calls, self.opened = [], [], [], []
 
     def tell(self):
@@ -34,7 +35,8 @@ class Site:
 
     def take(self, limit):
         self.limits.append(limit)
-        taken, self.waiting = self.waiting[:limit], self.waiting[limit:]
+        most = self.partitions * limit
+        taken, self.waiting = self.waiting[:most], self.waiting[most:]
         return taken
 
     def done(self, reference_ids):
@@ -101,6 +103,14 @@ def test_ends_are_told_of_a_piece_at_a_time_until_there_are_no_more(site, monkey
     assert site.tell() == count
     assert site.limits == [PIECE] * pieces
     assert site.noted == [end.reference_id for end in ends]
+
+
+def test_ends_of_several_partitions_are_told_of_until_there_are_no_more(site, monkeypatch):
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: 5.0))
+    site.partitions = 2
+    for _ in range(3 * PIECE):
+        site.end()
+    assert (site.tell(), site.limits) == (3 * PIECE, [PIECE] * 3)
 
 
 @pytest.mark.parametrize(("each_s", "pieces"), [(TELLING_S, 2), (TELLING_S * 1.01, 1), (TELLING_S / 2, 3)])
