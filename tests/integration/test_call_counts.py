@@ -6,10 +6,14 @@ a run is counted by the run: the groups that calls fall into are the machine's.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from relay.store import keyspace
-from tests.integration.worker_harness import hook, worker_harness
+from tests.integration.worker_harness import ROOT, hook, worker_harness
 from tests.receivers import json_answer, receiver
 from tests.timing import wait_until
 
@@ -68,6 +72,14 @@ def test_to_accept_a_call_takes_so_many_commands_and_script_runs(accepted):
     cost = accepted[0]
     assert cost["fcall"] <= 8  # a message each
     assert sum(cost.values()) / HELD <= 3.2
+
+
+def test_to_accept_a_call_takes_so_many_functions_at_the_door(harness, tmp_path):
+    key, _ = harness.runtime.api_keys.create("acme", ["trigger"], [])
+    count = tmp_path / "count"
+    module = [sys.executable, "-m", "tests.integration.door_functions", "hook", key, str(count)]
+    shown = subprocess.run(module, cwd=ROOT, env={**os.environ, **harness.environ}, check=True, capture_output=True)
+    assert 0 < int(count.read_text()) <= 150, shown.stdout.decode()  # 144
 
 
 def test_a_pending_record_takes_so_many_bytes(accepted):

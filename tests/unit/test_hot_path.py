@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-from collections import Counter
-
 import fakeredis
 import pytest
 
@@ -21,43 +17,11 @@ from relay.request.trigger import Trigger
 from relay.store.registry import Registry
 from relay.store.transitions import CallRecord, settle_args
 from relay.vault import Vault, payload_owner
+from tests.counted import Counted
 from tests.unit.test_call_plans import apply, hook
 
 VAULT = Vault.from_text(Vault.new_key_text())
 BODY = b'{"ok": true, "items": [1, 2, 3], "note": "nothing to hide"}'
-
-#: Functions of their own before Python 3.12 (PEP 709).
-COMPREHENSIONS = {"<listcomp>", "<dictcomp>", "<setcomp>"}
-
-
-class Counted:
-    """Counts the Python functions that its thread enters while it is open."""
-
-    def __init__(self):
-        self.functions: Counter[str] = Counter()
-        self._thread = threading.get_ident()
-
-    def __enter__(self):
-        if sys.version_info >= (3, 12):
-            tool, events = sys.monitoring.PROFILER_ID, sys.monitoring.events
-            sys.monitoring.use_tool_id(tool, "relay tests")
-            sys.monitoring.register_callback(tool, events.PY_START, lambda code, _offset: self._note(code))
-            sys.monitoring.set_events(tool, events.PY_START)
-        else:
-            sys.setprofile(lambda frame, event, _: self._note(frame.f_code) if event == "call" else None)
-        return self
-
-    def __exit__(self, *_):
-        if sys.version_info >= (3, 12):
-            sys.monitoring.set_events(sys.monitoring.PROFILER_ID, 0)
-            sys.monitoring.free_tool_id(sys.monitoring.PROFILER_ID)
-        else:
-            sys.setprofile(None)
-
-    def _note(self, code):
-        own = code.co_filename == __file__ or code.co_name in COMPREHENSIONS
-        if not own and threading.get_ident() == self._thread:
-            self.functions[code.co_qualname] += 1
 
 
 @pytest.fixture(scope="module")
