@@ -46,7 +46,7 @@ test: env  ## the whole test suite (TESTS=path for a part of it)
 	$(PYTEST) $(TESTS)
 
 test-deep: env  ## the tests that try examples, orders or both servers, with several times as many
-	DEPTH=deep $(PYTEST) tests/contract tests/unit tests/integration/test_api_generated.py
+	DEPTH=deep $(PYTEST) tests/contract tests/unit tests/integration/test_api_generated.py tests/integration/test_replays.py
 
 test-quick: env  ## unit and architecture tests, for every change: less than a minute
 	$(PYTEST) tests/unit tests/architecture

@@ -15,11 +15,13 @@ from relay.replay.planning import Request
 from relay.store.listing import Filter, OutcomeGroup
 from relay.store.replays import ReplayState
 from relay.vault import payload_owner
+from tests.depth import examples
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import answer, in_turn, json_answer, receiver
 from tests.timing import wait_until
 
-BEFORE, DURING, AFTER = 5_000, 8_000, 7_000
+BEFORE, DURING, AFTER = examples(1_000), examples(1_600), examples(1_400)
+RATE = DURING / 4  # a second: time enough to pause it and to kill two workers
 THOUSANDS_S = 120.0  # what a busy machine may take for them
 OK = json_answer({"ok": True})
 
@@ -183,14 +185,14 @@ def test_a_days_story(tmp_path_factory):
 
         # what would be sent again?
         wanted = Filter(webhook_id="orders", status=("5xx",), since_ms=group.first_ms)
-        plan = harness.runtime.replays.plan("acme", Request(filter=wanted, rate_per_second=2_000))
-        assert (plan.matched, plan.skipped, plan.estimated_s) == (DURING, 0, DURING / 2_000)
+        plan = harness.runtime.replays.plan("acme", Request(filter=wanted, rate_per_second=RATE))
+        assert (plan.matched, plan.skipped, plan.estimated_s) == (DURING, 0, DURING / RATE)
         assert plan.breakdown == [OutcomeGroup("orders", "answered", 503, DURING, group.first_ms, group.last_ms)]
 
         # paced, paused, killed, resumed, killed again while it runs
         job = harness.runtime.replays.start_planned("acme", plan.plan_id, caller="k9")
         assert job.matched == DURING
-        wait_until(lambda: job_of(harness, job).delivered > 1_000, THOUSANDS_S)
+        wait_until(lambda: job_of(harness, job).delivered > DURING / 8, THOUSANDS_S)
         assert harness.runtime.replays.pause("acme", job.replay_id).state is ReplayState.PAUSED
         wait_until(lambda: harness.runtime.client.zcard("relay:{0}:p:acme:running:orders") == 0, 10)
         paused = job_of(harness, job)
@@ -198,7 +200,7 @@ def test_a_days_story(tmp_path_factory):
         time.sleep(1)
         assert job_of(harness, job) == paused
         harness.runtime.replays.resume("acme", job.replay_id)
-        wait_until(lambda: job_of(harness, job).delivered > 4_000, THOUSANDS_S)
+        wait_until(lambda: job_of(harness, job).delivered > DURING / 2, THOUSANDS_S)
         kill(harness)
         job = finished(harness, job)
 
