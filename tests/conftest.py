@@ -19,8 +19,10 @@ from relay.settings.foreign import foreign_names
 from relay.store.connection import client_of
 from tests import descriptors
 from tests.depth import examples
+from tests.javascript import Node
 from tests.scheduling import UnitScheduling, place_of
 from tests.timing import START_S, wait_until
+from tests.tools import require_node
 
 # No deadline: what takes long on a busy machine is not wrong.
 hypothesis.settings.register_profile("relay", deadline=None, max_examples=examples(100))
@@ -100,6 +102,13 @@ def valkey(valkey_server):
         client.flushall()
         client.function_flush()
     return valkey_server
+
+
+@pytest.fixture(scope="session")
+def node():
+    """A process of Node that runs calls of the JavaScript client."""
+    with Node(require_node()) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

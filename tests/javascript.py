@@ -4,19 +4,61 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.timing import START_S
 
 MODULE = Path(__file__).parents[1] / "api" / "static" / "webhooks.js"
 _DRIVER = Path(__file__).parent / "e2e" / "javascript" / "call.mjs"
 
 
+class Node:
+    """A Node process that does one task after the other, because a start of it costs more than most of them; a context.
+
+    It has to end by itself when nobody asks any more: whatever a client leaves behind must keep no process alive.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._said}
+        self._process = subprocess.Popen([path, str(_DRIVER)], **pipes)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._process.stdin.close()
+            assert self._process.wait(START_S) == 0, self._last_words()
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._process.stdout.close()
+            self._said.close()
+
+    def ask(self, task: dict[str, Any]) -> list[dict[str, Any]]:
+        """What became of a task's calls; AssertionError with the error where the client could not be made."""
+        self._process.stdin.write(json.dumps(task).encode() + b"\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, self._last_words()
+        answer = json.loads(line)
+        assert "fault" not in answer, answer["fault"]
+        return answer["results"]
+
+    def _last_words(self) -> str:
+        self._said.seek(0)
+        return self._said.read().decode(errors="replace")
+
+
 @dataclass(frozen=True)
 class JavaScript:
-    """A client in a Node process of its own for each `calls`."""
+    """A client in a Node process that others use, too; one of its own for each `calls`."""
 
-    node: str
+    node: Node
     base_url: str
     key: str
     source: str = str(MODULE)
@@ -30,15 +72,12 @@ class JavaScript:
     ) -> list[dict[str, Any]]:
         """Several calls at once."""
         abort = {} if abort_after_ms is None else {"abortAfterMs": abort_after_ms}
-        task = {
-            "source": self.source,
-            "baseUrl": self.base_url,
-            "key": self.key,
-            "options": options,
-            "calls": [{"method": method, "args": args, **abort} for method, args in calls],
-        }
-        done = subprocess.run(
-            [self.node, str(_DRIVER)], input=json.dumps(task), capture_output=True, text=True, timeout=100, check=False
+        return self.node.ask(
+            {
+                "source": self.source,
+                "baseUrl": self.base_url,
+                "key": self.key,
+                "options": options,
+                "calls": [{"method": method, "args": args, **abort} for method, args in calls],
+            }
         )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)

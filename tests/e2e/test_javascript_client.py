@@ -6,14 +6,13 @@ import hashlib
 import pytest
 
 from tests.javascript import JavaScript
-from tests.tools import require_node
 
 RESULT = {"referenceId", "status", "data", "error"}
 
 
 @pytest.fixture(scope="module")
-def api(shop):
-    return JavaScript(require_node(), shop.base_url, shop.key, source=f"{shop.base_url}/webhooks.js")
+def api(node, shop):
+    return JavaScript(node, shop.base_url, shop.key, source=f"{shop.base_url}/webhooks.js")
 
 
 def test_a_trigger_reaches_the_endpoint_and_resolves_to_its_answer(shop, api):
@@ -42,8 +41,8 @@ def test_it_rejects_in_the_documented_cases(api):
         assert again["error"]["code"] == each["error"]["code"]
 
 
-def test_a_key_that_is_not_known_rejects(shop):
-    api = JavaScript(require_node(), shop.base_url, "whk_unknown_key")
+def test_a_key_that_is_not_known_rejects(node, shop):
+    api = JavaScript(node, shop.base_url, "whk_unknown_key")
     assert api.call("trigger", "echo")["error"]["code"] == "unauthenticated"
 
 

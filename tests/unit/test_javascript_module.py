@@ -6,7 +6,6 @@ import pytest
 
 from tests.javascript import JavaScript
 from tests.timing import BUSY_S
-from tests.tools import require_node
 from tests.unit.fake_relay import KEY, FakeRelay, HangUp, Reply, Silence, Webhook, problem
 
 
@@ -27,8 +26,8 @@ def fake():
 
 
 @pytest.fixture
-def api(fake):
-    return JavaScript(require_node(), fake.base_url + "/", KEY)
+def api(node, fake):
+    return JavaScript(node, fake.base_url + "/", KEY)
 
 
 def test_a_trigger_resolves_to_exactly_the_four_documented_members(fake, api):
@@ -201,10 +200,10 @@ def test_a_relay_that_asks_for_long_patience_is_not_waited_for(fake, api):
     assert len(fake.seen) == 1
 
 
-def test_a_relay_that_cannot_be_reached_rejects_with_a_typed_error():
+def test_a_relay_that_cannot_be_reached_rejects_with_a_typed_error(node):
     with FakeRelay() as fake:
         base_url = fake.base_url
-    error = JavaScript(require_node(), base_url, KEY).call("trigger", "ok")["error"]
+    error = JavaScript(node, base_url, KEY).call("trigger", "ok")["error"]
     assert error["typed"]
     assert (error["code"], error["status"]) == ("unavailable", 0)
     assert "127.0.0.1" not in error["message"]
@@ -301,12 +300,12 @@ def test_no_triggers_send_nothing(fake, api):
     assert not fake.seen
 
 
-def test_a_fault_of_the_first_group_rejects(fake):
-    api = JavaScript(require_node(), fake.base_url, "whk_wrong_key")
+def test_a_fault_of_the_first_group_rejects(node, fake):
+    api = JavaScript(node, fake.base_url, "whk_wrong_key")
     assert api.call("triggerMany", [{"webhookId": "ok"}])["error"]["code"] == "unauthenticated"
 
 
 @pytest.mark.parametrize(("base_url", "key"), [("relay.example", KEY), ("http://r?x=1", KEY), ("http://r", "a\nb")])
-def test_a_client_that_cannot_work_is_not_made(base_url, key):
+def test_a_client_that_cannot_work_is_not_made(node, base_url, key):
     with pytest.raises(AssertionError, match="TypeError"):
-        JavaScript(require_node(), base_url, key).call("trigger", "ok")
+        JavaScript(node, base_url, key).call("trigger", "ok")

@@ -1,23 +1,18 @@
-// Makes calls with the client module and prints what became of each. Reads one JSON object from stdin:
+// Makes calls with the client module and prints what became of each. Each line of stdin is a JSON object:
 //   { source, baseUrl, key, options?, calls: [{ method, args, abortAfterMs? }] }
 // `source` is where the module is: an http URL, as a plugin would import it, or a file's path. Binary arguments are
 // {"$bytes": base64}, {"$buffer": base64}, {"$blob": base64}; {"$nan": true} and {"$bigint": "1"} are what JSON lacks.
-// Prints a JSON list of { value } or { error }, each with `ms`.
+// Prints a line for each: { results }, a list of { value } or { error } with `ms`; or { fault } where there is no client.
 import { readFile } from "node:fs/promises";
+import { createInterface } from "node:readline";
 
-const chunks = [];
-for await (const chunk of process.stdin) chunks.push(chunk);
-const task = JSON.parse(Buffer.concat(chunks).toString());
-
-const text = /^http/.test(task.source)
-  ? await fetch(task.source).then(async (response) => {
-      const type = response.headers.get("Content-Type") ?? "";
-      if (!response.ok || !/^(text|application)\/javascript/.test(type)) throw new Error(`${response.status} ${type}`);
-      return response.text();
-    })
-  : await readFile(task.source, "utf8");
-const { createApi, WebhookError } = await import(`data:text/javascript,${encodeURIComponent(text)}`);
-const api = createApi({ baseUrl: task.baseUrl, key: task.key, ...task.options });
+async function read(source) {
+  if (!/^http/.test(source)) return readFile(source, "utf8");
+  const response = await fetch(source);
+  const type = response.headers.get("Content-Type") ?? "";
+  if (!response.ok || !/^(text|application)\/javascript/.test(type)) throw new Error(`${response.status} ${type}`);
+  return response.text();
+}
 
 function revive(value) {
   if (value?.$bytes !== undefined) return new Uint8Array(Buffer.from(value.$bytes, "base64"));
@@ -28,7 +23,7 @@ function revive(value) {
   return value;
 }
 
-async function run({ method, args, abortAfterMs }) {
+async function run(api, WebhookError, { method, args, abortAfterMs }) {
   const began = performance.now();
   const given = args.map(revive);
   if (abortAfterMs !== undefined) {
@@ -46,5 +41,13 @@ async function run({ method, args, abortAfterMs }) {
   }
 }
 
-const results = await Promise.all(task.calls.map(run));
-process.stdout.write(JSON.stringify(results));
+async function perform({ source, baseUrl, key, options, calls }) {
+  const module = await import(`data:text/javascript,${encodeURIComponent(await read(source))}`);
+  const api = module.createApi({ baseUrl, key, ...options });
+  return Promise.all(calls.map((call) => run(api, module.WebhookError, call)));
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const told = await perform(JSON.parse(line)).then((results) => ({ results }), (error) => ({ fault: String(error) }));
+  process.stdout.write(`${JSON.stringify(told)}\n`);
+}
