@@ -19,6 +19,8 @@ PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count())')
 PYTEST := $(BIN)/pytest --numprocesses $(PROCESSES)
 # Hundreds of processes start in the suite: where byte code may not be kept, each compiles the relay anew.
 test test-deep test-quick: export PYTHONDONTWRITEBYTECODE :=
+# Beside units and contracts: what `tests/depth.py` makes longer.
+DEEP := $(addprefix integration/test_,api_generated.py replays.py) $(addprefix e2e/test_,console.py docs_page.py)
 DATA_DIR ?= .relay
 DEMO_ARGS ?=
 MUTATE_ARGS ?=
@@ -46,7 +48,7 @@ test: env  ## the whole test suite (TESTS=path for a part of it)
 	$(PYTEST) $(TESTS)
 
 test-deep: env  ## the tests that try examples, orders or both servers, with several times as many
-	DEPTH=deep $(PYTEST) tests/contract tests/unit tests/integration/test_api_generated.py tests/integration/test_replays.py
+	DEPTH=deep $(PYTEST) tests/contract tests/unit $(addprefix tests/,$(DEEP))
 
 test-quick: env  ## unit and architecture tests, for every change: less than a minute
 	$(PYTEST) tests/unit tests/architecture

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playwright.sync_api import sync_playwright
+
+from tests.depth import DEEP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 WIDTHS = {375: 812, 900: 900, 1600: 1000}  # and heights: a telephone, a tablet, a desk
 SCHEMES = ("light", "dark")
+#: What is tried: what fits does not depend on colours, and contrast only where a width shows what others do not.
+LOOKS = list(product(WIDTHS, SCHEMES)) if DEEP else [(375, "dark"), (900, "light"), (1600, "dark")]
 WAIT_MS = 60_000  # for a machine that others keep busy
 _AXE = (Path(__file__).parents[1] / "vendor" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 # Text that is seen outside of the box around it: the nearest ancestor with a border or a ground of its own.

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from tests.e2e.conftest import RunningRelay, free_port
-from tests.e2e.console_browser import SCHEMES, WIDTHS, chromium, opened
+from tests.e2e.console_browser import LOOKS, chromium, opened
 from tests.tools import require_chromium
 
 PLUGIN = "clinic"
@@ -221,8 +221,7 @@ VIEWS = {
 }
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_every_view_is_accessible_and_fits(browser, clinic, width, scheme):
     with opened(browser, clinic.url, width=width, scheme=scheme) as console:
         console.page.goto(f"{clinic.url}/console")

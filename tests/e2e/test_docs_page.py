@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from tests.e2e.console_browser import SCHEMES, WIDTHS, chromium, opened
+from tests.e2e.console_browser import LOOKS, chromium, opened
 from tests.tools import require_chromium
 
 
@@ -21,8 +21,7 @@ def test_the_root_leads_to_it(running_relay):
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_it_is_accessible_and_fits(browser, running_relay, width, scheme):
     with opened(browser, running_relay.base_url, width=width, scheme=scheme) as console:
         console.page.goto(f"{running_relay.base_url}/docs")

@@ -17,9 +17,8 @@ DESCRIPTION = json.loads((PACKAGE / "package.json").read_text())
 
 
 def compiled(folder):
-    return subprocess.run(
-        [require_typescript(), "--project", str(folder)], capture_output=True, text=True, timeout=110, check=False
-    )
+    command = [require_typescript(), "--project", "."]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=110, check=False)
 
 
 @pytest.fixture
@@ -33,23 +32,26 @@ def copy(tmp_path):
     return target
 
 
-def test_typescript_accepts_the_declared_types_and_they_agree_with_the_module():
-    done = compiled(PACKAGE)
-    assert done.returncode == 0, done.stdout
+#: Types that do not agree with the module; the first names a call that the module has under another name.
+DISAGREEING = {
+    "another name": ("  triggerAsync(", "  triggerLater("),
+    "another type": ("state: State;", "state: number;"),
+    "another argument": ("data?: Data,", "data: number,"),
+}
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("  triggerAsync(", "  triggerLater("),  # a call that the module has under another name
-        ("state: State;", "state: number;"),
-        ("data?: Data,", "data: number,"),
-    ],
-)
-def test_typescript_notices_types_that_do_not_agree(copy, before, after):
-    types = copy / "webhooks.d.ts"
-    types.write_text(types.read_text().replace(before, after, 1))
-    assert compiled(copy).returncode != 0
+def test_typescript_accepts_the_declared_types_and_notices_those_that_do_not_agree_with_the_module(copy):
+    """One run of the compiler for all: most of what it does is to read what browsers have."""
+    folder = copy.parent
+    for name, (before, after) in DISAGREEING.items():
+        types = shutil.copytree(copy, folder / name) / "webhooks.d.ts"
+        types.write_text(types.read_text().replace(before, after, 1))
+    described = json.loads((PACKAGE / "tsconfig.json").read_text())
+    files = [f"{each.name}/{file}" for each in folder.iterdir() for file in described["files"]]
+    (folder / "tsconfig.json").write_text(json.dumps(described | {"files": files}))
+    done = compiled(folder)
+    assert done.returncode != 0
+    assert {line.partition("/")[0] for line in done.stdout.splitlines() if ": error " in line} == DISAGREEING.keys()
 
 
 def test_the_package_ships_the_module_that_the_relay_serves(copy):
