@@ -268,10 +268,27 @@ def test_a_released_call_is_queued_again_without_an_attempt(ledger):
     assert ledger.store.claim([ref], ledger.token()).granted == {ref}
 
 
-def test_only_the_holder_can_release(ledger):
-    ref, _ = ledger.claimed()
-    assert ledger.store.release([ref], "somebody else") == ()
-    assert ledger.state(ref) is State.SENDING
+@pytest.mark.parametrize(
+    ("token", "since"),
+    [
+        ("somebody else", lambda ledger, ref: ledger.store.claim([ref], "t1")),
+        ("somebody else", lambda ledger, ref: None),
+        ("t1", lambda ledger, ref: ledger.store.cancel(ref)),
+        ("t1", lambda ledger, ref: ledger.store.claim([ref], "t2")),
+        ("t1", lambda ledger, ref: ledger.store.claim([ref], "t2") and ledger.store.release([ref], "t2")),
+        ("t1", lambda ledger, ref: ledger.client.delete(keyspace.record(ref))),
+    ],
+    ids=["being sent", "queued", "cancelled", "claimed again", "given back again", "forgotten"],
+)
+def test_only_the_holder_can_release_and_only_until_something_else_happens(ledger, token, since):
+    ref = ledger.accepted()
+    if token == "t1":
+        ledger.store.claim([ref], token)
+        ledger.store.release([ref], token)
+    since(ledger, ref)
+    before = ledger.everything()
+    assert ledger.store.release([ref], token) == ()
+    assert ledger.everything() == before
 
 
 def test_a_queued_invocation_can_be_cancelled_once_and_for_all(ledger):

@@ -11,8 +11,9 @@ _SCRIPTS = tuple(
     f"{tests} -k 'not fakeredis'"
     for tests in (
         "tests/contract/test_invocations.py tests/contract/test_parking.py tests/contract/test_wake_ups.py",
-        "tests/contract/test_chains.py tests/contract/test_age.py tests/contract/test_forgetting.py",
-        "tests/architecture/test_lua.py tests/contract/test_lifecycle.py tests/contract/test_replays.py",
+        "tests/contract/test_short_claims.py tests/contract/test_chains.py tests/contract/test_age.py",
+        "tests/architecture/test_lua.py tests/contract/test_lifecycle.py",
+        "tests/contract/test_replays.py tests/contract/test_forgetting.py",
     )
 )
 _MASKING = ("tests/unit/test_results.py tests/unit/test_echoes.py", "tests/unit/test_masking.py")
@@ -37,14 +38,9 @@ _PYTHON = {
     "relay/upkeep/sweeper.py": (
         "tests/unit/test_sweeping.py tests/unit/test_sweeping_turns.py",
         "tests/contract/test_forgetting.py",
-        "tests/integration/test_isolation.py",
     ),
-    "relay/upkeep/alerts.py": (
-        "tests/unit/test_alerting.py",
-        "tests/contract/test_alerts.py",
-        "tests/integration/test_alerts.py",
-    ),
-    "relay/upkeep/callbacks.py": ("tests/unit/test_telling.py", "tests/integration/test_callbacks.py"),
+    "relay/upkeep/alerts.py": ("tests/unit/test_alerting.py",),
+    "relay/upkeep/callbacks.py": ("tests/unit/test_telling.py",),
 }
 _LUA = ("claim", "settle", "advance", "release", "include/originals", "include/places", "include/conclude")
 #: By file, what is given to pytest, the quickest first.

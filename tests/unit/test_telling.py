@@ -125,12 +125,14 @@ def test_a_sweep_tells_for_a_while_and_leaves_the_rest(site, monkeypatch, each_s
     assert len(site.waiting) == (5 - pieces) * PIECE
 
 
-@pytest.mark.parametrize("fault", [NotFound(), VaultError(), None])
-def test_what_the_called_revision_does_not_name_is_told_to_nobody_and_does_not_come_again(site, said, fault):
+@pytest.mark.parametrize(
+    ("fault", "named"), [(NotFound(), "ended"), (VaultError(), "ended"), (None, "another"), (None, "other"), (None, "")]
+)
+def test_what_the_called_revision_does_not_name_is_told_to_nobody_and_does_not_come_again(site, said, fault, named):
     good = site.end()
     if fault:
         site.faults = {"altered": fault}
-    bad = site.end("altered", "ended" if fault else "other")
+    bad = site.end("altered", named)
     also_good = site.end()
     assert site.tell() == 2
     assert [call.value["data"]["referenceId"] for call in site.calls] == [good.reference_id, also_good.reference_id]
