@@ -36,6 +36,7 @@ class Site:
         self.revisited = {}  # by webhook, what a look at its calls makes ready
         self.ended = []  # how many calls each look ends; there is more until the last
         self.old = 0  # records
+        self.partitions = 1  # each of which forgets as many as it is asked to
         self.is_away = False
         self.refused = ()  # what the broker does not take
         self.swept, self.limits, self.published, self.run_here, self.said = [], [], [], [], []
@@ -91,7 +92,8 @@ class Site:
     def prune(self, *, limit):
         self.limits.append(limit)
         self.now_s += self.each_s
-        piece, self.old = min(limit, self.old), max(0, self.old - limit)
+        piece = min(self.partitions * limit, self.old)
+        self.old -= piece
         return piece
 
 
@@ -166,6 +168,13 @@ def test_forgetting_is_left_to_the_next_sweep_when_its_time_is_over(site, each_s
     site.old, site.each_s = 100 * RECORDS, each_s
     site.sweeper.sweep()
     assert site.old == (100 - pieces(PRUNING_S, each_s)) * RECORDS
+
+
+@pytest.mark.parametrize("partitions", [1, 2, 3])
+def test_what_is_old_is_forgotten_until_there_is_no_more_in_whatever_partition(site, partitions):
+    site.partitions, site.old = partitions, 6 * RECORDS
+    site.sweeper.sweep()
+    assert site.old == 0
 
 
 @pytest.mark.parametrize("each_s", [EXPIRING_S * 2, EXPIRING_S * 0.6, EXPIRING_S * 0.3])
