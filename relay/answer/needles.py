@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, unquote_plus
 
@@ -32,8 +32,9 @@ MIN_ANCHOR_CHARACTERS: Final = 4
 
 _HEADERS_OF_PAIRS: Final = frozenset({"authorization", "cookie"})
 
-# An IPv4 address is a run too: no encoder escapes a part of one.
-_RUN: Final = re.compile(r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[A-Za-z0-9]+")
+_RUN: Final = re.compile(r"[A-Za-z0-9]+")
+# Of an endpoint's address an IPv4 address is a run too: what shows addresses leaves its dots alone.
+_RUN_OF_ADDRESS: Final = re.compile(rf"(?:[0-9]{{1,3}}\.){{3}}[0-9]{{1,3}}|{_RUN.pattern}")
 _COMMON_RUNS: Final = frozenset({"http", "https"})
 _CORE: Final = re.compile(rf"(?=[0-9]*[A-Za-z])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{{{MIN_CORE_CHARACTERS},}}")
 # Of a path's segment what may be digits and letters in an ordinary word: the number of a version.
@@ -53,13 +54,14 @@ class Needle:
     text: str
     whole: bool = True
     raw: bytes | None = None  # what the text (as Latin-1) stands for, where it is not a text at all
+    is_address: bool = False  # of the endpoint, or a part of that
 
 
 def needles_of(shape: Shape, target: Target) -> Iterator[Needle]:
     """Everything of a target that an answer must not show, each at least ``MIN_MASKED_LENGTH`` long."""
     texts = _with_cores(_secrets(target))
     if not shape.reveal_url:
-        texts += _address(target.endpoint)
+        texts += (replace(needle, is_address=True) for needle in _address(target.endpoint))
     return (needle for needle in texts if len(needle.text) >= MIN_MASKED_LENGTH)
 
 
@@ -90,7 +92,8 @@ def anchor_of(needle: Needle) -> bytes | None:
 
     None if there is none that stands out: such a needle has to be looked for everywhere.
     """
-    runs = [run.lower() for run in _RUN.findall(needle.text)]
+    pattern = _RUN_OF_ADDRESS if needle.is_address else _RUN
+    runs = [run.lower() for run in pattern.findall(needle.text)]
     run = max((run for run in runs if run not in _COMMON_RUNS), key=len, default="")
     return run.encode("ascii") if len(run) >= MIN_ANCHOR_CHARACTERS else None
 

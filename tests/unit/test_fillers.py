@@ -61,6 +61,13 @@ def test_zero_bytes_are_taken_out_where_they_are_fillers(counts, size):
         assert stood_at(squeezed, len(counts)) == [[(at, at + 1)] for at in starts]
 
 
+@pytest.mark.parametrize("size", range(1, 12))
+@pytest.mark.parametrize(("written", "text"), [(b"g\0\nh", b"g\nh"), (b"g\0\0 h", b"g h"), (b"g&#00 h", b"g&# h")])
+def test_only_a_break_goes_on_with_what_follows(written, text, size):
+    with mock.patch.object(fillers, "PIECE_BYTES", size):
+        assert Squeezed(written, zeros=True).text == text
+
+
 @pytest.mark.parametrize("text", KEPT)
 @pytest.mark.parametrize("size", [1, 100])
 def test_what_is_no_filler_is_left(text, size):

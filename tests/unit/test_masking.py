@@ -91,6 +91,8 @@ TEXT_FORMS = {
 @example(secret=SECRET, before="", after="")
 @example(secret="a b c d e/f", before="x", after="y")
 @example(secret="0  0000000", before="", after="")
+@example(secret="00.0.0.0", before="", after="")
+@example(secret="key-192.168.100.200", before="", after="")
 def test_no_form_of_a_secret_is_left_in_a_text(form, secret, before, after):
     shown = TEXT_FORMS[form](secret)
     masked, count = mask_for(secret).text(before + shown + after)
