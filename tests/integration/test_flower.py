@@ -17,7 +17,8 @@ from relay.invocation import State
 from relay.queue import LANES
 from relay.up.processes import flower
 from tests.conftest import free_port
-from tests.integration.worker_harness import ROOT, hook, worker_harness
+from tests.forked_workers import ROOT
+from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import answer, closed_port, in_turn, json_answer, receiver
 from tests.timing import wait_until
 

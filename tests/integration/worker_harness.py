@@ -6,10 +6,7 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from contextlib import contextmanager
-from pathlib import Path
 
 from relay.accept.dispatcher import TriggerRequest
 from relay.reference_id import new_reference_id
@@ -19,19 +16,8 @@ from relay.settings import Settings
 from relay.up.processes import worker
 from relay.vault import Vault, result_owner
 from tests.conftest import start_valkey
+from tests.forked_workers import start_worker
 from tests.timing import START_S, wait_until
-
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
-SABOTAGED = """
-import sys
-from celery import maybe_patch_concurrency
-maybe_patch_concurrency(sys.argv)
-import gevent, relay.executor.settling, relay.upkeep.sweeper, workers.heartbeat
-{}
-from celery.__main__ import main
-sys.exit(main())
-"""
 
 
 class WorkerHarness:
@@ -55,19 +41,10 @@ class WorkerHarness:
         _, registrations = read_registrations(json.dumps(list(webhooks)), self.runtime.rules, plugin=plugin)
         self.runtime.registry.apply(plugin, registrations)
 
-    def start_worker(self, group="bulk", number=1, *, sabotage=None, waits=True):
+    def start_worker(self, group="bulk", number=1, *, sabotage="", waits=True):
         """``sabotage`` is Python that the worker runs first, its modules imported."""
         command = worker(group, number).command
-        program = [BIN / command[0]] if sabotage is None else [sys.executable, "-c", SABOTAGED.format(sabotage)]
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                [*program, *command[1:]],
-                cwd=ROOT,
-                env={**os.environ, **self.environ},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        process = start_worker(command, {**os.environ, **self.environ}, self.log, sabotage=sabotage)
         self.workers.append(process)
         name = command[-1].split("@")[0]
         if waits:
