@@ -48,8 +48,5 @@ class FormSearch:
     def _pieces(self, lowered: bytes) -> Iterator[tuple[int, bytes]]:
         """Each piece with where it begins; what may reach over its end is whole in it."""
         step = max(PIECE_BYTES, self._overlap)
-        if len(lowered) <= step:
-            yield 0, lowered
-            return
         for begin in range(0, len(lowered), step):
             yield begin, lowered[begin : begin + step + self._overlap]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from unittest import mock
 
 import hypothesis.strategies as st
@@ -36,14 +37,20 @@ def test_all_that_occurs_is_found_in_pieces_of_any_size(patterns, text, size):
         assert search.occur(text) == bool(found)
 
 
-@given(looked_for, texts, st.integers(1, 9))
-def test_a_piece_holds_no_more_than_it_needs(patterns, text, size):
+@given(st.integers(0, 40), st.integers(1, 9))
+def test_the_search_holds_python_s_lock_for_a_piece_at_a_time(length, size):
+    seen = []
+    automaton = SimpleNamespace(find_matches_as_indexes=lambda piece, **_: seen.append(len(piece)) or [])
+    search = FormSearch([b"abc"])  # of which two bytes may reach over a piece's end
+    search._automaton = automaton
+    step = max(size, 2)
+    pieces = [min(step + 2, length - begin) for begin in range(0, length, step)]
     with mock.patch.object(forms, "PIECE_BYTES", size):
-        pieces = list(FormSearch(patterns)._pieces(text))
-    overlap = max(map(len, patterns), default=1) - 1
-    step = max(size, overlap)
-    assert [begin for begin, _ in pieces] == list(range(0, max(1, len(text)), step))
-    assert all(piece == text[begin : begin + step + overlap] for begin, piece in pieces)
+        search.spans(bytes(length), 10)
+        assert seen == pieces
+        seen.clear()
+        search.occur(bytes(length))
+        assert seen == ([length] if length <= size else pieces)
 
 
 @pytest.mark.parametrize(("most", "found"), [(0, None), (9, None), (10, 10), (11, 10)])

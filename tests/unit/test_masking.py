@@ -179,6 +179,27 @@ def test_public_headers_are_no_secrets(name):
     assert mask_of({name: "application/vnd.own+json"}).text("application/vnd.own+json")[1] == 0
 
 
+@pytest.mark.parametrize(("length", "hidden"), [(15, 0), (16, 1), (17, 1)])
+def test_letters_and_digits_are_hidden_alone_from_sixteen_on(length, hidden):
+    core = ("a1" * 9)[:length]
+    assert mask_for(f"--{core}--").text(f"<{core}>")[1] == hidden
+    assert mask_of(endpoint=Endpoint("https", "a.io", 443, f"/in/{core[:-1]}-/{core}-word")).text(core)[1] == hidden
+
+
+@pytest.mark.parametrize(("length", "hidden"), [(11, 0), (12, 1), (13, 1)])
+def test_a_segment_of_letters_and_digits_is_hidden_alone_from_twelve_on(length, hidden):
+    segment = "ab-1cd-2ef-3g"[:length]
+    assert mask_of(endpoint=Endpoint("https", "a.io", 443, f"/in/{segment}/x")).text(f"<{segment}>")[1] == hidden
+
+
+@pytest.mark.parametrize(
+    ("secret", "everywhere"), [("abc/def/ghi", True), ("abcd/ef/ghi", False), ("a/abcde/f", False)]
+)
+def test_escapes_are_looked_for_everywhere_where_no_run_of_four_characters_leads_to_them(secret, everywhere):
+    assert mask_for(secret).suspects(b"%") == everywhere
+    assert mask_for(secret).suspects(secret.replace("/", "%2f").encode())
+
+
 def test_what_is_shorter_than_eight_characters_is_not_looked_for():
     mask = mask_of({"X-Key": "1234567"}, Endpoint("https", "a.io", 443, "/post"))
     assert mask.text("1234567 a.io /post")[1] == 0
