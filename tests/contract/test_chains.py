@@ -9,6 +9,7 @@ from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from relay.store.invocations import CHAIN_STEPS, GRACE_MS, Advance, NewStep
+from tests.contract.clocked import START_MS
 
 
 @pytest.fixture
@@ -182,6 +183,13 @@ def test_a_chain_past_its_deadline_ends_and_cancels_its_unsent_steps(chain, ledg
     settled = ledger.store.settle([ledger.settlement(running, token)])
     assert (settled.counted, settled.ready) == ((True,), ())  # a late step revives nothing
     assert ledger.client.hgetall(keyspace.pending()) == {b"count": b"0", b"bytes": b"0"}
+
+
+@pytest.mark.parametrize(("after_ms", "state"), [(119_999, State.SENDING), (120_000, State.UNREACHABLE)])
+def test_a_chain_ends_at_its_deadline_and_not_before(clock, chain, ledger, after_ms, state):
+    clock.set_ms(START_MS + after_ms)
+    ledger.store.claim([chain.ref], ledger.token())
+    assert ledger.client.hget(keyspace.record(chain.ref), "state").decode() == state
 
 
 def test_no_step_is_created_past_the_deadline(chain):

@@ -116,6 +116,25 @@ def test_a_message_does_not_wait_for_an_endpoint_that_has_not_answered_yet():
     assert not slots.soon_free([SLOW] * 1, 10)
 
 
+def test_an_endpoint_has_not_answered_since_the_first_of_its_calls_that_are_running(monkeypatch):
+    now_s = [1_000.0]
+    monkeypatch.setattr("relay.executor.slots.boot_time_s", lambda: now_s[0])
+    slots = held_by_the_slow(1, 10)
+    now_s[0] += BRIEF_S - 0.01
+    assert slots.soon_free([SLOW], 10)
+    slots.take(1)
+    slots.hold(SLOW)
+    now_s[0] += 0.02
+    assert not slots.soon_free([SLOW], 10)
+
+
+def test_a_message_does_not_wait_for_a_webhook_that_holds_nothing_any_more():
+    slots = held_by_the_slow(1, 10)
+    slots.leave(SLOW, 0.01)
+    slots.answered(SLOW, 0.01)  # a call that was given back before
+    assert not slots.soon_free([SLOW, QUICK], 10)
+
+
 def test_beyond_a_share_calls_are_kept_while_their_turn_is_near_and_parked_otherwise():
     slots = held_by_the_slow(10, 10)
     slots.answered(SLOW, 0.01)
