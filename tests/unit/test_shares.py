@@ -155,6 +155,17 @@ def test_a_few_wait_for_more_of_their_webhook_that_may_go_soon():
     assert (kept, within + parked) == ([], calls)
 
 
+@pytest.mark.parametrize(("room", "go"), [(FEW - 1, 0), (FEW, FEW), (FEW + 1, FEW + 1), (3 * FEW, 3 * FEW)])
+def test_only_a_few_wait_for_more_of_their_webhook(room, go):
+    held = next(held for held in range(100) if room_left(held, 99 - held) == room)
+    slots = held_by_the_slow(held + 1, 100)
+    slots.answered(SLOW, 0.01)
+    slots.leave(SLOW, 0.1)
+    assert slots.room(SLOW) == room
+    calls = names(4 * FEW)
+    assert slots.sort(calls, lambda call: call[0], hold_s=0.25) == (calls[:go], calls[go:], [])
+
+
 def test_as_many_as_there_are_go_though_they_are_few():
     slots = held_by_the_slow(10, 100)
     assert slots.sort(names(2), lambda call: call[0], hold_s=0.25) == (names(2), [], [])
