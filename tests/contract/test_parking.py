@@ -405,3 +405,13 @@ def test_what_another_call_leaves_does_not_end_the_probe_of_one_that_is_under_wa
     assert ledger.store.claim([probe], "t1").granted == {probe}
     ledger.store.settle([not_tried(ledger, before, token)])
     assert ledger.store.claim([other], "t2").granted == set()
+
+
+@pytest.mark.parametrize(("tat_ms", "alarms"), [(START_MS - 60_000, {"queued"}), (START_MS - 59_999, {"running"})])
+def test_a_call_that_is_parked_under_a_rate_is_looked_at_soon_where_the_rate_is_used_up(clock, ledger, tat_ms, alarms):
+    clock.set_ms(START_MS)
+    ledger.limit(rateCount=1, ratePeriod=60_000, tat=tat_ms)
+    ledger.client.zadd(keyspace.running("acme", "hook"), {"another": START_MS + 1})
+    ref = ledger.accepted()
+    ledger.store.claim([], "t1", park=[ref])
+    assert ledger.alarms(ref) == alarms
