@@ -1,5 +1,6 @@
 """Replay jobs: what is matched, what is made, what is skipped and why, and how they are steered."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -8,13 +9,13 @@ from relay.errors import BadParameter, Conflict, NotFound
 from relay.invocation import Outcome, Sent, State
 from relay.reference_id import new_reference_id
 from relay.replay.planning import Request
-from relay.store import keyspace
+from relay.store import keyspace, replay_runs
 from relay.store.invocations import NewStep
-from relay.store.listing import Filter
-from relay.store.replay_runs import NewReplay, ReplayVerdict
+from relay.store.listing import Filter, OutcomeGroups
+from relay.store.replay_runs import NewReplay, ReplayVerdict, Tally
 from relay.store.replays import ReplayState
 from tests.contract.ledger import LIMITS, Ledger
-from tests.contract.replay_harness import DAY_MS, ReplayHarness
+from tests.contract.replay_harness import DAY_MS, FAILED, ReplayHarness
 
 HOUR_MS = 3600 * 1000
 
@@ -67,6 +68,21 @@ def test_steps_of_chains_are_never_matched(harness):
     harness.create_all(job)
     (new,) = harness.made(job)
     assert harness.record(new).replay_of == parent
+
+
+@pytest.mark.parametrize(("family", "matched"), [(0, 3), (16, 3), (30, 1)])
+def test_one_script_of_a_plan_looks_at_so_many_records_and_no_more(harness, monkeypatch, family, matched):
+    monkeypatch.setattr(replay_runs, "LOOKED_AT", 5)  # and at four times as many of families
+    *_, newest = harness.failed(3)
+    line = [newest, *(new_reference_id() for _ in range(family))]
+    for ref, before in itertools.pairwise(line):
+        harness.client.hset(keyspace.record(ref), "replayOf", before)
+        harness.client.hset(
+            keyspace.record(before), mapping={"plugin": "acme", "repeatable": "1", "state": "delivered"}
+        )
+        harness.client.hset(keyspace.record(before), mapping={"error": "1", "requestBytes": "0", "timeout": "1"})
+    tally = harness.runs.tally("acme", FAILED, Tally("", "", 0, [], {}), 10, OutcomeGroups(), uncertain=False)
+    assert tally.matched == matched
 
 
 def test_only_the_newest_of_a_family_is_matched(harness):
