@@ -146,6 +146,7 @@ def test_what_the_broker_does_not_take_is_run_here(site):
         ("rung", READY * (ALARMS - 1), READY * ALARMS),
         *(("ended", [CALLS - 1], [CALLS]), ("ended", [1, CALLS - 2], [1, CALLS - 1])),
         *(("told", CALLS - 1, CALLS), ("old", RECORDS - 1, RECORDS)),
+        *(("rung", (), READY * (ALARMS + 1)), ("ended", [], [CALLS, CALLS]), ("told", 0, CALLS + 1)),
     ],
 )
 def test_a_sweep_that_may_have_left_something_is_followed_by_one_that_is_left_to_nobody(site, left, few, many):
