@@ -17,7 +17,7 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
-from bench.children import ROOT, Children, clean_environment, free_port
+from bench.children import ROOT, Children, clean_environment
 from bench.lookups import Archive
 from bench.server import Server
 from relay.reference_id import new_reference_id
@@ -25,6 +25,7 @@ from relay.registration import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store import keyspace
+from relay.up.ports import free_port
 from relay.vault import Vault
 
 BUILD: Final = ROOT / "build" / "console"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.children import ROOT, BenchError, Children, accepts, clean_environment, free_port
+from bench.children import ROOT, BenchError, Children, accepts, clean_environment
 from bench.contenders.contender import DATA, Stage, post_request
 from bench.contenders.relay import BATCH, COMMAND_S, PLUGIN, Relay, webhook
 from bench.receipts import EndpointControl
@@ -23,6 +23,7 @@ from relay.store.limits import Limits
 from relay.store.listing import Filter, Listing
 from relay.store.replay_runs import ReplayRuns
 from relay.store.replays import ReplayStore
+from relay.up.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

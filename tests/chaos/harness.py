@@ -21,11 +21,11 @@ from relay.store.keyspace import SINGLE
 from relay.up import processes
 from relay.up.child import program
 from relay.up.embedded import find_program
+from relay.up.ports import free_port
 from relay.vault import Vault
 from tests.chaos.evidence import records_of
 from tests.chaos.plan import AWAIT_S, LEASE_MARGIN_S, STOP_TIMEOUT_S
 from tests.chaos.refusals import USERS
-from tests.conftest import free_port
 from tests.timing import START_S, wait_until
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.conftest import free_port
+from relay.up.ports import free_port
 from tests.receivers import make_authority
 from tests.timing import START_S, wait_until
 from tests.tools import require_rabbitmq

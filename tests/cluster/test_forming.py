@@ -12,8 +12,9 @@ from click.testing import CliRunner
 from relay.errors import Conflict
 from relay.store.forming import ClusterSeat, Forming
 from relay.up import members
+from relay.up.ports import free_port
 from tests.cluster.servers import ClusterServers
-from tests.conftest import free_port, start_valkey
+from tests.conftest import start_valkey
 
 COUNT, PRIMARIES = 6, 3
 CHANGING = {"CLUSTER MEET", "CLUSTER ADDSLOTSRANGE", "CLUSTER REPLICATE"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from relay.cli import main
+from relay.up.ports import free_port
 from tests.e2e.endpoint import Endpoint
 from tests.timing import START_S
 
@@ -69,13 +69,6 @@ class Shop:
     @property
     def base_url(self) -> str:
         return self.relay.base_url
-
-
-def free_port() -> int:
-    """A loopback port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def start_relay(

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import re
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
-from tests.e2e.conftest import RunningRelay, free_port
+from relay.up.ports import free_port
 from tests.e2e.console_browser import LOOKS, chromium, opened
 from tests.tools import require_chromium
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import RunningRelay
 
 PLUGIN = "clinic"
 REMINDERS = 8  # that fail

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import free_port, start_relay, stop_relay
+from relay.up.ports import free_port
+from tests.e2e.conftest import start_relay, stop_relay
 from tests.tools import require_curl, require_node
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

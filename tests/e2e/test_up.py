@@ -18,7 +18,8 @@ import pytest
 from dotenv import dotenv_values
 
 from relay.client import Relay
-from tests.e2e.conftest import RunningRelay, free_port, start_relay, stop_relay
+from relay.up.ports import free_port
+from tests.e2e.conftest import RunningRelay, start_relay, stop_relay
 from tests.timing import BUSY_S, wait_until
 from tests.tools import require_curl
 

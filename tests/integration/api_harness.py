@@ -22,6 +22,7 @@ from relay.registration import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store.transitions import Settlement
+from relay.up.ports import free_port
 from relay.vault import Vault, result_owner
 
 ROOT = Path(__file__).parents[2]
@@ -32,11 +33,6 @@ HOOKS = """
 {id: "read", url: "https://hook.example.com/orders", method: "GET"}
 {id: "inner", url: "https://hook.example.com/login", method: "POST", hidden: true}
 """
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def environ_for(redis_url, **more):

@@ -13,8 +13,8 @@ import requests
 
 from relay.authentication import unkeyed_refusals
 from relay.settings import child_environ
+from relay.up.ports import free_port
 from relay.up.processes import flower
-from tests.conftest import free_port
 from tests.integration.test_flower import AUTH, ROOT, running_flower
 from tests.integration.worker_harness import worker_harness
 from tests.timing import wait_until

@@ -14,9 +14,10 @@ from relay.errors import Unavailable
 from relay.runtime import api_runtime
 from relay.settings import Settings
 from relay.store import keyspace
+from relay.up.ports import free_port
 from relay.up.processes import api, worker
 from relay.vault import Vault
-from tests.conftest import free_port, start_valkey
+from tests.conftest import start_valkey
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

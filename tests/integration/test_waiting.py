@@ -10,7 +10,7 @@ import pytest
 from relay.accept.dispatcher import TriggerRequest
 from relay.invocation import Outcome, Sent, State
 from relay.reference_id import new_reference_id
-from tests.conftest import free_port
+from relay.up.ports import free_port
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import raw_answer, receiver
 from tests.timing import wait_until

@@ -9,7 +9,7 @@ import pytest
 from relay.store import keyspace
 from relay.store.keyspace import Keyspace
 from relay.store.moving import PluginMoves
-from tests.conftest import free_port
+from relay.up.ports import free_port
 from tests.unit.cli import Cli, a_webhook
 from tests.unit.test_cli_invocations import settle, trigger
 

@@ -8,9 +8,40 @@ from contextlib import ExitStack
 import pytest
 
 from relay.errors import SettingsError
-from relay.up import local, processes
+from relay.up import local, ports, processes
 from relay.up.local import LaunchPlan, LocalRelay
 from relay.up.ports import CAN_BE_SHARED, free_port, is_free, listeners_on
+
+
+@pytest.fixture
+def clients(tmp_path, monkeypatch):
+    """What the system says of the ports that it gives to outgoing connections."""
+
+    def say(text):
+        (tmp_path / "range").write_text(text)
+        monkeypatch.setattr(ports, "_CLIENTS", tmp_path / "range")
+
+    return say
+
+
+@pytest.mark.parametrize("first", [10_040, 20_000, 32_768])
+def test_a_free_port_is_none_that_outgoing_connections_are_given(clients, first):
+    clients(f"{first}\t60999\n")
+    found = {free_port() for _ in range(50)}
+    assert all(10_000 <= port < first and is_free(port) for port in found)
+    assert len(found) > 5
+
+
+@pytest.mark.parametrize("said", ["", "?\n", "1024\t65535\n", "10000\t60999\n"])
+def test_where_no_other_ports_are_known_the_system_chooses_a_free_one(clients, said):
+    clients(said)
+    assert is_free(free_port())
+
+
+def test_where_all_others_are_taken_the_system_chooses_a_free_port(clients, monkeypatch):
+    clients("10001\t60999\n")
+    monkeypatch.setattr(ports, "is_free", lambda _port: False)
+    assert free_port() != 10_000
 
 
 @pytest.mark.skipif(not CAN_BE_SHARED, reason="processes share a port on Linux only")
