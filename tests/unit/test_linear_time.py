@@ -1,15 +1,15 @@
 """Hostile texts of every shape: the time to read them grows as their length, never as its square."""
 
-import contextlib
 import time
 
 import pytest
 
-from relay.errors import MalformedJson, RelayError, TooLarge
+from relay.errors import MalformedJson, TooLarge
 from relay.text import gradual_json
 from relay.text.documents import read_document, read_json
 from relay.text.json_extent import MAX_VALUES
 from relay.text.object_text import MAX_DEPTH
+from tests.linear import assert_linear
 
 # What a text may be made of, over and over; and what stands before and after it.
 UNITS = [
@@ -23,9 +23,6 @@ FRAMES = [
     *((("[" * 31) + '"', '"' + "]" * 31), ("[" * 33 + '"', ""), ("{a:'", "'}"), ("{a:1 /*", "}"), ("{", ":1}")),
 ]
 OBJECT_TEXT_FRAMES = [("", ""), ("[1,", "1]"), ('{a:"', '"}'), ("{a:'", "'}"), ("{a:1 /*", "}"), ("{", ":1}")]
-GROWTH = 8  # times the length
-TRIES = 5
-TOLERANCE = 3.0  # of the time that this many times the length may take: a square would take 8 times as much
 
 
 def each_frame(frames):
@@ -35,25 +32,6 @@ def each_frame(frames):
 def made(unit, frame, size):
     before, after = frame
     return before + unit * ((size - len(before) - len(after)) // len(unit)) + after
-
-
-def seconds(read, text):
-    """CPU time of this thread: who else runs has little to do with it."""
-    started = time.thread_time()
-    with contextlib.suppress(RelayError):
-        read(text)
-    return time.thread_time() - started
-
-
-def assert_linear(read, make, size):
-    """The least of a few, should the first be too long: another process may have had the caches."""
-    short_text, long_text = make(size), make(size * GROWTH)
-    short = max(min(seconds(read, short_text), seconds(read, short_text)), 0.0005)
-    for _ in range(TRIES):
-        long = seconds(read, long_text)
-        if long <= short * GROWTH * TOLERANCE:
-            return
-    raise AssertionError(f"{make(40)!r}...: {short:.4f} s became {long:.4f} s")
 
 
 @pytest.mark.parametrize("few", [0, 1 << 30], ids=["in small steps", "at once"])
