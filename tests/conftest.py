@@ -97,6 +97,18 @@ def valkey(valkey_server):
     return valkey_server
 
 
+@pytest.fixture
+def events_of(monkeypatch):
+    """Collects what a module writes into the log: a list of each event's name and fields, which grows."""
+
+    def collect(module):
+        found = []
+        monkeypatch.setattr(module, "event", lambda name, **fields: found.append((name, fields)))
+        return found
+
+    return collect
+
+
 @pytest.fixture(scope="session")
 def node():
     """A process of Node that runs calls of the JavaScript client."""

@@ -14,17 +14,22 @@ from typing import Any
 
 _LOOK_S = 0.05  # how soon an end is noticed
 _NAMES = "import sys, gevent, relay.executor.settling, relay.upkeep.sweeper, workers.heartbeat"
-_IMPORTED = (
-    *("relay.executor.settling", "relay.upkeep.sweeper", "workers.bootsteps", "workers.heartbeat", "workers.tasks"),
-    *("celery.bin.celery", "celery.apps.worker", "celery.worker.components", "celery.worker.consumer"),
-    *(
-        "celery.worker.strategy",
-        "celery.app.control",
-        "celery.app.events",
-        "celery.loaders.app",
-        "celery.fixups.django",
-    ),
-)
+_IMPORTED = [
+    "relay.executor.settling",
+    "relay.upkeep.sweeper",
+    "workers.bootsteps",
+    "workers.heartbeat",
+    "workers.tasks",
+    "celery.bin.celery",
+    "celery.apps.worker",
+    "celery.worker.components",
+    "celery.worker.consumer",
+    "celery.worker.strategy",
+    "celery.app.control",
+    "celery.app.events",
+    "celery.loaders.app",
+    "celery.fixups.django",
+]
 #: As they are before gevent has its own: its hub belongs to those who are forked.
 _select, _waitpid = select.select, os.waitpid
 

@@ -45,7 +45,7 @@ T = TypeVar("T")
 BRIEF_S: Final = 0.1
 #: To claim so few costs about as much as to claim many: where more may go at once, they wait for those.
 FEW: Final = 8
-#: Calls that are woken by one settle: so many rows its answer has (``lua/settle.lua``).
+#: Of so many woken calls a settle names the webhook: its answer has as many rows (``MOST_ROWS`` of ``lua/settle.lua``).
 WOKEN: Final = 32
 #: How much the last duration counts in a webhook's mean.
 _WEIGHT: Final = 0.2
@@ -91,8 +91,8 @@ class Slots:
     def room_after(self, leaving: Iterable[Hashable]) -> dict[Hashable, int]:
         """How many more calls these webhooks may hold when those that are named, each once a call, have left.
 
-        What is coming has its room already: nobody is woken for that twice. Of more than a few the settle that wakes
-        them would not say whose they are, so that they would not be known to be coming.
+        What is coming has its room already, so that nobody is woken for that twice. Beyond as many as leave no more
+        are woken than one settle names the webhooks of: the others would not be known to be coming.
         """
         counts = Counter(leaving)
         free = max(0, self.free + counts.total() - self._coming.total())

@@ -116,9 +116,8 @@ def test_one_that_is_larger_than_a_group_may_be_goes_alone(settler, groups):
     assert settled_in_groups(settler, groups, [settlement(), large, settlement()]) == [1, 1, 1]
 
 
-def test_a_group_is_said_in_one_line_and_each_late_answer_in_its_own(settler, groups, monkeypatch):
-    said = []
-    monkeypatch.setattr(settling, "event", lambda name, **fields: said.append((name, fields)))
+def test_a_group_is_said_in_one_line_and_each_late_answer_in_its_own(settler, groups, monkeypatch, events_of):
+    said = events_of(settling)
     monkeypatch.setattr(
         groups, "settle", lambda each: Settled(tuple(settled.attempt is not None for settled in each), ())
     )

@@ -82,10 +82,8 @@ def site():
 
 
 @pytest.fixture
-def said(monkeypatch):
-    said = []
-    monkeypatch.setattr(alerts, "event", lambda name, **fields: said.append((name, fields)))
-    return said
+def said(events_of):
+    return events_of(alerts)
 
 
 def counted(ends, errors):

@@ -16,11 +16,8 @@ from tests.executor.server_faults import Unheard
 
 
 @pytest.fixture
-def said(monkeypatch):
-    """What was logged."""
-    lines = []
-    monkeypatch.setattr(log, "event", lambda name, **fields: lines.append((name, fields)))
-    return lines
+def said(events_of):
+    return events_of(log)
 
 
 def in_turn(*steps):

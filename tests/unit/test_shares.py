@@ -12,6 +12,7 @@ from hypothesis import given
 from api.awaiting import Waiters
 from relay.executor.slots import BRIEF_S, FEW, WOKEN, Slots
 from relay.shares import ALWAYS, may_hold_more, room_left
+from relay.store.library import source
 
 SLOW, QUICK = ("acme", "slow"), ("acme", "quick")
 
@@ -66,6 +67,11 @@ def test_what_was_woken_and_is_coming_has_its_room_already():
         assert slots.room_after([SLOW] * 20) == {SLOW: room_left(35, 15)}
         assert slots.room_after([QUICK]) == {QUICK: 0}
     assert slots.room_after([SLOW] * 20) == {SLOW: room_left(20, 30)}
+
+
+def test_a_settle_names_the_webhooks_of_all_that_it_wakes():
+    rows = f"local MOST_ROWS, MOST_ROW_BYTES = {WOKEN}, "
+    assert any(rows in part.made + part.run for part in source("settle").parts)
 
 
 def test_a_settle_wakes_no_more_than_its_answer_says_whose_they_are_but_as_many_as_leave():

@@ -39,7 +39,7 @@ class Site:
         self.partitions = 1  # each of which forgets as many as it is asked to
         self.is_away = False
         self.refused = ()  # what the broker does not take
-        self.swept, self.limits, self.published, self.run_here, self.said = [], [], [], [], []
+        self.swept, self.limits, self.published, self.run_here = [], [], [], []
         self.sweeper = Sweeper(
             self,
             self,
@@ -98,10 +98,10 @@ class Site:
 
 
 @pytest.fixture
-def site(monkeypatch):
+def site(monkeypatch, events_of):
     site = Site()
     monkeypatch.setattr(sweeper, "time", SimpleNamespace(monotonic=lambda: site.now_s))
-    monkeypatch.setattr(sweeper, "event", lambda name, **fields: site.said.append((name, fields)))
+    site.said = events_of(sweeper)
     return site
 
 

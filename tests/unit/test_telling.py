@@ -63,10 +63,8 @@ def site():
 
 
 @pytest.fixture
-def said(monkeypatch):
-    said = []
-    monkeypatch.setattr(callbacks, "event", lambda name, **fields: said.append((name, fields)))
-    return said
+def said(events_of):
+    return events_of(callbacks)
 
 
 def test_where_nothing_has_ended_nothing_is_told(site, said):
