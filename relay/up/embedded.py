@@ -37,6 +37,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "maxmemory-policy": "noeviction",  # refusing new work beats evicting records
     "hash-max-listpack-entries": "64",  # records are small hashes: as listpacks they take a third of the memory
     "hash-max-listpack-value": "512",
+    "zset-max-listpack-entries": "16",  # in a list, every call that comes or goes is searched for
     # A burst of notices must not cut a subscription that its reader will catch up with.
     "client-output-buffer-limit": "pubsub 256mb 128mb 60",
     "tcp-keepalive": "60",

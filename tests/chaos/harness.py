@@ -49,6 +49,7 @@ auto-aof-rewrite-percentage 0
 maxmemory-policy noeviction
 hash-max-listpack-entries 64
 hash-max-listpack-value 512
+zset-max-listpack-entries 16
 """
 
 

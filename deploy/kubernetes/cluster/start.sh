@@ -10,4 +10,4 @@ exec valkey-server "$RUN/valkey.conf" --aclfile "$RUN/users.acl" --port "$PORT" 
     --cluster-enabled yes --cluster-config-file "$DATA/nodes.conf" --cluster-node-timeout 5000 \
     --cluster-require-full-coverage no \
     --appendonly yes --appendfsync always --save "" --maxmemory "$MAXMEMORY" --maxmemory-policy noeviction \
-    --hash-max-listpack-entries 64 --hash-max-listpack-value 512
+    --hash-max-listpack-entries 64 --hash-max-listpack-value 512 --zset-max-listpack-entries 16
