@@ -7,11 +7,12 @@ by the sweeper. What is refused is written down too, by the same script, so that
 from __future__ import annotations
 
 import copy
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from relay.accept.groupcommit import GroupCommit
 from relay.accept.intake import CheckedTrigger, Intake, TriggerRequest
@@ -22,6 +23,7 @@ from relay.store.acceptance import Accepted, AcceptVerdict, NewInvocation
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from relay.store.acceptance import Message
     from relay.store.invocations import InvocationStore
     from relay.store.registry import Registry
     from relay.vault import Vault
@@ -41,7 +43,7 @@ _AGAIN_THREADS: Final = 4
 class LanePublisher(Protocol):
     """Where accepted ids go (`relay.queue.Publisher`)."""
 
-    def messages_for_script(self, ready: Iterable[tuple[str, str]]) -> Sequence[tuple[str, bytes]]:
+    def messages_for_script(self, ready: Iterable[tuple[str, str]]) -> Sequence[Message]:
         """The messages that the accept script may put into their lanes itself; none where it cannot."""
 
     def publish_ready(self, ready: Iterable[tuple[str, str]]) -> object:
@@ -62,6 +64,14 @@ class _Round:
 
     def again(self, refused: RelayError | None = None) -> _Round:
         return _Round(self.call, self.number + 1, refused)
+
+
+class _Listed(NamedTuple):
+    """A trigger of a list, checked in; ``place`` is where."""
+
+    place: int
+    round: _Round
+    checked: CheckedTrigger
 
 
 class Dispatcher:
@@ -107,20 +117,14 @@ class Dispatcher:
         outcomes: dict[int, Accepted | RelayError] = {}
         todo = [(index, _Round(call)) for index, call in enumerate(calls)]
         while todo:
-            checked = []
-            for index, each in todo:
-                try:
-                    checked.append((index, each, self._check_in(each)))
-                except RelayError as error:
-                    outcomes[index] = error
-            todo = []
-            replies = self._commit_groups([ready for _, _, ready in checked])
-            for (index, each, ready), reply in zip(checked, replies, strict=True):
-                outcome = reply if isinstance(reply, RelayError) else _judge(each, ready, reply)
+            again = []
+            for each, reply in self._committed(_groups(self._checked(todo, outcomes), self._ledger.group_of_plugin)):
+                outcome = reply if isinstance(reply, RelayError) else _judge(each.round, each.checked, reply)
                 if isinstance(outcome, _Round):
-                    todo.append((index, outcome))
+                    again.append((each.place, outcome))
                 else:
-                    outcomes[index] = outcome
+                    outcomes[each.place] = outcome
+            todo = again
         return [outcomes[index] for index in range(len(calls))]
 
     def _bring(self, this: _Round, on_reply: OnReply) -> None:
@@ -163,16 +167,46 @@ class Dispatcher:
             return self._intake.refuse(this.call, this.refused)
         return self._intake.check_in(this.call, fresh=this.number > 1)
 
-    def _commit_groups(self, checked: Sequence[CheckedTrigger]) -> Iterator[Accepted | RelayError]:
-        for group in _groups(checked, self._ledger.group_of_plugin):
+    def _checked(
+        self, todo: Iterable[tuple[int, _Round]], outcomes: dict[int, Accepted | RelayError]
+    ) -> Iterator[_Listed]:
+        """Check in one after the other; what cannot be has its outcome."""
+        for index, this in todo:
             try:
-                yield from self._commit([each.new for each in group])
-            except RelayError as error:  # what came before it is accepted, so that it is said of each alone
-                yield from (error for _ in group)
+                checked = self._check_in(this)
+            except RelayError as error:
+                outcomes[index] = error
+            else:
+                yield _Listed(index, this, checked)
+
+    def _committed(self, groups: Iterable[list[_Listed]]) -> Iterator[tuple[_Listed, Accepted | RelayError]]:
+        """Commit groups in order: each trigger with its reply, or the error of its whole group.
+
+        A group is checked in while the server is at the one before. What came before an error is accepted.
+        """
+        brought: deque[list[_Listed]] = deque()
+
+        def bring() -> Iterator[tuple[Sequence[NewInvocation], Sequence[Message]]]:
+            for group in groups:
+                brought.append(group)
+                news = [each.checked.new for each in group]
+                yield news, self._messages(news)
+
+        for reply in self._ledger.accept_in_turn(bring()):
+            group = brought.popleft()
+            if isinstance(reply, RelayError):
+                yield from ((each, reply) for each in group)
+            else:
+                yield from zip(group, self._published([each.checked.new for each in group], *reply), strict=True)
 
     def _commit(self, news: Sequence[NewInvocation]) -> list[Accepted]:
-        messages = self._publisher.messages_for_script((new.reference_id, new.lane) for new in news if not new.delay_ms)
-        accepted, published = self._ledger.accept_and_publish(news, messages)
+        return self._published(news, *self._ledger.accept_and_publish(news, self._messages(news)))
+
+    def _messages(self, news: Sequence[NewInvocation]) -> Sequence[Message]:
+        return self._publisher.messages_for_script((new.reference_id, new.lane) for new in news if not new.delay_ms)
+
+    def _published(self, news: Sequence[NewInvocation], accepted: list[Accepted], published: bool) -> list[Accepted]:
+        """The replies to what was committed; the script has published it, or it is published now."""
         if not published:
             self._publisher.publish_ready(
                 (reply.reference_id, new.lane)
@@ -206,16 +240,17 @@ def _judge(this: _Round, checked: CheckedTrigger, accepted: Accepted) -> Accepte
             return accepted
 
 
-def _groups(checked: Sequence[CheckedTrigger], group_of: Callable[[str], int]) -> Iterator[list[CheckedTrigger]]:
+def _groups(listed: Iterable[_Listed], group_of: Callable[[str], int]) -> Iterator[list[_Listed]]:
     """The triggers in turn, each group of one partition."""
-    group: list[CheckedTrigger] = []
-    size_bytes = 0
-    for each in checked:
-        is_full = len(group) == GROUP_ITEMS or size_bytes + each.size_bytes > GROUP_BYTES
-        if group and (is_full or group_of(group[0].new.plugin) != group_of(each.new.plugin)):
+    group: list[_Listed] = []
+    size_bytes, plugin = 0, ""
+    for each in listed:
+        new, more_bytes = each.checked.new, each.checked.size_bytes
+        is_full = len(group) == GROUP_ITEMS or size_bytes + more_bytes > GROUP_BYTES
+        if group and (is_full or (new.plugin != plugin and group_of(new.plugin) != group_of(plugin))):
             yield group
             group, size_bytes = [], 0
         group.append(each)
-        size_bytes += each.size_bytes
+        size_bytes, plugin = size_bytes + more_bytes, new.plugin
     if group:
         yield group

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from relay.store.records import STATES
 
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from relay.invocation import Outcome, State
+
+
+#: A lane, and what is put there.
+Message: TypeAlias = tuple[str, bytes]
 
 
 class AcceptVerdict(StrEnum):
@@ -67,7 +71,7 @@ class Accepted(NamedTuple):
     state: State | None
 
 
-def group_args(news: Sequence[NewInvocation], messages: Sequence[tuple[str, bytes]], *, max_age_ms: int) -> list[Any]:
+def group_args(news: Sequence[NewInvocation], messages: Sequence[Message], *, max_age_ms: int) -> list[Any]:
     """The arguments of ``lua/accept.lua`` that are the group's own: its triggers, and the messages that carry them.
 
     ``max_age_ms`` counts for triggers that bring none.

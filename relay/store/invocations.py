@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from relay.audit.actor import actor
-from relay.errors import Conflict, NotFound
-from relay.store.acceptance import Accepted, AcceptVerdict, Idempotency, NewInvocation, group_args, group_from
+from relay.errors import Conflict, NotFound, RelayError
+from relay.store.acceptance import Accepted, AcceptVerdict, Idempotency, Message, NewInvocation, group_args, group_from
 from relay.store.key_names import partition_root
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.parked import ParkedCalls, some_webhooks
@@ -87,7 +87,7 @@ class InvocationStore(RecordReader):
     # -- transitions --------------------------------------------------------------------------------------------
 
     def accept_and_publish(
-        self, news: Sequence[NewInvocation], messages: Sequence[tuple[str, bytes]]
+        self, news: Sequence[NewInvocation], messages: Sequence[Message]
     ) -> tuple[list[Accepted], bool]:
         """Write a group of triggers down; after this returns each accepted one is safe.
 
@@ -104,16 +104,29 @@ class InvocationStore(RecordReader):
             replies |= zip(group.places, self._accept(group.root, group.items, ())[0], strict=True)
         return [replies[place] for place in range(len(news))], False
 
+    def accept_in_turn(
+        self, groups: Iterable[tuple[Sequence[NewInvocation], Sequence[Message]]]
+    ) -> Iterator[tuple[list[Accepted], bool] | RelayError]:
+        """Accept groups in order, each of one partition: of each what `accept_and_publish` returns or raises.
+
+        The next is taken from ``groups`` while the server is at the one before.
+        """
+        runs = ((self._keys.root(news[0].plugin), self._accept_args(news, messages)) for news, messages in groups)
+        for reply in self._scripts.run_in_turn("accept", runs):
+            yield reply if isinstance(reply, RelayError) else group_from(reply)
+
     def _accept(
-        self, root: str, news: Sequence[NewInvocation], messages: Sequence[tuple[str, bytes]]
+        self, root: str, news: Sequence[NewInvocation], messages: Sequence[Message]
     ) -> tuple[list[Accepted], bool]:
+        return group_from(self._scripts.run("accept", self._accept_args(news, messages), root))
+
+    def _accept_args(self, news: Sequence[NewInvocation], messages: Sequence[Message]) -> list[Any]:
         limits = self._limits
         args: list[Any] = [GRACE_MS, limits.max_pending, limits.max_pending_per_plugin, limits.max_pending_bytes]
         args += [REFUSALS_A_MINUTE, *limits.retention, IDEMPOTENCY_MS]
         # Triggers of several keys come in one group, and each names its own; a command's are all its operator's.
         args += [limits.max_pending_bytes_per_plugin, self._operator]
-        args += group_args(news, messages, max_age_ms=limits.max_age_ms)
-        return group_from(self._scripts.run("accept", args, root))
+        return args + group_args(news, messages, max_age_ms=limits.max_age_ms)
 
     @property
     def is_divided(self) -> bool:

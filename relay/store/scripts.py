@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
 from redis.cluster import RedisCluster
 from redis.exceptions import ResponseError
 
+from relay.errors import RelayError
 from relay.store.connection import client_of
 from relay.store.key_names import SHARED_ROOT
 from relay.store.keyspace import ROOT
@@ -15,10 +17,11 @@ from relay.store.library import PREFIX, library
 from relay.store.old_names import rename_old_keys
 from relay.store.replicas import Replicas, on_primary, primaries_of
 from relay.store.server_errors import store_errors
+from relay.store.unanswered import Unanswered
 from relay.text.server_addresses import is_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = ["Scripts", "renew", "store_errors"]
 
@@ -26,6 +29,8 @@ _UNKNOWN: Final = "Function not found"  # the server's words; it has no error of
 _KNOWN: Final = "already exists"
 #: What has to be on replicas, where any are asked for, before anybody counts on it.
 _CONFIRMED: Final = frozenset({"accept", "claim", "settle", "advance", "replay_create"})
+#: So many runs of one caller are with the server, the one that it is at and the next: others wait for no more of them.
+AHEAD: Final = 2
 
 
 class Scripts:
@@ -57,6 +62,39 @@ class Scripts:
             on_primary(self._client, root, _load)
             return call(function.name, root, args)
 
+    def run_in_turn(self, name: str, runs: Iterable[tuple[str, Sequence[Any]]]) -> Iterator[Any]:
+        """Run a script several times, each with a root and arguments; yields of each the reply, or the error of ours.
+
+        They are run in order. While the server is at one the next is taken from ``runs``, and sent. One that fails is
+        run again by itself, so the script has to be one that may be repeated.
+        """
+        sent: deque[tuple[str, Sequence[Any]]] = deque()
+        unanswered = Unanswered(self._take if self._may_send_ahead(name) else None)
+        try:
+            for root, args in runs:
+                unanswered.send("FCALL", library().functions[name].name, 1, root, *args)
+                sent.append((root, args))
+                if len(sent) == AHEAD:
+                    yield self._answer(unanswered, name, *sent.popleft())
+            while sent:
+                yield self._answer(unanswered, name, *sent.popleft())
+        finally:
+            client = unanswered.end()
+            if client is not None:
+                self._kept.append(client)
+
+    def _may_send_ahead(self, name: str) -> bool:
+        return self._keeps_connections and not (self._replicas.count and name in _CONFIRMED)
+
+    def _answer(self, unanswered: Unanswered, name: str, root: str, args: Sequence[Any]) -> Any:
+        try:
+            return unanswered.receive()
+        except Exception:  # noqa: BLE001 - what it means is found when it is run again
+            try:
+                return self.run(name, args, root)
+            except RelayError as error:
+                return error
+
     def load(self) -> None:
         """Give the server, of a cluster every primary, the scripts, unless it knows them."""
         for server in primaries_of(self._client):
@@ -80,13 +118,16 @@ class Scripts:
             return on_primary(self._client, root, lambda server: server.fcall(function, 1, root, *args))
         if not self._keeps_connections:
             return self._client.fcall(function, 1, root, *args)
-        try:
-            client = self._kept.pop()
-        except IndexError:
-            client = self._client.client()
+        client = self._take()
         reply = client.fcall(function, 1, root, *args)
         self._kept.append(client)
         return reply
+
+    def _take(self) -> Any:
+        try:
+            return self._kept.pop()
+        except IndexError:
+            return self._client.client()
 
 
 def _load(server: Any) -> None:

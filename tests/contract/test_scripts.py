@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import redis
 
 from relay.errors import StoreFault, Unavailable
 from relay.store import scripts as module
+from relay.store.keyspace import ROOT
 from relay.store.library import Library, ScriptFunction, library
-from relay.store.scripts import Scripts, renew
+from relay.store.scripts import AHEAD, Scripts, renew
 
 FOREIGN = "#!lua name={name}\nredis.register_function('{name}', function() return 1 end)"
 
@@ -66,6 +68,93 @@ def test_a_failed_run_leaves_nothing_for_the_next_one(redis_client, runner):
     assert (replies, ready) == ([[b"skipped", b"gone"]], [])
     assert redis_client.zcard("relay:{0}:due:running") == 0
     assert int(now_ms) > 0
+
+
+REFS = [f"ref-{number}" for number in range(6)]
+
+
+def rows(client):
+    """Records of which each reads differently, one of them wrongly made."""
+    for number, ref in enumerate(REFS):
+        record = {"state": "queued", "plugin": f"plugin-{number}", "webhook": "w", "lane": "bulk", "timeout": "1000"}
+        client.hset(f"{ROOT}inv:{ref}", mapping=record | {"createdAt": "1", "requestBytes": "1"})
+    client.delete(f"{ROOT}inv:{REFS[2]}")
+    client.set(f"{ROOT}inv:{REFS[2]}", "no hash")
+
+
+def runs(*, at=None, mishap=None):
+    """What reads one record after the other; something happens before one of them is taken."""
+    for number, ref in enumerate(REFS):
+        if number == at:
+            mishap()
+        yield ROOT, [ref]
+
+
+def told(replies):
+    return [type(reply) if isinstance(reply, Exception) else reply for reply in replies]
+
+
+def one_by_one(runner):
+    def run(ref):
+        try:
+            return runner.run("read", [ref])
+        except StoreFault as error:
+            return error
+
+    return told(map(run, REFS))
+
+
+def test_runs_in_turn_are_answered_as_each_would_be_alone(redis_client, runner):
+    rows(redis_client)
+    found = told(runner.run_in_turn("read", runs()))
+    assert found == one_by_one(runner)
+    assert [reply is StoreFault for reply in found] == [ref == REFS[2] for ref in REFS]
+    assert len({str(reply) for reply in found}) == len(REFS)
+
+
+@pytest.mark.parametrize("at", range(len(REFS)))
+@pytest.mark.parametrize("mishap", ["forgets", "hangs up", "hangs up and forgets"])
+def test_whatever_the_server_loses_between_runs_in_turn_each_has_its_own_reply(valkey, mishap, at):
+    def happen():
+        if "forgets" in mishap:
+            client.function_flush()
+        if "hangs up" in mishap:
+            client.client_kill_filter(_type="normal", skipme=True)
+
+    with valkey.client() as client, valkey.client() as own:
+        rows(client)
+        runner = Scripts(own)
+        wanted = one_by_one(runner)
+        assert told(runner.run_in_turn("read", runs(at=at, mishap=happen))) == wanted
+        assert one_by_one(runner) == wanted
+
+
+def test_the_next_run_is_made_before_the_one_at_the_server_has_answered(valkey):
+    taken = []
+    with valkey.client() as client:
+        rows(client)
+        replies = Scripts(client).run_in_turn("read", (taken.append(each) or each for each in runs()))
+        next(replies)
+        assert len(taken) == AHEAD
+        assert len(told(replies)) == len(REFS) - 1
+
+
+@pytest.mark.parametrize("after", range(len(REFS)))
+def test_whoever_wants_no_more_replies_leaves_none_to_others(valkey, after):
+    with valkey.client() as client:
+        rows(client)
+        runner = Scripts(client)
+        wanted = one_by_one(runner)
+        replies = runner.run_in_turn("read", runs())
+        for _ in range(after):
+            next(replies)
+        replies.close()
+        assert one_by_one(runner) == wanted
+
+
+def test_runs_in_turn_on_a_server_that_is_away_are_each_unavailable():
+    runner = Scripts(redis.Redis(host="127.0.0.1", port=1, retry=None))
+    assert told(runner.run_in_turn("read", runs())) == [Unavailable] * len(REFS)
 
 
 def test_a_full_server_runs_what_it_knows_and_is_unavailable_for_what_it_does_not(valkey):
