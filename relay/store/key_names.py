@@ -47,7 +47,7 @@ PARTITIONED: Final = {
     "ends": "p:{plugin}:ends:{kind}",  # the same of those that ended alike (lua/include/ends.lua)
     "kinds": "p:{plugin}:ends",  # set: the kinds of ends that have occurred
     "plugin_counts": "p:{plugin}:counts",  # hash: counters by name
-    "notes": "p:{plugin}:notes",  # list: what happened and is not counted yet (lua/include/measures.lua)
+    "notes": "p:{plugin}:notes",  # list: what happened and is not counted yet (lua/include/tallies.lua)
     "counted": "p:{plugin}:notes:counted",  # int: how many notes have been counted
     "totals": "p:{plugin}:totals",  # hash: counts and histograms by webhook
     "minute": "p:{plugin}:minute:{minute}:{webhook}",  # hash: counts of one minute, of a webhook or ('') of all

@@ -1,6 +1,6 @@
 """What was counted of a plugin's invocations: by the minute, over a day, and in all.
 
-Scripts only note what happens (``lua/include/measures.lua``). Notes are counted by whoever reads the counts, so that
+Scripts only note what happens (``lua/include/tallies.lua``). Notes are counted by whoever reads the counts, so that
 these are exact, and by workers now and then, so that notes stay few.
 """
 

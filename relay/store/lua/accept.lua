@@ -15,7 +15,7 @@
 --
 -- Idempotent: a known reference id changes nothing and answers as the first time. Messages are put into their lanes only
 -- if every trigger has become a queued record here and now; whoever is told otherwise publishes what has.
--- needs: alarms, audit, clock, effects, finish, measures, places, record, revisions
+-- needs: alarms, audit, clock, effects, finish, places, record, revisions
 
 grace_from(1)
 local max_pending, max_per_plugin = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -23,25 +23,25 @@ local max_bytes, max_refusals, idempotency_ms = tonumber(ARGV[4]), tonumber(ARGV
 local max_bytes_per_plugin = tonumber(ARGV[11])
 retention_from(6)
 
-local pending = redis.call('HMGET', KEY.pending(), 'count', 'bytes')
+local pending = redis.call('HMGET', KEY.pending(), 'count', 'bytes') -- and what this group adds
 local pending_count, pending_bytes = tonumber(pending[1] or 0), tonumber(pending[2] or 0)
 local per_plugin, bytes_per_plugin = {}, {}
 
 local function pending_of(plugin)
   if not per_plugin[plugin] then per_plugin[plugin] = tonumber(redis.call('GET', KEY.plugin_pending(plugin)) or 0) end
-  return per_plugin[plugin] + (effects.plugins[plugin] or 0)
+  return per_plugin[plugin] + sums_of(plugin).pending
 end
 
 local function pending_bytes_of(plugin)
   if not bytes_per_plugin[plugin] then
     bytes_per_plugin[plugin] = tonumber(redis.call('HGET', KEY.plugin_bytes(plugin), 'pending') or 0)
   end
-  return bytes_per_plugin[plugin] + (effects.plugin_bytes[plugin] or 0)
+  return bytes_per_plugin[plugin] + sums_of(plugin).bytes
 end
 
 local function over_capacity(new)
-  return pending_count + effects.pending >= max_pending
-    or pending_bytes + effects.bytes + tonumber(new.requestBytes) > max_bytes
+  return pending_count >= max_pending
+    or pending_bytes + tonumber(new.requestBytes) > max_bytes
     or pending_of(new.plugin) >= max_per_plugin
     or pending_bytes_of(new.plugin) + tonumber(new.requestBytes) > max_bytes_per_plugin
 end
@@ -64,7 +64,7 @@ local function count_over_capacity(new)
     end
   end
   if not told_before[new.plugin] then
-    effect_count(new.plugin, 'over_capacity')
+    sum_count(sums_of(new.plugin), 'over_capacity', 1)
     audit_trigger(who(new), new, 'over_capacity', new.ref)
   end
 end
@@ -86,7 +86,7 @@ local function refuse(new)
   local written = redis.call('INCR', minute)
   if written == 1 then redis.call('EXPIRE', minute, 120) end
   if written > max_refusals then
-    effect_count(new.plugin, 'unrecorded')
+    sum_count(sums_of(new.plugin), 'unrecorded', 1)
     return { 'unrecorded', new.ref, 'rejected' }
   end
   new.requestBytes, new.age, new.delay = '0', nil, nil
@@ -122,10 +122,8 @@ local function accept(new)
   else
     alarm_queued_at_end(new.ref, new.lane, now + grace)
   end
-  effect_count(new.plugin, 'accepted')
-  measure_accepted(new.plugin, new.webhook)
   audit_trigger(who(new), new, 'accepted', new.ref)
-  created = created + 1
+  created, pending_count, pending_bytes = created + 1, pending_count + 1, pending_bytes + tonumber(new.requestBytes)
   return { 'accepted', new.ref, 'queued' }
 end
 

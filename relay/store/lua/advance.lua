@@ -11,7 +11,7 @@
 --         being sent)
 --
 -- Idempotent: a step that exists is not created again. A parent whose step exists and has ended meanwhile is ready.
--- needs: alarms, clock, effects, finish, measures, places, record, steps
+-- needs: alarms, clock, effects, finish, places, record, steps
 -- record read_parent: state callback token lastToken plugin webhook requestBytes waiters parked parent chain lane caller
 --   traceparent step open root deadline createdAt replay
 
@@ -47,8 +47,6 @@ local function create(index)
   }
   write_record(new, 'queued')
   made[index] = new.ref
-  effect_count(p.plugin, 'accepted')
-  measure_accepted(p.plugin, new.webhook)
   alarm_queued_at_end(new.ref, new.lane, now + grace)
   say_ready(new.ref, new.lane)
 end

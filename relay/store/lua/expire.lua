@@ -7,7 +7,7 @@
 -- Returns {ended, more ('1': others are to be looked at at once), ready: ref, lane, ...}
 --
 -- Each webhook gets an equal part of the limit. A repeated call goes on with the next ones.
--- needs: clock, conclude, effects, finish, places, record
+-- needs: clock, conclude, finish, places, record, tallies
 -- record read_call: state callback token leaseEnd plugin webhook timeout repeatable losses attempts requestBytes waiters parked
 --   createdAt lane chain deadline parent replay step endBy
 
@@ -20,7 +20,7 @@ retention_from(4)
 -- A worker that takes a lost call does so by its alarm, soon after its lease; if nobody has, it ends here.
 local function end_sent(r, by)
   local until_when = number(r.leaseEnd) + 2 * grace
-  if until_when > now then return effect_open(r.plugin, r.webhook, r.ref, until_when) end
+  if until_when > now then return tally_open(tally_of(r.plugin, r.webhook), r.ref, until_when) end
   ended = ended + 1
   if not note_loss(r) then return conclude(r, 'interrupted', 'lease_lost') end
   return by()
@@ -28,14 +28,14 @@ end
 
 local function look(ref, plugin, webhook)
   local r = read_call(ref)
-  if not r or FINAL[r.state] then return effect_close(plugin, webhook, ref) end
+  if not r or FINAL[r.state] then return tally_close(tally_of(plugin, webhook), ref) end
   local by
   if is_out_of_time(r) then
     by = function() return conclude(r, 'unreachable', 'chain_timeout') end
   elseif is_aged(r) then
     by = function() return conclude_aged(r) end
   else
-    return effect_open(plugin, webhook, ref, math.max(now + 1, ends_by(r, steered_by(r) == 'paused')))
+    return tally_open(tally_of(plugin, webhook), ref, math.max(now + 1, ends_by(r, steered_by(r) == 'paused')))
   end
   if r.state == 'sending' then return end_sent(r, by) end
   ended = ended + 1

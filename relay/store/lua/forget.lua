@@ -30,7 +30,7 @@ for _, ref in ipairs(refs) do
   if r then
     redis.call('HSETNX', KEY.record(ref), 'forgottenAt', int(now))
     if r.keptBytes ~= '' then
-      effect_kept(r.plugin, -tonumber(r.keptBytes))
+      sum_kept(r.plugin, -tonumber(r.keptBytes))
       redis.call('HDEL', KEY.record(ref), 'keptBytes')
     end
   end

@@ -25,7 +25,7 @@ local function forget_record(ref)
   if r then
     leaves(KEY.plugin_index(r.plugin), ref)
     leaves(KEY.webhook_index(r.plugin, r.webhook), ref)
-    if r.keptBytes ~= '' then effect_kept(r.plugin, -tonumber(r.keptBytes)) end
+    if r.keptBytes ~= '' then sum_kept(r.plugin, -tonumber(r.keptBytes)) end
     leaves(KEY.ends(r.plugin, kind_of(r.state, r.outcome, r.status, r.error)), ref)
   end
   redis.call('DEL', KEY.record(ref), KEY.payload(ref), KEY.result(ref), KEY.steps(ref), KEY.raw(ref),

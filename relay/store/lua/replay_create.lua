@@ -12,7 +12,7 @@
 --
 -- What was decided stands in the job, in the order of its originals, and its length is the job's place: a repeated call
 -- changes nothing, says where the job stands, and what of the last ones nobody has taken yet.
--- needs: alarms, clock, effects, held, jobs, measures, originals, places, record, revisions
+-- needs: alarms, clock, effects, held, jobs, originals, places, record, revisions, tallies
 
 local WIDTH = 9
 local MOST_LOOKED_AT = 2000 -- records, steps of chains among them
@@ -60,8 +60,6 @@ local function create(new, r, last)
   redis.call('HSET', KEY.record(r.ref), 'replayedBy', new.ref)
   redis.call('HSET', KEY.record(new.ref), 'follows', last.ref)
   if last ~= r then redis.call('HSET', KEY.record(last.ref), 'replayedBy', new.ref) end
-  effect_count(r.plugin, 'accepted')
-  measure_accepted(r.plugin, r.webhook)
   alarm_queued_at_end(new.ref, JOB_LANE, now + grace)
   say_ready(new.ref, JOB_LANE)
   made[#made + 1] = new.ref
@@ -101,7 +99,7 @@ for index = 1, #originals do
   end
 end
 write_down()
-measures_flush()
+tallies_flush()
 effects_flush()
 place = place + #decided
 if place == job.matched then

@@ -6,7 +6,7 @@
 -- Returns {done, unknown or refused, the job's state, ready: ref, lane, ...}
 --
 -- Idempotent but for the trail's entry: a job that is so already is left so, and answered as the first time.
--- needs: audit, clock, effects, finish, jobs, places, record, steps
+-- needs: audit, clock, finish, jobs, places, record, steps, tallies
 -- record read_kept: state chain timeout lane plugin webhook endBy
 
 grace_from(1)
@@ -30,7 +30,7 @@ local function let_go(ref)
   if r.chain == '1' then
     r.deadline = int(now + tonumber(r.timeout))
     redis.call('HSET', KEY.record(ref), 'deadline', r.deadline)
-    effect_open(r.plugin, r.webhook, ref, ends_by(r))
+    tally_open(tally_of(r.plugin, r.webhook), ref, ends_by(r))
   end
   redis.call('HSET', KEY.record(ref), 'parked', '')
   make_ready(ref, r.lane)

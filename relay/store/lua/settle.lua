@@ -21,21 +21,21 @@ grace_from(1)
 retention_from(2)
 
 -- A refused answer is no result, but it is evidence: kept, and counted once.
-local function late(answer, r)
-  local note = string.format('%s %s %s', answer.token, answer.outcome, answer.status)
+local function late(r, token, outcome, status)
+  local note = string.format('%s %s %s', token, outcome, status)
   if redis.call('HGET', KEY.record(r.ref), 'lateAnswer') ~= note then
     redis.call('HSET', KEY.record(r.ref), 'lateAnswer', note)
-    effect_count(r.plugin, 'late')
+    sum_count(sums_of(r.plugin), 'late', 1)
   end
   return 'late'
 end
 
 -- Another attempt, not before the delay has passed.
-local function retry(answer, r, fields)
-  local not_before = int(now + tonumber(answer.delay))
+local function retry(r, w, delay, fields)
+  local not_before = int(now + tonumber(delay))
   redis.call('HSET', KEY.record(r.ref), 'state', 'retrying', 'notBefore', not_before, 'token', '',
-    'lastToken', answer.token, 'leaseEnd', '', 'losses', '0', unpack(fields))
-  leave_place(webhook_of(r.plugin, r.webhook), r.ref)
+    'lastToken', r.token, 'leaseEnd', '', 'losses', '0', unpack(fields))
+  leave_place(w, r.ref)
   alarm_running(r.ref, r.lane, not_before)
 end
 
@@ -47,63 +47,60 @@ local function settled_before(r)
 end
 
 -- What is nothing is left out, unless it has to replace what an earlier attempt left.
-local function fields_of(answer, r)
-  local fields = {}
-  local function add(name, value, nothing)
-    if value == nothing and r.attempts == '' then return end
-    fields[#fields + 1] = name
-    fields[#fields + 1] = value
+local function fields_of(r, attempt, response_bytes, masked, reason)
+  local first, fields = r.attempts == '', {}
+  if attempt ~= '' then
+    r.attempts = first and attempt or (r.attempts .. ',' .. attempt)
+    set_field(fields, 'attempts', r.attempts)
   end
-  if answer.attempt ~= '' then
-    add('attempts', r.attempts == '' and answer.attempt or (r.attempts .. ',' .. answer.attempt))
-  end
-  add('responseBytes', answer.response_bytes, '0')
-  add('masked', answer.masked, '0')
-  add('reason', answer.reason, '')
+  if not first or response_bytes ~= '0' then set_field(fields, 'responseBytes', response_bytes) end
+  if not first or masked ~= '0' then set_field(fields, 'masked', masked) end
+  if not first or reason ~= '' then set_field(fields, 'reason', reason) end
   return fields
 end
 
--- Too old for another attempt: it ends with this one, whatever that was.
-local function end_aged(answer, r, fields)
-  if answer.attempt ~= '' then r.attempts = r.attempts == '' and answer.attempt or (r.attempts .. ',' .. answer.attempt) end
+-- What is tried again, unless its webhook was removed, or it is too old for another attempt.
+local function try_again(r, delay, fields)
+  local w = webhook_of(r.plugin, r.webhook)
+  local more = redis.call('HMGET', KEY.record(r.ref), 'revision', 'endBy')
+  if w.removed > 0 and number(more[1]) <= w.removed and r.parent == '' then
+    return finish(r, {
+      state = 'rejected', outcome = 'webhook_not_registered', status = '', error = '', result = '', token = r.token,
+      fields = fields,
+    })
+  end
+  r.endBy = more[2] or ''
+  if not is_aged(r) then return retry(r, w, delay, fields) end
   note_age(r)
-  fields[#fields + 1] = 'attempts'
-  fields[#fields + 1] = r.attempts
+  set_field(fields, 'attempts', r.attempts)
   finish(r, {
-    state = 'unreachable', outcome = 'expired', status = '0', error = '1', result = '', token = answer.token,
-    fields = fields,
+    state = 'unreachable', outcome = 'expired', status = '0', error = '1', result = '', token = r.token, fields = fields,
   })
 end
 
-local function settle(answer)
-  local r = read_call(answer.ref)
+-- The arguments of a result, as they are listed above.
+local function settle(ref, token, state, outcome, status, error, attempt, response_bytes, masked, result, delay,
+  contacted, raw, reason, room_there)
+  local r = read_call(ref)
   if not r then return 'late' end
-  if answer.room ~= '' then offer_room(webhook_of(r.plugin, r.webhook), r.lane, tonumber(answer.room)) end
-  if r.state ~= 'sending' or r.token ~= answer.token then
-    r.lastToken = redis.call('HGET', KEY.record(r.ref), 'lastToken')
-    return ended_with(r, answer.token) and settled_before(r) or late(answer, r)
+  local w = webhook_of(r.plugin, r.webhook)
+  if room_there ~= '' then offer_room(w, r.lane, tonumber(room_there)) end
+  if r.state ~= 'sending' or r.token ~= token then
+    r.lastToken = redis.call('HGET', KEY.record(ref), 'lastToken')
+    return ended_with(r, token) and settled_before(r) or late(r, token, outcome, status)
   end
-  if answer.masked ~= '0' then effect_count(r.plugin, 'masked', number(answer.masked)) end
-  if answer.contacted ~= '' then breaker_hears(webhook_of(r.plugin, r.webhook), answer.contacted == '1') end
-  local fields = fields_of(answer, r)
-  local w = answer.state == 'retrying' and webhook_of(r.plugin, r.webhook)
-  if w and w.removed > 0 and number(redis.call('HGET', KEY.record(r.ref), 'revision')) <= w.removed and r.parent == '' then
-    finish(r, {
-      state = 'rejected', outcome = 'webhook_not_registered', status = '', error = '', result = '', token = answer.token,
-      fields = fields,
-    })
-  elseif answer.state == 'retrying' and is_aged({ endBy = redis.call('HGET', KEY.record(r.ref), 'endBy') or '' }) then
-    end_aged(answer, r, fields)
-  elseif answer.state == 'retrying' then
-    retry(answer, r, fields)
-  else
-    if is_over(r.parent) then answer.result, answer.raw = '', '' end -- what is to be hidden is not known any more
-    if answer.raw ~= '' then redis.call('SET', KEY.raw(r.ref), answer.raw, 'PX', RAW_MS) end
-    finish(r, {
-      state = answer.state, outcome = answer.outcome, status = answer.status, error = answer.error,
-      result = answer.result, token = answer.token, fields = fields,
-    })
+  if masked ~= '0' then sum_count(sums_of(r.plugin), 'masked', number(masked)) end
+  if contacted ~= '' then breaker_hears(w, contacted == '1') end
+  local fields = fields_of(r, attempt, response_bytes, masked, reason)
+  if state == 'retrying' then
+    try_again(r, delay, fields)
+    return 'settled'
   end
+  if is_over(r.parent) then result, raw = '', '' end -- what is to be hidden is not known any more
+  if raw ~= '' then redis.call('SET', KEY.raw(ref), raw, 'PX', RAW_MS) end
+  finish(r, {
+    state = state, outcome = outcome, status = status, error = error, result = result, token = token, fields = fields,
+  })
   return 'settled'
 end
 
@@ -120,12 +117,7 @@ end
 local replies = {}
 for index = 1, tonumber(ARGV[6]) do
   local at = 7 + (index - 1) * WIDTH
-  replies[index] = settle({
-    ref = ARGV[at], token = ARGV[at + 1], state = ARGV[at + 2], outcome = ARGV[at + 3], status = ARGV[at + 4],
-    error = ARGV[at + 5], attempt = ARGV[at + 6], response_bytes = ARGV[at + 7], masked = ARGV[at + 8],
-    result = ARGV[at + 9], delay = ARGV[at + 10], contacted = ARGV[at + 11], raw = ARGV[at + 12], reason = ARGV[at + 13],
-    room = ARGV[at + 14],
-  })
+  replies[index] = settle(unpack(ARGV, at, at + WIDTH - 1))
 end
 flush_all()
 return { replies, ready, rows_of_ready() }

@@ -16,29 +16,38 @@ local function alarm_queued(ref, lane, at)
   redis.call('ZADD', KEY.due_queued(lane), int(at), ref)
 end
 
+-- The list that a table keeps for this lane.
+local function of_lane(lists, lane)
+  local list = lists[lane]
+  if not list then
+    list = {}
+    lists[lane] = list
+  end
+  return list
+end
+
 -- Of a group: among the queued ids it is off when the script ends, unless it is set then.
 local function alarm_queued_off(ref, lane)
-  local queued = effects.queued_off[lane] or {}
+  local queued = of_lane(effects.queued_off, lane)
   queued[#queued + 1] = ref
-  effects.queued_off[lane] = queued
 end
 
 -- Of a group: off when the script ends.
 local function alarm_off(ref, lane)
-  effects.running_off[#effects.running_off + 1] = ref
-  alarm_queued_off(ref, lane)
+  local off = of_lane(effects.off, lane)
+  off[#off + 1] = ref
 end
 
 -- Of a group of ids that are not among the leases: rings among the queued ids, set when the script ends.
 local function alarm_queued_at_end(ref, lane, at)
-  local queued = effects.queued_at[lane] or {}
+  local queued = of_lane(effects.queued_at, lane)
   queued[#queued + 1] = int(at)
   queued[#queued + 1] = ref
-  effects.queued_at[lane] = queued
 end
 
 -- Of a group of ids that are not among the queued ones: rings among the leases, set when the script ends.
 local function alarm_running_at_end(ref, at)
-  effects.running_at[#effects.running_at + 1] = int(at)
-  effects.running_at[#effects.running_at + 1] = ref
+  local running = effects.running_at
+  running[#running + 1] = int(at)
+  running[#running + 1] = ref
 end

@@ -2,55 +2,34 @@
 -- Sorted-set and counter writes of a whole group become one command each; notices one message a process.
 -- needs: clock
 
-local effects = { running_off = {}, running_at = {}, queued_off = {}, queued_at = {}, expiry = {}, pending = 0, bytes = 0,
-  plugins = {}, plugin_bytes = {}, kept = {}, counts = {}, notices = {}, indexed = {},
-  opened = {}, closed = {}, ages = {}, callbacks = {} }
+local effects = { off = {}, running_at = {}, queued_off = {}, queued_at = {}, expiry = {}, callbacks = {}, notices = {} }
+local plugins = {} -- plugin -> its sums
 
-local function effect_pending(plugin, count, bytes)
-  effects.pending = effects.pending + count
-  effects.bytes = effects.bytes + bytes
-  effects.plugins[plugin] = (effects.plugins[plugin] or 0) + count
-  effects.plugin_bytes[plugin] = (effects.plugin_bytes[plugin] or 0) + bytes
+-- What is added to a plugin's counters: calls and bytes that are not final, bytes of final records' contents, events.
+local function sums_of(plugin)
+  local sums = plugins[plugin]
+  if not sums then
+    sums = { pending = 0, bytes = 0, kept = 0, counts = {} }
+    plugins[plugin] = sums
+  end
+  return sums
+end
+
+local function sum_count(sums, name, by)
+  sums.counts[name] = (sums.counts[name] or 0) + by
 end
 
 -- Contents of final records that are kept, or kept no longer.
-local function effect_kept(plugin, bytes)
-  effects.kept[plugin] = (effects.kept[plugin] or 0) + bytes
+local function sum_kept(plugin, bytes)
+  local sums = sums_of(plugin)
+  sums.kept = sums.kept + bytes
 end
 
-local function effect_count(plugin, name, by)
-  local counts = effects.counts[plugin] or {}
-  counts[name] = (counts[name] or 0) + (by or 1)
-  effects.counts[plugin] = counts
-end
-
--- An id's place in an index, all of which are by createdAt.
-local function effect_index(key, created, ref)
-  local index = effects.indexed[key]
-  if not index then
-    index = {}
-    effects.indexed[key] = index
-  end
-  index[#index + 1] = created
-  index[#index + 1] = ref
-end
-
--- A call is not final, and has to end by `at`.
-local function effect_open(plugin, webhook, ref, at)
-  local key = KEY.open(plugin, webhook)
-  local opened = effects.opened[key] or {}
-  opened[#opened + 1] = int(at)
-  opened[#opened + 1] = ref
-  effects.opened[key] = opened
-  local name = plugin .. '/' .. webhook
-  effects.ages[name] = math.min(effects.ages[name] or at, at)
-end
-
-local function effect_close(plugin, webhook, ref)
-  local key = KEY.open(plugin, webhook)
-  local closed = effects.closed[key] or {}
-  closed[#closed + 1] = ref
-  effects.closed[key] = closed
+-- A record is to be forgotten then.
+local function effect_expiry(ref, at)
+  local expiry = effects.expiry
+  expiry[#expiry + 1] = at
+  expiry[#expiry + 1] = ref
 end
 
 -- Another webhook is to be told of this end, by whichever worker sees to callbacks next.
@@ -68,41 +47,44 @@ local function effect_notice(waiters, entry)
   end
 end
 
--- Runs a command over a long list, `stride` values a member, in pieces that unpack() can take.
+-- Runs a command over a long list, `stride` values a member, in pieces that unpack() can take; returns the sum of the
+-- replies.
 local function in_pieces(command, key, list, stride)
-  local piece = 1000 * stride
+  local piece, sum = 1000 * stride, 0
   for first = 1, #list, piece do
-    redis.call(command, key, unpack(list, first, math.min(first + piece - 1, #list)))
+    sum = sum + redis.call(command, key, unpack(list, first, math.min(first + piece - 1, #list)))
   end
+  return sum
+end
+
+local function alarms_flush()
+  local running = KEY.due_running()
+  for lane, refs in pairs(effects.off) do -- each has one alarm
+    if in_pieces('ZREM', running, refs, 1) < #refs then in_pieces('ZREM', KEY.due_queued(lane), refs, 1) end
+  end
+  in_pieces('ZADD', running, effects.running_at, 2)
+  for lane, refs in pairs(effects.queued_off) do in_pieces('ZREM', KEY.due_queued(lane), refs, 1) end
+  for lane, moves in pairs(effects.queued_at) do in_pieces('ZADD', KEY.due_queued(lane), moves, 2) end
+end
+
+local function sums_flush()
+  local pending, bytes = 0, 0
+  for plugin, sums in pairs(plugins) do
+    if sums.pending ~= 0 then redis.call('INCRBY', KEY.plugin_pending(plugin), int(sums.pending)) end
+    if sums.bytes ~= 0 then redis.call('HINCRBY', KEY.plugin_bytes(plugin), 'pending', int(sums.bytes)) end
+    if sums.kept ~= 0 then redis.call('HINCRBY', KEY.plugin_bytes(plugin), 'kept', int(sums.kept)) end
+    for name, count in pairs(sums.counts) do redis.call('HINCRBY', KEY.plugin_counts(plugin), name, int(count)) end
+    pending, bytes = pending + sums.pending, bytes + sums.bytes
+  end
+  if pending ~= 0 then redis.call('HINCRBY', KEY.pending(), 'count', int(pending)) end
+  if bytes ~= 0 then redis.call('HINCRBY', KEY.pending(), 'bytes', int(bytes)) end
 end
 
 local function effects_flush()
-  in_pieces('ZREM', KEY.due_running(), effects.running_off, 1)
-  in_pieces('ZADD', KEY.due_running(), effects.running_at, 2)
-  for lane, refs in pairs(effects.queued_off) do in_pieces('ZREM', KEY.due_queued(lane), refs, 1) end
-  for lane, moves in pairs(effects.queued_at) do in_pieces('ZADD', KEY.due_queued(lane), moves, 2) end
+  alarms_flush()
   in_pieces('ZADD', KEY.expiry(), effects.expiry, 2)
   in_pieces('ZADD', KEY.callbacks(), effects.callbacks, 2)
-  for key, opened in pairs(effects.opened) do in_pieces('ZADD', key, opened, 2) end
-  for key, closed in pairs(effects.closed) do in_pieces('ZREM', key, closed, 1) end
-  for name, at in pairs(effects.ages) do redis.call('ZADD', KEY.ages(), 'LT', int(at), name) end
-  for key, index in pairs(effects.indexed) do in_pieces('ZADD', key, index, 2) end
-  if effects.pending ~= 0 then redis.call('HINCRBY', KEY.pending(), 'count', int(effects.pending)) end
-  if effects.bytes ~= 0 then redis.call('HINCRBY', KEY.pending(), 'bytes', int(effects.bytes)) end
-  for plugin, count in pairs(effects.plugins) do
-    if count ~= 0 then redis.call('INCRBY', KEY.plugin_pending(plugin), int(count)) end
-  end
-  for plugin, bytes in pairs(effects.plugin_bytes) do
-    if bytes ~= 0 then redis.call('HINCRBY', KEY.plugin_bytes(plugin), 'pending', int(bytes)) end
-  end
-  for plugin, bytes in pairs(effects.kept) do
-    if bytes ~= 0 then redis.call('HINCRBY', KEY.plugin_bytes(plugin), 'kept', int(bytes)) end
-  end
-  for plugin, counts in pairs(effects.counts) do
-    for name, count in pairs(counts) do
-      redis.call('HINCRBY', KEY.plugin_counts(plugin), name, int(count))
-    end
-  end
+  sums_flush()
   -- A notice is a hint: a server that does not take it must not end a script half-way.
   for process, entries in pairs(effects.notices) do
     redis.pcall('PUBLISH', KEY.notice(process), table.concat(entries))

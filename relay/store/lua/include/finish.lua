@@ -1,7 +1,7 @@
 -- finish: the one way an invocation ends.
 -- Moves state and result, alarm, expiry, counters, the webhook's place, the parent of a last step and the notices to
 -- waiters together.
--- needs: alarms, clock, effects, ends, jobs, measures, places, steps
+-- needs: alarms, clock, effects, jobs, places, record, steps, tallies
 
 local NOTICE_RESULT_BYTES = 65536
 local retention = { ok = 0, failed = 0, rejected = 0, contents = 0 } -- ms; contents: 0 as records
@@ -35,19 +35,15 @@ end
 -- An unfinished record's lease and delay are left as they are: no code looks at them in a final one.
 local function write_end(r, ends, keep, expires)
   local fields = ends.fields or {}
-  local function add(name, value)
-    fields[#fields + 1] = name
-    fields[#fields + 1] = value
-  end
-  if ends.token ~= '' and ends.token ~= r.token then add('token', ends.token) end
-  if ends.status ~= '' then add('status', ends.status) end
-  if ends.error ~= '' then add('error', ends.error) end
-  if r.waiters ~= '' then add('waiters', '') end
-  if r.parked and r.parked ~= '' then add('parked', '') end
+  if ends.token ~= r.token then add_field(fields, 'token', ends.token) end
+  add_field(fields, 'status', ends.status)
+  add_field(fields, 'error', ends.error)
+  if r.waiters ~= '' then set_field(fields, 'waiters', '') end
+  if r.parked and r.parked ~= '' then set_field(fields, 'parked', '') end
   local kept = tonumber(r.requestBytes) + #ends.result -- about: sealing adds little
   if kept > 0 then
-    add('keptBytes', int(kept))
-    effect_kept(r.plugin, kept)
+    set_field(fields, 'keptBytes', int(kept))
+    sum_kept(r.plugin, kept)
   end
   redis.call('HSET', KEY.record(r.ref), 'state', ends.state, 'outcome', ends.outcome, 'finishedAt', now_text,
     'expiresAt', expires, unpack(fields))
@@ -61,7 +57,7 @@ end
 -- ends: state, outcome, status, error ('1', '0' or ''), result (sealed, '' for none), token (of the call that ended
 --       it, '' for none), fields (further pairs).
 local function finish(r, ends)
-  local ref = r.ref
+  local ref, t = r.ref, tally_of(r.plugin, r.webhook)
   local keep = retention_of(ends.state, ends.error == '1')
   local expires = int(now + keep)
   write_end(r, ends, keep, expires)
@@ -69,14 +65,10 @@ local function finish(r, ends)
   if r.parked == '1' then leave_line(webhook_of(r.plugin, r.webhook), ref) end
   if r.lane then
     alarm_off(ref, r.lane)
-    effect_close(r.plugin, r.webhook, ref)
+    tally_close(t, ref)
   end
-  effects.expiry[#effects.expiry + 1] = expires
-  effects.expiry[#effects.expiry + 1] = ref
-  index_end(r.plugin, ends, r.createdAt, ref)
-  effect_pending(r.plugin, -1, -tonumber(r.requestBytes))
-  effect_count(r.plugin, ends.state)
-  measure_end(r.plugin, r.unregistered and '-' or r.webhook, ends.kind, now - tonumber(r.createdAt))
+  effect_expiry(ref, expires)
+  tally_end(t, r, ends, r.unregistered and tally_of(r.plugin, '-') or t)
   if r.waiters ~= '' then effect_notice(r.waiters, notice_entry(ref, ends)) end
   if r.chain == '1' then forget_raw(ref) end
   if r.parent ~= '' then step_ended(r.parent) end
@@ -98,7 +90,7 @@ end
 
 -- At the end of every script that ends invocations.
 local function flush_all()
-  measures_flush()
+  tallies_flush()
   effects_flush()
   jobs_flush()
   wake_all()

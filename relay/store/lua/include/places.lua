@@ -18,15 +18,13 @@ local function grace_from(index)
 end
 
 local webhooks = {} -- what this script knows of each webhook it has met
+local met = nil -- the one that was asked for last
 local ready = {} -- ref, lane, ref, lane, ...: what may be run now
 
-local function webhook_of(plugin, webhook)
-  local name = plugin .. '/' .. webhook
-  local w = webhooks[name]
-  if w then return w end
+local function read_webhook(plugin, webhook)
   local f = redis.call('HMGET', KEY.policy(plugin, webhook), 'concurrency', 'rateCount', 'ratePeriod', 'paused', 'tat',
     'failures', 'openUntil', 'openFor', 'probe', 'retry', 'prober', 'removed')
-  w = {
+  local w = {
     plugin = plugin, webhook = webhook, concurrency = tonumber(f[1] or ''), paused = f[4] == '1',
     tat = tonumber(f[5] or '') or 0, failures = tonumber(f[6] or '') or 0, open_until = tonumber(f[7] or '') or 0,
     open_for = tonumber(f[8] or '') or 0, probe = tonumber(f[9] or '') or 0, retry = f[10] == '1', prober = f[11] or '', removed = tonumber(f[12] or '') or 0,
@@ -37,8 +35,15 @@ local function webhook_of(plugin, webhook)
     w.every = tonumber(f[3]) / tonumber(f[2]) -- ms between calls
     w.burst = math.max(1, math.floor(1000 / w.every)) -- a second's worth, for workers look once a second
   end
-  webhooks[name] = w
   return w
+end
+
+local function webhook_of(plugin, webhook)
+  if met and met.webhook == webhook and met.plugin == plugin then return met end
+  local name = plugin .. '/' .. webhook
+  met = webhooks[name] or read_webhook(plugin, webhook)
+  webhooks[name] = met
+  return met
 end
 
 -- Whoever has room for parked calls finds their webhook by this.
@@ -213,8 +218,8 @@ end
 
 -- The worker that settles a webhook's call of this lane could hold so many more of them.
 local function offer_room(w, lane, count)
-  w.offered = w.offered or {}
-  w.offered[lane], w.room_there = true, count
+  w.offered, w.room_there = w.offered or {}, count
+  w.offered[lane] = true
 end
 
 -- Wakes what the worker that settles has room for: of its own lanes, unless what it frees is all that the webhook has.
@@ -239,12 +244,11 @@ end
 
 -- Whether the endpoint could be contacted; called once for each attempt that tried.
 local function breaker_hears(w, contacted)
+  if contacted and w.failures == 0 and w.open_until == 0 then return end
   local key = KEY.policy(w.plugin, w.webhook)
   if contacted then
-    if w.failures > 0 or w.open_until > 0 then
-      w.failures, w.open_until, w.open_for, w.probe, w.prober = 0, 0, 0, 0, ''
-      redis.call('HDEL', key, 'failures', 'openUntil', 'openFor', 'probe', 'prober')
-    end
+    w.failures, w.open_until, w.open_for, w.probe, w.prober = 0, 0, 0, 0, ''
+    redis.call('HDEL', key, 'failures', 'openUntil', 'openFor', 'probe', 'prober')
     return
   end
   local probing = breaker(w) ~= 'closed' and w.open_until <= now

@@ -1,5 +1,5 @@
 -- record: an invocation's hash, read and written.
--- needs: clock, effects
+-- needs: clock, tallies
 
 local FINAL = { delivered = true, unreachable = true, interrupted = true, rejected = true, cancelled = true }
 
@@ -33,54 +33,59 @@ local function ends_by(r, without_deadline)
   return math.min(by, deadline)
 end
 
+-- A field to be written, of a list of them.
+local function set_field(fields, name, value)
+  local last = #fields
+  fields[last + 1] = name
+  fields[last + 2] = value
+end
+
+local function add_field(fields, name, value)
+  if value ~= '' then set_field(fields, name, value) end
+end
+
 -- A field that would be empty is not written.
 -- new: ref plugin webhook revision lane timeout repeatable payload requestBytes caller traceparent waiter chain pins age
 -- (ms; nil: of one that is final at once) delay (ms, nil for none) callback, of a chain's step: parent step item root,
--- of a replay: replay replay_of.
+-- of a replay: replay replay_of. One that is queued was accepted.
 local function write_record(new, state)
   local first_ms = now + (new.delay or 0) -- it is not sent before
   local fields = {
     'plugin', new.plugin, 'webhook', new.webhook, 'revision', new.revision, 'state', state, 'lane', new.lane,
-    'createdAt', int(now), 'readyAt', int(now), 'timeout', new.timeout, 'repeatable', new.repeatable,
+    'createdAt', now_text, 'readyAt', now_text, 'timeout', new.timeout, 'repeatable', new.repeatable,
     'requestBytes', new.requestBytes,
   }
-  local function add(name, value)
-    if value == '' then return end
-    fields[#fields + 1] = name
-    fields[#fields + 1] = value
-  end
-  add('caller', new.caller)
-  add('traceparent', new.traceparent)
-  add('waiters', new.waiter)
-  add('callback', new.callback or '')
-  if new.delay then add('notBefore', int(first_ms)) end
+  add_field(fields, 'caller', new.caller)
+  add_field(fields, 'traceparent', new.traceparent)
+  add_field(fields, 'waiters', new.waiter)
+  add_field(fields, 'callback', new.callback or '')
+  if new.delay then add_field(fields, 'notBefore', int(first_ms)) end
   if new.age then
     new.endBy = int(first_ms + new.age)
-    add('endBy', new.endBy)
+    add_field(fields, 'endBy', new.endBy)
   end
   if new.chain == '1' then
-    add('chain', '1')
-    add('pins', new.pins)
     new.deadline = int(first_ms + tonumber(new.timeout))
-    add('deadline', new.deadline)
-    add('step', '-1')
-    add('open', '0')
-    add('root', new.root or new.ref)
+    add_field(fields, 'chain', '1')
+    add_field(fields, 'pins', new.pins)
+    add_field(fields, 'deadline', new.deadline)
+    add_field(fields, 'step', '-1')
+    add_field(fields, 'open', '0')
+    add_field(fields, 'root', new.root or new.ref)
   end
   if new.parent then
-    add('parent', new.parent)
-    add('parentStep', new.step)
-    add('parentItem', new.item)
-    if new.chain ~= '1' then add('root', new.root) end
+    add_field(fields, 'parent', new.parent)
+    add_field(fields, 'parentStep', new.step)
+    add_field(fields, 'parentItem', new.item)
+    if new.chain ~= '1' then add_field(fields, 'root', new.root) end
   end
   if new.replay then
-    add('replay', new.replay)
-    add('replayOf', new.replay_of)
+    add_field(fields, 'replay', new.replay)
+    add_field(fields, 'replayOf', new.replay_of)
   end
   redis.call('HSET', KEY.record(new.ref), unpack(fields))
   if new.payload ~= '' then redis.call('SET', KEY.payload(new.ref), new.payload) end
-  effect_index(KEY.plugin_index(new.plugin), int(now), new.ref)
-  effect_index(KEY.webhook_index(new.plugin, new.webhook), int(now), new.ref)
-  effect_pending(new.plugin, 1, tonumber(new.requestBytes))
-  if new.age then effect_open(new.plugin, new.webhook, new.ref, ends_by(new)) end
+  local t = tally_of(new.plugin, new.webhook)
+  tally_new(t, new.ref, new.requestBytes, state == 'queued')
+  if new.age then tally_open(t, new.ref, ends_by(new)) end
 end
