@@ -26,6 +26,7 @@ from relay.vault import Vault
 from tests.chaos.evidence import records_of
 from tests.chaos.plan import AWAIT_S, LEASE_MARGIN_S, STOP_TIMEOUT_S
 from tests.chaos.refusals import USERS
+from tests.forked_processes import FORKED, ROOT, ForkedProcess, start_forked
 from tests.timing import START_S, wait_until
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from relay.invocation import Invocation
     from tests.chaos.sinks import Sink
 
-ROOT = Path(__file__).parents[2]
 RESTART_S = 0.3  # after a death, as a supervisor would
 CONFIG = """\
 bind 127.0.0.1
@@ -60,25 +60,28 @@ class Part:
         self.name = name
         self.log = log
         self.starts = 0
-        self._command = [program(command[0]), *command[1:]]
+        self._command = command
         self._environ = environ
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
         self._sink: Sink | None = None  # of the next life
         self._held: Sink | None = None  # of this one
 
     def start(self) -> None:
         """Writes errors to its log, or to the sink of this life. SIGXFSZ is ignored: a write beyond a limit fails."""
-        command, before, self._held, self._sink = self._command, self._held, self._sink, None
+        before, self._held, self._sink = self._held, self._sink, None
         if before is not None:
             before.close()
         with self.log.open("ab") as log, self._held.open() if self._held else nullcontext(log.fileno()) as errors:
-            if errors is None:
-                command = ["/bin/sh", "-c", 'exec "$0" "$@" 2>&-', *command]
-            self._process = subprocess.Popen(
-                command, env=self._environ, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log if errors is None else errors, start_new_session=True, restore_signals=False,
-            )  # fmt: skip
+            self._process = self._started(log.fileno(), errors)
         self.starts += 1
+
+    def _started(self, log: int, errors: int | None) -> subprocess.Popen[bytes] | ForkedProcess:
+        if self._command[0] in FORKED:
+            return start_forked(self._command, self._environ, [log] if errors is None else [log, errors])
+        return subprocess.Popen(
+            [program(self._command[0]), *self._command[1:]], env=self._environ, cwd=ROOT, stdin=subprocess.DEVNULL,
+            stdout=log, stderr=errors, start_new_session=True, restore_signals=False,
+        )  # fmt: skip
 
     def log_to(self, sink: Sink) -> None:
         """In its next life; in the one after that to its log again."""

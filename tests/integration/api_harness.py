@@ -7,10 +7,9 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import redis
@@ -24,8 +23,8 @@ from relay.settings import Settings
 from relay.store.transitions import Settlement
 from relay.up.ports import free_port
 from relay.vault import Vault, result_owner
+from tests.forked_processes import start_forked
 
-ROOT = Path(__file__).parents[2]
 LANES = ("interactive", "bulk")
 HOOKS = """
 {id: "order", url: "https://hook.example.com/orders", method: "POST", headers: {"X-Locale": null},
@@ -171,13 +170,13 @@ def running_api(environ, *, threads=96, log=None):
     """The API as it is served; ends with the context."""
     port = free_port()
     command = [
-        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--port", str(port), "--workers", "1"),
+        *("granian", "--interface", "wsgi", "--port", str(port), "--workers", "1"),
         *("--blocking-threads", str(threads), "--http", "1", "--no-ws", "api.wsgi:app"),
     ]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
     ours = {name: value for name, value in environ.items() if name != "RELAY_TARGET_KEYS"}
-    output = subprocess.DEVNULL if log is None else log
-    process = subprocess.Popen(command, cwd=ROOT, env=inherited | ours, stdout=output, stderr=output)
+    with nullcontext(log) if log else Path(os.devnull).open("wb") as output:
+        process = start_forked(command, inherited | ours, [output.fileno(), output.fileno()])
     try:
         _await_health(process, port)
         harness = ApiHarness(environ, port, process)

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from relay.store import keyspace
-from tests.forked_workers import ROOT
+from tests.forked_processes import ROOT
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver
 from tests.timing import wait_until

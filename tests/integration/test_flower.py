@@ -17,7 +17,7 @@ from relay.invocation import State
 from relay.queue import LANES
 from relay.up.ports import free_port
 from relay.up.processes import flower
-from tests.forked_workers import ROOT
+from tests.forked_processes import ROOT
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import answer, closed_port, in_turn, json_answer, receiver
 from tests.timing import wait_until

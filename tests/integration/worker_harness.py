@@ -16,7 +16,7 @@ from relay.settings import Settings
 from relay.up.processes import worker
 from relay.vault import Vault, result_owner
 from tests.conftest import start_valkey
-from tests.forked_workers import start_worker
+from tests.forked_processes import start_forked
 from tests.timing import START_S, wait_until
 
 
@@ -44,7 +44,9 @@ class WorkerHarness:
     def start_worker(self, group="bulk", number=1, *, sabotage="", waits=True):
         """``sabotage`` is Python that the worker runs first, its modules imported."""
         command = worker(group, number).command
-        process = start_worker(command, {**os.environ, **self.environ}, self.log, sabotage=sabotage)
+        with self.log.open("ab") as log:
+            streams = [log.fileno(), log.fileno()]
+            process = start_forked(command, {**os.environ, **self.environ}, streams, sabotage=sabotage)
         self.workers.append(process)
         name = command[-1].split("@")[0]
         if waits:
