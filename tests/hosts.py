@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Host:
-    """A network namespace, and the one address that it has beside loopback."""
+    """A network namespace, and the one address that it has beside loopback. ``others`` are those of all hosts."""
 
     namespace: str
     address: str
+    others: str
 
     def start(self, command: Sequence[str], log: Path, **options: object) -> subprocess.Popen[bytes]:
         """A process on this host, of a session of its own; what it says is appended to a file."""
@@ -31,13 +32,13 @@ class Host:
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, **options,
             )  # fmt: skip
 
-    def lose(self, other: Host) -> None:
-        """Nothing that this host sends reaches the other one any more."""
-        _ip("-n", self.namespace, "route", "add", "blackhole", f"{other.address}/32")
+    def lose_others(self) -> None:
+        """From one moment on nothing that this host sends reaches another host; it still reaches us."""
+        _ip("-n", self.namespace, "route", "add", "blackhole", self.others)
 
-    def find(self, other: Host) -> None:
+    def find_others(self) -> None:
         """It does again."""
-        _ip("-n", self.namespace, "route", "del", "blackhole", f"{other.address}/32")
+        _ip("-n", self.namespace, "route", "del", "blackhole", self.others)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def network(count: int) -> Iterator[Network]:
     """A network of so many hosts; skipped with a reason where this user may make none."""
     pid = os.getpid()
     net, bridge = f"10.{64 + pid % 128}.{pid // 128 % 256}", f"rlb{pid}"
-    hosts = [Host(f"rln{pid}-{number}", f"{net}.{number + 1}") for number in range(count)]
+    hosts = [Host(f"rln{pid}-{number}", f"{net}.{number + 1}", f"{net}.0/25") for number in range(count)]
     try:
         try:
             _ip("link", "add", bridge, "type", "bridge")

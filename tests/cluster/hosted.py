@@ -52,16 +52,14 @@ class HostedCluster(ClusterServers):
         return self.servers[number].host.address
 
     def cut_off(self, number: int) -> None:
-        """Nothing of what a server sends reaches the other ones any more; clients go on reaching it."""
-        for other in self._others(number):
-            self.servers[number].host.lose(other)
+        """Nothing of what a server sends reaches the other ones any more; clients go on reaching it.
+
+        All at once: of two replicas one that was lost a moment sooner may be promoted without what the other confirmed.
+        """
+        self.servers[number].host.lose_others()
 
     def heal(self, number: int) -> None:
-        for other in self._others(number):
-            self.servers[number].host.find(other)
-
-    def _others(self, number: int) -> list[Host]:
-        return [server.host for server in self.servers if server is not self.servers[number]]
+        self.servers[number].host.find_others()
 
 
 @contextmanager
