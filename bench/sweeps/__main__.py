@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from bench.sweeps.sweep import Sweep
 
+TLS_CALLS: Final = 20_000  # a few connections are opened at the start, however many calls follow
 NAMES: Final = ("callers", "bulk", "workers", "payloads", "slow", "tls", "chains", "replays")
 
 
@@ -56,7 +57,7 @@ def main(
         "workers": partial(sending.worker_processes, scenes, calls),
         "payloads": partial(sending.payloads, scenes, calls),
         "slow": partial(sending.slow_endpoint, scenes, calls),
-        "tls": partial(sending.tls, scenes, calls),
+        "tls": partial(sending.tls, scenes, TLS_CALLS),
         "chains": partial(sending.chains, scenes, calls),
         "replays": partial(sending.replays, scenes, calls),
     }

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from relay.outbound.egress_proxy import EgressProxy
     from relay.outbound.gate import Gate
     from relay.outbound.lookups import Lookup
+    from relay.outbound.openings import Opening
     from relay.registration.credentials import ClientCertificate
 
 MAX_HEADER_BYTES: Final = 64 * 1024  # of an answer: interim answers, headers and trailers together
@@ -70,6 +71,7 @@ class Exchange:
         self._keeps_key = False
         self._gate: Gate | None = None
         self._lookup: Lookup | None = None
+        self._opening: Opening | None = None
         self._sockets = Sockets()  # of the multi handle; each transfer says which
         self._fds: list[int] = []  # of this transfer
         self.stale = False  # it was given a kept connection that was over; nothing has left
@@ -120,6 +122,7 @@ class Exchange:
         request: PreparedRequest,
         gate: Gate,
         lookup: Lookup | None,
+        opening: Opening | None,
         sockets: Sockets,
         *,
         remaining_s: float,
@@ -127,10 +130,11 @@ class Exchange:
     ) -> None:
         """Make the handle ready for one transfer of at most ``remaining_s`` (> 0). Raises UnsafeHeader.
 
-        ``lookup`` is told how it went, if this transfer leads one.
+        ``lookup`` is told how it went, if this transfer leads one; ``opening`` which connection it has.
         """
         self._gate = gate
         self._lookup = lookup
+        self._opening = opening
         self._sockets = sockets
         self._fds = []
         self.stale = self._late = self._vetoed = self._opened = self._excessive = False
@@ -202,7 +206,7 @@ class Exchange:
 
     def finish(self) -> None:
         """Let go of what belongs to one transfer."""
-        self._gate = self._lookup = None
+        self._gate = self._lookup = self._opening = None
         self.header_lines = []
         self._chunks = []
 
@@ -243,6 +247,8 @@ class Exchange:
             self._lookup.spared()
         gate = self._gate
         if gate is not None and gate.enter():
+            if self._opening is not None:
+                self._opening.connected((local_address, local_port), is_new=self._opened)
             return _PASS
         self._late = gate is not None and gate.expired
         return _ABORT

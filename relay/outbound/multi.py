@@ -8,6 +8,7 @@ import pycurl
 from gevent import getcurrent
 
 from relay.outbound.lookups import Lookups
+from relay.outbound.openings import Openings
 from relay.outbound.sockets import Sockets
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class HubMulti:
 
     def __init__(self, hub: Hub, *, max_connections: int) -> None:
         self.lookups = Lookups()  # of the names in this handle's cache
+        self.openings = Openings()
         self.sockets = Sockets()
         self._hub = hub
         self._loop = hub.loop

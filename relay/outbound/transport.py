@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from relay.egress import AddressPolicy
     from relay.outbound.lookups import Lookup
+    from relay.outbound.openings import Opening
 
 DEFAULT_TIMEOUT_S: Final = 20.0
 DEFAULT_MAX_RESPONSE_BYTES: Final = 1024 * 1024
@@ -107,17 +108,23 @@ class CurlTransport(BaseAdapter):
         """
         url = request.url or ""
         multi = self._multi()
-        turn = multi.lookups.begin(url[: url.find("/", _SCHEME_CHARS)], boot_time_s(), deadline_s)
+        origin = url[: url.find("/", _SCHEME_CHARS)]
+        turn = multi.lookups.begin(origin, boot_time_s(), deadline_s)
         if isinstance(turn, Outcome):
             return TransferResult(turn, Sent.MAYBE if gate.entered else Sent.NO)
+        opening = multi.openings.begin(origin, deadline_s, waits=turn is None)
+        if isinstance(opening, Outcome):
+            return TransferResult(opening, Sent.MAYBE if gate.entered else Sent.NO)
         outcome: Outcome | None = None
         try:
             transfer = self._transfer if self._proxy is None else self._tunnelled
-            result = transfer(multi, request, gate, turn, deadline_s=deadline_s, repeatable=repeatable)
+            result = transfer(multi, request, gate, turn, opening, deadline_s=deadline_s, repeatable=repeatable)
             outcome = result.outcome
         finally:
             if turn is not None:
                 turn.end(outcome)
+            if opening is not None:
+                opening.end(is_kept=outcome is Outcome.ANSWERED)
         return result
 
     def _tunnelled(
@@ -126,6 +133,7 @@ class CurlTransport(BaseAdapter):
         request: PreparedRequest,
         gate: Gate,
         lookup: Lookup | None,
+        opening: Opening | None,
         *,
         deadline_s: float,
         repeatable: bool,
@@ -139,7 +147,7 @@ class CurlTransport(BaseAdapter):
         result = TransferResult(Outcome.CONNECT_FAILED, Sent.NO)
         for address in addresses:
             result = self._transfer(
-                multi, request, gate, None, deadline_s=deadline_s, repeatable=repeatable, address=address
+                multi, request, gate, None, opening, deadline_s=deadline_s, repeatable=repeatable, address=address
             )
             if result.outcome is not Outcome.CONNECT_FAILED or gate.entered:
                 break
@@ -151,6 +159,7 @@ class CurlTransport(BaseAdapter):
         request: PreparedRequest,
         gate: Gate,
         lookup: Lookup | None,
+        opening: Opening | None,
         *,
         deadline_s: float,
         repeatable: bool,
@@ -167,7 +176,9 @@ class CurlTransport(BaseAdapter):
             if remaining_s <= 0:
                 return TransferResult(Outcome.CONNECT_TIMEOUT, Sent.MAYBE if gate.entered else Sent.NO)
             try:
-                exchange.start(request, gate, lookup, multi.sockets, remaining_s=remaining_s, repeatable=repeatable)
+                exchange.start(
+                    request, gate, lookup, opening, multi.sockets, remaining_s=remaining_s, repeatable=repeatable
+                )
             except UnsafeHeader:
                 return TransferResult(Outcome.PREPARE_FAILED, Sent.MAYBE if gate.entered else Sent.NO)
             code = multi.perform(exchange.easy)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,9 +15,24 @@ import requests
 from requests import Request
 
 from relay.invocation import Outcome
+from relay.outbound import openings
 from relay.outbound.transport import TransferFailed
 from tests.outbound import calling
-from tests.receivers import answer, closed_port, drips, echo, hangs_up, in_turn, json_answer, receiver, redirect, slow
+from tests.receivers import (
+    answer,
+    closed_port,
+    drips,
+    echo,
+    hangs_up,
+    in_turn,
+    json_answer,
+    make_authority,
+    once_set,
+    receiver,
+    redirect,
+    slow,
+)
+from tests.timing import BUSY_S
 
 IN_FLIGHT = 200
 
@@ -104,6 +120,33 @@ def test_the_number_of_open_connections_is_bounded():
         gevent.joinall(calls, raise_error=True)
         assert {call.value.outcome for call in calls} == {Outcome.ANSWERED}
         assert r.connections <= 8 + 64
+
+
+def test_a_burst_behind_tls_is_made_on_a_few_connections(tmp_path, monkeypatch):
+    monkeypatch.setattr(openings, "MAX_PATIENCE_S", BUSY_S)
+    monkeypatch.setattr(openings._Origin, "learn", lambda _self, _handshake_s: None)  # nobody's patience ends
+    authority = make_authority(tmp_path)
+    tls = authority.context("127.0.0.1")
+    with calling(ca_file=authority.ca_file) as caller, receiver(json_answer(1), tls=tls) as r:
+        for _ in range(2):
+            calls = [gevent.spawn(caller.call, r.url, timeout_s=BUSY_S) for _ in range(IN_FLIGHT)]
+            gevent.joinall(calls, raise_error=True)
+            assert {call.value.outcome for call in calls} == {Outcome.ANSWERED}
+        assert r.connections <= openings.FEW
+
+
+def test_a_slow_endpoint_behind_tls_has_every_call_at_once(tmp_path):
+    authority, go_on = make_authority(tmp_path), threading.Event()
+    tls = authority.context("127.0.0.1")
+    with calling(ca_file=authority.ca_file) as caller, receiver(once_set(go_on, answer()), tls=tls) as r:
+        calls = [gevent.spawn(caller.call, r.url, timeout_s=BUSY_S) for _ in range(IN_FLIGHT)]
+        with gevent.Timeout(BUSY_S):
+            while len(r.requests) < IN_FLIGHT:
+                gevent.sleep(0.01)
+        go_on.set()
+        gevent.joinall(calls, raise_error=True)
+        assert {call.value.outcome for call in calls} == {Outcome.ANSWERED}
+        assert r.connections == IN_FLIGHT
 
 
 def test_a_call_that_waits_for_a_connection_still_ends_at_its_deadline():

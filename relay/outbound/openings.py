@@ -1,0 +1,168 @@
+"""Whether a call behind TLS opens a connection of its own, or waits for one that is about to be free.
+
+A handshake costs as much as several calls. If all calls that come at once opened connections, the handshakes would
+hold one another up, and a second later most of the connections would be too old to be used again. So beyond a few calls
+of an origin one waits, for as long as a handshake takes there. Then more connections are opened, as many as are in use.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from gevent.event import Event
+
+from relay.invocation import Outcome
+from relay.process.clock import boot_time_s
+
+FEW: Final = 32  # calls of one origin that are under way without having waited, and handshakes at a time
+IDLE_S: Final = 1.0  # a connection that is idle for longer is not counted on: not every call may use it
+MAX_PATIENCE_S: Final = 1.0
+_WEIGHT: Final = 0.2  # of the last handshake in their mean
+_MAX_ORIGINS: Final = 4_096
+
+
+class Opening:
+    """A call that may open a connection. It has to be ended, however it goes."""
+
+    __slots__ = ("_began_s", "_local_end", "_origin")
+
+    def __init__(self, origin: _Origin) -> None:
+        self._origin = origin
+        self._began_s = boot_time_s()
+        self._local_end: tuple[str, int] | None = None
+
+    def connected(self, local_end: tuple[str, int], *, is_new: bool) -> None:
+        """It has a connection, with this local end."""
+        origin = self._origin
+        origin.starting -= 1
+        origin.busy += 1
+        origin.idle.pop(local_end, None)
+        self._local_end = local_end
+        if is_new:
+            origin.learn(boot_time_s() - self._began_s)
+
+    def end(self, *, is_kept: bool) -> None:
+        """It is over, and its connection is kept or not."""
+        origin = self._origin
+        if self._local_end is None:
+            origin.starting -= 1
+        else:
+            origin.busy -= 1
+            if is_kept:
+                origin.idle[self._local_end] = boot_time_s()
+        origin.look()
+
+
+class Openings:
+    """The calls behind TLS of one multi handle."""
+
+    def __init__(self) -> None:
+        self._origins: dict[str, _Origin] = {}
+
+    def begin(self, name: str, deadline_s: float, *, waits: bool) -> Opening | Outcome | None:
+        """Return when a call of this origin may start; at once, with nothing, where it needs no handshake.
+
+        Where its deadline passes before, what became of the call.
+        """
+        if not name.startswith("https:"):
+            return None
+        origin = self._origins.get(name)
+        if origin is None:
+            if len(self._origins) >= _MAX_ORIGINS:
+                self._origins = {each: found for each, found in self._origins.items() if found.in_use}
+            origin = self._origins[name] = _Origin()
+        if waits and not origin.wait(deadline_s):
+            return Outcome.CONNECT_TIMEOUT
+        if not waits:
+            origin.starting += 1
+        return Opening(origin)
+
+
+class _Waiter:
+    """A call that waits until it may start."""
+
+    __slots__ = ("began_s", "look", "may_start")
+
+    def __init__(self) -> None:
+        self.began_s = boot_time_s()
+        self.may_start = False
+        self.look = Event()
+
+
+class _Origin:
+    """The calls and the idle connections of one origin."""
+
+    def __init__(self) -> None:
+        self.starting = 0  # calls that have no connection yet
+        self.busy = 0  # calls that have one
+        self.idle: dict[tuple[str, int], float] = {}  # since when, by local end; the longest first
+        self._waiting: deque[_Waiter] = deque()
+        self._handshake_s: float | None = None
+        self._grown_s = 0.0  # when those that had waited were let go last
+
+    @property
+    def in_use(self) -> bool:
+        """Whether anything would be forgotten with it."""
+        return bool(self.starting or self.busy or self._waiting)
+
+    def wait(self, deadline_s: float) -> bool:
+        """Wait until a call may start, which it does then; False: its deadline has passed."""
+        waiter = _Waiter()
+        self._waiting.append(waiter)
+        try:
+            self.look()
+            while not waiter.may_start and (now_s := boot_time_s()) < deadline_s:
+                until_s = min(deadline_s, self._due_s()) if self._waiting[0] is waiter else deadline_s
+                waiter.look.clear()
+                waiter.look.wait(max(0.001, until_s - now_s))
+                self.look()
+        except BaseException:
+            if waiter.may_start:  # it was let go at the very moment
+                self.starting -= 1
+                self.look()
+            raise
+        finally:
+            if not waiter.may_start:
+                self._waiting.remove(waiter)
+                self._wake_first()
+        return waiter.may_start
+
+    def look(self) -> None:
+        """Let those start, in turn, that may now."""
+        if not self._waiting:
+            return
+        now_s = boot_time_s()
+        spare = self._free(now_s) - self.starting
+        room = max(spare, FEW - self.busy - self.starting)
+        if room <= 0 and now_s >= self._due_s():
+            room, self._grown_s = spare + FEW + self.busy, now_s
+        going = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+        self.starting += len(going)
+        for waiter in going:
+            waiter.may_start = True
+            waiter.look.set()
+        if going:
+            self._wake_first()
+
+    def learn(self, handshake_s: float) -> None:
+        """A handshake took so long."""
+        mean_s = handshake_s if self._handshake_s is None else self._handshake_s
+        self._handshake_s = mean_s + _WEIGHT * (handshake_s - mean_s)
+        self.look()
+        self._wake_first()
+
+    def _due_s(self) -> float:
+        """When the one that has waited longest waits no longer."""
+        patience_s = MAX_PATIENCE_S if self._handshake_s is None else min(self._handshake_s, MAX_PATIENCE_S)
+        return max(self._waiting[0].began_s, self._grown_s) + patience_s
+
+    def _free(self, now_s: float) -> int:
+        while self.idle and now_s - next(iter(self.idle.values())) >= IDLE_S:
+            del self.idle[next(iter(self.idle))]
+        return len(self.idle)
+
+    def _wake_first(self) -> None:
+        """Let the one that has waited longest see when it is due: the others wait for their turn."""
+        if self._waiting:
+            self._waiting[0].look.set()

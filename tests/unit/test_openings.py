@@ -1,0 +1,264 @@
+"""Which calls open connections, and which wait for a kept one: `relay.outbound.openings`."""
+
+from __future__ import annotations
+
+import gevent
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.invocation import Outcome
+from relay.outbound import openings as module
+from relay.outbound.openings import FEW, IDLE_S, Openings
+from relay.process.clock import boot_time_s
+from tests.timing import BUSY_S
+
+ORIGIN = "https://hooks.example.com"
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Nobody's patience ends unless a test says so."""
+    monkeypatch.setattr(module, "MAX_PATIENCE_S", BUSY_S)
+
+
+@pytest.fixture
+def openings():
+    return Openings()
+
+
+def begin(openings, *, for_s=BUSY_S, waits=True, origin=ORIGIN):
+    return openings.begin(origin, boot_time_s() + for_s, waits=waits)
+
+
+def connected(opening, number, *, is_new=False):
+    """What has a connection, and says nothing of how long a handshake takes."""
+    opening.connected(("127.0.0.1", number), is_new=is_new)
+    return opening
+
+
+def busy(openings, count=FEW):
+    return [connected(begin(openings), number) for number in range(count)]
+
+
+def waiting(openings, count):
+    calls = [gevent.spawn(begin, openings) for _ in range(count)]
+    gevent.sleep(0)
+    return calls
+
+
+def started(calls):
+    for _ in range(3):
+        gevent.sleep(0)
+    return [call.ready() for call in calls]
+
+
+def is_at_rest(openings):
+    origin = openings._origins[ORIGIN]
+    return (origin.starting, origin.busy, list(origin._waiting)) == (0, 0, [])
+
+
+def test_what_needs_no_handshake_never_waits(openings):
+    assert [begin(openings, origin="http://hooks.example.com") for _ in range(10 * FEW)] == [None] * 10 * FEW
+
+
+def test_beyond_a_few_calls_the_next_wait_and_each_end_lets_the_first_go(openings):
+    held = busy(openings)
+    calls = waiting(openings, 3)
+    assert started(calls) == [False] * 3
+    held.pop().end(is_kept=True)
+    assert started(calls) == [True, False, False]
+    held.pop().end(is_kept=False)
+    assert started(calls) == [True, True, False]
+    gevent.killall(calls)
+
+
+def test_other_origins_do_not_wait(openings):
+    busy(openings)
+    assert begin(openings, origin="https://other.example.com", for_s=0.0)
+
+
+def test_whoever_leads_a_look_up_does_not_wait(openings):
+    busy(openings)
+    assert begin(openings, waits=False, for_s=0.0)
+
+
+def test_as_many_start_at_once_as_connections_are_idle_and_young(openings, monkeypatch):
+    held = [*busy(openings), *(connected(begin(openings, waits=False), FEW + number) for number in range(FEW))]
+    for opening in held:
+        opening.end(is_kept=True)
+    calls = waiting(openings, 2 * FEW + 1)
+    assert started(calls) == [True] * 2 * FEW + [False]
+    for call in calls[:-1]:
+        call.value.end(is_kept=False)
+    calls[-1].get().end(is_kept=False)
+    assert is_at_rest(openings)
+    for opening in busy(openings):
+        opening.end(is_kept=True)
+    later = boot_time_s() + IDLE_S
+    monkeypatch.setattr(module, "boot_time_s", lambda: later)
+    assert openings._origins[ORIGIN]._free(later) == 0
+
+
+def test_a_call_waits_as_long_as_a_handshake_takes_and_then_as_many_start_as_have_connections(openings, monkeypatch):
+    now_s = [boot_time_s()]
+    monkeypatch.setattr(module, "boot_time_s", lambda: now_s[0])
+    first = [begin(openings) for _ in range(FEW)]
+    now_s[0] += 0.5
+    for number, opening in enumerate(first):
+        connected(opening, number, is_new=True)
+    calls = waiting(openings, 400)
+    origin = openings._origins[ORIGIN]
+    found = []
+    for _ in range(4):
+        now_s[0] += 0.49
+        origin.look()
+        found.append(sum(started(calls)))
+        now_s[0] += 0.02
+        origin.look()
+        origin.look()
+        found.append(sum(started(calls)))
+        for number, call in enumerate(calls[: found[-1]]):
+            if call.value._local_end is None:
+                connected(call.value, FEW + number)
+    assert found == [0, 64, 64, 192, 192, 400, 400, 400]
+
+
+def test_a_call_that_nobody_lets_go_goes_by_itself_when_its_patience_has_ended(openings, monkeypatch):
+    monkeypatch.setattr(module, "MAX_PATIENCE_S", 0.05)
+    busy(openings)
+    assert begin(openings)
+
+
+@pytest.mark.parametrize("killed", [True, False], ids=["is killed", "may go"])
+def test_the_next_one_s_patience_ends_too_when_the_first(openings, monkeypatch, killed):
+    monkeypatch.setattr(module, "MAX_PATIENCE_S", 0.2)
+    held = busy(openings)
+    first, second = waiting(openings, 2)
+    if killed:
+        first.kill()
+    else:
+        held.pop().end(is_kept=False)
+    assert second.get(timeout=BUSY_S / 2)
+
+
+def test_a_call_that_is_killed_as_it_is_let_go_leaves_its_turn_to_the_next(openings):
+    held = busy(openings)
+    first, second = waiting(openings, 2)
+    assert started([first, second]) == [False, False]
+    first.kill(block=False)
+    held.pop().end(is_kept=False)
+    for opening in [*held, second.get(timeout=BUSY_S)]:
+        opening.end(is_kept=False)
+    assert is_at_rest(openings)
+
+
+def test_a_connection_in_use_is_not_idle(openings):
+    connected(begin(openings), 0).end(is_kept=True)
+    busy(openings)
+    calls = waiting(openings, 1)
+    assert started(calls) == [False]
+    gevent.killall(calls)
+
+
+def test_who_waits_learns_how_long_a_handshake_takes(openings):
+    """Before one has come to its end nobody knows."""
+    first = [begin(openings) for _ in range(FEW)]
+    calls = waiting(openings, 2)
+    assert started(calls) == [False] * 2
+    connected(first[0], 0, is_new=True)
+    gevent.joinall(calls, timeout=BUSY_S / 2)
+    assert started(calls) == [True] * 2
+
+
+def test_while_no_handshake_comes_to_an_end_no_more_are_begun(openings, monkeypatch):
+    monkeypatch.setattr(module, "MAX_PATIENCE_S", 0.01)
+    hanging = [begin(openings) for _ in range(FEW)]
+    calls = waiting(openings, 2)
+    gevent.sleep(0.1)
+    assert started(calls) == [False, False]
+    hanging.pop().end(is_kept=False)
+    assert started(calls) == [True, False]
+    gevent.killall(calls)
+
+
+def test_a_deadline_that_passes_ends_the_wait_and_nothing_stays_behind(openings):
+    held = busy(openings)
+    assert begin(openings, for_s=0.05) is Outcome.CONNECT_TIMEOUT
+    for opening in held:
+        opening.end(is_kept=True)
+    assert is_at_rest(openings)
+
+
+def test_origins_that_nobody_uses_are_forgotten(openings, monkeypatch):
+    monkeypatch.setattr(module, "_MAX_ORIGINS", 4)
+    held = begin(openings)
+    for number in range(20):
+        begin(openings, origin=f"https://{number}.example.com").end(is_kept=True)
+    assert len(openings._origins) <= 4
+    held.end(is_kept=True)
+    assert is_at_rest(openings)
+
+
+ACTS = st.lists(
+    st.tuples(
+        st.sampled_from(["begin", "connect", "end", "fail", "kill", "kill as it goes", "later"]), st.integers(0, 99)
+    ),
+    max_size=120,
+)
+
+
+class Calls:
+    """Calls of one origin, to which things happen; the time is its own."""
+
+    def __init__(self):
+        self.openings = Openings()
+        self.now_s = boot_time_s()
+        self.all = []
+
+    def act(self, act, which):
+        call = self.all[which % len(self.all)] if self.all else None
+        opening = call.value if call and call.ready() else None
+        if act == "begin":
+            self.all.append(gevent.spawn(begin, self.openings, for_s=10 * BUSY_S))
+        elif act == "later":
+            self.now_s += which / 50
+        elif call and opening is None:
+            self.kill(call, as_it_goes=act == "kill as it goes")
+        elif opening and act == "connect" and opening._local_end is None:
+            connected(opening, which, is_new=True)
+        elif opening:
+            self.all.remove(call)
+            opening.end(is_kept=act == "end")
+
+    def kill(self, call, *, as_it_goes):
+        """It is killed; or another one ends at that very moment, so that it might have gone."""
+        self.all.remove(call)
+        call.kill(block=False)
+        others = [other for other in self.all if other.ready()] if as_it_goes else []
+        for other in others:
+            self.all.remove(other)
+            other.value.end(is_kept=False)
+
+    def end(self):
+        for call in [call for call in self.all if not call.ready()]:
+            call.kill()
+        for call in [call for call in self.all if isinstance(call.value, module.Opening)]:
+            call.value.end(is_kept=False)
+
+
+@given(ACTS)
+def test_whatever_happens_to_calls_nobody_waits_in_vain_and_nothing_stays_behind(acts):
+    calls = Calls()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "boot_time_s", lambda: calls.now_s)
+        patch.setattr(module, "FEW", 3)
+        for act, which in acts:
+            calls.act(act, which)
+            started(calls.all)
+            origin = calls.openings._origins.get(ORIGIN)
+            if origin is not None and origin._waiting:
+                assert origin.starting + origin.busy >= 3
+                assert origin.starting >= origin._free(calls.now_s)
+        calls.end()
+        assert ORIGIN not in calls.openings._origins or is_at_rest(calls.openings)
