@@ -114,7 +114,8 @@ def _trigger_args(new: NewInvocation, max_age_ms: int) -> list[Any]:
 def group_from(reply: list[Any]) -> tuple[list[Accepted], bool]:
     """The reply of ``lua/accept.lua``: what it says of each trigger, and whether it has published them."""
     published, replies = reply
-    return [_accepted_from(*each) for each in replies], bool(published)
+    each = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
+    return [_accepted_from(*said) for said in each], bool(published)
 
 
 def _accepted_from(verdict: bytes, reference_id: bytes, state: bytes) -> Accepted:

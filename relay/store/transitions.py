@@ -121,31 +121,29 @@ class Settled:
     found: tuple[CallRecord, ...] = ()
 
 
-def published_from(reference_id: str, row: list[Any]) -> CallRecord:
+def published_from(reference_id: str, text: bytes, payload: bytes) -> CallRecord:
     """One id's row, as ``lua/include/rows.lua`` makes it."""
-    state, plugin, webhook, revision, current, payload, traceparent, timeout, lane, tries, losses, full, *of_chain = row
+    values = text.decode().split(" ", 14)
+    state, plugin, webhook, revision, current, traceparent, timeout, lane, tries, losses, full, *of_chain = values
+    chain, parent, step, pins = of_chain
     return CallRecord(
         reference_id,
-        STATES[state],
-        plugin.decode(),
-        webhook.decode(),
+        State(state),
+        plugin,
+        webhook,
         int(revision),
         int(current) if current else None,
         payload,
-        traceparent.decode() or None,
+        traceparent or None,
         int(timeout),
-        lane.decode(),
-        tries,
-        losses,
+        lane,
+        int(tries),
+        int(losses),
         bool(full),
-        *(_place_in_chain(of_chain) if of_chain else ()),
+        pins if chain else None,
+        parent or None,
+        int(step) if step else None,
     )
-
-
-def _place_in_chain(texts: Sequence[bytes]) -> tuple[Any, ...]:
-    """What a chain's parent or step has beside what every call has, in the order of `CallRecord`."""
-    chain, pins, parent, step = (text.decode() for text in texts)
-    return pins if chain else None, parent or None, int(step) if step else None
 
 
 def settle_args(settlement: Settlement) -> list[Any]:
@@ -193,10 +191,10 @@ def ready_from(flat: Sequence[bytes]) -> Ready:
     return tuple(zip(texts[::2], texts[1::2], strict=True))
 
 
-def found_from(reference_ids: Iterable[str], rows: Sequence[list[Any] | None]) -> Iterator[CallRecord]:
+def found_from(reference_ids: Iterable[str], rows: Sequence[bytes]) -> Iterator[CallRecord]:
     """The unfinished ones among these ids, from as many rows, or from rows of the first of them."""
-    for reference_id, row in zip(reference_ids, rows, strict=False):
-        published = published_from(reference_id, row) if row else None
+    for reference_id, text, payload in zip(reference_ids, rows[::2], rows[1::2], strict=False):
+        published = published_from(reference_id, text, payload) if text else None
         if published is not None and published.state not in FINAL:
             yield published
 
@@ -212,16 +210,14 @@ def settled_from(reply: list[Any]) -> Settled:
 def claimed_from(reference_ids: Sequence[str], reply: list[Any]) -> Claimed:
     """The reply of ``lua/claim.lua`` to a claim for these ids."""
     now_ms, verdicts, ready = reply
-    said = list(zip(reference_ids, (verdict[0] for verdict in verdicts), strict=True))
-    more = [(ref, verdict) for ref, verdict in zip(reference_ids, verdicts, strict=True) if len(verdict) > 2]
-    ended = {ref: (State(each[1].decode()), each[2].decode()) for ref, each in more if each[0] == b"ended"}
+    said = list(zip(reference_ids, verdicts[::3], verdicts[1::3], verdicts[2::3], strict=True))
     return Claimed(
-        int(now_ms),
-        granted=frozenset(ref for ref, verdict in said if verdict == b"granted"),
-        parked=frozenset(ref for ref, verdict in said if verdict == b"parked"),
+        now_ms,
+        granted=frozenset(ref for ref, verdict, _, _ in said if verdict == b"granted"),
+        parked=frozenset(ref for ref, verdict, _, _ in said if verdict == b"parked"),
         ready=ready_from(ready),
-        waited_ms={ref: int(verdict[2]) for ref, verdict in more if verdict[0] == b"granted"},
-        ended=ended,
+        waited_ms={ref: now_ms - int(since) for ref, verdict, _, since in said if verdict == b"granted" and since},
+        ended={ref: (STATES[state], more.decode()) for ref, verdict, state, more in said if verdict == b"ended"},
     )
 
 

@@ -15,8 +15,8 @@ from tests.contract.ledger import LIMITS
 from tests.contract.snapshots import everything
 from tests.contract.store_and_model import reference_id
 
-SHORT = ("local verdict = claim_plain(ref, wanted, was_full)", "local verdict = nil")
-LONG = ("local r = read_call(ref)\n", "do return { 'skipped', 'gone' } end\n  local r = nil\n")
+SHORT = ("local verdict, state, more = claim_plain(ref, wanted, was_full)", "local verdict, state, more")
+LONG = ("local r = read_call(ref)\n", "do return 'skipped', 'gone' end\n  local r = nil\n")
 NOTHING = ("", "")
 EARLIER, LATER = START_MS - 1, START_MS + 1
 RUNNING, OVER, JOB, PAUSED_JOB, TOKEN = *(reference_id(number) for number in range(4)), "token"

@@ -10,7 +10,7 @@
 --       (chain '1' for a chain, whose pins are the revisions of its steps' webhooks as JSON; callback: the webhook that is
 --       told of its end, '' for none)
 --       then, where the broker is this database: m, then m times: lane message (that carry the ids of all of them)
--- Returns {published ('1' or ''), n times {verdict, ref, state}}; verdict: accepted known key_reused stale
+-- Returns {published ('1' or ''), {n times: verdict, ref, state}}; verdict: accepted known key_reused stale
 --         over_capacity unrecorded
 --
 -- Idempotent: a known reference id changes nothing and answers as the first time. Messages are put into their lanes only
@@ -39,11 +39,11 @@ local function pending_bytes_of(plugin)
   return bytes_per_plugin[plugin] + sums_of(plugin).bytes
 end
 
-local function over_capacity(new)
+local function over_capacity(plugin, bytes)
   return pending_count >= max_pending
-    or pending_bytes + tonumber(new.requestBytes) > max_bytes
-    or pending_of(new.plugin) >= max_per_plugin
-    or pending_bytes_of(new.plugin) + tonumber(new.requestBytes) > max_bytes_per_plugin
+    or pending_bytes + bytes > max_bytes
+    or pending_of(plugin) >= max_per_plugin
+    or pending_bytes_of(plugin) + bytes > max_bytes_per_plugin
 end
 
 local function who(new)
@@ -87,29 +87,30 @@ local function refuse(new)
   if written == 1 then redis.call('EXPIRE', minute, 120) end
   if written > max_refusals then
     sum_count(sums_of(new.plugin), 'unrecorded', 1)
-    return { 'unrecorded', new.ref, 'rejected' }
+    return 'unrecorded', new.ref, 'rejected'
   end
   new.requestBytes, new.age, new.delay = '0', nil, nil
   write_record(new, 'rejected')
   finish({ ref = new.ref, plugin = new.plugin, webhook = new.webhook, requestBytes = '0', waiters = '', parent = '',
     createdAt = int(now), callback = new.callback, unregistered = new.revision == '0' },
     { state = 'rejected', outcome = new.refusal, status = '', error = '', result = '', token = '' })
-  return { 'accepted', new.ref, 'rejected' }
+  return 'accepted', new.ref, 'rejected'
 end
 
 local created = 0 -- records that are queued now and were not there before
 
 local function accept(new)
   local state = redis.call('HGET', KEY.record(new.ref), 'state')
-  if state then return { 'accepted', new.ref, state } end
+  if state then return 'accepted', new.ref, state end
   local verdict, ref = used_before(new)
   if new.refusal ~= '' and verdict ~= 'known' then return refuse(new) end
   if verdict == 'known' then audit_trigger(who(new), new, verdict, ref) end
-  if verdict then return { verdict, ref, redis.call('HGET', KEY.record(ref), 'state') or 'expired' } end
-  if current_revision(new.plugin, new.webhook) ~= new.revision then return { 'stale', new.ref, '' } end
-  if over_capacity(new) then
+  if verdict then return verdict, ref, redis.call('HGET', KEY.record(ref), 'state') or 'expired' end
+  if current_revision(new.plugin, new.webhook) ~= new.revision then return 'stale', new.ref, '' end
+  local bytes = tonumber(new.requestBytes)
+  if over_capacity(new.plugin, bytes) then
     count_over_capacity(new)
-    return { 'over_capacity', new.ref, '' }
+    return 'over_capacity', new.ref, ''
   end
   if new.macs[1] then
     local key = KEY.idempotency(new.plugin, new.webhook, new.macs[1][1])
@@ -123,8 +124,8 @@ local function accept(new)
     alarm_queued_at_end(new.ref, new.lane, now + grace)
   end
   audit_trigger(who(new), new, 'accepted', new.ref)
-  created, pending_count, pending_bytes = created + 1, pending_count + 1, pending_bytes + tonumber(new.requestBytes)
-  return { 'accepted', new.ref, 'queued' }
+  created, pending_count, pending_bytes = created + 1, pending_count + 1, pending_bytes + bytes
+  return 'accepted', new.ref, 'queued'
 end
 
 local function read_new(at)
@@ -153,7 +154,10 @@ local replies, at, count = {}, 14, tonumber(ARGV[13])
 for index = 1, count do
   local new
   new, at = read_new(at)
-  replies[index] = accept(new)
+  local verdict, ref, state = accept(new)
+  replies[3 * index - 2] = verdict
+  replies[3 * index - 1] = ref
+  replies[3 * index] = state
 end
 flush_all()
 audit_flush()

@@ -6,16 +6,16 @@
 -- ARGV  1 token (one a claim call)  2 margin_ms  3 grace_ms  4-7 retention ms: ok, failed, rejected, contents
 --       (0: as records)  8 n  9 m
 --       10... n reference ids to take, m to park that were read as full, and those to park that are beyond a share
--- Returns {now, per id {verdict, state, more}, ready: ref, lane, ...}; verdict: granted (more: of a call that is sent for the
---         first time, for how many ms it could have been sent), parked, skipped (not now, or not any more), ended (this
---         claim ended it: a lost call, an open breaker, a chain past its deadline, a step whose chain is over; more: the
---         outcome, unless it is said again)
+-- Returns {now, {per id: verdict, state, more ('' for none)}, ready: ref, lane, ...}; verdict: granted (more: of a call that
+--         is sent for the first time, since when it could have been sent, in ms), parked, skipped (not now, or not any
+--         more), ended (this claim ended it: a lost call, an open breaker, a chain past its deadline, a step whose chain is
+--         over; more: the outcome; skipped, where it is said again)
 --
 -- Idempotent: the same token is granted again what it was granted, and leaseEnd does not move. A lost holder's token
 -- does not become lastToken: its answer, should it still come, is late. A call that is parked though it might go knows by
 -- which claim (parker): the same claim says again that it is ready.
 -- needs: alarms, clock, conclude, finish, places, record
--- record read_plain: state plugin webhook timeout lane attempts parked chain parent replay createdAt endBy notBefore root
+-- record read_plain: state plugin webhook timeout lane attempts parked replay createdAt endBy notBefore root
 -- record read_call: state callback token leaseEnd notBefore plugin webhook timeout repeatable losses attempts requestBytes
 --   waiters lastToken parked parker createdAt lane chain deadline parent replay step endBy root
 
@@ -24,21 +24,16 @@ conclude_from(1, 2)
 grace_from(3)
 retention_from(4)
 
-local function grant(r, w)
+-- further: what else of its record changes, as pairs.
+local function grant(r, w, ...)
   local lease_end = now + lease_of(r)
-  if r.plain then -- nothing else can have changed
-    redis.call('HSET', KEY.record(r.ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end),
-      unpack(r.parked == '1' and { 'parked', '' } or {}))
-  else
-    redis.call('HSET', KEY.record(r.ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end),
-      'notBefore', '', 'losses', r.losses, 'attempts', r.attempts, 'parked', '', 'held', '')
-  end
+  redis.call('HSET', KEY.record(r.ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end), ...)
   take_place(w, r.ref, lease_end)
   if r.parked == '1' then unpark(w, r.ref) end
   alarm_queued_off(r.ref, r.lane)
   alarm_running_at_end(r.ref, lease_end)
-  if r.attempts ~= '' then return { 'granted', 'sending' } end
-  return { 'granted', 'sending', now - math.max(number(r.createdAt), number(r.notBefore)) }
+  if r.attempts ~= '' then return 'granted', 'sending' end
+  return 'granted', 'sending', r.notBefore ~= '' and r.notBefore or r.createdAt
 end
 
 -- A call that was being sent when its worker was lost, and that is kept, is queued or retrying from here on.
@@ -58,7 +53,7 @@ local function stop_at_breaker(r, w)
       leave_line(w, r.ref)
     end
     alarm_running(r.ref, r.lane, not_before)
-    return { 'skipped', 'retrying' }
+    return 'skipped', 'retrying'
   end
   if r.parked ~= '1' then pass_on(w) end -- as `over` does when this claim is repeated; a parked one leaves the line
   add_attempt(r, now, 'breaker_open', 'no')
@@ -67,10 +62,12 @@ end
 
 local function admit(r, w)
   if breaker(w) == 'open' then return stop_at_breaker(r, w) end
-  if room(w) >= 1 then return grant(r, w) end
+  if room(w) >= 1 then
+    return grant(r, w, 'notBefore', '', 'losses', r.losses, 'attempts', r.attempts, 'parked', '', 'held', '')
+  end
   if r.state == 'sending' then keep(r, 'queued', '') end
   park(w, r.ref, r.lane, r.createdAt)
-  return { 'parked', r.state }
+  return 'parked', r.state
 end
 
 -- What its replay job is told holds for a call that has not been sent: of a paused one it waits in the job's own set,
@@ -94,15 +91,7 @@ local function stopped_by_job(r, w)
   redis.call('ZADD', KEY.replay_parked(r.replay), r.createdAt, r.ref)
   redis.call('HSET', KEY.record(r.ref), 'parked', 'job')
   alarm_queued(r.ref, r.lane, now + PARKED_ALARM)
-  return { 'parked', r.state }
-end
-
--- The worker that held the lease is gone: record its attempt, then take the call again or say so.
-local function lost(r, w, parent_is_over)
-  local again = note_loss(r) and not parent_is_over and not is_removed(r, w) and steered_by(r) ~= 'cancelled'
-  if not again then return conclude(r, 'interrupted', 'lease_lost') end
-  if is_aged(r) then return conclude_aged(r) end
-  return r.replay ~= '' and stopped_by_job(r, w) or admit(r, w)
+  return 'parked', r.state
 end
 
 -- Whether nobody else will wake a call that is parked now: nothing runs any more; or it was read as full and its webhook
@@ -120,7 +109,25 @@ local function park_unwanted(r, w, was_full)
     redis.call('HSET', KEY.record(r.ref), 'parker', token)
   end
   park(w, r.ref, r.lane, r.createdAt)
-  return { 'parked', r.state }
+  return 'parked', r.state
+end
+
+-- Sent or parked as it is wanted, unless its replay job says otherwise.
+local function go_on(r, w, wanted, was_full)
+  if r.replay ~= '' then
+    local verdict, state, more = stopped_by_job(r, w)
+    if verdict then return verdict, state, more end
+  end
+  if wanted then return admit(r, w) end
+  return park_unwanted(r, w, was_full)
+end
+
+-- The worker that held the lease is gone: record its attempt, then take the call again or say so.
+local function lost(r, w, parent_is_over)
+  local again = note_loss(r) and not parent_is_over and not is_removed(r, w) and steered_by(r) ~= 'cancelled'
+  if not again then return conclude(r, 'interrupted', 'lease_lost') end
+  if is_aged(r) then return conclude_aged(r) end
+  return go_on(r, w, true)
 end
 
 -- Whether the chain that a call is a step of is over, or the outermost one.
@@ -134,60 +141,63 @@ end
 
 -- Final already: perhaps by this very claim, whose reply was lost with the ids that its end had made ready.
 local function over(r)
-  if not ended_with(r, token) then return { 'skipped', r.state } end
-  pass_on(webhook_of(r.plugin, r.webhook))
-  return { 'ended', r.state }
+  if ended_with(r, token) then pass_on(webhook_of(r.plugin, r.webhook)) end
+  return 'skipped', r.state
 end
 
 -- Granted by this very claim, whose reply was lost with the ids that it had made ready.
 local function granted_before(r)
   local w = webhook_of(r.plugin, r.webhook)
   w.spent = w.every ~= nil
-  return { 'granted', r.state }
+  return 'granted', r.state
 end
 
 -- A call that is tried for the first time and may go, or be parked: nearly every call is one, and little of its record
 -- is looked at. Nothing, where more of it matters.
 local function claim_plain(ref, wanted, was_full)
   local r = read_plain(ref)
-  local plain = r and r.state == 'queued' and r.attempts == '' and r.parked ~= 'job' and r.chain == ''
-    and r.replay == '' and not is_aged(r) and number(r.notBefore) <= now and not is_left_over(r)
+  local plain = r and r.state == 'queued' and r.attempts == '' and r.parked ~= 'job' and r.replay == ''
+    and not is_aged(r) and number(r.notBefore) <= now
   if not plain then return nil end
+  local place = place_of(r)
+  r.chain, r.parent = place.chain, place.parent
+  if r.root ~= '' and (r.chain ~= '' or is_left_over(r)) then return nil end
   local w = webhook_of(r.plugin, r.webhook)
   if is_removed(r, w) then return nil end
   if wanted then
     if breaker(w) == 'open' or room(w) < 1 then return nil end
-    r.plain = true
+    if r.parked == '1' then return grant(r, w, 'parked', '') end
     return grant(r, w)
   end
   if w.every or r.parked == '1' or is_left_alone(r, w, was_full) then return nil end
   park_queued(w, ref, r.lane, r.createdAt)
-  return { 'parked', r.state }
+  return 'parked', r.state
 end
 
-local function claim(ref, wanted, was_full)
-  local verdict = claim_plain(ref, wanted, was_full)
-  if verdict then return verdict end
+local function claim_any(ref, wanted, was_full)
   local r = read_call(ref)
-  if not r then return { 'skipped', 'gone' } end
+  if not r then return 'skipped', 'gone' end
   if FINAL[r.state] then return over(r) end
   if r.state == 'sending' and r.token == token then return granted_before(r) end
   if is_out_of_time(r) then return conclude(r, 'unreachable', 'chain_timeout') end
-  if r.state == 'sending' and number(r.leaseEnd) > now then return { 'skipped', r.state } end
+  if r.state == 'sending' and number(r.leaseEnd) > now then return 'skipped', r.state end
   local w = webhook_of(r.plugin, r.webhook)
   if r.state == 'sending' then return lost(r, w, is_left_over(r)) end
   if is_aged(r) then return conclude_aged(r) end
   if is_removed(r, w) then return conclude(r, 'rejected', 'webhook_not_registered') end
-  if not may_go(r) then return { 'skipped', r.state } end
+  if not may_go(r) then return 'skipped', r.state end
   if is_left_over(r) then return conclude(r, 'cancelled', '') end
-  local stopped = r.replay ~= '' and stopped_by_job(r, w)
-  if stopped then return stopped end
-  return wanted and admit(r, w) or park_unwanted(r, w, was_full)
+  return go_on(r, w, wanted, was_full)
 end
 
 local replies = {}
 for index = 1, #ARGV - 9 do
-  replies[index] = claim(ARGV[9 + index], index <= count, index <= count + full)
+  local ref, wanted, was_full = ARGV[9 + index], index <= count, index <= count + full
+  local verdict, state, more = claim_plain(ref, wanted, was_full)
+  if not verdict then verdict, state, more = claim_any(ref, wanted, was_full) end
+  replies[3 * index - 2] = verdict
+  replies[3 * index - 1] = state
+  replies[3 * index] = more or ''
 end
 flush_all()
 return { now, replies, ready }

@@ -4,7 +4,7 @@
 -- ARGV  1 plugin  2 filter (JSON, see filter)  3 position ('' at the beginning)  4 rows wanted  5 records to look at
 --       6 a parent's reference id, whose steps alone are meant, or ''
 -- Returns {position of the next piece or '' where there is none, looked at, reference ids}
--- needs: filter, record, walk
+-- needs: clock, filter, walk
 
 local FEW = 1000 -- so many unfinished ones are sorted here, instead of being looked for among all
 local f = filter_from(ARGV[2], ARGV[1])

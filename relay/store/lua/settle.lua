@@ -51,7 +51,7 @@ local function fields_of(r, attempt, response_bytes, masked, reason)
   local first, fields = r.attempts == '', {}
   if attempt ~= '' then
     r.attempts = first and attempt or (r.attempts .. ',' .. attempt)
-    set_field(fields, 'attempts', r.attempts)
+    fields = { 'attempts', r.attempts }
   end
   if not first or response_bytes ~= '0' then set_field(fields, 'responseBytes', response_bytes) end
   if not first or masked ~= '0' then set_field(fields, 'masked', masked) end
@@ -84,7 +84,7 @@ local function settle(ref, token, state, outcome, status, error, attempt, respon
   local r = read_call(ref)
   if not r then return 'late' end
   local w = webhook_of(r.plugin, r.webhook)
-  if room_there ~= '' then offer_room(w, r.lane, tonumber(room_there)) end
+  if room_there ~= '' then offer_room(w, r.lane, room_there) end
   if r.state ~= 'sending' or r.token ~= token then
     r.lastToken = redis.call('HGET', KEY.record(ref), 'lastToken')
     return ended_with(r, token) and settled_before(r) or late(r, token, outcome, status)
@@ -105,13 +105,9 @@ local function settle(ref, token, state, outcome, status, error, attempt, respon
 end
 
 local function rows_of_ready()
-  local rows, bytes_left = {}, MOST_ROW_BYTES
-  for index = 1, math.min(#ready / 2, MOST_ROWS) do
-    if bytes_left < 0 then break end
-    rows[index] = row_of(ready[2 * index - 1])
-    bytes_left = bytes_left - (rows[index] and #rows[index][6] or 0)
-  end
-  return rows
+  local refs = {}
+  for index = 1, math.min(#ready, 2 * MOST_ROWS), 2 do refs[#refs + 1] = ready[index] end
+  return rows_of(refs, MOST_ROW_BYTES)
 end
 
 local replies = {}

@@ -1,7 +1,7 @@
 -- conclude: calls that end without an answer: too old, lost, their chain out of time.
 --
 -- r: what finish needs, and attempts, losses, repeatable, timeout, leaseEnd, endBy, deadline, step.
--- needs: clock, finish, jobs, record
+-- needs: clock, finish, jobs
 
 local LOSSES = 3 -- so many lost leases since the last progress end even what may be repeated
 local concluder = '' -- the token of this script's call, which ends them
@@ -20,7 +20,7 @@ local function conclude(r, state, outcome)
     result = '', token = concluder, fields = { 'losses', r.losses, 'attempts', r.attempts },
   })
   if r.chain == '1' then cancel_steps(r.ref) end
-  return { 'ended', state, outcome }
+  return 'ended', state, outcome
 end
 
 local function add_attempt(r, started, outcome, sent)

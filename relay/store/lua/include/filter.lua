@@ -3,7 +3,7 @@
 -- A filter is JSON (relay/store/listing.py writes it): webhook, states, statuses (codes and classes: '503', '5xx'),
 -- outcome, caller, since and until (ms of createdAt, both included), parent, replay, error ('1', '0'), unreplayed (true: not
 -- what a replay has made good); of a replay's originals also endedBy (ms: final by then, and no step of a chain, and not replayed yet). What is missing does not matter.
--- needs: record
+-- needs: clock, record
 -- record read_listed: state plugin webhook outcome status error caller createdAt finishedAt parent replayedBy replay
 
 local UNFINISHED = { queued = true, sending = true, retrying = true, waiting = true }

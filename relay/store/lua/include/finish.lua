@@ -33,17 +33,17 @@ local function notice_entry(ref, ends)
 end
 
 -- An unfinished record's lease and delay are left as they are: no code looks at them in a final one.
-local function write_end(r, ends, keep, expires)
+local function write_end(r, ends, sums, bytes, keep, expires)
   local fields = ends.fields or {}
   if ends.token ~= r.token then add_field(fields, 'token', ends.token) end
   add_field(fields, 'status', ends.status)
   add_field(fields, 'error', ends.error)
   if r.waiters ~= '' then set_field(fields, 'waiters', '') end
   if r.parked and r.parked ~= '' then set_field(fields, 'parked', '') end
-  local kept = tonumber(r.requestBytes) + #ends.result -- about: sealing adds little
+  local kept = bytes + #ends.result -- about: sealing adds little
   if kept > 0 then
     set_field(fields, 'keptBytes', int(kept))
-    sum_kept(r.plugin, kept)
+    sums.kept = sums.kept + kept
   end
   redis.call('HSET', KEY.record(r.ref), 'state', ends.state, 'outcome', ends.outcome, 'finishedAt', now_text,
     'expiresAt', expires, unpack(fields))
@@ -57,10 +57,10 @@ end
 -- ends: state, outcome, status, error ('1', '0' or ''), result (sealed, '' for none), token (of the call that ended
 --       it, '' for none), fields (further pairs).
 local function finish(r, ends)
-  local ref, t = r.ref, tally_of(r.plugin, r.webhook)
+  local ref, t, bytes = r.ref, tally_of(r.plugin, r.webhook), tonumber(r.requestBytes)
   local keep = retention_of(ends.state, ends.error == '1')
   local expires = int(now + keep)
-  write_end(r, ends, keep, expires)
+  write_end(r, ends, t.sums, bytes, keep, expires)
   if r.state == 'sending' then leave_place(webhook_of(r.plugin, r.webhook), ref) end
   if r.parked == '1' then leave_line(webhook_of(r.plugin, r.webhook), ref) end
   if r.lane then
@@ -68,7 +68,7 @@ local function finish(r, ends)
     tally_close(t, ref)
   end
   effect_expiry(ref, expires)
-  tally_end(t, r, ends, r.unregistered and tally_of(r.plugin, '-') or t)
+  tally_end(t, r, ends, bytes, r.unregistered and tally_of(r.plugin, '-') or t)
   if r.waiters ~= '' then effect_notice(r.waiters, notice_entry(ref, ends)) end
   if r.chain == '1' then forget_raw(ref) end
   if r.parent ~= '' then step_ended(r.parent) end

@@ -1,5 +1,5 @@
 -- groups: how many invocations of a webhook ended alike.
--- needs: clock, record
+-- needs: clock
 
 local groups = {}
 

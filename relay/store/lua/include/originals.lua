@@ -2,7 +2,7 @@
 --
 -- A family are an original and what was made of it, and of that again: a line, from each of which `replayedBy` leads
 -- towards the newest, and `follows` to the one before it (where that is missing, `replayOf`).
--- needs: record
+-- needs: clock, record
 -- record read_ended: state plugin webhook repeatable attempts outcome status error chain parent createdAt finishedAt
 --   replayedBy replay forgottenAt requestBytes timeout caller replayOf follows
 

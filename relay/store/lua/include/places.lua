@@ -25,9 +25,9 @@ local function read_webhook(plugin, webhook)
   local f = redis.call('HMGET', KEY.policy(plugin, webhook), 'concurrency', 'rateCount', 'ratePeriod', 'paused', 'tat',
     'failures', 'openUntil', 'openFor', 'probe', 'retry', 'prober', 'removed')
   local w = {
-    plugin = plugin, webhook = webhook, concurrency = tonumber(f[1] or ''), paused = f[4] == '1',
-    tat = tonumber(f[5] or '') or 0, failures = tonumber(f[6] or '') or 0, open_until = tonumber(f[7] or '') or 0,
-    open_for = tonumber(f[8] or '') or 0, probe = tonumber(f[9] or '') or 0, retry = f[10] == '1', prober = f[11] or '', removed = tonumber(f[12] or '') or 0,
+    plugin = plugin, webhook = webhook, concurrency = f[1] and tonumber(f[1]), paused = f[4] == '1', tat = number(f[5]),
+    failures = number(f[6]), open_until = number(f[7]), open_for = number(f[8]), probe = number(f[9]), retry = f[10] == '1',
+    prober = f[11] or '', removed = number(f[12]),
     freed = 0, -- how many may go because of what this script did
     taking = {}, leaving = {}, parking = {}, unparking = {},
   }
@@ -81,6 +81,7 @@ end
 
 local function room(w)
   if w.paused then return 0 end
+  if not w.concurrency and not w.every then return math.huge end
   local places = w.concurrency and math.max(0, w.concurrency - taken(w)) or math.huge
   return math.min(places, tokens(w))
 end
@@ -225,7 +226,7 @@ end
 -- Wakes what the worker that settles has room for: of its own lanes, unless what it frees is all that the webhook has.
 local function wake_for_worker(w)
   local is_full = (w.concurrency or w.every) and room(w) <= w.freed
-  wake(w, w.room_there, not is_full and w.offered or nil)
+  wake(w, tonumber(w.room_there), not is_full and w.offered or nil)
 end
 
 -- At the end of every script that moves places: for every place that was left, somebody is woken, under a rate as many

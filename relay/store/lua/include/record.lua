@@ -1,5 +1,6 @@
 -- record: an invocation's hash, read and written.
 -- needs: clock, tallies
+-- record read_place: state chain parent parentStep pins
 
 local FINAL = { delivered = true, unreachable = true, interrupted = true, rejected = true, cancelled = true }
 
@@ -8,6 +9,13 @@ local FINAL = { delivered = true, unreachable = true, interrupted = true, reject
 -- that last gave it back, to be tried again or to wait.
 local function ended_with(r, token)
   return r.lastToken == token or (FINAL[r.state] and r.token == token)
+end
+
+local NOWHERE = { chain = '', parent = '', parentStep = '', pins = '' }
+
+-- Where a call stands among chains, as one or as a step of one: most are neither, and have no root.
+local function place_of(r)
+  return r.root == '' and NOWHERE or read_place(r.ref)
 end
 
 local overs = {} -- as this script has read them: parent -> whether it is over
@@ -20,10 +28,6 @@ local function is_over(parent_ref)
     overs[parent_ref] = not state or FINAL[state] or false
   end
   return overs[parent_ref]
-end
-
-local function number(text)
-  return tonumber(text) or 0
 end
 
 -- When a call has to end at the latest: by its age, and a chain by its deadline, unless that does not count now.
@@ -60,15 +64,14 @@ local function write_record(new, state)
   add_field(fields, 'waiters', new.waiter)
   add_field(fields, 'callback', new.callback or '')
   if new.delay then add_field(fields, 'notBefore', int(first_ms)) end
-  if new.age then
-    new.endBy = int(first_ms + new.age)
-    add_field(fields, 'endBy', new.endBy)
-  end
+  local by = new.age and first_ms + new.age
+  if by then add_field(fields, 'endBy', int(by)) end
   if new.chain == '1' then
-    new.deadline = int(first_ms + tonumber(new.timeout))
+    local deadline = first_ms + tonumber(new.timeout)
+    by = by and math.min(by, deadline)
     add_field(fields, 'chain', '1')
     add_field(fields, 'pins', new.pins)
-    add_field(fields, 'deadline', new.deadline)
+    add_field(fields, 'deadline', int(deadline))
     add_field(fields, 'step', '-1')
     add_field(fields, 'open', '0')
     add_field(fields, 'root', new.root or new.ref)
@@ -87,5 +90,5 @@ local function write_record(new, state)
   if new.payload ~= '' then redis.call('SET', KEY.payload(new.ref), new.payload) end
   local t = tally_of(new.plugin, new.webhook)
   tally_new(t, new.ref, new.requestBytes, state == 'queued')
-  if new.age then tally_open(t, new.ref, ends_by(new)) end
+  if by then tally_open(t, new.ref, by) end
 end

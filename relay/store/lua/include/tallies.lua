@@ -60,13 +60,14 @@ local function kind_in(t, ends)
 end
 
 -- A record is final. Metrics know its webhook as `named`.
-local function tally_end(t, r, ends, named)
-  local index, durations = kind_in(t, ends).index, kind_in(named, ends).durations
+local function tally_end(t, r, ends, bytes, named)
+  local k = kind_in(t, ends)
+  local index, durations = k.index, (named == t and k or kind_in(named, ends)).durations
   index[#index + 1] = r.createdAt
   index[#index + 1] = r.ref
   durations[#durations + 1] = now - tonumber(r.createdAt)
   t.sums.pending = t.sums.pending - 1
-  t.sums.bytes = t.sums.bytes - tonumber(r.requestBytes)
+  t.sums.bytes = t.sums.bytes - bytes
 end
 
 local function write_ends(t, note)
