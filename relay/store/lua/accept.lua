@@ -23,27 +23,32 @@ local max_bytes, max_refusals, idempotency_ms = tonumber(ARGV[4]), tonumber(ARGV
 local max_bytes_per_plugin = tonumber(ARGV[11])
 retention_from(6)
 
-local pending = redis.call('HMGET', KEY.pending(), 'count', 'bytes') -- and what this group adds
-local pending_count, pending_bytes = tonumber(pending[1] or 0), tonumber(pending[2] or 0)
-local per_plugin, bytes_per_plugin = {}, {}
+local pending = redis.call('HMGET', KEY.pending(), 'count', 'bytes')
+local all = { count = number(pending[1]), bytes = number(pending[2]) } -- pending, and what this group adds
+local of_plugins = {} -- plugin -> {count, bytes}: the same of one plugin
 
 local function pending_of(plugin)
-  if not per_plugin[plugin] then per_plugin[plugin] = tonumber(redis.call('GET', KEY.plugin_pending(plugin)) or 0) end
-  return per_plugin[plugin] + sums_of(plugin).pending
-end
-
-local function pending_bytes_of(plugin)
-  if not bytes_per_plugin[plugin] then
-    bytes_per_plugin[plugin] = tonumber(redis.call('HGET', KEY.plugin_bytes(plugin), 'pending') or 0)
+  local of_plugin = of_plugins[plugin]
+  if not of_plugin then
+    of_plugin = {
+      count = number(redis.call('GET', KEY.plugin_pending(plugin))),
+      bytes = number(redis.call('HGET', KEY.plugin_bytes(plugin), 'pending')),
+    }
+    of_plugins[plugin] = of_plugin
   end
-  return bytes_per_plugin[plugin] + sums_of(plugin).bytes
+  return of_plugin
 end
 
+-- Whether there is no room for so many bytes more; if there is, they are counted.
 local function over_capacity(plugin, bytes)
-  return pending_count >= max_pending
-    or pending_bytes + bytes > max_bytes
-    or pending_of(plugin) >= max_per_plugin
-    or pending_bytes_of(plugin) + bytes > max_bytes_per_plugin
+  local own = pending_of(plugin)
+  if all.count >= max_pending or all.bytes + bytes > max_bytes or own.count >= max_per_plugin
+    or own.bytes + bytes > max_bytes_per_plugin then
+    return true
+  end
+  all.count, all.bytes = all.count + 1, all.bytes + bytes
+  own.count, own.bytes = own.count + 1, own.bytes + bytes
+  return false
 end
 
 local function who(new)
@@ -71,10 +76,10 @@ end
 
 -- What an Idempotency-Key was used for: verdict and reference id, or nothing.
 local function used_before(new)
-  for _, pair in ipairs(new.macs) do
-    local used = redis.call('HMGET', KEY.idempotency(new.plugin, new.webhook, pair[1]), 'ref', 'fingerprint')
+  for index = 1, new.macs and #new.macs or 0, 2 do
+    local used = redis.call('HMGET', KEY.idempotency(new.plugin, new.webhook, new.macs[index]), 'ref', 'fingerprint')
     if used[1] then
-      if used[2] == pair[2] then return 'known', used[1] end
+      if used[2] == new.macs[index + 1] then return 'known', used[1] end
       return 'key_reused', used[1]
     end
   end
@@ -103,18 +108,17 @@ local function accept(new)
   local state = redis.call('HGET', KEY.record(new.ref), 'state')
   if state then return 'accepted', new.ref, state end
   local verdict, ref = used_before(new)
-  if new.refusal ~= '' and verdict ~= 'known' then return refuse(new) end
+  if new.refusal and verdict ~= 'known' then return refuse(new) end
   if verdict == 'known' then audit_trigger(who(new), new, verdict, ref) end
   if verdict then return verdict, ref, redis.call('HGET', KEY.record(ref), 'state') or 'expired' end
   if current_revision(new.plugin, new.webhook) ~= new.revision then return 'stale', new.ref, '' end
-  local bytes = tonumber(new.requestBytes)
-  if over_capacity(new.plugin, bytes) then
+  if over_capacity(new.plugin, tonumber(new.requestBytes)) then
     count_over_capacity(new)
     return 'over_capacity', new.ref, ''
   end
-  if new.macs[1] then
-    local key = KEY.idempotency(new.plugin, new.webhook, new.macs[1][1])
-    redis.call('HSET', key, 'ref', new.ref, 'fingerprint', new.macs[1][2])
+  if new.macs then
+    local key = KEY.idempotency(new.plugin, new.webhook, new.macs[1])
+    redis.call('HSET', key, 'ref', new.ref, 'fingerprint', new.macs[2])
     redis.call('PEXPIRE', key, idempotency_ms)
   end
   write_record(new, 'queued')
@@ -124,7 +128,7 @@ local function accept(new)
     alarm_queued_at_end(new.ref, new.lane, now + grace)
   end
   audit_trigger(who(new), new, 'accepted', new.ref)
-  created, pending_count, pending_bytes = created + 1, pending_count + 1, pending_bytes + bytes
+  created = created + 1
   return 'accepted', new.ref, 'queued'
 end
 
@@ -133,15 +137,13 @@ local function read_new(at)
     ref = ARGV[at], plugin = ARGV[at + 1], webhook = ARGV[at + 2], revision = ARGV[at + 3], lane = ARGV[at + 4],
     timeout = ARGV[at + 5], repeatable = ARGV[at + 6], payload = ARGV[at + 7], requestBytes = ARGV[at + 8],
     caller = ARGV[at + 9], traceparent = ARGV[at + 10], waiter = ARGV[at + 11], chain = ARGV[at + 12], pins = ARGV[at + 13],
-    age = tonumber(ARGV[at + 14]), delay = tonumber(ARGV[at + 15]), callback = ARGV[at + 16], refusal = ARGV[at + 17],
-    macs = {},
+    age = tonumber(ARGV[at + 14]), callback = ARGV[at + 16],
   }
-  if new.delay == 0 then new.delay = nil end
-  local count = tonumber(ARGV[at + 18])
-  for index = 1, count do
-    new.macs[index] = { ARGV[at + 17 + 2 * index], ARGV[at + 18 + 2 * index] }
-  end
-  return new, at + 19 + 2 * count
+  if ARGV[at + 15] ~= '0' then new.delay = tonumber(ARGV[at + 15]) end
+  if ARGV[at + 17] ~= '' then new.refusal = ARGV[at + 17] end
+  local next_at = at + 19 + 2 * tonumber(ARGV[at + 18])
+  if ARGV[at + 18] ~= '0' then new.macs = { unpack(ARGV, at + 19, next_at - 1) } end -- and fingerprints
+  return new, next_at
 end
 
 local function publish(at)

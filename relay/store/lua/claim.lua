@@ -15,7 +15,6 @@
 -- does not become lastToken: its answer, should it still come, is late. A call that is parked though it might go knows by
 -- which claim (parker): the same claim says again that it is ready.
 -- needs: alarms, clock, conclude, finish, places, record
--- record read_plain: state plugin webhook timeout lane attempts parked replay createdAt endBy notBefore root
 -- record read_call: state callback token leaseEnd notBefore plugin webhook timeout repeatable losses attempts requestBytes
 --   waiters lastToken parked parker createdAt lane chain deadline parent replay step endBy root
 
@@ -24,16 +23,13 @@ conclude_from(1, 2)
 grace_from(3)
 retention_from(4)
 
--- further: what else of its record changes, as pairs.
-local function grant(r, w, ...)
-  local lease_end = now + lease_of(r)
-  redis.call('HSET', KEY.record(r.ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end), ...)
-  take_place(w, r.ref, lease_end)
-  if r.parked == '1' then unpark(w, r.ref) end
-  alarm_queued_off(r.ref, r.lane)
-  alarm_running_at_end(r.ref, lease_end)
-  if r.attempts ~= '' then return 'granted', 'sending' end
-  return 'granted', 'sending', r.notBefore ~= '' and r.notBefore or r.createdAt
+-- A call takes its place, and its record says so; further: what else changes there, as pairs.
+local function grant(w, ref, lane, lease_end, was_parked, ...)
+  redis.call('HSET', KEY.record(ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end), ...)
+  take_place(w, ref, lease_end)
+  if was_parked then unpark(w, ref) end
+  alarm_queued_off(ref, lane)
+  alarm_running_at_end(ref, lease_end)
 end
 
 -- A call that was being sent when its worker was lost, and that is kept, is queued or retrying from here on.
@@ -63,7 +59,9 @@ end
 local function admit(r, w)
   if breaker(w) == 'open' then return stop_at_breaker(r, w) end
   if room(w) >= 1 then
-    return grant(r, w, 'notBefore', '', 'losses', r.losses, 'attempts', r.attempts, 'parked', '', 'held', '')
+    grant(w, r.ref, r.lane, now + lease_of(r), r.parked == '1', 'notBefore', '', 'losses', r.losses, 'attempts', r.attempts,
+      'parked', '', 'held', '')
+    return 'granted', 'sending', r.attempts == '' and (r.notBefore ~= '' and r.notBefore or r.createdAt) or ''
   end
   if r.state == 'sending' then keep(r, 'queued', '') end
   park(w, r.ref, r.lane, r.createdAt)
@@ -97,14 +95,13 @@ end
 -- Whether nobody else will wake a call that is parked now: nothing runs any more; or it was read as full and its webhook
 -- has a place since (said once, for a worker that has no room for it parks it again; but again where this very claim is
 -- repeated, whose reply was lost).
-local function is_left_alone(r, w, was_full)
-  local is_new = r.parked ~= '1' or r.parker == token
+local function is_left_alone(w, is_new, was_full)
   return taken(w) == 0 or (was_full and is_new and room(w) >= 1)
 end
 
 -- Its worker has no room for it, or has read that its webhook had none: whatever of the webhook is running will wake it.
 local function park_unwanted(r, w, was_full)
-  if is_left_alone(r, w, was_full) then
+  if is_left_alone(w, r.parked ~= '1' or r.parker == token, was_full) then
     pass_on(w)
     redis.call('HSET', KEY.record(r.ref), 'parker', token)
   end
@@ -131,8 +128,8 @@ local function lost(r, w, parent_is_over)
 end
 
 -- Whether the chain that a call is a step of is over, or the outermost one.
-local function is_left_over(r)
-  return is_over(r.parent) or (r.parent ~= '' and r.root ~= r.parent and is_over(r.root))
+local function is_left_over(parent, root)
+  return is_over(parent) or (parent ~= '' and root ~= parent and is_over(root))
 end
 
 local function may_go(r)
@@ -155,23 +152,28 @@ end
 -- A call that is tried for the first time and may go, or be parked: nearly every call is one, and little of its record
 -- is looked at. Nothing, where more of it matters.
 local function claim_plain(ref, wanted, was_full)
-  local r = read_plain(ref)
-  local plain = r and r.state == 'queued' and r.attempts == '' and r.parked ~= 'job' and r.replay == ''
-    and not is_aged(r) and number(r.notBefore) <= now
-  if not plain then return nil end
-  local place = place_of(r)
-  r.chain, r.parent = place.chain, place.parent
-  if r.root ~= '' and (r.chain ~= '' or is_left_over(r)) then return nil end
-  local w = webhook_of(r.plugin, r.webhook)
-  if is_removed(r, w) then return nil end
+  local state, plugin, webhook, timeout, lane, created, attempts, parked, replay, end_by, not_before, root = unpack(redis.call(
+    'HMGET', KEY.record(ref), 'state', 'plugin', 'webhook', 'timeout', 'lane', 'createdAt', 'attempts', 'parked', 'replay',
+    'endBy', 'notBefore', 'root'))
+  if state ~= 'queued' or (attempts or '') ~= '' or parked == 'job' or replay then return nil end
+  if (end_by and tonumber(end_by) <= now) or number(not_before) > now then return nil end
+  local place = place_of(ref, root)
+  if place.chain ~= '' or is_left_over(place.parent, root) then return nil end
+  local w = webhook_of(plugin, webhook)
+  if w.removed > 0 and place.parent == '' and is_older(ref, w) then return nil end
   if wanted then
     if breaker(w) == 'open' or room(w) < 1 then return nil end
-    if r.parked == '1' then return grant(r, w, 'parked', '') end
-    return grant(r, w)
+    local lease_end = now + tonumber(timeout) + lease_margin
+    if parked == '1' then
+      grant(w, ref, lane, lease_end, true, 'parked', '')
+    else
+      grant(w, ref, lane, lease_end, false)
+    end
+    return 'granted', 'sending', (not_before or '') ~= '' and not_before or created
   end
-  if w.every or r.parked == '1' or is_left_alone(r, w, was_full) then return nil end
-  park_queued(w, ref, r.lane, r.createdAt)
-  return 'parked', r.state
+  if w.every or parked == '1' or is_left_alone(w, true, was_full) then return nil end
+  park_queued(w, ref, lane, created)
+  return 'parked', state
 end
 
 local function claim_any(ref, wanted, was_full)
@@ -182,11 +184,11 @@ local function claim_any(ref, wanted, was_full)
   if is_out_of_time(r) then return conclude(r, 'unreachable', 'chain_timeout') end
   if r.state == 'sending' and number(r.leaseEnd) > now then return 'skipped', r.state end
   local w = webhook_of(r.plugin, r.webhook)
-  if r.state == 'sending' then return lost(r, w, is_left_over(r)) end
+  if r.state == 'sending' then return lost(r, w, is_left_over(r.parent, r.root)) end
   if is_aged(r) then return conclude_aged(r) end
   if is_removed(r, w) then return conclude(r, 'rejected', 'webhook_not_registered') end
   if not may_go(r) then return 'skipped', r.state end
-  if is_left_over(r) then return conclude(r, 'cancelled', '') end
+  if is_left_over(r.parent, r.root) then return conclude(r, 'cancelled', '') end
   return go_on(r, w, wanted, was_full)
 end
 

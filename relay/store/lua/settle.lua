@@ -62,14 +62,13 @@ end
 -- What is tried again, unless its webhook was removed, or it is too old for another attempt.
 local function try_again(r, delay, fields)
   local w = webhook_of(r.plugin, r.webhook)
-  local more = redis.call('HMGET', KEY.record(r.ref), 'revision', 'endBy')
-  if w.removed > 0 and number(more[1]) <= w.removed and r.parent == '' then
+  if w.removed > 0 and r.parent == '' and is_older(r.ref, w) then
     return finish(r, {
       state = 'rejected', outcome = 'webhook_not_registered', status = '', error = '', result = '', token = r.token,
       fields = fields,
     })
   end
-  r.endBy = more[2] or ''
+  r.endBy = redis.call('HGET', KEY.record(r.ref), 'endBy') or ''
   if not is_aged(r) then return retry(r, w, delay, fields) end
   note_age(r)
   set_field(fields, 'attempts', r.attempts)

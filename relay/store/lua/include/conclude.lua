@@ -37,10 +37,15 @@ local function is_aged(r)
   return r.endBy ~= '' and number(r.endBy) <= now
 end
 
+-- Whether a call is of a revision that was removed, of a webhook of which one was.
+local function is_older(ref, w)
+  return number(redis.call('HGET', KEY.record(ref), 'revision')) <= w.removed
+end
+
 -- Whether a call's webhook was removed since it was accepted. What a chain has begun goes on.
 local function is_removed(r, w)
   if w.removed == 0 or r.parent ~= '' or (r.chain == '1' and r.step ~= '-1') then return false end
-  return number(redis.call('HGET', KEY.record(r.ref), 'revision')) <= w.removed
+  return is_older(r.ref, w)
 end
 
 -- Too old. Whether a request of it may have left is what its attempts say.

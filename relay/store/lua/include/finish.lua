@@ -36,8 +36,6 @@ end
 local function write_end(r, ends, sums, bytes, keep, expires)
   local fields = ends.fields or {}
   if ends.token ~= r.token then add_field(fields, 'token', ends.token) end
-  add_field(fields, 'status', ends.status)
-  add_field(fields, 'error', ends.error)
   if r.waiters ~= '' then set_field(fields, 'waiters', '') end
   if r.parked and r.parked ~= '' then set_field(fields, 'parked', '') end
   local kept = bytes + #ends.result -- about: sealing adds little
@@ -45,8 +43,13 @@ local function write_end(r, ends, sums, bytes, keep, expires)
     set_field(fields, 'keptBytes', int(kept))
     sums.kept = sums.kept + kept
   end
-  redis.call('HSET', KEY.record(r.ref), 'state', ends.state, 'outcome', ends.outcome, 'finishedAt', now_text,
-    'expiresAt', expires, unpack(fields))
+  if ends.status == '' then
+    redis.call('HSET', KEY.record(r.ref), 'state', ends.state, 'outcome', ends.outcome, 'finishedAt', now_text,
+      'expiresAt', expires, unpack(fields))
+  else
+    redis.call('HSET', KEY.record(r.ref), 'state', ends.state, 'outcome', ends.outcome, 'finishedAt', now_text,
+      'expiresAt', expires, 'status', ends.status, 'error', ends.error, unpack(fields))
+  end
   local contents = int(retention.contents > 0 and math.min(keep, retention.contents) or keep)
   if ends.result ~= '' then redis.call('SET', KEY.result(r.ref), ends.result, 'PX', contents) end
   redis.call('PEXPIRE', KEY.payload(r.ref), contents)

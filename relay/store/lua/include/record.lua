@@ -13,9 +13,9 @@ end
 
 local NOWHERE = { chain = '', parent = '', parentStep = '', pins = '' }
 
--- Where a call stands among chains, as one or as a step of one: most are neither, and have no root.
-local function place_of(r)
-  return r.root == '' and NOWHERE or read_place(r.ref)
+-- Where a call stands among chains, as one or as a step of one: most are neither, and have no root (false).
+local function place_of(ref, root)
+  return root and read_place(ref) or NOWHERE
 end
 
 local overs = {} -- as this script has read them: parent -> whether it is over

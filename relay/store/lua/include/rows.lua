@@ -5,18 +5,18 @@
 -- it), chain ('1' for one), parent, parentStep and pins ('' for none), with spaces between; then payload or ''. An unknown
 -- id's are both ''.
 -- needs: clock, places, record, revisions
--- record read_for_row: state plugin webhook revision traceparent timeout lane attempts losses root
 
 local function row_of(ref)
-  local r = read_for_row(ref)
-  if not r then return '', '' end
-  local tries = r.attempts == '' and 0 or select(2, string.gsub(r.attempts, '%]', ''))
-  local full = room(webhook_of(r.plugin, r.webhook)) < 1
-  local place = place_of(r)
-  local text = table.concat({
-    r.state, r.plugin, r.webhook, r.revision, current_revision(r.plugin, r.webhook), r.traceparent, r.timeout, r.lane,
-    tries, number(r.losses), full and '1' or '', place.chain, place.parent, place.parentStep, place.pins,
-  }, ' ')
+  local state, plugin, webhook, revision, traceparent, timeout, lane, attempts, losses, root = unpack(redis.call('HMGET',
+    KEY.record(ref), 'state', 'plugin', 'webhook', 'revision', 'traceparent', 'timeout', 'lane', 'attempts', 'losses', 'root'))
+  if not state then return '', '' end
+  local tries = attempts and select(2, string.gsub(attempts, '%]', '')) or 0
+  local full = room(webhook_of(plugin, webhook)) < 1
+  local place = place_of(ref, root)
+  local text = state .. ' ' .. plugin .. ' ' .. webhook .. ' ' .. (revision or '') .. ' '
+    .. current_revision(plugin, webhook) .. ' ' .. (traceparent or '') .. ' ' .. (timeout or '') .. ' ' .. (lane or '') .. ' '
+    .. tries .. ' ' .. number(losses) .. (full and ' 1 ' or '  ') .. place.chain .. ' ' .. place.parent .. ' '
+    .. place.parentStep .. ' ' .. place.pins
   return text, (not full or place.chain == '1') and redis.call('GET', KEY.payload(ref)) or ''
 end
 
