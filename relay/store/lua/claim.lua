@@ -152,9 +152,9 @@ end
 -- A call that is tried for the first time and may go, or be parked: nearly every call is one, and little of its record
 -- is looked at. Nothing, where more of it matters.
 local function claim_plain(ref, wanted, was_full)
-  local state, plugin, webhook, timeout, lane, created, attempts, parked, replay, end_by, not_before, root = unpack(redis.call(
-    'HMGET', KEY.record(ref), 'state', 'plugin', 'webhook', 'timeout', 'lane', 'createdAt', 'attempts', 'parked', 'replay',
-    'endBy', 'notBefore', 'root'))
+  local state, plugin, webhook, timeout, lane, created, attempts, parked, replay, end_by, not_before, root = unpack(
+    redis.call('HMGET', KEY.record(ref), 'state', 'plugin', 'webhook', 'timeout', 'lane', 'createdAt', 'attempts', 'parked',
+      'replay', 'endBy', 'notBefore', 'root'))
   if state ~= 'queued' or (attempts or '') ~= '' or parked == 'job' or replay then return nil end
   if (end_by and tonumber(end_by) <= now) or number(not_before) > now then return nil end
   local place = place_of(ref, root)

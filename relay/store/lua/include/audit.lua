@@ -20,7 +20,8 @@ local function audit_trigger(who, new, outcome, ref)
     local head = table.concat({ ' trigger', who, new.plugin, new.webhook, new.revision, outcome }, ' ')
     if not audited[head] then audited_heads[#audited_heads + 1] = head end
     alike = audited[head] or {
-      who = who, plugin = new.plugin, webhook = new.webhook, revision = new.revision, outcome = outcome, sizes = {}, refs = {},
+      who = who, plugin = new.plugin, webhook = new.webhook, revision = new.revision, outcome = outcome,
+      sizes = {}, refs = {},
     }
     audited[head] = alike
   end

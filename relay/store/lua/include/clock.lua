@@ -1,4 +1,5 @@
--- clock: the server's time, and numbers as text. Included by every script that keeps time; workers' and callers' clocks never count.
+-- clock: the server's time, and numbers as text. Every script that keeps time needs it; workers' and callers' clocks never
+-- count.
 
 -- The script's one moment: milliseconds since the epoch, an integer below 2^53 (exact in a Lua number).
 local server_time = redis.call('TIME')
@@ -18,7 +19,7 @@ end
 
 local now_text = int(now)
 
--- A number from text; none is 0. To ask tonumber() costs as much as ten comparisons.
+-- A number from text; none is 0.
 local function number(text)
   if not text or text == '' then return 0 end
   return tonumber(text) or 0

@@ -7,15 +7,17 @@
 -- needs: clock, places, record, revisions
 
 local function row_of(ref)
-  local state, plugin, webhook, revision, traceparent, timeout, lane, attempts, losses, root = unpack(redis.call('HMGET',
-    KEY.record(ref), 'state', 'plugin', 'webhook', 'revision', 'traceparent', 'timeout', 'lane', 'attempts', 'losses', 'root'))
+  local state, plugin, webhook, revision, traceparent, timeout, lane, attempts, losses, root = unpack(
+    redis.call('HMGET', KEY.record(ref), 'state', 'plugin', 'webhook', 'revision', 'traceparent', 'timeout', 'lane',
+      'attempts', 'losses', 'root'))
   if not state then return '', '' end
   local tries = attempts and select(2, string.gsub(attempts, '%]', '')) or 0
+  plugin, webhook = plugin or '', webhook or ''
   local full = room(webhook_of(plugin, webhook)) < 1
   local place = place_of(ref, root)
   local text = state .. ' ' .. plugin .. ' ' .. webhook .. ' ' .. (revision or '') .. ' '
-    .. current_revision(plugin, webhook) .. ' ' .. (traceparent or '') .. ' ' .. (timeout or '') .. ' ' .. (lane or '') .. ' '
-    .. tries .. ' ' .. number(losses) .. (full and ' 1 ' or '  ') .. place.chain .. ' ' .. place.parent .. ' '
+    .. current_revision(plugin, webhook) .. ' ' .. (traceparent or '') .. ' ' .. (timeout or '') .. ' ' .. (lane or '')
+    .. ' ' .. tries .. ' ' .. number(losses) .. (full and ' 1 ' or '  ') .. place.chain .. ' ' .. place.parent .. ' '
     .. place.parentStep .. ' ' .. place.pins
   return text, (not full or place.chain == '1') and redis.call('GET', KEY.payload(ref)) or ''
 end
