@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -33,6 +34,15 @@ for foreign in foreign_names(os.environ):
     del os.environ[foreign]
 
 START_TRIES = 3  # somebody else may take the free port between its choice and the server's bind
+
+
+# What is imported and collected stays: the collector of cycles need look at it neither now nor at each of its turns later.
+gc.disable()
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items):

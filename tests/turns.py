@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 _TRIES = 10
 _TICK_S = 0.0005
-_REFERENCE = "[" + "[]," * 100_000 + "0]"
+_REFERENCE = "[" + "[]," * 25_000 + "0]"
 #: Of the processor, to read and drop that, on the machine that bounds are meant for while it does nothing else.
-_REFERENCE_S = 0.010
+_REFERENCE_S = 0.0025
 
 
 def longest_hold_s(work: Callable[[], object], *, within_s: float) -> float:

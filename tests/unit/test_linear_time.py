@@ -47,7 +47,7 @@ def test_json_of_any_shape_is_read_in_linear_time(frame, few, monkeypatch):
 @each_frame(OBJECT_TEXT_FRAMES)
 def test_a_document_of_any_shape_is_read_in_linear_time(frame):
     for unit in UNITS:
-        assert_linear(read_document, lambda size, unit=unit: made(unit, frame, size), 200)
+        assert_linear(read_document, lambda size, unit=unit: made(unit, frame, size), 100)
 
 
 def test_long_names_within_one_another_cost_no_more_than_their_length():

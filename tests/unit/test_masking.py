@@ -85,7 +85,6 @@ TEXT_FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", TEXT_FORMS)
 @settings(deadline=None)  # the machine may be busy
 @given(secret=secrets, before=surroundings, after=surroundings)
 @example(secret=SECRET, before="", after="")
@@ -93,11 +92,13 @@ TEXT_FORMS = {
 @example(secret="0  0000000", before="", after="")
 @example(secret="00.0.0.0", before="", after="")
 @example(secret="key-192.168.100.200", before="", after="")
-def test_no_form_of_a_secret_is_left_in_a_text(form, secret, before, after):
-    shown = TEXT_FORMS[form](secret)
-    masked, count = mask_for(secret).text(before + shown + after)
-    assert count >= 1
-    assert shown not in masked
+def test_no_form_of_a_secret_is_left_in_a_text(secret, before, after):
+    mask = mask_for(secret)
+    for form, write in TEXT_FORMS.items():
+        shown = write(secret)
+        masked, count = mask.text(before + shown + after)
+        assert count >= 1, form
+        assert shown not in masked, form
 
 
 @pytest.mark.parametrize("urlsafe", [False, True])
