@@ -22,6 +22,7 @@ from relay.settings import Settings
 from relay.telemetry import log
 from relay.upkeep.sweeper import PERIOD_S
 from relay.worker_runtime import worker_parts
+from workers.lane_poller import LANE_WAITS
 from workers.lanes import write_down_dropped
 from workers.task_events import TaskEvents
 
@@ -87,6 +88,7 @@ class Executing(bootsteps.StartStopStep):
         self._told_to_stop += 1
         if self._told_to_stop > 1:
             os._exit(HARD_STOP)
+        LANE_WAITS.end()
         self._guard = gevent.spawn_later(self._settings.stop_timeout_s + GOODBYE_S, os._exit, HARD_STOP)
 
 

@@ -18,6 +18,47 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _FLAGS: Final = {READ: select.POLLIN, WRITE: select.POLLOUT}
+_MOMENT_S: Final = 0.05
+
+
+class LaneWaits:
+    """The waits for lanes in this process, all of which end when it has been told to stop.
+
+    Celery looks whether it has been told so between two waits, of one and two seconds.
+    """
+
+    def __init__(self) -> None:
+        self._greenlets: set[Any] = set()
+        self._ended = False
+
+    def wait(self, waiting: Any, timeout_s: float | None) -> list[tuple[int, int]]:
+        """What has happened, after at most so many seconds (None: as many as it takes), in which others run.
+
+        Raises TimeoutError, as kombu does at the end of its time, in a process that has been told to stop.
+        """
+        if self._ended:
+            gevent.sleep(_MOMENT_S)
+            raise TimeoutError
+        greenlet = gevent.getcurrent()
+        self._greenlets.add(greenlet)
+        try:
+            found: list[tuple[int, int]] = waiting.poll(None if timeout_s is None else 1000 * timeout_s)
+        finally:
+            self._greenlets.discard(greenlet)
+        return found
+
+    def end(self) -> None:
+        """End them, also those to come. May be called by a signal handler."""
+        self._ended = True
+        gevent.get_hub().loop.run_callback(self._interrupt)
+
+    def _interrupt(self) -> None:
+        for greenlet in tuple(self._greenlets):
+            greenlet.throw(TimeoutError)
+
+
+#: Those of this worker.
+LANE_WAITS: Final = LaneWaits()
 
 
 class LanePoller:
@@ -46,12 +87,15 @@ class LanePoller:
             self._waiting.unregister(fd)
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        """What has happened, after at most so many seconds (None: as many as it takes), in which others run."""
+        """What has happened, after at most so many seconds (None: as many as it takes), in which others run.
+
+        Raises TimeoutError in a process that has been told to stop, where nothing has.
+        """
         found = self._at_once.poll(0)
         if found or timeout == 0:
             gevent.sleep(0)  # others have their turn while lanes are never empty
         else:
-            found = self._waiting.poll(None if timeout is None else 1000 * timeout)
+            found = LANE_WAITS.wait(self._waiting, timeout)
         return self._told(found)
 
     def close(self) -> None:

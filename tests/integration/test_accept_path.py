@@ -3,14 +3,15 @@
 import shutil
 import tempfile
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
+from relay.store import keyspace
 from tests.conftest import start_valkey
 from tests.integration.api_harness import environ_for, running_api
 from tests.integration.test_api_triggers import problem
+from tests.timing import wait_until
 
 
 @pytest.mark.parametrize("prefer", ["wait=5", "respond-async", None])
@@ -70,10 +71,13 @@ def test_an_awaited_large_body_is_in_hand_only_until_it_is_accepted(tight):
     def call():
         answers.append(tight.trigger(body=body, prefer="wait=6").status_code)
 
+    def accepted():
+        return int(tight.queue.hget(keyspace.pending(), "count") or 0)
+
     callers = [threading.Thread(target=call) for _ in range(6)]
-    for caller in callers:
+    for count, caller in enumerate(callers, 1):
         caller.start()
-        time.sleep(0.4)
+        wait_until(lambda count=count: accepted() == count)
     for caller in callers:
         caller.join()
     assert answers == [202] * 6

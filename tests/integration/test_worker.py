@@ -6,13 +6,14 @@ import os
 import signal
 import threading
 import time
+from itertools import count
 
 import pytest
 
 from relay.invocation import Outcome, Sent, State
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import answer, closed_port, full_backlog, in_turn, json_answer, once_set, receiver, slow
-from tests.timing import BUSY_S, wait_until
+from tests.timing import BUSY_S, START_S, least, wait_until
 
 OK = json_answer({"ok": True})
 
@@ -147,6 +148,20 @@ def test_a_stop_lets_running_calls_end_and_gives_the_others_back(tmp_path_factor
         assert len(endpoint.requests) == 20
         given_back = [harness.record(ref) for ref in unsent]
         assert {(record.state, record.attempts, record.losses) for record in given_back} == {(State.QUEUED, (), 0)}
+
+
+def test_an_idle_worker_stops_before_celery_would_look_whether_it_has_to(harness):
+    """Which it does between two waits of two seconds each, of which the first has just begun."""
+    numbers = count(3)
+
+    def stop_s():
+        process = harness.start_worker(number=next(numbers))
+        began_s = time.monotonic()
+        process.terminate()
+        assert process.wait(START_S) == 0
+        return time.monotonic() - began_s
+
+    assert least(stop_s, wanted=1.5) <= 1.5
 
 
 def test_a_killed_workers_unrepeatable_calls_end_interrupted_and_repeatable_ones_are_sent_again(tmp_path_factory):

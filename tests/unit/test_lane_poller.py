@@ -12,8 +12,10 @@ import pytest
 from kombu.utils.eventio import ERR, READ, WRITE
 
 from relay.process.descriptors import allow_calls
-from workers.lane_poller import LanePoller
+from workers import lane_poller
+from workers.lane_poller import LanePoller, LaneWaits
 
+FOR_EVER_S = 60  # longer than the test may take
 HIGH = 1_024  # from where on select() takes none
 
 
@@ -32,7 +34,15 @@ def pair(request):
 
 
 @pytest.fixture
-def poller():
+def waits(monkeypatch):
+    """Those of a worker of its own."""
+    waits = LaneWaits()
+    monkeypatch.setattr(lane_poller, "LANE_WAITS", waits)
+    return waits
+
+
+@pytest.fixture
+def poller(waits):
     poller = LanePoller()
     yield poller
     poller.close()
@@ -96,3 +106,30 @@ def test_what_was_closed_is_forgotten(poller, pair):
     assert [fd for fd, _ in poller.poll(0)] == [theirs.fileno()]
     poller.unregister(theirs)
     assert poller.poll(0) == poller.poll(0.01) == []
+
+
+def test_a_wait_ends_with_the_worker(poller, pair, waits):
+    poller.register(pair[0], READ)
+    gevent.spawn_later(0.05, waits.end)
+    with pytest.raises(TimeoutError):
+        poller.poll(FOR_EVER_S)
+
+
+def test_whoever_no_longer_waits_is_left_alone_at_the_end(poller, pair, waits):
+    ours, theirs = pair
+    poller.register(ours, READ)
+    theirs.send(b"x")
+    assert poller.poll(FOR_EVER_S)
+    waits.end()
+    gevent.sleep(0.01)
+
+
+def test_from_the_end_on_a_wait_takes_a_moment_in_which_others_run_and_what_is_there_is_told(poller, pair, waits):
+    ours, theirs = pair
+    poller.register(ours, READ)
+    waits.end()
+    other = gevent.spawn(theirs.send, b"x")
+    with pytest.raises(TimeoutError):
+        poller.poll(FOR_EVER_S)
+    assert other.dead
+    assert poller.poll(FOR_EVER_S) == [(ours.fileno(), READ)]
