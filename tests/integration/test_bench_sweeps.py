@@ -5,13 +5,29 @@ from __future__ import annotations
 import json
 
 import pytest
+from click.testing import CliRunner
 
+from bench.contenders.relay import Relay
 from bench.floors.__main__ import Floors
 from bench.sweeps import arriving, sending
 from bench.sweeps.stages import Scenes
 from bench.sweeps.sweep import Sweep
+from relay.cli import main
 
 
+@pytest.fixture
+def commands_here(monkeypatch):
+    """The relay's commands run in this process; the other tests start each as `make bench` does."""
+
+    def run(relay, stage, *arguments):
+        done = CliRunner().invoke(main, arguments, env=relay._environment(stage), catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.stdout_bytes
+
+    monkeypatch.setattr(Relay, "command", run)
+
+
+@pytest.mark.usefixtures("commands_here")
 @pytest.mark.parametrize("sweep", [sending.tls, sending.chains])
 def test_a_sweep_makes_every_call_once(sweep, tmp_path):
     found = sweep(Scenes(tmp_path, precedence=False), 200)
