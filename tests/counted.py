@@ -24,7 +24,7 @@ class Counted:
             sys.monitoring.register_callback(tool, events.PY_START, lambda code, _offset: self._note(code))
             sys.monitoring.set_events(tool, events.PY_START)
         else:
-            sys.setprofile(lambda frame, event, _: self._note(frame.f_code) if event == "call" else None)
+            sys.setprofile(lambda frame, event, _: self._note(frame.f_code) if _begins(frame, event) else None)
         return self
 
     def __exit__(self, *_):
@@ -38,3 +38,8 @@ class Counted:
         own = code.co_filename == __file__ or code.co_name in COMPREHENSIONS
         if not own and threading.get_ident() == self._thread:
             self.functions[code.co_qualname] += 1
+
+
+def _begins(frame, event):
+    """Whether a function is entered, and not a generator gone on with."""
+    return event == "call" and frame.f_code.co_code[frame.f_lasti + 1] == 0  # the argument of RESUME

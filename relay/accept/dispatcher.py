@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
@@ -54,8 +53,7 @@ class LanePublisher(Protocol):
 OnReply: TypeAlias = "Callable[[Accepted | Exception], None]"
 
 
-@dataclass(frozen=True, slots=True)
-class _Round:
+class _Round(NamedTuple):
     """One try to bring a call to the store: with a fresh look at the registration, or to write down its refusal."""
 
     call: TriggerRequest

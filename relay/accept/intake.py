@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay.chains import pins_of
 from relay.errors import BadParameter, NotFound, RelayError, RequestRejected, WebhookNotRegistered
@@ -47,8 +47,7 @@ class TriggerRequest:
         return "interactive" if self.awaited else "bulk"
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedTrigger:
+class CheckedTrigger(NamedTuple):
     """A call made ready for the store; ``refused`` says why it is to be written down as `rejected`."""
 
     call: TriggerRequest

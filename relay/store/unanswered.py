@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hiredis import pack_command
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import ResponseError
 
@@ -28,7 +29,7 @@ class Unanswered:
             return
         try:
             self._client = self._client or self._connect()
-            self._client.connection.send_command(*command, check_health=not self._count)
+            self._client.connection.send_packed_command([pack_command(command)], check_health=not self._count)
             self._count += 1
         except Exception:  # noqa: BLE001 - the same as if its reply were lost
             self._lose()

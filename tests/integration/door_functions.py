@@ -1,26 +1,30 @@
-"""Counts the Python functions of one thread of the API from a single trigger to its answer, of which nobody waits for more.
+"""Counts the Python functions of one thread of the API from triggers to the answer, of which nobody waits for more.
 
-``python -m tests.integration.door_functions WEBHOOK KEY FILE`` writes the count into FILE; settings are in the environment.
+``python -m tests.integration.door_functions WEBHOOK KEY FILE`` writes two counts into FILE: of a single trigger, and of
+each of a list. Settings are in the environment.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import sys
 from pathlib import Path
 
 from api.wsgi import app
 from tests.counted import Counted
 
-BODY = b'{"data": {"id": 7, "text": "hello"}}'
-WARM_UP = 20
+TRIGGER = {"data": {"id": 7, "text": "hello"}}
+ITEMS = 128
+WARM_UP = 3
 
 
-def environ(webhook, key):
+def environ(path, key, value):
     """What Granian gives the application."""
+    body = json.dumps(value).encode()
     return {
         "REQUEST_METHOD": "POST",
-        "PATH_INFO": f"/v1/webhooks/{webhook}/trigger",
+        "PATH_INFO": path,
         "QUERY_STRING": "",
         "SERVER_PROTOCOL": "HTTP/1.1",
         "SERVER_NAME": "127.0.0.1",
@@ -30,30 +34,37 @@ def environ(webhook, key):
         "HTTP_AUTHORIZATION": f"Bearer {key}",
         "HTTP_PREFER": "respond-async",
         "CONTENT_TYPE": "application/json",
-        "CONTENT_LENGTH": str(len(BODY)),
+        "CONTENT_LENGTH": str(len(body)),
         "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(BODY),
+        "wsgi.input": io.BytesIO(body),
         "wsgi.errors": sys.stderr,
     }
 
 
-def main():
-    webhook, key, file = sys.argv[1:]
+def functions(*request):
+    """How many it takes, once it has met what is met the first time."""
     statuses = []
 
     def start_response(status, _headers, _exc_info=None):
         statuses.append(status)
 
     for _ in range(WARM_UP):
-        app(environ(webhook, key), start_response)
-    request = environ(webhook, key)
+        app(environ(*request), start_response)
+    asked = environ(*request)
     with Counted() as counted:
-        app(request, start_response)
+        app(asked, start_response)
     if set(statuses) != {"202 Accepted"}:
         sys.exit(f"answered with {sorted(set(statuses))}")
     for name, count in counted.functions.most_common():
         print(count, name)
-    Path(file).write_text(str(counted.functions.total()))
+    return counted.functions.total()
+
+
+def main():
+    webhook, key, file = sys.argv[1:]
+    single = functions(f"/v1/webhooks/{webhook}/trigger", key, TRIGGER)
+    several = functions("/v1/triggers", key, [{"webhookId": webhook, **TRIGGER}] * ITEMS)
+    Path(file).write_text(f"{single} {several / ITEMS}")
 
 
 if __name__ == "__main__":

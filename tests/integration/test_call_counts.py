@@ -75,14 +75,6 @@ def test_to_accept_a_call_takes_so_many_commands_and_script_runs(accepted):
     assert sum(cost.values()) / HELD <= 3.2
 
 
-def test_to_accept_a_call_takes_so_many_functions_at_the_door(harness, tmp_path):
-    key, _ = harness.runtime.api_keys.create("acme", ["trigger"], [])
-    count = tmp_path / "count"
-    module = [sys.executable, "-m", "tests.integration.door_functions", "hook", key, str(count)]
-    shown = subprocess.run(module, cwd=ROOT, env={**os.environ, **harness.environ}, check=True, capture_output=True)
-    assert 0 < int(count.read_text()) <= 150, shown.stdout.decode()  # 144
-
-
 def test_a_pending_record_takes_so_many_bytes(accepted):
     assert accepted[1] <= 1_100
 
@@ -101,3 +93,23 @@ def test_to_run_a_call_takes_so_many_script_runs(drained):
 )
 def test_a_record_is_read_and_written_so_often_a_call(drained, command, most):
     assert (drained[command] - drained["fcall"]) / CALLS <= most  # once a run each may read what holds for all
+
+
+@pytest.fixture(scope="module")
+def door_functions(harness, tmp_path_factory):
+    """How many functions of the door one trigger takes, and each of a list; and which."""
+    key, _ = harness.runtime.api_keys.create("acme", ["trigger"], [])
+    counts = tmp_path_factory.mktemp("door") / "counts"
+    module = [sys.executable, "-m", "tests.integration.door_functions", "hook", key, str(counts)]
+    shown = subprocess.run(module, cwd=ROOT, env={**os.environ, **harness.environ}, check=True, capture_output=True)
+    return (*map(float, counts.read_text().split()), shown.stdout.decode())
+
+
+def test_to_accept_a_call_takes_so_many_functions_at_the_door(door_functions):
+    single, _, shown = door_functions
+    assert 0 < single <= 146, shown  # 142
+
+
+def test_to_accept_a_call_of_a_list_takes_so_many_functions_at_the_door(door_functions):
+    _, each, shown = door_functions
+    assert 0 < each <= 44, shown  # 41.7
