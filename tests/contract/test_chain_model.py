@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fakeredis
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from relay.errors import Conflict
 from relay.invocation import FINAL, State
@@ -21,9 +20,12 @@ STEPS = (1, 3, 1)  # calls of each step
 class ChainMachine(RuleBasedStateMachine):
     """One chain of three steps; what its worker works out next is counted here from the records alone."""
 
+    client: object
+
     def __init__(self):
         super().__init__()
-        self.ledger = Ledger(fakeredis.FakeRedis(server=fakeredis.FakeServer()))
+        self.client.flushall()
+        self.ledger = Ledger(self.client)
         self.store = self.ledger.store
         self.chain = self.ledger.accepted(pins="{}", repeatable=True, timeout_ms=120_000)
         self.held = {}  # reference id -> token of whoever sends it
@@ -168,5 +170,8 @@ class ChainMachine(RuleBasedStateMachine):
             self.store.settle([self.ledger.settlement(self.chain, token, attempt=None)])
 
 
-ChainMachine.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30, deadline=None)
-TestChains = ChainMachine.TestCase
+def test_chains_keep_every_promise_in_any_order(valkey):
+    with valkey.client() as client:
+        machine = type("Machine", (ChainMachine,), {"client": client})
+        each = settings(max_examples=examples(60), stateful_step_count=30, deadline=None)
+        run_state_machine_as_test(machine, settings=each)
