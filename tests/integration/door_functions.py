@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 from api.wsgi import app
@@ -16,7 +17,8 @@ from tests.counted import Counted
 
 TRIGGER = {"data": {"id": 7, "text": "hello"}}
 ITEMS = 128
-WARM_UP = 3
+WARM_UP = 2
+TRIES = 3
 
 
 def environ(path, key, value):
@@ -42,22 +44,23 @@ def environ(path, key, value):
 
 
 def functions(*request):
-    """How many it takes, once it has met what is met the first time."""
-    statuses = []
+    """How many it takes, once it has met what is met the first time; the least of a few: some look a webhook up."""
+    statuses, counts = [], []
 
     def start_response(status, _headers, _exc_info=None):
         statuses.append(status)
 
-    for _ in range(WARM_UP):
-        app(environ(*request), start_response)
-    asked = environ(*request)
-    with Counted() as counted:
-        app(asked, start_response)
+    for _ in range(WARM_UP + TRIES):
+        asked = environ(*request)
+        with Counted() as counted:
+            app(asked, start_response)
+        counts.append(counted.functions)
     if set(statuses) != {"202 Accepted"}:
         sys.exit(f"answered with {sorted(set(statuses))}")
-    for name, count in counted.functions.most_common():
+    least = min(counts[WARM_UP:], key=Counter.total)
+    for name, count in least.most_common():
         print(count, name)
-    return counted.functions.total()
+    return least.total()
 
 
 def main():
