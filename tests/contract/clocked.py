@@ -28,7 +28,9 @@ class Clocked:
     def __init__(self, client: redis.Redis, *, margin_ms: int = 10_000) -> None:
         self.client = client
         for server in primaries_of(client):
-            server.function_load = partial(_load_stepped, server)
+            if "function_load" not in vars(server):
+                server.function_flush()  # it may know the scripts that take its own time
+                server.function_load = partial(_load_stepped, server)
         self.store = InvocationStore(client, LIMITS, lease_margin_ms=margin_ms)
         self.policies = Policies(client, self.store)
         self.set_ms(START_MS)
