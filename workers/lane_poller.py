@@ -32,7 +32,7 @@ class LaneWaits:
         self._ended = False
 
     def wait(self, waiting: Any, timeout_s: float | None) -> list[tuple[int, int]]:
-        """What has happened, after at most so many seconds (None: as many as it takes), in which others run.
+        """Return what has happened, after at most so many seconds (None: as many as it takes), in which others run.
 
         Raises TimeoutError, as kombu does at the end of its time, in a process that has been told to stop.
         """
@@ -48,7 +48,7 @@ class LaneWaits:
         return found
 
     def end(self) -> None:
-        """End them, also those to come. May be called by a signal handler."""
+        """End every wait, and those to come as soon as they begin. A signal handler may call this."""
         self._ended = True
         gevent.get_hub().loop.run_callback(self._interrupt)
 
@@ -87,9 +87,9 @@ class LanePoller:
             self._waiting.unregister(fd)
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        """What has happened, after at most so many seconds (None: as many as it takes), in which others run.
+        """Return what has happened, after at most so many seconds (None: as many as it takes), in which others run.
 
-        Raises TimeoutError in a process that has been told to stop, where nothing has.
+        Raises TimeoutError where nothing has, in a process that has been told to stop.
         """
         found = self._at_once.poll(0)
         if found or timeout == 0:
