@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from relay.store import library as linking
-from relay.store.library import include, library, needed, scripts, source
+from relay.store import lua_files
+from relay.store.library import library
+from relay.store.lua_files import include, needed, scripts, source
 
 from .lua_bytecode import globals_of, most_upvalues
 from .sources import ROOT
@@ -25,19 +27,32 @@ FILES = [
 GIVEN = {
     "redis", "cjson", "string", "table", "math", "tonumber", "tostring", "ipairs", "pairs", "unpack", "select", "type",
 }  # fmt: skip
-MOST_LOCALS = 185  # Lua has 200 for a function; `_COMMON` moves what fewer scripts reach into their blocks
+MOST_LOCALS = 185  # Lua has 200 at a time for a function
 MOST_UPVALUES = 50  # and 60
-DECLARED = re.compile(r"^local (?:function )?([\w, ]+)", re.MULTILINE)
+DECLARED = re.compile(r"^local (?:function )?(\w+(?:, \w+)*)", re.MULTILINE)
 TEXT = library().text.partition("\n")[2]
-BLOCK = "\ndo\n"  # what begins one of a script's own
+BLOCK = re.compile(r"^do -- lua/([\w/]+)\.lua$", re.MULTILINE)
+#: The lines before the first block, then of each include and each script its name, its lines and what stands after them.
+HEAD, *NAMED = BLOCK.split(TEXT)
+BLOCKS = dict(zip(NAMED[::2], NAMED[1::2], strict=True))
+
+
+def parts_of(block):
+    """The lines within a block, and the locals that stand after it, for those below."""
+    within, _, after = block.rpartition("\nend")
+    return within, after
 
 
 def common():
-    return TEXT.partition(BLOCK)[0]
+    return TEXT.partition("\ndo -- lua/accept.lua")[0]
 
 
 def block_of(script):
-    return next(block for block in TEXT.split(BLOCK)[1:] if f"'{library().functions[script].name}'" in block)
+    return BLOCKS[script]
+
+
+def locals_in(text):
+    return [name for names in DECLARED.findall(text) for name in names.split(", ")]
 
 
 def header_of(name):
@@ -104,16 +119,28 @@ def test_every_function_of_a_script_is_used(name):
 
 
 def test_the_library_stays_far_from_lua_s_limits():
-    blocks = [common(), *(block_of(name) for name in scripts())]
-    counts = [sum(len(names.split(",")) for names in DECLARED.findall(block)) for block in blocks]
-    assert counts[0] + max(counts[1:]) <= MOST_LOCALS
+    """A block's locals end with it; those between the blocks stand until the end."""
+    standing, most = len(locals_in(HEAD)), 0
+    for block in BLOCKS.values():
+        within, after = parts_of(block)
+        most = max(most, standing + len(locals_in(within)))
+        standing += len(locals_in(after))
+    assert standing < most <= MOST_LOCALS
     assert most_upvalues(TEXT) <= MOST_UPVALUES
 
 
-def test_what_many_scripts_reach_stands_once_and_what_none_does_nowhere():
-    declared = [name for names in DECLARED.findall(common()) for name in names.split(", ")]
-    assert len(declared) == len(set(declared))
-    assert TEXT.count("local function wake_all") == common().count("local function wake_all") == 1
+def test_a_local_of_an_include_is_seen_by_others_only_where_they_use_it():
+    blocks = {name: parts_of(block)[0] for name, block in BLOCKS.items()}
+    exported = [name for block in BLOCKS.values() for name in locals_in(parts_of(block)[1])]
+    assert exported
+    for name in exported:
+        assert sum(bool(re.search(rf"\b{name}\b", text)) for text in blocks.values()) > 1, name
+
+
+def test_what_several_scripts_reach_stands_once_and_what_none_does_nowhere():
+    functions = re.findall(r"^(?:local )?function ([\w.]+)", common(), re.MULTILINE)
+    assert len(functions) == len(set(functions))
+    assert TEXT.count("function wake_all(") == common().count("function wake_all(") == 1
     assert "local function park_unwanted" in block_of("claim")
     assert TEXT.count("local function park_unwanted") == 1
     made = set(re.findall(r"function (KEY\.\w+)\(", TEXT))
@@ -132,14 +159,14 @@ def test_each_run_of_a_script_begins_with_its_own_state():
     made, run = block_of("claim").split("callback = function", 1)
     assert "effects = {" not in common() + made
     assert "\neffects = {" in run
-    assert "local FINAL = {" in common()
+    assert "\nFINAL = {" in common()
     assert "\nreplies" not in made
 
 
 def test_the_names_tell_versions_apart(monkeypatch):
     before = library()
     changed = source("join").parts[0].__class__((), "", "return 2", frozenset())
-    files = {name: source(name) for name in scripts()} | {"join": linking.LuaFile("join", (), (changed,))}
+    files = {name: source(name) for name in scripts()} | {"join": lua_files.LuaFile("join", (), (changed,))}
     monkeypatch.setattr(linking, "source", files.__getitem__)
     after = library.__wrapped__()
     assert before.name != after.name
@@ -157,15 +184,15 @@ def test_the_names_tell_versions_apart(monkeypatch):
 def test_what_cannot_be_linked_is_refused(texts, message, monkeypatch):
     def faked(name):
         text = texts.get(name, "local KEY = {}")
-        return linking._file_from(name, text, lambda part: linking._shared(name, part))
+        return lua_files._file_from(name, text, lambda part: lua_files._shared(name, part))
 
-    monkeypatch.setattr(linking, "include", faked)
+    monkeypatch.setattr(lua_files, "include", faked)
     with pytest.raises(ValueError, match=message):
         needed(["a"])
 
 
 def test_a_name_that_is_declared_twice_is_refused():
-    twice = linking._file_from("join", "-- needs: clock\nlocal now = 1\nreturn now", linking._statement)
+    twice = lua_files._file_from("join", "-- needs: clock\nlocal now = 1\nreturn now", lua_files._statement)
     with pytest.raises(ValueError, match="declare twice: now"):
         linking._reached(twice)
 

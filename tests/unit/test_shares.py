@@ -12,7 +12,7 @@ from hypothesis import given
 from api.awaiting import Waiters
 from relay.executor.slots import BRIEF_S, FEW, WOKEN, Slots
 from relay.shares import ALWAYS, may_hold_more, room_left
-from relay.store.library import source
+from relay.store.lua_files import source
 
 SLOW, QUICK = ("acme", "slow"), ("acme", "quick")
 

@@ -1,0 +1,182 @@
+"""The files of ``lua/``, taken apart: what each declares, what it runs, and which names it uses.
+
+A file of ``lua/`` is a script, one of ``lua/include/`` holds what several share; ``-- needs: ...`` in a file's header
+names the includes whose names it uses itself. What a file declares starts at the beginning of a line, and its spelling
+says when it is made: functions and ``CONSTANTS`` once, when the server loads the library, every other local anew in
+each run that reaches it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Final
+
+from relay.store.lua_keys import lua_prelude
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+#: The table of the functions that build the names of keys.
+KEYS: Final = "KEY"
+_FOLDER: Final = resources.files("relay.store") / "lua"
+_NEEDS: Final = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
+_RECORDS: Final = re.compile(r"^-- record (\w+): (.+(?:\n--   .+)*)", re.MULTILINE)
+_NAME: Final = re.compile(r"(?<![\w:])(?<!(?<!\.)\.)(?:KEY\.\w+|[A-Za-z_]\w*)")
+_STRING: Final = re.compile(r"'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"")
+_COMMENT: Final = re.compile(r"--.*")
+_DECLARATION: Final = re.compile(
+    r"function (?P<key>KEY\.\w+)|local function (?P<function>\w+)|local (?P<locals>\w+(?:, \w+)*)(?P<value> = )?"
+)
+_LATER: Final = re.compile(r"(?P<function>\w+) = function\b")
+
+
+@dataclass(frozen=True, slots=True)
+class LuaPart:
+    """A declaration or a statement at the beginning of a line, and the lines that belong to it."""
+
+    names: tuple[str, ...]  # that it declares
+    made: str  # at load, before functions that use them; '' for nothing
+    run: str  # in each run; '' for nothing
+    uses: frozenset[str]  # names that occur in it
+    place: tuple[str, int] = ("", 0)  # its file and its number in it, which tell it from any other
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The names that stand above everything else, for each run gives them values."""
+        return () if self.made else self.names
+
+
+@dataclass(frozen=True, slots=True)
+class LuaFile:
+    """A file of ``lua/``, taken apart."""
+
+    name: str
+    needs: tuple[str, ...]
+    parts: tuple[LuaPart, ...]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What it declares."""
+        return frozenset(name for part in self.parts for name in part.names)
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """The names that occur in it."""
+        return frozenset().union(*(part.uses for part in self.parts))
+
+
+def scripts() -> list[str]:
+    """Return the names of all scripts."""
+    return sorted(entry.name.removesuffix(".lua") for entry in _FOLDER.iterdir() if entry.name.endswith(".lua"))
+
+
+@cache
+def source(script: str) -> LuaFile:
+    """Read a script's file."""
+    text = (_FOLDER / f"{script}.lua").read_text("utf-8")
+    return _file_from(script, text, _statement)
+
+
+@cache
+def include(name: str) -> LuaFile:
+    """Read an include's file; ``keyspace`` is no file, but the functions that build the names of keys."""
+    if name == "keyspace":
+        return _file_from(name, lua_prelude(), lambda part: _shared(name, part))
+    text = (_FOLDER / "include" / f"{name}.lua").read_text("utf-8")
+    return _file_from(name, text, lambda part: _shared(name, part))
+
+
+def needed(names: Iterable[str]) -> list[LuaFile]:
+    """Return these includes and what they need in turn, each after what it needs.
+
+    Raises:
+        ValueError: two includes need each other.
+    """
+    found: dict[str, LuaFile] = {}
+
+    def add(name: str, above: tuple[str, ...]) -> None:
+        if name in above:
+            raise ValueError(f"includes need each other: {', '.join(above)}")
+        if name not in found:
+            for other in include(name).needs:
+                add(other, (*above, name))
+            found[name] = include(name)
+
+    for name in ("keyspace", *names):
+        add(name, ())
+    return list(found.values())
+
+
+def _file_from(name: str, text: str, make_part: Callable[[str], LuaPart]) -> LuaFile:
+    needs = _NEEDS.search(text)
+    readers = [_shared(name, _reader(reader, fields)) for reader, fields in _RECORDS.findall(text)]
+    parts = [*readers, *(make_part(part) for part in _split(text))]
+    placed = tuple(replace(part, place=(name, number)) for number, part in enumerate(parts))
+    return LuaFile(name, tuple(needs.group(1).split(", ")) if needs else (), placed)
+
+
+def _split(text: str) -> Iterator[str]:
+    """Split at what starts at the beginning of a line, and leave out comments."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if not line.strip() or line.lstrip().startswith("--"):
+            continue
+        if lines and not line[0].isspace() and not re.match(r"end\b|else|until|[})]", line):
+            yield "\n".join(lines)
+            lines = []
+        lines.append(line)
+    if lines:
+        yield "\n".join(lines)
+
+
+def _uses(text: str) -> frozenset[str]:
+    return frozenset(_NAME.findall(_COMMENT.sub("", _STRING.sub("''", text))))
+
+
+def _shared(where: str, text: str) -> LuaPart:
+    """Make the part of an include, which has to declare something."""
+    found = _DECLARATION.match(text) or _LATER.match(text)
+    if text == f"local {KEYS} = {{}}":
+        return LuaPart((), "", "", frozenset())
+    if found is None:
+        raise ValueError(f"lua/include/{where}.lua declares nothing here: {text}")
+    return _declaration(found, text, is_statement=False)
+
+
+def _statement(text: str) -> LuaPart:
+    """Make the part of a script: a declaration or a statement."""
+    found = _DECLARATION.match(text)
+    if found is None:
+        return LuaPart((), "", text, _uses(text))
+    return _declaration(found, text, is_statement=True)
+
+
+def _declaration(found: re.Match[str], text: str, *, is_statement: bool) -> LuaPart:
+    groups = found.groupdict()
+    if single := groups.get("function") or groups.get("key"):
+        return LuaPart((single,), text, "", _uses(text))
+    names = tuple(groups["locals"].split(", "))
+    if all(name.isupper() for name in names):
+        return LuaPart(names, text, "", _uses(text))
+    value = text.removeprefix("local ") if groups["value"] else f"{', '.join(names)} = nil" if is_statement else ""
+    return LuaPart(names, "", value, _uses(text))
+
+
+def _reader(name: str, listed: str) -> str:
+    """Write a function that reads named fields of a record, for ``-- record NAME: field field ...`` (the first is state).
+
+    A table written out with its names costs Lua a fraction of one that is filled name by name.
+    """
+    fields = listed.replace("--", " ").split()
+    asked = ", ".join(f"'{field}'" for field in fields)
+    members = ", ".join(f"{field} = f[{number}] or ''" for number, field in enumerate(fields, 1))
+    return (
+        f"local function {name}(ref)\n"
+        f"  local f = redis.call('HMGET', KEY.record(ref), {asked})\n"
+        f"  if not f[1] then return nil end\n"
+        f"  return {{ ref = ref, {members} }}\n"
+        f"end"
+    )
