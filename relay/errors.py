@@ -75,6 +75,11 @@ class RelayError(Exception):
         self.idempotency_key: str | None = None
         super().__init__(self.message)
 
+    def add(self, sentence: str) -> None:
+        """Say more."""
+        self.message = f"{self.message} {sentence}"
+        self.args = (self.message,)
+
 
 class Refused(RelayError):
     """The caller's fault: the same request will be refused again."""

@@ -13,16 +13,19 @@ from relay.cli.acts import acting
 from relay.cli.command_runtime import command_runtime
 from relay.cli.completion import keys_like
 from relay.cli.names import check_key, check_new_plugin, check_plugin
-from relay.cli.output import bad, brief, facts_of, safe, screened, table_of
+from relay.cli.output import EXIT_FAILED, bad, brief, facts_of, safe, screened, table_of
 from relay.cli.parameters import DurationType, create_plugin_option, plugin_option
+from relay.errors import RelayError
 from relay.settings import Settings
-from relay.store.keys import SCOPES, origin_fault
+from relay.store.key_rules import SCOPES, origin_fault
+from relay.store.server_errors import adding
 from relay.text.moments import rfc3339
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from relay.cli.output import Screen
+    from relay.runtime import Runtime
     from relay.store.key_records import ApiKey
 
 
@@ -78,7 +81,7 @@ def create(
     runtime = command_runtime(Settings.for_command(data_dir))
     is_new = check_new_plugin(runtime.registry, plugin, meant=create_plugin)
     text, key = runtime.api_keys.create(plugin, set(scopes), set(origins), name=name, lifetime_s=lifetime_s)
-    _show_new(screen, _made(text, key))
+    _show_new(screen, runtime, _made(text, key))
     if is_new:
         screen.note(f"Plugin {plugin} is new: it was made.")
 
@@ -101,7 +104,7 @@ def rotate(screen: Screen, data_dir: Path, key_id: str, overlap_s: float) -> Non
     runtime = command_runtime(Settings.for_command(data_dir))
     check_key(runtime, key_id)
     text, key, old = runtime.api_keys.rotate(key_id, overlap_s)
-    _show_new(screen, {**_made(text, key), "replaces": old.id, "replacedUntil": _moment(old.expires_at_ms)})
+    _show_new(screen, runtime, {**_made(text, key), "replaces": old.id, "replacedUntil": _moment(old.expires_at_ms)})
 
 
 @keys.command("list")
@@ -147,8 +150,19 @@ def _made(text: str, key: ApiKey) -> dict[str, Any]:
     return {**made, **{name: value for name, value in asked.items() if value}}
 
 
-def _show_new(screen: Screen, made: dict[str, Any]) -> None:
-    screen.show(made, lambda: Group(facts_of(made.items()), Text(f"\nKeep it: only its hash is stored. {_BROWSER}")))
+def _show_new(screen: Screen, runtime: Runtime, made: dict[str, Any]) -> None:
+    """Show a key, or end it: of one whose text nobody has seen there is no use."""
+    key_id, words = made["id"], Text(f"\nKeep it: only its hash is stored. {_BROWSER}")
+    try:
+        screen.show(made, lambda: Group(facts_of(made.items()), words))
+    except BaseException as error:
+        with adding(f"Nobody has seen the text of key {key_id}: give `relay keys revoke {key_id}`.", RelayError):
+            runtime.api_keys.revoke(key_id)
+        ends = f" Key {made['replaces']} ends at {made['replacedUntil']} all the same." if "replaces" in made else ""
+        screen.note(f"The text of key {key_id} could not be shown: it is revoked.{ends}")
+        if isinstance(error, OSError):
+            raise click.exceptions.Exit(EXIT_FAILED) from None
+        raise
 
 
 def _moment(at_ms: int | None) -> str | None:

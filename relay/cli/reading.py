@@ -1,14 +1,17 @@
-"""The result of an invocation as commands show it, opened with the data keys."""
+"""What became of an invocation, as commands tell it: its result, opened with the data keys, or where to look it up."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from relay.errors import VaultError
+from relay.errors import Refused, RelayError, VaultError
 from relay.vault import result_owner
 from relay.views import result_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from relay.cli.output import Screen
     from relay.invocation import Invocation
     from relay.runtime import Runtime
@@ -30,3 +33,16 @@ def result_in(runtime: Runtime, invocation: Invocation, screen: Screen | None = 
         screen.note("The data of the answer are left out: RELAY_DATA_KEYS does not hold the key that they need.")
         opened = b"null"
     return result_of(invocation, opened)
+
+
+@contextmanager
+def naming(reference_id: str) -> Iterator[None]:
+    """Name an invocation in whatever fails inside but a refusal: it may be there, and nobody else knows its id."""
+    try:
+        yield
+    except Refused:
+        raise
+    except RelayError as error:
+        error.reference_id = reference_id
+        error.add("If the call was accepted all the same, `relay invocations show` tells what became of it.")
+        raise

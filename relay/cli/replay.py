@@ -19,11 +19,12 @@ from relay.cli.parameters import CALLER, plugin_option
 from relay.cli.progress import follow, watch
 from relay.cli.replay_options import replay_options, take_request
 from relay.cli.replay_tables import job_picture, jobs_picture, plan_picture
-from relay.errors import Conflict, NotFound
+from relay.errors import Conflict, NotFound, RelayError
 from relay.replay.planning import Request
 from relay.settings import Settings
 from relay.store.listing import Filter
 from relay.store.replays import ReplayState
+from relay.store.server_errors import adding
 from relay.views import job_of, plain_number, plan_of, row_of
 
 if TYPE_CHECKING:
@@ -202,10 +203,12 @@ def _steer(
 def _follow(screen: Screen, replays: Replays, job: ReplayJob) -> None:
     """Until it is over; the exit status says whether it was done or cancelled."""
     draws = not screen.is_json and sys.stderr.isatty()
+    goes_on = f"The replay goes on: relay replay status {job.replay_id}"
     try:
-        job = (watch if draws else follow)(lambda: replays.get(job.plugin, job.replay_id))
+        with adding(goes_on, RelayError):
+            job = (watch if draws else follow)(lambda: replays.get(job.plugin, job.replay_id))
     except KeyboardInterrupt:
-        screen.note(f"The replay goes on: relay replay status {job.replay_id}")
+        screen.note(goes_on)
         return
     _show(screen, job)
     if job.state is ReplayState.CANCELLED:

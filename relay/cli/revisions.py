@@ -16,11 +16,12 @@ from relay.cli.completion import webhooks_like
 from relay.cli.names import current_webhook, not_registered
 from relay.cli.output import moment, safe, screened, table_of
 from relay.cli.parameters import IdType, plugin_option
-from relay.errors import BadParameter, Fault, NotFound
+from relay.errors import BadParameter, Fault, NotFound, StoreFault, Unavailable
 from relay.registration import ChainTarget, Registration
 from relay.registration.changes import Change, changes
 from relay.registration.header_rules import value_fault
 from relay.settings import Settings
+from relay.store.server_errors import adding
 from relay.text.moments import rfc3339
 from relay.text.similar import hint
 
@@ -100,7 +101,10 @@ def rollback(screen: Screen, data_dir: Path, webhook_id: str, revision: int | No
     if number < 1:
         raise NotFound("There is no revision before this one.")
     _check_number(webhook_id, number, last)
-    _apply(screen, registry, plugin, Registration(*_both(registry, plugin, webhook_id, number)), Act.WEBHOOK_ROLLBACK)
+    again = f"If it was done all the same, revision {last + 1} is the new one: `relay webhooks history {webhook_id}`."
+    with adding(again, Unavailable, StoreFault):
+        both = _both(registry, plugin, webhook_id, number)
+        _apply(screen, registry, plugin, Registration(*both), Act.WEBHOOK_ROLLBACK)
 
 
 @click.command("set-secret")

@@ -15,7 +15,7 @@ from relay.cli.completion import webhooks_like
 from relay.cli.names import not_registered
 from relay.cli.output import as_json, facts_of, safe, screened
 from relay.cli.parameters import CALLER, plugin_option, trigger_options, trigger_value
-from relay.cli.reading import result_in
+from relay.cli.reading import naming, result_in
 from relay.errors import Cancelled, RequestRejected, WebhookNotRegistered
 from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
@@ -71,17 +71,22 @@ def trigger(  # noqa: PLR0913 - one parameter an option
     if delay_s:
         value["delay"], is_async = delay_s, True
     call = TriggerRequest(plugin, webhook_id, value, new_reference_id(plugin), CALLER, awaited=not is_async)
+    limit_s = 0.0 if is_async else settings.default_wait_s if wait_s is None else wait_s
+    with naming(call.reference_id):
+        _show(screen, _made(runtime, call, limit_s))
+
+
+def _made(runtime: Runtime, call: TriggerRequest, limit_s: float) -> dict[str, Any]:
+    """Trigger, and what there is to show of it by then."""
     try:
         reference_id = runtime.dispatcher.trigger(call).reference_id
     except WebhookNotRegistered as error:
         raise _explained(runtime, call, error) from None
-    limit_s = 0.0 if is_async else settings.default_wait_s if wait_s is None else wait_s
-    invocation = _await(runtime.store, plugin, reference_id, limit_s)
-    if is_async or not invocation.state.final:
-        _show(screen, {"referenceId": reference_id, "state": str(invocation.state)})
-        return
+    invocation = _await(runtime.store, call.plugin, reference_id, limit_s)
+    if not (call.awaited and invocation.state.final):
+        return {"referenceId": reference_id, "state": str(invocation.state)}
     _raise_refusal(invocation)
-    _show(screen, {"referenceId": reference_id, **(result_in(runtime, invocation) or {})})
+    return {"referenceId": reference_id, **(result_in(runtime, invocation) or {})}
 
 
 def _explained(runtime: Runtime, call: TriggerRequest, error: WebhookNotRegistered) -> WebhookNotRegistered:

@@ -10,11 +10,12 @@ from uuid import uuid4
 
 import orjson
 
-from relay.errors import BadParameter, NotFound, Unavailable
+from relay.errors import BadParameter, NotFound, StoreFault, Unavailable
 from relay.reference_id import new_reference_id, reference_time_ms
 from relay.store.listing import Filter, OutcomeGroups
 from relay.store.replay_runs import LATE, NewJob, Tally
 from relay.store.replays import ReplayState
+from relay.store.server_errors import adding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -211,12 +212,14 @@ class Replays:
             ended_by_ms=ended_by_ms,
         )
         self._runs.make(job, claim_token)
-        if request.filter is None:
-            self._add(plugin, replay_id, claim_token, request)
-        else:
-            self._look(replay_id, claim_token)
-        made = self._store.get(plugin, replay_id)
-        self._publish(self._runs.leave(replay_id, claim_token, after_ms=0))
+        told = f"Replay {replay_id} was made all the same: do not start another one."
+        with adding(told, Unavailable, StoreFault):
+            if request.filter is None:
+                self._add(plugin, replay_id, claim_token, request)
+            else:
+                self._look(replay_id, claim_token)
+            made = self._store.get(plugin, replay_id)
+            self._publish(self._runs.leave(replay_id, claim_token, after_ms=0))
         return made
 
     def _add(self, plugin: str, replay_id: str, claim_token: str, request: Request) -> None:

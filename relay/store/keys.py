@@ -17,28 +17,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.audit.actor import actor
 from relay.audit.entry import Act, AuditEntry
-from relay.errors import BadParameter, Fault, NotFound, Unauthenticated, Unavailable
-from relay.registration import ID_PATTERN
-from relay.registration.endpoint import DEFAULT_PORTS
+from relay.errors import BadParameter, NotFound, RelayError, Unauthenticated, Unavailable
 from relay.store import keyspace
 from relay.store.key_names import SHARED_ROOT
 from relay.store.key_records import ApiKey, KeyRecord, digest_of, from_fields, to_fields
+from relay.store.key_rules import key_faults
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.revocations import Revocations
-from relay.store.scripts import store_errors
+from relay.store.server_errors import adding, is_answer, store_errors
 from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
     from redis import Redis
 
     from relay.vault import Vault
 
-#: ``metrics`` is about the whole relay, the others about the key's own plugin.
-SCOPES: Final = ("trigger", "operate", "metrics")
-MAX_ORIGINS: Final = 32  # of one key
-MAX_ORIGIN_CHARS: Final = 300
 #: For how long a key that was read is believed: a revoked one works at most this much longer.
 KEY_AGE_S: Final = 1.0
 #: How exactly a key's last use is known.
@@ -47,14 +42,9 @@ _MAX_REMEMBERED: Final = 10_000  # keys, in one process
 
 _ALPHABET: Final = string.digits + string.ascii_letters  # without an underscore: a key reads in one way only
 _SECRET_CHARS: Final = 43
-_NAME: Final = re.compile(r"(?=.{0,100}\Z)(?:[!-~]+(?: [!-~]+)*)?\Z", re.ASCII)
 _NO_DIGEST: Final = "0" * 64
 _ID: Final = re.compile(r"[0-9a-f]{16}\Z", re.ASCII)
 _KEY: Final = re.compile(r"whk_([0-9a-f]{16})_([0-9A-Za-z]{43})\Z", re.ASCII)
-_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_ORIGIN: Final = re.compile(
-    rf"(https?)://(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]{{2,45}}\])(?::([1-9][0-9]{{0,4}}))?\Z", re.ASCII
-)
 
 
 class ApiKeys:
@@ -85,15 +75,18 @@ class ApiKeys:
 
         Raises:
             BadParameter: plugin, a scope, an origin or the name is malformed; its faults say which.
+            Unavailable: also while the plugin is moved; where the key may be there all the same, the message says so.
         """
-        faults = tuple(_faults(plugin, scopes, origins, name))
+        faults = tuple(key_faults(plugin, scopes, origins, name))
         if faults:
             raise BadParameter(faults=faults)
         with store_errors():
             now_ms = self._now_ms()
+            self._client.sadd(self._keys.plugins(self._keys.partition_of(plugin)), plugin)
         expires_at_ms = None if lifetime_s is None else now_ms + int(lifetime_s * 1000)
         text, record = _new(plugin, frozenset(scopes), frozenset(origins), name, now_ms, expires_at_ms)
-        return text, self._write(record, entry=_entry(now_ms, Act.KEY_CREATE, record.key, "created"))[0]
+        self._write_new(record, _entry(now_ms, Act.KEY_CREATE, record.key, "created"))
+        return text, record.key
 
     def rotate(self, key_id: str, overlap_s: float) -> tuple[str, ApiKey, ApiKey]:
         """Make a key like this one, which ends after ``overlap_s``: the new text, the new key, and the old one.
@@ -102,6 +95,7 @@ class ApiKeys:
 
         Raises:
             NotFound: there is no such key, or it is revoked or expired.
+            Unavailable: where the new key may be there all the same, the message says so.
         """
         old = self._verified(key_id)
         with store_errors():
@@ -114,8 +108,8 @@ class ApiKeys:
         text, new = _new(key.plugin, key.scopes, key.origins, key.name, now_ms, expires_at_ms)
         ending = replace(key, expires_at_ms=min(end_ms, key.expires_at_ms or end_ms))
         entry = _entry(now_ms, Act.KEY_ROTATE, key, "rotated", new.key.id)
-        made, ended = self._write(new, replace(old, key=ending), entry=entry)
-        return text, made, ended
+        self._write_new(new, entry, old, replace(old, key=ending))
+        return text, new.key, ending
 
     def list(self, plugin: str | None = None) -> list[ApiKey]:
         """The keys of a plugin, or of all, revoked and expired ones too, oldest first; none that does not verify."""
@@ -142,7 +136,7 @@ class ApiKeys:
         """Write every record's MAC anew with the newest key of the ring; returns how many. Part of a vault rotation."""
         records = [record for record in self._every().values() if record is not None]
         if records:
-            self._write(*records)
+            self._write(*self._bound(*records))
         self._revocations.reseal()
         return len(records)
 
@@ -207,25 +201,52 @@ class ApiKeys:
         self._remembered[key_id] = (record, read_at_s)
         return record
 
-    def _write(self, *records: KeyRecord, entry: AuditEntry | None = None) -> tuple[ApiKey, ...]:
-        """Write records, bound to the revocations that there are now, all at once, and the trail's entry with them."""
+    def _write_new(self, new: KeyRecord, entry: AuditEntry, *changed: KeyRecord) -> None:
+        """Write a key of which only the caller knows the text: nothing of it stays where he is told that it failed.
+
+        ``changed`` is another record, as it was and as it becomes.
+        """
+        lost = (
+            f"Whether key {new.key.id} was made is not known. Its text is lost: should `relay keys list` show it,"
+            f" end it (`relay keys revoke {new.key.id}`) and make another one."
+        )
+        if changed:
+            lost += f" Key {changed[0].key.id} may have got its end."
+        records = self._bound(new, *changed[1:])
+        try:
+            self._write(*records, entry=entry)
+        except RelayError as error:
+            if is_answer(error):
+                with adding(lost, RelayError):
+                    self._take_back(new, *changed[:1])
+            else:
+                error.add(lost)
+            raise
+
+    def _take_back(self, new: KeyRecord, *before: KeyRecord) -> None:
+        """Undo a write that the server has refused, and may have done in part."""
+        with store_errors():
+            self._client.delete(keyspace.api_key(new.key.id))
+            self._client.srem(keyspace.api_keys(), new.key.id)
+        self._write(*before)
+
+    def _bound(self, *records: KeyRecord) -> tuple[KeyRecord, ...]:
+        """The records, bound to the revocations that there are now."""
         revocations = self._revocations.refresh()
+        return tuple(replace(record, revocations=revocations) for record in records)
+
+    def _write(self, *records: KeyRecord, entry: AuditEntry | None = None) -> None:
+        """Write records all at once, and the trail's entry with them."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)
             for record in records:
-                key = record.key
-                fields = to_fields(replace(record, revocations=revocations), self._vault)
-                pipeline.hset(keyspace.api_key(key.id), mapping=fields)
-                pipeline.sadd(keyspace.api_keys(), key.id)
+                pipeline.hset(keyspace.api_key(record.key.id), mapping=to_fields(record, self._vault))
+                pipeline.sadd(keyspace.api_keys(), record.key.id)
             if entry is not None:
                 pipeline.rpush(keyspace.audit("entries", SHARED_ROOT), entry.text())
             pipeline.execute()
-            for record in records:
-                plugin = record.key.plugin
-                self._client.sadd(self._keys.plugins(self._keys.partition_of(plugin)), plugin)
         for record in records:
             self._remembered.pop(record.key.id, None)
-        return tuple(record.key for record in records)
 
     def _note_use(self, key_id: str) -> None:
         """Write down when a key was used, once a minute; a server that takes no writes now keeps nobody out."""
@@ -263,30 +284,3 @@ def _expired(key: ApiKey, now_ms: float) -> bool:
 
 def _used(record: KeyRecord, at_ms: bytes | None) -> KeyRecord:
     return replace(record, key=replace(record.key, last_used_at_ms=int(at_ms))) if at_ms else record
-
-
-def origin_fault(origin: str) -> str | None:
-    """What is wrong with an allowed origin (RFC 6454, as browsers write it); None if nothing is."""
-    found = _ORIGIN.match(origin) if len(origin) <= MAX_ORIGIN_CHARS else None
-    if found is None:
-        return "must be scheme://host or scheme://host:port, in lower case, without a path or *"
-    scheme, port = found[1], int(found[2] or 0)
-    if port > 65535:
-        return "has a port above 65535"
-    if port == DEFAULT_PORTS[scheme]:
-        return f"must leave out :{port}, as browsers do"
-    return None
-
-
-def _faults(plugin: str, scopes: Collection[str], origins: Collection[str], name: str) -> Iterator[Fault]:
-    if not ID_PATTERN.match(plugin):
-        yield Fault("/plugin", "must have the form of an id")
-    if not scopes or not set(scopes) <= set(SCOPES):
-        yield Fault("/scopes", f"must be one or more of {', '.join(SCOPES)}")
-    if not _NAME.match(name):
-        yield Fault("/name", "must be at most 100 visible characters, with single spaces between them")
-    if len(origins) > MAX_ORIGINS:
-        yield Fault("/origins", f"must be at most {MAX_ORIGINS}")
-    for index, origin in enumerate(origins):
-        if sentence := origin_fault(origin):
-            yield Fault(f"/origins/{index}", sentence)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.audit.actor import actor
+from relay.errors import RelayError
 from relay.invocation import Purpose
 from relay.store.acceptance import chain_args
 from relay.store.invocations import GRACE_MS
@@ -14,6 +15,7 @@ from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.limits import DEFAULT_AGE_MS
 from relay.store.replays import ReplayState
 from relay.store.scripts import Scripts
+from relay.store.server_errors import adding
 from relay.store.transitions import ready_from
 
 if TYPE_CHECKING:
@@ -133,7 +135,11 @@ class ReplayRuns:
         self._max_age_ms = max_age_ms
 
     def make(self, job: NewJob, claim_token: str) -> None:
-        """Write a job down, in the state `planning`; ``claim_token`` holds it."""
+        """Write a job down, in the state `planning`; ``claim_token`` holds it.
+
+        Raises `Unavailable`, also where it was written and the reply is lost: the message names the job.
+        """
+        root = self._keys.root(job.plugin)
         args = [
             job.replay_id,
             job.plugin,
@@ -148,7 +154,8 @@ class ReplayRuns:
             _text(job.ended_by_ms),
             actor(),
         ]
-        self._scripts.run("replay_make", args, self._keys.root(job.plugin))
+        with adding(f"If replay {job.replay_id} was made all the same, do not start another one.", RelayError):
+            self._scripts.run("replay_make", args, root)
 
     def add(self, replay_id: str, claim_token: str, piece: int, ids: Sequence[str], *, last: bool) -> tuple[str, int]:
         """Originals given by hand, in numbered pieces; returns the job's state (or `LATE`) and their number."""

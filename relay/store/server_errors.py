@@ -86,3 +86,18 @@ def store_errors() -> Iterator[None]:
         raise
     except Exception as error:
         raise (StoreFault if is_ours(error) else Unavailable) from error
+
+
+def is_answer(error: RelayError) -> bool:
+    """Whether the server has refused what it was asked, as opposed to a reply that never came."""
+    return isinstance(error, StoreFault) or isinstance(error.__cause__, ResponseError)
+
+
+@contextmanager
+def adding(sentence: str, *kinds: type[RelayError]) -> Iterator[None]:
+    """Tell with errors of these kinds what their reader is to know or do."""
+    try:
+        yield
+    except kinds as error:
+        error.add(sentence)
+        raise

@@ -8,7 +8,8 @@ from redis.exceptions import ResponseError
 
 from relay.errors import BadParameter, NotFound, Unauthenticated
 from relay.store import keys as keys_module
-from relay.store.keys import KEY_AGE_S, ApiKeys, origin_fault
+from relay.store.key_rules import origin_fault
+from relay.store.keys import KEY_AGE_S, ApiKeys
 from relay.vault import Vault
 
 

@@ -29,7 +29,8 @@ from relay.registration.header_rules import MAX_HEADERS, MAX_VALUE_BYTES, MAX_VA
 from relay.replay.planning import MAX_RATE
 from relay.request.trigger import MAX_QUERY_VALUE_LENGTH, Trigger, check
 from relay.settings import Settings, kinds
-from relay.store.keys import MAX_ORIGINS, ApiKeys
+from relay.store.key_rules import MAX_ORIGINS
+from relay.store.keys import ApiKeys
 from relay.store.listing import MAX_PAGE
 from relay.text.documents import MAX_INTEGER_DIGITS, dump_json, read_document, read_json
 from relay.text.object_text import MAX_NAME_LENGTH, MAX_NUMBER_LENGTH

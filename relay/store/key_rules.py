@@ -1,0 +1,52 @@
+"""What an API key may be: its scopes, its origins and its name."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from relay.errors import Fault
+from relay.registration import ID_PATTERN
+from relay.registration.endpoint import DEFAULT_PORTS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+#: ``metrics`` is about the whole relay, the others about the key's own plugin.
+SCOPES: Final = ("trigger", "operate", "metrics")
+MAX_ORIGINS: Final = 32  # of one key
+MAX_ORIGIN_CHARS: Final = 300
+
+_NAME: Final = re.compile(r"(?=.{0,100}\Z)(?:[!-~]+(?: [!-~]+)*)?\Z", re.ASCII)
+_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_ORIGIN: Final = re.compile(
+    rf"(https?)://(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]{{2,45}}\])(?::([1-9][0-9]{{0,4}}))?\Z", re.ASCII
+)
+
+
+def origin_fault(origin: str) -> str | None:
+    """What is wrong with an allowed origin (RFC 6454, as browsers write it); None if nothing is."""
+    found = _ORIGIN.match(origin) if len(origin) <= MAX_ORIGIN_CHARS else None
+    if found is None:
+        return "must be scheme://host or scheme://host:port, in lower case, without a path or *"
+    scheme, port = found[1], int(found[2] or 0)
+    if port > 65535:
+        return "has a port above 65535"
+    if port == DEFAULT_PORTS[scheme]:
+        return f"must leave out :{port}, as browsers do"
+    return None
+
+
+def key_faults(plugin: str, scopes: Collection[str], origins: Collection[str], name: str) -> Iterator[Fault]:
+    """What is wrong with a key that somebody wants."""
+    if not ID_PATTERN.match(plugin):
+        yield Fault("/plugin", "must have the form of an id")
+    if not scopes or not set(scopes) <= set(SCOPES):
+        yield Fault("/scopes", f"must be one or more of {', '.join(SCOPES)}")
+    if not _NAME.match(name):
+        yield Fault("/name", "must be at most 100 visible characters, with single spaces between them")
+    if len(origins) > MAX_ORIGINS:
+        yield Fault("/origins", f"must be at most {MAX_ORIGINS}")
+    for index, origin in enumerate(origins):
+        if sentence := origin_fault(origin):
+            yield Fault(f"/origins/{index}", sentence)

@@ -1,0 +1,130 @@
+"""What a command alone knows (a key's text, the id of what it made) is told, or it is not left behind."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from redis.backoff import NoBackoff
+
+from relay.reference_id import bucket_of_plugin
+from relay.store.places import MoveStep, Place, table_key
+from tests.faulty_server import Fault, faulty_server
+from tests.unit.cli import Cli
+from tests.unit.command_tree import arguments, make_site
+from tests.unit.forked_command import start_command
+
+#: Commands that make something of which nobody else knows.
+MAKING = [
+    ("keys", "create"),
+    ("keys", "rotate"),
+    ("trigger",),
+    ("webhooks", "test"),
+    ("webhooks", "rollback"),
+    ("replay", "start"),
+]
+#: Options that make a command do it anew each time.
+ANEW = {("webhooks", "rollback"): {"revision": ()}}
+
+
+@pytest.fixture
+def site(valkey, tmp_path, monkeypatch):
+    monkeypatch.setattr("relay.cli.vault.SETTLED_S", 0.0)
+    monkeypatch.setattr("relay.store.connection.ExponentialBackoff", lambda cap, base: NoBackoff())
+    site = make_site(Cli(valkey.tcp_url, tmp_path))
+    yield site
+    site.cli.close()
+
+
+class Made:
+    """What there is of everything that commands make, by kind."""
+
+    def __init__(self, site):
+        runtime = site.cli.runtime()
+        names = [key.decode().split(":", 2)[2] for key in runtime.client.keys("relay:{*}:*")]
+        keys = runtime.api_keys.list()
+        self.key_ends = {key.id: key.expires_at_ms for key in keys if not key.revoked}
+        self.ids = {
+            kind: {name.split(":")[1] for name in names if name.startswith(kind)} for kind in ("inv:", "replay:")
+        }
+        self.revision = runtime.registry.last_revision("acme", "ping")
+        site.cli.close()
+
+
+def new_key_is_told(before, after, result, *, away):
+    """Check it; returns whether there is a new key."""
+    new = set(after.key_ends) - set(before.key_ends)
+    changed = {key_id for key_id, end in before.key_ends.items() if after.key_ends.get(key_id) != end}
+    for key_id in new:
+        told = f"whk_{key_id}_" in result.stdout
+        assert told if result.exit_code == 0 else away and f"`relay keys revoke {key_id}`" in result.stderr
+    if result.exit_code:
+        assert all(f"Key {key_id} may have got its end." in result.stderr for key_id in changed)
+    return bool(new)
+
+
+def everything_is_told(site, before, result, *, away=False):
+    """Check it; returns whether there is anything new."""
+    after = Made(site)
+    news = new_key_is_told(before, after, result, away=away)
+    for kind, ids in after.ids.items():
+        for each in ids - before.ids[kind]:
+            news = True
+            assert each in result.output
+    if after.revision != before.revision:
+        news = True
+        assert result.exit_code == 0 or f"revision {after.revision} is the new one" in result.stderr
+    assert result.exit_code in {0, 1}
+    return news
+
+
+@pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name)
+@pytest.mark.parametrize("path", MAKING, ids=" ".join)
+def test_whatever_request_fails_what_a_command_made_is_told_or_not_there(site, path, fault):
+    port = int(site.cli.url.rpartition(":")[2].removesuffix("/0"))
+    line = arguments(site, path, **ANEW.get(path, {}))
+    left = []
+    with faulty_server(port) as server:
+        faulty = Cli(server.url, site.cli.directory, site.cli.keys)
+        faulty.run(*line)
+        for number in range(server.requests):
+            before = Made(site)
+            server.requests, server.at, server.fault = 0, number, fault
+            result = faulty.run(*line)
+            left.append(everything_is_told(site, before, result, away=fault is Fault.LOST))
+    if fault is Fault.LOST:
+        assert any(left), "no reply was lost to what makes something"
+
+
+@pytest.mark.parametrize("path", MAKING, ids=" ".join)
+def test_of_a_plugin_that_is_moved_nothing_is_made_untold(site, path, valkey):
+    bucket = bucket_of_plugin("acme")
+    home = bucket % 2
+    line = arguments(site, path, **ANEW.get(path, {}))
+    before = Made(site)
+    with valkey.client() as client:
+        client.hset(table_key(home), str(bucket), Place(1 - home, MoveStep.COPYING, home).to_text())
+        result = site.cli.run(*line)
+        client.delete(table_key(home))
+    assert everything_is_told(site, before, result) is (path == ("keys", "rotate")), (
+        "that needs nothing of the plugin's"
+    )
+    if path != ("keys", "rotate"):
+        assert result.exit_code == 1
+        assert "is being moved to another partition" in result.stderr
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+@pytest.mark.parametrize("path", [("keys", "create"), ("keys", "rotate")], ids=" ".join)
+def test_a_key_whose_text_cannot_be_shown_is_revoked(site, path, form):
+    before, errors = Made(site), site.cli.directory / "errors"
+    errors.touch()
+    environ = {**os.environ, **site.cli.environ}
+    line = ["--data-dir", str(site.cli.directory), *arguments(site, path), "--output", form]
+    process = start_command(line, environ, ["/dev/null", "/dev/full", str(errors)])
+    process.join()
+    assert process.exitcode == 1
+    assert set(Made(site).key_ends) == set(before.key_ends)
+    shown = errors.read_text()
+    assert "could not be shown: it is revoked." in shown
+    assert (f"Key {site.key_id} ends at 20" in shown) is (path == ("keys", "rotate"))
