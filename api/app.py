@@ -90,7 +90,7 @@ class Parts:
 
 
 def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, falcon.Response]:
-    """The application over the given parts."""
+    """Make the application from the given parts."""
     store, dispatcher, waiters, rates = parts.store, parts.dispatcher, parts.waiters, parts.rates
     endings = Endings(store, parts.data_vault)
     faults = Faults(store)
@@ -134,7 +134,7 @@ def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, f
 
 
 def _route_overview(app: falcon.App[falcon.Request, falcon.Response], parts: Parts) -> None:
-    """The routes of what operators look at first, and of what they do about it."""
+    """Add the routes of what operators look at first, and of what they do about it."""
     app.add_route("/v1/stats", StatsResource(parts.measures))
     app.add_route("/v1/lanes", LanesResource(parts.backlog, parts.workers))
     app.add_route("/v1/groups", GroupsResource(parts.listing))
@@ -144,7 +144,7 @@ def _route_overview(app: falcon.App[falcon.Request, falcon.Response], parts: Par
 
 
 def _publish(app: falcon.App[falcon.Request, falcon.Response]) -> None:
-    """The routes that anybody may read."""
+    """Add the routes that anybody may read."""
     document = make_document()
     script = (_STATIC / "webhooks.js").read_bytes()
     app.add_route("/webhooks.js", PublicationResource(script, "text/javascript; charset=utf-8"))
@@ -164,7 +164,7 @@ class Faults:
         self._store = store
 
     def relay(self, req: falcon.Request, resp: falcon.Response, error: RelayError, _params: dict[str, Any]) -> None:
-        """An error of ours."""
+        """Answer with the problem document of one of the relay's own errors."""
         problem = problem_of(error)
         if problem.status == 500:
             fault(error, "api")
@@ -178,14 +178,14 @@ class Faults:
     def framework(
         self, req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, params: dict[str, Any]
     ) -> None:
-        """An error of the framework: an unknown route, a method that a route does not have."""
+        """Answer an error of the framework: an unknown route, a method that a route does not have."""
         self.relay(req, resp, from_framework(error), params)
         allow = dict(error.headers or {}).get("Allow")
         if allow:
             resp.set_header("Allow", allow)
 
     def unexpected(self, req: falcon.Request, resp: falcon.Response, error: Exception, _params: dict[str, Any]) -> None:
-        """A fault that nobody foresaw: the log gets its kind and line, the caller a sentence."""
+        """Answer a fault that nobody foresaw: the log gets its kind and line, the caller a sentence."""
         fault(error, "api")
         problem = problem_of(Internal(reference_id=getattr(req.context, "reference_id", None)))
         req.context.code = problem.document["code"]

@@ -73,7 +73,7 @@ class Authentication:
 
 
 def _is_own(req: falcon.Request, origin: str) -> bool:
-    """Whether the origin is the one that was called, so that the page is one that this relay serves.
+    """Return whether the origin is the one that was called, so that the page is one that this relay serves.
 
     Only hosts are compared: behind a proxy that ends TLS the scheme that arrives here is another one.
     """

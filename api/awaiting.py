@@ -72,7 +72,7 @@ class Waiters:
         self._listener.join()
 
     def expect(self, reference_id: str, webhook: Hashable) -> Expectation | None:
-        """An expectation of that invocation's end, to be used as a context; None if there is no room to wait.
+        """Return an expectation of that invocation's end, to be used as a context; None if there is no room to wait.
 
         ``webhook`` is its webhook: the callers of a slow one leave room for those of others.
         """
@@ -209,7 +209,7 @@ class Expectation:
                 return invocation
 
     def _acceptance(self) -> Accepted:
-        """What became of the trigger; the store's own time-outs bound this wait."""
+        """Wait for what became of the trigger; the store's own time-outs bound this wait."""
         self._impatient = True
         if self._reply is None:
             self._replied.get()

@@ -26,7 +26,7 @@ _CUT_S: Final = 1.0
 
 
 def media_type(req: falcon.Request, accepted: Collection[str]) -> str:
-    """The body's media type, one of ``accepted``; ``UnsupportedMediaType`` for others, and for encoded bodies."""
+    """Return the body's media type; ``UnsupportedMediaType`` unless it is ``accepted``, and for encoded bodies."""
     essence, *parameters = (req.content_type or "").split(";")
     essence = essence.strip().lower()
     if essence not in accepted:
@@ -42,7 +42,7 @@ def media_type(req: falcon.Request, accepted: Collection[str]) -> str:
 
 
 def has_body(req: falcon.Request) -> bool:
-    """Whether the request has a body of at least a byte, as far as its head says."""
+    """Return whether the request has a body of at least a byte, as far as its head says."""
     return "HTTP_TRANSFER_ENCODING" in req.env or bool(_content_length(req))
 
 
@@ -120,7 +120,7 @@ class Bodies:
             self._reads.end(read)
 
     def _chunked(self, stream: Any) -> bytes:
-        """A body in chunks, in one call.
+        """Read a body in chunks, in one call.
 
         Asked for pieces, Granian says nothing of a chunk that ends early or is malformed: the body seems to end
         there. Asked for the whole, it gives nothing at all then. What a connection may bring meanwhile is the
@@ -145,7 +145,7 @@ def _content_length(req: falcon.Request) -> int | None:
 
 
 def _read(stream: Any, length: int, read: BodyRead) -> bytes:
-    """A body of that many bytes."""
+    """Read a body of that many bytes."""
     pieces, left_bytes = [], length
     while left_bytes:
         piece = stream.read(min(_PIECE_BYTES, left_bytes))

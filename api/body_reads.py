@@ -48,7 +48,7 @@ class BodyRead:
         self.piece_s = time.monotonic()
 
     def is_overdue(self, now_s: float) -> bool:
-        """Whether reading this body has taken longer than it may, in whole or since its last piece."""
+        """Return whether reading this body has taken longer than it may, in whole or since its last piece."""
         pieces, most = (MAX_PIECES_CHUNKED, MAX_PIECES_CHUNKED) if self.chunked else (1, MAX_PIECES)
         return now_s - self.piece_s > pieces * self.timeout_s or now_s - self.started_s > most * self.timeout_s
 
@@ -89,7 +89,7 @@ class BodyReads:
         return sum(read.chunked for read in tuple(self._reads))
 
     def give_up(self, now_s: float) -> list[BodyRead]:
-        """The reads that are to end now: what is overdue, and what is slow beyond its key's share. Under the lock."""
+        """Return the reads to end now: those overdue, and those slow beyond their key's share. The lock is held."""
         slow = [read for read in tuple(self._reads) if now_s - read.piece_s > SLOW_S or read.is_overdue(now_s)]
         held: Counter[str] = Counter()
         given_up, crowded = [], set()

@@ -66,7 +66,7 @@ class Connection:
 
 
 def count_descriptors() -> int:
-    """How many descriptors are open: never fewer than there are connections."""
+    """Count the open descriptors, which are never fewer than the connections."""
     try:
         return len(os.listdir(_DESCRIPTORS))  # noqa: PTH208 - four times a second, of thousands
     except OSError:
@@ -83,7 +83,7 @@ def allow_descriptors(count: int) -> None:
 
 
 def connections() -> list[Connection]:
-    """The connections that clients have made to what this process listens on."""
+    """List the connections that clients have made to what this process listens on."""
     if sys.platform != "linux":
         return []
     listening, found = set[int](), list[tuple[int, Connection]]()
@@ -123,5 +123,5 @@ def _sockets() -> Iterator[tuple[int, int]]:
 
 
 def _socket(descriptor: int) -> socket.socket:
-    """Another descriptor of the same socket: its end ends nothing."""
+    """Return another descriptor of the same socket: to close it ends nothing."""
     return socket.socket(fileno=os.dup(descriptor))

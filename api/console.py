@@ -40,7 +40,7 @@ CONSOLE_HEADERS: Final = {
 
 
 def console_resources() -> Iterator[tuple[str, PublicationResource]]:
-    """Every route of the console and what it serves; read when the process starts."""
+    """Yield every route of the console and what it serves; read when the process starts."""
     for directory, prefix in ((_STATIC / "console", "/console"), (_STATIC / "vendor", "/console/vendor")):
         for path in sorted(directory.rglob("*")):
             media_type = _MEDIA_TYPES.get(path.suffix)

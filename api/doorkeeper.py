@@ -115,7 +115,7 @@ class Doorkeeper:
                 each.close()
 
     def _cut_what_brings_too_much(self) -> None:
-        """A chunked body is read in one call, which nothing else bounds: cut what brings more than a body may be."""
+        """Cut a chunked body that is larger than a body may be: it is read in one call, which nothing else bounds."""
         answered = {}
         for each in connections():
             sent, before = self._answered.get(each.id, (-1, 0 if each.sent_bytes == 0 else each.received_bytes))
@@ -146,7 +146,7 @@ def _answer(late: Sequence[BodyRead], size_bytes: int) -> int:
 
 
 def _answering(frame: FrameType | None) -> Answering | None:
-    """What a thread would answer its request with: held by the frame that called the application."""
+    """Find what a thread would answer its request with: the frame that called the application holds it."""
     while frame is not None:
         if frame.f_globals.get("__name__") == "granian.wsgi":
             found: Any = frame.f_locals.get("proto")

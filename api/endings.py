@@ -30,7 +30,7 @@ class Ending:
     error: bool
 
     def to_json(self) -> bytes:
-        """The documented answer: exactly these four members."""
+        """Return the documented answer: exactly these four members."""
         return answer_json(self.reference_id, self.status, self.data, error=self.error)
 
     def members(self) -> dict[str, object]:
@@ -46,7 +46,7 @@ class Endings:
         self._vault = vault
 
     def of(self, plugin: str, end: Notice | Invocation) -> Ending:
-        """The result of a final invocation.
+        """Return the result of a final invocation.
 
         Raises:
             RequestRejected, WebhookNotRegistered, Cancelled: it ended without one.
@@ -72,7 +72,7 @@ class Endings:
 
 
 def without_result(end: Notice | Invocation) -> RelayError:
-    """Why an invocation ended ``rejected`` or ``cancelled``, as the door would have said it."""
+    """Return the error that says why an invocation ended ``rejected`` or ``cancelled``, as the door raises it."""
     if end.state is State.CANCELLED:
         return Cancelled(reference_id=end.reference_id)
     if end.outcome is Outcome.WEBHOOK_NOT_REGISTERED:

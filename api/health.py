@@ -66,14 +66,14 @@ def _lane_warnings(lanes: Mapping[str, int]) -> Iterator[str]:
 
 
 def _missing(alive: list[LiveWorker], lanes: Mapping[str, int]) -> str | None:
-    """Why nobody can be served now."""
+    """Return why nobody can be served now; None if everybody can."""
     if not alive:
         return "No worker is alive."
     return None if lanes[URGENT] else f"No worker serves the lane {URGENT}."
 
 
 def _write_unready(missing: str, found: dict[str, Any], req: falcon.Request, resp: falcon.Response) -> None:
-    """The problem document, with what was found beside it."""
+    """Write the problem document, with what was found beside it."""
     problem = problem_of(Unavailable(missing))
     problem.document.update(found)
     req.context.code = problem.document["code"]

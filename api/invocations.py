@@ -38,7 +38,7 @@ class InvocationResource:
         self._endings = endings
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, reference_id: str) -> None:
-        """The record as it is now, or when it is final, or when the wait is over."""
+        """Answer with the record as it is now, or when it is final, or when the wait is over."""
         if not _REFERENCE_ID.match(reference_id):
             raise NotFound
         req.context.reference_id = reference_id
@@ -59,7 +59,7 @@ class InvocationResource:
     on_head = on_get
 
     def _read(self, plugin: str, reference_id: str, wait_s: float) -> tuple[Invocation, bool]:
-        """The record, and whether there was room to wait as long as was asked.
+        """Read the record, and whether there was room to wait as long as was asked.
 
         What is shown in the end is what the audit trail says was looked up.
         """

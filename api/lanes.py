@@ -30,7 +30,7 @@ class LanesResource:
         self._workers = workers
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """The most urgent lane first; what waited since then, where that is asked."""
+        """Answer with the lanes, the most urgent one first, and with what waited since then, where that is asked."""
         query = read_query(req, LanesQuery)
         alive = workers_by_lane(self._workers.alive(), LANES)
         lanes = [lane_of(each, alive[each.lane]) for each in self._backlog.of(LANES)]

@@ -21,7 +21,7 @@ class MetricsResource:
         self.scopes = frozenset[str]() if is_open else METRICS
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """The metrics of the whole relay, and of this process."""
+        """Answer with the metrics of the whole relay, and of this process."""
         resp.set_header("Cache-Control", "no-store")
         resp.content_type, resp.data = MEDIA_TYPE, self._page.text()
 

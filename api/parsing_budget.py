@@ -48,5 +48,5 @@ class ParsingBudget:
                 self._used_bytes -= taken_bytes
 
     def turn(self, size_bytes: int) -> AbstractContextManager[object]:
-        """A context for parsing a body of that size: large ones one at a time."""
+        """Return a context for parsing a body of that size: large ones one at a time."""
         return _NO_TURN if size_bytes <= SMALL_BYTES else self._turn

@@ -36,7 +36,7 @@ class Preferences:
 
     @classmethod
     def read(cls, header: str | None) -> Preferences:
-        """From the header's text; of several header lines the values joined by commas. The first of a name counts."""
+        """Read the header's text; of several header lines the values joined by commas. The first of a name counts."""
         found: dict[str, str] = {}
         for name, value in _preferences(header or ""):
             found.setdefault(name, value)
@@ -47,13 +47,13 @@ class Preferences:
         )
 
     def wait_or(self, default_s: float) -> float:
-        """Seconds to wait: as asked, none for ``respond-async`` alone, else the default."""
+        """Return the seconds to wait: as asked, none for ``respond-async`` alone, else the default."""
         if self.wait_s is not None:
             return self.wait_s
         return 0 if self.respond_async else default_s
 
     def applied(self, *, waited: bool, responded_async: bool) -> str | None:
-        """The value of `Preference-Applied`: those of what was asked that were done; None if none was."""
+        """Return the value of `Preference-Applied`: those of what was asked that were done; None if none was."""
         done = []
         if self.respond_async and responded_async:
             done.append(_RESPOND_ASYNC)

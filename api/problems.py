@@ -78,12 +78,12 @@ class Problem:
 
 
 def status_of(kind: type[RelayError]) -> int:
-    """The HTTP status of an error that is for callers."""
+    """Return the HTTP status of an error that is for callers."""
     return _TABLE[kind][0]
 
 
 def problem_of(error: RelayError) -> Problem:
-    """The problem that an error is; one that is not for callers becomes `internal`, without its message."""
+    """Make the problem of an error; one that is not for callers becomes `internal`, without its message."""
     if type(error) not in _TABLE:
         error = errors.Internal(reference_id=error.reference_id)
     status, title = _TABLE[type(error)]
@@ -102,7 +102,7 @@ def problem_of(error: RelayError) -> Problem:
 
 
 def from_framework(error: falcon.HTTPError) -> RelayError:
-    """What the framework means by an error of its own; its texts, which may quote the request, are dropped."""
+    """Translate an error of the framework; its texts, which may quote the request, are dropped."""
     if error.status_code in _OF_FRAMEWORK:
         return _OF_FRAMEWORK[error.status_code]()
     return errors.BadParameter() if error.status_code < 500 else errors.Internal()

@@ -37,7 +37,7 @@ class PublicationResource:
         self._headers = {name: value for name, value in (usual | dict(headers or {})).items() if value is not None}
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """The content, packed for who takes it so, or 304."""
+        """Answer with the content, compressed for those who accept that, or with 304."""
         for name, value in self._headers.items():
             resp.set_header(name, value)
         known = (req.get_header("If-None-Match") or "").replace("W/", "").split(",")
@@ -56,7 +56,7 @@ class FrontResource:
     """`/`: leads to the API's page."""
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """The way there; relative, as a proxy may put the relay under a path."""
+        """Redirect by a relative address, as a proxy may put the relay under a path."""
         resp.status = 302
         resp.set_header("Location", "docs")
         resp.set_header("Cache-Control", "no-store")

@@ -39,7 +39,7 @@ class Moment(fields.Field[int]):
 
 
 def moment(about: str) -> Moment:
-    """The field of a time."""
+    """Make the field of a time."""
     return Moment(metadata={"description": about, "type": "string", "format": "date-time"})
 
 
@@ -143,7 +143,10 @@ LanesQuery: Final = Schema.from_dict(
 
 
 def read_query(req: falcon.Request, schema: type[Schema]) -> dict[str, Any]:
-    """The parameters as the schema has them; an empty one counts as not given. ``BadParameter`` names every fault."""
+    """Read the parameters as the schema has them; an empty one counts as not given.
+
+    ``BadParameter`` names every fault.
+    """
     given = {name: value for name, value in req.params.items() if value != ""}
     try:
         loaded: dict[str, Any] = schema(unknown=RAISE).load(given)
@@ -161,7 +164,7 @@ def _fault(schema: type[Schema], name: str, said: Any) -> Fault:
 
 
 def filter_of(query: Mapping[str, Any]) -> Filter:
-    """The filter that a listing's query asks for."""
+    """Make the filter that a listing's query asks for."""
     return Filter(
         webhook_id=query.get("webhookId"),
         states=frozenset(State(word) for word in query.get("state", ())),
@@ -178,5 +181,5 @@ def filter_of(query: Mapping[str, Any]) -> Filter:
 
 
 def status_of(word: str) -> int | str:
-    """A status, or a class, as a filter has it."""
+    """Read a status, or a class, as a filter has it."""
     return int(word) if _NUMBER.match(word) else word

@@ -127,7 +127,7 @@ class ReplayRequest:
 
 
 def read_replay(value: Any) -> ReplayRequest:
-    """The request that a body's JSON is; ``RequestRejected`` names every fault."""
+    """Read a request from a body's JSON; ``RequestRejected`` names every fault."""
     try:
         body = ReplayBody(unknown=RAISE).load(_without_nulls(value))
     except ValidationError as error:
@@ -145,7 +145,7 @@ def read_replay(value: Any) -> ReplayRequest:
 
 
 def _without_nulls(value: Any, schema: type[Schema] = ReplayBody) -> Any:
-    """A body whose known members count as not given where they are null; its filter likewise."""
+    """Leave out the known members of a body that are null, its filter's too: they count as not given."""
     if not isinstance(value, dict):
         return value
     known = schema().fields

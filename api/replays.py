@@ -33,7 +33,7 @@ _REPLAY_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z",
 
 @contextmanager
 def _rejecting() -> Iterator[None]:
-    """Makes what is found wrong with a filter only when it is looked up what any fault of a body is."""
+    """Turn a fault of a filter that is found only when it is used into one of the body."""
     try:
         yield
     except BadParameter as error:
@@ -70,7 +70,7 @@ class ReplaysResource:
         _answer(resp, {"replayId": job.replay_id, "state": str(job.state), "matched": job.matched})
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """A plugin's jobs, newest first."""
+        """Answer with a plugin's jobs, newest first."""
         limit = read_query(req, ReplaysQuery)["limit"]
         _answer(resp, {"replays": [job_of(job) for job in self._replays.list(req.context.key.plugin, limit=limit)]})
 
@@ -86,7 +86,7 @@ class ReplayResource:
         self._replays = replays
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, replay_id: str) -> None:
-        """The job as it stands."""
+        """Answer with the job as it stands."""
         _answer(resp, job_of(self._replays.get(req.context.key.plugin, _checked(replay_id))))
 
     on_head = on_get

@@ -35,7 +35,7 @@ class StatsResource:
         self._measures = measures
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Every minute since then, oldest first, also those in which nothing happened."""
+        """Answer with every minute since then, oldest first, also those in which nothing happened."""
         query = read_query(req, OverviewQuery)
         minutes = self._measures.minutes(req.context.key.plugin, query.get("since"), query.get("webhookId", ""))
         _answer(resp, {"buckets": [minute_of(minute) for minute in minutes]})
@@ -52,7 +52,7 @@ class GroupsResource:
         self._listing = listing
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """The most frequent groups first."""
+        """Answer with the groups, the most frequent first."""
         query = read_query(req, OverviewQuery)
         since_ms = query.get("since", int(time.time() * 1000) - DAY_MS)
         failed = Filter(webhook_id=query.get("webhookId"), since_ms=since_ms, error=True)

@@ -54,6 +54,6 @@ class Tracing:
 
 
 def _known_id(req: falcon.Request) -> str:
-    """The webhook's id, unless it is only what a caller has made up."""
+    """Return the webhook's id, unless it is only what a caller has made up."""
     found = getattr(req.context, "code", None) != "webhook_not_registered"
     return str(req.context.span_webhook) if found else ""

@@ -30,7 +30,7 @@ class TrafficResource:
         self._traffic = traffic
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """What was counted of each in a day, and how its calls stand now."""
+        """Answer with what was counted of each in a day, and how its calls stand now."""
         report = self._traffic.report(req.context.key.plugin)
         webhooks = [traffic_of(webhook) for webhook in report.webhooks]
         _answer(resp, {"since": rfc3339(report.since_ms), "webhooks": webhooks})

@@ -131,7 +131,7 @@ class TriggerResource:
         return expectation.wait(deadline_s, look, partial(self._store.join, plugin, process=self._waiters.process))
 
     def _end_at_once(self, call: TriggerRequest, accepted: Accepted) -> Invocation | None:
-        """What is known of the invocation without waiting; None if nothing beyond its acceptance."""
+        """Return what is known of the invocation without waiting; None if nothing beyond its acceptance."""
         if accepted.state is None:
             raise Expired(reference_id=accepted.reference_id)
         known = call.awaited and accepted.verdict is AcceptVerdict.KNOWN
@@ -231,7 +231,7 @@ def _lines(body: bytes) -> list[Any]:
 
 
 def _call(item: Any, key: ApiKey, traceparent: str | None) -> TriggerRequest | RelayError:
-    """The call that an item is, or its own error."""
+    """Make the call that an item describes, or its error."""
     if isinstance(item, RelayError):
         return item
     if not isinstance(item, dict):
@@ -258,7 +258,7 @@ def _call(item: Any, key: ApiKey, traceparent: str | None) -> TriggerRequest | R
 
 
 def _raise_if_away(results: Sequence[Accepted | RelayError]) -> None:
-    """When the store took nothing at all, the request as a whole may be sent again."""
+    """Raise `Unavailable` when the store took nothing at all: the request as a whole may then be sent again."""
     if results and all(isinstance(result, Unavailable) for result in results):
         raise Unavailable
 

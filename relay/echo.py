@@ -52,7 +52,7 @@ class _Echo(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def _status(self) -> int | None:
-        """The status that the path asks for, after the time that it asks for; None for no answer at all."""
+        """Return the status that the path asks for, after the time that it asks for; None for no answer at all."""
         match urlsplit(self.path).path.split("/"):
             case ["", "hang-up"]:
                 return None

@@ -69,7 +69,7 @@ class _Entry:
     port: int | None
 
     def covers(self, address: IPv4Address | IPv6Address | None, port: int, host: str | None) -> bool:
-        """Whether this entry speaks of the address, or of the host by its name, at that port."""
+        """Return whether this entry speaks of the address, or of the host by its name, at that port."""
         if self.port is not None and self.port != port:
             return False
         if self.network is None:
@@ -93,17 +93,17 @@ class AddressPolicy:
         self._judged = lru_cache(maxsize=_JUDGEMENTS_KEPT)(self._judge)
 
     def allows(self, address: str, port: int, host: str | None = None) -> bool:
-        """Whether this exact resolved address may be dialled at ``port`` for a registered ``host``."""
+        """Return whether this exact resolved address may be dialled at ``port`` for a registered ``host``."""
         return self._judged(address, port, host)
 
     def exempts(self, host: str, port: int) -> bool:
-        """Whether an ``allow`` entry covers a registered host (a name or an address literal) at ``port``."""
+        """Return whether an ``allow`` entry covers a registered host (a name or an address literal) at ``port``."""
         bare = host.removeprefix("[").removesuffix("]").lower()
         address = _address(bare)
         return any(entry.covers(address, port, bare) for entry in self._allow)
 
     def denies(self, host: str, port: int) -> bool:
-        """Whether a ``deny`` entry covers a registered host at ``port``, and no ``allow`` entry does."""
+        """Return whether a ``deny`` entry covers a registered host at ``port``, and no ``allow`` entry does."""
         bare = host.removeprefix("[").removesuffix("]").lower()
         address = _address(bare)
         return not self.exempts(host, port) and any(entry.covers(address, port, bare) for entry in self._deny)
@@ -121,7 +121,7 @@ class AddressPolicy:
 
 
 def is_host_name(text: str) -> bool:
-    """Whether a lower-case text is a DNS name of LDH labels that no resolver takes for an address (RFC 1123, 2.1)."""
+    """Return whether a lower-case text is a DNS name of LDH labels (RFC 1123, 2.1), and to no resolver an address."""
     return _HOST.match(text) is not None
 
 
@@ -132,7 +132,7 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
-    """The address that ``text`` is, an IPv4-mapped one as its IPv4; None for a scope id or anything else."""
+    """Read the address that ``text`` is, an IPv4-mapped one as its IPv4; None for a scope id or anything else."""
     if "%" in text:
         return None
     try:
@@ -153,7 +153,7 @@ def _entries(texts: Iterable[str], what: str) -> tuple[_Entry, ...]:
 
 
 def _entry(text: str) -> _Entry | None:
-    """An entry, or None if it is malformed."""
+    """Read an entry; None if it is malformed."""
     network = _network(text)  # also a bare IPv6, whose colons are not a port's
     if network is not None:
         return _Entry(network, None, None)

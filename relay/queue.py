@@ -52,7 +52,7 @@ _REDIS_TRANSPORT: Final = {
 
 
 def make_app(settings: Settings) -> Celery:
-    """The Celery app, configured; tasks are added by ``workers``."""
+    """Make the Celery app, configured; tasks are added by ``workers``."""
     from celery import Celery  # noqa: PLC0415 - most commands publish nothing, and need not wait for it
     from kombu import Exchange, Queue  # noqa: PLC0415 - as Celery
 
@@ -105,14 +105,14 @@ def _broker(url: str) -> dict[str, Any]:
 
 
 def _checked(url: str) -> dict[str, Any]:
-    """What makes py-amqp check the server's certificate, which it does not do unasked."""
+    """Return what makes py-amqp check the server's certificate, which it does not do unasked."""
     parts = urlsplit(url)
     authorities = dict(parse_qsl(parts.query)).get("ssl_ca_certs") or ssl.get_default_verify_paths().cafile
     return {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": authorities, "server_hostname": parts.hostname}
 
 
 def is_one_database(settings: Settings) -> bool:
-    """Whether lanes and records are in one, so that a script may write both."""
+    """Return whether lanes and records are in one, so that a script may write both."""
     store_url = settings.store_url.reveal()
     return not is_cluster(store_url) and settings.broker_url == broker_url(store_url)
 
@@ -131,7 +131,7 @@ class _Envelope:
         self._delivery: dict[str, Any] = {"delivery_mode": 2, "priority": 0, "body_encoding": "base64"}
 
     def around(self, lane: str, reference_ids: Sequence[str]) -> bytes:
-        """The message as it stands in the lane's list."""
+        """Wrap the message as it stands in the lane's list."""
         task_id = str(uuid4())
         body = orjson.dumps([[reference_ids], {}, self._embed])
         own = {"id": task_id, "root_id": task_id, "argsrepr": f"({len(reference_ids)} ids)"}
@@ -165,11 +165,11 @@ class _RedisLanes:
         self._lists().lpush(lane, *(self.message(lane, ids) for ids in messages))
 
     def depth(self, lane: str) -> int:
-        """How many messages the lane holds."""
+        """Count the messages that the lane holds."""
         return int(self._lists().llen(lane))
 
     def message(self, lane: str, ids: Sequence[str]) -> bytes:
-        """A message as it stands in the lane's list."""
+        """Make a message as it stands in the lane's list."""
         return self._envelope.around(lane, ids)
 
     def _lists(self) -> Any:
@@ -207,12 +207,12 @@ class _AmqpLanes:
                 )
 
     def depth(self, lane: str) -> int:
-        """How many messages the lane holds that no worker has taken; declares it where it is not there yet."""
+        """Count the lane's messages that no worker has taken; declare the lane where it is not there yet."""
         with self._app.connection_or_acquire(pool=True) as connection, connection.channel() as channel:
             return int(self._app.amqp.queues[lane](channel).queue_declare().message_count)
 
     def message(self, lane: str, ids: Sequence[str]) -> bytes:
-        """No script can put a message here."""
+        """Refuse: no script can put a message here."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -260,7 +260,7 @@ class Publisher:
         return tuple(left)
 
     def depths(self, lanes: Iterable[str] = LANES) -> dict[str, int]:
-        """How many messages each lane holds; nothing while the broker is away."""
+        """Count the messages that each lane holds; nothing while the broker is away."""
         try:
             return {lane: self._lanes.depth(lane) for lane in lanes}
         except Exception:  # noqa: BLE001 - whatever a broker answers that is no number: it is away

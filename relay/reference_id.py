@@ -35,12 +35,12 @@ def _in_bucket(made: str, plugin: str) -> str:
 
 @lru_cache(10_000)
 def bucket_of_plugin(plugin: str) -> int:
-    """The bucket of a plugin: a hash of its name, for good the same."""
+    """Return the bucket of a plugin: a hash of its name, the same for good."""
     return int.from_bytes(hashlib.sha256(plugin.encode()).digest()[:4], "big") % BUCKETS
 
 
 def bucket_of(reference_id: str) -> int:
-    """The bucket of the plugin that an id was made for; 0 of what is no id."""
+    """Return the bucket of the plugin that an id was made for; 0 of what is no id."""
     try:
         return int(reference_id[-BUCKET_DIGITS:], 16)
     except ValueError:
@@ -56,13 +56,13 @@ def reference_id_about(what: str, at_ms: int, plugin: str) -> str:
 
 
 def replay_named_by(text: str) -> str | None:
-    """The id of the replay job that an alarm or a message names, None where it names an invocation."""
+    """Return the id of the replay job that an alarm or a message names, None where it names an invocation."""
     replay_id = text.removeprefix(REPLAY_PREFIX)
     return replay_id if replay_id != text and reference_time_ms(replay_id) is not None else None
 
 
 def reference_time_ms(reference_id: str) -> int | None:
-    """When a reference id was made, in milliseconds since the epoch; None if it is not a UUIDv7."""
+    """Return when a reference id was made, in milliseconds since the epoch; None if it is not a UUIDv7."""
     compact = reference_id.replace("-", "")
     if len(reference_id) != 36 or len(compact) != 32 or compact[12] != "7":
         return None

@@ -96,7 +96,7 @@ class Runtime:
         return self._vault(TARGET_KEYS, keys) if self._holds_target_keys and keys is not None else None
 
     def _vault(self, name: str, keys: Secret) -> Vault:
-        """A vault that follows the file of its ring, where the ring is in one."""
+        """Make a vault that follows the file of its ring, where the ring is in one."""
         file = self.settings.files.get(name)
         return Vault.from_text(keys.reveal()) if file is None else Vault.from_file(file)
 
@@ -215,23 +215,23 @@ class Runtime:
         return Dispatcher(self.registry, self.store, self.data_vault, self.publisher)
 
     def spans(self, process: str) -> Spans:
-        """What is traced. Raises `SettingsError` where the extra is missing."""
+        """Make the spans of what is traced. Raises `SettingsError` where the extra is missing."""
         settings = self.settings
         return make_spans(settings.otlp_endpoint, process=process, percent=settings.otlp_percent)
 
     def subscribe(self, process: str) -> Subscription:
-        """The notices of one API process."""
+        """Subscribe to the notices of one API process."""
         client = connect(self.settings)
         return Subscription(client, process, Replicas(client, self.settings.store_replicas), self.keyspace)
 
 
 def api_runtime(settings: Settings) -> Runtime:
-    """For the API process, which never opens a target."""
+    """Make the runtime of the API process, which never opens a target."""
     return Runtime(settings, holds_target_keys=False)
 
 
 def cli_runtime(settings: Settings) -> Runtime:
-    """For commands, which are their operator's acts."""
+    """Make the runtime of commands, which are their operator's acts."""
     runtime = Runtime(settings, holds_target_keys=True)
     runtime.operator = act_as_operator(settings.operator)
     return runtime

@@ -11,10 +11,10 @@ ALWAYS: Final = 8
 
 
 def room_left(held: int, free: int) -> int:
-    """How many more a webhook that holds ``held`` may take while ``free`` are free, one after the other."""
+    """Return how many more a webhook that holds ``held`` may take while ``free`` are free, one after the other."""
     return max(0, min(free, max(ALWAYS - held, (SHARE * (free + 1) - held) // (SHARE + 1))))
 
 
 def may_hold_more(held: int, free: int) -> bool:
-    """Whether a webhook that holds ``held`` may take one more while ``free`` are free."""
+    """Return whether a webhook that holds ``held`` may take one more while ``free`` are free."""
     return held < max(ALWAYS, SHARE * free)

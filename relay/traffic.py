@@ -47,7 +47,7 @@ class TrafficControl:
         self._publish = publish
 
     def report(self, plugin: str) -> TrafficReport:
-        """Every registered webhook of a plugin."""
+        """Report on every registered webhook of a plugin."""
         return self._report(plugin, self._registry.shapes(plugin))
 
     def pause(self, plugin: str, webhook_id: str) -> WebhookTraffic:

@@ -132,7 +132,7 @@ class Vault:
 
     @staticmethod
     def new_key_text() -> str:
-        """A fresh key as one entry of a ring, ``id:base64``; its id tells when it was made (UTC)."""
+        """Make a fresh key as one entry of a ring, ``id:base64``; its id tells when it was made (UTC)."""
         made = time.strftime("%Y%m%d%H%M%S", time.gmtime())
         return f"k{made}-{secrets.token_hex(4)}:{b64encode(secrets.token_bytes(KEY_BYTES)).decode('ascii')}"
 
@@ -149,7 +149,7 @@ class Vault:
         return tuple(key.id for key in self._keys.values() if key.sealing is not None)
 
     def seal(self, plaintext: bytes, owner: str) -> bytes:
-        """The plaintext, encrypted under the newest key and bound to ``owner``."""
+        """Encrypt the plaintext under the newest key, bound to ``owner``."""
         self._follow()
         key = self._newest
         associated = key.header + owner.encode()
@@ -157,7 +157,7 @@ class Vault:
         return key.header + nonce + key.cipher(associated).encrypt(nonce, plaintext, associated)
 
     def open(self, sealed: bytes, owner: str) -> bytes:
-        """What was sealed for ``owner``.
+        """Open what was sealed for ``owner``.
 
         Raises:
             VaultError: malformed, sealed under a key that is not in the ring, altered, or sealed for another owner.
@@ -178,7 +178,7 @@ class Vault:
 
     @staticmethod
     def key_id_of(sealed: bytes) -> str:
-        """The id of the key that a value was sealed under (what rotation looks for).
+        """Return the id of the key that a value was sealed under (what rotation looks for).
 
         Raises:
             VaultError: this is no sealed value.
@@ -204,7 +204,7 @@ class Vault:
 
 
 def target_owner(plugin: str, webhook_id: str, revision: int, shape: bytes) -> str:
-    """The owner of a sealed target. Ids hold no slash, so no two owners read the same.
+    """Return the owner of a sealed target. Ids hold no slash, so no two owners read the same.
 
     ``shape`` is the revision's shape as stored: it lies there in the clear, and with one that somebody loosened the
     target does not open.
@@ -213,7 +213,7 @@ def target_owner(plugin: str, webhook_id: str, revision: int, shape: bytes) -> s
 
 
 def payload_owner(plugin: str, reference_id: str, purpose: Purpose) -> str:
-    """The owner of a sealed trigger.
+    """Return the owner of a sealed trigger.
 
     It opens for the very call that it was accepted for: a record that somebody has changed sends nothing to a hidden
     or removed webhook, nor by an old revision.
@@ -225,22 +225,22 @@ def payload_owner(plugin: str, reference_id: str, purpose: Purpose) -> str:
 
 
 def result_owner(plugin: str, reference_id: str) -> str:
-    """The owner of the sealed data of an answer."""
+    """Return the owner of the sealed data of an answer."""
     return f"result/{plugin}/{reference_id}"
 
 
 def raw_owner(plugin: str, reference_id: str, parent: str, step: int) -> str:
-    """The owner of what a chain needs of a step's answer, before masking: that chain at that step, and no other."""
+    """Return the owner of what a chain needs of a step's answer, unmasked: that chain at that step, and no other."""
     return f"raw/{plugin}/{parent}/{step}/{reference_id}"
 
 
 def secrets_owner(plugin: str, reference_id: str, step: int) -> str:
-    """The owner of the texts that a chain hides in the answers of one of its steps."""
+    """Return the owner of the texts that a chain hides in the answers of one of its steps."""
     return f"secrets/{plugin}/{reference_id}/{step}"
 
 
 def token_owner(plugin: str, webhook_id: str, revision: int) -> str:
-    """The owner of a sealed access token."""
+    """Return the owner of a sealed access token."""
     return f"token/{plugin}/{webhook_id}/{revision}"
 
 

@@ -29,13 +29,13 @@ _OPERATE_ONLY: Final = ("caller", "chain")
 
 
 def seconds(duration_ms: int) -> int | float:
-    """Milliseconds as a registration has them: whole seconds without a fraction."""
+    """Write milliseconds as a registration has them: whole seconds without a fraction."""
     whole, rest = divmod(duration_ms, 1000)
     return duration_ms / 1000 if rest else whole
 
 
 def webhook_of(shape: Shape) -> dict[str, Any]:
-    """What a plugin may know of a webhook: how to call it, never where it goes."""
+    """Return what a plugin may know of a webhook: how to call it, never where it goes."""
     return {
         "id": shape.webhook_id,
         "description": shape.description,
@@ -47,7 +47,7 @@ def webhook_of(shape: Shape) -> dict[str, Any]:
 
 
 def record_of(invocation: Invocation, *, operate: bool, result: dict[str, Any] | None) -> dict[str, Any]:
-    """The record with ``result`` (``{status, data, error}``, or None while there is none) as given.
+    """Return the record with ``result`` (``{status, data, error}``, or None while there is none) as given.
 
     Without ``operate`` the members ``caller`` and ``chain`` are left out and outcomes are coarse codes (null for an
     answer).
@@ -80,7 +80,7 @@ def record_of(invocation: Invocation, *, operate: bool, result: dict[str, Any] |
 
 
 def result_of(invocation: Invocation, opened: bytes | None) -> dict[str, Any] | None:
-    """The result ``{status, data, error}`` of an invocation; None where it has none (yet).
+    """Return the result ``{status, data, error}`` of an invocation; None where it has none (yet).
 
     ``opened`` is the opened data of the endpoint's answer, JSON, or None where none is kept: what then stands in its
     place (``{"code", "message"}``) is derived from the outcome.
@@ -98,12 +98,12 @@ def result_of(invocation: Invocation, opened: bytes | None) -> dict[str, Any] | 
 
 
 def row_of(invocation: Invocation) -> dict[str, Any]:
-    """A row of a listing (scope ``operate``): the record, its ``result`` without the data."""
+    """Return a row of a listing (scope ``operate``): the record, its ``result`` without the data."""
     return record_of(invocation, operate=True, result=_summary(invocation))
 
 
 def group_of(group: OutcomeGroup) -> dict[str, Any]:
-    """How many invocations of a webhook ended alike."""
+    """Return how many invocations of a webhook ended alike."""
     return {
         "webhookId": group.webhook_id,
         "outcome": group.outcome,
@@ -115,7 +115,7 @@ def group_of(group: OutcomeGroup) -> dict[str, Any]:
 
 
 def plan_of(plan: ReplayPlan) -> dict[str, Any]:
-    """What a replay would do."""
+    """Return what a replay would do."""
     return {
         "matched": plan.matched,
         "skipped": plan.skipped,
@@ -125,19 +125,19 @@ def plan_of(plan: ReplayPlan) -> dict[str, Any]:
 
 
 def counts_of(counts: Counts) -> dict[str, Any]:
-    """What was counted of invocations: every final state is named, also one that did not occur."""
+    """Return what was counted of invocations: every final state is named, also one that did not occur."""
     final = {str(state): count for state, count in counts.final.items()}
     return {"accepted": counts.accepted, "final": final, "errors": counts.errors}
 
 
 def minute_of(minute: Minute) -> dict[str, Any]:
-    """What was counted in a minute."""
+    """Return what was counted in a minute."""
     percentiles = {"p50Ms": minute.p50_ms, "p95Ms": minute.p95_ms, "p99Ms": minute.p99_ms}
     return {"start": rfc3339(minute.start_ms), **counts_of(minute.counts), **percentiles}
 
 
 def traffic_of(webhook: WebhookTraffic) -> dict[str, Any]:
-    """How a webhook's calls flow."""
+    """Return how a webhook's calls flow."""
     now = webhook.now
     breaker = {"state": now.breaker, "failures": now.failures, "openUntil": rfc3339(now.open_until_ms)}
     return {
@@ -153,18 +153,18 @@ def traffic_of(webhook: WebhookTraffic) -> dict[str, Any]:
 
 
 def lane_of(backlog: LaneBacklog, workers: int) -> dict[str, Any]:
-    """What waits in a lane, and who serves it."""
+    """Return what waits in a lane, and who serves it."""
     oldest_s = None if backlog.oldest_ms is None else backlog.oldest_ms / 1000
     return {"lane": backlog.lane, "pending": backlog.pending, "oldestSeconds": oldest_s, "workers": workers}
 
 
 def backlog_minute_of(minute: BacklogMinute) -> dict[str, Any]:
-    """What waited in the lanes in one minute."""
+    """Return what waited in the lanes in one minute."""
     return {"start": rfc3339(minute.start_ms), "pending": dict(minute.pending)}
 
 
 def job_of(job: ReplayJob) -> dict[str, Any]:
-    """A replay job as the API and the commands show it."""
+    """Return a replay job as the API and the commands show it."""
     return {
         "replayId": job.replay_id,
         "state": str(job.state),
@@ -181,17 +181,17 @@ def job_of(job: ReplayJob) -> dict[str, Any]:
 
 
 def _reasons(counted: ReplayJob | ReplayPlan) -> dict[str, int]:
-    """Why some were skipped, and how many for each reason."""
+    """Return why some were skipped, and how many for each reason."""
     return {str(reason): count for reason, count in counted.skipped_reasons.items()}
 
 
 def plain_number(number: float | None) -> float | int | None:
-    """A number without a needless fraction."""
+    """Write a number without a needless fraction."""
     return int(number) if number is not None and number == int(number) else number
 
 
 def _chain(invocation: Invocation) -> dict[str, Any] | None:
-    """Where a step belongs, and what the steps of a chain are; a chain within a chain has both."""
+    """Return where a step belongs, and what the steps of a chain are; a chain within a chain has both."""
     chain: dict[str, Any] = {}
     if invocation.step_of is not None:
         step = invocation.step_of

@@ -67,7 +67,7 @@ class WorkerParts:
 
 
 def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[str]) -> WorkerParts:
-    """For a worker process called ``name`` that serves ``lanes``.
+    """Make the parts of a worker process called ``name`` that serves ``lanes``.
 
     Raises:
         SettingsError: a key ring is missing, or more calls in flight are wanted than may be open.

@@ -41,7 +41,7 @@ class Consumer:
         self._asked = False
 
     def moves(self) -> int:
-        """How often it has done what it was asked."""
+        """Return how often it has done what it was asked."""
         consumer = getattr(self._worker, "consumer", None)
         if consumer is not None and not self._asked:
             self._asked = True
@@ -65,7 +65,7 @@ class Heart:
         self.looks = 0
 
     def beat(self) -> list[str]:
-        """One look; returns the parts that will not move again. Nothing counts against them while the store is away."""
+        """Look once; return the parts that will not move again. Nothing counts against them while the store is away."""
         self.looks += 1
         try:
             if self._pulse.still:
@@ -126,7 +126,7 @@ class Beating(bootsteps.StartStopStep):
         gevent.sleep(LOOK_S)
 
     def _watch(self, heart: Heart) -> None:
-        """In a thread of its own: the heart itself has to go on, or everything here stands still."""
+        """Watch in a thread of its own: the heart itself has to go on, or everything here stands still."""
         looks, missed = -1, 0
         while self._greenlet:
             _sleep(LOOK_S)

@@ -34,7 +34,7 @@ def use_checked_transports() -> None:
 
 
 def is_message(raw: Any) -> bool:
-    """Whether this is a message as `relay.queue` writes it: our one task, and a list of at most `MESSAGE_IDS`."""
+    """Return whether this is a message as `relay.queue` writes it: our one task, and at most `MESSAGE_IDS` ids."""
     try:
         headers, properties = raw["headers"], raw["properties"]
         if headers["task"] != RUN or raw["content-type"] != "application/json":

@@ -23,7 +23,7 @@ _WRITE_AFTER_S: Final = 61.0
 
 
 def has_password(options: Sequence[str]) -> bool:
-    """Whether Flower is told to ask for one: by an option, or by its variables in the environment."""
+    """Return whether Flower is told to ask for one: by an option, or by its variables in the environment."""
     if any(option.startswith(("--basic-auth=", "--basic_auth=", "--auth=")) for option in options):
         return True
     return any(_is_set(name) for name in ("FLOWER_BASIC_AUTH", "FLOWER_AUTH"))

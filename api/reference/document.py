@@ -52,7 +52,7 @@ class _Converter(OpenAPIConverter):
     """Writes patterns as JSON Schema has them (ECMA-262): Python's match from the start and end in a Z."""
 
     def field2pattern(self, field: Field[Any], **arguments: Any) -> dict[str, Any]:
-        """The pattern of a field, if it has one."""
+        """Return the pattern of a field, if it has one."""
         found = super().field2pattern(field, **arguments)
         pattern = found.get("pattern", "")
         return {"pattern": f"^(?:{pattern.removesuffix(_END)})$"} if pattern.endswith(_END) else found
@@ -63,7 +63,7 @@ class _Plugin(MarshmallowPlugin):
 
 
 def make_document() -> dict[str, Any]:
-    """The document as a JSON value."""
+    """Make the document as a JSON value."""
     spec = APISpec(
         title="Webhook relay",
         version=metadata.version("webhook-relay"),

@@ -16,12 +16,12 @@ MAYBE: Final[dict[str, Any]] = {"allow_none": True}
 
 
 def text(about: str, *, maybe: bool = False, required: bool = True, **metadata: Any) -> Field[Any]:
-    """A text."""
+    """Describe a text."""
     return fields.String(required=required, allow_none=maybe, metadata={"description": about, **metadata})
 
 
 def whole(about: str, *, maybe: bool = False) -> Field[Any]:
-    """A whole number."""
+    """Describe a whole number."""
     return fields.Integer(required=True, allow_none=maybe, metadata={"description": about})
 
 
@@ -31,23 +31,23 @@ def flag(about: str) -> Field[Any]:
 
 
 def time(about: str, *, maybe: bool = False, required: bool = True) -> Field[Any]:
-    """A time: RFC 3339, UTC, milliseconds."""
+    """Describe a time: RFC 3339, UTC, milliseconds."""
     return text(about, maybe=maybe, required=required, format="date-time")
 
 
 def counts_by(about: str, words: Iterable[str]) -> Field[Any]:
-    """How many of each word; one that does not occur may be missing."""
+    """Describe a number for each word; a word that does not occur may be missing."""
     key = fields.String(validate=validate.OneOf([str(each) for each in words]))
     return fields.Dict(keys=key, values=fields.Integer(), required=True, metadata={"description": about})
 
 
 def reference(about: str, *, maybe: bool = False, required: bool = True) -> Field[Any]:
-    """A reference id."""
+    """Describe a reference id."""
     return text(about, maybe=maybe, required=required, format="uuid")
 
 
 def word(about: str, words: Iterable[str], *, maybe: bool = False) -> Field[Any]:
-    """One of some words."""
+    """Describe one of some words."""
     choices = [str(each) for each in words]
     return fields.String(
         required=True,
@@ -58,7 +58,7 @@ def word(about: str, words: Iterable[str], *, maybe: bool = False) -> Field[Any]
 
 
 def several(inner: Field[Any] | type[Schema], about: str, *, required: bool = True) -> Field[Any]:
-    """A list."""
+    """Describe a list."""
     kind = fields.Nested(inner) if isinstance(inner, type) else inner
     return fields.List(kind, required=required, metadata={"description": about})
 
@@ -78,5 +78,5 @@ class _Open(Schema):
 
 
 def schema(name: str, **members: Field[Any]) -> type[Schema]:
-    """A schema with these members, in this order."""
+    """Make a schema with these members, in this order."""
     return _Open.from_dict(dict(members), name=name)

@@ -33,7 +33,7 @@ _CODE: Final = re.compile(r"`([^`]+)`")
 
 
 def make_page(document: Mapping[str, Any]) -> str:
-    """The whole page."""
+    """Make the whole page."""
     info, schemas = document["info"], document["components"]["schemas"]
     groups = [(tag, list(each)) for tag, each in groupby(_operations(document), lambda each: each[2]["tags"][0])]
     title = escape(info["title"])
@@ -157,7 +157,7 @@ def _kind(schema: Mapping[str, Any]) -> str:
 
 
 def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table of cells that are HTML already."""
+    """Make a table of cells that are HTML already."""
     head = "".join(f'<th scope="col">{column}</th>' for column in columns)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -43,7 +43,7 @@ class LanePublisher(Protocol):
     """Where accepted ids go (`relay.queue.Publisher`)."""
 
     def messages_for_script(self, ready: Iterable[tuple[str, str]]) -> Sequence[Message]:
-        """The messages that the accept script may put into their lanes itself; none where it cannot."""
+        """Return the messages that the accept script may put into their lanes itself; none where it cannot."""
 
     def publish_ready(self, ready: Iterable[tuple[str, str]]) -> object:
         """Publish ``(id, lane)`` pairs, one message a lane; a broker that is away is the sweeper's business."""
@@ -204,7 +204,7 @@ class Dispatcher:
         return self._publisher.messages_for_script((new.reference_id, new.lane) for new in news if not new.delay_ms)
 
     def _published(self, news: Sequence[NewInvocation], accepted: list[Accepted], published: bool) -> list[Accepted]:
-        """The replies to what was committed; the script has published it, or it is published now."""
+        """Return the replies to what was committed; publish it, unless the script has."""
         if not published:
             self._publisher.publish_ready(
                 (reply.reference_id, new.lane)
@@ -222,7 +222,7 @@ def accepted_or_raise(reply: Accepted | Exception) -> Accepted:
 
 
 def _judge(this: _Round, checked: CheckedTrigger, accepted: Accepted) -> Accepted | RelayError | _Round:
-    """What the store's answer means for the caller."""
+    """Return what the store's answer means for the caller."""
     if checked.refused is not None and accepted.verdict is not AcceptVerdict.KNOWN:
         if accepted.verdict is not AcceptVerdict.UNRECORDED:
             checked.refused.reference_id = accepted.reference_id
@@ -239,7 +239,7 @@ def _judge(this: _Round, checked: CheckedTrigger, accepted: Accepted) -> Accepte
 
 
 def _groups(listed: Iterable[_Listed], group_of: Callable[[str], int]) -> Iterator[list[_Listed]]:
-    """The triggers in turn, each group of one partition."""
+    """Yield the triggers in turn, each group of one partition."""
     group: list[_Listed] = []
     size_bytes, plugin = 0, ""
     for each in listed:

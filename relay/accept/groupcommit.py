@@ -113,7 +113,7 @@ class GroupCommit(Generic[T, R]):
         return replies
 
     def _take(self, *, pause: bool) -> list[_Pending[T, R]]:
-        """The next group, first come first served; with ``pause`` after a moment, or as soon as it is full."""
+        """Take the next group, first come first served; with ``pause`` after a moment, or as soon as it is full."""
         with self._changed:
             if pause and self._waiting:
                 self._collect()

@@ -61,7 +61,7 @@ class CheckedTrigger(NamedTuple):
 
 
 def check_idempotency_key(key: Any) -> str:
-    """The key, 1 to 255 visible ASCII characters; ``BadParameter`` otherwise."""
+    """Return the key if it is 1 to 255 visible ASCII characters; raise ``BadParameter`` otherwise."""
     if not isinstance(key, str) or not _IDEMPOTENCY_KEY.match(key):
         raise BadParameter("An idempotency key is 1 to 255 visible ASCII characters.")
     return key
@@ -99,7 +99,7 @@ class Intake:
         idempotency: Idempotency | None = None,
         callback: str | None = None,
     ) -> CheckedTrigger:
-        """What is written down of a call that is refused: no contents."""
+        """Make what is written down of a refused call: no contents."""
         unknown = isinstance(error, WebhookNotRegistered)
         new = NewInvocation(
             reference_id=call.reference_id,
@@ -152,7 +152,7 @@ class Intake:
         return CheckedTrigger(call, new)
 
     def _pins(self, plugin: str, shape: Shape) -> str:
-        """The revisions that a chain will run with, whatever is registered while it does."""
+        """Write the revisions that a chain will run with, whatever is registered while it does."""
         return json.dumps(pins_of(plugin, shape, self._webhooks.current), separators=(",", ":"))
 
     def _current(self, call: TriggerRequest, *, refresh: bool) -> tuple[int, Shape] | None:
@@ -165,7 +165,7 @@ class Intake:
         return None if found is None or (found[1].hidden and not call.is_own) else found
 
     def _idempotency_of_unknown(self, call: TriggerRequest) -> Idempotency | None:
-        """Its webhook may have been removed since the key was used first."""
+        """Return the key of a call whose webhook is unknown: it may have been removed since the key was used first."""
         try:
             return self._idempotency(call, Trigger.from_value(call.value))
         except RequestRejected:

@@ -65,7 +65,7 @@ class Squeezed:
             self.text = bytes(text)
 
     def origins(self, spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Where spans of the text stood in what it was made of."""
+        """Map spans of the text to where they stood in what it was made of."""
         return [(self._origin(start), self._origin(stop - 1) + 1) for start, stop in spans]
 
     def _origin(self, position: int) -> int:
@@ -74,7 +74,7 @@ class Squeezed:
 
 
 def _fillers(lowered: bytes, pattern: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
-    """Where fillers are, in order."""
+    """Yield where fillers are, in order."""
     start, breaks = 0, False  # whether the last filler was one of breaks, and ended with its piece
     for end in _ends_of_pieces(lowered):
         stop = _GOING_ON.match(lowered, start, end).end() if breaks else start  # type: ignore[union-attr]

@@ -30,13 +30,13 @@ class FormSearch:
         self._overlap = max(map(len, patterns), default=1) - 1
 
     def occur(self, lowered: bytes) -> bool:
-        """Whether any form occurs."""
+        """Return whether any form occurs."""
         if len(lowered) <= PIECE_BYTES:  # nearly always
             return bool(self._automaton.find_matches_as_indexes(lowered))
         return any(self._automaton.find_matches_as_indexes(piece) for _, piece in self._pieces(lowered))
 
     def spans(self, lowered: bytes, most: int) -> list[tuple[int, int]] | None:
-        """Where forms occur, overlapping ones too; None if that is more than ``most`` times."""
+        """Return where forms occur, overlapping ones too; None if that is more than ``most`` times."""
         found: list[tuple[int, int]] = []
         for begin, piece in self._pieces(lowered):
             matches = self._automaton.find_matches_as_indexes(piece, overlapping=True)
@@ -46,7 +46,7 @@ class FormSearch:
         return found
 
     def _pieces(self, lowered: bytes) -> Iterator[tuple[int, bytes]]:
-        """Each piece with where it begins; what may reach over its end is whole in it."""
+        """Yield each piece with where it begins; what may reach over its end is whole in it."""
         step = max(PIECE_BYTES, self._overlap)
         for begin in range(0, len(lowered), step):
             yield begin, lowered[begin : begin + step + self._overlap]

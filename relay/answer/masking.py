@@ -63,29 +63,29 @@ class Mask:
 
     @classmethod
     def of(cls, shape: Shape, target: Target) -> Self:
-        """The mask for answers to a registration; takes milliseconds to make."""
+        """Make the mask for answers to a registration, which takes milliseconds."""
         return cls(set(needles_of(shape, target)))
 
     @classmethod
     def of_all(cls, masks: Iterable[Mask]) -> Self:
-        """One mask that hides what any of these hides."""
+        """Make one mask that hides what any of these hides."""
         return cls({needle for mask in masks for needle in mask._needles})  # noqa: SLF001 - of its own class
 
     def with_texts(self, texts: Iterable[str]) -> Mask:
-        """This mask, and further secrets that were met while it was used (a token that a login gave)."""
+        """Make a mask that also hides secrets that were met while this one was used (a token that a login gave)."""
         further = frozenset(needles_of_texts(texts)) - self._needles
         return Mask(self._needles | further) if further else self
 
     def hits(self, raw: bytes) -> int:
-        """How many places would be hidden."""
+        """Count the places that would be hidden."""
         return len(self._spans(raw))
 
     def shows(self, raw: bytes) -> bool:
-        """Whether a form stands there as it is, no escapes undone."""
+        """Return whether a form stands there as it is, no escapes undone."""
         return self._forms.occur(raw.lower())
 
     def suspects(self, raw: bytes) -> bool:
-        """Whether anything could be there to hide, also under escapes of some characters; cheap, and seldom true."""
+        """Return whether there could be anything to hide, also under some escapes; cheap, and seldom true."""
         lowered = raw.lower()
         if self._forms.occur(lowered) or self._escapes_near(lowered):
             return True
@@ -93,19 +93,19 @@ class Mask:
         return squeezed is not None and (self._forms.occur(squeezed) or self._escapes_near(squeezed))
 
     def raw(self, raw: bytes) -> tuple[bytes, int]:
-        """The bytes with every hit replaced, and how many there were."""
+        """Return the bytes with every hit replaced, and the number of hits."""
         spans = self._spans(raw)
         return (_replaced(raw, spans), len(spans)) if spans else (raw, 0)
 
     def text(self, text: str) -> tuple[str, int]:
-        """The text with every hit replaced, and how many there were."""
+        """Return the text with every hit replaced, and the number of hits."""
         if len(text) < MIN_MASKED_LENGTH:
             return text, 0
         masked, count = self.raw(text.encode("utf-8", "surrogatepass"))
         return (masked.decode("utf-8", "surrogatepass"), count) if count else (text, 0)
 
     def value(self, value: Any) -> tuple[Any, int]:
-        """A JSON value with every hit in a string, key or number replaced, and how many there were.
+        """Return a JSON value with every hit in a string, key or number replaced, and the number of hits.
 
         Keys that become equal stay apart: the second is ``[redacted] 2`` and so on. A number becomes a string.
         """
@@ -116,7 +116,7 @@ class Mask:
         return _rebuilt(value, masked) if masked else (value, 0)
 
     def _spans(self, raw: bytes, *, zeros: bool = True) -> list[tuple[int, int]]:
-        """Where to hide: in order, apart. Zero bytes between characters are fillers where ``zeros`` says so."""
+        """Return where to hide: in order, apart. Zero bytes between characters are fillers where ``zeros`` says so."""
         lowered = raw.lower()
         spans = self._found(lowered)
         squeezed = Squeezed(lowered, zeros=zeros)
@@ -135,13 +135,13 @@ class Mask:
         return spans
 
     def _escapes_near(self, lowered: bytes) -> bool:
-        """Whether there are escapes at all, and what they could be part of."""
+        """Return whether there are escapes at all, and what they could be part of."""
         if b"%" not in lowered and b"&" not in lowered and b"\\" not in lowered:
             return False
         return self._everywhere or self._anchors.occur(lowered) or bool(NUMBERS.search(lowered))
 
     def _windows(self, lowered: bytes) -> list[tuple[int, int]]:
-        """Where needles may stand with some of their characters escaped, around anchors, or all as HTML's numbers."""
+        """Return where needles may stand with some characters escaped, around anchors, or all as HTML's numbers."""
         anchors = None if self._everywhere else self._anchors.spans(lowered, MAX_ANCHORS)
         if anchors is None:
             return [(0, len(lowered))]
@@ -149,7 +149,7 @@ class Mask:
         return _merged(around + [match.span() for match in NUMBERS.finditer(lowered)])
 
     def _escaped_spans(self, lowered: bytes, layers: int) -> list[tuple[int, int]]:
-        """Where forms stand under up to so many layers of escapes."""
+        """Return where forms stand under up to so many layers of escapes."""
         found: list[tuple[int, int]] = []
         for kind in KINDS:
             unescaped = unescape(lowered, kind)
@@ -165,7 +165,7 @@ class Mask:
         return found
 
     def _texts(self, value: Any) -> Iterator[str]:
-        """Every text of a value, numbers only where one may be hidden."""
+        """Yield every text of a value, numbers only where one may be hidden."""
         pending = [value]
         while pending:
             item = pending.pop()
@@ -190,7 +190,7 @@ def _replaced(raw: bytes, spans: list[tuple[int, int]]) -> bytes:
 
 
 def _masked_texts(texts: list[str], spans: list[tuple[int, int]]) -> dict[str, tuple[str, int]]:
-    """Of texts that were searched joined: those that spans lie in, each with what it becomes and how many they are."""
+    """Mask texts that were searched joined: those that spans lie in, each with what it becomes and its hits."""
     raws = [text.encode("utf-8", "surrogatepass") for text in texts]
     ends = list(accumulate(len(raw) + len(_SEPARATOR) for raw in raws))
     inside: dict[int, list[tuple[int, int]]] = {}
@@ -206,7 +206,7 @@ def _masked_texts(texts: list[str], spans: list[tuple[int, int]]) -> dict[str, t
 
 
 def _rebuilt(value: Any, masked: dict[str, tuple[str, int]]) -> tuple[Any, int]:
-    """The value with texts replaced by what they become, and how many hits that hid."""
+    """Rebuild the value with texts replaced by what they become; return it and the number of hits."""
     if isinstance(value, str):
         return masked.get(value, (value, 0))
     if isinstance(value, list):
@@ -242,7 +242,7 @@ def _unused(name: str, taken: set[str]) -> str:
 
 
 def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The spans in order, those that overlap joined."""
+    """Return the spans in order, those that overlap joined."""
     merged: list[tuple[int, int]] = []
     ordered = sorted(spans)
     if not ordered:

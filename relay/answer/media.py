@@ -56,7 +56,7 @@ def _read_content_type(header: str) -> ContentType:
 
 
 def text_of(body: bytes, content_type: ContentType) -> str | None:
-    """The body decoded, or None if it is bytes: by its type, or because it does not decode."""
+    """Decode the body; None if it is bytes: by its type, or because it does not decode."""
     if content_type.kind == "bytes" or (content_type.kind == "unknown" and b"\0" in body):
         return None
     charset = _known_charset(content_type.charset)

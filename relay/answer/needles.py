@@ -58,7 +58,7 @@ class Needle:
 
 
 def needles_of(shape: Shape, target: Target) -> Iterator[Needle]:
-    """Everything of a target that an answer must not show, each at least ``MIN_MASKED_LENGTH`` long."""
+    """Yield everything of a target that an answer must not show, each at least ``MIN_MASKED_LENGTH`` long."""
     texts = _with_cores(_secrets(target))
     if not shape.reveal_url:
         texts += (replace(needle, is_address=True) for needle in _address(target.endpoint))
@@ -76,7 +76,7 @@ def _with_cores(needles: Iterable[Needle]) -> list[Needle]:
 
 
 def forms_of(needle: Needle) -> set[bytes]:
-    """The forms that a needle is looked for in as they are, lower-cased, in UTF-8.
+    """Return the forms that a needle is looked for in as they are, lower-cased, in UTF-8.
 
     Escapes of some of its characters are not among them: those are undone around its anchor.
     """
@@ -88,7 +88,7 @@ def forms_of(needle: Needle) -> set[bytes]:
 
 
 def anchor_of(needle: Needle) -> bytes | None:
-    """The longest run of letters and digits, lower-cased: encoders that escape only some characters leave it alone.
+    """Return the longest run of letters and digits, lower-cased: encoders of some characters leave it alone.
 
     None if there is none that stands out: such a needle has to be looked for everywhere.
     """
@@ -114,7 +114,7 @@ def _secrets(target: Target) -> Iterator[Needle]:
 
 
 def _parts_of_header(name: str, value: str) -> Iterator[Needle]:
-    """The value, its token (``Bearer xyz`` -> ``xyz``), both halves of Basic, the values of cookies and the like."""
+    """Yield the value, its token (``Bearer xyz`` -> ``xyz``), both halves of Basic, values of cookies and the like."""
     scheme, _, token = value.partition(" ")
     token = token.strip()
     yield Needle(value, whole=len(token) < MIN_MASKED_LENGTH)
@@ -131,7 +131,7 @@ def _parts_of_header(name: str, value: str) -> Iterator[Needle]:
 
 
 def _parts_of_credentials(authorization: Basic | ClientCredentials | None) -> Iterator[Needle]:
-    """Of mutual TLS nothing: the key never leaves, and the endpoint has the certificate."""
+    """Yield what credentials hold; of mutual TLS nothing: its key never leaves, its certificate is no secret."""
     if authorization is None:
         return
     yield from _parts_of_header("authorization", authorization.header)
@@ -142,7 +142,7 @@ def _parts_of_credentials(authorization: Basic | ClientCredentials | None) -> It
 
 
 def _address(endpoint: Endpoint) -> Iterator[Needle]:
-    """The URL, its authority, host and path, alone and joined as servers echo them."""
+    """Yield the URL, its authority, host and path, alone and joined as servers echo them."""
     yield from (Needle(endpoint.host), Needle(endpoint.host.strip("[]")), Needle(endpoint.authority))
     yield Needle(f"{endpoint.host}:{endpoint.port}", whole=False)
     for path in {endpoint.path, unquote(endpoint.path)}:
@@ -154,7 +154,7 @@ def _address(endpoint: Endpoint) -> Iterator[Needle]:
 
 
 def _looks_like_a_token(segment: str) -> bool:
-    """Whether a path's segment is a UUID, or digits and letters mixed, with any marks between them."""
+    """Return whether a path's segment is a UUID, or digits and letters mixed, with any marks between them."""
     if len(segment) < MIN_TOKEN_CHARACTERS:
         return False
     return bool(_UUID.fullmatch(segment) or _MIXED.match(_VERSION.sub("", segment)))
@@ -173,7 +173,7 @@ def _bytes_of(text: str) -> bytes:
 
 
 def _all_escaped(text: str) -> Iterator[str]:
-    """The text with every single character escaped, so that nothing of it is left to anchor at."""
+    """Yield the text with every single character escaped, so that nothing of it is left to anchor at."""
     yield "".join(f"%{byte:02x}" for byte in _bytes_of(text))
     yield "".join(f"\\x{byte:02x}" for byte in _bytes_of(text))
     yield "".join(f"\\u{unit}" for unit in text.encode("utf-16-be", "surrogatepass").hex(" ", -2).split())
@@ -182,7 +182,7 @@ def _all_escaped(text: str) -> Iterator[str]:
 
 
 def _base64_forms(raw: bytes) -> set[str]:
-    """The part of the base64 text that is the same whatever comes before and after, at each of three alignments."""
+    """Return the part of the base64 text that is the same whatever surrounds it, at each of three alignments."""
     forms = set()
     for before in range(3):
         encoded = b64encode(bytes(before) + raw).decode("ascii")

@@ -50,7 +50,7 @@ class _NotJson(ValueError):
 
 
 def read_body(answer: EndpointAnswer) -> AnswerBody:
-    """The body of an answer, as its caller gets it but for what is to be hidden in it."""
+    """Read the body of an answer, as its caller gets it but for what is to be hidden in it."""
     content_type = content_type_of(answer.content_type)
     text = text_of(answer.body, content_type)
     if not answer.body:
@@ -66,7 +66,7 @@ def read_body(answer: EndpointAnswer) -> AnswerBody:
 
 
 def hide(body: AnswerBody, mask: Mask) -> tuple[Any, int] | None:
-    """The data of a body without what the mask finds, and how much that was.
+    """Return the data of a body without what the mask finds, and how much that was.
 
     None where the body is bytes and shows something: bytes cannot be masked without breaking them.
     """
@@ -83,7 +83,7 @@ def hide(body: AnswerBody, mask: Mask) -> tuple[Any, int] | None:
 
 
 def failure_result(outcome: Outcome, *, status: int = 0) -> Result:
-    """The result of an outcome without an acceptable answer: its coarse code and fixed sentence.
+    """Return the result of an outcome without an acceptable answer: its coarse code and fixed sentence.
 
     Raises:
         ValueError: the outcome has none (an answer, or a state without result).
@@ -95,17 +95,17 @@ def failure_result(outcome: Outcome, *, status: int = 0) -> Result:
 
 
 def sealed_data(result: Result) -> bytes:
-    """The data as compact JSON: what is sealed, and what ``answer_json`` takes."""
+    """Write the data as compact JSON: what is sealed, and what ``answer_json`` takes."""
     return _dump(result.data)
 
 
 def data_from(raw: bytes) -> Any:
-    """The data that ``sealed_data`` wrote."""
+    """Read the data that ``sealed_data`` wrote."""
     return gradual_json.loads(raw)
 
 
 def answer_json(reference_id: str, status: int, data: bytes, *, error: bool) -> bytes:
-    """The four members of a synchronous answer, around data that is JSON already."""
+    """Write the four members of a synchronous answer, around data that is JSON already."""
     head = f'{{"referenceId":{json.dumps(reference_id)},"status":{status},"data":'
     return b"".join((head.encode("ascii"), data, b',"error":true}' if error else b',"error":false}'))
 
@@ -130,7 +130,7 @@ def _masked_json(value: Any, text: str, mask: Mask) -> tuple[Any, int]:
 
 
 def _parse(text: str) -> Any:
-    """The value of JSON text. Of duplicate keys the last stays; integers keep all their digits.
+    """Parse JSON text. Of duplicate keys the last stays; integers keep all their digits.
 
     Raises:
         _NotJson: malformed, NaN or Infinity or a float beyond range, an integer of over 4,300 digits, or too deep.

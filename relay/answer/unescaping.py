@@ -29,7 +29,7 @@ _CONTROLS: Final = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"
 
 
 def unescape(lowered: bytes, kind: bytes) -> tuple[bytes, list[int]] | None:
-    """One kind of escapes undone once, and where each byte of that (and its end) began; None if there is none.
+    """Undo one kind of escapes once; return the text and where each byte (and its end) began, or None without any.
 
     Takes and gives lower-cased bytes. What only looks like an escape stays as it is.
     """

@@ -16,7 +16,7 @@ _acting: ContextVar[str] = ContextVar("acting", default="")
 
 
 def actor() -> str:
-    """Who acts here, as entries have it; empty where nobody said so."""
+    """Return who acts here, as entries have it; empty where nobody said so."""
     return _acting.get()
 
 
@@ -33,12 +33,12 @@ def act_as_operator(name: str) -> str:
 
 
 def operator_named(who: str) -> str:
-    """The operator's name that an entry has."""
+    """Return the operator's name that an entry has."""
     return unquote(who.removeprefix(OPERATOR_MARK))
 
 
 def system_user() -> str:
-    """The user that the process runs as: what the system says, not what variables of the environment say."""
+    """Return the user that the process runs as: what the system says, not what variables of the environment say."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

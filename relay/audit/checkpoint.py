@@ -24,12 +24,12 @@ _TAG_BYTES: Final = 8
 
 
 def leaf_of(entry: bytes) -> bytes:
-    """The hash of an entry."""
+    """Hash an entry."""
     return hashlib.sha256(entry).digest()
 
 
 def tag_of(entry: bytes) -> bytes:
-    """What a checkpoint keeps of an entry."""
+    """Return what a checkpoint keeps of an entry."""
     return leaf_of(entry)[:_TAG_BYTES]
 
 
@@ -39,7 +39,7 @@ def tags_in(text: bytes) -> list[bytes]:
 
 
 def head_after(head: bytes, entries: Iterable[bytes]) -> bytes:
-    """The head of a chain when these entries have been added."""
+    """Return the head of a chain when these entries have been added."""
     for entry in entries:
         head = hashlib.sha256(head + leaf_of(entry)).digest()
     return head
@@ -67,12 +67,12 @@ class Checkpoint:
 
     @classmethod
     def over(cls, first: int, before: bytes, entries: list[bytes], at_ms: int, breach: Breach | None) -> Checkpoint:
-        """A checkpoint over the entries that follow a head."""
+        """Make a checkpoint over the entries that follow a head."""
         tags = b"".join(map(tag_of, entries))
         return cls(first, first + len(entries) - 1, before, head_after(before, entries), tags, at_ms, breach)
 
     def members(self, trail: str, key_id: str) -> dict[str, Any]:
-        """The checkpoint as JSON has it."""
+        """Return the checkpoint as JSON has it."""
         breach = {} if self.breach is None else {"breach": {"seq": self.breach.seq, "what": self.breach.what}}
         return {
             "trail": trail,
@@ -100,7 +100,7 @@ class Signed:
         return cls(members, signer.sign(_payload(members)))
 
     def is_by(self, keys: PublicKeys, trail: str) -> bool:
-        """Whether this was signed with one of these keys, about this trail."""
+        """Return whether this was signed with one of these keys, about this trail."""
         if self.members.get("trail") != trail:
             return False
         try:
@@ -124,7 +124,7 @@ class Signed:
             return None
 
     def checkpoint(self) -> Checkpoint | None:
-        """The checkpoint; None where the members are none of a checkpoint."""
+        """Read a checkpoint from its members; None where they are not those of a checkpoint."""
         found = self.members
         try:
             breach = found.get("breach")
@@ -151,7 +151,7 @@ class Signed:
 
 
 def beginning_members(trail: str, first: int, before: bytes, at_ms: int, key_id: str) -> dict[str, Any]:
-    """What is signed of a trail's new beginning."""
+    """Return what is signed of a trail's new beginning."""
     return {"begins": True, "trail": trail, "first": first, "before": before.hex(), "at": at_ms, "key": key_id}
 
 

@@ -50,7 +50,7 @@ class Checkpointing:
 
     @classmethod
     def with_settings(cls, trail: Trail, settings: Settings, process: str) -> Self:
-        """As the settings say; where they have no key nothing is signed."""
+        """Make it as the settings say; where they have no key nothing is signed."""
         signer = None if settings.audit_key is None else AuditSigner(settings.audit_key.reveal())
         return cls(trail, signer, process, retention_ms=settings.audit_retention_s * 1000)
 
@@ -70,7 +70,7 @@ class Checkpointing:
         self._say()
 
     def _trim(self) -> None:
-        """Where nobody signs: drop what is past its retention, once the oldest entry is."""
+        """Where nobody signs, drop what is past its retention, once the oldest entry is."""
         if not self._count_old(self._trail.end(1)):
             return
         end = self._trail.end(_TRIMMED)
@@ -111,7 +111,7 @@ class Checkpointing:
         return end.more
 
     def _breach(self, end: TrailEnd, base: tuple[int, bytes], signed: Checkpoint | None) -> Breach | None:
-        """What has changed of what was signed, the first of it; what was found before stays found."""
+        """Find the first change of what was signed; what was found before stays found."""
         if signed is not None and signed.breach is not None and signed.first == base[0] + 1:
             return signed.breach
         if end.head and signed is None:
@@ -137,7 +137,7 @@ class Checkpointing:
                 event(Event.AUDIT_PRUNED, trail=self._trail.name, segments=len(old), before=follows.last + 1)
 
     def _say_unsigned(self) -> None:
-        """Nothing more is signed until somebody has looked: what would be signed stands on what nobody vouches for."""
+        """Say that nothing more is signed until somebody has looked: it would stand on what nobody vouches for."""
         if time.monotonic() - self._said_s >= _SAID_S:
             self._said_s = time.monotonic()
             event(Event.AUDIT_BREACH, level=logging.ERROR, trail=self._trail.name, what=FORGED)
@@ -163,7 +163,7 @@ def _base(end: TrailEnd, signer: AuditSigner, trail: str) -> tuple[int, bytes] |
 
 
 def _head(end: TrailEnd, signer: AuditSigner, trail: str) -> Checkpoint | None:
-    """The checkpoint over the newest entries, if it is one of ours."""
+    """Return the checkpoint over the newest entries, if it is one of ours."""
     signed = Signed.from_bytes(end.head) if end.head else None
     return signed.checkpoint() if signed is not None and signed.is_by(signer.public, trail) else None
 
@@ -174,7 +174,7 @@ def _is_old(end: TrailEnd) -> bool:
 
 
 def _changed(point: Checkpoint, end: TrailEnd, base: tuple[int, bytes]) -> Breach | None:
-    """How the entries differ from a checkpoint, as far as they are in no segment; None where they do not."""
+    """Return how the entries differ from a checkpoint, as far as they are in no segment; None where they do not."""
     archived, head = base
     if point.last == archived and point.head != head:
         return Breach(point.last, FORGED)

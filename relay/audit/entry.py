@@ -83,17 +83,17 @@ class AuditEntry:
     references: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """The entry as scripts write it."""
+        """Return the entry as scripts write it."""
         return f"{self.at_ms} {self.words()}"
 
     def words(self) -> str:
-        """The entry without its time, which the server has to say."""
+        """Return the entry without its time, which the server has to say."""
         numbers = ["" if number is None else str(number) for number in (self.revision, self.count)]
         first = [self.act, self.who, self.plugin, self.subject, numbers[0], self.outcome, numbers[1]]
         return " ".join([*first, ",".join(map(str, self.sizes)), ",".join(self.references)])
 
     def members(self) -> dict[str, Any]:
-        """The entry as JSON has it; what is empty is left out."""
+        """Return the entry as JSON has it; what is empty is left out."""
         who = {"operator": operator_named(self.who)} if self.who[:1] == OPERATOR_MARK else {"key": self.who}
         found = {
             "at": rfc3339(self.at_ms),
@@ -135,13 +135,13 @@ def entry_from(raw: bytes) -> AuditEntry | None:
 
 
 def line_of(seq: int, raw: bytes) -> dict[str, Any]:
-    """An entry as a line of an export; one that the relay has not written so is shown as it is."""
+    """Return an entry as a line of an export; one that the relay has not written so is shown as it is."""
     entry = entry_from(raw)
     return {"seq": seq, **({"raw": raw.decode("latin-1")} if entry is None else entry.members())}
 
 
 def raw_from(line: dict[str, Any]) -> bytes:
-    """The very entry that a line of an export was made from. ``ValueError``: the line was made from none."""
+    """Return the very entry that a line of an export was made from; ``ValueError`` if it was made from none."""
     members = {name: value for name, value in line.items() if name != "seq"}
     if members.keys() == {"raw"}:
         return str(members["raw"]).encode("latin-1")

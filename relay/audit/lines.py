@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def lines_of(name: str, begins: Signed | None, blocks: Iterable[Block]) -> Iterator[dict[str, Any]]:
-    """The trail ``name``: entries with their numbers, each checkpoint after the entries that it is about."""
+    """Yield the trail ``name``: entries with their numbers, each checkpoint after the entries that it is about."""
     return ({"trail": name, **line} for line in _lines(begins, blocks))
 
 
 def trail_files(lines: Iterable[str]) -> Iterator[TrailFile]:
-    """The trails of an export, one after the other; each has to be read before the next one is taken."""
+    """Yield the trails of an export, one after the other; each has to be read before the next one is taken."""
     parsed = ((number, _parsed(number, text)) for number, text in enumerate(lines, 1) if text.strip())
     seen: set[str] = set()
     for name, group in groupby(parsed, lambda line: str(line[1].get("trail"))):
@@ -92,7 +92,7 @@ class TrailFile:
 
 
 def heads_in(lines: Iterable[str]) -> dict[str, dict[int, bytes]]:
-    """Of each trail of an export: the heads after its checkpoints, by the numbers of their last entries. No check."""
+    """Return the heads after each trail's checkpoints, by the numbers of their last entries. Nothing is checked."""
     found: dict[str, dict[int, bytes]] = {}
     for trail in trail_files(lines):
         heads = found.setdefault(trail.name, {})
@@ -125,7 +125,7 @@ def _parsed(number: int, text: str) -> dict[str, Any]:
 
 
 def _entry(number: int, line: dict[str, Any]) -> bytes:
-    """The entry; of a line that none can have been made from something that none is, so that its number is named."""
+    """Return a line's entry; for a line that was made from none, no entry either: its number is then named."""
     try:
         return raw_from({name: value for name, value in line.items() if name != "trail"})
     except (ValueError, UnicodeEncodeError):

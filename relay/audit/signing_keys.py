@@ -52,11 +52,11 @@ class PublicKeys:
         return cls(Ed25519PublicKey.from_public_bytes(_decoded(part)) for part in parts)
 
     def text(self) -> str:
-        """The keys, one a line."""
+        """Return the keys, one a line."""
         return "".join(f"{_text(key.public_bytes_raw())}\n" for key in self._keys.values())
 
     def verifies(self, key_id: str, payload: bytes, signature: bytes) -> bool:
-        """Whether a payload was signed with the key of that id."""
+        """Return whether a payload was signed with the key of that id."""
         key = self._keys.get(key_id)
         if key is None:
             return False
@@ -68,7 +68,7 @@ class PublicKeys:
 
 
 def key_id_of(key: Ed25519PublicKey) -> str:
-    """What tells keys apart: the beginning of the SHA-256 of a public key."""
+    """Return the id of a public key: the beginning of its SHA-256, which tells keys apart."""
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
 
 

@@ -158,7 +158,7 @@ _SENTENCES: Final = {
 
 
 def _difference(block: Block, point: Checkpoint) -> tuple[int, str] | None:
-    """The place of the first entry that is not as it was signed, and what happened to it."""
+    """Return the place of the first entry that is not as it was signed, and what happened to it."""
     count = point.last - point.first + 1
     expected = tags_in(point.tags)
     if len(expected) != count:
@@ -168,7 +168,7 @@ def _difference(block: Block, point: Checkpoint) -> tuple[int, str] | None:
 
 
 def first_difference(found: Sequence[bytes], expected: Sequence[bytes], *, may_go_on: bool) -> tuple[int, str] | None:
-    """Where two rows of tags part, and how; None where they do not, or only more were found and that may be."""
+    """Return where two rows of tags part, and how; None where they do not, or only more were found and that may be."""
     at = next((i for i, (here, there) in enumerate(zip(found, expected, strict=False)) if here != there), None)
     if at is None:
         if len(found) < len(expected):
@@ -178,7 +178,7 @@ def first_difference(found: Sequence[bytes], expected: Sequence[bytes], *, may_g
 
 
 def _happened(found: Sequence[bytes], expected: Sequence[bytes]) -> str:
-    """What happened where two rows part at their first members."""
+    """Return what happened where two rows part at their first members."""
     comes_later, stood_later = expected[0] in found, found[0] in expected
     if comes_later and stood_later:
         return MOVED

@@ -25,7 +25,7 @@ _Faults: TypeAlias = "Iterator[tuple[str, str]]"
 
 
 def chain_faults(shape: Shape, target: ChainTarget, lookup: Lookup) -> _Faults:
-    """What is wrong with a chain, each with its JSON pointer in it: targets, cycles, depth, mapped names, literals."""
+    """Yield what is wrong with a chain, with its JSON pointer: targets, cycles, depth, mapped names, literals."""
     for number, step in enumerate(target.steps):
         called = lookup(step.webhook)
         if called is None:
@@ -38,7 +38,7 @@ def chain_faults(shape: Shape, target: ChainTarget, lookup: Lookup) -> _Faults:
 
 
 def step_faults(step: Step, called: Shape) -> _Faults:
-    """What a step maps that its webhook does not take."""
+    """Yield what a step maps that its webhook does not take."""
     faults = list(_name_faults(step, called))
     yield from faults or _literal_faults(step, called)
 
@@ -59,7 +59,7 @@ def _name_faults(step: Step, called: Shape) -> _Faults:
 
 
 def _literal_faults(step: Step, called: Shape) -> _Faults:
-    """What can never fit, whatever came before. An expression that is not constant may give anything."""
+    """Yield what can never fit, whatever came before. An expression that is not constant may give anything."""
     fixed, data = _constant_data(step.data)
     headers, query_params = _constants(step.headers), _constants(step.query_params)
     try:
@@ -73,7 +73,7 @@ def _literal_faults(step: Step, called: Shape) -> _Faults:
 
 
 def _own(pointer: str) -> str:
-    """A fault in mapped data is one of the whole expression."""
+    """Return the pointer to report: a fault in mapped data is one of the whole expression."""
     return "/data" if pointer.startswith("/data") else pointer
 
 
@@ -111,7 +111,7 @@ def _member_faults(expression: Expression, called: Shape) -> _Faults:
 
 
 def _nesting_fault(shape: Shape, lookup: Lookup) -> str | None:
-    """A cycle, or chains in chains beyond the limit."""
+    """Find a cycle, or chains in chains beyond the limit."""
     level = {shape.webhook_id}
     uses = {shape.webhook_id: shape.uses}
     for _ in range(MAX_CHAIN_DEPTH):

@@ -22,7 +22,7 @@ class Unmappable(ValueError):
 
 
 def elements_of(step: Step, seen: Mapping[str, Any]) -> list[Any] | None:
-    """The elements that ``forEach`` gives; None for a step without. Raises Unmappable."""
+    """Return the elements that ``forEach`` gives; None for a step without. Raises Unmappable."""
     if step.for_each is None:
         return None
     elements = evaluated(step.for_each, seen, "/forEach")
@@ -34,7 +34,7 @@ def elements_of(step: Step, seen: Mapping[str, Any]) -> list[Any] | None:
 
 
 def trigger_of(step: Step, shape: Shape, seen: Mapping[str, Any]) -> Trigger:
-    """The trigger of one call, as it is sent. Raises Unmappable."""
+    """Make the trigger of one call, as it is sent. Raises Unmappable."""
     data = None if step.data is None else evaluated(step.data, seen, "/data")
     headers = _texts(step.headers, seen, "/headers")
     query_params = _texts(step.query_params, seen, "/queryParams")
@@ -45,14 +45,14 @@ def trigger_of(step: Step, shape: Shape, seen: Mapping[str, Any]) -> Trigger:
 
 
 def reason_of(faults: tuple[Fault, ...]) -> str:
-    """The first fault of a trigger; of a pointer into the data only that it is the data: its names may be private."""
+    """Return the first fault of a trigger; of the data only that it is the data, for its names may be private."""
     pointer = faults[0].pointer
     place = "/data" if pointer.startswith("/data") else pointer
     return f"{place}: {faults[0].message}"
 
 
 def evaluated(expression: Expression, seen: Mapping[str, Any], place: str) -> Any:
-    """What an expression gives. Raises Unmappable."""
+    """Evaluate an expression. Raises Unmappable."""
     try:
         return expression.evaluate(seen)
     except Unevaluable as error:
@@ -70,7 +70,7 @@ def _texts(expressions: Mapping[str, Expression], seen: Mapping[str, Any], place
 
 
 def _text(value: Any, place: str) -> str:
-    """A text as it is; numbers and booleans as JSON writes them."""
+    """Write a text as it is, numbers and booleans as JSON writes them."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):

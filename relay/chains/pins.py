@@ -16,7 +16,7 @@ Current: TypeAlias = "Callable[[str, str], tuple[int, Shape] | None]"
 
 
 def pins_of(plugin: str, shape: Shape, current: Current) -> dict[str, int]:
-    """The current revision of every webhook that a chain uses, directly and through the chains among its steps.
+    """Return the current revision of every webhook that a chain uses, directly and through the chains among its steps.
 
     Empty for a webhook that is no chain. One that is not registered has no pin; applying sees to it that all are.
     """

@@ -22,5 +22,5 @@ class ChainPlan:
 
     @classmethod
     def of(cls, target: ChainTarget, shapes: Mapping[str, Shape]) -> Self:
-        """The plan of a registered chain; ``shapes`` are those of the pinned revisions, by webhook id."""
+        """Make the plan of a registered chain; ``shapes`` are those of the pinned revisions, by webhook id."""
         return cls(target.steps, tuple(shapes.get(step.webhook) for step in target.steps), target.result)

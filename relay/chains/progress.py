@@ -51,7 +51,7 @@ _NOTHING_RAN: Final = Finish(Result(204, None, error=False), Outcome.ANSWERED, S
 
 
 def progress(plan: ChainPlan, trigger: Trigger, results: Mapping[int, Sequence[StepResult]]) -> Next:
-    """What comes next, given how the steps that were created ended.
+    """Work out what comes next, given how the steps that were created ended.
 
     ``results`` has every created step's calls, all final, those of a ``forEach`` in the order of its elements.
     Each answer of ``Create`` brings the chain a step further: it ends.
@@ -77,7 +77,7 @@ def progress(plan: ChainPlan, trigger: Trigger, results: Mapping[int, Sequence[S
 
 
 def seen_at_start(trigger: Trigger) -> dict[str, Any]:
-    """What expressions see before any step has run."""
+    """Return what expressions see before any step has run."""
     given = {"data": trigger.data, "headers": dict(trigger.headers), "queryParams": dict(trigger.query_params)}
     return {"input": given, "steps": []}
 
@@ -85,7 +85,7 @@ def seen_at_start(trigger: Trigger) -> dict[str, Any]:
 def seen_before(
     plan: ChainPlan, trigger: Trigger, results: Mapping[int, Sequence[StepResult]], number: int
 ) -> dict[str, Any]:
-    """What expressions see when the step of this number is made; all steps before it have ended or were skipped."""
+    """Return what expressions see when the step of this number is made; all before it have ended or were skipped."""
     seen = seen_at_start(trigger)
     for before in range(number):
         ran = ran_step(plan, before, results, seen)
@@ -96,7 +96,7 @@ def seen_before(
 def ran_step(
     plan: ChainPlan, number: int, results: Mapping[int, Sequence[StepResult]], seen: Mapping[str, Any]
 ) -> Ran | Create | None:
-    """A step's result, or what is to be created for it; None where it is skipped. Raises Unmappable."""
+    """Return a step's result, or what is to be created for it; None where it is skipped. Raises Unmappable."""
     step, created = plan.steps[number], results.get(number)
     if created:
         return Ran.once(created[0]) if step.for_each is None else Ran.each(created)
@@ -114,7 +114,7 @@ def ran_step(
 
 
 def _check_masks(step: Step, seen: Mapping[str, Any]) -> None:
-    """A mask that cannot be evaluated ends the chain: nothing may go on that should have been hidden."""
+    """Check the masks: one that cannot be evaluated ends the chain, or what it hides would go on."""
     for number, expression in enumerate(step.mask):
         evaluated(expression, seen, f"/mask/{number}")
 

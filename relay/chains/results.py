@@ -37,7 +37,7 @@ class StepResult:
         return self.outcome if own and self.outcome is not None else _FAILURES[self.state]
 
     def ending(self) -> Result:
-        """The result of a chain that ends with this step."""
+        """Return the result of a chain that ends with this step."""
         if self.answered:
             return Result(self.status, self.data, self.error)
         return failure_result(self.failure, status=self.status if self.state is State.DELIVERED else 0)
@@ -55,12 +55,12 @@ class Ran:
 
     @classmethod
     def once(cls, result: StepResult) -> Self:
-        """A step of one call."""
+        """Make the end of a step of one call."""
         return cls(_view(result), result)
 
     @classmethod
     def each(cls, results: Sequence[StepResult]) -> Self:
-        """A ``forEach`` step, its calls in the order of their elements."""
+        """Make the end of a ``forEach`` step, its calls in the order of their elements."""
         if not results:
             return cls({"status": 204, "data": [], "error": False}, None)
         decisive = next((result for result in results if _view(result)["error"]), results[-1])

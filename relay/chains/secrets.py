@@ -34,7 +34,7 @@ class TooManySecrets(ValueError):
 def found_secrets(
     plan: ChainPlan, trigger: Trigger, results: Mapping[int, Sequence[StepResult]], above: Iterable[str] = ()
 ) -> tuple[str, ...]:
-    """The texts that the masks of the finished steps find, each once, after those of the chains ``above``.
+    """Return the texts that the masks of the finished steps find, each once, after those of the chains ``above``.
 
     All of them are to be hidden in what leaves the relay for this chain. Texts inside lists count; what is shorter
     than ``MIN_MASKED_LENGTH`` or no text does not. Raises TooManySecrets.
@@ -60,7 +60,9 @@ def found_secrets(
 def secrets_beside(
     step: Step, number: int, seen: Mapping[str, Any], result: StepResult, above: Iterable[str]
 ) -> tuple[str, ...]:
-    """The texts ``above``, and those that the masks of one step find in one of its results. Raises TooManySecrets.
+    """Return the texts ``above``, and those that the masks of one step find in one of its results.
+
+    Raises TooManySecrets.
 
     ``seen`` is what expressions see before the step has run.
     """

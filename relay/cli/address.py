@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def shown_url(url: str, target: Target) -> str:
-    """A URL made from ``target``, as it is or with a caller's query, without the values that are fixed in the query.
+    """Return a URL made from ``target``, as it is or with a caller's query, without values fixed in the query.
 
     Values that masking leaves alone, being too short to be secrets, are shown.
     """

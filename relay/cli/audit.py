@@ -220,7 +220,7 @@ def _json(line: dict[str, Any]) -> str:
 
 
 def _words(line: dict[str, Any]) -> str:
-    """A line for people: when, who, what and how it ended."""
+    """Write a line for people: when, who, what and how it ended."""
     who = line.get("operator") or line.get("key") or "-"
     about = "/".join(str(line[name]) for name in ("plugin", "subject") if name in line)
     count = f"{line['count']} times" if line.get("count", 1) > 1 else ""

@@ -56,7 +56,7 @@ class NoLane:
     """Publishes nothing, so that no worker takes what is called here."""
 
     def messages_for_script(self, ready: Iterable[tuple[str, str]]) -> Sequence[tuple[str, bytes]]:
-        """No messages."""
+        """Return no messages."""
         del ready
         return ()
 

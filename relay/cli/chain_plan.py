@@ -27,7 +27,7 @@ AT_SENDING = "[at sending]"
 
 
 def plan_of(registry: Registry, plugin: str, shape: Shape, target: ChainTarget, depth: int = 1) -> dict[str, Any]:
-    """The members ``steps`` and ``result`` of a chain; a step that is a chain has its own plan in it.
+    """Return the members ``steps`` and ``result`` of a chain; a step that is a chain has its own plan in it.
 
     Raises:
         VaultError, SettingsError: a target does not open.
@@ -75,7 +75,7 @@ def shown_prefilled(target: Target) -> dict[str, str]:
 
 
 def auth_of(target: Target) -> list[dict[str, Any]]:
-    """The credentials that go with a call: their kinds, and where a token comes from."""
+    """Return the credentials that go with a call: their kinds, and where a token comes from."""
     shown: list[dict[str, Any]] = [{"type": kind} for kind in target.credentials.kinds]
     authorization = target.credentials.authorization
     if isinstance(authorization, ClientCredentials):
@@ -88,7 +88,7 @@ def auth_of(target: Target) -> list[dict[str, Any]]:
 
 
 def plan_picture(explained: dict[str, Any]) -> RenderableType:
-    """A chain's plan as lines, nested chains indented."""
+    """Draw a chain's plan as lines, nested chains indented."""
     about = [(name, explained[name]) for name in ("plugin", "webhookId", "revision", "timeout")]
     lines = list(_lines(explained, ""))
     return Group(facts_of(about), Text(""), Text("\n".join(safe(line) for line in lines)))

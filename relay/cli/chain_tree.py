@@ -20,7 +20,7 @@ MAX_STEPS: Final = 1_000  # that are drawn; a chain makes no more
 
 
 def chain_tree(store: InvocationStore, invocation: Invocation) -> Tree | None:
-    """The outermost chain that an invocation belongs to, itself marked; None where it belongs to none."""
+    """Return the outermost chain that an invocation belongs to, itself marked; None where it belongs to none."""
     if invocation.step_of is None and not invocation.is_chain:
         return None
     return _Drawing(store, invocation.reference_id).draw(_outermost(store, invocation))

@@ -77,7 +77,7 @@ def explain(
 
 
 def explained(shape: Shape, target: Target, trigger: Trigger) -> dict[str, Any]:
-    """The request that a trigger becomes, its secrets masked."""
+    """Return the request that a trigger becomes, its secrets masked."""
     request = render(shape, target, trigger, reference_id=new_reference_id(), traceparent=None)
     return {
         "method": request.method,
@@ -91,7 +91,7 @@ def explained(shape: Shape, target: Target, trigger: Trigger) -> dict[str, Any]:
 
 
 def _headers(headers: Mapping[str, str | bytes], target: Target) -> dict[str, str]:
-    """All headers; those that are the same on every call as operators may see them."""
+    """Return all headers; those that are the same on every call as operators may see them."""
     prefilled = shown_prefilled(target)
     fixed = {name.lower() for name in prefilled}
     others = {name: _text(value) for name, value in headers.items() if name.lower() not in fixed}
@@ -125,7 +125,7 @@ def _body(body: Any) -> dict[str, Any] | None:
 
 
 def request_lines(found: dict[str, Any]) -> list[str]:
-    """What `explained` gave, as the lines of a request."""
+    """Write what `explained` gave as the lines of a request."""
     lines = [f"{found['method']} {found['url']}"]
     lines += [f"{name}: {value}" for name, value in found["headers"].items()]
     lines += [f"auth: {each['type']}" for each in found["auth"]]

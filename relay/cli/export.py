@@ -108,7 +108,7 @@ class Contents:
 
 @contextmanager
 def opened_file(path: str | None) -> Iterator[IO[str]]:
-    """The file to write, readable by its owner only, or standard output."""
+    """Open the file to write, readable by its owner only, or standard output."""
     if path is None:
         yield sys.stdout
         return
@@ -152,7 +152,7 @@ def _values(row: dict[str, Any], with_payload: bool) -> Iterator[Any]:
 
 
 def _cell(value: Any) -> str:
-    """A cell that no spreadsheet takes for a formula."""
+    """Return a cell that no spreadsheet takes for a formula."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -31,7 +31,7 @@ class StatusType(click.ParamType[int | str]):
     name = "status"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """The number, or the class as it is."""
+        """Return the number, or the class as it is."""
         if value in _CLASSES:
             return str(value)
         if not _STATUS.match(str(value)):
@@ -45,7 +45,7 @@ class MomentType(click.ParamType[int]):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Milliseconds since the epoch."""
+        """Return milliseconds since the epoch."""
         if isinstance(value, int):
             return value
         try:
@@ -63,7 +63,7 @@ class ReferenceType(click.ParamType[str]):
         self._kind = kind
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The id itself."""
+        """Return the id itself."""
         if reference_time_ms(value) is None:
             self.fail(f"{value!r} is not {self._kind}", param, ctx)
         return str(value)
@@ -79,14 +79,14 @@ class CallerType(click.ParamType[str]):
     name = "key id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The id itself."""
+        """Return the id itself."""
         if not CALLER.match(value):
             self.fail("is neither the id of an API key (`relay keys list`) nor cli", param, ctx)
         return str(value)
 
 
 def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Every option of a filter, in the order of the API's parameters; `take_filter` makes the filter of them."""
+    """Add every option of a filter, in the order of the API's parameters; `take_filter` makes the filter of them."""
     words = [str(outcome) for outcome in Outcome]
     states = click.Choice([str(state) for state in State])
     for option in reversed(
@@ -128,7 +128,7 @@ def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def take_filter(options: dict[str, Any]) -> Filter:
-    """The filter, made of the options that `filter_options` added, which are taken out."""
+    """Make the filter from the options that `filter_options` added, and take these out."""
     outcome, failed, with_replayed = (options.pop(name) for name in ("outcome", "failed", "with_replayed"))
     if with_replayed and not failed:
         raise click.UsageError("--with-replayed goes with --failed.")
@@ -148,7 +148,7 @@ def take_filter(options: dict[str, Any]) -> Filter:
 
 
 def ends_like(wanted: Filter, invocation: Invocation) -> bool:
-    """Whether an invocation that else matches does so by its state and its result, too."""
+    """Return whether an invocation that else matches does so by its state and its result, too."""
     status = invocation.status
     same = status is not None and any(each in {status, f"{status // 100}xx"} for each in wanted.status)
     return (

@@ -62,7 +62,7 @@ for _command in (tail, export):
 @screened
 @acting(Act.LIST)
 def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int, grouped: bool, **options: Any) -> None:
-    """A plugin's invocations, newest first."""
+    """List a plugin's invocations, newest first."""
     runtime = command_runtime(Settings.for_command(data_dir))
     listing, wanted = runtime.listing, take_filter(options)
     check_filter(runtime, plugin, wanted)
@@ -83,7 +83,7 @@ def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int,
 @plugin_option(required=False)
 @screened
 def show(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:
-    """The whole record of an invocation, with its result; of a chain and its steps all that belongs to it."""
+    """Show the whole record of an invocation, with its result; of a chain and its steps all that belongs to it."""
     runtime = command_runtime(Settings.for_command(data_dir))
     with _named(runtime, plugin, reference_id):
         invocation = runtime.store.look_up(reference_id, plugin)

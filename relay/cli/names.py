@@ -38,7 +38,10 @@ def check_key(runtime: Runtime, key_id: str) -> None:
 
 
 def find_replay(runtime: Runtime, plugin: str | None, replay_id: str) -> ReplayJob:
-    """A replay job, of whatever plugin where none is given. Raises `NotFound`, with the id that was probably meant."""
+    """Find a replay job, of whatever plugin where none is given.
+
+    Raises `NotFound`, with the id that was probably meant.
+    """
     if plugin is not None:
         check_plugin(runtime, plugin)
     names = runtime.registry.plugins_at_rest() if plugin is None else [plugin]
@@ -51,7 +54,7 @@ def find_replay(runtime: Runtime, plugin: str | None, replay_id: str) -> ReplayJ
 
 
 def no_invocation(runtime: Runtime, plugin: str | None, reference_id: str) -> NotFound:
-    """The error for a reference id of which there is no record: which of the two names is wrong."""
+    """Make the error for a reference id of which there is no record: which of the two names is wrong."""
     if plugin is None:
         return NotFound(f"There is no invocation `{reference_id}`.")
     plugins = runtime.registry.plugins()
@@ -96,7 +99,7 @@ def current_webhook(registry: Registry, plugin: str, webhook_id: str) -> tuple[i
 
 
 def not_registered(registry: Registry, plugin: str, webhook_id: str) -> WebhookNotRegistered:
-    """The error for a webhook that is not registered: which of the two names is wrong, and what was probably meant."""
+    """Make the error for a webhook that is not registered: which name is wrong, and what was probably meant."""
     plugins = registry.plugins()
     if plugin not in plugins:
         return WebhookNotRegistered(_no_plugin(plugin, plugins))

@@ -43,7 +43,7 @@ _UNSAFE: Final = re.compile(
 
 
 def safe(value: object) -> str:
-    """A value as text that is shown as it is read: whatever could act on a terminal is written as an escape."""
+    """Write a value as text that is shown as it is read: whatever could act on a terminal is written as an escape."""
     return _UNSAFE.sub(lambda found: _escape(found[0]), str(value))
 
 
@@ -55,13 +55,13 @@ def _escape(char: str) -> str:
 
 
 def as_json(value: Any) -> str:
-    """A value as JSON of ASCII characters; integers of any size are kept."""
+    """Write a value as JSON of ASCII characters; integers of any size are kept."""
     # Everything that json leaves to escape is inside strings, where \u007f is what DEL may be written as.
     return json.dumps(value, ensure_ascii=True, allow_nan=False, indent=2).replace("\x7f", "\\u007f")
 
 
 def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table; None is an empty cell, a list one value a line. The first column, of ids, stays in one piece."""
+    """Make a table; None is an empty cell, a list one value a line. The first column, of ids, stays in one piece."""
     cells = [[_cell(value) for value in row] for row in rows]
     whole = all(len(row[0]) <= _WHOLE_CHARS for row in cells)  # what is not wrapped would be cut where it is longer
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
@@ -73,22 +73,22 @@ def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
 
 
 def moment(time: str | None) -> str | None:
-    """An RFC 3339 time as tables have it: shorter, and with a blank where a line may end."""
+    """Shorten an RFC 3339 time for tables, with a blank where a line may end."""
     return None if time is None else f"{time[:10]} {time[11:19]}"
 
 
 def brief(time: str | None) -> str | None:
-    """An RFC 3339 time where there is little room: ``11-26 20:15``."""
+    """Shorten an RFC 3339 time for where there is little room: ``11-26 20:15``."""
     return None if time is None else f"{time[5:10]} {time[11:16]}"
 
 
 def bad(*values: object) -> Text:
-    """A cell that says that something is wrong, one value a line: red, where there are colours."""
+    """Make a cell that says that something is wrong, one value a line: red, where there are colours."""
     return Text("\n".join(safe(each) for each in values), style="red")
 
 
 def facts_of(pairs: Iterable[tuple[str, object]]) -> Table:
-    """Names and values, one pair a line."""
+    """Make a table of names and values, one pair a line."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -116,7 +116,7 @@ class Screen:
         self.is_json = form == "json"
 
     def show(self, value: Any, picture: Callable[[], RenderableType]) -> None:
-        """The command's result: ``value`` as JSON, or its picture."""
+        """Show the command's result: ``value`` as JSON, or its picture."""
         if self.is_json:
             click.echo(as_json(value))
             return
@@ -124,7 +124,7 @@ class Screen:
         Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=width).print(picture())
 
     def note(self, sentence: str) -> None:
-        """A sentence for the person at the terminal."""
+        """Show a sentence to the person at the terminal."""
         click.echo(safe(sentence), err=True)
 
     def fail(self, error: RelayError) -> int:
@@ -142,7 +142,7 @@ class Screen:
 
 
 def problem_of(error: RelayError) -> dict[str, Any]:
-    """An error in the members that a problem document of the API has."""
+    """Return an error in the members that a problem document of the API has."""
     problem: dict[str, Any] = {"code": error.code, "message": error.message}
     problem["errors"] = [{"pointer": fault.pointer, "message": fault.message} for fault in error.faults]
     problem["referenceId"] = error.reference_id
@@ -161,7 +161,7 @@ def _document_faults(error: DocumentError) -> dict[str, Any]:
 
 
 def screened(function: Callable[..., None]) -> Callable[..., None]:
-    """Makes ``function(screen, data_dir, **parameters)`` a command: with ``--output``, its errors turned into exits."""
+    """Make ``function(screen, data_dir, **parameters)`` a command: with ``--output``, its errors turned into exits."""
 
     @click.option(
         "--output",

@@ -33,7 +33,7 @@ class IdType(click.ParamType[str]):
     name = "id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The id itself; a usage error if it is malformed."""
+        """Return the id itself; raise a usage error if it is malformed."""
         if not isinstance(value, str) or not ID_PATTERN.match(value):
             self.fail(f"an id {ID_RULE}", param, ctx)
         return value
@@ -45,7 +45,7 @@ class DurationType(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The seconds; a usage error if it is malformed."""
+        """Read the seconds; raise a usage error if they are malformed."""
         try:
             seconds = read_seconds(str(value))
         except ValueError as error:
@@ -88,7 +88,7 @@ def trigger_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def trigger_value(data: str | None, headers: Iterable[str], query_params: Iterable[str]) -> dict[str, Any]:
-    """The trigger as the JSON value that the API would get.
+    """Return the trigger as the JSON value that the API would get.
 
     Raises:
         MalformedJson: ``data`` is no strict JSON.
@@ -129,7 +129,7 @@ def _input(data: str) -> bytes:
 
 
 def read_source(read: Callable[[int], bytes]) -> bytes:
-    """Everything that a file has, up to ``MAX_INPUT_BYTES``."""
+    """Read everything that a file has, up to ``MAX_INPUT_BYTES``."""
     raw = read(MAX_INPUT_BYTES + 1)
     if len(raw) > MAX_INPUT_BYTES:
         raise click.UsageError(f"The input has more than {MAX_INPUT_BYTES} bytes.")

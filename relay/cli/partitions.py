@@ -41,7 +41,7 @@ def partitions() -> None:
 @partitions.command()
 @screened
 def show(screen: Screen, data_dir: Path) -> None:
-    """Each partition: its server, its plugins, their calls that are not final, and their records."""
+    """Show each partition: its server, its plugins, their calls that are not final, and their records."""
     runtime = command_runtime(Settings.for_command(data_dir))
     with suppress(Unavailable):  # what is away is what somebody may want to see
         runtime.act_notes.note(Act.PARTITION_SHOW)

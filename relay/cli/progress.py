@@ -58,7 +58,7 @@ def watch(read: Callable[[], ReplayJob]) -> ReplayJob:
 
 
 def _look_again(read: Callable[[], ReplayJob], job: ReplayJob) -> ReplayJob:
-    """The job after a while; as it was where the store is away, which may come back."""
+    """Read the job after a while; it is as it was where the store is away, which may come back."""
     time.sleep(_LOOK_S)
     try:
         return read()
@@ -67,5 +67,5 @@ def _look_again(read: Callable[[], ReplayJob], job: ReplayJob) -> ReplayJob:
 
 
 def ends_of(job: ReplayJob) -> str:
-    """How its invocations ended so far, in words."""
+    """Say in words how its invocations ended so far."""
     return f"{job.delivered} delivered, {job.failed} failed, {job.skipped} skipped"

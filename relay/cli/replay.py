@@ -101,7 +101,7 @@ def start(screen: Screen, data_dir: Path, *, ids: tuple[str, ...], plugin: str, 
 @screened
 @acting(Act.LIST)
 def status(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None, followed: bool, once: bool) -> None:
-    """How far a replay is; on a terminal a progress bar until it is over. Ctrl-C leaves it running."""
+    """Show how far a replay is; on a terminal a progress bar until it is over. Ctrl-C leaves it running."""
     runtime = _runtime(data_dir)
     job = find_replay(runtime, plugin, replay_id)
     runtime.act_notes.note(Act.LIST, plugin=job.plugin, subject=replay_id)
@@ -120,7 +120,7 @@ def status(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None
 @screened
 @acting(Act.LIST)
 def list_replays(screen: Screen, data_dir: Path, *, plugin: str, limit: int) -> None:
-    """A plugin's replays, newest first."""
+    """List a plugin's replays, newest first."""
     runtime = _runtime(data_dir)
     check_plugin(runtime, plugin)
     runtime.act_notes.note(Act.LIST, plugin=plugin, subject="replays")
@@ -177,7 +177,7 @@ def _runtime(data_dir: Path) -> Runtime:
 
 
 def _say_what_stops(screen: Screen, runtime: Runtime, plugin: str, webhook_id: str) -> None:
-    """What an operator did not ask about, but would find out from a replay that failed as a whole."""
+    """Say what an operator did not ask about, but would find out from a replay that failed as a whole."""
     traffic = runtime.policies.traffic(plugin, webhook_id)
     if traffic.breaker == "open":
         screen.note(

@@ -37,7 +37,7 @@ class RateType(click.ParamType[float]):
 
 
 def replay_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What is to be replayed: a filter or ids, and how; `take_request` makes the request of them."""
+    """Add the options of what is to be replayed: a filter or ids, and how; `take_request` makes the request of them."""
     for option in (
         click.option("--from-file", type=click.File("r"), help="Reference ids, one a line; - is stdin."),
         click.option("--include-uncertain", is_flag=True, help="Include calls that may have been executed already."),
@@ -49,7 +49,7 @@ def replay_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def take_request(options: dict[str, Any]) -> Request:
-    """What is to be replayed, made of the options that `replay_options` added."""
+    """Make the request of what is to be replayed from the options that `replay_options` added."""
     wanted = take_filter(options)
     source: IO[str] | None = options.pop("from_file")
     if source is not None and wanted != Filter():

@@ -19,18 +19,18 @@ _COLUMNS: Final = ("replay id", "state", "delivered", "failed", "skipped")
 
 
 def jobs_picture(jobs: Iterable[dict[str, Any]]) -> RenderableType:
-    """One job a line."""
+    """Draw jobs, one a line."""
     return table_of(_COLUMNS, (_line(job) for job in jobs))
 
 
 def job_picture(value: dict[str, Any]) -> RenderableType:
-    """One job, and why it skipped what it skipped."""
+    """Draw one job, and why it skipped what it skipped."""
     facts = [(name, each) for name, each in value.items() if name != "skippedReasons"]
     return Group(facts_of(facts), *_reasons(value))
 
 
 def plan_picture(value: dict[str, Any]) -> RenderableType:
-    """A plan: how many, which, and why some would be skipped."""
+    """Draw a plan: how many, which, and why some would be skipped."""
     estimated_s = value["estimatedSeconds"]
     facts = [("plan id", value["planId"]), ("matched", value["matched"]), ("to be skipped", value["skipped"])]
     if estimated_s is not None:

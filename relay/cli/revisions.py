@@ -49,7 +49,7 @@ _NUMBER = click.IntRange(min=1)
 @screened
 @acting(Act.WEBHOOK_SHOW)
 def history(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
-    """Every revision of a webhook, newest first, and what changed in each. Also of a webhook that was removed."""
+    """Show every revision of a webhook, newest first, and what changed in each. Also of a webhook that was removed."""
     registry, last = _shown(data_dir, plugin, webhook_id)
     current = registry.current(plugin, webhook_id, refresh=True)
     rows: list[dict[str, Any]] = []
@@ -75,7 +75,7 @@ def history(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> Non
 @screened
 @acting(Act.WEBHOOK_SHOW)
 def diff(screen: Screen, data_dir: Path, webhook_id: str, before: int | None, after: int | None, plugin: str) -> None:
-    """What differs between two revisions: by default the last one and the one before it. Secrets are not shown."""
+    """Show what differs between two revisions: by default the last one and the one before it. Secrets are not shown."""
     registry, newest = _shown(data_dir, plugin, webhook_id, before, after)
     last = after or newest
     first = before or max(last - 1, 1)
@@ -134,7 +134,7 @@ def _registry(data_dir: Path) -> Registry:
 
 
 def _shown(data_dir: Path, plugin: str, webhook_id: str, *numbers: int | None) -> tuple[Registry, int]:
-    """The registry, for somebody who is going to see these revisions of a webhook, and the number of its last one."""
+    """Return the registry, for somebody who will see these revisions of a webhook, and its last one's number."""
     runtime = command_runtime(Settings.for_command(data_dir))
     last = _last(runtime.registry, plugin, webhook_id)
     for number in numbers:
@@ -160,7 +160,7 @@ def _both(registry: Registry, plugin: str, webhook_id: str, number: int) -> tupl
 
 
 def _prefilled(target: Target, header: str) -> str | None:
-    """The header's registered spelling."""
+    """Return the header's registered spelling."""
     return next((name for name in target.headers if name.lower() == header.lower()), None)
 
 
@@ -180,12 +180,12 @@ def _apply(screen: Screen, registry: Registry, plugin: str, registration: Regist
 
 
 def change_row(change: Change) -> dict[str, Any]:
-    """One change as programs get it."""
+    """Return one change as programs get it."""
     return {"member": change.member, "before": change.before, "after": change.after}
 
 
 def differing(registry: Registry, plugin: str, registrations: Iterable[Registration]) -> Differences:
-    """What each registration would change of the webhook that is registered now."""
+    """Return what each registration would change of the webhook that is registered now."""
     found: Differences = {}
     for each in registrations:
         webhook_id = each.shape.webhook_id
@@ -197,7 +197,7 @@ def differing(registry: Registry, plugin: str, registrations: Iterable[Registrat
 
 
 def differences_pictures(differences: Differences) -> list[Table]:
-    """A table for each webhook that would change."""
+    """Draw a table for each webhook that would change."""
     columns = ("now", "then")
     return [
         table_of((webhook_id, *columns), [(each.member, each.before, each.after) for each in changed])

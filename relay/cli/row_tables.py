@@ -26,12 +26,12 @@ def rows_picture(rows: Iterable[dict[str, Any]], replayed: dict[str, str] | None
 
 
 def groups_picture(groups: Iterable[dict[str, Any]]) -> Table:
-    """How many ended alike."""
+    """Draw a table of how many ended alike."""
     return table_of(_GROUP_COLUMNS, (_group(group) for group in groups))
 
 
 def ended_as(row: dict[str, Any]) -> str:
-    """How an invocation stands in a word, with its status: an answer that counts as an error is no delivery."""
+    """Return how an invocation stands in a word, with its status: an answer that counts as an error is no delivery."""
     state, result = row["state"], row["result"]
     status = result["status"] if result else 0
     if state == "delivered" and result and result["error"]:

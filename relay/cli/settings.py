@@ -54,7 +54,7 @@ def settings(screen: Screen, data_dir: Path) -> None:
 
 
 def _lines(found: Settings | None) -> Iterator[Text]:
-    """Each setting with its value and, where that is another one, its default; below it, what it does."""
+    """Yield each setting with its value and, where that is another one, its default; below it, what it does."""
     for field, about in Settings.described():
         stated = _stated(getattr(found, field), about) if found else f" (default {about.default or 'none'})"
         yield Text.assemble((about.name, "bold"), safe(stated), f"\n    {about.description}")
@@ -70,7 +70,7 @@ def _stated(value: Any, about: Setting) -> str:
 
 
 def _kept(found: Settings | None) -> tuple[RenderableType, ...]:
-    """What is kept for how long; nothing where there are no settings."""
+    """Return what is kept for how long; nothing where there are no settings."""
     if found is None:
         return ()
     names = {field: about.name for field, about in Settings.described()}
@@ -88,7 +88,7 @@ def _days(duration_s: int) -> str:
 
 
 def _settings(data_dir: Path) -> tuple[Settings | None, SettingsError | None]:
-    """The settings, or why there are none: the list is of use without them, too."""
+    """Read the settings, or why there are none: the list is of use without them, too."""
     try:
         return Settings.for_command(data_dir), None
     except SettingsError as error:

@@ -55,7 +55,7 @@ class Watch:
         self._at_newest: set[str] = set()  # read already, of that very millisecond
 
     def begin(self, lines: int) -> list[Invocation]:
-        """The newest that match, the oldest of them first; whatever is unfinished is followed from here on."""
+        """Return the newest that match, the oldest of them first; whatever is unfinished is followed from here on."""
         rows = self._newest(self._coming, MAX_WATCHED)
         shown = self._newest(self._wanted, lines)
         refs = {each.reference_id for each in shown}
@@ -64,7 +64,7 @@ class Watch:
         return shown[::-1]
 
     def look(self) -> list[Invocation]:
-        """What has ended, and what is new."""
+        """Return what has ended, and what is new."""
         return [*self._changed(), *self._new()]
 
     def _changed(self) -> Iterator[Invocation]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def traffic_of(runtime: Runtime, plugin: str, webhook_id: str) -> dict[str, Any]:
-    """How a webhook's calls stand, as ``webhooks show`` and these commands print it."""
+    """Return how a webhook's calls stand, as ``webhooks show`` and these commands print it."""
     traffic = runtime.policies.traffic(plugin, webhook_id)
     return {
         "paused": traffic.paused,

@@ -90,7 +90,7 @@ def _made(runtime: Runtime, call: TriggerRequest, limit_s: float) -> dict[str, A
 
 
 def _explained(runtime: Runtime, call: TriggerRequest, error: WebhookNotRegistered) -> WebhookNotRegistered:
-    """The door's error, with what it tells no plugin: which name was probably meant."""
+    """Return the door's error, with what it tells no plugin: which name was probably meant."""
     if not (isinstance(call.webhook_id, str) and ID_PATTERN.match(call.webhook_id)):
         return error
     found = runtime.registry.current(call.plugin, call.webhook_id)
@@ -101,7 +101,7 @@ def _explained(runtime: Runtime, call: TriggerRequest, error: WebhookNotRegister
 
 
 def _await(store: InvocationStore, plugin: str, reference_id: str, limit_s: float) -> Invocation:
-    """The record once it is final, or as it is after ``limit_s`` seconds."""
+    """Wait until the record is final; return it as it is after ``limit_s`` seconds at the latest."""
     deadline_s = time.monotonic() + limit_s
     while True:
         invocation = store.get(plugin, reference_id)
@@ -111,7 +111,7 @@ def _await(store: InvocationStore, plugin: str, reference_id: str, limit_s: floa
 
 
 def _raise_refusal(invocation: Invocation) -> None:
-    """What the door would have said, had it known."""
+    """Raise what the door would have said, had it known."""
     if invocation.state is State.CANCELLED:
         raise Cancelled(reference_id=invocation.reference_id)
     if invocation.state is State.REJECTED:

@@ -146,7 +146,7 @@ def _say_ready(screen: Screen, relay: LocalRelay, shown: Shown | None) -> None:
 
 
 def _pictures(value: dict[str, Any]) -> Iterator[RenderableType]:
-    """What the demo did, if there was one."""
+    """Yield what the demo did, if there was one."""
     if "answer" in value:
         yield Text("The sample webhook demo-echo was triggered over HTTP. The plugin's answer, secrets masked:\n")
         yield Text(as_json(value["answer"]))

@@ -95,7 +95,7 @@ def apply(
 @screened
 @acting(Act.WEBHOOK_SHOW)
 def list_webhooks(screen: Screen, data_dir: Path, plugin: str) -> None:
-    """A plugin's webhooks and what their callers may send."""
+    """List a plugin's webhooks and what their callers may send."""
     runtime = command_runtime(Settings.for_command(data_dir))
     check_plugin(runtime, plugin)
     runtime.act_notes.note(Act.WEBHOOK_SHOW, plugin=plugin)
@@ -111,7 +111,7 @@ def list_webhooks(screen: Screen, data_dir: Path, plugin: str) -> None:
 @screened
 @acting(Act.WEBHOOK_SHOW)
 def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
-    """One webhook with its address. Values of pre-filled headers are never shown."""
+    """Show one webhook with its address. Values of pre-filled headers are never shown."""
     runtime = command_runtime(Settings.for_command(data_dir))
     registry = runtime.registry
     number, shape = current_webhook(registry, plugin, webhook_id)
@@ -224,7 +224,7 @@ def _headers(shape: Shape, target: Target | ChainTarget) -> dict[str, str]:
 
 
 def _hidden_half(target: Target | ChainTarget) -> dict[str, Any]:
-    """What is sealed, as far as it is no secret: steps as they were written, kinds of credentials, how much signs."""
+    """Return what is sealed, as far as it is no secret: steps as written, kinds of credentials, how much signs."""
     if isinstance(target, ChainTarget):
         result = None if target.result is None else target.result.text
         return {"auth": [], "signingSecrets": 0, "steps": [_step(step) for step in target.steps], "result": result}

@@ -117,7 +117,7 @@ class AsyncWebhooks:
         return await self._done(partial(self._webhooks.describe, webhook_id))
 
     async def get(self, reference_id: str) -> dict[str, Any]:
-        """The record of an invocation as it is now."""
+        """Return the record of an invocation as it is now."""
         return await self._done(partial(self._webhooks.get, reference_id))
 
     async def wait(self, reference_id: str, timeout_s: float | None = None) -> dict[str, Any]:

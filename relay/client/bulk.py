@@ -34,13 +34,13 @@ class Group:
         return b"[" + b",".join(self.items) + b"]"
 
     def halves(self) -> tuple[Group, Group]:
-        """Two smaller groups, in order; only for a group of more than one item."""
+        """Split the group into two smaller ones, in order; only for a group of more than one item."""
         middle = len(self.items) // 2
         return Group(self.items[:middle]), Group(self.items[middle:])
 
 
 def trigger_body(data: Any, headers: Any, query_params: Any, delay_s: float | None) -> bytes:
-    """One trigger as the body of `POST /v1/webhooks/{webhookId}/trigger`.
+    """Write one trigger as the body of `POST /v1/webhooks/{webhookId}/trigger`.
 
     Raises:
         RequestRejected: something in it cannot be written as JSON.

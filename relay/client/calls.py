@@ -153,7 +153,7 @@ class Webhooks:
         return _members(answer.document, ("id", *_WEBHOOK_MEMBERS))
 
     def get(self, reference_id: str) -> dict[str, Any]:
-        """The record of an invocation as it is now. Raises `NotFound`, and `Expired` after retention."""
+        """Return the record of an invocation as it is now. Raises `NotFound`, and `Expired` after retention."""
         return self._get(reference_id, 0, self._deadline(None))
 
     def wait(self, reference_id: str, timeout_s: float | None = None) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def _naming(reference_id: str | None = None, key: str | None = None) -> Iterator
 
 
 def _segment(identifier: object) -> str | None:
-    """An id as a path segment; None for what cannot be one (and so names nothing): servers take `%2F` for a slash."""
+    """Write an id as a path segment; None for what cannot be one: servers take `%2F` for a slash."""
     if not isinstance(identifier, str) or "/" in identifier or not identifier.strip("."):
         return None
     try:
@@ -257,7 +257,7 @@ def _members(document: Any, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _result(record: dict[str, Any]) -> dict[str, Any]:
-    """The four members of a final record, or the error that it ended with."""
+    """Return the four members of a final record, or the error that it ended with."""
     reference_id, state, result = record["referenceId"], record["state"], record["result"]
     if state == State.CANCELLED:
         raise Cancelled(reference_id=reference_id)
@@ -267,7 +267,7 @@ def _result(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rejection(record: dict[str, Any]) -> type[RelayError]:
-    """Why a record is ``rejected``: its last attempt says so, or it has no revision because there was no webhook."""
+    """Return why a record is ``rejected``: by its last attempt, or, without a revision, for want of a webhook."""
     attempts = record.get("attempts") or [{}]
     unknown = attempts[-1].get("outcome") == Outcome.WEBHOOK_NOT_REGISTERED or record.get("revision", 0) is None
     return WebhookNotRegistered if unknown else RequestRejected

@@ -78,7 +78,7 @@ class UnknownProblem(RelayError):
 
 
 def read_problem(status: int, document: Any, retry_after_s: int | None = None) -> RelayError:
-    """The error for an answer that is no success.
+    """Make the error for an answer that is not a success.
 
     Args:
         status: its HTTP status.

@@ -176,7 +176,7 @@ def _retry_after(response: requests.Response) -> int | None:
 
 
 def _pause(number: int, outcome: Answer | requests.RequestException) -> float:
-    """How long to pause after sending ``number`` (from 0): what the relay asks for, else doubling, with jitter."""
+    """Return the pause in seconds after sending ``number`` (from 0): as the relay asks, else doubling, with jitter."""
     if isinstance(outcome, Answer) and outcome.retry_after_s is not None:
         return outcome.retry_after_s + random.uniform(0, PAUSE_FIRST_S)  # noqa: S311 - spreads load, no secret
     return jittered(min(PAUSE_FIRST_S * 2**number, PAUSE_MAXIMUM_S))

@@ -41,7 +41,7 @@ def examine_audit_trail(runtime: Runtime) -> Finding:
 
 
 def _points(end: TrailEnd) -> list[Checkpoint]:
-    """The newest checkpoints."""
+    """Return the newest checkpoints."""
     signed = [Signed.from_bytes(end.head) if end.head else None]
     if end.last_segment:
         signed.append(checkpoint_in(end.last_segment))
@@ -49,7 +49,7 @@ def _points(end: TrailEnd) -> list[Checkpoint]:
 
 
 def _lag_ms(end: TrailEnd) -> int:
-    """How old the oldest entry is that nobody has signed; 0 where there is no such entry."""
+    """Return how old the oldest entry is that nobody has signed; 0 where there is no such entry."""
     head = Signed.from_bytes(end.head) if end.head else None
     point = None if head is None else head.checkpoint()
     signed = 0 if point is None else point.last - point.first + 1

@@ -43,7 +43,7 @@ VERSION_FLOORS: Final = {
 
 
 def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Finding]:
-    """Every finding, in the order in which things depend on one another."""
+    """Yield every finding, in the order in which things depend on one another."""
     yield from _versions()
     yield from _names()
     if (data_dir / ENV_FILE).exists():  # else nothing of `relay up` is here: the settings come from the environment
@@ -115,7 +115,7 @@ def _data_dir(data_dir: Path) -> Iterator[Finding]:
 
 
 def _admin_url(data_dir: Path, settings: Settings) -> str | None:
-    """The address with full rights that `relay up` left, if it is of the server that is looked at."""
+    """Return the address with full rights that `relay up` left, if it is of the server that is looked at."""
     path = data_dir / ADMIN_URL_FILE
     if not path.exists():
         return None

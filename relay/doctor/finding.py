@@ -31,11 +31,11 @@ class Finding:
 
 
 def judged(check: str, good: bool, found: str, advice: str) -> Finding:
-    """A finding that is either all right or a problem, which needs the advice."""
+    """Make a finding that is either all right or a problem, which needs the advice."""
     return Finding(check, Level.OK, found) if good else Finding(check, Level.PROBLEM, found, advice)
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first few of many names."""
+    """List the first few of many names."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

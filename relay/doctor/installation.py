@@ -25,7 +25,7 @@ LATELY_S: Final = 3600.0
 
 
 def examine_installation(data_dir: Path) -> Iterator[Finding]:
-    """The findings on a data directory of `relay up`."""
+    """Yield the findings on a data directory of `relay up`."""
     yield _disk(data_dir)
     restarts = read_restarts(data_dir)
     if restarts is not None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[Finding]:
-    """The findings on every current registration; what does not open with the target keys at hand is named."""
+    """Yield the findings on every current registration; what does not open with the target keys at hand is named."""
     opened, closed, refused, forged = 0, [], [], []
     try:
         for plugin in plugins:
@@ -50,7 +50,7 @@ def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[
 
 
 def examine_alerts(runtime: Runtime) -> Iterator[Finding]:
-    """Whether the webhook that alerts go to is registered."""
+    """Find out whether the webhook that alerts go to is registered."""
     name = runtime.settings.alerts
     if name is None:
         return
@@ -60,7 +60,7 @@ def examine_alerts(runtime: Runtime) -> Iterator[Finding]:
 
 
 def examine_waiting(runtime: Runtime, plugins: Sequence[str]) -> Iterator[Finding]:
-    """The webhooks whose calls wait until somebody resumes them, or whose registration is gone."""
+    """Find the webhooks whose calls wait until somebody resumes them, or whose registration is gone."""
     paused, removed = [], []
     for plugin in plugins:
         registered = {webhook.webhook_id for webhook in runtime.registry.shapes(plugin)}
@@ -82,7 +82,7 @@ def examine_waiting(runtime: Runtime, plugins: Sequence[str]) -> Iterator[Findin
 
 
 def _endpoints(runtime: Runtime, plugin: str, webhook: Registered) -> list[Endpoint] | None:
-    """Where a registration goes; nothing for a chain, None where it does not open."""
+    """Return where a registration goes; nothing for a chain, None where it does not open."""
     try:
         target = runtime.registry.open_target(plugin, webhook.webhook_id, webhook.revision)
     except (VaultError, NotFound):
@@ -94,7 +94,7 @@ def _endpoints(runtime: Runtime, plugin: str, webhook: Registered) -> list[Endpo
 
 
 def _is_refused(runtime: Runtime, endpoint: Endpoint) -> bool:
-    """Whether today's rules refuse the endpoint: at registration, or by the list of hosts that are never called."""
+    """Return whether today's rules refuse the endpoint, at registration or by the hosts that are never called."""
     try:
         parse_endpoint(endpoint.url, runtime.rules)
     except ValueError:

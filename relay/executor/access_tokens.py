@@ -77,7 +77,7 @@ class AccessTokens:
         self._fetching: defaultdict[RevisionId, BoundedSemaphore] = defaultdict(BoundedSemaphore)
 
     def at_hand(self, revision_id: RevisionId) -> AccessToken | None:
-        """A token that is good for now and need not be fetched; None if one has to be.
+        """Return a token that is good for now and need not be fetched; None if one has to be.
 
         Raises:
             NoToken: none is to be had now.
@@ -92,7 +92,7 @@ class AccessTokens:
         return known
 
     def access(self, revision_id: RevisionId, credentials: ClientCredentials) -> AccessToken:
-        """A token that is good for now.
+        """Return a token that is good for now; fetch one where there is none.
 
         Raises:
             NoToken: none is to be had now.
@@ -133,7 +133,7 @@ class AccessTokens:
         self._known[access.revision_id] = (access, boot_time_s() + BELIEVED_S)
 
     def _obtain(self, revision_id: RevisionId, credentials: ClientCredentials) -> AccessToken:
-        """The store's token; else the next one, fetched by whoever's turn it is, in whatever process."""
+        """Return the store's token; else the next one, fetched by whoever's turn it is, in whatever process."""
         owner, give_up_s = uuid4().hex, boot_time_s() + FETCH_LOCK_S + FETCH_S
         while boot_time_s() < give_up_s:
             stored = self._stored(revision_id)

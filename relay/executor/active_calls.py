@@ -47,19 +47,19 @@ class ActiveCalls:
         self._active_calls: dict[str, ActiveCall] = {}
 
     def __len__(self) -> int:
-        """How many a stop waits for: what it has given back is somebody else's, though its connection hangs."""
+        """Count those that a stop waits for: what it has given back is somebody else's, though its connection hangs."""
         return sum(not active.released for active in self._active_calls.values())
 
     def add(self, active: ActiveCall) -> None:
-        """A call was claimed."""
+        """Add a call that was claimed."""
         self._active_calls[active.reference_id] = active
 
     def of(self, reference_id: str) -> ActiveCall | None:
-        """One of them; None if it has ended."""
+        """Return one of them; None if it has ended."""
         return self._active_calls.get(reference_id)
 
     def end(self, reference_id: str) -> ActiveCall | None:
-        """A call was settled, or given back; None if it had ended before."""
+        """Remove a call that was settled, or given back; None if it had ended before."""
         return self._active_calls.pop(reference_id, None)
 
     def shut_unsent(self) -> dict[str, list[str]]:

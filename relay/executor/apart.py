@@ -21,7 +21,7 @@ _MAKING: Final = 1_000
 
 
 def apart(size_bytes: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """What ``work`` on so many bytes gives. It must be pure: no I/O, and nothing that a greenlet waits on."""
+    """Do ``work`` on so many bytes. It must be pure: no I/O, and nothing that a greenlet waits on."""
     if size_bytes < LARGE_BYTES:
         return work(*args, **kwargs)
     result: R = gevent.get_hub().threadpool.apply(work, args, kwargs)
@@ -29,5 +29,5 @@ def apart(size_bytes: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwar
 
 
 def making_bytes(texts: Iterable[str]) -> int:
-    """How many bytes can be worked on in the time that it takes to make a mask of these texts."""
+    """Return how many bytes can be worked on in the time that it takes to make a mask of these texts."""
     return _MAKING * sum(map(len, texts))

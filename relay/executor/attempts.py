@@ -107,7 +107,7 @@ class Attempts:
                 self._settlers.put(settlement)
 
     def _come_to(self, active: ActiveCall) -> Settlement | None:
-        """What a call comes to; None where there is nothing to settle: it was given back, or waits for its step."""
+        """Send a call, or take its chain's turn; None if it was given back, or waits for its step."""
         call, sent_at_ms = active.call, self._sent_at_ms(active)
         if isinstance(call, Prepared):
             self._watch.sending(active)
@@ -124,7 +124,7 @@ class Attempts:
         return unsendable(call, active.claim_token, sent_at_ms)
 
     def _salvage(self, active: ActiveCall, error: Exception) -> Settlement | None:
-        """What is known of a call on whose way something has failed. None where its lease may end: it comes again."""
+        """Settle a call on whose way something has failed by what is known; None where its lease may end."""
         call, sent_at_ms = active.call, self._sent_at_ms(active)
         if active.released:
             return None

@@ -47,7 +47,7 @@ class CallPlans:
         self._chain_masks = lru_cache(MAX_CHAIN_MASKS)(self._make_chain_mask)
 
     def of(self, plugin: str, webhook_id: str, revision: int) -> CallPlan:
-        """The plan of a revision of a webhook that is no chain.
+        """Return the plan of a revision of a webhook that is no chain.
 
         Raises:
             NotFound: there is no such revision, or it is a chain's.
@@ -56,7 +56,7 @@ class CallPlans:
         return self._cached(plugin, webhook_id, revision)
 
     def chain(self, plugin: str, webhook_id: str, revision: int, pins: Mapping[str, int]) -> ChainPlan:
-        """The plan of a revision of a chain, with the revisions of its steps' webhooks that were pinned for it.
+        """Return the plan of a revision of a chain, with the revisions of its steps' webhooks that were pinned for it.
 
         Raises:
             NotFound: there is no such revision, or it is no chain's.
@@ -72,7 +72,7 @@ class CallPlans:
         return ChainPlan.of(target, shapes)
 
     def shape(self, plugin: str, webhook_id: str, revision: int) -> Shape:
-        """The shape of any revision; raises NotFound."""
+        """Return the shape of any revision; raises NotFound."""
         return self._registry.revision(plugin, webhook_id, revision).shape
 
     def chain_mask(self, plugin: str, pins: Mapping[str, int]) -> Mask:

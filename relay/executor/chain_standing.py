@@ -42,7 +42,7 @@ class Standing:
     _seen: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def seen_before(self, number: int) -> Mapping[str, Any]:
-        """What expressions see when the step of this number is made."""
+        """Return what expressions see when the step of this number is made."""
         if number not in self._seen:
             self._seen = {number: seen_before(self.plan, self.trigger, self.results, number)}
         return self._seen[number]
@@ -63,11 +63,11 @@ class ChainStandings:
         self._kept_bytes = 0
 
     def at_turn(self, record: CallRecord) -> Standing:
-        """Where a chain stands that may go on; raises as `CallPlans.chain`, `VaultError`, and `Unavailable`."""
+        """Read where a chain stands that may go on; raises as `CallPlans.chain`, `VaultError`, and `Unavailable`."""
         return self._read(record, None)
 
     def of_step(self, record: CallRecord, count: int) -> Standing | None:
-        """Where the chain of a step stood when the step was made, after ``count`` calls; None if the chain is gone."""
+        """Return where a step's chain stood when the step was made, after ``count`` calls; None if it is gone."""
         if record.parent is None:
             return None
         known = self._kept.get(record.parent)
@@ -77,7 +77,7 @@ class ChainStandings:
         return self._read(found[0], count) if found else None
 
     def forget(self, reference_id: str) -> None:
-        """A chain is over."""
+        """Forget a chain that is over."""
         standing = self._kept.pop(reference_id, None)
         if standing is not None:
             self._kept_bytes -= standing.size_bytes

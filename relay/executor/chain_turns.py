@@ -74,7 +74,7 @@ class ChainTurns:
         self._hidings: OrderedDict[tuple[str, int], _Hiding] = OrderedDict()  # by chain and step
 
     def prepare(self, record: CallRecord) -> ChainTurn:
-        """The next turn of a chain; raises as `CallPlans.chain`, `RequestRejected`, and `Unavailable`."""
+        """Work out the next turn of a chain; raises as `CallPlans.chain`, `RequestRejected`, and `Unavailable`."""
         standing = self._standings.at_turn(record)
         check(self._plans.shape(record.plugin, record.webhook_id, record.revision), standing.trigger)
         above = self._hidden_in(record)
@@ -82,11 +82,11 @@ class ChainTurns:
         return apart(EVALUATING * standing.size_bytes, _turn, record, standing, secrets)
 
     def begun(self, record: CallRecord) -> bool:
-        """Whether a chain has made a step already."""
+        """Return whether a chain has made a step already."""
         return self._steps.any(record.reference_id)
 
     def new_steps(self, turn: ChainTurn, create: Create) -> list[NewStep]:
-        """The invocations that the next step makes, each with its trigger sealed."""
+        """Make the invocations of the next step, each with its trigger sealed."""
         shape = turn.standing.plan.shapes[create.step]
         if shape is None:
             raise ValueError("a step whose webhook has no revision cannot be created")
@@ -114,14 +114,14 @@ class ChainTurns:
         return news
 
     def sealed_secrets(self, turn: ChainTurn, create: Create) -> bytes:
-        """What the chain hides in the answers of a step, for whoever reads one of them; sealed."""
+        """Seal what the chain hides in the answers of a step, for whoever reads one of them."""
         hiding = _Hiding(turn.secrets, turn.standing.count, masks=bool(turn.standing.plan.steps[create.step].mask))
         self._keep((turn.record.reference_id, create.step), hiding)
         owner = secrets_owner(turn.record.plugin, turn.record.reference_id, create.step)
         return self._target_vault.seal(hiding.to_json(), owner)
 
     def end(self, turn: ChainTurn, claim_token: str) -> Settlement:
-        """How a chain ends that has no next step."""
+        """Settle a chain that has no next step."""
         if isinstance(turn.next, Create):
             return self.rejected(turn, claim_token, turn.next.step, "the chain has made as many steps as it may")
         if isinstance(turn.next, Reject):
@@ -129,13 +129,13 @@ class ChainTurns:
         return self._settlement(turn, claim_token, turn.next.outcome, turn.next.state, turn.next.result)
 
     def rejected(self, turn: ChainTurn, claim_token: str, step: int, reason: str) -> Settlement:
-        """The end of a chain whose step cannot be made; the reason is for operators."""
+        """Settle a chain whose step cannot be made; the reason is for operators."""
         outcome = Outcome.STEP_REJECTED
         result = failure_result(outcome)
         return self._settlement(turn, claim_token, outcome, State.UNREACHABLE, result, f"step {step}: {reason}")
 
     def secrets_beside(self, record: CallRecord, result: Result, size_bytes: int) -> tuple[str, ...] | None:
-        """What is to be hidden in the answer of a chain's step: what the masks of the chain find with it.
+        """Return what is to be hidden in the answer of a chain's step: what the masks of the chain find with it.
 
         Also what those of the chains above it have found: they may have handed it down. None where the chain is over
         and cannot be asked any more. Raises TooManySecrets.
@@ -156,14 +156,14 @@ class ChainTurns:
         )
 
     def raw(self, record: CallRecord, result: Result) -> bytes:
-        """What the chain of a step needs of its answer, secrets included, sealed for workers alone."""
+        """Seal what the chain of a step needs of its answer, secrets included, for workers alone."""
         if record.parent is None or record.step is None:
             return b""
         owner = raw_owner(record.plugin, record.reference_id, record.parent, record.step)
         return self._target_vault.seal(sealed_data(result), owner)
 
     def _hidden_in(self, record: CallRecord) -> _Hiding | None:
-        """What the chain of a step hides in the step's answers; None where it is over and this is not known here."""
+        """Return what the chain of a step hides in its answers; None where it is over and this is not known here."""
         if record.parent is None or record.step is None:
             return None
         place = record.parent, record.step
@@ -206,7 +206,7 @@ class ChainTurns:
         )
 
     def _masked(self, turn: ChainTurn, result: Result) -> tuple[Any, int]:
-        """A chain's data as its caller may see it; nothing where it is not known what is to be hidden in it."""
+        """Mask a chain's data for its caller; nothing is left where it is not known what is to be hidden in it."""
         try:
             pins: dict[str, int] = json.loads(turn.record.pins or "{}")
             mask = surely(lambda: self._plans.chain_mask(turn.record.plugin, pins), "conclude", gevent.sleep)

@@ -35,7 +35,7 @@ class ClaimGrant:
     answered_s: float
 
     def active_call(self, call: Call) -> ActiveCall:
-        """A call that was granted, as it is carried out. Its deadline counts from before the claim was sent."""
+        """Begin a call that was granted. Its deadline counts from before the claim was sent."""
         gate = Gate(self.begun_s + call.record.timeout_ms / 1000)
         return ActiveCall(
             call,

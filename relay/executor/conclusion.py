@@ -48,7 +48,7 @@ class Conclusion:
         self._tokens = tokens
 
     def conclude(self, call: Prepared, claim_token: str, answer: EndpointAnswer, started_at_ms: int) -> Settlement:
-        """The settlement of a call that was tried. What of an answer is kept is masked, then sealed."""
+        """Make the settlement of a call that was tried. What of an answer is kept is masked, then sealed."""
         record = call.record
         reading = self._reader.read(call, answer)
         outcome, result = reading.outcome, reading.result
@@ -79,7 +79,7 @@ class Conclusion:
         return self._vault.seal(sealed_data(result), owner)
 
     def _with_a_new_token(self, call: Prepared, attempt: Attempt) -> Retry | None:
-        """Another attempt at once, if the endpoint refused a token that may simply have been revoked or expired."""
+        """Return another attempt at once, if the endpoint refused a token that may have been revoked or expired."""
         access, refused = call.access, attempt.outcome is Outcome.ANSWERED and attempt.status == 401
         if not refused or access is None or access.fresh or self._tokens is None:
             return None
@@ -90,7 +90,7 @@ class Conclusion:
 
 
 def unsendable(call: Unsendable, claim_token: str, started_at_ms: int) -> Settlement:
-    """The settlement of a call that could not be prepared. One that is rejected has no attempt and no result.
+    """Make the settlement of a call that could not be prepared. One that is rejected has no attempt and no result.
 
     What is found wrong in a call that was lost is `interrupted`: it may have been sent before.
     """
@@ -114,7 +114,7 @@ def unsendable(call: Unsendable, claim_token: str, started_at_ms: int) -> Settle
 def salvaged(
     call: Prepared, claim_token: str, answer: EndpointAnswer | None, *, entered: bool, at_ms: int
 ) -> Settlement:
-    """The settlement of a call whose sending or conclusion has failed: what is known, and none of the answer's data."""
+    """Make the settlement of a call whose sending or conclusion failed: what is known, none of the answer's data."""
     if answer is None:
         outcome, sent = (Outcome.CONNECTION_LOST, Sent.MAYBE) if entered else (Outcome.PREPARE_FAILED, Sent.NO)
     else:

@@ -18,7 +18,7 @@ class InProgress:
         self._asked_for: set[str] = set()  # once more, while held
 
     def take(self, named: Iterable[object]) -> list[str]:
-        """What of this is an id and not held already; a message is trusted with nothing but ids."""
+        """Take what is an id and not held already; a message is trusted with nothing but ids."""
         fresh = dict.fromkeys(ref for ref in named if isinstance(ref, str) and reference_time_ms(ref))
         taken = [ref for ref in fresh if ref not in self._held]
         self._asked_for.update(self._held.intersection(fresh))

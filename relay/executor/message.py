@@ -39,17 +39,17 @@ class Message:
     failed: int = 0
 
     def claimed(self, claimed: Claimed) -> None:
-        """Some of its calls were claimed or parked."""
+        """Note that some of its calls were claimed or parked."""
         self.left -= claimed.granted | claimed.parked
         self.counts["started"] += len(claimed.granted)
         self.counts["parked"] += len(claimed.parked)
 
     def keep(self, calls: Sequence[Call]) -> None:
-        """These are prepared, and have to wait for slots."""
+        """Keep prepared calls that have to wait for slots."""
         self.prepared = {call.record.reference_id: call for call in calls}
 
     def prepare(self, preparation: Preparation, records: Sequence[CallRecord]) -> tuple[list[Call], list[CallRecord]]:
-        """Which of these calls can be claimed, and for which an access token has to be fetched first.
+        """Prepare these calls; return those that can be claimed, and those whose access token has to be fetched first.
 
         Raises `Unavailable` or `StoreFault` for more than a few that cannot be prepared now.
         """

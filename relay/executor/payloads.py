@@ -24,7 +24,7 @@ class Payloads:
         self._target_vault = target_vault
 
     def open(self, record: CallRecord) -> Trigger:
-        """The trigger of a call; ``VaultError`` if it does not open."""
+        """Open the trigger of a call; ``VaultError`` if it does not open."""
         vault = self._data_vault if record.parent is None else self._target_vault
         return Trigger.from_json(
             vault.open(record.payload, payload_owner(record.plugin, record.reference_id, record.purpose))

@@ -116,7 +116,7 @@ class Executor:
         return self._slots.free == 0
 
     def parts(self) -> tuple[Part, ...]:
-        """What has to move here so that calls go on."""
+        """Return what has to move here so that calls go on."""
         return (
             Part("settler", lambda: self._attempts.settler_moves),
             Part("calls", lambda: self._slots.ends if self.is_full else None, FULL_LOOKS, FULL_LOOKS),

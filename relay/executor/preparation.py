@@ -98,7 +98,7 @@ class Preparation:
         return self._authorized(self._render(record, plan), plan, waits)
 
     def _goes_on(self, record: CallRecord) -> bool:
-        """What a chain has begun goes on with the revisions that were pinned for it, whatever is registered today."""
+        """Return whether a chain has begun, and so goes on with its pinned revisions, whatever is registered today."""
         return record.parent is not None or (record.pins is not None and self._turns.begun(record))
 
     def _render(self, record: CallRecord, plan: CallPlan) -> Prepared:
@@ -110,7 +110,7 @@ class Preparation:
         return Prepared(record, request, plan.shape, plan.mask)
 
     def _authorized(self, call: Prepared, plan: CallPlan, waits: bool) -> Call | TokenWanted:
-        """The call with an access token in it, where its webhook needs one; it is hidden in the answer."""
+        """Put an access token into the call, where its webhook needs one; it is hidden in the answer."""
         if plan.oauth is None or self._tokens is None:
             return call
         record = call.record

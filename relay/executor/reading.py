@@ -42,7 +42,7 @@ class AnswerReader:
         self._masks = lru_cache(MAX_CHAIN_MASKS)(_mask_with)
 
     def read(self, call: Prepared, answer: EndpointAnswer) -> Reading:
-        """What an attempt came to."""
+        """Read what an attempt came to."""
         if answer.outcome is not Outcome.ANSWERED:
             return _failed(answer.outcome)
         try:
@@ -62,7 +62,7 @@ class AnswerReader:
         return self._of_step(call, body, result)
 
     def _of_step(self, call: Prepared, body: AnswerBody, result: Result) -> Reading:
-        """Of a chain's step: beside what may be kept in its own record, what the chain needs of it.
+        """Read the answer of a chain's step: beside what may be kept in its own record, what the chain needs of it.
 
         Of an answer that comes after the chain's end nothing is kept: what the chain would have hidden in it can no
         longer be known.
@@ -95,7 +95,7 @@ class AnswerReader:
 
 
 def _hidden(result: Result, body: AnswerBody, mask: Mask) -> Reading:
-    """The result without what the mask finds. Bytes that show something are refused: they cannot be masked."""
+    """Hide what the mask finds in the result. Bytes that show something are refused: they cannot be masked."""
     hidden = apart(len(body.raw), hide, body, mask)
     if hidden is None:
         return _failed(Outcome.ANSWER_REJECTED)._replace(masked=1)

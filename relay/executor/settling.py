@@ -170,7 +170,7 @@ class Settler:
         self._wait_for_better()
 
     def _wait_for_better(self) -> None:
-        """A moment, unless somebody waits whose turn it was not yet, or comes."""
+        """Wait a moment, unless somebody waits whose turn it was not yet, or comes."""
         if all(each.failures for each in self._waiting):
             self._arrived.clear()
             self._arrived.wait(loops.RETRY_S)

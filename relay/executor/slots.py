@@ -69,7 +69,7 @@ class Slots:
         return int(self._free.counter)
 
     def within_share(self, calls: Sequence[T], webhook_of: Callable[[T], Hashable]) -> tuple[list[T], list[T]]:
-        """Which of these calls their webhooks may send in this process now, and which are beyond their share."""
+        """Split these calls into those that their webhooks may send from here now, and those beyond their share."""
         within: list[T] = []
         beyond: list[T] = []
         held, free = dict(self._held), self.free
@@ -85,11 +85,11 @@ class Slots:
         return within, beyond
 
     def room(self, name: Hashable) -> int:
-        """How many more calls this webhook may hold now."""
+        """Return how many more calls this webhook may hold now."""
         return room_left(self._held[name], self.free)
 
     def room_after(self, leaving: Iterable[Hashable]) -> dict[Hashable, int]:
-        """How many more calls these webhooks may hold when those that are named, each once a call, have left.
+        """Return how many more calls these webhooks may hold when those that are named, each once a call, have left.
 
         What is coming has its room already, so that nobody is woken for that twice. Beyond as many as leave no more
         are woken than one settle names the webhooks of: the others would not be known to be coming.
@@ -115,7 +115,7 @@ class Slots:
     def sort(
         self, calls: Sequence[T], webhook_of: Callable[[T], Hashable], hold_s: float
     ) -> tuple[list[T], list[T], list[T]]:
-        """Which of these calls may be sent now, which are kept because a slot is soon free for them, which are parked.
+        """Split these calls into those to send now, those to keep as a slot is soon free for them, and those to park.
 
         Near is within ``hold_s``: to park a call and to wake it again costs as much as to send it. A few are kept
         with others of their webhooks whose turn is near, and go with those.
@@ -138,7 +138,7 @@ class Slots:
         return taken
 
     def soon_free(self, names: Iterable[Hashable], within_s: float) -> set[Hashable]:
-        """For which of these webhooks, each named once a call, so many slots will about be free in that time.
+        """Return for which of these webhooks, each named once a call, about so many slots will be free in that time.
 
         Never those whose endpoint takes longer than `BRIEF_S` to answer: while a message waits for a slow endpoint,
         those behind it, of other webhooks, wait too.
@@ -156,18 +156,18 @@ class Slots:
         self._somebody_left.wait(timeout_s)
 
     def hold(self, name: Hashable) -> None:
-        """A taken slot is used by this webhook."""
+        """Note that a taken slot is used by this webhook."""
         if not self._held[name]:
             self._answers.begin(name)
             self._leaves.begin(name)
         self._held[name] += 1
 
     def answered(self, name: Hashable, after_s: float) -> None:
-        """A call of this webhook was answered, or ended otherwise; it holds its slot until that is settled."""
+        """Note that a call of this webhook was answered, or ended otherwise; its slot is held until that is settled."""
         self._answers.note(name, after_s)
 
     def leave(self, name: Hashable, held_s: float) -> None:
-        """A webhook's slot is free again, after so long."""
+        """Free a webhook's slot, which it held for so long."""
         self.ends += 1
         self._held[name] -= 1
         self._leaves.note(name, held_s)

@@ -28,12 +28,12 @@ class CallWatch:
         self._spans = spans
 
     def claimed(self, active: ActiveCall) -> None:
-        """A call was claimed."""
+        """Note that a call was claimed."""
         if active.waited_ms is not None:
             self._gathering.add(QUEUE_DELAY, active.webhook, active.waited_ms)
 
     def sending(self, active: ActiveCall) -> None:
-        """A request is about to leave; where it is traced, its endpoint belongs below the attempt's span."""
+        """Note that a request is about to leave; where it is traced, its endpoint belongs below the attempt's span."""
         call = active.call
         if isinstance(call, Prepared):
             active.span = self._spans.attempt(
@@ -43,7 +43,7 @@ class CallWatch:
                 call.request.headers["traceparent"] = active.span.traceparent
 
     def ended(self, record: CallRecord, state: State, outcome: str) -> None:
-        """A call was ended by its claim: its worker was lost, its breaker is open, its time is over."""
+        """Note that a call was ended by its claim: its worker was lost, its breaker is open, its time is over."""
         if self._shown and state is not State.CANCELLED:
             self._shown.add(
                 ShownCall(
@@ -59,7 +59,7 @@ class CallWatch:
             )
 
     def settled(self, active: ActiveCall, settlement: Settlement) -> None:
-        """What came of a call was written down."""
+        """Note that what came of a call was written down."""
         attempt = settlement.attempt
         runtime_ms = 0 if attempt is None else attempt.duration_ms
         if isinstance(active.call, Prepared):

@@ -72,7 +72,7 @@ class MetricsPage:
         self._one_at_a_time = Lock()
 
     def text(self) -> bytes:
-        """The page. Raises `Unavailable` while the store is away."""
+        """Write the page. Raises `Unavailable` while the store is away."""
         with self._one_at_a_time:
             return generate_latest(_Collected([*self._families(), *self._process.collect()]))
 
@@ -115,7 +115,7 @@ class MetricsPage:
     def _named(
         self, plugins: Mapping[str, Mapping[tuple[str, str], int]], webhooks: Mapping[str, list[str]]
     ) -> frozenset[str]:
-        """Which webhooks have a label of their own: those that were named before, then the busiest."""
+        """Return which webhooks have a label of their own: those that were named before, then the busiest."""
         busy = Counter({f"{plugin}/{webhook}": 0 for plugin, each in webhooks.items() for webhook in each})
         for plugin, totals in plugins.items():
             for (webhook, name), count in totals.items():
@@ -140,7 +140,7 @@ class _Samples:
         self._amounts[metric][labels] += amount  # type: ignore[assignment]  # a Counter adds fractions as well
 
     def add_total(self, plugin: str, webhook: str, name: str, count: int) -> None:
-        """One of a plugin's totals (``relay.store.notes``)."""
+        """Add one of a plugin's totals (``relay.store.notes``)."""
         kind, *rest = name.split(":")
         if kind == "accepted":
             self.add(catalogue.ACCEPTED, (plugin, webhook), count)
@@ -152,7 +152,7 @@ class _Samples:
             self._histograms[_HISTOGRAMS[kind]][plugin, webhook][rest[0]] += count
 
     def families(self) -> Iterator[Family]:
-        """Every metric of the catalogue in its order, also those without a sample."""
+        """Yield every metric of the catalogue in its order, also those without a sample."""
         for metric in catalogue.METRICS:
             family = _FAMILIES[metric.kind](metric.name, metric.about, labels=metric.labels)
             for labels, amount in sorted(self._amounts[metric].items()):
@@ -164,7 +164,7 @@ class _Samples:
 
 
 def _buckets(amounts: Mapping[str, int]) -> tuple[list[tuple[str, float]], float]:
-    """A histogram's cumulative buckets and its sum, in seconds."""
+    """Return a histogram's cumulative buckets and its sum, in seconds."""
     buckets: list[tuple[str, float]] = []
     seen = 0
     for number, limit_ms in enumerate((*DURATION_LIMITS_MS, None)):

@@ -25,7 +25,7 @@ class Reporter:
         self._shown = shown
 
     def report(self, show: Callable[[Sequence[ShownCall]], object]) -> None:
-        """One report. While the store is away what was gathered is kept for the next one."""
+        """Report once. While the store is away what was gathered is kept for the next report."""
         calls = self._shown.take(PERIOD_S)
         if calls:
             show(calls)

@@ -29,7 +29,7 @@ class ShownCall(NamedTuple):
 
 
 def state_of(settlement: Settlement) -> Literal["SUCCESS", "FAILURE", "RETRY"]:
-    """What Celery calls such an end. Whatever has no good result is a failure."""
+    """Return what Celery calls such an end. Whatever has no good result is a failure."""
     if not settlement.state.final:
         return "RETRY"
     return "SUCCESS" if settlement.error is False else "FAILURE"
@@ -53,11 +53,11 @@ class ShownCalls:
         return self._most > 0
 
     def add(self, call: ShownCall) -> None:
-        """A call has ended."""
+        """Note that a call has ended."""
         (self._failed if call.state == "FAILURE" else self._others).add(call)
 
     def take(self, period_s: float = 1.0) -> list[ShownCall]:
-        """Those to be shown of the last period, in the order in which they ended, and begin anew."""
+        """Take those to be shown of the last period, in the order in which they ended, and begin anew."""
         failed = _some(list(self._failed.take()), int(self._budget))
         others = _some(list(self._others.take()), int(self._budget) - len(failed))
         calls = sorted((*failed, *others), key=lambda call: call.ended_at_s)
@@ -86,6 +86,6 @@ class Reservoir(Generic[T]):
             self._kept[place] = value
 
     def take(self) -> Iterator[T]:
-        """What was kept; begin anew."""
+        """Take what was kept, and begin anew."""
         kept, self._kept, self._seen = self._kept, [], 0
         return iter(kept)

@@ -77,7 +77,7 @@ class Failures:
         self.faults = 0
 
     def note(self, error: Exception) -> bool:
-        """It failed; whether something of ours is at fault."""
+        """Note a failure; return whether something of ours is at fault."""
         if isinstance(error, Unavailable):
             if not self._away:
                 fields = {"doing": self._doing, **self._fields}
@@ -90,7 +90,7 @@ class Failures:
         return True
 
     def over(self) -> None:
-        """It went well."""
+        """Note that it went well."""
         self._away, self.faults = False, 0
 
 

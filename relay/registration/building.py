@@ -34,7 +34,7 @@ class Registration:
 
 
 def load_registration(value: Any, rules: EndpointRules) -> tuple[Registration | None, list[tuple[str, str]]]:
-    """One webhook or chain, or what is wrong with it, each fault with its pointer inside of it."""
+    """Load one webhook or chain, or what is wrong with it, each fault with its pointer inside of it."""
     fields, faults = load_fields(value)
     if isinstance(value, dict) and "steps" in value:
         faults = faults or list(name_faults(fields))

@@ -87,7 +87,7 @@ class ChainFields(Fields):
 
 
 def name_faults(fields_: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Names in a valid chain's expressions that will never be there: a wrong one would give null without a word."""
+    """Yield names in a chain's expressions that will never be there: a wrong one would give null without a word."""
     for number, step in enumerate(fields_["steps"]):
         for pointer, expression, sees_item in step.expressions():
             message = _name_fault(expression, sees_item=sees_item)

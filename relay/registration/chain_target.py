@@ -30,12 +30,12 @@ class ChainTarget:
 
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
-        """The target that ``to_json`` wrote."""
+        """Read the target that ``to_json`` wrote."""
         value = json.loads(raw)
         result = value["result"]
         return cls(tuple(map(Step.from_value, value["steps"])), None if result is None else Expression(result))
 
 
 def target_from_json(raw: bytes) -> Target | ChainTarget:
-    """The target that either ``to_json`` wrote."""
+    """Read the target that either ``to_json`` wrote."""
     return ChainTarget.from_json(raw) if "steps" in json.loads(raw) else Target.from_json(raw)

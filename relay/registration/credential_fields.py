@@ -60,7 +60,7 @@ def _secret_fault(secret: Any) -> str | None:
 
 
 def _line(**arguments: Any) -> Text:
-    """A text without control characters."""
+    """Make the field of a text without control characters."""
     length = validate.Length(1, MAX_CREDENTIAL_LENGTH, error=f"must be 1 to {MAX_CREDENTIAL_LENGTH} characters")
     rule = validate.Regexp(_PRINTABLE, error="must have no control characters")
     return Text(validate=[length, rule], **arguments)
@@ -144,7 +144,7 @@ def _oauth2_fault(loaded: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def _mtls_fault(loaded: dict[str, Any]) -> tuple[str, str] | None:
-    """Whether both can be read and belong together. No message quotes a library's: it might quote the key."""
+    """Check that both can be read and belong together. No message quotes a library's: it might quote the key."""
     for name in ("certificate", "key"):
         if len(loaded[name]) > MAX_PEM_LENGTH or not loaded[name].isascii():
             return name, f"must be PEM text of at most {MAX_PEM_LENGTH} bytes"

@@ -67,7 +67,7 @@ class Credentials:
 
     @classmethod
     def from_value(cls, value: Mapping[str, Any]) -> Self:
-        """What ``to_value`` gave."""
+        """Read what ``to_value`` gave."""
         certificate = value["certificate"]
         return cls(
             _authorization_from(value["authorization"]),

@@ -29,7 +29,7 @@ def _refuse(_uri: str) -> NoReturn:
 
 
 def compile_schema(schema: Any) -> Draft202012Validator:
-    """A validator with a regex engine that takes linear time; ``ValueError`` with a sentence for a bad schema."""
+    """Compile a validator whose regex engine takes linear time; ``ValueError`` with a sentence for a bad schema."""
     fault = _fault(schema)
     if fault is not None:
         raise ValueError(fault)
@@ -64,7 +64,7 @@ def schema_faults(validator: Draft202012Validator, data: Any) -> Iterator[tuple[
 
 
 def _keyword(error: ValidationError) -> str:
-    """The keyword that failed; a missing member's name is the schema's own, so it may be said."""
+    """Return the keyword that failed; a missing member's name is the schema's own, so it may be said."""
     kind = error.kind
     if isinstance(kind, ValidationErrorKind.Required):
         return f"required` of `{kind.property}"
@@ -76,7 +76,7 @@ def _pointer(path: Sequence[str | int]) -> str:
 
 
 def _outward_references(schema: Any, place: str) -> Iterator[str]:
-    """Where a schema refers to anything outside of itself."""
+    """Yield where a schema refers to anything outside of itself."""
     if isinstance(schema, list):
         for number, item in enumerate(schema):
             yield from _outward_references(item, f"{place}/{number}")

@@ -61,7 +61,7 @@ def read_registrations(
 
 
 def _without_consequences(templates: list[tuple[str, str]], problems: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The faults of templates, and what is wrong besides them: their braces fit no other rule either."""
+    """Return the faults of templates, and what is wrong besides them: their braces fit no other rule either."""
     named = {pointer for pointer, _ in templates}
     return templates + [(pointer, message) for pointer, message in problems if pointer not in named]
 

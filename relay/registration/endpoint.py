@@ -59,7 +59,7 @@ class Endpoint:
 
     @classmethod
     def from_value(cls, value: Sequence[Any]) -> Self:
-        """What ``to_value`` gave."""
+        """Read what ``to_value`` gave."""
         return cls(*value)
 
     @property
@@ -118,7 +118,7 @@ def parse_endpoint(url: str, rules: EndpointRules) -> Endpoint:
 
 
 def _host(host: str) -> str:
-    """The host in its one spelling: a DNS name, or an address literal."""
+    """Return the host in its one spelling: a DNS name, or an address literal."""
     try:
         if host.startswith("["):
             return f"[{IPv6Address(host[1:-1])}]"
@@ -140,7 +140,7 @@ def _port(digits: str) -> int:
 
 
 def _check_public(scheme: str, host: str, port: int, rules: EndpointRules) -> None:
-    """What holds unless the operator made an exception for exactly this host and port."""
+    """Check what holds unless the operator made an exception for exactly this host and port."""
     if scheme != "https":
         raise ValueError("must begin with `https://`; `http://` only where RELAY_EGRESS_ALLOW names the host and port")
     if host.startswith("[") or host.rpartition(".")[2].isdigit():

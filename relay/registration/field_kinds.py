@@ -54,7 +54,7 @@ class Fields(Schema):
 
 
 def field_names(schema: type[Schema]) -> set[str]:
-    """The names of a schema's fields as they are written."""
+    """Return the names of a schema's fields as they are written."""
     return {field.data_key or name for name, field in schema().fields.items()}
 
 
@@ -224,7 +224,7 @@ class Mappings(fields.Field[dict[str, Expression]]):
 
 
 def expression_of(value: Any) -> Expression:
-    """The expression that a text is. Raises marshmallow's ValidationError."""
+    """Read a text as an expression. Raises marshmallow's ValidationError."""
     if not isinstance(value, str):
         raise ValidationError("must be a JMESPath expression (a text, in quotes)")
     try:

@@ -89,7 +89,7 @@ class WebhookFields(Fields):
 
 
 def load_fields(value: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """The valid fields of a webhook or chain by their Python names, and every fault as (JSON pointer, sentence)."""
+    """Load a webhook's or chain's valid fields by their Python names, and every fault as (JSON pointer, sentence)."""
     is_chain = isinstance(value, dict) and "steps" in value
     schema: Schema = ChainFields(unknown=RAISE) if is_chain else WebhookFields(unknown=RAISE)
     faults: list[tuple[str, str]] = []
@@ -102,7 +102,7 @@ def load_fields(value: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
 
 
 def _misplaced(pointer: str, is_chain: bool) -> str | None:
-    """What is wrong with a field of the other kind of webhook; None for any other."""
+    """Return what is wrong with a field of the other kind of webhook; None for any other."""
     name = pointer[1:]
     if is_chain:
         return "is not allowed with `steps`: a chain calls other webhooks" if name in _WEBHOOK_ONLY else None

@@ -46,7 +46,7 @@ _PREFILLED_ONLY_PREFIXES: Final = ("x-amz-", "x-goog-", "x-ms-", "cf-")
 
 
 def value_fault(value: Any) -> str | None:
-    """What is wrong with a header value, without quoting it; None if nothing is."""
+    """Return what is wrong with a header value, without quoting it; None if nothing is."""
     if not isinstance(value, str):
         return "must be a text"
     if len(value) > MAX_VALUE_BYTES:

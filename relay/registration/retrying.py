@@ -35,7 +35,7 @@ class RetryPolicy:
     statuses: tuple[int, ...] | None = None  # None: the defaults above
 
     def to_value(self) -> dict[str, Any]:
-        """As the registration document has it."""
+        """Return the members that the registration document has."""
         value: dict[str, Any] = {
             "attempts": self.attempts,
             "initial": self.initial_s,
@@ -46,20 +46,20 @@ class RetryPolicy:
 
     @classmethod
     def from_value(cls, value: Mapping[str, Any]) -> Self:
-        """What ``to_value`` gave, or a document's checked ``retry``."""
+        """Read what ``to_value`` gave, or a document's checked ``retry``."""
         names = {"initial": "initial_s", "factor": "factor", "maximum": "maximum_s"}
         pauses = {names[name]: float(value[name]) for name in names if name in value}
         statuses = value.get("statuses")
         return cls(value["attempts"], statuses=None if statuses is None else tuple(statuses), **pauses)
 
     def retries_status(self, status: int, *, repeatable: bool) -> bool:
-        """Whether this answer is retried."""
+        """Return whether this answer is retried."""
         if self.statuses is not None:
             return status in self.statuses
         return status in STATUSES or (repeatable and status in REPEATABLE_STATUSES)
 
     def pause_s(self, attempt: int, jitter: float) -> float:
-        """The pause after attempt number ``attempt`` (from 1): full jitter, ``jitter`` from 0 to 1."""
+        """Return the pause after attempt number ``attempt`` (from 1): full jitter, ``jitter`` from 0 to 1."""
         ceiling = min(self.maximum_s, self.initial_s * self.factor ** min(attempt - 1, 64))
         return ceiling * jitter
 
@@ -89,7 +89,7 @@ class Settle:
 
 
 def decide(policy: RetryPolicy | None, tried: Tried, jitter: float) -> Retry | Settle:
-    """Whether to try again."""
+    """Decide whether to try again."""
     if policy is None or tried.number >= policy.attempts or not _may_repeat(policy, tried):
         return Settle()
     pause_s = policy.pause_s(tried.number, jitter)
@@ -105,7 +105,7 @@ def _may_repeat(policy: RetryPolicy, tried: Tried) -> bool:
 
 
 def read_retry_after(value: str | None, now_s: float) -> float | None:
-    """Seconds to wait from a Retry-After field (RFC 9110, 10.2.3): a number of seconds, or a date.
+    """Read the seconds to wait from a Retry-After field (RFC 9110, 10.2.3): a number of seconds, or a date.
 
     ``now_s`` is seconds since the epoch; None where the field is missing or unreadable.
     """

@@ -47,7 +47,7 @@ class Shape:
     _response_validator: Any = field(default=None, init=False, repr=False, compare=False)
 
     def schema_faults(self, data: Any) -> Iterator[tuple[str, str]]:
-        """Where ``data`` does not fit ``data_schema``: pointers into it, and the keywords that failed."""
+        """Yield where ``data`` does not fit ``data_schema``: pointers into it, and the keywords that failed."""
         if self.data_schema is None:
             return iter(())
         if self._validator is None:  # compiled once for each Shape; two threads at once do it twice, harmlessly
@@ -55,7 +55,7 @@ class Shape:
         return schema_faults(self._validator, data)
 
     def takes_answer(self, data: Any) -> bool:
-        """Whether an answer's data fits ``response_schema``."""
+        """Return whether an answer's data fits ``response_schema``."""
         if self.response_schema is None:
             return True
         if self._response_validator is None:
@@ -95,7 +95,7 @@ class Shape:
 
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
-        """The shape that ``to_json`` wrote."""
+        """Read the shape that ``to_json`` wrote."""
         value = json.loads(raw)
         return cls(
             webhook_id=value["id"],

@@ -17,7 +17,7 @@ SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what every secret begins with
 
 
 def signature_headers(secrets: Sequence[str], message_id: str, now_s: int, body: bytes) -> dict[str, str]:
-    """The two headers that sign an attempt; ``secrets`` are registered ones, ``now_s`` seconds since the epoch.
+    """Make the two headers that sign an attempt; ``secrets`` are registered ones, ``now_s`` seconds since the epoch.
 
     Each secret signs: an endpoint that goes over to a new one finds a signature for either.
     """
@@ -30,5 +30,5 @@ def signature_headers(secrets: Sequence[str], message_id: str, now_s: int, body:
 
 
 def secret_bytes(secret: str) -> bytes:
-    """The key that a registered secret stands for."""
+    """Return the key that a registered secret stands for."""
     return b64decode(secret.removeprefix(SECRET_PREFIX))

@@ -38,7 +38,7 @@ class Step:
     mask: tuple[Expression, ...] = ()
 
     def expressions(self) -> Iterator[tuple[str, Expression, bool]]:
-        """Every expression: its JSON pointer in the step, itself, and whether it sees ``item``."""
+        """Yield every expression: its JSON pointer in the step, itself, and whether it sees ``item``."""
         if self.when is not None:
             yield "/when", self.when, False
         if self.for_each is not None:
@@ -51,7 +51,7 @@ class Step:
         yield from ((f"/mask/{number}", expression, False) for number, expression in enumerate(self.mask))
 
     def to_value(self) -> dict[str, Any]:
-        """As the registration document has it, with every member."""
+        """Return every member that the registration document may have."""
         return {
             "webhook": self.webhook,
             "data": _text(self.data),
@@ -65,7 +65,7 @@ class Step:
 
     @classmethod
     def from_value(cls, value: Mapping[str, Any]) -> Self:
-        """What ``to_value`` gave."""
+        """Read what ``to_value`` gave."""
         return cls(
             webhook=value["webhook"],
             data=_expression(value["data"]),

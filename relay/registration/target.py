@@ -36,7 +36,7 @@ class Target:
 
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
-        """The target that ``to_json`` wrote."""
+        """Read the target that ``to_json`` wrote."""
         value = json.loads(raw)
         return cls(
             endpoint=Endpoint.from_value(value["endpoint"]),

@@ -77,7 +77,7 @@ class Replays:
         self._publish = publish
 
     def plan(self, plugin: str, request: Request) -> ReplayPlan:
-        """What would be replayed; raises `BadParameter` as `start`."""
+        """Plan what would be replayed; raises `BadParameter` as `start`."""
         self._check(plugin, request)
         groups, sample, skipped, matched = OutcomeGroups(), list[bytes](), dict[str, int](), 0
         tally = _BEGINNING
@@ -121,7 +121,7 @@ class Replays:
         return self._start(plugin, request, caller, planned["endedBy"])
 
     def is_plan(self, plugin: str, plan_id: str) -> bool:
-        """Whether there is a plan of that id, not older than a day."""
+        """Return whether there is a plan of that id, not older than a day."""
         try:
             self._store.plan_of(plugin, plan_id)
         except NotFound:
@@ -129,7 +129,7 @@ class Replays:
         return True
 
     def unknown(self, plugin: str, reference_ids: Iterable[str]) -> Sequence[str]:
-        """Which of these name no invocation of the plugin."""
+        """Return which of these name no invocation of the plugin."""
         known = {
             each.reference_id
             for each in self._listing.records(ref.encode() for ref in reference_ids)
@@ -138,11 +138,11 @@ class Replays:
         return [ref for ref in reference_ids if ref not in known]
 
     def get(self, plugin: str, replay_id: str) -> ReplayJob:
-        """A job; raises `NotFound`."""
+        """Read a job; raises `NotFound`."""
         return self._store.get(plugin, replay_id)
 
     def list(self, plugin: str, *, limit: int = 50) -> list[ReplayJob]:
-        """A plugin's jobs, newest first."""
+        """List a plugin's jobs, newest first."""
         return self._store.list(plugin, limit=limit)
 
     def pause(self, plugin: str, replay_id: str) -> ReplayJob:
@@ -261,7 +261,7 @@ def _failed(wanted: Filter) -> Filter:
 
 
 def _pieces(request: Request, seen: set[str] | None) -> Iterator[list[str]]:
-    """The given ids, checked, in lists; each once where ``seen`` is given to remember them."""
+    """Yield the given ids, checked, in lists; each once where ``seen`` is given to remember them."""
     ids = iter(request.reference_ids or ())
     left = request.max or _NO_LIMIT
     while left > 0 and (piece := list(islice(ids, _PIECE))):

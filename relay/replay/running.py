@@ -67,7 +67,7 @@ class Replaying:
 
     @staticmethod
     def named_by(names: Sequence[object]) -> list[str]:
-        """The jobs among what a message names."""
+        """Return the jobs among what a message names."""
         prefixed = [name for name in names if isinstance(name, str) and name.startswith(REPLAY_PREFIX)]
         return [replay_id for replay_id in map(replay_named_by, prefixed) if replay_id is not None]
 
@@ -120,7 +120,7 @@ class Replaying:
         return created
 
     def _new(self, plugin: str, original: Original, known: dict[str, NewReplay]) -> NewReplay:
-        """What is made of an original by today's registration; whoever sends it checks whether it still fits."""
+        """Make the replay of an original by today's registration; whoever sends it checks whether it still fits."""
         if original.skip is not None:
             return NewReplay()
         webhook_id = original.purpose.webhook_id
@@ -152,7 +152,7 @@ class Replaying:
         return NewReplay("", revision, shape.timeout_ms, shape.repeatable, b"", pins, *about)
 
     def _resealed(self, plugin: str, original: Original, reference_id: str, today: NewReplay) -> bytes:
-        """The payload for its new owner; empty where the old one does not open."""
+        """Seal the payload for its new owner; empty where the old one does not open."""
         old = original.purpose
         try:
             opened = self._vault.open(original.payload, payload_owner(plugin, original.reference_id, old))

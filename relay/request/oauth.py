@@ -55,7 +55,7 @@ class NoToken(Exception):
 
 
 def token_request(credentials: ClientCredentials) -> OutgoingRequest:
-    """The request to the token endpoint."""
+    """Make the request to the token endpoint."""
     fields = {"grant_type": "client_credentials", "scope": credentials.scope, "audience": credentials.audience}
     body = urlencode({name: value for name, value in fields.items() if value is not None}).encode("ascii")
     headers = {
@@ -69,7 +69,7 @@ def token_request(credentials: ClientCredentials) -> OutgoingRequest:
 
 
 def read_grant(answer: EndpointAnswer) -> TokenGrant:
-    """What the token endpoint granted (RFC 6749, 5.1).
+    """Read what the token endpoint granted (RFC 6749, 5.1).
 
     Raises:
         NoToken: it could not be reached, refused, or said something else. Another attempt may mend what looks like
@@ -99,7 +99,7 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _lifetime_s(value: Any) -> float:
-    """Seconds; some servers write the number as a text."""
+    """Read a number of seconds, which some servers write as a text."""
     try:
         lifetime_s = float(value)
     except (TypeError, ValueError, OverflowError):

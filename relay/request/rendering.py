@@ -75,11 +75,11 @@ class OutgoingHeaders(CaseInsensitiveDict[str]):
         return copied
 
     def pairs(self) -> Collection[tuple[str, str]]:
-        """Names, as they were written, and values: what `items` gives one by one."""
+        """Return names, as they were written, and values: what `items` gives one by one."""
         return self._store.values()
 
     def lowered(self) -> KeysView[str]:
-        """The names in lower case."""
+        """Return the names in lower case."""
         return self._store.keys()
 
 
@@ -104,11 +104,11 @@ class Template:
 
     @classmethod
     def of(cls, shape: Shape, target: Target) -> Self:
-        """The template of a registration."""
+        """Make the template of a registration."""
         return cls(shape, target)
 
     def fill(self, trigger: Trigger, reference_id: str, traceparent: str | None = None) -> OutgoingRequest:
-        """The request for a trigger that fits the shape. An OAuth 2.0 token is not in it yet: see ``authorize``.
+        """Make the request for a trigger that fits the shape. An OAuth 2.0 token is not in it yet: see ``authorize``.
 
         Raises:
             RequestRejected: it does not fit after all (``check`` says so first).
@@ -143,7 +143,7 @@ class Template:
             raise _unfit("/headers", "A header is not registered as one that callers may fill.") from None
 
     def _body(self, data: Any) -> tuple[bytes | None, str]:
-        """The body and the Content-Type that it has unless one is registered or filled."""
+        """Return the body and the Content-Type that it has unless one is registered or filled."""
         if data is None or (self._method in BODILESS_METHODS and data in ({}, "")):
             return None, ""
         if isinstance(data, str):
@@ -160,7 +160,7 @@ class Template:
 def render(
     shape: Shape, target: Target, trigger: Trigger, *, reference_id: str, traceparent: str | None = None
 ) -> OutgoingRequest:
-    """One request from the parts; whoever sends many keeps the ``Template``."""
+    """Make one request from the parts; whoever sends many keeps the ``Template``."""
     return Template.of(shape, target).fill(trigger, reference_id, traceparent)
 
 
@@ -183,5 +183,5 @@ def _form_pairs(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _text(value: str | float) -> str:
-    """A scalar as it stands in a query or a form: text as it is, anything else as JSON writes it."""
+    """Write a scalar as it stands in a query or a form: text as it is, anything else as JSON writes it."""
     return value if isinstance(value, str) else dump_json(value).decode("ascii")

@@ -11,7 +11,7 @@ _TRACEPARENT: Final = re.compile(
 
 
 def valid_traceparent(value: str) -> bool:
-    """Whether the value is one to carry: version, trace id, parent id and flags in lower-case hex, no id all zero.
+    """Return whether the value is one to carry: version, trace and parent id, flags in lower-case hex, no id all zero.
 
     Later versions may append fields; such values are not carried, as nothing here could vouch for them.
     """

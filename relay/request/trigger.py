@@ -40,7 +40,7 @@ class Trigger:
 
     @classmethod
     def from_value(cls, value: Any) -> Self:
-        """The trigger that a JSON value is; ``RequestRejected`` unless it is an object of only its members."""
+        """Read a trigger from a JSON value; ``RequestRejected`` unless it is an object of only its members."""
         if not isinstance(value, dict):
             raise _rejected([("", "must be an object with data, headers and queryParams, each of them optional")])
         faults = [(f"/{escape_step(name)}", "is not a member of a trigger") for name in value if name not in _MEMBERS]
@@ -60,13 +60,13 @@ class Trigger:
 
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
-        """The trigger that ``to_json`` wrote."""
+        """Read the trigger that ``to_json`` wrote."""
         value = gradual_json.decode(gradual_json.DECODER, raw.decode())
         return cls(data=value["data"], headers=value["headers"], query_params=value["queryParams"])
 
 
 def check(shape: Shape, trigger: Trigger) -> Trigger:
-    """The trigger in normal form, or ``RequestRejected`` with the faults.
+    """Return the trigger in normal form, or raise ``RequestRejected`` with the faults.
 
     Normal form: headers under their registered spelling, query values as text, data None where none is sent. A
     trigger in normal form stays as it is, so the worker may check again what the door has checked.
@@ -113,7 +113,7 @@ def _query_params(shape: Shape, params: Mapping[str, Any], faults: list[tuple[st
 
 
 def _query_text(value: Any) -> str | None:
-    """A query value as it is sent, numbers and booleans as JSON writes them; None for anything else."""
+    """Write a query value as it is sent, numbers and booleans as JSON writes them; None for anything else."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -130,7 +130,7 @@ def _query_fault(text: str) -> str | None:
 
 
 def _data(shape: Shape, data: Any, faults: list[tuple[str, str]]) -> Any:
-    """The data to send; None if the request carries none."""
+    """Return the data to send; None if the request carries none."""
     if shape.method in BODILESS_METHODS:
         if data is not None and data not in ({}, ""):
             faults.append(("/data", f"a {shape.method} request carries no data"))

@@ -25,7 +25,7 @@ _STORE_URL: Final = PREFIX + "STORE_URL"
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """What the file says; nothing where there is none. One that others may read is a ``SettingsError``."""
+    """Read what the file says; nothing where there is none. One that others may read is a ``SettingsError``."""
     if not path.exists():
         return {}
     try:
@@ -36,7 +36,7 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def lacking(saved: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
-    """What the file has and the environment lacks. A setting that is given in either form replaces both forms.
+    """Return what the file has and the environment lacks. A setting that is given in either form replaces both forms.
 
     Addresses that only follow from the file's Redis are no settings of their own where another Redis is given.
     """
@@ -51,7 +51,7 @@ def lacking(saved: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str
 
 
 def following(variables: Mapping[str, str]) -> tuple[str, ...]:
-    """Which of the other two addresses say no more than RELAY_REDIS_URL does."""
+    """Return which of the other two addresses say no more than RELAY_REDIS_URL does."""
     redis_url = variables.get(_REDIS_URL, "")
     expected = {_STORE_URL: redis_url}
     with suppress(ValueError):

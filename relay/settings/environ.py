@@ -47,6 +47,6 @@ def look_up_secret(kind: str, name: str) -> str:
 
 
 def default_plugin(data_dir: str | Path) -> str | None:
-    """The plugin that commands act for where none is given: of the environment, else of the data directory."""
+    """Return the plugin that commands act for where none is given: of the environment, else of the data directory."""
     name = f"{PREFIX}PLUGIN"
     return os.environ.get(name) or read_env_file(Path(data_dir) / ENV_FILE).get(name) or None

@@ -39,7 +39,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself."""
+        """Return the text itself."""
         return self._text
 
     def __str__(self) -> str:
@@ -78,7 +78,7 @@ def flag(text: str) -> bool:
 
 
 def entries(text: str) -> tuple[str, ...]:
-    """A list with commas between; what an entry means is its reader's business."""
+    """Read a list with commas between; what an entry means is its reader's business."""
     return tuple(part for part in (part.strip() for part in text.split(",")) if part)
 
 
@@ -107,7 +107,7 @@ def labels(text: str) -> tuple[str, ...]:
 
 
 def file(text: str) -> str | None:
-    """The whole path of a file that is there (children run elsewhere); None if empty."""
+    """Read the whole path of a file that is there (children run elsewhere); None if empty."""
     if text and not Path(text).is_file():
         raise ValueError("must be the path of a file that exists")
     return str(Path(text).resolve()) if text else None
@@ -119,14 +119,14 @@ def rate(text: str) -> str | None:
 
 
 def log_level(text: str) -> str:
-    """A level of the standard library's logging, in lower case."""
+    """Read a level of the standard library's logging, in lower case."""
     if text.lower() not in _LOG_LEVELS:
         raise ValueError(f"must be one of {', '.join(_LOG_LEVELS)}")
     return text.lower()
 
 
 def http_url(text: str) -> str:
-    """An http or https base URL, without its last slash."""
+    """Read an http or https base URL, without its last slash."""
     parts = split_url(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("must be an http or https URL")
@@ -134,12 +134,12 @@ def http_url(text: str) -> str:
 
 
 def collector_url(text: str) -> str | None:
-    """A base URL as `http_url` takes it; None if empty."""
+    """Read a base URL as `http_url` takes it; None if empty."""
     return http_url(text) if text else None
 
 
 def proxy_url(text: str) -> Secret | None:
-    """The URL of a proxy with its port, perhaps with user and password; None if empty."""
+    """Read the URL of a proxy with its port, perhaps with user and password; None if empty."""
     parts = split_url(text)
     rest = parts.path.strip("/") or parts.query or parts.fragment
     if text and (parts.scheme not in ("http", "https") or not parts.hostname or not parts.port or rest):
@@ -148,50 +148,50 @@ def proxy_url(text: str) -> Secret | None:
 
 
 def number(least: int, most: int) -> Callable[[str], int]:
-    """A reader of whole numbers in a range."""
+    """Make a reader of whole numbers in a range."""
     return partial(_in_range, read=_whole, least=least, most=most, unit="")
 
 
 def partitions(text: str) -> int | None:
-    """How many partitions; None if empty."""
+    """Read a number of partitions; None if empty."""
     return number(1, 100)(text) if text else None
 
 
 def processor(text: str) -> int | None:
-    """A processor's number, from 0; None if empty."""
+    """Read a processor's number, from 0; None if empty."""
     return number(0, 4095)(text) if text else None
 
 
 def size(least: str, most: str) -> Callable[[str], int]:
-    """A reader of sizes in a range; the value is in bytes."""
+    """Make a reader of sizes in a range; the value is in bytes."""
     return partial(_in_range, read=read_bytes, least=read_bytes(least), most=read_bytes(most), unit=" bytes")
 
 
 def seconds(least: float, most: float) -> Callable[[str], float]:
-    """A reader of durations in a range; the value is in seconds."""
+    """Make a reader of durations in a range; the value is in seconds."""
     return partial(_in_range, read=read_seconds, least=least, most=most, unit=" seconds")
 
 
 def operator(text: str) -> str:
-    """A name as people have them."""
+    """Read a name as people have them."""
     if len(text) > _MAX_NAME_CHARS or not text.isprintable():
         raise ValueError(f"must be a name of at most {_MAX_NAME_CHARS} printable characters")
     return text
 
 
 def retention(text: str) -> int:
-    """A duration of at least a day, in whole seconds."""
+    """Read a duration of at least a day, in whole seconds."""
     least, most = float(_MIN_RETENTION_S), float(_MAX_RETENTION_S)
     return int(_in_range(text, read=read_seconds, least=least, most=most, unit=" seconds"))
 
 
 def own_retention(text: str) -> int | None:
-    """A time as `retention` takes it; None if empty."""
+    """Read a time as `retention` takes it; None if empty."""
     return retention(text) if text else None
 
 
 def plugin(text: str) -> str | None:
-    """The name of a plugin."""
+    """Read the name of a plugin."""
     if text and not _ID.match(text):
         raise ValueError("must be a plugin's name: a-z, 0-9, _ and -, at most 64")
     return text or None
@@ -206,7 +206,7 @@ def webhook(text: str) -> str | None:
 
 
 def as_text(value: Any) -> str:
-    """A setting's value as text that its reader takes again; secrets in clear."""
+    """Write a setting's value as text that its reader takes again; secrets in clear."""
     match value:
         case None:
             return ""
@@ -223,7 +223,7 @@ def as_text(value: Any) -> str:
 
 
 def split_url(text: str) -> SplitResult:
-    """The parts of a URL."""
+    """Split a URL into its parts."""
     try:
         parts = urlsplit(text)
         _ = parts.port

@@ -13,7 +13,7 @@ _MAX_BYTES: Final = 64 * 1024
 
 
 def read_private_file(path: Path) -> str:
-    """The text of a file that nobody else may read. ``SettingsError`` says what is wrong, without the path."""
+    """Read a file that nobody else may read. ``SettingsError`` says what is wrong, without the path."""
     try:
         if path.stat().st_mode & 0o077:
             raise SettingsError("can be read by other users: chmod 600 it, and change what it holds if others saw it")

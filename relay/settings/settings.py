@@ -194,7 +194,7 @@ class Settings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """From ``environ``, or this process's. A secret may be in a 0600 file that ``<name>_FILE`` names.
+        """Read them from ``environ``, or this process's. A secret may be in a 0600 file that ``<name>_FILE`` names.
 
         Raises ``SettingsError`` with one fault a variable; no message quotes a value.
         """
@@ -210,7 +210,7 @@ class Settings:
 
     @classmethod
     def for_command(cls, data_dir: str | Path, environ: Mapping[str, str] | None = None) -> Self:
-        """For a command: what ``relay up`` wrote to its data directory, where it is there.
+        """Read them for a command: what ``relay up`` wrote to its data directory, where it is there.
 
         The environment wins over the file, name by name. A file that others may read is refused.
         """
@@ -227,7 +227,7 @@ class Settings:
         return ((each.name, each.metadata["setting"]) for each in fields(cls) if "setting" in each.metadata)
 
     def to_environ(self) -> dict[str, str]:
-        """The variables that give these settings again, secrets in clear; empty ones are left out."""
+        """Return the variables that give these settings again, secrets in clear; empty ones are left out."""
         texts = {about.name: kinds.as_text(getattr(self, name)) for name, about in self.described()}
         return {name: text for name, text in texts.items() if text}
 

@@ -14,12 +14,12 @@ _SEVERAL: Final = (*CLUSTER, *SENTINEL, BROKER_SENTINEL)
 
 
 def redis_url(text: str) -> Secret:
-    """A URL that redis-py takes, or one of a cluster or of Sentinels (empty is left to its reader)."""
+    """Read a URL that redis-py takes, or one of a cluster or of Sentinels (empty is left to its reader)."""
     return _server_url(text, ("redis", "rediss", "unix", *SENTINEL[:1], *CLUSTER[:1]))
 
 
 def broker_url(text: str) -> Secret:
-    """A URL that kombu takes: ``unix://`` in its spelling, and certificates checked, which it does not do unasked.
+    """Read a URL that kombu takes: ``unix://`` in its spelling, and certificates checked, which it does not do unasked.
 
     That of Sentinels names them as the store's does; ``relay.queue`` gives it to kombu in its spelling.
     """
@@ -39,7 +39,7 @@ def broker_url(text: str) -> Secret:
 
 
 def is_exposed(url: Secret) -> bool:
-    """Whether a server URL leaves this host without TLS."""
+    """Return whether a server URL leaves this host without TLS."""
     if scheme_of(url.reveal()) in _SEVERAL:
         address = read_address(url.reveal())
         return not address.encrypted and any(_is_elsewhere(host) for host, _ in address.hosts)

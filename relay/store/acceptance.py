@@ -72,7 +72,7 @@ class Accepted(NamedTuple):
 
 
 def group_args(news: Sequence[NewInvocation], messages: Sequence[Message], *, max_age_ms: int) -> list[Any]:
-    """The arguments of ``lua/accept.lua`` that are the group's own: its triggers, and the messages that carry them.
+    """Return the group's own arguments of ``lua/accept.lua``: its triggers, and the messages that carry them.
 
     ``max_age_ms`` counts for triggers that bring none.
     """
@@ -112,7 +112,7 @@ def _trigger_args(new: NewInvocation, max_age_ms: int) -> list[Any]:
 
 
 def group_from(reply: list[Any]) -> tuple[list[Accepted], bool]:
-    """The reply of ``lua/accept.lua``: what it says of each trigger, and whether it has published them."""
+    """Read the reply of ``lua/accept.lua``: what it says of each trigger, and whether it has published them."""
     published, replies = reply
     each = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
     return [_accepted_from(*said) for said in each], bool(published)
@@ -123,5 +123,5 @@ def _accepted_from(verdict: bytes, reference_id: bytes, state: bytes) -> Accepte
 
 
 def chain_args(pins: str | None) -> tuple[str, str]:
-    """What says in arguments whether an invocation is a chain, and its pins."""
+    """Return the arguments that say whether an invocation is a chain, and its pins."""
     return ("", "") if pins is None else ("1", pins)

@@ -30,7 +30,7 @@ class AccessTokenStore:
         self._scripts = Scripts(client)
 
     def read(self, revision_id: RevisionId) -> bytes | None:
-        """The sealed token; None if there is none (any more)."""
+        """Read the sealed token; None if there is none (any more)."""
         with store_errors():
             value: bytes | None = self._client.get(self._token(revision_id))
         return value
@@ -45,7 +45,7 @@ class AccessTokenStore:
         self._drop(revision_id, "token", sealed)
 
     def lock_fetch(self, revision_id: RevisionId, owner: str, lock_s: float) -> bool:
-        """Whether ``owner`` may fetch the next token now; for at most ``lock_s`` nobody else may."""
+        """Let ``owner`` fetch the next token, for at most ``lock_s``; False if somebody else does."""
         name = self._keys.token_fetcher(revision_id.plugin, revision_id.webhook_id, revision_id.revision)
         with store_errors():
             taken = self._client.set(name, owner, nx=True, px=int(lock_s * 1000))

@@ -49,12 +49,12 @@ class Alerts:
         self._scripts = Scripts(client)
 
     def take_turn(self) -> bool:
-        """Whether this process is to look now."""
+        """Return whether this process is to look now."""
         with store_errors():
             return bool(self._client.set(keyspace.alerts("alerts_turn"), 1, nx=True, px=PERIOD_MS))
 
     def holding(self) -> list[str]:
-        """The names of the alerts that hold, or are about to count."""
+        """Return the names of the alerts that hold, or are about to count."""
         with store_errors():
             return sorted(name.decode() for name in self._client.hkeys(keyspace.alerts()))
 

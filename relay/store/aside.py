@@ -28,7 +28,7 @@ class SetAside:
         self._root = partition_root(number)
 
     def plugins(self) -> tuple[str, ...]:
-        """The plugins of the bucket that are noted here."""
+        """Return the plugins of the bucket that are noted here."""
         names = (name.decode() for name in self._server.smembers(self._shared("plugins")))
         return tuple(sorted(name for name in names if bucket_of_plugin(name) == self._bucket))
 
@@ -58,7 +58,7 @@ class SetAside:
         self._put_sums()
 
     def queued(self) -> Iterator[Ready]:
-        """The calls of the bucket that wait here for a worker, with their lanes, some at a time."""
+        """Yield the calls of the bucket that wait here for a worker, with their lanes, some at a time."""
         before, after = PARTITIONED["due_queued"].split(_LANE)
         for tail in self._tails():
             if tail.startswith(before) and tail.endswith(after):
@@ -68,7 +68,7 @@ class SetAside:
                 yield from (tuple(ours[start : start + _PIECE]) for start in range(0, len(ours), _PIECE))
 
     def _tails(self) -> Iterator[str]:
-        """What follows the root in the keys that are shared."""
+        """Yield what follows the root in the keys that are shared."""
         for kind in (*OF_IDS, *OF_WEBHOOKS):
             template = PARTITIONED[kind]
             if _LANE not in template:
@@ -80,7 +80,7 @@ class SetAside:
                 yield key.decode()[len(self._aside("")) :]
 
     def _take_some(self, tail: str, plugins: tuple[str, ...]) -> bool:
-        """Whether anything was found, so that it is worth looking again."""
+        """Take some; return whether anything was found, so that it is worth looking again."""
         found: dict[bytes, float] = {}
         by_id = [f"*{self._bucket:0{BUCKET_DIGITS}x}"]
         patterns = [f"{plugin}/*" for plugin in plugins] if tail in _OF_WEBHOOKS else by_id

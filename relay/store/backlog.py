@@ -50,11 +50,11 @@ class Backlog:
         self._client: Any = client
 
     def of(self, lanes: Iterable[str]) -> list[LaneBacklog]:
-        """The backlog of each of these lanes."""
+        """Return the backlog of each of these lanes."""
         return [self._of_one(lane) for lane in lanes]
 
     def minutes(self, lanes: Collection[str], since_ms: int) -> list[BacklogMinute]:
-        """Every minute from ``since_ms`` to the current one, at most a day's."""
+        """Return every minute from ``since_ms`` to the current one, at most a day's."""
         with store_errors():
             seconds, micros = self._client.time()
         now_ms = int(seconds) * 1000 + int(micros) // 1000
@@ -101,7 +101,7 @@ class Backlog:
 
 
 def _together(lanes: Iterable[str], rows: Iterable[Sequence[bytes | None]]) -> dict[str, int | None]:
-    """What all partitions noted of each lane in a minute; None where none has."""
+    """Return what all partitions noted of each lane in a minute; None where none has."""
     by_lane = zip(lanes, zip(*rows, strict=True), strict=True)
     noted = ((lane, [int(each) for each in found if each is not None]) for lane, found in by_lane)
     return {lane: sum(found) if found else None for lane, found in noted}

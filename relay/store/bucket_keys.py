@@ -21,7 +21,7 @@ STAYING: Final = ("backlog", "sweeps", "confirmed", "counting_turn", "moved", "m
 
 
 def bucket_of_key(tail: str) -> int | None:
-    """The bucket that a key is of, by what follows its root; None of what plugins share, or of what stays."""
+    """Return the bucket that a key is of, by what follows its root; None of what plugins share, or of what stays."""
     head, _, rest = tail.partition(":")
     name = rest.partition(":")[0]
     if not name:
@@ -34,6 +34,6 @@ def bucket_of_key(tail: str) -> int | None:
 
 
 def bucket_of_member(member: str) -> int:
-    """The bucket that a member of a shared key names: a plugin, ``plugin/webhook``, or the id of a call or a replay."""
+    """Return the bucket that a member of a shared key names: a plugin, ``plugin/webhook``, a call's or replay's id."""
     plugin, slash, _ = member.partition("/")
     return bucket_of_plugin(plugin) if slash else bucket_of(member)

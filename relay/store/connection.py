@@ -44,7 +44,7 @@ def connect(settings: Settings) -> redis.Redis:
 
 
 def client_of(url: str, **options: Any) -> redis.Redis:
-    """A client of whatever an address names, with these options of redis-py.
+    """Make a client of whatever an address names, with these options of redis-py.
 
     That of a cluster asks for its servers at once, and raises `Unavailable` where none of them answers.
     """
@@ -58,7 +58,7 @@ def client_of(url: str, **options: Any) -> redis.Redis:
 
 
 def servers_of(client: Any, url: str) -> dict[str, str]:
-    """The address of each server that a client of ``url`` uses, by its name; of Sentinels that which they name.
+    """Return the address of each server that a client of ``url`` uses, by its name; of Sentinels that which they name.
 
     Those of a cluster are the ones that it knows, and those that the address names and that do not answer.
     """
@@ -106,7 +106,7 @@ class _Cluster(RedisCluster):
     """redis-py's client, whose pipelines, too, ask anew where everything is when a server has lost the others."""
 
     def pipeline(self, *args: Any, **options: Any) -> Any:
-        """A pipeline; the one in which it is noticed fails."""
+        """Make a pipeline; one that finds the cluster down fails, and those after it do not."""
         pipeline: Any = super().pipeline(*args, **options)  # type: ignore[no-untyped-call]
         execute = pipeline.execute
 

@@ -45,7 +45,7 @@ class Forming:
         self._primaries = primaries
 
     def finish(self, is_wanted: Callable[[], bool], within_s: float = _FORMED_S) -> None:
-        """Returns when the cluster serves, and every other server follows a primary.
+        """Wait until the cluster serves, and every other server follows a primary.
 
         Raises:
             Conflict: one of them knows a server that is not among them.
@@ -112,7 +112,7 @@ class Forming:
 
 
 def _refuse_strangers(clients: Sequence[Any]) -> None:
-    """An introduction would make one cluster of two."""
+    """Refuse servers of another cluster: an introduction would make one cluster of two."""
     own = {client.execute_command("CLUSTER MYID").decode() for client in clients}
     for client in clients:
         for address, node in client.execute_command("CLUSTER NODES").items():

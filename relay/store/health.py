@@ -56,7 +56,7 @@ class ServerWarnings:
         self._known: tuple[float, tuple[str, ...]] = (-_WARNINGS_AGE_S, ())
 
     def now(self) -> tuple[str, ...]:
-        """One sentence a warning. Raises `Unavailable` while the server is away."""
+        """Return the warnings, one sentence each. Raises `Unavailable` while the server is away."""
         looked_at_s, warnings = self._known
         if time.monotonic() - looked_at_s >= _WARNINGS_AGE_S:
             warnings = tuple(self._look())
@@ -81,7 +81,7 @@ class ServerWarnings:
 
 
 def _warnings_of(persistence: Mapping[str, Any], memory: Mapping[str, Any]) -> Iterator[str]:
-    """What may be wrong with one server."""
+    """Yield what may be wrong with one server."""
     if not persistence.get("aof_enabled"):
         yield "The append-only file is off: a killed server loses accepted triggers."
     elif persistence.get("aof_last_write_status", "ok") != "ok":
@@ -93,7 +93,7 @@ def _warnings_of(persistence: Mapping[str, Any], memory: Mapping[str, Any]) -> I
 
 
 def answers(url: str) -> bool:
-    """Whether the server can be used now: it answers, knows the password and has loaded its data."""
+    """Return whether the server can be used now: it answers, knows the password and has loaded its data."""
     with _client(url, _ANSWER_TIMEOUT_S) as client:
         try:
             return bool(client.ping())
@@ -127,7 +127,7 @@ def read_health(url: str, admin_url: str | None = None, keys: Keyspace = SINGLE)
 
 
 def read_workers(url: str) -> tuple[LiveWorker, ...]:
-    """The workers that live. Raises `Unavailable` as `read_health`."""
+    """Read the workers that live. Raises `Unavailable` as `read_health`."""
     with _told(), _client(url) as client:
         return _workers(client)
 
@@ -156,7 +156,7 @@ def _health_of(name: str, url: str, admin_url: str | None) -> ServerHealth:
 
 
 def _same_server(url: str, admin_url: str) -> str:
-    """The administrator's address of that server, where his names several."""
+    """Return the administrator's address of that server, where his names several."""
     if not is_cluster(admin_url):
         return admin_url
     ((host, port),) = places_in(url)
@@ -168,7 +168,7 @@ def _client(url: str, timeout_s: float = _TIMEOUT_S) -> redis.Redis:
 
 
 def _rest(client: redis.Redis, keys: Keyspace) -> StoreHealth:
-    """What the servers keep together."""
+    """Read what the servers keep together."""
     jump = cast("bytes | None", client.get(keyspace.clock_jump()))
     return StoreHealth(
         (),

@@ -134,19 +134,19 @@ class InvocationStore(RecordReader):
         return self._keys.partitions > 1
 
     def group_of(self, reference_id: str) -> int:
-        """A number that invocations and replay jobs have in common which are in one partition."""
+        """Return a number that invocations and replay jobs have in common which are in one partition."""
         return self._keys.group_of_ref(reference_id)
 
     def group_of_plugin(self, plugin: str) -> int:
-        """A number that plugins have in common whose invocations are in one partition."""
+        """Return a number that plugins have in common whose invocations are in one partition."""
         return self._keys.group_of(plugin)
 
     def by_partition(self, reference_ids: Sequence[str]) -> list[Sequence[str]]:
-        """The ids of each partition apart."""
+        """Return the ids of each partition apart."""
         return [each.items for each in self._keys.spread(reference_ids, lambda ref: str(self.group_of(ref)))]
 
     def read(self, reference_ids: Sequence[str]) -> list[CallRecord]:
-        """The unfinished ones among these ids, with what is needed to prepare them. Changes nothing."""
+        """Read the unfinished ones among these ids, with what is needed to prepare them. Changes nothing."""
         groups = self._keys.spread(reference_ids, self._keys.root_of_ref)
         return [
             found
@@ -241,7 +241,7 @@ class InvocationStore(RecordReader):
         return sum(int(each[0]) for each in replies), any(each[1] for each in replies), ready
 
     def revisits(self, *, limit: int) -> list[tuple[str, str]]:
-        """Some of the webhooks, with their plugins, whose waiting calls somebody has to go through."""
+        """Return some of the webhooks, with their plugins, whose waiting calls somebody has to go through."""
         return some_webhooks(self._client, self._keys, self._keys.revisits, limit)
 
     def revisit(self, plugin: str, webhook_id: str) -> Iterator[Ready]:

@@ -125,10 +125,10 @@ CHANNELS: Final = {
 
 
 def partition_root(number: int | Literal["*"]) -> str:
-    """The root of a partition's keys; with ``*`` a pattern of all of them."""
+    """Return the root of a partition's keys; with ``*`` a pattern of all of them."""
     return f"{PREFIX}{{{number}}}:"
 
 
 def root_of_key(key: str) -> str:
-    """The root that a key begins with."""
+    """Return the root that a key begins with."""
     return key[: key.index("}") + 2]

@@ -112,12 +112,12 @@ class ApiKeys:
         return text, new.key, ending
 
     def list(self, plugin: str | None = None) -> list[ApiKey]:
-        """The keys of a plugin, or of all, revoked and expired ones too, oldest first; none that does not verify."""
+        """List the keys of a plugin, or of all, revoked and expired ones too, oldest first; all of them verified."""
         found = [record.key for record in self._every().values() if record and plugin in (None, record.key.plugin)]
         return sorted(found, key=lambda key: (key.created_at_ms, key.id))
 
     def unverified(self) -> tuple[str, ...]:
-        """The ids of records that were not written with the vault's keys, and whether keys' ends were tampered with."""
+        """Return the ids of records not written with the vault's keys, and whether keys' ends were tampered with."""
         ids = tuple(sorted(key_id for key_id, record in self._every().items() if record is None))
         return ids if self._revocations.intact else (*ids, "revocations")
 
@@ -155,7 +155,7 @@ class ApiKeys:
         return record.key
 
     def origins(self) -> frozenset[str]:
-        """Every origin that some valid key allows, at most ``KEY_AGE_S`` old."""
+        """Return every origin that some valid key allows, at most ``KEY_AGE_S`` old."""
         read_at_s = time.monotonic()
         if self._origins is None or read_at_s - self._origins[1] >= KEY_AGE_S:
             now_ms = time.time() * 1000
@@ -176,13 +176,13 @@ class ApiKeys:
         return {key_id: record and _used(record, uses.get(key_id.encode())) for key_id, record in verified.items()}
 
     def _verified(self, key_id: str) -> KeyRecord | None:
-        """One record as it is now."""
+        """Read and verify one record as it is now."""
         with store_errors():
             row = self._client.hgetall(keyspace.api_key(key_id)) if _ID.match(key_id) else {}
         return self._verify(key_id, row, self._revocations.refresh()) if row else None
 
     def _verify(self, key_id: str, row: dict[bytes, bytes], revocations: int) -> KeyRecord | None:
-        """The record; None where its MAC is wrong, or where revocations that it knew of have been taken away."""
+        """Verify a record; None where its MAC is wrong, or where revocations that it knew of have been taken away."""
         record = from_fields(key_id, row, self._vault)
         if record is None or record.revocations > revocations:
             event(Event.KEY_UNVERIFIED, level=logging.ERROR, key=key_id)
@@ -190,7 +190,7 @@ class ApiKeys:
         return replace(record, key=replace(record.key, revoked=key_id in self._revocations))
 
     def _read(self, key_id: str) -> KeyRecord | None:
-        """A record at most ``KEY_AGE_S`` old. That there is none is remembered too: both take the same time."""
+        """Read a record at most ``KEY_AGE_S`` old. That there is none is remembered too: both take the same time."""
         read_at_s = time.monotonic()  # before the read: what is remembered is never older than it claims
         remembered = self._remembered.get(key_id)
         if remembered is not None and read_at_s - remembered[1] < KEY_AGE_S:

@@ -54,7 +54,7 @@ class Filter:
     unreplayed: bool = False  # not what a replay has made good
 
     def to_json(self) -> bytes:
-        """As ``lua/include/filter.lua`` reads it."""
+        """Write it as ``lua/include/filter.lua`` reads it."""
         value = {
             "webhook": self.webhook_id,
             "states": sorted(self.states),
@@ -72,7 +72,7 @@ class Filter:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """The filter that ``to_json`` wrote."""
+        """Read the filter that ``to_json`` wrote."""
         value = orjson.loads(text)
         return cls(
             webhook_id=value.get("webhook"),
@@ -144,12 +144,12 @@ class Listing:
             raise BadParameter(f"Plugin `{plugin}` has no webhook `{wanted.webhook_id}`.", faults=faults)
 
     def knows(self, plugin: str) -> bool:
-        """Whether anything was ever triggered for a plugin of that name, and is not forgotten yet."""
+        """Return whether anything was ever triggered for a plugin of that name, and is not forgotten yet."""
         with store_errors():
             return bool(self._client.exists(self._keys.plugin_index(plugin)))
 
     def page(self, plugin: str, wanted: Filter, *, limit: int = 50, cursor: str | None = None) -> Page:
-        """One page of a plugin's invocations, at most `MAX_PAGE`. Cursors stay good while records come and go.
+        """Read one page of a plugin's invocations, at most `MAX_PAGE`. Cursors stay good while records come and go.
 
         Raises:
             BadParameter: the cursor is not one that a page returned.
@@ -165,7 +165,7 @@ class Listing:
         return Page(self.records(found), _cursor_of(position) if position else None)
 
     def every(self, plugin: str, wanted: Filter) -> Iterator[Invocation]:
-        """All of a plugin's invocations, newest first, a page at a time."""
+        """Yield all of a plugin's invocations, newest first, a page at a time."""
         cursor = None
         while True:
             page = self.page(plugin, wanted, limit=_PAGE, cursor=cursor)
@@ -175,7 +175,7 @@ class Listing:
                 return
 
     def groups(self, plugin: str, wanted: Filter) -> list[OutcomeGroup]:
-        """How the invocations ended, by webhook, outcome and status, most frequent first."""
+        """Return how the invocations ended, by webhook, outcome and status, most frequent first."""
         return self.newest_groups(plugin, wanted).groups
 
     def newest_groups(self, plugin: str, wanted: Filter, *, at_most: int | None = None) -> Counted:
@@ -192,7 +192,7 @@ class Listing:
         return Counted(counted.all(), complete=False)
 
     def records(self, reference_ids: Iterable[bytes]) -> list[Invocation]:
-        """The records of these ids, in their order; those that are gone are left out."""
+        """Read the records of these ids, in their order; those that are gone are left out."""
         refs = [ref.decode() for ref in reference_ids]
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
@@ -204,7 +204,7 @@ class Listing:
         return [invocation_from(ref, fields, steps) for ref, fields, steps in found if fields]
 
     def replay_states(self, invocations: Sequence[Invocation]) -> dict[str, Invocation]:
-        """The newest replay of each of these that was replayed, by the reference id of the original."""
+        """Return the newest replay of each of these that was replayed, by the reference id of the original."""
         newest = {each.reference_id: each for each in invocations if each.replayed_by}
         for _ in range(MOST_HOPS):
             wanted = {each.replayed_by for each in newest.values() if each.replayed_by}
@@ -241,7 +241,7 @@ class OutcomeGroups:
             self._groups[name] = (had + int(count), min(oldest, int(first)), max(newest, int(last)))
 
     def all(self) -> list[OutcomeGroup]:
-        """Every group, most frequent first."""
+        """Return every group, most frequent first."""
         rows = [
             OutcomeGroup(webhook, outcome or None, int(status) if status else None, *numbers)
             for (webhook, outcome, status), numbers in self._groups.items()

@@ -166,7 +166,7 @@ def _declaration(found: re.Match[str], text: str, *, is_statement: bool) -> LuaP
 
 
 def _reader(name: str, listed: str) -> str:
-    """Write a function that reads named fields of a record, for ``-- record NAME: field field ...`` (the first is state).
+    """Write a function that reads named fields of a record, for ``-- record NAME: field ...`` (the first is state).
 
     A table written out with its names costs Lua a fraction of one that is filled name by name.
     """

@@ -8,7 +8,7 @@ from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, SHARED, TRAIL
 
 
 def lua_prelude() -> str:
-    """A Lua table ``KEY`` with one function a key, made from the same templates; ``ROOT`` is the root of a run."""
+    """Write a Lua table ``KEY`` with one function a key, from the same templates; ``ROOT`` is the root of a run."""
     rooted = {kind: ("ROOT .. ", template) for kind, template in (PARTITIONED | SHARED | TRAIL).items()}
     channels = {kind: ("", PREFIX + template) for kind, template in CHANNELS.items()}
     lines = ["local KEY = {}"]

@@ -39,7 +39,7 @@ _PIECE: Final = 2_000  # fields of a plugin's totals that are read at a time: th
 
 
 def minutes_to(now_ms: int, since_ms: int) -> range:
-    """The numbers of the minutes from ``since_ms`` to the current one: the newest day's, if they are more."""
+    """Return the numbers of the minutes from ``since_ms`` to the current one: the newest day's, if they are more."""
     last = now_ms // MINUTE_MS
     return range(max(since_ms // MINUTE_MS, last - DAY_MS // MINUTE_MS + 1), last + 1)
 
@@ -131,7 +131,7 @@ class Measures:
         return len(notes)
 
     def minutes(self, plugin: str, since_ms: int | None = None, webhook_id: str = "") -> list[Minute]:
-        """Every minute from ``since_ms`` (an hour ago by default) to the current one, at most a day's.
+        """Return every minute from ``since_ms`` (an hour ago by default) to the current one, at most a day's.
 
         Of one webhook, or of all.
         """
@@ -146,7 +146,7 @@ class Measures:
         return [_minute(number * MINUTE_MS, fields) for number, fields in zip(numbers, found, strict=True)]
 
     def recent(self, plugin: str, minutes: int) -> dict[str, Counts]:
-        """What was counted in the last minutes of each webhook that had an error in this hour or the one before."""
+        """Return what was counted in the last minutes of each webhook that had an error in this hour or the last."""
         self.count(plugin)
         now_ms = self._now_ms()
         pipeline = self._client.pipeline(transaction=False)
@@ -170,7 +170,7 @@ class Measures:
         return counted
 
     def day(self, plugin: str) -> Day:
-        """What was counted of each webhook in the last 24 hours and the begun one before them."""
+        """Return what was counted of each webhook in the last 24 hours and the begun one before them."""
         self.count(plugin)
         last = self._now_ms() // HOUR_MS
         hours = range(last - 24, last + 1)
@@ -188,7 +188,7 @@ class Measures:
         return Day(hours.start * HOUR_MS, counted)
 
     def totals(self, plugin: str) -> dict[tuple[str, str], int]:
-        """Everything that was ever counted of a plugin, by webhook and name (``relay.store.notes``).
+        """Return everything that was ever counted of a plugin, by webhook and name (``relay.store.notes``).
 
         The webhook is empty for names that callers gave and nobody has registered.
         """
@@ -207,12 +207,15 @@ class Measures:
         self._scripts.run("add_gathered", [plugin, process, batch, _BATCH_KNOWN_S, *pairs], self._keys.root(plugin))
 
     def name_webhooks(self, order: Sequence[str], *, at_most: int) -> frozenset[str]:
-        """Which of these, ``plugin/webhook``, metrics name. Who was named once is always; places go in this order."""
+        """Return which of these, ``plugin/webhook``, metrics name.
+
+        Who was named once is always; places go in this order.
+        """
         found = self._scripts.run("name_webhooks", [at_most, *order])
         return frozenset(name.decode() for name in found)
 
     def sweeps(self) -> Sweeps:
-        """What the sweeps of all workers came to."""
+        """Return what the sweeps of all workers came to."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for number in range(self._keys.partitions):
@@ -238,7 +241,7 @@ def _counts(names: Counter[str]) -> Counts:
 
 
 def percentile_ms(steps: list[tuple[int, int]], share: float) -> int | None:
-    """A percentile of a histogram: ``(step, count)`` in order, four steps to each doubling; at most 19% beside it."""
+    """Return a percentile of a histogram: ``(step, count)`` in order, four steps to each doubling; at most 19% off."""
     total = sum(count for _, count in steps)
     rank, seen = share * total, 0
     for step, count in steps:

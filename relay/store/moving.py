@@ -94,7 +94,7 @@ class PluginMoves:
             return self._go_on(bucket, place)
 
     def queued(self, plugin: str, number: int) -> Iterator[Ready]:
-        """The calls of a bucket that wait in a partition for a worker, for the caller to publish, some at a time.
+        """Yield the calls of a bucket that wait in a partition for a worker, for the caller to publish, some at a time.
 
         Of their messages nobody could take them while they were moved.
         """
@@ -126,7 +126,7 @@ class PluginMoves:
         server.pexpire(key, self._turn_ms)
 
     def knows(self, plugin: str) -> bool:
-        """Whether there is such a plugin, be it on its way."""
+        """Return whether there is such a plugin, be it on its way."""
         bucket = bucket_of_plugin(plugin)
         with store_errors():
             place = self._place(bucket)
@@ -180,7 +180,7 @@ class PluginMoves:
             raise Conflict(f"{running} of its calls are being sent: move it when they have ended.")
 
     def _plugins(self, bucket: int, number: int) -> tuple[str, ...]:
-        """The plugins of a bucket that a partition notes."""
+        """Return the plugins of a bucket that a partition notes."""
         return SetAside(self._server(number), bucket, number).plugins()
 
     def _copy(self, bucket: int, source: int, target: int) -> None:
@@ -206,7 +206,7 @@ class PluginMoves:
         return cleared
 
     def _keys_of(self, bucket: int, number: int) -> Iterator[list[str]]:
-        """The keys of a bucket in a partition, some at a time."""
+        """Yield the keys of a bucket in a partition, some at a time."""
         root, some = partition_root(number), []
         for key in self._server(number).scan_iter(match=f"{root}*", count=1_000):
             if bucket_of_key(key.decode()[len(root) :]) == bucket:

@@ -27,7 +27,7 @@ Amounts: TypeAlias = "dict[Place, Counter[str]]"
 
 
 def amounts_of(notes: Iterable[bytes]) -> Amounts:
-    """What these notes add to which hash."""
+    """Return what these notes add to which hash."""
     amounts: Amounts = defaultdict(Counter)
     for note in notes:
         at, webhook, accepted, *ends = note.decode().split(" ")

@@ -47,7 +47,7 @@ class Notice:
 
 
 def read_notices(message: bytes) -> Iterator[Notice]:
-    """The entries of one message. ``ValueError`` for what no script of ours wrote."""
+    """Yield the entries of one message. ``ValueError`` for what no script of ours wrote."""
     at = 0
     while at < len(message):
         line_end = message.index(b"\n", at)
@@ -102,13 +102,13 @@ class Subscription:
                 pause_s = min(2 * pause_s, _PAUSE_MAXIMUM_S)
 
     def _confirmed(self, notices: list[Notice]) -> list[Notice]:
-        """The notices of what enough replicas have: a failover takes none of them back."""
+        """Return the notices of what enough replicas have: a failover takes none of them back."""
         if self._replicas is not None and self._replicas.count:
             return [notice for group in self._groups(notices) for notice in group]
         return notices
 
     def _groups(self, notices: list[Notice]) -> Iterator[list[Notice]]:
-        """By partition, those whose end the server has that is the primary now, and its replicas."""
+        """Yield by partition the notices whose end is on the server that is the primary now, and on its replicas."""
         for group in self._keys.spread(notices, lambda notice: self._keys.root_of_ref(notice.reference_id)):
             records = [self._keys.record(notice.reference_id) for notice in group.items]
             final = self._replicas.that_exist(group.root, records, "finishedAt") if self._replicas else ()

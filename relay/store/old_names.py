@@ -23,7 +23,7 @@ _SILENT_MS: Final = 30_000
 
 
 def has_old_names(client: Any) -> bool:
-    """Whether a server was filled by that version; False where one may not ask, and of a cluster: there was none."""
+    """Return whether that version filled a server; False where one may not ask, and of a cluster: there was none."""
     if isinstance(client, RedisCluster):
         return False
     try:

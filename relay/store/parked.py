@@ -27,17 +27,17 @@ class ParkedCalls:
         self._grace_ms = grace_ms
 
     def webhooks(self, *, limit: int) -> list[tuple[str, str]]:
-        """Some of the webhooks, with their plugins, that have parked calls."""
+        """Return some of the webhooks, with their plugins, that have parked calls."""
         return some_webhooks(self._client, self._keys, self._keys.parked_webhooks, limit)
 
     def wake(self, plugin: str, webhook_id: str, room: int, lanes: Iterable[str]) -> Ready:
-        """A webhook's parked calls that may go now, for a process of these lanes that has ``room`` for so many."""
+        """Wake a webhook's parked calls that may go now, for a process of these lanes that has ``room`` for so many."""
         args = [self._grace_ms, plugin, webhook_id, room, *lanes]
         return ready_from(self._scripts.run("wake", args, self._keys.root(plugin)))
 
 
 def some_webhooks(client: Any, keys: Keyspace, key_of: Callable[[int], str], limit: int) -> list[tuple[str, str]]:
-    """Some of the members of each partition's set of webhooks, ``plugin/webhook``, of plugins that may be asked for."""
+    """Return some members of each partition's set of webhooks, ``plugin/webhook``, of plugins that may be asked for."""
 
     def some(number: int) -> list[bytes]:
         with store_errors():

@@ -37,7 +37,7 @@ class PartitionState:
 
 
 def partition_states(client: redis.Redis, keys: Keyspace) -> list[PartitionState]:
-    """Every partition, in turn. Raises `Unavailable` where none can be reached."""
+    """Read the state of every partition, in turn. Raises `Unavailable` where none can be reached."""
     states, last = [], Unavailable()
     for number in range(keys.partitions):
         try:

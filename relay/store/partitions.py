@@ -24,7 +24,7 @@ CLUSTER_PARTITIONS: Final = 16
 
 
 def partitions_of(settings: Settings) -> int:
-    """How many partitions the store has by the settings."""
+    """Count the partitions that the store has by the settings."""
     return settings.partitions or (CLUSTER_PARTITIONS if is_cluster(settings.store_url.reveal()) else 1)
 
 
@@ -86,7 +86,7 @@ def _differs(count: int, found: int) -> str:
 
 
 def _asked_first(connection: Any) -> None:
-    """What a connection does before anything else, to a server that was away when it should have been asked."""
+    """Ask, before anything else on a connection, a server that was away when it should have been asked."""
     connection.on_connect()
     connection.send_command("GET", keyspace.partitions())
     found = int(connection.read_response() or 1)
@@ -96,7 +96,7 @@ def _asked_first(connection: Any) -> None:
 
 
 def _has_one_partition(client: Any, count: int) -> bool:
-    """Whether there are plugins in the first partition and in no other."""
+    """Return whether there are plugins in the first partition and in no other."""
     keys = Keyspace(count)
     return bool(client.exists(keys.plugins(0))) and not any(client.exists(keys.plugins(n)) for n in range(1, count))
 

@@ -46,12 +46,12 @@ class Place:
     source: int | None = None
 
     def to_text(self) -> str:
-        """As the table has it."""
+        """Write it as the table has it."""
         return f"{self.step}:{self.source}:{self.number}" if self.step else str(self.number)
 
     @classmethod
     def from_text(cls, text: str) -> Place:
-        """What ``to_text`` wrote."""
+        """Read what ``to_text`` wrote."""
         step, _, rest = text.rpartition(":")[0].partition(":")
         number = int(text.rpartition(":")[2])
         return cls(number, MoveStep(step), int(rest)) if step else cls(number)
@@ -72,18 +72,18 @@ class Places:
         self._locks = [threading.Lock() for _ in range(partitions)]
 
     def partition_of(self, bucket: int) -> int:
-        """The partition of a bucket. Raises `Unavailable` while it is moved, or where that cannot be known."""
+        """Return the partition of a bucket. Raises `Unavailable` while it is moved, or where that cannot be known."""
         place = self._in_table(bucket, self._table(bucket % self._partitions))
         if place.step:
             raise Unavailable("The plugin is being moved to another partition.")
         return place.number
 
     def is_moving(self, bucket: int) -> bool:
-        """Whether a bucket is on its way. Raises `Unavailable` where that cannot be known."""
+        """Return whether a bucket is on its way. Raises `Unavailable` where that cannot be known."""
         return bool(self._in_table(bucket, self._table(bucket % self._partitions)).step)
 
     def group_of(self, bucket: int) -> int:
-        """A number that buckets have in common which are used together: what was last known, without asking."""
+        """Return a number that buckets have in common which are used together: what was last known, without asking."""
         _, table = self._tables.get(bucket % self._partitions, (0.0, {}))
         place = self._in_table(bucket, table)
         return -1 - bucket if place.step else place.number
@@ -105,13 +105,13 @@ class Places:
 
 
 def place_in(table: Mapping[str, Place], bucket: int, partitions: int) -> Place:
-    """The place of a bucket by the table of the partition in which it began."""
+    """Return the place of a bucket by the table of the partition in which it began."""
     home = bucket % partitions
     return (table.get(str(bucket)) or table.get(OTHERS) or Place(home)) if table else Place(home)
 
 
 def read_table(client: Any, home: int) -> dict[str, Place]:
-    """The table of a partition as it is now."""
+    """Read the table of a partition as it is now."""
     with store_errors():
         found: dict[bytes, bytes] = client.hgetall(table_key(home))
     named = ((field.decode(), text.decode()) for field, text in found.items())

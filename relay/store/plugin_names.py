@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def plugins_of(client: Any, keys: Keyspace) -> list[str]:
-    """Every plugin once, also what is on its way to another partition."""
+    """Return every plugin once, also what is on its way to another partition."""
     return sorted({name for number in range(keys.partitions) for name in plugins_noted(client, keys, number)})
 
 
 def plugins_in(client: Any, keys: Keyspace, number: int) -> list[str]:
-    """The plugins that are in a partition, and not on their way."""
+    """Return the plugins that are in a partition, and not on their way."""
     names = plugins_noted(client, keys, number)
     if keys.partitions == 1:
         return names
@@ -30,12 +30,12 @@ def plugins_in(client: Any, keys: Keyspace, number: int) -> list[str]:
 
 
 def plugins_noted(client: Any, keys: Keyspace, number: int) -> list[str]:
-    """The plugins of a partition, and those that come to it or have left it in a move that is not over."""
+    """Return the plugins of a partition, and those that come to it or have left it in a move that is not over."""
     return [name.decode() for name in client.smembers(keys.plugins(number))]
 
 
 def places_at_rest(client: Any, keys: Keyspace) -> list[dict[bytes, bytes]]:
-    """All that is written of places: the same twice means that nothing was moved in between.
+    """Return all that is written of places: the same twice means that nothing was moved in between.
 
     Raises:
         Conflict: something is being moved now; the message names it.

@@ -25,7 +25,7 @@ def pointer_mac(vault: Vault, plugin: str, webhook_id: str, number: int, shape: 
 
 
 def is_authentic(vault: Vault, plugin: str, webhook_id: str, number: int, shape: bytes, mac: bytes | None) -> bool:
-    """Whether a relay made this revision the current one; one that none made is logged and counts as none."""
+    """Return whether a relay made this revision the current one; one that none made is logged and counts as none."""
     if is_made_by_relay(vault, plugin, webhook_id, number, shape, mac):
         return True
     event(Event.REVISION_UNVERIFIED, level=logging.ERROR, plugin=plugin, webhook=webhook_id)
@@ -33,7 +33,7 @@ def is_authentic(vault: Vault, plugin: str, webhook_id: str, number: int, shape:
 
 
 def is_made_by_relay(vault: Vault, plugin: str, webhook_id: str, number: int, shape: bytes, mac: bytes | None) -> bool:
-    """Whether the MAC is one that a relay with this ring makes for a current revision."""
+    """Return whether the MAC is one that a relay with this ring makes for a current revision."""
     expected = _macs(vault, plugin, webhook_id, number, shape)
     return any(hmac.compare_digest(mac or b"", each.encode()) for each in expected)
 

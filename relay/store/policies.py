@@ -68,11 +68,11 @@ class Policies:
         return self._store.revisit(plugin, webhook_id)
 
     def traffic(self, plugin: str, webhook_id: str) -> Traffic:
-        """How a webhook's calls stand at this moment."""
+        """Read how a webhook's calls stand at this moment."""
         return self.traffics(plugin, [webhook_id])[0]
 
     def traffics(self, plugin: str, webhook_ids: Sequence[str]) -> list[Traffic]:
-        """How the calls of several webhooks flow, in their order."""
+        """Read how the calls of several webhooks flow, in their order."""
         with store_errors():
             seconds, micros = self._client.time()
             now_ms = seconds * 1000 + micros // 1000

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def in_each(keys: Keyspace, ask: Callable[[int], T]) -> list[T]:
-    """What was answered for each partition that can be reached, in turn; raises `Unavailable` where none can."""
+    """Return what was answered for each partition that can be reached, in turn; raises `Unavailable` where none can."""
     replies, away = [], None
     for number in range(keys.partitions):
         try:

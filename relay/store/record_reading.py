@@ -30,12 +30,12 @@ class RecordReader:
         self._limits = limits
 
     def waits(self, plugin: str, webhook_id: str) -> bool:
-        """Whether a webhook has calls that are not final, registered or not."""
+        """Return whether a webhook has calls that are not final, registered or not."""
         with store_errors():
             return bool(self._client.exists(self._keys.open_calls(plugin, webhook_id)))
 
     def get(self, plugin: str, reference_id: str) -> Invocation:
-        """The record of one of a plugin's invocations.
+        """Read the record of one of a plugin's invocations.
 
         Raises:
             NotFound: unknown, or another plugin's.
@@ -47,7 +47,7 @@ class RecordReader:
         return invocation
 
     def find(self, reference_id: str) -> Invocation:
-        """The record of anybody's invocation, for operators; raises as `get`."""
+        """Read the record of anybody's invocation, for operators; raises as `get`."""
         if reference_time_ms(reference_id) is None:
             raise NotFound
         with store_errors():
@@ -59,7 +59,7 @@ class RecordReader:
         return self._found(reference_id, fields, steps, seconds * 1000)
 
     def look_up(self, reference_id: str, plugin: str | None = None) -> Invocation:
-        """As `get`, or `find` without a plugin; whoever is shown the record is named in the audit trail."""
+        """Read a record as `get`, or `find` without a plugin; whoever is shown it is named in the audit trail."""
         if reference_time_ms(reference_id) is None:
             raise NotFound
         args = [reference_id, plugin or "", actor()]
@@ -74,13 +74,13 @@ class RecordReader:
         return self.get(plugin, reference_id)  # read after joining: an end that came in between is seen
 
     def result_of(self, reference_id: str) -> bytes | None:
-        """The sealed data of an answer; None where no answer is kept."""
+        """Read the sealed data of an answer; None where no answer is kept."""
         with store_errors():
             sealed: bytes | None = self._client.get(self._keys.result(reference_id))
         return sealed
 
     def payload_of(self, reference_id: str) -> bytes | None:
-        """The sealed trigger; None where none is kept."""
+        """Read the sealed trigger; None where none is kept."""
         with store_errors():
             sealed: bytes | None = self._client.get(self._keys.payload(reference_id))
         return sealed
@@ -103,7 +103,7 @@ class RecordReader:
             self._client.hincrby(self._keys.plugin_counts(plugin), counter, 1)
 
     def counts(self, plugin: str) -> dict[str, int]:
-        """A plugin's counters by name."""
+        """Read a plugin's counters by name."""
         with store_errors():
             found = self._client.hgetall(self._keys.plugin_counts(plugin))
         return {name.decode(): int(value) for name, value in found.items()}

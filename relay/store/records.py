@@ -18,7 +18,7 @@ _EXTRA: Final = ("lateAnswer", "reason")
 
 
 def attempt_text(attempt: Attempt) -> str:
-    """One attempt as the record keeps it; its number is its place. ``lua/claim.lua`` writes the same form."""
+    """Write one attempt as the record keeps it; its number is its place. ``lua/claim.lua`` writes the same form."""
     row = [attempt.started_at_ms, attempt.duration_ms, attempt.status, attempt.outcome, attempt.sent]
     return orjson.dumps(row).decode()
 
@@ -32,7 +32,7 @@ def _attempts(text: str) -> tuple[Attempt, ...]:
 
 
 def invocation_from(reference_id: str, fields: Mapping[bytes, bytes], steps: Sequence[bytes] = ()) -> Invocation:
-    """The record of ``reference_id`` from its hash and, of a chain, the list of its steps."""
+    """Make the record of ``reference_id`` from its hash and, of a chain, the list of its steps."""
     text = {name.decode(): value.decode() for name, value in fields.items()}
 
     def number(name: str) -> int | None:

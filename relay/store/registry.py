@@ -68,7 +68,7 @@ class Registry:
         dry_run: bool = False,
         act: Act = Act.WEBHOOK_APPLY,
     ) -> list[Applied]:
-        """Makes the registrations current, all or none, and says what each came to; ``dry_run`` only says it.
+        """Make the registrations current, all or none, and say what each came to; ``dry_run`` only says it.
 
         An identical one makes no new revision.
 
@@ -87,7 +87,10 @@ class Registry:
         raise Conflict("The same webhooks were registered by somebody else at the same time.")
 
     def current(self, plugin: str, webhook_id: str, *, refresh: bool = False) -> tuple[int, Shape] | None:
-        """The current revision's number and shape; None if not registered. Up to a second old unless ``refresh``."""
+        """Return the current revision's number and shape; None if not registered.
+
+        Up to a second old unless ``refresh``.
+        """
         name = (plugin, webhook_id)
         number, read_at_s = self._pointers.get(name, (0, 0.0))
         if refresh or not number or time.monotonic() - read_at_s >= POINTER_AGE_S:
@@ -95,16 +98,16 @@ class Registry:
         return (number, self._shape(plugin, webhook_id, number)[0]) if number else None
 
     def plugins(self) -> list[str]:
-        """Every plugin that exists."""
+        """Return every plugin that exists."""
         with store_errors():
             return plugins_of(self._client, self._keys)
 
     def plugins_at_rest(self) -> list[str]:
-        """Every plugin but those that are being moved to another partition, of which nothing else can be asked."""
+        """Return every plugin but those on the way to another partition, of which nothing else can be asked."""
         return [name for name in self.plugins() if not self._keys.is_moving(name)]
 
     def shapes(self, plugin: str) -> list[Registered]:
-        """A plugin's webhooks by id, hidden ones too."""
+        """Return a plugin's webhooks by id, hidden ones too."""
         with store_errors():
             pointers = self._client.hgetall(self._keys.webhooks(plugin))
             macs = self._client.hgetall(self._keys.pointer_macs(plugin))
@@ -131,18 +134,18 @@ class Registry:
         return written
 
     def unverified(self, plugin: str) -> list[str]:
-        """Webhooks whose current revision no relay has made current: they count as not registered."""
+        """Return webhooks whose current revision no relay has made current: they count as not registered."""
         with store_errors():
             names = sorted(name.decode() for name in self._client.hkeys(self._keys.webhooks(plugin)))
         known = {registered.webhook_id for registered in self.shapes(plugin)}
         return [name for name in names if name not in known]
 
     def revision(self, plugin: str, webhook_id: str, number: int) -> StoredRevision:
-        """A revision, also of a webhook that was changed or removed since. Raises ``NotFound``."""
+        """Read a revision, also of a webhook that was changed or removed since. Raises ``NotFound``."""
         return self._revision(plugin, webhook_id, number)
 
     def open_target(self, plugin: str, webhook_id: str, number: int) -> Target | ChainTarget:
-        """A revision's target in clear. Raises ``NotFound``, ``VaultError``, and ``SettingsError`` without keys."""
+        """Open a revision's target. Raises ``NotFound``, ``VaultError``, and ``SettingsError`` without keys."""
         return self._target(plugin, webhook_id, number)
 
     def last_revision(self, plugin: str, webhook_id: str) -> int:
@@ -151,7 +154,7 @@ class Registry:
             return int(self._client.get(self._keys.last_revision(plugin, webhook_id)) or 0)
 
     def remove(self, plugin: str, webhook_id: str) -> bool:
-        """Ends a registration; False if there was none. Its revisions stay, and their numbers are never reused.
+        """End a registration; False if there was none. Its revisions stay, and their numbers are never reused.
 
         Raises:
             Conflict: a chain has it among its steps, or it is the callback of another; the message names them.
@@ -203,7 +206,7 @@ class Registry:
         return PlannedRevision(applied, current, last, shape, sealed, new_mac)
 
     def _is_same(self, plugin: str, webhook_id: str, number: int, shape: bytes, target: bytes) -> bool:
-        """Whether a revision says the same. One that cannot be opened does not: registering anew repairs it."""
+        """Return whether a revision says the same. One that cannot be opened does not: registering anew repairs it."""
         owner = target_owner(plugin, webhook_id, number, shape)
         with store_errors():
             stored_shape = self._client.hget(self._keys.revision(plugin, webhook_id, number), "shape")

@@ -183,7 +183,7 @@ class ReplayRuns:
         return ready_from(self._scripts.run("replay_leave", args, self._keys.root_of_ref(replay_id)))
 
     def read(self, replay_id: str, limit: int) -> tuple[int, list[Original]]:
-        """Where a job stands, and its next originals."""
+        """Read where a job stands, and its next originals."""
         args = [replay_id, limit, PIECE_BYTES]
         place, *rows = self._scripts.run("replay_read", args, self._keys.root_of_ref(replay_id))
         originals = [
@@ -220,14 +220,14 @@ class ReplayRuns:
     def tally(
         self, plugin: str, wanted: Filter, before: Tally, left: int, groups: OutcomeGroups, *, uncertain: bool
     ) -> Tally:
-        """What a job of this filter would do, a piece of the way on from ``before``, of at most ``left``."""
+        """Tally what a job of this filter would do, a piece of the way on from ``before``, of at most ``left``."""
         args = [plugin, wanted.to_json(), before.position, LOOKED_AT, before.ended_by, int(uncertain), left]
         return _tally_from(self._scripts.run("replay_tally", args, self._keys.root(plugin)), groups)
 
     def tally_ids(
         self, plugin: str, ids: Sequence[str], before: Tally, groups: OutcomeGroups, *, uncertain: bool
     ) -> Tally:
-        """What a job of these ids would do, as `tally` says it of a filter."""
+        """Tally what a job of these ids would do, as `tally` says it of a filter."""
         args = [plugin, "", "", LOOKED_AT, before.ended_by, int(uncertain), len(ids), *ids]
         return _tally_from(self._scripts.run("replay_tally", args, self._keys.root(plugin)), groups)
 

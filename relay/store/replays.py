@@ -89,7 +89,7 @@ class ReplayStore:
         self._limits = limits
 
     def get(self, plugin: str, replay_id: str) -> ReplayJob:
-        """A job of a plugin; raises `NotFound`."""
+        """Read a job of a plugin; raises `NotFound`."""
         if reference_time_ms(replay_id) is None:
             raise NotFound
         with store_errors():
@@ -100,7 +100,7 @@ class ReplayStore:
         return job
 
     def list(self, plugin: str, *, limit: int = 50) -> list[ReplayJob]:
-        """A plugin's jobs, newest first."""
+        """List a plugin's jobs, newest first."""
         key = self._keys.replays(plugin)
         with store_errors():
             ids = self._client.zrevrange(key, 0, limit - 1)
@@ -135,7 +135,7 @@ class ReplayStore:
             self._client.set(self._keys.replay_plan(plugin, plan_id), text, ex=keep_s)
 
     def plan_of(self, plugin: str, plan_id: str) -> bytes:
-        """What was planned; raises `NotFound`."""
+        """Read what was planned; raises `NotFound`."""
         if reference_time_ms(plan_id) is None:
             raise NotFound
         with store_errors():

@@ -54,7 +54,10 @@ class Replicas:
         self._confirmed(root, lambda _: None)
 
     def that_exist(self, root: str, records: Iterable[str], field: str) -> list[bool]:
-        """Of each of these hashes below a root whether it has a field, on enough replicas too. Raises `Unavailable`."""
+        """Return of each of these hashes below a root whether it has a field, on enough replicas too.
+
+        Raises `Unavailable`.
+        """
 
         def ask(pipeline: Any) -> None:
             for record in records:
@@ -84,7 +87,7 @@ class Replicas:
 
 
 def on_primary(client: Any, root: str, act: Callable[[Any], Any]) -> Any:
-    """What ``act`` returns of the server that has a root; of a cluster, tried again where that is another one by now.
+    """Run ``act`` on the server that has a root; of a cluster, again where that is another one by now.
 
     While a slot is moved key by key its server answers `ASK`: the key that a script names is never there. That is not
     followed. On the other server the script would find the half of its keys that has come, and miss the rest.
@@ -112,7 +115,7 @@ def _ask_where_things_are(client: Any, *, at_most_once_in_s: float) -> None:
 
 
 def primary_of(client: Any, key: str) -> Any:
-    """The client of the one server that has a key."""
+    """Return the client of the one server that has a key."""
     if not isinstance(client, RedisCluster):
         return client
     node = cast("Any", client).get_node_from_key(key)
@@ -122,7 +125,7 @@ def primary_of(client: Any, key: str) -> Any:
 
 
 def primaries_of(client: Any) -> list[Any]:
-    """A client of every server that takes writes."""
+    """Return a client of every server that takes writes."""
     if not isinstance(client, RedisCluster):
         return [client]
     return [client.get_redis_connection(node) for node in cast("Any", client).get_primaries()]

@@ -64,7 +64,7 @@ class SealedValues:
         self._scripts = Scripts(client)
 
     def places(self) -> list[dict[bytes, bytes]]:
-        """As `places_at_rest`: who goes through all values may miss those of a plugin that is moved meanwhile."""
+        """Return `places_at_rest`: values of a plugin that is moved meanwhile may be missed by a walk through all."""
         with store_errors():
             return places_at_rest(self._client, self._keys)
 

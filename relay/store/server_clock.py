@@ -28,12 +28,12 @@ class ClockJump:
         return f"the server's clock jumped by {self.by_ms / 1000:+.1f} s at {at:%H:%M:%S} UTC"
 
     def to_text(self) -> str:
-        """As the store keeps it."""
+        """Write it as the store keeps it."""
         return f"{self.at_ms} {self.by_ms}"
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """What ``to_text`` wrote."""
+        """Read what ``to_text`` wrote."""
         at_ms, by_ms = map(int, text.split())
         return cls(at_ms, by_ms)
 
@@ -45,7 +45,7 @@ class ServerClock:
         self._offset_ms: float | None = None
 
     def note(self, server_ms: int, asked_s: float, answered_s: float) -> ClockJump | None:
-        """What the server's clock showed between these two moments; the jump, if it is one."""
+        """Note what the server's clock showed between these two moments; return the jump, if it is one."""
         if answered_s - asked_s > MOST_UNDER_WAY_S:
             return None
         offset_ms = server_ms - (asked_s + answered_s) / 2 * 1000

@@ -67,7 +67,7 @@ _IN_PIPELINE: Final = " of pipeline caused error: "
 
 
 def is_ours(error: Exception) -> bool:
-    """Whether trying again would be in vain: our own script, command or code is at fault."""
+    """Return whether trying again would be in vain: our own script, command or code is at fault."""
     if not isinstance(error, RedisError):
         return isinstance(error, _OUR_CODE)
     if isinstance(error, _OUR_CLASSES):

@@ -63,7 +63,7 @@ def read_server(name: str, client: redis.Redis, administrator: redis.Redis) -> S
 
 
 def time_ms_of(client: redis.Redis) -> float:
-    """What a server's clock shows."""
+    """Return what a server's clock shows."""
     seconds, micros = client.time()
     return float(seconds * 1000 + micros / 1000)
 
@@ -73,12 +73,12 @@ _WRITES: Final = {"rdb_last_bgsave_status": "snapshot", "aof_last_bgrewrite_stat
 
 
 def failed_writes(info: Mapping[str, Any]) -> Iterator[str]:
-    """What of its files the server could not write the last time."""
+    """Yield what of its files the server could not write the last time."""
     return (what for name, what in _WRITES.items() if info.get(name, "ok") != "ok")
 
 
 def _skew_ms(client: redis.Redis) -> float:
-    """The server's clock against ours, from the quickest of a few samples."""
+    """Measure the server's clock against ours, by the quickest of a few samples."""
     best_s, skew_ms = float("inf"), 0.0
     for _ in range(_SKEW_SAMPLES):
         before = time.time()

@@ -21,7 +21,7 @@ class Spread(Generic[T]):
 
 
 def spread(items: Sequence[T], root_of: Callable[[T], str]) -> list[Spread[T]]:
-    """The items by partition, each in the order in which they came."""
+    """Split the items by partition, each in the order in which they came."""
     places: dict[str, list[int]] = {}
     for place, item in enumerate(items):
         places.setdefault(root_of(item), []).append(place)

@@ -36,7 +36,7 @@ class Steps:
         self._client: Any = client
 
     def of(self, parent: str, first: int = 0, end: int | None = None) -> list[StepRecord | None]:
-        """A chain's calls from ``first`` on and before ``end``, as they were created; None for what is gone."""
+        """Read a chain's calls from ``first`` on and before ``end``, as they were created; None for what is gone."""
         with store_errors():
             last = -1 if end is None else end - 1
             refs = [ref.decode() for ref in self._client.lrange(self._keys.steps(parent), first, last)]
@@ -49,12 +49,12 @@ class Steps:
         return [_step_from(ref, fields, raw) if fields[0] else None for ref, fields, raw in pairs]
 
     def any(self, parent: str) -> bool:
-        """Whether a chain has made a step."""
+        """Return whether a chain has made a step."""
         with store_errors():
             return bool(self._client.exists(self._keys.steps(parent)))
 
     def secrets(self, parent: str) -> bytes | None:
-        """What an unfinished chain hides in its steps' answers, sealed; None where it is over or has not said so."""
+        """Read what a chain hides in its steps' answers, sealed; None where it is over or has not said so."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             pipeline.hget(self._keys.record(parent), "state")

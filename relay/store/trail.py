@@ -51,7 +51,7 @@ class Trail:
         self._scripts = Scripts(client)
 
     def end(self, most: int = 0) -> TrailEnd:
-        """The newest part, with at most so many of its entries (0: all)."""
+        """Read the newest part, with at most so many of its entries (0: all)."""
 
         def read(server: Any) -> Any:
             pipeline = server.pipeline(transaction=True)
@@ -70,13 +70,13 @@ class Trail:
         return TrailEnd(segments, last or b"", head or b"", beginning or b"", entries[: most or None], more, now_ms)
 
     def beginning(self) -> Signed | None:
-        """Where the trail begins; None where with its first entry. One that cannot be read is signed by nobody."""
+        """Read where the trail begins; None if with its first entry. What cannot be read counts as signed by nobody."""
         with store_errors():
             found = self._client.get(keyspace.audit("beginning", self._root))
         return None if found is None else Signed.from_bytes(found) or Signed({}, b"")
 
     def blocks(self, skipped: int = 0) -> Iterator[Block]:
-        """All segments but the first ``skipped``, then what is in no segment yet, which is the last moment's."""
+        """Yield all segments but the first ``skipped``, then what is in no segment yet, which is the last moment's."""
         at = skipped
         while len(page := self.segments(at, _PAGE)) == _PAGE:
             yield from map(block_from, page)
@@ -92,13 +92,13 @@ class Trail:
             yield Block(entries, None if not head else Signed.from_bytes(head) or Signed({}, b""), is_open=True)
 
     def number_before(self, count: int) -> int:
-        """The number before those of the last entries, as far as they are in no segment or in the newest one."""
+        """Return the number before those of the last entries, as far as they are in no segment or in the newest one."""
         end = self.end()
         newest = block_from(end.last_segment).entries if end.last_segment else ()
         return _archived(end) + len(end.entries) - min(count, len(newest) + len(end.entries))
 
     def after(self, seq: int) -> list[tuple[int, bytes]]:
-        """Some of the entries after one, the next ones first, with their numbers; none where there are no more."""
+        """Read some of the entries after one, the next ones first, with their numbers; none where there are no more."""
         end = self.end()
         archived = _archived(end)
         if seq >= archived:
@@ -106,7 +106,7 @@ class Trail:
         return self._in_segment(seq, end.segments)
 
     def _in_segment(self, seq: int, count: int) -> list[tuple[int, bytes]]:
-        """The entries of the first segment that reaches beyond one; segments are in order."""
+        """Read the entries of the first segment that reaches beyond one; segments are in order."""
         found: list[tuple[int, bytes]] = []
         low, high = 0, count - 1
         while low <= high:
@@ -122,13 +122,13 @@ class Trail:
         return found
 
     def segments(self, first: int, count: int) -> list[bytes]:
-        """Some segments as they are kept."""
+        """Read some segments as they are kept."""
         with store_errors():
             found: list[bytes] = self._client.lrange(keyspace.audit("segments", self._root), first, first + count - 1)
         return found
 
     def take_turn(self, process: str) -> bool:
-        """Whether this process is the one that signs now."""
+        """Return whether this process is the one that signs now."""
         key = keyspace.audit("turn", self._root)
         with store_errors():
             if self._client.set(key, process, nx=True, px=_TURN_MS):
@@ -156,7 +156,7 @@ class Trail:
 
 
 def _archived(end: TrailEnd) -> int:
-    """The number of the last entry that is in a segment, or was; as it is written there, signed or not."""
+    """Return the number of the last entry that is in a segment, or was; as it is written there, signed or not."""
     if end.last_segment:
         point = checkpoint_in(end.last_segment).checkpoint()
         return 0 if point is None else point.last
@@ -166,19 +166,19 @@ def _archived(end: TrailEnd) -> int:
 
 
 def trails(client: redis.Redis, keys: keyspace.Keyspace = keyspace.SINGLE) -> list[Trail]:
-    """The trails of all roots: of each partition, and of what belongs to no plugin."""
+    """Return the trails of all roots: of each partition, and of what belongs to no plugin."""
     roots = [partition_root(number) for number in range(keys.partitions)]
     return [Trail(client, root) for root in (*roots, SHARED_ROOT)]
 
 
 def segment_of(checkpoint: Signed, entries: Sequence[bytes]) -> bytes:
-    """A segment as it is kept: the checkpoint, and its entries compressed."""
+    """Write a segment as it is kept: the checkpoint, and its entries compressed."""
     texts = json.dumps([entry.decode("latin-1") for entry in entries], separators=(",", ":"))
     return checkpoint.to_bytes() + b"\n" + zlib.compress(texts.encode())
 
 
 def block_from(segment: bytes) -> Block:
-    """A segment taken apart; what cannot be read is signed by nobody."""
+    """Take a segment apart; what cannot be read counts as signed by nobody."""
     payload, _, rest = segment.partition(b"\n")
     signature, _, packed = rest.partition(b"\n")
     try:
@@ -191,5 +191,5 @@ def block_from(segment: bytes) -> Block:
 
 
 def checkpoint_in(segment: bytes) -> Signed:
-    """The checkpoint of a segment, without its entries; what cannot be read is signed by nobody."""
+    """Read the checkpoint of a segment, without its entries; what cannot be read counts as signed by nobody."""
     return Signed.from_bytes(b"\n".join(segment.split(b"\n", 2)[:2])) or Signed({}, b"")

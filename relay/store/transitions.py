@@ -122,7 +122,7 @@ class Settled:
 
 
 def published_from(reference_id: str, text: bytes, payload: bytes) -> CallRecord:
-    """One id's row, as ``lua/include/rows.lua`` makes it."""
+    """Read one id's row, as ``lua/include/rows.lua`` makes it."""
     values = text.decode().split(" ", 14)
     state, plugin, webhook, revision, current, traceparent, timeout, lane, tries, losses, full, *of_chain = values
     chain, parent, step, pins = of_chain
@@ -147,7 +147,7 @@ def published_from(reference_id: str, text: bytes, payload: bytes) -> CallRecord
 
 
 def settle_args(settlement: Settlement) -> list[Any]:
-    """One result's arguments, in the order of ``lua/settle.lua``."""
+    """Return one result's arguments, in the order of ``lua/settle.lua``."""
     attempt = settlement.attempt
     status, error = settlement.status, settlement.error
     return [
@@ -170,7 +170,7 @@ def settle_args(settlement: Settlement) -> list[Any]:
 
 
 def step_args(new: NewStep, max_age_ms: int) -> list[Any]:
-    """One step's arguments, in the order of ``lua/advance.lua``."""
+    """Return one step's arguments, in the order of ``lua/advance.lua``."""
     return [
         new.reference_id,
         new.webhook_id,
@@ -192,7 +192,7 @@ def ready_from(flat: Sequence[bytes]) -> Ready:
 
 
 def found_from(reference_ids: Iterable[str], rows: Sequence[bytes]) -> Iterator[CallRecord]:
-    """The unfinished ones among these ids, from as many rows, or from rows of the first of them."""
+    """Yield the unfinished ones among these ids, from as many rows, or from rows of the first of them."""
     for reference_id, text, payload in zip(reference_ids, rows[::2], rows[1::2], strict=False):
         published = published_from(reference_id, text, payload) if text else None
         if published is not None and published.state not in FINAL:
@@ -200,7 +200,7 @@ def found_from(reference_ids: Iterable[str], rows: Sequence[bytes]) -> Iterator[
 
 
 def settled_from(reply: list[Any]) -> Settled:
-    """The reply of ``lua/settle.lua``."""
+    """Read the reply of ``lua/settle.lua``."""
     verdicts, flat, rows = reply
     ready = ready_from(flat)
     counted = tuple(verdict == b"settled" for verdict in verdicts)
@@ -208,7 +208,7 @@ def settled_from(reply: list[Any]) -> Settled:
 
 
 def claimed_from(reference_ids: Sequence[str], reply: list[Any]) -> Claimed:
-    """The reply of ``lua/claim.lua`` to a claim for these ids."""
+    """Read the reply of ``lua/claim.lua`` to a claim for these ids."""
     now_ms, verdicts, ready = reply
     said = list(zip(reference_ids, verdicts[::3], verdicts[1::3], verdicts[2::3], strict=True))
     return Claimed(
@@ -222,7 +222,7 @@ def claimed_from(reference_ids: Sequence[str], reply: list[Any]) -> Claimed:
 
 
 def claimed_together(claims: Sequence[Claimed]) -> Claimed:
-    """What claims in several partitions came to, as one."""
+    """Join what claims in several partitions came to."""
     return Claimed(
         max((each.now_ms for each in claims), default=0),
         granted=frozenset().union(*(each.granted for each in claims)),
@@ -234,7 +234,7 @@ def claimed_together(claims: Sequence[Claimed]) -> Claimed:
 
 
 def settled_together(settled: Sequence[Settled], places: Sequence[int]) -> Settled:
-    """What settles in several partitions came to, as one; ``places`` says where each result stood."""
+    """Join what settles in several partitions came to; ``places`` says where each result stood."""
     counted = dict(zip(places, (verdict for each in settled for verdict in each.counted), strict=True))
     return Settled(
         tuple(counted[place] for place in range(len(places))),

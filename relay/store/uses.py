@@ -31,7 +31,7 @@ class Seen:
     users: dict[str, list[str]] = field(default_factory=dict)  # webhook -> those that use it
 
     def to_json(self) -> str:
-        """As the script takes it."""
+        """Write it as the script takes it."""
         return json.dumps({"reads": self.reads, "users": self.users})
 
 
@@ -57,7 +57,7 @@ class Uses:
         return check.seen
 
     def _users_faults(self, check: _Check) -> Iterator[Fault]:
-        """Webhooks that are not in the document, but use a webhook of it, directly or through other chains."""
+        """Yield webhooks that are not in the document, but use a webhook of it, directly or through other chains."""
         checked: set[str] = set()
         below = dict(check.document)
         while below:
@@ -102,7 +102,7 @@ class _Check:
                 yield registration.fault(pointer, message)
 
     def faults_of_user(self, user: str, cause: Registration) -> Iterator[Fault]:
-        """What a change would break in a webhook that stays as it is."""
+        """Yield what a change would break in a webhook that stays as it is."""
         shape = self._lookup(user)
         if shape is None:
             return
@@ -114,7 +114,7 @@ class _Check:
                 yield cause.fault("", f"would break the chain `{user}`: its {pointer} {message}")
 
     def _lookup(self, webhook_id: str) -> Shape | None:
-        """What a webhook will be once the document is applied."""
+        """Return what a webhook will be once the document is applied."""
         if webhook_id in self.document:
             return self.document[webhook_id].shape
         found = self.registry.current(self.plugin, webhook_id, refresh=webhook_id not in self.seen.reads)

@@ -58,13 +58,13 @@ class Workers:
             pipeline.execute()
 
     def dropped_messages(self) -> dict[str, int]:
-        """How much that was no message has been found on each lane, since the server's data began."""
+        """Return how much that was no message has been found on each lane, since the server's data began."""
         with store_errors():
             found = self._client.hgetall(keyspace.dropped_messages())
         return {lane.decode(): int(count) for lane, count in found.items()}
 
     def alive(self) -> list[LiveWorker]:
-        """Those that were heard of within `SILENCE_MS`, by name."""
+        """List the workers that were heard of within `SILENCE_MS`, by name."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.zrange(keyspace.workers(), 0, -1, withscores=True)
         pipeline.hgetall(keyspace.worker_lanes())
@@ -78,7 +78,7 @@ class Workers:
 def live_workers(
     beats: Iterable[tuple[bytes, float]], lanes: Mapping[bytes, bytes], now_ms: float
 ) -> Iterable[LiveWorker]:
-    """Those among the heartbeats that are fresh."""
+    """Return those among the heartbeats that are fresh."""
     for name, at_ms in beats:
         silent_ms = max(0, int(now_ms - at_ms))
         if silent_ms <= SILENCE_MS:
@@ -87,6 +87,6 @@ def live_workers(
 
 
 def workers_by_lane(workers: Iterable[LiveWorker], lanes: Iterable[str]) -> dict[str, int]:
-    """How many of the workers serve each of these lanes."""
+    """Count the workers that serve each of these lanes."""
     alive = list(workers)
     return {lane: sum(lane in worker.lanes for worker in alive) for lane in lanes}

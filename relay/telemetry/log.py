@@ -173,7 +173,7 @@ def _dropped_line(count: int) -> bytes:
 
 
 def _without_traceback(_logger: Any, _method: str, fields: structlog.types.EventDict) -> structlog.types.EventDict:
-    """A library's exception text may quote what we sent or got: keep its type only."""
+    """Keep an exception's type only: a library's text may quote what we sent or got."""
     failure = fields.pop("exc_info", None)
     if isinstance(failure, tuple) and failure[0] is not None:
         fields["kind"] = failure[0].__name__

@@ -40,7 +40,7 @@ class OtlpSpan:
         self.traceparent: str | None = carrier.get("traceparent")
 
     def end(self, attributes: Mapping[str, str | int | bool]) -> None:
-        """It is over now; one in error says so."""
+        """End the span; one in error says so."""
         if self._span.is_recording():
             self._span.set_attributes({name: value for name, value in attributes.items() if name != "error"})
             if attributes.get("error"):
@@ -66,11 +66,11 @@ class OtlpSpans(Spans):
         self._tracer: Tracer = self._provider.get_tracer("webhook-relay")
 
     def door(self, traceparent: str | None) -> OtlpSpan:
-        """A request was let in; it belongs below its caller's span."""
+        """Begin the span of a request that was let in, below its caller's."""
         return OtlpSpan(self._tracer.start_span("relay.door", _context(traceparent), SpanKind.SERVER))
 
     def attempt(self, traceparent: str | None, *, claimed_at_ms: int, waited_ms: int | None) -> OtlpSpan:
-        """A request leaves. One that leaves for the first time has been in its queue before."""
+        """Begin the span of a request that leaves; above it, for a first attempt, that of its time in the queue."""
         context = _context(traceparent)
         if waited_ms is not None:
             queued = self._tracer.start_span(

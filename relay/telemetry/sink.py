@@ -85,7 +85,7 @@ class LogSink:
 
 
 def _writer(descriptor: int | None) -> Callable[[bytes], int]:
-    """How to write to a descriptor without waiting; its own, so that nobody else's writes change."""
+    """Return how to write to a descriptor without waiting; its own, so that nobody else's writes change."""
     try:
         if descriptor is None:
             return _nowhere

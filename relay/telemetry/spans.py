@@ -25,7 +25,7 @@ class Span(Protocol):
         """What is carried on: whoever gets it belongs below this span."""
 
     def end(self, attributes: Mapping[str, str | int | bool]) -> None:
-        """It is over."""
+        """End the span."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +35,18 @@ class Carried:
     traceparent: str | None
 
     def end(self, attributes: Mapping[str, str | int | bool]) -> None:
-        """Nothing is told to anybody."""
+        """End the span: nobody is told."""
 
 
 class Spans:
     """Makes no spans."""
 
     def door(self, traceparent: str | None) -> Span:
-        """A request was let in."""
+        """Begin the span of a request that was let in."""
         return Carried(traceparent)
 
     def attempt(self, traceparent: str | None, *, claimed_at_ms: int, waited_ms: int | None) -> Span | None:  # noqa: ARG002
-        """A request leaves; None where there is nothing to say of it."""
+        """Begin the span of a request that leaves; None where there is nothing to say of it."""
         return None
 
     def flush(self) -> None:
@@ -71,7 +71,7 @@ def make_spans(endpoint: str | None, *, process: str, percent: int) -> Spans:
 
 
 def end_of(settlement: Settlement, webhook: tuple[str, str], lane: str) -> dict[str, str | int | bool]:
-    """What an attempt's span says when it ends: ids and codes, never contents or an address."""
+    """Return what an attempt's span says when it ends: ids and codes, never contents or an address."""
     plugin, webhook_id = webhook
     attempt = settlement.attempt
     return {

@@ -66,7 +66,7 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), al
 
 
 def read_json(raw: bytes, *, depth: int = MAX_DEPTH) -> Any:
-    """The value of strict JSON bytes; ``MalformedJson``, with line and column where known, for anything else.
+    """Read strict JSON bytes; ``MalformedJson``, with line and column where known, for anything else.
 
     Refused: other encodings, a byte order mark, duplicate names (also by escape), NaN, Infinity, floats that
     overflow, integers of more than 64 digits, half surrogate pairs, more than ``depth`` nested arrays and objects.
@@ -122,7 +122,7 @@ class Document:
     places: Mapping[str, tuple[int, int]]  # pointer -> line and column, both from 1
 
     def fault(self, pointer: str, message: str) -> Fault:
-        """A fault with the position of what ``pointer`` names, or of the nearest thing around it."""
+        """Make a fault with the position of what ``pointer`` names, or of the nearest thing around it."""
         known = pointer
         while known and known not in self.places:
             known = known.rpartition("/")[0]
@@ -159,7 +159,7 @@ def _check_size(text: str) -> None:
 
 
 def _outer(pointer: str, single: bool) -> str:
-    """A pointer below the implied array as one of the document itself."""
+    """Turn a pointer below the implied array into one of the document itself."""
     return pointer.removeprefix("/0") if single else pointer
 
 
@@ -169,7 +169,7 @@ def _position(offset: int, lines: list[int]) -> tuple[int, int]:
 
 
 def _values(text: str, commas: tuple[int, ...], lines: list[int]) -> list[Any]:
-    """The values of a text in which the scan found no flaw: strict JSON first, else JavaScript."""
+    """Read the values of a text in which the scan found no flaw: strict JSON first, else JavaScript."""
     with suppress(MalformedJson):
         return [read_json(text.encode())]
     written, insertions = with_commas(text, commas)
@@ -185,7 +185,7 @@ def _values(text: str, commas: tuple[int, ...], lines: list[int]) -> list[Any]:
 
 
 def _document(value: Any, places: dict[str, tuple[int, int]]) -> Document:
-    """One webhook, a list of them, or ``{plugin, webhooks: [...]}``."""
+    """Read one webhook, a list of them, or ``{plugin, webhooks: [...]}``."""
     whole = Document((), (), None, places)
     plugin, base, faults = None, "", list[Fault]()
     values: Any = [value]

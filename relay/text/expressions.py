@@ -49,7 +49,7 @@ class Expression:
     text: str
 
     def evaluate(self, value: Any) -> Any:
-        """What it gives for a JSON value. Raises Unevaluable."""
+        """Evaluate the expression on a JSON value. Raises Unevaluable."""
         interpreter = _Interpreter()
         try:
             result = interpreter.visit(_parsed(self.text), value)
@@ -73,7 +73,7 @@ class Expression:
         return _is_constant(_parsed(self.text))
 
     def members(self) -> dict[str, Expression | Any] | None:
-        """Of an object built in the expression: its constant members' values. None for any other expression."""
+        """Return the constant members' values of an object built in the expression; None for any other expression."""
         node = _parsed(self.text)
         if node["type"] != "multi_select_dict":
             return None
@@ -82,7 +82,7 @@ class Expression:
 
 
 def read_expression(text: str) -> Expression:
-    """A checked expression; ``ValueError`` with a sentence that does not quote it."""
+    """Read and check an expression; ``ValueError`` with a sentence that does not quote it."""
     if len(text) > MAX_EXPRESSION_LENGTH:
         raise ValueError(f"is longer than {MAX_EXPRESSION_LENGTH} characters")
     try:
@@ -168,7 +168,7 @@ class _Interpreter(TreeInterpreter):  # type: ignore[misc]  # jmespath is untype
 
 
 def _faults(node: Mapping[str, Any], depth: int, *, may_refer: bool) -> Iterator[str]:
-    """What jmespath would only find when the expression is evaluated."""
+    """Yield what jmespath would only find when the expression is evaluated."""
     kind = node["type"]
     if depth > MAX_EXPRESSION_DEPTH:
         yield f"nests deeper than {MAX_EXPRESSION_DEPTH}"

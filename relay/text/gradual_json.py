@@ -15,17 +15,17 @@ FEW_VALUES: Final = 25_000
 
 
 def loads(raw: bytes) -> Any:
-    """As ``json.loads``, and RecursionError sooner."""
+    """Load as ``json.loads``, and raise RecursionError sooner."""
     return decode(DECODER, raw.decode(json.detect_encoding(raw), "surrogatepass"))
 
 
 def decode(like: json.JSONDecoder, text: str) -> Any:
-    """As ``like.decode``, and RecursionError sooner."""
+    """Decode as ``like.decode``, and raise RecursionError sooner."""
     return (like if len(text) < FEW_VALUES else _gradual(like, text)).decode(text)
 
 
 def encode(like: json.JSONEncoder, value: Any, written: bytes | None = None) -> str:
-    """As ``like.encode``; ``written`` is about what that gives, where it is known."""
+    """Encode as ``like.encode``; ``written`` is about what that gives, where it is known."""
     if written is not None and written.count(b",") < FEW_VALUES:
         return like.encode(value)
     return "".join(like.iterencode(value))
@@ -45,7 +45,7 @@ def _gradual(like: json.JSONDecoder, text: str) -> json.JSONDecoder:
 
 
 def _integer(digits: str) -> int:
-    """As ``int``, of which thousands of digits take their time: a call of what is made in Python gives others turns."""
+    """Read as ``int``, of which thousands of digits take their time: a call of Python code gives others turns."""
     return int(digits)
 
 

@@ -47,7 +47,7 @@ def check_extent(raw: bytes, depth: int, max_values: int = MAX_VALUES) -> int:
 
 
 def _level_after(level: int, brackets: bytes, depth: int) -> int:
-    """The level of nesting after these brackets."""
+    """Return the level of nesting after these brackets."""
     for bracket in brackets:
         level += 1 if bracket == _OPENS else -1
         if level > depth:
@@ -56,7 +56,7 @@ def _level_after(level: int, brackets: bytes, depth: int) -> int:
 
 
 def _pieces(raw: bytes) -> Iterator[bytes]:
-    """The text without its escapes of backslashes and quotes, piece by piece; no piece ends within an escape."""
+    """Yield the text without its escapes of backslashes and quotes, piece by piece; no piece ends within an escape."""
     at = 0
     while at < len(raw):
         end = at + _PIECE_BYTES

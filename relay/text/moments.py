@@ -16,7 +16,7 @@ _RULE: Final = "must be an RFC 3339 time, such as 2026-01-31T12:00:00Z"
 
 
 def rfc3339(time_ms: int | None) -> str | None:
-    """Milliseconds since the epoch as RFC 3339 text in UTC, ``2026-01-31T12:00:00.000Z``; None stays None."""
+    """Write milliseconds since the epoch as RFC 3339 text in UTC, ``2026-01-31T12:00:00.000Z``; None stays None."""
     if time_ms is None:
         return None
     seconds, millis = divmod(time_ms, 1000)
@@ -24,7 +24,10 @@ def rfc3339(time_ms: int | None) -> str | None:
 
 
 def read_rfc3339(text: str) -> int:
-    """Milliseconds since the epoch; what is finer is dropped. ``ValueError`` with a sentence that quotes nothing."""
+    """Read milliseconds since the epoch; what is finer is dropped.
+
+    ``ValueError`` with a sentence that quotes nothing.
+    """
     if not _RFC3339.match(text):
         raise ValueError(_RULE)
     try:
@@ -35,7 +38,7 @@ def read_rfc3339(text: str) -> int:
 
 
 def read_moment(text: str, now_ms: int) -> int:
-    """As `read_rfc3339`, and also how long ago: ``15m``, ``2h``, ``1d``."""
+    """Read a time as `read_rfc3339`, and also how long ago: ``15m``, ``2h``, ``1d``."""
     if _RFC3339.match(text):
         return read_rfc3339(text)
     try:

@@ -91,7 +91,7 @@ class _Unreadable(Exception):
 
 
 def escape_step(name: str) -> str:
-    """A name as a segment of a JSON pointer (RFC 6901)."""
+    """Write a name as a segment of a JSON pointer (RFC 6901)."""
     return name.replace("~", "~0").replace("/", "~1")
 
 
@@ -110,7 +110,7 @@ def scan(text: str) -> Scan:
 
 
 def with_commas(text: str, commas: tuple[int, ...]) -> tuple[str, list[int]]:
-    """The text as an array with its implied commas written, and the offsets at which something was put in."""
+    """Return the text as an array with its implied commas written, and the offsets at which something was put in."""
     pieces, last = ["["], 0
     for offset in commas:
         pieces += (text[last:offset], ",")
@@ -120,7 +120,7 @@ def with_commas(text: str, commas: tuple[int, ...]) -> tuple[str, list[int]]:
 
 
 def original_offset(offset: int, insertions: list[int]) -> int:
-    """Where an offset of the text with commas stood in the original text."""
+    """Return where an offset of the text with commas stood in the original text."""
     return max(0, offset - bisect_right(insertions, offset - 1))
 
 
@@ -187,7 +187,7 @@ class _Scanner:
         frame.state = "name" if frame.closer == "}" else "value"
 
     def _member(self, frame: _Frame, kind: str, lexeme: str, offset: int) -> None:
-        """A lexeme that begins or is a name or a value."""
+        """Take a lexeme that begins or is a name or a value."""
         if frame.state == "name" and kind != "mark":
             self._name(frame, lexeme, offset)
         elif frame.state == "value":
@@ -233,7 +233,7 @@ class _Scanner:
             self._flaw(offset, "a number out of range")
 
     def _read(self, lexeme: str, offset: int) -> str:
-        """The text that a quoted lexeme stands for."""
+        """Return the text that a quoted lexeme stands for."""
         if "\\" not in lexeme:
             return lexeme[1:-1]
         try:

@@ -30,7 +30,7 @@ class Rate:
 
 
 def read_bytes(text: str) -> int:
-    """A number of bytes from ``1048576``, ``64KiB``, ``8MiB`` or ``1GiB``."""
+    """Read a number of bytes from ``1048576``, ``64KiB``, ``8MiB`` or ``1GiB``."""
     match = _SIZE.match(text.strip())
     if match is None:
         raise ValueError("must be a number of bytes, or one with KiB, MiB or GiB")
@@ -38,7 +38,7 @@ def read_bytes(text: str) -> int:
 
 
 def read_seconds(text: str) -> float:
-    """A number of seconds from ``30``, ``2.5``, ``500ms``, ``15m``, ``12h`` or ``30d``."""
+    """Read a number of seconds from ``30``, ``2.5``, ``500ms``, ``15m``, ``12h`` or ``30d``."""
     match = _DURATION.match(text.strip())
     if match is None:
         raise ValueError("must be a number of seconds, or one with ms, s, m, h or d")
@@ -46,7 +46,7 @@ def read_seconds(text: str) -> float:
 
 
 def read_rate(text: str) -> Rate:
-    """A rate from ``n/s`` or ``n/m``."""
+    """Read a rate from ``n/s`` or ``n/m``."""
     match = _RATE.match(text.strip())
     if match is None:
         raise ValueError("must be a rate such as 50/s or 600/m")

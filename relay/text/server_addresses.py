@@ -40,7 +40,7 @@ class ServerAddress:
         return self.scheme.startswith("rediss")
 
     def of_one(self, host: str, port: int) -> str:
-        """The address of one of the servers alone, with the same user and options."""
+        """Return the address of one of the servers alone, with the same user and options."""
         user = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}@" if self.password else ""
         query = f"?{urlencode(self.options)}" if self.options else ""
         named = f"[{host}]" if ":" in host else host
@@ -48,17 +48,17 @@ class ServerAddress:
 
 
 def scheme_of(text: str) -> str:
-    """What stands before ``://``."""
+    """Return what stands before ``://``."""
     return text.partition("://")[0].lower()
 
 
 def is_cluster(text: str) -> bool:
-    """Whether an address is that of a cluster."""
+    """Return whether an address is that of a cluster."""
     return scheme_of(text) in CLUSTER
 
 
 def places_in(text: str) -> tuple[tuple[str | None, int | None], ...]:
-    """The hosts and ports that an address names."""
+    """Return the hosts and ports that an address names."""
     if scheme_of(text) in (*CLUSTER, *SENTINEL, BROKER_SENTINEL):
         return read_address(text).hosts
     parts = urlsplit(text)
@@ -66,7 +66,10 @@ def places_in(text: str) -> tuple[tuple[str | None, int | None], ...]:
 
 
 def read_address(text: str) -> ServerAddress:
-    """The parts of an address of a cluster or of Sentinels. ``ValueError`` says what is wrong, without the text."""
+    """Read the parts of an address of a cluster or of Sentinels.
+
+    ``ValueError`` says what is wrong, without the text.
+    """
     found = _ADDRESS.match(text)
     hosts = [_HOST.match(each) for each in found["hosts"].split(",")] if found else []
     if found is None or not all(hosts):

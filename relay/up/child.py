@@ -39,7 +39,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Starts the process; what an earlier one left running has to be gone by then."""
+        """Start the process; what an earlier one left running has to be gone by then."""
         with open_log(self.log) as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own command lines, and no shell
                 self._command,
@@ -69,11 +69,11 @@ class Child:
         return self._process.returncode if self._process else None
 
     def is_running(self) -> bool:
-        """Whether the process itself runs."""
+        """Return whether the process itself runs."""
         return self._process is not None and self._process.poll() is None
 
     def is_gone(self) -> bool:
-        """Whether neither the process nor anything in its group is left."""
+        """Return whether neither the process nor anything in its group is left."""
         if self._process is None:
             return True
         if self._process.poll() is None:
@@ -100,7 +100,7 @@ class Child:
 
 
 def program(name: str) -> str:
-    """The path of a program: of this Python's environment first, whatever the PATH says."""
+    """Return the path of a program: of this Python's environment first, whatever the PATH says."""
     if os.sep in name:
         return name
     here = str(Path(sys.executable).parent)
@@ -108,7 +108,7 @@ def program(name: str) -> str:
 
 
 def adopt_orphans() -> None:
-    """Makes this process the parent of what its children leave behind, so that it can end and reap it."""
+    """Make this process the parent of what its children leave behind, so that it can end and reap it."""
     if _IS_LINUX:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -127,7 +127,7 @@ def leftovers(mark: str) -> list[int]:
 
 
 def _end_with(parent: int) -> Callable[[], None]:
-    """What the child runs before its program: ask for SIGTERM when the parent is gone, even by kill -9."""
+    """Return what the child runs before its program: ask for SIGTERM when the parent is gone, even by kill -9."""
     prctl = ctypes.CDLL(None).prctl
 
     def request() -> None:

@@ -67,7 +67,7 @@ class EmbeddedCluster:
         return f"redis+cluster://{user}:{self.passwords[user]}@{hosts}"
 
     def form(self, is_wanted: Callable[[], bool]) -> None:
-        """Returns when the cluster serves, formed now or before. ``Unavailable`` as `EmbeddedServer.wait`."""
+        """Wait until the cluster serves, formed now or before. ``Unavailable`` as `EmbeddedServer.wait`."""
         seats = [
             ClusterSeat(server.url(access.ADMINISTRATOR), _HOST, server.port, bus_port)
             for server, bus_port in zip(self.servers, self.bus_ports, strict=True)

@@ -75,15 +75,15 @@ class DataDir:
         return self.path / ENV_FILE
 
     def password_files(self) -> list[Path]:
-        """The files that hold the passwords of the embedded server's users."""
+        """Return the files that hold the passwords of the embedded server's users."""
         return sorted((self.path / "passwords").glob("*"))
 
     def has_records(self) -> bool:
-        """Whether an embedded server has written here before."""
+        """Return whether an embedded server has written here before."""
         return self.has_cluster() or any((self.server / "appendonlydir").glob("*"))
 
     def has_cluster(self) -> bool:
-        """Whether the records here are those of an embedded cluster."""
+        """Return whether the records here are those of an embedded cluster."""
         return any(self.cluster.glob("*/appendonlydir/*"))
 
     def log(self, name: str) -> Path:
@@ -103,7 +103,7 @@ class DataDir:
         return file
 
     def secret(self, name: str, make: Callable[[], str]) -> str:
-        """The text of a private file, which is written with ``make()`` at first."""
+        """Read the text of a private file, which is written with ``make()`` at first."""
         path = self.path / name
         if not path.exists():
             self.write(name, make() + "\n")
@@ -127,7 +127,7 @@ class DataDir:
         self.write(ENV_FILE, "".join(f"{name}={_env_value(text)}\n" for name, text in variables.items()))
 
     def port(self, name: str) -> int:
-        """A free loopback port for ``name``, the same one as the last time where it is still free."""
+        """Return a free loopback port for ``name``, the same one as the last time where it is still free."""
         path = self.path / f"{name}.port"
         saved = path.read_text(encoding="ascii").strip() if path.exists() else ""
         if saved.isdigit() and is_free(int(saved)):

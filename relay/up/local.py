@@ -96,7 +96,7 @@ class LocalRelay:
         return cls(plan, directory, settings, servers, demo_port, lock, kept)
 
     def processes(self) -> Iterator[Process]:
-        """Everything but the embedded servers."""
+        """Yield everything but the embedded servers."""
         settings, plan = self.settings, self.plan
         if self.demo_port is not None:
             yield processes.demo_endpoint(self.demo_port)
@@ -114,7 +114,7 @@ class LocalRelay:
         yield processes.flower(port=plan.flower_port, auth=auth.reveal() if auth else None)
 
     def start(self, supervisor: Supervisor) -> None:
-        """Starts everything: the embedded servers first, the rest when they answer.
+        """Start everything: the embedded servers first, the rest when they answer.
 
         ``SettingsError`` where the store's partitions are not those of the settings.
         """
@@ -125,12 +125,12 @@ class LocalRelay:
             supervisor.start(self._child(process))
 
     def start_traffic(self, supervisor: Supervisor, key_file: Path) -> None:
-        """Starts the demo's callers; the webhooks that they call are registered by then."""
+        """Start the demo's callers; the webhooks that they call are registered by then."""
         process = processes.demo_traffic(self.settings.api_url, str(key_file))
         supervisor.start(self._child(process))
 
     def wait(self, supervisor: Supervisor) -> bool:
-        """Returns True when API, workers and Flower are ready, False when asked to end before.
+        """Wait until API, workers and Flower are ready; False when asked to end before.
 
         ``Unavailable`` says what did not come up.
         """
@@ -159,11 +159,11 @@ class LocalRelay:
         return [*missing, "workers"]
 
     def _address_for(self, process: Process) -> dict[str, str]:
-        """The embedded servers' addresses for the process's own user."""
+        """Return the embedded servers' addresses for the process's own user."""
         return {} if process.user is None else self.servers.addresses_for(process.user, self.settings.to_environ())
 
     def _settings_with_ring_files(self) -> dict[str, str]:
-        """The settings, with the name of a ring's file instead of its keys: a process follows what is changed in it."""
+        """Return the settings, with a ring's file instead of its keys: a process follows what is changed in it."""
         variables = self.settings.to_environ()
         for file in KEY_FILES:
             name, path = "RELAY_" + file.replace(".", "_").upper(), self.directory.path / file
@@ -229,7 +229,7 @@ def _check_lists_and_keys(settings: Settings) -> None:
 
 
 def _lost() -> str:
-    """A new key would start, and open nothing of what is there."""
+    """Refuse to begin with new keys: they would open nothing of what is there."""
     raise SettingsError(
         f"The data directory has records but not its key files ({', '.join(KEY_FILES)}): restore them from the"
         " back-up, or start anew with another --data-dir."
@@ -241,7 +241,7 @@ def _new_flower_auth() -> str:
 
 
 def _end_leftovers(directory: DataDir) -> None:
-    """Ends what an earlier start on this directory left running when it was killed itself."""
+    """End what an earlier start on this directory left running when it was killed itself."""
     mark = f"{_MARK}={directory.path}"
     deadline_s = time.monotonic() + _LEFTOVERS_S
     while pids := leftovers(mark):

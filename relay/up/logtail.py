@@ -39,7 +39,7 @@ class LogTail:
 
 
 def last_lines(path: Path, count: int = 10) -> list[str]:
-    """The end of a log, for people who ask why a child did not start."""
+    """Return the end of a log, for people who ask why a child did not start."""
     if not path.exists():
         return []
     with path.open("rb") as file:

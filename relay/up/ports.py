@@ -22,7 +22,7 @@ _LISTENING: Final = "0A"  # TCP_LISTEN of linux/tcp_states.h
 
 
 def is_free(port: int) -> bool:
-    """Whether nothing listens on a loopback port."""
+    """Return whether nothing listens on a loopback port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -49,7 +49,7 @@ def free_port() -> int:
 
 
 def _first_of_clients() -> int:
-    """The first port that outgoing connections are given (`ip(7)`); 0 where the system does not say."""
+    """Return the first port that outgoing connections are given (`ip(7)`); 0 where the system does not say."""
     try:
         return int(_CLIENTS.read_text(encoding="ascii").split()[0])
     except (OSError, ValueError, IndexError):
@@ -57,6 +57,6 @@ def _first_of_clients() -> int:
 
 
 def listeners_on(port: int) -> int:
-    """How many sockets listen on a port over IPv4, one a process that shares it; on Linux only."""
+    """Count the sockets that listen on a port over IPv4, one a process that shares it; on Linux only."""
     rows = (line.split() for line in _TCP.read_text(encoding="ascii").splitlines()[1:])
     return sum(row[3] == _LISTENING and row[1].endswith(f":{port:04X}") for row in rows)

@@ -79,7 +79,7 @@ def api(
 
 
 def worker(group: str, number: int = 1) -> Process:
-    """A Celery worker of a lane group: ``interactive``, or ``bulk`` for the lanes bulk and replay."""
+    """Describe a Celery worker of a lane group: ``interactive``, or ``bulk`` for the lanes bulk and replay."""
     lanes = {"interactive": "interactive", "bulk": "bulk,replay"}[group]
     command = (
         *("celery", "-A", "workers.app", "worker", "-P", "gevent", "-c", str(WORKER_CONCURRENCY)),
@@ -99,16 +99,16 @@ def flower(*, host: str = LOOPBACK, port: int = FLOWER_PORT, auth: str | None = 
 
 
 def demo_endpoint(port: int) -> Process:
-    """The sample endpoint of ``relay up --demo``."""
+    """Describe the sample endpoint of ``relay up --demo``."""
     return Process("demo_endpoint", ("python", "-m", "relay.echo", str(port)), without=(*SECRETS, *ADDRESSES))
 
 
 def demo_traffic(api_url: str, key_file: str) -> Process:
-    """The callers of ``relay up --demo --traffic``, with the demo's key."""
+    """Describe the callers of ``relay up --demo --traffic``, with the demo's key."""
     command = ("python", "-m", "relay.up.demo_traffic", api_url, key_file)
     return Process("demo_traffic", command, without=(*SECRETS, *ADDRESSES))
 
 
 def _numbered(name: str, number: int) -> str:
-    """The name of one of several: the first has no number."""
+    """Return the name of one of several: the first has no number."""
     return name if number == 1 else f"{name}{number}"

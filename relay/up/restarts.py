@@ -37,7 +37,7 @@ class RestartLog:
         self._write()
 
     def note(self, name: str, status: int | None) -> None:
-        """A child has ended by itself with this status, negative for a signal."""
+        """Note that a child has ended by itself with this status, negative for a signal."""
         before = self._noted.get(name)
         count = 1 if before is None else before.count + 1
         self._noted[name] = Restarts(name, count, time.time(), _end_of(status))
@@ -49,7 +49,7 @@ class RestartLog:
 
 
 def read_restarts(data_dir: Path) -> list[Restarts] | None:
-    """What the running or last `relay up` of a data directory noted; None where there is nothing to be read."""
+    """Read what the running or last `relay up` of a data directory noted; None where there is nothing to be read."""
     try:
         return [Restarts(**each) for each in orjson.loads((data_dir / FILE).read_bytes())]
     except (OSError, ValueError, TypeError):

@@ -61,7 +61,7 @@ class EmbeddedServers:
         return cls(lanes, several)
 
     def start(self, supervisor: Supervisor, child_of: Callable[[Process], Child]) -> None:
-        """Starts them, and returns when they can be used. ``Unavailable`` where they do not come up."""
+        """Start them, and return when they can be used. ``Unavailable`` where they do not come up."""
         started = []
         for server in filter(None, (self.single, *(self.cluster.servers if self.cluster else ()))):
             child = child_of(processes.Process(server.name, server.command, without=processes.SECRETS, extra=ENVIRON))
@@ -80,7 +80,7 @@ class EmbeddedServers:
             renew(self.single.url(ADMINISTRATOR))
 
     def addresses_for(self, user: str, written: Mapping[str, str]) -> dict[str, str]:
-        """Of the addresses in ``written`` those that are an operator's here, as another user's."""
+        """Return those of the addresses in ``written`` that are an operator's here, as another user's."""
         own = {each.url(OPERATOR): each.url(user) for each in (self.single, self.cluster) if each is not None}
         return {name: own[written[name]] for name in processes.ADDRESSES if written.get(name) in own}
 

@@ -37,7 +37,7 @@ class _Watched:
     restart_at_s: float | None = None
 
     def look(self, tell: Callable[[str], None], note: Callable[[str, int | None], None]) -> None:
-        """One look: notes a death and its delay, and starts again when that is over."""
+        """Look once: note a death and its delay, and start again when that is over."""
         now_s = time.monotonic()
         if self.child.is_running():
             return
@@ -90,7 +90,7 @@ class Supervisor:
             os.close(end)
 
     def start(self, child: Child, *, ends_last: bool = False) -> None:
-        """Starts a child and looks after it from now on; one that the others use ``ends_last``."""
+        """Start a child and look after it from now on; one that the others use ``ends_last``."""
         child.start()
         self._watched.append(_Watched(child, ends_last))
 
@@ -100,11 +100,11 @@ class Supervisor:
         return self._asked > 0
 
     def failing(self, deaths: int) -> list[Child]:
-        """The children that died soon after their start, at least so often in a row."""
+        """Return the children that died soon after their start, at least so often in a row."""
         return [each.child for each in self._watched if each.deaths >= deaths]
 
     def down(self) -> list[Child]:
-        """The children that do not run, or died soon after their last start."""
+        """Return the children that do not run, or died soon after their last start."""
         return [each.child for each in self._watched if each.deaths or not each.child.is_running()]
 
     def turn(self, wait_s: float = _TICK_S) -> None:
@@ -118,7 +118,7 @@ class Supervisor:
                 each.child.keep_log_small()
 
     def stop(self) -> None:
-        """Ends the children: together, but for those that the others use, which end last."""
+        """End the children: together, but for those that the others use, which end last."""
         for last in (False, True):
             self._end([each.child for each in self._watched if each.ends_last is last])
         self._watched.clear()

@@ -52,7 +52,7 @@ class AlertRules:
 
     @classmethod
     def of(cls, settings: Settings) -> Self | None:
-        """The rules that the settings give; None where nobody is to be told."""
+        """Make the rules that the settings give; None where nobody is to be told."""
         if settings.alerts is None:
             return None
         plugin, webhook_id = settings.alerts.split("/")

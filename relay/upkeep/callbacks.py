@@ -51,7 +51,7 @@ class Telling:
                 return told
 
     def _is_named(self, end: End) -> bool:
-        """Whether the called revision names this callback; its shape is what its sealed target was sealed with."""
+        """Return whether the called revision names this callback; its sealed target was sealed with its shape."""
         revision = end.plugin, end.webhook_id, end.revision
         try:
             self._registry.open_target(*revision)

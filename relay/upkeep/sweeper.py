@@ -71,7 +71,7 @@ class Sweeper:
         self._failures = Failures("sweep")
 
     def sweep(self) -> None:
-        """One sweep, or what tells that others do it. Never raises for a server that is away: the next one comes."""
+        """Sweep once, unless enough others do. Never raises for a server that is away: the next one comes."""
         try:
             self._sweep()
         except Unavailable as error:
@@ -107,7 +107,10 @@ class Sweeper:
         self._is_behind = len(ready) >= ALARMS or max(expired, told) >= CALLS or forgotten >= RECORDS
 
     def _is_left_to_others(self) -> bool:
-        """Whether enough other workers sweep in this period. With the broker away each has to run what it can."""
+        """Return whether enough other workers sweep in this period.
+
+        With the broker away each has to run what it can.
+        """
         if self.broker_away or self._is_behind:
             return False
         return self._chance() * self._company() >= SWEEPS
