@@ -14,6 +14,7 @@ from relay.audit.entry import Act
 from relay.cli.acts import refusals
 from relay.cli.command_runtime import command_runtime
 from relay.cli.output import screened, table_of
+from relay.cli.ring_tables import ring_line, ring_rows, say_damaged
 from relay.errors import Conflict, NotFound, SettingsError
 from relay.rotation.resealing import Resealing
 from relay.rotation.ring_file import RingFile
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from relay.cli.output import Screen
+    from relay.rotation.resealing import Damaged, KeyUses
     from relay.runtime import Runtime
 
 #: Every process that follows the file has read it again by then.
@@ -40,6 +42,12 @@ _IDEMPOTENCY_MS: Final = 86_400_000
 _COLUMNS: Final = ("ring", "key", "role", "sealed under it")
 _RING = click.option(
     "--ring", "names", type=click.Choice(tuple(_VARIABLES)), multiple=True, help="One ring only; both by default."
+)
+_GIVE_UP = click.option(
+    "--give-up-damaged",
+    "give_up",
+    is_flag=True,
+    help="Also while values do not open with any key: what only a retired one might open is lost.",
 )
 
 
@@ -56,12 +64,9 @@ def status(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
     runtime, rings = _opened(data_dir, names, Act.VAULT_STATUS)
     runtime.act_notes.note(Act.VAULT_STATUS)
     uses = _resealing(runtime, rings).uses()
-    rows = [
-        {"ring": ring.name, "key": key_id, "role": "opens" if number else "seals", "sealed": uses[ring.name][key_id]}
-        for ring in rings
-        for number, key_id in enumerate(ring.key_ids())
-    ]
-    screen.show(rows, lambda: table_of(_COLUMNS, ([*row.values()] for row in rows)))
+    rows = [row for ring in rings for row in ring_rows(ring, uses)]
+    screen.show(rows, lambda: table_of(_COLUMNS, (ring_line(row) for row in rows)))
+    say_damaged(screen, uses.damaged)
 
 
 @vault.command()
@@ -89,18 +94,20 @@ def promote(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
 @screened
 def reseal(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
     """Seal everything anew with the newest keys. May be stopped and begun again."""
-    done = _reseal(data_dir, names)
+    done, damaged = _reseal(data_dir, names)
     told = ", ".join(f"{count} {word}" for word, count in done.items())
     screen.show(done, lambda: Text(f"Values: {told}\nThen: relay vault retire"))
+    say_damaged(screen, damaged)
 
 
 @vault.command()
 @click.argument("key_id", required=False, metavar="[KEY]")
 @_RING
+@_GIVE_UP
 @screened
-def retire(screen: Screen, data_dir: Path, key_id: str | None, names: tuple[str, ...]) -> None:
-    """Take old keys out of the rings, or KEY alone; refused while anything is still sealed under one."""
-    retired = _retire(data_dir, names, key_id)
+def retire(screen: Screen, data_dir: Path, key_id: str | None, names: tuple[str, ...], *, give_up: bool) -> None:
+    """Take old keys out of the rings, or KEY alone; refused while anything is still sealed under one, or damaged."""
+    retired = _retire(data_dir, names, key_id, give_up=give_up)
     lines = [f"{each['ring']}: {each['key']} is retired" for each in retired]
     screen.show(retired, lambda: Text("\n".join(lines) or "Nothing to retire: there is no old key."))
 
@@ -115,7 +122,8 @@ def rotate(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
     """
     _add(data_dir, names)
     promoted, _ = _promote(data_dir, names)
-    done = _reseal(data_dir, names)
+    done, damaged = _reseal(data_dir, names)
+    say_damaged(screen, damaged)
     retired = _retire(data_dir, names)
     value = {"promoted": promoted, **done, "retired": retired}
     lines = [*_lines("seals with", promoted), f"{done['resealed']} values resealed, {len(retired)} old keys retired"]
@@ -151,8 +159,8 @@ def _promote(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, str], bo
     return promoted, is_new
 
 
-def _reseal(data_dir: Path, names: tuple[str, ...]) -> dict[str, int]:
-    """How many values were sealed anew, were current, or do not open."""
+def _reseal(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, int], Damaged]:
+    """How many values were sealed anew, were current, or do not open; and those that do not."""
     runtime, rings = _opened(data_dir, names, Act.VAULT_RESEAL)
     for ring in rings:
         _wait_until_known(ring)
@@ -163,27 +171,37 @@ def _reseal(data_dir: Path, names: tuple[str, ...]) -> dict[str, int]:
         bar = progress.add_task("", total=SealedValues(runtime.client, runtime.keyspace).count())
         with runtime.act_notes.noting(Act.VAULT_RESEAL, subject="+".join(ring.name for ring in rings)):
             found = resealing.run(lambda: progress.advance(bar))
-    return {"resealed": found.resealed, "current": found.current, "unreadable": len(found.unreadable)}
+    unreadable = found.damaged.counts.total()
+    return {"resealed": found.resealed, "current": found.current, "unreadable": unreadable}, found.damaged
 
 
-def _retire(data_dir: Path, names: tuple[str, ...], key_id: str | None = None) -> list[dict[str, str]]:
-    """The keys that were taken out, each with its ring."""
+def _retire(
+    data_dir: Path, names: tuple[str, ...], key_id: str | None = None, *, give_up: bool = False
+) -> list[dict[str, str]]:
+    """The keys that were taken out, each with its ring. Raises `Conflict` for one that may not; the others are gone."""
     runtime, rings = _opened(data_dir, names, Act.VAULT_RETIRE)
     if key_id is not None:
         with refusals(data_dir, Act.VAULT_RETIRE, subject=key_id):
             _check_old(rings, key_id)
     uses, log = _resealing(runtime, rings).uses(), VaultLog(runtime.client)
     retired: list[dict[str, str]] = []
+    refused: list[str] = []
     for ring in rings:
         _forget_old_macs(ring, log)
-        for old in ring.key_ids()[1:]:
-            if key_id in (None, old):
+        for old in (each for each in ring.key_ids()[1:] if key_id in (None, each)):
+            try:
                 with runtime.act_notes.noting(Act.VAULT_RETIRE, subject=f"{ring.name}:{old}"):
-                    _refuse_used(ring, old, uses[ring.name][old])
+                    _refuse_needed(ring, old, uses, give_up=give_up)
                     ring.retire(old, keep_mac=ring.name == "data")
                     log.retired(ring.name, old)
                 retired.append({"ring": ring.name, "key": old})
+            except Conflict as error:
+                refused.append(error.message)
     _write_environ(data_dir, rings)
+    if refused:
+        raise Conflict(
+            " ".join([*refused, *(f"Retired: {each['key']} of the {each['ring']} ring." for each in retired)])
+        )
     return retired
 
 
@@ -214,7 +232,7 @@ def _ring(name: str, data_dir: Path, settings: Settings) -> RingFile:
 
 
 def _resealing(runtime: Runtime, rings: list[RingFile]) -> Resealing:
-    vaults = {"data": runtime.data_vault, "target": runtime.target_vault or runtime.data_vault}
+    vaults = {"data": runtime.data_vault} | ({"target": runtime.target_vault} if runtime.target_vault else {})
     vaults |= {ring.name: ring.vault() for ring in rings}
     return Resealing(SealedValues(runtime.client, runtime.keyspace), vaults, runtime.api_keys, runtime.registry)
 
@@ -225,9 +243,15 @@ def _wait_until_known(ring: RingFile) -> None:
     time.sleep(min(max(0.0, SETTLED_S - age_s), SETTLED_S))
 
 
-def _refuse_used(ring: RingFile, key_id: str, count: int) -> None:
+def _refuse_needed(ring: RingFile, key_id: str, uses: KeyUses, *, give_up: bool) -> None:
+    count, damaged = uses.counts[ring.name][key_id], uses.damaged.of(ring.name)
     if count:
         raise Conflict(f"{count} values are still sealed under {key_id} of the {ring.name} ring: relay vault reseal.")
+    if damaged and not give_up:
+        raise Conflict(
+            f"Of the {ring.name} ring's values {damaged} do not open, and {key_id} may be what they need: `relay vault"
+            " status` names them. If they are lost anyway: relay vault retire --give-up-damaged."
+        )
 
 
 def _forget_old_macs(ring: RingFile, log: VaultLog) -> None:

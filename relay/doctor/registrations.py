@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.doctor.finding import Finding, Level, judged, listed
-from relay.errors import NotFound, RelayError, VaultError
+from relay.errors import NotFound, RelayError, StoreFault, VaultError
 from relay.registration.endpoint import parse_endpoint
 from relay.registration.target import Target
 
@@ -85,7 +85,7 @@ def _endpoints(runtime: Runtime, plugin: str, webhook: Registered) -> list[Endpo
     """Return where a registration goes; nothing for a chain, None where it does not open."""
     try:
         target = runtime.registry.open_target(plugin, webhook.webhook_id, webhook.revision)
-    except (VaultError, NotFound):
+    except (VaultError, NotFound, StoreFault):
         return None
     if not isinstance(target, Target):
         return []

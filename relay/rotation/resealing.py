@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from relay.errors import Conflict, VaultError
 from relay.vault import Vault
@@ -18,13 +18,43 @@ if TYPE_CHECKING:
     from relay.store.sealed_values import SealedValue, SealedValues
 
 
+#: Of so many damaged values the keys are kept, for whoever looks for them.
+NAMED: Final = 10
+
+
+@dataclass(slots=True)
+class Damaged:
+    """Values that do not open with the keys at hand: how many of each sort, and where the first of them lie."""
+
+    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # by ring, kind and plugin
+    keys: list[str] = field(default_factory=list)
+
+    def add(self, value: SealedValue) -> None:
+        """Count one more."""
+        self.counts[value.ring, value.kind, value.plugin] += 1
+        if len(self.keys) < NAMED:
+            self.keys.append(value.key)
+
+    def of(self, ring: str) -> int:
+        """How many of them that ring should have sealed."""
+        return sum(count for (each, _, _), count in self.counts.items() if each == ring)
+
+
+@dataclass(slots=True)
+class KeyUses:
+    """How many values are sealed under each key, by ring; and what does not open, and so is under none."""
+
+    counts: dict[str, Counter[str]]
+    damaged: Damaged = field(default_factory=Damaged)
+
+
 @dataclass(slots=True)
 class Resealed:
-    """What a pass came to: values sealed anew, values up to date, and the keys of values that no key opens."""
+    """What a pass came to: values sealed anew, values up to date, and those that no key opens."""
 
     resealed: int = 0
     current: int = 0
-    unreadable: list[str] = field(default_factory=list)
+    damaged: Damaged = field(default_factory=Damaged)
 
 
 class Resealing:
@@ -38,7 +68,7 @@ class Resealing:
         self._api_keys = api_keys
         self._registry = registry
 
-    def run(self, on_step: Callable[[], None]) -> Resealed:
+    def run(self, on_step: Callable[[], object]) -> Resealed:
         """Seal everything with the newest keys; ``on_step`` is called for each key that was looked at.
 
         Raises:
@@ -48,20 +78,36 @@ class Resealing:
         with self._nothing_moved():
             self._api_keys.reseal()
             self._registry.reseal()
-            for value in self._values.every():
-                on_step()
-                if value is not None:
-                    self._reseal(value, found)
+            for value, opened in self._opened(found.damaged, on_step):
+                vault = self._vaults[value.ring]
+                if Vault.key_id_of(value.sealed) == vault.key_ids[0]:
+                    found.current += 1
+                elif self._values.replace(value, vault.seal(opened, value.owner)):
+                    found.resealed += 1
         return found
 
-    def uses(self) -> dict[str, Counter[str]]:
+    def uses(self) -> KeyUses:
         """Count, by ring and key id, the values that are sealed under each key. Raises `Conflict` as `run`."""
-        counts: dict[str, Counter[str]] = {name: Counter() for name in self._vaults}
+        found = KeyUses({name: Counter() for name in self._vaults})
         with self._nothing_moved():
-            for value in self._values.every():
-                if value is not None:
-                    counts[value.ring][Vault.key_id_of(value.sealed)] += 1
-        return counts
+            for value, _ in self._opened(found.damaged):
+                found.counts[value.ring][Vault.key_id_of(value.sealed)] += 1
+        return found
+
+    def _opened(
+        self, damaged: Damaged, on_step: Callable[[], object] = lambda: None
+    ) -> Iterator[tuple[SealedValue, bytes]]:
+        """Every value of the rings at hand that opens, with what it holds; what does not is counted in ``damaged``."""
+        for value in self._values.every():
+            on_step()
+            if value is None or value.ring not in self._vaults:
+                continue
+            try:
+                opened = self._vaults[value.ring].open(value.sealed, value.owner)
+            except VaultError:
+                damaged.add(value)
+            else:
+                yield value, opened
 
     @contextmanager
     def _nothing_moved(self) -> Iterator[None]:
@@ -70,16 +116,3 @@ class Resealing:
         yield
         if self._values.places() != before:
             raise Conflict("A plugin was moved to another partition meanwhile: give the command again.")
-
-    def _reseal(self, value: SealedValue, found: Resealed) -> None:
-        vault = self._vaults[value.ring]
-        try:
-            if Vault.key_id_of(value.sealed) == vault.key_ids[0]:
-                found.current += 1
-                return
-            opened = vault.open(value.sealed, value.owner)
-        except VaultError:
-            found.unreadable.append(value.key)
-            return
-        if self._values.replace(value, vault.seal(opened, value.owner)):
-            found.resealed += 1

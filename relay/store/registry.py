@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.audit.actor import actor
 from relay.audit.entry import Act
-from relay.errors import Conflict, DocumentError, Fault, NotFound, SettingsError, VaultError
+from relay.errors import Conflict, DocumentError, Fault, NotFound, SettingsError, StoreFault, VaultError
 from relay.registration import ChainTarget, Shape, Target, target_from_json
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.plugin_names import plugins_of
@@ -208,12 +208,12 @@ class Registry:
     def _is_same(self, plugin: str, webhook_id: str, number: int, shape: bytes, target: bytes) -> bool:
         """Return whether a revision says the same. One that cannot be opened does not: registering anew repairs it."""
         owner = target_owner(plugin, webhook_id, number, shape)
-        with store_errors():
-            stored_shape = self._client.hget(self._keys.revision(plugin, webhook_id, number), "shape")
-            sealed = self._client.get(self._keys.target(plugin, webhook_id, number)) or b""
         try:
+            with store_errors():
+                stored_shape = self._client.hget(self._keys.revision(plugin, webhook_id, number), "shape")
+                sealed = self._client.get(self._keys.target(plugin, webhook_id, number)) or b""
             return stored_shape == shape and self._targets().open(sealed, owner) == target
-        except VaultError:
+        except (StoreFault, VaultError):
             return False
 
     def _commit(

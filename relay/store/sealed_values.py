@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from relay.errors import StoreFault
 from relay.invocation import Purpose
 from relay.store.key_names import PARTITIONED, partition_root, root_of_key
 from relay.store.keyspace import SINGLE, Keyspace
@@ -18,18 +19,25 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _PIECE: Final = 500  # keys that one SCAN looks at
-_PARTS: Final = frozenset({"payload", "result", "raw", "secrets"})
+_TOLD: Final = frozenset({"raw", "secrets"})  # of what endpoints told a chain
+_PARTS: Final = _TOLD | {"payload", "result"}
 _RECORD: Final = ("plugin", "webhook", "revision", "pins", "parent", "parentStep", "step")
 
 
 @dataclass(frozen=True, slots=True)
 class SealedValue:
-    """A sealed value, the key that it lies under, whose it is, and which ring seals it."""
+    """What lies where a sealed value belongs: under which key, what it is and of which plugin, and which ring seals it.
+
+    Where the value cannot be read, or its record does not say whose it is, what cannot be known is empty. It does not
+    open then.
+    """
 
     key: str
     ring: str  # "target" or "data"
-    owner: str
-    sealed: bytes
+    kind: str  # "payload", "result", "raw", "secrets", "target" or "token"
+    plugin: str = ""
+    owner: str = ""
+    sealed: bytes = b""
 
 
 class _Record(NamedTuple):
@@ -74,7 +82,7 @@ class SealedValues:
             return int(self._client.dbsize())
 
     def every(self) -> Iterator[SealedValue | None]:
-        """Find every sealed value; None stands for a key that holds none, so that progress can be told.
+        """Find every sealed value; None stands for a key of something else, so that progress can be told.
 
         What is there all the time is found at least once; what comes meanwhile is sealed with the newest key already.
         """
@@ -85,7 +93,7 @@ class SealedValues:
                     key = next(found, None)
                 if key is None:
                     break
-                yield self._value(key.decode())
+                yield self._value(key.decode("utf-8", "replace"))
 
     def replace(self, value: SealedValue, sealed: bytes) -> bool:
         """Put a value sealed anew in the place of the old one; False if that has changed or gone meanwhile."""
@@ -93,35 +101,40 @@ class SealedValues:
 
     def _value(self, key: str) -> SealedValue | None:
         kind, *names = key.removeprefix(root_of_key(key)).split(":")
-        if kind == "inv":
+        if kind == "inv" and len(names) == 2 and names[1] in _PARTS:
             return self._content(key, *names)
-        return self._secret(key, kind, *names)
+        if kind in {"target", "token"} and len(names) == 3 and names[2].isdecimal():
+            return self._secret(key, kind, *names)
+        return None
 
     def _content(self, key: str, reference_id: str, part: str) -> SealedValue | None:
-        if part not in _PARTS:
+        try:
+            with store_errors():
+                pipeline = self._client.pipeline(transaction=True)  # a chain's secrets go with the step that it is at
+                pipeline.get(key)
+                pipeline.hmget(key.removesuffix(f":{part}"), *_RECORD)  # the record beside it
+                sealed, fields = pipeline.execute()
+            record = _Record(*((field or b"").decode() for field in fields))
+            owner = record.owner(part, reference_id)
+        except (StoreFault, ValueError):  # not what belongs there: another type, no number
+            return SealedValue(key, "target" if part in _TOLD else "data", part)
+        if sealed is None:
             return None
-        with store_errors():
-            pipeline = self._client.pipeline(transaction=True)  # a chain's secrets go with the step that it is at
-            pipeline.get(key)
-            pipeline.hmget(key.removesuffix(f":{part}"), *_RECORD)  # the record beside it
-            sealed, fields = pipeline.execute()
-        if not sealed or fields[0] is None:
-            return None
-        record = _Record(*((field or b"").decode() for field in fields))
-        is_told = part in {"raw", "secrets"} or (part == "payload" and record.parent)  # what endpoints told a chain
-        return SealedValue(key, "target" if is_told else "data", record.owner(part, reference_id), sealed)
+        is_told = part in _TOLD or (part == "payload" and record.parent)
+        return SealedValue(key, "target" if is_told else "data", part, record.plugin, owner, sealed)
 
-    def _secret(self, key: str, kind: str, plugin: str, webhook: str, revision: str, *more: str) -> SealedValue | None:
-        if more:
-            return None  # who fetches the next token
-        with store_errors():
-            sealed = self._client.get(key)
-            beside = PARTITIONED["revision"].format(plugin=plugin, webhook=webhook, revision=int(revision))
-            shape = self._client.hget(root_of_key(key) + beside, "shape")
-        if not sealed or shape is None:
-            return None
+    def _secret(self, key: str, kind: str, plugin: str, webhook: str, revision: str) -> SealedValue | None:
         number = int(revision)
+        try:
+            with store_errors():
+                sealed = self._client.get(key)
+                beside = PARTITIONED["revision"].format(plugin=plugin, webhook=webhook, revision=number)
+                shape = self._client.hget(root_of_key(key) + beside, "shape") or b""
+        except StoreFault:
+            return SealedValue(key, "target", kind, plugin)
+        if sealed is None:
+            return None
         owner = (
             token_owner(plugin, webhook, number) if kind == "token" else target_owner(plugin, webhook, number, shape)
         )
-        return SealedValue(key, "target", owner, sealed)
+        return SealedValue(key, "target", kind, plugin, owner, sealed)

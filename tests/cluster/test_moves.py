@@ -402,9 +402,9 @@ def test_nothing_is_sealed_anew_while_a_plugin_is_on_its_way_or_has_left_somethi
         again(runtime).move(PLUGIN, home)
     assert refused > 5
     old = Vault.from_text(runtime.settings.data_keys.reveal()).key_ids[0]
-    assert resealing(runtime).uses()["data"][old] > 3
-    assert resealing(runtime).run(lambda: None).unreadable == []
-    assert resealing(runtime).uses()["data"][old] == 0
+    assert resealing(runtime).uses().counts["data"][old] > 3
+    assert resealing(runtime).run(lambda: None).damaged.keys == []
+    assert resealing(runtime).uses().counts["data"][old] == 0
 
 
 def test_while_it_is_moved_it_is_not_now_for_it_alone(settings, runtime, held):

@@ -150,7 +150,7 @@ VALUES = frozenset(
         *("data", "headers", "query_params", "scopes", "origins", "name", "lifetime_s", "overlap_s", "is_async"),
         *("wait_s", "delay_s", "states", "status", "outcome", "failed", "with_replayed", "since_ms", "until_ms"),
         *("limit", "grouped", "kind", "with_payload", "from_file", "include_uncertain", "most", "rate", "followed"),
-        *("once", "target"),
+        *("once", "target", "give_up"),
     }
 )
 #: Parameters that mean something else in one command.

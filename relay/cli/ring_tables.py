@@ -1,0 +1,46 @@
+"""What is shown of the key rings: their keys, how much is sealed under each, and what does not open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from relay.cli.output import bad
+from relay.rotation.resealing import NAMED
+
+if TYPE_CHECKING:
+    from relay.cli.output import Screen
+    from relay.rotation.resealing import Damaged, KeyUses
+    from relay.rotation.ring_file import RingFile
+
+
+def ring_rows(ring: RingFile, uses: KeyUses) -> list[dict[str, Any]]:
+    """The keys of a ring with how much is sealed under each, then what does not open, by kind and plugin."""
+    counts = uses.counts[ring.name]
+    keys = [
+        {"ring": ring.name, "key": key_id, "role": "opens" if number else "seals", "sealed": counts[key_id]}
+        for number, key_id in enumerate(ring.key_ids())
+    ]
+    damaged = [
+        {"ring": name, "key": None, "role": "damaged", "sealed": count, "kind": kind, "plugin": plugin or None}
+        for (name, kind, plugin), count in sorted(uses.damaged.counts.items())
+        if name == ring.name
+    ]
+    return [*keys, *damaged]
+
+
+def ring_line(row: dict[str, Any]) -> list[object]:
+    """A row of `ring_rows` as a line of the table."""
+    if row["role"] != "damaged":
+        return [*row.values()]
+    return [row["ring"], None, bad(f"damaged: {row['kind']} of {row['plugin'] or 'nobody'}"), row["sealed"]]
+
+
+def say_damaged(screen: Screen, damaged: Damaged) -> None:
+    """Name the keys of what does not open, and what to do about it."""
+    if count := damaged.counts.total():
+        named = ", ".join(damaged.keys) + ", ..." * (count > NAMED)
+        screen.note(
+            f"Do not open with the keys at hand: {count} ({named}). Is a key missing? Put it back into its ring (from"
+            " the back-up). What nobody can open is lost: register such webhooks again, and let `relay invocations"
+            " forget` destroy such contents."
+        )

@@ -1,0 +1,179 @@
+"""One value that does not open is counted and named, and hides nothing else from operators of the key rings."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from relay.store.keyspace import SINGLE
+from relay.vault import Vault, raw_owner, result_owner, secrets_owner, token_owner
+from tests.unit.cli import Cli, a_webhook
+
+PLANTED = b"planted-contents-that-nobody-sealed"
+OWNERS = {
+    "result": lambda ref: result_owner("acme", ref),
+    "raw": lambda ref: raw_owner("acme", ref, "", 0),
+    "secrets": lambda ref: secrets_owner("acme", ref, 0),
+    "token": lambda ref: token_owner("acme", "ping", 1),
+}
+DATA = {"payload", "result"}
+KINDS = [*OWNERS, "payload", "target"]
+
+
+class Site:
+    """A relay with one sealed value of each kind, each ring a file of two keys, and everything under the old one."""
+
+    def __init__(self, cli):
+        self.cli = cli
+        for ring in ("target", "data"):
+            file = cli.directory / f"{ring}.keys"
+            os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
+            file.write_text(Vault.new_key_text())
+            del cli.keys[f"RELAY_{ring.upper()}_KEYS"]
+            cli.keys[f"RELAY_{ring.upper()}_KEYS_FILE"] = str(file)
+        cli.apply(a_webhook())
+        self.ref = cli.json("trigger", "ping", "--plugin", "acme", "--async")["referenceId"]
+        runtime = cli.runtime()
+        self.client, self.vaults = runtime.client, {"data": runtime.data_vault, "target": runtime.target_vault}
+        for kind, owner in OWNERS.items():
+            self.client.set(self.key(kind), self.vault(kind).seal(b"a value", owner(self.ref)))
+        cli.json("vault", "add")
+        cli.json("vault", "promote")
+
+    def key(self, kind):
+        if kind in {"target", "token"}:
+            return getattr(SINGLE, kind)("acme", "ping", 1)
+        return getattr(SINGLE, kind)(self.ref)
+
+    def ring(self, kind):
+        return "data" if kind in DATA else "target"
+
+    def vault(self, kind):
+        return self.vaults[self.ring(kind)]
+
+    def rows(self):
+        """The keys of the rings and what is sealed under each, and what is damaged."""
+        rows = self.cli.json("vault", "status")
+        keys = {(row["ring"], row["key"]): row["sealed"] for row in rows if row["role"] != "damaged"}
+        return keys, [row for row in rows if row["role"] == "damaged"]
+
+
+def _another_type(site, kind):
+    site.client.delete(site.key(kind))
+    site.client.hset(site.key(kind), "a", PLANTED)
+
+
+def _put(site, kind, change):
+    site.client.set(site.key(kind), change(site.client.get(site.key(kind))))
+
+
+DAMAGES = {
+    "empty": lambda site, kind: _put(site, kind, lambda _: b""),
+    "plain text": lambda site, kind: _put(site, kind, lambda _: PLANTED),
+    "binary": lambda site, kind: _put(site, kind, lambda _: bytes(range(256))),
+    "truncated at its end": lambda site, kind: _put(site, kind, lambda sealed: sealed[:-1]),
+    "truncated at its beginning": lambda site, kind: _put(site, kind, lambda sealed: sealed[:12]),
+    "altered": lambda site, kind: _put(site, kind, lambda sealed: sealed[:-1] + bytes([sealed[-1] ^ 1])),
+    "of a foreign key": lambda site, kind: _put(
+        site, kind, lambda _: Vault.from_text(Vault.new_key_text()).seal(PLANTED, "somebody")
+    ),
+    "of another owner": lambda site, kind: _put(site, kind, lambda _: site.vault(kind).seal(PLANTED, "somebody")),
+    "of another type": _another_type,
+}
+
+
+@pytest.fixture
+def site(valkey, tmp_path, monkeypatch):
+    monkeypatch.setattr("relay.cli.vault.SETTLED_S", 0.0)
+    cli = Cli(valkey.tcp_url, tmp_path)
+    yield Site(cli)
+    cli.close()
+
+
+def test_what_is_whole_is_counted_and_nothing_else_is_shown(site):
+    keys, damaged = site.rows()
+    assert (sorted(keys.values()), damaged) == ([0, 0, 2, 4], [])
+    assert site.cli.run("vault", "status").stderr == ""
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_value_is_named_and_all_others_are_counted_resealed_and_retired(site, kind, damage):
+    ring, other = site.ring(kind), ({"data", "target"} - {site.ring(kind)}).pop()
+    before, _ = site.rows()
+    old = {ring: key for (ring, key), count in before.items() if count}
+    checks = [row["check"] for row in site.cli.json("doctor", exit_code=1)]
+    DAMAGES[damage](site, kind)
+
+    keys, damaged = site.rows()
+    assert keys == before | {(ring, old[ring]): before[ring, old[ring]] - 1}
+    row = {"ring": ring, "key": None, "role": "damaged", "sealed": 1, "kind": kind, "plugin": "acme"}
+    if damage == "of another type" and kind not in {"target", "token"}:
+        row["plugin"] = None
+    assert damaged == [row]
+    shown = site.cli.run("vault", "status")
+    assert f"damaged: {kind} of {row['plugin'] or 'nobody'}" in shown.stdout
+    assert f"Do not open with the keys at hand: 1 ({site.key(kind)})." in shown.stderr
+    assert PLANTED.decode() not in shown.output
+
+    done = site.cli.json("vault", "reseal")
+    assert done == {"resealed": sum(before.values()) - 1, "current": 0, "unreadable": 1}
+    refused = site.cli.run("vault", "retire")
+    assert refused.exit_code == 1
+    assert f"Of the {ring} ring's values 1 do not open, and {old[ring]} may be what they need" in refused.stderr
+    assert f"Retired: {old[other]} of the {other} ring." in refused.stderr
+    assert set(site.rows()[0]) == set(before) - {(other, old[other])}
+    assert [row["check"] for row in site.cli.json("doctor", exit_code=1)] == checks
+
+    given_up = site.cli.json("vault", "retire", "--give-up-damaged")
+    assert given_up == [{"ring": ring, "key": old[ring]}]
+    assert site.rows()[1] == [row]
+    (applied,) = site.cli.apply(a_webhook())["webhooks"]
+    assert applied["change"] == ("changed" if kind == "target" else "unchanged"), "to register it anew repairs it"
+
+
+def _revision_of_no_number(site):
+    site.client.hset(SINGLE.record(site.ref), mapping={"revision": "x", "parentStep": "y", "parent": "z", "step": "?"})
+
+
+RECORDS = {
+    "gone": lambda site: site.client.delete(SINGLE.record(site.ref)),
+    "of no numbers": _revision_of_no_number,
+    "of no text": lambda site: site.client.hset(SINGLE.record(site.ref), "plugin", b"\xff\xfe"),
+}
+
+
+@pytest.mark.parametrize("damage", RECORDS)
+def test_contents_whose_record_says_no_more_whose_they_are_are_damaged(site, damage):
+    RECORDS[damage](site)
+    keys, damaged = site.rows()
+    kinds = {row["kind"] for row in damaged}
+    assert kinds == {"payload", "raw", "secrets"} | ({"result"} if damage != "of no numbers" else set())
+    assert sum(keys.values()) == len(KINDS) - len(kinds)
+    assert site.cli.json("vault", "reseal")["unreadable"] == len(kinds)
+
+
+def test_what_lies_under_names_that_are_nobody_s_is_no_sealed_value(site):
+    for name in ("target:x", "target:a:b:x", "token:acme:ping:1:turn", "inv:x:y:z", "inv::", "target:"):
+        site.client.set(f"relay:{{0}}:{name}", PLANTED)
+    site.client.set(b"relay:{0}:target:\xff:a:1", PLANTED)
+    assert site.rows()[1] == []
+
+
+def test_a_rotation_in_one_go_does_all_but_retire_the_key_that_may_be_needed(site):
+    DAMAGES["plain text"](site, "payload")
+    refused = site.cli.run("vault", "rotate")
+    assert refused.exit_code == 1
+    assert "Of the data ring's values 1 do not open" in refused.stderr
+    keys, (damaged,) = site.rows()
+    assert damaged["kind"] == "payload"
+    assert sorted(keys.values()) == [0, 0, 1, 4]
+
+
+def test_one_ring_is_gone_through_without_the_keys_of_the_other(site):
+    del site.cli.keys["RELAY_TARGET_KEYS_FILE"]
+    (site.cli.directory / "target.keys").unlink()
+    assert [row["role"] for row in site.cli.json("vault", "status", "--ring", "data")] == ["seals", "opens"]
+    assert site.cli.json("vault", "reseal", "--ring", "data") == {"resealed": 2, "current": 0, "unreadable": 0}
+    assert len(site.cli.json("vault", "retire", "--ring", "data")) == 1
