@@ -311,3 +311,13 @@ def test_the_declared_pythons_are_those_of_the_readme():
     project = tomllib.loads(text_of("pyproject.toml"))["project"]
     declared = [text.rsplit(" ", 1)[1] for text in project["classifiers"] if "Python :: 3." in text]
     assert f"Python {declared[0]} to {declared[-1]} and make" in text_of("README.md")
+
+
+def test_the_files_that_a_trigger_passes_are_there():
+    hops = text_of("docs/ARCHITECTURE.md").partition("## A trigger, hop by hop")[2].split("```")[1]
+    named = re.findall(r"(?:[a-z_]+/)*[a-z_]+\.(?:py|lua)\b", hops)
+    files = {
+        path.relative_to(ROOT).as_posix() for top in ("api", "relay", "workers") for path in (ROOT / top).rglob("*")
+    }
+    assert len(named) > 20
+    assert [name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)] == []
