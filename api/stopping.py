@@ -27,7 +27,7 @@ def on_stop(*acts: Callable[[], None]) -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     told, tells = socket.socketpair()
-    tells.setblocking(False)
+    tells.setblocking(False)  # noqa: FBT003 - it takes no name
     signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(told, tells, acts), name="stop", daemon=True).start()
 

@@ -75,7 +75,8 @@ class Executing(bootsteps.StartStopStep):
         if self._guard is not None:
             self._guard.kill()  # from here on the drain's own time counts
         worker.app.executor.drain(self._settings.stop_timeout_s)
-        with suppress(Exception), gevent.Timeout(LAST_REPORT_S, False):  # what is said keeps no worker from ending
+        # What is said keeps no worker from ending.
+        with suppress(Exception), gevent.Timeout(LAST_REPORT_S, exception=False):
             worker.parts.reporter.report(TaskEvents(worker.app, worker.hostname).send)
             worker.parts.spans.flush()
         gevent.spawn_later(GOODBYE_S, os._exit, worker.exitcode or 0)
