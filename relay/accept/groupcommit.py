@@ -11,17 +11,15 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from relay.errors import RelayError, StoreFault, Unavailable
+from relay.process.collecting import WINDOW_S, collect
 from relay.process.loops import Loop, Over
 from relay.telemetry import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-#: How often within the window it is looked whether anything has arrived; if not, the group is not waited for longer.
-LOOKS: Final = 4
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -50,7 +48,7 @@ class GroupCommit(Generic[T, R]):
         *,
         max_items: int,
         max_bytes: int,
-        window_s: float,
+        window_s: float = WINDOW_S,
         patience_s: float | None = None,
     ) -> None:
         self._commit = commit
@@ -115,8 +113,8 @@ class GroupCommit(Generic[T, R]):
     def _take(self, *, pause: bool) -> list[_Pending[T, R]]:
         """Take the next group, first come first served; with ``pause`` after a moment, or as soon as it is full."""
         with self._changed:
-            if pause and self._waiting:
-                self._collect()
+            if pause:
+                collect(lambda: len(self._waiting), self._max_items, self._wait_until_full, self._window_s)
             self._idle = True
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if not self._waiting:
@@ -132,13 +130,8 @@ class GroupCommit(Generic[T, R]):
             self._waiting_bytes -= size_bytes
         return group
 
-    def _collect(self) -> None:
-        """Wait while more arrives, at most for the window."""
-        deadline_s, seen = time.monotonic() + self._window_s, 0
-        while len(self._waiting) > seen and time.monotonic() < deadline_s:
-            seen = len(self._waiting)
-            if self._changed.wait_for(self._full, self._window_s / LOOKS):
-                return
+    def _wait_until_full(self, timeout_s: float) -> None:
+        self._changed.wait_for(self._full, timeout_s)
 
     def _full(self) -> bool:
         return len(self._waiting) >= self._max_items or self._waiting_bytes >= self._max_bytes

@@ -11,6 +11,7 @@ import gevent
 from gevent.event import Event as Signal
 
 from relay.process import loops
+from relay.process.collecting import collect
 from relay.process.loops import Failures, Loop
 from relay.telemetry import log
 from relay.telemetry.log import Event, event
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 #: A script holds the server for everybody: about 1 ms for so many.
 GROUP_ITEMS: Final = 24
 GROUP_BYTES: Final = 1024 * 1024
-#: After a group of several, how long the next one is collected.
-WINDOW_S: Final = 0.004
-#: How often within it it is looked whether anything has arrived; if not, the group is not waited for longer.
-LOOKS: Final = 4
 #: While there is nothing to settle, how often that shows that it could.
 IDLE_S: Final = 1.0
 #: What has failed so often goes without others, whatever the reason: it may be the reason.
@@ -107,13 +104,7 @@ class Settler:
                 self._idle.set()
 
     def _collect(self) -> None:
-        """Wait while more arrives, at most for the window."""
-        seen = 0
-        for _ in range(LOOKS):
-            if not seen < len(self._waiting) < GROUP_ITEMS:
-                return
-            seen = len(self._waiting)
-            gevent.sleep(WINDOW_S / LOOKS)
+        collect(lambda: len(self._waiting), GROUP_ITEMS, gevent.sleep)
 
     def _take(self) -> list[_Waiting]:
         group = [self._waiting.popleft()]
