@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import falcon
@@ -18,7 +17,7 @@ from api.lanes import LanesResource
 from api.listing import ListingResource
 from api.metrics import MetricsResource
 from api.problems import from_framework, problem_of
-from api.publication import FrontResource, PublicationResource
+from api.publication import STATIC, FrontResource, PublicationResource
 from api.reference.document import make_document
 from api.reference.page import PAGE_FILES, PAGE_HEADERS, make_page
 from api.replays import ACTIONS, ReplayResource, ReplaysResource, ReplaySteeringResource
@@ -58,7 +57,6 @@ if TYPE_CHECKING:
     from relay.traffic import TrafficControl
     from relay.vault import Vault
 
-_STATIC: Final = Path(__file__).parent / "static"
 _COUNTED: Final = frozenset({400, 408, 413, 415})  # malformed requests leave a counter instead of a record
 
 
@@ -93,7 +91,7 @@ def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, f
     """Make the application from the given parts."""
     store, dispatcher, waiters, rates = parts.store, parts.dispatcher, parts.waiters, parts.rates
     endings = Endings(store, parts.data_vault)
-    faults = Faults(store)
+    handlers = ErrorHandlers(store)
     app = falcon.App()
     app.add_middleware(RequestLog(parts.refusals, parts.addresses))
     app.add_middleware(Acts(parts.act_counts))
@@ -101,9 +99,9 @@ def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, f
     failures = FailedAuthentications(parts.addresses, settings.auth_failures)
     app.add_middleware(Authentication(parts.api_keys, failures))
     app.add_middleware(Tracing(parts.spans))
-    app.add_error_handler(Exception, faults.unexpected)
-    app.add_error_handler(falcon.HTTPError, faults.framework)
-    app.add_error_handler(RelayError, faults.relay)
+    app.add_error_handler(Exception, handlers.unexpected)
+    app.add_error_handler(falcon.HTTPError, handlers.framework)
+    app.add_error_handler(RelayError, handlers.relay)
     app.add_route(
         "/v1/webhooks/{webhook_id}/trigger",
         TriggerResource(
@@ -146,7 +144,7 @@ def _route_overview(app: falcon.App[falcon.Request, falcon.Response], parts: Par
 def _publish(app: falcon.App[falcon.Request, falcon.Response]) -> None:
     """Add the routes that anybody may read."""
     document = make_document()
-    script = (_STATIC / "webhooks.js").read_bytes()
+    script = (STATIC / "webhooks.js").read_bytes()
     app.add_route("/webhooks.js", PublicationResource(script, "text/javascript; charset=utf-8"))
     app.add_route("/openapi.json", PublicationResource(dump_json(document), JSON_TYPE))
     app.add_route("/docs", PublicationResource(make_page(document).encode(), "text/html; charset=utf-8", PAGE_HEADERS))
@@ -157,7 +155,7 @@ def _publish(app: falcon.App[falcon.Request, falcon.Response]) -> None:
         app.add_route(route, resource)
 
 
-class Faults:
+class ErrorHandlers:
     """Turns every error into its problem document."""
 
     def __init__(self, store: InvocationStore) -> None:

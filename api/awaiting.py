@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 
 #: Reads the record of that id.
-Look: TypeAlias = "Callable[[str], Invocation]"
-#: Reads the record of that id, and asks for a notice to this process when it ends.
-Join: TypeAlias = "Callable[[str], Invocation]"
+ReadRecord: TypeAlias = "Callable[[str], Invocation]"
 
 
 class Signal(Enum):
@@ -156,7 +154,7 @@ class Expectation:
             return Accepted(AcceptVerdict.ACCEPTED, self._reference_id, State.QUEUED)
         return self._reply
 
-    def follow(self, accepted: Accepted, join: Join) -> Invocation:
+    def follow(self, accepted: Accepted, join: ReadRecord) -> Invocation:
         """Expect an invocation that was there before: its record as it was when this process was to be told."""
         if accepted.reference_id != self._reference_id:
             self._waiters.remove(self._reference_id, self)
@@ -181,7 +179,7 @@ class Expectation:
         elif not plain:
             self._told.put(Signal.LOOK)
 
-    def wait(self, deadline_s: float, look: Look, join: Join) -> Notice | Invocation | None:
+    def wait(self, deadline_s: float, look: ReadRecord, join: ReadRecord) -> Notice | Invocation | None:
         """Wait for the end, until ``deadline_s`` of the monotonic clock.
 
         ``look`` reads the record: when notices may have been missed, and when the time is over. ``join`` does, and has
@@ -217,7 +215,7 @@ class Expectation:
             raise Unavailable
         return accepted_or_raise(self._reply)
 
-    def _look(self, accepted: Accepted, look: Look, join: Join) -> Invocation:
+    def _look(self, accepted: Accepted, look: ReadRecord, join: ReadRecord) -> Invocation:
         if accepted.verdict is AcceptVerdict.ACCEPTED or self._joined:
             return look(self._reference_id)
         if accepted.state is None:

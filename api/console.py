@@ -5,15 +5,13 @@ The page holds no secret and needs no key; whoever signs in does so with a key t
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from api.publication import PublicationResource
+from api.publication import STATIC, PublicationResource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_STATIC: Final = Path(__file__).parent / "static"
 _PAGE: Final = "index.html"
 #: What is served and as what; other files (licences, notes) are not.
 _MEDIA_TYPES: Final = {
@@ -41,7 +39,7 @@ CONSOLE_HEADERS: Final = {
 
 def console_resources() -> Iterator[tuple[str, PublicationResource]]:
     """Yield every route of the console and what it serves; read when the process starts."""
-    for directory, prefix in ((_STATIC / "console", "/console"), (_STATIC / "vendor", "/console/vendor")):
+    for directory, prefix in ((STATIC / "console", "/console"), (STATIC / "vendor", "/console/vendor")):
         for path in sorted(directory.rglob("*")):
             media_type = _MEDIA_TYPES.get(path.suffix)
             if media_type is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
     import falcon
 
+#: The files that the API serves.
+STATIC: Final = Path(__file__).parent / "static"
 _AGE_S: Final = 300
 #: Smaller contents fit into one packet as they are.
 _LEAST_BYTES: Final = 1_400

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import falcon
 
 DEFAULT_LIMIT: Final = 50
-_MAX_WORDS: Final = 50  # of one parameter that takes several
+MAX_WORDS: Final = 50  # of one parameter that takes several
 _REFERENCE: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.ASCII)
 _CURSOR: Final = re.compile(r"[\x21-\x7e]{1,512}\Z", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,6}\Z", re.ASCII)
@@ -52,7 +52,7 @@ class Words(fields.Field[list[str]]):
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> list[str]:
         words = [word for text in (value if isinstance(value, list) else [value]) for word in text.split(",")]
-        if len(words) > _MAX_WORDS or not all(self._pattern.match(word) for word in words):
+        if len(words) > MAX_WORDS or not all(self._pattern.match(word) for word in words):
             raise ValidationError(self._rule)
         return words
 

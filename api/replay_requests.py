@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
-from api.queries import STATUS_RULE, moment, status_of
+from api.queries import MAX_WORDS, STATUS_RULE, moment, status_of
 from relay.errors import Fault, RequestRejected
 from relay.invocation import FINAL, Outcome, State
 from relay.reference_id import reference_time_ms
@@ -22,14 +22,13 @@ if TYPE_CHECKING:
 
 #: Ids of one request, picked by hand; the command takes files of any length.
 MAX_IDS: Final = 100_000
-_MAX_WORDS: Final = 50
 _MAX_COUNT: Final = 1_000_000_000
 _FINAL: Final = [str(state) for state in State if state in FINAL]
 _OUTCOMES: Final = [str(outcome) for outcome in Outcome]
 _ABOUT_STATUS: Final = "Numbers and classes (`5xx`)."
 
 
-class StatusFilter(fields.Field[int | str]):
+class StatusField(fields.Field[int | str]):
     """A status, or a class of them."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int | str:
@@ -62,13 +61,13 @@ ReplayFilter: Final = Fields.from_dict(
         "states": ListOf(
             _word(_FINAL, "A final state."),
             "final states",
-            most=_MAX_WORDS,
+            most=MAX_WORDS,
             metadata={"description": "Only in one of these. Without it: what failed."},
         ),
         "status": ListOf(
-            StatusFilter(metadata={"type": ["integer", "string"]}),
+            StatusField(metadata={"type": ["integer", "string"]}),
             "statuses",
-            most=_MAX_WORDS,
+            most=MAX_WORDS,
             metadata={"description": _ABOUT_STATUS},
         ),
         "outcome": _word(_OUTCOMES, "Only with this outcome."),

@@ -25,6 +25,7 @@ from relay.registration import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store import keyspace
+from relay.store.key_names import partition_root
 from relay.up.ports import free_port
 from relay.vault import Vault
 
@@ -86,7 +87,7 @@ def multiply(client: Any, more: int) -> None:
         place = made % len(templates)
         chosen = templates[place : place + min(_COPIES, more - made)]
         pairs = [word for ref in chosen for word in (ref, new_reference_id(PLUGIN))]
-        copy(args=[keyspace.ROOT, PLUGIN, shift_ms, *pairs])
+        copy(args=[partition_root(0), PLUGIN, shift_ms, *pairs])
         made += len(chosen)
 
 

@@ -26,11 +26,13 @@ from relay.invocation import FINAL, Attempt, Outcome, Sent, State
 from relay.reference_id import new_reference_id
 from relay.replay.planning import Replays, Request
 from relay.store import keyspace
-from relay.store.invocations import InvocationStore, NewInvocation, Settlement
+from relay.store.acceptance import NewInvocation
+from relay.store.invocations import InvocationStore
 from relay.store.limits import Limits
 from relay.store.listing import Filter, Listing
 from relay.store.replay_runs import NewReplay, ReplayRuns
 from relay.store.replays import ReplayState, ReplayStore
+from relay.store.transitions import Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Callable

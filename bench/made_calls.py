@@ -7,9 +7,11 @@ from uuid import uuid4
 
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.reference_id import new_reference_id
-from relay.store.invocations import InvocationStore, NewInvocation, Settlement
+from relay.store.acceptance import NewInvocation
+from relay.store.invocations import InvocationStore
 from relay.store.keyspace import Keyspace
 from relay.store.limits import Limits
+from relay.store.transitions import Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

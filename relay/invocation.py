@@ -203,7 +203,6 @@ class Invocation:
     lease_end_ms: int | None = None
     not_before_ms: int | None = None
     ends_by_ms: int | None = None  # not final by then it ends as `expired`
-    ready_at_ms: int | None = None
     losses: int = 0
     status: int | None = None  # of the result
     error: bool | None = None  # of the result

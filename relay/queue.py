@@ -211,10 +211,6 @@ class _AmqpLanes:
         with self._app.connection_or_acquire(pool=True) as connection, connection.channel() as channel:
             return int(self._app.amqp.queues[lane](channel).queue_declare().message_count)
 
-    def message(self, lane: str, ids: Sequence[str]) -> bytes:
-        """Refuse: no script can put a message here."""
-        raise NotImplementedError
-
     def close(self) -> None:
         """End nothing: its connections are the app's."""
 
@@ -243,7 +239,7 @@ class Publisher:
 
     def messages_for_script(self, ready: Iterable[tuple[str, str]]) -> list[tuple[str, bytes]]:
         """``(lane, message)`` for ``(id, lane)`` pairs, for a script to put into the lanes; none where none can."""
-        if not self._in_store:
+        if not (self._in_store and isinstance(self._lanes, _RedisLanes)):
             return []
         lanes = _by_lane(ready).items()
         return [(lane, self._lanes.message(lane, part)) for lane, ids in lanes for part in _in_messages(ids)]

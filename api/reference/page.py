@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from html import escape
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from api.publication import STATIC
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_FILES: Final = Path(__file__).parents[1] / "static" / "docs"
+_FILES: Final = STATIC / "docs"
 #: What the page loads, beside the console's colours; each is served below `/docs/`.
 PAGE_FILES: Final = {
     "page.css": ((_FILES / "page.css").read_bytes(), "text/css; charset=utf-8"),

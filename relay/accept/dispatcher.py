@@ -18,22 +18,18 @@ from relay.accept.intake import CheckedTrigger, Intake, TriggerRequest
 from relay.errors import IdempotencyKeyReused, OverCapacity, RelayError, Unavailable
 from relay.invocation import State
 from relay.store.acceptance import Accepted, AcceptVerdict, NewInvocation
+from relay.store.answering import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from relay.store.acceptance import Message
+    from relay.store.acceptance import LaneMessage
     from relay.store.invocations import InvocationStore
     from relay.store.registry import Registry
     from relay.vault import Vault
 
-__all__ = ["Dispatcher", "LanePublisher", "TriggerRequest"]
-
 GROUP_ITEMS: Final = 128  # triggers in one accept script, and so ids in one Celery message
 GROUP_BYTES: Final = 1024 * 1024  # sealed bytes in one accept script; a larger single trigger goes alone
-WINDOW_S: Final = 0.004  # how much longer a group is collected after a group of several
-#: Beyond that callers of a partition whose server is silent are told so at once: they would hold all threads.
-PATIENCE_S: Final = 2.0
 _ROUNDS: Final = 4  # how often a registration may change under a trigger before it is asked to come again
 _CAPACITY_RETRY_S: Final = 5
 _AGAIN_THREADS: Final = 4
@@ -42,7 +38,7 @@ _AGAIN_THREADS: Final = 4
 class LanePublisher(Protocol):
     """Where accepted ids go (`relay.queue.Publisher`)."""
 
-    def messages_for_script(self, ready: Iterable[tuple[str, str]]) -> Sequence[Message]:
+    def messages_for_script(self, ready: Iterable[tuple[str, str]]) -> Sequence[LaneMessage]:
         """Return the messages that the accept script may put into their lanes itself; none where it cannot."""
 
     def publish_ready(self, ready: Iterable[tuple[str, str]]) -> object:
@@ -144,7 +140,7 @@ class Dispatcher:
                 self._commit,
                 max_items=GROUP_ITEMS,
                 max_bytes=GROUP_BYTES,
-                window_s=WINDOW_S,
+                # Callers of a partition whose server is silent are told so at once: they would hold all threads.
                 patience_s=PATIENCE_S if self._ledger.is_divided else None,
             )
             commits = self._commits.setdefault(number, made)
@@ -184,7 +180,7 @@ class Dispatcher:
         """
         brought: deque[list[_Listed]] = deque()
 
-        def bring() -> Iterator[tuple[Sequence[NewInvocation], Sequence[Message]]]:
+        def bring() -> Iterator[tuple[Sequence[NewInvocation], Sequence[LaneMessage]]]:
             for group in groups:
                 brought.append(group)
                 news = [each.checked.new for each in group]
@@ -200,7 +196,7 @@ class Dispatcher:
     def _commit(self, news: Sequence[NewInvocation]) -> list[Accepted]:
         return self._published(news, *self._ledger.accept_and_publish(news, self._messages(news)))
 
-    def _messages(self, news: Sequence[NewInvocation]) -> Sequence[Message]:
+    def _messages(self, news: Sequence[NewInvocation]) -> Sequence[LaneMessage]:
         return self._publisher.messages_for_script((new.reference_id, new.lane) for new in news if not new.delay_ms)
 
     def _published(self, news: Sequence[NewInvocation], accepted: list[Accepted], published: bool) -> list[Accepted]:

@@ -13,8 +13,8 @@ MAX_CONTENT_TYPE_CHARACTERS: Final = 256
 
 _MEDIA_TYPE: Final = re.compile(r"[ \t]*([a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64})[ \t]*(?:;|\Z)")
 _CHARSET: Final = re.compile(r";[ \t]*charset[ \t]*=[ \t]*\"?([a-z0-9_.:+-]{1,40})")
-_JSON_TYPE: Final = re.compile(r"(?:application|text)/json\Z|[^/]+/[^/]+\+json\Z")
-_TEXT_TYPE: Final = re.compile(
+_JSON: Final = re.compile(r"(?:application|text)/json\Z|[^/]+/[^/]+\+json\Z")
+_TEXT: Final = re.compile(
     r"text/.+\Z|[^/]+/[^/]+\+(?:xml|yaml)\Z|application/(?:xml|xml-dtd|x-www-form-urlencoded|(?:x-)?javascript|"
     r"ecmascript|x-ndjson|ndjson|jsonl|jsonlines|x-jsonlines|json-seq|(?:x-)?yaml|toml|sql|graphql|x-sh)\Z"
 )
@@ -48,9 +48,9 @@ def _read_content_type(header: str) -> ContentType:
         return ContentType("unknown", None, None)
     essence, charset = found[1], _CHARSET.search(header)
     kind: Literal["json", "text", "bytes"] = "bytes"
-    if _JSON_TYPE.match(essence):
+    if _JSON.match(essence):
         kind = "json"
-    elif _TEXT_TYPE.match(essence):
+    elif _TEXT.match(essence):
         kind = "text"
     return ContentType(kind, charset[1] if charset else None, essence)
 

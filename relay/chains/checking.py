@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from relay.text.expressions import Expression
 
 #: The shape of a webhook as it will be, by its id; None if it will not be registered.
-Lookup: TypeAlias = "Callable[[str], Shape | None]"
-_Faults: TypeAlias = "Iterator[tuple[str, str]]"
+ShapeLookup: TypeAlias = "Callable[[str], Shape | None]"
+_FaultPairs: TypeAlias = "Iterator[tuple[str, str]]"
 
 
-def chain_faults(shape: Shape, target: ChainTarget, lookup: Lookup) -> _Faults:
+def chain_faults(shape: Shape, target: ChainTarget, lookup: ShapeLookup) -> _FaultPairs:
     """Yield what is wrong with a chain, with its JSON pointer: targets, cycles, depth, mapped names, literals."""
     for number, step in enumerate(target.steps):
         called = lookup(step.webhook)
@@ -37,13 +37,13 @@ def chain_faults(shape: Shape, target: ChainTarget, lookup: Lookup) -> _Faults:
         yield "/steps", message
 
 
-def step_faults(step: Step, called: Shape) -> _Faults:
+def step_faults(step: Step, called: Shape) -> _FaultPairs:
     """Yield what a step maps that its webhook does not take."""
     faults = list(_name_faults(step, called))
     yield from faults or _literal_faults(step, called)
 
 
-def _name_faults(step: Step, called: Shape) -> _Faults:
+def _name_faults(step: Step, called: Shape) -> _FaultPairs:
     fillable = {name.lower() for name in called.fillable_headers}
     seen: set[str] = set()
     for name in step.headers:
@@ -58,7 +58,7 @@ def _name_faults(step: Step, called: Shape) -> _Faults:
             yield f"/queryParams/{escape_step(name)}", f"is not a parameter of `{called.webhook_id}`"
 
 
-def _literal_faults(step: Step, called: Shape) -> _Faults:
+def _literal_faults(step: Step, called: Shape) -> _FaultPairs:
     """Yield what can never fit, whatever came before. An expression that is not constant may give anything."""
     fixed, data = _constant_data(step.data)
     headers, query_params = _constants(step.headers), _constants(step.query_params)
@@ -96,7 +96,7 @@ def _sent(value: Any) -> Any:
     return repr(value) if isinstance(value, int | float) else value
 
 
-def _member_faults(expression: Expression, called: Shape) -> _Faults:
+def _member_faults(expression: Expression, called: Shape) -> _FaultPairs:
     """Literals among the members of an object that the expression builds, against the schemas of those members."""
     schema, members = called.data_schema, expression.members()
     if not members or not isinstance(schema, dict) or not isinstance(schema.get("properties"), dict):
@@ -110,7 +110,7 @@ def _member_faults(expression: Expression, called: Shape) -> _Faults:
         yield "/data", f"{message} (member `{pointer[1:]}`, of `{called.webhook_id}`)"
 
 
-def _nesting_fault(shape: Shape, lookup: Lookup) -> str | None:
+def _nesting_fault(shape: Shape, lookup: ShapeLookup) -> str | None:
     """Find a cycle, or chains in chains beyond the limit."""
     level = {shape.webhook_id}
     uses = {shape.webhook_id: shape.uses}
@@ -124,7 +124,7 @@ def _nesting_fault(shape: Shape, lookup: Lookup) -> str | None:
     return f"has chains in chains deeper than {MAX_CHAIN_DEPTH}"
 
 
-def _uses(webhook_id: str, known: dict[str, tuple[str, ...]], lookup: Lookup) -> tuple[str, ...]:
+def _uses(webhook_id: str, known: dict[str, tuple[str, ...]], lookup: ShapeLookup) -> tuple[str, ...]:
     if webhook_id not in known:
         found = lookup(webhook_id)
         known[webhook_id] = found.uses if found is not None else ()

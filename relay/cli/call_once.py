@@ -9,7 +9,8 @@ import click
 from rich.console import Group
 from rich.text import Text
 
-from relay.accept.dispatcher import Dispatcher, TriggerRequest
+from relay.accept.dispatcher import Dispatcher
+from relay.accept.intake import TriggerRequest
 from relay.answer.masking import Mask
 from relay.audit.entry import Act
 from relay.cli.acts import acting

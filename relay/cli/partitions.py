@@ -21,7 +21,7 @@ from relay.settings import Settings
 from relay.store.connection import connect
 from relay.store.old_names import adopt_old_keys
 from relay.store.partition_states import partition_states
-from relay.store.scripts import store_errors
+from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import click
 from rich.console import Group
 from rich.text import Text
 
-from relay.accept.dispatcher import TriggerRequest
+from relay.accept.intake import TriggerRequest
 from relay.cli.command_runtime import command_runtime
 from relay.cli.completion import webhooks_like
 from relay.cli.names import not_registered

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from relay.answer.masking import Mask
 from relay.errors import NotFound, RequestRejected, StoreFault, Unavailable, VaultError
 from relay.executor.apart import apart
 from relay.executor.chain_turns import ChainTurn
@@ -15,7 +16,6 @@ from relay.store.access_tokens import RevisionId
 from relay.telemetry import log
 
 if TYPE_CHECKING:
-    from relay.answer.masking import Mask
     from relay.executor.access_tokens import AccessToken, AccessTokens
     from relay.executor.call_plans import CallPlan, CallPlans
     from relay.executor.chain_turns import ChainTurns
@@ -65,7 +65,7 @@ class Preparation:
         self._turns = turns
         self._payloads = payloads
         self._tokens = tokens
-        self._masks = lru_cache(MAX_TOKEN_MASKS)(_mask_with)
+        self._masks = lru_cache(MAX_TOKEN_MASKS)(Mask.with_texts)
 
     def prepare(self, record: CallRecord, *, waits: bool) -> Call | TokenWanted:
         """Open, check and render one call.
@@ -122,8 +122,4 @@ class Preparation:
         if access is None:
             return TokenWanted(record)
         call.request.authorize(access.token)
-        return call._replace(mask=self._masks(call.mask, access.token), access=access)
-
-
-def _mask_with(mask: Mask, token: str) -> Mask:
-    return mask.with_texts([token])
+        return call._replace(mask=self._masks(call.mask, (access.token,)), access=access)

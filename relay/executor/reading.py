@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import gevent
 
+from relay.answer.masking import Mask
 from relay.answer.results import Result, failure_result, hide, read_body
 from relay.chains import TooManySecrets
 from relay.executor.apart import apart, making_bytes
@@ -16,13 +17,12 @@ from relay.telemetry import log
 
 if TYPE_CHECKING:
     from relay.answer.endpoint_answer import EndpointAnswer
-    from relay.answer.masking import Mask
     from relay.answer.results import AnswerBody
     from relay.executor.chain_turns import ChainTurns
     from relay.executor.preparation import Prepared
 
 #: Masks that hide what chains have found, too: all steps of a chain share one for each webhook.
-MAX_CHAIN_MASKS: Final = 256
+MAX_STEP_MASKS: Final = 256
 
 
 class Reading(NamedTuple):
@@ -39,7 +39,7 @@ class AnswerReader:
 
     def __init__(self, turns: ChainTurns) -> None:
         self._turns = turns
-        self._masks = lru_cache(MAX_CHAIN_MASKS)(_mask_with)
+        self._masks = lru_cache(MAX_STEP_MASKS)(Mask.with_texts)
 
     def read(self, call: Prepared, answer: EndpointAnswer) -> Reading:
         """Read what an attempt came to."""
@@ -105,7 +105,3 @@ def _hidden(result: Result, body: AnswerBody, mask: Mask) -> Reading:
 
 def _failed(outcome: Outcome, *, status: int = 0) -> Reading:
     return Reading(outcome, failure_result(outcome, status=status))
-
-
-def _mask_with(mask: Mask, secrets: tuple[str, ...]) -> Mask:
-    return mask.with_texts(secrets)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 QUEUE_DELAY = "queue"
 ATTEMPT_DURATION = "attempt"
 #: By webhook and histogram: how often each duration was.
-_Durations: TypeAlias = "defaultdict[tuple[str, str], defaultdict[int, int]]"
+_Histograms: TypeAlias = "defaultdict[tuple[str, str], defaultdict[int, int]]"
 
 
 class Gathering:
@@ -24,7 +24,7 @@ class Gathering:
     def __init__(self, measures: Measures, process: str) -> None:
         self._measures = measures
         self._process = process
-        self._gathered: dict[str, _Durations] = {}  # by plugin
+        self._gathered: dict[str, _Histograms] = {}  # by plugin
         self._unsure: tuple[str, str, Counter[str]] | None = None  # batch, plugin, amounts: may have been brought
 
     def add(self, name: str, webhook: tuple[str, str], duration_ms: int) -> None:

@@ -19,9 +19,9 @@ PREFIX: Final = "RELAY_"
 ENV_FILE: Final = "relay.env"
 FILE_SUFFIX: Final = "_FILE"
 
-_REDIS_URL: Final = PREFIX + "REDIS_URL"
-_BROKER_URL: Final = PREFIX + "BROKER_URL"
-_STORE_URL: Final = PREFIX + "STORE_URL"
+REDIS_URL: Final = PREFIX + "REDIS_URL"
+BROKER_URL: Final = PREFIX + "BROKER_URL"
+STORE_URL: Final = PREFIX + "STORE_URL"
 
 
 def read_env_file(path: Path) -> dict[str, str]:
@@ -44,16 +44,16 @@ def lacking(saved: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str
     for name in given:
         left.pop(name.removesuffix(FILE_SUFFIX), None)
         left.pop(name + FILE_SUFFIX, None)
-    if _REDIS_URL not in left:
+    if REDIS_URL not in left:
         for name in following(saved):
             left.pop(name, None)
     return left
 
 
 def following(variables: Mapping[str, str]) -> tuple[str, ...]:
-    """Return which of the other two addresses say no more than RELAY_REDIS_URL does."""
-    redis_url = variables.get(_REDIS_URL, "")
-    expected = {_STORE_URL: redis_url}
+    """Return which of the other two addresses say no more than RELAYREDIS_URL does."""
+    redis_url = variables.get(REDIS_URL, "")
+    expected = {STORE_URL: redis_url}
     with suppress(ValueError):
-        expected[_BROKER_URL] = urls.broker_url(redis_url).reveal()
+        expected[BROKER_URL] = urls.broker_url(redis_url).reveal()
     return tuple(name for name, text in expected.items() if text and variables.get(name) == text)

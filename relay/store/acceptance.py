@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 #: A lane, and what is put there.
-Message: TypeAlias = tuple[str, bytes]
+LaneMessage: TypeAlias = tuple[str, bytes]
 
 
 class AcceptVerdict(StrEnum):
@@ -71,7 +71,7 @@ class Accepted(NamedTuple):
     state: State | None
 
 
-def group_args(news: Sequence[NewInvocation], messages: Sequence[Message], *, max_age_ms: int) -> list[Any]:
+def group_args(news: Sequence[NewInvocation], messages: Sequence[LaneMessage], *, max_age_ms: int) -> list[Any]:
     """Return the group's own arguments of ``lua/accept.lua``: its triggers, and the messages that carry them.
 
     ``max_age_ms`` counts for triggers that bring none.

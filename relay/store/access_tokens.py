@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from relay.store.keyspace import SINGLE, Keyspace
-from relay.store.scripts import Scripts, store_errors
+from relay.store.scripts import Scripts
+from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from relay.store import keyspace
-from relay.store.scripts import Scripts, store_errors
+from relay.store.scripts import Scripts
+from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

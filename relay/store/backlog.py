@@ -10,7 +10,7 @@ from relay.reference_id import REPLAY_PREFIX, reference_time_ms
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.measures import minutes_to
 from relay.store.notes import MINUTE_MS
-from relay.store.scripts import store_errors
+from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -9,7 +9,8 @@ from relay.invocation import State
 from relay.store.key_names import partition_root
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.reachable import in_each
-from relay.store.scripts import Scripts, store_errors
+from relay.store.scripts import Scripts
+from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,14 +7,21 @@ from uuid import uuid4
 
 from relay.audit.actor import actor
 from relay.errors import Conflict, NotFound, RelayError
-from relay.store.acceptance import Accepted, AcceptVerdict, Idempotency, Message, NewInvocation, group_args, group_from
+from relay.store.acceptance import (
+    Accepted,
+    LaneMessage,
+    NewInvocation,
+    group_args,
+    group_from,
+)
 from relay.store.key_names import partition_root
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.parked import ParkedCalls, some_webhooks
 from relay.store.plugin_names import plugins_in
 from relay.store.reachable import in_each
 from relay.store.record_reading import RecordReader
-from relay.store.scripts import Scripts, store_errors
+from relay.store.scripts import Scripts
+from relay.store.server_errors import store_errors
 from relay.store.transitions import (
     Advance,
     CallRecord,
@@ -40,17 +47,6 @@ if TYPE_CHECKING:
 
     from relay.invocation import Invocation
     from relay.store.limits import Limits
-
-__all__ = [
-    "AcceptVerdict",
-    "Accepted",
-    "CallRecord",
-    "Claimed",
-    "Idempotency",
-    "InvocationStore",
-    "NewInvocation",
-    "Settlement",
-]
 
 #: How long a message may be under way before somebody looks whether it was lost.
 GRACE_MS: Final = 5_000
@@ -87,7 +83,7 @@ class InvocationStore(RecordReader):
     # -- transitions --------------------------------------------------------------------------------------------
 
     def accept_and_publish(
-        self, news: Sequence[NewInvocation], messages: Sequence[Message]
+        self, news: Sequence[NewInvocation], messages: Sequence[LaneMessage]
     ) -> tuple[list[Accepted], bool]:
         """Write a group of triggers down; after this returns each accepted one is safe.
 
@@ -105,7 +101,7 @@ class InvocationStore(RecordReader):
         return [replies[place] for place in range(len(news))], False
 
     def accept_in_turn(
-        self, groups: Iterable[tuple[Sequence[NewInvocation], Sequence[Message]]]
+        self, groups: Iterable[tuple[Sequence[NewInvocation], Sequence[LaneMessage]]]
     ) -> Iterator[tuple[list[Accepted], bool] | RelayError]:
         """Accept groups in order, each of one partition: of each what `accept_and_publish` returns or raises.
 
@@ -116,11 +112,11 @@ class InvocationStore(RecordReader):
             yield reply if isinstance(reply, RelayError) else group_from(reply)
 
     def _accept(
-        self, root: str, news: Sequence[NewInvocation], messages: Sequence[Message]
+        self, root: str, news: Sequence[NewInvocation], messages: Sequence[LaneMessage]
     ) -> tuple[list[Accepted], bool]:
         return group_from(self._scripts.run("accept", self._accept_args(news, messages), root))
 
-    def _accept_args(self, news: Sequence[NewInvocation], messages: Sequence[Message]) -> list[Any]:
+    def _accept_args(self, news: Sequence[NewInvocation], messages: Sequence[LaneMessage]) -> list[Any]:
         limits = self._limits
         args: list[Any] = [GRACE_MS, limits.max_pending, limits.max_pending_per_plugin, limits.max_pending_bytes]
         args += [REFUSALS_A_MINUTE, *limits.retention, IDEMPOTENCY_MS]

@@ -129,6 +129,10 @@ def partition_root(number: int | Literal["*"]) -> str:
     return f"{PREFIX}{{{number}}}:"
 
 
+#: The root of the first partition's keys, and of all of them where there is one partition.
+ROOT: Final = partition_root(0)
+
+
 def root_of_key(key: str) -> str:
     """Return the root that a key begins with."""
     return key[: key.index("}") + 2]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL, partition_root
-from relay.store.placement import ROOT, Placement
-
-__all__ = ["ROOT", "SINGLE", "Keyspace"]
+from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, ROOT, SHARED, SHARED_ROOT, TRAIL, partition_root
+from relay.store.placement import Placement
 
 
 def _name(root: str, kind: str, **parts: object) -> str:

@@ -13,7 +13,8 @@ from relay.errors import BadParameter, Fault
 from relay.invocation import Outcome, State
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.records import invocation_from
-from relay.store.scripts import Scripts, store_errors
+from relay.store.scripts import Scripts
+from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -15,7 +15,8 @@ from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.notes import HOUR_MS, MINUTE_MS, STEPS_A_DOUBLING, UNREGISTERED, amounts_of
 from relay.store.plugin_names import plugins_in
 from relay.store.reachable import in_each
-from relay.store.scripts import Scripts, store_errors
+from relay.store.scripts import Scripts
+from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -22,8 +22,8 @@ MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
 
 #: Which hash: ``totals``, ``minute`` or ``hour``; its number, and its webhook where it has one.
-Place: TypeAlias = "tuple[str, int | str, str]"
-Amounts: TypeAlias = "dict[Place, Counter[str]]"
+NotesHash: TypeAlias = "tuple[str, int | str, str]"
+Amounts: TypeAlias = "dict[NotesHash, Counter[str]]"
 
 
 def amounts_of(notes: Iterable[bytes]) -> Amounts:

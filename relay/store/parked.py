@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from relay.store.reachable import in_each
-from relay.store.scripts import Scripts, store_errors
+from relay.store.server_errors import store_errors
 from relay.store.transitions import Ready, ready_from
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import redis
 
     from relay.store.keyspace import Keyspace
+    from relay.store.scripts import Scripts
 
 
 class ParkedCalls:

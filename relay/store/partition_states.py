@@ -11,7 +11,7 @@ from relay.errors import Unavailable
 from relay.store.key_names import partition_root
 from relay.store.plugin_names import plugins_in, plugins_noted
 from relay.store.replicas import primary_of
-from relay.store.scripts import store_errors
+from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
     import redis

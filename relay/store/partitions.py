@@ -10,7 +10,7 @@ from relay.store.connection import connect
 from relay.store.keyspace import Keyspace
 from relay.store.old_names import has_old_names
 from relay.store.places import OTHERS, Place, table_key
-from relay.store.scripts import store_errors
+from relay.store.server_errors import store_errors
 from relay.text.server_addresses import is_cluster
 
 if TYPE_CHECKING:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from relay.errors import Unavailable
 from relay.reference_id import bucket_of, bucket_of_plugin
-from relay.store.key_names import partition_root
+from relay.store.key_names import ROOT, partition_root
 from relay.store.spreading import Spread, T, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from relay.store.places import Places
-
-#: The root of the first partition, and of the only one.
-ROOT: Final = partition_root(0)
 
 
 @dataclass(frozen=True, slots=True)

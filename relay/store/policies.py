@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from relay.audit.actor import actor
 from relay.store.invocations import GRACE_MS
 from relay.store.keyspace import SINGLE, Keyspace
-from relay.store.scripts import Scripts, store_errors
+from relay.store.scripts import Scripts
+from relay.store.server_errors import store_errors
 from relay.store.transitions import ready_from
 
 if TYPE_CHECKING:

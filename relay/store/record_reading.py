@@ -8,7 +8,7 @@ from relay.audit.actor import actor
 from relay.errors import Expired, NotFound
 from relay.reference_id import reference_time_ms
 from relay.store.records import invocation_from
-from relay.store.scripts import Scripts, store_errors
+from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from relay.invocation import Invocation
     from relay.store.keyspace import Keyspace
     from relay.store.limits import Limits
+    from relay.store.scripts import Scripts
 
 
 class RecordReader:

@@ -57,7 +57,6 @@ def invocation_from(reference_id: str, fields: Mapping[bytes, bytes], steps: Seq
         lease_end_ms=number("leaseEnd") if state is State.SENDING else None,
         not_before_ms=number("notBefore") if state in {State.QUEUED, State.RETRYING} else None,
         ends_by_ms=number("endBy"),
-        ready_at_ms=number("readyAt"),
         losses=number("losses") or 0,
         status=number("status"),
         error=error == "1" if error else None,

@@ -19,7 +19,8 @@ from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.plugin_names import plugins_of
 from relay.store.pointers import is_authentic, is_made_by_relay, pointer_mac
 from relay.store.revisions import Applied, PlannedRevision, Registered, StoredRevision
-from relay.store.scripts import Scripts, store_errors
+from relay.store.scripts import Scripts
+from relay.store.server_errors import store_errors
 from relay.store.uses import Uses
 from relay.vault import target_owner
 

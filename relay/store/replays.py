@@ -12,7 +12,8 @@ from relay.reference_id import reference_time_ms
 from relay.store.invocations import GRACE_MS
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.listing import Filter
-from relay.store.scripts import Scripts, store_errors
+from relay.store.scripts import Scripts
+from relay.store.server_errors import store_errors
 from relay.store.transitions import ready_from
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.errors import Conflict
 from relay.store import keyspace
 from relay.store.key_names import SHARED_ROOT
-from relay.store.scripts import store_errors
+from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
     from redis import Redis

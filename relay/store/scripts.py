@@ -11,8 +11,7 @@ from redis.exceptions import ResponseError
 
 from relay.errors import RelayError
 from relay.store.connection import client_of
-from relay.store.key_names import SHARED_ROOT
-from relay.store.keyspace import ROOT
+from relay.store.key_names import ROOT, SHARED_ROOT
 from relay.store.library import PREFIX, library
 from relay.store.old_names import rename_old_keys
 from relay.store.replicas import Replicas, on_primary, primaries_of
@@ -22,8 +21,6 @@ from relay.text.server_addresses import is_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-__all__ = ["Scripts", "renew", "store_errors"]
 
 _UNKNOWN: Final = "Function not found"  # the server's words; it has no error of its own for it
 _KNOWN: Final = "already exists"

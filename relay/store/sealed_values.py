@@ -10,7 +10,8 @@ from relay.invocation import Purpose
 from relay.store.key_names import PARTITIONED, partition_root, root_of_key
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.plugin_names import places_at_rest
-from relay.store.scripts import Scripts, store_errors
+from relay.store.scripts import Scripts
+from relay.store.server_errors import store_errors
 from relay.vault import payload_owner, raw_owner, result_owner, secrets_owner, target_owner, token_owner
 
 if TYPE_CHECKING:

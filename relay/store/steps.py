@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.invocation import Outcome, State
 from relay.store.keyspace import SINGLE, Keyspace
-from relay.store.scripts import store_errors
+from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
     import redis

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 from relay.audit.checkpoint import Signed
 from relay.audit.verifying import Block
 from relay.store import keyspace
-from relay.store.key_names import PREFIX, SHARED_ROOT, partition_root
+from relay.store.key_names import PREFIX, ROOT, SHARED_ROOT, partition_root
 from relay.store.replicas import on_primary
-from relay.store.scripts import Scripts, store_errors
+from relay.store.scripts import Scripts
+from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,7 +45,7 @@ class TrailEnd:
 class Trail:
     """The trail of one root. Every method raises `Unavailable` while the server is away."""
 
-    def __init__(self, client: redis.Redis, root: str = keyspace.ROOT) -> None:
+    def __init__(self, client: redis.Redis, root: str = ROOT) -> None:
         self._client: Any = client
         self._root = root
         self.name = root.removeprefix(PREFIX).strip("{}:")  # the partition's number, or ``shared``

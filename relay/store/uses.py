@@ -11,7 +11,7 @@ from relay.errors import DocumentError, Fault
 from relay.registration import ChainTarget
 from relay.registration.callback import callback_faults
 from relay.store.keyspace import SINGLE, Keyspace
-from relay.store.scripts import store_errors
+from relay.store.server_errors import store_errors
 from relay.text.object_text import MAX_FAULTS
 
 if TYPE_CHECKING:

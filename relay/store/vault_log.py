@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from relay.store import keyspace
-from relay.store.scripts import store_errors
+from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
     from redis import Redis

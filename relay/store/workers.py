@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.store import keyspace
-from relay.store.scripts import Scripts, store_errors
+from relay.store.scripts import Scripts
 from relay.store.server_clock import TOLD_MS
+from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

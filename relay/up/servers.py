@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from relay.errors import SettingsError
 from relay.settings import FILE_SUFFIX
+from relay.settings.env_file import BROKER_URL, REDIS_URL, STORE_URL
 from relay.store.scripts import renew
 from relay.up import processes
 from relay.up.access import ADMINISTRATOR, OPERATOR
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from relay.up.processes import Process
     from relay.up.supervisor import Supervisor
 
-REDIS_URL: Final = "RELAY_REDIS_URL"
-BROKER_URL: Final = "RELAY_BROKER_URL"
-STORE_URL: Final = "RELAY_STORE_URL"
 STORE_REPLICAS: Final = "RELAY_STORE_REPLICAS"
 
 

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from relay.accept.dispatcher import TriggerRequest
+from relay.accept.intake import TriggerRequest
 from relay.errors import Refused
 from relay.queue import LANES
 from relay.reference_id import reference_id_about

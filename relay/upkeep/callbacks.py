@@ -12,7 +12,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from relay.accept.dispatcher import TriggerRequest
+from relay.accept.intake import TriggerRequest
 from relay.errors import NotFound, Refused, VaultError
 from relay.reference_id import reference_id_about
 from relay.telemetry.log import Event, event

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from typing import Self
 
-from relay.accept.dispatcher import TriggerRequest
+from relay.accept.intake import TriggerRequest
 from relay.errors import RelayError
 from relay.reference_id import new_reference_id
 from relay.store.measures import Measures

@@ -13,10 +13,10 @@ from relay.errors import SettingsError, Unavailable
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.reference_id import new_reference_id
 from relay.store import keyspace as shared
-from relay.store.acceptance import AcceptVerdict
+from relay.store.acceptance import AcceptVerdict, NewInvocation
 from relay.store.backlog import Backlog
 from relay.store.connection import client_of
-from relay.store.invocations import InvocationStore, NewInvocation, Settlement
+from relay.store.invocations import InvocationStore
 from relay.store.keys import ApiKeys
 from relay.store.keyspace import Keyspace
 from relay.store.listing import Filter, Listing
@@ -29,6 +29,7 @@ from relay.store.replicas import Replicas, primaries_of
 from relay.store.revocations import Revocations
 from relay.store.scripts import Scripts
 from relay.store.trail import trails
+from relay.store.transitions import Settlement
 from relay.store.workers import Workers
 from relay.vault import Vault
 from tests.cluster.slots import halfway, slot_of

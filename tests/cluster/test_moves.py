@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from relay.accept.dispatcher import TriggerRequest
+from relay.accept.intake import TriggerRequest
 from relay.cli.names import check_plugin
 from relay.doctor.registrations import examine_waiting
 from relay.errors import BadParameter, Conflict, SettingsError, Unavailable
@@ -30,7 +30,6 @@ from relay.store.bucket_keys import (
     bucket_of_key,
     bucket_of_member,
 )
-from relay.store.invocations import Settlement
 from relay.store.key_names import PARTITIONED, partition_root
 from relay.store.listing import Filter
 from relay.store.moving import PluginMoves
@@ -38,6 +37,7 @@ from relay.store.partition_states import partition_states
 from relay.store.places import FRESH_S, table_key
 from relay.store.replicas import primary_of
 from relay.store.sealed_values import SealedValues
+from relay.store.transitions import Settlement
 from relay.vault import Vault
 from tests.cluster.load import Load
 from tests.integration.worker_harness import worker_harness

@@ -11,8 +11,9 @@ from relay.cli import main
 from relay.errors import Unavailable
 from relay.reference_id import new_reference_id
 from relay.store import keyspace as shared
+from relay.store.acceptance import NewInvocation
 from relay.store.connection import client_of
-from relay.store.invocations import InvocationStore, NewInvocation
+from relay.store.invocations import InvocationStore
 from relay.store.keyspace import Keyspace
 from relay.store.partition_states import partition_states
 from relay.store.partitions import agree_on_partitions

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from relay.accept.dispatcher import TriggerRequest
+from relay.accept.intake import TriggerRequest
 from relay.errors import RelayError, Unavailable
 from relay.reference_id import new_reference_id
 from relay.store.connection import client_of

@@ -8,13 +8,14 @@ import pytest
 
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.reference_id import new_reference_id
-from relay.store.acceptance import AcceptVerdict
+from relay.store.acceptance import AcceptVerdict, NewInvocation
 from relay.store.connection import client_of
-from relay.store.invocations import InvocationStore, NewInvocation, Settlement
+from relay.store.invocations import InvocationStore
 from relay.store.keyspace import Keyspace
 from relay.store.moving import PluginMoves
 from relay.store.partition_states import partition_states
 from relay.store.partitions import agree_on_partitions
+from relay.store.transitions import Settlement
 from relay.up import access
 from tests.cluster.servers import cluster
 from tests.contract.ledger import LIMITS

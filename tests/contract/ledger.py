@@ -7,10 +7,12 @@ import itertools
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
-from relay.store.invocations import InvocationStore, NewInvocation, Settlement
+from relay.store.acceptance import NewInvocation
+from relay.store.invocations import InvocationStore
 from relay.store.limits import Limits
 from relay.store.listing import Listing
 from relay.store.policies import Policies
+from relay.store.transitions import Settlement
 
 DAY_MS = 24 * 3600 * 1000
 LIMITS = Limits(

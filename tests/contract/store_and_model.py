@@ -10,8 +10,8 @@ from relay.errors import Conflict
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.queue import LANES
 from relay.store import keyspace
-from relay.store.invocations import Idempotency, NewInvocation, Settlement
-from relay.store.transitions import Claimed
+from relay.store.acceptance import Idempotency, NewInvocation
+from relay.store.transitions import Claimed, Settlement
 from tests.contract.clocked import PLUGIN, START_MS, Clocked
 from tests.contract.inspection import Inspection
 from tests.contract.ledger import LIMITS

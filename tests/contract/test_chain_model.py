@@ -10,7 +10,7 @@ from relay.errors import Conflict
 from relay.invocation import FINAL, State
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
-from relay.store.invocations import NewStep
+from relay.store.transitions import NewStep
 from tests.contract.ledger import Ledger
 from tests.depth import examples
 

@@ -8,7 +8,8 @@ from relay.errors import Conflict
 from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
-from relay.store.invocations import CHAIN_STEPS, GRACE_MS, Advance, NewStep
+from relay.store.invocations import CHAIN_STEPS, GRACE_MS
+from relay.store.transitions import Advance, NewStep
 from tests.contract.clocked import START_MS
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from relay.queue import MESSAGE_IDS
-from relay.store.invocations import NewInvocation
+from relay.store.acceptance import NewInvocation
 from relay.upkeep.sweeper import Sweeper
 from tests.contract.clocked import PLUGIN, START_MS, Clocked
 from tests.contract.ledger import LIMITS
@@ -81,7 +81,7 @@ def work(ledger, lane, token):
 
 def settle_all(ledger, refs, token):
     from relay.invocation import Attempt, Outcome, Sent, State
-    from relay.store.invocations import Settlement
+    from relay.store.transitions import Settlement
 
     attempt = Attempt(1, START_MS, 5, 200, Outcome.ANSWERED, Sent.ANSWERED)
     ends = [

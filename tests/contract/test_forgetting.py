@@ -9,7 +9,7 @@ from relay.errors import Conflict, NotFound
 from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
-from relay.store.invocations import NewStep
+from relay.store.transitions import NewStep
 from relay.upkeep import sweeper
 from relay.upkeep.sweeper import PRUNING_S, RECORDS, Sweeper
 from tests.contract.ledger import DAY_MS, LIMITS, Ledger

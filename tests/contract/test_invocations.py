@@ -10,7 +10,8 @@ from relay.errors import Conflict, Expired, NotFound
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
-from relay.store.invocations import REFUSALS_A_MINUTE, AcceptVerdict, Idempotency
+from relay.store.acceptance import AcceptVerdict, Idempotency
+from relay.store.invocations import REFUSALS_A_MINUTE
 from relay.store.listing import Filter, Page
 from tests.contract.ledger import LIMITS, Ledger
 

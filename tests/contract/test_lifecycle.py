@@ -15,8 +15,8 @@ from relay.errors import Conflict, NotFound
 from relay.invocation import FINAL, TRANSITIONS, Outcome, State
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
-from relay.store.invocations import NewStep
 from relay.store.replay_runs import NewReplay
+from relay.store.transitions import NewStep
 from tests.contract.replay_harness import ReplayHarness
 from tests.depth import DEEP
 

@@ -5,8 +5,8 @@ import pytest
 from relay.errors import BadParameter
 from relay.invocation import FINAL, Outcome, State
 from relay.store import keyspace
-from relay.store.invocations import NewStep
 from relay.store.listing import LOOKED_AT, Filter, OutcomeGroup
+from relay.store.transitions import NewStep
 
 ENDS = (
     (State.DELIVERED, Outcome.ANSWERED, 200),

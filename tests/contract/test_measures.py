@@ -9,7 +9,7 @@ import pytest
 
 from relay.invocation import Outcome, State
 from relay.store import keyspace
-from relay.store.invocations import AcceptVerdict
+from relay.store.acceptance import AcceptVerdict
 from relay.store.measures import DAY_MS, ENDS, Measures, percentile_ms
 from relay.store.notes import MINUTE_MS
 from tests.contract.clocked import START_MS, Clocked

@@ -10,10 +10,10 @@ from relay.invocation import Outcome, Sent, State
 from relay.reference_id import new_reference_id
 from relay.replay.planning import Request
 from relay.store import keyspace, replay_runs
-from relay.store.invocations import NewStep
 from relay.store.listing import Filter, OutcomeGroups
 from relay.store.replay_runs import NewReplay, ReplayVerdict, Tally
 from relay.store.replays import ReplayState
+from relay.store.transitions import NewStep
 from tests.contract.ledger import LIMITS, Ledger
 from tests.contract.replay_harness import DAY_MS, FAILED, ReplayHarness
 

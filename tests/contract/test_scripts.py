@@ -7,7 +7,7 @@ import redis
 
 from relay.errors import StoreFault, Unavailable
 from relay.store import scripts as module
-from relay.store.keyspace import ROOT
+from relay.store.key_names import ROOT
 from relay.store.library import Library, ScriptFunction, library
 from relay.store.scripts import AHEAD, Scripts, renew
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from relay.store import keyspace
-from relay.store.invocations import NewInvocation
+from relay.store.acceptance import NewInvocation
 from tests.contract import clocked
 from tests.contract.clocked import PLUGIN, START_MS, Clocked
 from tests.contract.ledger import LIMITS

@@ -8,7 +8,7 @@ import time
 import gevent
 
 from relay import runtime, worker_runtime
-from relay.accept.dispatcher import TriggerRequest
+from relay.accept.intake import TriggerRequest
 from relay.executor import access_tokens
 from relay.outbound import transport
 from relay.process import loops

@@ -15,12 +15,11 @@ from relay.executor.settling import (
     FAULTS_ALONE,
     GROUP_BYTES,
     GROUP_ITEMS,
-    LOOKS,
-    WINDOW_S,
     Settler,
 )
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.process import loops
+from relay.process.collecting import LOOKS, WINDOW_S
 from relay.reference_id import new_reference_id
 from relay.store.transitions import Settled, Settlement
 from relay.telemetry.log import Event as LogEvent

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from relay.accept.dispatcher import TriggerRequest
+from relay.accept.intake import TriggerRequest
 from relay.invocation import Outcome, Sent, State
 from relay.reference_id import new_reference_id
 from relay.up.ports import free_port

@@ -26,8 +26,7 @@ import requests
 from relay.invocation import State
 from relay.reference_id import new_reference_id
 from relay.store import key_names, keyspace
-from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, SHARED, SHARED_ROOT, TRAIL
-from relay.store.keyspace import ROOT
+from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, ROOT, SHARED, SHARED_ROOT, TRAIL
 from relay.vault import Vault, payload_owner, result_owner
 from tests.integration.api_harness import running_api
 from tests.integration.worker_harness import worker_harness

@@ -8,7 +8,7 @@ import shutil
 import signal
 from contextlib import contextmanager
 
-from relay.accept.dispatcher import TriggerRequest
+from relay.accept.intake import TriggerRequest
 from relay.reference_id import new_reference_id
 from relay.registration import read_registrations
 from relay.runtime import cli_runtime

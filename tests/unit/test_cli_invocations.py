@@ -6,8 +6,8 @@ import pytest
 
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.reference_id import new_reference_id
-from relay.store.invocations import Settlement
 from relay.store.listing import Filter
+from relay.store.transitions import Settlement
 from relay.vault import payload_owner, result_owner
 from tests.unit.cli import a_webhook
 

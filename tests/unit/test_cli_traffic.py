@@ -1,4 +1,4 @@
-from relay.accept.dispatcher import TriggerRequest
+from relay.accept.intake import TriggerRequest
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from tests.unit.cli import a_webhook
