@@ -22,7 +22,7 @@ from relay.up.ports import free_port
 from tests import descriptors
 from tests.depth import examples
 from tests.javascript import Node
-from tests.scheduling import UnitScheduling, place_of
+from tests.scheduling import UnitScheduling, end_shared, place_of
 from tests.timing import START_S, wait_until
 from tests.tools import require_node
 
@@ -48,6 +48,14 @@ def pytest_collection_finish():
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: place_of(item.nodeid))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    try:
+        return (yield)
+    finally:
+        end_shared(item, nextitem)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -141,6 +149,11 @@ def cluster_node():
     shutil.rmtree(directory, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def fake_server():
+    return fakeredis.FakeServer()
+
+
 @pytest.fixture(params=["fakeredis", "valkey"])
 def redis_client(request):
     """An empty store: on the fake, and on a cluster of one real server, by a cluster's client. The contract is the same.
@@ -148,13 +161,19 @@ def redis_client(request):
     It may know the relay's library of scripts already: to load that takes longer than most tests.
     """
     if request.param == "fakeredis":
-        yield fakeredis.FakeRedis(server=fakeredis.FakeServer())
+        with fakeredis.FakeRedis(server=request.getfixturevalue("fake_server")) as client:
+            client.flushall()
+            yield from _with_own_scripts(client)
         return
     node = request.getfixturevalue("cluster_node")
     with node.client() as server:
         server.flushall()
     # Each store that a test makes keeps a connection until it is collected: the default of 100 may not be enough.
     with client_of(node.tcp_url.replace("redis://", "redis+cluster://"), max_connections=4_096) as client:
-        yield client
-        if any("function_load" in vars(each) for each in primaries_of(client)):  # its scripts were others
-            client.function_flush()
+        yield from _with_own_scripts(client)
+
+
+def _with_own_scripts(client):
+    yield client
+    if any("function_load" in vars(each) for each in primaries_of(client)):  # its scripts were others
+        client.function_flush()

@@ -1,12 +1,18 @@
 """Which tests follow each other in one process, and what begins first: a run is as long as what its last process has left.
 
 A file stays in one process, for the servers that its fixtures start. Files that share a server of the whole session stay
-together, or each process would start one of its own.
+together, or each process would start one of its own; and it ends with the last of them, for one that waits computes too.
 """
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
 from xdist.scheduler import LoadScopeScheduling
+
+if TYPE_CHECKING:
+    import pytest
 
 #: By a fixture of the session: its files, one after the other.
 SHARING = {
@@ -49,6 +55,16 @@ def place_of(nodeid: str) -> tuple[int, int]:
     folder = nodeid.split("/")[1]
     later = FOLDERS.index(folder) if folder in FOLDERS else len(FOLDERS)
     return _PLACES.get(unit_of(nodeid), len(_PLACES)), later
+
+
+#: What the files of a unit share, and how it ends.
+shared = ExitStack()
+
+
+def end_shared(item: pytest.Item, following: pytest.Item | None) -> None:
+    """Ends what the files of a unit share after the last test of it."""
+    if following is None or unit_of(following.nodeid) != unit_of(item.nodeid):
+        shared.close()
 
 
 class UnitScheduling(LoadScopeScheduling):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -20,7 +21,9 @@ from click.testing import CliRunner
 from relay.cli import main
 from relay.up.ports import free_port
 from tests.e2e.endpoint import Endpoint
+from tests.scheduling import shared
 from tests.timing import START_S
+from tests.tools import require_chromium
 
 STOP_S = 40
 PLUGIN = "shop"
@@ -136,12 +139,25 @@ def _environ(**settings: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def running_relay():
-    """A relay that may call loopback, until the last test has run."""
+    """A relay that may call loopback, which files share."""
+    return shared.enter_context(_open_relay())
+
+
+@contextlib.contextmanager
+def _open_relay():
     directory = Path(tempfile.mkdtemp(prefix="rly"))  # short: a socket's path has at most 107 bytes
     process, relay = start_relay(directory / "d")
     yield relay
     stop_relay(process)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A Chromium that files share; whoever opens pages gives them a profile of their own."""
+    from tests.e2e.console_browser import chromium
+
+    return shared.enter_context(chromium(require_chromium()))
 
 
 @pytest.fixture(scope="session")
@@ -197,5 +213,4 @@ def harness():
     """The relay of the acceptance tests: it may call the endpoints of its harness and nothing else."""
     from tests.e2e.harness import open_harness
 
-    with open_harness() as running:
-        yield running
+    return shared.enter_context(open_harness())

@@ -79,7 +79,8 @@ class Console:
 
     def faults(self) -> list[str]:
         """What axe-core finds on what is shown: rule and place."""
-        self.page.evaluate(_AXE)
+        if not self.page.evaluate("'axe' in window"):
+            self.page.evaluate(_AXE)
         found: dict[str, Any] = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         return [f"{fault['id']}: {node['target']}" for fault in found["violations"] for node in fault["nodes"]]
 

@@ -5,21 +5,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from tests.e2e.conftest import PLUGIN
-from tests.tools import require_chromium
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 _PAGE = """<!doctype html><meta charset="utf-8"><title>plugin</title><script type="module">
 import {{ createApi }} from {module};
 const settle = async (promise) => {{
@@ -75,21 +63,17 @@ def keys(shop, sites):
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    path = require_chromium()
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")), executable_path=path, headless=True, args=list(FLAGS)
-        )
-        yield context
-        context.close()
+def profile(browser):
+    context = browser.new_context()
+    yield context
+    context.close()
 
 
 _COUNTED = "const real = fetch; window.asked = []; window.fetch = (url, ...how) => (asked.push(String(url)), real(url, ...how));"
 
 
-def _open(browser, site):
-    page = browser.new_page()
+def _open(profile, site):
+    page = profile.new_page()
     page.add_init_script(_COUNTED)
     page.goto(site.origin)
     page.wait_for_function("window.runBytes !== undefined", timeout=20_000)
@@ -100,8 +84,8 @@ def _run(page, key, method, *args):
     return page.evaluate("([key, method, args]) => window.run(key, method, args)", [key, method, list(args)])
 
 
-def test_a_page_of_an_allowed_origin_triggers_a_webhook(shop, browser, sites, keys):
-    page = _open(browser, sites[0])
+def test_a_page_of_an_allowed_origin_triggers_a_webhook(shop, profile, sites, keys):
+    page = _open(profile, sites[0])
     answer = _run(page, keys[0], "trigger", "echo", {"key": "value"}, {"X-Name": "Ada"}, None)["value"]
     assert set(answer) == {"referenceId", "status", "data", "error"}
     assert (answer["status"], answer["error"]) == (200, False)
@@ -110,36 +94,36 @@ def test_a_page_of_an_allowed_origin_triggers_a_webhook(shop, browser, sites, ke
     assert "origin" not in received.headers
 
 
-def test_a_page_is_told_the_documented_failures(browser, sites, keys):
-    page = _open(browser, sites[0])
+def test_a_page_is_told_the_documented_failures(profile, sites, keys):
+    page = _open(profile, sites[0])
     assert _run(page, keys[0], "trigger", "nobody-knows")["error"]["code"] == "webhook_not_registered"
     misfit = _run(page, keys[0], "trigger", "strict", {"other": 1})["error"]
     assert (misfit["name"], misfit["code"], misfit["status"]) == ("WebhookError", "request_rejected", 422)
     assert misfit["errors"][0]["pointer"].startswith("/data")
 
 
-def test_a_page_can_follow_an_invocation_by_its_reference_id(browser, sites, keys):
-    page = _open(browser, sites[0])
+def test_a_page_can_follow_an_invocation_by_its_reference_id(profile, sites, keys):
+    page = _open(profile, sites[0])
     accepted = _run(page, keys[0], "triggerAsync", "slow", {})["value"]
     assert _run(page, keys[0], "wait", accepted["referenceId"])["value"]["status"] == 200
     assert _run(page, keys[0], "get", accepted["referenceId"])["value"]["state"] == "delivered"
 
 
-def test_a_page_sends_a_blob_byte_for_byte(shop, browser, sites, keys):
-    page = _open(browser, sites[0])
+def test_a_page_sends_a_blob_byte_for_byte(shop, profile, sites, keys):
+    page = _open(profile, sites[0])
     answer = page.evaluate("([key, size]) => window.runBytes(key, size)", [keys[0], 100_001])["value"]
     (received,) = shop.endpoint.received(answer["referenceId"])
     assert received.body == b"\xff" * 100_001
 
 
-def test_a_page_whose_origin_belongs_to_another_key_is_refused(browser, sites, keys):
-    page = _open(browser, sites[1])
+def test_a_page_whose_origin_belongs_to_another_key_is_refused(profile, sites, keys):
+    page = _open(profile, sites[1])
     assert _run(page, keys[1], "trigger", "echo", {})["value"]["status"] == 200
     assert "error" in _run(page, keys[0], "trigger", "echo", {})
 
 
-def test_a_page_of_an_origin_that_no_key_allows_is_refused(browser, sites, keys):
-    page = _open(browser, sites[2])
+def test_a_page_of_an_origin_that_no_key_allows_is_refused(profile, sites, keys):
+    page = _open(profile, sites[2])
     done = _run(page, keys[0], "trigger", "echo", {})
     assert done["error"]["code"] == "forbidden"
     assert f"--origin {sites[2].origin}" in done["error"]["message"]
@@ -147,8 +131,8 @@ def test_a_page_of_an_origin_that_no_key_allows_is_refused(browser, sites, keys)
     assert paths == ["v1/webhooks/echo/trigger"] * 2 + ["healthz"], "it is said after one repetition, not after all"
 
 
-def test_a_page_whose_relay_is_away_is_not_told_to_change_its_origin(browser, sites, keys):
-    page = _open(browser, sites[2])
+def test_a_page_whose_relay_is_away_is_not_told_to_change_its_origin(profile, sites, keys):
+    page = _open(profile, sites[2])
     page.route("**/v1/**", lambda route: route.abort("connectionrefused"))
     page.route("**/healthz", lambda route: route.abort("connectionrefused"))
     assert _run(page, keys[0], "get", "0")["error"]["code"] == "unavailable"

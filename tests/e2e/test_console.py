@@ -11,20 +11,13 @@ import pytest
 import requests
 
 from relay.up.ports import free_port
-from tests.e2e.console_browser import LOOKS, chromium, opened
-from tests.tools import require_chromium
+from tests.e2e.console_browser import LOOKS, opened
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import RunningRelay
 
 PLUGIN = "clinic"
 REMINDERS = 8  # that fail
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium(require_chromium()) as running:
-        yield running
 
 
 class Clinic:

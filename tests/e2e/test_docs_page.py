@@ -5,14 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from tests.e2e.console_browser import LOOKS, chromium, opened
-from tests.tools import require_chromium
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium(require_chromium()) as running:
-        yield running
+from tests.e2e.console_browser import LOOKS, opened
 
 
 def test_the_root_leads_to_it(running_relay):

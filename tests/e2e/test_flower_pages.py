@@ -11,13 +11,10 @@ from pathlib import Path
 
 import pytest
 import requests
-from playwright.sync_api import sync_playwright
 
 from tests.e2e.conftest import open_shop
-from tests.tools import require_chromium
 
 PICTURES = os.environ.get("PICTURES")
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 LANES = ("interactive", "bulk", "replay")
 #: A plugin of this file alone: of others' calls Flower shows the same pages.
 PLUGIN = "florist"
@@ -60,20 +57,17 @@ def story(shop):
 
 
 @pytest.fixture(scope="module")
-def flower(shop, story, tmp_path_factory):
-    path = require_chromium()
+def flower(browser, shop, story, tmp_path_factory):
     user, password = auth_of(shop.relay)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        context = browser.new_context(
-            base_url=shop.relay.flower_url,
-            http_credentials={"username": user, "password": password},
-            viewport={"width": 1180, "height": 560},
-        )
-        page = context.new_page()
-        page.pictures = Path(PICTURES) if PICTURES else tmp_path_factory.mktemp("pictures")
-        yield page
-        browser.close()
+    context = browser.new_context(
+        base_url=shop.relay.flower_url,
+        http_credentials={"username": user, "password": password},
+        viewport={"width": 1180, "height": 560},
+    )
+    page = context.new_page()
+    page.pictures = Path(PICTURES) if PICTURES else tmp_path_factory.mktemp("pictures")
+    yield page
+    context.close()
 
 
 def shown(flower, path, wait_for, picture, **how):

@@ -1,3 +1,4 @@
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -6,6 +7,7 @@ import pytest
 
 from tests.conftest import start_valkey
 from tests.integration.api_harness import environ_for, running_api
+from tests.scheduling import shared
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +17,12 @@ def api_log(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def running(api_log):
+    """An API that files share."""
+    return shared.enter_context(_open_api(api_log))
+
+
+@contextlib.contextmanager
+def _open_api(api_log):
     directory = Path(tempfile.mkdtemp(prefix="rly"))
     server = start_valkey(directory)
     environ = environ_for(
