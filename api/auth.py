@@ -58,7 +58,8 @@ class Authentication:
         key = req.context.key = self._authenticate(req)
         act_as_key(key.id)
         if not scopes & key.scopes:
-            raise Forbidden(f"This key lacks the scope {' or '.join(sorted(scopes))}.")
+            lacked = " or ".join(sorted(scopes))
+            raise Forbidden(f"This key lacks the scope {lacked}: make one with `relay keys create --scope`.")
         origin = req.get_header("Origin")
         if origin is not None and origin not in key.origins and not _is_own(req, origin):
             raise Forbidden("This key may not be used from this origin: make one with `relay keys create --origin`.")

@@ -47,7 +47,7 @@ def has_body(req: falcon.Request) -> bool:
 
 
 class Body:
-    """A body in hand: a context that ends when it is needed no longer."""
+    """A body that was read; as a context it counts against the budget until it ends."""
 
     __slots__ = ("_budget", "_taken_bytes", "content")
 

@@ -1,4 +1,4 @@
-"""What probes ask the process itself: is it there, and can it work."""
+"""Liveness and readiness: what probes ask the process itself."""
 
 from __future__ import annotations
 

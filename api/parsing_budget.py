@@ -37,7 +37,9 @@ class ParsingBudget:
             return 0
         with self._lock:
             if self._used_bytes and self._used_bytes + size_bytes > self._max_bytes:
-                raise Unavailable("Too many large bodies are being read.", retry_after_s=_RETRY_AFTER_S)
+                raise Unavailable(
+                    "Too many large bodies are being read: send this one again.", retry_after_s=_RETRY_AFTER_S
+                )
             self._used_bytes += size_bytes
         return size_bytes
 

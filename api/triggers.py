@@ -96,9 +96,9 @@ class TriggerResource:
     def _submit(
         self, req: falcon.Request, webhook_id: str, waiting: ExitStack, *, awaited: bool
     ) -> Expectation | tuple[Accepted, Invocation | None]:
-        """Bring the trigger on its way: what to wait for (until ``waiting`` ends), or what is known without waiting.
+        """Submit the trigger; return what to wait for (until ``waiting`` ends), or what is known without waiting.
 
-        When this returns, nothing of its body is held here.
+        Nothing of its body is held here when this returns: a caller may wait for minutes.
         """
         plugin, key = req.context.key.plugin, req.get_header("Idempotency-Key")
         reference_id = new_reference_id(plugin)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One answer that is no problem."""
+    """One answer that is not a problem document."""
 
     about: str
     schema: type[Schema] | None = None  # of a JSON answer

@@ -69,7 +69,7 @@ class _Listed(NamedTuple):
 
 
 class Dispatcher:
-    """Accepts triggers, from any number of threads. ``vault`` is the one of the data keys."""
+    """Accepts triggers, from any number of threads. ``vault`` has the data keys."""
 
     def __init__(self, webhooks: Registry, ledger: InvocationStore, vault: Vault, publisher: LanePublisher) -> None:
         self._intake = Intake(webhooks, vault)
@@ -156,7 +156,7 @@ class Dispatcher:
 
     def _check_in(self, this: _Round) -> CheckedTrigger:
         if this.number > _ROUNDS:
-            raise Unavailable("The webhook's registration keeps changing.")
+            raise Unavailable("The webhook's registration keeps changing: send the trigger again.")
         if this.refused is not None:
             return self._intake.refuse(this.call, this.refused)
         return self._intake.check_in(this.call, fresh=this.number > 1)

@@ -1,4 +1,4 @@
-"""Group commit: what concurrent threads bring is committed together, by one thread.
+"""Group commit: the items of concurrent threads are committed together, by one thread.
 
 A lone item is committed at once; under load a group is what arrived while the one before was committed. After a group
 of several the next is collected for a moment more, so that a burst becomes a few large groups. Whoever brings an item
@@ -27,7 +27,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pending(Generic[T, R]):
-    """An item on its way, and who is told what came of it: the reply, or the error of its whole group."""
+    """An item that waits for its group; ``deliver`` gets its reply, or the error of the whole group."""
 
     item: T
     size_bytes: int
@@ -35,7 +35,7 @@ class _Pending(Generic[T, R]):
 
 
 class GroupCommit(Generic[T, R]):
-    """Groups what is brought, at most ``max_items`` and ``max_bytes`` each; a larger single item goes alone.
+    """Commits items in groups of at most ``max_items`` and ``max_bytes``; a larger single item goes alone.
 
     ``commit`` gets the items of a group in order and returns one reply each; what it raises reaches every caller of
     the group. ``window_s`` is how long the group after one of several is collected. Who comes while a group has been

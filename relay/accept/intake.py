@@ -68,7 +68,7 @@ def check_idempotency_key(key: Any) -> str:
 
 
 class Intake:
-    """Brings calls into the form that the store takes. ``vault`` is the one of the data keys."""
+    """Brings calls into the form that the store takes. ``vault`` has the data keys."""
 
     def __init__(self, webhooks: Registry, vault: Vault) -> None:
         self._webhooks = webhooks

@@ -131,7 +131,7 @@ def take_filter(options: dict[str, Any]) -> Filter:
     """Make the filter from the options that `filter_options` added, and take these out."""
     outcome, failed, with_replayed = (options.pop(name) for name in ("outcome", "failed", "with_replayed"))
     if with_replayed and not failed:
-        raise click.UsageError("--with-replayed goes with --failed.")
+        raise click.UsageError("--with-replayed is used together with --failed: give both.")
     return Filter(
         webhook_id=options.pop("webhook_id"),
         states=frozenset(State(word) for word in options.pop("states")),

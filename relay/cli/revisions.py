@@ -99,7 +99,7 @@ def rollback(screen: Screen, data_dir: Path, webhook_id: str, revision: int | No
     last = _last(registry, plugin, webhook_id)
     number = revision or last - 1
     if number < 1:
-        raise NotFound("There is no revision before this one.")
+        raise NotFound("There is no revision before this one to compare it with.")
     _check_number(webhook_id, number, last)
     again = f"If it was done all the same, revision {last + 1} is the new one: `relay webhooks history {webhook_id}`."
     with adding(again, Unavailable, StoreFault):

@@ -66,7 +66,7 @@ class _Failure:
 
 
 class AccessTokens:
-    """Gives tokens to the calls of one process. ``vault`` is the one of the target keys."""
+    """Gives tokens to the calls of one process. ``vault`` has the target keys."""
 
     def __init__(self, store: AccessTokenStore, sender: Sender, vault: Vault) -> None:
         self._store = store

@@ -61,7 +61,7 @@ class _Hiding:
 
 
 class ChainTurns:
-    """Works out turns, and lays down what they come to."""
+    """Works out what a chain does next, and seals what that leaves: steps, secrets, results."""
 
     def __init__(
         self, plans: CallPlans, steps: Steps, standings: ChainStandings, data_vault: Vault, target_vault: Vault

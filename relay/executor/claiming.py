@@ -1,4 +1,4 @@
-"""Claims calls, with what is known of when, and gives them back where nothing of them has left."""
+"""Claims calls and notes when that was; gives calls back of which nothing has left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes parked calls back that this process has room for, and that the end of none of its calls wakes.
+"""Wakes parked calls that this process has room for, where the end of none of its own calls does.
 
 What a webhook could not send because a neighbour held the slots goes on so when that one has left; so does what was
 parked by a process that is gone.

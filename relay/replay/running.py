@@ -38,7 +38,7 @@ SOON_S: Final = 0.05
 
 
 class Replaying:
-    """Runs the jobs that one worker process is given. ``vault`` is the one of the data keys."""
+    """Runs the jobs that one worker process is given. ``vault`` has the data keys."""
 
     def __init__(
         self,

@@ -47,7 +47,7 @@ class TokenGrant:
 
 
 class NoToken(Exception):
-    """There is no token; ``outcome`` is the one of the call that needs it."""
+    """There is no token; the call that needs it ends with ``outcome``."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.value)

@@ -75,7 +75,7 @@ class Places:
         """Return the partition of a bucket. Raises `Unavailable` while it is moved, or where that cannot be known."""
         place = self._in_table(bucket, self._table(bucket % self._partitions))
         if place.step:
-            raise Unavailable("The plugin is being moved to another partition.")
+            raise Unavailable("The plugin is being moved to another partition: try again when that is over.")
         return place.number
 
     def is_moving(self, bucket: int) -> bool:

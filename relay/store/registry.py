@@ -85,7 +85,7 @@ class Registry:
             planned = self._plan(plugin, registrations)
             if dry_run or self._commit(plugin, planned, seen, act):
                 return [each.applied for each in planned]
-        raise Conflict("The same webhooks were registered by somebody else at the same time.")
+        raise Conflict("Somebody else registers the same webhooks now: look at them, and apply the document again.")
 
     def current(self, plugin: str, webhook_id: str, *, refresh: bool = False) -> tuple[int, Shape] | None:
         """Return the current revision's number and shape; None if not registered.

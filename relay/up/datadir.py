@@ -44,7 +44,9 @@ class DataDir:
             for each in (root, root / "logs", root / "passwords", root / "valkey"):
                 cls.make_folder(each)
         except OSError:
-            raise SettingsError("The data directory cannot be made or is not this user's.") from None
+            raise SettingsError(
+                "The data directory cannot be made or is not this user's: give another --data-dir."
+            ) from None
         return cls(root)
 
     @staticmethod

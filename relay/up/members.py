@@ -24,7 +24,9 @@ def form(servers: tuple[str, ...], replicas: int, password: str, within_s: float
     """Make one cluster of SERVERS, the primaries first, each of which gets so many of the others as replicas."""
     primaries, left = divmod(len(servers), 1 + replicas)
     if left or not primaries:
-        raise click.UsageError(f"{len(servers)} servers are not primaries with {replicas} replicas each.")
+        raise click.UsageError(
+            f"{len(servers)} servers are not a multiple of a primary and its replicas ({1 + replicas})."
+        )
     seats = [_seat(server, password) for server in servers]
     try:
         Forming(seats, primaries).finish(lambda: True, within_s)
