@@ -12,7 +12,7 @@
 --
 -- What was decided stands in the job, in the order of its originals, and its length is the job's place: a repeated call
 -- changes nothing, says where the job stands, and what of the last ones nobody has taken yet.
--- needs: alarms, clock, effects, held, jobs, originals, places, record, revisions, tallies
+-- needs: alarms, clock, effects, held, jobs, originals, places, rates, record, revisions, tallies
 
 local WIDTH = 9
 local MOST_LOOKED_AT = 2000 -- records, steps of chains among them
@@ -28,10 +28,10 @@ if place ~= tonumber(ARGV[5]) then
   return { 'again', place, 0, ready }
 end
 
--- A tenth of a second's worth may go at once (GCRA).
+-- A tenth of a second's worth may go at once.
 local every = job.rate and 1000 / job.rate
 local burst = every and math.max(1, math.floor(100 / every))
-local tat = every and math.max(job.tat, now - burst * every)
+local tat = every and rate_time(job.tat, now, every, burst)
 local left = JOB_MOST - redis.call('SCARD', KEY.replay_open(id))
 local originals = redis.call('LRANGE', KEY.replay_ids(id), -place - count, -place - 1)
 local decided, skips, made = {}, {}, {}

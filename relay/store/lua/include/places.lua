@@ -4,7 +4,7 @@
 -- paused; tat, the rate's theoretical arrival time (GCRA); failures, openUntil, openFor, probe (until when a call tries
 -- whether the endpoint is back) and prober (that call) of its breaker; removed: the last revision that was removed.
 -- A parked call stands in the webhook's parked set by age, keeps its state, and has a far alarm as a backstop only.
--- needs: alarms, clock, effects
+-- needs: alarms, clock, effects, rates
 
 local PARKED_ALARM = 15 * 60000
 local BREAKER_FAILURES = 20 -- so many calls in a row without contact open it
@@ -76,7 +76,7 @@ end
 -- How many calls the rate allows at this moment.
 local function tokens(w)
   if not w.every then return math.huge end
-  return math.floor((now - math.max(w.tat, now - w.burst * w.every)) / w.every + 0.000001)
+  return rate_room(w.tat, now, w.every, w.burst)
 end
 
 local function room(w)
@@ -105,7 +105,7 @@ local function take_place(w, ref, lease_end)
   w.taking[#w.taking + 1] = ref
   if w.every then
     w.spent = true
-    w.tat = math.max(w.tat, now - w.burst * w.every) + w.every
+    w.tat = rate_time(w.tat, now, w.every, w.burst) + w.every
     redis.call('HSET', KEY.policy(w.plugin, w.webhook), 'tat', string.format('%.3f', w.tat))
   end
   if breaker(w) == 'half-open' then
