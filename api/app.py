@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import falcon
 
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from relay.traffic import TrafficControl
     from relay.vault import Vault
 
+_App: TypeAlias = "falcon.App[falcon.Request, falcon.Response]"
 _COUNTED: Final = frozenset({400, 408, 413, 415})  # malformed requests leave a counter instead of a record
 
 
@@ -87,42 +88,13 @@ class Parts:
     act_counts: ActCounts
 
 
-def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, falcon.Response]:
+def create_app(settings: Settings, parts: Parts) -> _App:
     """Make the application from the given parts."""
-    store, dispatcher, waiters, rates = parts.store, parts.dispatcher, parts.waiters, parts.rates
-    endings = Endings(store, parts.data_vault)
-    handlers = ErrorHandlers(store)
     app = falcon.App()
-    app.add_middleware(RequestLog(parts.refusals, parts.addresses))
-    app.add_middleware(Acts(parts.act_counts))
-    app.add_middleware(CrossOrigin(parts.api_keys))
-    failures = FailedAuthentications(parts.addresses, settings.auth_failures)
-    app.add_middleware(Authentication(parts.api_keys, failures))
-    app.add_middleware(Tracing(parts.spans))
-    app.add_error_handler(Exception, handlers.unexpected)
-    app.add_error_handler(falcon.HTTPError, handlers.framework)
-    app.add_error_handler(RelayError, handlers.relay)
-    app.add_route(
-        "/v1/webhooks/{webhook_id}/trigger",
-        TriggerResource(
-            dispatcher,
-            store,
-            waiters,
-            endings,
-            rates,
-            parts.bodies,
-            default_wait_s=settings.default_wait_s,
-        ),
-    )
-    app.add_route("/v1/webhooks", WebhooksResource(parts.registry))
-    app.add_route("/v1/webhooks/{webhook_id}", WebhookResource(parts.registry))
-    app.add_route("/v1/triggers", TriggersResource(dispatcher, rates, parts.bodies))
-    app.add_route("/v1/invocations/{reference_id}", InvocationResource(store, waiters, endings))
-    app.add_route("/v1/invocations", ListingResource(parts.listing))
-    app.add_route("/v1/replays", ReplaysResource(parts.replays, parts.bodies, parts.act_notes))
-    app.add_route("/v1/replays/{replay_id}", ReplayResource(parts.replays))
-    for action in ACTIONS:
-        app.add_route(f"/v1/replays/{{replay_id}}/{action}", ReplaySteeringResource(parts.replays, action))
+    _add_middleware(app, settings, parts)
+    _add_error_handlers(app, ErrorHandlers(parts.store))
+    _route_calls(app, settings, parts)
+    _route_replays(app, parts)
     _route_overview(app, parts)
     app.add_route("/metrics", MetricsResource(parts.metrics_page, is_open=settings.metrics_open))
     app.add_route("/healthz", HealthResource())
@@ -131,7 +103,54 @@ def create_app(settings: Settings, parts: Parts) -> falcon.App[falcon.Request, f
     return app
 
 
-def _route_overview(app: falcon.App[falcon.Request, falcon.Response], parts: Parts) -> None:
+def _add_middleware(app: _App, settings: Settings, parts: Parts) -> None:
+    """Add what every request passes, outermost first: the log is the first to see it, and the last its answer."""
+    app.add_middleware(RequestLog(parts.refusals, parts.addresses))
+    app.add_middleware(Acts(parts.act_counts))
+    app.add_middleware(CrossOrigin(parts.api_keys))
+    failures = FailedAuthentications(parts.addresses, settings.auth_failures)
+    app.add_middleware(Authentication(parts.api_keys, failures))
+    app.add_middleware(Tracing(parts.spans))
+
+
+def _add_error_handlers(app: _App, handlers: ErrorHandlers) -> None:
+    """Add the handlers; Falcon takes that of the nearest class."""
+    app.add_error_handler(Exception, handlers.unexpected)
+    app.add_error_handler(falcon.HTTPError, handlers.framework)
+    app.add_error_handler(RelayError, handlers.relay)
+
+
+def _route_calls(app: _App, settings: Settings, parts: Parts) -> None:
+    """Add the routes of webhooks, of triggers and of what became of these."""
+    endings = Endings(parts.store, parts.data_vault)
+    app.add_route(
+        "/v1/webhooks/{webhook_id}/trigger",
+        TriggerResource(
+            parts.dispatcher,
+            parts.store,
+            parts.waiters,
+            endings,
+            parts.rates,
+            parts.bodies,
+            default_wait_s=settings.default_wait_s,
+        ),
+    )
+    app.add_route("/v1/triggers", TriggersResource(parts.dispatcher, parts.rates, parts.bodies))
+    app.add_route("/v1/webhooks", WebhooksResource(parts.registry))
+    app.add_route("/v1/webhooks/{webhook_id}", WebhookResource(parts.registry))
+    app.add_route("/v1/invocations", ListingResource(parts.listing))
+    app.add_route("/v1/invocations/{reference_id}", InvocationResource(parts.store, parts.waiters, endings))
+
+
+def _route_replays(app: _App, parts: Parts) -> None:
+    """Add the routes of replay jobs."""
+    app.add_route("/v1/replays", ReplaysResource(parts.replays, parts.bodies, parts.act_notes))
+    app.add_route("/v1/replays/{replay_id}", ReplayResource(parts.replays))
+    for action in ACTIONS:
+        app.add_route(f"/v1/replays/{{replay_id}}/{action}", ReplaySteeringResource(parts.replays, action))
+
+
+def _route_overview(app: _App, parts: Parts) -> None:
     """Add the routes of what operators look at first, and of what they do about it."""
     app.add_route("/v1/stats", StatsResource(parts.measures))
     app.add_route("/v1/lanes", LanesResource(parts.backlog, parts.workers))
@@ -141,7 +160,7 @@ def _route_overview(app: falcon.App[falcon.Request, falcon.Response], parts: Par
         app.add_route(f"/v1/webhooks/{{webhook_id}}/{action}", WebhookSteeringResource(parts.traffic, action))
 
 
-def _publish(app: falcon.App[falcon.Request, falcon.Response]) -> None:
+def _publish(app: _App) -> None:
     """Add the routes that anybody may read."""
     document = make_document()
     script = (STATIC / "webhooks.js").read_bytes()
