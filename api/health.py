@@ -27,7 +27,7 @@ class HealthResource:
     """`GET /healthz`: the process answers."""
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """Always 200."""
+        """Answer with 200."""
         resp.set_header("Cache-Control", "no-store")
         resp.content_type, resp.data = JSON_TYPE, b'{"status":"ok"}'
 

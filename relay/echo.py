@@ -67,7 +67,7 @@ class _Echo(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815  # the names http.server calls
 
     def log_message(self, *_: object) -> None:
-        """Says nothing: what it is sent may be private."""
+        """Say nothing: what it is sent may be private."""
 
 
 def _is_count(text: str) -> bool:
@@ -86,7 +86,7 @@ def _value(body: str) -> object:
 
 
 def main(port: int) -> None:
-    """Serves until it is ended."""
+    """Serve until it is ended."""
     with ThreadingHTTPServer((LOOPBACK, port), _Echo) as server:
         server.serve_forever()
 

@@ -85,7 +85,7 @@ def make_app(settings: Settings) -> Celery:
 
 
 def _broker(url: str) -> dict[str, Any]:
-    """Celery's settings for a broker at this address."""
+    """Return Celery's settings for a broker at this address."""
     scheme = scheme_of(url)
     if scheme in _AMQP:
         # Sent messages are in the broker, not in its sockets; those that wait are there for every worker.

@@ -102,7 +102,7 @@ class Vault:
 
     @classmethod
     def from_text(cls, keys: str) -> Vault:
-        """Reads ``id:base64,id:base64``, newest first; each key is 32 bytes.
+        """Read ``id:base64,id:base64``, newest first; each key is 32 bytes.
 
         Raises:
             SettingsError: no key, too many, a malformed one, or an id that occurs twice. Never quotes a key.

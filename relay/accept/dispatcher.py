@@ -132,7 +132,7 @@ class Dispatcher:
             )
 
     def _commits_of(self, plugin: str) -> GroupCommit[NewInvocation, Accepted]:
-        """Commits of the plugin's partition: one whose server stands still holds up nobody else's."""
+        """Return the commits of the plugin's partition: one whose server stands still holds up nobody else's."""
         number = self._ledger.group_of_plugin(plugin)
         commits = self._commits.get(number)
         if commits is None:  # of two threads that find none the first one's counts

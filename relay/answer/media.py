@@ -37,7 +37,7 @@ class ContentType:
 
 
 def content_type_of(header: str | None) -> ContentType:
-    """Reads a Content-Type (RFC 9110, 8.3) as it came, None if there was none."""
+    """Read a Content-Type (RFC 9110, 8.3) as it came, None if there was none."""
     return _read_content_type((header or "")[:MAX_CONTENT_TYPE_CHARACTERS].lower())
 
 

@@ -66,7 +66,7 @@ def needles_of(shape: Shape, target: Target) -> Iterator[Needle]:
 
 
 def needles_of_texts(texts: Iterable[str]) -> Iterator[Needle]:
-    """Secrets that are known as texts alone, each at least ``MIN_MASKED_LENGTH`` long."""
+    """Yield secrets that are known as texts alone, each at least ``MIN_MASKED_LENGTH`` long."""
     return (needle for needle in _with_cores(map(Needle, texts)) if len(needle.text) >= MIN_MASKED_LENGTH)
 
 

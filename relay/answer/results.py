@@ -111,7 +111,7 @@ def answer_json(reference_id: str, status: int, data: bytes, *, error: bool) -> 
 
 
 def _masked_json(value: Any, text: str, mask: Mask) -> tuple[Any, int]:
-    """Masks the parsed value: there escapes are gone, and what is replaced cannot break the JSON.
+    """Mask the parsed value: there escapes are gone, and what is replaced cannot break the JSON.
 
     The complete text is searched first: where nothing is suspect, nothing escaped and no number to hide, no string
     can hold a secret. If it did show one, the masked value is searched once more as it will be written; what then

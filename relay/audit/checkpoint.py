@@ -110,7 +110,7 @@ class Signed:
         return keys.verifies(str(self.members.get("key")), payload, self.signature)
 
     def to_bytes(self) -> bytes:
-        """Members and signature in one line."""
+        """Write members and signature in one line."""
         return _payload(self.members) + b"\n" + base64.b64encode(self.signature)
 
     @classmethod

@@ -70,7 +70,7 @@ class Checkpointing:
         self._say()
 
     def _trim(self) -> None:
-        """Where nobody signs, drop what is past its retention, once the oldest entry is."""
+        """Drop what is past its retention, once the oldest entry is; only where nobody signs."""
         if not self._count_old(self._trail.end(1)):
             return
         end = self._trail.end(_TRIMMED)

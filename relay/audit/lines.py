@@ -70,7 +70,7 @@ class TrailFile:
                 self.begins, self._first = _signed_from(number, line, "beginning"), None
 
     def blocks(self) -> Iterator[Block]:
-        """Entries, each time with the checkpoint that follows them; last those without one."""
+        """Yield entries, each time with the checkpoint that follows them; last those without one."""
         entries: list[bytes] = []
         seq = 1 if self.begins is None else (self.begins.beginning() or (1, b""))[0]
         for number, line in self._numbered():

@@ -85,7 +85,7 @@ def _constant_data(expression: Expression | None) -> tuple[bool, Any]:
 
 
 def _constants(expressions: Mapping[str, Expression]) -> dict[str, Any]:
-    """Values of constant mappings as they will be sent; null is left out."""
+    """Return the values of constant mappings as they will be sent; null is left out."""
     values = {name: each.evaluate({}) for name, each in expressions.items() if each.constant}
     return {name: _sent(value) for name, value in values.items() if value is not None}
 
@@ -97,7 +97,7 @@ def _sent(value: Any) -> Any:
 
 
 def _member_faults(expression: Expression, called: Shape) -> _FaultPairs:
-    """Literals among the members of an object that the expression builds, against the schemas of those members."""
+    """Yield what does not fit of literal members of an object that the expression builds, by their schemas."""
     schema, members = called.data_schema, expression.members()
     if not members or not isinstance(schema, dict) or not isinstance(schema.get("properties"), dict):
         return

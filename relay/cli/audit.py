@@ -192,7 +192,7 @@ def _value(found: Verification) -> dict[str, Any]:
 
 
 def _lines_from(places: dict[Trail, int], screen: Screen, *, follow: bool) -> Iterator[dict[str, Any]]:
-    """Lines of all trails after certain entries, each trail's in order."""
+    """Yield lines of all trails after certain entries, each trail's in order."""
     away = False
     while True:
         found: list[dict[str, Any]] = []

@@ -65,7 +65,7 @@ def _request(shape: Shape, target: Target) -> dict[str, Any]:
 
 
 def shown_prefilled(target: Target) -> dict[str, str]:
-    """Headers that are the same on every call, the secret ones masked, and those that are made as it leaves."""
+    """Return headers that are the same on every call, the secret ones masked, and those that are made as it leaves."""
     shown = {name: value if name.lower() in PUBLIC_HEADERS else REPLACEMENT for name, value in target.headers.items()}
     if target.credentials.authorization is not None:
         shown["Authorization"] = REPLACEMENT
@@ -123,7 +123,7 @@ def _request_lines(step: dict[str, Any], indent: str) -> list[str]:
 
 
 def steps_in_words(steps: list[dict[str, Any]]) -> list[str]:
-    """Steps as a registration has them, a line for each member."""
+    """Write steps as a registration has them, a line for each member."""
     lines: list[str] = []
     for number, step in enumerate(steps):
         lines.append(f"{number}. {step['webhook']}")

@@ -128,7 +128,7 @@ class Screen:
         click.echo(safe(sentence), err=True)
 
     def fail(self, error: RelayError) -> int:
-        """Says what went wrong, to people and in JSON form to programs too; returns the exit status."""
+        """Say what went wrong, to people and in JSON form to programs too; returns the exit status."""
         if self.is_json:
             click.echo(as_json(_document_faults(error) if isinstance(error, DocumentError) else problem_of(error)))
         click.echo(f"{click.style('Error:', fg='red')} {safe(error.message)}", err=True)

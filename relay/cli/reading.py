@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def result_in(runtime: Runtime, invocation: Invocation, screen: Screen | None = None) -> dict[str, Any] | None:
-    """``{status, data, error}``, or None where there is none.
+    """Return ``{status, data, error}``, or None where there is none.
 
     With a ``screen``, data that do not open are left out and it says so; else that is a ``VaultError``.
     """

@@ -18,7 +18,7 @@ _GOOD: Final = frozenset({None, "answered"})
 
 
 def rows_picture(rows: Iterable[dict[str, Any]], replayed: dict[str, str] | None = None) -> Table:
-    """Rows of a listing; ``replayed`` says by reference id what came of replays, for a column of its own."""
+    """Draw rows of a listing; ``replayed`` says by reference id what came of replays, for a column of its own."""
     if replayed is None:
         return table_of(_ROW_COLUMNS, (_row(row) for row in rows))
     columns = (*_ROW_COLUMNS[:-1], "its replay")

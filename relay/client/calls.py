@@ -225,7 +225,7 @@ def _to_ask(deadline_s: float) -> int:
 
 @contextmanager
 def _naming(reference_id: str | None = None, key: str | None = None) -> Iterator[None]:
-    """Lets an error name the invocation and the idempotency key, as far as it does not name them itself."""
+    """Let an error name the invocation and the idempotency key, as far as it does not name them itself."""
     try:
         yield
     except RelayError as error:

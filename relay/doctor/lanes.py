@@ -19,7 +19,7 @@ LONG_S: Final = 900
 
 
 def examine_lanes(workers: Sequence[LiveWorker], backlogs: Sequence[LaneBacklog]) -> Iterator[Finding]:
-    """Workers in all, and lane by lane with what waits there."""
+    """Look at the workers in all, and lane by lane at what waits there."""
     yield judged(
         "workers",
         bool(workers),

@@ -76,7 +76,7 @@ class CallPlans:
         return self._registry.revision(plugin, webhook_id, revision).shape
 
     def chain_mask(self, plugin: str, pins: Mapping[str, int]) -> Mask:
-        """Hides the secrets and addresses of every webhook that a chain calls, through other chains too.
+        """Make the mask for secrets and addresses of every webhook that a chain calls, through other chains too.
 
         Raises NotFound and VaultError as ``of`` does.
         """

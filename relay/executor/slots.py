@@ -104,7 +104,7 @@ class Slots:
 
     @contextmanager
     def coming(self, names: Iterable[Hashable]) -> Iterator[None]:
-        """Calls of these webhooks, each named once a call, were woken and ask for slots meanwhile."""
+        """Count woken calls of these webhooks, each named once a call, which ask for slots meanwhile."""
         counts = Counter(names)
         self._coming.update(counts)
         try:

@@ -114,7 +114,7 @@ _CHAIN_ONLY: Final = frozenset(field_names(ChainFields) - field_names(WebhookFie
 
 
 def flattened(messages: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
-    """Marshmallow's nested messages as pairs of pointer and sentence."""
+    """Yield marshmallow's nested messages as pairs of pointer and sentence."""
     if isinstance(messages, dict):
         for step, inner in messages.items():
             yield from flattened(inner, pointer if step == WHOLE else f"{pointer}/{escape_step(str(step))}")

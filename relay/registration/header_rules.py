@@ -57,7 +57,7 @@ def value_fault(value: Any) -> str | None:
 
 
 def registration_faults(headers: Mapping[str, Any], *, hidden: bool) -> Iterable[tuple[str | None, str]]:
-    """Faults of a registration's ``headers``, each with the name at fault (None: all of them together).
+    """Yield faults of a registration's ``headers``, each with the name at fault (None: all of them together).
 
     A text is a pre-filled value; ``None`` and ``""`` are for the caller to fill.
     """
@@ -89,7 +89,7 @@ def _name_fault(name: str, *, fillable: bool, hidden: bool) -> str | None:
 
 
 def caller_faults(headers: Mapping[str, Any], fillable: Mapping[str, str]) -> Iterable[tuple[str | None, str]]:
-    """Faults of a caller's ``headers``; ``fillable`` maps lower-case names to their registered spelling.
+    """Yield faults of a caller's ``headers``; ``fillable`` maps lower-case names to their registered spelling.
 
     Unknown, pre-filled, forbidden and malformed names get one and the same answer.
     """

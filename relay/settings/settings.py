@@ -293,6 +293,6 @@ def _settings_error(messages: dict[str, list[str]]) -> SettingsError:
 
 
 def unknown_names() -> list[str]:
-    """Variables of this process that look like settings but are not: very likely misspelled."""
+    """List variables of this process that look like settings but are not: very likely misspelled."""
     known = {form for _, about in Settings.described() for form in (about.name, about.name + FILE_SUFFIX)}
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)

@@ -25,7 +25,7 @@ _ORIGIN: Final = re.compile(
 
 
 def origin_fault(origin: str) -> str | None:
-    """What is wrong with an allowed origin (RFC 6454, as browsers write it); None if nothing is."""
+    """Return what is wrong with an allowed origin (RFC 6454, as browsers write it); None if nothing is."""
     found = _ORIGIN.match(origin) if len(origin) <= MAX_ORIGIN_CHARS else None
     if found is None:
         return "must be scheme://host or scheme://host:port, in lower case, without a path or *"
@@ -38,7 +38,7 @@ def origin_fault(origin: str) -> str | None:
 
 
 def key_faults(plugin: str, scopes: Collection[str], origins: Collection[str], name: str) -> Iterator[Fault]:
-    """What is wrong with a key that somebody wants."""
+    """Return what is wrong with a key that somebody wants."""
     if not ID_PATTERN.match(plugin):
         yield Fault("/plugin", "must have the form of an id")
     if not scopes or not set(scopes) <= set(SCOPES):

@@ -231,7 +231,7 @@ class ApiKeys:
         self._write(*before)
 
     def _bound(self, *records: KeyRecord) -> tuple[KeyRecord, ...]:
-        """The records, bound to the revocations that there are now."""
+        """Bind the records to the revocations that there are now."""
         revocations = self._revocations.refresh()
         return tuple(replace(record, revocations=revocations) for record in records)
 

@@ -235,7 +235,7 @@ class OutcomeGroups:
         self._groups: dict[tuple[str, str, str], tuple[int, int, int]] = {}
 
     def add(self, rows: Iterable[Sequence[bytes]]) -> None:
-        """Rows of ``lua/include/groups.lua``."""
+        """Add rows of ``lua/include/groups.lua``."""
         for webhook, outcome, status, count, first, last in rows:
             name = (webhook.decode(), outcome.decode(), status.decode())
             had, oldest, newest = self._groups.get(name, (0, int(first), int(last)))

@@ -61,7 +61,7 @@ def _add_note(amounts: Amounts, at_ms: int, webhook: str, accepted: int, ends: l
 
 
 def add_durations(totals: Counter[str], name: str, durations_ms: Mapping[int, int]) -> None:
-    """Durations, with how often each was, into a histogram of totals: ``name:0``, ``name:1``, ... and ``name:sum``."""
+    """Add durations, with how often each was, to a histogram of totals: ``name:0``, ``name:1``, ..., ``name:sum``."""
     for duration_ms, count in durations_ms.items():
         totals[f"{name}:{bisect_left(DURATION_LIMITS_MS, duration_ms)}"] += count
         totals[f"{name}:sum"] += count * duration_ms

@@ -158,7 +158,7 @@ class ReplayRuns:
             self._scripts.run("replay_make", args, root)
 
     def add(self, replay_id: str, claim_token: str, piece: int, ids: Sequence[str], *, last: bool) -> tuple[str, int]:
-        """Originals given by hand, in numbered pieces; returns the job's state (or `LATE`) and their number."""
+        """Add originals given by hand, in numbered pieces; returns the job's state (or `LATE`) and their number."""
         args = [replay_id, claim_token, LEASE_MS, piece, int(last), *ids]
         state, count = self._scripts.run("replay_add", args, self._keys.root_of_ref(replay_id))
         return state.decode(), int(count)

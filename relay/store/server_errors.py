@@ -89,7 +89,7 @@ def store_errors() -> Iterator[None]:
 
 
 def is_answer(error: RelayError) -> bool:
-    """Whether the server has refused what it was asked, as opposed to a reply that never came."""
+    """Return whether the server has refused what it was asked, as opposed to a reply that never came."""
     return isinstance(error, StoreFault) or isinstance(error.__cause__, ResponseError)
 
 

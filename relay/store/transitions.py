@@ -186,7 +186,7 @@ def step_args(new: NewStep, max_age_ms: int) -> list[Any]:
 
 
 def ready_from(flat: Sequence[bytes]) -> Ready:
-    """Ids and lanes from a script's flat list."""
+    """Read ids and lanes from a script's flat list."""
     texts = [item.decode() for item in flat]
     return tuple(zip(texts[::2], texts[1::2], strict=True))
 

@@ -44,7 +44,7 @@ class Uses:
         self._registry = registry
 
     def check(self, plugin: str, registrations: Sequence[Registration]) -> Seen:
-        """Looks at every webhook of the document, and at every other one that uses one of it.
+        """Look at every webhook of the document, and at every other one that uses one of it.
 
         Raises:
             DocumentError: one of them would not fit the webhooks that its steps or its callback name.

@@ -210,7 +210,7 @@ def _is_constant(node: Mapping[str, Any]) -> bool:
 
 
 def _roots(node: Mapping[str, Any]) -> Iterator[str]:
-    """Fields that are looked up in the value that the expression is given, not in a part of it."""
+    """Return fields that are looked up in the value that the expression is given, not in a part of it."""
     kind, children = node["type"], node["children"]
     if kind == "field":
         yield node["value"]

@@ -114,7 +114,7 @@ def adopt_orphans() -> None:
 
 
 def leftovers(mark: str) -> list[int]:
-    """Processes of an earlier start that outlived it: those with ``mark`` (``NAME=value``) in their environment.
+    """Find processes of an earlier start that outlived it: those with ``mark`` (``NAME=value``) in their environment.
 
     Only on Linux, where a process shows its environment to its user; elsewhere none are found.
     """

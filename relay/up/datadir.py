@@ -93,7 +93,7 @@ class DataDir:
         return self.logs / f"{name}.log"
 
     def lock(self) -> IO[str]:
-        """Takes the directory for this process, for as long as the file that is returned stays open."""
+        """Take the directory for this process, for as long as the file that is returned stays open."""
         file = (self.path / "lock").open("w", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -115,7 +115,7 @@ class DataDir:
             raise SettingsError(f"{name} in the data directory {error.message}.") from None
 
     def write(self, name: str, text: str) -> None:
-        """Replaces a file at once, so that a reader or a crash never meets half of it."""
+        """Replace a file at once, so that a reader or a crash never meets half of it."""
         partial = self.path / f"{name}.partial"
         partial.unlink(missing_ok=True)
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
@@ -125,7 +125,7 @@ class DataDir:
         partial.replace(self.path / name)
 
     def write_environ(self, variables: Mapping[str, str]) -> None:
-        """Writes ``relay.env``, one ``NAME=value`` a line; quoted, as dotenv reads it, only where it has to be."""
+        """Write ``relay.env``, one ``NAME=value`` a line; quoted, as dotenv reads it, only where it has to be."""
         self.write(ENV_FILE, "".join(f"{name}={_env_value(text)}\n" for name, text in variables.items()))
 
     def port(self, name: str) -> int:

@@ -56,7 +56,7 @@ class Shown:
 
 
 def demonstrate(settings: Settings, directory: DataDir, endpoint_port: int, *, traffic: bool = False) -> Shown:
-    """Registers the sample webhook and triggers it through the API; any ``RelayError`` of the two is passed on.
+    """Register the sample webhook and trigger it through the API; any ``RelayError`` of the two is passed on.
 
     With ``traffic`` the webhooks that the demo's callers use are registered as well.
     """

@@ -75,7 +75,7 @@ class LocalRelay:
 
     @classmethod
     def prepare(cls, data_dir: str | Path, plan: LaunchPlan) -> Self:
-        """Locks and fills the data directory; ``SettingsError`` says what stands in the way."""
+        """Lock and fill the data directory; ``SettingsError`` says what stands in the way."""
         if plan.api > 1 and not CAN_BE_SHARED:
             raise SettingsError("Several API processes share a port, which this system does not do: leave --api out.")
         directory = DataDir.make(data_dir)
@@ -200,7 +200,7 @@ def _with_ports(plan: LaunchPlan) -> LaunchPlan:
 
 
 def _complete(given: dict[str, str], directory: DataDir, plan: LaunchPlan, demo_port: int | None) -> None:
-    """Adds what this start decides and what it makes for itself where the environment has none."""
+    """Add what this start decides and what it makes for itself where the environment has none."""
     given["RELAY_API_URL"] = f"http://{processes.LOOPBACK}:{plan.port}"
     given["RELAY_FLOWER_URL"] = f"http://{processes.LOOPBACK}:{plan.flower_port}"
     made = dict.fromkeys(KEY_FILES, _lost if directory.has_records() else Vault.new_key_text)

@@ -84,7 +84,7 @@ class EmbeddedServers:
 
 
 def _refuse_the_other_kind(directory: DataDir, *, cluster: bool) -> None:
-    """Records do not move between one server and a cluster by themselves."""
+    """Refuse records of the other kind: they do not move between one server and a cluster by themselves."""
     if directory.has_cluster() and not cluster:
         raise SettingsError("The data directory's records are in a cluster: give --cluster, or another --data-dir.")
     if cluster and directory.has_records() and not directory.has_cluster():

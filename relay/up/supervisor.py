@@ -108,7 +108,7 @@ class Supervisor:
         return [each.child for each in self._watched if each.deaths or not each.child.is_running()]
 
     def turn(self, wait_s: float = _TICK_S) -> None:
-        """Waits for a signal, at most ``wait_s``, and looks at every child once."""
+        """Wait for a signal, at most ``wait_s``, and look at every child once."""
         due = [each.restart_at_s for each in self._watched if each.restart_at_s is not None]
         nearest_s = min((at_s - time.monotonic() for at_s in due), default=wait_s)
         self._sleep(max(0.01, min(wait_s, nearest_s)))

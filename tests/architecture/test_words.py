@@ -22,6 +22,11 @@ RIDDLES = {
 }
 #: Documents that are not part of this repository.
 ELSEWHERE = re.compile(r"\(design\b|\bdesign,? section|\bthe design, ", re.IGNORECASE)
+#: With these begins what a thing is, or somebody says of it; a function's docstring says what it does.
+NO_VERBS = {
+    *("a", "an", "the", "another", "each", "every", "all", "some", "one", "those", "these", "this", "that", "it"),
+    *("what", "whether", "how", "which", "who", "where", "when", "why", "of", "as", "by"),
+}
 TEXT = {".py", ".md", ".lua", ".js", ".mjs", ".ts", ".toml", ".yml", ".yaml", ".sh", ".html", ".css"}
 
 
@@ -39,6 +44,28 @@ def test_no_docstring_and_no_message_is_a_riddle(path):
         for line, text in texts_of(path)
         for riddle, advice in RIDDLES.items()
         if re.search(riddle, text, re.MULTILINE)
+    ]
+    assert not found
+
+
+#: Modules whose docstrings are not written so yet; `keyspace` says of each key of which type it is.
+NOT_YET = re.compile(r"relay/(?:outbound/|rotation/|cli/(?:vault|keys|ring_tables)\.py|store/keyspace\.py)")
+
+
+def is_named(node):
+    """Whether a function is a value with a name, or a group of commands: those have docstrings of nouns."""
+    decorators = {ast.unparse(each).partition("(")[0].rpartition(".")[2] for each in node.decorator_list}
+    return bool(decorators & {"property", "cached_property", "group"})
+
+
+@pytest.mark.parametrize("path", [path for path in modules() if not NOT_YET.match(name_of(path))], ids=name_of)
+def test_a_function_s_docstring_begins_with_a_verb(path):
+    functions = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    said = {node: ast.get_docstring(node) for node in functions if not is_named(node)}
+    found = [
+        f"{name_of(path)}:{node.lineno}: {text.splitlines()[0]}"
+        for node, text in said.items()
+        if text and text.split()[0].strip(",.;:").lower() in NO_VERBS
     ]
     assert not found
 
