@@ -55,7 +55,7 @@ class ActCounts:
         threading.Thread(target=loop.run, name="audit", daemon=True).start()
 
     def stop(self) -> None:
-        """Write what there is, once more."""
+        """Write once more what was counted."""
         self._stopped.set()
         self._unkeyed_s = -_UNKEYED_S
         self.write()

@@ -30,7 +30,7 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing can happen to the invocation any more."""
+        """Whether the invocation has ended for good."""
         return self in FINAL
 
 

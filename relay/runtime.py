@@ -54,7 +54,7 @@ class Runtime:
         self.operator = ""  # whose acts these are, in a process that has one
 
     def close(self) -> None:
-        """End its threads and connections: nothing that was built is of use any more."""
+        """End its threads and connections; nothing that was built may be used afterwards."""
         built = self.__dict__
         for part in ("dispatcher", "publisher", "client"):
             if part in built:

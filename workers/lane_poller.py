@@ -99,7 +99,7 @@ class LanePoller:
         return self._told(found)
 
     def close(self) -> None:
-        """Look for nothing any more."""
+        """Stop looking for messages."""
         for fd in tuple(self._known):
             self.unregister(fd)
 

@@ -45,7 +45,7 @@ class LanePublisher(Protocol):
         """Publish ``(id, lane)`` pairs, one message a lane; a broker that is away is the sweeper's business."""
 
 
-#: Who is told what became of a trigger, once, by whatever thread learns it; must not block.
+#: Is called once with what became of a trigger, by whichever thread learns it; must not block.
 OnReply: TypeAlias = "Callable[[Accepted | Exception], None]"
 
 

@@ -82,7 +82,7 @@ class GroupCommit(Generic[T, R]):
                 self._changed.notify()
 
     def close(self) -> None:
-        """Let the committing thread end once it has committed what waits. Nothing is to be brought any more."""
+        """Let the committing thread end once it has committed what waits. Nothing may be submitted afterwards."""
         with self._changed:
             self._closed = True
             self._changed.notify()

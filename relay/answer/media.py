@@ -18,7 +18,7 @@ _TEXT: Final = re.compile(
     r"text/.+\Z|[^/]+/[^/]+\+(?:xml|yaml)\Z|application/(?:xml|xml-dtd|x-www-form-urlencoded|(?:x-)?javascript|"
     r"ecmascript|x-ndjson|ndjson|jsonl|jsonlines|x-jsonlines|json-seq|(?:x-)?yaml|toml|sql|graphql|x-sh)\Z"
 )
-#: Python's names of the charsets that are honoured; its codecs also hold some that are none (idna, unicode_escape).
+#: Python's names of the charsets that are honoured; its codecs also hold others (idna, unicode_escape).
 _CHARSETS: Final = frozenset(
     {"utf-8", "utf-8-sig", "ascii", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be", "big5"}
     | {"shift_jis", "cp932", "euc_jp", "iso2022_jp", "euc_kr", "cp949", "gb2312", "gbk", "gb18030", "koi8-r", "koi8-u"}

@@ -55,7 +55,7 @@ class Checkpointing:
         return cls(trail, signer, process, retention_ms=settings.audit_retention_s * 1000)
 
     def turn(self) -> None:
-        """Sign what there is to sign, if it is this process's turn."""
+        """Sign what was added, if it is this process's turn."""
         if not self._trail.take_turn(self._process):
             return
         if self._signer is None:

@@ -52,7 +52,7 @@ def refusals(
         yield
     except RelayError as error:
         if not isinstance(error, (*noted, Unavailable)):
-            with suppress(RelayError):  # the command's own error is what is told
+            with suppress(RelayError):  # the command's own error is reported
                 notes = command_runtime(Settings.for_command(data_dir)).act_notes
                 written = quote(subject[:_MAX_SUBJECT_CHARS], safe="@+:")
                 notes.note(act, plugin=plugin, subject=written, outcome=error.code)

@@ -77,7 +77,7 @@ def trigger(  # noqa: PLR0913 - one parameter an option
 
 
 def _made(runtime: Runtime, call: TriggerRequest, limit_s: float) -> dict[str, Any]:
-    """Trigger, and what there is to show of it by then."""
+    """Trigger; return what can be shown of it by then."""
     try:
         reference_id = runtime.dispatcher.trigger(call).reference_id
     except WebhookNotRegistered as error:

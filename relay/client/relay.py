@@ -127,7 +127,7 @@ class HttpWire:
         """Send until there is an answer that says more than "not now", within `tries` and the deadline.
 
         Raises:
-            Unavailable: no answer was had. Any other RelayError: the answer was a problem.
+            Unavailable: no answer came. Any other RelayError: the answer was a problem.
         """
         for number in range(self._tries):
             outcome = self._send(method, path, headers, deadline_s, body)

@@ -31,7 +31,7 @@ class ActiveCall:
     claimed_at_s: float  # the same moment on this machine's clock
     waited_ms: int | None = None  # for how long it could have been sent, where it is sent for the first time
     released: bool = False
-    answer: EndpointAnswer | None = None  # as soon as it is had
+    answer: EndpointAnswer | None = None  # as soon as there is one
     span: Span | None = None  # of the attempt, where it is traced
 
     @property

@@ -79,7 +79,7 @@ class Claimer:
         return ClaimGrant(claim_token, claimed, begun_s, boot_time_s())
 
     def give_back(self, by_token: Mapping[str, Sequence[str]]) -> None:
-        """Say once that these have not left; where that cannot be said their leases end by themselves."""
+        """Try once to give these back, none of which has left; where that fails their leases end."""
         for claim_token, reference_ids in by_token.items():
             try:
                 self._publish(self._store.release(reference_ids, claim_token))
@@ -97,6 +97,6 @@ class Claimer:
                 until_s=end_s,
                 calls=len(reference_ids),
             )
-        except Exception:  # noqa: BLE001 - it was said; the leases end by themselves
+        except Exception:  # noqa: BLE001 - it was logged; the leases end
             return
         self._publish(ready)

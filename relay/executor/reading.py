@@ -74,7 +74,7 @@ class AnswerReader:
             )
         except TooManySecrets:
             return _failed(Outcome.ANSWER_REJECTED)
-        except Exception as error:  # noqa: BLE001 - what is to be hidden is not known; the answer was had all the same
+        except Exception as error:  # noqa: BLE001 - what is to be hidden is not known; there is an answer all the same
             log.fault(error, "secrets_beside")
             return nothing_kept._replace(raw=self._raw(call, body, result))
         mask = call.mask

@@ -122,7 +122,7 @@ class Settler:
         settlements = [each.settlement for each in group]
         try:
             settled = self._store.settle(self._with_room(settlements))
-        except Exception as error:  # noqa: BLE001 - whatever it is, an answer that was had is not given up for it
+        except Exception as error:  # noqa: BLE001 - whatever it is, an answer that came is not given up for it
             self._failed(group, error)
             return False
         self._failures.over()

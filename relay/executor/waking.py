@@ -49,7 +49,7 @@ class Waking:
         gevent.sleep(PERIOD_S)
 
     def look(self) -> None:
-        """Wake what there is room for. Raises what the store does."""
+        """Wake as many as there is room for. Raises `Unavailable` while the store is away."""
         if not self._slots.free:
             return
         for name in self._parked.webhooks(limit=WEBHOOKS):

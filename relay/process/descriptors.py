@@ -12,7 +12,7 @@ BESIDE_CALLS: Final = 512
 
 
 def allow_calls(in_flight: int) -> None:
-    """Raise what the system allows by default as far as so many calls need it.
+    """Raise the limit of open files as far as ``in_flight`` calls need it.
 
     Raises:
         SettingsError: the process may not have so many open.

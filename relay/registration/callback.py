@@ -1,4 +1,4 @@
-"""Whether a webhook's callback can be called with what it is told. Pure."""
+"""Checks that a webhook's callback takes what callbacks send. Pure."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Shape:
     rate: Rate | None = None
     response_schema: Any = field(default=None, hash=False)
     max_age_ms: int | None = None  # how old a call may become that is not final; None: as the settings say
-    callback: str | None = None  # the webhook that is told of each end
+    callback: str | None = None  # id of the webhook that is called back at each end
     chain: bool = False
     uses: tuple[str, ...] = ()  # of a chain: the ids of the webhooks that its steps name, each once, in order
     _validator: Any = field(default=None, init=False, repr=False, compare=False)

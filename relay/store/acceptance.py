@@ -60,7 +60,7 @@ class NewInvocation(NamedTuple):
     pins: str | None = None  # of a chain: the revisions of its steps' webhooks, as JSON
     max_age_ms: int | None = None  # not final by then it ends as `expired`; None: as the settings say
     delay_ms: int = 0  # not sent before; its age counts from then on
-    callback: str = ""  # the webhook that is told of its end
+    callback: str = ""  # id of the webhook that is called back at its end
 
 
 class Accepted(NamedTuple):

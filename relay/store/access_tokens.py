@@ -31,7 +31,7 @@ class AccessTokenStore:
         self._scripts = Scripts(client)
 
     def read(self, revision_id: RevisionId) -> bytes | None:
-        """Read the sealed token; None if there is none (any more)."""
+        """Read the sealed token; None if none is kept."""
         with store_errors():
             value: bytes | None = self._client.get(self._token(revision_id))
         return value

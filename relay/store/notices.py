@@ -1,4 +1,4 @@
-"""Notices: what an API process is told of the invocations that its callers wait for.
+"""Notices: the ends of invocations, published to the API processes whose callers wait for them.
 
 One message of the process's channel is any number of entries, each ``reference-id state outcome status error size``,
 a line feed, and ``size`` bytes of sealed result. ``-`` stands for none; size -1 for a result that is too large to be

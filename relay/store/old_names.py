@@ -18,7 +18,7 @@ _SHARED_HEADS: Final = frozenset(template.split(":", 1)[0] for template in SHARE
 #: Old names that any server has which was used: it had a plugin, or at least an API key.
 OLD_MARKS: Final = (PREFIX + PARTITIONED["plugins"], PREFIX + SHARED["api_keys"])
 _HEARTBEATS: Final = PREFIX + SHARED["workers"]
-#: Who has said nothing for as long does not work any more.
+#: A worker whose heartbeat is as old has stopped.
 _SILENT_MS: Final = 30_000
 
 

@@ -1,4 +1,4 @@
-"""Reads the records of invocations, and says who waits for one."""
+"""Reads the records of invocations, and notes which API process waits for one."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class NewReplay:
     payload: bytes = b""  # sealed; empty where the old one could not be opened
     pins: str | None = None  # of a chain
     max_age_ms: int | None = None  # None: as the settings say
-    callback: str = ""  # the webhook that is told of its end
+    callback: str = ""  # id of the webhook that is called back at its end
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class ReplayJob:
 
     @property
     def over(self) -> bool:
-        """Whether nothing will happen to it any more."""
+        """Whether it has come to its end."""
         return self.finished_at_ms is not None
 
 

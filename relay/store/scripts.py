@@ -42,7 +42,7 @@ class Scripts:
         self._is_cluster = isinstance(client, RedisCluster)
 
     def run(self, name: str, args: Sequence[Any] = (), root: str | None = None) -> Any:
-        """Run ``lua/<name>.lua`` with ``args``; loads all scripts where the server does not know it (yet, or any more).
+        """Run ``lua/<name>.lua`` with ``args``; loads all scripts where the server does not have it.
 
         ``root`` is that of the keys, by default the first partition's, or the shared one where the script's keys are
         those. All scripts, because a server that is full takes no more of them, and then needs those that make room.

@@ -10,7 +10,7 @@ from typing import Final, Self
 MOST_OFF_MS: Final = 2_000
 #: An answer that was so long under way says too little of when it was given.
 MOST_UNDER_WAY_S: Final = 0.5
-#: For how long a jump is told of.
+#: For how long warnings name a jump.
 TOLD_MS: Final = 3_600_000
 
 

@@ -33,7 +33,7 @@ class NewStep:
     request_bytes: int
     pins: str | None = None  # where the step is a chain itself
     max_age_ms: int | None = None  # None: as the settings say
-    callback: str = ""  # the webhook that is told of its end
+    callback: str = ""  # id of the webhook that is called back at its end
 
 
 class Advance(StrEnum):

@@ -22,7 +22,7 @@ _OPENERS: Final = frozenset("{[")
 
 
 def mistake_in(text: str, tokens: Iterable[tuple[str, str, int]]) -> tuple[int, str] | None:
-    """Return offset and name of the habit that makes a text unreadable; None where it is none of those that are known.
+    """Return offset and name of the habit that makes a text unreadable; None where it is not a known one.
 
     ``tokens`` are kind, lexeme and offset in order, without space and comments.
     """

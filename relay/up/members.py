@@ -11,7 +11,7 @@ from relay.errors import RelayError
 from relay.store.forming import ClusterSeat, Forming
 from relay.up.access import ADMINISTRATOR
 
-#: How far from its own port a server's port for other servers is, unless it is told another one.
+#: How far from its own port a server's port for other servers is, unless it is given another one.
 _BUS = 10_000
 
 

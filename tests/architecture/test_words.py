@@ -18,6 +18,7 @@ RIDDLES = {
     r"\bThe same of\b": "say it again",
     r"\b(?:exclude|goes? with|go with) each other\b": "cannot be used together",
     r"\bso many(?: \w+)? are taken\b": "at most this many",
+    r"\bwhat there is\b(?! to be)": "say what it is",
     r"(?<!anything )(?<!all )\belse\.$": "otherwise",
 }
 #: Documents that are not part of this repository.
