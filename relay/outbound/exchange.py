@@ -18,13 +18,9 @@ from relay.registration.methods import METHODS
 from relay.request.rendering import OutgoingRequest
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest
-
     from relay.egress import AddressPolicy
     from relay.outbound.egress_proxy import EgressProxy
-    from relay.outbound.gate import Gate
-    from relay.outbound.lookups import Lookup
-    from relay.outbound.openings import Opening
+    from relay.outbound.transfer import Transfer
     from relay.registration.credentials import ClientCertificate
 
 MAX_HEADER_BYTES: Final = 64 * 1024  # of an answer: interim answers, headers and trailers together
@@ -63,15 +59,12 @@ class Exchange:
     def __init__(self, rules: Rules) -> None:
         self._policy = rules.policy
         self._proxied = rules.proxy is not None
-        self._connect_to = ""
         self._max_body_bytes = rules.max_response_bytes
-        self._url = self._method = ""
-        self._idle_s = self._cache_s = -1
+        self._url = ""
+        self._way: object = None  # of the last transfer, as `_set_way` takes it
         self._kept_body_bytes = 0
         self._keeps_key = False
-        self._gate: Gate | None = None
-        self._lookup: Lookup | None = None
-        self._opening: Opening | None = None
+        self._transfer: Transfer | None = None
         self._sockets = Sockets()  # of the multi handle; each transfer says which
         self._fds: list[int] = []  # of this transfer
         self.stale = False  # it was given a kept connection that was over; nothing has left
@@ -117,57 +110,37 @@ class Exchange:
         if rules.resolve:
             self.easy.setopt(pycurl.RESOLVE, list(rules.resolve))
 
-    def start(
-        self,
-        request: PreparedRequest,
-        gate: Gate,
-        lookup: Lookup | None,
-        opening: Opening | None,
-        sockets: Sockets,
-        *,
-        remaining_s: float,
-        repeatable: bool,
-    ) -> None:
-        """Make the handle ready for one transfer of at most ``remaining_s`` (> 0). Raises UnsafeHeader.
-
-        ``lookup`` is told how it went, if this transfer leads one; ``opening`` which connection it has.
-        """
-        self._gate = gate
-        self._lookup = lookup
-        self._opening = opening
+    def start(self, transfer: Transfer, sockets: Sockets, remaining_s: float) -> None:
+        """Make the handle ready for one transfer of at most ``remaining_s`` (> 0). Raises UnsafeHeader."""
+        self._transfer = transfer
         self._sockets = sockets
         self._fds = []
         self.stale = self._late = self._vetoed = self._opened = self._excessive = False
         self._header_bytes = self.received_bytes = 0
-        url, method, body = request.url, request.method, request.body
-        if not (url and url.isascii()) or method not in METHODS or not isinstance(body, bytes | str | None):
+        request, url, body = transfer.request, transfer.url, transfer.request.body
+        if not (url and url.isascii()) or request.method not in METHODS or not isinstance(body, bytes | str | None):
             raise UnsafeHeader("Only a complete request with its body in memory can be sent.")
         setopt = self.easy.setopt
-        lines = header_lines(request)
-        setopt(pycurl.HTTPHEADER, lines)
+        setopt(pycurl.HTTPHEADER, header_lines(request))
+        setopt(pycurl.TIMEOUT_MS, math.ceil(remaining_s * 1000))
         if url != self._url:
             setopt(pycurl.URL, url)
             self._url = url
-        if method != self._method:
-            setopt(pycurl.CUSTOMREQUEST, method)
-            self._method = method
         self._set_body(body)
-        self._show(request.certificate if isinstance(request, OutgoingRequest) else None)
-        setopt(pycurl.TIMEOUT_MS, math.ceil(remaining_s * 1000))
-        idle_s = REPEATABLE_IDLE_S if repeatable else UNREPEATABLE_IDLE_S
-        if idle_s != self._idle_s:
-            setopt(pycurl.MAXAGE_CONN, idle_s)
-            self._idle_s = idle_s
-        cache_s = CACHE_S if lookup is None else FRESH_CACHE_S
-        if cache_s != self._cache_s:
-            setopt(pycurl.DNS_CACHE_TIMEOUT, cache_s)
-            self._cache_s = cache_s
+        if isinstance(request, OutgoingRequest) and request.certificate is not None:
+            self._show(request.certificate)
+        way = (request.method, transfer.repeatable, transfer.lookup is None, transfer.connect_to)
+        if way != self._way:
+            self._set_way(*way)
+            self._way = way
 
-    def connect_to(self, entry: str) -> None:
-        """Let the next transfers ask the proxy for an address, as `egress_proxy.connect_to` writes it."""
-        if entry != self._connect_to:
-            self.easy.setopt(pycurl.CONNECT_TO, [entry])
-            self._connect_to = entry
+    def _set_way(self, method: str, repeatable: bool, is_known: bool, connect_to: list[str] | None) -> None:
+        """Set what seldom varies: the method, which kept connections are used, whether the name is looked up again."""
+        self.easy.setopt(pycurl.CUSTOMREQUEST, method)
+        self.easy.setopt(pycurl.MAXAGE_CONN, REPEATABLE_IDLE_S if repeatable else UNREPEATABLE_IDLE_S)
+        self.easy.setopt(pycurl.DNS_CACHE_TIMEOUT, CACHE_S if is_known else FRESH_CACHE_S)
+        if connect_to is not None:
+            self.easy.setopt(pycurl.CONNECT_TO, connect_to)
 
     def _set_body(self, body: bytes | str | None) -> None:
         if body:
@@ -177,12 +150,11 @@ class Exchange:
         else:
             self.easy.setopt(pycurl.HTTPGET, 1)  # no body; the method is CUSTOMREQUEST's
 
-    def _show(self, certificate: ClientCertificate | None) -> None:
+    def _show(self, certificate: ClientCertificate) -> None:
         """Prove to the endpoint who calls. libcurl shares no connection and no TLS session between certificates."""
-        if certificate is not None:
-            self.easy.setopt(pycurl.SSLCERT_BLOB, certificate.certificate.encode("ascii"))
-            self.easy.setopt(pycurl.SSLKEY_BLOB, certificate.key.encode("ascii"))
-            self._keeps_key = True
+        self.easy.setopt(pycurl.SSLCERT_BLOB, certificate.certificate.encode("ascii"))
+        self.easy.setopt(pycurl.SSLKEY_BLOB, certificate.key.encode("ascii"))
+        self._keeps_key = True
 
     @property
     def reusable(self) -> bool:
@@ -206,7 +178,7 @@ class Exchange:
 
     def finish(self) -> None:
         """Let go of what belongs to one transfer."""
-        self._gate = self._lookup = self._opening = None
+        self._transfer = None
         self.header_lines = []
         self._chunks = []
 
@@ -217,10 +189,13 @@ class Exchange:
 
         A proxy is dialled whatever its address is: the endpoint's was judged before it was asked for.
         """
-        if self._lookup is not None:
-            self._lookup.found()
+        transfer = self._transfer
+        if transfer is None:
+            return pycurl.SOCKET_BAD
+        if transfer.lookup is not None:
+            transfer.lookup.found()
         try:
-            allowed = self._proxied or self._policy.allows(*dialled(address), urlsplit(self._url).hostname)
+            allowed = self._proxied or self._policy.allows(*dialled(address), urlsplit(transfer.url).hostname)
         except Exception:  # noqa: BLE001 - what cannot be judged is refused
             allowed = False
         if not allowed:
@@ -238,19 +213,21 @@ class Exchange:
         return _SOCKET_AS_IT_IS
 
     def _on_prereq(self, _address: str, local_address: str, _port: int, local_port: int) -> int:
+        transfer = self._transfer
+        if transfer is None:
+            return _ABORT
         if self._opened:
             self._sockets.learn(self._fds, local_address, local_port)
         elif self._sockets.has_ended(local_address, local_port):
             self.stale = True
             return _ABORT
-        if self._lookup is not None:
-            self._lookup.spared()
-        gate = self._gate
-        if gate is not None and gate.enter():
-            if self._opening is not None:
-                self._opening.connected((local_address, local_port), is_new=self._opened)
+        if transfer.lookup is not None:
+            transfer.lookup.spared()
+        if transfer.gate.enter():
+            if transfer.opening is not None:
+                transfer.opening.connected((local_address, local_port), is_new=self._opened)
             return _PASS
-        self._late = gate is not None and gate.expired
+        self._late = transfer.gate.expired
         return _ABORT
 
     def _on_header(self, line: bytes) -> int:

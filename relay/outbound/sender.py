@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from relay.answer.endpoint_answer import EndpointAnswer
 from relay.invocation import Outcome, Sent
-from relay.outbound.transport import CurlTransport, TransferResult
+from relay.outbound.transfer import TransferResult
 from relay.request.rendering import OutgoingRequest
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
 
     from relay.outbound.gate import Gate
+    from relay.outbound.transport import CurlTransport
 
 __all__ = ["EndpointAnswer", "Sender"]
 

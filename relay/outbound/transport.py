@@ -5,7 +5,7 @@ Call the adapter itself: ``requests.Session.send`` follows redirects on its own,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import pycurl
 from gevent import get_hub
@@ -22,6 +22,7 @@ from relay.outbound.gate import Gate
 from relay.outbound.heads import Head
 from relay.outbound.multi import HubMulti
 from relay.outbound.request_head import UnsafeHeader
+from relay.outbound.transfer import Transfer, TransferResult
 from relay.outbound.trust import Trust
 from relay.process.clock import boot_time_s
 
@@ -32,29 +33,13 @@ if TYPE_CHECKING:
     from requests import PreparedRequest
 
     from relay.egress import AddressPolicy
-    from relay.outbound.lookups import Lookup
-    from relay.outbound.openings import Opening
 
 DEFAULT_TIMEOUT_S: Final = 20.0
 DEFAULT_MAX_RESPONSE_BYTES: Final = 1024 * 1024
 DEFAULT_MAX_IN_FLIGHT: Final = 512
 # Beyond the calls in flight: connections that are being closed while others take their place.
 _SPARE_CONNECTIONS: Final = 64
-
-
 _SCHEME_CHARS: Final = len("https://")  # an origin ends at the first slash after this many characters
-_NO_HEAD: Final = Head()
-
-
-class TransferResult(NamedTuple):
-    """What came of one transfer. ``status`` is 0 and the rest empty unless the outcome is ``answered``."""
-
-    outcome: Outcome
-    sent: Sent
-    status: int = 0
-    head: Head = _NO_HEAD
-    body: bytes = b""
-    received_bytes: int = 0
 
 
 class TransferFailed(RequestException):
@@ -106,85 +91,58 @@ class CurlTransport(BaseAdapter):
 
         Whatever the endpoint or the network does is in the result. The request leaves only if ``gate`` lets it.
         """
-        url = request.url or ""
-        multi = self._multi()
-        origin = url[: url.find("/", _SCHEME_CHARS)]
-        turn = multi.lookups.begin(origin, boot_time_s(), deadline_s)
-        if isinstance(turn, Outcome):
-            return TransferResult(turn, Sent.MAYBE if gate.entered else Sent.NO)
-        opening = multi.openings.begin(origin, deadline_s, waits=turn is None)
+        multi = self._multis.get(get_hub()) or self._new_multi()
+        transfer = Transfer(request, gate, deadline_s, repeatable=repeatable)
+        origin = transfer.url[: transfer.url.find("/", _SCHEME_CHARS)]
+        lookup = multi.lookups.begin(origin, boot_time_s(), deadline_s)
+        if isinstance(lookup, Outcome):
+            return transfer.failed(lookup)
+        opening = multi.openings.begin(origin, deadline_s, waits=lookup is None)
         if isinstance(opening, Outcome):
-            return TransferResult(opening, Sent.MAYBE if gate.entered else Sent.NO)
+            return transfer.failed(opening)
+        transfer.lookup, transfer.opening = lookup, opening
         outcome: Outcome | None = None
         try:
-            transfer = self._transfer if self._proxy is None else self._tunnelled
-            result = transfer(multi, request, gate, turn, opening, deadline_s=deadline_s, repeatable=repeatable)
+            result = self._carry_out(multi, transfer) if self._proxy is None else self._tunnelled(multi, transfer)
             outcome = result.outcome
         finally:
-            if turn is not None:
-                turn.end(outcome)
+            if lookup is not None:
+                lookup.end(outcome)
             if opening is not None:
                 opening.end(is_kept=outcome is Outcome.ANSWERED)
         return result
 
-    def _tunnelled(
-        self,
-        multi: HubMulti,
-        request: PreparedRequest,
-        gate: Gate,
-        lookup: Lookup | None,
-        opening: Opening | None,
-        *,
-        deadline_s: float,
-        repeatable: bool,
-    ) -> TransferResult:
+    def _tunnelled(self, multi: HubMulti, transfer: Transfer) -> TransferResult:
         """Ask the proxy for the addresses that may be called, one after the other, while nothing has left."""
-        addresses = () if self._proxy is None else self._proxy.addresses(request.url or "", deadline_s)
+        addresses = () if self._proxy is None else self._proxy.addresses(transfer.url, transfer.deadline_s)
         if isinstance(addresses, Outcome):
-            return TransferResult(addresses, Sent.MAYBE if gate.entered else Sent.NO)
-        if lookup is not None:
-            lookup.found()
+            return transfer.failed(addresses)
+        if transfer.lookup is not None:
+            transfer.lookup.found()
+            transfer.lookup = None  # what libcurl will look up is the proxy
         result = TransferResult(Outcome.CONNECT_FAILED, Sent.NO)
         for address in addresses:
-            result = self._transfer(
-                multi, request, gate, None, opening, deadline_s=deadline_s, repeatable=repeatable, address=address
-            )
-            if result.outcome is not Outcome.CONNECT_FAILED or gate.entered:
+            transfer.connect_to = [connect_to(address, transfer.url)]
+            result = self._carry_out(multi, transfer)
+            if result.outcome is not Outcome.CONNECT_FAILED or transfer.gate.entered:
                 break
         return result
 
-    def _transfer(
-        self,
-        multi: HubMulti,
-        request: PreparedRequest,
-        gate: Gate,
-        lookup: Lookup | None,
-        opening: Opening | None,
-        *,
-        deadline_s: float,
-        repeatable: bool,
-        address: str | None = None,
-    ) -> TransferResult:
+    def _carry_out(self, multi: HubMulti, transfer: Transfer) -> TransferResult:
         exchange = self._idle.pop() if self._idle else Exchange(self._rules)
-        if address is not None:
-            exchange.connect_to(connect_to(address, request.url or ""))
         exchange.stale = True
-        while (
-            exchange.stale
-        ):  # it met a kept connection that was over, with which libcurl is done now; nothing has left
-            remaining_s = deadline_s - boot_time_s()
+        while exchange.stale:  # it met a kept connection that was over, and libcurl is done with that; nothing has left
+            remaining_s = transfer.deadline_s - boot_time_s()
             if remaining_s <= 0:
-                return TransferResult(Outcome.CONNECT_TIMEOUT, Sent.MAYBE if gate.entered else Sent.NO)
+                return transfer.failed(Outcome.CONNECT_TIMEOUT)
             try:
-                exchange.start(
-                    request, gate, lookup, opening, multi.sockets, remaining_s=remaining_s, repeatable=repeatable
-                )
+                exchange.start(transfer, multi.sockets, remaining_s)
             except UnsafeHeader:
-                return TransferResult(Outcome.PREPARE_FAILED, Sent.MAYBE if gate.entered else Sent.NO)
+                return transfer.failed(Outcome.PREPARE_FAILED)
             code = multi.perform(exchange.easy)
         if self.observe is not None:
             self.observe(exchange)
-        result = _result_of(exchange, code, gate)
+        result = _result_of(exchange, code, transfer.gate)
         if code == 0 and exchange.reusable and len(self._idle) < self._max_in_flight:
             exchange.finish()
             self._idle.append(exchange)  # the handles of failed transfers are not worth a doubt
@@ -220,12 +178,9 @@ class CurlTransport(BaseAdapter):
         self._idle.clear()
         self._trust.close()
 
-    def _multi(self) -> HubMulti:
+    def _new_multi(self) -> HubMulti:
         hub = get_hub()
-        multi = self._multis.get(hub)
-        if multi is None:
-            multi = HubMulti(hub, max_connections=self._max_in_flight + _SPARE_CONNECTIONS)
-            self._multis[hub] = multi
+        multi = self._multis[hub] = HubMulti(hub, max_connections=self._max_in_flight + _SPARE_CONNECTIONS)
         return multi
 
 

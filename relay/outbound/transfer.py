@@ -1,0 +1,51 @@
+"""One transfer on its way, and what came of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from relay.invocation import Outcome, Sent
+from relay.outbound.heads import Head
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+
+    from relay.outbound.gate import Gate
+    from relay.outbound.lookups import Lookup
+    from relay.outbound.openings import Opening
+
+_NO_HEAD: Final = Head()
+
+
+class TransferResult(NamedTuple):
+    """What came of one transfer. ``status`` is 0 and the rest empty unless the outcome is ``answered``."""
+
+    outcome: Outcome
+    sent: Sent
+    status: int = 0
+    head: Head = _NO_HEAD
+    body: bytes = b""
+    received_bytes: int = 0
+
+
+class Transfer:
+    """What is sent, until when (on the clock of ``boot_time_s``) and behind which gate.
+
+    A ``repeatable`` one may use a connection that has been idle for longer.
+    """
+
+    __slots__ = ("connect_to", "deadline_s", "gate", "lookup", "opening", "repeatable", "request", "url")
+
+    def __init__(self, request: PreparedRequest, gate: Gate, deadline_s: float, *, repeatable: bool) -> None:
+        self.request = request
+        self.url = request.url or ""
+        self.gate = gate
+        self.deadline_s = deadline_s
+        self.repeatable = repeatable
+        self.lookup: Lookup | None = None  # that it leads, and tells how it went
+        self.opening: Opening | None = None  # behind TLS; it is told which connection there is
+        self.connect_to: list[str] | None = None  # for CURLOPT_CONNECT_TO: which address a proxy is asked for
+
+    def failed(self, outcome: Outcome) -> TransferResult:
+        """What came of it, without an answer."""
+        return TransferResult(outcome, Sent.MAYBE if self.gate.entered else Sent.NO)
