@@ -220,7 +220,8 @@ def test_the_embedded_server_comes_back_with_what_it_had(demo):
     assert demo.cli("webhooks", "list", "--plugin", "demo") == before
 
 
-def test_a_second_start_finds_everything_again_and_the_end_leaves_nothing(tmp_path, endpoint):
+def test_each_start_finds_everything_again_whether_the_one_before_ended_or_was_killed(tmp_path, endpoint):
+    """An end leaves nothing; what a kill left ends, and does not hinder the next start."""
     process, relay = start_relay(tmp_path / "d")
     relay.apply("shop", [{"id": "echo", "url": f"{endpoint.base_url}/echo", "method": "POST"}])
     key = relay.create_key("shop", ("trigger", "operate"))
@@ -231,25 +232,25 @@ def test_a_second_start_finds_everything_again_and_the_end_leaves_nothing(tmp_pa
     assert everything_of(relay) == []
 
     process, again = start_relay(tmp_path / "d", keeps_settings=True)
-    try:
-        assert "RELAY_EGRESS_ALLOW=127.0.0.1" in output_of(again)
-        with Relay(again.base_url, key) as client:
-            assert client.get(reference_id)["state"] == "delivered"
-            assert client.webhooks.trigger("echo", {"n": 2})["status"] == 200
-    finally:
-        assert stop_relay(process) == 0
-
-
-def test_what_a_killed_relay_up_left_ends_and_does_not_hinder_the_next(tmp_path):
-    process, relay = start_relay(tmp_path / "d")
+    assert_goes_on(again, key, reference_id)
     process.kill()
     process.wait()
-    process, again = start_relay(tmp_path / "d")
+
+    process, again = start_relay(tmp_path / "d", keeps_settings=True)
     try:
-        survivors = [each for each in everything_of(relay) if again.pid not in {each.pid, *map(pid_of, each.parents())}]
+        survivors = [each for each in everything_of(again) if again.pid not in {each.pid, *map(pid_of, each.parents())}]
         assert survivors == []
+        assert_goes_on(again, key, reference_id)
     finally:
         assert stop_relay(process) == 0
+
+
+def assert_goes_on(relay, key, reference_id):
+    """It has its settings, knows the call of before and takes another."""
+    assert "RELAY_EGRESS_ALLOW=127.0.0.1" in output_of(relay)
+    with Relay(relay.base_url, key) as client:
+        assert client.get(reference_id)["state"] == "delivered"
+        assert client.webhooks.trigger("echo", {"n": 2})["status"] == 200
 
 
 def pid_of(process: psutil.Process) -> int:
