@@ -6,6 +6,7 @@ That of workers imports `threading` when gevent has taken its place, as a worker
 from __future__ import annotations
 
 import _socket
+import gc
 import json
 import os
 import resource
@@ -61,6 +62,8 @@ def _import_all(program: str) -> Callable[[], int]:
 
 def _serve(asking: _socket.socket, fork: Callable[[], int]) -> tuple[dict[str, Any], list[int]]:
     """Forks a process for each message; returns in that process, with what it is to be and its streams."""
+    gc.collect()
+    gc.freeze()  # a child that searched what it never drops would copy all of it
     children: dict[int, int] = {}  # by what tells of their end
     looks = _poll()
     looks.register(asking.fileno(), select.POLLIN)
