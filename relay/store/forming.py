@@ -1,7 +1,8 @@
 """Makes a cluster of servers, and makes it whole again: introduces them, gives slots, assigns replicas.
 
-Each step looks at the servers as they are, and may be stopped and begun again anywhere. A server that has been away joins by
-itself, by the file in which it remembers the others; only where ports have changed does it have to be introduced anew.
+Each step looks at the servers as they are, and may be stopped and begun again anywhere. A server that has been away
+joins by itself, by the file in which it remembers the others; only where ports have changed does it have to be
+introduced anew.
 """
 
 from __future__ import annotations
