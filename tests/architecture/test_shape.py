@@ -110,11 +110,16 @@ def constants():
                 yield node.target.id.lstrip("_"), node.value, name_of(path)
 
 
+def is_number(value):
+    """Whether an expression is made of numbers alone, or is true or false."""
+    leaves = [node for node in ast.walk(value) if isinstance(node, ast.expr) and not isinstance(node, ast.BinOp)]
+    return all(isinstance(leaf, ast.Constant) and isinstance(leaf.value, int | float) for leaf in leaves)
+
+
 def test_a_constant_has_one_home():
     """Numbers of the same name may be alike by chance; a text, a pattern or a list that is there twice drifts apart."""
     homes = defaultdict(list)
     for name, value, where in constants():
-        chance = isinstance(value, ast.Constant | ast.BinOp) and not isinstance(getattr(value, "value", 0), str)
-        if name.isupper() and not chance:
+        if name.isupper() and not is_number(value):
             homes[name, ast.unparse(value)].append(where)
     assert not {name: where for (name, _), where in homes.items() if len(where) > 1}
