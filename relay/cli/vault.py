@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -28,6 +29,7 @@ from relay.up.processes import DATA_KEYS, TARGET_KEYS
 from relay.vault import FILE_AGE_S
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from relay.cli.output import Screen
@@ -135,9 +137,8 @@ def _add(data_dir: Path, names: tuple[str, ...]) -> dict[str, str]:
     runtime, rings = _opened(data_dir, names, Act.VAULT_ADD)
     added: dict[str, str] = {}
     for ring in rings:
-        with runtime.act_notes.noting(Act.VAULT_ADD, subject=ring.name):
+        with runtime.act_notes.noting(Act.VAULT_ADD, subject=ring.name), _in_step(data_dir, ring):
             added[ring.name] = ring.add()
-    _write_environ(data_dir, rings)
     return added
 
 
@@ -151,11 +152,11 @@ def _promote(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, str], bo
         _wait_until_known(ring)
         if newest != ring.key_ids()[0]:
             is_new = True
-            with runtime.act_notes.noting(Act.VAULT_PROMOTE, subject=f"{ring.name}:{newest}"):
+            subject = f"{ring.name}:{newest}"
+            with runtime.act_notes.noting(Act.VAULT_PROMOTE, subject=subject), _in_step(data_dir, ring):
                 ring.promote(newest)
                 VaultLog(runtime.client).promoted(ring.name, newest)
         promoted[ring.name] = newest
-    _write_environ(data_dir, rings)
     return promoted, is_new
 
 
@@ -190,14 +191,14 @@ def _retire(
         _forget_old_macs(ring, log)
         for old in (each for each in ring.key_ids()[1:] if key_id in (None, each)):
             try:
-                with runtime.act_notes.noting(Act.VAULT_RETIRE, subject=f"{ring.name}:{old}"):
+                noting = runtime.act_notes.noting(Act.VAULT_RETIRE, subject=f"{ring.name}:{old}")
+                with noting, _in_step(data_dir, ring):
                     _refuse_needed(ring, old, uses, give_up=give_up)
                     ring.retire(old, keep_mac=ring.name == "data")
                     log.retired(ring.name, old)
                 retired.append({"ring": ring.name, "key": old})
             except Conflict as error:
                 refused.append(error.message)
-    _write_environ(data_dir, rings)
     if refused:
         raise Conflict(
             " ".join([*refused, *(f"Retired: {each['key']} of the {each['ring']} ring." for each in retired)])
@@ -261,14 +262,15 @@ def _forget_old_macs(ring: RingFile, log: VaultLog) -> None:
             ring.retire(key_id, keep_mac=False)
 
 
-def _write_environ(data_dir: Path, rings: list[RingFile]) -> None:
-    """Keep ``relay.env`` in step, from which commands take their settings."""
-    saved = read_env_file(data_dir / ENV_FILE)
-    for ring in rings:
+@contextmanager
+def _in_step(data_dir: Path, ring: RingFile) -> Iterator[None]:
+    """Keep ``relay.env``, from which commands take their settings, as the ring is, whatever fails meanwhile."""
+    try:
+        yield
+    finally:
+        saved = read_env_file(data_dir / ENV_FILE)
         if saved.get(_VARIABLES[ring.name]) and f"{ring.name}.keys" in KEY_FILES:
-            saved[_VARIABLES[ring.name]] = ring.text()
-    if saved:
-        DataDir(data_dir).write_environ(saved)
+            DataDir(data_dir).write_environ({**saved, _VARIABLES[ring.name]: ring.text()})
 
 
 def _lines(verb: str, values: dict[str, Any]) -> list[str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 
 import pytest
+from dotenv import dotenv_values
 from redis.backoff import NoBackoff
 
 from relay.reference_id import bucket_of_plugin
 from relay.store.places import MoveStep, Place, table_key
+from relay.vault import Vault
 from tests.faulty_server import Fault, faulty_server
 from tests.unit.cli import Cli
 from tests.unit.command_tree import arguments, make_site
@@ -128,3 +130,27 @@ def test_a_key_whose_text_cannot_be_shown_is_revoked(site, path, form):
     shown = errors.read_text()
     assert "could not be shown: it is revoked." in shown
     assert (f"Key {site.key_id} ends at 20" in shown) is (path == ("keys", "rotate"))
+
+
+@pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name)
+@pytest.mark.parametrize("line", [("add",), ("promote",), ("retire", "--give-up-damaged")], ids=" ".join)
+def test_whatever_request_fails_commands_know_the_keys_that_the_ring_has(site, line, fault):
+    """Commands take the ring from relay.env, where `relay up` wrote it: one that they do not know makes values useless."""
+    ring, saved = site.cli.directory / "data.keys", site.cli.directory / "relay.env"
+    saved.touch(0o600)
+    port = int(site.cli.url.rpartition(":")[2].removesuffix("/0"))
+    written = []
+    with faulty_server(port) as server:
+        faulty = Cli(server.url, site.cli.directory, site.cli.keys)
+        for number in range(-1, 200):
+            ring.write_text(",".join(Vault.new_key_text() for _ in range(2)))
+            before = ring.read_text()
+            saved.write_text(f"RELAY_DATA_KEYS={before}\n")
+            server.requests, server.at, server.fault = 0, number if number >= 0 else None, fault
+            result = faulty.run("vault", *line, "--ring", "data")
+            assert dotenv_values(saved)["RELAY_DATA_KEYS"].strip() == ring.read_text().strip()
+            written.append(result.exit_code and ring.read_text() != before)
+            if number >= server.requests:
+                break
+    assert number < 200
+    assert any(written) or fault is Fault.REFUSED, "no failure came after the ring was written"
