@@ -20,7 +20,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING
 
 import trustme
@@ -269,16 +268,7 @@ def gzipped(body: bytes, *headers: tuple[str, str]) -> Script:
 
 
 def gzip_bomb(decoded_bytes: int) -> Script:
-    """A small answer that decodes to zeros, ``decoded_bytes`` of them; it is packed when somebody asks for it."""
-
-    def script(connection: Connection, request: Request) -> object:
-        return _bomb(decoded_bytes)(connection, request)
-
-    return script
-
-
-@cache
-def _bomb(decoded_bytes: int) -> Script:
+    """A small answer that decodes to zeros, ``decoded_bytes`` of them."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     block = bytes(1024 * 1024)
     packed = b"".join(packer.compress(block) for _ in range(decoded_bytes // len(block))) + packer.flush()
