@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from relay.accept.dispatcher import accepted_or_raise
-from relay.errors import Expired, Unavailable
+from relay.errors import Unavailable
 from relay.invocation import State
 from relay.process.loops import give_up
 from relay.shares import may_hold_more
@@ -189,8 +189,7 @@ class Expectation:
             The notice or the record, which is final unless the time was over; None if it could not be read then.
 
         Raises:
-            RelayError: the trigger was not accepted (`relay.accept.dispatcher.Dispatcher.submit`), or the invocation
-                that it repeats is gone.
+            RelayError: the trigger was not accepted (`relay.accept.dispatcher.Dispatcher.submit`).
         """
         while True:
             signal = self._next(deadline_s)
@@ -218,8 +217,6 @@ class Expectation:
     def _look(self, accepted: Accepted, look: ReadRecord, join: ReadRecord) -> Invocation:
         if accepted.verdict is AcceptVerdict.ACCEPTED or self._joined:
             return look(self._reference_id)
-        if accepted.state is None:
-            raise Expired(reference_id=accepted.reference_id)
         return self.follow(accepted, join)
 
     def _next(self, deadline_s: float) -> Notice | Signal:

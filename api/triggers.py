@@ -18,7 +18,7 @@ from api.preferences import Preferences
 from api.problems import problem_of
 from relay.accept.intake import TriggerRequest, check_idempotency_key
 from relay.audit.entry import Act
-from relay.errors import Expired, Fault, MalformedJson, RelayError, RequestRejected, TooLarge, Unavailable
+from relay.errors import Fault, MalformedJson, RelayError, RequestRejected, TooLarge, Unavailable
 from relay.reference_id import new_reference_id
 from relay.request.delay import has_delay
 from relay.store.acceptance import AcceptVerdict
@@ -132,8 +132,6 @@ class TriggerResource:
 
     def _end_at_once(self, call: TriggerRequest, accepted: Accepted) -> Invocation | None:
         """Return what is known of the invocation without waiting; None if nothing beyond its acceptance."""
-        if accepted.state is None:
-            raise Expired(reference_id=accepted.reference_id)
         known = call.awaited and accepted.verdict is AcceptVerdict.KNOWN
         return self._store.get(call.plugin, accepted.reference_id) if known else None
 
@@ -266,6 +264,4 @@ def _raise_if_away(results: Sequence[Accepted | RelayError]) -> None:
 def _entry(result: Accepted | RelayError) -> dict[str, Any]:
     if isinstance(result, RelayError):
         return {"problem": problem_of(result).document}
-    if result.state is None:
-        return {"problem": problem_of(Expired(reference_id=result.reference_id)).document}
     return {"referenceId": result.reference_id, "state": result.state}

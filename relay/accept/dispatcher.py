@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from relay.accept.groupcommit import GroupCommit
 from relay.accept.intake import CheckedTrigger, Intake, TriggerRequest
-from relay.errors import IdempotencyKeyReused, OverCapacity, RelayError, Unavailable
+from relay.errors import Expired, IdempotencyKeyReused, OverCapacity, RelayError, Unavailable
 from relay.invocation import State
 from relay.store.acceptance import Accepted, AcceptVerdict, NewInvocation
 from relay.store.answering import PATIENCE_S
@@ -87,6 +87,7 @@ class Dispatcher:
             WebhookNotRegistered, RequestRejected, IdempotencyKeyReused: refused; ``reference_id`` names the
                 `rejected` record that was left, unless there were too many of them.
             BadParameter: the idempotency key is malformed.
+            Expired: the invocation that the idempotency key was used for is gone.
             OverCapacity, Unavailable: not now; nothing was accepted.
         """
         self._bring(_Round(call), on_reply)
@@ -230,6 +231,8 @@ def _judge(this: _Round, checked: CheckedTrigger, accepted: Accepted) -> Accepte
             return this.again(IdempotencyKeyReused())
         case AcceptVerdict.OVER_CAPACITY:
             return OverCapacity(retry_after_s=_CAPACITY_RETRY_S)
+        case AcceptVerdict.KNOWN if accepted.state is None:
+            return Expired(reference_id=accepted.reference_id)
         case _:
             return accepted
 

@@ -7,6 +7,7 @@ from relay.accept.intake import TriggerRequest
 from relay.egress import AddressPolicy
 from relay.errors import (
     BadParameter,
+    Expired,
     IdempotencyKeyReused,
     OverCapacity,
     RequestRejected,
@@ -174,6 +175,16 @@ def test_the_same_key_with_another_trigger_is_refused_and_leaves_a_record(harnes
         harness.trigger(idempotency_key="k-1", value={"data": {"a": 2}})
     assert raised.value.reference_id != first.reference_id
     assert harness.record(raised.value.reference_id).state is State.REJECTED
+
+
+def test_a_key_whose_invocation_is_gone_has_expired_alone_and_in_a_list(harness):
+    first = harness.trigger(idempotency_key="k-1")
+    harness.client.delete(keyspace.SINGLE.record(first.reference_id))
+    with pytest.raises(Expired) as caught:
+        harness.trigger(idempotency_key="k-1")
+    (listed,) = harness.dispatcher.trigger_many([a_call(idempotency_key="k-1")])
+    assert isinstance(listed, Expired)
+    assert caught.value.reference_id == listed.reference_id == first.reference_id
 
 
 def test_idempotency_keys_are_apart_per_plugin_and_webhook_and_never_stored(harness):
