@@ -26,18 +26,21 @@ SHARING = {
 }
 _FOLDERS = {"harness": "e2e", "running_relay": "e2e", "running": "integration"}
 _SHARED = {f"tests/{_FOLDERS[name]}/test_{file}.py": name for name, files in SHARING.items() for file in files}
-#: What takes half a minute or longer on two cores that do nothing else, longest first.
+#: What takes twenty seconds or longer on two cores that do nothing else, longest first.
 LONGEST = (
-    *("running_relay", "tests/chaos/test_processes.py", "harness", "tests/integration/test_writer.py"),
-    *("tests/chaos/test_chaos.py", "tests/executor/test_any_fault_anywhere.py", "tests/e2e/test_up.py"),
-    *("tests/e2e/test_telehealth.py", "tests/e2e/test_up_cluster.py", "tests/chaos/test_refusals.py"),
-    *("tests/cluster/test_silent_primary.py", "running", "tests/e2e/test_load.py"),
-    *("tests/integration/test_api_siege.py", "tests/cluster/test_slot_migration.py", "tests/e2e/test_tour.py"),
-    *("tests/unit/test_cli_acts.py", "tests/integration/test_turns.py", "tests/integration/test_heartbeats.py"),
-    *("tests/unit/test_javascript_module.py", "tests/e2e/test_rotation.py", "tests/integration/test_bench_sweeps.py"),
-    *("tests/cluster/test_rabbitmq.py", "tests/cluster/test_whole_relay.py", "tests/integration/test_alerts.py"),
-    *("tests/cluster/test_failover.py", "tests/cluster/test_moves.py", "tests/architecture/test_imports.py"),
-    *("tests/contract/test_ledger_model.py", "tests/integration/test_flower.py", "tests/integration/test_replays.py"),
+    *("running_relay", "tests/executor/test_any_fault_anywhere.py", "tests/integration/test_writer.py", "harness"),
+    *("tests/integration/test_turns.py", "tests/contract/test_ledger_interleavings.py"),
+    *("tests/chaos/test_processes.py", "tests/e2e/test_tour.py", "tests/e2e/test_up.py"),
+    *("tests/e2e/test_up_cluster.py", "tests/integration/test_isolation.py", "running", "tests/chaos/test_chaos.py"),
+    *("tests/cluster/test_slot_migration.py", "tests/integration/test_key_timing.py"),
+    *("tests/contract/test_ledger_model.py", "tests/e2e/test_telehealth.py", "tests/chaos/test_refusals.py"),
+    *("tests/cluster/test_silent_primary.py", "tests/integration/test_api_generated.py"),
+    *("tests/integration/test_api_siege.py", "tests/unit/test_cli_acts.py", "tests/cluster/test_moves.py"),
+    *("tests/contract/test_replays.py", "tests/integration/test_bench_sweeps.py", "tests/e2e/test_load.py"),
+    *("tests/unit/test_linear_time.py", "tests/integration/test_hostile_login.py", "tests/unit/test_cli_screen.py"),
+    *("tests/cluster/test_rabbitmq.py", "tests/cluster/test_failover.py", "tests/e2e/test_rotation.py"),
+    *("tests/integration/test_heartbeats.py", "tests/integration/test_replays.py"),
+    *("tests/integration/test_bench_peers.py", "tests/cluster/test_whole_relay.py", "tests/integration/test_alerts.py"),
 )
 #: Of all others: where the longer ones are.
 FOLDERS = ("chaos", "cluster", "e2e", "integration", "executor", "contract", "unit", "architecture")
