@@ -114,7 +114,7 @@ class Attempts:
             answer = active.answer = self._sender.send(
                 call.request, gate=active.gate, deadline_s=active.gate.deadline_s, repeatable=call.shape.repeatable
             )
-            self._slots.answered(active.webhook, boot_time_s() - active.claimed_at_s)
+            self._slots.answered(active.webhook, answer.duration_ms / 1000)
             if active.released:
                 return None
             return self._conclusion.conclude(call, active.claim_token, answer, sent_at_ms)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from relay.executor.preparation import Call, Preparation
     from relay.store.transitions import CallRecord, Claimed
 
-#: For how long a message's calls may wait for their webhook's share before they are parked. Meanwhile the message
-#: holds one of the few tasks of its process, so that those behind it wait as well.
+#: For how long a message's calls may wait for their webhook's share, counted anew when some of them are claimed, before
+#: they are parked. Meanwhile the message holds one of the few tasks of its process, and those behind it wait as well.
 HOLD_S: Final = 0.25
 #: So many calls of a message are left out because something of them cannot be read now; then the store is away.
 LEFT_OUT: Final = 2
@@ -38,9 +38,16 @@ class Message:
     prepared: dict[str, Call] = field(default_factory=dict)  # by id, for which there was no slot yet
     failed: int = 0
 
+    @property
+    def hold_s(self) -> float:
+        """Return for how many seconds more its calls may wait; 0 if they are to be parked."""
+        return max(0.0, self.park_at_s - boot_time_s())
+
     def claimed(self, claimed: Claimed) -> None:
-        """Note that some of its calls were claimed or parked."""
+        """Note that some of its calls were claimed, which gives the others more time, or parked."""
         self.left -= claimed.granted | claimed.parked
+        if claimed.granted:
+            self.park_at_s = boot_time_s() + HOLD_S
         self.counts["started"] += len(claimed.granted)
         self.counts["parked"] += len(claimed.parked)
 

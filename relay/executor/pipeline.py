@@ -165,6 +165,8 @@ class Executor:
 
     def _start_all(self, waiting: Sequence[CallRecord], message: Message) -> None:
         while waiting and not self._draining:
+            while message.hold_s and self._slots.has_enough(webhook_of(waiting[0])):
+                self._slots.wait_for_leave(message.hold_s)
             waiting = self._start_some(waiting, message)
         if waiting:
             self._publish(tuple((record.reference_id, record.lane) for record in waiting))
@@ -180,11 +182,11 @@ class Executor:
         first, rest = waiting[:look_at], waiting[look_at:]
         full = [record for record in first if record.full]
         others = [record for record in first if not record.full]
-        within, kept, parked = self._slots.sort(others, webhook_of, message.park_at_s - boot_time_s())
+        within, kept, parked = self._slots.sort(others, webhook_of, message.hold_s)
         if kept and len(kept) == len(first):
             if rest:
                 return self._start_some(waiting, message, len(waiting))
-            self._slots.wait_for_leave(message.park_at_s - boot_time_s())
+            self._slots.wait_for_leave(message.hold_s)
             return kept
         calls, wanting = message.prepare(self._preparation, within[:CLAIM_ITEMS])
         message.left -= self._await_tokens(wanting)

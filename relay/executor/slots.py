@@ -5,7 +5,8 @@ it waits. A webhook may hold at most four times as many slots as are free (`rela
 and something is always left for others. So the calls of a message fall into three: those that go now; those whose
 webhook has its share, but whose endpoint answers so fast that a slot is about to be free, which are kept for a quarter
 of a second at most, because to park and wake a call costs as much as to send it; and the rest, which the claim parks in
-the server, where the next end of a call of their webhook wakes them.
+the server, where the next end of a call of their webhook wakes them. None are looked at while their webhook holds more
+slots than keep its endpoint busy.
 
                     ids of a message, read and prepared
                                    |
@@ -47,6 +48,8 @@ BRIEF_S: Final = 0.1
 FEW: Final = 8
 #: Of so many woken calls a settle names the webhook: its answer has as many rows (``MOST_ROWS`` of ``lua/settle.lua``).
 WOKEN: Final = 32
+#: A webhook may hold so many more than keep its endpoint busy: as many as one message brings.
+SPARE: Final = 128
 #: How much the last duration counts in a webhook's mean.
 _WEIGHT: Final = 0.2
 
@@ -150,6 +153,17 @@ class Slots:
             and calls * self._leaves.expected_s(name) / max(1, self._held[name]) < within_s
         }
 
+    def has_enough(self, name: Hashable) -> bool:
+        """Say whether more slots for this webhook would make its calls wait for this process, not for their endpoint.
+
+        Of the calls that it holds as many are at the endpoint at a time as the part of their time that they wait for
+        it (Little's law). With twice those, and a message of others, the endpoint always has the next one.
+        """
+        held, held_s = self._held[name], self._leaves.mean_s(name)
+        if held < SPARE or not held_s:
+            return False
+        return held >= SPARE + 2 * held * self._answers.mean_s(name) / held_s
+
     def wait_for_leave(self, timeout_s: float) -> None:
         """Wait until some call ends, at most so long."""
         self._somebody_left.clear()
@@ -198,6 +212,9 @@ class _Durations:
         mean_s = self._mean_s.get(name, lasted_s)
         self._mean_s[name] = mean_s + _WEIGHT * (lasted_s - mean_s)
         self._last_at_s[name] = boot_time_s()
+
+    def mean_s(self, name: Hashable) -> float:
+        return self._mean_s.get(name, 0.0)
 
     def expected_s(self, name: Hashable) -> float:
         idle_s = boot_time_s() - self._last_at_s.get(name, 0.0)

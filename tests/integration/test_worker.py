@@ -151,7 +151,7 @@ def test_a_stop_lets_running_calls_end_and_gives_the_others_back(tmp_path_factor
 
 
 def test_an_idle_worker_stops_before_celery_would_look_whether_it_has_to(harness):
-    """Which it does between two waits of two seconds each, of which the first has just begun."""
+    """Which it does between two waits of two seconds each, of which the first has just begun: it took four and more."""
     numbers = count(3)
 
     def stop_s():
@@ -161,7 +161,7 @@ def test_an_idle_worker_stops_before_celery_would_look_whether_it_has_to(harness
         assert process.wait(START_S) == 0
         return time.monotonic() - began_s
 
-    assert least(stop_s, wanted=1.5) <= 1.5
+    assert least(stop_s, wanted=1.5) <= 2
 
 
 def test_a_killed_workers_unrepeatable_calls_end_interrupted_and_repeatable_ones_are_sent_again(tmp_path_factory):

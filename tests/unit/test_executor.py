@@ -9,7 +9,8 @@ import pytest
 from gevent.event import Event
 
 from relay.errors import Unavailable
-from relay.executor.message import HOLD_S, LEFT_OUT
+from relay.executor import message
+from relay.executor.message import HOLD_S, LEFT_OUT, Message
 from relay.executor.pipeline import CLAIM_ITEMS, MAX_TOKENS_WANTED, Executor
 from relay.executor.preparation import TokenWanted, Unsendable
 from relay.invocation import Outcome, State
@@ -146,6 +147,40 @@ def test_what_the_settle_of_another_call_has_brought_is_not_read_again(store, ex
     executor.run([known, unknown], [store.published[known]])
     assert store.reads == [[unknown]]
     assert set(store.granted) == {known, unknown}
+
+
+def test_nothing_is_claimed_for_a_webhook_that_has_enough_until_a_call_of_it_has_ended(store, executor, monkeypatch):
+    executor.run([store.call()])
+    has_enough = [True]
+    monkeypatch.setattr(executor._slots, "has_enough", lambda _name: has_enough[0])
+    late = store.call()
+    running = gevent.spawn(executor.run, [late])
+    gevent.sleep(AT_ONCE_S)
+    assert late not in store.granted
+    has_enough[0] = False
+    store.may_settle.set()
+    running.join(5)
+    assert late in store.granted
+
+
+def test_a_webhook_whose_calls_do_not_end_has_enough_for_as_long_as_a_message_is_held(store, executor, monkeypatch):
+    executor.run([store.call()])
+    monkeypatch.setattr(executor._slots, "has_enough", lambda _name: True)
+    late = store.call()
+    executor.run([late])
+    assert late in store.granted
+
+
+def test_a_message_whose_calls_are_claimed_has_more_time_and_one_whose_calls_are_parked_has_none(monkeypatch):
+    now_s = [100.0]
+    monkeypatch.setattr(message, "boot_time_s", lambda: now_s[0])
+    going, parking = Message({"a", "b"}, waits=False), Message({"a", "b"}, waits=False)
+    now_s[0] += HOLD_S / 2
+    going.claimed(Claimed(1, frozenset("a"), frozenset(), ()))
+    parking.claimed(Claimed(1, frozenset(), frozenset("a"), ()))
+    assert (going.hold_s, parking.hold_s) == (HOLD_S, HOLD_S / 2)
+    now_s[0] += HOLD_S
+    assert (going.hold_s, parking.hold_s) == (0, 0)
 
 
 def test_a_call_of_another_webhook_does_not_wait_behind_many_that_are_kept_in_hand(store, executor):

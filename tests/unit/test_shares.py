@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from api.awaiting import Waiters
-from relay.executor.slots import BRIEF_S, FEW, WOKEN, Slots
+from relay.executor.slots import BRIEF_S, FEW, SPARE, WOKEN, Slots
 from relay.shares import ALWAYS, may_hold_more, room_left
 from relay.store.lua_files import source
 
@@ -175,3 +175,27 @@ def test_only_a_few_wait_for_more_of_their_webhook(room, go):
 def test_as_many_as_there_are_go_though_they_are_few():
     slots = held_by_the_slow(10, 100)
     assert slots.sort(names(2), lambda call: call[0], hold_s=0.25) == (names(2), [], [])
+
+
+@pytest.mark.parametrize(
+    ("held", "answered_s", "left_s", "enough"),
+    [
+        (SPARE - 1, 0.001, 0.1, False),  # few, whatever they wait for
+        (SPARE + 10, 0.001, 0.1, True),  # one or two at the endpoint
+        (SPARE + 10, 0.010, 0.1, False),  # fourteen at the endpoint, twice those are wanted
+        (400, 0.030, 0.1, True),  # 120
+        (400, 0.040, 0.1, False),  # 160
+        (8_000, 0.2, 0.2, False),  # all of them
+    ],
+)
+def test_a_webhook_has_enough_with_twice_the_calls_that_are_at_its_endpoint_and_a_message(
+    held, answered_s, left_s, enough
+):
+    slots = held_by_the_slow(held + 1, 10_000)
+    slots.answered(SLOW, answered_s)
+    slots.leave(SLOW, left_s)
+    assert slots.has_enough(SLOW) is enough
+
+
+def test_a_webhook_none_of_whose_calls_has_ended_never_has_enough():
+    assert not held_by_the_slow(8_000, 10_000).has_enough(SLOW)
