@@ -177,7 +177,7 @@ class Slots:
         self._held[name] += 1
 
     def answered(self, name: Hashable, after_s: float) -> None:
-        """Note that a call of this webhook was answered, or ended otherwise; its slot is held until that is settled."""
+        """Note after how long an endpoint answered, or a call ended otherwise; its slot is held until it is settled."""
         self._answers.note(name, after_s)
 
     def leave(self, name: Hashable, held_s: float) -> None:
