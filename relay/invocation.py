@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: How long an Idempotency-Key is remembered: a day.
+IDEMPOTENCY_MS: Final = 24 * 3600 * 1000
+
 
 class State(StrEnum):
     """Where an invocation is. Final states never change."""

@@ -10,12 +10,14 @@ import requests
 
 from relay.egress import AddressPolicy
 from relay.outbound.gate import Gate
-from relay.outbound.sender import EndpointAnswer, Sender
+from relay.outbound.sender import Sender
 from relay.outbound.transport import CurlTransport
 from relay.process.clock import boot_time_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from relay.answer.endpoint_answer import EndpointAnswer
 
 LOOPBACK_ALLOWED = AddressPolicy(allow=["127.0.0.0/8", "[::1]"])
 

@@ -35,7 +35,7 @@ class OriginType(click.ParamType[str]):
     name = "origin"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The origin itself; a usage error if no browser would send it."""
+        """Return the origin itself; a usage error if no browser would send it."""
         fault = origin_fault(value)
         if fault is not None:
             self.fail(f"an origin {fault}", param, ctx)
@@ -112,7 +112,7 @@ def rotate(screen: Screen, data_dir: Path, key_id: str, overlap_s: float) -> Non
 @screened
 @acting(Act.KEY_LIST)
 def list_keys(screen: Screen, data_dir: Path, plugin: str | None) -> None:
-    """The keys of a plugin, or of all. A key shows the last four characters of its secret."""
+    """List the keys of a plugin, or of all. A key shows the last four characters of its secret."""
     runtime = command_runtime(Settings.for_command(data_dir))
     if plugin is not None:
         check_plugin(runtime, plugin)
@@ -144,7 +144,7 @@ def _line(row: dict[str, Any]) -> list[object]:
 
 
 def _made(text: str, key: ApiKey) -> dict[str, Any]:
-    """What is shown of a new key: the five members of every key, and those that were asked for."""
+    """Return what is shown of a new key: the five members of every key, and those that were asked for."""
     made = {"id": key.id, "key": text, "plugin": key.plugin, "scopes": _scopes(key), "origins": sorted(key.origins)}
     asked = {"name": key.name, "expiresAt": _moment(key.expires_at_ms)}
     return {**made, **{name: value for name, value in asked.items() if value}}

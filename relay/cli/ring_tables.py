@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def ring_rows(ring: RingFile, uses: KeyUses) -> list[dict[str, Any]]:
-    """The keys of a ring with how much is sealed under each, then what does not open, by kind and plugin."""
+    """List a ring's keys with how much is sealed under each, then what does not open, by kind and plugin."""
     counts = uses.counts[ring.name]
     keys = [
         {"ring": ring.name, "key": key_id, "role": "opens" if number else "seals", "sealed": counts[key_id]}
@@ -29,7 +29,7 @@ def ring_rows(ring: RingFile, uses: KeyUses) -> list[dict[str, Any]]:
 
 
 def ring_line(row: dict[str, Any]) -> list[object]:
-    """A row of `ring_rows` as a line of the table."""
+    """Make a row of `ring_rows` a line of the table."""
     if row["role"] != "damaged":
         return [*row.values()]
     return [row["ring"], None, bad(f"damaged: {row['kind']} of {row['plugin'] or 'nobody'}"), row["sealed"]]

@@ -17,6 +17,7 @@ from relay.cli.command_runtime import command_runtime
 from relay.cli.output import screened, table_of
 from relay.cli.ring_tables import ring_line, ring_rows, say_damaged
 from relay.errors import Conflict, NotFound, SettingsError
+from relay.invocation import IDEMPOTENCY_MS
 from relay.rotation.resealing import Resealing
 from relay.rotation.ring_file import RingFile
 from relay.settings import Settings
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 #: Every process that follows the file has read it again by then.
 SETTLED_S: Final = 3 * FILE_AGE_S
 _VARIABLES: Final = {"target": TARGET_KEYS, "data": DATA_KEYS}
-#: How long an Idempotency-Key is remembered, under the MAC of its day.
-_IDEMPOTENCY_MS: Final = 86_400_000
 _COLUMNS: Final = ("ring", "key", "role", "sealed under it")
 _RING = click.option(
     "--ring", "names", type=click.Choice(tuple(_VARIABLES)), multiple=True, help="One ring only; both by default."
@@ -133,7 +132,7 @@ def rotate(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
 
 
 def _add(data_dir: Path, names: tuple[str, ...]) -> dict[str, str]:
-    """By ring, the id of its new key."""
+    """Add a key to each ring; return its id by ring."""
     runtime, rings = _opened(data_dir, names, Act.VAULT_ADD)
     added: dict[str, str] = {}
     for ring in rings:
@@ -143,7 +142,7 @@ def _add(data_dir: Path, names: tuple[str, ...]) -> dict[str, str]:
 
 
 def _promote(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, str], bool]:
-    """By ring, the id of the key that seals now; and whether any of them did not before."""
+    """Promote keys; return by ring the id of the one that seals now, and whether any of them did not before."""
     runtime, rings = _opened(data_dir, names, Act.VAULT_PROMOTE)
     promoted: dict[str, str] = {}
     is_new = False
@@ -161,7 +160,7 @@ def _promote(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, str], bo
 
 
 def _reseal(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, int], Damaged]:
-    """How many values were sealed anew, were current, or do not open; and those that do not."""
+    """Count the values that were sealed anew, were current, or do not open; and return those that do not."""
     runtime, rings = _opened(data_dir, names, Act.VAULT_RESEAL)
     for ring in rings:
         _wait_until_known(ring)
@@ -179,7 +178,7 @@ def _reseal(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, int], Dam
 def _retire(
     data_dir: Path, names: tuple[str, ...], key_id: str | None = None, *, give_up: bool = False
 ) -> list[dict[str, str]]:
-    """The keys that were taken out, each with its ring. Raises `Conflict` for one that may not; the others are gone."""
+    """Take keys out; return them, each with its ring. Raises `Conflict` for one that may not; the others are gone."""
     runtime, rings = _opened(data_dir, names, Act.VAULT_RETIRE)
     if key_id is not None:
         with refusals(data_dir, Act.VAULT_RETIRE, subject=key_id):
@@ -222,7 +221,7 @@ def _check_old(rings: list[RingFile], key_id: str) -> None:
 
 
 def _ring(name: str, data_dir: Path, settings: Settings) -> RingFile:
-    """The file of a ring: the one that its setting names, else that of the data directory."""
+    """Return the file of a ring: the one that its setting names, else that of the data directory."""
     path = settings.files.get(_VARIABLES[name], data_dir / f"{name}.keys")
     if not path.exists():
         raise SettingsError(
@@ -258,7 +257,7 @@ def _refuse_needed(ring: RingFile, key_id: str, uses: KeyUses, *, give_up: bool)
 def _forget_old_macs(ring: RingFile, log: VaultLog) -> None:
     """Drop what was kept of keys that retired before any Idempotency-Key that is remembered."""
     for key_id in ring.retired_ids():
-        if log.retired_ms_ago(ring.name, key_id) > _IDEMPOTENCY_MS:
+        if log.retired_ms_ago(ring.name, key_id) > IDEMPOTENCY_MS:
             ring.retire(key_id, keep_mac=False)
 
 

@@ -66,7 +66,7 @@ class EgressProxy:
         return options
 
     def addresses(self, url: str, deadline_s: float) -> tuple[str, ...] | Outcome:
-        """The addresses of a URL's host that may be called; an outcome where there are none.
+        """Return the addresses of a URL's host that may be called; an outcome where there are none.
 
         They are judged every time: what may be called does not depend on what was known before.
         """
@@ -98,7 +98,7 @@ class EgressProxy:
 
 
 def connect_to(address: str, url: str) -> str:
-    """The entry for CURLOPT_CONNECT_TO that sends a URL's call to an address; name and port of the URL stay for TLS."""
+    """Return the CURLOPT_CONNECT_TO that sends a URL's call to an address; name and port of the URL stay for TLS."""
     parts = urlsplit(url)
     bracketed = f"[{address}]" if ":" in address else address
     return f"::{bracketed}:{parts.port or DEFAULT_PORTS[parts.scheme]}"
@@ -116,7 +116,7 @@ def _look_up(host: str, port: int, within_s: float) -> tuple[str, ...] | Outcome
 
 
 def _text(address: Any) -> str:
-    """An address with its scope, which the guard refuses."""
+    """Write an address with its scope, which the guard refuses."""
     scope = address[3] if len(address) > 3 else 0
     return f"{address[0]}%{scope}" if scope and "%" not in address[0] else str(address[0])
 

@@ -167,7 +167,7 @@ class Exchange:
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
     def notes(self, *, entered: bool) -> Notes:
-        """What the callbacks saw."""
+        """Return what the callbacks saw."""
         return Notes(
             entered=entered,
             late=self._late,

@@ -67,7 +67,7 @@ class Notes:
 
 
 def classify(code: int, notes: Notes) -> tuple[Outcome, Sent]:
-    """The outcome of a transfer that ended with libcurl's error ``code`` (not 0)."""
+    """Return the outcome of a transfer that ended with libcurl's error ``code`` (not 0)."""
     if not notes.entered:
         return _before_the_gate(code, notes), Sent.NO
     if notes.excessive or code in _ANSWERED_BADLY:

@@ -27,7 +27,7 @@ class Gate:
         self._fate: dict[str, list[bool]] = {}
 
     def enter(self) -> bool:
-        """Whether a request may be written now: True once, before the deadline, if the gate is not shut."""
+        """Let a request be written now: True once, before the deadline, if the gate is not shut."""
         if self.expired:
             return False
         passage = [True]  # a new object each time, so that only the first one in finds itself

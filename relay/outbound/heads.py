@@ -30,7 +30,7 @@ class Head:
         return not _ENDS.isdisjoint(self._lines)
 
     def get(self, name: bytes) -> str | None:
-        """The first value of a field, by its lower-case name; None if it is absent."""
+        """Return the first value of a field, by its lower-case name; None if it is absent."""
         mark = name + b":"
         for line in self._lines:
             if line[: len(mark)].lower() == mark:
@@ -40,7 +40,7 @@ class Head:
         return None
 
     def items(self) -> Iterator[tuple[str, str]]:
-        """Every field as name and value, in the order they came."""
+        """Yield every field as name and value, in the order they came."""
         for line in self._lines:
             if line in _ENDS:
                 break

@@ -37,18 +37,18 @@ class Lookup:
         self.hung = False
 
     def found(self) -> None:
-        """The name is resolved."""
+        """Note that the name is resolved."""
         self._lookups.learn(self._origin, _KNOWN_S)
         self._finish()
 
     def spared(self) -> None:
-        """A kept connection was used: there was nothing to look up."""
+        """Note that a kept connection was used: there was nothing to look up."""
         if not self.done.is_set():
             self._lookups.learn(self._origin, _REUSED_S)
             self._finish()
 
     def end(self, outcome: Outcome | None) -> None:
-        """The leader's transfer is over (None: it was killed)."""
+        """Note that the leader's transfer is over (None: it was killed)."""
         if self.done.is_set():
             return
         self.failed = outcome is Outcome.DNS_FAILED
@@ -87,12 +87,12 @@ class Lookups:
         return Outcome.CONNECT_TIMEOUT
 
     def learn(self, origin: str, for_s: float) -> None:
-        """The cache will have this origin's addresses for a while."""
+        """Note that the cache will have this origin's addresses for a while."""
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
         self._known[origin] = boot_time_s() + for_s
 
     def forget(self, origin: str, lookup: Lookup) -> None:
-        """A look-up came to its end."""
+        """Forget a look-up that came to its end."""
         if self._running.get(origin) is lookup:
             del self._running[origin]

@@ -33,7 +33,7 @@ class Opening:
         self._local_end: tuple[str, int] | None = None
 
     def connected(self, local_end: tuple[str, int], *, is_new: bool) -> None:
-        """It has a connection, with this local end."""
+        """Note that it has a connection, with this local end."""
         origin = self._origin
         origin.starting -= 1
         origin.busy += 1
@@ -43,7 +43,7 @@ class Opening:
             origin.learn(boot_time_s() - self._began_s)
 
     def end(self, *, is_kept: bool) -> None:
-        """It is over, and its connection is kept or not."""
+        """Note that it is over, and whether its connection is kept."""
         origin = self._origin
         if self._local_end is None:
             origin.starting -= 1
@@ -146,14 +146,14 @@ class _Origin:
             self._wake_first()
 
     def learn(self, handshake_s: float) -> None:
-        """A handshake took so long."""
+        """Note that a handshake took so long."""
         mean_s = handshake_s if self._handshake_s is None else self._handshake_s
         self._handshake_s = mean_s + _WEIGHT * (handshake_s - mean_s)
         self.look()
         self._wake_first()
 
     def _due_s(self) -> float:
-        """When the one that has waited longest waits no longer."""
+        """Return when the one that has waited longest waits no longer."""
         patience_s = MAX_PATIENCE_S if self._handshake_s is None else min(self._handshake_s, MAX_PATIENCE_S)
         return max(self._waiting[0].began_s, self._grown_s) + patience_s
 

@@ -18,7 +18,7 @@ class UnsafeHeader(ValueError):
 
 
 def header_lines(request: PreparedRequest) -> list[str]:
-    """The request's headers and no others. Raises UnsafeHeader where one could break out of its line."""
+    """Return the request's headers and no others. Raises UnsafeHeader where one could break out of its line."""
     headers = request.headers if isinstance(request.headers, OutgoingHeaders) else OutgoingHeaders(request.headers)
     lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers.pairs()]
     joined = "".join(lines)

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from relay.outbound.gate import Gate
     from relay.outbound.transport import CurlTransport
 
-__all__ = ["EndpointAnswer", "Sender"]
-
 _log: Final = logging.getLogger(__name__)
 
 
@@ -58,7 +56,7 @@ class Sender:
 
 
 def _after_fault(gate: Gate) -> TransferResult:
-    """What is true of a transfer that failed in our own code. Its gate is shut, so that it stays true."""
+    """Say what is true of a transfer that failed in our own code. Its gate is shut, so that it stays true."""
     if gate.shut():
         return TransferResult(Outcome.PREPARE_FAILED, Sent.NO)
     return TransferResult(Outcome.CONNECTION_LOST, Sent.MAYBE)

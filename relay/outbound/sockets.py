@@ -23,7 +23,7 @@ _MAX_KNOWN: Final = 4_096  # far more connections than are ever kept
 
 
 def dialled(address: Any) -> tuple[str, int]:
-    """The address that libcurl is about to dial, as the guard judges it: text (with a scope) and port.
+    """Return the address that libcurl is about to dial, as the guard judges it: text (with a scope) and port.
 
     Raises:
         ValueError: anything but TCP over IP.
@@ -43,7 +43,7 @@ class Sockets:
         self._known: dict[tuple[str, int], Any] = {}  # a poll object each: to ask costs one system call
 
     def learn(self, fds: Iterable[int], address: str, port: int) -> None:
-        """A new connection has this local end; its socket is one of these."""
+        """Note that a new connection has this local end; its socket is one of these."""
         for fd in fds:
             if _local_end(fd) == (address, port):
                 self._known.pop((address, port), None)
@@ -54,7 +54,7 @@ class Sockets:
             del self._known[next(iter(self._known))]
 
     def has_ended(self, address: str, port: int) -> bool:
-        """Whether the connection with this local end, kept and now to be used again, was ended by its peer."""
+        """Say whether the connection with this local end, kept and now to be used again, was ended by its peer."""
         poll = self._known.get((address, port))
         told = [] if poll is None else poll.poll(0)  # nothing, of nearly every connection
         return bool(told) and any(events & _ENDED for _, events in told)

@@ -47,5 +47,5 @@ class Transfer:
         self.connect_to: list[str] | None = None  # for CURLOPT_CONNECT_TO: which address a proxy is asked for
 
     def failed(self, outcome: Outcome) -> TransferResult:
-        """What came of it, without an answer."""
+        """Return what came of it, without an answer."""
         return TransferResult(outcome, Sent.MAYBE if self.gate.entered else Sent.NO)

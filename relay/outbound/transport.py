@@ -157,7 +157,7 @@ class CurlTransport(BaseAdapter):
         cert: bytes | str | tuple[bytes | str, bytes | str] | None = None,
         proxies: Mapping[str, str] | None = None,
     ) -> Response:
-        """The face that ``requests`` knows: ``timeout`` is the *total* in seconds, the other options are refused.
+        """Send as ``requests`` calls an adapter: ``timeout`` is the *total* in seconds, the other options are refused.
 
         Raises TransferFailed when no acceptable answer is had.
         """

@@ -46,7 +46,7 @@ def _further(ca_file: str) -> bytes:
 
 
 def _joined(*parts: bytes) -> IO[bytes]:
-    """A file without a name where the system has such, so that nothing cleans it away under a running worker."""
+    """Write a file without a name where the system has such, so that nothing cleans it away under a running worker."""
     if hasattr(os, "memfd_create"):
         file: IO[bytes] = os.fdopen(os.memfd_create("relay-ca"), "wb")
     else:

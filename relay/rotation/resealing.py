@@ -36,7 +36,7 @@ class Damaged:
             self.keys.append(value.key)
 
     def of(self, ring: str) -> int:
-        """How many of them that ring should have sealed."""
+        """Return how many of them that ring should have sealed."""
         return sum(count for (each, _, _), count in self.counts.items() if each == ring)
 
 
@@ -97,7 +97,7 @@ class Resealing:
     def _opened(
         self, damaged: Damaged, on_step: Callable[[], object] = lambda: None
     ) -> Iterator[tuple[SealedValue, bytes]]:
-        """Every value of the rings at hand that opens, with what it holds; what does not is counted in ``damaged``."""
+        """Yield every value of the rings at hand that opens, with what it holds; count others in ``damaged``."""
         for value in self._values.every():
             on_step()
             if value is None or value.ring not in self._vaults:
@@ -111,7 +111,7 @@ class Resealing:
 
     @contextmanager
     def _nothing_moved(self) -> Iterator[None]:
-        """What is copied while it is gone through may be found in neither place: then all of it does not count."""
+        """Refuse a count during which plugins were moved: what is copied meanwhile may be found in neither place."""
         before = self._values.places()
         yield
         if self._values.places() != before:

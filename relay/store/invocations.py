@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from relay.audit.actor import actor
 from relay.errors import Conflict, NotFound, RelayError
+from relay.invocation import IDEMPOTENCY_MS
 from relay.store.acceptance import (
     Accepted,
     LaneMessage,
@@ -54,8 +55,6 @@ GRACE_MS: Final = 5_000
 PATIENCE_MS: Final = 15 * 60_000
 #: `rejected` records written for one plugin in one minute; beyond it they are only counted.
 REFUSALS_A_MINUTE: Final = 600
-#: How long an Idempotency-Key is remembered.
-IDEMPOTENCY_MS: Final = 24 * 3600 * 1000
 #: Calls that one script goes through, which holds the server up meanwhile.
 REVISITED: Final = 64
 #: Step invocations that one outermost chain may make.
