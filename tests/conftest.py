@@ -22,7 +22,7 @@ from relay.up.ports import free_port
 from tests import descriptors
 from tests.depth import examples
 from tests.javascript import Node
-from tests.scheduling import UnitScheduling, end_shared, place_of
+from tests.scheduling import UnitScheduling, end_shared, place_of, strangers
 from tests.timing import START_S, wait_until
 from tests.tools import require_node
 
@@ -47,6 +47,8 @@ def pytest_collection_finish():
 
 
 def pytest_collection_modifyitems(items):
+    if found := strangers(items):
+        raise pytest.UsageError(f"to be named in SHARING of tests/scheduling.py: {', '.join(sorted(found))}")
     items.sort(key=lambda item: place_of(item.nodeid))
 
 

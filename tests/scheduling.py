@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pytest
 
 #: By a fixture of the session: its files, one after the other.
@@ -19,12 +21,13 @@ SHARING = {
     "harness": ("answers", "contract", "hiding", "plugins", "sent_once"),
     "running_relay": ("browser_client", "console", "docs_page", "flower_pages", "javascript_client", "python_client"),
     "running": (
-        *("accept_path", "api_audit", "api_bulk", "api_delay", "api_document", "api_door", "api_faults"),
+        *("accept_path", "api_acts", "api_audit", "api_bulk", "api_delay", "api_document", "api_door", "api_faults"),
         *("api_hostile_cases", "api_invocations", "api_listing", "api_overview", "api_replays", "api_triggers"),
         *("api_webhooks", "console"),
     ),
 }
 _FOLDERS = {"harness": "e2e", "running_relay": "e2e", "running": "integration"}
+_BROWSER = ("browser", "tests/e2e")
 _SHARED = {f"tests/{_FOLDERS[name]}/test_{file}.py": name for name, files in SHARING.items() for file in files}
 #: What takes twenty seconds or longer on two cores that do nothing else, longest first.
 LONGEST = (
@@ -51,6 +54,18 @@ def unit_of(nodeid: str) -> str:
     """What a test is scheduled with: a file, or a server that files share."""
     file = nodeid.partition("::")[0]
     return _SHARED.get(file, file)
+
+
+def strangers(items: Iterable[pytest.Function]) -> set[str]:
+    """The files that use what a unit shares and are not of it: it may have ended when their turn comes."""
+    shared_by = {(name, f"tests/{folder}"): name for name, folder in _FOLDERS.items()} | {_BROWSER: "running_relay"}
+    return {
+        item.nodeid.partition("::")[0]
+        for item in items
+        for (fixture, folder), unit in shared_by.items()
+        if unit_of(item.nodeid) != unit
+        and any(each.baseid == folder for each in item._fixtureinfo.name2fixturedefs.get(fixture, ())[-1:])
+    }
 
 
 def place_of(nodeid: str) -> tuple[int, int]:
