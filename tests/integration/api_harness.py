@@ -17,6 +17,7 @@ import requests
 
 from relay.answer.results import Result, sealed_data
 from relay.invocation import Attempt, Outcome, Sent, State
+from relay.queue import LANES as EVERY_LANE
 from relay.registration import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
@@ -104,7 +105,7 @@ class ApiHarness:
         return json.loads(base64.b64decode(message["body"]))[0][0]
 
     def drain(self):
-        self.queue.delete(*LANES)
+        self.queue.delete(*EVERY_LANE)
 
     def settle(self, reference_ids, *, status=200, data=None, outcome=Outcome.ANSWERED, state=State.DELIVERED):
         """Claims and ends invocations, as a worker would."""
