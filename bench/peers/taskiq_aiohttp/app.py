@@ -16,10 +16,10 @@ results: RedisAsyncResultBackend[Any] = RedisAsyncResultBackend(
     os.environ["BENCH_RESULT_URL"], serializer=ORJSONSerializer(), result_ex_time=24 * 3600
 )
 if os.environ.get("BENCH_BROKER") == "stream":
-    broker: Any = RedisStreamBroker(os.environ["BENCH_BROKER_URL"], result_backend=results, consumer_id="0")
+    broker: Any = RedisStreamBroker(os.environ["BENCH_BROKER_URL"], consumer_id="0")
 else:
-    broker = ListQueueBroker(os.environ["BENCH_BROKER_URL"], result_backend=results)
-broker = broker.with_serializer(ORJSONSerializer())
+    broker = ListQueueBroker(os.environ["BENCH_BROKER_URL"])
+broker = broker.with_result_backend(results).with_serializer(ORJSONSerializer())
 
 
 @broker.on_event(TaskiqEvents.WORKER_STARTUP)  # type: ignore[untyped-decorator]
