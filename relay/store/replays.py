@@ -76,7 +76,7 @@ class ReplayJob:
 
     @property
     def over(self) -> bool:
-        """Whether it has come to its end."""
+        """Whether the job has ended: all its calls have, or it was cancelled."""
         return self.finished_at_ms is not None
 
 

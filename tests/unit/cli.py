@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,15 @@ class Cli:
     @property
     def environ(self) -> dict[str, str | None]:
         return {"RELAY_REDIS_URL": self.url, **self.keys}
+
+    def use_ring_files(self) -> None:
+        """Takes each ring from a file of one key in the data directory, as `relay up` writes it."""
+        for ring in ("target", "data"):
+            file = self.directory / f"{ring}.keys"
+            os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
+            file.write_text(Vault.new_key_text())
+            del self.keys[f"RELAY_{ring.upper()}_KEYS"]
+            self.keys[f"RELAY_{ring.upper()}_KEYS_FILE"] = str(file)
 
     def run(self, *arguments: str, text: str | bytes | None = None, environ: Any = None) -> Result:
         """The outcome of ``relay ARGUMENTS``; a Python exception in it is raised here."""

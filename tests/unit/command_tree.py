@@ -6,7 +6,6 @@ A parameter that stands in neither table makes the tests fail: whoever adds one 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,6 @@ import click
 from relay.audit.signing_keys import new_private_text
 from relay.cli import main
 from relay.reference_id import new_reference_id
-from relay.vault import Vault
 from tests.unit.cli import a_webhook
 
 if TYPE_CHECKING:
@@ -53,12 +51,7 @@ def make_site(cli: Cli) -> Site:
     cli.keys["RELAY_AUDIT_KEY"] = new_private_text()
     cli.keys["RELAY_EGRESS_ALLOW"] = "127.0.0.1:9"
     cli.keys["RELAY_PARTITIONS"] = "2"
-    for ring in ("target", "data"):
-        file = cli.directory / f"{ring}.keys"
-        os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
-        file.write_text(Vault.new_key_text())
-        del cli.keys[f"RELAY_{ring.upper()}_KEYS"]
-        cli.keys[f"RELAY_{ring.upper()}_KEYS_FILE"] = str(file)
+    cli.use_ring_files()
     assert cli.run("vault", "add").exit_code == 0
     assert cli.run("vault", "promote").exit_code == 0
     cli.apply(a_webhook(url="http://127.0.0.1:9/", timeout=1))

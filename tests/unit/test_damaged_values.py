@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from relay.store.keyspace import SINGLE
@@ -26,12 +24,7 @@ class Site:
 
     def __init__(self, cli):
         self.cli = cli
-        for ring in ("target", "data"):
-            file = cli.directory / f"{ring}.keys"
-            os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
-            file.write_text(Vault.new_key_text())
-            del cli.keys[f"RELAY_{ring.upper()}_KEYS"]
-            cli.keys[f"RELAY_{ring.upper()}_KEYS_FILE"] = str(file)
+        cli.use_ring_files()
         cli.apply(a_webhook())
         self.ref = cli.json("trigger", "ping", "--plugin", "acme", "--async")["referenceId"]
         runtime = cli.runtime()
