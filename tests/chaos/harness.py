@@ -27,6 +27,7 @@ from tests.chaos.evidence import records_of
 from tests.chaos.plan import AWAIT_S, LEASE_MARGIN_S, STOP_TIMEOUT_S
 from tests.chaos.refusals import USERS
 from tests.forked_processes import FORKED, ROOT, ForkedProcess, start_forked
+from tests.process_groups import signal_group
 from tests.timing import START_S, wait_until
 
 if TYPE_CHECKING:
@@ -97,9 +98,12 @@ class Part:
 
     def signal(self, number: int, *, group: bool = True) -> None:
         """To the whole group: Granian's worker is what serves, and outlives its master."""
-        with suppress(ProcessLookupError):
-            if self._process is not None:
-                (os.killpg if group else os.kill)(self._process.pid, number)
+        if self._process is None:
+            return
+        if group:
+            signal_group(self._process, number)
+        else:
+            self._process.send_signal(number)
 
     def wait(self, timeout_s: float) -> int:
         assert self._process is not None

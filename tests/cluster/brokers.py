@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relay.up.ports import free_port
+from tests.process_groups import signal_group
 from tests.receivers import make_authority
 from tests.timing import START_S, wait_until
 from tests.tools import require_rabbitmq
@@ -89,8 +89,7 @@ class RabbitMQ:
 
     def kill(self) -> None:
         """As a machine that is lost."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        signal_group(self._process)
         self._process.wait()
 
     def close(self) -> None:

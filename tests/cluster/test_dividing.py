@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 
 import redis
@@ -15,6 +14,7 @@ from relay.up.ports import free_port
 from tests.cluster.load import HOOKS, PLUGINS, Load
 from tests.conftest import start_valkey
 from tests.integration.worker_harness import worker_harness
+from tests.process_groups import signal_group
 from tests.timing import wait_until
 
 FILE = {"appendonly": "yes"}
@@ -46,7 +46,7 @@ def go_on_with(harness, **changed):
     harness.runtime = api_runtime(Settings.from_environ(harness.environ))
     harness.store = harness.runtime.store
     for number, worker in enumerate(list(harness.workers), 1):
-        os.killpg(worker.pid, signal.SIGTERM)
+        signal_group(worker, signal.SIGTERM)
         worker.wait(WITHIN_S)
         harness.workers.remove(worker)
         harness.start_worker("bulk", number)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from relay.up.child import program
 from relay.vault import Vault
 from tests.cluster.hosted import PORT, hosted_server
 from tests.hosts import network
+from tests.process_groups import signal_group
 from tests.receivers import json_answer, receiver
 from tests.timing import wait_until
 
@@ -62,7 +62,7 @@ class Machine:
 
 def kill(started: subprocess.Popen[bytes]):
     if started.poll() is None:
-        os.killpg(started.pid, signal.SIGKILL)
+        signal_group(started)
     started.wait()
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 
 import pytest
 
 from relay.store.listing import Filter
 from tests.integration.worker_harness import hook, worker_harness
+from tests.process_groups import signal_group
 from tests.receivers import answer, closed_port, json_answer, receiver
 from tests.timing import BUSY_S, wait_until
 
@@ -75,7 +74,7 @@ def test_an_endpoint_that_is_gone_is_told_of_once_for_its_breaker_and_its_failur
 def test_a_lane_without_a_worker_and_its_old_calls_are_told_of_by_another_lanes_worker(harness, ops):
     dead = [process for process in harness.workers[1:] if process.poll() is None]
     for process in dead:
-        os.killpg(process.pid, signal.SIGKILL)
+        signal_group(process)
         process.wait(BUSY_S)
     with receiver(answer(200)) as endpoint:
         harness.register(hook(endpoint.url))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from relay.up.ports import free_port
 from relay.up.processes import flower
 from tests.forked_processes import ROOT
 from tests.integration.worker_harness import hook, worker_harness
+from tests.process_groups import signal_group
 from tests.receivers import answer, closed_port, in_turn, json_answer, receiver
 from tests.timing import wait_until
 
@@ -74,7 +74,7 @@ def running_flower(harness, *, prepared=""):
         wait_until(lambda: _answers(shown), 40, every_s=0.2)
         yield shown
     finally:
-        os.killpg(running.pid, signal.SIGKILL)
+        signal_group(running)
         running.wait(10)
 
 
@@ -175,11 +175,11 @@ def test_a_call_whose_worker_was_lost_is_a_failure(harness):
         ref = harness.trigger("lost", awaited=True)
         doomed = harness.start_worker("interactive")
         wait_until(lambda: harness.record(ref).state is State.SENDING, 20)
-        os.killpg(doomed.pid, signal.SIGKILL)
+        signal_group(doomed)
         other = harness.start_worker("interactive", 2)
         assert harness.final(ref, 40).state is State.INTERRUPTED
         (task,) = shown(harness, [ref])
-        os.killpg(other.pid, signal.SIGKILL)
+        signal_group(other)
     assert (task["state"], task["name"], task["result"]) == ("FAILURE", "acme/lost", "0 lease_lost")
 
 
@@ -205,7 +205,7 @@ def test_every_lane_is_on_the_broker_page_also_when_a_worker_has_just_died(harne
         return [queue["name"] for queue in harness.flower.get("/api/queues/length").json()["active_queues"]]
 
     wait_until(lambda: set(LANES) <= set(lanes()), 20, every_s=0.3)
-    os.killpg(urgent.pid, signal.SIGKILL)
+    signal_group(urgent)
     for _ in range(5):
         assert lanes() == list(LANES)
         page = harness.flower.get("/broker").text

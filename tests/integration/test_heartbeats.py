@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 
@@ -12,6 +11,7 @@ from relay.invocation import State
 from relay.queue import LANES
 from relay.store.workers import workers_by_lane
 from tests.integration.worker_harness import hook, worker_harness
+from tests.process_groups import signal_group
 from tests.receivers import json_answer, receiver
 from tests.timing import wait_until
 from workers.heartbeat import STUCK
@@ -34,7 +34,7 @@ def lanes_of(harness):
 def test_a_lane_whose_worker_is_gone_is_without_one_within_five_seconds(harness, how):
     process = harness.start_worker("bulk")
     assert lanes_of(harness) == {"interactive": 0, "bulk": 1, "replay": 1}
-    os.killpg(process.pid, how)
+    signal_group(process, how)
     gone = time.monotonic()
     wait_until(lambda: not any(lanes_of(harness).values()), 10)
     assert time.monotonic() - gone < 5

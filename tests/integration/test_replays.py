@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections import Counter
@@ -17,6 +16,7 @@ from relay.store.replays import ReplayState
 from relay.vault import payload_owner
 from tests.depth import examples
 from tests.integration.worker_harness import hook, worker_harness
+from tests.process_groups import signal_group
 from tests.receivers import answer, in_turn, json_answer, receiver
 from tests.timing import wait_until
 
@@ -144,7 +144,7 @@ class Shop:
 def kill(harness):
     """The worker dies at once, and another one comes."""
     (process,) = harness.workers
-    os.killpg(process.pid, signal.SIGKILL)
+    signal_group(process)
     process.wait(10)
     harness.workers.clear()
     harness.start_worker()

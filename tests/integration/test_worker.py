@@ -12,6 +12,7 @@ import pytest
 
 from relay.invocation import Outcome, Sent, State
 from tests.integration.worker_harness import hook, worker_harness
+from tests.process_groups import signal_group
 from tests.receivers import answer, closed_port, full_backlog, in_turn, json_answer, once_set, receiver, slow
 from tests.timing import BUSY_S, START_S, least, wait_until
 
@@ -176,7 +177,7 @@ def test_a_killed_workers_unrepeatable_calls_end_interrupted_and_repeatable_ones
         )
         once, again = harness.trigger("hook"), harness.trigger("again")
         wait_until(lambda: len(endpoint.requests) == 2, 10)
-        os.killpg(process.pid, signal.SIGKILL)
+        signal_group(process)
         process.wait(10)
         killed = time.monotonic()
         harness.start_worker(number=2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from relay.runtime import Runtime
 from tests.integration.test_metrics_page import samples_of, value
 from tests.integration.worker_harness import hook, worker_harness
+from tests.process_groups import signal_group
 from tests.receivers import answer, in_turn, json_answer, receiver
 from tests.timing import wait_until
 
@@ -38,7 +38,7 @@ def test_queue_delays_and_attempts_are_gathered_and_outlive_their_worker(harness
     assert counted(harness, "relay_duration_seconds_count") == 10
     waited_s = counted(harness, "relay_queue_delay_seconds_sum")
     assert 0 < waited_s <= counted(harness, "relay_duration_seconds_sum")
-    os.killpg(process.pid, signal.SIGKILL)
+    signal_group(process)
     assert counted(harness, "relay_attempt_duration_seconds_count") == 11
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 from contextlib import contextmanager
 
 from relay.accept.intake import TriggerRequest
@@ -17,6 +16,7 @@ from relay.up.processes import worker
 from relay.vault import Vault, result_owner
 from tests.conftest import start_valkey
 from tests.forked_processes import start_forked
+from tests.process_groups import signal_group
 from tests.timing import START_S, wait_until
 
 
@@ -84,8 +84,7 @@ class WorkerHarness:
 
     def close(self):
         for process in self.workers:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+            signal_group(process)
             process.wait(10)
         self.runtime.close()
         self.server.terminate()

@@ -5,13 +5,12 @@ Several commands, the quickest first, of which the first that fails ends it.
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
 import subprocess
 import sys
 
 from tests.mutation.targets import TARGETS
+from tests.process_groups import signal_group
 
 #: Plain asserts fail like rewritten ones, and need no second reading of every module.
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--assert=plain")
@@ -25,7 +24,7 @@ def notice(path, timeout_s=None):
             if process.wait(timeout_s):
                 return True
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            signal_group(process)
             process.wait()
             return True
     return False
