@@ -9,6 +9,7 @@ import falcon
 
 from api.acts import Acts
 from api.auth import Authentication, CrossOrigin
+from api.bodies import UnreadBodies
 from api.console import console_resources
 from api.endings import Endings
 from api.health import HealthResource, ReadyResource
@@ -106,6 +107,7 @@ def create_app(settings: Settings, parts: Parts) -> _App:
 def _add_middleware(app: _App, settings: Settings, parts: Parts) -> None:
     """Add what every request passes, outermost first: the log is the first to see it, and the last its answer."""
     app.add_middleware(RequestLog(parts.refusals, parts.addresses))
+    app.add_middleware(UnreadBodies())
     app.add_middleware(Acts(parts.act_counts))
     app.add_middleware(CrossOrigin(parts.api_keys))
     failures = FailedAuthentications(parts.addresses, settings.auth_failures)

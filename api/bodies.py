@@ -46,6 +46,26 @@ def has_body(req: falcon.Request) -> bool:
     return "HTTP_TRANSFER_ENCODING" in req.env or bool(_content_length(req))
 
 
+class UnreadBodies:
+    """Middleware: an answer to a request whose body was not read says that its connection ends (RFC 9112, 9.3).
+
+    The server ends it then, unless all of the body is there already; and where that is found only after the head of
+    the answer has gone, a client that was told nothing loses the next request that it sends.
+    """
+
+    def process_response(
+        self,
+        req: falcon.Request,
+        resp: falcon.Response,
+        resource: object,  # noqa: ARG002 - Falcon's signature
+        req_succeeded: bool,  # noqa: ARG002 - Falcon's signature
+    ) -> None:
+        """Say so, where a body was announced that nobody has read to its end."""
+        announced = req.env.get("CONTENT_LENGTH", "") not in {"", "0"} or "HTTP_TRANSFER_ENCODING" in req.env
+        if announced and not getattr(req.context, "is_body_read", False):
+            resp.set_header("Connection", "close")
+
+
 class Body:
     """A body that was read; as a context it counts against the budget until it ends."""
 
@@ -115,9 +135,11 @@ class Bodies:
         stream = req.env["wsgi.input"]
         read = self._reads.begin(req.context.key.id, chunked=length is None)
         try:
-            return self._chunked(stream) if length is None else _read(stream, length, read)
+            content = self._chunked(stream) if length is None else _read(stream, length, read)
         finally:
             self._reads.end(read)
+        req.context.is_body_read = True
+        return content
 
     def _chunked(self, stream: Any) -> bytes:
         """Read a body in chunks, in one call.

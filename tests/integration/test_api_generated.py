@@ -6,11 +6,13 @@ Short and the same in every run. Whatever comes, there is no 5xx, nothing hangs,
 from __future__ import annotations
 
 import json
+import select
 import shutil
 import socket
 import tempfile
 import threading
 from contextlib import closing, contextmanager
+from http.client import HTTPResponse
 from pathlib import Path
 from urllib.parse import quote
 
@@ -196,6 +198,41 @@ def test_any_credentials_but_a_key_are_refused_with_the_same_words(api, key, rou
     assert answer.status_code in {400, 401}  # 400: bytes that no header may hold
     if answer.status_code == 401:
         assert answer.json()["code"] == "unauthenticated"
+
+
+@pytest.mark.parametrize("scope", ["none", "operate", "both"])
+def test_an_answer_says_that_its_connection_ends_wherever_the_body_was_not_waited_for(api, scope):
+    """Of each operation; else whoever keeps connections loses the next request, if his body came a moment too late."""
+    key = {"none": "no-key", "operate": api.operator_key, "both": api.both}[scope]
+    for method, path in sorted({(method, path) for method, path, _ in OPERATIONS}):
+        head = (
+            f"{method} {path.format(webhookId='order', referenceId='x', replayId='x')} HTTP/1.1\r\nHost: x\r\n"
+            f"Authorization: Bearer {key}\r\nPrefer: respond-async\r\nContent-Type: application/json\r\n"
+            "Content-Length: 2\r\n\r\n"
+        ).encode()
+        assert says_it_ends(api, method, [head, b"{}"]) == says_it_ends(api, method, [head + b"{}"]), (method, path)
+
+
+def says_it_ends(api, method, pieces):
+    """Whether the answer says that its connection ends; one that does not is followed by another request's."""
+    with closing(socket.create_connection(("127.0.0.1", api.port), ANSWERED_WITHIN_S)) as connection:
+        for piece in pieces:
+            if not select.select([connection], [], [], 0)[0]:
+                connection.sendall(piece)
+                select.select([connection], [], [], 0.3)
+        ends = answered(connection, method)
+        if not ends:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            answered(connection, "GET")
+        return ends
+
+
+def answered(connection, method):
+    """Reads an answer; whether it says that the connection ends."""
+    answer = HTTPResponse(connection, method=method)
+    answer.begin()
+    answer.read()
+    return answer.will_close
 
 
 @settings(BRIEFLY, max_examples=examples(50))
