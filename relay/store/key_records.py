@@ -19,6 +19,8 @@ _AUTHENTICATED: Final = (
     *("sha256", "plugin", "scopes", "origins", "last4", "createdAt"),
     *("expiresAt", "name", "revocations"),
 )
+#: Covered too where there is one: records of before there was any stay valid.
+_LIFETIME: Final = "lifetime"
 _PURPOSE: Final = b"api key"
 
 
@@ -45,6 +47,14 @@ class KeyRecord:
     key: ApiKey
     digest: str
     revocations: int
+    rotated_lifetime_ms: int | None = None  # of a rotated key: how long it was to live before; 0: for ever
+
+    @property
+    def lifetime_ms(self) -> int | None:
+        """How long its key was made for; None: for ever."""
+        if self.rotated_lifetime_ms is not None:
+            return self.rotated_lifetime_ms or None
+        return None if self.key.expires_at_ms is None else self.key.expires_at_ms - self.key.created_at_ms
 
 
 def digest_of(secret: str) -> str:
@@ -65,13 +75,14 @@ def to_fields(record: KeyRecord, vault: Vault) -> dict[str, Any]:
         "expiresAt": "" if key.expires_at_ms is None else str(key.expires_at_ms),
         "name": key.name,
         "revocations": str(record.revocations),
+        **({} if record.rotated_lifetime_ms is None else {_LIFETIME: str(record.rotated_lifetime_ms)}),
     }
     return {**fields, "mac": _macs(key.id, {name: text.encode() for name, text in fields.items()}, vault)[0]}
 
 
 def from_fields(key_id: str, row: Mapping[bytes, bytes], vault: Vault) -> KeyRecord | None:
     """Read a record back; None where its MAC was not made with a key of the ring."""
-    fields = {name: row.get(name.encode(), b"") for name in _AUTHENTICATED}
+    fields = {name: row.get(name.encode(), b"") for name in (*_AUTHENTICATED, _LIFETIME)}
     written = row.get(b"mac", b"").decode("latin-1")
     if not any(hmac.compare_digest(written.encode(), mac.encode()) for mac in _macs(key_id, fields, vault)):
         return None
@@ -86,8 +97,10 @@ def from_fields(key_id: str, row: Mapping[bytes, bytes], vault: Vault) -> KeyRec
         name=fields["name"].decode(),
         expires_at_ms=int(fields["expiresAt"]) if fields["expiresAt"] else None,
     )
-    return KeyRecord(key, fields["sha256"].decode(), int(fields["revocations"]))
+    lifetime_ms = int(fields[_LIFETIME]) if fields[_LIFETIME] else None
+    return KeyRecord(key, fields["sha256"].decode(), int(fields["revocations"]), lifetime_ms)
 
 
 def _macs(key_id: str, fields: Mapping[str, bytes], vault: Vault) -> tuple[str, ...]:
-    return vault.macs(_PURPOSE, key_id.encode(), *(fields[name] for name in _AUTHENTICATED))
+    names = (*_AUTHENTICATED, _LIFETIME) if fields.get(_LIFETIME) else _AUTHENTICATED
+    return vault.macs(_PURPOSE, key_id.encode(), *(fields[name] for name in names))

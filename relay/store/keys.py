@@ -91,7 +91,7 @@ class ApiKeys:
     def rotate(self, key_id: str, overlap_s: float) -> tuple[str, ApiKey, ApiKey]:
         """Make a key like this one, which ends after ``overlap_s``: the new text, the new key, and the old one.
 
-        A key that was to expire is followed by one with the same lifetime.
+        A key that was to expire is followed by one with the same lifetime, also where it was rotated before.
 
         Raises:
             NotFound: there is no such key, or it is revoked or expired.
@@ -103,12 +103,11 @@ class ApiKeys:
         if old is None or old.key.revoked or _expired(old.key, now_ms):
             raise NotFound("There is no such key, or it has ended.")
         key, end_ms = old.key, now_ms + int(overlap_s * 1000)
-        lifetime_ms = None if key.expires_at_ms is None else key.expires_at_ms - key.created_at_ms
-        expires_at_ms = None if lifetime_ms is None else now_ms + lifetime_ms
+        expires_at_ms = None if old.lifetime_ms is None else now_ms + old.lifetime_ms
         text, new = _new(key.plugin, key.scopes, key.origins, key.name, now_ms, expires_at_ms)
         ending = replace(key, expires_at_ms=min(end_ms, key.expires_at_ms or end_ms))
         entry = _entry(now_ms, Act.KEY_ROTATE, key, "rotated", new.key.id)
-        self._write_new(new, entry, old, replace(old, key=ending))
+        self._write_new(new, entry, old, replace(old, key=ending, rotated_lifetime_ms=old.lifetime_ms or 0))
         return text, new.key, ending
 
     def list(self, plugin: str | None = None) -> list[ApiKey]:
@@ -240,6 +239,7 @@ class ApiKeys:
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)
             for record in records:
+                pipeline.delete(keyspace.api_key(record.key.id))
                 pipeline.hset(keyspace.api_key(record.key.id), mapping=to_fields(record, self._vault))
                 pipeline.sadd(keyspace.api_keys(), record.key.id)
             if entry is not None:

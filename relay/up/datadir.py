@@ -106,11 +106,14 @@ class DataDir:
 
     def secret(self, name: str, make: Callable[[], str]) -> str:
         """Read the text of a private file, which is written with ``make()`` at first."""
-        path = self.path / name
-        if not path.exists():
+        if not (self.path / name).exists():
             self.write(name, make() + "\n")
+        return self.read_secret(name)
+
+    def read_secret(self, name: str) -> str:
+        """Read the text of a private file; Raises ``SettingsError`` unless this user alone can read it."""
         try:
-            return read_private_file(path)
+            return read_private_file(self.path / name)
         except SettingsError as error:
             raise SettingsError(f"{name} in the data directory {error.message}.") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -72,17 +73,18 @@ def demonstrate(settings: Settings, directory: DataDir, endpoint_port: int, *, t
 
 
 def _key(runtime: Runtime, directory: DataDir) -> str:
-    """Return the key of the last demo, where it is still good; else a new one."""
-
-    def make() -> str:
-        return runtime.api_keys.create(PLUGIN, {"trigger", "operate"})[0]
-
-    text = directory.secret(KEY_FILE, make)
+    """Return the key of the last demo, where it is still good; else a new one, whose text is in its file."""
+    if (directory.path / KEY_FILE).exists():
+        with suppress(Unauthenticated):
+            text = directory.read_secret(KEY_FILE)
+            runtime.api_keys.authenticate(text)
+            return text
+    text, key = runtime.api_keys.create(PLUGIN, {"trigger", "operate"})
     try:
-        runtime.api_keys.authenticate(text)
-    except Unauthenticated:
-        text = make()
         directory.write(KEY_FILE, text + "\n")
+    except OSError:
+        runtime.api_keys.revoke(key.id)  # nobody knows its text
+        raise
     return text
 
 

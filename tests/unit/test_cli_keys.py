@@ -87,6 +87,16 @@ def test_a_rotated_key_works_beside_the_new_one_for_the_overlap(cli):
     assert ends == {old["id"]: new["replacedUntil"], new["id"]: None}
 
 
+@pytest.mark.parametrize("expires", [(), ("--expires", "90d")], ids=["for ever", "90d"])
+def test_a_key_lives_as_long_as_the_one_that_it_follows_was_to_however_often_that_is_rotated(cli, expires):
+    old = cli.json("keys", "create", "--plugin", "acme", "--scope", "operate", *expires)
+    for overlap in ("2h", "1h", "1h"):
+        new = cli.json("keys", "rotate", old["id"], "--overlap", overlap)
+        made = next(key for key in cli.runtime().api_keys.list() if key.id == new["id"])
+        lifetime_ms = made.expires_at_ms and made.expires_at_ms - made.created_at_ms
+        assert lifetime_ms == (90 * 24 * 3_600_000 if expires else None)
+
+
 def test_rotating_a_key_that_has_ended_fails(cli):
     made = cli.json("keys", "create", "--plugin", "acme", "--scope", "trigger")
     cli.json("keys", "revoke", made["id"])

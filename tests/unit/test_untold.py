@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 from dotenv import dotenv_values
 from redis.backoff import NoBackoff
 
 from relay.reference_id import bucket_of_plugin
+from relay.store.keys import KEY_AGE_S
 from relay.store.places import MoveStep, Place, table_key
+from relay.up import demo
+from relay.up.datadir import DataDir
 from relay.vault import Vault
 from tests.faulty_server import Fault, faulty_server
 from tests.unit.cli import Cli
@@ -130,6 +134,23 @@ def test_a_key_whose_text_cannot_be_shown_is_revoked(site, path, form):
     shown = errors.read_text()
     assert "could not be shown: it is revoked." in shown
     assert (f"Key {site.key_id} ends at 20" in shown) is (path == ("keys", "rotate"))
+
+
+def test_of_a_demo_that_cannot_write_its_key_no_key_is_left(site, tmp_path):
+    directory, keys = DataDir.make(tmp_path / "demo"), site.cli.runtime().api_keys
+    in_the_way = directory.path / f"{demo.KEY_FILE}.partial"
+    in_the_way.mkdir()
+    before = Made(site)
+    with pytest.raises(OSError, match="partial"):
+        demo._key(site.cli.runtime(), directory)
+    assert Made(site).key_ends == before.key_ends
+    in_the_way.rmdir()
+    for _ in range(2):
+        text = demo._key(site.cli.runtime(), directory)
+        assert set(Made(site).key_ends) - set(before.key_ends) == {keys.authenticate(text).id}
+    keys.revoke(keys.authenticate(text).id)
+    time.sleep(KEY_AGE_S)
+    assert demo._key(site.cli.runtime(), directory) != text
 
 
 @pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name)
