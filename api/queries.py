@@ -9,9 +9,9 @@ from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 from relay.errors import BadParameter, Fault
 from relay.invocation import Outcome, State
-from relay.registration import ID_PATTERN
-from relay.registration.field_kinds import ID_RULE
+from relay.reference_id import UUID_PATTERN
 from relay.store.listing import CALLER, MAX_PAGE, Filter
+from relay.text.ids import ID_PATTERN, ID_RULE
 from relay.text.moments import read_rfc3339
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 DEFAULT_LIMIT: Final = 50
 MAX_WORDS: Final = 50  # of one parameter that takes several
-_REFERENCE: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.ASCII)
 _CURSOR: Final = re.compile(r"[\x21-\x7e]{1,512}\Z", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,6}\Z", re.ASCII)
 _STATUS: Final = re.compile(r"(?:0|[1-9][0-9]{2}|[1-5]xx)\Z", re.ASCII)
@@ -111,8 +110,8 @@ ListingQuery: Final = Schema.from_dict(
         "failed": Yes(metadata={"description": "`true`: only what ended in error.", "type": "boolean"}),
         "unreplayed": Yes(metadata={"description": "`true`: without what a replay has made good.", "type": "boolean"}),
         "caller": _text(CALLER, "must be the id of an API key, or cli", "Only triggered by this API key."),
-        "chain": _text(_REFERENCE, "must be a reference id", "Only steps of this chain."),
-        "replay": _text(_REFERENCE, "must be the id of a replay job", "Only created by this replay job."),
+        "chain": _text(UUID_PATTERN, "must be a reference id", "Only steps of this chain."),
+        "replay": _text(UUID_PATTERN, "must be the id of a replay job", "Only created by this replay job."),
         "since": moment("createdAt from this time on."),
         "until": moment("createdAt up to this time."),
         "limit": _LIMIT,

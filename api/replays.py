@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +11,7 @@ from api.queries import ReplaysQuery, read_query
 from api.replay_requests import read_replay
 from relay.audit.entry import Act
 from relay.errors import BadParameter, NotFound, RequestRejected
-from relay.reference_id import reference_time_ms
+from relay.reference_id import UUID_PATTERN, reference_time_ms
 from relay.text.documents import dump_json, read_json
 from relay.text.media_types import JSON_TYPE
 from relay.views import job_of, plan_of
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from relay.store.act_notes import ActNotes
 
 ACTIONS: Final = ("pause", "resume", "cancel")
-_REPLAY_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.ASCII)
 
 
 @contextmanager
@@ -108,7 +106,7 @@ class ReplaySteeringResource:
 
 
 def _checked(replay_id: str) -> str:
-    if not _REPLAY_ID.match(replay_id) or reference_time_ms(replay_id) is None:
+    if not UUID_PATTERN.match(replay_id) or reference_time_ms(replay_id) is None:
         raise NotFound
     return replay_id
 

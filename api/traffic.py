@@ -8,7 +8,7 @@ import orjson
 
 from api.auth import OPERATE
 from relay.errors import WebhookNotRegistered
-from relay.registration import ID_PATTERN
+from relay.text.ids import ID_PATTERN
 from relay.text.media_types import JSON_TYPE
 from relay.text.moments import rfc3339
 from relay.views import traffic_of

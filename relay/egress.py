@@ -13,12 +13,12 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import TYPE_CHECKING, Final
 
 from relay.errors import SettingsError
+from relay.text.hosts import MAX_PORT, is_host_name, read_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 HTTPS_PORT: Final = 443
-MAX_PORT: Final = 65_535
 _JUDGEMENTS_KEPT: Final = 8_192
 
 _REFUSED_V4: Final = (
@@ -52,11 +52,6 @@ _REFUSED_V6: Final = (
     IPv6Network("3fff::/20"),  # documentation
 )
 
-_HOST: Final = re.compile(
-    r"(?!.{254})(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*(?![0-9]+\Z|0x)[a-z0-9]"
-    r"(?:[a-z0-9-]{0,61}[a-z0-9])?\Z"
-)
-PORT: Final = re.compile(r"[1-9][0-9]{0,4}\Z")
 _ENTRY: Final = re.compile(r"\[(?P<v6>[^\[\]]*)\](?::(?P<v6port>[^:]*))?\Z|(?P<rest>[^:\[\]]*)(?::(?P<port>[^:]*))?\Z")
 
 
@@ -89,7 +84,7 @@ class AddressPolicy:
         self._deny = _entries(deny, "deny")
         self.ports = frozenset((HTTPS_PORT, *ports))
         if any(type(port) is not int or not 0 < port <= MAX_PORT for port in self.ports):
-            raise SettingsError("An egress port is not a number from 1 to 65535.")
+            raise SettingsError(f"An egress port is not a number from 1 to {MAX_PORT}.")
         self._judged = lru_cache(maxsize=_JUDGEMENTS_KEPT)(self._judge)
 
     def allows(self, address: str, port: int, host: str | None = None) -> bool:
@@ -118,11 +113,6 @@ class AddressPolicy:
         if any(entry.covers(address, port, name) for entry in self._deny):
             return False
         return port in self.ports and _is_public(address)
-
-
-def is_host_name(text: str) -> bool:
-    """Return whether a lower-case text is a DNS name of LDH labels (RFC 1123, 2.1), and to no resolver an address."""
-    return _HOST.match(text) is not None
 
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
@@ -160,10 +150,10 @@ def _entry(text: str) -> _Entry | None:
     match = _ENTRY.match(text)
     if match is None:
         return None
-    port_text = match["v6port"] if match["v6"] is not None else match["port"]
-    if port_text is not None and (not PORT.match(port_text) or int(port_text) > MAX_PORT):
+    digits = match["v6port"] if match["v6"] is not None else match["port"]
+    port = None if digits is None else read_port(digits)
+    if digits is not None and port is None:
         return None
-    port = None if port_text is None else int(port_text)
     if match["v6"] is not None:
         network = _network(match["v6"])
         return _Entry(network, None, port) if network is not None and ":" in match["v6"] else None

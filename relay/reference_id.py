@@ -7,6 +7,7 @@ has nothing but an id finds where its record lies.
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import lru_cache
 from typing import Final
 from uuid import UUID
@@ -15,7 +16,8 @@ import uuid_utils
 
 #: What an alarm or a message has before the id of a replay job; all others name invocations.
 REPLAY_PREFIX: Final = "replay-"
-
+#: How a UUID is written here, of any version.
+UUID_PATTERN: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.ASCII)
 
 #: So many hexadecimal digits at the end of an id are its bucket.
 BUCKET_DIGITS: Final = 3

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from relay.chains import pins_of
 from relay.errors import BadParameter, NotFound, RelayError, RequestRejected, WebhookNotRegistered
 from relay.invocation import Outcome, Purpose
-from relay.registration import ID_PATTERN
 from relay.request.delay import delay_ms
 from relay.request.trigger import Trigger, check
 from relay.store.acceptance import Idempotency, NewInvocation
+from relay.text.ids import ID_PATTERN
 from relay.vault import payload_owner
 
 if TYPE_CHECKING:

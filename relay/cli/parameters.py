@@ -10,10 +10,9 @@ import click
 
 from relay.cli.completion import plugins_like
 from relay.errors import MalformedJson
-from relay.registration import ID_PATTERN
-from relay.registration.field_kinds import ID_RULE
 from relay.settings import default_plugin
 from relay.text.documents import read_json
+from relay.text.ids import ID_PATTERN, ID_RULE
 from relay.text.quantities import read_seconds
 
 if TYPE_CHECKING:

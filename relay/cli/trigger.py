@@ -19,9 +19,9 @@ from relay.cli.reading import naming, result_in
 from relay.errors import Cancelled, RequestRejected, WebhookNotRegistered
 from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
-from relay.registration import ID_PATTERN
 from relay.request.delay import MAX_DELAY_S
 from relay.settings import Settings
+from relay.text.ids import ID_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -3,13 +3,11 @@
 from relay.registration.building import Registration
 from relay.registration.chain_target import ChainTarget, target_from_json
 from relay.registration.document import read_registrations
-from relay.registration.field_kinds import ID_PATTERN
 from relay.registration.shape import Shape
 from relay.registration.steps import Step
 from relay.registration.target import Target
 
 __all__ = [
-    "ID_PATTERN",
     "ChainTarget",
     "Registration",
     "Shape",

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 from marshmallow import RAISE, ValidationError, fields, post_load, validate
 
 from relay.registration.field_kinds import (
-    ID_PATTERN,
-    ID_RULE,
     MAX_AGE_S,
     MAX_DESCRIPTION_LENGTH,
     MAX_QUERY_PARAMS,
@@ -27,6 +25,7 @@ from relay.registration.field_kinds import (
 )
 from relay.registration.header_rules import MAX_HEADERS
 from relay.registration.steps import DEFAULT_CHAIN_TIMEOUT_S, MAX_CHAIN_TIMEOUT_S, MAX_STEPS, Step
+from relay.text.ids import ID_PATTERN, ID_RULE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,6 +13,7 @@ from cryptography.x509 import load_pem_x509_certificates
 from marshmallow import RAISE, ValidationError, fields, validate
 
 from relay.registration.field_kinds import Fields, Text
+from relay.registration.header_rules import VISIBLE_TEXT
 from relay.registration.signing import SECRET_PREFIX
 
 MAX_SECRETS: Final = 5
@@ -23,7 +24,6 @@ MAX_CREDENTIAL_LENGTH: Final = 2_048
 MAX_PEM_LENGTH: Final = 32 * 1024
 
 _PRINTABLE: Final = re.compile(r"[^\x00-\x1f\x7f]*\Z")
-_VISIBLE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?\Z")
 _TYPES_RULE: Final = 'must have a `type` of "basic", "oauth2" or "mtls"'
 
 
@@ -140,7 +140,7 @@ def _basic_fault(loaded: dict[str, Any]) -> tuple[str, str] | None:
 
 def _oauth2_fault(loaded: dict[str, Any]) -> tuple[str, str] | None:
     scope = loaded.get("scope")
-    return ("scope", "must be names of visible ASCII") if scope is not None and not _VISIBLE.match(scope) else None
+    return ("scope", "must be names of visible ASCII") if scope is not None and not VISIBLE_TEXT.match(scope) else None
 
 
 def _mtls_fault(loaded: dict[str, Any]) -> tuple[str, str] | None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from relay.errors import DocumentError, Fault
 from relay.registration.building import Registration, load_registration
-from relay.registration.field_kinds import ID_PATTERN, ID_RULE
 from relay.registration.references import resolved
 from relay.registration.templates import template_faults
 from relay.text.documents import Document, read_document
+from relay.text.ids import ID_PATTERN, ID_RULE
 from relay.text.object_text import MAX_FAULTS
 
 if TYPE_CHECKING:

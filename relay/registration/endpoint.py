@@ -11,7 +11,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import unquote
 
-from relay.egress import MAX_PORT, PORT, is_host_name
+from relay.text.hosts import MAX_PORT, is_host_name, read_port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,9 +134,10 @@ def _host(host: str) -> str:
 
 
 def _port(digits: str) -> int:
-    if not PORT.match(digits) or int(digits) > MAX_PORT:
+    port = read_port(digits)
+    if port is None:
         raise ValueError(f"has a port that is not a number from 1 to {MAX_PORT} without leading zero")
-    return int(digits)
+    return port
 
 
 def _check_public(scheme: str, host: str, port: int, rules: EndpointRules) -> None:

@@ -19,9 +19,6 @@ from relay.text.similar import hint
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Ids of webhooks, and names of plugins. ASCII, no normalisation; ``\\Z``, because ``$`` lets a final newline through.
-ID_PATTERN: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?\Z")
-ID_RULE: Final = "must be 1 to 64 of a-z, 0-9, `_` and `-`, beginning and ending with a letter or digit"
 MAX_QUERY_PARAMS: Final = 32
 MAX_DESCRIPTION_LENGTH: Final = 2_000
 MIN_AGE_S: Final = 1  # how old a call may become that is not final

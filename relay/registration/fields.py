@@ -9,8 +9,6 @@ from marshmallow import RAISE, Schema, ValidationError, fields, post_load, valid
 from relay.registration.chain_fields import ChainFields
 from relay.registration.credential_fields import AuthList, SigningSecrets
 from relay.registration.field_kinds import (
-    ID_PATTERN,
-    ID_RULE,
     MAX_AGE_S,
     MAX_DESCRIPTION_LENGTH,
     MIN_AGE_S,
@@ -29,6 +27,7 @@ from relay.registration.field_kinds import (
 )
 from relay.registration.methods import METHODS
 from relay.registration.retrying import RetryPolicy
+from relay.text.ids import ID_PATTERN, ID_RULE
 from relay.text.object_text import escape_step
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ PUBLIC_HEADERS: Final = frozenset({"content-type", "accept", "user-agent"})
 MIN_MASKED_LENGTH: Final = 8
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?\Z")
-_VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?\Z")
+#: Visible ASCII, with spaces inside.
+VISIBLE_TEXT: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?\Z")
 
 # The connection's own business, what proxies and caches add, and what would let a caller act for somebody else.
 _FORBIDDEN: Final = frozenset(
@@ -51,7 +52,7 @@ def value_fault(value: Any) -> str | None:
         return "must be a text"
     if len(value) > MAX_VALUE_BYTES:
         return f"is longer than {MAX_VALUE_BYTES} bytes"
-    if not _VALUE.match(value):
+    if not VISIBLE_TEXT.match(value):
         return "must be visible ASCII characters, with blanks only between them, and not empty"
     return None
 

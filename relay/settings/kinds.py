@@ -5,13 +5,14 @@ All raise ``ValueError`` with a sentence that does not quote the text, which may
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from relay.text.hosts import MAX_PORT, is_label
+from relay.text.ids import ID_PATTERN
 from relay.text.quantities import read_bytes, read_rate, read_seconds
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 N = TypeVar("N", bound=float)
 Network: TypeAlias = IPv4Network | IPv6Network
 
-_LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
-_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?\Z")
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 _TRUE: Final = ("1", "true", "yes", "on")
 _FALSE: Final = ("", "0", "false", "no", "off")
@@ -85,8 +84,8 @@ def entries(text: str) -> tuple[str, ...]:
 def ports(text: str) -> tuple[int, ...]:
     """Port numbers with commas between."""
     parts = entries(text)
-    if not all(part.isascii() and part.isdigit() and 1 <= int(part[:6]) <= 65535 for part in parts):
-        raise ValueError("must be port numbers (1 to 65535) with commas between")
+    if not all(part.isascii() and part.isdigit() and 1 <= int(part[:6]) <= MAX_PORT for part in parts):
+        raise ValueError(f"must be port numbers (1 to {MAX_PORT}) with commas between")
     return tuple(int(part) for part in parts)
 
 
@@ -101,7 +100,7 @@ def networks(text: str) -> tuple[Network, ...]:
 def labels(text: str) -> tuple[str, ...]:
     """DNS labels with commas between, without dots, in lower case."""
     parts = tuple(part.lower().lstrip(".") for part in entries(text))
-    if not all(_LABEL.match(part) for part in parts):
+    if not all(is_label(part) for part in parts):
         raise ValueError("must be names without dots, with commas between")
     return parts
 
@@ -192,7 +191,7 @@ def own_retention(text: str) -> int | None:
 
 def plugin(text: str) -> str | None:
     """Read the name of a plugin."""
-    if text and not _ID.match(text):
+    if text and not ID_PATTERN.match(text):
         raise ValueError("must be a plugin's name: a-z, 0-9, _ and -, at most 64")
     return text or None
 
@@ -200,7 +199,7 @@ def plugin(text: str) -> str | None:
 def webhook(text: str) -> str | None:
     """``plugin/webhook``, both ids."""
     owner, slash, name = text.partition("/")
-    if text and not (slash and _ID.match(owner) and _ID.match(name)):
+    if text and not (slash and ID_PATTERN.match(owner) and ID_PATTERN.match(name)):
         raise ValueError("must be plugin/webhook, such as ops/on-alert")
     return text or None
 

@@ -6,8 +6,9 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from relay.errors import Fault
-from relay.registration import ID_PATTERN
 from relay.registration.endpoint import DEFAULT_PORTS
+from relay.text.hosts import MAX_PORT, NAME, PORT
+from relay.text.ids import ID_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -18,10 +19,7 @@ MAX_ORIGINS: Final = 32  # of one key
 MAX_ORIGIN_CHARS: Final = 300
 
 _NAME: Final = re.compile(r"(?=.{0,100}\Z)(?:[!-~]+(?: [!-~]+)*)?\Z", re.ASCII)
-_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_ORIGIN: Final = re.compile(
-    rf"(https?)://(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]{{2,45}}\])(?::([1-9][0-9]{{0,4}}))?\Z", re.ASCII
-)
+_ORIGIN: Final = re.compile(rf"(https?)://(?:{NAME}|\[[0-9a-f:.]{{2,45}}\])(?::({PORT}))?\Z", re.ASCII)
 
 
 def origin_fault(origin: str) -> str | None:
@@ -30,8 +28,8 @@ def origin_fault(origin: str) -> str | None:
     if found is None:
         return "must be scheme://host or scheme://host:port, in lower case, without a path or *"
     scheme, port = found[1], int(found[2] or 0)
-    if port > 65535:
-        return "has a port above 65535"
+    if port > MAX_PORT:
+        return f"has a port above {MAX_PORT}"
     if port == DEFAULT_PORTS[scheme]:
         return f"must leave out :{port}, as browsers do"
     return None

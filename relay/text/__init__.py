@@ -1,1 +1,1 @@
-"""Text and plain values, strictly read: JSON, JavaScript object text, expressions, quantities, points in time."""
+"""Text and plain values, strictly read: JSON, JavaScript object text, expressions, quantities, times, hosts, ids."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+from relay.text.hosts import MAX_PORT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -75,8 +77,8 @@ def read_address(text: str) -> ServerAddress:
     if found is None or not all(hosts):
         raise ValueError("must be scheme://host:port,host:port,...")
     named = tuple((each["host"].strip("[]"), int(each["port"])) for each in hosts if each)
-    if not all(0 < port < 65536 for _, port in named):
-        raise ValueError("must have ports of 1 to 65535")
+    if not all(0 < port <= MAX_PORT for _, port in named):
+        raise ValueError(f"must have ports of 1 to {MAX_PORT}")
     user, password = unquote(found["user"] or ""), unquote(found["password"] or "")
     options = dict(parse_qsl(found["query"] or "", keep_blank_values=True))
     service, database = _path_of(found["scheme"], found["path"] or "")

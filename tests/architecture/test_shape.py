@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from collections import defaultdict
 
@@ -123,3 +124,36 @@ def test_a_constant_has_one_home():
         if name.isupper() and not is_number(value):
             homes[name, ast.unparse(value)].append(where)
     assert not {name: where for (name, _), where in homes.items() if len(where) > 1}
+
+
+#: As long as a pattern's part is that says something: shorter ones (some digits, a letter) may be alike by chance.
+PATTERN_PART = 20
+
+
+def pattern_parts(path):
+    """Every part of that length that begins with a set of characters, of the patterns in a module; groups are alike."""
+    texts = {
+        node.value
+        for call in ast.walk(tree_of(path))
+        if isinstance(call, ast.AnnAssign | ast.Call)
+        for node in ast.walk(call)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.search(r"\[[^\]]*-[^\]]*\]", node.value)
+    }
+    plain = [re.sub(r"\(\?(?::|P<\w+>)", "(", text) for text in texts]
+    return {
+        text[at : at + PATTERN_PART]
+        for text in plain
+        for at in range(len(text) - PATTERN_PART + 1)
+        if text[at] == "[" and "-" in text[at : text.find("]", at)]
+    }
+
+
+def test_a_pattern_has_one_home():
+    homes = defaultdict(set)
+    for path in modules():
+        for part in pattern_parts(path):
+            homes[part].add(name_of(path))
+    assert homes
+    assert not {part: where for part, where in homes.items() if len(where) > 1}

@@ -393,7 +393,7 @@ _OTHERS = {
     "_MAX_NAME_CHARS": "of RELAY_OPERATOR: above",
     "_MAX_DURATION_S": "of --expires and --overlap: above",
     "MAX_ORIGIN_CHARS": "more than the longest host with scheme and port can have",
-    "MAX_PORT": "of ports: tests/unit/test_endpoint.py",
+    "MAX_PORT": "of ports: tests/unit/test_hosts.py",
     "MAX_CONTENT_TYPE_CHARACTERS": "what is longer is cut",
     "MAX_CHAIN_DEPTH": "tests/unit/test_chain_registration.py",
     "MAX_ELEMENTS": "tests/unit/test_chains.py",
