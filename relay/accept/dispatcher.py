@@ -17,6 +17,7 @@ from relay.accept.groupcommit import GroupCommit
 from relay.accept.intake import CheckedTrigger, Intake, TriggerRequest
 from relay.errors import Expired, IdempotencyKeyReused, OverCapacity, RelayError, Unavailable
 from relay.invocation import State
+from relay.queue import MESSAGE_IDS
 from relay.store.acceptance import Accepted, AcceptVerdict, NewInvocation
 from relay.store.answering import PATIENCE_S
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from relay.store.registry import Registry
     from relay.vault import Vault
 
-GROUP_ITEMS: Final = 128  # triggers in one accept script, and so ids in one Celery message
+GROUP_ITEMS: Final = MESSAGE_IDS  # triggers in one accept script, so that their ids fill one message of a lane
 GROUP_BYTES: Final = 1024 * 1024  # sealed bytes in one accept script; a larger single trigger goes alone
 _ROUNDS: Final = 4  # how often a registration may change under a trigger before it is asked to come again
 _CAPACITY_RETRY_S: Final = 5

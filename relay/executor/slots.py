@@ -35,6 +35,7 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from relay.process.clock import boot_time_s
+from relay.queue import MESSAGE_IDS
 from relay.shares import may_hold_more, room_left
 
 if TYPE_CHECKING:
@@ -48,8 +49,6 @@ BRIEF_S: Final = 0.1
 FEW: Final = 8
 #: Of so many woken calls a settle names the webhook: its answer has as many rows (``MOST_ROWS`` of ``lua/settle.lua``).
 WOKEN: Final = 32
-#: A webhook may hold so many more than keep its endpoint busy: as many as one message brings.
-SPARE: Final = 128
 #: How much the last duration counts in a webhook's mean.
 _WEIGHT: Final = 0.2
 
@@ -157,12 +156,13 @@ class Slots:
         """Say whether more slots for this webhook would make its calls wait for this process, not for their endpoint.
 
         Of the calls that it holds as many are at the endpoint at a time as the part of their time that they wait for
-        it (Little's law). With twice those, and a message of others, the endpoint always has the next one.
+        it (Little's law). With twice those, and as many others as one message brings, the endpoint always has the
+        next one.
         """
         held, held_s = self._held[name], self._leaves.mean_s(name)
-        if held < SPARE or not held_s:
+        if held < MESSAGE_IDS or not held_s:
             return False
-        return held >= SPARE + 2 * held * self._answers.mean_s(name) / held_s
+        return held >= MESSAGE_IDS + 2 * held * self._answers.mean_s(name) / held_s
 
     def wait_for_leave(self, timeout_s: float) -> None:
         """Wait until some call ends, at most so long."""
