@@ -203,9 +203,7 @@ class Invocation:
     repeatable: bool = False
     attempts: tuple[Attempt, ...] = ()
     finished_at_ms: int | None = None
-    lease_end_ms: int | None = None
     not_before_ms: int | None = None
-    ends_by_ms: int | None = None  # not final by then it ends as `expired`
     losses: int = 0
     status: int | None = None  # of the result
     error: bool | None = None  # of the result

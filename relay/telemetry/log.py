@@ -78,7 +78,7 @@ class _Handler(logging.Handler):
         try:
             line = self.format(record).encode(errors="replace")
         except Exception:  # noqa: BLE001 - a record that cannot be written must not stop what it tells of
-            _bound.unwritable += 1
+            _bound.sink.dropped += 1
         else:
             _bound.sink.put(line)
 
@@ -98,7 +98,6 @@ class _Bound:
 
     logger: Any = structlog.get_logger()
     sink: LogSink = LogSink(None, lambda _: b"")
-    unwritable: int = 0
 
 
 _bound = _Bound()
@@ -146,7 +145,7 @@ def event(name: Event, *, level: int = logging.INFO, **fields: Any) -> None:
     try:
         _bound.logger.log(level, name, **fields)
     except Exception:  # noqa: BLE001 - to say what is done must not be in the way of doing it
-        _bound.unwritable += 1
+        _bound.sink.dropped += 1
 
 
 def fault(error: BaseException, where: str) -> None:

@@ -46,6 +46,33 @@ def test_what_nobody_but_tests_calls_is_deleted():
     assert not unused
 
 
+#: A setting that is one only by how the settings are checked when they are read (`settings.py`).
+READ_AT_ONCE = {"redis_plaintext"}
+
+
+def read_in(tree):
+    """The attributes that a module looks at. To count one up is to write it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            yield node.attr
+        elif isinstance(node, ast.MatchClass):
+            yield from node.kwd_attrs
+
+
+def test_what_nobody_but_tests_reads_is_deleted():
+    trees = {path: tree_of(path) for path in modules()}
+    read = {name for tree in trees.values() for name in read_in(tree)}
+    unread = {
+        f"{name_of(path)}:{field.lineno} {field.target.id}"
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        for field in node.body
+        if isinstance(field, ast.AnnAssign) and field.target.id not in read | READ_AT_ONCE
+    }
+    assert not unread
+
+
 def members_of(node):
     functions = {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
     return (

@@ -74,7 +74,7 @@ class Inspection:
             "losses": record.losses,
             "outcomes": [attempt.outcome for attempt in record.attempts],
             "parked": fields.get(b"parked") == b"1",
-            "lease_end": record.lease_end_ms if call.state == "sending" else None,
+            "lease_end": int(fields[b"leaseEnd"]) if call.state == "sending" else None,
             "not_before": record.not_before_ms if call.not_before > self.now else None,
             "finished": record.finished_at_ms is not None,
         }

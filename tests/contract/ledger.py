@@ -130,6 +130,10 @@ class Ledger:
     def state(self, ref):
         return self.store.find(ref).state
 
+    def time_ms(self, ref, name):
+        """A time in a call's record, as the scripts read it."""
+        return int(self.client.hget(keyspace.record(ref), name))
+
     def alarms(self, ref):
         """In which of the two alarm clocks an id stands."""
         names = {"running": keyspace.due_running(), "queued": keyspace.due_queued("bulk")}

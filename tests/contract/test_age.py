@@ -190,7 +190,7 @@ def test_what_was_lost_only_now_is_left_to_a_worker_that_can_take_it(ledger):
 
 def test_the_age_of_a_webhook_is_its_own_or_that_of_the_settings(ledger):
     own, other = ledger.accepted(max_age_ms=MINUTE_MS), ledger.accepted()
-    ages = [ledger.store.find(ref).ends_by_ms - ledger.store.find(ref).created_at_ms for ref in (own, other)]
+    ages = [ledger.time_ms(ref, "endBy") - ledger.time_ms(ref, "createdAt") for ref in (own, other)]
     assert ages == [MINUTE_MS, DEFAULT_AGE_MS]
 
 
