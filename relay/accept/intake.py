@@ -123,14 +123,27 @@ class Intake:
         idempotency = None
         try:
             trigger = Trigger.from_value(call.value)
-            idempotency = self._idempotency(call, trigger)
+            if call.idempotency_key is not None:
+                idempotency = self._idempotency(call, call.idempotency_key, trigger)
             payload = check(shape, trigger).to_json()
             delay = delay_ms(call.value)
         except RequestRejected as error:
             return self.refuse(call, error, revision=revision, idempotency=idempotency, callback=shape.callback)
+        return CheckedTrigger(call, self._sealed(call, revision, shape, payload, delay, idempotency))
+
+    def _sealed(
+        self,
+        call: TriggerRequest,
+        revision: int,
+        shape: Shape,
+        payload: bytes,
+        delay: int,
+        idempotency: Idempotency | None,
+    ) -> NewInvocation:
+        """Make what is written down of a call that fits its registration, sealed for this one purpose."""
         pins = self._pins(call.plugin, shape) if shape.chain else None
         owner = payload_owner(call.plugin, call.reference_id, Purpose(call.webhook_id, revision, pins))
-        new = NewInvocation(
+        return NewInvocation(
             reference_id=call.reference_id,
             plugin=call.plugin,
             webhook_id=call.webhook_id,
@@ -149,7 +162,6 @@ class Intake:
             delay_ms=delay,
             callback="" if call.is_own else shape.callback or "",
         )
-        return CheckedTrigger(call, new)
 
     def _pins(self, plugin: str, shape: Shape) -> str:
         """Write the revisions that a chain will run with, whatever is registered while it does."""
@@ -166,19 +178,19 @@ class Intake:
 
     def _idempotency_of_unknown(self, call: TriggerRequest) -> Idempotency | None:
         """Return the key of a call whose webhook is unknown: it may have been removed since the key was used first."""
+        if call.idempotency_key is None:
+            return None
         try:
-            return self._idempotency(call, Trigger.from_value(call.value))
+            return self._idempotency(call, call.idempotency_key, Trigger.from_value(call.value))
         except RequestRejected:
             return None
 
-    def _idempotency(self, call: TriggerRequest, trigger: Trigger) -> Idempotency | None:
-        if call.idempotency_key is None:
-            return None
+    def _idempotency(self, call: TriggerRequest, key: str, trigger: Trigger) -> Idempotency:
         # As the caller wrote it, not as the registration's check left it: a repeat stays the same when that changes.
         members = {"data": trigger.data, "headers": dict(trigger.headers), "queryParams": dict(trigger.query_params)}
         canonical = json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
         place = (call.plugin.encode(), call.webhook_id.encode())
         return Idempotency(
-            macs=self._vault.macs(b"idempotency key", *place, call.idempotency_key.encode()),
+            macs=self._vault.macs(b"idempotency key", *place, key.encode()),
             fingerprints=self._vault.macs(b"idempotency fingerprint", *place, canonical),
         )

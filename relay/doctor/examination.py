@@ -26,7 +26,7 @@ from relay.up.embedded import ADMIN_URL_FILE
 from relay.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from relay.runtime import Runtime
@@ -64,11 +64,16 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
         return
     yield from examine_lanes(health.workers, Backlog(runtime.client, runtime.keyspace).of(LANES))
     yield from _key_rings(settings)
-    moving = [plugin for plugin in health.plugins if runtime.keyspace.is_moving(plugin)]
+    yield from _contents(settings, runtime, health.plugins)
+
+
+def _contents(settings: Settings, runtime: Runtime, every: Sequence[str]) -> Iterator[Finding]:
+    """Yield what is wrong with what plugins have in the store, as far as the keys that are given here show it."""
+    moving = [plugin for plugin in every if runtime.keyspace.is_moving(plugin)]
     if moving:
         advice = "They get 503 until it is over. If nobody is at it, give the same `relay partitions move` again."
         yield Finding("moves", Level.NOTE, f"on their way to another partition: {listed(moving)}", advice)
-    plugins = [plugin for plugin in health.plugins if plugin not in moving]
+    plugins = [plugin for plugin in every if plugin not in moving]
     if settings.target_keys is not None:
         yield from examine_registrations(runtime, plugins)
     yield from examine_waiting(runtime, plugins)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from relay.errors import DocumentError, Fault
 from relay.registration.building import Registration, load_registration
@@ -42,9 +42,7 @@ def read_registrations(
     registrations: list[Registration] = []
     seen: set[str] = set()
     for value, base in zip(document.values, document.pointers, strict=True):
-        filled, problems = (value, []) if look_up is None else resolved(value, look_up)
-        registration, more = load_registration(filled, rules)
-        problems = _without_consequences(list(template_faults(value)), problems or more)
+        registration, problems = _read_one(value, rules, look_up)
         webhook_id = value.get("id") if isinstance(value, dict) else None
         if isinstance(webhook_id, str) and webhook_id in seen:
             problems.append(("/id", "is the id of another webhook in this document"))
@@ -58,6 +56,15 @@ def read_registrations(
         faults.sort(key=lambda fault: (fault.line or 0, fault.column or 0, fault.pointer))
         raise DocumentError(faults=tuple(faults[:MAX_FAULTS]))
     return name, registrations
+
+
+def _read_one(
+    value: Any, rules: EndpointRules, look_up: Callable[[str, str], str] | None
+) -> tuple[Registration | None, list[tuple[str, str]]]:
+    """Read the registration of one webhook: it, and what is wrong with it by pointers into its value."""
+    filled, problems = (value, []) if look_up is None else resolved(value, look_up)
+    registration, more = load_registration(filled, rules)
+    return registration, _without_consequences(list(template_faults(value)), problems or more)
 
 
 def _without_consequences(templates: list[tuple[str, str]], problems: list[tuple[str, str]]) -> list[tuple[str, str]]:
