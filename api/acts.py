@@ -51,7 +51,7 @@ class ActCounts:
 
     def start(self) -> None:
         """Write every second from now on, in a thread of its own."""
-        loop = Loop("audit", self._turn, self._stopped.wait)
+        loop = Loop("audit", self._iterate, self._stopped.wait)
         threading.Thread(target=loop.run, name="audit", daemon=True).start()
 
     def stop(self) -> None:
@@ -95,7 +95,7 @@ class ActCounts:
         with self._lock:
             self._counts.update(dict(counts))
 
-    def _turn(self) -> None:
+    def _iterate(self) -> None:
         if self._stopped.wait(PERIOD_S):
             time.sleep(PERIOD_S)
         self.write()

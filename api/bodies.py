@@ -83,9 +83,9 @@ class Body:
         self._budget.give_back(self._taken_bytes)
 
     @property
-    def turn(self) -> AbstractContextManager[object]:
-        """A context to parse it in."""
-        return self._budget.turn(len(self.content))
+    def parsing(self) -> AbstractContextManager[object]:
+        """The context in which it is to be parsed: large bodies one at a time."""
+        return self._budget.parsing(len(self.content))
 
 
 class Cuts(Protocol):

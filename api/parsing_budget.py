@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Smaller bodies are not counted: as many as there are threads are few bytes.
 SMALL_BYTES: Final = 64 * 1024
 _RETRY_AFTER_S: Final = 1
-_NO_TURN: Final = nullcontext()
+_NO_LOCK: Final = nullcontext()
 
 
 class ParsingBudget:
@@ -29,7 +29,7 @@ class ParsingBudget:
         self._max_bytes = max_bytes
         self._used_bytes = 0
         self._lock = threading.Lock()
-        self._turn = threading.Lock()
+        self._parsing = threading.Lock()
 
     def take(self, size_bytes: int) -> int:
         """Take a body of that size in hand: what is to be given back. Raises ``Unavailable`` if that is too much."""
@@ -49,6 +49,6 @@ class ParsingBudget:
             with self._lock:
                 self._used_bytes -= taken_bytes
 
-    def turn(self, size_bytes: int) -> AbstractContextManager[object]:
+    def parsing(self, size_bytes: int) -> AbstractContextManager[object]:
         """Return a context for parsing a body of that size: large ones one at a time."""
-        return _NO_TURN if size_bytes <= SMALL_BYTES else self._turn
+        return _NO_LOCK if size_bytes <= SMALL_BYTES else self._parsing

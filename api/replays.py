@@ -51,7 +51,7 @@ class ReplaysResource:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Start a job, or with `dryRun` say what it would do."""
         media_type(req, (JSON_TYPE,))
-        with self._bodies.read(req) as body, body.turn:
+        with self._bodies.read(req) as body, body.parsing:
             wanted = read_replay(read_json(body.content))
         key = req.context.key
         with _rejecting():

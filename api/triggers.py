@@ -103,7 +103,7 @@ class TriggerResource:
         plugin, key = req.context.key.plugin, req.get_header("Idempotency-Key")
         reference_id = new_reference_id(plugin)
         with self._bodies.read(req) as body:
-            with body.turn:
+            with body.parsing:
                 value = read_json(body.content) if body.content else {}
             awaited = awaited and not has_delay(value)
             idempotency_key = None if key is None else check_idempotency_key(key)
@@ -177,7 +177,7 @@ class TriggersResource:
         """Accept each item by itself; the results are in the items' order."""
         kind = media_type(req, (JSON_TYPE, NDJSON))
         with self._bodies.read(req) as body:
-            with body.turn:
+            with body.parsing:
                 items = _array(body.content) if kind == JSON_TYPE else _lines(body.content)
             self._rates.take(req.context.key.plugin, len(items))
             self._trigger(req, resp, items)

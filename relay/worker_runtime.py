@@ -13,8 +13,8 @@ from relay.errors import SettingsError
 from relay.executor import Executor
 from relay.executor.access_tokens import AccessTokens
 from relay.executor.call_plans import CallPlans
+from relay.executor.chain_evaluation import ChainEvaluator
 from relay.executor.chain_standing import ChainStandings
-from relay.executor.chain_turns import ChainTurns
 from relay.executor.conclusion import Conclusion
 from relay.executor.payloads import Payloads
 from relay.executor.preparation import Preparation
@@ -118,13 +118,13 @@ def _executor(
     payloads = Payloads(runtime.data_vault, target_vault)
     steps = Steps(runtime.client, runtime.keyspace)
     standings = ChainStandings(plans, runtime.store, steps, payloads, target_vault)
-    turns = ChainTurns(plans, steps, standings, runtime.data_vault, target_vault)
+    evaluator = ChainEvaluator(plans, steps, standings, runtime.data_vault, target_vault)
     return Executor(
         runtime.store,
-        Preparation(plans, payloads, turns, tokens),
+        Preparation(plans, payloads, evaluator, tokens),
         sender,
-        Conclusion(runtime.data_vault, turns, tokens),
-        turns,
+        Conclusion(runtime.data_vault, evaluator, tokens),
+        evaluator,
         _replaying(runtime),
         watch,
         max_in_flight=runtime.settings.max_in_flight,

@@ -131,7 +131,7 @@ class Refilling(bootsteps.StartStopStep):
 
     def start(self, worker: WorkController) -> None:
         """Look from now on, several times a second."""
-        self._greenlet = gevent.spawn(Loop("wake", worker.parts.executor.waking.turn, gevent.sleep).run)
+        self._greenlet = gevent.spawn(Loop("wake", worker.parts.executor.waking.iterate, gevent.sleep).run)
 
     def stop(self, _worker: WorkController) -> None:
         """Look no more."""
@@ -149,15 +149,15 @@ class Sweeping(bootsteps.StartStopStep):
 
     def start(self, worker: WorkController) -> None:
         """Sweep every second from now on."""
-        turns = {"sweep": partial(self._turn, worker.parts), "alerts": partial(self._look, worker.parts)}
-        self._greenlets = [gevent.spawn(Loop(name, turn, gevent.sleep).run) for name, turn in turns.items()]
+        loops = {"sweep": partial(self._iterate, worker.parts), "alerts": partial(self._look, worker.parts)}
+        self._greenlets = [gevent.spawn(Loop(name, iterate, gevent.sleep).run) for name, iterate in loops.items()]
 
     def stop(self, _worker: WorkController) -> None:
         """Sweep no more."""
         gevent.killall(self._greenlets)
 
     @staticmethod
-    def _turn(parts: WorkerParts) -> None:
+    def _iterate(parts: WorkerParts) -> None:
         parts.sweeper.sweep()
         write_down_dropped(parts.workers)
         gevent.sleep(PERIOD_S)
@@ -178,7 +178,7 @@ class Signing(bootsteps.StartStopStep):
 
     def start(self, worker: WorkController) -> None:
         """Sign every few seconds from now on."""
-        self._greenlet = gevent.spawn(Loop("audit", partial(self._turn, worker.parts), gevent.sleep).run)
+        self._greenlet = gevent.spawn(Loop("audit", partial(self._iterate, worker.parts), gevent.sleep).run)
 
     def stop(self, _worker: WorkController) -> None:
         """Sign no more: another worker does, or this one when it is started again."""
@@ -186,9 +186,9 @@ class Signing(bootsteps.StartStopStep):
             self._greenlet.kill()
 
     @staticmethod
-    def _turn(parts: WorkerParts) -> None:
+    def _iterate(parts: WorkerParts) -> None:
         for each in parts.checkpointing:
-            each.turn()
+            each.iterate()
         gevent.sleep(SIGNING_S)
 
 

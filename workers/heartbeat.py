@@ -108,7 +108,7 @@ class Beating(bootsteps.StartStopStep):
         )
         lanes = list(worker.app.amqp.queues.consume_from)
         heart = Heart(Pulse(parts), worker.parts.workers, worker.hostname, lanes)
-        self._greenlet = gevent.spawn(Loop("heartbeat", partial(self._turn, heart), gevent.sleep).run)
+        self._greenlet = gevent.spawn(Loop("heartbeat", partial(self._iterate, heart), gevent.sleep).run)
         self._thread = ThreadPool(1)
         self._thread.spawn(self._watch, heart)
 
@@ -118,7 +118,7 @@ class Beating(bootsteps.StartStopStep):
             self._greenlet.kill()
 
     @staticmethod
-    def _turn(heart: Heart) -> None:
+    def _iterate(heart: Heart) -> None:
         stuck = heart.beat()
         if stuck:
             log.event(log.Event.STUCK, level=logging.ERROR, parts=stuck)

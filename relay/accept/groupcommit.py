@@ -62,7 +62,7 @@ class GroupCommit(Generic[T, R]):
         self._waiting_bytes = 0
         self._idle = False
         self._closed = False
-        self._loop = Loop("commit", self._turn, time.sleep)
+        self._loop = Loop("commit", self._iterate, time.sleep)
         self._committer: threading.Thread | None = None  # started by the first item: after any fork
         self._busy = False  # the last group was one of several
 
@@ -87,7 +87,7 @@ class GroupCommit(Generic[T, R]):
             self._closed = True
             self._changed.notify()
 
-    def _turn(self) -> None:
+    def _iterate(self) -> None:
         group = self._take(pause=self._busy)
         self._busy = len(group) > 1
         self._begun_s = time.monotonic()

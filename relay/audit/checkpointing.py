@@ -28,11 +28,11 @@ PERIOD_S: Final = 2.0
 SEGMENT_ENTRIES: Final = 512
 SEGMENT_BYTES: Final = 64 * 1024
 SEGMENT_AGE_MS: Final = 10 * 60 * 1000
-#: For so long one turn goes on, where there is more.
-_TURN_S: Final = 0.5
+#: For so long one iteration goes on, where there is more.
+_ITERATION_S: Final = 0.5
 _PRUNING_S: Final = 60.0
-_PRUNED: Final = 64  # segments that one turn drops
-_TRIMMED: Final = 2_000  # entries that one turn drops where nobody signs
+_PRUNED: Final = 64  # segments that one iteration drops
+_TRIMMED: Final = 2_000  # entries that one iteration drops where nobody signs
 _SAID_S: Final = 60.0  # between two events that name the head, which whoever keeps the logs has then
 
 
@@ -54,14 +54,14 @@ class Checkpointing:
         signer = None if settings.audit_key is None else AuditSigner(settings.audit_key.reveal())
         return cls(trail, signer, process, retention_ms=settings.audit_retention_s * 1000)
 
-    def turn(self) -> None:
-        """Sign what was added, if it is this process's turn."""
-        if not self._trail.take_turn(self._process):
+    def iterate(self) -> None:
+        """Sign what was added, if this process holds the lock of the trail."""
+        if not self._trail.take_lock(self._process):
             return
         if self._signer is None:
             self._trim()
             return
-        until_s = time.monotonic() + _TURN_S
+        until_s = time.monotonic() + _ITERATION_S
         while self._step(self._signer) and time.monotonic() < until_s:
             pass
         if time.monotonic() - self._pruned_s >= _PRUNING_S:

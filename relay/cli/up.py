@@ -107,7 +107,7 @@ def _run(screen: Screen, relay: LocalRelay, supervisor: Supervisor, tail: LogTai
         shown = _demonstrated(relay, supervisor)
         _say_ready(screen, relay, shown)
     while not supervisor.ending:
-        supervisor.turn()
+        supervisor.iterate()
         for name, line in tail.lines() if tail else ():
             click.echo(f"{name:<20} | {safe(line)}", err=True)
 

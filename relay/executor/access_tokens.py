@@ -133,7 +133,7 @@ class AccessTokens:
         self._known[access.revision_id] = (access, boot_time_s() + BELIEVED_S)
 
     def _obtain(self, revision_id: RevisionId, credentials: ClientCredentials) -> AccessToken:
-        """Return the store's token; else the next one, fetched by whoever's turn it is, in whatever process."""
+        """Return the store's token; else the next one, fetched by whichever process holds the lock."""
         owner, give_up_s = uuid4().hex, boot_time_s() + FETCH_LOCK_S + FETCH_S
         while boot_time_s() < give_up_s:
             stored = self._stored(revision_id)

@@ -9,7 +9,7 @@ import gevent
 from relay.chains import Create
 from relay.errors import StoreFault
 from relay.executor.active_calls import ActiveCalls
-from relay.executor.chain_turns import ChainTurn
+from relay.executor.chain_evaluation import ChainEvaluation
 from relay.executor.conclusion import salvaged, unsendable
 from relay.executor.greenlet_pool import GreenletPool
 from relay.executor.preparation import Prepared, Unsendable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from relay.executor.active_calls import ActiveCall
-    from relay.executor.chain_turns import ChainTurns
+    from relay.executor.chain_evaluation import ChainEvaluator
     from relay.executor.conclusion import Conclusion
     from relay.executor.slots import Slots
     from relay.executor.watch import CallWatch
@@ -44,7 +44,7 @@ class Attempts:
         store: InvocationStore,
         sender: Sender,
         conclusion: Conclusion,
-        turns: ChainTurns,
+        evaluator: ChainEvaluator,
         slots: Slots,
         watch: CallWatch,
         *,
@@ -54,7 +54,7 @@ class Attempts:
         self._store = store
         self._sender = sender
         self._conclusion = conclusion
-        self._turns = turns
+        self._evaluator = evaluator
         self._slots = slots
         self._go_on = go_on
         self._let_go = let_go
@@ -107,7 +107,7 @@ class Attempts:
                 self._settlers.put(settlement)
 
     def _come_to(self, active: ActiveCall) -> Settlement | None:
-        """Send a call, or take its chain's turn; None if it was given back, or waits for its step."""
+        """Send a call, or make its chain's next step; None if it was given back, or waits for its step."""
         call, sent_at_ms = active.call, self._sent_at_ms(active)
         if isinstance(call, Prepared):
             self._watch.sending(active)
@@ -119,8 +119,8 @@ class Attempts:
                 return None
             return self._conclusion.conclude(call, active.claim_token, answer, sent_at_ms)
         self._slots.answered(active.webhook, 0.0)  # no endpoint is asked
-        if isinstance(call, ChainTurn):
-            return self._take_turn(active, call)
+        if isinstance(call, ChainEvaluation):
+            return self._advance(active, call)
         return unsendable(call, active.claim_token, sent_at_ms)
 
     def _salvage(self, active: ActiveCall, error: Exception) -> Settlement | None:
@@ -135,11 +135,11 @@ class Attempts:
             return None
         return unsendable(Unsendable(call.record, Outcome.PREPARE_FAILED), active.claim_token, sent_at_ms)
 
-    def _take_turn(self, active: ActiveCall, turn: ChainTurn) -> Settlement | None:
+    def _advance(self, active: ActiveCall, evaluation: ChainEvaluation) -> Settlement | None:
         """Take a chain further: create its next step and let it wait, or come to its end."""
-        if isinstance(turn.next, Create):
-            step, news = turn.next.step, self._turns.new_steps(turn, turn.next)
-            secrets = self._turns.sealed_secrets(turn, turn.next)
+        if isinstance(evaluation.next, Create):
+            step, news = evaluation.next.step, self._evaluator.new_steps(evaluation, evaluation.next)
+            secrets = self._evaluator.sealed_secrets(evaluation, evaluation.next)
             verdict, ready = surely(
                 lambda: self._store.advance(active.reference_id, active.claim_token, step, news, secrets=secrets),
                 "advance",
@@ -149,7 +149,7 @@ class Attempts:
             self._go_on(ready, ())
             if verdict is not Advance.TOO_MANY:
                 return None
-        return self._turns.end(turn, active.claim_token)
+        return self._evaluator.end(evaluation, active.claim_token)
 
     @staticmethod
     def _sent_at_ms(active: ActiveCall) -> int:

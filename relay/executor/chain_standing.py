@@ -62,8 +62,8 @@ class ChainStandings:
         self._kept: OrderedDict[str, Standing] = OrderedDict()
         self._kept_bytes = 0
 
-    def at_turn(self, record: CallRecord) -> Standing:
-        """Read where a chain stands that may go on; raises as `CallPlans.chain`, `VaultError`, and `Unavailable`."""
+    def current(self, record: CallRecord) -> Standing:
+        """Read where a chain stands now; raises as `CallPlans.chain`, `VaultError`, and `Unavailable`."""
         return self._read(record, None)
 
     def of_step(self, record: CallRecord, count: int) -> Standing | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from relay.answer.endpoint_answer import EndpointAnswer
     from relay.answer.results import Result
     from relay.executor.access_tokens import AccessTokens
-    from relay.executor.chain_turns import ChainTurns
+    from relay.executor.chain_evaluation import ChainEvaluator
     from relay.executor.preparation import Prepared, Unsendable
     from relay.store.transitions import CallRecord
     from relay.vault import Vault
@@ -42,9 +42,9 @@ MAX_NEW_TOKENS: Final = 2
 class Conclusion:
     """Draws the conclusion of each attempt."""
 
-    def __init__(self, data_vault: Vault, turns: ChainTurns, tokens: AccessTokens | None = None) -> None:
+    def __init__(self, data_vault: Vault, evaluator: ChainEvaluator, tokens: AccessTokens | None = None) -> None:
         self._vault = data_vault
-        self._reader = AnswerReader(turns)
+        self._reader = AnswerReader(evaluator)
         self._tokens = tokens
 
     def conclude(self, call: Prepared, claim_token: str, answer: EndpointAnswer, started_at_ms: int) -> Settlement:

@@ -21,7 +21,7 @@ from relay.telemetry.log import Event, event
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from relay.executor.chain_turns import ChainTurns
+    from relay.executor.chain_evaluation import ChainEvaluator
     from relay.executor.conclusion import Conclusion
     from relay.executor.preparation import Call, Preparation
     from relay.executor.watch import CallWatch
@@ -51,7 +51,7 @@ class Executor:
         preparation: Preparation,
         sender: Sender,
         conclusion: Conclusion,
-        turns: ChainTurns,
+        evaluator: ChainEvaluator,
         replaying: Replaying,
         watch: CallWatch,
         *,
@@ -67,7 +67,7 @@ class Executor:
         self._slots = Slots(max_in_flight)
         self._claimer = Claimer(store, self._publish)
         self._attempts = Attempts(
-            store, sender, conclusion, turns, self._slots, watch, go_on=self._go_on, let_go=self._let_go
+            store, sender, conclusion, evaluator, self._slots, watch, go_on=self._go_on, let_go=self._let_go
         )
         self.waking = Waking(store.parked_calls, self._slots, self._lanes, self._go_on)
         self._watch = watch
@@ -174,10 +174,10 @@ class Executor:
     def _start_some(
         self, waiting: Sequence[CallRecord], message: Message, look_at: int = CLAIM_ITEMS
     ) -> Sequence[CallRecord]:
-        """Claim and send as many as there are slots, park those beyond their webhook's share; returns the others.
+        """Claim and send as many as there are slots, park those beyond their webhook's share; return the others.
 
-        Those whose turn is near are kept until it is time to park. The first are looked at, or all if these can only
-        wait. Only what may go is prepared.
+        Those for which a slot is soon free are kept until the message's hold ends. The first ``look_at`` are sorted;
+        all of them where none of these can be sent or parked now. Only what may be sent is prepared.
         """
         first, rest = waiting[:look_at], waiting[look_at:]
         full = [record for record in first if record.full]

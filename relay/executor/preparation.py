@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from relay.answer.masking import Mask
 from relay.errors import NotFound, RequestRejected, StoreFault, Unavailable, VaultError
 from relay.executor.apart import apart
-from relay.executor.chain_turns import ChainTurn
+from relay.executor.chain_evaluation import ChainEvaluation
 from relay.invocation import Outcome
 from relay.request.oauth import NoToken
 from relay.request.trigger import check
@@ -18,7 +18,7 @@ from relay.telemetry import log
 if TYPE_CHECKING:
     from relay.executor.access_tokens import AccessToken, AccessTokens
     from relay.executor.call_plans import CallPlan, CallPlans
-    from relay.executor.chain_turns import ChainTurns
+    from relay.executor.chain_evaluation import ChainEvaluator
     from relay.executor.payloads import Payloads
     from relay.registration import Shape
     from relay.request.rendering import OutgoingRequest
@@ -52,17 +52,17 @@ class TokenWanted(NamedTuple):
     record: CallRecord
 
 
-Call: TypeAlias = Prepared | Unsendable | ChainTurn
+Call: TypeAlias = Prepared | Unsendable | ChainEvaluation
 
 
 class Preparation:
     """Makes calls ready. What is wrong with a call is its outcome; what is wrong with the store is raised."""
 
     def __init__(
-        self, plans: CallPlans, payloads: Payloads, turns: ChainTurns, tokens: AccessTokens | None = None
+        self, plans: CallPlans, payloads: Payloads, evaluator: ChainEvaluator, tokens: AccessTokens | None = None
     ) -> None:
         self._plans = plans
-        self._turns = turns
+        self._evaluator = evaluator
         self._payloads = payloads
         self._tokens = tokens
         self._masks = lru_cache(MAX_TOKEN_MASKS)(Mask.with_texts)
@@ -91,7 +91,7 @@ class Preparation:
         if record.current_revision is None and not self._goes_on(record):
             return Unsendable(record, Outcome.WEBHOOK_NOT_REGISTERED)
         if record.pins is not None:
-            return self._turns.prepare(record)
+            return self._evaluator.prepare(record)
         plan = self._plans.of(record.plugin, record.webhook_id, record.revision)
         if not plan.sendable:
             return Unsendable(record, Outcome.ADDRESS_REFUSED)
@@ -99,7 +99,7 @@ class Preparation:
 
     def _goes_on(self, record: CallRecord) -> bool:
         """Return whether a chain has begun, and so goes on with its pinned revisions, whatever is registered today."""
-        return record.parent is not None or (record.pins is not None and self._turns.begun(record))
+        return record.parent is not None or (record.pins is not None and self._evaluator.begun(record))
 
     def _render(self, record: CallRecord, plan: CallPlan) -> Prepared:
         ref, traceparent = record.reference_id, record.traceparent

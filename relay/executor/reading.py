@@ -18,7 +18,7 @@ from relay.telemetry import log
 if TYPE_CHECKING:
     from relay.answer.endpoint_answer import EndpointAnswer
     from relay.answer.results import AnswerBody
-    from relay.executor.chain_turns import ChainTurns
+    from relay.executor.chain_evaluation import ChainEvaluator
     from relay.executor.preparation import Prepared
 
 #: Masks that hide what chains have found, too: all steps of a chain share one for each webhook.
@@ -37,8 +37,8 @@ class Reading(NamedTuple):
 class AnswerReader:
     """Reads answers. Whatever goes wrong then, the request was answered: that is what the outcome says."""
 
-    def __init__(self, turns: ChainTurns) -> None:
-        self._turns = turns
+    def __init__(self, evaluator: ChainEvaluator) -> None:
+        self._evaluator = evaluator
         self._masks = lru_cache(MAX_STEP_MASKS)(Mask.with_texts)
 
     def read(self, call: Prepared, answer: EndpointAnswer) -> Reading:
@@ -70,7 +70,7 @@ class AnswerReader:
         nothing_kept = Reading(Outcome.ANSWERED, result._replace(data=None))
         try:
             secrets = surely(
-                lambda: self._turns.secrets_beside(call.record, result, len(body.raw)), "conclude", gevent.sleep
+                lambda: self._evaluator.secrets_beside(call.record, result, len(body.raw)), "conclude", gevent.sleep
             )
         except TooManySecrets:
             return _failed(Outcome.ANSWER_REJECTED)
@@ -91,7 +91,7 @@ class AnswerReader:
         return reading._replace(raw=self._raw(call, body, result))
 
     def _raw(self, call: Prepared, body: AnswerBody, result: Result) -> bytes:
-        return apart(len(body.raw), self._turns.raw, call.record, result)
+        return apart(len(body.raw), self._evaluator.raw, call.record, result)
 
 
 def _hidden(result: Result, body: AnswerBody, mask: Mask) -> Reading:

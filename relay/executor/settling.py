@@ -71,7 +71,7 @@ class Settler:
         self._busy = False  # the last group was one of several
         self._failures = Failures("settle")
         self.moves = 0  # how often it has gone on, be it to find that there is nothing to do or that the store is away
-        self._greenlet = gevent.spawn(Loop("settle", self._turn, gevent.sleep).run)
+        self._greenlet = gevent.spawn(Loop("settle", self._iterate, gevent.sleep).run)
 
     @property
     def waiting(self) -> int:
@@ -88,7 +88,7 @@ class Settler:
         """Wait until nothing is left to settle; False if that took longer than ``timeout_s``."""
         return bool(self._idle.wait(timeout_s))
 
-    def _turn(self) -> None:
+    def _iterate(self) -> None:
         arrived = bool(self._waiting) or self._arrived.wait(IDLE_S)
         self.moves += 1
         if not arrived:
@@ -161,7 +161,7 @@ class Settler:
         self._wait_for_better()
 
     def _wait_for_better(self) -> None:
-        """Wait a moment, unless somebody waits whose turn it was not yet, or comes."""
+        """Wait for a moment before the next try, unless a settlement that has not been tried yet waits, or arrives."""
         if all(each.failures for each in self._waiting):
             self._arrived.clear()
             self._arrived.wait(loops.RETRY_S)

@@ -119,8 +119,8 @@ class Slots:
     ) -> tuple[list[T], list[T], list[T]]:
         """Split these calls into those to send now, those to keep as a slot is soon free for them, and those to park.
 
-        Near is within ``hold_s``: to park a call and to wake it again costs as much as to send it. A few are kept
-        with others of their webhooks whose turn is near, and go with those.
+        Soon is within ``hold_s``: to park a call and to wake it again costs as much as to send it. Where fewer than
+        `FEW` could go now they are kept too, and go with the others of their webhooks.
         """
         within, beyond = self.within_share(calls, webhook_of)
         if not beyond:

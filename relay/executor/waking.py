@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: A webhook that was squeezed is to have its share again within a second.
 PERIOD_S: Final = 0.4
-#: Webhooks looked at in one turn.
+#: Webhooks looked at in one iteration.
 WEBHOOKS: Final = 16
 
 
@@ -38,7 +38,7 @@ class Waking:
         self._go_on = go_on
         self._failures = Failures("wake")
 
-    def turn(self) -> None:
+    def iterate(self) -> None:
         """Look once, and wait until it is time to look again."""
         try:
             self.look()

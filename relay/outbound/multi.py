@@ -99,7 +99,7 @@ class HubMulti:
             self._timer.stop()
             self._timer = None
         if timeout_ms == 0:
-            if self._kick is None:  # one call for all that start in this turn of the loop
+            if self._kick is None:  # one call for all that start in this iteration of the event loop
                 self._kick = self._loop.run_callback(self._on_kick)
         elif timeout_ms > 0:
             self._timer = self._loop.timer(timeout_ms / 1000 + _LATER_S)

@@ -31,27 +31,27 @@ BROKEN: Final = 72
 
 
 class Over(Exception):
-    """A turn raises it when there is nothing more to do for its loop."""
+    """An iteration raises it when there is nothing more to do for its loop."""
 
 
 class Loop:
-    """Does ``turn`` for ever, in a greenlet or thread of its own. ``pause`` sleeps there.
+    """Calls ``iterate`` again and again, in a greenlet or thread of its own. ``pause`` sleeps there.
 
-    A turn that fails is followed by the next one, after a moment. To kill the greenlet ends its loop; anything else
-    that is no `Exception` ends the process, as `LOOP_FAULTS` do.
+    An iteration that fails is followed by the next one, after a moment. To kill the greenlet ends its loop; anything
+    else that is no `Exception` ends the process, as `LOOP_FAULTS` do.
     """
 
-    def __init__(self, name: str, turn: Callable[[], object], pause: Callable[[float], object]) -> None:
+    def __init__(self, name: str, iterate: Callable[[], object], pause: Callable[[float], object]) -> None:
         self._name = name
-        self._turn = turn
+        self._iterate = iterate
         self._pause = pause
         self._failures = Failures(name)
 
     def run(self) -> None:
-        """Go round until killed, or `Over`."""
+        """Iterate until killed, or `Over`."""
         while True:
             try:
-                self._turn()
+                self._iterate()
             except Over:
                 return
             except Exception as error:  # noqa: BLE001 - whatever it is, what comes next must not wait for good

@@ -49,10 +49,10 @@ class Alerts:
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._scripts = Scripts(client)
 
-    def take_turn(self) -> bool:
-        """Return whether this process is to look now."""
+    def take_lock(self) -> bool:
+        """Take the lock of looking for one period; return whether nobody else had it."""
         with store_errors():
-            return bool(self._client.set(keyspace.alerts("alerts_turn"), 1, nx=True, px=PERIOD_MS))
+            return bool(self._client.set(keyspace.alerts("alerts_lock"), 1, nx=True, px=PERIOD_MS))
 
     def holding(self) -> list[str]:
         """Return the names of the alerts that hold, or are about to count."""

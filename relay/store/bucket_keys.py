@@ -17,7 +17,7 @@ OF_PLUGINS: Final = ("plugins",)
 #: Numbers that are a sum over plugins.
 SUMS: Final = ("pending",)
 #: What says something of the partition as a whole, and stays.
-STAYING: Final = ("backlog", "sweeps", "confirmed", "counting_turn", "moved", "move_turn")
+STAYING: Final = ("backlog", "sweeps", "confirmed", "counting_lock", "moved", "move_lock")
 
 
 def bucket_of_key(tail: str) -> int | None:

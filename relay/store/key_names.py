@@ -80,15 +80,15 @@ PARTITIONED: Final = {
     "replay_decided": "replay:{replay}:decided",  # list: of each original, in turn: the id made of it, or why not
     "replay_open": "replay:{replay}:open",  # set: the ids that it made and that are not final
     "replay_parked": "replay:{replay}:parked",  # zset referenceId -> createdAt ms: of them, what waits for `resume`
-    # turns and sweeps
+    # sweeps
     "backlog": "due:backlog:{minute}",  # hash lane -> the most calls that waited in it at a time in this minute
     "sweeps": "sweeps",  # hash: how many sweeps there were, and how many ids they published
     "confirmed": "confirmed",  # string: written so that its replication can be waited for
     # plugins that are elsewhere
     "moved": "moved",  # hash bucket -> where it is (relay/store/places.py)
     "moving": "moving:{bucket}:{what}",  # what is set aside of a bucket while it is moved (relay/store/moving.py)
-    "move_turn": "moved:{bucket}:turn",  # string: somebody moves this bucket now
-    "counting_turn": "counting",  # string: a worker counts notes now
+    "move_lock": "moved:{bucket}:turn",  # string: somebody moves this bucket now
+    "counting_lock": "counting",  # string: a worker counts notes now
 }
 
 #: The keys that all partitions have in common.
@@ -103,7 +103,7 @@ SHARED: Final = {
     "workers": "workers",  # zset process -> ms of its last heartbeat
     "alerts": "alerts",  # hash: of each alert that holds, its phase, since when, and its detail (lua/alerts.lua)
     "alerts_untold": "alerts:untold",  # hash: changes of alerts that the operators' webhook is to be told of
-    "alerts_turn": "alerts:turn",  # string: a worker looks at what alerts are about
+    "alerts_lock": "alerts:turn",  # string: a worker looks at what alerts are about
     "clock_jump": "clock:jump",  # string: when the server's clock last jumped and by how much, for an hour
     "dropped_messages": "lanes:dropped",  # hash lane -> how much on it was no message
     "worker_lanes": "workers:lanes",  # hash process -> the lanes that it serves, with commas between
@@ -115,7 +115,7 @@ TRAIL: Final = {
     "audit_head": "audit:head",  # string: the signed checkpoint over the first of these
     "audit_segments": "audit:segments",  # list: older entries, compressed, each segment with its signed checkpoint
     "audit_beginning": "audit:beginning",  # string: where the trail begins after the oldest segments went, signed
-    "audit_turn": "audit:turn",  # string: a worker signs now
+    "audit_lock": "audit:turn",  # string: a worker signs now
 }
 
 #: The pub/sub channels, which no partition has to itself: a subscriber hears all of them.

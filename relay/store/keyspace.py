@@ -193,9 +193,9 @@ class Keyspace(Placement):
         """Hash: how many sweeps there were, and how many ids they published."""
         return _name(partition_root(partition), "sweeps")
 
-    def counting_turn(self, partition: int = 0) -> str:
+    def counting_lock(self, partition: int = 0) -> str:
         """String: a worker counts notes now."""
-        return _name(partition_root(partition), "counting_turn")
+        return _name(partition_root(partition), "counting_lock")
 
 
 #: Of a store that has one partition.
@@ -238,12 +238,12 @@ def revocations() -> str:
 
 
 def audit(part: str, root: str = ROOT) -> str:
-    """A key of a root's audit trail: ``entries``, ``head``, ``segments``, ``beginning`` or ``turn``."""
+    """A key of a root's audit trail: ``entries``, ``head``, ``segments``, ``beginning`` or ``lock``."""
     return root + TRAIL[f"audit_{part}"]
 
 
 def alerts(kind: str = "alerts") -> str:
-    """Hash: the alerts that hold; `alerts_untold`: changes that nobody was told of; `alerts_turn`: a worker looks."""
+    """Hash: the alerts that hold; `alerts_untold`: changes that nobody was told of; `alerts_lock`: a worker looks."""
     return _shared(kind)
 
 

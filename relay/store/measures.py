@@ -31,7 +31,7 @@ _STEP: Final = "step:"
 #: Notes that are counted at a time.
 _NOTES: Final = 500
 #: Of several workers one counts in so much time.
-_TURN_MS: Final = 1_500
+_LOCK_MS: Final = 1_500
 #: For how long the last batch that a worker brought is remembered.
 _BATCH_KNOWN_S: Final = 3_600
 #: For how long counts of a minute or an hour are kept.
@@ -103,7 +103,7 @@ class Measures:
 
     def _count_partition(self, number: int) -> None:
         with store_errors():
-            if not self._client.set(self._keys.counting_turn(number), 1, nx=True, px=_TURN_MS):
+            if not self._client.set(self._keys.counting_lock(number), 1, nx=True, px=_LOCK_MS):
                 return
             plugins = plugins_in(self._client, self._keys, number)
             pipeline = self._client.pipeline(transaction=False)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LEARNT_S: Final = 20.0
 
 #: So long nobody else goes on with what somebody has begun, and not finished.
-TURN_MS: Final = 60_000
+LOCK_MS: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +56,15 @@ class PluginMoves:
         replicas: int = 0,
         *,
         learnt_s: float = LEARNT_S,
-        turn_ms: int = TURN_MS,
+        lock_ms: int = LOCK_MS,
         wait: Callable[[float], object] = time.sleep,
     ) -> None:
         self._client: Any = client
         self._partitions = partitions
         self._replicas = Replicas(client, replicas)
         self._learnt_s = learnt_s
-        self._turn_ms = turn_ms
-        self._kept_turn = "", b""
+        self._lock_ms = lock_ms
+        self._lock = "", b""
         self._wait = wait
 
     def move(self, plugin: str, target: int | None = None) -> Move:
@@ -80,7 +80,7 @@ class PluginMoves:
             raise BadParameter("The store has one partition: set RELAY_PARTITIONS for every process first.")
         if not 0 <= target < self._partitions:
             raise BadParameter(f"The store has the partitions 0 to {self._partitions - 1}.")
-        with store_errors(), self._turn(bucket):
+        with store_errors(), self._locked(bucket):
             self._clear_what_is_left(bucket)
             place = self._place(bucket)
             if place.step and place.number != target:
@@ -102,14 +102,14 @@ class PluginMoves:
             yield from SetAside(self._server(number), bucket_of_plugin(plugin), number).queued()
 
     @contextmanager
-    def _turn(self, bucket: int) -> Iterator[None]:
+    def _locked(self, bucket: int) -> Iterator[None]:
         """Let nobody else move it meanwhile: of two, one would copy over what the other has put to use."""
         home = bucket % self._partitions
-        key, mine = partition_root(home) + PARTITIONED["move_turn"].format(bucket=bucket), uuid4().hex.encode()
+        key, mine = partition_root(home) + PARTITIONED["move_lock"].format(bucket=bucket), uuid4().hex.encode()
         server = self._server(home)
-        if not server.set(key, mine, nx=True, px=self._turn_ms):
+        if not server.set(key, mine, nx=True, px=self._lock_ms):
             raise Conflict("Somebody moves it now, or was stopped less than a minute ago: try again in a minute.")
-        self._kept_turn = key, mine
+        self._lock = key, mine
         try:
             yield
         except RelayError:  # said, and over: the next one need not wait
@@ -117,13 +117,13 @@ class PluginMoves:
             raise
         server.delete(key)
 
-    def _keep_turn(self, bucket: int) -> None:
+    def _extend_lock(self, bucket: int) -> None:
         """Say that it goes on; raises `Conflict` for whoever was so slow that somebody else may have taken over."""
-        key, mine = self._kept_turn
+        key, mine = self._lock
         server = self._server(bucket % self._partitions)
         if server.get(key) != mine:
             raise Conflict("It took too long, and somebody else may move it now: try again in a minute.")
-        server.pexpire(key, self._turn_ms)
+        server.pexpire(key, self._lock_ms)
 
     def knows(self, plugin: str) -> bool:
         """Return whether there is such a plugin, be it on its way."""
@@ -187,7 +187,7 @@ class PluginMoves:
         old, new = partition_root(source), partition_root(target)
         server, other = self._server(source), self._server(target)
         for some in self._keys_of(bucket, source):
-            self._keep_turn(bucket)
+            self._extend_lock(bucket)
             copy_keys(server, other, {key: new + key[len(old) :] for key in some})
         self._confirm(target)
 
@@ -222,7 +222,7 @@ class PluginMoves:
         return place_in(table, bucket, self._partitions)
 
     def _write(self, bucket: int, place: Place, left: int | None = None) -> None:
-        self._keep_turn(bucket)
+        self._extend_lock(bucket)
         home = bucket % self._partitions
         fields: dict[str, Any] = {str(bucket): place.to_text()}
         if left is not None:

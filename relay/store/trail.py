@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Segments that are read at once: about 16 KiB each.
 _PAGE: Final = 32
 #: How long a worker that has ended keeps others from signing.
-_TURN_MS: Final = 5_000
+_LOCK_MS: Final = 5_000
 _EVERYTHING: Final = -1
 #: The largest segment that is unpacked: what nobody of ours has written must not fill the memory.
 _MAX_SEGMENT_BYTES: Final = 64 * 1024 * 1024
@@ -128,15 +128,15 @@ class Trail:
             found: list[bytes] = self._client.lrange(keyspace.audit("segments", self._root), first, first + count - 1)
         return found
 
-    def take_turn(self, process: str) -> bool:
-        """Return whether this process is the one that signs now."""
-        key = keyspace.audit("turn", self._root)
+    def take_lock(self, process: str) -> bool:
+        """Take the lock of signing, or keep it for longer; return whether this process holds it now."""
+        key = keyspace.audit("lock", self._root)
         with store_errors():
-            if self._client.set(key, process, nx=True, px=_TURN_MS):
+            if self._client.set(key, process, nx=True, px=_LOCK_MS):
                 return True
             if self._client.get(key) != process.encode():
                 return False
-            return bool(self._client.pexpire(key, _TURN_MS))
+            return bool(self._client.pexpire(key, _LOCK_MS))
 
     def sign(self, end: TrailEnd, checkpoint: Signed) -> bool:
         """Write a checkpoint over the entries of an end; False if somebody else has done so since it was read."""

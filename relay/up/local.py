@@ -142,7 +142,7 @@ class LocalRelay:
             if hopeless or time.monotonic() - started_s > _READY_S:
                 names = ", ".join(hopeless or missing)
                 raise Unavailable(f"Did not start: {names}. The logs in the data directory say why.")
-            supervisor.turn(0.1)
+            supervisor.iterate(0.1)
         return not supervisor.ending
 
     def _missing(self, age_s: float) -> list[str]:

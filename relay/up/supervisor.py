@@ -107,7 +107,7 @@ class Supervisor:
         """Return the children that do not run, or died soon after their last start."""
         return [each.child for each in self._watched if each.deaths or not each.child.is_running()]
 
-    def turn(self, wait_s: float = _TICK_S) -> None:
+    def iterate(self, wait_s: float = _TICK_S) -> None:
         """Wait for a signal, at most ``wait_s``, and look at every child once."""
         due = [each.restart_at_s for each in self._watched if each.restart_at_s is not None]
         nearest_s = min((at_s - time.monotonic() for at_s in due), default=wait_s)

@@ -86,8 +86,8 @@ class Alerting:
         return cls(AlertRules.of(runtime.settings), Alerts(runtime.client), sources, runtime.dispatcher)
 
     def look(self) -> int:
-        """Look, if it is this process's turn, and tell of what has changed; returns of how many changes."""
-        if self._rules is None or not self._alerts.take_turn():
+        """Look, unless another process does for now, and tell of what has changed; returns of how many changes."""
+        if self._rules is None or not self._alerts.take_lock():
             return 0
         served = workers_by_lane(self._watched.workers.alive(), LANES)
         changes = self._alerts.judge([*self._of_lanes(self._rules, served), *self._of_webhooks(self._rules)])

@@ -165,7 +165,7 @@ def test_the_trail_of_every_root_is_signed(client, store):
     store.accept_and_publish([new_call(plugin) for plugin in PLUGINS], [])
     signer = AuditSigner(new_private_text())
     for trail in trails(client, KEYS):
-        Checkpointing(trail, signer, "w1", retention_ms=1_000_000).turn()
+        Checkpointing(trail, signer, "w1", retention_ms=1_000_000).iterate()
     written = [end for trail in trails(client, KEYS) if (end := trail.end()).entries]
     assert sum(len(end.entries) for end in written) >= len(PLUGINS)
     assert all(end.head for end in written)

@@ -147,13 +147,13 @@ def test_a_failure_is_shared_by_those_who_wait_and_not_tried_again_at_once(proce
     assert tokens.access(REVISION, CREDENTIALS).token == "planted-token-2"
 
 
-def test_the_turn_of_a_fetcher_that_was_lost_ends(process, server, redis_client, monkeypatch):
+def test_the_lock_of_a_fetcher_that_was_lost_ends(process, server, redis_client, monkeypatch):
     monkeypatch.setattr(tokens_module, "FETCH_LOCK_S", 0.3)
     assert AccessTokenStore(redis_client).lock_fetch(REVISION, "lost", 0.3)
     assert process().access(REVISION, CREDENTIALS).token == "planted-token-1"
 
 
-def test_a_turn_is_ended_by_its_owner_only(redis_client):
+def test_a_lock_is_freed_by_its_owner_only(redis_client):
     store = AccessTokenStore(redis_client)
     assert store.lock_fetch(REVISION, "a", 30)
     assert store.lock_fetch(REVISION, "a", 30)  # asked again, because the reply was lost

@@ -42,6 +42,6 @@ def test_what_has_held_for_long_enough_counts(alerts):
 
 
 def test_one_of_several_workers_looks_at_a_time(alerts, redis_client):
-    assert [alerts.take_turn() for _ in range(3)] == [True, False, False]
-    redis_client.delete(keyspace.alerts("alerts_turn"))
-    assert alerts.take_turn()
+    assert [alerts.take_lock() for _ in range(3)] == [True, False, False]
+    redis_client.delete(keyspace.alerts("alerts_lock"))
+    assert alerts.take_lock()

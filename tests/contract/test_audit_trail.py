@@ -60,14 +60,14 @@ def check_file(lines, known=None):
     return TrailCheck(file.name, SIGNER.public, file.begins, known).run(file.blocks())
 
 
-def forget_turn(client):
-    client.delete(keyspace.audit("turn"))
+def free_lock(client):
+    client.delete(keyspace.audit("lock"))
 
 
 def test_what_is_added_is_signed_and_found_good(trail):
     add(trail, 3)
     assert (check(trail).last, check(trail).unsigned) == (0, 3)
-    signing(trail).turn()
+    signing(trail).iterate()
     found = check(trail)
     assert (found.wrong, found.first, found.last, found.unsigned) == (None, 1, 3, 0)
     add(trail, 2)
@@ -78,7 +78,7 @@ def test_old_entries_go_into_segments_and_keep_their_numbers(trail, redis_client
     worker = signing(trail)
     for first in range(0, 23, 4):
         add(trail, 4, first)
-        worker.turn()
+        worker.iterate()
     assert redis_client.llen(SEGMENTS) == 4
     assert (check(trail).wrong, check(trail).last) == (None, 24)
     assert trail.after(3)[0][0] == 4
@@ -91,22 +91,22 @@ def test_a_second_worker_goes_on_where_the_first_one_ended(trail, redis_client, 
     one, two = signing(trail, "w1"), signing(trail, "w2")
     for first, worker in enumerate([one, two, one, two, two, one]):
         add(trail, 3, 3 * first)
-        forget_turn(redis_client)
-        worker.turn()
+        free_lock(redis_client)
+        worker.iterate()
         assert check(trail).is_good
     assert check(trail).last == 18
 
 
-def test_only_one_worker_has_the_turn(trail, redis_client):
+def test_only_one_worker_has_the_lock(trail, redis_client):
     add(trail, 1)
-    assert trail.take_turn("w1")
-    assert not trail.take_turn("w2")
-    signing(trail, "w2").turn()
+    assert trail.take_lock("w1")
+    assert not trail.take_lock("w2")
+    signing(trail, "w2").iterate()
     assert not redis_client.exists(HEAD)
-    assert trail.take_turn("w1")
+    assert trail.take_lock("w1")
 
 
-def test_two_workers_who_both_believe_they_have_the_turn_make_one_segment(trail, small_segments):
+def test_two_workers_who_both_believe_they_have_the_lock_make_one_segment(trail, small_segments):
     add(trail, 12)
     end = trail.end(5)
     signed = [Signed.by(SIGNER, {"n": number}) for number in (1, 2)]
@@ -118,23 +118,23 @@ def test_two_workers_who_both_believe_they_have_the_turn_make_one_segment(trail,
 
 def test_pruning_keeps_the_rest_verifiable(trail, redis_client, small_segments):
     add(trail, 13)
-    signing(trail).turn()
+    signing(trail).iterate()
     before = exported(trail)
-    forget_turn(redis_client)
-    signing(trail, retention_ms=-1).turn()
+    free_lock(redis_client)
+    signing(trail, retention_ms=-1).iterate()
     found = check(trail)
     assert (found.wrong, found.first, found.last) == (None, 11, 13)
     assert check_file(exported(trail)).is_good
     assert check(trail, heads_in(before)["0"]).is_good
     add(trail, 3, 13)
-    forget_turn(redis_client)
-    signing(trail).turn()
+    free_lock(redis_client)
+    signing(trail).iterate()
     assert (check(trail).wrong, check(trail).last) == (None, 16)
 
 
 def test_segments_that_are_dropped_without_being_pruned_are_missed(trail, redis_client, small_segments):
     add(trail, 22)
-    signing(trail).turn()
+    signing(trail).iterate()
     points = [block_from(segment).signed for segment in trail.segments(0, 4)]
     redis_client.ltrim(SEGMENTS, 2, -1)
     assert (check(trail).wrong.seq, check(trail).wrong.what) == (1, "removed")
@@ -146,25 +146,25 @@ def test_segments_that_are_dropped_without_being_pruned_are_missed(trail, redis_
 def test_a_change_of_what_was_signed_is_not_signed_over(trail, redis_client, sealed):
     worker = signing(trail)
     add(trail, 6)
-    worker.turn()
+    worker.iterate()
     redis_client.lset(ENTRIES, 3, "9 forget k1 acme other     ")
     if sealed:
         redis_client.delete(HEAD)  # and the checkpoint with it: the worker remembers
     add(trail, 1, 6)
-    forget_turn(redis_client)
-    worker.turn()
+    free_lock(redis_client)
+    worker.iterate()
     add(trail, 1, 7)
-    worker.turn()
+    worker.iterate()
     found = check(trail)
     assert (found.wrong.seq, found.wrong.what) == (4, "edited")
 
 
 def test_a_new_worker_finds_what_was_changed_by_the_last_checkpoint(trail, redis_client):
     add(trail, 6)
-    signing(trail).turn()
+    signing(trail).iterate()
     redis_client.lrem(ENTRIES, 1, redis_client.lindex(ENTRIES, 2))
-    forget_turn(redis_client)
-    signing(trail, "w2").turn()
+    free_lock(redis_client)
+    signing(trail, "w2").iterate()
     found = check(trail)
     assert (found.wrong.seq, found.wrong.what) == (3, "removed")
 
@@ -172,25 +172,25 @@ def test_a_new_worker_finds_what_was_changed_by_the_last_checkpoint(trail, redis
 def test_a_server_that_was_set_back_is_noticed_by_the_worker_that_runs(trail, redis_client, small_segments):
     worker = signing(trail)
     add(trail, 7)
-    worker.turn()
+    worker.iterate()
     kept = {key: redis_client.dump(key) for key in (ENTRIES, SEGMENTS, HEAD)}
     add(trail, 9, 7)
-    worker.turn()
+    worker.iterate()
     for key, dumped in kept.items():
         redis_client.restore(key, 0, dumped, replace=True)
-    worker.turn()
+    worker.iterate()
     found = check(trail)
     assert (found.wrong.seq, found.wrong.what) == (8, "cut")
 
 
 def test_the_end_that_was_cut_off_is_missed_by_an_earlier_export(trail, redis_client):
     add(trail, 8)
-    signing(trail).turn()
+    signing(trail).iterate()
     before = exported(trail)
     redis_client.delete(ENTRIES, HEAD)
     add(trail, 2)
-    forget_turn(redis_client)
-    signing(trail, "w2").turn()
+    free_lock(redis_client)
+    signing(trail, "w2").iterate()
     assert check(trail).is_good  # which nobody can tell from a shorter trail
     found = check(trail, heads_in(before)["0"])
     assert (found.wrong.seq, found.wrong.what) == (3, "cut")
@@ -198,36 +198,36 @@ def test_the_end_that_was_cut_off_is_missed_by_an_earlier_export(trail, redis_cl
 
 def test_a_rewritten_trail_is_another_one_than_an_earlier_export_has(trail, redis_client):
     add(trail, 3)
-    signing(trail).turn()
+    signing(trail).iterate()
     before = exported(trail)
     redis_client.delete(ENTRIES, HEAD)
     add(trail, 3, 100)
-    forget_turn(redis_client)
-    signing(trail, "w2").turn()
+    free_lock(redis_client)
+    signing(trail, "w2").iterate()
     assert check(trail, heads_in(before)["0"]).wrong.seq == 3
 
 
 def test_nobody_but_a_known_key_signs(trail):
     add(trail, 3)
-    signing(trail, signer=AuditSigner(new_private_text())).turn()
+    signing(trail, signer=AuditSigner(new_private_text())).iterate()
     assert (check(trail).wrong.seq, check(trail).wrong.what) == (1, "forged")
 
 
 def test_checkpoints_of_an_older_key_are_good_while_the_ring_has_it(trail, redis_client, small_segments):
     old = new_private_text()
     add(trail, 7)
-    signing(trail, signer=AuditSigner(old)).turn()
+    signing(trail, signer=AuditSigner(old)).iterate()
     both = AuditSigner(f"{new_private_text()},{old}")
     add(trail, 7, 7)
-    forget_turn(redis_client)
-    signing(trail, "w2", signer=both).turn()
+    free_lock(redis_client)
+    signing(trail, "w2", signer=both).iterate()
     assert (check(trail, keys=both.public).wrong, check(trail, keys=both.public).last) == (None, 14)
 
 
 def test_where_nobody_signs_entries_past_their_retention_go(trail, redis_client):
     add(trail, 3)
     redis_client.lpush(ENTRIES, "1000 forget k1 acme old     ")
-    signing(trail, signer=None).turn()
+    signing(trail, signer=None).iterate()
     assert redis_client.llen(ENTRIES) == 3
 
 
@@ -235,7 +235,7 @@ def test_where_nobody_signs_one_entry_is_read_while_the_oldest_is_young(trail, m
     add(trail, 20)
     read, end = [], trail.end
     monkeypatch.setattr(trail, "end", lambda most: read.append(most) or end(most))
-    signing(trail, signer=None).turn()
+    signing(trail, signer=None).iterate()
     assert read == [1]
 
 
@@ -384,8 +384,8 @@ def tampered(client):
     before, checkpointing.SEGMENT_ENTRIES = checkpointing.SEGMENT_ENTRIES, 5
     try:
         worker = signing(trail)
-        worker.turn()
-        worker.turn()
+        worker.iterate()
+        worker.iterate()
     finally:
         checkpointing.SEGMENT_ENTRIES = before
     assert check(trail).last == 18
@@ -404,8 +404,8 @@ def test_entries_that_are_added_while_workers_sign_are_all_there_once_in_order(v
         def work(name):
             worker = signing(Trail(client), name)
             while not stop.is_set():
-                forget_turn(client)  # so that several sign at the same time
-                worker.turn()
+                free_lock(client)  # so that several sign at the same time
+                worker.iterate()
 
         writers = [threading.Thread(target=write, args=(number,)) for number in range(3)]
         workers = [threading.Thread(target=work, args=(f"w{number}",)) for number in range(2)]
@@ -420,7 +420,7 @@ def test_entries_that_are_added_while_workers_sign_are_all_there_once_in_order(v
             for thread in workers:
                 thread.join()
             checkpointing.SEGMENT_ENTRIES = before
-        signing(trail, "w9").turn()
+        signing(trail, "w9").iterate()
         assert check(trail).wrong is None
         lines = [json.loads(line) for line in exported(trail) if '"seq"' in line]
     assert [line["seq"] for line in lines] == list(range(1, 601))

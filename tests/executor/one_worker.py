@@ -146,9 +146,9 @@ class OneWorker:
             self.run()
 
     def _sweep(self):
-        for name, turn in (("sweep", self.parts.sweeper.sweep), ("wake", self.executor.waking.look)):
+        for name, look in (("sweep", self.parts.sweeper.sweep), ("wake", self.executor.waking.look)):
             try:
-                turn()
+                look()
             except Exception as error:  # noqa: BLE001 - as `Loop` does around it
                 Failures(name).note(error)
 

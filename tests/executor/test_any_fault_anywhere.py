@@ -115,18 +115,18 @@ def test_whatever_fails_for_a_while_everything_ends_and_nothing_is_held(worker, 
 
 
 @pytest.mark.parametrize("fault", EVERYWHERE)
-@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("rounds", range(4))
 def test_a_stop_during_which_anything_fails_holds_nothing_and_leaves_the_rest_to_the_next(
-    worker, endpoint, fault, turns
+    worker, endpoint, fault, rounds
 ):
-    """``turns``: how far the calls come before the stop."""
+    """``rounds``: how far the calls come before the stop."""
     for moment, point in points(1, 0):
         worker.begin()
         calls = Calls("plain", {"n": 1}, {"n": 2}, {"n": 3})
         refs = calls.bring(worker)
         worker.faults.arm(point, [FAULTS[fault]], moment)
         worker.bring_messages()
-        for _ in range(turns):
+        for _ in range(rounds):
             gevent.sleep(0)
         worker.executor.drain(STOP_S)
         worker.faults.disarm()

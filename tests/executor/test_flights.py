@@ -16,7 +16,7 @@ from relay.executor import attempts as attempts_module
 from relay.executor import claiming
 from relay.executor.active_calls import ActiveCall
 from relay.executor.attempts import Attempts
-from relay.executor.chain_turns import ChainTurn
+from relay.executor.chain_evaluation import ChainEvaluation
 from relay.executor.claiming import Claimer
 from relay.executor.preparation import Prepared
 from relay.executor.slots import Slots
@@ -188,13 +188,15 @@ def test_a_chain_that_may_make_no_more_steps_ends_and_any_other_waits_for_its_st
     ref = new_reference_id()
     record = CallRecord(ref, State.QUEUED, "acme", "hook", 1, 1, b"", None, TIMEOUT_MS, "bulk")
     end = Settlement(ref, "token", State.UNREACHABLE, Outcome.STEP_REJECTED, 0, True, None)
-    turns = SimpleNamespace(new_steps=lambda *_: (), sealed_secrets=lambda *_: b"", end=lambda *_: end)
+    evaluator = SimpleNamespace(new_steps=lambda *_: (), sealed_secrets=lambda *_: b"", end=lambda *_: end)
     watch = SimpleNamespace(claimed=lambda _: None, sending=lambda _: None, settled=lambda *_: None)
-    attempts = Attempts(store, None, None, turns, slots, watch, go_on=lambda *_: None, let_go=lambda _: None)
+    attempts = Attempts(store, None, None, evaluator, slots, watch, go_on=lambda *_: None, let_go=lambda _: None)
     slots.take(1)
-    turn = ChainTurn(record, None, Create(0, ()), ())
+    evaluation = ChainEvaluation(record, None, Create(0, ()), ())
     gate = Gate(boot_time_s() + 20)
-    attempts.launch(ActiveCall(turn, ("acme", "hook"), "token", gate, claimed_at_ms=1, claimed_at_s=boot_time_s()))
+    attempts.launch(
+        ActiveCall(evaluation, ("acme", "hook"), "token", gate, claimed_at_ms=1, claimed_at_s=boot_time_s())
+    )
     gevent.sleep(0.05)
     assert attempts._settlers.flush(5)
     assert store.settled == [ref] * ends

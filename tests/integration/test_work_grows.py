@@ -98,7 +98,7 @@ def test_what_a_step_reads_does_not_grow_with_the_steps_beside_it(harness, webho
     assert many.bytes_out < 1.2 * few.bytes_out
 
 
-def test_what_a_turn_reads_does_not_grow_with_the_steps_before_it(harness):
+def test_what_an_evaluation_reads_does_not_grow_with_the_steps_before_it(harness):
     line = cost_of(harness, chains(harness, "line", 2, 1))
     plain = cost_of(harness, lambda: harness.trigger_many(100, "plain", {"n": 1}))
     assert line.commands < 8 * plain.commands  # each step is two calls of its own and two messages' worth of scripts

@@ -40,7 +40,7 @@ class Site:
         sources = AlertSources(*[self] * 5)
         return Alerting(rules, self, sources, self).look()
 
-    def take_turn(self):
+    def take_lock(self):
         return self.is_due
 
     def holding(self):
@@ -90,7 +90,7 @@ def counted(ends, errors):
     return Counts(ends, {"delivered": ends - 1, "cancelled": 1} if ends else {}, errors)
 
 
-def test_nobody_looks_unless_somebody_is_to_be_told_and_it_is_this_processs_turn(site):
+def test_nobody_looks_unless_somebody_is_to_be_told_and_this_process_holds_the_lock(site):
     site.lanes = frozenset()
     assert (site.look(rules=None), site.conditions) == (0, {})
     site.is_due = False

@@ -113,10 +113,10 @@ def test_large_bodies_in_hand_are_bounded_and_given_back_however_it_ends():
 
 def test_large_bodies_are_parsed_one_at_a_time_and_small_ones_at_any_time():
     budget = ParsingBudget(2**30)
-    with budget.turn(SMALL_BYTES + 1):
-        other = threading.Thread(target=lambda: budget.turn(SMALL_BYTES + 1).__enter__(), daemon=True)
+    with budget.parsing(SMALL_BYTES + 1):
+        other = threading.Thread(target=lambda: budget.parsing(SMALL_BYTES + 1).__enter__(), daemon=True)
         other.start()
-        with budget.turn(SMALL_BYTES):
+        with budget.parsing(SMALL_BYTES):
             other.join(0.1)
         assert other.is_alive()
     other.join(5)

@@ -291,10 +291,10 @@ def test_a_trail_that_nobody_signs_is_named_and_so_is_one_that_was_changed(given
         monitor = Checkpointing(Trail(client), signer, "w1", retention_ms=10**13)
         client.delete(entries)
         ActNotes(client).add([AuditEntry(0, "forget", "k1", "acme", "a")] * 2)
-        monitor.turn()
+        monitor.iterate()
         assert findings(given, tmp_path)["audit trail"].level is Level.OK
         client.lset(entries, 0, "1 forget k1 acme b     ")
-        monitor.turn()
+        monitor.iterate()
     assert "were changed" in findings(given, tmp_path)["audit trail"].found
 
 

@@ -33,10 +33,10 @@ def in_turn(*steps):
 
 
 @pytest.mark.parametrize("error", [Unavailable(), StoreFault(), Unheard(), ZeroDivisionError()])
-def test_a_loop_goes_on_after_whatever_a_turn_raises(said, error):
-    turns, pauses = in_turn("well", error, error, "well", GreenletExit()), []
+def test_a_loop_goes_on_after_whatever_an_iteration_raises(said, error):
+    iterations, pauses = in_turn("well", error, error, "well", GreenletExit()), []
     with pytest.raises(GreenletExit):
-        Loop("some", turns, pauses.append).run()
+        Loop("some", iterations, pauses.append).run()
     assert pauses == [loops.RETRY_S] * 2
     assert len(said) == 1
 
@@ -100,9 +100,9 @@ def len_of(_wait_s):
 ENDING = """
 from relay.process import loops
 from relay.process.loops import Loop
-def turn():
+def iterate():
     raise {error}
-Loop("some", turn, lambda _: None).run()
+Loop("some", iterate, lambda _: None).run()
 """
 
 

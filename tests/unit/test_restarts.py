@@ -52,5 +52,5 @@ def test_the_supervisor_notes_a_child_that_ended_by_itself_with_its_status(direc
         supervisor.start(child)
         until_s = time.monotonic() + 20
         while len(noted) < 2 and time.monotonic() < until_s:
-            supervisor.turn(0.05)
+            supervisor.iterate(0.05)
     assert noted[:2] == [("worker_bulk", 71)] * 2

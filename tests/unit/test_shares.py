@@ -157,7 +157,9 @@ def test_a_few_wait_for_more_of_their_webhook_that_may_go_soon():
     slots.leave(SLOW, 0.1)
     calls = names(20)
     assert slots.sort(calls, lambda call: call[0], hold_s=0.25) == ([], calls, [])
-    within, kept, parked = slots.sort(calls, lambda call: call[0], hold_s=0.0)  # no turn is near: they go as they are
+    within, kept, parked = slots.sort(
+        calls, lambda call: call[0], hold_s=0.0
+    )  # no slot is soon free: they go as they are
     assert 0 < len(within) < FEW
     assert (kept, within + parked) == ([], calls)
 

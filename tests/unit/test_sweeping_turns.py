@@ -8,7 +8,7 @@ import pytest
 
 from relay.upkeep.sweeper import ALARMS, RECORDS, SWEEPS, Sweeper
 
-TURNS = 5_000
+PERIODS = 5_000
 
 
 class Store:
@@ -59,19 +59,19 @@ def sweeper_of(store, company, *, depths=None, chance=None):
 def test_few_workers_sweep_each_time(company):
     store = Store()
     sweeper = sweeper_of(store, company)
-    for _ in range(TURNS):
+    for _ in range(PERIODS):
         sweeper.sweep()
-    assert store.sweeps == sweeper.moves == TURNS
+    assert store.sweeps == sweeper.moves == PERIODS
 
 
 @pytest.mark.parametrize("company", [100, 1_000])
 def test_many_workers_sweep_sixteen_times_a_period_in_all_and_each_goes_on_moving(company):
     store = Store()
     sweeper = sweeper_of(store, company)
-    for _ in range(TURNS):
+    for _ in range(PERIODS):
         sweeper.sweep()
-    assert 0.7 < store.sweeps * company / TURNS / SWEEPS < 1.3
-    assert sweeper.moves == TURNS
+    assert 0.7 < store.sweeps * company / PERIODS / SWEEPS < 1.3
+    assert sweeper.moves == PERIODS
 
 
 @pytest.mark.parametrize("left", ["alarms", "records"])

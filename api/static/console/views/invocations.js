@@ -48,11 +48,11 @@ function lookUp() {
 
 function pages(list, asked, filter, signal) {
   const starts = [null]; // the cursor of each page up to the one that is shown
-  let turn = new AbortController();
+  let current = new AbortController();
   const open = () => {
-    turn.abort();
-    turn = new AbortController();
-    const both = AbortSignal.any([signal, turn.signal]);
+    current.abort();
+    current = new AbortController();
+    const both = AbortSignal.any([signal, current.signal]);
     const isFirst = starts.length === 1;
     keepLooking(
       async () => {

@@ -120,7 +120,7 @@ function look(places, range, webhook, signal) {
     put(places.live, h("span", { class: "badge bad" }, h("span", { class: "dot" }), "Not live"));
     put(places.problem, failure(error));
   };
-  const turn = async () => {
+  const figures = async () => {
     const since = Date.now() - range.ms;
     const from = buckets.length ? Math.max(since, Date.parse(buckets.at(-1).start) - AGAIN) : since;
     const [come, lanesNow, ready] = await Promise.all([stats(from, webhook, signal), lanes(from, signal), readiness(signal)]);
@@ -136,7 +136,7 @@ function look(places, range, webhook, signal) {
     const found = await failingGroups(since, webhook, signal);
     put(places.groupsBody, groupsTable(found, new Date(since).toISOString(), range.name));
   };
-  keepLooking(turn, range.every, signal, fail);
+  keepLooking(figures, range.every, signal, fail);
   keepLooking(groups, Math.max(range.every * 2, 6_000), signal, (error) => put(places.groupsBody, h("div", { class: "panel-body" }, failure(error))));
 }
 

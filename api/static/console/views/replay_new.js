@@ -24,11 +24,11 @@ export function show({ root, query, signal }) {
     redraw(which, filterBar(filter, choose, { names: NAMES, webhooks }));
     preview();
   };
-  let turn = new AbortController();
+  let current = new AbortController();
   const preview = async () => {
-    turn.abort();
-    turn = new AbortController();
-    const mine = turn;
+    current.abort();
+    current = new AbortController();
+    const mine = current;
     put(outcome, panel("What it would do", loading(4)));
     try {
       const found = await plan(bodyOf(wanted, reference), AbortSignal.any([signal, mine.signal]));

@@ -1,4 +1,4 @@
-"""A chain's turn: its parent was claimed, and goes to its next step or ends. It sends nothing itself."""
+"""What a chain does next, when its parent was claimed: its next step, or its end. Nothing is sent here."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ MAX_HIDINGS: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
-class ChainTurn:
-    """A chain that knows its next step, or its end."""
+class ChainEvaluation:
+    """A chain whose next step, or end, was worked out from the results of the steps before."""
 
     record: CallRecord
     standing: Standing
@@ -60,7 +60,7 @@ class _Hiding:
         return cls(tuple(secrets), count, masks)
 
 
-class ChainTurns:
+class ChainEvaluator:
     """Works out what a chain does next, and seals what that leaves: steps, secrets, results."""
 
     def __init__(
@@ -73,30 +73,30 @@ class ChainTurns:
         self._target_vault = target_vault
         self._hidings: OrderedDict[tuple[str, int], _Hiding] = OrderedDict()  # by chain and step
 
-    def prepare(self, record: CallRecord) -> ChainTurn:
-        """Work out the next turn of a chain; raises as `CallPlans.chain`, `RequestRejected`, and `Unavailable`."""
-        standing = self._standings.at_turn(record)
+    def prepare(self, record: CallRecord) -> ChainEvaluation:
+        """Work out what a chain does next; raises as `CallPlans.chain`, `RequestRejected`, and `Unavailable`."""
+        standing = self._standings.current(record)
         check(self._plans.shape(record.plugin, record.webhook_id, record.revision), standing.trigger)
         above = self._hidden_in(record)
         secrets = () if above is None else above.secrets
-        return apart(EVALUATING * standing.size_bytes, _turn, record, standing, secrets)
+        return apart(EVALUATING * standing.size_bytes, _evaluate, record, standing, secrets)
 
     def begun(self, record: CallRecord) -> bool:
         """Return whether a chain has made a step already."""
         return self._steps.any(record.reference_id)
 
-    def new_steps(self, turn: ChainTurn, create: Create) -> list[NewStep]:
+    def new_steps(self, evaluation: ChainEvaluation, create: Create) -> list[NewStep]:
         """Make the invocations of the next step, each with its trigger sealed."""
-        shape = turn.standing.plan.shapes[create.step]
+        record, shape = evaluation.record, evaluation.standing.plan.shapes[create.step]
         if shape is None:
             raise ValueError("a step whose webhook has no revision cannot be created")
-        pins: dict[str, int] = json.loads(turn.record.pins or "{}")
+        pins: dict[str, int] = json.loads(record.pins or "{}")
         news = []
         for trigger in create.triggers:
-            reference_id, payload = new_reference_id(turn.record.plugin), trigger.to_json()
-            nested = turn.record.pins if shape.chain else None
-            purpose = Purpose(shape.webhook_id, pins[shape.webhook_id], nested, turn.record.reference_id, create.step)
-            owner = payload_owner(turn.record.plugin, reference_id, purpose)
+            reference_id, payload = new_reference_id(record.plugin), trigger.to_json()
+            nested = record.pins if shape.chain else None
+            purpose = Purpose(shape.webhook_id, pins[shape.webhook_id], nested, record.reference_id, create.step)
+            owner = payload_owner(record.plugin, reference_id, purpose)
             news.append(
                 NewStep(
                     reference_id=reference_id,
@@ -113,26 +113,28 @@ class ChainTurns:
             )
         return news
 
-    def sealed_secrets(self, turn: ChainTurn, create: Create) -> bytes:
+    def sealed_secrets(self, evaluation: ChainEvaluation, create: Create) -> bytes:
         """Seal what the chain hides in the answers of a step, for whoever reads one of them."""
-        hiding = _Hiding(turn.secrets, turn.standing.count, masks=bool(turn.standing.plan.steps[create.step].mask))
-        self._keep((turn.record.reference_id, create.step), hiding)
-        owner = secrets_owner(turn.record.plugin, turn.record.reference_id, create.step)
+        record, standing = evaluation.record, evaluation.standing
+        hiding = _Hiding(evaluation.secrets, standing.count, masks=bool(standing.plan.steps[create.step].mask))
+        self._keep((record.reference_id, create.step), hiding)
+        owner = secrets_owner(record.plugin, record.reference_id, create.step)
         return self._target_vault.seal(hiding.to_json(), owner)
 
-    def end(self, turn: ChainTurn, claim_token: str) -> Settlement:
+    def end(self, evaluation: ChainEvaluation, claim_token: str) -> Settlement:
         """Settle a chain that has no next step."""
-        if isinstance(turn.next, Create):
-            return self.rejected(turn, claim_token, turn.next.step, "the chain has made as many steps as it may")
-        if isinstance(turn.next, Reject):
-            return self.rejected(turn, claim_token, turn.next.step, turn.next.reason)
-        return self._settlement(turn, claim_token, turn.next.outcome, turn.next.state, turn.next.result)
+        then = evaluation.next
+        if isinstance(then, Create):
+            return self.rejected(evaluation, claim_token, then.step, "the chain has made as many steps as it may")
+        if isinstance(then, Reject):
+            return self.rejected(evaluation, claim_token, then.step, then.reason)
+        return self._settlement(evaluation, claim_token, then.outcome, then.state, then.result)
 
-    def rejected(self, turn: ChainTurn, claim_token: str, step: int, reason: str) -> Settlement:
+    def rejected(self, evaluation: ChainEvaluation, claim_token: str, step: int, reason: str) -> Settlement:
         """Settle a chain whose step cannot be made; the reason is for operators."""
         outcome = Outcome.STEP_REJECTED
         result = failure_result(outcome)
-        return self._settlement(turn, claim_token, outcome, State.UNREACHABLE, result, f"step {step}: {reason}")
+        return self._settlement(evaluation, claim_token, outcome, State.UNREACHABLE, result, f"step {step}: {reason}")
 
     def secrets_beside(self, record: CallRecord, result: Result, size_bytes: int) -> tuple[str, ...] | None:
         """Return what is to be hidden in the answer of a chain's step: what the masks of the chain find with it.
@@ -181,14 +183,20 @@ class ChainTurns:
             self._hidings.popitem(last=False)
 
     def _settlement(
-        self, turn: ChainTurn, claim_token: str, outcome: Outcome, state: State, result: Result, reason: str = ""
+        self,
+        evaluation: ChainEvaluation,
+        claim_token: str,
+        outcome: Outcome,
+        state: State,
+        result: Result,
+        reason: str = "",
     ) -> Settlement:
-        record, masked, sealed, raw = turn.record, 0, b"", b""
+        record, masked, sealed, raw = evaluation.record, 0, b"", b""
         self._standings.forget(record.reference_id)
         if outcome is Outcome.ANSWERED:
-            size_bytes, owner = turn.standing.size_bytes, result_owner(record.plugin, record.reference_id)
+            size_bytes, owner = evaluation.standing.size_bytes, result_owner(record.plugin, record.reference_id)
             raw = apart(size_bytes, self.raw, record, result)
-            data, masked = self._masked(turn, result)
+            data, masked = self._masked(evaluation, result)
             shown = result._replace(data=data)
             sealed = apart(size_bytes, lambda: self._data_vault.seal(sealed_data(shown), owner))
         return Settlement(
@@ -205,23 +213,23 @@ class ChainTurns:
             reason=reason,
         )
 
-    def _masked(self, turn: ChainTurn, result: Result) -> tuple[Any, int]:
+    def _masked(self, evaluation: ChainEvaluation, result: Result) -> tuple[Any, int]:
         """Mask a chain's data for its caller; nothing is left where it is not known what is to be hidden in it."""
         try:
-            pins: dict[str, int] = json.loads(turn.record.pins or "{}")
-            mask = surely(lambda: self._plans.chain_mask(turn.record.plugin, pins), "conclude", gevent.sleep)
+            pins: dict[str, int] = json.loads(evaluation.record.pins or "{}")
+            mask = surely(lambda: self._plans.chain_mask(evaluation.record.plugin, pins), "conclude", gevent.sleep)
         except Exception as error:  # noqa: BLE001 - the chain has come to its end all the same
             log.fault(error, "chain_mask")
             return None, 0
-        size_bytes = turn.standing.size_bytes + making_bytes(turn.secrets)
-        return apart(size_bytes, lambda: mask.with_texts(turn.secrets).value(result.data))
+        size_bytes = evaluation.standing.size_bytes + making_bytes(evaluation.secrets)
+        return apart(size_bytes, lambda: mask.with_texts(evaluation.secrets).value(result.data))
 
 
-def _turn(record: CallRecord, standing: Standing, above: tuple[str, ...]) -> ChainTurn:
+def _evaluate(record: CallRecord, standing: Standing, above: tuple[str, ...]) -> ChainEvaluation:
     where = standing.plan, standing.trigger, standing.results
     try:
         secrets = found_secrets(*where, above)
     except TooManySecrets as error:
         step = max(standing.results, default=0) if error.step is None else error.step
-        return ChainTurn(record, standing, Reject(step, str(error)), ())
-    return ChainTurn(record, standing, progress(*where), secrets)
+        return ChainEvaluation(record, standing, Reject(step, str(error)), ())
+    return ChainEvaluation(record, standing, progress(*where), secrets)
