@@ -107,7 +107,7 @@ def _append_only(health: ServerHealth) -> Finding:
         return Finding(check, Level.PROBLEM, "on, but the last write failed", advice)
     if health.fsync == "everysec":
         return Finding(
-            check, Level.NOTE, found, "A killed server may lose its last second; appendfsync always does not."
+            check, Level.NOTE, found, "A killed server may lose its last two seconds; appendfsync always does not."
         )
     if health.failed_writes:
         found = f"on, but {' and '.join(health.failed_writes)} failed the last time"

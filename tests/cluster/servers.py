@@ -123,8 +123,11 @@ def _start(directory: Path, port: int | None = None) -> ValkeyServer:
     bus = directory / "bus"  # where the others look for it: after a restart, too
     if not bus.exists():
         bus.write_text(str(free_port()))
-    settings = {"cluster-enabled": "yes", "cluster-node-timeout": str(NODE_TIMEOUT_MS), "appendonly": "yes"}
-    settings |= {
+    settings = {
+        "cluster-enabled": "yes",
+        "cluster-node-timeout": str(NODE_TIMEOUT_MS),
+        "appendonly": "yes",
+        "appendfsync": "always",  # `everysec` answers before it writes while a busy disk syncs: a kill then loses that
         "cluster-port": bus.read_text(),
         "cluster-replica-validity-factor": "0",
         "repl-diskless-sync-delay": "0",
