@@ -1,1 +1,1 @@
-"""Accepts triggers: looked up, checked, sealed, and committed in groups."""
+"""Accepts triggers: looks up their webhooks, checks and seals them, and commits them in groups."""

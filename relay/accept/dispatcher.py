@@ -1,7 +1,7 @@
-"""Use case: accept triggers. Look up, check, seal, and commit what concurrent callers bring as one script a group.
+"""Accepts triggers: looks up, checks and seals each, and commits those of concurrent callers in groups, a script each.
 
-The record is the truth: once the accept script has answered, the call is safe, and a publish that fails is repaired
-by the sweeper. What is refused is written down too, by the same script, so that every invocation can be audited.
+The record is what counts: once the accept script has answered, the call is safe, and the sweeper makes up for a publish
+that failed. A refused trigger is recorded too, by the same script, so that every invocation can be audited.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from relay.vault import Vault
 
 GROUP_ITEMS: Final = MESSAGE_IDS  # triggers in one accept script, so that their ids fill one message of a lane
-GROUP_BYTES: Final = 1024 * 1024  # sealed bytes in one accept script; a larger single trigger goes alone
-_ROUNDS: Final = 4  # how often a registration may change under a trigger before it is asked to come again
+GROUP_BYTES: Final = 1024 * 1024  # sealed bytes in one accept script; a larger single trigger is committed alone
+_MAX_TRIES: Final = 4  # each reads the registration again; after them the caller is asked to send the trigger again
 _CAPACITY_RETRY_S: Final = 5
 _AGAIN_THREADS: Final = 4
 
@@ -43,29 +43,29 @@ class LanePublisher(Protocol):
         """Return the messages that the accept script may put into their lanes itself; none where it cannot."""
 
     def publish_ready(self, ready: Iterable[tuple[str, str]]) -> object:
-        """Publish ``(id, lane)`` pairs, one message a lane; a broker that is away is the sweeper's business."""
+        """Publish ``(id, lane)`` pairs, one message a lane; if the broker is away, the sweeper does it later."""
 
 
-#: Is called once with what became of a trigger, by whichever thread learns it; must not block.
+#: Called once with what became of a trigger, by whichever thread learns it; must not block.
 OnReply: TypeAlias = "Callable[[Accepted | Exception], None]"
 
 
-class _Round(NamedTuple):
-    """One try to bring a call to the store: with a fresh look at the registration, or to write down its refusal."""
+class _Try(NamedTuple):
+    """One try to commit a trigger; all but the first read the registration again, or record a refusal (``refused``)."""
 
     call: TriggerRequest
     number: int = 1
     refused: RelayError | None = None
 
-    def again(self, refused: RelayError | None = None) -> _Round:
-        return _Round(self.call, self.number + 1, refused)
+    def again(self, refused: RelayError | None = None) -> _Try:
+        return _Try(self.call, self.number + 1, refused)
 
 
 class _Listed(NamedTuple):
-    """A trigger of a list, checked in; ``place`` is where."""
+    """A trigger of a list, checked in; ``place`` is its index in the list."""
 
     place: int
-    round: _Round
+    this: _Try
     checked: CheckedTrigger
 
 
@@ -91,39 +91,39 @@ class Dispatcher:
             Expired: the invocation that the idempotency key was used for is gone.
             OverCapacity, Unavailable: not now; nothing was accepted.
         """
-        self._bring(_Round(call), on_reply)
+        self._bring(_Try(call), on_reply)
 
     def close(self) -> None:
-        """Accept nothing more; what was brought is still committed."""
+        """Stop accepting; what was submitted before is still committed."""
         for commits in list(self._commits.values()):
             commits.close()
         self._again.shutdown(wait=False)
 
     def trigger(self, call: TriggerRequest) -> Accepted:
         """Submit a trigger and wait for the reply; raises the errors of `submit`."""
-        told: SimpleQueue[Accepted | Exception] = SimpleQueue()
-        self.submit(call, told.put)
-        return accepted_or_raise(told.get())
+        replies: SimpleQueue[Accepted | Exception] = SimpleQueue()
+        self.submit(call, replies.put)
+        return accepted_or_raise(replies.get())
 
     def trigger_many(self, calls: Sequence[TriggerRequest]) -> list[Accepted | RelayError]:
-        """Accept a list of triggers, in few groups of its own: for each, in order, what `trigger` returns or raises.
+        """Accept a list of triggers; return for each, in order, what `trigger` returns or raises.
 
-        A list must not make single triggers wait for it.
+        A list is committed in groups of its own, so that single triggers do not wait behind it.
         """
         outcomes: dict[int, Accepted | RelayError] = {}
-        todo = [(index, _Round(call)) for index, call in enumerate(calls)]
+        todo = [(index, _Try(call)) for index, call in enumerate(calls)]
         while todo:
             again = []
             for each, reply in self._committed(_groups(self._checked(todo, outcomes), self._ledger.group_of_plugin)):
-                outcome = reply if isinstance(reply, RelayError) else _judge(each.round, each.checked, reply)
-                if isinstance(outcome, _Round):
+                outcome = reply if isinstance(reply, RelayError) else _judge(each.this, each.checked, reply)
+                if isinstance(outcome, _Try):
                     again.append((each.place, outcome))
                 else:
                     outcomes[each.place] = outcome
             todo = again
         return [outcomes[index] for index in range(len(calls))]
 
-    def _bring(self, this: _Round, on_reply: OnReply) -> None:
+    def _bring(self, this: _Try, on_reply: OnReply) -> None:
         try:
             checked = self._check_in(this)
         except RelayError as error:
@@ -134,39 +134,39 @@ class Dispatcher:
             )
 
     def _commits_of(self, plugin: str) -> GroupCommit[NewInvocation, Accepted]:
-        """Return the commits of the plugin's partition: one whose server stands still holds up nobody else's."""
+        """Return the group commit of the plugin's partition: a server that stands still delays no other partition's."""
         number = self._ledger.group_of_plugin(plugin)
         commits = self._commits.get(number)
-        if commits is None:  # of two threads that find none the first one's counts
+        if commits is None:  # where two threads get here at once, the first one's is kept
             made: GroupCommit[NewInvocation, Accepted] = GroupCommit(
                 self._commit,
                 max_items=GROUP_ITEMS,
                 max_bytes=GROUP_BYTES,
-                # Callers of a partition whose server is silent are told so at once: they would hold all threads.
+                # Callers of a partition whose server is silent are refused at once: they would take up all threads.
                 patience_s=PATIENCE_S if self._ledger.is_divided else None,
             )
             commits = self._commits.setdefault(number, made)
         return commits
 
-    def _replied(self, this: _Round, checked: CheckedTrigger, on_reply: OnReply, reply: Accepted | Exception) -> None:
-        """Pass on what the store's reply means. Another round reads the store: not in the committing thread."""
+    def _replied(self, this: _Try, checked: CheckedTrigger, on_reply: OnReply, reply: Accepted | Exception) -> None:
+        """Pass on what the store's reply means. Another try reads the store: the committing thread must not."""
         outcome = reply if isinstance(reply, Exception) else _judge(this, checked, reply)
-        if isinstance(outcome, _Round):
+        if isinstance(outcome, _Try):
             self._again.submit(self._bring, outcome, on_reply)
         else:
             on_reply(outcome)
 
-    def _check_in(self, this: _Round) -> CheckedTrigger:
-        if this.number > _ROUNDS:
+    def _check_in(self, this: _Try) -> CheckedTrigger:
+        if this.number > _MAX_TRIES:
             raise Unavailable("The webhook's registration keeps changing: send the trigger again.")
         if this.refused is not None:
             return self._intake.refuse(this.call, this.refused)
         return self._intake.check_in(this.call, fresh=this.number > 1)
 
     def _checked(
-        self, todo: Iterable[tuple[int, _Round]], outcomes: dict[int, Accepted | RelayError]
+        self, todo: Iterable[tuple[int, _Try]], outcomes: dict[int, Accepted | RelayError]
     ) -> Iterator[_Listed]:
-        """Check in one after the other; what cannot be has its outcome."""
+        """Yield the triggers that could be checked in; note the outcomes of the others."""
         for index, this in todo:
             try:
                 checked = self._check_in(this)
@@ -176,9 +176,9 @@ class Dispatcher:
                 yield _Listed(index, this, checked)
 
     def _committed(self, groups: Iterable[list[_Listed]]) -> Iterator[tuple[_Listed, Accepted | RelayError]]:
-        """Commit groups in order: each trigger with its reply, or the error of its whole group.
+        """Commit groups in order; yield each trigger with its reply, or with the error of its whole group.
 
-        A group is checked in while the server is at the one before. What came before an error is accepted.
+        The next group is checked in while the server works on the one before. Groups before a failed one stay accepted.
         """
         brought: deque[list[_Listed]] = deque()
 
@@ -202,7 +202,7 @@ class Dispatcher:
         return self._publisher.messages_for_script((new.reference_id, new.lane) for new in news if not new.delay_ms)
 
     def _published(self, news: Sequence[NewInvocation], accepted: list[Accepted], published: bool) -> list[Accepted]:
-        """Return the replies to what was committed; publish it, unless the script has."""
+        """Publish what was accepted, unless the script has done so; return the replies."""
         if not published:
             self._publisher.publish_ready(
                 (reply.reference_id, new.lane)
@@ -215,11 +215,11 @@ class Dispatcher:
 def accepted_or_raise(reply: Accepted | Exception) -> Accepted:
     """Return the invocation that a reply is about; raise the error that it is."""
     if isinstance(reply, Exception):
-        raise copy.copy(reply)  # one each: a traceback belongs to one thread
+        raise copy.copy(reply)  # a copy for each caller: a traceback belongs to one thread
     return reply
 
 
-def _judge(this: _Round, checked: CheckedTrigger, accepted: Accepted) -> Accepted | RelayError | _Round:
+def _judge(this: _Try, checked: CheckedTrigger, accepted: Accepted) -> Accepted | RelayError | _Try:
     """Return what the store's answer means for the caller."""
     if checked.refused is not None and accepted.verdict is not AcceptVerdict.KNOWN:
         if accepted.verdict is not AcceptVerdict.UNRECORDED:
@@ -239,7 +239,7 @@ def _judge(this: _Round, checked: CheckedTrigger, accepted: Accepted) -> Accepte
 
 
 def _groups(listed: Iterable[_Listed], group_of: Callable[[str], int]) -> Iterator[list[_Listed]]:
-    """Yield the triggers in turn, each group of one partition."""
+    """Cut the triggers, in their order, into groups of one partition each."""
     group: list[_Listed] = []
     size_bytes, plugin = 0, ""
     for each in listed:

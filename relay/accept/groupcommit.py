@@ -1,9 +1,8 @@
 """Group commit: the items of concurrent threads are committed together, by one thread.
 
 A lone item is committed at once; under load a group is what arrived while the one before was committed. After a group
-of several the next is collected for a moment more, so that a burst becomes a few large groups. Whoever brings an item
-may wait for its reply, or have the reply delivered: a caller that waits for something later anyway need not be woken
-twice.
+of several the next is collected for a moment more, so that a burst becomes a few large groups. Replies go to callbacks:
+a caller that waits for a later event anyway need not be woken twice.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ class GroupCommit(Generic[T, R]):
     """Commits items in groups of at most ``max_items`` and ``max_bytes``; a larger single item goes alone.
 
     ``commit`` gets the items of a group in order and returns one reply each; what it raises reaches every caller of
-    the group. ``window_s`` is how long the group after one of several is collected. Who comes while a group has been
-    committed for longer than ``patience_s`` gets `Unavailable` at once; None: whoever comes waits.
+    the group. After a group of several items the next is collected for ``window_s`` seconds. While one commit has been
+    running for longer than ``patience_s`` seconds, further items get `Unavailable` at once; with None they wait.
     """
 
     def __init__(
@@ -56,15 +55,15 @@ class GroupCommit(Generic[T, R]):
         self._max_bytes = max_bytes
         self._window_s = window_s
         self._patience_s = patience_s
-        self._begun_s: float | None = None  # when the group was, that is committed now
+        self._begun_s: float | None = None  # since when a commit has been running; None between commits
         self._changed = threading.Condition()
         self._waiting: list[_Pending[T, R]] = []
         self._waiting_bytes = 0
         self._idle = False
         self._closed = False
         self._loop = Loop("commit", self._iterate, time.sleep)
-        self._committer: threading.Thread | None = None  # started by the first item: after any fork
-        self._busy = False  # the last group was one of several
+        self._committer: threading.Thread | None = None  # started by the first item, so after any fork
+        self._busy = False  # the last group had several items
 
     def submit(self, item: T, size_bytes: int, deliver: Callable[[R | Exception], None]) -> None:
         """Bring one item; ``deliver`` is called with its reply, or its error, by the committing thread."""
@@ -96,18 +95,18 @@ class GroupCommit(Generic[T, R]):
         for each, reply in zip(group, replies, strict=True):
             try:
                 each.deliver(reply)
-            except Exception as error:  # noqa: BLE001 - the others of its group wait for theirs
+            except Exception as error:  # noqa: BLE001 - the other replies of the group are still to be delivered
                 log.fault(error, "deliver")
 
     def _replies(self, group: Sequence[_Pending[T, R]]) -> Sequence[R | Exception]:
         try:
             replies = self._commit([each.item for each in group])
-        except Exception as error:  # noqa: BLE001 - it is everybody's: each caller raises it
+        except Exception as error:  # noqa: BLE001 - the whole group failed: each caller gets the error
             if len(group) > 1 and (isinstance(error, StoreFault) or not isinstance(error, RelayError)):
-                return [self._replies([each])[0] for each in group]  # one of them may be what the others fail with
+                return [self._replies([each])[0] for each in group]  # one item may make the others fail
             return [error] * len(group)
         if len(replies) != len(group):
-            return [RuntimeError("a group was left without replies")] * len(group)
+            return [RuntimeError("a commit returned another number of replies than it got items")] * len(group)
         return replies
 
     def _take(self, *, pause: bool) -> list[_Pending[T, R]]:

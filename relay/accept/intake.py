@@ -1,4 +1,4 @@
-"""Intake: a call from the door is looked up, checked against the shape and sealed, or found to be refused."""
+"""Intake: looks up a trigger's webhook, checks the trigger against its shape and seals it, or decides to refuse it."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ class TriggerRequest:
     waiter: str | None = None  # the API process to tell when it ends
     idempotency_key: str | None = field(default=None, repr=False)
     traceparent: str | None = None
-    #: It is the relay's own (a callback, an alert): it may be of a hidden webhook, and nobody is called back about it.
+    #: Made by the relay itself (a callback, an alert): it may call a hidden webhook, and its end makes no callback.
     is_own: bool = False
 
     @property
     def lane(self) -> str:
-        """The lane for all its life: a later long poll does not change it."""
+        """The lane; it stays the same even if somebody waits for the result later."""
         return "interactive" if self.awaited else "bulk"
 
 
 class CheckedTrigger(NamedTuple):
-    """A call made ready for the store; ``refused`` says why it is to be written down as `rejected`."""
+    """A trigger ready to be stored; ``refused`` is the reason where it is to be recorded as `rejected`."""
 
     call: TriggerRequest
     new: NewInvocation
@@ -68,7 +68,7 @@ def check_idempotency_key(key: Any) -> str:
 
 
 class Intake:
-    """Brings calls into the form that the store takes. ``vault`` has the data keys."""
+    """Makes the records of triggers, of accepted and of refused ones. ``vault`` has the data keys."""
 
     def __init__(self, webhooks: Registry, vault: Vault) -> None:
         self._webhooks = webhooks
@@ -77,7 +77,7 @@ class Intake:
     def check_in(self, call: TriggerRequest, *, fresh: bool = False) -> CheckedTrigger:
         """Look up, check and seal.
 
-        The registration may be a moment old unless ``fresh``; before a call is refused it is looked up again.
+        The registration may be a moment old unless ``fresh``; before a trigger is refused it is read again.
 
         Raises:
             BadParameter: the idempotency key is malformed.
@@ -99,7 +99,7 @@ class Intake:
         idempotency: Idempotency | None = None,
         callback: str | None = None,
     ) -> CheckedTrigger:
-        """Make what is written down of a refused call: no contents."""
+        """Make the record of a refused trigger, without its contents."""
         unknown = isinstance(error, WebhookNotRegistered)
         new = NewInvocation(
             reference_id=call.reference_id,
@@ -109,7 +109,7 @@ class Intake:
             lane=call.lane,
             caller=call.caller,
             traceparent=call.traceparent,
-            idempotency=idempotency,  # what was accepted before is that invocation still, whatever was registered since
+            idempotency=idempotency,  # a key that was used before still stands for that invocation
             refusal=Outcome.WEBHOOK_NOT_REGISTERED if unknown else Outcome.REQUEST_REJECTED,
             callback="" if call.is_own else callback or "",
         )
@@ -140,7 +140,7 @@ class Intake:
         delay: int,
         idempotency: Idempotency | None,
     ) -> NewInvocation:
-        """Make what is written down of a call that fits its registration, sealed for this one purpose."""
+        """Make the record of a trigger that fits its registration, with the payload sealed for its purpose alone."""
         pins = self._pins(call.plugin, shape) if shape.chain else None
         owner = payload_owner(call.plugin, call.reference_id, Purpose(call.webhook_id, revision, pins))
         return NewInvocation(
@@ -164,7 +164,7 @@ class Intake:
         )
 
     def _pins(self, plugin: str, shape: Shape) -> str:
-        """Write the revisions that a chain will run with, whatever is registered while it does."""
+        """Write down the revisions that a chain runs with, even if others are registered meanwhile."""
         return json.dumps(pins_of(plugin, shape, self._webhooks.current), separators=(",", ":"))
 
     def _current(self, call: TriggerRequest, *, refresh: bool) -> tuple[int, Shape] | None:
@@ -186,7 +186,7 @@ class Intake:
             return None
 
     def _idempotency(self, call: TriggerRequest, key: str, trigger: Trigger) -> Idempotency:
-        # As the caller wrote it, not as the registration's check left it: a repeat stays the same when that changes.
+        # Of what the caller sent, not of what the check makes of it: a repeat matches though the registration changed.
         members = {"data": trigger.data, "headers": dict(trigger.headers), "queryParams": dict(trigger.query_params)}
         canonical = json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
         place = (call.plugin.encode(), call.webhook_id.encode())
