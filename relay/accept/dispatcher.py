@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 GROUP_ITEMS: Final = MESSAGE_IDS  # triggers in one accept script, so that their ids fill one message of a lane
 GROUP_BYTES: Final = 1024 * 1024  # sealed bytes in one accept script; a larger single trigger is committed alone
-_MAX_TRIES: Final = 4  # each reads the registration again; after them the caller is asked to send the trigger again
+_TRIES: Final = 4  # each reads the registration again; after them the caller is asked to send the trigger again
 _CAPACITY_RETRY_S: Final = 5
 _AGAIN_THREADS: Final = 4
 
@@ -157,7 +157,7 @@ class Dispatcher:
             on_reply(outcome)
 
     def _check_in(self, this: _Try) -> CheckedTrigger:
-        if this.number > _MAX_TRIES:
+        if this.number > _TRIES:
             raise Unavailable("The webhook's registration keeps changing: send the trigger again.")
         if this.refused is not None:
             return self._intake.refuse(this.call, this.refused)

@@ -1,4 +1,4 @@
-"""Use case: run published invocations. Read, prepare, wait for a slot, claim, gate, send, mask, settle."""
+"""Runs published invocations: reads, prepares, waits for a slot, claims, sends through the gate, masks, settles."""
 
 from relay.executor.pipeline import Executor
 

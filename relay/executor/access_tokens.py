@@ -1,4 +1,4 @@
-"""OAuth 2.0 access tokens for calls: fetched before the call is claimed, kept sealed, fetched by one at a time."""
+"""OAuth 2.0 access tokens: fetched before a call is claimed, by one process at a time, and kept sealed in the store."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from relay.store.access_tokens import AccessTokenStore, RevisionId
     from relay.vault import Vault
 
-#: One token request, everything included. Calls that need the token wait meanwhile, and no others.
+#: All of one token request. Only the calls that need this token wait for it.
 FETCH_S: Final = 5.0
-#: For how long others leave the fetching to whoever began it, and look for its token every so often.
+#: How long other processes wait for the one that fetches, and how often they look for its token meanwhile.
 FETCH_LOCK_S: Final = FETCH_S + 2
 LOOK_S: Final = 0.05
-#: For how long a process believes in a token without looking at the store.
+#: How long a process uses a token without reading the store again.
 BELIEVED_S: Final = 5.0
-#: After a failure nobody in this process tries again for so long; doubled by each that follows.
+#: After a failure this process does not try again for this long; each further failure doubles it.
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
-MAX_REMEMBERED: Final = 4_096  # remembered by one process
-#: A token that was refused so soon after it was fetched is not the cause: another would be refused too.
+MAX_REMEMBERED: Final = 4_096  # tokens, by one process
+#: Where a token is refused this soon after it was fetched, a new one would be refused too.
 FRESH_S: Final = 5.0
 
 
@@ -77,10 +77,10 @@ class AccessTokens:
         self._fetching: defaultdict[RevisionId, BoundedSemaphore] = defaultdict(BoundedSemaphore)
 
     def at_hand(self, revision_id: RevisionId) -> AccessToken | None:
-        """Return a token that is good for now and need not be fetched; None if one has to be.
+        """Return a usable token that this process or the store has; None if one has to be fetched.
 
         Raises:
-            NoToken: none is to be had now.
+            NoToken: a token cannot be had now.
             Unavailable: the store cannot be reached.
         """
         known = self._believed(revision_id)
@@ -92,10 +92,10 @@ class AccessTokens:
         return known
 
     def access(self, revision_id: RevisionId, credentials: ClientCredentials) -> AccessToken:
-        """Return a token that is good for now; fetch one where there is none.
+        """Return a usable token; fetch one where there is none.
 
         Raises:
-            NoToken: none is to be had now.
+            NoToken: a token cannot be had now.
             Unavailable: the store cannot be reached.
         """
         known = self._believed(revision_id)
@@ -116,7 +116,7 @@ class AccessTokens:
         return access
 
     def drop(self, access: AccessToken) -> None:
-        """Forget a token that the endpoint refused, unless another has come in its place."""
+        """Forget a token that the endpoint refused, unless it was replaced meanwhile."""
         known = self._known.get(access.revision_id)
         if known is not None and known[0].sealed == access.sealed:
             del self._known[access.revision_id]
@@ -143,7 +143,7 @@ class AccessTokens:
                 try:
                     return self._stored(revision_id) or self._fetch(revision_id, credentials)
                 finally:
-                    with suppress(Unavailable, StoreFault):  # it ends by itself
+                    with suppress(Unavailable, StoreFault):  # the lock expires by itself
                         self._store.unlock_fetch(revision_id, owner)
             gevent.sleep(LOOK_S)
         raise NoToken(Outcome.CONNECT_TIMEOUT)
@@ -155,7 +155,7 @@ class AccessTokens:
         try:
             token, fetched_at_s, until_s = orjson.loads(self._vault.open(sealed, _owner(revision_id)))
         except (VaultError, ValueError):
-            return None  # of a key that is gone: the next one is written over it
+            return None  # sealed with a key that is gone: the next token overwrites it
         return AccessToken(revision_id, token, sealed, fetched_at_s, until_s) if time.time() < until_s else None
 
     def _fetch(self, revision_id: RevisionId, credentials: ClientCredentials) -> AccessToken:
@@ -166,7 +166,7 @@ class AccessTokens:
         now_s = time.time()
         value = [grant.token, now_s, now_s + grant.usable_s]
         sealed = self._vault.seal(orjson.dumps(value), _owner(revision_id))
-        with suppress(Unavailable, StoreFault):  # others fetch one of their own
+        with suppress(Unavailable, StoreFault):  # others fetch a token of their own
             self._store.write(revision_id, sealed, grant.usable_s)
         return AccessToken(revision_id, grant.token, sealed, now_s, now_s + grant.usable_s)
 

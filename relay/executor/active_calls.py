@@ -1,4 +1,4 @@
-"""Calls in flight: claimed, on their way, not settled."""
+"""Calls in flight: claimed, and not settled yet."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class ActiveCall:
     gate: Gate
     claimed_at_ms: int  # the server's clock, when the claim was answered
     claimed_at_s: float  # the same moment on this machine's clock
-    waited_ms: int | None = None  # for how long it could have been sent, where it is sent for the first time
+    waited_ms: int | None = None  # how long it had been ready to be sent; of a first attempt only
     released: bool = False
     answer: EndpointAnswer | None = None  # as soon as there is one
     span: Span | None = None  # of the attempt, where it is traced
 
     @property
     def reference_id(self) -> str:
-        """Whose call it is."""
+        """The reference id of its invocation."""
         return self.call.record.reference_id
 
 
@@ -47,7 +47,7 @@ class ActiveCalls:
         self._active_calls: dict[str, ActiveCall] = {}
 
     def __len__(self) -> int:
-        """Count those that a stop waits for: what it has given back is somebody else's, though its connection hangs."""
+        """Count the calls that a stop waits for: none that it has given back, even if its connection still hangs."""
         return sum(not active.released for active in self._active_calls.values())
 
     def add(self, active: ActiveCall) -> None:
@@ -63,7 +63,7 @@ class ActiveCalls:
         return self._active_calls.pop(reference_id, None)
 
     def shut_unsent(self) -> dict[str, list[str]]:
-        """Shut the gates of calls that have not left: their reference ids by claim token, to be given back."""
+        """Shut the gates of calls that have not left; return their reference ids by claim token, to be given back."""
         by_token: dict[str, list[str]] = {}
         for active in list(self._active_calls.values()):
             if isinstance(active.call, Prepared) and active.gate.shut():

@@ -1,4 +1,4 @@
-"""Does long work in a thread of its own, so that the calls of the other greenlets go on meanwhile."""
+"""Runs long computations in a thread, so that the calls of other greenlets go on meanwhile."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Work on less is done within a few milliseconds, and quicker without a thread.
+#: Work on less takes a few milliseconds at most, and is done sooner without a thread.
 LARGE_BYTES: Final = 64 * 1024
-#: To evaluate expressions takes so many times as long as to read what they look through.
+#: Evaluating expressions takes about this many times as long as reading the data that they search.
 EVALUATING: Final = 32
-#: To make a mask takes so many times as long as to read the texts that it hides.
+#: Making a mask takes about this many times as long as reading the texts that it hides.
 _MAKING: Final = 1_000
 
 
 def apart(size_bytes: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Do ``work`` on so many bytes. It must be pure: no I/O, and nothing that a greenlet waits on."""
+    """Run ``work``, in a thread where it is on many bytes. It must be pure: it does no I/O and uses no greenlets."""
     if size_bytes < LARGE_BYTES:
         return work(*args, **kwargs)
     result: R = gevent.get_hub().threadpool.apply(work, args, kwargs)
@@ -29,5 +29,5 @@ def apart(size_bytes: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwar
 
 
 def making_bytes(texts: Iterable[str]) -> int:
-    """Return how many bytes can be worked on in the time that it takes to make a mask of these texts."""
+    """Return the size of work, in bytes, that takes as long as making a mask of these texts."""
     return _MAKING * sum(map(len, texts))

@@ -1,4 +1,4 @@
-"""Carries claimed calls to their settlement: gate, send, classify, mask, settle; a greenlet each."""
+"""Carries out claimed calls, each in a greenlet: gate, send, classify, mask, settle."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class Attempts:
     """The calls in flight of one process.
 
-    ``go_on`` gets what may be run when calls have ended, ``let_go`` the ids of those that are in progress no more.
+    ``go_on`` gets the calls that may run because others have ended, ``let_go`` the ids of those that have ended here.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class Attempts:
 
     @property
     def settler_moves(self) -> int:
-        """How often a settler has gone on."""
+        """How often a settler has iterated."""
         return self._settlers.moves
 
     def launch(self, active: ActiveCall) -> None:
-        """Begin a claimed call, whose slot is taken: it is given back when the call has ended, whatever ends it."""
+        """Start a claimed call in the slot that was taken for it; the call frees it, however it ends."""
         self._slots.hold(active.webhook)
         self._active_calls.add(active)
         self._watch.claimed(active)
@@ -84,19 +84,19 @@ class Attempts:
             raise
 
     def shut_unsent(self) -> dict[str, list[str]]:
-        """Keep what has not left from leaving, for good: reference ids by claim token, to be given back."""
+        """Stop every request that has not left, for good; return reference ids by claim token, to be given back."""
         self._stopping = True
         return self._active_calls.shut_unsent()
 
     def flush(self, timeout_s: float) -> None:
-        """Settle what has ended, at most for so long."""
+        """Settle what has ended, in at most ``timeout_s`` seconds."""
         self._settlers.flush(timeout_s)
 
     def _carry_out(self, active: ActiveCall) -> None:
-        """Carry a call to its settlement. Nothing that goes wrong on the way keeps it from there."""
+        """Carry out a call and settle it, whatever goes wrong on the way."""
         settlement: Settlement | None = None
         try:
-            settlement = self._come_to(active)
+            settlement = self._attempt(active)
         except Exception as error:  # noqa: BLE001 - a fault of ours, which costs this call only
             log.fault(error, "attempt")
             settlement = self._salvage(active, error)
@@ -106,7 +106,7 @@ class Attempts:
             else:
                 self._settlers.put(settlement)
 
-    def _come_to(self, active: ActiveCall) -> Settlement | None:
+    def _attempt(self, active: ActiveCall) -> Settlement | None:
         """Send a call, or make its chain's next step; None if it was given back, or waits for its step."""
         call, sent_at_ms = active.call, self._sent_at_ms(active)
         if isinstance(call, Prepared):
@@ -124,7 +124,7 @@ class Attempts:
         return unsendable(call, active.claim_token, sent_at_ms)
 
     def _salvage(self, active: ActiveCall, error: Exception) -> Settlement | None:
-        """Settle a call on whose way something has failed by what is known; None where its lease may end."""
+        """Make the settlement of a call that a fault of ours has stopped; None where its lease is to end instead."""
         call, sent_at_ms = active.call, self._sent_at_ms(active)
         if active.released:
             return None
@@ -136,7 +136,7 @@ class Attempts:
         return unsendable(Unsendable(call.record, Outcome.PREPARE_FAILED), active.claim_token, sent_at_ms)
 
     def _advance(self, active: ActiveCall, evaluation: ChainEvaluation) -> Settlement | None:
-        """Take a chain further: create its next step and let it wait, or come to its end."""
+        """Create a chain's next step, for which the chain then waits (None), or make its settlement."""
         if isinstance(evaluation.next, Create):
             step, news = evaluation.next.step, self._evaluator.new_steps(evaluation, evaluation.next)
             secrets = self._evaluator.sealed_secrets(evaluation, evaluation.next)
@@ -156,7 +156,7 @@ class Attempts:
         return active.claimed_at_ms + int((boot_time_s() - active.claimed_at_s) * 1000)
 
     def _with_room(self, group: Sequence[Settlement]) -> Sequence[Settlement]:
-        """Return the settlements with the number of further calls of their webhooks that this process can then hold."""
+        """Add to each settlement how many further calls of its webhook this process will have room for."""
         if self._stopping:
             return group
         actives = [self._active_calls.of(settlement.reference_id) for settlement in group]

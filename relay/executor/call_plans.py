@@ -33,7 +33,7 @@ class CallPlan:
     shape: Shape
     template: Template
     mask: Mask
-    sendable: bool  # plain http goes only where an exception still stands (security.md, Egress guard)
+    sendable: bool  # plain http is called only while an exception allows it (security.md, "Egress guard")
     oauth: ClientCredentials | None = None  # a token is needed before it is called
 
 

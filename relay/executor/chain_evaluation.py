@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from relay.store.transitions import CallRecord
     from relay.vault import Vault
 
-#: What chains hide in the answers of their steps, read or worked out in this process: so many are kept.
+#: How many steps' secrets, read or worked out in this process, are kept.
 MAX_HIDINGS: Final = 1_024
 
 
@@ -137,10 +137,10 @@ class ChainEvaluator:
         return self._settlement(evaluation, claim_token, outcome, State.UNREACHABLE, result, f"step {step}: {reason}")
 
     def secrets_beside(self, record: CallRecord, result: Result, size_bytes: int) -> tuple[str, ...] | None:
-        """Return what is to be hidden in the answer of a chain's step: what the masks of the chain find with it.
+        """Return the texts to hide in the answer of a chain's step: what the chain's masks find, this answer included.
 
-        Also what those of the chains above it have found: they may have handed it down. None where the chain is over
-        and cannot be asked any more. Raises TooManySecrets.
+        Also what the masks of chains above it have found, which they may have handed down. None where the chain has
+        ended, so that they can no longer be found. Raises TooManySecrets.
         """
         if record.parent is None or record.step is None:
             return ()
@@ -214,7 +214,7 @@ class ChainEvaluator:
         )
 
     def _masked(self, evaluation: ChainEvaluation, result: Result) -> tuple[Any, int]:
-        """Mask a chain's data for its caller; nothing is left where it is not known what is to be hidden in it."""
+        """Mask a chain's data for its caller; leave nothing of it where it cannot be known what to hide."""
         try:
             pins: dict[str, int] = json.loads(evaluation.record.pins or "{}")
             mask = surely(lambda: self._plans.chain_mask(evaluation.record.plugin, pins), "conclude", gevent.sleep)

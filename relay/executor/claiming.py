@@ -1,4 +1,4 @@
-"""Claims calls and notes when that was; gives calls back of which nothing has left."""
+"""Claims calls, noting when, and gives back those of which nothing has left."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from relay.store.invocations import InvocationStore
     from relay.store.transitions import Claimed, Ready
 
-#: For how long it is tried to give back what a lost claim may have granted: far beyond any lease.
+#: How long to go on trying to give back what a claim without a reply may have granted: far beyond any lease.
 GIVE_BACK_S: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimGrant:
-    """A claim's answer: its token, and when it was asked for and given on this machine's clock."""
+    """The reply to a claim: its token, and when it was asked for and came, on the clock of ``boot_time_s``."""
 
     claim_token: str
     claimed: Claimed
@@ -35,7 +35,7 @@ class ClaimGrant:
     answered_s: float
 
     def active_call(self, call: Call) -> ActiveCall:
-        """Begin a call that was granted. Its deadline counts from before the claim was sent."""
+        """Make the active call of one that was granted. Its deadline counts from before the claim was sent."""
         gate = Gate(self.begun_s + call.record.timeout_ms / 1000)
         return ActiveCall(
             call,
@@ -49,23 +49,23 @@ class ClaimGrant:
 
 
 class Claimer:
-    """Claims of one process; ``publish`` gets what may be run when calls were given back."""
+    """Claims calls for one process; ``publish`` gets the calls that may run because others were given back."""
 
     def __init__(self, store: InvocationStore, publish: Callable[[Ready], object]) -> None:
         self._store = store
         self._publish = publish
-        self._under_way = 0  # to the store and back
+        self._under_way = 0  # claims without a reply yet
 
     @property
     def busy(self) -> bool:
-        """Whether the answer to a claim is still out."""
+        """Whether a claim has no reply yet."""
         return self._under_way > 0
 
     def claim(self, reference_ids: Sequence[str], full: Sequence[str], park: Sequence[str]) -> ClaimGrant:
-        """Take calls to send them, and park others: those read as ``full``, and those that there is no room for.
+        """Claim calls to send them, and park others: those read as ``full``, and those that there is no room for.
 
-        Raises what the store does: the answer was lost. What may have been granted is given back as soon as that can
-        be said.
+        Raises what the store raises. What may have been granted all the same is then given back, as soon as the store
+        can be told.
         """
         claim_token, begun_s = uuid4().hex, boot_time_s()
         self._under_way += 1
@@ -79,7 +79,7 @@ class Claimer:
         return ClaimGrant(claim_token, claimed, begun_s, boot_time_s())
 
     def give_back(self, by_token: Mapping[str, Sequence[str]]) -> None:
-        """Try once to give these back, none of which has left; where that fails their leases end."""
+        """Try once to give back calls, none of which has left; where that fails their leases end."""
         for claim_token, reference_ids in by_token.items():
             try:
                 self._publish(self._store.release(reference_ids, claim_token))

@@ -1,4 +1,4 @@
-"""From what came back to what is written down: classify, mask, decide on another attempt, seal."""
+"""Turns what came of an attempt into its settlement: classify, mask, decide on another attempt, seal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from relay.store.transitions import CallRecord
     from relay.vault import Vault
 
-#: Outcomes that say the endpoint is away. The others were answered, or never came as far as trying it.
+#: Outcomes by which an endpoint counts as away. With the others it answered, or was not even tried.
 _NO_CONTACT: Final = frozenset(
     {
         Outcome.DNS_FAILED,
@@ -40,7 +40,7 @@ MAX_NEW_TOKENS: Final = 2
 
 
 class Conclusion:
-    """Draws the conclusion of each attempt."""
+    """Makes the settlement of each attempt."""
 
     def __init__(self, data_vault: Vault, evaluator: ChainEvaluator, tokens: AccessTokens | None = None) -> None:
         self._vault = data_vault
@@ -48,7 +48,7 @@ class Conclusion:
         self._tokens = tokens
 
     def conclude(self, call: Prepared, claim_token: str, answer: EndpointAnswer, started_at_ms: int) -> Settlement:
-        """Make the settlement of a call that was tried. What of an answer is kept is masked, then sealed."""
+        """Make the settlement of a call that was attempted. What is kept of an answer is masked, then sealed."""
         record = call.record
         reading = self._reader.read(call, answer)
         outcome, result = reading.outcome, reading.result
@@ -92,7 +92,7 @@ class Conclusion:
 def unsendable(call: Unsendable, claim_token: str, started_at_ms: int) -> Settlement:
     """Make the settlement of a call that could not be prepared. One that is rejected has no attempt and no result.
 
-    What is found wrong in a call that was lost is `interrupted`: it may have been sent before.
+    A call whose lease was lost ends `interrupted` whatever is wrong with it: it may have been sent before.
     """
     if call.record.was_lost:
         return _lost(call.record, claim_token)
@@ -114,7 +114,7 @@ def unsendable(call: Unsendable, claim_token: str, started_at_ms: int) -> Settle
 def salvaged(
     call: Prepared, claim_token: str, answer: EndpointAnswer | None, *, entered: bool, at_ms: int
 ) -> Settlement:
-    """Make the settlement of a call whose sending or conclusion failed: what is known, none of the answer's data."""
+    """Make the settlement of a call that a fault of ours has stopped: what is known, none of the answer's data."""
     if answer is None:
         outcome, sent = (Outcome.CONNECTION_LOST, Sent.MAYBE) if entered else (Outcome.PREPARE_FAILED, Sent.NO)
     else:

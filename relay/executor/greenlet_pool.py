@@ -1,6 +1,6 @@
-"""Greenlets that are used again: CPython maps memory for the frames of each new one, and unmaps it at its end.
+"""A pool of greenlets, because CPython maps memory for the frames of each new one and unmaps it at its end.
 
-That is two system calls and a page fault or two, 10 us a call, where a call takes little more than 100.
+These two system calls and a page fault or two cost about 10 us, and a whole call little more than 100.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ T = TypeVar("T")
 
 
 class GreenletPool(Generic[T]):
-    """Does ``work`` for any number of items side by side. As many greenlets stay as were ever busy at once."""
+    """Calls ``work`` for any number of items at a time. As many greenlets stay as were ever busy at once."""
 
     def __init__(self, work: Callable[[T], None]) -> None:
         self._work = work
         self._items: SimpleQueue[T] = SimpleQueue()
-        self._idle = 0  # greenlets that wait for an item, but for those that one is on its way to
+        self._idle = 0  # greenlets that wait, less the items that wait for one
 
     def start(self, item: T) -> None:
-        """Begin an item's work soon, and return at once."""
+        """Start an item's work soon, and return at once."""
         if self._idle:
             self._idle -= 1
         else:

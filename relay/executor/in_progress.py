@@ -1,4 +1,4 @@
-"""What a process has in progress: a second message about a call starts nothing, but is not forgotten either."""
+"""The calls that a process has in progress: a second message about one starts nothing, but is remembered."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class InProgress:
 
     def __init__(self) -> None:
         self._held: set[str] = set()
-        self._asked_for: set[str] = set()  # once more, while held
+        self._asked_for: set[str] = set()  # by another message, while held
 
     def take(self, named: Iterable[object]) -> list[str]:
-        """Take what is an id and not held already; a message is trusted with nothing but ids."""
+        """Hold the ids that are not held yet, and return them; ignore whatever is not a reference id."""
         fresh = dict.fromkeys(ref for ref in named if isinstance(ref, str) and reference_time_ms(ref))
         taken = [ref for ref in fresh if ref not in self._held]
         self._asked_for.update(self._held.intersection(fresh))
@@ -26,9 +26,9 @@ class InProgress:
         return taken
 
     def let_go(self, reference_ids: Collection[str]) -> list[str]:
-        """Put these back; returns those that were asked for meanwhile.
+        """Hold these no longer; return those that another message asked for meanwhile.
 
-        Such a message may have come from who woke a call that was just being parked: then nobody else comes for it.
+        That message may have been sent to wake a call that was just being parked here: no other would follow.
         """
         self._held.difference_update(reference_ids)
         if not self._asked_for:

@@ -1,4 +1,4 @@
-"""What one message brings: how far its calls have come, and which of them could not be prepared."""
+"""The calls of one message: how far they have come, and how many of them could not be prepared."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: For how long a message's calls may wait for their webhook's share, counted anew when some of them are claimed, before
 #: they are parked. Meanwhile the message holds one of the few tasks of its process, and those behind it wait as well.
 HOLD_S: Final = 0.25
-#: So many calls of a message are left out because something of them cannot be read now; then the store is away.
+#: How many calls of a message may be left out because they cannot be read now; beyond that the store counts as away.
 LEFT_OUT: Final = 2
 
 
@@ -29,9 +29,9 @@ def _nothing_done() -> dict[str, int]:
 
 @dataclass(slots=True)
 class Message:
-    """Calls that are in progress here because of one message; ``waits``: for access tokens too, which holds no task."""
+    """The calls that one message brought; ``waits``: whether they wait for access tokens, which tasks must not."""
 
-    left: set[str]  # ids for which nothing has been done that lasts
+    left: set[str]  # ids that were neither claimed, parked nor handed on
     waits: bool
     counts: dict[str, int] = field(default_factory=_nothing_done)
     park_at_s: float = field(default_factory=lambda: boot_time_s() + HOLD_S)
@@ -44,7 +44,7 @@ class Message:
         return max(0.0, self.park_at_s - boot_time_s())
 
     def claimed(self, claimed: Claimed) -> None:
-        """Note that some of its calls were claimed, which gives the others more time, or parked."""
+        """Note which of its calls were claimed or parked; a claim gives the others more time."""
         self.left -= claimed.granted | claimed.parked
         if claimed.granted:
             self.park_at_s = boot_time_s() + HOLD_S
@@ -68,7 +68,7 @@ class Message:
             except (Unavailable, StoreFault) as error:
                 self.failed += 1
                 if Failures("prepare").note(error) or self.failed <= LEFT_OUT:
-                    continue  # it comes again, and the others need not wait for it
+                    continue  # another message brings it again: the others need not wait
                 raise
             if isinstance(call, TokenWanted):
                 wanting.append(record)

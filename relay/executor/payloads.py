@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Payloads:
     """The triggers that a worker carries out.
 
-    What callers send is sealed by the API. What a chain hands to its steps it may have from an endpoint, secrets
-    included: the API's keys do not open that.
+    What callers send is sealed with the data keys, which the API has too. What a chain hands to its steps may hold
+    secrets from an endpoint's answer, and is sealed with the target keys, which the API has not.
     """
 
     def __init__(self, data_vault: Vault, target_vault: Vault) -> None:

@@ -1,4 +1,4 @@
-"""The steps of a message's calls up to the claim. A task ends when its calls have started."""
+"""Runs the calls of messages up to their claim. The task of a message ends when its calls have started."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from relay.store.invocations import InvocationStore
     from relay.store.transitions import CallRecord, Claimed, Ready
 
-#: Calls that one script claims: it holds the server for everybody.
+#: Calls that one script claims: the server does nothing else meanwhile.
 CLAIM_ITEMS: Final = 32
-#: A message does not wait longer than this for calls of several partitions; they go on without it.
+#: How long a task waits until calls of several partitions have started; after that they go on without it.
 APART_S: Final = 1.0
-#: What a stop leaves of its time for settling the last calls.
+#: What a stop keeps of its time for settling the last calls.
 SETTLE_S: Final = 5.0
-#: While every slot is taken, one call has to end within the longest timeout and what it takes to settle.
+#: While every slot is taken, a call has to end within this many looks (`LOOK_S`): the longest timeout, and a settle.
 FULL_LOOKS: Final = 180
-#: Calls of one process that wait for access tokens. What is beyond comes again.
+#: Calls of one process that wait for access tokens at a time. Another message brings those beyond.
 MAX_TOKENS_WANTED: Final = 4_096
 
 
@@ -76,9 +76,9 @@ class Executor:
         self._draining = False
 
     def run(self, reference_ids: Sequence[object], found: Sequence[CallRecord] = ()) -> dict[str, int]:
-        """Start the calls of one message; returns counts, which is all that a task may show.
+        """Start the calls of one message; return counts, which are all that a task's result may show.
 
-        What is ``found`` of them is not read again.
+        Records that are in ``found`` are not read again.
         """
         for replay_id in self._replaying.named_by(reference_ids):
             gevent.spawn(self._replaying.run, replay_id)
@@ -88,7 +88,7 @@ class Executor:
         return counts
 
     def _run_apart(self, taken: Sequence[str], found: Sequence[CallRecord]) -> dict[str, int]:
-        """Start calls of each partition apart: one whose server is silent holds up neither others nor a task."""
+        """Start the calls of each partition apart: a silent server delays neither other partitions nor the task."""
         if not self._store.is_divided:
             return self._run(taken, found, waits=False)
         parts = self._store.by_partition(taken)
@@ -98,32 +98,32 @@ class Executor:
         return {name: sum(counts[name] for counts in done) for name in ("started", "skipped", "parked")}
 
     def _run(self, taken: Sequence[str], found: Sequence[CallRecord], *, waits: bool) -> dict[str, int]:
-        """Start calls that are in progress here; ``waits``: for access tokens too, which holds no task."""
+        """Start calls that are in progress here; ``waits``: whether they wait for access tokens, as in `Message`."""
         message, apart = Message(set(taken), waits), False
         try:
             self._start_all(self._read(taken, found), message)
-        except Exception as error:  # noqa: BLE001 - what was not claimed comes again
+        except Exception as error:  # noqa: BLE001 - another message brings what was not claimed
             apart = Failures("claim", calls=len(message.left)).note(error) and len(message.left) > 1
         finally:
             self._let_go(message.left)
         for reference_id in message.left if apart and not self._draining else ():
-            gevent.spawn(self.run, [reference_id])  # one of them may be what the others fail with
+            gevent.spawn(self.run, [reference_id])  # one of them may make the others fail
         return message.counts
 
     @property
     def is_full(self) -> bool:
-        """Whether every slot is taken, so that whoever brings calls has to wait."""
+        """Whether every slot is taken, so that further calls have to wait."""
         return self._slots.free == 0
 
     def parts(self) -> tuple[Part, ...]:
-        """Return what has to move here so that calls go on."""
+        """Return the parts that have to move, or the heartbeat ends the process."""
         return (
             Part("settler", lambda: self._attempts.settler_moves),
             Part("calls", lambda: self._slots.ends if self.is_full else None, FULL_LOOKS, FULL_LOOKS),
         )
 
     def drain(self, timeout_s: float) -> None:
-        """Stop: claim nothing more, give back what has not left, let the rest end, at most for ``timeout_s``."""
+        """Claim nothing more, give back what has not left, and let the rest end, in at most ``timeout_s`` seconds."""
         self._draining = True
         self._replaying.stop()
         deadline_s = boot_time_s() + timeout_s
@@ -146,7 +146,7 @@ class Executor:
         return [*(known[ref] for ref in taken if ref in known), *read]
 
     def _await_tokens(self, records: Sequence[CallRecord]) -> set[str]:
-        """Go on with these in greenlets of their own, one for each webhook's token; returns which."""
+        """Run these in greenlets of their own, one for each token that is wanted; return their ids."""
         by_revision: dict[tuple[str, str, int], list[str]] = {}
         for record in records[: MAX_TOKENS_WANTED - self._tokens_wanted]:
             name = record.plugin, record.webhook_id, record.revision
@@ -216,17 +216,17 @@ class Executor:
         self._follow(grant.claimed, (*records, *full, *parked))
 
     def _follow(self, claimed: Claimed, records: Iterable[CallRecord]) -> None:
-        """See to what a claim has come to beside the calls that it granted."""
+        """Act on what a claim has done beside granting calls: those that it ended, parked and woke."""
         for record in records if claimed.ended else ():
             if record.reference_id in claimed.ended:
                 self._watch.ended(record, *claimed.ended[record.reference_id])
         self._let_go(claimed.parked)
         self._go_on(claimed.ready)
 
-    # -- what may be run now ------------------------------------------------------------------------------------
+    # -- what may run now ------------------------------------------------------------------------------------
 
     def run_here(self, ready: Ready, found: Sequence[CallRecord] = ()) -> Ready:
-        """Run what may be run now, where this process serves its lane and has room; returns the others."""
+        """Run calls that may run now, where this process serves their lane and has room; return the others."""
         own = [] if self._draining else [ref for ref, lane in ready if lane in self._lanes][: self._slots.free]
         if own:
             gevent.spawn(self._run_woken, own, found)
@@ -238,13 +238,13 @@ class Executor:
             self.run(reference_ids, found)
 
     def _go_on(self, ready: Ready, found: Sequence[CallRecord] = ()) -> None:
-        """Run what may be run now; a message takes what this process cannot run."""
+        """Run calls that may run now, and publish those that this process cannot run."""
         others = self.run_here(ready, found)
         if others:
             self._publish(others)
 
     def _publish(self, ready: Ready) -> None:
-        """Publish, which is a hint: whatever goes wrong, the sweeper does it again."""
+        """Publish calls. A message is a hint: if it fails, the sweeper publishes them again."""
         try:
             self._hand_over(ready)
         except Exception as error:  # noqa: BLE001

@@ -1,4 +1,4 @@
-"""Everything that happens to a call before it is claimed: open, check against the pinned revision, render."""
+"""Prepares calls before they are claimed: opens, checks against the pinned revision, renders."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ class Preparation:
     def prepare(self, record: CallRecord, *, waits: bool) -> Call | TokenWanted:
         """Open, check and render one call.
 
-        ``waits``: for its access token, if that has to be fetched; else that is said.
+        An access token that has to be fetched is waited for with ``waits``; without it, `TokenWanted` is returned.
 
         Raises:
-            Unavailable, StoreFault: something could not be read. What is not claimed comes again.
+            Unavailable, StoreFault: something could not be read. The call is to be left: it was not claimed.
         """
         try:
             return self._prepared(record, waits)
@@ -83,7 +83,7 @@ class Preparation:
             return Unsendable(record, Outcome.REQUEST_REJECTED)
         except (NotFound, VaultError):
             return Unsendable(record, Outcome.PREPARE_FAILED)
-        except Exception as error:  # noqa: BLE001 - one call's fault must not take the others of its message along
+        except Exception as error:  # noqa: BLE001 - the other calls of its message must not fail with it
             log.fault(error, "prepare")
             return Unsendable(record, Outcome.PREPARE_FAILED)
 

@@ -26,7 +26,7 @@ MAX_STEP_MASKS: Final = 256
 
 
 class Reading(NamedTuple):
-    """What is known of an answer: the outcome, the result as it may be kept, how much was taken out of it."""
+    """What was read of an answer: the outcome, the result as it may be kept, how many secrets were masked in it."""
 
     outcome: Outcome
     result: Result
@@ -42,7 +42,7 @@ class AnswerReader:
         self._masks = lru_cache(MAX_STEP_MASKS)(Mask.with_texts)
 
     def read(self, call: Prepared, answer: EndpointAnswer) -> Reading:
-        """Read what an attempt came to."""
+        """Read the answer of an attempt; without one the result is that of its outcome."""
         if answer.outcome is not Outcome.ANSWERED:
             return _failed(answer.outcome)
         try:

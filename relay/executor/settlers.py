@@ -1,4 +1,4 @@
-"""A settler for each partition of the store: one whose server stands still holds up the ends of no other."""
+"""A settler for each partition of the store: a server that stands still delays no other partition's calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Settlers:
-    """Settles what came of calls, those of each partition apart; as `Settler`, of which the first exists at once."""
+    """Settles calls as `Settler` does, with one for each partition; that of partition 0 exists from the start."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class Settlers:
 
     @property
     def moves(self) -> int:
-        """How often any of them has gone on."""
+        """How often any of them has iterated."""
         return sum(each.moves for each in self._settlers.values())
 
     @property
@@ -39,7 +39,7 @@ class Settlers:
         return sum(each.waiting for each in self._settlers.values())
 
     def put(self, settlement: Settlement) -> None:
-        """Settle this, soon."""
+        """Queue a settlement for the settler of its partition."""
         number = self._store.group_of(settlement.reference_id)
         settler = self._settlers.get(number)
         if settler is None:
@@ -47,7 +47,7 @@ class Settlers:
         settler.put(settlement)
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until nothing is left to settle; False if that took longer than ``timeout_s``."""
+        """Wait until nothing is left to settle; return False if that takes longer than ``timeout_s`` seconds."""
         until_s = boot_time_s() + timeout_s
         flushed = [each.flush(max(0.0, until_s - boot_time_s())) for each in self._settlers.values()]
         return all(flushed)

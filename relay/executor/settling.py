@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from relay.store.invocations import InvocationStore
     from relay.store.transitions import CallRecord, Ready, Settled, Settlement
 
-#: A script holds the server for everybody: about 1 ms for so many.
+#: Settlements of one script, which takes about 1 ms; the server does nothing else meanwhile.
 GROUP_ITEMS: Final = 24
 GROUP_BYTES: Final = 1024 * 1024
-#: While there is nothing to settle, how often that shows that it could.
+#: How often the settler shows that it is alive while there is nothing to settle.
 IDLE_S: Final = 1.0
-#: What has failed so often goes without others, whatever the reason: it may be the reason.
+#: A settlement that has failed this often is tried alone, whatever the reason: it may be the reason.
 FAILURES_TOGETHER: Final = 3
-#: What is given up after so many faults of ours, each alone: its lease ends, and whoever finds it says what is known.
+#: After this many faults of ours, each alone, it is given up: its lease ends, and who finds it records what is known.
 FAULTS_ALONE: Final = 8
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """A settlement on its way."""
+    """A settlement in the queue."""
 
     settlement: Settlement
     failures: int = 0
@@ -48,9 +48,9 @@ class _Waiting:
 
 
 class Settler:
-    """One greenlet that settles. A call keeps its slot until it is settled, so that what waits here is bounded.
+    """Settles calls in one greenlet. A call keeps its slot until it is settled, which bounds the queue.
 
-    What cannot be settled now goes to the end of those that wait, so that it is in nobody's way.
+    A settlement that has failed goes to the end of the queue, out of the way of others.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class Settler:
         self._arrived = Signal()
         self._idle = Signal()
         self._idle.set()
-        self._busy = False  # the last group was one of several
+        self._busy = False  # the last group had several items
         self._failures = Failures("settle")
-        self.moves = 0  # how often it has gone on, be it to find that there is nothing to do or that the store is away
+        self.moves = 0  # how often it has iterated, even with nothing to do or the store away
         self._greenlet = gevent.spawn(Loop("settle", self._iterate, gevent.sleep).run)
 
     @property
@@ -79,13 +79,13 @@ class Settler:
         return len(self._waiting)
 
     def put(self, settlement: Settlement) -> None:
-        """Settle this, soon; ``on_settled`` is called with its group, and which of it counted, when it is done."""
+        """Queue a settlement; once it is settled ``on_settled`` gets its group, and whether each of that counted."""
         self._waiting.append(_Waiting(settlement))
         self._idle.clear()
         self._arrived.set()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until nothing is left to settle; False if that took longer than ``timeout_s``."""
+        """Wait until nothing is left to settle; return False if that takes longer than ``timeout_s`` seconds."""
         return bool(self._idle.wait(timeout_s))
 
     def _iterate(self) -> None:
@@ -118,17 +118,17 @@ class Settler:
         return group
 
     def _settle(self, group: Sequence[_Waiting]) -> bool:
-        """Settle these; whether the next ones are worth waiting for."""
+        """Settle a group; return whether it pays to collect the next one."""
         settlements = [each.settlement for each in group]
         try:
             settled = self._store.settle(self._with_room(settlements))
-        except Exception as error:  # noqa: BLE001 - whatever it is, an answer that came is not given up for it
+        except Exception as error:  # noqa: BLE001 - whatever it is, an answer that has come is kept
             self._failed(group, error)
             return False
         self._failures.over()
         self._on_settled(settlements, settled.counted)
         self._tell(settlements, settled)
-        return len(group) > 1 and not settled.ready  # who waits for a place does not wait for a larger group
+        return len(group) > 1 and not settled.ready  # woken calls do not wait for a larger group
 
     def _tell(self, settlements: Sequence[Settlement], settled: Settled) -> None:
         for settlement, counted in zip(settlements, settled.counted, strict=False):
@@ -136,7 +136,7 @@ class Settler:
                 event(Event.LATE_ANSWER, level=logging.WARNING, ref=settlement.reference_id)
         if settled.ready:
             self._on_ready(settled.ready, settled.found)
-            gevent.sleep(0)  # who waits for a place does not wait for what is written here
+            gevent.sleep(0)  # woken calls go on before this event is written
         event(
             Event.CALLS_SETTLED,
             calls=[

@@ -33,9 +33,9 @@ def run_once(
     *,
     timeout_s: float,
 ) -> Invocation:
-    """Return the record after one attempt, or without one where the webhook's limits let none go.
+    """Make one attempt of a call, unless the webhook's limits hold it back; return its record.
 
-    What is unfinished then, to be retried or parked, is cancelled: one call is one call.
+    A call that is not final then, because it is parked or to be retried, is cancelled: no worker may send it later.
     """
     counts = executor.run([reference_id])
     until_s = boot_time_s() + timeout_s + _SPARE_S

@@ -43,18 +43,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: An endpoint that answers within this makes room so soon that it pays to wait for it.
+#: Where an endpoint answers within this, a slot is free so soon that it pays to wait for it.
 BRIEF_S: Final = 0.1
-#: To claim so few costs about as much as to claim many: where more may go at once, they wait for those.
+#: Claiming this few costs about as much as claiming many: they wait where others may soon go with them.
 FEW: Final = 8
-#: Of so many woken calls a settle names the webhook: its answer has as many rows (``MOST_ROWS`` of ``lua/settle.lua``).
+#: How many woken calls a settle's reply names the webhooks of: it has as many rows (``MOST_ROWS``, ``lua/settle.lua``).
 WOKEN: Final = 32
 #: How much the last duration counts in a webhook's mean.
 _WEIGHT: Final = 0.2
 
 
 class Slots:
-    """Places for calls in flight, each held in the name of its webhook. Who takes some gives each back."""
+    """Slots for calls in flight, each held for a webhook. Whoever takes slots gives each of them back."""
 
     def __init__(self, total: int) -> None:
         self._free = BoundedSemaphore(total)
@@ -91,10 +91,10 @@ class Slots:
         return room_left(self._held[name], self.free)
 
     def room_after(self, leaving: Iterable[Hashable]) -> dict[Hashable, int]:
-        """Return how many more calls these webhooks may hold when those that are named, each once a call, have left.
+        """Return how many more calls each webhook in ``leaving``, named once a call, may hold once these have left.
 
-        What is coming has its room already, so that nobody is woken for that twice. Beyond as many as leave no more
-        are woken than one settle names the webhooks of: the others would not be known to be coming.
+        Room for calls that are coming is taken, so that none are woken for it twice. A webhook may have as many woken
+        as leave, and more only up to `WOKEN` in all: of others nobody would know that they are coming.
         """
         counts = Counter(leaving)
         free = max(0, self.free + counts.total() - self._coming.total())
@@ -132,7 +132,7 @@ class Slots:
         return within, [call for call in beyond if webhook_of(call) in soon], parked
 
     def take(self, wanted: int) -> int:
-        """Wait until a slot is free; returns how many were taken, 1 to ``wanted``."""
+        """Wait until a slot is free; take 1 to ``wanted`` slots, and return how many."""
         self._free.acquire()
         taken = 1
         while taken < wanted and self._free.acquire(blocking=False):
@@ -165,7 +165,7 @@ class Slots:
         return held >= MESSAGE_IDS + 2 * held * self._answers.mean_s(name) / held_s
 
     def wait_for_leave(self, timeout_s: float) -> None:
-        """Wait until some call ends, at most so long."""
+        """Wait until some call ends, for at most ``timeout_s`` seconds."""
         self._somebody_left.clear()
         self._somebody_left.wait(timeout_s)
 
@@ -181,7 +181,7 @@ class Slots:
         self._answers.note(name, after_s)
 
     def leave(self, name: Hashable, held_s: float) -> None:
-        """Free a webhook's slot, which it held for so long."""
+        """Free a slot that a webhook has held for ``held_s`` seconds."""
         self.ends += 1
         self._held[name] -= 1
         self._leaves.note(name, held_s)
@@ -199,7 +199,7 @@ class Slots:
 
 
 class _Durations:
-    """How long something takes a webhook's calls, as a moving mean; while none ends, as long as that has lasted."""
+    """Moving means of durations by webhook; while none ends for longer than its mean, that time is expected instead."""
 
     def __init__(self) -> None:
         self._mean_s: dict[Hashable, float] = {}

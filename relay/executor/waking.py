@@ -1,7 +1,6 @@
-"""Wakes parked calls that this process has room for, where the end of none of its own calls does.
+"""Wakes parked calls that this process has room for and that the end of another call does not wake.
 
-What a webhook could not send because a neighbour held the slots goes on so when that one has left; so does what was
-parked by a process that is gone.
+So calls go on that were parked because another webhook held the slots, or by a process that is gone.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ if TYPE_CHECKING:
     from relay.store.parked import ParkedCalls
     from relay.store.transitions import Ready
 
-#: A webhook that was squeezed is to have its share again within a second.
+#: Between two looks: a webhook has its share within a second after others have left their slots.
 PERIOD_S: Final = 0.4
 #: Webhooks looked at in one iteration.
 WEBHOOKS: Final = 16
 
 
 class Waking:
-    """Looks for parked calls of the ``lanes`` of one process; ``go_on`` gets those that may be run."""
+    """Looks for parked calls of the ``lanes`` of one process; ``go_on`` gets those that may run."""
 
     def __init__(
         self, parked: ParkedCalls, slots: Slots, lanes: Collection[str], go_on: Callable[[Ready], object]

@@ -1,4 +1,4 @@
-"""Sees every call that this process claims and settles, and tells those who measure and show them."""
+"""Observes every call that this process claims and settles, for metrics, traces and Flower."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CallWatch:
             self._gathering.add(QUEUE_DELAY, active.webhook, active.waited_ms)
 
     def sending(self, active: ActiveCall) -> None:
-        """Note that a request is about to leave; where it is traced, its endpoint belongs below the attempt's span."""
+        """Note that a request is about to leave; where it is traced, hand the attempt's span on to the endpoint."""
         call = active.call
         if isinstance(call, Prepared):
             active.span = self._spans.attempt(
@@ -59,7 +59,7 @@ class CallWatch:
             )
 
     def settled(self, active: ActiveCall, settlement: Settlement) -> None:
-        """Note that what came of a call was written down."""
+        """Note that a call was settled."""
         attempt = settlement.attempt
         runtime_ms = 0 if attempt is None else attempt.duration_ms
         if isinstance(active.call, Prepared):
