@@ -1,8 +1,9 @@
-"""A proxy that all calls have to go through, where a network lets nothing else out: CONNECT, and nothing but CONNECT.
+"""The HTTP proxy that all calls go through where a network lets nothing else out; only CONNECT is asked of it.
 
-The names of endpoints are resolved here, their addresses judged here, and the proxy is asked for one of these: what it
-would make of a name nobody could judge. Within the tunnel TLS is spoken with the endpoint itself, whose
-certificate is verified for the registered name; the proxy sees addresses, sizes and the name in the handshake.
+The names of endpoints are resolved here, their addresses judged here, and the proxy is asked to connect to one of
+these: the address that a proxy finds for a name could not be judged. Within the tunnel TLS is spoken with the endpoint
+itself, whose certificate is verified for the registered name; the proxy sees addresses, sizes and the name in the
+handshake.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from relay.egress import AddressPolicy
 
-#: How long addresses are used before a name is looked up, and they are judged, again.
+#: Seconds for which the addresses of a name are used; then it is looked up again.
 ADDRESS_AGE_S: Final = 60
 #: How many of an endpoint's addresses a call may ask the proxy for, one after the other.
 MAX_ADDRESSES: Final = 3
@@ -68,7 +69,7 @@ class EgressProxy:
     def addresses(self, url: str, deadline_s: float) -> tuple[str, ...] | Outcome:
         """Return the addresses of a URL's host that may be called; an outcome where there are none.
 
-        They are judged every time: what may be called does not depend on what was known before.
+        Addresses that are remembered are judged again for every call.
         """
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]

@@ -1,4 +1,4 @@
-"""One transfer on one libcurl handle: its options, its callbacks and its caps. Used again for the next transfer."""
+"""A libcurl handle that makes one transfer after another: its options, its callbacks and its limits."""
 
 from __future__ import annotations
 
@@ -54,20 +54,20 @@ class Rules:
 
 
 class Exchange:
-    """An easy handle and what its callbacks note. They never raise: libcurl has no use for exceptions."""
+    """An easy handle and what its callbacks note. They never raise: libcurl passes no exceptions on."""
 
     def __init__(self, rules: Rules) -> None:
         self._policy = rules.policy
         self._proxied = rules.proxy is not None
         self._max_body_bytes = rules.max_response_bytes
         self._url = ""
-        self._way: object = None  # of the last transfer, as `_set_way` takes it
+        self._mode: object = None  # of the last transfer, as `_set_mode` takes it
         self._kept_body_bytes = 0
         self._keeps_key = False
         self._transfer: Transfer | None = None
         self._sockets = Sockets()  # of the multi handle; each transfer says which
         self._fds: list[int] = []  # of this transfer
-        self.stale = False  # it was given a kept connection that was over; nothing has left
+        self.stale = False  # libcurl chose a kept connection that was closed; nothing was sent
         self._late = self._vetoed = self._opened = self._excessive = False
         self._header_bytes = self.received_bytes = 0
         self.header_lines: list[bytes] = []
@@ -111,7 +111,7 @@ class Exchange:
             self.easy.setopt(pycurl.RESOLVE, list(rules.resolve))
 
     def start(self, transfer: Transfer, sockets: Sockets, remaining_s: float) -> None:
-        """Make the handle ready for one transfer of at most ``remaining_s`` (> 0). Raises UnsafeHeader."""
+        """Prepare the handle for one transfer of at most ``remaining_s`` seconds (> 0). Raises UnsafeHeader."""
         self._transfer = transfer
         self._sockets = sockets
         self._fds = []
@@ -128,13 +128,13 @@ class Exchange:
             self._url = url
         self._set_body(body)
         if isinstance(request, OutgoingRequest) and request.certificate is not None:
-            self._show(request.certificate)
-        way = (request.method, transfer.repeatable, transfer.lookup is None, transfer.connect_to)
-        if way != self._way:
-            self._set_way(*way)
-            self._way = way
+            self._present(request.certificate)
+        mode = (request.method, transfer.repeatable, transfer.lookup is None, transfer.connect_to)
+        if mode != self._mode:
+            self._set_mode(*mode)
+            self._mode = mode
 
-    def _set_way(self, method: str, repeatable: bool, is_known: bool, connect_to: list[str] | None) -> None:
+    def _set_mode(self, method: str, repeatable: bool, is_known: bool, connect_to: list[str] | None) -> None:
         """Set what seldom varies: the method, which kept connections are used, whether the name is looked up again."""
         self.easy.setopt(pycurl.CUSTOMREQUEST, method)
         self.easy.setopt(pycurl.MAXAGE_CONN, REPEATABLE_IDLE_S if repeatable else UNREPEATABLE_IDLE_S)
@@ -150,15 +150,15 @@ class Exchange:
         else:
             self.easy.setopt(pycurl.HTTPGET, 1)  # no body; the method is CUSTOMREQUEST's
 
-    def _show(self, certificate: ClientCertificate) -> None:
-        """Prove to the endpoint who calls. libcurl shares no connection and no TLS session between certificates."""
+    def _present(self, certificate: ClientCertificate) -> None:
+        """Present a client certificate. libcurl shares no connection and no TLS session between certificates."""
         self.easy.setopt(pycurl.SSLCERT_BLOB, certificate.certificate.encode("ascii"))
         self.easy.setopt(pycurl.SSLKEY_BLOB, certificate.key.encode("ascii"))
         self._keeps_key = True
 
     @property
     def reusable(self) -> bool:
-        """Whether the handle may be kept after a transfer that went well: it would keep a long body, or a key."""
+        """Whether the handle may be kept after a success: not if it holds a long body, or a private key."""
         return self._kept_body_bytes <= MAX_KEPT_BODY_BYTES and not self._keeps_key
 
     @property
@@ -177,7 +177,7 @@ class Exchange:
         )
 
     def finish(self) -> None:
-        """Let go of what belongs to one transfer."""
+        """Drop what belongs to one transfer."""
         self._transfer = None
         self.header_lines = []
         self._chunks = []
@@ -185,9 +185,9 @@ class Exchange:
     # libcurl's callbacks
 
     def _on_open_socket(self, _purpose: int, address: Any) -> Any:
-        """Judge the very address that is about to be dialled; a veto leaves libcurl the next one.
+        """Judge the very address that is about to be dialled; after a refusal libcurl tries the next one.
 
-        A proxy is dialled whatever its address is: the endpoint's was judged before it was asked for.
+        The address of a proxy is not judged: the endpoint's was, before the proxy is asked to connect to it.
         """
         transfer = self._transfer
         if transfer is None:

@@ -43,7 +43,7 @@ _BEFORE_THE_GATE: Final[Mapping[int, Outcome]] = MappingProxyType(
 
 _TIMED_OUT: Final = 28
 
-#: After it: the endpoint answered with what we do not take. Any other number is ``connection_lost``.
+#: After the gate: an answer came that cannot be accepted. Any other number is ``connection_lost``.
 _ANSWERED_BADLY: Final = frozenset(
     {
         1,  # UNSUPPORTED_PROTOCOL: HTTP/0.9, or no HTTP at all
@@ -63,7 +63,7 @@ class Notes:
     late: bool  # the gate was asked after the deadline
     vetoed: bool  # the guard refused an address
     opened: bool  # another address was tried
-    excessive: bool  # a cap of ours ended the answer
+    excessive: bool  # the answer exceeded a limit of ours
 
 
 def classify(code: int, notes: Notes) -> tuple[Outcome, Sent]:

@@ -15,7 +15,7 @@ _SHUT: Final[list[bool]] = [False]
 
 
 class Gate:
-    """One gate an attempt. Safe between greenlets and threads: who comes first to ``_fate`` decides for good.
+    """The gate of one attempt. Safe for greenlets and threads: the first to set ``_fate`` decides for good.
 
     ``deadline_s`` is on the clock of ``boot_time_s``.
     """

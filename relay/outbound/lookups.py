@@ -17,14 +17,14 @@ from relay.process.clock import boot_time_s
 
 CACHE_S: Final = 60  # how long libcurl may answer from its cache
 FRESH_CACHE_S: Final = 1  # and for a call that leads: it looks the name up again
-_KNOWN_S: Final = 45  # less than CACHE_S, so that the cache has the name for as long as we say so
-_REUSED_S: Final = 1  # the leader needed no look-up; for this long nobody else will, most likely
+_KNOWN_S: Final = 45  # less than CACHE_S, so that libcurl's cache still has the name
+_REUSED_S: Final = 1  # the leader needed no look-up; for this long others hardly will
 _HOLD_S: Final = 5  # after a look-up that hung: the system's resolver may still be at it
 _MAX_KNOWN: Final = 4_096
 
 
 class Lookup:
-    """A look-up that one call leads. libcurl's callbacks say how it went."""
+    """A look-up that one call leads; libcurl's callbacks note how it went."""
 
     __slots__ = ("_lookups", "_origin", "begun_s", "done", "failed", "hung")
 
@@ -69,7 +69,10 @@ class Lookups:
         self._running: dict[str, Lookup] = {}
 
     def begin(self, origin: str, now_s: float, deadline_s: float) -> Lookup | Outcome | None:
-        """None: go ahead. A Lookup: the caller leads it. An outcome: that is what became of the call."""
+        """Wait until a call to an origin may start; return None, or the look-up that this call leads.
+
+        Returns an outcome where the call cannot start: its name does not resolve, or ``deadline_s`` passes before.
+        """
         while now_s < deadline_s:
             if self._known.get(origin, 0) > now_s:
                 return None

@@ -46,7 +46,7 @@ class HubMulti:
         self._hub = hub
         self._loop = hub.loop
         self._waits: dict[pycurl.Curl, _Wait] = {}
-        self._watchers: dict[int, Any] = {}  # kept when a socket is done with: its number comes again
+        self._watchers: dict[int, Any] = {}  # kept when a socket is closed: its number will be used again
         self._timer: Any = None
         self._kick: Any = None
         self._multi = pycurl.CurlMulti()
@@ -56,9 +56,9 @@ class HubMulti:
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
 
     def perform(self, easy: pycurl.Curl) -> int:
-        """Run a transfer while other greenlets run; libcurl's error number, 0 if all went well.
+        """Run a transfer while other greenlets run; return libcurl's error number, 0 on success.
 
-        A greenlet that is killed while it waits takes its transfer with it.
+        If the greenlet is killed while it waits, its transfer ends too.
         """
         wait = _Wait(getcurrent())
         self._multi.add_handle(easy)
@@ -79,7 +79,7 @@ class HubMulti:
                 watcher.stop()
         self._multi.close()
 
-    # What libcurl asks of us. It must not be called back from within these.
+    # libcurl's callbacks, which must not call libcurl.
 
     def _on_socket(self, what: int, fd: int, _multi: object, _data: object) -> None:
         watcher = self._watchers.get(fd)
@@ -105,7 +105,7 @@ class HubMulti:
             self._timer = self._loop.timer(timeout_ms / 1000 + _LATER_S)
             self._timer.start(self._on_timeout)
 
-    # What the loop tells us.
+    # Callbacks of the event loop.
 
     def _on_kick(self) -> None:
         self._kick = None
@@ -115,7 +115,7 @@ class HubMulti:
         self._timer = None
         self._act(pycurl.SOCKET_TIMEOUT, 0)
         if self._timer is None and self._kick is None and self._waits:
-            self._on_timer(self._multi.timeout())  # libcurl does not repeat a time that it has told
+            self._on_timer(self._multi.timeout())  # libcurl does not set the same timeout twice
 
     def _on_ready(self, events: int, fd: int) -> None:
         self._act(fd, _SELECTS.get(events, 0))

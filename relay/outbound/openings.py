@@ -23,7 +23,7 @@ _MAX_ORIGINS: Final = 4_096
 
 
 class Opening:
-    """A call that may open a connection. It has to be ended, however it goes."""
+    """A call that may open a connection. Whoever begins one calls `end`, however the call goes."""
 
     __slots__ = ("_began_s", "_local_end", "_origin")
 
@@ -61,9 +61,9 @@ class Openings:
         self._origins: dict[str, _Origin] = {}
 
     def begin(self, name: str, deadline_s: float, *, waits: bool) -> Opening | Outcome | None:
-        """Return when a call of this origin may start; at once, with nothing, where it needs no handshake.
+        """Wait until a call of this origin may start; return its opening.
 
-        Where its deadline passes before, what became of the call.
+        Returns None at once where there is no handshake (plain http), and an outcome where ``deadline_s`` passes first.
         """
         if not name.startswith("https:"):
             return None
@@ -103,11 +103,11 @@ class _Origin:
 
     @property
     def in_use(self) -> bool:
-        """Whether anything would be forgotten with it."""
+        """Whether a call of this origin starts, runs or waits."""
         return bool(self.starting or self.busy or self._waiting)
 
     def wait(self, deadline_s: float) -> bool:
-        """Wait until a call may start, which it does then; False: its deadline has passed."""
+        """Wait until a call may start, and count it as starting; return False if its deadline passes first."""
         waiter = _Waiter()
         self._waiting.append(waiter)
         try:
@@ -118,7 +118,7 @@ class _Origin:
                 waiter.look.wait(max(0.001, until_s - now_s))
                 self.look()
         except BaseException:
-            if waiter.may_start:  # it was let go at the very moment
+            if waiter.may_start:  # it was let go just as it was killed
                 self.starting -= 1
                 self.look()
             raise
@@ -129,7 +129,7 @@ class _Origin:
         return waiter.may_start
 
     def look(self) -> None:
-        """Let those start, in turn, that may now."""
+        """Let the calls start, longest waiting first, that may start now."""
         if not self._waiting:
             return
         now_s = boot_time_s()
@@ -146,14 +146,14 @@ class _Origin:
             self._wake_first()
 
     def learn(self, handshake_s: float) -> None:
-        """Note that a handshake took so long."""
+        """Note how long a handshake took."""
         mean_s = handshake_s if self._handshake_s is None else self._handshake_s
         self._handshake_s = mean_s + _WEIGHT * (handshake_s - mean_s)
         self.look()
         self._wake_first()
 
     def _due_s(self) -> float:
-        """Return when the one that has waited longest waits no longer."""
+        """Return when the call that has waited longest is let go, free connection or not."""
         patience_s = MAX_PATIENCE_S if self._handshake_s is None else min(self._handshake_s, MAX_PATIENCE_S)
         return max(self._waiting[0].began_s, self._grown_s) + patience_s
 
@@ -163,6 +163,6 @@ class _Origin:
         return len(self.idle)
 
     def _wake_first(self) -> None:
-        """Let the one that has waited longest see when it is due: the others wait for their turn."""
+        """Wake the call that has waited longest: it alone looks at the time, for all that wait."""
         if self._waiting:
             self._waiting[0].look.set()

@@ -1,4 +1,4 @@
-"""Sends one attempt's request and says what came of it, always as a value."""
+"""Sends the request of one attempt; whatever comes of it is returned as a value."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Sender:
     def send(self, prepared: PreparedRequest, *, gate: Gate, deadline_s: float, repeatable: bool) -> EndpointAnswer:
         """Perform one attempt, at most until ``deadline_s`` (on the clock of ``boot_time_s``).
 
-        It is signed for now, if its webhook is registered so. ``repeatable`` calls may go out on a connection that
+        A request that is to be signed is signed with the current time. A ``repeatable`` call may use a connection that
         has been idle for longer than a second.
         """
         started_at_ms = time.time_ns() // 1_000_000
@@ -56,7 +56,7 @@ class Sender:
 
 
 def _after_fault(gate: Gate) -> TransferResult:
-    """Say what is true of a transfer that failed in our own code. Its gate is shut, so that it stays true."""
+    """Make the result of a transfer that failed in our own code; shut its gate, so that nothing leaves later."""
     if gate.shut():
         return TransferResult(Outcome.PREPARE_FAILED, Sent.NO)
     return TransferResult(Outcome.CONNECTION_LOST, Sent.MAYBE)

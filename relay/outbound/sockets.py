@@ -1,6 +1,6 @@
-"""The sockets of transfers: which address one is for, and whether a kept one is still good.
+"""The sockets of transfers: which address one is for, and whether a kept one is still open.
 
-libcurl looks only once a second whether a kept connection is over (8.23) and would use a dead one meanwhile: the
+libcurl (8.23) looks only once a second whether a kept connection was closed and would use a dead one meanwhile: the
 request would be lost, and nobody could say whether it had been received. So we look ourselves, before the gate.
 """
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _KINDS: Final = 0xF  # the rest of a socket's type are flags (SOCK_CLOEXEC, SOCK_NONBLOCK)
-_ENDED: Final = select.POLLIN | select.POLLHUP | select.POLLERR  # its end, or what no request asked for
+_ENDED: Final = (
+    select.POLLIN | select.POLLHUP | select.POLLERR
+)  # the peer has closed it, or sent what no request asked for
 _poll: Final[Any] = get_original("select", "poll")  # not gevent's, which would let others run
 _MAX_KNOWN: Final = 4_096  # far more connections than are ever kept
 
@@ -54,9 +56,9 @@ class Sockets:
             del self._known[next(iter(self._known))]
 
     def has_ended(self, address: str, port: int) -> bool:
-        """Say whether the connection with this local end, kept and now to be used again, was ended by its peer."""
+        """Return whether the kept connection with this local end was closed by its peer."""
         poll = self._known.get((address, port))
-        told = [] if poll is None else poll.poll(0)  # nothing, of nearly every connection
+        told = [] if poll is None else poll.poll(0)  # nothing, for nearly every connection
         return bool(told) and any(events & _ENDED for _, events in told)
 
 

@@ -1,4 +1,4 @@
-"""One transfer on its way, and what came of it."""
+"""One transfer, and its result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_HEAD: Final = Head()
 
 
 class TransferResult(NamedTuple):
-    """What came of one transfer. ``status`` is 0 and the rest empty unless the outcome is ``answered``."""
+    """The result of one transfer. ``status`` is 0 and the rest empty unless the outcome is ``answered``."""
 
     outcome: Outcome
     sent: Sent
@@ -42,10 +42,10 @@ class Transfer:
         self.gate = gate
         self.deadline_s = deadline_s
         self.repeatable = repeatable
-        self.lookup: Lookup | None = None  # that it leads, and tells how it went
-        self.opening: Opening | None = None  # behind TLS; it is told which connection there is
+        self.lookup: Lookup | None = None  # which this transfer leads, and tells how it went
+        self.opening: Opening | None = None  # behind TLS; is told which connection is used
         self.connect_to: list[str] | None = None  # for CURLOPT_CONNECT_TO: which address a proxy is asked for
 
     def failed(self, outcome: Outcome) -> TransferResult:
-        """Return what came of it, without an answer."""
+        """Return the result of a transfer without an answer."""
         return TransferResult(outcome, Sent.MAYBE if self.gate.entered else Sent.NO)

@@ -53,7 +53,7 @@ class TransferFailed(RequestException):
 class CurlTransport(BaseAdapter):
     """Performs prepared requests, each on its own: no redirects, cookies, netrc, retries or resends.
 
-    No proxy but the one that is given, and then every call through that one.
+    With ``proxy`` every call goes through that one; no other proxy is ever used.
 
     There is one multi handle, with its connections, for each hub that calls: one a process, where all calls are
     made on one thread.
@@ -81,7 +81,7 @@ class CurlTransport(BaseAdapter):
         self._proxy = EgressProxy(proxy, policy, self._trust.path, fixed) if proxy else None
         self._rules = Rules(policy, self._trust.path, max_response_bytes, fixed, self._proxy)
         self._max_in_flight = max_in_flight
-        #: Gets every exchange that is over, to be read at once.
+        #: Called with every exchange that has ended, to be read before its handle is used again.
         self.observe: Callable[[Exchange], object] | None = None
         self._multis: dict[Hub, HubMulti] = {}
         self._idle: list[Exchange] = []
@@ -113,13 +113,13 @@ class CurlTransport(BaseAdapter):
         return result
 
     def _tunnelled(self, multi: HubMulti, transfer: Transfer) -> TransferResult:
-        """Ask the proxy for the addresses that may be called, one after the other, while nothing has left."""
+        """Ask the proxy for one allowed address after the other, until it connects to one."""
         addresses = () if self._proxy is None else self._proxy.addresses(transfer.url, transfer.deadline_s)
         if isinstance(addresses, Outcome):
             return transfer.failed(addresses)
         if transfer.lookup is not None:
             transfer.lookup.found()
-            transfer.lookup = None  # what libcurl will look up is the proxy
+            transfer.lookup = None  # what libcurl looks up is the proxy's name
         result = TransferResult(Outcome.CONNECT_FAILED, Sent.NO)
         for address in addresses:
             transfer.connect_to = [connect_to(address, transfer.url)]
@@ -131,7 +131,7 @@ class CurlTransport(BaseAdapter):
     def _carry_out(self, multi: HubMulti, transfer: Transfer) -> TransferResult:
         exchange = self._idle.pop() if self._idle else Exchange(self._rules)
         exchange.stale = True
-        while exchange.stale:  # it met a kept connection that was over, and libcurl is done with that; nothing has left
+        while exchange.stale:  # a kept connection was closed: libcurl has dropped it, and nothing was sent
             remaining_s = transfer.deadline_s - boot_time_s()
             if remaining_s <= 0:
                 return transfer.failed(Outcome.CONNECT_TIMEOUT)
@@ -145,7 +145,7 @@ class CurlTransport(BaseAdapter):
         result = _result_of(exchange, code, transfer.gate)
         if code == 0 and exchange.reusable and len(self._idle) < self._max_in_flight:
             exchange.finish()
-            self._idle.append(exchange)  # the handles of failed transfers are not worth a doubt
+            self._idle.append(exchange)  # handles of failed transfers are not used again
         return result
 
     def send(

@@ -1,4 +1,4 @@
-"""The certificate authorities an endpoint may be vouched for by: certifi's, and those of RELAY_CA_FILE."""
+"""The certificate authorities that endpoints are verified against: certifi's, and those of RELAY_CA_FILE."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PEM_MARK: Final = b"-----BEGIN CERTIFICATE-----"
 
 
 class Trust:
-    """``path`` is one PEM file with all of them, readable for as long as this object lives.
+    """One PEM file, at ``path``, with all authorities; it is readable for as long as this object lives.
 
     libcurl keeps the parsed file for all connections only when it is given as one file: a directory or a blob
     would be parsed again for each.
@@ -46,7 +46,7 @@ def _further(ca_file: str) -> bytes:
 
 
 def _joined(*parts: bytes) -> IO[bytes]:
-    """Write a file without a name where the system has such, so that nothing cleans it away under a running worker."""
+    """Write a file without a name where the system has these: no clean-up of temporary files removes it."""
     if hasattr(os, "memfd_create"):
         file: IO[bytes] = os.fdopen(os.memfd_create("relay-ca"), "wb")
     else:
