@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _KINDS: Final = 0xF  # the rest of a socket's type are flags (SOCK_CLOEXEC, SOCK_NONBLOCK)
-_ENDED: Final = (
-    select.POLLIN | select.POLLHUP | select.POLLERR
-)  # the peer has closed it, or sent what no request asked for
+#: The peer has closed the connection, or sent what no request asked for.
+_ENDED: Final = select.POLLIN | select.POLLHUP | select.POLLERR
 _poll: Final[Any] = get_original("select", "poll")  # not gevent's, which would let others run
 _MAX_KNOWN: Final = 4_096  # far more connections than are ever kept
 

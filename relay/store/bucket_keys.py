@@ -13,11 +13,6 @@ _ASIDE: Final = "moving"
 #: Sorted sets and sets that the plugins of a partition share, by what their members name. Lanes have one each.
 OF_IDS: Final = ("due_running", "due_queued", "callbacks", "expiry")
 OF_WEBHOOKS: Final = ("ages", "parked_webhooks", "revisits")
-OF_PLUGINS: Final = ("plugins",)
-#: Numbers that are a sum over plugins.
-SUMS: Final = ("pending",)
-#: What says something of the partition as a whole, and stays.
-STAYING: Final = ("backlog", "sweeps", "confirmed", "counting_lock", "moved", "move_lock")
 
 
 def bucket_of_key(tail: str) -> int | None:

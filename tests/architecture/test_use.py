@@ -59,7 +59,22 @@ def read_in(tree):
             yield from node.kwd_attrs
 
 
-def test_what_nobody_but_tests_reads_is_deleted():
+#: The data that documents and scripts are compared with.
+COMPARED = {"TRANSITIONS"}
+
+
+def test_a_constant_that_nobody_but_tests_reads_is_deleted():
+    words = names_in(modules())
+    unread = {
+        f"{name_of(path)}:{node.lineno} {node.target.id}"
+        for path in modules()
+        for node in tree_of(path).body
+        if isinstance(node, ast.AnnAssign) and words[node.target.id] == 1 and node.target.id not in COMPARED
+    }
+    assert not unread
+
+
+def test_a_field_that_nobody_but_tests_reads_is_deleted():
     trees = {path: tree_of(path) for path in modules()}
     read = {name for tree in trees.values() for name in read_in(tree)}
     unread = {
