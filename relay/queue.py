@@ -1,7 +1,6 @@
 """The Celery side of the queue: lanes, task names, the app's settings, and who publishes reference ids.
 
-A message is a hint: it carries reference ids only, may be lost or doubled, and is repaired by
-the sweeper. What the settings below avoid is measured in the design's stack facts.
+A message is a hint: it carries nothing but reference ids, may be lost or doubled, and the sweeper makes up for both.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ RUN: Final = "relay.run"
 MESSAGE_IDS: Final = 128
 
 _AMQP: Final = ("amqp", "amqps")
-#: A broker that does not say by then that it has a message counts as away.
+#: A broker that has not confirmed a message after this many seconds counts as away.
 _CONFIRM_TIMEOUT_S: Final = 5
 _REDIS_TRANSPORT: Final = {
     "ack_emulation": False,  # the record decides, not the broker; 2.3 times the messages a second

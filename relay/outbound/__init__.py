@@ -1,1 +1,1 @@
-"""What leaves the building: the guard, the transport and the sender."""
+"""Sends requests to endpoints: the sender, the transport on libcurl, the gate, and the limits of each transfer."""

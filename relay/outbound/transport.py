@@ -162,7 +162,7 @@ class CurlTransport(BaseAdapter):
         Raises TransferFailed when no acceptable answer is had.
         """
         if stream or verify is not True or cert is not None or proxies:
-            raise ValueError("This transport verifies, reads whole answers and uses no proxies.")
+            raise ValueError("This transport takes none of the options stream, verify, cert and proxies.")
         total_s = timeout if isinstance(timeout, int | float) else DEFAULT_TIMEOUT_S
         deadline_s = boot_time_s() + total_s
         result = self.perform(request, gate=Gate(deadline_s), deadline_s=deadline_s, repeatable=False)

@@ -87,6 +87,7 @@ PARTITIONED: Final = {
     # plugins that are elsewhere
     "moved": "moved",  # hash bucket -> where it is (relay/store/places.py)
     "moving": "moving:{bucket}:{what}",  # what is set aside of a bucket while it is moved (relay/store/moving.py)
+    # Locks keep the keys that they have always had: during an upgrade old and new processes have to share them.
     "move_lock": "moved:{bucket}:turn",  # string: somebody moves this bucket now
     "counting_lock": "counting",  # string: a worker counts notes now
 }

@@ -22,7 +22,7 @@ RIDDLES = {
     r"(?<!anything )(?<!all )\belse\.$": "otherwise",
 }
 #: Documents that are not part of this repository.
-ELSEWHERE = re.compile(r"\(design\b|\bdesign,? section|\bthe design, ", re.IGNORECASE)
+ELSEWHERE = re.compile(r"\(design\b|\bdesign,? section|\bthe design(?:, |'s )", re.IGNORECASE)
 #: With these begins what a thing is, or somebody says of it; a function's docstring says what it does.
 NO_VERBS = {
     *("a", "an", "the", "another", "each", "every", "all", "some", "one", "those", "these", "this", "that", "it"),
