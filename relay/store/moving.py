@@ -108,7 +108,7 @@ class PluginMoves:
         key, mine = partition_root(home) + PARTITIONED["move_lock"].format(bucket=bucket), uuid4().hex.encode()
         server = self._server(home)
         if not server.set(key, mine, nx=True, px=self._lock_ms):
-            raise Conflict("Somebody moves it now, or was stopped less than a minute ago: try again in a minute.")
+            raise Conflict("Somebody else is moving it, or was stopped less than a minute ago: try again in a minute.")
         self._lock = key, mine
         try:
             yield
@@ -122,7 +122,7 @@ class PluginMoves:
         key, mine = self._lock
         server = self._server(bucket % self._partitions)
         if server.get(key) != mine:
-            raise Conflict("It took too long, and somebody else may move it now: try again in a minute.")
+            raise Conflict("It took too long, and somebody else may be moving it: try again in a minute.")
         server.pexpire(key, self._lock_ms)
 
     def knows(self, plugin: str) -> bool:

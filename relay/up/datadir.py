@@ -151,7 +151,7 @@ def _refuse_foreign(root: Path) -> None:
         raise SettingsError("The data directory cannot be read: give another --data-dir.") from None
     if not is_ours or (names and not names & {ENV_FILE, "lock"} and not names <= {"logs", "passwords", "valkey"}):
         raise SettingsError(
-            "The data directory is there, and no `relay up` has made it: give another --data-dir, or an empty one."
+            "The data directory exists, but `relay up` has not made it: give another --data-dir, or an empty one."
         )
 
 

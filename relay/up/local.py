@@ -77,7 +77,7 @@ class LocalRelay:
     def prepare(cls, data_dir: str | Path, plan: LaunchPlan) -> Self:
         """Lock and fill the data directory; ``SettingsError`` says what stands in the way."""
         if plan.api > 1 and not CAN_BE_SHARED:
-            raise SettingsError("Several API processes share a port, which this system does not do: leave --api out.")
+            raise SettingsError("Several API processes share a port, which this system cannot do: leave --api out.")
         directory = DataDir.make(data_dir)
         lock = directory.lock()
         _end_leftovers(directory)

@@ -126,12 +126,12 @@ def test_a_constant_has_one_home():
     assert not {name: where for (name, _), where in homes.items() if len(where) > 1}
 
 
-#: As long as a pattern's part is that says something: shorter ones (some digits, a letter) may be alike by chance.
+#: Shorter parts of patterns (a few digits, a letter) may be alike by chance.
 PATTERN_PART = 20
 
 
 def pattern_parts(path):
-    """Every part of that length that begins with a set of characters, of the patterns in a module; groups are alike."""
+    """The parts of a module's patterns that begin with a range of characters; groups of all kinds are written alike."""
     texts = {
         node.value
         for call in ast.walk(tree_of(path))

@@ -46,8 +46,8 @@ def test_what_nobody_but_tests_calls_is_deleted():
     assert not unused
 
 
-#: A setting that is one only by how the settings are checked when they are read (`settings.py`).
-READ_AT_ONCE = {"redis_plaintext"}
+#: Read by its name while settings are loaded (`relay/settings/settings.py`).
+READ_BY_NAME = {"redis_plaintext"}
 
 
 def read_in(tree):
@@ -83,7 +83,7 @@ def test_a_field_that_nobody_but_tests_reads_is_deleted():
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
         for field in node.body
-        if isinstance(field, ast.AnnAssign) and field.target.id not in read | READ_AT_ONCE
+        if isinstance(field, ast.AnnAssign) and field.target.id not in read | READ_BY_NAME
     }
     assert not unread
 

@@ -478,7 +478,7 @@ def test_another_target_is_refused_while_it_is_on_its_way(runtime, held):
     target = elsewhere(runtime)
     with pytest.raises(Killed):
         moves(runtime, stop).move(PLUGIN, target)
-    with pytest.raises(Conflict, match="Somebody moves it now"):
+    with pytest.raises(Conflict, match="Somebody else is moving it"):
         moves(runtime).move(PLUGIN, target)
     with pytest.raises(Conflict, match=f"to partition {target}"):
         again(runtime).move(PLUGIN, (target + 1) % 16)

@@ -25,7 +25,7 @@ def is_taken(read, text):
 
 @given(LABELS)
 def test_a_label_is_one_to_every_reader(text):
-    """Before a letter, for a name that ends with a number is none to an entry of the guard; each reader lowers case."""
+    """`.io` follows, because a host name must not end with a number. Readers other than the grammar lower the case."""
     lower = text.lower()
     every = [is_label(part) for part in lower.split(".")]
     assert is_host_name(f"{lower}.io") is all(every)
