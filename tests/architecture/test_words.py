@@ -71,6 +71,31 @@ def test_a_function_s_docstring_begins_with_a_verb(path):
     assert not found
 
 
+#: Meant an iteration of a loop, an evaluation of a chain, two kinds of locks and a place in a queue.
+VAGUE = {"turn", "turns"}
+
+
+def names_of(path):
+    """Every name that a module makes."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.id if isinstance(node, ast.Name) else node.attr
+
+
+def words_in(name):
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    return set(re.sub(r"(?:\A|_)in_turn", "", apart).split("_"))
+
+
+def test_no_name_is_a_word_that_meant_several_things():
+    named = {name for path in modules() for name in names_of(path)}
+    assert not {name for name in named if VAGUE & words_in(name)}
+
+
 def test_nothing_refers_to_a_document_that_is_not_here():
     files = [path for path in project_files() if path.suffix in TEXT and path.name != "test_words.py"]
     assert [name_of(path) for path in files if ELSEWHERE.search(path.read_text(encoding="utf-8"))] == []
