@@ -68,7 +68,7 @@ def test_two_hundred_transfers_run_at_once_and_each_gets_its_own_answer(caller):
 
 def test_a_call_is_sent_with_so_many_functions(caller):
     """From the request to the answer, on a connection that is there already, the hub's callbacks among them."""
-    with receiver(json_answer(1)) as r:
+    with receiver(slow(0.05, json_answer(1))) as r:  # so that each is waited for, however busy the machine is
         request = Request("POST", r.url, data=b"{}").prepare()
         request.headers = OutgoingHeaders({"Content-Type": "application/json", "webhook-id": "ref-1"})
         counts = []
@@ -80,7 +80,7 @@ def test_a_call_is_sent_with_so_many_functions(caller):
             counts.append(counted.functions)
         assert r.connections == 1
     fewest = min(counts, key=Counter.total)
-    assert 0 < fewest.total() <= 42, fewest  # 41
+    assert 0 < fewest.total() <= 47, fewest  # 46, and 41 where nothing had to be waited for
 
 
 def test_a_slow_endpoint_does_not_hold_up_a_quick_one(caller):
