@@ -92,14 +92,11 @@ class Forming:
 
     def _followed(self, clients: Sequence[Any]) -> bool:
         """Let servers without slots follow the primary that has the fewest replicas, and wait until they do."""
-        nodes = list(clients[0].execute_command("CLUSTER NODES").values())
+        nodes = [_itself(client) for client in clients]
         followed = Counter(node["master_id"] for node in nodes)
         primaries = [node["node_id"] for node in nodes if node["slots"]]
-        if not primaries:  # it has just been started, and has not heard of any
-            return False
-        for client in clients:
-            own = client.execute_command("CLUSTER MYID").decode()
-            if own not in primaries and client.info("replication")["role"] == "master":
+        for client, node in zip(clients, nodes, strict=True):
+            if not node["slots"] and "master" in node["flags"]:
                 primary = min(primaries, key=lambda each: followed[each])
                 client.execute_command("CLUSTER REPLICATE", primary)
                 followed[primary] += 1
@@ -121,6 +118,11 @@ def _refuse_strangers(clients: Sequence[Any]) -> None:
                 raise Conflict(
                     f"A server knows another that is not among those given: {address}. Is it of another cluster?"
                 )
+
+
+def _itself(client: Any) -> dict[str, Any]:
+    """Return what a server says of itself; what others have heard of it may be old."""
+    return next(node for node in client.execute_command("CLUSTER NODES").values() if "myself" in node["flags"])
 
 
 def _serve(states: Sequence[dict[str, str]]) -> bool:

@@ -75,6 +75,21 @@ def killed_after(monkeypatch, changes):
     monkeypatch.setattr(redis.Redis, "execute_command", counting)
 
 
+def unheard_of(monkeypatch):
+    """Let no server have heard yet whom another follows, and which slots it has."""
+    execute = redis.Redis.execute_command
+
+    def without_news(client, *args, **options):
+        reply = execute(client, *args, **options)
+        if args[0] == "CLUSTER NODES":
+            for node in reply.values():
+                if "myself" not in node["flags"]:
+                    node |= {"flags": node["flags"].replace("slave", "master"), "master_id": "-", "slots": []}
+        return reply
+
+    monkeypatch.setattr(redis.Redis, "execute_command", without_news)
+
+
 def is_formed(servers):
     roles = [servers.is_primary(number) for number in range(COUNT)]
     states = [servers.state(number) for number in range(COUNT)]
@@ -98,6 +113,20 @@ def test_a_cluster_that_is_half_made_is_made_by_whoever_comes_next(strangers, se
             Forming(seats, PRIMARIES).finish(lambda: True)
     assert not is_formed(strangers)
     Forming(seats, PRIMARIES).finish(lambda: True)
+    assert is_formed(strangers)
+
+
+@pytest.mark.parametrize("changes", [9, 10])
+def test_each_primary_has_a_replica_although_servers_have_not_heard_whom_others_follow(
+    strangers, seats, monkeypatch, changes
+):
+    with monkeypatch.context() as patch:
+        killed_after(patch, changes)
+        with pytest.raises(Killed):
+            Forming(seats, PRIMARIES).finish(lambda: True)
+    with monkeypatch.context() as patch:
+        unheard_of(patch)
+        Forming(seats, PRIMARIES).finish(lambda: True, within_s=30)
     assert is_formed(strangers)
 
 
