@@ -132,7 +132,8 @@ class Mischief:
 
     def _apis_child_killed(self, part):
         if children := _children(part.pid):
-            os.kill(self._random.choice(children), signal.SIGKILL)
+            with suppress(ProcessLookupError):  # one that has just ended
+                os.kill(self._random.choice(children), signal.SIGKILL)
 
     def _end(self, part):
         part.signal(signal.SIGTERM, group=False)

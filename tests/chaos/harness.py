@@ -27,7 +27,7 @@ from tests.chaos.evidence import records_of
 from tests.chaos.plan import AWAIT_S, LEASE_MARGIN_S, STOP_TIMEOUT_S
 from tests.chaos.refusals import USERS
 from tests.forked_processes import FORKED, ROOT, ForkedProcess, start_forked
-from tests.process_groups import signal_group
+from tests.processes import signal_group
 from tests.timing import START_S, wait_until
 
 if TYPE_CHECKING:

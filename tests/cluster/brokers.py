@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relay.up.ports import free_port
-from tests.process_groups import signal_group
+from tests.processes import signal_group
 from tests.receivers import make_authority
 from tests.timing import START_S, wait_until
 from tests.tools import require_rabbitmq

@@ -14,7 +14,7 @@ from relay.up.ports import free_port
 from tests.cluster.load import HOOKS, PLUGINS, Load
 from tests.conftest import start_valkey
 from tests.integration.worker_harness import worker_harness
-from tests.process_groups import signal_group
+from tests.processes import signal_group
 from tests.timing import wait_until
 
 FILE = {"appendonly": "yes"}

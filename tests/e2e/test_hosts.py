@@ -19,7 +19,7 @@ from relay.up.child import program
 from relay.vault import Vault
 from tests.cluster.hosted import PORT, hosted_server
 from tests.hosts import network
-from tests.process_groups import signal_group
+from tests.processes import signal_group
 from tests.receivers import json_answer, receiver
 from tests.timing import wait_until
 

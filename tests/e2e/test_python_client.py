@@ -12,6 +12,7 @@ import pytest
 from relay import errors
 from relay.client import Relay
 from tests.e2e.conftest import SECRET
+from tests.processes import command_line, kill_each
 
 HUGE = 10**40 + 7
 
@@ -164,7 +165,6 @@ def test_a_trigger_larger_than_the_relay_takes_raises(relay):
 def _kill_api(pid: int) -> None:
     """Kill -9 of the API's processes under ``relay up``, which starts them again."""
     children = psutil.Process(pid).children(recursive=True)
-    found = [child for child in children if any("granian" in part for part in child.cmdline())]
+    found = [child for child in children if "granian" in command_line(child)]
     assert found
-    for child in found:
-        child.kill()
+    kill_each(found)

@@ -13,6 +13,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from tests.e2e.harness import open_harness
+from tests.processes import command_line
 from tests.receivers import JPEG, raw_answer
 
 EXAMPLE = (Path(__file__).parents[2] / "examples" / "telehealth" / "webhooks.txt").read_text()
@@ -107,7 +108,7 @@ def services(clinic):
 def kill_worker(clinic):
     """kill -9 of the one worker that has the chain's lane; ``relay up`` starts it again."""
     family = psutil.Process(clinic.harness.relay.pid).children(recursive=True)
-    (worker,) = [each for each in family if "-Q interactive" in " ".join(each.cmdline())]
+    (worker,) = [each for each in family if "-Q interactive" in command_line(each)]
     worker.kill()
 
 

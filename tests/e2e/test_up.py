@@ -20,6 +20,7 @@ from dotenv import dotenv_values
 from relay.client import Relay
 from relay.up.ports import free_port
 from tests.e2e.conftest import RunningRelay, start_relay, stop_relay
+from tests.processes import command_line, lives
 from tests.timing import BUSY_S, wait_until
 from tests.tools import require_curl
 
@@ -39,21 +40,6 @@ def demo(tmp_path_factory):
 
 def output_of(relay: RunningRelay) -> str:
     return (relay.data_dir.parent / f"{relay.data_dir.name}.out").read_text()
-
-
-def command_line(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
-
-
-def lives(process):
-    """Whether it runs; it may be gone by the time that it is asked."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def children(relay: RunningRelay) -> list[psutil.Process]:

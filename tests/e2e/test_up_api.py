@@ -15,6 +15,7 @@ import pytest
 
 from relay.up.ports import listeners_on
 from tests.e2e.conftest import start_relay, stop_relay
+from tests.processes import kill_each
 from tests.timing import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes share a port on Linux only")
@@ -112,8 +113,7 @@ def test_one_is_killed_the_other_goes_on_and_the_killed_one_returns_alone(twins,
     (name,) = talking(relay)
     (other,) = families.keys() - {name}
     wait_until(lambda: endpoint.count > before, 60)
-    for process in reversed(families[name]):
-        process.kill()
+    kill_each(reversed(families[name]))
     caller.join(WAIT_S)
     assert lost, "the caller's connection outlived the process"
     psutil.wait_procs(families[name], timeout=30)

@@ -21,6 +21,7 @@ import redis
 
 from relay.invocation import FINAL
 from tests.e2e.conftest import relay_command, start_relay, stop_relay
+from tests.processes import kill_each
 from tests.timing import wait_until
 
 PLUGINS = ("shop", "desk", "crm", "till", "blog", "bank")
@@ -143,8 +144,7 @@ def kill_and_wait(relay, log):
     """Kill a child with all that it started; returns when another one has taken its place."""
     family = family_of(relay, log)
     old = family[0].pid
-    for process in reversed(family):
-        process.kill()
+    kill_each(reversed(family))
     wait_until(lambda: (now := family_of(relay, log)) and now[0].pid != old, WITHIN_S)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from relay.store.listing import Filter
 from tests.integration.worker_harness import hook, worker_harness
-from tests.process_groups import signal_group
+from tests.processes import signal_group
 from tests.receivers import answer, closed_port, json_answer, receiver
 from tests.timing import BUSY_S, wait_until
 

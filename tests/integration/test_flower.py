@@ -18,7 +18,7 @@ from relay.up.ports import free_port
 from relay.up.processes import flower
 from tests.forked_processes import ROOT
 from tests.integration.worker_harness import hook, worker_harness
-from tests.process_groups import signal_group
+from tests.processes import signal_group
 from tests.receivers import answer, closed_port, in_turn, json_answer, receiver
 from tests.timing import wait_until
 

@@ -11,7 +11,7 @@ from relay.invocation import State
 from relay.queue import LANES
 from relay.store.workers import workers_by_lane
 from tests.integration.worker_harness import hook, worker_harness
-from tests.process_groups import signal_group
+from tests.processes import signal_group
 from tests.receivers import json_answer, receiver
 from tests.timing import wait_until
 from workers.heartbeat import STUCK

@@ -16,7 +16,7 @@ from relay.store.replays import ReplayState
 from relay.vault import payload_owner
 from tests.depth import examples
 from tests.integration.worker_harness import hook, worker_harness
-from tests.process_groups import signal_group
+from tests.processes import signal_group
 from tests.receivers import answer, in_turn, json_answer, receiver
 from tests.timing import wait_until
 

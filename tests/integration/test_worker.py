@@ -12,7 +12,7 @@ import pytest
 
 from relay.invocation import Outcome, Sent, State
 from tests.integration.worker_harness import hook, worker_harness
-from tests.process_groups import signal_group
+from tests.processes import signal_group
 from tests.receivers import answer, closed_port, full_backlog, in_turn, json_answer, once_set, receiver, slow
 from tests.timing import BUSY_S, START_S, least, wait_until
 

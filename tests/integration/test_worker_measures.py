@@ -9,7 +9,7 @@ import pytest
 from relay.runtime import Runtime
 from tests.integration.test_metrics_page import samples_of, value
 from tests.integration.worker_harness import hook, worker_harness
-from tests.process_groups import signal_group
+from tests.processes import signal_group
 from tests.receivers import answer, in_turn, json_answer, receiver
 from tests.timing import wait_until
 

@@ -16,7 +16,7 @@ from relay.up.processes import worker
 from relay.vault import Vault, result_owner
 from tests.conftest import start_valkey
 from tests.forked_processes import start_forked
-from tests.process_groups import signal_group
+from tests.processes import signal_group
 from tests.timing import START_S, wait_until
 
 

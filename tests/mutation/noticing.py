@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from tests.mutation.targets import TARGETS
-from tests.process_groups import signal_group
+from tests.processes import signal_group
 
 #: Plain asserts fail like rewritten ones, and need no second reading of every module.
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--assert=plain")
