@@ -60,7 +60,7 @@ class UnreadBodies:
         resource: object,  # noqa: ARG002 - Falcon's signature
         req_succeeded: bool,  # noqa: ARG002 - Falcon's signature
     ) -> None:
-        """Say so, where a body was announced that nobody has read to its end."""
+        """Set ``Connection: close`` where a body was announced that nobody has read to its end."""
         announced = req.env.get("CONTENT_LENGTH", "") not in {"", "0"} or "HTTP_TRANSFER_ENCODING" in req.env
         if announced and not getattr(req.context, "is_body_read", False):
             resp.set_header("Connection", "close")

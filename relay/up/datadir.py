@@ -111,7 +111,7 @@ class DataDir:
         return self.read_secret(name)
 
     def read_secret(self, name: str) -> str:
-        """Read the text of a private file; Raises ``SettingsError`` unless this user alone can read it."""
+        """Read the text of a private file. Raises ``SettingsError`` unless this user alone can read it."""
         try:
             return read_private_file(self.path / name)
         except SettingsError as error:
