@@ -1,4 +1,4 @@
-"""A trigger on its way into the store, and what the store says of it."""
+"""Triggers handed to the store, and the store's verdict on each of them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from relay.invocation import Outcome, State
 
 
-#: A lane, and what is put there.
+#: A lane's name, and the message to put into it.
 LaneMessage: TypeAlias = tuple[str, bytes]
 
 
 class AcceptVerdict(StrEnum):
-    """What became of a trigger brought to `InvocationStore.accept_and_publish`."""
+    """What `InvocationStore.accept_and_publish` did with a trigger."""
 
     ACCEPTED = "accepted"
-    KNOWN = "known"  # the Idempotency-Key was used for the same trigger: that invocation
+    KNOWN = "known"  # the Idempotency-Key was used for the same trigger: the answer is that invocation
     KEY_REUSED = "key_reused"  # the Idempotency-Key was used for another trigger
     STALE = "stale"  # the webhook was changed or removed since its shape was read
     OVER_CAPACITY = "over_capacity"
-    UNRECORDED = "unrecorded"  # a refusal beyond REFUSALS_A_MINUTE, only counted
+    UNRECORDED = "unrecorded"  # refused, and only counted: more than REFUSALS_A_MINUTE were refused this minute
 
 
 _VERDICTS: Final = {verdict.encode(): verdict for verdict in AcceptVerdict}
@@ -34,14 +34,14 @@ _VERDICTS: Final = {verdict.encode(): verdict for verdict in AcceptVerdict}
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """Keyed hashes of an Idempotency-Key and of its trigger, one a vault key, newest first."""
+    """Keyed hashes of an Idempotency-Key and of its trigger: one of each per vault key, newest key first."""
 
     macs: tuple[str, ...]
     fingerprints: tuple[str, ...]
 
 
 class NewInvocation(NamedTuple):
-    """A trigger on its way into the store."""
+    """A trigger that is about to be written to the store."""
 
     reference_id: str
     plugin: str
@@ -54,17 +54,17 @@ class NewInvocation(NamedTuple):
     request_bytes: int = 0
     caller: str = ""
     traceparent: str | None = None
-    waiter: str | None = None  # the API process that awaits it
+    waiter: str | None = None  # the API process that waits for its end
     idempotency: Idempotency | None = None
     refusal: Outcome | None = None  # written as `rejected`, without contents
-    pins: str | None = None  # of a chain: the revisions of its steps' webhooks, as JSON
-    max_age_ms: int | None = None  # not final by then it ends as `expired`; None: as the settings say
-    delay_ms: int = 0  # not sent before; its age counts from then on
-    callback: str = ""  # id of the webhook that is called back at its end
+    pins: str | None = None  # for a chain: the revisions of its steps' webhooks, as JSON
+    max_age_ms: int | None = None  # an older call that is not final ends as `expired`; None: the settings' age
+    delay_ms: int = 0  # it is not sent earlier; its age counts from then on
+    callback: str = ""  # id of the webhook to call back at its end
 
 
 class Accepted(NamedTuple):
-    """What the store says of one trigger: the verdict and the invocation it is about."""
+    """The store's answer to one trigger: the verdict, and the invocation that it is about."""
 
     verdict: AcceptVerdict
     reference_id: str
@@ -72,9 +72,9 @@ class Accepted(NamedTuple):
 
 
 def group_args(news: Sequence[NewInvocation], messages: Sequence[LaneMessage], *, max_age_ms: int) -> list[Any]:
-    """Return the group's own arguments of ``lua/accept.lua``: its triggers, and the messages that carry them.
+    """Return the arguments of ``lua/accept.lua`` that describe a group: its triggers, and the messages that carry them.
 
-    ``max_age_ms`` counts for triggers that bring none.
+    ``max_age_ms`` applies to triggers that have no age of their own.
     """
     args: list[Any] = [len(news)]
     for new in news:
@@ -112,7 +112,7 @@ def _trigger_args(new: NewInvocation, max_age_ms: int) -> list[Any]:
 
 
 def group_from(reply: list[Any]) -> tuple[list[Accepted], bool]:
-    """Read the reply of ``lua/accept.lua``: what it says of each trigger, and whether it has published them."""
+    """Read the reply of ``lua/accept.lua``: the answer to each trigger, and whether the script published them."""
     published, replies = reply
     each = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
     return [_accepted_from(*said) for said in each], bool(published)

@@ -1,4 +1,4 @@
-"""Access tokens of webhooks, sealed, and who may fetch the next one."""
+"""Keeps webhooks' access tokens, sealed, and the lock that lets one process fetch the next one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RevisionId:
 
 
 class AccessTokenStore:
-    """Sealed tokens in the store. Methods raise ``Unavailable`` when it cannot be reached."""
+    """Sealed tokens in the store. Methods raise ``Unavailable`` when the store cannot be reached."""
 
     def __init__(self, client: Redis, keys: Keyspace = SINGLE) -> None:
         self._keys = keys
@@ -31,30 +31,30 @@ class AccessTokenStore:
         self._scripts = Scripts(client)
 
     def read(self, revision_id: RevisionId) -> bytes | None:
-        """Read the sealed token; None if none is kept."""
+        """Read the sealed token; None if the store has none."""
         with store_errors():
             value: bytes | None = self._client.get(self._token(revision_id))
         return value
 
     def write(self, revision_id: RevisionId, sealed: bytes, lifetime_s: float) -> None:
-        """Keep a token for its lifetime."""
+        """Store a token for ``lifetime_s``."""
         with store_errors():
             self._client.set(self._token(revision_id), sealed, px=max(1, int(lifetime_s * 1000)))
 
     def drop(self, revision_id: RevisionId, sealed: bytes) -> None:
-        """Forget a token that was refused; one that has come in its place stays."""
+        """Delete a token that an endpoint refused; a newer token that replaced it stays."""
         self._drop(revision_id, "token", sealed)
 
     def lock_fetch(self, revision_id: RevisionId, owner: str, lock_s: float) -> bool:
-        """Let ``owner`` fetch the next token, for at most ``lock_s``; False if somebody else does."""
+        """Let ``owner`` fetch the next token, for at most ``lock_s``; return False if another owner is fetching it."""
         name = self._keys.token_fetcher(revision_id.plugin, revision_id.webhook_id, revision_id.revision)
         with store_errors():
             taken = self._client.set(name, owner, nx=True, px=int(lock_s * 1000))
-            # A repeated command (its reply was lost) finds what it has set.
+            # A command that is repeated because its reply was lost finds the lock that it took the first time.
             return bool(taken) or self._client.get(name) == owner.encode()
 
     def unlock_fetch(self, revision_id: RevisionId, owner: str) -> None:
-        """Let others fetch."""
+        """Release the lock that ``owner`` took, so that others may fetch."""
         self._drop(revision_id, "token_fetcher", owner)
 
     def _drop(self, revision_id: RevisionId, what: str, value: bytes | str) -> None:

@@ -1,4 +1,4 @@
-"""Entries of the audit trail about acts that no script does."""
+"""Writes the audit entries of acts that no script performs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class ActNotes:
-    """What is about a plugin goes into the trail of its partition. Raises `Unavailable` while the server is away."""
+    """Adds entries: those about a plugin to the trail of its partition, others to the shared trail.
+
+    Methods raise `Unavailable` while the server is away.
+    """
 
     def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE) -> None:
         self._keys = keys
@@ -30,11 +33,11 @@ class ActNotes:
     def note(
         self, act: Act, *, plugin: str = "", subject: str = "", outcome: str = "done", count: int | None = None
     ) -> None:
-        """Add an entry of an act that no script does, by whoever acts here."""
+        """Add an entry for an act that no script performs, in the name of the current actor."""
         self.add([AuditEntry(0, act, actor(), plugin, subject, outcome=outcome, count=count)])
 
     def add(self, entries: Sequence[AuditEntry]) -> None:
-        """Add entries; their time is now."""
+        """Add entries, dated by the server's clock."""
         by_root: dict[str, list[Any]] = {}
         for entry in entries:
             root = self._keys.root(entry.plugin) if entry.plugin else SHARED_ROOT
@@ -44,7 +47,7 @@ class ActNotes:
 
     @contextmanager
     def noting(self, act: Act, *, plugin: str = "", subject: str = "") -> Iterator[None]:
-        """Add an entry before something is done, and one of how it ended."""
+        """Add one entry before the body runs, and one afterwards that tells how it ended."""
         self.note(act, plugin=plugin, subject=subject, outcome="begun")
         try:
             yield

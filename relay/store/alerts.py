@@ -1,4 +1,4 @@
-"""Which alerts hold, and which of their changes are still to be told of."""
+"""Keeps which alerts hold, and which of their changes the operators' webhook has not been told of."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     import redis
 
-#: Of several workers one looks in so much time.
+#: How long, in milliseconds, the lock lasts: one worker checks for alerts in each such period.
 PERIOD_MS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What an alert is about, whether it holds now, and for how long it has to before it counts."""
+    """The subject of an alert, whether it holds now, and for how long it has to hold before the alert fires."""
 
     name: str
     holds: bool
@@ -43,24 +43,24 @@ class AlertChange:
 
 
 class Alerts:
-    """Raises `Unavailable` while the server is away."""
+    """The alerts in the store. Every method raises `Unavailable` while the server is away."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client  # replies are bytes; redis-py types them as bytes or str
         self._scripts = Scripts(client)
 
     def take_lock(self) -> bool:
-        """Take the lock of looking for one period; return whether nobody else had it."""
+        """Take the lock that lets one worker check for alerts, for one period; return whether it was free."""
         with store_errors():
             return bool(self._client.set(keyspace.alerts("alerts_lock"), 1, nx=True, px=PERIOD_MS))
 
     def holding(self) -> list[str]:
-        """Return the names of the alerts that hold, or are about to count."""
+        """Return the names of the alerts that fire, or that hold but not yet for long enough to fire."""
         with store_errors():
             return sorted(name.decode() for name in self._client.hkeys(keyspace.alerts()))
 
     def judge(self, conditions: Sequence[Condition]) -> list[AlertChange]:
-        """Compare what holds now with what held before; returns the changes that nobody has been told of."""
+        """Compare what holds now with what held before; return the changes that have not been told yet."""
         args: list[Any] = [len(conditions)]
         for each in conditions:
             args += [each.name, int(each.holds), each.hold_ms, orjson.dumps(each.detail)]
@@ -68,7 +68,7 @@ class Alerts:
         return [_change_from(name.decode(), text) for name, text in zip(reply[::2], reply[1::2], strict=True)]
 
     def told(self, changes: Sequence[AlertChange]) -> None:
-        """Take out what was told."""
+        """Delete changes that have been told."""
         if changes:
             with store_errors():
                 self._client.hdel(keyspace.alerts("alerts_untold"), *(each.change_id for each in changes))

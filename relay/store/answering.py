@@ -1,8 +1,8 @@
-"""Whether each server of a cluster answers, so that one that stands still holds up nobody but those who need it.
+"""Tracks whether each server of a cluster answers, so that a silent one holds up only calls that need it.
 
-Whoever asks a silent server would wait for the socket's time limit, several times over: soon every thread of an API
-process and every task of a worker would. So a server that has let somebody wait for too long is asked by one at a time,
-and others are told at once that it is silent.
+A request to a silent server waits for the socket's time limit, several times over; soon every thread of an API process
+and every task of a worker would be waiting. So once a server has kept a connection waiting for too long, only one
+connection at a time asks it, and the others fail at once.
 """
 
 from __future__ import annotations
@@ -14,27 +14,30 @@ from redis.connection import Connection, SSLConnection
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as ServerSilent
 
-#: Above the second that a server may wait for its replicas (`WAIT`).
+#: How long a server may take before others stop asking it; longer than the second that `WAIT` may take.
 PATIENCE_S: Final = 2.0
-#: Above what a socket waits: whoever seems to wait for longer has gone without a word.
+#: Longer than any socket waits: a connection that seems to wait for longer was abandoned without notice.
 GONE_S: Final = 10.0
-#: What turns a connection into one that waits for messages, which may never come.
+#: Commands after which a connection waits for messages, which may never come.
 _LISTENING: Final = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
 
 
 class NotAskedError(ServerSilent):
-    """The server was not asked: others wait for it in vain."""
+    """The server was not asked, because other connections already wait for it in vain."""
 
 
 class Answers:
-    """Who waits for one server's answer. For threads and greenlets: each step is one operation on a dict."""
+    """The connections that wait for one server's answer.
+
+    Safe for threads and greenlets: each step is one operation on a dict.
+    """
 
     def __init__(self) -> None:
-        self._waiting: dict[object, float] = {}  # since when, the longest first
-        self._failed = False  # the last who waited got nothing
+        self._waiting: dict[object, float] = {}  # since when each waits, the longest first
+        self._failed = False  # the last connection that waited got no answer
 
     def ask(self, who: object) -> None:
-        """Note that somebody begins to wait; raises `NotAskedError` where that would be in vain."""
+        """Note that a connection begins to wait; raise `NotAskedError` if another already waits in vain."""
         now_s = time.monotonic()
         others = [(other, since_s) for other, since_s in tuple(self._waiting.items()) if other is not who]
         for other, since_s in others:
@@ -47,26 +50,26 @@ class Answers:
         self._waiting[who] = now_s
 
     def waits(self, who: object) -> None:
-        """Note that somebody who was let through waits from now on: what it had to ask before was answered."""
+        """Restart the waiting time of a connection that `ask` let through: its preparatory commands were answered."""
         self._waiting[who] = time.monotonic()
 
     def answered(self, who: object) -> None:
-        """Note an answer, which shows that the server is well."""
+        """Note an answer: the server is well."""
         self._failed = False
         self._waiting.pop(who, None)
 
     def gave_up(self, who: object) -> None:
-        """Note that somebody no longer waits, and got no answer."""
+        """Note that a connection stopped waiting without an answer."""
         if self._waiting.pop(who, None) is not None:
             self._failed = True
 
 
-#: By host and port; what is known of a server holds for all clients of a process.
+#: By host and port: all clients of a process share what is known about a server.
 _ANSWERING: Final[dict[tuple[str, int], Answers]] = {}
 
 
 class _Patient:
-    """Notes in `Answers` when a connection begins and ends to wait for its server."""
+    """Notes in `Answers` when a connection starts and stops waiting for its server."""
 
     def __init__(self, **options: Any) -> None:
         self._answering = _ANSWERING.setdefault((options["host"], int(options["port"])), Answers())
@@ -83,12 +86,12 @@ class _Patient:
             return
         self._answering.ask(self)
         super().send_packed_command(command, check_health)  # type: ignore[misc]
-        self._answering.waits(self)  # to connect, or to see that a connection still is one, asks as well
+        self._answering.waits(self)  # connecting, or checking the connection, asked the server as well
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         try:
             reply = super().read_response(*args, **options)  # type: ignore[misc]
-        except ResponseError:  # which is an answer, too
+        except ResponseError:  # an error is an answer, too
             self._answering.answered(self)
             raise
         self._answering.answered(self)
@@ -101,8 +104,8 @@ class _Patient:
 
 
 class PatientConnection(_Patient, Connection):
-    """A connection to a server of a cluster."""
+    """A plain connection to a server of a cluster."""
 
 
 class PatientSslConnection(_Patient, SSLConnection):
-    """A connection by TLS to a server of a cluster."""
+    """A TLS connection to a server of a cluster."""

@@ -1,4 +1,7 @@
-"""What plugins of a partition share, of one bucket: set aside so that nobody acts on it, and put back elsewhere."""
+"""Sets aside one bucket's entries in the keys that a partition's plugins share, and puts them back elsewhere.
+
+No worker acts on entries that are set aside.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _OF_WEBHOOKS: Final = frozenset(PARTITIONED[kind] for kind in OF_WEBHOOKS)
 
 
 class SetAside:
-    """The shared keys of one partition, and those beside them that have what is set aside of a bucket."""
+    """The shared keys of one partition, and the keys beside them that hold what is set aside for a bucket."""
 
     def __init__(self, server: Any, bucket: int, number: int) -> None:
         self._server = server
@@ -28,22 +31,22 @@ class SetAside:
         self._root = partition_root(number)
 
     def plugins(self) -> tuple[str, ...]:
-        """Return the plugins of the bucket that are noted here."""
+        """Return the plugins of the bucket that this partition lists."""
         names = (name.decode() for name in self._server.smembers(self._shared("plugins")))
         return tuple(sorted(name for name in names if bucket_of_plugin(name) == self._bucket))
 
     def note(self, plugins: tuple[str, ...]) -> None:
-        """Note here that there are these plugins."""
+        """Add these plugins to the partition's list."""
         if plugins:
             self._server.sadd(self._shared("plugins"), *plugins)
 
     def strike(self) -> None:
-        """Note here no more that there are the plugins of the bucket."""
+        """Remove the plugins of the bucket from the partition's list."""
         if plugins := self.plugins():
             self._server.srem(self._shared("plugins"), *plugins)
 
     def take(self) -> None:
-        """Set aside: first what somebody would act on, then what is counted, which nobody changes by then."""
+        """Set the bucket's entries aside: first those that workers act on, then its counts, which nothing changes any more."""
         plugins = self.plugins()
         for tail in self._tails():
             while self._take_some(tail, plugins):
@@ -51,14 +54,14 @@ class SetAside:
         self._take_sums(plugins)
 
     def put_back(self) -> None:
-        """Put all of it to what is shared here; what is there already stays as it is."""
+        """Put everything that is set aside into the shared keys; an entry that is already there stays as it is."""
         for tail in self._tails():
             while self._put_some(tail):
                 pass
         self._put_sums()
 
     def queued(self) -> Iterator[Ready]:
-        """Yield the calls of the bucket that wait here for a worker, with their lanes, some at a time."""
+        """Yield the bucket's calls that wait here for a worker, with their lanes, a piece at a time."""
         before, after = PARTITIONED["due_queued"].split(_LANE)
         for tail in self._tails():
             if tail.startswith(before) and tail.endswith(after):
@@ -68,7 +71,7 @@ class SetAside:
                 yield from (tuple(ours[start : start + _PIECE]) for start in range(0, len(ours), _PIECE))
 
     def _tails(self) -> Iterator[str]:
-        """Yield what follows the root in the keys that are shared."""
+        """Yield the names of the shared keys, without the root."""
         for kind in (*OF_IDS, *OF_WEBHOOKS):
             template = PARTITIONED[kind]
             if _LANE not in template:
@@ -80,7 +83,7 @@ class SetAside:
                 yield key.decode()[len(self._aside("")) :]
 
     def _take_some(self, tail: str, plugins: tuple[str, ...]) -> bool:
-        """Take some; return whether anything was found, so that it is worth looking again."""
+        """Set some entries of a key aside; return whether there were any, so that there may be more."""
         found: dict[bytes, float] = {}
         by_id = [f"*{self._bucket:0{BUCKET_DIGITS}x}"]
         patterns = [f"{plugin}/*" for plugin in plugins] if tail in _OF_WEBHOOKS else by_id
@@ -112,7 +115,7 @@ class SetAside:
         return iter(self._server.zscan_iter(key, match=pattern, count=_PIECE))
 
     def _change(self, to: str, from_key: str, members: dict[bytes, float], tail: str) -> None:
-        """Take members from one key to the other at once."""
+        """Move members from one key to the other in one transaction."""
         pipeline = self._server.pipeline(transaction=True)
         if tail in _SETS:
             pipeline.sadd(to, *members)
@@ -123,7 +126,7 @@ class SetAside:
         pipeline.execute()
 
     def _take_sums(self, plugins: tuple[str, ...]) -> None:
-        """Take what the plugins have pending out of the partition's sum, once."""
+        """Subtract what the plugins have pending from the partition's sum, once."""
         aside, count, size = self._aside("pending"), 0, 0
         for plugin in plugins:
             count += int(self._server.get(self._root + PARTITIONED["plugin_pending"].format(plugin=plugin)) or 0)
@@ -139,7 +142,7 @@ class SetAside:
             pipeline.execute()
 
     def _put_sums(self) -> None:
-        """Add what was taken out to the sum of this partition, once."""
+        """Add what was subtracted to the sum of this partition, once."""
         aside = self._aside("pending")
         with self._server.pipeline() as pipeline:
             pipeline.watch(aside)

@@ -1,4 +1,4 @@
-"""What waits in each lane for a worker, and for how long the oldest has."""
+"""Reads how many calls wait in each lane for a worker, and how long the oldest has waited."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
     import redis
 
-#: The first of a lane's alarms are nearly always those of its oldest calls; of those whose alarm was moved on some
-#: are looked at as well.
+#: The first alarms of a lane are nearly always those of its oldest calls; a random sample catches old calls whose
+#: alarm was moved on.
 _FIRST: Final = 1_000
 _ANY: Final = 500
-#: Of these the records are read: a delayed call waits from when it may be sent.
+#: How many records are read: the wait of a delayed call counts from when it may be sent, which its record says.
 _OLDEST: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class LaneBacklog:
-    """Accepted calls of a lane that no worker has taken yet, and the age of the oldest; None where there is none."""
+    """How many accepted calls of a lane no worker has taken yet, and how long the oldest has waited; None without any."""
 
     lane: str
     pending: int
@@ -36,14 +36,14 @@ class LaneBacklog:
 
 @dataclass(frozen=True, slots=True)
 class BacklogMinute:
-    """The most calls that waited in each lane at a time in one minute; None where no worker lived to see it."""
+    """The most calls that waited in each lane at once during one minute; None if no worker was alive to count them."""
 
     start_ms: int
     pending: Mapping[str, int | None]
 
 
 class Backlog:
-    """Reads the lanes' alarms, and what workers noted of them. Raises `Unavailable` while the server is away."""
+    """Reads the lanes' alarms, and the counts that sweeps noted. Methods raise `Unavailable` while the server is away."""
 
     def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE) -> None:
         self._keys = keys
@@ -86,7 +86,7 @@ class Backlog:
         return LaneBacklog(lane, int(pending), None if since_ms is None else max(0, now_ms - since_ms))
 
     def _since_ms(self, reference_ids: set[str]) -> int | None:
-        """Since when the longest waiting of these has waited; nothing can be asked of those that are being moved."""
+        """Return since when the longest-waiting of these calls has waited; calls that are being moved cannot be asked for."""
         calls = (ref for ref in reference_ids if not ref.startswith(REPLAY_PREFIX))
         at_hand = filter(self._keys.is_at_hand_ref, calls)
         oldest = sorted(at_hand, key=lambda ref: reference_time_ms(ref) or 0)[:_OLDEST]
@@ -101,7 +101,7 @@ class Backlog:
 
 
 def _together(lanes: Iterable[str], rows: Iterable[Sequence[bytes | None]]) -> dict[str, int | None]:
-    """Return what all partitions noted of each lane in a minute; None where none has."""
+    """Return the sum of what the partitions noted for each lane in a minute; None if no partition noted anything."""
     by_lane = zip(lanes, zip(*rows, strict=True), strict=True)
     noted = ((lane, [int(each) for each in found if each is not None]) for lane, found in by_lane)
     return {lane: sum(found) if found else None for lane, found in noted}

@@ -1,4 +1,4 @@
-"""Which keys of a partition, and which members of those that plugins share, belong to a bucket."""
+"""Finds the bucket that a key of a partition, or a member of a shared key, belongs to."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from typing import Final
 
 from relay.reference_id import bucket_of, bucket_of_plugin
 
-#: The first part of keys whose second one is a plugin; of those whose second one is an id; of what is set aside.
+#: First parts of keys: the second part is a plugin; the second part is an id; the key holds what is set aside.
 _OF_PLUGIN: Final = frozenset({"p", "target", "token"})
 _OF_ID: Final = frozenset({"inv", "replay"})
 _ASIDE: Final = "moving"
-#: Sorted sets and sets that the plugins of a partition share, by what their members name. Lanes have one each.
+#: Sets and sorted sets that the plugins of a partition share, by what their members name. A template with a lane
+#: stands for one key per lane.
 OF_IDS: Final = ("due_running", "due_queued", "callbacks", "expiry")
 OF_WEBHOOKS: Final = ("ages", "parked_webhooks", "revisits")
 
 
 def bucket_of_key(tail: str) -> int | None:
-    """Return the bucket that a key is of, by what follows its root; None of what plugins share, or of what stays."""
+    """Return the bucket of a key, given its name without the root; None for keys that are shared, or never moved."""
     head, _, rest = tail.partition(":")
     name = rest.partition(":")[0]
     if not name:
@@ -29,6 +30,6 @@ def bucket_of_key(tail: str) -> int | None:
 
 
 def bucket_of_member(member: str) -> int:
-    """Return the bucket that a member of a shared key names: a plugin, ``plugin/webhook``, a call's or replay's id."""
+    """Return the bucket of a member of a shared key: a ``plugin/webhook``, or the id of a call or a replay."""
     plugin, slash, _ = member.partition("/")
     return bucket_of_plugin(plugin) if slash else bucket_of(member)

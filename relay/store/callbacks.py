@@ -1,4 +1,4 @@
-"""Ends of calls that a callback is to be told of."""
+"""The list of ended calls whose callbacks have not been told yet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import redis
 
-#: For so long nobody else is given what one worker has taken.
+#: How long, in milliseconds, a worker has the ends that it took to itself.
 HOLD_MS: Final = 10_000
 
 
@@ -35,7 +35,7 @@ class End(NamedTuple):
 
 
 class Callbacks:
-    """What is to be told. Raises `Unavailable` while the server is away."""
+    """Ends that callbacks are to be told of. Every method raises `Unavailable` while the server is away."""
 
     def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE) -> None:
         self._keys = keys
@@ -43,13 +43,13 @@ class Callbacks:
         self._scripts = Scripts(client)
 
     def take(self, limit: int) -> list[End]:
-        """Return up to ``limit`` ends, which come again after `HOLD_MS` unless they are `done`."""
+        """Return up to ``limit`` ends per partition; each is returned again after `HOLD_MS` unless it is `done`."""
         args = [HOLD_MS, limit]
         rows = in_each(self._keys, lambda number: self._scripts.run("callbacks", args, partition_root(number)))
         return [_end_from(row) for row in chain.from_iterable(rows)]
 
     def done(self, reference_ids: Sequence[str]) -> None:
-        """Take out what was told."""
+        """Delete ends whose callback was told."""
         if reference_ids:
             pipeline = self._client.pipeline(transaction=False)
             for part in self._keys.spread(reference_ids, self._keys.root_of_ref):

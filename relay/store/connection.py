@@ -1,4 +1,4 @@
-"""Connections to the store, as every process makes them: to one server, to what Sentinels name, or to a cluster."""
+"""Makes clients of the store: of one server, of the primary that Sentinels name, or of a cluster."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 _RETRIES: Final = 2
 _SOCKET_TIMEOUT_S: Final = 5
 _CONNECT_TIMEOUT_S: Final = 2
-#: As many threads of an API process may want the store at once, all its waiters among them (redis-py stops at 100).
+#: How many threads of an API process may use the store at once, waiters included; redis-py's own limit is 100.
 _MAX_CONNECTIONS: Final = 4_096
-#: Else redis-py looks up its version anew for each connection, which takes longer than all the rest of connecting.
+#: Without this, redis-py looks up its version for each connection, which takes longer than the rest of connecting.
 _DRIVER: Final = redis.DriverInfo()
 
 
 def connect(settings: Settings) -> redis.Redis:
-    """Make a client of the store; replies are bytes. Its retries are few: the API answers 503 rather than wait."""
+    """Make a client of the store; replies are bytes. It retries rarely: the API answers 503 rather than wait."""
     url = settings.store_url.reveal()
     keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}  # redis-py refuses it for a unix socket
     return client_of(
@@ -44,9 +44,9 @@ def connect(settings: Settings) -> redis.Redis:
 
 
 def client_of(url: str, **options: Any) -> redis.Redis:
-    """Make a client of whatever an address names, with these options of redis-py.
+    """Make a client of the server, Sentinels or cluster at an address, with these options of redis-py.
 
-    That of a cluster asks for its servers at once, and raises `Unavailable` where none of them answers.
+    For a cluster, asks for its servers at once, and raises `Unavailable` if none of them answers.
     """
     options = {"driver_info": _DRIVER, **options}
     scheme = scheme_of(url)
@@ -58,9 +58,9 @@ def client_of(url: str, **options: Any) -> redis.Redis:
 
 
 def servers_of(client: Any, url: str) -> dict[str, str]:
-    """Return the address of each server that a client of ``url`` uses, by its name; of Sentinels that which they name.
+    """Return the address of each server that a client of ``url`` uses, by name; for Sentinels, ``url`` itself.
 
-    Those of a cluster are the ones that it knows, and those that the address names and that do not answer.
+    For a cluster, these are the servers that it knows, and those in the address that do not answer.
     """
     if not isinstance(client, RedisCluster):
         return {"the server": url}
@@ -85,15 +85,15 @@ def _cluster(address: ServerAddress, options: dict[str, Any]) -> redis.Redis:
     given = _credentials(address)
     connection_class = PatientSslConnection if given.pop("ssl", False) else PatientConnection
     with store_errors():
-        # What its methods take and give is what those of `Redis` do.
+        # Its methods take and return what those of `Redis` do.
         return cast(
             "redis.Redis",
-            _Cluster(  # it takes a class of connections together with a url only
+            _Cluster(  # it accepts a connection class only together with a url
                 url=f"redis://{f'[{host}]' if ':' in host else host}:{port}",
                 startup_nodes=nodes,
-                require_full_coverage=False,  # one primary that is gone does not keep us from the others
-                # Whatever goes wrong, the others are asked where everything is: redis-py counts up to this within one
-                # pipeline, which is given up before it has come to more.
+                require_full_coverage=False,  # the other primaries stay usable when one is gone
+                # After any error, ask the other servers where the keys are. redis-py counts errors up to this number
+                # within one pipeline, and gives the pipeline up before it would count to more.
                 reinitialize_steps=1,
                 connection_class=connection_class,
                 **given,
@@ -103,10 +103,10 @@ def _cluster(address: ServerAddress, options: dict[str, Any]) -> redis.Redis:
 
 
 class _Cluster(RedisCluster):
-    """redis-py's client, whose pipelines, too, ask anew where everything is when a server has lost the others."""
+    """redis-py's cluster client; its pipelines also look up the slots again after a server reports the cluster down."""
 
     def pipeline(self, *args: Any, **options: Any) -> Any:
-        """Make a pipeline; one that finds the cluster down fails, and those after it do not."""
+        """Make a pipeline; if it finds the cluster down it fails, but pipelines after it ask the new primaries."""
         pipeline: Any = super().pipeline(*args, **options)  # type: ignore[no-untyped-call]
         execute = pipeline.execute
 

@@ -1,8 +1,8 @@
-"""Makes a cluster of servers, and makes it whole again: introduces them, gives slots, assigns replicas.
+"""Makes a cluster out of servers, and repairs one: introduces the servers, gives out slots, assigns replicas.
 
-Each step looks at the servers as they are, and may be stopped and begun again anywhere. A server that has been away
-joins by itself, by the file in which it remembers the others; only where ports have changed does it have to be
-introduced anew.
+Each step starts from the servers' present state, so that it may be stopped and repeated at any point. A server that
+was away rejoins by itself, because it remembers the others in a file; it has to be introduced again only if ports
+have changed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FORMED_S: Final = 90.0
 
 @dataclass(frozen=True, slots=True)
 class ClusterSeat:
-    """A server of a cluster: its address with full rights, where it listens, and the port on which the servers talk."""
+    """A server of a cluster: its administrator's address, where it listens, and the port of the cluster bus."""
 
     url: str
     host: str
@@ -39,7 +39,7 @@ class ClusterSeat:
 
 
 class Forming:
-    """Makes one cluster of servers that are in no other. The first ``primaries`` get the slots."""
+    """Makes one cluster of servers that belong to no other. The first ``primaries`` of them get the slots."""
 
     def __init__(self, seats: Sequence[ClusterSeat], primaries: int) -> None:
         self._seats = seats
@@ -49,8 +49,8 @@ class Forming:
         """Wait until the cluster serves, and every other server follows a primary.
 
         Raises:
-            Conflict: one of them knows a server that is not among them.
-            Unavailable: it takes too long, or is no longer wanted.
+            Conflict: one of the servers knows a server that is not among them.
+            Unavailable: it takes longer than ``within_s``, or ``is_wanted`` says no.
         """
         deadline_s = time.monotonic() + within_s
         with ExitStack() as stack:
@@ -61,10 +61,10 @@ class Forming:
                 time.sleep(_POLL_S)
 
     def _step(self, clients: Sequence[Any]) -> bool:
-        """Do what can be done now; returns whether nothing was left to do."""
+        """Do what can be done now; return whether nothing was left to do."""
         try:
             return self._introduced(clients) and self._divided(clients) and self._followed(clients)
-        except (redis.RedisError, OSError):  # one that is starting, has no name or has not heard of another yet
+        except (redis.RedisError, OSError):  # a server is starting, has no name yet or has not heard of another
             return False
 
     def _introduced(self, clients: Sequence[Any]) -> bool:
@@ -77,7 +77,7 @@ class Forming:
         return all(int(state["cluster_known_nodes"]) == len(clients) for state in states)
 
     def _divided(self, clients: Sequence[Any]) -> bool:
-        """Give slots that nobody has to the first servers, equal parts."""
+        """Give the unassigned slots to the first servers, in equal parts."""
         state = clients[0].execute_command("CLUSTER INFO")
         if int(state["cluster_slots_assigned"]) == SLOTS:
             return True
@@ -86,7 +86,7 @@ class Forming:
             try:
                 client.execute_command("CLUSTER ADDSLOTSRANGE", first, end - 1)
             except redis.ResponseError as error:
-                if "busy" not in str(error):  # somebody has them: it was done before
+                if "busy" not in str(error):  # assigned already, by an earlier step
                     raise
         return False
 
@@ -110,7 +110,7 @@ class Forming:
 
 
 def _refuse_strangers(clients: Sequence[Any]) -> None:
-    """Refuse servers of another cluster: an introduction would make one cluster of two."""
+    """Raise `Conflict` for servers of another cluster: introducing them would join the two clusters."""
     own = {client.execute_command("CLUSTER MYID").decode() for client in clients}
     for client in clients:
         for address, node in client.execute_command("CLUSTER NODES").items():
@@ -121,7 +121,7 @@ def _refuse_strangers(clients: Sequence[Any]) -> None:
 
 
 def _itself(client: Any) -> dict[str, Any]:
-    """Return what a server says of itself; what others have heard of it may be old."""
+    """Return a server's own entry in its list of nodes; the entries that others have of it may be old."""
     return next(node for node in client.execute_command("CLUSTER NODES").values() if "myself" in node["flags"])
 
 

@@ -1,4 +1,4 @@
-"""How the store does, server by server: for readiness and for ``relay doctor``."""
+"""Reads the health of the store, server by server, for readiness and for ``relay doctor``."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S: Final = 3.0
 _ANSWER_TIMEOUT_S: Final = 1.0
-#: So old may be what readiness says about the server's settings.
+#: How old, in seconds, readiness's view of the server's settings may be.
 _WARNINGS_AGE_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class StoreHealth:
-    """One look at the store: each of its servers, and what all of them keep together.
+    """The health of the store at one moment: of each server, and what all servers hold together.
 
-    ``away`` names servers that did not answer; ``rest`` says why what all keep together is not to be had.
+    ``away`` names the servers that did not answer. ``rest`` says why the data that they hold together could not be read;
+    None if it was read.
     """
 
     servers: tuple[ServerHealth, ...]
@@ -49,7 +50,7 @@ class StoreHealth:
 
 
 class ServerWarnings:
-    """What of the server's settings breaks a promise, looked at every ten seconds at most. For threads."""
+    """Server settings that break a promise of the relay, read every ten seconds at most. Safe for threads."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client
@@ -68,10 +69,10 @@ class ServerWarnings:
             with store_errors():
                 servers = [(each.info("persistence"), each.info("memory")) for each in primaries_of(self._client)]
                 jump = self._client.get(keyspace.clock_jump())
-        except StoreFault:  # some hosted servers do not tell
+        except StoreFault:  # some hosted servers forbid these commands
             return
         except Unavailable as error:
-            if isinstance(error.__cause__, redis.exceptions.NoPermissionError):  # nor do these
+            if isinstance(error.__cause__, redis.exceptions.NoPermissionError):  # as do these
                 return
             raise
         for persistence, memory in servers:
@@ -81,7 +82,7 @@ class ServerWarnings:
 
 
 def _warnings_of(persistence: Mapping[str, Any], memory: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what may be wrong with one server."""
+    """Yield a sentence for each thing that may be wrong with one server."""
     if not persistence.get("aof_enabled"):
         yield "The append-only file is off: a killed server loses accepted triggers."
     elif persistence.get("aof_last_write_status", "ok") != "ok":
@@ -97,15 +98,15 @@ def answers(url: str) -> bool:
     with _client(url, _ANSWER_TIMEOUT_S) as client:
         try:
             return bool(client.ping())
-        except Exception:  # noqa: BLE001 - whatever it answers, it cannot be used
+        except Exception:  # noqa: BLE001 - whatever went wrong, it cannot be used
             return False
 
 
 def read_health(url: str, admin_url: str | None = None, keys: Keyspace = SINGLE) -> StoreHealth:
-    """Ask every server; what only an administrator may know is asked with ``admin_url``, where there is one.
+    """Read the health of every server; use ``admin_url``, if given, for what only an administrator may read.
 
     Raises:
-        Unavailable: no server answers; says which kind of trouble there is, without the address.
+        Unavailable: no server answers; the message says why, without the address.
     """
     servers, away, last = [], [], Unavailable()
     with _told(), _client(url) as client:
@@ -127,14 +128,14 @@ def read_health(url: str, admin_url: str | None = None, keys: Keyspace = SINGLE)
 
 
 def read_workers(url: str) -> tuple[LiveWorker, ...]:
-    """Read the workers that live. Raises `Unavailable` as `read_health`."""
+    """Read which workers are alive. Raises `Unavailable` as `read_health` does."""
     with _told(), _client(url) as client:
         return _workers(client)
 
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Say what kind of trouble there is, in words that quote no address."""
+    """Turn errors into `Unavailable` with a message that says why, and quotes no address."""
     try:
         yield
     except Unavailable as error:
@@ -156,7 +157,7 @@ def _health_of(name: str, url: str, admin_url: str | None) -> ServerHealth:
 
 
 def _same_server(url: str, admin_url: str) -> str:
-    """Return the administrator's address of that server, where his names several."""
+    """Return the administrator's address of the server at ``url``, if ``admin_url`` names a cluster."""
     if not is_cluster(admin_url):
         return admin_url
     ((host, port),) = places_in(url)
@@ -168,7 +169,7 @@ def _client(url: str, timeout_s: float = _TIMEOUT_S) -> redis.Redis:
 
 
 def _rest(client: redis.Redis, keys: Keyspace) -> StoreHealth:
-    """Read what the servers keep together."""
+    """Read what the servers hold together: the workers, the plugins and the last jump of the clock."""
     jump = cast("bytes | None", client.get(keyspace.clock_jump()))
     return StoreHealth(
         (),

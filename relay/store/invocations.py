@@ -1,4 +1,4 @@
-"""The ledger of invocations: one script a transition, records read and listed."""
+"""The ledger of invocations: runs one script per transition, and reads records."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ if TYPE_CHECKING:
     from relay.invocation import Invocation
     from relay.store.limits import Limits
 
-#: How long a message may be under way before somebody looks whether it was lost.
+#: How long, in milliseconds, a message may be under way before a sweep checks whether it was lost.
 GRACE_MS: Final = 5_000
-#: A queued id whose lane stays long is published again after so long, whatever the lane holds.
+#: After this many milliseconds a queued id is published again even if its lane is long.
 PATIENCE_MS: Final = 15 * 60_000
-#: `rejected` records written for one plugin in one minute; beyond it they are only counted.
+#: How many `rejected` records are written per plugin and minute; more refusals are only counted.
 REFUSALS_A_MINUTE: Final = 600
-#: Calls that one script goes through, which holds the server up meanwhile.
+#: How many calls one run of a script goes through: the server does nothing else meanwhile.
 REVISITED: Final = 64
-#: Step invocations that one outermost chain may make.
+#: How many step invocations one outermost chain may make.
 CHAIN_STEPS: Final = 1_000
 
 
@@ -84,12 +84,12 @@ class InvocationStore(RecordReader):
     def accept_and_publish(
         self, news: Sequence[NewInvocation], messages: Sequence[LaneMessage]
     ) -> tuple[list[Accepted], bool]:
-        """Write a group of triggers down; after this returns each accepted one is safe.
+        """Write a group of triggers to the store; once this returns, each accepted one is safe.
 
-        Those of several partitions wait for all of these: who does not want that brings them apart (`by_partition`).
+        If the triggers belong to several partitions, all of them wait for all of these partitions.
 
-        Also put ``messages`` into their lanes if all of them are accepted, and say whether that was done: only where
-        the broker is this database. The messages, ``(lane, message)``, carry the ids of all triggers.
+        Where the broker is this database, also put ``messages``, which carry the ids of all triggers, into their lanes
+        if every trigger is accepted; the second value returned says whether that was done.
         """
         groups = self._keys.spread(news, lambda new: self._keys.root(new.plugin))
         if len(groups) == 1:
@@ -102,9 +102,9 @@ class InvocationStore(RecordReader):
     def accept_in_turn(
         self, groups: Iterable[tuple[Sequence[NewInvocation], Sequence[LaneMessage]]]
     ) -> Iterator[tuple[list[Accepted], bool] | RelayError]:
-        """Accept groups in order, each of one partition: of each what `accept_and_publish` returns or raises.
+        """Accept groups in order, each of one partition; yield for each what `accept_and_publish` returns or raises.
 
-        The next is taken from ``groups`` while the server is at the one before.
+        The next group is taken from ``groups`` while the server works on the one before.
         """
         runs = ((self._keys.root(news[0].plugin), self._accept_args(news, messages)) for news, messages in groups)
         for reply in self._scripts.run_in_turn("accept", runs):
@@ -119,7 +119,7 @@ class InvocationStore(RecordReader):
         limits = self._limits
         args: list[Any] = [GRACE_MS, limits.max_pending, limits.max_pending_per_plugin, limits.max_pending_bytes]
         args += [REFUSALS_A_MINUTE, *limits.retention, IDEMPOTENCY_MS]
-        # Triggers of several keys come in one group, and each names its own; a command's are all its operator's.
+        # A group may hold triggers of several API keys, each named by its trigger; those of a command name its operator.
         args += [limits.max_pending_bytes_per_plugin, self._operator]
         return args + group_args(news, messages, max_age_ms=limits.max_age_ms)
 
@@ -129,19 +129,19 @@ class InvocationStore(RecordReader):
         return self._keys.partitions > 1
 
     def group_of(self, reference_id: str) -> int:
-        """Return a number that invocations and replay jobs have in common which are in one partition."""
+        """Return a number that is the same for all invocations and replay jobs of one partition."""
         return self._keys.group_of_ref(reference_id)
 
     def group_of_plugin(self, plugin: str) -> int:
-        """Return a number that plugins have in common whose invocations are in one partition."""
+        """Return a number that is the same for all plugins of one partition."""
         return self._keys.group_of(plugin)
 
     def by_partition(self, reference_ids: Sequence[str]) -> list[Sequence[str]]:
-        """Return the ids of each partition apart."""
+        """Split the ids by partition."""
         return [each.items for each in self._keys.spread(reference_ids, lambda ref: str(self.group_of(ref)))]
 
     def read(self, reference_ids: Sequence[str]) -> list[CallRecord]:
-        """Read the unfinished ones among these ids, with what is needed to prepare them. Changes nothing."""
+        """Read the invocations among these ids that are not final, with what is needed to prepare them. Changes nothing."""
         groups = self._keys.spread(reference_ids, self._keys.root_of_ref)
         return [
             found
@@ -152,9 +152,10 @@ class InvocationStore(RecordReader):
     def claim(
         self, reference_ids: Sequence[str], claim_token: str, *, full: Sequence[str] = (), park: Sequence[str] = ()
     ) -> Claimed:
-        """Take calls to send them, each until timeout + margin from now; park others.
+        """Claim calls, each with a lease of its timeout + margin from now; park others.
 
-        Those are what was read as ``full``, and what to ``park`` because there is no room for it here.
+        Parked are the ids in ``full``, whose webhook had no place when they were read, and those in ``park``, for which
+        this worker has no room.
         """
         every = [*reference_ids, *full, *park]
         asked, read_full = len(reference_ids), len(reference_ids) + len(full)
@@ -167,7 +168,7 @@ class InvocationStore(RecordReader):
         return claims[0] if len(claims) == 1 else claimed_together(claims)
 
     def settle(self, settlements: Sequence[Settlement]) -> Settled:
-        """Record what came of calls."""
+        """Record the outcomes of attempts."""
         groups = self._keys.spread(settlements, lambda each: self._keys.root_of_ref(each.reference_id))
         settled = [self._settle(group.root, group.items) for group in groups]
         if len(settled) == 1:
@@ -181,7 +182,7 @@ class InvocationStore(RecordReader):
         return settled_from(self._scripts.run("settle", args, root))
 
     def release(self, reference_ids: Sequence[str], claim_token: str) -> Ready:
-        """Give back calls that have not been sent; returns them and whom their places wake."""
+        """Give claimed calls back that have not been sent; return them, and the calls that their freed places wake."""
         ready: Ready = ()
         for group in self._keys.spread(reference_ids, self._keys.root_of_ref):
             args = [claim_token, GRACE_MS, *group.items]
@@ -191,9 +192,9 @@ class InvocationStore(RecordReader):
     def advance(
         self, parent: str, claim_token: str, step: int, news: Sequence[NewStep], *, secrets: bytes = b""
     ) -> tuple[Advance, Ready]:
-        """Create a chain's next step and let its parent wait for it; returns what may be run now.
+        """Create a chain's next step and let its parent wait for it; return the ids that may be run now.
 
-        ``secrets``: what the chain hides in the answers of this step, sealed.
+        ``secrets``: the texts that the chain hides in the answers of this step, sealed.
         """
         args: list[Any] = [claim_token, GRACE_MS, *self._limits.retention, CHAIN_STEPS, parent, step, secrets]
         args.append(len(news))
@@ -203,11 +204,11 @@ class InvocationStore(RecordReader):
         return Advance(verdict.decode()), ready_from(ready)
 
     def cancel(self, reference_id: str, *, plugin: str | None = None) -> Ready:
-        """Cancel an invocation that no worker has taken; returns what may be run now (a parent it was the step of).
+        """Cancel an invocation that no worker has claimed; return what may be run now (the parent whose step it was).
 
         Raises:
-            NotFound: there is no such record (for that plugin).
-            Conflict: it is being sent, or final.
+            NotFound: there is no such record, or none of that plugin.
+            Conflict: the invocation is being sent, or final.
         """
         args = [GRACE_MS, *self._limits.retention, plugin or "", reference_id, actor()]
         verdict, state, ready = self._scripts.run("cancel", args, self._keys.root_of_ref(reference_id))
@@ -218,17 +219,18 @@ class InvocationStore(RecordReader):
         return ready_from(ready)
 
     def sweep(self, empty: Collection[str], short: Iterable[str] = (), *, limit: int, lane_limit: int = 0) -> Ready:
-        """Take up to ``limit`` alarms that rang; returns what to publish. Lanes neither empty nor short are long.
+        """Take up to ``limit`` due alarms per partition; return the ids to publish.
 
-        Of one that holds messages ``lane_limit`` are taken, if that is given.
+        ``empty`` and ``short`` name lanes by how many messages they hold; any other lane is long. From a lane that is not
+        empty at most ``lane_limit`` alarms are taken, if that is given.
         """
         args = [GRACE_MS, PATIENCE_MS, limit, lane_limit or limit, len(empty), *empty, *short]
         return sum((ready_from(reply) for reply in self._in_each("sweep", args)), ())
 
     def expire(self, *, limit: int, webhooks: int = 64) -> tuple[int, bool, Ready]:
-        """End up to ``limit`` calls that have had their time, of so many webhooks an equal part.
+        """End up to ``limit`` calls per partition that are too old, in equal parts of up to ``webhooks`` webhooks.
 
-        Returns how many ended, whether others wait for the same, and what may be run now.
+        Returns how many ended, whether more are waiting to be ended, and what may be run now.
         """
         args = [uuid4().hex, self._lease_margin_ms, GRACE_MS, *self._limits.retention, limit, webhooks]
         replies = self._in_each("expire", args)
@@ -236,13 +238,13 @@ class InvocationStore(RecordReader):
         return sum(int(each[0]) for each in replies), any(each[1] for each in replies), ready
 
     def revisits(self, *, limit: int) -> list[tuple[str, str]]:
-        """Return some of the webhooks, with their plugins, whose waiting calls somebody has to go through."""
+        """Return some of the webhooks, as plugin and webhook id, whose waiting calls have to be gone through."""
         return some_webhooks(self._client, self._keys, self._keys.revisits, limit)
 
     def revisit(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
-        """Go through a webhook's waiting calls: end those of a removed one, let those go that may go now.
+        """Go through a webhook's waiting calls: end those of removed revisions, make those ready that may be sent now.
 
-        Yields pages of what may be run, for the caller to publish. What is left undone a sweep does.
+        Yields pages of what may be run, for the caller to publish. If the caller stops early, a sweep does the rest.
         """
         cursor = "0"
         while True:
@@ -254,13 +256,13 @@ class InvocationStore(RecordReader):
                 return
 
     def prune(self, *, limit: int) -> int:
-        """Forget up to ``limit`` final records whose retention has passed; returns how many."""
+        """Delete up to ``limit`` final records and replay jobs per partition whose retention has passed; return how many."""
         return sum(int(count) for count in self._in_each("prune", [limit]))
 
     def drop_contents(self, *, limit: int) -> int:
-        """Drop the oldest contents of plugins that keep too many bytes, looking at ``limit`` records of each at most.
+        """Drop the oldest contents of plugins that keep too many bytes, examining ``limit`` records of each at most.
 
-        Returns how many records lost theirs.
+        Returns how many records lost their contents.
         """
         most = self._limits.max_kept_bytes_per_plugin
 
@@ -279,14 +281,14 @@ class InvocationStore(RecordReader):
         return sum(in_each(self._keys, drop))
 
     def _in_each(self, script: str, args: Sequence[Any]) -> list[Any]:
-        """Run a script in every partition that can be reached; raises `Unavailable` where none can."""
+        """Run a script in every partition that can be reached; raise `Unavailable` if none can."""
         return in_each(self._keys, lambda number: self._scripts.run(script, args, partition_root(number)))
 
     def forget(self, plugin: str, reference_id: str) -> Invocation:
-        """Destroy payload and result of an invocation (of a chain: of its steps too); the rest of its record stays.
+        """Destroy the payload and result of an invocation, and of a chain's steps; the rest of the record stays.
 
         Raises:
-            NotFound, Expired: as `get`.
+            NotFound, Expired: as `get` raises them.
             Conflict: it is not final, or one of its steps is not.
         """
         self.get(plugin, reference_id)

@@ -1,4 +1,4 @@
-"""Copies keys from one server to another, whole and with the time that they have left, by their types' own commands."""
+"""Copies whole keys, with their remaining time to live, from one server to another, using each type's own commands."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-#: Keys that one exchange asks for.
+#: How many keys one exchange with the source asks for.
 KEYS: Final = 200
-#: Members of a large key in one piece: neither server is held up for longer.
+#: How many members of a large key are copied at a time, so that neither server is held up for long.
 PIECE: Final = 1_000
 
 
 def copy_keys(source: Any, target: Any, names: Mapping[str, str]) -> int:
-    """Copy each of these keys to its new name, over whatever is there; returns how many there were."""
+    """Copy each key to its new name, replacing what is there; return how many of them existed."""
     return sum(_copy_some(source, target, dict(some)) for some in _pieces(list(names.items()), KEYS))
 
 

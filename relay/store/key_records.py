@@ -1,4 +1,4 @@
-"""API keys as they lie in the store: without their secret, and with a MAC that a writer of the server cannot make."""
+"""API keys as the store keeps them: without the secret, and with a MAC that nobody can forge by writing to the server."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from relay.vault import Vault
 
-#: The members that the MAC covers, in its order; what a record lacks counts as empty.
+#: The fields that the MAC covers, in order; a missing field counts as empty.
 _AUTHENTICATED: Final = (
     *("sha256", "plugin", "scopes", "origins", "last4", "createdAt"),
     *("expiresAt", "name", "revocations"),
 )
-#: Covered too where there is one: records of before there was any stay valid.
+#: Covered only in records that have it, so that records of earlier versions stay valid.
 _LIFETIME: Final = "lifetime"
 _PURPOSE: Final = b"api key"
 
@@ -37,21 +37,21 @@ class ApiKey:
     revoked: bool
     name: str = ""
     expires_at_ms: int | None = None  # None: never
-    last_used_at_ms: int | None = None  # within a minute; None: not yet
+    last_used_at_ms: int | None = None  # to the minute; None: never used
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A verified record: the key, the SHA-256 of its secret, and how many keys had been revoked when it was written."""
+    """A verified record: the key, its secret's SHA-256, and how many keys had been revoked when the record was written."""
 
     key: ApiKey
     digest: str
     revocations: int
-    rotated_lifetime_ms: int | None = None  # of a rotated key: how long it was to live before; 0: for ever
+    rotated_lifetime_ms: int | None = None  # of a rotated key: its lifetime before the rotation; 0: for ever
 
     @property
     def lifetime_ms(self) -> int | None:
-        """How long its key was made for; None: for ever."""
+        """The lifetime, in milliseconds, with which the key was made; None: for ever."""
         if self.rotated_lifetime_ms is not None:
             return self.rotated_lifetime_ms or None
         return None if self.key.expires_at_ms is None else self.key.expires_at_ms - self.key.created_at_ms
@@ -63,7 +63,7 @@ def digest_of(secret: str) -> str:
 
 
 def to_fields(record: KeyRecord, vault: Vault) -> dict[str, Any]:
-    """Write a record as the fields of its hash, MAC included."""
+    """Return the fields of a record's hash, MAC included."""
     key = record.key
     fields = {
         "sha256": record.digest,
@@ -81,7 +81,7 @@ def to_fields(record: KeyRecord, vault: Vault) -> dict[str, Any]:
 
 
 def from_fields(key_id: str, row: Mapping[bytes, bytes], vault: Vault) -> KeyRecord | None:
-    """Read a record back; None where its MAC was not made with a key of the ring."""
+    """Read a record from the fields of its hash; None if its MAC was not made with a key of the ring."""
     fields = {name: row.get(name.encode(), b"") for name in (*_AUTHENTICATED, _LIFETIME)}
     written = row.get(b"mac", b"").decode("latin-1")
     if not any(hmac.compare_digest(written.encode(), mac.encode()) for mac in _macs(key_id, fields, vault)):

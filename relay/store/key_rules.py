@@ -1,4 +1,4 @@
-"""What an API key may be: its scopes, its origins and its name."""
+"""Checks a new API key's plugin, scopes, origins and name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from relay.text.ids import ID_PATTERN
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-#: ``metrics`` is about the whole relay, the others about the key's own plugin.
+#: ``metrics`` gives access to the whole relay's metrics; the others concern the key's own plugin only.
 SCOPES: Final = ("trigger", "operate", "metrics")
 MAX_ORIGINS: Final = 32  # of one key
 MAX_ORIGIN_CHARS: Final = 300
@@ -23,7 +23,7 @@ _ORIGIN: Final = re.compile(rf"(https?)://(?:{NAME}|\[[0-9a-f:.]{{2,45}}\])(?::(
 
 
 def origin_fault(origin: str) -> str | None:
-    """Return what is wrong with an allowed origin (RFC 6454, as browsers write it); None if nothing is."""
+    """Return what is wrong with an allowed origin (RFC 6454, in the form that browsers send); None if it is valid."""
     found = _ORIGIN.match(origin) if len(origin) <= MAX_ORIGIN_CHARS else None
     if found is None:
         return "must be scheme://host or scheme://host:port, in lower case, without a path or *"
@@ -36,7 +36,7 @@ def origin_fault(origin: str) -> str | None:
 
 
 def key_faults(plugin: str, scopes: Collection[str], origins: Collection[str], name: str) -> Iterator[Fault]:
-    """Return what is wrong with a key that somebody wants."""
+    """Yield what is wrong with the attributes of a new key."""
     if not ID_PATTERN.match(plugin):
         yield Fault("/plugin", "must have the form of an id")
     if not scopes or not set(scopes) <= set(SCOPES):

@@ -1,6 +1,6 @@
-"""API keys: ``whk_<id>_<secret>``. Of the secret only its SHA-256 and its last four characters are stored.
+"""API keys, ``whk_<id>_<secret>``. The store keeps only the SHA-256 and the last four characters of the secret.
 
-43 characters of 62 are 256 random bits, which need no slow hash: there is nothing to guess from.
+43 characters, each one of 62, hold 256 random bits: too many to guess, so a fast hash is enough.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
     from relay.vault import Vault
 
-#: For how long a key that was read is believed: a revoked one works at most this much longer.
+#: How long, in seconds, a process uses a key that it has read: a revoked key works at most this much longer.
 KEY_AGE_S: Final = 1.0
-#: How exactly a key's last use is known.
+#: How exactly, in seconds, a key's last use is known.
 USE_PERIOD_S: Final = 60.0
 _MAX_REMEMBERED: Final = 10_000  # keys, in one process
 
-_ALPHABET: Final = string.digits + string.ascii_letters  # without an underscore: a key reads in one way only
+_ALPHABET: Final = string.digits + string.ascii_letters  # no underscore: a key splits in one way only
 _SECRET_CHARS: Final = 43
 _NO_DIGEST: Final = "0" * 64
 _ID: Final = re.compile(r"[0-9a-f]{16}\Z", re.ASCII)
@@ -48,9 +48,9 @@ _KEY: Final = re.compile(r"whk_([0-9a-f]{16})_([0-9A-Za-z]{43})\Z", re.ASCII)
 
 
 class ApiKeys:
-    """All API keys in the store. Methods raise ``Unavailable`` when it cannot be reached.
+    """All API keys in the store. Methods raise ``Unavailable`` when the store cannot be reached.
 
-    A record that was not written with the vault's keys counts as no record, and is reported.
+    A record whose MAC was not made with the vault's keys counts as missing, and is logged.
     """
 
     def __init__(self, client: Redis, vault: Vault, keys: Keyspace = SINGLE) -> None:
@@ -71,11 +71,11 @@ class ApiKeys:
         name: str = "",
         lifetime_s: float | None = None,
     ) -> tuple[str, ApiKey]:
-        """Make a key: its text, which nobody can show again, and the key. It expires after ``lifetime_s``.
+        """Make a key that expires after ``lifetime_s``; return its text, which cannot be shown again, and the key.
 
         Raises:
             BadParameter: plugin, a scope, an origin or the name is malformed; its faults say which.
-            Unavailable: also while the plugin is moved; where the key may be there all the same, the message says so.
+            Unavailable: also while the plugin is being moved. If the key may exist all the same, the message says so.
         """
         faults = tuple(key_faults(plugin, scopes, origins, name))
         if faults:
@@ -89,13 +89,14 @@ class ApiKeys:
         return text, record.key
 
     def rotate(self, key_id: str, overlap_s: float) -> tuple[str, ApiKey, ApiKey]:
-        """Make a key like this one, which ends after ``overlap_s``: the new text, the new key, and the old one.
+        """Make a new key like this one, and let this one end after ``overlap_s``.
 
-        A key that was to expire is followed by one with the same lifetime, also where it was rotated before.
+        Returns the new key's text, the new key, and the old one. The new key has the lifetime with which the old one was
+        made, even if the old one was rotated before.
 
         Raises:
             NotFound: there is no such key, or it is revoked or expired.
-            Unavailable: where the new key may be there all the same, the message says so.
+            Unavailable: if the new key may exist all the same, the message says so.
         """
         old = self._verified(key_id)
         with store_errors():
@@ -111,17 +112,17 @@ class ApiKeys:
         return text, new.key, ending
 
     def list(self, plugin: str | None = None) -> list[ApiKey]:
-        """List the keys of a plugin, or of all, revoked and expired ones too, oldest first; all of them verified."""
+        """List the verified keys of a plugin, or of all plugins, including revoked and expired ones, oldest first."""
         found = [record.key for record in self._every().values() if record and plugin in (None, record.key.plugin)]
         return sorted(found, key=lambda key: (key.created_at_ms, key.id))
 
     def unverified(self) -> tuple[str, ...]:
-        """Return the ids of records not written with the vault's keys, and whether keys' ends were tampered with."""
+        """Return the ids of records that fail verification, and ``revocations`` if the list of revoked keys was tampered with."""
         ids = tuple(sorted(key_id for key_id, record in self._every().items() if record is None))
         return ids if self._revocations.intact else (*ids, "revocations")
 
     def revoke(self, key_id: str) -> ApiKey:
-        """End a key for good; every process has noticed within ``KEY_AGE_S``. Raises ``NotFound``."""
+        """Revoke a key for good; every process refuses it within ``KEY_AGE_S``. Raises ``NotFound``."""
         record = self._verified(key_id)
         if record is None:
             raise NotFound("There is no such key.")
@@ -132,7 +133,7 @@ class ApiKeys:
         return replace(record.key, revoked=True)
 
     def reseal(self) -> int:
-        """Write every record's MAC anew with the newest key of the ring; returns how many. Part of a vault rotation."""
+        """Make every record's MAC anew with the newest key of the ring, in a rotation; return how many records there are."""
         records = [record for record in self._every().values() if record is not None]
         if records:
             self._write(*self._bound(*records))
@@ -140,13 +141,13 @@ class ApiKeys:
         return len(records)
 
     def authenticate(self, key_text: str) -> ApiKey:
-        """Return the key that a text is. Raises ``Unauthenticated``, the same for every fault."""
+        """Return the key that has this text. Raises ``Unauthenticated``, the same for every fault."""
         found = _KEY.match(key_text)
         if found is None:
             raise Unauthenticated
         key_id, secret = found.groups()
         record = self._read(key_id)
-        # Compared also where there is no such key, so that the time taken tells nothing.
+        # Compare even if there is no such key, so that the time taken reveals nothing.
         matches = hmac.compare_digest(digest_of(secret), record.digest if record else _NO_DIGEST)
         if record is None or not matches or record.key.revoked or _expired(record.key, time.time() * 1000):
             raise Unauthenticated
@@ -154,7 +155,7 @@ class ApiKeys:
         return record.key
 
     def origins(self) -> frozenset[str]:
-        """Return every origin that some valid key allows, at most ``KEY_AGE_S`` old."""
+        """Return every origin that any valid key allows; the answer is at most ``KEY_AGE_S`` old."""
         read_at_s = time.monotonic()
         if self._origins is None or read_at_s - self._origins[1] >= KEY_AGE_S:
             now_ms = time.time() * 1000
@@ -181,7 +182,7 @@ class ApiKeys:
         return self._verify(key_id, row, self._revocations.refresh()) if row else None
 
     def _verify(self, key_id: str, row: dict[bytes, bytes], revocations: int) -> KeyRecord | None:
-        """Verify a record; None where its MAC is wrong, or where revocations that it knew of have been taken away."""
+        """Verify a record; None if its MAC is wrong, or if the list of revoked keys is now shorter than it says."""
         record = from_fields(key_id, row, self._vault)
         if record is None or record.revocations > revocations:
             event(Event.KEY_UNVERIFIED, level=logging.ERROR, key=key_id)
@@ -189,21 +190,21 @@ class ApiKeys:
         return replace(record, key=replace(record.key, revoked=key_id in self._revocations))
 
     def _read(self, key_id: str) -> KeyRecord | None:
-        """Read a record at most ``KEY_AGE_S`` old. That there is none is remembered too: both take the same time."""
-        read_at_s = time.monotonic()  # before the read: what is remembered is never older than it claims
+        """Return a record at most ``KEY_AGE_S`` old; that a key does not exist is remembered too, so that both take as long."""
+        read_at_s = time.monotonic()  # taken before the read, so that a remembered record is never older than it claims
         remembered = self._remembered.get(key_id)
         if remembered is not None and read_at_s - remembered[1] < KEY_AGE_S:
             return remembered[0]
         record = self._verified(key_id)
         if len(self._remembered) >= _MAX_REMEMBERED:
-            self._remembered.clear()  # they live for a second: not worth an order
+            self._remembered.clear()  # entries last for a second: evicting them in order is not worth it
         self._remembered[key_id] = (record, read_at_s)
         return record
 
     def _write_new(self, new: KeyRecord, entry: AuditEntry, *changed: KeyRecord) -> None:
-        """Write a key of which only the caller knows the text: nothing of it stays where he is told that it failed.
+        """Write a new key; leave nothing of it behind if the server refuses it, for then its text is lost.
 
-        ``changed`` is another record, as it was and as it becomes.
+        ``changed`` is another record to write with it: before and after the change.
         """
         lost = (
             f"Whether key {new.key.id} was made is not known. Its text is lost: should `relay keys list` show it,"
@@ -223,19 +224,19 @@ class ApiKeys:
             raise
 
     def _take_back(self, new: KeyRecord, *before: KeyRecord) -> None:
-        """Undo a write that the server has refused, and may have done in part."""
+        """Undo a write that the server refused, but may have done in part."""
         with store_errors():
             self._client.delete(keyspace.api_key(new.key.id))
             self._client.srem(keyspace.api_keys(), new.key.id)
         self._write(*before)
 
     def _bound(self, *records: KeyRecord) -> tuple[KeyRecord, ...]:
-        """Bind the records to the revocations that there are now."""
+        """Return the records with the current number of revocations."""
         revocations = self._revocations.refresh()
         return tuple(replace(record, revocations=revocations) for record in records)
 
     def _write(self, *records: KeyRecord, entry: AuditEntry | None = None) -> None:
-        """Write records all at once, and the trail's entry with them."""
+        """Write records in one transaction, together with the audit entry."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)
             for record in records:
@@ -249,7 +250,7 @@ class ApiKeys:
             self._remembered.pop(record.key.id, None)
 
     def _note_use(self, key_id: str) -> None:
-        """Write down when a key was used, once a minute; a server that takes no writes now keeps nobody out."""
+        """Record that a key was used, once a minute; if the server accepts no writes now, the caller is admitted all the same."""
         now_s = time.monotonic()
         if now_s - self._used_at_s.get(key_id, -USE_PERIOD_S) < USE_PERIOD_S:
             return

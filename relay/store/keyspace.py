@@ -1,4 +1,4 @@
-"""Every Redis key that Python names, one function each. `relay.store.lua_keys` hands the same names to scripts."""
+"""Every Redis key that Python names, one function each; `relay.store.lua_keys` gives the scripts the same names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _shared(kind: str, **parts: object) -> str:
 
 
 class Keyspace(Placement):
-    """The keys of a store: where a plugin's and an id's are, and what each is called."""
+    """Names every key of a store; a plugin or an id determines the partition."""
 
     __slots__ = ()
 
@@ -46,7 +46,7 @@ class Keyspace(Placement):
         return _name(self.root_of_ref(ref), "secrets", ref=ref)
 
     def callbacks(self, partition: int = 0) -> str:
-        """Sorted set: ends that a webhook is to be told of."""
+        """Sorted set: ends that a callback is to be told of."""
         return _name(partition_root(partition), "callbacks")
 
     def plugins(self, partition: int = 0) -> str:
@@ -70,7 +70,7 @@ class Keyspace(Placement):
         return _name(self.root(plugin), "plugin_counts", plugin=plugin)
 
     def notes(self, plugin: str) -> str:
-        """List: what happened to a plugin's invocations and is not counted yet."""
+        """List: events of a plugin's invocations that are not counted yet."""
         return _name(self.root(plugin), "notes", plugin=plugin)
 
     def counted(self, plugin: str) -> str:
@@ -82,11 +82,11 @@ class Keyspace(Placement):
         return _name(self.root(plugin), "totals", plugin=plugin)
 
     def minute(self, plugin: str, minute: int, webhook: str = "") -> str:
-        """Hash: what was counted in a minute of a webhook, or of all."""
+        """Hash: one minute's counts of a webhook, or of all webhooks."""
         return _name(self.root(plugin), "minute", plugin=plugin, minute=minute, webhook=webhook)
 
     def hour(self, plugin: str, hour: int) -> str:
-        """Hash: what was counted in an hour, by webhook."""
+        """Hash: one hour's counts, by webhook."""
         return _name(self.root(plugin), "hour", plugin=plugin, hour=hour)
 
     def webhooks(self, plugin: str) -> str:
@@ -94,7 +94,7 @@ class Keyspace(Placement):
         return _name(self.root(plugin), "webhooks", plugin=plugin)
 
     def pointer_macs(self, plugin: str) -> str:
-        """Hash: of each webhook, the MAC of its current revision."""
+        """Hash: the MAC of each webhook's current revision."""
         return _name(self.root(plugin), "pointer_macs", plugin=plugin)
 
     def revision(self, plugin: str, webhook: str, number: int) -> str:
@@ -118,7 +118,7 @@ class Keyspace(Placement):
         return _name(self.root(plugin), "token", plugin=plugin, webhook=webhook, revision=revision)
 
     def token_fetcher(self, plugin: str, webhook: str, revision: int) -> str:
-        """String: who fetches the next access token."""
+        """String: the process that is fetching the next access token."""
         return _name(self.root(plugin), "token_fetcher", plugin=plugin, webhook=webhook, revision=revision)
 
     def running(self, plugin: str, webhook: str) -> str:
@@ -130,7 +130,7 @@ class Keyspace(Placement):
         return _name(self.root(plugin), "parked", plugin=plugin, webhook=webhook)
 
     def open_calls(self, plugin: str, webhook: str) -> str:
-        """Sorted set: a webhook's calls that are not final, by when each has to end."""
+        """Sorted set: a webhook's calls that are not final, by the time when each has to end."""
         return _name(self.root(plugin), "open", plugin=plugin, webhook=webhook)
 
     def parked_webhooks(self, partition: int = 0) -> str:
@@ -138,11 +138,11 @@ class Keyspace(Placement):
         return _name(partition_root(partition), "parked_webhooks")
 
     def revisits(self, partition: int = 0) -> str:
-        """Set: webhooks whose waiting calls somebody has to go through."""
+        """Set: webhooks whose waiting calls have to be gone through."""
         return _name(partition_root(partition), "revisits")
 
     def ages(self, partition: int = 0) -> str:
-        """Sorted set: webhooks by when the first of their calls may have to end."""
+        """Sorted set: webhooks by the earliest time when one of their calls may have to end."""
         return _name(partition_root(partition), "ages")
 
     def policy(self, plugin: str, webhook: str) -> str:
@@ -162,15 +162,15 @@ class Keyspace(Placement):
         return _name(partition_root(partition), "due_queued", lane=lane)
 
     def backlog(self, minute: int, partition: int = 0) -> str:
-        """Hash: the most calls that waited in each lane at a time, of one minute."""
+        """Hash: the most calls that waited in each lane at once during one minute."""
         return _name(partition_root(partition), "backlog", minute=minute)
 
     def expiry(self, partition: int = 0) -> str:
-        """Sorted set: when final records are forgotten."""
+        """Sorted set: final records by the time when they are deleted."""
         return _name(partition_root(partition), "expiry")
 
     def pending(self, partition: int = 0) -> str:
-        """Hash: how much is not final, ``count`` and ``bytes``."""
+        """Hash: ``count`` and ``bytes`` of all invocations that are not final."""
         return _name(partition_root(partition), "pending")
 
     def plugin_pending(self, plugin: str) -> str:
@@ -182,7 +182,7 @@ class Keyspace(Placement):
         return _name(self.root(plugin), "replays", plugin=plugin)
 
     def replay_plan(self, plugin: str, plan: str) -> str:
-        """String: what was planned to be replayed."""
+        """String: the plan of a replay."""
         return _name(self.root(plugin), "replay_plan", plugin=plugin, plan=plan)
 
     def replay(self, replay_id: str) -> str:
@@ -194,16 +194,16 @@ class Keyspace(Placement):
         return _name(partition_root(partition), "sweeps")
 
     def counting_lock(self, partition: int = 0) -> str:
-        """String: a worker counts notes now."""
+        """String: the lock of the worker that is counting notes."""
         return _name(partition_root(partition), "counting_lock")
 
 
-#: Of a store that has one partition.
+#: The keys of a store that has one partition.
 SINGLE: Final = Keyspace()
 
 
 def __getattr__(name: str) -> Any:
-    """The names of the only partition, for whoever knows that there is one: `Keyspace` has them."""
+    """Key names of a store with one partition: the attributes of `SINGLE`."""
     return getattr(SINGLE, name)
 
 
@@ -228,7 +228,7 @@ def api_key_uses() -> str:
 
 
 def promotions() -> str:
-    """Hash: since when the newest key of each ring seals."""
+    """Hash: since when each ring's present key seals."""
     return _shared("promotions")
 
 
@@ -243,12 +243,12 @@ def audit(part: str, root: str = ROOT) -> str:
 
 
 def alerts(kind: str = "alerts") -> str:
-    """Hash: the alerts that hold; `alerts_untold`: changes that nobody was told of; `alerts_lock`: a worker looks."""
+    """Hash: the alerts that hold; `alerts_untold`: changes not told yet; `alerts_lock`: a worker's lock while it checks."""
     return _shared(kind)
 
 
 def notice(process: str) -> str:
-    """Channel: what an API process's waiters are told."""
+    """Channel: notices for the waiters of an API process."""
     return PREFIX + CHANNELS["notice"].format(process=process)
 
 
@@ -268,5 +268,5 @@ def worker_lanes() -> str:
 
 
 def dropped_messages() -> str:
-    """Hash: by lane, how many things on it were no messages of the relay's."""
+    """Hash: for each lane, how many things on it were not messages of the relay."""
     return _shared("dropped_messages")

@@ -1,6 +1,6 @@
-"""Lua scripts as server functions: one library of them all, in which what several scripts reach stands once.
+"""Turns the Lua scripts into one library of server functions; code that several scripts use is in it once.
 
-What no script reaches is left out.
+Declarations that no script uses are left out.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from relay.store.lua_files import LuaFile, LuaPart
 
-#: With which the names of the library and its functions begin.
+#: The prefix of the names of the library and its functions.
 PREFIX: Final = "relay_"
-#: The only scripts that a full server may refuse: they bring new work, the others record work that was done.
+#: The only scripts that a full server may refuse: they add new work; the others record work that was done.
 _REFUSABLE: Final = frozenset({"accept", "replay_make", "replay_create"})
 _VERSION: Final = "<version>"
 _LOCAL: Final = "local "
@@ -33,12 +33,12 @@ class ScriptFunction:
     """A script as the server knows it."""
 
     name: str
-    is_shared: bool  # whether its keys are those that all partitions have in common
+    is_shared: bool  # whether its keys belong to no partition
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """What the server is given, and the functions in it by their scripts' names."""
+    """The library's text as the server loads it, and its functions by the names of their scripts."""
 
     name: str
     text: str
@@ -47,9 +47,9 @@ class Library:
 
 @cache
 def library() -> Library:
-    """Return the library of all scripts. Its names change with its text, so that versions stand side by side.
+    """Return the library of all scripts. Its names contain a hash of its text, so that versions can exist side by side.
 
-    Threads may call this at once, and then each makes its own: the text is the same, whoever makes it.
+    Threads that call this at the same time each make their own copy, all with the same text.
     """
     reached = {script: _reached(source(script)) for script in scripts()}
     text = _linked(reached)
@@ -70,10 +70,10 @@ def _is_shared(script: str, parts: Iterable[LuaPart]) -> bool:
 
 
 def _linked(reached: Mapping[str, list[LuaPart]]) -> str:
-    """Return the library's text: a block for each include with what several scripts reach, then one for each script."""
-    users = Counter(chain.from_iterable(reached.values()))  # in the order in which they were met
+    """Return the library's text: a block per include, with what several scripts use, then a block per script."""
+    users = Counter(chain.from_iterable(reached.values()))  # in the order of their first use
     common = {part: None for part, count in users.items() if count > 1}
-    blocks: defaultdict[str, set[str]] = defaultdict(set)  # of each name, those that use it; '' for the scripts' own
+    blocks: defaultdict[str, set[str]] = defaultdict(set)  # by name, the blocks that use it; '': scripts' blocks
     for part in users:
         block = part.place[0] if part.made and part in common else ""
         for name in part.uses:
@@ -87,9 +87,9 @@ def _linked(reached: Mapping[str, list[LuaPart]]) -> str:
 
 
 def _include_block(include_name: str, parts: list[LuaPart], blocks: Mapping[str, set[str]]) -> Iterator[str]:
-    """Yield the lines of an include's block; only what other blocks use becomes a local outside it.
+    """Yield the lines of an include's block; only names that other blocks use become locals outside it.
 
-    Lua allows 200 locals at a time, of which those of a block that has ended do not count.
+    Lua allows 200 locals at a time; those of a block that has ended do not count.
     """
     exported = [
         name
@@ -125,7 +125,7 @@ def _states(parts: Iterable[LuaPart]) -> dict[str, None]:
 
 
 def _reached(script: LuaFile) -> list[LuaPart]:
-    """Return the parts that a script's statements need, in the order of their files."""
+    """Return the parts that a script's statements use, directly or indirectly, in the order of their files."""
     sources = [*needed(script.needs), script]
     declared = [name for each in sources for name in sorted(each.names)]
     if twice := sorted({name for name in declared if declared.count(name) > 1}):

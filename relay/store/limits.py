@@ -1,4 +1,4 @@
-"""How much may be pending in the store, and how long what has ended is kept."""
+"""How much may be pending in the store, and how long records of final invocations are kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFAULT_AGE_MS: Final = 24 * 3600 * 1000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much may be pending, and how long ends are kept (milliseconds)."""
+    """How much may be pending, and how long final records are kept (milliseconds)."""
 
     max_pending: int
     max_pending_per_plugin: int
@@ -23,12 +23,12 @@ class Limits:
     rejected_retention_ms: int
     max_pending_bytes_per_plugin: int = 1 << 60
     max_kept_bytes_per_plugin: int = 1 << 60
-    contents_retention_ms: int = 0  # payload and result; 0: as long as their records
-    max_age_ms: int = DEFAULT_AGE_MS  # how old a call may become whose webhook does not say
+    contents_retention_ms: int = 0  # for payload and result; 0: as long as their records
+    max_age_ms: int = DEFAULT_AGE_MS  # the largest age of a call, unless its webhook sets another
 
     @property
     def retention(self) -> tuple[int, int, int, int]:
-        """Retention of ok, failed and rejected ends and of contents, in the scripts' order."""
+        """Retention of ok, failed and rejected ends and of contents, in the order that the scripts expect."""
         return self.retention_ms, self.failed_retention_ms, self.rejected_retention_ms, self.contents_retention_ms
 
     @classmethod

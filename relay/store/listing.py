@@ -24,38 +24,38 @@ if TYPE_CHECKING:
     from relay.invocation import Invocation
 
 MAX_PAGE: Final = 1_000  # rows that one page may have
-#: Records that are looked at for one page, and by one script, which holds the server up meanwhile.
+#: How many records are examined for one page, and by one script; a script blocks the server meanwhile.
 LOOKED_AT: Final = 1_000
 LOOKED_AT_BY_SCRIPT: Final = 500
-#: Who a trigger was accepted for: the id of an API key, or cli.
+#: The caller that a trigger was accepted for: the id of an API key, or ``cli``.
 CALLER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
 _POSITION: Final = re.compile(r"[0-9]{1,15}:[0-9a-f-]{36}\Z|#[0-9]{1,12}\Z", re.ASCII)
 _PAGE: Final = 200
-#: Replays of replays that are followed, as ``lua/include/filter.lua`` follows them.
+#: How many replays of replays are followed; ``lua/include/filter.lua`` follows as many.
 MOST_HOPS: Final = 100
 
-#: A status as a filter names it: an exact one, or a class, ``"5xx"``.
+#: A status in a filter: an exact one, or a class such as ``"5xx"``.
 StatusFilter: TypeAlias = "int | str"
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which invocations are meant; what is None or empty does not matter. Times are of createdAt, both included."""
+    """Which invocations to select; None or empty members match all. Both times refer to createdAt and are inclusive."""
 
     webhook_id: str | None = None
     states: frozenset[State] = frozenset()
     status: tuple[StatusFilter, ...] = ()  # any of these
     outcome: Outcome | None = None
     caller: str | None = None  # id of the API key
-    chain: str | None = None  # a parent's reference id: its steps
-    replay: str | None = None  # a replay job's id: what it created
+    chain: str | None = None  # a parent's reference id: selects its steps
+    replay: str | None = None  # a replay job's id: selects the invocations that it created
     since_ms: int | None = None
     until_ms: int | None = None
     error: bool | None = None  # of the result
-    unreplayed: bool = False  # not what a replay has made good
+    unreplayed: bool = False  # leaves out what a replay has made good
 
     def to_json(self) -> bytes:
-        """Write it as ``lua/include/filter.lua`` reads it."""
+        """Return the filter as the JSON that ``lua/include/filter.lua`` reads."""
         value = {
             "webhook": self.webhook_id,
             "states": sorted(self.states),
@@ -92,10 +92,10 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows, newest first, and where the next page begins; None: there is nothing more.
+    """Rows, newest first, and the cursor of the next page; None if there is no next page.
 
-    A page may hold fewer rows than were asked for, even none, and have a cursor still: so much is looked at for one
-    page and no more.
+    A page may have a cursor although it holds fewer rows than asked for, even none: the number of records that are
+    examined for one page is limited.
     """
 
     rows: list[Invocation]
@@ -104,7 +104,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeGroup:
-    """How many invocations of a webhook ended alike, and when the first and the last of them were created."""
+    """How many invocations of a webhook ended in the same way, and when the first and last of them were created."""
 
     webhook_id: str
     outcome: str | None
@@ -116,7 +116,7 @@ class OutcomeGroup:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Groups, most frequent first, and whether every invocation was looked at for them."""
+    """Groups, most frequent first, and whether they cover every invocation."""
 
     groups: list[OutcomeGroup]
     complete: bool
@@ -131,7 +131,7 @@ class Listing:
         self._scripts = Scripts(client)
 
     def check_webhook(self, plugin: str, wanted: Filter) -> None:
-        """Raise `BadParameter` for a filter of a webhook that the plugin never had and was never asked for."""
+        """Raise `BadParameter` if the filter names a webhook that the plugin never had and that no trigger ever named."""
         if wanted.webhook_id is None:
             return
         keys = (
@@ -145,12 +145,12 @@ class Listing:
             raise BadParameter(f"Plugin `{plugin}` has no webhook `{wanted.webhook_id}`.", faults=faults)
 
     def knows(self, plugin: str) -> bool:
-        """Return whether anything was ever triggered for a plugin of that name, and is not forgotten yet."""
+        """Return whether the store has records of a plugin of that name."""
         with store_errors():
             return bool(self._client.exists(self._keys.plugin_index(plugin)))
 
     def page(self, plugin: str, wanted: Filter, *, limit: int = 50, cursor: str | None = None) -> Page:
-        """Read one page of a plugin's invocations, at most `MAX_PAGE`. Cursors stay good while records come and go.
+        """Read one page of a plugin's invocations, at most `MAX_PAGE`. Cursors stay valid while records come and go.
 
         Raises:
             BadParameter: the cursor is not one that a page returned.
@@ -180,7 +180,7 @@ class Listing:
         return self.newest_groups(plugin, wanted).groups
 
     def newest_groups(self, plugin: str, wanted: Filter, *, at_most: int | None = None) -> Counted:
-        """Count how the newest invocations ended, of which about ``at_most`` are looked at, as `groups` counts all."""
+        """Count how invocations ended, as `groups` does, but examine only about ``at_most`` of the newest ones."""
         counted, position, looked = OutcomeGroups(), "", 0
         while at_most is None or looked < at_most:
             args = [plugin, wanted.to_json(), position, LOOKED_AT_BY_SCRIPT]
@@ -193,7 +193,7 @@ class Listing:
         return Counted(counted.all(), complete=False)
 
     def records(self, reference_ids: Iterable[bytes]) -> list[Invocation]:
-        """Read the records of these ids, in their order; those that are gone are left out."""
+        """Read the records of these ids, in their order; leave out those that no longer exist."""
         refs = [ref.decode() for ref in reference_ids]
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
@@ -205,7 +205,7 @@ class Listing:
         return [invocation_from(ref, fields, steps) for ref, fields, steps in found if fields]
 
     def replay_states(self, invocations: Sequence[Invocation]) -> dict[str, Invocation]:
-        """Return the newest replay of each of these that was replayed, by the reference id of the original."""
+        """Return the newest replay of each invocation that was replayed, by the reference id of the original."""
         newest = {each.reference_id: each for each in invocations if each.replayed_by}
         for _ in range(MOST_HOPS):
             wanted = {each.replayed_by for each in newest.values() if each.replayed_by}
@@ -229,13 +229,13 @@ class Listing:
 
 
 class OutcomeGroups:
-    """Groups as pieces bring them, added up."""
+    """Adds up the groups that successive pieces of a listing return."""
 
     def __init__(self) -> None:
         self._groups: dict[tuple[str, str, str], tuple[int, int, int]] = {}
 
     def add(self, rows: Iterable[Sequence[bytes]]) -> None:
-        """Add rows of ``lua/include/groups.lua``."""
+        """Add rows that ``lua/include/groups.lua`` made."""
         for webhook, outcome, status, count, first, last in rows:
             name = (webhook.decode(), outcome.decode(), status.decode())
             had, oldest, newest = self._groups.get(name, (0, int(first), int(last)))
@@ -259,7 +259,7 @@ def _position_of(cursor: str | None) -> str:
         return ""
     try:
         position = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4)).decode("ascii")
-    except ValueError:  # also what is no base64, and no ASCII
+    except ValueError:  # not base64, or not ASCII
         position = ""
     if not _POSITION.match(position):
         raise BadParameter("The cursor is not one that an earlier page returned.")

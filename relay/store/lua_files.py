@@ -1,9 +1,8 @@
-"""The files of ``lua/``, taken apart: what each declares, what it runs, and which names it uses.
+"""Parses the files of ``lua/``: what each declares, what it runs, and which names it uses.
 
-A file of ``lua/`` is a script, one of ``lua/include/`` holds what several share; ``-- needs: ...`` in a file's header
-names the includes whose names it uses itself. What a file declares starts at the beginning of a line, and its spelling
-says when it is made: functions and ``CONSTANTS`` once, when the server loads the library, every other local anew in
-each run that reaches it.
+A file of ``lua/`` is a script; a file of ``lua/include/`` holds what several scripts share. ``-- needs: ...`` in a
+file's header names the includes that it uses directly. A declaration starts at the beginning of a line. Functions and
+``CONSTANTS`` are made once, when the server loads the library; every other local is made anew in each run that uses it.
 """
 
 from __future__ import annotations
@@ -35,23 +34,23 @@ _LATER: Final = re.compile(r"(?P<function>\w+) = function\b")
 
 @dataclass(frozen=True, slots=True)
 class LuaPart:
-    """A declaration or a statement at the beginning of a line, and the lines that belong to it."""
+    """A declaration or statement that starts at the beginning of a line, with the lines that belong to it."""
 
-    names: tuple[str, ...]  # that it declares
-    made: str  # at load, before functions that use them; '' for nothing
-    run: str  # in each run; '' for nothing
-    uses: frozenset[str]  # names that occur in it
-    place: tuple[str, int] = ("", 0)  # its file and its number in it, which tell it from any other
+    names: tuple[str, ...]  # the names that it declares
+    made: str  # source that runs at load, before functions that use the names; or ''
+    run: str  # source that runs in each run; or ''
+    uses: frozenset[str]  # the names that occur in it
+    place: tuple[str, int] = ("", 0)  # its file and its index there, which identify it
 
     @property
     def states(self) -> tuple[str, ...]:
-        """The names that stand above everything else, for each run gives them values."""
+        """The names to declare at the top of the library or script, because each run gives them new values."""
         return () if self.made else self.names
 
 
 @dataclass(frozen=True, slots=True)
 class LuaFile:
-    """A file of ``lua/``, taken apart."""
+    """A parsed file of ``lua/``."""
 
     name: str
     needs: tuple[str, ...]
@@ -59,12 +58,12 @@ class LuaFile:
 
     @property
     def names(self) -> frozenset[str]:
-        """What it declares."""
+        """The names that the file declares."""
         return frozenset(name for part in self.parts for name in part.names)
 
     @property
     def uses(self) -> frozenset[str]:
-        """The names that occur in it."""
+        """The names that occur in the file."""
         return frozenset().union(*(part.uses for part in self.parts))
 
 
@@ -75,14 +74,14 @@ def scripts() -> list[str]:
 
 @cache
 def source(script: str) -> LuaFile:
-    """Read a script's file."""
+    """Parse a script's file."""
     text = (_FOLDER / f"{script}.lua").read_text("utf-8")
     return _file_from(script, text, _statement)
 
 
 @cache
 def include(name: str) -> LuaFile:
-    """Read an include's file; ``keyspace`` is no file, but the functions that build the names of keys."""
+    """Parse an include's file; ``keyspace`` is not a file, but the generated functions that build the names of keys."""
     if name == "keyspace":
         return _file_from(name, lua_prelude(), lambda part: _shared(name, part))
     text = (_FOLDER / "include" / f"{name}.lua").read_text("utf-8")
@@ -90,7 +89,7 @@ def include(name: str) -> LuaFile:
 
 
 def needed(names: Iterable[str]) -> list[LuaFile]:
-    """Return these includes and what they need in turn, each after what it needs.
+    """Return these includes and, recursively, those that they need; each comes after those that it needs.
 
     Raises:
         ValueError: two includes need each other.
@@ -119,7 +118,7 @@ def _file_from(name: str, text: str, make_part: Callable[[str], LuaPart]) -> Lua
 
 
 def _split(text: str) -> Iterator[str]:
-    """Split at what starts at the beginning of a line, and leave out comments."""
+    """Split a text into its top-level declarations and statements, without comments."""
     lines: list[str] = []
     for line in text.splitlines():
         if not line.strip() or line.lstrip().startswith("--"):
@@ -137,7 +136,7 @@ def _uses(text: str) -> frozenset[str]:
 
 
 def _shared(where: str, text: str) -> LuaPart:
-    """Make the part of an include, which has to declare something."""
+    """Make a part of an include. Raises ``ValueError`` if the text is not a declaration."""
     found = _DECLARATION.match(text) or _LATER.match(text)
     if text == f"local {KEYS} = {{}}":
         return LuaPart((), "", "", frozenset())
@@ -147,7 +146,7 @@ def _shared(where: str, text: str) -> LuaPart:
 
 
 def _statement(text: str) -> LuaPart:
-    """Make the part of a script: a declaration or a statement."""
+    """Make a part of a script, from a declaration or a statement."""
     found = _DECLARATION.match(text)
     if found is None:
         return LuaPart((), "", text, _uses(text))
@@ -166,9 +165,9 @@ def _declaration(found: re.Match[str], text: str, *, is_statement: bool) -> LuaP
 
 
 def _reader(name: str, listed: str) -> str:
-    """Write a function that reads named fields of a record, for ``-- record NAME: field ...`` (the first is state).
+    """Return the source of a Lua function that reads the fields that a line ``-- record NAME: field ...`` lists.
 
-    A table written out with its names costs Lua a fraction of one that is filled name by name.
+    The first field has to be ``state``, which every record has; without it the function returns nil. In Lua, building a table from a literal costs a fraction of filling it field by field.
     """
     fields = listed.replace("--", " ").split()
     asked = ", ".join(f"'{field}'" for field in fields)

@@ -1,4 +1,4 @@
-"""The names of all keys for the Lua scripts, made from the same templates as Python's."""
+"""Gives the Lua scripts the names of all keys, from the same templates as Python's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, SHARED, TRAIL
 
 
 def lua_prelude() -> str:
-    """Write a Lua table ``KEY`` with one function a key, from the same templates; ``ROOT`` is the root of a run."""
+    """Return the Lua source of a table ``KEY`` with one function per key; ``ROOT`` is the root of a run."""
     rooted = {kind: ("ROOT .. ", template) for kind, template in (PARTITIONED | SHARED | TRAIL).items()}
     channels = {kind: ("", PREFIX + template) for kind, template in CHANNELS.items()}
     lines = ["local KEY = {}"]
