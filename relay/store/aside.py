@@ -46,7 +46,7 @@ class SetAside:
             self._server.srem(self._shared("plugins"), *plugins)
 
     def take(self) -> None:
-        """Set the bucket's entries aside: first those that workers act on, then its counts, which nothing changes any more."""
+        """Set the bucket's entries aside: first those that workers act on, then its sums, which no longer change."""
         plugins = self.plugins()
         for tail in self._tails():
             while self._take_some(tail, plugins):

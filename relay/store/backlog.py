@@ -27,7 +27,7 @@ _OLDEST: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class LaneBacklog:
-    """How many accepted calls of a lane no worker has taken yet, and how long the oldest has waited; None without any."""
+    """The number of calls in a lane that no worker has taken yet, and the oldest one's wait; None without any."""
 
     lane: str
     pending: int
@@ -43,7 +43,7 @@ class BacklogMinute:
 
 
 class Backlog:
-    """Reads the lanes' alarms, and the counts that sweeps noted. Methods raise `Unavailable` while the server is away."""
+    """Reads lanes' alarms, and the counts that sweeps noted. Methods raise `Unavailable` while the server is away."""
 
     def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE) -> None:
         self._keys = keys
@@ -86,7 +86,7 @@ class Backlog:
         return LaneBacklog(lane, int(pending), None if since_ms is None else max(0, now_ms - since_ms))
 
     def _since_ms(self, reference_ids: set[str]) -> int | None:
-        """Return since when the longest-waiting of these calls has waited; calls that are being moved cannot be asked for."""
+        """Return since when the longest-waiting of these calls has waited; calls that are being moved are left out."""
         calls = (ref for ref in reference_ids if not ref.startswith(REPLAY_PREFIX))
         at_hand = filter(self._keys.is_at_hand_ref, calls)
         oldest = sorted(at_hand, key=lambda ref: reference_time_ms(ref) or 0)[:_OLDEST]

@@ -37,8 +37,8 @@ _WARNINGS_AGE_S: Final = 10.0
 class StoreHealth:
     """The health of the store at one moment: of each server, and what all servers hold together.
 
-    ``away`` names the servers that did not answer. ``rest`` says why the data that they hold together could not be read;
-    None if it was read.
+    ``away`` names the servers that did not answer. ``rest`` says why the data that they hold together could not be
+    read; None if it was read.
     """
 
     servers: tuple[ServerHealth, ...]

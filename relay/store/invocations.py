@@ -119,7 +119,8 @@ class InvocationStore(RecordReader):
         limits = self._limits
         args: list[Any] = [GRACE_MS, limits.max_pending, limits.max_pending_per_plugin, limits.max_pending_bytes]
         args += [REFUSALS_A_MINUTE, *limits.retention, IDEMPOTENCY_MS]
-        # A group may hold triggers of several API keys, each named by its trigger; those of a command name its operator.
+        # A group may hold triggers of several API keys, each named by its trigger; those of a command name its
+        # operator.
         args += [limits.max_pending_bytes_per_plugin, self._operator]
         return args + group_args(news, messages, max_age_ms=limits.max_age_ms)
 
@@ -141,7 +142,7 @@ class InvocationStore(RecordReader):
         return [each.items for each in self._keys.spread(reference_ids, lambda ref: str(self.group_of(ref)))]
 
     def read(self, reference_ids: Sequence[str]) -> list[CallRecord]:
-        """Read the invocations among these ids that are not final, with what is needed to prepare them. Changes nothing."""
+        """Read those of these invocations that are not final, with what is needed to prepare them. Changes nothing."""
         groups = self._keys.spread(reference_ids, self._keys.root_of_ref)
         return [
             found
@@ -221,8 +222,8 @@ class InvocationStore(RecordReader):
     def sweep(self, empty: Collection[str], short: Iterable[str] = (), *, limit: int, lane_limit: int = 0) -> Ready:
         """Take up to ``limit`` due alarms per partition; return the ids to publish.
 
-        ``empty`` and ``short`` name lanes by how many messages they hold; any other lane is long. From a lane that is not
-        empty at most ``lane_limit`` alarms are taken, if that is given.
+        ``empty`` and ``short`` name lanes by how many messages they hold; any other lane is long. From a lane that is
+        not empty at most ``lane_limit`` alarms are taken, if that is given.
         """
         args = [GRACE_MS, PATIENCE_MS, limit, lane_limit or limit, len(empty), *empty, *short]
         return sum((ready_from(reply) for reply in self._in_each("sweep", args)), ())
@@ -256,7 +257,7 @@ class InvocationStore(RecordReader):
                 return
 
     def prune(self, *, limit: int) -> int:
-        """Delete up to ``limit`` final records and replay jobs per partition whose retention has passed; return how many."""
+        """Delete up to ``limit`` records and replay jobs per partition whose retention has passed; return how many."""
         return sum(int(count) for count in self._in_each("prune", [limit]))
 
     def drop_contents(self, *, limit: int) -> int:

@@ -77,7 +77,7 @@ PARTITIONED: Final = {
     "replay": "replay:{replay}",  # hash: a job (field names in lua/replay_make.lua)
     "replay_ids": "replay:{replay}:ids",  # list: its originals; the one to be sent first stands last
     "replay_seen": "replay:{replay}:seen",  # set: the ids given by hand so far, while they are being added
-    "replay_decided": "replay:{replay}:decided",  # list: for each original, in order: the id made from it, or why there is none
+    "replay_decided": "replay:{replay}:decided",  # list: for each original, in order, the id made from it, or why not
     "replay_open": "replay:{replay}:open",  # set: ids that it made and that are not final
     "replay_parked": "replay:{replay}:parked",  # zset referenceId -> createdAt ms: those of them that wait for `resume`
     # sweeps

@@ -1,4 +1,4 @@
-"""API keys as the store keeps them: without the secret, and with a MAC that nobody can forge by writing to the server."""
+"""API keys as the store keeps them: without the secret, and with a MAC that write access to the server cannot forge."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A verified record: the key, its secret's SHA-256, and how many keys had been revoked when the record was written."""
+    """A verified record: the key, its secret's SHA-256, and how many keys had been revoked when it was written."""
 
     key: ApiKey
     digest: str

@@ -91,8 +91,8 @@ class ApiKeys:
     def rotate(self, key_id: str, overlap_s: float) -> tuple[str, ApiKey, ApiKey]:
         """Make a new key like this one, and let this one end after ``overlap_s``.
 
-        Returns the new key's text, the new key, and the old one. The new key has the lifetime with which the old one was
-        made, even if the old one was rotated before.
+        Returns the new key's text, the new key, and the old one. The new key has the lifetime with which the old one
+        was made, even if the old one was rotated before.
 
         Raises:
             NotFound: there is no such key, or it is revoked or expired.
@@ -117,7 +117,7 @@ class ApiKeys:
         return sorted(found, key=lambda key: (key.created_at_ms, key.id))
 
     def unverified(self) -> tuple[str, ...]:
-        """Return the ids of records that fail verification, and ``revocations`` if the list of revoked keys was tampered with."""
+        """Return the ids of records that fail verification, and ``revocations`` if that list was tampered with."""
         ids = tuple(sorted(key_id for key_id, record in self._every().items() if record is None))
         return ids if self._revocations.intact else (*ids, "revocations")
 
@@ -133,7 +133,7 @@ class ApiKeys:
         return replace(record.key, revoked=True)
 
     def reseal(self) -> int:
-        """Make every record's MAC anew with the newest key of the ring, in a rotation; return how many records there are."""
+        """Rewrite every record's MAC with the newest key of the ring; return how many. A step of a rotation."""
         records = [record for record in self._every().values() if record is not None]
         if records:
             self._write(*self._bound(*records))
@@ -190,7 +190,7 @@ class ApiKeys:
         return replace(record, key=replace(record.key, revoked=key_id in self._revocations))
 
     def _read(self, key_id: str) -> KeyRecord | None:
-        """Return a record at most ``KEY_AGE_S`` old; that a key does not exist is remembered too, so that both take as long."""
+        """Return a record at most ``KEY_AGE_S`` old. Missing keys are remembered too, so that they take as long."""
         read_at_s = time.monotonic()  # taken before the read, so that a remembered record is never older than it claims
         remembered = self._remembered.get(key_id)
         if remembered is not None and read_at_s - remembered[1] < KEY_AGE_S:
@@ -250,7 +250,7 @@ class ApiKeys:
             self._remembered.pop(record.key.id, None)
 
     def _note_use(self, key_id: str) -> None:
-        """Record that a key was used, once a minute; if the server accepts no writes now, the caller is admitted all the same."""
+        """Record that a key was used, once a minute; admit the caller even if the server takes no writes now."""
         now_s = time.monotonic()
         if now_s - self._used_at_s.get(key_id, -USE_PERIOD_S) < USE_PERIOD_S:
             return

@@ -243,7 +243,7 @@ def audit(part: str, root: str = ROOT) -> str:
 
 
 def alerts(kind: str = "alerts") -> str:
-    """Hash: the alerts that hold; `alerts_untold`: changes not told yet; `alerts_lock`: a worker's lock while it checks."""
+    """Hash: the alerts that hold; `alerts_untold`: changes not told yet; `alerts_lock`: a checking worker's lock."""
     return _shared(kind)
 
 

@@ -131,7 +131,7 @@ class Listing:
         self._scripts = Scripts(client)
 
     def check_webhook(self, plugin: str, wanted: Filter) -> None:
-        """Raise `BadParameter` if the filter names a webhook that the plugin never had and that no trigger ever named."""
+        """Raise `BadParameter` if the filter names a webhook that the plugin never had and no recorded call names."""
         if wanted.webhook_id is None:
             return
         keys = (

@@ -167,7 +167,8 @@ def _declaration(found: re.Match[str], text: str, *, is_statement: bool) -> LuaP
 def _reader(name: str, listed: str) -> str:
     """Return the source of a Lua function that reads the fields that a line ``-- record NAME: field ...`` lists.
 
-    The first field has to be ``state``, which every record has; without it the function returns nil. In Lua, building a table from a literal costs a fraction of filling it field by field.
+    The first field has to be ``state``, which every record has; without it the function returns nil. In Lua, building a
+    table from a literal costs a fraction of filling it field by field.
     """
     fields = listed.replace("--", " ").split()
     asked = ", ".join(f"'{field}'" for field in fields)

@@ -1,7 +1,7 @@
-"""What was counted of a plugin's invocations: by the minute, over a day, and in all.
+"""Reads the counts of a plugin's invocations: by the minute, over a day, and in total.
 
-Scripts only note what happens (``lua/include/tallies.lua``). Notes are counted by whoever reads the counts, so that
-these are exact, and by workers now and then, so that notes stay few.
+Scripts only write notes of what happens (``lua/include/tallies.lua``). Every read of the counts first counts the notes,
+so that the counts are exact; workers also count them from time to time, so that notes stay few.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
 
     import redis
 
-#: So far back goes what is counted by the minute.
+#: How far back, in milliseconds, the counts by the minute go.
 DAY_MS: Final = 24 * HOUR_MS
 #: Final states in the order in which they are shown.
 ENDS: Final = tuple(state for state in State if state in FINAL)
 _STEP: Final = "step:"
-#: Notes that are counted at a time.
+#: How many notes are counted at a time.
 _NOTES: Final = 500
-#: Of several workers one counts in so much time.
+#: How long, in milliseconds, one worker keeps the others from counting.
 _LOCK_MS: Final = 1_500
-#: For how long the last batch that a worker brought is remembered.
+#: How long, in seconds, the last batch that a worker added is remembered.
 _BATCH_KNOWN_S: Final = 3_600
-#: For how long counts of a minute or an hour are kept.
+#: How long, in seconds, the counts of a minute or an hour are kept.
 _KEPT_S: Final = 26 * 3600
-_PIECE: Final = 2_000  # fields of a plugin's totals that are read at a time: they may be many
+_PIECE: Final = 2_000  # how many fields of a plugin's totals are read at a time
 
 
 def minutes_to(now_ms: int, since_ms: int) -> range:
-    """Return the numbers of the minutes from ``since_ms`` to the current one: the newest day's, if they are more."""
+    """Return the numbers of the minutes from ``since_ms`` to the current one, but only those of the last day."""
     last = now_ms // MINUTE_MS
     return range(max(since_ms // MINUTE_MS, last - DAY_MS // MINUTE_MS + 1), last + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many were accepted, how many ended and how, and how many of the ends are in error."""
+    """How many invocations were accepted, how many reached each final state, and how many of these ended in error."""
 
     accepted: int
     final: Mapping[State, int]
@@ -59,7 +59,7 @@ NOTHING_COUNTED: Final = Counts(0, dict.fromkeys(ENDS, 0), 0)
 
 @dataclass(frozen=True, slots=True)
 class Minute:
-    """What was counted in one minute; percentiles are milliseconds from acceptance to end, None without an end."""
+    """The counts of one minute; percentiles are milliseconds from acceptance to end, None if nothing ended."""
 
     start_ms: int
     counts: Counts
@@ -93,12 +93,12 @@ class Measures:
         self._scripts = Scripts(client)
 
     def count(self, plugin: str) -> None:
-        """Count what has been noted until now."""
+        """Count all notes of a plugin."""
         while self._count_some(plugin) == _NOTES:
             pass
 
     def count_everything(self) -> None:
-        """Count the notes of every plugin, unless another process does that now."""
+        """Count the notes of every plugin, except in partitions where another process is counting."""
         in_each(self._keys, self._count_partition)
 
     def _count_partition(self, number: int) -> None:
@@ -115,9 +115,9 @@ class Measures:
                 self.count(plugin)
 
     def _count_some(self, plugin: str) -> int:
-        """Count the oldest notes; how many there were. Where somebody else counted them meanwhile it is done anyway."""
+        """Count the oldest notes; return how many they were, even if another process counted them in the meantime."""
         with store_errors():
-            pipeline = self._client.pipeline(transaction=True)  # one moment for both
+            pipeline = self._client.pipeline(transaction=True)  # both reads see the same moment
             pipeline.get(self._keys.counted(plugin))
             pipeline.lrange(self._keys.notes(plugin), 0, _NOTES - 1)
             before, notes = pipeline.execute()
@@ -132,9 +132,9 @@ class Measures:
         return len(notes)
 
     def minutes(self, plugin: str, since_ms: int | None = None, webhook_id: str = "") -> list[Minute]:
-        """Return every minute from ``since_ms`` (an hour ago by default) to the current one, at most a day's.
+        """Return every minute from ``since_ms`` (by default an hour ago) to the current one, at most a day's.
 
-        Of one webhook, or of all.
+        Counts one webhook, or all of them if ``webhook_id`` is empty.
         """
         self.count(plugin)
         now_ms = self._now_ms()
@@ -147,7 +147,7 @@ class Measures:
         return [_minute(number * MINUTE_MS, fields) for number, fields in zip(numbers, found, strict=True)]
 
     def recent(self, plugin: str, minutes: int) -> dict[str, Counts]:
-        """Return what was counted in the last minutes of each webhook that had an error in this hour or the last."""
+        """Return the counts of the last minutes for each webhook that had an error in this hour or the one before."""
         self.count(plugin)
         now_ms = self._now_ms()
         pipeline = self._client.pipeline(transaction=False)
@@ -171,7 +171,7 @@ class Measures:
         return counted
 
     def day(self, plugin: str) -> Day:
-        """Return what was counted of each webhook in the last 24 hours and the begun one before them."""
+        """Return the counts of each webhook in the current hour and the 24 hours before it."""
         self.count(plugin)
         last = self._now_ms() // HOUR_MS
         hours = range(last - 24, last + 1)
@@ -189,9 +189,9 @@ class Measures:
         return Day(hours.start * HOUR_MS, counted)
 
     def totals(self, plugin: str) -> dict[tuple[str, str], int]:
-        """Return everything that was ever counted of a plugin, by webhook and name (``relay.store.notes``).
+        """Return all counts of a plugin since its beginning, by webhook and name (``relay.store.notes``).
 
-        The webhook is empty for names that callers gave and nobody has registered.
+        The webhook is empty for names that callers used and nobody has registered.
         """
         self.count(plugin)
         with store_errors():
@@ -203,20 +203,20 @@ class Measures:
         return totals
 
     def add(self, plugin: str, process: str, batch: str, amounts: Mapping[str, int]) -> None:
-        """Add what a worker has gathered to a plugin's totals; the same batch is added once."""
+        """Add the amounts that a worker has gathered to a plugin's totals; a repeated batch is added only once."""
         pairs = [item for pair in amounts.items() for item in pair]
         self._scripts.run("add_gathered", [plugin, process, batch, _BATCH_KNOWN_S, *pairs], self._keys.root(plugin))
 
     def name_webhooks(self, order: Sequence[str], *, at_most: int) -> frozenset[str]:
-        """Return which of these, ``plugin/webhook``, metrics name.
+        """Return which of these webhooks (``plugin/webhook``) metrics name individually.
 
-        Who was named once is always; places go in this order.
+        A webhook that was named once stays named; free places are given out in this order.
         """
         found = self._scripts.run("name_webhooks", [at_most, *order])
         return frozenset(name.decode() for name in found)
 
     def sweeps(self) -> Sweeps:
-        """Return what the sweeps of all workers came to."""
+        """Return the numbers of sweeps, and of ids published by them, over all workers."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for number in range(self._keys.partitions):
@@ -242,7 +242,7 @@ def _counts(names: Counter[str]) -> Counts:
 
 
 def percentile_ms(steps: list[tuple[int, int]], share: float) -> int | None:
-    """Return a percentile of a histogram: ``(step, count)`` in order, four steps to each doubling; at most 19% off."""
+    """Return a percentile of a histogram, ``(step, count)`` in order with four steps per doubling; at most 19% off."""
     total = sum(count for _, count in steps)
     rank, seen = share * total, 0
     for step, count in steps:

@@ -1,7 +1,8 @@
-"""Moves the plugins of a bucket to another partition: marks, sets aside what plugins share, copies, switches, clears.
+"""Moves the plugins of a bucket to another partition.
 
-Every step may be stopped anywhere and is done again by whoever asks for the same move. Until the last key is copied
-everything that counts is where it was; from then on the copy counts.
+A move marks the bucket, sets its entries in shared keys aside, copies its keys, switches over and deletes the old keys.
+It may be stopped at any point; asking for the same move again continues it. Until the last key is copied the source
+is authoritative, afterwards the copy is.
 """
 
 from __future__ import annotations
@@ -29,16 +30,17 @@ if TYPE_CHECKING:
 
     from relay.store.transitions import Ready
 
-#: After so long nobody uses what was marked: everybody has looked again, and what was under way has come to its end.
+#: How long, in seconds, a move waits after it has marked a bucket. By then every process has read the mark, and
+#: every operation that began before it has ended.
 LEARNT_S: Final = 20.0
 
-#: So long nobody else goes on with what somebody has begun, and not finished.
+#: How long, in milliseconds, an interrupted mover keeps others from continuing its move.
 LOCK_MS: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What was moved: the plugins of a bucket, and how many keys they had."""
+    """A finished move: the plugins of the bucket, both partitions, and how many keys were deleted from the source."""
 
     plugins: tuple[str, ...]
     source: int
@@ -47,7 +49,7 @@ class Move:
 
 
 class PluginMoves:
-    """Moves plugins. Every method raises `Unavailable` while a server that it needs is away: ask again then."""
+    """Moves plugins. Every method raises `Unavailable` while a server that it needs is away; call it again later."""
 
     def __init__(
         self,
@@ -68,11 +70,12 @@ class PluginMoves:
         self._wait = wait
 
     def move(self, plugin: str, target: int | None = None) -> Move:
-        """Bring a plugin to a partition, by default that of its name; with it go others of the same bucket.
+        """Move a plugin, and the others of its bucket, to a partition; by default to the one in which the bucket began.
 
         Raises:
             BadParameter: there is no such partition.
-            Conflict: it is not paused, calls of it are being sent, or it is on its way elsewhere.
+            Conflict: one of the plugins' webhooks is not paused, calls of them are being sent, or the bucket is being
+                moved to another partition or by another process.
         """
         bucket = bucket_of_plugin(plugin)
         target = bucket % self._partitions if target is None else target
@@ -94,16 +97,16 @@ class PluginMoves:
             return self._go_on(bucket, place)
 
     def queued(self, plugin: str, number: int) -> Iterator[Ready]:
-        """Yield the calls of a bucket that wait in a partition for a worker, for the caller to publish, some at a time.
+        """Yield the calls of a bucket that wait in a partition for a worker, in pieces, for the caller to publish.
 
-        Of their messages nobody could take them while they were moved.
+        While the bucket was moved, workers could not use the messages that carried them.
         """
         with store_errors():
             yield from SetAside(self._server(number), bucket_of_plugin(plugin), number).queued()
 
     @contextmanager
     def _locked(self, bucket: int) -> Iterator[None]:
-        """Let nobody else move it meanwhile: of two, one would copy over what the other has put to use."""
+        """Keep other processes from moving the bucket: a second mover would overwrite keys that are already in use."""
         home = bucket % self._partitions
         key, mine = partition_root(home) + PARTITIONED["move_lock"].format(bucket=bucket), uuid4().hex.encode()
         server = self._server(home)
@@ -112,13 +115,13 @@ class PluginMoves:
         self._lock = key, mine
         try:
             yield
-        except RelayError:  # said, and over: the next one need not wait
+        except RelayError:  # the move ended with this error, so that the next one need not wait
             server.delete(key)
             raise
         server.delete(key)
 
     def _extend_lock(self, bucket: int) -> None:
-        """Say that it goes on; raises `Conflict` for whoever was so slow that somebody else may have taken over."""
+        """Extend the lock; raise `Conflict` if it has expired, so that another process may have taken over."""
         key, mine = self._lock
         server = self._server(bucket % self._partitions)
         if server.get(key) != mine:
@@ -126,7 +129,7 @@ class PluginMoves:
         server.pexpire(key, self._lock_ms)
 
     def knows(self, plugin: str) -> bool:
-        """Return whether there is such a plugin, be it on its way."""
+        """Return whether the plugin exists, even if it is being moved."""
         bucket = bucket_of_plugin(plugin)
         with store_errors():
             place = self._place(bucket)
@@ -149,7 +152,7 @@ class PluginMoves:
         return Move(plugins, source, target, self._clear_what_is_left(bucket))
 
     def _refuse_or_take_back(self, bucket: int, source: int) -> None:
-        """Somebody may have let calls go between the first look and the mark."""
+        """Undo the move and raise `Conflict` if calls were let go between the first check and the mark."""
         try:
             self._refuse_unless_quiet(bucket, source)
         except Conflict:
@@ -158,7 +161,7 @@ class PluginMoves:
             raise
 
     def _refuse_unless_quiet(self, bucket: int, number: int) -> None:
-        """Raise `Conflict` unless every webhook is paused, and nothing is being sent."""
+        """Raise `Conflict` unless every webhook of the bucket is paused and no call is being sent."""
         server = self._server(number)
 
         def key(kind: str, plugin: str, webhook: str = "") -> str:
@@ -180,7 +183,7 @@ class PluginMoves:
             raise Conflict(f"{running} of its calls are being sent: move it when they have ended.")
 
     def _plugins(self, bucket: int, number: int) -> tuple[str, ...]:
-        """Return the plugins of a bucket that a partition notes."""
+        """Return the plugins of a bucket that a partition lists."""
         return SetAside(self._server(number), bucket, number).plugins()
 
     def _copy(self, bucket: int, source: int, target: int) -> None:
@@ -192,7 +195,7 @@ class PluginMoves:
         self._confirm(target)
 
     def _clear_what_is_left(self, bucket: int) -> int:
-        """Delete what a finished move has left where the plugins were; returns how many keys that were."""
+        """Delete the keys that a finished move left in its source; return how many they were."""
         home, field = bucket % self._partitions, f"{LEFT}{bucket}"
         left = self._server(home).hget(table_key(home), field)
         if left is None:
@@ -206,7 +209,7 @@ class PluginMoves:
         return cleared
 
     def _keys_of(self, bucket: int, number: int) -> Iterator[list[str]]:
-        """Yield the keys of a bucket in a partition, some at a time."""
+        """Yield the keys of a bucket in a partition, a piece at a time."""
         root, some = partition_root(number), []
         for key in self._server(number).scan_iter(match=f"{root}*", count=1_000):
             if bucket_of_key(key.decode()[len(root) :]) == bucket:
@@ -237,7 +240,7 @@ class PluginMoves:
         pipeline.execute()
 
     def _confirm(self, number: int) -> None:
-        """Wait until replicas have what was written, where any have to."""
+        """Wait until the replicas have what was written, if any are required."""
         if self._replicas.count:
             self._replicas.confirm(partition_root(number))
 

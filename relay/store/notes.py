@@ -1,6 +1,6 @@
-"""What scripts note of invocations, read: notes to amounts by name. Pure.
+"""Turns the notes that scripts write about invocations into amounts by name. Pure.
 
-A webhook ``-`` is a name that a caller gave and nobody has registered: there may be any number of those.
+The webhook ``-`` stands for all names that callers used and nobody has registered; there may be any number of them.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from relay.metrics.catalogue import DURATION_LIMITS_MS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-#: Percentiles of a minute have so many steps to each doubling of the time.
+#: How many steps the histogram of a minute has per doubling of the time.
 STEPS_A_DOUBLING: Final = 4
 UNREGISTERED: Final = "-"
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
 
-#: Which hash: ``totals``, ``minute`` or ``hour``; its number, and its webhook where it has one.
+#: A hash of counts: ``totals``, ``minute`` or ``hour``; the number of the minute or hour; the webhook, if it has one.
 NotesHash: TypeAlias = "tuple[str, int | str, str]"
 Amounts: TypeAlias = "dict[NotesHash, Counter[str]]"
 
 
 def amounts_of(notes: Iterable[bytes]) -> Amounts:
-    """Return what these notes add to which hash."""
+    """Return the amounts that these notes add to each hash."""
     amounts: Amounts = defaultdict(Counter)
     for note in notes:
         at, webhook, accepted, *ends = note.decode().split(" ")
@@ -61,7 +61,7 @@ def _add_note(amounts: Amounts, at_ms: int, webhook: str, accepted: int, ends: l
 
 
 def add_durations(totals: Counter[str], name: str, durations_ms: Mapping[int, int]) -> None:
-    """Add durations, with how often each was, to a histogram of totals: ``name:0``, ``name:1``, ..., ``name:sum``."""
+    """Add durations, each with its count, to a histogram in totals: ``name:0``, ``name:1``, ..., ``name:sum``."""
     for duration_ms, count in durations_ms.items():
         totals[f"{name}:{bisect_left(DURATION_LIMITS_MS, duration_ms)}"] += count
         totals[f"{name}:sum"] += count * duration_ms

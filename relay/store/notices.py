@@ -1,8 +1,8 @@
 """Notices: the ends of invocations, published to the API processes whose callers wait for them.
 
-One message of the process's channel is any number of entries, each ``reference-id state outcome status error size``,
-a line feed, and ``size`` bytes of sealed result. ``-`` stands for none; size -1 for a result that is too large to be
-carried and has to be read from the store.
+A message on a process's channel holds any number of entries. Each is ``reference-id state outcome status error size``,
+a line feed, and ``size`` bytes of sealed result. ``-`` stands for a missing value. Size -1 means that the result is too
+large for a notice and has to be read from the store.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from relay.store.replicas import Replicas
 
 _POLL_S: Final = 1.0  # how soon a stop is noticed
-_PING_AFTER_S: Final = 5.0  # a channel that is silent for so long is asked whether it still hears us
-_SILENCE_S: Final = 10.0  # and given up when it stays silent
+_PING_AFTER_S: Final = 5.0  # after this much silence the connection is probed with a ping
+_SILENCE_S: Final = 10.0  # after this much silence the connection is given up
 _PAUSE_FIRST_S: Final = 0.05
 _PAUSE_MAXIMUM_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An invocation's end. ``sealed`` is the result's data; None where there is none, or where it must be read."""
+    """The end of an invocation. ``sealed`` is the result's data; None if there is none, or if it is ``in_store``."""
 
     reference_id: str
     state: State
@@ -43,11 +43,11 @@ class Notice:
     status: int | None
     error: bool | None
     sealed: bytes | None = field(default=None, repr=False)
-    in_store: bool = False  # the result is too large for a notice
+    in_store: bool = False  # the result is too large for a notice: read it from the store
 
 
 def read_notices(message: bytes) -> Iterator[Notice]:
-    """Yield the entries of one message. ``ValueError`` for what no script of ours wrote."""
+    """Yield the entries of one message. Raises ``ValueError`` for a message that no script of ours wrote."""
     at = 0
     while at < len(message):
         line_end = message.index(b"\n", at)
@@ -65,7 +65,7 @@ def read_notices(message: bytes) -> Iterator[Notice]:
 
 
 def _as_it_is(message: Any) -> Any:
-    """Instead of redis-py's handler, which writes every message out as text for a log that nobody reads."""
+    """Return the message unchanged; redis-py's own handler formats every message for its log."""
     return message
 
 
@@ -82,10 +82,10 @@ class Subscription:
         self._channel = keyspace.notice(process)
 
     def run(self, deliver: Callable[[Notice], None], renew: Callable[[], None], stop: threading.Event) -> None:
-        """Hand every notice to ``deliver`` until ``stop``; survives the server's restarts.
+        """Pass every notice to ``deliver`` until ``stop`` is set; continue after restarts of the server.
 
-        ``renew`` is called whenever the channel has been subscribed to, the first time too: what was published
-        before it is lost, so that whoever waits must look for itself.
+        ``renew`` is called after every subscription, also the first. Notices that were published before it are lost, so
+        ``renew`` has to read from the store whether the calls that are waited for have ended.
         """
         pause_s = _PAUSE_FIRST_S
         failures = Failures("notices")
@@ -96,19 +96,19 @@ class Subscription:
                     failures.over()
                     deliver(notice)
                 failures.over()
-            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told by nobody else
+            except Exception as error:  # noqa: BLE001 - nothing else tells the waiters, so no error may end this
                 failures.note(error if is_ours(error) else Unavailable())
                 stop.wait(pause_s)
                 pause_s = min(2 * pause_s, _PAUSE_MAXIMUM_S)
 
     def _confirmed(self, notices: list[Notice]) -> list[Notice]:
-        """Return the notices of what enough replicas have: a failover takes none of them back."""
+        """Return the notices of ends that enough replicas have, so that a failover cannot undo them."""
         if self._replicas is not None and self._replicas.count:
             return [notice for group in self._groups(notices) for notice in group]
         return notices
 
     def _groups(self, notices: list[Notice]) -> Iterator[list[Notice]]:
-        """Yield by partition the notices whose end is on the server that is the primary now, and on its replicas."""
+        """Yield, by partition, the notices whose end is on the present primary and on enough replicas."""
         for group in self._keys.spread(notices, lambda notice: self._keys.root_of_ref(notice.reference_id)):
             records = [self._keys.record(notice.reference_id) for notice in group.items]
             final = self._replicas.that_exist(group.root, records, "finishedAt") if self._replicas else ()
@@ -123,12 +123,12 @@ class Subscription:
                 now_s = time.monotonic()
                 if message is not None:
                     heard_at_s, asked = now_s, False
-                    if message["type"] == "subscribe":  # redis-py may have connected anew by itself
+                    if message["type"] == "subscribe":  # the first one, or redis-py has reconnected by itself
                         renew()
                     elif message["type"] == "message":
                         yield from self._confirmed(list(read_notices(message["data"])))
                 elif now_s - heard_at_s >= _SILENCE_S:
-                    return  # the connection is dead, though nobody has told us
+                    return  # the connection is dead, although no error was reported
                 elif now_s - heard_at_s >= _PING_AFTER_S and not asked:
                     pubsub.ping()
                     asked = True

@@ -1,4 +1,4 @@
-"""Renames the keys of a server that an earlier version has filled, when keys had no partitions."""
+"""Renames the keys of a server that an earlier version filled, when keys had no roots."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 _PIECE: Final = 1_000  # keys that one SCAN looks at
 _SHARED_HEADS: Final = frozenset(template.split(":", 1)[0] for template in SHARED.values())
-#: Old names that any server has which was used: it had a plugin, or at least an API key.
+#: Old names of which every used server has at least one: it has a plugin, or an API key.
 OLD_MARKS: Final = (PREFIX + PARTITIONED["plugins"], PREFIX + SHARED["api_keys"])
 _HEARTBEATS: Final = PREFIX + SHARED["workers"]
-#: A worker whose heartbeat is as old has stopped.
+#: A worker whose last heartbeat is older than this, in milliseconds, has stopped.
 _SILENT_MS: Final = 30_000
 
 
 def has_old_names(client: Any) -> bool:
-    """Return whether that version filled a server; False where one may not ask, and of a cluster: there was none."""
+    """Return whether a server has old names; False for a cluster, which never had any, or if the client may not ask."""
     if isinstance(client, RedisCluster):
         return False
     try:
@@ -33,11 +33,11 @@ def has_old_names(client: Any) -> bool:
 
 
 def adopt_old_keys(client: Any) -> int:
-    """Rename as `rename_old_keys`, unless somebody of that version is still at work.
+    """Rename as `rename_old_keys` does, unless workers of the earlier version still run.
 
     Raises:
-        Conflict: somebody is, or others have the names of today already.
-        SettingsError: the client's user may not.
+        Conflict: such workers still run, or other keys already have the new names.
+        SettingsError: the client's user has no right to do this.
     """
     if not has_old_names(client):
         return 0
@@ -59,9 +59,9 @@ def adopt_old_keys(client: Any) -> int:
 
 
 def rename_old_keys(client: Any) -> int:
-    """Give each key without a root its root, on a server that nobody uses meanwhile; returns how many there were.
+    """Give each key that has no root its root, on a server that is not in use; return how many keys were renamed.
 
-    May be stopped and begun again: what has its name already is left alone, and what tells such a server comes last.
+    May be stopped and repeated: renamed keys are left alone, and the keys that mark such a server are renamed last.
     """
     renamed = 0
     cursor: Any = None

@@ -1,4 +1,4 @@
-"""Parked calls, as a process looks for them that has room for some."""
+"""Finds and wakes parked calls, for a worker that has room for some."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 class ParkedCalls:
-    """What waits until its webhook may send, or a worker has room. Raises `Unavailable` while the server is away."""
+    """Parked calls: their webhook may not send now, or no worker has room.
+
+    Methods raise `Unavailable` while the server is away.
+    """
 
     def __init__(self, client: redis.Redis, scripts: Scripts, grace_ms: int, keys: Keyspace) -> None:
         self._keys = keys
@@ -28,17 +31,17 @@ class ParkedCalls:
         self._grace_ms = grace_ms
 
     def webhooks(self, *, limit: int) -> list[tuple[str, str]]:
-        """Return some of the webhooks, with their plugins, that have parked calls."""
+        """Return some of the webhooks that have parked calls, as plugin and webhook id."""
         return some_webhooks(self._client, self._keys, self._keys.parked_webhooks, limit)
 
     def wake(self, plugin: str, webhook_id: str, room: int, lanes: Iterable[str]) -> Ready:
-        """Wake a webhook's parked calls that may go now, for a process of these lanes that has ``room`` for so many."""
+        """Wake up to ``room`` of a webhook's parked calls that may be sent now, for a worker of these lanes."""
         args = [self._grace_ms, plugin, webhook_id, room, *lanes]
         return ready_from(self._scripts.run("wake", args, self._keys.root(plugin)))
 
 
 def some_webhooks(client: Any, keys: Keyspace, key_of: Callable[[int], str], limit: int) -> list[tuple[str, str]]:
-    """Return some members of each partition's set of webhooks, ``plugin/webhook``, of plugins that may be asked for."""
+    """Return some members of each partition's set of webhooks, as pairs, without plugins that are being moved."""
 
     def some(number: int) -> list[bytes]:
         with store_errors():

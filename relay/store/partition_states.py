@@ -1,4 +1,4 @@
-"""What lies in each partition, and on which server."""
+"""Reads what each partition holds, and on which server it lies."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class PartitionState:
     """A partition: the address of its server, its plugins, and how many of their invocations are pending and recorded.
 
-    ``server`` is None, and the counts are, where that cannot be reached. ``moving`` plugins come or go, or have left
-    something behind; their records are not counted.
+    ``server`` and the counts are None if the server cannot be reached. ``moving`` plugins are arriving or leaving, or
+    have left keys behind; their records are not counted.
     """
 
     number: int
@@ -37,7 +37,7 @@ class PartitionState:
 
 
 def partition_states(client: redis.Redis, keys: Keyspace) -> list[PartitionState]:
-    """Read the state of every partition, in turn. Raises `Unavailable` where none can be reached."""
+    """Read the state of every partition, in order. Raises `Unavailable` if none can be reached."""
     states, last = [], Unavailable()
     for number in range(keys.partitions):
         try:
@@ -60,7 +60,7 @@ def _state_of(client: Any, keys: Keyspace, number: int) -> PartitionState:
             pipeline.zcard(keys.plugin_index(plugin))
         pending, *records = pipeline.execute()
         root = partition_root(number)
-        # By now a client of a cluster has been told where the keys have gone that were elsewhere.
+        # The commands above have made a cluster's client learn the present primary of this root.
         server = _address_of(primary_of(client, root))
     return PartitionState(number, root, server, tuple(plugins), int(pending or 0), sum(records), moving)
 

@@ -1,4 +1,7 @@
-"""How many partitions a store has: what its first process said, for whoever looks elsewhere finds nothing."""
+"""Makes every process use the number of partitions that the store's first process wrote down.
+
+A process with another number would look for keys in the wrong partitions.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +22,22 @@ if TYPE_CHECKING:
     from relay.settings import Settings
 
 
-#: What a cluster has where nobody says otherwise.
+#: The number of partitions of a cluster, unless a setting gives another.
 CLUSTER_PARTITIONS: Final = 16
 
 
 def partitions_of(settings: Settings) -> int:
-    """Count the partitions that the store has by the settings."""
+    """Return the number of partitions that the settings give the store."""
     return settings.partitions or (CLUSTER_PARTITIONS if is_cluster(settings.store_url.reveal()) else 1)
 
 
 def agreed_client(settings: Settings, *, divides: bool) -> Redis:
-    """Make a client of the store once both say the same of its partitions; raises as `agree_on_partitions`.
+    """Make a client of the store, once settings and store agree on the number of partitions.
 
-    One server that is away is asked by the first connection to it: whoever needs that is told `Unavailable` until then,
-    and for good where the server says otherwise.
+    Raises as `agree_on_partitions`.
+
+    If a single server is away, the first connection to it makes the comparison. Until then calls raise `Unavailable`,
+    and they keep doing so if the store has another number.
     """
     client, count = connect(settings), partitions_of(settings)
     try:
@@ -41,17 +46,17 @@ def agreed_client(settings: Settings, *, divides: bool) -> Redis:
         if count > 1:
             raise
     client.close()
-    client = connect(settings)  # of whose connections none has been made
+    client = connect(settings)  # it has no connections yet
     client.connection_pool.connection_kwargs["redis_connect_func"] = _asked_first
     return client
 
 
 def agree_on_partitions(client: Redis, count: int, *, divides: bool = True) -> Redis:
-    """Compare how many there are with what is written down, or write it down. Returns the client.
+    """Compare ``count`` with the number of partitions in the store, or write it there; return the client.
 
     Raises:
-        SettingsError: the store has another number of them, or keys of a version that had none; or it has one, and the
-            caller may not divide it.
+        SettingsError: the store has another number of partitions, or keys of an earlier version that had no partitions;
+            or it has one partition, and the caller may not divide it.
         Unavailable: the store is away.
     """
     any_client: Any = client
@@ -86,7 +91,7 @@ def _differs(count: int, found: int) -> str:
 
 
 def _asked_first(connection: Any) -> None:
-    """Ask, before anything else on a connection, a server that was away when it should have been asked."""
+    """Check the number of partitions on a new connection, before any other command."""
     connection.on_connect()
     connection.send_command("GET", keyspace.partitions())
     found = int(connection.read_response() or 1)
@@ -96,12 +101,12 @@ def _asked_first(connection: Any) -> None:
 
 
 def _has_one_partition(client: Any, count: int) -> bool:
-    """Return whether there are plugins in the first partition and in no other."""
+    """Return whether the first partition has plugins and no other has."""
     keys = Keyspace(count)
     return bool(client.exists(keys.plugins(0))) and not any(client.exists(keys.plugins(n)) for n in range(1, count))
 
 
 def _leave_all_in_the_first(client: Any, count: int) -> None:
-    """Say of a store that has had one partition that everything is in it: plugins are moved one by one."""
+    """Write in every table of places that all buckets are in the first partition; plugins are moved out one by one."""
     for home in range(count):
         client.hsetnx(table_key(home), OTHERS, Place(0).to_text())

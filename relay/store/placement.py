@@ -1,4 +1,4 @@
-"""In which partition a plugin is, and an invocation or a replay job of it."""
+"""Finds the partition of a plugin, an invocation or a replay job."""
 
 from __future__ import annotations
 
@@ -18,52 +18,52 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where things are in a store that has so many partitions: a plugin, and an id made for it, tell theirs."""
+    """Finds partitions and roots in a store: a plugin's name, or an id that was made for it, determines them."""
 
     partitions: int = 1
-    places: Places | None = field(default=None, compare=False)  # of plugins that were moved
+    places: Places | None = field(default=None, compare=False)  # where moved plugins are
 
     def partition_of(self, plugin: str) -> int:
-        """Return the partition of a plugin. Raises `Unavailable` while it is moved to another one."""
+        """Return the partition of a plugin. Raises `Unavailable` while the plugin is being moved."""
         return self._partition(bucket_of_plugin(plugin)) if self.partitions > 1 else 0
 
     def partition_of_ref(self, reference_id: str) -> int:
-        """Return the partition of an invocation, or of a replay job; raises as `partition_of`."""
+        """Return the partition of an invocation or a replay job; raises as `partition_of`."""
         return self._partition(bucket_of(reference_id)) if self.partitions > 1 else 0
 
     def is_moving(self, plugin: str) -> bool:
-        """Return whether a plugin is on its way to another partition.
+        """Return whether a plugin is being moved to another partition.
 
-        Raises `Unavailable` where that cannot be known.
+        Raises `Unavailable` if that cannot be determined.
         """
         return self.places is not None and self.places.is_moving(bucket_of_plugin(plugin))
 
     def is_at_hand(self, plugin: str) -> bool:
-        """Return whether a plugin may be asked for: as far as can be known, it is not on its way."""
+        """Return whether a plugin can be used now: its partition is known, and it is not being moved."""
         return _is_told(lambda: self.partition_of(plugin))
 
     def is_at_hand_ref(self, reference_id: str) -> bool:
-        """Return whether the plugin of an invocation or of a replay job may be asked for."""
+        """Return whether the plugin of an invocation or replay job can be used now, as `is_at_hand`."""
         return _is_told(lambda: self.partition_of_ref(reference_id))
 
     def root(self, plugin: str) -> str:
-        """Return the root of all that a plugin has; raises as `partition_of`."""
+        """Return the root of a plugin's keys; raises as `partition_of`."""
         return partition_root(self._partition(bucket_of_plugin(plugin))) if self.partitions > 1 else ROOT
 
     def root_of_ref(self, reference_id: str) -> str:
-        """Return the root of an invocation's keys, or of a replay job's; raises as `partition_of`."""
+        """Return the root of the keys of an invocation or a replay job; raises as `partition_of`."""
         return partition_root(self._partition(bucket_of(reference_id))) if self.partitions > 1 else ROOT
 
     def group_of(self, plugin: str) -> int:
-        """Return a number that plugins have in common which are in one partition; one that is moved is alone."""
+        """Return a number that is the same for all plugins of one partition; while moved, a bucket has its own."""
         return self._group(bucket_of_plugin(plugin)) if self.partitions > 1 else 0
 
     def group_of_ref(self, reference_id: str) -> int:
-        """Return a number that invocations and replay jobs have in common which are in one partition."""
+        """Return a number that is the same for all invocations and replay jobs of one partition, as `group_of`."""
         return self._group(bucket_of(reference_id)) if self.partitions > 1 else 0
 
     def spread(self, items: Sequence[T], root_of: Callable[[T], str]) -> list[Spread[T]]:
-        """Split the items by partition, each in the order in which they came."""
+        """Split the items by partition; each part keeps their order."""
         return spread(items, root_of) if self.partitions > 1 else [Spread(ROOT, items, range(len(items)))]
 
     def _partition(self, bucket: int) -> int:

@@ -1,7 +1,7 @@
-"""Where the plugins of a bucket are that were moved: a table in each partition, of the buckets that began there.
+"""Records which buckets of plugins have been moved to another partition.
 
-Everybody looks at it again after a second, and who cannot is told that the partition is away. So a mover knows that
-after some time nobody uses what it has marked.
+Each partition keeps a table of the buckets that started out in it. A process reads a table again after a second, and
+if it cannot, its operations fail with `Unavailable`. So a mover can wait until no process uses a bucket that it marked.
 """
 
 from __future__ import annotations
@@ -19,34 +19,35 @@ from relay.store.server_errors import store_errors
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-#: So old may be what somebody knows of a table.
+#: How long, in seconds, a process may go on using a table that it has read.
 FRESH_S: Final = 1.0
-#: The buckets of which the table says nothing else: all of a store that began with one partition are in the first.
+#: The field for all buckets that have no field of their own: in a store that began with one partition, all of them
+#: are in the first.
 OTHERS: Final = "*"
-#: With this before a bucket: where it was, and is still to be cleared away.
+#: Prefix of a field that names the partition which a bucket has left, and where its keys are still to be deleted.
 LEFT: Final = "left:"
-#: How often anything was written of a place: who looks twice knows whether anything was moved in between.
+#: Counts the writes to the table; a reader that sees the same count twice knows that nothing moved in between.
 WRITTEN: Final = "written"
 
 
 class MoveStep(StrEnum):
-    """How far a move has come."""
+    """The step that a move has reached."""
 
     NONE = ""
-    COPYING = "copying"  # keys are copied from the source, which nobody uses
-    SETTLING = "settling"  # alarms and counts are put to those of the target
+    COPYING = "copying"  # keys are being copied from the source, which no process uses
+    SETTLING = "settling"  # alarms and sums are being added to those of the target
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a bucket is: in ``number``, or on its way there from ``source``."""
+    """The partition of a bucket: ``number``; while it is being moved, it comes from ``source``."""
 
     number: int
     step: MoveStep = MoveStep.NONE
     source: int | None = None
 
     def to_text(self) -> str:
-        """Write it as the table has it."""
+        """Return the text that the table stores for this place."""
         return f"{self.step}:{self.source}:{self.number}" if self.step else str(self.number)
 
     @classmethod
@@ -58,12 +59,12 @@ class Place:
 
 
 def table_key(home: int) -> str:
-    """Hash: the places of buckets that began in a partition and are elsewhere."""
+    """Hash: the places of buckets that began in a partition and were moved."""
     return partition_root(home) + PARTITIONED["moved"]
 
 
 class Places:
-    """The places of buckets, as known to one process. For threads. ``client_of`` gives the store's client."""
+    """The places of buckets, as one process knows them. Safe for threads. ``client_of`` returns the store's client."""
 
     def __init__(self, client_of: Callable[[], Any], partitions: int) -> None:
         self._client_of = client_of
@@ -72,18 +73,18 @@ class Places:
         self._locks = [threading.Lock() for _ in range(partitions)]
 
     def partition_of(self, bucket: int) -> int:
-        """Return the partition of a bucket. Raises `Unavailable` while it is moved, or where that cannot be known."""
+        """Return the partition of a bucket. Raises `Unavailable` while it is moved, or if its table cannot be read."""
         place = self._in_table(bucket, self._table(bucket % self._partitions))
         if place.step:
             raise Unavailable("The plugin is being moved to another partition: try again when that is over.")
         return place.number
 
     def is_moving(self, bucket: int) -> bool:
-        """Return whether a bucket is on its way. Raises `Unavailable` where that cannot be known."""
+        """Return whether a bucket is being moved. Raises `Unavailable` if its table cannot be read."""
         return bool(self._in_table(bucket, self._table(bucket % self._partitions)).step)
 
     def group_of(self, bucket: int) -> int:
-        """Return a number that buckets have in common which are used together: what was last known, without asking."""
+        """Return a number that is the same for all buckets of one partition, as last read, without asking the store."""
         _, table = self._tables.get(bucket % self._partitions, (0.0, {}))
         place = self._in_table(bucket, table)
         return -1 - bucket if place.step else place.number
@@ -105,13 +106,13 @@ class Places:
 
 
 def place_in(table: Mapping[str, Place], bucket: int, partitions: int) -> Place:
-    """Return the place of a bucket by the table of the partition in which it began."""
+    """Return the place of a bucket, given the table of the partition in which it began."""
     home = bucket % partitions
     return (table.get(str(bucket)) or table.get(OTHERS) or Place(home)) if table else Place(home)
 
 
 def read_table(client: Any, home: int) -> dict[str, Place]:
-    """Read the table of a partition as it is now."""
+    """Read the table of a partition from the store."""
     with store_errors():
         found: dict[bytes, bytes] = client.hgetall(table_key(home))
     named = ((field.decode(), text.decode()) for field, text in found.items())

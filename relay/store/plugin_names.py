@@ -1,7 +1,7 @@
-"""Which plugins there are, in all partitions, and whether one of them is on its way to another.
+"""Lists the plugins of all partitions, and tells which of them are being moved.
 
-One that is moved is noted where it was until its keys there are deleted, and where it will be before anybody uses it
-there: at every moment it is somewhere.
+A plugin that is being moved stays in the source's list until its keys there are deleted, and enters the target's list
+before any process uses it there. So at every moment it is in at least one list.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def plugins_of(client: Any, keys: Keyspace) -> list[str]:
-    """Return every plugin once, also what is on its way to another partition."""
+    """Return every plugin once, including those that are being moved."""
     return sorted({name for number in range(keys.partitions) for name in plugins_noted(client, keys, number)})
 
 
 def plugins_in(client: Any, keys: Keyspace, number: int) -> list[str]:
-    """Return the plugins that are in a partition, and not on their way."""
+    """Return the plugins of a partition that are not being moved."""
     names = plugins_noted(client, keys, number)
     if keys.partitions == 1:
         return names
@@ -30,15 +30,15 @@ def plugins_in(client: Any, keys: Keyspace, number: int) -> list[str]:
 
 
 def plugins_noted(client: Any, keys: Keyspace, number: int) -> list[str]:
-    """Return the plugins of a partition, and those that come to it or have left it in a move that is not over."""
+    """Return the plugins that a partition lists, including those that an unfinished move brings or takes away."""
     return [name.decode() for name in client.smembers(keys.plugins(number))]
 
 
 def places_at_rest(client: Any, keys: Keyspace) -> list[dict[bytes, bytes]]:
-    """Return all that is written of places: the same twice means that nothing was moved in between.
+    """Return the contents of all tables of places; if two reads are equal, nothing was moved in between.
 
     Raises:
-        Conflict: something is being moved now; the message names it.
+        Conflict: plugins are being moved now; the message names them.
     """
     tables: list[dict[bytes, bytes]] = [client.hgetall(table_key(home)) for home in range(keys.partitions)]
     for field, text in (pair for table in tables for pair in table.items()):

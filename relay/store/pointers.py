@@ -1,8 +1,8 @@
-"""Which revision of a webhook is current, said with a MAC that a writer of the server cannot make.
+"""Authenticates which revision of a webhook is current, with a MAC that write access to the server cannot forge.
 
-It covers the revision's number and its shape, which lies in the server in the clear: a removed webhook is not revived,
-an old revision not made current and a shape not loosened by whoever can write there. An old number and its MAC, both
-written back, are believed.
+The MAC covers the revision's number and its shape, which the server holds in the clear. So somebody who can write to
+the server can neither revive a removed webhook, nor make an old revision current, nor loosen a shape. Only an old
+number that is written back together with its own MAC is accepted.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _PURPOSE: Final = b"current revision"
 
 
 def pointer_mac(vault: Vault, plugin: str, webhook_id: str, number: int, shape: bytes) -> str:
-    """Return the MAC of a current revision, under the newest key of the ring."""
+    """Return the MAC of a current revision, made with the newest key of the ring."""
     return _macs(vault, plugin, webhook_id, number, shape)[0]
 
 
 def is_authentic(vault: Vault, plugin: str, webhook_id: str, number: int, shape: bytes, mac: bytes | None) -> bool:
-    """Return whether a relay made this revision the current one; one that none made is logged and counts as none."""
+    """Return whether a relay made this revision the current one; log it if not."""
     if is_made_by_relay(vault, plugin, webhook_id, number, shape, mac):
         return True
     event(Event.REVISION_UNVERIFIED, level=logging.ERROR, plugin=plugin, webhook=webhook_id)
@@ -33,7 +33,7 @@ def is_authentic(vault: Vault, plugin: str, webhook_id: str, number: int, shape:
 
 
 def is_made_by_relay(vault: Vault, plugin: str, webhook_id: str, number: int, shape: bytes, mac: bytes | None) -> bool:
-    """Return whether the MAC is one that a relay with this ring makes for a current revision."""
+    """Return whether the MAC was made for this current revision with a key of this ring."""
     expected = _macs(vault, plugin, webhook_id, number, shape)
     return any(hmac.compare_digest(mac or b"", each.encode()) for each in expected)
 

@@ -1,4 +1,4 @@
-"""What operators do to a webhook as a whole: pause, resume, and look at or close its circuit breaker."""
+"""Lets operators pause and resume a webhook, and read or close its circuit breaker."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 Breaker = Literal["closed", "open", "half-open"]
 BREAKER_STATES: Final[tuple[Breaker, ...]] = get_args(Breaker)
-#: Parked calls made ready by one script run.
+#: How many parked calls one run of a script makes ready.
 _PAGE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """How a webhook's calls stand: paused or not, its breaker, how many calls are parked and running."""
+    """The state of a webhook's calls: whether it is paused, its breaker, and how many calls are parked and running."""
 
     paused: bool
     breaker: Breaker
-    failures: int  # in a row, without contact
+    failures: int  # attempts in a row that could not contact the endpoint
     open_until_ms: int | None  # by the server's clock
     parked: int
     running: int
@@ -48,11 +48,11 @@ class Policies:
         self._scripts = Scripts(client)
 
     def pause(self, plugin: str, webhook_id: str) -> None:
-        """Send nothing more of this webhook; what is accepted is parked."""
+        """Pause a webhook: its calls are accepted and parked, but not sent."""
         self._scripts.run("pause", [plugin, webhook_id, actor()], self._keys.root(plugin))
 
     def resume(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
-        """Send again: pages of parked calls that may go now, for the caller to publish."""
+        """Resume a webhook; yield pages of parked calls that may be sent now, for the caller to publish."""
         offset = 0
         while True:
             args = [plugin, webhook_id, GRACE_MS, offset, _PAGE, actor()]
@@ -64,16 +64,16 @@ class Policies:
             offset += _PAGE
 
     def close_breaker(self, plugin: str, webhook_id: str) -> Iterator[Ready]:
-        """Let calls go again, whatever failed before: pages of what it held back, for the caller to publish."""
+        """Close a webhook's breaker; yield pages of the calls that it held back, for the caller to publish."""
         self._scripts.run("close_breaker", [plugin, webhook_id, actor()], self._keys.root(plugin))
         return self._store.revisit(plugin, webhook_id)
 
     def traffic(self, plugin: str, webhook_id: str) -> Traffic:
-        """Read how a webhook's calls stand at this moment."""
+        """Read the state of a webhook's calls at this moment."""
         return self.traffics(plugin, [webhook_id])[0]
 
     def traffics(self, plugin: str, webhook_ids: Sequence[str]) -> list[Traffic]:
-        """Read how the calls of several webhooks flow, in their order."""
+        """Read the state of several webhooks' calls, in the order of the ids."""
         with store_errors():
             seconds, micros = self._client.time()
             now_ms = seconds * 1000 + micros // 1000
@@ -81,7 +81,7 @@ class Policies:
             for webhook_id in webhook_ids:
                 pipeline.hmget(self._keys.policy(plugin, webhook_id), "paused", "failures", "openUntil")
                 pipeline.zcard(self._keys.parked(plugin, webhook_id))
-                pipeline.zcount(self._keys.running(plugin, webhook_id), f"({now_ms}", "+inf")  # a lost lease holds none
+                pipeline.zcount(self._keys.running(plugin, webhook_id), f"({now_ms}", "+inf")  # ended leases: no place
             replies = pipeline.execute() if webhook_ids else []
         rows = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
         return [_traffic(*row, now_ms) for row in rows]

@@ -1,4 +1,4 @@
-"""A plugin's own rate: how many triggers it may send, counted in the store for all API processes together."""
+"""Limits how many triggers a plugin may send, over all API processes: the store keeps the count."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PluginRates:
-    """The limit of every plugin; ``rate`` is ``n/s`` or ``n/m``, None for no limit. A whole n may come at once."""
+    """The rate limit of every plugin: ``rate`` is ``n/s`` or ``n/m``, None for no limit. A burst of n is allowed."""
 
     def __init__(self, client: redis.Redis, rate: str | None, keys: Keyspace = SINGLE) -> None:
         self._keys = keys
@@ -26,7 +26,7 @@ class PluginRates:
         """Count triggers that a plugin sends.
 
         Raises:
-            RateLimited: not now; ``retry_after_s`` says when. Nothing was counted.
+            RateLimited: the rate is used up until ``retry_after_s`` have passed; nothing was counted.
             Unavailable: the store is away.
         """
         if self._rate is None or count == 0:

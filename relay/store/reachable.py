@@ -1,4 +1,4 @@
-"""What goes round through all partitions: one that cannot be reached does not keep anybody from the others."""
+"""Asks all partitions, and skips those that cannot be reached."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def in_each(keys: Keyspace, ask: Callable[[int], T]) -> list[T]:
-    """Return what was answered for each partition that can be reached, in turn; raises `Unavailable` where none can."""
+    """Return the answers for the partitions that can be reached, in order; raise `Unavailable` if none can."""
     replies, away = [], None
     for number in range(keys.partitions):
         try:

@@ -1,4 +1,4 @@
-"""Reads the records of invocations, and notes which API process waits for one."""
+"""Reads the records of invocations, and adds API processes to their waiters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class RecordReader:
-    """Records as they stand. Every method raises `Unavailable` while the server is away."""
+    """Reads records. Every method raises `Unavailable` while the server is away."""
 
     def __init__(self, client: redis.Redis, scripts: Scripts, keys: Keyspace, limits: Limits) -> None:
         self._client: Any = client  # redis-py types every reply as bytes or str; this client decodes nothing
@@ -31,7 +31,7 @@ class RecordReader:
         self._limits = limits
 
     def waits(self, plugin: str, webhook_id: str) -> bool:
-        """Return whether a webhook has calls that are not final, registered or not."""
+        """Return whether a webhook has calls that are not final, even if it is not registered."""
         with store_errors():
             return bool(self._client.exists(self._keys.open_calls(plugin, webhook_id)))
 
@@ -39,8 +39,8 @@ class RecordReader:
         """Read the record of one of a plugin's invocations.
 
         Raises:
-            NotFound: unknown, or another plugin's.
-            Expired: older than its retention.
+            NotFound: the id is unknown, or belongs to another plugin.
+            Expired: the record is older than its retention.
         """
         invocation = self.find(reference_id)
         if invocation.plugin != plugin:
@@ -48,7 +48,7 @@ class RecordReader:
         return invocation
 
     def find(self, reference_id: str) -> Invocation:
-        """Read the record of anybody's invocation, for operators; raises as `get`."""
+        """Read the record of an invocation of any plugin, for operators; raises as `get`."""
         if reference_time_ms(reference_id) is None:
             raise NotFound
         with store_errors():
@@ -60,7 +60,7 @@ class RecordReader:
         return self._found(reference_id, fields, steps, seconds * 1000)
 
     def look_up(self, reference_id: str, plugin: str | None = None) -> Invocation:
-        """Read a record as `get`, or `find` without a plugin; whoever is shown it is named in the audit trail."""
+        """Read a record as `get`, or as `find` without a plugin, and write the read to the audit trail."""
         if reference_time_ms(reference_id) is None:
             raise NotFound
         args = [reference_id, plugin or "", actor()]
@@ -68,20 +68,20 @@ class RecordReader:
         return self._found(reference_id, dict(zip(pairs[::2], pairs[1::2], strict=True)), steps, int(now_ms))
 
     def join(self, plugin: str, reference_id: str, process: str) -> Invocation:
-        """Add an API process to the record's waiters, unless it is final already; raises as `get`."""
+        """Add an API process to the waiters of an invocation, unless it is final already; raises as `get`."""
         if reference_time_ms(reference_id) is None:
             raise NotFound
         self._scripts.run("join", [reference_id, plugin, process], self._keys.root_of_ref(reference_id))
-        return self.get(plugin, reference_id)  # read after joining: an end that came in between is seen
+        return self.get(plugin, reference_id)  # read after joining, so that an end in between is seen
 
     def result_of(self, reference_id: str) -> bytes | None:
-        """Read the sealed data of an answer; None where no answer is kept."""
+        """Read the sealed data of an answer; None if no answer is stored."""
         with store_errors():
             sealed: bytes | None = self._client.get(self._keys.result(reference_id))
         return sealed
 
     def payload_of(self, reference_id: str) -> bytes | None:
-        """Read the sealed trigger; None where none is kept."""
+        """Read the sealed trigger; None if none is stored."""
         with store_errors():
             sealed: bytes | None = self._client.get(self._keys.payload(reference_id))
         return sealed

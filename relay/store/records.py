@@ -1,4 +1,4 @@
-"""How an invocation is kept in its hash: names and values as bytes, and back."""
+"""Converts an invocation's hash to an `Invocation`, and an attempt to the text that the hash keeps."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from relay.invocation import Attempt, Invocation, Outcome, Sent, State, StepOf
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: States by what stands in a record.
+#: States by the bytes that a record holds.
 STATES: Final = {state.encode(): state for state in State}
-# Fields that are for operators to read and that no code decides by.
+# Fields for operators to read; no code depends on them.
 _EXTRA: Final = ("lateAnswer", "reason")
 
 
 def attempt_text(attempt: Attempt) -> str:
-    """Write one attempt as the record keeps it; its number is its place. ``lua/claim.lua`` writes the same form."""
+    """Return an attempt as the record stores it; its number is its position. ``conclude.lua`` writes this form too."""
     row = [attempt.started_at_ms, attempt.duration_ms, attempt.status, attempt.outcome, attempt.sent]
     return orjson.dumps(row).decode()
 
@@ -32,7 +32,7 @@ def _attempts(text: str) -> tuple[Attempt, ...]:
 
 
 def invocation_from(reference_id: str, fields: Mapping[bytes, bytes], steps: Sequence[bytes] = ()) -> Invocation:
-    """Make the record of ``reference_id`` from its hash and, of a chain, the list of its steps."""
+    """Make an `Invocation` from the fields of its hash and, for a chain, the list of its steps."""
     text = {name.decode(): value.decode() for name, value in fields.items()}
 
     def number(name: str) -> int | None:

@@ -1,8 +1,8 @@
 """The registry: webhooks, their immutable revisions and which one is current.
 
-Readable without the target keys, as the API process is (it needs shapes only); ``apply`` and ``open_target`` need
-them. Revisions never change, so they are cached for good; which one is current is cached for a moment only, and an
-unknown webhook never.
+The API process has no target keys, and reads shapes only; ``apply`` and ``open_target`` need target keys. Revisions
+never change, so they are cached for good; which one is current is cached for a second, and that a webhook is unknown
+never is.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
     from relay.store.uses import Seen
     from relay.vault import Vault
 
-#: For how long a webhook's current revision is believed. The accept script looks again, so that this can delay
-#: nothing but the news of a change: what was accepted under a stale revision is answered ``stale`` and read again.
+#: How long, in seconds, the number of a webhook's current revision is cached. The accept script compares it again, so
+#: that a trigger for an old revision is answered ``stale`` and checked anew.
 POINTER_AGE_S: Final = 1.0
 MAX_POINTERS: Final = 10_000  # remembered by one process
-MAX_REVISIONS: Final = 4_096  # shapes, and targets, remembered by one process
-MAX_WEBHOOKS: Final = 10_000  # of one plugin
-_NAMED_USERS: Final = 5  # chains that a refusal to remove names
-_APPLY_TRIES: Final = 5  # when others register the same webhooks at the same time
+MAX_REVISIONS: Final = 4_096  # shapes, and as many targets, remembered by one process
+MAX_WEBHOOKS: Final = 10_000  # per plugin
+_NAMED_USERS: Final = 5  # how many users a refusal to remove a webhook names
+_APPLY_TRIES: Final = 5  # tries when others register the same webhooks at the same time
 
 
 class Registry:
-    """Webhooks of all plugins in the store. Methods raise ``Unavailable`` when it cannot be reached.
+    """Webhooks of all plugins in the store. Methods raise ``Unavailable`` when the store cannot be reached.
 
-    ``vault`` authenticates which revision is current; ``target_vault`` opens targets, in a process that may.
+    ``vault`` authenticates which revision is current; ``target_vault`` opens targets, in processes that have its keys.
     """
 
     def __init__(self, client: Redis, vault: Vault, target_vault: Vault | None = None, keys: Keyspace = SINGLE) -> None:
@@ -69,14 +69,14 @@ class Registry:
         dry_run: bool = False,
         act: Act = Act.WEBHOOK_APPLY,
     ) -> list[Applied]:
-        """Make the registrations current, all or none, and say what each came to; ``dry_run`` only says it.
+        """Make all of the registrations current, or none; return what each changes. ``dry_run`` changes nothing.
 
-        An identical one makes no new revision.
+        A registration that is identical to the current revision makes no new one.
 
         Raises:
             DocumentError: the plugin would have more than ``MAX_WEBHOOKS``, or a chain would not fit its steps.
             Conflict: others keep registering the same webhooks.
-            SettingsError: there are no target keys.
+            SettingsError: this process has no target keys.
         """
         if not registrations:
             return []
@@ -88,9 +88,9 @@ class Registry:
         raise Conflict("Somebody else registers the same webhooks now: look at them, and apply the document again.")
 
     def current(self, plugin: str, webhook_id: str, *, refresh: bool = False) -> tuple[int, Shape] | None:
-        """Return the current revision's number and shape; None if not registered.
+        """Return the current revision's number and shape; None if the webhook is not registered.
 
-        Up to a second old unless ``refresh``.
+        The answer is up to a second old unless ``refresh``.
         """
         name = (plugin, webhook_id)
         number, read_at_s = self._pointers.get(name, (0, 0.0))
@@ -104,11 +104,11 @@ class Registry:
             return plugins_of(self._client, self._keys)
 
     def plugins_at_rest(self) -> list[str]:
-        """Return every plugin but those on the way to another partition, of which nothing else can be asked."""
+        """Return every plugin except those that are being moved, whose other data cannot be read."""
         return [name for name in self.plugins() if not self._keys.is_moving(name)]
 
     def shapes(self, plugin: str) -> list[Registered]:
-        """Return a plugin's webhooks by id, hidden ones too."""
+        """Return a plugin's webhooks in the order of their ids, including hidden ones."""
         with store_errors():
             pointers = self._client.hgetall(self._keys.webhooks(plugin))
             macs = self._client.hgetall(self._keys.pointer_macs(plugin))
@@ -124,7 +124,7 @@ class Registry:
         ]
 
     def reseal(self) -> int:
-        """Write the MAC of every current revision anew with the newest key of the ring; returns how many."""
+        """Rewrite the MAC of every current revision with the newest key of the ring; return how many."""
         written = 0
         for plugin in self.plugins():
             for each in self.shapes(plugin):
@@ -135,36 +135,36 @@ class Registry:
         return written
 
     def unverified(self, plugin: str) -> list[str]:
-        """Return webhooks whose current revision no relay has made current: they count as not registered."""
+        """Return webhooks whose current revision fails verification; they count as not registered."""
         with store_errors():
             names = sorted(name.decode() for name in self._client.hkeys(self._keys.webhooks(plugin)))
         known = {registered.webhook_id for registered in self.shapes(plugin)}
         return [name for name in names if name not in known]
 
     def revision(self, plugin: str, webhook_id: str, number: int) -> StoredRevision:
-        """Read a revision, also of a webhook that was changed or removed since. Raises ``NotFound``."""
+        """Read a revision, even of a webhook that was changed or removed since. Raises ``NotFound``."""
         return self._revision(plugin, webhook_id, number)
 
     def open_target(self, plugin: str, webhook_id: str, number: int) -> Target | ChainTarget:
-        """Open a revision's target. Raises ``NotFound``, ``VaultError``, and ``SettingsError`` without keys."""
+        """Open a revision's target. Raises ``NotFound``, ``VaultError``, and ``SettingsError`` without target keys."""
         return self._target(plugin, webhook_id, number)
 
     def last_revision(self, plugin: str, webhook_id: str) -> int:
-        """Return the highest revision that a webhook ever had, also if it was removed since; 0 if it never was."""
+        """Return the highest revision that a webhook ever had, even if it was removed since; 0 if it never existed."""
         with store_errors():
             return int(self._client.get(self._keys.last_revision(plugin, webhook_id)) or 0)
 
     def remove(self, plugin: str, webhook_id: str) -> bool:
-        """End a registration; False if there was none. Its revisions stay, and their numbers are never reused.
+        """Remove a registration; return False if there was none. Its revisions stay; their numbers are never reused.
 
         Raises:
-            Conflict: a chain has it among its steps, or it is the callback of another; the message names them.
+            Conflict: the webhook is a step of a chain, or the callback of another webhook; the message names these.
         """
         self._pointers.pop((plugin, webhook_id), None)
         with store_errors():
             if not self._client.hexists(self._keys.webhooks(plugin), webhook_id):
                 return False
-        # Not asked whether it removed one: a repeated script (its reply was lost) would say no.
+        # The reply does not say whether it removed one: a script repeated after a lost reply would say no.
         users = self._scripts.run("remove_webhook", [plugin, webhook_id, actor()], self._keys.root(plugin))
         if users:
             names = ", ".join(f"`{user.decode()}`" for user in users[:_NAMED_USERS])
@@ -175,7 +175,7 @@ class Registry:
     def _plan(self, plugin: str, registrations: Sequence[Registration]) -> list[PlannedRevision]:
         ids = [registration.shape.webhook_id for registration in registrations]
         with store_errors():
-            pipeline = self._client.pipeline(transaction=True)  # one moment for both reads
+            pipeline = self._client.pipeline(transaction=True)  # all reads see the same moment
             pipeline.hmget(self._keys.webhooks(plugin), ids)
             pipeline.hlen(self._keys.webhooks(plugin))
             pipeline.hmget(self._keys.pointer_macs(plugin), ids)
@@ -207,7 +207,7 @@ class Registry:
         return PlannedRevision(applied, current, last, shape, sealed, new_mac)
 
     def _is_same(self, plugin: str, webhook_id: str, number: int, shape: bytes, target: bytes) -> bool:
-        """Return whether a revision says the same. One that cannot be opened does not: registering anew repairs it."""
+        """Return whether a revision is identical. One that cannot be opened is not: registering again repairs it."""
         owner = target_owner(plugin, webhook_id, number, shape)
         try:
             with store_errors():
@@ -239,7 +239,7 @@ class Registry:
             self._pointers.pop(name, None)
             return 0
         if len(self._pointers) >= MAX_POINTERS:
-            self._pointers.clear()  # they live for a second: not worth an order
+            self._pointers.clear()  # entries last for a second: evicting them in order is not worth it
         self._pointers[name] = (number, read_at_s)
         return number
 
@@ -247,7 +247,7 @@ class Registry:
         try:
             _, shape = self._shape(plugin, webhook_id, number)
             if not is_made_by_relay(self._vault, plugin, webhook_id, number, shape, mac):
-                # A server that lost its data gives its numbers anew: what is remembered of them is not theirs.
+                # A server that lost its data gives out numbers again, and cached revisions do not belong to these.
                 _, stored = self._read_shape(plugin, webhook_id, number)
                 if stored != shape:
                     self._forget()

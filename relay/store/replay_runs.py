@@ -1,4 +1,4 @@
-"""Replay jobs as those see them who plan and run them: one holder at a time, with a lease like a call's."""
+"""The store's side of planning and running replay jobs: each job has one holder at a time, with a lease."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
     from relay.store.listing import Filter, OutcomeGroups
     from relay.store.transitions import Ready
 
-#: A holder that has not been heard of for so long is gone.
+#: How long, in milliseconds, the lease of a job's holder lasts unless it is renewed.
 LEASE_MS: Final = 10_000
-#: Records that one script looks at, which holds the server up meanwhile.
+#: How many records one run of a script examines: the server does nothing else meanwhile.
 LOOKED_AT: Final = 250
-#: Said of a job that is somebody else's by now, or is over.
+#: The reply to a holder that has lost its job, or whose job is over.
 LATE: Final = "late"
-#: Payloads that are read at once.
+#: How many bytes of payloads are read at once.
 PIECE_BYTES: Final = 1024 * 1024
 
 
 class ReplayVerdict(StrEnum):
-    """What became of the originals brought to `ReplayRuns.create`."""
+    """What `ReplayRuns.create` did with the originals."""
 
     ON = "on"
-    AGAIN = "again"  # they are to be read again: the job stands elsewhere, or something has changed
+    AGAIN = "again"  # read them again: the job stands at another place, or something has changed
     STALE = "stale"  # a registration has changed since it was read
-    PACED = "paced"  # the rate allows no more now
-    FULL = "full"  # enough are unfinished; whoever ends them wakes the job
-    DECIDED = "decided"  # there are no more
-    LATE = "late"  # somebody else has the job, or it does not run
+    PACED = "paced"  # the job's rate allows no more now
+    FULL = "full"  # enough of its invocations are unfinished; as they end, they wake the job
+    DECIDED = "decided"  # every original is decided
+    LATE = "late"  # another holder has the job, or it is not running
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """An invocation whose turn it is, as it was read; ``skip`` says why it would be skipped."""
+    """An invocation that is to be replayed next, as it was read; ``skip`` says why it would be skipped, if it would."""
 
     reference_id: str
     skip: str | None
@@ -70,21 +70,21 @@ class Original:
 
 @dataclass(frozen=True, slots=True)
 class NewReplay:
-    """What may be made of an original. One that would be skipped has no reference id, but a place."""
+    """The invocation to make from an original; without a reference id if the original would be skipped."""
 
     reference_id: str = ""
     revision: int | None = None  # None: its webhook is not registered
     timeout_ms: int = 0
     repeatable: bool = False
-    payload: bytes = b""  # sealed; empty where the old one could not be opened
-    pins: str | None = None  # of a chain
-    max_age_ms: int | None = None  # None: as the settings say
-    callback: str = ""  # id of the webhook that is called back at its end
+    payload: bytes = b""  # sealed; empty if the original's could not be opened
+    pins: str | None = None  # for a chain
+    max_age_ms: int | None = None  # None: the settings' age
+    callback: str = ""  # id of the webhook to call back at its end
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """What was decided, where the job stands now, how long its rate makes it wait, and what may be run."""
+    """The verdict, the place at which the job stands now, how long its rate makes it wait, and what may be run now."""
 
     verdict: ReplayVerdict
     place: int
@@ -94,10 +94,10 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What a job would do with a piece of what is meant."""
+    """What a job would do with a piece of its originals."""
 
-    position: str  # of the next piece, empty where there is none
-    ended_by: str  # ms
+    position: str  # of the next piece; empty if there is none
+    ended_by: str  # ms: only what was final by then is replayed
     matched: int
     sample: list[bytes]  # reference ids
     skipped: dict[str, int]
@@ -105,12 +105,12 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job on its way into the store."""
+    """A job that is about to be written to the store."""
 
     replay_id: str
     plugin: str
     caller: str
-    filter: Filter | None  # None: ids are given by hand
+    filter: Filter | None  # None: the ids are given by hand
     include_uncertain: bool
     max: int | None
     rate_per_second: float | None
@@ -135,9 +135,9 @@ class ReplayRuns:
         self._max_age_ms = max_age_ms
 
     def make(self, job: NewJob, claim_token: str) -> None:
-        """Write a job down, in the state `planning`; ``claim_token`` holds it.
+        """Write a job to the store in the state `planning`, held by ``claim_token``.
 
-        Raises `Unavailable`, also where it was written and the reply is lost: the message names the job.
+        Raises `Unavailable`, also if the job was written but the reply was lost; the message names the job.
         """
         root = self._keys.root(job.plugin)
         args = [
@@ -158,19 +158,19 @@ class ReplayRuns:
             self._scripts.run("replay_make", args, root)
 
     def add(self, replay_id: str, claim_token: str, piece: int, ids: Sequence[str], *, last: bool) -> tuple[str, int]:
-        """Add originals given by hand, in numbered pieces; returns the job's state (or `LATE`) and their number."""
+        """Add a numbered piece of originals given by hand; return the job's state (or `LATE`) and how many it has."""
         args = [replay_id, claim_token, LEASE_MS, piece, int(last), *ids]
         state, count = self._scripts.run("replay_add", args, self._keys.root_of_ref(replay_id))
         return state.decode(), int(count)
 
     def plan(self, replay_id: str, claim_token: str) -> tuple[str, int]:
-        """Look for originals, a piece of the way; returns as `add`."""
+        """Search the next piece of the records for originals; return the same as `add`."""
         args = [replay_id, claim_token, LEASE_MS, LOOKED_AT]
         state, count = self._scripts.run("replay_plan", args, self._keys.root_of_ref(replay_id))
         return state.decode(), int(count)
 
     def claim(self, replay_id: str, claim_token: str) -> Taken | None:
-        """Take a job to plan or run it; None where there is nothing to do or somebody does it."""
+        """Claim a job to plan or run it; return None if it has another holder, or nothing to do."""
         reply = self._scripts.run("replay_claim", [replay_id, claim_token, LEASE_MS], self._keys.root_of_ref(replay_id))
         if not reply:
             return None
@@ -178,12 +178,12 @@ class ReplayRuns:
         return Taken(ReplayState(state), plugin, by_hand == "1", float(rate) if rate else None)
 
     def leave(self, replay_id: str, claim_token: str, *, after_ms: int) -> Ready:
-        """Let go of a job, which is looked at again after so long; returns it if that is at once."""
+        """Give a job up, to be woken after ``after_ms``; return it if that is at once."""
         args = [replay_id, claim_token, GRACE_MS, after_ms]
         return ready_from(self._scripts.run("replay_leave", args, self._keys.root_of_ref(replay_id)))
 
     def read(self, replay_id: str, limit: int) -> tuple[int, list[Original]]:
-        """Read where a job stands, and its next originals."""
+        """Read the place at which a job stands, and its next originals."""
         args = [replay_id, limit, PIECE_BYTES]
         place, *rows = self._scripts.run("replay_read", args, self._keys.root_of_ref(replay_id))
         originals = [
@@ -198,7 +198,7 @@ class ReplayRuns:
         return int(place), originals
 
     def create(self, replay_id: str, claim_token: str, place: int, news: Sequence[NewReplay]) -> Created:
-        """Decide what becomes of the originals from that place on, and make the invocations."""
+        """Decide about the originals from ``place`` on, and make their invocations."""
         args: list[Any] = [replay_id, claim_token, LEASE_MS, GRACE_MS, place, len(news)]
         for new in news:
             args.extend(
@@ -220,14 +220,14 @@ class ReplayRuns:
     def tally(
         self, plugin: str, wanted: Filter, before: Tally, left: int, groups: OutcomeGroups, *, uncertain: bool
     ) -> Tally:
-        """Tally what a job of this filter would do, a piece of the way on from ``before``, of at most ``left``."""
+        """Tally what a job of this filter would do with the piece after ``before``, up to ``left`` matches."""
         args = [plugin, wanted.to_json(), before.position, LOOKED_AT, before.ended_by, int(uncertain), left]
         return _tally_from(self._scripts.run("replay_tally", args, self._keys.root(plugin)), groups)
 
     def tally_ids(
         self, plugin: str, ids: Sequence[str], before: Tally, groups: OutcomeGroups, *, uncertain: bool
     ) -> Tally:
-        """Tally what a job of these ids would do, as `tally` says it of a filter."""
+        """Tally what a job of these ids would do, as `tally` does for a filter."""
         args = [plugin, "", "", LOOKED_AT, before.ended_by, int(uncertain), len(ids), *ids]
         return _tally_from(self._scripts.run("replay_tally", args, self._keys.root(plugin)), groups)
 

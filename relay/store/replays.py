@@ -1,4 +1,4 @@
-"""Replay jobs as the store keeps them, and how operators steer them."""
+"""Reads replay jobs, and lets operators pause, resume and cancel them."""
 
 from __future__ import annotations
 
@@ -28,41 +28,41 @@ _SKIPPED: Final = "skipped:"
 
 
 class ReplayState(StrEnum):
-    """Where a job is."""
+    """The state of a job."""
 
     PLANNING = "planning"  # its originals are being collected
     RUNNING = "running"
     PAUSED = "paused"
-    CANCELLED = "cancelled"  # what it created and had not sent is cancelled, the rest skipped
+    CANCELLED = "cancelled"  # unsent invocations of it were cancelled, the rest was skipped
     DONE = "done"  # matched = delivered + failed + skipped
 
 
 class Skip(StrEnum):
     """Why an original was not sent again."""
 
-    REPLAYED = "replayed"  # since replayed with success, or in this very job
+    REPLAYED = "replayed"  # a replay of it was answered well, or it is in this job twice
     BEING_REPLAYED = "being_replayed"
     UNCERTAIN = "uncertain"
-    EXPIRED = "expired"  # record or contents have passed their retention, or are of no (such) invocation
-    REFUSED = "refused"  # at the door, which kept nothing of its contents
+    EXPIRED = "expired"  # record or contents are older than their retention, or no such invocation exists
+    REFUSED = "refused"  # the API refused it and kept none of its contents
     FORGOTTEN = "forgotten"
-    NOT_FINAL = "not_final"  # or final only after the job was made
+    NOT_FINAL = "not_final"  # or became final only after the job was made
     CHAIN_STEP = "chain_step"
     UNREADABLE = "unreadable"  # its contents do not open with the keys at hand
-    CANCELLED = "cancelled"  # the job was cancelled before its turn
+    CANCELLED = "cancelled"  # the job was cancelled before it was replayed
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayJob:
-    """A job as it stands. Once it is done matched = delivered + failed + skipped."""
+    """The present state of a job. Once it is done, matched = delivered + failed + skipped."""
 
     replay_id: str
     plugin: str
     state: ReplayState
     matched: int | None  # None while planning
     started: int
-    delivered: int  # answers without error
-    failed: int  # all other final states
+    delivered: int  # ended with an answer that is no error
+    failed: int  # ended in any other way
     skipped: int
     skipped_reasons: Mapping[str, int]  # by Skip
     rate_per_second: float | None  # None: as fast as it goes
@@ -72,16 +72,16 @@ class ReplayJob:
     finished_at_ms: int | None
     caller: str | None = None  # id of the API key that made it, `cli` for a command
     filter: Filter = field(default_factory=Filter)
-    by_hand: bool = False  # of reference ids that were given, not of a filter
+    by_hand: bool = False  # made from given reference ids, not from a filter
 
     @property
     def over(self) -> bool:
-        """Whether the job has ended: all its calls have, or it was cancelled."""
+        """Whether the job has ended: all its calls are final, or it was cancelled."""
         return self.finished_at_ms is not None
 
 
 class ReplayStore:
-    """Jobs of plugins. Every method raises `Unavailable` while the server is away."""
+    """Replay jobs of all plugins. Every method raises `Unavailable` while the server is away."""
 
     def __init__(self, client: redis.Redis, limits: Limits, keys: Keyspace = SINGLE) -> None:
         self._keys = keys
@@ -116,27 +116,27 @@ class ReplayStore:
         return jobs if not gone or len(ids) < limit else self.list(plugin, limit=limit)
 
     def pause(self, plugin: str, replay_id: str) -> ReplayJob:
-        """Send nothing more; a paused one stays so. Raises `NotFound`, and `Conflict` where it is over or planning."""
+        """Pause a job, if it is not paused yet. Raises `NotFound`, and `Conflict` if it is over or being planned."""
         self._steer(plugin, replay_id, "pause")
         return self.get(plugin, replay_id)
 
     def resume(self, plugin: str, replay_id: str) -> tuple[ReplayJob, Ready]:
-        """Go on, and what the caller is to publish; raises as `pause`."""
+        """Resume a job; return it, and what the caller is to publish. Raises `NotFound`; `Conflict`: it is over."""
         ready = self._steer(plugin, replay_id, "resume")
         return self.get(plugin, replay_id), ready
 
     def cancel(self, plugin: str, replay_id: str) -> tuple[ReplayJob, Ready]:
-        """Stop for good, and what the caller is to publish; a cancelled one stays so. Raises `NotFound`, `Conflict`."""
+        """Cancel a job; return it, and what the caller is to publish. Raises `NotFound`; `Conflict`: it is done."""
         ready = self._steer(plugin, replay_id, "cancel")
         return self.get(plugin, replay_id), ready
 
     def save_plan(self, plugin: str, plan_id: str, text: bytes, *, keep_s: int) -> None:
-        """Keep what was planned for so long."""
+        """Store a plan for ``keep_s``."""
         with store_errors():
             self._client.set(self._keys.replay_plan(plugin, plan_id), text, ex=keep_s)
 
     def plan_of(self, plugin: str, plan_id: str) -> bytes:
-        """Read what was planned; raises `NotFound`."""
+        """Read a plan; raises `NotFound`."""
         if reference_time_ms(plan_id) is None:
             raise NotFound
         with store_errors():

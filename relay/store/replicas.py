@@ -1,8 +1,8 @@
-"""Waits until replicas have what was written: a promoted one then lacks nothing that anybody was told.
+"""Waits until replicas have what was written, so that a promoted replica lacks nothing that a caller was told.
 
-Command and `WAIT` go to one server on one connection, and are repeated together: a server that has taken over in
-between would confirm what it never got. `WAIT` counts from what its own connection wrote last, and a repeated script
-writes nothing; so a small key is written between the two.
+A command and its `WAIT` go to one server on one connection, and are repeated together: a server that took over in
+between would confirm writes that it never received. `WAIT` covers only the last write of its own connection, and a
+repeated script writes nothing; so a small key is written between the two.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
     import redis
 
-#: Replicas that have not said so by then count as too few.
+#: How long, in milliseconds, `WAIT` waits for enough replicas.
 WAIT_MS: Final = 1_000
 _KEPT_MS: Final = 60_000
 _TRIES: Final = 3
 _PAUSE_S: Final = 0.1
-#: For so long a partition with too few replicas is not tried again: each try takes as long as `WAIT` does.
+#: How long, in seconds, a partition with too few replicas is not tried again: each try takes as long as `WAIT`.
 _TOO_FEW_S: Final = 1.0
 _ASK_AGAIN_S: Final = 1.0
-#: When each client of a cluster was last told of the primaries because of a silent one.
+#: When each client of a cluster last asked for the primaries because one did not answer.
 _ASKED: Final[WeakKeyDictionary[Any, float]] = WeakKeyDictionary()
 _TOO_FEW: Final = "Too few replicas of the store have confirmed what was written."
 
 
 class Replicas:
-    """The replicas of each partition's server, of which ``count`` have to have what counts; 0: nobody waits."""
+    """Runs commands, and waits until ``count`` replicas of the partition's server have the writes; 0: never waits."""
 
     def __init__(self, client: redis.Redis, count: int) -> None:
         self._client: Any = client
@@ -46,15 +46,15 @@ class Replicas:
         self._too_few_until_s: dict[str, float] = {}  # by root
 
     def run(self, function: str, root: str, args: Sequence[Any]) -> Any:
-        """Run a function of the server; return when what it wrote is on enough replicas. Raises `Unavailable`."""
+        """Run a function of the server; return once enough replicas have what it wrote. Raises `Unavailable`."""
         return self._confirmed(root, lambda pipeline: pipeline.fcall(function, 1, root, *args))[0]
 
     def confirm(self, root: str) -> None:
-        """Return when all that the root's server has written is on enough replicas. Raises `Unavailable`."""
+        """Return once enough replicas have all that the root's server has written. Raises `Unavailable`."""
         self._confirmed(root, lambda _: None)
 
     def that_exist(self, root: str, records: Iterable[str], field: str) -> list[bool]:
-        """Return of each of these hashes below a root whether it has a field, on enough replicas too.
+        """Return for each of these hashes below a root whether it has a field, also on enough replicas.
 
         Raises `Unavailable`.
         """
@@ -87,10 +87,11 @@ class Replicas:
 
 
 def on_primary(client: Any, root: str, act: Callable[[Any], Any]) -> Any:
-    """Run ``act`` on the server that has a root; of a cluster, again where that is another one by now.
+    """Run ``act`` on the server that has a root; in a cluster, repeat it if another server has the root by now.
 
-    While a slot is moved key by key its server answers `ASK`: the key that a script names is never there. That is not
-    followed. On the other server the script would find the half of its keys that has come, and miss the rest.
+    While a slot is moved key by key, its server answers `ASK` to scripts, because the key that they name, the root
+    itself, never exists. That answer is not followed: on the other server a script would find only the keys moved so
+    far.
     """
     for _ in range(_TRIES - 1):
         primary = primary_of(client, root)
@@ -99,7 +100,7 @@ def on_primary(client: Any, root: str, act: Callable[[Any], Any]) -> Any:
         except ServerSilent as error:
             _ask_where_things_are(client, at_most_once_in_s=_ASK_AGAIN_S if isinstance(error, NotAskedError) else 0.0)
             if primary_of(client, root) is primary and isinstance(client, RedisCluster):
-                raise  # it would be silent for as long again
+                raise  # it would keep us waiting for as long again
         except (MovedError, ClusterDownError, ServerGone):
             time.sleep(_PAUSE_S)
             _ask_where_things_are(client, at_most_once_in_s=0.0)
@@ -107,7 +108,7 @@ def on_primary(client: Any, root: str, act: Callable[[Any], Any]) -> Any:
 
 
 def _ask_where_things_are(client: Any, *, at_most_once_in_s: float) -> None:
-    """Ask a cluster for its primaries."""
+    """Ask a cluster for its primaries, unless that was done within ``at_most_once_in_s``."""
     now_s = time.monotonic()
     if isinstance(client, RedisCluster) and now_s - _ASKED.get(client, 0.0) >= at_most_once_in_s:
         _ASKED[client] = now_s
@@ -115,7 +116,7 @@ def _ask_where_things_are(client: Any, *, at_most_once_in_s: float) -> None:
 
 
 def primary_of(client: Any, key: str) -> Any:
-    """Return the client of the one server that has a key."""
+    """Return a client of the one server that has a key."""
     if not isinstance(client, RedisCluster):
         return client
     node = cast("Any", client).get_node_from_key(key)

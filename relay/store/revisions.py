@@ -1,4 +1,4 @@
-"""Revisions of webhooks as the store has them, and what becomes of a registration that is applied."""
+"""Revisions of webhooks as the store has them, and the results of applying a registration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Change = Literal["created", "changed", "unchanged"]
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What a registration came to."""
+    """The result of applying one registration."""
 
     webhook_id: str
     revision: int
@@ -22,16 +22,16 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class StoredRevision:
-    """One revision as the store has it, without its target."""
+    """One revision as the store has it, without the target."""
 
     shape: Shape
-    shape_json: bytes  # as stored: part of the sealed target's owner
+    shape_json: bytes  # as stored; the target is sealed for an owner that contains it
     created_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A webhook's current revision without its target."""
+    """A webhook's current revision, without the target."""
 
     webhook_id: str
     revision: int
@@ -41,7 +41,7 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRevision:
-    """A registration beside what the store had when it was read."""
+    """A registration that is to be applied, and what the store had for it when it was read."""
 
     applied: Applied
     current: bytes  # b"": not registered

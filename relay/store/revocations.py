@@ -1,7 +1,8 @@
-"""Which API keys are revoked: a list that only grows, each entry bound to those before it.
+"""Keeps the list of revoked API keys: it only grows, and a MAC binds each entry to those before it.
 
-A writer of the server can add to it, and so revoke keys, as he could by deleting them. He cannot take an entry out
-unseen: a process remembers what it has read, and a key's record says how many entries there were when it was written.
+Somebody who can write to the server can add entries, and so revoke keys, as he could by deleting them. He cannot remove
+an entry unnoticed: processes remember what they have read, and each key's record says how many entries there were when
+it was written.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _TRIES: Final = 20
 
 
 class Revocations:
-    """The list as one process knows it. Methods raise ``Unavailable`` when the store cannot be reached."""
+    """The list as one process has read it. Methods raise ``Unavailable`` when the store cannot be reached."""
 
     def __init__(self, client: Redis, vault: Vault) -> None:
         self._client: Any = client
@@ -35,17 +36,17 @@ class Revocations:
         self._count = 0
         self._last_mac = ""
         self._lock = threading.Lock()
-        self.intact = True  # False: entries were altered or taken out since this process has looked
+        self.intact = True  # False: this process has found that entries were altered or removed
 
     def refresh(self) -> int:
-        """Read what was added since the last look; returns how many entries the server holds."""
+        """Read the entries that were added since the last call; return how many entries the server holds."""
         with self._lock, store_errors():
             pipeline = self._client.pipeline(transaction=True)
             pipeline.llen(keyspace.revocations())
             pipeline.lindex(keyspace.revocations(), self._count - 1)
             pipeline.lrange(keyspace.revocations(), self._count, -1)
             length, last, added = pipeline.execute()
-            if self._count and _fields(last)[2] != self._last_mac:  # resealed, or tampered with: read it all
+            if self._count and _fields(last)[2] != self._last_mac:  # resealed, or tampered with: read all entries
                 added, self._last_mac = self._client.lrange(keyspace.revocations(), 0, -1), ""
                 known = {_fields(entry)[0] for entry in added}
                 self.intact = self.intact and length >= self._count and self._ids <= known
@@ -58,7 +59,7 @@ class Revocations:
         return key_id in self._ids
 
     def add(self, key_id: str, now_ms: int, entry: AuditEntry) -> None:
-        """Revoke a key for good, and add ``entry`` to the audit trail. A key that is revoked already stays so."""
+        """Revoke a key for good, and add ``entry`` to the audit trail; do nothing if the key is revoked already."""
         for _ in range(_TRIES):
             count = self.refresh()
             if key_id in self._ids:
@@ -70,7 +71,7 @@ class Revocations:
         raise Conflict("Other keys were revoked at the same time. Run the command again.")
 
     def reseal(self) -> None:
-        """Write every entry's MAC anew with the newest key of the ring."""
+        """Rewrite every entry's MAC with the newest key of the ring."""
         self.refresh()
 
         def write(pipeline: Any) -> None:
@@ -88,7 +89,7 @@ class Revocations:
         return self._vault.macs(_PURPOSE, before.encode(), key_id.encode(), at_ms.encode())
 
     def _append(self, count: int, revoked: str, entry: AuditEntry) -> bool:
-        """Add a revoked key unless another was added since ``count`` were read."""
+        """Add an entry, unless the list no longer has ``count`` entries; return whether it was added."""
 
         def write(pipeline: Any) -> None:
             length = pipeline.llen(keyspace.revocations())
@@ -101,7 +102,7 @@ class Revocations:
             return bool(self._client.transaction(write, keyspace.revocations()))
 
     def _take(self, entry: bytes) -> None:
-        """Believe an entry whatever its MAC: more revoked keys are safe, and a wrong MAC is reported."""
+        """Accept an entry even if its MAC is wrong, and report that: too many revoked keys are safer than too few."""
         key_id, at_ms, mac = _fields(entry)
         expected = self._mac(self._last_mac, key_id, at_ms)
         if not any(hmac.compare_digest(mac.encode(), each.encode()) for each in expected):

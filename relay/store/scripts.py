@@ -1,4 +1,4 @@
-"""Runs the Lua scripts: the server's functions of those names, which are loaded where the server lacks them."""
+"""Runs the Lua scripts as functions of the server, and loads them if the server lacks them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from relay.text.server_addresses import is_cluster
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-_UNKNOWN: Final = "Function not found"  # the server's words; it has no error of its own for it
+_UNKNOWN: Final = "Function not found"  # the server's message; it has no error code for this
 _KNOWN: Final = "already exists"
-#: What has to be on replicas, where any are asked for, before anybody counts on it.
+#: Scripts whose writes have to be on replicas, if any are required, before the caller gets the reply.
 _CONFIRMED: Final = frozenset({"accept", "claim", "settle", "advance", "replay_create"})
-#: So many runs of one caller are with the server, the one that it is at and the next: others wait for no more of them.
+#: How many runs of one caller are at the server, the present one and the next; other callers wait for no more of them.
 AHEAD: Final = 2
 
 
@@ -36,16 +36,17 @@ class Scripts:
     def __init__(self, client: redis.Redis, replicas: int = 0) -> None:
         self._replicas = Replicas(client, replicas)
         self._client: Any = client  # redis-py's methods are half typed
-        self._kept: list[Any] = []  # as many as ever ran at the same time
-        # fakeredis, which the unit tests use, has no connections; a cluster's client keeps them by server.
+        self._kept: list[Any] = []  # one per run that ever ran at the same time
+        # fakeredis, which the unit tests use, has no connections; a cluster's client keeps its own per server.
         self._keeps_connections = type(client) is redis.Redis
         self._is_cluster = isinstance(client, RedisCluster)
 
     def run(self, name: str, args: Sequence[Any] = (), root: str | None = None) -> Any:
-        """Run ``lua/<name>.lua`` with ``args``; loads all scripts where the server does not have it.
+        """Run ``lua/<name>.lua`` with ``args``; load all scripts first if the server lacks it.
 
-        ``root`` is that of the keys, by default the first partition's, or the shared one where the script's keys are
-        those. All scripts, because a server that is full takes no more of them, and then needs those that make room.
+        ``root`` is the root of the script's keys; by default the shared one for scripts with shared keys, else the
+        first partition's. All scripts are loaded, because a full server accepts none, and then needs those that free
+        memory.
         """
         function = library().functions[name]
         root = root or (SHARED_ROOT if function.is_shared else ROOT)
@@ -60,10 +61,10 @@ class Scripts:
             return call(function.name, root, args)
 
     def run_in_turn(self, name: str, runs: Iterable[tuple[str, Sequence[Any]]]) -> Iterator[Any]:
-        """Run a script several times, each with a root and arguments; yields of each the reply, or the error of ours.
+        """Run a script several times, each time with a root and arguments; yield each reply, or a `RelayError`.
 
-        They are run in order. While the server is at one the next is taken from ``runs``, and sent. One that fails is
-        run again by itself, so the script has to be one that may be repeated.
+        The runs happen in order. While the server works on one, the next is taken from ``runs`` and sent. A run that
+        fails is repeated by itself, so the script has to be one that may be repeated.
         """
         sent: deque[tuple[str, Sequence[Any]]] = deque()
         unanswered = Unanswered(self._take if self._may_send_ahead(name) else None)
@@ -86,19 +87,19 @@ class Scripts:
     def _answer(self, unanswered: Unanswered, name: str, root: str, args: Sequence[Any]) -> Any:
         try:
             return unanswered.receive()
-        except Exception:  # noqa: BLE001 - what it means is found when it is run again
+        except Exception:  # noqa: BLE001 - running it again shows what the error means
             try:
                 return self.run(name, args, root)
             except RelayError as error:
                 return error
 
     def load(self) -> None:
-        """Give the server, of a cluster every primary, the scripts, unless it knows them."""
+        """Load the scripts into the server, or into every primary of a cluster, unless it has them."""
         for server in primaries_of(self._client):
             _load(server)
 
     def drop_others(self) -> None:
-        """Delete the libraries of other versions, which somebody who still runs one would load again."""
+        """Delete the libraries of other versions; a process that still runs such a version loads its library again."""
         for server in primaries_of(self._client):
             for listed in server.function_list(library=f"{PREFIX}*"):
                 fields = dict(zip(listed[::2], listed[1::2], strict=True)) if isinstance(listed, list) else listed
@@ -107,9 +108,10 @@ class Scripts:
                     server.function_delete(name)
 
     def _call(self, function: str, root: str, args: Sequence[Any]) -> Any:
-        """On a connection that is kept for the next one: to take it from redis-py's pool costs as much as to use it.
+        """Call a function on a connection that is kept for the next call.
 
-        One that something went wrong with is not kept.
+        Taking a connection from redis-py's pool costs as much as using it. A connection that raised an error is not
+        kept.
         """
         if self._is_cluster:
             return on_primary(self._client, root, lambda server: server.fcall(function, 1, root, *args))
@@ -136,9 +138,9 @@ def _load(server: Any) -> None:
 
 
 def renew(url: str) -> None:
-    """Bring a server that nobody uses yet to this version: the names of its keys, and its scripts."""
+    """Bring a server that is not in use yet to this version: rename its keys, and replace its scripts."""
     with store_errors(), client_of(url) as client:
-        if not is_cluster(url):  # there was none when keys had no roots
+        if not is_cluster(url):  # clusters came later than the roots of keys
             rename_old_keys(client)
         runner = Scripts(client)
         runner.load()

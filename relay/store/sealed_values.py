@@ -1,4 +1,4 @@
-"""Everything in the store that a key ring seals, one value at a time: found, and replaced if it is still the same."""
+"""Finds every value in the store that a key ring seals, and replaces it if it is still the same."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-_PIECE: Final = 500  # keys that one SCAN looks at
-_TOLD: Final = frozenset({"raw", "secrets"})  # of what endpoints told a chain
+_PIECE: Final = 500  # how many keys one SCAN examines
+_TOLD: Final = frozenset({"raw", "secrets"})  # parts that hold answers to a chain's steps
 _PARTS: Final = _TOLD | {"payload", "result"}
 _RECORD: Final = ("plugin", "webhook", "revision", "pins", "parent", "parentStep", "step")
 
 
 @dataclass(frozen=True, slots=True)
 class SealedValue:
-    """What lies where a sealed value belongs: under which key, what it is and of which plugin, and which ring seals it.
+    """The contents of a key that holds a sealed value: its kind, its plugin, and the ring that seals it.
 
-    Where the value cannot be read, or its record does not say whose it is, what cannot be known is empty. It does not
-    open then.
+    If the value cannot be read, or its record does not tell the owner, members that cannot be determined are empty. The
+    value does not open then.
     """
 
     key: str
@@ -42,7 +42,7 @@ class SealedValue:
 
 
 class _Record(NamedTuple):
-    """What a record says of whose its contents are; empty text for what it does not say."""
+    """The fields of a record that determine the owners of its contents; empty text for a missing field."""
 
     plugin: str
     webhook: str
@@ -50,7 +50,7 @@ class _Record(NamedTuple):
     pins: str
     parent: str
     parent_step: str
-    step: str  # of a chain: at which step it is
+    step: str  # for a chain: the step that it has reached
 
     def owner(self, part: str, reference_id: str) -> str:
         if part == "result":
@@ -65,7 +65,7 @@ class _Record(NamedTuple):
 
 
 class SealedValues:
-    """All sealed values of one server. Methods raise ``Unavailable`` when it cannot be reached."""
+    """All sealed values of the store. Methods raise ``Unavailable`` when it cannot be reached."""
 
     def __init__(self, client: Redis, keys: Keyspace = SINGLE) -> None:
         self._keys = keys
@@ -73,19 +73,20 @@ class SealedValues:
         self._scripts = Scripts(client)
 
     def places(self) -> list[dict[bytes, bytes]]:
-        """Return `places_at_rest`: values of a plugin that is moved meanwhile may be missed by a walk through all."""
+        """Return `places_at_rest`: `every` may miss values of a plugin that is being moved."""
         with store_errors():
             return places_at_rest(self._client, self._keys)
 
     def count(self) -> int:
-        """Return about how many keys there are to look at."""
+        """Return roughly how many keys `every` goes through."""
         with store_errors():
             return int(self._client.dbsize())
 
     def every(self) -> Iterator[SealedValue | None]:
-        """Find every sealed value; None stands for a key of something else, so that progress can be told.
+        """Yield every sealed value, and None for each key of another kind, so that the caller can show progress.
 
-        What is there all the time is found at least once; what comes meanwhile is sealed with the newest key already.
+        A value that exists all the time is found at least once; a value that is written meanwhile is sealed with the
+        newest key already.
         """
         for kind in ("inv:*:*", "target:*", "token:*"):
             found = self._client.scan_iter(match=partition_root("*") + kind, count=_PIECE)
@@ -97,7 +98,7 @@ class SealedValues:
                 yield self._value(key.decode("utf-8", "replace"))
 
     def replace(self, value: SealedValue, sealed: bytes) -> bool:
-        """Put a value sealed anew in the place of the old one; False if that has changed or gone meanwhile."""
+        """Replace a value by its newly sealed form; return False if it was changed or deleted in the meantime."""
         return bool(self._scripts.run("reseal", [value.key, value.sealed, sealed], root_of_key(value.key)))
 
     def _value(self, key: str) -> SealedValue | None:
@@ -111,13 +112,13 @@ class SealedValues:
     def _content(self, key: str, reference_id: str, part: str) -> SealedValue | None:
         try:
             with store_errors():
-                pipeline = self._client.pipeline(transaction=True)  # a chain's secrets go with the step that it is at
+                pipeline = self._client.pipeline(transaction=True)  # a chain's secrets are bound to its present step
                 pipeline.get(key)
-                pipeline.hmget(key.removesuffix(f":{part}"), *_RECORD)  # the record beside it
+                pipeline.hmget(key.removesuffix(f":{part}"), *_RECORD)  # the record that it belongs to
                 sealed, fields = pipeline.execute()
             record = _Record(*((field or b"").decode() for field in fields))
             owner = record.owner(part, reference_id)
-        except (StoreFault, ValueError):  # not what belongs there: another type, no number
+        except (StoreFault, ValueError):  # of another type, or not a number
             return SealedValue(key, "target" if part in _TOLD else "data", part)
         if sealed is None:
             return None

@@ -1,4 +1,4 @@
-"""Whether the server's clock goes on as it did: after a failover another machine's clock counts the leases."""
+"""Detects jumps of the server's clock: after a failover, leases are counted by another machine's clock."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Self
 
-#: What two machines that keep their time may differ by.
+#: How much, in milliseconds, the clocks of two machines may differ if both keep time.
 MOST_OFF_MS: Final = 2_000
-#: An answer that was so long under way says too little of when it was given.
+#: An answer that took longer than this, in seconds, does not tell precisely enough when it was given.
 MOST_UNDER_WAY_S: Final = 0.5
-#: For how long warnings name a jump.
+#: How long, in milliseconds, warnings mention a jump.
 TOLD_MS: Final = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
 class ClockJump:
-    """The server's clock does not show what was to be expected."""
+    """A jump: the server's clock shows another time than expected."""
 
-    at_ms: int  # by the clock as it is since
+    at_ms: int  # by the clock after the jump
     by_ms: int
 
     @property
     def sentence(self) -> str:
-        """For people."""
+        """The jump in words, for people."""
         at = datetime.fromtimestamp(self.at_ms / 1000, UTC)
         return f"the server's clock jumped by {self.by_ms / 1000:+.1f} s at {at:%H:%M:%S} UTC"
 
     def to_text(self) -> str:
-        """Write it as the store keeps it."""
+        """Return the text that the store keeps for this jump."""
         return f"{self.at_ms} {self.by_ms}"
 
     @classmethod
@@ -39,13 +39,13 @@ class ClockJump:
 
 
 class ServerClock:
-    """Compares what the server's clock shows with a clock of this machine that never jumps."""
+    """Compares the server's clock with a clock of this machine that never jumps."""
 
     def __init__(self) -> None:
         self._offset_ms: float | None = None
 
     def note(self, server_ms: int, asked_s: float, answered_s: float) -> ClockJump | None:
-        """Note what the server's clock showed between these two moments; return the jump, if it is one."""
+        """Note the server's time between two moments of this machine's clock; return a jump if there was one."""
         if answered_s - asked_s > MOST_UNDER_WAY_S:
             return None
         offset_ms = server_ms - (asked_s + answered_s) / 2 * 1000

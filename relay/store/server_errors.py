@@ -1,7 +1,7 @@
-"""What the server's errors mean: "not now", or a fault of our own in a script or command.
+"""Sorts the server's errors: either "not now", or a fault of our own in a script or command.
 
-The list names what is ours. Everything else is "not now", also what a server or redis-py says that nobody has seen yet:
-whoever asked tries again, and nothing is given up.
+Our own faults are listed here. Every other error means "not now", even one that we have never seen: the caller tries
+again, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from relay.errors import RelayError, StoreFault, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: What redis-py raises when it is called wrongly.
+#: Errors that redis-py raises when our code calls it wrongly.
 _OUR_CLASSES: Final = (DataError, ClusterCrossSlotError)
-#: What is wrong with our own code around a command.
+#: Errors of our own code around a command.
 _OUR_CODE: Final = (
     ArithmeticError,
     AssertionError,
@@ -38,12 +38,12 @@ _OUR_CODE: Final = (
     TypeError,
     ValueError,
 )
-#: How the server begins to say that a command or a script cannot be run, now or ever. Of an error within a script it
-#: says the same as of the command alone, so that a script which is refused for a reason of the server's is not ours.
+#: Beginnings of the server's messages that a command or script can never be run. An error within a script has the same
+#: message as that of the command alone, so a script that fails because of the server's state does not match.
 _OUR_WORDS: Final = re.compile(
     r"(?:ERR )?(?:"
     r"WRONGTYPE |"
-    r"@?user_script|user_function|"  # what the Lua interpreter has found
+    r"@?user_script|user_function|"  # errors that the Lua interpreter found
     r"Error (?:running|compiling|registering)|"
     r"[Uu]nknown (?:Redis |Valkey )?(?:sub)?command|"
     r"[Ww]rong number of arg|"
@@ -62,12 +62,12 @@ _OUR_WORDS: Final = re.compile(
     r"Unexpected flag"
     r")"
 )
-#: What redis-py puts before an error of a command in a pipeline.
+#: Text that redis-py puts before the error of a command in a pipeline.
 _IN_PIPELINE: Final = " of pipeline caused error: "
 
 
 def is_ours(error: Exception) -> bool:
-    """Return whether trying again would be in vain: our own script, command or code is at fault."""
+    """Return whether trying again is useless, because our own script, command or code is at fault."""
     if not isinstance(error, RedisError):
         return isinstance(error, _OUR_CODE)
     if isinstance(error, _OUR_CLASSES):
@@ -79,7 +79,7 @@ def is_ours(error: Exception) -> bool:
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Turn whatever the client raises into `Unavailable`, or into `StoreFault` where it is ours."""
+    """Turn errors of the client into `Unavailable`, or into `StoreFault` if they are our own fault."""
     try:
         yield
     except RelayError:
@@ -89,13 +89,13 @@ def store_errors() -> Iterator[None]:
 
 
 def is_answer(error: RelayError) -> bool:
-    """Return whether the server has refused what it was asked, as opposed to a reply that never came."""
+    """Return whether the server answered with a refusal, rather than not at all."""
     return isinstance(error, StoreFault) or isinstance(error.__cause__, ResponseError)
 
 
 @contextmanager
 def adding(sentence: str, *kinds: type[RelayError]) -> Iterator[None]:
-    """Tell with errors of these kinds what their reader is to know or do."""
+    """Add a sentence to the message of errors of these kinds: what their reader should know or do."""
     try:
         yield
     except kinds as error:

@@ -18,7 +18,7 @@ _EXCESS: Final = frozenset({"+@all", "+@admin", "+@dangerous", "+config", "+debu
 
 @dataclass(frozen=True, slots=True)
 class ServerHealth:
-    """One look at a server. None stands for what it does not tell (some hosted servers forbid CONFIG)."""
+    """The health of one server. None stands for what it does not tell: some hosted servers forbid CONFIG."""
 
     name: str  # host:port, or the path of its socket
     software: str  # "redis" or "valkey"
@@ -30,18 +30,18 @@ class ServerHealth:
     used_bytes: int
     maximum_bytes: int  # 0: no limit
     skew_ms: float  # the server's clock minus this machine's
-    unrestricted: tuple[str, ...]  # server users that may configure or empty the server, of those that a process uses
-    replicas: int | None = None  # that follow it; None: it is one itself
-    failed_writes: tuple[str, ...] = ()  # of its files, beside the append-only file as it grows
+    unrestricted: tuple[str, ...]  # the relay's server users that may configure or empty the server
+    replicas: int | None = None  # how many follow it; None: it is a replica itself
+    failed_writes: tuple[str, ...] = ()  # snapshots and rewrites that failed the last time
 
     @property
     def version_text(self) -> str:
-        """Such as ``valkey 9.1.2``."""
+        """Software and version, such as ``valkey 9.1.2``."""
         return f"{self.software} {'.'.join(map(str, self.version))}"
 
 
 def read_server(name: str, client: redis.Redis, administrator: redis.Redis) -> ServerHealth:
-    """Ask a server; what only an administrator may know is asked through ``administrator``. Raises as redis-py."""
+    """Read a server's health, through ``administrator`` what only an administrator may read. Raises as redis-py."""
     info = client.info()
     is_valkey = "valkey_version" in info
     version = str(info["valkey_version" if is_valkey else "redis_version"])
@@ -63,22 +63,22 @@ def read_server(name: str, client: redis.Redis, administrator: redis.Redis) -> S
 
 
 def time_ms_of(client: redis.Redis) -> float:
-    """Return what a server's clock shows."""
+    """Return the time of a server's clock, in milliseconds since the epoch."""
     seconds, micros = client.time()
     return float(seconds * 1000 + micros / 1000)
 
 
-#: What else of its data a server writes, and what says how that went the last time.
+#: Fields of INFO that tell how a server's other writes of its data went the last time, and what these writes are.
 _WRITES: Final = {"rdb_last_bgsave_status": "snapshot", "aof_last_bgrewrite_status": "rewrite of the append-only file"}
 
 
 def failed_writes(info: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what of its files the server could not write the last time."""
+    """Yield the kinds of files that the server failed to write the last time."""
     return (what for name, what in _WRITES.items() if info.get(name, "ok") != "ok")
 
 
 def _skew_ms(client: redis.Redis) -> float:
-    """Measure the server's clock against ours, by the quickest of a few samples."""
+    """Return the server's clock minus this machine's, by the quickest of a few samples."""
     best_s, skew_ms = float("inf"), 0.0
     for _ in range(_SKEW_SAMPLES):
         before = time.time()
@@ -100,7 +100,7 @@ def _config(client: redis.Redis, name: str) -> str | None:
 
 
 def _unrestricted(client: redis.Redis, administrator: redis.Redis) -> tuple[str, ...]:
-    """Name the users with rights that no process of the relay needs; the user at hand where users cannot be listed."""
+    """Return the users with rights that no process of the relay needs; the present user if users cannot be listed."""
     own, above = _user_name(client), _user_name(administrator)
     try:
         lines = [line if isinstance(line, str) else line.decode() for line in administrator.acl_list()]

@@ -1,4 +1,4 @@
-"""Items by the partition that they belong to; the place that each had among all is kept."""
+"""Splits items by partition, and keeps the place that each had among all of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Spread(Generic[T]):
-    """Items of one partition, and the place that each had among all."""
+    """The items of one partition, and the place that each had among all items."""
 
     root: str
     items: Sequence[T]
@@ -21,7 +21,7 @@ class Spread(Generic[T]):
 
 
 def spread(items: Sequence[T], root_of: Callable[[T], str]) -> list[Spread[T]]:
-    """Split the items by partition, each in the order in which they came."""
+    """Split the items by partition; each part keeps their order."""
     places: dict[str, list[int]] = {}
     for place, item in enumerate(items):
         places.setdefault(root_of(item), []).append(place)

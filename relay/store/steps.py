@@ -1,4 +1,4 @@
-"""Reads what a chain's steps came to, for the worker that takes the chain further."""
+"""Reads the results of a chain's steps, for the worker that continues the chain."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FIELDS: Final = ("state", "parentStep", "status", "error", "outcome")
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """How one step's invocation stands, and its answer's data before masking, sealed; None where there is no answer."""
+    """The state of a step's invocation; ``raw`` is its answer's data before masking, sealed; None without answer."""
 
     reference_id: str
     step: int  # its number in its chain
@@ -29,14 +29,14 @@ class StepRecord:
 
 
 class Steps:
-    """Steps by their chain. Raises `Unavailable` while the server is away."""
+    """Reads the steps of chains. Methods raise `Unavailable` while the server is away."""
 
     def __init__(self, client: redis.Redis, keys: Keyspace = SINGLE) -> None:
         self._keys = keys
         self._client: Any = client
 
     def of(self, parent: str, first: int = 0, end: int | None = None) -> list[StepRecord | None]:
-        """Read a chain's calls from ``first`` on and before ``end``, as they were created; None for what is gone."""
+        """Read a chain's calls from ``first`` up to but without ``end``, as created; None for a record that is gone."""
         with store_errors():
             last = -1 if end is None else end - 1
             refs = [ref.decode() for ref in self._client.lrange(self._keys.steps(parent), first, last)]
@@ -54,7 +54,7 @@ class Steps:
             return bool(self._client.exists(self._keys.steps(parent)))
 
     def secrets(self, parent: str) -> bytes | None:
-        """Read what a chain hides in its steps' answers, sealed; None where it is over or has not said so."""
+        """Read the sealed texts that a chain hides in its steps' answers; None if it has none or is over."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             pipeline.hget(self._keys.record(parent), "state")

@@ -1,4 +1,4 @@
-"""An audit trail in the store: its entries read, and signed. What they say is in `relay.audit`."""
+"""Reads an audit trail in the store, and writes its signatures; `relay.audit` defines the entries."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
     import redis
 
-#: Segments that are read at once: about 16 KiB each.
+#: How many segments are read at once, each of about 16 KiB.
 _PAGE: Final = 32
-#: How long a worker that has ended keeps others from signing.
+#: How long, in milliseconds, a worker that ended while it held the lock keeps others from signing.
 _LOCK_MS: Final = 5_000
 _EVERYTHING: Final = -1
-#: The largest segment that is unpacked: what nobody of ours has written must not fill the memory.
+#: The largest segment that is unpacked, so that a segment that no relay wrote cannot fill the memory.
 _MAX_SEGMENT_BYTES: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class TrailEnd:
-    """The newest part of the trail, read in one moment: entries in no segment, and what is signed about them."""
+    """The newest part of the trail, read at one moment: the entries in no segment, and the checkpoint over them."""
 
     segments: int
     last_segment: bytes
-    head: bytes  # the signed checkpoint over the first entries; empty where there is none
-    beginning: bytes  # empty where the trail begins with its first entry
+    head: bytes  # the signed checkpoint over the first of the entries; empty if there is none
+    beginning: bytes  # the signed beginning; empty if the trail begins with its first entry
     entries: list[bytes]
     more: bool  # there are more entries than were read
     now_ms: int
@@ -52,7 +52,7 @@ class Trail:
         self._scripts = Scripts(client)
 
     def end(self, most: int = 0) -> TrailEnd:
-        """Read the newest part, with at most so many of its entries (0: all)."""
+        """Read the newest part, with at most ``most`` of its entries (0: all)."""
 
         def read(server: Any) -> Any:
             pipeline = server.pipeline(transaction=True)
@@ -61,7 +61,7 @@ class Trail:
             pipeline.get(keyspace.audit("head", self._root))
             pipeline.get(keyspace.audit("beginning", self._root))
             pipeline.lrange(keyspace.audit("entries", self._root), 0, most or _EVERYTHING)
-            pipeline.execute_command("TIME")  # of no key: a cluster's client would not take it in a transaction
+            pipeline.execute_command("TIME")  # has no key: a cluster's client would not allow it in a transaction
             return pipeline.execute()
 
         with store_errors():
@@ -71,13 +71,13 @@ class Trail:
         return TrailEnd(segments, last or b"", head or b"", beginning or b"", entries[: most or None], more, now_ms)
 
     def beginning(self) -> Signed | None:
-        """Read where the trail begins; None if with its first entry. What cannot be read counts as signed by nobody."""
+        """Read where the trail begins; None if with its first entry. An unreadable value counts as unsigned."""
         with store_errors():
             found = self._client.get(keyspace.audit("beginning", self._root))
         return None if found is None else Signed.from_bytes(found) or Signed({}, b"")
 
     def blocks(self, skipped: int = 0) -> Iterator[Block]:
-        """Yield all segments but the first ``skipped``, then what is in no segment yet, which is the last moment's."""
+        """Yield all segments but the first ``skipped``, then, as they are at the end, the entries in no segment yet."""
         at = skipped
         while len(page := self.segments(at, _PAGE)) == _PAGE:
             yield from map(block_from, page)
@@ -93,13 +93,13 @@ class Trail:
             yield Block(entries, None if not head else Signed.from_bytes(head) or Signed({}, b""), is_open=True)
 
     def number_before(self, count: int) -> int:
-        """Return the number before those of the last entries, as far as they are in no segment or in the newest one."""
+        """Return the number before the last ``count`` entries, or before the newest segment if it begins later."""
         end = self.end()
         newest = block_from(end.last_segment).entries if end.last_segment else ()
         return _archived(end) + len(end.entries) - min(count, len(newest) + len(end.entries))
 
     def after(self, seq: int) -> list[tuple[int, bytes]]:
-        """Read some of the entries after one, the next ones first, with their numbers; none where there are no more."""
+        """Read some of the entries after number ``seq``, in order, with their numbers; none if there are no more."""
         end = self.end()
         archived = _archived(end)
         if seq >= archived:
@@ -107,7 +107,7 @@ class Trail:
         return self._in_segment(seq, end.segments)
 
     def _in_segment(self, seq: int, count: int) -> list[tuple[int, bytes]]:
-        """Read the entries of the first segment that reaches beyond one; segments are in order."""
+        """Read the entries after number ``seq`` in the first segment that has any; segments are in order."""
         found: list[tuple[int, bytes]] = []
         low, high = 0, count - 1
         while low <= high:
@@ -123,13 +123,13 @@ class Trail:
         return found
 
     def segments(self, first: int, count: int) -> list[bytes]:
-        """Read some segments as they are kept."""
+        """Read ``count`` segments from index ``first`` on, as they are stored."""
         with store_errors():
             found: list[bytes] = self._client.lrange(keyspace.audit("segments", self._root), first, first + count - 1)
         return found
 
     def take_lock(self, process: str) -> bool:
-        """Take the lock of signing, or keep it for longer; return whether this process holds it now."""
+        """Take the lock for signing, or extend it; return whether this process holds it now."""
         key = keyspace.audit("lock", self._root)
         with store_errors():
             if self._client.set(key, process, nx=True, px=_LOCK_MS):
@@ -139,25 +139,25 @@ class Trail:
             return bool(self._client.pexpire(key, _LOCK_MS))
 
     def sign(self, end: TrailEnd, checkpoint: Signed) -> bool:
-        """Write a checkpoint over the entries of an end; False if somebody else has done so since it was read."""
+        """Write a checkpoint over the entries of an end; False if another worker has done so since it was read."""
         return bool(self._scripts.run("audit_sign", [end.segments, end.head, checkpoint.to_bytes(), 0, ""], self._root))
 
     def archive(self, end: TrailEnd, checkpoint: Signed, entries: Sequence[bytes]) -> bool:
-        """Put an end's first entries into a segment with their checkpoint; False as `sign`."""
+        """Move an end's first entries into a segment, with their checkpoint; return as `sign`."""
         args = [end.segments, end.head, "", len(entries), segment_of(checkpoint, entries)]
         return bool(self._scripts.run("audit_sign", args, self._root))
 
     def trim(self, oldest: bytes, count: int) -> bool:
-        """Drop the oldest entries, where nobody signs; False if they were dropped since ``oldest`` was read."""
+        """Delete the oldest entries of an unsigned trail; False if they were deleted since ``oldest`` was read."""
         return bool(self._scripts.run("audit_trim", [oldest, count], self._root))
 
     def prune(self, beginning: bytes, begins: Signed, segments: int) -> bool:
-        """Drop the oldest segments; False if somebody else has done so since ``beginning`` was read."""
+        """Delete the oldest segments; False if another worker has done so since ``beginning`` was read."""
         return bool(self._scripts.run("audit_prune", [beginning, begins.to_bytes(), segments], self._root))
 
 
 def _archived(end: TrailEnd) -> int:
-    """Return the number of the last entry that is in a segment, or was; as it is written there, signed or not."""
+    """Return the number of the last entry that was ever put into a segment, by a checkpoint that is not verified."""
     if end.last_segment:
         point = checkpoint_in(end.last_segment).checkpoint()
         return 0 if point is None else point.last
@@ -167,19 +167,19 @@ def _archived(end: TrailEnd) -> int:
 
 
 def trails(client: redis.Redis, keys: keyspace.Keyspace = keyspace.SINGLE) -> list[Trail]:
-    """Return the trails of all roots: of each partition, and of what belongs to no plugin."""
+    """Return the trails of all roots: one for each partition, and the shared one."""
     roots = [partition_root(number) for number in range(keys.partitions)]
     return [Trail(client, root) for root in (*roots, SHARED_ROOT)]
 
 
 def segment_of(checkpoint: Signed, entries: Sequence[bytes]) -> bytes:
-    """Write a segment as it is kept: the checkpoint, and its entries compressed."""
+    """Return a segment in its stored form: the checkpoint, and its entries compressed."""
     texts = json.dumps([entry.decode("latin-1") for entry in entries], separators=(",", ":"))
     return checkpoint.to_bytes() + b"\n" + zlib.compress(texts.encode())
 
 
 def block_from(segment: bytes) -> Block:
-    """Take a segment apart; what cannot be read counts as signed by nobody."""
+    """Parse a segment; an unreadable one counts as unsigned."""
     payload, _, rest = segment.partition(b"\n")
     signature, _, packed = rest.partition(b"\n")
     try:
@@ -192,5 +192,5 @@ def block_from(segment: bytes) -> Block:
 
 
 def checkpoint_in(segment: bytes) -> Signed:
-    """Read the checkpoint of a segment, without its entries; what cannot be read counts as signed by nobody."""
+    """Read the checkpoint of a segment, without its entries; an unreadable one counts as unsigned."""
     return Signed.from_bytes(b"\n".join(segment.split(b"\n", 2)[:2])) or Signed({}, b"")

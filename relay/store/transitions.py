@@ -1,4 +1,4 @@
-"""What workers bring to the transition scripts and what comes back, and how each is laid out as arguments."""
+"""The arguments and replies of the transition scripts, as types, and their conversion."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from relay.invocation import Attempt, Outcome
 
 
-#: ``(reference id, lane)`` of what may be run now: by this process if it has room, else by whom a message reaches.
+#: ``(reference id, lane)`` of calls that may be run now: by this process if it has room, otherwise by a worker that
+#: takes a message with the id.
 Ready: TypeAlias = "tuple[tuple[str, str], ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class NewStep:
-    """An invocation that a chain's step makes; the rest of its record it has from its parent."""
+    """An invocation that a chain's step makes; the rest of its record comes from its parent."""
 
     reference_id: str
     webhook_id: str
@@ -31,22 +32,22 @@ class NewStep:
     repeatable: bool
     payload: bytes  # sealed
     request_bytes: int
-    pins: str | None = None  # where the step is a chain itself
-    max_age_ms: int | None = None  # None: as the settings say
-    callback: str = ""  # id of the webhook that is called back at its end
+    pins: str | None = None  # if the step is itself a chain
+    max_age_ms: int | None = None  # None: the settings' age
+    callback: str = ""  # id of the webhook to call back at its end
 
 
 class Advance(StrEnum):
-    """What became of a parent brought to `InvocationStore.advance`."""
+    """What `InvocationStore.advance` did with a parent."""
 
     ADVANCED = "advanced"
-    LATE = "late"  # somebody else has the parent, or it is over
+    LATE = "late"  # another worker has the parent, or it is final
     ENDED = "ended"  # its deadline has passed
-    TOO_MANY = "too_many"  # nothing was created: the outermost chain has made as many steps as it may
+    TOO_MANY = "too_many"  # nothing was created: the outermost chain has made its maximum of steps
 
 
 class CallRecord(NamedTuple):
-    """What a worker reads before it prepares a call. ``current_revision`` is None for a removed webhook."""
+    """The data that a worker reads before it prepares a call. ``current_revision`` is None for a removed webhook."""
 
     reference_id: str
     state: State
@@ -60,24 +61,24 @@ class CallRecord(NamedTuple):
     lane: str
     tries: int = 0  # attempts so far
     losses: int = 0  # lost leases since its last progress
-    full: bool = False  # its webhook had no place when it was read: it is to be parked, and has no payload here
-    pins: str | None = None  # of a chain
-    parent: str | None = None  # of a step
-    step: int | None = None  # of a step: its number in its chain
+    full: bool = False  # its webhook had no place when it was read: it will be parked; no payload unless a chain
+    pins: str | None = None  # for a chain
+    parent: str | None = None  # for a step
+    step: int | None = None  # for a step: its number in its chain
 
     @property
     def purpose(self) -> Purpose:
-        """What its trigger is bound to."""
+        """The purpose that its payload is sealed for."""
         return Purpose(self.webhook_id, self.revision, self.pins, self.parent, self.step)
 
     @property
     def was_lost(self) -> bool:
-        """Whether a worker that had taken it was lost: what happened then is not known."""
+        """Whether a worker that had claimed it was lost, so that it is unknown whether the request was sent."""
         return self.losses > 0 or self.state is State.SENDING
 
 
 class Settlement(NamedTuple):
-    """What came of a claimed call."""
+    """The outcome of a claimed call."""
 
     reference_id: str
     claim_token: str
@@ -89,31 +90,32 @@ class Settlement(NamedTuple):
     response_bytes: int = 0
     masked: int = 0
     result: bytes = b""  # sealed; empty for none
-    delay_ms: int = 0  # of the state `retrying`: the next attempt comes not before
-    raw: bytes = b""  # sealed: what a chain needs of its step's answer; empty for none
+    delay_ms: int = 0  # for the state `retrying`: the earliest time of the next attempt, from now
+    raw: bytes = b""  # sealed: the part of a step's answer that its chain needs; empty for none
     reason: str = ""  # for operators: why a chain could not go on; quotes no data
-    contacted: bool | None = None  # whether the endpoint could be contacted; None where that was not tried
-    room: int | None = None  # how many more calls of its webhook the worker could hold; None where it does not say
+    contacted: bool | None = None  # whether the endpoint could be contacted; None if that was not tried
+    room: int | None = None  # how many more calls of its webhook the worker could hold; None: not told
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A claim's answer: the server's time, what was granted and parked, and what may be run now."""
+    """A claim's answer: the server's time, the ids that were granted and parked, and what may be run now."""
 
     now_ms: int
     granted: frozenset[str]
     parked: frozenset[str]
     ready: Ready
-    ended: Mapping[str, tuple[State, str]] = field(default_factory=dict, compare=False)  # a repeated claim says less
-    # Of those that are sent for the first time; it is measured once, so that a repeated claim does not say it again.
+    ended: Mapping[str, tuple[State, str]] = field(default_factory=dict, compare=False)  # fewer when repeated
+    # How long calls that are sent for the first time have waited; a repeated claim does not return it again.
     waited_ms: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A settle's answer: per result whether it counted (False: too late), and what may be run now.
+    """A settle's answer: for each settlement whether it counted (False: too late), and what may be run now.
 
-    ``found`` is what `InvocationStore.read` would say of the first of these, which saves a way to the server and back.
+    ``found`` is what `InvocationStore.read` would return for the first of these, which saves a round trip to the
+    server.
     """
 
     counted: tuple[bool, ...]
@@ -122,7 +124,7 @@ class Settled:
 
 
 def published_from(reference_id: str, text: bytes, payload: bytes) -> CallRecord:
-    """Read one id's row, as ``lua/include/rows.lua`` makes it."""
+    """Read one call's row, as ``lua/include/rows.lua`` writes it."""
     values = text.decode().split(" ", 14)
     state, plugin, webhook, revision, current, traceparent, timeout, lane, tries, losses, full, *of_chain = values
     chain, parent, step, pins = of_chain
@@ -147,7 +149,7 @@ def published_from(reference_id: str, text: bytes, payload: bytes) -> CallRecord
 
 
 def settle_args(settlement: Settlement) -> list[Any]:
-    """Return one result's arguments, in the order of ``lua/settle.lua``."""
+    """Return one settlement's arguments, in the order of ``lua/settle.lua``."""
     attempt = settlement.attempt
     status, error = settlement.status, settlement.error
     return [
@@ -192,7 +194,7 @@ def ready_from(flat: Sequence[bytes]) -> Ready:
 
 
 def found_from(reference_ids: Iterable[str], rows: Sequence[bytes]) -> Iterator[CallRecord]:
-    """Yield the unfinished ones among these ids, from as many rows, or from rows of the first of them."""
+    """Yield the calls among these ids that are not final; the rows may cover only the first of the ids."""
     for reference_id, text, payload in zip(reference_ids, rows[::2], rows[1::2], strict=False):
         published = published_from(reference_id, text, payload) if text else None
         if published is not None and published.state not in FINAL:
@@ -222,7 +224,7 @@ def claimed_from(reference_ids: Sequence[str], reply: list[Any]) -> Claimed:
 
 
 def claimed_together(claims: Sequence[Claimed]) -> Claimed:
-    """Join what claims in several partitions came to."""
+    """Join the answers to claims in several partitions."""
     return Claimed(
         max((each.now_ms for each in claims), default=0),
         granted=frozenset().union(*(each.granted for each in claims)),
@@ -234,7 +236,7 @@ def claimed_together(claims: Sequence[Claimed]) -> Claimed:
 
 
 def settled_together(settled: Sequence[Settled], places: Sequence[int]) -> Settled:
-    """Join what settles in several partitions came to; ``places`` says where each result stood."""
+    """Join the answers to settles in several partitions; ``places`` gives each settlement's position among all."""
     counted = dict(zip(places, (verdict for each in settled for verdict in each.counted), strict=True))
     return Settled(
         tuple(counted[place] for place in range(len(places))),

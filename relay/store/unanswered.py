@@ -1,4 +1,4 @@
-"""Commands that were sent on one connection before the server had answered those before them."""
+"""Sends commands on one connection before the server has answered earlier ones."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class Unanswered:
-    """The commands of one connection that have no reply yet. After anything but a reply nothing more is sent on it.
+    """The commands of one connection that have no reply yet. After any connection error, nothing more is sent on it.
 
-    ``connect`` gives a client of redis-py with a connection of its own; without it every command counts as lost.
+    ``connect`` returns a client of redis-py with a connection of its own; without it, every command counts as lost.
     """
 
     def __init__(self, connect: Callable[[], Any] | None) -> None:
@@ -24,18 +24,18 @@ class Unanswered:
         self._count = 0
 
     def send(self, *command: Any) -> None:
-        """Send a command. Whether that went well is said by `receive`."""
+        """Send a command; errors are raised by `receive`."""
         if self._connect is None:
             return
         try:
             self._client = self._client or self._connect()
             self._client.connection.send_packed_command([pack_command(command)], check_health=not self._count)
             self._count += 1
-        except Exception:  # noqa: BLE001 - the same as if its reply were lost
+        except Exception:  # noqa: BLE001 - treated like a lost reply
             self._lose()
 
     def receive(self) -> Any:
-        """Return the reply to the first of them; raises what the server or redis-py has against it."""
+        """Return the reply to the first of the commands, or raise its error, of the server or of redis-py."""
         if self._client is None:
             raise ConnectionLost
         try:
@@ -50,7 +50,7 @@ class Unanswered:
         return reply
 
     def end(self) -> Any:
-        """Return the client for others to use; None where its connection cannot be used again."""
+        """Return the client for reuse; None if there is none, or its connection cannot be used again."""
         if self._count:
             self._lose()
         return self._client

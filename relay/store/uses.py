@@ -1,4 +1,4 @@
-"""Which webhooks use which others (steps, callbacks), and whether a document keeps all of them whole."""
+"""Checks that a document breaks no webhook that uses another one, as a step or as a callback."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Seen:
-    """What a check has looked at: it holds only while all of that is still so, which the apply script sees to."""
+    """What a check has read. Its result holds only while all of that is unchanged, which the apply script verifies."""
 
     reads: dict[str, str] = field(default_factory=dict)  # webhook -> its current revision, "" for none
-    users: dict[str, list[str]] = field(default_factory=dict)  # webhook -> those that use it
+    users: dict[str, list[str]] = field(default_factory=dict)  # webhook -> the webhooks that use it
 
     def to_json(self) -> str:
-        """Write it as the script takes it."""
+        """Return it as the JSON that ``lua/apply_webhooks.lua`` reads."""
         return json.dumps({"reads": self.reads, "users": self.users})
 
 
 class Uses:
-    """The index of uses of all plugins. Raises ``Unavailable`` when the store cannot be reached."""
+    """The index of which webhooks use which. Raises ``Unavailable`` when the store cannot be reached."""
 
     def __init__(self, client: Redis, registry: Registry, keys: Keyspace = SINGLE) -> None:
         self._keys = keys
@@ -44,10 +44,10 @@ class Uses:
         self._registry = registry
 
     def check(self, plugin: str, registrations: Sequence[Registration]) -> Seen:
-        """Look at every webhook of the document, and at every other one that uses one of it.
+        """Check every webhook of the document, and every other webhook that uses one of them.
 
         Raises:
-            DocumentError: one of them would not fit the webhooks that its steps or its callback name.
+            DocumentError: one of them would not match the webhooks that its steps or its callback name.
         """
         check = _Check(plugin, {each.shape.webhook_id: each for each in registrations}, self._registry, Seen())
         faults = [fault for each in registrations for fault in check.own_faults(each)]
@@ -57,7 +57,7 @@ class Uses:
         return check.seen
 
     def _users_faults(self, check: _Check) -> Iterator[Fault]:
-        """Yield webhooks that are not in the document, but use a webhook of it, directly or through other chains."""
+        """Yield faults of webhooks outside the document that use one of it, directly or through other chains."""
         checked: set[str] = set()
         below = dict(check.document)
         while below:
@@ -87,7 +87,7 @@ class Uses:
 
 @dataclass(frozen=True, slots=True)
 class _Check:
-    """One document on its way in."""
+    """The check of one document."""
 
     plugin: str
     document: dict[str, Registration]
@@ -102,7 +102,7 @@ class _Check:
                 yield registration.fault(pointer, message)
 
     def faults_of_user(self, user: str, cause: Registration) -> Iterator[Fault]:
-        """Yield what a change would break in a webhook that stays as it is."""
+        """Yield what a changed webhook, ``cause``, would break in a webhook that is not in the document."""
         shape = self._lookup(user)
         if shape is None:
             return
@@ -114,11 +114,11 @@ class _Check:
                 yield cause.fault("", f"would break the chain `{user}`: its {pointer} {message}")
 
     def _lookup(self, webhook_id: str) -> Shape | None:
-        """Return what a webhook will be once the document is applied."""
+        """Return the shape that a webhook will have once the document is applied."""
         if webhook_id in self.document:
             return self.document[webhook_id].shape
         found = self.registry.current(self.plugin, webhook_id, refresh=webhook_id not in self.seen.reads)
         number = str(found[0]) if found is not None else ""
         if self.seen.reads.setdefault(webhook_id, number) != number:
-            self.seen.reads[webhook_id] = "changed"  # between two looks: no revision, so that the script says stale
+            self.seen.reads[webhook_id] = "changed"  # since the first read: the script finds no such revision
         return found[1] if found is not None else None

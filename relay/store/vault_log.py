@@ -1,4 +1,4 @@
-"""When keys of the rings were promoted and retired, by the server's clock."""
+"""Records when keys of the rings were promoted and retired, by the server's clock."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class VaultLog:
         self._client: Any = client
 
     def promoted(self, ring: str, key_id: str) -> None:
-        """Write down that a key of a ring seals from now on."""
+        """Record that a key of a ring seals from now on."""
         with store_errors():
             self._client.hset(keyspace.promotions(), mapping={ring: self._now_ms(), f"{ring}:key": key_id})
 
     def retired(self, ring: str, key_id: str) -> None:
-        """Write down that a key of a ring is retired."""
+        """Record that a key of a ring is retired now."""
         with store_errors():
             self._client.hset(keyspace.promotions(), f"{ring}:retired:{key_id}", self._now_ms())
 
     def retired_ms_ago(self, ring: str, key_id: str) -> int:
-        """Return how long ago a key was retired, in milliseconds; 0 if nobody knows."""
+        """Return how long ago a key was retired, in milliseconds; 0 if that was not recorded."""
         with store_errors():
             at_ms = self._client.hget(keyspace.promotions(), f"{ring}:retired:{key_id}")
             return 0 if at_ms is None else self._now_ms() - int(at_ms)

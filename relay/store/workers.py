@@ -1,4 +1,4 @@
-"""Which worker processes live, and which lanes they serve: each says so about once a second."""
+"""Keeps which worker processes are alive and which lanes they serve; each sends a heartbeat about once a second."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from relay.store.server_clock import ClockJump
 
-#: A worker that has not been heard of for so long counts as gone. Its death is known within it.
+#: After this many milliseconds without a heartbeat a worker counts as gone.
 SILENCE_MS: Final = 4_000
-#: Who has been silent for so long is no longer listed at all.
+#: After this many milliseconds without a heartbeat a worker is deleted from the list.
 FORGET_MS: Final = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
 class LiveWorker:
-    """A worker process that was heard of lately."""
+    """A worker process with a recent heartbeat."""
 
     name: str
     lanes: frozenset[str]
@@ -38,20 +38,20 @@ class Workers:
     def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client
         self._scripts = Scripts(client)
-        self.company = 1  # how many live, as the last beat of this process found
+        self.company = 1  # how many workers are alive, as of the last beat of this process
 
     def beat(self, worker: str, lanes: Collection[str]) -> int:
-        """Say that this worker lives and serves these lanes; returns what the server's clock shows, in ms."""
+        """Send the heartbeat of a worker that serves these lanes; return the server's time, in milliseconds."""
         now_ms, self.company = self._scripts.run("beat", [worker, ",".join(sorted(lanes)), FORGET_MS, SILENCE_MS])
         return int(now_ms)
 
     def note_jump(self, jump: ClockJump) -> None:
-        """Write down that the server's clock has jumped, for whoever asks within `TOLD_MS`."""
+        """Record that the server's clock has jumped; the record lasts for `TOLD_MS`."""
         with store_errors():
             self._client.set(keyspace.clock_jump(), jump.to_text(), px=TOLD_MS)
 
     def count_dropped(self, by_lane: Mapping[str, int]) -> None:
-        """Count what was found on lanes and is no message."""
+        """Count things on lanes that were not messages."""
         pipeline = self._client.pipeline(transaction=True)
         for lane, count in by_lane.items():
             pipeline.hincrby(keyspace.dropped_messages(), lane, count)
@@ -59,13 +59,13 @@ class Workers:
             pipeline.execute()
 
     def dropped_messages(self) -> dict[str, int]:
-        """Return how much that was no message has been found on each lane, since the server's data began."""
+        """Return how many things on each lane were not messages, since the server's data began."""
         with store_errors():
             found = self._client.hgetall(keyspace.dropped_messages())
         return {lane.decode(): int(count) for lane, count in found.items()}
 
     def alive(self) -> list[LiveWorker]:
-        """List the workers that were heard of within `SILENCE_MS`, by name."""
+        """List the workers that sent a heartbeat within `SILENCE_MS`, by name."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.zrange(keyspace.workers(), 0, -1, withscores=True)
         pipeline.hgetall(keyspace.worker_lanes())
@@ -79,7 +79,7 @@ class Workers:
 def live_workers(
     beats: Iterable[tuple[bytes, float]], lanes: Mapping[bytes, bytes], now_ms: float
 ) -> Iterable[LiveWorker]:
-    """Return those among the heartbeats that are fresh."""
+    """Yield the workers whose heartbeat is at most `SILENCE_MS` old."""
     for name, at_ms in beats:
         silent_ms = max(0, int(now_ms - at_ms))
         if silent_ms <= SILENCE_MS:
