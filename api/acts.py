@@ -1,8 +1,8 @@
-"""Requests for the audit trail that no script has an entry of: counted, and written every second.
+"""Counts the requests for which no script writes an audit entry, and writes the counts to the trail every second.
 
-What a script does with a key it writes down itself (``is_audited`` in the request's context). Everything else with a
-key is alike here by key, route and outcome: what is only read, and what was refused at the door. Requests without a
-good key are alike for a minute. A process that is killed loses its last counts; nothing of that has changed anything.
+A script that acts for a key writes its own entry (``is_audited`` in the request's context). The other requests with a
+key, reads and those refused at the door, are counted by key, route and outcome. Requests without a valid key are
+counted by code, for a minute. A process that is killed loses its last counts; none of those requests changed anything.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 PERIOD_S: Final = 1.0
 _UNKEYED_S: Final = 60.0
-#: Told apart in one period; what is more is alike under its act and outcome alone.
+#: How many kinds of requests are told apart in one period; further ones are counted by act and outcome alone.
 _MOST: Final = 2_000
 _PIECE: Final = 200  # entries in one script
 
 
 class AlikeRequests(NamedTuple):
-    """What requests that are counted together have in common."""
+    """The properties by which requests are counted together."""
 
     act: Act
     who: str
@@ -39,7 +39,7 @@ class AlikeRequests(NamedTuple):
 
 
 class ActCounts:
-    """What has been alike since it was written the last time."""
+    """Counts of alike requests since the last write."""
 
     def __init__(self, notes: ActNotes) -> None:
         self._notes = notes
@@ -50,30 +50,30 @@ class ActCounts:
         self._stopped = threading.Event()
 
     def start(self) -> None:
-        """Write every second from now on, in a thread of its own."""
+        """Start a thread that writes the counts every second."""
         loop = Loop("audit", self._iterate, self._stopped.wait)
         threading.Thread(target=loop.run, name="audit", daemon=True).start()
 
     def stop(self) -> None:
-        """Write once more what was counted."""
+        """Write what was counted until now, requests without a key too."""
         self._stopped.set()
         self._unkeyed_s = -_UNKEYED_S
         self.write()
 
     def add(self, alike: AlikeRequests, count: int = 1) -> None:
-        """Count a request, or so many items of one."""
+        """Count a request, or ``count`` items of one."""
         with self._lock:
             if alike not in self._counts and len(self._counts) >= _MOST:
                 alike = AlikeRequests(alike.act, "", "", "", alike.outcome)
             self._counts[alike] += count
 
     def add_unkeyed(self, code: str) -> None:
-        """Count a request that had no good key."""
+        """Count a request without a valid key, by the code of its refusal."""
         with self._lock:
             self._unkeyed[code] += 1
 
     def write(self) -> None:
-        """Write what has come together; what the store does not take now is kept for the next time."""
+        """Write the counts to the trail; keep those that the store does not take now for the next time."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
             if time.monotonic() - self._unkeyed_s >= _UNKEYED_S:
@@ -102,7 +102,7 @@ class ActCounts:
 
 
 class Acts:
-    """Middleware: counts every request that no script has written down."""
+    """Middleware: counts every request for which no script has written an audit entry."""
 
     def __init__(self, counts: ActCounts) -> None:
         self._counts = counts
@@ -114,7 +114,7 @@ class Acts:
         resource: object,
         req_succeeded: bool,  # noqa: ARG002 - Falcon's signature
     ) -> None:
-        """Count it."""
+        """Count the request, and the refused items of a list."""
         context = req.context
         key, code = getattr(context, "key", None), getattr(context, "code", None)
         if key is None:

@@ -1,7 +1,7 @@
-"""The processor that an API process is kept on, if it is told to.
+"""Keeps an API process on one processor, if the settings ask for it.
 
-Python runs one thread at a time, so that an API process uses little more than one processor. Its threads hand over to
-each other some ten times a call; from one processor to another that is an interrupt each (ADR 0019).
+Python runs one thread at a time, so an API process uses little more than one processor. Its threads hand over to each
+other about ten times a call; each hand-over from one processor to another costs an interrupt (ADR 0019).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import os
 def keep_on(number: int) -> None:
     """Keep this thread, and those that it starts from now on, on the ``number``-th processor that it may use.
 
-    Counted around, so that processes that were given their numbers one by one are spread. Nothing where the system
-    cannot do that (`sched_setaffinity(2)` is Linux's).
+    Numbers beyond the last processor start again at the first, so processes with consecutive numbers are spread over
+    all of them. Does nothing where the system lacks `sched_setaffinity(2)`, which only Linux has.
     """
     if not hasattr(os, "sched_setaffinity"):
         return

@@ -1,4 +1,4 @@
-"""The WSGI application: routes, middleware, and problem documents for whatever goes wrong."""
+"""Makes the WSGI application: its routes, its middleware, and the problem document of every error."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _COUNTED: Final = frozenset({400, 408, 413, 415})  # malformed requests leave a 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the application works with; ``waiters`` has to be started by whoever serves it."""
+    """The objects that the application works with; the caller has to start ``waiters``."""
 
     api_keys: ApiKeys
     store: InvocationStore
@@ -105,7 +105,7 @@ def create_app(settings: Settings, parts: Parts) -> _App:
 
 
 def _add_middleware(app: _App, settings: Settings, parts: Parts) -> None:
-    """Add what every request passes, outermost first: the log is the first to see it, and the last its answer."""
+    """Add the middleware, outermost first: the log is the first to see a request, and the last to see its answer."""
     app.add_middleware(RequestLog(parts.refusals, parts.addresses))
     app.add_middleware(UnreadBodies())
     app.add_middleware(Acts(parts.act_counts))
@@ -116,14 +116,14 @@ def _add_middleware(app: _App, settings: Settings, parts: Parts) -> None:
 
 
 def _add_error_handlers(app: _App, handlers: ErrorHandlers) -> None:
-    """Add the handlers; Falcon takes that of the nearest class."""
+    """Add the error handlers; Falcon calls the one for the nearest class of an error."""
     app.add_error_handler(Exception, handlers.unexpected)
     app.add_error_handler(falcon.HTTPError, handlers.framework)
     app.add_error_handler(RelayError, handlers.relay)
 
 
 def _route_calls(app: _App, settings: Settings, parts: Parts) -> None:
-    """Add the routes of webhooks, of triggers and of what became of these."""
+    """Add the routes of webhooks, triggers and invocations."""
     endings = Endings(parts.store, parts.data_vault)
     app.add_route(
         "/v1/webhooks/{webhook_id}/trigger",
@@ -153,7 +153,7 @@ def _route_replays(app: _App, parts: Parts) -> None:
 
 
 def _route_overview(app: _App, parts: Parts) -> None:
-    """Add the routes of what operators look at first, and of what they do about it."""
+    """Add the routes with which operators watch traffic and steer webhooks."""
     app.add_route("/v1/stats", StatsResource(parts.measures))
     app.add_route("/v1/lanes", LanesResource(parts.backlog, parts.workers))
     app.add_route("/v1/groups", GroupsResource(parts.listing))
@@ -163,7 +163,7 @@ def _route_overview(app: _App, parts: Parts) -> None:
 
 
 def _publish(app: _App) -> None:
-    """Add the routes that anybody may read."""
+    """Add the public routes: the client module, the API document with its page, and the console."""
     document = make_document()
     script = (STATIC / "webhooks.js").read_bytes()
     app.add_route("/webhooks.js", PublicationResource(script, "text/javascript; charset=utf-8"))
@@ -183,7 +183,7 @@ class ErrorHandlers:
         self._store = store
 
     def relay(self, req: falcon.Request, resp: falcon.Response, error: RelayError, _params: dict[str, Any]) -> None:
-        """Answer with the problem document of one of the relay's own errors."""
+        """Answer with the problem document of an error that the relay raised."""
         problem = problem_of(error)
         if problem.status == 500:
             fault(error, "api")
@@ -197,14 +197,14 @@ class ErrorHandlers:
     def framework(
         self, req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, params: dict[str, Any]
     ) -> None:
-        """Answer an error of the framework: an unknown route, a method that a route does not have."""
+        """Answer an error that Falcon raised: an unknown route, or a method that a route does not have."""
         self.relay(req, resp, from_framework(error), params)
         allow = dict(error.headers or {}).get("Allow")
         if allow:
             resp.set_header("Allow", allow)
 
     def unexpected(self, req: falcon.Request, resp: falcon.Response, error: Exception, _params: dict[str, Any]) -> None:
-        """Answer a fault that nobody foresaw: the log gets its kind and line, the caller a sentence."""
+        """Answer an unforeseen error with `internal`; log its kind and line, which the caller does not see."""
         fault(error, "api")
         problem = problem_of(Internal(reference_id=getattr(req.context, "reference_id", None)))
         req.context.code = problem.document["code"]

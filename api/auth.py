@@ -1,8 +1,8 @@
-"""Who calls: the API key of a request, its scopes and the origin it may come from; and CORS for browsers.
+"""Checks the API key of a request, its scopes and the origin it is used from; and sets CORS headers for browsers.
 
-A preflight carries no key, so that OPTIONS answers any origin that some key allows; the request itself must then
-come from an origin of its own key, or from this relay's own pages. Requests without an Origin come from no browser
-and are allowed.
+A preflight carries no key, so OPTIONS answers any origin that some key allows. The request itself must then come from
+an origin of its own key, or from this relay's own pages. A request without an Origin comes from no browser and is
+allowed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PREFLIGHT_AGE_S: Final = 600
 
 
 class Authentication:
-    """Middleware: puts the key into ``req.context.key``, where the resource names the ``scopes`` that it needs.
+    """Middleware: authenticates requests to resources that name ``scopes``, and sets ``req.context.key``.
 
     Any one of the scopes is enough; a resource without scopes is open to all.
     """
@@ -51,7 +51,10 @@ class Authentication:
         resource: object,
         params: dict[str, Any],  # noqa: ARG002 - Falcon's signature
     ) -> None:
-        """Let nobody through without a key that may do this, from where it may be used."""
+        """Check the key, its scopes and its origin.
+
+        Raises ``Unauthenticated``, ``RateLimited`` (too many failures from this address) or ``Forbidden``.
+        """
         scopes: frozenset[str] = getattr(resource, "scopes", frozenset())
         if not scopes or req.method == "OPTIONS":
             return
@@ -74,16 +77,16 @@ class Authentication:
 
 
 def _is_own(req: falcon.Request, origin: str) -> bool:
-    """Return whether the origin is the one that was called, so that the page is one that this relay serves.
+    """Return whether the origin is this relay's own, as it is for the pages that it serves.
 
-    Only hosts are compared: behind a proxy that ends TLS the scheme that arrives here is another one.
+    Compares hosts only: behind a proxy that ends TLS, the scheme seen here is not the browser's.
     """
     scheme, _, host = origin.partition("://")
     return scheme in {"http", "https"} and host.lower() == req.netloc.lower()
 
 
 class CrossOrigin:
-    """Middleware: the CORS headers of every answer below /v1, problems too. Without credentials, without ``*``."""
+    """Middleware: sets the CORS headers of every answer below /v1, problems too; never credentials, never ``*``."""
 
     def __init__(self, keys: ApiKeys) -> None:
         self._keys = keys
@@ -95,7 +98,7 @@ class CrossOrigin:
         resource: object,  # noqa: ARG002 - Falcon's signature
         req_succeeded: bool,  # noqa: ARG002 - Falcon's signature
     ) -> None:
-        """Tell a browser whether its page may read the answer."""
+        """Set the headers that tell a browser whether its page may read the answer."""
         if not req.path.startswith("/v1/"):
             return
         resp.append_header("Vary", "Origin")

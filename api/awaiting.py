@@ -1,7 +1,7 @@
-"""Waiters: callers that wait for an invocation to end, a thread each, told by the process's one subscription.
+"""Lets callers wait for invocations to end, each in its own thread, woken by the process's one subscription.
 
-Whoever waits expects the reference id *before* the trigger is accepted, so that no notice can come too early. The
-listener opens and reads nothing: it hands a notice to the waiting threads and goes on.
+A caller expects its reference id *before* the trigger is accepted, so that no notice can come too early. The listener
+opens no result: it only hands each notice to the waiting threads.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from relay.store.notices import Notice, Subscription
 
 
-#: Reads the record of that id.
+#: Reads the record of an invocation, by its reference id.
 ReadRecord: TypeAlias = "Callable[[str], Invocation]"
 
 
 class Signal(Enum):
-    """Wake a waiting caller where no notice of the end of its call has come."""
+    """A reason to wake a waiting caller without a notice."""
 
     LOOK = "look"  # notices may have been missed: look at the record
-    OVER = "over"  # wait no longer
+    OVER = "over"  # stop waiting
 
 
 class Waiters:
-    """The callers that wait in this process, at most ``max_waiters``, and of one webhook no more than its share."""
+    """The callers that wait in this process: at most ``max_waiters``, and no more for one webhook than its share."""
 
     def __init__(self, subscription: Subscription, max_waiters: int) -> None:
         self.process = subscription.process
@@ -54,25 +54,25 @@ class Waiters:
         self._listener = threading.Thread(target=self._listen, name="notices", daemon=True)
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Start the thread that listens for notices."""
         self._listener.start()
 
     def release(self) -> None:
-        """Let nobody wait any longer, from now on: the process is to end."""
+        """End all waits, and refuse new ones: the process is about to stop."""
         with self._lock:
             self._closed = True
         self._tell_all(Signal.OVER)
 
     def stop(self) -> None:
-        """Release whoever waits, and end the listener."""
+        """End all waits, and the listener."""
         self.release()
         self._stop.set()
         self._listener.join()
 
     def expect(self, reference_id: str, webhook: Hashable) -> Expectation | None:
-        """Return an expectation of that invocation's end, to be used as a context; None if there is no room to wait.
+        """Return an expectation of an invocation's end, to be used as a context; None if there is no room to wait.
 
-        ``webhook`` is its webhook: the callers of a slow one leave room for those of others.
+        ``webhook`` identifies its webhook: the callers of a slow webhook must leave room for those of others.
         """
         with self._lock:
             free = self._max_waiters - self._held.total()
@@ -82,12 +82,12 @@ class Waiters:
         return Expectation(self, reference_id, webhook)
 
     def add(self, reference_id: str, expectation: Expectation) -> None:
-        """Tell an expectation of that invocation's end."""
+        """Hand notices of this invocation to an expectation from now on."""
         with self._lock:
             self._expected.setdefault(reference_id, []).append(expectation)
 
     def remove(self, reference_id: str, expectation: Expectation) -> None:
-        """Stop telling an expectation of that invocation's end."""
+        """Stop handing notices of this invocation to an expectation."""
         with self._lock:
             waiting = self._expected.get(reference_id, [])
             waiting.remove(expectation)
@@ -95,7 +95,7 @@ class Waiters:
                 del self._expected[reference_id]
 
     def leave(self, webhook: Hashable) -> None:
-        """Give up one caller's room to wait, which its webhook held."""
+        """Give back one caller's room to wait, which counted towards its webhook's share."""
         with self._lock:
             self._held[webhook] -= 1
             if not self._held[webhook]:
@@ -104,7 +104,7 @@ class Waiters:
     def _listen(self) -> None:
         try:
             self._subscription.run(self._deliver, self._renew, self._stop)
-        except BaseException as error:  # noqa: BLE001 - without it whoever waits would not be told
+        except BaseException as error:  # noqa: BLE001 - without the listener, callers would wait in vain
             give_up(error, "notices")
 
     def _deliver(self, notice: Notice) -> None:
@@ -124,18 +124,18 @@ class Waiters:
 
 
 class Expectation:
-    """One caller's wait for one invocation, from before it is accepted."""
+    """One caller's wait for one invocation; it begins before the trigger is accepted."""
 
     def __init__(self, waiters: Waiters, reference_id: str, webhook: Hashable) -> None:
         self._waiters = waiters
         self._reference_id = reference_id
         self._webhook = webhook
-        self._told: SimpleQueue[Notice | Signal] = SimpleQueue()
-        self._over = False  # wait no longer, whatever time there is
-        self._reply: Accepted | Exception | None = None  # what became of the trigger
+        self._signals: SimpleQueue[Notice | Signal] = SimpleQueue()
+        self._over = False  # stop waiting, even before the deadline
+        self._reply: Accepted | Exception | None = None  # the dispatcher's reply to the trigger
         self._replied: SimpleQueue[None] = SimpleQueue()
-        self._impatient = False  # the reply itself is waited for
-        self._joined = False  # the expected invocation is not the trigger's own, and tells this process
+        self._impatient = False  # the caller waits for the reply itself
+        self._joined = False  # an older invocation is expected, and this process will get its notice
 
     def __enter__(self) -> Self:
         self._waiters.add(self._reference_id, self)
@@ -149,13 +149,13 @@ class Expectation:
 
     @property
     def accepted(self) -> Accepted:
-        """The invocation that is waited for; a notice may come before the reply, which then said as much."""
+        """The expected invocation. A notice may come before the reply; it is then taken as accepted."""
         if isinstance(self._reply, Exception) or self._reply is None:
             return Accepted(AcceptVerdict.ACCEPTED, self._reference_id, State.QUEUED)
         return self._reply
 
     def follow(self, accepted: Accepted, join: ReadRecord) -> Invocation:
-        """Expect an invocation that was there before: its record as it was when this process was to be told."""
+        """Expect an older invocation instead; return its record as it was when ``join`` asked for its notice."""
         if accepted.reference_id != self._reference_id:
             self._waiters.remove(self._reference_id, self)
             self._reference_id = accepted.reference_id
@@ -166,27 +166,27 @@ class Expectation:
         return invocation
 
     def tell(self, signal: Notice | Signal) -> None:
-        """Wake the caller."""
+        """Wake the caller with a notice or a signal."""
         self._over = self._over or signal is Signal.OVER
-        self._told.put(signal)
+        self._signals.put(signal)
 
     def reply(self, reply: Accepted | Exception) -> None:
-        """Take what became of the trigger. A plain acceptance wakes nobody: the caller waits for the end anyway."""
+        """Take the reply to the trigger. A plain acceptance does not wake the caller, who waits for the end anyway."""
         plain = not isinstance(reply, Exception) and reply.verdict is AcceptVerdict.ACCEPTED
         self._reply = reply
         if self._impatient:
             self._replied.put(None)
         elif not plain:
-            self._told.put(Signal.LOOK)
+            self._signals.put(Signal.LOOK)
 
     def wait(self, deadline_s: float, look: ReadRecord, join: ReadRecord) -> Notice | Invocation | None:
-        """Wait for the end, until ``deadline_s`` of the monotonic clock.
+        """Wait for the invocation's end, until ``deadline_s`` of the monotonic clock.
 
-        ``look`` reads the record: when notices may have been missed, and when the time is over. ``join`` does, and has
-        this process told: of an invocation that was there before the trigger.
+        ``look`` reads the record when notices may have been missed and when the time is over. ``join`` reads the record
+        of an invocation older than the trigger, and asks for its notice to be sent to this process.
 
         Returns:
-            The notice or the record, which is final unless the time was over; None if it could not be read then.
+            The notice, or the record, which is final unless the time was over; None if it could not be read then.
 
         Raises:
             RelayError: the trigger was not accepted (`relay.accept.dispatcher.Dispatcher.submit`).
@@ -206,7 +206,7 @@ class Expectation:
                 return invocation
 
     def _acceptance(self) -> Accepted:
-        """Wait for what became of the trigger; the store's own time-outs bound this wait."""
+        """Wait for the reply to the trigger, and return it or raise it; the store's own time-outs bound this wait."""
         self._impatient = True
         if self._reply is None:
             self._replied.get()
@@ -222,6 +222,6 @@ class Expectation:
     def _next(self, deadline_s: float) -> Notice | Signal:
         left_s = 0.0 if self._over else deadline_s - time.monotonic()
         try:
-            return self._told.get(timeout=left_s) if left_s > 0 else self._told.get_nowait()
+            return self._signals.get(timeout=left_s) if left_s > 0 else self._signals.get_nowait()
         except Empty:
             return Signal.OVER

@@ -1,4 +1,4 @@
-"""Reads request bodies: media type, encoding, size and share are checked before, and while, a byte is read."""
+"""Reads request bodies; checks media type, encoding, size and share before and while it reads."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ NDJSON: Final = "application/x-ndjson"
 _PIECE_BYTES: Final = 65_536
 _LENGTH: Final = re.compile(r"[0-9]{1,15}\Z", re.ASCII)
 _UTF8: Final = re.compile(r'\s*charset\s*=\s*"?utf-8"?\s*\Z', re.ASCII | re.IGNORECASE)
-#: A connection that was cut because it brought too much has ended its read by then.
+#: A chunked read that comes back empty at most this long after a connection was cut for its size was too large.
 _CUT_S: Final = 1.0
 
 
 def media_type(req: falcon.Request, accepted: Collection[str]) -> str:
-    """Return the body's media type; ``UnsupportedMediaType`` unless it is ``accepted``, and for encoded bodies."""
+    """Return the body's media type; raise ``UnsupportedMediaType`` if it is not ``accepted`` or the body is encoded."""
     essence, *parameters = (req.content_type or "").split(";")
     essence = essence.strip().lower()
     if essence not in accepted:
@@ -42,15 +42,15 @@ def media_type(req: falcon.Request, accepted: Collection[str]) -> str:
 
 
 def has_body(req: falcon.Request) -> bool:
-    """Return whether the request has a body of at least a byte, as far as its head says."""
+    """Return whether the request's headers announce a body of at least one byte."""
     return "HTTP_TRANSFER_ENCODING" in req.env or bool(_content_length(req))
 
 
 class UnreadBodies:
-    """Middleware: an answer to a request whose body was not read says that its connection ends (RFC 9112, 9.3).
+    """Middleware: announces the end of the connection if a request's body was not read (RFC 9112, 9.3).
 
-    The server ends it then, unless all of the body is there already; and where that is found only after the head of
-    the answer has gone, a client that was told nothing loses the next request that it sends.
+    The server closes such a connection, unless the whole body has arrived already. It may find that out only after it
+    has sent the head of the answer; a client that was not told would then lose its next request.
     """
 
     def process_response(
@@ -60,14 +60,14 @@ class UnreadBodies:
         resource: object,  # noqa: ARG002 - Falcon's signature
         req_succeeded: bool,  # noqa: ARG002 - Falcon's signature
     ) -> None:
-        """Set ``Connection: close`` where a body was announced that nobody has read to its end."""
+        """Set ``Connection: close`` if the request announced a body that was not read to its end."""
         announced = req.env.get("CONTENT_LENGTH", "") not in {"", "0"} or "HTTP_TRANSFER_ENCODING" in req.env
         if announced and not getattr(req.context, "is_body_read", False):
             resp.set_header("Connection", "close")
 
 
 class Body:
-    """A body that was read; as a context it counts against the budget until it ends."""
+    """A body that was read. Used as a context, it counts against the budget until the context ends."""
 
     __slots__ = ("_budget", "_taken_bytes", "content")
 
@@ -84,18 +84,18 @@ class Body:
 
     @property
     def parsing(self) -> AbstractContextManager[object]:
-        """The context in which it is to be parsed: large bodies one at a time."""
+        """The context in which to parse the body, which large bodies enter one at a time."""
         return self._budget.parsing(len(self.content))
 
 
 class Cuts(Protocol):
-    """Who cuts connections that bring too much (`api.doorkeeper.Doorkeeper`)."""
+    """The object that cuts connections that bring too much (`api.doorkeeper.Doorkeeper`)."""
 
     cut_s: float
 
 
 class Bodies:
-    """Reads bodies of at most ``max_bytes``, each in its key's share of threads and of bytes in hand."""
+    """Reads bodies of at most ``max_bytes``, within the key's share of threads and the budget of bytes in memory."""
 
     def __init__(self, reads: BodyReads, budget: ParsingBudget, cuts: Cuts, *, max_bytes: int) -> None:
         self._reads = reads
@@ -104,15 +104,16 @@ class Bodies:
         self._max_bytes = max_bytes
 
     def read(self, req: falcon.Request) -> Body:
-        """Read the whole body; it is in hand, and counted, until its context ends.
+        """Read the whole body; it counts against the budget until its context ends.
 
-        Granian shows no Content-Length beside Transfer-Encoding: it goes by the chunks and then closes the connection
-        (RFC 9112, 6.1).
+        Granian hides a Content-Length that comes with Transfer-Encoding: it reads by chunks and then closes the
+        connection (RFC 9112, 6.1).
 
         Raises:
-            TooLarge: more than may be; by its Content-Length without reading any of it.
-            BadParameter: a bad Content-Length, one beside Transfer-Encoding, or a body that ended before it should.
-            RequestTimeout, OverCapacity, Unavailable: too slow, too many slow ones of this key, too much in hand.
+            TooLarge: the body is too large; if its Content-Length says so, nothing of it is read.
+            BadParameter: Content-Length is malformed or comes with Transfer-Encoding, or the body ended too early.
+            RequestTimeout, OverCapacity, Unavailable: it is too slow, too many bodies of its key are slow, or too many
+                bytes are in memory already.
         """
         length, chunked = _content_length(req), "HTTP_TRANSFER_ENCODING" in req.env
         if length is not None and chunked:
@@ -142,11 +143,11 @@ class Bodies:
         return content
 
     def _chunked(self, stream: Any) -> bytes:
-        """Read a body in chunks, in one call.
+        """Read a chunked body in one call.
 
-        Asked for pieces, Granian says nothing of a chunk that ends early or is malformed: the body seems to end
-        there. Asked for the whole, it gives nothing at all then. What a connection may bring meanwhile is the
-        doorkeeper's business.
+        Read piece by piece, a body with a malformed or truncated chunk just seems to end there: Granian reports no
+        error. Read as a whole, such a body comes back empty. The doorkeeper bounds how much a connection may bring
+        meanwhile.
         """
         started_s = time.monotonic()
         body: bytes = stream.read()
@@ -167,7 +168,7 @@ def _content_length(req: falcon.Request) -> int | None:
 
 
 def _read(stream: Any, length: int, read: BodyRead) -> bytes:
-    """Read a body of that many bytes."""
+    """Read a body of ``length`` bytes."""
     pieces, left_bytes = [], length
     while left_bytes:
         piece = stream.read(min(_PIECE_BYTES, left_bytes))

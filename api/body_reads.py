@@ -1,8 +1,8 @@
-"""Bodies that are being read, each by a thread of its own, and which of them have taken too long.
+"""Tracks the bodies that are being read, each by its own thread, and tells which have taken too long.
 
-A piece of 64 KiB, or what is left of a shorter body, has to arrive within ``timeout_s``: that is a deadline and a least
-rate at once. And what arrives slowly shares a bounded number of threads, of which a key gets no more than its share,
-so that the callers of other keys find a thread.
+Each piece of 64 KiB, or the shorter rest of a body, must arrive within ``timeout_s``, which is both a deadline and a
+minimum rate. Slow bodies share a bounded number of threads, and one key gets no more than its share of those, so that
+the callers of other keys find a thread.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from relay.shares import may_hold_more
 if TYPE_CHECKING:
     from relay.errors import RelayError
 
-#: What has not arrived after so long is slow.
+#: A body is slow if its next piece has not arrived after this many seconds.
 SLOW_S: Final = 1.0
-#: So many threads may wait for slow bodies: fewer than are spare (`relay.up.processes.SPARE_THREADS`).
+#: How many threads may wait for slow bodies: fewer than are spare (`relay.up.processes.SPARE_THREADS`).
 MAX_SLOW: Final = 32
-#: The whole of a body may take so many times as long as a piece of it; a chunked one comes in one piece.
+#: How many times ``timeout_s`` a whole body may take; a chunked one arrives in one piece.
 MAX_PIECES: Final = 12
 MAX_PIECES_CHUNKED: Final = 3
 
 
 @dataclass(slots=True, eq=False)
 class BodyRead:
-    """One body on its way. ``refusal`` is set when it has been given up; whatever the read brings is then no body."""
+    """A body that is being read. ``refusal`` is set once it was given up; what the read returns is then not used."""
 
     key: str
     chunked: bool
@@ -44,29 +44,29 @@ class BodyRead:
         self.piece_s = self.started_s
 
     def go_on(self) -> None:
-        """Note that a piece has come."""
+        """Note that a piece has arrived."""
         self.piece_s = time.monotonic()
 
     def is_overdue(self, now_s: float) -> bool:
-        """Return whether reading this body has taken longer than it may, in whole or since its last piece."""
+        """Return whether the read has taken longer than allowed, in whole or since its last piece."""
         pieces, most = (MAX_PIECES_CHUNKED, MAX_PIECES_CHUNKED) if self.chunked else (1, MAX_PIECES)
         return now_s - self.piece_s > pieces * self.timeout_s or now_s - self.started_s > most * self.timeout_s
 
 
 class BodyReads:
-    """Every body that this process reads now."""
+    """The bodies that this process is reading now."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self.lock = threading.Lock()  # held while reads are given up: none of them ends meanwhile
+        self.lock = threading.Lock()  # held while reads are given up, so that none ends meanwhile
         self._reads: set[BodyRead] = set()
         self._crowded: frozenset[str] = frozenset()
-        self.chunked_began = threading.Event()  # set for whoever looks at them
+        self.chunked_began = threading.Event()  # wakes the doorkeeper
 
     def begin(self, key: str, *, chunked: bool) -> BodyRead:
-        """Begin to read a body for the key of that id; it has to be ended.
+        """Register a read for the key with this id; the caller has to pass it to ``end``.
 
-        Raises ``OverCapacity`` when slow bodies of the key hold as many threads as they may already.
+        Raises ``OverCapacity`` if slow bodies of the key hold its whole share of threads already.
         """
         if key in self._crowded:
             raise _crowded()
@@ -77,7 +77,7 @@ class BodyReads:
         return read
 
     def end(self, read: BodyRead) -> None:
-        """End it, however it went; raises the refusal if it was given up."""
+        """Remove a read that has succeeded or failed; raise its refusal if it was given up."""
         with self.lock:
             self._reads.discard(read)
         if read.refusal is not None:
@@ -89,7 +89,7 @@ class BodyReads:
         return sum(read.chunked for read in tuple(self._reads))
 
     def give_up(self, now_s: float) -> list[BodyRead]:
-        """Return the reads to end now: those overdue, and those slow beyond their key's share. The lock is held."""
+        """Give up overdue reads, and slow ones beyond their key's share; return them. The caller holds the lock."""
         slow = [read for read in tuple(self._reads) if now_s - read.piece_s > SLOW_S or read.is_overdue(now_s)]
         held: Counter[str] = Counter()
         given_up, crowded = [], set()

@@ -1,7 +1,7 @@
-"""The connections of this process's server, as the kernel knows them: what came, what went, and how long ago.
+"""Finds the server's connections as the kernel knows them: bytes received and sent, and how long ago.
 
-The server shows the application no connection, so that whoever has to end one looks here. Only on Linux, whose
-`TCP_INFO` counts the bytes of a connection; elsewhere there are none to be seen.
+The server does not show its connections to the application, so code that has to end one finds it here. Only on Linux,
+whose `TCP_INFO` counts the bytes of a connection; on other systems no connections are found.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DESCRIPTORS: Final = Path("/proc/self/fd")
-#: Of `struct tcp_info` (linux/tcp.h): milliseconds since data went, since data came, since anything was acknowledged.
+#: Part of `struct tcp_info` (linux/tcp.h): milliseconds since data was last sent, received, and acknowledged.
 _AGES: Final = struct.Struct("=44xI4xII")
-#: Bytes that came; bytes that went.
+#: Part of it, too: bytes received, bytes sent.
 _BYTES: Final = struct.Struct("=128xQ64xQ")
 _INFO_BYTES: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A client's connection at one moment. ``id`` names it for as long as it lives."""
+    """A client's connection at one moment. ``id`` stays the same for as long as it lives."""
 
     id: tuple[int, int]  # descriptor and inode
     received_bytes: int
@@ -41,22 +41,22 @@ class Connection:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is asked of us: no byte came yet, or the answer to what came last has gone."""
+        """Whether no request is under way: nothing was received yet, or something was sent since the last receipt."""
         if not self.received_bytes:
             return True
         return self.sent_bytes > 0 and self.since_sent_s <= self.since_received_s
 
     @property
     def quiet_s(self) -> float:
-        """How long nothing has come."""
+        """For how many seconds nothing was received."""
         return self.since_received_s if self.received_bytes else self.since_opened_or_heard_s
 
     def hear_no_more(self) -> None:
-        """Take nothing more from it; what was asked before is answered, and the server then closes it."""
+        """Shut the connection for reading; the server answers what it has received, and then closes it."""
         self._shut(socket.SHUT_RD)
 
     def close(self) -> None:
-        """End it."""
+        """Shut the connection in both directions."""
         self._shut(socket.SHUT_RDWR)
 
     def _shut(self, how: int) -> None:
@@ -66,15 +66,15 @@ class Connection:
 
 
 def count_descriptors() -> int:
-    """Count the open descriptors, which are never fewer than the connections."""
+    """Return the number of open descriptors, at least that of the connections; 0 if the system does not tell."""
     try:
-        return len(os.listdir(_DESCRIPTORS))  # noqa: PTH208 - four times a second, of thousands
+        return len(os.listdir(_DESCRIPTORS))  # noqa: PTH208 - faster, and there are thousands
     except OSError:
         return 0
 
 
 def allow_descriptors(count: int) -> None:
-    """Let this process have so many more descriptors open than it has now, as far as the system lets it."""
+    """Raise the limit of open descriptors to ``count`` more than are open now, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count_descriptors() + count
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -83,7 +83,7 @@ def allow_descriptors(count: int) -> None:
 
 
 def connections() -> list[Connection]:
-    """List the connections that clients have made to what this process listens on."""
+    """Return the connections that clients have made to the ports on which this process listens."""
     if sys.platform != "linux":
         return []
     listening, found = set[int](), list[tuple[int, Connection]]()
@@ -114,7 +114,7 @@ def _connection(descriptor: int, inode: int, found: socket.socket) -> Connection
 
 
 def _sockets() -> Iterator[tuple[int, int]]:
-    """Descriptor and inode of every socket."""
+    """Yield descriptor and inode of every open socket."""
     for name in os.listdir(_DESCRIPTORS):  # noqa: PTH208
         with suppress(OSError):
             found = os.fstat(int(name))
@@ -123,5 +123,5 @@ def _sockets() -> Iterator[tuple[int, int]]:
 
 
 def _socket(descriptor: int) -> socket.socket:
-    """Return another descriptor of the same socket: to close it ends nothing."""
+    """Return a duplicate descriptor of a socket; closing it leaves the connection open."""
     return socket.socket(fileno=os.dup(descriptor))

@@ -1,6 +1,6 @@
-"""The console: a page and its modules, served as they lie in ``static/console``; what they show comes over /v1.
+"""Serves the console: a page and its modules, unchanged from ``static/console``; the data they show comes from /v1.
 
-The page holds no secret and needs no key; whoever signs in does so with a key that stays in the page's memory.
+The page holds no secret and needs no key; an operator signs in with a key that stays in the page's memory.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PAGE: Final = "index.html"
-#: What is served and as what; other files (licences, notes) are not.
+#: Media types by suffix; files with other suffixes (licences, notes) are not served.
 _MEDIA_TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-#: Only what this very origin serves, nothing inline, no form that goes anywhere, no frame around it.
+#: Allows only files of this origin; nothing inline, no form that submits, no frame around the page.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 CONSOLE_HEADERS: Final = {
     "Access-Control-Allow-Origin": None,
-    "Cache-Control": "no-cache",  # asked again each time, so that no page mixes the modules of two releases
+    "Cache-Control": "no-cache",  # revalidated each time, so that no page mixes modules of two releases
     "Content-Security-Policy": _POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -38,7 +38,7 @@ CONSOLE_HEADERS: Final = {
 
 
 def console_resources() -> Iterator[tuple[str, PublicationResource]]:
-    """Yield every route of the console and what it serves; read when the process starts."""
+    """Read the console's files; yield the route of each, and the resource that serves it."""
     for directory, prefix in ((STATIC / "console", "/console"), (STATIC / "vendor", "/console/vendor")):
         for path in sorted(directory.rglob("*")):
             media_type = _MEDIA_TYPES.get(path.suffix)

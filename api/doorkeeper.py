@@ -1,9 +1,9 @@
-"""Keeps the door passable: ends what holds a thread or a connection that others need. One thread a process.
+"""Frees the threads and connections of the API that slow clients hold and others need. One thread a process.
 
-Granian reads a body in one of the application's threads, without a deadline, and stops taking connections at a number
-of them (ADR 0024). So that is done here: a body that is too slow is answered in the place of the thread that waits for
-it, and its connection is then told to bring no more, which lets the thread go; of too many connections those that have
-been idle longest are closed.
+Granian reads a body in one of the application's threads, without a deadline, and stops taking connections at a maximum
+number (ADR 0024). The doorkeeper answers a request with a slow body in place of the thread that waits for the body, and
+then shuts its connection for reading, which frees the thread. If there are too many connections, it closes those that
+have been idle longest.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
 
 _TICK_S: Final = 0.25
 _TICK_CHUNKED_S: Final = 0.02
-#: From this part of the connections on that there may be, idle ones are closed.
+#: The fraction of the allowed number of connections beyond which idle ones are closed.
 _CROWDED: Final = 0.75
-#: How much of a request that is none of its body may come on a connection before an answer goes.
+#: How many bytes a connection may bring beside a body before an answer is sent.
 _HEAD_BYTES: Final = 16 * 1024
-#: An answer that is padded to a length of its own is found by it among the connections.
+#: An answer is padded to a random length between these, by which its connection is then found.
 _PADDING_BYTES: Final = (2_048, 6_144)
-_SLACK_BYTES: Final = 700  # of what the server adds to it
+_SLACK_BYTES: Final = 700  # for what the server adds to an answer
 _LOOKS: Final = 20
 _LOOK_S: Final = 0.01
 
 
 class Answering(Protocol):
-    """Granian's side of a request (`granian._granian.WSGIProtocol`)."""
+    """Granian's object for answering one request (`granian._granian.WSGIProtocol`)."""
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        """Answer it, if nobody has."""
+        """Answer the request, unless it was answered already."""
 
 
 class Doorkeeper:
-    """Looks at bodies and connections four times a second, and runs ``chores`` as often."""
+    """Looks at bodies and connections and runs ``chores``, every 0.25 s, or 0.02 s while chunked bodies are read."""
 
     def __init__(
         self, reads: BodyReads, *, max_connections: int, max_body_bytes: int, chores: Sequence[Callable[[], None]] = ()
@@ -56,15 +56,15 @@ class Doorkeeper:
         self._max_request_bytes = max_body_bytes + max_body_bytes // 8 + _HEAD_BYTES
         self._chores = tuple(chores)
         self._answered: dict[tuple[int, int], tuple[int, int]] = {}
-        self.cut_s = -float("inf")  # when a connection was cut that had brought too much
+        self.cut_s = -float("inf")  # when a connection was last cut because it had brought too much
         self._thread = threading.Thread(target=self._run, name="doorkeeper", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the doorkeeper's thread."""
         self._thread.start()
 
     def look(self) -> None:
-        """Look once."""
+        """End late reads, cut oversized bodies, close idle connections beyond the maximum, and run the chores."""
         self._end_late_reads()
         if self._reads.chunked:
             self._cut_what_brings_too_much()
@@ -79,7 +79,7 @@ class Doorkeeper:
         while True:
             try:
                 self.look()
-            except Exception as error:  # noqa: BLE001 - the door stays kept, whatever happens
+            except Exception as error:  # noqa: BLE001 - the doorkeeper goes on, whatever happens
                 with suppress(Exception):
                     fault(error, "doorkeeper")
             if self._reads.chunked:
@@ -88,7 +88,7 @@ class Doorkeeper:
                 self._reads.chunked_began.clear()
 
     def _end_late_reads(self) -> None:
-        with self._reads.lock:  # so that no thread goes on to its next request before it has been answered for
+        with self._reads.lock:  # so that no thread begins its next request before the late one is answered
             late = self._reads.give_up(time.monotonic())
             if not late:
                 return
@@ -106,7 +106,7 @@ class Doorkeeper:
                 return
 
     def _close_idle(self) -> None:
-        """Close the connections that have been idle longest, until there are as many as there may be."""
+        """Close the connections that have been idle longest, down to the number allowed."""
         found = connections()
         excess = len(found) - self._max_connections
         if excess > 0:
@@ -115,7 +115,7 @@ class Doorkeeper:
                 each.close()
 
     def _cut_what_brings_too_much(self) -> None:
-        """Cut a chunked body that is larger than a body may be: it is read in one call, which nothing else bounds."""
+        """Cut connections whose chunked body is too large: it is read in one call, which nothing else bounds."""
         answered = {}
         for each in connections():
             sent, before = self._answered.get(each.id, (-1, 0 if each.sent_bytes == 0 else each.received_bytes))
@@ -126,14 +126,14 @@ class Doorkeeper:
             if brought_bytes > self._max_request_bytes:
                 self.cut_s = time.monotonic()
                 each.hear_no_more()
-            if brought_bytes > 2 * self._max_request_bytes:  # what goes on coming is heard all the same
+            if brought_bytes > 2 * self._max_request_bytes:  # data that keeps coming is still received
                 each.close()
         self._answered = answered
 
 
 def _answer(late: Sequence[BodyRead], size_bytes: int) -> int:
-    """Answer in the place of the threads that wait for these bodies; how many that were."""
-    frames = sys._current_frames()  # noqa: SLF001 - the one way to what a thread is at
+    """Answer in place of the threads that wait for these bodies; return how many were answered."""
+    frames = sys._current_frames()  # noqa: SLF001 - the only way to a thread's stack
     answered = 0
     for read in late:
         answering = _answering(frames.get(read.thread))
@@ -146,7 +146,7 @@ def _answer(late: Sequence[BodyRead], size_bytes: int) -> int:
 
 
 def _answering(frame: FrameType | None) -> Answering | None:
-    """Find what a thread would answer its request with: the frame that called the application holds it."""
+    """Return the object with which a thread answers its request, from the frame that called the application."""
     while frame is not None:
         if frame.f_globals.get("__name__") == "granian.wsgi":
             found: Any = frame.f_locals.get("proto")

@@ -1,4 +1,4 @@
-"""Endings: how an invocation ended, from a notice or from its record, and what a caller is answered."""
+"""Makes a caller's answer from the notice or the record of an invocation that has ended."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A result: ``data`` is JSON text, as it was kept."""
+    """The result of an invocation; ``data`` is JSON text, as it was stored."""
 
     reference_id: str
     status: int
@@ -30,11 +30,11 @@ class Ending:
     error: bool
 
     def to_json(self) -> bytes:
-        """Return the documented answer: exactly these four members."""
+        """Return the documented answer as JSON text, with exactly the four members of this class."""
         return answer_json(self.reference_id, self.status, self.data, error=self.error)
 
     def members(self) -> dict[str, object]:
-        """``status``, ``data`` and ``error`` for `orjson`; the data is put in as it is, integers of any size whole."""
+        """Return ``status``, ``data`` and ``error`` for `orjson`; data is not parsed, so large integers stay exact."""
         return {"status": self.status, "data": orjson.Fragment(self.data), "error": self.error}
 
 
@@ -49,8 +49,8 @@ class Endings:
         """Return the result of a final invocation.
 
         Raises:
-            RequestRejected, WebhookNotRegistered, Cancelled: it ended without one.
-            VaultError: the result does not open with the keys at hand.
+            RequestRejected, WebhookNotRegistered, Cancelled: the invocation ended without a result.
+            VaultError: none of the keys at hand opens the result.
         """
         if end.state not in WITH_RESULT:
             raise without_result(end)

@@ -1,4 +1,4 @@
-"""Liveness and readiness: what probes ask the process itself."""
+"""The resources for probes of liveness and readiness."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from relay.store.health import ServerWarnings
     from relay.store.workers import LiveWorker, Workers
 
-#: The lane whose callers wait: without it nobody is served.
-
 
 class HealthResource:
     """`GET /healthz`: the process answers."""
@@ -42,7 +40,7 @@ class ReadyResource:
         self._warnings = warnings
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """200 with the workers of each lane and what is wrong; 503 says what is missing."""
+        """Answer 200 with the number of workers of each lane and warnings, or 503 with what is missing."""
         try:
             alive, server_warnings = self._workers.alive(), self._warnings.now()
         except Unavailable:
@@ -66,14 +64,14 @@ def _lane_warnings(lanes: Mapping[str, int]) -> Iterator[str]:
 
 
 def _missing(alive: list[LiveWorker], lanes: Mapping[str, int]) -> str | None:
-    """Return why nobody can be served now; None if everybody can."""
+    """Return which missing worker keeps awaited triggers from being served; None if they can be served."""
     if not alive:
         return "No worker is alive."
     return None if lanes[URGENT] else f"No worker serves the lane {URGENT}."
 
 
 def _write_unready(missing: str, found: dict[str, Any], req: falcon.Request, resp: falcon.Response) -> None:
-    """Write the problem document, with what was found beside it."""
+    """Write the problem document, with the members of ``found`` added."""
     problem = problem_of(Unavailable(missing))
     problem.document.update(found)
     req.context.code = problem.document["code"]

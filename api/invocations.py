@@ -38,7 +38,7 @@ class InvocationResource:
         self._endings = endings
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, reference_id: str) -> None:
-        """Answer with the record as it is now, or when it is final, or when the wait is over."""
+        """Answer with the record: at once, or, with a wait, when it is final or the wait is over."""
         if not _REFERENCE_ID.match(reference_id):
             raise NotFound
         req.context.reference_id = reference_id
@@ -59,19 +59,19 @@ class InvocationResource:
     on_head = on_get
 
     def _read(self, plugin: str, reference_id: str, wait_s: float) -> tuple[Invocation, bool]:
-        """Read the record, and whether there was room to wait as long as was asked.
+        """Wait if asked to, and read the record; return it, and whether there was room to wait.
 
-        What is shown in the end is what the audit trail says was looked up.
+        The audit trail gets an entry only for this last read, whose record is shown.
         """
         waited = wait_s <= 0 or self._await(plugin, reference_id, wait_s)
         return self._store.look_up(reference_id, plugin), waited
 
     def _await(self, plugin: str, reference_id: str, wait_s: float) -> bool:
-        """Wait for the end; False where there was no room to."""
+        """Wait for the invocation's end; return False if there was no room to wait."""
         try:
             invocation = self._store.get(plugin, reference_id)
         except (NotFound, Expired):
-            return True  # which the look-up says
+            return True  # the look-up raises it again
         if invocation.state.final:
             return True
         expectation = self._waiters.expect(reference_id, (plugin, invocation.webhook_id))

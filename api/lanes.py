@@ -1,4 +1,4 @@
-"""The resource that shows what waits in the lanes."""
+"""The resource that shows the lanes and how many calls wait in each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class LanesResource:
-    """`GET /v1/lanes`: of the whole relay, whose plugins share them."""
+    """`GET /v1/lanes`: the lanes of the whole relay, which all plugins share."""
 
     scopes = OPERATE
 
@@ -30,7 +30,7 @@ class LanesResource:
         self._workers = workers
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer with the lanes, the most urgent one first, and with what waited since then, where that is asked."""
+        """Answer with the lanes, most urgent first; with ``since``, also with the calls that waited in each minute."""
         query = read_query(req, LanesQuery)
         alive = workers_by_lane(self._workers.alive(), LANES)
         lanes = [lane_of(each, alive[each.lane]) for each in self._backlog.of(LANES)]

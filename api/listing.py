@@ -26,7 +26,7 @@ class ListingResource:
         self._listing = listing
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer with one page; its cursor, given back, leads to the next."""
+        """Answer with one page, and with the cursor of the next."""
         query = read_query(req, ListingQuery)
         plugin = req.context.key.plugin
         page = self._listing.page(plugin, filter_of(query), limit=query["limit"], cursor=query.get("cursor"))

@@ -1,4 +1,4 @@
-"""The resource of the page that Prometheus reads."""
+"""The resource that serves metrics to Prometheus."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class MetricsResource:
-    """`GET /metrics`: for a key of the scope `metrics`, or for everybody."""
+    """`GET /metrics`: for keys with the scope `metrics`, or open to all."""
 
     def __init__(self, page: MetricsPage, *, is_open: bool) -> None:
         self._page = page

@@ -1,8 +1,8 @@
-"""The bytes of bodies that are being read, parsed and kept at one time: a bounded good.
+"""Bounds the bytes of request bodies that are in memory at one time.
 
-A body costs some times its size while it is parsed, checked and sealed. So what is in hand at a time is bounded, and
-large bodies are parsed one after the other: each holds the interpreter for some milliseconds at a stretch, which those
-who wait for it should have to bear but once.
+A body takes several times its size while it is parsed, checked and sealed, so the total is bounded. Large bodies are
+parsed one after the other: each holds the interpreter for some milliseconds, and other threads should not have to wait
+for more than one.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from relay.errors import Unavailable
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-#: Smaller bodies are not counted: as many as there are threads are few bytes.
+#: Smaller bodies are not counted: even one in every thread adds up to few bytes.
 SMALL_BYTES: Final = 64 * 1024
 _RETRY_AFTER_S: Final = 1
 _NO_LOCK: Final = nullcontext()
 
 
 class ParsingBudget:
-    """At most ``max_bytes`` of bodies in hand; a single larger one is taken when there is no other."""
+    """Allows bodies of ``max_bytes`` in all; a larger one is allowed while there is no other."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -32,7 +32,7 @@ class ParsingBudget:
         self._parsing = threading.Lock()
 
     def take(self, size_bytes: int) -> int:
-        """Take a body of that size in hand: what is to be given back. Raises ``Unavailable`` if that is too much."""
+        """Reserve the bytes of a body; return what to pass to ``give_back``, or raise ``Unavailable``."""
         if size_bytes <= SMALL_BYTES:
             return 0
         with self._lock:
@@ -44,11 +44,11 @@ class ParsingBudget:
         return size_bytes
 
     def give_back(self, taken_bytes: int) -> None:
-        """Have a body in hand no longer."""
+        """Release the bytes that ``take`` reserved."""
         if taken_bytes:
             with self._lock:
                 self._used_bytes -= taken_bytes
 
     def parsing(self, size_bytes: int) -> AbstractContextManager[object]:
-        """Return a context for parsing a body of that size: large ones one at a time."""
+        """Return the context in which to parse a body of this size; large bodies enter it one at a time."""
         return _NO_LOCK if size_bytes <= SMALL_BYTES else self._parsing

@@ -1,6 +1,6 @@
-"""The `Prefer` header (RFC 7240): what a caller would like, and what was done about it.
+"""Reads the `Prefer` header (RFC 7240), and tells the caller which preferences were applied.
 
-A preference never fails a request: what cannot be read is ignored.
+A preference never fails a request: one that cannot be read is ignored.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_WAIT_S: Final = 60
-_MAX_CHARS: Final = 4_096  # of the header; what is longer is not read
+_MAX_CHARS: Final = 4_096  # of the header; a longer one is ignored
 _RESPOND_ASYNC: Final = "respond-async"
 
-# A comma outside of a quoted string ends a preference; a semicolon begins its parameters, of which we know none.
+# A comma outside a quoted string ends a preference; a semicolon begins its parameters, which are ignored.
 _PREFERENCE: Final = re.compile(
     r"""\s*(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)
         (?:\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<word>[^\s",;]*)))?
@@ -29,14 +29,14 @@ _DIGITS: Final = re.compile(r"[0-9]+\Z", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """What was asked for. ``wait_s`` is None where no readable wait was given, else 0 to ``MAX_WAIT_S``."""
+    """A caller's preferences. ``wait_s`` is None if no readable wait was given, otherwise 0 to ``MAX_WAIT_S``."""
 
     respond_async: bool = False
     wait_s: int | None = None
 
     @classmethod
     def read(cls, header: str | None) -> Preferences:
-        """Read the header's text; of several header lines the values joined by commas. The first of a name counts."""
+        """Read the header's value (several lines joined by commas); the first preference of a name counts."""
         found: dict[str, str] = {}
         for name, value in _preferences(header or ""):
             found.setdefault(name, value)
@@ -47,13 +47,13 @@ class Preferences:
         )
 
     def wait_or(self, default_s: float) -> float:
-        """Return the seconds to wait: as asked, none for ``respond-async`` alone, else the default."""
+        """Return how many seconds to wait: those asked for, 0 for ``respond-async`` alone, otherwise the default."""
         if self.wait_s is not None:
             return self.wait_s
         return 0 if self.respond_async else default_s
 
     def applied(self, *, waited: bool, responded_async: bool) -> str | None:
-        """Return the value of `Preference-Applied`: those of what was asked that were done; None if none was."""
+        """Return the value of `Preference-Applied`, which names the preferences applied; None if none of them was."""
         done = []
         if self.respond_async and responded_async:
             done.append(_RESPOND_ASYNC)

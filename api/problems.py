@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457): one table from error class to status and title."""
+"""Makes problem documents of errors (RFC 9457), from one table of status and title by error class."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MEDIA_TYPE: Final = "application/problem+json"
 _TYPE_PREFIX: Final = "urn:problem-type:webhook-relay:"
 
-#: What each error is over HTTP. A class that is not here (a vault that does not open, a setting) is our own fault.
+#: HTTP status and title of each error. A class that is not listed (a vault error, a bad setting) becomes `internal`.
 _TABLE: Final[Mapping[type[RelayError], tuple[int, str]]] = MappingProxyType(
     {
         errors.MalformedJson: (400, "Malformed JSON"),
@@ -44,7 +44,7 @@ _TABLE: Final[Mapping[type[RelayError], tuple[int, str]]] = MappingProxyType(
     }
 )
 
-#: What the framework refuses by itself, by status; any other 4xx is a bad parameter.
+#: The error for each status with which Falcon itself refuses a request; any other 4xx is a bad parameter.
 _OF_FRAMEWORK: Final[Mapping[int, type[RelayError]]] = MappingProxyType(
     {
         404: errors.NotFound,
@@ -58,18 +58,18 @@ _OF_FRAMEWORK: Final[Mapping[int, type[RelayError]]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A problem document and how it is sent."""
+    """A problem document, with the status and headers that it is sent with."""
 
     status: int
     document: dict[str, Any]
     headers: Mapping[str, str]
 
     def to_json(self) -> bytes:
-        """Give its document as it is sent."""
+        """Return the document as JSON text."""
         return dump_json(self.document)
 
     def write(self, resp: falcon.Response) -> None:
-        """Make it the response."""
+        """Write status, document and headers to the response."""
         resp.status = self.status
         resp.data = self.to_json()
         resp.content_type = MEDIA_TYPE
@@ -78,12 +78,12 @@ class Problem:
 
 
 def status_of(kind: type[RelayError]) -> int:
-    """Return the HTTP status of an error that is for callers."""
+    """Return the HTTP status of an error class that callers may see."""
     return _TABLE[kind][0]
 
 
 def problem_of(error: RelayError) -> Problem:
-    """Make the problem of an error; one that is not for callers becomes `internal`, without its message."""
+    """Return the problem of an error; one that callers may not see becomes `internal`, without its message."""
     if type(error) not in _TABLE:
         error = errors.Internal(reference_id=error.reference_id)
     status, title = _TABLE[type(error)]
@@ -102,7 +102,7 @@ def problem_of(error: RelayError) -> Problem:
 
 
 def from_framework(error: falcon.HTTPError) -> RelayError:
-    """Translate an error of the framework; its texts, which may quote the request, are dropped."""
+    """Return the relay's error for one of Falcon's, without its texts, which may quote the request."""
     if error.status_code in _OF_FRAMEWORK:
         return _OF_FRAMEWORK[error.status_code]()
     return errors.BadParameter() if error.status_code < 500 else errors.Internal()

@@ -1,4 +1,4 @@
-"""What is the same for everybody and holds no secret: pages, modules, the OpenAPI document."""
+"""Serves content that is public and the same for all callers: pages, modules, the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 #: The files that the API serves.
 STATIC: Final = Path(__file__).parent / "static"
 _AGE_S: Final = 300
-#: Smaller contents fit into one packet as they are.
+#: Smaller contents fit into one packet without compression.
 _LEAST_BYTES: Final = 1_400
 
 
 class PublicationResource:
-    """Serves one content, made when the process starts, to any page; 304 where the browser has it.
+    """Serves one content, made when the process starts, to pages of any origin; 304 if the browser has it already.
 
-    A header given as None is left out of the usual ones.
+    A header given as None is not sent, even if it is one of the usual ones.
     """
 
     def __init__(self, content: bytes, media_type: str, headers: Mapping[str, str | None] | None = None) -> None:
@@ -40,7 +40,7 @@ class PublicationResource:
         self._headers = {name: value for name, value in (usual | dict(headers or {})).items() if value is not None}
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer with the content, compressed for those who accept that, or with 304."""
+        """Answer with the content, compressed if the caller accepts gzip, or with 304."""
         for name, value in self._headers.items():
             resp.set_header(name, value)
         known = (req.get_header("If-None-Match") or "").replace("W/", "").split(",")
@@ -56,10 +56,10 @@ class PublicationResource:
 
 
 class FrontResource:
-    """`/`: leads to the API's page."""
+    """`GET /`: redirects to the API's page."""
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """Redirect by a relative address, as a proxy may put the relay under a path."""
+        """Redirect to a relative address, because a proxy may serve the relay below a path."""
         resp.status = 302
         resp.set_header("Location", "docs")
         resp.set_header("Cache-Control", "no-store")

@@ -1,4 +1,4 @@
-"""Query parameters of listings: read strictly, each fault with the name of its parameter."""
+"""Reads the query parameters of listings strictly; every fault names its parameter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import falcon
 
 DEFAULT_LIMIT: Final = 50
-MAX_WORDS: Final = 50  # of one parameter that takes several
+MAX_WORDS: Final = 50  # in one parameter that takes several
 _CURSOR: Final = re.compile(r"[\x21-\x7e]{1,512}\Z", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,6}\Z", re.ASCII)
 _STATUS: Final = re.compile(r"(?:0|[1-9][0-9]{2}|[1-5]xx)\Z", re.ASCII)
@@ -28,7 +28,7 @@ STATUS_RULE: Final = "must be a status, 0 or 100 to 999, or a class such as 5xx"
 
 
 class Moment(fields.Field[int]):
-    """An RFC 3339 time -> milliseconds since the epoch."""
+    """A field that reads an RFC 3339 time into milliseconds since the epoch."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
         try:
@@ -38,12 +38,12 @@ class Moment(fields.Field[int]):
 
 
 def moment(about: str) -> Moment:
-    """Make the field of a time."""
+    """Make a field for a time, with ``about`` as its description."""
     return Moment(metadata={"description": about, "type": "string", "format": "date-time"})
 
 
 class Words(fields.Field[list[str]]):
-    """Several words, between commas or given several times."""
+    """A field for several words, separated by commas or in repeated parameters."""
 
     def __init__(self, pattern: re.Pattern[str], rule: str, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -57,7 +57,7 @@ class Words(fields.Field[list[str]]):
 
 
 class Limit(fields.Field[int]):
-    """How many rows a page may have."""
+    """A field for the number of rows that a page may have."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
         number = int(value) if isinstance(value, str) and _NUMBER.match(value) else 0
@@ -67,7 +67,7 @@ class Limit(fields.Field[int]):
 
 
 class Yes(fields.Field[bool]):
-    """`true` or `false`."""
+    """A field for `true` or `false`."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
         if value not in ("true", "false"):
@@ -142,9 +142,9 @@ LanesQuery: Final = Schema.from_dict(
 
 
 def read_query(req: falcon.Request, schema: type[Schema]) -> dict[str, Any]:
-    """Read the parameters as the schema has them; an empty one counts as not given.
+    """Read the query parameters by the schema; an empty one counts as not given.
 
-    ``BadParameter`` names every fault.
+    Raises ``BadParameter``, which names every fault.
     """
     given = {name: value for name, value in req.params.items() if value != ""}
     try:
@@ -157,13 +157,13 @@ def read_query(req: falcon.Request, schema: type[Schema]) -> dict[str, Any]:
 
 def _fault(schema: type[Schema], name: str, said: Any) -> Fault:
     known = schema().fields
-    if name not in known:  # what a caller made up is not said back to him
+    if name not in known:  # a name that the caller made up is not echoed
         return Fault("", f"has a parameter that is not known here: known are {', '.join(known)}")
     return Fault(name, "; ".join(map(str, said)))
 
 
 def filter_of(query: Mapping[str, Any]) -> Filter:
-    """Make the filter that a listing's query asks for."""
+    """Return the filter for the query of a listing."""
     return Filter(
         webhook_id=query.get("webhookId"),
         states=frozenset(State(word) for word in query.get("state", ())),
@@ -180,5 +180,5 @@ def filter_of(query: Mapping[str, Any]) -> Filter:
 
 
 def status_of(word: str) -> int | str:
-    """Read a status, or a class, as a filter has it."""
+    """Return a status as a number, and a class such as `5xx` as it is: a filter takes both."""
     return int(word) if _NUMBER.match(word) else word

@@ -1,4 +1,4 @@
-"""The body of `POST /v1/replays`, read strictly."""
+"""Reads the body of `POST /v1/replays` strictly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from relay.text.ids import ID_PATTERN, ID_RULE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Ids of one request, picked by hand; the command takes files of any length.
+#: The most reference ids of one request, meant for picking by hand; the command takes files of any length.
 MAX_IDS: Final = 100_000
 _MAX_COUNT: Final = 1_000_000_000
 _FINAL: Final = [str(state) for state in State if state in FINAL]
@@ -29,7 +29,7 @@ _ABOUT_STATUS: Final = "Numbers and classes (`5xx`)."
 
 
 class StatusField(fields.Field[int | str]):
-    """A status, or a class of them."""
+    """A field for a status, or a class of them such as `5xx`."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int | str:
         if isinstance(value, int) and not isinstance(value, bool) and (value == 0 or 100 <= value <= 999):
@@ -40,7 +40,7 @@ class StatusField(fields.Field[int | str]):
 
 
 class ReferenceId(fields.Field[str]):
-    """A reference id."""
+    """A field for a reference id."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
         if not isinstance(value, str) or reference_time_ms(value) is None:
@@ -119,14 +119,14 @@ ReplayBody: Final = Fields.from_dict(
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequest:
-    """A body that was read."""
+    """A replay request, as read from its body."""
 
     request: Request
     dry_run: bool
 
 
 def read_replay(value: Any) -> ReplayRequest:
-    """Read a request from a body's JSON; ``RequestRejected`` names every fault."""
+    """Read a replay request from the JSON of its body; raise ``RequestRejected``, which names every fault."""
     try:
         body = ReplayBody(unknown=RAISE).load(_without_nulls(value))
     except ValidationError as error:
@@ -144,7 +144,7 @@ def read_replay(value: Any) -> ReplayRequest:
 
 
 def _without_nulls(value: Any, schema: type[Schema] = ReplayBody) -> Any:
-    """Leave out the known members of a body that are null, its filter's too: they count as not given."""
+    """Return a body without its known members that are null, also in its filter: they count as not given."""
     if not isinstance(value, dict):
         return value
     known = schema().fields

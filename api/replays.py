@@ -1,4 +1,4 @@
-"""The resources of replay jobs: plan or start one, look at them, steer one."""
+"""The resources that plan, start, show and steer replay jobs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ACTIONS: Final = ("pause", "resume", "cancel")
 
 @contextmanager
 def _rejecting() -> Iterator[None]:
-    """Turn a fault of a filter that is found only when it is used into one of the body."""
+    """Raise ``RequestRejected``, as for a faulty body, if a filter proves faulty only when it is used."""
     try:
         yield
     except BadParameter as error:
@@ -49,7 +49,7 @@ class ReplaysResource:
         self._bodies = bodies
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Start a job, or with `dryRun` say what it would do."""
+        """Start a job, or, with `dryRun`, answer with what it would do."""
         media_type(req, (JSON_TYPE,))
         with self._bodies.read(req) as body, body.parsing:
             wanted = read_replay(read_json(body.content))
@@ -62,7 +62,7 @@ class ReplaysResource:
                 _answer(resp, plan)
                 return
             job = self._replays.start(key.plugin, wanted.request, caller=key.id)
-        req.context.is_audited = True  # by the script that made it
+        req.context.is_audited = True  # by the script that made the job
         resp.status = 202
         resp.set_header("Location", f"/v1/replays/{job.replay_id}")
         _answer(resp, {"replayId": job.replay_id, "state": str(job.state), "matched": job.matched})
@@ -99,9 +99,9 @@ class ReplaySteeringResource:
         self._steer = {"pause": replays.pause, "resume": replays.resume, "cancel": replays.cancel}[action]
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, replay_id: str) -> None:
-        """Do it; the job as it stands then."""
+        """Take the action, and answer with the job as it stands afterwards."""
         checked = _checked(replay_id)
-        req.context.is_audited = True  # by the script, also where there is no such job
+        req.context.is_audited = True  # by the script, even if there is no such job
         _answer(resp, job_of(self._steer(req.context.key.plugin, checked)))
 
 

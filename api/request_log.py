@@ -1,7 +1,7 @@
-"""The first and the last that happens to a request: whether it is one at all, and its event in the log.
+"""Checks each request before anything else does, and writes its event to the log at the end.
 
-What is refused for want of a key is no event of its own: anybody can make as many of these as he likes. They are
-counted, and written once a minute.
+A request refused for lack of a key gets no event of its own, because anyone can send any number of them. They are
+counted, and the counts are written once a minute.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _METHODS: Final = ("GET", "HEAD", "POST", "OPTIONS")
 
 
 class RequestLog:
-    """Middleware: one event a request, with ids and codes only, never a path, a header's value or a body."""
+    """Middleware: writes one event a request, with ids and codes only, never a path, a header's value or a body."""
 
     def __init__(self, refusals: UnkeyedRefusals, addresses: SourceAddresses) -> None:
         self._refusals = refusals
         self._addresses = addresses
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:  # noqa: ARG002 - Falcon's signature
-        """Start the clock; turn away methods that nothing here knows, and what is no request of HTTP/1.1."""
+        """Note the time; refuse unknown methods, several Host headers, and HTTP/1.1 without a Host header."""
         req.context.started_s = time.monotonic()
         if req.method not in falcon.HTTP_METHODS:
             raise falcon.HTTPMethodNotAllowed(_METHODS)
-        host = req.env.get("HTTP_HOST", "")  # several are joined by commas, of which a host has none
+        host = req.env.get("HTTP_HOST", "")  # several are joined by commas, which a host cannot have
         if "," in host or (not host and req.env.get("SERVER_PROTOCOL") == "HTTP/1.1"):
             raise BadParameter("A request has exactly one Host header.")
 
@@ -44,7 +44,7 @@ class RequestLog:
         resource: object,  # noqa: ARG002 - Falcon's signature
         req_succeeded: bool,  # noqa: ARG002 - Falcon's signature
     ) -> None:
-        """Write the event, or count it."""
+        """Write the request's event, or count the request if it was refused for lack of a key."""
         context = req.context
         key, code = getattr(context, "key", None), getattr(context, "code", None)
         if key is None and code is not None and resp.status_code < 500:

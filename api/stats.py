@@ -1,4 +1,4 @@
-"""The resources that count: what happened by the minute, and what failed alike."""
+"""The resources of counts: what happened in each minute, and groups of similar failures."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from relay.store.listing import Listing
     from relay.store.measures import Measures
 
-#: Groups that one answer names.
+#: The most groups in one answer.
 MAX_GROUPS: Final = 100
-#: Failed invocations that are looked at for one answer.
+#: The most failed invocations that are read for one answer.
 MAX_GROUPED: Final = 20_000
 
 
 class StatsResource:
-    """`GET /v1/stats`: a bucket a minute."""
+    """`GET /v1/stats`: one bucket a minute."""
 
     scopes = OPERATE
 
@@ -35,7 +35,7 @@ class StatsResource:
         self._measures = measures
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer with every minute since then, oldest first, also those in which nothing happened."""
+        """Answer with every minute from ``since`` on, oldest first, including those in which nothing happened."""
         query = read_query(req, OverviewQuery)
         minutes = self._measures.minutes(req.context.key.plugin, query.get("since"), query.get("webhookId", ""))
         _answer(resp, {"buckets": [minute_of(minute) for minute in minutes]})
@@ -52,7 +52,7 @@ class GroupsResource:
         self._listing = listing
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer with the groups, the most frequent first."""
+        """Answer with the groups, most frequent first."""
         query = read_query(req, OverviewQuery)
         since_ms = query.get("since", int(time.time() * 1000) - DAY_MS)
         failed = Filter(webhook_id=query.get("webhookId"), since_ms=since_ms, error=True)

@@ -1,7 +1,7 @@
-"""A stop that does not wait for waiting callers.
+"""Lets an API process stop without waiting for the callers that wait in it.
 
-Granian ends when its running requests have; a caller may wait for a minute. So whoever waits is answered (202, with
-the reference id) as soon as the process is asked to stop.
+Granian ends only when its running requests have ended, and a caller may wait for a minute. So waiting callers are
+answered (202, with the reference id) as soon as the process is asked to stop.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ _SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 def on_stop(*acts: Callable[[], None]) -> None:
-    """Call each of ``acts``, in a thread of its own, when the process is asked to stop.
+    """Call ``acts`` one after another, in a separate thread, when the process is asked to stop.
 
-    The server installs its handlers only after it has loaded the application, so that none of ours would last; the
-    interpreter's wake-up file, which is told of every signal, does. Only the main thread may set it: elsewhere this
-    does nothing.
+    The server installs its signal handlers after it has loaded the application, and would replace any set here. The
+    interpreter's wake-up descriptor, to which every signal is written, stays. Only the main thread may set it: in
+    other threads this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         return
-    told, tells = socket.socketpair()
-    tells.setblocking(False)  # noqa: FBT003 - it takes no name
-    signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(told, tells, acts), name="stop", daemon=True).start()
+    reading, writing = socket.socketpair()
+    writing.setblocking(False)  # noqa: FBT003 - it takes no name
+    signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(reading, writing, acts), name="stop", daemon=True).start()
 
 
-def _watch(told: socket.socket, _tells: socket.socket, acts: Sequence[Callable[[], None]]) -> None:
-    # The other end is held here, for it must not be closed while the interpreter writes to it.
+def _watch(reading: socket.socket, _writing: socket.socket, acts: Sequence[Callable[[], None]]) -> None:
+    # The writing end is kept here because it must not be closed while the interpreter writes to it.
     while True:
-        if _SIGNALS.intersection(told.recv(64)):
+        if _SIGNALS.intersection(reading.recv(64)):
             for act in acts:
                 act()
             return

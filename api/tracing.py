@@ -1,4 +1,4 @@
-"""Traces at the door: who belongs below which span."""
+"""Makes the spans of requests that bring triggers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Tracing:
-    """Middleware: a span for each request that brings triggers; what is carried on is ``req.context.traceparent``."""
+    """Middleware: makes a span for each request that brings triggers; ``req.context.traceparent`` is passed on."""
 
     def __init__(self, spans: Spans) -> None:
         self._spans = spans
@@ -25,7 +25,7 @@ class Tracing:
         resource: object,
         params: dict[str, Any],
     ) -> None:
-        """Begin, when the key is known."""
+        """Begin the span, once the key is known."""
         if getattr(resource, "is_traced", False) and req.method == "POST":
             header = req.get_header("traceparent") or ""
             span = self._spans.door(header if valid_traceparent(header) else None)
@@ -39,10 +39,10 @@ class Tracing:
         resource: object,  # noqa: ARG002 - Falcon's signature
         req_succeeded: bool,  # noqa: ARG002 - Falcon's signature
     ) -> None:
-        """End: ids and codes."""
+        """End the span, with ids and codes as its attributes."""
         span: Span | None = getattr(req.context, "span", None)
         if span is not None:
-            said = {
+            attributes = {
                 "relay.plugin": req.context.key.plugin,
                 "relay.webhook": _known_id(req),
                 "relay.reference_id": getattr(req.context, "reference_id", None) or "",
@@ -50,10 +50,10 @@ class Tracing:
                 "http.response.status_code": resp.status_code,
                 "error": resp.status_code >= 500,
             }
-            span.end({name: value for name, value in said.items() if value != ""})
+            span.end({name: value for name, value in attributes.items() if value != ""})
 
 
 def _known_id(req: falcon.Request) -> str:
-    """Return the webhook's id, unless it is only what a caller has made up."""
+    """Return the webhook's id; an empty text if it is not registered, as a caller may have made it up."""
     found = getattr(req.context, "code", None) != "webhook_not_registered"
     return str(req.context.span_webhook) if found else ""

@@ -1,4 +1,4 @@
-"""The resources of a plugin's webhooks as operators see them: their traffic, and what stops it."""
+"""The resources with which operators see the traffic of a plugin's webhooks, and stop or resume it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TrafficResource:
         self._traffic = traffic
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer with what was counted of each in a day, and how its calls stand now."""
+        """Answer with each webhook's counts of a day, and with how its calls stand now."""
         report = self._traffic.report(req.context.key.plugin)
         webhooks = [traffic_of(webhook) for webhook in report.webhooks]
         _answer(resp, {"since": rfc3339(report.since_ms), "webhooks": webhooks})
@@ -48,7 +48,7 @@ class WebhookSteeringResource:
         self._traffic, self._action = traffic, actions[action]
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: str) -> None:
-        """Do it; how the webhook's calls flow then."""
+        """Take the action, and answer with how the webhook's calls flow afterwards."""
         if not ID_PATTERN.match(webhook_id):
             raise WebhookNotRegistered
         steer = getattr(self._traffic, self._action)

@@ -1,4 +1,4 @@
-"""The resources that take triggers: one, awaited or not, and many."""
+"""The resources that take triggers: a single one, awaited or not, and lists of them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class TriggerResource:
         self._default_wait_s = default_wait_s
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, webhook_id: str) -> None:
-        """Accept the trigger; wait for its result as preferred."""
+        """Accept the trigger, and wait for its result if and as long as the caller prefers."""
         self._rates.take(req.context.key.plugin)
         if has_body(req):
             media_type(req, (JSON_TYPE,))
@@ -96,9 +96,9 @@ class TriggerResource:
     def _submit(
         self, req: falcon.Request, webhook_id: str, waiting: ExitStack, *, awaited: bool
     ) -> Expectation | tuple[Accepted, Invocation | None]:
-        """Submit the trigger; return what to wait for (until ``waiting`` ends), or what is known without waiting.
+        """Submit the trigger; return an expectation (valid until ``waiting`` ends), or what is known without a wait.
 
-        Nothing of its body is held here when this returns: a caller may wait for minutes.
+        The body is released before this returns, because a caller may wait long.
         """
         plugin, key = req.context.key.plugin, req.get_header("Idempotency-Key")
         reference_id = new_reference_id(plugin)
@@ -119,7 +119,7 @@ class TriggerResource:
                 idempotency_key=idempotency_key,
                 traceparent=req.context.traceparent,
             )
-            req.context.is_audited = True  # by the script that accepts or refuses it
+            req.context.is_audited = True  # by the script that accepts or refuses the trigger
             if expectation is not None:
                 self._dispatcher.submit(call, waiting.enter_context(expectation).reply)
                 return expectation
@@ -131,7 +131,7 @@ class TriggerResource:
         return expectation.wait(deadline_s, look, partial(self._store.join, plugin, process=self._waiters.process))
 
     def _end_at_once(self, call: TriggerRequest, accepted: Accepted) -> Invocation | None:
-        """Return what is known of the invocation without waiting; None if nothing beyond its acceptance."""
+        """Return the record, if an awaited trigger met an invocation that existed before; otherwise None."""
         known = call.awaited and accepted.verdict is AcceptVerdict.KNOWN
         return self._store.get(call.plugin, accepted.reference_id) if known else None
 
@@ -162,7 +162,7 @@ class TriggerResource:
 
 
 class TriggersResource:
-    """`POST /v1/triggers`: many, always asynchronous."""
+    """`POST /v1/triggers`: a list of triggers, always asynchronous."""
 
     scopes = TRIGGER
     act = Act.TRIGGER
@@ -174,7 +174,7 @@ class TriggersResource:
         self._bodies = bodies
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Accept each item by itself; the results are in the items' order."""
+        """Accept each item on its own; answer with the results in the items' order."""
         kind = media_type(req, (JSON_TYPE, NDJSON))
         with self._bodies.read(req) as body:
             with body.parsing:
@@ -186,7 +186,7 @@ class TriggersResource:
         calls = [_call(item, req.context.key, req.context.traceparent) for item in items]
         good = [call for call in calls if isinstance(call, TriggerRequest)]
         req.context.refused_items = Counter(call.code for call in calls if isinstance(call, RelayError))
-        req.context.is_audited = bool(calls)  # good ones by the script that accepts or refuses them
+        req.context.is_audited = bool(calls)  # the good ones, by the script that accepts or refuses them
         outcomes = iter(self._dispatcher.trigger_many(good))
         results = [next(outcomes) if isinstance(call, TriggerRequest) else call for call in calls]
         _raise_if_away(results)
@@ -211,9 +211,9 @@ def _array(body: bytes) -> list[Any]:
 
 
 def _lines(body: bytes) -> list[Any]:
-    """Read the values of NDJSON; a line that is not JSON is its own error. Empty lines are skipped."""
+    """Return the values of NDJSON, with an error for each line that is not JSON; skip empty lines."""
     items: list[Any] = []
-    left = MAX_VALUES  # of all lines together, for they are all kept
+    left = MAX_VALUES  # in all lines together, because all are kept
     for line in io.BytesIO(body):
         text = line.strip(b"\n")
         if not text.strip():
@@ -229,7 +229,7 @@ def _lines(body: bytes) -> list[Any]:
 
 
 def _call(item: Any, key: ApiKey, traceparent: str | None) -> TriggerRequest | RelayError:
-    """Make the call that an item describes, or its error."""
+    """Return the call that an item describes, or the error of a bad item."""
     if isinstance(item, RelayError):
         return item
     if not isinstance(item, dict):
@@ -256,7 +256,7 @@ def _call(item: Any, key: ApiKey, traceparent: str | None) -> TriggerRequest | R
 
 
 def _raise_if_away(results: Sequence[Accepted | RelayError]) -> None:
-    """Raise `Unavailable` when the store took nothing at all: the request as a whole may then be sent again."""
+    """Raise `Unavailable` if the store took none of the items: the whole request may then be sent again."""
     if results and all(isinstance(result, Unavailable) for result in results):
         raise Unavailable
 

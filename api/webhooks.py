@@ -1,4 +1,4 @@
-"""The resources that tell a plugin which webhooks it may trigger, and with what; nothing of where they go."""
+"""The resources that show a plugin which webhooks it may trigger and with what, but never their targets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class WebhooksResource:
-    """`GET /v1/webhooks`: those of the key's plugin, by id."""
+    """`GET /v1/webhooks`: the webhooks of the key's plugin, by id."""
 
     scopes = TRIGGER
 
@@ -26,7 +26,7 @@ class WebhooksResource:
         self._registry = registry
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """List them, without the hidden ones."""
+        """List the webhooks, without the hidden ones."""
         registered = self._registry.shapes(req.context.key.plugin)
         shown = [webhook_of(each.shape) for each in registered if not each.shape.hidden]
         _answer(resp, {"webhooks": shown})
@@ -43,7 +43,7 @@ class WebhookResource:
         self._registry = registry
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, webhook_id: str) -> None:
-        """Show one; what is unknown, hidden or another plugin's is not registered."""
+        """Show one webhook; raise ``WebhookNotRegistered`` if it is unknown, hidden or another plugin's."""
         found = None
         if ID_PATTERN.match(webhook_id):
             found = self._registry.current(req.context.key.plugin, webhook_id, refresh=True)

@@ -1,4 +1,4 @@
-"""What the WSGI server loads: `granian --interface wsgi api.wsgi:app`."""
+"""The module that the WSGI server loads: `granian --interface wsgi api.wsgi:app`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The reference of the API: its OpenAPI document, and that document as a page for people."""
+"""The reference of the API: its OpenAPI document, and an HTML page made from that document."""

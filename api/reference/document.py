@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from every operation and its schemas."""
+"""Makes the OpenAPI document from all operations and their schemas."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _KEY: Final = "key"
 _KEY_ABOUT: Final = (
     "An API key (`relay keys create`): `Authorization: Bearer whk_...`. Scopes: `trigger`, `operate`, `metrics`."
 )
-#: What any route may answer; the first three only those that need a key.
+#: Problems that any route may answer with; the first three only routes that need a key.
 _OF_KEYS: Final = (errors.Unauthenticated, errors.Forbidden, errors.RateLimited)
 _OF_ALL: Final = (errors.Internal, errors.Unavailable)
 
@@ -49,10 +49,10 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
 
 
 class _Converter(OpenAPIConverter):
-    """Writes patterns as JSON Schema has them (ECMA-262): Python's match from the start and end in a Z."""
+    """Writes patterns for JSON Schema (ECMA-262), with both anchors: Python's match at the start and end in a Z."""
 
     def field2pattern(self, field: Field[Any], **arguments: Any) -> dict[str, Any]:
-        """Return the pattern of a field, if it has one."""
+        """Return the schema members for the pattern of a field, if it has one."""
         found = super().field2pattern(field, **arguments)
         pattern = found.get("pattern", "")
         return {"pattern": f"^(?:{pattern.removesuffix(_END)})$"} if pattern.endswith(_END) else found
@@ -63,7 +63,7 @@ class _Plugin(MarshmallowPlugin):
 
 
 def make_document() -> dict[str, Any]:
-    """Make the document as a JSON value."""
+    """Return the document as a JSON value."""
     spec = APISpec(
         title="Webhook relay",
         version=metadata.version("webhook-relay"),
@@ -91,7 +91,7 @@ def _described(operation: Operation) -> dict[str, Any]:
         "description": operation.about,
         "parameters": list(_parameters(operation)),
         "responses": _responses(operation),
-        # One entry a scope that is enough; none where no key is needed.
+        # One entry for each scope that is enough; an empty list if no key is needed.
         "security": [{_KEY: [scope]} for scope in sorted(operation.scopes)],
         "x-codeSamples": [
             {"lang": LANGUAGES[language], "label": language, "source": program}
@@ -101,7 +101,7 @@ def _described(operation: Operation) -> dict[str, Any]:
     if operation.body is not None:
         body: Any = operation.body
         schema = {"type": "array", "items": body} if operation.many else body
-        # Of NDJSON a schema can only say what a line is.
+        # For NDJSON, a schema can only describe a single line.
         content = {kind: {"schema": schema if kind == operation.bodies[0] else body} for kind in operation.bodies}
         described["requestBody"] = {"required": True, "content": content}
     return described

@@ -1,4 +1,4 @@
-"""The operations that show invocations."""
+"""Describes the operations that show invocations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The members that answers are made of, each with what it means, and schemas of them."""
+"""Makes the members of answers, each with a description, and schemas of such members."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from marshmallow.fields import Field
 
-#: What a member that may be null has, beside its kind.
+#: Field options for a member that may be null.
 MAYBE: Final[dict[str, Any]] = {"allow_none": True}
 
 
@@ -26,7 +26,7 @@ def whole(about: str, *, maybe: bool = False) -> Field[Any]:
 
 
 def flag(about: str) -> Field[Any]:
-    """True or false."""
+    """Describe a boolean."""
     return fields.Boolean(required=True, metadata={"description": about})
 
 
@@ -47,7 +47,7 @@ def reference(about: str, *, maybe: bool = False, required: bool = True) -> Fiel
 
 
 def word(about: str, words: Iterable[str], *, maybe: bool = False) -> Field[Any]:
-    """Describe one of some words."""
+    """Describe a text that is one of ``words``."""
     choices = [str(each) for each in words]
     return fields.String(
         required=True,
@@ -64,12 +64,12 @@ def several(inner: Field[Any] | type[Schema], about: str, *, required: bool = Tr
 
 
 def anything(about: str, *, required: bool = True) -> Field[Any]:
-    """Any JSON value, null too."""
+    """Describe any JSON value, including null."""
     return fields.Raw(required=required, allow_none=True, metadata={"description": about})
 
 
 class _Open(Schema):
-    """Answers may get further members in time, so that the document does not exclude them."""
+    """A schema that allows further members, which answers may get in later versions."""
 
     class Meta:
         """Marshmallow's options."""

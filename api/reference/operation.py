@@ -1,4 +1,4 @@
-"""One operation of the API as its document describes it."""
+"""The data of which the OpenAPI document describes an operation."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Said:
     about: str
     schema: type[Schema] | None = None  # of a JSON answer
     media_type: str = JSON_TYPE
-    headers: Mapping[str, str] = field(default_factory=dict)  # name -> what it says
+    headers: Mapping[str, str] = field(default_factory=dict)  # name -> description
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method of one route. Problems that every route has are not named."""
+    """One method of one route. Problems that every route may answer with are not listed."""
 
     id: str
     method: str
@@ -39,8 +39,8 @@ class Operation:
     about: str
     answers: Mapping[int, Said]
     sample: Sample
-    scopes: frozenset[str] = frozenset()  # any one of them; none: open to all
-    parameters: Mapping[str, str] = field(default_factory=dict)  # of the path: name -> what it is
+    scopes: frozenset[str] = frozenset()  # any one of them is enough; empty: open to all
+    parameters: Mapping[str, str] = field(default_factory=dict)  # of the path: name -> description
     headers: Mapping[str, str] = field(default_factory=dict)  # of the request, none required
     query: type[Schema] | None = None
     body: type[Schema] | None = None

@@ -1,4 +1,4 @@
-"""The operations of what operators look at first, and of what they do about it."""
+"""Describes the operations with which operators watch traffic and steer webhooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the answers about traffic, backlogs and failures look like, as marshmallow schemas."""
+"""Marshmallow schemas of the answers about traffic, backlogs and failures."""
 
 from __future__ import annotations
 

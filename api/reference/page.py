@@ -1,4 +1,4 @@
-"""The OpenAPI document as one page for people: readable without a script, nothing that is loaded from elsewhere."""
+"""Makes one HTML page of the OpenAPI document, which can be read without a script and loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 _FILES: Final = STATIC / "docs"
-#: What the page loads, beside the console's colours; each is served below `/docs/`.
+#: The files that the page loads, beside the console's colours; each is served below `/docs/`.
 PAGE_FILES: Final = {
     "page.css": ((_FILES / "page.css").read_bytes(), "text/css; charset=utf-8"),
     "page.js": ((_FILES / "page.js").read_bytes(), "text/javascript; charset=utf-8"),
@@ -34,7 +34,7 @@ _CODE: Final = re.compile(r"`([^`]+)`")
 
 
 def make_page(document: Mapping[str, Any]) -> str:
-    """Make the whole page."""
+    """Return the HTML of the whole page."""
     info, schemas = document["info"], document["components"]["schemas"]
     groups = [(tag, list(each)) for tag, each in groupby(_operations(document), lambda each: each[2]["tags"][0])]
     title = escape(info["title"])
@@ -67,7 +67,7 @@ def make_page(document: Mapping[str, Any]) -> str:
 
 
 def _operations(document: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
-    """Path, method and operation of each, those of a tag together."""
+    """Return path, method and operation of each, grouped by tag."""
     found = [(path, method.upper(), each) for path, item in document["paths"].items() for method, each in item.items()]
     tags = list(dict.fromkeys(each["tags"][0] for _, _, each in found))
     return sorted(found, key=lambda each: tags.index(each[2]["tags"][0]))
@@ -158,7 +158,7 @@ def _kind(schema: Mapping[str, Any]) -> str:
 
 
 def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Make a table of cells that are HTML already."""
+    """Return an HTML table; the given cells are HTML already."""
     head = "".join(f'<th scope="col">{column}</th>' for column in columns)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

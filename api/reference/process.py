@@ -1,4 +1,4 @@
-"""The operations that are about the process itself."""
+"""Describes the operations about the process itself: its health, its documents and its pages."""
 
 from __future__ import annotations
 

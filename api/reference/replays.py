@@ -1,4 +1,4 @@
-"""The operations of replay jobs."""
+"""Describes the operations of replay jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of the API as programs in three languages, to be run as they are printed.
+"""Writes sample calls of the API as programs in three languages, which run as they are printed.
 
 They take their values from the environment: RELAY_API_URL, KEY (an API key), REF (a reference id), REPLAY (the id of
 a replay job).
@@ -18,7 +18,7 @@ from relay.text.media_types import JSON_TYPE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: The language of each program, as a label and as code blocks have it.
+#: Each language by its label, with the name that code blocks use.
 LANGUAGES: Final[dict[str, str]] = {"curl": "sh", "Python": "python", "JavaScript": "js"}
 
 _VARIABLE: Final = re.compile(r"\{([A-Z]+)\}")
@@ -26,7 +26,7 @@ _VARIABLE: Final = re.compile(r"\{([A-Z]+)\}")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One call. In ``path``, ``{REF}`` stands for what the environment has under that name."""
+    """One sample call. In ``path``, ``{REF}`` stands for the value of the environment variable REF."""
 
     method: str
     path: str
@@ -34,11 +34,11 @@ class Sample:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
     keyed: bool = True  # needs an API key
-    textual: bool = False  # the answer is no JSON
-    written: Mapping[str, str] = field(default_factory=dict)  # language -> a program of its own, instead
+    textual: bool = False  # the answer is not JSON
+    written: Mapping[str, str] = field(default_factory=dict)  # language -> a program to use instead
 
     def programs(self) -> dict[str, str]:
-        """Language to program, in the order of ``LANGUAGES``."""
+        """Return the program for each language, in the order of ``LANGUAGES``."""
         made = {"curl": self._curl(), "Python": self._python(), "JavaScript": self._javascript()}
         return made | dict(self.written)
 

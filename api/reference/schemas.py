@@ -1,6 +1,7 @@
-"""What the API's answers look like, as marshmallow schemas: the document at `/openapi.json` is made from them.
+"""Marshmallow schemas of the API's answers, from which the document at `/openapi.json` is made.
 
-Answers are written by hand elsewhere (numbers of any size, order of members); a test holds real ones against these.
+The answers are not written by these schemas, for the sake of large numbers and the order of members; a test checks
+real answers against them.
 """
 
 from __future__ import annotations

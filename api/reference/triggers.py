@@ -1,4 +1,4 @@
-"""The operations that take triggers."""
+"""Describes the operations that take triggers."""
 
 from __future__ import annotations
 

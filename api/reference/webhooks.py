@@ -1,4 +1,4 @@
-"""The operations that tell what may be triggered."""
+"""Describes the operations that show which webhooks may be triggered."""
 
 from __future__ import annotations
 

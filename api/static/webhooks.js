@@ -56,19 +56,19 @@
 const WAIT_LIMIT_MS = 960_000;
 /** How long one request asks the relay to hold its answer back; many proxies cut what is silent for a minute. */
 const POLL_WAIT_S = 30;
-/** What the relay and the network may take on top of that. */
+/** How long, on top of that, the relay and the network may take. */
 const READ_MARGIN_MS = 15_000;
 /**
- * Sendings of one request, the first one included; each carries an Idempotency-Key, so none is accepted twice. With the
- * pauses between, 4 to 8 s: a relay whose API process is started again is back by then.
+ * How often one request is sent at most. A trigger carries an Idempotency-Key, so it is accepted once only. With the
+ * pauses between, the tries take 4 to 8 s, by which time an API process that was restarted is back.
  */
 const TRIES = 6;
 const PAUSE_FIRST_MS = 250;
 const PAUSE_MAXIMUM_MS = 5_000;
-/** A relay that asks for more patience than this is not waited for. */
+/** The longest Retry-After that the client waits for. */
 const RETRY_AFTER_LIMIT_MS = 30_000;
 const NOT_NOW = new Set([429, 502, 503, 504]);
-/** What `POST /v1/triggers` takes at once, and half of the relay's default RELAY_MAX_BODY_BYTES. */
+/** The most items that one `POST /v1/triggers` takes, and half of the relay's default RELAY_MAX_BODY_BYTES. */
 const GROUP_ITEMS = 1_000;
 const GROUP_BYTES = 4 * 1024 * 1024;
 const BASE64_SLICE_BYTES = 3 * 8_192; // a multiple of 3, so that the pieces join without padding
@@ -102,15 +102,15 @@ export class WebhookError extends Error {
     super(message, cause === undefined ? undefined : { cause });
     this.name = "WebhookError";
     this.code = code;
-    /** The relay's HTTP status; 0 where the relay did not answer. */
+    /** The relay's HTTP status; 0 if the relay did not answer. */
     this.status = status;
     /** Which fields are at fault. */
     this.errors = errors;
-    /** The record that was left, as far as it is known. */
+    /** The reference id of the trigger's record, if one is known. */
     this.referenceId = referenceId;
-    /** The key under which the trigger was sent: sent again with it, it is accepted at most once. */
+    /** The idempotency key that the trigger was sent with: sent again with it, it is not accepted twice. */
     this.idempotencyKey = idempotencyKey;
-    /** Seconds after which the same request may be taken, if the relay said so. */
+    /** Seconds after which to send the request again, if the relay said so. */
     this.retryAfter = retryAfter;
   }
 }
@@ -118,11 +118,11 @@ export class WebhookError extends Error {
 /**
  * @param {object} options
  * @param {string} options.baseUrl   Where the relay is, e.g. `https://relay.example`; a path in front is kept.
- * @param {string} options.key       An API key. Whoever uses the page can read it: it names the plugin, not a person.
+ * @param {string} options.key       An API key. Users of the page can read it: it stands for the plugin, not a person.
  * @param {typeof globalThis.fetch} [options.fetch]
  * @param {number} [options.timeout]   Milliseconds that `trigger` and `wait` wait in all.
  * @param {{parse: (text: string) => any, stringify: (value: any) => string}} [options.json]
- *   Instead of `JSON`, which rounds integers beyond 2^53: the relay itself keeps integers of any size.
+ *   Replaces `JSON`, which rounds integers beyond 2^53; the relay itself keeps integers of any size.
  * @returns {{webhooks: Webhooks}}
  */
 export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WAIT_LIMIT_MS, json = JSON }) {
@@ -132,9 +132,9 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
   if (typeof key !== "string" || !VISIBLE.test(key)) throw new TypeError("key must be visible ASCII characters");
   const call = connect(baseUrl.replace(/\/+$/, ""), key, fetch, json);
   const deadlineOf = (options) => performance.now() + (options.timeout ?? timeout);
-  const encodings = new Map(); // webhook id -> its payloadEncoding, asked for when binary data is first sent to it
+  const encodings = new Map(); // webhook id -> its payloadEncoding, read before binary data is first sent to it
 
-  /** One webhook as the relay describes it to this key. */
+  /** Returns the relay's description of one webhook. */
   async function describe(webhookId, deadline, signal) {
     const segment = segmentOf(webhookId);
     if (!segment) throw notRegistered();
@@ -142,7 +142,7 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
     return members(document, ["id", "description", "dataSchema", "headers", "queryParams", "payloadEncoding"]);
   }
 
-  /** Binary data as base64 text, where the webhook takes it; anything else as it is. */
+  /** Returns binary data as base64 text, if the webhook takes it; any other data unchanged. */
   async function plain(webhookId, data, deadline, signal) {
     const bytes = await bytesOf(data);
     if (bytes === null) return data;
@@ -181,7 +181,7 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
     return document;
   }
 
-  /** Long-polls until the record is final. A relay without room to wait answers at once: then pause between. */
+  /** Long-polls until the record is final; pauses between polls if the relay, without room to wait, answers at once. */
   async function finalRecord(referenceId, deadline, signal) {
     for (let pause = PAUSE_FIRST_MS; ; ) {
       const began = performance.now();
@@ -255,7 +255,7 @@ export function createApi({ baseUrl, key, fetch = globalThis.fetch, timeout = WA
   };
 }
 
-/** Runs a call; an error that it ends with names what is known of the trigger. */
+/** Runs a call; adds what is known of the trigger to a `WebhookError` that it throws. */
 async function carrying(known, run) {
   try {
     return await run();
@@ -267,14 +267,14 @@ async function carrying(known, run) {
   }
 }
 
-/** How a request gets to the relay: again, within bounds, while it cannot be reached or says "not now". */
+/** Returns a function that sends a request, and repeats it, within bounds, while the relay is away or busy. */
 function connect(baseUrl, key, fetch, json) {
   async function send(method, path, headers, deadline, signal, body) {
-    // AbortSignal.any and .timeout are younger than the oldest engines served here.
+    // The oldest supported engines lack AbortSignal.any and AbortSignal.timeout.
     const controller = new AbortController();
     const abort = () => controller.abort();
     signal?.addEventListener("abort", abort, { once: true });
-    const left = Math.max(deadline - performance.now(), 0) + 1_000; // a last look is allowed a second
+    const left = Math.max(deadline - performance.now(), 0) + 1_000; // the last request gets at least a second
     const timer = setTimeout(abort, Math.min(POLL_WAIT_S * 1_000 + READ_MARGIN_MS, left));
     try {
       const response = await fetch(baseUrl + path, {
@@ -316,8 +316,8 @@ function connect(baseUrl, key, fetch, json) {
 }
 
 /**
- * Whether the relay is there but a browser keeps its answers from this page. A browser does not say why a request
- * failed; one that asks for no permission (`no-cors`) gets through to a relay that runs.
+ * Tells whether the relay runs, but the browser withholds its answers from this page. A browser does not say why a
+ * request failed; but a `no-cors` request, which needs no permission, reaches a relay that runs.
  */
 async function refusesThisPage(baseUrl, fetch, signal) {
   const page = globalThis.location?.origin;
@@ -352,7 +352,7 @@ function problemOf({ status, document, retryAfter, cause }) {
   return new WebhookError(document.code, message, { status, errors, referenceId, retryAfter });
 }
 
-/** The four members of a final record, or the error that it ended with. */
+/** Returns the four members of a final record, or throws the error that it ended with. */
 function resultOf(record) {
   const { referenceId, state, result } = record;
   if (state === "cancelled") {
@@ -378,8 +378,8 @@ function unreadable() {
 }
 
 /**
- * Sends group after group. One that is too large is halved. Another fault of a whole group is thrown while nothing has
- * been accepted; after that it is the problem of each item not sent, so that no reference id is lost.
+ * Sends one group after another; halves one that is too large. Any other fault of a whole group is thrown if nothing
+ * has been accepted; otherwise it becomes the problem of each item not sent, so that no reference id is lost.
  */
 async function sendGroups(groups, send) {
   const results = [];
@@ -438,7 +438,7 @@ function parse(text, json) {
   }
 }
 
-/** The bytes of binary data; null for anything else. */
+/** Returns the bytes of binary data; null for any other data. */
 async function bytesOf(data) {
   if (typeof Blob !== "undefined" && data instanceof Blob) return new Uint8Array(await data.arrayBuffer());
   if (data instanceof ArrayBuffer) return new Uint8Array(data);
@@ -454,7 +454,7 @@ function base64(bytes) {
   return text;
 }
 
-/** An id as a path segment; "" for what cannot be one (and so names nothing). */
+/** Returns an id as a path segment; "" for a text that cannot be one, and therefore is no valid id. */
 function segmentOf(id) {
   try {
     return /^\.*$|\//.test(id) ? "" : encodeURIComponent(id);
@@ -463,7 +463,7 @@ function segmentOf(id) {
   }
 }
 
-/** A new idempotency key. `randomUUID` exists in secure contexts only, and Node 18 has no global `crypto`. */
+/** Makes an idempotency key. `randomUUID` exists in secure contexts only, and Node 18 has no global `crypto`. */
 async function newKey() {
   const crypto = globalThis.crypto ?? (await import("node:crypto")).webcrypto;
   if (crypto.randomUUID) return crypto.randomUUID();
@@ -474,7 +474,7 @@ function secondsToAsk(deadline) {
   return Math.max(0, Math.min(POLL_WAIT_S, Math.floor((deadline - performance.now()) / 1_000)));
 }
 
-/** Between half of a pause and all of it, so that clients do not come back together. */
+/** Returns between half of a pause and all of it, so that clients do not come back together. */
 function jittered(pause) {
   return pause * (0.5 + Math.random() / 2);
 }
