@@ -1,1 +1,1 @@
-"""The Celery side that runs things: thin, each task one call into ``relay``."""
+"""The Celery workers: a thin layer, whose one task calls into ``relay``."""

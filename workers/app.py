@@ -8,7 +8,7 @@ from workers.bootsteps import Executing, Refilling, Reporting, Signing, Sweeping
 from workers.heartbeat import Beating
 from workers.lane_app import app
 
-# Who spawned whom is for debuggers; to note it for every call costs more than to spawn it.
+# The tree of greenlets is for debuggers; to record it costs more, for every call, than to spawn the greenlet.
 gevent_config.track_greenlet_tree = False
 
 app.steps["worker"].update((Executing, Sweeping, Refilling, Beating, Reporting, Signing))

@@ -1,4 +1,4 @@
-"""What a worker process starts beside Celery's own parts, and how it ends them."""
+"""The boot steps that a worker process runs beside Celery's own, and how each of them ends."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ if TYPE_CHECKING:
     from relay.metrics.shown_calls import ShownCall
     from relay.worker_runtime import WorkerParts
 
-#: The exit status of a worker that was told twice to stop.
+#: The exit status of a worker that was told twice to stop, or that did not stop in time.
 HARD_STOP: Final = 70
-#: For how long Celery may say goodbye when everything is settled: its heartbeat would wait for good for a broker that
-#: is away, and the rest of it for the heartbeat.
+#: How long, in seconds, Celery's own shutdown may take once every call is settled: its heartbeat would wait forever for
+#: a broker that is away, and the rest of Celery for the heartbeat.
 GOODBYE_S: Final = 5.0
-#: How long the last report may take.
+#: How long, in seconds, the last report may take.
 LAST_REPORT_S: Final = 2.0
-#: How much later than others a worker that does not serve it gets the machine's time (nice(2)): a drain uses whatever
-#: is left, and must not take it from somebody who waits.
+#: The niceness (nice(2)) of a worker that does not serve the urgent lane: draining the other lanes may use idle
+#: processor time, but must not take any from callers who wait.
 BACKGROUND: Final = 19
 
 
 class Executing(bootsteps.StartStopStep):
-    """The executor: made before anything is consumed, drained after consuming has ended."""
+    """Boot step of the executor: makes it before any message is consumed, drains it after consuming has ended."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -60,7 +60,7 @@ class Executing(bootsteps.StartStopStep):
         worker_shutting_down.connect(self._on_signal, weak=False)
 
     def start(self, worker: WorkController) -> None:
-        """Wire the parts: inside the started process, after gevent has patched it."""
+        """Make the worker's parts, in the started process, after gevent has patched it."""
         lanes = worker.app.amqp.queues.consume_from
         if URGENT not in lanes:
             os.nice(BACKGROUND)
@@ -71,20 +71,20 @@ class Executing(bootsteps.StartStopStep):
         garbage.set_for_serving()
 
     def stop(self, worker: WorkController) -> None:
-        """Let running calls end and give back those that have not left."""
+        """Let running calls end, and give back those that have not been sent."""
         if self._guard is not None:
-            self._guard.kill()  # from here on the drain's own time counts
+            self._guard.kill()  # from here on, the drain's own time limit applies
         worker.app.executor.drain(self._settings.stop_timeout_s)
-        # What is said keeps no worker from ending.
+        # A report that fails or hangs must not keep the worker from ending.
         with suppress(Exception), gevent.Timeout(LAST_REPORT_S, exception=False):
             worker.parts.reporter.report(TaskEvents(worker.app, worker.hostname).send)
             worker.parts.spans.flush()
         gevent.spawn_later(GOODBYE_S, os._exit, worker.exitcode or 0)
 
     def _on_signal(self, **_: Any) -> None:
-        """Told a second time to stop: at once. Nothing is lost, for every call in flight has a lease.
+        """Begin to stop; at a second signal, end the process at once. No call is lost, as each in flight has a lease.
 
-        The same when what Celery stops before the executor does not end.
+        The process also ends if the parts that Celery stops before the executor do not end in time.
         """
         self._told_to_stop += 1
         if self._told_to_stop > 1:
@@ -94,7 +94,7 @@ class Executing(bootsteps.StartStopStep):
 
 
 class Reporting(bootsteps.StartStopStep):
-    """The reporter's timer."""
+    """Boot step that runs the reporter."""
 
     requires = (Executing,)
 
@@ -102,12 +102,12 @@ class Reporting(bootsteps.StartStopStep):
         self._greenlet: gevent.Greenlet | None = None
 
     def start(self, worker: WorkController) -> None:
-        """Report every second from now on."""
+        """Start to report every second."""
         show = TaskEvents(worker.app, worker.hostname).send
         self._greenlet = gevent.spawn(self._report_for_ever, worker.parts.reporter, show)
 
     def stop(self, _worker: WorkController) -> None:
-        """Report no more: the drain does so once more at its end."""
+        """Stop reporting; the executor's boot step reports once more after its drain."""
         if self._greenlet is not None:
             self._greenlet.kill()
 
@@ -117,12 +117,12 @@ class Reporting(bootsteps.StartStopStep):
             gevent.sleep(REPORT_S)
             try:
                 reporter.report(show)
-            except Exception as error:  # noqa: BLE001 - calls go on whatever becomes of what is said of them
+            except Exception as error:  # noqa: BLE001 - calls go on even if reports fail
                 log.fault(error, "report")
 
 
 class Refilling(bootsteps.StartStopStep):
-    """Looks for parked calls that there is room for."""
+    """Boot step that looks for parked calls that may be sent now."""
 
     requires = (Executing,)
 
@@ -130,17 +130,17 @@ class Refilling(bootsteps.StartStopStep):
         self._greenlet: gevent.Greenlet | None = None
 
     def start(self, worker: WorkController) -> None:
-        """Look from now on, several times a second."""
+        """Start to look, several times a second."""
         self._greenlet = gevent.spawn(Loop("wake", worker.parts.executor.waking.iterate, gevent.sleep).run)
 
     def stop(self, _worker: WorkController) -> None:
-        """Look no more."""
+        """Stop looking."""
         if self._greenlet is not None:
             self._greenlet.kill()
 
 
 class Sweeping(bootsteps.StartStopStep):
-    """The timer of the sweeper, and of whoever looks whether something is wrong."""
+    """Boot step that runs the sweeper and the alerting."""
 
     requires = (Executing,)
 
@@ -148,12 +148,12 @@ class Sweeping(bootsteps.StartStopStep):
         self._greenlets: list[gevent.Greenlet] = []
 
     def start(self, worker: WorkController) -> None:
-        """Sweep every second from now on."""
+        """Start to sweep, and to look for alerts, every second."""
         loops = {"sweep": partial(self._iterate, worker.parts), "alerts": partial(self._look, worker.parts)}
         self._greenlets = [gevent.spawn(Loop(name, iterate, gevent.sleep).run) for name, iterate in loops.items()]
 
     def stop(self, _worker: WorkController) -> None:
-        """Sweep no more."""
+        """Stop both."""
         gevent.killall(self._greenlets)
 
     @staticmethod
@@ -169,7 +169,7 @@ class Sweeping(bootsteps.StartStopStep):
 
 
 class Signing(bootsteps.StartStopStep):
-    """The timer of the audit trail's checkpoints."""
+    """Boot step that signs checkpoints of the audit trail."""
 
     requires = (Executing,)
 
@@ -177,11 +177,11 @@ class Signing(bootsteps.StartStopStep):
         self._greenlet: gevent.Greenlet | None = None
 
     def start(self, worker: WorkController) -> None:
-        """Sign every few seconds from now on."""
+        """Start to sign every few seconds."""
         self._greenlet = gevent.spawn(Loop("audit", partial(self._iterate, worker.parts), gevent.sleep).run)
 
     def stop(self, _worker: WorkController) -> None:
-        """Sign no more: another worker does, or this one when it is started again."""
+        """Stop signing; another worker goes on, or this one after it is started again."""
         if self._greenlet is not None:
             self._greenlet.kill()
 
@@ -193,7 +193,7 @@ class Signing(bootsteps.StartStopStep):
 
 
 def _note_failed_greenlet(context: object, kind: type[BaseException], error: BaseException, trace: object) -> None:
-    """Say in the log that a greenlet has failed, instead of printing what its error quotes."""
+    """Log that a greenlet has failed, instead of printing its error, which may quote private data."""
     if issubclass(kind, Exception):
         log.fault(error.with_traceback(trace) if isinstance(trace, TracebackType) else error, "greenlet")
     else:

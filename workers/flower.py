@@ -1,8 +1,8 @@
-"""Flower, as the relay runs it: ``python -m workers.flower`` takes the options of ``celery flower``.
+"""Runs Flower for the relay: ``python -m workers.flower`` takes the options of ``celery flower``.
 
-Flower lists the queues that live workers say they serve, so that a lane whose worker has just died would vanish from
-its broker page: just the one to look at. Here every lane is always listed. It does not start without a password, and
-failed logins are limited and counted as those of the API are.
+Flower itself lists only the queues that live workers serve, so a lane would vanish from its broker page when its worker
+dies, just when an operator needs to see it. Here every lane is always listed. Flower does not start without a password,
+and failed logins are limited and counted as those of the API are.
 """
 
 from __future__ import annotations

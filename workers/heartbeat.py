@@ -1,4 +1,4 @@
-"""A worker's heartbeat, written only while its parts move; and the end of a process in which one moves no more."""
+"""Writes a worker's heartbeat while all its parts move, and ends a process in which a part is stuck."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
     from relay.store.workers import Workers
 
-#: The exit status of a worker in which something will not move again.
+#: The exit status of a worker in which a part is stuck.
 STUCK: Final = 71
 _sleep: Final = monkey.get_original("time", "sleep")
 
 
 class Consumer:
-    """Whether Celery's loop goes round: it is asked to do something, and has it done the next time."""
+    """Tells whether Celery's event loop runs, by giving it a callback and counting those that it has called."""
 
     def __init__(self, worker: WorkController) -> None:
         self._worker = worker
@@ -41,7 +41,7 @@ class Consumer:
         self._asked = False
 
     def moves(self) -> int:
-        """Return how often it has done what it was asked."""
+        """Return how many callbacks the loop has called; give it another one if none is outstanding."""
         consumer = getattr(self._worker, "consumer", None)
         if consumer is not None and not self._asked:
             self._asked = True
@@ -65,7 +65,7 @@ class Heart:
         self.looks = 0
 
     def beat(self) -> list[str]:
-        """Look once; return the parts that will not move again. Nothing counts against them while the store is away."""
+        """Look once, and return the names of parts that are stuck. No look counts while the store is away."""
         self.looks += 1
         try:
             if self._pulse.still:
@@ -86,7 +86,7 @@ class Heart:
 
 
 class Beating(bootsteps.StartStopStep):
-    """The heartbeat's timer, and a thread outside of gevent that ends a process whose greenlets get no turn."""
+    """Boot step of the heartbeat, and of a thread outside gevent that ends a process whose greenlets do not run."""
 
     requires = (Sweeping,)
 
@@ -95,7 +95,7 @@ class Beating(bootsteps.StartStopStep):
         self._thread: ThreadPool | None = None
 
     def start(self, worker: WorkController) -> None:
-        """Beat from now on."""
+        """Start the heartbeat and the thread."""
         executor, sweeper, consumer = worker.parts.executor, worker.parts.sweeper, Consumer(worker)
         parts = (
             *executor.parts(),
@@ -113,7 +113,7 @@ class Beating(bootsteps.StartStopStep):
         self._thread.spawn(self._watch, heart)
 
     def stop(self, _worker: WorkController) -> None:
-        """Beat no more."""
+        """Stop the heartbeat, and with it the thread."""
         if self._greenlet is not None:
             self._greenlet.kill()
 
@@ -126,7 +126,7 @@ class Beating(bootsteps.StartStopStep):
         gevent.sleep(LOOK_S)
 
     def _watch(self, heart: Heart) -> None:
-        """Watch in a thread of its own: the heart itself has to go on, or everything here stands still."""
+        """End the process if the heart has not looked for a minute, for no greenlet runs then. Needs its own thread."""
         looks, missed = -1, 0
         while self._greenlet:
             _sleep(LOOK_S)

@@ -1,4 +1,4 @@
-"""The Celery app with its lanes, task and log, which is all that Flower needs; `workers.app` makes a worker of it."""
+"""The Celery app with its lanes, task and log, which is all that Flower needs; `workers.app` adds a worker's steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workers.tasks import register
 start_anew_without_foreign()
 
 settings = Settings.from_environ()
-log.configure(settings.log_level)  # before Celery says a word: a log that nobody reads must not hold up the start
+log.configure(settings.log_level)  # before Celery logs: a log that nobody reads must not block the start
 app = make_app(settings)
 register(app)
 use_checked_transports()

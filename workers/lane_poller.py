@@ -1,7 +1,7 @@
-"""What kombu waits with for its lanes: `poll()`, which takes any descriptor.
+"""Lets kombu wait for its lanes with `poll()`, which takes any descriptor.
 
-Under gevent kombu uses `select()`, which takes none from 1,024 on: a broker connection that is made anew in a worker
-with as many calls in flight would end it.
+Under gevent, kombu uses `select()`, which takes no descriptor from 1,024 on: a worker with as many calls in flight
+would end when it connects to the broker again.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _MOMENT_S: Final = 0.05
 
 
 class LaneWaits:
-    """The waits for lanes in this process, all of which end when it has been told to stop.
+    """The waits for lanes in this process, which all end as soon as it is told to stop.
 
-    Celery looks whether it has been told so between two waits, of one and two seconds.
+    Celery itself checks for a stop only between two waits, which take one and two seconds.
     """
 
     def __init__(self) -> None:
@@ -32,9 +32,9 @@ class LaneWaits:
         self._ended = False
 
     def wait(self, waiting: Any, timeout_s: float | None) -> list[tuple[int, int]]:
-        """Return what has happened, after at most so many seconds (None: as many as it takes), in which others run.
+        """Return the events of ``waiting``, after at most ``timeout_s`` (None: no limit); let other greenlets run.
 
-        Raises TimeoutError, as kombu does at the end of its time, in a process that has been told to stop.
+        Raises TimeoutError, as kombu does when time is over, in a process that has been told to stop.
         """
         if self._ended:
             gevent.sleep(_MOMENT_S)
@@ -48,7 +48,7 @@ class LaneWaits:
         return found
 
     def end(self) -> None:
-        """End every wait, and those to come as soon as they begin. A signal handler may call this."""
+        """End all waits, and later ones soon after they begin. A signal handler may call this."""
         self._ended = True
         gevent.get_hub().loop.run_callback(self._interrupt)
 
@@ -57,12 +57,12 @@ class LaneWaits:
             greenlet.throw(TimeoutError)
 
 
-#: Those of this worker.
+#: The waits of this process.
 LANE_WAITS: Final = LaneWaits()
 
 
 class LanePoller:
-    """kombu's poller, as its Redis transport uses one. A descriptor that was closed is forgotten."""
+    """A poller for kombu's Redis transport; it forgets descriptors that were closed."""
 
     def __init__(self) -> None:
         self._at_once: select.poll = get_original("select", "poll")()
@@ -70,7 +70,7 @@ class LanePoller:
         self._known: set[int] = set()
 
     def register(self, file: Any, events: int) -> int:
-        """Look for these events of a file, or of what has one, from now on."""
+        """Watch for these events of a descriptor, or of an object that has one; return the descriptor."""
         fd = _number_of(file)
         flags = sum(flag for event, flag in _FLAGS.items() if events & event)
         self._at_once.register(fd, flags)
@@ -79,7 +79,7 @@ class LanePoller:
         return fd
 
     def unregister(self, file: Any) -> None:
-        """Look for it no longer; nothing, where it is not known."""
+        """Stop watching a descriptor, or an object that has one; do nothing if it is not watched."""
         fd = _number_of(file)
         if fd in self._known:
             self._known.remove(fd)
@@ -87,31 +87,31 @@ class LanePoller:
             self._waiting.unregister(fd)
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        """Return what has happened, after at most so many seconds (None: as many as it takes), in which others run.
+        """Return the events so far, or wait for some for at most ``timeout`` seconds (None: no limit).
 
-        Raises TimeoutError where nothing has, in a process that has been told to stop.
+        Other greenlets run meanwhile. Raises TimeoutError if there are no events in a process told to stop.
         """
         found = self._at_once.poll(0)
         if found or timeout == 0:
-            gevent.sleep(0)  # others have their turn while lanes are never empty
+            gevent.sleep(0)  # lets other greenlets run even if lanes are never empty
         else:
             found = LANE_WAITS.wait(self._waiting, timeout)
-        return self._told(found)
+        return self._in_kombu_terms(found)
 
     def close(self) -> None:
-        """Stop looking for messages."""
+        """Stop watching all descriptors."""
         for fd in tuple(self._known):
             self.unregister(fd)
 
-    def _told(self, found: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-        told = []
+    def _in_kombu_terms(self, found: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        translated = []
         for fd, flags in found:
             if flags & select.POLLNVAL:
                 self.unregister(fd)
                 continue
             events = sum(event for event, flag in _FLAGS.items() if flags & flag)
-            told.append((fd, events | (ERR if flags & (select.POLLERR | select.POLLHUP) else 0)))
-        return told
+            translated.append((fd, events | (ERR if flags & (select.POLLERR | select.POLLHUP) else 0)))
+        return translated
 
 
 def _number_of(file: Any) -> int:

@@ -1,6 +1,6 @@
-"""Takes messages off lanes. What is no message of ours is dropped and counted, and stops nothing.
+"""Takes messages off lanes; drops and counts those that the relay did not write, so that they stop nothing.
 
-kombu decodes a message on the thread that reads the lanes, and what that raises ends the worker.
+kombu decodes a message on the thread that reads the lanes, and an error there would end the worker.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from workers.lane_poller import LanePoller
 if TYPE_CHECKING:
     from relay.store.workers import Workers
 
-_dropped: Final[Counter[str]] = Counter()  # by lane, since this was last written down
+_dropped: Final[Counter[str]] = Counter()  # by lane, since the counts were last written
 
 
 def use_checked_transports() -> None:
-    """Have kombu's Redis transports check what they take off a lane. Before the first connection is made."""
+    """Make kombu's Redis transports check the messages of lanes; to be called before the first connection is made."""
     if is_module_patched("select"):  # in a worker, not in Flower beside it
         redis.poll = LanePoller
     for scheme in ("redis", "rediss"):
@@ -34,7 +34,7 @@ def use_checked_transports() -> None:
 
 
 def is_message(raw: Any) -> bool:
-    """Return whether this is a message as `relay.queue` writes it: our one task, and at most `MESSAGE_IDS` ids."""
+    """Return whether ``raw`` is a message as `relay.queue` writes it: the one task, and at most `MESSAGE_IDS` ids."""
     try:
         headers, properties = raw["headers"], raw["properties"]
         if headers["task"] != RUN or raw["content-type"] != "application/json":
@@ -52,7 +52,7 @@ def _are_ids(named: Any) -> bool:
 
 
 def write_down_dropped(workers: Workers) -> None:
-    """Add what was dropped to the count of all workers. Raises `Unavailable`."""
+    """Add the numbers of dropped messages to those of all workers; raise `Unavailable` if the store is away."""
     counts = {lane: count for lane, count in _dropped.items() if count}
     if counts:
         workers.count_dropped(counts)
@@ -65,13 +65,13 @@ def _drop(lane: str) -> None:
 
 
 class _LaneReading:
-    """What a channel does differently."""
+    """A mixin for kombu's channels: drops messages that cannot be decoded."""
 
     def _brpop_read(self: Any, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)  # type: ignore[misc]
-        except (ValueError, RecursionError):  # no JSON, or too deep
-            _drop(self._queue_cycle.items[-1])  # whose turn it was last
+        except (ValueError, RecursionError):  # not JSON, or too deep
+            _drop(self._queue_cycle.items[-1])  # the lane that was read last
             return True
 
     def _receive(self: Any) -> Any:
@@ -83,7 +83,7 @@ class _LaneReading:
 
 
 class _LaneDelivering:
-    """What a transport does differently."""
+    """A mixin for kombu's transports: drops messages that the relay did not write."""
 
     def _deliver(self: Any, message: Any, queue: str) -> None:
         if queue in LANES and not is_message(message):
@@ -93,32 +93,32 @@ class _LaneDelivering:
             super()._deliver(message, queue)  # type: ignore[misc]
         except (*self.connection_errors, *self.channel_errors):
             raise
-        except Exception as error:  # noqa: BLE001 - what one message does must not end the reading of all others
+        except Exception as error:  # noqa: BLE001 - one bad message must not end the reading of all others
             log.fault(error, "message")
             self._forget(message, queue)
 
     def _forget(self: Any, message: Any, queue: str) -> None:
-        """Let it not count among those that are still to be acknowledged."""
+        """Drop a message, and acknowledge it, so that it does not count as outstanding."""
         _drop(queue)
         for channel in self.channels:
             channel.qos.ack(message["properties"]["delivery_tag"])
 
 
 class Channel(_LaneReading, redis.Channel):
-    """A channel of one server."""
+    """A channel to a single server."""
 
 
 class SentinelChannel(_LaneReading, redis.SentinelChannel):
-    """A channel of the server that sentinels name."""
+    """A channel to the server that sentinels name."""
 
 
 class Transport(_LaneDelivering, redis.Transport):
-    """A broker that is one server."""
+    """A transport for a broker that is a single server."""
 
     Channel = Channel
 
 
 class SentinelTransport(_LaneDelivering, redis.SentinelTransport):
-    """A broker that sentinels name."""
+    """A transport for a broker that sentinels name."""
 
     Channel = SentinelChannel

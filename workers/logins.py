@@ -1,4 +1,4 @@
-"""Logins to Flower: how many may fail from one address, and what is said of those that do."""
+"""Limits how many logins to Flower may fail from one address, and logs those that do."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from relay.settings.kinds import Network
 
-#: Just more than the period in which refusals come together in one line of the log.
+#: Just over the period, in seconds, for which refusals are gathered into one line of the log.
 _WRITE_AFTER_S: Final = 61.0
 
 
 def has_password(options: Sequence[str]) -> bool:
-    """Return whether Flower is told to ask for one: by an option, or by its variables in the environment."""
+    """Return whether an option, or a variable of the environment, makes Flower ask for a password."""
     if any(option.startswith(("--basic-auth=", "--basic_auth=", "--auth=")) for option in options):
         return True
     return any(_is_set(name) for name in ("FLOWER_BASIC_AUTH", "FLOWER_AUTH"))
@@ -37,7 +37,7 @@ def _is_set(name: str) -> bool:
 
 
 class Logins:
-    """Counts failed logins. Beyond a number a minute and address no password is looked at: people choose them."""
+    """Counts failed logins. Beyond ``per_minute`` from an address, no password is checked: people choose weak ones."""
 
     def __init__(self, per_minute: int, trusted_proxies: Iterable[Network]) -> None:
         self._addresses = SourceAddresses(trusted_proxies)
@@ -46,7 +46,7 @@ class Logins:
         self._is_due = False
 
     def limited(self, user_of: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Wrap the method of Flower's handlers that looks at the password of a request."""
+        """Wrap the method of Flower's handlers that checks the password of a request."""
 
         @wraps(user_of)
         def limited_user_of(handler: Any) -> Any:
@@ -58,8 +58,8 @@ class Logins:
                 self._note("rate_limited", environ)
                 self._refuse(handler, error)
                 raise Finish from None
-            except Exception:  # noqa: BLE001 - bytes that are no credentials make Flower fail in several ways
-                if handler.request.headers.get("Authorization"):  # a browser asks without one first
+            except Exception:  # noqa: BLE001 - malformed credentials make Flower fail in several ways
+                if handler.request.headers.get("Authorization"):  # a browser's first request has none
                     self._note("unauthenticated", environ)
                     self._count(environ)
                 raise HTTPError(401) from None
@@ -70,7 +70,7 @@ class Logins:
         try:
             self._failures.add(environ)
         except RateLimited:
-            return  # the next one is told
+            return  # the next attempt is refused
 
     def _refuse(self, handler: Any, error: RateLimited) -> None:
         handler.set_status(429)
@@ -79,7 +79,7 @@ class Logins:
         handler.finish("Too many failed logins came from this address: wait a minute.\n")
 
     def _note(self, code: str, environ: Mapping[str, str]) -> None:
-        """Count it for the log, which is told once a minute."""
+        """Count a refusal for the log, which gets one line a minute."""
         self._refusals.add(code, self._addresses.of(environ))
         if not self._is_due:
             self._is_due = True
@@ -91,7 +91,7 @@ class Logins:
 
 
 def _environ_of(request: Any) -> dict[str, str]:
-    """Name peer and proxy as WSGI does. Flower is not told to believe the header itself (``--xheaders``)."""
+    """Return peer and proxies under their names in WSGI. Flower itself ignores the header (no ``--xheaders``)."""
     return {
         "REMOTE_ADDR": request.remote_ip or "",
         "HTTP_X_FORWARDED_FOR": ",".join(request.headers.get_list("X-Forwarded-For")),

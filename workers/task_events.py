@@ -1,4 +1,4 @@
-"""Shows calls to Flower as Celery tasks: one event each, many events a message."""
+"""Shows calls in Flower as Celery tasks: one event a call, many events a message."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
     from relay.metrics.shown_calls import ShownCall
 
-#: How Celery calls the event of each state.
+#: Celery's name for the event of each state.
 _TYPES: Final = {"SUCCESS": "task-succeeded", "FAILURE": "task-failed", "RETRY": "task-retried"}
-#: How a message that carries several events of tasks is addressed.
+#: The routing key of a message that carries several task events.
 _SEVERAL: Final = "task.multi"
-#: Events in one message.
+#: The most events in one message.
 _GROUP: Final = 100
 
 
 class TaskEvents:
-    """Events of one worker. What the broker does not take is lost: they are a view, records are the truth."""
+    """Sends the task events of one worker. Events that the broker does not take are lost: the records are the truth."""
 
     def __init__(self, app: Celery, worker: str) -> None:
         self._app = app
         self._worker = worker
 
     def send(self, calls: Sequence[ShownCall]) -> bool:
-        """Show these calls; whether the broker took them."""
+        """Send the events of these calls; return whether the broker took them."""
         events = [self._event(call) for call in calls]
         connection = self._app.connection_for_write()
         exchange = get_exchange(connection, name=self._app.conf.event_exchange)

@@ -1,4 +1,4 @@
-"""The tasks: each one call into ``relay``."""
+"""The one Celery task, which calls into ``relay``."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ if TYPE_CHECKING:
 
 
 def register(app: Celery) -> None:
-    """Give ``app`` its tasks.
+    """Register the task with ``app``.
 
-    Their backend keeps nothing; one of their own, for Celery makes the app's anew in every greenlet, 40 us a message.
+    The task gets a backend object, which stores nothing: Celery would otherwise make the app's anew in every greenlet,
+    at 40 us a message.
     """
 
     @app.task(name=RUN, ignore_result=True, backend=app.backend)
     def run(reference_ids: list[str]) -> dict[str, int]:
-        """Run the invocations with these ids; ends when their calls have started."""
+        """Run the invocations with these ids; return three counts as soon as their calls have started."""
         counts: dict[str, int] = app.executor.run(reference_ids)
         return counts
