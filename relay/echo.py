@@ -1,4 +1,4 @@
-"""The sample endpoint of ``relay up --demo``: answers with what it was sent, headers and all. Loopback only.
+"""The sample endpoint of ``relay up --demo``: answers with the request that it received. Loopback only.
 
 Some paths misbehave, as endpoints do: `/status/N` answers with the status N, `/unsteady/PERCENT/N` does so only part of
 the time, `/slow/MS` takes its time, `/hang-up` ends the connection without an answer.
@@ -38,13 +38,13 @@ class _Echo(BaseHTTPRequestHandler):
         if status is None:
             self.close_connection = True
             return
-        told = {
+        received = {
             "method": self.command,
             "query": parse_qs(urlsplit(self.path).query),
             "headers": dict(self.headers.items()),
             "body": _value(body),
         }
-        content = json.dumps(told).encode()
+        content = json.dumps(received).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
@@ -52,7 +52,7 @@ class _Echo(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def _status(self) -> int | None:
-        """Return the status that the path asks for, after the time that it asks for; None for no answer at all."""
+        """Wait as long as the path asks for, and return the status it asks for; None for no answer at all."""
         match urlsplit(self.path).path.split("/"):
             case ["", "hang-up"]:
                 return None
@@ -67,7 +67,7 @@ class _Echo(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815  # the names http.server calls
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: what it is sent may be private."""
+        """Log nothing, because a request may hold private data."""
 
 
 def _is_count(text: str) -> bool:
@@ -86,7 +86,7 @@ def _value(body: str) -> object:
 
 
 def main(port: int) -> None:
-    """Serve until it is ended."""
+    """Serve on this port of the loopback interface until the process ends."""
     with ThreadingHTTPServer((LOOPBACK, port), _Echo) as server:
         server.serve_forever()
 

@@ -1,7 +1,7 @@
-"""An invocation as the API and the commands show it: JSON-ready, with a fixed order of fields.
+"""Makes the JSON-ready form in which the API and the commands show invocations, webhooks and jobs; order is fixed.
 
-Who holds the scope ``operate`` sees everything; a plugin's own key (``trigger``) sees neither the caller nor the
-chain, and of an outcome only the coarse code that an answer carries.
+A key with the scope ``operate`` sees every member of an invocation. A plugin's own key (``trigger``) sees neither the
+caller nor the chain, and of an outcome only the coarse code that an answer carries.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _OPERATE_ONLY: Final = ("caller", "chain")
 
 
 def seconds(duration_ms: int) -> int | float:
-    """Write milliseconds as a registration has them: whole seconds without a fraction."""
+    """Return milliseconds in seconds, as registrations write them: whole seconds without a fraction."""
     whole, rest = divmod(duration_ms, 1000)
     return duration_ms / 1000 if rest else whole
 
@@ -47,9 +47,9 @@ def webhook_of(shape: Shape) -> dict[str, Any]:
 
 
 def record_of(invocation: Invocation, *, operate: bool, result: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the record with ``result`` (``{status, data, error}``, or None while there is none) as given.
+    """Return the record of an invocation, with the given result (``{status, data, error}``, or None without one).
 
-    Without ``operate`` the members ``caller`` and ``chain`` are left out and outcomes are coarse codes (null for an
+    Without ``operate``, the members ``caller`` and ``chain`` are left out, and outcomes are coarse codes (null for an
     answer).
     """
     record: dict[str, Any] = {
@@ -82,8 +82,8 @@ def record_of(invocation: Invocation, *, operate: bool, result: dict[str, Any] |
 def result_of(invocation: Invocation, opened: bytes | None) -> dict[str, Any] | None:
     """Return the result ``{status, data, error}`` of an invocation; None where it has none (yet).
 
-    ``opened`` is the opened data of the endpoint's answer, JSON, or None where none is kept: what then stands in its
-    place (``{"code", "message"}``) is derived from the outcome.
+    ``opened`` is the opened data of the endpoint's answer (JSON), or None if no data is kept; ``data`` is then
+    ``{"code", "message"}``, derived from the outcome.
     """
     summary = _summary(invocation)
     if summary is None:
@@ -98,12 +98,12 @@ def result_of(invocation: Invocation, opened: bytes | None) -> dict[str, Any] | 
 
 
 def row_of(invocation: Invocation) -> dict[str, Any]:
-    """Return a row of a listing (scope ``operate``): the record, its ``result`` without the data."""
+    """Return a row of a listing (scope ``operate``): the record, with a ``result`` without data."""
     return record_of(invocation, operate=True, result=_summary(invocation))
 
 
 def group_of(group: OutcomeGroup) -> dict[str, Any]:
-    """Return how many invocations of a webhook ended alike."""
+    """Return a group of a webhook's invocations that ended with the same outcome and status, and their number."""
     return {
         "webhookId": group.webhook_id,
         "outcome": group.outcome,
@@ -125,19 +125,19 @@ def plan_of(plan: ReplayPlan) -> dict[str, Any]:
 
 
 def counts_of(counts: Counts) -> dict[str, Any]:
-    """Return what was counted of invocations: every final state is named, also one that did not occur."""
+    """Return counts of invocations; each final state has one, even if it did not occur."""
     final = {str(state): count for state, count in counts.final.items()}
     return {"accepted": counts.accepted, "final": final, "errors": counts.errors}
 
 
 def minute_of(minute: Minute) -> dict[str, Any]:
-    """Return what was counted in a minute."""
+    """Return the counts and percentiles of one minute."""
     percentiles = {"p50Ms": minute.p50_ms, "p95Ms": minute.p95_ms, "p99Ms": minute.p99_ms}
     return {"start": rfc3339(minute.start_ms), **counts_of(minute.counts), **percentiles}
 
 
 def traffic_of(webhook: WebhookTraffic) -> dict[str, Any]:
-    """Return how a webhook's calls flow."""
+    """Return a webhook's counts, calls in flight, parked calls and breaker."""
     now = webhook.now
     breaker = {"state": now.breaker, "failures": now.failures, "openUntil": rfc3339(now.open_until_ms)}
     return {
@@ -153,13 +153,13 @@ def traffic_of(webhook: WebhookTraffic) -> dict[str, Any]:
 
 
 def lane_of(backlog: LaneBacklog, workers: int) -> dict[str, Any]:
-    """Return what waits in a lane, and who serves it."""
+    """Return how many calls wait in a lane, the age of the oldest, and how many workers serve the lane."""
     oldest_s = None if backlog.oldest_ms is None else backlog.oldest_ms / 1000
     return {"lane": backlog.lane, "pending": backlog.pending, "oldestSeconds": oldest_s, "workers": workers}
 
 
 def backlog_minute_of(minute: BacklogMinute) -> dict[str, Any]:
-    """Return what waited in the lanes in one minute."""
+    """Return how many calls waited in each lane in one minute."""
     return {"start": rfc3339(minute.start_ms), "pending": dict(minute.pending)}
 
 
@@ -181,17 +181,17 @@ def job_of(job: ReplayJob) -> dict[str, Any]:
 
 
 def _reasons(counted: ReplayJob | ReplayPlan) -> dict[str, int]:
-    """Return why some were skipped, and how many for each reason."""
+    """Return how many invocations were skipped for each reason."""
     return {str(reason): count for reason, count in counted.skipped_reasons.items()}
 
 
 def plain_number(number: float | None) -> float | int | None:
-    """Write a number without a needless fraction."""
+    """Return a whole number as an int, any other number (or None) as it is."""
     return int(number) if number is not None and number == int(number) else number
 
 
 def _chain(invocation: Invocation) -> dict[str, Any] | None:
-    """Return where a step belongs, and what the steps of a chain are; a chain within a chain has both."""
+    """Return the place of a step and the steps of a chain, or None; a chain within a chain has both."""
     chain: dict[str, Any] = {}
     if invocation.step_of is not None:
         step = invocation.step_of
