@@ -1,7 +1,7 @@
-"""Accepts triggers: looks up, checks and seals each, and commits those of concurrent callers in groups, a script each.
+"""Accepts triggers: looks up, checks and seals each one, and commits concurrent ones in groups, one script per group.
 
-The record is what counts: once the accept script has answered, the call is safe, and the sweeper makes up for a publish
-that failed. A refused trigger is recorded too, by the same script, so that every invocation can be audited.
+Once the accept script has answered, the record exists and the call is safe: if publishing its id fails, the sweeper
+publishes it later. The same script records a refused trigger, so that every invocation can be audited.
 """
 
 from __future__ import annotations
@@ -31,41 +31,41 @@ if TYPE_CHECKING:
 
 GROUP_ITEMS: Final = MESSAGE_IDS  # triggers in one accept script, so that their ids fill one message of a lane
 GROUP_BYTES: Final = 1024 * 1024  # sealed bytes in one accept script; a larger single trigger is committed alone
-_TRIES: Final = 4  # each reads the registration again; after them the caller is asked to send the trigger again
+_TRIES: Final = 4  # to commit one trigger; after them its caller is asked to send it again
 _CAPACITY_RETRY_S: Final = 5
 _AGAIN_THREADS: Final = 4
 
 
 class LanePublisher(Protocol):
-    """Where accepted ids go (`relay.queue.Publisher`)."""
+    """Publishes the ids of accepted triggers (`relay.queue.Publisher`)."""
 
     def messages_for_script(self, ready: Iterable[tuple[str, str]]) -> Sequence[LaneMessage]:
-        """Return the messages that the accept script may put into their lanes itself; none where it cannot."""
+        """Return the messages that the accept script is to put into their lanes; none if it cannot reach the lanes."""
 
     def publish_ready(self, ready: Iterable[tuple[str, str]]) -> object:
-        """Publish ``(id, lane)`` pairs, one message a lane; if the broker is away, the sweeper does it later."""
+        """Publish ``(id, lane)`` pairs in messages of one lane; if the broker is away, the sweeper publishes later."""
 
 
-#: Called once with what became of a trigger, by whichever thread learns it; must not block.
+#: Called once, from any thread, with the invocation of a trigger or the error that refused it; must not block.
 OnReply: TypeAlias = "Callable[[Accepted | Exception], None]"
 
 
-class _Try(NamedTuple):
-    """One try to commit a trigger; all but the first read the registration again, or record a refusal (``refused``)."""
+class _Submission(NamedTuple):
+    """A try to commit a trigger. All but the first read the registration again, or record the refusal ``refused``."""
 
     call: TriggerRequest
-    number: int = 1
+    number: int = 1  # 1 for the first try
     refused: RelayError | None = None
 
-    def again(self, refused: RelayError | None = None) -> _Try:
-        return _Try(self.call, self.number + 1, refused)
+    def again(self, refused: RelayError | None = None) -> _Submission:
+        return _Submission(self.call, self.number + 1, refused)
 
 
 class _Listed(NamedTuple):
     """A trigger of a list, checked in; ``place`` is its index in the list."""
 
     place: int
-    this: _Try
+    submission: _Submission
     checked: CheckedTrigger
 
 
@@ -82,25 +82,26 @@ class Dispatcher:
     def submit(self, call: TriggerRequest, on_reply: OnReply) -> None:
         """Accept one trigger, in a group with those that come at the same time.
 
-        It is looked up, checked and sealed in this thread. ``on_reply`` gets the invocation (the call's own, or with an
-        idempotency key the first one's, verdict ``known``), or an error:
+        The calling thread looks up, checks and seals it. ``on_reply`` gets the invocation (the trigger's own, or, with
+        the verdict ``known``, the one that first used its idempotency key) or an error:
 
             WebhookNotRegistered, RequestRejected, IdempotencyKeyReused: refused; ``reference_id`` names the
                 `rejected` record that was left, unless there were too many of them.
             BadParameter: the idempotency key is malformed.
-            Expired: the invocation that the idempotency key was used for is gone.
-            OverCapacity, Unavailable: not now; nothing was accepted.
+            Expired: the invocation that first used the idempotency key has been deleted.
+            OverCapacity: too many invocations are unfinished; nothing was accepted.
+            Unavailable: the store cannot be reached; nothing was accepted, unless only the store's reply was lost.
         """
-        self._bring(_Try(call), on_reply)
+        self._submit(_Submission(call), on_reply)
 
     def close(self) -> None:
-        """Stop accepting; what was submitted before is still committed."""
+        """Stop accepting; triggers that were submitted before are still committed."""
         for commits in list(self._commits.values()):
             commits.close()
         self._again.shutdown(wait=False)
 
     def trigger(self, call: TriggerRequest) -> Accepted:
-        """Submit a trigger and wait for the reply; raises the errors of `submit`."""
+        """Submit a trigger, wait for the reply and return the invocation; raise the errors that `submit` lists."""
         replies: SimpleQueue[Accepted | Exception] = SimpleQueue()
         self.submit(call, replies.put)
         return accepted_or_raise(replies.get())
@@ -111,85 +112,87 @@ class Dispatcher:
         A list is committed in groups of its own, so that single triggers do not wait behind it.
         """
         outcomes: dict[int, Accepted | RelayError] = {}
-        todo = [(index, _Try(call)) for index, call in enumerate(calls)]
+        todo = [(index, _Submission(call)) for index, call in enumerate(calls)]
         while todo:
             again = []
             for each, reply in self._committed(_groups(self._checked(todo, outcomes), self._ledger.group_of_plugin)):
-                outcome = reply if isinstance(reply, RelayError) else _judge(each.this, each.checked, reply)
-                if isinstance(outcome, _Try):
+                outcome = reply if isinstance(reply, RelayError) else _judge(each.submission, each.checked, reply)
+                if isinstance(outcome, _Submission):
                     again.append((each.place, outcome))
                 else:
                     outcomes[each.place] = outcome
             todo = again
         return [outcomes[index] for index in range(len(calls))]
 
-    def _bring(self, this: _Try, on_reply: OnReply) -> None:
+    def _submit(self, submission: _Submission, on_reply: OnReply) -> None:
         try:
-            checked = self._check_in(this)
+            checked = self._check_in(submission)
         except RelayError as error:
             on_reply(error)
         else:
-            self._commits_of(this.call.plugin).submit(
-                checked.new, checked.size_bytes, partial(self._replied, this, checked, on_reply)
+            self._commits_of(submission.call.plugin).submit(
+                checked.new, checked.size_bytes, partial(self._replied, submission, checked, on_reply)
             )
 
     def _commits_of(self, plugin: str) -> GroupCommit[NewInvocation, Accepted]:
-        """Return the group commit of the plugin's partition: a server that stands still delays no other partition's."""
+        """Return the group commit of the plugin's partition; each has its own, so a stalled server delays no other."""
         number = self._ledger.group_of_plugin(plugin)
         commits = self._commits.get(number)
-        if commits is None:  # where two threads get here at once, the first one's is kept
+        if commits is None:  # if two threads get here at once, the first one's is kept
             made: GroupCommit[NewInvocation, Accepted] = GroupCommit(
                 self._commit,
                 max_items=GROUP_ITEMS,
                 max_bytes=GROUP_BYTES,
-                # Callers of a partition whose server is silent are refused at once: they would take up all threads.
+                # While a partition's server is silent, its callers are refused at once, or they would fill all threads.
                 patience_s=PATIENCE_S if self._ledger.is_divided else None,
             )
             commits = self._commits.setdefault(number, made)
         return commits
 
-    def _replied(self, this: _Try, checked: CheckedTrigger, on_reply: OnReply, reply: Accepted | Exception) -> None:
-        """Pass on what the store's reply means. Another try reads the store: the committing thread must not."""
-        outcome = reply if isinstance(reply, Exception) else _judge(this, checked, reply)
-        if isinstance(outcome, _Try):
-            self._again.submit(self._bring, outcome, on_reply)
+    def _replied(
+        self, submission: _Submission, checked: CheckedTrigger, on_reply: OnReply, reply: Accepted | Exception
+    ) -> None:
+        """Pass the outcome on, or try again in another thread: the committing thread must not read the store."""
+        outcome = reply if isinstance(reply, Exception) else _judge(submission, checked, reply)
+        if isinstance(outcome, _Submission):
+            self._again.submit(self._submit, outcome, on_reply)
         else:
             on_reply(outcome)
 
-    def _check_in(self, this: _Try) -> CheckedTrigger:
-        if this.number > _TRIES:
+    def _check_in(self, submission: _Submission) -> CheckedTrigger:
+        if submission.number > _TRIES:
             raise Unavailable("The webhook's registration keeps changing: send the trigger again.")
-        if this.refused is not None:
-            return self._intake.refuse(this.call, this.refused)
-        return self._intake.check_in(this.call, fresh=this.number > 1)
+        if submission.refused is not None:
+            return self._intake.refuse(submission.call, submission.refused)
+        return self._intake.check_in(submission.call, fresh=submission.number > 1)
 
     def _checked(
-        self, todo: Iterable[tuple[int, _Try]], outcomes: dict[int, Accepted | RelayError]
+        self, todo: Iterable[tuple[int, _Submission]], outcomes: dict[int, Accepted | RelayError]
     ) -> Iterator[_Listed]:
-        """Yield the triggers that could be checked in; note the outcomes of the others."""
-        for index, this in todo:
+        """Yield the triggers that could be checked in; store the errors of the others in ``outcomes``."""
+        for index, submission in todo:
             try:
-                checked = self._check_in(this)
+                checked = self._check_in(submission)
             except RelayError as error:
                 outcomes[index] = error
             else:
-                yield _Listed(index, this, checked)
+                yield _Listed(index, submission, checked)
 
     def _committed(self, groups: Iterable[list[_Listed]]) -> Iterator[tuple[_Listed, Accepted | RelayError]]:
         """Commit groups in order; yield each trigger with its reply, or with the error of its whole group.
 
         The next group is checked in while the server works on the one before. Groups before a failed one stay accepted.
         """
-        brought: deque[list[_Listed]] = deque()
+        sent: deque[list[_Listed]] = deque()
 
-        def bring() -> Iterator[tuple[Sequence[NewInvocation], Sequence[LaneMessage]]]:
+        def batches() -> Iterator[tuple[Sequence[NewInvocation], Sequence[LaneMessage]]]:
             for group in groups:
-                brought.append(group)
+                sent.append(group)
                 news = [each.checked.new for each in group]
                 yield news, self._messages(news)
 
-        for reply in self._ledger.accept_in_turn(bring()):
-            group = brought.popleft()
+        for reply in self._ledger.accept_in_turn(batches()):
+            group = sent.popleft()
             if isinstance(reply, RelayError):
                 yield from ((each, reply) for each in group)
             else:
@@ -213,23 +216,23 @@ class Dispatcher:
 
 
 def accepted_or_raise(reply: Accepted | Exception) -> Accepted:
-    """Return the invocation that a reply is about; raise the error that it is."""
+    """Return a reply that is an invocation; raise a reply that is an error."""
     if isinstance(reply, Exception):
         raise copy.copy(reply)  # a copy for each caller: a traceback belongs to one thread
     return reply
 
 
-def _judge(this: _Try, checked: CheckedTrigger, accepted: Accepted) -> Accepted | RelayError | _Try:
-    """Return what the store's answer means for the caller."""
+def _judge(submission: _Submission, checked: CheckedTrigger, accepted: Accepted) -> Accepted | RelayError | _Submission:
+    """Return what the store's answer means for the caller: the invocation, an error, or another try."""
     if checked.refused is not None and accepted.verdict is not AcceptVerdict.KNOWN:
         if accepted.verdict is not AcceptVerdict.UNRECORDED:
             checked.refused.reference_id = accepted.reference_id
         return checked.refused
     match accepted.verdict:
         case AcceptVerdict.STALE:
-            return this.again()
+            return submission.again()
         case AcceptVerdict.KEY_REUSED:
-            return this.again(IdempotencyKeyReused())
+            return submission.again(IdempotencyKeyReused())
         case AcceptVerdict.OVER_CAPACITY:
             return OverCapacity(retry_after_s=_CAPACITY_RETRY_S)
         case AcceptVerdict.KNOWN if accepted.state is None:

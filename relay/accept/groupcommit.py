@@ -1,8 +1,8 @@
-"""Group commit: the items of concurrent threads are committed together, by one thread.
+"""Group commit: one thread commits the items of concurrent threads together.
 
-A lone item is committed at once; under load a group is what arrived while the one before was committed. After a group
-of several the next is collected for a moment more, so that a burst becomes a few large groups. Replies go to callbacks:
-a caller that waits for a later event anyway need not be woken twice.
+A lone item is committed at once. Under load, a group is what arrived while the previous one was being committed. After
+a group of several items the thread collects for a moment longer, so that a burst becomes a few large groups. Replies go
+to callbacks, so that a caller who waits for a later event anyway is not woken twice.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ class _Pending(Generic[T, R]):
 
 
 class GroupCommit(Generic[T, R]):
-    """Commits items in groups of at most ``max_items`` and ``max_bytes``; a larger single item goes alone.
+    """Commits items in groups of at most ``max_items`` and ``max_bytes``; a larger single item is committed alone.
 
-    ``commit`` gets the items of a group in order and returns one reply each; what it raises reaches every caller of
-    the group. After a group of several items the next is collected for ``window_s`` seconds. While one commit has been
-    running for longer than ``patience_s`` seconds, further items get `Unavailable` at once; with None they wait.
+    ``commit`` gets the items of a group in order and returns one reply for each. If it raises `StoreFault` or an
+    unexpected exception, the items are committed one by one; any other error goes to every caller of the group. After a
+    group of several items the next is collected for up to ``window_s`` seconds. While a commit has been running for
+    longer than ``patience_s`` seconds, further items get `Unavailable` at once; with None they wait.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class GroupCommit(Generic[T, R]):
         self._max_bytes = max_bytes
         self._window_s = window_s
         self._patience_s = patience_s
-        self._begun_s: float | None = None  # since when a commit has been running; None between commits
+        self._begun_s: float | None = None  # when the running commit began; None between commits
         self._changed = threading.Condition()
         self._waiting: list[_Pending[T, R]] = []
         self._waiting_bytes = 0
@@ -66,7 +67,7 @@ class GroupCommit(Generic[T, R]):
         self._busy = False  # the last group had several items
 
     def submit(self, item: T, size_bytes: int, deliver: Callable[[R | Exception], None]) -> None:
-        """Bring one item; ``deliver`` is called with its reply, or its error, by the committing thread."""
+        """Add one item; ``deliver`` later gets its reply or error (at once, in this thread, while a commit stalls)."""
         begun_s = self._begun_s
         if self._patience_s is not None and begun_s is not None and time.monotonic() - begun_s > self._patience_s:
             deliver(Unavailable())
@@ -81,7 +82,7 @@ class GroupCommit(Generic[T, R]):
                 self._changed.notify()
 
     def close(self) -> None:
-        """Let the committing thread end once it has committed what waits. Nothing may be submitted afterwards."""
+        """Let the committing thread end once it has committed the waiting items. Submit nothing afterwards."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -110,7 +111,7 @@ class GroupCommit(Generic[T, R]):
         return replies
 
     def _take(self, *, pause: bool) -> list[_Pending[T, R]]:
-        """Take the next group, first come first served; with ``pause`` after a moment, or as soon as it is full."""
+        """Take the next group in order of arrival; with ``pause``, collect for a moment first, or until it is full."""
         with self._changed:
             if pause:
                 collect(lambda: len(self._waiting), self._max_items, self._wait_until_full, self._window_s)

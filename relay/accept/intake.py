@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from relay.vault import Vault
 
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z", re.ASCII)
-_RECORD_BYTES: Final = 512  # about what a record costs beside its payload
+_RECORD_BYTES: Final = 512  # roughly what a record takes in the store, without its payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ class TriggerRequest:
 
     @property
     def lane(self) -> str:
-        """The lane; it stays the same even if somebody waits for the result later."""
+        """The lane, which does not change if a caller waits for the result later."""
         return "interactive" if self.awaited else "bulk"
 
 
 class CheckedTrigger(NamedTuple):
-    """A trigger ready to be stored; ``refused`` is the reason where it is to be recorded as `rejected`."""
+    """A trigger ready to be stored; ``refused`` is the error of one that is to be recorded as `rejected`."""
 
     call: TriggerRequest
     new: NewInvocation
@@ -56,7 +56,7 @@ class CheckedTrigger(NamedTuple):
 
     @property
     def size_bytes(self) -> int:
-        """About what it costs the store."""
+        """Roughly how many bytes it takes in the store."""
         return len(self.new.payload) + _RECORD_BYTES
 
 
@@ -68,16 +68,16 @@ def check_idempotency_key(key: Any) -> str:
 
 
 class Intake:
-    """Makes the records of triggers, of accepted and of refused ones. ``vault`` has the data keys."""
+    """Makes the records of accepted and of refused triggers. ``vault`` has the data keys."""
 
     def __init__(self, webhooks: Registry, vault: Vault) -> None:
         self._webhooks = webhooks
         self._vault = vault
 
     def check_in(self, call: TriggerRequest, *, fresh: bool = False) -> CheckedTrigger:
-        """Look up, check and seal.
+        """Look up a trigger's webhook, check the trigger and seal it; return its record, or that of its refusal.
 
-        The registration may be a moment old unless ``fresh``; before a trigger is refused it is read again.
+        Without ``fresh`` the registration may come from the cache; it is read again before a trigger is refused.
 
         Raises:
             BadParameter: the idempotency key is malformed.
@@ -104,12 +104,12 @@ class Intake:
         new = NewInvocation(
             reference_id=call.reference_id,
             plugin=call.plugin,
-            webhook_id=call.webhook_id if ID_PATTERN.match(call.webhook_id) else "",  # only ids enter the store
+            webhook_id=call.webhook_id if ID_PATTERN.match(call.webhook_id) else "",  # the store holds valid ids only
             revision=revision,
             lane=call.lane,
             caller=call.caller,
             traceparent=call.traceparent,
-            idempotency=idempotency,  # a key that was used before still stands for that invocation
+            idempotency=idempotency,  # a key that was used before still names its first invocation
             refusal=Outcome.WEBHOOK_NOT_REGISTERED if unknown else Outcome.REQUEST_REJECTED,
             callback="" if call.is_own else callback or "",
         )
@@ -164,7 +164,7 @@ class Intake:
         )
 
     def _pins(self, plugin: str, shape: Shape) -> str:
-        """Write down the revisions that a chain runs with, even if others are registered meanwhile."""
+        """Return, as JSON, the revisions that a chain runs with even if newer ones are registered meanwhile."""
         return json.dumps(pins_of(plugin, shape, self._webhooks.current), separators=(",", ":"))
 
     def _current(self, call: TriggerRequest, *, refresh: bool) -> tuple[int, Shape] | None:
@@ -186,7 +186,7 @@ class Intake:
             return None
 
     def _idempotency(self, call: TriggerRequest, key: str, trigger: Trigger) -> Idempotency:
-        # Of what the caller sent, not of what the check makes of it: a repeat matches though the registration changed.
+        # The fingerprint is of what the caller sent, so that a repeat matches even if the registration has changed.
         members = {"data": trigger.data, "headers": dict(trigger.headers), "queryParams": dict(trigger.query_params)}
         canonical = json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
         place = (call.plugin.encode(), call.webhook_id.encode())

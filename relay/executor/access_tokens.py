@@ -27,24 +27,24 @@ if TYPE_CHECKING:
     from relay.store.access_tokens import AccessTokenStore, RevisionId
     from relay.vault import Vault
 
-#: All of one token request. Only the calls that need this token wait for it.
+#: The timeout of one token request, in seconds. Only the calls that need this token wait for it.
 FETCH_S: Final = 5.0
-#: How long other processes wait for the one that fetches, and how often they look for its token meanwhile.
+#: How many seconds the lock of the fetching process holds at most, and how often others look for its token meanwhile.
 FETCH_LOCK_S: Final = FETCH_S + 2
 LOOK_S: Final = 0.05
-#: How long a process uses a token without reading the store again.
+#: How many seconds a process uses a token without reading the store again.
 BELIEVED_S: Final = 5.0
-#: After a failure this process does not try again for this long; each further failure doubles it.
+#: For how many seconds a process does not try again after a failed fetch; each further failure doubles the pause.
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
-MAX_REMEMBERED: Final = 4_096  # tokens, by one process
-#: Where a token is refused this soon after it was fetched, a new one would be refused too.
+MAX_REMEMBERED: Final = 4_096  # tokens that one process keeps
+#: If an endpoint refuses a token within this many seconds of its fetch, it would refuse a new one too.
 FRESH_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """A token for a call."""
+    """An access token for calls of one revision, opened and as the store has it (``sealed``)."""
 
     revision_id: RevisionId
     token: str = field(repr=False)
@@ -80,7 +80,7 @@ class AccessTokens:
         """Return a usable token that this process or the store has; None if one has to be fetched.
 
         Raises:
-            NoToken: a token cannot be had now.
+            NoToken: a fetch failed a moment ago, and is not tried again yet.
             Unavailable: the store cannot be reached.
         """
         known = self._believed(revision_id)
@@ -92,10 +92,10 @@ class AccessTokens:
         return known
 
     def access(self, revision_id: RevisionId, credentials: ClientCredentials) -> AccessToken:
-        """Return a usable token; fetch one where there is none.
+        """Return a usable token; fetch one if neither this process nor the store has one.
 
         Raises:
-            NoToken: a token cannot be had now.
+            NoToken: the fetch failed, now or a moment ago.
             Unavailable: the store cannot be reached.
         """
         known = self._believed(revision_id)
@@ -133,7 +133,7 @@ class AccessTokens:
         self._known[access.revision_id] = (access, boot_time_s() + BELIEVED_S)
 
     def _obtain(self, revision_id: RevisionId, credentials: ClientCredentials) -> AccessToken:
-        """Return the store's token; else the next one, fetched by whichever process holds the lock."""
+        """Return the store's token; if it has none, fetch one, or wait while another process with the lock does so."""
         owner, give_up_s = uuid4().hex, boot_time_s() + FETCH_LOCK_S + FETCH_S
         while boot_time_s() < give_up_s:
             stored = self._stored(revision_id)
@@ -166,7 +166,7 @@ class AccessTokens:
         now_s = time.time()
         value = [grant.token, now_s, now_s + grant.usable_s]
         sealed = self._vault.seal(orjson.dumps(value), _owner(revision_id))
-        with suppress(Unavailable, StoreFault):  # others fetch a token of their own
+        with suppress(Unavailable, StoreFault):  # other processes then fetch tokens of their own
             self._store.write(revision_id, sealed, grant.usable_s)
         return AccessToken(revision_id, grant.token, sealed, now_s, now_s + grant.usable_s)
 

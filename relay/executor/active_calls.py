@@ -29,7 +29,7 @@ class ActiveCall:
     gate: Gate
     claimed_at_ms: int  # the server's clock, when the claim was answered
     claimed_at_s: float  # the same moment on this machine's clock
-    waited_ms: int | None = None  # how long it had been ready to be sent; of a first attempt only
+    waited_ms: int | None = None  # how long it had been ready to be sent; for a first attempt only
     released: bool = False
     answer: EndpointAnswer | None = None  # as soon as there is one
     span: Span | None = None  # of the attempt, where it is traced
@@ -47,7 +47,7 @@ class ActiveCalls:
         self._active_calls: dict[str, ActiveCall] = {}
 
     def __len__(self) -> int:
-        """Count the calls that a stop waits for: none that it has given back, even if its connection still hangs."""
+        """Count the calls that a stop waits for; not those that it has given back, even if their connections hang."""
         return sum(not active.released for active in self._active_calls.values())
 
     def add(self, active: ActiveCall) -> None:
@@ -55,15 +55,15 @@ class ActiveCalls:
         self._active_calls[active.reference_id] = active
 
     def of(self, reference_id: str) -> ActiveCall | None:
-        """Return one of them; None if it has ended."""
+        """Return the call with this reference id; None if it has ended."""
         return self._active_calls.get(reference_id)
 
     def end(self, reference_id: str) -> ActiveCall | None:
-        """Remove a call that was settled, or given back; None if it had ended before."""
+        """Remove and return a call that was settled or given back; return None if it had ended before."""
         return self._active_calls.pop(reference_id, None)
 
     def shut_unsent(self) -> dict[str, list[str]]:
-        """Shut the gates of calls that have not left; return their reference ids by claim token, to be given back."""
+        """Shut the gates of the unsent calls; return their reference ids by claim token, to be given back."""
         by_token: dict[str, list[str]] = {}
         for active in list(self._active_calls.values()):
             if isinstance(active.call, Prepared) and active.gate.shut():

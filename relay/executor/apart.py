@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Work on less takes a few milliseconds at most, and is done sooner without a thread.
+#: Work on fewer bytes takes a few milliseconds at most, and ends sooner without a thread.
 LARGE_BYTES: Final = 64 * 1024
 #: Evaluating expressions takes about this many times as long as reading the data that they search.
 EVALUATING: Final = 32
@@ -21,7 +21,7 @@ _MAKING: Final = 1_000
 
 
 def apart(size_bytes: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run ``work``, in a thread where it is on many bytes. It must be pure: it does no I/O and uses no greenlets."""
+    """Run ``work``; in a thread if it is on `LARGE_BYTES` or more. It must be pure: no I/O, no use of greenlets."""
     if size_bytes < LARGE_BYTES:
         return work(*args, **kwargs)
     result: R = gevent.get_hub().threadpool.apply(work, args, kwargs)

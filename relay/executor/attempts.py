@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class Attempts:
     """The calls in flight of one process.
 
-    ``go_on`` gets the calls that may run because others have ended, ``let_go`` the ids of those that have ended here.
+    ``go_on`` gets the calls that may run because others have ended; ``let_go`` gets the ids of calls that have ended.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class Attempts:
 
     @property
     def settler_moves(self) -> int:
-        """How often a settler has iterated."""
+        """How often the settlers have iterated, in all."""
         return self._settlers.moves
 
     def launch(self, active: ActiveCall) -> None:
-        """Start a claimed call in the slot that was taken for it; the call frees it, however it ends."""
+        """Start a claimed call in the slot that was taken for it; the call frees the slot, however it ends."""
         self._slots.hold(active.webhook)
         self._active_calls.add(active)
         self._watch.claimed(active)
@@ -84,12 +84,12 @@ class Attempts:
             raise
 
     def shut_unsent(self) -> dict[str, list[str]]:
-        """Stop every request that has not left, for good; return reference ids by claim token, to be given back."""
+        """Stop every unsent request for good; return the reference ids by claim token, to be given back."""
         self._stopping = True
         return self._active_calls.shut_unsent()
 
     def flush(self, timeout_s: float) -> None:
-        """Settle what has ended, in at most ``timeout_s`` seconds."""
+        """Settle the calls that have ended, within ``timeout_s`` seconds."""
         self._settlers.flush(timeout_s)
 
     def _carry_out(self, active: ActiveCall) -> None:
@@ -97,7 +97,7 @@ class Attempts:
         settlement: Settlement | None = None
         try:
             settlement = self._attempt(active)
-        except Exception as error:  # noqa: BLE001 - a fault of ours, which costs this call only
+        except Exception as error:  # noqa: BLE001 - a fault of the relay must cost this call only
             log.fault(error, "attempt")
             settlement = self._salvage(active, error)
         finally:
@@ -107,7 +107,7 @@ class Attempts:
                 self._settlers.put(settlement)
 
     def _attempt(self, active: ActiveCall) -> Settlement | None:
-        """Send a call, or make its chain's next step; None if it was given back, or waits for its step."""
+        """Send a call, or make its chain's next step; return None if it was given back, or waits for that step."""
         call, sent_at_ms = active.call, self._sent_at_ms(active)
         if isinstance(call, Prepared):
             self._watch.sending(active)
@@ -124,7 +124,7 @@ class Attempts:
         return unsendable(call, active.claim_token, sent_at_ms)
 
     def _salvage(self, active: ActiveCall, error: Exception) -> Settlement | None:
-        """Make the settlement of a call that a fault of ours has stopped; None where its lease is to end instead."""
+        """Make the settlement of a call that a fault of the relay stopped; None if its lease is to end instead."""
         call, sent_at_ms = active.call, self._sent_at_ms(active)
         if active.released:
             return None
@@ -136,7 +136,7 @@ class Attempts:
         return unsendable(Unsendable(call.record, Outcome.PREPARE_FAILED), active.claim_token, sent_at_ms)
 
     def _advance(self, active: ActiveCall, evaluation: ChainEvaluation) -> Settlement | None:
-        """Create a chain's next step, for which the chain then waits (None), or make its settlement."""
+        """Create a chain's next step and return None, as the chain waits for it; or return the chain's settlement."""
         if isinstance(evaluation.next, Create):
             step, news = evaluation.next.step, self._evaluator.new_steps(evaluation, evaluation.next)
             secrets = self._evaluator.sealed_secrets(evaluation, evaluation.next)

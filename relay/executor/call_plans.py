@@ -1,4 +1,4 @@
-"""What a worker needs of a webhook's revision, made once and kept: its shape, its template and its mask."""
+"""Makes and keeps what a worker needs to call a revision of a webhook: its shape, its template and its mask."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from relay.registration import Shape
     from relay.store.registry import Registry
 
-#: Revisions never change, so a plan is good for ever; this bounds memory.
+#: How many plans are kept. Revisions never change, so no plan goes stale; the bound is for memory.
 MAX_PLANS: Final = 2_048
 MAX_CHAIN_MASKS: Final = 256
 
@@ -33,12 +33,12 @@ class CallPlan:
     shape: Shape
     template: Template
     mask: Mask
-    sendable: bool  # plain http is called only while an exception allows it (security.md, "Egress guard")
-    oauth: ClientCredentials | None = None  # a token is needed before it is called
+    sendable: bool  # false for plain http that no exception allows (security.md, "Egress guard")
+    oauth: ClientCredentials | None = None  # set if every call needs an access token
 
 
 class CallPlans:
-    """Plans by plugin, webhook and revision."""
+    """Makes the plans of revisions, and keeps those that were used last."""
 
     def __init__(self, registry: Registry, policy: AddressPolicy) -> None:
         self._registry = registry
@@ -47,20 +47,20 @@ class CallPlans:
         self._chain_masks = lru_cache(MAX_CHAIN_MASKS)(self._make_chain_mask)
 
     def of(self, plugin: str, webhook_id: str, revision: int) -> CallPlan:
-        """Return the plan of a revision of a webhook that is no chain.
+        """Return the plan of a revision of a webhook that is not a chain.
 
         Raises:
             NotFound: there is no such revision, or it is a chain's.
-            VaultError: its target does not open with the keys at hand.
+            VaultError: its target does not open with this process's keys.
         """
         return self._cached(plugin, webhook_id, revision)
 
     def chain(self, plugin: str, webhook_id: str, revision: int, pins: Mapping[str, int]) -> ChainPlan:
-        """Return the plan of a revision of a chain, with the revisions of its steps' webhooks that were pinned for it.
+        """Return the plan of a revision of a chain; ``pins`` has the revision of each webhook that its steps call.
 
         Raises:
-            NotFound: there is no such revision, or it is no chain's.
-            VaultError: its target does not open with the keys at hand.
+            NotFound: there is no such revision, or it is not a chain's.
+            VaultError: its target does not open with this process's keys.
         """
         target = self._registry.open_target(plugin, webhook_id, revision)
         if not isinstance(target, ChainTarget):
@@ -72,11 +72,11 @@ class CallPlans:
         return ChainPlan.of(target, shapes)
 
     def shape(self, plugin: str, webhook_id: str, revision: int) -> Shape:
-        """Return the shape of any revision; raises NotFound."""
+        """Return the shape of any revision; raise NotFound if there is no such revision."""
         return self._registry.revision(plugin, webhook_id, revision).shape
 
     def chain_mask(self, plugin: str, pins: Mapping[str, int]) -> Mask:
-        """Make the mask for secrets and addresses of every webhook that a chain calls, through other chains too.
+        """Make the mask for the secrets and addresses of every webhook that a chain calls, also through other chains.
 
         Raises NotFound and VaultError as ``of`` does.
         """

@@ -1,4 +1,4 @@
-"""What a chain does next, when its parent was claimed: its next step, or its end. Nothing is sent here."""
+"""Works out what a chain does next, which is its next step or its end. Nothing is sent here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from relay.store.transitions import CallRecord
     from relay.vault import Vault
 
-#: How many steps' secrets, read or worked out in this process, are kept.
+#: For how many steps a process keeps the secrets to hide.
 MAX_HIDINGS: Final = 1_024
 
 
@@ -40,7 +40,7 @@ class ChainEvaluation:
     record: CallRecord
     standing: Standing
     next: Next
-    secrets: tuple[str, ...]  # what its masks, and those of the chains above, found so far
+    secrets: tuple[str, ...]  # found so far by its masks and by those of the chains above it
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class _Hiding:
 
     secrets: tuple[str, ...]  # found before the step
     count: int  # calls that the steps before it made
-    masks: bool  # whether the step has masks itself: then each of its answers may hold more
+    masks: bool  # whether the step has masks of its own, which may find more in each of its answers
 
     def to_json(self) -> bytes:
         return dump_json([list(self.secrets), self.count, self.masks])
@@ -61,7 +61,7 @@ class _Hiding:
 
 
 class ChainEvaluator:
-    """Works out what a chain does next, and seals what that leaves: steps, secrets, results."""
+    """Works out what a chain does next, and seals the steps, secrets and results that it leaves."""
 
     def __init__(
         self, plans: CallPlans, steps: Steps, standings: ChainStandings, data_vault: Vault, target_vault: Vault
@@ -74,7 +74,7 @@ class ChainEvaluator:
         self._hidings: OrderedDict[tuple[str, int], _Hiding] = OrderedDict()  # by chain and step
 
     def prepare(self, record: CallRecord) -> ChainEvaluation:
-        """Work out what a chain does next; raises as `CallPlans.chain`, `RequestRejected`, and `Unavailable`."""
+        """Work out what a chain does next; raise what `CallPlans.chain` raises, `RequestRejected` or `Unavailable`."""
         standing = self._standings.current(record)
         check(self._plans.shape(record.plugin, record.webhook_id, record.revision), standing.trigger)
         above = self._hidden_in(record)
@@ -114,7 +114,7 @@ class ChainEvaluator:
         return news
 
     def sealed_secrets(self, evaluation: ChainEvaluation, create: Create) -> bytes:
-        """Seal what the chain hides in the answers of a step, for whoever reads one of them."""
+        """Seal what the chain hides in the answers of a step, for the workers that read these answers."""
         record, standing = evaluation.record, evaluation.standing
         hiding = _Hiding(evaluation.secrets, standing.count, masks=bool(standing.plan.steps[create.step].mask))
         self._keep((record.reference_id, create.step), hiding)
@@ -137,10 +137,10 @@ class ChainEvaluator:
         return self._settlement(evaluation, claim_token, outcome, State.UNREACHABLE, result, f"step {step}: {reason}")
 
     def secrets_beside(self, record: CallRecord, result: Result, size_bytes: int) -> tuple[str, ...] | None:
-        """Return the texts to hide in the answer of a chain's step: what the chain's masks find, this answer included.
+        """Return the texts to hide in the answer of a chain's step: what the chain's masks find, also in this answer.
 
-        Also what the masks of chains above it have found, which they may have handed down. None where the chain has
-        ended, so that they can no longer be found. Raises TooManySecrets.
+        They include what the masks of the chains above it have found, because those may have handed it down. Returns
+        None if the chain has ended, so that the texts can no longer be found. Raises TooManySecrets.
         """
         if record.parent is None or record.step is None:
             return ()
@@ -158,14 +158,14 @@ class ChainEvaluator:
         )
 
     def raw(self, record: CallRecord, result: Result) -> bytes:
-        """Seal what the chain of a step needs of its answer, secrets included, for workers alone."""
+        """Seal a step's answer for its chain, secrets included, so that only workers can open it."""
         if record.parent is None or record.step is None:
             return b""
         owner = raw_owner(record.plugin, record.reference_id, record.parent, record.step)
         return self._target_vault.seal(sealed_data(result), owner)
 
     def _hidden_in(self, record: CallRecord) -> _Hiding | None:
-        """Return what the chain of a step hides in its answers; None where it is over and this is not known here."""
+        """Return what a step's chain hides in its answers; None without a chain, or if it is over and not kept here."""
         if record.parent is None or record.step is None:
             return None
         place = record.parent, record.step
@@ -214,11 +214,11 @@ class ChainEvaluator:
         )
 
     def _masked(self, evaluation: ChainEvaluation, result: Result) -> tuple[Any, int]:
-        """Mask a chain's data for its caller; leave nothing of it where it cannot be known what to hide."""
+        """Mask a chain's data for its caller, and count what was masked; drop the data if the mask cannot be made."""
         try:
             pins: dict[str, int] = json.loads(evaluation.record.pins or "{}")
             mask = surely(lambda: self._plans.chain_mask(evaluation.record.plugin, pins), "conclude", gevent.sleep)
-        except Exception as error:  # noqa: BLE001 - the chain has come to its end all the same
+        except Exception as error:  # noqa: BLE001 - the chain has ended nevertheless
             log.fault(error, "chain_mask")
             return None, 0
         size_bytes = evaluation.standing.size_bytes + making_bytes(evaluation.secrets)

@@ -1,4 +1,4 @@
-"""Where chains stand, each step's result read and opened once in this process."""
+"""Reads where chains stand; each step's result is read and opened once in a process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from relay.store.transitions import CallRecord
     from relay.vault import Vault
 
-#: Of sealed answers and triggers, for all chains together and for one: opened and parsed they take several times that.
+#: Bytes of sealed answers and triggers to keep, for all chains and for one. Once parsed, they take several times more.
 MAX_KEPT_BYTES: Final = 8 * 1024 * 1024
 MAX_KEPT_BYTES_OF_ONE: Final = 1024 * 1024
 MAX_KEPT: Final = 512
@@ -49,7 +49,7 @@ class Standing:
 
 
 class ChainStandings:
-    """Reads where chains stand. A step that has ended stays as it is, so that what was read once is kept."""
+    """Reads where chains stand, and keeps what it has read: a step that has ended never changes."""
 
     def __init__(
         self, plans: CallPlans, store: InvocationStore, steps: Steps, payloads: Payloads, target_vault: Vault
@@ -63,11 +63,11 @@ class ChainStandings:
         self._kept_bytes = 0
 
     def current(self, record: CallRecord) -> Standing:
-        """Read where a chain stands now; raises as `CallPlans.chain`, `VaultError`, and `Unavailable`."""
+        """Read where a chain stands now; raise what `CallPlans.chain` raises, `VaultError` or `Unavailable`."""
         return self._read(record, None)
 
     def of_step(self, record: CallRecord, count: int) -> Standing | None:
-        """Return where a step's chain stood when the step was made, after ``count`` calls; None if it is gone."""
+        """Return where a step's chain stood when it made the step, after ``count`` calls; None if the chain is gone."""
         if record.parent is None:
             return None
         known = self._kept.get(record.parent)

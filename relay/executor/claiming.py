@@ -1,4 +1,4 @@
-"""Claims calls, noting when, and gives back those of which nothing has left."""
+"""Claims calls, and gives back claimed calls of which nothing was sent."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from relay.store.invocations import InvocationStore
     from relay.store.transitions import Claimed, Ready
 
-#: How long to go on trying to give back what a claim without a reply may have granted: far beyond any lease.
+#: For how many seconds to try to give back what a claim without a reply may have granted: far longer than any lease.
 GIVE_BACK_S: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimGrant:
-    """The reply to a claim: its token, and when it was asked for and came, on the clock of ``boot_time_s``."""
+    """The reply to a claim, with its token, and when it was sent and answered, on the clock of ``boot_time_s``."""
 
     claim_token: str
     claimed: Claimed
@@ -35,7 +35,7 @@ class ClaimGrant:
     answered_s: float
 
     def active_call(self, call: Call) -> ActiveCall:
-        """Make the active call of one that was granted. Its deadline counts from before the claim was sent."""
+        """Make the `ActiveCall` of a granted call. Its deadline counts from before the claim was sent."""
         gate = Gate(self.begun_s + call.record.timeout_ms / 1000)
         return ActiveCall(
             call,
@@ -62,10 +62,10 @@ class Claimer:
         return self._under_way > 0
 
     def claim(self, reference_ids: Sequence[str], full: Sequence[str], park: Sequence[str]) -> ClaimGrant:
-        """Claim calls to send them, and park others: those read as ``full``, and those that there is no room for.
+        """Claim calls to send them; park those whose records were read as ``full``, and those in ``park``.
 
-        Raises what the store raises. What may have been granted all the same is then given back, as soon as the store
-        can be told.
+        Raises what the store raises. Calls that the claim may have granted nevertheless are then given back, as soon as
+        the store can be reached.
         """
         claim_token, begun_s = uuid4().hex, boot_time_s()
         self._under_way += 1
@@ -79,11 +79,11 @@ class Claimer:
         return ClaimGrant(claim_token, claimed, begun_s, boot_time_s())
 
     def give_back(self, by_token: Mapping[str, Sequence[str]]) -> None:
-        """Try once to give back calls, none of which has left; where that fails their leases end."""
+        """Try once to give back calls that were not sent; if that fails, their leases end."""
         for claim_token, reference_ids in by_token.items():
             try:
                 self._publish(self._store.release(reference_ids, claim_token))
-            except Exception as error:  # noqa: BLE001 - those of other claims are still to be given back
+            except Exception as error:  # noqa: BLE001 - the calls of other claims are still to be given back
                 Failures("release", calls=len(reference_ids)).note(error)
 
     def _give_back_surely(self, reference_ids: Sequence[str], claim_token: str) -> None:

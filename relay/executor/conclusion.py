@@ -1,4 +1,4 @@
-"""Turns what came of an attempt into its settlement: classify, mask, decide on another attempt, seal."""
+"""Makes the settlement of an attempt: classifies and masks its answer, decides on another attempt, seals the result."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from relay.store.transitions import CallRecord
     from relay.vault import Vault
 
-#: Outcomes by which an endpoint counts as away. With the others it answered, or was not even tried.
+#: Outcomes after which an endpoint counts as away. With any other it answered, or was not tried.
 _NO_CONTACT: Final = frozenset(
     {
         Outcome.DNS_FAILED,
@@ -35,7 +35,7 @@ _NO_CONTACT: Final = frozenset(
         Outcome.CONNECTION_LOST,
     }
 )
-#: How many attempts more than registered an invocation may get because its token was refused.
+#: How many attempts beyond the registered ones an invocation may get because its token was refused.
 MAX_NEW_TOKENS: Final = 2
 
 
@@ -79,11 +79,11 @@ class Conclusion:
         return self._vault.seal(sealed_data(result), owner)
 
     def _with_a_new_token(self, call: Prepared, attempt: Attempt) -> Retry | None:
-        """Return another attempt at once, if the endpoint refused a token that may have been revoked or expired."""
+        """Return a retry without delay if the endpoint refused a token that may have been revoked or expired."""
         access, refused = call.access, attempt.outcome is Outcome.ANSWERED and attempt.status == 401
         if not refused or access is None or access.fresh or self._tokens is None:
             return None
-        with suppress(Unavailable, StoreFault):  # this process has forgotten it all the same
+        with suppress(Unavailable, StoreFault):  # this process has forgotten the token anyway
             self._tokens.drop(access)
         policy = call.shape.retry
         return Retry(0) if attempt.number < (policy.attempts if policy else 1) + MAX_NEW_TOKENS else None
@@ -114,7 +114,7 @@ def unsendable(call: Unsendable, claim_token: str, started_at_ms: int) -> Settle
 def salvaged(
     call: Prepared, claim_token: str, answer: EndpointAnswer | None, *, entered: bool, at_ms: int
 ) -> Settlement:
-    """Make the settlement of a call that a fault of ours has stopped: what is known, none of the answer's data."""
+    """Make the settlement of a call that a fault of the relay stopped: what is known, without the answer's data."""
     if answer is None:
         outcome, sent = (Outcome.CONNECTION_LOST, Sent.MAYBE) if entered else (Outcome.PREPARE_FAILED, Sent.NO)
     else:

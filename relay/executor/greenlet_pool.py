@@ -1,6 +1,6 @@
-"""A pool of greenlets, because CPython maps memory for the frames of each new one and unmaps it at its end.
+"""Reuses greenlets, because CPython maps memory for the frames of each new one and unmaps it when that one ends.
 
-These two system calls and a page fault or two cost about 10 us, and a whole call little more than 100.
+The two system calls and a page fault or two cost about 10 us, where a whole call costs little more than 100 us.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 
 class GreenletPool(Generic[T]):
-    """Calls ``work`` for any number of items at a time. As many greenlets stay as were ever busy at once."""
+    """Calls ``work`` for any number of items at a time. It keeps as many greenlets as were ever busy at once."""
 
     def __init__(self, work: Callable[[T], None]) -> None:
         self._work = work
         self._items: SimpleQueue[T] = SimpleQueue()
-        self._idle = 0  # greenlets that wait, less the items that wait for one
+        self._idle = 0  # waiting greenlets, less the items that they have not taken yet
 
     def start(self, item: T) -> None:
         """Start an item's work soon, and return at once."""

@@ -1,4 +1,4 @@
-"""The calls that a process has in progress: a second message about one starts nothing, but is remembered."""
+"""Tracks the calls that a process has in progress: a second message for one starts nothing, but is remembered."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class InProgress:
-    """Reference ids from their message until their call has ended or was put back."""
+    """Holds the reference id of each call from its message until it ends, is parked, or is left for another message."""
 
     def __init__(self) -> None:
         self._held: set[str] = set()
         self._asked_for: set[str] = set()  # by another message, while held
 
     def take(self, named: Iterable[object]) -> list[str]:
-        """Hold the ids that are not held yet, and return them; ignore whatever is not a reference id."""
+        """Hold the ids that are not held yet, and return them; ignore anything that is not a reference id."""
         fresh = dict.fromkeys(ref for ref in named if isinstance(ref, str) and reference_time_ms(ref))
         taken = [ref for ref in fresh if ref not in self._held]
         self._asked_for.update(self._held.intersection(fresh))
@@ -26,9 +26,9 @@ class InProgress:
         return taken
 
     def let_go(self, reference_ids: Collection[str]) -> list[str]:
-        """Hold these no longer; return those that another message asked for meanwhile.
+        """Stop holding these ids; return those that another message named while they were held.
 
-        That message may have been sent to wake a call that was just being parked here: no other would follow.
+        That message may have been sent to wake a call just as this process parked it; no other message would follow.
         """
         self._held.difference_update(reference_ids)
         if not self._asked_for:

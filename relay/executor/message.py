@@ -1,4 +1,4 @@
-"""The calls of one message: how far they have come, and how many of them could not be prepared."""
+"""Tracks the calls of one message: which were started, parked or left, and how many could not be prepared."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from relay.executor.preparation import Call, Preparation
     from relay.store.transitions import CallRecord, Claimed
 
-#: For how long a message's calls may wait for their webhook's share, counted anew when some of them are claimed, before
-#: they are parked. Meanwhile the message holds one of the few tasks of its process, and those behind it wait as well.
+#: How many seconds a message's calls may wait for their webhook's share before they are parked, counted anew after each
+#: claim. Meanwhile the message occupies one of its process's few tasks, and the messages behind it wait too.
 HOLD_S: Final = 0.25
-#: How many calls of a message may be left out because they cannot be read now; beyond that the store counts as away.
+#: How many calls of a message may be left out because they cannot be prepared; with more, the store counts as away.
 LEFT_OUT: Final = 2
 
 
@@ -29,22 +29,22 @@ def _nothing_done() -> dict[str, int]:
 
 @dataclass(slots=True)
 class Message:
-    """The calls that one message brought; ``waits``: whether they wait for access tokens, which tasks must not."""
+    """The calls of one message. ``waits`` says whether they wait for access tokens, which a task's calls must not."""
 
-    left: set[str]  # ids that were neither claimed, parked nor handed on
+    left: set[str]  # ids that have not been claimed, parked or handed on
     waits: bool
     counts: dict[str, int] = field(default_factory=_nothing_done)
     park_at_s: float = field(default_factory=lambda: boot_time_s() + HOLD_S)
-    prepared: dict[str, Call] = field(default_factory=dict)  # by id, for which there was no slot yet
+    prepared: dict[str, Call] = field(default_factory=dict)  # by id: calls for which there was no slot yet
     failed: int = 0
 
     @property
     def hold_s(self) -> float:
-        """Return for how many seconds more its calls may wait; 0 if they are to be parked."""
+        """For how many more seconds its calls may wait; 0 if they are to be parked."""
         return max(0.0, self.park_at_s - boot_time_s())
 
     def claimed(self, claimed: Claimed) -> None:
-        """Note which of its calls were claimed or parked; a claim gives the others more time."""
+        """Note which of its calls were claimed or parked; if some were claimed, the others get more time."""
         self.left -= claimed.granted | claimed.parked
         if claimed.granted:
             self.park_at_s = boot_time_s() + HOLD_S
@@ -58,7 +58,7 @@ class Message:
     def prepare(self, preparation: Preparation, records: Sequence[CallRecord]) -> tuple[list[Call], list[CallRecord]]:
         """Prepare these calls; return those that can be claimed, and those whose access token has to be fetched first.
 
-        Raises `Unavailable` or `StoreFault` for more than a few that cannot be prepared now.
+        A call that cannot be prepared now is left out; for more than `LEFT_OUT` of them, `Unavailable` is raised.
         """
         calls: list[Call] = []
         wanting: list[CallRecord] = []
@@ -68,7 +68,7 @@ class Message:
             except (Unavailable, StoreFault) as error:
                 self.failed += 1
                 if Failures("prepare").note(error) or self.failed <= LEFT_OUT:
-                    continue  # another message brings it again: the others need not wait
+                    continue  # another message will bring this call; the others go on now
                 raise
             if isinstance(call, TokenWanted):
                 wanting.append(record)

@@ -1,4 +1,4 @@
-"""Opens the triggers of calls, each with the ring that it was sealed under."""
+"""Opens the triggers of calls, each with the key ring that sealed it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Payloads:
-    """The triggers that a worker carries out.
+    """Opens the triggers of the calls that a worker carries out.
 
-    What callers send is sealed with the data keys, which the API has too. What a chain hands to its steps may hold
-    secrets from an endpoint's answer, and is sealed with the target keys, which the API has not.
+    A caller's trigger is sealed with the data keys, which the API has too. A trigger that a chain makes for a step may
+    contain secrets of an endpoint's answer, so it is sealed with the target keys, which the API does not have.
     """
 
     def __init__(self, data_vault: Vault, target_vault: Vault) -> None:
@@ -24,7 +24,7 @@ class Payloads:
         self._target_vault = target_vault
 
     def open(self, record: CallRecord) -> Trigger:
-        """Open the trigger of a call; ``VaultError`` if it does not open."""
+        """Open the trigger of a call; raise ``VaultError`` if it does not open."""
         vault = self._data_vault if record.parent is None else self._target_vault
         return Trigger.from_json(
             vault.open(record.payload, payload_owner(record.plugin, record.reference_id, record.purpose))

@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from relay.store.invocations import InvocationStore
     from relay.store.transitions import CallRecord, Claimed, Ready
 
-#: Calls that one script claims: the server does nothing else meanwhile.
+#: The most calls that one script claims; the server does nothing else meanwhile.
 CLAIM_ITEMS: Final = 32
-#: How long a task waits until calls of several partitions have started; after that they go on without it.
+#: How many seconds a task waits for the calls of several partitions to start; after that they start without it.
 APART_S: Final = 1.0
-#: What a stop keeps of its time for settling the last calls.
+#: How many seconds of its time a stop reserves for settling the last calls.
 SETTLE_S: Final = 5.0
-#: While every slot is taken, a call has to end within this many looks (`LOOK_S`): the longest timeout, and a settle.
+#: While every slot is taken, a call must end within this many looks (`LOOK_S`): the longest timeout and a settle.
 FULL_LOOKS: Final = 180
-#: Calls of one process that wait for access tokens at a time. Another message brings those beyond.
+#: How many calls of one process may wait for access tokens at a time. Another message brings any others.
 MAX_TOKENS_WANTED: Final = 4_096
 
 
@@ -88,7 +88,7 @@ class Executor:
         return counts
 
     def _run_apart(self, taken: Sequence[str], found: Sequence[CallRecord]) -> dict[str, int]:
-        """Start the calls of each partition apart: a silent server delays neither other partitions nor the task."""
+        """Start each partition's calls in a greenlet: a silent server delays neither other partitions nor the task."""
         if not self._store.is_divided:
             return self._run(taken, found, waits=False)
         parts = self._store.by_partition(taken)
@@ -102,7 +102,7 @@ class Executor:
         message, apart = Message(set(taken), waits), False
         try:
             self._start_all(self._read(taken, found), message)
-        except Exception as error:  # noqa: BLE001 - another message brings what was not claimed
+        except Exception as error:  # noqa: BLE001 - another message brings the calls that were not claimed
             apart = Failures("claim", calls=len(message.left)).note(error) and len(message.left) > 1
         finally:
             self._let_go(message.left)
@@ -116,14 +116,14 @@ class Executor:
         return self._slots.free == 0
 
     def parts(self) -> tuple[Part, ...]:
-        """Return the parts that have to move, or the heartbeat ends the process."""
+        """Return the parts that must keep moving; if one stands still, the heartbeat ends the process."""
         return (
             Part("settler", lambda: self._attempts.settler_moves),
             Part("calls", lambda: self._slots.ends if self.is_full else None, FULL_LOOKS, FULL_LOOKS),
         )
 
     def drain(self, timeout_s: float) -> None:
-        """Claim nothing more, give back what has not left, and let the rest end, in at most ``timeout_s`` seconds."""
+        """Claim nothing more, give back the unsent calls, and let the others end, within ``timeout_s`` seconds."""
         self._draining = True
         self._replaying.stop()
         deadline_s = boot_time_s() + timeout_s
@@ -146,7 +146,7 @@ class Executor:
         return [*(known[ref] for ref in taken if ref in known), *read]
 
     def _await_tokens(self, records: Sequence[CallRecord]) -> set[str]:
-        """Run these in greenlets of their own, one for each token that is wanted; return their ids."""
+        """Run these calls, in a greenlet for each token that is wanted; return the ids of those that it runs."""
         by_revision: dict[tuple[str, str, int], list[str]] = {}
         for record in records[: MAX_TOKENS_WANTED - self._tokens_wanted]:
             name = record.plugin, record.webhook_id, record.revision
@@ -174,10 +174,10 @@ class Executor:
     def _start_some(
         self, waiting: Sequence[CallRecord], message: Message, look_at: int = CLAIM_ITEMS
     ) -> Sequence[CallRecord]:
-        """Claim and send as many as there are slots, park those beyond their webhook's share; return the others.
+        """Claim and send as many calls as there are slots, park those beyond their webhook's share; return the others.
 
-        Those for which a slot is soon free are kept until the message's hold ends. The first ``look_at`` are sorted;
-        all of them where none of these can be sent or parked now. Only what may be sent is prepared.
+        Calls for which a slot is soon free are kept until the message's hold ends. Only the first ``look_at`` calls are
+        sorted, or all if none of these can be sent or parked now. Only calls that may be sent now are prepared.
         """
         first, rest = waiting[:look_at], waiting[look_at:]
         full = [record for record in first if record.full]
@@ -216,7 +216,7 @@ class Executor:
         self._follow(grant.claimed, (*records, *full, *parked))
 
     def _follow(self, claimed: Claimed, records: Iterable[CallRecord]) -> None:
-        """Act on what a claim has done beside granting calls: those that it ended, parked and woke."""
+        """Handle the calls that a claim has ended, parked or woken."""
         for record in records if claimed.ended else ():
             if record.reference_id in claimed.ended:
                 self._watch.ended(record, *claimed.ended[record.reference_id])
@@ -226,7 +226,7 @@ class Executor:
     # -- what may run now ------------------------------------------------------------------------------------
 
     def run_here(self, ready: Ready, found: Sequence[CallRecord] = ()) -> Ready:
-        """Run calls that may run now, where this process serves their lane and has room; return the others."""
+        """Run those of the ready calls whose lane this process serves, as far as it has room; return the others."""
         own = [] if self._draining else [ref for ref, lane in ready if lane in self._lanes][: self._slots.free]
         if own:
             gevent.spawn(self._run_woken, own, found)
@@ -238,7 +238,7 @@ class Executor:
             self.run(reference_ids, found)
 
     def _go_on(self, ready: Ready, found: Sequence[CallRecord] = ()) -> None:
-        """Run calls that may run now, and publish those that this process cannot run."""
+        """Run the ready calls for which this process has room, and publish the others."""
         others = self.run_here(ready, found)
         if others:
             self._publish(others)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from relay.request.rendering import OutgoingRequest
     from relay.store.transitions import CallRecord
 
-#: Masks that hide a token too, kept while the token lives.
+#: How many masks are kept that also hide an access token.
 MAX_TOKEN_MASKS: Final = 512
 
 
@@ -43,11 +43,11 @@ class Unsendable(NamedTuple):
 
     record: CallRecord
     outcome: Outcome
-    shape: Shape | None = None  # where another attempt may be made, if the webhook is registered so
+    shape: Shape | None = None  # set if another attempt may be made, as its retry policy says
 
 
 class TokenWanted(NamedTuple):
-    """A call whose access token has to be fetched first, which takes as long as its authorization server likes."""
+    """A call whose access token has to be fetched first, which may take as long as `FETCH_S` and more."""
 
     record: CallRecord
 
@@ -56,7 +56,7 @@ Call: TypeAlias = Prepared | Unsendable | ChainEvaluation
 
 
 class Preparation:
-    """Makes calls ready. What is wrong with a call is its outcome; what is wrong with the store is raised."""
+    """Prepares calls. A fault in a call becomes its outcome; a fault of the store is raised."""
 
     def __init__(
         self, plans: CallPlans, payloads: Payloads, evaluator: ChainEvaluator, tokens: AccessTokens | None = None
@@ -70,10 +70,10 @@ class Preparation:
     def prepare(self, record: CallRecord, *, waits: bool) -> Call | TokenWanted:
         """Open, check and render one call.
 
-        An access token that has to be fetched is waited for with ``waits``; without it, `TokenWanted` is returned.
+        If an access token has to be fetched, wait for it with ``waits``; without ``waits``, return `TokenWanted`.
 
         Raises:
-            Unavailable, StoreFault: something could not be read. The call is to be left: it was not claimed.
+            Unavailable, StoreFault: something could not be read. The caller leaves the call, which is not claimed yet.
         """
         try:
             return self._prepared(record, waits)
@@ -98,7 +98,7 @@ class Preparation:
         return self._authorized(self._render(record, plan), plan, waits)
 
     def _goes_on(self, record: CallRecord) -> bool:
-        """Return whether a chain has begun, and so goes on with its pinned revisions, whatever is registered today."""
+        """Return whether this is a step, or a chain that has begun: both go on, whatever is registered now."""
         return record.parent is not None or (record.pins is not None and self._evaluator.begun(record))
 
     def _render(self, record: CallRecord, plan: CallPlan) -> Prepared:
@@ -110,7 +110,7 @@ class Preparation:
         return Prepared(record, request, plan.shape, plan.mask)
 
     def _authorized(self, call: Prepared, plan: CallPlan, waits: bool) -> Call | TokenWanted:
-        """Put an access token into the call, where its webhook needs one; it is hidden in the answer."""
+        """Put an access token into the request if its webhook needs one, and hide the token in the answer."""
         if plan.oauth is None or self._tokens is None:
             return call
         record = call.record

@@ -1,4 +1,4 @@
-"""Reads an endpoint's answer, once: decode it, check it, find what is to be hidden in it, hide that."""
+"""Reads an endpoint's answer: decodes it, checks it, and hides the secrets that it contains."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ if TYPE_CHECKING:
     from relay.executor.chain_evaluation import ChainEvaluator
     from relay.executor.preparation import Prepared
 
-#: Masks that hide what chains have found, too: all steps of a chain share one for each webhook.
+#: How many masks are kept that also hide what chains have found; a chain's steps share one for each webhook.
 MAX_STEP_MASKS: Final = 256
 
 
 class Reading(NamedTuple):
-    """What was read of an answer: the outcome, the result as it may be kept, how many secrets were masked in it."""
+    """An answer that was read: the outcome, the result as it may be kept, and how many secrets were masked in it."""
 
     outcome: Outcome
     result: Result
     masked: int = 0
-    raw: bytes = b""  # what a chain needs of its step's answer, sealed; empty for none
+    raw: bytes = b""  # the answer as the chain of a step needs it, with its secrets, sealed; empty for any other call
 
 
 class AnswerReader:
-    """Reads answers. Whatever goes wrong then, the request was answered: that is what the outcome says."""
+    """Reads answers. If reading fails, the outcome still says that the endpoint answered."""
 
     def __init__(self, evaluator: ChainEvaluator) -> None:
         self._evaluator = evaluator
         self._masks = lru_cache(MAX_STEP_MASKS)(Mask.with_texts)
 
     def read(self, call: Prepared, answer: EndpointAnswer) -> Reading:
-        """Read the answer of an attempt; without one the result is that of its outcome."""
+        """Read the answer of an attempt; for an attempt without one, return the result that its outcome stands for."""
         if answer.outcome is not Outcome.ANSWERED:
             return _failed(answer.outcome)
         try:
             return self._read(call, answer)
-        except Exception as error:  # noqa: BLE001 - the request was answered; a fault of ours must not hide that
+        except Exception as error:  # noqa: BLE001 - the request was answered; a fault of the relay must not hide that
             log.fault(error, "read_answer")
             return _failed(Outcome.ANSWER_REJECTED)
 
@@ -62,10 +62,10 @@ class AnswerReader:
         return self._of_step(call, body, result)
 
     def _of_step(self, call: Prepared, body: AnswerBody, result: Result) -> Reading:
-        """Read the answer of a chain's step: beside what may be kept in its own record, what the chain needs of it.
+        """Read the answer of a chain's step: the result for the step's own record, and ``raw`` for the chain.
 
-        Of an answer that comes after the chain's end nothing is kept: what the chain would have hidden in it can no
-        longer be known.
+        No data is kept of an answer that comes after the chain's end, because it is no longer known what the chain
+        would have hidden in it.
         """
         nothing_kept = Reading(Outcome.ANSWERED, result._replace(data=None))
         try:
@@ -74,7 +74,7 @@ class AnswerReader:
             )
         except TooManySecrets:
             return _failed(Outcome.ANSWER_REJECTED)
-        except Exception as error:  # noqa: BLE001 - what is to be hidden is not known; there is an answer all the same
+        except Exception as error:  # noqa: BLE001 - the secrets are not known, but the endpoint has answered
             log.fault(error, "secrets_beside")
             return nothing_kept._replace(raw=self._raw(call, body, result))
         mask = call.mask
@@ -85,7 +85,7 @@ class AnswerReader:
             own = reading if mask is call.mask else _hidden(result, body, call.mask)
             if own.outcome is not Outcome.ANSWERED:
                 return own
-            reading = nothing_kept._replace(masked=reading.masked)  # bytes that hold a secret of the chain
+            reading = nothing_kept._replace(masked=reading.masked)  # bytes that contain a secret of the chain
         if secrets is None:
             return nothing_kept
         return reading._replace(raw=self._raw(call, body, result))
@@ -95,7 +95,7 @@ class AnswerReader:
 
 
 def _hidden(result: Result, body: AnswerBody, mask: Mask) -> Reading:
-    """Hide what the mask finds in the result. Bytes that show something are refused: they cannot be masked."""
+    """Hide what the mask finds in the result. Bytes cannot be masked: if they contain a secret, they are refused."""
     hidden = apart(len(body.raw), hide, body, mask)
     if hidden is None:
         return _failed(Outcome.ANSWER_REJECTED)._replace(masked=1)

@@ -1,4 +1,4 @@
-"""A settler for each partition of the store: a server that stands still delays no other partition's calls."""
+"""Runs a settler for each partition of the store, so that a stalled server does not delay the others' calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Settlers:
-    """Settles calls as `Settler` does, with one for each partition; that of partition 0 exists from the start."""
+    """Settles calls, those of each partition with a `Settler` of its own; that of partition 0 runs from the start."""
 
     def __init__(
         self,
@@ -30,12 +30,12 @@ class Settlers:
 
     @property
     def moves(self) -> int:
-        """How often any of them has iterated."""
+        """How often the settlers have iterated, in all."""
         return sum(each.moves for each in self._settlers.values())
 
     @property
     def waiting(self) -> int:
-        """How many settlements wait."""
+        """How many settlements wait, for all settlers."""
         return sum(each.waiting for each in self._settlers.values())
 
     def put(self, settlement: Settlement) -> None:

@@ -1,4 +1,4 @@
-"""Settles what came of calls in groups: what arrives while one script runs goes with the next."""
+"""Settles calls in groups: the settlements that arrive while one script runs go into the next."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from relay.store.invocations import InvocationStore
     from relay.store.transitions import CallRecord, Ready, Settled, Settlement
 
-#: Settlements of one script, which takes about 1 ms; the server does nothing else meanwhile.
+#: The most settlements in one script, which then takes about 1 ms; the server does nothing else meanwhile.
 GROUP_ITEMS: Final = 24
 GROUP_BYTES: Final = 1024 * 1024
-#: How often the settler shows that it is alive while there is nothing to settle.
+#: After how many seconds with nothing to settle the settler iterates, to show that it is alive.
 IDLE_S: Final = 1.0
-#: A settlement that has failed this often is tried alone, whatever the reason: it may be the reason.
+#: A settlement that has failed this often, for whatever reason, is tried alone: it may itself be the reason.
 FAILURES_TOGETHER: Final = 3
-#: After this many faults of ours, each alone, it is given up: its lease ends, and who finds it records what is known.
+#: After this many faults of the relay when tried alone, a settlement is given up: its lease ends, and a claim decides.
 FAULTS_ALONE: Final = 8
 
 
@@ -39,7 +39,7 @@ class _Waiting:
 
     settlement: Settlement
     failures: int = 0
-    faults: int = 0  # ours, not the server's
+    faults: int = 0  # of the relay, when it was tried alone
     alone: bool = False
 
     @property
@@ -79,7 +79,7 @@ class Settler:
         return len(self._waiting)
 
     def put(self, settlement: Settlement) -> None:
-        """Queue a settlement; once it is settled ``on_settled`` gets its group, and whether each of that counted."""
+        """Queue a settlement. ``on_settled`` later gets its group, and for each of the group whether it counted."""
         self._waiting.append(_Waiting(settlement))
         self._idle.clear()
         self._arrived.set()
@@ -118,11 +118,11 @@ class Settler:
         return group
 
     def _settle(self, group: Sequence[_Waiting]) -> bool:
-        """Settle a group; return whether it pays to collect the next one."""
+        """Settle a group; return whether to collect for a moment before the next one."""
         settlements = [each.settlement for each in group]
         try:
             settled = self._store.settle(self._with_room(settlements))
-        except Exception as error:  # noqa: BLE001 - whatever it is, an answer that has come is kept
+        except Exception as error:  # noqa: BLE001 - the answers have come, so the group is kept for another try
             self._failed(group, error)
             return False
         self._failures.over()
@@ -145,7 +145,7 @@ class Settler:
             ],
         )
 
-    # -- what could not be settled ------------------------------------------------------------------------------
+    # -- failures -----------------------------------------------------------------------------------------------
 
     def _failed(self, group: Sequence[_Waiting], error: Exception) -> None:
         ours = self._failures.note(error)
@@ -158,10 +158,10 @@ class Settler:
             else:
                 log.fault(error, "settle: given up")
                 self._on_settled([each.settlement], [False])
-        self._wait_for_better()
+        self._wait_to_retry()
 
-    def _wait_for_better(self) -> None:
-        """Wait for a moment before the next try, unless a settlement that has not been tried yet waits, or arrives."""
+    def _wait_to_retry(self) -> None:
+        """Wait for a moment before the next try, unless a settlement that has not been tried yet waits or arrives."""
         if all(each.failures for each in self._waiting):
             self._arrived.clear()
             self._arrived.wait(loops.RETRY_S)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _LOOK_S: Final = 0.02
 _STOP_S: Final = 10.0
-#: What a call may take besides its own timeout: to fetch an access token, to claim and to settle.
+#: How many seconds a call may take beyond its own timeout: to fetch an access token, to claim and to settle.
 _SPARE_S: Final = 30.0
 
 
@@ -35,7 +35,7 @@ def run_once(
 ) -> Invocation:
     """Make one attempt of a call, unless the webhook's limits hold it back; return its record.
 
-    A call that is not final then, because it is parked or to be retried, is cancelled: no worker may send it later.
+    A call that is not final then, because it is parked or due for a retry, is cancelled: no worker may send it later.
     """
     counts = executor.run([reference_id])
     until_s = boot_time_s() + timeout_s + _SPARE_S

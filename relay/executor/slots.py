@@ -1,12 +1,15 @@
-r"""How many calls one process has in flight, and how many of them one webhook may hold.
+r"""Limits how many calls one process has in flight, and how many slots one webhook may hold.
 
-A call is claimed only when a slot is free for it, so that what is claimed is sent at once and no lease runs out while
-it waits. A webhook may hold at most four times as many slots as are free (`relay.shares`): alone it gets four fifths,
-and something is always left for others. So the calls of a message fall into three: those that go now; those whose
-webhook has its share, but whose endpoint answers so fast that a slot is about to be free, which are kept for a quarter
-of a second at most, because to park and wake a call costs as much as to send it; and the rest, which the claim parks in
-the server, where the next end of a call of their webhook wakes them. None are looked at while their webhook holds more
-slots than keep its endpoint busy.
+A call is claimed only when a slot is free for it, so that a claimed call is sent at once and no lease runs out while it
+waits. A webhook may hold at most four times as many slots as are free (`relay.shares`): alone it gets four fifths, and
+some slots are always left for other webhooks. The calls of a message fall into three groups:
+
+* within: they are sent now.
+* kept: their webhook has its share, but its endpoint answers so fast that a slot is about to be free. They wait for a
+  quarter of a second at most, because parking and waking a call costs as much as sending it.
+* parked: the claim parks them in the server, where the next call of their webhook that ends wakes them.
+
+A message waits, unsorted, while the webhook of its first call holds more slots than keep its endpoint busy.
 
                     ids of a message, read and prepared
                                    |
@@ -43,35 +46,35 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Where an endpoint answers within this, a slot is free so soon that it pays to wait for it.
+#: An endpoint that answers within this many seconds frees its slots so soon that waiting for one pays.
 BRIEF_S: Final = 0.1
-#: Claiming this few costs about as much as claiming many: they wait where others may soon go with them.
+#: A claim of fewer calls than this costs about as much as one of many: they wait if others may soon join them.
 FEW: Final = 8
-#: How many woken calls a settle's reply names the webhooks of: it has as many rows (``MOST_ROWS``, ``lua/settle.lua``).
+#: The most woken calls whose records, and so whose webhooks, a settle returns (``MOST_ROWS``, ``lua/settle.lua``).
 WOKEN: Final = 32
-#: How much the last duration counts in a webhook's mean.
+#: The weight of the newest duration in a webhook's moving mean.
 _WEIGHT: Final = 0.2
 
 
 class Slots:
-    """Slots for calls in flight, each held for a webhook. Whoever takes slots gives each of them back."""
+    """The slots for calls in flight, each held for a webhook. Every slot that is taken has to be given back."""
 
     def __init__(self, total: int) -> None:
         self._free = BoundedSemaphore(total)
         self._held: Counter[Hashable] = Counter()
-        self._coming: Counter[Hashable] = Counter()  # woken, and on their way to a slot
-        self._answers = _Durations()  # until a webhook's calls are answered
-        self._leaves = _Durations()  # for how long they hold their slots
-        self._somebody_left = Event()
+        self._coming: Counter[Hashable] = Counter()  # woken calls that have no slot yet
+        self._answers = _Durations()  # how long a webhook's calls take to be answered
+        self._leaves = _Durations()  # how long they hold their slots
+        self._slot_freed = Event()
         self.ends = 0  # calls that have given their slots back
 
     @property
     def free(self) -> int:
-        """How many are free."""
+        """How many slots are free."""
         return int(self._free.counter)
 
     def within_share(self, calls: Sequence[T], webhook_of: Callable[[T], Hashable]) -> tuple[list[T], list[T]]:
-        """Split these calls into those that their webhooks may send from here now, and those beyond their share."""
+        """Split calls into those within their webhook's share of the slots, and those beyond it."""
         within: list[T] = []
         beyond: list[T] = []
         held, free = dict(self._held), self.free
@@ -87,14 +90,15 @@ class Slots:
         return within, beyond
 
     def room(self, name: Hashable) -> int:
-        """Return how many more calls this webhook may hold now."""
+        """Return how many more slots this webhook may hold now."""
         return room_left(self._held[name], self.free)
 
     def room_after(self, leaving: Iterable[Hashable]) -> dict[Hashable, int]:
-        """Return how many more calls each webhook in ``leaving``, named once a call, may hold once these have left.
+        """Return how many more slots each webhook may hold once the calls in ``leaving`` have freed theirs.
 
-        Room for calls that are coming is taken, so that none are woken for it twice. A webhook may have as many woken
-        as leave, and more only up to `WOKEN` in all: of others nobody would know that they are coming.
+        ``leaving`` names the webhook of each call. Slots for calls that are coming count as taken, so that no two calls
+        are woken for one slot. Each webhook may wake as many calls as leave; more only up to `WOKEN` for all webhooks,
+        because the settle's reply does not tell the webhooks of further calls.
         """
         counts = Counter(leaving)
         free = max(0, self.free + counts.total() - self._coming.total())
@@ -106,7 +110,7 @@ class Slots:
 
     @contextmanager
     def coming(self, names: Iterable[Hashable]) -> Iterator[None]:
-        """Count woken calls of these webhooks, each named once a call, which ask for slots meanwhile."""
+        """Count woken calls, whose webhooks ``names`` has, as coming while the context lasts."""
         counts = Counter(names)
         self._coming.update(counts)
         try:
@@ -117,10 +121,10 @@ class Slots:
     def sort(
         self, calls: Sequence[T], webhook_of: Callable[[T], Hashable], hold_s: float
     ) -> tuple[list[T], list[T], list[T]]:
-        """Split these calls into those to send now, those to keep as a slot is soon free for them, and those to park.
+        """Split calls into those to send now, those to keep because a slot is soon free for them, and those to park.
 
-        Soon is within ``hold_s``: to park a call and to wake it again costs as much as to send it. Where fewer than
-        `FEW` could go now they are kept too, and go with the others of their webhooks.
+        Soon means within ``hold_s`` seconds: parking and waking a call costs as much as sending it. If fewer than `FEW`
+        could be sent now, and slots are soon free for all their webhooks, these are kept too, for a larger claim.
         """
         within, beyond = self.within_share(calls, webhook_of)
         if not beyond:
@@ -140,10 +144,10 @@ class Slots:
         return taken
 
     def soon_free(self, names: Iterable[Hashable], within_s: float) -> set[Hashable]:
-        """Return for which of these webhooks, each named once a call, about so many slots will be free in that time.
+        """Return the webhooks that will probably free a slot for each of their calls within ``within_s`` seconds.
 
-        Never those whose endpoint takes longer than `BRIEF_S` to answer: while a message waits for a slow endpoint,
-        those behind it, of other webhooks, wait too.
+        ``names`` has the webhook of each call. A webhook whose endpoint takes longer than `BRIEF_S` to answer is left
+        out: while a message waits for a slow endpoint, the messages behind it, of other webhooks, wait too.
         """
         return {
             name
@@ -153,11 +157,11 @@ class Slots:
         }
 
     def has_enough(self, name: Hashable) -> bool:
-        """Say whether more slots for this webhook would make its calls wait for this process, not for their endpoint.
+        """Return whether this webhook holds enough slots to keep its endpoint busy, so that more would only wait here.
 
-        Of the calls that it holds as many are at the endpoint at a time as the part of their time that they wait for
-        it (Little's law). With twice those, and as many others as one message brings, the endpoint always has the
-        next one.
+        By Little's law the number of calls at the endpoint is the number of held slots times the share of their time
+        that calls wait for the endpoint. Twice that number and the calls of one more message always leave the endpoint
+        a next call.
         """
         held, held_s = self._held[name], self._leaves.mean_s(name)
         if held < MESSAGE_IDS or not held_s:
@@ -165,19 +169,19 @@ class Slots:
         return held >= MESSAGE_IDS + 2 * held * self._answers.mean_s(name) / held_s
 
     def wait_for_leave(self, timeout_s: float) -> None:
-        """Wait until some call ends, for at most ``timeout_s`` seconds."""
-        self._somebody_left.clear()
-        self._somebody_left.wait(timeout_s)
+        """Wait until a call frees its slot, for at most ``timeout_s`` seconds."""
+        self._slot_freed.clear()
+        self._slot_freed.wait(timeout_s)
 
     def hold(self, name: Hashable) -> None:
-        """Note that a taken slot is used by this webhook."""
+        """Note that this webhook holds one of the taken slots."""
         if not self._held[name]:
             self._answers.begin(name)
             self._leaves.begin(name)
         self._held[name] += 1
 
     def answered(self, name: Hashable, after_s: float) -> None:
-        """Note after how long an endpoint answered, or a call ended otherwise; its slot is held until it is settled."""
+        """Note how many seconds a call took to be answered or to fail; it holds its slot until it is settled."""
         self._answers.note(name, after_s)
 
     def leave(self, name: Hashable, held_s: float) -> None:
@@ -190,20 +194,20 @@ class Slots:
             self._answers.forget(name)
             self._leaves.forget(name)
         self._free.release()
-        self._somebody_left.set()
+        self._slot_freed.set()
 
     def give(self, count: int) -> None:
-        """Give slots back that were not used."""
+        """Give back slots that were taken and not used."""
         for _ in range(count):
             self._free.release()
 
 
 class _Durations:
-    """Moving means of durations by webhook; while none ends for longer than its mean, that time is expected instead."""
+    """Moving means of durations, by webhook. If nothing has ended for longer than the mean, that time is expected."""
 
     def __init__(self) -> None:
         self._mean_s: dict[Hashable, float] = {}
-        self._last_at_s: dict[Hashable, float] = {}  # when the last one ended, or the first one began
+        self._last_at_s: dict[Hashable, float] = {}  # when the last duration ended, or the first one began
 
     def begin(self, name: Hashable) -> None:
         self._last_at_s[name] = boot_time_s()

@@ -1,6 +1,6 @@
-"""Wakes parked calls that this process has room for and that the end of another call does not wake.
+"""Wakes parked calls that no ending call wakes, as many as this process has room for.
 
-So calls go on that were parked because another webhook held the slots, or by a process that is gone.
+Such calls were parked because another webhook held the slots, or by a process that is gone.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from relay.store.parked import ParkedCalls
     from relay.store.transitions import Ready
 
-#: Between two looks: a webhook has its share within a second after others have left their slots.
+#: Seconds between two looks, so that a webhook gets its share within a second after others have freed slots.
 PERIOD_S: Final = 0.4
-#: Webhooks looked at in one iteration.
+#: The most webhooks that one look wakes calls of.
 WEBHOOKS: Final = 16
 
 
 class Waking:
-    """Looks for parked calls of the ``lanes`` of one process; ``go_on`` gets those that may run."""
+    """Wakes parked calls of the ``lanes`` that one process serves; ``go_on`` gets the calls that may run."""
 
     def __init__(
         self, parked: ParkedCalls, slots: Slots, lanes: Collection[str], go_on: Callable[[Ready], object]
@@ -48,7 +48,7 @@ class Waking:
         gevent.sleep(PERIOD_S)
 
     def look(self) -> None:
-        """Wake as many as there is room for. Raises `Unavailable` while the store is away."""
+        """Wake as many parked calls as there is room for. Raises `Unavailable` while the store is away."""
         if not self._slots.free:
             return
         for name in self._parked.webhooks(limit=WEBHOOKS):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class CallWatch:
-    """Only collects: whatever takes time is done by `relay.metrics.reporting`."""
+    """Collects what happens to calls; `relay.metrics.reporting` does everything that takes time."""
 
     def __init__(self, gathering: Gathering, shown: ShownCalls, spans: Spans) -> None:
         self._gathering = gathering
@@ -33,7 +33,7 @@ class CallWatch:
             self._gathering.add(QUEUE_DELAY, active.webhook, active.waited_ms)
 
     def sending(self, active: ActiveCall) -> None:
-        """Note that a request is about to leave; where it is traced, hand the attempt's span on to the endpoint."""
+        """Note that a request is about to be sent; if it is traced, pass the attempt's span on to the endpoint."""
         call = active.call
         if isinstance(call, Prepared):
             active.span = self._spans.attempt(
@@ -43,7 +43,7 @@ class CallWatch:
                 call.request.headers["traceparent"] = active.span.traceparent
 
     def ended(self, record: CallRecord, state: State, outcome: str) -> None:
-        """Note that a call was ended by its claim: its worker was lost, its breaker is open, its time is over."""
+        """Note that a claim ended a call: its worker was lost, its breaker is open, or its time is over."""
         if self._shown and state is not State.CANCELLED:
             self._shown.add(
                 ShownCall(
