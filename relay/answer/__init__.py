@@ -1,1 +1,1 @@
-"""What came back from an endpoint: read, masked, and made the result that a caller gets."""
+"""Reads and masks an endpoint's answer, and makes the result that a caller gets."""

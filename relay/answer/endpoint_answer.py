@@ -1,4 +1,4 @@
-"""What came of one attempt, as a value: the endpoint's answer, or why there is none."""
+"""Holds the endpoint's answer to one attempt, or why there is none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class EndpointAnswer(NamedTuple):
-    """``status`` is 0 and ``body`` empty unless the outcome is ``answered``. Nothing here is masked yet."""
+    """An unmasked answer. ``status`` is 0 and ``body`` empty unless the outcome is ``answered``."""
 
     outcome: Outcome
     sent: Sent

@@ -1,9 +1,9 @@
 """Takes out what encoders put between the characters of a text, and remembers where it stood.
 
-Base64 is broken into lines (MIME, PEM), UTF-16 has a zero byte beside each ASCII character, and HTML's numbers may have
-any number of leading zeros. What is taken out here is only searched, never shown.
+Base64 is broken into lines (MIME, PEM), UTF-16 has a zero byte beside each ASCII character, and the numeric escapes of
+HTML may have any number of leading zeros. The text without these fillers is only searched, never shown.
 
-A regular expression holds Python's lock until it has found something: long answers are searched a piece at a time.
+A regular expression holds Python's lock until it has found a match, so long answers are searched a piece at a time.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from relay.answer.forms import PIECE_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# All of lower-cased bytes. Each alternative begins with a literal, by which the search skips what cannot match; each
-# match takes in whatever can follow, so that no byte is looked at twice.
+# All patterns are for lower-cased bytes. Each alternative begins with a literal, so that the search skips what cannot
+# match; each match includes all that may follow, so that no byte is looked at twice.
 _OF_BASE64: Final = rb"[a-z0-9+/_-]"
 _BREAKS: Final = (
     *(rb"\n(?<=%b\n)" % _OF_BASE64, rb"\r(?<=%b\r)" % _OF_BASE64, rb"=[\r\n](?<=%b=[\r\n])" % _OF_BASE64),
@@ -26,23 +26,23 @@ _BREAKS: Final = (
     *(rb"&#x0*+[da](?![0-9a-f]);?", rb"&#0*+1[03](?![0-9]);?"),
 )
 _MORE_BREAKS: Final = rb"(?:[\r\n \t]|\\[rn]|%0[da]|&#(?:x0*+[da](?![0-9a-f])|0*+1[03](?![0-9]));?)*+"
-# Zeros before a number; what is kept of the match is in its groups.
+# Zeros before a number; the groups hold the part of the match that is kept.
 _ZEROS: Final = rb"&(?<=(&))(#x?)0++"
 _WITHIN_TEXT: Final = re.compile(b"|".join((*(each + _MORE_BREAKS for each in _BREAKS), _ZEROS)))
 _WITHIN_BYTES: Final = re.compile(rb"\x00\x00*+|" + _WITHIN_TEXT.pattern)
-#: What goes on with breaks that began in the piece before.
-_GOING_ON: Final = re.compile(_MORE_BREAKS)
-#: Where bytes may be parted: nothing that is looked for reaches over such a place, but for more breaks and more zeros.
+#: Breaks at the start of a piece that continue those at the end of the piece before.
+_CONTINUED: Final = re.compile(_MORE_BREAKS)
+#: Where bytes may be cut into pieces: no filler reaches across such a place, except by further breaks and zeros.
 _PARTING: Final = re.compile(rb"(?=[&%=\\ \t]|(?<!=)[\r\n]|[^0-9a-f;#xrn\r\n])")
 
 
 class Squeezed:
-    """Lower-cased bytes without fillers; zero bytes are some where ``zeros`` says so."""
+    """Lower-cased bytes without fillers; with ``zeros``, zero bytes are fillers too."""
 
     __slots__ = ("_ends", "_lengths", "text")
 
     def __init__(self, lowered: bytes, *, zeros: bool) -> None:
-        #: None where there are no fillers.
+        #: The bytes without fillers; None if there were no fillers.
         self.text: bytes | None = None
         # Where in the text each filler was, and how much was taken out up to there.
         self._ends: list[int] = []
@@ -65,7 +65,7 @@ class Squeezed:
             self.text = bytes(text)
 
     def origins(self, spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Map spans of the text to where they stood in what it was made of."""
+        """Map spans of the text to their spans in the original bytes."""
         return [(self._origin(start), self._origin(stop - 1) + 1) for start, stop in spans]
 
     def _origin(self, position: int) -> int:
@@ -74,10 +74,10 @@ class Squeezed:
 
 
 def _fillers(lowered: bytes, pattern: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
-    """Yield where fillers are, in order."""
-    start, breaks = 0, False  # whether the last filler was one of breaks, and ended with its piece
+    """Yield the spans of the fillers, in order."""
+    start, breaks = 0, False  # whether the last filler was breaks, up to the end of its piece
     for end in _ends_of_pieces(lowered):
-        stop = _GOING_ON.match(lowered, start, end).end() if breaks else start  # type: ignore[union-attr]
+        stop = _CONTINUED.match(lowered, start, end).end() if breaks else start  # type: ignore[union-attr]
         if stop > start:
             yield start, stop
         breaks = breaks and stop == end

@@ -1,6 +1,6 @@
 """Finds any of many byte strings in one pass (Aho-Corasick), a piece at a time.
 
-The search holds Python's lock: in pieces it holds nobody up for longer than a few milliseconds.
+The search holds Python's lock; in pieces it blocks other threads for a few milliseconds at most.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-#: Searched at once.
+#: How many bytes are searched at once.
 PIECE_BYTES: Final = 64 * 1024
 
 
@@ -23,7 +23,7 @@ class FormSearch:
 
     def __init__(self, forms: Iterable[bytes]) -> None:
         patterns = sorted(forms)
-        # Contiguous: as quick as a DFA within a factor of two, at a small part of its size.
+        # A contiguous NFA is at worst half as fast as a DFA, at a fraction of its size.
         self._automaton = BytesAhoCorasick(
             patterns, matchkind=MatchKind.Standard, implementation=Implementation.ContiguousNFA
         )
@@ -36,7 +36,7 @@ class FormSearch:
         return any(self._automaton.find_matches_as_indexes(piece) for _, piece in self._pieces(lowered))
 
     def spans(self, lowered: bytes, most: int) -> list[tuple[int, int]] | None:
-        """Return where forms occur, overlapping ones too; None if that is more than ``most`` times."""
+        """Return the spans of all forms, also of overlapping ones; None if there are more than ``most``."""
         found: list[tuple[int, int]] = []
         for begin, piece in self._pieces(lowered):
             matches = self._automaton.find_matches_as_indexes(piece, overlapping=True)
@@ -46,7 +46,7 @@ class FormSearch:
         return found
 
     def _pieces(self, lowered: bytes) -> Iterator[tuple[int, bytes]]:
-        """Yield each piece with where it begins; what may reach over its end is whole in it."""
+        """Yield each piece and where it begins; pieces overlap, so that every form is whole in one of them."""
         step = max(PIECE_BYTES, self._overlap)
         for begin in range(0, len(lowered), step):
             yield begin, lowered[begin : begin + step + self._overlap]

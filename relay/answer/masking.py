@@ -1,4 +1,4 @@
-"""Takes secrets and endpoint addresses out of answers (security.md, "Hiding").
+"""Masks secrets and endpoint addresses in answers (security.md, "Hiding").
 
 This stops echoes: a service that returns every header it got, or its own URL. It cannot stop an endpoint that
 re-encodes a secret on purpose. A mask belongs to one revision of a registration: make it once, keep it.
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
     from relay.registration import Shape, Target
 
 REPLACEMENT: Final = "[redacted]"
-#: What one character may become, on average over a needle: ``&#x2f;``, ``\\u002f``, or that escaped once more.
+#: How long an escaped character may be, on average over a needle: ``&#x2f;``, ``\\u002f``, or that escaped once more.
 ESCAPED_CHARACTER_BYTES: Final = 8
-#: Layers of escapes that are undone: HTML of a percent-encoded query, say. Parsing JSON takes one more away.
+#: How many layers of escapes are undone, such as HTML of a percent-encoded query. Parsing JSON undoes one more.
 MAX_LAYERS: Final = 2
-#: An answer that shows more forms is no echo, and not worth the search: all of it is hidden.
+#: An answer that contains more forms than this is no echo and not worth the search: all of it is hidden.
 MAX_HITS: Final = 32_768
-#: With more anchors than this, windows around each would cost more than the whole.
+#: With more anchors than this, searching a window around each would cost more than searching the whole answer.
 MAX_ANCHORS: Final = 4_096
 _REPLACEMENT_BYTES: Final = REPLACEMENT.encode()
-# A form that may stand in a JSON number (RFC 8259), which a parser turns into something that is not a string.
+# A form that may be part of a JSON number (RFC 8259), which is not a string after parsing.
 _IN_NUMBER: Final = re.compile(rb"-?[0-9]*\.?[0-9]*(?:e[-+]?[0-9]*)?\Z")
-# Stands between the texts of a value when they are searched together; no form holds it.
+# Separates the texts of a value when they are searched together; no form contains it.
 _SEPARATOR: Final = "\x00"
 
 
 class Mask:
     """Finds all forms of all needles in one pass over lower-cased bytes (Aho-Corasick, time linear in the answer).
 
-    Where there are escapes, a second pass finds the needles' anchors; around each, escapes are undone and the forms
-    searched again. Where there are fillers, all of this is done once more without them. Matches that overlap are hidden
+    If there are escapes, a second pass finds the needles' anchors; around each, escapes are undone and the forms
+    searched again. If there are fillers, all of this is done once more without them. Overlapping matches are replaced
     together by one ``REPLACEMENT`` and count as one.
     """
 
@@ -58,7 +58,7 @@ class Mask:
         # Whether a needle has no anchor, so that escapes have to be undone wherever they are.
         self._everywhere = None in anchors
         self._reach = ESCAPED_CHARACTER_BYTES * max((len(needle.text) for needle in needles), default=0)
-        #: Whether a JSON number may be something to hide.
+        #: Whether a JSON number may have to be hidden.
         self.hides_numbers = any(_IN_NUMBER.match(form) for form in kept)
 
     @classmethod
@@ -72,7 +72,7 @@ class Mask:
         return cls({needle for mask in masks for needle in mask._needles})  # noqa: SLF001 - of its own class
 
     def with_texts(self, texts: Iterable[str]) -> Mask:
-        """Make a mask that also hides secrets that were met while this one was used (a token that a login gave)."""
+        """Make a mask that also hides these texts, such as a token that a login returned."""
         further = frozenset(needles_of_texts(texts)) - self._needles
         return Mask(self._needles | further) if further else self
 
@@ -81,11 +81,11 @@ class Mask:
         return len(self._spans(raw))
 
     def shows(self, raw: bytes) -> bool:
-        """Return whether a form stands there as it is, no escapes undone."""
+        """Return whether the bytes contain a form, without undoing escapes."""
         return self._forms.occur(raw.lower())
 
     def suspects(self, raw: bytes) -> bool:
-        """Return whether there could be anything to hide, also under some escapes; cheap, and seldom true."""
+        """Return whether there could be anything to hide, also behind escapes; cheap, and seldom true."""
         lowered = raw.lower()
         if self._forms.occur(lowered) or self._escapes_near(lowered):
             return True
@@ -116,7 +116,7 @@ class Mask:
         return _rebuilt(value, masked) if masked else (value, 0)
 
     def _spans(self, raw: bytes, *, zeros: bool = True) -> list[tuple[int, int]]:
-        """Return where to hide: in order, apart. Zero bytes between characters are fillers where ``zeros`` says so."""
+        """Return the spans to hide, in order and without overlaps. With ``zeros``, zero bytes are fillers."""
         lowered = raw.lower()
         spans = self._found(lowered)
         squeezed = Squeezed(lowered, zeros=zeros)
@@ -135,13 +135,13 @@ class Mask:
         return spans
 
     def _escapes_near(self, lowered: bytes) -> bool:
-        """Return whether there are escapes at all, and what they could be part of."""
+        """Return whether there are escapes, and anything near which they could hide a needle."""
         if b"%" not in lowered and b"&" not in lowered and b"\\" not in lowered:
             return False
         return self._everywhere or self._anchors.occur(lowered) or bool(NUMBERS.search(lowered))
 
     def _windows(self, lowered: bytes) -> list[tuple[int, int]]:
-        """Return where needles may stand with some characters escaped, around anchors, or all as HTML's numbers."""
+        """Return the spans that may contain escaped needles: around anchors, and runs of HTML's numeric escapes."""
         anchors = None if self._everywhere else self._anchors.spans(lowered, MAX_ANCHORS)
         if anchors is None:
             return [(0, len(lowered))]
@@ -149,7 +149,7 @@ class Mask:
         return _merged(around + [match.span() for match in NUMBERS.finditer(lowered)])
 
     def _escaped_spans(self, lowered: bytes, layers: int) -> list[tuple[int, int]]:
-        """Return where forms stand under up to so many layers of escapes."""
+        """Return the spans of forms that stand under at most ``layers`` layers of escapes."""
         found: list[tuple[int, int]] = []
         for kind in KINDS:
             unescaped = unescape(lowered, kind)
@@ -165,7 +165,7 @@ class Mask:
         return found
 
     def _texts(self, value: Any) -> Iterator[str]:
-        """Yield every text of a value, numbers only where one may be hidden."""
+        """Yield every string and key of a value, and its numbers if one may have to be hidden."""
         pending = [value]
         while pending:
             item = pending.pop()
@@ -190,7 +190,7 @@ def _replaced(raw: bytes, spans: list[tuple[int, int]]) -> bytes:
 
 
 def _masked_texts(texts: list[str], spans: list[tuple[int, int]]) -> dict[str, tuple[str, int]]:
-    """Mask texts that were searched joined: those that spans lie in, each with what it becomes and its hits."""
+    """Mask those of the joined texts in which spans lie; return for each its masked text and its number of hits."""
     raws = [text.encode("utf-8", "surrogatepass") for text in texts]
     ends = list(accumulate(len(raw) + len(_SEPARATOR) for raw in raws))
     inside: dict[int, list[tuple[int, int]]] = {}
@@ -206,7 +206,7 @@ def _masked_texts(texts: list[str], spans: list[tuple[int, int]]) -> dict[str, t
 
 
 def _rebuilt(value: Any, masked: dict[str, tuple[str, int]]) -> tuple[Any, int]:
-    """Rebuild the value with texts replaced by what they become; return it and the number of hits."""
+    """Return the value with its texts replaced as in ``masked``, and the number of hits."""
     if isinstance(value, str):
         return masked.get(value, (value, 0))
     if isinstance(value, list):
@@ -242,7 +242,7 @@ def _unused(name: str, taken: set[str]) -> str:
 
 
 def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the spans in order, those that overlap joined."""
+    """Return the spans in order, with overlapping ones joined."""
     merged: list[tuple[int, int]] = []
     ordered = sorted(spans)
     if not ordered:

@@ -1,4 +1,4 @@
-"""What a Content-Type says of an answer's body, and the body as text where it is text."""
+"""Reads an answer's Content-Type, and decodes its body if that is text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
-#: Of a Content-Type that are read; the rest can only be parameters.
+#: How many characters of a Content-Type are read; the rest can only be parameters.
 MAX_CONTENT_TYPE_CHARACTERS: Final = 256
 
 _MEDIA_TYPE: Final = re.compile(r"[ \t]*([a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64})[ \t]*(?:;|\Z)")
@@ -18,7 +18,7 @@ _TEXT: Final = re.compile(
     r"text/.+\Z|[^/]+/[^/]+\+(?:xml|yaml)\Z|application/(?:xml|xml-dtd|x-www-form-urlencoded|(?:x-)?javascript|"
     r"ecmascript|x-ndjson|ndjson|jsonl|jsonlines|x-jsonlines|json-seq|(?:x-)?yaml|toml|sql|graphql|x-sh)\Z"
 )
-#: Python's names of the charsets that are honoured; its codecs also hold others (idna, unicode_escape).
+#: Python's names of the charsets that are honoured; its codecs include others (idna, unicode_escape).
 _CHARSETS: Final = frozenset(
     {"utf-8", "utf-8-sig", "ascii", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be", "big5"}
     | {"shift_jis", "cp932", "euc_jp", "iso2022_jp", "euc_kr", "cp949", "gb2312", "gbk", "gb18030", "koi8-r", "koi8-u"}
@@ -37,14 +37,14 @@ class ContentType:
 
 
 def content_type_of(header: str | None) -> ContentType:
-    """Read a Content-Type (RFC 9110, 8.3) as it came, None if there was none."""
+    """Read a Content-Type header (RFC 9110, 8.3) as it came; None if the answer had none."""
     return _read_content_type((header or "")[:MAX_CONTENT_TYPE_CHARACTERS].lower())
 
 
 @lru_cache(maxsize=512)
 def _read_content_type(header: str) -> ContentType:
     found = _MEDIA_TYPE.match(header)
-    if not found:  # a malformed one says as little as none
+    if not found:  # a malformed one counts as none
         return ContentType("unknown", None, None)
     essence, charset = found[1], _CHARSET.search(header)
     kind: Literal["json", "text", "bytes"] = "bytes"
@@ -56,11 +56,11 @@ def _read_content_type(header: str) -> ContentType:
 
 
 def text_of(body: bytes, content_type: ContentType) -> str | None:
-    """Decode the body; None if it is bytes: by its type, or because it does not decode."""
+    """Decode the body; return None if it is bytes, by its type or because it does not decode."""
     if content_type.kind == "bytes" or (content_type.kind == "unknown" and b"\0" in body):
         return None
     charset = _known_charset(content_type.charset)
-    # JSON is UTF-8 whatever it says (RFC 8259, 8.1); the charset of one that is not is a second chance.
+    # JSON is UTF-8 whatever its charset says (RFC 8259, 8.1); if it does not decode, the charset is tried.
     charsets = ("utf-8", charset) if content_type.kind == "json" else (charset,)
     for name in charsets:
         try:

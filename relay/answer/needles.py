@@ -1,4 +1,4 @@
-"""What must not be seen in an answer, and the forms in which it is looked for (security.md, "Hiding").
+"""Lists what an answer must not show, and the forms in which the mask looks for it (security.md, "Hiding").
 
 All forms are lower-cased ASCII (other bytes as they are): the mask searches lower-cased answers, so a host or a
 secret echoed in another case, and escapes in upper- and lower-case hex, are the same form here.
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from relay.registration.credentials import ClientCredentials
     from relay.registration.endpoint import Endpoint
 
-#: Letters-and-digits runs of a secret that are long enough to be its core, whatever is done to the rest.
+#: A run of letters and digits of this length is the core of a secret, which is hidden whatever is done to the rest.
 MIN_CORE_CHARACTERS: Final = 16
-#: A path's segment of digits and letters that is shorter stands in too many paths.
+#: Shorter path segments of digits and letters occur in too many paths to be taken for tokens.
 MIN_TOKEN_CHARACTERS: Final = 12
-#: Shorter runs of letters and digits stand in too many answers to look for escapes around each.
+#: Shorter runs of letters and digits occur in too many answers to look for escapes around each.
 MIN_ANCHOR_CHARACTERS: Final = 4
 
 _HEADERS_OF_PAIRS: Final = frozenset({"authorization", "cookie"})
 
 _RUN: Final = re.compile(r"[A-Za-z0-9]+")
-# Of an endpoint's address an IPv4 address is a run too: what shows addresses leaves its dots alone.
+# In an endpoint's address, an IPv4 address is a run too: encoders leave its dots alone.
 _RUN_OF_ADDRESS: Final = re.compile(rf"(?:[0-9]{{1,3}}\.){{3}}[0-9]{{1,3}}|{_RUN.pattern}")
 _COMMON_RUNS: Final = frozenset({"http", "https"})
 _CORE: Final = re.compile(rf"(?=[0-9]*[A-Za-z])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{{{MIN_CORE_CHARACTERS},}}")
-# Of a path's segment what may be digits and letters in an ordinary word: the number of a version.
+# A version number: the only digits that an ordinary segment of a path may have among its letters.
 _VERSION: Final = re.compile(r"(?<![A-Za-z0-9])v[0-9]{1,3}(?![A-Za-z0-9])", re.IGNORECASE)
 _MIXED: Final = re.compile(r"(?=.*[0-9]).*[A-Za-z]", re.DOTALL)
 _UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
@@ -46,15 +46,15 @@ _PAIR_VALUE: Final = re.compile(r"=\"?([^\s\";,]+)")
 
 @dataclass(frozen=True, slots=True)
 class Needle:
-    """A text to hide. One that is ``whole`` is also looked for with all of it encoded: hex, base64, all escapes.
+    """A text to hide. A ``whole`` one is also looked for in encoded form: hex, base64, every character escaped.
 
-    Others are made of whole ones and matter only as they stand (a URL, of its authority and path).
+    Other needles combine whole ones, or are parts of them, and need no such forms (a URL, of its authority and path).
     """
 
     text: str
     whole: bool = True
-    raw: bytes | None = None  # what the text (as Latin-1) stands for, where it is not a text at all
-    is_address: bool = False  # of the endpoint, or a part of that
+    raw: bytes | None = None  # the bytes of a secret that is not text; ``text`` is then these bytes as Latin-1
+    is_address: bool = False  # the endpoint's address, or a part of it
 
 
 def needles_of(shape: Shape, target: Target) -> Iterator[Needle]:
@@ -66,7 +66,7 @@ def needles_of(shape: Shape, target: Target) -> Iterator[Needle]:
 
 
 def needles_of_texts(texts: Iterable[str]) -> Iterator[Needle]:
-    """Yield secrets that are known as texts alone, each at least ``MIN_MASKED_LENGTH`` long."""
+    """Yield the needles of secret texts, each at least ``MIN_MASKED_LENGTH`` long."""
     return (needle for needle in _with_cores(map(Needle, texts)) if len(needle.text) >= MIN_MASKED_LENGTH)
 
 
@@ -76,9 +76,9 @@ def _with_cores(needles: Iterable[Needle]) -> list[Needle]:
 
 
 def forms_of(needle: Needle) -> set[bytes]:
-    """Return the forms that a needle is looked for in as they are, lower-cased, in UTF-8.
+    """Return the forms in which a needle is looked for, lower-cased, in UTF-8.
 
-    Escapes of some of its characters are not among them: those are undone around its anchor.
+    They do not include the needle with only some characters escaped: such escapes are undone around its anchor.
     """
     raw = _bytes_of(needle.text) if needle.raw is None else needle.raw
     forms = {raw, raw.replace(b" ", b"+")}
@@ -88,9 +88,9 @@ def forms_of(needle: Needle) -> set[bytes]:
 
 
 def anchor_of(needle: Needle) -> bytes | None:
-    """Return the longest run of letters and digits, lower-cased: encoders of some characters leave it alone.
+    """Return a needle's longest run of letters and digits, lower-cased, which most encoders leave alone.
 
-    None if there is none that stands out: such a needle has to be looked for everywhere.
+    Returns None if no run is long enough: such a needle has to be looked for everywhere.
     """
     pattern = _RUN_OF_ADDRESS if needle.is_address else _RUN
     runs = [run.lower() for run in pattern.findall(needle.text)]
@@ -122,7 +122,7 @@ def _parts_of_header(name: str, value: str) -> Iterator[Needle]:
     if scheme.lower() == "basic":
         try:
             login = b64decode(token + "==").decode()
-        except ValueError:  # binascii.Error is one, UnicodeDecodeError too
+        except ValueError:  # the base of binascii.Error and of UnicodeDecodeError
             login = ""
         user, _, password = login.partition(":")
         yield from (Needle(login), Needle(user), Needle(password))
@@ -131,7 +131,7 @@ def _parts_of_header(name: str, value: str) -> Iterator[Needle]:
 
 
 def _parts_of_credentials(authorization: Basic | ClientCredentials | None) -> Iterator[Needle]:
-    """Yield what credentials hold; of mutual TLS nothing: its key never leaves, its certificate is no secret."""
+    """Yield the secrets of credentials. Mutual TLS adds none: its key is never sent, its certificate is no secret."""
     if authorization is None:
         return
     yield from _parts_of_header("authorization", authorization.header)
@@ -173,7 +173,7 @@ def _bytes_of(text: str) -> bytes:
 
 
 def _all_escaped(text: str) -> Iterator[str]:
-    """Yield the text with every single character escaped, so that nothing of it is left to anchor at."""
+    """Yield the text with every character escaped, in each kind of escape; these forms contain no anchor."""
     yield "".join(f"%{byte:02x}" for byte in _bytes_of(text))
     yield "".join(f"\\x{byte:02x}" for byte in _bytes_of(text))
     yield "".join(f"\\u{unit}" for unit in text.encode("utf-16-be", "surrogatepass").hex(" ", -2).split())
@@ -182,7 +182,7 @@ def _all_escaped(text: str) -> Iterator[str]:
 
 
 def _base64_forms(raw: bytes) -> set[str]:
-    """Return the part of the base64 text that is the same whatever surrounds it, at each of three alignments."""
+    """Return the parts of the base64 text that do not depend on what surrounds it, for each of three alignments."""
     forms = set()
     for before in range(3):
         encoded = b64encode(bytes(before) + raw).decode("ascii")

@@ -1,7 +1,7 @@
-"""Turns an endpoint's answer into a result: what a caller gets to see of an endpoint's answer.
+"""Turns an endpoint's answer into the result that a caller gets.
 
-JSON by its Content-Type (or by parsing, if there is none), else text, else bytes as base64; null if empty.
-What does not decode or parse as it claims falls to the next. Everything is masked on the way.
+The data is JSON by its Content-Type (or by parsing, if there is none), else text, else bytes as base64; null if empty.
+A body that does not parse or decode as its type claims becomes the next of these. All data is masked.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from relay.answer.masking import Mask
     from relay.answer.media import ContentType
 
-#: JSON nested deeper is returned as text: whoever reads the result later must be able to.
+#: JSON nested deeper than this is returned as text, so that every reader of the result can parse it.
 MAX_DEPTH: Final = 200
 
 
 class Result(NamedTuple):
-    """What an invocation came to, for its caller: ``status`` 0 without an acceptable answer; ``data`` any JSON."""
+    """An invocation's result for its caller. ``status`` is the endpoint's, or 0; ``data`` is any JSON value."""
 
     status: int
     data: Any
@@ -38,19 +38,19 @@ class Result(NamedTuple):
 class AnswerBody(NamedTuple):
     """The body of an endpoint's answer, decoded."""
 
-    data: Any  # with everything that the endpoint sent
+    data: Any  # not masked yet
     raw: bytes
-    text: str | None  # None for bytes, and for nothing
+    text: str | None  # None if the body is bytes, or empty
     is_json: bool
     content_type: ContentType
 
 
 class _NotJson(ValueError):
-    """The text is no JSON that could be returned as a value."""
+    """The text is not JSON, or cannot be returned as a JSON value."""
 
 
 def read_body(answer: EndpointAnswer) -> AnswerBody:
-    """Read the body of an answer, as its caller gets it but for what is to be hidden in it."""
+    """Read the body of an answer as its caller gets it, except that nothing is hidden in it yet."""
     content_type = content_type_of(answer.content_type)
     text = text_of(answer.body, content_type)
     if not answer.body:
@@ -66,9 +66,9 @@ def read_body(answer: EndpointAnswer) -> AnswerBody:
 
 
 def hide(body: AnswerBody, mask: Mask) -> tuple[Any, int] | None:
-    """Return the data of a body without what the mask finds, and how much that was.
+    """Return the data of a body with what the mask finds replaced, and the number of hits.
 
-    None where the body is bytes and shows something: bytes cannot be masked without breaking them.
+    Returns None if the body is bytes and the mask finds something: bytes cannot be masked without breaking them.
     """
     if body.text is not None:
         return _masked_json(body.data, body.text, mask) if body.is_json else mask.text(body.text)
@@ -95,7 +95,7 @@ def failure_result(outcome: Outcome, *, status: int = 0) -> Result:
 
 
 def sealed_data(result: Result) -> bytes:
-    """Write the data as compact JSON: what is sealed, and what ``answer_json`` takes."""
+    """Return the data as compact JSON, which is sealed in the store and passed to ``answer_json``."""
     return _dump(result.data)
 
 
@@ -105,17 +105,17 @@ def data_from(raw: bytes) -> Any:
 
 
 def answer_json(reference_id: str, status: int, data: bytes, *, error: bool) -> bytes:
-    """Write the four members of a synchronous answer, around data that is JSON already."""
+    """Return a synchronous answer with its four members; ``data`` is JSON already."""
     head = f'{{"referenceId":{json.dumps(reference_id)},"status":{status},"data":'
     return b"".join((head.encode("ascii"), data, b',"error":true}' if error else b',"error":false}'))
 
 
 def _masked_json(value: Any, text: str, mask: Mask) -> tuple[Any, int]:
-    """Mask the parsed value: there escapes are gone, and what is replaced cannot break the JSON.
+    """Mask the parsed value, in which no escapes are left and a replacement cannot break the JSON.
 
-    The complete text is searched first: where nothing is suspect, nothing escaped and no number to hide, no string
-    can hold a secret. If it did show one, the masked value is searched once more as it will be written; what then
-    still shows (a secret that spans several strings) is only safe as text.
+    The complete text is searched first: if nothing in it is suspect or escaped, and no number may have to be hidden, no
+    string can contain a secret. If the text contains a form, the masked value is searched once more as it will be
+    written. If that still contains one (a secret that spans several strings), it is masked and returned as text.
     """
     raw = text.encode()
     if "\\" not in text and not mask.hides_numbers and not mask.suspects(raw):
@@ -130,7 +130,7 @@ def _masked_json(value: Any, text: str, mask: Mask) -> tuple[Any, int]:
 
 
 def _parse(text: str) -> Any:
-    """Parse JSON text. Of duplicate keys the last stays; integers keep all their digits.
+    """Parse JSON text. The last of duplicate keys counts; integers keep all their digits.
 
     Raises:
         _NotJson: malformed, NaN or Infinity or a float beyond range, an integer of over 4,300 digits, or too deep.

@@ -1,7 +1,7 @@
 """Undoes percent, HTML and JSON escapes, one kind at a time, and remembers where each byte came from.
 
-Encoders differ in which characters they escape and how, and nest; undoing their work finds a text in every such
-form, where a list of forms would miss some. What is decoded here is only searched, never shown.
+Encoders differ in which characters they escape and how, and may be nested. Undoing their work finds a text in every
+such form, where a list of forms would miss some. The decoded text is only searched, never shown.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from relay.registration.header_rules import MIN_MASKED_LENGTH
 
 #: Entities of ASCII characters, by their lower-case name (``amp``).
 _NAMES: Final = {name.lower().rstrip(";").encode(): text.encode() for name, text in html5.items() if text.isascii()}
-_NAME: Final = b"|".join(sorted(_NAMES, reverse=True))  # longer ones before those that they begin with
+_NAME: Final = b"|".join(sorted(_NAMES, reverse=True))  # longer names before their own prefixes
 #: Each kind of escapes: the byte that all of them begin with, and what they look like in lower-cased bytes.
 KINDS: Final = {
     b"%": re.compile(rb"%[0-9a-f]{2}"),
     b"&": re.compile(rb"&(?:#[0-9]{1,7};?|#x[0-9a-f]{1,6};?|(?:" + _NAME + rb");?)"),
     b"\\": re.compile(rb"\\(?:u(?:d[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|[0-9a-f]{4})|x[0-9a-f]{2}|[^ux])", re.DOTALL),
 }
-#: A text of which every character is a number of HTML: nothing is left of it to anchor at.
+#: A text whose every character is a numeric escape of HTML, so that it contains no anchor.
 _NUMBER: Final = rb"&#(?:x[0-9a-f]{1,6}|[0-9]{1,7});?+"
 NUMBERS: Final = re.compile(rb"%b(?:%b){%d,}+" % (_NUMBER, _NUMBER, MIN_MASKED_LENGTH - 1))
 _CONTROLS: Final = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
 
 def unescape(lowered: bytes, kind: bytes) -> tuple[bytes, list[int]] | None:
-    """Undo one kind of escapes once; return the text and where each byte (and its end) began, or None without any.
+    """Undo one kind of escapes once; return the text and where each byte and the end began, or None without escapes.
 
-    Takes and gives lower-cased bytes. What only looks like an escape stays as it is.
+    Takes and returns lower-cased bytes. A sequence that only looks like an escape stays as it is.
     """
     text = bytearray()
     origins: list[int] = []

@@ -1,8 +1,8 @@
-"""The HTTP proxy that all calls go through where a network lets nothing else out; only CONNECT is asked of it.
+"""Sends all calls through an HTTP proxy, for networks that let nothing else out; it uses the proxy's CONNECT only.
 
-The names of endpoints are resolved here, their addresses judged here, and the proxy is asked to connect to one of
-these: the address that a proxy finds for a name could not be judged. Within the tunnel TLS is spoken with the endpoint
-itself, whose certificate is verified for the registered name; the proxy sees addresses, sizes and the name in the
+This process resolves the names of endpoints, judges their addresses, and asks the proxy to connect to one of these: an
+address that the proxy finds for a name could not be judged. Inside the tunnel this process speaks TLS with the endpoint
+itself, and verifies its certificate for the registered name. The proxy sees addresses, sizes and the name in the
 handshake.
 """
 
@@ -67,9 +67,9 @@ class EgressProxy:
         return options
 
     def addresses(self, url: str, deadline_s: float) -> tuple[str, ...] | Outcome:
-        """Return the addresses of a URL's host that may be called; an outcome where there are none.
+        """Return the addresses of a URL's host that may be called, or an outcome if there are none.
 
-        Addresses that are remembered are judged again for every call.
+        Remembered addresses are judged again for every call.
         """
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
@@ -99,14 +99,14 @@ class EgressProxy:
 
 
 def connect_to(address: str, url: str) -> str:
-    """Return the CURLOPT_CONNECT_TO that sends a URL's call to an address; name and port of the URL stay for TLS."""
+    """Return the CURLOPT_CONNECT_TO that sends a URL's call to an address; TLS still uses the URL's own name."""
     parts = urlsplit(url)
     bracketed = f"[{address}]" if ":" in address else address
     return f"::{bracketed}:{parts.port or DEFAULT_PORTS[parts.scheme]}"
 
 
 def _look_up(host: str, port: int, within_s: float) -> tuple[str, ...] | Outcome:
-    """Ask the system's resolver, in a thread of the hub's pool."""
+    """Ask the system's resolver for a name's addresses, in a thread of the hub's pool."""
     rows: list[Any] | None = None
     try:
         with gevent.Timeout(max(0.0, within_s), exception=False):
@@ -117,7 +117,7 @@ def _look_up(host: str, port: int, within_s: float) -> tuple[str, ...] | Outcome
 
 
 def _text(address: Any) -> str:
-    """Write an address with its scope, which the guard refuses."""
+    """Return an address as text, with its scope if it has one: the guard refuses those."""
     scope = address[3] if len(address) > 3 else 0
     return f"{address[0]}%{scope}" if scope and "%" not in address[0] else str(address[0])
 

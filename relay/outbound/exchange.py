@@ -1,4 +1,4 @@
-"""A libcurl handle that makes one transfer after another: its options, its callbacks and its limits."""
+"""Wraps a libcurl handle that makes one transfer after another: its options, its callbacks and its limits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_HEADER_BYTES: Final = 64 * 1024  # of an answer: interim answers, headers an
 MAX_HEADER_LINES: Final = 256
 UNREPEATABLE_IDLE_S: Final = 1  # a connection idle for longer may be dead, and the gate lets nothing through twice
 REPEATABLE_IDLE_S: Final = 60
-CONNECTION_LIFETIME_S: Final = 300  # then the name is resolved, and the address judged, anew
+CONNECTION_LIFETIME_S: Final = 300  # after this a new connection resolves the name, and judges the address, again
 MAX_KEPT_BODY_BYTES: Final = 64 * 1024  # a handle that holds a longer request body is not used again
 
 _QUICK_EXIT: Final = 322  # CURLOPT_QUICK_EXIT, which pycurl does not name
@@ -44,7 +44,7 @@ _ENCODINGS: Final = ", ".join(
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What holds for every transfer of a transport."""
+    """The settings that apply to every transfer of a transport."""
 
     policy: AddressPolicy
     ca_path: str
@@ -54,7 +54,7 @@ class Rules:
 
 
 class Exchange:
-    """An easy handle and what its callbacks note. They never raise: libcurl passes no exceptions on."""
+    """An easy handle and what its callbacks note. The callbacks never raise, as libcurl passes no exceptions on."""
 
     def __init__(self, rules: Rules) -> None:
         self._policy = rules.policy
@@ -65,7 +65,7 @@ class Exchange:
         self._kept_body_bytes = 0
         self._keeps_key = False
         self._transfer: Transfer | None = None
-        self._sockets = Sockets()  # of the multi handle; each transfer says which
+        self._sockets = Sockets()  # of the multi handle that runs the transfer
         self._fds: list[int] = []  # of this transfer
         self.stale = False  # libcurl chose a kept connection that was closed; nothing was sent
         self._late = self._vetoed = self._opened = self._excessive = False
@@ -76,7 +76,7 @@ class Exchange:
         self._set_up(rules)
 
     def _set_up(self, rules: Rules) -> None:
-        """Set what never varies."""
+        """Set the options that are the same for every transfer."""
         options: list[tuple[int, Any]] = [
             (pycurl.NOSIGNAL, 1),
             (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
@@ -85,8 +85,8 @@ class Exchange:
             (pycurl.NETRC, pycurl.NETRC_IGNORED),
             (pycurl.FOLLOWLOCATION, 0),
             (pycurl.PATH_AS_IS, 1),
-            # HTTP/2 would gain nothing for small calls to few endpoints, and with one stream a connection "the
-            # connection died" and "the request died" stay the same thing.
+            # HTTP/2 would gain nothing for small calls to few endpoints. With one request at a time per connection,
+            # "the connection died" and "the request died" mean the same.
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
             (pycurl.HTTP09_ALLOWED, 0),
             (pycurl.ACCEPT_ENCODING, _ENCODINGS),
@@ -135,7 +135,7 @@ class Exchange:
             self._mode = mode
 
     def _set_mode(self, method: str, repeatable: bool, is_known: bool, connect_to: list[str] | None) -> None:
-        """Set what seldom varies: the method, which kept connections are used, whether the name is looked up again."""
+        """Set the options that seldom change: the method, the use of kept connections, whether to look up the name."""
         self.easy.setopt(pycurl.CUSTOMREQUEST, method)
         self.easy.setopt(pycurl.MAXAGE_CONN, REPEATABLE_IDLE_S if repeatable else UNREPEATABLE_IDLE_S)
         self.easy.setopt(pycurl.DNS_CACHE_TIMEOUT, CACHE_S if is_known else FRESH_CACHE_S)
@@ -163,11 +163,11 @@ class Exchange:
 
     @property
     def body(self) -> bytes:
-        """What was received of the answer's body, decoded."""
+        """The part of the answer's body that was received, decoded."""
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
     def notes(self, *, entered: bool) -> Notes:
-        """Return what the callbacks saw."""
+        """Return what the callbacks noted of this transfer."""
         return Notes(
             entered=entered,
             late=self._late,
@@ -177,7 +177,7 @@ class Exchange:
         )
 
     def finish(self) -> None:
-        """Drop what belongs to one transfer."""
+        """Drop the data of the last transfer."""
         self._transfer = None
         self.header_lines = []
         self._chunks = []
@@ -187,7 +187,7 @@ class Exchange:
     def _on_open_socket(self, _purpose: int, address: Any) -> Any:
         """Judge the very address that is about to be dialled; after a refusal libcurl tries the next one.
 
-        The address of a proxy is not judged: the endpoint's was, before the proxy is asked to connect to it.
+        A proxy's address is not judged: the endpoint's was, before the proxy is asked to connect to it.
         """
         transfer = self._transfer
         if transfer is None:
@@ -196,7 +196,7 @@ class Exchange:
             transfer.lookup.found()
         try:
             allowed = self._proxied or self._policy.allows(*dialled(address), urlsplit(transfer.url).hostname)
-        except Exception:  # noqa: BLE001 - what cannot be judged is refused
+        except Exception:  # noqa: BLE001 - an address that cannot be judged is refused
             allowed = False
         if not allowed:
             self._vetoed = True

@@ -1,4 +1,4 @@
-"""Why a transfer failed, from libcurl's error number and the callbacks' own notes: never from message text."""
+"""Classifies failed transfers by libcurl's error number and the callbacks' own notes, never by message text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relay.invocation import Outcome, Sent
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Before the gate: nothing has left. A number that is not here is ``connect_failed``.
+#: Outcomes of errors before the gate, when nothing was sent. A number that is not here is ``connect_failed``.
 _BEFORE_THE_GATE: Final[Mapping[int, Outcome]] = MappingProxyType(
     {
         1: Outcome.PREPARE_FAILED,  # UNSUPPORTED_PROTOCOL
@@ -43,7 +43,7 @@ _BEFORE_THE_GATE: Final[Mapping[int, Outcome]] = MappingProxyType(
 
 _TIMED_OUT: Final = 28
 
-#: After the gate: an answer came that cannot be accepted. Any other number is ``connection_lost``.
+#: Errors after the gate that mean an unacceptable answer. Any other number but `_TIMED_OUT` is ``connection_lost``.
 _ANSWERED_BADLY: Final = frozenset(
     {
         1,  # UNSUPPORTED_PROTOCOL: HTTP/0.9, or no HTTP at all
@@ -57,13 +57,13 @@ _ANSWERED_BADLY: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What the callbacks saw of a transfer that failed."""
+    """What the callbacks noted of a transfer that failed."""
 
     entered: bool  # its gate was passed: a request may have been sent
     late: bool  # the gate was asked after the deadline
     vetoed: bool  # the guard refused an address
-    opened: bool  # another address was tried
-    excessive: bool  # the answer exceeded a limit of ours
+    opened: bool  # an allowed address was tried
+    excessive: bool  # the answer exceeded a limit of the relay
 
 
 def classify(code: int, notes: Notes) -> tuple[Outcome, Sent]:

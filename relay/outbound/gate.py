@@ -1,8 +1,8 @@
-"""The last gate before a request leaves: it lets exactly one through, and none after the deadline.
+"""The last gate before a request is sent: it lets exactly one through, and none after the deadline.
 
 libcurl asks it in ``PREREQFUNCTION``, right before it writes a request. It matters because libcurl silently
 sends a request again when a kept-alive connection dies before the first byte of the answer.
-Whether the gate was passed is what an attempt's ``sent`` says.
+An attempt's ``sent`` says whether the gate was passed.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Gate:
         self._fate: dict[str, list[bool]] = {}
 
     def enter(self) -> bool:
-        """Let a request be written now: True once, before the deadline, if the gate is not shut."""
+        """Ask to write a request now; return True once only, before the deadline, and if the gate is not shut."""
         if self.expired:
             return False
         passage = [True]  # a new object each time, so that only the first one in finds itself
         return self._fate.setdefault("first", passage) is passage
 
     def shut(self) -> bool:
-        """Shut the gate for good. True: nothing had passed and nothing ever will. False: it was entered before."""
+        """Shut the gate for good; return True if nothing has passed and nothing ever will, False if a request has."""
         return self._fate.setdefault("first", _SHUT) is _SHUT
 
     @property

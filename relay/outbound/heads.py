@@ -1,4 +1,4 @@
-"""The header lines of an answer as libcurl hands them over, read only as far as somebody asks."""
+"""Reads the header lines of an answer as libcurl hands them over, and only those that are asked for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Head:
     __slots__ = ("_lines",)
 
     def __init__(self, lines: Sequence[bytes] = ()) -> None:
-        """``lines`` are all that came, status lines and the empty lines between blocks among them."""
+        """``lines`` are all lines received, including status lines and the empty lines between blocks."""
         first = 0
         for index, line in enumerate(lines):
             if line.startswith(_STATUS_LINE) and (index == 0 or lines[index - 1] in _ENDS):
@@ -26,7 +26,7 @@ class Head:
 
     @property
     def complete(self) -> bool:
-        """Whether the block came to its end: libcurl takes a connection that ends within it for an answer."""
+        """Whether the block is complete: libcurl reports success even if the connection ends within it."""
         return not _ENDS.isdisjoint(self._lines)
 
     def get(self, name: bytes) -> str | None:

@@ -1,8 +1,8 @@
-"""One look-up of a name at a time, so that a name whose servers hang costs its neighbours nothing.
+"""Runs one look-up of a name at a time, so that a name whose servers hang does not stop other names.
 
 libcurl has twenty resolver threads, uses two for a transfer and does not share a look-up under way: ten calls to
-one hanging name would stop every other name from being resolved (measured). So one call leads, and the others to
-the same origin wait until the name is in libcurl's cache. What fails to resolve fails for all that waited.
+one hanging name would stop every other name from being resolved (measured). So one call leads the look-up, and the
+other calls to the same origin wait until the name is in libcurl's cache. If it does not resolve, all of them fail.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from relay.invocation import Outcome
 from relay.process.clock import boot_time_s
 
 CACHE_S: Final = 60  # how long libcurl may answer from its cache
-FRESH_CACHE_S: Final = 1  # and for a call that leads: it looks the name up again
+FRESH_CACHE_S: Final = 1  # the same for a call that leads, so that it looks the name up again
 _KNOWN_S: Final = 45  # less than CACHE_S, so that libcurl's cache still has the name
-_REUSED_S: Final = 1  # the leader needed no look-up; for this long others hardly will
-_HOLD_S: Final = 5  # after a look-up that hung: the system's resolver may still be at it
+_REUSED_S: Final = 1  # after a leader that needed no look-up: for this long, others will hardly need one
+_HOLD_S: Final = 5  # from the start of a look-up that hung to the next: the system's resolver may still be busy
 _MAX_KNOWN: Final = 4_096
 
 
@@ -42,13 +42,13 @@ class Lookup:
         self._finish()
 
     def spared(self) -> None:
-        """Note that a kept connection was used: there was nothing to look up."""
+        """Note that a kept connection was used, so that there was nothing to look up."""
         if not self.done.is_set():
             self._lookups.learn(self._origin, _REUSED_S)
             self._finish()
 
     def end(self, outcome: Outcome | None) -> None:
-        """Note that the leader's transfer is over (None: it was killed)."""
+        """Note the outcome of the leader's transfer, None if it was killed."""
         if self.done.is_set():
             return
         self.failed = outcome is Outcome.DNS_FAILED
@@ -62,7 +62,7 @@ class Lookup:
 
 
 class Lookups:
-    """What is being looked up for one multi handle, and what its cache knows."""
+    """The look-ups under way for one multi handle, and the origins whose names are in its cache."""
 
     def __init__(self) -> None:
         self._known: dict[str, float] = {}  # origin -> until when, on the clock of boot_time_s
@@ -71,7 +71,7 @@ class Lookups:
     def begin(self, origin: str, now_s: float, deadline_s: float) -> Lookup | Outcome | None:
         """Wait until a call to an origin may start; return None, or the look-up that this call leads.
 
-        Returns an outcome where the call cannot start: its name does not resolve, or ``deadline_s`` passes before.
+        Returns an outcome if the call cannot start: its name does not resolve, or ``deadline_s`` passes first.
         """
         while now_s < deadline_s:
             if self._known.get(origin, 0) > now_s:
@@ -96,6 +96,6 @@ class Lookups:
         self._known[origin] = boot_time_s() + for_s
 
     def forget(self, origin: str, lookup: Lookup) -> None:
-        """Forget a look-up that came to its end."""
+        """Forget a look-up that has ended."""
         if self._running.get(origin) is lookup:
             del self._running[origin]

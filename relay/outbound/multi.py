@@ -1,4 +1,4 @@
-"""One libcurl multi handle, driven by a gevent hub: its sockets and its clock are watchers of the hub's loop."""
+"""Drives a libcurl multi handle by a gevent hub, whose loop watches its sockets and its clock."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Wait:
 
 
 class HubMulti:
-    """Runs easy handles for the greenlets of one hub. Not for use from another thread."""
+    """Runs easy handles for the greenlets of one hub. Other threads must not use it."""
 
     def __init__(self, hub: Hub, *, max_connections: int) -> None:
         self.lookups = Lookups()  # of the names in this handle's cache
@@ -73,7 +73,7 @@ class HubMulti:
         return wait.code
 
     def close(self) -> None:
-        """Close every kept connection. Only when nothing is running."""
+        """Close every kept connection. Call it only when nothing is running."""
         for watcher in (*self._watchers.values(), self._timer, self._kick):
             if watcher is not None:
                 watcher.stop()
@@ -91,7 +91,7 @@ class HubMulti:
         if watcher is None:
             watcher = self._watchers[fd] = self._loop.io(fd, events)
         else:
-            watcher.events = events  # always: it tells libev that the number may be a new socket
+            watcher.events = events  # even if unchanged: it tells libev that the number may be a new socket
         watcher.start(self._on_ready, fd, pass_events=True)
 
     def _on_timer(self, timeout_ms: int) -> None:
@@ -99,7 +99,7 @@ class HubMulti:
             self._timer.stop()
             self._timer = None
         if timeout_ms == 0:
-            if self._kick is None:  # one call for all that start in this iteration of the event loop
+            if self._kick is None:  # one callback for all transfers that start in this iteration of the event loop
                 self._kick = self._loop.run_callback(self._on_kick)
         elif timeout_ms > 0:
             self._timer = self._loop.timer(timeout_ms / 1000 + _LATER_S)
@@ -133,7 +133,7 @@ class HubMulti:
             ended += [self._end(easy, pycurl.E_OK) for easy in good]
             ended += [self._end(easy, code) for easy, code, _ in bad]
         for wait in ended:
-            if wait.greenlet is not None:  # it may have been killed by one that woke before it
+            if wait.greenlet is not None:  # a greenlet that woke before it may have killed it
                 wait.greenlet.switch()
 
     def _end(self, easy: pycurl.Curl, code: int) -> _Wait:

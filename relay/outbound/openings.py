@@ -1,8 +1,9 @@
-"""Whether a call behind TLS opens a connection of its own, or waits for one that is about to be free.
+"""Decides whether a call over TLS opens a connection of its own, or waits for one that is about to be free.
 
 A handshake costs as much as several calls. If all calls that come at once opened connections, the handshakes would
-hold one another up, and a second later most of the connections would be too old to be used again. So beyond a few calls
-of an origin one waits, for as long as a handshake takes there. Then more connections are opened, as many as are in use.
+delay one another, and a second later most of the connections would be too old to be used again. So beyond a few calls
+of an origin a call waits, for as long as a handshake takes there. Then about as many more connections as are in use may
+be opened.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from gevent.event import Event
 from relay.invocation import Outcome
 from relay.process.clock import boot_time_s
 
-FEW: Final = 32  # calls of one origin that are under way without having waited, and handshakes at a time
-IDLE_S: Final = 1.0  # a connection that is idle for longer is not counted on: not every call may use it
-MAX_PATIENCE_S: Final = 1.0
-_WEIGHT: Final = 0.2  # of the last handshake in their mean
+FEW: Final = 32  # calls of one origin that may be under way without waiting; also added to each later growth
+IDLE_S: Final = 1.0  # a connection that is idle for longer does not count as free: not every call may use it
+MAX_PATIENCE_S: Final = 1.0  # the longest that a call waits for a free connection
+_WEIGHT: Final = 0.2  # of the newest handshake in the moving mean
 _MAX_ORIGINS: Final = 4_096
 
 
 class Opening:
-    """A call that may open a connection. Whoever begins one calls `end`, however the call goes."""
+    """A call that may open a connection. Its caller must call `end`, however the call goes."""
 
     __slots__ = ("_began_s", "_local_end", "_origin")
 
@@ -33,7 +34,7 @@ class Opening:
         self._local_end: tuple[str, int] | None = None
 
     def connected(self, local_end: tuple[str, int], *, is_new: bool) -> None:
-        """Note that it has a connection, with this local end."""
+        """Note that the call has a connection, with this local end."""
         origin = self._origin
         origin.starting -= 1
         origin.busy += 1
@@ -43,7 +44,7 @@ class Opening:
             origin.learn(boot_time_s() - self._began_s)
 
     def end(self, *, is_kept: bool) -> None:
-        """Note that it is over, and whether its connection is kept."""
+        """Note that the call is over, and whether its connection is kept."""
         origin = self._origin
         if self._local_end is None:
             origin.starting -= 1
@@ -55,15 +56,15 @@ class Opening:
 
 
 class Openings:
-    """The calls behind TLS of one multi handle."""
+    """The calls over TLS of one multi handle, by origin."""
 
     def __init__(self) -> None:
         self._origins: dict[str, _Origin] = {}
 
     def begin(self, name: str, deadline_s: float, *, waits: bool) -> Opening | Outcome | None:
-        """Wait until a call of this origin may start; return its opening.
+        """Wait until a call of this origin may start, at once without ``waits``; return its opening.
 
-        Returns None at once where there is no handshake (plain http), and an outcome where ``deadline_s`` passes first.
+        Returns None for plain http, which has no handshake, and an outcome if ``deadline_s`` passes first.
         """
         if not name.startswith("https:"):
             return None
@@ -99,7 +100,7 @@ class _Origin:
         self.idle: dict[tuple[str, int], float] = {}  # since when, by local end; the longest first
         self._waiting: deque[_Waiter] = deque()
         self._handshake_s: float | None = None
-        self._grown_s = 0.0  # when those that had waited were let go last
+        self._grown_s = 0.0  # when calls that had waited long enough were last let go
 
     @property
     def in_use(self) -> bool:
@@ -129,7 +130,7 @@ class _Origin:
         return waiter.may_start
 
     def look(self) -> None:
-        """Let the calls start, longest waiting first, that may start now."""
+        """Let the waiting calls that may start now start, the longest waiting first."""
         if not self._waiting:
             return
         now_s = boot_time_s()
@@ -153,7 +154,7 @@ class _Origin:
         self._wake_first()
 
     def _due_s(self) -> float:
-        """Return when the call that has waited longest is let go, free connection or not."""
+        """Return when the longest waiting call may start even without a free connection."""
         patience_s = MAX_PATIENCE_S if self._handshake_s is None else min(self._handshake_s, MAX_PATIENCE_S)
         return max(self._waiting[0].began_s, self._grown_s) + patience_s
 
@@ -163,6 +164,6 @@ class _Origin:
         return len(self.idle)
 
     def _wake_first(self) -> None:
-        """Wake the call that has waited longest: it alone looks at the time, for all that wait."""
+        """Wake the longest waiting call, which alone watches the time for all that wait."""
         if self._waiting:
             self._waiting[0].look.set()

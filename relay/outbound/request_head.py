@@ -1,4 +1,4 @@
-"""The header lines of a request, as libcurl is given them."""
+"""Writes the header lines of a request for libcurl."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from relay.request.rendering import OutgoingHeaders
 if TYPE_CHECKING:
     from requests import PreparedRequest
 
-# What libcurl would add by itself, taken out unless the request has it.
+# Headers that libcurl would add by itself; they are suppressed unless the request has them.
 _SUPPRESSED: Final = {"accept": "Accept:", "content-type": "Content-Type:", "user-agent": "User-Agent:"}
 
 
@@ -18,7 +18,7 @@ class UnsafeHeader(ValueError):
 
 
 def header_lines(request: PreparedRequest) -> list[str]:
-    """Return the request's headers and no others. Raises UnsafeHeader where one could break out of its line."""
+    """Return lines for the request's headers and no others. Raises UnsafeHeader if one could break out of its line."""
     headers = request.headers if isinstance(request.headers, OutgoingHeaders) else OutgoingHeaders(request.headers)
     lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers.pairs()]
     joined = "".join(lines)

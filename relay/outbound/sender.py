@@ -1,4 +1,4 @@
-"""Sends the request of one attempt; whatever comes of it is returned as a value."""
+"""Sends the request of one attempt, and returns an answer or a failure as a value."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Sender:
             if isinstance(prepared, OutgoingRequest):
                 prepared.sign(started_at_ms // 1000)
             result = self._transport.perform(prepared, gate=gate, deadline_s=deadline_s, repeatable=repeatable)
-        except Exception as fault:  # noqa: BLE001 - a fault of ours must not hide whether the request was sent
+        except Exception as fault:  # noqa: BLE001 - a fault of the relay must not hide whether the request was sent
             _log.error("outbound_fault %s", type(fault).__name__)  # its text may quote the request
             result = _after_fault(gate)
         head = result.head
@@ -56,7 +56,7 @@ class Sender:
 
 
 def _after_fault(gate: Gate) -> TransferResult:
-    """Make the result of a transfer that failed in our own code; shut its gate, so that nothing leaves later."""
+    """Make the result of a transfer that a fault of the relay ended; shut its gate, so that nothing is sent later."""
     if gate.shut():
         return TransferResult(Outcome.PREPARE_FAILED, Sent.NO)
     return TransferResult(Outcome.CONNECTION_LOST, Sent.MAYBE)

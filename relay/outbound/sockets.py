@@ -1,7 +1,7 @@
-"""The sockets of transfers: which address one is for, and whether a kept one is still open.
+"""Tells which address a transfer's socket is for, and whether a kept one is still open.
 
-libcurl (8.23) looks only once a second whether a kept connection was closed and would use a dead one meanwhile: the
-request would be lost, and nobody could say whether it had been received. So we look ourselves, before the gate.
+libcurl (8.23) checks only once a second whether a kept connection was closed, and would use a dead one meanwhile: the
+request would be lost, and the relay could not tell whether it was received. So the relay checks before the gate.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _KINDS: Final = 0xF  # the rest of a socket's type are flags (SOCK_CLOEXEC, SOCK_NONBLOCK)
-#: The peer has closed the connection, or sent what no request asked for.
+#: Poll events of a connection that the peer has closed, or on which it sent what no request asked for.
 _ENDED: Final = select.POLLIN | select.POLLHUP | select.POLLERR
-_poll: Final[Any] = get_original("select", "poll")  # not gevent's, which would let others run
+_poll: Final[Any] = get_original("select", "poll")  # not gevent's, which would let other greenlets run
 _MAX_KNOWN: Final = 4_096  # far more connections than are ever kept
 
 
@@ -41,10 +41,10 @@ class Sockets:
     """The sockets of one multi handle's connections, by their local ends. Never raises."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, int], Any] = {}  # a poll object each: to ask costs one system call
+        self._known: dict[tuple[str, int], Any] = {}  # a poll object for each, so that a check costs one system call
 
     def learn(self, fds: Iterable[int], address: str, port: int) -> None:
-        """Note that a new connection has this local end; its socket is one of these."""
+        """Note that a new connection has this local end; its socket is one of ``fds``."""
         for fd in fds:
             if _local_end(fd) == (address, port):
                 self._known.pop((address, port), None)
@@ -57,8 +57,8 @@ class Sockets:
     def has_ended(self, address: str, port: int) -> bool:
         """Return whether the kept connection with this local end was closed by its peer."""
         poll = self._known.get((address, port))
-        told = [] if poll is None else poll.poll(0)  # nothing, for nearly every connection
-        return bool(told) and any(events & _ENDED for _, events in told)
+        ready = [] if poll is None else poll.poll(0)  # empty for nearly every connection
+        return bool(ready) and any(events & _ENDED for _, events in ready)
 
 
 def _local_end(fd: int) -> tuple[str, int] | None:

@@ -1,4 +1,4 @@
-"""How long the parts of one exchange took, as libcurl measured them, and what the answer's head said."""
+"""Reads how long the parts of one exchange took, as libcurl measured them, and the answer's headers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Milliseconds of each part, None of one that was not reached (or, on a kept connection, not needed)."""
+    """Milliseconds of each part; None for one that was not reached or, on a kept connection, not needed."""
 
     dns_ms: float | None
     connect_ms: float | None
@@ -26,7 +26,7 @@ class Timings:
 
     @classmethod
     def of(cls, exchange: Exchange) -> Timings:
-        """Read what libcurl knows of a transfer that is over."""
+        """Read the timings and headers of a transfer that has ended."""
         info = exchange.easy.getinfo
         looked_up, connected = info(pycurl.NAMELOOKUP_TIME), info(pycurl.CONNECT_TIME)
         answered = info(pycurl.STARTTRANSFER_TIME)

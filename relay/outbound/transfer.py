@@ -18,7 +18,7 @@ _NO_HEAD: Final = Head()
 
 
 class TransferResult(NamedTuple):
-    """The result of one transfer. ``status`` is 0 and the rest empty unless the outcome is ``answered``."""
+    """The result of one transfer. Without the outcome ``answered``, ``status`` is 0, ``head`` and ``body`` are empty."""
 
     outcome: Outcome
     sent: Sent
@@ -29,9 +29,9 @@ class TransferResult(NamedTuple):
 
 
 class Transfer:
-    """What is sent, until when (on the clock of ``boot_time_s``) and behind which gate.
+    """A request to send, with its gate and its deadline (on the clock of ``boot_time_s``).
 
-    A ``repeatable`` one may use a connection that has been idle for longer.
+    A ``repeatable`` one may use a connection that has been idle for longer than a second.
     """
 
     __slots__ = ("connect_to", "deadline_s", "gate", "lookup", "opening", "repeatable", "request", "url")
@@ -42,9 +42,9 @@ class Transfer:
         self.gate = gate
         self.deadline_s = deadline_s
         self.repeatable = repeatable
-        self.lookup: Lookup | None = None  # which this transfer leads, and tells how it went
-        self.opening: Opening | None = None  # behind TLS; is told which connection is used
-        self.connect_to: list[str] | None = None  # for CURLOPT_CONNECT_TO: which address a proxy is asked for
+        self.lookup: Lookup | None = None  # the look-up that this transfer leads
+        self.opening: Opening | None = None  # of a call over TLS
+        self.connect_to: list[str] | None = None  # for CURLOPT_CONNECT_TO: the address that a proxy is asked for
 
     def failed(self, outcome: Outcome) -> TransferResult:
         """Return the result of a transfer without an answer."""

@@ -1,6 +1,6 @@
 """A transport adapter for ``requests`` on libcurl's multi interface, driven by the gevent hub.
 
-Call the adapter itself: ``requests.Session.send`` follows redirects on its own, whatever the adapter.
+Call the adapter itself: ``requests.Session.send`` follows redirects by itself, with any adapter.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SCHEME_CHARS: Final = len("https://")  # an origin ends at the first slash afte
 
 
 class TransferFailed(RequestException):
-    """No acceptable answer was had; ``result`` says why. Its message says nothing about the target."""
+    """No acceptable answer came; ``result`` says why. The message says nothing about the target."""
 
     def __init__(self, result: TransferResult, request: PreparedRequest) -> None:
         super().__init__(result.outcome.value, request=request)
@@ -53,10 +53,10 @@ class TransferFailed(RequestException):
 class CurlTransport(BaseAdapter):
     """Performs prepared requests, each on its own: no redirects, cookies, netrc, retries or resends.
 
-    With ``proxy`` every call goes through that one; no other proxy is ever used.
+    With ``proxy`` every call goes through that proxy; no other one is ever used.
 
-    There is one multi handle, with its connections, for each hub that calls: one a process, where all calls are
-    made on one thread.
+    Each hub that makes calls has a multi handle with connections of its own: one in a process that makes all calls on
+    one thread.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class CurlTransport(BaseAdapter):
         resolve: Iterable[str] = (),
         proxy: str | None = None,
     ) -> None:
-        """``proxy`` is a URL, with user and password where it wants them.
+        """``proxy`` is a URL, with user and password if the proxy needs them.
 
         ``resolve`` takes CURLOPT_RESOLVE entries (``host:port:address,address``), for tests.
 
@@ -81,7 +81,7 @@ class CurlTransport(BaseAdapter):
         self._proxy = EgressProxy(proxy, policy, self._trust.path, fixed) if proxy else None
         self._rules = Rules(policy, self._trust.path, max_response_bytes, fixed, self._proxy)
         self._max_in_flight = max_in_flight
-        #: Called with every exchange that has ended, to be read before its handle is used again.
+        #: Called with every exchange that has ended, before its handle is used again.
         self.observe: Callable[[Exchange], object] | None = None
         self._multis: dict[Hub, HubMulti] = {}
         self._idle: list[Exchange] = []
@@ -89,7 +89,7 @@ class CurlTransport(BaseAdapter):
     def perform(self, request: PreparedRequest, *, gate: Gate, deadline_s: float, repeatable: bool) -> TransferResult:
         """Make one transfer, at most until ``deadline_s`` on the clock of ``boot_time_s``.
 
-        Whatever the endpoint or the network does is in the result. The request leaves only if ``gate`` lets it.
+        The result tells whatever the endpoint or the network does. The request is sent only if ``gate`` lets it pass.
         """
         multi = self._multis.get(get_hub()) or self._new_multi()
         transfer = Transfer(request, gate, deadline_s, repeatable=repeatable)
@@ -159,7 +159,7 @@ class CurlTransport(BaseAdapter):
     ) -> Response:
         """Send as ``requests`` calls an adapter: ``timeout`` is the *total* in seconds, the other options are refused.
 
-        Raises TransferFailed when no acceptable answer is had.
+        Raises TransferFailed if no acceptable answer comes.
         """
         if stream or verify is not True or cert is not None or proxies:
             raise ValueError("This transport takes none of the options stream, verify, cert and proxies.")
@@ -171,7 +171,7 @@ class CurlTransport(BaseAdapter):
         return _response(result, request)
 
     def close(self) -> None:
-        """Close every connection. Only when nothing is in flight, on the thread that made the calls."""
+        """Close every connection. Call it when nothing is in flight, on the thread that made the calls."""
         for multi in self._multis.values():
             multi.close()
         self._multis.clear()

@@ -1,4 +1,4 @@
-"""The certificate authorities that endpoints are verified against: certifi's, and those of RELAY_CA_FILE."""
+"""Provides the certificate authorities that endpoints are verified against: certifi's and those of RELAY_CA_FILE."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _further(ca_file: str) -> bytes:
 
 
 def _joined(*parts: bytes) -> IO[bytes]:
-    """Write a file without a name where the system has these: no clean-up of temporary files removes it."""
+    """Write the parts to a file, without a name if the system can: no clean-up of temporary files removes that."""
     if hasattr(os, "memfd_create"):
         file: IO[bytes] = os.fdopen(os.memfd_create("relay-ca"), "wb")
     else:
