@@ -18,7 +18,7 @@ _NO_HEAD: Final = Head()
 
 
 class TransferResult(NamedTuple):
-    """The result of one transfer. Without the outcome ``answered``, ``status`` is 0, ``head`` and ``body`` are empty."""
+    """The result of a transfer. ``status`` is 0, ``head`` and ``body`` are empty unless the outcome is ``answered``."""
 
     outcome: Outcome
     sent: Sent

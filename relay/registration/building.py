@@ -1,4 +1,4 @@
-"""Checked fields of one webhook or chain -> its registration."""
+"""Makes the registration of one webhook or chain from its checked fields."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Registration:
     shape: Shape
     target: Target | ChainTarget
     warnings: tuple[str, ...] = ()
-    #: A fault of it, given a JSON pointer in the webhook and a sentence, with its place in the document.
+    #: Makes a fault with its place in the document, from a JSON pointer into the webhook and a sentence.
     fault: Callable[[str, str], Fault] = field(default=Fault, compare=False, repr=False)
 
 
 def load_registration(value: Any, rules: EndpointRules) -> tuple[Registration | None, list[tuple[str, str]]]:
-    """Load one webhook or chain, or what is wrong with it, each fault with its pointer inside of it."""
+    """Load one webhook or chain; return its registration, or None and its faults, each with a pointer into it."""
     fields, faults = load_fields(value)
     if isinstance(value, dict) and "steps" in value:
         faults = faults or list(name_faults(fields))
@@ -91,7 +91,7 @@ def _credentials(fields: Mapping[str, Any], rules: EndpointRules, faults: list[t
 def _chain(fields: dict[str, Any]) -> Registration:
     shape = Shape(
         webhook_id=fields["id"],
-        method="POST",  # it has none; any data may be sent to it
+        method="POST",  # a chain has no method; with this one, any data may be sent to it
         fillable_headers=tuple(fields["headers"]),
         query_params=tuple(fields["query_params"]),
         data_schema=fields.get("data_schema"),

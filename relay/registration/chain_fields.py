@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
     from relay.text.expressions import Expression
 
-MAX_MASKS: Final = 10  # expressions of one step
+MAX_MASKS: Final = 10  # mask expressions of one step
 
 
 class ChainHeaders(HeadersField):
-    """``{name: null}``: what the chain's callers may fill. It sends nothing itself."""
+    """``{name: null}``: the headers that a chain's callers may fill. The chain itself sends none."""
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **rest: Any
@@ -86,7 +86,7 @@ class ChainFields(Fields):
 
 
 def name_faults(fields_: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield names in a chain's expressions that will never be there: a wrong one would give null without a word."""
+    """Yield the faults of a chain's expressions that use a name they cannot see, and would silently give null."""
     for number, step in enumerate(fields_["steps"]):
         for pointer, expression, sees_item in step.expressions():
             message = _name_fault(expression, sees_item=sees_item)

@@ -1,4 +1,4 @@
-"""A chain's target: its steps and what its caller gets. Sealed like any target: a plugin never sees the plan."""
+"""A chain's target: its steps and its result. It is sealed like any target, so a plugin never sees the plan."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from relay.text.expressions import Expression
 
 @dataclass(frozen=True, slots=True)
 class ChainTarget:
-    """``steps`` in their order; ``result`` over ``{input, steps}`` gives the data (default: the last step's)."""
+    """A chain's steps, in order; ``result``, over ``{input, steps}``, gives its data (default: the last step's)."""
 
     steps: tuple[Step, ...]
     result: Expression | None = None
 
     def to_json(self) -> bytes:
-        """Compact JSON, the same bytes for the same target."""
+        """Return compact JSON, the same bytes for the same target."""
         return dump_json(
             {
                 "steps": [step.to_value() for step in self.steps],
@@ -37,5 +37,5 @@ class ChainTarget:
 
 
 def target_from_json(raw: bytes) -> Target | ChainTarget:
-    """Read the target that either ``to_json`` wrote."""
+    """Read a target of either kind, as its ``to_json`` wrote it."""
     return ChainTarget.from_json(raw) if "steps" in json.loads(raw) else Target.from_json(raw)

@@ -1,4 +1,4 @@
-"""What differs between two revisions of a webhook, member by member; of secrets only that they differ. Pure."""
+"""Compares two revisions of a webhook, member by member; for secrets it shows only that they differ. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from relay.registration.shape import Shape
     from relay.registration.target import Target
 
-#: Stands for a value that nobody is shown, and for one that differs from it.
+#: Shown instead of a secret value, and instead of the secret value that replaced it.
 HIDDEN: Final = "(hidden)"
 CHANGED: Final = "changed"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One member that differs; None where a side lacks it. A secret is `HIDDEN`, or `CHANGED` if both have it."""
+    """A member that differs, None on the side that lacks it. A secret is `HIDDEN`, and `CHANGED` after a change."""
 
     member: str
     before: Any
@@ -29,7 +29,7 @@ class Change:
 
 
 def changes(before: tuple[Shape, Target | ChainTarget], after: tuple[Shape, Target | ChainTarget]) -> list[Change]:
-    """Return the members that differ, by name."""
+    """Return the members that differ, sorted by name."""
     old, new = _members(*before), _members(*after)
     differing = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
     return [_change(name, old.get(name), new.get(name)) for name in differing]
@@ -37,7 +37,7 @@ def changes(before: tuple[Shape, Target | ChainTarget], after: tuple[Shape, Targ
 
 @dataclass(frozen=True, slots=True)
 class _Hidden:
-    """A secret, compared and not shown."""
+    """A secret, which is compared but not shown."""
 
     text: str
 

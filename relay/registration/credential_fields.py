@@ -1,4 +1,4 @@
-"""The fields of credentials and of signing, as they are written."""
+"""The fields of credentials and of signing in a registration document."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from relay.registration.header_rules import VISIBLE_TEXT
 from relay.registration.signing import SECRET_PREFIX
 
 MAX_SECRETS: Final = 5
-#: What Standard Webhooks 1.0 asks of a symmetric secret.
+#: The lengths that Standard Webhooks 1.0 allows for a symmetric secret.
 MIN_SECRET_BYTES: Final = 24
 MAX_SECRET_BYTES: Final = 64
 MAX_CREDENTIAL_LENGTH: Final = 2_048
@@ -28,7 +28,7 @@ _TYPES_RULE: Final = 'must have a `type` of "basic", "oauth2" or "mtls"'
 
 
 class SigningSecrets(fields.Field[tuple[str, ...]]):
-    """One secret, or a list of them: all sign, so that an endpoint may go over to a new one."""
+    """One secret, or a list of them. All of them sign, so that an endpoint can change to a new one."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[str, ...]:
         secrets = [value] if isinstance(value, str) else value
@@ -98,7 +98,7 @@ _FIELDS: Final = {"basic": BasicFields, "oauth2": OAuth2Fields, "mtls": MutualTl
 
 
 class AuthList(fields.Field[list[dict[str, Any]]]):
-    """One kind of credentials, or a list of mutual TLS and one other. What their values mean is checked later."""
+    """One kind of credentials, or a list of one or two; of two, one is mutual TLS. Token URLs are checked later."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> list[dict[str, Any]]:
         if not isinstance(value, list):
@@ -127,7 +127,7 @@ def _loaded(value: Any) -> dict[str, Any]:
     try:
         loaded = dict(schema(unknown=RAISE).load(value))
     except ValidationError as error:
-        raise ValidationError(error.messages) from None  # without the part that is valid: it is no use alone
+        raise ValidationError(error.messages) from None  # without the valid part, which is of no use alone
     fault = _FAULTS[loaded["type"]](loaded)
     if fault is not None:
         raise ValidationError({fault[0]: [fault[1]]})
@@ -144,7 +144,7 @@ def _oauth2_fault(loaded: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def _mtls_fault(loaded: dict[str, Any]) -> tuple[str, str] | None:
-    """Check that both can be read and belong together. No message quotes a library's: it might quote the key."""
+    """Check that certificate and key are readable and match. No message quotes a library's, which may quote the key."""
     for name in ("certificate", "key"):
         if len(loaded[name]) > MAX_PEM_LENGTH or not loaded[name].isascii():
             return name, f"must be PEM text of at most {MAX_PEM_LENGTH} bytes"

@@ -34,11 +34,11 @@ class ClientCredentials:
     client_id: str
     client_secret: str = field(repr=False)
     scope: str | None = None
-    audience: str | None = None  # no RFC's, but several authorization servers need it
+    audience: str | None = None  # in no RFC, but several authorization servers need it
 
     @property
     def header(self) -> str:
-        """The value of ``Authorization`` in the token request: both parts form-encoded first, as the RFC has it."""
+        """The value of ``Authorization`` in the token request: both parts are form-encoded first, as the RFC says."""
         return _basic(quote_plus(self.client_id), quote_plus(self.client_secret))
 
 
@@ -52,13 +52,13 @@ class ClientCertificate:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """All of a webhook's: at most one that goes into ``Authorization``, and a certificate."""
+    """A webhook's credentials: at most one kind that goes into ``Authorization``, and at most one certificate."""
 
     authorization: Basic | ClientCredentials | None = None
     certificate: ClientCertificate | None = None
 
     def to_value(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return them as a JSON-ready value."""
         certificate = self.certificate
         return {
             "authorization": _authorization_value(self.authorization),
@@ -67,7 +67,7 @@ class Credentials:
 
     @classmethod
     def from_value(cls, value: Mapping[str, Any]) -> Self:
-        """Read what ``to_value`` gave."""
+        """Read the value that ``to_value`` returned."""
         certificate = value["certificate"]
         return cls(
             _authorization_from(value["authorization"]),
@@ -76,7 +76,7 @@ class Credentials:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The names of what is there, as a registration has them."""
+        """The kinds of these credentials, by their names in a registration document."""
         names = {Basic: "basic", ClientCredentials: "oauth2"}
         found = [names[type(self.authorization)]] if self.authorization is not None else []
         return (*found, *["mtls"] * (self.certificate is not None))

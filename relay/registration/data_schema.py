@@ -1,4 +1,4 @@
-"""The JSON Schema of a webhook's data: checked when registered, never fetches anything, never quotes the data."""
+"""Compiles and applies the JSON Schemas of webhooks: it never fetches anything, and never quotes the data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _refuse(_uri: str) -> NoReturn:
 
 
 def compile_schema(schema: Any) -> Draft202012Validator:
-    """Compile a validator whose regex engine takes linear time; ``ValueError`` with a sentence for a bad schema."""
+    """Compile a validator with a linear-time regex engine; raise ``ValueError`` with a sentence for a bad schema."""
     fault = _fault(schema)
     if fault is not None:
         raise ValueError(fault)
@@ -56,7 +56,7 @@ def _fault(schema: Any) -> str | None:
 
 
 def schema_faults(validator: Draft202012Validator, data: Any) -> Iterator[tuple[str, str]]:
-    """JSON pointers into ``data`` and which keyword failed there; nothing of the data's values."""
+    """Yield JSON pointers into ``data``, each with the keyword that failed there; no value of the data is quoted."""
     if validator.is_valid(data):
         return
     for error in islice(validator.iter_errors(data), MAX_SCHEMA_FAULTS):
@@ -64,7 +64,7 @@ def schema_faults(validator: Draft202012Validator, data: Any) -> Iterator[tuple[
 
 
 def _keyword(error: ValidationError) -> str:
-    """Return the keyword that failed; a missing member's name is the schema's own, so it may be said."""
+    """Return the keyword that failed; a missing member is named too, as its name is the schema's, not the data's."""
     kind = error.kind
     if isinstance(kind, ValidationErrorKind.Required):
         return f"required` of `{kind.property}"
@@ -76,7 +76,7 @@ def _pointer(path: Sequence[str | int]) -> str:
 
 
 def _outward_references(schema: Any, place: str) -> Iterator[str]:
-    """Yield where a schema refers to anything outside of itself."""
+    """Yield the places at which a schema refers to anything outside of itself."""
     if isinstance(schema, list):
         for number, item in enumerate(schema):
             yield from _outward_references(item, f"{place}/{number}")

@@ -1,4 +1,4 @@
-"""Reads a registration document whole: every fault is named, and nothing is taken of a document with one."""
+"""Reads a registration document as a whole: it names every fault, and takes nothing from a document with one."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def read_registrations(
     default_plugin: str | None = None,
     look_up: Callable[[str, str], str] | None = None,
 ) -> tuple[str, list[Registration]]:
-    """Read a registration document whole: the plugin's name and its registrations.
+    """Read a registration document; return the plugin's name and its registrations.
 
-    ``plugin`` is the name given beside the document; a plugin config's own must equal it, or replaces it;
-    where neither is given, ``default_plugin`` is meant.
-    ``look_up`` finds what ``${env:NAME}`` and ``${file:PATH}`` stand for; without it they are plain text.
-    ``DocumentError`` names every fault; nothing is returned of a document with one. Whether the steps of chains fit
-    the webhooks that they name is found when it is applied.
+    ``plugin`` is the name given beside the document. A document that names its plugin must name the same one; if
+    neither is given, ``default_plugin`` is meant.
+    ``look_up`` returns the values of ``${env:NAME}`` and ``${file:PATH}``; without it they are plain text.
+    For a document with faults, raises ``DocumentError`` with all of them, up to `MAX_FAULTS`. Whether the steps of
+    chains fit the webhooks that they name is checked when the document is applied.
     """
     document = read_document(text)
     if document.plugin is None and plugin is None:
@@ -61,14 +61,14 @@ def read_registrations(
 def _read_one(
     value: Any, rules: EndpointRules, look_up: Callable[[str, str], str] | None
 ) -> tuple[Registration | None, list[tuple[str, str]]]:
-    """Read the registration of one webhook: it, and what is wrong with it by pointers into its value."""
+    """Read one webhook; return its registration, None if it has none, and its faults with pointers into its value."""
     filled, problems = (value, []) if look_up is None else resolved(value, look_up)
     registration, more = load_registration(filled, rules)
     return registration, _without_consequences(list(template_faults(value)), problems or more)
 
 
 def _without_consequences(templates: list[tuple[str, str]], problems: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the faults of templates, and what is wrong besides them: their braces fit no other rule either."""
+    """Return the faults of templates, and the problems in other places: a template breaks further rules in its own."""
     named = {pointer for pointer, _ in templates}
     return templates + [(pointer, message) for pointer, message in problems if pointer not in named]
 

@@ -1,6 +1,6 @@
 """The registered URL: one ASCII grammar, parsed once, its parts stored (security.md, "Registered URL").
 
-Nothing parses the URL again: a request is made from these parts, escapes exactly as they were registered.
+Nothing parses the URL again: a request is made from these parts, with the escapes exactly as registered.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _SEPARATORS: Final = frozenset(b"/\\")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a webhook goes. ``host`` is lower-case (an IPv6 literal in brackets), ``query`` raw and without ``?``."""
+    """Where a call goes. ``host`` is lower-case (an IPv6 literal in brackets), ``query`` is raw and without ``?``."""
 
     scheme: str
     host: str
@@ -54,12 +54,12 @@ class Endpoint:
     query: str = ""
 
     def to_value(self) -> list[str | int]:
-        """JSON-ready."""
+        """Return it as a JSON-ready value."""
         return [self.scheme, self.host, self.port, self.path, self.query]
 
     @classmethod
     def from_value(cls, value: Sequence[Any]) -> Self:
-        """Read what ``to_value`` gave."""
+        """Read the value that ``to_value`` returned."""
         return cls(*value)
 
     @property
@@ -69,7 +69,7 @@ class Endpoint:
 
     @property
     def url(self) -> str:
-        """The whole URL, escapes exactly as registered."""
+        """The whole URL, with the escapes exactly as registered."""
         query = f"?{self.query}" if self.query else ""
         return f"{self.scheme}://{self.authority}{self.path}{query}"
 
@@ -84,14 +84,14 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class EndpointRules:
-    """What the operator's settings make of the grammar: exceptions, and suffixes that count as ordinary."""
+    """The operator's settings for URLs: which addresses are exempt, and which special-use suffixes are ordinary."""
 
     policy: AddressPolicy
     extra_suffixes: frozenset[str] = frozenset()
 
 
 def parse_endpoint(url: str, rules: EndpointRules) -> Endpoint:
-    """Parse a registered URL; ``ValueError`` with a sentence that does not quote it."""
+    """Parse a registered URL; raise ``ValueError`` with a sentence that does not quote it."""
     if len(url) > MAX_URL_LENGTH:
         raise ValueError(f"is longer than {MAX_URL_LENGTH} characters")
     if not _URL_TEXT.match(url):
@@ -118,7 +118,7 @@ def parse_endpoint(url: str, rules: EndpointRules) -> Endpoint:
 
 
 def _host(host: str) -> str:
-    """Return the host in its one spelling: a DNS name, or an address literal."""
+    """Return the host, a DNS name or an address literal, in its canonical spelling."""
     try:
         if host.startswith("["):
             return f"[{IPv6Address(host[1:-1])}]"
@@ -141,7 +141,7 @@ def _port(digits: str) -> int:
 
 
 def _check_public(scheme: str, host: str, port: int, rules: EndpointRules) -> None:
-    """Check what holds unless the operator made an exception for exactly this host and port."""
+    """Check the rules for a host and port that the operator's settings do not exempt."""
     if scheme != "https":
         raise ValueError("must begin with `https://`; `http://` only where RELAY_EGRESS_ALLOW names the host and port")
     if host.startswith("[") or host.rpartition(".")[2].isdigit():

@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 
 MAX_QUERY_PARAMS: Final = 32
 MAX_DESCRIPTION_LENGTH: Final = 2_000
-MIN_AGE_S: Final = 1  # how old a call may become that is not final
+MIN_AGE_S: Final = 1  # how old a call may become before it is final
 MAX_AGE_S: Final = 30 * 24 * 3600
 
 _UNKNOWN: Final = "is not a known field"
 _FIELD_WORDS: Final = {"required": "is required", "null": "must not be null: leave it out"}
-WHOLE: Final = "_schema"  # marshmallow's name for what is wrong with an object as a whole
+WHOLE: Final = "_schema"  # marshmallow's key for the faults of an object as a whole
 _QUERY_NAME: Final = re.compile(r"[A-Za-z0-9._~-]{1,64}\Z")
 
 
 class Fields(Schema):
-    """An object of the document. It says in the same words everywhere what is missing, null or not known."""
+    """An object of the document. Its messages for missing, null and unknown fields are the same everywhere."""
 
     error_messages = {"unknown": _UNKNOWN, "type": "must be an object"}  # noqa: RUF012 - marshmallow collects it
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
-        """Give the field its words."""
+        """Give the field its messages."""
         del field_name
         field_obj.error_messages |= _FIELD_WORDS
 
     def handle_error(self, error: ValidationError, data: Any, **_: Any) -> None:
-        """Say beside an unknown field which one was probably meant."""
+        """Add to the message of an unknown field which one was probably meant."""
         del data
         messages = error.messages
         if isinstance(messages, dict):
@@ -56,13 +56,13 @@ def field_names(schema: type[Schema]) -> set[str]:
 
 
 class Text(fields.String):
-    """A text, as it is written."""
+    """A text, taken as it is written."""
 
     default_error_messages = {"invalid": "must be a text (in quotes)"}  # noqa: RUF012 - marshmallow collects it
 
 
 class Flag(fields.Field[bool]):
-    """true or false, nothing that merely looks like it."""
+    """true or false, and nothing that merely looks like one of them."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
         if not isinstance(value, bool):
@@ -154,7 +154,7 @@ class HeadersField(fields.Field[dict[str, str | None]]):
 
 
 class QueryNames(fields.List[str]):
-    """The names that a caller may give."""
+    """The query parameters that a caller may give."""
 
     default_error_messages = {"invalid": "must be a list of names"}  # noqa: RUF012 - marshmallow collects it
 
@@ -181,7 +181,7 @@ class DataSchema(fields.Field[Any]):
 
 
 class ListOf(fields.List[Any]):
-    """A list of ``least`` to ``most`` of something, ``what`` in words."""
+    """A list of ``least`` to ``most`` items, which its message calls ``what``."""
 
     def __init__(self, inner: fields.Field[Any], what: str, *, most: int, least: int = 0, **arguments: Any) -> None:
         rule = f"must be a list of {least} to {most} {what}" if least else f"must be a list of at most {most} {what}"
@@ -197,7 +197,7 @@ class ExpressionText(fields.Field[Expression]):
 
 
 class Mappings(fields.Field[dict[str, Expression]]):
-    """``{name: expression}``, at most so many."""
+    """``{name: expression}``, with at most ``most`` names."""
 
     def __init__(self, most: int, **arguments: Any) -> None:
         super().__init__(**arguments)

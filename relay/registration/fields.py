@@ -44,7 +44,7 @@ _METHOD_RULE: Final = f"must be exactly one of {', '.join(METHODS)}"
 
 
 class RetryFields(Fields):
-    """When another attempt is made."""
+    """A retry policy as it is written."""
 
     attempts = Whole(1, MAX_ATTEMPTS, required=True)
     initial = Decimal(MAX_PAUSE_S, "seconds")
@@ -53,7 +53,7 @@ class RetryFields(Fields):
     statuses = fields.List(Whole(400, 599), validate=validate.Length(max=50, error="holds more than 50 statuses"))
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
-        """Give the field its words, and those for what is no list."""
+        """Give the field its messages, and the one for a value that is not a list."""
         super().on_bind_field(field_name, field_obj)
         field_obj.error_messages |= {"invalid": "must be a list of statuses"}
 
@@ -101,7 +101,7 @@ def load_fields(value: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
 
 
 def _misplaced(pointer: str, is_chain: bool) -> str | None:
-    """Return what is wrong with a field of the other kind of webhook; None for any other."""
+    """Return the fault of a field that only the other kind of webhook has; None for any other field."""
     name = pointer[1:]
     if is_chain:
         return "is not allowed with `steps`: a chain calls other webhooks" if name in _WEBHOOK_ONLY else None

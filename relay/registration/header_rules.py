@@ -1,4 +1,4 @@
-"""Which header names and values a registration and a caller may use (security.md, "The door")."""
+"""Checks the header names and values of registrations and callers (security.md, "The door")."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_HEADERS: Final = 64
 MAX_VALUE_BYTES: Final = 2_048
 MAX_VALUES_BYTES: Final = 8_192  # of all pre-filled values, and of all of a caller's
 
-#: Pre-filled values that are no secrets: never masked.
+#: Headers whose pre-filled values are not secret, and never masked.
 PUBLIC_HEADERS: Final = frozenset({"content-type", "accept", "user-agent"})
 #: Secrets shorter than this cannot be masked without taking innocent text out of answers.
 MIN_MASKED_LENGTH: Final = 8
@@ -21,7 +21,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?\Z")
 #: Visible ASCII, with spaces inside.
 VISIBLE_TEXT: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?\Z")
 
-# The connection's own business, what proxies and caches add, and what would let a caller act for somebody else.
+# Headers of the connection, headers that proxies and caches add, and those that let a caller pretend to be another.
 _FORBIDDEN: Final = frozenset(
     {
         *(
@@ -58,7 +58,7 @@ def value_fault(value: Any) -> str | None:
 
 
 def registration_faults(headers: Mapping[str, Any], *, hidden: bool) -> Iterable[tuple[str | None, str]]:
-    """Yield faults of a registration's ``headers``, each with the name at fault (None: all of them together).
+    """Yield faults of a registration's ``headers``, each with the header's name (None for all of them together).
 
     A text is a pre-filled value; ``None`` and ``""`` are for the caller to fill.
     """
@@ -92,7 +92,7 @@ def _name_fault(name: str, *, fillable: bool, hidden: bool) -> str | None:
 def caller_faults(headers: Mapping[str, Any], fillable: Mapping[str, str]) -> Iterable[tuple[str | None, str]]:
     """Yield faults of a caller's ``headers``; ``fillable`` maps lower-case names to their registered spelling.
 
-    Unknown, pre-filled, forbidden and malformed names get one and the same answer.
+    Unknown, pre-filled, forbidden and malformed names all get the same answer.
     """
     seen: set[str] = set()
     for name, value in headers.items():

@@ -1,7 +1,7 @@
-"""Secrets of a document that stand elsewhere: ``${env:NAME}`` and ``${file:PATH}`` in the values of a webhook.
+"""Fills in ``${env:NAME}`` and ``${file:PATH}``, by which a webhook's document refers to secrets kept elsewhere.
 
-They are looked up when the document is applied; what was found is sealed like a value that was written out. ``$${`` is
-``${``. Pure: who applies the document looks them up, by kind (``env`` or ``file``) and name.
+They are looked up when the document is applied; a value that was found is sealed like one that was written out. ``$${``
+stands for ``${``. Pure: the caller passes a function that looks them up, by kind (``env`` or ``file``) and name.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: The members whose values are secrets, and so may stand elsewhere.
+#: The members that may contain references, because their values may be secrets.
 MEMBERS: Final = ("headers", "auth", "signing")
 _REFERENCE: Final = re.compile(r"\$\$\{|\$\{([^{}]*)\}?")
 _NAMED: Final = re.compile(r"(env|file):(.+)\Z", re.DOTALL)
 
 
 def resolved(webhook: Any, look_up: Callable[[str, str], str]) -> tuple[Any, list[tuple[str, str]]]:
-    """Return a webhook's document with its references filled in, and what is wrong with them, each with its pointer."""
+    """Return a webhook's document with its references filled in, and the faults of these, each with its pointer."""
     if not isinstance(webhook, dict):
         return webhook, []
     faults: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""Whether another attempt is made, and when: the registered policy, full jitter, what the endpoint asked for. Pure."""
+"""Decides whether and when another attempt is made, by the registered policy and the endpoint's Retry-After. Pure."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from relay.invocation import Outcome, Sent
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Explicit answers that say "not now": retried for any method unless the registration lists others.
+#: Statuses that say "not now": retried for any method unless the registration lists others.
 STATUSES: Final = frozenset({429, 503})
-#: Further ones that leave open whether something was done: retried only where that does no harm.
+#: Further statuses, which leave open whether the request was carried out: retried only if the webhook is repeatable.
 REPEATABLE_STATUSES: Final = frozenset({408, 500, 502, 504})
 #: The longest that an endpoint's Retry-After is honoured, in seconds.
 RETRY_AFTER_CAP_S: Final = 3600.0
 
-#: Failures that another attempt cannot mend.
+#: Failures that another attempt cannot cure.
 _HOPELESS: Final = frozenset({Outcome.PREPARE_FAILED, Outcome.ANSWER_REJECTED, Outcome.RESPONSE_REJECTED})
 _SECONDS: Final = re.compile(r"[0-9]{1,9}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """As registered: attempts in all, and the pauses between them in seconds."""
+    """A registered policy: the number of attempts in all, and the pauses between them in seconds."""
 
     attempts: int
     initial_s: float = 1.0
@@ -35,7 +35,7 @@ class RetryPolicy:
     statuses: tuple[int, ...] | None = None  # None: the defaults above
 
     def to_value(self) -> dict[str, Any]:
-        """Return the members that the registration document has."""
+        """Return the policy as a registration document has it."""
         value: dict[str, Any] = {
             "attempts": self.attempts,
             "initial": self.initial_s,
@@ -46,27 +46,27 @@ class RetryPolicy:
 
     @classmethod
     def from_value(cls, value: Mapping[str, Any]) -> Self:
-        """Read what ``to_value`` gave, or a document's checked ``retry``."""
+        """Read the value that ``to_value`` returned, or a document's checked ``retry``."""
         names = {"initial": "initial_s", "factor": "factor", "maximum": "maximum_s"}
         pauses = {names[name]: float(value[name]) for name in names if name in value}
         statuses = value.get("statuses")
         return cls(value["attempts"], statuses=None if statuses is None else tuple(statuses), **pauses)
 
     def retries_status(self, status: int, *, repeatable: bool) -> bool:
-        """Return whether this answer is retried."""
+        """Return whether an answer with this status is retried."""
         if self.statuses is not None:
             return status in self.statuses
         return status in STATUSES or (repeatable and status in REPEATABLE_STATUSES)
 
     def pause_s(self, attempt: int, jitter: float) -> float:
-        """Return the pause after attempt number ``attempt`` (from 1): full jitter, ``jitter`` from 0 to 1."""
+        """Return the pause in seconds after attempt number ``attempt`` (from 1), with full ``jitter``, from 0 to 1."""
         ceiling = min(self.maximum_s, self.initial_s * self.factor ** min(attempt - 1, 64))
         return ceiling * jitter
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What is known of the attempt that was just made."""
+    """The attempt that was just made, as far as a decision on another needs it."""
 
     number: int  # from 1
     outcome: Outcome
@@ -78,18 +78,18 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Another attempt, not before so many milliseconds from now."""
+    """A decision for another attempt, ``delay_ms`` milliseconds from now at the earliest."""
 
     delay_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """No other attempt: this one's outcome is the invocation's."""
+    """A decision against another attempt: the outcome of the last one becomes the invocation's."""
 
 
 def decide(policy: RetryPolicy | None, tried: Tried, jitter: float) -> Retry | Settle:
-    """Decide whether to try again."""
+    """Decide whether to try again, and when; ``jitter`` is a random number from 0 to 1."""
     if policy is None or tried.number >= policy.attempts or not _may_repeat(policy, tried):
         return Settle()
     pause_s = policy.pause_s(tried.number, jitter)
@@ -107,7 +107,7 @@ def _may_repeat(policy: RetryPolicy, tried: Tried) -> bool:
 def read_retry_after(value: str | None, now_s: float) -> float | None:
     """Read the seconds to wait from a Retry-After field (RFC 9110, 10.2.3): a number of seconds, or a date.
 
-    ``now_s`` is seconds since the epoch; None where the field is missing or unreadable.
+    ``now_s`` is seconds since the epoch. Returns None if the field is missing or unreadable.
     """
     if value is None:
         return None

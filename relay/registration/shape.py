@@ -1,4 +1,4 @@
-"""The shape: what a caller may send. The API process reads it, so it holds nothing of the target."""
+"""The shape: what a caller may send. The API process reads it, so it contains nothing of the target."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from relay.text.quantities import Rate, read_rate
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: How data goes out: as JSON, form-encoded, or as the bytes that its base64 text stands for.
+#: How data is sent: as JSON, form-encoded, or as the bytes that a base64 text encodes.
 Encoding: TypeAlias = Literal["json", "form", "base64"]
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a caller may send: readable by the API process, so it holds nothing of the target."""
+    """What a caller may send. The API process reads it, so it contains nothing of the target."""
 
     webhook_id: str
     method: str
@@ -39,7 +39,7 @@ class Shape:
     concurrency: int | None = None  # calls at once
     rate: Rate | None = None
     response_schema: Any = field(default=None, hash=False)
-    max_age_ms: int | None = None  # how old a call may become that is not final; None: as the settings say
+    max_age_ms: int | None = None  # how old a call may become before it is final; None: as the settings say
     callback: str | None = None  # id of the webhook that is called back at each end
     chain: bool = False
     uses: tuple[str, ...] = ()  # of a chain: the ids of the webhooks that its steps name, each once, in order
@@ -47,10 +47,10 @@ class Shape:
     _response_validator: Any = field(default=None, init=False, repr=False, compare=False)
 
     def schema_faults(self, data: Any) -> Iterator[tuple[str, str]]:
-        """Yield where ``data`` does not fit ``data_schema``: pointers into it, and the keywords that failed."""
+        """Yield the places at which ``data`` does not fit ``data_schema``: pointers, and the keywords that failed."""
         if self.data_schema is None:
             return iter(())
-        if self._validator is None:  # compiled once for each Shape; two threads at once do it twice, harmlessly
+        if self._validator is None:  # compiled once for each Shape, or, harmlessly, twice by two threads at once
             object.__setattr__(self, "_validator", compile_schema(self.data_schema))
         return schema_faults(self._validator, data)
 
@@ -68,7 +68,7 @@ class Shape:
         return self.chain or self.idempotent or self.method in IDEMPOTENT_METHODS
 
     def to_json(self) -> bytes:
-        """Compact JSON, the same bytes for the same shape."""
+        """Return compact JSON, the same bytes for the same shape."""
         return dump_json(
             {
                 "id": self.webhook_id,

@@ -1,6 +1,6 @@
-"""Signatures as Standard Webhooks 1.0 has them (standardwebhooks.com): HMAC-SHA256 over id, time and body. Pure.
+"""Signs requests by Standard Webhooks 1.0 (standardwebhooks.com): HMAC-SHA256 over id, time and body. Pure.
 
-``webhook-id`` is the reference id, the same on every attempt; ``webhook-timestamp`` is the attempt's.
+``webhook-id`` is the reference id, the same on every attempt; ``webhook-timestamp`` is the time of the attempt.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what every secret begins with
 def signature_headers(secrets: Sequence[str], message_id: str, now_s: int, body: bytes) -> dict[str, str]:
     """Make the two headers that sign an attempt; ``secrets`` are registered ones, ``now_s`` seconds since the epoch.
 
-    Each secret signs: an endpoint that goes over to a new one finds a signature for either.
+    Each secret signs, so that an endpoint that changes to a new one finds a signature for either.
     """
     content = b".".join((message_id.encode("ascii"), str(now_s).encode("ascii"), body))
     signatures = (hmac.digest(secret_bytes(secret), content, hashlib.sha256) for secret in secrets)
@@ -30,5 +30,5 @@ def signature_headers(secrets: Sequence[str], message_id: str, now_s: int, body:
 
 
 def secret_bytes(secret: str) -> bytes:
-    """Return the key that a registered secret stands for."""
+    """Return the HMAC key that a registered secret encodes."""
     return b64decode(secret.removeprefix(SECRET_PREFIX))

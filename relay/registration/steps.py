@@ -1,4 +1,4 @@
-"""The steps of a chain: which webhook each calls, and how its trigger is made of what came before."""
+"""The steps of a chain: which webhook each calls, and how its trigger is made from input and earlier results."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MAX_STEPS: Final = 50
-#: Chains may be steps of chains; one of plain webhooks is one deep.
+#: How deep chains may be nested; a chain of plain webhooks is one deep.
 MAX_CHAIN_DEPTH: Final = 8
-#: Elements of one ``forEach``.
+#: The most elements of one ``forEach``.
 MAX_ELEMENTS: Final = 100
 DEFAULT_CHAIN_TIMEOUT_S: Final = 120
 MAX_CHAIN_TIMEOUT_S: Final = 900
@@ -25,7 +25,7 @@ OnError: TypeAlias = Literal["stop", "continue"]
 class Step:
     """One step. Its expressions see ``{input, steps}``.
 
-    With ``for_each`` those that make a trigger (not itself, ``when`` and ``mask``) also see ``item``.
+    With ``for_each`` those of ``data``, ``headers`` and ``query_params`` also see ``item``.
     """
 
     webhook: str
@@ -38,7 +38,7 @@ class Step:
     mask: tuple[Expression, ...] = ()
 
     def expressions(self) -> Iterator[tuple[str, Expression, bool]]:
-        """Yield every expression: its JSON pointer in the step, itself, and whether it sees ``item``."""
+        """Yield every expression, with its JSON pointer in the step and whether it sees ``item``."""
         if self.when is not None:
             yield "/when", self.when, False
         if self.for_each is not None:
@@ -51,7 +51,7 @@ class Step:
         yield from ((f"/mask/{number}", expression, False) for number, expression in enumerate(self.mask))
 
     def to_value(self) -> dict[str, Any]:
-        """Return every member that the registration document may have."""
+        """Return the step as a registration document has it, with every member."""
         return {
             "webhook": self.webhook,
             "data": _text(self.data),
@@ -65,7 +65,7 @@ class Step:
 
     @classmethod
     def from_value(cls, value: Mapping[str, Any]) -> Self:
-        """Read what ``to_value`` gave."""
+        """Read the value that ``to_value`` returned."""
         return cls(
             webhook=value["webhook"],
             data=_expression(value["data"]),

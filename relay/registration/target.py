@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where it goes and with which secrets; sealed wherever it is stored. ``headers`` are the pre-filled ones."""
+    """Where a call goes and with which secrets; sealed wherever it is stored. ``headers`` are the pre-filled ones."""
 
     endpoint: Endpoint
     headers: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
@@ -24,7 +24,7 @@ class Target:
     credentials: Credentials = field(default=Credentials(), repr=False)
 
     def to_json(self) -> bytes:
-        """Compact JSON, the same bytes for the same target."""
+        """Return compact JSON, the same bytes for the same target."""
         return dump_json(
             {
                 "endpoint": self.endpoint.to_value(),

@@ -1,4 +1,4 @@
-"""Finds ``{{...}}``, which other products fill in and the relay does not, where a webhook would send it as it is."""
+"""Finds ``{{...}}`` in what a webhook would send: other products fill it in, the relay would send it as it is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay.text.object_text import escape_step
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Members whose texts are sent, or decide what is.
+#: Members whose texts are sent, or decide what is sent.
 _MEMBERS: Final = ("url", "headers", "queryParams", "auth", "signing", "steps", "result")
 
 
