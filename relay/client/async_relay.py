@@ -1,9 +1,9 @@
-"""The Python client for asyncio: the same names, awaited.
+"""The Python client for asyncio, with the same names as the plain client, to be awaited.
 
     async with AsyncRelay("https://relay.example", key) as relay:
         answers = await asyncio.gather(*(relay.webhooks.trigger("order", {"n": n}) for n in range(20)))
 
-Behind it are the plain client and threads of its own: a caller who waits holds a thread and no loop.
+It runs the plain client in its own threads: a waiting call holds a thread, but does not block the event loop.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ T = TypeVar("T")
 class AsyncRelay:
     """A relay, as one plugin sees it; made as `Relay` is, and closed with ``async with`` or ``await close()``.
 
-    At most ``callers`` requests are under way at once, further ones wait for their turn. Who cancels a task gives up
-    its answer: a trigger that is under way goes on, like one whose caller hung up.
+    At most ``callers`` requests are under way at once; further ones wait. Cancelling a task gives up its answer only: a
+    trigger that is under way goes on, as it does when a caller hangs up.
 
     Raises:
         ValueError: as `Relay`.
@@ -63,14 +63,14 @@ class AsyncRelay:
         await self.close()
 
     async def close(self) -> None:
-        """Begin nothing more, and close the connections once what is under way has its answers."""
+        """Start no more requests, and close the connections once those under way have their answers."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._threads.shutdown)
         self._relay.close()
 
 
 class AsyncWebhooks:
-    """The calls of `Webhooks`, awaited: each takes, gives and raises what its twin does."""
+    """The calls of `Webhooks` to be awaited, with the same arguments, results and errors."""
 
     def __init__(self, webhooks: Webhooks, threads: ThreadPoolExecutor) -> None:
         self._webhooks = webhooks
@@ -86,7 +86,7 @@ class AsyncWebhooks:
         timeout_s: float | None = None,
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
-        """Trigger a webhook and wait for its result: ``{"referenceId", "status", "data", "error"}``."""
+        """Trigger a webhook, wait, and return its result: ``{"referenceId", "status", "data", "error"}``."""
         act, about = self._webhooks.trigger, (webhook_id, data, headers, query_params)
         return await self._done(partial(act, *about, timeout_s=timeout_s, idempotency_key=idempotency_key))
 
@@ -100,12 +100,12 @@ class AsyncWebhooks:
         idempotency_key: str | None = None,
         delay_s: float | None = None,
     ) -> dict[str, Any]:
-        """Trigger a webhook without waiting for its end: ``{"referenceId", "state"}``."""
+        """Trigger a webhook without waiting for its end; return ``{"referenceId", "state"}``."""
         act, about = self._webhooks.trigger_async, (webhook_id, data, headers, query_params)
         return await self._done(partial(act, *about, idempotency_key=idempotency_key, delay_s=delay_s))
 
     async def trigger_many(self, items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Trigger many webhooks: for each, in order, ``{"referenceId", "state"}`` or ``{"problem"}``."""
+        """Trigger many webhooks; return for each, in order, ``{"referenceId", "state"}`` or ``{"problem"}``."""
         return await self._done(partial(self._webhooks.trigger_many, items))
 
     async def available(self) -> list[dict[str, Any]]:
@@ -113,7 +113,7 @@ class AsyncWebhooks:
         return await self._done(self._webhooks.available)
 
     async def describe(self, webhook_id: str) -> dict[str, Any]:
-        """Describe one of them."""
+        """Return the description of one webhook."""
         return await self._done(partial(self._webhooks.describe, webhook_id))
 
     async def get(self, reference_id: str) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class AsyncWebhooks:
         return await self._done(partial(self._webhooks.get, reference_id))
 
     async def wait(self, reference_id: str, timeout_s: float | None = None) -> dict[str, Any]:
-        """Wait until an invocation is final: its ``{"referenceId", "status", "data", "error"}``."""
+        """Wait until an invocation is final; return its ``{"referenceId", "status", "data", "error"}``."""
         return await self._done(partial(self._webhooks.wait, reference_id, timeout_s))
 
     async def _done(self, act: Callable[[], T]) -> T:

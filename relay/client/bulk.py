@@ -1,4 +1,4 @@
-"""Triggers as the bodies that the API takes: one trigger, or a long list cut into groups that it accepts."""
+"""Makes request bodies for the API: of one trigger, or of a long list, cut into groups that the API accepts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from relay.errors import RequestRejected
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-#: What `POST /v1/triggers` takes at once.
+#: The most items that one `POST /v1/triggers` takes.
 GROUP_ITEMS: Final = 1_000
 #: Half of the relay's default RELAY_MAX_BODY_BYTES; a relay with a lower one answers 413, and the group is halved.
 GROUP_BYTES: Final = 4 * 1024 * 1024
@@ -43,13 +43,13 @@ def trigger_body(data: Any, headers: Any, query_params: Any, delay_s: float | No
     """Write one trigger as the body of `POST /v1/webhooks/{webhookId}/trigger`.
 
     Raises:
-        RequestRejected: something in it cannot be written as JSON.
+        RequestRejected: a value in it cannot be written as JSON.
     """
     return _json({"data": data, "headers": headers, "queryParams": query_params, "delay": delay_s})
 
 
 def groups(items: Iterable[Mapping[str, Any]]) -> Iterator[Group]:
-    """Cut into groups of at most `GROUP_ITEMS` items and `GROUP_BYTES` bytes; a larger item goes alone.
+    """Cut items into groups of at most `GROUP_ITEMS` items and `GROUP_BYTES` bytes; a larger item gets its own group.
 
     Each item has the members ``webhookId``, ``data``, ``headers``, ``queryParams`` and ``idempotencyKey`` (or the same
     in snake_case). One without an idempotency key is given one, so that a group can be sent again safely.

@@ -1,4 +1,4 @@
-"""The calls of the client: what `Relay.webhooks` can do, over whatever carries a request to the relay and back."""
+"""The calls of the client, `Relay.webhooks`; an `HttpWire` carries their requests to the relay."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 #: How long one request asks the relay to hold its answer back; many proxies cut what is silent for a minute.
 POLL_WAIT_S: Final = 30
-#: Between two looks at a record, where the relay has no room to wait.
+#: Pause between two looks at a record, if the relay has no room to wait.
 PAUSE_FIRST_S: Final = 0.25
 PAUSE_MAXIMUM_S: Final = 5.0
 _WEBHOOK_MEMBERS: Final = ("description", "dataSchema", "headers", "queryParams", "payloadEncoding")
@@ -43,7 +43,7 @@ _UNREADABLE: Final = "The relay's answer cannot be read."
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the relay said: a status and its JSON (None where it is not JSON)."""
+    """The relay's answer: its status, and its body read as JSON (None if it is not JSON)."""
 
     status: int
     document: Any
@@ -51,14 +51,14 @@ class Answer:
 
 
 class WaitEnded(RelayError, TimeoutError):
-    """The invocation was not final when the time to wait was over; it goes on, and `wait` may be called again."""
+    """Says that an invocation was not final when the wait was over; it goes on, and `wait` may be called again."""
 
     code = "wait_ended"
     sentence = "The invocation is still unfinished."
 
 
 class Webhooks:
-    """The calls; `Relay.webhooks`. All raise `Unavailable` when the relay cannot be reached."""
+    """The calls of `Relay.webhooks`. All of them raise `Unavailable` if the relay cannot be reached."""
 
     def __init__(self, wire: HttpWire, timeout_s: float) -> None:
         self._wire = wire
@@ -74,16 +74,16 @@ class Webhooks:
         timeout_s: float | None = None,
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
-        """Trigger a webhook and wait for its result: ``{"referenceId", "status", "data", "error"}``.
+        """Trigger a webhook, wait, and return its result: ``{"referenceId", "status", "data", "error"}``.
 
-        ``data`` given as bytes is sent as base64 text, as a webhook with ``payload_encoding`` takes it.
+        ``data`` given as bytes is sent as base64 text, for a webhook with ``payload_encoding``.
 
         Raises:
             WebhookNotRegistered: no such webhook is registered for this plugin.
             RequestRejected: data, headers or query params do not fit the registration; ``faults`` say where.
             WaitEnded: (a TimeoutError) not final in ``timeout_s``; it has the reference id, and the call goes on.
-            RelayError: any other fault of the relay, of the key, or on the way to the relay. All of these have the
-                ``idempotency_key`` that was used, and the ``reference_id`` as far as it is known.
+            RelayError: any other fault of the relay, of the key, or on the way to the relay. Every error has the
+                ``idempotency_key`` that was used, and the ``reference_id`` if it is known.
         """
         deadline_s, key = self._deadline(timeout_s), _idempotency_key(idempotency_key)
         with _naming(key=key):
@@ -104,9 +104,10 @@ class Webhooks:
         idempotency_key: str | None = None,
         delay_s: float | None = None,
     ) -> dict[str, Any]:
-        """Trigger a webhook without waiting: ``{"referenceId", "state"}``. Raises what `trigger` raises at the door.
+        """Trigger a webhook without waiting; return ``{"referenceId", "state"}``.
 
-        It is not sent before ``delay_s`` seconds have passed, 0 to 2,592,000.
+        The call is not sent before ``delay_s`` seconds have passed, 0 to 2,592,000. Raises the errors with which the
+        relay refuses a trigger, as `trigger` does.
         """
         trigger, key = (data, headers, query_params, delay_s), _idempotency_key(idempotency_key)
         with _naming(key=key):
@@ -114,11 +115,11 @@ class Webhooks:
             return _members(answer.document, ("referenceId", "state"))
 
     def trigger_many(self, items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Trigger many webhooks without waiting: for each, in order, ``{"referenceId", "state"}`` or ``{"problem"}``.
+        """Trigger webhooks without waiting; return for each, in order, ``{"referenceId", "state"}`` or ``{"problem"}``.
 
-        An item has ``webhookId``, ``data``, ``headers``, ``queryParams`` and perhaps ``idempotencyKey`` and ``delay``
-        (seconds). Any number of them is sent, in groups that the relay takes. A fault of a whole group is raised while
-        nothing has been accepted; after that it is the problem of each item not sent, so that no reference id is lost.
+        An item has ``webhookId``, ``data``, ``headers``, ``queryParams``, and perhaps ``idempotencyKey`` and ``delay``
+        (seconds). Any number of items is sent, in groups that the relay takes. A fault of a whole group is raised if
+        nothing has been accepted; otherwise it becomes the problem of each item not sent, so no reference id is lost.
         """
         results: list[dict[str, Any]] = []
         waiting = list(groups(items))[::-1]
@@ -145,7 +146,7 @@ class Webhooks:
         return webhooks
 
     def describe(self, webhook_id: str) -> dict[str, Any]:
-        """Describe one of them. Raises ``WebhookNotRegistered``."""
+        """Return the description of one webhook; raise ``WebhookNotRegistered`` if it is not registered."""
         segment = _segment(webhook_id)
         if segment is None:
             raise WebhookNotRegistered
@@ -153,11 +154,11 @@ class Webhooks:
         return _members(answer.document, ("id", *_WEBHOOK_MEMBERS))
 
     def get(self, reference_id: str) -> dict[str, Any]:
-        """Return the record of an invocation as it is now. Raises `NotFound`, and `Expired` after retention."""
+        """Return the record of an invocation as it is now; raise `NotFound`, or `Expired` after its retention."""
         return self._get(reference_id, 0, self._deadline(None))
 
     def wait(self, reference_id: str, timeout_s: float | None = None) -> dict[str, Any]:
-        """Wait until an invocation is final: its ``{"referenceId", "status", "data", "error"}``.
+        """Wait until an invocation is final; return its ``{"referenceId", "status", "data", "error"}``.
 
         Raises:
             RequestRejected, WebhookNotRegistered: it ended ``rejected``.
@@ -198,7 +199,7 @@ class Webhooks:
         return dict(record)
 
     def _final(self, reference_id: str, deadline_s: float) -> dict[str, Any]:
-        """Long-poll until the record is final. A relay without room to wait answers at once: then pause between."""
+        """Long-poll until the record is final; pause between polls if the relay has no room to wait."""
         pause_s = PAUSE_FIRST_S
         while True:
             asked_s, began_s = _to_ask(deadline_s), time.monotonic()
@@ -214,18 +215,18 @@ class Webhooks:
 
 
 def jittered(pause_s: float) -> float:
-    """Between half of a pause and all of it, so that clients do not come back together."""
+    """Return between half of a pause and all of it, so that clients do not come back together."""
     return pause_s * random.uniform(0.5, 1)  # noqa: S311 - spreads load, no secret
 
 
 def _to_ask(deadline_s: float) -> int:
-    """Whole seconds to ask the relay to wait, never past the deadline."""
+    """Return the whole seconds for which to ask the relay to wait, never past the deadline."""
     return max(0, min(POLL_WAIT_S, int(deadline_s - time.monotonic())))
 
 
 @contextmanager
 def _naming(reference_id: str | None = None, key: str | None = None) -> Iterator[None]:
-    """Let an error name the invocation and the idempotency key, as far as it does not name them itself."""
+    """Add the reference id and the idempotency key to a ``RelayError``, unless it has them already."""
     try:
         yield
     except RelayError as error:
@@ -235,7 +236,7 @@ def _naming(reference_id: str | None = None, key: str | None = None) -> Iterator
 
 
 def _segment(identifier: object) -> str | None:
-    """Write an id as a path segment; None for what cannot be one: servers take `%2F` for a slash."""
+    """Return an id as a path segment; None if it cannot be one, for example because of a slash (even as `%2F`)."""
     if not isinstance(identifier, str) or "/" in identifier or not identifier.strip("."):
         return None
     try:
@@ -257,7 +258,7 @@ def _members(document: Any, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _result(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the four members of a final record, or the error that it ended with."""
+    """Return the four members of a final record, or raise the error that it ended with."""
     reference_id, state, result = record["referenceId"], record["state"], record["result"]
     if state == State.CANCELLED:
         raise Cancelled(reference_id=reference_id)
@@ -267,7 +268,7 @@ def _result(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rejection(record: dict[str, Any]) -> type[RelayError]:
-    """Return why a record is ``rejected``: by its last attempt, or, without a revision, for want of a webhook."""
+    """Return the error of a ``rejected`` record: its webhook was not registered, or the trigger did not fit it."""
     attempts = record.get("attempts") or [{}]
     unknown = attempts[-1].get("outcome") == Outcome.WEBHOOK_NOT_REGISTERED or record.get("revision", 0) is None
     return WebhookNotRegistered if unknown else RequestRejected

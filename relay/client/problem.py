@@ -1,6 +1,6 @@
 """Reads a problem document (RFC 9457) of the relay back into the error that it was made from.
 
-The other direction, error to problem document, is the API's business; this one is the client's.
+The opposite, from an error to its problem document, is in the API (`api.problems`).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _WITH_A_CODE: Final[tuple[type[RelayError], ...]] = (
 )
 _BY_CODE: Final[Mapping[str, type[RelayError]]] = {kind.code: kind for kind in _WITH_A_CODE}
 
-#: What a status means where something in front of the relay answered, in its own words, without a problem document.
+#: The error for a status without a problem document, which comes from a proxy or another server before the relay.
 _BY_STATUS: Final[Mapping[int, type[RelayError]]] = {
     401: Unauthenticated,
     403: Forbidden,
@@ -70,20 +70,20 @@ _NOT_OURS: Final = "The answer did not come from a relay that this client unders
 
 
 class UnknownProblem(RelayError):
-    """A problem whose ``code`` this version does not know: a newer relay's."""
+    """A problem whose ``code`` this version does not know, as from a newer relay."""
 
     def __init__(self, code: str, message: str | None, faults: tuple[Fault, ...], reference_id: str | None) -> None:
         super().__init__(message, faults=faults, reference_id=reference_id)
-        vars(self)["code"] = code  # the class has one for all; this instance knows better
+        vars(self)["code"] = code  # overrides the code of the class
 
 
 def read_problem(status: int, document: Any, retry_after_s: int | None = None) -> RelayError:
-    """Make the error for an answer that is not a success.
+    """Return the error for an answer that is not a success.
 
     Args:
         status: its HTTP status.
-        document: its parsed JSON; anything that is no problem document is judged by the status alone.
-        retry_after_s: its Retry-After, where it had one.
+        document: its parsed JSON; if that is not a problem document, the status alone decides.
+        retry_after_s: its Retry-After in seconds, if it had one.
 
     Returns:
         An error with faults and reference id filled in; `UnknownProblem` for a code that is not in `relay.errors`.

@@ -1,11 +1,11 @@
-"""The Python client: the documented ``webhooks.trigger``, and what goes with it.
+"""The Python client: the documented ``webhooks.trigger``, and the calls that belong to it.
 
     with Relay("https://relay.example", key) as relay:
         answer = relay.webhooks.trigger("get-randomapi", None, {}, {"pageNum": 1})
         answer["status"], answer["data"], answer["error"], answer["referenceId"]
 
-It fails only where the documentation says so, with an error of `relay.errors`; an endpoint that answers with failure
-or cannot be contacted is an answer with ``error`` true. A `Relay` may be shared by threads.
+It fails only where the documentation says so, with an error of `relay.errors`; if an endpoint answers with failure or
+cannot be contacted, the answer has ``error`` true. Threads may share a `Relay`.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ __all__ = ["Relay", "WaitEnded", "Webhooks"]
 
 #: How long `trigger` and `wait` wait at most, unless told otherwise: the longest chain (900 s) and a minute to begin.
 WAIT_LIMIT_S: Final = 960.0
-#: Sendings of one request, the first one included, when the relay cannot be reached or says 429, 502, 503 or 504. With
-#: the pauses between, 4 to 8 s: a relay whose API process is started again is back by then.
+#: How often one request is sent at most, while the relay cannot be reached or answers 429, 502, 503 or 504. With the
+#: pauses between, the tries take 4 to 8 s, by which time an API process that was restarted is back.
 TRIES: Final = 6
-#: A relay that asks for more patience than this is not waited for: the error carries its ``retry_after_s``.
+#: The longest Retry-After that the client waits for; otherwise the error carries it as ``retry_after_s``.
 RETRY_AFTER_LIMIT_S: Final = 30
 CONNECT_TIMEOUT_S: Final = 5.0
-#: What the relay and the network may take on top of the wait that was asked for.
+#: How long the relay and the network may take beyond the wait that was asked for.
 READ_MARGIN_S: Final = 15.0
 POOL_CONNECTIONS: Final = 64
 
@@ -57,14 +57,14 @@ class Relay:
     """A relay, as one plugin sees it.
 
     Args:
-        base_url: where it is, e.g. ``https://relay.example``; a path in front is kept.
+        base_url: the relay's address, e.g. ``https://relay.example``; its path, if any, is kept.
         key: an API key, ``whk_...``.
         timeout_s: how long `trigger` and `wait` wait for the end, in all.
-        tries: how often one request may be sent; each carries an Idempotency-Key, so none is accepted twice.
-        ca_file: a PEM file to verify the relay with. The environment (proxies, netrc, bundles) is not looked at.
+        tries: how often one request may be sent; a trigger carries an Idempotency-Key, so it is accepted once only.
+        ca_file: a PEM file to verify the relay with. The environment (proxies, netrc, bundles) is ignored.
 
     Raises:
-        ValueError: ``base_url`` is no http(s) URL, or ``key`` cannot be a header value.
+        ValueError: ``base_url`` is not an http(s) URL, or ``key`` cannot be a header value.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Relay:
 
 
 class HttpWire:
-    """HTTP to the relay: one session, bounded retries, problems as errors."""
+    """Sends HTTP requests to the relay over one session, with bounded retries; raises problems as errors."""
 
     def __init__(self, base_url: str, key: str, tries: int, ca_file: str | None) -> None:
         parts = urlsplit(base_url)
@@ -113,7 +113,7 @@ class HttpWire:
         self._session = requests.Session()
         self._session.trust_env = False  # no proxies, no netrc: the key goes to the relay and nowhere else
         self._session.verify = ca_file or True
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # the one thing threads would share
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # threads share no cookies
         self._session.headers.update({"Authorization": f"Bearer {key}", "User-Agent": "webhook-relay-python"})
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=POOL_CONNECTIONS))
@@ -124,7 +124,7 @@ class HttpWire:
     def call(
         self, method: str, path: str, headers: Mapping[str, str], deadline_s: float, *, body: bytes | None = None
     ) -> Answer:
-        """Send until there is an answer that says more than "not now", within `tries` and the deadline.
+        """Send until there is an answer other than 429, 502, 503 and 504, within `tries` and the deadline.
 
         Raises:
             Unavailable: no answer came. Any other RelayError: the answer was a problem.
@@ -147,7 +147,7 @@ class HttpWire:
     def _send(
         self, method: str, path: str, headers: Mapping[str, str], deadline_s: float, body: bytes | None
     ) -> Answer | requests.RequestException:
-        left_s = max(deadline_s - time.monotonic(), 0) + 1  # a last look is allowed a second
+        left_s = max(deadline_s - time.monotonic(), 0) + 1  # the last request gets at least a second
         sent = dict(headers, **({"Content-Type": "application/json"} if body is not None else {}))
         try:
             response = self._session.request(
@@ -176,7 +176,7 @@ def _retry_after(response: requests.Response) -> int | None:
 
 
 def _pause(number: int, outcome: Answer | requests.RequestException) -> float:
-    """Return the pause in seconds after sending ``number`` (from 0): as the relay asks, else doubling, with jitter."""
+    """Return the pause in seconds after try ``number`` (from 0): the relay's Retry-After, or doubling; with jitter."""
     if isinstance(outcome, Answer) and outcome.retry_after_s is not None:
         return outcome.retry_after_s + random.uniform(0, PAUSE_FIRST_S)  # noqa: S311 - spreads load, no secret
     return jittered(min(PAUSE_FIRST_S * 2**number, PAUSE_MAXIMUM_S))
