@@ -1,4 +1,4 @@
-"""What may be wrong with a relay, and what to do about it: one small check a concern."""
+"""Checks what may be wrong with a relay and says what to do about it: one small check for each concern."""
 
 from relay.doctor.examination import examine
 from relay.doctor.finding import Finding, Level

@@ -1,4 +1,4 @@
-"""What the doctor says of API keys: records that no relay wrote, and keys that end soon."""
+"""Checks API keys for records that no relay wrote, and for keys that end soon."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from relay.runtime import Runtime
     from relay.store.key_records import ApiKey
 
-#: For so long before its end a key is named.
+#: A key that ends within this time is named.
 WARNING_MS: Final = 14 * 86_400_000
 _CHECK: Final = "API keys"
 
 
 def examine_api_keys(runtime: Runtime) -> Finding:
-    """Look at every API key's record and end."""
+    """Check the record and the expiry of every API key."""
     try:
         keys, forged = runtime.api_keys.list(), runtime.api_keys.unverified()
     except RelayError as error:

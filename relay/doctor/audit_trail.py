@@ -1,4 +1,4 @@
-"""What the doctor says of the audit trail: whether it is signed, and how long ago."""
+"""Checks that the audit trail is signed, and how old its oldest unsigned entry is."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from relay.runtime import Runtime
     from relay.store.trail import TrailEnd
 
-#: So old may an entry be that nobody has signed: a worker signs every two seconds, another one takes over after five.
+#: How old an unsigned entry may be: a worker signs every two seconds, and another takes over after five.
 LAG_MS: Final = 60_000
 _CHECK: Final = "audit trail"
 
 
 def examine_audit_trail(runtime: Runtime) -> Finding:
-    """Look at the newest checkpoints, not at the whole trail: that is `relay audit verify`."""
+    """Check the newest checkpoints only; `relay audit verify` checks the whole trail."""
     if runtime.settings.audit_key is None:
         advice = "`relay audit key --new` makes a key: give it to workers and commands as RELAY_AUDIT_KEY."
         return Finding(_CHECK, Level.NOTE, "entries are written and not signed", advice)
@@ -49,7 +49,7 @@ def _points(end: TrailEnd) -> list[Checkpoint]:
 
 
 def _lag_ms(end: TrailEnd) -> int:
-    """Return how old the oldest entry is that nobody has signed; 0 where there is no such entry."""
+    """Return the age of the oldest unsigned entry in milliseconds; 0 if every entry is signed."""
     head = Signed.from_bytes(end.head) if end.head else None
     point = None if head is None else head.checkpoint()
     signed = 0 if point is None else point.last - point.first + 1

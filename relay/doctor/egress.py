@@ -1,4 +1,4 @@
-"""What the doctor says of the way out: whether calls go through a proxy, and whether that answers."""
+"""Checks whether calls go through an egress proxy, and whether that proxy can be reached."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CONNECT_S: Final = 2.0
 
 
 def examine_egress(settings: Settings) -> Finding:
-    """Say how calls leave. The proxy's user and password are not shown."""
+    """Return how calls reach endpoints, without the user and password of a proxy."""
     if settings.egress_proxy is None:
         return Finding(_CHECK, Level.OK, "no proxy: workers connect to endpoints themselves")
     parts = urlsplit(settings.egress_proxy.reveal())

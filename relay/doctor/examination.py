@@ -1,4 +1,4 @@
-"""Every check of a relay, in the order in which things depend on one another; those of versions and keys."""
+"""Runs every check of a relay, each after those it depends on; has the checks of versions, files and key rings."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ VERSION_FLOORS: Final = {
 
 
 def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Finding]:
-    """Yield every finding, in the order in which things depend on one another."""
+    """Yield the findings of every check, each after those of the checks that it depends on."""
     yield from _versions()
     yield from _names()
-    if (data_dir / ENV_FILE).exists():  # else nothing of `relay up` is here: the settings come from the environment
+    if (data_dir / ENV_FILE).exists():  # otherwise no `relay up` runs here, and the settings come from the environment
         yield from _data_dir(data_dir)
         yield from examine_installation(data_dir)
     yield examine_egress(settings)
@@ -68,7 +68,7 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
 
 
 def _contents(settings: Settings, runtime: Runtime, every: Sequence[str]) -> Iterator[Finding]:
-    """Yield what is wrong with what plugins have in the store, as far as the keys that are given here show it."""
+    """Yield the findings on what plugins have in the store, as far as the key rings at hand open it."""
     moving = [plugin for plugin in every if runtime.keyspace.is_moving(plugin)]
     if moving:
         advice = "They get 503 until it is over. If nobody is at it, give the same `relay partitions move` again."
@@ -120,7 +120,7 @@ def _data_dir(data_dir: Path) -> Iterator[Finding]:
 
 
 def _admin_url(data_dir: Path, settings: Settings) -> str | None:
-    """Return the address with full rights that `relay up` left, if it is of the server that is looked at."""
+    """Return the administrator's address that `relay up` wrote, if it is of the server that is checked."""
     path = data_dir / ADMIN_URL_FILE
     if not path.exists():
         return None

@@ -1,4 +1,4 @@
-"""What a check found, and how much it matters."""
+"""A check's finding, and how much it matters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at, what was found and, unless all is well, what to do."""
+    """What was checked, what was found and, unless all is well, what to do."""
 
     check: str
     level: Level
@@ -31,11 +31,11 @@ class Finding:
 
 
 def judged(check: str, good: bool, found: str, advice: str) -> Finding:
-    """Make a finding that is either all right or a problem, which needs the advice."""
+    """Return a finding: OK if ``good``, otherwise a problem with the advice."""
     return Finding(check, Level.OK, found) if good else Finding(check, Level.PROBLEM, found, advice)
 
 
 def listed(names: Sequence[str]) -> str:
-    """List the first few of many names."""
+    """Return the first ten names, and how many more there are."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

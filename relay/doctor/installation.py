@@ -1,4 +1,4 @@
-"""What `relay up` keeps on this machine: the room on its disk, and the processes that it had to start again."""
+"""Checks an installation by `relay up`: the free space on its disk, and the processes that it had to restart."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MIB: Final = 1 << 20
-#: A disk with less room than this will be full before anybody looks again.
+#: A disk with less free space than this is a problem: it may be full before an operator looks again.
 LEAST_FREE_BYTES: Final = 256 * _MIB
-#: With less it is worth a note.
+#: A disk with less free space than this is worth a note.
 LITTLE_FREE_BYTES: Final = 1024 * _MIB
-#: A process that ended so often lately keeps ending.
+#: A process that ended this often, the last time within `LATELY_S`, keeps ending, which is a problem.
 OFTEN: Final = 5
 LATELY_S: Final = 3600.0
 
@@ -36,7 +36,7 @@ def _disk(data_dir: Path) -> Finding:
     free = shutil.disk_usage(data_dir).free
     kept = sum(path.stat().st_size for path in data_dir.rglob("*.aof"))
     found = f"{free // _MIB} MiB free, {kept // _MIB} MiB of records"
-    if free < max(LEAST_FREE_BYTES, kept):  # the server writes its file anew beside the old one
+    if free < max(LEAST_FREE_BYTES, kept):  # the server rewrites its file beside the old one
         return Finding(
             "disk", Level.PROBLEM, found, "Make room: the append-only file is written anew beside itself now and then."
         )

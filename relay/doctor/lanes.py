@@ -1,4 +1,4 @@
-"""Who serves the lanes, and what waits in them."""
+"""Checks which workers serve the lanes, and how long calls wait in them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from relay.store.backlog import LaneBacklog
     from relay.store.workers import LiveWorker
 
-#: A call that has waited for longer waits for something that does not come by itself.
+#: A call that has waited longer than this many seconds probably needs an operator.
 LONG_S: Final = 900
 
 
 def examine_lanes(workers: Sequence[LiveWorker], backlogs: Sequence[LaneBacklog]) -> Iterator[Finding]:
-    """Look at the workers in all, and lane by lane at what waits there."""
+    """Yield the findings on the workers, and on the calls that wait in each lane."""
     yield judged(
         "workers",
         bool(workers),

@@ -1,4 +1,4 @@
-"""Whether registrations open, whether their endpoints may still be called, and whose calls wait for an operator."""
+"""Checks that registrations open and that their endpoints may be called; finds calls that wait for an operator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[Finding]:
-    """Yield the findings on every current registration; what does not open with the target keys at hand is named."""
+    """Yield the findings on current registrations; name those that the target keys at hand do not open."""
     opened, closed, refused, forged = 0, [], [], []
     try:
         for plugin in plugins:
@@ -50,7 +50,7 @@ def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[
 
 
 def examine_alerts(runtime: Runtime) -> Iterator[Finding]:
-    """Find out whether the webhook that alerts go to is registered."""
+    """Yield whether the webhook that alerts go to is registered."""
     name = runtime.settings.alerts
     if name is None:
         return
@@ -60,7 +60,7 @@ def examine_alerts(runtime: Runtime) -> Iterator[Finding]:
 
 
 def examine_waiting(runtime: Runtime, plugins: Sequence[str]) -> Iterator[Finding]:
-    """Find the webhooks whose calls wait until somebody resumes them, or whose registration is gone."""
+    """Yield the webhooks with parked calls that are paused, or whose registration was removed."""
     paused, removed = [], []
     for plugin in plugins:
         registered = {webhook.webhook_id for webhook in runtime.registry.shapes(plugin)}
@@ -82,7 +82,7 @@ def examine_waiting(runtime: Runtime, plugins: Sequence[str]) -> Iterator[Findin
 
 
 def _endpoints(runtime: Runtime, plugin: str, webhook: Registered) -> list[Endpoint] | None:
-    """Return where a registration goes; nothing for a chain, None where it does not open."""
+    """Return the endpoints that a registration calls; an empty list for a chain, None if it does not open."""
     try:
         target = runtime.registry.open_target(plugin, webhook.webhook_id, webhook.revision)
     except (VaultError, NotFound, StoreFault):
@@ -94,7 +94,7 @@ def _endpoints(runtime: Runtime, plugin: str, webhook: Registered) -> list[Endpo
 
 
 def _is_refused(runtime: Runtime, endpoint: Endpoint) -> bool:
-    """Return whether today's rules refuse the endpoint, at registration or by the hosts that are never called."""
+    """Return whether the current settings would refuse the endpoint, at registration or when it is called."""
     try:
         parse_endpoint(endpoint.url, runtime.rules)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What may be wrong with a server of the store; of several, those that differ are named."""
+"""Checks the servers of the store; a finding on some of several servers names them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MEMORY_SHARE: Final = 0.9
 
 
 def examine_servers(store: StoreHealth, replicas: int) -> Iterator[Finding]:
-    """Yield the findings on every server of the store; ``replicas`` of each primary have to have what counts."""
+    """Yield the findings on the store's servers; ``replicas`` of each primary must confirm a write."""
     if store.away:
         advice = "Start it: if it was a primary, its partitions wait until it or a replica of it serves them."
         yield Finding("redis", Level.PROBLEM, f"cannot be reached: {listed(store.away)}", advice)
@@ -36,7 +36,7 @@ def examine_servers(store: StoreHealth, replicas: int) -> Iterator[Finding]:
 
 
 def _together(found: Sequence[tuple[str, Finding]]) -> Iterator[Finding]:
-    """Yield what one check found on each server: one line where all is well, else one for each kind of trouble."""
+    """Merge what one check found on each server: one finding if all are OK, otherwise one for each kind of trouble."""
     if len(found) == 1:
         yield found[0][1]
         return
@@ -84,7 +84,7 @@ def _server(health: ServerHealth) -> Iterator[Finding]:
 
 
 def _rights(health: ServerHealth) -> Finding:
-    """Find out whether a process could configure or empty the server."""
+    """Check that no process of the relay could configure or empty the server."""
     if not health.unrestricted:
         return Finding("server users", Level.OK, "none may configure or empty the server")
     return Finding(
