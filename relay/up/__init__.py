@@ -1,1 +1,1 @@
-"""`relay up`: a whole relay on this machine."""
+"""Runs a whole relay on this machine, for `relay up`."""

@@ -1,4 +1,4 @@
-"""One child process of ``relay up``: in a session of its own, ended together with all that it started."""
+"""One child process of ``relay up``: it has its own session, and is ended together with all processes it started."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PROC: Final = Path("/proc")
 
 
 class Child:
-    """A process and its group. Its output goes to a file, so that no pipe can fill up or break."""
+    """A process and its process group. Its output goes to a file, because a pipe could fill up or break."""
 
     def __init__(
         self, name: str, command: Sequence[str], *, environ: Mapping[str, str], directory: Path, log: Path
@@ -39,7 +39,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the process; what an earlier one left running has to be gone by then."""
+        """Start the process; all that an earlier one left running must be gone (``is_gone``)."""
         with open_log(self.log) as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own command lines, and no shell
                 self._command,
@@ -54,7 +54,7 @@ class Child:
         self.started_s = time.monotonic()
 
     def keep_log_small(self) -> None:
-        """Put its log aside if that has grown large."""
+        """Put the child's log aside if it has grown large."""
         with suppress(OSError):  # a full disk, say: the child goes on
             put_aside(self.log)
 
@@ -83,24 +83,24 @@ class Child:
             os.killpg(self._process.pid, 0)
         except ProcessLookupError:
             return True
-        except PermissionError:  # the group's number is somebody else's by now (macOS says this of zombies, too)
+        except PermissionError:  # another user's group has the number now (macOS says so of zombies, too)
             return True
         return False
 
     def ask_to_stop(self) -> None:
-        """SIGTERM to the process, which then ends what it started."""
+        """Send SIGTERM to the process, which then ends what it started."""
         if self.is_running() and self._process:
             self._process.terminate()
 
     def kill(self) -> None:
-        """SIGKILL to the whole group."""
+        """Send SIGKILL to the whole process group."""
         if self._process:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def program(name: str) -> str:
-    """Return the path of a program: of this Python's environment first, whatever the PATH says."""
+    """Return the path of a program, from this Python's environment first, then from the PATH."""
     if os.sep in name:
         return name
     here = str(Path(sys.executable).parent)
@@ -108,13 +108,13 @@ def program(name: str) -> str:
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of what its children leave behind, so that it can end and reap it."""
+    """Make this process adopt processes that its children leave behind, so that it can end and reap them."""
     if _IS_LINUX:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def leftovers(mark: str) -> list[int]:
-    """Find processes of an earlier start that outlived it: those with ``mark`` (``NAME=value``) in their environment.
+    """Return the ids of processes with ``mark`` (``NAME=value``) in their environment: an earlier start left them.
 
     Only on Linux, where a process shows its environment to its user; elsewhere none are found.
     """
@@ -127,7 +127,7 @@ def leftovers(mark: str) -> list[int]:
 
 
 def _end_with(parent: int) -> Callable[[], None]:
-    """Return what the child runs before its program: ask for SIGTERM when the parent is gone, even by kill -9."""
+    """Return a function for the child to run before its program, so that SIGTERM ends it if the parent dies."""
     prctl = ctypes.CDLL(None).prctl
 
     def request() -> None:

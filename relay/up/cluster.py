@@ -1,4 +1,4 @@
-"""The cluster of ``relay up --cluster``: three primaries on loopback and a replica of each, a process each."""
+"""The cluster of ``relay up --cluster``: three primaries and a replica of each on loopback, one process each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PRIMARIES: Final = 3
 SERVERS: Final = 2 * PRIMARIES
-#: Every primary has one replica, which has to have what counts.
+#: Every primary has one replica, which must confirm a write before it counts.
 REPLICAS: Final = 1
 _HOST: Final = "127.0.0.1"
 _OWN: Final = """\
@@ -34,7 +34,7 @@ masterauth {password}
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedCluster:
-    """The servers, the first three of which began as primaries; all of them know the users of ``passwords``."""
+    """The servers of a cluster. The first three began as primaries; all know the users of ``passwords``."""
 
     servers: tuple[EmbeddedServer, ...]
     bus_ports: tuple[int, ...]
@@ -42,7 +42,7 @@ class EmbeddedCluster:
 
     @classmethod
     def prepare(cls, directory: DataDir, fsync: str) -> EmbeddedCluster:
-        """Write the configurations and ``admin.url``. Data, ports and passwords are those of the last start."""
+        """Write the configurations and ``admin.url``; keep data, passwords and, if free, ports of the last start."""
         program, passwords = find_program(), made_passwords(directory)
         servers, bus_ports = [], []
         for number in range(1, SERVERS + 1):
@@ -67,7 +67,7 @@ class EmbeddedCluster:
         return f"redis+cluster://{user}:{self.passwords[user]}@{hosts}"
 
     def form(self, is_wanted: Callable[[], bool]) -> None:
-        """Wait until the cluster serves, formed now or before. ``Unavailable`` as `EmbeddedServer.wait`."""
+        """Form the cluster unless it was formed before, and wait until it serves; raise as `Forming.finish`."""
         seats = [
             ClusterSeat(server.url(access.ADMINISTRATOR), _HOST, server.port, bus_port)
             for server, bus_port in zip(self.servers, self.bus_ports, strict=True)

@@ -1,4 +1,4 @@
-"""The data directory of ``relay up``: what has to be found again by the next start, readable by its owner only."""
+"""The data directory of ``relay up``: files that the next start needs, readable by their owner only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: The files that hold the key rings; without them registrations and contents are lost.
 KEY_FILES: Final = ("target.keys", "data.keys")
-#: What signs the audit trail, and what others can check it with.
+#: The private key that signs the audit trail, and the public key with which anyone can check it.
 AUDIT_KEY_FILE: Final = "audit.key"
 AUDIT_PUBLIC_FILE: Final = "audit.pub"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.,:/@%+=?\[\]-]*")
@@ -33,10 +33,10 @@ class DataDir:
 
     @classmethod
     def make(cls, path: str | Path) -> DataDir:
-        """Make the directory where it is missing, with those for logs and the embedded server in it.
+        """Make the directory and its folders (logs, passwords, embedded server), unless they exist.
 
         Raises:
-            SettingsError: it is there and was not made by ``relay up``, or is another user's.
+            SettingsError: ``relay up`` did not make the directory, it is another user's, or it cannot be made.
         """
         root = Path(path).expanduser().resolve()
         _refuse_foreign(root)
@@ -51,29 +51,29 @@ class DataDir:
 
     @staticmethod
     def make_folder(folder: Path) -> Path:
-        """Make a folder for its owner only, where it is missing; returns it."""
+        """Make a folder unless it exists, allow access to its owner only, and return it."""
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         return folder
 
     @property
     def server(self) -> Path:
-        """Where the embedded server keeps its files."""
+        """The folder in which the embedded server keeps its files."""
         return self.path / "valkey"
 
     @property
     def cluster(self) -> Path:
-        """Where the servers of an embedded cluster keep theirs, a folder each."""
+        """The folder in which each server of an embedded cluster has a folder for its files."""
         return self.path / "cluster"
 
     @property
     def logs(self) -> Path:
-        """Where the logs of the children are, ``<name>.log``."""
+        """The folder of the children's logs, ``<name>.log``."""
         return self.path / "logs"
 
     @property
     def env_file(self) -> Path:
-        """The settings that ``relay up`` runs with, for every other command."""
+        """The file with the settings that ``relay up`` runs with, from which other commands read them."""
         return self.path / ENV_FILE
 
     def password_files(self) -> list[Path]:
@@ -89,11 +89,11 @@ class DataDir:
         return any(self.cluster.glob("*/appendonlydir/*"))
 
     def log(self, name: str) -> Path:
-        """Name the log of a child."""
+        """Return the path of a child's log."""
         return self.logs / f"{name}.log"
 
     def lock(self) -> IO[str]:
-        """Take the directory for this process, for as long as the file that is returned stays open."""
+        """Lock the directory for this process, until the returned file is closed; raise ``SettingsError`` if in use."""
         file = (self.path / "lock").open("w", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -105,20 +105,20 @@ class DataDir:
         return file
 
     def secret(self, name: str, make: Callable[[], str]) -> str:
-        """Read the text of a private file, which is written with ``make()`` at first."""
+        """Return the text of a private file; if it does not exist, write it with ``make()`` first."""
         if not (self.path / name).exists():
             self.write(name, make() + "\n")
         return self.read_secret(name)
 
     def read_secret(self, name: str) -> str:
-        """Read the text of a private file. Raises ``SettingsError`` unless this user alone can read it."""
+        """Return the text of a private file; raise ``SettingsError`` unless this user alone can read it."""
         try:
             return read_private_file(self.path / name)
         except SettingsError as error:
             raise SettingsError(f"{name} in the data directory {error.message}.") from None
 
     def write(self, name: str, text: str) -> None:
-        """Replace a file at once, so that a reader or a crash never meets half of it."""
+        """Replace a file atomically, so that neither a reader nor a crash leaves half of it."""
         partial = self.path / f"{name}.partial"
         partial.unlink(missing_ok=True)
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
@@ -128,11 +128,11 @@ class DataDir:
         partial.replace(self.path / name)
 
     def write_environ(self, variables: Mapping[str, str]) -> None:
-        """Write ``relay.env``, one ``NAME=value`` a line; quoted, as dotenv reads it, only where it has to be."""
+        """Write ``relay.env``, one ``NAME=value`` a line, with quotes (as dotenv reads them) only if needed."""
         self.write(ENV_FILE, "".join(f"{name}={_env_value(text)}\n" for name, text in variables.items()))
 
     def port(self, name: str) -> int:
-        """Return a free loopback port for ``name``, the same one as the last time where it is still free."""
+        """Return a free loopback port for ``name``, the same as last time if that is still free."""
         path = self.path / f"{name}.port"
         saved = path.read_text(encoding="ascii").strip() if path.exists() else ""
         if saved.isdigit() and is_free(int(saved)):
@@ -143,7 +143,7 @@ class DataDir:
 
 
 def _refuse_foreign(root: Path) -> None:
-    """Refuse a directory that holds anything but what ``relay up`` puts there; an empty one may become its own."""
+    """Raise ``SettingsError`` unless ``relay up`` has made the directory, or it is empty or missing."""
     try:
         names = {each.name for each in root.iterdir()} if root.exists() else set()
         is_ours = not root.exists() or root.stat().st_uid == os.geteuid()

@@ -1,4 +1,4 @@
-"""What ``relay up --demo`` shows: a webhook registered, a key made, a trigger sent for real, its record looked up."""
+"""Runs the demo of ``relay up --demo``: registers a webhook, makes a key, sends a trigger, reads its record."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TRIGGER: Final[Mapping[str, Any]] = {
     "queryParams": {"page": 1},
 }
 
-# As a plugin's developer would write it: a pre-filled secret, a header and a query parameter for the caller.
+# A registration as a developer would write it: a pre-filled secret, a header and a query parameter for the caller.
 _DOCUMENT: Final = """\
 {
   id: "demo-echo",
@@ -48,7 +48,7 @@ _DOCUMENT: Final = """\
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the demo did: the four-member answer, the record of it, the key used, and how to do it again."""
+    """The demo's outcome: the answer with four members, its record, the key, and a command to repeat the call."""
 
     answer: Mapping[str, Any]
     record: Mapping[str, Any]
@@ -73,7 +73,7 @@ def demonstrate(settings: Settings, directory: DataDir, endpoint_port: int, *, t
 
 
 def _key(runtime: Runtime, directory: DataDir) -> str:
-    """Return the key of the last demo, where it is still good; else a new one, whose text is in its file."""
+    """Return the text of the last demo's key if it is still valid; otherwise make a key, and write it to a file."""
     if (directory.path / KEY_FILE).exists():
         with suppress(Unauthenticated):
             text = directory.read_secret(KEY_FILE)
@@ -83,13 +83,13 @@ def _key(runtime: Runtime, directory: DataDir) -> str:
     try:
         directory.write(KEY_FILE, text + "\n")
     except OSError:
-        runtime.api_keys.revoke(key.id)  # nobody knows its text
+        runtime.api_keys.revoke(key.id)  # its text is lost
         raise
     return text
 
 
 def _curl(api_url: str, directory: DataDir) -> str:
-    """Write a line for a shell that sends the same trigger; it takes the key from its file."""
+    """Return a shell command that sends the same trigger, and takes the key from its file."""
     key = f'"Authorization: Bearer $(cat {shlex.quote(str(directory.path / KEY_FILE))})"'
     command = ("-H", "Content-Type: application/json", "-d", json.dumps(_TRIGGER))
     return f"curl {api_url}/v1/webhooks/{WEBHOOK_ID}/trigger -H {key} {shlex.join(command)}"

@@ -1,6 +1,6 @@
-"""A little traffic for ``relay up --demo --traffic``: calls as a clinic's plugin makes them, some of which fail.
+"""Makes a little traffic for ``relay up --demo --traffic``: calls as a clinic's plugin might; some of them fail.
 
-It runs as a process of its own, until it is ended: ``python -m relay.up.demo_traffic API_URL KEY_FILE``.
+It runs in its own process, until that is ended: ``python -m relay.up.demo_traffic API_URL KEY_FILE``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from relay.errors import RelayError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: What the traffic calls: endpoints that answer, are slow, refuse, fail for a while, or hang up.
+#: The webhooks that the traffic triggers: their endpoints answer, are slow, refuse, fail at times, or hang up.
 DOCUMENT: Final = """\
 [
   {id: "get-patient", url: "http://HOST:PORT/patients", method: "GET", queryParams: ["id"],
@@ -39,7 +39,7 @@ DOCUMENT: Final = """\
      {webhook: "send-reminder", data: "{invoice: steps[0].status}"}]}
 ]
 """
-#: Calls a second, on average, and how often each webhook is one of them.
+#: Calls a second, on average; and the relative frequency of each webhook.
 RATE: Final = 4.0
 WEIGHTS: Final = {
     "get-patient": 40,
@@ -51,13 +51,13 @@ WEIGHTS: Final = {
     "notify-pharmacy": 2,
 }
 _MAX_WAITING: Final = 16
-_WAITED_SHARE: Final = 0.5  # of the calls, somebody waits for the result
+_WAITED_SHARE: Final = 0.5  # of the calls whose result is waited for
 _WAIT_S: Final = 10.0
 _PAUSE_S: Final = 2.0
 
 
 def calls(dice: random.Random) -> Iterator[tuple[str, Any, dict[str, Any] | None]]:
-    """Webhook, data and query parameters of one call after another, without end."""
+    """Yield webhook, data and query parameters of one call after another, without end."""
     names, weights = list(WEIGHTS), list(WEIGHTS.values())
     while True:
         (name,) = dice.choices(names, weights)
@@ -69,7 +69,7 @@ def calls(dice: random.Random) -> Iterator[tuple[str, Any, dict[str, Any] | None
 
 
 def run(relay: Relay, dice: random.Random, until: Callable[[], bool] = lambda: False) -> None:
-    """Make calls until asked to end; a relay that is away is tried again."""
+    """Make calls until ``until`` returns True; go on after a pause if the relay is away."""
     free = Semaphore(_MAX_WAITING)
     for webhook_id, data, query in calls(dice):
         if until():

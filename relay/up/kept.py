@@ -1,4 +1,4 @@
-"""What a start takes over from the one before it: the settings in ``relay.env`` that its environment lacks."""
+"""Finds the settings that a start takes over from the last one: those in ``relay.env`` that the environment lacks."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from relay.settings import Setting
     from relay.up.datadir import DataDir
 
-#: What every start decides anew, from its own options.
+#: Settings that every start sets anew, from its own options.
 _DECIDED: Final = ("RELAY_API_URL", "RELAY_FLOWER_URL")
 _EGRESS_ALLOW: Final = "RELAY_EGRESS_ALLOW"
-#: Settings that are kept in files of their own, where there are any.
+#: Settings that `relay up` keeps in files of their own, if it has made their values.
 _FILES: Final = {
     "RELAY_TARGET_KEYS": "target.keys",
     "RELAY_DATA_KEYS": "data.keys",
@@ -32,7 +32,7 @@ _FILES: Final = {
 
 
 def kept_settings(directory: DataDir, given: Mapping[str, str]) -> dict[str, str]:
-    """Return what the last start had beyond the defaults and its own choices, and the environment ``given`` lacks."""
+    """Return the last start's settings that are neither defaults nor its own choices, and that ``given`` lacks."""
     saved = read_env_file(directory.env_file)
     if _EGRESS_ALLOW in saved:
         saved[_EGRESS_ALLOW] = _without_demo(saved[_EGRESS_ALLOW], directory)
@@ -46,7 +46,7 @@ def kept_settings(directory: DataDir, given: Mapping[str, str]) -> dict[str, str
 
 
 def described(kept: Mapping[str, str]) -> Iterator[str]:
-    """``NAME=value`` for people, of a secret the name alone."""
+    """Yield ``NAME=value`` of each setting, for people; of a secret, only its name."""
     secret = {about.name for _, about in Settings.described() if about.secret}
     for name, text in sorted(kept.items()):
         hidden = name in secret or name.removesuffix(FILE_SUFFIX) in secret
@@ -54,7 +54,7 @@ def described(kept: Mapping[str, str]) -> Iterator[str]:
 
 
 def _says_something(name: str, text: str) -> bool:
-    """Return whether this is a setting that differs from its default."""
+    """Return whether this is a setting with a value other than its default."""
     about = _by_name().get(name.removesuffix(FILE_SUFFIX))
     if about is None or not text:
         return False
@@ -70,13 +70,13 @@ def _own_files(directory: DataDir) -> Iterator[str]:
 
 
 def _is_embedded(redis_url: str, directory: DataDir) -> bool:
-    """Return whether this is the address of an embedded server: whichever user, the password is in the directory."""
+    """Return whether this is the address of an embedded server: its password is one in the data directory."""
     passwords = (path.read_text(encoding="ascii").strip() for path in directory.password_files())
     return any(f":{password}@" in redis_url for password in passwords)
 
 
 def _without_demo(allowed: str, directory: DataDir) -> str:
-    """Return the exceptions without that for the demo's endpoint, which only `--demo` makes."""
+    """Return the allowed addresses without that of the demo's endpoint, which only `--demo` adds."""
     port = directory.path / "demo.port"
     if not port.exists():
         return allowed

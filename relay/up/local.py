@@ -1,4 +1,4 @@
-"""A whole relay on this machine, as ``relay up`` runs it: settings, data directory, processes, readiness."""
+"""Prepares and starts a whole relay on this machine for ``relay up``, and waits until it is ready."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
     from relay.up.processes import Process
     from relay.up.supervisor import Supervisor
 
-#: By this variable the next start knows what an earlier one, killed, has left running.
+#: The environment variable by which a start finds processes that an earlier, killed one left running.
 _MARK: Final = "WEBHOOK_RELAY_UP"
 _LEFTOVERS_S: Final = 5.0
 _READY_S: Final = 120.0
 _PROBE_S: Final = 2.0
 _HOPELESS_DEATHS: Final = 4
-#: What is not for the commands of others: each has an operator of its own.
+#: Settings that are not written for other users' commands: each user has their own operator's name.
 _OWN: Final = ("RELAY_OPERATOR",)
 _WORKER_GROUPS: Final = ("interactive", "bulk")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchPlan:
-    """What ``relay up`` was asked for. A port of 0 means any that is free; ``workers`` is a lane group's.
+    """The options of ``relay up``. A port of 0 means any free one; ``workers`` is the number for each lane group.
 
-    So many API processes as ``api`` says share the one port.
+    ``api`` is the number of API processes, which share one port.
     """
 
     port: int = processes.API_PORT
@@ -75,7 +75,7 @@ class LocalRelay:
 
     @classmethod
     def prepare(cls, data_dir: str | Path, plan: LaunchPlan) -> Self:
-        """Lock and fill the data directory; ``SettingsError`` says what stands in the way."""
+        """Lock and fill the data directory; raise ``SettingsError``, which says what prevents a start."""
         if plan.api > 1 and not CAN_BE_SHARED:
             raise SettingsError("Several API processes share a port, which this system cannot do: leave --api out.")
         directory = DataDir.make(data_dir)
@@ -96,7 +96,7 @@ class LocalRelay:
         return cls(plan, directory, settings, servers, demo_port, lock, kept)
 
     def processes(self) -> Iterator[Process]:
-        """Yield everything but the embedded servers."""
+        """Yield every process except the embedded servers."""
         settings, plan = self.settings, self.plan
         if self.demo_port is not None:
             yield processes.demo_endpoint(self.demo_port)
@@ -114,25 +114,25 @@ class LocalRelay:
         yield processes.flower(port=plan.flower_port, auth=auth.reveal() if auth else None)
 
     def start(self, supervisor: Supervisor) -> None:
-        """Start everything: the embedded servers first, the rest when they answer.
+        """Start the embedded servers first, and all other processes once those answer.
 
-        ``SettingsError`` where the store's partitions are not those of the settings.
+        Raises ``SettingsError`` if the store's partitions are not those of the settings.
         """
         self.servers.start(supervisor, self._child)
-        with suppress(Unavailable):  # whoever is started waits for it
+        with suppress(Unavailable):  # the processes that use the store wait for it
             agreed_client(self.settings, divides=True).close()
         for process in self.processes():
             supervisor.start(self._child(process))
 
     def start_traffic(self, supervisor: Supervisor, key_file: Path) -> None:
-        """Start the demo's callers; the webhooks that they call are registered by then."""
+        """Start the demo's callers; the webhooks that they call must be registered."""
         process = processes.demo_traffic(self.settings.api_url, str(key_file))
         supervisor.start(self._child(process))
 
     def wait(self, supervisor: Supervisor) -> bool:
-        """Wait until API, workers and Flower are ready; False when asked to end before.
+        """Wait until API, workers and Flower are ready; return False if asked to end before that.
 
-        ``Unavailable`` says what did not come up.
+        Raises ``Unavailable``, which names what did not start.
         """
         started_s = time.monotonic()
         while missing := self._missing(time.monotonic() - started_s):
@@ -147,7 +147,7 @@ class LocalRelay:
 
     def _missing(self, age_s: float) -> list[str]:
         missing = []
-        shared = self.plan.api > 1  # then one answers for the others
+        shared = self.plan.api > 1  # any one of them answers a probe
         if (shared and listeners_on(self.plan.port) < self.plan.api) or not _is_ok(self.settings.api_url + "/readyz"):
             missing.append("api")
         if not _is_ok(self.settings.flower_url + "/healthcheck"):
@@ -159,11 +159,11 @@ class LocalRelay:
         return [*missing, "workers"]
 
     def _address_for(self, process: Process) -> dict[str, str]:
-        """Return the embedded servers' addresses for the process's own user."""
+        """Return the embedded servers' addresses for the ACL user of a process."""
         return {} if process.user is None else self.servers.addresses_for(process.user, self.settings.to_environ())
 
     def _settings_with_ring_files(self) -> dict[str, str]:
-        """Return the settings, with a ring's file instead of its keys: a process follows what is changed in it."""
+        """Return the settings, with key files instead of keys, so that processes follow changes of the key rings."""
         variables = self.settings.to_environ()
         for file in KEY_FILES:
             name, path = "RELAY_" + file.replace(".", "_").upper(), self.directory.path / file
@@ -200,7 +200,7 @@ def _with_ports(plan: LaunchPlan) -> LaunchPlan:
 
 
 def _complete(given: dict[str, str], directory: DataDir, plan: LaunchPlan, demo_port: int | None) -> None:
-    """Add what this start decides and what it makes for itself where the environment has none."""
+    """Add the settings that this start sets itself, and keys and a password where the environment has none."""
     given["RELAY_API_URL"] = f"http://{processes.LOOPBACK}:{plan.port}"
     given["RELAY_FLOWER_URL"] = f"http://{processes.LOOPBACK}:{plan.flower_port}"
     made = dict.fromkeys(KEY_FILES, _lost if directory.has_records() else Vault.new_key_text)
@@ -215,7 +215,7 @@ def _complete(given: dict[str, str], directory: DataDir, plan: LaunchPlan, demo_
 
 
 def _check_lists_and_keys(settings: Settings) -> None:
-    """Refuse now, and before it is written down, what every process would find wrong only when it uses it, and end."""
+    """Raise ``SettingsError`` for bad address lists or keys, before they are written and processes fail on them."""
     AddressPolicy(settings.egress_allow, settings.egress_deny, settings.egress_ports)
     for name, keys, read in (
         (processes.TARGET_KEYS, settings.target_keys, Vault.from_text),
@@ -229,7 +229,7 @@ def _check_lists_and_keys(settings: Settings) -> None:
 
 
 def _lost() -> str:
-    """Refuse to begin with new keys: they would open nothing of what is there."""
+    """Raise ``SettingsError`` instead of making new keys, which would not open the existing records."""
     raise SettingsError(
         f"The data directory has records but not its key files ({', '.join(KEY_FILES)}): restore them from the"
         " back-up, or start anew with another --data-dir."
@@ -241,7 +241,7 @@ def _new_flower_auth() -> str:
 
 
 def _end_leftovers(directory: DataDir) -> None:
-    """End what an earlier start on this directory left running when it was killed itself."""
+    """End the processes that an earlier start on this directory left running when it was killed."""
     mark = f"{_MARK}={directory.path}"
     deadline_s = time.monotonic() + _LEFTOVERS_S
     while pids := leftovers(mark):

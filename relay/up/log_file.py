@@ -1,7 +1,7 @@
 """The log of a child: readable by its owner only, and put aside when it has grown large, while the child runs.
 
-The child writes to a descriptor of its own, always at the file's end. So the file stays, its content is copied, and it
-is emptied: a child need not be told. What is written in the microseconds between copy and cut is lost.
+The child always writes at the end of the file, through its own descriptor. So the content is copied and the file then
+emptied, without the child's help. What the child writes in the microseconds between the two is lost.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_LOG_BYTES: Final = 16 * 1024 * 1024
-#: Logs that were put aside: ``name.log.1`` is the newest.
+#: How many logs that were put aside are kept; ``name.log.1`` is the newest.
 KEPT: Final = 3
 _OWNER_ONLY: Final = 0o600
 _PIECE_BYTES: Final = 64 * 1024
-#: So often, and so far apart, the rest of a line is looked for: its writer may be waiting for a processor.
+#: How often, and how many seconds apart, to look for the rest of a line: its writer may be waiting for a processor.
 _LOOKS: Final = 500
 _LOOK_S: Final = 0.001
 
@@ -32,7 +32,7 @@ def open_log(path: Path) -> IO[bytes]:
 
 
 def put_aside(path: Path, max_bytes: int = MAX_LOG_BYTES) -> bool:
-    """Put what is in a log aside if it has grown beyond ``max_bytes``; whether it had."""
+    """Put a log's content aside if it has more than ``max_bytes``; return whether it had."""
     try:
         if path.stat().st_size <= max_bytes:
             return False
@@ -49,7 +49,7 @@ def put_aside(path: Path, max_bytes: int = MAX_LOG_BYTES) -> bool:
 
 
 def _copy(log: IO[bytes], copy: IO[bytes]) -> None:
-    """Copy what is there, what comes meanwhile, and the rest of a line that is just being written."""
+    """Copy a log, including what is added meanwhile and the rest of a line that is being written."""
     last = b"\n"
     for _ in range(_LOOKS):
         while more := log.read(_PIECE_BYTES):

@@ -1,4 +1,4 @@
-"""What was added to the logs of children since the last look, line by line, for ``relay up --verbose``."""
+"""Reads the lines that children add to their logs, for ``relay up --verbose``."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _MAX_BYTES: Final = 256 * 1024
 
 
 class LogTail:
-    """Follows every ``*.log`` of a directory from where it ended when this was made."""
+    """Follows every ``*.log`` of a directory, from its end at the time when this object is made."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._offsets = {path: path.stat().st_size for path in self._logs()}
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """Name of the log and one whole line of it."""
+        """Yield each whole line added since the last call, with the name of its log."""
         for path in self._logs():
             for line in self._new_lines(path):
                 yield path.stem, line.decode("utf-8", "replace")
@@ -39,7 +39,7 @@ class LogTail:
 
 
 def last_lines(path: Path, count: int = 10) -> list[str]:
-    """Return the end of a log, for people who ask why a child did not start."""
+    """Return the last ``count`` lines of a log, which may tell why a child did not start."""
     if not path.exists():
         return []
     with path.open("rb") as file:

@@ -1,6 +1,6 @@
-"""Makes one cluster of servers that somebody else has started: ``python -m relay.up.members``.
+"""Makes one cluster of servers that are running already: ``python -m relay.up.members``.
 
-May be killed at any moment and begun again: what is done is found done, and a cluster that is whole is left as it is.
+It may be killed at any moment and started again: it goes on where it stopped, and leaves a complete cluster as it is.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from relay.errors import RelayError
 from relay.store.forming import ClusterSeat, Forming
 from relay.up.access import ADMINISTRATOR
 
-#: How far from its own port a server's port for other servers is, unless it is given another one.
+#: By how much the port of a server for other servers exceeds its own port, by default.
 _BUS = 10_000
 
 
@@ -21,7 +21,7 @@ _BUS = 10_000
 @click.option("--password", envvar="ADMIN_PASSWORD", required=True, help="Of the user `admin`.")
 @click.option("--within", "within_s", type=float, default=600.0, help="Give up after so many seconds.")
 def form(servers: tuple[str, ...], replicas: int, password: str, within_s: float) -> None:
-    """Make one cluster of SERVERS, the primaries first, each of which gets so many of the others as replicas."""
+    """Make one cluster of SERVERS: the primaries come first, then the replicas for each of them."""
     primaries, left = divmod(len(servers), 1 + replicas)
     if left or not primaries:
         raise click.UsageError(

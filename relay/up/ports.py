@@ -1,4 +1,4 @@
-"""Loopback ports: which are free, and how many sockets listen on one that several processes share."""
+"""Finds free loopback ports, and counts the sockets that listen on one that several processes share."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Final
 
 from relay.up.processes import LOOPBACK
 
-#: Whether processes may listen on one port, each with a socket of its own, and are given connections in turn: Granian
-#: sets `SO_REUSEPORT`, which spreads them on Linux only (`socket(7)`).
+#: Whether several processes can listen on one port, each with its own socket, and share its connections: Granian sets
+#: `SO_REUSEPORT`, which spreads connections on Linux only (`socket(7)`).
 CAN_BE_SHARED: Final = sys.platform == "linux"
 _TCP: Final = Path("/proc/net/tcp")
 _CLIENTS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
-#: Services that people know have ports below this.
+#: The lowest port to choose; well-known services have lower ones.
 _FIRST: Final = 10_000
 _TRIES: Final = 64
 _LISTENING: Final = "0A"  # TCP_LISTEN of linux/tcp_states.h
@@ -33,10 +33,10 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Choose a loopback port that nothing listens on.
+    """Return a loopback port that nothing listens on.
 
-    Not one of those that the system gives to outgoing connections, where it says which these are and leaves others: a
-    server that is started again could find its port taken by one.
+    Avoids the ports that the system gives to outgoing connections, if it tells which these are and leaves others: a
+    server that is restarted could find its port taken by such a connection.
     """
     below = _first_of_clients() - _FIRST
     for _ in range(_TRIES if below > 0 else 0):
@@ -49,7 +49,7 @@ def free_port() -> int:
 
 
 def _first_of_clients() -> int:
-    """Return the first port that outgoing connections are given (`ip(7)`); 0 where the system does not say."""
+    """Return the lowest port that outgoing connections are given (`ip(7)`); 0 if the system does not tell."""
     try:
         return int(_CLIENTS.read_text(encoding="ascii").split()[0])
     except (OSError, ValueError, IndexError):
@@ -57,6 +57,6 @@ def _first_of_clients() -> int:
 
 
 def listeners_on(port: int) -> int:
-    """Count the sockets that listen on a port over IPv4, one a process that shares it; on Linux only."""
+    """Return how many sockets listen on a port over IPv4, one for each process that shares it; only on Linux."""
     rows = (line.split() for line in _TCP.read_text(encoding="ascii").splitlines()[1:])
     return sum(row[3] == _LISTENING and row[1].endswith(f":{port:04X}") for row in rows)

@@ -1,6 +1,6 @@
 """The processes of a running relay and their command lines: the one list behind ``relay up``, Procfile and compose.
 
-Each process is given only what it needs: the API no target keys and nothing that signs the audit trail, Flower no keys.
+Each process is given only what it needs: the API gets neither target keys nor the audit key, Flower no keys at all.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ API_PORT: Final = 8000
 FLOWER_PORT: Final = 5555
 LOOPBACK: Final = "127.0.0.1"
 
-#: Threads of the API beyond those that waiting callers may take: for everything that does not wait.
+#: Threads of the API beyond those that waiting callers may take, for requests that do not wait.
 SPARE_THREADS: Final = 44
-#: How long the head of a request may take to arrive.
+#: How long the headers of a request may take to arrive.
 HEAD_TIMEOUT_MS: Final = 15_000
 #: Calls start in a task and go on without it, so few tasks at a time are enough.
 WORKER_CONCURRENCY: Final = 4
-#: About 4.7 KB each in Flower's memory.
+#: How many tasks Flower keeps, each in about 4.7 KB of memory.
 FLOWER_TASKS: Final = 5000
 
 TARGET_KEYS: Final = "RELAY_TARGET_KEYS"
@@ -29,16 +29,16 @@ DATA_KEYS: Final = "RELAY_DATA_KEYS"
 AUDIT_KEY: Final = "RELAY_AUDIT_KEY"
 _FLOWER_AUTH: Final = "RELAY_FLOWER_AUTH"
 _API_CPU: Final = "RELAY_API_CPU"
-_EGRESS_PROXY: Final = "RELAY_EGRESS_PROXY"  # with its password, perhaps
-#: The settings that say where the server is.
+_EGRESS_PROXY: Final = "RELAY_EGRESS_PROXY"  # may contain a password
+#: The settings with the servers' addresses.
 ADDRESSES: Final = ("RELAY_REDIS_URL", "RELAY_BROKER_URL", "RELAY_STORE_URL")
-#: What a process that is not ours is never given.
+#: Secret settings, which processes that do not need them are not given.
 SECRETS: Final = (TARGET_KEYS, DATA_KEYS, AUDIT_KEY, _FLOWER_AUTH, _EGRESS_PROXY)
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process: its name, its arguments (the first is a program of the environment), its environment.
+    """One process: its name, its command line (which begins with a program of this environment), its environment.
 
     ``without`` names variables that it is not given, ``extra`` those it is given beside the relay's settings.
     """
@@ -47,7 +47,7 @@ class Process:
     command: tuple[str, ...]
     without: tuple[str, ...] = (_FLOWER_AUTH,)
     extra: Mapping[str, str] = field(default_factory=dict)
-    user: str | None = None  # of the embedded servers; None: it has nothing to do with them
+    user: str | None = None  # of the embedded servers; None: it does not use them
 
 
 def api(
@@ -59,10 +59,10 @@ def api(
     number: int = 1,
     cpu: int | None = None,
 ) -> Process:
-    """Granian with the WSGI app: one process, a thread for every waiting caller and some to spare.
+    """Describe Granian with the WSGI app: one process, with a thread for every waiting caller and some spare ones.
 
-    It takes twice as many connections as there may be: the application closes idle ones long before. Of several on
-    one port the first is kept on the processor ``cpu``, where one is given, and each other on the next one.
+    It takes twice ``max_connections``, because the application closes idle ones before there are as many. With ``cpu``,
+    the first of several processes on one port is kept on that processor, and each other on the next one.
     """
     command = (
         *("granian", "--interface", "wsgi", "--host", host, "--port", str(port), "--workers", "1"),
@@ -89,7 +89,7 @@ def worker(group: str, number: int = 1) -> Process:
 
 
 def flower(*, host: str = LOOPBACK, port: int = FLOWER_PORT, auth: str | None = None) -> Process:
-    """Flower, behind Basic authentication: ``auth`` is ``user:password``."""
+    """Describe Flower behind Basic authentication; ``auth`` is ``user:password``."""
     command = (
         *("python", "-m", "workers.flower", f"--address={host}", f"--port={port}"),
         f"--max-tasks={FLOWER_TASKS}",
@@ -110,5 +110,5 @@ def demo_traffic(api_url: str, key_file: str) -> Process:
 
 
 def _numbered(name: str, number: int) -> str:
-    """Return the name of one of several: the first has no number."""
+    """Return the name of one of several processes; the first has no number."""
     return name if number == 1 else f"{name}{number}"

@@ -1,4 +1,4 @@
-"""What the supervisor had to start again, written down for whoever asks later: a small file in the data directory."""
+"""Notes in a small file of the data directory which processes the supervisor restarted; `relay doctor` reads it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Restarts:
 
 
 class RestartLog:
-    """Notes deaths of children. What the start before this one had noted is gone."""
+    """Notes unexpected ends of children; begins without the notes of the last start."""
 
     def __init__(self, directory: DataDir) -> None:
         self._directory = directory
@@ -49,7 +49,7 @@ class RestartLog:
 
 
 def read_restarts(data_dir: Path) -> list[Restarts] | None:
-    """Read what the running or last `relay up` of a data directory noted; None where there is nothing to be read."""
+    """Return what the running or last `relay up` of a data directory noted; None if there is no readable file."""
     try:
         return [Restarts(**each) for each in orjson.loads((data_dir / FILE).read_bytes())]
     except (OSError, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""The servers that ``relay up`` brings along: one for all, or a cluster for the records and one for the lanes."""
+"""The servers that ``relay up`` starts: one for everything, or a cluster for records and a server for the lanes."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ STORE_REPLICAS: Final = "RELAY_STORE_REPLICAS"
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedServers:
-    """What of servers is started here: a single one, a cluster, both, or none."""
+    """The servers that a start runs itself: a single one, a cluster, both, or none."""
 
     single: EmbeddedServer | None
     cluster: EmbeddedCluster | None
 
     @classmethod
     def prepare(cls, directory: DataDir, fsync: str, given: MutableMapping[str, str], *, cluster: bool) -> Self:
-        """Write what they need, and put their addresses for operators into the settings ``given``.
+        """Write the servers' files, and put their addresses for operators into the settings ``given``.
 
         Raises:
             SettingsError: the directory has records of the other kind, or the settings name servers already.
@@ -59,7 +59,7 @@ class EmbeddedServers:
         return cls(lanes, several)
 
     def start(self, supervisor: Supervisor, child_of: Callable[[Process], Child]) -> None:
-        """Start them, and return when they can be used. ``Unavailable`` where they do not come up."""
+        """Start the servers, and return when they can be used; raise ``Unavailable`` if they do not start."""
         started = []
         for server in filter(None, (self.single, *(self.cluster.servers if self.cluster else ()))):
             child = child_of(processes.Process(server.name, server.command, without=processes.SECRETS, extra=ENVIRON))
@@ -78,13 +78,13 @@ class EmbeddedServers:
             renew(self.single.url(ADMINISTRATOR))
 
     def addresses_for(self, user: str, written: Mapping[str, str]) -> dict[str, str]:
-        """Return those of the addresses in ``written`` that are an operator's here, as another user's."""
+        """Return the settings in ``written`` that are an operator's address of a server here, made out for ``user``."""
         own = {each.url(OPERATOR): each.url(user) for each in (self.single, self.cluster) if each is not None}
         return {name: own[written[name]] for name in processes.ADDRESSES if written.get(name) in own}
 
 
 def _refuse_the_other_kind(directory: DataDir, *, cluster: bool) -> None:
-    """Refuse records of the other kind: they do not move between one server and a cluster by themselves."""
+    """Raise ``SettingsError`` for records of the other kind: nothing moves them from a server to a cluster or back."""
     if directory.has_cluster() and not cluster:
         raise SettingsError("The data directory's records are in a cluster: give --cluster, or another --data-dir.")
     if cluster and directory.has_records() and not directory.has_cluster():

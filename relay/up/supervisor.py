@@ -1,4 +1,4 @@
-"""Keeps children running: restarts one that died, ends all of them together.
+"""Keeps children running: restarts any that died, and ends all of them together.
 
 A dead child is started again only when everything that it left running is gone: Granian's worker, for one,
 outlives a killed master and would go on answering on the same port.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _TICK_S: Final = 0.25
 _FIRST_DELAY_S: Final = 0.1
 _MAX_DELAY_S: Final = 15.0
-#: A child that lived this long starts with a clean slate.
+#: A child that lived this many seconds is restarted without the delay that earlier deaths had built up.
 _STEADY_S: Final = 5.0
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -37,7 +37,7 @@ class _Watched:
     restart_at_s: float | None = None
 
     def look(self, tell: Callable[[str], None], note: Callable[[str, int | None], None]) -> None:
-        """Look once: note a death and its delay, and start again when that is over."""
+        """Look at the child once: note its death and the time of its restart, or restart it if that has come."""
         now_s = time.monotonic()
         if self.child.is_running():
             return
@@ -55,7 +55,7 @@ class _Watched:
 
 @dataclass(slots=True)
 class Supervisor:
-    """Runs children in the main thread of a process that has no other.
+    """Runs children, from the main thread of a process without other threads.
 
     ``tell`` gets a line for people, ``note`` the name and the exit status of a child that ended unexpectedly;
     ``stop_s`` is how long children may take to end before they are killed.
@@ -65,7 +65,7 @@ class Supervisor:
     stop_s: float
     note: Callable[[str, int | None], None] = lambda _name, _status: None
     _watched: list[_Watched] = field(default_factory=list)
-    _asked: int = 0  # how often somebody asked to end
+    _asked: int = 0  # how many signals asked to end
     _wake: tuple[int, int] = (-1, -1)
     _woken: select.poll = field(default_factory=select.poll)
 
@@ -90,17 +90,17 @@ class Supervisor:
             os.close(end)
 
     def start(self, child: Child, *, ends_last: bool = False) -> None:
-        """Start a child and look after it from now on; one that the others use ``ends_last``."""
+        """Start a child and restart it whenever it dies; one that the others use is to have ``ends_last``."""
         child.start()
         self._watched.append(_Watched(child, ends_last))
 
     @property
     def ending(self) -> bool:
-        """Whether somebody asked to end."""
+        """Whether a signal has asked to end."""
         return self._asked > 0
 
     def failing(self, deaths: int) -> list[Child]:
-        """Return the children that died soon after their start, at least so often in a row."""
+        """Return the children that died soon after their start, at least ``deaths`` times in a row."""
         return [each.child for each in self._watched if each.deaths >= deaths]
 
     def down(self) -> list[Child]:
@@ -118,7 +118,7 @@ class Supervisor:
                 each.child.keep_log_small()
 
     def stop(self) -> None:
-        """End the children: together, but for those that the others use, which end last."""
+        """End the children: all together first, except those with ``ends_last``, which end afterwards."""
         for last in (False, True):
             self._end([each.child for each in self._watched if each.ends_last is last])
         self._watched.clear()
