@@ -1,7 +1,7 @@
-"""The ``relay`` command: operators' and the service desk's way in.
+"""The ``relay`` command, for operators and the service desk.
 
-Exit status: 0 done, 1 failed, 2 wrong usage or a bad document. Each command is in the module of its name and loaded
-only when it is used.
+Exit status: 0 done, 1 failed, 2 wrong usage or a bad document. Each command is in the module of its name, which is
+imported only when the command is used.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that the arguments begin with; a usage error names the nearest one where there is none."""
+        """Return the command that the arguments begin with; raise an error with the nearest name if it is unknown."""
         try:
             return super().resolve_command(ctx, args)
         except click.NoSuchCommand as error:

@@ -1,6 +1,6 @@
-"""Acts of operators that came to nothing, for the audit trail: what was asked for, and the error's code.
+"""Writes acts of operators that failed to the audit trail: what was asked for, and the error's code.
 
-What a command does is written down by the script that does it; so is what that script refuses.
+A script that performs an act writes its entry itself, also if it refuses the act.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from relay.audit.entry import Act
     from relay.cli.output import Screen
 
-#: Parameters that say what a command is about; the first that is given is the entry's subject.
+#: Parameters that name what a command acts on; the first that is given is the entry's subject.
 _SUBJECTS: Final = ("webhook_id", "key_id", "replay_id")
 _MAX_SUBJECT_CHARS: Final = 64
 
@@ -29,7 +29,7 @@ _MAX_SUBJECT_CHARS: Final = 64
 def acting(
     act: Act, *, noted: tuple[type[RelayError], ...] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a command leave an entry where it fails; ``noted`` are the errors of which a script has left one."""
+    """Make a command write an entry if it fails; ``noted`` are the errors for which a script has written one."""
 
     def wrap(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -47,7 +47,7 @@ def acting(
 def refusals(
     data_dir: Path, act: Act, plugin: str = "", subject: str = "", *, noted: tuple[type[RelayError], ...] = ()
 ) -> Iterator[None]:
-    """Leave an entry of what fails inside, with its code."""
+    """Write an entry of an error that is raised inside, unless it is one of ``noted`` or the store is away."""
     try:
         yield
     except RelayError as error:

@@ -1,4 +1,4 @@
-"""An endpoint's address as operators may see it: query values that are fixed in it are secrets (``security.md``)."""
+"""Shows operators an endpoint's address without the fixed values of its query, which are secrets (``security.md``)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def shown_url(url: str, target: Target) -> str:
-    """Return a URL made from ``target``, as it is or with a caller's query, without values fixed in the query.
+    """Return a URL made from ``target``, with or without a caller's query; mask the values fixed in its query.
 
-    Values that masking leaves alone, being too short to be secrets, are shown.
+    Values that are too short to be secrets are not masked.
     """
     address, mark, query = url.partition("?")
     fixed = {name for name, _ in target.endpoint.fixed_query}

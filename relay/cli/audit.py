@@ -54,7 +54,7 @@ def audit() -> None:
 def export(screen: Screen, data_dir: Path, path: str | None) -> None:
     """Write the whole trail as JSON lines, with its checkpoints, so that it can be checked elsewhere.
 
-    --output is about what is said of a file that was written.
+    With --file, a summary is shown, in the form that --output gives.
     """
     runtime = command_runtime(Settings.for_command(data_dir))
     count = 0
@@ -192,7 +192,7 @@ def _value(found: Verification) -> dict[str, Any]:
 
 
 def _lines_from(places: dict[Trail, int], screen: Screen, *, follow: bool) -> Iterator[dict[str, Any]]:
-    """Yield lines of all trails after certain entries, each trail's in order."""
+    """Yield the entries after ``places`` of all trails, as lines; those of each trail are in order."""
     away = False
     while True:
         found: list[dict[str, Any]] = []
@@ -202,7 +202,7 @@ def _lines_from(places: dict[Trail, int], screen: Screen, *, follow: bool) -> It
                 places[trail] = entries[-1][0] if entries else seq
                 found += [{"trail": trail.name, **line_of(number, raw)} for number, raw in entries]
             away = False
-        except Unavailable as error:  # it comes back
+        except Unavailable as error:  # the store may come back
             if not follow:
                 raise
             if not away:
@@ -220,7 +220,7 @@ def _json(line: dict[str, Any]) -> str:
 
 
 def _words(line: dict[str, Any]) -> str:
-    """Write a line for people: when, who, what and how it ended."""
+    """Return a line for people: when, who, what and how it ended."""
     who = line.get("operator") or line.get("key") or "-"
     about = "/".join(str(line[name]) for name in ("plugin", "subject") if name in line)
     count = f"{line['count']} times" if line.get("count", 1) > 1 else ""

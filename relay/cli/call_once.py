@@ -1,4 +1,4 @@
-"""``relay webhooks test``: one call now, recorded like every other, and what was said in it."""
+"""``relay webhooks test``: makes one call at once, recorded like every other, and shows the exchange."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from relay.registration import Shape, Target
     from relay.runtime import Runtime
 
-#: Headers of the answer that tell something about the endpoint and are shown, masked.
+#: Headers of the answer that are shown, masked, because they tell something about the endpoint.
 _SHOWN_HEADERS: Final = frozenset(
     {"content-type", "content-length", "content-encoding", "date", "server", "retry-after", "www-authenticate", "allow"}
 )
@@ -54,7 +54,7 @@ _WORDS: Final = {
 
 
 class NoLane:
-    """Publishes nothing, so that no worker takes what is called here."""
+    """A publisher that publishes nothing, so that no worker takes the call that this process makes."""
 
     def messages_for_script(self, ready: Iterable[tuple[str, str]]) -> Sequence[tuple[str, bytes]]:
         """Return no messages."""
@@ -62,7 +62,7 @@ class NoLane:
         return ()
 
     def publish_ready(self, ready: Iterable[tuple[str, str]]) -> None:
-        """Leave it to this process."""
+        """Do nothing, because this process makes the call."""
         del ready
 
 

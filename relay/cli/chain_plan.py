@@ -1,4 +1,4 @@
-"""The whole plan of a chain as operators may see it: every step's request, secrets masked, expressions as written."""
+"""Shows operators the whole plan of a chain: every step's request, with secrets masked and expressions as written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from relay.registration import Shape, Step, Target
     from relay.store.registry import Registry
 
-#: Headers of a signature, which is made when the request leaves.
+#: Stands in for the headers of a signature, which is made when the request is sent.
 AT_SENDING = "[at sending]"
 
 
@@ -30,7 +30,7 @@ def plan_of(registry: Registry, plugin: str, shape: Shape, target: ChainTarget, 
     """Return the members ``steps`` and ``result`` of a chain; a step that is a chain has its own plan in it.
 
     Raises:
-        VaultError, SettingsError: a target does not open.
+        VaultError, SettingsError: a target cannot be opened.
     """
     return {
         "timeout": seconds(shape.timeout_ms),
@@ -42,7 +42,7 @@ def plan_of(registry: Registry, plugin: str, shape: Shape, target: ChainTarget, 
 def _step(registry: Registry, plugin: str, number: int, step: Step, depth: int) -> dict[str, Any]:
     value: dict[str, Any] = {"step": number, **step.to_value()}
     found = registry.current(plugin, step.webhook, refresh=True)
-    if found is None or depth > MAX_CHAIN_DEPTH:  # applying sees to it that neither is so
+    if found is None or depth > MAX_CHAIN_DEPTH:  # `relay webhooks apply` allows neither
         return value
     revision, shape = found
     target = registry.open_target(plugin, step.webhook, revision)
@@ -65,7 +65,7 @@ def _request(shape: Shape, target: Target) -> dict[str, Any]:
 
 
 def shown_prefilled(target: Target) -> dict[str, str]:
-    """Return headers that are the same on every call, the secret ones masked, and those that are made as it leaves."""
+    """Return the headers that every call has, with secrets masked and ``AT_SENDING`` for those of a signature."""
     shown = {name: value if name.lower() in PUBLIC_HEADERS else REPLACEMENT for name, value in target.headers.items()}
     if target.credentials.authorization is not None:
         shown["Authorization"] = REPLACEMENT
@@ -75,7 +75,7 @@ def shown_prefilled(target: Target) -> dict[str, str]:
 
 
 def auth_of(target: Target) -> list[dict[str, Any]]:
-    """Return the credentials that go with a call: their kinds, and where a token comes from."""
+    """Return the kinds of a call's credentials, and the address from which its token comes."""
     shown: list[dict[str, Any]] = [{"type": kind} for kind in target.credentials.kinds]
     authorization = target.credentials.authorization
     if isinstance(authorization, ClientCredentials):
@@ -123,7 +123,7 @@ def _request_lines(step: dict[str, Any], indent: str) -> list[str]:
 
 
 def steps_in_words(steps: list[dict[str, Any]]) -> list[str]:
-    """Write steps as a registration has them, a line for each member."""
+    """Return steps as they are registered, with a line for each member."""
     lines: list[str] = []
     for number, step in enumerate(steps):
         lines.append(f"{number}. {step['webhook']}")

@@ -1,4 +1,4 @@
-"""A chain as a tree: every step, when it began, how long it took and how it ended."""
+"""Draws a chain as a tree: every step, when it began, how long it took and how it ended."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from relay.invocation import Invocation
     from relay.store.invocations import InvocationStore
 
-MAX_DEPTH: Final = 8  # of chains within chains, as they are registered
-MAX_STEPS: Final = 1_000  # that are drawn; a chain makes no more
+MAX_DEPTH: Final = 8  # of chains within chains; registrations allow no more
+MAX_STEPS: Final = 1_000  # to draw; a chain has no more
 
 
 def chain_tree(store: InvocationStore, invocation: Invocation) -> Tree | None:
-    """Return the outermost chain that an invocation belongs to, itself marked; None where it belongs to none."""
+    """Return the tree of the outermost chain of an invocation, which is marked in it; None if it is in no chain."""
     if invocation.step_of is None and not invocation.is_chain:
         return None
     return _Drawing(store, invocation.reference_id).draw(_outermost(store, invocation))
@@ -32,7 +32,7 @@ def _outermost(store: InvocationStore, invocation: Invocation) -> Invocation:
             break
         try:
             invocation = store.find(invocation.step_of.parent)
-        except (NotFound, Expired):  # the chain is forgotten before its steps
+        except (NotFound, Expired):  # the chain expired before its steps
             break
     return invocation
 

@@ -1,4 +1,4 @@
-"""What a command is made of, until it has ended."""
+"""Makes the runtime of a command, and closes it when the command ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def command_runtime(settings: Settings) -> Runtime:
-    """Wire the runtime of the command that runs now; its connections end with the command."""
+    """Return a runtime for the command that runs now; its connections are closed when the command ends."""
     runtime = cli_runtime(settings)
     click.get_current_context().call_on_close(runtime.close)
     return runtime

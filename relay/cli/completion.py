@@ -1,4 +1,4 @@
-"""What the shell completes: plugins, webhooks, keys and the newest reference ids. Where anything is amiss: nothing."""
+"""Completes plugins, webhooks, keys, replays and the newest reference ids in a shell; after an error, nothing."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from relay.runtime import Runtime
 
-#: Reference ids that are offered, the newest.
+#: How many of a plugin's newest reference ids, or replay jobs, are offered.
 NEWEST: Final = 20
 
 
 def _completes(
     find: Callable[[Runtime, str | None], Iterable[CompletionItem]],
 ) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
-    """Make a completion of what ``find`` gives for a plugin."""
+    """Make a completion of the items that ``find`` returns for a plugin."""
 
     def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from relay.runtime import cli_runtime  # noqa: PLC0415 - only where something is completed

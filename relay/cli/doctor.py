@@ -26,7 +26,7 @@ def doctor(screen: Screen, data_dir: Path) -> None:
     """Look at Redis, workers, keys, clock, versions and files; the exit status is 1 if there is any problem."""
     settings = Settings.for_command(data_dir)
     runtime = command_runtime(settings)
-    with suppress(RelayError):  # which is what is examined
+    with suppress(RelayError):  # the examination reports it
         runtime.act_notes.note(Act.DOCTOR)
     findings = list(examine(data_dir, settings, runtime))
     value = [

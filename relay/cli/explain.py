@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from relay.cli.output import Screen
     from relay.registration import Shape, Target
 
-#: How much of a body is shown.
+#: How much of a body is shown at most.
 PREVIEW_BYTES: Final = 2_048
 
 
@@ -57,7 +57,7 @@ def explain(
 ) -> None:
     """Show the request that a trigger would become, with its secrets masked. Nothing is sent.
 
-    Of a chain the whole plan: the request of every step, and the expressions that fill it. The transport adds
+    For a chain, show the whole plan: the request of every step, and the expressions that fill it. The transport adds
     Accept-Encoding, and on a real call webhook-id is the reference id.
     """
     runtime = command_runtime(Settings.for_command(data_dir))
@@ -77,7 +77,7 @@ def explain(
 
 
 def explained(shape: Shape, target: Target, trigger: Trigger) -> dict[str, Any]:
-    """Return the request that a trigger becomes, its secrets masked."""
+    """Return the request that a trigger becomes, with its secrets masked."""
     request = render(shape, target, trigger, reference_id=new_reference_id(), traceparent=None)
     return {
         "method": request.method,
@@ -91,7 +91,7 @@ def explained(shape: Shape, target: Target, trigger: Trigger) -> dict[str, Any]:
 
 
 def _headers(headers: Mapping[str, str | bytes], target: Target) -> dict[str, str]:
-    """Return all headers; those that are the same on every call as operators may see them."""
+    """Return all headers, with the secrets of those that every call has masked."""
     prefilled = shown_prefilled(target)
     fixed = {name.lower() for name in prefilled}
     others = {name: _text(value) for name, value in headers.items() if name.lower() not in fixed}
@@ -103,7 +103,7 @@ def _text(value: str | bytes) -> str:
 
 
 def _body(body: Any) -> dict[str, Any] | None:
-    """Size, hash and the beginning of a body; None without one."""
+    """Return size, hash and beginning of a body; None if there is no body."""
     if body is None:
         return None
     raw = body.encode() if isinstance(body, str) else bytes(body)
@@ -111,7 +111,7 @@ def _body(body: Any) -> dict[str, Any] | None:
     try:
         preview, encoding = start.decode("utf-8"), "text"
     except UnicodeDecodeError as error:
-        if len(raw) > len(start) >= error.start > len(start) - 4:  # only the cut is in the middle of a character
+        if len(raw) > len(start) >= error.start > len(start) - 4:  # text that was cut within a character
             preview, encoding = start[: error.start].decode("utf-8"), "text"
         else:
             preview, encoding = b64encode(start).decode(), "base64"
@@ -125,7 +125,7 @@ def _body(body: Any) -> dict[str, Any] | None:
 
 
 def request_lines(found: dict[str, Any]) -> list[str]:
-    """Write what `explained` gave as the lines of a request."""
+    """Return a result of `explained` as the lines of a request."""
     lines = [f"{found['method']} {found['url']}"]
     lines += [f"{name}: {value}" for name, value in found["headers"].items()]
     lines += [f"auth: {each['type']}" for each in found["auth"]]

@@ -38,9 +38,9 @@ COLUMNS: Final = (
     "error", "requestBytes", "responseBytes", "caller", "replayOf", "replayedBy", "chain", "expiresAt",
 )  # fmt: skip
 CONTENTS: Final = ("payload", "data")
-# What a spreadsheet takes for the beginning of a formula, also behind blanks that it drops (OWASP, CSV injection).
+# What a spreadsheet takes for the beginning of a formula, even after blanks, which it drops (OWASP, CSV injection).
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-_MODE: Final = 0o600  # it may hold what was sent
+_MODE: Final = 0o600  # it may hold payloads
 
 
 @click.command()
@@ -55,7 +55,7 @@ def export(
 ) -> None:
     """Export a plugin's invocations, newest first, as JSON lines or CSV.
 
-    --output is about what is said of a file that was written.
+    With --file, a summary is shown, in the form that --output gives.
     """
     runtime, wanted = command_runtime(Settings.for_command(data_dir)), take_filter(options)
     about = "contents" if with_payload else "records"
@@ -77,16 +77,16 @@ def export(
 
 
 class Contents:
-    """Payloads and results, opened with the data keys. Raises `SettingsError` at once where there are none."""
+    """Opens payloads and results with the data keys; to make one without data keys raises `SettingsError`."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._vault = runtime.data_vault
-        self._step_vault = runtime.target_vault  # under whose keys chains hand on what endpoints answered
+        self._step_vault = runtime.target_vault  # opens the payloads of steps, which hold answers of endpoints
         self._store = runtime.store
         self.closed = 0  # how many did not open
 
     def of(self, invocation: Invocation) -> dict[str, Any]:
-        """``{payload, data}``: the trigger and the answer's data; null where there is none, or it does not open."""
+        """Return ``{payload, data}``: the trigger and the answer's data, each None if missing or not to be opened."""
         ref, plugin = invocation.reference_id, invocation.plugin
         payload_vault = self._vault if invocation.step_of is None else self._step_vault
         return {
@@ -108,7 +108,7 @@ class Contents:
 
 @contextmanager
 def opened_file(path: str | None) -> Iterator[IO[str]]:
-    """Open the file to write, readable by its owner only, or standard output."""
+    """Open a file for writing, readable by its owner only; without a path, yield standard output."""
     if path is None:
         yield sys.stdout
         return

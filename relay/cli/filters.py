@@ -1,4 +1,4 @@
-"""The options that say which invocations are meant, the same for listings and replays."""
+"""The options that select invocations, the same for listings and replays."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class CallerType(click.ParamType[str]):
 
 
 def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add every option of a filter, in the order of the API's parameters; `take_filter` makes the filter of them."""
+    """Add every option of a filter, in the order of the API's parameters, for `take_filter`."""
     words = [str(outcome) for outcome in Outcome]
     states = click.Choice([str(state) for state in State])
     for option in reversed(
@@ -128,7 +128,7 @@ def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def take_filter(options: dict[str, Any]) -> Filter:
-    """Make the filter from the options that `filter_options` added, and take these out."""
+    """Return the filter that the options of `filter_options` describe, and remove these from ``options``."""
     outcome, failed, with_replayed = (options.pop(name) for name in ("outcome", "failed", "with_replayed"))
     if with_replayed and not failed:
         raise click.UsageError("--with-replayed is used together with --failed: give both.")
@@ -148,7 +148,7 @@ def take_filter(options: dict[str, Any]) -> Filter:
 
 
 def ends_like(wanted: Filter, invocation: Invocation) -> bool:
-    """Return whether an invocation that else matches does so by its state and its result, too."""
+    """Return whether an invocation has a state, status, outcome and error that match; the rest is not compared."""
     status = invocation.status
     same = status is not None and any(each in {status, f"{status // 100}xx"} for each in wanted.status)
     return (

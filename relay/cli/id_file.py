@@ -1,4 +1,4 @@
-"""A file of reference ids, picked by hand: read whole before anything is done, and then a line at a time."""
+"""Reads a file of reference ids that were picked by hand: checks the whole file first, then yields one id at a time."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _EXPORTED: Final = re.compile(r"\s*\{")
 
 
 class IdFile:
-    """The ids of a file, one a line: bare, or a row of `relay invocations export`. Blank lines and # are left out.
+    """The ids of a file, one a line: bare, or in a row of `relay invocations export`. Skips blank lines and # lines.
 
-    However many there are, they are not in memory: what was checked is kept in a file of its own.
+    Checked ids are kept in a temporary file, as there may be too many for memory.
 
     Raises:
-        click.UsageError: a line that is neither, or no id at all.
+        click.UsageError: a line has no id, or the file has none at all.
     """
 
     def __init__(self, source: IO[str]) -> None:

@@ -1,4 +1,4 @@
-"""``relay invocations``: what happened to a reference id."""
+"""``relay invocations``: lists, shows, follows, exports, cancels and forgets invocations."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def list_invocations(screen: Screen, data_dir: Path, *, plugin: str, limit: int,
 @plugin_option(required=False)
 @screened
 def show(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None) -> None:
-    """Show the whole record of an invocation, with its result; of a chain and its steps all that belongs to it."""
+    """Show the whole record of an invocation, with its result; for a chain or a step of one, also the whole chain."""
     runtime = command_runtime(Settings.for_command(data_dir))
     with _named(runtime, plugin, reference_id):
         invocation = runtime.store.look_up(reference_id, plugin)
@@ -127,7 +127,7 @@ def forget(screen: Screen, data_dir: Path, reference_id: str, plugin: str | None
 
 @contextmanager
 def _named(runtime: Runtime, plugin: str | None, reference_id: str) -> Iterator[None]:
-    """Say of what is not found by which name."""
+    """Raise, for an invocation that is not found, an error that says which name is wrong."""
     try:
         yield
     except NotFound:

@@ -144,14 +144,14 @@ def _line(row: dict[str, Any]) -> list[object]:
 
 
 def _made(text: str, key: ApiKey) -> dict[str, Any]:
-    """Return what is shown of a new key: the five members of every key, and those that were asked for."""
+    """Return what is shown of a new key: the five members of every key, and a name and an end that were asked for."""
     made = {"id": key.id, "key": text, "plugin": key.plugin, "scopes": _scopes(key), "origins": sorted(key.origins)}
     asked = {"name": key.name, "expiresAt": _moment(key.expires_at_ms)}
     return {**made, **{name: value for name, value in asked.items() if value}}
 
 
 def _show_new(screen: Screen, runtime: Runtime, made: dict[str, Any]) -> None:
-    """Show a key, or end it: of one whose text nobody has seen there is no use."""
+    """Show a new key; revoke it if that fails, because a key whose text nobody has seen is useless."""
     key_id, words = made["id"], Text(f"\nKeep it: only its hash is stored. {_BROWSER}")
     try:
         screen.show(made, lambda: Group(facts_of(made.items()), words))
@@ -185,5 +185,5 @@ def _row(key: ApiKey) -> dict[str, Any]:
 
 
 def _scopes(key: ApiKey) -> list[str]:
-    """In the order in which the documentation names them."""
+    """Return a key's scopes in the order in which the documentation names them."""
     return [scope for scope in SCOPES if scope in key.scopes]

@@ -1,4 +1,4 @@
-"""Names that a command is given: whether they exist, and which one was probably meant."""
+"""Checks that the names given to a command exist, and suggests the ones that were probably meant."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay.text.similar import LIKENESS, nearest, slip_of
 
 #: How alike two ids of random digits must be for one to be a slip of the other.
 _SAME_ID: Final = 0.85
-#: Who calls besides API keys.
+#: Callers in records other than API keys.
 _OWN_CALLERS: Final = frozenset({"cli", "callback", "alert"})
 
 if TYPE_CHECKING:
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 
 def check_plugin(runtime: Runtime, plugin: str, *, has_records: bool = False) -> None:
-    """Raise `BadParameter` for a plugin that does not exist; with ``has_records`` not for one of which records are."""
+    """Raise `BadParameter` for a plugin that does not exist; with ``has_records``, one that has records will do."""
     plugins = runtime.registry.plugins()
     if plugin not in plugins and not (has_records and runtime.listing.knows(plugin)):
         raise BadParameter(_no_plugin(plugin, plugins))
 
 
 def check_key(runtime: Runtime, key_id: str) -> None:
-    """Raise `NotFound` for a key that never was, with the id that was probably meant."""
+    """Raise `NotFound` for a key that never existed, with the id that was probably meant."""
     ids = [key.id for key in runtime.api_keys.list(None)]
     if key_id not in ids:
         raise NotFound(_ask(f"There is no API key `{key_id}`.", key_id, ids, likeness=_SAME_ID))
 
 
 def find_replay(runtime: Runtime, plugin: str | None, replay_id: str) -> ReplayJob:
-    """Find a replay job, of whatever plugin where none is given.
+    """Return a replay job; of any plugin, if none is given.
 
     Raises `NotFound`, with the id that was probably meant.
     """
@@ -54,7 +54,7 @@ def find_replay(runtime: Runtime, plugin: str | None, replay_id: str) -> ReplayJ
 
 
 def no_invocation(runtime: Runtime, plugin: str | None, reference_id: str) -> NotFound:
-    """Make the error for a reference id of which there is no record: which of the two names is wrong."""
+    """Return the error for a reference id without a record; it says which of the two names is wrong."""
     if plugin is None:
         return NotFound(f"There is no invocation `{reference_id}`.")
     plugins = runtime.registry.plugins()
@@ -64,7 +64,7 @@ def no_invocation(runtime: Runtime, plugin: str | None, reference_id: str) -> No
 
 
 def check_filter(runtime: Runtime, plugin: str, wanted: Filter) -> None:
-    """Raise `BadParameter` for a filter whose plugin, webhook, key, chain or replay never was."""
+    """Raise `BadParameter` for a filter whose plugin, webhook, key, chain or replay never existed."""
     check_plugin(runtime, plugin, has_records=True)
     _check_ids(runtime, plugin, wanted)
     try:
@@ -91,7 +91,7 @@ def _check_ids(runtime: Runtime, plugin: str, wanted: Filter) -> None:
 
 
 def current_webhook(registry: Registry, plugin: str, webhook_id: str) -> tuple[int, Shape]:
-    """Return the current revision's number and shape. Raises `WebhookNotRegistered`, with the name that was meant."""
+    """Return number and shape of the current revision; raise the error of `not_registered` if there is none."""
     found = registry.current(plugin, webhook_id, refresh=True)
     if found is None:
         raise not_registered(registry, plugin, webhook_id)
@@ -99,7 +99,7 @@ def current_webhook(registry: Registry, plugin: str, webhook_id: str) -> tuple[i
 
 
 def not_registered(registry: Registry, plugin: str, webhook_id: str) -> WebhookNotRegistered:
-    """Make the error for a webhook that is not registered: which name is wrong, and what was probably meant."""
+    """Return the error for a webhook that is not registered, with the name that was probably meant."""
     plugins = registry.plugins()
     if plugin not in plugins:
         return WebhookNotRegistered(_no_plugin(plugin, plugins))
@@ -108,7 +108,7 @@ def not_registered(registry: Registry, plugin: str, webhook_id: str) -> WebhookN
 
 
 def check_new_plugin(registry: Registry, plugin: str, *, meant: bool) -> bool:
-    """Return whether a plugin does not exist yet. `BadParameter` where it looks like a slip, unless it is ``meant``."""
+    """Return whether a plugin is new; raise `BadParameter` if its name looks misspelt, unless it is ``meant``."""
     plugins = registry.plugins()
     if plugin in plugins:
         return False

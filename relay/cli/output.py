@@ -1,7 +1,7 @@
-"""What commands print: tables for people, stable JSON for programs, and the exit status.
+"""Prints the output of commands, as tables for people or stable JSON for programs, and sets their exit status.
 
-Whatever is shown is escaped first: control characters, invisible ones and those that turn the direction of text
-cannot reach a terminal, and nothing is read as rich's markup.
+All output is escaped: control characters, invisible ones and those that change the direction of text cannot reach a
+terminal, and no text is read as rich's markup.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
-#: What the person at the keyboard got wrong (a filter that names what is not there, too), as opposed to what failed.
+#: Errors in what the user typed (also a filter with an unknown name), as opposed to failures.
 _USAGE: Final = (DocumentError, BadParameter, MalformedJson)
 _AWAY: Final = "Is it running? `relay up` starts it, and `relay doctor` says what is wrong."
 _WHOLE_CHARS: Final = 40  # a reference id has 36
-_FILE_WIDTH: Final = 240  # columns of a table that does not go to a terminal
+_FILE_WIDTH: Final = 240  # columns of a table that is not written to a terminal
 
 # C0 and C1 controls, soft hyphen, zero-width and bidirectional controls, separators, tags, surrogates.
 _UNSAFE: Final = re.compile(
@@ -43,7 +43,7 @@ _UNSAFE: Final = re.compile(
 
 
 def safe(value: object) -> str:
-    """Write a value as text that is shown as it is read: whatever could act on a terminal is written as an escape."""
+    """Return a value as text, with an escape for each character that could act on a terminal or mislead its reader."""
     return _UNSAFE.sub(lambda found: _escape(found[0]), str(value))
 
 
@@ -55,15 +55,15 @@ def _escape(char: str) -> str:
 
 
 def as_json(value: Any) -> str:
-    """Write a value as JSON of ASCII characters; integers of any size are kept."""
-    # Everything that json leaves to escape is inside strings, where \u007f is what DEL may be written as.
+    """Return a value as JSON in ASCII characters; integers of any size are kept."""
+    # json leaves DEL as it is; it can only be inside strings, where it may be written as \u007f.
     return json.dumps(value, ensure_ascii=True, allow_nan=False, indent=2).replace("\x7f", "\\u007f")
 
 
 def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Make a table; None is an empty cell, a list one value a line. The first column, of ids, stays in one piece."""
+    """Make a table; None is an empty cell, a list has one value a line. Ids in the first column are not wrapped."""
     cells = [[_cell(value) for value in row] for row in rows]
-    whole = all(len(row[0]) <= _WHOLE_CHARS for row in cells)  # what is not wrapped would be cut where it is longer
+    whole = all(len(row[0]) <= _WHOLE_CHARS for row in cells)  # longer values must be wrapped, or they would be cut
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=whole and column == columns[0])
@@ -73,17 +73,17 @@ def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
 
 
 def moment(time: str | None) -> str | None:
-    """Shorten an RFC 3339 time for tables, with a blank where a line may end."""
+    """Shorten an RFC 3339 time for tables, with a blank at which it can be wrapped."""
     return None if time is None else f"{time[:10]} {time[11:19]}"
 
 
 def brief(time: str | None) -> str | None:
-    """Shorten an RFC 3339 time for where there is little room: ``11-26 20:15``."""
+    """Shorten an RFC 3339 time for narrow columns: ``11-26 20:15``."""
     return None if time is None else f"{time[5:10]} {time[11:16]}"
 
 
 def bad(*values: object) -> Text:
-    """Make a cell that says that something is wrong, one value a line: red, where there are colours."""
+    """Make a cell about something wrong, one value a line: red, if the terminal has colours."""
     return Text("\n".join(safe(each) for each in values), style="red")
 
 
@@ -110,13 +110,13 @@ def _cell(value: object) -> Text:
 
 
 class Screen:
-    """Where a command writes: results to standard output, everything else to standard error."""
+    """The output of a command: results go to standard output, everything else to standard error."""
 
     def __init__(self, form: str) -> None:
         self.is_json = form == "json"
 
     def show(self, value: Any, picture: Callable[[], RenderableType]) -> None:
-        """Show the command's result: ``value`` as JSON, or its picture."""
+        """Show the command's result: ``value`` as JSON for programs, or ``picture`` for people."""
         if self.is_json:
             click.echo(as_json(value))
             return
@@ -124,11 +124,11 @@ class Screen:
         Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=width).print(picture())
 
     def note(self, sentence: str) -> None:
-        """Show a sentence to the person at the terminal."""
+        """Show a sentence to the user, on standard error."""
         click.echo(safe(sentence), err=True)
 
     def fail(self, error: RelayError) -> int:
-        """Say what went wrong, to people and in JSON form to programs too; returns the exit status."""
+        """Show an error to people, and as JSON if that is the output's form; return the exit status."""
         if self.is_json:
             click.echo(as_json(_document_faults(error) if isinstance(error, DocumentError) else problem_of(error)))
         click.echo(f"{click.style('Error:', fg='red')} {safe(error.message)}", err=True)
@@ -142,7 +142,7 @@ class Screen:
 
 
 def problem_of(error: RelayError) -> dict[str, Any]:
-    """Return an error in the members that a problem document of the API has."""
+    """Return an error as a JSON object: its code, message, faults and reference id."""
     problem: dict[str, Any] = {"code": error.code, "message": error.message}
     problem["errors"] = [{"pointer": fault.pointer, "message": fault.message} for fault in error.faults]
     problem["referenceId"] = error.reference_id
@@ -161,7 +161,7 @@ def _document_faults(error: DocumentError) -> dict[str, Any]:
 
 
 def screened(function: Callable[..., None]) -> Callable[..., None]:
-    """Make ``function(screen, data_dir, **parameters)`` a command: with ``--output``, its errors turned into exits."""
+    """Add ``--output`` to ``function(screen, data_dir, **parameters)``, and turn its errors into exit statuses."""
 
     @click.option(
         "--output",

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have, and how a trigger is put together from them."""
+"""The options and arguments that several commands share, and the trigger that is made from them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from relay.text.quantities import read_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-#: What a document or a payload on the command line, in a file or on standard input may have at most.
+#: The most bytes that a document or a payload in a file or on standard input may have.
 MAX_INPUT_BYTES: Final = 64 * 1024 * 1024
 _MAX_DURATION_S: Final = 3_650 * 86_400
-#: Who a call of this command line is made for, in records.
+#: The caller that records name for calls made by commands.
 CALLER: Final = "cli"
 _SEVERAL: Final = "May be given several times."
 
@@ -39,12 +39,12 @@ class IdType(click.ParamType[str]):
 
 
 class DurationType(click.ParamType[float]):
-    """A duration such as ``90d``, ``12h`` or ``30`` (seconds), as seconds; more than nothing and at most ten years."""
+    """A duration such as ``90d``, ``12h`` or ``30`` (seconds), in seconds; more than 0 and at most ten years."""
 
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read the seconds; raise a usage error if they are malformed."""
+        """Return the seconds; raise a usage error if the duration is malformed or out of range."""
         try:
             seconds = read_seconds(str(value))
         except ValueError as error:
@@ -55,7 +55,7 @@ class DurationType(click.ParamType[float]):
 
 
 def plugin_option(*, required: bool = True) -> Callable[..., Any]:
-    """``--plugin``; where it is required, `RELAY_PLUGIN` of the environment or of relay.env stands in for it."""
+    """Make the option ``--plugin``; if required, its default is `RELAY_PLUGIN` in the environment or relay.env."""
     about = "The plugin to act for [default: RELAY_PLUGIN]." if required else "The plugin to act for."
     take = _plugin_or_default if required else None
     return click.option("--plugin", type=IdType(), callback=take, help=about, shell_complete=plugins_like)
@@ -76,7 +76,7 @@ create_plugin_option: Final = click.option(
 
 
 def trigger_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--data``, ``--header`` and ``--query``, in the order of the documented call."""
+    """Add ``--data``, ``--header`` and ``--query``, in the order of the documented call."""
     for option in (
         click.option("--query", "query_params", multiple=True, metavar="NAME=VALUE", help=_SEVERAL),
         click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help=_SEVERAL),
@@ -90,7 +90,7 @@ def trigger_value(data: str | None, headers: Iterable[str], query_params: Iterab
     """Return the trigger as the JSON value that the API would get.
 
     Raises:
-        MalformedJson: ``data`` is no strict JSON.
+        MalformedJson: ``data`` is not strict JSON.
         click.UsageError: a pair without ``=``, a name given twice, a file that cannot be read.
     """
     value: dict[str, Any] = {"headers": _pairs("--header", headers), "queryParams": _pairs("--query", query_params)}
@@ -128,7 +128,7 @@ def _input(data: str) -> bytes:
 
 
 def read_source(read: Callable[[int], bytes]) -> bytes:
-    """Read everything that a file has, up to ``MAX_INPUT_BYTES``."""
+    """Return all bytes that ``read`` gives; raise a usage error if they are more than ``MAX_INPUT_BYTES``."""
     raw = read(MAX_INPUT_BYTES + 1)
     if len(raw) > MAX_INPUT_BYTES:
         raise click.UsageError(f"The input has more than {MAX_INPUT_BYTES} bytes.")

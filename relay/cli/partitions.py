@@ -1,4 +1,4 @@
-"""``relay partitions``: how the store is divided."""
+"""``relay partitions``: shows the parts of the store, and moves plugins between them."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def partitions() -> None:
 def show(screen: Screen, data_dir: Path) -> None:
     """Show each partition: its server, its plugins, their calls that are not final, and their records."""
     runtime = command_runtime(Settings.for_command(data_dir))
-    with suppress(Unavailable):  # what is away is what somebody may want to see
+    with suppress(Unavailable):  # the command is to show what is away
         runtime.act_notes.note(Act.PARTITION_SHOW)
     try:
         client = runtime.client
-    except Unavailable:  # what all partitions have in common is away, and says nothing of the others
+    except Unavailable:  # the server of shared keys is away; those of partitions may not be
         client = connect(runtime.settings)
     found = partition_states(client, runtime.keyspace)
     rows = [asdict(state) for state in found]
@@ -66,10 +66,10 @@ def show(screen: Screen, data_dir: Path) -> None:
 @screened
 @acting(Act.PARTITION_MOVE)
 def move(screen: Screen, data_dir: Path, plugin: str, target: int | None) -> None:
-    """Bring a plugin with all that it has to another partition.
+    """Move a plugin with all its data to another partition.
 
-    Every webhook of it has to be paused, and nothing of it on its way; until it is done its triggers get 503. Should
-    this be stopped, give the same command again. A plugin whose name has the same hash goes with it.
+    All its webhooks must be paused, and none of its calls may be on its way; its triggers get 503 until it has moved.
+    If the command is interrupted, give it again. A plugin whose name has the same hash is moved with it.
     """
     runtime = command_runtime(Settings.for_command(data_dir))
     if not runtime.plugin_moves.knows(plugin):
@@ -87,8 +87,8 @@ def move(screen: Screen, data_dir: Path, plugin: str, target: int | None) -> Non
 def adopt(screen: Screen, data_dir: Path) -> None:
     """Give the keys of a version that had no partitions the names of today.
 
-    Only where nothing of that version runs any more, by a user who may do everything on the server. May be stopped and
-    begun again. `relay up` does it by itself on its embedded server.
+    No process of that version may be running any more, and the server's user must have all rights. The command may be
+    interrupted and given again. `relay up` does this by itself on its embedded server.
     """
     settings = Settings.for_command(data_dir)
     with closing(connect(settings)) as client, store_errors():

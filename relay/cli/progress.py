@@ -1,4 +1,4 @@
-"""A replay job on a terminal: a bar with rate, time left and outcomes, until it is over."""
+"""Shows a replay job on a terminal until it is over: a bar with rate, time left and outcomes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RATE_WINDOW_S: Final = 30.0
 
 
 def follow(read: Callable[[], ReplayJob]) -> ReplayJob:
-    """Look at the job until it is over, without drawing."""
+    """Wait until the job is over, without drawing; return it."""
     job = read()
     while not job.over:
         job = _look_again(read, job)
@@ -28,7 +28,7 @@ def follow(read: Callable[[], ReplayJob]) -> ReplayJob:
 
 
 def watch(read: Callable[[], ReplayJob]) -> ReplayJob:
-    """Draw the job on standard error until it is over. Ctrl-C stops the drawing, not the job: it is raised."""
+    """Draw the job on standard error until it is over, and return it. Ctrl-C is raised, and does not stop the job."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -58,7 +58,7 @@ def watch(read: Callable[[], ReplayJob]) -> ReplayJob:
 
 
 def _look_again(read: Callable[[], ReplayJob], job: ReplayJob) -> ReplayJob:
-    """Read the job after a while; it is as it was where the store is away, which may come back."""
+    """Read the job again after a pause; return it unchanged while the store is away, which may come back."""
     time.sleep(_LOOK_S)
     try:
         return read()
@@ -67,5 +67,5 @@ def _look_again(read: Callable[[], ReplayJob], job: ReplayJob) -> ReplayJob:
 
 
 def ends_of(job: ReplayJob) -> str:
-    """Say in words how its invocations ended so far."""
+    """Return in words how the job's invocations have ended so far."""
     return f"{job.delivered} delivered, {job.failed} failed, {job.skipped} skipped"

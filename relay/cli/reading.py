@@ -1,4 +1,4 @@
-"""What became of an invocation, as commands tell it: its result, opened with the data keys, or where to look it up."""
+"""Opens an invocation's result for a command, or says how to look the invocation up."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def result_in(runtime: Runtime, invocation: Invocation, screen: Screen | None = None) -> dict[str, Any] | None:
-    """Return ``{status, data, error}``, or None where there is none.
+    """Return an invocation's result, ``{status, data, error}``; None if it has none.
 
-    With a ``screen``, data that do not open are left out and it says so; else that is a ``VaultError``.
+    If the data do not open, they are left out with a note on ``screen``; without a screen, ``VaultError`` is raised.
     """
     sealed = runtime.store.result_of(invocation.reference_id)
     if sealed is None:
@@ -37,7 +37,7 @@ def result_in(runtime: Runtime, invocation: Invocation, screen: Screen | None = 
 
 @contextmanager
 def naming(reference_id: str) -> Iterator[None]:
-    """Name an invocation in whatever fails inside but a refusal: it may be there, and nobody else knows its id."""
+    """Add the reference id to any error raised inside except a refusal, as the call may have been accepted."""
     try:
         yield
     except Refused:

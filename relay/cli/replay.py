@@ -1,4 +1,4 @@
-"""``relay replay``: do again what failed, as a job that workers run."""
+"""``relay replay``: repeats failed invocations, as jobs that workers run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from relay.runtime import Runtime
     from relay.store.replays import ReplayJob
 
-#: What stands in a job where others have the id of their key.
 MAX_JOBS: Final = 1_000
 
 
@@ -159,7 +158,7 @@ def cancel(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None
 
 
 def _start(replays: Replays, plugin: str, ids: tuple[str, ...], request: Request) -> ReplayJob:
-    """Start what ids name: one plan, or invocations."""
+    """Start a replay of the one plan, or of the invocations, that ``ids`` name."""
     if request.reference_ids is not None or request.filter != Filter():
         raise click.UsageError("The ids already name what is to be replayed: filters and --from-file cannot be added.")
     if len(ids) == 1 and replays.is_plan(plugin, ids[0]):
@@ -177,7 +176,7 @@ def _runtime(data_dir: Path) -> Runtime:
 
 
 def _say_what_stops(screen: Screen, runtime: Runtime, plugin: str, webhook_id: str) -> None:
-    """Say what an operator did not ask about, but would find out from a replay that failed as a whole."""
+    """Warn of an open breaker and of a pause, which would keep every call of a replay from being sent."""
     traffic = runtime.policies.traffic(plugin, webhook_id)
     if traffic.breaker == "open":
         screen.note(
@@ -201,7 +200,7 @@ def _steer(
 
 
 def _follow(screen: Screen, replays: Replays, job: ReplayJob) -> None:
-    """Until it is over; the exit status says whether it was done or cancelled."""
+    """Wait until the job is over, and show it; exit with a failure if it was cancelled."""
     draws = not screen.is_json and sys.stderr.isatty()
     goes_on = f"The replay goes on: relay replay status {job.replay_id}"
     try:

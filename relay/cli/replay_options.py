@@ -1,4 +1,4 @@
-"""The options that say what is to be replayed, and how."""
+"""The options of a replay: which invocations, and how."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class RateType(click.ParamType[float]):
-    """How many a second: a number, or ``n/s`` or ``n/m``."""
+    """A rate: a number a second, or ``n/s`` or ``n/m``."""
 
     name = "rate"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Per second."""
+        """Return the rate per second; raise a usage error if it is malformed or out of range."""
         try:
             if isinstance(value, str) and "/" in value:
                 rate = read_rate(value)
@@ -37,7 +37,7 @@ class RateType(click.ParamType[float]):
 
 
 def replay_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of what is to be replayed: a filter or ids, and how; `take_request` makes the request of them."""
+    """Add the options of a replay (a filter or a file of ids, and how to replay them), for `take_request`."""
     for option in (
         click.option("--from-file", type=click.File("r"), help="Reference ids, one a line; - is stdin."),
         click.option("--include-uncertain", is_flag=True, help="Include calls that may have been executed already."),
@@ -49,7 +49,7 @@ def replay_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def take_request(options: dict[str, Any]) -> Request:
-    """Make the request of what is to be replayed from the options that `replay_options` added."""
+    """Return the request that the options of `replay_options` describe, and remove these from ``options``."""
     wanted = take_filter(options)
     source: IO[str] | None = options.pop("from_file")
     if source is not None and wanted != Filter():

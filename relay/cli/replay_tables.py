@@ -1,4 +1,4 @@
-"""Replay jobs and plans as people see them."""
+"""Draws replay jobs and plans for people."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def jobs_picture(jobs: Iterable[dict[str, Any]]) -> RenderableType:
 
 
 def job_picture(value: dict[str, Any]) -> RenderableType:
-    """Draw one job, and why it skipped what it skipped."""
+    """Draw one job, with the reasons for which it skipped invocations."""
     facts = [(name, each) for name, each in value.items() if name != "skippedReasons"]
     return Group(facts_of(facts), *_reasons(value))
 

@@ -1,4 +1,4 @@
-"""``relay webhooks history``, ``diff``, ``rollback`` and ``set-secret``: revisions, and one secret alone."""
+"""``relay webhooks history``, ``diff``, ``rollback`` and ``set-secret``: shows, restores and makes revisions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from relay.registration import Shape, Target
     from relay.store.registry import Registry
 
-#: What would change, by webhook.
+#: The changes that a registration would make, by webhook id.
 Differences: TypeAlias = "dict[str, list[Change]]"
 
 _SECRET_BYTES: Final = 64 * 1024
@@ -134,7 +134,7 @@ def _registry(data_dir: Path) -> Registry:
 
 
 def _shown(data_dir: Path, plugin: str, webhook_id: str, *numbers: int | None) -> tuple[Registry, int]:
-    """Return the registry, for somebody who will see these revisions of a webhook, and its last one's number."""
+    """Check that these revisions exist, and note that they are shown; return the registry and the last one's number."""
     runtime = command_runtime(Settings.for_command(data_dir))
     last = _last(runtime.registry, plugin, webhook_id)
     for number in numbers:
@@ -160,7 +160,7 @@ def _both(registry: Registry, plugin: str, webhook_id: str, number: int) -> tupl
 
 
 def _prefilled(target: Target, header: str) -> str | None:
-    """Return the header's registered spelling."""
+    """Return a pre-filled header's name as it is registered; None if there is no such header."""
     return next((name for name in target.headers if name.lower() == header.lower()), None)
 
 
@@ -180,12 +180,12 @@ def _apply(screen: Screen, registry: Registry, plugin: str, registration: Regist
 
 
 def change_row(change: Change) -> dict[str, Any]:
-    """Return one change as programs get it."""
+    """Return a change as a JSON object for programs."""
     return {"member": change.member, "before": change.before, "after": change.after}
 
 
 def differing(registry: Registry, plugin: str, registrations: Iterable[Registration]) -> Differences:
-    """Return what each registration would change of the webhook that is registered now."""
+    """Return the changes that each registration would make to its webhook's current one, if there are any."""
     found: Differences = {}
     for each in registrations:
         webhook_id = each.shape.webhook_id

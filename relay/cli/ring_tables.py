@@ -1,4 +1,4 @@
-"""What is shown of the key rings: their keys, how much is sealed under each, and what does not open."""
+"""Shows the key rings: their keys, how many values are sealed under each, and the values that do not open."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def ring_rows(ring: RingFile, uses: KeyUses) -> list[dict[str, Any]]:
-    """List a ring's keys with how much is sealed under each, then what does not open, by kind and plugin."""
+    """Return a row for each key of a ring, and one for each kind and plugin with values that do not open."""
     counts = uses.counts[ring.name]
     keys = [
         {"ring": ring.name, "key": key_id, "role": "opens" if number else "seals", "sealed": counts[key_id]}
@@ -29,14 +29,14 @@ def ring_rows(ring: RingFile, uses: KeyUses) -> list[dict[str, Any]]:
 
 
 def ring_line(row: dict[str, Any]) -> list[object]:
-    """Make a row of `ring_rows` a line of the table."""
+    """Return a row of `ring_rows` as a line of the table."""
     if row["role"] != "damaged":
         return [*row.values()]
     return [row["ring"], None, bad(f"damaged: {row['kind']} of {row['plugin'] or 'nobody'}"), row["sealed"]]
 
 
 def say_damaged(screen: Screen, damaged: Damaged) -> None:
-    """Name the keys of what does not open, and what to do about it."""
+    """Show the store's keys of some values that do not open, and what to do about them."""
     if count := damaged.counts.total():
         named = ", ".join(damaged.keys) + ", ..." * (count > NAMED)
         screen.note(

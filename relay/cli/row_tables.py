@@ -1,4 +1,4 @@
-"""Tables of invocations, one a line or counted. They fit a terminal of 80 columns, reference ids in one piece."""
+"""Draws tables of invocations, one a line or counted, that fit a terminal of 80 columns with whole reference ids."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GOOD: Final = frozenset({None, "answered"})
 
 
 def rows_picture(rows: Iterable[dict[str, Any]], replayed: dict[str, str] | None = None) -> Table:
-    """Draw rows of a listing; ``replayed`` says by reference id what came of replays, for a column of its own."""
+    """Draw rows of a listing; ``replayed`` has, by reference id, how replays ended, and gets a column of its own."""
     if replayed is None:
         return table_of(_ROW_COLUMNS, (_row(row) for row in rows))
     columns = (*_ROW_COLUMNS[:-1], "its replay")
@@ -26,12 +26,12 @@ def rows_picture(rows: Iterable[dict[str, Any]], replayed: dict[str, str] | None
 
 
 def groups_picture(groups: Iterable[dict[str, Any]]) -> Table:
-    """Draw a table of how many ended alike."""
+    """Draw a table of the numbers of invocations that ended alike."""
     return table_of(_GROUP_COLUMNS, (_group(group) for group in groups))
 
 
 def ended_as(row: dict[str, Any]) -> str:
-    """Return how an invocation stands in a word, with its status: an answer that counts as an error is no delivery."""
+    """Return an invocation's state and status in words; ``failed`` if it was delivered but its answer is an error."""
     state, result = row["state"], row["result"]
     status = result["status"] if result else 0
     if state == "delivered" and result and result["error"]:

@@ -1,4 +1,4 @@
-"""``relay settings``: every setting, what it is and what it does."""
+"""``relay settings``: shows every setting, with its value and its description."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 _DAY_S: Final = 86_400
-#: What each retention is about, and the setting that says it.
+#: The field of each retention setting, and the records that it is for.
 _KEPT: Final = {
     "retention_s": "answered under 400",
     "failed_retention_s": "ended in error",
@@ -54,7 +54,7 @@ def settings(screen: Screen, data_dir: Path) -> None:
 
 
 def _lines(found: Settings | None) -> Iterator[Text]:
-    """Yield each setting with its value and, where that is another one, its default; below it, what it does."""
+    """Yield each setting with its value and, if it differs, its default; on the next line, its description."""
     for field, about in Settings.described():
         stated = _stated(getattr(found, field), about) if found else f" (default {about.default or 'none'})"
         yield Text.assemble((about.name, "bold"), safe(stated), f"\n    {about.description}")
@@ -70,7 +70,7 @@ def _stated(value: Any, about: Setting) -> str:
 
 
 def _kept(found: Settings | None) -> tuple[RenderableType, ...]:
-    """Return what is kept for how long; nothing where there are no settings."""
+    """Return a table of how long records are kept; nothing if there are no settings."""
     if found is None:
         return ()
     names = {field: about.name for field, about in Settings.described()}
@@ -88,7 +88,7 @@ def _days(duration_s: int) -> str:
 
 
 def _settings(data_dir: Path) -> tuple[Settings | None, SettingsError | None]:
-    """Read the settings, or why there are none: the list is of use without them, too."""
+    """Return the settings, or the error in them: the list is useful without values, too."""
     try:
         return Settings.for_command(data_dir), None
     except SettingsError as error:

@@ -1,4 +1,4 @@
-"""``relay invocations tail``: new invocations and their ends, as they come."""
+"""``relay invocations tail``: shows new invocations, and their ends, as they come."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from relay.store.listing import Filter
 
 _LOOK_S: Final = 0.5  # between two looks
-#: Unfinished invocations whose ends are awaited, the newest; and new rows that one look reads at most.
+#: The most unfinished invocations (the newest) whose ends are awaited, and the most new rows that one look reads.
 MAX_WATCHED: Final = 200
 MAX_NEW: Final = 2_000
 
 
 class Watch:
-    """What a plugin's invocations have done since the last look.
+    """Finds what a plugin's invocations have done since the last look.
 
-    A look reads the rows that have come since, and again those that had not ended: it costs the same whatever the
-    plugin's history.
+    A look reads the rows that are new, and again those that had not ended; its cost does not depend on the length of
+    the plugin's history.
     """
 
     def __init__(self, runtime: Runtime, plugin: str, wanted: Filter) -> None:
@@ -48,14 +48,14 @@ class Watch:
         self._store = runtime.store
         self._plugin = plugin
         self._wanted = wanted
-        #: Without what only an end has: what has not ended yet may come to match.
+        #: The filter without conditions on the end, which unfinished invocations may come to match.
         self._coming = replace(wanted, states=frozenset(), status=(), outcome=None, error=None)
         self._watched: dict[str, bool] = {}  # reference id -> whether it was shown, oldest first
         self._newest_ms = 0
-        self._at_newest: set[str] = set()  # read already, of that very millisecond
+        self._at_newest: set[str] = set()  # reference ids of that millisecond that were read already
 
     def begin(self, lines: int) -> list[Invocation]:
-        """Return the newest that match, the oldest of them first; whatever is unfinished is followed from here on."""
+        """Return the newest invocations that match, oldest first; watch the unfinished ones from now on."""
         rows = self._newest(self._coming, MAX_WATCHED)
         shown = self._newest(self._wanted, lines)
         refs = {each.reference_id for each in shown}
@@ -64,7 +64,7 @@ class Watch:
         return shown[::-1]
 
     def look(self) -> list[Invocation]:
-        """Return what has ended, and what is new."""
+        """Return the matching invocations that have ended or come to match, and then the new ones."""
         return [*self._changed(), *self._new()]
 
     def _changed(self) -> Iterator[Invocation]:
@@ -138,7 +138,7 @@ def _follow(watch: Watch, lines: int, screen: Screen) -> Iterator[Invocation]:
         try:
             yield from watch.look()
             away = False
-        except Unavailable as error:  # it comes back
+        except Unavailable as error:  # the store may come back
             if not away:
                 screen.note(error.message)
             away = True

@@ -1,4 +1,4 @@
-"""``relay webhooks pause | resume | close-breaker``: how a webhook's calls flow."""
+"""``relay webhooks pause | resume | close-breaker``: stops a webhook's calls, and lets them go again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``relay trigger``: one trigger, the way every other one goes, and its result."""
+"""``relay trigger``: sends one trigger the way the API does, and shows its result."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from relay.runtime import Runtime
     from relay.store.invocations import InvocationStore
 
-#: What stands in the record where other callers have the id of their key.
 MAX_WAIT_S: Final = 900
 _LOOK_S: Final = 0.05  # between two looks at the record
 
@@ -77,7 +76,7 @@ def trigger(  # noqa: PLR0913 - one parameter an option
 
 
 def _made(runtime: Runtime, call: TriggerRequest, limit_s: float) -> dict[str, Any]:
-    """Trigger; return what can be shown of it by then."""
+    """Trigger the webhook; return its result, or its reference id and state if there is no result in time."""
     try:
         reference_id = runtime.dispatcher.trigger(call).reference_id
     except WebhookNotRegistered as error:
@@ -90,7 +89,7 @@ def _made(runtime: Runtime, call: TriggerRequest, limit_s: float) -> dict[str, A
 
 
 def _explained(runtime: Runtime, call: TriggerRequest, error: WebhookNotRegistered) -> WebhookNotRegistered:
-    """Return the door's error, with what it tells no plugin: which name was probably meant."""
+    """Return the error with the name that was probably meant, which the API does not tell a plugin."""
     if not (isinstance(call.webhook_id, str) and ID_PATTERN.match(call.webhook_id)):
         return error
     found = runtime.registry.current(call.plugin, call.webhook_id)
@@ -111,7 +110,7 @@ def _await(store: InvocationStore, plugin: str, reference_id: str, limit_s: floa
 
 
 def _raise_refusal(invocation: Invocation) -> None:
-    """Raise what the door would have said, had it known."""
+    """Raise the error of an invocation that ended cancelled or rejected; do nothing for any other."""
     if invocation.state is State.CANCELLED:
         raise Cancelled(reference_id=invocation.reference_id)
     if invocation.state is State.REJECTED:

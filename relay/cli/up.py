@@ -1,4 +1,4 @@
-"""``relay up``: everything on this machine, until Ctrl-C."""
+"""``relay up``: runs a whole relay on this machine, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _PORT: Final = click.IntRange(0, 65535)
 _MAX_PROCESSES: Final = 64
-#: What a worker may take beyond RELAY_STOP_TIMEOUT before it is killed.
+#: How long, in seconds, a worker may take beyond RELAY_STOP_TIMEOUT before it is killed.
 _STOP_MARGIN_S: Final = 10.0
 
 
@@ -93,7 +93,7 @@ def up(screen: Screen, data_dir: Path, *, verbose: bool, **asked: Any) -> None:
         try:
             _run(screen, relay, supervisor, LogTail(relay.directory.logs) if verbose else None)
         except Unavailable:
-            if not supervisor.ending:  # else it was ended before it was up, which is no failure
+            if not supervisor.ending:  # otherwise it was stopped before it was ready, which is not a failure
                 raise
         finally:
             for child in supervisor.down():
@@ -116,7 +116,7 @@ def _demonstrated(relay: LocalRelay, supervisor: Supervisor) -> Shown | None:
     plan = relay.plan
     if relay.demo_port is None:
         return None
-    from relay.up.demo import KEY_FILE, demonstrate  # noqa: PLC0415 - nobody else waits for all that a trigger takes
+    from relay.up.demo import KEY_FILE, demonstrate  # noqa: PLC0415 - only the demo has to load this
 
     shown = demonstrate(relay.settings, relay.directory, relay.demo_port, traffic=plan.traffic)
     if plan.traffic:
@@ -146,7 +146,7 @@ def _say_ready(screen: Screen, relay: LocalRelay, shown: Shown | None) -> None:
 
 
 def _pictures(value: dict[str, Any]) -> Iterator[RenderableType]:
-    """Yield what the demo did, if there was one."""
+    """Yield the demo's answer and record, if there was a demo."""
     if "answer" in value:
         yield Text("The sample webhook demo-echo was triggered over HTTP. The plugin's answer, secrets masked:\n")
         yield Text(as_json(value["answer"]))

@@ -1,4 +1,4 @@
-"""``relay vault``: rotates the key rings without ending a call."""
+"""``relay vault``: rotates the key rings without interrupting calls."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from relay.rotation.resealing import Damaged, KeyUses
     from relay.runtime import Runtime
 
-#: Every process that follows the file has read it again by then.
+#: After this many seconds, every process that follows a key file has read it again.
 SETTLED_S: Final = 3 * FILE_AGE_S
 _VARIABLES: Final = {"target": TARGET_KEYS, "data": DATA_KEYS}
 _COLUMNS: Final = ("ring", "key", "role", "sealed under it")
@@ -119,7 +119,7 @@ def retire(screen: Screen, data_dir: Path, key_id: str | None, names: tuple[str,
 def rotate(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
     """Add, promote, reseal and retire in one go, where every process reads the key files of this machine.
 
-    With copies of them on other machines, take the four steps one by one. What was stopped is gone on with by its step.
+    With copies of them on other machines, take the four steps one by one. If it is interrupted, go on with that step.
     """
     _add(data_dir, names)
     promoted, _ = _promote(data_dir, names)
@@ -142,7 +142,7 @@ def _add(data_dir: Path, names: tuple[str, ...]) -> dict[str, str]:
 
 
 def _promote(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, str], bool]:
-    """Promote keys; return by ring the id of the one that seals now, and whether any of them did not before."""
+    """Promote the newest keys; return the id of the key that seals now, by ring, and whether any is a new one."""
     runtime, rings = _opened(data_dir, names, Act.VAULT_PROMOTE)
     promoted: dict[str, str] = {}
     is_new = False
@@ -160,7 +160,7 @@ def _promote(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, str], bo
 
 
 def _reseal(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, int], Damaged]:
-    """Count the values that were sealed anew, were current, or do not open; and return those that do not."""
+    """Seal values anew; return how many were resealed, were current and do not open, and those that do not open."""
     runtime, rings = _opened(data_dir, names, Act.VAULT_RESEAL)
     for ring in rings:
         _wait_until_known(ring)
@@ -178,7 +178,10 @@ def _reseal(data_dir: Path, names: tuple[str, ...]) -> tuple[dict[str, int], Dam
 def _retire(
     data_dir: Path, names: tuple[str, ...], key_id: str | None = None, *, give_up: bool = False
 ) -> list[dict[str, str]]:
-    """Take keys out; return them, each with its ring. Raises `Conflict` for one that may not; the others are gone."""
+    """Take old keys out of their rings; return them, each with its ring.
+
+    Raises `Conflict` if some of them are still needed; the others have been taken out by then.
+    """
     runtime, rings = _opened(data_dir, names, Act.VAULT_RETIRE)
     if key_id is not None:
         with refusals(data_dir, Act.VAULT_RETIRE, subject=key_id):
@@ -212,7 +215,7 @@ def _opened(data_dir: Path, names: tuple[str, ...], act: Act) -> tuple[Runtime, 
 
 
 def _check_old(rings: list[RingFile], key_id: str) -> None:
-    """Raise where a key does not open alone: `Conflict` for one that seals, `NotFound` for one that is not there."""
+    """Raise `Conflict` for a key that seals, and `NotFound` for one that is in no ring: others may be retired."""
     if any(key_id == ring.key_ids()[0] for ring in rings):
         raise Conflict(f"{key_id} still seals: add and promote another key first.")
     old = [each for ring in rings for each in ring.key_ids()[1:]]
@@ -221,7 +224,7 @@ def _check_old(rings: list[RingFile], key_id: str) -> None:
 
 
 def _ring(name: str, data_dir: Path, settings: Settings) -> RingFile:
-    """Return the file of a ring: the one that its setting names, else that of the data directory."""
+    """Return the file of a ring: the one that its setting names, otherwise that in the data directory."""
     path = settings.files.get(_VARIABLES[name], data_dir / f"{name}.keys")
     if not path.exists():
         raise SettingsError(
@@ -238,7 +241,7 @@ def _resealing(runtime: Runtime, rings: list[RingFile]) -> Resealing:
 
 
 def _wait_until_known(ring: RingFile) -> None:
-    """Wait until every process that follows the file must have read it."""
+    """Wait until every process that follows the ring's file must have read it."""
     age_s = time.time() - ring.path.stat().st_mtime
     time.sleep(min(max(0.0, SETTLED_S - age_s), SETTLED_S))
 
@@ -255,7 +258,7 @@ def _refuse_needed(ring: RingFile, key_id: str, uses: KeyUses, *, give_up: bool)
 
 
 def _forget_old_macs(ring: RingFile, log: VaultLog) -> None:
-    """Drop what was kept of keys that retired before any Idempotency-Key that is remembered."""
+    """Drop the MAC parts of keys that were retired before any remembered Idempotency-Key was used."""
     for key_id in ring.retired_ids():
         if log.retired_ms_ago(ring.name, key_id) > IDEMPOTENCY_MS:
             ring.retire(key_id, keep_mac=False)
@@ -263,7 +266,7 @@ def _forget_old_macs(ring: RingFile, log: VaultLog) -> None:
 
 @contextmanager
 def _in_step(data_dir: Path, ring: RingFile) -> Iterator[None]:
-    """Keep ``relay.env``, from which commands take their settings, as the ring is, whatever fails meanwhile."""
+    """Write the ring to ``relay.env``, from which commands take their settings, even if an error is raised inside."""
     try:
         yield
     finally:

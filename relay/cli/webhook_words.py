@@ -1,4 +1,4 @@
-"""What `relay webhooks show` says to people: the members of a webhook in words."""
+"""Puts the members of a webhook into words for people, for `relay webhooks show`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ENCODINGS: Final = {"json": "JSON", "form": "a form", "base64": "the bytes of b
 
 
 def webhook_facts(value: dict[str, Any]) -> list[tuple[str, object]]:
-    """Name and words of each member; what a webhook does not have is left out."""
+    """Return name and words of each member that the webhook has."""
     return [(name, words) for name, words in _facts(value) if words not in (None, [], "")]
 
 

@@ -1,4 +1,4 @@
-"""``relay webhooks``: what a plugin may call."""
+"""``relay webhooks``: registers, lists, shows and removes the webhooks that a plugin may call."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def _headers(shape: Shape, target: Target | ChainTarget) -> dict[str, str]:
 
 
 def _hidden_half(target: Target | ChainTarget) -> dict[str, Any]:
-    """Return what is sealed, as far as it is no secret: steps as written, kinds of credentials, how much signs."""
+    """Return what is not secret in a target: steps as written, kinds of credentials, number of signing secrets."""
     if isinstance(target, ChainTarget):
         result = None if target.result is None else target.result.text
         return {"auth": [], "signingSecrets": 0, "steps": [_step(step) for step in target.steps], "result": result}
