@@ -1,22 +1,22 @@
--- alarms: when somebody must look at an unfinished invocation again; every one has exactly one alarm.
+-- alarms: sets the time at which a sweep has to look at an invocation again; each one that is not final has one alarm.
 --
--- Leases, retries, deadlines and rates ring among `due_running`, which is swept first; queued ids among those of their
--- lane, so that the backlog of one lane cannot hide a message that was lost on another.
+-- Alarms of leases, retries, deadlines and rates are in `due_running`, which is swept first. Those of queued ids are in
+-- a set per lane, so that the backlog of one lane cannot hide a message that was lost on another.
 -- needs: clock, effects
 
--- Rings among the leases.
+-- Moves a call's alarm to `due_running`.
 local function alarm_running(ref, lane, at)
   redis.call('ZREM', KEY.due_queued(lane), ref)
   redis.call('ZADD', KEY.due_running(), int(at), ref)
 end
 
--- Rings among the queued ids of its lane.
+-- Moves a call's alarm to the queued ids of its lane.
 local function alarm_queued(ref, lane, at)
   redis.call('ZREM', KEY.due_running(), ref)
   redis.call('ZADD', KEY.due_queued(lane), int(at), ref)
 end
 
--- The list that a table keeps for this lane.
+-- Returns the list that a table holds for a lane, and creates it first if necessary.
 local function of_lane(lists, lane)
   local list = lists[lane]
   if not list then
@@ -26,26 +26,26 @@ local function of_lane(lists, lane)
   return list
 end
 
--- Of a group: among the queued ids it is off when the script ends, unless it is set then.
+-- For groups: deletes the alarm among the queued ids at the end of the script, before new ones are set.
 local function alarm_queued_off(ref, lane)
   local queued = of_lane(effects.queued_off, lane)
   queued[#queued + 1] = ref
 end
 
--- Of a group: off when the script ends.
+-- For groups: deletes the alarm, wherever it is, at the end of the script.
 local function alarm_off(ref, lane)
   local off = of_lane(effects.off, lane)
   off[#off + 1] = ref
 end
 
--- Of a group of ids that are not among the leases: rings among the queued ids, set when the script ends.
+-- For groups of ids without an alarm in `due_running`: sets an alarm among the queued ids at the end of the script.
 local function alarm_queued_at_end(ref, lane, at)
   local queued = of_lane(effects.queued_at, lane)
   queued[#queued + 1] = int(at)
   queued[#queued + 1] = ref
 end
 
--- Of a group of ids that are not among the queued ones: rings among the leases, set when the script ends.
+-- For groups of ids without an alarm among the queued ones: sets an alarm in `due_running` at the end of the script.
 local function alarm_running_at_end(ref, at)
   local running = effects.running_at
   running[#running + 1] = int(at)

@@ -1,9 +1,9 @@
--- audit: adds to the audit trail, in the very scripts that do what an entry tells of (relay/audit/entry.py has the form).
+-- audit: adds entries to the audit trail, in the same script as the act that they record (form: relay/audit/entry.py).
 -- needs: clock
 
-local audited = {} -- of triggers alike (one caller, webhook, revision and outcome): their sizes and references
+local audited = {} -- by caller, webhook, revision and outcome: the sizes and references of such triggers
 local audited_heads = {}
-local alike = nil -- those that the last one was of
+local alike = nil -- the group that the last trigger belonged to
 
 local function audit(act, who, plugin, subject, revision, outcome, count, sizes, refs)
   redis.call('RPUSH', KEY.audit_entries(),
@@ -29,7 +29,7 @@ local function audit_trigger(who, new, outcome, ref)
   alike.refs[#alike.refs + 1] = ref
 end
 
--- At the end of a script that has noted triggers: one entry of those that are alike.
+-- Writes one entry per group of similar triggers; called at the end of a script that noted triggers.
 local function audit_flush()
   if not audited_heads[1] then return end
   local entries = {}

@@ -1,13 +1,12 @@
--- clock: the server's time, and numbers as text. Every script that keeps time needs it; workers' and callers' clocks never
--- count.
+-- clock: the server's time, and numbers as text. Scripts use the server's clock only, never a worker's or a caller's.
 
--- The script's one moment: milliseconds since the epoch, an integer below 2^53 (exact in a Lua number).
+-- The time of the whole script, in milliseconds since the epoch: an integer below 2^53, exact in a Lua number.
 local server_time = redis.call('TIME')
 local now = tonumber(server_time[1]) * 1000 + math.floor(tonumber(server_time[2]) / 1000)
 
-local integers = {} -- as text: most are the same few times for all ids of a group
+local integers = {} -- cache of their texts: the ids of a group share a few times
 
--- Integers as text: tostring() would write large ones as 1.7e+12.
+-- Returns an integer as text; tostring() would write large ones as 1.7e+12.
 local function int(value)
   local text = integers[value]
   if not text then
@@ -19,7 +18,7 @@ end
 
 local now_text = int(now)
 
--- A number from text; none is 0.
+-- Returns a number from text; 0 if there is none.
 local function number(text)
   if not text or text == '' then return 0 end
   return tonumber(text) or 0

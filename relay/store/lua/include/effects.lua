@@ -1,11 +1,11 @@
--- effects: what a script collects while it walks its ids and writes once at its end.
--- Sorted-set and counter writes of a whole group become one command each; notices one message a process.
+-- effects: collects writes while a script goes through its ids, and makes them together at the end.
+-- The sorted-set and counter writes of a whole group become one command each; notices become one message per process.
 -- needs: clock
 
 local effects = { off = {}, running_at = {}, queued_off = {}, queued_at = {}, expiry = {}, callbacks = {}, notices = {} }
 local plugins = {} -- plugin -> its sums
 
--- What is added to a plugin's counters: calls and bytes that are not final, bytes of final records' contents, events.
+-- Returns the sums to add to a plugin's counters: pending calls and bytes, bytes of final records' contents, events.
 local function sums_of(plugin)
   local sums = plugins[plugin]
   if not sums then
@@ -19,26 +19,26 @@ local function sum_count(sums, name, by)
   sums.counts[name] = (sums.counts[name] or 0) + by
 end
 
--- Contents of final records that are kept, or kept no longer.
+-- Adds to the bytes of contents that a plugin's final records keep; negative for contents that were dropped.
 local function sum_kept(plugin, bytes)
   local sums = sums_of(plugin)
   sums.kept = sums.kept + bytes
 end
 
--- A record is to be forgotten then.
+-- Notes that a record is to be deleted at a time.
 local function effect_expiry(ref, at)
   local expiry = effects.expiry
   expiry[#expiry + 1] = at
   expiry[#expiry + 1] = ref
 end
 
--- Another webhook is to be told of this end, by whichever worker sees to callbacks next.
+-- Notes that a callback is to be told of this end; the next sweep does that.
 local function effect_callback(ref)
   effects.callbacks[#effects.callbacks + 1] = int(now)
   effects.callbacks[#effects.callbacks + 1] = ref
 end
 
--- Adds one entry to what each process in `waiters` (comma-separated) is told.
+-- Adds an entry to the notice for each process in `waiters` (comma-separated).
 local function effect_notice(waiters, entry)
   for process in string.gmatch(waiters, '[^,]+') do
     local entries = effects.notices[process] or {}
@@ -59,7 +59,7 @@ end
 
 local function alarms_flush()
   local running = KEY.due_running()
-  for lane, refs in pairs(effects.off) do -- each has one alarm
+  for lane, refs in pairs(effects.off) do -- each id has one alarm
     if in_pieces('ZREM', running, refs, 1) < #refs then in_pieces('ZREM', KEY.due_queued(lane), refs, 1) end
   end
   in_pieces('ZADD', running, effects.running_at, 2)

@@ -1,8 +1,8 @@
--- ends: invocations by how they ended.
+-- ends: names the kinds of ends, by which final invocations are indexed.
 --
--- A kind of end is state, outcome, first digit of the status and error with colons between, each empty where there is
--- none: `delivered:answered:5:1`. A plugin has few of them, so that "final, failed, since noon" is found without
--- looking at anything else.
+-- A kind is state, outcome, first digit of the status and error, separated by colons, each empty if missing:
+-- `delivered:answered:5:1`. A plugin has few kinds, so a search such as "failed since noon" reads only the indexes of
+-- those that match.
 
 local function kind_of(state, outcome, status, error)
   return state .. ':' .. outcome .. ':' .. string.sub(status, 1, 1) .. ':' .. error

@@ -1,8 +1,9 @@
--- filter: which invocations are meant.
+-- filter: tells which invocations a filter selects, and the smallest indexes that contain them.
 --
--- A filter is JSON (relay/store/listing.py writes it): webhook, states, statuses (codes and classes: '503', '5xx'),
--- outcome, caller, since and until (ms of createdAt, both included), parent, replay, error ('1', '0'), unreplayed (true: not
--- what a replay has made good); of a replay's originals also endedBy (ms: final by then, and no step of a chain, and not replayed yet). What is missing does not matter.
+-- A filter is JSON, written by relay/store/listing.py: webhook, states, statuses (codes and classes: '503', '5xx'),
+-- outcome, caller, since and until (ms of createdAt, inclusive), parent, replay, error ('1', '0'), unreplayed (true:
+-- without those that a replay has made good). For a replay's originals also endedBy: final by that time (ms), not a
+-- step of a chain, and not replayed yet. A missing member selects everything.
 -- needs: clock, record
 -- record read_listed: state plugin webhook outcome status error caller createdAt finishedAt parent replayedBy replay
 
@@ -28,7 +29,7 @@ end
 
 local MOST_REPLAYS = 100
 
--- Whether a replay of it, or of that again, was answered well.
+-- Returns whether a replay of an invocation, or a replay of that replay, was answered without error.
 local function is_made_good(r)
   local ref = r.replayedBy
   for _ = 1, MOST_REPLAYS do
@@ -56,7 +57,7 @@ local function matches(f, r)
   return true
 end
 
--- Whether a status of a kind, of which only the first digit is known, may be meant.
+-- Returns whether the filter may select a status of which only the first digit is known.
 local function may_have_status(f, digit)
   if not f.statuses then return true end
   for status in pairs(f.statuses) do
@@ -65,7 +66,7 @@ local function may_have_status(f, digit)
   return false
 end
 
--- Whether only final ones can be meant.
+-- Returns whether the filter can select final invocations only.
 local function is_of_ends(f)
   for state in pairs(f.states or {}) do
     if UNFINISHED[state] then return false end
@@ -99,7 +100,7 @@ local function count_in(f, keys)
   return count
 end
 
--- The sorted sets that hold all that is meant, and as few others as may be.
+-- Returns the smallest sorted sets that together hold everything that the filter selects.
 local function narrowest(f)
   local best = { KEY.plugin_index(f.plugin) }
   if f.webhook then best = { KEY.webhook_index(f.plugin, f.webhook) } end

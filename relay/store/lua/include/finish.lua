@@ -1,10 +1,10 @@
--- finish: the one way an invocation ends.
--- Moves state and result, alarm, expiry, counters, the webhook's place, the parent of a last step and the notices to
--- waiters together.
+-- finish: the only way in which an invocation becomes final.
+-- Changes together: state and result, alarm, expiry, counters, the webhook's place, the parent of a last step, and the
+-- notices to waiters.
 -- needs: alarms, clock, effects, jobs, places, record, steps, tallies
 
 local NOTICE_RESULT_BYTES = 65536
-local retention = { ok = 0, failed = 0, rejected = 0, contents = 0 } -- ms; contents: 0 as records
+local retention = { ok = 0, failed = 0, rejected = 0, contents = 0 } -- ms; contents 0: as long as records
 
 local function retention_from(first)
   retention.ok = tonumber(ARGV[first])
@@ -19,8 +19,8 @@ local function retention_of(state, failed)
   return retention.ok
 end
 
--- ref, state, outcome, status and error ('-' where there is no result), size of the sealed result that follows
--- (0: none, -1: too large for a notice, read it).
+-- Returns a notice's entry: ref, state, outcome, status and error ('-' if missing), and the size of the sealed result
+-- that follows (0: no result; -1: too large for a notice, to be read from the store).
 local function notice_entry(ref, ends)
   local size = #ends.result
   local body = ends.result
@@ -32,13 +32,13 @@ local function notice_entry(ref, ends)
   return table.concat(head, ' ') .. '\n' .. body
 end
 
--- An unfinished record's lease and delay are left as they are: no code looks at them in a final one.
+-- Writes the fields of a final record. Lease and delay stay as they are: no code reads them in a final record.
 local function write_end(r, ends, sums, bytes, keep, expires)
   local fields = ends.fields or {}
   if ends.token ~= r.token then add_field(fields, 'token', ends.token) end
   if r.waiters ~= '' then set_field(fields, 'waiters', '') end
   if r.parked and r.parked ~= '' then set_field(fields, 'parked', '') end
-  local kept = bytes + #ends.result -- about: sealing adds little
+  local kept = bytes + #ends.result -- roughly: sealing adds little
   if kept > 0 then
     set_field(fields, 'keptBytes', int(kept))
     sums.kept = sums.kept + kept
@@ -55,8 +55,8 @@ local function write_end(r, ends, sums, bytes, keep, expires)
   redis.call('PEXPIRE', KEY.payload(r.ref), contents)
 end
 
--- r: state, plugin, webhook, lane (nil: it has no alarm), requestBytes, waiters, parked, parent, chain, createdAt,
---    callback and replay as they were; unregistered: the webhook is only a name that a caller gave.
+-- r: the record before its end: state, plugin, webhook, lane (nil: it has no alarm), requestBytes, waiters, parked,
+--    parent, chain, createdAt, callback and replay; unregistered: the webhook is only a name that a caller used.
 -- ends: state, outcome, status, error ('1', '0' or ''), result (sealed, '' for none), token (of the call that ended
 --       it, '' for none), fields (further pairs).
 local function finish(r, ends)
@@ -79,8 +79,8 @@ local function finish(r, ends)
   if r.replay and r.replay ~= '' then job_hears(r.replay, ref, ends.state, ends.error) end
 end
 
--- Ends every step of a chain that has not been sent, those of chains within it too. The chain itself is final by then,
--- so that none of these ends makes it ready again.
+-- Cancels every step of a chain that has not been sent, including those of chains within it. The chain itself has to be
+-- final already, so that these ends do not make it ready again.
 local function cancel_steps(parent_ref)
   for _, ref in ipairs(redis.call('LRANGE', KEY.steps(parent_ref), 0, -1)) do
     local r = read_unsent(ref)
@@ -91,7 +91,7 @@ local function cancel_steps(parent_ref)
   end
 end
 
--- At the end of every script that ends invocations.
+-- Writes everything that was collected; called at the end of every script that makes invocations final.
 local function flush_all()
   tallies_flush()
   effects_flush()

@@ -1,4 +1,4 @@
--- groups: how many invocations of a webhook ended alike.
+-- groups: counts the invocations of a webhook that ended in the same way.
 -- needs: clock
 
 local groups = {}

@@ -1,7 +1,7 @@
--- held: a replay job as its holder's scripts see it.
+-- held: reads a replay job for its holder, renews its lease and ends its planning.
 -- needs: clock, jobs
 
--- The job, or nothing unless it is `state` (planning or running) and `token` holds it.
+-- Returns the job; nothing unless it is in `state` (planning or running) and held by `token`.
 local function held_job(id, token, state)
   local f = redis.call('HMGET', KEY.replay(id), 'state', 'token', 'plugin', 'createdAt', 'uncertain', 'matched', 'rate',
     'tat', 'filter', 'position', 'max', 'caller', 'endedBy')
@@ -18,7 +18,7 @@ local function renew_lease(id, lease_ms)
   job_alarm(id, now + lease_ms)
 end
 
--- All originals are known: their number is fixed from here on.
+-- Ends the planning: all originals are known, and their number no longer changes.
 local function end_planning(job)
   job.matched = redis.call('LLEN', KEY.replay_ids(job.id))
   redis.call('HSET', KEY.replay(job.id), 'state', 'running', 'matched', int(job.matched))

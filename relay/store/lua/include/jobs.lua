@@ -1,15 +1,15 @@
--- jobs: what a replay job hears of the calls that it made, and when it is over.
+-- jobs: counts the ends of a replay job's calls, wakes the job, and ends it.
 --
--- While it runs a job has an alarm among the leases under its own id, and a holder with a lease like a call's. There and
--- in messages its id has a prefix, which tells it from an invocation's.
+-- A running job has an alarm in `due_running`, and a holder with a lease like a call's. In alarms and messages a job's
+-- id has a prefix, which distinguishes it from an invocation's.
 -- needs: clock, effects, places
 
 local JOB_LANE = 'replay'
 local JOB_PREFIX = 'replay-'
-local JOB_MOST = 1000 -- unfinished calls that one job has at a time; it goes on when half of them are left
-local JOB_ALARM = 60000 -- a backstop: whoever ends its calls wakes it
+local JOB_MOST = 1000 -- most unfinished calls of one job; it goes on when half of them are left
+local JOB_ALARM = 60000 -- a backstop: the ends of its calls wake it
 
-local job_states = {} -- as this script has read them
+local job_states = {} -- by id, as read by this script
 
 local function job_state(id)
   job_states[id] = job_states[id] or redis.call('HGET', KEY.replay(id), 'state') or 'gone'
@@ -30,14 +30,14 @@ local function job_wake(id)
   say_ready(JOB_PREFIX .. id, JOB_LANE)
 end
 
--- Nobody holds it any more; it is looked at again `after` ms from now.
+-- Gives a job up: it has no holder until it is looked at again `after` ms from now.
 local function job_leave(id, after)
   redis.call('HSET', KEY.replay(id), 'token', '', 'leaseEnd', '')
   job_alarm(id, now + after)
 end
 
--- Over, when everything is decided (or it was cancelled) and everything that it made has ended. Its originals are named
--- by nothing any more; itself and what it made are listed until `prune` forgets them.
+-- Ends a job if all its originals are decided (or it was cancelled) and all its calls are final; returns whether it is
+-- over. The list of its originals is deleted; the job and its calls remain until `prune` deletes them.
 local function job_may_end(id)
   local f = redis.call('HMGET', KEY.replay(id), 'state', 'matched', 'finishedAt', 'keep')
   if f[3] or redis.call('SCARD', KEY.replay_open(id)) > 0 then return f[3] end
@@ -52,16 +52,16 @@ local function job_may_end(id)
   return true
 end
 
-local heard = {} -- of each job: which of its calls have ended in this script, well or not
+local heard = {} -- by job: its calls that ended in this script, delivered or failed
 
--- One of its calls has ended. Delivered is what was answered and is no error, as in listings.
+-- Notes that a call of a job has ended. Delivered are answers that are no errors, as in listings.
 local function job_hears(id, ref, state, error)
   heard[id] = heard[id] or { delivered = {}, failed = {} }
   local good = state == 'delivered' and error == '0'
   table.insert(heard[id][good and 'delivered' or 'failed'], ref)
 end
 
--- At the script's end: a call counts once.
+-- Counts the ends of a job's calls, each call once; called at the script's end.
 local function job_counts(id, calls)
   local counted = 0
   for result, refs in pairs(calls) do

@@ -1,13 +1,13 @@
--- originals: whether what is to be replayed may be sent again.
+-- originals: judges whether an original may be sent again.
 --
--- A family are an original and what was made of it, and of that again: a line, from each of which `replayedBy` leads
--- towards the newest, and `follows` to the one before it (where that is missing, `replayOf`).
+-- A family is an original, its replays, and replays of these, in a line. From each, `replayedBy` leads towards the
+-- newest, and `follows` (`replayOf`, if that is missing) to the one before it.
 -- needs: clock, record
 -- record read_ended: state plugin webhook repeatable attempts outcome status error chain parent createdAt finishedAt
 --   replayedBy replay forgottenAt requestBytes timeout caller replayOf follows
 
 local MOST_HOPS = 100
-local looked_at = 0 -- records
+local looked_at = 0 -- how many records were read
 
 local function read_original(ref)
   looked_at = looked_at + 1
@@ -18,7 +18,7 @@ local function is_delivered(r)
   return r.state == 'delivered' and r.error == '0'
 end
 
--- Whether the endpoint may have done what it was asked, of a webhook that must not do it twice.
+-- Returns whether the endpoint may have acted on a call that is not repeatable.
 local function may_have_been_done(r)
   if r.repeatable == '1' then return false end
   if r.state == 'interrupted' or string.find(r.attempts, '"maybe"', 1, true) then return true end
@@ -30,7 +30,7 @@ local has_done_steps
 
 local function step_was_done(ref)
   local step = read_original(ref)
-  if not step then return true end -- it is kept for less long than its chain, and nobody knows any more
+  if not step then return true end -- records of steps may be deleted earlier than their chain's: unknown
   if step.chain == '1' then return has_done_steps(step) end
   return step.repeatable ~= '1' and (step.state == 'sending' or is_delivered(step) or may_have_been_done(step))
 end
@@ -48,7 +48,7 @@ local function is_uncertain(r)
   return may_have_been_done(r)
 end
 
--- The newest of its family; nothing, where that is gone already.
+-- Returns the newest member of a family; nothing if its record is gone.
 local function newest_of(r)
   for _ = 1, MOST_HOPS do
     if not r or r.replayedBy == '' then return r end
@@ -57,8 +57,8 @@ local function newest_of(r)
   return nil
 end
 
--- Whether any of the family may have been executed: of all that stand before its newest, and of the original. Of one that is
--- gone nobody knows any more.
+-- Returns whether any member of a family may have been executed: the original, the newest, and all between them. A
+-- member whose record is gone counts as executed, unless the one after it is repeatable.
 local function is_family_uncertain(r, last)
   if is_uncertain(r) then return true end
   local one = last
@@ -73,7 +73,7 @@ local function is_family_uncertain(r, last)
   return r.repeatable ~= '1'
 end
 
--- Why the family that `last` is the newest of is not to be sent again.
+-- Returns why a family with this newest member is not to be sent again; nothing if it may be.
 local function why_not_again(last, job)
   if not last or last.replay == job.id or is_delivered(last) then return 'replayed' end
   return not FINAL[last.state] and 'being_replayed' or nil
@@ -85,8 +85,9 @@ local function why_without_contents(r)
   return r.state == 'rejected' and r.requestBytes == '0' and 'refused' or 'expired'
 end
 
--- job: id, plugin, ended_by (ms), uncertain (true: those too); known: the original, if it was read already. Returns why
--- it is skipped or nothing, the original, and the newest of its family.
+-- Judges an original. job: id, plugin, ended_by (ms), uncertain (true: replays uncertain ones too); known: the
+-- original's record, if it was read already. Returns why it is skipped or nothing, its record, and the newest of its
+-- family.
 local function judge_original(ref, job, known)
   local r = known or read_original(ref)
   if not r or r.plugin ~= job.plugin then return 'expired' end

@@ -1,25 +1,25 @@
--- places: whether a webhook may send now, who waits for it, and whom to wake.
+-- places: decides whether a webhook may send now, parks calls, and wakes parked ones.
 --
--- A webhook's policy is a hash: concurrency, rateCount and ratePeriod (ms) and retry of its current registration;
--- paused; tat, the rate's theoretical arrival time (GCRA); failures, openUntil, openFor, probe (until when a call tries
--- whether the endpoint is back) and prober (that call) of its breaker; removed: the last revision that was removed.
--- A parked call stands in the webhook's parked set by age, keeps its state, and has a far alarm as a backstop only.
+-- A webhook's policy is a hash: concurrency, rateCount, ratePeriod (ms) and retry of its current registration; paused;
+-- tat, the rate's theoretical arrival time (GCRA); of its breaker failures, openUntil, openFor, prober (the call that
+-- tests whether the endpoint is back) and probe (until when it does); removed: the last revision that was removed.
+-- A parked call is in the webhook's parked set by age and keeps its state; its alarm is only a far backstop.
 -- needs: alarms, clock, effects, rates
 
 local PARKED_ALARM = 15 * 60000
-local BREAKER_FAILURES = 20 -- so many calls in a row without contact open it
+local BREAKER_FAILURES = 20 -- this many attempts in a row without contact open the breaker
 local BREAKER_FIRST = 30000
 local BREAKER_LONGEST = 300000
 
-local grace = 0 -- ms: how long a message may be under way before somebody looks
+local grace = 0 -- ms: how long a message may be under way before a sweep checks
 
 local function grace_from(index)
   grace = tonumber(ARGV[index])
 end
 
-local webhooks = {} -- what this script knows of each webhook it has met
-local met = nil -- the one that was asked for last
-local ready = {} -- ref, lane, ref, lane, ...: what may be run now
+local webhooks = {} -- by plugin/webhook: the policies that this script has read
+local met = nil -- the policy that was asked for last
+local ready = {} -- ref, lane, ref, lane, ...: calls that may be run now
 
 local function read_webhook(plugin, webhook)
   local f = redis.call('HMGET', KEY.policy(plugin, webhook), 'concurrency', 'rateCount', 'ratePeriod', 'paused', 'tat',
@@ -28,7 +28,7 @@ local function read_webhook(plugin, webhook)
     plugin = plugin, webhook = webhook, concurrency = f[1] and tonumber(f[1]), paused = f[4] == '1', tat = number(f[5]),
     failures = number(f[6]), open_until = number(f[7]), open_for = number(f[8]), probe = number(f[9]), retry = f[10] == '1',
     prober = f[11] or '', removed = number(f[12]),
-    freed = 0, -- how many may go because of what this script did
+    freed = 0, -- how many calls may go because of this script
     taking = {}, leaving = {}, parking = {}, unparking = {},
   }
   if f[2] and f[2] ~= '' then
@@ -46,14 +46,14 @@ local function webhook_of(plugin, webhook)
   return met
 end
 
--- Whoever has room for parked calls finds their webhook by this.
+-- Lists a webhook among those with parked calls, where workers that have room find it.
 local function list_line(w)
   if w.listed then return end
   redis.call('SADD', KEY.parked_webhooks(), w.plugin .. '/' .. w.webhook)
   w.listed = true
 end
 
--- Who has taken a place, left one, joined the line or left it since the last time, in one command each.
+-- Writes which calls took or left a place, were parked or unparked since the last time, with one command for each.
 local function places_flush(w)
   local key = KEY.running(w.plugin, w.webhook)
   if w.parking[1] then list_line(w) end
@@ -64,7 +64,7 @@ local function places_flush(w)
   w.taking, w.leaving, w.parking, w.unparking = {}, {}, {}, {}
 end
 
--- How many places are taken; those whose lease has ended are free by themselves.
+-- Returns how many places are taken; a place is free once its lease has ended.
 local function taken(w)
   if not w.taken then
     places_flush(w)
@@ -73,7 +73,7 @@ local function taken(w)
   return w.taken
 end
 
--- How many calls the rate allows at this moment.
+-- Returns how many calls the rate allows now.
 local function tokens(w)
   if not w.every then return math.huge end
   return rate_room(w.tat, now, w.every, w.burst)
@@ -92,13 +92,13 @@ local function breaker(w)
   return 'half-open'
 end
 
--- Until when calls of an open breaker's webhook stay back; a probe's answer is looked for soon.
+-- Returns until when an open breaker holds calls back; while a call probes the endpoint, only for a few seconds.
 local function held_until(w)
   if w.open_until > now then return w.open_until end
   return math.min(w.probe, now + 5000)
 end
 
--- A call takes its place until `lease_end`.
+-- Gives a call a place until `lease_end`.
 local function take_place(w, ref, lease_end)
   w.taken = w.concurrency and taken(w) + 1
   w.taking[#w.taking + 1] = int(lease_end)
@@ -114,14 +114,13 @@ local function take_place(w, ref, lease_end)
   end
 end
 
--- One more may go: somebody is woken at the script's end. Also said again for a repeated call: whoever waits is then
--- looked up again, for the first reply may be lost.
+-- Notes that one more call may go, so that a parked one is woken at the script's end. A repeated script does this
+-- again, and so finds the woken call again: the first reply may be lost.
 local function pass_on(w)
   w.freed = w.freed + 1
 end
 
--- A call leaves its place. If it was to try a half-open breaker and nothing has been heard of the endpoint, the next one
--- is to try it.
+-- Takes a call's place away. If it was to probe for a half-open breaker and no result came, the next call will.
 local function give_up_place(w, ref)
   if w.probe > 0 and w.prober == ref then
     w.probe, w.prober = 0, ''
@@ -136,7 +135,7 @@ local function leave_place(w, ref)
   pass_on(w)
 end
 
--- A parked call leaves without having gone: it may have been woken, or held the alarm that the next one needs now.
+-- Unparks a call that will not be sent. It may have been woken, or have had the near alarm, so the next one is woken.
 local function leave_line(w, ref)
   redis.call('ZREM', KEY.parked(w.plugin, w.webhook), ref)
   pass_on(w)
@@ -146,7 +145,7 @@ local function unpark(w, ref)
   w.unparking[#w.unparking + 1] = ref
 end
 
--- A far alarm among the queued ids; but the oldest parked call of a webhook under a rate is looked at when it may go.
+-- Sets a parked call's far alarm; the oldest parked call of a webhook with a rate gets one at the time when it may go.
 local function set_parked_alarm(w, ref, lane)
   places_flush(w)
   if w.every and not w.paused and tokens(w) < 1
@@ -163,7 +162,7 @@ local function park(w, ref, lane, created)
   set_parked_alarm(w, ref, lane)
 end
 
--- The same of a call that is queued and has its alarm there; not of a webhook under a rate.
+-- Parks a queued call, whose alarm is among the queued ids; not for webhooks with a rate.
 local function park_queued(w, ref, lane, created)
   w.parking[#w.parking + 1] = created
   w.parking[#w.parking + 1] = ref
@@ -181,13 +180,13 @@ local function note_ready(ref, lane)
   say_ready(ref, lane)
 end
 
--- An id that may be run now, without a message: its alarm rings after the grace if nobody does.
+-- Makes an id ready to run, without a message; its alarm rings after the grace in case nothing runs it.
 local function make_ready(ref, lane)
   note_ready(ref, lane)
   alarm_queued(ref, lane, now + grace)
 end
 
--- The same of all of these; of only those of the lanes `own`, where that is given.
+-- Makes several ids ready; only those of the lanes in `own`, if that is given.
 local function make_all_ready(refs, own)
   local alarms, woken = {}, {}
   for _, ref in ipairs(refs) do
@@ -205,8 +204,8 @@ local function make_all_ready(refs, own)
   for lane, of_lane in pairs(alarms) do in_pieces('ZADD', KEY.due_queued(lane), of_lane, 2) end
 end
 
--- The next parked calls of a webhook, looked up, not taken out: only a claim or an end takes one out, so that a lost
--- reply loses nothing. At most `limit` of them; of only those of the lanes `own`, where that is given.
+-- Makes up to `limit` of a webhook's oldest parked calls ready, only those of the lanes in `own`, if that is given.
+-- They stay parked until they are claimed or end, so that a lost reply loses nothing.
 local function wake(w, limit, own)
   local count = math.min(room(w), limit)
   if count >= 1 then
@@ -217,21 +216,22 @@ local function wake(w, limit, own)
   end
 end
 
--- The worker that settles a webhook's call of this lane could hold so many more of them.
+-- Notes that the settling worker, which serves this lane, could hold `count` more calls of the webhook.
 local function offer_room(w, lane, count)
   w.offered, w.room_there = w.offered or {}, count
   w.offered[lane] = true
 end
 
--- Wakes what the worker that settles has room for: of its own lanes, unless what it frees is all that the webhook has.
+-- Wakes as many calls as the settling worker has room for: only of its own lanes, unless the places that it frees are
+-- the webhook's only free ones.
 local function wake_for_worker(w)
   local is_full = (w.concurrency or w.every) and room(w) <= w.freed
   wake(w, tonumber(w.room_there), not is_full and w.offered or nil)
 end
 
--- At the end of every script that moves places: for every place that was left, somebody is woken, under a rate as many
--- as may go; where a worker says what it has room for, so many. When a call has gone under a rate, whoever is the oldest
--- now is woken too, or looked at when the rate allows it.
+-- Wakes parked calls at the end of every script that changes places: one per freed place; with a rate, as many as may
+-- go; if the worker told its room, as many as that. After a call of a webhook with a rate was sent, the oldest parked
+-- call is woken too, or gets an alarm at the time that the rate allows.
 local function wake_all()
   for _, w in pairs(webhooks) do
     places_flush(w)
@@ -243,7 +243,7 @@ local function wake_all()
   end
 end
 
--- Whether the endpoint could be contacted; called once for each attempt that tried.
+-- Tells the breaker whether the endpoint could be contacted; called once for each attempt that tried.
 local function breaker_hears(w, contacted)
   if contacted and w.failures == 0 and w.open_until == 0 then return end
   local key = KEY.policy(w.plugin, w.webhook)

@@ -1,12 +1,12 @@
--- rates: a rate as one time, up to which it is used up (GCRA, the generic cell rate algorithm): each call moves it on by
--- `every`, and `burst` calls may come at once. Times and `every` are of one unit, whichever.
+-- rates: keeps a rate as one time, until which it is used up (GCRA, the generic cell rate algorithm). Each call moves
+-- the time on by `every`, and `burst` calls may come at once. All times have the same unit, whichever that is.
 
--- Where that time stands at `at`, given where it stood last: beyond a burst nothing is saved up.
+-- Returns that time as of `at`, given its last value: unused calls are saved up only as far as one burst.
 local function rate_time(time, at, every, burst)
   return math.max(time, at - burst * every)
 end
 
--- How many calls may come at `at`; a hair's breadth more than rounding takes away.
+-- Returns how many calls may come at `at`, plus a tiny amount against rounding errors.
 local function rate_room(time, at, every, burst)
   return math.floor((at - rate_time(time, at, every, burst)) / every + 0.000001)
 end

@@ -1,26 +1,26 @@
--- record: an invocation's hash, read and written.
+-- record: reads and writes an invocation's hash.
 -- needs: clock, tallies
 -- record read_place: state chain parent parentStep pins
 
 local FINAL = { delivered = true, unreachable = true, interrupted = true, rejected = true, cancelled = true }
 
--- Whether this token's call has left `sending` already, so that it is answered as the first time. `token` is that of
--- the call that holds the record, and of a final one that of the call that ended it; `lastToken` is that of the call
--- that last gave it back, to be tried again or to wait.
+-- Returns whether the script call with this token has already taken the record out of `sending`, and so is repeated.
+-- The record's `token` is that of the call that holds it or, if it is final, ended it; `lastToken` is that of the call
+-- that last gave it back, for another attempt or to wait.
 local function ended_with(r, token)
   return r.lastToken == token or (FINAL[r.state] and r.token == token)
 end
 
 local NOWHERE = { chain = '', parent = '', parentStep = '', pins = '' }
 
--- Where a call stands among chains, as one or as a step of one: most are neither, and have no root (false).
+-- Returns the fields that make a call a chain, or a step of one; most calls are neither, and have no root (false).
 local function place_of(ref, root)
   return root and read_place(ref) or NOWHERE
 end
 
-local overs = {} -- as this script has read them: parent -> whether it is over
+local overs = {} -- by parent's reference id: whether it is over, as read by this script
 
--- Whether the chain that a call is a step of has ended; never, of a call that is none ('').
+-- Returns whether a step's parent is final or gone; false for '', a call that is not a step.
 local function is_over(parent_ref)
   if parent_ref == '' then return false end
   if overs[parent_ref] == nil then
@@ -30,14 +30,15 @@ local function is_over(parent_ref)
   return overs[parent_ref]
 end
 
--- When a call has to end at the latest: by its age, and a chain by its deadline, unless that does not count now.
+-- Returns when a call has to end at the latest: by its age and, for a chain, by its deadline, unless that is to be
+-- ignored.
 local function ends_by(r, without_deadline)
   local by = tonumber(r.endBy) or math.huge
   local deadline = not without_deadline and tonumber(r.deadline) or math.huge
   return math.min(by, deadline)
 end
 
--- A field to be written, of a list of them.
+-- Appends a field to a list of fields to write.
 local function set_field(fields, name, value)
   local last = #fields
   fields[last + 1] = name
@@ -48,12 +49,12 @@ local function add_field(fields, name, value)
   if value ~= '' then set_field(fields, name, value) end
 end
 
--- A field that would be empty is not written.
--- new: ref plugin webhook revision lane timeout repeatable payload requestBytes caller traceparent waiter chain pins age
--- (ms; nil: of one that is final at once) delay (ms, nil for none) callback, of a chain's step: parent step item root,
--- of a replay: replay replay_of. One that is queued was accepted.
+-- Writes a new record; fields that would be empty are left out.
+-- new: ref plugin webhook revision lane timeout repeatable payload requestBytes caller traceparent waiter chain pins
+-- age (ms; nil if it is final at once) delay (ms, nil for none) callback; for a chain's step: parent step item root;
+-- for a replay: replay replay_of. A record in the state queued counts as accepted.
 local function write_record(new, state)
-  local first_ms = now + (new.delay or 0) -- it is not sent before
+  local first_ms = now + (new.delay or 0) -- when it may first be sent
   local fields = {
     'plugin', new.plugin, 'webhook', new.webhook, 'revision', new.revision, 'state', state, 'lane', new.lane,
     'createdAt', now_text, 'readyAt', now_text, 'timeout', new.timeout, 'repeatable', new.repeatable,

@@ -1,6 +1,6 @@
--- revisions: which revision of a webhook is the current one, looked up once a script.
+-- revisions: reads the number of a webhook's current revision, once per script.
 
-local revisions = {} -- plugin -> webhook -> revision, or '' where none is registered
+local revisions = {} -- plugin -> webhook -> revision, or '' if it is not registered
 
 local function current_revision(plugin, webhook)
   local of_plugin = revisions[plugin] or {}

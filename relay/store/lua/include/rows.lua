@@ -1,9 +1,9 @@
--- rows: what a worker needs to prepare a call.
+-- rows: reads what a worker needs to prepare a call.
 --
--- A row: one text, of state, plugin, webhook, revision, current revision or '', traceparent, timeout_ms, lane, attempts so
--- far, losses, full ('1': its webhook has no place now, and its payload is left out, but for a chain's: its steps need
--- it), chain ('1' for one), parent, parentStep and pins ('' for none), with spaces between; then payload or ''. An unknown
--- id's are both ''.
+-- A row is two texts. The first holds, separated by spaces: state, plugin, webhook, revision, current revision or '',
+-- traceparent, timeout_ms, lane, number of attempts, losses, full ('1': its webhook has no place now), chain ('1' for
+-- one), parent, parentStep and pins ('' for none). The second is the payload; '' if full, except for a chain, whose
+-- steps need it. Both are '' for an unknown id.
 -- needs: clock, places, record, revisions
 
 local function row_of(ref)
@@ -22,7 +22,7 @@ local function row_of(ref)
   return text, (not full or place.chain == '1') and redis.call('GET', KEY.payload(ref)) or ''
 end
 
--- The rows of these ids, one after the other, until they hold so many bytes of payloads.
+-- Returns the rows of these ids in order, but stops once their payloads exceed `bytes_left`.
 local function rows_of(refs, bytes_left)
   local rows = {}
   for _, ref in ipairs(refs) do

@@ -1,10 +1,10 @@
--- steps: how a chain's parent and its steps move each other.
+-- steps: makes a chain's parent ready when its steps have ended, and deletes what only the chain needed.
 -- needs: places
 -- record read_lane: state lane
 -- record read_unsent: state callback plugin webhook requestBytes waiters parked parent chain lane createdAt replay
 
--- A step has ended: the last one of its parent's current step makes the parent ready.
--- One that is gone already counts nothing: its key would come back, and nobody would ever take it away.
+-- Counts an ended step; the last one of its parent's current step makes the parent ready.
+-- A parent whose record is gone is left alone: counting would create its key again, and nothing would ever delete it.
 local function step_ended(parent_ref)
   local parent = read_lane(parent_ref)
   if not parent then return end
@@ -16,7 +16,7 @@ local function step_ended(parent_ref)
   end
 end
 
--- Said again for a repeated call: a parent whose step has ended, and that nobody has taken since.
+-- For a repeated call: returns a parent as ready again if its step has ended and no worker has claimed it since.
 local function parent_again(parent_ref)
   local parent = parent_ref ~= '' and read_lane(parent_ref)
   if parent and parent.state == 'queued' then
@@ -24,7 +24,7 @@ local function parent_again(parent_ref)
   end
 end
 
--- What only the chain itself needed of its steps' answers, secrets included, goes when it ends.
+-- Deletes, when a chain ends, what only the chain needed of its steps' answers, secrets included.
 local function forget_raw(parent_ref)
   local keys = { KEY.secrets(parent_ref) }
   for _, ref in ipairs(redis.call('LRANGE', KEY.steps(parent_ref), 0, -1)) do keys[#keys + 1] = KEY.raw(ref) end

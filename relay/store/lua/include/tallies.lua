@@ -1,13 +1,13 @@
--- tallies: what a script does to the calls of each webhook, written once at its end: indexes, counters, and notes for
--- metrics and statistics.
+-- tallies: collects per webhook what a script does to its calls, and writes it at the end: indexes, counters, and notes
+-- for metrics and statistics.
 --
--- A note is a line: now, webhook ('-': named by a caller, but not registered), how many were accepted, and of each kind of
--- end `kind=duration,duration,...` in ms since acceptance. Notes are counted later, many at a time (relay/store/measures.py):
--- to count here would cost each script a fifth of its time.
+-- A note is a line: now, webhook ('-': a name that a caller used and nobody registered), how many calls were accepted,
+-- and for each kind of end `kind=duration,duration,...` in ms since acceptance. Notes are counted later, many at a time
+-- (relay/store/measures.py): counting here would take a fifth of each script's time.
 -- needs: clock, effects, ends
 
 local tallies = {} -- plugin/webhook -> tally
-local tally = nil -- the one that was asked for last: most ids of a group are of one webhook
+local tally = nil -- the one asked for last: most ids of a group have the same webhook
 
 local function tally_of(plugin, webhook)
   if tally and tally.webhook == webhook and tally.plugin == plugin then return tally end
@@ -23,7 +23,7 @@ local function tally_of(plugin, webhook)
   return tally
 end
 
--- A call is not final, and has to end by `at`.
+-- Notes that a call is not final, and has to end by `at`.
 local function tally_open(t, ref, at)
   local opened = t.opened
   opened[#opened + 1] = int(at)
@@ -35,7 +35,7 @@ local function tally_close(t, ref)
   t.closed[#t.closed + 1] = ref
 end
 
--- A record that was not there before.
+-- Notes a new record.
 local function tally_new(t, ref, request_bytes, is_accepted)
   local created = t.created
   created[#created + 1] = now_text
@@ -45,8 +45,8 @@ local function tally_new(t, ref, request_bytes, is_accepted)
   if is_accepted then t.accepted = t.accepted + 1 end
 end
 
--- What ended alike: where it stands in its index, by createdAt, and how long it took. Most of a group end like the one
--- before.
+-- Returns the collected index entries (by createdAt) and durations of one kind of end. Most calls of a group end in the
+-- same way as the one before.
 local function kind_in(t, ends)
   local k = t.kind
   if k and k.status == ends.status and k.outcome == ends.outcome and k.state == ends.state and k.error == ends.error then
@@ -59,7 +59,7 @@ local function kind_in(t, ends)
   return k
 end
 
--- A record is final. Metrics know its webhook as `named`.
+-- Notes that a record is final. `named` is the tally under which metrics count its webhook.
 local function tally_end(t, r, ends, bytes, named)
   local k = kind_in(t, ends)
   local index, durations = k.index, (named == t and k or kind_in(named, ends)).durations
@@ -99,7 +99,7 @@ local function write_tally(t)
   if t.accepted > 0 or note[4] then redis.call('RPUSH', KEY.notes(t.plugin), table.concat(note, ' ')) end
 end
 
--- Before `effects_flush`, which writes the sums of the plugins.
+-- Writes all tallies; called before `effects_flush`, which writes the plugins' sums.
 local function tallies_flush()
   for _, t in pairs(tallies) do write_tally(t) end
 end

@@ -1,6 +1,6 @@
--- uses: what a webhook needs of others: of a chain its steps' webhooks, and of any the one that is told of its ends.
+-- uses: lists the webhooks that a webhook uses: a chain's steps, and its callback.
 
--- shape: as the revision keeps it, decoded.
+-- shape: the revision's shape, decoded.
 local function used_by(shape)
   local used = {}
   for _, webhook in ipairs(shape.uses) do used[#used + 1] = webhook end

@@ -1,7 +1,7 @@
--- walk: the ids of several sorted sets as one line, newest first, from a position on.
+-- walk: merges the ids of several sorted sets, newest first, from a position on.
 --
--- A position is the createdAt and id of the last one that was looked at, 'ms:id', or '' at the beginning: it stays
--- good while ids come and go.
+-- A position is createdAt and id of the last id that was examined, 'ms:id', or '' at the beginning. It stays valid
+-- while ids come and go.
 -- needs: clock
 
 local CHUNK = 64
@@ -15,7 +15,7 @@ local function position_text(position)
   return position and int(position.created) .. ':' .. position.ref or ''
 end
 
--- Whether a comes after b in the line.
+-- Returns whether `a` comes after `b`.
 local function is_behind(a, b)
   return a.created < b.created or (a.created == b.created and a.ref < b.ref)
 end
@@ -44,7 +44,7 @@ local function walk_from(keys, position, since)
   return walk
 end
 
--- The next id as {created, ref}, or nothing.
+-- Returns the next id as {created, ref}, or nothing.
 local function walk_on(walk)
   local best
   for index = #walk.sources, 1, -1 do
