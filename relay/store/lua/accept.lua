@@ -1,20 +1,21 @@
--- accept: n triggers become records, all of a group at once. Without allow-oom: a full server refuses new work.
+-- accept: writes the records of a group of triggers. Runs without allow-oom: a full server refuses new work.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 grace_ms  2 max_pending  3 max_pending_per_plugin  4 max_pending_bytes  5 refusals a minute and plugin
 --       6-9 retention ms: ok, failed, rejected, contents (0: as
---       records)  10 idempotency_ms  11 max_pending_bytes_per_plugin  12 who acts ('' for the
---       callers' own keys)  13 n, then n times:
+--       records)  10 idempotency_ms  11 max_pending_bytes_per_plugin  12 actor ('': each
+--       trigger's caller)  13 n, then n times:
 --       ref plugin webhook revision lane timeout_ms repeatable payload requestBytes caller traceparent waiter
 --       chain pins age_ms delay_ms callback refusal k, then k times: mac fingerprint
---       (chain '1' for a chain, whose pins are the revisions of its steps' webhooks as JSON; callback: the webhook that is
---       told of its end, '' for none)
---       then, where the broker is this database: m, then m times: lane message (that carry the ids of all of them)
+--       (chain '1' for a chain, whose pins are the revisions of its steps' webhooks as JSON; callback: the webhook to
+--       tell of its end, '' for none)
+--       then, if the broker is this database: m, then m times: lane message (the messages carry the ids of all
+--       triggers)
 -- Returns {published ('1' or ''), {n times: verdict, ref, state}}; verdict: accepted known key_reused stale
 --         over_capacity unrecorded
 --
--- Idempotent: a known reference id changes nothing and answers as the first time. Messages are put into their lanes only
--- if every trigger has become a queued record here and now; whoever is told otherwise publishes what has.
+-- Idempotent: a known reference id changes nothing and is answered as the first time. The messages are put into their
+-- lanes only if every trigger became a queued record in this run; otherwise the caller publishes those that did.
 -- needs: alarms, audit, clock, effects, finish, places, record, revisions
 
 grace_from(1)
@@ -24,8 +25,8 @@ local max_bytes_per_plugin = tonumber(ARGV[11])
 retention_from(6)
 
 local pending = redis.call('HMGET', KEY.pending(), 'count', 'bytes')
-local all = { count = number(pending[1]), bytes = number(pending[2]) } -- pending, and what this group adds
-local of_plugins = {} -- plugin -> {count, bytes}: the same of one plugin
+local all = { count = number(pending[1]), bytes = number(pending[2]) } -- pending, including what this group adds
+local of_plugins = {} -- plugin -> {count, bytes}: the same for one plugin
 
 local function pending_of(plugin)
   local of_plugin = of_plugins[plugin]
@@ -39,7 +40,7 @@ local function pending_of(plugin)
   return of_plugin
 end
 
--- Whether there is no room for so many bytes more; if there is, they are counted.
+-- Returns whether the limits leave no room for another call of this size; if they do, counts it.
 local function over_capacity(plugin, bytes)
   local own = pending_of(plugin)
   if all.count >= max_pending or all.bytes + bytes > max_bytes or own.count >= max_per_plugin
@@ -55,9 +56,10 @@ local function who(new)
   return ARGV[12] == '' and new.caller or ARGV[12]
 end
 
-local told_before = {} -- plugin -> whether this very group was told so before, and its reply was lost
+local told_before = {} -- plugin -> whether this group was already refused, and the reply was lost
 
--- Nothing of such a trigger is kept, so that a repeated call is known by the group's first one alone.
+-- Counts a refusal for lack of room, once. Such triggers leave no record: a repeated call is recognised by the id of
+-- the group's first refused trigger.
 local function count_over_capacity(new)
   local told = KEY.told_full(new.plugin)
   if told_before[new.plugin] == nil then
@@ -74,7 +76,7 @@ local function count_over_capacity(new)
   end
 end
 
--- What an Idempotency-Key was used for: verdict and reference id, or nothing.
+-- Returns what an Idempotency-Key was used for: verdict and reference id; nothing if it was not used.
 local function used_before(new)
   for index = 1, new.macs and #new.macs or 0, 2 do
     local used = redis.call('HMGET', KEY.idempotency(new.plugin, new.webhook, new.macs[index]), 'ref', 'fingerprint')
@@ -102,7 +104,7 @@ local function refuse(new)
   return 'accepted', new.ref, 'rejected'
 end
 
-local created = 0 -- records that are queued now and were not there before
+local created = 0 -- how many records this run has created as queued
 
 local function accept(new)
   local state = redis.call('HGET', KEY.record(new.ref), 'state')

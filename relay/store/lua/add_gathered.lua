@@ -1,11 +1,11 @@
--- add_gathered: adds what a worker has gathered of a plugin to its totals.
+-- add_gathered: adds the amounts that a worker has gathered for a plugin to the plugin's totals.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 plugin  2 worker process  3 batch: an id of what is brought  4 seconds for which the batch is remembered
+-- ARGV  1 plugin  2 worker process  3 batch: the id of these amounts  4 seconds for which the batch is remembered
 --       5... field amount, field amount, ...
 -- Returns 1
 --
--- Idempotent: the last batch of a process is known; a repeated call adds nothing.
+-- Idempotent: the last batch of each process is remembered, so a repeated call adds nothing.
 
 local seen = KEY.gathered(ARGV[1], ARGV[2])
 if redis.call('GET', seen) == ARGV[3] then return 1 end

@@ -1,16 +1,16 @@
--- advance: a chain's parent goes to its next step: the step's invocations are created, and the parent waits for them.
+-- advance: creates the invocations of a chain's next step, and lets the parent wait for them.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 token  2 grace_ms  3-6 retention ms: ok, failed, rejected, contents (0: as records)
---       7 steps one outermost chain may make
---       8 parent's reference id  9 number of the step  10 what the chain hides in the answers of this step, sealed
+--       7 how many step invocations one outermost chain may make
+--       8 parent's reference id  9 number of the step  10 texts that the chain hides in the step's answers, sealed
 --       11 n, then n times:
 --       ref webhook revision timeout_ms repeatable payload requestBytes chain pins age_ms callback
--- Returns {verdict, ready: ref, lane, ...}; verdict: advanced, late (somebody else has the parent, or it is over),
---         ended (its deadline has passed, or a chain above it is over), too_many (nothing was created; the parent is still
---         being sent)
+-- Returns {verdict, ready: ref, lane, ...}; verdict: advanced, late (another worker has the parent, or it is final),
+--         ended (its deadline has passed, or a chain above it is over), too_many (nothing was created; the parent stays
+--         in `sending`)
 --
--- Idempotent: a step that exists is not created again. A parent whose step exists and has ended meanwhile is ready.
+-- Idempotent: a step that exists is not created again. A parent whose step exists and has ended is made ready.
 -- needs: alarms, clock, effects, finish, places, record, steps
 -- record read_parent: state callback token lastToken plugin webhook requestBytes waiters parked parent chain lane caller
 --   traceparent step open root deadline createdAt replay
@@ -24,7 +24,7 @@ local most = tonumber(ARGV[7])
 
 local p = read_parent(parent_ref)
 
--- Of a step that was created before, what nobody has taken yet is ready still.
+-- For a repeated call: returns the step's calls that no worker has claimed yet as ready again.
 local function ready_again()
   for _, ref in ipairs(redis.call('LRANGE', KEY.steps(parent_ref), 0, -1)) do
     local r = read_lane(ref)
@@ -34,7 +34,7 @@ local function ready_again()
   end
 end
 
-local made = {} -- the new steps
+local made = {} -- reference ids of the new steps
 
 local function create(index)
   local at = 12 + (index - 1) * WIDTH
@@ -51,7 +51,7 @@ local function create(index)
   say_ready(new.ref, new.lane)
 end
 
--- Whether a chain that this one is a step of is over: nothing is created then, and whoever claims this one next ends it.
+-- Returns whether a chain above this one is over. Nothing is created then, and the next claim of this one ends it.
 local function is_left_over()
   return is_over(p.parent) or (p.root ~= parent_ref and is_over(p.root))
 end

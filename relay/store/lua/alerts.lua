@@ -1,10 +1,10 @@
--- alerts: what holds now, beside what held before: each change is to be told of once.
+-- alerts: compares the conditions that hold now with those that held before, and notes each change once.
 --
--- KEYS  1 the root of what partitions have in common
--- ARGV  1 n, then n times: name, '1' if it holds, hold_ms (for so long it has to hold before it counts), detail (JSON)
--- Returns what is to be told of: id, JSON {name, state: firing or over, at, since, detail}, id, ...
+-- KEYS  1 the root of the shared keys
+-- ARGV  1 n, then n times: name, '1' if it holds, hold_ms (how long it has to hold before it fires), detail (JSON)
+-- Returns the changes not told yet: id, JSON {name, state: firing or over, at, since, detail}, id, ...
 --
--- Idempotent: what is as it was changes nothing. A condition that is not named holds no more.
+-- Idempotent: an unchanged condition changes nothing. A condition that is not named no longer holds.
 -- needs: clock
 
 local named = {}

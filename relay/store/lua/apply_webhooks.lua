@@ -1,15 +1,15 @@
--- apply_webhooks: a whole registration document becomes current, all of it or nothing.
+-- apply_webhooks: makes a registration document current, as a whole or not at all.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 plugin  2 n  3 what the check of chains has seen (JSON): {reads: {webhook: its current revision or ''},
---       users: {webhook: those that use it}}  4 who acts  5 the act's name, then n times:
+-- ARGV  1 plugin  2 n  3 what the check of uses has read (JSON): {reads: {webhook: its current revision or ''},
+--       users: {webhook: those that use it}}  4 actor  5 name of the act, then n times:
 --       webhook, its current revision ('' if none), the highest revision it ever had ('0' if none),
 --       its new revision ('' if nothing changes), shape, sealed target, MAC (all three '' if nothing changes)
--- Returns 'applied', or 'stale' when a webhook is not as its caller read it, or as the check has seen it (nothing is
--- written then).
+-- Returns 'applied', or 'stale' if a webhook has changed since the caller or the check read it (nothing is written
+--         then).
 --
--- Idempotent: a sealed target is never made twice (its nonce is random), so a revision that holds the very target
--- was written by this same call, and so were all the others. Revisions are immutable: none is written over.
+-- Idempotent: no two sealed targets are equal (their nonces are random), so a revision that holds this target was
+-- written by this same call, and so were all others. Revisions are immutable: none is overwritten.
 -- needs: audit, clock, uses
 
 local plugin, count, seen = ARGV[1], tonumber(ARGV[2]), cjson.decode(ARGV[3])
@@ -45,14 +45,14 @@ local function is_as_seen()
   return true
 end
 
--- Of what was sent the size alone.
+-- Adds the audit entry; of the document it records only the size.
 local function note(each)
   local outcome = each.new == '' and 'unchanged' or each.current == '' and 'created' or 'changed'
   local revision, size = each.new == '' and each.current or each.new, #each.shape + #each.target
   audit(ARGV[5], ARGV[4], plugin, each.webhook, revision, outcome, '', size > 0 and size or '', '')
 end
 
--- Which webhooks have this one among their users; `before` is the shape that it replaces.
+-- Updates the users of the webhooks that this one uses; `before` is the shape that it replaces.
 local function write_uses(each, before)
   for _, used in ipairs(before and used_by(cjson.decode(before)) or {}) do
     redis.call('SREM', KEY.users(plugin, used), each.webhook)
@@ -62,7 +62,7 @@ local function write_uses(each, before)
   end
 end
 
--- The limits that the claim script keeps, beside what the webhook's calls left there (pause, rate, breaker).
+-- Writes the limits that the claim script enforces; the policy's other fields (pause, rate, breaker) stay.
 local function write_limits(each)
   local shape = cjson.decode(each.shape)
   local count_text, unit = string.match(type(shape.rate) == 'string' and shape.rate or '', '^(%d+)/([sm])$')
@@ -90,7 +90,7 @@ for index = 1, count do
     redis.call('HSET', KEY.webhooks(plugin), each.webhook, each.new)
     redis.call('HSET', KEY.pointer_macs(plugin), each.webhook, each.mac)
     write_limits(each)
-    redis.call('SADD', KEY.revisits(), plugin .. '/' .. each.webhook) -- what waits may go by other limits now
+    redis.call('SADD', KEY.revisits(), plugin .. '/' .. each.webhook) -- other limits may let waiting calls go
     write_uses(each, before)
   end
 end

@@ -1,8 +1,8 @@
--- audit_add: adds entries to the audit trail, of acts that no script does.
+-- audit_add: adds entries to the audit trail, for acts that no script performs.
 --
 -- KEYS  1 the root of the trail
--- ARGV  the entries without their time, which is now
--- Returns the time, ms
+-- ARGV  the entries, without the time
+-- Returns the entries' time, which is now (ms)
 -- needs: clock
 
 for index, words in ipairs(ARGV) do redis.call('RPUSH', KEY.audit_entries(), now_text .. ' ' .. words) end

@@ -1,10 +1,10 @@
--- audit_prune: drops the oldest segments of the audit trail, which begins anew with what was signed about that.
+-- audit_prune: deletes the oldest segments of the audit trail, and writes the signed new beginning.
 --
 -- KEYS  1 the root of the trail
--- ARGV  1 the beginning as it was read ('' for none)  2 the new one  3 how many segments go
+-- ARGV  1 the beginning as it was read ('' for none)  2 the new one  3 how many segments to delete
 -- Returns 1, or 0 if another worker has pruned meanwhile: nothing was done
 --
--- Idempotent: a repeated call finds another beginning than it brings.
+-- Idempotent: a repeated call finds another beginning than its first argument.
 
 local begins = KEY.audit_beginning()
 if (redis.call('GET', begins) or '') ~= ARGV[1] then return 0 end

@@ -1,11 +1,11 @@
--- audit_sign: writes the checkpoint over the entries that are in no segment, or puts them into a segment with theirs.
+-- audit_sign: writes the checkpoint over the entries that are in no segment, or moves entries into a new segment.
 --
 -- KEYS  1 the root of the trail
 -- ARGV  1 how many segments there were when it was read  2 the checkpoint as it was read ('' for none)  3 the new one
 --       4 how many entries the segment takes (0: none)  5 the segment ('' for none)
 -- Returns 1, or 0 if another worker has signed or pruned meanwhile: nothing was done
 --
--- Idempotent: a repeated call finds other segments, or another checkpoint, than it brings.
+-- Idempotent: a repeated call finds more segments, or another checkpoint, than its arguments say.
 
 local head, taken = KEY.audit_head(), tonumber(ARGV[4])
 if redis.call('LLEN', KEY.audit_segments()) ~= tonumber(ARGV[1]) then return 0 end

@@ -1,8 +1,8 @@
--- audit_trim: drops the oldest entries of an audit trail that nobody signs.
+-- audit_trim: deletes the oldest entries of an audit trail that is not signed.
 --
 -- KEYS  1 the root of the trail
--- ARGV  1 the oldest entry as it was read  2 how many entries go
--- Returns 1, or 0 if they were dropped meanwhile: nothing was done
+-- ARGV  1 the oldest entry as it was read  2 how many entries to delete
+-- Returns 1, or 0 if another worker has deleted entries since: nothing was done
 --
 -- Idempotent: a repeated call finds another oldest entry.
 

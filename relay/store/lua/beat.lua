@@ -1,9 +1,9 @@
--- beat: a worker says that it lives, and which lanes it serves.
+-- beat: records a worker's heartbeat, and which lanes it serves.
 --
 -- KEYS  1 the root of the shared keys
--- ARGV  1 worker process  2 its lanes, with commas between  3 forget_ms: who has been silent for so long is forgotten
---       4 silence_ms: who has been silent for so long does not live
--- Returns the time on the server's clock, ms, and how many workers live, this one among them
+-- ARGV  1 worker process  2 its lanes, separated by commas  3 forget_ms: a worker silent for so long is deleted
+--       4 silence_ms: a worker silent for so long counts as gone
+-- Returns the server's time, ms, and how many workers are alive, including this one
 -- needs: clock
 
 redis.call('ZADD', KEY.workers(), int(now), ARGV[1])

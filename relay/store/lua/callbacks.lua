@@ -1,7 +1,7 @@
--- callbacks: take ends that other webhooks are to be told of. Whoever has told one takes it out.
+-- callbacks: hands ends that callbacks are to be told of to a worker, which deletes them once it has told them.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 hold_ms (for so long nobody else is given them)  2 limit
+-- ARGV  1 hold_ms: how long no other worker gets these  2 limit
 -- Returns n times {ref, plugin, callback, state, status, error, finishedAt, webhook, revision}
 -- needs: clock, record
 -- record read_told: plugin callback state status error finishedAt webhook revision
@@ -13,7 +13,7 @@ for _, ref in ipairs(redis.call('ZRANGEBYSCORE', KEY.callbacks(), '-inf', int(no
   if r and r.callback ~= '' and FINAL[r.state] then
     redis.call('ZADD', KEY.callbacks(), int(now + hold), ref)
     rows[#rows + 1] = { ref, r.plugin, r.callback, r.state, r.status, r.error, r.finishedAt, r.webhook, r.revision }
-  else -- forgotten meanwhile
+  else -- deleted in the meantime
     redis.call('ZREM', KEY.callbacks(), ref)
   end
 end

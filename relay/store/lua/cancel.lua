@@ -1,11 +1,12 @@
--- cancel: an operator stops an invocation that no worker has taken; of a chain that waits, its unsent steps too.
+-- cancel: cancels an invocation that no worker has claimed, and the unsent steps of a waiting chain.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 grace_ms  2-5 retention ms: ok, failed, rejected, contents (0: as records)
---       6 plugin ('' for any)  7 reference id  8 who acts
+--       6 plugin ('' for any)  7 reference id  8 actor
 -- Returns {cancelled, refused or unknown, state, ready: ref, lane, ...}
 --
--- Idempotent but for the trail's entry: a cancelled one is answered as the first time; whom its end had made ready has an alarm soon.
+-- Idempotent except for the audit entry: a cancelled one is answered as the first time. Calls that its end made ready
+-- are not returned again, but their alarms ring soon.
 -- needs: audit, finish, places, steps
 
 grace_from(1)

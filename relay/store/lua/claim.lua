@@ -1,19 +1,19 @@
--- claim: take n invocations to send them, each until now + timeout + margin; park those that their worker has no room
--- for (the webhook has its share of the process), or that were read as full. A chain's parent sends nothing itself: its
--- lease is the margin.
+-- claim: takes n invocations, each with a lease until now + timeout + margin, and parks others: those for which the
+-- worker has no room (the webhook has its share of the process), and those that were read as full. A chain's parent
+-- sends nothing itself: its lease is the margin.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 token (one a claim call)  2 margin_ms  3 grace_ms  4-7 retention ms: ok, failed, rejected, contents
+-- ARGV  1 token (new for each claim)  2 margin_ms  3 grace_ms  4-7 retention ms: ok, failed, rejected, contents
 --       (0: as records)  8 n  9 m
---       10... n reference ids to take, m to park that were read as full, and those to park that are beyond a share
--- Returns {now, {per id: verdict, state, more ('' for none)}, ready: ref, lane, ...}; verdict: granted (more: of a call that
---         is sent for the first time, since when it could have been sent, in ms), parked, skipped (not now, or not any
---         more), ended (this claim ended it: a lost call, an open breaker, a chain past its deadline, a step whose chain is
---         over; more: the outcome; skipped, where it is said again)
+--       10... n reference ids to take, m to park that were read as full, then those to park for want of room
+-- Returns {now, {per id: verdict, state, more ('' for none)}, ready: ref, lane, ...}; verdict: granted (more: for a
+--         call that is sent for the first time, since when (ms) it could have been sent), parked, skipped (it may not
+--         be sent now, or never again), ended (this claim ended it: a lost call, an open breaker, a chain past its
+--         deadline, a step whose chain is over; more: the outcome; a repeated claim returns skipped)
 --
--- Idempotent: the same token is granted again what it was granted, and leaseEnd does not move. A lost holder's token
--- does not become lastToken: its answer, should it still come, is late. A call that is parked though it might go knows by
--- which claim (parker): the same claim says again that it is ready.
+-- Idempotent: the same token is granted the same calls again, and leaseEnd does not move. A lost worker's token does
+-- not become lastToken, so that its answer, should it still come, is late. A call that was parked although it might go
+-- records the claim that parked it (parker): if that claim is repeated, it returns the call as ready again.
 -- needs: alarms, clock, conclude, finish, places, record
 -- record read_call: state callback token leaseEnd notBefore plugin webhook timeout repeatable losses attempts requestBytes
 --   waiters lastToken parked parker createdAt lane chain deadline parent replay step endBy root
@@ -23,7 +23,7 @@ conclude_from(1, 2)
 grace_from(3)
 retention_from(4)
 
--- A call takes its place, and its record says so; further: what else changes there, as pairs.
+-- Gives a call its place and its lease; `...`: further fields of the record, as pairs.
 local function grant(w, ref, lane, lease_end, was_parked, ...)
   redis.call('HSET', KEY.record(ref), 'state', 'sending', 'token', token, 'leaseEnd', int(lease_end), ...)
   take_place(w, ref, lease_end)
@@ -32,7 +32,7 @@ local function grant(w, ref, lane, lease_end, was_parked, ...)
   alarm_running_at_end(ref, lease_end)
 end
 
--- A call that was being sent when its worker was lost, and that is kept, is queued or retrying from here on.
+-- Makes a call whose worker was lost, and which will be sent again, queued or retrying.
 local function keep(r, state, not_before)
   redis.call('HSET', KEY.record(r.ref), 'state', state, 'token', '', 'leaseEnd', '', 'notBefore', not_before,
     'losses', r.losses, 'attempts', r.attempts)
@@ -51,7 +51,7 @@ local function stop_at_breaker(r, w)
     alarm_running(r.ref, r.lane, not_before)
     return 'skipped', 'retrying'
   end
-  if r.parked ~= '1' then pass_on(w) end -- as `over` does when this claim is repeated; a parked one leaves the line
+  if r.parked ~= '1' then pass_on(w) end -- as `over` does in a repeated claim; a parked one leaves the line
   add_attempt(r, now, 'breaker_open', 'no')
   return conclude(r, 'unreachable', 'breaker_open')
 end
@@ -68,8 +68,8 @@ local function admit(r, w)
   return 'parked', r.state
 end
 
--- What its replay job is told holds for a call that has not been sent: of a paused one it waits in the job's own set,
--- so that it does not stand before live calls.
+-- Applies the state of its replay job to a call that has not been sent. While the job is paused the call waits in the
+-- job's own set, so that it is not ahead of live calls in the webhook's set.
 local function stopped_by_job(r, w)
   local state = steered_by(r)
   if state == 'cancelled' then return conclude(r, 'cancelled', '') end
@@ -92,14 +92,15 @@ local function stopped_by_job(r, w)
   return 'parked', r.state
 end
 
--- Whether nobody else will wake a call that is parked now: nothing runs any more; or it was read as full and its webhook
--- has a place since (said once, for a worker that has no room for it parks it again; but again where this very claim is
--- repeated, whose reply was lost).
+-- Returns whether no running call will wake a call that is parked now: no call runs any more, or the webhook was read
+--         as full and has a free place since. The latter counts once, as a worker without room would park the call
+--         again; it counts again if this claim is repeated because its reply was lost.
 local function is_left_alone(w, is_new, was_full)
   return taken(w) == 0 or (was_full and is_new and room(w) >= 1)
 end
 
--- Its worker has no room for it, or has read that its webhook had none: whatever of the webhook is running will wake it.
+-- Parks a call for which the worker has no room, or whose webhook was read as full; running calls of the webhook wake
+-- it.
 local function park_unwanted(r, w, was_full)
   if is_left_alone(w, r.parked ~= '1' or r.parker == token, was_full) then
     pass_on(w)
@@ -109,7 +110,7 @@ local function park_unwanted(r, w, was_full)
   return 'parked', r.state
 end
 
--- Sent or parked as it is wanted, unless its replay job says otherwise.
+-- Grants or parks a call as the worker asks, unless its replay job is paused or cancelled.
 local function go_on(r, w, wanted, was_full)
   if r.replay ~= '' then
     local verdict, state, more = stopped_by_job(r, w)
@@ -119,7 +120,7 @@ local function go_on(r, w, wanted, was_full)
   return park_unwanted(r, w, was_full)
 end
 
--- The worker that held the lease is gone: record its attempt, then take the call again or say so.
+-- Records the attempt of a worker that is gone; then claims the call again, or ends it.
 local function lost(r, w, parent_is_over)
   local again = note_loss(r) and not parent_is_over and not is_removed(r, w) and steered_by(r) ~= 'cancelled'
   if not again then return conclude(r, 'interrupted', 'lease_lost') end
@@ -127,7 +128,7 @@ local function lost(r, w, parent_is_over)
   return go_on(r, w, true)
 end
 
--- Whether the chain that a call is a step of is over, or the outermost one.
+-- Returns whether the chain that a call is a step of, or the outermost chain, is over.
 local function is_left_over(parent, root)
   return is_over(parent) or (parent ~= '' and root ~= parent and is_over(root))
 end
@@ -136,21 +137,22 @@ local function may_go(r)
   return (r.state == 'queued' or r.state == 'retrying') and number(r.notBefore) <= now
 end
 
--- Final already: perhaps by this very claim, whose reply was lost with the ids that its end had made ready.
+-- Skips a final call. If this same claim ended it, and the reply was lost, the ids that its end made ready are found
+-- again.
 local function over(r)
   if ended_with(r, token) then pass_on(webhook_of(r.plugin, r.webhook)) end
   return 'skipped', r.state
 end
 
--- Granted by this very claim, whose reply was lost with the ids that it had made ready.
+-- Grants again what this same claim granted; the ids that it made ready, which the lost reply held, are found again.
 local function granted_before(r)
   local w = webhook_of(r.plugin, r.webhook)
   w.spent = w.every ~= nil
   return 'granted', r.state
 end
 
--- A call that is tried for the first time and may go, or be parked: nearly every call is one, and little of its record
--- is looked at. Nothing, where more of it matters.
+-- Claims or parks a call that is tried for the first time: nearly every call is one, and few fields of its record are
+-- needed. Returns nothing if more of the record matters.
 local function claim_plain(ref, wanted, was_full)
   local state, plugin, webhook, timeout, lane, created, attempts, parked, replay, end_by, not_before, root = unpack(
     redis.call('HMGET', KEY.record(ref), 'state', 'plugin', 'webhook', 'timeout', 'lane', 'createdAt', 'attempts', 'parked',

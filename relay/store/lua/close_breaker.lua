@@ -1,10 +1,10 @@
--- close_breaker: a webhook's calls go again, whatever failed before; somebody has to go through what was held back.
+-- close_breaker: closes a webhook's breaker, and notes that the calls that it held back have to be gone through.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 plugin  2 webhook  3 who acts
+-- ARGV  1 plugin  2 webhook  3 actor
 -- Returns 1
 --
--- Idempotent but for the trail's entry.
+-- Idempotent except for the audit entry.
 -- needs: audit
 
 local plugin, webhook = ARGV[1], ARGV[2]

@@ -1,13 +1,13 @@
--- count_notes: adds to a plugin's counts what its oldest notes say, and takes those notes away.
+-- count_notes: adds the amounts of a plugin's oldest notes to its counts, and deletes those notes.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 plugin  2 how many notes had been counted before these  3 how many these are
+-- ARGV  1 plugin  2 how many notes had been counted before  3 how many notes these are
 --       4 seconds for which counts of a minute or an hour are kept
---       5... name (totals, minute or hour), its number ('' of totals), webhook ('' where the name has none), n, then n times:
---       field count
--- Returns 1, or 0 if somebody else has counted meanwhile: nothing was done
+--       5... name (totals, minute or hour), its number ('' for totals), webhook ('' if the name has none), n, then n
+--       times: field count
+-- Returns 1, or 0 if another process has counted in the meantime: nothing was done
 --
--- Idempotent: a repeated call finds that more has been counted.
+-- Idempotent: a repeated call finds another number of counted notes.
 
 local plugin, before, count, keep = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 if (redis.call('GET', KEY.counted(plugin)) or '0') ~= before then return 0 end

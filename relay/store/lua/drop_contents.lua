@@ -1,11 +1,11 @@
--- drop_contents: a plugin keeps too many bytes: the contents of its oldest final records go, their other fields stay.
+-- drop_contents: deletes the contents of a plugin's oldest final records, if it keeps too many bytes; the records stay.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 plugin  2 how many bytes it may keep  3 limit of records looked at
--- Returns {how many records lost their contents, '1' if it keeps too many still}
+-- ARGV  1 plugin  2 how many bytes it may keep  3 limit of records to examine
+-- Returns {how many records lost their contents, '1' if it still keeps too many bytes}
 --
--- Where the last look ended is kept, so that each record is looked at once; after the newest it begins again, for what
--- was unfinished then may be final now.
+-- The position is kept between runs, so that each record is examined once. After the newest record it starts again with
+-- the oldest, since records that were not final before may be so now.
 -- needs: record
 -- record read_kept: state keptBytes
 
@@ -18,7 +18,7 @@ local dropped, freed = 0, 0
 local looked = redis.call('ZRANGEBYSCORE', KEY.plugin_index(ARGV[1]), from, '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
 if kept <= most then looked = {} end
 local page = #looked
-if page == 2 * limit then -- and all that were accepted in the last one's millisecond: the next look begins after it
+if page == 2 * limit then -- and all others of the last millisecond: the next run begins after it
   local last = looked[page]
   for _, each in ipairs(redis.call('ZRANGEBYSCORE', KEY.plugin_index(ARGV[1]), last, last, 'WITHSCORES')) do
     looked[#looked + 1] = each

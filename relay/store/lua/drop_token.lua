@@ -1,8 +1,8 @@
--- drop_token: forgets an access token, or who may fetch the next one, if it is still this one.
+-- drop_token: deletes an access token, or the lock for fetching the next one, if it still has this value.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 webhook  3 revision  4 what: token, or token_fetcher  5 the value that it must have
--- Returns 1 if it is forgotten, 0 if it was another one, or gone before.
+-- Returns 1 if it was deleted, 0 if it had another value or did not exist.
 
 local name = ARGV[4] == 'token' and KEY.token or KEY.token_fetcher
 local key = name(ARGV[1], ARGV[2], ARGV[3])

@@ -1,12 +1,12 @@
--- expire: ends calls that have had their time: those older than their webhook lets them become, and chains past their
--- deadline, whatever holds them back. What is being sent ends its attempt first.
+-- expire: ends calls that have reached their maximum age, and chains past their deadline, whatever holds them back. A
+-- call that is being sent finishes its attempt first.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 token  2 margin_ms  3 grace_ms  4-7 retention ms: ok, failed, rejected, contents (0: as records)
 --       8 limit of calls  9 limit of webhooks
--- Returns {ended, more ('1': others are to be looked at at once), ready: ref, lane, ...}
+-- Returns {ended, more ('1': others have to be examined at once), ready: ref, lane, ...}
 --
--- Each webhook gets an equal part of the limit. A repeated call goes on with the next ones.
+-- Each webhook gets an equal part of the limit. A repeated call continues with the next calls.
 -- needs: clock, conclude, finish, places, record, tallies
 -- record read_call: state callback token leaseEnd plugin webhook timeout repeatable losses attempts requestBytes waiters parked
 --   createdAt lane chain deadline parent replay step endBy
@@ -17,7 +17,8 @@ conclude_from(1, 2)
 grace_from(3)
 retention_from(4)
 
--- A worker that takes a lost call does so by its alarm, soon after its lease; if nobody has, it ends here.
+-- Ends a call that is in `sending`. A lost call's alarm rings soon after its lease, so that a worker claims it again;
+-- it ends here only if none has.
 local function end_sent(r, by)
   local until_when = number(r.leaseEnd) + 2 * grace
   if until_when > now then return tally_open(tally_of(r.plugin, r.webhook), r.ref, until_when) end
@@ -52,7 +53,7 @@ for _, name in ipairs(names) do
 end
 flush_all()
 
--- When each of them is to be looked at next; who has more now comes after the others.
+-- Notes when each webhook has to be looked at next; those with more calls to end now come after the others.
 local more = #names == most_webhooks
 for _, name in ipairs(names) do
   local plugin, webhook = string.match(name, '^([^/]+)/(.+)$')

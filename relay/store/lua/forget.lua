@@ -1,14 +1,15 @@
--- forget: destroys payload and result of an invocation, of a chain those of its steps too; the rest stays.
+-- forget: destroys the payload and result of an invocation, and those of a chain's steps; the rest of the records
+-- stays.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 reference id  2 who acts
+-- ARGV  1 reference id  2 actor
 -- Returns forgotten, unknown, or unfinished (nothing was destroyed then)
 --
--- Idempotent but for the trail's entry: what was forgotten stays so, with the time of the first time.
+-- Idempotent except for the audit entry: a forgotten invocation keeps the time at which it was first forgotten.
 -- needs: audit, clock, effects, record
 -- record read_state: state plugin keptBytes webhook
 
--- The id and those of its steps, and of theirs; nothing, if one is not final.
+-- Returns the ids of an invocation, its steps and their steps; nothing if one of them is not final.
 local function family_of(ref, refs)
   local r = read_state(ref)
   if r and not FINAL[r.state] then return nil end

@@ -1,8 +1,8 @@
--- join: an API process waits for an invocation, unless it is final.
+-- join: adds an API process to the waiters of an invocation, unless it is final.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 reference id  2 plugin  3 process id of the API
--- Returns 1 if it is waited for now, 0 if it is final or there is none for this plugin
+-- Returns 1 if the process is a waiter now, 0 if the invocation is final, or this plugin has none of that id
 
 local record = KEY.record(ARGV[1])
 local f = redis.call('HMGET', record, 'plugin', 'finishedAt', 'waiters')

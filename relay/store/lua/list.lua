@@ -1,12 +1,12 @@
--- list: a piece of a plugin's invocations, newest first. Changes nothing.
+-- list: reads a piece of the list of a plugin's invocations, newest first. Changes nothing.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 plugin  2 filter (JSON, see filter)  3 position ('' at the beginning)  4 rows wanted  5 records to look at
---       6 a parent's reference id, whose steps alone are meant, or ''
--- Returns {position of the next piece or '' where there is none, looked at, reference ids}
+-- ARGV  1 plugin  2 filter (JSON, see filter)  3 position ('' at the beginning)  4 rows wanted  5 records to examine
+--       6 a parent's reference id, to list its steps only, or ''
+-- Returns {position of the next piece or '' if there is none, how many records were examined, reference ids}
 -- needs: clock, filter, walk
 
-local FEW = 1000 -- so many unfinished ones are sorted here, instead of being looked for among all
+local FEW = 1000 -- up to this many unfinished ones are collected and sorted, not searched among all
 local f = filter_from(ARGV[2], ARGV[1])
 local position, wanted, most, parent = position_from(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 
@@ -16,7 +16,7 @@ local function alarm_keys()
   return keys
 end
 
--- All unfinished ones: they are those that have alarms. Nothing, where there are many.
+-- Returns all unfinished invocations, which are those with alarms; nothing if there are many.
 local function unfinished()
   local refs, count = {}, 0
   for _, key in ipairs(alarm_keys()) do count = count + redis.call('ZCARD', key) end
@@ -27,7 +27,7 @@ local function unfinished()
   return refs
 end
 
--- Of ids that are in no order.
+-- Returns a piece from ids that are in no order.
 local function sorted(refs)
   local items, found = {}, {}
   for _, ref in ipairs(refs) do

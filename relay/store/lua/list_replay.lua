@@ -1,12 +1,12 @@
--- list_replay: a piece of what a replay job has made, newest first. Changes nothing.
+-- list_replay: reads a piece of the list of invocations that a replay job made, newest first. Changes nothing.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 plugin  2 filter (JSON, see filter)  3 position ('' at the beginning)  4 rows wanted  5 ids to look at
+-- ARGV  1 plugin  2 filter (JSON, see filter)  3 position ('' at the beginning)  4 rows wanted  5 ids to examine
 --       6 replay id
--- Returns as list does; a position is '#' and how many of the job's decisions are left
+-- Returns the same as list; a position is '#' and how many of the job's decisions are left
 -- needs: clock, filter
 
-local ID_LENGTH = 36 -- what is shorter says why nothing was made
+local ID_LENGTH = 36 -- a shorter text tells why nothing was made
 local f = filter_from(ARGV[2], ARGV[1])
 local wanted, most, id = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local left = tonumber(string.match(ARGV[3], '^#(%d+)$') or redis.call('LLEN', KEY.replay_decided(id)))

@@ -1,10 +1,10 @@
--- look_up: what is known of an invocation, for somebody who asks for it.
+-- look_up: reads an invocation's record, and adds an audit entry that it was read.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 reference id  2 plugin ('' for any)  3 who acts
--- Returns {fields of the record: name, value, ... (none: there is no such record, of that plugin), ids of its steps, now (ms)}
+-- ARGV  1 reference id  2 plugin ('' for any)  3 actor
+-- Returns {fields of the record: name, value, ... (none if that plugin has no such record), ids of its steps, now (ms)}
 --
--- Changes nothing but the trail.
+-- Changes only the audit trail.
 -- needs: audit, clock
 
 local ref, plugin = ARGV[1], ARGV[2]

@@ -1,10 +1,10 @@
--- name_webhooks: decides which webhooks metrics name, once for all: the first ones that are brought here.
+-- name_webhooks: decides for good which webhooks metrics name individually: the first ones that are passed in.
 --
 -- KEYS  1 the root of the shared keys
--- ARGV  1 how many may be named  2... plugin/webhook, in the order of their claim to a name
--- Returns those of them that are named
+-- ARGV  1 how many may be named  2... plugin/webhook, in the order in which free names are given out
+-- Returns those of the given webhooks that are named
 --
--- Idempotent. A name is never taken back: counters under it would go back with it.
+-- Idempotent. A name is never withdrawn: its counters would decrease.
 
 local most, named, names = tonumber(ARGV[1]), redis.call('HLEN', KEY.named_webhooks()), {}
 for index = 2, #ARGV do

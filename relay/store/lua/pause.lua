@@ -1,10 +1,10 @@
--- pause: a webhook sends nothing more; what is accepted is parked.
+-- pause: pauses a webhook, whose calls are then accepted and parked, but not sent.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 plugin  2 webhook  3 who acts
+-- ARGV  1 plugin  2 webhook  3 actor
 -- Returns 1
 --
--- Idempotent but for the trail's entry.
+-- Idempotent except for the audit entry.
 -- needs: audit
 
 local paused = redis.call('HSET', KEY.policy(ARGV[1], ARGV[2]), 'paused', '1')

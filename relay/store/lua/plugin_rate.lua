@@ -1,13 +1,14 @@
--- plugin_rate: may a plugin send n more triggers now? Kept is when a whole burst may come again.
+-- plugin_rate: counts n triggers in a plugin's rate if they may come now. The key holds when the rate will be unused
+-- again.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 plugin  2 microseconds a trigger  3 triggers that may come at once  4 n  5 token of this call
--- Returns 0 where they may, else the microseconds to wait; then nothing was taken
+-- ARGV  1 plugin  2 microseconds per trigger  3 burst: triggers that may come at once  4 n  5 token of this call
+-- Returns 0 if they were counted; otherwise the microseconds to wait, and nothing was counted
 --
--- n beyond what may come at once is let through when nothing else was sent, and then holds up what follows.
+-- An n above the burst is allowed once the rate is unused, and then delays what follows for longer.
 -- needs: clock, rates
 
--- Idempotent: a token that has taken is remembered for longer than a call may be repeated, and takes once.
+-- Idempotent: a counted token is remembered for longer than a call may be repeated, and is not counted again.
 local TAKEN_MS = 60000
 local taken = KEY.plugin_rate_taken(ARGV[1], ARGV[5])
 if redis.call('EXISTS', taken) == 1 then return 0 end

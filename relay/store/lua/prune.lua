@@ -1,8 +1,8 @@
--- prune: forget final records and ended replay jobs whose retention has passed, with everything that names them.
+-- prune: deletes final records and ended replay jobs whose retention has passed, and their entries in indexes.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 limit of records and jobs
--- Returns how many were forgotten
+-- Returns how many were deleted
 -- needs: clock, effects, ends, jobs
 -- record read_old: state plugin webhook outcome status error keptBytes
 

@@ -1,10 +1,10 @@
--- release: give back calls whose gate was shut before it opened (drain); no attempt is counted.
+-- release: gives back claimed calls that were not sent because the worker drains; no attempt is counted.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 token  2 grace_ms  3... the reference ids
--- Returns ready: ref, lane, ...: the calls given back, and those that their places wake
+-- Returns ready: ref, lane, ...: the calls given back, and those that their freed places wake
 --
--- Idempotent: a token that left `sending` is lastToken, and is answered as the first time.
+-- Idempotent: a call that was given back has the token as lastToken, and is returned as the first time.
 -- needs: places
 -- record read_claimed: state token lastToken plugin webhook lane
 

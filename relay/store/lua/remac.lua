@@ -1,4 +1,4 @@
--- remac: writes the MAC of a webhook's current revision anew, if that revision is still the current one.
+-- remac: replaces the MAC of a webhook's current revision, if that revision is still the current one.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 plugin  2 webhook  3 the revision that the MAC is for  4 MAC

@@ -1,11 +1,11 @@
--- remove_webhook: ends a webhook's registration, unless another one needs it (a chain for a step, any for its callback).
+-- remove_webhook: removes a webhook's registration, unless another webhook uses it (as a step or as its callback).
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 plugin  2 webhook  3 who acts
--- Returns the ids of those that use it; none: it is not registered (any more).
+-- ARGV  1 plugin  2 webhook  3 actor
+-- Returns the ids of those that use it; if empty, the webhook is not registered (any more).
 --
--- Its revisions stay, and their numbers are never used again. Of its policy nothing stays but which revisions were removed:
--- calls of these end as rejected, which revisit does.
+-- Its revisions stay, and their numbers are never used again. Its policy keeps only the last removed revision:
+-- `revisit` ends waiting calls of removed revisions as rejected.
 -- needs: audit, uses
 
 local plugin, webhook = ARGV[1], ARGV[2]

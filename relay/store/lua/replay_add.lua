@@ -1,10 +1,10 @@
--- replay_add: originals that are given by hand, a piece of them; each id counts once.
+-- replay_add: adds a piece of the originals that are given by hand; each id counts once.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 token  3 lease_ms  4 number of the piece, from 0  5 last ('1': there are no more)  6... ids
--- Returns {state of the job, or 'late', how many it has}
+-- Returns {state of the job, or 'late', how many originals it has}
 --
--- Idempotent: a piece that has come is not added again.
+-- Idempotent: a piece is not added twice.
 -- needs: clock, held, jobs
 
 local id = ARGV[1]

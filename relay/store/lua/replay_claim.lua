@@ -1,11 +1,11 @@
--- replay_claim: take a job to plan it or to make its invocations.
+-- replay_claim: takes a job, in order to plan it or to make its invocations.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 token  3 lease_ms
--- Returns {state, plugin, by hand ('1': its originals are given by whoever made it), rate}, or nothing: there is
---         nothing to do, or somebody does it
+-- Returns {state, plugin, by hand ('1': its originals are given by its maker), rate}; nothing if there is nothing to
+--         do, or it has another holder
 --
--- Idempotent: the same token gets it again.
+-- Idempotent: the same token gets the job again.
 -- needs: clock, held
 
 local id, token = ARGV[1], ARGV[2]

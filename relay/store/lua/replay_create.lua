@@ -1,21 +1,21 @@
--- replay_create: decides what becomes of a job's next originals, and makes the invocations, all at once. Without
--- allow-oom: a full server refuses new work.
+-- replay_create: decides about a job's next originals, and makes their invocations. Runs without allow-oom: a full
+-- server refuses new work.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 replay id  2 token  3 lease_ms  4 grace_ms  5 the job's place  6 n, then n times, of the originals from that
---       place on: ref ('' where it would have been skipped), revision ('' if its webhook is not registered), timeout_ms,
---       repeatable, payload ('' if it could not be opened), chain, pins, age_ms, callback
+-- ARGV  1 replay id  2 token  3 lease_ms  4 grace_ms  5 the job's place  6 n, then n times, for the originals from
+--       that place on: ref ('' if it would have been skipped), revision ('' if its webhook is not registered),
+--       timeout_ms, repeatable, payload ('' if it could not be opened), chain, pins, age_ms, callback
 -- Returns {verdict, place, wait_ms, ready: ref, lane, ...}; verdict: on; decided (there are no more); full (enough of
---         its calls are unfinished; whoever ends them wakes it); paced (not before wait_ms); stale (a registration has
---         changed since it was read); again (an original has to be read again); late (it is somebody else's, or does
---         not run)
+--         its calls are unfinished; their ends wake the job); paced (not before wait_ms have passed); stale (a
+--         registration has changed since it was read); again (an original has to be read again); late (the job has
+--         another holder, or is not running)
 --
--- What was decided stands in the job, in the order of its originals, and its length is the job's place: a repeated call
--- changes nothing, says where the job stands, and what of the last ones nobody has taken yet.
+-- The decisions are kept in the order of the originals, and their number is the job's place. So a repeated call changes
+-- nothing, and returns the place, and those of the last calls that no worker has claimed yet.
 -- needs: alarms, clock, effects, held, jobs, originals, places, rates, record, revisions, tallies
 
 local WIDTH = 9
-local MOST_LOOKED_AT = 2000 -- records, steps of chains among them
+local MOST_LOOKED_AT = 2000 -- records, including steps of chains
 local id, lease_ms, count = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[6])
 grace_from(4)
 local job = held_job(id, ARGV[2], 'running')
@@ -28,7 +28,7 @@ if place ~= tonumber(ARGV[5]) then
   return { 'again', place, 0, ready }
 end
 
--- A tenth of a second's worth may go at once.
+-- The burst is a tenth of a second's worth.
 local every = job.rate and 1000 / job.rate
 local burst = every and math.max(1, math.floor(100 / every))
 local tat = every and rate_time(job.tat, now, every, burst)
@@ -44,7 +44,7 @@ local function new_at(index)
   }
 end
 
--- Why nothing may be made of an original that may be sent again, for now.
+-- Returns what prevents a replay of an original for now; nothing if it can be made.
 local function hindrance(new, r)
   if new.ref == '' or redis.call('EXISTS', KEY.record(new.ref)) == 1 then return 'again' end
   if current_revision(r.plugin, r.webhook) ~= new.revision then return 'stale' end
@@ -66,7 +66,7 @@ local function create(new, r, last)
   if every then tat = tat + every end
 end
 
--- What hinders it, or nothing: the next one is decided.
+-- Decides about the next original; returns what prevents that, or nothing.
 local function decide(index)
   local new = new_at(index)
   local why, r, last = judge_original(originals[#originals + 1 - index], job)

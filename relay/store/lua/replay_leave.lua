@@ -1,4 +1,4 @@
--- replay_leave: the holder of a job lets go of it.
+-- replay_leave: lets the holder of a job give it up.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 replay id  2 token  3 grace_ms  4 after_ms: when it is looked at again; '0': at once

@@ -1,12 +1,13 @@
--- replay_make: a new job, whose maker holds it and is going to plan it.
+-- replay_make: creates a job, held by its maker, who is going to plan it.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 replay id  2 plugin  3 token  4 lease_ms  5 caller  6 filter (JSON, see filter; '' where ids are given by
---       hand)  7 uncertain ('1': those too)  8 max ('' for any)  9 rate a second ('' for any)
---       10 keep_ms: for how long an ended job is kept  11 ended_by (ms, '' for now): only what was final then  12 who acts
+-- ARGV  1 replay id  2 plugin  3 token  4 lease_ms  5 caller  6 filter (JSON, see include/filter.lua; '' if ids are
+--       given by hand)  7 uncertain ('1': replays uncertain ones too)  8 max ('' for no limit)
+--       9 rate per second ('' for no limit)  10 keep_ms: how long an ended job is kept
+--       11 ended_by (ms, '' for now): only calls final by then  12 actor
 -- Returns 1
 --
--- Idempotent: a job that exists is left alone.
+-- Idempotent: a job that exists is not changed.
 -- needs: audit, clock, jobs
 
 local id = ARGV[1]

@@ -1,10 +1,10 @@
--- replay_plan: looks for a job's originals, a piece of the way.
+-- replay_plan: searches a piece of the records for a job's originals.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 replay id  2 token  3 lease_ms  4 records to look at
--- Returns {state of the job, or 'late', how many it has}
+-- ARGV  1 replay id  2 token  3 lease_ms  4 records to examine
+-- Returns {state of the job, or 'late', how many originals it has}
 --
--- A repeated call looks on from where the job stands.
+-- A repeated call continues from the job's position.
 -- needs: effects, filter, held, jobs, walk
 
 local id, most = ARGV[1], tonumber(ARGV[4])

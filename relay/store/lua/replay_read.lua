@@ -1,9 +1,8 @@
--- replay_read: the next originals of a job, and what is needed to make invocations of them. Changes nothing.
+-- replay_read: reads a job's next originals, with what is needed to make invocations from them. Changes nothing.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 replay id  2 how many at most  3 bytes of payloads at most (one goes in any case)
--- Returns {the job's place, {reference id, why it would be skipped or '', webhook, payload, revision,
--- pins}, ...}
+-- ARGV  1 replay id  2 how many at most  3 bytes of payloads at most (but at least one original)
+-- Returns {the job's place, {reference id, why it would be skipped or '', webhook, payload, revision, pins}, ...}
 -- needs: originals
 
 local id, most, bytes_left = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])

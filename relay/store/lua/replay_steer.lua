@@ -1,11 +1,12 @@
--- replay_steer: an operator pauses, resumes or cancels a job.
+-- replay_steer: pauses, resumes or cancels a job for an operator.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 grace_ms  2-5 retention ms: ok, failed, rejected, contents (0: as records)
---       6 plugin  7 replay id  8 pause, resume or cancel  9 who acts
+--       6 plugin  7 replay id  8 pause, resume or cancel  9 actor
 -- Returns {done, unknown or refused, the job's state, ready: ref, lane, ...}
 --
--- Idempotent but for the trail's entry: a job that is so already is left so, and answered as the first time.
+-- Idempotent except for the audit entry: a job that is already in that state stays in it, and is answered as the first
+-- time.
 -- needs: audit, clock, finish, jobs, places, record, steps, tallies
 -- record read_kept: state chain timeout lane plugin webhook endBy
 
@@ -23,7 +24,7 @@ local function pause()
   job_alarm_off(id)
 end
 
--- A chain that waited has its time before it still.
+-- Makes a held call ready. A chain gets its full time again, counted from now.
 local function let_go(ref)
   local r = read_kept(ref)
   if not r or FINAL[r.state] then return end
@@ -43,7 +44,7 @@ local function resume()
   job_wake(id)
 end
 
--- What it made and nobody has taken; a chain that is under way goes on.
+-- Cancels a call that no worker has claimed; a chain that has begun goes on.
 local function cancel_call(ref)
   local r = read_unsent(ref)
   if not r or (r.state ~= 'queued' and r.state ~= 'retrying') then return end

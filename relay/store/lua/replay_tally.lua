@@ -1,10 +1,10 @@
--- replay_tally: what a job would do with a piece of what is meant, newest first. Changes nothing.
+-- replay_tally: counts what a job would do with a piece of its originals, newest first. Changes nothing.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 plugin  2 filter (JSON, see filter; '' where ids are given)  3 position ('' at the beginning)  4 records to look
---       at  5 ended_by (ms, '' for now): only what was final then  6 uncertain ('1': those too)  7 how many it may have
---       at most  8... ids that are given by hand
--- Returns {position of the next piece or '' where there is none, ended_by, how many match, their first ids,
+-- ARGV  1 plugin  2 filter (JSON, see include/filter.lua; '' if ids are given)  3 position ('' at the beginning)
+--       4 records to examine  5 ended_by (ms, '' for now): only calls final by then
+--       6 uncertain ('1': replays uncertain ones too)  7 how many may match at most  8... ids that are given by hand
+-- Returns {position of the next piece or '' if there is none, ended_by, how many match, their first ids,
 --          groups: {webhook, outcome, status, count, first and last createdAt}, reasons: why, count, ...}
 -- needs: clock, filter, groups, originals, walk
 

@@ -1,10 +1,10 @@
--- reseal: puts a value that was sealed anew in the place of the old one; how long it lives stays as it is.
+-- reseal: replaces a value by its newly sealed form; its time to live stays.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 key  2 the value as it was read  3 the same, sealed with the newest key
--- Returns 1 if the key holds the new value now; 0 if it has changed or gone meanwhile
+-- Returns 1 if the key holds the new value now; 0 if it was changed or deleted in the meantime
 --
--- Idempotent: a key that holds the new value already is left as it is.
+-- Idempotent: a key that already holds the new value is not changed.
 
 local before = redis.call('GET', ARGV[1])
 if before == ARGV[3] then return 1 end

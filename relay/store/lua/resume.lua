@@ -1,8 +1,8 @@
--- resume: a webhook may send again; its parked calls are made ready, a page at a time.
+-- resume: resumes a webhook, and makes its parked calls ready, a page at a time.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 plugin  2 webhook  3 grace_ms  4 offset  5 limit  6 who acts
--- Returns ready: ref, lane, ...; no more than the webhook has room for
+-- ARGV  1 plugin  2 webhook  3 grace_ms  4 offset  5 limit  6 actor
+-- Returns ready: ref, lane, ...: no more calls than the webhook has room for
 -- needs: audit, places
 
 grace_from(3)

@@ -1,13 +1,14 @@
--- revisit: goes through a webhook's calls that are not final, a piece at a time, after something was decided about all of
--- them: it was removed (what waits ends as rejected), its breaker was closed, or its limits are others now (what may go is
--- made ready).
+-- revisit: goes through a piece of a webhook's calls that are not final, after a change that concerns all of them. If
+-- the webhook was removed, waiting calls end as rejected; if its breaker was closed or its limits changed, calls that
+-- may be sent now are made ready.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 token  2 margin_ms  3 grace_ms  4-7 retention ms: ok, failed, rejected, contents (0: as records)
---       8 plugin  9 webhook  10 cursor ('0' at the beginning)  11 about how many to look at
--- Returns {the next piece's cursor, '0' where there is none, ready: ref, lane, ...}
+--       8 plugin  9 webhook  10 cursor ('0' at the beginning)  11 about how many to examine
+-- Returns {the next piece's cursor, '0' if there is none, ready: ref, lane, ...}
 --
--- A repeated call finds what was done, and goes on. Whoever does not come to the end leaves it to the next sweep.
+-- A repeated call skips what was done, and goes on. If a caller stops before the last piece, the next sweep starts
+-- again.
 -- needs: clock, conclude, finish, places
 -- record read_call: state callback token leaseEnd plugin webhook timeout repeatable losses attempts requestBytes waiters parked
 --   createdAt lane chain deadline parent replay step endBy held

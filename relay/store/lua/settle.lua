@@ -1,16 +1,17 @@
--- settle: record what came of n attempts.
+-- settle: records the outcomes of n attempts.
 --
 -- KEYS  1 the root of the partition
 -- ARGV  1 grace_ms  2-5 retention ms: ok, failed, rejected, contents (0: as records)  6 n, then n times:
 --       ref token state outcome status error attempt responseBytes masked result delay_ms contacted raw reason room
---       (status and error '' without a result; attempt '' where none was made; result sealed, '' for none; delay of
---       the state `retrying`; contacted '1' or '0' for the breaker, '' where nothing was tried; raw: what a chain
---       needs of its step's answer, sealed, '' for none; reason: why a chain ended, '' for none; room: how many more calls of
---       the webhook the worker could hold, '' where it does not say)
--- Returns {per result: settled, or late (somebody else has the call, or ended it: counted, kept as lateAnswer),
---          ready: ref, lane, ..., rows of the first of these, as rows says: who settles is likely to run them}
+--       (status and error '' without a result; attempt '' if none was made; result sealed, '' for none; delay for
+--       the state `retrying`; contacted '1' or '0' for the breaker, '' if nothing was tried; raw: the part of a step's
+--       answer that its chain needs, sealed, '' for none; reason: why a chain ended, '' for none; room: how many more
+--       calls of the webhook the worker could hold, '' if it does not tell)
+-- Returns {per outcome: settled, or late (another worker has the call, or ended it: counted, kept as lateAnswer),
+--          ready: ref, lane, ..., rows (include/rows.lua) of the first of these, as the settling worker is likely to
+--          run them}
 --
--- Idempotent: a token that left `sending` is known, and answered as the first time.
+-- Idempotent: a call that has left `sending` with this token is recognised, and answered as the first time.
 -- needs: alarms, clock, conclude, effects, finish, places, record, rows, steps
 -- record read_call: state callback token plugin webhook requestBytes waiters attempts parent chain lane createdAt replay
 
@@ -20,7 +21,7 @@ local MOST_ROWS, MOST_ROW_BYTES = 32, 262144
 grace_from(1)
 retention_from(2)
 
--- A refused answer is no result, but it is evidence: kept, and counted once.
+-- Keeps a late answer in the record, and counts it once: it is no result, but it is evidence.
 local function late(r, token, outcome, status)
   local note = string.format('%s %s %s', token, outcome, status)
   if redis.call('HGET', KEY.record(r.ref), 'lateAnswer') ~= note then
@@ -30,7 +31,7 @@ local function late(r, token, outcome, status)
   return 'late'
 end
 
--- Another attempt, not before the delay has passed.
+-- Lets a call wait for another attempt, until the delay has passed.
 local function retry(r, w, delay, fields)
   local not_before = int(now + tonumber(delay))
   redis.call('HSET', KEY.record(r.ref), 'state', 'retrying', 'notBefore', not_before, 'token', '',
@@ -39,14 +40,14 @@ local function retry(r, w, delay, fields)
   alarm_running(r.ref, r.lane, not_before)
 end
 
--- The reply to the first call was lost: whom its end made ready is looked up again.
+-- For a repeated call, whose first reply was lost: finds the ids that the end made ready again.
 local function settled_before(r)
   pass_on(webhook_of(r.plugin, r.webhook))
   parent_again(r.parent)
   return 'settled'
 end
 
--- What is nothing is left out, unless it has to replace what an earlier attempt left.
+-- Returns the fields to write; empty ones are left out, unless they have to replace those of an earlier attempt.
 local function fields_of(r, attempt, response_bytes, masked, reason)
   local first, fields = r.attempts == '', {}
   if attempt ~= '' then
@@ -59,7 +60,7 @@ local function fields_of(r, attempt, response_bytes, masked, reason)
   return fields
 end
 
--- What is tried again, unless its webhook was removed, or it is too old for another attempt.
+-- Lets a call be tried again, unless its webhook was removed, or the call is too old: then it ends.
 local function try_again(r, delay, fields)
   local w = webhook_of(r.plugin, r.webhook)
   if w.removed > 0 and r.parent == '' and is_older(r.ref, w) then
@@ -77,7 +78,7 @@ local function try_again(r, delay, fields)
   })
 end
 
--- The arguments of a result, as they are listed above.
+-- Settles one call; the arguments are listed in the header.
 local function settle(ref, token, state, outcome, status, error, attempt, response_bytes, masked, result, delay,
   contacted, raw, reason, room_there)
   local r = read_call(ref)
@@ -95,7 +96,7 @@ local function settle(ref, token, state, outcome, status, error, attempt, respon
     try_again(r, delay, fields)
     return 'settled'
   end
-  if is_over(r.parent) then result, raw = '', '' end -- what is to be hidden is not known any more
+  if is_over(r.parent) then result, raw = '', '' end -- the texts to hide are no longer known
   if raw ~= '' then redis.call('SET', KEY.raw(ref), raw, 'PX', RAW_MS) end
   finish(r, {
     state = state, outcome = outcome, status = status, error = error, result = result, token = token, fields = fields,

@@ -1,12 +1,12 @@
--- sweep: take alarms that rang, move them on, and say which ids must be published again; note how many wait.
+-- sweep: takes due alarms, moves them on, returns the ids to publish again, and notes how many calls wait.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 grace_ms  2 patience_ms (a queued id is published after so long whatever its lane holds)  3 limit of alarms
---       4 limit of alarms of a lane's queued ids, where the lane holds messages
+-- ARGV  1 grace_ms  2 patience_ms (after this time a queued id is published whatever its lane holds)  3 limit of alarms
+--       4 limit of alarms of a lane's queued ids, if the lane holds messages
 --       5 n  6... n lanes that are empty, then those that are short
 -- Returns ready: ref, lane, ref, lane, ...
 --
--- An alarm only says when to look; what is done is decided by the record alone.
+-- An alarm only tells when to look at a record; the record alone determines what is done.
 -- needs: alarms, clock, jobs, places, record
 -- record read_alarmed: state lane readyAt leaseEnd notBefore deadline parked plugin webhook replay copies
 
@@ -14,21 +14,21 @@ grace_from(1)
 local patience, limit, lane_limit = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local most_woken = limit -- of each webhook's parked ids
 local LANES = { 'interactive', 'bulk', 'replay' }
-local BACKLOG_KEPT = 26 * 3600 -- seconds for which the backlog of a minute is kept
-local COPIES = 2 -- so many more messages an id gets from here while its lane is not empty
-local depth = {} -- of a lane: 'empty' or 'short'; else it is long
+local BACKLOG_KEPT = 26 * 3600 -- how many seconds the backlog of a minute is kept
+local COPIES = 2 -- how many more messages an id gets from sweeps while its lane is not empty
+local depth = {} -- lane -> 'empty' or 'short'; other lanes are long
 for index = 6, #ARGV do depth[ARGV[index]] = index - 5 <= tonumber(ARGV[5]) and 'empty' or 'short' end
 
--- Until when nobody needs to look: a running lease, or the time of a retry or of a delayed call, or a chain's deadline that
--- is still to come.
+-- By state, the field that tells until when a call needs no attention: the end of its lease, the time of a retry or of
+-- a delayed call, or a chain's deadline.
 local HOLDS = { queued = 'notBefore', sending = 'leaseEnd', retrying = 'notBefore', waiting = 'deadline' }
 
 local function holds_until(r)
   return HOLDS[r.state] and number(r[HOLDS[r.state]]) or 0
 end
 
--- A parked id goes only if its webhook may send now; then the oldest go, of which it may be one. They are woken when all
--- have been looked at, so that who goes keeps the near alarm: the message may be lost.
+-- Moves a parked call's alarm on, and notes its webhook: if that may send now, its oldest parked calls are woken. That
+-- happens after all alarms were handled, so that woken calls keep their near alarm, in case the message is lost.
 local function look_at_parked(r)
   local w = webhook_of(r.plugin, r.webhook)
   set_parked_alarm(w, r.ref, r.lane)
@@ -41,7 +41,7 @@ local function wake_parked()
   end
 end
 
--- A call of a paused replay job waits for `resume`; one that was overlooked then goes now.
+-- Lets a call of a paused replay job wait for `resume`; makes it ready if its job is not paused any more.
 local function look_at_held(r)
   if redis.call('HGET', KEY.replay(r.replay), 'state') == 'paused' then
     alarm_queued(r.ref, r.lane, now + PARKED_ALARM)
@@ -50,7 +50,7 @@ local function look_at_held(r)
   end
 end
 
--- A replay job whose holder is gone, or that has not been looked at for long.
+-- Makes a replay job ready if it has no holder, or its holder's lease has ended.
 local function look_at_job(member)
   local id = string.sub(member, #JOB_PREFIX + 1)
   local f = redis.call('HMGET', KEY.replay(id), 'state', 'leaseEnd')
@@ -61,8 +61,8 @@ local function look_at_job(member)
   say_ready(member, JOB_LANE)
 end
 
--- An id whose alarm rang is published again: surely if its lane is empty, for no message can hold it; but only a few
--- times while the lane holds some, for nobody may be taking them.
+-- Makes a queued id ready again: always if its lane is empty, for then no message carries it; but only a few times
+-- while the lane holds messages, as maybe no worker takes them.
 local function look_at_queued(r)
   local copies = number(r.copies)
   if depth[r.lane] == 'empty' or now - number(r.readyAt) > patience then
@@ -103,7 +103,8 @@ sweep(KEY.due_running(), now, limit, true)
 for index = 6, #ARGV do
   sweep(KEY.due_queued(ARGV[index]), now, depth[ARGV[index]] == 'empty' and limit or lane_limit, false)
 end
--- A long lane is left alone (its messages are taken one by one), but for those that have waited beyond patience.
+-- Ids of a long lane are left alone, since its messages are still to be taken, except for those that waited beyond
+-- patience.
 for _, lane in ipairs(LANES) do
   if not depth[lane] then sweep(KEY.due_queued(lane), now - patience, lane_limit, false) end
 end

@@ -1,8 +1,8 @@
--- tally: counts how a piece of a plugin's invocations ended, newest first. Changes nothing.
+-- tally: counts how the invocations of a piece of a plugin's records ended, newest first. Changes nothing.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 plugin  2 filter (JSON, see filter)  3 position ('' at the beginning)  4 records to look at
--- Returns {position of the next piece or '' where there is none, groups: {webhook, outcome, status, count, first and
+-- ARGV  1 plugin  2 filter (JSON, see filter)  3 position ('' at the beginning)  4 records to examine
+-- Returns {position of the next piece or '' if there is none, groups: {webhook, outcome, status, count, first and
 --         last createdAt}, ...}
 -- needs: filter, groups, walk
 

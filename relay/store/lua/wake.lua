@@ -1,10 +1,10 @@
--- wake: parked calls of a webhook that a process has room for.
+-- wake: makes parked calls of a webhook ready, for a process that has room for them.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 grace_ms  2 plugin  3 webhook  4 how many more of its calls the process could hold  5... the lanes it serves
+-- ARGV  1 grace_ms  2 plugin  3 webhook  4 how many more of its calls the process could hold  5... lanes that it serves
 -- Returns ready: ref, lane, ...
 --
--- What was made ready only now is under way, and not woken again. A webhook without parked calls leaves the list.
+-- Calls that were made ready a moment ago are not woken again. A webhook without parked calls is removed from the list.
 -- needs: clock, places
 
 local RECENT = 500 -- ms
