@@ -1,4 +1,4 @@
-"""Chains: webhooks whose steps are other webhooks. Pure: what comes next follows from what was."""
+"""Chains: webhooks whose steps are other webhooks. Pure: the next action follows from the results so far."""
 
 from relay.chains.pins import pins_of
 from relay.chains.plan import ChainPlan

@@ -1,6 +1,6 @@
-"""Whether the steps of chains fit the webhooks that they name: found when a document is applied, before it is stored.
+"""Checks whether the steps of chains match the webhooks that they name, before a document is stored.
 
-Pure over a lookup: what a webhook is once the document is applied.
+Pure, given a lookup of the shapes that webhooks will have once the document is applied.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from relay.registration import ChainTarget, Shape, Step
     from relay.text.expressions import Expression
 
-#: The shape of a webhook as it will be, by its id; None if it will not be registered.
+#: Returns the shape that a webhook will have, by its id; None if it will not be registered.
 ShapeLookup: TypeAlias = "Callable[[str], Shape | None]"
 _FaultPairs: TypeAlias = "Iterator[tuple[str, str]]"
 
 
 def chain_faults(shape: Shape, target: ChainTarget, lookup: ShapeLookup) -> _FaultPairs:
-    """Yield what is wrong with a chain, with its JSON pointer: targets, cycles, depth, mapped names, literals."""
+    """Yield each fault of a chain, as JSON pointer and message: targets, cycles, depth, mapped names, literals."""
     for number, step in enumerate(target.steps):
         called = lookup(step.webhook)
         if called is None:
@@ -38,7 +38,7 @@ def chain_faults(shape: Shape, target: ChainTarget, lookup: ShapeLookup) -> _Fau
 
 
 def step_faults(step: Step, called: Shape) -> _FaultPairs:
-    """Yield what a step maps that its webhook does not take."""
+    """Yield the mappings of a step that its webhook does not accept."""
     faults = list(_name_faults(step, called))
     yield from faults or _literal_faults(step, called)
 
@@ -59,7 +59,7 @@ def _name_faults(step: Step, called: Shape) -> _FaultPairs:
 
 
 def _literal_faults(step: Step, called: Shape) -> _FaultPairs:
-    """Yield what can never fit, whatever came before. An expression that is not constant may give anything."""
+    """Yield constant values that the webhook can never accept; other expressions may give any value."""
     fixed, data = _constant_data(step.data)
     headers, query_params = _constants(step.headers), _constants(step.query_params)
     try:
@@ -73,19 +73,19 @@ def _literal_faults(step: Step, called: Shape) -> _FaultPairs:
 
 
 def _own(pointer: str) -> str:
-    """Return the pointer to report: a fault in mapped data is one of the whole expression."""
+    """Return the pointer to report: a fault anywhere in mapped data is reported for the whole expression."""
     return "/data" if pointer.startswith("/data") else pointer
 
 
 def _constant_data(expression: Expression | None) -> tuple[bool, Any]:
-    """Return whether the data that will be sent is known at registration, and if so the data."""
+    """Return whether the data to send is known at registration, and the data if it is."""
     if expression is None:
         return True, None
     return (True, expression.evaluate({})) if expression.constant else (False, None)
 
 
 def _constants(expressions: Mapping[str, Expression]) -> dict[str, Any]:
-    """Return the values of constant mappings as they will be sent; null is left out."""
+    """Return the values of constant mappings, in the form in which they are sent; null is left out."""
     values = {name: each.evaluate({}) for name, each in expressions.items() if each.constant}
     return {name: _sent(value) for name, value in values.items() if value is not None}
 
@@ -97,7 +97,7 @@ def _sent(value: Any) -> Any:
 
 
 def _member_faults(expression: Expression, called: Shape) -> _FaultPairs:
-    """Yield what does not fit of literal members of an object that the expression builds, by their schemas."""
+    """Yield literal members that do not match their schemas, in an object that the expression builds."""
     schema, members = called.data_schema, expression.members()
     if not members or not isinstance(schema, dict) or not isinstance(schema.get("properties"), dict):
         return
@@ -111,7 +111,7 @@ def _member_faults(expression: Expression, called: Shape) -> _FaultPairs:
 
 
 def _nesting_fault(shape: Shape, lookup: ShapeLookup) -> str | None:
-    """Find a cycle, or chains in chains beyond the limit."""
+    """Return the fault of a chain that contains itself, or chains nested beyond the limit; None without fault."""
     level = {shape.webhook_id}
     uses = {shape.webhook_id: shape.uses}
     for _ in range(MAX_CHAIN_DEPTH):

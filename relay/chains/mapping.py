@@ -1,4 +1,4 @@
-"""A step's expressions -> the triggers of its calls, checked against the pinned shape of its webhook."""
+"""Evaluates a step's expressions into the triggers of its calls, checked against its webhook's pinned shape."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Unmappable(ValueError):
-    """A step that cannot be made from what came before; the message says where, for operators, and quotes no data."""
+    """A step cannot be made from the results so far; the message says where, for operators, and quotes no data."""
 
 
 def elements_of(step: Step, seen: Mapping[str, Any]) -> list[Any] | None:
-    """Return the elements that ``forEach`` gives; None for a step without. Raises Unmappable."""
+    """Return the elements that ``forEach`` gives; None for a step without ``forEach``. Raises Unmappable."""
     if step.for_each is None:
         return None
     elements = evaluated(step.for_each, seen, "/forEach")
@@ -34,7 +34,7 @@ def elements_of(step: Step, seen: Mapping[str, Any]) -> list[Any] | None:
 
 
 def trigger_of(step: Step, shape: Shape, seen: Mapping[str, Any]) -> Trigger:
-    """Make the trigger of one call, as it is sent. Raises Unmappable."""
+    """Return the trigger of one call, as it will be sent. Raises Unmappable."""
     data = None if step.data is None else evaluated(step.data, seen, "/data")
     headers = _texts(step.headers, seen, "/headers")
     query_params = _texts(step.query_params, seen, "/queryParams")
@@ -45,7 +45,7 @@ def trigger_of(step: Step, shape: Shape, seen: Mapping[str, Any]) -> Trigger:
 
 
 def reason_of(faults: tuple[Fault, ...]) -> str:
-    """Return the first fault of a trigger; of the data only that it is the data, for its names may be private."""
+    """Return the first fault of a trigger; one inside the data without its path, as names in it may be private."""
     pointer = faults[0].pointer
     place = "/data" if pointer.startswith("/data") else pointer
     return f"{place}: {faults[0].message}"
@@ -60,7 +60,7 @@ def evaluated(expression: Expression, seen: Mapping[str, Any], place: str) -> An
 
 
 def _texts(expressions: Mapping[str, Expression], seen: Mapping[str, Any], place: str) -> dict[str, str]:
-    """Mapped headers or query parameters; what gives null is left out."""
+    """Return mapped headers or query parameters as texts; those that give null are left out."""
     found: dict[str, str] = {}
     for name, expression in expressions.items():
         value = evaluated(expression, seen, f"{place}/{name}")
@@ -70,7 +70,7 @@ def _texts(expressions: Mapping[str, Expression], seen: Mapping[str, Any], place
 
 
 def _text(value: Any, place: str) -> str:
-    """Write a text as it is, numbers and booleans as JSON writes them."""
+    """Return a text unchanged, and numbers and booleans as JSON writes them. Raises Unmappable for other values."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):

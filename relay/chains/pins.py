@@ -1,4 +1,4 @@
-"""Pins: the revisions that a chain runs with, fixed when it is accepted."""
+"""Pins: the webhook revisions that a chain runs with, fixed when the chain is accepted."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
     from relay.registration import Shape
 
-#: ``Registry.current``: number and shape of a webhook's current revision, None if it is not registered.
+#: ``Registry.current``: returns number and shape of a webhook's current revision, None if it is not registered.
 Current: TypeAlias = "Callable[[str, str], tuple[int, Shape] | None]"
 
 
 def pins_of(plugin: str, shape: Shape, current: Current) -> dict[str, int]:
-    """Return the current revision of every webhook that a chain uses, directly and through the chains among its steps.
+    """Return the current revision of every webhook that a chain uses, directly or through chains among its steps.
 
-    Empty for a webhook that is no chain. One that is not registered has no pin; applying sees to it that all are.
+    Empty for a webhook that is not a chain. An unregistered webhook has no pin; applying a document prevents that case.
     """
     pins: dict[str, int] = {}
     level = set(shape.uses)

@@ -1,4 +1,4 @@
-"""A chain as it was accepted: its steps, and the pinned shapes of the webhooks that they call."""
+"""The plan of an accepted chain: its steps, and the pinned shapes of the webhooks that they call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ChainPlan:
-    """What ``progress`` walks through. ``shapes`` has one for each step; None: its revision is not to be had."""
+    """The steps that ``progress`` goes through. ``shapes`` has one per step; None if its revision is missing."""
 
     steps: tuple[Step, ...]
     shapes: tuple[Shape | None, ...]

@@ -1,4 +1,4 @@
-"""What a chain does next. A function of the plan, the input and the results so far: no clock, no chance, no state."""
+"""Decides what a chain does next, from the plan, the input and the results so far alone; pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Make the invocations of this step: one, or one for each element of its ``forEach``, in order."""
+    """Create the invocations of this step: one, or one per element of its ``forEach``, in order."""
 
     step: int  # from 0
     triggers: tuple[Trigger, ...]
@@ -30,7 +30,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The chain ends so. ``result`` is not masked yet."""
+    """The chain ends with this result, which is not masked yet."""
 
     result: Result
     outcome: Outcome
@@ -39,9 +39,9 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """The chain ends as STEP_REJECTED: this step cannot be made. ``reason`` is for operators and quotes no data."""
+    """The chain ends as STEP_REJECTED: this step cannot be made. ``reason`` is for operators, and quotes no data."""
 
-    step: int  # from 0; the number of steps: the chain's own ``result``
+    step: int  # from 0; the number of steps stands for the chain's own ``result``
     reason: str
 
 
@@ -51,10 +51,10 @@ _NOTHING_RAN: Final = Finish(Result(204, None, error=False), Outcome.ANSWERED, S
 
 
 def progress(plan: ChainPlan, trigger: Trigger, results: Mapping[int, Sequence[StepResult]]) -> Next:
-    """Work out what comes next, given how the steps that were created ended.
+    """Return what a chain does next, given the results of the steps that were created.
 
-    ``results`` has every created step's calls, all final, those of a ``forEach`` in the order of its elements.
-    Each answer of ``Create`` brings the chain a step further: it ends.
+    ``results`` has the calls of every created step, all final, those of a ``forEach`` in the order of its elements.
+    Every ``Create`` takes the chain to a later step, so that it ends.
     """
     seen = seen_at_start(trigger)
     last: Ran | None = None
@@ -85,7 +85,7 @@ def seen_at_start(trigger: Trigger) -> dict[str, Any]:
 def seen_before(
     plan: ChainPlan, trigger: Trigger, results: Mapping[int, Sequence[StepResult]], number: int
 ) -> dict[str, Any]:
-    """Return what expressions see when the step of this number is made; all before it have ended or were skipped."""
+    """Return what expressions see when step ``number`` is made; all steps before it have ended or were skipped."""
     seen = seen_at_start(trigger)
     for before in range(number):
         ran = ran_step(plan, before, results, seen)
@@ -96,7 +96,7 @@ def seen_before(
 def ran_step(
     plan: ChainPlan, number: int, results: Mapping[int, Sequence[StepResult]], seen: Mapping[str, Any]
 ) -> Ran | Create | None:
-    """Return a step's result, or what is to be created for it; None where it is skipped. Raises Unmappable."""
+    """Return a step's result, or what has to be created for it; None if it is skipped. Raises Unmappable."""
     step, created = plan.steps[number], results.get(number)
     if created:
         return Ran.once(created[0]) if step.for_each is None else Ran.each(created)
@@ -114,13 +114,13 @@ def ran_step(
 
 
 def _check_masks(step: Step, seen: Mapping[str, Any]) -> None:
-    """Check the masks: one that cannot be evaluated ends the chain, or what it hides would go on."""
+    """Raise Unmappable for a mask that cannot be evaluated: the chain has to end, or what the mask hides would leak."""
     for number, expression in enumerate(step.mask):
         evaluated(expression, seen, f"/mask/{number}")
 
 
 def _end(plan: ChainPlan, last: Ran | None, seen: Mapping[str, Any]) -> Finish | Reject:
-    """After the last step: the ``result``, with status and error of the last step that ran."""
+    """Return the end after the last step: the ``result``, with status and error of the last step that ran."""
     finish = _NOTHING_RAN if last is None else Finish(*last.ending())
     if plan.result is None:
         return finish

@@ -1,4 +1,4 @@
-"""What the steps of a chain came to, and how expressions see it."""
+"""The results of a chain's steps, and what expressions see of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """How one step's invocation ended. ``data`` is as the endpoint sent it: masked is only what leaves the relay."""
+    """How one call of a step ended. ``data`` is as the endpoint sent it: only what leaves the relay is masked."""
 
     status: int
     data: Any
@@ -24,14 +24,14 @@ class StepResult:
 
     @property
     def answered(self) -> bool:
-        """Whether there is an answer whose data may be used."""
+        """Whether the call has an answer whose data may be used."""
         return self.state is State.DELIVERED and self.outcome in {None, Outcome.ANSWERED}
 
     @property
     def failure(self) -> Outcome:
         """The outcome of a chain that ends with this step, if it has no usable answer.
 
-        A step that was rejected or cancelled says that the chain could not go on; any other says its own.
+        For a rejected or cancelled step it is ``STEP_REJECTED``; for any other, the step's own outcome.
         """
         own = self.state in {State.UNREACHABLE, State.INTERRUPTED, State.DELIVERED}
         return self.outcome if own and self.outcome is not None else _FAILURES[self.state]
@@ -45,9 +45,9 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A step that was run: what expressions see of it, and the invocation that it stands and falls with.
+    """A step that has run: what expressions see of it, and the call that decides its result.
 
-    That is its only one, or of a ``forEach`` the first that failed, else the last; None if the list was empty.
+    That is its only call; for a ``forEach`` the first that failed, or else the last, or None if the list was empty.
     """
 
     view: dict[str, Any]
@@ -55,12 +55,12 @@ class Ran:
 
     @classmethod
     def once(cls, result: StepResult) -> Self:
-        """Make the end of a step of one call."""
+        """Return the end of a step that has one call."""
         return cls(_view(result), result)
 
     @classmethod
     def each(cls, results: Sequence[StepResult]) -> Self:
-        """Make the end of a ``forEach`` step, its calls in the order of their elements."""
+        """Return the end of a ``forEach`` step, given its calls in the order of the elements."""
         if not results:
             return cls({"status": 204, "data": [], "error": False}, None)
         decisive = next((result for result in results if _view(result)["error"]), results[-1])
@@ -71,11 +71,11 @@ class Ran:
 
     @property
     def failed(self) -> bool:
-        """Whether the step ended in error, as `error` of its result says."""
+        """Whether the step ended in error, by the `error` of its result."""
         return bool(self.view["error"])
 
     def ending(self) -> tuple[Result, Outcome, State]:
-        """Result, outcome and state of a chain that ends with this step."""
+        """Return the result, outcome and state of a chain that ends with this step."""
         if self.decisive is None or self.decisive.answered:
             view = self.view
             return Result(view["status"], view["data"], view["error"]), Outcome.ANSWERED, State.DELIVERED

@@ -1,4 +1,4 @@
-"""What a chain hides: the texts that the ``mask`` expressions of its steps find in what endpoints answered."""
+"""Finds the texts that a chain hides: those that its steps' ``mask`` expressions find in the endpoints' answers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from relay.registration import Step
     from relay.request.trigger import Trigger
 
-#: What one chain may hide: with more, each answer would cost other calls more than it is worth.
+#: The most texts and characters that one chain may hide: more would slow other calls down too much.
 MAX_SECRETS: Final = 256
 MAX_SECRET_CHARACTERS: Final = 8 * 1024
 
 
 class TooManySecrets(ValueError):
-    """The masks of a chain find more than is hidden for one; ``step`` is where, None where it came from above."""
+    """The masks of a chain find more texts than it may hide; ``step`` says where, None if in the chains above."""
 
     def __init__(self, step: int | None) -> None:
         super().__init__(f"/mask: finds more than {MAX_SECRETS} texts or {MAX_SECRET_CHARACTERS} characters to hide")
@@ -34,10 +34,10 @@ class TooManySecrets(ValueError):
 def found_secrets(
     plan: ChainPlan, trigger: Trigger, results: Mapping[int, Sequence[StepResult]], above: Iterable[str] = ()
 ) -> tuple[str, ...]:
-    """Return the texts that the masks of the finished steps find, each once, after those of the chains ``above``.
+    """Return the texts ``above``, of enclosing chains, and those that the masks of the finished steps find, each once.
 
-    All of them are to be hidden in what leaves the relay for this chain. Texts inside lists count; what is shorter
-    than ``MIN_MASKED_LENGTH`` or no text does not. Raises TooManySecrets.
+    All of them have to be hidden in whatever leaves the relay for this chain. Texts inside lists count; texts shorter
+    than ``MIN_MASKED_LENGTH`` and other values do not. Raises TooManySecrets.
     """
     found = _Found(above)
     seen = seen_at_start(trigger)
@@ -60,7 +60,7 @@ def found_secrets(
 def secrets_beside(
     step: Step, number: int, seen: Mapping[str, Any], result: StepResult, above: Iterable[str]
 ) -> tuple[str, ...]:
-    """Return the texts ``above``, and those that the masks of one step find in one of its results.
+    """Return the texts ``above``, and those that a step's masks find in one of its results.
 
     Raises TooManySecrets.
 

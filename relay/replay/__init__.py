@@ -1,1 +1,1 @@
-"""Replays: jobs that make new invocations from old ones."""
+"""Replay jobs, which make new invocations from old ones."""

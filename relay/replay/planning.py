@@ -1,4 +1,4 @@
-"""Use case: plan and start a replay, and steer it. Workers run it (`relay.replay.running`)."""
+"""Plans, starts and steers replay jobs. Workers run them (`relay.replay.running`)."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from relay.store.replays import ReplayJob, ReplayStore
     from relay.store.transitions import Ready
 
-#: A job of so many is planned before `start` answers; a larger one by workers.
+#: A job of at most this many originals is planned before `start` returns; workers plan larger ones.
 PLANNED_AT_ONCE: Final = 10_000
-#: Nor does it look for originals for longer than this, where they are few among many.
+#: The longest time, in seconds, for which `start` plans: originals may be few among many records.
 PLANNING_S: Final = 5.0
-MAX_RATE: Final = 10_000.0  # a second
+MAX_RATE: Final = 10_000.0  # per second
 SAMPLE: Final = 10  # rows
 PLAN_KEPT_S: Final = 24 * 3600
-_PIECE: Final = 250  # ids that one script takes
+_PIECE: Final = 250  # how many ids one script takes
 _NO_LIMIT: Final = 1 << 53
 _BEGINNING: Final = Tally("", "", 0, [], {})
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be replayed: what a filter takes, or the given ids.
+    """What to replay: the invocations that a filter selects, or those with the given ids.
 
-    A filter without states (and without ``error``) takes what failed: ``error`` true.
+    A filter without states and without ``error`` selects failures, as if ``error`` were true.
     """
 
     filter: Filter | None = None
@@ -54,19 +54,19 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class ReplayPlan:
-    """What a job would do if it were started now. Nothing was started."""
+    """What a job would do if it were started now; nothing is started."""
 
-    plan_id: str | None  # `start_planned` takes it, for a day; None where ids were given
+    plan_id: str | None  # for `start_planned`, valid for a day; None if ids were given
     matched: int
     skipped: int
     skipped_reasons: Mapping[str, int]
-    breakdown: list[OutcomeGroup]  # of what matched
+    breakdown: list[OutcomeGroup]  # of the matching invocations
     sample: list[Invocation]  # the newest
     estimated_s: float | None  # at the rate; None without one
 
 
 class Replays:
-    """What the API and the commands do with replays. Every method raises `Unavailable` while the store is away."""
+    """The operations on replay jobs for API and commands. Every method raises `Unavailable` while the store is away."""
 
     def __init__(
         self, store: ReplayStore, runs: ReplayRuns, listing: Listing, publish: Callable[[Ready], object]
@@ -77,7 +77,7 @@ class Replays:
         self._publish = publish
 
     def plan(self, plugin: str, request: Request) -> ReplayPlan:
-        """Plan what would be replayed; raises `BadParameter` as `start`."""
+        """Return what a job would do, and keep the plan; raises `BadParameter` as `start`."""
         self._check(plugin, request)
         groups, sample, skipped, matched = OutcomeGroups(), list[bytes](), dict[str, int](), 0
         tally = _BEGINNING
@@ -98,11 +98,11 @@ class Replays:
         )
 
     def start(self, plugin: str, request: Request, *, caller: str) -> ReplayJob:
-        """Make a job and let workers run it; ``matched`` is None where more than `PLANNED_AT_ONCE` may match.
+        """Create a job and let workers run it; its ``matched`` is None if workers still have to plan it.
 
         Raises:
             BadParameter: neither a filter nor ids are given, or both; or something given is not a reference id; or
-                the filter names no webhook of this plugin.
+                the filter names a webhook that is unknown for this plugin.
         """
         self._check(plugin, request)
         return self._start(plugin, request, caller, None)
@@ -110,7 +110,7 @@ class Replays:
     def start_planned(
         self, plugin: str, plan_id: str, *, caller: str, rate_per_second: float | None = None
     ) -> ReplayJob:
-        """Start what was planned, of what had ended by then. Raises `NotFound`: no such plan, or older than a day."""
+        """Start a planned job, of calls that were final then. Raises `NotFound`: no such plan, or older than a day."""
         planned = orjson.loads(self._store.plan_of(plugin, plan_id))
         request = Request(
             filter=Filter.from_json(planned["filter"]),
@@ -121,7 +121,7 @@ class Replays:
         return self._start(plugin, request, caller, planned["endedBy"])
 
     def is_plan(self, plugin: str, plan_id: str) -> bool:
-        """Return whether there is a plan of that id, not older than a day."""
+        """Return whether the plugin has a plan of that id that is not older than a day."""
         try:
             self._store.plan_of(plugin, plan_id)
         except NotFound:
@@ -129,7 +129,7 @@ class Replays:
         return True
 
     def unknown(self, plugin: str, reference_ids: Iterable[str]) -> Sequence[str]:
-        """Return which of these name no invocation of the plugin."""
+        """Return those of these ids that belong to no recorded invocation of the plugin."""
         known = {
             each.reference_id
             for each in self._listing.records(ref.encode() for ref in reference_ids)
@@ -146,17 +146,17 @@ class Replays:
         return self._store.list(plugin, limit=limit)
 
     def pause(self, plugin: str, replay_id: str) -> ReplayJob:
-        """Send nothing more until it is resumed. Raises `NotFound`; `Conflict`: it is over, or being planned."""
+        """Pause a job. Raises `NotFound`; `Conflict`: it is over, or being planned."""
         return self._store.pause(plugin, replay_id)
 
     def resume(self, plugin: str, replay_id: str) -> ReplayJob:
-        """Go on. Raises `NotFound`; `Conflict`: it is over."""
+        """Resume a job. Raises `NotFound`; `Conflict`: it is over."""
         job, ready = self._store.resume(plugin, replay_id)
         self._publish(ready)
         return job
 
     def cancel(self, plugin: str, replay_id: str) -> ReplayJob:
-        """Stop for good: what was created and not sent is cancelled, the rest skipped; raises as `resume`."""
+        """Cancel a job: its unsent invocations are cancelled, its other originals skipped; raises as `resume`."""
         job, ready = self._store.cancel(plugin, replay_id)
         self._publish(ready)
         return job
@@ -240,7 +240,7 @@ class Replays:
             raise Unavailable("The reference ids came too slowly: the replay was given up.")
 
     def _look(self, replay_id: str, claim_token: str) -> None:
-        """Plan, but no more than a caller may wait for."""
+        """Plan a job for as long as a caller may wait."""
         state, count, until_s = str(ReplayState.PLANNING), 0, time.monotonic() + PLANNING_S
         while state == ReplayState.PLANNING and count <= PLANNED_AT_ONCE and time.monotonic() < until_s:
             state, count = self._runs.plan(replay_id, claim_token)
@@ -261,7 +261,7 @@ def _failed(wanted: Filter) -> Filter:
 
 
 def _pieces(request: Request, seen: set[str] | None) -> Iterator[list[str]]:
-    """Yield the given ids, checked, in lists; each once where ``seen`` is given to remember them."""
+    """Yield the given ids in lists, checked; each id once if ``seen`` is given, which remembers them."""
     ids = iter(request.reference_ids or ())
     left = request.max or _NO_LIMIT
     while left > 0 and (piece := list(islice(ids, _PIECE))):

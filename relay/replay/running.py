@@ -1,4 +1,4 @@
-"""Use case: run replay jobs, in workers. What is decided is decided by the script that makes the invocations."""
+"""Runs replay jobs inside workers. The script that creates the invocations makes every decision; this code paces it."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from relay.store.transitions import Ready
     from relay.vault import Vault
 
-#: Originals that one script decides.
+#: How many originals one run of the script decides about.
 PIECE: Final = 50
-#: Under a rate, so long is waited until more than one may go again: every step has a price of its own, but whoever
-#: waits for another call may have to wait for a step, so that none is large either (ADR 0017).
+#: How long, in seconds, a job with a rate waits between steps, so that more than one call may go in each. Every step
+#: has a cost of its own; but other calls may have to wait for a step, so that steps are not large either (ADR 0017).
 STEP_S: Final = 0.02
-#: A holder that has to wait for longer lets go of its job, and is woken.
+#: A holder that has to wait for longer than this, in seconds, gives its job up, and is woken later.
 LONG_WAIT_S: Final = 2.0
-#: After something has changed under it.
+#: How long to wait, in seconds, before another try when a concurrent change made this one void.
 SOON_S: Final = 0.05
 
 
 class Replaying:
-    """Runs the jobs that one worker process is given. ``vault`` has the data keys."""
+    """Runs the replay jobs of one worker process. ``vault`` has the data keys."""
 
     def __init__(
         self,
@@ -57,22 +57,22 @@ class Replaying:
         self._stopping = Event()
 
     def stop(self) -> None:
-        """Let go of every job soon."""
+        """Give every job up soon."""
         self._stopping.set()
 
     @property
     def busy(self) -> bool:
-        """Whether this process still runs a replay job."""
+        """Whether this process is still running a replay job."""
         return bool(self._in_progress)
 
     @staticmethod
     def named_by(names: Sequence[object]) -> list[str]:
-        """Return the jobs among what a message names."""
+        """Return the ids of the replay jobs among the names in a message."""
         prefixed = [name for name in names if isinstance(name, str) and name.startswith(REPLAY_PREFIX)]
         return [replay_id for replay_id in map(replay_named_by, prefixed) if replay_id is not None]
 
     def run(self, replay_id: str) -> None:
-        """Plan and run a job, as far as it goes now; returns at once if somebody does. Never raises."""
+        """Plan and run a job as far as it can go now; return at once if it has another holder. Never raises."""
         if replay_id in self._in_progress or self._stopping.is_set():
             return
         self._in_progress.add(replay_id)
@@ -83,7 +83,7 @@ class Replaying:
                 self._go(replay_id, claim_token, taken)
         except Unavailable:  # the lease ends by itself
             log.event(log.Event.STORE_AWAY, level=logging.WARNING, doing="replay", replay=replay_id)
-        except Exception as error:  # noqa: BLE001 - nobody waits for this greenlet: say what happened
+        except Exception as error:  # noqa: BLE001 - nothing waits for this greenlet, so log the error here
             log.fault(error, "replay")
         finally:
             self._in_progress.discard(replay_id)
@@ -91,7 +91,7 @@ class Replaying:
     def _go(self, replay_id: str, claim_token: str, taken: Taken) -> None:
         state: str = taken.state
         while state == ReplayState.PLANNING and not self._stopping.is_set():
-            if taken.by_hand:  # whoever brought the ids is gone, and nobody was told of this job
+            if taken.by_hand:  # the caller who gave the ids is gone, and was never told of this job
                 self._publish(self._store.cancel(taken.plugin, replay_id)[1])
                 return
             state, _ = self._runs.plan(replay_id, claim_token)
@@ -120,7 +120,7 @@ class Replaying:
         return created
 
     def _new(self, plugin: str, original: Original, known: dict[str, NewReplay]) -> NewReplay:
-        """Make the replay of an original by today's registration; whoever sends it checks whether it still fits."""
+        """Make an original's replay for the current registration; the worker that sends it checks whether it fits."""
         if original.skip is not None:
             return NewReplay()
         webhook_id = original.purpose.webhook_id
@@ -152,7 +152,7 @@ class Replaying:
         return NewReplay("", revision, shape.timeout_ms, shape.repeatable, b"", pins, *about)
 
     def _resealed(self, plugin: str, original: Original, reference_id: str, today: NewReplay) -> bytes:
-        """Seal the payload for its new owner; empty where the old one does not open."""
+        """Seal an original's payload for the replay; return b"" if it does not open."""
         old = original.purpose
         try:
             opened = self._vault.open(original.payload, payload_owner(plugin, original.reference_id, old))
