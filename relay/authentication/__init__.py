@@ -1,1 +1,1 @@
-"""Who failed to authenticate, from where, and how often."""
+"""Counts failed authentications, by the address that they came from."""

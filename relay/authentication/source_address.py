@@ -1,7 +1,7 @@
-"""Where a request comes from, and how many failed authentications have come from there.
+"""Finds the source address of a request, and limits the failed authentications from each address.
 
-The peer's address counts; `X-Forwarded-For` is believed only from the proxies that a setting names, and of it the last
-entry that is not such a proxy itself: what stands before that was written by the caller.
+The source is the peer's address. If the peer is a proxy that a setting trusts, it is the last entry of
+`X-Forwarded-For` that is not such a proxy: the entries before that one were written by the caller.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 _PERIOD_S: Final = 60
 _MAX_ADDRESSES: Final = 10_000
-_IPV6_PREFIX: Final = 64  # a household has so many addresses
+_IPV6_PREFIX: Final = 64  # the size of one household's network
 _UNKNOWN: Final = "unknown"
 
 
 class SourceAddresses:
-    """Source addresses of requests, behind the proxies that are trusted."""
+    """Finds the source addresses of requests, behind trusted proxies."""
 
     def __init__(self, trusted: Iterable[Network] = ()) -> None:
         self._trusted = tuple(trusted)
 
     def of(self, environ: Mapping[str, str]) -> str:
-        """Name the address of a request by its WSGI environment; an IPv6 one by its network."""
+        """Return the source address of a request, given its WSGI environment; for IPv6, its network."""
         found = _address(environ.get("REMOTE_ADDR", ""))
         if self._trusted and self._is_trusted(found):
             for entry in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
@@ -47,7 +47,7 @@ class SourceAddresses:
 
 
 class FailedAuthentications:
-    """Counts failures by source address; beyond a number a minute they are answered with 429."""
+    """Counts failures by source address; more than a number per minute are answered with 429."""
 
     def __init__(self, addresses: SourceAddresses, per_minute: int) -> None:
         self._addresses = addresses
@@ -57,7 +57,7 @@ class FailedAuthentications:
         self._counts: dict[str, int] = {}
 
     def add(self, environ: Mapping[str, str]) -> None:
-        """Count one; ``RateLimited`` if there were as many as may be from there within this minute."""
+        """Count a failure. Raises ``RateLimited`` if its address had already reached the limit in this minute."""
         now_s = time.time()
         with self._lock:
             address = self._place(environ, now_s)
@@ -65,9 +65,9 @@ class FailedAuthentications:
         self._limit(count - 1, now_s)
 
     def check(self, environ: Mapping[str, str]) -> None:
-        """``RateLimited`` if there have been as many from there as may be: not even a good secret is looked at then.
+        """Raise ``RateLimited`` if the address has reached the limit, so that not even a correct secret is accepted.
 
-        For secrets that people choose, and that can be guessed.
+        For secrets that people choose, which can be guessed.
         """
         now_s = time.time()
         with self._lock:
@@ -75,13 +75,13 @@ class FailedAuthentications:
         self._limit(count, now_s)
 
     def _place(self, environ: Mapping[str, str], now_s: float) -> str:
-        """Name where a request is counted, and forget the minute before."""
+        """Return the address under which a request is counted; delete the counts of earlier minutes."""
         if int(now_s // _PERIOD_S) != self._minute:
             self._minute = int(now_s // _PERIOD_S)
             self._counts.clear()
         address = self._addresses.of(environ)
         full = address not in self._counts and len(self._counts) >= _MAX_ADDRESSES
-        return _UNKNOWN if full else address  # so many at once are limited together
+        return _UNKNOWN if full else address  # beyond this many addresses, all others share one count
 
     def _limit(self, count: int, now_s: float) -> None:
         if count >= self._per_minute:

@@ -1,6 +1,6 @@
-"""What was refused without a good key or password: counted, and written once a minute.
+"""Counts requests that were refused for lack of a valid key or password, and logs the counts once a minute.
 
-Anybody can make as many of these as he likes, so that none is a line of its own.
+Anybody can cause any number of these, so they do not get a log line each.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Final
 from relay.telemetry.log import Event, event
 
 _PERIOD_S: Final = 60.0
-_MAX_ADDRESSES: Final = 10_000  # told apart within a period
+_MAX_ADDRESSES: Final = 10_000  # how many are distinguished within a period
 
 
 class UnkeyedRefusals:
-    """What was refused without a key since the last time that it was written."""
+    """The refusals since the last log line."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,14 +26,14 @@ class UnkeyedRefusals:
         self._since_s = time.monotonic()
 
     def add(self, code: str, address: str) -> None:
-        """Count one."""
+        """Count one refusal, by its error code and source address."""
         with self._lock:
             self._codes[code] += 1
             if len(self._addresses) < _MAX_ADDRESSES:
                 self._addresses.add(address)
 
     def write_if_due(self) -> None:
-        """Write what has come together, once a minute."""
+        """Log the refusals since the last time, once a minute."""
         now_s = time.monotonic()
         if now_s - self._since_s < _PERIOD_S:
             return

@@ -1,1 +1,1 @@
-"""What keeps a process working, and ends it when it cannot."""
+"""Keeps a process working, and ends it when it cannot go on."""

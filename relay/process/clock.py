@@ -1,4 +1,4 @@
-"""The clock that deadlines and leases of a process are counted on."""
+"""The clock by which a process measures deadlines and leases."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 from functools import partial
 from typing import Final
 
-# Runs while the machine sleeps, as the server's leases do. macOS has no such id; its monotonic clock does that.
+# This clock runs while the machine sleeps, as the server's leases do. macOS lacks it, but its monotonic clock does so.
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
-#: Seconds since the machine was started, sleep included.
+#: Returns the seconds since the machine was started, including sleep.
 boot_time_s: Final = partial(time.clock_gettime, _CLOCK)

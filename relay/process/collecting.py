@@ -1,4 +1,4 @@
-"""How long a group is collected after one of several: while more arrives, and at most for a moment."""
+"""Waits while a group of items is being collected: as long as more arrive, but only for a few milliseconds."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: A few milliseconds make a few large groups of a burst; a lone call is never made to wait.
+#: The longest wait, in seconds. A few milliseconds turn a burst into a few large groups; a lone call never waits.
 WINDOW_S: Final = 0.004
-#: How often within the window it is looked whether anything has arrived.
+#: How many times within the window to check whether anything has arrived.
 LOOKS: Final = 4
 
 

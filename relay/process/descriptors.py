@@ -1,4 +1,4 @@
-"""How many files and connections this process may have open."""
+"""Raises the limit of files and connections that this process may have open."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Final
 
 from relay.errors import SettingsError
 
-#: What a worker opens beside its calls' connections: to the server and the broker, kept ones, files.
+#: What a worker opens besides its calls' connections: those to the server and broker, kept-alive ones, and files.
 BESIDE_CALLS: Final = 512
 
 
 def allow_calls(in_flight: int) -> None:
-    """Raise the limit of open files as far as ``in_flight`` calls need it.
+    """Raise the limit of open files, if ``in_flight`` calls need that.
 
     Raises:
-        SettingsError: the process may not have so many open.
+        SettingsError: the system does not allow the process that many open files.
     """
     needed = in_flight + BESIDE_CALLS
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,7 +1,7 @@
-"""Python's cyclic garbage collector, set for processes that serve: what is loaded once is not searched again and again.
+"""Sets Python's cyclic garbage collector for serving processes, so that it does not search loaded modules repeatedly.
 
-Calls are freed by reference counts; cycles are rare (an error and its traceback). By default the collector looks at
-everything young after each 700 new objects, which is once in a few calls, and took a tenth of a worker's time.
+Calls are freed by reference counts; cycles are rare (an error and its traceback). By default the collector searches all
+young objects after every 700 new ones, which is every few calls, and took a tenth of a worker's time.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import gc
 from typing import Final
 
-#: New objects between two looks at the young ones.
+#: How many new objects are made between two collections of the youngest generation.
 YOUNG: Final = 20_000
-#: Looks at a generation between two at the next older one.
+#: How many collections of a generation are made between two of the next older one.
 OLDER: Final = 10
 
 
 def set_for_serving() -> None:
-    """To be called when a process has loaded what it needs, before it serves."""
+    """Set the garbage collector; to be called once a process has loaded what it needs, before it serves."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG, OLDER, OLDER)

@@ -1,7 +1,7 @@
-"""What has to go on: loops that no exception ends, and steps that are tried until they are done.
+"""Loops that survive exceptions, and steps that are repeated until they succeed.
 
-A part of a process works, or the process ends and is started again. "Not now" is waited for as long as it takes. A
-fault of ours is said once and tried again too: it may be in what is brought, or be gone with the next try.
+Every part of a process works, or the process ends and is started again. "Not now" is retried for as long as it takes. A
+fault of our own is logged once and retried too: its cause may be in the input, or be gone at the next try.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-#: Between two tries.
+#: The pause between two tries, in seconds.
 RETRY_S: Final = 0.5
-#: How often a step is tried in which something of ours is at fault.
+#: How often a step is tried that fails by a fault of our own.
 STEP_FAULTS: Final = 6
-#: After so many faults in a row a loop cannot go on.
+#: After this many faults in a row a loop cannot go on.
 LOOP_FAULTS: Final = 120
 _NO_ANSWER: Final = (Unavailable, StoreFault)
 #: The exit status of a process in which a loop cannot go on.
@@ -31,14 +31,14 @@ BROKEN: Final = 72
 
 
 class Over(Exception):
-    """An iteration raises it when there is nothing more to do for its loop."""
+    """Raised by an iteration to end its loop: there is nothing more to do."""
 
 
 class Loop:
-    """Calls ``iterate`` again and again, in a greenlet or thread of its own. ``pause`` sleeps there.
+    """Calls ``iterate`` again and again, in its own greenlet or thread, where ``pause`` sleeps.
 
-    An iteration that fails is followed by the next one, after a moment. To kill the greenlet ends its loop; anything
-    else that is no `Exception` ends the process, as `LOOP_FAULTS` do.
+    After a failed iteration the next one follows after a pause. Killing the greenlet ends its loop. Any other exception
+    that is not an `Exception` ends the process, and so do `LOOP_FAULTS` in a row.
     """
 
     def __init__(self, name: str, iterate: Callable[[], object], pause: Callable[[float], object]) -> None:
@@ -48,13 +48,13 @@ class Loop:
         self._failures = Failures(name)
 
     def run(self) -> None:
-        """Iterate until killed, or `Over`."""
+        """Iterate until the greenlet is killed, or an iteration raises `Over`."""
         while True:
             try:
                 self._iterate()
             except Over:
                 return
-            except Exception as error:  # noqa: BLE001 - whatever it is, what comes next must not wait for good
+            except Exception as error:  # noqa: BLE001 - no error may stop the iterations that follow
                 self._failures.note(error)
                 if self._failures.faults >= LOOP_FAULTS:
                     give_up(error, self._name)
@@ -68,7 +68,7 @@ class Loop:
 
 
 class Failures:
-    """Failures of one thing in a row: each kind is said once, until it is over."""
+    """Successive failures of one activity; each kind is logged once, until the activity succeeds."""
 
     def __init__(self, doing: str, **fields: Any) -> None:
         self._doing = doing
@@ -77,7 +77,7 @@ class Failures:
         self.faults = 0
 
     def note(self, error: Exception) -> bool:
-        """Note a failure; return whether something of ours is at fault."""
+        """Note a failure, and log the first of its kind; return whether it is a fault of our own."""
         if isinstance(error, Unavailable):
             if not self._away:
                 fields = {"doing": self._doing, **self._fields}
@@ -90,16 +90,17 @@ class Failures:
         return True
 
     def over(self) -> None:
-        """Note that it went well."""
+        """Note a success."""
         self._away, self.faults = False, 0
 
 
 def surely(
     step: Callable[[], R], doing: str, pause: Callable[[float], object], *, until_s: float = float("inf"), **fields: Any
 ) -> R:
-    """Do a step that is safe to repeat: while the store is away until ``until_s`` (`boot_time_s`), else a few times.
+    """Run a step that is safe to repeat, until it succeeds; return its result.
 
-    Raises what the last try has raised, and any other error of the relay's at once: it is an answer.
+    While the store is away it is tried until ``until_s`` (`boot_time_s`); after faults of our own, a few times. Then
+    the last error is raised. Other errors of the relay are answers, and raised at once.
     """
     failures = Failures(doing, **fields)
     while True:
@@ -115,6 +116,6 @@ def surely(
 
 
 def give_up(error: BaseException, where: str) -> None:
-    """End the process at once: a part of it cannot go on. Whoever runs it starts it again."""
+    """End the process at once, because a part of it cannot go on; its supervisor starts it again."""
     log.fault(error, where)
     os._exit(BROKEN)

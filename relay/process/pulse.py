@@ -1,6 +1,6 @@
-"""Whether the parts of a process move: looked at once a second, and counted in looks, not in seconds.
+"""Watches whether the parts of a process make progress: looks at them once a second, and counts looks, not seconds.
 
-A process that was frozen for an hour has been looked at no more often meanwhile, so that it is given the time to go on.
+So a process that was frozen for an hour, in which there were no looks, gets the time to continue.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-#: Between two looks.
+#: The time between two looks, in seconds.
 LOOK_S: Final = 1.0
-#: A part that has not moved for so many looks keeps its process from saying that it lives.
+#: After this many looks without progress of a part, its process no longer reports that it is alive.
 STILL_LOOKS: Final = 8
-#: One that has not moved for so many will not move again: its process has to end.
+#: After this many looks without progress a part is stuck for good, and its process has to end.
 STUCK_LOOKS: Final = 60
 
 
@@ -25,9 +25,9 @@ def _never() -> bool:
 
 @dataclass(slots=True)
 class Part:
-    """Something that has to move: ``moves`` tells how often it has, None while it has nothing to do.
+    """A part that has to make progress: ``moves`` returns how often it has, or None while it has nothing to do.
 
-    While ``excused`` it is not called stuck.
+    While ``excused`` returns true, the part does not count as stuck.
     """
 
     name: str
@@ -39,24 +39,24 @@ class Part:
     _missed: int = 0
 
     def look(self) -> None:
-        """Compare the part's progress with that of the last look, and count looks without any."""
+        """Compare the part's progress with that at the last look, and count successive looks without progress."""
         moves = self.moves()
         self._missed = 0 if moves is None or moves != self._seen else self._missed + 1
         self._seen = moves
 
     @property
     def is_still(self) -> bool:
-        """Whether the part has made no progress for as many looks as it may take at most."""
+        """Whether the part has made no progress for ``still_looks``."""
         return self._missed >= self.still_looks
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the part has stood still for so long, without an excuse, that the process has to end."""
+        """Whether the part, without an excuse, has made no progress for ``stuck_looks``: the process has to end."""
         return self._missed >= self.stuck_looks and not self.excused()
 
 
 class Pulse:
-    """The parts of one process, looked at together."""
+    """The watched parts of one process."""
 
     def __init__(self, parts: Iterable[Part]) -> None:
         self._parts = tuple(parts)
@@ -70,10 +70,10 @@ class Pulse:
 
     @property
     def still(self) -> list[str]:
-        """The parts that do not move now: the process does not do what it is for."""
+        """The names of the parts that are still: the process is not doing its work."""
         return [part.name for part in self._parts if part.is_still]
 
     @property
     def stuck(self) -> list[str]:
-        """The parts that will not move again."""
+        """The names of the parts that are stuck for good."""
         return [part.name for part in self._parts if part.is_stuck]

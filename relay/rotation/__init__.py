@@ -1,1 +1,1 @@
-"""Rotation of the key rings: a new key opens, then seals, then everything is sealed anew, then the old key goes."""
+"""Rotation of the key rings: a new key is added, promoted, everything is sealed with it, and the old key is retired."""

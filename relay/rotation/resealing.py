@@ -1,4 +1,4 @@
-"""Use case: everything in the store is sealed with the newest keys while traffic runs; and who needs an old key."""
+"""Seals everything in the store with the newest keys while traffic runs, and counts what old keys still seal."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
     from relay.store.sealed_values import SealedValue, SealedValues
 
 
-#: Of so many damaged values the keys are kept, for whoever looks for them.
+#: How many damaged values are remembered by their keys, for operators.
 NAMED: Final = 10
 
 
 @dataclass(slots=True)
 class Damaged:
-    """Values that do not open with the keys at hand: how many of each sort, and where the first of them lie."""
+    """Values that do not open with the available keys: how many of each kind, and where the first of them lie."""
 
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # by ring, kind and plugin
     keys: list[str] = field(default_factory=list)
 
     def add(self, value: SealedValue) -> None:
-        """Count one more."""
+        """Count one more damaged value."""
         self.counts[value.ring, value.kind, value.plugin] += 1
         if len(self.keys) < NAMED:
             self.keys.append(value.key)
 
     def of(self, ring: str) -> int:
-        """Return how many of them that ring should have sealed."""
+        """Return how many damaged values belong to a ring."""
         return sum(count for (each, _, _), count in self.counts.items() if each == ring)
 
 
 @dataclass(slots=True)
 class KeyUses:
-    """How many values are sealed under each key, by ring; and what does not open, and so is under none."""
+    """How many values are sealed under each key, by ring; and the values that no key opens."""
 
     counts: dict[str, Counter[str]]
     damaged: Damaged = field(default_factory=Damaged)
@@ -50,7 +50,7 @@ class KeyUses:
 
 @dataclass(slots=True)
 class Resealed:
-    """What a pass came to: values sealed anew, values up to date, and those that no key opens."""
+    """The result of a pass: values sealed anew, values that were up to date, and those that no key opens."""
 
     resealed: int = 0
     current: int = 0
@@ -58,7 +58,7 @@ class Resealed:
 
 
 class Resealing:
-    """Seals anew. Can be stopped at any moment and begun again: what is done is found done."""
+    """Reseals all values. May be stopped at any moment and repeated: values that are done are recognised."""
 
     def __init__(
         self, values: SealedValues, vaults: Mapping[str, Vault], api_keys: ApiKeys, registry: Registry
@@ -69,10 +69,10 @@ class Resealing:
         self._registry = registry
 
     def run(self, on_step: Callable[[], object]) -> Resealed:
-        """Seal everything with the newest keys; ``on_step`` is called for each key that was looked at.
+        """Seal everything with the newest keys; call ``on_step`` for each key of the store that was examined.
 
         Raises:
-            Conflict: a plugin is being moved to another partition, or was meanwhile.
+            Conflict: a plugin is being moved to another partition, or was moved during the pass.
         """
         found = Resealed()
         with self._nothing_moved():
@@ -87,7 +87,7 @@ class Resealing:
         return found
 
     def uses(self) -> KeyUses:
-        """Count, by ring and key id, the values that are sealed under each key. Raises `Conflict` as `run`."""
+        """Count the values that are sealed under each key, by ring and key id. Raises `Conflict` as `run`."""
         found = KeyUses({name: Counter() for name in self._vaults})
         with self._nothing_moved():
             for value, _ in self._opened(found.damaged):
@@ -97,7 +97,7 @@ class Resealing:
     def _opened(
         self, damaged: Damaged, on_step: Callable[[], object] = lambda: None
     ) -> Iterator[tuple[SealedValue, bytes]]:
-        """Yield every value of the rings at hand that opens, with what it holds; count others in ``damaged``."""
+        """Yield every value of the available rings that opens, with its content; count others in ``damaged``."""
         for value in self._values.every():
             on_step()
             if value is None or value.ring not in self._vaults:
@@ -111,7 +111,7 @@ class Resealing:
 
     @contextmanager
     def _nothing_moved(self) -> Iterator[None]:
-        """Refuse a count during which plugins were moved: what is copied meanwhile may be found in neither place."""
+        """Raise `Conflict` if plugins were moved during the body: values that are being copied may be missed."""
         before = self._values.places()
         yield
         if self._values.places() != before:

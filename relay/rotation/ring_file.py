@@ -1,4 +1,4 @@
-"""The file of a key ring, ``id:base64,...``: keys are added, promoted and retired in it while processes follow it."""
+"""Adds, promotes and retires keys in the file of a key ring, ``id:base64,...``, which running processes follow."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-#: How `Vault.new_key_text` names a key.
+#: The form of key ids that `Vault.new_key_text` makes.
 _DATED: Final = re.compile(r"k(\d{14})-", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class RingFile:
-    """One ring: the first key seals, every key opens. Methods raise ``SettingsError`` where the file is no ring."""
+    """One ring: the first key seals, every key opens. Methods raise ``SettingsError`` if the file is not a ring."""
 
     name: str  # "target" or "data"
     path: Path
@@ -32,27 +32,27 @@ class RingFile:
         return Vault.from_file(self.path)
 
     def key_ids(self) -> tuple[str, ...]:
-        """Return the ids of the ring; the first one seals."""
+        """Return the ids of the ring's keys; the first one seals."""
         return self.vault().key_ids
 
     def add(self) -> str:
-        """Add a new key that opens and does not seal yet; returns its id. Raises ``Conflict`` for a full ring."""
+        """Add a new key that opens but does not seal yet; return its id. Raises ``Conflict`` if the ring is full."""
         entries = self._entries()
         if len(entries) >= MAX_KEYS:
             raise Conflict(f"The {self.name} ring is full: retire a key first.")
         newest, entry = max(_made(_id_of(each)) for each in entries), Vault.new_key_text()
-        while _made(_id_of(entry)) <= newest:  # ids tell seconds, and which key is the newest
+        while _made(_id_of(entry)) <= newest:  # ids contain the second, which tells which key is the newest
             time.sleep(0.1)
             entry = Vault.new_key_text()
         self._write([*entries, entry])
         return _id_of(entry)
 
     def newest_id(self) -> str:
-        """Return the id of the key that was made last, which its id tells; of others, the last one of the ring."""
+        """Return the id of the newest key by the dates in the ids; if none has a date, that of the ring's last key."""
         return max(enumerate(self.key_ids()), key=lambda pair: (_made(pair[1]), pair[0]))[1]
 
     def promote(self, key_id: str) -> None:
-        """Let a key of the ring seal from now on."""
+        """Make a key of the ring the one that seals."""
         entries = self._entries()
         chosen = [entry for entry in entries if _id_of(entry) == key_id]
         if not chosen:
@@ -60,9 +60,9 @@ class RingFile:
         self._write(chosen + [entry for entry in entries if _id_of(entry) != key_id])
 
     def retire(self, key_id: str, *, keep_mac: bool) -> None:
-        """Take a key out of the ring; with ``keep_mac`` but for the part that recognises Idempotency-Keys.
+        """Remove a key from the ring; with ``keep_mac``, keep the part that recognises Idempotency-Keys.
 
-        Whoever calls this has made sure that nothing is sealed under it any more.
+        The caller has to make sure first that nothing is sealed under the key any more.
         """
         entries = self._entries()
         if _id_of(entries[0]) == key_id:
@@ -71,18 +71,18 @@ class RingFile:
         self._write(kept if keep_mac else [entry for entry in kept if _id_of(entry) != key_id])
 
     def retired_ids(self) -> tuple[str, ...]:
-        """Return the ids of retired keys of which the part for MACs is still kept."""
+        """Return the ids of retired keys whose part for MACs is still kept."""
         return tuple(_id_of(entry) for entry in self._entries() if _id_of(entry) not in self.key_ids())
 
     def text(self) -> str:
-        """Return the ring as it stands in the file, keys in clear."""
+        """Return the text of the file, with the keys in the clear."""
         return read_private_file(self.path)
 
     def _entries(self) -> list[str]:
         return [entry.strip() for entry in self.text().split(",")]
 
     def _write(self, entries: list[str]) -> None:
-        """Replace the file at once, so that a reader or a crash never meets half a ring."""
+        """Replace the file atomically, so that no reader ever finds half a ring, even after a crash."""
         text = ",".join(entries) + "\n"
         Vault.from_text(text)
         partial = self.path.with_name(f"{self.path.name}.partial")

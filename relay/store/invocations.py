@@ -229,7 +229,7 @@ class InvocationStore(RecordReader):
         return sum((ready_from(reply) for reply in self._in_each("sweep", args)), ())
 
     def expire(self, *, limit: int, webhooks: int = 64) -> tuple[int, bool, Ready]:
-        """End up to ``limit`` calls per partition that are too old, in equal parts of up to ``webhooks`` webhooks.
+        """End up to ``limit`` calls per partition past their age or deadline, shared among ``webhooks`` webhooks.
 
         Returns how many ended, whether more are waiting to be ended, and what may be run now.
         """

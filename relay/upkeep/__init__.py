@@ -1,1 +1,1 @@
-"""What workers do beside calls: sweep, call back, raise alerts."""
+"""Tasks of workers besides calls: sweeps, callbacks, alerts."""

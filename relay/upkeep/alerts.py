@@ -1,7 +1,7 @@
-"""Use case: call an operators' webhook when something is wrong, and once more when it is over. Workers do it.
+"""Calls the operators' webhook when something is wrong, and once more when it is over. Runs in workers.
 
-What is wrong is compared with what was wrong before by one script, so that each change counts once however many workers
-look. Telling is an accept of a reference id that follows from the change, as callbacks do it (ADR 0030).
+One script compares the present conditions with the previous ones, so that each change counts once, however many workers
+check. The call is accepted under a reference id that is derived from the change, as for callbacks (ADR 0030).
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
     from relay.store.registry import Registry
     from relay.store.workers import Workers
 
-#: What stands in the records of alerts where others have the id of their key.
+#: The caller in the records of alert calls, where other calls have the id of their API key.
 CALLER: Final = "alert"
-#: So far back a webhook's failures are looked at, and of so many ends at least.
+#: The share of failures counts over this many minutes, and only if at least this many calls ended in them.
 WINDOW_MINUTES: Final = 5
 FEWEST_ENDS: Final = 10
-#: For so long a lane has no worker before that counts: processes are restarted.
+#: How long, in milliseconds, a lane has to be without a worker before the alert fires: restarts take a moment.
 LANE_HOLD_MS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class AlertRules:
-    """Who is told, and from when on."""
+    """Which webhook is told, and the bounds above which alerts fire."""
 
     plugin: str
     webhook_id: str
@@ -52,7 +52,7 @@ class AlertRules:
 
     @classmethod
     def of(cls, settings: Settings) -> Self | None:
-        """Make the rules that the settings give; None where nobody is to be told."""
+        """Return the rules from the settings; None if they name no webhook to tell."""
         if settings.alerts is None:
             return None
         plugin, webhook_id = settings.alerts.split("/")
@@ -61,7 +61,7 @@ class AlertRules:
 
 @dataclass(frozen=True, slots=True)
 class AlertSources:
-    """Where it is seen what is wrong."""
+    """The parts of the store from which conditions are read."""
 
     registry: Registry
     measures: Measures
@@ -71,7 +71,7 @@ class AlertSources:
 
 
 class Alerting:
-    """Looks and tells, for one worker process. Raises `Unavailable` while the store is away."""
+    """Checks conditions and tells of changes, for one worker process. Raises `Unavailable` while the store is away."""
 
     def __init__(self, rules: AlertRules | None, alerts: Alerts, watched: AlertSources, dispatcher: Dispatcher) -> None:
         self._rules = rules
@@ -81,12 +81,12 @@ class Alerting:
 
     @classmethod
     def of(cls, runtime: Runtime) -> Self:
-        """Put together from what a process is made of."""
+        """Build it from the parts of a process."""
         sources = AlertSources(runtime.registry, runtime.measures, runtime.policies, runtime.backlog, runtime.workers)
         return cls(AlertRules.of(runtime.settings), Alerts(runtime.client), sources, runtime.dispatcher)
 
     def look(self) -> int:
-        """Look, unless another process does for now, and tell of what has changed; returns of how many changes."""
+        """Check the conditions, unless another worker does so now, and tell of changes; return how many were told."""
         if self._rules is None or not self._alerts.take_lock():
             return 0
         served = workers_by_lane(self._watched.workers.alive(), LANES)
@@ -98,7 +98,7 @@ class Alerting:
         told = []
         for change, reply in zip(changes, replies, strict=True):
             if isinstance(reply, Exception) and not isinstance(reply, Refused):
-                continue  # not now
+                continue  # try again later
             event(Event.ALERT, level=logging.WARNING, alert=change.name, state=change.state)
             told.append(change)
         self._alerts.told(told)
@@ -118,7 +118,7 @@ class Alerting:
             counted = self._watched.measures.recent(plugin, WINDOW_MINUTES)
             names = sorted({*counted, *(webhook for owner, webhook in holding if owner == plugin)})
             if plugin == rules.plugin:
-                names = [name for name in names if name != rules.webhook_id]  # nobody is told of it by itself
+                names = [name for name in names if name != rules.webhook_id]  # it is not told of itself
             for webhook_id, traffic in zip(names, self._watched.policies.traffics(plugin, names), strict=True):
                 about = {"plugin": plugin, "webhookId": webhook_id}
                 yield Condition(f"breaker_open {plugin}/{webhook_id}", traffic.breaker != "closed", about)
@@ -153,4 +153,4 @@ def _call(rules: AlertRules, change: AlertChange, *, awaited: bool) -> TriggerRe
     }
     reference_id = reference_id_about(f"alert {change.change_id}", change.at_ms, rules.plugin)
     about = (rules.plugin, rules.webhook_id, {"data": data}, reference_id, CALLER)
-    return TriggerRequest(*about, awaited=awaited, is_own=True)  # by a lane that somebody serves
+    return TriggerRequest(*about, awaited=awaited, is_own=True)  # through a lane that has a worker

@@ -1,9 +1,9 @@
-"""Use case: tell the webhooks that are named as callbacks how calls have ended. Workers do it, in their sweeps.
+"""Tells the webhooks that are named as callbacks how calls have ended. Runs in workers, as part of their sweeps.
 
-The script that makes an end also writes down that it is to be told of. Telling is an accept like any other, of a
-reference id that follows from the call's own: whoever does it again, after a crash or beside another, changes nothing.
-Whom to tell stands in the call's record, which a writer of the server can alter: only what the called revision names is
-told.
+The script that makes a call final also notes that its callback is to be told. To tell it, a worker accepts a call under
+a reference id that is derived from the ended call's id; so a repetition, after a crash or by another worker, changes
+nothing. The call's record names the callback, but somebody who can write to the server can alter that: so a callback is
+told only if the called revision names it as well.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from relay.store.callbacks import Callbacks, End
     from relay.store.registry import Registry
 
-#: What stands in the records of callbacks where others have the id of their key.
+#: The caller in the records of callbacks, where other calls have the id of their API key.
 CALLER: Final = "callback"
-#: Ends that one script takes.
+#: How many ends one script takes.
 PIECE: Final = 100
-#: For so long one sweep goes on telling.
+#: How long, in seconds, one sweep goes on telling callbacks.
 TELLING_S: Final = 0.4
 
 
 class Telling:
-    """Tells of ends for one worker process. Raises `Unavailable` while the store is away."""
+    """Tells callbacks of ends, for one worker process. Raises `Unavailable` while the store is away."""
 
     def __init__(self, callbacks: Callbacks, dispatcher: Dispatcher, registry: Registry) -> None:
         self._callbacks = callbacks
@@ -39,7 +39,7 @@ class Telling:
         self._registry = registry
 
     def tell(self) -> int:
-        """Tell of what has ended, for a while; returns of how many calls."""
+        """Tell callbacks of ended calls, for at most about `TELLING_S`; return how many were told."""
         until_s = time.monotonic() + TELLING_S
         told = 0
         while True:
@@ -51,7 +51,7 @@ class Telling:
                 return told
 
     def _is_named(self, end: End) -> bool:
-        """Return whether the called revision names this callback; its sealed target was sealed with its shape."""
+        """Return whether the called revision names this callback; its target opens only if its shape is unaltered."""
         revision = end.plugin, end.webhook_id, end.revision
         try:
             self._registry.open_target(*revision)
@@ -66,7 +66,8 @@ class Telling:
         if not ends:
             return 0
         replies = self._dispatcher.trigger_many([_call(end) for end in ends])
-        # What does not fit, or is registered no more, is written down as rejected; "not now" comes again.
+        # A callback that does not match, or is not registered any more, is recorded as rejected; "not now" is tried
+        # again.
         done = [
             end.reference_id
             for end, reply in zip(ends, replies, strict=True)

@@ -1,7 +1,7 @@
-"""Use case: what is due goes back to its queue, what is old goes away. Every worker sweeps, a bounded piece at a time.
+"""Publishes due calls again and deletes old records. Every worker sweeps, a bounded piece at a time.
 
-Lost messages, lost workers, failed publishes and retries that have come due are all this one path. A sweep goes through
-all partitions, whether there is anything to do or not: many workers take turns, so that the servers do not sweep only.
+Lost messages, lost workers, failed publishes and due retries all take this one path. A sweep goes through all
+partitions, even if there is nothing to do; so if there are many workers they take turns, to spare the servers.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
     from relay.store.transitions import Ready
 
 PERIOD_S: Final = 1.0
-#: So many sweeps a period are enough, however many workers there are: each leaves it to others as often as that needs.
+#: How many sweeps per period are enough: with more workers, each skips some of its sweeps.
 SWEEPS: Final = 16
 ALARMS: Final = 1_000  # looked at in one sweep
-RECORDS: Final = 250  # forgotten by one script
-#: For so long one sweep goes on forgetting while there is more: records come no faster than they are forgotten so.
+RECORDS: Final = 250  # deleted by one script
+#: How long, in seconds, one sweep goes on deleting records while there are more; new ones come no faster than that.
 PRUNING_S: Final = 0.5
-WEBHOOKS: Final = 16  # whose calls one sweep goes through
-#: For so long at most; the next sweep goes on.
+WEBHOOKS: Final = 16  # revisited in one sweep
+#: How long, in seconds, one sweep goes on revisiting webhooks; the next sweep continues.
 REVISITING_S: Final = 0.4
-CALLS: Final = 64  # that have had their time, ended by one script
-#: For so long one sweep goes on ending them.
+CALLS: Final = 64  # past their age or deadline, ended by one script
+#: How long, in seconds, one sweep goes on ending them.
 EXPIRING_S: Final = 0.4
-#: A lane with fewer messages is short: a message that has not come by the grace was very likely taken or lost.
+#: A lane with fewer messages is short: a message without effect after the grace was very likely taken or lost.
 SHORT_LANE_MESSAGES: Final = 128
-#: Looked at in one sweep of a lane that is short but not empty: lost ids are older than those that still wait in it,
-#: so that few are enough, and the others need no second message.
+#: How many alarms one sweep takes from a lane that is short but not empty: lost ids are older than those that still
+#: wait in it, so that few are enough, and the others need no second message.
 CROWDED_LANE_ALARMS: Final = 100
 
 
 class Sweeper:
     """Sweeps for one worker process.
 
-    What the broker does not take (it is away, or full) is offered to ``run_here``, which runs what this process can.
-    ``tell`` tells the webhooks named as callbacks of what has ended, and returns of how many calls. ``company`` is how
-    many workers live, ``chance`` a number from 0 to 1.
+    ``run_here`` gets the calls that the broker does not take, because it is away or full, and runs those that this
+    process can. ``tell`` tells callbacks of ended calls, and returns of how many. ``company`` returns how many workers
+    are alive, ``chance`` a random number from 0 to 1.
     """
 
     def __init__(
@@ -65,13 +65,13 @@ class Sweeper:
         self._tell = tell
         self._company = company
         self._chance = chance
-        self._is_behind = False  # the last sweep has left something undone
-        self.moves = 0  # sweeps that came to their end
+        self._is_behind = False  # the last sweep left something undone
+        self.moves = 0  # sweeps that have finished
         self.broker_away = False  # as the last one found it
         self._failures = Failures("sweep")
 
     def sweep(self) -> None:
-        """Sweep once, unless enough others do. Never raises for a server that is away: the next one comes."""
+        """Sweep once, unless enough other workers do. Never raises `Unavailable`: the next sweep tries again."""
         try:
             self._sweep()
         except Unavailable as error:
@@ -107,16 +107,16 @@ class Sweeper:
         self._is_behind = len(ready) >= ALARMS or max(expired, told) >= CALLS or forgotten >= RECORDS
 
     def _is_left_to_others(self) -> bool:
-        """Return whether enough other workers sweep in this period.
+        """Return whether this sweep can be left to other workers.
 
-        With the broker away each has to run what it can.
+        While the broker is away, every worker has to run the calls that it can.
         """
         if self.broker_away or self._is_behind:
             return False
         return self._chance() * self._company() >= SWEEPS
 
     def _prune(self) -> int:
-        """Forget what is old, a bounded piece at a time, so that nobody waits for more than one of them."""
+        """Delete old records in bounded pieces, so that other requests wait for one piece at most; return how many."""
         until_s = time.monotonic() + PRUNING_S
         forgotten = 0
         while True:
@@ -126,7 +126,7 @@ class Sweeper:
                 return forgotten
 
     def _revisit(self) -> None:
-        """Go through calls of webhooks about which something was decided, where whoever decided it has not done so."""
+        """Go through the calls of changed webhooks, as far as the process that made the change has not."""
         until_s = time.monotonic() + REVISITING_S
         for plugin, webhook_id in self._store.revisits(limit=WEBHOOKS):
             for ready in self._store.revisit(plugin, webhook_id):
@@ -135,7 +135,7 @@ class Sweeper:
                     return
 
     def _expire(self) -> int:
-        """End calls that have had their time; returns how many."""
+        """End calls past their age or deadline; return how many."""
         until_s = time.monotonic() + EXPIRING_S
         ended, more = 0, True
         while more and time.monotonic() < until_s:
