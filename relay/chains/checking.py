@@ -67,12 +67,12 @@ def _literal_faults(step: Step, called: Shape) -> _FaultPairs:
     except RequestRejected as error:
         for fault in error.faults:
             if fixed or not fault.pointer.startswith("/data"):
-                yield _own(fault.pointer), f"{fault.message} (of `{called.webhook_id}`)"
+                yield _reported_pointer(fault.pointer), f"{fault.message} (of `{called.webhook_id}`)"
     if step.data is not None and not fixed:
         yield from _member_faults(step.data, called)
 
 
-def _own(pointer: str) -> str:
+def _reported_pointer(pointer: str) -> str:
     """Return the pointer to report: a fault anywhere in mapped data is reported for the whole expression."""
     return "/data" if pointer.startswith("/data") else pointer
 

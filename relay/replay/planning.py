@@ -175,7 +175,7 @@ class Replays:
                 tally = self._runs.tally_ids(plugin, piece, tally, groups, uncertain=uncertain)
                 yield tally
             return
-        wanted = _failed(request.filter)
+        wanted = _with_default_error(request.filter)
         while left > 0:
             tally = self._runs.tally(plugin, wanted, tally, left, groups, uncertain=uncertain)
             yield tally
@@ -205,7 +205,7 @@ class Replays:
             replay_id=replay_id,
             plugin=plugin,
             caller=caller,
-            filter=None if request.filter is None else _failed(request.filter),
+            filter=None if request.filter is None else _with_default_error(request.filter),
             include_uncertain=request.include_uncertain,
             max=request.max,
             rate_per_second=request.rate_per_second,
@@ -217,7 +217,7 @@ class Replays:
             if request.filter is None:
                 self._add(plugin, replay_id, claim_token, request)
             else:
-                self._look(replay_id, claim_token)
+                self._plan_briefly(replay_id, claim_token)
             made = self._store.get(plugin, replay_id)
             self._publish(self._runs.leave(replay_id, claim_token, after_ms=0))
         return made
@@ -239,7 +239,7 @@ class Replays:
         if state == LATE:
             raise Unavailable("The reference ids came too slowly: the replay was given up.")
 
-    def _look(self, replay_id: str, claim_token: str) -> None:
+    def _plan_briefly(self, replay_id: str, claim_token: str) -> None:
         """Plan a job for as long as a caller may wait."""
         state, count, until_s = str(ReplayState.PLANNING), 0, time.monotonic() + PLANNING_S
         while state == ReplayState.PLANNING and count <= PLANNED_AT_ONCE and time.monotonic() < until_s:
@@ -256,7 +256,7 @@ def _check(request: Request) -> None:
         raise BadParameter("max must be at least 1.")
 
 
-def _failed(wanted: Filter) -> Filter:
+def _with_default_error(wanted: Filter) -> Filter:
     return wanted if wanted.states or wanted.error is not None else replace(wanted, error=True)
 
 

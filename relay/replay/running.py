@@ -80,7 +80,7 @@ class Replaying:
             claim_token = uuid4().hex
             taken = self._runs.claim(replay_id, claim_token)
             if taken is not None:
-                self._go(replay_id, claim_token, taken)
+                self._plan_and_run(replay_id, claim_token, taken)
         except Unavailable:  # the lease ends by itself
             log.event(log.Event.STORE_AWAY, level=logging.WARNING, doing="replay", replay=replay_id)
         except Exception as error:  # noqa: BLE001 - nothing waits for this greenlet, so log the error here
@@ -88,7 +88,7 @@ class Replaying:
         finally:
             self._in_progress.discard(replay_id)
 
-    def _go(self, replay_id: str, claim_token: str, taken: Taken) -> None:
+    def _plan_and_run(self, replay_id: str, claim_token: str, taken: Taken) -> None:
         state: str = taken.state
         while state == ReplayState.PLANNING and not self._stopping.is_set():
             if taken.by_hand:  # the caller who gave the ids is gone, and was never told of this job

@@ -40,8 +40,8 @@ class RingFile:
         entries = self._entries()
         if len(entries) >= MAX_KEYS:
             raise Conflict(f"The {self.name} ring is full: retire a key first.")
-        newest, entry = max(_made(_id_of(each)) for each in entries), Vault.new_key_text()
-        while _made(_id_of(entry)) <= newest:  # ids contain the second, which tells which key is the newest
+        newest, entry = max(_date_of(_id_of(each)) for each in entries), Vault.new_key_text()
+        while _date_of(_id_of(entry)) <= newest:  # ids contain the second, which tells which key is the newest
             time.sleep(0.1)
             entry = Vault.new_key_text()
         self._write([*entries, entry])
@@ -49,7 +49,7 @@ class RingFile:
 
     def newest_id(self) -> str:
         """Return the id of the newest key by the dates in the ids; if none has a date, that of the ring's last key."""
-        return max(enumerate(self.key_ids()), key=lambda pair: (_made(pair[1]), pair[0]))[1]
+        return max(enumerate(self.key_ids()), key=lambda pair: (_date_of(pair[1]), pair[0]))[1]
 
     def promote(self, key_id: str) -> None:
         """Make a key of the ring the one that seals."""
@@ -94,7 +94,7 @@ class RingFile:
         partial.replace(self.path)
 
 
-def _made(key_id: str) -> str:
+def _date_of(key_id: str) -> str:
     found = _DATED.match(key_id)
     return found[1] if found else ""
 

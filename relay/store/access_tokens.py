@@ -23,7 +23,7 @@ class RevisionId:
 
 
 class AccessTokenStore:
-    """Sealed tokens in the store. Methods raise ``Unavailable`` when the store cannot be reached."""
+    """The sealed tokens in the store. Methods raise ``Unavailable`` when the store cannot be reached."""
 
     def __init__(self, client: Redis, keys: Keyspace = SINGLE) -> None:
         self._keys = keys

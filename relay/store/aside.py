@@ -23,7 +23,7 @@ _OF_WEBHOOKS: Final = frozenset(PARTITIONED[kind] for kind in OF_WEBHOOKS)
 
 
 class SetAside:
-    """The shared keys of one partition, and the keys beside them that hold what is set aside for a bucket."""
+    """Moves a bucket's entries between the shared keys of a partition and the keys that hold what is set aside."""
 
     def __init__(self, server: Any, bucket: int, number: int) -> None:
         self._server = server

@@ -6,7 +6,7 @@ from typing import Final
 
 from relay.reference_id import bucket_of, bucket_of_plugin
 
-#: First parts of keys: the second part is a plugin; the second part is an id; the key holds what is set aside.
+#: First parts of keys by what the second part is: a plugin; an id; the bucket of entries that are set aside.
 _OF_PLUGIN: Final = frozenset({"p", "target", "token"})
 _OF_ID: Final = frozenset({"inv", "replay"})
 _ASIDE: Final = "moving"

@@ -1,4 +1,4 @@
-"""The list of ended calls whose callbacks have not been told yet."""
+"""Keeps the list of ended calls whose callbacks have not been told yet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import redis
 
-#: How long, in milliseconds, a worker has the ends that it took to itself.
+#: How long, in milliseconds, the ends that one worker took are not given to another.
 HOLD_MS: Final = 10_000
 
 

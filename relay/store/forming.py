@@ -92,7 +92,7 @@ class Forming:
 
     def _followed(self, clients: Sequence[Any]) -> bool:
         """Let servers without slots follow the primary that has the fewest replicas, and wait until they do."""
-        nodes = [_itself(client) for client in clients]
+        nodes = [_own_entry(client) for client in clients]
         followed = Counter(node["master_id"] for node in nodes)
         primaries = [node["node_id"] for node in nodes if node["slots"]]
         for client, node in zip(clients, nodes, strict=True):
@@ -120,7 +120,7 @@ def _refuse_strangers(clients: Sequence[Any]) -> None:
                 )
 
 
-def _itself(client: Any) -> dict[str, Any]:
+def _own_entry(client: Any) -> dict[str, Any]:
     """Return a server's own entry in its list of nodes; the entries that others have of it may be old."""
     return next(node for node in client.execute_command("CLUSTER NODES").values() if "myself" in node["flags"])
 

@@ -109,10 +109,10 @@ def read_health(url: str, admin_url: str | None = None, keys: Keyspace = SINGLE)
         Unavailable: no server answers; the message says why, without the address.
     """
     servers, away, last = [], [], Unavailable()
-    with _told(), _client(url) as client:
+    with _without_addresses(), _client(url) as client:
         for name, own in servers_of(client, url).items():
             try:
-                with _told():
+                with _without_addresses():
                     servers.append(_health_of(name, own, admin_url))
             except Unavailable as error:
                 away.append(name)
@@ -121,7 +121,7 @@ def read_health(url: str, admin_url: str | None = None, keys: Keyspace = SINGLE)
             raise last
         known = tuple(servers)
         try:
-            with _told():
+            with _without_addresses():
                 return replace(_rest(client, keys), servers=known, away=tuple(away))
         except Unavailable as error:
             return StoreHealth(known, tuple(away), rest=error)
@@ -129,12 +129,12 @@ def read_health(url: str, admin_url: str | None = None, keys: Keyspace = SINGLE)
 
 def read_workers(url: str) -> tuple[LiveWorker, ...]:
     """Read which workers are alive. Raises `Unavailable` as `read_health` does."""
-    with _told(), _client(url) as client:
+    with _without_addresses(), _client(url) as client:
         return _workers(client)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _without_addresses() -> Iterator[None]:
     """Turn errors into `Unavailable` with a message that says why, and quotes no address."""
     try:
         yield

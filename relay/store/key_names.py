@@ -53,7 +53,7 @@ PARTITIONED: Final = {
     "minute": "p:{plugin}:minute:{minute}:{webhook}",  # hash: one minute's counts of a webhook, or of all ('')
     "hour": "p:{plugin}:hour:{hour}",  # hash: counts of one hour by webhook
     "told_full": "p:{plugin}:told:full",  # list: the first id of each group lately refused as over capacity
-    "gathered": "p:{plugin}:gathered:{process}",  # int: the last batch of histograms that a worker added
+    "gathered": "p:{plugin}:gathered:{process}",  # string: the last batch of histograms that a worker added
     "plugin_rate": "p:{plugin}:rate",  # us: when the plugin's rate will be unused again
     "plugin_rate_taken": "p:{plugin}:rate:{token}",  # string: this request was counted in the rate; kept for a minute
     "refusals": "p:{plugin}:refusals:{minute}",  # int: rejected records written in this minute

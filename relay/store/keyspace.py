@@ -110,7 +110,7 @@ class Keyspace(Placement):
         return _name(self.root(plugin), "last_revision", plugin=plugin, webhook=webhook)
 
     def users(self, plugin: str, webhook: str) -> str:
-        """Set: the chains that have a webhook among their steps."""
+        """Set: the webhooks that use a webhook, as a step or as their callback."""
         return _name(self.root(plugin), "users", plugin=plugin, webhook=webhook)
 
     def token(self, plugin: str, webhook: str, revision: int) -> str:

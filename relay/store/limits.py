@@ -33,7 +33,7 @@ class Limits:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """Take the limits from the settings."""
+        """Return the limits that the settings give."""
         return cls(
             max_pending=settings.max_pending,
             max_pending_per_plugin=settings.max_pending_per_plugin,

@@ -74,8 +74,8 @@ class PluginMoves:
 
         Raises:
             BadParameter: there is no such partition.
-            Conflict: one of the plugins' webhooks is not paused, calls of them are being sent, or the bucket is being
-                moved to another partition or by another process.
+            Conflict: a webhook of the bucket's plugins is not paused, calls of them are being sent, or the bucket is
+                being moved to another partition or by another process.
         """
         bucket = bucket_of_plugin(plugin)
         target = bucket % self._partitions if target is None else target

@@ -64,7 +64,7 @@ def read_notices(message: bytes) -> Iterator[Notice]:
         )
 
 
-def _as_it_is(message: Any) -> Any:
+def _unchanged(message: Any) -> Any:
     """Return the message unchanged; redis-py's own handler formats every message for its log."""
     return message
 
@@ -85,7 +85,7 @@ class Subscription:
         """Pass every notice to ``deliver`` until ``stop`` is set; continue after restarts of the server.
 
         ``renew`` is called after every subscription, also the first. Notices that were published before it are lost, so
-        ``renew`` has to read from the store whether the calls that are waited for have ended.
+        the waiters have to find out from the store whether their calls have ended.
         """
         pause_s = _PAUSE_FIRST_S
         failures = Failures("notices")
@@ -115,7 +115,7 @@ class Subscription:
             yield [notice for notice, is_final in zip(group.items, final, strict=True) if is_final]
 
     def _listen(self, renew: Callable[[], None], stop: threading.Event) -> Iterator[Notice]:
-        with self._client.pubsub(push_handler_func=_as_it_is) as pubsub:
+        with self._client.pubsub(push_handler_func=_unchanged) as pubsub:
             pubsub.subscribe(self._channel)
             heard_at_s, asked = time.monotonic(), False
             while not stop.is_set():

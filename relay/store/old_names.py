@@ -13,7 +13,7 @@ from relay.store.key_names import PARTITIONED, PREFIX, SHARED, SHARED_ROOT, part
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_PIECE: Final = 1_000  # keys that one SCAN looks at
+_PIECE: Final = 1_000  # how many keys one SCAN examines
 _SHARED_HEADS: Final = frozenset(template.split(":", 1)[0] for template in SHARED.values())
 #: Old names of which every used server has at least one: it has a plugin, or an API key.
 OLD_MARKS: Final = (PREFIX + PARTITIONED["plugins"], PREFIX + SHARED["api_keys"])

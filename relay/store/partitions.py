@@ -47,7 +47,7 @@ def agreed_client(settings: Settings, *, divides: bool) -> Redis:
             raise
     client.close()
     client = connect(settings)  # it has no connections yet
-    client.connection_pool.connection_kwargs["redis_connect_func"] = _asked_first
+    client.connection_pool.connection_kwargs["redis_connect_func"] = _check_on_connect
     return client
 
 
@@ -71,7 +71,7 @@ def agree_on_partitions(client: Redis, count: int, *, divides: bool = True) -> R
             _begin(any_client, count, divides=divides)
             found = any_client.get(keyspace.partitions())
     if int(found or 1) != count:
-        raise SettingsError(_differs(count, int(found or 1)))
+        raise SettingsError(_mismatch_text(count, int(found or 1)))
     return client
 
 
@@ -86,18 +86,18 @@ def _begin(client: Any, count: int, *, divides: bool) -> None:
     client.set(keyspace.partitions(), count, nx=True)
 
 
-def _differs(count: int, found: int) -> str:
+def _mismatch_text(count: int, found: int) -> str:
     return f"RELAY_PARTITIONS is {count}, and the store has {found}: keep that number, for every process and command."
 
 
-def _asked_first(connection: Any) -> None:
+def _check_on_connect(connection: Any) -> None:
     """Check the number of partitions on a new connection, before any other command."""
     connection.on_connect()
     connection.send_command("GET", keyspace.partitions())
     found = int(connection.read_response() or 1)
     if found != 1:
         connection.disconnect()
-        raise Unavailable(_differs(1, found))
+        raise Unavailable(_mismatch_text(1, found))
 
 
 def _has_one_partition(client: Any, count: int) -> bool:

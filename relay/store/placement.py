@@ -40,11 +40,11 @@ class Placement:
 
     def is_at_hand(self, plugin: str) -> bool:
         """Return whether a plugin can be used now: its partition is known, and it is not being moved."""
-        return _is_told(lambda: self.partition_of(plugin))
+        return _is_known(lambda: self.partition_of(plugin))
 
     def is_at_hand_ref(self, reference_id: str) -> bool:
         """Return whether the plugin of an invocation or replay job can be used now, as `is_at_hand`."""
-        return _is_told(lambda: self.partition_of_ref(reference_id))
+        return _is_known(lambda: self.partition_of_ref(reference_id))
 
     def root(self, plugin: str) -> str:
         """Return the root of a plugin's keys; raises as `partition_of`."""
@@ -73,7 +73,7 @@ class Placement:
         return bucket % self.partitions if self.places is None else self.places.group_of(bucket)
 
 
-def _is_told(ask: Callable[[], int]) -> bool:
+def _is_known(ask: Callable[[], int]) -> bool:
     try:
         ask()
     except Unavailable:

@@ -32,7 +32,7 @@ class Traffic:
 
     paused: bool
     breaker: Breaker
-    failures: int  # attempts in a row that could not contact the endpoint
+    failures: int  # in a row, in which the endpoint could not be contacted
     open_until_ms: int | None  # by the server's clock
     parked: int
     running: int

@@ -74,7 +74,8 @@ class Registry:
         A registration that is identical to the current revision makes no new one.
 
         Raises:
-            DocumentError: the plugin would have more than ``MAX_WEBHOOKS``, or a chain would not fit its steps.
+            DocumentError: the plugin would have more than ``MAX_WEBHOOKS``, or a webhook would not match its steps or
+                callback.
             Conflict: others keep registering the same webhooks.
             SettingsError: this process has no target keys.
         """

@@ -40,7 +40,7 @@ class ReplayState(StrEnum):
 class Skip(StrEnum):
     """Why an original was not sent again."""
 
-    REPLAYED = "replayed"  # a replay of it was answered well, or it is in this job twice
+    REPLAYED = "replayed"  # a replay of it was answered well, or was made by this very job
     BEING_REPLAYED = "being_replayed"
     UNCERTAIN = "uncertain"
     EXPIRED = "expired"  # record or contents are older than their retention, or no such invocation exists
@@ -76,7 +76,7 @@ class ReplayJob:
 
     @property
     def over(self) -> bool:
-        """Whether the job has ended: all its calls are final, or it was cancelled."""
+        """Whether the job has ended: every original is decided, or it was cancelled, and all its calls are final."""
         return self.finished_at_ms is not None
 
 

@@ -45,7 +45,7 @@ class Scripts:
         """Run ``lua/<name>.lua`` with ``args``; load all scripts first if the server lacks it.
 
         ``root`` is the root of the script's keys; by default the shared one for scripts with shared keys, else the
-        first partition's. All scripts are loaded, because a full server accepts none, and then needs those that free
+        first partition's. All scripts are loaded, because a full server loads no more, and then needs those that free
         memory.
         """
         function = library().functions[name]

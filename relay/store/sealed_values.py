@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _PIECE: Final = 500  # how many keys one SCAN examines
-_TOLD: Final = frozenset({"raw", "secrets"})  # parts that hold answers to a chain's steps
-_PARTS: Final = _TOLD | {"payload", "result"}
+_FROM_ANSWERS: Final = frozenset({"raw", "secrets"})  # parts taken from answers to a chain's steps
+_PARTS: Final = _FROM_ANSWERS | {"payload", "result"}
 _RECORD: Final = ("plugin", "webhook", "revision", "pins", "parent", "parentStep", "step")
 
 
@@ -119,11 +119,11 @@ class SealedValues:
             record = _Record(*((field or b"").decode() for field in fields))
             owner = record.owner(part, reference_id)
         except (StoreFault, ValueError):  # of another type, or not a number
-            return SealedValue(key, "target" if part in _TOLD else "data", part)
+            return SealedValue(key, "target" if part in _FROM_ANSWERS else "data", part)
         if sealed is None:
             return None
-        is_told = part in _TOLD or (part == "payload" and record.parent)
-        return SealedValue(key, "target" if is_told else "data", part, record.plugin, owner, sealed)
+        is_from_answer = part in _FROM_ANSWERS or (part == "payload" and record.parent)
+        return SealedValue(key, "target" if is_from_answer else "data", part, record.plugin, owner, sealed)
 
     def _secret(self, key: str, kind: str, plugin: str, webhook: str, revision: str) -> SealedValue | None:
         number = int(revision)

@@ -1,4 +1,4 @@
-"""What one Redis server says about itself."""
+"""Reads the health of one server, as the server itself reports it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ServerHealth:
     used_bytes: int
     maximum_bytes: int  # 0: no limit
     skew_ms: float  # the server's clock minus this machine's
-    unrestricted: tuple[str, ...]  # the relay's server users that may configure or empty the server
+    unrestricted: tuple[str, ...]  # users of the relay's processes that may configure or empty the server
     replicas: int | None = None  # how many follow it; None: it is a replica itself
     failed_writes: tuple[str, ...] = ()  # snapshots and rewrites that failed the last time
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PERIOD_S: Final = 1.0
 #: How many sweeps per period are enough: with more workers, each skips some of its sweeps.
 SWEEPS: Final = 16
-ALARMS: Final = 1_000  # looked at in one sweep
+ALARMS: Final = 1_000  # taken in one sweep
 RECORDS: Final = 250  # deleted by one script
 #: How long, in seconds, one sweep goes on deleting records while there are more; new ones come no faster than that.
 PRUNING_S: Final = 0.5

@@ -1,10 +1,9 @@
 -- accept: writes the records of a group of triggers. Runs without allow-oom: a full server refuses new work.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 grace_ms  2 max_pending  3 max_pending_per_plugin  4 max_pending_bytes  5 refusals a minute and plugin
---       6-9 retention ms: ok, failed, rejected, contents (0: as
---       records)  10 idempotency_ms  11 max_pending_bytes_per_plugin  12 actor ('': each
---       trigger's caller)  13 n, then n times:
+-- ARGV  1 grace_ms  2 max_pending  3 max_pending_per_plugin  4 max_pending_bytes  5 refusals per minute and plugin
+--       6-9 retention ms: ok, failed, rejected, contents (0: as records)  10 idempotency_ms
+--       11 max_pending_bytes_per_plugin  12 actor ('': each trigger's caller)  13 n, then n times:
 --       ref plugin webhook revision lane timeout_ms repeatable payload requestBytes caller traceparent waiter
 --       chain pins age_ms delay_ms callback refusal k, then k times: mac fingerprint
 --       (chain '1' for a chain, whose pins are the revisions of its steps' webhooks as JSON; callback: the webhook to

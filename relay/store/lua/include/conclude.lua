@@ -1,6 +1,6 @@
 -- conclude: ends calls that got no answer: too old, lost, or of a chain past its deadline.
 --
--- r: what finish needs, and attempts, losses, repeatable, timeout, leaseEnd, endBy, deadline, step.
+-- r: the fields that finish needs, and attempts, losses, repeatable, timeout, leaseEnd, endBy, deadline, step.
 -- needs: clock, finish, jobs
 
 local LOSSES = 3 -- after this many lost leases since the last progress even a repeatable call ends

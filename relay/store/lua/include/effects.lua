@@ -47,8 +47,8 @@ local function effect_notice(waiters, entry)
   end
 end
 
--- Runs a command over a long list, `stride` values a member, in pieces that unpack() can take; returns the sum of the
--- replies.
+-- Runs a command over a long list, `stride` values per member, in pieces that unpack() can take; returns the sum of
+-- the replies.
 local function in_pieces(command, key, list, stride)
   local piece, sum = 1000 * stride, 0
   for first = 1, #list, piece do
