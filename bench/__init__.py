@@ -1,1 +1,1 @@
-"""`make bench`: this relay beside its peers, in one run on one machine (docs/benchmarks.md)."""
+"""`make bench`: compares this relay with its peers, in one run on one machine (docs/benchmarks.md)."""

@@ -1,4 +1,4 @@
-"""`python -m bench`: plays the tournament, prints the tables, writes the JSON.
+"""`python -m bench`: runs the tournament, prints the tables, writes the JSON.
 
 Exit 0 if every contender that could run has a round that counts in every workload, else 1; targets are shown,
 not enforced.
@@ -94,7 +94,7 @@ def _narrowed(
     workload: tuple[str, ...],
     **_: Any,
 ) -> Plan:
-    """The plan with what the options leave of it."""
+    """Return the plan, reduced to what the options ask for."""
     kept = {
         name: count if rounds is None else rounds for name, count in plan.rounds.items() if not fsync or name in fsync
     }

@@ -1,7 +1,7 @@
 """What one drained call costs: processor time of the server within its scripts, and of the worker.
 
 python -m bench.call_cost                  this working tree
-python -m bench.call_cost --rounds 3       the median of so many stages
+python -m bench.call_cost --rounds 3       the median of three stages
 python -m bench.call_cost --rounds 7 --vary RELAY_FLOWER_EVENTS=0,50
                                            workers with either value of a setting in turn, on one stage
 """
@@ -34,10 +34,10 @@ DRAIN_S: Final = 300.0
 
 @dataclass(frozen=True)
 class CallCost:
-    """Microseconds a call, and how often the server was asked for one."""
+    """Microseconds a call, and the numbers of script runs and commands that it took."""
 
-    in_scripts_us: float  # of the server's time, within FCALL
-    server_us: float  # of its processor, all in all
+    in_scripts_us: float  # of the server, within FCALL
+    server_us: float  # of the server's processor time, in all
     worker_us: float
     script_runs: float
     commands: float  # those within scripts, too
@@ -45,7 +45,7 @@ class CallCost:
 
 
 def measured(at: Neighbours, calls: int, settings: Mapping[str, str] | None = None) -> CallCost:
-    """Drain so many calls with one worker, after it has met what is met the first time."""
+    """Drain ``calls`` calls with one worker, after a first drain has warmed it up."""
     at.queue(QUICK, WARM_UP)
     at.start_worker("bulk", settings)
     _drain(at)
@@ -70,7 +70,7 @@ def _time(at: Neighbours) -> float:
 
 
 def _standing(at: Neighbours) -> dict[str, float]:
-    """Microseconds and counts since the start; the worker is what is named so among this process's children."""
+    """Return microseconds and counts since the start; the worker is found by its name among this process's children."""
     commands, server = at.client.info("commandstats"), at.client.info("cpu")
     fcall = commands.get("cmdstat_fcall", {"usec": 0, "calls": 0})
     return {
@@ -92,10 +92,10 @@ def _worker_s() -> list[float]:
 
 
 def _compare(calls: int, rounds: int, name: str, values: str) -> None:
-    """Rounds in which each value of a setting has its turn; the median of the rounds' ratios to the first value."""
+    """Run rounds that measure each value of a setting; print the median of the rounds' ratios to the first value."""
     found: dict[str, list[CallCost]] = {value: [] for value in values.split(",")}
     with tempfile.TemporaryDirectory() as folder, neighbours(Path(folder), 0.0) as at:
-        for number in range(rounds):  # the other way round in every other round, since what is queued grows
+        for number in range(rounds):  # every other round takes the values in reverse, since the records grow
             for value in list(found)[:: -1 if number % 2 else 1]:
                 found[value].append(measured(at, calls, {name: value}))
     table = Table(title=f"A drained call, {calls:,} of them, medians of {rounds}", title_justify="left")

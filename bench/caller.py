@@ -31,7 +31,7 @@ WANTED_DATA: Final = {"ok": True}
 
 @dataclass(slots=True)
 class Tally:
-    """What came back: latencies only of answers inside the window, ids and faults of all."""
+    """Counts the answers: latencies only of those inside the window, ids and faults of all."""
 
     begin_s: float
     end_s: float

@@ -1,4 +1,4 @@
-"""Child processes of a run: started with their output in a file, and ended by their process group."""
+"""Child processes of a run: their output goes to files, and they are ended by process group."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 PATIENCE_S: Final = 8.0  # between SIGTERM and SIGKILL
 POLL_S: Final = 0.02
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
-PRECEDENCE: Final = -15  # as nice(1) counts
-STAGE: Final = ("server", "endpoint")  # what the other processes of a stage need
+PRECEDENCE: Final = -15  # a nice value
+STAGE: Final = ("server", "endpoint")  # the processes that the others of a stage need
 
 
 class BenchError(Exception):
@@ -28,7 +28,7 @@ class BenchError(Exception):
 
 
 class Children:
-    """The processes of one stage; leaving the context ends all of them, what they need (server, endpoint) last."""
+    """The processes of one stage; leaving the context ends all of them, server and endpoint last."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -75,7 +75,7 @@ class Children:
         return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
     def take_precedence(self) -> None:
-        """Puts these processes and ourselves before all others of the machine, where autogroups and rights allow it."""
+        """Gives these processes and ourselves priority over all others, where autogroups and rights allow it."""
         for pid in ("self", *(process.pid for _, process in self._running)):
             with suppress(OSError):
                 Path(f"/proc/{pid}/autogroup").write_text(f"{PRECEDENCE}")
@@ -114,7 +114,7 @@ class Children:
 
 
 def end_on_sigterm() -> None:
-    """Leave through the contexts that end our children when a time limit ends us with SIGTERM."""
+    """On SIGTERM (from a time limit), leave through the contexts, which end our children."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 

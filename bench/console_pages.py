@@ -1,7 +1,7 @@
-"""`python -m bench.console_pages`: how long what the console asks for takes with a million records.
+"""`python -m bench.console_pages`: how long the console's requests take with a million records.
 
-The records are those of `bench.lookups`; the requests go through a real API process. A script that holds the server up
-for longer than the bound is named, from the server's own slow log.
+The records are those of `bench.lookups`; the requests go through a real API process. Scripts that block the server
+for longer than the bound are named, from the server's own slow log.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ HELD_UP_MS: Final = 50  # of the server, by one script or command
 ROUNDS: Final = 5
 _START_S: Final = 60.0
 
-#: What the console's views ask for.
+#: The requests of the console's views.
 PAGES: Final = {
     "overview: stats of a day": "/v1/stats?since={day}",
     "overview: stats of an hour": "/v1/stats?since={hour}",
@@ -55,7 +55,7 @@ PAGES: Final = {
     "metrics": "/metrics",
 }
 
-#: Records that are made as calls make them; the rest are copies of these, spread over the day before.
+#: How many records the scripts of calls make; the rest are copies of these, spread over the day before.
 TEMPLATES: Final = 20_000
 _COPIES: Final = 500  # in one script
 _COPY: Final = """
@@ -79,7 +79,7 @@ end
 
 
 def multiply(client: Any, more: int) -> None:
-    """Copy the records that are there so often that so many more are there, each time with an earlier time."""
+    """Add ``more`` records as copies of the existing ones, each round of copies with earlier times."""
     templates = [ref.decode() for ref in client.zrange(keyspace.plugin_index(PLUGIN), 0, -1)]
     copy, day_ms, made = client.register_script(_COPY), 86_000_000, 0
     while made < more:
@@ -92,7 +92,7 @@ def multiply(client: Any, more: int) -> None:
 
 
 class Site:
-    """A server with records, and an API process over it."""
+    """A server with records, and an API process that serves them."""
 
     def __init__(self, children: Children, records: int) -> None:
         self.server = Server(children, BUILD / "stage" / "server", "everysec")
@@ -115,7 +115,7 @@ class Site:
         children.wait_until("the API", self._answers, _START_S)
 
     def asked(self, path: str) -> tuple[float, int]:
-        """Milliseconds and bytes of one answer."""
+        """Return milliseconds and bytes of one answer."""
         began = time.perf_counter()
         answer = requests.get(self._url + path, headers={"Authorization": f"Bearer {self._key}"}, timeout=600)
         took_ms = (time.perf_counter() - began) * 1000
@@ -123,7 +123,7 @@ class Site:
         return took_ms, len(answer.content)
 
     def held_up(self) -> list[dict[str, Any]]:
-        """What has held the server up for too long since the last time."""
+        """Return what has blocked the server for too long since the last call."""
         found: list[dict[str, Any]] = self.server.client.slowlog_get(128)
         self.server.client.slowlog_reset()
         return found
@@ -142,7 +142,7 @@ def _moment(seconds_ago: int) -> str:
 @click.command()
 @click.option("--records", type=click.IntRange(1_000, 10_000_000), default=1_000_000, show_default=True)
 def main(records: int) -> None:
-    """Every page of the console with a million records."""
+    """Measure every page of the console with a million records."""
     shutil.rmtree(BUILD / "stage", ignore_errors=True)
     table, slow = Table(title=f"The console among {records:,} records", title_justify="left"), 0
     for column in ("asked for", "median ms", "worst ms", "KiB", f"held the server up > {HELD_UP_MS} ms"):

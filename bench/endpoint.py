@@ -1,8 +1,8 @@
 """The endpoint that every contender calls: a process that answers `{"ok":true}` and counts receipts by id.
 
-A bare epoll loop, because the endpoint shares the machine with what is measured: it must never be what a
-contender waits for, and what it costs must be small beside what they cost. With ``--delay-s`` it is slow to answer,
-at the same small cost. With ``--tls-port`` it also answers there, behind ``--certificate`` (certificate and key, PEM).
+A bare epoll loop, because the endpoint shares the machine with the contenders: it must never limit one, and its cost
+must be small compared with theirs. With ``--delay-s`` it answers late, at the same small cost. With ``--tls-port`` it
+also serves TLS there, with ``--certificate`` (certificate and key, PEM).
 
     POST /anything            one receipt of the id in `webhook-id`
     GET  /_bench/receipts     {"receipts", "distinct", "doubled", "unnamed", "digest", "first_s", "last_s", "most_open",
@@ -35,7 +35,7 @@ HANDSHAKE_S: Final = 10.0
 
 
 class Ledger:
-    """What was received since the last reset."""
+    """The receipts since the last reset."""
 
     def __init__(self) -> None:
         self.reset()
@@ -48,10 +48,10 @@ class Ledger:
         self._most_open = 0
         self._open_s = 0.0
         self._answered_s: float | None = None
-        self.handshakes = 0  # connections made to the port of TLS
+        self.handshakes = 0  # connections made to the TLS port
 
     def note(self, call_id: bytes | None, still_open: int = 0) -> None:
-        """A receipt, with so many others unanswered."""
+        """Count a receipt; ``still_open`` says how many calls are unanswered."""
         self._most_open = max(self._most_open, still_open + 1)
         self._last_s = time.monotonic()
         if self._first_s is None:
@@ -62,7 +62,7 @@ class Ledger:
             self._times[call_id] = self._times.get(call_id, 0) + 1
 
     def answered(self, received_s: float) -> None:
-        """An answer to what came at that moment."""
+        """Count an answer to the call that was received at that moment."""
         self._answered_s = time.monotonic()
         self._open_s += self._answered_s - received_s
 
@@ -92,7 +92,7 @@ class EndpointServer:
         self._ledger = Ledger()
         self._listener = listener
         self._delay_s = delay_s
-        self._late: list[tuple[float, int, socket.socket]] = []  # when to answer whom, a heap
+        self._late: list[tuple[float, int, socket.socket]] = []  # a heap of answers that are due, by time
         self._order = itertools.count()
         self._selector = selectors.DefaultSelector()
         self._secure = secure
@@ -111,7 +111,7 @@ class EndpointServer:
             while self._late and self._late[0][0] <= time.monotonic():
                 due_s, _, connection = heapq.heappop(self._late)
                 self._ledger.answered(due_s - self._delay_s)
-                with suppress(OSError):  # the caller has gone meanwhile
+                with suppress(OSError):  # the caller has closed the connection meanwhile
                     connection.sendall(ANSWER)
 
     def _accept(self, listener: socket.socket) -> None:
@@ -166,7 +166,7 @@ class Secure:
         self._context.load_cert_chain(certificate)
 
     def shake_hands(self, connection: socket.socket) -> socket.socket:
-        """The connection with its handshake made; nothing else is served meanwhile."""
+        """Make the handshake and return the connection; nothing else is served meanwhile."""
         connection.settimeout(HANDSHAKE_S)
         return self._context.wrap_socket(connection, server_side=True)
 

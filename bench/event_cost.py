@@ -1,7 +1,7 @@
 """`python -m bench.event_cost`: what Flower's events cost, in microseconds of processor.
 
-A call costs a worker its place in the sample; an event that is shown costs the worker and the server its sending. Both
-are counted as processor time, so that a busy machine disturbs them little.
+Every call costs the worker the choice whether to show it; an event that is shown costs worker and server its sending.
+Both are measured as processor time, which a busy machine disturbs little.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BUILD: Final = ROOT / "build" / "events"
 CALLS: Final = 50_000
 SENDS: Final = 100
 ROUNDS: Final = 7
-#: Processor of all processes for a drained call, alone on a machine (docs/performance.md).
+#: Microseconds of all processes for a drained call, on a machine that does nothing else (docs/performance.md).
 CALL_US: Final = 180.0
 
 
@@ -55,7 +55,7 @@ def _cpu_us(act: Callable[[], Any]) -> float:
 
 
 def _sampled_us(settlements: list[Settlement], per_second: int) -> float:
-    """A call's place in the sample of a second of a drain."""
+    """Return microseconds a call for choosing the sample in a second of a drain."""
     calls = ShownCalls(per_second)
 
     def add() -> None:
@@ -68,7 +68,7 @@ def _sampled_us(settlements: list[Settlement], per_second: int) -> float:
 @click.command()
 @click.option("--per-second", type=int, default=50, show_default=True, help="RELAY_FLOWER_EVENTS.")
 def main(per_second: int) -> None:
-    """Measure, and print what it comes to in a drain."""
+    """Measure, and print the cost in a drain."""
     shutil.rmtree(BUILD, ignore_errors=True)
     one = Settlement(new_reference_id(), "t", State.DELIVERED, Outcome.ANSWERED, 200, error=False, attempt=None)
     group = [_shown(one) for _ in range(per_second)]

@@ -1,4 +1,4 @@
-"""Where the next ceiling is, with up to 100 primaries and 1,000 workers: a model; its inputs are of `bench.partitions`.
+"""A model of what limits up to 100 primaries and 1,000 workers; its inputs come from `bench.partitions`.
 
 python -m bench.fleet [build/partitions/found.json]
 """
@@ -27,16 +27,16 @@ FOUND: Final = Path("build/partitions/found.json")
 class Costs:
     """Microseconds of a server, and bytes: the model's inputs."""
 
-    call_us: float  # of the one server that has the call
-    notice_us: float  # of every other server, for a call that is awaited: the cluster tells all of them
-    sweep_us: float  # of a worker's sweep of one partition
-    idle_us_s: float  # of a server, a second, alone
-    talk_us_s: float  # and more for each other server
+    call_us: float  # on the one server that has the call
+    notice_us: float  # on every other server, for an awaited call: the cluster forwards notices to all
+    sweep_us: float  # for a worker's sweep of one partition
+    idle_us_s: float  # of an idle server, each second
+    talk_us_s: float  # in addition, for each other server
     connection_bytes: float
 
     @classmethod
     def measured(cls, found: dict[str, Any]) -> Costs:
-        """From what `bench.partitions` wrote."""
+        """Read the costs from the file that `bench.partitions` wrote."""
         calls, talk, upkeep = found["calls"], found["talk"], found["upkeep"]
         idle = {count: talk[f"idle, {count} servers"]["us a second, each"] for count in (3, 12)}
         more = max(0.0, (idle[12] - idle[3]) / 9)
@@ -52,7 +52,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What is there: primaries, each with as many replicas, and who uses them."""
+    """The servers (primaries, each with the same number of replicas) and the processes and calls that use them."""
 
     primaries: int
     workers: int
@@ -60,27 +60,27 @@ class Fleet:
     apis: int = 10
     replicas: int = 1
     awaited: float = 0.5  # share of calls whose callers wait in an API process
-    hottest: float = 0.05  # share of the busiest plugin
-    most_sweeps_s: float = SWEEPS / PERIOD_S  # of all workers, through all partitions; they take turns
-    connections: int = 8  # of a worker or API process to each primary: the most that was seen, of a busy worker
+    hottest: float = 0.05  # the busiest plugin's share of all calls
+    most_sweeps_s: float = SWEEPS / PERIOD_S  # of all workers together: they take turns
+    connections: int = 8  # of a worker or API process to each primary: the most seen, from a busy worker
 
     @property
     def servers(self) -> int:
-        """All of them."""
+        """All servers, primaries and replicas."""
         return self.primaries * (1 + self.replicas)
 
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """How many calls a second a fleet can have, and what ends it."""
+    """How many calls a second a fleet can handle, and what limits it."""
 
     calls_s: float
-    limit: str  # of "calls", "notices", "sweeps", "talk", "hot plugin"
-    shares: dict[str, float]  # of a primary's time, at that rate
+    limit: str  # one of "calls", "notices", "sweeps", "talk", "hot plugin"
+    shares: dict[str, float]  # shares of a primary's time, at that rate
 
 
 def ceiling(fleet: Fleet, costs: Costs) -> Ceiling:
-    """The rate at which the first server is busy, or the busiest plugin's."""
+    """Return the rate at which the first server, or the busiest plugin's, is busy (``BUSY``)."""
     fixed = fixed_us_s(fleet, costs)
     a_call = call_us(fleet, costs)
     left = BUSY * SECOND_US - sum(fixed.values())
@@ -97,7 +97,7 @@ def ceiling(fleet: Fleet, costs: Costs) -> Ceiling:
 
 
 def fixed_us_s(fleet: Fleet, costs: Costs) -> dict[str, float]:
-    """What a primary does in a second whether there are calls or not."""
+    """Return microseconds that a primary spends each second even without calls."""
     return {
         "sweeps": min(fleet.workers / PERIOD_S, fleet.most_sweeps_s)
         * fleet.partitions
@@ -108,12 +108,12 @@ def fixed_us_s(fleet: Fleet, costs: Costs) -> dict[str, float]:
 
 
 def call_us(fleet: Fleet, costs: Costs) -> dict[str, float]:
-    """What a call costs a primary, on the average of all."""
+    """Return what a call costs a primary, averaged over all primaries."""
     return {"calls": costs.call_us / fleet.primaries, "notices": costs.notice_us * fleet.awaited}
 
 
 def connections(fleet: Fleet) -> int:
-    """That a primary keeps; servers stop at 10,000 by default."""
+    """Return how many connections a primary keeps; servers allow 10,000 by default."""
     return (fleet.workers + fleet.apis) * fleet.connections
 
 
@@ -131,7 +131,7 @@ FLEETS: Final = tuple(
 
 
 def show(console: Console, costs: Costs) -> None:
-    """A row a fleet, as it is and with what would move its ceiling."""
+    """Print a row for each fleet: as it is, and with changes that would raise its limit."""
     variants = {
         "as it is": lambda fleet: fleet,
         "if every worker swept": lambda fleet: replace(fleet, most_sweeps_s=math.inf),
@@ -151,7 +151,7 @@ def show(console: Console, costs: Costs) -> None:
 
 
 def _shown(found: Ceiling) -> str:
-    """The rate, what ends it, and how much of a primary's time that takes on the average."""
+    """Return as text the rate, its limit, and the share of a primary's time that the limit takes on average."""
     share = "" if found.limit == "hot plugin" else f" {100 * found.shares[found.limit]:.0f} %"
     return f"{found.calls_s:,.0f} ({found.limit}{share})"
 
@@ -159,7 +159,7 @@ def _shown(found: Ceiling) -> str:
 @click.command()
 @click.argument("found", type=click.Path(path_type=Path, exists=True), default=FOUND)
 def main(found: Path) -> None:
-    """Print the model's table for what was measured."""
+    """Print the model's table for the measured costs."""
     console = Console(width=140)
     costs = Costs.measured(json.loads(found.read_text()))
     console.print(costs)

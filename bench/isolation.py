@@ -1,7 +1,7 @@
-"""`python -m bench.isolation`: what a webhook costs its neighbours, as ratios of one run (docs/benchmarks.md).
+"""`python -m bench.isolation`: how much a webhook slows its neighbours, as ratios of one run (docs/benchmarks.md).
 
-Each comparison is measured in rounds, calm and disturbed in turn on one stage of real processes; the median of the
-rounds' ratios counts.
+Each comparison runs in rounds that measure calm and disturbed on the same real processes; the median of the rounds'
+ratios counts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BUILD: Final = ROOT / "build" / "isolation"
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What is promised of a ratio: at least, or less than."""
+    """The bound that is promised for a ratio: at least, or less than."""
 
     name: str
     text: str
@@ -39,12 +39,12 @@ class Promise:
     below: float | None = None
 
     def kept(self, ratio: float) -> bool:
-        """Whether a ratio keeps it."""
+        """Return whether a ratio keeps the promise."""
         return (self.least is None or ratio >= self.least) and (self.below is None or ratio < self.below)
 
     @property
     def bound(self) -> str:
-        """The bound in words."""
+        """The bound as text."""
         return f">= {self.least:g}" if self.least is not None else f"< {self.below:g}"
 
 
@@ -63,7 +63,7 @@ PROMISES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A promise, its rounds (calm, disturbed), and how it stands."""
+    """A promise, its rounds (calm, disturbed), and whether it was kept."""
 
     name: str
     text: str

@@ -43,7 +43,7 @@ PAGES: Final = 200  # of each listing, one after the other
 BOUND_MS: Final = 20.0
 DAY_MS: Final = 24 * 3600 * 1000
 LIMITS: Final = Limits(10**9, 10**9, 1 << 50, 30 * DAY_MS, 90 * DAY_MS, 30 * DAY_MS)
-#: Of a hundred calls, in turn: how each ends.
+#: How each of a hundred calls ends, in order.
 ENDS: Final = (
     *[(State.DELIVERED, Outcome.ANSWERED, 200)] * 90,
     *[(State.DELIVERED, Outcome.ANSWERED, 503)] * 5,
@@ -55,7 +55,7 @@ ENDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was measured of one kind of look-up; times in milliseconds."""
+    """The measurements of one kind of look-up; times in milliseconds."""
 
     name: str
     median_ms: float
@@ -77,7 +77,7 @@ class Archive:
             client.hset(keyspace.webhooks("shop"), f"hook{number}", 1)
 
     def fill(self, records: int) -> None:
-        """So many, as calls make them."""
+        """Make ``records`` records with the scripts that calls use."""
         for start in range(0, records, GROUP):
             news = [_call(number) for number in range(start, min(start + GROUP, records))]
             self.store.accept_and_publish(news, ())
@@ -86,7 +86,7 @@ class Archive:
             self.store.settle([_end(new, token, start + number) for number, new in enumerate(news)])
 
     def pages(self, name: str, wanted: Filter, *, promised: bool) -> Finding:
-        """Pages of 50, one after the other, from the beginning again when the last one has come."""
+        """Read pages of 50 one after the other, and begin again after the last one."""
         cursor, times_ms, rows = None, [], 0
         for _ in range(PAGES):
             began = time.perf_counter()
@@ -97,14 +97,14 @@ class Archive:
         return Finding(name, round(median(times_ms), 2), round(max(times_ms), 2), rows, promised)
 
     def span(self) -> tuple[int, int]:
-        """When the second quarter of the records was created, in milliseconds: from, until."""
+        """Return when the second quarter of the records was created, in milliseconds: from, until."""
         key = keyspace.plugin_index("shop")
         count = self.client.zcard(key)
         since, until = (self.client.zrange(key, at, at, withscores=True)[0][1] for at in (count // 4, count // 2))
         return int(since), int(until)
 
     def lookups(self) -> list[Finding]:
-        """Every kind of listing."""
+        """Measure every kind of listing."""
         since_ms, until_ms = self.span()
         middle = Filter(since_ms=since_ms, until_ms=until_ms)
         failed = Filter(error=True)
@@ -159,7 +159,7 @@ def _timed(act: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def _replay(archive: Archive, most: int) -> dict[str, float]:
-    """Groups, plan and a job of everything; of the job so many are made, in seconds and calls a second."""
+    """Measure grouping, a plan and a job of everything; of the job at most ``most`` replays are made."""
     everything = Request(filter=Filter(states=FINAL), max=None)
     groups_s, _ = _timed(lambda: archive.listing.groups("shop", Filter()))
     plan_s, plan = _timed(lambda: archive.replays.plan("shop", everything))
@@ -186,7 +186,7 @@ def _replay(archive: Archive, most: int) -> dict[str, float]:
 
 
 def _made(archive: Archive, replay_id: str, token: str, most: int) -> int:
-    """Makes replays, each ended at once so that the job's cap is never met."""
+    """Makes replays, and ends each at once so that the job's cap is never reached."""
     made = 0
     while made < most:
         place, originals = archive.runs.read(replay_id, 50)
@@ -208,7 +208,7 @@ def _made(archive: Archive, replay_id: str, token: str, most: int) -> int:
     "--json", "json_file", type=click.Path(path_type=Path), default=BUILD / "lookups.json", show_default=False
 )
 def main(records: int, json_file: Path) -> None:
-    """Listings and replays with a million records."""
+    """Measure listings and replays with a million records."""
     shutil.rmtree(BUILD / "stage", ignore_errors=True)
     console = Console()
     with Children(BUILD / "stage") as children:

@@ -25,12 +25,12 @@ ATTEMPT: Final = Attempt(1, 1, 5, 200, Outcome.ANSWERED, Sent.ANSWERED)
 
 
 def store_of(client: Any, partitions: int) -> InvocationStore:
-    """A store of so many partitions."""
+    """Return a store with ``partitions`` partitions."""
     return InvocationStore(client, LIMITS, lease_margin_ms=10_000, keys=Keyspace(partitions))
 
 
 def plugins_of(nodes: Nodes, keys: Keyspace) -> list[str]:
-    """A plugin on each primary, with a webhook."""
+    """Return a plugin with a webhook on each primary."""
     found: dict[int, str] = {}
     number = 0
     ports = [client.connection_pool.connection_kwargs["port"] for client in nodes.primaries]
@@ -46,13 +46,13 @@ def plugins_of(nodes: Nodes, keys: Keyspace) -> list[str]:
 
 
 def register(client: Any, keys: Keyspace, plugin: str) -> None:
-    """Lets a plugin have a webhook, as far as the scripts look."""
+    """Gives a plugin a webhook, with no more than the scripts need."""
     client.hset(keys.webhooks(plugin), HOOK, 1)
     client.sadd(keys.plugins(keys.partition_of(plugin)), plugin)
 
 
 def new_call(plugin: str, waiter: str = "") -> NewInvocation:
-    """A call of 100 bytes."""
+    """Return a call of 100 bytes."""
     more = {"waiter": waiter} if waiter else {}
     return NewInvocation(
         new_reference_id(plugin), plugin, HOOK, 1, "bulk", timeout_ms=20_000, payload=b"sealed" * 20, request_bytes=100,
@@ -61,7 +61,7 @@ def new_call(plugin: str, waiter: str = "") -> NewInvocation:
 
 
 def make(store: InvocationStore, plugins: Sequence[str], calls: int, group: int) -> None:
-    """Calls from their acceptance to their end, a group at a time, plugins in turn."""
+    """Accept calls and bring them to their end, a group at a time, alternating between plugins."""
     for start in range(0, calls, group):
         news = [new_call(plugins[number % len(plugins)]) for number in range(start, start + group)]
         refs, token = [new.reference_id for new in news], uuid4().hex

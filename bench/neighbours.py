@@ -1,4 +1,4 @@
-"""A stage with neighbours: one webhook that is quick, one that may be slow, and what the relay does for each."""
+"""A stage with two webhooks, one quick and one that may be slow, and measurements of each."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Neighbours:
         self.client.delete(keyspace.workers())
 
     def queue(self, name: str, calls: int) -> None:
-        """Brings calls in bulk."""
+        """Queues calls in bulk."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=COMMAND_S)
         headers = {"authorization": f"Bearer {self._key}", "content-type": "application/json"}
         while calls > 0:
@@ -76,20 +76,20 @@ class Neighbours:
         connection.close()
 
     def delivered(self) -> int:
-        """How many calls have ended."""
+        """Return how many calls have ended."""
         return int(self.client.zcard(keyspace.expiry()))
 
     def parked(self, name: str) -> int:
-        """How many calls of a webhook are parked."""
+        """Return how many calls of a webhook are parked."""
         return int(self.client.zcard(keyspace.parked(PLUGIN, name)))
 
     def request(self, name: str, headers: Mapping[str, str] | None = None) -> bytes:
-        """A trigger, ready to be written to a connection."""
+        """Return a trigger's request, ready to be written to a connection."""
         fields = {"authorization": f"Bearer {self._key}", **(headers or {})}
         return post_request(f"/v1/webhooks/{name}/trigger", json.dumps({"data": DATA}).encode(), fields)
 
     def bring(self, name: str, headers: Mapping[str, str], **options: float) -> subprocess.Popen[bytes]:
-        """Starts callers that bring triggers at a rate; `summary_of` waits for what they have to say."""
+        """Starts callers that send triggers at a rate; `summary_of` waits for their summary."""
         command = [sys.executable, "-m", "bench.paced", "--port", str(self.port)]
         for option, value in options.items():
             command += [f"--{option.replace('_', '-')}", str(value)]
@@ -103,21 +103,21 @@ class Neighbours:
         return process
 
     def replay(self, name: str, calls: int, rate_per_s: float) -> Callable[[], ReplayJob]:
-        """Starts a replay of a webhook's calls, whatever they came to; what is returned says how it stands."""
+        """Starts a replay of a webhook's calls, however they ended; the returned function tells how far it is."""
         limits = Limits(0, 0, 0, KEPT_MS, KEPT_MS, KEPT_MS)
         store, runs = ReplayStore(self.client, limits), ReplayRuns(self.client, keep_ms=KEPT_MS)
-        replays = Replays(store, runs, Listing(self.client), lambda _ready: None)  # the workers' sweep finds it
+        replays = Replays(store, runs, Listing(self.client), lambda _ready: None)  # the workers' sweep finds the job
         wanted = Filter(webhook_id=name, states=frozenset({State.DELIVERED}))
         job = replays.start(PLUGIN, Request(filter=wanted, max=calls, rate_per_second=rate_per_s), caller="bench")
         return lambda: replays.get(PLUGIN, job.replay_id)
 
     def now_ms(self) -> int:
-        """The server's clock."""
+        """Return the time of the server's clock."""
         seconds, microseconds = self.client.time()
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     def took_ms(self, name: str, since_ms: int, until_ms: int) -> list[float]:
-        """How long the calls of a webhook took that were accepted between these moments; endless, if unfinished."""
+        """Return how long a webhook's calls accepted between these moments took; a minute for unfinished ones."""
         refs = self.client.zrangebyscore(keyspace.plugin_index(PLUGIN), since_ms, until_ms)
         pipeline = self.client.pipeline(transaction=False)
         for ref in refs:
@@ -127,7 +127,7 @@ class Neighbours:
 
 
 def summary_of(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """What callers that were started with `bring` found."""
+    """Return the summary of callers that were started with `bring`."""
     out, _ = process.communicate(timeout=180)
     if process.returncode:
         raise BenchError("The callers failed.")
@@ -136,7 +136,7 @@ def summary_of(process: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 
 def p99(values: list[float]) -> float:
-    """The 99th percentile; raises BenchError for no values."""
+    """Return the 99th percentile; raises BenchError for no values."""
     found = percentile(values, 99)
     if found is None:
         raise BenchError("Nothing was measured.")
@@ -145,7 +145,7 @@ def p99(values: list[float]) -> float:
 
 @contextmanager
 def neighbours(folder: Path, delay_s: float, **of_slow: Any) -> Iterator[Neighbours]:
-    """A fresh stage; the slow webhook's endpoint answers after ``delay_s``."""
+    """Make a fresh stage; the slow webhook's endpoint answers after ``delay_s``."""
     with Children(folder) as children:
         controls = []
         for name, late_s in ((QUICK, 0.0), (SLOW, delay_s)):
@@ -160,6 +160,6 @@ def neighbours(folder: Path, delay_s: float, **of_slow: Any) -> Iterator[Neighbo
 
 
 def wait(at: Neighbours, what: str, ready: Any, within_s: float) -> float:
-    """Waits until something has come; the moment, in seconds of the monotonic clock."""
+    """Waits until ``ready`` returns true; returns that moment, in seconds of the monotonic clock."""
     at.stage.children.wait_until(what, ready, within_s)
     return time.monotonic()

@@ -1,4 +1,4 @@
-"""Servers of a cluster on loopback, with the settings of ``relay up``, and what each of them has used."""
+"""Servers of a cluster on loopback, with the settings of ``relay up``, and the processor time of each."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class Nodes:
         self.client = client_of(f"redis+cluster://{hosts}", socket_timeout=30)
 
     def cpu_us(self, of: Iterable[redis.Redis] | None = None) -> float:
-        """Microseconds of processor that servers have used since they started, by default all primaries."""
+        """Return microseconds of processor that servers (by default all primaries) have used since they started."""
         return sum(cpu_us(client) for client in (self.primaries if of is None else of))
 
 
 def cpu_us(client: Any) -> float:
-    """Microseconds of processor that a server has used since it started."""
+    """Return microseconds of processor that a server has used since it started."""
     used = client.info("cpu")
     return 1e6 * float(used["used_cpu_user"] + used["used_cpu_sys"])
 

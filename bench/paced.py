@@ -1,10 +1,10 @@
-"""Paced callers: a process that brings triggers at a rate, whatever becomes of those before (an open loop).
+"""Paced callers: a process that sends triggers at a rate, without waiting for earlier ones (an open loop).
 
 A trigger that finds no idle connection opens one, up to ``--connections``; beyond that it is late, and its latency
-counts from when it should have been brought.
+counts from the time at which it should have been sent.
 
 Prints one JSON object: {"brought", "answered", "accepted", "missed", "p50_ms", "p99_ms", "faults": {text: count}}.
-``answered`` (200) and ``accepted`` (202) and the latencies, of both, cover what was brought inside the measured window.
+``answered`` (200), ``accepted`` (202) and the latencies of both cover triggers due inside the measured window.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Line:
 
 
 class Pace:
-    """Brings triggers at a rate until the window is over, and waits ``linger_s`` for answers still out."""
+    """Sends triggers at a rate until the window is over, and waits ``linger_s`` for outstanding answers."""
 
     def __init__(self, port: int, request: bytes, rate_per_s: float, connections: int) -> None:
         self._port, self._request = port, request
@@ -51,7 +51,7 @@ class Pace:
         self._brought = 0
 
     def run(self, warmup_s: float, window_s: float, linger_s: float) -> dict[str, object]:
-        """Plays it; the summary."""
+        """Send the triggers; return the summary."""
         planned_s = time.monotonic()
         self._begin_s = planned_s + warmup_s
         end_s = self._begin_s + window_s

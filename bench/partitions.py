@@ -1,4 +1,4 @@
-"""What partitions, replicas and a cluster's own talk cost: processor of the servers, which other load changes little.
+"""What partitions, replicas and a cluster's gossip cost: the servers' processor time, which other load changes little.
 
 python -m bench.partitions                 some minutes; tables, and build/partitions/found.json for `bench.fleet`
 """
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 
 BUILD: Final = ROOT / "build" / "partitions"
 LANES: Final = ("interactive", "bulk", "replay")
-GROUP: Final = 32  # calls of a script
+GROUP: Final = 32  # calls of one script run
 CONFIRM_MS: Final = 1_000
 Rows = dict[str, dict[str, float]]
 
 
 def call_costs(folder: Path, calls: int, rounds: int) -> Rows:
-    """What all primaries spend on a call, with its plugins on one, two and three of them, in turn.
+    """Measure what all primaries spend on a call, with the plugins on one, two and three of them, in turn.
 
-    On a machine with few processors three servers that take turns find their caches cold; so each has a hundred groups
-    to itself, as a server on a machine of its own has, and the last two rows show what turns and small groups cost.
+    On a machine with few processors, three alternating servers find their caches cold. So each runs a hundred groups
+    in a row, as on a machine of its own; the last two rows show what alternating and small groups cost.
     """
     spent: dict[str, list[tuple[float, float]]] = {}
     with Children(folder) as children:
@@ -77,19 +77,19 @@ def call_costs(folder: Path, calls: int, rounds: int) -> Rows:
 
 
 def commands_of(nodes: Nodes) -> int:
-    """Commands that the primaries have run, those of scripts among them."""
+    """Return how many commands the primaries have run, including those within scripts."""
     return sum(each["calls"] for client in nodes.primaries for each in client.info("commandstats").values())
 
 
 def idle_us_s(nodes: Nodes, seconds: float) -> float:
-    """Microseconds of all primaries in a second in which nobody asks them for anything."""
+    """Return microseconds of all primaries in a second without requests."""
     before, began_s = nodes.cpu_us(), time.monotonic()
     time.sleep(seconds)
     return (nodes.cpu_us() - before) / (time.monotonic() - began_s)
 
 
 def upkeep_costs(folder: Path, rounds: int) -> Rows:
-    """What goes through all partitions, with one plugin in each: milliseconds until it is done, and of the servers."""
+    """Measure work that goes through all partitions, one plugin in each: its milliseconds, and the servers'."""
     found: Rows = {}
     for partitions in (1, 16, 64):
         stage = folder / str(partitions)
@@ -109,7 +109,7 @@ def upkeep_costs(folder: Path, rounds: int) -> Rows:
 
 
 def upkeep_acts(client: Any, keys: Keyspace, store: InvocationStore) -> dict[str, Callable[[], object]]:
-    """What somebody does again and again, by name."""
+    """Return the repeated acts to measure, by name."""
     listing, backlog, measures = Listing(client, keys), Backlog(client, keys), Measures(client, keys)
     return {
         "a sweep": lambda: swept(store),
@@ -120,12 +120,12 @@ def upkeep_acts(client: Any, keys: Keyspace, store: InvocationStore) -> dict[str
 
 
 def plugin_in(keys: Keyspace, partition: int) -> str:
-    """A plugin of a partition."""
+    """Return the name of a plugin that lives in a partition."""
     return next(name for number in range(10_000) if keys.partition_of(name := f"p{number}") == partition)
 
 
 def swept(store: InvocationStore) -> None:
-    """What a worker does once a second."""
+    """Sweep all partitions, as a worker does once a second."""
     store.sweep(LANES, limit=1_000, lane_limit=100)
     store.drop_contents(limit=250)
     store.revisits(limit=16)
@@ -134,7 +134,7 @@ def swept(store: InvocationStore) -> None:
 
 
 def timed(act: Callable[[], object], rounds: int, used_us: Callable[[], float]) -> tuple[float, float]:
-    """The median of its milliseconds, and the mean of the servers' microseconds."""
+    """Return the median of an act's milliseconds, and the mean of the servers' microseconds."""
     before, times = used_us(), []
     for _ in range(rounds):
         began_s = time.perf_counter()
@@ -144,7 +144,7 @@ def timed(act: Callable[[], object], rounds: int, used_us: Callable[[], float]) 
 
 
 def waiting_costs(folder: Path, rounds: int) -> Rows:
-    """Milliseconds of an accept of one call, and of what follows it, with one and two replicas."""
+    """Measure milliseconds to accept one call with the wait that follows it, with one and two replicas."""
     found: Rows = {}
     modes: tuple[Fsync, ...] = ("everysec", "always")
     for fsync in modes:
@@ -160,7 +160,7 @@ def waiting_costs(folder: Path, rounds: int) -> Rows:
             times: dict[str, list[float]] = {name: [] for name in confirmations}
             for place in range(rounds):
                 for name, confirmation in confirmations.items():
-                    if confirmation[:1] != ("WAITAOF",) or place % 20 == 0:  # a second each
+                    if confirmation[:1] != ("WAITAOF",) or place % 20 == 0:  # WAITAOF takes a second
                         times[name].append(accepted_ms(server, confirmation))
             for name, each in times.items():
                 found[f"{name}, {fsync}"] = {"median ms": median(each), "p99 ms": percentile(each, 99) or 0.0}
@@ -168,7 +168,7 @@ def waiting_costs(folder: Path, rounds: int) -> Rows:
 
 
 def accepted_ms(server: redis.Redis, confirmation: tuple[object, ...]) -> float:
-    """An accept on one server, a small write and what waits for it, in one round trip; as `relay.store.replicas`."""
+    """Time an accept, a small write and the wait for it, in one round trip, as `relay.store.replicas` does."""
     store = InvocationStore(server, LIMITS, lease_margin_ms=10_000)
     began_s = time.perf_counter()
     store.accept_and_publish([new_call("p")], ())
@@ -181,7 +181,7 @@ def accepted_ms(server: redis.Redis, confirmation: tuple[object, ...]) -> float:
 
 
 def talk_costs(folder: Path, seconds: float, notices: int) -> Rows:
-    """What servers use for each other: idle, by how many they are; and for a notice that another one was given."""
+    """Measure what servers spend on one another: idle, by their number, and on notices published on another one."""
     found: Rows = {}
     for count in (3, 12):
         stage = folder / str(count)
@@ -196,7 +196,7 @@ def talk_costs(folder: Path, seconds: float, notices: int) -> Rows:
 
 
 def notice_costs(nodes: Nodes, notices: int) -> Rows:
-    """A notice of 300 bytes: of the server that was given it, and of each other one, which nobody listens on."""
+    """Measure a notice of 300 bytes: its cost on its own server, and on each other one (without listeners)."""
     given, *others = nodes.primaries
     pipeline = given.pipeline(transaction=False)
     before, others_before = cpu_us(given), nodes.cpu_us(others)
@@ -212,7 +212,7 @@ def notice_costs(nodes: Nodes, notices: int) -> Rows:
 
 
 def connection_costs(server: Any, count: int = 1_000) -> Rows:
-    """Bytes of a connection that is kept."""
+    """Return the bytes that a kept connection takes on the server."""
     port = server.connection_pool.connection_kwargs["port"]
     before = int(server.info("memory")["used_memory"])
     kept = [redis.Redis(port=port, single_connection_client=True) for _ in range(count)]

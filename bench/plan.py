@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from bench.rounds import Fsync, Workload
 
 CALLERS: Final = 64
-#: A contender gets fewer calls to drain if by its trial they would take longer: a run has to end.
+#: Seconds; a contender that would drain for longer, by its trial, gets fewer calls, so that a run ends.
 LONGEST_DRAIN_S: Final = 15.0
 WORKLOADS: Final[tuple[Workload, ...]] = ("drain", "await", "accept")
 CONTENDERS: Final = (RELAY, BULLMQ_DUTIES, BULLMQ, CELERY, DRAMATIQ, TASKIQ, ARQ)
-#: They drain some hundred calls a second, at the same rate from the first second to the last.
+#: Contenders that drain only some hundreds of calls a second, at a constant rate: they get fewer calls.
 SLOW: Final = (CELERY, DRAMATIQ, TASKIQ, ARQ)
 
 
@@ -30,7 +30,7 @@ class Sizes:
     window_s: float
 
     def capped(self, contender: str, rate_per_s: float, longest_s: float) -> Sizes:
-        """With no more calls for a contender than it drains in so many seconds, in whole thousands, at least one."""
+        """Return sizes that a contender drains within ``longest_s``: whole thousands of calls, at least one."""
         most = max(int(rate_per_s * longest_s) // 1_000, 1) * 1_000
         return replace(self, calls={**self.calls, contender: min(self.calls[contender], most)})
 
@@ -51,8 +51,7 @@ def _calls(ours: int, slow: int) -> dict[str, int]:
     return {name: slow if name in SLOW else ours for name in CONTENDERS}
 
 
-# The slow ones get fewer calls in trials and under the setting that does not count, so that a run ends while somebody
-# still waits.
+# Trials are short, and the setting that does not count has one round, so that a run ends in reasonable time.
 FULL: Final = Plan(
     rounds={"always": 3, "everysec": 1},
     sizes={
@@ -61,7 +60,7 @@ FULL: Final = Plan(
     },
     trial=Sizes(_calls(8_000, 1_000), warmup_s=1, window_s=2),
 )
-#: For a machine that others use too: rounds that come round soon, the first variant of each contender.
+#: For a machine that has other work, too: short rounds that alternate quickly, the first variant of each contender.
 SHORT: Final = Plan(
     rounds={"always": 3},
     sizes={"always": Sizes(_calls(12_000, 800), warmup_s=1, window_s=3)},

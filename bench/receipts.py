@@ -1,4 +1,4 @@
-"""What the endpoint received, and how to ask it."""
+"""The endpoint's counts of receipts, and the client that asks for them."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class Receipts:
     digest: str
     first_s: float | None
     last_s: float | None
-    most_open: int = 0  # calls without an answer at one moment
-    open_s: float = 0.0  # for how long the late answers were waited for, all in all
-    answered_s: float | None = None  # when the last of them was given
+    most_open: int = 0  # the most calls without an answer at one moment
+    open_s: float = 0.0  # for how long calls waited for their late answers, in all
+    answered_s: float | None = None  # when the last late answer was given
     handshakes: int = 0
 
 
 def digest_of(ids: Iterable[bytes]) -> str:
-    """One text for a set of ids, whatever their order: equal only if both sets are."""
+    """Return a digest of a set of ids, whatever their order: equal only for equal sets."""
     return hashlib.sha256(b"\n".join(sorted(set(ids)))).hexdigest()
 
 
 class EndpointControl:
-    """The harness's side of the endpoint's control paths."""
+    """The harness's client for the endpoint's control paths."""
 
     def __init__(self, port: int) -> None:
         self._port = port

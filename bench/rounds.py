@@ -1,4 +1,4 @@
-"""Rounds and what they amount to: which count, their medians, and the targets met or missed. Pure."""
+"""Evaluates rounds: which ones count, their medians, and the targets met or missed. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DRAMATIQ: Final = "dramatiq + requests"
 TASKIQ: Final = "taskiq + aiohttp"
 ARQ: Final = "arq + aiohttp"
 FSYNC_THAT_COUNTS: Final[Fsync] = "always"
-#: Kinds of processes, by what their names begin with.
+#: Kinds of processes, by the beginning of their names.
 ENDPOINT: Final = "endpoint"
 KINDS: Final = {"endpoint": ENDPOINT, "server": "server", "worker": "workers", "api": "front", "front": "front"}
 
@@ -40,7 +40,7 @@ class Round:
     p50_ms: float | None
     p99_ms: float | None
     faults: tuple[str, ...]
-    cpu_us: Mapping[str, float] = field(default_factory=dict)  # a call, by kind of process
+    cpu_us: Mapping[str, float] = field(default_factory=dict)  # for a call, by kind of process
 
     @property
     def counts(self) -> bool:
@@ -67,7 +67,7 @@ class Standing:
 
     @property
     def cpu_us_in_all(self) -> float:
-        """Microseconds of processor a call, but for the endpoint's."""
+        """Microseconds of processor a call, without the endpoint's."""
         return sum(used for name, used in self.cpu_us.items() if name != ENDPOINT)
 
 
@@ -82,7 +82,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a target stands; ``ratio`` is None if either side has no round that counts."""
+    """Whether a target was met; ``ratio`` is None if either side has no round that counts."""
 
     target: Target
     fsync: Fsync
@@ -120,7 +120,7 @@ def percentile(values: Iterable[float], percent: float) -> float | None:
 
 
 def receipt_faults(receipts: Receipts, *, calls: int, digest: str) -> list[str]:
-    """What is wrong between the calls that were made and the calls that the endpoint received."""
+    """Return the differences between the calls that were made and the calls that the endpoint received."""
     faults = []
     if receipts.unnamed:
         faults.append(f"{receipts.unnamed} receipts without an id")
@@ -134,7 +134,7 @@ def receipt_faults(receipts: Receipts, *, calls: int, digest: str) -> list[str]:
 
 
 def drain_faults(receipts: Receipts, *, calls: int, digest: str, recorded: int, bad_results: int) -> tuple[str, ...]:
-    """Why a drain does not count; empty if it does."""
+    """Return why a drain does not count; empty if it does."""
     faults = receipt_faults(receipts, calls=calls, digest=digest)
     if recorded != calls:
         faults.append(f"{recorded} results recorded of {calls}")
@@ -144,7 +144,7 @@ def drain_faults(receipts: Receipts, *, calls: int, digest: str, recorded: int, 
 
 
 def await_faults(receipts: Receipts, summary: Mapping[str, Any]) -> tuple[str, ...]:
-    """Why a run of awaited calls does not count; empty if it does. ``summary`` is what ``bench.caller`` printed."""
+    """Return why a run of awaited calls does not count; empty if it does. ``summary`` is from ``bench.caller``."""
     faults = [f"{count} x {text}" for text, count in summary["faults"].items()]
     if not summary["answers"]:
         faults.append("no answers")
@@ -153,7 +153,7 @@ def await_faults(receipts: Receipts, summary: Mapping[str, Any]) -> tuple[str, .
 
 
 def accept_faults(queued: int, summary: Mapping[str, Any]) -> tuple[str, ...]:
-    """Why a run of accepted calls does not count: each answer stands for one call that is queued."""
+    """Return why a run of accepted calls does not count: each answer must stand for one queued call."""
     faults = [f"{count} x {text}" for text, count in summary["faults"].items()]
     if not summary["answers"] or queued != summary["distinct"]:
         faults.append(f"{queued} calls queued of {summary['distinct']} accepted")
@@ -161,7 +161,7 @@ def accept_faults(queued: int, summary: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def standings(rounds: Sequence[Round]) -> list[Standing]:
-    """One a contender, workload and Redis setting, in the order first met; none where no round counts."""
+    """Return a standing for each contender, workload and Redis setting that has a round that counts, in order."""
     groups: dict[tuple[str, str, str], list[Round]] = {}
     for played in rounds:
         groups.setdefault((played.workload, played.fsync, played.contender), []).append(played)
@@ -195,7 +195,7 @@ def _median_of(values: Iterable[float | None]) -> float | None:
 
 
 def cpu_a_call(before_s: Mapping[str, float], after_s: Mapping[str, float], calls: int) -> dict[str, float]:
-    """Microseconds of processor that each kind of process used a call; nothing for no calls."""
+    """Return microseconds of processor a call for each kind of process; empty without calls."""
     used: dict[str, float] = {}
     for name, seconds in after_s.items():
         kind = next((kind for start, kind in KINDS.items() if name.startswith(start)), name)
@@ -204,7 +204,7 @@ def cpu_a_call(before_s: Mapping[str, float], after_s: Mapping[str, float], call
 
 
 def verdicts(found: Sequence[Standing], fsync: Fsync, targets: Sequence[Target] = TARGETS) -> list[Verdict]:
-    """How each target stands under one Redis setting."""
+    """Return the verdict on each target under one Redis setting."""
     rates: dict[tuple[str, str], float] = {
         (each.workload, each.contender): each.rate_per_s for each in found if each.fsync == fsync
     }
@@ -218,5 +218,5 @@ def _ratio(rates: Mapping[tuple[str, str], float], target: Target) -> float | No
 
 
 def best_round(rounds: Sequence[Round]) -> Round | None:
-    """The fastest round that counts."""
+    """Return the fastest round that counts."""
     return max((played for played in rounds if played.counts), key=lambda played: played.rate_per_s, default=None)

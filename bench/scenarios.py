@@ -1,4 +1,4 @@
-"""The comparisons of `bench.isolation`: each plays one round on a fresh stage and gives what it measured."""
+"""The comparisons of `bench.isolation`: each runs one round on a fresh stage and returns its measurements."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PATIENCE_S: Final = 120.0
-#: What a replay is given, beside which awaited calls are measured.
+#: The rate of the replay beside which awaited calls are measured.
 REPLAYS_PER_S: Final = 250.0
 AWAITED: Final = {"prefer": "wait=30"}
-#: The neighbour's load beside a slow endpoint, and how much more the slow one gets.
+#: The load of the quick webhook beside a slow endpoint, and how much more the slow one gets.
 NEIGHBOUR_PER_S: Final = 5.0
 TIMES: Final = 100
-#: For so long the slow load runs before its neighbour is measured.
+#: How long the slow load runs before the quick webhook is measured.
 SETTLED_S: Final = 5.0
 LAST_ENDS_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What one round measured, in ``unit``."""
+    """The two measurements of one round, in ``unit``."""
 
     calm: float
     disturbed: float
@@ -36,22 +36,22 @@ class Pair:
 
     @property
     def ratio(self) -> float:
-        """Disturbed beside calm."""
+        """Disturbed divided by calm."""
         return self.disturbed / self.calm
 
     @property
     def line(self) -> str:
-        """For people."""
+        """The round as a line of text."""
         return f"{self.calm:,.1f} -> {self.disturbed:,.1f} {self.unit} ({self.ratio:.2f})"
 
 
 def cap_busy(folder: Path, quick: bool) -> Pair:
-    """Places of a cap, and how many of them were busy on the mean while calls waited."""
+    """Compare a cap's places with how many of them were busy on average while calls waited."""
     return _busy(folder, places=8, delay_s=0.05, calls=400 if quick else 1_600)
 
 
 def cap_of_one_busy(folder: Path, quick: bool) -> Pair:
-    """The same of one place."""
+    """Do the same for a cap of one place."""
     return _busy(folder, places=1, delay_s=0.1, calls=30 if quick else 100)
 
 
@@ -69,7 +69,7 @@ def _busy(folder: Path, *, places: int, delay_s: float, calls: int) -> Pair:
 
 
 def beside_parked(folder: Path, quick: bool) -> Pair:
-    """The rate of a quick webhook alone, and when 10,000 calls of another have been parked at its cap."""
+    """Compare a quick webhook's rate alone, and while 10,000 calls of another are parked at its cap."""
     calls = 5_000 if quick else 30_000
     with neighbours(folder, 30, concurrency=4) as at:
         calm = _drain(at, calls)
@@ -82,7 +82,7 @@ def beside_parked(folder: Path, quick: bool) -> Pair:
 
 
 def beside_parking(folder: Path, quick: bool) -> Pair:
-    """The rate of a quick webhook alone, and behind 10,000 calls of another that has a cap, all queued before."""
+    """Compare a quick webhook's rate alone, and behind 10,000 calls of a capped webhook that were queued before."""
     calls = 5_000 if quick else 30_000
     with neighbours(folder, 30, concurrency=4) as at:
         calm = _drain(at, calls)
@@ -92,7 +92,7 @@ def beside_parking(folder: Path, quick: bool) -> Pair:
 
 
 def _drain(at: Neighbours, calls: int) -> float:
-    """Queues calls, then starts a worker; the rate from the first receipt at any endpoint to the last result."""
+    """Queues calls, then starts a worker; returns the rate from the first receipt anywhere to the last result."""
     at.queue(QUICK, calls)
     at.quick.reset()
     at.slow.reset()
@@ -105,12 +105,12 @@ def _drain(at: Neighbours, calls: int) -> float:
 
 
 def beside_pending(folder: Path, quick: bool) -> Pair:
-    """The p99 of awaited calls alone, and with 100,000 bulk calls that wait for a worker."""
+    """Compare the p99 of awaited calls alone, and with 100,000 bulk calls that wait for a worker."""
     return _awaited(folder, quick, drained=False)
 
 
 def beside_draining(folder: Path, quick: bool) -> Pair:
-    """The p99 of awaited calls alone, and while a worker drains 100,000 bulk calls."""
+    """Compare the p99 of awaited calls alone, and while a worker drains 100,000 bulk calls."""
     return _awaited(folder, quick, drained=True)
 
 
@@ -127,7 +127,7 @@ def _awaited(folder: Path, quick: bool, *, drained: bool) -> Pair:
 
 
 def beside_replaying(folder: Path, quick: bool) -> Pair:
-    """The p99 of awaited calls alone, and while 100,000 calls are replayed at a rate."""
+    """Compare the p99 of awaited calls alone, and while 100,000 calls are replayed at a rate."""
     originals, window_s = (2_000, 4.0) if quick else (100_000, 30.0)
     with neighbours(folder, 0) as at:
         at.queue(SLOW, originals)
@@ -144,7 +144,7 @@ def beside_replaying(folder: Path, quick: bool) -> Pair:
 
 
 def beside_slow_async(folder: Path, quick: bool) -> Pair:
-    """The p99 of a quick webhook's calls from accept to end, alone, and beside a flood of slow ones in its lane."""
+    """Compare the p99, accept to end, of a quick webhook's calls alone and beside many slow ones in its lane."""
     window_s = 5.0 if quick else 20.0
     with neighbours(folder, 30) as at:
         at.start_worker("bulk")
@@ -155,7 +155,7 @@ def beside_slow_async(folder: Path, quick: bool) -> Pair:
 
 
 def beside_slow_awaited(folder: Path, quick: bool) -> Pair:
-    """The p99 of awaited calls of a quick webhook, alone, and beside a flood of awaited slow ones."""
+    """Compare the p99 of a quick webhook's awaited calls alone, and beside many slow awaited ones."""
     window_s = 5.0 if quick else 20.0
     with neighbours(folder, 30) as at:
         at.start_worker("interactive")
@@ -167,7 +167,7 @@ def beside_slow_awaited(folder: Path, quick: bool) -> Pair:
 
 @contextmanager
 def _flood(at: Neighbours, headers: Mapping[str, str], window_s: float) -> Iterator[None]:
-    """Brings the slow webhook's load, and lets it settle."""
+    """Starts the slow webhook's load, and waits until it is steady."""
     rate_per_s, for_s = NEIGHBOUR_PER_S * TIMES, window_s + 3 * SETTLED_S
     flood = at.bring(SLOW, headers, rate_per_s=rate_per_s, connections=1_000, warmup_s=0, window_s=for_s, linger_s=0)
     try:
@@ -181,7 +181,7 @@ def _flood(at: Neighbours, headers: Mapping[str, str], window_s: float) -> Itera
 
 
 def _finished_p99(at: Neighbours, window_s: float) -> float:
-    """The p99, from accept to end, of calls that come at a rate and that nobody awaits."""
+    """Return the p99, from accept to end, of calls that are sent at a rate and not awaited."""
     began_ms = at.now_ms()
     summary_of(at.bring(QUICK, ASYNC, rate_per_s=NEIGHBOUR_PER_S, warmup_s=0, window_s=window_s))
     ended_ms = at.now_ms()
@@ -190,7 +190,7 @@ def _finished_p99(at: Neighbours, window_s: float) -> float:
 
 
 def _paced_p99(at: Neighbours, window_s: float, per_s: float) -> float:
-    """The p99 of awaited calls that come at a rate; raises BenchError if one was not answered with its result."""
+    """Return the p99 of awaited calls sent at a rate; raises BenchError if one was not answered with its result."""
     found = summary_of(at.bring(QUICK, AWAITED, rate_per_s=per_s, warmup_s=1, window_s=window_s))
     if found["faults"] or found["missed"] or found["accepted"]:
         raise BenchError(f"awaited calls: {found}")

@@ -26,7 +26,7 @@ class Server:
         data = folder / "data"
         data.mkdir(parents=True)
         config = folder / "server.conf"
-        config.write_text(configuration(data, port=self.port, fsync=fsync), "utf-8")  # that of `relay up`
+        config.write_text(configuration(data, port=self.port, fsync=fsync), "utf-8")  # the configuration of `relay up`
         children.start("server", [find_program(), str(config)], {**clean_environment(), **ENVIRON})
         self.client = self.client_of(0)
         children.wait_until("the server", self._answers, START_S)

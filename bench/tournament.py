@@ -1,4 +1,4 @@
-"""The order of play: trials choose each contender's best variant, then interleaved rounds, each on a fresh stage."""
+"""Runs the tournament: trials choose each contender's best variant, then rounds alternate, each on a fresh stage."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Tournament:
-    """Plays a plan. ``say`` is told of every round as it ends; nothing that a contender does raises."""
+    """Runs a plan. ``say`` is called with every round as it ends; a contender's failure never raises."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Tournament:
                         self.rounds.append(self._round(contender, variant, workload, fsync, sizes))
 
     def _choose(self, contender: Contender, workload: Workload) -> tuple[Variant, Round | None]:
-        """The best variant and the trial that showed it; the first one where there is no trial that counts."""
+        """Return the best variant and its trial; the first variant if no trial counts."""
         variants = contender.variants(workload)
         if self._plan.trial is None:
             return variants[0], None
@@ -93,7 +93,7 @@ class Tournament:
             try:
                 stage = self._stage(children, folder, fsync)
                 played = play(contender, variant, stage, fsync, sizes)
-            except Exception as error:  # noqa: BLE001 - whatever breaks a round, the others are still played
+            except Exception as error:  # noqa: BLE001 - whatever breaks a round, the others still run
                 text = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
                 played = Round(contender.name, workload, fsync, variant.name, 0, 0.0, None, None, (text,))
         shutil.rmtree(folder / "data", ignore_errors=True)

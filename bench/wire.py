@@ -1,4 +1,4 @@
-"""Just enough HTTP/1.1 to read a request or an answer that was sent with a Content-Length."""
+"""Just enough HTTP/1.1 to read a request or an answer with a Content-Length."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Message:
 
 
 def header(head: bytes, name: bytes) -> bytes | None:
-    """The value of a header, its name in lower case; most senders write it so, which is tried first."""
+    """Return the value of a header, its name given in lower case: most senders write it so, and it is tried first."""
     at = head.find(b"\r\n" + name + b": ")
     if at < 0:
         at = head.lower().find(b"\r\n" + name + b":")
@@ -42,7 +42,7 @@ def header(head: bytes, name: bytes) -> bytes | None:
 
 
 def take_message(buffer: bytearray) -> Message | None:
-    """Takes the first complete message off the buffer; None if it has not all come yet."""
+    """Takes the first complete message off the buffer; None if it has not arrived completely."""
     end = buffer.find(END_OF_HEAD)
     if end < 0:
         if len(buffer) > MAX_MESSAGE_BYTES:

@@ -30,7 +30,7 @@ FIRST_ANSWER_S: Final = 15.0
 
 
 class Workloads:
-    """Plays one round at a time on the stage it is given."""
+    """Runs one round at a time on the given stage."""
 
     def __init__(self, endpoint: EndpointControl, callers: int, *, precedence: bool = False) -> None:
         self._endpoint = endpoint
@@ -38,7 +38,7 @@ class Workloads:
         self._precedence = precedence
 
     def drain(self, contender: Contender, variant: Variant, stage: Stage, fsync: Fsync, sizes: Sizes) -> Round:
-        """Queues all calls, then starts the workers; the rate from the first receipt to the last result recorded."""
+        """Queues all calls, then starts the workers; measures from the first receipt to the last recorded result."""
         calls = sizes.calls[contender.name]
         ids = contender.enqueue(stage, calls)
         before = contender.recorded(stage)
@@ -63,11 +63,11 @@ class Workloads:
         return Round(contender.name, "drain", fsync, variant.name, calls, rate, None, None, faults, cpu_us)
 
     def awaited(self, contender: Contender, variant: Variant, stage: Stage, fsync: Fsync, sizes: Sizes) -> Round:
-        """Keeps all callers busy for the warm-up and the window; the rate of the answers inside the window."""
+        """Keeps all callers busy for the warm-up and the window; measures the rate of the answers inside the window."""
         front = contender.start_front(stage, variant)
         contender.start_workers(stage, variant, "await")
         stage.children.wait_until("the first answer", lambda: _answers_once(front), START_S)
-        time.sleep(LATE_RECEIPTS_S)  # further workers may still be starting, calls given up may still end
+        time.sleep(LATE_RECEIPTS_S)  # more workers may still be starting, abandoned calls may still end
         self._endpoint.reset()
         used_s = self._measured(stage)
         summary = self._call(front, sizes)
@@ -78,7 +78,7 @@ class Workloads:
         return _answered("await", contender, variant, fsync, summary, faults, cpu_us)
 
     def accepted(self, contender: Contender, variant: Variant, stage: Stage, fsync: Fsync, sizes: Sizes) -> Round:
-        """Keeps all callers busy with calls that nobody awaits and no worker takes; the rate of acceptances."""
+        """Keeps all callers busy with calls that are not awaited, while no worker runs; measures acceptances."""
         front = contender.start_front(stage, variant)
         stage.children.wait_until("the first acceptance", lambda: _answers_once(front.accepting, b"202"), START_S)
         used_s = self._measured(stage)
@@ -90,7 +90,7 @@ class Workloads:
         return _answered("accept", contender, variant, fsync, summary, faults, cpu_us)
 
     def _measured(self, stage: Stage) -> dict[str, float]:
-        """What the processes have used when the measuring begins."""
+        """Return the processor time that the processes have used when measuring begins."""
         if self._precedence:
             stage.children.take_precedence()
         return stage.children.cpu_s()
@@ -122,13 +122,13 @@ def _answered(
     faults: tuple[str, ...],
     cpu_us: Mapping[str, float],
 ) -> Round:
-    """The round of a workload whose callers printed this."""
+    """Make a round from the summary that the callers printed."""
     rate, p50, p99 = summary["rate_per_s"], summary["p50_ms"], summary["p99_ms"]
     return Round(contender.name, workload, fsync, variant.name, summary["answers"], rate, p50, p99, faults, cpu_us)
 
 
 def _answers_once(front: Front, wanted: bytes = b"200") -> bool:
-    """Whether one call is answered with the wanted status."""
+    """Return whether one call is answered with the wanted status."""
     buffer = bytearray()
     try:
         with socket.create_connection(("127.0.0.1", front.port), timeout=FIRST_ANSWER_S) as connection:

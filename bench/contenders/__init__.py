@@ -1,1 +1,1 @@
-"""The contenders: one adapter each, which starts a contender's processes and asks what it recorded."""
+"""The contenders: one adapter each, which starts a contender's processes and reads the results that it recorded."""

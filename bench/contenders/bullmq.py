@@ -27,7 +27,7 @@ PACKAGES: Final = ("ajv", "bullmq", "ioredis", "undici")
 INSTALL_S: Final = 300.0
 ENQUEUE_S: Final = 300.0
 NONCE_BYTES: Final = 12
-#: Which record says that a request may leave: BullMQ's own, or a hash of the call's own, written before.
+#: Which record says that a request may leave: BullMQ's own, or a separate hash for the call, written before.
 SENDING: Final = ("active", "own")
 
 
@@ -83,7 +83,7 @@ class BullMQ:
         stamp.write_text(wanted)
 
     def _install(self, npm: str) -> None:
-        # No lock file: it would hold registry addresses of whoever ran this last.
+        # No lock file: it would hold the registry addresses of the last user's machine.
         command = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
         try:
             done = subprocess.run(command, cwd=self._home, capture_output=True, timeout=INSTALL_S, check=False)
@@ -158,7 +158,7 @@ class BullMQWithDuties(BullMQ):
         self._key = secrets.token_bytes(32)
 
     def versions(self) -> Mapping[str, str]:
-        return {}  # the bare one's
+        return {}  # of bare BullMQ only
 
     def variants(self, workload: Workload) -> Sequence[Variant]:
         if workload == "accept":
@@ -192,7 +192,7 @@ def _variant(
     sending: str = "",
     pipelines: bool = False,
 ) -> Variant:
-    """So many processes, each with so many Worker objects, each process with so many jobs at once."""
+    """Return a variant: how many processes, Worker objects in each, and jobs at once in each process."""
     parts = [f"{processes} x {places}" + (f" by {workers}" if workers > 1 else "")] if processes else ["1 front"]
     parts += [f"wait by {wait}"] * bool(wait) + ["pipelined"] * pipelines + ["added in bulk"] * bool(add)
     parts += [f"record {sending}"] * bool(sending)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bench.rounds import Workload
 
 PEER: Final = "bench.peers.celery_requests"
-RESULTS_DB: Final = 1  # results alone in a database of their own, so that DBSIZE counts them
+RESULTS_DB: Final = 1  # a database with nothing but results, so that DBSIZE counts them
 ENQUEUE_S: Final = 300.0
 FRONT_THREADS: Final = 64
 
@@ -36,7 +36,7 @@ POOLS: Final = (
 
 
 class CeleryRequests:
-    """Celery with its defaults; only what costs it speed for nothing (gossip, mingle, events) is off."""
+    """Celery with its defaults; only unused features that would slow it down (gossip, mingle, events) are off."""
 
     name = CELERY
 

@@ -1,4 +1,4 @@
-"""What every contender can do, and the stage it does it on."""
+"""The interface of every contender, and the stage on which it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bench.rounds import Workload
     from bench.server import Server
 
-#: What every call carries, to every contender: a small JSON object such as webhooks are made of.
+#: The data of every call, for every contender: a small JSON object like those that webhooks usually carry.
 DATA: Final[dict[str, Any]] = {
     "event": "appointment.created",
     "id": "apt_01JAZ6W7N2",
@@ -23,7 +23,7 @@ DATA: Final[dict[str, Any]] = {
     "tags": ["telehealth", "follow-up"],
     "note": "Please call ten minutes before.",
 }
-# Validation and masking have real work: a schema for the data, and a secret to look for in every answer.
+# Gives validation and masking real work: a schema for the data, and a secret to look for in every answer.
 SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["event", "id", "minutes"],
@@ -54,7 +54,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A fresh server, a running endpoint, and a folder: what one round is played on."""
+    """What one round runs on: a fresh server, a running endpoint, and a folder."""
 
     server: Server
     endpoint_url: str
@@ -64,7 +64,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """Where awaited calls go: the request is complete, ready to be written to a keep-alive connection."""
+    """The server that awaited calls are sent to; the request is complete, ready to be written to a connection."""
 
     port: int
     request: bytes
@@ -72,7 +72,7 @@ class Front:
 
     @property
     def accepting(self) -> Front:
-        """The same front for calls that nobody awaits."""
+        """The same front for calls that are answered when they are queued."""
         return Front(self.port, self.accept_request)
 
 
@@ -84,27 +84,27 @@ class Contender(Protocol):
     def versions(self) -> Mapping[str, str]: ...
 
     def variants(self, workload: Workload) -> Sequence[Variant]:
-        """What the trials try; the first is taken where there are none. Empty: it does not play this workload."""
+        """Return the variants for the trials; without trials the first one runs. Empty: no part in this workload."""
 
     def prepare(self, build: Path) -> None:
-        """Once, before the first round: installs what is missing under ``build``."""
+        """Installs what is missing under ``build``; called once, before the first round."""
 
     def enqueue(self, stage: Stage, calls: int) -> list[bytes]:
-        """Queues the calls with no worker running; their ids as the endpoint will see them."""
+        """Queues the calls while no worker runs; returns their ids as the endpoint will see them."""
 
     def start_workers(self, stage: Stage, variant: Variant, workload: Workload) -> None: ...
 
     def recorded(self, stage: Stage) -> int:
-        """How many results are recorded by now; cheap, because it is polled."""
+        """Return how many results are recorded by now; it must be cheap, because it is polled."""
 
     def queued(self, stage: Stage) -> int:
-        """How many calls are queued, while no worker runs."""
+        """Return how many calls are queued, while no worker runs."""
 
     def bad_results(self, stage: Stage, ids: Sequence[bytes]) -> int:
-        """How many of these recorded results are not the endpoint's answer."""
+        """Return how many of these recorded results are not the endpoint's answer."""
 
     def start_front(self, stage: Stage, variant: Variant) -> Front:
-        """Starts what awaited calls are posted to, and waits until it accepts connections."""
+        """Starts the server that awaited calls are posted to, and waits until it accepts connections."""
 
 
 def post_request(path: str, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:

@@ -1,4 +1,4 @@
-"""Environments of the peers: each has one of its own under the build folder, with the packages it pins."""
+"""Python environments of the peers: one each, under the build folder, with the packages that the peer pins."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INSTALL_S: Final = 300.0
 
 
 def environment(build: Path, requirements: Path) -> Path:
-    """The Python of an environment with these requirements, made where it is missing; raises SkippedError."""
+    """Return the Python of an environment with these requirements; make it if missing. Raises SkippedError."""
     wanted = requirements.read_text()
     home = build / "environments" / requirements.parent.name
     stamp, python = home / "installed.txt", home / "bin" / "python"

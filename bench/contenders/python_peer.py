@@ -1,5 +1,5 @@
-"""What dramatiq, taskiq and arq have in common as contenders: a package under bench/peers with a program each for
-queueing, working and serving, run by an environment of its own."""
+"""What dramatiq, taskiq and arq have in common as contenders: a package under bench/peers, with one program each for
+queueing, working and serving, which runs in an environment of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bench.rounds import Workload
 
-RESULTS_DB: Final = 1  # results alone in a database of their own, so that their number is that of its keys
+RESULTS_DB: Final = 1  # a database with nothing but results, so that its keys count them
 ENQUEUE_S: Final = 300.0
 FRONT_THREADS: Final = 64
 WANTED: Final = {"status": 200, "data": {"ok": True}, "error": False}
@@ -29,7 +29,7 @@ class PythonPeer:
 
     name: str
     package: str
-    shown: tuple[str, ...]  # whose versions the report names
+    shown: tuple[str, ...]  # packages whose versions the report names
 
     def __init__(self) -> None:
         self._requirements = ROOT / "bench" / "peers" / self.package / "requirements.txt"
@@ -75,7 +75,7 @@ class PythonPeer:
         return int(stage.server.client.info("keyspace").get(f"db{RESULTS_DB}", {}).get("keys", 0))
 
     def queued(self, stage: Stage) -> int:
-        raise NotImplementedError  # none plays that workload
+        raise NotImplementedError  # no Python peer takes part in that workload
 
     def bad_results(self, stage: Stage, ids: Sequence[bytes]) -> int:
         pipeline = stage.server.client_of(self.results_db).pipeline(transaction=False)
@@ -90,7 +90,7 @@ class PythonPeer:
         raise NotImplementedError
 
     def result_of(self, kept: Any) -> Any:
-        """What the call returned, of what is kept."""
+        """Return the call's own result, out of the result that the peer keeps."""
         return kept
 
     def start_front(self, stage: Stage, variant: Variant) -> Front:

@@ -1,4 +1,4 @@
-"""What a Python team would pick instead of Celery: dramatiq + requests, taskiq + aiohttp, arq + aiohttp."""
+"""What a Python team might use instead of Celery: dramatiq + requests, taskiq + aiohttp, arq + aiohttp."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Dramatiq(PythonPeer):
-    """dramatiq with its defaults but for retries; threads, or gevent by its own command."""
+    """dramatiq with its defaults, but without retries; with threads, or with gevent by its own command."""
 
     name = DRAMATIQ
     package = "dramatiq_requests"
@@ -112,5 +112,5 @@ class Arq(PythonPeer):
 
 
 def _variant(name: str, places: int, **settings: str) -> Variant:
-    """One command, which forks its processes itself."""
+    """Return a variant with one command, which forks its processes itself."""
     return Variant(name, 1, {"BENCH_CONCURRENCY": str(places), **settings})

@@ -1,4 +1,4 @@
-"""This relay: its own processes with their own command lines, everything on."""
+"""This relay: its real processes and command lines, with every feature on."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Relay:
     name = RELAY
 
     def __init__(self) -> None:
-        # Keys of this run only, made here so that all stages share them.
+        # Keys for this run only; made here, so that all stages share them.
         self._keys = {"RELAY_TARGET_KEYS": Vault.new_key_text(), "RELAY_DATA_KEYS": Vault.new_key_text()}
 
     def versions(self) -> Mapping[str, str]:
@@ -82,7 +82,7 @@ class Relay:
             self.start_worker(stage, group, number)
 
     def recorded(self, stage: Stage) -> int:
-        return stage.server.client.zcard(keyspace.expiry())  # every final record, and no other
+        return stage.server.client.zcard(keyspace.expiry())  # has every final record, and no other
 
     def queued(self, stage: Stage) -> int:
         return stage.server.client.zcard(keyspace.plugin_index(PLUGIN))
@@ -118,7 +118,7 @@ class Relay:
         webhooks: Sequence[Mapping[str, Any]] = (),
         settings: Mapping[str, str] | None = None,
     ) -> tuple[int, str]:
-        """Registers the webhooks (the one of the tournament), makes a key and starts the API; its port and the key."""
+        """Registers the webhooks (by default the tournament's), makes a key, starts the API; returns port and key."""
         key = self._register(stage, webhooks or [webhook(WEBHOOK, stage.endpoint_url)])
         port = free_port()
         self._start(stage, processes.api(port=port), settings)
@@ -169,7 +169,7 @@ class Relay:
 
 
 def webhook(name: str, url: str, **fields: Any) -> dict[str, Any]:
-    """A registration that gives validation and masking real work."""
+    """Return a registration that gives validation and masking real work."""
     return {
         "id": name,
         "url": url,

@@ -1,1 +1,1 @@
-"""Floors: what the parts that the relay stands on cost alone, on this machine, in the same run."""
+"""Floors: what the parts that the relay is built on cost by themselves, on this machine."""

@@ -1,6 +1,6 @@
 """`python -m bench.floors`: what libcurl, Granian and the server cost alone, in microseconds of processor.
 
-To be run right before or after the tournament, whose figures a call they stand beside in docs/performance.md.
+Run it right before or after the tournament: docs/performance.md shows its figures beside the tournament's.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from relay.up.ports import free_port
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-THREADS: Final = 300  # as many as the relay's API has
-PIPELINE: Final = 24  # calls in one write, about what a group holds
+THREADS: Final = 300  # as many as the relay's API process has
+PIPELINE: Final = 24  # calls in one write: about the size of a group
 SEALED: Final = b"x" * 330  # a sealed payload of the tournament's call
 
 
@@ -42,7 +42,7 @@ class Floors:
         self._precedence = precedence
 
     def measure(self) -> dict[str, float]:
-        """Microseconds of processor a call, by part."""
+        """Return microseconds of processor a call, by part."""
         parts: dict[str, Callable[[Children], float]] = {
             "libcurl, 64 at a time from plain Python": self._curl,
             "granian, a bare WSGI application, 64 callers": self._granian,
@@ -102,7 +102,7 @@ class Floors:
 
 
 def _commands_of(pipeline: Any, name: bytes) -> None:
-    """What the life of a record needs at the very least: written, found, taken, ended, indexed."""
+    """Queue the least commands that a record's life needs: write, find, take, end, index."""
     pipeline.hset(name, mapping={"state": "queued", "webhook": "bench-call", "createdAt": 1, "plugin": "bench"})
     pipeline.set(name + b":payload", SEALED)
     pipeline.zadd("due", {name: 1})
@@ -135,7 +135,7 @@ def _run(module: str, *arguments: str, given: bytes = b"") -> bytes:
 @click.option("--precedence", is_flag=True, help="Others use this machine: what is measured goes first (needs root).")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), default=BUILD / "floors.json", show_default=False)
 def main(calls: int, precedence: bool, json_file: Path) -> None:
-    """What the parts cost alone."""
+    """Measure what the parts cost alone."""
     end_on_sigterm()
     shutil.rmtree(BUILD / "floors", ignore_errors=True)
     found = Floors(BUILD / "floors", calls=calls, precedence=precedence).measure()

@@ -1,5 +1,5 @@
-"""The least that libcurl can be asked for a call: ``python -m bench.floors.curl URL CALLS``, 64 at a time from plain
-Python, without a queue, a hub or a record. Prints microseconds of processor a call."""
+"""The least that a call through libcurl costs: ``python -m bench.floors.curl URL CALLS`` makes 64 at a time from plain
+Python, without a queue, a hub or a record, and prints microseconds of processor a call."""
 
 from __future__ import annotations
 

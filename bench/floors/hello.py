@@ -1,4 +1,4 @@
-"""The least that a WSGI server can be asked: read the body, answer with a few bytes."""
+"""The smallest useful WSGI application: reads the body, answers with a few bytes."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The peers: what somebody would build from ready parts instead of this relay."""
+"""The peers: systems that could be built from existing parts instead of this relay."""

@@ -1,1 +1,1 @@
-"""The picture of a run: drawn by a program of its own, in an environment that has matplotlib."""
+"""The picture of a run, drawn by a separate program in an environment with matplotlib."""

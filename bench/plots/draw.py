@@ -1,4 +1,4 @@
-"""Draws the picture of a run: ``python draw.py BENCH.json SWEEPS.json PICTURE.png``; a panel a workload and a sweep."""
+"""Draws a run, one panel for each workload and sweep: ``python draw.py BENCH.json SWEEPS.json PICTURE.png``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WIDE: Final = {"callers", "payloads"}  # ranges of several orders of magnitude
 
 
 def bars(axes: Any, title: str, rows: list[dict[str, Any]]) -> None:
-    """A bar a contender, with slowest and fastest round."""
+    """Draw a bar for each contender, with its slowest and fastest round."""
     names = [row["contender"] for row in rows]
     rates = [row["rate_per_s"] for row in rows]
     spread = [
@@ -36,7 +36,7 @@ def bars(axes: Any, title: str, rows: list[dict[str, Any]]) -> None:
 
 
 def lines(axes: Any, sweep: dict[str, Any]) -> None:
-    """A line a series; bars where the points have names."""
+    """Draw a line for each series; bars where the points have names."""
     if sweep["labels"]:
         axes.bar(sweep["labels"], [y for _, y in sweep["series"]["relay"]], color=OURS, width=0.5)
     for name, points in sweep["series"].items() if not sweep["labels"] else ():

@@ -14,7 +14,7 @@ DRAWING_S: Final = 120.0
 
 
 def draw(build: Path, tournament: Path, sweeps: Path, picture: Path) -> None:
-    """Draw what the two JSON files hold, as far as they are there; raises SkippedError without matplotlib."""
+    """Draw the contents of the two JSON files, or of the one that exists; raises SkippedError without matplotlib."""
     python = environment(build, HERE / "requirements.txt")
     command = [str(python), str(HERE / "draw.py"), str(tournament), str(sweeps), str(picture)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DRAWING_S, check=False)

@@ -1,1 +1,1 @@
-"""Sweeps: what the relay does over a range of loads, beside the peers where they can do it at all."""
+"""Sweeps: the relay's performance over ranges of load, compared with peers where these support the load."""

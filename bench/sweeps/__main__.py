@@ -1,4 +1,4 @@
-"""`python -m bench.sweeps`: plays the sweeps, prints what was found, writes the JSON and draws the picture."""
+"""`python -m bench.sweeps`: runs the sweeps, prints the results, writes the JSON and draws the picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sweeps of what the door does: bulk accept while more and more is pending, and awaited calls by callers."""
+"""Sweeps of the API process: bulk accepts while more and more is pending, and awaited calls by number of callers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CALLERS: Final = (1, 8, 64, 256)
 SLICES: Final = 10
-LINES: Final = 2  # connections that bring bulks, so that one is read while another is committed
+LINES: Final = 2  # connections that send bulks, so that one is read while another is committed
 NO_LIMITS: Final = {
     "RELAY_MAX_PENDING": "100000000",
     "RELAY_MAX_PENDING_PER_PLUGIN": "100000000",
@@ -37,14 +37,14 @@ NO_LIMITS: Final = {
 
 
 class RoomyRelay(Relay):
-    """The relay with room for as many callers as there are, its API on one processor."""
+    """The relay with room for all callers of the sweep, its API on one processor."""
 
     def variants(self, workload: Workload) -> Sequence[Variant]:  # noqa: ARG002 - plays one
         return [Variant("1 worker, API on 1 CPU", 1, {"RELAY_API_CPU": "0", "RELAY_MAX_WAITERS": "2048"})]
 
 
 def bulk_accept(scenes: Scenes, pending: int) -> Sweep:
-    """How fast `POST /v1/triggers` takes calls while more and more are pending."""
+    """Measure how fast `POST /v1/triggers` takes calls while more and more are pending."""
     sweep = Sweep("bulk", "Accepted in bulk, no worker", "calls pending", "calls/s")
     body = json.dumps([{"webhookId": WEBHOOK, "data": DATA}] * BATCH).encode()
     each = max(pending // SLICES // BATCH // LINES, 1)  # requests of a line in a slice
@@ -74,7 +74,7 @@ def _bring(at: Scene, body: bytes, requests: int) -> None:
 
 
 def callers(build: Path, *, window_s: float, rounds: int, precedence: bool, say: Callable[[str], None]) -> Sweep:
-    """Awaited calls answered to 1, 8, 64 and 256 callers, beside BullMQ."""
+    """Measure awaited calls with 1, 8, 64 and 256 callers, of the relay and of BullMQ."""
     sweep = Sweep("callers", "Awaited calls by callers", "callers", "answers/s")
     for count in CALLERS:
         sizes = Sizes({}, warmup_s=1, window_s=window_s)

@@ -29,7 +29,7 @@ CHAIN: Final = {"id": "chain", "steps": [{"webhook": name, "data": "input.data"}
 
 
 def worker_processes(scenes: Scenes, calls: int) -> Sweep:
-    """Queued calls drained by one and more worker processes."""
+    """Measure queued calls drained by one and more worker processes."""
     sweep = Sweep("workers", "Drained by worker processes", "worker processes", "calls/s")
     for workers in (1, 2, 3):
         with scenes.scene() as at:
@@ -39,7 +39,7 @@ def worker_processes(scenes: Scenes, calls: int) -> Sweep:
 
 
 def payloads(scenes: Scenes, calls: int) -> Sweep:
-    """Queued calls drained, with payloads of 1 KiB to 1 MiB."""
+    """Measure queued calls drained, with payloads of 1 KiB to 1 MiB."""
     sweep = Sweep("payloads", "Drained by size of the payload", "KiB", "MiB/s")
     for kib in PAYLOAD_KIB:
         several = max(40, min(calls, 32 * 1024 // kib))
@@ -50,7 +50,7 @@ def payloads(scenes: Scenes, calls: int) -> Sweep:
 
 
 def slow_endpoint(scenes: Scenes, _calls: int) -> Sweep:
-    """How near one worker process comes to the ideal rate of an endpoint that takes 200 ms, and what a call takes."""
+    """Measure how near a worker process comes to the ideal rate of a 200 ms endpoint, and the memory of a call."""
     sweep = Sweep("slow", "One worker, an endpoint of 200 ms", "calls in flight allowed", "of the ideal rate")
     names = [f"slow-{number}" for number in range(8)]
     kib = 0.0
@@ -74,7 +74,7 @@ def slow_endpoint(scenes: Scenes, _calls: int) -> Sweep:
 
 
 def tls(scenes: Scenes, calls: int) -> Sweep:
-    """Queued calls drained in the clear and behind TLS, and how many of those found a kept connection."""
+    """Measure queued calls drained without and with TLS, and how many of the latter reused a connection."""
     sweep = Sweep("tls", "Drained, endpoint behind TLS", "", "calls/s", labels=["in the clear", "TLS"])
     opened = opened_first = 0
     for behind in (False, True):
@@ -94,7 +94,7 @@ def tls(scenes: Scenes, calls: int) -> Sweep:
 
 
 def chains(scenes: Scenes, calls: int) -> Sweep:
-    """Chains of three steps, beside as many single calls as they have steps."""
+    """Measure chains of three steps, compared with as many single calls as they have steps."""
     sweep = Sweep("chains", "Chains of 3 steps", "", "requests/s", labels=["single calls", "steps of chains"])
     several = max(calls // 10, 100)
     with scenes.scene(names=STEPS, chains=[CHAIN]) as at:
@@ -107,7 +107,7 @@ def chains(scenes: Scenes, calls: int) -> Sweep:
 
 
 def replays(scenes: Scenes, calls: int) -> Sweep:
-    """A replay of everything, without a rate, beside the calls that it repeats."""
+    """Measure a replay of everything without a rate, compared with the calls that it repeats."""
     sweep = Sweep("replays", "Replay at full rate", "", "calls/s", labels=["calls drained", "replayed"])
     with scenes.scene() as at:
         at.queue(calls)

@@ -1,4 +1,4 @@
-"""A stage with a relay on it: webhooks registered, API running, workers started when they are wanted."""
+"""A stage with a relay: webhooks registered, API running, workers started on demand."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class Scene:
         self.port, self.key = self.relay.start_api(stage, known, self._settings)
 
     def measure(self) -> dict[str, float]:
-        """Begin to measure: what the processes have used of the processors so far."""
+        """Begin to measure: note the processor time that the processes have used so far."""
         if self._precedence:
             self.stage.children.take_precedence()
         return self.stage.children.cpu_s()
 
     def post(self, body: bytes) -> None:
-        """One request of triggers in bulk; all of them have to be accepted."""
+        """Send one bulk request of triggers; all of them have to be accepted."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=COMMAND_S)
         self.post_on(connection, body)
         connection.close()
@@ -69,7 +69,7 @@ class Scene:
             raise BenchError(f"POST /v1/triggers answered {answer.status}: {told[:200]!r}")
 
     def queue(self, calls: int, names: Sequence[str] = (WEBHOOK,), data: Any = DATA) -> None:
-        """Queues calls, in turn to the named webhooks."""
+        """Queues calls, alternating between the named webhooks."""
         each_bytes = len(json.dumps(data))
         batch = max(1, min(1_000, BATCH_BYTES // each_bytes))
         for start in range(0, calls, batch):
@@ -77,7 +77,7 @@ class Scene:
             self.post(json.dumps([{"webhookId": names[at % len(names)], "data": data} for at in numbers]).encode())
 
     def ended(self) -> int:
-        """How many invocations are final."""
+        """Return how many invocations are final."""
         return int(self.stage.server.client.zcard(keyspace.expiry()))
 
     def start_worker(self, group: str = "bulk") -> None:
@@ -85,15 +85,15 @@ class Scene:
         self.relay.start_worker(self.stage, group, self._workers, self._settings)
 
     def workers(self) -> int:
-        """How many workers say that they live."""
+        """Return how many workers have a heartbeat."""
         return int(self.stage.server.client.zcard(keyspace.workers()))
 
     def await_workers(self, count: int) -> None:
-        """Waits until so many workers live."""
+        """Waits until ``count`` workers have a heartbeat."""
         self._wait("the workers", lambda: self.workers() >= count, START_S)
 
     def drain(self, calls: int, *, workers: int = 1, receipts: int | None = None) -> float:
-        """Starts workers and waits until so many more invocations have ended; invocations a second."""
+        """Starts workers and waits until ``calls`` more invocations have ended; returns invocations a second."""
         before = self.ended()
         self.endpoint.reset()
         for _ in range(workers):
@@ -101,7 +101,7 @@ class Scene:
         return self.watch(calls, before, calls if receipts is None else receipts)
 
     def watch(self, calls: int, before: int, receipts: int) -> float:
-        """Waits until so many more have ended than ``before``, with so many receipts; invocations a second."""
+        """Waits until ``calls`` more than ``before`` have ended, with ``receipts`` receipts; returns calls a second."""
         self._wait("the first receipt", lambda: self.endpoint.receipts().receipts > 0, START_S)
         self.measure()
         self._wait("the last end", lambda: self.ended() - before >= calls, PATIENCE_S)
@@ -128,7 +128,7 @@ class Scenes:
 
     @contextmanager
     def scene(self, *, delay_s: float = 0.0, tls: bool = False, **options: Any) -> Iterator[Scene]:
-        """A relay whose endpoint answers after ``delay_s``, behind TLS if wanted."""
+        """Make a relay whose endpoint answers after ``delay_s``, with TLS if wanted."""
         self._number += 1
         folder = self._folder / f"{self._number:03d}"
         port, tls_port = free_port(), free_port()
@@ -147,7 +147,7 @@ class Scenes:
 
 
 def _certificate(folder: Path) -> Path:
-    """Writes the endpoint's certificate with its key; the file of the authority that made it."""
+    """Writes the endpoint's certificate with its key; returns the file of the authority that issued it."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(folder / "endpoint.pem"))

@@ -1,4 +1,4 @@
-"""What a sweep found: series of points, and how its goal stands."""
+"""The results of a sweep: series of points, and whether its goals were met."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is wanted of a sweep, and what was found; ``met`` is None where it could not be told."""
+    """A sweep's target, and the value found; ``met`` is None if there was nothing to compare."""
 
     wanted: str
     found: str
@@ -17,7 +17,7 @@ class Goal:
 
 @dataclass(slots=True)
 class Sweep:
-    """Points by series; ``x`` and ``y`` say what they measure. ``labels`` name the points that are no numbers."""
+    """Points by series; ``x`` and ``y`` say what they measure. ``labels`` name points that are not numbers."""
 
     name: str
     title: str
@@ -25,24 +25,24 @@ class Sweep:
     y: str
     series: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     goals: list[Goal] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)  # of x = 0, 1, ...
+    labels: list[str] = field(default_factory=list)  # for x = 0, 1, ...
 
     def add(self, series: str, x: float, y: float) -> None:
         self.series.setdefault(series, []).append((x, round(y, 2)))
 
     def value(self, series: str, x: float) -> float | None:
-        """The point of a series at ``x``."""
+        """Return the point of a series at ``x``."""
         return dict(self.series.get(series, ())).get(x)
 
     def want(self, wanted: str, found: float | None, at_least: float, unit: str = "x") -> None:
-        """A goal that a number should reach."""
+        """Add a goal that a number should reach."""
         if found is None:
             self.goals.append(Goal(wanted, "nothing", None))
         else:
             self.goals.append(Goal(wanted, f"{found:.2f} {unit}", found >= at_least))
 
     def want_at_most(self, wanted: str, found: float, at_most: float, unit: str) -> None:
-        """A goal that a number should stay below."""
+        """Add a goal that a number should not exceed."""
         self.goals.append(Goal(wanted, f"{found:.1f} {unit}", found <= at_most))
 
     def to_json(self) -> dict[str, Any]:

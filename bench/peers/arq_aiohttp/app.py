@@ -39,7 +39,7 @@ async def close_session(context: dict[str, Any]) -> None:
 
 
 class WorkerSettings:
-    """What arq reads."""
+    """The settings class that arq reads."""
 
     functions: ClassVar = [call]
     redis_settings = SERVER

@@ -1,4 +1,4 @@
-// A call with the relay's duties, each in the cheapest form that keeps it: data is validated at the door and again before
+// A call with the relay's duties, each in the cheapest form that fulfils it: data is validated at the door and again before
 // it is sent (ajv, compiled once); payload and result are sealed (AES-256-GCM bound to the call's id); the record says
 // that the request may leave before it leaves; the answer is masked; the final record is indexed by webhook, outcome and
 // time. BENCH_SENDING says which record it is: "active" is BullMQ's own (a job is in its list `active` before its worker
@@ -57,8 +57,8 @@ function caller(pool, endpoint, records) {
     return record;
   }
 
-  // Not waited for: it stands before BullMQ's own command on their one connection, and mostly leaves in one write with
-  // it. A write that fails ends the process, so that its calls are found as lost ones.
+  // Not awaited: it precedes BullMQ's own command on the one connection, and mostly leaves in one write with it. A write
+  // that fails ends the process, so that its calls are found as lost ones.
   function keep(id, record, finishedAt) {
     const writes = [
       records.zadd(`webhook:${WEBHOOK}`, finishedAt, id),

@@ -1,5 +1,5 @@
 // The http front. POST /trigger adds a job, waits for its end and answers with the same four members as the relay;
-// POST /add answers with 202 when the job is added. The jobs of callers who come at once are added as one bulk.
+// POST /add answers with 202 when the job is added. Jobs of requests that arrive together are added as one bulk.
 const http = require("node:http");
 const { randomUUID } = require("node:crypto");
 const { Queue, QueueEvents } = require("bullmq");

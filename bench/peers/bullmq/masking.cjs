@@ -9,7 +9,7 @@ function forms(secret) {
   found.push(bytes.toString("hex").toUpperCase(), secret.replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`));
   for (const skipped of [0, 1, 2]) {
     const shifted = Buffer.concat([Buffer.alloc(skipped), bytes]).toString("base64");
-    // The characters at both ends depend on what stands beside the secret.
+    // The characters at both ends depend on the text beside the secret.
     const inner = shifted.slice(skipped ? 4 : 0, -4);
     found.push(inner, inner.replaceAll("+", "-").replaceAll("/", "_"));
   }

@@ -8,14 +8,14 @@ const concurrency = Number(process.env.BENCH_CONCURRENCY);
 const endpoint = new URL(process.env.BENCH_ENDPOINT_URL);
 const pool = new Pool(endpoint.origin, { connections: concurrency, pipelining: 1 });
 const server = { host: "127.0.0.1", port: Number(process.env.BENCH_REDIS_PORT) };
-// One connection for everything, on which the commands of a turn of the event loop leave in one write; or one a Worker.
+// One connection for all Workers, which sends the commands of an iteration of the event loop in one write; or one each.
 const shared = process.env.BENCH_PIPELINES === "1";
 const connection = shared
   ? new Redis({ ...server, enableAutoPipelining: true, maxRetriesPerRequest: null })
   : server;
 const call = caller(pool, endpoint, connection);
 
-// One Worker fetches one job after another while it has free places; several share that wait.
+// A Worker fetches one job after another while it has free places; with several Workers, fetches overlap.
 for (let left = Number(process.env.BENCH_WORKERS); left > 0; left--) {
   const worker = new Worker("calls", call, {
     connection,

@@ -1,1 +1,1 @@
-"""Plain Celery + requests: what most teams have."""
+"""Plain Celery + requests, as many teams use them."""

@@ -25,7 +25,7 @@ app.conf.update(
 def session() -> requests.Session:
     """One Session a worker process, with as many pooled connections as the process has calls at once."""
     made = requests.Session()
-    made.trust_env = False  # no look at proxy variables and .netrc before each call
+    made.trust_env = False  # does not read proxy variables and .netrc before each call
     size = int(os.environ["BENCH_CONCURRENCY"])
     made.mount("http://", requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=size))
     return made

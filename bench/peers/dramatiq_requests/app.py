@@ -29,7 +29,7 @@ dramatiq.set_broker(broker)
 def session() -> requests.Session:
     """One Session a worker process, with as many pooled connections as the process has calls at once."""
     made = requests.Session()
-    made.trust_env = False  # no look at proxy variables and .netrc before each call
+    made.trust_env = False  # does not read proxy variables and .netrc before each call
     size = int(os.environ["BENCH_CONCURRENCY"])
     made.mount("http://", requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=size))
     return made
@@ -45,5 +45,5 @@ def call(call_id: str, data: Any) -> dict[str, Any]:
 
 
 def send(call_id: str, data: Any) -> dramatiq.Message[Any]:
-    """Queues a call under an id of ours."""
+    """Queues a call under an id that the bench has chosen."""
     return broker.enqueue(call.message(call_id, data).copy(message_id=call_id))
