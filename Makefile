@@ -4,22 +4,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
-# What looks at packages and is no part of them, in an environment of its own.
+# Tools that inspect the packages, in a separate environment so that they are not among them.
 TOOLS := .venv-tools
 TOOLS_STAMP := $(TOOLS)/.made
 TOOLS_NEEDED := cyclonedx-bom==7.5.0 pip-audit==2.10.1
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# One line that says how far an installation is, instead of a page of them; fails where pip does.
+# Shows an installation's progress on one line instead of pip's many; fails if pip fails.
 PROGRESS := awk '/^Collecting / {printf "\rInstalling into $(VENV): %d packages, %-40.40s", ++n, $$2; fflush()} \
 	/^Installing collected/ {printf "\rInstalling into $(VENV): %d packages, %-40.40s", n, "putting them in place"; fflush()} \
 	/^Successfully installed/ {done = 1} END {print ""; exit !done}'
 TESTS ?= tests
-# Tests wait more than they compute, so that there may be more of them at once than there are processors.
+# Tests wait more than they compute, so more of them run at once than there are processors.
 PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count())')
 PYTEST := $(BIN)/pytest --numprocesses $(PROCESSES)
-# Hundreds of processes start in the suite: where byte code may not be kept, each compiles the relay anew.
+# The suite starts hundreds of processes; each would compile the relay again if byte code were not kept.
 test test-deep test-quick: export PYTHONDONTWRITEBYTECODE :=
-# Beside units and contracts: what `tests/depth.py` makes longer.
+# Tests besides unit and contract tests that `tests/depth.py` makes longer.
 DEEP := $(addprefix integration/test_,api_generated.py replays.py) $(addprefix e2e/test_,console.py docs_page.py)
 DATA_DIR ?= .relay
 DEMO_ARGS ?=
@@ -47,7 +47,7 @@ demo: env  ## a running relay with a sample webhook, triggered for real; Ctrl-C 
 test: env  ## the whole test suite (TESTS=path for a part of it)
 	$(PYTEST) $(TESTS)
 
-test-deep: env  ## the tests that try examples, orders or both servers, with several times as many
+test-deep: env  ## the tests that generate examples or orders, or use both servers, with several times as many
 	DEPTH=deep $(PYTEST) tests/contract tests/unit $(addprefix tests/,$(DEEP))
 
 test-quick: env  ## unit and architecture tests, for every change: less than a minute
@@ -62,26 +62,26 @@ lint: env  ## ruff, mypy and the import rules
 bench: env  ## this relay and its peers, side by side
 	$(BIN)/python -m bench
 
-chaos: env  ## kills, stalls and restarts under 200,000 invocations, and every promise checked after
+chaos: env  ## 200,000 invocations with kills, stalls and restarts; checks every promise afterwards
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
-mutate: env  ## single mutations of the places that matter most, and which of them no test notices: hours (MUTATE_ARGS=--sample=5)
+mutate: env  ## mutates the code that matters most, reports mutations that no test notices: hours (MUTATE_ARGS=--sample=5)
 	test -x .venv-mutate/bin/cosmic-ray || { $(PYTHON) -m venv .venv-mutate && \
 		.venv-mutate/bin/python -m pip --disable-pip-version-check --quiet install cosmic-ray==8.7.0; }
 	$(BIN)/python -m tests.mutation $(MUTATE_ARGS)
 
-pictures: env  ## the console's pictures in docs/images, of a demo with traffic that runs beside it
+pictures: env  ## the console's pictures in docs/images, from a running demo with traffic
 	$(BIN)/python -m tests.e2e.console_pictures http://127.0.0.1:8000 $(DATA_DIR)/demo.key docs/images
 
-users: env  ## deploy/users.acl from what the processes need
+users: env  ## deploy/users.acl from the rights that the processes need
 	$(BIN)/python -c 'from relay.up import access; print(access.template(), end="")' > users.new
 	mv users.new deploy/users.acl
 
-constraints: env  ## constraints.txt from what is installed now
+constraints: env  ## constraints.txt from the installed packages
 	{ head -2 constraints.txt; $(PIP) --quiet freeze --exclude-editable | sort -f; } > constraints.new
 	mv constraints.new constraints.txt
 
-licences: env  ## docs/licences.md from the constraints and what is installed
+licences: env  ## docs/licences.md from the constraints and the installed packages
 	$(BIN)/python deploy/licences.py > licences.new
 	mv licences.new docs/licences.md
 
@@ -94,8 +94,8 @@ sbom: $(TOOLS_STAMP)  ## sbom.json (CycloneDX) from the constraints
 	$(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
 		--output-format JSON --output-file sbom.json constraints.txt
 
-audit: $(TOOLS_STAMP)  ## known vulnerabilities of what is in the constraints; needs a network
+audit: $(TOOLS_STAMP)  ## known vulnerabilities of the packages in the constraints; needs a network
 	$(TOOLS)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
-clean:  ## takes away the environment and what tools left behind (not .relay, which holds keys)
+clean:  ## removes the environment and the tools' files (not .relay, which holds keys)
 	rm -rf $(VENV) $(TOOLS) .venv-mutate build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

@@ -16,12 +16,12 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-#: What is installed where the relay runs; the rest makes and tests it.
+#: The extras with the packages that the relay runs with; all others build and test it.
 RUNNING = ("server", "embedded", "otel")
 HEAD = """# Licences
 
-What the relay is installed with, as `make licences` writes it from [constraints.txt](../constraints.txt) and what is
-installed. The relay itself is under the [MIT licence](../LICENSE). `make sbom` writes the same list as CycloneDX.
+The packages that the relay is installed with. `make licences` writes this list from [constraints.txt](../constraints.txt)
+and the installed packages. The relay itself is under the [MIT licence](../LICENSE). `make sbom` writes the same list as CycloneDX.
 
 | package | licence | needed to |
 |---|---|---|
@@ -29,12 +29,12 @@ installed. The relay itself is under the [MIT licence](../LICENSE). `make sbom` 
 
 
 def plain(name: str) -> str:
-    """The name as package indexes compare it (PEP 503)."""
+    """Return the name as package indexes compare it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def constrained() -> list[str]:
-    """The names in constraints.txt, as they are written there."""
+    """Return the names in constraints.txt, as they are written there."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     return [line.partition("==")[0] for line in lines if line and not line.startswith("#")]
 
