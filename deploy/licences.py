@@ -20,8 +20,9 @@ ROOT = Path(__file__).parents[1]
 RUNNING = ("server", "embedded", "otel")
 HEAD = """# Licences
 
-The packages that the relay is installed with. `make licences` writes this list from [constraints.txt](../constraints.txt)
-and the installed packages. The relay itself is under the [MIT licence](../LICENSE). `make sbom` writes the same list as CycloneDX.
+The packages that the relay is installed with. `make licences` writes this list from
+[constraints.txt](../constraints.txt) and the installed packages. The relay itself is under the
+[MIT licence](../LICENSE). `make sbom` writes the same list as CycloneDX.
 
 | package | licence | needed to |
 |---|---|---|
