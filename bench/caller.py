@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.receipts import digest_of
@@ -22,7 +23,7 @@ from bench.rounds import percentile
 from bench.wire import Message, UnreadableMessageError, take_message
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 READ_BYTES: Final = 65_536
 LAST_ANSWERS_S: Final = 30.0  # how long the calls still out at the end may take
@@ -94,10 +95,11 @@ class Caller:
 class Load:
     """Drives all callers through warm-up and window, then waits for the answers still out."""
 
-    def __init__(self, port: int, request: bytes, callers: int) -> None:
+    def __init__(self, ports: Sequence[int], request: bytes, callers: int) -> None:
         self._request = request
         self._selector = selectors.DefaultSelector()
-        self._callers = [Caller(socket.create_connection(("127.0.0.1", port), timeout=10)) for _ in range(callers)]
+        spread = islice(cycle(ports), callers)
+        self._callers = [Caller(socket.create_connection(("127.0.0.1", port), timeout=10)) for port in spread]
         for caller in self._callers:
             caller.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             caller.connection.setblocking(False)
@@ -140,7 +142,7 @@ class Load:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--port", type=int, required=True)
+    arguments.add_argument("--port", type=int, nargs="+", required=True, help="the callers spread over several")
     arguments.add_argument("--callers", type=int, required=True)
     arguments.add_argument("--warmup-s", type=float, required=True)
     arguments.add_argument("--window-s", type=float, required=True)

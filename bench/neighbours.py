@@ -44,7 +44,7 @@ class Neighbours:
         self.stage, self.quick, self.slow = stage, quick, slow
         self._relay = Relay()
         webhooks = [webhook(QUICK, quick.url), webhook(SLOW, slow.url, timeout=60, **of_slow)]
-        self.port, self._key = self._relay.start_api(stage, webhooks)
+        (self.port,), self._key = self._relay.start_apis(stage, webhooks)
 
     @property
     def client(self) -> Any:

@@ -96,7 +96,8 @@ class Workloads:
         return stage.children.cpu_s()
 
     def _call(self, front: Front, sizes: Sizes, *options: str) -> dict[str, Any]:
-        command = [sys.executable, "-m", "bench.caller", "--port", str(front.port), "--callers", str(self._callers)]
+        command = [sys.executable, "-m", "bench.caller", "--port", *map(str, front.ports)]
+        command += ["--callers", str(self._callers)]
         command += ["--warmup-s", str(sizes.warmup_s), "--window-s", str(sizes.window_s), *options]
         done = subprocess.run(
             command,
@@ -131,7 +132,7 @@ def _answers_once(front: Front, wanted: bytes = b"200") -> bool:
     """Return whether one call is answered with the wanted status."""
     buffer = bytearray()
     try:
-        with socket.create_connection(("127.0.0.1", front.port), timeout=FIRST_ANSWER_S) as connection:
+        with socket.create_connection(("127.0.0.1", front.ports[0]), timeout=FIRST_ANSWER_S) as connection:
             connection.sendall(front.request)
             while (answer := take_message(buffer)) is None:
                 received = connection.recv(65_536)

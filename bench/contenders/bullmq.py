@@ -50,7 +50,7 @@ class BullMQ:
 
     def variants(self, workload: Workload) -> Sequence[Variant]:
         if workload == "accept":
-            return [_variant(0, 0, 0, add="bulk"), _variant(0, 0, 0)]
+            return _accepting()
         if workload == "drain":
             return [
                 _variant(1, 1, 200),
@@ -63,6 +63,8 @@ class BullMQ:
             _variant(2, 16, 64, wait="map"),
             _variant(1, 16, 64, wait="map", pipelines=True),
             _variant(1, 16, 64, wait="map", pipelines=True, add="bulk"),
+            _variant(1, 16, 64, wait="map", pipelines=True, add="bulk", fronts=2),
+            _variant(2, 16, 64, wait="map", pipelines=True, add="bulk", fronts=2),
             _variant(1, 64, 64, wait="map"),
             _variant(1, 16, 64, wait="job"),
         ]
@@ -128,12 +130,13 @@ class BullMQ:
         return bool(json.loads(value) == {"status": 200, "data": {"ok": True}, "error": False})
 
     def start_front(self, stage: Stage, variant: Variant) -> Front:
-        port = free_port()
-        environment = self._environment(stage, BENCH_PORT=str(port), **variant.settings)
-        stage.children.start("front", [self._node, "front.cjs"], environment, self._home)
-        stage.children.wait_until("BullMQ's front", lambda: accepts(port), START_S)
+        ports = tuple(free_port() for _ in range(variant.fronts))
+        for number, port in enumerate(ports):
+            environment = self._environment(stage, BENCH_PORT=str(port), **variant.settings)
+            stage.children.start(f"front{number}", [self._node, "front.cjs"], environment, self._home)
+        stage.children.wait_until("BullMQ's fronts", lambda: all(map(accepts, ports)), START_S)
         body = json.dumps({"data": DATA}).encode()
-        return Front(port, post_request("/trigger", body), post_request("/add", body))
+        return Front(ports, post_request("/trigger", body), post_request("/add", body))
 
     def _environment(self, stage: Stage, **extra: str) -> dict[str, str]:
         return clean_environment(
@@ -162,10 +165,16 @@ class BullMQWithDuties(BullMQ):
 
     def variants(self, workload: Workload) -> Sequence[Variant]:
         if workload == "accept":
-            return [_variant(0, 0, 0, add="bulk"), _variant(0, 0, 0)]
-        shapes = ((1, 1, 200), (2, 1, 200)) if workload == "drain" else ((1, 16, 64), (2, 16, 64))
-        ways = {"wait": "" if workload == "drain" else "map", "add": "" if workload == "drain" else "bulk"}
-        return [_variant(*shape, pipelines=True, sending=sending, **ways) for sending in SENDING for shape in shapes]
+            return _accepting()
+        if workload == "drain":
+            shapes = ((1, 1, 200), (2, 1, 200))
+            return [_variant(*shape, pipelines=True, sending=sending) for sending in SENDING for shape in shapes]
+        return [
+            _variant(processes, 16, 64, wait="map", add="bulk", sending=sending, pipelines=True, fronts=fronts)
+            for sending in SENDING
+            for processes in (1, 2)
+            for fronts in (1, 2)
+        ]
 
     def _is_good(self, value: bytes, call_id: bytes) -> bool:
         record = json.loads(value)
@@ -191,9 +200,11 @@ def _variant(
     add: str = "",
     sending: str = "",
     pipelines: bool = False,
+    fronts: int = 1,
 ) -> Variant:
-    """Return a variant: how many processes, Worker objects in each, and jobs at once in each process."""
-    parts = [f"{processes} x {places}" + (f" by {workers}" if workers > 1 else "")] if processes else ["1 front"]
+    """Return a variant: how many worker processes, Worker objects and jobs at once in each, and front processes."""
+    parts = [f"{processes} x {places}" + (f" by {workers}" if workers > 1 else "")] * bool(processes)
+    parts += [f"{fronts} front{'s' * (fronts > 1)}"] * (fronts > 1 or not processes)
     parts += [f"wait by {wait}"] * bool(wait) + ["pipelined"] * pipelines + ["added in bulk"] * bool(add)
     parts += [f"record {sending}"] * bool(sending)
     settings = {
@@ -204,4 +215,8 @@ def _variant(
         "BENCH_SENDING": sending,
         "BENCH_PIPELINES": "1" if pipelines else "",
     }
-    return Variant(", ".join(parts), processes, settings)
+    return Variant(", ".join(parts), processes, settings, fronts)
+
+
+def _accepting() -> list[Variant]:
+    return [_variant(0, 0, 0, add=add, fronts=fronts) for fronts in (1, 2) for add in ("bulk", "")]

@@ -101,7 +101,7 @@ class CeleryRequests:
         command += ["--backpressure", str(FRONT_THREADS * 2), f"{PEER}.front:application"]
         stage.children.start("front", command, self._environment(stage))
         stage.children.wait_until("Celery's front", lambda: accepts(port), START_S)
-        return Front(port, post_request("/trigger", json.dumps({"data": DATA}).encode()))
+        return Front((port,), post_request("/trigger", json.dumps({"data": DATA}).encode()))
 
     def _environment(self, stage: Stage, **extra: str) -> dict[str, str]:
         return clean_environment(

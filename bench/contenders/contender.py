@@ -45,11 +45,12 @@ class SkippedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way to run a contender: how many worker processes, and its own settings."""
+    """One way to run a contender: how many worker processes and front processes, and its own settings."""
 
     name: str
     processes: int
     settings: Mapping[str, str] = field(default_factory=dict)
+    fronts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +65,19 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The server that awaited calls are sent to; the request is complete, ready to be written to a connection."""
+    """The servers that awaited calls are sent to; the request is complete, ready to be written to a connection.
 
-    port: int
+    Each front process has a port of its own; callers are spread evenly over them, as behind a load balancer.
+    """
+
+    ports: tuple[int, ...]
     request: bytes
     accept_request: bytes = b""  # the same call, answered when it is queued
 
     @property
     def accepting(self) -> Front:
         """The same front for calls that are answered when they are queued."""
-        return Front(self.port, self.accept_request)
+        return Front(self.ports, self.accept_request)
 
 
 class Contender(Protocol):

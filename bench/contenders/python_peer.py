@@ -99,7 +99,7 @@ class PythonPeer:
         settings = {**variant.settings, "BENCH_PORT": str(port)}
         stage.children.start("front", command, self._environment(stage, **settings))
         stage.children.wait_until(f"{self.name}'s front", lambda: accepts(port), START_S)
-        return Front(port, post_request("/trigger", json.dumps({"data": DATA}).encode()))
+        return Front((port,), post_request("/trigger", json.dumps({"data": DATA}).encode()))
 
     def _environment(self, stage: Stage, **extra: str) -> dict[str, str]:
         return clean_environment(

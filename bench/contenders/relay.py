@@ -31,10 +31,12 @@ BATCH: Final = 1_000  # the most that POST /v1/triggers takes
 KEYS_CREATE: Final = ("keys", "create", "--plugin", PLUGIN, "--scope", "trigger", "--output", "json")
 COMMAND_S: Final = 60.0
 API_LOOKS_S: Final = 0.05
+API_CPU: Final = "RELAY_API_CPU"
+CREWS: Final = {1: "1 worker", 2: "2 workers"}
 
 
 class Relay:
-    """One API process, and one or two workers of the lane group that the workload uses."""
+    """One or two API processes, and one or two workers of the lane group that the workload uses."""
 
     name = RELAY
 
@@ -46,21 +48,20 @@ class Relay:
         return {}
 
     def variants(self, workload: Workload) -> Sequence[Variant]:
-        on_one = {", API on 1 CPU": {"RELAY_API_CPU": "0"}, "": {}}
-        if workload == "accept":
-            return [Variant("1 API" + front, 0, settings) for front, settings in on_one.items()]
-        fronts = on_one if workload == "await" else {"": {}}
+        if workload == "drain":
+            return [Variant(name, workers) for workers, name in CREWS.items()]
         return [
-            Variant(workers + front, number, settings)
-            for number, workers in enumerate(("1 worker", "2 workers"), 1)
-            for front, settings in fronts.items()
+            Variant(", ".join([*crew, apis, *where]), workers, settings, fronts)
+            for workers, crew in ([(0, [])] if workload == "accept" else [(n, [name]) for n, name in CREWS.items()])
+            for fronts, apis in ((1, "1 API"), (2, "2 APIs"))
+            for where, settings in ((["each on 1 CPU"], {API_CPU: "0"}), ([], {}))
         ]
 
     def prepare(self, build: Path) -> None:
         pass
 
     def enqueue(self, stage: Stage, calls: int) -> list[bytes]:
-        port, key = self.start_api(stage)
+        (port,), key = self.start_apis(stage)
         connection = HTTPConnection("127.0.0.1", port, timeout=COMMAND_S)
         headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
         ids: list[bytes] = []
@@ -88,7 +89,7 @@ class Relay:
         return stage.server.client.zcard(keyspace.plugin_index(PLUGIN))
 
     def bad_results(self, stage: Stage, ids: Sequence[bytes]) -> int:
-        port, key = self.start_api(stage)
+        (port,), key = self.start_apis(stage)
         connection = HTTPConnection("127.0.0.1", port, timeout=COMMAND_S)
         bad = 0
         for call_id in ids:
@@ -102,28 +103,31 @@ class Relay:
         return bad
 
     def start_front(self, stage: Stage, variant: Variant) -> Front:
-        port, key = self.start_api(stage, settings=variant.settings)
+        ports, key = self.start_apis(stage, settings=variant.settings, count=variant.fronts)
         body = json.dumps({"data": DATA}).encode()
         headers = {"authorization": f"Bearer {key}"}
         path = f"/v1/webhooks/{WEBHOOK}/trigger"
         return Front(
-            port,
+            ports,
             post_request(path, body, headers),
             post_request(path, body, {**headers, "prefer": "respond-async"}),
         )
 
-    def start_api(
+    def start_apis(
         self,
         stage: Stage,
         webhooks: Sequence[Mapping[str, Any]] = (),
         settings: Mapping[str, str] | None = None,
-    ) -> tuple[int, str]:
-        """Registers the webhooks (by default the tournament's), makes a key, starts the API; returns port and key."""
+        count: int = 1,
+    ) -> tuple[tuple[int, ...], str]:
+        """Register webhooks (by default the tournament's), make a key, start API processes; return ports and key."""
         key = self._register(stage, webhooks or [webhook(WEBHOOK, stage.endpoint_url)])
-        port = free_port()
-        self._start(stage, processes.api(port=port), settings)
-        stage.children.wait_until("the API", lambda: _is_healthy(port), START_S)
-        return port, key
+        cpu = (settings or {}).get(API_CPU)
+        ports = tuple(free_port() for _ in range(count))
+        for number, port in enumerate(ports, 1):
+            self._start(stage, processes.api(port=port, number=number, cpu=None if cpu is None else int(cpu)), settings)
+        stage.children.wait_until("the API", lambda: all(map(_is_healthy, ports)), START_S)
+        return ports, key
 
     def start_worker(
         self, stage: Stage, group: str, number: int = 1, settings: Mapping[str, str] | None = None

@@ -39,6 +39,7 @@ class Scene:
         names: Sequence[str] = (),
         chains: Sequence[Mapping[str, Any]] = (),
         settings: Mapping[str, str] | None = None,
+        apis: int = 1,
     ) -> None:
         self.stage, self.endpoint = stage, endpoint
         self.relay = Relay()
@@ -46,7 +47,7 @@ class Scene:
         self._settings = dict(settings or {})
         self._workers = 0
         known = [*(webhook(name, stage.endpoint_url) for name in (WEBHOOK, *names)), *chains]
-        self.port, self.key = self.relay.start_api(stage, known, self._settings)
+        self.ports, self.key = self.relay.start_apis(stage, known, self._settings, apis)
 
     def measure(self) -> dict[str, float]:
         """Begin to measure: note the processor time that the processes have used so far."""
@@ -56,7 +57,7 @@ class Scene:
 
     def post(self, body: bytes) -> None:
         """Send one bulk request of triggers; all of them have to be accepted."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=COMMAND_S)
+        connection = HTTPConnection("127.0.0.1", self.ports[0], timeout=COMMAND_S)
         self.post_on(connection, body)
         connection.close()
 

@@ -19,6 +19,10 @@ CALLS = 40
 class Kept(BullMQWithDuties):
     """Looks, before the server goes, at what is kept of a call."""
 
+    def variants(self, workload):
+        """Play the largest: two workers, or two fronts that callers spread over."""
+        return super().variants(workload)[-1:]
+
     def recorded(self, stage):
         client = stage.server.client
         self.indexed = client.zcard("webhook:bench-call"), client.zcard("outcome:bench-call:answered")
