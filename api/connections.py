@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _DESCRIPTORS: Final = Path("/proc/self/fd")
 #: Part of `struct tcp_info` (linux/tcp.h): milliseconds since data was last sent, received, and acknowledged.
 _AGES: Final = struct.Struct("=44xI4xII")
-#: Part of it, too: bytes received, bytes sent.
+#: Another part of `struct tcp_info`: bytes received, bytes sent.
 _BYTES: Final = struct.Struct("=128xQ64xQ")
 _INFO_BYTES: Final = 256
 

@@ -1,4 +1,4 @@
-"""Frees the threads and connections of the API that slow clients hold and others need. One thread a process.
+"""Frees threads and connections of the API that slow clients hold and others need, in one thread of each process.
 
 Granian reads a body in one of the application's threads, without a deadline, and stops taking connections at a maximum
 number (ADR 0024). The doorkeeper answers a request with a slow body in place of the thread that waits for the body, and
@@ -67,7 +67,7 @@ class Doorkeeper:
         """End late reads, cut oversized bodies, close idle connections beyond the maximum, and run the chores."""
         self._end_late_reads()
         if self._reads.chunked:
-            self._cut_what_brings_too_much()
+            self._cut_oversized()
         elif self._answered:
             self._answered.clear()
         if count_descriptors() > self._max_connections:
@@ -114,7 +114,7 @@ class Doorkeeper:
             for each in idle[:excess]:
                 each.close()
 
-    def _cut_what_brings_too_much(self) -> None:
+    def _cut_oversized(self) -> None:
         """Cut connections whose chunked body is too large: it is read in one call, which nothing else bounds."""
         answered = {}
         for each in connections():

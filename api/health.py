@@ -64,7 +64,7 @@ def _lane_warnings(lanes: Mapping[str, int]) -> Iterator[str]:
 
 
 def _missing(alive: list[LiveWorker], lanes: Mapping[str, int]) -> str | None:
-    """Return which missing worker keeps awaited triggers from being served; None if they can be served."""
+    """Return why awaited triggers cannot be served now; None if they can."""
     if not alive:
         return "No worker is alive."
     return None if lanes[URGENT] else f"No worker serves the lane {URGENT}."

@@ -62,7 +62,7 @@ class ReplaysResource:
                 _answer(resp, plan)
                 return
             job = self._replays.start(key.plugin, wanted.request, caller=key.id)
-        req.context.is_audited = True  # by the script that made the job
+        req.context.is_audited = True  # the script that made the job wrote an entry
         resp.status = 202
         resp.set_header("Location", f"/v1/replays/{job.replay_id}")
         _answer(resp, {"replayId": job.replay_id, "state": str(job.state), "matched": job.matched})
@@ -101,7 +101,7 @@ class ReplaySteeringResource:
     def on_post(self, req: falcon.Request, resp: falcon.Response, replay_id: str) -> None:
         """Take the action, and answer with the job as it stands afterwards."""
         checked = _checked(replay_id)
-        req.context.is_audited = True  # by the script, even if there is no such job
+        req.context.is_audited = True  # the script writes an entry, even if there is no such job
         _answer(resp, job_of(self._steer(req.context.key.plugin, checked)))
 
 

@@ -1,4 +1,4 @@
-"""The resources of counts: what happened in each minute, and groups of similar failures."""
+"""The resources that answer with counts: what happened in each minute, and groups of similar failures."""
 
 from __future__ import annotations
 

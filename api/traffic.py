@@ -53,7 +53,7 @@ class WebhookSteeringResource:
             raise WebhookNotRegistered
         steer = getattr(self._traffic, self._action)
         webhook = steer(req.context.key.plugin, webhook_id)
-        req.context.is_audited = True  # by the script that did it
+        req.context.is_audited = True  # the script that did it wrote an entry
         _answer(resp, traffic_of(webhook))
 
 

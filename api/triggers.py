@@ -119,7 +119,7 @@ class TriggerResource:
                 idempotency_key=idempotency_key,
                 traceparent=req.context.traceparent,
             )
-            req.context.is_audited = True  # by the script that accepts or refuses the trigger
+            req.context.is_audited = True  # the script that accepts or refuses the trigger writes an entry
             if expectation is not None:
                 self._dispatcher.submit(call, waiting.enter_context(expectation).reply)
                 return expectation
@@ -131,7 +131,7 @@ class TriggerResource:
         return expectation.wait(deadline_s, look, partial(self._store.join, plugin, process=self._waiters.process))
 
     def _end_at_once(self, call: TriggerRequest, accepted: Accepted) -> Invocation | None:
-        """Return the record, if an awaited trigger met an invocation that existed before; otherwise None."""
+        """Return the record of the earlier invocation that an awaited trigger repeats; None if there is none."""
         known = call.awaited and accepted.verdict is AcceptVerdict.KNOWN
         return self._store.get(call.plugin, accepted.reference_id) if known else None
 
@@ -186,7 +186,7 @@ class TriggersResource:
         calls = [_call(item, req.context.key, req.context.traceparent) for item in items]
         good = [call for call in calls if isinstance(call, TriggerRequest)]
         req.context.refused_items = Counter(call.code for call in calls if isinstance(call, RelayError))
-        req.context.is_audited = bool(calls)  # the good ones, by the script that accepts or refuses them
+        req.context.is_audited = bool(calls)  # the script that accepts or refuses the good ones writes an entry
         outcomes = iter(self._dispatcher.trigger_many(good))
         results = [next(outcomes) if isinstance(call, TriggerRequest) else call for call in calls]
         _raise_if_away(results)

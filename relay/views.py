@@ -1,4 +1,4 @@
-"""Makes the JSON-ready form in which the API and the commands show invocations, webhooks and jobs; order is fixed.
+"""Makes JSON-ready forms of invocations, webhooks, jobs and counts for the API and the commands, in a fixed order.
 
 A key with the scope ``operate`` sees every member of an invocation. A plugin's own key (``trigger``) sees neither the
 caller nor the chain, and of an outcome only the coarse code that an answer carries.

@@ -130,11 +130,11 @@ class Refilling(bootsteps.StartStopStep):
         self._greenlet: gevent.Greenlet | None = None
 
     def start(self, worker: WorkController) -> None:
-        """Start to look, several times a second."""
+        """Start to look for such calls, several times a second."""
         self._greenlet = gevent.spawn(Loop("wake", worker.parts.executor.waking.iterate, gevent.sleep).run)
 
     def stop(self, _worker: WorkController) -> None:
-        """Stop looking."""
+        """Stop looking for parked calls."""
         if self._greenlet is not None:
             self._greenlet.kill()
 
@@ -153,7 +153,7 @@ class Sweeping(bootsteps.StartStopStep):
         self._greenlets = [gevent.spawn(Loop(name, iterate, gevent.sleep).run) for name, iterate in loops.items()]
 
     def stop(self, _worker: WorkController) -> None:
-        """Stop both."""
+        """Stop the sweeper and the alerting."""
         gevent.killall(self._greenlets)
 
     @staticmethod

@@ -126,7 +126,7 @@ class Beating(bootsteps.StartStopStep):
         gevent.sleep(LOOK_S)
 
     def _watch(self, heart: Heart) -> None:
-        """End the process if the heart has not looked for a minute, for no greenlet runs then. Needs its own thread."""
+        """End the process if the heart has not looked for a minute: its greenlets hang. Runs in a thread of its own."""
         looks, missed = -1, 0
         while self._greenlet:
             _sleep(LOOK_S)

@@ -49,7 +49,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
 
 
 class _Converter(OpenAPIConverter):
-    """Writes patterns for JSON Schema (ECMA-262), with both anchors: Python's match at the start and end in a Z."""
+    """Rewrites Python's patterns, which end in a Z anchor, for JSON Schema (ECMA-262), with anchors at both ends."""
 
     def field2pattern(self, field: Field[Any], **arguments: Any) -> dict[str, Any]:
         """Return the schema members for the pattern of a field, if it has one."""

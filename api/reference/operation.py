@@ -1,4 +1,4 @@
-"""The data of which the OpenAPI document describes an operation."""
+"""One operation of the API, as the OpenAPI document describes it."""
 
 from __future__ import annotations
 

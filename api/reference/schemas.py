@@ -1,7 +1,7 @@
 """Marshmallow schemas of the API's answers, from which the document at `/openapi.json` is made.
 
-The answers are not written by these schemas, for the sake of large numbers and the order of members; a test checks
-real answers against them.
+The answers themselves are written by hand, because of large numbers and the order of members; a test checks real
+answers against these schemas.
 """
 
 from __future__ import annotations

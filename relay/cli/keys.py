@@ -144,7 +144,7 @@ def _line(row: dict[str, Any]) -> list[object]:
 
 
 def _made(text: str, key: ApiKey) -> dict[str, Any]:
-    """Return what is shown of a new key: the five members of every key, and a name and an end that were asked for."""
+    """Return what is shown of a new key: the five members of every key, and its name and end if it has them."""
     made = {"id": key.id, "key": text, "plugin": key.plugin, "scopes": _scopes(key), "origins": sorted(key.origins)}
     asked = {"name": key.name, "expiresAt": _moment(key.expires_at_ms)}
     return {**made, **{name: value for name, value in asked.items() if value}}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from relay.errors import BadParameter, NotFound, WebhookNotRegistered
 from relay.text.similar import LIKENESS, nearest, slip_of
 
-#: How alike two ids of random digits must be for one to be a slip of the other.
+#: How alike two ids of random digits must be for one to count as a misspelling of the other.
 _SAME_ID: Final = 0.85
 #: Callers in records other than API keys.
 _OWN_CALLERS: Final = frozenset({"cli", "callback", "alert"})
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def check_plugin(runtime: Runtime, plugin: str, *, has_records: bool = False) -> None:
-    """Raise `BadParameter` for a plugin that does not exist; with ``has_records``, one that has records will do."""
+    """Raise `BadParameter` for an unknown plugin; with ``has_records``, accept one that has nothing but records."""
     plugins = runtime.registry.plugins()
     if plugin not in plugins and not (has_records and runtime.listing.knows(plugin)):
         raise BadParameter(_no_plugin(plugin, plugins))

@@ -66,7 +66,7 @@ def plan(screen: Screen, data_dir: Path, *, plugin: str, **options: Any) -> None
     }
     screen.show(value, lambda: plan_picture(value))
     for webhook_id in sorted({group.webhook_id for group in made.breakdown}):
-        _say_what_stops(screen, runtime, plugin, webhook_id)
+        _warn_of_stops(screen, runtime, plugin, webhook_id)
 
 
 @replay.command()
@@ -175,7 +175,7 @@ def _runtime(data_dir: Path) -> Runtime:
     return command_runtime(Settings.for_command(data_dir))
 
 
-def _say_what_stops(screen: Screen, runtime: Runtime, plugin: str, webhook_id: str) -> None:
+def _warn_of_stops(screen: Screen, runtime: Runtime, plugin: str, webhook_id: str) -> None:
     """Warn of an open breaker and of a pause, which would keep every call of a replay from being sent."""
     traffic = runtime.policies.traffic(plugin, webhook_id)
     if traffic.breaker == "open":

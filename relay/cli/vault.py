@@ -119,7 +119,8 @@ def retire(screen: Screen, data_dir: Path, key_id: str | None, names: tuple[str,
 def rotate(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
     """Add, promote, reseal and retire in one go, where every process reads the key files of this machine.
 
-    With copies of them on other machines, take the four steps one by one. If it is interrupted, go on with that step.
+    With copies of them on other machines, take the four steps one by one. If the command is interrupted, go on with
+    the step at which it stopped.
     """
     _add(data_dir, names)
     promoted, _ = _promote(data_dir, names)

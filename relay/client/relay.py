@@ -43,7 +43,7 @@ WAIT_LIMIT_S: Final = 960.0
 #: How often one request is sent at most, while the relay cannot be reached or answers 429, 502, 503 or 504. With the
 #: pauses between, the tries take 4 to 8 s, by which time an API process that was restarted is back.
 TRIES: Final = 6
-#: The longest Retry-After that the client waits for; otherwise the error carries it as ``retry_after_s``.
+#: The longest Retry-After, in seconds, that the client waits for; a longer one is the error's ``retry_after_s``.
 RETRY_AFTER_LIMIT_S: Final = 30
 CONNECT_TIMEOUT_S: Final = 5.0
 #: How long the relay and the network may take beyond the wait that was asked for.
@@ -124,7 +124,7 @@ class HttpWire:
     def call(
         self, method: str, path: str, headers: Mapping[str, str], deadline_s: float, *, body: bytes | None = None
     ) -> Answer:
-        """Send until there is an answer other than 429, 502, 503 and 504, within `tries` and the deadline.
+        """Send a request until it is answered with anything but 429, 502, 503 or 504, within `tries` and the deadline.
 
         Raises:
             Unavailable: no answer came. Any other RelayError: the answer was a problem.

@@ -57,7 +57,7 @@ class Shown:
 
 
 def demonstrate(settings: Settings, directory: DataDir, endpoint_port: int, *, traffic: bool = False) -> Shown:
-    """Register the sample webhook and trigger it through the API; any ``RelayError`` of the two is passed on.
+    """Register the sample webhook, trigger it through the API, and return what came of it, or raise a ``RelayError``.
 
     With ``traffic`` the webhooks that the demo's callers use are registered as well.
     """

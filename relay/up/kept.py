@@ -42,7 +42,7 @@ def kept_settings(directory: DataDir, given: Mapping[str, str]) -> dict[str, str
     if any(is_cluster(saved[name]) for name in embedded) and saved.get(STORE_REPLICAS) == str(REPLICAS):
         own.add(STORE_REPLICAS)
     left = lacking(saved, given)
-    return {name: text for name, text in left.items() if name not in own and _says_something(name, text)}
+    return {name: text for name, text in left.items() if name not in own and _differs_from_default(name, text)}
 
 
 def described(kept: Mapping[str, str]) -> Iterator[str]:
@@ -53,7 +53,7 @@ def described(kept: Mapping[str, str]) -> Iterator[str]:
         yield name if hidden else f"{name}={text}"
 
 
-def _says_something(name: str, text: str) -> bool:
+def _differs_from_default(name: str, text: str) -> bool:
     """Return whether this is a setting with a value other than its default."""
     about = _by_name().get(name.removesuffix(FILE_SUFFIX))
     if about is None or not text:

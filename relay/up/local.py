@@ -39,8 +39,8 @@ _LEFTOVERS_S: Final = 5.0
 _READY_S: Final = 120.0
 _PROBE_S: Final = 2.0
 _HOPELESS_DEATHS: Final = 4
-#: Settings that are not written for other users' commands: each user has their own operator's name.
-_OWN: Final = ("RELAY_OPERATOR",)
+#: Settings that are not written to relay.env: each user of the commands has an operator's name of their own.
+_UNSAVED: Final = ("RELAY_OPERATOR",)
 _WORKER_GROUPS: Final = ("interactive", "bulk")
 
 
@@ -90,7 +90,7 @@ class LocalRelay:
         _complete(given, directory, plan, demo_port)
         settings = Settings.from_environ(given)
         _check_lists_and_keys(settings)
-        directory.write_environ({name: text for name, text in settings.to_environ().items() if name not in _OWN})
+        directory.write_environ({name: text for name, text in settings.to_environ().items() if name not in _UNSAVED})
         if settings.audit_key:
             directory.write(AUDIT_PUBLIC_FILE, AuditSigner(settings.audit_key.reveal()).public.text())
         return cls(plan, directory, settings, servers, demo_port, lock, kept)
@@ -119,7 +119,7 @@ class LocalRelay:
         Raises ``SettingsError`` if the store's partitions are not those of the settings.
         """
         self.servers.start(supervisor, self._child)
-        with suppress(Unavailable):  # the processes that use the store wait for it
+        with suppress(Unavailable):  # the store is away, and the processes wait for it
             agreed_client(self.settings, divides=True).close()
         for process in self.processes():
             supervisor.start(self._child(process))
@@ -203,7 +203,7 @@ def _complete(given: dict[str, str], directory: DataDir, plan: LaunchPlan, demo_
     """Add the settings that this start sets itself, and keys and a password where the environment has none."""
     given["RELAY_API_URL"] = f"http://{processes.LOOPBACK}:{plan.port}"
     given["RELAY_FLOWER_URL"] = f"http://{processes.LOOPBACK}:{plan.flower_port}"
-    made = dict.fromkeys(KEY_FILES, _lost if directory.has_records() else Vault.new_key_text)
+    made = dict.fromkeys(KEY_FILES, _refuse_new_keys if directory.has_records() else Vault.new_key_text)
     made |= {AUDIT_KEY_FILE: new_private_text, "flower.auth": _new_flower_auth}
     for file, make in made.items():
         name = "RELAY_" + file.replace(".", "_").upper()
@@ -228,7 +228,7 @@ def _check_lists_and_keys(settings: Settings) -> None:
             raise SettingsError(f"{name}: {error.message}") from None
 
 
-def _lost() -> str:
+def _refuse_new_keys() -> str:
     """Raise ``SettingsError`` instead of making new keys, which would not open the existing records."""
     raise SettingsError(
         f"The data directory has records but not its key files ({', '.join(KEY_FILES)}): restore them from the"

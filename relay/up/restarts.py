@@ -20,7 +20,7 @@ FILE: Final = "restarts.json"
 
 @dataclass(frozen=True, slots=True)
 class Restarts:
-    """How often a process ended unexpectedly since `relay up` was started, and how it did the last time."""
+    """How often a process ended unexpectedly since `relay up` was started, and how it ended the last time."""
 
     name: str
     count: int

@@ -90,7 +90,7 @@ class Supervisor:
             os.close(end)
 
     def start(self, child: Child, *, ends_last: bool = False) -> None:
-        """Start a child and restart it whenever it dies; one that the others use is to have ``ends_last``."""
+        """Start a child, and restart it whenever it dies; a child that the others use should have ``ends_last``."""
         child.start()
         self._watched.append(_Watched(child, ends_last))
 
