@@ -1,4 +1,4 @@
-// What the relay is asked, one function a question.
+// The requests to the relay, one function each.
 
 import { call } from "./session.js";
 
@@ -28,7 +28,7 @@ export function replay(id, signal) {
   return call("GET", `v1/replays/${path(id)}`, { signal });
 }
 
-/** What a replay would do. */
+/** Reads what a replay would do. */
 export function plan(request, signal) {
   return call("POST", "v1/replays", { body: { ...request, dryRun: true }, signal });
 }
@@ -37,27 +37,27 @@ export function startReplay(request) {
   return call("POST", "v1/replays", { body: request });
 }
 
-/** `pause`, `resume` or `cancel`. */
+/** Pauses, resumes or cancels a replay: `action` is `pause`, `resume` or `cancel`. */
 export function steerReplay(id, action) {
   return call("POST", `v1/replays/${path(id)}/${action}`);
 }
 
-/** How each registered webhook's calls stand, and a day's counts. */
+/** Reads each registered webhook's counts of a day, and how its calls stand now. */
 export function traffic(signal) {
   return call("GET", "v1/traffic", { signal });
 }
 
-/** `pause`, `resume` or `close-breaker`; the webhook's row as it stands then. */
+/** Takes an action, `pause`, `resume` or `close-breaker`; resolves to the webhook's row afterwards. */
 export function steerWebhook(id, action) {
   return call("POST", `v1/webhooks/${path(id)}/${action}`);
 }
 
-/** What waits in each lane, and the most that waited in each minute since then. */
+/** Reads how many calls wait in each lane, and the most that waited in each minute since `since`. */
 export function lanes(since, signal) {
   return call("GET", "v1/lanes", { query: { since: new Date(since).toISOString() }, signal });
 }
 
-/** What ended in error, gathered by webhook, outcome and status. */
+/** Reads the calls that ended in error, grouped by webhook, outcome and status. */
 export function failingGroups(since, webhookId, signal) {
   return call("GET", "v1/groups", { query: { since: new Date(since).toISOString(), webhookId }, signal });
 }

@@ -1,4 +1,4 @@
-// Charts over time, on uPlot; each one also a table, for who reads rather than looks.
+// Charts over time, drawn by uPlot; each is also shown as a table, for users who prefer to read one.
 
 import { h, put } from "./dom.js";
 import { moment } from "./format.js";
@@ -8,7 +8,7 @@ const TABLE_ROWS = 60;
 const HEIGHT = 176;
 const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
 
-/** A colour of the style sheet as the canvas takes it, in the scheme that is shown. */
+/** Returns a colour of the style sheet, in the current scheme, in a form that the canvas takes. */
 function colour(name) {
   const probe = h("span", { hidden: true, vars: { color: `var(--${name})` } });
   document.body.append(probe);
@@ -21,9 +21,9 @@ const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-dig
 const times = (_, splits) => splits.map((s) => clock.format(new Date(s * 1_000)));
 
 /**
- * A chart of `series`, `[{label, colour, kind}]` with kind `bars`, `area` or `line`; `format` writes a value.
- * `update(xs, columns, values?)` gives it seconds and a column a series; `values` are what is shown as the value where a
- * column is drawn on top of another one.
+ * Makes a chart of `series`, `[{label, colour, kind}]` with kind `bars`, `area` or `line`; `format` writes a value.
+ * `update(xs, columns, values?)` gives it times in seconds and one column for each series. If columns are drawn on top
+ * of one another, `values` are the values to show for them.
  */
 export function chart({ title, series, format, top = null, height = HEIGHT, signal }) {
   const shown = series.map(({ label, colour: name }) => ({ label, name, value: h("b", {}, "–") }));

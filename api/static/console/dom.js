@@ -1,13 +1,13 @@
-// Elements from code. Text is always text: nothing here parses HTML, so that no answer can become markup.
+// Makes elements from code. Text is always inserted as text: nothing here parses HTML, so no answer becomes markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An element: attributes, `on...` listeners, `class`; children may be nodes, text, null or lists of these. */
+/** Makes an element with attributes and `on...` listeners; children may be nodes, text, null or lists of these. */
 export function h(tag, attributes, ...children) {
   return fill(document.createElement(tag), attributes, children);
 }
 
-/** The same for SVG. */
+/** Makes an SVG element, in the same way as `h`. */
 export function svg(tag, attributes, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
@@ -24,7 +24,7 @@ function fill(element, attributes, children) {
   return element;
 }
 
-/** Replaces what an element holds. */
+/** Replaces the children of an element. */
 export function put(element, ...children) {
   element.replaceChildren(...children.flat(Infinity).filter((each) => each !== null && each !== undefined && each !== false));
   return element;
@@ -49,7 +49,7 @@ const SHAPES = {
   breaker: ["M3 10h3.5", "M13.5 10H17", "M6.5 10l6-3.5"],
 };
 
-/** A drawing of one line's width, hidden from who cannot see it: what it means always stands beside it. */
+/** Makes an icon, hidden from screen readers because a text with its meaning is always beside it. */
 export function icon(name) {
   const paths = SHAPES[name].map((d) => svg("path", { d }));
   const stroke = { fill: "none", stroke: "currentColor", "stroke-width": 1.6 };
@@ -57,7 +57,7 @@ export function icon(name) {
   return svg("svg", { viewBox: "0 0 20 20", width: 18, height: 18, "aria-hidden": "true", ...stroke, ...ends }, paths);
 }
 
-/** The relay's mark. */
+/** Draws the relay's logo. */
 export function mark() {
   return svg(
     "svg",

@@ -1,4 +1,4 @@
-// The filters of listings and replays, as controls and as an address; the names are the API's.
+// The filters of listings and replays, as controls and as addresses; their names are those of the API's parameters.
 
 import { h, put } from "./dom.js";
 import { button, field } from "./parts.js";
@@ -9,29 +9,29 @@ const MORE = ["outcome", "caller", "chain", "replay", "until"];
 const AGO = [["", "Any time"], ["15m", "Last 15 minutes"], ["1h", "Last hour"], ["24h", "Last 24 hours"], ["7d", "Last 7 days"]];
 const UNIT = { m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** What an address asks for, by name; what it does not know is left out. */
+/** Returns the filter in an address's query, by name; ignores unknown names. */
 export function filterOf(query) {
   return Object.fromEntries(NAMES.filter((name) => query.get(name)).map((name) => [name, query.get(name)]));
 }
 
-/** A time that is given as an age (`15m`, `2h`) as the time it means now. */
+/** Returns the time that an age (`15m`, `2h`) means now; any other text as it is. */
 export function timeOf(text, now = Date.now()) {
   const age = /^(\d{1,4})([mhd])$/.exec(text ?? "");
   return age ? new Date(now - age[1] * UNIT[age[2]]).toISOString() : (text ?? null);
 }
 
-/** The filter as the API takes it. */
+/** Returns a filter as the API takes it, with times instead of ages. */
 export function askedOf(filter) {
   return { ...filter, since: timeOf(filter.since), until: timeOf(filter.until) };
 }
 
-/** An address of a view with a filter. */
+/** Returns the address of a view with a filter. */
 export function address(path, filter) {
   const query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value));
   return `#${path}${query.size ? `?${query}` : ""}`;
 }
 
-/** The controls; `changed(filter)` hears every change. `names` are the ones that are offered. */
+/** Makes the controls of the filters in `names`; calls `changed(filter)` after every change. */
 export function filterBar(filter, changed, { names = NAMES, webhooks = Promise.resolve([]) } = {}) {
   const set = (name, value) => {
     const next = { ...filter };
@@ -110,7 +110,7 @@ function untilInput(value, changed) {
   return h("input", { type: "datetime-local", value: local, onchange: (event) => changed(event.target.value ? new Date(event.target.value).toISOString() : "") });
 }
 
-/** A filter in words. */
+/** Returns a filter in words. */
 export function filterText(filter) {
   const said = [];
   if (filter.webhookId) said.push(filter.webhookId);
@@ -120,7 +120,7 @@ export function filterText(filter) {
   return said.join(", ");
 }
 
-/** Fills a place with the controls again, and gives the focus back to the control that had it. */
+/** Replaces the controls in an element, and gives the focus back to the control that had it. */
 export function redraw(place, bar) {
   const order = [...place.querySelectorAll("input, select, summary, button")];
   const index = order.indexOf(document.activeElement);

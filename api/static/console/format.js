@@ -1,4 +1,4 @@
-// Numbers, times and sizes as people read them.
+// Formats numbers, times and sizes for people.
 
 const COUNT = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const SHORT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
@@ -6,22 +6,22 @@ const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-dig
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "2-digit", month: "short" });
 const EXACT = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "long" });
 
-/** A number with its thousands apart. */
+/** Formats a number with separated thousands. */
 export function count(number) {
   return number === null || number === undefined ? "–" : COUNT.format(number);
 }
 
-/** A number for a narrow place. */
+/** Formats a number for a narrow place, large ones as `12K`. */
 export function short(number) {
   return number === null || number === undefined ? "–" : number < 10_000 ? count(number) : SHORT.format(number);
 }
 
-/** "1 call", "2 calls". */
+/** Formats a number of things: "1 call", "2 calls". */
 export function counted(number, one, several = `${one}s`) {
   return `${count(number)} ${number === 1 ? one : several}`;
 }
 
-/** A share of one as a percentage; small ones keep a digit, and more than none is never shown as none. */
+/** Formats a share of 1 as a percentage; small ones keep a digit, and only 0 is shown as 0 %. */
 export function share(part) {
   if (part === null || Number.isNaN(part)) return "–";
   const percent = part * 100;
@@ -30,7 +30,7 @@ export function share(part) {
   return percent < 10 || percent > 99 ? `${(Math.floor(percent * 10) / 10).toFixed(1)} %` : `${Math.round(percent)} %`;
 }
 
-/** A duration given in milliseconds. */
+/** Formats a duration given in milliseconds. */
 export function duration(ms) {
   if (ms === null || ms === undefined) return "–";
   if (ms < 1) return ms === 0 ? "0 ms" : "< 1 ms";
@@ -43,26 +43,26 @@ export function duration(ms) {
   return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3_600)} h`;
 }
 
-/** A size given in bytes. */
+/** Formats a size given in bytes. */
 export function bytes(size) {
   if (size === null || size === undefined) return "–";
   if (size < 1_024) return `${size} B`;
   return size < 1_048_576 ? `${(size / 1_024).toFixed(1)} KiB` : `${(size / 1_048_576).toFixed(1)} MiB`;
 }
 
-/** The time of day, with the day where it is not today's. */
+/** Formats a time of day, with the date if it is not today. */
 export function moment(text) {
   const date = new Date(text);
   const today = new Date().toDateString() === date.toDateString();
   return today ? CLOCK.format(date) : `${DAY.format(date)} ${CLOCK.format(date)}`;
 }
 
-/** A time in full. */
+/** Formats a time in full. */
 export function exact(text) {
   return EXACT.format(new Date(text));
 }
 
-/** How long ago. */
+/** Formats how long ago a time was. */
 export function ago(text, now = Date.now()) {
   const s = Math.max(0, Math.round((now - Date.parse(text)) / 1_000));
   if (s < 5) return "just now";
@@ -71,7 +71,7 @@ export function ago(text, now = Date.now()) {
   return s < 86_400 ? `${Math.floor(s / 3_600)} h ago` : `${Math.floor(s / 86_400)} d ago`;
 }
 
-/** A JSON value as indented text. */
+/** Formats a JSON value as indented text. */
 export function pretty(value) {
   return JSON.stringify(value, null, 2);
 }

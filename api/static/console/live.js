@@ -1,6 +1,6 @@
-// What is looked at again and again, while somebody can see it.
+// Repeats requests for as long as the page is visible.
 
-/** Waits, or ends with the signal. */
+/** Waits for `ms`, or until the signal aborts. */
 export function pause(ms, signal) {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);
@@ -17,9 +17,9 @@ function seen(signal) {
 }
 
 /**
- * Runs `look` now and then every `everyMs` after it ended, until the signal or until it returns false. What it throws
- * goes to `failed`; looks after a failure come slower, up to half a minute apart. A look that takes long comes more seldom:
- * it takes a tenth of the time at most.
+ * Runs `look` now, and again `everyMs` after each end, until the signal aborts or it returns false. Its errors go to
+ * `failed`; after errors, the pauses grow up to half a minute. Slow looks are made less often, to take at most
+ * a tenth of the time.
  */
 export async function keepLooking(look, everyMs, signal, failed) {
   let failures = 0;

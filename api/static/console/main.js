@@ -1,4 +1,4 @@
-// The frame around the views: who is signed in, where one is, what is shown.
+// The frame around the views: signs the user in, reads the address, and shows its view.
 
 import { h, icon, mark, put } from "./dom.js";
 import { button, iconButton } from "./parts.js";

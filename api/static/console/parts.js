@@ -1,39 +1,39 @@
-// The small things that every view is made of.
+// Small elements of which every view is made.
 
 import { h, icon, put } from "./dom.js";
 import { ago, exact, moment } from "./format.js";
 import { stateOf } from "./words.js";
 
-/** A word with its colour. */
+/** Makes a badge: a word with the colour of its tone. */
 export function badge(label, tone) {
   return h("span", { class: `badge ${tone}` }, h("span", { class: "dot", "aria-hidden": "true" }), label);
 }
 
-/** The state of a record. */
+/** Makes the badge of a record's state. */
 export function stateBadge(record) {
   const { label, tone } = stateOf(record);
   return badge(label, tone);
 }
 
-/** A time: of day, with how long ago and the whole of it at hand. */
+/** Shows a time of day, or how long ago it was; its tooltip has the exact time. */
 export function when(text, { relative = false } = {}) {
   if (!text) return h("span", { class: "muted" }, "–");
   const title = relative ? exact(text) : `${exact(text)}, ${ago(text)}`;
   return h("time", { datetime: text, title, class: "nowrap" }, relative ? ago(text) : moment(text));
 }
 
-/** A button; `kind` is plain, primary, danger, quiet or square. */
+/** Makes a button; `kind` is plain, primary, danger, quiet or square. */
 export function button(label, onclick, { kind = "plain", icon: name = null, ...attributes } = {}) {
   const classes = kind === "plain" ? "button" : `button ${kind}`;
   return h("button", { type: "button", class: classes, onclick, ...attributes }, name && icon(name), label);
 }
 
-/** A square button of one drawing; what it does is its name. */
+/** Makes a square button with an icon; `label`, which says what it does, is its accessible name. */
 export function iconButton(name, label, onclick, attributes = {}) {
   return h("button", { type: "button", class: "button square", "aria-label": label, title: label, onclick, ...attributes }, icon(name));
 }
 
-/** Copies a text and says so. */
+/** Makes a button that copies a text and says so. */
 export function copyButton(label, text) {
   const made = iconButton("copy", label, async (event) => {
     event.preventDefault();
@@ -50,18 +50,18 @@ export function copyButton(label, text) {
   return made;
 }
 
-/** A reference id that leads to its invocation. */
+/** Makes a link from a reference id to its invocation. */
 export function refLink(reference, { whole = false } = {}) {
   const text = whole ? reference : `${reference.slice(0, 8)}…${reference.slice(-6)}`;
   return h("a", { class: "mono nowrap", href: `#/invocations/${reference}`, title: reference }, text);
 }
 
-/** What stands where there is nothing. */
+/** Makes the message that is shown in place of an empty list or result. */
 export function empty(title, text, ...actions) {
   return h("div", { class: "empty" }, h("h2", {}, title), text && h("p", { class: "muted" }, text), actions.length > 0 && h("div", { class: "row" }, actions));
 }
 
-/** What stands where something went wrong, and how to try again. */
+/** Makes the message that is shown after a failure, with a button to try again. */
 export function failure(problem, again = null) {
   return h(
     "div",
@@ -77,13 +77,13 @@ export function failure(problem, again = null) {
   );
 }
 
-/** Grey lines where something is on its way. */
+/** Makes the grey lines that are shown while content loads. */
 export function loading(lines = 4) {
   const bars = Array.from({ length: lines }, (_, n) => h("span", { class: "bone", vars: { "--w": `${92 - ((n * 37) % 45)}%` } }));
   return h("div", { class: "loading", role: "status" }, h("span", { class: "hidden-text" }, "Loading"), bars);
 }
 
-/** A panel with its heading. */
+/** Makes a panel with a heading. */
 export function panel(title, body, { aside = null, level = "h2", ...attributes } = {}) {
   const { class: more = "", ...rest } = attributes;
   const head = title && h("header", { class: "panel-head" }, h(level, {}, title), aside);
@@ -91,8 +91,8 @@ export function panel(title, body, { aside = null, level = "h2", ...attributes }
 }
 
 /**
- * A table. A column is `{label, cell, wide, number}`: `wide` ones are left out where it is narrow.
- * `label` names the table for who cannot see where it stands.
+ * Makes a table. A column is `{label, cell, wide, number}`; columns with `wide` are hidden on narrow screens.
+ * `label` names the table for users of screen readers.
  */
 export function table(label, columns, rows) {
   const classes = ({ wide, number, grow }) => [wide && "wide", number && "number", grow && "grow"].filter(Boolean).join(" ") || null;
@@ -105,14 +105,14 @@ export function table(label, columns, rows) {
   );
 }
 
-/** A bar of parts: `[{tone, value, label}]` of a whole. */
+/** Makes a bar that shows the parts of a whole, `[{tone, value, label}]`. */
 export function meter(label, parts, whole) {
   const widths = parts.map(({ tone, value }) => h("span", { class: tone, vars: { "--w": `${whole ? Math.min(100, (100 * value) / whole) : 0}%` } }));
   const now = parts.reduce((sum, { value }) => sum + value, 0);
   return h("div", { class: "meter", role: "progressbar", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": whole || 1, "aria-valuenow": now }, widths);
 }
 
-/** Some of a few, of which one is chosen: `[[value, label]]`. */
+/** Makes radio buttons for the options `[[value, label]]`. */
 export function choice(legend, options, chosen, onchange) {
   const name = `choice-${legend.toLowerCase().replaceAll(" ", "-")}`;
   const buttons = options.map(([value, label]) => {
@@ -122,12 +122,12 @@ export function choice(legend, options, chosen, onchange) {
   return h("fieldset", { class: "choice" }, h("legend", { class: "hidden-text" }, legend), buttons);
 }
 
-/** A labelled control. */
+/** Makes a control with a label. */
 export function field(label, control, hint = null) {
   return h("label", { class: "field" }, h("span", {}, label), control, hint && h("small", { class: "muted" }, hint));
 }
 
-/** Asks; true if the answer was to do it. */
+/** Asks the user to confirm an action; resolves to true if confirmed. */
 export function confirmed(title, text, action, { danger = false } = {}) {
   return new Promise((resolve) => {
     const dialog = h("dialog", { class: "dialog", "aria-labelledby": "dialog-title" });
@@ -147,7 +147,7 @@ export function confirmed(title, text, action, { danger = false } = {}) {
   });
 }
 
-/** Says something in passing, also to who listens. */
+/** Shows a sentence for a few seconds; screen readers speak it, too. */
 export function say(text, tone = "good") {
   let place = document.getElementById("said");
   if (!place) document.body.append((place = h("div", { id: "said", role: "status" })));

@@ -1,8 +1,8 @@
-// A minute's buckets as columns: gaps filled, and gathered where a minute is too fine.
+// Turns buckets, of a minute each, into a chart's columns, of one or several minutes each; fills gaps.
 
 const MINUTE = 60_000;
 
-/** Takes what came new into what there is, keeps what lies in the range, oldest first. */
+/** Merges new buckets into those known, and returns those since `since`, oldest first. */
 export function merged(had, come, since) {
   const byStart = new Map(had.map((bucket) => [bucket.start, bucket]));
   for (const bucket of come) byStart.set(bucket.start, bucket);
@@ -10,12 +10,12 @@ export function merged(had, come, since) {
   return kept.sort((one, other) => Date.parse(one.start) - Date.parse(other.start));
 }
 
-/** How many calls ended in a bucket; what was refused or cancelled before it was sent is none. */
+/** Returns how many calls ended in a bucket, without those refused, or cancelled before they were sent. */
 export function ended({ final }) {
   return (final.delivered ?? 0) + (final.unreachable ?? 0) + (final.interrupted ?? 0);
 }
 
-/** What a range comes to. */
+/** Returns the sums of several buckets, and their share of errors. */
 export function totals(buckets) {
   const sum = { accepted: 0, ended: 0, errors: 0, rejected: 0 };
   for (const bucket of buckets) {
@@ -27,7 +27,7 @@ export function totals(buckets) {
   return { ...sum, errorShare: sum.ended ? sum.errors / sum.ended : null };
 }
 
-/** Calls that ended a minute, over the last `most` whole minutes since there is traffic; null where there is none. */
+/** Returns the calls that ended per minute, over the last `most` whole minutes with traffic; null without traffic. */
 export function pace(buckets, most = 5) {
   const begun = buckets.findIndex((bucket) => bucket.accepted > 0 || ended(bucket) > 0);
   if (begun < 0) return null;
@@ -36,14 +36,14 @@ export function pace(buckets, most = 5) {
   return counted.reduce((sum, bucket) => sum + ended(bucket), 0) / counted.length;
 }
 
-/** The latest bucket that has percentiles. */
+/** Returns the latest bucket that has percentiles; null if none has. */
 export function latest(buckets) {
   return buckets.findLast((bucket) => bucket.p50Ms !== null && bucket.p50Ms !== undefined) ?? null;
 }
 
 /**
- * Columns from `since` to `until`, `step` minutes each. Counts are a minute's mean; the percentiles of several minutes
- * are their worst, since percentiles cannot be added.
+ * Returns columns from `since` to `until`, of `step` minutes each. Counts are means per minute; the percentiles of a
+ * column are the highest of its minutes, because percentiles cannot be added.
  */
 export function columns(buckets, since, until, step) {
   const width = step * MINUTE;
@@ -66,7 +66,7 @@ export function columns(buckets, since, until, step) {
   };
 }
 
-/** The same for what waited in each lane: the most of any minute of a column. */
+/** Returns such columns of the calls that waited in each lane: the most in any minute of a column. */
 export function laneColumns(minutes, lanes, since, until, step) {
   const width = step * MINUTE;
   const first = Math.floor(since / width) * width;

@@ -1,12 +1,12 @@
-// Who is signed in. The key lives in this variable and nowhere else: it goes into the Authorization header of calls
-// to the relay that served this page, never into an address, a storage or a log, and is gone with the page.
+// The user's session. The key is in this variable and nowhere else: it is sent in the Authorization header of calls to
+// the relay that served this page, never put into an address, a storage or a log, and is gone when the page is closed.
 
 let key = null;
 let ended = () => {};
 
 const BASE = new URL("../", import.meta.url);
 
-/** What the relay answered instead of what was asked; `code` is stable, `message` is for people. */
+/** The relay's answer that a call has failed; `code` is stable, `message` is for people. */
 export class Problem extends Error {
   constructor(status, code, message, faults = []) {
     super(message);
@@ -15,22 +15,22 @@ export class Problem extends Error {
   }
 }
 
-/** Whether somebody is signed in. */
+/** Returns whether a user is signed in. */
 export function signedIn() {
   return key !== null;
 }
 
-/** The id of the key, which is no secret: `whk_<id>_<secret>`. */
+/** Returns the id in the key, `whk_<id>_<secret>`; the id is not secret. */
 export function keyId() {
   return key === null ? null : (key.match(/^whk_([A-Za-z0-9-]+)_/) ?? [])[1] ?? null;
 }
 
-/** Calls `heard` with a sentence when the session ends by itself. */
+/** Has `heard` called with a sentence when the relay no longer accepts the key. */
 export function onEnd(heard) {
   ended = heard;
 }
 
-/** Takes a key if the relay lets it operate; throws a `Problem` that says why not. */
+/** Keeps a key if it may operate the relay; otherwise throws a `Problem` that says why not. */
 export async function signIn(text) {
   const given = text.trim();
   if (!/^[\x21-\x7e]+$/.test(given)) throw new Problem(401, "unauthenticated", "That is no API key.");
@@ -49,7 +49,7 @@ export function signOut() {
   key = null;
 }
 
-/** One call of the relay's API as JSON; throws a `Problem`. A key that is no longer good ends the session. */
+/** Calls the relay's API and returns the JSON of its answer, or throws a `Problem`. A refused key ends the session. */
 export async function call(method, path, options = {}) {
   const used = key;
   try {

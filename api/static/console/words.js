@@ -1,4 +1,4 @@
-// What states and outcomes mean, in a few words, and how they look.
+// Says in a few words what states and outcomes mean, and gives them their tones.
 
 export const STATES = {
   queued: { label: "Queued", tone: "idle" },
@@ -35,7 +35,7 @@ export const OUTCOMES = {
   webhook_not_registered: "the webhook is not registered",
 };
 
-/** Why a replay does not send a call again. */
+/** The reasons for which a replay skips a call, in words. */
 export const SKIPPED = {
   replayed: "already replayed with success",
   being_replayed: "in another replay",
@@ -55,12 +55,12 @@ export const SENT = {
   answered: "the request was answered",
 };
 
-/** An outcome in words; a new one that this page does not know yet as it is. */
+/** Returns an outcome in words; one that this page does not know is only spelt with blanks. */
 export function outcomeText(outcome) {
   return OUTCOMES[outcome] ?? String(outcome ?? "").replaceAll("_", " ");
 }
 
-/** What came of a call, in words: the status where there was one, else the outcome. */
+/** Returns in words how a call ended: its status, if there was one, otherwise its outcome. */
 export function endingText(outcome, status) {
   if (status && (outcome === "answered" || !outcome)) return `answered ${status}`;
   if (!outcome) return "no answer";
@@ -68,7 +68,7 @@ export function endingText(outcome, status) {
   return outcomeText(outcome);
 }
 
-/** How a record looks: a delivered one that is an error is a failure, whatever its state is called. */
+/** Returns label and tone of a record's state; a delivered record whose result is an error is shown as failed. */
 export function stateOf(record) {
   const known = STATES[record.state] ?? { label: record.state, tone: "idle" };
   if (record.state === "delivered" && record.result?.error) return { label: "Failed", tone: "bad" };

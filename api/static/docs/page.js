@@ -1,4 +1,4 @@
-// What the page of the API does beyond being read: a search, buttons that copy, and the mark of where one is.
+// Adds to the page of the API: a search, buttons that copy, and a mark of the section being read in the contents.
 
 const search = document.getElementById("search");
 const found = document.getElementById("found");

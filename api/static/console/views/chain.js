@@ -1,4 +1,4 @@
-// A chain as a tree: the parent, its steps in order, chains within chains.
+// Shows a chain as a tree: the parent, its steps in order, chains within chains.
 
 import { invocation, invocations } from "../api.js";
 import { h } from "../dom.js";
@@ -7,9 +7,9 @@ import { refLink, stateBadge } from "../parts.js";
 import { FINAL } from "../words.js";
 
 const DEPTH = 3;
-const CHILDREN = 200; // of one parent: a forEach may make very many
+const CHILDREN = 200; // shown of one parent: a forEach may make very many
 
-/** The tree that a record belongs to, or null: `{element, steps, state, ended}`; `steps` are the record's own. */
+/** Returns the tree of a record's chain, `{element, steps, state, ended}`, with the record's own `steps`; or null. */
 export async function chainTree(record, signal) {
   if (!record.chain) return null;
   const top = await topOf(record, signal);

@@ -1,4 +1,4 @@
-// What failed, gathered by what it was: the way to the calls, and to their replay.
+// Shows failures grouped by kind, with links to the calls and to a replay of them.
 
 import { h } from "../dom.js";
 import { count } from "../format.js";

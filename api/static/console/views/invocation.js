@@ -1,4 +1,4 @@
-// One invocation: what happened when, what it belongs to, what came of it, and doing it again.
+// Shows one invocation: its timeline, its chain and its result, with a link to replay it.
 
 import { invocation } from "../api.js";
 import { h, put } from "../dom.js";

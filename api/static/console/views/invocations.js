@@ -1,4 +1,4 @@
-// The search: invocations by any filter, newest first, a page at a time.
+// The search: shows invocations by any filter, newest first, a page at a time.
 
 import { invocations, traffic } from "../api.js";
 import { h, icon, put } from "../dom.js";
@@ -9,7 +9,7 @@ import { button, empty, failure, loading, panel, say, stateBadge, table, when } 
 import { endingText } from "../words.js";
 
 const PAGE = 50;
-const PIECES = 10; // a page with few rows and a cursor is looked on from, so often
+const PIECES = 10; // requests made at most to fill a page: an answer may have few rows and yet a cursor
 const EVERY = 4_000;
 const REFERENCE = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 

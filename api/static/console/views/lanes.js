@@ -1,4 +1,4 @@
-// The backlog of each lane, and who works on it.
+// Shows the backlog of each lane, and how many workers serve it.
 
 import { h } from "../dom.js";
 import { count, counted, duration } from "../format.js";

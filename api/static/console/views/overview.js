@@ -1,4 +1,4 @@
-// How it goes: throughput, errors, latency and backlog, live; and what fails.
+// The overview: live charts of throughput, errors, latency and backlog; and the failures.
 
 import { failingGroups, lanes, readiness, stats, traffic } from "../api.js";
 import { chart } from "../charts.js";
@@ -17,7 +17,7 @@ const RANGES = {
   "1h": { ms: HOUR, step: 1, every: 3_000, query: "1h", name: "the last hour" },
   "24h": { ms: 24 * HOUR, step: 10, every: 10_000, query: "24h", name: "the last 24 hours" },
 };
-const AGAIN = 3 * 60_000; // how much of what is known is asked for again: late ends, and the minute that still fills
+const AGAIN = 3 * 60_000; // how far back known minutes are read again: late ends still change their counts
 const LANES = ["interactive", "bulk", "replay"];
 const perMinute = (value) => (value === null ? "–" : short(value));
 

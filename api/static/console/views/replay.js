@@ -1,4 +1,4 @@
-// One replay job: how far it is, and pausing, resuming, cancelling it.
+// Shows the progress of one replay job, with buttons to pause, resume and cancel it.
 
 import { replay, steerReplay } from "../api.js";
 import { h, put } from "../dom.js";

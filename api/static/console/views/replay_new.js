@@ -1,4 +1,4 @@
-// A new replay: say which calls, see what it would do, then start it.
+// Starts a replay: the user chooses calls, sees what the replay would do, and starts it.
 
 import { plan, startReplay, traffic } from "../api.js";
 import { h, put } from "../dom.js";

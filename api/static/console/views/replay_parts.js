@@ -1,4 +1,4 @@
-// How a replay job looks wherever it stands.
+// Shows a replay job, in the list and on its own page.
 
 import { count } from "../format.js";
 import { meter } from "../parts.js";
@@ -16,12 +16,12 @@ export function jobText(job) {
   return STATES[job.state] ?? job.state;
 }
 
-/** Why calls are left out: `{reason: how many}` in words. */
+/** Writes the reasons for which calls are skipped, `{reason: how many}`, in words. */
 export function skipText(reasons) {
   return Object.entries(reasons ?? {}).filter(([, number]) => number > 0).map(([reason, number]) => `${count(number)} ${SKIPPED[reason] ?? reason.replaceAll("_", " ")}`).join("; ");
 }
 
-/** How far it is: what succeeded, what failed, what was skipped. */
+/** Shows the progress of a job: calls that succeeded, failed and were skipped. */
 export function jobMeter({ matched, delivered, failed, skipped }) {
   const parts = [
     { tone: "good", value: delivered },

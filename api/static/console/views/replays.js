@@ -1,4 +1,4 @@
-// The replay jobs of the plugin, newest first.
+// Lists the plugin's replay jobs, newest first.
 
 import { replays } from "../api.js";
 import { h, put } from "../dom.js";

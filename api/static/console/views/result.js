@@ -1,4 +1,4 @@
-// What the plugin got: status, error and data, masked as it was.
+// Shows the result that the plugin got: status, error and masked data.
 
 import { h } from "../dom.js";
 import { pretty } from "../format.js";

@@ -1,12 +1,12 @@
-// From acceptance to the end on one line of time: waiting, each attempt, the pauses between.
+// Shows a call from acceptance to its end on one time axis: the wait, each attempt, the pauses between attempts.
 
 import { h } from "../dom.js";
 import { duration, moment } from "../format.js";
 import { FINAL, endingText, stateOf } from "../words.js";
 
-const LEAST = 0.6; // of a hundred: what is short is still seen
+const LEAST = 0.6; // the least width in percent, so that short pieces can be seen
 
-/** The pieces of a record's time: `{kind, label, from, to, tone}` in ms. */
+/** Returns the pieces of a record's time, `{kind, label, from, to, tone}`, with times in ms. */
 export function pieces(record, steps = [], now = Date.now()) {
   const begin = Date.parse(record.createdAt);
   const end = record.finishedAt ? Date.parse(record.finishedAt) : Math.max(now, begin);
@@ -37,7 +37,7 @@ function waiting({ state, attempts, chain }) {
   return state === "retrying" || attempts.length ? "Paused before the next attempt" : "Waits for a worker";
 }
 
-/** The picture: a line for each piece, and the axis of time below. */
+/** Draws a line for each piece, and the time axis below. */
 export function timeline(record, steps) {
   const { begin, end, found } = pieces(record, steps);
   const whole = Math.max(1, end - begin);

@@ -1,8 +1,8 @@
-// What is wrong with the relay itself, in words.
+// Shows in words what is wrong with the relay itself.
 
 import { h, icon } from "../dom.js";
 
-/** Notices of what `/readyz` says, and of lanes that nobody works on. */
+/** Makes notices of the warnings of `/readyz`, and of lanes without a worker. */
 export function warningsOf(ready, lanes) {
   const said = [];
   if (ready?.status !== "ready") said.push(["bad", ready?.detail ?? "The relay is not ready."]);

@@ -1,4 +1,4 @@
-// The webhooks: a day's traffic of each, and its valves: pause, resume, close the breaker.
+// Shows a day's traffic of each webhook, with buttons to pause it, resume it and close its breaker.
 
 import { steerWebhook, traffic } from "../api.js";
 import { h, icon, put } from "../dom.js";
@@ -53,7 +53,7 @@ export function show({ root, signal }) {
   );
 }
 
-/** The card of a webhook: the one that stands, where nothing changed, so that focus and eyes stay where they are. */
+/** Returns a webhook's card; keeps an unchanged one as it is, and the focus in a changed one. */
 function card(row, cards, act) {
   const state = JSON.stringify(row);
   const had = cards.get(row.webhookId);
