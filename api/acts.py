@@ -55,7 +55,7 @@ class ActCounts:
         threading.Thread(target=loop.run, name="audit", daemon=True).start()
 
     def stop(self) -> None:
-        """Write what was counted until now, requests without a key too."""
+        """Write the remaining counts, including those of requests without a key."""
         self._stopped.set()
         self._unkeyed_s = -_UNKEYED_S
         self.write()

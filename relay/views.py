@@ -80,7 +80,7 @@ def record_of(invocation: Invocation, *, operate: bool, result: dict[str, Any] |
 
 
 def result_of(invocation: Invocation, opened: bytes | None) -> dict[str, Any] | None:
-    """Return the result ``{status, data, error}`` of an invocation; None where it has none (yet).
+    """Return the result ``{status, data, error}`` of an invocation; None if it has none, or none yet.
 
     ``opened`` is the opened data of the endpoint's answer (JSON), or None if no data is kept; ``data`` is then
     ``{"code", "message"}``, derived from the outcome.

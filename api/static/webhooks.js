@@ -54,7 +54,7 @@
 
 /** How long `trigger` and `wait` wait in all: the longest chain (900 s) and a minute to begin. */
 const WAIT_LIMIT_MS = 960_000;
-/** How long one request asks the relay to hold its answer back; many proxies cut what is silent for a minute. */
+/** How long one request asks the relay to hold its answer back; many proxies cut a silent connection after a minute. */
 const POLL_WAIT_S = 30;
 /** How long, on top of that, the relay and the network may take. */
 const READ_MARGIN_MS = 15_000;

@@ -42,7 +42,7 @@ def plan_of(registry: Registry, plugin: str, shape: Shape, target: ChainTarget, 
 def _step(registry: Registry, plugin: str, number: int, step: Step, depth: int) -> dict[str, Any]:
     value: dict[str, Any] = {"step": number, **step.to_value()}
     found = registry.current(plugin, step.webhook, refresh=True)
-    if found is None or depth > MAX_CHAIN_DEPTH:  # `relay webhooks apply` allows neither
+    if found is None or depth > MAX_CHAIN_DEPTH:  # a chain that was registered has neither fault
         return value
     revision, shape = found
     target = registry.open_target(plugin, step.webhook, revision)

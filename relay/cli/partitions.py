@@ -43,7 +43,7 @@ def partitions() -> None:
 def show(screen: Screen, data_dir: Path) -> None:
     """Show each partition: its server, its plugins, their calls that are not final, and their records."""
     runtime = command_runtime(Settings.for_command(data_dir))
-    with suppress(Unavailable):  # the command is to show what is away
+    with suppress(Unavailable):  # the command shows which servers are away
         runtime.act_notes.note(Act.PARTITION_SHOW)
     try:
         client = runtime.client

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from relay.client.relay import HttpWire
 
-#: How long one request asks the relay to hold its answer back; many proxies cut what is silent for a minute.
+#: How long one request asks the relay to hold its answer back; many proxies cut a connection silent for a minute.
 POLL_WAIT_S: Final = 30
 #: Pause between two looks at a record, if the relay has no room to wait.
 PAUSE_FIRST_S: Final = 0.25
