@@ -1,4 +1,4 @@
-"""The ``relay`` command's entry point: names the missing extra where only the client is installed."""
+"""The ``relay`` command's entry point, which names the missing extra if only the client is installed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from importlib.util import find_spec
 from typing import Final
 
-_MARKS: Final = ("click", "redis", "celery")  # what the extra `server` brings and the client does not
+_MARKS: Final = ("click", "redis", "celery")  # modules that the extra `server` installs and the client does not
 _CLIENT_ONLY: Final = "Only the relay's client is installed here. For its commands: pip install 'webhook-relay[server]'"
 
 

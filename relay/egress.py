@@ -1,7 +1,7 @@
-"""What may be dialled: the egress guard, a pure judgement of one exact address (security.md, "Egress guard").
+"""The egress guard: judges whether one exact address may be dialled (security.md, "Egress guard"). Pure.
 
-The tables are our own: ``ipaddress.is_global`` is wrong for several of these networks and differs between Python
-versions. The order of judgement: an ``allow`` entry wins over all, then ``deny``, then the port, then the tables.
+The tables are the relay's own: ``ipaddress.is_global`` is wrong for several of these networks and differs between
+Python versions. The order of judgement: an ``allow`` entry wins over all, then ``deny``, the port, and the tables.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ _ENTRY: Final = re.compile(r"\[(?P<v6>[^\[\]]*)\](?::(?P<v6port>[^:]*))?\Z|(?P<r
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One ``cidr-or-host[:port]``: either ``network`` or ``host`` is set; no port is every port."""
+    """One ``cidr-or-host[:port]``: either ``network`` or ``host`` is set; without a port it covers every port."""
 
     network: IPv4Network | IPv6Network | None
     host: str | None
     port: int | None
 
     def covers(self, address: IPv4Address | IPv6Address | None, port: int, host: str | None) -> bool:
-        """Return whether this entry speaks of the address, or of the host by its name, at that port."""
+        """Return whether this entry covers the address, or the host by its name, at that port."""
         if self.port is not None and self.port != port:
             return False
         if self.network is None:
@@ -73,10 +73,10 @@ class _Entry:
 
 
 class AddressPolicy:
-    """Judges addresses; immutable, answers are remembered because every connect asks.
+    """Judges addresses. It is immutable, and remembers its answers because every connect asks.
 
     ``allow`` and ``deny`` hold ``cidr-or-host[:port]`` (IPv6 with a port in brackets: ``[fd00::/8]:8443``), ``ports``
-    the ports that are open beside 443. ``SettingsError`` for anything malformed.
+    the ports that are open besides 443. Raises ``SettingsError`` for anything malformed.
     """
 
     def __init__(self, allow: Iterable[str] = (), deny: Iterable[str] = (), ports: Iterable[int] = ()) -> None:
@@ -122,7 +122,7 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
-    """Read the address that ``text`` is, an IPv4-mapped one as its IPv4; None for a scope id or anything else."""
+    """Read an address, an IPv4-mapped one as its IPv4; None if it has a scope id, or is not an address."""
     if "%" in text:
         return None
     try:

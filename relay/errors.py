@@ -1,4 +1,4 @@
-"""Every error of the relay: one tree, each class a stable code and a default sentence.
+"""Every error of the relay, in one tree; each class has a stable code and a default sentence.
 
     RelayError
     |-- Refused                     the caller's fault; nothing was sent
@@ -54,9 +54,9 @@ class Fault:
 
 
 class RelayError(Exception):
-    """Root of the tree. ``faults`` name the fields at fault, ``reference_id`` the record that was left.
+    """Root of the tree. ``faults`` name the fields at fault, ``reference_id`` the record that was written.
 
-    The client adds the ``idempotency_key`` that a trigger was sent with: sent again with it, it is accepted only once.
+    The client adds the ``idempotency_key`` of the trigger: a trigger that is sent again with it is accepted only once.
     """
 
     code: ClassVar[str] = "internal"
@@ -76,7 +76,7 @@ class RelayError(Exception):
         super().__init__(self.message)
 
     def add(self, sentence: str) -> None:
-        """Say more."""
+        """Add a sentence to the message."""
         self.message = f"{self.message} {sentence}"
         self.args = (self.message,)
 
@@ -100,7 +100,7 @@ class BadParameter(Refused):
 
 
 class Unauthenticated(Refused):
-    """No key, or one that is unknown, wrong or revoked: always this one answer."""
+    """The key is missing, unknown, wrong or revoked; the answer is the same for all of these."""
 
     code = "unauthenticated"
     sentence = "A valid API key is required, as `Authorization: Bearer KEY`."
@@ -114,14 +114,14 @@ class Forbidden(Refused):
 
 
 class WebhookNotRegistered(Refused):
-    """Unknown, hidden and another plugin's webhooks answer with exactly this."""
+    """The webhook is unknown, hidden or another plugin's; the answer is exactly the same for all of these."""
 
     code = "webhook_not_registered"
     sentence = "No such webhook is registered for this plugin."
 
 
 class NotFound(Refused):
-    """Nothing here, or nothing that this plugin may see."""
+    """There is nothing here, or nothing that this plugin may see."""
 
     code = "not_found"
     sentence = "Nothing was found here."
@@ -135,7 +135,7 @@ class MethodNotAllowed(Refused):
 
 
 class Conflict(Refused):
-    """The thing is in a state that does not allow this."""
+    """The current state of the record, job or resource does not allow this."""
 
     code = "conflict"
     sentence = "The current state does not allow this."
@@ -170,7 +170,7 @@ class TooLarge(Refused):
 
 
 class UnsupportedMediaType(Refused):
-    """Not the media type (or a content encoding) that the route takes."""
+    """The route does not accept the body's media type, or its content encoding."""
 
     code = "unsupported_media_type"
     sentence = "The body's media type is not supported here."
@@ -191,7 +191,7 @@ class IdempotencyKeyReused(Refused):
 
 
 class Busy(RelayError):
-    """Not now: the same request may be taken after ``retry_after_s`` seconds."""
+    """The relay is busy: the same request may be accepted after ``retry_after_s`` seconds."""
 
     def __init__(
         self,
@@ -220,7 +220,7 @@ class OverCapacity(Busy):
 
 
 class Unavailable(Busy):
-    """The relay's own store cannot be reached (or, for its clients, the relay)."""
+    """The relay's store cannot be reached (or, in a client, the relay itself)."""
 
     code = "unavailable"
     sentence = "The relay cannot take requests right now."
@@ -231,25 +231,25 @@ class Internal(RelayError):
 
 
 class StoreFault(RelayError):
-    """A script or command of the relay's own that the server cannot run: its cause says why."""
+    """The server cannot run a script or command of the relay; the cause says why."""
 
 
 class DocumentError(RelayError):
-    """A registration document that cannot be taken; ``faults`` say where and why."""
+    """A registration document cannot be accepted; ``faults`` say where and why."""
 
     code = "bad_document"
     sentence = "The registration document is not valid."
 
 
 class SettingsError(RelayError):
-    """A setting that is missing, malformed or would break a promise."""
+    """A setting is missing or malformed, or would break a guarantee of the relay."""
 
     code = "bad_settings"
     sentence = "A setting is not valid."
 
 
 class VaultError(RelayError):
-    """A sealed value that does not open: unknown key, or not sealed for this owner."""
+    """A sealed value does not open: its key is unknown, it was altered, or it was sealed for another owner."""
 
     code = "vault"
     sentence = "A sealed value cannot be opened with the keys at hand."

@@ -1,6 +1,6 @@
 """An invocation, its attempts and outcomes, and the states it moves through.
 
-The record in the store is the truth; these classes are what it looks like in Python. Times are milliseconds
+The record in the store is authoritative; these classes represent it in Python. Times are milliseconds
 since the epoch by the *server's* clock.
 """
 
@@ -19,14 +19,14 @@ IDEMPOTENCY_MS: Final = 24 * 3600 * 1000
 
 
 class State(StrEnum):
-    """Where an invocation is. Final states never change."""
+    """The state of an invocation. Final states never change."""
 
     QUEUED = "queued"  # accepted and stored; waits for a worker
-    SENDING = "sending"  # claimed by a worker until leaseEnd; the request may leave at any moment
-    RETRYING = "retrying"  # the last attempt failed in a way that is retried; not before notBefore
+    SENDING = "sending"  # claimed by a worker until leaseEnd; the request may be sent at any moment
+    RETRYING = "retrying"  # the last attempt failed in a way that is retried, at notBefore or later
     WAITING = "waiting"  # a chain whose current step is an unfinished invocation of its own
     DELIVERED = "delivered"  # final: the endpoint answered
-    UNREACHABLE = "unreachable"  # final: no acceptable answer was had
+    UNREACHABLE = "unreachable"  # final: no acceptable answer came
     INTERRUPTED = "interrupted"  # final: the worker was lost before it could say what happened
     REJECTED = "rejected"  # final: did not fit the registration, or the webhook is not registered
     CANCELLED = "cancelled"  # final: an operator stopped it before an attempt
@@ -39,7 +39,7 @@ class State(StrEnum):
 
 FINAL: Final = frozenset({State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED, State.REJECTED, State.CANCELLED})
 
-#: What each state may become, and by which transition; ``None`` is "does not exist yet". docs/lifecycle.md says when.
+#: The states that may follow each state, with their scripts; ``None`` is "does not exist yet". See docs/lifecycle.md.
 TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = MappingProxyType(
     {
         None: {State.QUEUED: ("accept", "advance", "replay_create"), State.REJECTED: ("accept",)},
@@ -62,7 +62,7 @@ TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = Map
         },
         State.RETRYING: {
             State.SENDING: ("claim",),
-            State.RETRYING: ("claim",),  # the breaker is open: later
+            State.RETRYING: ("claim",),  # the breaker is open: it is tried later
             State.UNREACHABLE: ("claim", "expire"),  # an open breaker, and the policy was taken away; its age
             State.CANCELLED: ("cancel", "claim", "replay_steer", "expire"),  # claim, expire: its chain is over
             State.REJECTED: ("claim", "revisit"),  # its webhook was removed
@@ -85,8 +85,8 @@ TRANSITIONS: Final[Mapping[State | None, Mapping[State, tuple[str, ...]]]] = Map
 class Sent(StrEnum):
     """What is known about an attempt's request."""
 
-    NO = "no"  # it certainly never left
-    MAYBE = "maybe"  # the gate was passed, no answer was had
+    NO = "no"  # it was certainly never sent
+    MAYBE = "maybe"  # the gate was passed, but no answer came
     ANSWERED = "answered"
 
 
@@ -108,14 +108,14 @@ class Outcome(StrEnum):
     LEASE_LOST = "lease_lost"
     STEP_REJECTED = "step_rejected"
     CHAIN_TIMEOUT = "chain_timeout"
-    EXPIRED = "expired"  # not final by the age that its webhook lets it reach
+    EXPIRED = "expired"  # not final when it reached its maximum age
     REQUEST_REJECTED = "request_rejected"  # the worker's check against the pinned revision refused it
     WEBHOOK_NOT_REGISTERED = "webhook_not_registered"  # removed before the call was sent
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What an outcome leads to, and the coarse code and fixed sentence that a plugin sees."""
+    """The state that an outcome leads to, and the coarse code and fixed sentence that a plugin sees."""
 
     state: State
     code: str | None
@@ -159,7 +159,7 @@ MEANINGS: Final[Mapping[Outcome, Meaning]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One outbound HTTP request of an invocation, or one that failed before it could leave."""
+    """One outbound HTTP request of an invocation, or one that failed before it could be sent."""
 
     number: int  # from 1
     started_at_ms: int
@@ -179,7 +179,7 @@ class StepOf:
 
 
 class Purpose(NamedTuple):
-    """What an invocation was accepted for. Its record says so in the clear; its sealed trigger is bound to it."""
+    """What an invocation was accepted for. It is in the record in the clear, and the sealed trigger is bound to it."""
 
     webhook_id: str
     revision: int
@@ -190,7 +190,7 @@ class Purpose(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """A record as the store has it. Payload and result are sealed and kept apart."""
+    """The record of an invocation. Its payload and result are sealed and kept separately."""
 
     reference_id: str
     plugin: str
@@ -210,7 +210,7 @@ class Invocation:
     outcome: Outcome | None = None  # the outcome that ended it
     request_bytes: int = 0
     response_bytes: int = 0
-    masked: int = 0  # how many secrets were taken out of the answer
+    masked: int = 0  # how many secrets were masked in the answer
     caller: str | None = None  # id of the API key
     traceparent: str | None = None
     replay_of: str | None = None

@@ -1,6 +1,7 @@
-"""The Celery side of the queue: lanes, task names, the app's settings, and who publishes reference ids.
+"""The Celery side of the queue: lanes, the task's name, the app's settings, and the publisher of reference ids.
 
-A message is a hint: it carries nothing but reference ids, may be lost or doubled, and the sweeper makes up for both.
+A message is a hint: it carries only reference ids, and may be lost or doubled. The sweeper makes up for a lost message,
+and the claim for a doubled one.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
 #: Celery queues, most urgent first.
 LANES: Final = ("interactive", "bulk", "replay")
-#: Somebody waits for the calls of this lane.
+#: The lane of the calls whose callers wait.
 URGENT: Final = LANES[0]
 #: The one task: run the invocations with these reference ids.
 RUN: Final = "relay.run"
-#: Ids in one message: its cost on a worker hardly depends on how many it carries.
+#: The most ids in one message; the cost of a message hardly depends on how many it carries.
 MESSAGE_IDS: Final = 128
 
 _AMQP: Final = ("amqp", "amqps")
@@ -42,7 +43,7 @@ _REDIS_TRANSPORT: Final = {
     "ack_emulation": False,  # the record decides, not the broker; 2.3 times the messages a second
     "socket_timeout": 10,
     "socket_connect_timeout": 3,  # kombu's default waits for ever
-    "max_retries": 0,  # to connect, to publish: who publishes has callers; by default it takes 6 s (a consumer goes on)
+    "max_retries": 0,  # of connecting and publishing: callers wait, and the default takes 6 s (consumers retry anyway)
     "socket_keepalive": True,
     "health_check_interval": 10,
     "max_connections": 50,  # the default of 10 fails under gevent
@@ -51,7 +52,7 @@ _REDIS_TRANSPORT: Final = {
 
 
 def make_app(settings: Settings) -> Celery:
-    """Make the Celery app, configured; tasks are added by ``workers``."""
+    """Make the Celery app with its settings; ``workers`` adds the task."""
     from celery import Celery  # noqa: PLC0415 - most commands publish nothing, and need not wait for it
     from kombu import Exchange, Queue  # noqa: PLC0415 - as Celery
 
@@ -87,7 +88,7 @@ def _broker(url: str) -> dict[str, Any]:
     """Return Celery's settings for a broker at this address."""
     scheme = scheme_of(url)
     if scheme in _AMQP:
-        # Sent messages are in the broker, not in its sockets; those that wait are there for every worker.
+        # Confirmed messages have reached the broker, not only its sockets; those that wait there are for every worker.
         options = {
             "broker_transport_options": {"confirm_publish": True, "max_retries": 0},
             "worker_prefetch_multiplier": 1,
@@ -104,23 +105,23 @@ def _broker(url: str) -> dict[str, Any]:
 
 
 def _checked(url: str) -> dict[str, Any]:
-    """Return what makes py-amqp check the server's certificate, which it does not do unasked."""
+    """Return the options that make py-amqp check the server's certificate, which it does not do by default."""
     parts = urlsplit(url)
     authorities = dict(parse_qsl(parts.query)).get("ssl_ca_certs") or ssl.get_default_verify_paths().cafile
     return {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": authorities, "server_hostname": parts.hostname}
 
 
 def is_one_database(settings: Settings) -> bool:
-    """Return whether lanes and records are in one, so that a script may write both."""
+    """Return whether lanes and records are in one database, so that a script may write both."""
     store_url = settings.store_url.reveal()
     return not is_cluster(store_url) and settings.broker_url == broker_url(store_url)
 
 
 class _Envelope:
-    """What Celery and kombu put around the ids of a message (task protocol 2; kombu's virtual transports).
+    """Wraps the ids of a message as Celery and kombu do (task protocol 2; kombu's virtual transports).
 
-    Celery makes it once; each message differs in its ids and in its own. To have each made by their `Producer` took
-    more of an API process than the triggers themselves (docs/performance.md).
+    Celery makes the wrapping once; messages differ only in the ids that they carry and in their own ids. Making each
+    with the libraries' `Producer` took an API process more time than the triggers themselves (docs/performance.md).
     """
 
     def __init__(self, app: Celery) -> None:
@@ -130,7 +131,7 @@ class _Envelope:
         self._delivery: dict[str, Any] = {"delivery_mode": 2, "priority": 0, "body_encoding": "base64"}
 
     def around(self, lane: str, reference_ids: Sequence[str]) -> bytes:
-        """Wrap the message as it stands in the lane's list."""
+        """Wrap ids in a message, in the form that it has in the lane's list."""
         task_id = str(uuid4())
         body = orjson.dumps([[reference_ids], {}, self._embed])
         own = {"id": task_id, "root_id": task_id, "argsrepr": f"({len(reference_ids)} ids)"}
@@ -152,7 +153,7 @@ class _Envelope:
 
 
 class _RedisLanes:
-    """Lanes that are lists of a Redis server, of this address or named by Sentinels."""
+    """Lanes as lists of a Redis server, which is at the broker's address or named by its Sentinels."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
@@ -168,7 +169,7 @@ class _RedisLanes:
         return int(self._lists().llen(lane))
 
     def message(self, lane: str, ids: Sequence[str]) -> bytes:
-        """Make a message as it stands in the lane's list."""
+        """Make a message, in the form that it has in the lane's list."""
         return self._envelope.around(lane, ids)
 
     def _lists(self) -> Any:
@@ -178,13 +179,13 @@ class _RedisLanes:
         return self._client
 
     def close(self) -> None:
-        """End its connections."""
+        """Close its connections."""
         if self._client is not None:
             self._client.connection_pool.disconnect()
 
 
 class _AmqpLanes:
-    """Lanes that are queues of RabbitMQ, or of whatever speaks AMQP 0-9-1 as it does."""
+    """Lanes as queues of RabbitMQ, or of another broker that speaks AMQP 0-9-1 as it does."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
@@ -206,12 +207,12 @@ class _AmqpLanes:
                 )
 
     def depth(self, lane: str) -> int:
-        """Count the lane's messages that no worker has taken; declare the lane where it is not there yet."""
+        """Count the lane's messages that no worker has taken; declare the lane if it does not exist yet."""
         with self._app.connection_or_acquire(pool=True) as connection, connection.channel() as channel:
             return int(self._app.amqp.queues[lane](channel).queue_declare().message_count)
 
     def close(self) -> None:
-        """End nothing: its connections are the app's."""
+        """Close nothing: its connections are the app's."""
 
 
 class Publisher:
@@ -226,7 +227,7 @@ class Publisher:
         self._lanes: _RedisLanes | _AmqpLanes = _AmqpLanes(app) if scheme in _AMQP else _RedisLanes(app)
 
     def publish(self, lane: str, reference_ids: Sequence[str]) -> None:
-        """Put ids on a lane, `MESSAGE_IDS` a message.
+        """Put ids on a lane, up to `MESSAGE_IDS` in a message.
 
         Raises:
             Unavailable: the broker cannot be reached. Nothing is lost: the sweeper publishes these ids again.
@@ -237,14 +238,14 @@ class Publisher:
             raise Unavailable from error
 
     def messages_for_script(self, ready: Iterable[tuple[str, str]]) -> list[tuple[str, bytes]]:
-        """``(lane, message)`` for ``(id, lane)`` pairs, for a script to put into the lanes; none where none can."""
+        """Return ``(lane, message)`` for ``(id, lane)`` pairs, for a script to put into the lanes; none if none can."""
         if not (self._in_store and isinstance(self._lanes, _RedisLanes)):
             return []
         lanes = _by_lane(ready).items()
         return [(lane, self._lanes.message(lane, part)) for lane, ids in lanes for part in _in_messages(ids)]
 
     def publish_ready(self, ready: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-        """Publish ``(id, lane)`` pairs; returns those that could not be: the sweeper comes back to them."""
+        """Publish ``(id, lane)`` pairs; return those that could not be published, which the sweeper publishes later."""
         left: list[tuple[str, str]] = []
         for lane, reference_ids in _by_lane(ready).items():
             try:
@@ -258,11 +259,11 @@ class Publisher:
         """Count the messages that each lane holds; nothing while the broker is away."""
         try:
             return {lane: self._lanes.depth(lane) for lane in lanes}
-        except Exception:  # noqa: BLE001 - whatever a broker answers that is no number: it is away
+        except Exception:  # noqa: BLE001 - a broker that does not answer with a number counts as away
             return {}
 
     def close(self) -> None:
-        """End the connections that it made."""
+        """Close the connections that it made."""
         self._lanes.close()
 
 

@@ -1,4 +1,4 @@
-"""Composition root: settings in, wired objects out. What workers have beyond it is in `relay.worker_runtime`."""
+"""Composition root: makes wired objects from settings. `relay.worker_runtime` adds those that only workers have."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ if TYPE_CHECKING:
 
 
 class Runtime:
-    """What a process of the relay is made of; each part is built when it is first asked for."""
+    """The parts of a process of the relay; each is built on first use."""
 
     def __init__(self, settings: Settings, *, holds_target_keys: bool, app: Celery | None = None) -> None:
         self.settings = settings
         self._holds_target_keys = holds_target_keys
         self._app = app
-        self.operator = ""  # whose acts these are, in a process that has one
+        self.operator = ""  # the actor of this process's acts, if it runs a command
 
     def close(self) -> None:
         """End its threads and connections; nothing that was built may be used afterwards."""
@@ -62,7 +62,7 @@ class Runtime:
 
     @cached_property
     def client(self) -> Redis:
-        """The client of the store. Raises `SettingsError` where that has another number of partitions."""
+        """The client of the store. Raises `SettingsError` if the store has another number of partitions."""
         return agreed_client(self.settings, divides=not self.operator)
 
     @cached_property
@@ -73,13 +73,13 @@ class Runtime:
 
     @cached_property
     def policy(self) -> AddressPolicy:
-        """What may be dialled."""
+        """The policy that judges which addresses may be dialled."""
         settings = self.settings
         return AddressPolicy(settings.egress_allow, settings.egress_deny, settings.egress_ports)
 
     @cached_property
     def rules(self) -> EndpointRules:
-        """What may be registered."""
+        """The rules for URLs that are registered."""
         return EndpointRules(self.policy, frozenset(self.settings.extra_suffixes))
 
     @cached_property
@@ -91,12 +91,12 @@ class Runtime:
 
     @cached_property
     def target_vault(self) -> Vault | None:
-        """Opens targets; None in a process that must not."""
+        """Opens targets; None in a process that must not open any."""
         keys = self.settings.target_keys
         return self._vault(TARGET_KEYS, keys) if self._holds_target_keys and keys is not None else None
 
     def _vault(self, name: str, keys: Secret) -> Vault:
-        """Make a vault that follows the file of its ring, where the ring is in one."""
+        """Make a vault; if its key ring is in a file, it follows the file's changes."""
         file = self.settings.files.get(name)
         return Vault.from_text(keys.reveal()) if file is None else Vault.from_file(file)
 
@@ -112,7 +112,7 @@ class Runtime:
 
     @cached_property
     def limits(self) -> Limits:
-        """How much may be pending, and how long ends are kept."""
+        """How much may be pending, and how long final records are kept."""
         return Limits.from_settings(self.settings)
 
     @cached_property
@@ -134,7 +134,7 @@ class Runtime:
 
     @cached_property
     def workers(self) -> Workers:
-        """Which workers live."""
+        """The list of live workers."""
         return Workers(self.client)
 
     @cached_property
@@ -175,17 +175,17 @@ class Runtime:
 
     @cached_property
     def measures(self) -> Measures:
-        """What was counted of invocations."""
+        """The counts of invocations."""
         return Measures(self.client, self.keyspace)
 
     @cached_property
     def backlog(self) -> Backlog:
-        """What waits in the lanes."""
+        """The counts of calls that wait in the lanes."""
         return Backlog(self.client, self.keyspace)
 
     @cached_property
     def metrics_page(self) -> MetricsPage:
-        """What Prometheus reads."""
+        """The page that Prometheus reads."""
         from relay.metrics.page import MetricsPage  # noqa: PLC0415 - commands and workers do without
 
         return MetricsPage(
@@ -200,7 +200,7 @@ class Runtime:
 
     @cached_property
     def traffic(self) -> TrafficControl:
-        """How webhooks' calls flow."""
+        """Shows how webhooks' calls flow, stops them and lets them go again."""
         return TrafficControl(self.registry, self.policies, self.measures, self.publisher.publish_ready)
 
     @cached_property
@@ -215,7 +215,7 @@ class Runtime:
         return Dispatcher(self.registry, self.store, self.data_vault, self.publisher)
 
     def spans(self, process: str) -> Spans:
-        """Make the spans of what is traced. Raises `SettingsError` where the extra is missing."""
+        """Make what makes the process's spans. Raises `SettingsError` if the extra is not installed."""
         settings = self.settings
         return make_spans(settings.otlp_endpoint, process=process, percent=settings.otlp_percent)
 
@@ -231,7 +231,7 @@ def api_runtime(settings: Settings) -> Runtime:
 
 
 def cli_runtime(settings: Settings) -> Runtime:
-    """Make the runtime of commands, which are their operator's acts."""
+    """Make the runtime of a command, whose acts are its operator's."""
     runtime = Runtime(settings, holds_target_keys=True)
     runtime.operator = act_as_operator(settings.operator)
     return runtime

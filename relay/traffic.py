@@ -1,4 +1,4 @@
-"""Use case: see how the calls of a plugin's webhooks flow, and stop them or let them go again."""
+"""Shows how the calls of a plugin's webhooks flow, stops them and lets them go again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WebhookTraffic:
-    """One registered webhook: what was counted of it in a day, and how its calls stand."""
+    """A registered webhook, its counts of a day, and the present state of its calls."""
 
     registered: Registered
     counts: Counts
@@ -36,7 +36,7 @@ class TrafficReport:
 
 
 class TrafficControl:
-    """What operators see and do of webhooks. Every method raises `Unavailable` while the store is away."""
+    """Shows and steers webhooks' calls for operators. Every method raises `Unavailable` while the store is away."""
 
     def __init__(
         self, registry: Registry, policies: Policies, measures: Measures, publish: Callable[[Ready], object]
@@ -51,20 +51,20 @@ class TrafficControl:
         return self._report(plugin, self._registry.shapes(plugin))
 
     def pause(self, plugin: str, webhook_id: str) -> WebhookTraffic:
-        """Send nothing more of a webhook. Raises `WebhookNotRegistered`, as the others do."""
+        """Pause a webhook, so that none of its calls is sent. Raises `WebhookNotRegistered`."""
         registered = self._registered(plugin, webhook_id)
         self._policies.pause(plugin, webhook_id)
         return self._one(plugin, registered)
 
     def resume(self, plugin: str, webhook_id: str) -> WebhookTraffic:
-        """Send a webhook's calls again, the oldest first."""
+        """Send a webhook's calls again, the oldest first. Raises `WebhookNotRegistered`."""
         registered = self._registered(plugin, webhook_id)
         for ready in self._policies.resume(plugin, webhook_id):
             self._publish(ready)
         return self._one(plugin, registered)
 
     def close_breaker(self, plugin: str, webhook_id: str) -> WebhookTraffic:
-        """Let calls go again although the endpoint could not be contacted before."""
+        """Close a webhook's breaker, so that its calls are sent again. Raises `WebhookNotRegistered`."""
         registered = self._registered(plugin, webhook_id)
         for ready in self._policies.close_breaker(plugin, webhook_id):
             self._publish(ready)

@@ -6,7 +6,7 @@ another owner, or under another key's name, does not open.
 
 A key of the ring is never used directly. HKDF-SHA256 (RFC 5869) derives one root for sealing and one for macs;
 each owner is sealed under its own key, HMAC-SHA256(sealing root, associated data). Random nonces are safe for
-2**32 values a key, which one key for everything would pass within days at full load; an owner has a handful.
+2**32 values per key. One key for everything would pass that within days at full load; an owner has a handful of values.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
 MAX_KEYS: Final = 32
-#: How old what is known of a ring's file may be.
+#: Seconds after which a ring's file is checked for changes again.
 FILE_AGE_S: Final = 1.0
 _VERSION: Final = 1
-#: Stands before what is kept of a retired key: ``id:mac:base64``.
+#: The prefix of the part that is kept of a retired key: ``id:mac:base64``.
 _RETIRED: Final = "mac:"
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,32}\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """One key of the ring, as what is derived from it; its repr shows the id alone.
+    """The secrets derived from one key of the ring; its repr shows only the id.
 
-    Of a retired key the part for MACs alone may be kept for a while: it recognises Idempotency-Keys and opens nothing.
+    A retired key may be kept for a while with its part for MACs only: it recognises Idempotency-Keys and opens nothing.
     """
 
     id: str
@@ -84,8 +84,8 @@ class _Key:
 class Vault:
     """Seals with the newest key of the ring, opens with the key that a sealed value names.
 
-    A ring that was read from a file is read again when the file has changed, which is looked at once a second, and when
-    a value names a key that is not known: so keys are added, promoted and retired while processes run.
+    A ring from a file is read again if the file has changed, which is checked once a second, and when a value names an
+    unknown key. So keys can be added, promoted and retired while processes run.
     """
 
     __slots__ = ("_file", "_keys", "_looked_at_s", "_newest", "_stamp")
@@ -111,7 +111,7 @@ class Vault:
 
     @classmethod
     def from_file(cls, file: Path) -> Vault:
-        """Read a ring from a file that nobody else may read, and follow its changes. Raises ``SettingsError``."""
+        """Read a ring from a file that no other user may read, and follow its changes. Raises ``SettingsError``."""
         return cls(_read_ring(read_private_file(file)), file)
 
     def _follow(self) -> None:
@@ -127,7 +127,7 @@ class Vault:
         try:
             self._take(_read_ring(read_private_file(self._file)))
         except SettingsError:
-            return  # half a ring is no ring: the one that is known goes on, and the next look tells
+            return  # the file may be half written: the known ring stays until the next check
         self._stamp = stamp
 
     @staticmethod
@@ -138,13 +138,13 @@ class Vault:
 
     @staticmethod
     def retired_text(entry: str) -> str:
-        """Return what is kept of a ring's entry when it retires: the part that makes MACs."""
+        """Return the part of a ring's entry that is kept when it retires, which only makes MACs."""
         key = _read_key(entry, 1)
         return f"{key.id}:{_RETIRED}{b64encode(key.mac).decode('ascii')}"
 
     @property
     def key_ids(self) -> tuple[str, ...]:
-        """The ids of the keys that open, newest first."""
+        """The ids of the keys that open values, newest first."""
         self._follow()
         return tuple(key.id for key in self._keys.values() if key.sealing is not None)
 
@@ -157,7 +157,7 @@ class Vault:
         return key.header + nonce + key.cipher(associated).encrypt(nonce, plaintext, associated)
 
     def open(self, sealed: bytes, owner: str) -> bytes:
-        """Open what was sealed for ``owner``.
+        """Open a value that was sealed for ``owner``.
 
         Raises:
             VaultError: malformed, sealed under a key that is not in the ring, altered, or sealed for another owner.
@@ -181,7 +181,7 @@ class Vault:
         """Return the id of the key that a value was sealed under (what rotation looks for).
 
         Raises:
-            VaultError: this is no sealed value.
+            VaultError: this is not a sealed value.
         """
         if len(sealed) < 2 or sealed[0] != _VERSION or len(sealed) < 2 + sealed[1] + NONCE_BYTES + TAG_BYTES:
             raise VaultError
@@ -191,7 +191,7 @@ class Vault:
         return key_id
 
     def macs(self, *parts: bytes) -> tuple[str, ...]:
-        """HMAC-SHA256 (RFC 2104) of the parts under each key of the ring, newest first, in hex.
+        """Return the HMAC-SHA256 (RFC 2104) of the parts under each key of the ring, newest first, in hex.
 
         Each part is preceded by its length, so ``(b"ab", b"c")`` and ``(b"a", b"bc")`` differ.
         """
@@ -204,10 +204,10 @@ class Vault:
 
 
 def target_owner(plugin: str, webhook_id: str, revision: int, shape: bytes) -> str:
-    """Return the owner of a sealed target. Ids hold no slash, so no two owners read the same.
+    """Return the owner of a sealed target. Ids contain no slash, so no two owners have the same text.
 
-    ``shape`` is the revision's shape as stored: it lies there in the clear, and with one that somebody loosened the
-    target does not open.
+    ``shape`` is the revision's shape as stored. It is stored in the clear; if somebody has loosened it, the target does
+    not open.
     """
     return f"target/{plugin}/{webhook_id}/{revision}/{sha256(shape).hexdigest()}"
 
@@ -215,8 +215,8 @@ def target_owner(plugin: str, webhook_id: str, revision: int, shape: bytes) -> s
 def payload_owner(plugin: str, reference_id: str, purpose: Purpose) -> str:
     """Return the owner of a sealed trigger.
 
-    It opens for the very call that it was accepted for: a record that somebody has changed sends nothing to a hidden
-    or removed webhook, nor by an old revision.
+    The trigger opens only for the call that it was accepted for: a record that somebody has changed cannot send it to a
+    hidden or removed webhook, or by an old revision.
     """
     webhook_id, revision, pins, parent, step = purpose
     pinned = "" if not pins else sha256(pins.encode()).hexdigest()
@@ -230,7 +230,7 @@ def result_owner(plugin: str, reference_id: str) -> str:
 
 
 def raw_owner(plugin: str, reference_id: str, parent: str, step: int) -> str:
-    """Return the owner of what a chain needs of a step's answer, unmasked: that chain at that step, and no other."""
+    """Return the owner of a step's unmasked answer, which only that chain can open, and only at that step."""
     return f"raw/{plugin}/{parent}/{step}/{reference_id}"
 
 
@@ -261,7 +261,7 @@ def _read_ring(text: str) -> tuple[_Key, ...]:
 
 
 def _stamp_of(file: Path | None) -> tuple[int, int] | None:
-    """Tell one version of a file from another; None where there is none now."""
+    """Return a value that differs between versions of a file; None if there is no file now."""
     try:
         found = None if file is None else file.stat()
     except OSError:
@@ -276,7 +276,7 @@ def _read_key(entry: str, number: int) -> _Key:
         raise SettingsError(f"Vault key {number} is not of the form id:base64, with an id of A-Z a-z 0-9 _ -.")
     try:
         secret = b64decode(text, validate=True)
-    except ValueError:  # also binascii.Error and non-ASCII text; the cause would quote nothing, but says nothing either
+    except ValueError:  # binascii.Error too, and non-ASCII text; the cause would quote nothing and explain nothing
         raise SettingsError(f"Vault key {number} is not valid base64.") from None
     if len(secret) != KEY_BYTES:
         raise SettingsError(f"Vault key {number} is not {KEY_BYTES} bytes long.")

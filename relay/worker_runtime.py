@@ -1,6 +1,6 @@
-"""Composition root of a worker process: what it runs, wired.
+"""Composition root of a worker process: makes and wires its parts.
 
-To import it loads libcurl and gevent, which only workers, and the one command that makes a call itself, have.
+Importing it loads libcurl and gevent, which only workers and the one command that makes a call itself need.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WorkerParts:
-    """What a worker process runs."""
+    """The parts of a worker process."""
 
     executor: Executor
     sweeper: Sweeper
@@ -61,7 +61,7 @@ class WorkerParts:
     runtime: Runtime
 
     def close(self) -> None:
-        """End connections and threads, those to endpoints too."""
+        """Close connections, including those to endpoints, and end threads."""
         self.transport.close()
         self.runtime.close()
 
@@ -70,7 +70,7 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     """Make the parts of a worker process called ``name`` that serves ``lanes``.
 
     Raises:
-        SettingsError: a key ring is missing, or more calls in flight are wanted than may be open.
+        SettingsError: a key ring is missing, or the system does not allow as many connections as calls in flight.
     """
     runtime = Runtime(settings, holds_target_keys=True, app=app)
     if runtime.target_vault is None:

@@ -1,4 +1,4 @@
-"""Who acts: the API key of a request, or the operator at a command. Entries of the audit trail name them."""
+"""Remembers who acts, to be named in the audit trail: the API key of a request, or the operator of a command."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from contextvars import ContextVar
 from typing import Final
 from urllib.parse import quote, unquote
 
-#: What the name of an operator has before it, to tell it from the id of a key.
+#: The prefix of an operator's name, which tells it from the id of a key.
 OPERATOR_MARK: Final = "@"
-_SAFE: Final = "@+"  # what names have and entries may hold, beside letters, digits and ``_.-~``
+_SAFE: Final = "@+"  # characters that entries keep as they are, besides letters, digits and ``_.-~``
 
 _acting: ContextVar[str] = ContextVar("acting", default="")
 
 
 def actor() -> str:
-    """Return who acts here, as entries have it; empty where nobody said so."""
+    """Return who acts in this thread, as entries have it; empty if no actor was set."""
     return _acting.get()
 
 
 def act_as_key(key_id: str) -> None:
-    """Let what this thread does from now on be done by an API key."""
+    """Make an API key the actor of this thread from now on."""
     _acting.set(key_id)
 
 
 def act_as_operator(name: str) -> str:
-    """Let what this thread does from now on be done by an operator, the system's user by default; returns the actor."""
+    """Make an operator (the system's user by default) the actor of this thread from now on; return the actor."""
     who = OPERATOR_MARK + quote(name or system_user(), safe=_SAFE)
     _acting.set(who)
     return who
 
 
 def operator_named(who: str) -> str:
-    """Return the operator's name that an entry has."""
+    """Return the name of the operator that an entry has as its actor."""
     return unquote(who.removeprefix(OPERATOR_MARK))
 
 
 def system_user() -> str:
-    """Return the user that the process runs as: what the system says, not what variables of the environment say."""
+    """Return the user that the process runs as, as the system says, not as environment variables say."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

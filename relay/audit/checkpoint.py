@@ -1,7 +1,7 @@
-"""What is signed: checkpoints over a run of entries, and where a trail begins when its oldest were dropped. Pure.
+"""Defines what is signed: checkpoints over entries, and the beginning of a trail whose oldest were dropped. Pure.
 
-The head of a chain is SHA-256(head before, SHA-256(entry)), from 32 zero bytes on. A checkpoint holds the heads before
-and after its entries, and eight bytes of each one's hash, so that the first wrong one can be named.
+The head of a chain is SHA-256(head before, SHA-256(entry)), starting from 32 zero bytes. A checkpoint holds the heads
+before and after its entries, and eight bytes of each one's hash, so that the first wrong entry can be named.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ def leaf_of(entry: bytes) -> bytes:
 
 
 def tag_of(entry: bytes) -> bytes:
-    """Return what a checkpoint keeps of an entry."""
+    """Return the part of an entry's hash that a checkpoint keeps."""
     return leaf_of(entry)[:_TAG_BYTES]
 
 
 def tags_in(text: bytes) -> list[bytes]:
-    """Several tags, taken apart."""
+    """Split joined tags into a list of tags."""
     return [text[at : at + _TAG_BYTES] for at in range(0, len(text), _TAG_BYTES)]
 
 
 def head_after(head: bytes, entries: Iterable[bytes]) -> bytes:
-    """Return the head of a chain when these entries have been added."""
+    """Return the head of a chain after these entries have been added to it."""
     for entry in entries:
         head = hashlib.sha256(head + leaf_of(entry)).digest()
     return head
@@ -47,7 +47,7 @@ def head_after(head: bytes, entries: Iterable[bytes]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """What a worker that had signed entries has found changed since: the first wrong one, and what is wrong with it."""
+    """A change that a worker has found in signed entries: the number of the first wrong one, and what is wrong."""
 
     seq: int
     what: str
@@ -55,7 +55,7 @@ class Breach:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The entries from ``first`` to ``last``, numbered from 1; there are none if ``last`` is one less."""
+    """A checkpoint over entries ``first`` to ``last``, numbered from 1; over none if ``last`` is ``first - 1``."""
 
     first: int
     last: int
@@ -72,7 +72,7 @@ class Checkpoint:
         return cls(first, first + len(entries) - 1, before, head_after(before, entries), tags, at_ms, breach)
 
     def members(self, trail: str, key_id: str) -> dict[str, Any]:
-        """Return the checkpoint as JSON has it."""
+        """Return the members of the checkpoint, to be signed as JSON."""
         breach = {} if self.breach is None else {"breach": {"seq": self.breach.seq, "what": self.breach.what}}
         return {
             "trail": trail,
@@ -89,33 +89,33 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """Signed members: of a checkpoint, or of a beginning (``first``, ``before`` and ``at`` alone)."""
+    """Signed members of a checkpoint (`Checkpoint.members`), or of a beginning (`beginning_members`)."""
 
     members: dict[str, Any]
     signature: bytes
 
     @classmethod
     def by(cls, signer: AuditSigner, members: dict[str, Any]) -> Signed:
-        """Sign."""
+        """Sign these members."""
         return cls(members, signer.sign(_payload(members)))
 
     def is_by(self, keys: PublicKeys, trail: str) -> bool:
-        """Return whether this was signed with one of these keys, about this trail."""
+        """Return whether this was signed with one of these keys, for this trail."""
         if self.members.get("trail") != trail:
             return False
         try:
             payload = _payload(self.members)
-        except TypeError:  # of numbers that nobody signs
+        except TypeError:  # numbers that are too large, which no signer writes
             return False
         return keys.verifies(str(self.members.get("key")), payload, self.signature)
 
     def to_bytes(self) -> bytes:
-        """Write members and signature in one line."""
+        """Return members and signature, on a line each."""
         return _payload(self.members) + b"\n" + base64.b64encode(self.signature)
 
     @classmethod
     def from_bytes(cls, text: bytes) -> Signed | None:
-        """Read back; None where this is nothing signed."""
+        """Read what ``to_bytes`` returned; None if it is anything else."""
         payload, _, signature = text.partition(b"\n")
         try:
             members = orjson.loads(payload)
@@ -124,7 +124,7 @@ class Signed:
             return None
 
     def checkpoint(self) -> Checkpoint | None:
-        """Read a checkpoint from its members; None where they are not those of a checkpoint."""
+        """Read a checkpoint from its members; None if they are not those of a checkpoint."""
         found = self.members
         try:
             breach = found.get("breach")
@@ -141,8 +141,8 @@ class Signed:
             return None
 
     def beginning(self) -> tuple[int, bytes] | None:
-        """Number of the first entry and the head before it; None where the members are none of a beginning."""
-        if self.members.get("begins") is not True:  # a checkpoint is no beginning: it would hide what came before
+        """Return the number of the first entry and the head before it; None if the members are not a beginning's."""
+        if self.members.get("begins") is not True:  # a checkpoint as a beginning would hide the entries before it
             return None
         try:
             return int(self.members["first"]), bytes.fromhex(self.members["before"])
@@ -151,7 +151,7 @@ class Signed:
 
 
 def beginning_members(trail: str, first: int, before: bytes, at_ms: int, key_id: str) -> dict[str, Any]:
-    """Return what is signed of a trail's new beginning."""
+    """Return the members to sign for a trail's new beginning."""
     return {"begins": True, "trail": trail, "first": first, "before": before.hex(), "at": at_ms, "key": key_id}
 
 

@@ -1,7 +1,7 @@
-"""Use case: sign what was added to the trail, put what is old into segments, drop what is past its retention.
+"""Signs new entries of a trail, puts old ones into segments, and drops those past their retention.
 
-One worker at a time signs. Before it signs it looks whether the entries that are signed already are as they were, by
-the last checkpoint and by what it remembers: a change that came in between is written into what it signs next.
+One worker at a time signs. Before it signs, it checks the entries that are signed already, by the last checkpoint and
+by the one that it remembers. If they were changed, it records the change in the next checkpoint that it signs.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from relay.settings import Settings
     from relay.store.trail import Trail, TrailEnd
 
-#: How often is signed: what is younger nobody vouches for.
+#: Seconds between two signatures; changes of younger entries cannot be detected.
 PERIOD_S: Final = 2.0
-#: A segment is made of so many entries, or bytes of them, or when the oldest has become so old.
+#: A segment is made when the entries reach this number or these bytes, or when the oldest reaches this age.
 SEGMENT_ENTRIES: Final = 512
 SEGMENT_BYTES: Final = 64 * 1024
 SEGMENT_AGE_MS: Final = 10 * 60 * 1000
-#: For so long one iteration goes on, where there is more.
+#: How many seconds one iteration goes on if there is more to sign.
 _ITERATION_S: Final = 0.5
 _PRUNING_S: Final = 60.0
 _PRUNED: Final = 64  # segments that one iteration drops
-_TRIMMED: Final = 2_000  # entries that one iteration drops where nobody signs
-_SAID_S: Final = 60.0  # between two events that name the head, which whoever keeps the logs has then
+_TRIMMED: Final = 2_000  # entries that one iteration drops of a trail that is not signed
+_SAID_S: Final = 60.0  # between two events that name the head, so that the logs have it too
 
 
 class Checkpointing:
-    """Signs one trail for one worker process; ``retention_ms`` counts from when a segment was made."""
+    """Signs one trail for one worker process; the ``retention_ms`` of a segment count from when it was made."""
 
     def __init__(self, trail: Trail, signer: AuditSigner | None, process: str, *, retention_ms: int) -> None:
         self._trail = trail
@@ -50,12 +50,12 @@ class Checkpointing:
 
     @classmethod
     def with_settings(cls, trail: Trail, settings: Settings, process: str) -> Self:
-        """Make it as the settings say; where they have no key nothing is signed."""
+        """Make it as the settings say; without a key in them, nothing is signed."""
         signer = None if settings.audit_key is None else AuditSigner(settings.audit_key.reveal())
         return cls(trail, signer, process, retention_ms=settings.audit_retention_s * 1000)
 
     def iterate(self) -> None:
-        """Sign what was added, if this process holds the lock of the trail."""
+        """Sign new entries, if this process holds the lock of the trail."""
         if not self._trail.take_lock(self._process):
             return
         if self._signer is None:
@@ -70,7 +70,7 @@ class Checkpointing:
         self._say()
 
     def _trim(self) -> None:
-        """Drop what is past its retention, once the oldest entry is; only where nobody signs."""
+        """Drop the entries of an unsigned trail that are past their retention, once the oldest one is."""
         if not self._count_old(self._trail.end(1)):
             return
         end = self._trail.end(_TRIMMED)
@@ -84,7 +84,7 @@ class Checkpointing:
         return sum(1 for _ in takewhile(lambda entry: entry is not None and entry.at_ms <= least_ms, entries))
 
     def _step(self, signer: AuditSigner) -> bool:
-        """Sign a piece; whether there is more to do."""
+        """Sign the next entries; return whether there are more to sign."""
         end = self._trail.end(SEGMENT_ENTRIES)
         base = _base(end, signer, self._trail.name)
         if base is None:
@@ -111,7 +111,7 @@ class Checkpointing:
         return end.more
 
     def _breach(self, end: TrailEnd, base: tuple[int, bytes], signed: Checkpoint | None) -> Breach | None:
-        """Find the first change of what was signed; what was found before stays found."""
+        """Return the first change of signed entries, if any; one that the last checkpoint records stays recorded."""
         if signed is not None and signed.breach is not None and signed.first == base[0] + 1:
             return signed.breach
         if end.head and signed is None:
@@ -122,7 +122,7 @@ class Checkpointing:
         return None
 
     def _prune(self, signer: AuditSigner) -> None:
-        """Drop segments that are past their retention, and sign where the trail begins then."""
+        """Drop segments that are past their retention, and sign the trail's new beginning."""
         end = self._trail.end(1)
         old = []
         for segment in self._trail.segments(0, _PRUNED):
@@ -137,20 +137,20 @@ class Checkpointing:
                 event(Event.AUDIT_PRUNED, trail=self._trail.name, segments=len(old), before=follows.last + 1)
 
     def _say_unsigned(self) -> None:
-        """Say that nothing more is signed until somebody has looked: it would stand on what nobody vouches for."""
+        """Log that nothing more is signed until an operator has looked: it would build on what no known key signed."""
         if time.monotonic() - self._said_s >= _SAID_S:
             self._said_s = time.monotonic()
             event(Event.AUDIT_BREACH, level=logging.ERROR, trail=self._trail.name, what=FORGED)
 
     def _say(self) -> None:
-        """Name the head in the log now and then, where a writer of the server cannot change it."""
+        """Log the head now and then: whoever can write to the server cannot change it there."""
         if self._known is not None and time.monotonic() - self._said_s >= _SAID_S:
             self._said_s = time.monotonic()
             event(Event.AUDIT_SIGNED, trail=self._trail.name, seq=self._known.last, head=self._known.head.hex())
 
 
 def _base(end: TrailEnd, signer: AuditSigner, trail: str) -> tuple[int, bytes] | None:
-    """Number and head of the last entry that is in a segment, or was; None where nobody known has signed that."""
+    """Return number and head of the last entry that is or was in a segment; None if no known key has signed them."""
     if end.last_segment:
         signed = checkpoint_in(end.last_segment)
         point = signed.checkpoint() if signed.is_by(signer.public, trail) else None
@@ -163,7 +163,7 @@ def _base(end: TrailEnd, signer: AuditSigner, trail: str) -> tuple[int, bytes] |
 
 
 def _head(end: TrailEnd, signer: AuditSigner, trail: str) -> Checkpoint | None:
-    """Return the checkpoint over the newest entries, if it is one of ours."""
+    """Return the checkpoint over the newest entries, if a known key has signed it."""
     signed = Signed.from_bytes(end.head) if end.head else None
     return signed.checkpoint() if signed is not None and signed.is_by(signer.public, trail) else None
 
@@ -174,12 +174,12 @@ def _is_old(end: TrailEnd) -> bool:
 
 
 def _changed(point: Checkpoint, end: TrailEnd, base: tuple[int, bytes]) -> Breach | None:
-    """Return how the entries differ from a checkpoint, as far as they are in no segment; None where they do not."""
+    """Return how the entries that are not in a segment differ from a checkpoint; None if they do not."""
     archived, head = base
     if point.last == archived and point.head != head:
         return Breach(point.last, FORGED)
     if point.last <= archived:
-        return None  # somebody has signed them once more, in a segment
+        return None  # they were signed again, in a segment
     if point.first <= archived < point.last and point.first != archived + 1:
         tags = tags_in(point.tags)[archived + 1 - point.first :]
     elif point.first == archived + 1:

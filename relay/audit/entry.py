@@ -1,8 +1,8 @@
 """An entry of the audit trail: as scripts write it (a line of ten words), and as people and programs read it. Pure.
 
-The words, in turn, with one blank between them and each possibly empty: when (ms, the server's time), act, who (the id
-of a key, or ``@`` and an operator), plugin, subject, revision, outcome, count, sizes in bytes and references, the last
-two with commas between them. None of it is a content, an address or a secret.
+The words, which may be empty, are separated by one blank, in this order: time (ms, the server's), act, who (the id of a
+key, or ``@`` and an operator), plugin, subject, revision, outcome, count, sizes in bytes and references; sizes and
+references are comma-separated. None of them is a content, an address or a secret.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from relay.text.moments import read_rfc3339, rfc3339
 
 
 class Act(StrEnum):
-    """Everything that is written down."""
+    """Every act that the audit trail records."""
 
-    TRIGGER = "trigger"  # triggers alike that came together: accepted, known or refused
+    TRIGGER = "trigger"  # triggers that came together and are alike: accepted, known or refused
     LOOK_UP = "look_up"  # an invocation's record, with its result
     REQUEST = "request"  # other requests with a key, counted for a second; subject: the route
     AUTHENTICATE = "authenticate"  # requests without a good key, counted for a minute
     LIST = "list"  # records without contents, by a command
-    EXPORT = "export"  # records; subject `contents` where payloads and results were among them
+    EXPORT = "export"  # records; subject `contents` if payloads and results were included
     CANCEL = "cancel"
     FORGET = "forget"
     KEY_CREATE = "key_create"
@@ -36,7 +36,7 @@ class Act(StrEnum):
     WEBHOOK_ROLLBACK = "webhook_rollback"
     WEBHOOK_SET_SECRET = "webhook_set_secret"  # noqa: S105 - the name of an act
     WEBHOOK_REMOVE = "webhook_remove"
-    WEBHOOK_SHOW = "webhook_show"  # its address too
+    WEBHOOK_SHOW = "webhook_show"  # with its address
     WEBHOOK_PAUSE = "webhook_pause"
     WEBHOOK_RESUME = "webhook_resume"
     WEBHOOK_CLOSE_BREAKER = "webhook_close_breaker"
@@ -87,13 +87,13 @@ class AuditEntry:
         return f"{self.at_ms} {self.words()}"
 
     def words(self) -> str:
-        """Return the entry without its time, which the server has to say."""
+        """Return the entry without its time, which the server adds."""
         numbers = ["" if number is None else str(number) for number in (self.revision, self.count)]
         first = [self.act, self.who, self.plugin, self.subject, numbers[0], self.outcome, numbers[1]]
         return " ".join([*first, ",".join(map(str, self.sizes)), ",".join(self.references)])
 
     def members(self) -> dict[str, Any]:
-        """Return the entry as JSON has it; what is empty is left out."""
+        """Return the entry as the members of a JSON object; empty ones are left out."""
         who = {"operator": operator_named(self.who)} if self.who[:1] == OPERATOR_MARK else {"key": self.who}
         found = {
             "at": rfc3339(self.at_ms),
@@ -111,7 +111,7 @@ class AuditEntry:
 
 
 def entry_from(raw: bytes) -> AuditEntry | None:
-    """Read an entry; None where the relay would not have written it just so."""
+    """Read an entry; None if it is not exactly as the relay writes entries."""
     words = raw.decode("latin-1").split(" ")
     if len(words) != _WORDS or not all(_TEXT.match(word) for word in words):
         return None
@@ -135,13 +135,13 @@ def entry_from(raw: bytes) -> AuditEntry | None:
 
 
 def line_of(seq: int, raw: bytes) -> dict[str, Any]:
-    """Return an entry as a line of an export; one that the relay has not written so is shown as it is."""
+    """Return an entry as a line of an export; one that the relay would not write is shown as it is."""
     entry = entry_from(raw)
     return {"seq": seq, **({"raw": raw.decode("latin-1")} if entry is None else entry.members())}
 
 
 def raw_from(line: dict[str, Any]) -> bytes:
-    """Return the very entry that a line of an export was made from; ``ValueError`` if it was made from none."""
+    """Return the exact entry that a line of an export was made from; raise ``ValueError`` if it was made from none."""
     members = {name: value for name, value in line.items() if name != "seq"}
     if members.keys() == {"raw"}:
         return str(members["raw"]).encode("latin-1")

@@ -1,4 +1,4 @@
-"""A trail as JSON lines: entries, checkpoints and where it begins; written, and read back to be checked. Pure."""
+"""Writes a trail as JSON lines (its beginning, entries and checkpoints), and reads them to be checked. Pure."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def lines_of(name: str, begins: Signed | None, blocks: Iterable[Block]) -> Iterator[dict[str, Any]]:
-    """Yield the trail ``name``: entries with their numbers, each checkpoint after the entries that it is about."""
+    """Yield the lines of trail ``name``: entries with their numbers, each checkpoint after the entries it covers."""
     return ({"trail": name, **line} for line in _lines(begins, blocks))
 
 
 def trail_files(lines: Iterable[str]) -> Iterator[TrailFile]:
-    """Yield the trails of an export, one after the other; each has to be read before the next one is taken."""
+    """Yield the trails of an export, one after the other; each must be read to its end before the next is taken."""
     parsed = ((number, _parsed(number, text)) for number, text in enumerate(lines, 1) if text.strip())
     seen: set[str] = set()
     for name, group in groupby(parsed, lambda line: str(line[1].get("trail"))):
@@ -30,7 +30,7 @@ def trail_files(lines: Iterable[str]) -> Iterator[TrailFile]:
             raise _fault(next(group)[0])
         seen.add(name)
         yield TrailFile(name, group)  # noqa: B031 - once
-        if next(group, None) is not None:  # noqa: B031 - what is not read is not checked
+        if next(group, None) is not None:  # noqa: B031 - lines that are not read are not checked
             raise RuntimeError("A trail of the export was left before its end.")
 
 
@@ -58,11 +58,11 @@ class TrailFile:
         self.name = name
         self._lines = lines
         self.begins: Signed | None = None
-        self.misnumbered: int | None = None  # the entry that the first line with another number than its own is about
+        self.misnumbered: int | None = None  # the first entry whose line has a wrong number
         self._peek()
 
     def _peek(self) -> None:
-        """Take the line about the beginning, if there is one: it comes first."""
+        """Take the line with the trail's beginning, which is the first if there is one."""
         self._first = next(self._lines, None)
         if self._first is not None:
             number, line = self._first
@@ -70,7 +70,7 @@ class TrailFile:
                 self.begins, self._first = _signed_from(number, line, "beginning"), None
 
     def blocks(self) -> Iterator[Block]:
-        """Yield entries, each time with the checkpoint that follows them; last those without one."""
+        """Yield the entries before each checkpoint together with it, and last the entries without one."""
         entries: list[bytes] = []
         seq = 1 if self.begins is None else (self.begins.beginning() or (1, b""))[0]
         for number, line in self._numbered():
@@ -92,7 +92,7 @@ class TrailFile:
 
 
 def heads_in(lines: Iterable[str]) -> dict[str, dict[int, bytes]]:
-    """Return the heads after each trail's checkpoints, by the numbers of their last entries. Nothing is checked."""
+    """Return for each trail the heads of its checkpoints, by the number of their last entry. Nothing is checked."""
     found: dict[str, dict[int, bytes]] = {}
     for trail in trail_files(lines):
         heads = found.setdefault(trail.name, {})
@@ -125,7 +125,7 @@ def _parsed(number: int, text: str) -> dict[str, Any]:
 
 
 def _entry(number: int, line: dict[str, Any]) -> bytes:
-    """Return a line's entry; for a line that was made from none, no entry either: its number is then named."""
+    """Return a line's entry; for a line made from no entry, bytes that the check finds wrong, to name its number."""
     try:
         return raw_from({name: value for name, value in line.items() if name != "trail"})
     except (ValueError, UnicodeEncodeError):

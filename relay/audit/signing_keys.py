@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _KEY_BYTES: Final = 32
-#: What is signed begins with this, so that no signature stands for anything else.
+#: Every signed payload begins with this, so that a signature cannot be used for anything else.
 _PURPOSE: Final = b"webhook-relay audit 1\n"
 
 
@@ -26,7 +26,7 @@ def new_private_text() -> str:
 
 
 class AuditSigner:
-    """Signs with the first of some private keys."""
+    """Signs with the first of its private keys."""
 
     def __init__(self, text: str) -> None:
         raw = [_decoded(part) for part in text.split(",")]
@@ -40,19 +40,19 @@ class AuditSigner:
 
 
 class PublicKeys:
-    """The keys that signatures may be from."""
+    """The public keys whose signatures are accepted."""
 
     def __init__(self, keys: Iterable[Ed25519PublicKey]) -> None:
         self._keys = {key_id_of(key): key for key in keys}
 
     @classmethod
     def from_text(cls, text: str) -> PublicKeys:
-        """Read public keys, one a line or with commas between."""
+        """Read public keys, one per line or separated by commas."""
         parts = text.replace(",", "\n").split()
         return cls(Ed25519PublicKey.from_public_bytes(_decoded(part)) for part in parts)
 
     def text(self) -> str:
-        """Return the keys, one a line."""
+        """Return the keys, one per line."""
         return "".join(f"{_text(key.public_bytes_raw())}\n" for key in self._keys.values())
 
     def verifies(self, key_id: str, payload: bytes, signature: bytes) -> bool:

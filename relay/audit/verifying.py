@@ -1,4 +1,4 @@
-"""Checks a trail from its beginning to its end, and names the first thing that is wrong with it. Pure."""
+"""Checks a trail from its beginning to its end, and names the first thing that is wrong. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CUT: Final = "cut"
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Entries and the checkpoint over them. Of an open one more entries may follow that nobody has signed yet."""
+    """Entries and the checkpoint over them. An open block may end with entries that are not signed yet."""
 
     entries: Sequence[bytes]
     signed: Signed | None
@@ -59,7 +59,7 @@ class Verification:
 
 
 class TrailCheck:
-    """Takes the blocks of the trail ``name``. ``known``: by number, entries whose heads an earlier export has."""
+    """Checks the blocks of the trail ``name``. ``known`` has heads from an earlier export, by the entry's number."""
 
     def __init__(
         self, name: str, keys: PublicKeys, begins: Signed | None, known: Mapping[int, bytes] | None = None
@@ -74,7 +74,7 @@ class TrailCheck:
     def run(self, blocks: Iterable[Block]) -> Verification:
         """Check all blocks, up to the first thing that is wrong."""
         for block in blocks:
-            if self.found.wrong is None:  # what follows is read all the same: the next trail comes after it
+            if self.found.wrong is None:  # the other blocks are read all the same: the next trail comes after them
                 self._take(block)
         if self.found.wrong is None:
             self._compare_with_known()
@@ -168,7 +168,7 @@ def _difference(block: Block, point: Checkpoint) -> tuple[int, str] | None:
 
 
 def first_difference(found: Sequence[bytes], expected: Sequence[bytes], *, may_go_on: bool) -> tuple[int, str] | None:
-    """Return where two rows of tags part, and how; None where they do not, or only more were found and that may be."""
+    """Return where ``found`` first differs from ``expected``, and how; None if it does not, or may go on and does."""
     at = next((i for i, (here, there) in enumerate(zip(found, expected, strict=False)) if here != there), None)
     if at is None:
         if len(found) < len(expected):
@@ -178,7 +178,7 @@ def first_difference(found: Sequence[bytes], expected: Sequence[bytes], *, may_g
 
 
 def _happened(found: Sequence[bytes], expected: Sequence[bytes]) -> str:
-    """Return what happened where two rows part at their first members."""
+    """Return what happened to two lists of tags whose first elements differ."""
     comes_later, stood_later = expected[0] in found, found[0] in expected
     if comes_later and stood_later:
         return MOVED

@@ -1,1 +1,1 @@
-"""Metrics: their names, what is gathered in workers, and the page that Prometheus reads."""
+"""Metrics: their names, what workers gather, and the page that Prometheus reads."""

@@ -1,4 +1,4 @@
-"""Every metric: its name, kind and labels, and what it means. The only place where a metric's name stands. Pure."""
+"""Lists every metric: its name, kind and labels, and what it means. No other module names metrics. Pure."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ METRICS: Final = (
     DURATION,
 )
 
-#: Upper limits of the histograms' buckets; one more has everything beyond.
+#: Upper limits of the histograms' buckets; one more bucket has everything beyond.
 DURATION_LIMITS_MS: Final = (
     *(5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000),
     *(60_000, 120_000, 300_000, 900_000, 3_600_000),
 )
-#: What stands for every webhook beyond RELAY_METRICS_WEBHOOKS, and for names that are not registered.
+#: The label of all webhooks beyond RELAY_METRICS_WEBHOOKS, and of names that are not registered.
 OTHER: Final = "other"

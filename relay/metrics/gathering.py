@@ -1,4 +1,4 @@
-"""What a worker measures by itself: histograms, gathered in the process and brought to the store in groups."""
+"""Gathers the histograms that a worker measures by itself, and adds them to the store in groups."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 #: Names of the histograms in a plugin's totals.
 QUEUE_DELAY = "queue"
 ATTEMPT_DURATION = "attempt"
-#: By webhook and histogram: how often each duration was.
+#: How often each duration occurred, by webhook and histogram.
 _Histograms: TypeAlias = "defaultdict[tuple[str, str], defaultdict[int, int]]"
 
 
 class Gathering:
-    """Durations by webhook since they were last brought to the store."""
+    """Durations by webhook, gathered since the last ones were added to the store."""
 
     def __init__(self, measures: Measures, process: str) -> None:
         self._measures = measures
         self._process = process
         self._gathered: dict[str, _Histograms] = {}  # by plugin
-        self._unsure: tuple[str, str, Counter[str]] | None = None  # batch, plugin, amounts: may have been brought
+        self._unsure: tuple[str, str, Counter[str]] | None = None  # batch, plugin, amounts: the store may have them
 
     def add(self, name: str, webhook: tuple[str, str], duration_ms: int) -> None:
         """Note one duration of a plugin's webhook."""
@@ -35,7 +35,7 @@ class Gathering:
         self._gathered[plugin][webhook_id, name][duration_ms] += 1
 
     def bring(self) -> None:
-        """Bring what was gathered to the store. Raises `Unavailable`; what was not brought surely is brought next."""
+        """Add what was gathered to the store. Raises `Unavailable`; a batch that may be missing is sent again later."""
         while self._unsure is not None or self._gathered:
             batch, plugin, amounts = self._unsure = self._unsure or self._next()
             self._measures.add(plugin, self._process, batch, amounts)

@@ -1,4 +1,4 @@
-"""The page that Prometheus reads: the whole relay, from any API process."""
+"""Makes the page that Prometheus reads: metrics of the whole relay, from any API process."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 _FAMILIES: Final = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
-#: Histograms by what totals call them.
+#: Histograms by their names in a plugin's totals.
 _HISTOGRAMS: Final = {
     QUEUE_DELAY: catalogue.QUEUE_DELAY,
     ATTEMPT_DURATION: catalogue.ATTEMPT_DURATION,
     "duration": catalogue.DURATION,
 }
-#: Counters of a plugin by what its counts call them.
+#: Counters of a plugin by their names in its counts.
 _OF_PLUGIN: Final = {
     "over_capacity": catalogue.OVER_CAPACITY,
     "late": catalogue.LATE_ANSWERS,
@@ -47,7 +47,7 @@ _Labels = tuple[str, ...]
 
 
 class MetricsPage:
-    """Reads everything anew for each page; one page at a time, for each costs the store something."""
+    """Reads everything again for each page, and makes one page at a time, because each costs the store time."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class MetricsPage:
         named = self._named(plugins, webhooks)
         for plugin, totals in plugins.items():
             for webhook in webhooks[plugin]:
-                for metric in (catalogue.ACCEPTED, catalogue.ERRORS):  # from 0 on, so that the first ones are seen
+                for metric in (catalogue.ACCEPTED, catalogue.ERRORS):  # from 0 on, so that the first increase is seen
                     samples.add(metric, (plugin, _label(named, plugin, webhook)), 0)
             for (webhook, name), count in totals.items():
                 samples.add_total(plugin, _label(named, plugin, webhook), name, count)
@@ -130,7 +130,7 @@ def _label(named: frozenset[str], plugin: str, webhook: str) -> str:
 
 
 class _Samples:
-    """Amounts by metric and labels; what has the same labels is added up."""
+    """Amounts by metric and labels; those with the same labels are added up."""
 
     def __init__(self) -> None:
         self._amounts: dict[Metric, Counter[_Labels]] = defaultdict(Counter)
@@ -152,7 +152,7 @@ class _Samples:
             self._histograms[_HISTOGRAMS[kind]][plugin, webhook][rest[0]] += count
 
     def families(self) -> Iterator[Family]:
-        """Yield every metric of the catalogue in its order, also those without a sample."""
+        """Yield every metric of the catalogue, in its order, including those without a sample."""
         for metric in catalogue.METRICS:
             family = _FAMILIES[metric.kind](metric.name, metric.about, labels=metric.labels)
             for labels, amount in sorted(self._amounts[metric].items()):
@@ -174,7 +174,7 @@ def _buckets(amounts: Mapping[str, int]) -> tuple[list[tuple[str, float]], float
 
 
 class _Collected(Collector):
-    """Families as the library's writer takes them."""
+    """Hands families to the library's writer, in the form that it takes."""
 
     def __init__(self, families: Iterable[Family]) -> None:
         self._families = list(families)

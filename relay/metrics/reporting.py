@@ -1,4 +1,4 @@
-"""What a worker reports every second: what it has gathered, the calls it shows, and what scripts have noted."""
+"""Reports every second what a worker has gathered, the calls that it shows, and what scripts have noted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PERIOD_S: Final = 1.0
 
 
 class Reporter:
-    """Reports of one worker process; ``show`` brings calls to where people look at them."""
+    """Makes the reports of one worker process."""
 
     def __init__(self, gathering: Gathering, measures: Measures, shown: ShownCalls) -> None:
         self._gathering = gathering
@@ -25,7 +25,7 @@ class Reporter:
         self._shown = shown
 
     def report(self, show: Callable[[Sequence[ShownCall]], object]) -> None:
-        """Report once. While the store is away what was gathered is kept for the next report."""
+        """Report once; ``show`` gets the calls to show. While the store is away, durations wait for the next report."""
         calls = self._shown.take(PERIOD_S)
         if calls:
             show(calls)

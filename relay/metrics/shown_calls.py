@@ -1,4 +1,4 @@
-"""Which calls a worker shows to Flower: all while they are few; failures first and a sample when they are many."""
+"""Selects the calls that a worker shows to Flower: all while they are few, else failures first and a sample."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from relay.store.transitions import Settlement
 
 T = TypeVar("T")
-#: Seconds of which the calls may be shown at once.
+#: How many seconds' worth of calls may be shown at once.
 BURST_S: Final = 10
 
 
@@ -29,7 +29,7 @@ class ShownCall(NamedTuple):
 
 
 def state_of(settlement: Settlement) -> Literal["SUCCESS", "FAILURE", "RETRY"]:
-    """Return what Celery calls such an end. Whatever has no good result is a failure."""
+    """Return Celery's name for the state after a settlement. A final state without a good result is a failure."""
     if not settlement.state.final:
         return "RETRY"
     return "SUCCESS" if settlement.error is False else "FAILURE"
@@ -38,8 +38,8 @@ def state_of(settlement: Settlement) -> Literal["SUCCESS", "FAILURE", "RETRY"]:
 class ShownCalls:
     """Calls that have ended since they were last taken.
 
-    What is not shown in quiet times may be shown in a burst, up to ten seconds' worth: after a short run every call is
-    there to be looked at.
+    The budget that is not used in quiet times may be used in a burst, up to ten seconds' worth, so that after a short
+    run every call can be looked at.
     """
 
     def __init__(self, per_second: int) -> None:
@@ -57,7 +57,7 @@ class ShownCalls:
         (self._failed if call.state == "FAILURE" else self._others).add(call)
 
     def take(self, period_s: float = 1.0) -> list[ShownCall]:
-        """Take those to be shown of the last period, in the order in which they ended, and begin anew."""
+        """Take the calls to show of the last ``period_s`` seconds, in the order of their ends, and start again."""
         failed = _some(list(self._failed.take()), int(self._budget))
         others = _some(list(self._others.take()), int(self._budget) - len(failed))
         calls = sorted((*failed, *others), key=lambda call: call.ended_at_s)
@@ -70,7 +70,7 @@ def _some(calls: list[ShownCall], most: int) -> list[ShownCall]:
 
 
 class Reservoir(Generic[T]):
-    """So many of all that are added, each as likely as any other (Vitter's algorithm R)."""
+    """A sample of ``size`` of all values that are added, each as likely as any other (Vitter's algorithm R)."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -78,7 +78,7 @@ class Reservoir(Generic[T]):
         self._seen = 0
 
     def add(self, value: T) -> None:
-        """Keep this, perhaps."""
+        """Add a value, which may or may not get into the sample."""
         self._seen += 1
         if len(self._kept) < self._size:
             self._kept.append(value)
@@ -86,6 +86,6 @@ class Reservoir(Generic[T]):
             self._kept[place] = value
 
     def take(self) -> Iterator[T]:
-        """Take what was kept, and begin anew."""
+        """Take the sample, and start a new one."""
         kept, self._kept, self._seen = self._kept, [], 0
         return iter(kept)

@@ -1,1 +1,1 @@
-"""What a caller asks for, checked against a registration and rendered as the exact request."""
+"""Checks a caller's trigger against a registration, and renders the exact request."""

@@ -1,4 +1,4 @@
-"""How much later than it is accepted a trigger is to be sent: its member `delay`. Pure."""
+"""Reads a trigger's member `delay`: how long after its acceptance it is to be sent. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RULE: Final = f"must be a number of seconds from 0 to {MAX_DELAY_S}"
 
 
 def delay_ms(value: Any) -> int:
-    """Return the delay of a trigger's JSON value in milliseconds, 0 where it has none; raises ``RequestRejected``."""
+    """Return the delay in a trigger's JSON value in milliseconds, 0 if it has none. Raises ``RequestRejected``."""
     delay_s = value.get("delay") if isinstance(value, dict) else None
     if delay_s is None:
         return 0
@@ -22,5 +22,5 @@ def delay_ms(value: Any) -> int:
 
 
 def has_delay(value: Any) -> bool:
-    """Return whether a trigger's JSON value has a `delay`, if only of 0: then nobody waits for its result."""
+    """Return whether a trigger's JSON value has a `delay`, even of 0: its caller cannot wait for the result then."""
     return isinstance(value, dict) and value.get("delay") is not None

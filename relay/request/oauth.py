@@ -1,4 +1,4 @@
-"""OAuth 2.0 client credentials (RFC 6749, 4.4): the token request, and what its answer says. Pure."""
+"""Makes token requests for OAuth 2.0 client credentials (RFC 6749, 4.4), and reads their answers. Pure."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from relay.answer.endpoint_answer import EndpointAnswer
     from relay.registration.credentials import ClientCredentials
 
-#: For how long a token is used whose answer does not say, and at most.
+#: How many seconds a token is used if its answer does not say, and at most.
 DEFAULT_LIFETIME_S: Final = 300.0
 MAX_LIFETIME_S: Final = 24 * 3600.0
-#: A token is given up so long before it expires, or after half its life if that is sooner.
+#: A token is given up this many seconds before it expires, or after half its life if that is later.
 EXPIRY_MARGIN_S: Final = 60.0
 MAX_TOKEN_LENGTH: Final = 8_192
-#: Values of a token endpoint's answer: of more it is none.
+#: The most JSON values in a token endpoint's answer; one with more counts as an answer without a token.
 MAX_GRANT_VALUES: Final = 10_000
 
-_TOKEN: Final = re.compile(r"[!-~]+\Z")  # what may stand in a header (RFC 6750, 2.1, and what servers make of it)
+_TOKEN: Final = re.compile(r"[!-~]+\Z")  # characters that fit a header: more than RFC 6750, 2.1, as servers use more
 _TRY_AGAIN: Final = frozenset({408, 429, 500, 502, 503, 504})
-#: Why there is no token, as the call's own outcome: its request has not left, whatever became of the token's.
+#: The outcome of a call without a token, by that of the token request: the call's own request was not sent.
 _FAILURES: Final = {
     Outcome.ANSWER_TIMEOUT: Outcome.CONNECT_TIMEOUT,
     Outcome.CONNECTION_LOST: Outcome.CONNECT_FAILED,
@@ -72,8 +72,8 @@ def read_grant(answer: EndpointAnswer) -> TokenGrant:
     """Read what the token endpoint granted (RFC 6749, 5.1).
 
     Raises:
-        NoToken: it could not be reached, refused, or said something else. Another attempt may mend what looks like
-            trouble of its own.
+        NoToken: the endpoint could not be reached, refused, or answered something else. The outcome allows another
+            attempt if the endpoint seems to be in trouble itself.
     """
     if answer.outcome is not Outcome.ANSWERED:
         raise NoToken(_FAILURES.get(answer.outcome, answer.outcome))

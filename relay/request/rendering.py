@@ -1,7 +1,7 @@
-"""Target + trigger -> the exact request that leaves (security.md, "The door"): pure, no I/O, no clock.
+"""Makes the exact request to send from a target and a trigger (security.md, "The door"): pure, no I/O, no clock.
 
 The ``PreparedRequest`` is filled member by member. ``PreparedRequest.prepare_url`` would rewrite ``%7E`` and
-send a blank as ``+``: the URL must go out as it was registered, byte for byte.
+send a blank as ``+``: the URL must be sent as it was registered, byte for byte.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ USER_AGENT: Final = f"webhook-relay/{_VERSION}"
 
 
 class OutgoingRequest(PreparedRequest):
-    """A request, and what is done as it leaves: it is signed for that moment, and a certificate is shown."""
+    """A request, with the secrets that sign it for the moment when it is sent, and its client certificate."""
 
     def __init__(
         self,
@@ -50,32 +50,32 @@ class OutgoingRequest(PreparedRequest):
     ) -> None:
         self.method, self.url, self.headers, self.body = method, url, headers, body
         self.signing, self.certificate = signing, certificate
-        self.hooks, self._cookies, self._body_position = {}, None, None  # what requests expects of one
+        self.hooks, self._cookies, self._body_position = {}, None, None  # attributes that requests expects
 
     def authorize(self, token: str) -> None:
-        """Put in an OAuth 2.0 access token (RFC 6750, 2.1)."""
+        """Add an OAuth 2.0 access token (RFC 6750, 2.1)."""
         self.headers["Authorization"] = f"Bearer {token}"
 
     def sign(self, now_s: int) -> None:
-        """Sign it, if its webhook is registered so, for an attempt at ``now_s`` (seconds since the epoch)."""
+        """Sign it for an attempt at ``now_s`` (seconds since the epoch), if its webhook has signing secrets."""
         if self.signing:
             body = self.body.encode() if isinstance(self.body, str) else bytes(self.body or b"")
             self.headers.update(signature_headers(self.signing, self.headers["webhook-id"], now_s, body))
 
 
 class OutgoingHeaders(CaseInsensitiveDict[str]):
-    """Headers that are copied as a whole: requests' own copy sets them one by one, which a hot path feels."""
+    """Headers that are copied as a whole: requests' own copy sets them one by one, which is slow on a hot path."""
 
     _store: OrderedDict[str, tuple[str, str]]
 
     def with_fields(self, fields: Mapping[str, str]) -> OutgoingHeaders:
-        """Return a copy that has these fields, too; one of the same name is replaced."""
+        """Return a copy with these fields added; they replace fields of the same name."""
         copied = OutgoingHeaders.__new__(OutgoingHeaders)
         copied._store = self._store | {name.lower(): (name, value) for name, value in fields.items()}  # noqa: SLF001 - of its own class
         return copied
 
     def pairs(self) -> Collection[tuple[str, str]]:
-        """Return names, as they were written, and values: what `items` gives one by one."""
+        """Return the pairs of name, as it was written, and value, which `items` would make one by one."""
         return self._store.values()
 
     def lowered(self) -> KeysView[str]:
@@ -84,7 +84,7 @@ class OutgoingHeaders(CaseInsensitiveDict[str]):
 
 
 class Template:
-    """All of a request that does not depend on the trigger: make it once a revision, fill it once an attempt."""
+    """The parts of a request that do not depend on the trigger. Make it once per revision, fill it once per attempt."""
 
     __slots__ = ("_certificate", "_encoding", "_glue", "_headers", "_method", "_names", "_signing", "_spelling", "_url")
 
@@ -111,7 +111,7 @@ class Template:
         """Make the request for a trigger that fits the shape. An OAuth 2.0 token is not in it yet: see ``authorize``.
 
         Raises:
-            RequestRejected: it does not fit after all (``check`` says so first).
+            RequestRejected: the trigger does not fit the shape, which ``check`` finds first.
         """
         fields = {self._registered(name): value for name, value in trigger.headers.items()}
         is_typed = "content-type" in self._headers.lowered() or self._spelling.get("content-type") in fields
@@ -143,7 +143,7 @@ class Template:
             raise _unfit("/headers", "A header is not registered as one that callers may fill.") from None
 
     def _body(self, data: Any) -> tuple[bytes | None, str]:
-        """Return the body and the Content-Type that it has unless one is registered or filled."""
+        """Return the body and its Content-Type, which applies unless one is registered or filled."""
         if data is None or (self._method in BODILESS_METHODS and data in ({}, "")):
             return None, ""
         if isinstance(data, str):
@@ -160,7 +160,7 @@ class Template:
 def render(
     shape: Shape, target: Target, trigger: Trigger, *, reference_id: str, traceparent: str | None = None
 ) -> OutgoingRequest:
-    """Make one request from the parts; whoever sends many keeps the ``Template``."""
+    """Make one request from the parts; to send many, keep the ``Template``."""
     return Template.of(shape, target).fill(trigger, reference_id, traceparent)
 
 
@@ -183,5 +183,5 @@ def _form_pairs(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _text(value: str | float) -> str:
-    """Write a scalar as it stands in a query or a form: text as it is, anything else as JSON writes it."""
+    """Return a scalar as a query or a form has it: a text as it is, any other value as JSON."""
     return value if isinstance(value, str) else dump_json(value).decode("ascii")

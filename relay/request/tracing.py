@@ -1,4 +1,4 @@
-"""The ``traceparent`` header (W3C Trace Context, level 1): carried from the caller to the endpoint, never made here."""
+"""Checks the ``traceparent`` headers of callers (W3C Trace Context, level 1); it makes none."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _TRACEPARENT: Final = re.compile(
 
 
 def valid_traceparent(value: str) -> bool:
-    """Return whether the value is one to carry: version, trace and parent id, flags in lower-case hex, no id all zero.
+    """Return whether a value is valid: version, trace id, parent id and flags in lower-case hex, no id all zero.
 
-    Later versions may append fields; such values are not carried, as nothing here could vouch for them.
+    Later versions may append fields; such values are not valid here, because nothing could check them.
     """
     return _TRACEPARENT.match(value) is not None

@@ -1,4 +1,4 @@
-"""Trigger and its check against a shape: pure, used at the door and again in the worker."""
+"""The trigger, and its check against a shape, which the door makes and the worker repeats. Pure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Trigger:
 
     @classmethod
     def from_value(cls, value: Any) -> Self:
-        """Read a trigger from a JSON value; ``RequestRejected`` unless it is an object of only its members."""
+        """Read a trigger from a JSON value; raise ``RequestRejected`` unless it is an object of a trigger's members."""
         if not isinstance(value, dict):
             raise _rejected([("", "must be an object with data, headers and queryParams, each of them optional")])
         faults = [(f"/{escape_step(name)}", "is not a member of a trigger") for name in value if name not in _MEMBERS]
@@ -55,7 +55,7 @@ class Trigger:
         return cls(value.get("data"), headers or {}, query_params or {})
 
     def to_json(self) -> bytes:
-        """Compact JSON, what is sealed as payload."""
+        """Return the trigger as compact JSON, which is sealed as the payload."""
         return dump_json({"data": self.data, "headers": dict(self.headers), "queryParams": dict(self.query_params)})
 
     @classmethod
@@ -68,8 +68,8 @@ class Trigger:
 def check(shape: Shape, trigger: Trigger) -> Trigger:
     """Return the trigger in normal form, or raise ``RequestRejected`` with the faults.
 
-    Normal form: headers under their registered spelling, query values as text, data None where none is sent. A
-    trigger in normal form stays as it is, so the worker may check again what the door has checked.
+    Normal form: headers under their registered spelling, query values as text, data None if none is sent. A trigger
+    in normal form stays as it is, so that the worker can repeat the door's check.
     """
     faults: list[tuple[str, str]] = []
     headers = _headers(shape, trigger.headers, faults) if trigger.headers else {}
@@ -113,7 +113,7 @@ def _query_params(shape: Shape, params: Mapping[str, Any], faults: list[tuple[st
 
 
 def _query_text(value: Any) -> str | None:
-    """Write a query value as it is sent, numbers and booleans as JSON writes them; None for anything else."""
+    """Return a query value as it is sent, numbers and booleans as JSON writes them; None for any other value."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -145,7 +145,7 @@ def _data(shape: Shape, data: Any, faults: list[tuple[str, str]]) -> Any:
 
 
 def _base64_faults(data: Any) -> Iterator[tuple[str, str]]:
-    """Strict RFC 4648, section 4: the one text that its bytes encode to."""
+    """Yield a fault unless the data is strict base64 (RFC 4648, section 4): the one text that its bytes encode to."""
     if not isinstance(data, str):
         yield "", "must be base64 text"
         return

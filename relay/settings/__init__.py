@@ -1,4 +1,4 @@
-"""What every process of the relay runs with, read from the environment."""
+"""Reads the settings of every process of the relay from the environment."""
 
 from relay.settings.env_file import ENV_FILE, FILE_SUFFIX, PREFIX
 from relay.settings.environ import child_environ, default_plugin, look_up_secret, start_anew_without_foreign

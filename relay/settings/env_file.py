@@ -1,4 +1,4 @@
-"""``relay.env`` of a data directory: what ``relay up`` ran with, for other commands and for its next start."""
+"""Reads ``relay.env`` of a data directory: the variables of ``relay up``, for other commands and its next start."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STORE_URL: Final = PREFIX + "STORE_URL"
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """Read what the file says; nothing where there is none. One that others may read is a ``SettingsError``."""
+    """Read the variables of the file; none if it does not exist. Raises ``SettingsError`` if others may read it."""
     if not path.exists():
         return {}
     try:
@@ -36,9 +36,9 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def lacking(saved: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
-    """Return what the file has and the environment lacks. A setting that is given in either form replaces both forms.
+    """Return the file's variables that the environment does not replace: one given in either form replaces both forms.
 
-    Addresses that only follow from the file's Redis are no settings of their own where another Redis is given.
+    If another Redis is given, addresses that merely follow from the file's Redis are left out as well.
     """
     left = dict(saved)
     for name in given:
@@ -51,7 +51,7 @@ def lacking(saved: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str
 
 
 def following(variables: Mapping[str, str]) -> tuple[str, ...]:
-    """Return which of the other two addresses say no more than RELAYREDIS_URL does."""
+    """Return which of the broker's and the store's addresses merely follow from RELAY_REDIS_URL."""
     redis_url = variables.get(REDIS_URL, "")
     expected = {STORE_URL: redis_url}
     with suppress(ValueError):

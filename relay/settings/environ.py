@@ -1,4 +1,4 @@
-"""This process's environment: handed on to children, cleaned, and asked for secrets that stand in it."""
+"""Hands this process's environment on to children, cleans it, and looks up secrets in it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def child_environ(extra: Mapping[str, str], without: Iterable[str] = ()) -> dict[str, str]:
-    """Return this process's environment for a child, with ``extra`` and not with the names in ``without``.
+    """Return this process's environment for a child, with ``extra`` and without the names in ``without``.
 
-    Variables that its libraries would obey behind its back are left out (`relay.settings.foreign`).
+    Leaves out variables that the child's libraries would obey unasked (`relay.settings.foreign`).
     """
     dropped = {form for name in without for form in (name, name + FILE_SUFFIX)} | {name + FILE_SUFFIX for name in extra}
     dropped |= foreign_names(os.environ) - extra.keys()
@@ -25,16 +25,16 @@ def child_environ(extra: Mapping[str, str], without: Iterable[str] = ()) -> dict
 
 
 def start_anew_without_foreign() -> None:
-    """Replace this process by itself without the variables that its libraries would obey, if it has any.
+    """Restart this process without the variables that its libraries would obey unasked, if it has any.
 
-    Some are read once, long before any code of the relay runs, so that it is not enough to take them out.
+    Libraries read some of them once, long before any code of the relay runs, so removing them here is not enough.
     """
     if foreign_names(os.environ):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], child_environ({}))  # noqa: S606 - no shell
 
 
 def look_up_secret(kind: str, name: str) -> str:
-    """Return what ``${env:NAME}`` or ``${file:PATH}`` of a registration stands for. Raises ``ValueError``."""
+    """Return the value of ``${env:NAME}`` or ``${file:PATH}`` in a registration. Raises ``ValueError``."""
     if kind == "env":
         text = os.environ.get(name)
         if not text:
@@ -47,6 +47,6 @@ def look_up_secret(kind: str, name: str) -> str:
 
 
 def default_plugin(data_dir: str | Path) -> str | None:
-    """Return the plugin that commands act for where none is given: of the environment, else of the data directory."""
+    """Return the plugin for commands that are given none: the environment's, else that of the data directory."""
     name = f"{PREFIX}PLUGIN"
     return os.environ.get(name) or read_env_file(Path(data_dir) / ENV_FILE).get(name) or None

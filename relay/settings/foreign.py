@@ -1,4 +1,4 @@
-"""Environment variables that change what the libraries of a process do behind its back.
+"""Names the environment variables that change what the libraries of a process do behind its back.
 
 OpenSSL, libcurl, the C library, Python, Celery and Granian obey them without being asked: one writes every TLS key to a
 file, others load code, trust other authorities, or send calls through a proxy. No process of the relay runs with them.
@@ -32,7 +32,7 @@ _NAMES: Final = frozenset(
         *("MALLOC_TRACE", "NIS_PATH"),
     }
 )
-#: Whole families: Python's (but for PYTHONPATH and the two that the relay sets), the loader's, and the libraries'.
+#: Whole families of names: the libraries', the loader's, Python's except those listed here, and ``*_PROXY``.
 _FAMILIES: Final = re.compile(
     r"(?:OPENSSL_|CURL_|LD_|CELERY_|KOMBU_|GEVENT_|GEVENTARES_|GRANIAN_|REDIS_"
     r"|PYTHON(?!PATH\Z|UNBUFFERED\Z|DONTWRITEBYTECODE\Z|HASHSEED\Z|UTF8\Z|IOENCODING\Z))|.*_PROXY\Z",
@@ -41,6 +41,6 @@ _FAMILIES: Final = re.compile(
 
 
 def foreign_names(names: Iterable[str]) -> frozenset[str]:
-    """Return those of the names that a process of the relay must not run with."""
+    """Return the names of the variables that a process of the relay must not run with."""
     others = (name for name in names if not name.startswith("RELAY_"))
     return frozenset(name for name in others if name.upper() in _NAMES or _FAMILIES.match(name))

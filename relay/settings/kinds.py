@@ -1,6 +1,6 @@
-"""How the text of each kind of setting is read: one function a kind, from text to a value. Pure but for ``file``.
+"""Reads the text of each kind of setting, with one function per kind. Pure, except for ``file``.
 
-All raise ``ValueError`` with a sentence that does not quote the text, which may be a secret.
+All functions raise ``ValueError`` with a sentence that does not quote the text, which may be a secret.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Network: TypeAlias = IPv4Network | IPv6Network
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 _TRUE: Final = ("1", "true", "yes", "on")
 _FALSE: Final = ("", "0", "false", "no", "off")
-_MIN_RETENTION_S: Final = 86_400  # an Idempotency-Key is honoured for 24 h, and its record has to be there
+_MIN_RETENTION_S: Final = 86_400  # an Idempotency-Key is honoured for 24 h, and needs its record
 _MAX_RETENTION_S: Final = 10 * 366 * 86_400
 _MAX_NAME_CHARS: Final = 64
 
 
 class Secret:
-    """Text that is not shown by accident: ``str`` and ``repr`` give ``***``, ``reveal()`` the text."""
+    """Text that cannot be shown by accident: ``str`` and ``repr`` show ``***``, ``reveal()`` returns the text."""
 
     __slots__ = ("_text",)
 
@@ -58,31 +58,31 @@ class Secret:
 
 
 def secret(text: str) -> Secret | None:
-    """Any text; None if empty."""
+    """Read any text as a secret; None if empty."""
     return Secret(text) if text else None
 
 
 def flower_auth(text: str) -> Secret | None:
-    """``user:password``; None if empty."""
+    """Read ``user:password``; None if empty."""
     if text and not all(text.partition(":")):
         raise ValueError("must be user:password")
     return secret(text)
 
 
 def flag(text: str) -> bool:
-    """True or false."""
+    """Read a text for true or false."""
     if text.lower() in _TRUE + _FALSE:
         return text.lower() in _TRUE
     raise ValueError("must be true or false")
 
 
 def entries(text: str) -> tuple[str, ...]:
-    """Read a list with commas between; what an entry means is its reader's business."""
+    """Read a comma-separated list; its entries are not interpreted."""
     return tuple(part for part in (part.strip() for part in text.split(",")) if part)
 
 
 def ports(text: str) -> tuple[int, ...]:
-    """Port numbers with commas between."""
+    """Read comma-separated port numbers."""
     parts = entries(text)
     if not all(part.isascii() and part.isdigit() and 1 <= int(part[:6]) <= MAX_PORT for part in parts):
         raise ValueError(f"must be port numbers (1 to {MAX_PORT}) with commas between")
@@ -90,7 +90,7 @@ def ports(text: str) -> tuple[int, ...]:
 
 
 def networks(text: str) -> tuple[Network, ...]:
-    """Read addresses and networks with commas between."""
+    """Read comma-separated addresses and networks."""
     try:
         return tuple(ip_network(part) for part in entries(text))
     except ValueError:
@@ -98,7 +98,7 @@ def networks(text: str) -> tuple[Network, ...]:
 
 
 def labels(text: str) -> tuple[str, ...]:
-    """DNS labels with commas between, without dots, in lower case."""
+    """Read comma-separated DNS labels; return them in lower case, without leading dots."""
     parts = tuple(part.lower().lstrip(".") for part in entries(text))
     if not all(is_label(part) for part in parts):
         raise ValueError("must be names without dots, with commas between")
@@ -106,14 +106,14 @@ def labels(text: str) -> tuple[str, ...]:
 
 
 def file(text: str) -> str | None:
-    """Read the whole path of a file that is there (children run elsewhere); None if empty."""
+    """Read the path of an existing file; return it absolute, as children run elsewhere, or None if empty."""
     if text and not Path(text).is_file():
         raise ValueError("must be the path of a file that exists")
     return str(Path(text).resolve()) if text else None
 
 
 def rate(text: str) -> str | None:
-    """``n/s`` or ``n/m``; None if empty."""
+    """Read ``n/s`` or ``n/m``; None if empty."""
     return str(read_rate(text)) if text else None
 
 
@@ -138,7 +138,7 @@ def collector_url(text: str) -> str | None:
 
 
 def proxy_url(text: str) -> Secret | None:
-    """Read the URL of a proxy with its port, perhaps with user and password; None if empty."""
+    """Read the URL of a proxy with its port, optionally with user and password; None if empty."""
     parts = split_url(text)
     rest = parts.path.strip("/") or parts.query or parts.fragment
     if text and (parts.scheme not in ("http", "https") or not parts.hostname or not parts.port or rest):
@@ -172,7 +172,7 @@ def seconds(least: float, most: float) -> Callable[[str], float]:
 
 
 def operator(text: str) -> str:
-    """Read a name as people have them."""
+    """Read the name of a person: at most 64 printable characters."""
     if len(text) > _MAX_NAME_CHARS or not text.isprintable():
         raise ValueError(f"must be a name of at most {_MAX_NAME_CHARS} printable characters")
     return text
@@ -185,19 +185,19 @@ def retention(text: str) -> int:
 
 
 def own_retention(text: str) -> int | None:
-    """Read a time as `retention` takes it; None if empty."""
+    """Read a duration as `retention` does; None if empty."""
     return retention(text) if text else None
 
 
 def plugin(text: str) -> str | None:
-    """Read the name of a plugin."""
+    """Read the name of a plugin; None if empty."""
     if text and not ID_PATTERN.match(text):
         raise ValueError("must be a plugin's name: a-z, 0-9, _ and -, at most 64")
     return text or None
 
 
 def webhook(text: str) -> str | None:
-    """``plugin/webhook``, both ids."""
+    """Read ``plugin/webhook``, both ids; None if empty."""
     owner, slash, name = text.partition("/")
     if text and not (slash and ID_PATTERN.match(owner) and ID_PATTERN.match(name)):
         raise ValueError("must be plugin/webhook, such as ops/on-alert")
@@ -205,7 +205,7 @@ def webhook(text: str) -> str | None:
 
 
 def as_text(value: Any) -> str:
-    """Write a setting's value as text that its reader takes again; secrets in clear."""
+    """Return a setting's value as text that its reader accepts again, secrets in clear."""
     match value:
         case None:
             return ""

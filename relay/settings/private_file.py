@@ -1,4 +1,4 @@
-"""Files that hold secrets: read only if nobody but their owner can read them."""
+"""Reads files that contain secrets, and only if no other user can read them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_BYTES: Final = 64 * 1024
 
 
 def read_private_file(path: Path) -> str:
-    """Read a file that nobody else may read. ``SettingsError`` says what is wrong, without the path."""
+    """Read a file that no other user may read; raise ``SettingsError`` with a sentence without the path otherwise."""
     try:
         if path.stat().st_mode & 0o077:
             raise SettingsError("can be read by other users: chmod 600 it, and change what it holds if others saw it")

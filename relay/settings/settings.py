@@ -1,4 +1,4 @@
-"""One frozen ``Settings`` from the environment: what every process of the relay runs with.
+"""Makes one frozen ``Settings`` from the environment, with which every process of the relay runs.
 
 Each field carries its variable's name, its default as text, what it does and whether it is a secret, so that
 ``relay settings``, the docs and the error messages all come from one place. Only this package reads ``os.environ``.
@@ -32,7 +32,7 @@ _HOW_TO: Final = "start `relay up` first, name its directory with --data-dir, or
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a setting says about itself. ``default`` is text, as it would stand in the environment."""
+    """The description of a setting. ``default`` is text, as it would be in the environment."""
 
     name: str  # of the variable, with its prefix
     default: str | None  # None: has to be set
@@ -181,7 +181,7 @@ class Settings:
     alert_backlog_s: float = _setting(
         "ALERT_BACKLOG", "5m", kinds.seconds(1, 30 * 86_400), "How long a lane's oldest call may wait without an alert."
     )
-    #: The files that secrets were read from, by the name of the variable that each stands for.
+    #: The files that secrets were read from, by the variable that each one replaces.
     files: Mapping[str, Path] = field(default_factory=dict, compare=False)
     otlp_endpoint: str | None = _setting(
         "OTLP_ENDPOINT", "", kinds.collector_url, "Exports traces there (OTLP, HTTP), such as http://127.0.0.1:4318."
@@ -194,9 +194,10 @@ class Settings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Read them from ``environ``, or this process's. A secret may be in a 0600 file that ``<name>_FILE`` names.
+        """Read the settings from ``environ``, or from this process's environment.
 
-        Raises ``SettingsError`` with one fault a variable; no message quotes a value.
+        A secret may be in a 0600 file that ``<name>_FILE`` names. Raises ``SettingsError`` with one fault per variable;
+        no message quotes a value.
         """
         variables = dict(os.environ if environ is None else environ)
         files = _take_files(variables)
@@ -210,12 +211,12 @@ class Settings:
 
     @classmethod
     def for_command(cls, data_dir: str | Path, environ: Mapping[str, str] | None = None) -> Self:
-        """Read them for a command: what ``relay up`` wrote to its data directory, where it is there.
+        """Read the settings for a command, including those that ``relay up`` wrote to its data directory, if any.
 
-        The environment wins over the file, name by name. A file that others may read is refused.
+        Each variable of the environment replaces the file's. A file that other users may read is refused.
         """
         given = os.environ if environ is None else environ
-        variables = {name: text for name, text in given.items() if text}  # given empty: not given
+        variables = {name: text for name, text in given.items() if text}  # an empty variable counts as not set
         saved = read_env_file(Path(data_dir) / ENV_FILE)
         if not saved and not {PREFIX + "REDIS_URL", PREFIX + "REDIS_URL" + FILE_SUFFIX} & variables.keys():
             raise SettingsError(f"RELAY_REDIS_URL is not set and the data directory has no {ENV_FILE}: {_HOW_TO}")
@@ -223,7 +224,7 @@ class Settings:
 
     @classmethod
     def described(cls) -> Iterator[tuple[str, Setting]]:
-        """Field name and description of every setting, in order."""
+        """Yield field name and description of every setting, in order."""
         return ((each.name, each.metadata["setting"]) for each in fields(cls) if "setting" in each.metadata)
 
     def to_environ(self) -> dict[str, str]:
@@ -233,7 +234,7 @@ class Settings:
 
 
 class _Source(Env):
-    """Environs on a given mapping instead of the process's environment; collects all errors."""
+    """Environs that reads a given mapping instead of the process's environment, and collects all errors."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         super().__init__(eager=False)
@@ -241,7 +242,7 @@ class _Source(Env):
 
     def _get_value(self, env_key: str, default: Any) -> Any:
         text = self._variables.get(env_key, default)
-        return default if text == "" and default is not ... else text  # given empty: not given
+        return default if text == "" and default is not ... else text  # an empty variable counts as not set
 
     def take(self, about: Setting) -> Any:
         def read(text: str) -> Any:
@@ -256,7 +257,7 @@ class _Source(Env):
 
 
 def _take_files(variables: dict[str, str]) -> dict[str, Path]:
-    """Put in place what ``<name>_FILE`` variables of secrets point at; returns the files by variable."""
+    """Replace each ``<name>_FILE`` variable of a secret by the content of its file; return the files by variable."""
     files: dict[str, Path] = {}
     for _, about in Settings.described():
         path = variables.pop(about.name + FILE_SUFFIX, "")
@@ -273,7 +274,7 @@ def _take_files(variables: dict[str, str]) -> dict[str, Path]:
 
 
 def _with_urls(values: dict[str, Any]) -> dict[str, Any]:
-    """Broker and store default to the one Redis; none is reached in clear text beyond this host."""
+    """Let broker and store default to the one Redis; refuse addresses that leave this host in clear text."""
     redis_url: Secret = values["redis_url"]
     values["store_url"] = values["store_url"] or redis_url
     if not values["broker_url"] and is_cluster(redis_url.reveal()):

@@ -1,4 +1,4 @@
-"""How the addresses of store and broker are read. Pure; raises ``ValueError`` as `relay.settings.kinds` does."""
+"""Reads the addresses of store and broker. Pure; raises ``ValueError`` as `relay.settings.kinds` does."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SEVERAL: Final = (*CLUSTER, *SENTINEL, BROKER_SENTINEL)
 
 
 def redis_url(text: str) -> Secret:
-    """Read a URL that redis-py takes, or one of a cluster or of Sentinels (empty is left to its reader)."""
+    """Read a URL that redis-py accepts, or one of a cluster or of Sentinels; an empty one stays empty."""
     return _server_url(text, ("redis", "rediss", "unix", *SENTINEL[:1], *CLUSTER[:1]))
 
 
 def broker_url(text: str) -> Secret:
-    """Read a URL that kombu takes: ``unix://`` in its spelling, and certificates checked, which it does not do unasked.
+    """Read a URL for kombu: ``unix://`` is respelt for it, and the check of certificates, off by default, turned on.
 
-    That of Sentinels names them as the store's does; ``relay.queue`` gives it to kombu in its spelling.
+    A URL of Sentinels lists their hosts as the store's URL does; ``relay.queue`` respells it for kombu.
     """
     if is_cluster(text):
         raise ValueError("must be set, and name no cluster: Celery cannot use one")

@@ -1,1 +1,1 @@
-"""What a process tells of itself: log events, and the spans of traces."""
+"""Writes what a process reports about itself: log events, and the spans of traces."""

@@ -1,4 +1,4 @@
-"""Log events: one catalogue of names, one JSON line each.
+"""Log events: one catalogue of their names, and one JSON line for each event.
 
 A line may hold ids, codes, times and sizes; never a URL, a header value, a parameter, a body or a traceback's
 locals (``security.md``, Hiding). Values are escaped by the JSON renderer, so no caller can forge a line.
@@ -24,35 +24,35 @@ class Event(StrEnum):
     """Every event that the relay logs, and the hop that logs it."""
 
     REQUEST = "request"  # api: one HTTP request answered
-    REFUSED_WITHOUT_KEY = "refused_without_key"  # api, flower: refusals for want of a key, a minute's
-    INTERNAL_ERROR = "internal_error"  # any: a fault of ours; the type of the exception and where it was raised
+    REFUSED_WITHOUT_KEY = "refused_without_key"  # api, flower: requests of a minute that were refused for lack of a key
+    INTERNAL_ERROR = "internal_error"  # any: a fault of the relay; the exception's type and where it was raised
     PUBLISH_FAILED = "publish_failed"  # any: the broker was away; the sweeper will publish again
     KEY_UNVERIFIED = "key_unverified"  # any: an API key's record was not written by this relay; it counts as none
     REVISION_UNVERIFIED = "revision_unverified"  # any: no relay made this revision the current one; it counts as none
-    CALLBACK_UNVERIFIED = "callback_unverified"  # worker: the called revision names no such callback; nobody is told
-    STORE_AWAY = "store_away"  # any: Redis could not be reached; what was tried is tried again
+    CALLBACK_UNVERIFIED = "callback_unverified"  # worker: the called revision names no such callback; it is not called
+    STORE_AWAY = "store_away"  # any: Redis could not be reached; the process tries again
     CALLS_STARTED = "calls_started"  # worker: a message's calls are on their way, parked or skipped
-    CALLS_SETTLED = "calls_settled"  # worker: what came of a group of calls: id, outcome, status, milliseconds
-    LATE_ANSWER = "late_answer"  # worker: an answer came after the call had been given to somebody else
+    CALLS_SETTLED = "calls_settled"  # worker: a group of calls was settled: id, outcome, status, milliseconds of each
+    LATE_ANSWER = "late_answer"  # worker: an answer came after the worker had lost the call
     SWEPT = "swept"  # worker: alarms that rang and were published again
     ALERT = "alert"  # worker: an alert began or ended, and the operators' webhook was told
-    CALLED_BACK = "called_back"  # worker: webhooks named as callbacks were told of ends
-    EXPIRED = "expired"  # worker: calls that had had their time were ended
-    PRUNED = "pruned"  # worker: records past their retention were forgotten
-    CLOCK_JUMPED = "clock_jumped"  # worker: the server's clock does not go on as it did: another machine, perhaps
-    STUCK = "stuck"  # worker: a part of it will not move again; the process ends, to be started anew
-    MESSAGE_DROPPED = "message_dropped"  # worker: a lane held something that is no message of ours
+    CALLED_BACK = "called_back"  # worker: callbacks were called about ended invocations
+    EXPIRED = "expired"  # worker: calls that were too old were ended
+    PRUNED = "pruned"  # worker: records past their retention were deleted
+    CLOCK_JUMPED = "clock_jumped"  # worker: the server's clock jumped, perhaps because another machine serves now
+    STUCK = "stuck"  # worker: a part of it no longer moves; the process ends, to be started again
+    MESSAGE_DROPPED = "message_dropped"  # worker: a lane contained something that is not a message of the relay
     LOG_LINES_DROPPED = "log_lines_dropped"  # any: the log's sink was full, closed or slow, and takes lines again
-    CONTENTS_DROPPED = "contents_dropped"  # worker: plugins kept too many bytes, so that their oldest contents went
+    CONTENTS_DROPPED = "contents_dropped"  # worker: plugins kept too many bytes; their oldest contents were deleted
     AUDIT_SIGNED = (
         "audit_signed"  # worker: once a minute: number and head of the newest signed entry of the audit trail
     )
-    AUDIT_BREACH = "audit_breach"  # worker: entries of the audit trail that were signed are not as they were
+    AUDIT_BREACH = "audit_breach"  # worker: signed entries of the audit trail have been changed
     AUDIT_PRUNED = "audit_pruned"  # worker: segments of the audit trail past their retention were dropped
     DRAINED = "drained"  # worker: a stop let running calls end and gave the others back
 
 
-#: Loggers that say a line a message: the relay's own events say more.
+#: Loggers that write a line for each message; the relay's own events say more.
 _CHATTY = ("celery.worker.strategy", "celery.app.trace")
 
 _RENDERED = (
@@ -63,7 +63,7 @@ _RENDERED = (
 
 
 class _Logger:
-    """What structlog writes lines with."""
+    """Writes structlog's lines to a sink."""
 
     def __init__(self, sink: LogSink) -> None:
         self.msg = sink.put
@@ -74,27 +74,27 @@ class _Handler(logging.Handler):
     """Writes other libraries' records to the same sink."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one. Never raises, never waits."""
+        """Write one record. Never raises, never waits."""
         try:
             line = self.format(record).encode(errors="replace")
-        except Exception:  # noqa: BLE001 - a record that cannot be written must not stop what it tells of
+        except Exception:  # noqa: BLE001 - a record that cannot be written must not stop the work that it reports
             _bound.sink.dropped += 1
         else:
             _bound.sink.put(line)
 
 
 class _Stream(io.TextIOBase):
-    """What is printed to standard error, a traceback of a library for one: it must not wait either."""
+    """Stands in for standard error, so that printing to it (a library's traceback, say) does not wait either."""
 
     def write(self, text: str) -> int:
-        """Write what was printed, but for its line ends."""
+        """Write the printed text without its last line ends."""
         if text.strip():
             _bound.sink.put(text.rstrip("\n").encode(errors="replace"))
         return len(text)
 
 
 class _Bound:
-    """The logger, bound once: to bind it for each event costs more than the event."""
+    """The logger, bound once: binding it for each event would cost more than the event."""
 
     logger: Any = structlog.get_logger()
     sink: LogSink = LogSink(None, lambda _: b"")
@@ -141,15 +141,15 @@ def configure_command() -> None:
 
 
 def event(name: Event, *, level: int = logging.INFO, **fields: Any) -> None:
-    """Log one event. Never raises and never waits: what cannot be written is dropped and counted."""
+    """Log one event. Never raises and never waits: an event that cannot be written is dropped and counted."""
     try:
         _bound.logger.log(level, name, **fields)
-    except Exception:  # noqa: BLE001 - to say what is done must not be in the way of doing it
+    except Exception:  # noqa: BLE001 - logging must not get in the way of work
         _bound.sink.dropped += 1
 
 
 def fault(error: BaseException, where: str) -> None:
-    """Log a fault of our own: its type and the line that raised it, not its message, which may quote input."""
+    """Log a fault of the relay: its type and the line that raised it, not its message, which may quote input."""
     if isinstance(error, StoreFault) and error.__cause__ is not None:
         error = error.__cause__
     frame = error.__traceback__
@@ -162,7 +162,7 @@ def fault(error: BaseException, where: str) -> None:
 def _standard_error() -> int | None:
     try:
         return sys.__stderr__.fileno() if sys.__stderr__ is not None else None
-    except (OSError, ValueError):  # closed before we began
+    except (OSError, ValueError):  # closed before the process began
         return None
 
 
@@ -172,7 +172,7 @@ def _dropped_line(count: int) -> bytes:
 
 
 def _without_traceback(_logger: Any, _method: str, fields: structlog.types.EventDict) -> structlog.types.EventDict:
-    """Keep an exception's type only: a library's text may quote what we sent or got."""
+    """Keep only the type of an exception: a library's text may quote what was sent or received."""
     failure = fields.pop("exc_info", None)
     if isinstance(failure, tuple) and failure[0] is not None:
         fields["kind"] = failure[0].__name__

@@ -1,4 +1,4 @@
-"""Spans that OpenTelemetry exports as OTLP. The one module that needs the extra ``otel``."""
+"""Makes spans that OpenTelemetry exports as OTLP. Only this module needs the extra ``otel``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PATH: Final = "/v1/traces"
 _TIMEOUT_S: Final = 5
-#: Ended spans are exported after so long, or when so many have ended; beyond the queue they are dropped.
+#: Ended spans are exported after `_DELAY_MS`, or when `_GROUP` have ended; beyond `_QUEUE` they are dropped.
 _DELAY_MS: Final = 1_000
 _GROUP: Final = 512
 _QUEUE: Final = 8_192
@@ -40,7 +40,7 @@ class OtlpSpan:
         self.traceparent: str | None = carrier.get("traceparent")
 
     def end(self, attributes: Mapping[str, str | int | bool]) -> None:
-        """End the span; one in error says so."""
+        """End the span with these attributes; ``error`` becomes its status."""
         if self._span.is_recording():
             self._span.set_attributes({name: value for name, value in attributes.items() if name != "error"})
             if attributes.get("error"):
@@ -49,7 +49,7 @@ class OtlpSpan:
 
 
 class OtlpSpans(Spans):
-    """Makes spans and exports them, from threads or greenlets of its own. What a collector does not take is dropped."""
+    """Makes spans and exports them, from threads or greenlets of its own. Spans that a collector rejects are lost."""
 
     def __init__(self, endpoint: str, *, process: str, percent: int) -> None:
         self._provider = TracerProvider(
@@ -66,11 +66,11 @@ class OtlpSpans(Spans):
         self._tracer: Tracer = self._provider.get_tracer("webhook-relay")
 
     def door(self, traceparent: str | None) -> OtlpSpan:
-        """Begin the span of a request that was let in, below its caller's."""
+        """Begin the span of a request that the door let in, as a child of its caller's."""
         return OtlpSpan(self._tracer.start_span("relay.door", _context(traceparent), SpanKind.SERVER))
 
     def attempt(self, traceparent: str | None, *, claimed_at_ms: int, waited_ms: int | None) -> OtlpSpan:
-        """Begin the span of a request that leaves; above it, for a first attempt, that of its time in the queue."""
+        """Begin the span of an outbound request; for a first attempt, below a span of its time in the queue."""
         context = _context(traceparent)
         if waited_ms is not None:
             queued = self._tracer.start_span(
@@ -81,7 +81,7 @@ class OtlpSpans(Spans):
         return OtlpSpan(self._tracer.start_span("relay.attempt", context, SpanKind.CLIENT))
 
     def flush(self) -> None:
-        """Export what has ended, for a moment."""
+        """Export the ended spans, within `_FLUSH_MS`."""
         self._provider.force_flush(_FLUSH_MS)
 
 

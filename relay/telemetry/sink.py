@@ -1,7 +1,7 @@
-"""Where log lines go: a descriptor that is never waited for, and whose failures are nobody's.
+"""Writes log lines to a descriptor without ever waiting for it, and without raising its errors.
 
-It may be full, closed, slow or gone. Work goes on: what it does not take now is kept up to a bound, and beyond that
-dropped and counted.
+The descriptor may be full, closed, slow or gone, and work goes on: lines that it does not take now are kept up to a
+limit, and beyond that dropped and counted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Kept for a sink that takes nothing now.
+#: How many bytes are kept for a sink that takes nothing now.
 MAX_KEPT_BYTES: Final = 256 * 1024
 
 
@@ -29,14 +29,14 @@ class LogSink:
         self._dropped_line = dropped_line
         self._kept: list[bytes] = []
         self._kept_bytes = 0
-        self._lock = Lock()  # of what is kept; a sink that takes everything needs none
-        self._told = 0
+        self._lock = Lock()  # for the kept lines; a sink that takes everything needs none
+        self._reported = 0  # dropped lines that a line has reported
         self.dropped = 0
 
     def put(self, line: bytes) -> None:
-        """Write a line, now or later or not at all. Never raises, never waits."""
+        """Write a line now, keep it for later, or drop it. Never raises, never waits."""
         data = line + b"\n"
-        if self._kept or self.dropped > self._told:
+        if self._kept or self.dropped > self._reported:
             with self._lock:
                 self._catch_up(data)
             return
@@ -46,7 +46,7 @@ class LogSink:
                 self._keep(left)
 
     def _catch_up(self, data: bytes) -> None:
-        """Write what was kept, then this, as far as the sink takes it."""
+        """Write the kept lines and then ``data``, as far as the sink takes them."""
         while self._kept:
             left = self._try(self._kept[0])
             if left:
@@ -56,12 +56,12 @@ class LogSink:
                 return
             self._kept_bytes -= len(self._kept.pop(0))
         count = self.dropped
-        if count > self._told:
-            data = self._dropped_line(count - self._told) + b"\n" + data
+        if count > self._reported:
+            data = self._dropped_line(count - self._reported) + b"\n" + data
         left = self._try(data)
-        if self.dropped > count:  # as dead as before: this line is one more
+        if self.dropped > count:  # the sink still refuses everything, so this line was dropped too
             return
-        self._told = count
+        self._reported = count
         self._keep(left)
 
     def _keep(self, data: bytes) -> None:
@@ -74,18 +74,18 @@ class LogSink:
         self._kept_bytes += len(data)
 
     def _try(self, data: bytes) -> bytes:
-        """Write; returns what the sink does not take now. What it refuses is dropped."""
+        """Write data; return the part that the sink does not take now. Data that it refuses is dropped."""
         try:
             return data[self._write(data) :]
         except BlockingIOError:
             return data
-        except Exception:  # noqa: BLE001 - closed, full, gone: nothing here may be in the way of work
+        except Exception:  # noqa: BLE001 - closed, full, gone: the log must not get in the way of work
             self.dropped += 1
             return b""
 
 
 def _writer(descriptor: int | None) -> Callable[[bytes], int]:
-    """Return how to write to a descriptor without waiting; its own, so that nobody else's writes change."""
+    """Return a function that writes without waiting, to a descriptor of its own: other writers may still wait."""
     try:
         if descriptor is None:
             return _nowhere

@@ -1,6 +1,6 @@
-"""What a trace would hold of a call: one span at the door, one in the queue, one for each attempt. Here: nothing.
+"""Defines the spans of a call: one at the door, one in the queue, one for each attempt. This module makes none.
 
-`relay.telemetry.otlp` has the spans that are exported; a process without ``RELAY_OTLP_ENDPOINT`` carries a caller's
+`relay.telemetry.otlp` makes the spans that are exported. A process without ``RELAY_OTLP_ENDPOINT`` passes a caller's
 ``traceparent`` on as it came.
 """
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Span(Protocol):
-    """Something that has begun and will end."""
+    """A span that has begun."""
 
     @property
     def traceparent(self) -> str | None:
-        """What is carried on: whoever gets it belongs below this span."""
+        """The header to pass on, which places its receiver's spans below this one."""
 
     def end(self, attributes: Mapping[str, str | int | bool]) -> None:
         """End the span."""
@@ -30,31 +30,31 @@ class Span(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """No span: what came is carried on."""
+    """Stands in for a span: it passes on the ``traceparent`` that came."""
 
     traceparent: str | None
 
     def end(self, attributes: Mapping[str, str | int | bool]) -> None:
-        """End the span: nobody is told."""
+        """End the span, which is not exported."""
 
 
 class Spans:
     """Makes no spans."""
 
     def door(self, traceparent: str | None) -> Span:
-        """Begin the span of a request that was let in."""
+        """Begin the span of a request that the door let in."""
         return Carried(traceparent)
 
     def attempt(self, traceparent: str | None, *, claimed_at_ms: int, waited_ms: int | None) -> Span | None:  # noqa: ARG002
-        """Begin the span of a request that leaves; None where there is nothing to say of it."""
+        """Begin the span of an outbound request; return None if none is made."""
         return None
 
     def flush(self) -> None:
-        """Export what has ended."""
+        """Export the ended spans."""
 
 
 def make_spans(endpoint: str | None, *, process: str, percent: int) -> Spans:
-    """Return what exports to ``endpoint``, or what exports nothing.
+    """Return the `Spans` that exports to ``endpoint``, or the one that exports nothing.
 
     Raises:
         SettingsError: the extra is not installed.
@@ -71,7 +71,7 @@ def make_spans(endpoint: str | None, *, process: str, percent: int) -> Spans:
 
 
 def end_of(settlement: Settlement, webhook: tuple[str, str], lane: str) -> dict[str, str | int | bool]:
-    """Return what an attempt's span says when it ends: ids and codes, never contents or an address."""
+    """Return the attributes of an attempt's span when it ends: ids and codes, never contents or an address."""
     plugin, webhook_id = webhook
     attempt = settlement.attempt
     return {

@@ -1,1 +1,1 @@
-"""Text and plain values, strictly read: JSON, JavaScript object text, expressions, quantities, times, hosts, ids."""
+"""Reads text and plain values strictly: JSON, JavaScript object text, expressions, quantities, times, hosts, ids."""

@@ -1,7 +1,7 @@
 """Reads JSON, strictly, and JavaScript object text into plain values, with positions for messages.
 
-``read_json`` is the door's parser (security.md, "The door"), ``read_document`` that of registrations. What they
-return is made of dict, list, str, int, float, bool and None only.
+``read_json`` is the door's parser (security.md, "The door"), ``read_document`` that of registrations. They return
+values of dict, list, str, int, float, bool and None only.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), al
 
 
 def read_json(raw: bytes, *, depth: int = MAX_DEPTH) -> Any:
-    """Read strict JSON bytes; ``MalformedJson``, with line and column where known, for anything else.
+    """Read strict JSON bytes; raise ``MalformedJson``, with line and column if known, for anything else.
 
     Refused: other encodings, a byte order mark, duplicate names (also by escape), NaN, Infinity, floats that
     overflow, integers of more than 64 digits, half surrogate pairs, more than ``depth`` nested arrays and objects.
-    Depth and number of values are checked before anything is parsed; ``TooLarge`` for too many values. The time that
-    this takes is linear in the length of ``raw``, whatever stands in it.
+    Depth and number of values are checked before anything is parsed; too many values raise ``TooLarge``. Reading takes
+    time linear in the length of ``raw``, whatever it contains.
     """
     check_extent(raw, depth)
     try:
@@ -94,12 +94,12 @@ def _whereabouts(raw: bytes, error: json.JSONDecodeError) -> str:
 
 
 def dump_json(value: Any) -> bytes:
-    """Compact UTF-8 JSON; integers of any size are written exactly. ``ValueError`` for NaN and Infinity."""
+    """Return compact UTF-8 JSON, with integers of any size exact. Raises ``ValueError`` for NaN and Infinity."""
     try:
         text = orjson.dumps(value)
-    except TypeError:  # an integer beyond 64 bits, half a surrogate pair, or what is no JSON
+    except TypeError:  # an integer beyond 64 bits, half a surrogate pair, or a value that is not JSON
         return gradual_json.encode(_ENCODER, value).encode()
-    if b"null" in text:  # which is also what it makes of NaN
+    if b"null" in text:  # orjson also writes NaN as null
         return gradual_json.encode(_ENCODER, value, text).encode()
     return text
 
@@ -122,7 +122,7 @@ class Document:
     places: Mapping[str, tuple[int, int]]  # pointer -> line and column, both from 1
 
     def fault(self, pointer: str, message: str) -> Fault:
-        """Make a fault with the position of what ``pointer`` names, or of the nearest thing around it."""
+        """Make a fault with the position of the value that ``pointer`` names, or of the nearest one around it."""
         known = pointer
         while known and known not in self.places:
             known = known.rpartition("/")[0]
@@ -131,7 +131,7 @@ class Document:
 
 
 def read_document(text: str) -> Document:
-    """Read JSON or JavaScript object text; ``DocumentError`` with faults that name line and column."""
+    """Read JSON or JavaScript object text; raise ``DocumentError`` with faults that name line and column."""
     text = text.removeprefix("\ufeff")
     _check_size(text)
     found = scan(text)
@@ -159,7 +159,7 @@ def _check_size(text: str) -> None:
 
 
 def _outer(pointer: str, single: bool) -> str:
-    """Turn a pointer below the implied array into one of the document itself."""
+    """Return a pointer into the document for one into the array that the scan adds around it."""
     return pointer.removeprefix("/0") if single else pointer
 
 
@@ -169,7 +169,7 @@ def _position(offset: int, lines: list[int]) -> tuple[int, int]:
 
 
 def _values(text: str, commas: tuple[int, ...], lines: list[int]) -> list[Any]:
-    """Read the values of a text in which the scan found no flaw: strict JSON first, else JavaScript."""
+    """Read the values of a text in which the scan found no flaw: as strict JSON if it is, else as JavaScript."""
     with suppress(MalformedJson):
         return [read_json(text.encode())]
     written, insertions = with_commas(text, commas)
@@ -178,7 +178,7 @@ def _values(text: str, commas: tuple[int, ...], lines: list[int]) -> list[Any]:
     with suppress(ValueError, RecursionError):
         values, _, offset = json5.parse(written, allow_duplicate_keys=False)
     if isinstance(values, list):
-        with suppress(MalformedJson):  # the strict reader has the last word, and joins escaped surrogate pairs
+        with suppress(MalformedJson):  # the strict reader checks the result, and joins escaped surrogate pairs
             return list(read_json(json.dumps(values).encode(), depth=MAX_DEPTH + 1))
     position = _position(min(original_offset(offset, insertions), len(text)), lines)
     raise DocumentError(faults=(Fault("", "is not JSON or JavaScript object text", *position),))

@@ -1,6 +1,6 @@
 """JMESPath expressions (jmespath.org) with limits: compiled once, checked when registered, evaluated within a budget.
 
-No functions but JMESPath's own. The same expression over the same value always gives the same result.
+There are no functions but JMESPath's own. The same expression over the same value always gives the same result.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 MAX_EXPRESSION_LENGTH: Final = 4_096  # characters
 MAX_EXPRESSION_DEPTH: Final = 48
-#: Nodes of the expression that are visited in one evaluation: each element of a projection visits its part anew.
+#: How many nodes of the expression one evaluation may visit; a projection visits its part once per element.
 MAX_VISITS: Final = 1_000_000
-#: What a value may come to, written out: its texts' characters and one for each value.
+#: The largest value: the characters of its texts and names, and one for each value and name.
 MAX_VALUE_SIZE: Final = 16 * 1024 * 1024
 MAX_VALUE_DEPTH: Final = 200
 _CACHED: Final = 4_096
 
 _WITH_REFERENCES: Final = frozenset({"map", "sort_by", "min_by", "max_by"})
-#: Nodes that make new values; the others choose among those that are there.
+#: Nodes that make new values; the others select from existing ones.
 _MAKERS: Final = frozenset({"multi_select_list", "multi_select_dict", "flatten", "function_expression"})
 _CONSTANTS: Final = frozenset({"literal", "multi_select_list", "multi_select_dict", "key_val_pair"})
-#: Nodes whose further children see what the first one gave.
+#: Nodes whose first child's result is the input of their other children.
 _OF_PARTS: Final = frozenset(
     ["subexpression", "index_expression", "pipe", "projection", "value_projection", "filter_projection", "flatten"]
 )
-_CHARACTERS_A_VISIT: Final = 64
+_CHARACTERS_A_VISIT: Final = 64  # of a text, or elements of a list, that count as one visit
 
 
 class Unevaluable(ValueError):
@@ -64,16 +64,16 @@ class Expression:
 
     @property
     def names(self) -> frozenset[str]:
-        """The members of the value at the root that it refers to, as far as they are named."""
+        """The members of the input value that the expression refers to by name."""
         return frozenset(_roots(_parsed(self.text)))
 
     @property
     def constant(self) -> bool:
-        """Whether the expression is made of literals alone, so that ``evaluate`` gives the same for any object."""
+        """Whether the expression consists of literals only, so that ``evaluate`` returns the same for any object."""
         return _is_constant(_parsed(self.text))
 
     def members(self) -> dict[str, Expression | Any] | None:
-        """Return the constant members' values of an object built in the expression; None for any other expression."""
+        """Return the values of the constant members of an object that the expression builds; None if it builds none."""
         node = _parsed(self.text)
         if node["type"] != "multi_select_dict":
             return None
@@ -82,7 +82,7 @@ class Expression:
 
 
 def read_expression(text: str) -> Expression:
-    """Read and check an expression; ``ValueError`` with a sentence that does not quote it."""
+    """Read and check an expression; raise ``ValueError`` with a sentence that does not quote it."""
     if len(text) > MAX_EXPRESSION_LENGTH:
         raise ValueError(f"is longer than {MAX_EXPRESSION_LENGTH} characters")
     try:
@@ -100,7 +100,7 @@ def read_expression(text: str) -> Expression:
 
 
 def is_true(value: Any) -> bool:
-    """Truth as JMESPath has it: false are null, false, and empty texts, lists and objects (0 is true)."""
+    """Return whether JMESPath takes a value for true: not null, false, or an empty text, list or object (0 is true)."""
     return not (value is None or value is False or (isinstance(value, str | list | dict) and not value))
 
 
@@ -111,13 +111,13 @@ def _parsed(text: str) -> Mapping[str, Any]:
 
 
 class _Interpreter(TreeInterpreter):  # type: ignore[misc]  # jmespath is untyped
-    """One evaluation. Values may hold the same part many times over, so that a few nodes could stand for gigabytes."""
+    """One evaluation, with limits: a value may contain the same part many times, so that few nodes make gigabytes."""
 
     def __init__(self) -> None:
         super().__init__()
         self._left = MAX_VISITS
         self._sizes: dict[int, tuple[int, int]] = {}  # of lists and objects by identity: size and depth
-        self._kept: list[Any] = []  # so that no identity comes again
+        self._kept: list[Any] = []  # the measured values, so that no identity is used again
 
     def visit(self, node: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         self._spend(1)
@@ -131,7 +131,7 @@ class _Interpreter(TreeInterpreter):  # type: ignore[misc]  # jmespath is untype
         return result
 
     def measure(self, value: Any, depth: int = 0) -> tuple[int, int]:
-        """Size and depth of a value written out as JSON. Raises Unevaluable for what is too much, or no JSON."""
+        """Return size and depth of a value written out as JSON. Raises Unevaluable if it is too large or not JSON."""
         if isinstance(value, dict | list):
             return self._sizes.get(id(value)) or self._measure_inside(value, depth)
         if isinstance(value, str):
@@ -168,7 +168,7 @@ class _Interpreter(TreeInterpreter):  # type: ignore[misc]  # jmespath is untype
 
 
 def _faults(node: Mapping[str, Any], depth: int, *, may_refer: bool) -> Iterator[str]:
-    """Yield what jmespath would only find when the expression is evaluated."""
+    """Yield the faults that jmespath would find only when the expression is evaluated."""
     kind = node["type"]
     if depth > MAX_EXPRESSION_DEPTH:
         yield f"nests deeper than {MAX_EXPRESSION_DEPTH}"
@@ -210,7 +210,7 @@ def _is_constant(node: Mapping[str, Any]) -> bool:
 
 
 def _roots(node: Mapping[str, Any]) -> Iterator[str]:
-    """Return fields that are looked up in the value that the expression is given, not in a part of it."""
+    """Yield the fields that the expression looks up in its input value itself, not in a part of it."""
     kind, children = node["type"], node["children"]
     if kind == "field":
         yield node["value"]

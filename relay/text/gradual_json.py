@@ -1,7 +1,7 @@
-"""JSON of many values or long numbers, read and written in small steps, so that other threads have turns in between.
+"""Reads and writes JSON of many values or long numbers in small steps, so that other threads can run in between.
 
-The parser and the writer of the standard library that are made in C hold Python's lock until they have come to their
-end, which takes them some hundredths of a second for a megabyte. Those made in Python do the same, ten times slower.
+The standard library's parser and writer in C hold Python's lock until they are done, which takes some hundredths of a
+second for a megabyte. Those in Python do the same work ten times slower, but let other threads run.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ import json
 from json import decoder, scanner
 from typing import Any, Final
 
-#: So many are read and written in a few milliseconds.
+#: This many values are read or written in a few milliseconds.
 FEW_VALUES: Final = 25_000
 
 
 def loads(raw: bytes) -> Any:
-    """Load as ``json.loads``, and raise RecursionError sooner."""
+    """Load as ``json.loads`` does, but raise RecursionError sooner."""
     return decode(DECODER, raw.decode(json.detect_encoding(raw), "surrogatepass"))
 
 
 def decode(like: json.JSONDecoder, text: str) -> Any:
-    """Decode as ``like.decode``, and raise RecursionError sooner."""
+    """Decode as ``like.decode`` does, but raise RecursionError sooner."""
     return (like if len(text) < FEW_VALUES else _gradual(like, text)).decode(text)
 
 
 def encode(like: json.JSONEncoder, value: Any, written: bytes | None = None) -> str:
-    """Encode as ``like.encode``; ``written`` is about what that gives, where it is known."""
+    """Encode as ``like.encode`` does; ``written`` is roughly the result, if that is known."""
     if written is not None and written.count(b",") < FEW_VALUES:
         return like.encode(value)
     return "".join(like.iterencode(value))
@@ -45,7 +45,7 @@ def _gradual(like: json.JSONDecoder, text: str) -> json.JSONDecoder:
 
 
 def _integer(digits: str) -> int:
-    """Read as ``int``, of which thousands of digits take their time: a call of Python code gives others turns."""
+    """Read as ``int`` does: it is slow for thousands of digits, and a call of Python code lets other threads run."""
     return int(digits)
 
 

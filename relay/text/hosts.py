@@ -1,7 +1,7 @@
 r"""The grammar of host names and ports in lower case, for URLs, origins and settings.
 
-Patterns are texts, to be put together; whoever compiles one ends it with ``\Z``. A service's name in a server's
-address (`server_addresses`) is not DNS and may hold underscores.
+Patterns are texts, so that they can be combined; code that compiles one ends it with ``\Z``. A service's name in a
+server's address (`server_addresses`) is not DNS and may contain underscores.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Final
 
 #: Letters, digits and hyphens, 1 to 63 of them; may begin with a digit (RFC 1123, 2.1, which widens RFC 1035, 2.3.1).
 LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-#: Labels with dots between, of any length in all; also what looks like an IPv4 address.
+#: Labels joined by dots, of any total length; a text that looks like an IPv4 address matches too.
 NAME: Final = rf"{LABEL}(?:\.{LABEL})*"
-#: No sign, no leading zero; not all of these are at most `MAX_PORT`.
+#: A number without sign and leading zero; some of these are larger than `MAX_PORT`.
 PORT: Final = r"[1-9][0-9]{0,4}"
 MAX_PORT: Final = 65_535
 
@@ -29,7 +29,7 @@ def is_label(text: str) -> bool:
 
 
 def is_host_name(text: str) -> bool:
-    """Return whether a text is a DNS name, and to no resolver an address."""
+    """Return whether a text is a DNS name that no resolver reads as an address."""
     return _HOST_NAME.match(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""The form of ids: those of webhooks, and the names of plugins."""
+"""Defines the form of ids: those of webhooks, and the names of plugins."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The extent of JSON text: how deep it nests and how many values it holds, found before it is parsed.
+"""Finds how deep JSON text nests and how many values it contains, before it is parsed.
 
-A parser recurses, and makes an object of each value; both have to be bounded by something that does neither. One pass
-looks at what stands outside of texts and stops at the first limit. It goes in pieces, so that the interpreter can give
-another thread its turn in between: a single call over a large body would hold up the whole process.
+A parser recurses, and makes an object of each value; both have to be limited by something that does neither. One pass
+looks at the characters outside of strings and stops at the first limit. It works in pieces, so that the interpreter can
+run other threads in between: a single call over a large body would block the whole process.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from relay.errors import MalformedJson, TooLarge
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Values of one body: members, elements, texts, numbers. So many are parsed in some tenths of a second, in steps.
+#: The most values in one body: members, elements, texts, numbers. They are parsed in some tenths of a second, in steps.
 MAX_VALUES: Final = 250_000
 _PIECE_BYTES: Final = 128 * 1024
 
-#: Makes all that opens one sign and all that closes another, and takes away what is neither, nor separates.
+#: Map all opening brackets to one sign and all closing ones to another, and delete all but brackets and commas.
 _SIGNS: Final = bytes.maketrans(b"{}", b"[]")
 _OTHERS: Final = bytes(sign for sign in range(256) if sign not in b"[]{},")
 _OPENS: Final = ord("[")
 
 
 def check_extent(raw: bytes, depth: int, max_values: int = MAX_VALUES) -> int:
-    """Check how deep ``raw`` nests and how much it holds, as far as it is JSON; how many values that are, at most.
+    """Check how deep ``raw`` nests and how many values it contains, if it is JSON; return at least that number.
 
     Raises:
         MalformedJson: it nests deeper than ``depth``.
@@ -37,7 +37,7 @@ def check_extent(raw: bytes, depth: int, max_values: int = MAX_VALUES) -> int:
         return most
     level, values, inside = 0, 1, False
     for piece in _pieces(raw):
-        marks = b"".join(piece.split(b'"')[inside::2]).translate(_SIGNS, _OTHERS)  # of what stands outside of texts
+        marks = b"".join(piece.split(b'"')[inside::2]).translate(_SIGNS, _OTHERS)  # of those outside of strings
         level = _level_after(level, marks.replace(b",", b""), depth)
         values += len(marks) - marks.count(b"]")
         if values > max_values:
@@ -56,7 +56,7 @@ def _level_after(level: int, brackets: bytes, depth: int) -> int:
 
 
 def _pieces(raw: bytes) -> Iterator[bytes]:
-    """Yield the text without its escapes of backslashes and quotes, piece by piece; no piece ends within an escape."""
+    """Yield the text in pieces, without its escaped backslashes and quotes; no piece ends within an escape."""
     at = 0
     while at < len(raw):
         end = at + _PIECE_BYTES

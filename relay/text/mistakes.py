@@ -1,4 +1,4 @@
-"""Recognises what people paste in place of JSON or JavaScript object text, so that it is said once and by its name."""
+"""Recognises what people paste in place of JSON or JavaScript object text, so that one message names the mistake."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OPENERS: Final = frozenset("{[")
 
 
 def mistake_in(text: str, tokens: Iterable[tuple[str, str, int]]) -> tuple[int, str] | None:
-    """Return offset and name of the habit that makes a text unreadable; None where it is not a known one.
+    """Return offset and description of the known mistake that makes a text unreadable; None if it is not a known one.
 
     ``tokens`` are kind, lexeme and offset in order, without space and comments.
     """

@@ -1,4 +1,4 @@
-"""Points in time as text: RFC 3339 in UTC with milliseconds going out, any RFC 3339 or a time ago coming in. Pure."""
+"""Writes points in time as RFC 3339 in UTC with milliseconds, and reads any RFC 3339 time or a time ago. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from relay.text.quantities import read_seconds
 
-# RFC 3339, section 5.6: the offset is required, and leap seconds are not taken.
+# RFC 3339, section 5.6: the offset is required, and leap seconds are not accepted.
 _RFC3339: Final = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:[0-5]\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})\Z", re.ASCII
 )
@@ -24,9 +24,9 @@ def rfc3339(time_ms: int | None) -> str | None:
 
 
 def read_rfc3339(text: str) -> int:
-    """Read milliseconds since the epoch; what is finer is dropped.
+    """Read an RFC 3339 time as milliseconds since the epoch; finer digits are dropped.
 
-    ``ValueError`` with a sentence that quotes nothing.
+    Raises ``ValueError`` with a sentence that does not quote the text.
     """
     if not _RFC3339.match(text):
         raise ValueError(_RULE)
@@ -38,7 +38,7 @@ def read_rfc3339(text: str) -> int:
 
 
 def read_moment(text: str, now_ms: int) -> int:
-    """Read a time as `read_rfc3339`, and also how long ago: ``15m``, ``2h``, ``1d``."""
+    """Read a time as `read_rfc3339` does, or as a duration before ``now_ms``: ``15m``, ``2h``, ``1d``."""
     if _RFC3339.match(text):
         return read_rfc3339(text)
     try:

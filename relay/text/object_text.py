@@ -1,7 +1,7 @@
-"""JavaScript object text, scanned: where all stands, which commas are missing, what is wrong.
+"""Scans JavaScript object text: where its members and elements are, which commas are missing, and what is wrong.
 
 The scan knows the structure only; values are read afterwards, by ``json`` or ``json5``. The text is taken as the
-inside of an array, so that one object, several one after another and a list are all the same thing.
+inside of an array, so that one object, several one after another, and a list are handled alike.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from relay.text.mistakes import mistake_in
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-#: Arrays and objects within one another; checked here, before ``json5``, which recurses.
+#: How deep arrays and objects may nest; checked here, before ``json5``, which recurses.
 MAX_DEPTH: Final = 32
 MAX_NUMBER_LENGTH: Final = 64
 MAX_NAME_LENGTH: Final = 256
 MAX_FAULTS: Final = 100
-#: Places are kept of what has a shorter pointer: nested long names would make them larger than the text by far.
+#: Positions are kept for pointers up to this length: nested long names would make them far larger than the text.
 _MAX_POINTER_LENGTH: Final = 1_024
 
 _TOKEN: Final = re.compile(
@@ -62,7 +62,7 @@ class Flaw:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a scan found. ``places`` maps a pointer (below the implied array) to the offset of its key or value."""
+    """The findings of a scan. ``places`` maps a pointer (below the implied array) to the offset of its key or value."""
 
     places: Mapping[str, int]
     commas: tuple[int, ...]  # offsets at which a comma is missing and implied by a line break
@@ -91,14 +91,14 @@ class _Unreadable(Exception):
 
 
 def escape_step(name: str) -> str:
-    """Write a name as a segment of a JSON pointer (RFC 6901)."""
+    """Return a name as a segment of a JSON pointer (RFC 6901)."""
     return name.replace("~", "~0").replace("/", "~1")
 
 
 def scan(text: str) -> Scan:
-    """Scan a whole text; never raises, ``flaws`` say what is wrong with it.
+    """Scan a whole text. It never raises: ``flaws`` say what is wrong.
 
-    Where a known habit is what is wrong, its name is the only flaw: the others follow from it.
+    If a known mistake is the reason, it is the only flaw, because the others follow from it.
     """
     scanner = _Scanner(text)
     with suppress(_Unreadable):
@@ -110,7 +110,7 @@ def scan(text: str) -> Scan:
 
 
 def with_commas(text: str, commas: tuple[int, ...]) -> tuple[str, list[int]]:
-    """Return the text as an array with its implied commas written, and the offsets at which something was put in."""
+    """Return the text as an array with its implied commas written, and the offsets of what was inserted."""
     pieces, last = ["["], 0
     for offset in commas:
         pieces += (text[last:offset], ",")
@@ -120,12 +120,12 @@ def with_commas(text: str, commas: tuple[int, ...]) -> tuple[str, list[int]]:
 
 
 def original_offset(offset: int, insertions: list[int]) -> int:
-    """Return where an offset of the text with commas stood in the original text."""
+    """Return the offset in the original text for one in the text with commas."""
     return max(0, offset - bisect_right(insertions, offset - 1))
 
 
 def _lexemes(text: str) -> Iterator[tuple[str, str, int]]:
-    """Kind, lexeme and offset of whatever is neither space nor a comment, up to where the text cannot be read on."""
+    """Yield kind, lexeme and offset of each token that is not space or a comment, up to the first unreadable one."""
     for match in _TOKEN.finditer(text):
         if match.lastgroup == "stray":
             return
@@ -134,7 +134,7 @@ def _lexemes(text: str) -> Iterator[tuple[str, str, int]]:
 
 
 class _Scanner:
-    """One pass over the tokens, with a stack of what is open."""
+    """One pass over the tokens, with a stack of the objects and arrays that are open."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -187,7 +187,7 @@ class _Scanner:
         frame.state = "name" if frame.closer == "}" else "value"
 
     def _member(self, frame: _Frame, kind: str, lexeme: str, offset: int) -> None:
-        """Take a lexeme that begins or is a name or a value."""
+        """Handle a lexeme that is a name or a value, or begins one."""
         if frame.state == "name" and kind != "mark":
             self._name(frame, lexeme, offset)
         elif frame.state == "value":
@@ -247,7 +247,7 @@ class _Scanner:
         return text
 
     def _place(self, pointer: str, offset: int) -> None:
-        """Keep where a member or an element begins; of a name that stands twice, the first time."""
+        """Remember where a member or an element begins; for a name given twice, where the first one does."""
         if len(pointer) <= _MAX_POINTER_LENGTH:
             self.places.setdefault(pointer, offset)
 
@@ -257,7 +257,7 @@ class _Scanner:
             raise _Unreadable
 
     def _lost(self, offset: int, message: str) -> None:
-        """Stop. Said only if it is the first flaw: later ones are mostly consequences."""
+        """Stop the scan; report this flaw only if it is the first, as later ones are mostly consequences."""
         if not self.flaws:
             self._flaw(offset, message)
         raise _Unreadable

@@ -1,6 +1,6 @@
-"""Amounts as people write them, and back: sizes (``8MiB``), durations (``30d``), rates (``10/s``). Pure.
+"""Reads amounts as people write them: sizes (``8MiB``), durations (``30d``), rates (``10/s``). Pure.
 
-Every reader raises ``ValueError`` with a sentence that says what is wanted and never quotes what it got.
+Every reader raises ``ValueError`` with a sentence that says what is wanted and never quotes its text.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Addresses of servers that are several: ``scheme://user:password@host:port,host:port/service/database?option=value``."""
+"""Reads addresses of several servers: ``scheme://user:password@host:port,host:port/service/database?option=value``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 CLUSTER: Final = ("redis+cluster", "rediss+cluster")
 SENTINEL: Final = ("redis+sentinel", "rediss+sentinel")
-#: How Celery's transport calls it.
+#: The scheme of Sentinels in Celery's transport.
 BROKER_SENTINEL: Final = "sentinel"
 _ADDRESS: Final = re.compile(
     r"(?P<scheme>[a-z+]+)://(?:(?P<user>[^:@/?#]*):(?P<password>[^@/?#]*)@)?"
@@ -26,7 +26,7 @@ _SERVICE: Final = re.compile(r"[A-Za-z0-9._-]+\Z")
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Where several servers are that are one to whoever uses them."""
+    """The address of several servers that clients use as one."""
 
     scheme: str
     hosts: tuple[tuple[str, int], ...]
@@ -50,7 +50,7 @@ class ServerAddress:
 
 
 def scheme_of(text: str) -> str:
-    """Return what stands before ``://``."""
+    """Return the scheme, which is the part before ``://``, in lower case."""
     return text.partition("://")[0].lower()
 
 
@@ -70,7 +70,7 @@ def places_in(text: str) -> tuple[tuple[str | None, int | None], ...]:
 def read_address(text: str) -> ServerAddress:
     """Read the parts of an address of a cluster or of Sentinels.
 
-    ``ValueError`` says what is wrong, without the text.
+    Raises ``ValueError`` with a sentence that does not quote the text.
     """
     found = _ADDRESS.match(text)
     hosts = [_HOST.match(each) for each in found["hosts"].split(",")] if found else []
@@ -86,7 +86,7 @@ def read_address(text: str) -> ServerAddress:
 
 
 def _path_of(scheme: str, path: str) -> tuple[str, int]:
-    """Service and database of Sentinels; a cluster has neither."""
+    """Read the service and the database from the path of Sentinels' address; a cluster has neither."""
     service, _, database = path.partition("/")
     if scheme in CLUSTER:
         if path not in ("", "0"):

@@ -1,4 +1,4 @@
-"""Names that are alike: what somebody very likely meant. Pure."""
+"""Finds the known name that a mistyped one probably stands for. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-LIKENESS: Final = 0.6  # of difflib's ratio: 1 is the same
-_ALIKE: Final = 0.75  # so much that one is very likely a slip of the other
-_NUMBERS: Final = re.compile(r"[0-9]+|(?<=[-_])[a-z]\Z")  # also by letters: `site-a`, `site-b`
+LIKENESS: Final = 0.6  # difflib's ratio from which names are alike; 1 means equal
+_ALIKE: Final = 0.75  # the ratio from which one name is very likely a misspelling of the other
+_NUMBERS: Final = re.compile(r"[0-9]+|(?<=[-_])[a-z]\Z")  # a last letter counts as a number: `site-a`, `site-b`
 _SEPARATORS: Final = str.maketrans("", "", "_- ")
 
 
@@ -23,15 +23,15 @@ def nearest(name: str, known: Iterable[str], *, likeness: float = LIKENESS) -> s
 
 
 def hint(name: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean `x`?`` to go on a sentence with; empty where nothing is like ``name``."""
+    """Return ``; did you mean `x`?`` to append to a sentence; empty if no known name is like ``name``."""
     found = nearest(name, known)
     return "" if found is None else f"; did you mean `{found}`?"
 
 
 def slip_of(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name of which ``name`` looks like a slip of the finger.
+    """Return the known name of which ``name`` looks like a misspelling.
 
-    Names that have the same letters and other numbers (``clinic-1``, ``clinic-2``) are a series and no slips.
+    Names with the same letters and different numbers (``clinic-1``, ``clinic-2``) are a series, not misspellings.
     """
     others = [each for each in known if each != name and not _is_series(name, each)]
     return nearest(name, others, likeness=_ALIKE)
