@@ -129,7 +129,7 @@ class Runtime:
 
     @cached_property
     def act_notes(self) -> ActNotes:
-        """Entries of the audit trail about acts that no script does."""
+        """Writes audit entries about acts that no script does."""
         return ActNotes(self.client, self.keyspace)
 
     @cached_property

@@ -205,7 +205,7 @@ class Dispatcher:
         return self._publisher.messages_for_script((new.reference_id, new.lane) for new in news if not new.delay_ms)
 
     def _published(self, news: Sequence[NewInvocation], accepted: list[Accepted], published: bool) -> list[Accepted]:
-        """Publish what was accepted, unless the script has done so; return the replies."""
+        """Publish the accepted ids, unless the script has done so; return the replies."""
         if not published:
             self._publisher.publish_ready(
                 (reply.reference_id, new.lane)

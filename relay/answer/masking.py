@@ -52,7 +52,7 @@ class Mask:
         self._needles = frozenset(needles)
         forms = {form for needle in needles for form in forms_of(needle)}
         kept = {form for form in forms if form not in _REPLACEMENT_BYTES and _SEPARATOR.encode() not in form}
-        anchors = {anchor_of(needle) for needle in needles if needle.raw is None}  # bytes are not escaped in part
+        anchors = {anchor_of(needle) for needle in needles if needle.raw is None}  # bytes are never partly escaped
         self._forms = FormSearch(kept)
         self._anchors = FormSearch(anchor for anchor in anchors if anchor)
         # Whether a needle has no anchor, so that escapes have to be undone wherever they are.

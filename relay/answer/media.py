@@ -29,7 +29,7 @@ _CHARSETS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ContentType:
-    """What a Content-Type says of a body; ``essence`` is lower-case and without parameters, None if there is none."""
+    """The meaning of a Content-Type; ``essence`` is lower-case and without parameters, None without a valid header."""
 
     kind: Literal["json", "text", "bytes", "unknown"]
     charset: str | None

@@ -143,7 +143,7 @@ class Checkpointing:
             event(Event.AUDIT_BREACH, level=logging.ERROR, trail=self._trail.name, what=FORGED)
 
     def _say(self) -> None:
-        """Log the head now and then: whoever can write to the server cannot change it there."""
+        """Log the head from time to time, where an attacker who can write to the server cannot change it."""
         if self._known is not None and time.monotonic() - self._said_s >= _SAID_S:
             self._said_s = time.monotonic()
             event(Event.AUDIT_SIGNED, trail=self._trail.name, seq=self._known.last, head=self._known.head.hex())

@@ -21,7 +21,7 @@ webhook_of: Final = attrgetter("plugin", "webhook_id")
 
 @dataclass(slots=True)
 class ActiveCall:
-    """A claimed call: until when it may run, its gate, whether a stop has given it back, and its answer."""
+    """A claimed call, with its gate, its answer, and whether a stop has given it back."""
 
     call: Call
     webhook: tuple[str, str]  # the webhook in whose name the slot is held
@@ -31,8 +31,8 @@ class ActiveCall:
     claimed_at_s: float  # the same moment on this machine's clock
     waited_ms: int | None = None  # how long it had been ready to be sent; for a first attempt only
     released: bool = False
-    answer: EndpointAnswer | None = None  # as soon as there is one
-    span: Span | None = None  # of the attempt, where it is traced
+    answer: EndpointAnswer | None = None  # once the attempt has ended
+    span: Span | None = None  # of the attempt, if it is traced
 
     @property
     def reference_id(self) -> str:

@@ -1,4 +1,4 @@
-"""Works out what a chain does next, which is its next step or its end. Nothing is sent here."""
+"""Works out a chain's next step, or its end. Nothing is sent here."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Conclusion:
         self._tokens = tokens
 
     def conclude(self, call: Prepared, claim_token: str, answer: EndpointAnswer, started_at_ms: int) -> Settlement:
-        """Make the settlement of a call that was attempted. What is kept of an answer is masked, then sealed."""
+        """Make the settlement of a call that was attempted. The result of an answer is masked, then sealed."""
         record = call.record
         reading = self._reader.read(call, answer)
         outcome, result = reading.outcome, reading.result

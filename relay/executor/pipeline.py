@@ -98,7 +98,7 @@ class Executor:
         return {name: sum(counts[name] for counts in done) for name in ("started", "skipped", "parked")}
 
     def _run(self, taken: Sequence[str], found: Sequence[CallRecord], *, waits: bool) -> dict[str, int]:
-        """Start calls that are in progress here; ``waits``: whether they wait for access tokens, as in `Message`."""
+        """Start calls that this process has in progress; ``waits`` says whether they wait for access tokens."""
         message, apart = Message(set(taken), waits), False
         try:
             self._start_all(self._read(taken, found), message)
@@ -223,7 +223,7 @@ class Executor:
         self._let_go(claimed.parked)
         self._go_on(claimed.ready)
 
-    # -- what may run now ------------------------------------------------------------------------------------
+    # -- calls that may run now ---------------------------------------------------------------------------------
 
     def run_here(self, ready: Ready, found: Sequence[CallRecord] = ()) -> Ready:
         """Run those of the ready calls whose lane this process serves, as far as it has room; return the others."""

@@ -29,7 +29,7 @@ MAX_TOKEN_MASKS: Final = 512
 
 
 class Prepared(NamedTuple):
-    """A call that is ready to be sent: a request, and the shape and mask for what comes back."""
+    """A call that is ready to be sent: its request, and the shape and mask for the answer."""
 
     record: CallRecord
     request: OutgoingRequest

@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 #: An endpoint that answers within this many seconds frees its slots so soon that waiting for one pays.
 BRIEF_S: Final = 0.1
-#: A claim of fewer calls than this costs about as much as one of many: they wait if others may soon join them.
+#: A claim of fewer calls than this costs about as much as a large one, so these calls wait if others may soon join.
 FEW: Final = 8
 #: The most woken calls whose records, and so whose webhooks, a settle returns (``MOST_ROWS``, ``lua/settle.lua``).
 WOKEN: Final = 32

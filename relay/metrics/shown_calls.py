@@ -16,7 +16,7 @@ BURST_S: Final = 10
 
 
 class ShownCall(NamedTuple):
-    """What is shown of a call: never contents, never an address."""
+    """The facts about a call that are shown: never contents, never an address."""
 
     reference_id: str
     webhook: str  # plugin/webhookId

@@ -61,7 +61,7 @@ class Exchange:
         self._proxied = rules.proxy is not None
         self._max_body_bytes = rules.max_response_bytes
         self._url = ""
-        self._mode: object = None  # of the last transfer, as `_set_mode` takes it
+        self._mode: object = None  # the arguments of the last `_set_mode`
         self._kept_body_bytes = 0
         self._keeps_key = False
         self._transfer: Transfer | None = None
@@ -106,7 +106,7 @@ class Exchange:
             self.easy.setopt(option, value)
         for option, value in [] if rules.proxy is None else rules.proxy.options():
             self.easy.setopt(option, value)
-        self.easy.unsetopt(pycurl.CAPATH)  # the one libcurl was built with
+        self.easy.unsetopt(pycurl.CAPATH)  # the directory that libcurl was built with
         if rules.resolve:
             self.easy.setopt(pycurl.RESOLVE, list(rules.resolve))
 

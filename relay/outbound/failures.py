@@ -18,7 +18,7 @@ _BEFORE_THE_GATE: Final[Mapping[int, Outcome]] = MappingProxyType(
         2: Outcome.PREPARE_FAILED,  # FAILED_INIT
         3: Outcome.PREPARE_FAILED,  # URL_MALFORMAT
         6: Outcome.DNS_FAILED,  # COULDNT_RESOLVE_HOST
-        7: Outcome.CONNECT_FAILED,  # COULDNT_CONNECT: refused, unreachable, or our own veto
+        7: Outcome.CONNECT_FAILED,  # COULDNT_CONNECT: refused, unreachable, or vetoed by the guard
         27: Outcome.PREPARE_FAILED,  # OUT_OF_MEMORY
         28: Outcome.CONNECT_TIMEOUT,  # OPERATION_TIMEDOUT
         35: Outcome.TLS_FAILED,  # SSL_CONNECT_ERROR
@@ -26,7 +26,7 @@ _BEFORE_THE_GATE: Final[Mapping[int, Outcome]] = MappingProxyType(
         48: Outcome.PREPARE_FAILED,  # UNKNOWN_OPTION
         53: Outcome.TLS_FAILED,  # SSL_ENGINE_NOTFOUND
         54: Outcome.TLS_FAILED,  # SSL_ENGINE_SETFAILED
-        58: Outcome.TLS_FAILED,  # SSL_CERTPROBLEM: our own certificate
+        58: Outcome.TLS_FAILED,  # SSL_CERTPROBLEM: the client's certificate
         59: Outcome.TLS_FAILED,  # SSL_CIPHER
         60: Outcome.TLS_FAILED,  # PEER_FAILED_VERIFICATION
         64: Outcome.TLS_FAILED,  # USE_SSL_FAILED

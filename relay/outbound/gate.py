@@ -30,7 +30,7 @@ class Gate:
         """Ask to write a request now; return True once only, before the deadline, and if the gate is not shut."""
         if self.expired:
             return False
-        passage = [True]  # a new object each time, so that only the first one in finds itself
+        passage = [True]  # a new object each time, so that only the first caller gets its own back
         return self._fate.setdefault("first", passage) is passage
 
     def shut(self) -> bool:

@@ -41,7 +41,7 @@ _FORBIDDEN: Final = frozenset(
     }
 )
 _FORBIDDEN_PREFIXES: Final = ("proxy-", "x-forwarded-", "x-http-method", "sec-", "access-control-")
-# Credentials and cloud gateways' own headers: a registration may fix them, a caller never chooses them.
+# Credentials and cloud gateways' own headers: they may be pre-filled, but left to callers only by a hidden webhook.
 _PREFILLED_ONLY: Final = frozenset({"authorization", "cookie", "x-api-key"})
 _PREFILLED_ONLY_PREFIXES: Final = ("x-amz-", "x-goog-", "x-ms-", "cf-")
 

@@ -13,7 +13,7 @@ _MAX_BYTES: Final = 64 * 1024
 
 
 def read_private_file(path: Path) -> str:
-    """Read a file that no other user may read; raise ``SettingsError`` with a sentence without the path otherwise."""
+    """Read a file; raise ``SettingsError``, which does not name it, if it is unreadable or other users may read it."""
     try:
         if path.stat().st_mode & 0o077:
             raise SettingsError("can be read by other users: chmod 600 it, and change what it holds if others saw it")

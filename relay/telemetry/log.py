@@ -27,11 +27,11 @@ class Event(StrEnum):
     REFUSED_WITHOUT_KEY = "refused_without_key"  # api, flower: requests of a minute that were refused for lack of a key
     INTERNAL_ERROR = "internal_error"  # any: a fault of the relay; the exception's type and where it was raised
     PUBLISH_FAILED = "publish_failed"  # any: the broker was away; the sweeper will publish again
-    KEY_UNVERIFIED = "key_unverified"  # any: an API key's record was not written by this relay; it counts as none
-    REVISION_UNVERIFIED = "revision_unverified"  # any: no relay made this revision the current one; it counts as none
+    KEY_UNVERIFIED = "key_unverified"  # any: an API key's record was not written by this relay, and is ignored
+    REVISION_UNVERIFIED = "revision_unverified"  # any: no relay made this revision the current one; it is ignored
     CALLBACK_UNVERIFIED = "callback_unverified"  # worker: the called revision names no such callback; it is not called
     STORE_AWAY = "store_away"  # any: Redis could not be reached; the process tries again
-    CALLS_STARTED = "calls_started"  # worker: a message's calls are on their way, parked or skipped
+    CALLS_STARTED = "calls_started"  # worker: how many of a message's calls were started, parked or skipped
     CALLS_SETTLED = "calls_settled"  # worker: a group of calls was settled: id, outcome, status, milliseconds of each
     LATE_ANSWER = "late_answer"  # worker: an answer came after the worker had lost the call
     SWEPT = "swept"  # worker: alarms that rang and were published again
