@@ -215,7 +215,7 @@ class Runtime:
         return Dispatcher(self.registry, self.store, self.data_vault, self.publisher)
 
     def spans(self, process: str) -> Spans:
-        """Make what makes the process's spans. Raises `SettingsError` if the extra is not installed."""
+        """Make the `Spans` of the process. Raises `SettingsError` if the extra is not installed."""
         settings = self.settings
         return make_spans(settings.otlp_endpoint, process=process, percent=settings.otlp_percent)
 

@@ -86,7 +86,7 @@ class Dispatcher:
         the verdict ``known``, the one that first used its idempotency key) or an error:
 
             WebhookNotRegistered, RequestRejected, IdempotencyKeyReused: refused; ``reference_id`` names the
-                `rejected` record that was left, unless there were too many of them.
+                `rejected` record that was written, unless there were too many of them.
             BadParameter: the idempotency key is malformed.
             Expired: the invocation that first used the idempotency key has been deleted.
             OverCapacity: too many invocations are unfinished; nothing was accepted.

@@ -135,7 +135,7 @@ class Mask:
         return spans
 
     def _escapes_near(self, lowered: bytes) -> bool:
-        """Return whether there are escapes, and anything near which they could hide a needle."""
+        """Return whether there are escapes that could hide a needle."""
         if b"%" not in lowered and b"&" not in lowered and b"\\" not in lowered:
             return False
         return self._everywhere or self._anchors.occur(lowered) or bool(NUMBERS.search(lowered))

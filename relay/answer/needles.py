@@ -48,7 +48,7 @@ _PAIR_VALUE: Final = re.compile(r"=\"?([^\s\";,]+)")
 class Needle:
     """A text to hide. A ``whole`` one is also looked for in encoded form: hex, base64, every character escaped.
 
-    Other needles combine whole ones, or are parts of them, and need no such forms (a URL, of its authority and path).
+    Other needles are made of whole ones (a URL, of its authority and path) or parts of them, and need no such forms.
     """
 
     text: str

@@ -1,7 +1,7 @@
 """Turns an endpoint's answer into the result that a caller gets.
 
 The data is JSON by its Content-Type (or by parsing, if there is none), else text, else bytes as base64; null if empty.
-A body that does not parse or decode as its type claims becomes the next of these. All data is masked.
+A body that does not parse or decode as its type claims is taken as the next of these. All data is masked.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ class Checkpointing:
 
 
 def _base(end: TrailEnd, signer: AuditSigner, trail: str) -> tuple[int, bytes] | None:
-    """Return number and head of the last entry that is or was in a segment; None if no known key has signed them."""
+    """Return number and head of the last entry that was put into a segment; None if no known key has signed them."""
     if end.last_segment:
         signed = checkpoint_in(end.last_segment)
         point = signed.checkpoint() if signed.is_by(signer.public, trail) else None

@@ -168,7 +168,7 @@ def _difference(block: Block, point: Checkpoint) -> tuple[int, str] | None:
 
 
 def first_difference(found: Sequence[bytes], expected: Sequence[bytes], *, may_go_on: bool) -> tuple[int, str] | None:
-    """Return where the tags first differ, and how; None if they do not, or ``found`` is only longer and may be."""
+    """Return where the tags first differ, and how; None if they do not. ``may_go_on`` allows ``found`` to be longer."""
     at = next((i for i, (here, there) in enumerate(zip(found, expected, strict=False)) if here != there), None)
     if at is None:
         if len(found) < len(expected):

@@ -47,7 +47,7 @@ class Unsendable(NamedTuple):
 
 
 class TokenWanted(NamedTuple):
-    """A call whose access token has to be fetched first, which may take as long as `FETCH_S` and more."""
+    """A call whose access token has to be fetched first, which may take several seconds."""
 
     record: CallRecord
 
@@ -73,7 +73,7 @@ class Preparation:
         If an access token has to be fetched, wait for it with ``waits``; without ``waits``, return `TokenWanted`.
 
         Raises:
-            Unavailable, StoreFault: something could not be read. The caller leaves the call, which is not claimed yet.
+            Unavailable, StoreFault: something could not be read. The call is not claimed: another message brings it.
         """
         try:
             return self._prepared(record, waits)

@@ -35,7 +35,7 @@ class Settlers:
 
     @property
     def waiting(self) -> int:
-        """How many settlements wait, for all settlers."""
+        """How many settlements wait, in all."""
         return sum(each.waiting for each in self._settlers.values())
 
     def put(self, settlement: Settlement) -> None:

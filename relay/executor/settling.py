@@ -29,7 +29,7 @@ GROUP_BYTES: Final = 1024 * 1024
 IDLE_S: Final = 1.0
 #: A settlement that has failed this often, for whatever reason, is tried alone: it may itself be the reason.
 FAILURES_TOGETHER: Final = 3
-#: After this many faults of the relay when tried alone, a settlement is given up: its lease ends, and a claim decides.
+#: After this many faults of the relay when tried alone, a settlement is given up: the claim after its lease decides.
 FAULTS_ALONE: Final = 8
 
 

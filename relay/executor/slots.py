@@ -97,8 +97,8 @@ class Slots:
         """Return how many more slots each webhook may hold once the calls in ``leaving`` have freed theirs.
 
         ``leaving`` names the webhook of each call. Slots for calls that are coming count as taken, so that no two calls
-        are woken for one slot. Each webhook may wake as many calls as leave; more only up to `WOKEN` for all webhooks,
-        because the settle's reply does not tell the webhooks of further calls.
+        are woken for one slot. As many calls of a webhook may be woken as leave; more only up to `WOKEN` for all
+        webhooks together, because the settle's reply does not tell the webhooks of further calls.
         """
         counts = Counter(leaving)
         free = max(0, self.free + counts.total() - self._coming.total())
@@ -110,7 +110,7 @@ class Slots:
 
     @contextmanager
     def coming(self, names: Iterable[Hashable]) -> Iterator[None]:
-        """Count woken calls, whose webhooks ``names`` has, as coming while the context lasts."""
+        """Count woken calls as coming while the context lasts; ``names`` has the webhook of each."""
         counts = Counter(names)
         self._coming.update(counts)
         try:
@@ -203,7 +203,7 @@ class Slots:
 
 
 class _Durations:
-    """Moving means of durations, by webhook. If nothing has ended for longer than the mean, that time is expected."""
+    """Moving means of durations, by webhook. While none ends for longer than its mean, that longer time is expected."""
 
     def __init__(self) -> None:
         self._mean_s: dict[Hashable, float] = {}

@@ -117,7 +117,7 @@ def _look_up(host: str, port: int, within_s: float) -> tuple[str, ...] | Outcome
 
 
 def _text(address: Any) -> str:
-    """Return an address as text, with its scope if it has one: the guard refuses those."""
+    """Return an address as text, with its scope if it has one: the guard refuses addresses with a scope."""
     scope = address[3] if len(address) > 3 else 0
     return f"{address[0]}%{scope}" if scope and "%" not in address[0] else str(address[0])
 

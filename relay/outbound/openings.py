@@ -16,7 +16,7 @@ from gevent.event import Event
 from relay.invocation import Outcome
 from relay.process.clock import boot_time_s
 
-FEW: Final = 32  # calls of one origin that may be under way without waiting; also added to each later growth
+FEW: Final = 32  # calls of one origin that may be under way without waiting; each later growth allows as many more
 IDLE_S: Final = 1.0  # a connection that is idle for longer does not count as free: not every call may use it
 MAX_PATIENCE_S: Final = 1.0  # the longest that a call waits for a free connection
 _WEIGHT: Final = 0.2  # of the newest handshake in the moving mean
@@ -130,7 +130,7 @@ class _Origin:
         return waiter.may_start
 
     def look(self) -> None:
-        """Let the waiting calls that may start now start, the longest waiting first."""
+        """Start the waiting calls that may start now, the longest waiting first."""
         if not self._waiting:
             return
         now_s = boot_time_s()

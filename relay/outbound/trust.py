@@ -46,7 +46,7 @@ def _further(ca_file: str) -> bytes:
 
 
 def _joined(*parts: bytes) -> IO[bytes]:
-    """Write the parts to a file, without a name if the system can: no clean-up of temporary files removes that."""
+    """Write the parts to a file, if possible one without a name, which no clean-up of temporary files removes."""
     if hasattr(os, "memfd_create"):
         file: IO[bytes] = os.fdopen(os.memfd_create("relay-ca"), "wb")
     else:

@@ -86,7 +86,7 @@ class ChainFields(Fields):
 
 
 def name_faults(fields_: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the faults of a chain's expressions that use a name they cannot see, and would silently give null."""
+    """Yield a fault for each expression of a chain that uses an unknown name, and so would silently give null."""
     for number, step in enumerate(fields_["steps"]):
         for pointer, expression, sees_item in step.expressions():
             message = _name_fault(expression, sees_item=sees_item)

@@ -1,4 +1,4 @@
-"""Reads a registration document as a whole: it names every fault, and takes nothing from a document with one."""
+"""Reads a registration document as a whole: a document with any fault is refused, and its faults are named."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def read_registrations(
 def _read_one(
     value: Any, rules: EndpointRules, look_up: Callable[[str, str], str] | None
 ) -> tuple[Registration | None, list[tuple[str, str]]]:
-    """Read one webhook; return its registration, None if it has none, and its faults with pointers into its value."""
+    """Read one webhook; return its registration, or None, and its faults with pointers into its value."""
     filled, problems = (value, []) if look_up is None else resolved(value, look_up)
     registration, more = load_registration(filled, rules)
     return registration, _without_consequences(list(template_faults(value)), problems or more)
 
 
 def _without_consequences(templates: list[tuple[str, str]], problems: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the faults of templates, and the problems in other places: a template breaks further rules in its own."""
+    """Return the faults of templates, and the problems elsewhere: a template's braces also break the other rules."""
     named = {pointer for pointer, _ in templates}
     return templates + [(pointer, message) for pointer, message in problems if pointer not in named]
 

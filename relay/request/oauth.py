@@ -28,9 +28,9 @@ MAX_TOKEN_LENGTH: Final = 8_192
 #: The most JSON values in a token endpoint's answer; one with more counts as an answer without a token.
 MAX_GRANT_VALUES: Final = 10_000
 
-_TOKEN: Final = re.compile(r"[!-~]+\Z")  # characters that fit a header: more than RFC 6750, 2.1, as servers use more
+_TOKEN: Final = re.compile(r"[!-~]+\Z")  # visible ASCII: more than RFC 6750, 2.1 allows, because servers use more
 _TRY_AGAIN: Final = frozenset({408, 429, 500, 502, 503, 504})
-#: The outcome of a call without a token, by that of the token request: the call's own request was not sent.
+#: The outcome of a call whose token request failed, by that request's outcome. The call itself was not sent.
 _FAILURES: Final = {
     Outcome.ANSWER_TIMEOUT: Outcome.CONNECT_TIMEOUT,
     Outcome.CONNECTION_LOST: Outcome.CONNECT_FAILED,

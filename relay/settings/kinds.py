@@ -70,7 +70,7 @@ def flower_auth(text: str) -> Secret | None:
 
 
 def flag(text: str) -> bool:
-    """Read a text for true or false."""
+    """Read true or false, also written as 1, yes or on, or as 0, no, off or an empty text."""
     if text.lower() in _TRUE + _FALSE:
         return text.lower() in _TRUE
     raise ValueError("must be true or false")

@@ -1,4 +1,4 @@
-"""Makes one frozen ``Settings`` from the environment, with which every process of the relay runs.
+"""Makes the frozen ``Settings`` of a process from its environment.
 
 Each field carries its variable's name, its default as text, what it does and whether it is a secret, so that
 ``relay settings``, the docs and the error messages all come from one place. Only this package reads ``os.environ``.

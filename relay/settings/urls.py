@@ -19,7 +19,7 @@ def redis_url(text: str) -> Secret:
 
 
 def broker_url(text: str) -> Secret:
-    """Read a URL for kombu: ``unix://`` is respelt for it, and the check of certificates, off by default, turned on.
+    """Read a URL for kombu: ``unix://`` is respelt, and certificate checks, which are off by default, are turned on.
 
     A URL of Sentinels lists their hosts as the store's URL does; ``relay.queue`` respells it for kombu.
     """

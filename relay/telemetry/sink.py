@@ -85,7 +85,7 @@ class LogSink:
 
 
 def _writer(descriptor: int | None) -> Callable[[bytes], int]:
-    """Return a function that writes without waiting, to a descriptor of its own: other writers may still wait."""
+    """Return a function that writes without waiting, by a descriptor of its own: other writers' stay blocking."""
     try:
         if descriptor is None:
             return _nowhere

@@ -100,7 +100,7 @@ def read_expression(text: str) -> Expression:
 
 
 def is_true(value: Any) -> bool:
-    """Return whether JMESPath takes a value for true: not null, false, or an empty text, list or object (0 is true)."""
+    """Return whether a value is true in JMESPath: null, false and empty texts, lists and objects are not (0 is)."""
     return not (value is None or value is False or (isinstance(value, str | list | dict) and not value))
 
 

@@ -1,8 +1,8 @@
 """Finds how deep JSON text nests and how many values it contains, before it is parsed.
 
-A parser recurses, and makes an object of each value; both have to be limited by something that does neither. One pass
-looks at the characters outside of strings and stops at the first limit. It works in pieces, so that the interpreter can
-run other threads in between: a single call over a large body would block the whole process.
+A parser recurses, and makes an object of each value, so both must be limited before it runs. One pass looks at the
+characters outside of strings and stops at the first limit. It works in pieces, so that the interpreter can run other
+threads in between: a single call over a large body would block the whole process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OPENS: Final = ord("[")
 
 
 def check_extent(raw: bytes, depth: int, max_values: int = MAX_VALUES) -> int:
-    """Check how deep ``raw`` nests and how many values it contains, if it is JSON; return at least that number.
+    """Check how deep JSON text nests and how many values it contains; return that number, or an upper limit of it.
 
     Raises:
         MalformedJson: it nests deeper than ``depth``.
