@@ -1,4 +1,4 @@
-"""Fixtures that every suite shares: a real server, and a client of it or of the fake."""
+"""Fixtures that all suites share: a real Valkey server, a client of it or of fakeredis, and a Node process."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from tests.scheduling import UnitScheduling, end_shared, place_of, strangers
 from tests.timing import START_S, wait_until
 from tests.tools import require_node
 
-# No deadline: what takes long on a busy machine is not wrong.
+# No deadline: on a busy machine an example may be slow without being wrong.
 hypothesis.settings.register_profile("relay", deadline=None, max_examples=examples(100))
 hypothesis.settings.load_profile("relay")
 
-# As `relay up` starts its processes: each worker that a test starts with any of these would start anew without them.
+# `relay up` also removes these variables; a worker that a test starts with one of them would restart itself without it.
 for foreign in foreign_names(os.environ):
     del os.environ[foreign]
 
-START_TRIES = 3  # somebody else may take the free port between its choice and the server's bind
+START_TRIES = 3  # another process may take the free port before the server binds it
 
 
-# What is imported and collected stays: the collector of cycles need look at it neither now nor at each of its turns later.
+# Imported modules and collected tests live until the end, so the garbage collector need not search them, now or later.
 gc.disable()
 
 
@@ -76,10 +76,10 @@ def closes_what_it_opens():
 
 @dataclass(frozen=True)
 class RealServer:
-    """A running Valkey of this test process, without a password, on loopback and on a socket."""
+    """A running Valkey that belongs to this test process, without a password, on a loopback port and a Unix socket."""
 
-    url: str  # unix://, which the store takes
-    tcp_url: str  # redis://, which Celery takes too
+    url: str  # unix://, for the store
+    tcp_url: str  # redis://, for the store and Celery
 
     def client(self) -> redis.Redis:
         # Each store that a test makes keeps a connection until it is collected: the default of 100 may not be enough.
@@ -87,7 +87,7 @@ class RealServer:
 
 
 def start_valkey(directory: Path, *, port: int | None = None, **config: str) -> ValkeyServer:
-    """Starts a server of its own in ``directory``; its caller stops it."""
+    """Start a separate server in ``directory``; the caller stops it."""
     for attempt in range(START_TRIES):
         server = ValkeyServer(data_dir=directory, port=port or free_port(), unix_socket_path=directory / "s", **config)
         try:
@@ -111,7 +111,7 @@ def valkey_server():
 
 @pytest.fixture
 def valkey(valkey_server):
-    """A real server without a key or a function in it."""
+    """A real server, emptied of keys and functions."""
     with valkey_server.client() as client:
         client.flushall()
         client.function_flush()
@@ -120,7 +120,7 @@ def valkey(valkey_server):
 
 @pytest.fixture
 def events_of(monkeypatch):
-    """Collects what a module writes into the log: a list of each event's name and fields, which grows."""
+    """A function that replaces a module's ``event`` and returns a growing list of the (name, fields) that it logs."""
 
     def collect(module):
         found = []
@@ -132,14 +132,14 @@ def events_of(monkeypatch):
 
 @pytest.fixture(scope="session")
 def node():
-    """A process of Node that runs calls of the JavaScript client."""
+    """A Node process that runs calls of the JavaScript client."""
     with Node(require_node()) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def cluster_node():
-    """A real server that has all slots of a cluster: it refuses whatever touches keys of two of them at once."""
+    """A real server in cluster mode that owns all slots; it refuses commands and scripts whose keys span two slots."""
     directory = Path(tempfile.mkdtemp(prefix="rly"))
     server = start_valkey(directory, **{"cluster-enabled": "yes"})
     node = RealServer(url=f"unix://{directory / 's'}", tcp_url=f"redis://127.0.0.1:{server.port}/0")
@@ -158,9 +158,9 @@ def fake_server():
 
 @pytest.fixture(params=["fakeredis", "valkey"])
 def redis_client(request):
-    """An empty store: on the fake, and on a cluster of one real server, by a cluster's client. The contract is the same.
+    """A client of an empty store: fakeredis, or a cluster client of one real server. Both must behave alike.
 
-    It may know the relay's library of scripts already: to load that takes longer than most tests.
+    The server may already hold the relay's library of scripts, because loading it takes longer than most tests.
     """
     if request.param == "fakeredis":
         with fakeredis.FakeRedis(server=request.getfixturevalue("fake_server")) as client:
@@ -177,5 +177,5 @@ def redis_client(request):
 
 def _with_own_scripts(client):
     yield client
-    if any("function_load" in vars(each) for each in primaries_of(client)):  # its scripts were others
+    if any("function_load" in vars(each) for each in primaries_of(client)):  # the test loaded other scripts
         client.function_flush()

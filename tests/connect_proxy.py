@@ -1,4 +1,4 @@
-"""A small proxy on loopback that knows CONNECT and nothing else, and keeps what it was asked."""
+"""A small proxy on loopback that supports only CONNECT, and records the requests that it gets."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ OPEN = b"HTTP/1.1 200 Connection established\r\nRetry-After: 77\r\nX-Proxy: told
 
 @dataclass
 class ConnectProxy:
-    """A running proxy: where it is, the heads of the requests that it got, how much went through its tunnels."""
+    """A running proxy: its port, the heads of its requests, the count of tunnels, and the bytes passed through them."""
 
     port: int
     heads: list[str] = field(default_factory=list)
     tunnels: int = 0
-    passed: bytearray = field(default_factory=bytearray)  # from clients, as the proxy sees it
+    passed: bytearray = field(default_factory=bytearray)  # the bytes from clients, as the proxy sees them
     live: list[socket.socket] = field(default_factory=list)
 
     @property
@@ -34,7 +34,7 @@ class ConnectProxy:
         return [head.split("\r\n", 1)[0] for head in self.heads]
 
     def header(self, name: str) -> list[str | None]:
-        """A header's value, of each request."""
+        """Return the header's value in each request; None where it is missing."""
         found = []
         for head in self.heads:
             pairs = [line.split(":", 1) for line in head.split("\r\n")[1:] if ":" in line]
@@ -56,7 +56,7 @@ def basic(user: str, password: str) -> str:
 def connect_proxy(
     answer: Callable[[str], bytes | None] = lambda _line: None, *, tls: ssl.SSLContext | None = None
 ) -> Iterator[ConnectProxy]:
-    """Run a proxy until the context ends. ``answer`` says what it answers to a first line; None opens a tunnel."""
+    """Run a proxy until the context ends. ``answer`` maps a request line to a raw answer, or to None: open a tunnel."""
     with socket.create_server((LOOPBACK, 0)) as listener:
         proxy = ConnectProxy(listener.getsockname()[1])
         threading.Thread(target=_accept, args=(listener, proxy, answer, tls), daemon=True).start()
@@ -64,7 +64,7 @@ def connect_proxy(
             yield proxy
         finally:
             with contextlib.suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)  # or who accepts would wait for ever, and keep all that there is
+                listener.shutdown(socket.SHUT_RDWR)  # or the accepting thread would never end, and keep the proxy alive
             proxy.cut()
             for each in proxy.live:
                 each.close()

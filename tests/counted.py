@@ -1,4 +1,4 @@
-"""Counts the Python functions that are entered: what work costs, without a clock."""
+"""Measures the cost of work without a clock, by counting the Python functions that it enters."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sys
 import threading
 from collections import Counter
 
-#: Functions of their own before Python 3.12 (PEP 709).
+#: Before Python 3.12 (PEP 709) each comprehension was a function.
 COMPREHENSIONS = {"<listcomp>", "<dictcomp>", "<setcomp>"}
 
 
 class Counted:
-    """Counts the Python functions that its thread enters while it is open."""
+    """Counts the Python functions that its thread enters while this context is open."""
 
     def __init__(self):
         self.functions: Counter[str] = Counter()
@@ -41,5 +41,5 @@ class Counted:
 
 
 def _begins(frame, event):
-    """Whether a function is entered, and not a generator gone on with."""
+    """Return whether the event enters a function, rather than resumes a generator."""
     return event == "call" and frame.f_code.co_code[frame.f_lasti + 1] == 0  # the argument of RESUME

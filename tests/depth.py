@@ -1,15 +1,15 @@
-"""How far tests that could go on for ever go: enough to bite in every run, and several times as far in ``make test-deep``."""
+"""How many examples open-ended tests try: enough to find faults in every run, more in `make test-deep`."""
 
 from __future__ import annotations
 
 import os
 from typing import Final
 
-#: Whether this is a run that may take its time.
+#: Whether this run may take long.
 DEEP: Final = os.environ.get("DEPTH") == "deep"
 _TIMES: Final = 5
 
 
 def examples(count: int) -> int:
-    """So many random examples; several times as many where there is time."""
+    """Return how many random examples to try: ``count``, or several times as many in a deep run."""
     return count * _TIMES if DEEP else count

@@ -1,4 +1,4 @@
-"""File descriptors of a test process: what is left open file after file is what a whole run fails of in the end."""
+"""Checks that test files close their file descriptors: leaks that add up over the files would make a whole run fail."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import psutil
 
 from tests.timing import BUSY_S
 
-#: What servers of the whole session and their clients may have opened meanwhile, and nothing closes before the end.
+#: How many descriptors the session's servers and their clients may open during a file and keep until the end.
 MOST_LEFT = 32
 
 
 def count() -> int:
-    """How many are open, but for the connections that a server of this process has accepted.
+    """Return how many descriptors are open, without the connections that a server of this process has accepted.
 
-    Those are their callers': a relay keeps those of the whole session.
+    Those depend on the callers: a relay keeps its connections for the whole session.
     """
     return psutil.Process().num_fds() - _accepted()
 
 
 def left_since(before: int) -> int:
-    """How many more there are than there were, if too many.
+    """Return how many descriptors were opened since ``before`` was counted, or 0 if at most ``MOST_LEFT``.
 
-    Those that nothing refers to are closed first, and a server's last threads may take a while to close theirs.
+    Collects unreferenced ones first, and waits up to ``BUSY_S`` for a server's last threads to close theirs.
     """
     if count() - before <= MOST_LEFT:
         return 0

@@ -1,6 +1,6 @@
-"""A proxy before a server: what is asked there gets its reply, but for one request.
+"""A proxy in front of a Redis server that passes on every request and reply, except for one request that fails.
 
-It counts requests, each of what its client sent at once, and parses them as the server does.
+It parses and counts requests; commands that the client sent at once are one request.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PIECE = 1 << 20
 
 
 class Fault(StrEnum):
-    """What comes instead of the reply to one request."""
+    """What happens to one request instead of its normal reply."""
 
     REFUSED = "refused: it was not done"
     DONE_AND_REFUSED = "done, and yet answered with an error"
@@ -31,7 +31,7 @@ class Fault(StrEnum):
 
 @dataclass
 class FaultyServer:
-    """Where it is, and how many requests there were. Request ``at`` (from 0) gets the fault; None: none does."""
+    """The running proxy, and its count of requests. Request ``at`` (from 0) gets the fault; None: no request does."""
 
     to: tuple[str, int]
     port: int
@@ -96,7 +96,7 @@ def _counted(reader: hiredis.Reader) -> int:
 
 @contextmanager
 def faulty_server(port: int) -> Iterator[FaultyServer]:
-    """Run the proxy before the server at a port of this machine."""
+    """Run the proxy in front of the server at this loopback port."""
     with socket.create_server((LOOPBACK, 0)) as listener:
         server = FaultyServer((LOOPBACK, port), listener.getsockname()[1])
 

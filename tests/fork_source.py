@@ -1,6 +1,6 @@
-"""The process that those of tests are forked from (`tests/forked_processes.py`): all imported, nothing begun.
+"""The process from which tests fork workers and APIs (`tests/forked_processes.py`): all imported, nothing started.
 
-That of workers imports `threading` when gevent has taken its place, as a worker does.
+For workers it imports `threading` after gevent has patched it, as a worker does.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _IMPORTED = {
     ),
     "granian": ("granian.cli", "granian.server", "granian.wsgi", "granian._loops", "api.app", "api.doorkeeper"),
 }
-#: As they are before gevent has its own, which begin a hub: it belongs to those who are forked.
+#: The originals, kept before gevent replaces them: gevent's versions start a hub, which only forked processes may have.
 _poll, _waitpid, _recv_fds, _close = select.poll, os.waitpid, socket.recv_fds, os.close
 
 
 def _import_all(program: str) -> Callable[[], int]:
-    """All that a program imports before it has read a setting; how it is forked."""
+    """Import all that a program imports before it reads its settings; return the function that forks it."""
     if program == "celery":
         sys.argv = ["celery", "worker", "-P", "gevent"]
         from celery import maybe_patch_concurrency
@@ -61,10 +61,10 @@ def _import_all(program: str) -> Callable[[], int]:
 
 
 def _serve(asking: _socket.socket, fork: Callable[[], int]) -> tuple[dict[str, Any], list[int]]:
-    """Forks a process for each message; returns in that process, with what it is to be and its streams."""
+    """Fork a process for each message; return only in the forked process, with its message and its streams."""
     gc.collect()
-    gc.freeze()  # a child that searched what it never drops would copy all of it
-    children: dict[int, int] = {}  # by what tells of their end
+    gc.freeze()  # a garbage collection in a child would touch, and so copy, all these pages
+    children: dict[int, int] = {}  # pid by the pidfd that becomes readable at its end
     looks = _poll()
     looks.register(asking.fileno(), select.POLLIN)
     while True:
@@ -92,14 +92,14 @@ def _serve(asking: _socket.socket, fork: Callable[[], int]) -> tuple[dict[str, A
 
 
 def _fork_leader(fork: Callable[[], int]) -> int:
-    """Returns in the child, and in the parent once the child has a group of its own."""
+    """Fork; return 0 in the child, and the pid in the parent once the child leads its own session and group."""
     read, write = os.pipe()
     pid = fork()
     if pid == 0:
         os.setsid()
     _close(write)
     if pid:
-        os.read(read, 1)  # its end: the child has closed it, too
+        os.read(read, 1)  # returns at end of file: the child has closed its end, too
     _close(read)
     return pid
 
@@ -109,7 +109,7 @@ def _tell(asking: _socket.socket, **told: int) -> None:
 
 
 def _become(asked: dict[str, Any], streams: list[int]) -> None:
-    """Takes the streams, the limits, the environment and the arguments of the one that it is to be."""
+    """Take on the streams, limits, environment and arguments that the message asks for."""
     resource.setrlimit(resource.RLIMIT_NOFILE, asked["files"])
     nothing = os.open(os.devnull, os.O_RDONLY)
     for number, stream in enumerate((nothing, *streams)):

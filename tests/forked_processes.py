@@ -1,7 +1,7 @@
-"""Workers and APIs that are forked from a process that has imported what they run: each would spend a second or two on that.
+"""Forks workers and APIs from a process that has already imported what they run, which saves each a second or two.
 
-From there on they do what ``celery -A workers.app worker`` and ``granian api.wsgi:app`` do, in a process, a group and an
-environment of their own. That they can import all of it by themselves is seen where tests start a whole relay by its command.
+From there on they do what ``celery -A workers.app worker`` and ``granian api.wsgi:app`` do, each in its own process
+group and environment. Tests that start a whole relay by its command show that they can import everything themselves.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MESSAGE_BYTES = 1 << 16
 
 
 class ForkedProcess:
-    """What `subprocess.Popen` is to its callers."""
+    """A forked process, with the methods of `subprocess.Popen` that callers use."""
 
     def __init__(self) -> None:
         self.pid = 0
@@ -46,7 +46,7 @@ class ForkedProcess:
         return self.returncode
 
     def send_signal(self, number: int) -> None:
-        with suppress(ProcessLookupError):  # what has ended is told of a moment later
+        with suppress(ProcessLookupError):  # it may have ended, and the message about that not have come yet
             if self.returncode is None:
                 os.kill(self.pid, number)
 
@@ -58,7 +58,7 @@ class ForkedProcess:
 
 
 class _Source:
-    """The process that those of one program are forked from."""
+    """The process from which all processes of one program are forked."""
 
     def __init__(self, program: str) -> None:
         self._processes: dict[int, ForkedProcess] = {}
@@ -104,10 +104,10 @@ _making = threading.Lock()
 def start_forked(
     command: Sequence[str], environ: Mapping[str, str], streams: Sequence[int], *, sabotage: str = ""
 ) -> ForkedProcess:
-    """Starts one of the programs ``FORKED`` with its arguments, in a group of its own.
+    """Start one of the programs ``FORKED`` with its arguments, in its own process group.
 
-    ``streams`` are the descriptors of its output and its errors; with only one it has nowhere to write errors to.
-    ``sabotage`` is Python that it runs first, its modules imported.
+    ``streams`` are the descriptors for its stdout and stderr; with only one, its stderr is closed.
+    ``sabotage`` is Python code that it runs first, with its modules already imported.
     """
     with _making:
         if command[0] not in _sources:

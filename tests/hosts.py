@@ -1,4 +1,4 @@
-"""Hosts of a network on this machine: network namespaces that reach each other through a bridge; for root only."""
+"""Simulated hosts on this machine: network namespaces that reach each other through a bridge; only for root."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Host:
-    """A network namespace, and the one address that it has beside loopback. ``others`` are those of all hosts."""
+    """A network namespace with one address besides loopback. ``others`` is the network of all hosts."""
 
     namespace: str
     address: str
     others: str
 
     def start(self, command: Sequence[str], log: Path, **options: object) -> subprocess.Popen[bytes]:
-        """A process on this host, of a session of its own; what it says is appended to a file."""
+        """Start a process on this host, in its own session; its output is appended to ``log``."""
         with log.open("ab") as out:
             return subprocess.Popen(
                 [_program(), "netns", "exec", self.namespace, *command],
@@ -33,17 +33,17 @@ class Host:
             )  # fmt: skip
 
     def lose_others(self) -> None:
-        """From one moment on nothing that this host sends reaches another host; it still reaches us."""
+        """Drop, at once, everything that this host sends to other hosts; this process still reaches it."""
         _ip("-n", self.namespace, "route", "add", "blackhole", self.others)
 
     def find_others(self) -> None:
-        """It does again."""
+        """Undo `lose_others`."""
         _ip("-n", self.namespace, "route", "del", "blackhole", self.others)
 
 
 @dataclass(frozen=True)
 class Network:
-    """Some hosts, and the address by which they reach us."""
+    """Some hosts, and the address at which they reach this process."""
 
     ours: str
     hosts: list[Host]
@@ -51,7 +51,7 @@ class Network:
 
 @contextmanager
 def network(count: int) -> Iterator[Network]:
-    """A network of so many hosts; skipped with a reason where this user may make none."""
+    """Make a network of ``count`` hosts; skip the test, with a reason, if this user may not make network namespaces."""
     pid = os.getpid()
     net, bridge = f"10.{64 + pid % 128}.{pid // 128 % 256}", f"rlb{pid}"
     hosts = [Host(f"rln{pid}-{number}", f"{net}.{number + 1}", f"{net}.0/25") for number in range(count)]
@@ -63,7 +63,7 @@ def network(count: int) -> Iterator[Network]:
             for number, host in enumerate(hosts):
                 _connect(host, f"rlv{pid}-{number}", bridge)
         except (OSError, subprocess.CalledProcessError):
-            # No package gives that right, so that CI without it fails no more than others.
+            # No package grants that right, so the test is skipped under CI, too.
             pytest.skip("this user may make no network namespaces (ip netns add, as root)")
         yield Network(f"{net}.254", hosts)
     finally:

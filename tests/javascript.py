@@ -16,13 +16,13 @@ _DRIVER = Path(__file__).parent / "e2e" / "javascript" / "call.mjs"
 
 
 class Node:
-    """A Node process that does one task after the other, because a start of it costs more than most of them; a context.
+    """A Node process that runs one task after another, because starting it takes longer than most tasks; a context.
 
-    It has to end by itself when nobody asks any more: whatever a client leaves behind must keep no process alive.
+    It has to exit by itself when its stdin is closed: nothing that a client leaves behind may keep the process alive.
     """
 
     def __init__(self, path: str) -> None:
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._said}
         self._process = subprocess.Popen([path, str(_DRIVER)], **pipes)
 
@@ -40,7 +40,7 @@ class Node:
             self._said.close()
 
     def ask(self, task: dict[str, Any]) -> list[dict[str, Any]]:
-        """What became of a task's calls; AssertionError with the error where the client could not be made."""
+        """Return the results of a task's calls; raises AssertionError with the reason if no client could be made."""
         self._process.stdin.write(json.dumps(task).encode() + b"\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
@@ -56,7 +56,7 @@ class Node:
 
 @dataclass(frozen=True)
 class JavaScript:
-    """A client in a Node process that others use, too; one of its own for each `calls`."""
+    """Makes calls in a shared Node process, with a new client for each `calls`."""
 
     node: Node
     base_url: str
@@ -64,13 +64,13 @@ class JavaScript:
     source: str = str(MODULE)
 
     def call(self, method: str, *args: Any, **more: Any) -> dict[str, Any]:
-        """One call: ``{"value", "ms"}`` or ``{"error", "ms"}``. ``abort_after_ms`` aborts it by a signal."""
+        """Make one call; return ``{"value", "ms"}`` or ``{"error", "ms"}``. ``abort_after_ms`` aborts it by signal."""
         return self.calls([(method, args)], **more)[0]
 
     def calls(
         self, calls: list[tuple[str, tuple[Any, ...]]], *, abort_after_ms: int | None = None, **options: Any
     ) -> list[dict[str, Any]]:
-        """Several calls at once."""
+        """Make several calls at once; return their results in order."""
         abort = {} if abort_after_ms is None else {"abortAfterMs": abort_after_ms}
         return self.node.ask(
             {

@@ -1,4 +1,4 @@
-"""Whether work grows as what it is given, by the processor time of this thread."""
+"""Checks that work grows linearly with its input, by the processor time of this thread."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import time
 
 from relay.errors import RelayError
 
-GROWTH = 8  # times the length
+GROWTH = 8  # the long input is this many times the short one
 TRIES = 5
-TOLERANCE = 3.0  # of the time that this many times the length may take: a square would take 8 times as much
+TOLERANCE = 3.0  # times the linear expectation; quadratic work would take 8 times as much
 
 
 def seconds(read, text):
-    """CPU time of this thread: who else runs has little to do with it.
+    """Return the processor time, in seconds, that this thread takes; other processes hardly affect it.
 
-    Without the garbage collector, which goes through everything that the tests of this process have made.
+    The garbage collector is off, because it would search everything that the tests of this process have made.
     """
     gc.disable()
     try:
@@ -29,7 +29,10 @@ def seconds(read, text):
 
 
 def assert_linear(read, make, size):
-    """The least of a few, should the first be too long: another process may have had the caches."""
+    """Raise AssertionError if the work grows faster than its input.
+
+    Takes the least of a few tries if the first is too long: another process may have evicted the caches.
+    """
     short_text, long_text = make(size), make(size * GROWTH)
     short = max(min(seconds(read, short_text), seconds(read, short_text)), 0.0005)
     for _ in range(TRIES):

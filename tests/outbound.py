@@ -1,4 +1,4 @@
-"""Calls an endpoint through the real sender, with what the tests leave open."""
+"""Calls an endpoint through the real sender, with defaults for what a test does not care about."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Caller:
 
 @contextlib.contextmanager
 def calling(policy: AddressPolicy = LOOPBACK_ALLOWED, **options: object) -> Iterator[Caller]:
-    """A caller with a transport of its own; ``options`` are CurlTransport's."""
+    """Make a caller with its own transport; ``options`` are those of CurlTransport."""
     transport = CurlTransport(policy, **options)  # type: ignore[arg-type]
     try:
         yield Caller(transport)

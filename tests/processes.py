@@ -1,4 +1,4 @@
-"""Processes that may have ended a moment ago: signals to them, and what they are."""
+"""Signals and inspects processes that may have just ended."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 class Leader(Protocol):
-    """A process that leads a group of its own."""
+    """A process that leads its own process group."""
 
     @property
     def pid(self) -> int: ...
 
 
 def signal_group(leader: Leader, number: int = signal.SIGKILL) -> None:
-    """To the process and to all that it has started; to none where none is left."""
+    """Send a signal to the process and all that it has started; do nothing if no process of its group is left."""
     with suppress(ProcessLookupError):
         os.killpg(leader.pid, number)
 
 
 def kill_each(processes: Iterable[psutil.Process]) -> None:
-    """Those that are left: with one another may have ended."""
+    """Kill those that still run: killing one may have ended another."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
@@ -41,7 +41,7 @@ def command_line(process: psutil.Process) -> str:
 
 
 def lives(process: psutil.Process) -> bool:
-    """Whether it runs; it may be gone by the time that it is asked."""
+    """Return whether the process runs; false if it has ended, even if it has not been waited for."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

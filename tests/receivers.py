@@ -1,10 +1,10 @@
-"""Endpoints on loopback that a test scripts down to the byte: real sockets, one thread a connection.
+"""Endpoints on loopback whose answers a test scripts down to the byte: real sockets, one thread for each connection.
 
     with receiver(answer(200, b'{"ok":true}', ("Content-Type", "application/json"))) as r:
         ... r.url ... r.port ... r.requests
 
-A script is a function of ``(Connection, Request)``, called for each request; it may use the connection as it
-likes and returns (or calls ``connection.close()`` / ``connection.reset()``). Scripts for the usual troubles follow.
+A script is a function of ``(Connection, Request)``, called for each request. It may use the connection as it likes,
+close it (``connection.close()``, ``connection.reset()``), and returns. Scripts for common answers and faults follow.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ JPEG = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffdb") + bytes(ran
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it came, header names as they were spelled."""
+    """A request as received, with header names as the caller spelled them."""
 
     method: str
     target: str
@@ -49,16 +49,16 @@ class Request:
     position: int  # 1 is the connection's first
 
     def header(self, name: str) -> str | None:
-        """The first value of a header; None if it did not come."""
+        """Return the first value of a header; None if it is missing."""
         return next((value for given, value in self.headers if given.lower() == name.lower()), None)
 
 
 class Hangup(Exception):
-    """The peer closed, or the script did."""
+    """Raised when the peer or the script has closed the connection."""
 
 
 class Connection:
-    """An accepted connection in a script's hands."""
+    """An accepted connection, as scripts use it."""
 
     def __init__(self, sock: socket.socket, number: int) -> None:
         self.sock = sock
@@ -86,7 +86,7 @@ class Connection:
         self.sock.close()
 
     def read_request(self) -> Request:
-        """The next whole request; raises Hangup at the end."""
+        """Read and return the next whole request; raises Hangup if the connection ends first."""
         while b"\r\n\r\n" not in self._received:
             self._more()
             if len(self._received) > MAX_HEAD_BYTES:
@@ -118,7 +118,7 @@ Script = Callable[[Connection, Request], object]
 
 @dataclass
 class Receiver:
-    """A running endpoint. ``requests`` grows as they are received whole."""
+    """A running endpoint. ``requests`` holds those received in full, and grows."""
 
     port: int
     scheme: str = "http"
@@ -133,11 +133,11 @@ class Receiver:
 
     @property
     def receipts(self) -> Counter[str | None]:
-        """How often each ``webhook-id`` was received."""
+        """How often each ``webhook-id`` was received, by its value."""
         return Counter(request.header("webhook-id") for request in list(self.requests))
 
     def wait_for(self, count: int, timeout_s: float = BUSY_S) -> None:
-        """Until ``count`` requests were received; AssertionError if they are not."""
+        """Wait until ``count`` requests were received; raises AssertionError if they do not come in time."""
         wait_until(
             lambda: len(self.requests) >= count,
             timeout_s,
@@ -150,7 +150,7 @@ class Receiver:
 def receiver(
     script: Script, *, tls: ssl.SSLContext | None = None, host: str = LOOPBACK, name: str | None = None
 ) -> Iterator[Receiver]:
-    """Serve ``script`` until the block ends. ``name`` is the host in the URL, where it is not the address."""
+    """Serve ``script`` until the block ends. ``name`` is the host in the URL, if it is to differ from the address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family, backlog=1024) as listening:
         shown = name or (f"[{host}]" if ":" in host else host)
@@ -209,7 +209,7 @@ def _serve(sock, number: int, script: Script, served: Receiver, tls, live: set[s
 
 
 def raw_answer(status: int, body: bytes, *headers: tuple[str, str], length: int | None = None) -> bytes:
-    """An HTTP/1.1 answer with a Content-Length (``length``, where it should lie)."""
+    """Return an HTTP/1.1 answer; its Content-Length is that of the body, or ``length``, which may be false."""
     lines = [f"HTTP/1.1 {status} Reason"]
     lines += [f"{name}: {value}" for name, value in headers]
     lines.append(f"Content-Length: {len(body) if length is None else length}")
@@ -217,13 +217,13 @@ def raw_answer(status: int, body: bytes, *headers: tuple[str, str], length: int 
 
 
 def answer(status: int = 200, body: bytes = b"", *headers: tuple[str, str]) -> Script:
-    """Always the same answer."""
+    """Answers every request alike."""
     raw = raw_answer(status, body, *headers)
     return lambda connection, _request: connection.send(raw)
 
 
 def says(raw: bytes, *, then_close: bool = True) -> Script:
-    """Exactly these bytes, whatever they are."""
+    """Sends exactly these bytes, valid HTTP or not, and by default closes the connection."""
 
     def script(connection: Connection, _request: Request) -> None:
         connection.send(raw)
@@ -235,12 +235,12 @@ def says(raw: bytes, *, then_close: bool = True) -> Script:
 
 
 def json_answer(value: object, status: int = 200) -> Script:
-    """A JSON answer."""
+    """Answers every request with this value as JSON."""
     return answer(status, json.dumps(value).encode(), ("Content-Type", "application/json"))
 
 
 def echo(connection: Connection, request: Request) -> None:
-    """What an echo service does: every header, the URL it was called by, the query and the body, as JSON."""
+    """Answers with the method, URL (with its query), headers and body of the request, as JSON."""
     host = request.header("host") or ""
     scheme = "https" if isinstance(connection.sock, ssl.SSLSocket) else "http"
     echoed = {
@@ -253,22 +253,22 @@ def echo(connection: Connection, request: Request) -> None:
 
 
 def image(connection: Connection, _request: Request) -> None:
-    """Bytes that are no text."""
+    """Answers with binary data: a JPEG image."""
     connection.send(raw_answer(200, JPEG, ("Content-Type", "image/jpeg")))
 
 
 def redirect(location: str, status: int = 302) -> Script:
-    """Points elsewhere."""
+    """Redirects to another location."""
     return answer(status, b"moved", ("Location", location), ("Content-Type", "text/plain"))
 
 
 def gzipped(body: bytes, *headers: tuple[str, str]) -> Script:
-    """A body compressed with gzip."""
+    """Answers with a body compressed by gzip."""
     return answer(200, _gzip(body), ("Content-Encoding", "gzip"), *headers)
 
 
 def gzip_bomb(decoded_bytes: int) -> Script:
-    """A small answer that decodes to zeros, ``decoded_bytes`` of them."""
+    """Sends a small answer that decodes to ``decoded_bytes`` zero bytes, in whole MiB."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     block = bytes(1024 * 1024)
     packed = b"".join(packer.compress(block) for _ in range(decoded_bytes // len(block))) + packer.flush()
@@ -280,18 +280,18 @@ def _gzip(body: bytes) -> bytes:
     return packer.compress(body) + packer.flush()
 
 
-# Troubles
+# Faults
 
 
 def never_answers(connection: Connection, _request: Request) -> None:
-    """Reads the request and says nothing until the caller hangs up."""
+    """Reads the request and sends nothing until the caller hangs up."""
     with contextlib.suppress(OSError):
         connection.sock.recv(1)
     raise Hangup
 
 
 def drips(interval_s: float = 0.1, body: bytes = b"x" * 10_000) -> Script:
-    """Answers a byte at a time."""
+    """Sends the body one byte at a time, with a pause after each."""
 
     def script(connection: Connection, _request: Request) -> None:
         connection.send(raw_answer(200, b"", length=len(body)))
@@ -303,7 +303,7 @@ def drips(interval_s: float = 0.1, body: bytes = b"x" * 10_000) -> Script:
 
 
 def slow(delay_s: float, then: Script) -> Script:
-    """Waits before it answers."""
+    """Waits before it runs another script."""
 
     def script(connection: Connection, request: Request) -> None:
         time.sleep(delay_s)
@@ -313,7 +313,7 @@ def slow(delay_s: float, then: Script) -> Script:
 
 
 def once_set(go_on: threading.Event, then: Script) -> Script:
-    """Holds its answer back until the test says so."""
+    """Holds its answer back until the test sets the event."""
 
     def script(connection: Connection, request: Request) -> None:
         assert go_on.wait(60)
@@ -323,7 +323,7 @@ def once_set(go_on: threading.Event, then: Script) -> Script:
 
 
 def hangs_up(*, reset: bool = False, after: bytes = b"") -> Script:
-    """Reads the request, perhaps says a part of an answer, and hangs up (FIN or RST)."""
+    """Reads the request, sends the part of an answer given by ``after``, and hangs up (FIN or RST)."""
 
     def script(connection: Connection, _request: Request) -> None:
         if after:
@@ -335,7 +335,7 @@ def hangs_up(*, reset: bool = False, after: bytes = b"") -> Script:
 
 
 def answers_once_then_hangs_up(*, reset: bool = False) -> Script:
-    """Answers the first request of each connection and hangs up after reading the second: the double-send trap."""
+    """Answers each connection's first request and hangs up after reading the second, to provoke a double send."""
     trap, good = hangs_up(reset=reset), json_answer({"ok": True})
 
     def script(connection: Connection, request: Request) -> None:
@@ -345,7 +345,7 @@ def answers_once_then_hangs_up(*, reset: bool = False) -> Script:
 
 
 def in_turn(*scripts: Script) -> Script:
-    """One script for each request of the receiver's life, the last one for all that follow."""
+    """Runs one script after another, one for each request to the receiver, and the last one for all that follow."""
     lock, turns = threading.Lock(), iter(scripts)
     current = [scripts[0]]
 
@@ -375,7 +375,7 @@ class Authority:
         return context
 
     def files(self, directory: Path, *names: str) -> Certificate:
-        """The files of a certificate for ``names``, for servers that are told of files."""
+        """Write a certificate for ``names`` into files, for servers that take file names."""
         issued = self.authority.issue_cert(*names)
         chain, key = directory / "certificate.pem", directory / "key.pem"
         for number, part in enumerate(issued.cert_chain_pems):
@@ -393,7 +393,7 @@ class Certificate:
 
 
 def make_authority(directory: Path, name: str = "ca.pem") -> Authority:
-    """A new authority whose certificate is written to ``directory``."""
+    """Make a new authority, and write its certificate to ``directory``."""
     authority = trustme.CA()
     path = directory / name
     authority.cert_pem.write_to_path(str(path))
@@ -401,7 +401,7 @@ def make_authority(directory: Path, name: str = "ca.pem") -> Authority:
 
 
 def closed_port() -> int:
-    """A port of loopback that nothing listens on."""
+    """Return a loopback port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return probe.getsockname()[1]
@@ -409,7 +409,7 @@ def closed_port() -> int:
 
 @contextlib.contextmanager
 def full_backlog() -> Iterator[int]:
-    """A port that takes no connection: one waits in its backlog and fills it, so that a connect hangs."""
+    """Provide a port whose backlog is full, so that connecting to it hangs."""
     with socket.socket() as listening, contextlib.ExitStack() as waiting:
         listening.bind((LOOPBACK, 0))
         listening.listen(0)

@@ -1,7 +1,8 @@
-"""Which tests follow each other in one process, and what begins first: a run is as long as what its last process has left.
+"""Decides which tests run in the same process, and which start first: a run lasts until its slowest process is done.
 
-A file stays in one process, for the servers that its fixtures start. Files that share a server of the whole session stay
-together, or each process would start one of its own; and it ends with the last of them, for one that waits computes too.
+The tests of a file run in one process, because its fixtures start servers. Files that share a server of the whole
+session run in one process too, or each process would start its own. The server ends after the last of them, because
+even an idle one uses processor time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-#: By a fixture of the session: its files, one after the other.
+#: Maps a session fixture to the files that share it, in order.
 SHARING = {
     "harness": ("answers", "contract", "hiding", "plugins", "sent_once"),
     "running_relay": ("browser_client", "console", "docs_page", "flower_pages", "javascript_client", "python_client"),
@@ -29,7 +30,7 @@ SHARING = {
 _FOLDERS = {"harness": "e2e", "running_relay": "e2e", "running": "integration"}
 _BROWSER = ("browser", "tests/e2e")
 _SHARED = {f"tests/{_FOLDERS[name]}/test_{file}.py": name for name, files in SHARING.items() for file in files}
-#: What takes twenty seconds or longer on two cores that do nothing else, longest first.
+#: The units that take twenty seconds or longer on two otherwise idle cores, longest first.
 LONGEST = (
     *("running_relay", "tests/executor/test_any_fault_anywhere.py", "tests/integration/test_writer.py", "harness"),
     *("tests/integration/test_turns.py", "tests/contract/test_ledger_interleavings.py"),
@@ -45,19 +46,19 @@ LONGEST = (
     *("tests/integration/test_heartbeats.py", "tests/integration/test_replays.py"),
     *("tests/integration/test_bench_peers.py", "tests/cluster/test_whole_relay.py", "tests/integration/test_alerts.py"),
 )
-#: Of all others: where the longer ones are.
+#: The order of all other units, by folder: those with the longer units first.
 FOLDERS = ("chaos", "cluster", "e2e", "integration", "executor", "contract", "unit", "architecture")
 _PLACES = {unit: place for place, unit in enumerate(LONGEST)}
 
 
 def unit_of(nodeid: str) -> str:
-    """What a test is scheduled with: a file, or a server that files share."""
+    """Return the unit that a test is scheduled with: its file, or the fixture that several files share."""
     file = nodeid.partition("::")[0]
     return _SHARED.get(file, file)
 
 
 def strangers(items: Iterable[pytest.Function]) -> set[str]:
-    """The files that use what a unit shares and are not of it: it may have ended when their turn comes."""
+    """Return the files that use a unit's fixture without belonging to the unit: it may have ended before they run."""
     shared_by = {(name, f"tests/{folder}"): name for name, folder in _FOLDERS.items()} | {_BROWSER: "running_relay"}
     return {
         item.nodeid.partition("::")[0]
@@ -69,24 +70,24 @@ def strangers(items: Iterable[pytest.Function]) -> set[str]:
 
 
 def place_of(nodeid: str) -> tuple[int, int]:
-    """Sorts tests by when they begin; those of a unit are alike."""
+    """Return the key by which tests are sorted in order of start; the same for all tests of a unit."""
     folder = nodeid.split("/")[1]
     later = FOLDERS.index(folder) if folder in FOLDERS else len(FOLDERS)
     return _PLACES.get(unit_of(nodeid), len(_PLACES)), later
 
 
-#: What the files of a unit share, and how it ends.
+#: Closes the fixtures that the current unit's files share.
 shared = ExitStack()
 
 
 def end_shared(item: pytest.Item, following: pytest.Item | None) -> None:
-    """Ends what the files of a unit share after the last test of it."""
+    """Close what the files of a unit share, after the unit's last test."""
     if following is None or unit_of(following.nodeid) != unit_of(item.nodeid):
         shared.close()
 
 
 class UnitScheduling(LoadScopeScheduling):
-    """Gives a process that has nothing left the next unit."""
+    """Gives each process that has finished its units the next one."""
 
     def _split_scope(self, nodeid: str) -> str:
         return unit_of(nodeid)

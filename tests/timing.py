@@ -1,4 +1,4 @@
-"""Bounds of time that hold on a machine that others keep busy."""
+"""Time limits that hold even on a machine that other work keeps busy."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: What a busy machine may add to anything. What a test tells apart by the clock differs by far more.
+#: The delay, in seconds, that a busy machine may add to anything. Durations that a test tells apart differ by far more.
 BUSY_S = 10.0
-#: How long a process may take to start there.
+#: How long, in seconds, a process may take to start on a busy machine.
 START_S = 120.0
 _TRIES = 10
 
@@ -22,7 +22,7 @@ def wait_until(
     otherwise: str | Callable[[], str] = "It has not come in time.",
     every_s: float = 0.02,
 ) -> Any:
-    """What ``check`` returns as soon as that is true; AssertionError where it is not in time, with what to say then."""
+    """Call ``check`` until its result is true, and return it; raises AssertionError(``otherwise``) if out of time."""
     deadline_s = time.monotonic() + within_s
     while not (found := check()):
         if time.monotonic() > deadline_s:
@@ -32,9 +32,9 @@ def wait_until(
 
 
 def least(measure: Callable[[], float], *, wanted: float, tries: int = 3) -> float:
-    """What ``measure`` finds at its best: a promise of precision is about the code, not about who else runs.
+    """Return the least result of ``measure``: a promise of precision is about the code, not the load of the machine.
 
-    It is done again, a few times, until it found no more than ``wanted``.
+    Measures up to ``tries`` times, and stops at a result of at most ``wanted``.
     """
     best = measure()
     for _ in range(tries - 1):
@@ -45,7 +45,7 @@ def least(measure: Callable[[], float], *, wanted: float, tries: int = 3) -> flo
 
 
 def promptest_s(act: Callable[[], object], *, within_s: float) -> float:
-    """How long ``act`` takes at its best, of ten tries at the most."""
+    """Return the shortest duration of ``act``, in seconds, of up to ten tries; stops at one within ``within_s``."""
 
     def took_s() -> float:
         began_s = time.monotonic()

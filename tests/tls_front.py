@@ -1,4 +1,4 @@
-"""TLS in front of a server that has none: the embedded server is built without it."""
+"""Terminates TLS in front of a server without it; the embedded Valkey is built without TLS."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def tls_front(context: ssl.SSLContext, port: int) -> Iterator[int]:
-    """A port of loopback that speaks TLS by this context, and hands what it gets to another port."""
+    """Provide a loopback port that speaks TLS with this context, and forwards to ``port``."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

@@ -1,4 +1,4 @@
-"""Programs outside Python that some tests need: skipped with a reason without them, a failure under CI."""
+"""Finds the external programs that some tests need; without one a test is skipped with a reason, or fails under CI."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chro
 
 
 def require_node() -> str:
-    """The path of Node.js."""
+    """Return the path of Node.js."""
     return _require("node", "Node.js (node)")
 
 
 def require_curl() -> str:
-    """The path of curl, which the README's tour is written with."""
+    """Return the path of curl, which the README's tour uses."""
     return _require("curl", "curl")
 
 
 def require_rabbitmq() -> str:
-    """The path of RabbitMQ's server, which is not on the PATH of whoever is not root."""
+    """Return the path of RabbitMQ's server, also from folders that only root has on the PATH."""
     return _require("rabbitmq-server", "RabbitMQ (rabbitmq-server)", also="/usr/sbin:/usr/lib/rabbitmq/bin")
 
 
 def require_typescript() -> str:
-    """The path of the TypeScript compiler: on the PATH, or where `npm install` puts it in the JavaScript package."""
+    """Return the path of the TypeScript compiler: on the PATH, or where `npm install` puts it in clients/javascript."""
     modules = Path(__file__).parents[1] / "clients" / "javascript" / "node_modules"
     return _require("tsc", "TypeScript (tsc)", also=str(modules / ".bin"))
 
 
 def require_promtool() -> str:
-    """The path of Prometheus' promtool."""
+    """Return the path of Prometheus' promtool."""
     return _require("promtool", "promtool (Debian's package prometheus)")
 
 
 def require_chromium() -> str:
-    """The path of Chromium, or of a browser that is one underneath."""
+    """Return the path of Chromium, or of a browser built on it."""
     return chromium_path() or _missing("Chromium")
 
 
 def chromium_path() -> str | None:
-    """The same where there is one."""
+    """Return the path of Chromium or a browser built on it; None if neither is installed."""
     found = (shutil.which(name) for name in _CHROMIUM_NAMES)
     return next((path for path in found if path), None)
 

@@ -1,4 +1,4 @@
-"""For how long work keeps other threads of its process from their turns."""
+"""Measures how long work keeps the other threads of its process from running."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 _TRIES = 10
 _TICK_S = 0.0005
 _REFERENCE = "[" + "[]," * 25_000 + "0]"
-#: Of the processor, to read and drop that, on the machine that bounds are meant for while it does nothing else.
+#: The processor time, in seconds, to parse and drop `_REFERENCE` on the machine that bounds are meant for, when idle.
 _REFERENCE_S = 0.0025
 
 
 def longest_hold_s(work: Callable[[], object], *, within_s: float) -> float:
-    """The longest time for which ``work``, done in a thread, let no other thread have the interpreter, at its best.
+    """Return the longest time, in seconds, for which ``work`` in a thread kept the interpreter, at its best.
 
-    It is the processor's time of that thread between two turns of another, divided by how much slower the processor is
-    than when nobody else uses it.
+    It is the processor time of that thread between two moments at which another thread ran, divided by how much slower
+    the processor is now than when idle.
     """
     return least(lambda: _longest_s(work) / _slowness(), wanted=within_s, tries=_TRIES)
 
@@ -44,7 +44,7 @@ def _longest_s(work: Callable[[], object]) -> float:
         clocks.append(time.pthread_getcpuclockid(threading.get_ident()))
         begin.wait()
         try:
-            with suppress(Exception):  # a refusal, which takes its time too
+            with suppress(Exception):  # a refusal, whose time counts too
                 work()
         finally:
             done.append(None)
