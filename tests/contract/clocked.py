@@ -1,4 +1,4 @@
-"""A ledger whose scripts take the time from a key, so that a test can step it: the same scripts, on fake and real server."""
+"""A ledger whose scripts read the time from a key that tests set; otherwise unchanged, on fakeredis and real server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Clocked:
         self.client = client
         for server in primaries_of(client):
             if "function_load" not in vars(server):
-                server.function_flush()  # it may know the scripts that take its own time
+                server.function_flush()  # it may hold the scripts that use the server's time
                 server.function_load = partial(_load_stepped, server)
         self.store = InvocationStore(client, LIMITS, lease_margin_ms=margin_ms)
         self.policies = Policies(client, self.store)
@@ -39,13 +39,13 @@ class Clocked:
         self.client.set(_CLOCK, f"{now_ms // 1000} {now_ms % 1000 * 1000}")
 
     def register(self, webhook: str, **limits: object) -> None:
-        """A webhook of revision 1, with the limits that its registration would write."""
+        """Write a webhook of revision 1, with the limits that its registration would write."""
         self.client.hset(keyspace.webhooks(PLUGIN), webhook, 1)
         if limits:
             self.client.hset(keyspace.policy(PLUGIN, webhook), mapping=limits)
 
     def everything(self) -> dict[bytes, object]:
-        """The whole store as plain values, but for the clock."""
+        """Return the whole store as plain values, without the clock."""
         return {key: value for key, value in everything(self.client).items() if key != _CLOCK.encode()}
 
 

@@ -13,5 +13,5 @@ def ledger(redis_client):
 
 @pytest.fixture
 def clock(redis_client):
-    """The time of the ledger's scripts, where a test steps it: named before the ledger."""
+    """The clock of the ledger's scripts, for tests that control it; to be requested before the ledger."""
     return Clocked(redis_client)

@@ -1,4 +1,4 @@
-"""Looks at a store and says what is wrong with it: what must hold after every step, and against a model."""
+"""Checks a store for what must hold after every step, on its own and compared with the model."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Inspection:
                 self.alarms.setdefault(ref.decode(), []).append((clock, int(at)))
 
     def check(self) -> None:
-        """Raises AssertionError for the first thing that is not as it must be."""
+        """Raise AssertionError for the first fault found."""
         for ref, call in self.model.calls.items():
             self._check_record(ref, call)
             self._check_alarm(ref, call)
@@ -120,7 +120,7 @@ class Inspection:
             assert int(self.ages[hook]) <= min(self.open[hook].values()), f"calls of {hook} get too old"
 
     def _check_wake_up(self, name: str) -> None:
-        """Where calls are parked, somebody is going to wake the next one: soon, if the webhook may send."""
+        """Check that the next parked call, if there is one, will be woken: soon, if the webhook may send."""
         hook, calls = self.model.hooks[name], self.model.of(name)
         lost = any(call.state == "sending" and call.lease_end <= self.now for call in calls)
         if not self.parked[name] or hook.paused or lost:  # a lost call's claim wakes; its own alarm is checked above

@@ -1,4 +1,4 @@
-"""A ledger on whatever server a test runs on, and short ways to bring it to a state."""
+"""A ledger on the server that a test uses, with short ways to bring it into a state."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _tokens = itertools.count()
 
 
 def ids(ready):
-    """The reference ids of calls that may go, without their lanes."""
+    """Return the reference ids of calls that are ready, without their lanes."""
     return [ref for ref, _ in ready]
 
 
@@ -56,7 +56,7 @@ class Ledger:
         return NewInvocation(**(fields | changes))
 
     def accept(self, news):
-        """What the store says of each trigger of a group that carries no messages."""
+        """Accept a group of triggers, without publishing messages; return the store's answer to each."""
         return self.store.accept_and_publish(news, ())[0]
 
     def accepted(self, **changes):
@@ -64,42 +64,42 @@ class Ledger:
         return answer.reference_id
 
     def accepted_many(self, count, **changes):
-        """Reference ids of so many accepted calls, oldest first."""
+        """Accept ``count`` calls; return their reference ids, oldest first."""
         return [answer.reference_id for answer in self.accept([self.new(**changes) for _ in range(count)])]
 
     def limit(self, **limits):
-        """Sets limits of the webhook as its registration would."""
+        """Set limits of the webhook, as its registration would."""
         self.client.hset(keyspace.policy("acme", "hook"), mapping=limits)
 
     def token(self):
-        return f"token{next(_tokens)}"  # none that a test names by itself
+        return f"token{next(_tokens)}"  # never one that a test chooses itself
 
     def claimed(self, **changes):
-        """Reference id and token of a call that is being sent."""
+        """Accept and claim a call; return its reference id and token."""
         ref, token = self.accepted(**changes), self.token()
         assert self.store.claim([ref], token).granted == {ref}
         return ref, token
 
     def lose_lease(self, ref):
-        """Ends a lease in the past, as time would."""
+        """Make the call's lease end in the past."""
         self.client.hset(keyspace.record(ref), "leaseEnd", 1)
         self.client.zadd(keyspace.due_running(), {ref: 1})
 
     def look_at_ages(self):
-        """Lets the next `expire` look at every call that is not final."""
+        """Make the next `expire` look at every call that is not final."""
         for key in self.client.keys("relay:{0}:p:*:open:*"):
             *_, plugin, _, webhook = key.decode().split(":")
             self.client.zadd(key, dict.fromkeys(self.client.zrange(key, 0, -1), 1))
             self.client.zadd(keyspace.ages(), {f"{plugin}/{webhook}": 1})
 
     def grow_old(self, ref):
-        """Lets a call have had its time, as time would, and ends what has."""
+        """Make the call's time be over, then end all calls whose time is over."""
         self.client.hset(keyspace.record(ref), "endBy", 1)
         self.look_at_ages()
         return self.store.expire(limit=100)
 
     def ring(self, ref):
-        """Lets the alarm of a queued id ring now."""
+        """Make the alarm of a queued call ring now."""
         self.client.zadd(keyspace.due_queued("bulk"), {ref: 1})
 
     def settlement(self, ref, token, **changes):
@@ -115,7 +115,7 @@ class Ledger:
         return Settlement(ref, token, **(fields | changes))
 
     def failure(self, ref, token, **changes):
-        """A settlement of a call whose endpoint was not reached."""
+        """Return a settlement of a call whose endpoint was not reached."""
         fields = {
             "state": State.UNREACHABLE,
             "outcome": Outcome.CONNECT_FAILED,
@@ -131,16 +131,16 @@ class Ledger:
         return self.store.find(ref).state
 
     def time_ms(self, ref, name):
-        """A time in a call's record, as the scripts read it."""
+        """Return a time in a call's record, in milliseconds, as the scripts read it."""
         return int(self.client.hget(keyspace.record(ref), name))
 
     def alarms(self, ref):
-        """In which of the two alarm clocks an id stands."""
+        """Return which of the two alarm sets, "running" and "queued", contain the call."""
         names = {"running": keyspace.due_running(), "queued": keyspace.due_queued("bulk")}
         return {name for name, key in names.items() if self.client.zscore(key, ref) is not None}
 
     def everything(self):
-        """The whole store as plain values, to see whether a call changed anything."""
+        """Return the whole store as plain values, to check whether a script changed anything."""
         readers = {
             b"hash": self.client.hgetall,
             b"string": self.client.get,

@@ -1,7 +1,7 @@
-"""The ledger once more, in plain Python and by another hand: what the transitions are to do, without alarms and keys.
+"""An independent model of the ledger in plain Python: what each transition must do, without alarms and keys.
 
-Times are milliseconds. A call that waits is either parked or has an alarm soon; the model knows which, the alarms
-themselves are judged by `tests.contract.inspection`.
+Times are in milliseconds. A waiting call is either parked or has an alarm soon. The model knows which of the two;
+`tests.contract.inspection` checks the alarms themselves.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FINAL = {"delivered", "unreachable", "interrupted", "rejected", "cancelled"}
 
 @dataclass
 class Hook:
-    """A webhook: what it is registered with, and how its calls stand."""
+    """A webhook: its registered limits, and the state of its breaker and rate."""
 
     repeatable: bool = False
     concurrency: int | None = None
@@ -32,19 +32,19 @@ class Hook:
     open_until: int = 0
     open_for: int = 0
     probe: int = 0
-    prober: str = ""  # the call that the probe is
+    prober: str = ""  # the reference id of the call that is the breaker's probe
     max_age: int = 24 * 3600 * 1000
     bucket: Fraction = Fraction(0)
     bucket_at: int = 0
-    shared: bool = False  # whether a call of it was ever parked for its share of a process
-    offered: bool = False  # whether a worker ever said what it had room for: others have to look for themselves
+    shared: bool = False  # whether one of its calls was ever parked because its share of a process was used up
+    offered: bool = False  # whether a worker ever stated its room; other workers then have to look for parked calls
 
     @property
     def burst(self) -> int:
         return max(1, 1000 // self.every_ms)
 
     def tokens(self, now: int) -> int:
-        """A bucket that fills at the rate and holds a second's worth."""
+        """Return the whole tokens of a bucket that fills at the webhook's rate and holds one second's worth."""
         return int(min(Fraction(self.burst), self.bucket + Fraction(now - self.bucket_at, self.every_ms)))
 
     def spend(self, now: int) -> None:
@@ -59,7 +59,7 @@ class Hook:
 
 @dataclass
 class Call:
-    """An invocation. The token of one that ended by its age is any (`ANY`)."""
+    """An invocation. Its token is `ANY` if it ended by its age."""
 
     hook: str
     timeout: int
@@ -73,11 +73,11 @@ class Call:
     losses: int = 0
     outcomes: list[str] = field(default_factory=list)
     parked: bool = False
-    held: bool = False  # by an open breaker
+    held: bool = False  # held back by an open breaker
 
 
 class Model:
-    """All calls and webhooks at a time ``now``. Methods mirror the store's and return what it is to answer."""
+    """All calls and webhooks at the time ``now``. Methods mirror the store's, and return the answer it should give."""
 
     def __init__(self, hooks: dict[str, Hook], now: int, margin: int) -> None:
         self.hooks = copy.deepcopy(hooks)
@@ -151,7 +151,7 @@ class Model:
         return None if call.state == "cancelled" else call.state
 
     def expire(self) -> None:
-        """Everything that has had its time ends, but for what is being sent, or was lost only now."""
+        """End every call whose time is over, except those being sent and those whose lease ended only just now."""
         for ref, call in self.calls.items():
             if call.state in FINAL or call.ends_by > self.now:
                 continue
@@ -160,13 +160,13 @@ class Model:
             elif call.lease_end + 2 * GRACE_MS <= self.now:
                 self._lose(ref, call, ANY)
 
-    # -- what a webhook may do ----------------------------------------------------------------------------------
+    # -- what a webhook's limits allow --------------------------------------------------------------------------
 
     def of(self, hook: str) -> list[Call]:
         return [call for call in self.calls.values() if call.hook == hook]
 
     def live(self, hook: str) -> int:
-        """How many calls hold a place."""
+        """Return how many of the webhook's calls hold a place."""
         return sum(call.state == "sending" and call.lease_end > self.now for call in self.of(hook))
 
     def places(self, name: str) -> float:
@@ -240,7 +240,7 @@ class Model:
         return "ended"
 
     def _give_up_probe(self, ref: str, *, lost: bool = False) -> None:
-        """Nothing was heard of the endpoint by this call: the next one is to try it. A lost one's probe has ended."""
+        """Let the next call probe the endpoint, if this was the probe and heard nothing; a lost probe has ended already."""
         for hook in self.hooks.values():
             if hook.prober == ref and not lost:
                 hook.probe, hook.prober = 0, ""

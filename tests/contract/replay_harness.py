@@ -1,4 +1,4 @@
-"""Replays on a ledger: what operators do, and what the worker does that holds a job."""
+"""Replays on a ledger: the acts of operators, and those of the worker that holds a job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FAILED = Filter(error=True)
 
 
 class ReplayHarness:
-    """Operators and one worker at a time."""
+    """Acts as the operators, and as one worker at a time."""
 
     def __init__(self, ledger):
         self.ledger = ledger
@@ -29,7 +29,7 @@ class ReplayHarness:
     # -- originals ----------------------------------------------------------------------------------------------
 
     def ended(self, outcome=Outcome.ANSWERED, status=503, sent=Sent.ANSWERED, state=None, **changes):
-        """An invocation that came to this end."""
+        """Make an invocation that ended this way; return its reference id."""
         ref, token = self.ledger.claimed(**changes)
         self.settle(ref, token, outcome, status, sent, state)
         return ref
@@ -46,7 +46,7 @@ class ReplayHarness:
         self.published.extend(settled.ready)
 
     def failed(self, count):
-        """So many that failed for certain, the oldest first."""
+        """Make ``count`` invocations that certainly failed; return their reference ids, oldest first."""
         return [self.ended() for _ in range(count)]
 
     # -- jobs ---------------------------------------------------------------------------------------------------
@@ -60,12 +60,12 @@ class ReplayHarness:
         return self.store.get(job.plugin, job.replay_id)
 
     def take(self, job):
-        """The token of whoever holds the job from now on."""
+        """Claim the job; return the new holder's token, or None if it was not granted."""
         token = self.ledger.token()
         return token if self.runs.claim(job.replay_id, token) else None
 
     def brought(self, job, limit=50, revision=1):
-        """What the holder brings for the job's next originals."""
+        """Return the job's place, and what its holder would create for the next originals."""
         place, originals = self.runs.read(job.replay_id, limit)
         news = [
             NewReplay()
@@ -80,7 +80,7 @@ class ReplayHarness:
         return self.runs.create(job.replay_id, token, place, news)
 
     def create_all(self, job):
-        """Holds the job until everything is decided, or nothing more may be made now."""
+        """Claim the job and create replays until all originals are decided, or no more may be created now."""
         token = self.take(job)
         assert token is not None
         while True:
@@ -89,17 +89,17 @@ class ReplayHarness:
                 return created
 
     def made(self, job):
-        """What the job has made, in the order in which it was made."""
+        """Return the reference ids that the job has created, in order."""
         decided = self.client.lrange(f"relay:{{0}}:replay:{job.replay_id}:decided", 0, -1)
         return [each.decode() for each in decided if len(each) == 36]
 
     def decided(self, job):
-        """Of each original, in turn: True if something was made of it, else why not."""
+        """Return for each original, in order, True if it was replayed, or the reason why it was skipped."""
         decided = self.client.lrange(f"relay:{{0}}:replay:{job.replay_id}:decided", 0, -1)
         return [True if len(each) == 36 else each.decode() for each in decided]
 
     def send(self, refs, **end):
-        """Claims calls and settles those that are granted; returns them."""
+        """Claim calls and settle those that are granted; return these."""
         token = self.ledger.token()
         claimed = self.ledger.store.claim(refs, token)
         for ref in sorted(claimed.granted):
@@ -110,7 +110,7 @@ class ReplayHarness:
         return self.ledger.store.find(ref)
 
     def lose_holder(self, job):
-        """Ends the holder's lease, as time would."""
+        """Make the lease of the job's holder end in the past."""
         self.client.hset(keyspace.replay(job.replay_id), "leaseEnd", 1)
         self.client.zadd(keyspace.due_running(), {f"replay-{job.replay_id}": 1})
 

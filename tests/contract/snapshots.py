@@ -1,4 +1,4 @@
-"""A whole store read, kept and put back by one command each: what explores many stores does that most of the time."""
+"""Reads, saves and restores a whole store with one command each, because tests that explore many stores do so often."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import redis
 
-#: Values as plain text, in an order of their own: a hash or a set has none that anybody may rely on.
+#: Returns values as sorted plain text, because hashes and sets have no reliable order.
 _READ = """
 local readers = {
   hash = function(key)
@@ -51,17 +51,17 @@ end
 
 
 def everything(client: redis.Redis) -> dict[bytes, object]:
-    """Each key's value, so that equal stores give equal ones."""
+    """Return each key's value; equal stores give equal results."""
     return {key: _frozen(value) for key, value in sorted(client.eval(_READ, 0))}
 
 
 def keep(client: redis.Redis) -> bytes:
-    """The whole store, for `put_back`; of a real server, because the fake has no dumps that a script may take."""
+    """Return the whole store for `put_back`; needs a real server, because a script on the fake cannot dump keys."""
     return client.eval(_KEEP, 0)
 
 
 def put_back(client: redis.Redis, kept: bytes) -> None:
-    """Makes the store what it was."""
+    """Restore a store that `keep` has returned."""
     client.eval(_PUT_BACK, 0, kept)
 
 

@@ -1,4 +1,4 @@
-"""The store and its model side by side: each act is done to both, and both have to say the same."""
+"""The store and its model side by side: each act is done to both, and both must give the same answer."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ MARGIN_MS = 10_000
 TIMEOUT_MS = 20_000
 LEASE_MS = TIMEOUT_MS + MARGIN_MS
 LONGEST_DELAY_MS = 600_000
-DRAIN_MS = 14 * 60_000 + LONGEST_DELAY_MS  # before the backstop of parked calls rings: nothing may need that
+DRAIN_MS = 14 * 60_000 + LONGEST_DELAY_MS  # shorter than the backstop alarm of parked calls, which no call may need
 DRAIN_STEPS = 2_000
-NEAR_OPEN = 18  # failures in a row that a webhook's breaker has heard already
-#: Every kind of webhook once.
+NEAR_OPEN = 18  # failures in a row that each webhook's breaker has counted at the start
+#: One webhook of every kind.
 HOOKS = {
     "plain": Hook(),
     "again": Hook(repeatable=True),
@@ -34,9 +34,9 @@ HOOKS = {
     "slow": Hook(repeatable=True, every_ms=10_000, concurrency=2),
     "brief": Hook(repeatable=True, concurrency=1, retry=True, max_age=45_000),
 }
-#: Which of several parked calls has the near alarm may change; where each may stand is inspected.
+#: The alarm sets. Which of several parked calls has the near alarm may change; `Inspection` checks the alarms.
 ALARMS = {keyspace.due_running().encode(), *(keyspace.due_queued(lane).encode() for lane in LANES)}
-#: What a repeated script may change: alarms, and one entry more in the audit trail, which says that nothing changed.
+#: What a repeated script may change: alarms, and the audit trail, to which it adds that nothing changed.
 UNCOMPARED = ALARMS | {b"relay:{0}:audit:entries"}
 DELIVERED = (State.DELIVERED, Outcome.ANSWERED, True)
 #: How attempts end: state, outcome, whether the endpoint was contacted.
@@ -54,10 +54,10 @@ def reference_id(number: int) -> str:
 
 
 class StoreAndModel:
-    """What workers believe to be sending are ``in_flight``; what is on the lanes are ``messages``.
+    """A store and its model. ``in_flight``: calls that workers believe they are sending; ``messages``: those on lanes.
 
-    ``repeat`` says of an act that its first reply is lost: redis-py then calls again, which must change nothing and
-    answer the same.
+    ``repeat`` means that the first reply to an act is lost: redis-py then sends it again, which must change nothing
+    and get the same answer.
     """
 
     def __init__(self, client, hooks=HOOKS) -> None:
@@ -100,7 +100,7 @@ class StoreAndModel:
             self.publish([(ref, lane)])
 
     def claim(self, refs, token, *, full=(), park=(), repeat=False):
-        """Returns the calls in flight that were granted."""
+        """Claim calls; return the granted ones, as calls in flight."""
         claimed = self._said(repeat, lambda: self.store.claim(refs, token, full=full, park=park))
         verdicts = {ref: self.model.claim(ref, token, wanted=True) for ref in refs}
         verdicts |= {ref: self.model.claim(ref, token, wanted=False) for ref in (*full, *park)}
@@ -125,7 +125,7 @@ class StoreAndModel:
         self.settled.extend(settlements)
 
     def settle_again(self, settlement):
-        """However late it is said again, a settlement changes nothing of the call."""
+        """Settle the call once more: however late, that must not change the call."""
         settled = self.store.settle([settlement])
         expected = self.model.settle(settlement.reference_id, settlement.claim_token, "", "", 0, None)
         assert settled.counted == (expected,)
@@ -146,7 +146,7 @@ class StoreAndModel:
                 self.store.cancel(ref)
         else:
             ready = self.store.cancel(ref)
-            if repeat:  # whom the first one made ready has an alarm soon
+            if repeat:  # the calls that the first one made ready have an alarm soon
                 assert self._said(repeat, lambda: self.store.cancel(ref)) == ()
             self.publish(ready)
 
@@ -157,7 +157,7 @@ class StoreAndModel:
             self.publish(ready)
 
     def wake(self, *, room=1000, lanes=LANES):
-        """A process looks for parked calls that it has room for."""
+        """Let a process look for parked calls that it has room for."""
         for plugin, webhook_id in self.store.parked_calls.webhooks(limit=1000):
             self.publish(self.store.parked_calls.wake(plugin, webhook_id, room, lanes))
 
@@ -189,7 +189,7 @@ class StoreAndModel:
         self.model.now += step_ms
         self.ledger.set_ms(self.model.now)
 
-    # -- looking ------------------------------------------------------------------------------------------------
+    # -- checks -------------------------------------------------------------------------------------------------
 
     def check(self):
         Inspection(self.ledger, self.model).check()
@@ -205,7 +205,7 @@ class StoreAndModel:
         return [ref for ref, call in self.model.calls.items() if call.state not in FINAL]
 
     def next_alarm(self):
-        """When the next alarm rings; None if there is none."""
+        """Return when the next alarm rings; None without alarms."""
         keys = (keyspace.due_running(), *map(keyspace.due_queued, LANES))
         rows = [self.client.zrange(key, 0, 0, withscores=True) for key in keys]
         return min((int(row[0][1]) for row in rows if row), default=None)
@@ -218,7 +218,7 @@ class StoreAndModel:
                 self.messages.append(refs)
 
     def check_ready(self, ready):
-        """What is said to be ready is unfinished, and is in nobody's hand."""
+        """Check that calls reported as ready are unfinished, and that no worker holds them."""
         for ref, lane in ready:
             call = self.model.calls[ref]
             assert lane in LANES
@@ -228,7 +228,7 @@ class StoreAndModel:
     # -- to the end ---------------------------------------------------------------------------------------------
 
     def drain(self):
-        """Nothing is stuck: every worker that had something in hand is lost, others work on, and everything ends."""
+        """Check that nothing is stuck: all workers that hold calls are lost, others go on, and every call ends."""
         started = self.model.now
         for hook in self.model.hooks:
             self.resume(hook, published=False)
@@ -256,7 +256,7 @@ class StoreAndModel:
         assert self.client.zcard(keyspace.expiry()) == self.client.zcard(keyspace.plugin_index(PLUGIN)) == 0
 
     def _said(self, repeat, act):
-        """What is heard: the reply, or where it was lost that of the repeated call, which says the same."""
+        """Do an act and return its reply. With ``repeat``, do it again, and check that this changes nothing."""
         reply = act()
         if repeat:
             before, first = self.ledger.everything(), reply
@@ -287,5 +287,5 @@ class StoreAndModel:
 
 
 def _without_measures(reply):
-    """A repeated claim does not tell again for how long its calls had waited."""
+    """Return the reply without its measures: a repeated claim does not report again how long its calls had waited."""
     return replace(reply, waited_ms={}) if isinstance(reply, Claimed) else reply

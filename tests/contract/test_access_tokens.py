@@ -1,4 +1,4 @@
-"""Access tokens: fetched once for all, kept sealed, forgotten when refused."""
+"""Access tokens: fetched once for all processes, stored sealed, and deleted when an endpoint refuses them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CREDENTIALS = ClientCredentials(
 
 
 class AuthorizationServer:
-    """Where the wire would be: answers token requests."""
+    """Stands in for the network: answers token requests."""
 
     def __init__(self):
         self.asked = []
@@ -54,7 +54,7 @@ def vault():
 
 @pytest.fixture
 def process(redis_client, server, vault):
-    """Makes the tokens of one process."""
+    """A function that makes the access tokens object of one more process."""
     return lambda: AccessTokens(AccessTokenStore(redis_client), server, vault)
 
 

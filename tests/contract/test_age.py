@@ -1,4 +1,4 @@
-"""No call waits for ever: whatever holds it back, it ends when it has had its time."""
+"""No call waits for ever: whatever holds it back, it ends when its time is over."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_what_is_young_is_left_alone(ledger, hold):
     assert {ref: ledger.client.hgetall(keyspace.record(ref))} == before
     in_ms = ledger.client.zscore(keyspace.open_calls("acme", "hook"), ref) - time.time() * 1000
     delay_ms = MINUTE_MS if hold is delayed else 0
-    assert 0 <= DEFAULT_AGE_MS + delay_ms - in_ms < MINUTE_MS  # and is looked at again when it has
+    assert 0 <= DEFAULT_AGE_MS + delay_ms - in_ms < MINUTE_MS  # and it is looked at again when its time is over
 
 
 @pytest.mark.parametrize(("sent", "says"), [(Sent.NO, Sent.NO), (Sent.MAYBE, Sent.MAYBE), (Sent.ANSWERED, Sent.NO)])

@@ -1,4 +1,4 @@
-"""What alerts hold, and which of their changes are still to be told of."""
+"""Which alerts hold, and which of their changes are still to be reported."""
 
 import pytest
 

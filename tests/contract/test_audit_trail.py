@@ -138,7 +138,7 @@ def test_segments_that_are_dropped_without_being_pruned_are_missed(trail, redis_
     points = [block_from(segment).signed for segment in trail.segments(0, 4)]
     redis_client.ltrim(SEGMENTS, 2, -1)
     assert (check(trail).wrong.seq, check(trail).wrong.what) == (1, "removed")
-    redis_client.set(BEGINNING, points[2].to_bytes())  # a checkpoint is no beginning
+    redis_client.set(BEGINNING, points[2].to_bytes())  # a checkpoint is not a valid beginning
     assert check(trail).wrong.what == "forged"
 
 
@@ -149,7 +149,7 @@ def test_a_change_of_what_was_signed_is_not_signed_over(trail, redis_client, sea
     worker.iterate()
     redis_client.lset(ENTRIES, 3, "9 forget k1 acme other     ")
     if sealed:
-        redis_client.delete(HEAD)  # and the checkpoint with it: the worker remembers
+        redis_client.delete(HEAD)  # which deletes the checkpoint, too; the worker remembers it
     add(trail, 1, 6)
     free_lock(redis_client)
     worker.iterate()
@@ -191,7 +191,7 @@ def test_the_end_that_was_cut_off_is_missed_by_an_earlier_export(trail, redis_cl
     add(trail, 2)
     free_lock(redis_client)
     signing(trail, "w2").iterate()
-    assert check(trail).is_good  # which nobody can tell from a shorter trail
+    assert check(trail).is_good  # which cannot be told from a shorter trail
     found = check(trail, heads_in(before)["0"])
     assert (found.wrong.seq, found.wrong.what) == (3, "cut")
 
@@ -243,7 +243,7 @@ def test_where_nobody_signs_one_entry_is_read_while_the_oldest_is_young(trail, m
 
 
 class Tamperer:
-    """Somebody with every right on the server: a trail of 18 signed entries, segments of five and an open end of three."""
+    """An attacker with all rights on the server. The trail: 18 signed entries, in segments of five and an open end."""
 
     def __init__(self, client):
         self.client = client
@@ -256,7 +256,7 @@ class Tamperer:
         return [block_from(segment) for segment in self.client.lrange(SEGMENTS, 0, -1)]
 
     def write(self, entries, sizes):
-        """Put entries where they were: into segments with the checkpoints that these had, and the open end."""
+        """Write entries back to their places: into segments, with their old checkpoints, and the open end."""
         blocks, at = self.blocks(), 0
         for number, (block, size) in enumerate(zip(blocks, sizes, strict=False)):
             self.client.lset(SEGMENTS, number, segment_of(block.signed, entries[at : at + size]))
@@ -296,7 +296,7 @@ def test_any_edit_removal_insertion_or_reordering_is_found_and_the_first_wrong_e
     with valkey.client() as client:
         tamperer = tampered(client)
         changed = change(tamperer.entries, at, other)
-        # Where a segment holds one more or fewer, the writer chooses which: the one that was changed, or all after it.
+        # If a segment gets one more or fewer, the attacker chooses which: the changed one, or all that follow.
         sizes = [5, 5, 5]
         if change in (remove, insert) and at < 15 and data.draw(st.booleans()):
             sizes[at // 5] += len(changed) - len(tamperer.entries)

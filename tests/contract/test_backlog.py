@@ -1,4 +1,4 @@
-"""How many calls waited in each lane, by the minute, as sweeps saw it."""
+"""The backlog: how many calls waited in each lane, per minute, as sweeps recorded it."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def test_the_most_calls_that_waited_in_a_minute_are_kept(ledger, backlog, redis_
     now_ms = backlog.minutes(["bulk"], 0)[-1].start_ms
     minutes = backlog.minutes(["bulk", "replay"], now_ms - 180_000)
     seen = [dict(each.pending) for each in minutes if each.pending["bulk"] is not None]
-    assert {"bulk": 3, "replay": 0} in seen  # a minute may have ended meanwhile
+    assert {"bulk": 3, "replay": 0} in seen  # a new minute may have begun meanwhile
     assert minutes[0].pending == {"bulk": None, "replay": None}
     (noted,) = {keyspace.backlog(each.start_ms // 60_000) for each in minutes if each.pending["bulk"] == 3}
     assert DAY_S < redis_client.ttl(noted) <= DAY_S + 7200

@@ -1,4 +1,4 @@
-"""Chains under random interleavings: two workers, lost leases and replies, cancels, deadlines; nothing twice or stuck."""
+"""Chains in random interleavings of two workers, lost leases and replies, cancels, deadlines: none stuck or doubled."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from relay.store.transitions import NewStep
 from tests.contract.ledger import Ledger
 from tests.depth import examples
 
-STEPS = (1, 3, 1)  # calls of each step
+STEPS = (1, 3, 1)  # how many calls each step makes
 
 
 class ChainMachine(RuleBasedStateMachine):
-    """One chain of three steps; what its worker works out next is counted here from the records alone."""
+    """One chain of three steps; the test derives its next step from the records alone."""
 
     client: object
 
@@ -28,8 +28,8 @@ class ChainMachine(RuleBasedStateMachine):
         self.ledger = Ledger(self.client)
         self.store = self.ledger.store
         self.chain = self.ledger.accepted(pins="{}", repeatable=True, timeout_ms=120_000)
-        self.held = {}  # reference id -> token of whoever sends it
-        self.ends = {}  # reference id -> the final state it was seen in
+        self.held = {}  # reference id -> token of the worker that sends it
+        self.ends = {}  # reference id -> the final state that was seen
 
     # -- what is known ------------------------------------------------------------------------------------------
 
@@ -65,7 +65,7 @@ class ChainMachine(RuleBasedStateMachine):
         if number >= len(STEPS):
             self.store.settle([self.ledger.settlement(self.chain, token, attempt=None)])
             return
-        number = max(0, number - stale)  # worked out before the last step was made
+        number = max(0, number - stale)  # decided before the last step was made
         news = [self.new_step() for _ in range(STEPS[number])]
         before = len(self.records())
         verdict, _ = self.store.advance(self.chain, token, number, news)
@@ -143,7 +143,7 @@ class ChainMachine(RuleBasedStateMachine):
         return NewStep(new_reference_id(), "hook", 1, 20_000, repeatable=False, payload=b"p", request_bytes=10)
 
     def teardown(self):
-        """Whatever happened: with time and one worker everything ends."""
+        """Check that, given time and one worker, everything ends, whatever happened before."""
         for _ in range(60):
             unfinished = [record for record in self.records() if record.state not in FINAL]
             if not unfinished:

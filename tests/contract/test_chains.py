@@ -1,4 +1,4 @@
-"""Chains in the ledger: a parent holds nothing while it waits, a step is created once, an end is an end for all."""
+"""Chains in the ledger: a waiting parent holds no place, a step is created once, and a chain's end ends its steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.contract.clocked import START_MS
 
 @pytest.fixture
 def chain(ledger):
-    """A chain that was accepted, and short ways to move it."""
+    """An accepted chain, with short ways to advance it."""
     return Chain(ledger)
 
 
@@ -142,7 +142,7 @@ def test_a_repeated_settle_of_the_last_step_still_names_the_parent(chain, ledger
 def test_a_step_that_exists_is_not_created_again_by_a_late_thought(chain, ledger):
     (step,) = chain.begun()
     chain.deliver(step)
-    verdict, _, ready = chain.advance(step=0)  # prepared before the step ended, claimed after
+    verdict, _, ready = chain.advance(step=0)  # the advance was prepared before the step ended, and claimed after
     assert (verdict, ready) == (Advance.ADVANCED, [chain.ref])
     assert chain.state() is State.QUEUED
     assert ledger.client.llen(keyspace.steps(chain.ref)) == 1
@@ -181,7 +181,7 @@ def test_a_chain_past_its_deadline_ends_and_cancels_its_unsent_steps(chain, ledg
     assert (record.state, record.outcome, record.error) == (State.UNREACHABLE, Outcome.CHAIN_TIMEOUT, True)
     assert (chain.state(unsent), chain.state(running)) == (State.CANCELLED, State.SENDING)
     settled = ledger.store.settle([ledger.settlement(running, token)])
-    assert (settled.counted, settled.ready) == ((True,), ())  # a late step revives nothing
+    assert (settled.counted, settled.ready) == ((True,), ())  # a late step does not revive the chain
     assert ledger.client.hgetall(keyspace.pending()) == {b"count": b"0", b"bytes": b"0"}
 
 
@@ -249,7 +249,7 @@ def test_one_outermost_chain_makes_no_more_steps_than_it_may(chain, ledger):
     ledger.client.hset(keyspace.record(chain.ref), "made", CHAIN_STEPS)
     token = chain.claim(nested)
     assert chain.advance(ref=nested, token=token)[0] is Advance.TOO_MANY
-    assert chain.state(nested) is State.SENDING  # its worker ends it
+    assert chain.state(nested) is State.SENDING  # its worker still has to end it
 
 
 @pytest.mark.parametrize(("left", "verdict"), [(3, Advance.ADVANCED), (2, Advance.TOO_MANY)])
@@ -290,7 +290,7 @@ def test_records_of_chains_and_steps_name_each_other(chain, ledger):
 def test_the_end_of_a_step_brings_no_key_of_a_forgotten_parent_back(ledger, chain):
     (step,) = chain.begun()
     token = chain.claim(step)
-    ledger.client.delete(keyspace.record(chain.ref))  # as pruning takes it, long after it has ended
+    ledger.client.delete(keyspace.record(chain.ref))  # as pruning does, long after its end
     ledger.store.settle([ledger.settlement(step, token)])
     assert ledger.client.exists(keyspace.record(chain.ref)) == 0
 
@@ -329,7 +329,7 @@ def test_a_step_two_below_a_chain_that_is_over_is_not_sent(chain, ledger):
     _, (step,), _ = chain.advance(token=chain.claim(middle), ref=middle)
     ledger.client.hset(
         keyspace.record(chain.ref), "state", "cancelled"
-    )  # although its end would take all of them with it
+    )  # although the chain's end would end all of them
     assert not ledger.store.claim([step], ledger.token()).granted
     assert chain.state(step) is State.CANCELLED
 

@@ -1,4 +1,4 @@
-"""How many messages one id gets, however long workers are away; and what a jump of the server's clock costs."""
+"""Bounds how many messages one call gets while workers are away, and what a jump of the server's clock costs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.contract.clocked import PLUGIN, START_MS, Clocked
 from tests.contract.ledger import LIMITS
 from tests.contract.store_and_model import ENDS, LEASE_MS, StoreAndModel, reference_id
 
-QUEUED = 50_000  # 400 messages, well over what a short lane holds; also passed with 200,000 (a minute)
+QUEUED = 50_000  # 400 messages, far more than a short lane holds; also passes with 200,000, which takes a minute
 AWAY_S = 300
 HOUR_MS = 3_600_000
-MESSAGES_A_SECOND = 30  # that workers take when they are back
+MESSAGES_A_SECOND = 30  # how many messages the workers take per second once they are back
 
 
 class Lane:
-    """Messages of the bulk lane, and how many each id has had."""
+    """The messages of the bulk lane, and how many each call has had so far."""
 
     def __init__(self):
         self.messages = []
@@ -59,7 +59,7 @@ def test_an_id_has_at_most_three_messages_though_workers_are_away_for_five_minut
         ledger.register("hook")
         sweeper = Sweeper(ledger.store, lane, run_here=pytest.fail)
         accept_many(ledger, lane)
-        for second in range(AWAY_S + QUEUED // MESSAGE_IDS):  # another lane's worker sweeps all the time
+        for second in range(AWAY_S + QUEUED // MESSAGE_IDS):  # a worker of another lane keeps sweeping
             now_ms += 1_000
             ledger.set_ms(now_ms)
             sweeper.sweep()
@@ -72,7 +72,7 @@ def test_an_id_has_at_most_three_messages_though_workers_are_away_for_five_minut
 
 
 def work(ledger, lane, token):
-    """A second of the workers' time: calls that are answered at once."""
+    """Let workers work for one second; calls are answered at once."""
     for number in range(min(MESSAGES_A_SECOND, len(lane.messages))):
         refs = lane.messages.pop(0)
         claimed = ledger.store.claim(refs, f"{token}-{number}")
@@ -92,7 +92,7 @@ def settle_all(ledger, refs, token):
 
 
 def everything_under_way(client, hook):
-    """A call in each unfinished state."""
+    """Make a call in each unfinished state."""
     both = StoreAndModel(client, [hook])
     for number in range(1, 6):
         both.accept(reference_id(number), hook, published=number % 2 == 0)

@@ -1,4 +1,4 @@
-"""Delayed calls: queued with a time before which nobody sends them, on the alarms that everything has."""
+"""Delayed calls: queued with a time before which they are not sent, by means of the usual alarms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MINUTE_MS = 60_000
 
 
 def past_delay(ledger, ref):
-    """Lets the delay be over, as time would."""
+    """Make the call's delay be over."""
     ledger.client.hset(keyspace.record(ref), "notBefore", 1)
     ledger.client.zadd(keyspace.due_running(), {ref: 1})
 
@@ -34,7 +34,7 @@ def test_nobody_sends_it_before_whatever_message_comes(ledger):
     assert ledger.store.claim([], ledger.token(), park=[ref]).parked == set()
     assert ledger.store.sweep(["bulk"], limit=10) == ()
     after = ledger.everything()
-    noted = keyspace.workers().encode(), b"relay:{0}:sweeps", b"relay:{0}:due:backlog:"  # what a sweep has seen
+    noted = keyspace.workers().encode(), b"relay:{0}:sweeps", b"relay:{0}:due:backlog:"  # what a sweep notes
     assert not [key for key in after if after[key] != before.get(key) and not key.startswith(noted)]
 
 

@@ -1,4 +1,4 @@
-"""What is kept and for how long: records and their contents apart, and contents that are destroyed on request."""
+"""How long records and their contents are kept, each on its own, and contents that are destroyed on request."""
 
 import time
 from dataclasses import replace
@@ -87,7 +87,7 @@ def test_a_chain_is_forgotten_with_its_steps(ledger):
 
 
 class NoQueue:
-    """A broker with nothing on its lanes."""
+    """A broker whose lanes are empty."""
 
     @staticmethod
     def depths():
@@ -96,7 +96,7 @@ class NoQueue:
 
 @pytest.mark.parametrize("records", [RECORDS - 1, RECORDS, RECORDS + 1, 6 * RECORDS])
 def test_one_sweep_forgets_whatever_is_old_in_bounded_pieces(valkey, monkeypatch, records):
-    monkeypatch.setattr(sweeper, "PRUNING_S", BUSY_S)  # a busy machine forgets fewer in its own
+    monkeypatch.setattr(sweeper, "PRUNING_S", BUSY_S)  # in the usual time a busy machine would delete fewer
     with valkey.client() as client:
         ledger = Ledger(client, replace(LIMITS, max_pending=10_000))
         for start in range(0, records, 100):
@@ -171,7 +171,7 @@ def test_bytes_of_a_plugin_go_from_pending_to_kept_and_away(redis_client):
 def test_the_oldest_contents_of_a_plugin_go_first_and_their_records_stay(redis_client):
     redis_client.sadd(keyspace.plugins(), "acme")
     ledger = Ledger(redis_client)
-    waiting = ledger.accepted()  # the oldest of all is not final, and keeps what it needs
+    waiting = ledger.accepted()  # the oldest call is not final, so its contents are kept
     refs = []
     for _ in range(6):
         refs.append(settled(ledger))

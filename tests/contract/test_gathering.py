@@ -1,4 +1,4 @@
-"""What a worker brings to the store is counted once, whatever becomes of the replies."""
+"""Measurements that a worker writes to the store are counted once, even if replies are lost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HOOK = ("acme", "hook")
 
 
 class Flaky(Measures):
-    """Loses the reply (or the call) of as many calls as it is told."""
+    """Loses the reply, or the request itself, of a given number of writes."""
 
     losses: tuple[str, ...] = ()
 

@@ -119,7 +119,7 @@ def test_a_refusal_leaves_a_rejected_record_without_contents(ledger):
 def test_refusals_beyond_the_minutes_limit_are_only_counted(ledger):
     news = [ledger.new(refusal=Outcome.REQUEST_REJECTED, payload=b"") for _ in range(REFUSALS_A_MINUTE + 5)]
     verdicts = [answer.verdict for answer in ledger.accept(news)]
-    if AcceptVerdict.UNRECORDED not in verdicts[-5:]:  # the minute turned while the script ran
+    if AcceptVerdict.UNRECORDED not in verdicts[-5:]:  # a new minute began while the script ran
         verdicts = [answer.verdict for answer in ledger.accept([ledger.new(refusal=n.refusal) for n in news])]
     assert AcceptVerdict.UNRECORDED in verdicts
     assert ledger.store.counts("acme")["unrecorded"] >= 1

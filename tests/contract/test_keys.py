@@ -24,7 +24,7 @@ def api_keys(redis_client, vault):
 
 
 def wrong_texts(text):
-    """Everything that is not quite this key."""
+    """Return texts that differ slightly from this key."""
     flipped = "0" if text[-1] != "0" else "1"
     return [
         "",
@@ -155,7 +155,7 @@ def test_a_full_server_keeps_no_known_key_out(api_keys, monkeypatch):
         raise ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
 
     monkeypatch.setattr(api_keys._client, "hset", full)
-    with suppress(ResponseError):  # a class of redis-py's own where the real server says it
+    with suppress(ResponseError):  # redis-py has a class of its own for the real server's error
         assert api_keys.authenticate(text) == key
 
 

@@ -1,7 +1,7 @@
-"""All interleavings of two ids, two workers, an operator, a sweeper and time; and every call of a run repeated.
+"""All interleavings of two calls, two workers, an operator, a sweeper and time; and runs with one act repeated.
 
-Each actor has its acts in order, and every order of all of them together is tried. Orders that lead to the same
-store are followed once: what comes next can no more tell them apart than the scripts can.
+Each actor does its acts in order, and all interleavings of the actors are tried. Interleavings that lead to the same
+store are followed only once, because the scripts cannot tell them apart.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from tests.contract.snapshots import keep, put_back
 from tests.contract.store_and_model import ENDS, LEASE_MS, StoreAndModel, reference_id
 from tests.depth import DEEP
 
-#: What scripts add to and no act of these tests reads: the audit trail, and what is still to be counted.
+#: Lists that scripts append to and that no act of these tests reads: the audit trail, and uncounted notes.
 APPENDED_ONLY = (b":audit:entries", b":notes")
-#: A webhook, and how its calls end: what differs most; the others meet every promise in the model's random runs, too.
+#: Webhooks, and how their calls end: the two most different pairs. The model's random runs cover the others.
 PROGRAMS = [("plain", ENDS[0]), ("one", ENDS[3])]
 if DEEP:
     PROGRAMS += [("again", ENDS[1]), ("two", ENDS[4]), ("quick", ENDS[3]), ("slow", ENDS[0]), ("brief", ENDS[3])]
@@ -41,7 +41,7 @@ def cancel_known(ref):
 
 
 def actors(hook, end):
-    """For each actor its acts, in order."""
+    """Return the acts of each actor, in order."""
     return (
         (
             lambda both: both.accept(A, hook, key=("k", "p")),
@@ -56,7 +56,7 @@ def actors(hook, end):
 
 
 class Explored:
-    """A store that an order led to, as it was: kept, to be put back once for each act that may come next."""
+    """A saved store that an interleaving has led to; it is restored once for each act that may come next."""
 
     def __init__(self, both, done):
         self.done = done
@@ -69,7 +69,7 @@ class Explored:
 
 
 def position(both, done):
-    """What an act may depend on, so that equal ones need one look: the store but for the two lists that no act reads."""
+    """Return a digest of all that an act may depend on: the model, and the store without the lists no act reads."""
     store = {key: value for key, value in both.ledger.everything().items() if not key.endswith(APPENDED_ONLY)}
     calls = sorted(both.model.calls.items())
     told = repr((done, store, sorted(both.in_flight), calls, both.model.hooks))
@@ -77,7 +77,7 @@ def position(both, done):
 
 
 def explore(client, hook, programs):
-    """Plays all orders; returns how many stores they lead to, and how many of those are ends."""
+    """Play all interleavings; return how many different stores they lead to, and how many of those are ends."""
     both = StoreAndModel(client, [hook])
     seen, frontier, ends = set(), [Explored(both, (0,) * len(programs))], 0
     while frontier:
@@ -110,7 +110,7 @@ def test_every_order_of_two_ids_and_two_workers_keeps_every_promise(valkey, hook
 
 
 def a_run(hook):
-    """A run of everything that is called, some of it after a loss; each act takes whether its reply is lost."""
+    """Return the acts of a run: all scripts, some after lost leases. Each act takes whether its reply is lost."""
     refs = [reference_id(number) for number in range(1, 6)]
     return [
         *(lambda both, repeat, ref=ref: both.accept(ref, hook, key=(ref, "p"), repeat=repeat) for ref in refs),
@@ -137,6 +137,6 @@ def test_a_lost_reply_at_any_position_of_a_run_changes_nothing(valkey, hook):
             both = StoreAndModel(client, [hook])
             for position, act in enumerate(acts):
                 act(both, position == lost)
-            # But for the audit trail, where a repeated act says that it changed nothing.
+            # Without the audit trail, to which a repeated act adds that it changed nothing.
             ends.append({key: value for key, value in both.ledger.everything().items() if b":audit:" not in key})
     assert all(end == ends[0] for end in ends)

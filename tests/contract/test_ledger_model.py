@@ -1,8 +1,8 @@
 """The real scripts against a model in plain Python: random runs of two workers with everything that can go wrong.
 
-Replies are lost (the call is repeated at once), workers stall and lose their leases, messages are dropped, doubled
-and published to nobody, operators cancel, pause and resume. After every step the store is compared with the model,
-and at the end of every run time passes until nothing is left.
+Replies are lost (the act is repeated at once); workers stall and lose their leases; messages are dropped, doubled, or
+never published; operators cancel, pause and resume. After every step the store is compared with the model, and at the
+end of every run time passes until nothing is left.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.depth import examples
 
 STEPS_MS = [1, 500, 1_000, GRACE_MS + 1, 10_000, LEASE_MS - 1, LEASE_MS, 61_000, 16 * 60_000]
 DELAYS_MS = [0, 700, 20_000, LONGEST_DELAY_MS]
-ROOMS = [None, 0, 1, 3]  # what a worker that settles has room for
+ROOMS = [None, 0, 1, 3]  # how many more calls a settling worker has room for
 MAX_CALLS = 14
 MAX_MESSAGES = 20
 WHICH = st.integers(0, 1)
@@ -35,7 +35,7 @@ KEYS = st.none() | st.tuples(st.sampled_from(["k1", "k2"]), st.sampled_from(["p1
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Each rule is one act of somebody."""
+    """Random runs; each rule is one act of a caller, a worker, an operator, or time."""
 
     client: object
 
@@ -46,7 +46,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize(hooks=st.lists(st.sampled_from(sorted(HOOKS)), min_size=1, max_size=2, unique=True))
     def begin(self, hooks):
-        """A run is about one or two webhooks, so that their calls meet."""
+        """Begin a run with only one or two webhooks, so that their calls compete."""
         self.hooks = hooks
         for hook in (*hooks, *hooks):
             self.both.accept(reference_id(next(self.numbers)), hook)
@@ -58,7 +58,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return f"t{next(self.numbers)}"
 
     def some_refs(self):
-        """What is unfinished; what is final only where nothing else is left."""
+        """Return unfinished calls, or final ones if all are final."""
         return self.both.unfinished() or list(self.both.model.calls)
 
     # -- callers and messages -----------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ class LedgerMachine(RuleBasedStateMachine):
         refs = data.draw(st.lists(st.sampled_from(self.some_refs()), min_size=1, max_size=4, unique=True))
         token = self.token()
         self.both.claim(refs, token, repeat=repeat)
-        if unheard:  # the worker never got the reply, and gives back whatever it was granted
+        if unheard:  # the worker never got the reply, so it gives back all that it may have been granted
             self.both.release([(ref, token) for ref in refs])
 
     @precondition(lambda self: self.both.in_flight)
@@ -118,7 +118,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.both.in_flight) > 1)
     @rule(repeat=st.booleans(), end=st.sampled_from(ENDS), room=st.sampled_from(ROOMS))
     def settle_all(self, repeat, end, room):
-        in_flight = list(dict(self.both.in_flight).items())  # a process has one call_in_flight of a call
+        in_flight = list(dict(self.both.in_flight).items())  # a process has a call in flight only once
         self.both.settle(in_flight, end, delay_ms=700, room=room, repeat=repeat)
 
     @rule(room=st.integers(1, 3), lanes=st.sets(st.sampled_from(LANES), min_size=1))
@@ -138,7 +138,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.both.in_flight)
     @rule(repeat=st.booleans())
     def lose_a_lease(self, repeat):
-        """A worker stalls for its lease; another takes the call, and later the first one comes back."""
+        """Stall a worker beyond its lease; another takes the call, and later the first one comes back."""
         ref, _ = self.both.in_flight[0]
         model = self.both.model
         self.both.pass_time(max(0, model.calls[ref].lease_end - model.now))
@@ -183,7 +183,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.both.check()
 
     def teardown(self):
-        if self.both.is_sound():  # else a step has failed, and is what is to be shown
+        if self.both.is_sound():  # otherwise a step has failed, and that failure is the one to show
             self.both.drain()
 
 

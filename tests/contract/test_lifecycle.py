@@ -1,6 +1,6 @@
-"""`TRANSITIONS` is what the scripts do: every transition listed happens, and nothing else does.
+"""`TRANSITIONS` is true: the scripts make exactly the listed transitions.
 
-Each state in every circumstance meets every script, and what became of it is written down.
+Every script is run on an invocation in each state and circumstance, and the resulting transitions are recorded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LISTED = {
 }
 
 
-# -- states: how an invocation comes to be in each; they give its id and the token that holds it -------------------
+# -- states: each function brings an invocation into one, and returns its reference id and the token of its claim --
 
 
 def nothing(_ledger, repeatable):
@@ -107,7 +107,7 @@ BROUGHT = {
 }
 
 
-# -- circumstances: what may stand in a webhook's way ---------------------------------------------------------------
+# -- circumstances: what may keep a webhook from sending ------------------------------------------------------------
 
 
 def free(_ledger):
@@ -164,7 +164,7 @@ def cancel(ledger, ref, _token):
 
 
 def a_job(ledger):
-    """A replay job of one original, and who holds it."""
+    """Make a replay job of one original; return the harness, the job, and its holder's token."""
     harness = ReplayHarness(ledger)
     job = harness.start(reference_ids=[ledger.accepted(refusal=Outcome.REQUEST_REJECTED)])
     return harness, job, harness.take(job)
@@ -184,13 +184,13 @@ def cancel_replay(ledger, ref, _token):
 
 
 def expire(ledger, _ref, _token):
-    """Looks at everything that is not final, whatever its age."""
+    """Run `expire` on everything that is not final, whatever its age."""
     ledger.look_at_ages()
     ledger.store.expire(limit=100)
 
 
 def aged(act):
-    """The same when the call has had its time."""
+    """Return the same act, for a call whose time is over."""
 
     def act_on_aged(ledger, ref, token):
         if ledger.client.exists(keyspace.record(ref)):
@@ -201,7 +201,7 @@ def aged(act):
 
 
 def acts():
-    """(transition, what is done): with the holder's token and with another's."""
+    """Return pairs of a transition and an act, with the token of the claim's holder and with a wrong one."""
     yield "accept", accept
     yield "accept", lambda ledger, ref, token: accept(ledger, ref, token, refusal=Outcome.REQUEST_REJECTED)
     yield "claim", lambda ledger, ref, _: ledger.store.claim([ref], ledger.token())
@@ -233,13 +233,13 @@ def empty(ledger):
 
 
 def position(ledger, ref):
-    """What a transition moves."""
+    """Return what a transition changes in a record: the state, the token, and the time of the next attempt."""
     state, *held = ledger.client.hmget(keyspace.record(ref), "state", "token", "notBefore")
     return (State(state.decode()) if state else None, *((each or b"") for each in held))
 
 
 def happened(ledger, states, circumstances=CIRCUMSTANCES):
-    """The transitions that were seen when invocations in these states met every circumstance and every act."""
+    """Return the transitions seen when every act met invocations in these states, in every circumstance."""
     for state in states:
         every = itertools.product(BROUGHT[state], (True, False), circumstances, acts())
         for bring, repeatable, circumstance, (name, act) in every:
@@ -258,7 +258,7 @@ def happened(ledger, states, circumstances=CIRCUMSTANCES):
 
 
 class Family:
-    """A chain that was accepted, and its steps; ``held`` has the tokens of those that are being sent."""
+    """An accepted chain and its steps; ``held`` has the tokens of those being sent."""
 
     def __init__(self, ledger):
         self.ledger = ledger
@@ -275,7 +275,7 @@ class Family:
         assert self.ledger.store.claim([ref], self.held[ref]).granted
 
     def begin(self, ref, **changes):
-        """Lets a chain wait for one step; its reference id."""
+        """Advance a chain so that it waits for one step; return the step's reference id."""
         self.claim(ref)
         new = self.step(**changes)
         self.ledger.store.advance(ref, self.held[ref], 0, [new])
@@ -372,7 +372,7 @@ def family_acts():
 
 
 def happened_in_chains(ledger):
-    """The transitions that were seen when somebody acted on one invocation of a chain: of all of its family."""
+    """Return the transitions, of the chain and its steps, seen when every act met one invocation of the chain."""
     for situation, late, (name, act) in itertools.product(SITUATIONS, (False, True), family_acts()):
         for index in itertools.count():
             empty(ledger)
@@ -391,12 +391,12 @@ def happened_in_chains(ledger):
                     yield was[0], after[0], name
 
 
-#: Every script in every state, on the real server: that the fake runs scripts alike is seen by all other tests of them.
+#: The real server suffices except in deep runs: all other tests of scripts show that the fake runs them alike.
 SERVERS = ["valkey", "fakeredis"] if DEEP else ["valkey"]
 every_server = pytest.mark.parametrize("redis_client", SERVERS, indirect=True)
 
 
-@pytest.mark.timeout(400)  # on the fake every script is compiled anew
+@pytest.mark.timeout(400)  # the fake compiles scripts anew for every run
 @every_server
 def test_exactly_the_listed_transitions_happen(ledger):
     unfinished = [state for state in BROUGHT if state not in FINAL]

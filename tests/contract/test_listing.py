@@ -1,4 +1,4 @@
-"""Listings: which invocations, in which order, a page at a time while others come and go."""
+"""Listings: which invocations they show, in which order, and page by page while invocations come and go."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def refs(page):
 
 
 def listed(ledger, limit=50, **wanted):
-    """Everything that a filter finds, by walking all its pages."""
+    """Return all reference ids that a filter finds, over all pages."""
     found, cursor = [], None
     while True:
         page = ledger.listing.page("acme", Filter(**wanted), limit=limit, cursor=cursor)
@@ -34,7 +34,7 @@ def listed(ledger, limit=50, **wanted):
 
 
 def created(ledger, ref, at):
-    """Moves an invocation to another time, index by index, as if it had come then."""
+    """Change, in each index, the time at which an invocation was accepted."""
     ledger.client.hset(keyspace.record(ref), "createdAt", at)
     for key in ledger.client.keys("relay:{0}:p:acme:*"):
         if ledger.client.type(key) == b"zset" and ledger.client.zscore(key, ref) is not None:
@@ -51,7 +51,7 @@ def ended(ledger, state=State.DELIVERED, outcome=Outcome.ANSWERED, status=200, *
 
 @pytest.fixture
 def ends(ledger):
-    """One of each end, two webhooks, a minute between; newest first."""
+    """An invocation of each outcome, of two webhooks, a minute apart; newest first."""
     ledger.client.hset(keyspace.webhooks("acme"), "other", 1)
     found = []
     for number, end in enumerate(ENDS * 2):
@@ -213,6 +213,6 @@ def test_pruning_leaves_nothing_in_an_index(ledger, ends):
     ledger.client.zadd(keyspace.expiry(), dict.fromkeys(ends, 1))
     assert ledger.store.prune(limit=100) == len(ends)
     left = [key for key in ledger.client.keys("*") if ledger.client.type(key) == b"zset"]
-    left.remove(keyspace.ages().encode())  # of webhooks, not of calls
+    left.remove(keyspace.ages().encode())  # this key lists webhooks, not calls
     assert left == []
     assert listed(ledger, states=FINAL) == []

@@ -1,4 +1,4 @@
-"""What the scripts count of invocations, on fakeredis and on a real server alike."""
+"""What the scripts count about invocations, alike on fakeredis and on a real server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def totals(measures, plugin="acme"):
 
 
 def story(ledger):
-    """Every kind of end there is, of two webhooks."""
+    """Invocations of two webhooks that end in every possible way."""
     ledger.client.hset(keyspace.webhooks("acme"), "other", 1)
     for webhook in ("hook", "hook", "other"):
         ledger.store.settle([ledger.settlement(*ledger.claimed(webhook_id=webhook), masked=3)])
@@ -78,7 +78,7 @@ def test_a_minute_is_what_was_counted_of_all_and_of_one(ledger, measures):
 def test_a_day_is_counted_by_webhook(ledger, measures):
     story(ledger)
     day = measures.day("acme").by_webhook
-    assert set(day) == {"hook", "other"}  # no names that callers make up
+    assert set(day) == {"hook", "other"}  # names that callers invent are not counted
     assert (day["hook"].accepted, day["hook"].errors, day["other"].accepted) == (7, 3, 1)
 
 
@@ -135,7 +135,7 @@ def test_every_minute_of_the_time_asked_for_is_there(redis_client):
 
 
 def test_percentiles_are_near_the_true_ones(redis_client):
-    """Ends of known durations, by a clock that the test steps."""
+    """Calls end after known durations, measured by a clock that the test controls."""
     clocked = Clocked(redis_client)
     clocked.register("hook")
     ledger = Ledger(redis_client)

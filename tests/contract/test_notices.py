@@ -1,4 +1,4 @@
-"""Notices on their way from a script to an API process."""
+"""Notices, from the script that sends them to the API process that receives them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ledger(valkey):
 
 @pytest.fixture
 def told(ledger):
-    """What the process ``api1`` is told, from the moment that it listens."""
+    """The notices that the process ``api1`` receives from the moment that it listens."""
     notices, listens, heard, stop = [], threading.Event(), threading.Event(), threading.Event()
 
     def deliver(notice):
@@ -52,7 +52,7 @@ def test_whoever_listens_is_told_of_every_renewed_subscription(ledger):
 
 
 def test_a_result_is_heard_as_it_was_sealed_and_no_library_writes_it_down(ledger, told, caplog):
-    with caplog.at_level(logging.DEBUG, "push_response"):  # where redis-py would
+    with caplog.at_level(logging.DEBUG, "push_response"):  # the logger with which redis-py would log them
         ref, token = ledger.claimed(waiter="api1")
         ledger.store.settle([ledger.settlement(ref, token, result=b"\x00sealed\xff\n")])
         (notice,) = told()

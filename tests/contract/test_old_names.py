@@ -1,4 +1,4 @@
-"""A server that was filled before keys had partitions: every key gets its root, once."""
+"""A server filled before keys had partitions: every key is renamed to have its root, once."""
 
 import time
 
@@ -13,7 +13,7 @@ from relay.up import access
 
 @pytest.fixture
 def client(valkey):
-    """Of one server: no cluster was filled before."""
+    """A client of a single server: clusters were never filled under the old names."""
     with valkey.client() as client:
         yield client
 
@@ -54,7 +54,7 @@ def test_more_keys_than_one_look_finds_are_all_renamed(client):
 
 
 def test_whoever_is_stopped_at_any_step_leaves_a_server_that_says_so(client, monkeypatch):
-    """Until the last key has its name of today the server is known for one with old names."""
+    """The server counts as one with old names until its last key is renamed."""
     fill(client)
     client.sadd("relay:plugins", "acme")
     send, left = client.connection_pool.connection_class.send_packed_command, [0]

@@ -1,4 +1,4 @@
-"""What may not go now: caps, rates, pauses, shares and breakers, and whom a freed place wakes."""
+"""Calls that may not be sent now: caps, rates, pauses, shares and breakers, and which calls a freed place wakes."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ def test_a_retrying_call_can_be_cancelled(ledger):
 
 
 def open_breaker(ledger):
-    """Twenty calls in a row without contact."""
+    """Open the webhook's breaker: settle twenty calls in a row without contact to the endpoint."""
     refs = ledger.accepted_many(20)
     ledger.store.claim(refs, "t-open")
     ledger.store.settle([ledger.failure(ref, "t-open") for ref in refs])
@@ -358,7 +358,7 @@ def test_cancelling_the_oldest_under_a_rate_hands_its_alarm_to_the_next(ledger):
 
 
 def not_tried(ledger, ref, token):
-    """A call that was to try the endpoint, and of which nothing was heard."""
+    """Settle a call, meant to probe the endpoint, that says nothing about the endpoint."""
     return ledger.settlement(
         ref,
         token,

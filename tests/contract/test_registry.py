@@ -35,7 +35,7 @@ def a_registration(webhook_id="ping", *, path="/in", secret=SECRET, **shape):
 
 
 def dump(redis_client):
-    """Everything in the store, names and values, as one text."""
+    """Return all names and values of the store as one text."""
     parts = []
     for name in sorted(redis_client.scan_iter()):
         kind = redis_client.type(name)
@@ -233,7 +233,7 @@ def test_a_repeated_apply_whose_reply_was_lost_changes_nothing_and_answers_as_th
     before = dump(redis_client)
     assert registry._commit("acme", planned, Seen())
     assert dump(redis_client) == before
-    # also after somebody else has gone on from there
+    # also after another process has registered more since
     registry.apply("acme", [a_registration("b", path="/x")])
     before = dump(redis_client)
     assert registry._commit("acme", planned, Seen())

@@ -1,4 +1,4 @@
-"""What operators decide about a webhook as a whole reaches every call of it that waits, at once and whoever dies."""
+"""An operator's decision about a webhook reaches each of its waiting calls, at once, whichever process dies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def retrying(ledger):
 
 
 def remove(ledger, *, begins=True):
-    """As the command does; with ``begins`` false its process is killed in between."""
+    """Remove the webhook as the command does; with ``begins`` false the command is killed half-way."""
     ledger.client.set(keyspace.last_revision("acme", "hook"), 1)
     ledger.client.hset(keyspace.revision("acme", "hook", 1), "shape", Shape("hook", "POST").to_json())
     assert Scripts(ledger.client).run("remove_webhook", ["acme", "hook", actor()]) == []
@@ -99,7 +99,7 @@ def test_what_is_being_sent_ends_its_attempt_and_gets_no_other_one(ledger):
 def test_what_a_chain_has_begun_goes_on_though_it_was_paused(ledger):
     chain, token = ledger.claimed(pins='{"hook":1}', repeatable=True, timeout_ms=120_000)
 
-    step = Chain.step(None)  # of no chain in particular
+    step = Chain.step(None)  # the step of an arbitrary chain
     ledger.store.advance(chain, token, 0, [step])
     ledger.policies.pause("acme", "hook")
     assert ledger.store.claim([step.reference_id], ledger.token()).parked == {step.reference_id}
@@ -137,7 +137,7 @@ def test_closing_a_breaker_lets_go_at_once_what_it_held_back(ledger, paused):
 
 
 def retrying_of_its_own(ledger):
-    """A call whose own pause between attempts has not passed."""
+    """Make a call that waits for its retry, whose pause is not over."""
     ref = ledger.accepted()
     later = int(time.time() * 1000) + 3_600_000
     ledger.client.hset(keyspace.record(ref), mapping={"state": "retrying", "notBefore": later})
@@ -145,7 +145,7 @@ def retrying_of_its_own(ledger):
 
 
 def test_calls_wait_in_no_set_that_is_forgotten(ledger):
-    """Every unfinished call of a webhook is found through one key, whatever holds it back."""
+    """One key lists every unfinished call of a webhook, whatever holds it back."""
     refs = {hold(ledger) for hold in HOLDS[:1]} | {retrying(ledger), ledger.claimed()[0]}
     found = {ref.decode() for ref in ledger.client.zrange(keyspace.open_calls("acme", "hook"), 0, -1)}
     assert refs <= found

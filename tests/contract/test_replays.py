@@ -1,4 +1,4 @@
-"""Replay jobs: what is matched, what is made, what is skipped and why, and how they are steered."""
+"""Replay jobs: what they match, create and skip, why, and how operators control them."""
 
 import itertools
 from dataclasses import replace
@@ -72,7 +72,7 @@ def test_steps_of_chains_are_never_matched(harness):
 
 @pytest.mark.parametrize(("family", "matched"), [(0, 3), (16, 3), (30, 1)])
 def test_one_script_of_a_plan_looks_at_so_many_records_and_no_more(harness, monkeypatch, family, matched):
-    monkeypatch.setattr(replay_runs, "LOOKED_AT", 5)  # and at four times as many of families
+    monkeypatch.setattr(replay_runs, "LOOKED_AT", 5)  # and four times as many members of families
     *_, newest = harness.failed(3)
     line = [newest, *(new_reference_id() for _ in range(family))]
     for ref, before in itertools.pairwise(line):
@@ -237,7 +237,7 @@ def test_a_repeated_last_creation_changes_nothing_says_that_the_job_is_over_and_
 
 
 def _but_for_alarms(harness):
-    """The whole store, but for when somebody looks again: what is made ready again is looked at again."""
+    """Return the whole store without the times of alarms, which a repeated act sets anew for the calls made ready."""
     everything = harness.ledger.everything()
     for key, value in everything.items():
         if b":due:" in key:
@@ -317,7 +317,7 @@ def test_a_rate_paces_what_is_made(harness):
     token = harness.take(job)
     created = harness.step(job, token)
     assert created.verdict is ReplayVerdict.PACED
-    assert created.place <= 8  # a tenth of a second's worth, and what the time between allows
+    assert created.place <= 8  # a tenth of a second's worth, and what the time since then allows
     assert 0 < created.wait_ms <= 20
 
 
@@ -399,7 +399,7 @@ def test_what_another_job_has_sent_since_is_skipped(harness):
     harness.create_all(second)
     assert harness.decided(second) == ["replayed", True, "being_replayed"]
     (again,) = harness.made(second)
-    assert harness.record(b).replayed_by == again  # the newest of the family is one
+    assert harness.record(b).replayed_by == again  # the job replays the newest of the family
     harness.send([again, c])
     assert harness.adds_up(first)
     assert harness.adds_up(second)
@@ -744,7 +744,7 @@ LINE = 4  # an original and three replays of the family
 
 
 def line_of(harness, uncertain_at, replay_of_first):
-    """A family in a line, of which one may have been executed; each replays the newest, or always the first."""
+    """Make a family of replays, one of which may have been executed; each replays the newest, or always the first."""
     refs = []
     for number in range(LINE):
         if not refs:
@@ -770,7 +770,7 @@ def test_whichever_of_a_family_may_have_been_executed_none_of_it_is_sent_again(
     harness.create_all(job)
     assert harness.decided(job) == [True if uncertain_at is None else "uncertain"]
     assert harness.replays.plan("acme", Request(reference_ids=[refs[asked]])).skipped == (uncertain_at is not None) or (
-        uncertain_at is None  # it is being replayed by now
+        uncertain_at is None  # it is being replayed already
     )
 
 
@@ -791,7 +791,7 @@ def test_a_replay_whose_original_is_forgotten_counts_as_uncertain(harness, repea
 def test_what_the_door_refused_is_skipped_as_that_and_not_as_expired(harness):
     refused = harness.ledger.accepted(refusal=Outcome.REQUEST_REJECTED, payload=b"", request_bytes=0)
     (failed,) = harness.failed(1)
-    harness.client.delete(keyspace.payload(failed))  # as its retention does
+    harness.client.delete(keyspace.payload(failed))  # as happens at the end of its retention
     plan = harness.replays.plan("acme", Request(reference_ids=[refused, failed]))
     assert plan.skipped_reasons == {"refused": 1, "expired": 1}
     job = harness.start(reference_ids=[refused, failed])

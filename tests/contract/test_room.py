@@ -1,4 +1,4 @@
-"""Whom a freed place wakes: only whom somebody has room for."""
+"""A freed place wakes only a call that a worker has room for."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ HOOK = ("acme", "hook")
 
 
 def make_idle(ledger, refs):
-    """As if they had become ready long ago."""
+    """Make these calls look as if they had become ready long ago."""
     for ref in refs:
         ledger.client.hset(keyspace.record(ref), "readyAt", 1)
 
 
 @pytest.fixture
 def parked(ledger):
-    """Two calls that are sent, of a webhook that might send twenty, and six that wait for the room of a worker."""
+    """Two calls being sent, of a webhook that may send twenty, and six parked ones that wait for room in a worker."""
     ledger.limit(concurrency=20)
     refs = ledger.accepted_many(8)
     claimed = ledger.store.claim(refs[:2], "t1", park=refs[2:])
-    assert (claimed.parked, claimed.ready) == (set(refs[2:]), ())  # whoever has no room wakes nobody
+    assert (claimed.parked, claimed.ready) == (set(refs[2:]), ())  # a worker without room wakes no call
     make_idle(ledger, refs)
     return refs
 
@@ -55,7 +55,7 @@ def test_of_other_lanes_nobody_is_woken_while_the_webhook_has_places(ledger):
 def test_a_process_with_room_finds_parked_calls_whoever_parked_them(ledger, parked):
     assert ledger.store.parked_calls.webhooks(limit=5) == [HOOK]
     assert ids(ledger.store.parked_calls.wake(*HOOK, 4, ["bulk"])) == parked[2:6]
-    assert ledger.store.parked_calls.wake(*HOOK, 4, ["bulk"]) == ()  # they are under way
+    assert ledger.store.parked_calls.wake(*HOOK, 4, ["bulk"]) == ()  # they are on their way already
     assert ids(ledger.store.parked_calls.wake(*HOOK, 5, ["bulk"])) == parked[6:7]
 
 

@@ -1,4 +1,4 @@
-"""How scripts come to the server and how they are found there, on the fake and on a real server."""
+"""How scripts are loaded into the server and found there, on the fake and on a real server."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_script_s_error_is_not_taken_for_a_missing_one(redis_client, runner):
 
 
 def test_a_failed_run_leaves_nothing_for_the_next_one(redis_client, runner):
-    """What a run collects stands in the server's memory until the next one begins anew."""
+    """Data that a run collects stays in the server's memory until the next run resets it."""
     redis_client.hset("relay:{0}:inv:a", mapping={"state": "queued", "plugin": "p", "webhook": "w", "lane": "bulk"})
     redis_client.hset("relay:{0}:inv:a", mapping={"createdAt": "1", "requestBytes": "1", "timeout": "1000"})
     redis_client.set("relay:{0}:inv:b", "no hash")
@@ -74,7 +74,7 @@ REFS = [f"ref-{number}" for number in range(6)]
 
 
 def rows(client):
-    """Records of which each reads differently, one of them wrongly made."""
+    """Write records that each read differently, one of them malformed."""
     for number, ref in enumerate(REFS):
         record = {"state": "queued", "plugin": f"plugin-{number}", "webhook": "w", "lane": "bulk", "timeout": "1000"}
         client.hset(f"{ROOT}inv:{ref}", mapping=record | {"createdAt": "1", "requestBytes": "1"})
@@ -83,7 +83,7 @@ def rows(client):
 
 
 def runs(*, at=None, mishap=None):
-    """What reads one record after the other; something happens before one of them is taken."""
+    """Yield the runs that read one record after another; ``mishap`` is called before the one at ``at``."""
     for number, ref in enumerate(REFS):
         if number == at:
             mishap()

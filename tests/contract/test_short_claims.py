@@ -1,4 +1,4 @@
-"""The short way of a claim, which nearly every call takes: it comes to what the long way comes to, and is taken."""
+"""The fast path of the claim script, which nearly every call takes: it is taken, with the result of the slow path."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RUNNING, OVER, JOB, PAUSED_JOB, TOKEN = *(reference_id(number) for number in ran
 _CHAIN = {"chain": "1", "pins": "{}", "step": "-1", "open": "0", "deadline": START_MS + 60_000}
 _TRIED = {"attempts": '[1,2,0,"connect_failed","no"]'}
 
-#: What may stand in the record of a call, beside what an accept writes.
+#: Fields that a call's record may have besides those that accepting it writes.
 RECORDS = {
     "as it came": {},
     "parked": {"parked": "1"},
@@ -54,7 +54,7 @@ RECORDS = {
     "ended by this claim": {"state": "unreachable", "token": TOKEN, "outcome": "expired"},
 }
 _OPEN = {"failures": 20, "openFor": 30_000}
-#: How its webhook stands.
+#: The states of its webhook.
 WEBHOOKS = {
     "free": {"concurrency": ""},
     "with two places": {"concurrency": 2},
@@ -68,15 +68,15 @@ WEBHOOKS = {
     "removed": {"removed": 1},
 }
 WAYS = ["to send", "read as full", "to park"]
-#: By record, webhook, whether another call of it is running, and as what the claim names it.
+#: Each is a record, a webhook, whether another call of that webhook is running, and in which list the claim names it.
 CASES = list(itertools.product(RECORDS, WEBHOOKS, [False, True], WAYS))
 PARKED = {"parked", "parked by this claim"}
 UNTRIED = PARKED | {"as it came", "due a moment ago", "due now", "a step", "nearly old"}
 
 
 def takes_the_short_way(record, webhook, beside, way):
-    """Whether a case does: it is sent where there is room, and parked where another call will wake it."""
-    if record not in UNTRIED or (webhook == "removed" and record != "a step"):  # what a chain has begun goes on
+    """Return whether a case takes it: the call is sent because there is room, or parked for another call to wake it."""
+    if record not in UNTRIED or (webhook == "removed" and record != "a step"):  # a chain that has begun goes on
         return False
     is_full = webhook in {"paused", "under a rate that is used up"} or (webhook == "with one place" and beside)
     if way == "to send":
@@ -94,7 +94,7 @@ def site(valkey, monkeypatch):
 
 
 class Site:
-    """A store with a call for each case, each of a webhook of its own, and a script that lacks one of the ways."""
+    """A store with a call and a webhook for each case, and a claim script without one of its two paths."""
 
     def __init__(self, client):
         self.client, self.lacking = client, NOTHING
@@ -139,7 +139,7 @@ class Site:
             writes.zadd(keyspace.running(PLUGIN, hook), {"another": LATER})
 
     def claim(self):
-        """What the claim of all says, and what there is then."""
+        """Claim all calls; return the reply, and the store afterwards."""
         refs, full, park = ([ref for (*_, way), ref in self.refs.items() if way == each] for each in WAYS)
         claimed = self.ledger.store.claim(refs, TOKEN, full=full, park=park)
         store = everything(self.client)
@@ -148,7 +148,7 @@ class Site:
 
 
 def _without_nothing(fields):
-    """The fields of a record, but for those that mean as much as if they were not there."""
+    """Return the fields of a record, without those whose value means the same as a missing field."""
     named = dict(zip(fields[::2], fields[1::2], strict=True))
     if int(named.get(b"notBefore") or 0) <= START_MS:
         named.pop(b"notBefore", None)

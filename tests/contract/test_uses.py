@@ -1,4 +1,4 @@
-"""Chains and the webhooks that they use stay whole, whoever registers or removes what, and when."""
+"""Chains and the webhooks that they use stay consistent, whatever is registered or removed, and when."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_dry_run_checks_chains_too(registry, redis_client):
 
 @pytest.mark.parametrize("raced", ["removed", "changed", "used"])
 def test_what_changes_between_check_and_commit_is_checked_again(registry, raced, monkeypatch):
-    """Somebody else removes a step's webhook, changes it, or begins to use one that is being changed."""
+    """Another process removes a step's webhook, changes it, or begins to use one that is being changed."""
     apply(registry, hook("login", queryParams=["a"]), hook("plain"))
     check, races = registry._uses.check, []
 

@@ -1,4 +1,4 @@
-"""Nobody waits for a wake-up that was used up, lost or never given: found by the model test, each told by itself."""
+"""No call waits for a wake-up that was used up, lost or never given: cases that the model test found, one by one."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def test_a_parked_call_that_an_open_breaker_ends_wakes_the_next(ledger):
     ledger.store.claim(refs, "t1")
     assert ids(ledger.store.settle([ledger.failure(refs[0], "t1")]).ready) == [refs[1]]
     assert ids(ledger.store.claim([refs[1]], "t2").ready) == [refs[2]]
-    assert ids(ledger.store.claim([refs[1]], "t2").ready) == [refs[2]]  # and says so again to whom the reply was lost
+    assert ids(ledger.store.claim([refs[1]], "t2").ready) == [refs[2]]  # and says so again when the reply was lost
 
 
 @pytest.mark.parametrize("rate", [{}, {"every": "100"}], ids=["a cap", "a rate"])
 def test_a_parked_call_is_looked_at_again_after_a_quarter_of_an_hour(ledger, rate):
     ledger.limit(concurrency=1, **rate)
     refs = ledger.accepted_many(4)
-    ledger.store.claim(refs[:2], "t1", park=refs[2:])  # which its worker has no room for
+    ledger.store.claim(refs[:2], "t1", park=refs[2:])  # the worker has no room for the parked ones
     assert [round(alarm_in_s(ledger, ref) / 60) for ref in refs[1:]] == [15, 15, 15]
 
 

@@ -1,4 +1,4 @@
-"""Heartbeats of workers: who lives, for which lanes, and until when that is believed."""
+"""Heartbeats of workers: which workers live, for which lanes, and how long a heartbeat counts."""
 
 import pytest
 
