@@ -1,4 +1,4 @@
-"""What a Lua 5.1 text touches of the global table, read from its compiled form: names that nobody declared."""
+"""Reads from compiled Lua 5.1 which globals a text uses, to find undeclared names."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _OPCODE_BITS, _BX_SHIFT = 0x3F, 14
 
 
 def globals_of(text: str) -> tuple[set[str], set[str]]:
-    """The globals that ``text`` and the functions in it read, and those that they write."""
+    """Return the globals that ``text`` and the functions in it read, and those that they write."""
     chunk = _Chunk(text)
     return chunk.read, chunk.written
 
 
 def most_upvalues(text: str) -> int:
-    """How many locals of the functions around it the greediest function in ``text`` uses."""
+    """Return the largest number of upvalues (locals of enclosing functions) that a function in ``text`` uses."""
     return _Chunk(text).upvalues
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("relay", "api", "workers")
-#: What is never part of the project, where there is no git to say what is.
+#: Paths that are never part of the project, for a tree without git.
 _FOREIGN = [
     ".git",
     *(line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line and not line.startswith("#")),
@@ -18,7 +18,7 @@ _FOREIGN = [
 
 
 def modules() -> list[Path]:
-    """Every module of the three packages."""
+    """Return every module of the three packages."""
     return sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
@@ -31,7 +31,7 @@ def tree_of(path: Path) -> ast.Module:
 
 
 def project_files() -> list[Path]:
-    """Every file under version control (or every file, in a tree without git)."""
+    """Return every file under version control, or in a tree without git every file that is not foreign."""
     paths = [path for path in _listed_by_git() or ROOT.rglob("*") if not _is_foreign(path)]
     return sorted(path for path in paths if path.is_file())
 

@@ -1,4 +1,4 @@
-"""What the documents say is so: states, modules, commands, settings."""
+"""The documents are true: states, modules, commands, settings."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def text_of(name: str) -> str:
 
 
 def table(text: str, *columns: str) -> list[list[str]]:
-    """The rows of the Markdown table with these columns, without the marks of code."""
+    """Return the rows of the Markdown table with these columns, without backticks."""
     head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
     assert head in text, columns
     body = text.split(head, 1)[1].split("\n\n", 1)[0]
@@ -98,7 +98,7 @@ def test_an_example_of_the_registrations_page_registers_without_a_warning(text):
 
 @pytest.fixture(scope="module")
 def registered():
-    """A registry with every example of the page, applied in order."""
+    """A registry to which every example of the page was applied, in order."""
     registry = Registry(
         fakeredis.FakeRedis(server=fakeredis.FakeServer()), *[Vault.from_text(Vault.new_key_text())] * 2
     )
@@ -272,7 +272,7 @@ def test_a_document_names_only_settings_that_there_are(path):
 
 
 def commands():
-    """Every ``relay ...`` of the documents' code, as words; what is no word of a command is left to the shell."""
+    """Yield every ``relay ...`` in the documents' code, as words, without the shell's syntax around it."""
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8").replace("\\\n", " ")
         spans = re.findall(r"`(relay [a-z][^`]*)`", text)

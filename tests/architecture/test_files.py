@@ -1,4 +1,4 @@
-"""Rules about what stands in the project's files."""
+"""Rules about the contents of the project's files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relay.invocation import MEANINGS
 
 from .sources import ROOT, name_of, project_files
 
-#: What only a certain machine or network knows. Written so that this file does not hold them itself.
+#: Names that exist only on one machine or network, written so that this file does not contain them itself.
 FOREIGN = re.compile(
     "|".join(
         [

@@ -1,4 +1,4 @@
-"""Who may import what: the contracts of pyproject.toml, and no library that it does not name."""
+"""Import rules: the contracts of pyproject.toml hold, and no library is imported that it does not name."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def plain(name):
     return name.lower().replace("_", "-").replace(".", "-")
 
 
-#: What takes a process as long to load as everything else that it needs, and those that start without.
+#: Libraries that take as long to load as everything else, and the programs that start without each.
 SPARED = {
     ("celery.app", "kombu.entity", "gevent", "flower", "falcon"): [f"relay.cli.{command}" for command in COMMANDS],
     ("relay.worker_runtime", "relay.executor", "pycurl"): ["workers.lane_app"],
@@ -61,7 +61,7 @@ SPARED = {
 
 @pytest.mark.parametrize(("large", "programs"), SPARED.items(), ids=["commands", "Flower", "the API"])
 def test_a_process_loads_nothing_large_that_it_may_never_use(large, programs):
-    """What several programs load one after the other in one process has all that each of them loads."""
+    """Several programs are loaded in one process, which then has loaded everything that each of them loads."""
     code = f"import sys, {', '.join(programs)}; print(*(set({large}) & sys.modules.keys()))"
     environ = {**os.environ, "RELAY_REDIS_URL": "redis://127.0.0.1:1/0"}
     done = subprocess.run(

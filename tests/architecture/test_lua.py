@@ -1,4 +1,4 @@
-"""Rules about the Lua scripts: headers, what needs what, and no name that nobody declares."""
+"""Rules about the Lua scripts: their headers, the includes that they need, and no undeclared names."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ FILES = [
     *((f"{name}.lua", source(name)) for name in scripts()),
     *((f"include/{name}.lua", include(name)) for name in INCLUDES),
 ]
-#: What the server gives to every function, and of Lua's own what the scripts use.
+#: The globals that the server provides, and those of Lua itself that the scripts use.
 GIVEN = {
     "redis", "cjson", "string", "table", "math", "tonumber", "tostring", "ipairs", "pairs", "unpack", "select", "type",
 }  # fmt: skip
-MOST_LOCALS = 185  # Lua has 200 at a time for a function
-MOST_UPVALUES = 50  # and 60
+MOST_LOCALS = 185  # Lua allows a function 200 at a time
+MOST_UPVALUES = 50  # Lua allows 60
 DECLARED = re.compile(r"^local (?:function )?(\w+(?:, \w+)*)", re.MULTILINE)
 TEXT = library().text.partition("\n")[2]
 BLOCK = re.compile(r"^do -- lua/([\w/]+)\.lua$", re.MULTILINE)
-#: The lines before the first block, then of each include and each script its name, its lines and what stands after them.
+#: The lines before the first block; then, for each include and script, its name, its lines, and the lines after it.
 HEAD, *NAMED = BLOCK.split(TEXT)
 BLOCKS = dict(zip(NAMED[::2], NAMED[1::2], strict=True))
 
 
 def parts_of(block):
-    """The lines within a block, and the locals that stand after it, for those below."""
+    """Split a block into the lines within it, and the locals after it, which later blocks see."""
     within, _, after = block.rpartition("\nend")
     return within, after
 
@@ -70,7 +70,7 @@ def test_a_script_s_header_names_its_keys_arguments_and_reply(name):
 
 
 def arguments_of(header):
-    """What a header calls each argument that has a number of its own, and where others follow: `3... the ids`."""
+    """Return a header's names of the numbered arguments, and the number from which others follow (`3... the ids`)."""
     text = re.sub(r"\s*\n-- +", "  ", header.partition("-- ARGV")[2].partition("\n-- Returns")[0])
     found = re.findall(r"  ([0-9]+)(?:-([0-9]+))? (\w+)", text)
     named = {number: name for first, last, name in found for number in range(int(first), int(last or first) + 1)}
@@ -119,7 +119,7 @@ def test_every_function_of_a_script_is_used(name):
 
 
 def test_the_library_stays_far_from_lua_s_limits():
-    """A block's locals end with it; those between the blocks stand until the end."""
+    """A block's locals end with the block; those between blocks count until the end of the library."""
     standing, most = len(locals_in(HEAD)), 0
     for block in BLOCKS.values():
         within, after = parts_of(block)
@@ -198,7 +198,7 @@ def test_a_name_that_is_declared_twice_is_refused():
 
 
 def test_threads_that_ask_at_once_make_the_same_library():
-    """A process that had made another one for itself would run scripts whose helpers are not there, as long as it lives."""
+    """A process that had made a different library would, as long as it lives, run scripts whose helpers are missing."""
     begin = threading.Barrier(8)
 
     def made(_number):

@@ -1,4 +1,4 @@
-"""The page on reliability: every test that it names is there."""
+"""The page on reliability names only tests that exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tests run side by side is said of files that there are."""
+"""The schedule of the tests names only files that exist."""
 
 from pathlib import Path
 

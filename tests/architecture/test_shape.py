@@ -1,4 +1,4 @@
-"""The shape of the code: small files, small functions, nouns for names, no clock and no environment where none belongs."""
+"""The shape of the code: small files and functions, nouns as names, and no clock or environment in pure modules."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def functions():
 
 
 def code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Lines from the signature to the end, without the docstring."""
+    """Return the number of lines from the signature to the end, without the docstring."""
     first = node.body[0]
     is_documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
     docstring = first.end_lineno - first.lineno + 1 if is_documented else 0
@@ -112,13 +112,13 @@ def constants():
 
 
 def is_number(value):
-    """Whether an expression is made of numbers alone, or is true or false."""
+    """Return whether an expression consists only of numbers, or is true or false."""
     leaves = [node for node in ast.walk(value) if isinstance(node, ast.expr) and not isinstance(node, ast.BinOp)]
     return all(isinstance(leaf, ast.Constant) and isinstance(leaf.value, int | float) for leaf in leaves)
 
 
 def test_a_constant_has_one_home():
-    """Numbers of the same name may be alike by chance; a text, a pattern or a list that is there twice drifts apart."""
+    """Numbers of one name may be equal by chance; but two copies of a text, a pattern or a list drift apart."""
     homes = defaultdict(list)
     for name, value, where in constants():
         if name.isupper() and not is_number(value):
@@ -126,12 +126,12 @@ def test_a_constant_has_one_home():
     assert not {name: where for (name, _), where in homes.items() if len(where) > 1}
 
 
-#: Shorter parts of patterns (a few digits, a letter) may be alike by chance.
+#: Shorter parts of patterns (a few digits, a letter) may be equal by chance.
 PATTERN_PART = 20
 
 
 def pattern_parts(path):
-    """The parts of a module's patterns that begin with a range of characters; groups of all kinds are written alike."""
+    """Return the parts of a module's patterns that begin with a character range; all groups are written alike."""
     texts = {
         node.value
         for call in ast.walk(tree_of(path))

@@ -1,4 +1,4 @@
-"""Nothing is there for its own sake: what only tests call is deleted, and so is a seam with one side."""
+"""No unused code: nothing that only tests call, and no protocol with a single implementation."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections import Counter
 
 from .sources import ROOT, modules, name_of, tree_of
 
-#: What frameworks call, by a name that they have chosen; and what users of the client call.
+#: Methods that frameworks call by names of their own, and those that users of the client call.
 CALLED_FROM_OUTSIDE = {
     *("emit", "log_message", "process_request", "Meta"),  # logging, http.server, falcon, marshmallow
     *("_validate", "_get_value", "list_commands", "get_command"),  # marshmallow, environs, click
-    *("_log_as_json",),  # a signal of Celery's
+    *("_log_as_json",),  # a Celery signal
     *("available", "describe"),  # relay.client
 }
-#: Protocols that describe an object of somebody else's.
+#: Protocols that describe objects of a library.
 FOREIGN = {"Answering"}
 TESTS = ("tests", "bench")
 
@@ -27,7 +27,7 @@ def names_in(paths):
 
 
 def is_command(node):
-    """Whether click or another framework gets it by a decorator with arguments of its own (`@group.command(...)`)."""
+    """Return whether a decorator with arguments registers it with a framework such as click (`@group.command(...)`)."""
     return any(isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute) for each in node.decorator_list)
 
 
@@ -46,12 +46,12 @@ def test_what_nobody_but_tests_calls_is_deleted():
     assert not unused
 
 
-#: Read by its name while settings are loaded (`relay/settings/settings.py`).
+#: Settings that are read by name while loading (`relay/settings/settings.py`).
 READ_BY_NAME = {"redis_plaintext"}
 
 
 def read_in(tree):
-    """The attributes that a module looks at. To count one up is to write it."""
+    """Yield the attributes that a module reads; incrementing one only writes it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             yield node.attr
@@ -59,7 +59,7 @@ def read_in(tree):
             yield from node.kwd_attrs
 
 
-#: The data that documents and scripts are compared with.
+#: Data with which tests compare documents and scripts.
 COMPARED = {"TRANSITIONS"}
 
 
@@ -104,7 +104,7 @@ def members_of(node):
 
 
 def attributes_of(node):
-    """Its members, and what its methods set on `self`."""
+    """Return a class's members, and the attributes that its methods set on `self`."""
     set_on_self = {
         each.attr
         for each in ast.walk(node)

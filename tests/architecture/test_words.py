@@ -1,4 +1,4 @@
-"""The words that people read: plain English that stands alone, in docstrings and in messages."""
+"""Docstrings and messages are plain English, and each stands alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from .sources import modules, name_of, project_files, tree_of
 
-#: What a reader would have to guess, and what it was taken to mean.
+#: Phrases that a reader has to guess at, each with advice on what to write instead.
 RIDDLES = {
     r"(?<!there )\b(?:is|are) none\b(?! of)": "say what is missing, or what it is not",
     r"\bno (?:reference id|address|list|chain|JSON value|number|id|header)\b,? (?:though|nor)\b": "say what it is not",
@@ -21,9 +21,9 @@ RIDDLES = {
     r"\bwhat there is\b(?! to be)": "say what it is",
     r"(?<!anything )(?<!all )\belse\.$": "otherwise",
 }
-#: Documents that are not part of this repository.
+#: References to documents that are not part of this repository.
 ELSEWHERE = re.compile(r"\(design\b|\bdesign,? section|\bthe design(?:, |'s )", re.IGNORECASE)
-#: With these begins what a thing is, or somebody says of it; a function's docstring says what it does.
+#: First words of a docstring that describes a thing; the docstring of a function has to say what it does.
 NO_VERBS = {
     *("a", "an", "the", "another", "each", "every", "all", "some", "one", "those", "these", "this", "that", "it"),
     *("what", "whether", "how", "which", "who", "where", "when", "why", "of", "as", "by"),
@@ -32,7 +32,7 @@ TEXT = {".py", ".md", ".lua", ".js", ".mjs", ".ts", ".toml", ".yml", ".yaml", ".
 
 
 def texts_of(path):
-    """Every string of a module: docstrings and messages."""
+    """Yield the line and text of every string of a module: docstrings and messages."""
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.lineno, node.value
@@ -49,12 +49,12 @@ def test_no_docstring_and_no_message_is_a_riddle(path):
     assert not found
 
 
-#: Says of each key of which type it is.
+#: Its functions' docstrings say which type each key has.
 KEYSPACE = "relay/store/keyspace.py"
 
 
 def is_named(node):
-    """Whether a function is a value with a name, or a group of commands: those have docstrings of nouns."""
+    """Return whether a function is a property or a group of commands, whose docstrings are nouns."""
     decorators = {ast.unparse(each).partition("(")[0].rpartition(".")[2] for each in node.decorator_list}
     return bool(decorators & {"property", "cached_property", "group"})
 
@@ -71,12 +71,12 @@ def test_a_function_s_docstring_begins_with_a_verb(path):
     assert not found
 
 
-#: Meant an iteration of a loop, an evaluation of a chain, two kinds of locks and a place in a queue.
+#: These words meant an iteration of a loop, an evaluation of a chain, two kinds of locks and a place in a queue.
 VAGUE = {"turn", "turns"}
 
 
 def names_of(path):
-    """Every name that a module makes."""
+    """Yield every name that a module defines."""
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name

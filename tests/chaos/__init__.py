@@ -1,1 +1,1 @@
-"""A relay under faults: real processes on a real server, a receiver that counts, and promises that are checked after."""
+"""Runs a relay under faults: real processes, a real server, a receiver that counts; then checks the promises."""

@@ -1,4 +1,4 @@
-"""Callers: threads that trigger through the API, in bulk and one by one, and write down what they were told."""
+"""Callers: threads that trigger through the API, in bulk and one by one, and record what they were told."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ if TYPE_CHECKING:
     from tests.chaos.plan import Plan
 
 THREADS = 6
-BULK = 60  # items of a bulk request, at most
-PATIENCE_S = 20.0  # a caller hears something within this time, or the connection failed
+BULK = 60  # the most items in a bulk request
+PATIENCE_S = 20.0  # an answer takes at most this long, or the connection failed
 BACK_OFF_S = (0.05, 0.4)
-#: Of a thousand steps of a caller: single triggers that are awaited, and that are not; all others are in bulk.
+#: How many of a caller's thousand steps are single triggers, awaited and not awaited; the others are bulk requests.
 AWAITED, ALONE = 350, 250
 EXPECTED = {200, 202, 429, 503}
-KEYED = 0.3  # share of single triggers with an Idempotency-Key, which are repeated until they are answered
+KEYED = 0.3  # the share of single triggers with an Idempotency-Key, which are repeated until answered
 
 
 @dataclass(frozen=True)
 class Told:
-    """What the API answered to one trigger that it accepted."""
+    """What the API answered to a trigger that it accepted."""
 
     reference_id: str
     hook: str
     at_ms: int
     key: str | None = None
-    result: tuple[int, bool] | None = None  # status and error, where the caller waited for them
+    result: tuple[int, bool] | None = None  # status and error, if the caller waited for them
 
 
 @dataclass
 class Callers:
-    """Brings all triggers of a plan in, whatever the API is going through."""
+    """Sends all triggers of a plan, whatever happens to the API."""
 
     url: str
-    keys: dict[str, str]  # of each plugin
+    keys: dict[str, str]  # by plugin
     plan: Plan
     told: list[Told] = field(default_factory=list)
     slowest_answer_s: float = 0.0
-    hung: int = 0  # requests without an answer within PATIENCE_S
+    hung: int = 0  # how many requests got no answer within PATIENCE_S
     refused: list[str] = field(default_factory=list)  # unexpected answers
     answers: Counter[str] = field(default_factory=Counter)
 
@@ -151,7 +151,7 @@ class Callers:
 
 
 def _counts(plan: Plan) -> dict[str, int]:
-    """How many of each webhook; what is over a webhook's most goes to the first one."""
+    """Return how many triggers each webhook gets; those beyond a webhook's ``most`` go to the first webhook."""
     counts = {hook.id: plan.invocations * hook.share // 1000 for hook in plan.hooks}
     for hook in plan.hooks:
         if hook.most is not None:

@@ -1,4 +1,4 @@
-"""What a run left behind: the records of the store, the receipts of the receiver, and what changed that must not."""
+"""Evidence that a run leaves: the store's records, the receiver's receipts, and final records that have changed."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
     from tests.chaos.callers import Callers
     from tests.chaos.harness import Harness
 
-#: What a client raises of a store that is away; a cluster's client has one of its own.
+#: What a client raises while the store is away; a cluster's client has its own exception.
 AWAY = (redis.RedisError, RedisClusterException)
 Receipts = dict[str, list[tuple[int, str]]]
 
 PAGE = 2_000
 WATCH_S = 0.5
-WATCHED = 300  # records looked at each time
+WATCHED = 300  # how many records to look at each time
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Read when everything is over."""
+    """What the store and the receiver contain when everything is over."""
 
     records: dict[str, Invocation]
     receipts: dict[str, list[tuple[int, str]]]
     pending: dict[str, int]
-    left: dict[str, int]  # alarms, places, parked and waiters that are still there
-    index: int  # ids in the plugin's index
+    left: dict[str, int]  # how many alarms, places, parked calls and waiters remain
+    index: int  # how many ids the plugins' indexes contain
 
     @classmethod
     def collect(
         cls, client: redis.Redis, plugins: Sequence[str], receipts: Receipts, keys: Keyspace = SINGLE
     ) -> Evidence:
-        """Of these plugins, which are all that the store has."""
+        """Collect the evidence about these plugins, which must be all that the store has."""
         refs = [ref.decode() for plugin in plugins for ref in client.zrange(keys.plugin_index(plugin), 0, -1)]
         pending = {name: pending_of(client, keys, name) for name in ("count", "bytes")}
         pending["of the plugins"] = sum(int(client.get(keys.plugin_pending(plugin)) or 0) for plugin in plugins)
@@ -56,18 +56,18 @@ class Evidence:
 
 
 def receipts_of(receiver_url: str) -> Receipts:
-    """What a receiver counted."""
+    """Return what a receiver has counted."""
     answer = requests.get(f"{receiver_url}/_receipts", timeout=120).json()
     return {ref: [(at_ms, what) for at_ms, what in rows] for ref, rows in answer.items()}
 
 
 def pending_of(client: redis.Redis, keys: Keyspace, name: str = "count") -> int:
-    """What all partitions count as not final."""
+    """Return the number of unfinished invocations, as all partitions count them."""
     return sum(int(client.hget(keys.pending(number), name) or 0) for number in range(keys.partitions))
 
 
 def records_of(client: redis.Redis, refs: Sequence[str], keys: Keyspace) -> dict[str, Invocation]:
-    """The records that there are."""
+    """Return the records that exist, by reference id."""
     found = {}
     for start in range(0, len(refs), PAGE):
         page = refs[start : start + PAGE]
@@ -105,7 +105,7 @@ def _waiters(client: redis.Redis, refs: Sequence[str], keys: Keyspace) -> int:
 
 @dataclass
 class Watch:
-    """Looks at final records again and again while the run goes on: they never change."""
+    """Checks repeatedly during a run that final records never change."""
 
     harness: Harness
     callers: Callers
@@ -126,7 +126,7 @@ class Watch:
         self._thread.join()
 
     def compare(self, records: dict[str, Invocation]) -> None:
-        """With what is there at the end."""
+        """Compare the watched records with those at the end of the run."""
         for ref, before in self.seen.items():
             record = records.get(ref)
             after = None if record is None else (record.state, record.outcome, record.status, record.finished_at_ms)

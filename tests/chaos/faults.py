@@ -1,4 +1,4 @@
-"""What goes wrong, and when: a seeded schedule, and the log of what was done, by which results are judged."""
+"""Injects faults on a seeded schedule, and logs what was done, so that the results can be judged."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from tests.chaos.harness import Harness
     from tests.chaos.plan import Plan
 
-SHORT_STALL_S = (0.5, 1.5)  # within every lease
-LONG_STALL_S = (LEASE_MARGIN_S + 3.0, LEASE_MARGIN_S + 5.0)  # beyond every lease
+SHORT_STALL_S = (0.5, 1.5)  # shorter than every lease
+LONG_STALL_S = (LEASE_MARGIN_S + 3.0, LEASE_MARGIN_S + 5.0)  # longer than every lease
 PAUSE_S = (0.5, 2.0)  # between faults
-DROPPED = 4  # messages of a lane at a time
+DROPPED = 4  # how many messages of a lane to drop at a time
 SAMPLE_S = 0.1
-POWER_LOSS_S = 1.0  # what `everysec` may leave unsynced
+POWER_LOSS_S = 1.0  # how much `everysec` may leave unsynced
 
-#: Faults by weight. A `server` fault reaches everybody, a `worker` fault one process.
+#: Faults and their weights. A `server` fault affects all processes, a `worker` fault one.
 KINDS = {
     "worker killed": 6,
     "worker stalled": 3,
@@ -55,12 +55,12 @@ KINDS = {
     "worker's log fails": 2,
     "api's log fails": 1,
 }
-REFUSES_S = (0.5, 3.0)  # beyond the shortest timeouts, within a lease
+REFUSES_S = (0.5, 3.0)  # longer than the shortest timeouts, shorter than a lease
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that was done. Times are milliseconds since the epoch, on the clock that the server has too."""
+    """A fault that was injected. Times are milliseconds since the epoch; the server uses the same clock."""
 
     kind: str
     target: str
@@ -73,7 +73,7 @@ class Fault:
 
 @dataclass
 class Mischief:
-    """Does one fault after another until it is told to end; ``log`` is what was done."""
+    """Injects one fault after another until it is stopped; ``log`` lists what was done."""
 
     harness: Harness
     plan: Plan
@@ -95,7 +95,7 @@ class Mischief:
         self._sampler.start()
 
     def stop(self) -> None:
-        """Ends; everything is running when this returns."""
+        """Stop injecting faults; returns when every process is running again."""
         self._ending.set()
         self._thread.join()
         if self.failure:
@@ -103,7 +103,7 @@ class Mischief:
 
     def _run(self) -> None:
         try:
-            first = list(self.kinds)  # each kind once, then by weight
+            first = list(self.kinds)  # first each kind once, then at random by weight
             self._random.shuffle(first)
             if self.plan.power_loss:
                 first.insert(len(first) // 2, "power lost")
@@ -132,7 +132,7 @@ class Mischief:
 
     def _apis_child_killed(self, part):
         if children := _children(part.pid):
-            with suppress(ProcessLookupError):  # one that has just ended
+            with suppress(ProcessLookupError):  # it may have just ended
                 os.kill(self._random.choice(children), signal.SIGKILL)
 
     def _end(self, part):
@@ -160,7 +160,7 @@ class Mischief:
         self._start_server(part)
 
     def _has_written(self):
-        """Under `everysec` it answers before it writes while a sync goes on, for up to two seconds: a kill loses that."""
+        """Return whether the server has written its file; `everysec` may delay that by two seconds, and a kill loses it."""
         with suppress(redis.RedisError):
             info = self.harness.client.info("persistence")
             return not info["aof_pending_bio_fsync"] and not info["aof_buffer_length"]
@@ -173,7 +173,7 @@ class Mischief:
         self._start_server(part)
 
     def _power_lost(self, part):
-        """The server dies, and with it what `everysec` had not synced a second before."""
+        """Kill the server, and cut off its file what `everysec` may not have synced in the last second."""
         self.harness.down.add(part.name)
         killed_s = time.time()
         part.kill()
@@ -209,7 +209,7 @@ class Mischief:
             self._refuses()
 
     def _servers_disk_full(self, part):
-        """Under `always` the server ends, and is started again as soon as there is room."""
+        """Fill the disk. Under `always` the server then ends, and is started again once there is room."""
         with self._refusals.full_disk(part.pid, self.harness.append_only_file()):
             self._refuses()
         wait_for(lambda: answers(self.harness.redis_url), "the server", self.harness.last_words)
@@ -217,7 +217,7 @@ class Mischief:
     # -- a log that cannot be written to ------------------------------------------------------------------------
 
     def _log_fails(self, part):
-        """For one life; in the next one it can be written to again."""
+        """Restart the process with a failing log; after its next restart the log works again."""
         part.log_to(Sink(self._random.choice(SINKS)))
         part.kill()
         while not part.is_running():
@@ -232,7 +232,7 @@ class Mischief:
                 self.harness.broker.lpop(lane, DROPPED)
 
     def _connections_killed(self, _part):
-        """Replies under way are lost with their connections."""
+        """Close all connections to the server; replies in transit are lost."""
         with suppress(redis.RedisError):
             self.harness.client.execute_command("CLIENT", "KILL", "SKIPME", "yes", "TYPE", "normal")
             self.harness.client.execute_command("CLIENT", "KILL", "SKIPME", "yes", "TYPE", "pubsub")

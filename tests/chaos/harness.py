@@ -1,4 +1,4 @@
-"""The processes of a run: server, API, workers, receiver. Each can be killed, frozen, ended; what died is started again."""
+"""The processes of a run: server, API, workers, receiver. Each can be killed, frozen or ended, and is restarted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from relay.invocation import Invocation
     from tests.chaos.sinks import Sink
 
-RESTART_S = 0.3  # after a death, as a supervisor would
+RESTART_S = 0.3  # the pause before a dead process is restarted, as a supervisor would do
 CONFIG = """\
 bind 127.0.0.1
 port {port}
@@ -55,7 +55,7 @@ zset-max-listpack-entries 16
 
 
 class Part:
-    """One process and its group; its output goes to a file."""
+    """A process with its group; its output goes to a file."""
 
     def __init__(self, name: str, command: tuple[str, ...], environ: dict[str, str], log: Path) -> None:
         self.name = name
@@ -64,11 +64,11 @@ class Part:
         self._command = command
         self._environ = environ
         self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
-        self._sink: Sink | None = None  # of the next life
-        self._held: Sink | None = None  # of this one
+        self._sink: Sink | None = None  # the log's sink after the next start
+        self._held: Sink | None = None  # the log's sink since the last start
 
     def start(self) -> None:
-        """Writes errors to its log, or to the sink of this life. SIGXFSZ is ignored: a write beyond a limit fails."""
+        """Start the process; errors go to its log or next sink. SIGXFSZ is ignored, so that writes beyond a limit fail."""
         before, self._held, self._sink = self._held, self._sink, None
         if before is not None:
             before.close()
@@ -85,7 +85,7 @@ class Part:
         )  # fmt: skip
 
     def log_to(self, sink: Sink) -> None:
-        """In its next life; in the one after that to its log again."""
+        """Make the process log to ``sink`` after its next start, and to its log file again after the one after that."""
         self._sink = sink
 
     @property
@@ -97,7 +97,7 @@ class Part:
         return self._process is not None and self._process.poll() is None
 
     def signal(self, number: int, *, group: bool = True) -> None:
-        """To the whole group: Granian's worker is what serves, and outlives its master."""
+        """Send a signal, by default to the whole group: Granian's worker serves requests, and outlives its master."""
         if self._process is None:
             return
         if group:
@@ -117,7 +117,7 @@ class Part:
 
 
 class Harness:
-    """A whole relay on ports of its own; a context. ``settings`` are further RELAY_ variables."""
+    """A whole relay on its own ports; a context. ``settings`` are additional RELAY_ variables."""
 
     def __init__(self, *, fsync: str = "always", bulk_workers: int = 2, receiver: bool = True, **settings: str) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="rly"))
@@ -140,7 +140,7 @@ class Harness:
         self.broker = self.client = redis.Redis.from_url(self.redis_url, socket_timeout=5)
         self.keys = SINGLE
         self.parts: dict[str, Part] = {}
-        self.down: set[str] = set()  # what is not to be started again for now
+        self.down: set[str] = set()  # the names of processes that are not to be restarted for now
         self._guard = threading.Thread(target=self._keep_alive, daemon=True)
         self._ending = threading.Event()
         self._describe(fsync, bulk_workers, receiver=receiver)
@@ -176,21 +176,21 @@ class Harness:
         return False
 
     def kept_records(self, refs: Sequence[str]) -> dict[str, Invocation]:
-        """Records as they are in the store for good, whatever happens to its servers."""
+        """Return records as the store keeps them, whatever happens to its servers."""
         return records_of(self.client, refs, self.keys)
 
     def workers(self) -> list[str]:
         return [name for name in self.parts if name.startswith("worker")]
 
     def workers_alive(self) -> int:
-        """How many workers have swept within the last seconds."""
+        """Return how many workers have swept within the last seconds."""
         with suppress(redis.RedisError, RedisClusterException):
             seconds, _ = self.client.time()
             return self.client.zcount("relay:{shared}:workers", seconds * 1000 - 3_000, "+inf")
         return 0
 
     def append_only_file(self) -> Path:
-        """The file that the server is appending to."""
+        """Return the file that the server is appending to."""
         return max((self.directory / "appendonlydir").glob("*.incr.aof"), key=lambda path: path.stat().st_mtime)
 
     def last_words(self) -> str:
@@ -222,7 +222,7 @@ class Harness:
             for name, part in self.parts.items():
                 if name in self.down or part.is_running():
                     continue
-                part.kill()  # what its group has left running
+                part.kill()  # what is left of its group
                 if not self._ending.wait(RESTART_S) and name not in self.down:
                     part.start()
 

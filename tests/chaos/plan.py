@@ -1,4 +1,4 @@
-"""What a run of the harness does: how many invocations of which webhooks, under which server, from which seed."""
+"""What a run does: how many invocations of which webhooks, with which fsync policy, and from which seed."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ AWAIT_S = 4
 
 @dataclass(frozen=True)
 class Hook:
-    """A webhook of the run. ``share`` of a thousand invocations, at most ``most`` in all."""
+    """A webhook of the run. It gets ``share`` of every thousand invocations, but at most ``most`` in all."""
 
     id: str
     share: int
     method: str
     timeout_s: int
-    path: str = "hook"  # "hook": the receiver misbehaves now and then; "nobody": nothing listens there
+    path: str = "hook"  # "hook": the receiver sometimes misbehaves; "nobody": nothing listens there
     retry: tuple[int, ...] | None = None  # the statuses that are retried; None: no retry policy
     concurrency: int | None = None
     rate: str | None = None
     most: int | None = None
-    steps: tuple[str, ...] = ()  # of a chain: the webhooks that it calls, one after the other
+    steps: tuple[str, ...] = ()  # of a chain: the webhooks that it calls, in order
 
     @property
     def repeatable(self) -> bool:
         return self.method != "POST"
 
     def document(self, base_url: str, closed_url: str) -> dict[str, object]:
-        """Its registration."""
+        """Return its registration."""
         if self.steps:
             steps = [{"webhook": step, "onError": "continue"} for step in self.steps]
             return {"id": self.id, "timeout": self.timeout_s, "steps": steps}
@@ -66,12 +66,12 @@ class Plan:
     seed: int
     invocations: int
     fsync: str  # "always" or "everysec"
-    workers: int = 2  # of the bulk lanes; one more serves the interactive lane
-    seconds: float = 40.0  # over which the triggers come
-    power_loss: bool = False  # once, the server loses what a machine that loses power loses under `everysec`
-    plugins: tuple[str, ...] = (PLUGIN,)  # each has all webhooks
+    workers: int = 2  # for the bulk lanes; one more serves the interactive lane
+    seconds: float = 40.0  # the time over which triggers are sent
+    power_loss: bool = False  # once, the server loses what a power loss costs under `everysec`
+    plugins: tuple[str, ...] = (PLUGIN,)  # each plugin has all webhooks
 
     @property
     def hooks(self) -> tuple[Hook, ...]:
-        """The webhooks of this run. A lost second takes steps from their chains, which no caller could be told of."""
+        """Return the webhooks of this run; none with chains if power is lost, because steps would be lost unnoticed."""
         return tuple(hook for hook in HOOKS if not (hook.steps and self.power_loss))

@@ -1,4 +1,4 @@
-"""The promises, each a check of what a run left behind against what its callers were told and what was done to it."""
+"""The promises; each checks the evidence of a run against what its callers were told and which faults were injected."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from tests.chaos.evidence import Evidence
     from tests.chaos.faults import Fault
 
-#: Faults that can cost a worker its lease: its own, and those of the server that it could not settle with.
+#: Faults that can make a worker lose its lease: its own, and those of the server, which keep it from settling.
 LEASE_FAULTS = ("worker", "server", "connections", "power", "primary", "slot", "network")
-SETTLE_SLACK_MS = 2_000  # after a fault's end until everybody has reconnected
+SETTLE_SLACK_MS = 2_000  # after a fault's end, until all processes have reconnected
 MAX_LOSSES = 3
-SHOWN = 3  # changes
+SHOWN = 3  # how many changes to show
 
 
 @dataclass(frozen=True)
 class Check:
-    """One promise: what it says, what was found, and who breaks it."""
+    """One promise: its text, what was found, and the ids that break it."""
 
     promise: str
     found: str
@@ -39,13 +39,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Trial:
-    """Everything that is judged. ``excused`` are ids that a lost second of the server's file touched."""
+    """Everything that is judged. ``excused`` are the ids that may have lost data in a power loss."""
 
     told: list[Told]
     evidence: Evidence
     faults: list[Fault]
     changed: dict[str, tuple[Any, Any]]
-    refused: tuple[str, ...] = ()  # what the API said to triggers that there is nothing wrong with
+    refused: tuple[str, ...] = ()  # the API's refusals of valid triggers
     hung: int = 0
     excused: frozenset[str] = field(default_factory=frozenset)
     hooks: Mapping[str, Hook] = field(default_factory=lambda: BY_ID)
@@ -143,7 +143,7 @@ class Trial:
         return f"{sum(map(len, made.values()))} steps of {len(made)} chains", wrong
 
     def _allows(self, record: Invocation) -> bool:
-        if record.is_chain:  # it ends as its last step did; its own losses leave no attempt
+        if record.is_chain:  # a chain ends as its last step did; its own losses leave no attempt
             steps = [
                 each
                 for each in self.evidence.records.values()

@@ -1,6 +1,6 @@
-"""The endpoint of a run: counts per `webhook-id` what it gets, and misbehaves. `python -m tests.chaos.receiver PORT`.
+"""The endpoint of a run: counts requests by `webhook-id`, and misbehaves. `python -m tests.chaos.receiver PORT`.
 
-A request counts as received as soon as its head is there, whatever is done to the connection then.
+A request counts as received as soon as its head has arrived, whatever happens to the connection then.
 
     POST /_mood     {"trouble": 0.2, "delay_s": 0.05}: the share of requests that get no plain answer
     GET  /_receipts {reference id: [[ms since the epoch, what was done], ...]}
@@ -26,7 +26,7 @@ def status_answer(status: int, *fields: str) -> bytes:
     return f"HTTP/1.1 {status} No\r\n{head}Content-Length: 2\r\n\r\n{{}}".encode()
 
 
-#: What is done to a troubled request: how much of the answer is sent, and what happens to the connection.
+#: Ways to misbehave: what is sent of an answer; where the name says so, the connection is then reset or closed.
 ANSWERS = {
     "503": status_answer(503),
     "503 later": status_answer(503, "Retry-After: 1"),
@@ -40,17 +40,17 @@ ANSWERS = {
     "reset within the body": OK[:-4],
     "closed after the request": b"",
     "closed within the body": OK[:-4],
-    "reset after the answer": OK,  # the next request of the connection meets a dead one
+    "reset after the answer": OK,  # the next request on this connection fails
     "closed after the answer": OK,
     "slow": OK,
     "too slow": OK,
 }
 SLOW_S = (0.2, 0.8)
-TOO_SLOW_S = (2.5, 4.0)  # beyond every timeout
+TOO_SLOW_S = (2.5, 4.0)  # longer than every timeout
 
 
 class Receiver:
-    """All connections of the process."""
+    """Serves all connections of the process."""
 
     def __init__(self, seed: int) -> None:
         self.receipts: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
@@ -111,7 +111,7 @@ class Receiver:
 
 
 def _reset(writer: asyncio.StreamWriter) -> bool:
-    """RST instead of FIN."""
+    """Close the connection with RST instead of FIN."""
     sock = writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

@@ -1,4 +1,4 @@
-"""A server that is there and refuses: each kind of refusal, real, for as long as its context lasts."""
+"""Makes a running server refuse commands: each kind of refusal is real, and lasts as long as its context."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: A user whom no fault takes any rights from; the relay is `default`.
+#: A user that keeps its rights during every fault; the relay is the user `default`.
 ADMIN, PASSWORD = "chaos-admin", "chaos"
 USERS = f"user {ADMIN} on >{PASSWORD} ~* &* +@all\nuser default on nopass ~* &* +@all\n"
-#: What may be taken from the relay's user: everything, or what a part of it needs.
+#: Rights to take from the relay's user: all, or those that one part of the relay needs.
 RIGHTS = (
     ("-@all",),
     ("-@write",),
@@ -28,11 +28,11 @@ RIGHTS = (
 )
 ALL_RIGHTS = ("on", "nopass", "allkeys", "allchannels", "+@all")
 BUSY_AFTER_MS = 100
-SLACK_BYTES = 4_096  # that a file may grow by before its disk is "full"
+SLACK_BYTES = 4_096  # how much a file may grow before its disk is "full"
 
 
 class Refusals:
-    """What makes a running server refuse. Nothing of it outlives its context, but for what a dead server forgets."""
+    """Makes a running server refuse. Each refusal ends with its context."""
 
     def __init__(self, port: int) -> None:
         self.admin = redis.Redis(
@@ -41,22 +41,22 @@ class Refusals:
 
     @contextmanager
     def without_replicas(self) -> Iterator[None]:
-        """NOREPLICAS: no write is taken that fewer than so many replicas have."""
+        """Cause NOREPLICAS: writes are refused because too few replicas are connected."""
         with self._config("min-replicas-to-write", "3"):
             yield
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        """OOM: new work is refused, work that was done is not."""
+        """Cause OOM: the server accepts no new work, but still records the results of old work."""
         with self._config("maxmemory", "1"):
             yield
 
     @contextmanager
     def full_disk(self, pid: int, file: Path) -> Iterator[None]:
-        """MISCONF under `everysec`; under `always` the server ends.
+        """Fill the disk: MISCONF under `everysec`; under `always` the server ends.
 
-        No file of this process may grow any more, which is what a full disk is to it: its writes come back short or
-        fail. Works without a file system of its own; the server has to be started with SIGXFSZ ignored.
+        No file of this process may grow any more, which looks like a full disk to it: its writes are short or fail.
+        This needs no separate file system, but the server has to be started with SIGXFSZ ignored.
         """
         before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         limit = (file.stat().st_size + SLACK_BYTES, before[1])
@@ -69,7 +69,7 @@ class Refusals:
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """BUSY: a script of somebody else runs on and on."""
+        """Cause BUSY: a foreign script keeps running."""
         with self._config("busy-reply-threshold", str(BUSY_AFTER_MS)):
             thread = threading.Thread(target=self._run_for_ever, daemon=True)
             thread.start()
@@ -83,7 +83,7 @@ class Refusals:
 
     @contextmanager
     def without_rights(self, rights: tuple[str, ...]) -> Iterator[None]:
-        """NOPERM (or, of new connections, WRONGPASS) to the relay."""
+        """Cause NOPERM for the relay, or WRONGPASS for its new connections."""
         self._set_user(*rights)
         try:
             yield
@@ -91,7 +91,7 @@ class Refusals:
             self._set_user(*ALL_RIGHTS)
 
     def _set_user(self, *rights: str) -> None:
-        with suppress(redis.ConnectionError):  # a server that has died starts with all rights
+        with suppress(redis.ConnectionError):  # a server that has died restarts with all rights granted
             self.admin.execute_command("ACL", "SETUSER", "default", *rights)
 
     def _run_for_ever(self) -> None:

@@ -1,4 +1,4 @@
-"""What a run showed, as tables; and everything about the ids that break a promise."""
+"""Prints the results of a run as tables, with everything known about the ids that break a promise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.chaos.promises import Check
     from tests.chaos.run import Outcome
 
-SHOWN = 5  # offenders of a promise that are shown in full
+SHOWN = 5  # how many ids that break a promise are shown in full
 WIDTH = 150
 
 

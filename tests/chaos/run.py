@@ -1,4 +1,4 @@
-"""One run: a harness, callers, mischief, the wait until all is over, and the judgement."""
+"""Makes one run: starts a harness, callers and faults, waits until all is over, and judges the result."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tests.chaos.harness import Harness, wait_for
 from tests.chaos.plan import HOOKS, Plan
 from tests.chaos.promises import Check, Trial
 
-TROUBLE = 0.2  # share of requests that the receiver does not answer plainly
+TROUBLE = 0.2  # the share of requests at which the receiver misbehaves
 DELAY_S = 0.02
 DRAIN_S = 150.0
-DEATHS = frozenset({"server killed", "server's disk full", "power lost"})  # what a server may lose calls by
-LOST_WINDOW_MS = 6_000  # before a power loss: what an id was doing then may be undone
+DEATHS = frozenset({"server killed", "server's disk full", "power lost"})  # faults by which a server may lose calls
+LOST_WINDOW_MS = 6_000  # before a power loss; transitions in this time may be undone
 
 
 @dataclass
 class Outcome:
-    """What a run showed."""
+    """The result of a run."""
 
     plan: Plan
     checks: list[Check]
@@ -37,8 +37,8 @@ class Outcome:
     callers: Callers
     seconds: float
     drain_s: float
-    loss: dict[str, float] = field(default_factory=dict)  # of a server: ids and seconds
-    watched: int = 0  # final records that were looked at while the run went on
+    loss: dict[str, float] = field(default_factory=dict)  # what a server lost: ids and seconds
+    watched: int = 0  # how many final records were watched during the run
 
     @property
     def is_kept(self) -> bool:
@@ -46,13 +46,13 @@ class Outcome:
 
 
 def perform(plan: Plan) -> Outcome:
-    """Raises AssertionError if something does not come up again; broken promises are in the checks."""
+    """Make a run. Raises AssertionError if a process does not come up again; broken promises are in the checks."""
     with Harness(fsync=plan.fsync, bulk_workers=plan.workers) as harness:
         return try_out(harness, plan, Mischief(harness, plan))
 
 
 def try_out(harness: Harness, plan: Plan, mischief: Mischief) -> Outcome:
-    """Callers and mischief on a relay that runs, until all is over; then the judgement."""
+    """Run callers and faults on a running relay until all is over, then judge the result."""
     callers = Callers(harness.url, prepare(harness, plan), plan)
     watch = Watch(harness, callers, plan.seed)
     started_s = time.monotonic()
@@ -71,7 +71,7 @@ def try_out(harness: Harness, plan: Plan, mischief: Mischief) -> Outcome:
     if not drained:
         print(harness.last_words())
     excused = excuses(mischief, callers, evidence)
-    refused = () if plan.power_loss else tuple(callers.refused)  # who awaits a call that is lost is told 404
+    refused = () if plan.power_loss else tuple(callers.refused)  # a caller that awaits a lost call is told 404
     trial = Trial(callers.told, evidence, mischief.log, watch.changed, refused, callers.hung, excused)
     loss = measured_loss(mischief, callers, evidence)
     checks, seconds, drain_s = trial.checks(), ended_s - started_s, ended_s - calm_s
@@ -79,7 +79,7 @@ def try_out(harness: Harness, plan: Plan, mischief: Mischief) -> Outcome:
 
 
 def prepare(harness: Harness, plan: Plan) -> dict[str, str]:
-    """Registers the webhooks; returns an API key of each plugin."""
+    """Register the webhooks; return an API key for each plugin."""
     runtime = cli_runtime(Settings.from_environ(harness.environ))
     closed = f"http://127.0.0.1:{harness.closed_port}"
     document = json.dumps([hook.document(harness.receiver_url, closed) for hook in HOOKS])
@@ -92,7 +92,7 @@ def prepare(harness: Harness, plan: Plan) -> dict[str, str]:
 
 
 def drain(harness: Harness) -> bool:
-    """Waits until nothing is pending; whether it came to that."""
+    """Wait until no invocation is pending; return whether that happened in time."""
 
     def is_over() -> bool:
         with suppress(*AWAY):
@@ -107,7 +107,7 @@ def drain(harness: Harness) -> bool:
 
 
 def excuses(mischief: Mischief, callers: Callers, evidence: Evidence) -> frozenset[str]:
-    """Ids that were under way when power was lost."""
+    """Return the ids that were in progress when power was lost."""
     lost_ms = mischief.lost_power_at_ms
     if lost_ms is None:
         return frozenset()
@@ -117,7 +117,7 @@ def excuses(mischief: Mischief, callers: Callers, evidence: Evidence) -> frozens
 
 
 def measured_loss(mischief: Mischief, callers: Callers, evidence: Evidence) -> dict[str, float]:
-    """How many accepted ids are gone, and how long before the server's death the first of them was accepted."""
+    """Return how many accepted ids are gone, and how long before the server's death the first of them was accepted."""
     gone = [each for each in callers.told if each.reference_id not in evidence.records]
     deaths = [fault.from_ms for fault in mischief.log if fault.kind in DEATHS]
     ages = [min((at - each.at_ms for at in deaths if at >= each.at_ms), default=0) for each in gone]

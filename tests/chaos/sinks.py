@@ -1,4 +1,4 @@
-"""Where a process's log goes that cannot be written to: each way in which a sink fails."""
+"""Sinks for a process's log that cannot be written to, one for each way of failing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SINKS = ("full disk", "reader gone", "reader stuck", "closed")
 
 
 class Sink:
-    """One failing sink; ``open()`` gives a descriptor for a child, and keeps what has to stay open."""
+    """A failing sink; ``open()`` provides a descriptor for a child, and keeps open what it needs."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -21,7 +21,7 @@ class Sink:
 
     @contextmanager
     def open(self) -> Iterator[int | None]:
-        """A descriptor for the child to write to; None: it has none."""
+        """Provide the descriptor for the child to write to; None: the child gets none."""
         if self.kind == "closed":
             yield None
             return

@@ -1,4 +1,4 @@
-"""The short form: some thousand invocations under both kinds of durability, and a machine that loses power. `make chaos` is longer."""
+"""Short chaos runs: a few thousand invocations with each fsync policy, and a power loss. `make chaos` runs longer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One fault at a time: what each process owes when it, or the server, is killed, ended, frozen or restarted."""
+"""One fault at a time: each process, and the server, is killed, ended, frozen or restarted, and all promises hold."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from tests.receivers import json_answer, receiver, slow
 from tests.timing import BUSY_S, least
 
 PLUGIN = "acme"
-TIMEOUT_S = 3  # of every webhook
+TIMEOUT_S = 3  # the timeout of every webhook
 LEASE_S = TIMEOUT_S + LEASE_MARGIN_S
-TAKEN_UP_S = 5.0  # after a lease's end
+TAKEN_UP_S = 5.0  # how long after its lease's end a call may wait to be claimed again
 ANSWER_S = 1.5  # how long the endpoint takes
-NOISE_S = BUSY_S  # whatever waits as long as that is cut short by the lease or the endpoint
-MANY = 200  # connections at once
+NOISE_S = BUSY_S  # a call that would wait this long is ended earlier by its lease or the endpoint
+MANY = 200  # how many connections at once
 
 pytestmark = pytest.mark.timeout(180)
 
 
 class Relay:
-    """A harness with webhooks of an endpoint that takes its time, and a caller."""
+    """A harness with webhooks of a slow endpoint, and a caller."""
 
     def __init__(self, harness, endpoint):
         self.harness = harness
@@ -47,7 +47,7 @@ class Relay:
                 "url": at,
                 "method": "POST",
                 "timeout": 30,
-            },  # with more calls at once than this machine bears
+            },  # with more calls at once than the machine can serve
             {"id": "capped", "url": at, "method": "POST", "timeout": TIMEOUT_S, "concurrency": 2},
         ]
         runtime.registry.apply(PLUGIN, read_registrations(json.dumps(hooks), runtime.rules, plugin=PLUGIN)[1])
@@ -86,17 +86,17 @@ class Relay:
         return self.harness.parts[name]
 
     def heard_of_bulk_at_ms(self):
-        """When a worker of bulk calls was heard of last, by the server's clock."""
+        """Return the time of the last heartbeat of a bulk worker, in milliseconds of the server's clock."""
         beats = self.harness.client.zrange("relay:{shared}:workers", 0, -1, withscores=True)
         return max(at_ms for name, at_ms in beats if name.startswith(b"bulk"))
 
     def close_breakers(self):
-        """Twenty calls in a row that were cut off have opened them."""
+        """Close the breakers, which twenty interrupted calls in a row have opened."""
         for hook in self.hooks:
             self.policies.close_breaker(PLUGIN, hook)
 
     def take_down(self, name, number):
-        """Ends a process that is not to be started again by itself."""
+        """End a process, and keep the harness from starting it again."""
         self.harness.down.add(name)
         self.part(name).signal(number, group=False)
 
@@ -204,9 +204,9 @@ def test_a_stopping_worker_takes_no_more_and_leaves_the_rest_to_others(relay):
 
 
 def test_a_worker_that_is_told_to_stop_while_the_server_is_away_ends(relay):
-    time.sleep(4)  # until all parts of it have used the server
+    time.sleep(4)  # until every part of the process has used the server
     relay.take_down("valkey", signal.SIGKILL)
-    time.sleep(4)  # and have noticed
+    time.sleep(4)  # until every part has noticed the fault
     relay.take_down("worker_bulk2", signal.SIGTERM)
     try:
         assert relay.part("worker_bulk2").wait(20) == 0
@@ -238,7 +238,7 @@ def test_a_killed_worker_s_calls_are_taken_up_within_five_seconds_of_their_lease
 
 
 def taken_up_after_s(relay):
-    """How long the last call of killed workers waits after its lease's end, once there is a worker that looks."""
+    """Return how long after its lease's end the last call of killed workers waits, once another worker sweeps."""
     posts, puts = relay.bulk("post", 40), relay.bulk("put", 40)
     wait_for(lambda: relay.sending(posts + puts) == 80, "running calls", within_s=20)
     for name in BULK:

@@ -1,4 +1,4 @@
-"""A server that refuses and a log that fails, one at a time, with one worker a lane: all calls end, fresh ones are served."""
+"""A refusing server or a failing log, one fault at a time: all calls end, and new ones are served at once."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.receivers import json_answer, receiver
 pytestmark = pytest.mark.timeout(240)
 
 PLUGIN = "acme"
-LASTS_S = 1.5  # beyond what redis-py's own retries bridges
-MAX_ENDS_S = 40.0  # from its end until everything is over
+LASTS_S = 1.5  # longer than redis-py's own retries
+MAX_ENDS_S = 40.0  # from a fault's end until every call has ended
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def relay_with(fsync):
 
 
 class Relay:
-    """A relay with one worker a lane, and a caller that does not stop."""
+    """A relay with one worker for each lane, and a caller that never stops."""
 
     def __init__(self, harness, endpoint):
         self.harness = harness
@@ -61,7 +61,7 @@ class Relay:
 
     @contextmanager
     def traffic(self):
-        """Calls of every kind while it lasts; yields the statuses that their callers were told."""
+        """Make calls of every kind while the context lasts; yield the statuses that the callers were told."""
         told, ending = [], threading.Event()
 
         def call(hook, prefer):
@@ -69,7 +69,7 @@ class Relay:
                 try:
                     told.append(self.trigger(hook, prefer).status_code)
                 except requests.RequestException:
-                    told.append(None)  # the API itself was started anew
+                    told.append(None)  # the API itself was restarted
 
         kinds = [("post", "wait=5"), ("capped", "respond-async"), ("chain", "respond-async")]
         threads = [threading.Thread(target=call, args=kind) for kind in kinds]
@@ -93,7 +93,7 @@ class Relay:
         return pending == places == 0
 
     def bear(self, fault):
-        """Traffic before, while and after ``fault`` lasts: nothing is left of it, and fresh calls are served at once."""
+        """Check traffic before, during and after ``fault``: nothing is left behind, new calls are served at once."""
         with self.traffic() as told:
             time.sleep(0.3)
             with fault:
@@ -117,7 +117,7 @@ def test_rights_that_are_taken_away_for_a_while_leave_nothing_behind(relay, righ
 
 
 def bear_a_full_disk(relay):
-    """Whether the server lived on."""
+    """Bear a full disk; return whether the server survived."""
     pid = relay.harness.parts["valkey"].pid
     relay.bear(relay.refusals.full_disk(pid, relay.harness.append_only_file()))
     return relay.harness.parts["valkey"].pid == pid

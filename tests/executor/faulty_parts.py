@@ -1,4 +1,4 @@
-"""A worker's store, broker and log, each of which fails where a test says: at one of the points that a run comes by."""
+"""A worker's store, broker and log, each of which fails at those points of a run that a test chooses."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from redis.client import Pipeline
 
 from relay.queue import LANES
 
-BEFORE, AFTER = "before", "after"  # the server ran it; in the second case its answer is lost
+BEFORE, AFTER = "before", "after"  # the server has run the command; then a failure means that its answer is lost
 STORE, BROKER, LOG = "store", "broker", "log"
 _SERVER_TIME = "redis.call('TIME')"
 _STEPPED_TIME = "{ string.match(redis.call('GET', 'test:clock'), '^(%d+) (%d+)$') }"
 
 
 class Faults:
-    """Counts the points that are passed, and raises at those that are armed."""
+    """Counts the points that a run passes, and raises errors at the armed ones."""
 
     def __init__(self):
         self.passed: list[tuple[str, str]] = []
@@ -28,7 +28,7 @@ class Faults:
         self._moment = BEFORE
 
     def arm(self, first, errors, moment=BEFORE, *, points=1):
-        """From the point of this number on raise one of ``errors`` after the other, at so many points."""
+        """Raise ``errors``, one after another, at this many ``points``, beginning with point number ``first``."""
         self.passed.clear()
         self.struck = 0
         self._first, self._last, self._moment = first, first + points, moment
@@ -39,7 +39,7 @@ class Faults:
 
     @property
     def going_on(self):
-        """Whether what fails now has begun, and is not over."""
+        """Whether the armed failures have begun and are not over."""
         return self.struck > 0 and len(self.passed) < self._last
 
     @contextmanager
@@ -66,7 +66,7 @@ class _FaultyPipeline(Pipeline):
 
 
 class SteppedRedis(redis.Redis):
-    """A client of a real server whose scripts take the time from a key, so that a test can step it."""
+    """A client of a real server whose scripts read the time from a key that tests set."""
 
     def function_load(self, code, replace=False):
         assert _SERVER_TIME in code or "server_time" not in code
@@ -74,7 +74,7 @@ class SteppedRedis(redis.Redis):
 
 
 class FaultyRedis(SteppedRedis):
-    """The same, for a process that is under test."""
+    """A `SteppedRedis` that can fail, for the process under test."""
 
     faults: Faults
 
@@ -88,7 +88,7 @@ class FaultyRedis(SteppedRedis):
 
 
 class FaultyLanes:
-    """Where the broker would be."""
+    """Stands in for the broker's lanes, and can fail."""
 
     def __init__(self, faults):
         self._faults = faults
@@ -108,7 +108,7 @@ class FaultyLanes:
 
 
 class FaultyLog:
-    """Where lines would be written."""
+    """Stands in for the log's output, and can fail."""
 
     def __init__(self, faults):
         self._faults = faults

@@ -1,4 +1,4 @@
-"""One worker's parts as `relay.worker_runtime` wires them, in the process of a test: on a real server, calling a real endpoint."""
+"""The parts of one worker, wired by `relay.worker_runtime` in the test's process, with a real server and endpoint."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SLOTS = 4
 PLUGIN = "acme"
 RETRY_S = 0.001
 QUIET_S = 60.0
-#: The time between two sweeps: a lost message is found after one, a lost holder of a replay job after two, and a lost
-#: call after six.
+#: How far the clock moves between two sweeps. A lost message is found after one step, a lost holder of a replay job
+#: after two, and a lost call after six.
 STEP_MS = 6_000
 MOST_STEPS = 10
 
 
 class OneWorker:
-    """The only worker of its lanes; messages reach it as Celery's pool would bring them, each in a greenlet."""
+    """The only worker of its lanes. Each message runs in a greenlet, as in Celery's pool."""
 
     def __init__(self, server, monkeypatch):
         self._patch = monkeypatch
@@ -65,12 +65,12 @@ class OneWorker:
         shared = made(runtime.cli_runtime(self.settings).policy, max_in_flight=SLOTS)
         monkeypatch.setattr(worker_runtime, "CurlTransport", lambda *_, **__: shared)
         self.operators = runtime.cli_runtime(self.settings)
-        self.operators.client = SteppedRedis.from_url(server.url)  # theirs does not fail
+        self.operators.client = SteppedRedis.from_url(server.url)  # the operators' client does not fail
         self.operators.store._scripts.load()
         self.begin()
 
     def begin(self):
-        """A worker that has only now been started: nothing is known to it."""
+        """Start a new worker, which knows nothing of earlier calls."""
         self.faults.disarm()
         self._end()  # the one before
         self.lanes = FaultyLanes(self.faults)
@@ -86,7 +86,7 @@ class OneWorker:
         self.client.close()
 
     def _end(self):
-        """A greenlet that waits is never collected, nor is what it has: the connections of its worker."""
+        """Kill the worker's greenlets: one that waits is never collected, nor are the connections that it refers to."""
         gevent.killall([*self._own, *self.greenlets])
         while self._clients:
             self._clients.pop().close()
@@ -103,7 +103,7 @@ class OneWorker:
         self._webhooks = [webhook["id"] for webhook in webhooks]
 
     def trigger(self, webhook, *data, lane="bulk"):
-        """Accepted calls, one for each of ``data``, in one message."""
+        """Accept a call for each of ``data``, in one message; return their reference ids."""
         calls = [TriggerRequest(PLUGIN, webhook, {"data": each}, new_reference_id(), "k1") for each in data]
         return [answer.reference_id for answer in self.operators.dispatcher.trigger_many(calls)]
 
@@ -113,18 +113,18 @@ class OneWorker:
     # -- time ---------------------------------------------------------------------------------------------------
 
     def step(self, by_ms):
-        """Moves the server's clock."""
+        """Move the server's clock."""
         self._now_ms += by_ms
         self.client.set("test:clock", f"{self._now_ms // 1000} {self._now_ms % 1000 * 1000}")
 
     def run(self):
-        """Brings every message, until nothing goes on."""
+        """Give the worker every message, until nothing more happens."""
         while self.lanes.messages or self._busy:
             self.bring_messages()
             self.wait()
 
     def wait(self):
-        """Until nothing goes on. A worker that is told to stop takes no more messages."""
+        """Wait until nothing more happens. A worker that is told to stop takes no more messages."""
         end_s = time.monotonic() + QUIET_S
         while self._busy:
             assert time.monotonic() < end_s, self.leftovers()
@@ -135,7 +135,7 @@ class OneWorker:
             gevent.spawn(self.executor.run, self.lanes.messages.popleft())
 
     def run_to_the_end(self, refs):
-        """The same, and lets time pass and sweeps, until these calls and what they make have ended."""
+        """Run, let time pass, and sweep, until these calls and those that they make have ended."""
         self.run()
         steps = 0
         while not self._all_over(refs):
@@ -153,7 +153,7 @@ class OneWorker:
                 Failures(name).note(error)
 
     def _all_over(self, refs):
-        """Whether these calls are final, and no alarm waits for anything else, a replay job for one."""
+        """Return whether these calls are final and no other alarm is set, such as that of a replay job."""
         if any(self.client.zcard(keyspace.due_queued(lane)) for lane in LANES) or self.client.zcard(
             keyspace.due_running()
         ):
@@ -163,17 +163,17 @@ class OneWorker:
     @property
     def _busy(self):
         attempts = self.executor._attempts
-        flights = attempts._active_calls._active_calls  # those too that a stop has given back
+        flights = attempts._active_calls._active_calls  # including those that a stop has given back
         return self._at_work() or self.executor._under_way or flights or attempts._settlers.waiting
 
     def _at_work(self):
         self.greenlets = [each for each in self.greenlets if not each.dead]
         return [each for each in self.greenlets if each not in self._own]
 
-    # -- what may be held ---------------------------------------------------------------------------------------
+    # -- what may be left behind --------------------------------------------------------------------------------
 
     def leftovers(self):
-        """Everything that is held while nothing is under way; empty, if all is well."""
+        """Return everything that is still held although nothing is going on; empty if all is well."""
         return self.held_by_executor() | self._held_in_store()
 
     def held_by_executor(self):

@@ -1,4 +1,4 @@
-"""Everything that a server may answer and redis-py may raise, and one exception that nobody knows: made, not listed."""
+"""Generates every error that a server may answer and redis-py may raise, and an exception of an unknown class."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import inspect
 from redis import exceptions
 from redis._parsers.base import BaseParser
 
-#: Prefixes of what a server answers, most of which redis-py has no class for.
+#: Prefixes of a server's errors, for most of which redis-py has no class.
 ANSWERS = (
     "NOREPLICAS Not enough good replicas to write.",
     "MISCONF Valkey is configured to save RDB snapshots, but it's currently unable to persist to disk.",
@@ -31,7 +31,7 @@ ANSWERS = (
     "EXECABORT Transaction discarded because of previous errors.",
     "INVENTED by a server of next year",
 )
-#: What is wrong with a command or script of ours.
+#: Errors that mean that one of our own commands or scripts is wrong.
 OURS = (
     "ERR user_script:1: attempt to index local 'a' (a nil value) script: on @user_script:1.",
     "ERR user_function:2: boo script: on @user_function:2.",
@@ -50,23 +50,23 @@ OURS = (
 
 
 class Unheard(Exception):
-    """What nobody knows."""
+    """An exception that no code knows."""
 
 
 def answered(text):
-    """What redis-py raises for an error that the server answers."""
+    """Return the exception that redis-py raises for this error of a server."""
     return BaseParser.parse_error(text)
 
 
 def in_pipeline(text):
-    """The same of a command in a pipeline, where redis-py writes the command before it."""
+    """Return the exception for this error in a pipeline, where redis-py puts the command in front of the text."""
     error = answered(text)
     error.args = (f"Command # 1 (HSET a b c) of pipeline caused error: {error.args[0]}", *error.args[1:])
     return error
 
 
 def every_class():
-    """One error of each class of `redis.exceptions`."""
+    """Return one error of each class in `redis.exceptions`."""
     for name, kind in inspect.getmembers(exceptions, inspect.isclass):
         if issubclass(kind, Exception) and kind.__module__ == exceptions.__name__:
             yield name, _made(kind)
@@ -82,7 +82,7 @@ def _made(kind):
 
 
 def every_fault():
-    """By name: whatever may come instead of a reply."""
+    """Return, by name, all errors that may come instead of a reply."""
     faults = {f"class {name}": error for name, error in every_class()}
     faults |= {f"answer {text.split()[0]} {index}": answered(text) for index, text in enumerate(ANSWERS)}
     faults |= {f"ours {index}": answered(text) for index, text in enumerate(OURS)}

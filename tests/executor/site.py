@@ -1,4 +1,4 @@
-"""An endpoint on loopback, and the webhooks and calls that a worker carries out there while something fails."""
+"""An endpoint on loopback, with the webhooks and calls that a worker runs against it while something fails."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CREDENTIALS = {"type": "oauth2", "clientId": "client-0001", "clientSecret": "pla
 
 
 class Site:
-    """Answers by path, and counts what was received of each call."""
+    """Answers by path, and counts how often each call was received."""
 
     def __init__(self):
         self.receipts: Counter[str] = Counter()
@@ -47,7 +47,7 @@ def site():
 
 
 def webhooks(origin):
-    """One of each kind; none may be sent again when nobody knows whether it was sent."""
+    """Return a registration of each kind; none is repeatable, so no call is sent again if it may have been sent."""
 
     def hook(webhook_id, path="/ok", **fields):
         return {"id": webhook_id, "url": origin + path, "method": "POST", **fields}
@@ -78,7 +78,7 @@ def webhooks(origin):
 
 
 class Calls:
-    """Calls that were brought to a worker; ``received`` says how often each, and each of what it makes, is received."""
+    """Calls given to a worker. Each, and each call that it makes, has to be received ``received`` times."""
 
     def __init__(self, webhook, *data, received=1):
         self._webhook = webhook
@@ -90,11 +90,11 @@ class Calls:
         return self.refs
 
     def made(self, worker):
-        """The calls that go to the endpoint."""
+        """Return the reference ids of the calls that are sent to the endpoint."""
         return self.refs
 
     def check(self, worker, receipts, *, surely):
-        """``surely``: no answer was lost for good, so that all were delivered."""
+        """Check how all calls ended. ``surely`` means that no answer was lost, so all must be delivered."""
         for ref in {*self.refs, *self.made(worker)}:
             record = worker.record(ref)
             assert record.state.final
@@ -121,10 +121,10 @@ class Chain(Calls):
 
 
 class Replay(Calls):
-    """A replay of two calls that have failed."""
+    """A replay of two failed calls."""
 
     def __init__(self):
-        super().__init__("later", {"n": uuid4().hex}, {"n": uuid4().hex})  # each fails when it comes first
+        super().__init__("later", {"n": uuid4().hex}, {"n": uuid4().hex})  # the endpoint fails each body at first
 
     def bring(self, worker):
         self._originals = super().bring(worker)

@@ -1,7 +1,7 @@
 """Whatever the store, the broker or the log raises, at any point of a run: nothing is lost, doubled, or held for good.
 
-One worker, as `relay.worker_runtime` wires it, on a real server, calling a real endpoint. Whatever may be raised is raised at
-every command, every message and every log line of a run, before the server has run it and after.
+One worker, wired by `relay.worker_runtime`, uses a real server and a real endpoint. Every possible error is raised at
+every command, every message and every log line of a run, both before and after the server has executed it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.executor.site import SCENARIOS, Calls, site, webhooks
 
 FAULTS = every_fault()
 NAMES = list(FAULTS)
-#: One of each kind, raised at every point; all others at one point of so many, so that each point meets several.
+#: One error of each kind is raised at every point; the others only at some points, so that each point meets several.
 EVERYWHERE = ("answer NOREPLICAS 0", "ours 0")
 SAMPLED = 29
 NOT_NOW = [error for name, error in FAULTS.items() if name.startswith("answer ")]
@@ -43,7 +43,7 @@ def worker(valkey_server, endpoint):
 
 
 def run(worker, endpoint, scenario, first, errors, moment=BEFORE, points=1, *, surely=True):
-    """One run during which something fails; returns the points that it passed, and how often one of them failed."""
+    """Make one run with failures; return the points that it passed, and how many of them failed."""
     worker.begin()
     calls = SCENARIOS[scenario]()
     refs = calls.bring(worker)
@@ -56,19 +56,19 @@ def run(worker, endpoint, scenario, first, errors, moment=BEFORE, points=1, *, s
     calls.check(worker, endpoint.receipts, surely=surely)
     fresh = Calls("plain", {"fresh": 1})
     fresh.bring(worker)
-    worker.run()  # without any time that passes
+    worker.run()  # while no time passes
     fresh.check(worker, endpoint.receipts, surely=True)
     assert worker.leftovers() == {}, where
     return passed, worker.faults.struck
 
 
 def points(every, first):
-    """Moments and points of a run: all, or one of ``every``."""
+    """Return the moments and points of a run to fail at: one in ``every`` points."""
     return [(moment, point) for point in range(MOST_POINTS) for moment in (BEFORE, AFTER)][first::every]
 
 
 def try_points(worker, endpoint, scenario, fault, where):
-    """Let a run fail at each of these points, as far as it has so many; returns what failed."""
+    """Make a run for each of these points, until runs are too short to reach one; return the steps that failed."""
     failed = set()
     for moment, point in where:
         passed, struck = run(worker, endpoint, scenario, point, [FAULTS[fault]], moment)

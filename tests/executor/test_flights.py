@@ -1,4 +1,4 @@
-"""Claimed calls on their way: until when they may be sent, and how a stop ends those that were not."""
+"""Claimed calls in flight: until when they may be sent, and how a stop ends those that have not been sent."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def prepared():
 
 
 class Claims:
-    """A store whose claims take their time, and of which some get no answer."""
+    """A store whose claims are slow, and some of whose claims get no answer."""
 
     def __init__(self):
         self.released: list[tuple[str, ...]] = []
@@ -104,14 +104,14 @@ def test_what_a_lost_claim_may_have_granted_is_not_tried_to_be_given_back_for_ev
     with pytest.raises(Unavailable):
         Claimer(store, pytest.fail).claim([new_reference_id()], [], [])
     (giving_back,) = spawned
-    giving_back.get(timeout=BUSY_S)  # raises what has ended it
+    giving_back.get(timeout=BUSY_S)  # raises the error that has ended it
     left = store.failing_releases
     gevent.sleep(0.02)
     assert store.failing_releases == left < 1_000_000
 
 
 class Flights:
-    """Attempts whose requests wait for an endpoint that is not reached."""
+    """Attempts whose requests wait for an unreachable endpoint."""
 
     def __init__(self):
         self.slots = Slots(SLOTS)
@@ -162,7 +162,7 @@ def test_a_flight_that_a_stop_has_given_back_ends_settles_nothing_and_holds_noth
 
 
 class Advances:
-    """A store that answers one advance, and takes what is settled."""
+    """A store that answers one advance, and accepts settlements."""
 
     def __init__(self, verdict):
         self.verdict = verdict
@@ -213,7 +213,7 @@ def test_an_attempt_begins_on_the_server_s_clock_so_long_after_its_claim_as_has_
 
 
 class Told:
-    """Slots that note what they are told of durations."""
+    """Slots that record the durations that they are given."""
 
     def __init__(self):
         self.answered_s, self.left_s = [], []
@@ -232,7 +232,7 @@ class Told:
 
 
 class Verdicts:
-    """A store that says of each settlement whether it counts, and a sender and a conclusion that answer or fail."""
+    """A store that answers whether each settlement counts, with a sender and a conclusion that answer or fail."""
 
     def __init__(self, counts, error):
         self.counts, self.error = counts, error
@@ -271,6 +271,6 @@ def test_what_came_of_a_call_is_settled_and_shown_where_it_counts_and_the_slots_
     outcome = Outcome.ANSWERED if error is None else Outcome.ANSWER_REJECTED
     assert [(each.reference_id, each.outcome) for each in store.settled] == [(ref, outcome)]
     assert shown == [ref] * counts
-    assert slots.answered_s == [0.007]  # what its endpoint took, without what it waited for here
+    assert slots.answered_s == [0.007]  # the endpoint's time, without the wait in this process
     assert slots.left_s == [pytest.approx(3, abs=BUSY_S)]
     assert slots.left_s[0] >= 3

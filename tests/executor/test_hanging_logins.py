@@ -1,4 +1,4 @@
-"""Authorization servers that hang keep nobody waiting but the calls that need their tokens."""
+"""Authorization servers that hang delay only the calls that need their tokens."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_login_that_hangs_holds_no_task_of_a_message_and_ends_the_calls_that_n
         began_s = time.monotonic()
         refs = [worker.trigger("guarded", {"n": number})[0] for number in range(6)]
         while worker.lanes.messages:
-            worker.executor.run(worker.lanes.messages.popleft())  # as a task does
+            worker.executor.run(worker.lanes.messages.popleft())  # as a Celery task does
         plain = worker.trigger("plain", {"n": 1})
         worker.executor.run(worker.lanes.messages.popleft())
         assert time.monotonic() - began_s < FETCH_S

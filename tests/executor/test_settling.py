@@ -1,4 +1,4 @@
-"""What is settled together, at each of its limits; and what is given up."""
+"""Which settlements are grouped, at each limit of a group, and which are given up."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from relay.telemetry.log import Event as LogEvent
 
 
 class Groups:
-    """A store that takes groups, each when it may, and fails with what it is told to, first things first."""
+    """A store that accepts each group only when the test allows it, and fails with the given errors, in order."""
 
     def __init__(self):
         self.taken: list[list[str]] = []
@@ -78,7 +78,7 @@ def settlement(size_bytes=0, raw_bytes=0):
 
 
 def settled_in_groups(settler, groups, settlements):
-    """How many go together, when all of them have arrived before the first is settled."""
+    """Return the sizes of the groups, if all settlements have arrived before the first group is settled."""
     for each in settlements:
         settler.put(each)
     assert settler.flush(10)
@@ -183,7 +183,7 @@ def test_a_flush_says_when_its_time_is_over(settler, groups):
 
 
 class Looks:
-    """What waits when it is looked, and what arrives between two looks."""
+    """What waits at first, and how much arrives between two looks."""
 
     def __init__(self, settler, arrivals):
         self.settler = settler
@@ -200,7 +200,7 @@ class Looks:
 @pytest.mark.parametrize(
     ("waiting", "arrivals", "looks"),
     [
-        (1, [], 1),  # nothing more comes
+        (1, [], 1),  # nothing more arrives
         (1, [1], 2),
         (1, [1] * 20, LOOKS),  # the window is over
         (GROUP_ITEMS - 1, [1, 1], 1),  # the group is full

@@ -1,7 +1,7 @@
-"""Mutates the places that matter most, one at a time, and says which mutations no test notices (`make mutate`).
+"""Mutates the most important files, one place at a time, and reports mutations that no test detects (`make mutate`).
 
-Python is mutated by cosmic-ray, Lua by `lua_mutants`; both in a copy. Known survivors stand in ``survivors.md``, each
-with the reason why it is harmless.
+cosmic-ray mutates Python and `lua_mutants` Lua, both in a copy. ``survivors.md`` lists the known survivors, each with
+the reason why it is harmless.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ test-command = "{python} -m tests.mutation.noticing {path} {timeout_s}"
 [cosmic-ray.distributor]
 name = "local"
 """
-#: Tests that take so many times as long as without a mutation, and this, do not end.
+#: Tests count as hanging after this many times their usual duration plus this many seconds.
 TIMES, MORE_S = 4, 60
-#: What only type checkers read is not there when tests run, and annotations are evaluated by nobody.
+#: Not mutated: code for type checkers does not run in tests, and annotations are not evaluated.
 TYPES = "if TYPE_CHECKING:"
 ANNOTATIONS = "core/ReplaceBinaryOperator_BitOr%"
 
@@ -78,7 +78,7 @@ def _options():
 
 
 def _copy(copy):
-    """The project once more, which tests and their processes import, compiled: what is mutated is newer than that."""
+    """Copy the project, for tests and their processes to import, and compile it, so that a mutated file is newer."""
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv*", ".relay", "__pycache__", ".*_cache"))
     compileall.compile_dir(copy, quiet=1)
     os.environ |= {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -119,7 +119,7 @@ def _chosen(found, options):
 
 
 def _line(diff):
-    """A mutation in one line: what stood there, and what stood there instead."""
+    """Return a mutation as one line: the code before and after."""
     lines = [line for line in diff.split("\n") if line[:1] in "+-" and line[:3] not in {"+++", "---"}]
     before, after = (" ".join(line[1:].strip() for line in lines if line[:1] == sign) for sign in "-+")
     return f"`{before}` => `{after}`"

@@ -1,4 +1,4 @@
-"""Single mutations of a Lua script: one comparison, connective, sign, number or truth value is another."""
+"""Makes mutants of a Lua script, in each of which one comparison, connective, sign, number or boolean is changed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TEXT_OR_COMMENT = re.compile(r"'[^']*'|\"[^\"]*\"|--.*")
 
 
 def mutants(text):
-    """Each as ``(line before, line after, whole text)``."""
+    """Yield each mutant as ``(line before, line after, whole text)``."""
     lines = text.split("\n")
     for number, line in enumerate(lines):
         kept = [match.span() for match in _TEXT_OR_COMMENT.finditer(line)]

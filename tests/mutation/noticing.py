@@ -1,6 +1,6 @@
-"""Runs the tests that have to notice a mutation of one file: `python -m tests.mutation.noticing FILE`.
+"""Runs the tests that have to detect a mutation of one file: `python -m tests.mutation.noticing FILE`.
 
-Several commands, the quickest first, of which the first that fails ends it.
+Runs several commands, the quickest first, and stops at the first that fails.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import sys
 from tests.mutation.targets import TARGETS
 from tests.processes import signal_group
 
-#: Plain asserts fail like rewritten ones, and need no second reading of every module.
+#: Plain asserts fail like rewritten ones, and save pytest from rewriting every module.
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--assert=plain")
 
 
 def notice(path, timeout_s=None):
-    """Whether a test fails, or takes longer than that."""
+    """Return whether a test fails, or the tests take longer than ``timeout_s``."""
     for tests in TARGETS[path]:
         process = subprocess.Popen([*PYTEST, *shlex.split(tests)], start_new_session=True)
         try:

@@ -1,4 +1,4 @@
-"""The places that matter most, and the tests that have to notice when something is wrong there."""
+"""The most important files, and the tests that have to detect faults in them."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ _PYTHON = {
     "relay/upkeep/callbacks.py": ("tests/unit/test_telling.py",),
 }
 _LUA = ("claim", "settle", "advance", "release", "include/originals", "include/places", "include/conclude")
-#: By file, what is given to pytest, the quickest first.
+#: Maps a file to the arguments of pytest, the quickest tests first.
 TARGETS = {**_PYTHON, **{f"relay/store/lua/{name}.lua": _SCRIPTS for name in _LUA}}
