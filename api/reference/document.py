@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from marshmallow import Schema
     from marshmallow.fields import Field
 
-    from api.reference.operation import Operation, Said
+    from api.reference.operation import DocumentedAnswer, Operation
     from relay.errors import RelayError
 
 VERSION: Final = "3.1.0"
@@ -118,25 +118,25 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    responses = {str(status): _response(said) for status, said in operation.answers.items()}
+    responses = {str(status): _response(answer) for status, answer in operation.answers.items()}
     kinds = (*operation.problems, *(_OF_KEYS if operation.scopes else ()), *_OF_ALL)
     by_status: dict[int, list[type[RelayError]]] = {}
     for kind in sorted(set(kinds), key=lambda kind: kind.code):
         by_status.setdefault(problems.status_of(kind), []).append(kind)
     for status, found in sorted(by_status.items()):
         about = " ".join(f"`{kind.code}`: {kind.sentence}" for kind in found)
-        said = {"description": about, "content": {problems.MEDIA_TYPE: {"schema": schemas.Problem}}}
-        responses.setdefault(str(status), said)
+        problem = {"description": about, "content": {problems.MEDIA_TYPE: {"schema": schemas.Problem}}}
+        responses.setdefault(str(status), problem)
     return responses
 
 
-def _response(said: Said) -> dict[str, Any]:
-    response: dict[str, Any] = {"description": said.about}
-    if said.media_type:
-        schema: Any = {"type": "string"} if said.schema is None else said.schema
-        response["content"] = {said.media_type: {"schema": schema}}
-    if said.headers:
+def _response(answer: DocumentedAnswer) -> dict[str, Any]:
+    response: dict[str, Any] = {"description": answer.about}
+    if answer.media_type:
+        schema: Any = {"type": "string"} if answer.schema is None else answer.schema
+        response["content"] = {answer.media_type: {"schema": schema}}
+    if answer.headers:
         response["headers"] = {
-            name: {"description": about, "schema": {"type": "string"}} for name, about in said.headers.items()
+            name: {"description": about, "schema": {"type": "string"}} for name, about in answer.headers.items()
         }
     return response

@@ -7,7 +7,7 @@ from typing import Final
 from api.auth import ANY_SCOPE, OPERATE
 from api.queries import ListingQuery
 from api.reference import schemas
-from api.reference.operation import APPLIED, PREFER, Operation, Said
+from api.reference.operation import APPLIED, PREFER, DocumentedAnswer, Operation
 from api.reference.samples import Sample
 from relay import errors
 
@@ -21,7 +21,7 @@ _ONE: Final = Operation(
     scopes=ANY_SCOPE,
     parameters={"referenceId": "The invocation's reference id."},
     headers={"Prefer": PREFER},
-    answers={200: Said("The record.", schemas.Record, headers=APPLIED)},
+    answers={200: DocumentedAnswer("The record.", schemas.Record, headers=APPLIED)},
     problems=(errors.NotFound, errors.Expired),
     sample=Sample("GET", "/v1/invocations/{REF}", headers={"Prefer": "wait=10"}),
 )
@@ -38,7 +38,7 @@ _LIST: Final = Operation(
     ),
     scopes=OPERATE,
     query=ListingQuery,
-    answers={200: Said("One page.", schemas.Page)},
+    answers={200: DocumentedAnswer("One page.", schemas.Page)},
     problems=(errors.BadParameter,),
     sample=Sample("GET", "/v1/invocations", query={"webhookId": "order", "status": "5xx", "limit": "10"}),
 )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class DocumentedAnswer:
     """One answer that is not a problem document."""
 
     about: str
@@ -37,7 +37,7 @@ class Operation:
     tag: str
     summary: str
     about: str
-    answers: Mapping[int, Said]
+    answers: Mapping[int, DocumentedAnswer]
     sample: Sample
     scopes: frozenset[str] = frozenset()  # any one of them is enough; empty: open to all
     parameters: Mapping[str, str] = field(default_factory=dict)  # of the path: name -> description

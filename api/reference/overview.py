@@ -7,7 +7,7 @@ from typing import Final
 from api.auth import METRICS, OPERATE
 from api.queries import LanesQuery, OverviewQuery
 from api.reference import overview_schemas as schemas
-from api.reference.operation import Operation, Said
+from api.reference.operation import DocumentedAnswer, Operation
 from api.reference.samples import Sample
 from relay import errors
 
@@ -26,7 +26,7 @@ _STATS: Final = Operation(
     ),
     scopes=OPERATE,
     query=OverviewQuery,
-    answers={200: Said("The minutes.", schemas.Stats)},
+    answers={200: DocumentedAnswer("The minutes.", schemas.Stats)},
     problems=(errors.BadParameter,),
     sample=Sample("GET", "/v1/stats", query={"webhookId": "order"}),
 )
@@ -40,7 +40,7 @@ _GROUPS: Final = Operation(
     about="Invocations in error of the last day, or since then, by webhook, outcome and status; most frequent first.",
     scopes=OPERATE,
     query=OverviewQuery,
-    answers={200: Said("At most 100 groups.", schemas.Groups)},
+    answers={200: DocumentedAnswer("At most 100 groups.", schemas.Groups)},
     problems=(errors.BadParameter,),
     sample=Sample("GET", "/v1/groups"),
 )
@@ -53,7 +53,7 @@ _TRAFFIC: Final = Operation(
     summary="How each webhook's calls flow",
     about="Every registered webhook, by id: what was counted of it in a day, and how its calls stand now.",
     scopes=OPERATE,
-    answers={200: Said("The webhooks.", schemas.TrafficReport)},
+    answers={200: DocumentedAnswer("The webhooks.", schemas.TrafficReport)},
     sample=Sample("GET", "/v1/traffic"),
 )
 
@@ -67,7 +67,7 @@ _LANES: Final = Operation(
     about="Of the whole relay, whose plugins share them; the most urgent lane first. With `since` also what waited.",
     scopes=OPERATE,
     query=LanesQuery,
-    answers={200: Said("The three lanes.", schemas.Lanes)},
+    answers={200: DocumentedAnswer("The three lanes.", schemas.Lanes)},
     problems=(errors.BadParameter,),
     sample=Sample("GET", "/v1/lanes"),
 )
@@ -83,7 +83,7 @@ _METRICS: Final = Operation(
         "`RELAY_METRICS_OPEN` is true."
     ),
     scopes=METRICS,
-    answers={200: Said("The text format of Prometheus.", media_type=TEXT)},
+    answers={200: DocumentedAnswer("The text format of Prometheus.", media_type=TEXT)},
     sample=Sample("GET", "/metrics", textual=True),
 )
 
@@ -98,7 +98,7 @@ def _steering(action: str, name: str, summary: str, about: str) -> Operation:
         about=f"{about} Without a body. Doing it again changes nothing.",
         scopes=OPERATE,
         parameters={"webhookId": "The webhook's id."},
-        answers={200: Said("How its calls flow afterwards.", schemas.WebhookTraffic)},
+        answers={200: DocumentedAnswer("How its calls flow afterwards.", schemas.WebhookTraffic)},
         problems=(errors.WebhookNotRegistered,),
         sample=Sample("POST", f"/v1/webhooks/order/{action}"),
     )

@@ -6,7 +6,7 @@ from typing import Final
 
 from api.problems import MEDIA_TYPE
 from api.reference import schemas
-from api.reference.operation import Operation, Said
+from api.reference.operation import DocumentedAnswer, Operation
 from api.reference.samples import Sample
 
 SCRIPT: Final = "text/javascript"
@@ -20,7 +20,7 @@ OPERATIONS: Final = (
         tag="Process",
         summary="Is the process alive?",
         about="Always 200 where the process answers at all.",
-        answers={200: Said("It is.", schemas.Health)},
+        answers={200: DocumentedAnswer("It is.", schemas.Health)},
         sample=Sample("GET", "/healthz", keyed=False),
     ),
     Operation(
@@ -31,8 +31,8 @@ OPERATIONS: Final = (
         summary="Can triggers be taken and sent?",
         about="Whether Redis can be reached and workers are alive, by lane, and what of the server breaks a promise.",
         answers={
-            200: Said("They can; a lane without a worker is among the warnings.", schemas.Ready),
-            503: Said(
+            200: DocumentedAnswer("They can; a lane without a worker is among the warnings.", schemas.Ready),
+            503: DocumentedAnswer(
                 "`unavailable`: Redis cannot be reached, or no worker serves the lane `interactive`.",
                 schemas.Unready,
                 MEDIA_TYPE,
@@ -48,8 +48,8 @@ OPERATIONS: Final = (
         summary="The JavaScript client",
         about="An ES module for browsers and Node, without dependencies.",
         answers={
-            200: Said("The module.", media_type=SCRIPT),
-            304: Said("Not modified: the browser has it already.", media_type=""),
+            200: DocumentedAnswer("The module.", media_type=SCRIPT),
+            304: DocumentedAnswer("Not modified: the browser has it already.", media_type=""),
         },
         sample=Sample("GET", "/webhooks.js", keyed=False, textual=True),
     ),
@@ -60,7 +60,7 @@ OPERATIONS: Final = (
         tag="Process",
         summary="This document",
         about="OpenAPI 3.1.",
-        answers={200: Said("The document.", schemas.Document)},
+        answers={200: DocumentedAnswer("The document.", schemas.Document)},
         sample=Sample("GET", "/openapi.json", keyed=False),
     ),
     Operation(
@@ -70,7 +70,7 @@ OPERATIONS: Final = (
         tag="Process",
         summary="The way to this page",
         about="Leads to `/docs`.",
-        answers={302: Said("Where it is.", media_type="text/plain")},
+        answers={302: DocumentedAnswer("Where it is.", media_type="text/plain")},
         sample=Sample("GET", "/", keyed=False, textual=True),
     ),
     Operation(
@@ -80,7 +80,7 @@ OPERATIONS: Final = (
         tag="Process",
         summary="This document for people",
         about="One page, with examples.",
-        answers={200: Said("The page.", media_type=HTML)},
+        answers={200: DocumentedAnswer("The page.", media_type=HTML)},
         sample=Sample("GET", "/docs", keyed=False, textual=True),
     ),
     Operation(
@@ -91,8 +91,8 @@ OPERATIONS: Final = (
         summary="The console",
         about="A page for operators: traffic, failures, invocations, replays, webhooks. It asks for a key itself.",
         answers={
-            200: Said("The page.", media_type=HTML),
-            304: Said("Not modified: the browser has it already.", media_type=""),
+            200: DocumentedAnswer("The page.", media_type=HTML),
+            304: DocumentedAnswer("Not modified: the browser has it already.", media_type=""),
         },
         sample=Sample("GET", "/console", keyed=False, textual=True),
     ),

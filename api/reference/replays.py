@@ -7,7 +7,7 @@ from typing import Final
 from api.auth import OPERATE
 from api.queries import ReplaysQuery
 from api.reference import schemas
-from api.reference.operation import BODY_PROBLEMS, Operation, Said
+from api.reference.operation import BODY_PROBLEMS, DocumentedAnswer, Operation
 from api.reference.samples import Sample
 from api.replay_requests import ReplayBody
 from relay import errors
@@ -30,8 +30,8 @@ _START: Final = Operation(
     scopes=OPERATE,
     body=ReplayBody,
     answers={
-        200: Said("The plan of a dry run; nothing was started.", schemas.Plan),
-        202: Said(
+        200: DocumentedAnswer("The plan of a dry run; nothing was started.", schemas.Plan),
+        202: DocumentedAnswer(
             "The job was made; `matched` is null while a large one is still being planned.",
             schemas.StartedReplay,
             headers={"Location": "Where the job is to be found."},
@@ -52,7 +52,7 @@ _LIST: Final = Operation(
     about="A plugin's jobs, newest first.",
     scopes=OPERATE,
     query=ReplaysQuery,
-    answers={200: Said("The jobs.", schemas.Replays)},
+    answers={200: DocumentedAnswer("The jobs.", schemas.Replays)},
     problems=(errors.BadParameter,),
     sample=Sample("GET", "/v1/replays"),
 )
@@ -66,7 +66,7 @@ _ONE: Final = Operation(
     about="Its progress. It is done when `matched` = `delivered` + `failed` + `skipped`.",
     scopes=OPERATE,
     parameters=_REPLAY,
-    answers={200: Said("The job.", schemas.Replay)},
+    answers={200: DocumentedAnswer("The job.", schemas.Replay)},
     problems=(errors.NotFound,),
     sample=Sample("GET", "/v1/replays/{REPLAY}"),
 )
@@ -82,7 +82,7 @@ def _steering(action: str, summary: str, about: str) -> Operation:
         about=about,
         scopes=OPERATE,
         parameters=_REPLAY,
-        answers={200: Said("The job as it stands afterwards.", schemas.Replay)},
+        answers={200: DocumentedAnswer("The job as it stands afterwards.", schemas.Replay)},
         problems=(errors.NotFound, errors.Conflict),
         sample=Sample("POST", f"/v1/replays/{{REPLAY}}/{action}"),
     )

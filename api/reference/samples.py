@@ -35,12 +35,12 @@ class Sample:
     body: Any = None
     keyed: bool = True  # needs an API key
     textual: bool = False  # the answer is not JSON
-    written: Mapping[str, str] = field(default_factory=dict)  # language -> a program to use instead
+    handwritten: Mapping[str, str] = field(default_factory=dict)  # language -> a program to use instead
 
     def programs(self) -> dict[str, str]:
         """Return the program for each language, in the order of ``LANGUAGES``."""
         made = {"curl": self._curl(), "Python": self._python(), "JavaScript": self._javascript()}
-        return made | dict(self.written)
+        return made | dict(self.handwritten)
 
     def _all_headers(self) -> dict[str, str]:
         media = {} if self.body is None else {"Content-Type": JSON_TYPE}

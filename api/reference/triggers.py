@@ -7,7 +7,7 @@ from typing import Final
 from api.auth import TRIGGER
 from api.bodies import NDJSON
 from api.reference import schemas
-from api.reference.operation import APPLIED, BODY_PROBLEMS, PREFER, Operation, Said
+from api.reference.operation import APPLIED, BODY_PROBLEMS, PREFER, DocumentedAnswer, Operation
 from api.reference.samples import Sample
 from relay import errors
 from relay.text.media_types import JSON_TYPE
@@ -58,8 +58,8 @@ _TRIGGER: Final = Operation(
     },
     body=schemas.Trigger,
     answers={
-        200: Said("It has ended.", schemas.Answer, headers=APPLIED),
-        202: Said("Accepted, and not finished yet.", schemas.Accepted, headers=_ACCEPTED_HEADERS),
+        200: DocumentedAnswer("It has ended.", schemas.Answer, headers=APPLIED),
+        202: DocumentedAnswer("Accepted, and not finished yet.", schemas.Accepted, headers=_ACCEPTED_HEADERS),
     },
     problems=(
         *_TRIGGER_PROBLEMS,
@@ -72,7 +72,7 @@ _TRIGGER: Final = Operation(
         "POST",
         "/v1/webhooks/order/trigger",
         body={"data": {"hello": "world"}, "headers": {"X-Locale": "en"}, "queryParams": {"lang": "en"}},
-        written={"Python": _PYTHON_TRIGGER, "JavaScript": _JAVASCRIPT_TRIGGER},
+        handwritten={"Python": _PYTHON_TRIGGER, "JavaScript": _JAVASCRIPT_TRIGGER},
     ),
 )
 
@@ -91,7 +91,7 @@ _TRIGGERS: Final = Operation(
     body=schemas.BulkItem,
     bodies=(JSON_TYPE, NDJSON),
     many=True,
-    answers={202: Said("What became of each item, in their order.", schemas.BulkAnswer, headers=APPLIED)},
+    answers={202: DocumentedAnswer("What became of each item, in their order.", schemas.BulkAnswer, headers=APPLIED)},
     problems=(*BODY_PROBLEMS, errors.RateLimited),
     sample=Sample(
         "POST",

@@ -8,7 +8,7 @@ from marshmallow import fields
 
 from api.auth import TRIGGER
 from api.reference.members import anything, schema, several, text
-from api.reference.operation import Operation, Said
+from api.reference.operation import DocumentedAnswer, Operation
 from api.reference.samples import Sample
 from relay import errors
 
@@ -32,7 +32,7 @@ _WEBHOOKS: Final = Operation(
     summary="List webhooks",
     about="The plugin's webhooks and what a caller may send to each. Hidden ones are not shown; targets never are.",
     scopes=TRIGGER,
-    answers={200: Said("The webhooks.", Webhooks)},
+    answers={200: DocumentedAnswer("The webhooks.", Webhooks)},
     sample=Sample("GET", "/v1/webhooks"),
 )
 
@@ -45,7 +45,7 @@ _WEBHOOK: Final = Operation(
     about="One of them. An unknown, a hidden and another plugin's webhook answer identically.",
     scopes=TRIGGER,
     parameters={"webhookId": "The webhook's id."},
-    answers={200: Said("The webhook.", Webhook)},
+    answers={200: DocumentedAnswer("The webhook.", Webhook)},
     problems=(errors.WebhookNotRegistered,),
     sample=Sample("GET", "/v1/webhooks/order"),
 )
