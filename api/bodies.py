@@ -88,7 +88,7 @@ class Body:
         return self._budget.parsing(len(self.content))
 
 
-class Cuts(Protocol):
+class ConnectionCutter(Protocol):
     """The object that cuts connections that bring too much (`api.doorkeeper.Doorkeeper`)."""
 
     cut_s: float
@@ -97,10 +97,10 @@ class Cuts(Protocol):
 class Bodies:
     """Reads bodies of at most ``max_bytes``, within the key's share of threads and the budget of bytes in memory."""
 
-    def __init__(self, reads: BodyReads, budget: ParsingBudget, cuts: Cuts, *, max_bytes: int) -> None:
+    def __init__(self, reads: BodyReads, budget: ParsingBudget, cutter: ConnectionCutter, *, max_bytes: int) -> None:
         self._reads = reads
         self._budget = budget
-        self._cuts = cuts
+        self._cutter = cutter
         self._max_bytes = max_bytes
 
     def read(self, req: falcon.Request) -> Body:
@@ -151,7 +151,7 @@ class Bodies:
         """
         started_s = time.monotonic()
         body: bytes = stream.read()
-        if len(body) > self._max_bytes or (not body and self._cuts.cut_s > max(started_s, time.monotonic() - _CUT_S)):
+        if len(body) > self._max_bytes or (not body and self._cutter.cut_s > max(started_s, time.monotonic() - _CUT_S)):
             raise self._too_large()
         if not body:
             raise BadParameter("The chunked body is empty, malformed, or ended before its last chunk.")

@@ -61,7 +61,7 @@ class BodyReads:
         self.lock = threading.Lock()  # held while reads are given up, so that none ends meanwhile
         self._reads: set[BodyRead] = set()
         self._crowded: frozenset[str] = frozenset()
-        self.chunked_began = threading.Event()  # wakes the doorkeeper
+        self.chunked_read_started = threading.Event()  # wakes the doorkeeper
 
     def begin(self, key: str, *, chunked: bool) -> BodyRead:
         """Register a read for the key with this id; the caller has to pass it to ``end``.
@@ -73,7 +73,7 @@ class BodyReads:
         read = BodyRead(key, chunked, self._timeout_s)
         self._reads.add(read)
         if chunked:
-            self.chunked_began.set()
+            self.chunked_read_started.set()
         return read
 
     def end(self, read: BodyRead) -> None:

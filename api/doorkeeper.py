@@ -84,8 +84,8 @@ class Doorkeeper:
                     fault(error, "doorkeeper")
             if self._reads.chunked:
                 time.sleep(_TICK_CHUNKED_S)
-            elif self._reads.chunked_began.wait(_TICK_S):
-                self._reads.chunked_began.clear()
+            elif self._reads.chunked_read_started.wait(_TICK_S):
+                self._reads.chunked_read_started.clear()
 
     def _end_late_reads(self) -> None:
         with self._reads.lock:  # so that no thread begins its next request before the late one is answered

@@ -23,7 +23,7 @@ from relay.telemetry import log
 from relay.upkeep.sweeper import PERIOD_S
 from relay.worker_runtime import worker_parts
 from workers.lane_poller import LANE_WAITS
-from workers.lanes import write_down_dropped
+from workers.lanes import save_dropped_counts
 from workers.task_events import TaskEvents
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Sweeping(bootsteps.StartStopStep):
     @staticmethod
     def _iterate(parts: WorkerParts) -> None:
         parts.sweeper.sweep()
-        write_down_dropped(parts.workers)
+        save_dropped_counts(parts.workers)
         gevent.sleep(PERIOD_S)
 
     @staticmethod

@@ -51,7 +51,7 @@ def _are_ids(named: Any) -> bool:
     return isinstance(named, list) and len(named) <= MESSAGE_IDS and all(isinstance(name, str) for name in named)
 
 
-def write_down_dropped(workers: Workers) -> None:
+def save_dropped_counts(workers: Workers) -> None:
     """Add the numbers of dropped messages to those of all workers; raise `Unavailable` if the store is away."""
     counts = {lane: count for lane, count in _dropped.items() if count}
     if counts:

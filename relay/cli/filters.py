@@ -147,7 +147,7 @@ def take_filter(options: dict[str, Any]) -> Filter:
     )
 
 
-def ends_like(wanted: Filter, invocation: Invocation) -> bool:
+def matches_end(wanted: Filter, invocation: Invocation) -> bool:
     """Return whether an invocation has a state, status, outcome and error that match; the rest is not compared."""
     status = invocation.status
     same = status is not None and any(each in {status, f"{status // 100}xx"} for each in wanted.status)

@@ -13,7 +13,7 @@ import click
 from relay.audit.entry import Act
 from relay.cli.acts import acting
 from relay.cli.command_runtime import command_runtime
-from relay.cli.filters import ends_like, filter_options, take_filter
+from relay.cli.filters import filter_options, matches_end, take_filter
 from relay.cli.names import check_filter
 from relay.cli.output import moment, safe, screened
 from relay.cli.parameters import plugin_option
@@ -74,7 +74,7 @@ class Watch:
             except (NotFound, Expired):
                 del self._watched[reference_id]
                 continue
-            matches = ends_like(self._wanted, invocation)
+            matches = matches_end(self._wanted, invocation)
             if invocation.state.final:
                 del self._watched[reference_id]
             elif matches:
@@ -87,7 +87,7 @@ class Watch:
         for row in reversed(self._newest(since, MAX_NEW)):
             if row.created_at_ms == self._newest_ms and row.reference_id in self._at_newest:
                 continue
-            matches = ends_like(self._wanted, row)
+            matches = matches_end(self._wanted, row)
             self._take(row, shown=matches)
             if matches:
                 yield row

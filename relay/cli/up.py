@@ -12,7 +12,7 @@ from relay.cli.output import Screen, as_json, safe, screened
 from relay.errors import BadParameter, Unavailable
 from relay.up import processes
 from relay.up.embedded import FSYNC
-from relay.up.kept import described
+from relay.up.kept_settings import settings_in_words
 from relay.up.local import LaunchPlan, LocalRelay
 from relay.up.logtail import LogTail, last_lines
 from relay.up.restarts import RestartLog
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from relay.up.demo import Shown
+    from relay.up.demo import DemoResult
 
 _PORT: Final = click.IntRange(0, 65535)
 _MAX_PROCESSES: Final = 64
@@ -84,9 +84,9 @@ def up(screen: Screen, data_dir: Path, *, verbose: bool, **asked: Any) -> None:
         raise BadParameter("--traffic is traffic of the demo: give --demo as well.")
     relay = LocalRelay.prepare(data_dir, plan)
     screen.note(f"Starting; data directory {relay.directory.path}")
-    if relay.kept:
+    if relay.kept_settings:
         screen.note("Of the last start, and not in this environment (relay.env has them; give one anew to change it):")
-        for line in described(relay.kept):
+        for line in settings_in_words(relay.kept_settings):
             screen.note(f"  {safe(line)}")
     stop_s = relay.settings.stop_timeout_s + _STOP_MARGIN_S
     with Supervisor(screen.note, stop_s, RestartLog(relay.directory).note) as supervisor:
@@ -104,27 +104,27 @@ def up(screen: Screen, data_dir: Path, *, verbose: bool, **asked: Any) -> None:
 def _run(screen: Screen, relay: LocalRelay, supervisor: Supervisor, tail: LogTail | None) -> None:
     relay.start(supervisor)
     if relay.wait(supervisor):
-        shown = _demonstrated(relay, supervisor)
-        _say_ready(screen, relay, shown)
+        demo = _run_demo(relay, supervisor)
+        _say_ready(screen, relay, demo)
     while not supervisor.ending:
         supervisor.iterate()
         for name, line in tail.lines() if tail else ():
             click.echo(f"{name:<20} | {safe(line)}", err=True)
 
 
-def _demonstrated(relay: LocalRelay, supervisor: Supervisor) -> Shown | None:
+def _run_demo(relay: LocalRelay, supervisor: Supervisor) -> DemoResult | None:
     plan = relay.plan
     if relay.demo_port is None:
         return None
-    from relay.up.demo import KEY_FILE, demonstrate  # noqa: PLC0415 - only the demo has to load this
+    from relay.up.demo import KEY_FILE, run_demo  # noqa: PLC0415 - only the demo has to load this
 
-    shown = demonstrate(relay.settings, relay.directory, relay.demo_port, traffic=plan.traffic)
+    demo = run_demo(relay.settings, relay.directory, relay.demo_port, traffic=plan.traffic)
     if plan.traffic:
         relay.start_traffic(supervisor, relay.directory.path / KEY_FILE)
-    return shown
+    return demo
 
 
-def _say_ready(screen: Screen, relay: LocalRelay, shown: Shown | None) -> None:
+def _say_ready(screen: Screen, relay: LocalRelay, demo: DemoResult | None) -> None:
     settings, directory = relay.settings, relay.directory
     value: dict[str, Any] = {
         "apiUrl": settings.api_url,
@@ -136,8 +136,8 @@ def _say_ready(screen: Screen, relay: LocalRelay, shown: Shown | None) -> None:
     if cluster := relay.servers.cluster:
         value["storeServers"] = [f"{processes.LOOPBACK}:{server.port}" for server in cluster.servers]
     auth = f"user:password is RELAY_FLOWER_AUTH in {directory.env_file}"
-    if shown and settings.flower_auth:
-        value |= {"answer": dict(shown.answer), "record": dict(shown.record), "curl": shown.curl, "key": shown.key}
+    if demo and settings.flower_auth:
+        value |= {"answer": dict(demo.answer), "record": dict(demo.record), "curl": demo.curl, "key": demo.key}
         auth = f"user:password {settings.flower_auth.reveal()}"
     screen.show(value, lambda: Group(*_pictures(value)))
     if not screen.is_json:  # whole lines, however narrow the terminal is

@@ -47,7 +47,7 @@ _DOCUMENT: Final = """\
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class DemoResult:
     """The demo's outcome: the answer with four members, its record, the key, and a command to repeat the call."""
 
     answer: Mapping[str, Any]
@@ -56,7 +56,7 @@ class Shown:
     curl: str
 
 
-def demonstrate(settings: Settings, directory: DataDir, endpoint_port: int, *, traffic: bool = False) -> Shown:
+def run_demo(settings: Settings, directory: DataDir, endpoint_port: int, *, traffic: bool = False) -> DemoResult:
     """Register the sample webhook, trigger it through the API, and return what came of it, or raise a ``RelayError``.
 
     With ``traffic`` the webhooks that the demo's callers use are registered as well.
@@ -69,7 +69,7 @@ def demonstrate(settings: Settings, directory: DataDir, endpoint_port: int, *, t
     with Relay(settings.api_url, key) as relay:
         answer = relay.webhooks.trigger(WEBHOOK_ID, _TRIGGER["data"], _TRIGGER["headers"], _TRIGGER["queryParams"])
         record = relay.get(answer["referenceId"])
-    return Shown(dict(answer), dict(record), key, _curl(settings.api_url, directory))
+    return DemoResult(dict(answer), dict(record), key, _curl(settings.api_url, directory))
 
 
 def _key(runtime: Runtime, directory: DataDir) -> str:

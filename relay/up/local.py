@@ -22,7 +22,7 @@ from relay.store.partitions import agreed_client
 from relay.up import processes
 from relay.up.child import Child, leftovers
 from relay.up.datadir import AUDIT_KEY_FILE, AUDIT_PUBLIC_FILE, KEY_FILES, DataDir
-from relay.up.kept import kept_settings
+from relay.up.kept_settings import kept_settings
 from relay.up.ports import CAN_BE_SHARED, free_port, is_free, listeners_on
 from relay.up.servers import EmbeddedServers
 from relay.vault import Vault
@@ -71,7 +71,7 @@ class LocalRelay:
     servers: EmbeddedServers
     demo_port: int | None
     lock: IO[str]
-    kept: Mapping[str, str]  # settings that the environment lacks, as the last start had them
+    kept_settings: Mapping[str, str]  # those that the environment lacks, as the last start had them
 
     @classmethod
     def prepare(cls, data_dir: str | Path, plan: LaunchPlan) -> Self:

@@ -12,7 +12,7 @@ from relay.errors import BadParameter, TooLarge, Unavailable, UnsupportedMediaTy
 from relay.text.media_types import JSON_TYPE
 
 
-class Cuts:
+class ConnectionCutter:
     cut_s = -1.0
 
 
@@ -43,7 +43,7 @@ def a_request(content=b"{}", **headers):
 
 
 def bodies(max_bytes, *, budget=None, reads=None):
-    return Bodies(reads or BodyReads(10), budget or ParsingBudget(2**30), Cuts, max_bytes=max_bytes)
+    return Bodies(reads or BodyReads(10), budget or ParsingBudget(2**30), ConnectionCutter, max_bytes=max_bytes)
 
 
 def read_body(request, max_bytes):

@@ -59,7 +59,7 @@ def test_the_next_start_takes_nothing_over_and_has_the_same_ports_and_passwords(
     first = start()
     write_records(first.directory, cluster=True)
     again = start()
-    assert again.kept == {}
+    assert again.kept_settings == {}
     assert (again.settings.store_url, again.settings.broker_url) == (
         first.settings.store_url,
         first.settings.broker_url,
@@ -85,7 +85,7 @@ def test_a_broker_of_ones_own_is_used_and_none_is_started(start):
     relay = start(RELAY_BROKER_URL=AMQP)
     assert relay.servers.single is None
     assert relay.settings.broker_url.reveal() == AMQP
-    assert start().kept == {"RELAY_BROKER_URL": AMQP}
+    assert start().kept_settings == {"RELAY_BROKER_URL": AMQP}
 
 
 def test_a_number_of_replicas_that_was_given_stays(start):

@@ -7,7 +7,7 @@ import pytest
 from relay.errors import SettingsError
 from relay.settings import Settings
 from relay.up.datadir import DataDir
-from relay.up.kept import described, kept_settings
+from relay.up.kept_settings import kept_settings, settings_in_words
 from relay.up.local import LaunchPlan, LocalRelay
 
 OTHER = "redis://:other-password@127.0.0.1:7777/0"
@@ -47,13 +47,13 @@ def test_each_setting_of_the_last_start_is_kept_named_and_given_way_to_a_new_one
     start(**{name: VALUES[name]})
     for _ in range(2):  # the one after the next has it, too
         again = start()
-        assert again.kept == {name: VALUES[name]}
+        assert again.kept_settings == {name: VALUES[name]}
         assert again.settings.to_environ()[name] == VALUES[name]
-    assert list(described(again.kept)) == [f"{name}={VALUES[name]}"]
+    assert list(settings_in_words(again.kept_settings)) == [f"{name}={VALUES[name]}"]
     dropped = start(**{name: ""})
-    assert dropped.kept == {}
+    assert dropped.kept_settings == {}
     assert dropped.settings.to_environ().get(name) != VALUES[name]
-    assert start().kept == {}
+    assert start().kept_settings == {}
 
 
 MALFORMED = {
@@ -76,7 +76,7 @@ def test_a_malformed_setting_is_refused_by_name_before_anything_starts_and_is_no
     assert not (tmp_path / "d" / "relay.env").exists()
     start()
     assert refused(start, name, text) == told
-    assert start().kept == {}
+    assert start().kept_settings == {}
 
 
 def refused(start, name, text):
@@ -91,7 +91,7 @@ def refused(start, name, text):
 def test_what_a_start_decides_for_itself_is_not_kept(start):
     start(demo=True)
     again = start()
-    assert again.kept == {}
+    assert again.kept_settings == {}
     assert "RELAY_EGRESS_ALLOW" not in again.settings.to_environ(), "the demo's exception is for the demo"
     assert again.servers.single is not None
 
@@ -99,18 +99,18 @@ def test_what_a_start_decides_for_itself_is_not_kept(start):
 def test_a_redis_of_ones_own_is_kept_and_given_up_by_an_empty_address(start):
     start(RELAY_REDIS_URL=OTHER)
     again = start()
-    assert (again.kept, again.servers.single) == ({"RELAY_REDIS_URL": OTHER}, None)
+    assert (again.kept_settings, again.servers.single) == ({"RELAY_REDIS_URL": OTHER}, None)
     assert again.settings.store_url.reveal() == OTHER
-    assert list(described(again.kept)) == ["RELAY_REDIS_URL"], "it holds a password"
+    assert list(settings_in_words(again.kept_settings)) == ["RELAY_REDIS_URL"], "it holds a password"
     assert start(RELAY_REDIS_URL="").servers.single is not None
-    assert start().kept == {}
+    assert start().kept_settings == {}
 
 
 def test_keys_of_the_environment_are_kept_where_there_are_no_files_for_them(start):
     first = start(RELAY_TARGET_KEYS="k1:" + "A" * 43 + "=", RELAY_DATA_KEYS="k2:" + "A" * 43 + "=")
     again = start()
     assert again.settings.target_keys == first.settings.target_keys
-    assert list(described(again.kept)) == ["RELAY_DATA_KEYS", "RELAY_TARGET_KEYS"]
+    assert list(settings_in_words(again.kept_settings)) == ["RELAY_DATA_KEYS", "RELAY_TARGET_KEYS"]
 
 
 def test_commands_use_the_redis_of_the_environment_and_the_rest_of_the_file(start):

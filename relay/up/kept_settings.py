@@ -45,7 +45,7 @@ def kept_settings(directory: DataDir, given: Mapping[str, str]) -> dict[str, str
     return {name: text for name, text in left.items() if name not in own and _differs_from_default(name, text)}
 
 
-def described(kept: Mapping[str, str]) -> Iterator[str]:
+def settings_in_words(kept: Mapping[str, str]) -> Iterator[str]:
     """Yield ``NAME=value`` of each setting, for people; of a secret, only its name."""
     secret = {about.name for _, about in Settings.described() if about.secret}
     for name, text in sorted(kept.items()):
