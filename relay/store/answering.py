@@ -26,7 +26,7 @@ class NotAskedError(ServerSilent):
     """The server was not asked, because other connections already wait for it in vain."""
 
 
-class Answers:
+class WaitingConnections:
     """The connections that wait for one server's answer.
 
     Safe for threads and greenlets: each step is one operation on a dict.
@@ -36,10 +36,10 @@ class Answers:
         self._waiting: dict[object, float] = {}  # since when each waits, the longest first
         self._failed = False  # the last connection that waited got no answer
 
-    def ask(self, who: object) -> None:
+    def begin_wait(self, connection: object) -> None:
         """Note that a connection begins to wait; raise `NotAskedError` if another already waits in vain."""
         now_s = time.monotonic()
-        others = [(other, since_s) for other, since_s in tuple(self._waiting.items()) if other is not who]
+        others = [(other, since_s) for other, since_s in tuple(self._waiting.items()) if other is not connection]
         for other, since_s in others:
             if now_s - since_s > GONE_S:
                 self._waiting.pop(other, None)
@@ -47,32 +47,32 @@ class Answers:
                 raise NotAskedError("The server is silent, and somebody asks it already.")
             else:
                 break
-        self._waiting[who] = now_s
+        self._waiting[connection] = now_s
 
-    def waits(self, who: object) -> None:
-        """Restart the waiting time of a connection that `ask` let through: its preparatory commands were answered."""
-        self._waiting[who] = time.monotonic()
+    def restart_wait(self, connection: object) -> None:
+        """Restart the waiting time of a connection that `begin_wait` let through; its preparatory commands are done."""
+        self._waiting[connection] = time.monotonic()
 
-    def answered(self, who: object) -> None:
+    def answered(self, connection: object) -> None:
         """Note an answer: the server is well."""
         self._failed = False
-        self._waiting.pop(who, None)
+        self._waiting.pop(connection, None)
 
-    def gave_up(self, who: object) -> None:
+    def gave_up(self, connection: object) -> None:
         """Note that a connection stopped waiting without an answer."""
-        if self._waiting.pop(who, None) is not None:
+        if self._waiting.pop(connection, None) is not None:
             self._failed = True
 
 
 #: By host and port: all clients of a process share what is known about a server.
-_ANSWERING: Final[dict[tuple[str, int], Answers]] = {}
+_BY_SERVER: Final[dict[tuple[str, int], WaitingConnections]] = {}
 
 
 class _Patient:
-    """Notes in `Answers` when a connection starts and stops waiting for its server."""
+    """Notes in `WaitingConnections` when a connection starts and stops waiting for its server."""
 
     def __init__(self, **options: Any) -> None:
-        self._answering = _ANSWERING.setdefault((options["host"], int(options["port"])), Answers())
+        self._waiting = _BY_SERVER.setdefault((options["host"], int(options["port"])), WaitingConnections())
         self._listens = False
         super().__init__(**options)
 
@@ -84,22 +84,22 @@ class _Patient:
         if self._listens:
             super().send_packed_command(command, check_health)  # type: ignore[misc]
             return
-        self._answering.ask(self)
+        self._waiting.begin_wait(self)
         super().send_packed_command(command, check_health)  # type: ignore[misc]
-        self._answering.waits(self)  # connecting, or checking the connection, asked the server as well
+        self._waiting.restart_wait(self)  # connecting, or checking the connection, asked the server as well
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         try:
             reply = super().read_response(*args, **options)  # type: ignore[misc]
         except ResponseError:  # an error is an answer, too
-            self._answering.answered(self)
+            self._waiting.answered(self)
             raise
-        self._answering.answered(self)
+        self._waiting.answered(self)
         return reply
 
     def disconnect(self, *args: Any) -> None:
         self._listens = False
-        self._answering.gave_up(self)
+        self._waiting.gave_up(self)
         super().disconnect(*args)  # type: ignore[misc]
 
 

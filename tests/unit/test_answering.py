@@ -6,7 +6,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from relay.store import answering as module
-from relay.store.answering import GONE_S, PATIENCE_S, Answers, NotAskedError
+from relay.store.answering import GONE_S, PATIENCE_S, NotAskedError, WaitingConnections
 from relay.store.connection import client_of
 
 
@@ -23,70 +23,70 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def answering():
-    return Answers()
+def waiting():
+    return WaitingConnections()
 
 
-def test_many_ask_a_server_that_takes_its_time(clock, answering):
-    answering.ask("a")
+def test_many_ask_a_server_that_takes_its_time(clock, waiting):
+    waiting.begin_wait("a")
     clock(PATIENCE_S)
-    answering.ask("b")
+    waiting.begin_wait("b")
 
 
-def test_nobody_else_asks_while_somebody_waits_for_too_long(clock, answering):
-    answering.ask("a")
+def test_nobody_else_asks_while_somebody_waits_for_too_long(clock, waiting):
+    waiting.begin_wait("a")
     clock(PATIENCE_S + 0.1)
     with pytest.raises(NotAskedError):
-        answering.ask("b")
-    answering.answered("a")
-    answering.ask("b")
+        waiting.begin_wait("b")
+    waiting.answered("a")
+    waiting.begin_wait("b")
 
 
-def test_after_one_has_waited_in_vain_one_asks_at_a_time(clock, answering):
-    answering.ask("a")
-    answering.gave_up("a")
-    answering.ask("b")
+def test_after_one_has_waited_in_vain_one_asks_at_a_time(clock, waiting):
+    waiting.begin_wait("a")
+    waiting.gave_up("a")
+    waiting.begin_wait("b")
     with pytest.raises(NotAskedError):
-        answering.ask("c")
-    answering.gave_up("b")
-    answering.ask("c")
-    answering.answered("c")
-    answering.ask("a")
-    answering.ask("b")
+        waiting.begin_wait("c")
+    waiting.gave_up("b")
+    waiting.begin_wait("c")
+    waiting.answered("c")
+    waiting.begin_wait("a")
+    waiting.begin_wait("b")
 
 
-def test_an_answer_to_anybody_shows_that_the_server_is_well(clock, answering):
-    answering.ask("a")
-    answering.ask("b")
-    answering.gave_up("a")
-    answering.answered("b")
-    answering.ask("c")
-    answering.ask("d")
+def test_an_answer_to_anybody_shows_that_the_server_is_well(clock, waiting):
+    waiting.begin_wait("a")
+    waiting.begin_wait("b")
+    waiting.gave_up("a")
+    waiting.answered("b")
+    waiting.begin_wait("c")
+    waiting.begin_wait("d")
 
 
-def test_who_closes_a_connection_without_a_question_says_nothing_of_the_server(clock, answering):
-    answering.gave_up("a")
-    answering.ask("b")
-    answering.ask("c")
+def test_who_closes_a_connection_without_a_question_says_nothing_of_the_server(clock, waiting):
+    waiting.gave_up("a")
+    waiting.begin_wait("b")
+    waiting.begin_wait("c")
 
 
-def test_who_connects_first_is_let_through_though_the_last_one_got_no_answer(clock, answering):
-    answering.ask("a")
-    answering.gave_up("a")
-    answering.ask("b")
-    answering.ask("b")  # what it says to connect
-    answering.answered("b")
-    answering.waits("b")
+def test_who_connects_first_is_let_through_though_the_last_one_got_no_answer(clock, waiting):
+    waiting.begin_wait("a")
+    waiting.gave_up("a")
+    waiting.begin_wait("b")
+    waiting.begin_wait("b")  # what it says to connect
+    waiting.answered("b")
+    waiting.restart_wait("b")
     clock(PATIENCE_S + 0.1)
     with pytest.raises(NotAskedError):
-        answering.ask("c")
+        waiting.begin_wait("c")
 
 
-def test_who_went_without_a_word_keeps_nobody_from_asking(clock, answering):
-    answering.ask("a")
+def test_who_went_without_a_word_keeps_nobody_from_asking(clock, waiting):
+    waiting.begin_wait("a")
     clock(GONE_S + 0.1)
-    answering.ask("b")
-    answering.ask("c")
+    waiting.begin_wait("b")
+    waiting.begin_wait("c")
 
 
 def test_a_connection_that_listens_and_is_not_read_keeps_nobody_from_asking(cluster_node, monkeypatch):
@@ -117,7 +117,7 @@ def test_a_server_that_was_silent_is_asked_again_on_connections_that_are_made_an
     with client_of(cluster_node.tcp_url.replace("redis://", "redis+cluster://")) as client:
         node = client.get_redis_connection(client.get_default_node())
         connection = node.connection_pool.get_connection()
-        connection._answering._failed = True
+        connection._waiting._failed = True
         connection.disconnect()
         connection.send_command("PING")  # connects first, which asks too
         assert connection.read_response() == b"PONG"
