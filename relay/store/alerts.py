@@ -67,7 +67,7 @@ class Alerts:
         reply = self._scripts.run("alerts", args)
         return [_change_from(name.decode(), text) for name, text in zip(reply[::2], reply[1::2], strict=True)]
 
-    def told(self, changes: Sequence[AlertChange]) -> None:
+    def delete_told(self, changes: Sequence[AlertChange]) -> None:
         """Delete changes that have been told."""
         if changes:
             with store_errors():

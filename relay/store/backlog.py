@@ -88,8 +88,8 @@ class Backlog:
     def _since_ms(self, reference_ids: set[str]) -> int | None:
         """Return since when the longest-waiting of these calls has waited; calls that are being moved are left out."""
         calls = (ref for ref in reference_ids if not ref.startswith(REPLAY_PREFIX))
-        at_hand = filter(self._keys.is_at_hand_ref, calls)
-        oldest = sorted(at_hand, key=lambda ref: reference_time_ms(ref) or 0)[:_OLDEST]
+        usable = filter(self._keys.is_usable_ref, calls)
+        oldest = sorted(usable, key=lambda ref: reference_time_ms(ref) or 0)[:_OLDEST]
         if not oldest:
             return None
         pipeline = self._client.pipeline(transaction=False)

@@ -43,13 +43,13 @@ class Callbacks:
         self._scripts = Scripts(client)
 
     def take(self, limit: int) -> list[End]:
-        """Return up to ``limit`` ends per partition; each is returned again after `HOLD_MS` unless it is `done`."""
+        """Return up to ``limit`` ends per partition; each is returned again after `HOLD_MS` unless it is deleted."""
         args = [HOLD_MS, limit]
         rows = in_each(self._keys, lambda number: self._scripts.run("callbacks", args, partition_root(number)))
         return [_end_from(row) for row in chain.from_iterable(rows)]
 
-    def done(self, reference_ids: Sequence[str]) -> None:
-        """Delete ends whose callback was told."""
+    def delete(self, reference_ids: Sequence[str]) -> None:
+        """Delete ends: their callbacks were told, or are not to be told."""
         if reference_ids:
             pipeline = self._client.pipeline(transaction=False)
             for part in self._keys.spread(reference_ids, self._keys.root_of_ref):

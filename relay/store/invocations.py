@@ -118,7 +118,7 @@ class InvocationStore(RecordReader):
     def _accept_args(self, news: Sequence[NewInvocation], messages: Sequence[LaneMessage]) -> list[Any]:
         limits = self._limits
         args: list[Any] = [GRACE_MS, limits.max_pending, limits.max_pending_per_plugin, limits.max_pending_bytes]
-        args += [REFUSALS_A_MINUTE, *limits.retention, IDEMPOTENCY_MS]
+        args += [REFUSALS_A_MINUTE, *limits.retention_args, IDEMPOTENCY_MS]
         # A group may hold triggers of several API keys, each named by its trigger; those of a command name its
         # operator.
         args += [limits.max_pending_bytes_per_plugin, self._operator]
@@ -163,7 +163,7 @@ class InvocationStore(RecordReader):
         claims = []
         for group in self._keys.spread(every, self._keys.root_of_ref):
             taken = sum(place < asked for place in group.places)
-            args = [claim_token, self._lease_margin_ms, GRACE_MS, *self._limits.retention]
+            args = [claim_token, self._lease_margin_ms, GRACE_MS, *self._limits.retention_args]
             args += [taken, sum(asked <= place < read_full for place in group.places), *group.items]
             claims.append(claimed_from(group.items, self._scripts.run("claim", args, group.root)))
         return claims[0] if len(claims) == 1 else claimed_together(claims)
@@ -177,7 +177,7 @@ class InvocationStore(RecordReader):
         return settled_together(settled, [place for group in groups for place in group.places])
 
     def _settle(self, root: str, settlements: Sequence[Settlement]) -> Settled:
-        args: list[Any] = [GRACE_MS, *self._limits.retention, len(settlements)]
+        args: list[Any] = [GRACE_MS, *self._limits.retention_args, len(settlements)]
         for settlement in settlements:
             args.extend(settle_args(settlement))
         return settled_from(self._scripts.run("settle", args, root))
@@ -197,7 +197,7 @@ class InvocationStore(RecordReader):
 
         ``secrets``: the texts that the chain hides in the answers of this step, sealed.
         """
-        args: list[Any] = [claim_token, GRACE_MS, *self._limits.retention, CHAIN_STEPS, parent, step, secrets]
+        args: list[Any] = [claim_token, GRACE_MS, *self._limits.retention_args, CHAIN_STEPS, parent, step, secrets]
         args.append(len(news))
         for new in news:
             args.extend(step_args(new, self._limits.max_age_ms))
@@ -211,7 +211,7 @@ class InvocationStore(RecordReader):
             NotFound: there is no such record, or none of that plugin.
             Conflict: the invocation is being sent, or final.
         """
-        args = [GRACE_MS, *self._limits.retention, plugin or "", reference_id, actor()]
+        args = [GRACE_MS, *self._limits.retention_args, plugin or "", reference_id, actor()]
         verdict, state, ready = self._scripts.run("cancel", args, self._keys.root_of_ref(reference_id))
         if verdict == b"unknown":
             raise NotFound
@@ -233,7 +233,7 @@ class InvocationStore(RecordReader):
 
         Returns how many ended, whether more are waiting to be ended, and what may be run now.
         """
-        args = [uuid4().hex, self._lease_margin_ms, GRACE_MS, *self._limits.retention, limit, webhooks]
+        args = [uuid4().hex, self._lease_margin_ms, GRACE_MS, *self._limits.retention_args, limit, webhooks]
         replies = self._in_each("expire", args)
         ready: Ready = sum((ready_from(each[2]) for each in replies), ())
         return sum(int(each[0]) for each in replies), any(each[1] for each in replies), ready
@@ -249,7 +249,7 @@ class InvocationStore(RecordReader):
         """
         cursor = "0"
         while True:
-            args = [uuid4().hex, self._lease_margin_ms, GRACE_MS, *self._limits.retention, plugin, webhook_id]
+            args = [uuid4().hex, self._lease_margin_ms, GRACE_MS, *self._limits.retention_args, plugin, webhook_id]
             next_cursor, ready = self._scripts.run("revisit", [*args, cursor, REVISITED], self._keys.root(plugin))
             yield ready_from(ready)
             cursor = next_cursor.decode()

@@ -27,7 +27,7 @@ class Limits:
     max_age_ms: int = DEFAULT_AGE_MS  # the largest age of a call, unless its webhook sets another
 
     @property
-    def retention(self) -> tuple[int, int, int, int]:
+    def retention_args(self) -> tuple[int, int, int, int]:
         """Retention of ok, failed and rejected ends and of contents, in the order that the scripts expect."""
         return self.retention_ms, self.failed_retention_ms, self.rejected_retention_ms, self.contents_retention_ms
 

@@ -49,4 +49,4 @@ def some_webhooks(client: Any, keys: Keyspace, key_of: Callable[[int], str], lim
         return found
 
     names = (name.decode().split("/") for name in chain.from_iterable(in_each(keys, some)))
-    return [(plugin, webhook) for plugin, webhook in names if keys.is_at_hand(plugin)]
+    return [(plugin, webhook) for plugin, webhook in names if keys.is_usable(plugin)]

@@ -38,12 +38,12 @@ class Placement:
         """
         return self.places is not None and self.places.is_moving(bucket_of_plugin(plugin))
 
-    def is_at_hand(self, plugin: str) -> bool:
+    def is_usable(self, plugin: str) -> bool:
         """Return whether a plugin can be used now: its partition is known, and it is not being moved."""
         return _is_known(lambda: self.partition_of(plugin))
 
-    def is_at_hand_ref(self, reference_id: str) -> bool:
-        """Return whether the plugin of an invocation or replay job can be used now, as `is_at_hand`."""
+    def is_usable_ref(self, reference_id: str) -> bool:
+        """Return whether the plugin of an invocation or replay job can be used now, as `is_usable`."""
         return _is_known(lambda: self.partition_of_ref(reference_id))
 
     def root(self, plugin: str) -> str:

@@ -90,7 +90,8 @@ class RecordReader:
         self, reference_id: str, fields: Mapping[bytes, bytes], steps: Sequence[bytes], now_ms: int
     ) -> Invocation:
         if not fields:
-            kept_ms = min(self._limits.retention[:3])
+            limits = self._limits
+            kept_ms = min(limits.retention_ms, limits.failed_retention_ms, limits.rejected_retention_ms)
             made_ms = reference_time_ms(reference_id)
             raise Expired if made_ms is not None and kept_ms < now_ms - made_ms else NotFound
         invocation = invocation_from(reference_id, fields, steps)

@@ -148,7 +148,7 @@ class ReplayStore:
     def _steer(self, plugin: str, replay_id: str, verb: str) -> Ready:
         if reference_time_ms(replay_id) is None:
             raise NotFound
-        args = [GRACE_MS, *self._limits.retention, plugin, replay_id, verb, actor()]
+        args = [GRACE_MS, *self._limits.retention_args, plugin, replay_id, verb, actor()]
         verdict, state, ready = self._scripts.run("replay_steer", args, self._keys.root_of_ref(replay_id))
         if verdict == b"unknown":
             raise NotFound

@@ -101,7 +101,7 @@ class Alerting:
                 continue  # try again later
             event(Event.ALERT, level=logging.WARNING, alert=change.name, state=change.state)
             told.append(change)
-        self._alerts.told(told)
+        self._alerts.delete_told(told)
         return len(told)
 
     def _of_lanes(self, rules: AlertRules, served: dict[str, int]) -> Iterator[Condition]:

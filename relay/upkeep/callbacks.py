@@ -45,7 +45,7 @@ class Telling:
         while True:
             ends = self._callbacks.take(PIECE)
             named = [end for end in ends if self._is_named(end)]
-            self._callbacks.done([end.reference_id for end in ends if end not in named])
+            self._callbacks.delete([end.reference_id for end in ends if end not in named])
             told += self._tell(named)
             if len(ends) < PIECE or time.monotonic() > until_s:
                 return told
@@ -73,7 +73,7 @@ class Telling:
             for end, reply in zip(ends, replies, strict=True)
             if not isinstance(reply, Exception) or isinstance(reply, Refused)
         ]
-        self._callbacks.done(done)
+        self._callbacks.delete(done)
         return len(done)
 
 

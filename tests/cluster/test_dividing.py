@@ -67,7 +67,7 @@ def moved(runtime, plugin):
         return True
 
     wait_until(is_moved, WITHIN_S)
-    wait_until(lambda: runtime.keyspace.is_at_hand(plugin), WITHIN_S)
+    wait_until(lambda: runtime.keyspace.is_usable(plugin), WITHIN_S)
     for ready in mover.queued(plugin, found[-1].target):
         runtime.publisher.publish_ready(ready)
     for hook in HOOKS:

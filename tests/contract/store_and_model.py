@@ -249,7 +249,7 @@ class StoreAndModel:
         self._check_that_nothing_is_left()
 
     def _check_that_nothing_is_left(self):
-        self.pass_time(max(LIMITS.retention) + 1)
+        self.pass_time(max(LIMITS.retention_args) + 1)
         while self.store.prune(limit=5):
             pass
         assert [key for key in self.ledger.everything() if b":inv:" in key] == []

@@ -22,7 +22,7 @@ def test_a_change_is_said_until_somebody_was_told_and_then_no_more(alerts):
     for _ in range(2):
         assert names(alerts.judge([AT_ONCE])) == [("backlog_old bulk", "firing")]
     first = alerts.judge([AT_ONCE])
-    alerts.told(first)
+    alerts.delete_told(first)
     assert alerts.judge([AT_ONCE]) == []
     (over,) = alerts.judge([])
     assert (over.state, over.since_ms, over.detail) == ("over", first[0].at_ms, AT_ONCE.detail)

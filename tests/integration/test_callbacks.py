@@ -21,7 +21,7 @@ OK = json_answer({"ok": True})
 #: Python that a worker runs first: it dies after it has told, and before it has written that down.
 DIES_AFTER_TELLING = """
 import os, signal, relay.store.callbacks
-relay.store.callbacks.Callbacks.done = lambda self, refs: os.kill(os.getpid(), signal.SIGKILL) if refs else None
+relay.store.callbacks.Callbacks.delete = lambda self, refs: os.kill(os.getpid(), signal.SIGKILL) if refs else None
 """
 
 

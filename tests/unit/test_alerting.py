@@ -52,7 +52,7 @@ class Site:
         held = [each for each in conditions if each.holds]
         return [AlertChange(f"{each.name} 1", each.name, self.state, AT_MS, SINCE_MS, each.detail) for each in held]
 
-    def told(self, changes):
+    def delete_told(self, changes):
         self.noted += [each.name for each in changes]
 
     def alive(self):

@@ -39,7 +39,7 @@ class Site:
         taken, self.waiting = self.waiting[:most], self.waiting[most:]
         return taken
 
-    def done(self, reference_ids):
+    def delete(self, reference_ids):
         self.noted += reference_ids
 
     def open_target(self, *revision):

@@ -29,7 +29,7 @@ local function ready_again()
   for _, ref in ipairs(redis.call('LRANGE', KEY.steps(parent_ref), 0, -1)) do
     local r = read_lane(ref)
     if r and r.state == 'queued' then
-      say_ready(ref, r.lane)
+      add_ready(ref, r.lane)
     end
   end
 end
@@ -48,7 +48,7 @@ local function create(index)
   write_record(new, 'queued')
   made[index] = new.ref
   alarm_queued_at_end(new.ref, new.lane, now + grace)
-  say_ready(new.ref, new.lane)
+  add_ready(new.ref, new.lane)
 end
 
 -- Returns whether a chain above this one is over. Nothing is created then, and the next claim of this one ends it.
@@ -71,7 +71,7 @@ if not p then return { 'late', ready } end
 if ended_with(p, token) then
   if FINAL[p.state] then return { 'ended', ready } end
   if is_left_over() then
-    if p.state == 'queued' then say_ready(parent_ref, p.lane) end
+    if p.state == 'queued' then add_ready(parent_ref, p.lane) end
     return { 'ended', ready }
   end
   ready_again()

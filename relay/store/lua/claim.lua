@@ -46,12 +46,13 @@ local function stop_at_breaker(r, w)
     redis.call('HSET', KEY.record(r.ref), 'held', '1')
     if r.parked == '1' then
       redis.call('HSET', KEY.record(r.ref), 'parked', '')
-      leave_line(w, r.ref)
+      unpark_unsent(w, r.ref)
     end
     alarm_running(r.ref, r.lane, not_before)
     return 'skipped', 'retrying'
   end
-  if r.parked ~= '1' then pass_on(w) end -- as `over` does in a repeated claim; a parked one leaves the line
+  -- As `over` does in a repeated claim; a parked call wakes the next one as its end unparks it.
+  if r.parked ~= '1' then wake_one_at_end(w) end
   add_attempt(r, now, 'breaker_open', 'no')
   return conclude(r, 'unreachable', 'breaker_open')
 end
@@ -83,9 +84,9 @@ local function stopped_by_job(r, w)
   end
   if r.state == 'sending' then
     keep(r, 'queued', '')
-    pass_on(w)
+    wake_one_at_end(w)
   end
-  if r.parked == '1' then leave_line(w, r.ref) end
+  if r.parked == '1' then unpark_unsent(w, r.ref) end
   redis.call('ZADD', KEY.replay_parked(r.replay), r.createdAt, r.ref)
   redis.call('HSET', KEY.record(r.ref), 'parked', 'job')
   alarm_queued(r.ref, r.lane, now + PARKED_ALARM)
@@ -103,7 +104,7 @@ end
 -- it.
 local function park_unwanted(r, w, was_full)
   if is_left_alone(w, r.parked ~= '1' or r.parker == token, was_full) then
-    pass_on(w)
+    wake_one_at_end(w)
     redis.call('HSET', KEY.record(r.ref), 'parker', token)
   end
   park(w, r.ref, r.lane, r.createdAt)
@@ -140,7 +141,7 @@ end
 -- Skips a final call. If this same claim ended it, and the reply was lost, the ids that its end made ready are found
 -- again.
 local function over(r)
-  if ended_with(r, token) then pass_on(webhook_of(r.plugin, r.webhook)) end
+  if ended_with(r, token) then wake_one_at_end(webhook_of(r.plugin, r.webhook)) end
   return 'skipped', r.state
 end
 

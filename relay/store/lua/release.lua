@@ -15,8 +15,8 @@ local function release(ref)
   local r = read_claimed(ref)
   if not r then return end
   if r.state == 'queued' and r.lastToken == token then
-    pass_on(webhook_of(r.plugin, r.webhook))
-    say_ready(ref, r.lane)
+    wake_one_at_end(webhook_of(r.plugin, r.webhook))
+    add_ready(ref, r.lane)
   elseif r.state == 'sending' and r.token == token then
     redis.call('HSET', KEY.record(ref), 'state', 'queued', 'token', '', 'lastToken', token, 'leaseEnd', '')
     leave_place(webhook_of(r.plugin, r.webhook), ref)

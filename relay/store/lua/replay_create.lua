@@ -61,7 +61,7 @@ local function create(new, r, last)
   redis.call('HSET', KEY.record(new.ref), 'follows', last.ref)
   if last ~= r then redis.call('HSET', KEY.record(last.ref), 'replayedBy', new.ref) end
   alarm_queued_at_end(new.ref, JOB_LANE, now + grace)
-  say_ready(new.ref, JOB_LANE)
+  add_ready(new.ref, JOB_LANE)
   made[#made + 1] = new.ref
   if every then tat = tat + every end
 end

@@ -42,7 +42,7 @@ end
 
 -- For a repeated call, whose first reply was lost: finds the ids that the end made ready again.
 local function settled_before(r)
-  pass_on(webhook_of(r.plugin, r.webhook))
+  wake_one_at_end(webhook_of(r.plugin, r.webhook))
   parent_again(r.parent)
   return 'settled'
 end

@@ -58,7 +58,7 @@ local function look_at_job(member)
   local lease_end = number(f[2])
   job_alarm(id, lease_end > now and lease_end or now + grace)
   if lease_end > now then return end
-  say_ready(member, JOB_LANE)
+  add_ready(member, JOB_LANE)
 end
 
 -- Makes a queued id ready again: always if its lane is empty, for then no message carries it; but only a few times

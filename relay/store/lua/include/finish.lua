@@ -65,7 +65,7 @@ local function finish(r, ends)
   local expires = int(now + keep)
   write_end(r, ends, t.sums, bytes, keep, expires)
   if r.state == 'sending' then leave_place(webhook_of(r.plugin, r.webhook), ref) end
-  if r.parked == '1' then leave_line(webhook_of(r.plugin, r.webhook), ref) end
+  if r.parked == '1' then unpark_unsent(webhook_of(r.plugin, r.webhook), ref) end
   if r.lane then
     alarm_off(ref, r.lane)
     tally_close(t, ref)

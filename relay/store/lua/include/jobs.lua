@@ -27,7 +27,7 @@ end
 local function job_wake(id)
   redis.call('HSET', KEY.replay(id), 'waits', '')
   job_alarm(id, now + grace)
-  say_ready(JOB_PREFIX .. id, JOB_LANE)
+  add_ready(JOB_PREFIX .. id, JOB_LANE)
 end
 
 -- Gives a job up: it has no holder until it is looked at again `after` ms from now.

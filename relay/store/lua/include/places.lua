@@ -47,7 +47,7 @@ local function webhook_of(plugin, webhook)
 end
 
 -- Lists a webhook among those with parked calls, where workers that have room find it.
-local function list_line(w)
+local function list_parked_webhook(w)
   if w.listed then return end
   redis.call('SADD', KEY.parked_webhooks(), w.plugin .. '/' .. w.webhook)
   w.listed = true
@@ -56,7 +56,7 @@ end
 -- Writes which calls took or left a place, were parked or unparked since the last time, with one command for each.
 local function places_flush(w)
   local key = KEY.running(w.plugin, w.webhook)
-  if w.parking[1] then list_line(w) end
+  if w.parking[1] then list_parked_webhook(w) end
   if w.leaving[1] then in_pieces('ZREM', key, w.leaving, 1) end
   if w.taking[1] then in_pieces('ZADD', key, w.taking, 2) end
   if w.parking[1] then in_pieces('ZADD', KEY.parked(w.plugin, w.webhook), w.parking, 2) end
@@ -116,7 +116,7 @@ end
 
 -- Notes that one more call may go, so that a parked one is woken at the script's end. A repeated script does this
 -- again, and so finds the woken call again: the first reply may be lost.
-local function pass_on(w)
+local function wake_one_at_end(w)
   w.freed = w.freed + 1
 end
 
@@ -132,13 +132,13 @@ end
 
 local function leave_place(w, ref)
   give_up_place(w, ref)
-  pass_on(w)
+  wake_one_at_end(w)
 end
 
 -- Unparks a call that will not be sent. It may have been woken, or have had the near alarm, so the next one is woken.
-local function leave_line(w, ref)
+local function unpark_unsent(w, ref)
   redis.call('ZREM', KEY.parked(w.plugin, w.webhook), ref)
-  pass_on(w)
+  wake_one_at_end(w)
 end
 
 local function unpark(w, ref)
@@ -156,7 +156,7 @@ local function set_parked_alarm(w, ref, lane)
 end
 
 local function park(w, ref, lane, created)
-  list_line(w)
+  list_parked_webhook(w)
   redis.call('ZADD', KEY.parked(w.plugin, w.webhook), created, ref)
   redis.call('HSET', KEY.record(ref), 'parked', '1')
   set_parked_alarm(w, ref, lane)
@@ -170,14 +170,14 @@ local function park_queued(w, ref, lane, created)
   alarm_queued_at_end(ref, lane, now + PARKED_ALARM)
 end
 
-local function say_ready(ref, lane)
+local function add_ready(ref, lane)
   ready[#ready + 1] = ref
   ready[#ready + 1] = lane
 end
 
 local function note_ready(ref, lane)
   redis.call('HSET', KEY.record(ref), 'readyAt', now_text, 'copies', '0')
-  say_ready(ref, lane)
+  add_ready(ref, lane)
 end
 
 -- Makes an id ready to run, without a message; its alarm rings after the grace in case nothing runs it.

@@ -20,7 +20,7 @@ end
 local function parent_again(parent_ref)
   local parent = parent_ref ~= '' and read_lane(parent_ref)
   if parent and parent.state == 'queued' then
-    say_ready(parent_ref, parent.lane)
+    add_ready(parent_ref, parent.lane)
   end
 end
 
