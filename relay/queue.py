@@ -10,7 +10,7 @@ import logging
 import ssl
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
 
 import orjson
@@ -18,7 +18,7 @@ import orjson
 from relay.errors import Unavailable
 from relay.settings.urls import broker_url
 from relay.telemetry.log import Event, event
-from relay.text.server_addresses import BROKER_SENTINEL, is_cluster, read_address, scheme_of
+from relay.text.server_addresses import BROKER_SENTINEL, SENTINEL, is_cluster, read_address, scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from relay.settings import Settings
+    from relay.text.server_addresses import ServerAddress
 
 #: Celery queues, most urgent first.
 LANES: Final = ("interactive", "bulk", "replay")
@@ -95,13 +96,27 @@ def _broker(url: str) -> dict[str, Any]:
         }
         certificates = {"broker_use_ssl": _checked(url)} if scheme == "amqps" else {}
         return {"broker_url": url.partition("?")[0], "broker_connection_timeout": 3, **options, **certificates}
-    transport: dict[str, Any] = dict(_REDIS_TRANSPORT)
-    if scheme == BROKER_SENTINEL:
-        address = read_address(url)
-        transport |= {"master_name": address.service, "sentinel_kwargs": {"socket_timeout": 3}}
-        user = f"{quote(address.user)}:{quote(address.password)}@" if address.password else ""
-        url = ";".join(f"sentinel://{user}{host}:{port}/{address.database}" for host, port in address.hosts)
-    return {"broker_url": url, "broker_transport_options": transport, "worker_prefetch_multiplier": 4}
+    redis: dict[str, Any] = {
+        "broker_url": url,
+        "broker_transport_options": dict(_REDIS_TRANSPORT),
+        "worker_prefetch_multiplier": 4,
+    }
+    return redis | _sentinels(read_address(url)) if scheme in (BROKER_SENTINEL, *SENTINEL) else redis
+
+
+def _sentinels(address: ServerAddress) -> dict[str, Any]:
+    """Return Celery's settings for a broker that Sentinels name; with TLS, certificates are checked."""
+    checks = {"ssl_cert_reqs": "required", **address.options} if address.encrypted else {}
+    of_sentinels = {"socket_timeout": 3, "ssl": address.encrypted, **checks}
+    return {
+        "broker_url": address.for_kombu(),
+        "broker_transport_options": {
+            **_REDIS_TRANSPORT,
+            "master_name": address.service,
+            "sentinel_kwargs": of_sentinels,
+        },
+        "broker_use_ssl": checks or False,
+    }
 
 
 def _checked(url: str) -> dict[str, Any]:

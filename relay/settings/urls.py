@@ -21,21 +21,22 @@ def redis_url(text: str) -> Secret:
 def broker_url(text: str) -> Secret:
     """Read a URL for kombu: ``unix://`` is respelt, and certificate checks, which are off by default, are turned on.
 
-    A URL of Sentinels lists their hosts as the store's URL does; ``relay.queue`` respells it for kombu.
+    A URL of Sentinels lists their hosts as the store's URL does, ``rediss+sentinel`` with TLS; ``relay.queue`` respells
+    it for kombu.
     """
     if is_cluster(text):
         raise ValueError("must be set, and name no cluster: Celery cannot use one")
-    if scheme_of(text) in SENTINEL:
-        text = f"{BROKER_SENTINEL}{text[len(scheme_of(text)) :]}"
-    if scheme_of(text) == BROKER_SENTINEL:
-        return _server_url(text, (BROKER_SENTINEL,))
+    if scheme_of(text) == SENTINEL[0]:
+        text = f"{BROKER_SENTINEL}{text[len(SENTINEL[0]) :]}"
+    if scheme_of(text) in (BROKER_SENTINEL, *SENTINEL):
+        return _server_url(text, (BROKER_SENTINEL, *SENTINEL))
     parts = split_url(text)
     if parts.scheme == "rediss" and "ssl_cert_reqs" not in dict(parse_qsl(parts.query)):
         text += f"{'&' if parts.query else '?'}ssl_cert_reqs=required"
     elif parts.scheme == "unix":
         database = dict(parse_qsl(parts.query)).get("db", "0")
         text = f"redis+socket://{parts.netloc}{parts.path}?virtual_host={database}"
-    return _server_url(text, ("redis", "rediss", "redis+socket", BROKER_SENTINEL, "amqp", "amqps"))
+    return _server_url(text, ("redis", "rediss", "redis+socket", BROKER_SENTINEL, SENTINEL[1], "amqp", "amqps"))
 
 
 def is_exposed(url: Secret) -> bool:

@@ -43,10 +43,17 @@ class ServerAddress:
 
     def of_one(self, host: str, port: int) -> str:
         """Return the address of one of the servers alone, with the same user and options."""
-        user = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}@" if self.password else ""
         query = f"?{urlencode(self.options)}" if self.options else ""
-        named = f"[{host}]" if ":" in host else host
-        return f"redis{'s' * self.encrypted}://{user}{named}:{port}/{self.database}{query}"
+        return f"redis{'s' * self.encrypted}://{self._authority(host, port)}/{self.database}{query}"
+
+    def for_kombu(self) -> str:
+        """Return the addresses of Sentinels as kombu takes them: a URL for each one, separated by ``;``."""
+        return ";".join(f"{BROKER_SENTINEL}://{self._authority(*each)}/{self.database}" for each in self.hosts)
+
+    def _authority(self, host: str, port: int) -> str:
+        """Return the authority of a URL (RFC 3986, 3.2): user and password, host and port."""
+        user = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}@" if self.password else ""
+        return f"{user}{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def scheme_of(text: str) -> str:

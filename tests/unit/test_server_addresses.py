@@ -1,6 +1,9 @@
 """Addresses of clusters and of Sentinels: every part is read, and what is wrong is said without the text."""
 
+from urllib.parse import quote
+
 import pytest
+from kombu.utils.url import url_to_parts
 
 from relay.errors import SettingsError
 from relay.queue import make_app
@@ -73,6 +76,27 @@ def test_sentinels_of_the_store_are_those_of_the_broker_in_kombu_s_spelling():
     app = make_app(settings(REDIS_URL="redis+sentinel://u:p@127.0.0.1:1,127.0.0.1:2/relay/3"))
     assert app.conf.broker_url == "sentinel://u:p@127.0.0.1:1/3;sentinel://u:p@127.0.0.1:2/3"
     assert app.conf.broker_transport_options["master_name"] == "relay"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "sentinel-0.relay", "::1", "2001:db8::7"])
+@pytest.mark.parametrize(("user", "password"), [("", ""), ("", "p"), ("u", "p"), ("a/b:c@d", "a/b:c@d;e?f#g%h")])
+@pytest.mark.parametrize("scheme", ["redis+sentinel", "rediss+sentinel"])
+def test_kombu_reads_of_sentinels_what_the_store_reads(scheme, host, user, password):
+    sign_in = f"{quote(user, safe='')}:{quote(password, safe='')}@" if password else ""
+    named = f"[{host}]" if ":" in host else host
+    url = f"{scheme}://{sign_in}{named}:1,{named}:2/relay/3"
+    app = make_app(settings(REDIS_URL=url, REDIS_PLAINTEXT="true"))
+    for port, text in enumerate(app.conf.broker_url.split(";"), 1):
+        read = url_to_parts(text)
+        assert (read.scheme, read.hostname, read.port, read.path) == ("sentinel", host, port, "3")
+        assert (read.username or "", read.password or "") == (user, password)
+
+
+def test_sentinels_by_tls_have_the_certificates_of_all_servers_checked():
+    app = make_app(settings(REDIS_URL="rediss+sentinel://a:1,b:2/relay?ssl_ca_certs=/ca"))
+    assert app.conf.broker_use_ssl == {"ssl_cert_reqs": "required", "ssl_ca_certs": "/ca"}
+    of_sentinels = app.conf.broker_transport_options["sentinel_kwargs"]
+    assert of_sentinels.items() >= {"ssl": True, "ssl_cert_reqs": "required", "ssl_ca_certs": "/ca"}.items()
 
 
 def test_an_encrypted_amqp_broker_has_its_certificate_checked():
