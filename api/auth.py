@@ -62,10 +62,14 @@ class Authentication:
         act_as_key(key.id)
         if not scopes & key.scopes:
             lacked = " or ".join(sorted(scopes))
-            raise Forbidden(f"This key lacks the scope {lacked}: make one with `relay keys create --scope`.")
+            raise Forbidden(
+                f"This key lacks the scope {lacked}: make one that has it with `relay keys create --scope`."
+            )
         origin = req.get_header("Origin")
         if origin is not None and origin not in key.origins and not _is_own(req, origin):
-            raise Forbidden("This key may not be used from this origin: make one with `relay keys create --origin`.")
+            raise Forbidden(
+                "This key may not be used from this origin: make one for it with `relay keys create --origin`."
+            )
 
     def _authenticate(self, req: falcon.Request) -> ApiKey:
         match = _BEARER.match(req.get_header("Authorization") or "")

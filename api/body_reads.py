@@ -112,4 +112,4 @@ class BodyReads:
 
 
 def _crowded() -> OverCapacity:
-    return OverCapacity("Too many bodies of this key are slow to arrive: send fewer at a time.")
+    return OverCapacity("Too many bodies sent with this key are still arriving: send fewer at a time.")

@@ -38,7 +38,7 @@ class ParsingBudget:
         with self._lock:
             if self._used_bytes and self._used_bytes + size_bytes > self._max_bytes:
                 raise Unavailable(
-                    "Too many large bodies are being read: send this one again.", retry_after_s=_RETRY_AFTER_S
+                    "Too many large bodies are being read: send this one again later.", retry_after_s=_RETRY_AFTER_S
                 )
             self._used_bytes += size_bytes
         return size_bytes

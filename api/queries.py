@@ -86,37 +86,56 @@ def _one_of(words: type[Outcome], about: str) -> fields.String:
 
 
 _STATES: Final = re.compile(rf"(?:{'|'.join(State)})\Z", re.ASCII)
-_STATE_RULE: Final = f"must be one or several of {', '.join(State)}"
+_STATE_RULE: Final = f"must be one or more of {', '.join(State)}"
 _LIMIT: Final = Limit(
     load_default=DEFAULT_LIMIT,
-    metadata={"description": f"Rows, 1 to {MAX_PAGE}.", "type": "integer", "minimum": 1, "maximum": MAX_PAGE},
+    metadata={
+        "description": f"The most rows to return, 1 to {MAX_PAGE}.",
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_PAGE,
+    },
 )
 
 #: The query of `GET /v1/invocations`.
 ListingQuery: Final = Schema.from_dict(
     {
-        "webhookId": _text(ID_PATTERN, ID_RULE, "Only of this webhook."),
+        "webhookId": _text(ID_PATTERN, ID_RULE, "Only this webhook's invocations."),
         "state": Words(
             _STATES,
             _STATE_RULE,
-            metadata={"description": "Only in one of these states, between commas.", "type": "string"},
+            metadata={"description": "Only invocations in one of these states, separated by commas.", "type": "string"},
         ),
         "status": Words(
             _STATUS,
             STATUS_RULE,
-            metadata={"description": "Only with one of these (`503`, `5xx`), between commas.", "type": "string"},
+            metadata={
+                "description": "Only invocations with one of these statuses (`503`, `5xx`), separated by commas.",
+                "type": "string",
+            },
         ),
-        "outcome": _one_of(Outcome, "Only with this outcome."),
-        "failed": Yes(metadata={"description": "`true`: only what ended in error.", "type": "boolean"}),
-        "unreplayed": Yes(metadata={"description": "`true`: without what a replay has made good.", "type": "boolean"}),
-        "caller": _text(CALLER, "must be the id of an API key, or cli", "Only triggered by this API key."),
+        "outcome": _one_of(Outcome, "Only invocations with this outcome."),
+        "failed": Yes(metadata={"description": "`true`: only invocations that ended in error.", "type": "boolean"}),
+        "unreplayed": Yes(
+            metadata={
+                "description": "`true`: leave out invocations that a replay has sent again with success.",
+                "type": "boolean",
+            }
+        ),
+        "caller": _text(
+            CALLER, "must be the id of an API key, or cli", "Only invocations that this API key triggered."
+        ),
         "chain": _text(UUID_PATTERN, "must be a reference id", "Only steps of this chain."),
-        "replay": _text(UUID_PATTERN, "must be the id of a replay job", "Only created by this replay job."),
-        "since": moment("createdAt from this time on."),
-        "until": moment("createdAt up to this time."),
+        "replay": _text(
+            UUID_PATTERN, "must be the id of a replay job", "Only invocations that this replay job created."
+        ),
+        "since": moment("Only invocations created at or after this time."),
+        "until": moment("Only invocations created at or before this time."),
         "limit": _LIMIT,
         "cursor": _text(
-            _CURSOR, "must be a cursor that an earlier page returned", "Where the page begins: the last page's cursor."
+            _CURSOR,
+            "must be a cursor that an earlier page returned",
+            "The cursor that the previous page returned; without it, the first page.",
         ),
     },
     name="ListingQuery",
@@ -129,15 +148,15 @@ ReplaysQuery: Final = Schema.from_dict({"limit": _LIMIT}, name="ReplaysQuery")
 #: The query of `GET /v1/stats` and `GET /v1/groups`.
 OverviewQuery: Final = Schema.from_dict(
     {
-        "since": moment("From this time on; what is older than a day is left out."),
-        "webhookId": _text(ID_PATTERN, ID_RULE, "Only of this webhook."),
+        "since": moment("Only from this time on."),
+        "webhookId": _text(ID_PATTERN, ID_RULE, "Only this webhook's invocations."),
     },
     name="OverviewQuery",
 )
 
 #: The query of `GET /v1/lanes`.
 LanesQuery: Final = Schema.from_dict(
-    {"since": moment("Adds the minutes from this time on; what is older than a day is left out.")}, name="LanesQuery"
+    {"since": moment("Adds each minute from this time on, at most a day back.")}, name="LanesQuery"
 )
 
 
@@ -158,7 +177,7 @@ def read_query(req: falcon.Request, schema: type[Schema]) -> dict[str, Any]:
 def _fault(schema: type[Schema], name: str, said: Any) -> Fault:
     known = schema().fields
     if name not in known:  # a name that the caller made up is not echoed
-        return Fault("", f"has a parameter that is not known here: known are {', '.join(known)}")
+        return Fault("", f"has an unknown parameter: the known ones are {', '.join(known)}")
     return Fault(name, "; ".join(map(str, said)))
 
 

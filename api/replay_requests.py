@@ -25,7 +25,7 @@ MAX_IDS: Final = 100_000
 _MAX_COUNT: Final = 1_000_000_000
 _FINAL: Final = [str(state) for state in State if state in FINAL]
 _OUTCOMES: Final = [str(outcome) for outcome in Outcome]
-_ABOUT_STATUS: Final = "Numbers and classes (`5xx`)."
+_ABOUT_STATUS: Final = "Only invocations with one of these statuses: numbers, or classes such as `5xx`."
 
 
 class StatusField(fields.Field[int | str]):
@@ -56,13 +56,14 @@ def _word(words: list[str], about: str) -> Text:
 ReplayFilter: Final = Fields.from_dict(
     {
         "webhookId": Text(
-            validate=validate.Regexp(ID_PATTERN, error=ID_RULE), metadata={"description": "Only of this webhook."}
+            validate=validate.Regexp(ID_PATTERN, error=ID_RULE),
+            metadata={"description": "Only this webhook's invocations."},
         ),
         "states": ListOf(
             _word(_FINAL, "A final state."),
             "final states",
             most=MAX_WORDS,
-            metadata={"description": "Only in one of these. Without it: what failed."},
+            metadata={"description": "Only invocations in one of these states; by default those that failed."},
         ),
         "status": ListOf(
             StatusField(metadata={"type": ["integer", "string"]}),
@@ -70,9 +71,9 @@ ReplayFilter: Final = Fields.from_dict(
             most=MAX_WORDS,
             metadata={"description": _ABOUT_STATUS},
         ),
-        "outcome": _word(_OUTCOMES, "Only with this outcome."),
-        "since": moment("createdAt from this time on."),
-        "until": moment("createdAt up to this time."),
+        "outcome": _word(_OUTCOMES, "Only invocations with this outcome."),
+        "since": moment("Only invocations created at or after this time."),
+        "until": moment("Only invocations created at or before this time."),
     },
     name="ReplayFilter",
 )
@@ -81,7 +82,9 @@ ReplayBody: Final = Fields.from_dict(
     {
         "filter": fields.Nested(
             ReplayFilter,
-            metadata={"description": "Which invocations; `{}` for all that failed. Either this or `referenceIds`."},
+            metadata={
+                "description": "Which invocations to replay; `{}` for all that failed. Give this or `referenceIds`."
+            },
         ),
         "referenceIds": ListOf(
             ReferenceId(metadata={"type": "string", "format": "uuid"}),
@@ -94,7 +97,7 @@ ReplayBody: Final = Fields.from_dict(
             MAX_RATE,
             "a second",
             metadata={
-                "description": "How many are started per second; by default as fast as possible.",
+                "description": "How many invocations to start a second; by default as fast as possible.",
                 "type": "number",
                 "exclusiveMinimum": 0,
                 "maximum": MAX_RATE,
@@ -103,15 +106,15 @@ ReplayBody: Final = Fields.from_dict(
         "max": Whole(
             1,
             _MAX_COUNT,
-            metadata={"description": "At most this many are taken, the newest first.", "type": "integer", "minimum": 1},
+            metadata={"description": "Replay at most this many, the newest first.", "type": "integer", "minimum": 1},
         ),
         "includeUncertain": Flag(
             metadata={
-                "description": "Also those of unrepeatable webhooks that may have been executed already.",
+                "description": "Also replay calls of unrepeatable webhooks that may have been executed already.",
                 "type": "boolean",
             }
         ),
-        "dryRun": Flag(metadata={"description": "Say what would be done, and start nothing.", "type": "boolean"}),
+        "dryRun": Flag(metadata={"description": "Return what would be done, and start nothing.", "type": "boolean"}),
     },
     name="ReplayRequest",
 )

@@ -17,7 +17,7 @@ _ONE: Final = Operation(
     path="/v1/invocations/{referenceId}",
     tag="Invocations",
     summary="Look at an invocation",
-    about="The whole record with its result. With `Prefer: wait=N` a long poll for its end.",
+    about="The whole record with its result. With `Prefer: wait=N`, waits up to N seconds for the invocation to end.",
     scopes=ANY_SCOPE,
     parameters={"referenceId": "The invocation's reference id."},
     headers={"Prefer": PREFER},
@@ -33,8 +33,9 @@ _LIST: Final = Operation(
     tag="Invocations",
     summary="List invocations",
     about=(
-        "A plugin's invocations, newest first. Cursors stay good while records come and go. A page may hold fewer rows "
-        "than were asked for, even none, and have a cursor still: so much is looked at for one page, and no more."
+        "The plugin's invocations, newest first. A cursor stays valid while records are added and removed. One page "
+        "searches a limited number of records, so it may hold fewer rows than the limit, even none: go on as long as "
+        "it has a cursor."
     ),
     scopes=OPERATE,
     query=ListingQuery,

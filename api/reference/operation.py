@@ -58,5 +58,7 @@ BODY_PROBLEMS: Final = (
     errors.OverCapacity,
 )
 
-PREFER: Final = "`respond-async`, `wait=N` (seconds, at most 60), or both (RFC 7240). Never makes a request fail."
+PREFER: Final = (
+    "`respond-async`, `wait=N` (seconds, at most 60), or both (RFC 7240). A preference never makes a request fail."
+)
 APPLIED: Final = {"Preference-Applied": "The preferences that were applied."}

@@ -18,11 +18,11 @@ _STATS: Final = Operation(
     method="GET",
     path="/v1/stats",
     tag="Overview",
-    summary="What happened, by the minute",
+    summary="Traffic by the minute",
     about=(
-        "Every minute from `since` (an hour ago by default, at most a day ago) to the current one, oldest first, also "
-        "those in which nothing happened. What was accepted counts in the minute of its acceptance; ends, errors and "
-        "percentiles (from acceptance to end) in the minute of the end."
+        "Every minute from `since` (an hour ago by default, at most a day ago) to the current one, oldest first, "
+        "including minutes without traffic. `accepted` counts an invocation in the minute of its acceptance; `final`, "
+        "`errors` and the percentiles (of the time from acceptance to end) count it in the minute of its end."
     ),
     scopes=OPERATE,
     query=OverviewQuery,
@@ -36,8 +36,8 @@ _GROUPS: Final = Operation(
     method="GET",
     path="/v1/groups",
     tag="Overview",
-    summary="Failures of a kind",
-    about="Invocations in error of the last day, or since then, by webhook, outcome and status; most frequent first.",
+    summary="Failures by kind",
+    about="Counts invocations in error from `since` on (a day ago by default) by webhook, outcome and status.",
     scopes=OPERATE,
     query=OverviewQuery,
     answers={200: DocumentedAnswer("At most 100 groups.", schemas.Groups)},
@@ -50,8 +50,8 @@ _TRAFFIC: Final = Operation(
     method="GET",
     path="/v1/traffic",
     tag="Overview",
-    summary="How each webhook's calls flow",
-    about="Every registered webhook, by id: what was counted of it in a day, and how its calls stand now.",
+    summary="Traffic of each webhook",
+    about="Every registered webhook, in order of id: its counts of the last day, and how its calls stand now.",
     scopes=OPERATE,
     answers={200: DocumentedAnswer("The webhooks.", schemas.TrafficReport)},
     sample=Sample("GET", "/v1/traffic"),
@@ -63,8 +63,8 @@ _LANES: Final = Operation(
     method="GET",
     path="/v1/lanes",
     tag="Overview",
-    summary="What waits in the lanes",
-    about="Of the whole relay, whose plugins share them; the most urgent lane first. With `since` also what waited.",
+    summary="Calls that wait in each lane",
+    about="The lanes of the whole relay, the most urgent first. With `since`, also how many waited in each minute.",
     scopes=OPERATE,
     query=LanesQuery,
     answers={200: DocumentedAnswer("The three lanes.", schemas.Lanes)},
@@ -78,12 +78,9 @@ _METRICS: Final = Operation(
     path="/metrics",
     tag="Overview",
     summary="Metrics for Prometheus",
-    about=(
-        "The whole relay from any API process. For a key of the scope `metrics`, or for everybody where "
-        "`RELAY_METRICS_OPEN` is true."
-    ),
+    about="Any API process returns the metrics of the whole relay. No key is needed if `RELAY_METRICS_OPEN` is true.",
     scopes=METRICS,
-    answers={200: DocumentedAnswer("The text format of Prometheus.", media_type=TEXT)},
+    answers={200: DocumentedAnswer("The metrics in Prometheus' text format.", media_type=TEXT)},
     sample=Sample("GET", "/metrics", textual=True),
 )
 
@@ -95,10 +92,10 @@ def _steering(action: str, name: str, summary: str, about: str) -> Operation:
         path=f"/v1/webhooks/{{webhookId}}/{action}",
         tag="Overview",
         summary=summary,
-        about=f"{about} Without a body. Doing it again changes nothing.",
+        about=f"{about} Takes no body. Repeating it changes nothing.",
         scopes=OPERATE,
         parameters={"webhookId": "The webhook's id."},
-        answers={200: DocumentedAnswer("How its calls flow afterwards.", schemas.WebhookTraffic)},
+        answers={200: DocumentedAnswer("The webhook's traffic afterwards.", schemas.WebhookTraffic)},
         problems=(errors.WebhookNotRegistered,),
         sample=Sample("POST", f"/v1/webhooks/order/{action}"),
     )
@@ -110,12 +107,14 @@ OPERATIONS: Final = (
     _TRAFFIC,
     _LANES,
     _METRICS,
-    _steering("pause", "pause", "Pause a webhook", "What is accepted waits; what is being sent ends."),
-    _steering("resume", "resume", "Resume a webhook", "Its calls are sent again, the oldest first."),
+    _steering(
+        "pause", "pause", "Pause a webhook", "Accepted calls wait until it is resumed; calls that are being sent end."
+    ),
+    _steering("resume", "resume", "Resume a webhook", "Its waiting calls are sent, the oldest first."),
     _steering(
         "close-breaker",
         "closeBreakerOf",
         "Close a webhook's breaker",
-        "Calls go again although the endpoint could not be contacted before.",
+        "Calls are sent again, although the endpoint could not be contacted before.",
     ),
 )

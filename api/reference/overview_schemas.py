@@ -15,7 +15,7 @@ from relay.store.policies import BREAKER_STATES
 Groups: Final = schema(
     "Groups",
     groups=several(Group, "Most frequent first."),
-    complete=flag("False: there are more groups, or so many invocations that only the newest were looked at."),
+    complete=flag("False if there are more groups, or if only the newest invocations were counted."),
 )
 
 _ENDS: Final = schema("Ends", **{state: whole(f"How many ended `{state}`.") for state in ENDS})
@@ -23,10 +23,10 @@ _ENDS: Final = schema("Ends", **{state: whole(f"How many ended `{state}`.") for 
 _COUNTS: Final[dict[str, Any]] = {
     "accepted": whole("How many were accepted."),
     "final": fields.Nested(_ENDS, required=True, metadata={"description": "How many ended, by state."}),
-    "errors": whole("How many of those have a result with `error` true."),
+    "errors": whole("How many ended with `error` true."),
 }
 
-_PERCENTILE: Final = "of the time from acceptance to end; null where nothing ended with a result."
+_PERCENTILE: Final = "of the time from acceptance to end; null if nothing ended with a result."
 
 Minute: Final = schema(
     "Minute",
@@ -42,8 +42,8 @@ Stats: Final = schema("Stats", buckets=several(Minute, "Oldest first."))
 _Breaker: Final = schema(
     "Breaker",
     state=word("Whether calls are held back because the endpoint cannot be contacted.", BREAKER_STATES),
-    failures=whole("Calls in a row that did not reach the endpoint."),
-    openUntil=time("When the next one is tried.", maybe=True),
+    failures=whole("How many calls in a row did not reach the endpoint."),
+    openUntil=time("When the next call is tried.", maybe=True),
 )
 
 WebhookTraffic: Final = schema(
@@ -53,30 +53,35 @@ WebhookTraffic: Final = schema(
     hidden=flag("Whether only chains may use it."),
     **_COUNTS,
     inFlight=whole("How many of its calls are being sent."),
-    parked=whole("How many may not be sent now: paused, or over its limits."),
+    parked=whole("How many of its calls may not be sent now, because it is paused or at its limits."),
     paused=flag("Whether it is paused."),
     breaker=fields.Nested(_Breaker, required=True, metadata={"description": "Its circuit breaker."}),
 )
 
 TrafficReport: Final = schema(
     "TrafficReport",
-    since=time("From when on it counts: the last 24 hours, and the hour in progress before them."),
-    webhooks=several(WebhookTraffic, "By id."),
+    since=time("When the counts begin: 24 full hours before the current hour."),
+    webhooks=several(WebhookTraffic, "In order of id."),
 )
 
 _Lane: Final = schema(
     "Lane",
     lane=text("Its name."),
-    pending=whole("Accepted calls that no worker has taken yet, parked ones too."),
+    pending=whole("Accepted calls that no worker has taken yet, including parked ones."),
     oldestSeconds=fields.Float(
-        required=True, **MAYBE, metadata={"description": "How long the oldest has waited; null: none does."}
+        required=True,
+        **MAYBE,
+        metadata={"description": "How long the oldest of them has waited; null if no call waits."},
     ),
-    workers=whole("Live worker processes that serve it."),
+    workers=whole("How many live worker processes serve the lane."),
 )
 
 _LanePending: Final = schema(
     "LanePending",
-    **{lane: whole(f"The most calls that waited in `{lane}` at a time; null: unknown.", maybe=True) for lane in LANES},
+    **{
+        lane: whole(f"The most calls that waited in `{lane}` at the same time; null if unknown.", maybe=True)
+        for lane in LANES
+    },
 )
 
 _LanesMinute: Final = schema(
@@ -88,5 +93,5 @@ _LanesMinute: Final = schema(
 Lanes: Final = schema(
     "Lanes",
     lanes=several(_Lane, "The most urgent first."),
-    minutes=several(_LanesMinute, "With `since`: each minute, oldest first.", required=False),
+    minutes=several(_LanesMinute, "Only with `since`: each minute, oldest first.", required=False),
 )

@@ -107,7 +107,7 @@ def _parts(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[str
     yield f'<h3><a href="#{operation["operationId"]}">{escape(operation["summary"])}</a></h3>'
     yield f'<p class="route">{_verb(method)} <code>{escape(path)}</code></p>'
     yield f"<p>{_prose(operation['description'])}</p>"
-    yield f"<p>A key with the scope {scopes}.</p>" if scopes else "<p>No key is needed.</p>"
+    yield f"<p>Needs a key with the scope {scopes}.</p>" if scopes else "<p>No key is needed.</p>"
     if operation["parameters"]:
         rows = (
             (f"<code>{escape(each['name'])}</code>", each["in"], _prose(each.get("description", "")))

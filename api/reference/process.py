@@ -19,8 +19,8 @@ OPERATIONS: Final = (
         path="/healthz",
         tag="Process",
         summary="Is the process alive?",
-        about="Always 200 where the process answers at all.",
-        answers={200: DocumentedAnswer("It is.", schemas.Health)},
+        about="Always 200 while the process can answer.",
+        answers={200: DocumentedAnswer("The process is alive.", schemas.Health)},
         sample=Sample("GET", "/healthz", keyed=False),
     ),
     Operation(
@@ -29,9 +29,12 @@ OPERATIONS: Final = (
         path="/readyz",
         tag="Process",
         summary="Can triggers be taken and sent?",
-        about="Whether Redis can be reached and workers are alive, by lane, and what of the server breaks a promise.",
+        about=(
+            "Whether Redis can be reached, how many workers serve each lane, and which faults of the server put "
+            "accepted calls at risk."
+        ),
         answers={
-            200: DocumentedAnswer("They can; a lane without a worker is among the warnings.", schemas.Ready),
+            200: DocumentedAnswer("They can. `warnings` names a lane without a worker.", schemas.Ready),
             503: DocumentedAnswer(
                 "`unavailable`: Redis cannot be reached, or no worker serves the lane `interactive`.",
                 schemas.Unready,
@@ -49,7 +52,7 @@ OPERATIONS: Final = (
         about="An ES module for browsers and Node, without dependencies.",
         answers={
             200: DocumentedAnswer("The module.", media_type=SCRIPT),
-            304: DocumentedAnswer("Not modified: the browser has it already.", media_type=""),
+            304: DocumentedAnswer("Not modified: the browser's copy is current.", media_type=""),
         },
         sample=Sample("GET", "/webhooks.js", keyed=False, textual=True),
     ),
@@ -68,9 +71,9 @@ OPERATIONS: Final = (
         method="GET",
         path="/",
         tag="Process",
-        summary="The way to this page",
-        about="Leads to `/docs`.",
-        answers={302: DocumentedAnswer("Where it is.", media_type="text/plain")},
+        summary="Redirects to this page",
+        about="Redirects to `/docs`.",
+        answers={302: DocumentedAnswer("The redirect.", media_type="text/plain")},
         sample=Sample("GET", "/", keyed=False, textual=True),
     ),
     Operation(
@@ -78,7 +81,7 @@ OPERATIONS: Final = (
         method="GET",
         path="/docs",
         tag="Process",
-        summary="This document for people",
+        summary="This document as a page",
         about="One page, with examples.",
         answers={200: DocumentedAnswer("The page.", media_type=HTML)},
         sample=Sample("GET", "/docs", keyed=False, textual=True),
@@ -92,7 +95,7 @@ OPERATIONS: Final = (
         about="A page for operators: traffic, failures, invocations, replays, webhooks. It asks for a key itself.",
         answers={
             200: DocumentedAnswer("The page.", media_type=HTML),
-            304: DocumentedAnswer("Not modified: the browser has it already.", media_type=""),
+            304: DocumentedAnswer("Not modified: the browser's copy is current.", media_type=""),
         },
         sample=Sample("GET", "/console", keyed=False, textual=True),
     ),

@@ -21,11 +21,11 @@ _START: Final = Operation(
     tag="Replays",
     summary="Start a replay",
     about=(
-        "A job that workers run: each invocation that matches is made anew, with today's registration, at the given "
-        "rate. What matches is frozen when it starts: only what was final before, never steps of chains. Skipped, "
-        "and counted with their reasons: what was replayed with success or is being replayed, what is uncertain (it "
-        "may have been executed already, and must not be repeated) unless included, and what has expired or was "
-        "forgotten."
+        "Starts a job that workers run. For each matching invocation it makes a new one, with today's registration, at "
+        "the given rate. Only invocations that were final before the job began match, and never steps of chains. The "
+        "job skips, and counts by reason, those that were replayed with success or are being replayed, uncertain ones "
+        "(they may have been executed already, and must not be repeated) unless they are included, and those that "
+        "have expired or were forgotten."
     ),
     scopes=OPERATE,
     body=ReplayBody,
@@ -34,7 +34,7 @@ _START: Final = Operation(
         202: DocumentedAnswer(
             "The job was made; `matched` is null while a large one is still being planned.",
             schemas.StartedReplay,
-            headers={"Location": "Where the job is to be found."},
+            headers={"Location": "The job's address."},
         ),
     },
     problems=(*BODY_PROBLEMS, errors.BadParameter, errors.RequestRejected),
@@ -49,7 +49,7 @@ _LIST: Final = Operation(
     path="/v1/replays",
     tag="Replays",
     summary="List replays",
-    about="A plugin's jobs, newest first.",
+    about="The plugin's replay jobs, newest first.",
     scopes=OPERATE,
     query=ReplaysQuery,
     answers={200: DocumentedAnswer("The jobs.", schemas.Replays)},
@@ -63,7 +63,7 @@ _ONE: Final = Operation(
     path="/v1/replays/{replayId}",
     tag="Replays",
     summary="Look at a replay",
-    about="Its progress. It is done when `matched` = `delivered` + `failed` + `skipped`.",
+    about="The job's progress. The job is done when `matched` = `delivered` + `failed` + `skipped`.",
     scopes=OPERATE,
     parameters=_REPLAY,
     answers={200: DocumentedAnswer("The job.", schemas.Replay)},
@@ -92,11 +92,13 @@ OPERATIONS: Final = (
     _START,
     _LIST,
     _ONE,
-    _steering("pause", "Pause a replay", "Nothing more is sent until it is resumed; what is being sent ends."),
-    _steering("resume", "Resume a replay", "It goes on where it was."),
+    _steering(
+        "pause", "Pause a replay", "Nothing more is sent until the job is resumed; calls that are being sent end."
+    ),
+    _steering("resume", "Resume a replay", "The job goes on where it was paused."),
     _steering(
         "cancel",
         "Cancel a replay",
-        "For good: what it made and has not sent is cancelled, the rest skipped.",
+        "Ends the job for good: what it has made but not sent is cancelled, and the rest is skipped.",
     ),
 )

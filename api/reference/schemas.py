@@ -22,18 +22,18 @@ _STATUS: Final = "The endpoint's HTTP status; 0 if there was no acceptable answe
 
 Fault: Final = schema(
     "Fault",
-    pointer=text("Where: a JSON pointer (RFC 6901), or the name of a parameter."),
-    message=text("What is wrong with it."),
+    pointer=text("Where the fault is: a JSON pointer (RFC 6901), or the name of a parameter."),
+    message=text("What is wrong there."),
 )
 
 _PROBLEM: Final[dict[str, Field[Any]]] = {
     "type": text("A URN that ends in the code."),
     "title": text("The kind of problem."),
     "status": whole("The HTTP status."),
-    "detail": text("A sentence for people; it may improve."),
-    "code": text("Stable: for programs."),
+    "detail": text("A sentence for people; its wording may change."),
+    "code": text("A stable code, for programs."),
     "errors": several(Fault, "The fields at fault.", required=False),
-    "referenceId": reference("Of the record that was left, where there is one.", required=False),
+    "referenceId": reference("The invocation's reference id, if a record was kept.", required=False),
 }
 
 Problem: Final = Schema.from_dict(_PROBLEM, name="Problem")
@@ -53,7 +53,9 @@ _TRIGGER: Final[dict[str, Field[Any]]] = {
     "delay": fields.Float(
         **MAYBE,
         validate=validate.Range(0, MAX_DELAY_S),
-        metadata={"description": "Seconds before which it is not sent. The answer is 202 then, whatever is preferred."},
+        metadata={
+            "description": "How many seconds to wait before sending. The answer is then 202, whatever is preferred."
+        },
     ),
 }
 
@@ -63,16 +65,16 @@ BulkItem: Final = Schema.from_dict(
     {
         "webhookId": text("The webhook's id."),
         **_TRIGGER,
-        "idempotencyKey": text("As the header Idempotency-Key.", maybe=True, required=False),
+        "idempotencyKey": text("Like the header `Idempotency-Key`.", maybe=True, required=False),
     },
     name="BulkItem",
 )
 
 Answer: Final = schema(
     "Answer",
-    referenceId=reference("Names the invocation everywhere."),
+    referenceId=reference("The invocation's id everywhere."),
     status=whole(_STATUS),
-    data=anything("The endpoint's answer, masked; or `{code, message}` where there was none."),
+    data=anything("The endpoint's answer, masked; or `{code, message}` if there was none."),
     error=flag(
         "Whether the call failed: `status` is 0 or at least 400, or the answer does not have the registered form."
     ),
@@ -80,22 +82,22 @@ Answer: Final = schema(
 
 Accepted: Final = schema(
     "Accepted",
-    referenceId=reference("Names the invocation everywhere."),
-    state=word("Where it is.", State),
+    referenceId=reference("The invocation's id everywhere."),
+    state=word("The invocation's state.", State),
 )
 
 BulkResult: Final = schema(
     "BulkResult",
-    referenceId=reference("Where the item was accepted.", required=False),
+    referenceId=reference("The invocation's reference id, if the item was accepted.", required=False),
     state=fields.String(validate=validate.OneOf([str(state) for state in State])),
-    problem=fields.Nested(Problem, metadata={"description": "The problem, where the item was not accepted."}),
+    problem=fields.Nested(Problem, metadata={"description": "The problem, if the item was refused."}),
 )
 
 BulkAnswer: Final = schema(
     "BulkAnswer",
     accepted=whole("How many items were accepted."),
     rejected=whole("How many items were refused."),
-    results=several(BulkResult, "One for each item, in their order."),
+    results=several(BulkResult, "One for each item, in the order of the items."),
 )
 
 Attempt: Final = schema(
@@ -104,24 +106,28 @@ Attempt: Final = schema(
     startedAt=time("When it began."),
     durationMs=whole("How long it took."),
     status=whole(_STATUS),
-    outcome=text("What came of it; to a key without `operate` the coarse code, null for an answer.", maybe=True),
-    sent=word("What is known about the request.", Sent),
+    outcome=text(
+        "The attempt's outcome. A key without `operate` sees only the coarse code, or null for an answer.", maybe=True
+    ),
+    sent=word("Whether the request was sent, as far as is known.", Sent),
 )
 
-_CHAIN: Final = "Of a step `{parent, step, item}`, of a chain `{steps}`, else null. Only with `operate`."
+_CHAIN: Final = "For a step `{parent, step, item}`, for a chain `{steps}`, otherwise null. Only with `operate`."
 
 Chain: Final = schema(
     "Chain",
-    parent=reference("Of a step: the chain.", required=False),
-    step=fields.Integer(metadata={"description": "Of a step: which one, counted from 0."}),
-    item=fields.Integer(metadata={"description": "Of a step: which call of it, counted from 0."}),
-    steps=several(fields.String(metadata={"format": "uuid"}), "Of a chain: its steps' reference ids.", required=False),
+    parent=reference("The chain's reference id; for steps only.", required=False),
+    step=fields.Integer(metadata={"description": "The step's number, counted from 0; for steps only."}),
+    item=fields.Integer(metadata={"description": "Which call of the step it is, counted from 0; for steps only."}),
+    steps=several(
+        fields.String(metadata={"format": "uuid"}), "The reference ids of its steps; for chains only.", required=False
+    ),
 )
 
 Result: Final = schema(
     "Result",
     status=whole(_STATUS),
-    data=anything("The endpoint's answer, masked; or `{code, message}` where there was none."),
+    data=anything("The endpoint's answer, masked; or `{code, message}` if there was none."),
     error=flag("Whether the call failed."),
 )
 
@@ -131,23 +137,25 @@ RowResult: Final = schema("RowResult", status=whole(_STATUS), error=flag("Whethe
 def _record(name: str, result: type[Schema]) -> type[Schema]:
     return schema(
         name,
-        referenceId=reference("Names the invocation everywhere."),
-        webhookId=text("The webhook that was triggered; empty where it was no id."),
-        revision=whole("The registration that it runs with; null if the webhook was not registered.", maybe=True),
-        state=word("Where it is; `delivered` and what follows are final.", State),
+        referenceId=reference("The invocation's id everywhere."),
+        webhookId=text("The webhook that was triggered; empty if it was not a valid id."),
+        revision=whole("The revision that it runs with; null if the webhook was not registered.", maybe=True),
+        state=word("Its state; `delivered` and the ones after it are final.", State),
         createdAt=time("When it was accepted."),
         finishedAt=time("When it became final.", maybe=True),
-        attempts=several(Attempt, "Every outbound request, or what kept it from leaving."),
-        result=fields.Nested(result, required=True, **MAYBE, metadata={"description": "Null while there is none."}),
+        attempts=several(Attempt, "Every outbound request, including those that could not be sent."),
+        result=fields.Nested(
+            result, required=True, **MAYBE, metadata={"description": "Null as long as there is no result."}
+        ),
         requestBytes=whole("Size of the trigger."),
         responseBytes=whole("Size of the endpoint's answer."),
-        caller=text("Id of the API key. Only with `operate`.", maybe=True, required=False),
+        caller=text("The id of the API key that triggered it. Only with `operate`.", maybe=True, required=False),
         replayOf=reference("The invocation that this one repeats.", maybe=True),
         replayedBy=reference("The invocation that repeated this one.", maybe=True),
-        notBefore=time("Of a delayed call or a retry: not sent before.", required=False),
+        notBefore=time("The time before which it is not sent; for delayed calls and retries only.", required=False),
         forgottenAt=time("When payload and result were destroyed, if they were.", required=False),
         chain=fields.Nested(Chain, **MAYBE, metadata={"description": _CHAIN}),
-        expiresAt=time("When the record is forgotten; null while it is not final.", maybe=True),
+        expiresAt=time("When the record is deleted; null while it is not final.", maybe=True),
     )
 
 
@@ -163,50 +171,52 @@ Page: Final = schema(
 Group: Final = schema(
     "Group",
     webhookId=text("The webhook."),
-    outcome=text("What came of them.", maybe=True),
+    outcome=text("The outcome that they share.", maybe=True),
     status=whole(_STATUS, maybe=True),
-    count=whole("How many."),
+    count=whole("How many invocations."),
     firstAt=time("When the first of them was created."),
     lastAt=time("When the last of them was created."),
 )
 
 Plan: Final = schema(
     "ReplayPlan",
-    matched=whole("How many would be taken."),
+    matched=whole("How many invocations match."),
     skipped=whole("How many of them would be skipped."),
-    breakdown=several(Group, "Those that match, by webhook, outcome and status."),
-    skippedReasons=counts_by("How many for each reason.", Skip),
+    breakdown=several(Group, "The matching invocations, by webhook, outcome and status."),
+    skippedReasons=counts_by("How many are skipped for each reason.", Skip),
 )
 
 StartedReplay: Final = schema(
     "StartedReplay",
     replayId=text("The job's id.", format="uuid"),
-    state=word("Where it is.", ReplayState),
-    matched=whole("How many it will take; null while that is being found out.", maybe=True),
+    state=word("The job's state.", ReplayState),
+    matched=whole("How many invocations match; null while the job is being planned.", maybe=True),
 )
 
 Replay: Final = schema(
     "Replay",
     replayId=text("The job's id.", format="uuid"),
-    state=word("Where it is.", ReplayState),
-    matched=whole("How many it takes; null while that is being found out.", maybe=True),
-    started=whole("How many it has made anew."),
+    state=word("The job's state.", ReplayState),
+    matched=whole("How many invocations match; null while the job is being planned.", maybe=True),
+    started=whole("How many new invocations it has made."),
     delivered=whole("How many of those were answered without error."),
     failed=whole("How many of those ended in any other way."),
-    skipped=whole("How many it did not make."),
+    skipped=whole("How many of the matching invocations it skipped."),
     ratePerSecond=fields.Float(
-        required=True, **MAYBE, metadata={"description": "How many are started per second; null: as fast as possible."}
+        required=True,
+        **MAYBE,
+        metadata={"description": "How many invocations it starts a second; null if as fast as possible."},
     ),
-    createdAt=time("When it was made."),
+    createdAt=time("When the job was made."),
     finishedAt=time("When it ended.", maybe=True),
-    skippedReasons=counts_by("How many for each reason.", Skip),
+    skippedReasons=counts_by("How many are skipped for each reason.", Skip),
 )
 
 Replays: Final = schema("Replays", replays=several(Replay, "Newest first."))
 
 Health: Final = schema("Health", status=text("`ok`."))
 
-_WARNINGS: Final = "Lanes without a worker, and what of the server breaks a promise."
+_WARNINGS: Final = "Lanes without a worker, and faults of the server that put accepted calls at risk."
 
 
 def _lanes(*, required: bool = True) -> fields.Dict:
@@ -218,7 +228,7 @@ Ready: Final = schema(
     "Ready",
     status=text("`ready`."),
     redis=text("`ok`."),
-    workers=whole("Worker processes that are alive."),
+    workers=whole("How many worker processes are alive."),
     lanes=_lanes(),
     warnings=several(fields.String(), _WARNINGS),
 )
@@ -226,7 +236,7 @@ Ready: Final = schema(
 Unready: Final = Schema.from_dict(
     {
         **_PROBLEM,
-        "workers": fields.Integer(metadata={"description": "Worker processes that are alive."}),
+        "workers": fields.Integer(metadata={"description": "How many worker processes are alive."}),
         "lanes": _lanes(required=False),
         "warnings": several(fields.String(), _WARNINGS, required=False),
     },

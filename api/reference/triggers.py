@@ -20,8 +20,8 @@ _TRIGGER_PROBLEMS: Final = (
     errors.OverCapacity,
 )
 _ACCEPTED_HEADERS: Final = {
-    "Location": "Where the invocation is to be found.",
-    "Retry-After": "Seconds after which it is worth looking.",
+    "Location": "The invocation's address.",
+    "Retry-After": "How many seconds to wait before looking at it.",
     **APPLIED,
 }
 
@@ -45,21 +45,21 @@ _TRIGGER: Final = Operation(
     tag="Triggers",
     summary="Trigger a webhook",
     about=(
-        "Checks the trigger against the webhook's registration, keeps it, and waits for the endpoint's answer, by "
-        "default up to `RELAY_DEFAULT_WAIT` seconds. An endpoint that answers with a failure, or cannot be contacted, "
-        "is a success of the trigger: look at `error`."
+        "Checks the trigger against the webhook's registration, stores it, and waits for the endpoint's answer, by "
+        "default up to `RELAY_DEFAULT_WAIT` seconds. The trigger succeeds even if the endpoint answers with a failure "
+        "or cannot be contacted: look at `error`."
     ),
     scopes=TRIGGER,
     parameters={"webhookId": "The webhook's id."},
     headers={
         "Prefer": PREFER,
-        "Idempotency-Key": "1 to 255 visible characters. The same key and trigger are one invocation, for 24 hours.",
-        "traceparent": "W3C Trace Context; it is carried to the endpoint.",
+        "Idempotency-Key": "1 to 255 visible characters. The same key and trigger give the same invocation for 24 h.",
+        "traceparent": "W3C Trace Context, passed on to the endpoint.",
     },
     body=schemas.Trigger,
     answers={
-        200: DocumentedAnswer("It has ended.", schemas.Answer, headers=APPLIED),
-        202: DocumentedAnswer("Accepted, and not finished yet.", schemas.Accepted, headers=_ACCEPTED_HEADERS),
+        200: DocumentedAnswer("The invocation has ended.", schemas.Answer, headers=APPLIED),
+        202: DocumentedAnswer("Accepted, but not finished yet.", schemas.Accepted, headers=_ACCEPTED_HEADERS),
     },
     problems=(
         *_TRIGGER_PROBLEMS,
@@ -83,15 +83,19 @@ _TRIGGERS: Final = Operation(
     tag="Triggers",
     summary="Trigger many",
     about=(
-        "At most 1,000 items, as a JSON array or one a line. Always asynchronous. A bad item (or line) is its own "
+        "At most 1,000 items, as a JSON array or one a line. Always asynchronous. A bad item (or line) gets its own "
         "problem; the others are accepted."
     ),
     scopes=TRIGGER,
-    headers={"Prefer": PREFER, "traceparent": "W3C Trace Context; it is carried to the endpoints."},
+    headers={"Prefer": PREFER, "traceparent": "W3C Trace Context, passed on to the endpoints."},
     body=schemas.BulkItem,
     bodies=(JSON_TYPE, NDJSON),
     many=True,
-    answers={202: DocumentedAnswer("What became of each item, in their order.", schemas.BulkAnswer, headers=APPLIED)},
+    answers={
+        202: DocumentedAnswer(
+            "The result of each item, in the order of the items.", schemas.BulkAnswer, headers=APPLIED
+        )
+    },
     problems=(*BODY_PROBLEMS, errors.RateLimited),
     sample=Sample(
         "POST",

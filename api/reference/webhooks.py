@@ -16,13 +16,13 @@ Webhook: Final = schema(
     "Webhook",
     id=text("The webhook's id."),
     description=text("What it is for.", maybe=True),
-    dataSchema=anything("JSON Schema 2020-12 of `data`; null if anything is taken."),
+    dataSchema=anything("JSON Schema 2020-12 of `data`; null if any value is accepted."),
     headers=several(fields.String(), "Names of headers that a caller may fill."),
     queryParams=several(fields.String(), "Names of query parameters that a caller may give."),
     payloadEncoding=text("`base64`: `data` is base64 text, and its bytes are sent.", maybe=True),
 )
 
-Webhooks: Final = schema("Webhooks", webhooks=several(Webhook, "By id."))
+Webhooks: Final = schema("Webhooks", webhooks=several(Webhook, "In order of id."))
 
 _WEBHOOKS: Final = Operation(
     id="listWebhooks",
@@ -30,7 +30,7 @@ _WEBHOOKS: Final = Operation(
     path="/v1/webhooks",
     tag="Webhooks",
     summary="List webhooks",
-    about="The plugin's webhooks and what a caller may send to each. Hidden ones are not shown; targets never are.",
+    about="The plugin's webhooks and what a caller may send to each, without hidden webhooks and without any targets.",
     scopes=TRIGGER,
     answers={200: DocumentedAnswer("The webhooks.", Webhooks)},
     sample=Sample("GET", "/v1/webhooks"),
@@ -42,7 +42,7 @@ _WEBHOOK: Final = Operation(
     path="/v1/webhooks/{webhookId}",
     tag="Webhooks",
     summary="Look at a webhook",
-    about="One of them. An unknown, a hidden and another plugin's webhook answer identically.",
+    about="What a caller may send to one webhook. Unknown, hidden and other plugins' webhooks get the same answer.",
     scopes=TRIGGER,
     parameters={"webhookId": "The webhook's id."},
     answers={200: DocumentedAnswer("The webhook.", Webhook)},

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from relay.cli.output import Screen
 
 
-@click.command(short_help="Say what is wrong, and what to do.")
+@click.command(short_help="Show what is wrong and what to do about it.")
 @screened
 def doctor(screen: Screen, data_dir: Path) -> None:
     """Look at Redis, workers, keys, clock, versions and files; the exit status is 1 if there is any problem."""
@@ -37,5 +37,5 @@ def doctor(screen: Screen, data_dir: Path) -> None:
     screen.show(value, lambda: table_of(("check", "level", "found", "what to do"), rows))
     problems = sum(each.level is Level.PROBLEM for each in findings)
     if problems:
-        screen.note(f"{problems} to be put right.")
+        screen.note(f"Problems to be solved: {problems}.")
         raise click.exceptions.Exit(EXIT_FAILED)

@@ -27,7 +27,12 @@ def examine_api_keys(runtime: Runtime) -> Finding:
         return Finding(_CHECK, Level.PROBLEM, error.message, "See the findings above.")
     if forged:
         found = f"not written by this relay: {listed(forged)}"
-        return Finding(_CHECK, Level.PROBLEM, found, "Somebody writes to the server: find out who, and make new keys.")
+        return Finding(
+            _CHECK,
+            Level.PROBLEM,
+            found,
+            "Somebody other than the relay writes to the server: find out who, and make new keys.",
+        )
     return _ends(keys)
 
 
@@ -38,4 +43,4 @@ def _ends(keys: Sequence[ApiKey]) -> Finding:
     if not ending:
         return Finding(_CHECK, Level.OK, f"{len(live)} live")
     named = listed([f"{key.id} of {key.plugin}" for key in ending])
-    return Finding(_CHECK, Level.NOTE, f"end within 14 days: {named}", "Follow them up: `relay keys rotate ID`.")
+    return Finding(_CHECK, Level.NOTE, f"end within 14 days: {named}", "Replace them: `relay keys rotate ID`.")

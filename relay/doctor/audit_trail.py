@@ -24,7 +24,7 @@ def examine_audit_trail(runtime: Runtime) -> Finding:
     """Check the newest checkpoints only; `relay audit verify` checks the whole trail."""
     if runtime.settings.audit_key is None:
         advice = "`relay audit key --new` makes a key: give it to workers and commands as RELAY_AUDIT_KEY."
-        return Finding(_CHECK, Level.NOTE, "entries are written and not signed", advice)
+        return Finding(_CHECK, Level.NOTE, "entries are written but not signed", advice)
     try:
         ends = {trail.name: trail.end() for trail in trails(runtime.client, runtime.keyspace)}
     except RelayError as error:
@@ -32,11 +32,16 @@ def examine_audit_trail(runtime: Runtime) -> Finding:
     changed = [name for name, end in ends.items() if any(point.breach is not None for point in _points(end))]
     if changed:
         found = f"signed entries were changed (trail {', '.join(changed)})"
-        return Finding(_CHECK, Level.PROBLEM, found, "Somebody writes to the server: `relay audit verify` says what.")
+        return Finding(
+            _CHECK,
+            Level.PROBLEM,
+            found,
+            "Somebody other than the relay writes to the server: `relay audit verify` names the entry.",
+        )
     lag_ms = max(map(_lag_ms, ends.values()))
     if lag_ms > LAG_MS:
         found = f"nothing was signed for {lag_ms // 1000} s"
-        return Finding(_CHECK, Level.PROBLEM, found, "Workers sign: is one running, and given RELAY_AUDIT_KEY?")
+        return Finding(_CHECK, Level.PROBLEM, found, "Workers sign entries: start one, with RELAY_AUDIT_KEY set.")
     return Finding(_CHECK, Level.OK, "signed")
 
 

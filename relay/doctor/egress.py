@@ -27,5 +27,5 @@ def examine_egress(settings: Settings) -> Finding:
             return Finding(_CHECK, Level.OK, f"every call goes through the proxy {proxy} (RELAY_EGRESS_PROXY)")
     except OSError:
         found = f"every call goes through the proxy {proxy}, which cannot be reached from here"
-        advice = "If workers cannot either, all calls end as unreachable: start it, or correct RELAY_EGRESS_PROXY."
+        advice = "If workers cannot reach it, all calls end as unreachable: start it, or correct RELAY_EGRESS_PROXY."
         return Finding(_CHECK, Level.NOTE, found, advice)

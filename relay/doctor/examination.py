@@ -58,7 +58,7 @@ def examine(data_dir: Path, settings: Settings, runtime: Runtime) -> Iterator[Fi
         return
     yield from examine_servers(health, settings.store_replicas)
     if health.rest is not None:
-        advice = "Bring its servers back: until then nothing is known of workers, registrations and calls."
+        advice = "Start its servers again: until then workers, registrations and calls cannot be checked."
         yield Finding("store", Level.PROBLEM, health.rest.message, advice)
         yield from _key_rings(settings)
         return
@@ -71,8 +71,8 @@ def _contents(settings: Settings, runtime: Runtime, every: Sequence[str]) -> Ite
     """Yield the findings on what plugins have in the store, as far as the key rings at hand open it."""
     moving = [plugin for plugin in every if runtime.keyspace.is_moving(plugin)]
     if moving:
-        advice = "They get 503 until it is over. If nobody is at it, give the same `relay partitions move` again."
-        yield Finding("moves", Level.NOTE, f"on their way to another partition: {listed(moving)}", advice)
+        advice = "Their triggers get 503 until they have moved. If the command was interrupted, give it again."
+        yield Finding("moves", Level.NOTE, f"being moved to another partition: {listed(moving)}", advice)
     plugins = [plugin for plugin in every if plugin not in moving]
     if settings.target_keys is not None:
         yield from examine_registrations(runtime, plugins)
@@ -99,7 +99,7 @@ def _names() -> Iterator[Finding]:
     unknown = unknown_names()
     if unknown:
         yield Finding(
-            "settings", Level.NOTE, f"unknown: {', '.join(unknown)}", "`relay settings` lists the names that there are."
+            "settings", Level.NOTE, f"unknown: {', '.join(unknown)}", "`relay settings` lists the known names."
         )
 
 
@@ -107,9 +107,9 @@ def _data_dir(data_dir: Path) -> Iterator[Finding]:
     names = (ENV_FILE, *KEY_FILES, AUDIT_KEY_FILE, "valkey.conf", ADMIN_URL_FILE, "flower.auth")
     paths = [data_dir, *(data_dir / name for name in names if (data_dir / name).exists())]
     loose = [path.name for path in paths if path.stat().st_mode & 0o077]
-    found = f"others may read: {', '.join(loose)}" if loose else "readable by its owner only"
+    found = f"readable by others: {', '.join(loose)}" if loose else "readable by its owner only"
     yield judged(
-        "data directory", not loose, found, "chmod go= on them; if others may have read them, change the keys."
+        "data directory", not loose, found, "Run `chmod go=` on them; if others may have read them, change the keys."
     )
     yield Finding(
         "back-up",

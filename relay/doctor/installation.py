@@ -38,10 +38,13 @@ def _disk(data_dir: Path) -> Finding:
     found = f"{free // _MIB} MiB free, {kept // _MIB} MiB of records"
     if free < max(LEAST_FREE_BYTES, kept):  # the server rewrites its file beside the old one
         return Finding(
-            "disk", Level.PROBLEM, found, "Make room: the append-only file is written anew beside itself now and then."
+            "disk",
+            Level.PROBLEM,
+            found,
+            "Free some space: the server rewrites its append-only file beside the old one.",
         )
     if free < LITTLE_FREE_BYTES:
-        return Finding("disk", Level.NOTE, found, "Make room before it is full: a full disk stops everything.")
+        return Finding("disk", Level.NOTE, found, "Free some space: a full disk stops everything.")
     return Finding("disk", Level.OK, found)
 
 
@@ -53,7 +56,7 @@ def _restarts(restarts: list[Restarts]) -> Finding:
         for each in sorted(restarts, key=lambda each: -each.count)
     )
     keeps_ending = [each for each in restarts if each.count >= OFTEN and time.time() - each.last_at_s < LATELY_S]
-    advice = "Its log in the data directory says why. Exit status 71: a part of it had stopped moving."
+    advice = "Its log in the data directory says why. Exit status 71: a part of it made no progress."
     return Finding("restarts", Level.PROBLEM if keeps_ending else Level.NOTE, found, advice)
 
 

@@ -24,7 +24,7 @@ def examine_lanes(workers: Sequence[LiveWorker], backlogs: Sequence[LaneBacklog]
         "workers",
         bool(workers),
         ", ".join(worker.name for worker in workers) or "none is alive",
-        "Start them: `relay up`, or the worker lines of the Procfile. Until then triggers are kept and wait.",
+        "Start some: `relay up`, or the worker lines of the Procfile. Until then triggers are kept and wait.",
     )
     counts = workers_by_lane(workers, LANES)
     for backlog in backlogs:
@@ -38,9 +38,11 @@ def _lane(backlog: LaneBacklog, workers: int) -> Finding:
         found += f", the oldest for {oldest_s:.0f} s"
     if not workers:
         return Finding(
-            check, Level.PROBLEM, found, "Start a worker for it (`-Q` of the Procfile's worker lines names the lanes)."
+            check, Level.PROBLEM, found, "Start a worker for it (in the Procfile, `-Q` names a worker's lanes)."
         )
     if oldest_s > LONG_S:
-        advice = "`relay webhooks show` says what holds a webhook's calls; else more workers (`relay up --workers`)."
+        advice = (
+            "`relay webhooks show` says what holds calls back; if nothing does, add workers (`relay up --workers`)."
+        )
         return Finding(check, Level.NOTE, found, advice)
     return Finding(check, Level.OK, found)

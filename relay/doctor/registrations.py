@@ -36,16 +36,18 @@ def examine_registrations(runtime: Runtime, plugins: Sequence[str]) -> Iterator[
         yield Finding("registrations", Level.PROBLEM, error.message, "See the findings above.")
         return
     if forged:
-        advice = "Somebody writes to the server: find out who, and register them again."
-        yield Finding("revisions", Level.PROBLEM, f"not made current by a relay: {listed(forged)}", advice)
+        advice = "Somebody other than the relay writes to the server: find out who, and register them again."
+        yield Finding(
+            "revisions", Level.PROBLEM, f"made current by something other than a relay: {listed(forged)}", advice
+        )
     found = f"{opened} open" + (f", {len(closed)} do not: {listed(closed)}" if closed else "")
     advice = "Put the key that sealed them back into RELAY_TARGET_KEYS (from the back-up), or register them again."
     yield judged("registrations", not closed, found, advice)
     yield judged(
         "endpoints",
         not refused,
-        f"the guard refuses those of {listed(refused)}" if refused else "the guard refuses none by its name",
-        "Their calls end with `address_refused`. If they have to go there: RELAY_EGRESS_ALLOW, RELAY_EGRESS_PORTS.",
+        f"the guard refuses those of {listed(refused)}" if refused else "the guard refuses none of their names",
+        "Their calls end with `address_refused`. To allow them, set RELAY_EGRESS_ALLOW or RELAY_EGRESS_PORTS.",
     )
 
 
@@ -75,10 +77,10 @@ def examine_waiting(runtime: Runtime, plugins: Sequence[str]) -> Iterator[Findin
             elif traffic.paused:
                 paused.append(waiting)
     if paused:
-        yield Finding("paused", Level.NOTE, f"calls wait: {listed(paused)}", "`relay webhooks resume` lets them go.")
+        yield Finding("paused", Level.NOTE, f"calls wait: {listed(paused)}", "`relay webhooks resume` sends them.")
     if removed:
-        advice = "`relay webhooks resume` lets them end as `rejected`; register it again to have them sent."
-        yield Finding("removed", Level.PROBLEM, f"calls wait of webhooks that are removed: {listed(removed)}", advice)
+        advice = "`relay webhooks resume` ends them as `rejected`; to have them sent, register the webhook again."
+        yield Finding("removed", Level.PROBLEM, f"calls of removed webhooks wait: {listed(removed)}", advice)
 
 
 def _endpoints(runtime: Runtime, plugin: str, webhook: Registered) -> list[Endpoint] | None:

@@ -20,7 +20,9 @@ _MEMORY_SHARE: Final = 0.9
 def examine_servers(store: StoreHealth, replicas: int) -> Iterator[Finding]:
     """Yield the findings on the store's servers; ``replicas`` of each primary must confirm a write."""
     if store.away:
-        advice = "Start it: if it was a primary, its partitions wait until it or a replica of it serves them."
+        advice = (
+            "Start it: if it was a primary, its partitions' calls wait until it or one of its replicas serves them."
+        )
         yield Finding("redis", Level.PROBLEM, f"cannot be reached: {listed(store.away)}", advice)
     by_check: dict[str, list[tuple[str, Finding]]] = {}
     for server in store.servers:
@@ -31,7 +33,7 @@ def examine_servers(store: StoreHealth, replicas: int) -> Iterator[Finding]:
     if replicas:
         yield _replicas(store.servers, replicas)
     if store.clock_jump is not None:
-        advice = "Another machine, after a failover? Leases may have ended early, or last longer. Run NTP on all."
+        advice = "Leases may have ended early, or last longer. Run NTP on every server that may become a primary."
         yield Finding("clock jump", Level.NOTE, store.clock_jump.sentence, advice)
 
 
@@ -54,7 +56,7 @@ def _together(found: Sequence[tuple[str, Finding]]) -> Iterator[Finding]:
 
 def _replicas(servers: Sequence[ServerHealth], wanted: int) -> Finding:
     few = [each.name for each in servers if each.replicas is not None and each.replicas < wanted]
-    found = f"fewer than {wanted} follow {listed(few)}" if few else f"at least {wanted} of every primary"
+    found = f"fewer than {wanted} follow {listed(few)}" if few else f"at least {wanted} follow every primary"
     advice = "Start replicas, or lower RELAY_STORE_REPLICAS: until then calls of that primary's plugins get 503."
     return judged("replicas", not few, found, advice)
 
@@ -69,7 +71,7 @@ def _server(health: ServerHealth) -> Iterator[Finding]:
     yield judged(
         "eviction",
         health.eviction in ("noeviction", None),
-        f"maxmemory-policy {health.eviction or 'not told'}",
+        f"maxmemory-policy {health.eviction or 'unknown'}",
         "Set maxmemory-policy noeviction: a full server has to refuse work, not forget records.",
     )
     if health.maximum_bytes:
@@ -91,25 +93,28 @@ def _rights(health: ServerHealth) -> Finding:
         "server users",
         Level.NOTE,
         f"may do more than needed: {listed(health.unrestricted)}",
-        "Give each process a user of its own, as deploy/users.acl has them.",
+        "Give each process a user of its own, as in deploy/users.acl.",
     )
 
 
 def _append_only(health: ServerHealth) -> Finding:
-    check, found = "append-only file", f"on, appendfsync {health.fsync or 'not told'}"
+    check, found = "append-only file", f"on, appendfsync {health.fsync or 'unknown'}"
     if not health.append_only or health.fsync == "no":
         found = found if health.append_only else "off"
         return Finding(
             check, Level.PROBLEM, found, "Set appendonly yes and appendfsync always: otherwise records are lost."
         )
     if not health.append_only_healthy:
-        advice = "Look at the disk of the server: while it cannot write it takes nothing new."
+        advice = "Check the server's disk: while it cannot write, the server takes nothing new."
         return Finding(check, Level.PROBLEM, "on, but the last write failed", advice)
     if health.fsync == "everysec":
         return Finding(
-            check, Level.NOTE, found, "A killed server may lose its last two seconds; appendfsync always does not."
+            check,
+            Level.NOTE,
+            found,
+            "A killed server may lose its last two seconds; with appendfsync always it loses nothing.",
         )
     if health.failed_writes:
         found = f"on, but {' and '.join(health.failed_writes)} failed the last time"
-        return Finding(check, Level.PROBLEM, found, "Look at the disk of the server, and at its log.")
+        return Finding(check, Level.PROBLEM, found, "Check the server's disk and its log.")
     return Finding(check, Level.OK, found)

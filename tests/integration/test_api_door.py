@@ -52,11 +52,13 @@ def test_the_scheme_of_the_key_is_case_insensitive(api):
 
 def test_a_key_without_the_scope_is_forbidden(api):
     document = problem(api.trigger(key=api.operator_key), 403, "forbidden")
-    assert document["detail"] == "This key lacks the scope trigger: make one with `relay keys create --scope`."
+    assert (
+        document["detail"] == "This key lacks the scope trigger: make one that has it with `relay keys create --scope`."
+    )
     key, _ = api.runtime.api_keys.create("acme", ["metrics"])
     document = problem(api.call("GET", f"/v1/invocations/{new_reference_id('acme')}", key=key), 403, "forbidden")
     assert document["detail"] == (
-        "This key lacks the scope operate or trigger: make one with `relay keys create --scope`."
+        "This key lacks the scope operate or trigger: make one that has it with `relay keys create --scope`."
     )
 
 

@@ -128,7 +128,7 @@ def test_a_parameter_that_is_not_valid_is_named(api, query, pointer):
 def test_a_parameter_that_is_not_known_is_answered_with_those_that_are(api, path, name):
     answer = api.call("GET", f"/v1/{path}", key=api.operator_key, params={name: "1"})
     (fault,) = problem(answer, 400, "bad_parameter")["errors"]
-    known = fault["message"].removeprefix("has a parameter that is not known here: known are ").split(", ")
+    known = fault["message"].removeprefix("has an unknown parameter: the known ones are ").split(", ")
     wrong = api.call("GET", f"/v1/{path}", key=api.operator_key, params=dict.fromkeys(known, "\u0661"))
     assert {each["pointer"] for each in problem(wrong, 400, "bad_parameter")["errors"]} == set(known)
 

@@ -118,7 +118,7 @@ def test_files_that_others_may_read_are_named(given, tmp_path):
         (tmp_path / name).chmod(mode)
     tmp_path.chmod(0o700)
     found = findings(given, tmp_path)["data directory"]
-    assert (found.level, found.found) == (Level.PROBLEM, "others may read: target.keys")
+    assert (found.level, found.found) == (Level.PROBLEM, "readable by others: target.keys")
 
 
 def test_a_misspelled_setting_is_named(given, tmp_path, monkeypatch):
@@ -275,7 +275,7 @@ def test_a_webhook_that_no_relay_has_made_current_is_a_problem(given, tmp_path, 
     with valkey.client() as client:
         client.hset("relay:{0}:p:shop:webhooks", "ghost", 1)
     found = findings(given, tmp_path)["revisions"]
-    assert (found.level, found.found) == (Level.PROBLEM, "not made current by a relay: shop/ghost")
+    assert (found.level, found.found) == (Level.PROBLEM, "made current by something other than a relay: shop/ghost")
 
 
 def test_a_trail_that_nobody_signs_is_named_and_so_is_one_that_was_changed(given, tmp_path, valkey):
