@@ -209,7 +209,7 @@ class RateLimited(Busy):
     """The plugin's own request rate is used up."""
 
     code = "rate_limited"
-    sentence = "This plugin sends requests faster than it may."
+    sentence = "This plugin sends requests faster than its rate allows."
 
 
 class OverCapacity(Busy):
@@ -252,4 +252,4 @@ class VaultError(RelayError):
     """A sealed value does not open: its key is unknown, it was altered, or it was sealed for another owner."""
 
     code = "vault"
-    sentence = "A sealed value cannot be opened with the keys at hand."
+    sentence = "A sealed value cannot be opened with the configured keys."

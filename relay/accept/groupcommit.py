@@ -107,7 +107,7 @@ class GroupCommit(Generic[T, R]):
                 return [self._replies([each])[0] for each in group]  # one item may make the others fail
             return [error] * len(group)
         if len(replies) != len(group):
-            return [RuntimeError("a commit returned another number of replies than it got items")] * len(group)
+            return [RuntimeError("a commit returned a different number of replies than it got items")] * len(group)
         return replies
 
     def _take(self, *, pause: bool) -> list[_Pending[T, R]]:

@@ -148,9 +148,9 @@ def raw_from(line: dict[str, Any]) -> bytes:
     try:
         raw = _from_members(members).text().encode("latin-1")
     except TypeError:
-        raise ValueError("no entry reads like this") from None
+        raise ValueError("is not an audit entry") from None
     if line_of(line.get("seq", 0), raw) != line:
-        raise ValueError("no entry reads like this")
+        raise ValueError("is not an audit entry")
     return raw
 
 
@@ -173,4 +173,4 @@ def _from_members(members: dict[str, Any]) -> AuditEntry:
             **{name: members.get(name, "") for name in _TEXTS},
         )
     except (KeyError, TypeError, AttributeError):
-        raise ValueError("no entry reads like this") from None
+        raise ValueError("is not an audit entry") from None

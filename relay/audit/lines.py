@@ -31,7 +31,7 @@ def trail_files(lines: Iterable[str]) -> Iterator[TrailFile]:
         seen.add(name)
         yield TrailFile(name, group)  # noqa: B031 - once
         if next(group, None) is not None:  # noqa: B031 - lines that are not read are not checked
-            raise RuntimeError("A trail of the export was left before its end.")
+            raise RuntimeError("A trail of the export was not read to its end.")
 
 
 def _lines(begins: Signed | None, blocks: Iterable[Block]) -> Iterator[dict[str, Any]]:
@@ -129,7 +129,7 @@ def _entry(number: int, line: dict[str, Any]) -> bytes:
     try:
         return raw_from({name: value for name, value in line.items() if name != "trail"})
     except (ValueError, UnicodeEncodeError):
-        return f"line {number} is no entry".encode()
+        return f"line {number} is not an entry".encode()
 
 
 def _fault(number: int) -> BadParameter:

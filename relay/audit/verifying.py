@@ -96,7 +96,7 @@ class TrailCheck:
         first = found.last + 1
         point = block.signed.checkpoint() if block.signed.is_by(self._keys, self._name) else None
         if point is None:
-            self._wrong(first, FORGED, f"The checkpoint over entry {first} and others is not signed by a known key.")
+            self._wrong(first, FORGED, f"The checkpoint that begins with entry {first} is not signed by a known key.")
         elif point.first != first or point.before != found.head:
             self._say_discontinuity(point)
         elif (difference := _difference(block, point)) is not None:
@@ -121,8 +121,8 @@ class TrailCheck:
         found.unsigned = len(block.entries) - len(entries)
         if point.breach is not None:
             seq = point.breach.seq
-            said = _SENTENCES.get(point.breach.what, "it is not as it was.")
-            self._wrong(seq, point.breach.what, f"Entry {seq}: {said} A worker found it so, and signed that.")
+            said = _SENTENCES.get(point.breach.what, "it was changed.")
+            self._wrong(seq, point.breach.what, f"Entry {seq}: {said} A worker found this and signed the finding.")
 
     def _say_discontinuity(self, point: Checkpoint) -> None:
         first = self.found.last + 1
@@ -139,7 +139,7 @@ class TrailCheck:
                 self._wrong(found.last + 1, CUT, f"Entry {found.last + 1}: {_SENTENCES[CUT]}")
                 return
             if seq in found.heads and found.heads[seq] != head:
-                said = f"Entry {seq} or one before it is another than in the earlier export."
+                said = f"Entry {seq}, or one before it, differs from the earlier export."
                 self._wrong(seq, EDITED, said)
                 return
 
@@ -148,12 +148,12 @@ class TrailCheck:
 
 
 _SENTENCES: Final = {
-    EDITED: "it is another one than was signed.",
-    REMOVED: "it was signed and is not there.",
-    INSERTED: "it stands among signed entries and is not one of them.",
-    MOVED: "it does not stand where it was signed.",
+    EDITED: "it differs from the one that was signed.",
+    REMOVED: "it was signed and is missing.",
+    INSERTED: "it is among signed entries, but was not signed.",
+    MOVED: "it is not in the place where it was signed.",
     FORGED: "its checkpoint is not signed by a known key.",
-    CUT: "an earlier export has it, and the trail ends before it.",
+    CUT: "an earlier export has it, but the trail ends before it.",
 }
 
 

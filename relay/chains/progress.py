@@ -104,7 +104,7 @@ def ran_step(
         return None
     shape = plan.shapes[number]
     if shape is None:
-        raise Unmappable("/webhook: its pinned revision is not there")
+        raise Unmappable("/webhook: its pinned revision is missing")
     elements = elements_of(step, seen)
     if elements is None:
         return Create(number, (trigger_of(step, shape, seen),))

@@ -30,31 +30,37 @@ FINAL: Final = Metric(
 ERRORS: Final = Metric(
     "relay_invocations_errors_total", "counter", _WEBHOOK, "Ended invocations whose result has `error` true."
 )
-PENDING: Final = Metric("relay_pending", "gauge", ("lane",), "Accepted, and not taken by a worker yet.")
+PENDING: Final = Metric("relay_pending", "gauge", ("lane",), "Accepted calls that no worker has taken yet.")
 OLDEST_PENDING: Final = Metric(
-    "relay_oldest_pending_seconds", "gauge", ("lane",), "Age of the oldest of those; 0 where there is none."
+    "relay_oldest_pending_seconds",
+    "gauge",
+    ("lane",),
+    "Age of the oldest call that no worker has taken yet; 0 if there is none.",
 )
-PARKED: Final = Metric("relay_parked", "gauge", _WEBHOOK, "Calls that may not be sent now: paused, or over a limit.")
+PARKED: Final = Metric("relay_parked", "gauge", _WEBHOOK, "Calls that may not be sent now: paused, or at a limit.")
 IN_FLIGHT: Final = Metric("relay_in_flight", "gauge", _WEBHOOK, "Calls that are being sent.")
 BREAKER_OPEN: Final = Metric(
-    "relay_breaker_open", "gauge", _WEBHOOK, "1 where calls are held back because the endpoint cannot be contacted."
+    "relay_breaker_open", "gauge", _WEBHOOK, "1 if calls are held back because the endpoint cannot be contacted."
 )
 WORKERS: Final = Metric("relay_workers", "gauge", ("lane",), "Live worker processes that serve the lane.")
 OVER_CAPACITY: Final = Metric(
     "relay_over_capacity_total", "counter", ("plugin",), "Triggers refused because too much was pending."
 )
 LATE_ANSWERS: Final = Metric(
-    "relay_late_answers_total", "counter", ("plugin",), "Answers that came after the call had been given to another."
+    "relay_late_answers_total", "counter", ("plugin",), "Answers that came after the call had gone to another worker."
 )
 MASKED: Final = Metric("relay_masked_total", "counter", ("plugin",), "Secrets and addresses taken out of answers.")
 SWEEPS: Final = Metric("relay_sweeps_total", "counter", (), "Sweeps of all workers.")
-SWEPT: Final = Metric("relay_swept_total", "counter", (), "Ids that sweeps published again.")
+SWEPT: Final = Metric("relay_swept_total", "counter", (), "Reference ids that sweeps published again.")
 QUEUE_DELAY: Final = Metric(
-    "relay_queue_delay_seconds", "histogram", _WEBHOOK, "From when a call could be sent first to when a worker took it."
+    "relay_queue_delay_seconds",
+    "histogram",
+    _WEBHOOK,
+    "Time from when a call could first be sent until a worker took it.",
 )
 ATTEMPT_DURATION: Final = Metric("relay_attempt_duration_seconds", "histogram", _WEBHOOK, "One outbound request.")
 DURATION: Final = Metric(
-    "relay_duration_seconds", "histogram", _WEBHOOK, "From acceptance to end, of invocations with a result."
+    "relay_duration_seconds", "histogram", _WEBHOOK, "Time from acceptance to end, of invocations with a result."
 )
 
 #: All of them, in the order of the page.

@@ -28,7 +28,7 @@ def callback_faults(shape: Shape, lookup: Callable[[str], Shape | None]) -> Iter
     if callback.callback is not None:
         yield (
             _POINTER,
-            f"names `{shape.callback}`, which has a callback itself: one that is told of ends has none",
+            f"names `{shape.callback}`, which has a callback itself: a callback's webhook must have none",
         )
     if not callback.chain and callback.method in BODILESS_METHODS:
         yield _POINTER, f"names `{shape.callback}`, whose {callback.method} request carries no data"

@@ -104,4 +104,4 @@ def _name_fault(expression: Expression, *, sees_item: bool) -> str | None:
     if not unknown:
         return None
     there = "`input`, `steps` and `item`" if sees_item else "`input` and `steps`"
-    return f"begins with a name that is not there: it sees only {there}"
+    return f"begins with an unknown name: it sees only {there}"

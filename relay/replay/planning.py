@@ -212,7 +212,7 @@ class Replays:
             ended_by_ms=ended_by_ms,
         )
         self._runs.make(job, claim_token)
-        told = f"Replay {replay_id} was made all the same: do not start another one."
+        told = f"Replay {replay_id} was made nevertheless: do not start another one."
         with adding(told, Unavailable, StoreFault):
             if request.filter is None:
                 self._add(plugin, replay_id, claim_token, request)
@@ -237,7 +237,7 @@ class Replays:
     ) -> None:
         state, _ = self._runs.add(replay_id, claim_token, number, piece, last=last)
         if state == LATE:
-            raise Unavailable("The reference ids came too slowly: the replay was given up.")
+            raise Unavailable("The reference ids came too slowly: the replay was ended.")
 
     def _plan_briefly(self, replay_id: str, claim_token: str) -> None:
         """Plan a job for as long as a caller may wait."""

@@ -56,9 +56,9 @@ class Settings:
     broker_url: Secret = _setting("BROKER_URL", "", urls.broker_url, "Celery's queues, if elsewhere.", secret=True)
     store_url: Secret = _setting("STORE_URL", "", urls.redis_url, "Records, if not on RELAY_REDIS_URL.", secret=True)
     partitions: int | None = _setting("PARTITIONS", "", kinds.partitions, "Parts of the store, for good: 1, or 16.")
-    store_replicas: int = _setting("STORE_REPLICAS", "0", kinds.number(0, 5), "Replicas that must have what counts.")
+    store_replicas: int = _setting("STORE_REPLICAS", "0", kinds.number(0, 5), "Replicas that must confirm writes.")
     redis_plaintext: bool = _setting(
-        "REDIS_PLAINTEXT", "false", kinds.flag, "Allows redis:// to others of a private net."
+        "REDIS_PLAINTEXT", "false", kinds.flag, "Allows redis:// to hosts of a private net."
     )
     target_keys: Secret | None = _setting(
         "TARGET_KEYS", "", kinds.secret, "Opens targets: id:base64,... newest first; workers and CLI.", secret=True
@@ -67,10 +67,10 @@ class Settings:
         "DATA_KEYS", "", kinds.secret, "Seals payloads and results: id:base64,... newest first.", secret=True
     )
     egress_allow: tuple[str, ...] = _setting(
-        "EGRESS_ALLOW", "", kinds.entries, "cidr-or-host[:port],...: may be called in spite of the guard."
+        "EGRESS_ALLOW", "", kinds.entries, "cidr-or-host[:port],...: may be called although the guard refuses it."
     )
     egress_deny: tuple[str, ...] = _setting(
-        "EGRESS_DENY", "", kinds.entries, "cidr-or-host[:port],...: never called, besides what the guard refuses."
+        "EGRESS_DENY", "", kinds.entries, "cidr-or-host[:port],...: never called; the guard refuses more."
     )
     egress_ports: tuple[int, ...] = _setting("EGRESS_PORTS", "", kinds.ports, "Ports that may be called besides 443.")
     egress_proxy: Secret | None = _setting(
@@ -93,7 +93,7 @@ class Settings:
         "STOP_TIMEOUT", "20", kinds.seconds(1, 900), "How long a stopping worker lets running calls end."
     )
     max_waiters: int = _setting("MAX_WAITERS", "256", kinds.number(1, 4096), "Callers that wait in one API process.")
-    api_cpu: int | None = _setting("API_CPU", "", kinds.processor, "The API's threads' CPU, from 0; any by default.")
+    api_cpu: int | None = _setting("API_CPU", "", kinds.processor, "CPU of the API's threads, from 0; any by default.")
     max_body_bytes: int = _setting(
         "MAX_BODY_BYTES", "8MiB", kinds.size("1KiB", "64MiB"), "The largest request body the API reads."
     )
@@ -101,7 +101,7 @@ class Settings:
         "BODY_TIMEOUT", "10", kinds.seconds(1, 300), "How long 64 KiB of a body, or a shorter body, may take to arrive."
     )
     max_parsing_bytes: int = _setting(
-        "MAX_PARSING_BYTES", "64MiB", kinds.size("1MiB", "16GiB"), "Bytes of large bodies in hand in one API process."
+        "MAX_PARSING_BYTES", "64MiB", kinds.size("1MiB", "16GiB"), "Bytes of large bodies read in one API process."
     )
     max_connections: int = _setting(
         "MAX_CONNECTIONS", "1024", kinds.number(64, 60_000), "Of one API process; from 3/4 on, idle ones are closed."
@@ -110,7 +110,7 @@ class Settings:
         "TRUSTED_PROXIES", "", kinds.networks, "Networks of proxies whose X-Forwarded-For names the caller."
     )
     auth_failures: int = _setting(
-        "AUTH_FAILURES", "120", kinds.number(1, 1_000_000), "Failed authentications a minute from one address."
+        "AUTH_FAILURES", "120", kinds.number(1, 1_000_000), "Failed authentications a minute allowed from one address."
     )
     max_response_bytes: int = _setting(
         "MAX_RESPONSE_BYTES", "1MiB", kinds.size("1KiB", "64MiB"), "The largest answer of an endpoint, decoded."
@@ -123,10 +123,10 @@ class Settings:
         "REJECTED_RETENTION", "30d", kinds.retention, "How long records of refused triggers are kept."
     )
     payload_retention_s: int | None = _setting(
-        "PAYLOAD_RETENTION", "", kinds.own_retention, "How long payloads and results are kept, if not as records."
+        "PAYLOAD_RETENTION", "", kinds.own_retention, "How long payloads and results are kept; by default like records."
     )
     max_age_s: float = _setting(
-        "MAX_AGE", "24h", kinds.seconds(1, 30 * 24 * 3600), "How old a call may become that is not final: `maxAge`."
+        "MAX_AGE", "24h", kinds.seconds(1, 30 * 24 * 3600), "How old an unfinished call may become: `maxAge`."
     )
     max_pending: int = _setting(
         "MAX_PENDING", "1000000", kinds.number(1, 100_000_000), "Unfinished invocations in all."
@@ -138,7 +138,7 @@ class Settings:
         "MAX_PENDING_BYTES", "1GiB", kinds.size("1MiB", "1024GiB"), "Bytes of all unfinished payloads together."
     )
     max_pending_bytes_per_plugin: int = _setting(
-        "MAX_PENDING_BYTES_PER_PLUGIN", "256MiB", kinds.size("1MiB", "1024GiB"), "The same, of one plugin: its share."
+        "MAX_PENDING_BYTES_PER_PLUGIN", "256MiB", kinds.size("1MiB", "1024GiB"), "Pending bytes of one plugin."
     )
     max_kept_bytes_per_plugin: int = _setting(
         "MAX_KEPT_BYTES_PER_PLUGIN",
@@ -150,9 +150,9 @@ class Settings:
         "PLUGIN_RATE", "", kinds.rate, "Triggers a plugin may send, n/s or n/m; not limited by default."
     )
     api_url: str = _setting(
-        "API_URL", "http://127.0.0.1:8000", kinds.http_url, "Where the API is, for the CLI and the clients."
+        "API_URL", "http://127.0.0.1:8000", kinds.http_url, "The API's address, for the CLI and the clients."
     )
-    flower_url: str = _setting("FLOWER_URL", "http://127.0.0.1:5555", kinds.http_url, "Where Flower is, for people.")
+    flower_url: str = _setting("FLOWER_URL", "http://127.0.0.1:5555", kinds.http_url, "Flower's address, for people.")
     flower_auth: Secret | None = _setting(
         "FLOWER_AUTH", "", kinds.flower_auth, "Flower's user:password; `relay up` makes one.", secret=True
     )
@@ -168,15 +168,15 @@ class Settings:
     flower_events: int = _setting(
         "FLOWER_EVENTS", "50", kinds.number(0, 10_000), "Invocations a second that a worker shows to Flower; 0: none."
     )
-    metrics_open: bool = _setting("METRICS_OPEN", "false", kinds.flag, "Shows /metrics to everybody, without a key.")
+    metrics_open: bool = _setting("METRICS_OPEN", "false", kinds.flag, "Shows /metrics without a key.")
     metrics_webhooks: int = _setting(
         "METRICS_WEBHOOKS", "100", kinds.number(0, 100_000), "Webhooks that metrics name; the rest is `other`."
     )
     alerts: str | None = _setting(
-        "ALERTS", "", kinds.webhook, "plugin/webhook that is called when something is wrong, and when it is over."
+        "ALERTS", "", kinds.webhook, "plugin/webhook that is called when a problem begins and when it ends."
     )
     alert_failures: int = _setting(
-        "ALERT_FAILURES", "50", kinds.number(1, 100), "Percent of a webhook's calls in 5 minutes: an alert from there."
+        "ALERT_FAILURES", "50", kinds.number(1, 100), "Percent of failed calls in 5 minutes that raises an alert."
     )
     alert_backlog_s: float = _setting(
         "ALERT_BACKLOG", "5m", kinds.seconds(1, 30 * 86_400), "How long a lane's oldest call may wait without an alert."
@@ -187,9 +187,9 @@ class Settings:
         "OTLP_ENDPOINT", "", kinds.collector_url, "Exports traces there (OTLP, HTTP), such as http://127.0.0.1:4318."
     )
     otlp_percent: int = _setting(
-        "OTLP_PERCENT", "100", kinds.number(0, 100), "How many of the traces that no caller has decided about."
+        "OTLP_PERCENT", "100", kinds.number(0, 100), "Percent of traces exported if the caller did not decide."
     )
-    plugin: str | None = _setting("PLUGIN", "", kinds.plugin, "What commands take for --plugin by default.")
+    plugin: str | None = _setting("PLUGIN", "", kinds.plugin, "The default of --plugin for commands.")
     log_level: str = _setting("LOG_LEVEL", "info", kinds.log_level, "debug, info, warning or error.")
 
     @classmethod

@@ -44,7 +44,7 @@ class WaitingConnections:
             if now_s - since_s > GONE_S:
                 self._waiting.pop(other, None)
             elif self._failed or now_s - since_s > PATIENCE_S:
-                raise NotAskedError("The server is silent, and somebody asks it already.")
+                raise NotAskedError("The server does not answer, and another connection already waits for it.")
             else:
                 break
         self._waiting[connection] = now_s

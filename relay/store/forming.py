@@ -116,7 +116,7 @@ def _refuse_strangers(clients: Sequence[Any]) -> None:
         for address, node in client.execute_command("CLUSTER NODES").items():
             if "handshake" not in node["flags"] and node["node_id"] not in own:
                 raise Conflict(
-                    f"A server knows another that is not among those given: {address}. Is it of another cluster?"
+                    f"A server is already connected to {address}, which was not given: it may be in another cluster."
                 )
 
 

@@ -78,7 +78,7 @@ class ServerWarnings:
         for persistence, memory in servers:
             yield from _warnings_of(persistence, memory)
         if jump is not None:
-            yield f"{_jump_from(jump).sentence.capitalize()}: leases may have ended early, or last longer."
+            yield f"{_jump_from(jump).sentence.capitalize()}: leases may have ended early, or may last longer."
 
 
 def _warnings_of(persistence: Mapping[str, Any], memory: Mapping[str, Any]) -> Iterator[str]:

@@ -207,11 +207,11 @@ class ApiKeys:
         ``changed`` is another record to write with it: before and after the change.
         """
         lost = (
-            f"Whether key {new.key.id} was made is not known. Its text is lost: should `relay keys list` show it,"
-            f" end it (`relay keys revoke {new.key.id}`) and make another one."
+            f"It is not known whether key {new.key.id} was made. Its text is lost: if `relay keys list` shows it,"
+            f" revoke it (`relay keys revoke {new.key.id}`) and make another one."
         )
         if changed:
-            lost += f" Key {changed[0].key.id} may have got its end."
+            lost += f" Key {changed[0].key.id} may have been given an end."
         records = self._bound(new, *changed[1:])
         try:
             self._write(*records, entry=entry)

@@ -87,7 +87,9 @@ class PluginMoves:
             self._clear_what_is_left(bucket)
             place = self._place(bucket)
             if place.step and place.number != target:
-                raise Conflict(f"It is being moved to partition {place.number}: finish that first (`--to`).")
+                raise Conflict(
+                    f"It is being moved to partition {place.number}: finish that first (`--to {place.number}`)."
+                )
             if not place.step and place.number == target:
                 return Move(self._plugins(bucket, target), target, target, 0)
             if not place.step:
@@ -111,7 +113,7 @@ class PluginMoves:
         key, mine = partition_root(home) + PARTITIONED["move_lock"].format(bucket=bucket), uuid4().hex.encode()
         server = self._server(home)
         if not server.set(key, mine, nx=True, px=self._lock_ms):
-            raise Conflict("Somebody else is moving it, or was stopped less than a minute ago: try again in a minute.")
+            raise Conflict("Another process is moving it, or was stopped less than a minute ago: try again later.")
         self._lock = key, mine
         try:
             yield
@@ -125,7 +127,7 @@ class PluginMoves:
         key, mine = self._lock
         server = self._server(bucket % self._partitions)
         if server.get(key) != mine:
-            raise Conflict("It took too long, and somebody else may be moving it: try again in a minute.")
+            raise Conflict("It took too long, and another process may be moving it: try again in a minute.")
         server.pexpire(key, self._lock_ms)
 
     def knows(self, plugin: str) -> bool:
@@ -180,7 +182,7 @@ class PluginMoves:
                 " move it, and resume them."
             )
         if running:
-            raise Conflict(f"{running} of its calls are being sent: move it when they have ended.")
+            raise Conflict(f"{running} of the plugin's calls are being sent: move it when they have ended.")
 
     def _plugins(self, bucket: int, number: int) -> tuple[str, ...]:
         """Return the plugins of a bucket that a partition lists."""

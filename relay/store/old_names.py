@@ -44,16 +44,16 @@ def adopt_old_keys(client: Any) -> int:
     try:
         seconds, _ = client.time()
         if client.zcount(_HEARTBEATS, seconds * 1000 - _SILENT_MS, "+inf"):
-            raise Conflict("Workers of the earlier version are at work, or were half a minute ago: stop them first.")
+            raise Conflict("Workers of the earlier version run, or ran half a minute ago: stop them first.")
         renamed = rename_old_keys(client)
     except NoPermissionError:
         raise SettingsError(
-            "This takes a user with all rights of the server: name it in RELAY_REDIS_URL, for this command."
+            "This needs a user with all rights on the server: name it in RELAY_REDIS_URL, for this command."
         ) from None
     if has_old_names(client):
         raise Conflict(
-            f"Others have the names of today already, so that these kept their old ones: {', '.join(OLD_MARKS)}."
-            " Two versions have used the store: bring over by hand what the old keys hold, and delete them."
+            f"These keys kept their old names, because their new names are taken: {', '.join(OLD_MARKS)}."
+            " Two versions have used the store: copy by hand what the old keys hold, and delete them."
         )
     return renamed
 

@@ -63,8 +63,8 @@ def agree_on_partitions(client: Redis, count: int, *, divides: bool = True) -> R
     with store_errors():
         if has_old_names(client):
             raise SettingsError(
-                "The store's keys have the names of an earlier version: stop what is left of that, then give them those"
-                " of today with `relay partitions adopt`."
+                "The store's keys have the names of an earlier version: stop all its processes, then rename the keys"
+                " with `relay partitions adopt`."
             )
         found = any_client.get(keyspace.partitions())
         if found is None and count > 1:
@@ -79,15 +79,15 @@ def _begin(client: Any, count: int, *, divides: bool) -> None:
     if _has_one_partition(client, count):
         if not divides:
             raise SettingsError(
-                f"RELAY_PARTITIONS is {count}, and the store has one partition: an API process or a worker that is"
-                " started with this number divides it, a command does not."
+                f"RELAY_PARTITIONS is {count}, but the store has one partition: start an API process or a worker with"
+                " this number to divide it; a command does not."
             )
         _leave_all_in_the_first(client, count)
     client.set(keyspace.partitions(), count, nx=True)
 
 
 def _mismatch_text(count: int, found: int) -> str:
-    return f"RELAY_PARTITIONS is {count}, and the store has {found}: keep that number, for every process and command."
+    return f"RELAY_PARTITIONS is {count}, but the store has {found}: use {found} for every process and command."
 
 
 def _check_on_connect(connection: Any) -> None:

@@ -76,7 +76,7 @@ class Places:
         """Return the partition of a bucket. Raises `Unavailable` while it is moved, or if its table cannot be read."""
         place = self._in_table(bucket, self._table(bucket % self._partitions))
         if place.step:
-            raise Unavailable("The plugin is being moved to another partition: try again when that is over.")
+            raise Unavailable("The plugin is being moved to another partition: try again when it has moved.")
         return place.number
 
     def is_moving(self, bucket: int) -> bool:

@@ -46,7 +46,7 @@ def places_at_rest(client: Any, keys: Keyspace) -> list[dict[bytes, bytes]]:
             bucket = int(field.rpartition(b":")[2])
             names = [name for name in plugins_of(client, keys) if bucket_of_plugin(name) == bucket]
             raise Conflict(
-                f"Being moved to another partition: {', '.join(names)}. Wait until that is over; if nobody is at it,"
-                " give the same `relay partitions move` again."
+                f"Being moved to another partition: {', '.join(names)}. Wait until they have moved; if the command"
+                " was interrupted, give the same `relay partitions move` again."
             )
     return tables

@@ -86,7 +86,7 @@ class Registry:
             planned = self._plan(plugin, registrations)
             if dry_run or self._commit(plugin, planned, seen, act):
                 return [each.applied for each in planned]
-        raise Conflict("Somebody else registers the same webhooks now: look at them, and apply the document again.")
+        raise Conflict("Somebody else is registering the same webhooks: look at them, and apply the document again.")
 
     def current(self, plugin: str, webhook_id: str, *, refresh: bool = False) -> tuple[int, Shape] | None:
         """Return the current revision's number and shape; None if the webhook is not registered.
@@ -285,5 +285,5 @@ class Registry:
 
     def _targets(self) -> Vault:
         if self._target_vault is None:
-            raise SettingsError("RELAY_TARGET_KEYS is not set: without it targets can be neither made nor opened.")
+            raise SettingsError("RELAY_TARGET_KEYS is not set: targets can be neither sealed nor opened without it.")
         return self._target_vault

@@ -154,7 +154,7 @@ class ReplayRuns:
             _text(job.ended_by_ms),
             actor(),
         ]
-        with adding(f"If replay {job.replay_id} was made all the same, do not start another one.", RelayError):
+        with adding(f"Replay {job.replay_id} may have been made: look before you start another one.", RelayError):
             self._scripts.run("replay_make", args, root)
 
     def add(self, replay_id: str, claim_token: str, piece: int, ids: Sequence[str], *, last: bool) -> tuple[str, int]:

@@ -174,7 +174,7 @@ def _faults(node: Mapping[str, Any], depth: int, *, may_refer: bool) -> Iterator
         yield f"nests deeper than {MAX_EXPRESSION_DEPTH}"
         return
     if kind == "expref" and not may_refer:
-        yield "has a `&` where no function takes one"
+        yield "has a `&` where no function accepts one"
     if kind == "literal" and not _is_json(node["value"]):
         yield "has a literal that is not a JSON value"
     if kind == "slice":

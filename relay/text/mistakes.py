@@ -46,7 +46,7 @@ def _at_the_beginning(kind: str, lexeme: str, text: str, offset: int) -> str | N
     if kind in {"word", "text"} and (
         lexeme in {"-", "---"} or (after[:1] == ":" and _YAML_KEY.match(lexeme.strip("\"'")))
     ):
-        return "this looks like YAML, or lacks its braces: write each webhook as an object in `{` and `}`"
+        return "this looks like YAML, or its braces are missing: write each webhook as an object in `{` and `}`"
     return None
 
 

@@ -45,7 +45,7 @@ class DataDir:
                 cls.make_folder(each)
         except OSError:
             raise SettingsError(
-                "The data directory cannot be made or is not this user's: give another --data-dir."
+                "The data directory cannot be made, or belongs to another user: give another --data-dir."
             ) from None
         return cls(root)
 
@@ -151,7 +151,7 @@ def _refuse_foreign(root: Path) -> None:
         raise SettingsError("The data directory cannot be read: give another --data-dir.") from None
     if not is_ours or (names and not names & {ENV_FILE, "lock"} and not names <= {"logs", "passwords", "valkey"}):
         raise SettingsError(
-            "The data directory exists, but `relay up` has not made it: give another --data-dir, or an empty one."
+            "The data directory exists, but `relay up` did not make it: give another --data-dir, or an empty one."
         )
 
 

@@ -232,7 +232,7 @@ def _refuse_new_keys() -> str:
     """Raise ``SettingsError`` instead of making new keys, which would not open the existing records."""
     raise SettingsError(
         f"The data directory has records but not its key files ({', '.join(KEY_FILES)}): restore them from the"
-        " back-up, or start anew with another --data-dir."
+        " back-up, or start with another --data-dir."
     )
 
 

@@ -456,7 +456,7 @@ def test_calls_that_are_being_sent_are_waited_for(runtime):
     ref = trigger(runtime, PLUGIN).reference_id
     assert runtime.store.claim([ref], "t" * 32).granted == {ref}
     runtime.policies.pause(PLUGIN, "hook")
-    with pytest.raises(Conflict, match="1 of its calls are being sent"):
+    with pytest.raises(Conflict, match="1 of the plugin's calls are being sent"):
         moves(runtime).move(PLUGIN, elsewhere(runtime))
     runtime.store.settle([settlement(ref, "t" * 32, 200)])
     moves(runtime).move(PLUGIN, elsewhere(runtime))
@@ -478,7 +478,7 @@ def test_another_target_is_refused_while_it_is_on_its_way(runtime, held):
     target = elsewhere(runtime)
     with pytest.raises(Killed):
         moves(runtime, stop).move(PLUGIN, target)
-    with pytest.raises(Conflict, match="Somebody else is moving it"):
+    with pytest.raises(Conflict, match="Another process is moving it"):
         moves(runtime).move(PLUGIN, target)
     with pytest.raises(Conflict, match=f"to partition {target}"):
         again(runtime).move(PLUGIN, (target + 1) % 16)

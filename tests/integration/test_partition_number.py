@@ -61,7 +61,7 @@ def test_api_and_worker_end_with_status_1_where_the_store_has_another_number(val
         client.set(keyspace.partitions(), 8)
         for status, said in ended(given):
             assert status == 1
-            assert "RELAY_PARTITIONS is 1, and the store has 8: keep that number" in said
+            assert "RELAY_PARTITIONS is 1, but the store has 8: use 8" in said
         assert client.keys("*") == [keyspace.partitions().encode()]
 
 
@@ -77,7 +77,7 @@ def test_who_starts_while_one_server_is_away_serves_nobody_until_it_has_asked(tm
             with redis.Redis(port=port) as client:
                 client.set(keyspace.partitions(), number)
             for _ in range(3):  # also where a connection has been made by then
-                with pytest.raises(Unavailable, match="RELAY_PARTITIONS is 1, and the store has 8"):
+                with pytest.raises(Unavailable, match="RELAY_PARTITIONS is 1, but the store has 8"):
                     runtime.api_keys.list()
         else:
             assert runtime.api_keys.list() == []

@@ -29,7 +29,7 @@ def test_a_command_with_another_number_is_refused_and_changes_nothing(site, valk
         other = Cli(site.cli.url, site.cli.directory, site.cli.keys | {"RELAY_PARTITIONS": number})
         result = other.run(*arguments(site, path), text="a-new-secret")
         assert result.exit_code == 1
-        assert f"RELAY_PARTITIONS is {number}, and the store has 2: keep that number" in result.stderr
+        assert f"RELAY_PARTITIONS is {number}, but the store has 2: use 2" in result.stderr
     assert everything(valkey_server) == before
 
 
@@ -58,7 +58,7 @@ def test_a_command_does_not_divide_a_store_with_one_partition(cli, valkey):
     divided = Cli(cli.url, cli.directory, cli.keys | {"RELAY_PARTITIONS": "4"})
     result = divided.run(*LIST)
     assert result.exit_code == 1
-    assert "the store has one partition: an API process or a worker" in " ".join(result.stderr.split())
+    assert "the store has one partition: start an API process or a worker" in " ".join(result.stderr.split())
     with valkey.client() as client:
         assert not client.exists(keyspace.partitions())
     assert [row["id"] for row in cli.json(*LIST)] == ["ping"]

@@ -65,7 +65,7 @@ def new_key_is_told(before, after, result, *, away):
         told = f"whk_{key_id}_" in result.stdout
         assert told if result.exit_code == 0 else away and f"`relay keys revoke {key_id}`" in result.stderr
     if result.exit_code:
-        assert all(f"Key {key_id} may have got its end." in result.stderr for key_id in changed)
+        assert all(f"Key {key_id} may have been given an end." in result.stderr for key_id in changed)
     return bool(new)
 
 
