@@ -74,7 +74,7 @@ def export(screen: Screen, data_dir: Path, path: str | None) -> None:
 @click.option(
     "--after",
     type=click.File("r", encoding="utf-8"),
-    help="An earlier export: what it holds has to be there still, or to be past its retention.",
+    help="An earlier export: its entries must still be there, or be past their retention.",
 )
 @screened
 def verify(screen: Screen, data_dir: Path, file: IO[str] | None, key_file: Path | None, after: IO[str] | None) -> None:
@@ -109,15 +109,15 @@ def verify(screen: Screen, data_dir: Path, file: IO[str] | None, key_file: Path 
     type=(str, click.IntRange(min=1)),
     multiple=True,
     metavar="TRAIL SEQ",
-    help="Begin with this entry of a trail instead; once for each trail.",
+    help="Begin with entry SEQ of TRAIL instead; may be given once for each trail.",
 )
-@click.option("--follow/--no-follow", default=True, show_default=True, help="Go on with entries as they come.")
+@click.option("--follow/--no-follow", default=True, show_default=True, help="Show new entries as they come.")
 @screened
 @acting(Act.AUDIT_TAIL)
 def tail(screen: Screen, data_dir: Path, *, lines: int, begins: tuple[tuple[str, int], ...], follow: bool) -> None:
     """Follow the trail: a line for each entry, as it comes. Ctrl-C ends it.
 
-    With --output json each is a line of JSON, with the number to go on from (--from) another time.
+    With --output json each is a line of JSON, with its number, from which --from can go on later.
     """
     runtime = command_runtime(Settings.for_command(data_dir))
     every = trails(runtime.client, runtime.keyspace)
@@ -146,7 +146,7 @@ def key(screen: Screen, data_dir: Path, *, is_new: bool) -> None:
 def _check_trails(named: list[str], known: list[str]) -> None:
     for name in named:
         if name not in known:
-            raise BadParameter(f"There is no trail `{name}`, but {', '.join(known)}{hint(name, known)}")
+            raise BadParameter(f"There is no trail `{name}`: the trails are {', '.join(known)}{hint(name, known)}")
 
 
 def _check(trail: Trail, keys: PublicKeys, known: dict[str, dict[int, bytes]]) -> Verification:
@@ -157,7 +157,7 @@ def _check_file(trail: TrailFile, keys: PublicKeys, known: dict[str, dict[int, b
     found = TrailCheck(trail.name, keys, trail.begins, known.get(trail.name)).run(trail.blocks())
     seq = trail.misnumbered
     if found.wrong is None and seq is not None:
-        found.wrong = Wrong(seq, EDITED, f"Entry {seq} has another number in the file.")
+        found.wrong = Wrong(seq, EDITED, f"Entry {seq} has a different number in the file.")
     return found
 
 
@@ -166,7 +166,7 @@ def _keys(key_file: Path | None, runtime: Runtime | None) -> PublicKeys:
         try:
             return PublicKeys.from_text(Path(key_file or "").read_text(encoding="ascii"))
         except (OSError, UnicodeDecodeError):
-            raise BadParameter("The file that --key names is not one of public keys.") from None
+            raise BadParameter("The file that --key names does not hold public keys.") from None
     return _signer(runtime).public
 
 

@@ -84,7 +84,7 @@ def test(
 ) -> None:
     """Call a webhook once, from here, and show the exchange with its secrets masked and how long its parts took.
 
-    It is recorded, limited and counted like every call, and not retried. The exit status is 1 where it ends in error.
+    It is recorded, limited and counted like every call, and not retried. The exit status is 1 if it ends in error.
     """
     runtime = command_runtime(Settings.for_command(data_dir))
     value = trigger_value(data, headers, query_params)

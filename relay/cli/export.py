@@ -68,8 +68,8 @@ def export(
         count = (_write_csv if kind == "csv" else _write_lines)(file, rows, with_payload)
     if contents and contents.closed:
         screen.note(
-            f"{contents.closed} contents are left out: RELAY_DATA_KEYS (for what steps of chains were sent,"
-            " RELAY_TARGET_KEYS) does not hold the keys that they need."
+            f"{contents.closed} contents are left out: RELAY_DATA_KEYS (for payloads of chain steps,"
+            " RELAY_TARGET_KEYS) does not hold the keys that open them."
         )
     if path is not None:
         said = {"file": path, "rows": count}

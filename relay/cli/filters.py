@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _STATUS: Final = re.compile(r"(?:0|[1-9][0-9]{2})\Z", re.ASCII)
 _CLASSES: Final = frozenset({"1xx", "2xx", "3xx", "4xx", "5xx"})
-_OR: Final = "May be given several times: any of them."
+_OR: Final = "May be given several times, to match any of them."
 
 
 class StatusType(click.ParamType[int | str]):
@@ -92,7 +92,7 @@ def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         (
             click.option(
-                "--webhook", "webhook_id", type=IdType(), shell_complete=webhooks_like, help="Only of this webhook."
+                "--webhook", "webhook_id", type=IdType(), shell_complete=webhooks_like, help="Only this webhook's."
             ),
             click.option(
                 "--state",
@@ -100,14 +100,14 @@ def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 type=states,
                 metavar="STATE",
                 multiple=True,
-                help=f"In this state. {_OR}",
+                help=f"Only in this state. {_OR}",
             ),
             click.option("--status", type=StatusType(), multiple=True, help=f"Only with this status (503, 5xx). {_OR}"),
             click.option("--outcome", type=click.Choice(words), metavar="OUTCOME", help="Only with this outcome."),
-            click.option("--failed", is_flag=True, help="Only what ended in error, and no replay has made good."),
-            click.option("--with-replayed", is_flag=True, help="With --failed: also what a replay has made good."),
+            click.option("--failed", is_flag=True, help="Only what ended in error, unless a replay succeeded."),
+            click.option("--with-replayed", is_flag=True, help="With --failed: also if a replay succeeded."),
             click.option(
-                "--caller", type=CallerType(), shell_complete=keys_like, help="Only triggered by this API key."
+                "--caller", type=CallerType(), shell_complete=keys_like, help="Only what this API key triggered."
             ),
             click.option("--chain", type=ReferenceType(), help="Only steps of this chain."),
             click.option(
@@ -115,7 +115,7 @@ def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 "replay_id",
                 type=REPLAY_TYPE,
                 shell_complete=replays_like,
-                help="Only made by this replay job.",
+                help="Only what this replay job made.",
             ),
             click.option(
                 "--since", "since_ms", type=MomentType(), help="Created since this time, or since 15m, 2h, 1d ago."
@@ -131,7 +131,7 @@ def take_filter(options: dict[str, Any]) -> Filter:
     """Return the filter that the options of `filter_options` describe, and remove these from ``options``."""
     outcome, failed, with_replayed = (options.pop(name) for name in ("outcome", "failed", "with_replayed"))
     if with_replayed and not failed:
-        raise click.UsageError("--with-replayed is used together with --failed: give both.")
+        raise click.UsageError("--with-replayed needs --failed: give both.")
     return Filter(
         webhook_id=options.pop("webhook_id"),
         states=frozenset(State(word) for word in options.pop("states")),

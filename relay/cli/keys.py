@@ -43,7 +43,7 @@ class OriginType(click.ParamType[str]):
 
 
 _COLUMNS: Final = ("id", "plugin", "may", "ends in", "name", "state", "last used (UTC)")
-_BROWSER: Final = "A key in a browser can be read by its user: it names the plugin, it proves nothing about the user."
+_BROWSER: Final = "A key in a browser can be read by its user: it names the plugin, but proves nothing about the user."
 
 
 @click.group()
@@ -63,7 +63,9 @@ def keys() -> None:
 )
 @click.option("--name", default="", help="What it is for, to tell keys apart.")
 @create_plugin_option
-@click.option("--expires", "lifetime_s", type=DurationType(), metavar="DURATION", help="When it ends: 90d, 12h.")
+@click.option(
+    "--expires", "lifetime_s", type=DurationType(), metavar="DURATION", help="How long until it ends: 90d, 12h."
+)
 @screened
 @acting(Act.KEY_CREATE)
 def create(
@@ -156,9 +158,9 @@ def _show_new(screen: Screen, runtime: Runtime, made: dict[str, Any]) -> None:
     try:
         screen.show(made, lambda: Group(facts_of(made.items()), words))
     except BaseException as error:
-        with adding(f"Nobody has seen the text of key {key_id}: give `relay keys revoke {key_id}`.", RelayError):
+        with adding(f"The text of key {key_id} was not shown: give `relay keys revoke {key_id}`.", RelayError):
             runtime.api_keys.revoke(key_id)
-        ends = f" Key {made['replaces']} ends at {made['replacedUntil']} all the same." if "replaces" in made else ""
+        ends = f" Key {made['replaces']} still ends at {made['replacedUntil']}." if "replaces" in made else ""
         screen.note(f"The text of key {key_id} could not be shown: it is revoked.{ends}")
         if isinstance(error, OSError):
             raise click.exceptions.Exit(EXIT_FAILED) from None

@@ -114,7 +114,7 @@ def check_new_plugin(registry: Registry, plugin: str, *, meant: bool) -> bool:
         return False
     if not meant and (other := slip_of(plugin, plugins)):
         raise BadParameter(
-            f"There is no plugin `{plugin}`, and it looks like `{other}`. If it is meant, add --create-plugin."
+            f"There is no plugin `{plugin}`, and it looks like `{other}`. To make it anyway, add --create-plugin."
         )
     return True
 

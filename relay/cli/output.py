@@ -169,7 +169,7 @@ def screened(function: Callable[..., None]) -> Callable[..., None]:
         type=click.Choice(["table", "json"]),
         default="table",
         show_default=True,
-        help="For people or for programs.",
+        help="A table for people, or JSON for programs.",
     )
     @click.pass_obj
     @functools.wraps(function)

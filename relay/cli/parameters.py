@@ -50,7 +50,7 @@ class DurationType(click.ParamType[float]):
         except ValueError as error:
             self.fail(f"a duration {error}", param, ctx)
         if not 0 < seconds <= _MAX_DURATION_S:
-            self.fail("a duration must be more than nothing and at most 3650d", param, ctx)
+            self.fail("a duration must be more than 0 and at most 3650d", param, ctx)
         return seconds
 
 
@@ -99,7 +99,7 @@ def trigger_value(data: str | None, headers: Iterable[str], query_params: Iterab
             value["data"] = read_json(_input(data))
         except MalformedJson as error:
             message = error.message.replace("The body", "--data", 1)
-            raise MalformedJson(f"{message} A text needs its quotes, too: '\"text\"'.") from None
+            raise MalformedJson(f"{message} A text needs quotes as well: '\"text\"'.") from None
     return value
 
 

@@ -55,14 +55,16 @@ def show(screen: Screen, data_dir: Path) -> None:
     if len(found) == 1:
         screen.note("The store has one partition: every plugin is in it.")
     for plugin in sorted({plugin for state in found for plugin in state.moving}):
-        screen.note(f"{plugin} is being moved. If nobody is at it, give the same `relay partitions move` again.")
+        screen.note(f"{plugin} is being moved. If the command was interrupted, give it again: `relay partitions move`.")
     if away := sum(state.server is None for state in found):
         screen.note(f"The servers of {away} of {len(found)} partitions cannot be reached: calls of their plugins wait.")
 
 
 @partitions.command()
 @click.argument("plugin", type=IdType(), shell_complete=plugins_like)
-@click.option("--to", "target", type=click.IntRange(min=0), help="The partition [default: that of its name].")
+@click.option(
+    "--to", "target", type=click.IntRange(min=0), help="Where to move it [default: the partition of its name]."
+)
 @screened
 @acting(Act.PARTITION_MOVE)
 def move(screen: Screen, data_dir: Path, plugin: str, target: int | None) -> None:
@@ -85,7 +87,7 @@ def move(screen: Screen, data_dir: Path, plugin: str, target: int | None) -> Non
 @partitions.command()
 @screened
 def adopt(screen: Screen, data_dir: Path) -> None:
-    """Give the keys of a version that had no partitions the names of today.
+    """Rename the keys of a version that had no partitions, as this version names them.
 
     No process of that version may be running any more, and the server's user must have all rights. The command may be
     interrupted and given again. `relay up` does this by itself on its embedded server.
@@ -94,14 +96,14 @@ def adopt(screen: Screen, data_dir: Path) -> None:
     with closing(connect(settings)) as client, store_errors():
         renamed = adopt_old_keys(client)
     command_runtime(settings).act_notes.note(Act.PARTITION_ADOPT)
-    screen.show({"keys": renamed}, lambda: Text(f"{renamed} keys have the names of today."))
+    screen.show({"keys": renamed}, lambda: Text(f"{renamed} keys were renamed."))
 
 
 def _sentence(moved: Move) -> str:
     names = ", ".join(moved.plugins)
     if moved.source == moved.target:
-        return f"In partition {moved.target} already: {names}."
-    return f"In partition {moved.target} now, with {moved.keys} keys: {names}. Resume the webhooks."
+        return f"Already in partition {moved.target}: {names}."
+    return f"Now in partition {moved.target}, with {moved.keys} keys: {names}. Resume the webhooks."
 
 
 def _line(state: PartitionState) -> list[object]:

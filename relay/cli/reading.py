@@ -30,7 +30,7 @@ def result_in(runtime: Runtime, invocation: Invocation, screen: Screen | None = 
     except VaultError:
         if screen is None:
             raise
-        screen.note("The data of the answer are left out: RELAY_DATA_KEYS does not hold the key that they need.")
+        screen.note("The answer's data are left out: RELAY_DATA_KEYS does not hold the key that opens them.")
         opened = b"null"
     return result_of(invocation, opened)
 
@@ -44,5 +44,5 @@ def naming(reference_id: str) -> Iterator[None]:
         raise
     except RelayError as error:
         error.reference_id = reference_id
-        error.add("If the call was accepted all the same, `relay invocations show` tells what became of it.")
+        error.add("If the call was accepted nevertheless, `relay invocations show` shows it.")
         raise

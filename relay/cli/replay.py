@@ -41,7 +41,7 @@ MAX_JOBS: Final = 1_000
 
 @click.group()
 def replay() -> None:
-    """Replay failed invocations: plan it, start it, look at it, steer it."""
+    """Replay failed invocations: plan a replay, start it, look at it, steer it."""
 
 
 @replay.command()
@@ -50,9 +50,9 @@ def replay() -> None:
 @screened
 @acting(Act.REPLAY_PLAN)
 def plan(screen: Screen, data_dir: Path, *, plugin: str, **options: Any) -> None:
-    """Show what a replay would do: how many, which, how many would be skipped and why. Nothing is started.
+    """Show what a replay would send, and what it would skip and why. Nothing is started.
 
-    Without --state it takes what failed. What it shows has an id, which `relay replay start` takes for a day.
+    Without --state it takes what failed. The plan has an id, which `relay replay start` takes for a day.
     """
     runtime, request = _runtime(data_dir), take_request(options)
     check_filter(runtime, plugin, request.filter or Filter())
@@ -73,11 +73,11 @@ def plan(screen: Screen, data_dir: Path, *, plugin: str, **options: Any) -> None
 @click.argument("ids", metavar="[PLAN | REF...]", nargs=-1, shell_complete=references_like)
 @plugin_option()
 @replay_options
-@click.option("--follow", "followed", is_flag=True, help="Wait until it is over.")
+@click.option("--follow", "followed", is_flag=True, help="Wait until the replay has ended.")
 @screened
 @acting(Act.REPLAY_START)
 def start(screen: Screen, data_dir: Path, *, ids: tuple[str, ...], plugin: str, followed: bool, **options: Any) -> None:
-    """Start a replay of what the options say, of these reference ids, or of PLAN, the id that `relay replay plan` gave.
+    """Start a replay of what the options select, of these reference ids, or of PLAN, an id from `relay replay plan`.
 
     Workers run it. Without --state it takes what failed.
     """
@@ -95,12 +95,12 @@ def start(screen: Screen, data_dir: Path, *, ids: tuple[str, ...], plugin: str, 
 @replay.command()
 @click.argument("replay_id", metavar="REPLAY", type=REPLAY_TYPE, shell_complete=replays_like)
 @plugin_option(required=False)
-@click.option("--follow", "followed", is_flag=True, help="Wait until it is over. On a terminal that is the default.")
+@click.option("--follow", "followed", is_flag=True, help="Wait until it has ended; the default on a terminal.")
 @click.option("--once", is_flag=True, help="Show it once, even on a terminal.")
 @screened
 @acting(Act.LIST)
 def status(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None, followed: bool, once: bool) -> None:
-    """Show how far a replay is; on a terminal a progress bar until it is over. Ctrl-C leaves it running."""
+    """Show how far a replay is; on a terminal with a progress bar until it has ended. Ctrl-C leaves it running."""
     runtime = _runtime(data_dir)
     job = find_replay(runtime, plugin, replay_id)
     runtime.act_notes.note(Act.LIST, plugin=job.plugin, subject=replay_id)
@@ -153,7 +153,7 @@ def resume(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None
 @screened
 @acting(Act.REPLAY_CANCEL, noted=(Conflict,))
 def cancel(screen: Screen, data_dir: Path, *, replay_id: str, plugin: str | None) -> None:
-    """Stop a replay for good: what it made and has not sent is cancelled, the rest is skipped."""
+    """Stop a replay for good: what it has made but not sent is cancelled, the rest is skipped."""
     _steer(screen, data_dir, replay_id, plugin, lambda replays: replays.cancel)
 
 
@@ -184,7 +184,7 @@ def _warn_of_stops(screen: Screen, runtime: Runtime, plugin: str, webhook_id: st
             f"To send them: relay webhooks close-breaker {webhook_id} --plugin {plugin}"
         )
     if traffic.paused:
-        screen.note(f"{webhook_id} is paused: its calls wait for relay webhooks resume {webhook_id} --plugin {plugin}")
+        screen.note(f"{webhook_id} is paused, so its calls wait: relay webhooks resume {webhook_id} --plugin {plugin}")
 
 
 def _steer(

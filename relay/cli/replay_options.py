@@ -30,7 +30,7 @@ class RateType(click.ParamType[float]):
             else:
                 a_second = float(value)
         except ValueError:
-            self.fail("must be a number a second, or n/s or n/m", param, ctx)
+            self.fail("must be a number per second, or a rate such as 20/s or 600/m", param, ctx)
         if not 0 < a_second <= MAX_RATE:
             self.fail(f"must be more than 0 and at most {MAX_RATE:g} a second", param, ctx)
         return a_second
@@ -39,7 +39,7 @@ class RateType(click.ParamType[float]):
 def replay_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a replay (a filter or a file of ids, and how to replay them), for `take_request`."""
     for option in (
-        click.option("--from-file", type=click.File("r"), help="Reference ids, one a line; - is stdin."),
+        click.option("--from-file", type=click.File("r"), help="File of reference ids, one a line; - is stdin."),
         click.option("--include-uncertain", is_flag=True, help="Include calls that may have been executed already."),
         click.option("--max", "most", type=click.IntRange(1), help="Take at most this many, the newest first."),
         click.option("--rate", type=RateType(), help="Calls per second (20, 600/m) [default: no limit]."),

@@ -101,7 +101,7 @@ def rollback(screen: Screen, data_dir: Path, webhook_id: str, revision: int | No
     if number < 1:
         raise NotFound("There is no revision before this one to compare it with.")
     _check_number(webhook_id, number, last)
-    again = f"If it was done all the same, revision {last + 1} is the new one: `relay webhooks history {webhook_id}`."
+    again = f"If it was done nevertheless, revision {last + 1} is the new one: `relay webhooks history {webhook_id}`."
     with adding(again, Unavailable, StoreFault):
         both = _both(registry, plugin, webhook_id, number)
         _apply(screen, registry, plugin, Registration(*both), Act.WEBHOOK_ROLLBACK)

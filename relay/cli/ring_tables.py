@@ -32,7 +32,7 @@ def ring_line(row: dict[str, Any]) -> list[object]:
     """Return a row of `ring_rows` as a line of the table."""
     if row["role"] != "damaged":
         return [*row.values()]
-    return [row["ring"], None, bad(f"damaged: {row['kind']} of {row['plugin'] or 'nobody'}"), row["sealed"]]
+    return [row["ring"], None, bad(f"damaged: {row['kind']} of {row['plugin'] or 'no plugin'}"), row["sealed"]]
 
 
 def say_damaged(screen: Screen, damaged: Damaged) -> None:
@@ -40,7 +40,7 @@ def say_damaged(screen: Screen, damaged: Damaged) -> None:
     if count := damaged.counts.total():
         named = ", ".join(damaged.keys) + ", ..." * (count > NAMED)
         screen.note(
-            f"Do not open with the keys at hand: {count} ({named}). Is a key missing? Put it back into its ring (from"
-            " the back-up). What nobody can open is lost: register such webhooks again, and let `relay invocations"
-            " forget` destroy such contents."
+            f"Values that no configured key opens: {count} ({named}). If a key is missing, put it back into its ring"
+            " (from the back-up). What no key opens is lost: register such webhooks again, and destroy such contents"
+            " with `relay invocations forget`."
         )

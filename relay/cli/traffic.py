@@ -43,7 +43,7 @@ def traffic_of(runtime: Runtime, plugin: str, webhook_id: str) -> dict[str, Any]
 @screened
 @acting(Act.WEBHOOK_PAUSE)
 def pause(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
-    """Send nothing more of this webhook. What is accepted waits; what is being sent ends."""
+    """Hold back this webhook's calls. Accepted calls wait; calls that are being sent end."""
     runtime = _runtime(data_dir, plugin, webhook_id)
     runtime.policies.pause(plugin, webhook_id)
     _show(screen, runtime, plugin, webhook_id, "is paused")
@@ -68,7 +68,7 @@ def resume(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None
 @screened
 @acting(Act.WEBHOOK_CLOSE_BREAKER)
 def close_breaker(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
-    """Let calls go again although the endpoint could not be contacted before."""
+    """Send calls again, although the endpoint could not be contacted before."""
     runtime = _runtime(data_dir, plugin, webhook_id)
     for ready in runtime.policies.close_breaker(plugin, webhook_id):
         runtime.publisher.publish_ready(ready)

@@ -47,7 +47,7 @@ _LOOK_S: Final = 0.05  # between two looks at the record
     "--wait", "wait_s", type=click.FloatRange(0, MAX_WAIT_S), help="Seconds to wait [default: RELAY_DEFAULT_WAIT]."
 )
 @click.option(
-    "--delay", "delay_s", type=click.FloatRange(0, MAX_DELAY_S), help="Seconds before it is sent; nobody waits then."
+    "--delay", "delay_s", type=click.FloatRange(0, MAX_DELAY_S), help="Seconds to wait before sending; implies --async."
 )
 @screened
 def trigger(  # noqa: PLR0913 - one parameter an option

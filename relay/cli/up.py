@@ -67,7 +67,7 @@ _STOP_MARGIN_S: Final = 10.0
 @click.option(
     "--cluster",
     is_flag=True,
-    help="Keep the records on a cluster of three embedded servers with a replica each; of a data directory for good.",
+    help="Keep the records on a cluster of three embedded servers with a replica each; the data directory keeps it.",
 )
 @click.option("--demo", is_flag=True, help="Also register a sample webhook on loopback and trigger it, for real.")
 @click.option("--traffic", is_flag=True, help="With --demo: also make a few calls a second, some of which fail.")
@@ -76,8 +76,8 @@ _STOP_MARGIN_S: Final = 10.0
 def up(screen: Screen, data_dir: Path, *, verbose: bool, **asked: Any) -> None:
     """Start API, workers and Flower on an embedded Valkey (or on RELAY_REDIS_URL, where that is set).
 
-    Processes that die are started again; Ctrl-C ends them all, a second Ctrl-C at once. What it runs with is
-    in relay.env in the data directory, where every other command finds it.
+    Processes that die are started again; Ctrl-C ends them all, a second Ctrl-C at once. Its settings are
+    in relay.env in the data directory, where every other command finds them.
     """
     plan = LaunchPlan(**asked)
     if plan.traffic and not plan.demo:
@@ -85,7 +85,7 @@ def up(screen: Screen, data_dir: Path, *, verbose: bool, **asked: Any) -> None:
     relay = LocalRelay.prepare(data_dir, plan)
     screen.note(f"Starting; data directory {relay.directory.path}")
     if relay.kept_settings:
-        screen.note("Of the last start, and not in this environment (relay.env has them; give one anew to change it):")
+        screen.note("Taken from relay.env of the last start, and not set in this environment (set one to change it):")
         for line in settings_in_words(relay.kept_settings):
             screen.note(f"  {safe(line)}")
     stop_s = relay.settings.stop_timeout_s + _STOP_MARGIN_S
@@ -160,10 +160,10 @@ def _addresses(value: dict[str, Any], flower_auth: str) -> Iterator[str]:
     sign_in = f"sign in with {value['key']}" if "key" in value else "sign in with a key of the scope operate"
     yield f"API      {value['apiUrl']}  (documentation: {value['apiUrl']}/docs)"
     if value["apiProcesses"] > 1:
-        yield f"         {value['apiProcesses']} processes share this port; each is started again alone"
+        yield f"         {value['apiProcesses']} processes share this port; each is restarted on its own"
     if "storeServers" in value:
         yield f"Store    a cluster, three primaries with a replica each: {', '.join(value['storeServers'])}"
-        yield "         each is started again when it dies; `relay partitions show` says what lies where"
+        yield "         each is started again when it dies; `relay partitions show` says what is where"
     yield f"Console  {value['consoleUrl']}  ({sign_in})"
     yield f"Flower   {value['flowerUrl']}  ({flower_auth})"
 

@@ -48,7 +48,7 @@ _GIVE_UP = click.option(
     "--give-up-damaged",
     "give_up",
     is_flag=True,
-    help="Also while values do not open with any key: what only a retired one might open is lost.",
+    help="Retire even if some values open with no key: what only a retired key opens is lost.",
 )
 
 
@@ -94,7 +94,7 @@ def promote(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
 @_RING
 @screened
 def reseal(screen: Screen, data_dir: Path, names: tuple[str, ...]) -> None:
-    """Seal everything anew with the newest keys. May be stopped and begun again."""
+    """Seal everything anew with the newest keys. May be interrupted and given again."""
     done, damaged = _reseal(data_dir, names)
     told = ", ".join(f"{count} {word}" for word, count in done.items())
     screen.show(done, lambda: Text(f"Values: {told}\nThen: relay vault retire"))
@@ -253,8 +253,8 @@ def _refuse_needed(ring: RingFile, key_id: str, uses: KeyUses, *, give_up: bool)
         raise Conflict(f"{count} values are still sealed under {key_id} of the {ring.name} ring: relay vault reseal.")
     if damaged and not give_up:
         raise Conflict(
-            f"Of the {ring.name} ring's values {damaged} do not open, and {key_id} may be what they need: `relay vault"
-            " status` names them. If they are lost anyway: relay vault retire --give-up-damaged."
+            f"Values of the {ring.name} ring that do not open: {damaged}. They may need {key_id}: `relay vault status`"
+            " names them. If they are lost anyway: relay vault retire --give-up-damaged."
         )
 
 

@@ -31,7 +31,7 @@ def _facts(value: dict[str, Any]) -> Iterator[tuple[str, object]]:
     yield "result", value["result"]
     yield "data has to fit", _SCHEMA if value["dataSchema"] is not None else None
     yield "answer has to fit", _SCHEMA if value["responseSchema"] is not None else None
-    yield "proves itself by", [*value["auth"], *(["a signature"] if value["signingSecrets"] else [])]
+    yield "authenticates by", [*value["auth"], *(["a signature"] if value["signingSecrets"] else [])]
     yield "callback", value["callback"]
     yield "timeout", f"{value['timeout']} s"
     yield "repeated", _repeated(value)
@@ -45,13 +45,13 @@ def _repeated(value: dict[str, Any]) -> str | None:
     if value["chain"]:
         return None
     again = (
-        "also when nobody knows whether it was received"
+        "even if it is not known whether it was received"
         if value["repeatable"]
         else "never once it may have been received"
     )
     retry = value["retry"]
     if retry is None:
-        return f"by nobody but replays; {again}"
+        return f"only by replays; {again}"
     statuses = ", ".join(map(str, retry["statuses"])) if retry.get("statuses") else "the usual statuses"
     pause = f"after {retry['initial']:g} s, then {retry['factor']:g} times as long, at most {retry['maximum']:g} s"
     return f"{retry['attempts']} attempts in all, {pause}; on {statuses}; {again}"

@@ -62,8 +62,8 @@ def apply(
     """Register every webhook of FILE (- is standard input), or none if anything in it is wrong.
 
     FILE is JSON or JavaScript object text: one webhook, several, a list, or {plugin, webhooks: [...]}, which
-    may stand in for --plugin, as RELAY_PLUGIN may for both. Webhooks that it does not mention stay as they are.
-    In values of headers, auth and signing ${env:NAME} and ${file:PATH} stand for what is found there now.
+    replaces --plugin, as RELAY_PLUGIN does. Webhooks that it does not mention stay as they are.
+    In values of headers, auth and signing, ${env:NAME} and ${file:PATH} are replaced by what they name.
     """
     runtime = command_runtime(Settings.for_command(data_dir))
     named, registrations = read_registrations(
@@ -137,11 +137,11 @@ def show(screen: Screen, data_dir: Path, webhook_id: str, plugin: str) -> None:
 @webhooks.command()
 @click.argument("webhook_id", metavar="ID", type=IdType(), shell_complete=webhooks_like)
 @plugin_option()
-@click.option("--yes", is_flag=True, help="Do not ask. Only a terminal is asked.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation, as is done on a terminal.")
 @screened
 @acting(Act.WEBHOOK_REMOVE, noted=(Conflict,))
 def remove(screen: Screen, data_dir: Path, webhook_id: str, plugin: str, *, yes: bool) -> None:
-    """End a webhook's registration. Its invocations that wait end as rejected."""
+    """End a webhook's registration. Its waiting invocations end as rejected."""
     runtime = command_runtime(Settings.for_command(data_dir))
     if not yes and sys.stdin.isatty():
         _ask_to_remove(runtime, plugin, webhook_id)
@@ -156,7 +156,7 @@ def remove(screen: Screen, data_dir: Path, webhook_id: str, plugin: str, *, yes:
 def _ask_to_remove(runtime: Runtime, plugin: str, webhook_id: str) -> None:
     current_webhook(runtime.registry, plugin, webhook_id)
     now = runtime.policies.traffic(plugin, webhook_id)
-    waiting = f" {now.parked + now.running} of its calls are not over." if now.parked + now.running else ""
+    waiting = f" {now.parked + now.running} of its calls have not ended." if now.parked + now.running else ""
     click.confirm(f"Remove webhook {webhook_id} of plugin {plugin}?{waiting}", abort=True, err=True)
 
 

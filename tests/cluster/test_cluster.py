@@ -226,7 +226,7 @@ def test_no_script_runs_while_a_slot_is_moved_key_by_key_and_all_do_as_soon_as_i
 def test_another_number_of_partitions_is_refused(client):
     agree_on_partitions(client, 16)
     agree_on_partitions(client, 16)
-    with pytest.raises(SettingsError, match="keep that number"):
+    with pytest.raises(SettingsError, match="use 16 for every process"):
         agree_on_partitions(client, 8)
     assert int(client.get(shared.partitions())) == 16
 

@@ -120,10 +120,10 @@ def test_an_operator_finds_what_failed_and_why_and_replays_only_that(desk, clini
     assert {row["replayOf"] for row in made} == set(clinic.reminders)
 
     page.get_by_role("navigation", name="Console").get_by_role("link", name="Invocations").click()
-    page.get_by_label("Only what failed").check()
+    page.get_by_label("Only calls that failed").check()
     reminder = page.locator("tbody tr").filter(has_text="send-reminder")
     reminder.first.wait_for()
-    page.get_by_label("Without what a replay made good").check()
+    page.get_by_label("Leave out calls that a replay sent again successfully").check()
     reminder.first.wait_for(state="detached")
     assert "unreplayed=true" in page.url
     assert desk.said == []
@@ -158,15 +158,15 @@ def test_it_says_that_the_relay_is_away_and_goes_on_when_it_is_back(desk):
     page = desk.page
     page.get_by_text("Live", exact=True).wait_for()
     page.route("**/v1/**", lambda route: route.abort("connectionrefused"))
-    page.get_by_text("The relay does not answer. It is tried again.").first.wait_for()
+    page.get_by_text("The relay does not answer. The page keeps trying.").first.wait_for()
     page.get_by_text("Not live").wait_for()
     page.unroute("**/v1/**")
     page.get_by_text("Live", exact=True).wait_for()
 
 
 @pytest.mark.parametrize(("key", "said"), [
-    ("whk_0000000000000000_nobody", "The relay does not know this key"),
-    ("not ascii: \u00fc", "That is no API key."),
+    ("whk_0000000000000000_nobody", "The relay does not accept this key"),
+    ("not ascii: \u00fc", "This is not an API key."),
 ])  # fmt: skip
 def test_a_key_that_is_none_is_told_so(browser, clinic, key, said):
     with opened(browser, clinic.url) as console:

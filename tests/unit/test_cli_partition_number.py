@@ -72,4 +72,4 @@ def test_old_keys_are_adopted_and_everything_is_found(cli, valkey):
     assert cli.run(*LIST).exit_code == 1
     assert cli.json("partitions", "adopt")["keys"] > 3
     assert [row["id"] for row in cli.json(*LIST)] == ["ping"]
-    assert cli.run("partitions", "adopt").stdout == "0 keys have the names of today.\n"
+    assert cli.run("partitions", "adopt").stdout == "0 keys were renamed.\n"

@@ -100,7 +100,7 @@ def test_a_paused_plugin_is_moved_and_its_calls_are_found_by_their_old_ids(divid
     assert partition_with(divided, "acme") == target
     assert divided.json("invocations", "show", ref)["state"] == "queued"
     again = divided.run("partitions", "move", "acme", "--to", str(target))
-    assert again.stdout == f"In partition {target} already: acme.\n"
+    assert again.stdout == f"Already in partition {target}: acme.\n"
     assert divided.json("partitions", "move", "acme")["target"] == source, "without --to it goes home"
 
 

@@ -106,15 +106,15 @@ def test_a_damaged_value_is_named_and_all_others_are_counted_resealed_and_retire
         row["plugin"] = None
     assert damaged == [row]
     shown = site.cli.run("vault", "status")
-    assert f"damaged: {kind} of {row['plugin'] or 'nobody'}" in shown.stdout
-    assert f"Do not open with the keys at hand: 1 ({site.key(kind)})." in shown.stderr
+    assert f"damaged: {kind} of {row['plugin'] or 'no plugin'}" in shown.stdout
+    assert f"Values that no configured key opens: 1 ({site.key(kind)})." in shown.stderr
     assert PLANTED.decode() not in shown.output
 
     done = site.cli.json("vault", "reseal")
     assert done == {"resealed": sum(before.values()) - 1, "current": 0, "unreadable": 1}
     refused = site.cli.run("vault", "retire")
     assert refused.exit_code == 1
-    assert f"Of the {ring} ring's values 1 do not open, and {old[ring]} may be what they need" in refused.stderr
+    assert f"Values of the {ring} ring that do not open: 1. They may need {old[ring]}" in refused.stderr
     assert f"Retired: {old[other]} of the {other} ring." in refused.stderr
     assert set(site.rows()[0]) == set(before) - {(other, old[other])}
     assert [row["check"] for row in site.cli.json("doctor", exit_code=1)] == checks
@@ -158,7 +158,7 @@ def test_a_rotation_in_one_go_does_all_but_retire_the_key_that_may_be_needed(sit
     DAMAGES["plain text"](site, "payload")
     refused = site.cli.run("vault", "rotate")
     assert refused.exit_code == 1
-    assert "Of the data ring's values 1 do not open" in refused.stderr
+    assert "Values of the data ring that do not open: 1." in refused.stderr
     keys, (damaged,) = site.rows()
     assert damaged["kind"] == "payload"
     assert sorted(keys.values()) == [0, 0, 1, 4]

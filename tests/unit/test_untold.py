@@ -133,7 +133,7 @@ def test_a_key_whose_text_cannot_be_shown_is_revoked(site, path, form):
     assert set(Made(site).key_ends) == set(before.key_ends)
     shown = errors.read_text()
     assert "could not be shown: it is revoked." in shown
-    assert (f"Key {site.key_id} ends at 20" in shown) is (path == ("keys", "rotate"))
+    assert (f"Key {site.key_id} still ends at 20" in shown) is (path == ("keys", "rotate"))
 
 
 def test_of_a_demo_that_cannot_write_its_key_no_key_is_left(site, tmp_path):

@@ -55,7 +55,7 @@ export function chart({ title, series, format, top = null, height = HEIGHT, sign
     const head = h("tr", {}, h("th", { scope: "col" }, "Time"), series.map(({ label }) => h("th", { scope: "col", class: "number" }, label)));
     const body = lines.map(([s, n]) => h("tr", {}, h("td", {}, moment(s * 1_000)), values.map((column) => h("td", { class: "number" }, format(column[n])))));
     const box = h("div", { class: "table-box", tabindex: 0, role: "region", "aria-label": `${title}, as a table` }, h("table", {}, h("thead", {}, head), h("tbody", {}, body)));
-    put(rows, rows.firstChild, lines.length ? box : h("p", { class: "muted small" }, "Nothing in this time."));
+    put(rows, rows.firstChild, lines.length ? box : h("p", { class: "muted small" }, "No data for this period."));
   };
   rows.addEventListener("toggle", list);
 

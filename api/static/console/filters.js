@@ -59,7 +59,7 @@ export function filterBar(filter, changed, { names = NAMES, webhooks = Promise.r
     h("input", { type: "checkbox", checked: filter[name] === "true", onchange: (event) => set(name, event.target.checked ? "true" : "") }),
     text,
   );
-  const checks = names.includes("failed") && h("div", { class: "checks" }, check("failed", "Only what failed"), check("unreplayed", "Without what a replay made good"));
+  const checks = names.includes("failed") && h("div", { class: "checks" }, check("failed", "Only calls that failed"), check("unreplayed", "Leave out calls that a replay sent again successfully"));
   return h(
     "div",
     { class: "filters", role: "search", "aria-label": "Filters" },

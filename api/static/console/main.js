@@ -30,7 +30,7 @@ const app = document.getElementById("app");
 let shown = new AbortController();
 
 function themeButton() {
-  return iconButton("theme", "Light or dark", () => {
+  return iconButton("theme", "Switch between light and dark", () => {
     const root = document.documentElement;
     const dark = matchMedia("(prefers-color-scheme: dark)").matches;
     const now = root.dataset.theme ?? (dark ? "dark" : "light");

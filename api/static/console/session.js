@@ -33,12 +33,12 @@ export function onEnd(heard) {
 /** Keeps a key if it may operate the relay; otherwise throws a `Problem` that says why not. */
 export async function signIn(text) {
   const given = text.trim();
-  if (!/^[\x21-\x7e]+$/.test(given)) throw new Problem(401, "unauthenticated", "That is no API key.");
+  if (!/^[\x21-\x7e]+$/.test(given)) throw new Problem(401, "unauthenticated", "This is not an API key.");
   try {
     await send(given, "GET", "v1/invocations", { query: { limit: 1 } });
   } catch (error) {
-    if (error.status === 401) error.message = "The relay does not know this key: revoked, expired or mistyped?";
-    if (error.status === 403) error.message = "This key may not operate. Make one with --scope operate.";
+    if (error.status === 401) error.message = "The relay does not accept this key: it may be revoked, expired or mistyped.";
+    if (error.status === 403) error.message = "This key lacks the scope operate. Make one that has it: relay keys create --scope operate.";
     throw error;
   }
   key = given;
@@ -77,7 +77,7 @@ async function send(text, method, path, { query = {}, body, signal, accept = [] 
     response = await fetch(url, { method, headers, signal, body: body && JSON.stringify(body), ...how });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem(0, "no_answer", "The relay does not answer. It is tried again.");
+    throw new Problem(0, "no_answer", "The relay does not answer. The page keeps trying.");
   }
   const value = await response.json().catch(() => null);
   if (response.ok || accept.includes(response.status)) return value;

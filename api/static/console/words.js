@@ -16,7 +16,7 @@ export const FINAL = new Set(["delivered", "unreachable", "interrupted", "reject
 
 export const OUTCOMES = {
   answered: "the endpoint answered",
-  response_rejected: "the answer does not have the registered form",
+  response_rejected: "the answer does not fit the registration",
   dns_failed: "the name could not be looked up",
   connect_failed: "no connection",
   connect_timeout: "no connection in time",
@@ -30,22 +30,22 @@ export const OUTCOMES = {
   lease_lost: "the worker was lost during the call",
   step_rejected: "a step of the chain could not be made",
   chain_timeout: "the chain did not end in time",
-  expired: "it was too old to be sent",
+  expired: "the call was too old to be sent",
   request_rejected: "the call does not fit the registration",
   webhook_not_registered: "the webhook is not registered",
 };
 
 /** The reasons for which a replay skips a call, in words. */
 export const SKIPPED = {
-  replayed: "already replayed with success",
+  replayed: "already replayed successfully",
   being_replayed: "in another replay",
   uncertain: "may have arrived, and must not be sent twice",
   expired: "too old: no longer kept",
-  refused: "refused at the door",
-  forgotten: "whose contents were destroyed",
-  not_final: "not ended yet",
+  refused: "refused by the relay",
+  forgotten: "with destroyed contents",
+  not_final: "not yet ended",
   chain_step: "steps of a chain",
-  unreadable: "that cannot be read",
+  unreadable: "unreadable",
   cancelled: "cancelled",
 };
 

@@ -51,7 +51,7 @@ function branch({ record, children, more }, current, seen) {
       h("b", { class: "break" }, record.webhookId),
       stateBadge(record),
       took && h("span", { class: "muted small" }, took),
-      here ? h("span", { class: "muted small" }, "this one") : refLink(record.referenceId),
+      here ? h("span", { class: "muted small" }, "this call") : refLink(record.referenceId),
     ),
     children.length > 0 && h("ul", {}, children.map((child) => branch(child, current, seen))),
     more && h("p", { class: "muted small" }, `Only the first ${counted(CHILDREN, "step")} are shown.`),

@@ -6,7 +6,7 @@ import { empty, table, when } from "../parts.js";
 import { endingText } from "../words.js";
 
 export function groupsTable({ groups, complete }, since, rangeName) {
-  if (groups.length === 0) return empty("Nothing failed", `Every call that ended in ${rangeName} was a success.`);
+  if (groups.length === 0) return empty("Nothing failed", `Every call that ended in ${rangeName} succeeded.`);
   const query = (group) => new URLSearchParams(
     Object.entries({ webhookId: group.webhookId, outcome: group.outcome, status: group.status, since, failed: "true" }).filter(([, value]) => value !== null && value !== undefined),
   );
@@ -31,6 +31,6 @@ export function groupsTable({ groups, complete }, since, rangeName) {
   ];
   return [
     table(`What failed in ${rangeName}`, columns, groups),
-    complete === false && h("p", { class: "muted small table-note" }, "There are very many: only the newest were looked at."),
+    complete === false && h("p", { class: "muted small table-note" }, "There are too many failures to count: only the newest are included."),
   ];
 }

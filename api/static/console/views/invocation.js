@@ -36,7 +36,7 @@ export function show({ root, id, signal }) {
 
 function gone(error) {
   if (error.status === 404) return panel(null, empty("No such invocation", "No invocation of this plugin has this reference id."));
-  if (error.status === 410) return panel(null, empty("Not kept any more", "This invocation is older than records are kept."));
+  if (error.status === 410) return panel(null, empty("No longer kept", "This invocation is older than the retention of records."));
   return failure(error);
 }
 
@@ -44,7 +44,7 @@ function draw({ title, actions, body }, record, chain) {
   put(title, record.webhookId, " ", stateBadge(record));
   put(
     actions,
-    h("a", { class: "button", href: `#/invocations?webhookId=${record.webhookId}` }, "All of this webhook"),
+    h("a", { class: "button", href: `#/invocations?webhookId=${record.webhookId}` }, "All calls of this webhook"),
     FINAL.has(record.state) && record.state !== "rejected" && h("a", { class: "button primary", href: `#/replays/new?ref=${record.referenceId}` }, "Replay…"),
   );
   put(
@@ -91,7 +91,7 @@ function facts(record) {
     ["Caller", record.caller ? h("a", { class: "mono", href: `#/invocations?caller=${record.caller}` }, record.caller) : "–"],
     ["Accepted", when(record.createdAt)],
     ["Ended", record.finishedAt ? when(record.finishedAt) : "not yet"],
-    ["Kept until", record.expiresAt ? when(record.expiresAt) : "it has ended"],
+    ["Kept until", record.expiresAt ? when(record.expiresAt) : "after it has ended"],
     ["Request", bytes(record.requestBytes)],
     ["Response", bytes(record.responseBytes)],
     record.replayOf && ["Replay of", refLink(record.replayOf)],

@@ -101,13 +101,13 @@ function draw(list, { rows, next }, filter, number, move) {
     ),
   );
   if (rows.length > 0) put(list, table("Invocations", COLUMNS, rows), pager);
-  else if (next !== null) put(list, empty("Nothing among the records looked at", "There are more, older ones.", button("Look on", () => move(next))), pager);
+  else if (next !== null) put(list, empty("No match among the newest records", "There are older ones to search.", button("Search older records", () => move(next))), pager);
   else put(list, nothing(filter), number > 1 && pager);
   if (focused) list.querySelector(`a[href="${focused}"]`)?.focus();
 }
 
 function nothing(filter) {
-  if (Object.keys(filter).length === 0) return empty("No invocations yet", "What is triggered appears here within a few seconds.");
+  if (Object.keys(filter).length === 0) return empty("No invocations yet", "Calls appear here within a few seconds of being triggered.");
   return empty("Nothing matches", "No invocation of this plugin fits all of these filters.", button("Clear filters", () => (location.hash = "#/invocations")));
 }
 

@@ -14,7 +14,7 @@ function row({ lane, pending, oldestSeconds, workers }) {
     "li",
     {},
     h("h3", {}, lane, workers ? h("span", { class: "muted small" }, counted(workers, "worker")) : badge("No worker", "bad")),
-    h("span", { class: "muted small" }, pending ? `oldest ${duration((oldestSeconds ?? 0) * 1_000)}` : "nobody waits"),
+    h("span", { class: "muted small" }, pending ? `oldest ${duration((oldestSeconds ?? 0) * 1_000)}` : "no calls wait"),
     h("span", { class: `lane-number ${late ? "toned warn" : ""}` }, count(pending)),
   );
 }

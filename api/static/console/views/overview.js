@@ -39,7 +39,7 @@ export function show({ root, query, signal }) {
 function make(range, webhook, signal) {
   const charts = {
     throughput: chart({
-      title: "Calls that ended, a minute",
+      title: "Calls ended per minute",
       series: [
         { label: "Failed", colour: "chart-bad", kind: "bars" },
         { label: "Succeeded", colour: "chart-good", kind: "bars" },
@@ -165,14 +165,14 @@ function draw({ charts, strip, lanesBody }, { range, webhook }, buckets, waiting
         label: "Error rate",
         value: share(all.errorShare),
         tone: all.errors ? "bad" : null,
-        note: [all.errors ? h("a", { href: failedAddress(range, webhook) }, `${count(all.errors)} failed`) : "none failed", all.rejected > 0 && `, ${count(all.rejected)} refused at the door`],
+        note: [all.errors ? h("a", { href: failedAddress(range, webhook) }, `${count(all.errors)} failed`) : "none failed", all.rejected > 0 && `, ${count(all.rejected)} rejected`],
       },
       {
         label: "Latency now, p95",
         value: minute ? duration(minute.p95Ms) : "–",
         note: minute ? `p50 ${duration(minute.p50Ms)}, p99 ${duration(minute.p99Ms)}` : "no call has ended",
       },
-      { label: "Backlog", value: short(pending), tone: oldest > 60 ? "warn" : null, note: pending ? `the oldest waits ${duration(oldest * 1_000)}` : "nobody waits" },
+      { label: "Backlog", value: short(pending), tone: oldest > 60 ? "warn" : null, note: pending ? `the oldest waits ${duration(oldest * 1_000)}` : "no calls wait" },
     ]),
   );
 }

@@ -29,7 +29,7 @@ export function show({ root, id, signal }) {
     put(body, picture(job));
   };
   const act = async (action) => {
-    if (action === "cancel" && !(await confirmed("Cancel this replay?", "What has not been sent is skipped for good. What was sent stays sent.", "Cancel the replay", { danger: true }))) return;
+    if (action === "cancel" && !(await confirmed("Cancel this replay?", "Calls that have not been sent are skipped for good. Sent calls cannot be recalled.", "Cancel the replay", { danger: true }))) return;
     try {
       draw(await steerReplay(id, action));
       actions.querySelector("button")?.focus();
@@ -45,7 +45,7 @@ export function show({ root, id, signal }) {
     },
     EVERY,
     signal,
-    (error) => put(body, error.status === 404 ? panel(null, empty("No such replay", "No replay of this plugin has this id, or it is not kept any more.")) : failure(error)),
+    (error) => put(body, error.status === 404 ? panel(null, empty("No such replay", "No replay of this plugin has this id, or it is no longer kept.")) : failure(error)),
   );
 }
 
@@ -57,7 +57,7 @@ function steering(job, act) {
 
 function picture(job) {
   const ended = job.delivered + job.failed + job.skipped;
-  const rate = job.ratePerSecond === null ? "as fast as it goes" : `${count(job.ratePerSecond)} a second`;
+  const rate = job.ratePerSecond === null ? "as fast as possible" : `${count(job.ratePerSecond)} a second`;
   const left = job.matched === null ? null : job.matched - ended;
   return [
     panel(
@@ -74,9 +74,9 @@ function picture(job) {
       { class: "tiles" },
       tiles([
         { label: "Succeeded", value: count(job.delivered), tone: job.delivered ? "good" : null, note: "answered under 400" },
-        { label: "Failed", value: count(job.failed), tone: job.failed ? "bad" : null, note: "failed once more" },
+        { label: "Failed", value: count(job.failed), tone: job.failed ? "bad" : null, note: "failed again" },
         { label: "Under way", value: count(Math.max(0, job.started - job.delivered - job.failed)), note: `${count(job.started)} started` },
-        { label: "Skipped", value: count(job.skipped), note: skipText(job.skippedReasons) || "nothing was left out" },
+        { label: "Skipped", value: count(job.skipped), note: skipText(job.skippedReasons) || "no call was skipped" },
       ]),
     ),
     panel(
@@ -91,7 +91,7 @@ function picture(job) {
           fact("Rate", rate),
           fact("Started", when(job.createdAt)),
           fact("Ended", job.finishedAt ? when(job.finishedAt) : "not yet"),
-          fact("Invocations", h("a", { href: `#/invocations?replay=${job.replayId}` }, "What it sent")),
+          fact("Invocations", h("a", { href: `#/invocations?replay=${job.replayId}` }, "The calls that it sent")),
         ),
       ),
     ),

@@ -43,7 +43,7 @@ export function show({ root, query, signal }) {
     root,
     crumb,
     h("header", { class: "view-head" }, h("h1", { tabindex: -1 }, "New replay")),
-    panel("Which calls", chosen, { aside: h("span", { class: "muted small" }, reference ? "" : "without a state: what failed; never steps of chains") }),
+    panel("Which calls", chosen, { aside: h("span", { class: "muted small" }, reference ? "" : "without a state, calls that failed; never steps of chains") }),
     panel("How", how(wanted, preview, !reference)),
     outcome,
   );
@@ -56,12 +56,12 @@ function how(wanted, preview, several) {
   return h(
     "div",
     { class: "filters" },
-    several && h("div", { class: "filter-grid" }, field("Calls a second", number("rate", "as fast as it goes")), field("At most", number("most", "all of them"))),
+    several && h("div", { class: "filter-grid" }, field("Calls a second", number("rate", "as fast as possible")), field("At most", number("most", "all calls"))),
     h(
       "label",
       { class: "check" },
       h("input", { type: "checkbox", checked: wanted.uncertain, onchange: (event) => ((wanted.uncertain = event.target.checked), preview()) }),
-      "Also calls whose request may have arrived, of webhooks that must not be sent twice",
+      "Also calls that may have arrived, even if their webhook must not be sent twice",
     ),
   );
 }
@@ -94,7 +94,7 @@ function planned({ matched, skipped, skippedReasons, breakdown }, wanted, refere
   }, { kind: "primary" });
   if (matched === 0) return panel("What it would do", empty("Nothing to replay", reference ? "This call cannot be replayed." : `No call matches${filterText(wanted.filter) ? `: ${filterText(wanted.filter)}` : ""}.`));
   const time = wanted.rate && sent ? `, in about ${duration((sent / Number(wanted.rate)) * 1_000)}` : "";
-  const skips = skipped ? ` Left out: ${skipText(skippedReasons) || counted(skipped, "call")}.` : "";
+  const skips = skipped ? ` Skipped: ${skipText(skippedReasons) || counted(skipped, "call")}.` : "";
   return panel(
     "What it would do",
     [

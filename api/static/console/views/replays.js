@@ -18,7 +18,7 @@ export function show({ root, signal }) {
       const jobs = (await replays(signal)).replays;
       const focused = list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
       if (jobs.length > 0) put(list, table("Replays", COLUMNS, jobs));
-      else put(list, empty("No replays yet", "A replay sends calls that failed once more, as new invocations: plan it, look at what it would do, then start it.", start()));
+      else put(list, empty("No replays yet", "A replay sends failed calls again, as new invocations: plan it, check what it would do, then start it.", start()));
       if (focused) list.querySelector(`a[href="${focused}"]`)?.focus();
     },
     EVERY,

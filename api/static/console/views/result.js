@@ -10,7 +10,7 @@ const LONGEST = 200_000; // characters that are shown; all of it can be copied
 export function resultPanel(record) {
   const { result } = record;
   if (!result) {
-    const text = FINAL.has(record.state) ? `A ${record.state} call has no result.` : "It comes when the call has ended.";
+    const text = FINAL.has(record.state) ? `A ${record.state} call has no result.` : "The result appears when the call has ended.";
     return panel("Result", empty("No result", text));
   }
   const text = typeof result.data === "string" ? result.data : pretty(result.data);

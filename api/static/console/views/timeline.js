@@ -27,14 +27,14 @@ export function pieces(record, steps = [], now = Date.now()) {
     at = Math.max(at, to);
   }
   if (!FINAL.has(record.state)) found.push({ kind: "now", label: waiting(record), from: at, to: end, tone: stateOf(record).tone });
-  else if (end > at) found.push({ kind: "wait", label: found.length ? "Result kept" : "Until it ended", from: at, to: end, tone: "idle" });
+  else if (end > at) found.push({ kind: "wait", label: found.length ? "Storing the result" : "Until it ended", from: at, to: end, tone: "idle" });
   return { begin, end, found };
 }
 
 function waiting({ state, attempts, chain }) {
-  if (state === "waiting" || chain?.steps) return "The steps of the chain run";
+  if (state === "waiting" || chain?.steps) return "The chain's steps are running";
   if (state === "sending") return "Being sent";
-  return state === "retrying" || attempts.length ? "Paused before the next attempt" : "Waits for a worker";
+  return state === "retrying" || attempts.length ? "Paused before the next attempt" : "Waiting for a worker";
 }
 
 /** Draws a line for each piece, and the time axis below. */

@@ -7,7 +7,7 @@ export function warningsOf(ready, lanes) {
   const said = [];
   if (ready?.status !== "ready") said.push(["bad", ready?.detail ?? "The relay is not ready."]);
   for (const { lane, workers } of lanes) {
-    if (!workers) said.push([lane === "interactive" ? "bad" : "warn", `No worker is alive for the lane ${lane}: its calls wait.`]);
+    if (!workers) said.push([lane === "interactive" ? "bad" : "warn", `No worker serves the lane ${lane}: its calls wait.`]);
   }
   for (const warning of ready?.warnings ?? []) {
     const text = typeof warning === "string" ? warning : (warning.message ?? warning.detail ?? warning.code);

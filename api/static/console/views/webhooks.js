@@ -21,20 +21,20 @@ export function show({ root, signal }) {
     const rows = found.filter(({ webhookId }) => webhookId.includes(wanted));
     if (rows.length === 0) {
       cards.clear();
-      put(list, panel(null, found.length ? empty("No such webhook", `None of ${count(found.length)} has this in its id.`) : empty("No webhooks yet", "The service desk registers them: relay webhooks apply FILE --plugin NAME.")));
+      put(list, panel(null, found.length ? empty("No such webhook", `No id among ${count(found.length)} contains this text.`) : empty("No webhooks yet", "The service desk registers them: relay webhooks apply FILE --plugin NAME.")));
       return;
     }
     const wantedCards = rows.map((row) => card(row, cards, act));
     if (wantedCards.some((each, n) => list.children[n] !== each) || list.children.length !== wantedCards.length) put(list, wantedCards);
   };
   const act = async (row, action) => {
-    if (action === "pause" && !(await confirmed(`Pause ${row.webhookId}?`, "Nothing more of it is sent until somebody resumes it. Calls are still accepted, and wait.", "Pause"))) return;
+    if (action === "pause" && !(await confirmed(`Pause ${row.webhookId}?`, "Its calls are still accepted, but wait until it is resumed.", "Pause"))) return;
     try {
       const changed = await steerWebhook(row.webhookId, action);
       found = found.map((each) => (each.webhookId === changed.webhookId ? changed : each));
       draw();
       cards.get(row.webhookId)?.element.querySelector("button")?.focus();
-      say({ pause: `${row.webhookId} is paused.`, resume: `${row.webhookId} sends again.`, "close-breaker": `The breaker of ${row.webhookId} is closed.` }[action]);
+      say({ pause: `${row.webhookId} is paused.`, resume: `${row.webhookId} is resumed.`, "close-breaker": `The breaker of ${row.webhookId} is closed.` }[action]);
     } catch (error) {
       say(error.message, "bad");
     }
@@ -106,7 +106,7 @@ function badges({ paused, breaker, hidden }) {
   if (breaker.state === "open") made.push(badge("Breaker open", "bad"));
   if (breaker.state === "half-open") made.push(badge("Breaker half open", "warn"));
   if (hidden) made.push(badge("Hidden", "idle"));
-  return made.length ? made : [badge("Sends", "good")];
+  return made.length ? made : [badge("Active", "good")];
 }
 
 function fact(name, value, tone = null) {
