@@ -160,7 +160,7 @@ class Mischief:
         self._start_server(part)
 
     def _has_written(self):
-        """Return whether the server has written its file; `everysec` may delay that by two seconds, and a kill loses it."""
+        """Return whether the server has written its file; `everysec` may delay that by two seconds: a kill loses it."""
         with suppress(redis.RedisError):
             info = self.harness.client.info("persistence")
             return not info["aof_pending_bio_fsync"] and not info["aof_buffer_length"]

@@ -68,7 +68,7 @@ class Part:
         self._held: Sink | None = None  # the log's sink since the last start
 
     def start(self) -> None:
-        """Start the process; errors go to its log or next sink. SIGXFSZ is ignored, so that writes beyond a limit fail."""
+        """Start the process; errors go to its log or next sink. SIGXFSZ is ignored, so writes beyond a limit fail."""
         before, self._held, self._sink = self._held, self._sink, None
         if before is not None:
             before.close()

@@ -1,4 +1,4 @@
-"""RabbitMQ as a plain process on loopback, with its own directories, ports and port mapper."""
+"""Runs RabbitMQ as a plain process on loopback, with its own directories, ports and port mapper."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class RabbitMQ:
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
     def tls_url(self, ca_file: str, host: str = "127.0.0.1") -> str:
-        """Its address by TLS, for whoever believes this authority."""
+        """Return its TLS address, for clients that trust this authority."""
         return f"amqps://guest:guest@{host}:{self.tls_port}//?ssl_ca_certs={ca_file}"
 
     def start(self) -> None:
@@ -88,7 +88,7 @@ class RabbitMQ:
             return False
 
     def kill(self) -> None:
-        """As a machine that is lost."""
+        """Kill the broker, as if its machine were lost."""
         signal_group(self._process)
         self._process.wait()
 
@@ -100,7 +100,7 @@ class RabbitMQ:
 
 @contextmanager
 def rabbitmq() -> Iterator[RabbitMQ]:
-    """A broker of its own."""
+    """Provide a separate broker."""
     directory = Path(tempfile.mkdtemp(prefix="rlr"))
     broker = None
     try:

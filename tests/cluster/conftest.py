@@ -1,4 +1,4 @@
-"""One cluster of three primaries for the tests that do no harm to it."""
+"""A cluster of three primaries, shared by the tests that do not harm it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A cluster whose servers are hosts of their own, so that what two of them send each other can be lost."""
+"""A cluster with one simulated host for each server, so that the network between two servers can fail."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ repl-diskless-sync-delay 0
 
 @dataclass
 class HostedServer:
-    """A server on a host of its own."""
+    """A server on its own host."""
 
     host: Host
     port: int
@@ -44,7 +44,7 @@ class HostedServer:
 
 
 class HostedCluster(ClusterServers):
-    """Servers that reach each other through a network."""
+    """A cluster whose servers reach each other through a simulated network."""
 
     servers: list[HostedServer]
 
@@ -52,9 +52,10 @@ class HostedCluster(ClusterServers):
         return self.servers[number].host.address
 
     def cut_off(self, number: int) -> None:
-        """Nothing of what a server sends reaches the other ones any more; clients go on reaching it.
+        """Drop everything that a server sends to the other servers; clients still reach it.
 
-        All at once: of two replicas one that was lost a moment sooner may be promoted without what the other confirmed.
+        All connections are lost at once: if one of two replicas were lost sooner, it might be promoted without writes
+        that the other one has confirmed.
         """
         self.servers[number].host.lose_others()
 
@@ -64,7 +65,7 @@ class HostedCluster(ClusterServers):
 
 @contextmanager
 def hosted_cluster(primaries: int, count: int) -> Iterator[HostedCluster]:
-    """A cluster that has formed, of so many servers."""
+    """Provide a formed cluster of ``count`` servers."""
     directory = Path(tempfile.mkdtemp(prefix="rln"))
     servers = HostedCluster(primaries, directory)
     try:
@@ -82,7 +83,7 @@ def hosted_cluster(primaries: int, count: int) -> Iterator[HostedCluster]:
 
 
 def hosted_server(host: Host, home: Path, port: int = PORT, more: str = "") -> HostedServer:
-    """A server that answers the whole network of its host."""
+    """Start a server that listens on its host's whole network."""
     home.mkdir()
     config = home / "valkey.conf"
     config.write_text(

@@ -1,4 +1,4 @@
-"""A load on a relay while its servers are harmed, and what has to be true of it afterwards."""
+"""Puts a load on a relay while its servers are harmed, and checks the promises afterwards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FINAL_S = 90
 
 
 class Load:
-    """Triggers of several plugins, as fast as they are accepted, of an unrepeatable webhook and of a repeatable one."""
+    """Triggers an unrepeatable and a repeatable webhook of several plugins, as fast as the triggers are accepted."""
 
     def __init__(self, harness, *, pause_s=0.005) -> None:
         self._harness = harness
@@ -57,17 +57,17 @@ class Load:
         self._thread.join()
 
     def wait_for(self, more: int) -> None:
-        """Until so many more were accepted."""
+        """Wait until this many more calls were accepted."""
         wanted = len(self.accepted) + more
         wait_until(lambda: len(self.accepted) >= wanted, FINAL_S)
 
     def wait_for_each(self, more: int) -> None:
-        """Until so many more were accepted of each plugin."""
+        """Wait until this many more calls of each plugin were accepted."""
         wanted = {plugin: self._by_plugin[plugin] + more for plugin in PLUGINS}
         wait_until(lambda: all(self._by_plugin[plugin] >= count for plugin, count in wanted.items()), FINAL_S)
 
     def wait_for_tries(self, more: int) -> None:
-        """Until so many more were brought, and accepted or refused."""
+        """Wait until this many more triggers were sent, and accepted or refused."""
         wanted = self.tried + more
         wait_until(lambda: self.tried >= wanted, FINAL_S)
 
@@ -89,7 +89,7 @@ class Load:
             time.sleep(self._pause_s)
 
     def check(self) -> Counter[str]:
-        """No promise is broken and everything is counted; returns how many calls ended how."""
+        """Check that no promise is broken and every call is counted; return how many calls ended in each state."""
         self.stop()
         wait_until(self._is_over, FINAL_S, every_s=0.5)
         receipts = {ref: [(0, "ok")] * count for ref, count in self.received.receipts.items()}

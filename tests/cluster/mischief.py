@@ -1,4 +1,4 @@
-"""Harm to a whole relay whose store is a cluster: its processes, its broker, and the cluster's servers and slots."""
+"""Faults for a whole relay whose store is a cluster: in its processes, its broker, the cluster's servers and slots."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ KINDS = {
 
 
 class ClusterHarness(Harness):
-    """A relay whose store is a cluster, with one replica that is waited for; its broker is a server beside it."""
+    """A relay whose store is a cluster and waits for one replica; its broker is a separate server."""
 
     def __init__(self, servers: ClusterServers, *, bulk_workers: int = 2) -> None:
         super().__init__(bulk_workers=bulk_workers, RELAY_STORE_URL=servers.url, RELAY_STORE_REPLICAS="1")
@@ -46,7 +46,7 @@ class ClusterHarness(Harness):
         self.keys = Keyspace(PARTITIONS)
 
     def kept_records(self, refs: Sequence[str]) -> dict[str, Invocation]:
-        """What a replica has, too: who reads an end in the moment in which it is written may see a failover take it back."""
+        """Return records as a replica has them, too: a failover may undo what only the primary has written."""
         by_root: dict[str, list[str]] = {}
         for ref in refs:
             by_root.setdefault(self.keys.root_of_ref(ref), []).append(ref)
@@ -68,7 +68,7 @@ def _ask(pipeline, names):
 
 
 class ClusterMischief(Mischief):
-    """One fault after another, each kind at least once; the next one comes when each primary has a replica again."""
+    """Injects one fault after another, each kind at least once; first waits until each primary has a replica again."""
 
     def __init__(self, harness: ClusterHarness, plan: Plan) -> None:
         super().__init__(harness, plan)
@@ -85,7 +85,7 @@ class ClusterMischief(Mischief):
         self._undone.discard(kind)
 
     def _any_primary(self) -> tuple[int, int]:
-        """A pair, and which of the two is the primary."""
+        """Return a random pair, and the number of the server that is its primary."""
         pair = self._random.randrange(self.servers.primaries)
         return pair, self.servers.primary_of(pair)
 

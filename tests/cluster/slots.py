@@ -1,4 +1,4 @@
-"""Slots that move from one primary to another, both ways that a server has: key by key, and whole."""
+"""Moves slots from one primary to another, in both ways that Valkey has: key by key, and whole."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ MOVED_S = 60
 
 
 def slot_of(root: str) -> int:
-    """The slot of all keys below a root."""
+    """Return the slot of all keys below a root."""
     return key_slot(root.encode())
 
 
 def move_whole(servers: ClusterServers, slot: int, target: int, amid: Callable[[], None]) -> None:
-    """`CLUSTER MIGRATESLOTS` (Valkey 9): a copy that follows what is written, and one moment in which it takes over."""
+    """Move a slot by `CLUSTER MIGRATESLOTS` (Valkey 9): a copy follows all writes, then takes over in one moment."""
     with servers.node(servers.owner(slot)) as client:
         client.execute_command("CLUSTER MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", servers.id_of(target))
     amid()
@@ -35,7 +35,7 @@ def move_whole(servers: ClusterServers, slot: int, target: int, amid: Callable[[
 
 
 def move_by_keys(servers: ClusterServers, slot: int, target: int, amid: Callable[[], None]) -> None:
-    """`CLUSTER SETSLOT` and `MIGRATE`, as redis-cli's and valkey-cli's reshard does; ``amid`` with half of the keys moved."""
+    """Move a slot by `CLUSTER SETSLOT` and `MIGRATE`, as valkey-cli's reshard does; call ``amid`` half-way."""
     port = servers.servers[target].port
     with halfway(servers, slot, target) as (giver, taker):
         half = giver.execute_command("CLUSTER COUNTKEYSINSLOT", slot) // 2
@@ -51,7 +51,7 @@ def move_by_keys(servers: ClusterServers, slot: int, target: int, amid: Callable
 
 @contextmanager
 def halfway(servers: ClusterServers, slot: int, target: int) -> Iterator[tuple[redis.Redis, redis.Redis]]:
-    """A slot whose keys may be moved one by one, or back; yields clients of the one that has it and of the other."""
+    """Prepare a slot for moving its keys one by one, or back; yield clients of its owner and of the target."""
     source = servers.owner(slot)
     with servers.node(source) as giver, servers.node(target) as taker:
         taker.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", servers.id_of(source))

@@ -1,4 +1,4 @@
-"""A store of sixteen partitions on three primaries: every plugin's calls live and end there as on one server."""
+"""A store of sixteen partitions on three primaries: every plugin's calls work as on a single server."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ WITHIN_S = 60
 
 
 class Store:
-    """One server of records, which is started again with other settings on the same file."""
+    """A single store server, which can be restarted with other settings on the same file."""
 
     def __init__(self, directory):
         self.directory, self.port = directory, free_port()
@@ -40,7 +40,7 @@ class Store:
 
 
 def go_on_with(harness, **changed):
-    """One process after another is started with other settings: this one, which accepts, and the workers."""
+    """Restart one process after another with changed settings: this one, which accepts calls, then the workers."""
     harness.environ.update(changed)
     old = harness.runtime
     harness.runtime = api_runtime(Settings.from_environ(harness.environ))
@@ -54,7 +54,7 @@ def go_on_with(harness, **changed):
 
 
 def moved(runtime, plugin):
-    """Pause, move when nothing is being sent, resume."""
+    """Pause a plugin, move it once none of its calls is being sent, and resume it."""
     for hook in HOOKS:
         runtime.policies.pause(plugin, hook)
     mover, found = PluginMoves(runtime.client, 16, learnt_s=3), []
@@ -62,7 +62,7 @@ def moved(runtime, plugin):
     def is_moved():
         try:
             found.append(mover.move(plugin))
-        except Conflict:  # calls of it are still being sent
+        except Conflict:  # some of its calls are still being sent
             return False
         return True
 

@@ -33,7 +33,7 @@ def test_killed_and_frozen_primaries_lose_nothing_and_double_nothing(servers, ha
         load.wait_for(100)
         servers.kill(0)
         wait_until(lambda: servers.is_primary(3), FAILOVER_S)
-        servers.restart(0)  # with a replica that is gone nothing of its partitions is accepted
+        servers.restart(0)  # without a replica its partitions accept nothing
         load.wait_for(100)
         servers.freeze(1)
         wait_until(lambda: servers.is_primary(4), FAILOVER_S)
@@ -49,7 +49,7 @@ def test_killed_and_frozen_primaries_lose_nothing_and_double_nothing(servers, ha
 
 
 def test_servers_that_are_killed_at_the_same_time_lose_nothing_and_double_nothing(servers, harness):
-    """What was confirmed is in the files of both, so that whichever comes back first has it."""
+    """Confirmed writes are in the files of both servers, so the first to come back has them."""
     with Load(harness) as load:
         load.wait_for(100)
         for lost in ("every primary", "a primary and its replica", "all"):

@@ -1,4 +1,4 @@
-"""A cluster that is made of servers: whoever makes it may be killed after whatever it has told one of them."""
+"""Forming a cluster of servers: the process that forms it may be killed after any command to a server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHANGING = {"CLUSTER MEET", "CLUSTER ADDSLOTSRANGE", "CLUSTER REPLICATE"}
 
 
 class Killed(BaseException):
-    """As kill -9 of whoever makes the cluster."""
+    """Simulates kill -9 of the process that forms the cluster."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def strangers(servers):
 
 @pytest.fixture
 def seats(strangers):
-    """As their administrator has them; ports for other servers are not where they usually are."""
+    """The servers as their administrator describes them; their bus ports are not the default ones."""
     found = []
     for number, server in enumerate(strangers.servers):
         with strangers.node(number) as node:
@@ -62,7 +62,7 @@ def seats(strangers):
 
 
 def killed_after(monkeypatch, changes):
-    """Kill whoever tells servers so many things that change something."""
+    """Kill the forming process after this many commands that change a server."""
     execute, left = redis.Redis.execute_command, [changes]
 
     def counting(client, *args, **options):
@@ -76,7 +76,7 @@ def killed_after(monkeypatch, changes):
 
 
 def unheard_of(monkeypatch):
-    """Let no server have heard yet whom another follows, and which slots it has."""
+    """Make each server ignorant of which primary another server follows, and which slots it has."""
     execute = redis.Redis.execute_command
 
     def without_news(client, *args, **options):

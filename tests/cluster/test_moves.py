@@ -1,4 +1,4 @@
-"""A plugin is moved to another partition, whoever dies on the way: all that it has is there, and all others as before."""
+"""A plugin moves to another partition, whichever process dies: all its data arrives, other data stays unchanged."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from tests.timing import wait_until
 PLUGIN, NEIGHBOUR = "traveller", "stays"
 OF_PLUGINS = ("plugins",)
 SHARED = (*OF_IDS, *OF_WEBHOOKS, *OF_PLUGINS)
-#: Numbers that are a sum over plugins.
+#: Keys whose numbers are sums over plugins.
 SUMS = ("pending",)
-#: What says something of the partition as a whole, and stays.
+#: Keys about the partition as a whole, which stay where they are.
 STAYING = ("backlog", "sweeps", "confirmed", "counting_lock", "moved", "move_lock")
 LANES = ("interactive", "bulk", "replay")
 NEWER = Vault.new_key_text()
@@ -52,7 +52,7 @@ OPENED: list[Runtime] = []
 
 
 def opened(settings):
-    """A process of its own, as far as the store knows; it ends with the test."""
+    """Return a runtime that looks like a separate process to the store; it is closed after the test."""
     runtime = Runtime(settings, holds_target_keys=True)
     OPENED.append(runtime)
     return runtime
@@ -66,12 +66,12 @@ def closed():
 
 
 class Killed(BaseException):
-    """As kill -9 of whoever moves: nothing is done any more, not even in an ``except Exception``."""
+    """Simulates kill -9 of the mover: nothing runs after it, not even an ``except Exception``."""
 
 
 @dataclass
 class Held:
-    """What a plugin was given: to be found after its move."""
+    """What a plugin was given, and must still have after its move."""
 
     delivered: str
     parked: str
@@ -112,7 +112,7 @@ def trigger(runtime, plugin, key=None):
 
 
 def fill(runtime, plugin):
-    """Calls of every kind, and a replay of a failed one; then it is paused."""
+    """Make calls of every kind, and a replay of a failed one; then pause the plugin."""
     refs = [trigger(runtime, plugin).reference_id for _ in range(6)]
     keyed = trigger(runtime, plugin, "once").reference_id
     token = "t" * 32
@@ -136,7 +136,7 @@ def moves(runtime, wait=lambda _: None):
 
 
 def again(runtime):
-    """Whoever comes after somebody was killed; a minute later."""
+    """Return the moves as seen by the next mover, a minute after another was killed: its lock has expired."""
     for key in runtime.client.scan_iter(match="relay:{*}:moved:*:turn"):
         runtime.client.delete(key)
     return moves(runtime)
@@ -155,7 +155,7 @@ def value_of(server, key):
 
 
 def contents(runtime, number, bucket):
-    """All that a partition has of a bucket: its keys, and its members of what is shared."""
+    """Return all that a partition has of a bucket: its keys, and its members of shared keys."""
     root = partition_root(number)
     server = primary_of(runtime.client, root)
     found = {}
@@ -180,7 +180,7 @@ def member_bucket(kind, member):
 
 
 def sums(runtime):
-    """What is pending in each partition that has something."""
+    """Return the pending count of each partition that has one."""
     found = {}
     for number in range(runtime.keyspace.partitions):
         both = runtime.client.hmget(runtime.keyspace.pending(number), "count", "bytes")
@@ -190,7 +190,7 @@ def sums(runtime):
 
 
 def assert_all_is_there(settings, held):
-    """As whoever comes new finds it."""
+    """Check that a new process finds everything that the plugin had."""
     runtime = opened(settings)
     assert runtime.store.get(PLUGIN, held.delivered).status == 200
     assert runtime.store.get(PLUGIN, held.parked).state is State.QUEUED
@@ -204,7 +204,7 @@ def assert_all_is_there(settings, held):
 
 
 def assert_every_listing_names_it(settings):
-    """Whatever a mover has left: who lists finds every plugin, and goes through those that are to be had."""
+    """Check that, whatever a mover has left, listings name every plugin, and read those that are not on the move."""
     runtime = opened(settings)
     assert runtime.registry.plugins() == [NEIGHBOUR, PLUGIN]
     states = partition_states(runtime.client, runtime.keyspace)
@@ -225,7 +225,7 @@ def assert_every_listing_names_it(settings):
 
 
 def what_listings_see(runtime):
-    """Where plugins are, are noted, and have calls that wait: of what is the same one look is enough."""
+    """Return all that listings depend on: where plugins are, are noted, and have queued calls; equal ones are alike."""
     asked = runtime.client.pipeline(transaction=False)
     for number in range(16):
         asked.hgetall(table_key(number))
@@ -235,7 +235,7 @@ def what_listings_see(runtime):
 
 
 def elsewhere(runtime, plugin=PLUGIN):
-    """A partition on another primary."""
+    """Return the number of a partition on another primary."""
     home = runtime.keyspace.root(plugin)
     there = primary_of(runtime.client, home)
     return next(n for n in range(16) if primary_of(runtime.client, partition_root(n)) is not there)
@@ -271,14 +271,14 @@ def test_a_plugin_is_moved_with_all_that_it_has_and_others_stay(settings, runtim
 
 
 def everything_of_others(runtime, bucket):
-    """Of all partitions what belongs to neither the bucket nor what changes by itself."""
+    """Return what all partitions have of the neighbour plugin."""
     return {number: contents(runtime, number, bucket_of_plugin(NEIGHBOUR)) for number in range(16)} | {
         "webhooks": runtime.client.hgetall(runtime.keyspace.webhooks(NEIGHBOUR))
     }
 
 
 class Stopping:
-    """Stops whoever asks a server for the n-th time: before the server is told, or after it."""
+    """Stops the process at its n-th request to a server: before the server gets the request, or after its reply."""
 
     def __init__(self, monkeypatch):
         self.count, self.at, self.after = 0, 0, False
@@ -305,7 +305,7 @@ class Stopping:
 def test_a_move_that_is_killed_at_any_step_is_finished_by_the_next(settings, runtime, held, monkeypatch, after):
     bucket, home = bucket_of_plugin(PLUGIN), runtime.keyspace.partition_of(PLUGIN)
     places = [home, elsewhere(runtime)]
-    assert_every_listing_names_it(settings)  # which counts what was noted
+    assert_every_listing_names_it(settings)  # which also counts what was noted
     before, pending = contents(runtime, home, bucket), sums(runtime)[home]
     stopping, number, was_killed, looked_at = Stopping(monkeypatch), 0, True, set()
     while was_killed:
@@ -333,7 +333,7 @@ def test_a_move_that_is_killed_at_any_step_is_finished_by_the_next(settings, run
 
 
 class Values(SealedValues):
-    """All sealed values; after so many of them something happens."""
+    """All sealed values; an act is run before one of them is returned."""
 
     def __init__(self, runtime, moment, act):
         super().__init__(runtime.client, runtime.keyspace)
@@ -348,7 +348,7 @@ class Values(SealedValues):
 
 
 def resealing(runtime, moment=-1, act=None):
-    """With a data key that is newer than the one under which everything is sealed."""
+    """Return a resealing with a data key newer than the one under which everything is sealed."""
     vault = Vault.from_text(f"{NEWER},{runtime.settings.data_keys.reveal()}")
     values = Values(runtime, moment, act)
     return Resealing(values, {"data": vault, "target": runtime.target_vault}, runtime.api_keys, runtime.registry)
@@ -356,14 +356,14 @@ def resealing(runtime, moment=-1, act=None):
 
 @pytest.fixture
 def sealed(runtime, held):
-    """As `held`, without the results, which are not really sealed."""
+    """The plugin of `held`, without its results, which are not really sealed."""
     for key in runtime.client.scan_iter(match="relay:{*}:inv:*:result"):
         runtime.client.delete(key)
 
 
 @pytest.mark.parametrize("way", ["run", "uses"])
 def test_who_goes_through_all_that_is_sealed_is_told_of_a_move_meanwhile(runtime, sealed, way):
-    """Also of one there and back, after which everything is where it was."""
+    """Also if the plugin moves there and back, so that everything is where it was."""
     home, target = runtime.keyspace.partition_of(PLUGIN), elsewhere(runtime)
 
     def there_and_back():
@@ -381,7 +381,7 @@ def test_who_goes_through_all_that_is_sealed_is_told_of_a_move_meanwhile(runtime
 
 
 def test_nothing_is_sealed_anew_while_a_plugin_is_on_its_way_or_has_left_something(runtime, sealed, monkeypatch):
-    """So that no copy keeps a key in use of which nobody knows any more."""
+    """Otherwise a forgotten copy might stay sealed under a key that seems unused."""
     stopping, home, target = Stopping(monkeypatch), runtime.keyspace.partition_of(PLUGIN), elsewhere(runtime)
     refused = 0
     for number in range(1, 80, 6):
@@ -526,7 +526,7 @@ def test_calls_wait_through_a_move_under_load_and_are_sent_when_it_is_over(three
 
 
 def test_a_store_of_one_partition_is_divided_and_its_plugins_are_moved(valkey):
-    """Those who do not know of it yet go on; what they and others wrote is found."""
+    """Processes that have not noticed it yet go on; everything that any process wrote is found."""
     given = {
         "RELAY_REDIS_URL": valkey.tcp_url,
         "RELAY_TARGET_KEYS": Vault.new_key_text(),

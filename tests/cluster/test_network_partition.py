@@ -1,4 +1,4 @@
-"""A primary that its cluster cannot reach, though clients can: it confirms nothing, and who takes its place is found."""
+"""A primary that its cluster cannot reach, but clients can: it confirms no writes, and its successor is found."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def harness(servers, tmp_path_factory):
 def test_a_primary_that_is_cut_off_from_its_cluster_loses_nothing_and_doubles_nothing(servers, harness):
     with Load(harness) as load:
         load.wait_for(60)
-        servers.cut_off(0)  # which has the replicas 3 and 6
+        servers.cut_off(0)  # its replicas are 3 and 6
         wait_until(lambda: servers.is_primary(3) or servers.is_primary(6), FAILOVER_S)
         assert servers.is_primary(0), "both sides have one"
         load.wait_for_each(5)

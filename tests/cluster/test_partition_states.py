@@ -1,4 +1,4 @@
-"""Where partitions lie on a cluster, also while one of its servers is lost, and where Sentinels say."""
+"""Where partitions lie: on a cluster, also while one of its servers is lost, and with Sentinels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEYS = Keyspace(16)
 
 @pytest.fixture(scope="module")
 def servers():
-    """A cluster that goes on with the slots that it has left when a primary is lost."""
+    """A cluster that, when a primary is lost, still serves the remaining slots."""
     with cluster(3) as running:
         for number in range(3):
             with running.node(number) as node:
@@ -37,7 +37,7 @@ def servers():
 
 
 def called(servers):
-    """A client of the cluster, with a call that waits of every plugin."""
+    """A client of the cluster, in which every plugin has a queued call."""
     client = client_of(servers.url, socket_timeout=5)
     for plugin in PLUGINS:
         client.hset(KEYS.webhooks(plugin), "hook", 1)

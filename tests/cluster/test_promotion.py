@@ -1,4 +1,4 @@
-"""What a promoted replica has of what was accepted, with none, one and two replicas waited for, and either kind of file."""
+"""Which accepted calls a promoted replica has, if the store waits for 0, 1 or 2 replicas, with either fsync policy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.parametrize("fsync", ["everysec", "always"])
 
 @contextmanager
 def three_servers(directory, fsync):
-    """A primary, and two replicas that follow it."""
+    """Provide a primary and two replicas that follow it."""
     with ExitStack() as stack:
         servers = []
         for name in ("primary", "first", "second"):
@@ -46,7 +46,7 @@ def online(primary):
 
 
 def accept(server, replicas):
-    """Accepts one call, and returns its reference id."""
+    """Accept a call; return its reference id."""
     with redis.Redis(port=server.port, socket_timeout=10) as client:
         store = InvocationStore(client, LIMITS, lease_margin_ms=10_000, replicas=replicas)
         new = new_call(PLUGIN)

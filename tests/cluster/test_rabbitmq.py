@@ -58,7 +58,7 @@ def test_a_broker_that_is_killed_and_comes_back_loses_nothing_and_doubles_nothin
         with Load(harness) as load:
             load.wait_for(100)
             broker.kill()
-            load.wait_for(20)  # accepted, though nobody takes it
+            load.wait_for(20)  # accepted, although no worker takes them
             broker.start()
             load.wait_for(100)
             ends = load.check()

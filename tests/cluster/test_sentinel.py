@@ -1,4 +1,4 @@
-"""A store and a broker that Sentinels name: a primary that is killed loses nothing and doubles nothing."""
+"""A store and a broker found through Sentinels: killing a primary loses and doubles nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A primary that stands still, and that nothing takes the place of: calls of plugins in other partitions go on."""
+"""A primary hangs and nothing replaces it: calls of plugins in other partitions go on."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.integration.worker_harness import worker_harness
 from tests.receivers import json_answer, receiver, slow
 from tests.timing import wait_until
 
-CALLS = 40  # of each plugin that is not concerned, while the primary stands still
-WITHIN_S = 60  # a single one took longer when all waited for the silent server
+CALLS = 40  # of each unaffected plugin, while the primary hangs
+WITHIN_S = 60  # when all calls waited for the silent server, a single one took longer
 FINAL_S = 90
 
 
 class Caller(threading.Thread):
-    """Triggers of one plugin, one after another: those of several wait for each other nowhere but in the relay."""
+    """Sends one plugin's triggers one after another, so that plugins can wait for each other only in the relay."""
 
     def __init__(self, harness, plugin):
         super().__init__()
@@ -39,7 +39,7 @@ class Caller(threading.Thread):
                 self.accepted.append(self._harness.runtime.dispatcher.trigger(call).reference_id)
             except RelayError as error:
                 self.refused[type(error)] += 1
-            time.sleep(0.15)  # no more than a worker sends on a busy machine
+            time.sleep(0.15)  # no faster than a worker sends on a busy machine
 
     def stop(self):
         self._stopping.set()
@@ -77,7 +77,7 @@ def callers(harness):
 
 
 def final(harness, reference_ids):
-    """Those of these ids that are final."""
+    """Return those of these ids that are final."""
     return [ref for ref in reference_ids if harness.record(ref).state.final]
 
 

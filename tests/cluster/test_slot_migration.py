@@ -1,4 +1,4 @@
-"""Partitions that move from one primary to another while calls run: none is lost, doubled, or counted wrongly."""
+"""Partitions move from one primary to another while calls run: no call is lost, doubled, or counted wrongly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.timing import wait_until
 
 KEYS = Keyspace(16)
 ROOTS = [*sorted({KEYS.root(plugin) for plugin in PLUGINS}), SHARED_ROOT]
-CALLS = 30  # accepted after each move
+CALLS = 30  # how many are accepted after each move
 FAILOVER_S = 60
 
 
@@ -46,7 +46,7 @@ def test_partitions_move_while_calls_run_and_nothing_is_lost_doubled_or_counted_
 
 
 def replaced(servers, primary):
-    """Kill a primary, wait until its replica has taken its place, and start it again; returns who has the place."""
+    """Kill a primary, wait until its replica has taken over, and restart it; return the new primary's number."""
     pair = primary % servers.primaries
     other = 2 * pair + servers.primaries - primary
     servers.kill(primary)
@@ -72,7 +72,7 @@ def moved_whole(servers, slot, source, target):
 
 @pytest.mark.parametrize("begin", [half_moved, moved_whole])
 def test_who_dies_while_a_slot_is_moved_is_replaced_and_nothing_is_lost(servers, harness, begin):
-    """Whoever takes the place of one that died knows of a move key by key: no script takes half of a slot for all."""
+    """A server that takes over knows about a move key by key, so no script takes half of a slot for the whole."""
     with Load(harness) as load:
         load.wait_for(100)
         slot = slot_of(KEYS.root(PLUGINS[0]))
@@ -82,7 +82,7 @@ def test_who_dies_while_a_slot_is_moved_is_replaced_and_nothing_is_lost(servers,
             begin(servers, slot, source, target)
             other = replaced(servers, source if dies == "giver" else target)
             load.wait_for_tries(4 * len(PLUGINS))
-            if begin is half_moved:  # somebody has to end it
+            if begin is half_moved:  # such a move does not end by itself
                 target = target if dies == "giver" else other
                 move_by_keys(servers, slot, target, lambda: load.wait_for_tries(len(PLUGINS)))
             wait_until(lambda: servers.owner(slot) >= 0 and servers.is_whole(), FAILOVER_S)

@@ -86,7 +86,7 @@ def test_a_cluster_is_reached_by_tls_whatever_server_has_the_key(three_nodes, au
 
 
 def announce(servers, ports):
-    """Lets the servers name these ports to clients, 0 for their own."""
+    """Make the servers announce these ports to clients; 0 means their own."""
     for number, port in enumerate(ports):
         with servers.node(number) as node:
             node.config_set("cluster-announce-port", port)

@@ -1,4 +1,4 @@
-"""The users of `deploy/users.acl` on a cluster with replicas: what the processes do there, they may do."""
+"""The users of `deploy/users.acl` have all rights that the processes need on a cluster with replicas."""
 
 from __future__ import annotations
 

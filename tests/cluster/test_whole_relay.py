@@ -1,4 +1,4 @@
-"""The whole relay on a cluster: callers over HTTP, workers, sweeps; the promises are those of `tests/chaos`."""
+"""The whole relay on a cluster, with HTTP callers, workers and sweeps, keeps the promises of `tests/chaos`."""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ class Model:
         return "ended"
 
     def _give_up_probe(self, ref: str, *, lost: bool = False) -> None:
-        """Let the next call probe the endpoint, if this was the probe and heard nothing; a lost probe has ended already."""
+        """Let the next call probe the endpoint, if this one did but heard nothing; a lost probe has ended already."""
         for hook in self.hooks.values():
             if hook.prober == ref and not lost:
                 hook.probe, hook.prober = 0, ""

@@ -1,4 +1,4 @@
-"""A whole relay, started by its own command, and an endpoint for it to call: shared by every end-to-end test."""
+"""A whole relay, started by its own command, and an endpoint for it to call, shared by the end-to-end tests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.tools import require_chromium
 
 STOP_S = 40
 PLUGIN = "shop"
-SECRET = "Bearer s3cr3t-of-the-endpoint"  # pre-filled: the endpoint gets it, no caller ever sees it
+SECRET = "Bearer s3cr3t-of-the-endpoint"  # pre-filled: the endpoint gets it, callers never see it
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class RunningRelay:
     pid: int
 
     def cli(self, *arguments: str, text: str | None = None) -> Any:
-        """What a ``relay`` command prints with ``--output json``; ``text`` is its standard input.
+        """Run a ``relay`` command; return what it prints with ``--output json``. ``text`` is its standard input.
 
-        In this process: one of its own would take half a second for its imports.
+        It runs in this process, because a separate one would need half a second for its imports.
         """
         command = ["--data-dir", str(self.data_dir), *arguments, "--output", "json"]
         unset = dict.fromkeys(name for name in os.environ if name.startswith("RELAY_"))
@@ -51,11 +51,11 @@ class RunningRelay:
         return json.loads(done.stdout)
 
     def apply(self, plugin: str, webhooks: list[dict[str, Any]]) -> None:
-        """Registers webhooks."""
+        """Register webhooks."""
         self.cli("webhooks", "apply", "-", "--plugin", plugin, text=json.dumps(webhooks))
 
     def create_key(self, plugin: str, scopes: tuple[str, ...] = ("trigger",), origins: tuple[str, ...] = ()) -> str:
-        """The text of a new API key."""
+        """Create an API key; return its text."""
         options = [part for scope in scopes for part in ("--scope", scope)]
         options += [part for origin in origins for part in ("--origin", origin)]
         return self.cli("keys", "create", "--plugin", plugin, *options)["key"]
@@ -63,7 +63,7 @@ class RunningRelay:
 
 @dataclass(frozen=True)
 class Shop:
-    """A plugin with webhooks, and a key of it."""
+    """A plugin with webhooks, and its key."""
 
     relay: RunningRelay
     endpoint: Endpoint
@@ -77,9 +77,9 @@ class Shop:
 def start_relay(
     data_dir: Path, *arguments: str, keeps_settings: bool = False, **settings: str
 ) -> tuple[subprocess.Popen[bytes], RunningRelay]:
-    """Starts ``relay up`` on free ports and waits until it is ready; its caller ends the process with SIGTERM.
+    """Start ``relay up`` on free ports and wait until it is ready; the caller ends the process with SIGTERM.
 
-    It may call loopback; one that ``keeps_settings`` is given nothing, and has what the last start had.
+    It may call loopback. With ``keeps_settings`` that setting is not given, but kept from the last start.
     """
     port, flower_port = free_port(), free_port()
     ports = ("--port", str(port), "--flower-port", str(flower_port))
@@ -98,7 +98,7 @@ def start_relay(
 
 
 def stop_relay(process: subprocess.Popen[bytes]) -> int:
-    """Ends it as an operator does; its exit status."""
+    """Stop ``relay up`` as an operator does; return its exit status."""
     process.terminate()
     try:
         return process.wait(STOP_S)
@@ -127,7 +127,7 @@ def _last_words(data_dir: Path) -> str:
 
 
 def relay_command() -> str:
-    """The ``relay`` of this environment."""
+    """Return the path of this environment's ``relay`` command."""
     beside = Path(sys.executable).parent / "relay"
     return str(beside) if beside.exists() else shutil.which("relay") or "relay"
 
@@ -139,7 +139,7 @@ def _environ(**settings: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def running_relay():
-    """A relay that may call loopback, which files share."""
+    """A relay that may call loopback; shared by several files."""
     return shared.enter_context(_open_relay())
 
 
@@ -154,7 +154,7 @@ def _open_relay():
 
 @pytest.fixture(scope="session")
 def browser():
-    """A Chromium that files share; whoever opens pages gives them a profile of their own."""
+    """A Chromium shared by several files; each test opens its pages in a new profile."""
     from tests.e2e.console_browser import chromium
 
     return shared.enter_context(chromium(require_chromium()))
@@ -204,13 +204,13 @@ def open_shop(relay: RunningRelay, endpoint: Endpoint, plugin: str) -> Shop:
 
 @pytest.fixture(scope="session")
 def shop(running_relay, endpoint):
-    """The plugin ``shop``, which tests share: its calls are those of all of them."""
+    """The plugin ``shop``, shared by many tests, with the calls of all of them."""
     return open_shop(running_relay, endpoint, PLUGIN)
 
 
 @pytest.fixture(scope="session")
 def harness():
-    """The relay of the acceptance tests: it may call the endpoints of its harness and nothing else."""
+    """The relay of the acceptance tests, which may call only the endpoints of its harness."""
     from tests.e2e.harness import open_harness
 
     return shared.enter_context(open_harness())

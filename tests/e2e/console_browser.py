@@ -1,4 +1,4 @@
-"""The console in a headless Chromium: one page of it, what it asked for, and what axe-core finds wrong with it."""
+"""The console in a headless Chromium: an open page, its requests, and the faults that axe-core finds in it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
-WIDTHS = {375: 812, 900: 900, 1600: 1000}  # and heights: a telephone, a tablet, a desk
+WIDTHS = {375: 812, 900: 900, 1600: 1000}  # widths and heights of a telephone, a tablet and a desktop
 SCHEMES = ("light", "dark")
-#: What is tried: what fits does not depend on colours, and contrast only where a width shows what others do not.
+#: The widths and colour schemes to try. Layout does not depend on colours, so without `DEEP` each width has one scheme.
 LOOKS = list(product(WIDTHS, SCHEMES)) if DEEP else [(375, "dark"), (900, "light"), (1600, "dark")]
 WAIT_MS = 60_000  # for a machine that others keep busy
 _AXE = (Path(__file__).parents[1] / "vendor" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
-# Text that is seen outside of the box around it: the nearest ancestor with a border or a ground of its own.
+# Finds text that is visible outside its box: the nearest ancestor with a border or its own background.
 _SPILLS = """
 (() => {
   const isBox = (style) => parseFloat(style.borderRightWidth) > 0 || !/, 0\\)|transparent/.test(style.backgroundColor);
@@ -49,15 +49,15 @@ _SPILLS = """
 
 @dataclass
 class Console:
-    """The console of a relay, open in a page."""
+    """The console of a relay, open in a browser page."""
 
     page: Page
     url: str
-    asked: list[str] = field(default_factory=list)  # the address of every request
-    said: list[str] = field(default_factory=list)  # everything in the browser's console, and every exception
+    asked: list[str] = field(default_factory=list)  # the URL of every request
+    said: list[str] = field(default_factory=list)  # everything written to the browser's console, and every exception
 
     def sign_in(self, key: str) -> None:
-        """With the keyboard alone: the field has the focus."""
+        """Sign in with the keyboard alone: the field has the focus."""
         self.page.goto(f"{self.url}/console")
         self.page.get_by_label("API key with the scope operate").wait_for()
         self.page.keyboard.type(key)
@@ -69,7 +69,7 @@ class Console:
         return self
 
     def go(self, route: str, heading: str) -> None:
-        """To a view, until its first heading is there and nothing is on its way any more."""
+        """Go to a view; wait until its first heading is shown and no request is pending."""
         self.page.evaluate("hash => { location.hash = hash }", f"#/{route}")
         self.page.get_by_role("heading", level=1, name=heading).wait_for()
         self.settled()
@@ -78,18 +78,18 @@ class Console:
         self.page.locator(".loading").first.wait_for(state="detached")
 
     def faults(self) -> list[str]:
-        """What axe-core finds on what is shown: rule and place."""
+        """Return the faults that axe-core finds in the page, as rule and place."""
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(_AXE)
         found: dict[str, Any] = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         return [f"{fault['id']}: {node['target']}" for fault in found["violations"] for node in fault["nodes"]]
 
     def overflow_px(self) -> int:
-        """By how much the page is wider than what its window leaves to it beside a scrollbar."""
+        """Return by how many pixels the page is wider than the window without its scrollbar."""
         return int(self.page.evaluate("document.documentElement.scrollWidth - document.body.clientWidth"))
 
     def spills(self) -> list[str]:
-        """What sticks out of the box that it is drawn in: of each its text, and by how many pixels."""
+        """Return each text that sticks out of its box, and by how many pixels."""
         found: list[str] = self.page.evaluate(_SPILLS)
         return found
 
@@ -104,7 +104,7 @@ def chromium(path: str) -> Iterator[Browser]:
 
 @contextlib.contextmanager
 def opened(browser: Browser, url: str, *, width: int = 1600, scheme: str = "light") -> Iterator[Console]:
-    """A page of its own, with a profile of its own."""
+    """Open the console in a new page with a new profile."""
     size = {"width": width, "height": WIDTHS[width]}
     context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
     context.set_default_timeout(WAIT_MS)

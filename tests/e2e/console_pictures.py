@@ -1,4 +1,4 @@
-"""Makes the console's pictures of the documents, from a relay that runs: ``make demo DEMO_ARGS=--traffic``, for an hour.
+"""Makes the documents' pictures of the console, from a running relay: ``make demo DEMO_ARGS=--traffic``, for an hour.
 
 ``python -m tests.e2e.console_pictures URL KEY_FILE INTO``.
 """
@@ -18,7 +18,7 @@ LARGEST_BYTES = 300_000
 
 
 def reference_of(console: Console, key: str, **filters: str) -> str:
-    """The newest invocation that fits, of those with the most attempts."""
+    """Return the newest invocation that fits the filters, of those with the most attempts."""
     answer = requests.get(
         f"{console.url}/v1/invocations", params=filters, headers={"Authorization": f"Bearer {key}"}, timeout=30
     )
@@ -39,7 +39,7 @@ def take(console: Console, key: str, into: Path) -> None:
     }
     for name, (route, heading) in views.items():
         console.go(route, heading)
-        console.page.wait_for_timeout(1_500)  # two looks: charts are drawn, "now" is now
+        console.page.wait_for_timeout(1_500)  # long enough for two refreshes: charts are drawn, times are current
         path = into / f"console-{name}.png"
         console.page.screenshot(path=path)
         assert path.stat().st_size < LARGEST_BYTES, path

@@ -1,4 +1,4 @@
-"""What a text looks like after it was written in every usual way: written for the tests, apart from the relay's own."""
+"""Encodes a text in every usual way, independently of the relay's own code."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import html
 import json
 from urllib.parse import quote
 
-_ENDS = 2  # so many characters at either end of base64 depend on what stands beside the text
+_ENDS = 2  # how many characters at either end of base64 depend on the neighbouring text
 
 
 def encodings(text: str) -> dict[str, bytes]:
-    """Name of the way -> what then stands in the file, page or answer; search it with the case folded by `shows`."""
+    """Return the encoded text by the encoding's name; for `shows`, which ignores case except in base64."""
     raw = text.encode()
     found = {
         "raw": raw,
@@ -34,7 +34,7 @@ def encodings(text: str) -> dict[str, bytes]:
 
 
 def shows(haystack: bytes, texts: dict[str, str]) -> list[str]:
-    """Which texts stand there, and in which encoding. Base64 is told apart by case, the others are not."""
+    """Return which texts occur, and in which encoding; the case of letters counts only in base64."""
     lowered = haystack.lower()
     return [
         f"{name} ({way})"

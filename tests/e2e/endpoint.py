@@ -1,4 +1,4 @@
-"""A third-party endpoint on loopback: echoes, fails or takes its time, and remembers what it got."""
+"""A third-party endpoint on loopback, which echoes, fails or is slow, and remembers its requests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Received:
 
 
 class Endpoint:
-    """`/echo` answers with what it got, `/status/N` with N, `/slow/S` after S seconds."""
+    """`/echo` answers with the request's content, `/status/N` with status N, `/slow/S` after S seconds."""
 
     def __init__(self) -> None:
         self._received: list[Received] = []
@@ -43,11 +43,11 @@ class Endpoint:
 
     @property
     def count(self) -> int:
-        """How many requests have come."""
+        """How many requests it has received."""
         return len(self._received)
 
     def received(self, reference_id: str) -> list[Received]:
-        """The requests of one invocation: each carries its reference id."""
+        """Return the requests of one invocation; each carries its reference id."""
         return [each for each in self._received if each.headers.get("webhook-id") == reference_id]
 
     def answer(self, received: Received) -> tuple[int, object]:

@@ -1,7 +1,7 @@
-"""The harness of the acceptance tests: a relay as ``relay up`` starts it, and every kind of endpoint that it may call.
+"""The harness of the acceptance tests: a relay started by ``relay up``, and every kind of endpoint to call.
 
-Only these endpoints are allowed by name or port, so that everything else on loopback is refused as in production.
-No name is ever looked up: ``.localhost`` is loopback and ``.onion`` is nowhere by libcurl's own rule (RFC 6761, 7686).
+Only these endpoints are allowed, by name or port; everything else on loopback is refused, as in production. No name is
+looked up in DNS: libcurl itself resolves ``.localhost`` to loopback and rejects ``.onion`` (RFC 6761, 7686).
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 
 NAMED_HOST = "hook.vendor.localhost"
 NOWHERE = "https://nx.vendor.onion/orders"
-REFUSED_ADDRESS = "https://meta.vendor.localhost/latest/meta-data"  # loopback, port 443: nobody allowed that
+REFUSED_ADDRESS = "https://meta.vendor.localhost/latest/meta-data"  # loopback, port 443, which is not allowed
 _NOT_FOUND = answer(404, b"no such page")
 
 
 @dataclass
 class Site:
-    """An endpoint whose pages are scripts; tests add pages at any time."""
+    """An endpoint whose pages are scripts; tests may add pages at any time."""
 
     pages: dict[str, Script] = field(default_factory=dict)
     served: Receiver | None = None
@@ -55,7 +55,7 @@ class Site:
         return self.pages.get(request.target.partition("?")[0], _NOT_FOUND)(connection, request)
 
     def page(self, path: str, script: Script) -> str:
-        """Serve ``script`` at ``path``; its URL."""
+        """Serve ``script`` at ``path``; return its URL."""
         self.pages[path] = script
         return f"{self.origin}{path}"
 
@@ -65,7 +65,7 @@ class Site:
         return f"{self.served.scheme}://{self.served.host}:{self.served.port}"
 
     def received(self, reference_id: str) -> list[Request]:
-        """The requests of one invocation."""
+        """Return the requests of one invocation."""
         assert self.served
         return [each for each in list(self.served.requests) if each.header("webhook-id") == reference_id]
 
@@ -76,8 +76,8 @@ class Harness:
 
     relay: RunningRelay
     site: Site  # http on 127.0.0.1
-    named: Site  # https, trusted, by a name
-    stranger: Receiver  # https with a certificate of nobody's
+    named: Site  # https, with a host name and a trusted certificate
+    stranger: Receiver  # https, with a certificate of an unknown authority
     trap: Receiver  # answers the first request of each connection, hangs up (FIN) after reading the second
     reset_trap: Receiver  # the same with RST
     closed: str
@@ -88,7 +88,7 @@ class Harness:
         return self.relay.base_url
 
     def plugin(self, name: str, webhooks: list[dict[str, Any]]) -> Plugin:
-        """A plugin with these webhooks, and its keys."""
+        """Make a plugin with these webhooks and an API key."""
         if webhooks:
             self.relay.apply(name, webhooks)
         return Plugin(
@@ -101,7 +101,7 @@ ORIGIN = "https://app.example.com"
 
 @dataclass(frozen=True)
 class Plugin:
-    """One plugin of the harness, and the three ways to call its webhooks."""
+    """A plugin of the harness, with the ways to call its webhooks."""
 
     harness: Harness
     name: str
@@ -109,7 +109,7 @@ class Plugin:
     operator_key: str
 
     def call(self, method: str, path: str, *, key: str | None = None, **how: Any) -> requests.Response:
-        """One HTTP request with the plugin's key (or another)."""
+        """Make one HTTP request, with the plugin's key or another."""
         headers = {"Authorization": f"Bearer {key or self.key}", **how.pop("headers", {})}
         return requests.request(method, self.harness.url + path, headers=headers, timeout=60, **how)
 
@@ -118,7 +118,7 @@ class Plugin:
         return self.call("POST", f"/v1/webhooks/{webhook_id}/trigger", json=value or {}, headers=headers, **how)
 
     def record(self, reference_id: str, *, wait_s: int = 0) -> dict[str, Any]:
-        """The record as an operator sees it."""
+        """Return the record as an operator sees it."""
         headers = {"Prefer": f"wait={wait_s}"} if wait_s else {}
         found = self.call("GET", f"/v1/invocations/{reference_id}", key=self.operator_key, headers=headers)
         assert found.status_code == 200, found.text
@@ -129,7 +129,7 @@ class Plugin:
             return client.webhooks.trigger(webhook_id, data, headers, query)
 
     def by_http(self, webhook_id: str, data: Any, headers: dict[str, str], query: dict[str, Any]) -> dict[str, Any]:
-        """With what a plugin without any client of ours would use."""
+        """Trigger a webhook by plain HTTP, as a plugin without our clients would."""
         ours = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         body = json.dumps({"data": data, "headers": headers, "queryParams": query}).encode()
         request = urllib.request.Request(f"{self.harness.url}/v1/webhooks/{webhook_id}/trigger", body, ours)
@@ -141,7 +141,7 @@ class Plugin:
         return self.harness.relay.cli(*self._command(webhook_id, headers, query), text=json.dumps(data))
 
     def by_cli(self, webhook_id: str, data: Any, headers: dict[str, str], query: dict[str, Any]) -> dict[str, Any]:
-        """As by the command in a process of its own, which takes half a second."""
+        """Trigger a webhook by the command in a separate process, which takes half a second."""
         directory, arguments = self.harness.relay.data_dir, self._command(webhook_id, headers, query)
         command = [relay_command(), "--data-dir", str(directory), *arguments, "--output", "json"]
         done = subprocess.run(command, input=json.dumps(data), capture_output=True, text=True, timeout=60, check=False)
@@ -157,7 +157,7 @@ class Plugin:
 
 @contextlib.contextmanager
 def open_harness(**settings: str) -> Iterator[Harness]:
-    """Starts the endpoints, then the relay that may call them; ends all of it."""
+    """Start the endpoints, then a relay that may call them; stop all of it at the end."""
     directory = Path(tempfile.mkdtemp(prefix="rly"))  # short: a socket's path has at most 107 bytes
     authority, nobody = make_authority(directory), make_authority(directory, "nobody.pem")
     site, named = Site(), Site()

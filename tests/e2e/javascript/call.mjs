@@ -1,8 +1,9 @@
-// Makes calls with the client module and prints what became of each. Each line of stdin is a JSON object:
+// Makes calls with the client module and prints their results. Each line of stdin is a JSON object:
 //   { source, baseUrl, key, options?, calls: [{ method, args, abortAfterMs? }] }
-// `source` is where the module is: an http URL, as a plugin would import it, or a file's path. Binary arguments are
-// {"$bytes": base64}, {"$buffer": base64}, {"$blob": base64}; {"$nan": true} and {"$bigint": "1"} are what JSON lacks.
-// Prints a line for each: { results }, a list of { value } or { error } with `ms`; or { fault } where there is no client.
+// `source` is the module's http URL, as a plugin would import it, or its file path. Binary arguments are
+// {"$bytes": base64}, {"$buffer": base64}, {"$blob": base64}; {"$bigint": "1"} and {"$cycle": true} are values that
+// JSON lacks. Prints a line for each: { results }, a list of { value, ms } or { error, ms }; or { fault } if the client
+// could not be made.
 import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 

@@ -1,5 +1,5 @@
-// Verifies signed calls with the standardwebhooks package: standard input is [{secret, headers, body}], body as base64.
-// Prints for each whether it is good, or the reason why it is not. NODE_PATH says where the package is.
+// Verifies signed calls with the standardwebhooks package, which NODE_PATH has to find. Standard input is
+// [{secret, headers, body}], with the body as base64. Prints a list: "good" or an error message for each call.
 "use strict";
 const { Webhook } = require("standardwebhooks");
 
