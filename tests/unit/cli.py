@@ -1,4 +1,4 @@
-"""Runs the real command against a real server, in this process."""
+"""Runs the real `relay` command against a real server, in this process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECRET = "Bearer planted-secret-value"
 
 @dataclass(frozen=True)
 class Cli:
-    """The command with its settings in the environment."""
+    """The `relay` command, with its settings as environment variables."""
 
     url: str
     directory: Path
@@ -41,7 +41,7 @@ class Cli:
         return {"RELAY_REDIS_URL": self.url, **self.keys}
 
     def use_ring_files(self) -> None:
-        """Takes each ring from a file of one key in the data directory, as `relay up` writes it."""
+        """Use a key file with one key in the data directory for each ring, as `relay up` does."""
         for ring in ("target", "data"):
             file = self.directory / f"{ring}.keys"
             os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
@@ -50,7 +50,7 @@ class Cli:
             self.keys[f"RELAY_{ring.upper()}_KEYS_FILE"] = str(file)
 
     def run(self, *arguments: str, text: str | bytes | None = None, environ: Any = None) -> Result:
-        """The outcome of ``relay ARGUMENTS``; a Python exception in it is raised here."""
+        """Run ``relay ARGUMENTS`` and return the outcome; raises any Python exception of the command."""
         place = ["--data-dir", str(self.directory)]
         return CliRunner().invoke(
             main,
@@ -61,7 +61,7 @@ class Cli:
         )
 
     def json(self, *arguments: str, text: str | bytes | None = None, exit_code: int = 0) -> Any:
-        """What ``relay ARGUMENTS --output json`` prints on standard output."""
+        """Run ``relay ARGUMENTS --output json``; return what it prints on standard output."""
         result = self.run(*arguments, "--output", "json", text=text)
         assert result.exit_code == exit_code, result.output
         return json.loads(result.stdout)
@@ -81,7 +81,7 @@ class Cli:
 
 
 def a_webhook(**changes: Any) -> dict[str, Any]:
-    """A registration with a secret and fillable parts."""
+    """Return a registration with a secret and fillable parts."""
     return {
         "id": "ping",
         "url": URL,

@@ -1,6 +1,6 @@
-"""The commands as a class: each with arguments that do something, and for each of its parameters whether it is a name.
+"""All commands: valid arguments for each, and for each parameter whether it names something.
 
-A parameter that stands in neither table makes the tests fail: whoever adds one has to say what it is.
+A parameter in neither table makes the tests fail, so a new parameter has to be added to one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command that does something, with its path."""
+    """Yield every command that is not a group, with its path."""
     if not isinstance(command, click.Group):
         yield path, command
         return
@@ -58,13 +58,13 @@ def make_site(cli: Cli) -> Site:
     cli.apply(a_webhook(url="http://127.0.0.1:9/", timeout=1, description="second"))
     made = cli.json("keys", "create", "--plugin", "acme", "--scope", "trigger")
     ref = cli.json("trigger", "ping", "--plugin", "acme", "--async")["referenceId"]
-    assert cli.run("webhooks", "test", "ping", "--plugin", "acme").exit_code == 1  # nobody listens there
+    assert cli.run("webhooks", "test", "ping", "--plugin", "acme").exit_code == 1  # nothing listens there
     job = cli.json("replay", "start", "--plugin", "acme")
     (cli.directory / "apply.json").write_text(json.dumps(a_webhook(id="pong")))
     return Site(cli, made["id"], ref, job["replayId"])
 
 
-#: By command, what makes it do something; ``{...}`` are members of the site. Options that it needs not are left out.
+#: Valid parameters for each command, without unneeded options; ``{...}`` are members of the site.
 GOOD: dict[tuple[str, ...], dict[str, str | tuple[str, ...]]] = {
     ("doctor",): {},
     ("settings",): {},
@@ -116,11 +116,11 @@ GOOD: dict[tuple[str, ...], dict[str, str | tuple[str, ...]]] = {
 
 
 def _slip(text: str) -> str:
-    """The text with its last character another one."""
+    """Return the text with its last character changed."""
     return text[:-1] + ("0" if text[-1] != "0" else "1")
 
 
-#: By parameter that is a name: what is nobody's name but like one, and the name that was meant ('' where none can be).
+#: For each parameter that is a name: an unknown name similar to a real one, and the real one ('' if none is similar).
 NAMES: dict[str, Callable[[Site], tuple[str | tuple[str, ...], str]]] = {
     "plugin": lambda site: ("acmee", "acme"),
     "webhook_id": lambda site: ("pnig", "ping"),
@@ -136,7 +136,7 @@ NAMES: dict[str, Callable[[Site], tuple[str | tuple[str, ...], str]]] = {
     "revision": lambda site: ("7", ""),
     "begins": lambda site: (("shard", "1"), "shared"),
 }
-#: Parameters that name nothing of the relay's: values, files, switches, and words that click knows.
+#: Parameters that name nothing in the relay: values, files, switches, and words that click checks.
 VALUES = frozenset(
     {
         *("form", "file", "path", "key_file", "lines", "follow", "is_new", "dry_run", "create_plugin", "yes", "names"),
@@ -151,28 +151,28 @@ APART = {
     (("audit", "verify"), "after"): "a file",
     (("audit", "tail"), "lines"): "a number",
 }
-#: The key of a ring is no API key.
+#: Here a key is a ring's key, not an API key.
 RING_KEY = ("vault", "retire")
 
 
 def wrong_name(site: Site, path: tuple[str, ...], name: str) -> tuple[str | tuple[str, ...], str]:
-    """What `NAMES` says, for this command."""
+    """Return a wrong name for a command's parameter, and the name that was meant (`NAMES`, `APART`)."""
     wrong, meant = NAMES[name](site)
     if path == RING_KEY:
         return wrong, ""
-    if path == ("trigger",):  # records of it are left, which may be asked for
+    if path == ("trigger",):  # its records remain, and may be asked for
         return f"{meant}-x", meant
     return wrong, meant
 
 
 def names_of(path: tuple[str, ...]) -> list[str]:
-    """The parameters of a command that are names."""
+    """Return the parameters of a command that are names."""
     found = [parameter.name or "" for parameter in LEAVES[path].params]
     return [name for name in found if name in NAMES and (path, name) not in APART]
 
 
 def arguments(site: Site, path: tuple[str, ...], **changes: Any) -> list[str]:
-    """The command line of a command, with these parameters instead of the good ones."""
+    """Return the command line of a command, with these parameters in place of the valid ones."""
     values = {**GOOD[path], **changes}
     line: list[str] = []
     for parameter in LEAVES[path].params:

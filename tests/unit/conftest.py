@@ -18,7 +18,7 @@ def cli(valkey, tmp_path):
 
 @pytest.fixture(scope="module")
 def site(valkey_server, tmp_path_factory):
-    """What the commands of `tests/unit/command_tree.py` find."""
+    """The relay on which the commands of `tests/unit/command_tree.py` work."""
     with valkey_server.client() as client, pytest.MonkeyPatch.context() as patch:
         patch.setattr("relay.cli.vault.SETTLED_S", 0.0)
         client.flushall()
@@ -28,7 +28,7 @@ def site(valkey_server, tmp_path_factory):
 
 @pytest.fixture
 def terminal(cli):
-    """Runs the command on a terminal of 80 columns, types an answer, and gives the exit status and what it showed."""
+    """Run the command on a terminal of 80 columns and type an answer; return its exit status and what it showed."""
 
     def run(*arguments, answer="", environ=None):
         master, slave = pty.openpty()

@@ -1,7 +1,7 @@
 """A relay on loopback that speaks the contract, for the clients' tests. No Redis, no worker.
 
-By itself it accepts, waits, answers and remembers idempotency keys as a relay does. A test that needs trouble puts
-faults in front: each takes one request.
+By default it accepts, waits, answers and remembers idempotency keys as a relay does. A test may queue faults; each
+fault is used for one request.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FINISHED = frozenset({"delivered", "unreachable", "interrupted", "rejected", "ca
 
 @dataclass(frozen=True)
 class Reply:
-    """Answers this and does nothing."""
+    """Answers this, without doing what the request asks."""
 
     status: int
     document: object = None
@@ -33,7 +33,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class HangUp:
-    """Reads the request, perhaps does what it asks, and cuts the connection instead of answering."""
+    """Reads the request, optionally does what it asks, and closes the connection instead of answering."""
 
     accept: bool = False
 

@@ -1,4 +1,4 @@
-"""The `relay` command in a process of its own, forked from one that has imported it: to import it anew takes a second."""
+"""Runs the `relay` command in a process forked from one that has imported it, because importing takes a second."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _IMPORTED = ["relay.cli", "relay.runtime", "relay.worker_runtime", "rich.console
 
 
 def start_command(arguments: Sequence[str], environ: Mapping[str, str], streams: Sequence[str]) -> Any:
-    """Starts it on the files ``streams``: standard input, output and error."""
+    """Start the command with the files ``streams`` as standard input, output and error; return the process."""
     _FORKS.set_forkserver_preload(_IMPORTED)
     process = _FORKS.Process(target=_run, args=(list(arguments), dict(environ), list(streams)), daemon=True)
     process.start()
@@ -25,7 +25,7 @@ def start_command(arguments: Sequence[str], environ: Mapping[str, str], streams:
 
 
 def run_command(arguments: Sequence[str], environ: Mapping[str, str], directory: Path) -> tuple[int, str, str]:
-    """Its exit status, and what it wrote on standard output and error."""
+    """Run the command; return its exit status, standard output and standard error."""
     with tempfile.TemporaryDirectory(dir=directory) as place:
         out, err = Path(place) / "out", Path(place) / "err"
         process = start_command(arguments, environ, [os.devnull, str(out), str(err)])

@@ -1,4 +1,4 @@
-"""What `kubectl kustomize` makes of a directory, as far as the manifests in deploy/kubernetes use it."""
+"""Builds what `kubectl kustomize` builds, as far as the manifests in deploy/kubernetes need it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: What is read here; a kustomization with anything else has to be taught first.
+#: The supported fields; a kustomization with any other is refused.
 FIELDS = {
     *("apiVersion", "kind", "namespace", "resources", "components", "configMapGenerator", "generatorOptions"),
     "patches",
@@ -22,7 +22,7 @@ def documents(path: Path) -> list[dict[str, Any]]:
 
 
 def build(folder: Path, components: tuple[Path, ...] = ()) -> list[dict[str, Any]]:
-    """The objects that a directory stands for, with these components besides."""
+    """Build the objects of a directory, with these additional components."""
     (about,) = documents(folder / "kustomization.yaml")
     assert about.keys() <= FIELDS, about.keys() - FIELDS
     objects: list[dict[str, Any]] = []
@@ -68,7 +68,7 @@ def _is_meant(object_: dict[str, Any], target: dict[str, str]) -> bool:
 
 
 def _apply(object_: dict[str, Any], *, op: str, path: str, value: Any = None) -> None:
-    """One operation of RFC 6902."""
+    """Apply one operation of RFC 6902."""
     *way, last = path.removeprefix("/").split("/")
     place: Any = object_
     for part in way:

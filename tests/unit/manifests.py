@@ -1,4 +1,4 @@
-"""The objects that the kustomizations in deploy/kubernetes stand for, and what is asked about them."""
+"""The objects that the kustomizations in deploy/kubernetes build, with functions to inspect them."""
 
 from __future__ import annotations
 
