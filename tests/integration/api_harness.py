@@ -1,4 +1,4 @@
-"""A running API process on a Valkey of its own, and a hand worker that answers calls without sending any."""
+"""A running API process on a separate Valkey, and a simulated worker that ends calls without sending them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def environ_for(redis_url, **more):
 
 
 class ApiHarness:
-    """What a test of the API needs: its address, keys of two plugins, the store behind it."""
+    """What a test of the API needs: its address, API keys of two plugins, and its store."""
 
     def __init__(self, environ, port, process):
         self.port = port
@@ -69,7 +69,7 @@ class ApiHarness:
         self.queue.close()
 
     def beat(self, worker, *lanes):
-        """A worker that says it serves these lanes."""
+        """Write the heartbeat of a worker that serves these lanes."""
         self.runtime.workers.beat(worker, lanes)
 
     def call(self, method, path, *, key=None, timeout=30, **how):
@@ -82,7 +82,7 @@ class ApiHarness:
         return self.call("POST", f"/v1/webhooks/{webhook}/trigger", json=value, headers=headers, **how)
 
     def raw(self, request, wait_s=2.0):
-        """Sends bytes as they are; what came back."""
+        """Send raw bytes; return what comes back."""
         with socket.create_connection(("127.0.0.1", self.port)) as connection:
             connection.sendall(request)
             connection.settimeout(wait_s)
@@ -98,7 +98,7 @@ class ApiHarness:
         return answer
 
     def taken(self, lanes=LANES, wait_s=5.0):
-        """The reference ids of the next message of a lane."""
+        """Take the next message of a lane; return its reference ids."""
         found = self.queue.brpop(lanes, timeout=wait_s)
         assert found, "no message came"
         message = json.loads(found[1])
@@ -108,7 +108,7 @@ class ApiHarness:
         self.queue.delete(*EVERY_LANE)
 
     def settle(self, reference_ids, *, status=200, data=None, outcome=Outcome.ANSWERED, state=State.DELIVERED):
-        """Claims and ends invocations, as a worker would."""
+        """Claim and settle invocations, as a worker would."""
         token = f"t-{time.monotonic_ns()}"
         granted = self.store.claim(reference_ids, token).granted
         sealed = {}
@@ -135,7 +135,7 @@ class ApiHarness:
 
     @contextmanager
     def hand_worker(self, *, delay_s=0.0, **ending):
-        """Ends everything that is published, until the context ends; yields the messages it took."""
+        """Settle every published call until the context ends; yield the messages taken."""
         stop, messages = threading.Event(), []
 
         def work():
@@ -168,7 +168,7 @@ def _complete(answer):
 
 @contextmanager
 def running_api(environ, *, threads=96, log=None):
-    """The API as it is served; ends with the context."""
+    """Run the API as in production, until the context ends."""
     port = free_port()
     command = [
         *("granian", "--interface", "wsgi", "--port", str(port), "--workers", "1"),

@@ -17,7 +17,7 @@ def api_log(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def running(api_log):
-    """An API that files share."""
+    """An API shared by several files."""
     return shared.enter_context(_open_api(api_log))
 
 
@@ -40,14 +40,14 @@ def _open_api(api_log):
 
 @pytest.fixture
 def api(running):
-    """The running API, with nothing on its lanes."""
+    """The running API, with empty lanes."""
     running.drain()
     return running
 
 
 @pytest.fixture
 def fresh_api(api):
-    """The running API without a single invocation; registrations and keys stay."""
+    """The running API, without any invocation; registrations and keys remain."""
     kept = ("relay:{shared}:key", "relay:{shared}:keys", "relay:{0}:plugins", "relay:{0}:p:")
     for key in api.queue.scan_iter("relay:*", count=1000):
         name = key.decode()

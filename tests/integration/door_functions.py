@@ -1,7 +1,7 @@
-"""Counts the Python functions of one thread of the API from triggers to the answer, of which nobody waits for more.
+"""Counts the Python functions that an API thread enters from a trigger to its answer, without a wait for the result.
 
-``python -m tests.integration.door_functions WEBHOOK KEY FILE`` writes two counts into FILE: of a single trigger, and of
-each of a list. Settings are in the environment.
+``python -m tests.integration.door_functions WEBHOOK KEY FILE`` writes two counts into FILE: for a single trigger, and
+for each trigger of a list. Settings come from the environment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TRIES = 3
 
 
 def environ(path, key, value):
-    """What Granian gives the application."""
+    """Return the WSGI environment that Granian would pass to the application."""
     body = json.dumps(value).encode()
     return {
         "REQUEST_METHOD": "POST",
@@ -44,7 +44,7 @@ def environ(path, key, value):
 
 
 def functions(*request):
-    """How many it takes, once it has met what is met the first time; the least of a few: some look a webhook up."""
+    """Return the least count of a few tries after a warm-up; some tries also look up the webhook."""
     statuses, counts = [], []
 
     def start_response(status, _headers, _exc_info=None):

@@ -1,4 +1,4 @@
-"""One accept path: what a trigger is answered does not depend on whether its caller waits, and a wait is one wake."""
+"""One accept path: the answer to a trigger does not depend on whether its caller waits, and a wait is one wake-up."""
 
 import shutil
 import tempfile
@@ -26,7 +26,7 @@ def test_what_is_refused_is_refused_alike_whether_somebody_waits_or_not(api, pre
 
 @pytest.mark.parametrize("prefer", ["wait=5", "respond-async"])
 def test_a_change_of_the_registration_under_a_trigger_is_no_fault(api, prefer):
-    """The API has the revision before in mind for a moment: the store says that it is stale, and it looks again."""
+    """The API caches the old revision for a moment: the store reports that it is stale, and the API reads it again."""
     api.register("acme", '{id: "turning", url: "https://hook.example.com/0", method: "POST"}')
     with api.hand_worker(data="done"):
         for number in range(1, 8):
@@ -54,7 +54,7 @@ def test_a_repeat_waits_for_the_end_of_the_first(api):
 
 @pytest.fixture
 def tight():
-    """An API that has two large bodies of a mebibyte in hand at most."""
+    """An API that holds at most two large bodies of a mebibyte."""
     directory = Path(tempfile.mkdtemp(prefix="rly"))
     server = start_valkey(directory)
     environ = environ_for(f"redis://127.0.0.1:{server.port}/0", RELAY_MAX_PARSING_BYTES="2MiB")

@@ -38,7 +38,7 @@ def alerts(ops, **wanted):
 
 
 def recorded(harness):
-    """The reference ids of all alerts, those of a busy machine included."""
+    """Return the reference ids of all alerts, including those that a busy machine causes."""
     return {each.reference_id for each in harness.runtime.listing.every("ops", Filter(caller="alert"))}
 
 

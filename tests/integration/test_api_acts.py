@@ -1,4 +1,4 @@
-"""Every route that takes a key leaves its act, done or refused, and also where it aims at what is not there."""
+"""Every route that takes a key leaves an audit entry, done or refused, even if its target does not exist."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.integration.test_api_audit import entries
 from tests.integration.test_api_listing import accepted
 from tests.timing import wait_until
 
-#: By operation, the act of a request that is done. Those that are counted stand under `request` and their route.
+#: Maps an operation to the act of a successful request. Counted acts have the name `request` and their route.
 ACTS = {
     "triggerWebhook": Act.TRIGGER,
     "triggerMany": Act.TRIGGER,
@@ -50,11 +50,11 @@ OPERATIONS = {
 
 
 class Asked:
-    """Requests, each with a key of its own, by which its entries are found."""
+    """Requests, each with its own key, by which its audit entries are found."""
 
     def __init__(self, api):
         self.api = api
-        self.expected = {}  # by key: act, outcome (None: any but a refusal), and what was asked
+        self.expected = {}  # by key id: operation, and outcome (None: not refused)
 
     def ask(self, name, scopes, outcome, **places):
         path, method, _ = OPERATIONS[name]
@@ -65,7 +65,7 @@ class Asked:
         self.expected[row.id] = (name, outcome)
 
     def found(self):
-        """By key, the acts and outcomes of its entries."""
+        """Return, by key id, the acts, outcomes and subjects of its entries."""
         by_key = {}
         for each in entries(self.api):
             if each.who in self.expected:
@@ -84,7 +84,7 @@ def asked(fresh_api):
 
 
 def standing(api):
-    """What every path can be filled with, so that there is something."""
+    """Existing values for the parameters of every path."""
     ref = accepted(api, "read")
     api.settle([ref], status=500)
     job = api.call("POST", "/v1/replays", key=api.operator_key, json={"referenceIds": [ref]}).json()
@@ -148,7 +148,7 @@ def test_each_item_of_a_bulk_request_is_found_or_counted_with_its_outcome(asked)
     wanted = {
         "accepted": 2,
         "webhook_not_registered": 1,
-        "request_rejected": 4,  # a reused Idempotency-Key leaves a rejected record, too
+        "request_rejected": 4,  # a reused Idempotency-Key also leaves a rejected record
         "bad_parameter": 1,
     }
 
@@ -185,12 +185,12 @@ def test_a_method_that_a_route_does_not_have_leaves_an_act(asked):
 
 
 def test_an_address_that_is_none_of_the_relay_s_is_no_act_of_anybody(asked):
-    """No key is looked at there; the log has the request."""
+    """On such an address no key is checked; the log has the request."""
     api = asked.api
     key, row = api.runtime.api_keys.create("acme", ["trigger"])
     assert api.call("GET", "/v1/nothing", key=key).status_code == 404
     assert (
         api.call("GET", "/v1/webhooks/order", key=key).status_code == 200
-    )  # written within a second, all before it too
+    )  # written within a second, with all entries before it
     wait_until(lambda: any(each.who == row.id for each in entries(api)), 20)
     assert [each.subject for each in entries(api) if each.who == row.id] == ["GET:/v1/webhooks/{webhook_id}"]

@@ -1,4 +1,4 @@
-"""An API whose broker is not its store's database, and that is kept on one processor."""
+"""An API whose broker and store are different databases, and which runs on only one processor."""
 
 from __future__ import annotations
 

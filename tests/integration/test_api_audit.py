@@ -1,4 +1,4 @@
-"""Every request with a key leaves an entry; what fails authentication is counted."""
+"""Every request with a key leaves an entry in the audit trail; failed authentications are counted."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_repeated_trigger_and_a_list_are_found_too(api):
     found = new_since(api, before, "trigger")
     assert [(each.outcome, each.references) for each in found[:2]] == [("accepted", (first,)), ("known", (first,))]
     assert [ref for each in found[2:] for ref in each.references] == [each["referenceId"] for each in results]
-    assert len(found) < 10  # in groups
+    assert len(found) < 10  # they are written in groups
 
 
 def test_what_was_refused_at_the_door_is_counted(api):
@@ -122,7 +122,7 @@ def test_nothing_that_was_sent_or_answered_is_in_the_trail(api):
 
 
 def test_every_accepted_trigger_is_found_although_the_api_is_killed(valkey):
-    """What was answered before kill -9 has its entry, and every entry of an accepted one has its record."""
+    """Every trigger answered before kill -9 has its entry, and every entry of an accepted one has its record."""
     with running_api(environ_for(valkey.tcp_url, RELAY_EXTRA_SUFFIXES="test")) as api:
         answered, stop = [], threading.Event()
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document is what the running API does: real answers fit its schemas, and its examples run."""
+"""The OpenAPI document describes the running API: real answers fit its schemas, and its examples run."""
 
 import copy
 import os
@@ -26,7 +26,7 @@ def document(running):
 
 @pytest.fixture(scope="module")
 def closed(document):
-    """The document with schemas that allow no member that they do not describe: none may be forgotten in it."""
+    """The document, with schemas changed to allow only the members that they describe, so that none is missing."""
     strict = copy.deepcopy(document)
     for schema in strict["components"]["schemas"].values():
         schema["additionalProperties"] = False
@@ -35,7 +35,7 @@ def closed(document):
 
 
 def fits(closed, answer, path, method="get"):
-    """Holds an answer against what the document says of its route and status."""
+    """Check an answer against the document's schema for its route and status."""
     said = closed["paths"][path][method]["responses"][str(answer.status_code)]["content"]
     assert answer.status_code != 500
     media_type = answer.headers["Content-Type"].split(";")[0]
@@ -111,7 +111,7 @@ def test_the_page_is_served_whole_and_kept_by_browsers(api):
     assert (again.status_code, again.content) == (304, b"")
 
 
-#: Runs the file of each line that it is given as a program of its own, and says when it has ended.
+#: Programs that run the file named on each input line like a separate program, and report its end.
 _RUNNERS = {
     "sh": ("sh", "-c", 'while read -r path; do sh "$path" </dev/null && echo && echo ended || exit 1; done'),
     "python": (
@@ -128,7 +128,7 @@ _RUNNERS = {
 
 @contextmanager
 def runner(language, environ):
-    """Runs examples as they are printed, each when the one before it has ended, in one process: a start of it costs far more."""
+    """Run examples as printed, one after another in one process, because starting a process takes far longer."""
     program, *arguments = _RUNNERS[language]
     command = [require_node() if program == "node" else program, *arguments]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

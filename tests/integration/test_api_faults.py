@@ -16,13 +16,13 @@ from tests.timing import BUSY_S
 
 
 def kill_subscriptions(client):
-    """Ends every subscription, as a failing network would; how many there were."""
+    """End every subscription, as a failing network would; return how many there were."""
     return client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
 
 
 @contextmanager
 def at_a_loss(store):
-    """Settles so that nobody hears of it: every subscription ends in the transaction. Yields how many there were."""
+    """Settle calls unheard: every subscription is ended in the same transaction. Yields how many there were."""
     lost, client = [], store._client
 
     def settled(function, count, *args):
@@ -51,14 +51,14 @@ def test_a_lost_subscription_loses_no_answer(api):
         refs = set()
         while len(refs) < 4:
             refs.update(api.taken())
-        # The end comes in the same moment as the loss: its notice reaches nobody.
+        # The call ends in the same moment as the subscription is lost, so its notice reaches no process.
         with at_a_loss(api.store) as lost:
             api.settle(list(refs), data="seen")
         assert lost == [1]
         began_s = time.monotonic()
         answers = [each.result() for each in waiting]
     assert [answer.json()["data"] for answer in answers] == ["seen"] * 4
-    assert time.monotonic() - began_s < 30  # not by the last look, when the wait is over
+    assert time.monotonic() - began_s < 30  # long before the last look, at the end of the wait
 
 
 def test_answers_come_as_notices_again_after_a_lost_subscription(api):
@@ -69,7 +69,7 @@ def test_answers_come_as_notices_again_after_a_lost_subscription(api):
 
 @pytest.fixture
 def fragile():
-    """An API whose server the test may end and start again."""
+    """An API whose server the test may stop and restart."""
     directory = Path(tempfile.mkdtemp(prefix="rly"))
     server = start_valkey(directory)
     redis.Redis(port=server.port).config_set("appendonly", "yes")
@@ -105,7 +105,7 @@ def test_a_wait_during_which_redis_goes_away_ends_in_the_asked_time_with_the_ref
         began_s = time.monotonic()
         waiting = pool.submit(fragile.trigger, prefer="wait=2")
         (ref,) = fragile.taken()
-        # The message may be there before the API knows that its trigger is accepted; after a later one it does.
+        # The message may arrive before the API knows that its trigger was accepted; after another trigger it knows.
         assert fragile.trigger(prefer="respond-async").status_code == 202
         fragile.server.terminate()
         answer = waiting.result()

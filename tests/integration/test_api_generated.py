@@ -1,6 +1,6 @@
-"""What nobody has thought of, at a running API: requests generated from its own document, and from nothing at all.
+"""Generated requests to a running API, from its own document and from random data, for cases nobody has thought of.
 
-Short and the same in every run. Whatever comes, there is no 5xx, nothing hangs, and every refusal is a problem with a code.
+Runs are short and reproducible. No request gets a 5xx or hangs, and every refusal is a problem document with a code.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ OPERATIONS = [
     for method, operation in item.items()
     if method in {"get", "post", "head", "put", "delete", "patch"}
     for mode in GenerationMode
-    # without a parameter or a body there is nothing that could not fit
+    # an operation without parameters and body has no negative cases
     if mode is GenerationMode.POSITIVE or any(operation.get(part) for part in ("parameters", "requestBody", "security"))
 ]
 
@@ -78,7 +78,7 @@ def api():
 
 @contextmanager
 def a_live_worker(harness):
-    """One that says that it lives, and does nothing: `/readyz` is to be ready."""
+    """A worker with a heartbeat that does nothing, so that `/readyz` is ready."""
     over = threading.Event()
 
     def beat():
@@ -95,13 +95,13 @@ def a_live_worker(harness):
 
 @pytest.fixture(scope="module")
 def schema(api):
-    """The document as this very process serves it."""
+    """The document as this process serves it."""
     return schemathesis.openapi.from_url(f"{api.url}/openapi.json", timeout=10)
 
 
 @pytest.mark.parametrize(("method", "path", "mode"), OPERATIONS)
 def test_the_api_answers_as_its_document_says(api, schema, method, path, mode):
-    """Positive cases fit the document, negative ones do not; whatever is answered has to fit."""
+    """Positive cases fit the document, negative ones do not; every answer has to fit it."""
     operation = schema[path][method]
 
     @settings(BRIEFLY, max_examples=examples(EXAMPLES))
@@ -117,17 +117,17 @@ def test_the_api_answers_as_its_document_says(api, schema, method, path, mode):
 
 
 def _never_waits(case):
-    """A wait for a worker, of which there is none, is as long as was asked."""
+    """Make the request not wait: without a working worker it would wait as long as it asks for."""
     case.headers["Prefer"] = "respond-async" if case.method == "POST" else "wait=0"
 
 
 def assert_a_refusal_has_a_code(answer):
-    """An answer as `requests` has it, or as schemathesis does: with several values a header."""
+    """Check an answer of `requests` or schemathesis, which has several values for a header."""
     assert answer.status_code < 500, answer.text
     kind = answer.headers.get("content-type", "")
     kind = kind if isinstance(kind, str) else kind[0]
     if answer.status_code == 400 and not kind:
-        assert answer.content == b""  # Granian's own: what is no HTTP reaches nobody who has codes
+        assert answer.content == b""  # Granian's own answer: invalid HTTP does not reach the application
     elif answer.status_code >= 400 and answer.request.method != "HEAD":
         assert kind.startswith("application/problem+json")
         assert answer.json()["code"]
@@ -141,7 +141,7 @@ NAMES = st.text(
     max_size=30,
 )
 VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=200).map(str.strip)
-#: How a request says how long its body is, or that it has one: the harness does that itself.
+#: Headers that frame a request's body or manage the connection; the harness sets these itself.
 FRAMING = {"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade"}
 HEADERS = st.dictionaries(NAMES.filter(lambda name: name.lower() not in FRAMING), VALUES, max_size=8)
 JSON = st.recursive(
@@ -195,14 +195,14 @@ def test_any_credentials_but_a_key_are_refused_with_the_same_words(api, key, rou
     answer = requests.get(
         api.url + "/v1/webhooks", headers={"Authorization": value.strip() or b"x"}, timeout=ANSWERED_WITHIN_S
     )
-    assert answer.status_code in {400, 401}  # 400: bytes that no header may hold
+    assert answer.status_code in {400, 401}  # 400: bytes that are invalid in a header
     if answer.status_code == 401:
         assert answer.json()["code"] == "unauthenticated"
 
 
 @pytest.mark.parametrize("scope", ["none", "operate", "both"])
 def test_an_answer_says_that_its_connection_ends_wherever_the_body_was_not_waited_for(api, scope):
-    """Of each operation; else whoever keeps connections loses the next request, if his body came a moment too late."""
+    """For each operation: otherwise a client that keeps connections loses its next request when its body is late."""
     key = {"none": "no-key", "operate": api.operator_key, "both": api.both}[scope]
     for method, path in sorted({(method, path) for method, path, _ in OPERATIONS}):
         head = (
@@ -214,7 +214,7 @@ def test_an_answer_says_that_its_connection_ends_wherever_the_body_was_not_waite
 
 
 def says_it_ends(api, method, pieces):
-    """Whether the answer says that its connection ends; one that does not is followed by another request's."""
+    """Return whether the answer announces the connection's end; if not, check that it answers another request."""
     with closing(socket.create_connection(("127.0.0.1", api.port), ANSWERED_WITHIN_S)) as connection:
         for piece in pieces:
             if not select.select([connection], [], [], 0)[0]:
@@ -228,7 +228,7 @@ def says_it_ends(api, method, pieces):
 
 
 def answered(connection, method):
-    """Reads an answer; whether it says that the connection ends."""
+    """Read an answer; return whether it announces the connection's end."""
     answer = HTTPResponse(connection, method=method)
     answer.begin()
     answer.read()
@@ -238,7 +238,7 @@ def answered(connection, method):
 @settings(BRIEFLY, max_examples=examples(50))
 @given(raw=st.binary(max_size=300), framed=st.booleans())
 def test_any_bytes_at_all_leave_the_door_open_for_others(api, raw, framed):
-    """No more than that can be asked of what is no HTTP; framed, it is the body of a request that says so."""
+    """Invalid HTTP deserves no more; with ``framed`` the bytes are the body of a valid request."""
     head = f"POST /v1/triggers HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.both}\r\nContent-Type: application/json\r\n"
     sent = f"{head}Content-Length: {len(raw)}\r\nConnection: close\r\n\r\n".encode() + raw if framed else raw
     with closing(socket.create_connection(("127.0.0.1", api.port))) as connection:

@@ -1,4 +1,4 @@
-"""Every trigger of the table of hostile inputs, through the real door."""
+"""Sends every trigger of the table of hostile inputs to the real API."""
 
 import base64
 import json

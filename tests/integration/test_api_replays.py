@@ -26,7 +26,7 @@ def steer(api, replay_id, action, key=None):
 
 @pytest.fixture
 def failed(fresh_api):
-    """Three that failed with 503 and one that did not, of a webhook that may be repeated."""
+    """Three invocations that failed with 503 and one that did not, of a repeatable webhook."""
     made = [accepted(fresh_api, "read") for _ in range(4)]
     fresh_api.settle(made[:3], status=503)
     fresh_api.settle(made[3:])
@@ -57,7 +57,7 @@ def test_a_replay_is_started_and_looked_at(failed):
     assert (job["replayId"], job["matched"], job["ratePerSecond"], job["finishedAt"]) == (replay_id, 3, 100, None)
     (listed_job,) = look(api).json()["replays"]
     assert list(listed_job) == JOB
-    stands = ("state", "started", "delivered", "failed", "skipped")  # it may have gone on
+    stands = ("state", "started", "delivered", "failed", "skipped")  # the other fields may have changed meanwhile
     assert {name: listed_job[name] for name in JOB if name not in stands} == {
         name: job[name] for name in JOB if name not in stands
     }

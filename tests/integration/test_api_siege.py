@@ -1,4 +1,4 @@
-"""The door under siege, with no proxy before it: other callers are served, whatever comes over raw connections."""
+"""An API under attack without a proxy in front: other callers are served, whatever raw connections send."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def log_path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def api(log_path):
-    """An API with the limits that it has by default, but for how long a body may take."""
+    """An API with its default limits, except for how long a body may take."""
     directory = Path(tempfile.mkdtemp(prefix="rly"))
     server = start_valkey(directory)
     environ = environ_for(f"redis://127.0.0.1:{server.port}/0", RELAY_BODY_TIMEOUT="2")
@@ -49,7 +49,7 @@ def connected(api, count):
 
 
 def answer_of(connection, wait_s=20):
-    """The status of what comes back, and whether the connection ends."""
+    """Return the status of the answer, and whether the connection ends."""
     connection.settimeout(wait_s)
     answer = b""
     while True:
@@ -69,7 +69,7 @@ def _status(answer):
 
 
 def other_caller(api):
-    """Seconds that a caller of another plugin waits for its acceptance."""
+    """Make a call of another plugin; return how many seconds its acceptance takes."""
     started = time.monotonic()
     answer = api.trigger("theirs", key=api.foreign_key, prefer="respond-async", timeout=30)
     assert answer.status_code == 202, answer.text
@@ -95,7 +95,7 @@ def test_a_body_that_drips_is_given_up(api):
             except OSError:
                 break
             time.sleep(0.1)
-        assert answer_of(connection)[0] in {408, None}  # None: the drip had been answered with a reset
+        assert answer_of(connection)[0] in {408, None}  # None: the slow sender got a reset
     other_caller(api)
 
 
@@ -119,7 +119,7 @@ def test_four_hundred_slow_bodies_of_one_key_keep_nobody_else_out(api):
     with connected(api, 400) as slow:
         for connection in slow:
             connection.sendall(head(api, "Content-Length: 1000") + b"{")
-        first = other_caller(api)  # until slow ones are told from others, they may hold every thread
+        first = other_caller(api)  # until slow bodies are recognised as slow, they may hold every thread
         later = sorted(other_caller(api) for _ in range(20))
         statuses = {answer_of(connection)[0] for connection in slow}
     assert first < 10
@@ -144,7 +144,7 @@ def test_fifteen_hundred_idle_connections_keep_nobody_out(api):
                 closed += 1
     assert first < 10
     assert later[10] < 1
-    assert closed >= 700  # but not all: what is not in the way may stay
+    assert closed >= 700  # but not all: connections that do no harm may stay
 
 
 def test_connections_that_work_outlive_idle_ones(api):
@@ -154,7 +154,7 @@ def test_connections_that_work_outlive_idle_ones(api):
         waiting.sendall(head(api, "Content-Length: 2", "Prefer: wait=8") + b"{}")
         kept.settimeout(10)
         with ExitStack() as idle:
-            for _ in range(12):  # it works all along: when the door gets crowded, hundreds have been idle for longer
+            for _ in range(12):  # stays active, while hundreds of others are idle when the API gets crowded
                 kept.sendall(b"GET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n")
                 assert kept.recv(65536).startswith(b"HTTP/1.1 200")
                 idle.enter_context(connected(api, 100))
@@ -163,7 +163,7 @@ def test_connections_that_work_outlive_idle_ones(api):
                 assert kept.recv(65536).startswith(b"HTTP/1.1 200")
                 time.sleep(0.1)
         waiting.settimeout(20)
-        assert waiting.recv(65536).startswith(b"HTTP/1.1 202")  # its time was over; nobody ended it before
+        assert waiting.recv(65536).startswith(b"HTTP/1.1 202")  # the wait was over; nothing ended it before
 
 
 BROKEN_CHUNKS = {
@@ -255,12 +255,12 @@ def test_nobody_waits_for_a_hostile_body(api, shape):
         tried.append(sorted(waits_beside(api, body)))
         return tried[-1][-1]
 
-    assert least(longest_wait_s, wanted=1.5) <= 1.5  # on a busy machine; by itself it is less than a tenth of this
+    assert least(longest_wait_s, wanted=1.5) <= 1.5  # for a busy machine; an idle one takes less than a tenth
     assert min(waits_s[len(waits_s) // 2] for waits_s in tried) < 0.25
 
 
 def waits_beside(api, body):
-    """How long each call of another caller takes while a body is brought three times."""
+    """Return how many seconds each call of another caller takes while a body is sent three times."""
     over, waits_s = threading.Event(), []
 
     def watch():
@@ -318,7 +318,7 @@ def test_bodies_beyond_the_budget_are_refused_before_they_are_read(api):
         time.sleep(0.3)
         connections[8].sendall(head(api, length, "Connection: close", key=api.foreign_key, path="/v1/triggers"))
         assert answer_of(connections[8], 5) == (503, True)
-        other_caller(api)  # a small body is none of it
+        other_caller(api)  # a small body does not count
     time.sleep(0.5)
 
 
@@ -333,6 +333,6 @@ def test_failed_authentications_are_limited_and_written_together(api, log_path):
     assert answers[-1].status_code == 429
     assert answers[-1].json()["code"] == "rate_limited"
     assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
-    assert attempt(**{"X-Forwarded-For": "203.0.113.9"}).status_code == 429  # anybody can say that
-    assert api.call("GET", "/v1/webhooks").status_code == 200  # a good key is good from everywhere
+    assert attempt(**{"X-Forwarded-For": "203.0.113.9"}).status_code == 429  # any caller can send that
+    assert api.call("GET", "/v1/webhooks").status_code == 200  # a valid key works from every address
     assert log_path.read_text().count("\n") - lines < 20

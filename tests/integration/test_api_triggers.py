@@ -9,7 +9,7 @@ from tests.timing import BUSY_S
 
 
 def problem(answer, status, code):
-    """The problem document of an answer, checked for what every one has."""
+    """Check what every problem document must have; return the answer's document."""
     assert answer.status_code == status, answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
     document = answer.json()

@@ -1,4 +1,4 @@
-"""What a plugin is told of the webhooks that it may trigger: how to call them, never where they go."""
+"""What a plugin may learn about the webhooks that it may trigger: how to call them, never their target."""
 
 from tests.integration.test_api_triggers import problem
 

@@ -1,4 +1,4 @@
-"""The peers of `make bench`, small: each makes every call once, and what it recorded is what the endpoint answered."""
+"""Small runs of the peers of `make bench`: each makes every call once, and records what the endpoint answered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CALLS = 40
 
 
 class Kept(BullMQWithDuties):
-    """Looks, before the server goes, at what is kept of a call."""
+    """Reads, before the server stops, what it keeps of a call."""
 
     def variants(self, workload):
         """Play the largest: two workers, or two fronts that callers spread over."""

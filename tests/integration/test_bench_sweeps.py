@@ -1,4 +1,4 @@
-"""`python -m bench.sweeps` and `bench.floors`, small: each makes every call once and finds what it looks for."""
+"""Small runs of `python -m bench.sweeps` and `bench.floors`: each makes every call once and finds its figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from relay.cli import main
 
 @pytest.fixture
 def commands_here(monkeypatch):
-    """The relay's commands run in this process; the other tests start each as `make bench` does."""
+    """Runs the relay's commands in this process; other tests start each as `make bench` does."""
 
     def run(relay, stage, *arguments):
         done = CliRunner().invoke(main, arguments, env=relay._environment(stage), catch_exceptions=False)

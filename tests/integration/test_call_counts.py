@@ -1,7 +1,7 @@
-"""What one call costs in counts, each with a bound: a change that costs more fails here, without a clock.
+"""Bounds what one call costs, in counts and without a clock: a change that makes calls more expensive fails here.
 
-A bound is just above what was counted when it was set. Lower it with what makes calls cheaper. What a script does once
-a run is counted by the run: the groups that calls fall into are the machine's.
+A bound is just above the count at the time when it was set; lower it with every change that makes calls cheaper. What a
+script does once per run is counted per run, because the machine decides how calls are grouped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver
 from tests.timing import wait_until
 
-CALLS = 300  # fewer than a webhook may hold of a process, so that none is parked
+CALLS = 300  # within a webhook's share of a process, so that no call is parked
 HELD = 1_000
 OK = json_answer({"ok": True})
 
@@ -35,7 +35,7 @@ def counts(client):
 
 
 def spent(client, act):
-    """What ``act`` made the server do, by command."""
+    """Return how often ``act`` made the server run each command."""
     before = counts(client)
     act()
     return {name: calls - before.get(name, 0) for name, calls in counts(client).items()}
@@ -43,7 +43,7 @@ def spent(client, act):
 
 @pytest.fixture(scope="module")
 def accepted(harness):
-    """What it cost to accept calls that nobody takes yet, and how many bytes of the server's memory each keeps."""
+    """The commands that it takes to accept calls without a worker, and the bytes of server memory that each needs."""
     client = harness.runtime.client
     harness.trigger_many(50)
     held = client.info("memory")["used_memory_dataset"]
@@ -53,7 +53,7 @@ def accepted(harness):
 
 @pytest.fixture(scope="module")
 def drained(harness, accepted):
-    """What it cost a worker to run calls, once it had met what is met the first time."""
+    """The commands that it takes a worker to run calls, after a warm-up."""
     client = harness.runtime.client
     harness.start_worker()
     wait_until(lambda: client.hget(keyspace.pending(), "count") == b"0", 60, every_s=0.2)
@@ -62,7 +62,7 @@ def drained(harness, accepted):
         harness.trigger_many(CALLS)
         wait_until(lambda: client.hget(keyspace.pending(), "count") == b"0", 60, every_s=0.2)
 
-    drain()  # behind copies of what had waited for the worker for so long that a sweep published it again
+    drain()  # a warm-up: the lane has copies of messages that a sweep published again while no worker ran
     return spent(client, drain)
 
 
@@ -72,7 +72,7 @@ def test_a_thousand_triggers_travel_in_few_messages(accepted):
 
 def test_to_accept_a_call_takes_so_many_commands_and_script_runs(accepted):
     cost = accepted[0]
-    assert cost["fcall"] <= 8  # a message each
+    assert cost["fcall"] <= 8  # one for each message
     assert sum(cost.values()) / HELD <= 3.2
 
 
@@ -93,12 +93,12 @@ def test_to_run_a_call_takes_so_many_script_runs(drained):
     ("command", "most"), [("hset", 3.05), ("hmget", 3.0), ("get", 1.1), ("set", 2.1), ("hget", 1.1), ("pexpire", 1.05)]
 )
 def test_a_record_is_read_and_written_so_often_a_call(drained, command, most):
-    assert (drained[command] - drained["fcall"]) / CALLS <= most  # once a run each may read what holds for all
+    assert (drained[command] - drained["fcall"]) / CALLS <= most  # without one per run
 
 
 @pytest.fixture(scope="module")
 def door_functions(harness, tmp_path_factory):
-    """How many functions of the door one trigger takes, and each of a list; and which."""
+    """How many functions of the API a single trigger enters, and each trigger of a list; and which."""
     key, _ = harness.runtime.api_keys.create("acme", ["trigger"], [])
     counts = tmp_path_factory.mktemp("door") / "counts"
     module = [sys.executable, "-m", "tests.integration.door_functions", "hook", key, str(counts)]

@@ -1,4 +1,4 @@
-"""Callbacks with real workers: whatever way a call ends in, another webhook is told of it, once."""
+"""Callbacks with real workers: however a call ends, its callback webhook is called once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.receivers import answer, closed_port, json_answer, receiver
 from tests.timing import BUSY_S, wait_until
 
 OK = json_answer({"ok": True})
-#: Python that a worker runs first: it dies after it has told, and before it has written that down.
+#: Python that a worker runs first: it makes the worker die after calling back, before it has recorded that.
 DIES_AFTER_TELLING = """
 import os, signal, relay.store.callbacks
 relay.store.callbacks.Callbacks.delete = lambda self, refs: os.kill(os.getpid(), signal.SIGKILL) if refs else None
@@ -39,7 +39,7 @@ def told():
 
 
 def register(harness, told, url, **fields):
-    # The hook first without its callback, so that what an earlier test named can be replaced.
+    # Register the hook without its callback first, so that an earlier test's callback webhook can be replaced.
     ended = {"id": "ended", "url": told.url, "method": "POST", "hidden": True}
     harness.register(ended, hook(url, callback="ended", **fields))
 
@@ -120,7 +120,7 @@ def test_a_worker_that_is_killed_between_telling_and_noting_it_tells_nothing_twi
         ref = harness.trigger()
         assert dying.wait(BUSY_S) == -signal.SIGKILL
         assert harness.runtime.client.zcard(b"relay:{0}:callbacks") == 1
-        harness.start_worker(number=2)  # which is given what the other one held when its time has passed
+        harness.start_worker(number=2)  # it gets what the dead worker held, once that hold has ended
         wait_until(lambda: nothing_is_to_be_told(harness), HOLD_MS / 1000 + BUSY_S)
         (callback,) = harness.runtime.listing.every("acme", Filter(caller="callback"))
         harness.final(callback.reference_id)
@@ -143,7 +143,7 @@ def test_only_what_the_called_revision_names_is_told_whatever_a_writer_of_the_se
         harness.final(ref)
         wait_until(lambda: nothing_is_to_be_told(harness), BUSY_S)
         for callback in list(harness.runtime.listing.every("acme", Filter(caller="callback"))):
-            harness.final(callback.reference_id)  # what is to be told is accepted by now, and sent when that has ended
+            harness.final(callback.reference_id)  # by now every callback call is accepted; once ended it was sent
         told_of = [json.loads(request.body)["referenceId"] for request in told.requests]
         assert told_of == ([ref] if named == "ended" else [])
 

@@ -27,7 +27,7 @@ def harness(tmp_path_factory):
 
 @pytest.fixture
 def site():
-    """An endpoint with pages; what each got is kept by its path."""
+    """An endpoint with pages; it keeps what each page received, by path."""
 
     def serve(connection, request):
         path = request.target.split("?")[0]
@@ -225,7 +225,7 @@ def test_a_chains_time_bounds_the_whole_and_a_late_step_revives_nothing(harness,
     assert (record.state, record.outcome) == (State.UNREACHABLE, Outcome.CHAIN_TIMEOUT)
     (late,) = record.steps
     assert harness.final(late).state is State.DELIVERED
-    assert harness.store.result_of(late) is None  # what the chain would have hidden in it is not known any more
+    assert harness.store.result_of(late) is None  # what the chain would have masked in it is no longer known
     assert harness.record(ref) == record
     assert "/later" not in site.got
 
@@ -265,7 +265,7 @@ def test_a_chain_runs_with_the_revisions_that_it_was_accepted_with(harness, site
 
 
 def test_the_api_s_keys_open_nothing_that_endpoints_told_a_chain(harness, site):
-    """At no moment: what a step answered, what the next one is sent, and what is hidden are sealed for workers."""
+    """Answers of steps, the next step's data, and masked values are sealed for workers at all times."""
     ended, reached = threading.Event(), threading.Event()
     site["/told"] = lambda _: {"token": TOKEN}
     site["/asked"] = lambda _: {"late": reached.set() or ended.wait(60)}

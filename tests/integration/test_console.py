@@ -1,4 +1,4 @@
-"""What the API serves for the console: every module of it, to nobody's harm, and nothing else."""
+"""What the API serves for the console: every module of it, safely, and nothing else."""
 
 from __future__ import annotations
 

@@ -46,18 +46,18 @@ class Flower:
         return response
 
     def hears_workers(self):
-        """Whether events reach it: it answers before it asks the broker for them."""
+        """Return whether events reach Flower: it answers requests before it subscribes to events."""
         return any(worker["status"] for worker in self.get("/workers", json=1).json()["data"])
 
     def tasks(self, **query):
-        """Tasks that stand for invocations."""
+        """Return the tasks that represent invocations."""
         found = self.get("/api/tasks", limit=5000, **query).json()
         return {uuid: task for uuid, task in found.items() if task["name"] != "relay.run"}
 
 
 @contextmanager
 def running_flower(harness, *, prepared=""):
-    """``prepared`` is Python that its process runs first."""
+    """Run Flower; ``prepared`` is Python code that its process runs first."""
     port = free_port()
     process = flower(port=port, auth=":".join(AUTH))
     with harness.log.open("ab") as log:
@@ -96,7 +96,7 @@ def harness(tmp_path_factory):
 
 
 def shown(harness, reference_ids, within_s=20):
-    """What Flower shows of these, when it shows them all."""
+    """Wait until Flower shows all of these; return what it shows of them."""
     wait_until(lambda: set(reference_ids) <= set(harness.flower.tasks()), within_s, every_s=0.3)
     return [harness.flower.tasks()[ref] for ref in reference_ids]
 

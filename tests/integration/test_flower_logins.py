@@ -1,4 +1,4 @@
-"""Logins to a real Flower: it asks for a password, and guesses are limited, counted and told nothing."""
+"""Logins to a real Flower: a password is required, and guesses are limited, counted and learn nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIMIT = 8
 WRITE_AFTER_S = 0.1
 
 
-#: Its process asks a file what time it is. The log is written soon, if a minute has passed by that time.
+#: Makes Flower's process read the time from a file. It writes its log soon after a minute has passed by that clock.
 CLOCKED = """
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,13 +47,13 @@ def served(tmp_path_factory):
         running_flower(harness, prepared=prepared) as shown,
     ):
         shown.environ, shown.log, shown.clock = harness.environ, harness.log, clock
-        shown.failures = Counter()  # of all tests
+        shown.failures = Counter()  # drops the failures of all tests
         yield shown
 
 
 @pytest.fixture
 def shown(served):
-    """Flower in a minute without the failures of other tests."""
+    """Flower, in a minute without failures of other tests."""
     let_minutes_pass(served)
     return served
 
@@ -61,7 +61,7 @@ def shown(served):
 def let_minutes_pass(shown, count=1):
     later = shown.clock.with_suffix(".new")
     later.write_text(str(float(shown.clock.read_text()) + 60 * count))
-    later.replace(shown.clock)  # whole: it may be read meanwhile
+    later.replace(shown.clock)  # atomically, because it may be read meanwhile
 
 
 def attempt(shown, path="/api/workers", *, auth=None, **headers):
@@ -106,18 +106,18 @@ def test_guesses_are_limited_and_beyond_that_no_password_is_looked_at(shown):
     assert attempt(shown, auth=AUTH).status_code == 200
     statuses = [attempt(shown, auth=(AUTH[0], f"guess-{number}")).status_code for number in range(LIMIT + 3)]
     assert statuses == [401] * LIMIT + [429] * 3
-    limited = attempt(shown, auth=AUTH)  # also the right one: who guesses learns nothing more
+    limited = attempt(shown, auth=AUTH)  # even the correct password, so that guesses learn nothing more
     assert limited.status_code == 429
     assert 1 <= int(limited.headers["Retry-After"]) <= 60
-    assert attempt(shown, auth=AUTH, **{"X-Forwarded-For": "203.0.113.9"}).status_code == 429  # anybody can say that
+    assert attempt(shown, auth=AUTH, **{"X-Forwarded-For": "203.0.113.9"}).status_code == 429  # anyone can send that
     assert requests.get(f"{shown.url}/healthcheck", timeout=10).status_code == 200
     let_minutes_pass(shown)
     assert attempt(shown, auth=AUTH).status_code == 200
 
 
 def test_failures_are_counted_and_written_together(shown):
-    """A line a minute at most, with numbers, and no word of what was tried."""
-    assert logins._WRITE_AFTER_S > unkeyed_refusals._PERIOD_S  # or a line would wait for the next failure
+    """Failures make at most one log line a minute, with counts but nothing of what was tried."""
+    assert logins._WRITE_AFTER_S > unkeyed_refusals._PERIOD_S  # otherwise a line would wait for the next failure
 
     def all_are_told():
         let_minutes_pass(shown)
@@ -125,7 +125,7 @@ def test_failures_are_counted_and_written_together(shown):
         time.sleep(3 * WRITE_AFTER_S)
         return sum((Counter(line["codes"]) for line in refusals(shown)), Counter()) == shown.failures
 
-    wait_until(all_are_told, 30)  # a line that was due already may have come just before the last failure
+    wait_until(all_are_told, 30)  # a line that was already due may have been written just before the last failure
     assert {line["addresses"] for line in refusals(shown)} == {1}
     assert len(refusals(shown)) <= float(shown.clock.read_text()) // 60
     text = shown.log.read_text()
@@ -134,5 +134,5 @@ def test_failures_are_counted_and_written_together(shown):
 
 
 def refusals(shown):
-    """The lines of its log that tell of them."""
+    """Return the log lines that report refusals."""
     return [json.loads(line) for line in shown.log.read_text().splitlines() if '"refused_without_key"' in line]

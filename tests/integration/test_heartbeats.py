@@ -1,4 +1,4 @@
-"""What a worker says of its health is so: a death is known within 5 s, and a part that stands still ends the process."""
+"""A worker's heartbeat is true: a death is noticed within 5 s, and a stuck part ends its process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a hostile answer to a chain's login costs those who have nothing to do with it: nothing that they would notice."""
+"""A hostile answer to a chain's login causes no noticeable delay to unrelated calls."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def answering(data):
 
 
 def longest_s(harness, count):
-    """The longest of so many calls, from trigger to end."""
+    """Make ``count`` calls; return the longest duration from trigger to end, in seconds."""
     taken = []
     for _ in range(count):
         began = time.monotonic()
@@ -61,7 +61,7 @@ def test_a_hostile_login_costs_another_call_nothing_that_it_would_notice(harness
             hook(login.url, timeout=30) | {"id": "login"},
             {"id": "chain", "steps": [{"webhook": "login", "mask": ["steps[0].data.token"]}, {"webhook": "quick"}]},
         )
-        longest_s(harness, BESIDE)  # what is met the first time
+        longest_s(harness, BESIDE)  # warm up
         alone_s = longest_s(harness, BESIDE)
         refs = harness.trigger_many(2, "chain")
         beside_s = longest_s(harness, BESIDE)

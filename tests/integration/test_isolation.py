@@ -1,4 +1,4 @@
-"""What a webhook, or a lane, costs its neighbours (issue: nothing lost); `python -m bench.isolation` measures it."""
+"""What a webhook or a lane costs its neighbours; `python -m bench.isolation` measures it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def never():
 
 
 class Stopped:
-    """A harness whose workers are stopped while something still sweeps: what lies on its lanes, and time that passes."""
+    """A harness without workers, in which a sweeper still runs; it shows what is on the lanes, and lets time pass."""
 
     def __init__(self, harness):
         self.harness = harness
@@ -60,7 +60,7 @@ class Stopped:
         self.sweeper = Sweeper(harness.store, harness.runtime.publisher, lambda ready: ready)
 
     def pass_time(self, seconds):
-        """Lets every alarm ring so much earlier, as if so much time had passed."""
+        """Move every alarm earlier, as if this much time had passed."""
         for key in (keyspace.due_running(), *(keyspace.due_queued(lane) for lane in ("interactive", "bulk"))):
             self.client.eval(
                 "for _, ref in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do"
@@ -71,7 +71,7 @@ class Stopped:
             )
 
     def copies(self, lane, refs):
-        """How many messages of a lane hold each of these ids."""
+        """Return how many messages of a lane contain each of these ids."""
         found = Counter()
         for message in self.client.lrange(lane, 0, -1):
             found.update(ref for ref in ids_of(message) if ref in refs)
@@ -99,7 +99,7 @@ def test_a_webhook_at_its_cap_is_busy_while_calls_wait(harness):
         harness.finals(harness.trigger_many(calls))
     busy = calls * ANSWER_S / PLACES / (times[-1] + ANSWER_S - times[0])
     assert max(most) <= PLACES
-    assert busy > 0.55  # 0.9 on a machine that does nothing else; two places idle would be 0.5
+    assert busy > 0.55  # 0.9 on an idle machine; with two idle places it would be 0.5
 
 
 def test_calls_parked_at_a_cap_cost_a_second_webhook_little(harness, never):
@@ -112,7 +112,7 @@ def test_calls_parked_at_a_cap_cost_a_second_webhook_little(harness, never):
             harness.finals(harness.trigger_many(500, "quick"))
             return time.monotonic() - began
 
-        drain_s(0)  # what is met the first time
+        drain_s(0)  # warm up
         alone_s = drain_s(0)
         beside_s = drain_s(1_000)
         assert harness.runtime.policies.traffic("acme", "hook").parked == 998
@@ -127,12 +127,12 @@ def test_messages_behind_those_of_a_slow_webhook_do_not_wait_for_it(harness, nev
         harness.trigger_many(60)  # more than its share of 64 slots
         wait_until(lambda: harness.runtime.policies.traffic("acme", "hook").parked > 0, 10)
         for _ in range(300):
-            harness.trigger()  # a message each
+            harness.trigger()  # each call is a message of its own
         began = time.monotonic()
         record = harness.final(harness.trigger("quick"))
         took_s = time.monotonic() - began
     assert record.state is State.DELIVERED
-    assert took_s < 9  # a quarter of a second for each four of those messages would be 18
+    assert took_s < 9  # at a quarter of a second for every four messages it would be 18
 
 
 def test_a_lane_that_is_long_gets_no_second_copies_in_five_minutes(idle_harness):
@@ -165,7 +165,7 @@ def test_a_lost_publish_is_noticed_while_another_lane_is_long(idle_harness):
     ref = idle_harness.trigger(awaited=True)
     stopped.client.delete("interactive")
     stopped.sweeper.sweep()
-    assert not stopped.copies("interactive", {ref})  # within the grace it may be under way
+    assert not stopped.copies("interactive", {ref})  # within the grace its message may still be on the way
     stopped.pass_time(GRACE_MS / 1000)
     stopped.sweeper.sweep()
     assert stopped.copies("interactive", {ref}) == {ref: 1}
@@ -195,7 +195,7 @@ def test_a_message_lost_twice_is_noticed_twice_when_its_lane_is_empty(idle_harne
 
 
 def test_a_webhook_that_was_squeezed_by_a_neighbour_grows_back_within_a_second(harness):
-    """The best of a few times, for other work may keep the machine busy."""
+    """Takes the best of a few tries, because other work may keep the machine busy."""
     may_end = threading.Event()
 
     def held(connection, request):
@@ -224,7 +224,7 @@ def test_a_webhook_that_was_squeezed_by_a_neighbour_grows_back_within_a_second(h
         return took_s
 
     with receiver(held) as neighbour, receiver(slow) as endpoint:
-        # Names of their own: what earlier tests left of theirs may have opened the breaker.
+        # New names: calls left by earlier tests may have opened the breakers of the old ones.
         ids = ({"id": "neighbour"}, {"id": "squeezed"})
         urls = (neighbour.url, endpoint.url)
         harness.register(*(hook(url, timeout=60) | named for url, named in zip(urls, ids, strict=True)))

@@ -1,4 +1,4 @@
-"""How long a refusal takes tells nothing about which key ids there are: asked in turn, medians compared."""
+"""The duration of a refusal does not reveal which key ids exist: medians for known and unknown ids are compared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import requests
 from tests.conftest import start_valkey
 from tests.integration.api_harness import environ_for, running_api
 
-#: How far medians may be apart on a machine that others keep busy; a look-up more would be far beyond it.
+#: How much medians may differ on a busy machine; one look-up more would make a far larger difference.
 MOST = 1.5
 PAIRS = 150
 
@@ -32,7 +32,7 @@ def api():
 
 
 def medians(api, known_ids, unknown_ids):
-    """Median seconds of a refusal for known and for unknown ids, asked in turn over one connection."""
+    """Return the median seconds of a refusal for known and for unknown ids, alternating on one connection."""
     known_s, unknown_s = [], []
     with requests.Session() as session:
         for pair in zip(known_ids, unknown_ids, strict=True):
@@ -55,14 +55,14 @@ def ids_for(api, repeated):
 
 @pytest.mark.parametrize("repeated", [True, False], ids=["the same again and again", "each for the first time"])
 def test_unknown_and_known_key_ids_take_the_same_time(api, repeated):
-    medians(api, *ids_for(api, repeated=True))  # what is slow the first time is no part of this
+    medians(api, *ids_for(api, repeated=True))  # a warm-up: first requests are slower
     rounds = [medians(api, *ids_for(api, repeated)) for _ in range(3)]
     ratio = statistics.median(known / unknown for known, unknown in rounds)
     assert 1 / MOST < ratio < MOST, rounds
 
 
 def test_unknown_and_known_key_ids_ask_as_much_of_the_server(api):
-    """One look-up more a request would be PAIRS more; what goes on beside that is a few."""
+    """One more look-up in each request would add PAIRS commands; other activity adds only a few."""
 
     def commands(key_ids):
         before = api.queue.info("commandstats")

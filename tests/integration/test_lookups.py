@@ -1,4 +1,4 @@
-"""`python -m bench.lookups`, small: every kind of listing finds what it should, within a generous time."""
+"""A small run of `python -m bench.lookups`: every kind of listing finds what it should, in a generous time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker whose descriptors are beyond those that select() takes: as one with a thousand calls in flight."""
+"""A worker with descriptors too high for select(), like one with a thousand calls in flight."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIRST_FREE = 1_100
 
 @pytest.fixture(scope="module")
 def harness(tmp_path_factory):
-    """A worker that was born with every low descriptor in use."""
+    """A worker that starts with every low descriptor in use."""
     allow_calls(FIRST_FREE)
     with worker_harness(tmp_path_factory, RELAY_MAX_IN_FLIGHT="2000") as harness, receiver(json_answer({})) as endpoint:
         harness.start_worker(sabotage=f"import fcntl; [fcntl.fcntl(0, fcntl.F_DUPFD, 3) for _ in range({FIRST_FREE})]")
@@ -24,7 +24,7 @@ def harness(tmp_path_factory):
 
 
 def broker_connections(client):
-    """Those that wait for messages."""
+    """Return the connections that wait for messages."""
     return [each["id"] for each in client.client_list() if each["cmd"] == "brpop"]
 
 

@@ -26,7 +26,7 @@ from tests.integration.test_api_triggers import problem
 
 @pytest.fixture(scope="module")
 def scraped():
-    """An API of its own: totals are never taken back, so that other tests would be in them."""
+    """A separate API: totals only grow, so those of a shared one would include other tests."""
     directory = Path(tempfile.mkdtemp(prefix="rly"))
     server = start_valkey(directory)
     environ = environ_for(f"redis://127.0.0.1:{server.port}/0", RELAY_METRICS_WEBHOOKS="3", RELAY_DEFAULT_WAIT="0")
@@ -175,7 +175,7 @@ def test_beyond_the_limit_webhooks_are_one_and_counters_keep_their_names(scraped
     assert len(labels - {"other"}) == 3
     assert value(samples, "relay_invocations_accepted_total", plugin="acme", webhook="other") >= 20 - 3
     for _ in range(5):
-        accepted(scraped, "hook-7")  # busier than those that were named first
+        accepted(scraped, "hook-7")  # busier than the webhooks that were named first
     again = page(scraped)
     assert {key for key in again if key[0].endswith("_total")} == {key for key in samples if key[0].endswith("_total")}
     assert all(again[key] >= samples[key] for key in samples if key[0].endswith(("_total", "_bucket", "_count")))

@@ -1,4 +1,4 @@
-"""What an endpoint answers arrives whole, and what cannot be taken is said to be so."""
+"""An endpoint's answer arrives whole, or is reported as one that cannot be accepted."""
 
 import json
 import tracemalloc

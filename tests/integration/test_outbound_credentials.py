@@ -42,7 +42,7 @@ def certificate(authority, name):
 
 
 def asks_who(connection, _request):
-    """Says whose certificate it was shown."""
+    """Answer with the name in the client's certificate."""
     peer = connection.sock.getpeercert() or {}
     names = [value for part in peer.get("subject", ()) for name, value in part if name == "commonName"]
     body = json.dumps({"who": names, "connection": connection.number}).encode()
@@ -82,7 +82,7 @@ def test_each_call_shows_its_own_certificate_and_shares_no_connection_or_session
     ):
         said = [json.loads(call(caller, served, who).body) for who in (ada, bob, None, ada, bob, None, ada, None, bob)]
     assert [each["who"] for each in said] == [["ada"], ["bob"], [], ["ada"], ["bob"], [], ["ada"], [], ["bob"]]
-    assert len({each["connection"] for each in said}) == 3  # and each keeps its own
+    assert len({each["connection"] for each in said}) == 3  # each keeps its own connection
 
 
 def test_an_endpoint_that_wants_a_certificate_is_called_with_one(authority, clients):

@@ -1,4 +1,4 @@
-"""Every way an attempt can fail, and what is said about the request."""
+"""Every way in which an attempt can fail, and what its outcome says about the request."""
 
 import contextlib
 import socket
@@ -32,7 +32,7 @@ from tests.receivers import (
 )
 from tests.timing import promptest_s
 
-LATE_S = 0.25  # the contract: an attempt ends within this of its deadline
+LATE_S = 0.25  # the contract: an attempt ends at most this long after its deadline
 UNRESOLVABLE = "a" * 64 + ".example.com"  # a label too long for DNS: no query leaves the machine
 
 
@@ -49,7 +49,7 @@ def authority(tmp_path_factory):
 
 @contextlib.contextmanager
 def listening_once(act):
-    """A port whose first connection is acted upon and closed."""
+    """Provide a port; ``act`` handles its first connection, which is then closed."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve():
@@ -62,7 +62,7 @@ def listening_once(act):
 
 
 def ended_by_time(caller, url, timeout_s):
-    """The reply of an attempt that nothing but its deadline ends, after as long as the contract says."""
+    """Return the reply to an attempt that only its deadline ends; check that this happens when the contract says."""
     replies = []
     took_s = promptest_s(lambda: replies.append(caller.call(url, timeout_s=timeout_s)), within_s=timeout_s + LATE_S)
     assert timeout_s - 0.1 < took_s < timeout_s + LATE_S
@@ -266,7 +266,7 @@ def test_other_protocols_are_not_spoken(caller, url):
     assert reply.status == 0
 
 
-# What the sender will not take, and its own faults
+# What the sender refuses to send, and its own faults
 
 
 @pytest.mark.parametrize("header", ["a\r\nInjected: 1", "a\nInjected: 1", "caf\xe9", "a\x00b"])

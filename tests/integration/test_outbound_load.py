@@ -1,4 +1,4 @@
-"""Many transfers at once and one after another, and what they leave behind."""
+"""Many transfers, at once and one after another, and what they leave behind."""
 
 import json
 import os
@@ -67,8 +67,8 @@ def test_two_hundred_transfers_run_at_once_and_each_gets_its_own_answer(caller):
 
 
 def test_a_call_is_sent_with_so_many_functions(caller):
-    """From the request to the answer, on a connection that is there already, the hub's callbacks among them."""
-    with receiver(slow(0.05, json_answer(1))) as r:  # so that each is waited for, however busy the machine is
+    """Counts from the request to the answer on an open connection, including the hub's callbacks."""
+    with receiver(slow(0.05, json_answer(1))) as r:  # so slow that even a busy machine waits for each answer
         request = Request("POST", r.url, data=b"{}").prepare()
         request.headers = OutgoingHeaders({"Content-Type": "application/json", "webhook-id": "ref-1"})
         counts = []
@@ -147,7 +147,7 @@ def test_the_number_of_open_connections_is_bounded():
 
 def test_a_burst_behind_tls_is_made_on_a_few_connections(tmp_path, monkeypatch):
     monkeypatch.setattr(openings, "MAX_PATIENCE_S", BUSY_S)
-    monkeypatch.setattr(openings._Origin, "learn", lambda _self, _handshake_s: None)  # nobody's patience ends
+    monkeypatch.setattr(openings._Origin, "learn", lambda _self, _handshake_s: None)  # no call loses patience
     authority = make_authority(tmp_path)
     tls = authority.context("127.0.0.1")
     with calling(ca_file=authority.ca_file) as caller, receiver(json_answer(1), tls=tls) as r:
@@ -216,7 +216,7 @@ with receiver(json_answer(1)) as r, calling() as caller:
     assert done.stdout.strip() == "{'answered'} 200", done.stderr
 
 
-# The face that requests knows
+# The interface that requests uses
 
 
 def test_as_an_adapter_it_gives_a_requests_response(caller):

@@ -77,7 +77,7 @@ def test_a_kept_alive_connection_is_used_again(caller):
 
 
 class ClosesUnannounced:
-    """Answers and hangs up, without a word in the answer; ``wait`` until it has."""
+    """Answers and hangs up, without announcing that in the answer; ``wait`` until it has."""
 
     def __init__(self):
         self.closed = threading.Semaphore(0)
@@ -165,7 +165,7 @@ def test_a_gate_that_was_entered_before_lets_nothing_out_and_does_not_deny_the_f
 
 
 def test_a_gate_past_its_deadline_lets_nothing_out(caller):
-    """As after a sleep of the machine: libcurl's own clock has not seen the time go by."""
+    """This happens after a sleep of the machine, which libcurl's clock does not count."""
     gate = Gate(boot_time_s() - 1)
     with receiver(answer()) as r:
         reply = caller.call(r.url, gate=gate)

@@ -1,4 +1,4 @@
-"""Calls through a proxy: the guard decides before it is asked, and TLS is spoken with the endpoint itself."""
+"""Calls through a proxy: the guard decides before the proxy is asked, and TLS is end to end with the endpoint."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_endpoint_s_certificate_is_verified_for_its_name_within_the_tunnel(a
         with calling(resolve=names(r.port, "127.0.0.1", host="other.example.com"), **given) as caller:
             assert seen(caller.call(f"https://other.example.com:{r.port}/")) == (Outcome.TLS_FAILED, Sent.NO)
         with calling(resolve=names(r.port, "127.0.0.1"), proxy=AT.format(proxy.port)) as caller:
-            assert seen(caller.call(url)) == (Outcome.TLS_FAILED, Sent.NO)  # an authority that nobody has named
+            assert seen(caller.call(url)) == (Outcome.TLS_FAILED, Sent.NO)  # an authority that is not trusted
     assert asked[0] == "api.example.com"
     assert SECRET.encode() not in proxy.passed
     assert len(r.requests) == 1

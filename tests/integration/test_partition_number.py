@@ -1,4 +1,4 @@
-"""A process whose number of partitions is not the store's ends at its start, or serves nobody where it could not ask."""
+"""A process whose number of partitions is not the store's ends at its start, or serves nothing until it can ask."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def started(process, given):
 
 
 def ended(given):
-    """How an API process and a worker end, which are started at the same time."""
+    """Start an API process and a worker at the same time; return how they end."""
     door = api(port=free_port(), max_waiters=10, max_connections=10, number=1, cpu=None)
     running = [started(process, given) for process in (door, worker("bulk", 1))]
     try:

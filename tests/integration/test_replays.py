@@ -1,4 +1,4 @@
-"""Replays on real workers, and a day's story: an endpoint fails for a while, and what failed is sent again, carefully."""
+"""Replays on real workers, and a typical incident: an endpoint fails for a while, and its failed calls are replayed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.receivers import answer, in_turn, json_answer, receiver
 from tests.timing import wait_until
 
 BEFORE, DURING, AFTER = examples(1_000), examples(1_600), examples(1_400)
-RATE = DURING / 4  # a second: time enough to pause it and to kill two workers
-THOUSANDS_S = 120.0  # what a busy machine may take for them
+RATE = DURING / 4  # per second: slow enough to pause the replay and to kill two workers
+THOUSANDS_S = 120.0  # how long a busy machine may take for thousands of calls
 OK = json_answer({"ok": True})
 
 
@@ -102,7 +102,7 @@ def test_a_rate_is_kept_and_a_cancelled_job_sends_no_more(harness):
         received = len(endpoint.requests)
         time.sleep(1)
         assert len(endpoint.requests) == received < 60
-    assert took_s > 1.3  # 30 at 20 a second, but for what goes at once
+    assert took_s > 1.3  # 30 calls at 20 a second, except those that go at once
     assert (job.state, job.matched) == (ReplayState.CANCELLED, 60)
     assert (job.delivered, job.delivered + job.failed + job.skipped) == (received, 60)
 
@@ -127,7 +127,7 @@ def test_a_worker_that_stops_lets_go_of_its_job_for_another(tmp_path_factory):
 
 
 class Shop:
-    """An endpoint that is down at times, and remembers which orders it took."""
+    """An endpoint that is sometimes down, and remembers which orders it has taken."""
 
     def __init__(self):
         self.down = False
@@ -142,7 +142,7 @@ class Shop:
 
 
 def kill(harness):
-    """The worker dies at once, and another one comes."""
+    """Kill the worker, and start another one."""
     (process,) = harness.workers
     signal_group(process)
     process.wait(10)
@@ -215,7 +215,7 @@ def test_a_days_story(tmp_path_factory):
         assert (job.delivered, job.failed) == (DURING - len(lost), len(lost))
         assert set(shop.taken.values()) == {1}
 
-        # who was being sent when the worker was killed: the shop's books say whether it came
+        # calls that were being sent when the worker was killed: the shop's books show whether they arrived
         missing = [row.reference_id for row in lost if order_of(harness, row) not in shop.taken]
         rest = finished(harness, start(harness, reference_ids=missing, include_uncertain=True))
         assert (rest.matched, rest.delivered) == (len(missing), len(missing))

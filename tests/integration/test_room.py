@@ -1,4 +1,4 @@
-"""Parked calls go on as soon as somebody has room for them, and nobody is woken for whom nobody has."""
+"""Parked calls go on as soon as a worker has room for them, and only calls with room are woken."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.timing import wait_until
 
 OK = json_answer({"ok": True})
 SLOTS = 64
-ALONE = room_left(0, SLOTS)  # what one webhook may hold of them
+ALONE = room_left(0, SLOTS)  # how many slots one webhook may hold
 CALLS = 1_500
 ANSWER_S = 0.03
 
@@ -27,7 +27,7 @@ def harness(tmp_path_factory):
 
 
 class Endpoint:
-    """Answers when it may, and knows how many calls are with it."""
+    """An endpoint that answers when the test allows it, and counts the calls that it holds."""
 
     def __init__(self, *, answers=True, after_s=0.0):
         self.may_answer = threading.Event()
@@ -55,7 +55,7 @@ def standing(client):
 
 
 def cost_of(harness, webhook):
-    """Server commands, script runs and messages until so many calls of a webhook have ended; and its deepest lane."""
+    """Return the server commands, script runs and messages that CALLS calls take, and the lane's greatest depth."""
     client, deepest = harness.runtime.client, 0
     before = standing(client)
     harness.trigger_many(CALLS, webhook)
@@ -76,10 +76,10 @@ def test_a_cap_beyond_a_process_s_share_costs_no_more_than_none(harness, concurr
         harness.register(
             hook(endpoint.url) | {"id": "free"}, hook(endpoint.url, concurrency=concurrency) | {"id": "capped"}
         )
-        cost_of(harness, "free")  # what is met the first time
+        cost_of(harness, "free")  # warm up
         free, capped = cost_of(harness, "free"), cost_of(harness, "capped")
     assert capped["commands"] < 1.2 * free["commands"]
-    assert capped["runs"] < 1.5 * free["runs"] + 50  # how calls fall into groups is the machine's
+    assert capped["runs"] < 1.5 * free["runs"] + 50  # the machine decides how calls are grouped
     assert capped["messages"] < 1.2 * free["messages"] + 20
     assert capped["deepest"] < 40
 
@@ -107,7 +107,7 @@ def test_a_webhook_that_a_neighbour_squeezed_has_its_share_again_when_the_neighb
         wait_until(lambda: harness.runtime.policies.traffic("acme", "hook").parked > 80, 10)
         assert squeezed.running < 20
         neighbour.may_answer.set()
-        wait_until(lambda: squeezed.running == ALONE, 10)  # though none of its own calls has ended
+        wait_until(lambda: squeezed.running == ALONE, 10)  # although none of its own calls has ended
         squeezed.may_answer.set()
         harness.finals(refs)
 

@@ -1,4 +1,4 @@
-"""A server that is full refuses new work loudly, and loses none that it has taken."""
+"""A full server refuses new work with an error, and loses none of the work that it has accepted."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ SECRET = "content-that-nobody-may-see"
 
 
 class Collector:
-    """What a collector would have got: spans in the order in which they came."""
+    """Stands in for a collector: keeps spans in the order of their arrival."""
 
     def __init__(self):
         self.spans, self.services, self.bodies = [], set(), []
@@ -34,7 +34,7 @@ class Collector:
             self.spans += [span for scope in resource.scope_spans for span in scope.spans]
 
     def of(self, reference_id):
-        """The spans of an invocation by their names; those in the queue say nothing of it but whose parent they are."""
+        """Return an invocation's spans; those in the queue have no reference id, but are parents of the others."""
         mine = [span for span in self.spans if attributes(span).get("relay.reference_id") == reference_id]
         parents = {span.parent_span_id for span in mine}
         return [*mine, *(span for span in self.spans if span.name == "relay.queue" and span.span_id in parents)]

@@ -1,4 +1,4 @@
-"""Hostile texts of every shape keep other threads from their turns for a moment at most: those have calls to carry on."""
+"""Hostile texts of every shape delay other threads, which have calls to serve, only for a moment."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DOOR_S = 0.1
 MEBIBYTE = 1 << 20
 MASK = Mask([Needle("secret+token/abc=defghijkl"), Needle("plain-secret-of-letters")])
 
-# What a JSON text may be made of, over and over, and what stands before and after it.
+# Shapes of hostile JSON texts: a beginning, a part that is repeated, and an end.
 JSON_SHAPES = {
     "empty arrays": ("[", "[],", "0]"),
     "empty objects": ("[", "{},", "0]"),
@@ -62,7 +62,7 @@ JSON_SHAPES = {
     "prefixes of the secret": ('{"a":"', "secret+token/abc=", '"}'),
     "its anchor beside signs": ('{"a":"', "defghijkl%2", '"}'),
 }
-#: Of texts that are no JSON; with ends left out of what encoders write, or once too often.
+#: Parts of texts that are not JSON: encoded characters, some of them incomplete or encoded once too often.
 UNITS = [
     *("&", "&#", "&#x", "&#0", "&#x0", "&#65;", "&#0065;", "&a", "&am", "&l", "&lt;", "&#10;a", "&#" + "0" * 20),
     *("\\", "\\\\", "\\u", "\\u00", "\\n", "\\na", "=\\r", "%", "%0", "%0d", "%0da", "%25", "%2525", "%252525"),
@@ -107,7 +107,7 @@ def _collector_of_a_worker():
 
 
 def through(came):
-    """What an answer goes through, each part done apart where it is large."""
+    """Process an answer as a worker does; large parts are processed outside this thread."""
     body = read_body(came)
     shown, hidden = hide(body, MASK) or (None, 1)
     for data in (body.data, shown) if hidden else (shown,):
@@ -153,7 +153,7 @@ MASKS = [
 
 
 def searches(text):
-    """For each mask what finds that which a chain hides by it in this answer."""
+    """Yield each mask, with the function that finds what a chain hides by it in this answer."""
     result = StepResult(200, read_body(answer(text.encode(), "application/json")).data, False, None, State.DELIVERED)
     for mask in MASKS:
         step = Step("login", mask=(Expression(mask),))

@@ -1,4 +1,4 @@
-"""What waits on real workers: it ends by its age, and what a pause holds back is neither lost nor forgotten."""
+"""Waiting calls on real workers: they end by their age, and calls that a pause holds back are not lost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_call_whose_endpoint_is_away_ends_by_its_age_and_not_after_all_its_att
     dead = f"http://127.0.0.1:{free_port()}/"
     policy = {"attempts": 50, "initial": 600, "maximum": 600}
     harness.register({**hook(dead, retry=policy, maxAge=f"{AGE_S}s"), "id": "away"})
-    refs = harness.trigger_many(40, "away")  # more than open the breaker
+    refs = harness.trigger_many(40, "away")  # more than it takes to open the breaker
     for record in harness.finals(refs, within_s=AGE_S + 10):
         assert (record.state, record.outcome) == (State.UNREACHABLE, Outcome.EXPIRED)
         assert record.attempts[-1].outcome is Outcome.EXPIRED
@@ -116,7 +116,7 @@ def test_a_removed_webhook_s_calls_end_though_nobody_goes_on_and_its_id_begins_a
         harness.runtime.policies.pause("acme", "gone")
         held = harness.trigger_many(200, "gone")
         wait_until(lambda: harness.runtime.policies.traffic("acme", "gone").parked == len(held), 20)
-        assert harness.runtime.registry.remove("acme", "gone")  # and whoever did so is killed here
+        assert harness.runtime.registry.remove("acme", "gone")  # the removing process is killed at this point
         harness.register(gone)
         assert harness.final(harness.trigger("gone")).state is State.DELIVERED
         for record in harness.finals(held, within_s=20):

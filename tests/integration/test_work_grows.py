@@ -1,4 +1,4 @@
-"""What work costs, by counts: server commands, script runs, bytes read. It grows as the load, not as its square."""
+"""The cost of work, in server commands, script runs and bytes read, grows linearly with the load."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Cost:
     commands: int
     script_runs: int
     bytes_out: int
-    cpu_s: float  # of server and workers
+    cpu_s: float  # processor time of server and workers
 
     def __sub__(self, other):
         return Cost(*(mine - its for mine, its in zip(vars(self).values(), vars(other).values(), strict=True)))
@@ -65,7 +65,7 @@ def standing(harness):
 
 
 def cost_of(harness, bring):
-    """What it costs until all that ``bring`` returns the reference ids of is delivered."""
+    """Return the cost until all calls whose reference ids ``bring`` returns are delivered."""
     before = standing(harness)
     refs = bring()
     client = harness.runtime.client
@@ -81,13 +81,13 @@ def chains(harness, webhook, count, width):
 
 def test_steps_side_by_side_cost_at_most_twice_what_as_many_plain_calls_do(harness):
     plain = cost_of(harness, lambda: harness.trigger_many(CALLS, "plain", {"n": 1}))
-    # The best of a few times: what ends while a busy machine does something else is settled in smaller groups.
+    # Take the best of a few tries: on a busy machine calls are settled in smaller groups.
     tries = [cost_of(harness, chains(harness, "fan", CALLS // WIDTH, WIDTH)) for _ in range(3)]
     fan = min(tries, key=lambda cost: cost.script_runs)
     assert fan.commands < 2 * plain.commands
     assert fan.script_runs < 2 * plain.script_runs + 20
     assert fan.bytes_out < 2.5 * plain.bytes_out
-    assert fan.cpu_s < 4 * plain.cpu_s  # 1.6 on a machine that does nothing else
+    assert fan.cpu_s < 4 * plain.cpu_s  # 1.6 on an idle machine
 
 
 @pytest.mark.parametrize("webhook", ["fan", "masked"])
@@ -101,5 +101,5 @@ def test_what_a_step_reads_does_not_grow_with_the_steps_beside_it(harness, webho
 def test_what_an_evaluation_reads_does_not_grow_with_the_steps_before_it(harness):
     line = cost_of(harness, chains(harness, "line", 2, 1))
     plain = cost_of(harness, lambda: harness.trigger_many(100, "plain", {"n": 1}))
-    assert line.commands < 8 * plain.commands  # each step is two calls of its own and two messages' worth of scripts
+    assert line.commands < 8 * plain.commands  # each step costs two calls, and the scripts of two messages
     assert line.bytes_out < 6 * plain.bytes_out

@@ -128,7 +128,7 @@ def test_a_lost_message_is_found_within_the_grace(harness):
         refs = harness.trigger_many(3)
         wait_until(lambda: harness.runtime.policies.traffic("acme", "hook").parked == 3, 10)
         for ready in harness.runtime.policies.resume("acme", "hook"):
-            assert len(ready) == 3  # and nobody publishes them
+            assert len(ready) == 3  # and their messages are never published
         harness.finals(refs, within_s=30)
 
 
@@ -136,7 +136,7 @@ def test_a_stop_lets_running_calls_end_and_gives_the_others_back(tmp_path_factor
     with (
         worker_harness(tmp_path_factory) as harness,
         receiver(slow(1.0, OK)) as endpoint,
-        full_backlog() as port,  # connections to it are under way, and nothing has left
+        full_backlog() as port,  # connections to it are being opened, and nothing has been sent
     ):
         process = harness.start_worker()
         harness.register(hook(endpoint.url), hook(f"http://127.0.0.1:{port}/", timeout=60) | {"id": "unsent"})
@@ -152,7 +152,7 @@ def test_a_stop_lets_running_calls_end_and_gives_the_others_back(tmp_path_factor
 
 
 def test_an_idle_worker_stops_before_celery_would_look_whether_it_has_to(harness):
-    """Which it does between two waits of two seconds each, of which the first has just begun: it took four and more."""
+    """Celery checks between waits of two seconds each; when one had just begun, a stop took more than four seconds."""
     numbers = count(3)
 
     def stop_s():

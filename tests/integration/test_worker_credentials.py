@@ -1,4 +1,4 @@
-"""Real workers call endpoints that want to know who calls."""
+"""Real workers call endpoints that require authentication."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def oauth(authorization_server, **changes):
 
 
 def grants(connection, request):
-    """A new token for every request."""
+    """Grant a new token for every request."""
     value = {"access_token": f"planted-token-{request.connection}", "token_type": "Bearer", "expires_in": 3600}
     connection.send(
         raw_answer(200, json.dumps(value).encode(), ("Content-Type", "application/json"), ("Connection", "close"))
@@ -58,8 +58,8 @@ def test_a_token_that_was_revoked_is_replaced_and_the_call_made_again_at_once(ha
 
     with receiver(grants) as login, receiver(takes_only_the_second) as endpoint:
         harness.register(hook(endpoint.url, auth=oauth(login)))
-        harness.final(harness.trigger())  # the first token is good once
-        time.sleep(5.1)  # and no longer fresh
+        harness.final(harness.trigger())  # the first token is valid only once
+        time.sleep(5.1)  # until it is no longer fresh
         record = harness.final(harness.trigger(data={"a": 1}))
     assert (record.state, record.status) == (State.DELIVERED, 200)
     assert [attempt.status for attempt in record.attempts] == [401, 200]

@@ -1,4 +1,4 @@
-"""What workers measure by themselves, as the page for Prometheus has it."""
+"""What workers measure themselves, as the page for Prometheus shows it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_queue_delays_and_attempts_are_gathered_and_outlive_their_worker(harness
         process = harness.start_worker()
         harness.finals(refs)
     wait_until(lambda: counted(harness, "relay_attempt_duration_seconds_count") == 11, 15)
-    assert counted(harness, "relay_queue_delay_seconds_count") == 10  # a retry waits because it has to
+    assert counted(harness, "relay_queue_delay_seconds_count") == 10  # a retry's delay is intended, and not counted
     assert counted(harness, "relay_duration_seconds_count") == 10
     waited_s = counted(harness, "relay_queue_delay_seconds_sum")
     assert 0 < waited_s <= counted(harness, "relay_duration_seconds_sum")

@@ -1,7 +1,7 @@
-"""A writer with full access to the server: whatever he writes, he reads nothing through the relay and gains no right.
+"""An attacker who may write anything to the server can neither read anything through the relay nor gain a right.
 
-Every kind of key of ``relay/store/key_names.py`` is overwritten in every way below while the API and a worker run. He
-holds keys of the plugin ``acme`` himself, a revoked one among them; ``other`` is who he is after.
+Every kind of key in ``relay/store/key_names.py`` is overwritten in every way below, while the API and a worker run. The
+writer has API keys of the plugin ``acme``, one of them revoked; the plugin ``other`` is his target.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.receivers import raw_answer, receiver
 from tests.timing import wait_until
 
 MINE = "what-the-writer-sends"
-#: What nobody but its owner may be shown; the secrets of acme's own webhooks are nothing for its callers either.
+#: Texts that only their owners may see; the secrets of acme's webhooks must be hidden even from its own callers.
 CANARIES = {
     "payload of other": "payload-of-other-3b1c",
     "answer to other": "answer-to-other-77aa",
@@ -42,12 +42,12 @@ CANARIES = {
     "secret of acme": "secret-of-acme-5d21",
     "token of a chain": "token-of-a-chain-41f0",
 }
-#: Kinds that a process believes for a second.
+#: Kinds of keys that a process caches for a second.
 REMEMBERED = {"api_key", "api_keys", "revocations", "webhooks", "pointer_macs", "revision", "plugins"}
 _SAMPLES = {"lane": "bulk", "kind": "error", "minute": "29000000", "hour": "480000", "process": "p1", "token": "t1"}
 
 
-#: Every kind of key, with its root.
+#: The template of each kind of key, with its root.
 TEMPLATES = {
     **{kind: (ROOT, rest) for kind, rest in {**PARTITIONED, **TRAIL}.items()},
     **{kind: (SHARED_ROOT, rest) for kind, rest in SHARED.items()},
@@ -57,13 +57,13 @@ TEMPLATES = {
 
 def pattern_of(template):
     root, rest = template
-    parts = {None: "", "kind": ".*"}  # a kind of ends has several words
+    parts = {None: "", "kind": ".*"}  # a "kind" part may have several words
     pieces = (re.escape(text) + parts.get(name, "[^:]*") for text, name, *_ in string.Formatter().parse(rest))
     return re.compile(re.escape(root) + "".join(pieces))
 
 
 PATTERNS = {kind: pattern_of(template) for kind, template in TEMPLATES.items()}
-#: The most literal one is meant: `...:last` is no revision.
+#: The template with the most literal text comes first: `...:last` is not a revision.
 ORDER = sorted(PATTERNS, key=lambda kind: -len(re.sub(r"{\w+}", "", TEMPLATES[kind][1])))
 
 
@@ -72,7 +72,7 @@ def kind_of(key):
 
 
 def serve(connection, request):
-    """An endpoint that says what it was sent, and something of its own."""
+    """Answer with the request's content, and a secret of the endpoint's own."""
     path = request.target.split("?")[0]
     said = {
         "/login": {"token": CANARIES["token of a chain"]},
@@ -156,7 +156,7 @@ def all_names(client):
 
 
 def snapshot(client):
-    """Every key of the store with its value, as the server gives it."""
+    """Return every key of the store with its dumped value."""
     names = sorted(all_names(client))
     pipeline = client.pipeline(transaction=False)
     for name in names:
@@ -164,38 +164,38 @@ def snapshot(client):
     return {name: dump for name, dump in zip(names, pipeline.execute(), strict=True) if dump is not None}
 
 
-# -- what he may write --------------------------------------------------------------------------------------------------
+# -- what the writer may write ------------------------------------------------------------------------------------------
 
 
 def other_s(names, name):
-    """A key of the same kind that belongs to somebody else."""
+    """Return a key of the same kind with another owner."""
     others = [each for each in names if each != name]
     foreign = [each for each in others if ":other" in each]
     return (foreign or others or [None])[0]
 
 
 def another_s_value(harness, names, values):
-    """Every key gets the value of somebody else's."""
+    """Replace the value of every key by that of another owner's key."""
     return {name: values.get(other_s(names, name)) for name in names}
 
 
 def an_older_value(harness, names, values):
-    """Every key gets the value that it had before, or goes where it had none."""
+    """Restore the old value of every key; delete it if it had none."""
     return {name: harness.first.get(name) for name in names}
 
 
 def values_in_turn(harness, names, values):
-    """The values of a kind go round."""
+    """Rotate the values among the keys of a kind."""
     return {name: values.get(names[(index + 1) % len(names)]) for index, name in enumerate(names)}
 
 
 def nothing(harness, names, values):
-    """Every key goes."""
+    """Delete every key."""
     return dict.fromkeys(names)
 
 
 def junk(harness, names, values):
-    """Every key holds something of its type that nobody has written."""
+    """Write arbitrary data of the right type to every key."""
     scratch = "scratch"
     made = {}
     for name in names:
@@ -216,7 +216,7 @@ WAYS = [another_s_value, an_older_value, values_in_turn, nothing, junk]
 
 
 def names_of(harness, values):
-    """By kind, the names that there are; of a kind that has none, one that the writer makes up."""
+    """Return the existing names of each kind; for a kind without any, a name that the writer invents."""
     by_kind = {kind: [] for kind in TEMPLATES}
     for name in values:
         assert kind_of(name), f"{name} is in no list"
@@ -238,11 +238,11 @@ def write(client, values):
     pipeline.execute()
 
 
-# -- what he then asks for ----------------------------------------------------------------------------------------------
+# -- what the writer then asks for --------------------------------------------------------------------------------------
 
 
 def questions(harness):
-    """Everything that a plugin may ask, as ``(key, method, path, body, whether it must not be granted)``."""
+    """Yield every request that a plugin may make, as ``(key, method, path, body, whether it must be refused)``."""
     refs = [*harness.refs.values(), *harness.steps]
     for ref in refs:
         yield harness.mine, "GET", f"/v1/invocations/{ref}", None, False
@@ -260,7 +260,7 @@ def questions(harness):
 
 
 def kinds_by_question(harness):
-    """Of each question the kinds of keys that were used while it was answered: no other can change its answer."""
+    """Return for each question the kinds of keys that its answer uses; no other kind can change the answer."""
     used = []
     with requests.Session() as session:
         for question in questions(harness):
@@ -273,7 +273,7 @@ def kinds_by_question(harness):
 
 
 def concerned(harness, kind):
-    """The questions whose answers a kind of key may change; what is sent later, by a worker, may use every kind."""
+    """Return the questions whose answers a kind of key may change. A worker may use any kind, so all triggers count."""
     every = list(questions(harness))
     if kind in REMEMBERED:
         return every
@@ -287,7 +287,7 @@ def ask(harness, session, question):
 
 
 def ask_all(harness, asked, said):
-    """Ask, and return what was told or granted that must not be."""
+    """Ask, and return what was revealed or granted but must not be."""
     wrong = []
     with requests.Session() as session:
         for question in asked:
@@ -324,7 +324,7 @@ def test_each_kind_that_answers_are_made_of_is_used_by_some_question(harness):
 
 
 def test_the_questions_of_these_tests_are_answered_where_nothing_was_altered(harness):
-    """Otherwise nothing would be shown by refusals; and what they look for is in the server, sealed."""
+    """Otherwise refusals would prove nothing. Also, the texts that must stay hidden are in the server, sealed."""
     assert ask_all(harness, questions(harness), "unaltered") == []
     own = get(harness.api, harness.mine, f"/v1/invocations/{harness.refs['own']}")
     assert own.json()["result"]["status"] == 200
@@ -341,9 +341,9 @@ def test_no_key_that_a_writer_alters_tells_him_anything_or_gives_him_a_right(har
         write(harness.client, way(harness, names, values))
         written.add(kind)
         if kind in REMEMBERED:
-            time.sleep(1.1)  # for which a process believes what it has read: the attack has to be complete
+            time.sleep(1.1)  # until caches of processes have expired, so that the attack is complete
         wrong += ask_all(harness, concerned(harness, kind), f"{way.__name__} of {kind}")
-        gone = values.keys() - all_names(harness.client)  # what he can do: let it be forgotten
+        gone = values.keys() - all_names(harness.client)  # deleting keys is the one thing that the writer can do
         write(harness.client, {name: values.get(name) for name in {*names, *gone}})
     write(
         harness.client, dict.fromkeys(all_names(harness.client) - values.keys()) | values
@@ -356,7 +356,7 @@ def test_no_key_that_a_writer_alters_tells_him_anything_or_gives_him_a_right(har
 
 
 def assert_sent_nowhere_else(harness):
-    """What the writer sends reaches the one endpoint that he may call, and others' secrets only their own."""
+    """Check that the writer's calls reach only his one endpoint, and others' secrets only their own endpoints."""
     for request in list(harness.endpoint.requests):
         path = request.target.split("?")[0]
         if MINE.encode() in request.body:
@@ -371,7 +371,7 @@ def assert_sent_nowhere_else(harness):
 
 
 def test_no_field_of_a_waiting_call_s_record_sends_it_where_its_sender_may_not(harness):
-    """Each field of a call that waits is replaced by that of every other record, and by what no record has."""
+    """Each field of a waiting call is replaced by that of every other record, and by values that no record has."""
     policies, client = harness.work.runtime.policies, harness.client
     policies.pause("acme", "open")
     others = [client.hgetall(keyspace.record(ref)) for ref in (*harness.refs.values(), *harness.steps)]
@@ -384,7 +384,7 @@ def test_no_field_of_a_waiting_call_s_record_sends_it_where_its_sender_may_not(h
         {b"plugin": b"other", b"webhook": b"theirs"},
         {b"caller": b"cli", b"replayOf": harness.refs["theirs"].encode()},
     ]
-    fields = {name for other in others for name in other} - {b"state"}  # a final one is not sent at all
+    fields = {name for other in others for name in other} - {b"state"}  # a call in a final state is not sent at all
     changes = [{name: other[name]} for name in sorted(fields) for other in others if name in other] + made_up
     refs = [trigger(harness.api, harness.mine, "open", {"sent": MINE}) for _ in changes]
     unchanged = trigger(harness.api, harness.mine, "open", {"sent": MINE})
@@ -402,13 +402,13 @@ def test_no_field_of_a_waiting_call_s_record_sends_it_where_its_sender_may_not(h
 
 
 def _unfinished(harness, refs):
-    """Calls that a worker may still take; what was altered so that no script reads it any more is none."""
+    """Return the calls that a worker may still claim, without those so damaged that no script can read them."""
     states = [harness.client.hget(keyspace.record(ref), "state") for ref in refs]
     return [state for state in states if state in {b"queued", b"sending"}]
 
 
 def test_contents_pasted_into_a_waiting_call_are_not_sent(harness):
-    """Each sealed value that there is, as the payload of a call that waits."""
+    """Each sealed value of the store is used as the payload of a waiting call."""
     policies, client = harness.work.runtime.policies, harness.client
     policies.pause("acme", "open")
     sealed = [client.get(name) for name in client.scan_iter(f"{PREFIX}*") if client.type(name) == b"string"]
@@ -451,7 +451,7 @@ def test_an_idempotency_key_that_the_writer_points_at_another_s_call_brings_noth
 
 
 def test_a_message_that_the_writer_leaves_on_a_lane_runs_nothing_and_stops_nobody(harness, tmp_path):
-    """No JSON, too deep, another task's, and a pickle that would make a file."""
+    """The messages: invalid JSON, JSON that is too deep, another task's, and a pickle that would create a file."""
     proof = tmp_path / "proof"
     pickled = base64.b64encode(b"cos\nsystem\n(S'touch " + str(proof).encode() + b"'\ntR.").decode()
     properties = {"correlation_id": "1", "delivery_tag": "1", "delivery_info": {"exchange": "", "routing_key": "bulk"}}
@@ -482,7 +482,7 @@ def test_a_message_that_the_writer_leaves_on_a_lane_runs_nothing_and_stops_nobod
 
 @pytest.mark.parametrize("in_store", [False, True], ids=["carried", "in the store"])
 def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(harness, in_store):
-    """He publishes another's sealed result, on every channel that there is, under the id of a call that is awaited."""
+    """The writer publishes another plugin's sealed result on every channel, with the id of an awaited call."""
     policies, client = harness.work.runtime.policies, harness.client
     policies.pause("acme", "open")
     told = []
@@ -491,13 +491,13 @@ def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(ha
     headers = {"Authorization": f"Bearer {harness.mine}", "Prefer": f"wait={wait_s}"}
     caller = threading.Thread(target=lambda: told.append(requests.post(path, json={}, headers=headers, timeout=90)))
     calls = keyspace.open_calls("acme", "open")
-    others = set(client.zrange(calls, 0, -1))  # what tests before this one have left, for which nobody waits
+    others = set(client.zrange(calls, 0, -1))  # left by earlier tests; no caller waits for these
     caller.start()
     wait_until(lambda: set(client.zrange(calls, 0, -1)) - others, 10)
     theirs = trigger(harness.api, harness.api.foreign_key, "theirs", {"sent": CANARIES["payload of other"]})
     harness.work.final(theirs)
     stolen = client.get(keyspace.result(theirs))
-    # Of the caller alone: what is no notice makes the listener subscribe anew, and it hears nothing meanwhile.
+    # Only the caller's: an invalid notice makes the listener subscribe again, and it misses notices meanwhile.
     awaited = [ref.decode() for ref in set(client.zrange(calls, 0, -1)) - others]
     wait_until(lambda: client.pubsub_channels(f"{PREFIX}*notice:*"), 10)
     channels = client.pubsub_channels(f"{PREFIX}*notice:*")
@@ -508,14 +508,14 @@ def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(ha
                 client.set(keyspace.result(ref), stolen)
             head, carried = f"{ref} delivered answered 200 0", b"" if in_store else stolen
             client.publish(channel, f"{head} {len(carried) or -1}\n".encode() + carried)
-            client.publish(channel, stolen)  # no notice at all
+            client.publish(channel, stolen)  # an invalid notice
     started_s = time.monotonic()
     caller.join()
     answered_at_once = time.monotonic() - started_s < 30
     for ready in policies.resume("acme", "open"):
         harness.work.runtime.publisher.publish_ready(ready)
     assert CANARIES["answer to other"] not in told[0].text
-    if not in_store:  # it was taken for the end of the call, and refused when it did not open
+    if not in_store:  # the notice counted as the end of the call, but its result could not be opened
         assert answered_at_once
         assert told[0].status_code >= 400
         assert told[0].json()["code"]
@@ -527,7 +527,7 @@ def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(ha
 
 
 def test_the_api_s_keys_open_no_secret_at_any_moment_of_a_chain_s_life(harness):
-    """The server itself tells every write, those of scripts too; of all that was ever there the API's keys open little."""
+    """MONITOR shows every write, also of scripts; the API's keys open only few of the sealed values ever written."""
     vault = Vault.from_text(harness.work.environ["RELAY_DATA_KEYS"])
     secrets = [CANARIES[what].encode() for what in ("secret of acme", "token of a chain")]
     with monitored(harness) as contents:
@@ -553,7 +553,7 @@ def test_the_api_s_keys_open_no_secret_at_any_moment_of_a_chain_s_life(harness):
 
 @contextmanager
 def monitored(harness):
-    """What is written to the contents of invocations, as ``((reference id, part), value)``, once the context has ended."""
+    """Collect all writes of invocations' contents, as ``((reference id, part), value)``, until the context ends."""
     contents = []
     with commands(harness) as told:
         yield contents
@@ -565,7 +565,7 @@ def monitored(harness):
 
 @contextmanager
 def commands(harness):
-    """Every command that the server runs, those of scripts too, as its words, once the context has ended."""
+    """Collect the words of every command that the server runs, also in scripts, until the context ends."""
     word = re.compile(rb'"((?:[^"\\]|\\.)*)"')
     told, lines = [], []
     with socket.create_connection(("127.0.0.1", harness.work.server.port)) as connection:

@@ -1,4 +1,4 @@
-"""Real Celery workers on a Valkey of their own; tests bring calls through the dispatcher, as the API would."""
+"""Real Celery workers on a separate Valkey; tests make calls through the dispatcher, as the API does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.timing import START_S, wait_until
 
 
 class WorkerHarness:
-    """A store with workers beside it."""
+    """A store and its workers."""
 
     def __init__(self, directory, **settings):
         self.server = start_valkey(directory)
@@ -42,7 +42,7 @@ class WorkerHarness:
         self.runtime.registry.apply(plugin, registrations)
 
     def start_worker(self, group="bulk", number=1, *, sabotage="", waits=True):
-        """``sabotage`` is Python that the worker runs first, its modules imported."""
+        """Start a worker. ``sabotage`` is Python code that it runs first, with its modules already imported."""
         command = worker(group, number).command
         with self.log.open("ab") as log:
             streams = [log.fileno(), log.fileno()]
