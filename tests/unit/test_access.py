@@ -1,4 +1,4 @@
-"""Server users: each may do what its process needs, and nothing that would show it more or harm the rest."""
+"""Server users: each may do what its process needs, and nothing by which it could see more or harm others."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def filled_in(template):
 
 
 def keys(name):
-    """Keys of this kind, each of its parts filled in: in partitions of one and of two digits, or of all in common."""
+    """Return keys of this kind with all parts filled in: in partitions of one and two digits, or the global key."""
     if name in SHARED:
         return [SHARED_ROOT + filled_in(SHARED[name])]
     return [partition_root(number) + filled_in(PARTITIONED[name]) for number in (0, 42)]

@@ -1,4 +1,4 @@
-"""An API process that is kept on one processor."""
+"""An API process that is bound to one processor."""
 
 from __future__ import annotations
 

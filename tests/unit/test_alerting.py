@@ -1,4 +1,4 @@
-"""What a worker looks at for alerts, at the edge of each bound, and what it tells of."""
+"""Which conditions a worker checks for alerts, at the edge of each limit, and what it reports."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ SINCE_MS, AT_MS = 1_700_000_000_000, 1_700_000_060_000
 
 
 class Site:
-    """A site to look at, and the store of its alerts, for which whatever holds has changed."""
+    """A relay's conditions, and the store of its alerts, in which every condition counts as changed."""
 
     def __init__(self):
         self.is_due = True
-        self.names = []  # of the alerts that held before
-        self.lanes = frozenset(LANES)  # that a worker serves
+        self.names = []  # the names of the alerts that held before
+        self.lanes = frozenset(LANES)  # the lanes that a worker serves
         self.oldest_ms = {}
         self.counts = {}  # by plugin and webhook
         self.breakers = {}

@@ -1,4 +1,4 @@
-"""A silent server is asked by one at a time, and by everybody again as soon as it has answered."""
+"""Only one caller at a time asks a silent server; once it has answered, all callers do again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from relay.store.connection import client_of
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that is moved on by hand."""
+    """A clock that the test moves."""
     now_s = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now_s[0])
 
@@ -119,6 +119,6 @@ def test_a_server_that_was_silent_is_asked_again_on_connections_that_are_made_an
         connection = node.connection_pool.get_connection()
         connection._waiting._failed = True
         connection.disconnect()
-        connection.send_command("PING")  # connects first, which asks too
+        connection.send_command("PING")  # connects first, which also asks the server
         assert connection.read_response() == b"PONG"
         node.connection_pool.release(connection)

@@ -1,4 +1,4 @@
-"""The client for asyncio: the same names and parameters as its twin, and no loop that waits."""
+"""The client for asyncio: the same names and parameters as the other client, and it never blocks the event loop."""
 
 import asyncio
 import inspect
@@ -24,7 +24,7 @@ def fake():
 
 
 def run(fake, act, **options):
-    """What a coroutine of the client gives."""
+    """Run a coroutine of the client; return its result."""
 
     async def main():
         async with AsyncRelay(fake.base_url, KEY, **options) as relay:
@@ -89,7 +89,7 @@ def test_callers_wait_beside_one_another_and_the_loop_goes_on(fake):
 
     answers, took_s, ticks = run(fake, act)
     assert [each["data"] for each in answers] == ["late"] * 20
-    assert took_s < 15  # one after the other they take 20
+    assert took_s < 15  # in sequence they take 20
     assert ticks > 10
 
 

@@ -1,4 +1,4 @@
-"""Entries of the audit trail: written by scripts as words, shown as JSON, and read back to the very same bytes."""
+"""Entries of the audit trail: scripts write them as words; they are shown as JSON, and read back to the same bytes."""
 
 import json
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The pure parts of the bench: which rounds count, medians, verdicts, and the little HTTP it speaks."""
+"""The pure parts of the bench: which rounds count, medians, verdicts, and its small HTTP implementation."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Key:
 
 
 class Stream(io.BytesIO):
-    """A request's stream that notes how far it was read, and ends where the client stops."""
+    """A request's stream that records how far it was read, and ends where the client stops sending."""
 
     def __init__(self, content):
         super().__init__(content)
@@ -104,7 +104,7 @@ def test_large_bodies_in_hand_are_bounded_and_given_back_however_it_ends():
     for _ in range(5):
         with pytest.raises(BadParameter):
             reader.read(large(length=size, content=b"x"))
-    # More than all there is may be read alone.
+    # A body larger than the whole limit may be read if it is the only one.
     with reader.read(large(9 * SMALL_BYTES, b"x" * 9 * SMALL_BYTES)), pytest.raises(Unavailable):
         reader.read(large())
     with reader.read(large()):

@@ -1,4 +1,4 @@
-"""Which of the bodies that are being read have had their time, or are one too many of their key."""
+"""Which bodies that are being read are out of time, or exceed the share of their key."""
 
 import time
 from contextlib import suppress
@@ -63,7 +63,7 @@ def test_a_key_gets_no_more_than_its_share_of_what_is_slow(reads):
     with pytest.raises(OverCapacity):
         reads.end(given_up[0])
     with pytest.raises(OverCapacity):
-        reads.begin("greedy", chunked=False)  # its share is taken
+        reads.begin("greedy", chunked=False)  # its share is used up
     reads.end(reads.begin("modest", chunked=False))
 
 

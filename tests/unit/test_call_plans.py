@@ -1,4 +1,4 @@
-"""Plans of webhooks and of chains, as a worker makes them."""
+"""Plans of webhook calls and chains, as a worker makes them."""
 
 from __future__ import annotations
 

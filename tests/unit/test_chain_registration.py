@@ -233,7 +233,7 @@ def test_what_may_fit_is_taken(step):
 
 
 def nested(depth):
-    """Chains ``c1`` (which calls a plain webhook) to ``c<depth>``, each a step of the next."""
+    """Return chains ``c1``, which calls a plain webhook, to ``c<depth>``; each is a step of the next."""
     shapes = {"plain": Shape("plain", "POST")}
     for number in range(1, depth + 1):
         used = "plain" if number == 1 else f"c{number - 1}"

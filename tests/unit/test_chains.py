@@ -1,4 +1,4 @@
-"""What a chain does next: from its plan, its input and how its steps ended."""
+"""What a chain does next, derived from its plan, its input, and how its steps ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command leaves its act in the audit trail, also where it aims at what is not there; a few have none, and why."""
+"""Every command leaves its act in the audit trail, even if its target does not exist; a few leave none: why not."""
 
 from types import SimpleNamespace
 
@@ -9,7 +9,7 @@ from relay.store.trail import trails
 from tests.unit.cli import Cli, a_webhook
 from tests.unit.command_tree import LEAVES, arguments, make_site, names_of, wrong_name
 
-#: By command, the act that it leaves, or all of several; or why it leaves none.
+#: Maps a command to the act or acts that it leaves, or to the reason why it leaves none.
 ACTS = {
     ("up",): "it starts processes of the machine's user, and asks no running relay for anything",
     ("doctor",): Act.DOCTOR,
@@ -61,7 +61,7 @@ ACTS = {
 }
 AUDITED = [path for path, act in ACTS.items() if isinstance(act, Act | set)]
 CASES = [(path, name) for path in AUDITED for name in names_of(path)]
-#: Refused although everything that is named is there: the command with its parameters, and the error's code.
+#: Commands refused although everything that they name exists, with their parameters and the error's code.
 REFUSED = [
     (("webhooks", "apply"), {"file": "-"}, "bad_document"),
     (("webhooks", "remove"), {"webhook_id": "needed"}, "conflict"),
@@ -70,8 +70,8 @@ REFUSED = [
     (("webhooks", "test"), {"query_params": "nothing=1"}, "request_rejected"),
     (("explain",), {"query_params": "nothing=1"}, "request_rejected"),
     (("trigger",), {"query_params": "nothing=1"}, "request_rejected"),
-    (("invocations", "forget"), {}, "conflict"),  # it waits
-    (("replay", "pause"), {}, "conflict"),  # of one that is over
+    (("invocations", "forget"), {}, "conflict"),  # it is still queued
+    (("replay", "pause"), {}, "conflict"),  # the job has ended
     (("vault", "retire"), {"key_id": "{seals}"}, "conflict"),
     (("keys", "create"), {"plugin": "acmee"}, "bad_parameter"),
 ]
@@ -99,7 +99,7 @@ def trail(site):
 
 
 def left_by(site, line, text="a-new-secret"):
-    """The command's result, and the entries that it has left."""
+    """Run a command; return its result and the audit entries that it has left."""
     before = trail(site)
     result = site.cli.run(*line, text=text)
     left = trail(site)
@@ -154,7 +154,7 @@ def test_a_command_leaves_its_act(valkey, tmp_path, monkeypatch, path):
     if path == ("vault", "retire"):
         assert site.cli.run("vault", "reseal").exit_code == 0
     result, left = left_by(site, arguments(site, path))
-    failed = {("webhooks", "test"), ("doctor",)}  # nobody listens there; no worker runs
+    failed = {("webhooks", "test"), ("doctor",)}  # nothing listens there; no worker runs
     assert result.exit_code == (1 if path in failed else 0), result.output
     assert {each.act for each in left} == (ACTS[path] if isinstance(ACTS[path], set) else {ACTS[path]})
     assert not {each.outcome for each in left} & {"not_found", "bad_parameter"}

@@ -19,7 +19,7 @@ from tests.unit.cli import a_webhook
 
 @pytest.fixture
 def audited(cli, tmp_path, monkeypatch):
-    """The command with a key that signs, rings in files, and nothing to wait for."""
+    """The command with a signing key, key rings in files, and without waits."""
     monkeypatch.setattr("relay.cli.vault.SETTLED_S", 0.0)
     cli.keys["RELAY_AUDIT_KEY"] = new_private_text()
     cli.keys["RELAY_OPERATOR"] = "Ann Lee"

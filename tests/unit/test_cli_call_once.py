@@ -14,7 +14,7 @@ SECRET = "Bearer planted-secret-value"
 
 @pytest.fixture
 def call(cli, tmp_path):
-    """Registers a webhook of that URL and runs the command; gives the exit status and what it printed."""
+    """Register a webhook of that URL and run the command; return its exit status and what it printed."""
 
     def run(url, *arguments, environ=(), **changes):
         settings = {**cli.environ, "RELAY_EGRESS_ALLOW": "127.0.0.0/8", **dict(environ)}
@@ -65,7 +65,7 @@ def test_an_endpoint_that_fails_is_called_once_whatever_its_registration_retries
         code, out, _ = call(f"{endpoint.url}/x", "--output", "json", retry={"attempts": 5, "initial": 0.1})
         assert len(endpoint.requests) == 1
     assert code == 1
-    assert json.loads(out)["state"] == "cancelled"  # what would have come after the first attempt
+    assert json.loads(out)["state"] == "cancelled"  # the retry after the first attempt is cancelled
     assert json.loads(out)["outcome"] == "answered"
     assert cli.json("invocations", "list", "--plugin", "acme", "--state", "retrying") == []
 

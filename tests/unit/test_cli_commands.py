@@ -6,7 +6,7 @@ from relay.cli import COMMANDS, main
 
 
 def leaves(command, path=()):
-    """Every command that does something, with its path."""
+    """Yield every command that is not a group, with its path."""
     if not isinstance(command, click.Group):
         yield path, command
         return

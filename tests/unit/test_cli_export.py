@@ -16,7 +16,7 @@ def cli(cli):
 
 @pytest.fixture
 def exported(cli):
-    """One that was answered, and one that waits."""
+    """One invocation that was answered, and one that is queued."""
     first = trigger(cli, "--async", "--data", '{"big": 123456789012345678901234567890}')["referenceId"]
     settle(cli, first, data=b'"planted-answer"', status=404)
     second = trigger(cli, "--async", "--data", '"planted-text"')["referenceId"]
@@ -68,7 +68,7 @@ def test_csv_has_a_header_and_the_values_of_rows(exported):
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\uff1d1"])
 def test_no_cell_of_csv_is_a_formula(cli, text):
-    """What a plugin or an endpoint wrote is JSON in a cell, and whatever could begin a formula is led by a quote."""
+    """Texts of plugins and endpoints are JSON in a cell; a cell that could begin a formula begins with a quote."""
     from relay.cli.export import _cell
 
     assert _cell(text) == f"'{text}"

@@ -18,7 +18,7 @@ FIELDS = [
 
 
 def settle(cli, reference_id, *, data=None, state=State.DELIVERED, outcome=Outcome.ANSWERED, status=200):
-    """What a worker does to a call, without the call."""
+    """Claim and settle an invocation as a worker does, without sending it."""
     runtime = cli.runtime()
     sealed = b"" if data is None else runtime.data_vault.seal(data, result_owner("acme", reference_id))
     rejected = state is State.REJECTED
@@ -37,7 +37,7 @@ def cli(cli):
 
 @pytest.fixture
 def worker(cli):
-    """Settles, as it is told, whatever is triggered."""
+    """Settles every triggered invocation as the test demands."""
     listing, stop, answer = cli.runtime().listing, threading.Event(), {}
 
     def work():

@@ -25,7 +25,7 @@ def cli(cli):
 
 @pytest.fixture
 def story(cli):
-    """Oldest first: delivered, 503, timed out, queued; the third is of another webhook."""
+    """Four invocations, oldest first: delivered, 503, timed out, queued; the third is of another webhook."""
     made = [trigger(cli, "--async")["referenceId"] for _ in range(2)]
     made.append(cli.json("trigger", "pong", "--plugin", "acme", "--async")["referenceId"])
     made.append(trigger(cli, "--async")["referenceId"])
@@ -138,10 +138,10 @@ def test_forget_destroys_contents_and_keeps_the_record(story):
 
 
 class Tail:
-    """`relay invocations tail` in a process of its own."""
+    """`relay invocations tail` in a separate process."""
 
     def __init__(self, cli, *arguments):
-        # A suite that was started in the background has SIGINT ignored, and so has whatever it starts.
+        # A test run that was started in the background ignores SIGINT, and so do the processes that it starts.
         program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from relay.cli import main; main()"
         environ = {name: text for name, text in cli.environ.items() if text}
         command = [sys.executable, "-u", "-c", program, "invocations", "tail", "--plugin", "acme", *arguments]
@@ -186,7 +186,7 @@ def test_tail_shows_only_what_matches_once_it_does(story):
     with Tail(cli, "--failed", "--lines", "1") as tail:
         assert made[2] in tail.line()
         good, bad = trigger(cli, "--async")["referenceId"], trigger(cli, "--async")["referenceId"]
-        time.sleep(1.2)  # a look finds them unfinished
+        time.sleep(1.2)  # so that the command sees them unfinished once
         settle(cli, good)
         settle(cli, bad, status=500)
         line = tail.line()
@@ -199,7 +199,7 @@ def test_tail_shows_only_what_matches_once_it_does(story):
 
 
 def a_step(cli, parent, webhook_id):
-    """What a worker does to a chain's first step, without the call."""
+    """Create and settle a chain's first step as a worker does, without sending it."""
     store = cli.runtime().store
     step = NewStep(new_reference_id(), webhook_id, 1, 20_000, repeatable=False, payload=b"", request_bytes=0)
     assert store.claim([parent], "parent").granted

@@ -1,6 +1,6 @@
-"""Every command that is given a name of what is not there says so, with what was probably meant.
+"""Every command that gets the name of something that does not exist says so, and suggests what was probably meant.
 
-It exits with 1, for it failed, or with 2 where the name is a filter's, which would match nothing.
+It exits with 1, because it failed, or with 2 if the name belongs to a filter, which would match nothing.
 """
 
 import json
@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.command_tree import GOOD, LEAVES, NAMES, VALUES, arguments, names_of, wrong_name
 
-#: `relay up` starts what the others talk to; nothing that it is given is a name.
+#: All commands except `relay up`, none of whose parameters is a name.
 COMMANDS = [path for path in LEAVES if path != ("up",)]
 CASES = [(path, name) for path in COMMANDS for name in names_of(path)]
 

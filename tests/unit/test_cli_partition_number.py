@@ -1,4 +1,4 @@
-"""A command whose number of partitions is not the store's, or that meets an earlier version's keys, does nothing."""
+"""A command does nothing if its number of partitions is not the store's, or the store has keys of an old version."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from relay.store.old_names import OLD_MARKS
 from tests.unit.cli import Cli, a_webhook
 from tests.unit.command_tree import LEAVES, arguments
 
-#: What asks no store of records, and what is for stores with old names. A ring whose newest key seals is promoted.
+#: Commands that use no store, or are meant for stores with old names. `vault promote`: nothing is left to promote.
 WITHOUT = {("up",), ("settings",), ("audit", "key"), ("partitions", "adopt"), ("vault", "promote")}
 ASKING = [path for path in LEAVES if path not in WITHOUT]
 LIST = ("webhooks", "list", "--plugin", "acme")
@@ -17,7 +17,7 @@ IDS = [" ".join(path) for path in ASKING]
 
 
 def everything(server):
-    """All that a server has, and when each key expires."""
+    """Return all that a server has, with the time at which each key expires."""
     with server.client() as client:
         return {key: client.dump(key) for key in client.scan_iter()}
 

@@ -1,4 +1,4 @@
-"""``relay partitions``: what lies where, and how a plugin gets elsewhere."""
+"""``relay partitions``: shows where partitions and plugins are, and moves a plugin."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_server_that_is_away_is_an_error(cli, form):
 
 @pytest.fixture
 def divided(cli, monkeypatch):
-    """Commands of a store of four partitions, with a plugin ``acme`` that has a call; a move waits for nobody."""
+    """Commands for a store of four partitions, with a plugin ``acme`` that has a call; moves do not wait."""
     monkeypatch.setitem(PluginMoves.__init__.__kwdefaults__, "learnt_s", 0.0)
     divided = Cli(cli.url, cli.directory, cli.keys | {"RELAY_PARTITIONS": "4"})
     divided.apply(a_webhook())

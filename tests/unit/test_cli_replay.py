@@ -19,7 +19,7 @@ JOB = [
 
 @pytest.fixture
 def failed(cli):
-    """Three that failed with 503, oldest first, and one that did not; the webhook may be repeated."""
+    """Three invocations that failed with 503, oldest first, and one that did not, of a repeatable webhook."""
     cli.apply(a_webhook(idempotent=True))
     made = [trigger(cli, "--async")["referenceId"] for _ in range(4)]
     for ref in made[:3]:
@@ -95,7 +95,7 @@ def test_a_replay_is_paused_resumed_and_cancelled(failed):
     cancelled = replay(cli, "cancel", replay_id)
     assert (cancelled["state"], cancelled["skipped"], cancelled["skippedReasons"]) == ("cancelled", 3, {"cancelled": 3})
     assert replay(cli, "pause", replay_id, exit_code=1)["code"] == "conflict"
-    assert cli.run("replay", "status", replay_id, "--follow").exit_code == 0  # it is over already
+    assert cli.run("replay", "status", replay_id, "--follow").exit_code == 0  # the job has already ended
     assert "skipped because" in cli.run("replay", "status", replay_id).stdout
 
 

@@ -1,4 +1,4 @@
-"""Revisions of a webhook at the command line: history, differences, back to an older one, and one secret anew."""
+"""Revisions of a webhook at the command line: history, differences, rollback, and replacing one secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What operators see on a terminal of 80 columns, and what commands do without being told the plugin."""
+"""What operators see on a terminal of 80 columns, and what commands do without `--plugin`."""
 
 import os
 
@@ -16,7 +16,7 @@ LONG = "a-webhook-with-a-name-that-is-long-indeed"
 
 @pytest.fixture
 def story(cli):
-    """One delivered, two that failed, of a webhook with a long name."""
+    """One delivered invocation and two failed ones, of a webhook with a long name."""
     cli.apply(
         a_webhook(idempotent=True, description="What it is for, in rather many words for a table"), a_webhook(id=LONG)
     )
@@ -29,7 +29,7 @@ def story(cli):
 
 
 def replayed(cli, ref, status):
-    """A replay of an invocation that was answered so."""
+    """Replay an invocation, with this status as the answer."""
     started = cli.json("replay", "start", ref, "--plugin", "acme")
     runs = cli.runtime().replay_runs
     runs.claim(started["replayId"], "t")
@@ -51,7 +51,7 @@ def test_failed_leaves_out_what_a_replay_has_made_good_and_a_column_shows_it(sto
     again = replayed(cli, made[1], 503)
     assert failed() == [again, made[2], made[1]]
     replayed(cli, made[1], 200)
-    assert failed() == [made[2]]  # the replay that failed was made good with its original
+    assert failed() == [made[2]]  # the failed replay was recovered, together with its original
     assert made[1] in failed("--with-replayed")
     shown = cli.run("invocations", "list", "--plugin", "acme", "--failed", "--with-replayed").stdout
     (line,) = (line for line in shown.splitlines() if line.startswith(made[1]))

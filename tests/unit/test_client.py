@@ -1,4 +1,4 @@
-"""The Python client against a relay that is faked on the wire."""
+"""The Python client, against a fake relay that speaks real HTTP."""
 
 import json
 import threading
@@ -190,7 +190,7 @@ def test_an_error_names_the_idempotency_key_that_was_used(
 
 @pytest.mark.parametrize(("webhook_id", "timeout_s"), [("misfit", BUSY_S), ("stopped", BUSY_S), ("never", 5)])
 def test_an_error_that_comes_later_names_the_key_and_the_reference_id(fake, relay, webhook_id, timeout_s):
-    fake.room_to_wait = False  # so that it is accepted at once, and looked for after that
+    fake.room_to_wait = False  # so that the call is accepted at once, and then polled
     with pytest.raises(errors.RelayError) as raised:
         relay.webhooks.trigger(webhook_id, timeout_s=timeout_s, idempotency_key="order-8")
     assert raised.value.idempotency_key == "order-8"

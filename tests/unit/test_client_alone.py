@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-#: What `requests` brings along; nothing else is installed with the client alone.
+#: `requests` and its dependencies: all that is installed with the client alone.
 CLIENT = {"requests", "urllib3", "idna", "certifi", "charset_normalizer"}
 
 _ALONE = f"""

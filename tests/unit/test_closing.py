@@ -1,4 +1,4 @@
-"""What a command opens ends with it, and tests that leave descriptors open are found."""
+"""A command closes what it opens, and test files that leave descriptors open are detected."""
 
 import gc
 import socket
@@ -21,12 +21,12 @@ def test_commands_leave_no_connection_and_no_thread(cli):
 
 
 def test_what_is_left_open_is_counted_but_for_what_is_collected_and_what_others_have_connected():
-    gc.collect()  # what earlier tests left must not be closed in between
+    gc.collect()  # otherwise descriptors that earlier tests left might be closed in between
     before = descriptors.count()
     with socket.create_server(("127.0.0.1", 0), backlog=4_096) as server:
         for _ in range(descriptors.MOST_LEFT + 1):
             loop = [socket.socket()]
-            loop.append(loop)  # nothing but a collection closes it
+            loop.append(loop)  # only a garbage collection closes it
         del loop
         assert descriptors.left_since(before) == 0
         left = [socket.create_connection(server.getsockname()) for _ in range(descriptors.MOST_LEFT + 1)]

@@ -1,4 +1,4 @@
-"""What is written down of an attempt."""
+"""What is recorded about an attempt."""
 
 from __future__ import annotations
 

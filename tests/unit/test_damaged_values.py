@@ -1,4 +1,4 @@
-"""One value that does not open is counted and named, and hides nothing else from operators of the key rings."""
+"""A sealed value that cannot be opened is counted and named, and hides nothing else from operators of the key rings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS = [*OWNERS, "payload", "target"]
 
 
 class Site:
-    """A relay with one sealed value of each kind, each ring a file of two keys, and everything under the old one."""
+    """A relay with a sealed value of each kind; each ring is a file of two keys, all sealed under the older one."""
 
     def __init__(self, cli):
         self.cli = cli
@@ -46,7 +46,7 @@ class Site:
         return self.vaults[self.ring(kind)]
 
     def rows(self):
-        """The keys of the rings and what is sealed under each, and what is damaged."""
+        """Return the rings' keys, with what is sealed under each, and what is damaged."""
         rows = self.cli.json("vault", "status")
         keys = {(row["ring"], row["key"]): row["sealed"] for row in rows if row["role"] != "damaged"}
         return keys, [row for row in rows if row["role"] == "damaged"]

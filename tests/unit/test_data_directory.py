@@ -1,4 +1,4 @@
-"""Whose a data directory is: only an empty one, or one that `relay up` made, is taken and closed to others."""
+"""Only an empty data directory, or one that `relay up` made, is used, and closed to other users."""
 
 from __future__ import annotations
 

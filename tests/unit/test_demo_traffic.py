@@ -1,4 +1,4 @@
-"""The demo's callers: what they call is registered as it is written, and they call until they are ended."""
+"""The demo's callers: the webhooks that they call are registered, and they call until they are stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dashboard and the alert rules ask for metrics that there are, by labels that these have."""
+"""The dashboard and the alert rules use only metrics that exist, and labels that these have."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ QUERIES = dict(queries())
 
 
 def nodes(node):
-    """A query's expressions, from the outside in."""
+    """Yield a query's expressions, from the outside in."""
     yield node
     for name in ("expr", "lhs", "rhs", "param", "vector_selector", "selector"):
         inner = getattr(node, name, None)
@@ -53,7 +53,7 @@ def labels_of(name):
 
 
 def faults(query):
-    """What is wrong with a query: series that there are not, labels that they have not."""
+    """Return a query's faults: unknown series, and labels that a series does not have."""
     found, selected = [], set()
     for node in nodes(promql_parser.parse(query)):
         if isinstance(node, promql_parser.VectorSelector):

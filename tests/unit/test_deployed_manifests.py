@@ -27,7 +27,7 @@ GROUPS = {
     "autoscaling/v2": "autoscaling.v2",
 }
 SCALING = (ROOT / "docs" / "scaling.md").read_text("utf-8")
-#: Celery's goodbye, and what a bridge takes to note it.
+#: How long, in seconds, Celery's own shutdown takes after the drain.
 AFTER_STOPPING_S = 10
 
 
@@ -36,7 +36,7 @@ def example(name):
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
-#: What the documented commands make, with keys that could be.
+#: The secrets that the documented commands create, with valid keys.
 SECRETS = {"relay-passwords": example("passwords"), "relay-keys": dict.fromkeys(example("keys"), Vault.new_key_text())}
 
 
@@ -47,7 +47,7 @@ def config_maps(build):
 
 
 def environment(build, it):
-    """What a container is given. Kubernetes puts a variable into another where it stands before it in the list."""
+    """Return a container's environment. As in Kubernetes, a variable may use only those before it in the list."""
     given, listed = {}, {}
     for source in container(it).get("envFrom", []):
         given |= config_maps(build)[source["configMapRef"]["name"]]

@@ -10,7 +10,7 @@ from tests.unit.manifests import BUILDS, PODS, labels, matches, named, of_kind
 
 
 def reached(build, given):
-    """Components and blocks of addresses that a pod with these labels may open connections to, names apart."""
+    """Return the components and address blocks to which a pod with these labels may connect, besides DNS."""
     found = set()
     for policy in of_kind(build, "NetworkPolicy"):
         if matches(policy["spec"]["podSelector"], given):
@@ -40,7 +40,7 @@ def test_each_pod_reaches_what_it_needs_and_nothing_else(build):
 
 @pytest.mark.parametrize("build", BUILDS)
 def test_what_may_be_called_may_be_answered(build):
-    """A connection needs both: an egress rule of who opens it and an ingress rule of who takes it."""
+    """A connection needs an egress rule for the pod that opens it, and an ingress rule for the pod that accepts it."""
     policies = [each["spec"] for each in of_kind(build, "NetworkPolicy")]
     for it in of_kind(build, *PODS):
         for name in {each for each in reached(build, labels(it)) if "/" not in each}:

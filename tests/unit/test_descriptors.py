@@ -10,7 +10,7 @@ from relay.process.descriptors import BESIDE_CALLS, allow_calls
 
 @pytest.fixture
 def limits(monkeypatch):
-    """The process's limits as they are said to be; what is set stands there."""
+    """The process's limits, faked: what the code sets is written there."""
     limits = [1_024, 20_000]
     monkeypatch.setattr(resource, "getrlimit", lambda _what: tuple(limits))
     monkeypatch.setattr(resource, "setrlimit", lambda _what, new: limits.__setitem__(slice(None), new))

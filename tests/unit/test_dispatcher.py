@@ -36,7 +36,7 @@ HOOKS = """
 
 
 class Lanes:
-    """Stands in for the broker: what was published, in order."""
+    """Stands in for the broker: keeps what was published, in order."""
 
     def __init__(self):
         self.messages = []
@@ -49,7 +49,7 @@ class Lanes:
 
 
 class OneDatabase(Lanes):
-    """The broker is the store's database: the script may put messages into their lanes."""
+    """A broker that is the store's database, so that the script may put messages into the lanes."""
 
     def messages_for_script(self, ready):
         lanes = {}
@@ -153,7 +153,7 @@ def test_an_id_that_cannot_be_one_enters_no_key_and_no_record(harness):
 
 def test_refusals_beyond_the_limit_are_only_counted_and_name_no_record(harness):
     recorded = 0
-    for _ in range(2 * REFUSALS_A_MINUTE + 1):  # a minute of the clock may end meanwhile
+    for _ in range(2 * REFUSALS_A_MINUTE + 1):  # a new minute may begin meanwhile
         with pytest.raises(WebhookNotRegistered) as raised:
             harness.trigger(webhook_id="nothing")
         if raised.value.reference_id is None:
@@ -202,7 +202,7 @@ def test_a_malformed_idempotency_key_is_a_bad_parameter(harness, key):
 
 
 def test_a_webhook_that_was_changed_a_moment_ago_is_looked_up_again(harness):
-    harness.trigger()  # its revision is remembered now
+    harness.trigger()  # the dispatcher now caches the webhook's revision
     changed = '{id: "order", url: "https://hook.example.com/v2", method: "POST", headers: {"X-New": null}}'
     other_process = Registry(harness.client, harness.vault, Vault.from_text(Vault.new_key_text()))
     other_process.apply("acme", read_registrations(changed, RULES, plugin="acme")[1])

@@ -1,4 +1,4 @@
-"""The doctor: each thing that may be wrong is found, and comes with what to do about it."""
+"""The doctor finds each possible fault, and advises what to do about it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WEBHOOK = '{id: "echo", url: "https://hooks.vendor.com/x", method: "POST"}'
 
 @pytest.fixture
 def given(valkey):
-    """Variables for a relay on an empty server with an append-only file."""
+    """Environment variables for a relay on an empty server with an append-only file."""
     with valkey.client() as client:
         client.config_set("appendonly", "yes")
         client.config_set("appendfsync", "always")
@@ -176,7 +176,7 @@ def test_webhooks_whose_calls_wait_are_named_with_how_many(given, tmp_path):
     runtime.store.claim(refs, "t1")
     finding = findings(given, tmp_path)["paused"]
     assert (finding.level, finding.found) == (Level.NOTE, "calls wait: shop/echo (3)")
-    runtime.client.hdel(keyspace.webhooks("shop"), "echo")  # gone, as no command leaves it
+    runtime.client.hdel(keyspace.webhooks("shop"), "echo")  # deleted as no command would do it
     found = findings(given, tmp_path)
     assert (found["removed"].level, "shop/echo (3)" in found["removed"].found) == (Level.PROBLEM, True)
     assert "paused" not in found

@@ -1,4 +1,4 @@
-"""Echoes that endpoints make without malice, each class with members that are made up."""
+"""Secrets that endpoints echo without malice; each class of echoes is tested with generated members."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_utf_16_without_a_charset_shows_no_secret(secret, text, codec, content_t
     answer = EndpointAnswer(Outcome.ANSWERED, Sent.ANSWERED, 200, content_type, body, 1, len(body), None, 0)
     hidden = hide(read_body(answer), mask_for(secret))
     if hidden is None:
-        return  # bytes that show a secret are refused
+        return  # binary data that shows a secret is refused
     data, count = hidden
     assert count >= 1
     assert secret.lower() not in json.dumps(data).replace("\\u0000", "").lower()
@@ -156,7 +156,7 @@ def test_texts_of_a_value_are_not_joined_where_zero_bytes_are_left_out():
 
 @st.composite
 def html_escapes(draw):
-    """A secret and one way to write it with HTML's numbers; a number without a semicolon ends before what is no digit."""
+    """A secret, and a way to write it in HTML's numeric escapes; one without a semicolon ends before a non-digit."""
     secret = draw(secrets)
     escaped = draw(st.sampled_from(["all", "marks"]))
     zeros, is_hex, upper = draw(st.integers(0, 40)), draw(st.booleans()), draw(st.booleans())
@@ -212,7 +212,7 @@ def test_names_of_html_show_no_secret_with_or_without_their_semicolons(secret, s
     assert shown not in masked
 
 
-# -- and at what cost ------------------------------------------------------------------------------------------------
+# -- the cost of searching -------------------------------------------------------------------------------------------
 
 HOSTILE = [
     "\n",

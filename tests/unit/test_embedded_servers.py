@@ -1,4 +1,4 @@
-"""Which servers `relay up` brings along, and what keeps it from that."""
+"""Which servers `relay up` starts itself, and which settings prevent that."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = ("RELAY_REDIS_URL", "RELAY_STORE_URL", "RELAY_BROKER_URL", "RELAY_STORE_
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Prepares a start in one data directory with these variables."""
+    """Prepare a start in one data directory with these variables."""
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
 
@@ -31,7 +31,7 @@ def start(tmp_path, monkeypatch):
 
 
 def write_records(directory, *, cluster):
-    """As a server does that has run there."""
+    """Write the files of a server that has run in this directory."""
     folder = (directory.cluster / "store1" if cluster else directory.server) / "appendonlydir"
     folder.mkdir(parents=True)
     (folder / "appendonly.aof.1.incr.aof").touch()

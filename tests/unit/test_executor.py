@@ -1,4 +1,4 @@
-"""The executor's steps before the claim, with a store that says yes to everything."""
+"""The executor's steps before the claim, with a store that grants everything."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from relay.shares import room_left
 from relay.store.transitions import CallRecord, Claimed, Settled
 
 SLOTS = 10
-AT_ONCE_S = 0.15  # less than calls are kept for
+AT_ONCE_S = 0.15  # shorter than calls are held back
 
 
 class Store:
-    """Grants what is claimed, and settles it once that is allowed."""
+    """Grants every claim, and settles calls once the test allows it."""
 
     is_divided = False
 
@@ -85,7 +85,7 @@ def store():
 
 @pytest.fixture
 def executor(store):
-    """One whose calls are never sent: they hold their slots until they are settled."""
+    """An executor whose calls are never sent, and hold their slots until they are settled."""
     return make_executor(store, SLOTS)
 
 
@@ -198,7 +198,7 @@ def test_parked_calls_are_woken_as_far_as_there_is_room_and_run_here(store, exec
     executor.run([store.call("busy") for _ in range(SLOTS - 4)])
     executor.waking.look()
     gevent.sleep(0)
-    assert store.woken[0] == ("busy", 2, ["bulk"])  # of eight that a webhook may always hold
+    assert store.woken[0] == ("busy", 2, ["bulk"])  # a webhook may always hold eight
     assert store.woken[1][:2] == ("other", 4)
     assert len(store.granted) == SLOTS - 4 + 2
 
@@ -247,7 +247,7 @@ def test_calls_whose_tokens_hang_hold_no_task_and_hold_up_no_others(store, execu
     hanging = [store.call("hanging") for _ in range(4)]
     assert executor.run([*hanging, store.call()])["started"] == 1
     assert executor.run([store.call()])["started"] == 1
-    assert executor.run(hanging)["started"] == 0  # they are in hand
+    assert executor.run(hanging)["started"] == 0  # they are already in progress
     store.may_settle.set()
     gevent.sleep(AT_ONCE_S)
     assert set(hanging) <= set(store.granted)

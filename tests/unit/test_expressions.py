@@ -162,7 +162,7 @@ def test_the_constant_members_of_a_built_object_are_known():
 def test_the_same_expression_over_the_same_value_gives_the_same(value):
     expression = read_expression("{a: @, b: to_string(@), c: type(@)}")
     as_text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-    if value is not None:  # of null, JMESPath makes null
+    if value is not None:  # JMESPath evaluates null to null
         for _ in range(2):
             assert expression.evaluate(value) == {"a": value, "b": as_text, "c": _type(value)}
 

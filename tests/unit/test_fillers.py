@@ -1,4 +1,4 @@
-"""What encoders put between characters is taken out, whatever it is, and what is left knows where it stood."""
+"""All fillers that encoders put between characters are removed, and the rest keeps track of its positions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hypothesis import example, given
 from relay.answer import fillers
 from relay.answer.fillers import Squeezed
 
-#: What begins a break of a line of base64, and what may follow in the same one.
+#: Texts that may begin or continue a line break in base64.
 BREAKS = ["\n", "\r", "=\n", "=\r", "\\n", "\\r", "%0a", "%0d", "&#xa;", "&#x000d", "&#10;", "&#00013", "&#xd;"]
 MORE = ["", "\n", "\r\n", " ", "\t", "\\n", "%0d", "&#x0a", "&#010", "  \n\t"]
-#: Of zeros before a number what is kept.
+#: Numeric escapes with leading zeros, and what remains of each.
 NUMBERS = {"&#0065;": "&#65;", "&#x00041;": "&#x41;", "&#01": "&#1", "&#x0g": "&#xg"}
-#: What looks like a filler and is none.
+#: Texts that look like fillers but are not.
 KEPT = ["=", "=g", " ", "\t", "&#1", "&#xab", "&#11;", "&#131", "&", "&amp;", "%0g", "%1a", "\\g", "\\", "#010"]
 letters = st.text("gh", min_size=1, max_size=4)
 breaks = st.tuples(st.sampled_from(BREAKS), st.sampled_from(MORE)).map("".join)

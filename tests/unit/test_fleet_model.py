@@ -1,4 +1,4 @@
-"""The model of many servers: what it says follows from its inputs, and it names what ends each fleet."""
+"""The model of many servers: its results follow from its inputs, and it names what limits each fleet."""
 
 from __future__ import annotations
 

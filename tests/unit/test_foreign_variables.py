@@ -1,4 +1,4 @@
-"""Variables that libraries obey behind a process's back never reach a process of the relay."""
+"""Environment variables that libraries obey on their own never reach a process of the relay."""
 
 from __future__ import annotations
 

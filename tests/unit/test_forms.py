@@ -1,4 +1,4 @@
-"""What is found in pieces of any size is what occurs, and no more often than is wanted."""
+"""A search in pieces of any size finds exactly what occurs, and at most as often as requested."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_all_that_occurs_is_found_in_pieces_of_any_size(patterns, text, size):
 def test_the_search_holds_python_s_lock_for_a_piece_at_a_time(length, size):
     seen = []
     automaton = SimpleNamespace(find_matches_as_indexes=lambda piece, **_: seen.append(len(piece)) or [])
-    search = FormSearch([b"abc"])  # of which two bytes may reach over a piece's end
+    search = FormSearch([b"abc"])  # two bytes of it may be in the previous piece
     search._automaton = automaton
     step = max(size, 2)
     pieces = [min(step + 2, length - begin) for begin in range(0, length, step)]

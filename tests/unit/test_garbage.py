@@ -1,4 +1,4 @@
-"""The collector of a process that serves; set in a process of its own, for it is the whole process's."""
+"""The garbage collector of serving processes; tested in a separate process, because its settings are global."""
 
 from __future__ import annotations
 

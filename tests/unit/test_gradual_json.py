@@ -1,4 +1,4 @@
-"""JSON read and written in small steps: the same values, texts and refusals as at once."""
+"""JSON read and written in small steps gives the same values, texts and refusals as in one step."""
 
 from __future__ import annotations
 

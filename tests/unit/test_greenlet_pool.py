@@ -1,4 +1,4 @@
-"""Greenlets that are used again."""
+"""A pool that reuses greenlets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from relay.executor.greenlet_pool import GreenletPool
 
 @pytest.fixture
 def seen():
-    """By item, the greenlet that worked for it."""
+    """The greenlet that handled each item, by item."""
     return {}
 
 

@@ -11,7 +11,7 @@ from relay.errors import Unavailable
 
 
 class Recorder:
-    """A commit that notes its groups, and can be held up."""
+    """A commit that records its groups, and can be held up."""
 
     def __init__(self):
         self.groups = []
@@ -41,12 +41,12 @@ def submit(commit, item, size_bytes):
 
 
 def brought(commit):
-    """How many items were brought so far."""
+    """Return how many items were submitted so far."""
     return len(commit._waiting) + sum(map(len, commit._commit.groups))
 
 
 def submit_all(commit, items, pool, size_bytes=1):
-    """Submits in order: each is queued, or taken, before the next begins."""
+    """Submit items in order: each is queued or taken before the next is submitted."""
     futures = []
     for item in items:
         before = brought(commit)
@@ -58,7 +58,7 @@ def submit_all(commit, items, pool, size_bytes=1):
 
 
 def held_up(commit, recorder, pool, item=0):
-    """A commit in flight, so that what comes next is collected."""
+    """Start a commit and hold it up, so that the next items are collected."""
     recorder.go_on.clear()
     first = pool.submit(submit, commit, item, 1)
     assert recorder.entered.acquire(timeout=5)
@@ -118,7 +118,7 @@ def test_after_a_group_of_several_the_next_is_collected_a_moment_more():
         assert futures[0].result(5) == 0
         futures += submit_all(commit, [3], pool)
         permits.release(9)
-        assert futures[2].result(5) == 20  # 3 is being collected for
+        assert futures[2].result(5) == 20  # a group that begins with 3 is being collected
         assert pool.submit(submit, commit, 4, 1).result(5) == 40
     assert recorder.groups == [[0], [1, 2], [3, 4]]
 
@@ -170,7 +170,7 @@ def test_what_a_commit_raises_reaches_every_caller_of_the_group_as_its_own_error
         raised = [future.exception(5) for future in rest]
     assert [(type(error), error.message, error.retry_after_s) for error in raised] == [(Unavailable, "away", 3)] * 3
     assert len({id(error) for error in raised}) == 3
-    assert submit(commit, 7, 1) == 7  # and the next one is committed as if nothing had been
+    assert submit(commit, 7, 1) == 7  # the next item is committed as if nothing had happened
 
 
 def test_a_reply_can_be_delivered_instead_of_waited_for():

@@ -1,4 +1,4 @@
-"""The grammar of hosts and ports, and that all who read one read the same."""
+"""The grammar of hosts and ports; all readers of a host understand it alike."""
 
 import string
 
@@ -25,7 +25,7 @@ def is_taken(read, text):
 
 @given(LABELS)
 def test_a_label_is_one_to_every_reader(text):
-    """`.io` follows, because a host name must not end with a number. Readers other than the grammar lower the case."""
+    """`.io` is appended, because a host name must not end in a number. Other readers also convert it to lower case."""
     lower = text.lower()
     every = [is_label(part) for part in lower.split(".")]
     assert is_host_name(f"{lower}.io") is all(every)

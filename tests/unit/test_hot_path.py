@@ -1,4 +1,4 @@
-"""How many Python functions are called for one call, on the way from its record to its settlement: bounded counts."""
+"""Bounds how many Python functions a worker enters for one call, from its record to its settlement."""
 
 from __future__ import annotations
 

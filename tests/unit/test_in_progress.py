@@ -1,4 +1,4 @@
-"""What a process has in in_progress."""
+"""The calls that a process has in progress."""
 
 from __future__ import annotations
 

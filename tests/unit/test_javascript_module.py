@@ -1,4 +1,4 @@
-"""The JavaScript client, in Node, against a relay that is faked on the wire."""
+"""The JavaScript client in Node, against a fake relay that speaks real HTTP."""
 
 import base64
 
@@ -240,7 +240,7 @@ def test_an_invocation_that_ends_without_a_result_rejects(api):
 
 
 def test_a_wait_ends_at_its_timeout_and_names_the_invocation(fake, api):
-    fake.room_to_wait = False  # so that it is accepted at once, and all the time is left for the waiting
+    fake.room_to_wait = False  # so that the call is accepted at once, and all the time is left for polling
     done = api.call("trigger", "never", timeout=5000)
     assert done["error"]["code"] == "wait_ended"
     assert done["error"]["referenceId"] in fake.invocations

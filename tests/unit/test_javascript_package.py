@@ -23,7 +23,7 @@ def compiled(folder):
 
 @pytest.fixture
 def copy(tmp_path):
-    """A checkout with nothing but the package and what it copies."""
+    """A checkout that contains only the package and the files that it copies."""
     target = tmp_path / "clients" / "javascript"
     shutil.copytree(PACKAGE, target, ignore=shutil.ignore_patterns("node_modules", "webhooks.js", "LICENSE"))
     (tmp_path / "api" / "static").mkdir(parents=True)
@@ -32,7 +32,7 @@ def copy(tmp_path):
     return target
 
 
-#: Types that do not agree with the module; the first names a call that the module has under another name.
+#: Changes to the types after which they contradict the module; the first renames a call.
 DISAGREEING = {
     "another name": ("  triggerAsync(", "  triggerLater("),
     "another type": ("state: State;", "state: number;"),
@@ -41,7 +41,7 @@ DISAGREEING = {
 
 
 def test_typescript_accepts_the_declared_types_and_notices_those_that_do_not_agree_with_the_module(copy):
-    """One run of the compiler for all: most of what it does is to read what browsers have."""
+    """All are compiled in one run, because the compiler spends most of its time on reading the browsers' types."""
     folder = copy.parent
     for name, (before, after) in DISAGREEING.items():
         types = shutil.copytree(copy, folder / name) / "webhooks.d.ts"

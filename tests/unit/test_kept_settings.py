@@ -1,4 +1,4 @@
-"""What the next `relay up` takes over from relay.env, and what it does not."""
+"""Which settings the next `relay up` takes over from relay.env, and which it does not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relay.up.kept_settings import kept_settings, settings_in_words
 from relay.up.local import LaunchPlan, LocalRelay
 
 OTHER = "redis://:other-password@127.0.0.1:7777/0"
-#: A value for every setting that a start may keep, which is not its default.
+#: A value, other than the default, for every setting that a start may keep.
 VALUES = {
     "RELAY_EGRESS_ALLOW": "127.0.0.1:9900,10.0.0.0/8",
     "RELAY_EGRESS_DENY": "example.org",
@@ -27,7 +27,7 @@ VALUES = {
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Prepares a start with these variables and no others; what it takes over, and what it runs with."""
+    """Prepare a start with only these variables; return what it takes over, and what it runs with."""
     for name in VALUES:
         monkeypatch.delenv(name, raising=False)
 
@@ -45,7 +45,7 @@ def start(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", VALUES)
 def test_each_setting_of_the_last_start_is_kept_named_and_given_way_to_a_new_one(start, name):
     start(**{name: VALUES[name]})
-    for _ in range(2):  # the one after the next has it, too
+    for _ in range(2):  # the second start after it has it, too
         again = start()
         assert again.kept_settings == {name: VALUES[name]}
         assert again.settings.to_environ()[name] == VALUES[name]
@@ -80,7 +80,7 @@ def test_a_malformed_setting_is_refused_by_name_before_anything_starts_and_is_no
 
 
 def refused(start, name, text):
-    """What is said of it; the exception, which holds on to the directory's lock, is gone by then."""
+    """Return the refusal's message, without the exception, which would hold the directory's lock."""
     try:
         start(**{name: text})
     except SettingsError as error:

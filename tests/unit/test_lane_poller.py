@@ -1,4 +1,4 @@
-"""What kombu waits with in a worker: any descriptor, other greenlets meanwhile, and nothing that was closed."""
+"""The poller of kombu in a worker: it takes any descriptor, lets other greenlets run, and drops closed descriptors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workers import lane_poller
 from workers.lane_poller import LanePoller, LaneWaits
 
 FOR_EVER_S = 60  # longer than the test may take
-HIGH = 1_024  # from where on select() takes none
+HIGH = 1_024  # the first descriptor that select() does not accept
 
 
 @pytest.fixture(params=["low", "high"])
@@ -35,7 +35,7 @@ def pair(request):
 
 @pytest.fixture
 def waits(monkeypatch):
-    """Those of a worker of its own."""
+    """New lane waits, in place of the process's own."""
     waits = LaneWaits()
     monkeypatch.setattr(lane_poller, "LANE_WAITS", waits)
     return waits

@@ -1,4 +1,4 @@
-"""Every limit at its edge, on both sides: what is declared is where the tests come from."""
+"""Every limit is tested on both sides of its edge; the tests are generated from the declarations."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ WEBHOOK = {"id": "hook", "url": "https://hooks.vendor.com/x", "method": "POST", 
 CHAIN = {"id": "chain", "steps": [{"webhook": "hook"}]}
 BASIC = {"type": "basic", "username": "u", "password": "planted-password"}
 OAUTH = {"type": "oauth2", "tokenUrl": "https://id.vendor.com/t", "clientId": "c", "clientSecret": "planted-secret"}
-#: By schema, where a field of it stands in a document, and the document with such a field.
+#: For each schema, the place of its fields in a document, and a function that makes a document with such a field.
 PLACES = {
     WebhookFields: ("", lambda name, value: {**WEBHOOK, name: value}),
     RetryFields: ("/retry", lambda name, value: {**WEBHOOK, "retry": {"attempts": 2, name: value}}),
@@ -117,13 +117,13 @@ PLACES = {
 
 
 def lengths(field):
-    """What a field's validators say of its length."""
+    """Return the limits of a field's length that its validators set."""
     rules = field.validate if isinstance(field.validate, list) else [field.validate]
     return next((rule for rule in rules if isinstance(rule, validate.Length)), None)
 
 
 def edges(field):  # noqa: PLR0911 - one a kind of field
-    """Values of a field, each with whether it is within its limits; nothing for a field without any."""
+    """Yield values at a field's limits, each with whether it is allowed; nothing for a field without limits."""
     match field:
         case Whole():
             return [(field._least, True), (field._most, True), (field._least - 1, False), (field._most + 1, False)]
@@ -363,9 +363,9 @@ _IN_DECLARATIONS = {
     *("MAX_DESCRIPTION_LENGTH", "MAX_STEPS", "MAX_CHAIN_TIMEOUT_S", "MAX_MASKS", "MAX_CREDENTIAL_LENGTH"),
     *("_MAX_RETENTION_S", "MAX_JOBS", "MAX_ROWS", "MAX_WATCHED", "_MAX_PROCESSES", "_MAX_COUNT"),
 }
-#: Limits that refuse nobody anything, or whose edge is tested without their name: why.
+#: Limits that never refuse anything, or whose edge is tested without their name, each with the reason.
 _OTHERS = {
-    # What is remembered, and how many of it: beyond, something is read or made again.
+    # Sizes of caches: beyond them something is read or made again.
     **dict.fromkeys(
         [
             "MAX_PLANS",

@@ -1,4 +1,4 @@
-"""Hostile texts of every shape: the time to read them grows as their length, never as its square."""
+"""The time to read hostile texts of every shape grows linearly with their length, never as its square."""
 
 import time
 
@@ -11,7 +11,7 @@ from relay.text.json_extent import MAX_VALUES
 from relay.text.object_text import MAX_DEPTH
 from tests.linear import assert_linear
 
-# What a text may be made of, over and over; and what stands before and after it.
+# Parts that are repeated to make a hostile text; and texts before and after them.
 UNITS = [
     *('"', '\\"', '"\\"', "\\\\", "\\", '""', '"a",', '"a":', '{"a":1},', '{"a":', "[", "]", "{", "}", "[],", "{},"),
     *("[]", "][", "}{", ",", ":", "1", "1,", "1.5e3,", "-", "0", "e9", "null,", "true", "nul", " ", "\n", "\t", "\\n"),

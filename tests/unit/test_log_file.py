@@ -63,7 +63,7 @@ def test_what_a_running_child_writes_goes_on_at_the_beginning_of_an_emptied_log(
     assert turns >= 2
     kept = [line for each in (*asides(path)[::-1], path) for line in each.read_bytes().split(b"\n") if line]
     numbers = [int(line[:8]) for line in kept]
-    assert {len(line) for line in kept} == {99}  # each is whole
+    assert {len(line) for line in kept} == {99}  # no line is cut
     assert numbers == sorted(numbers)
     assert numbers[-1] == lines - 1
     assert max(each.stat().st_size for each in (*asides(path), path)) < 6_000_000

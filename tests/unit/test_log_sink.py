@@ -54,7 +54,7 @@ def test_lines_are_written_at_once_and_whole(pipe):
 
 def test_a_full_pipe_is_not_waited_for_and_gets_the_rest_when_it_takes_it(pipe):
     sink = LogSink(pipe[1], dropped_line)
-    lines = [b"%d " % number + LINE for number in range(200)]  # more than a pipe holds, less than is kept
+    lines = [b"%d " % number + LINE for number in range(200)]  # more than fits in a pipe, less than the log keeps
     began_s = time.monotonic()
     for line in lines:
         sink.put(line)

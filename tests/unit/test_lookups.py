@@ -1,4 +1,4 @@
-"""One look-up of a name at a time."""
+"""Concurrent look-ups of one name share a single look-up."""
 
 import gevent
 import pytest

@@ -1,4 +1,4 @@
-"""Loops that go on, and steps that are tried until they are done."""
+"""Loops that survive exceptions, and steps that are repeated until they succeed."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ Loop("some", iterate, lambda _: None).run()
 @pytest.mark.parametrize("error", ["SystemExit(0)", "KeyboardInterrupt", "ZeroDivisionError"])
 def test_a_process_whose_loop_cannot_go_on_ends_with_a_status_that_is_not_zero(error):
     ended = subprocess.run([sys.executable, "-c", ENDING.format(error=error)], timeout=60, check=False)
-    assert ended.returncode == loops.BROKEN == 72  # what stopped otherwise has 70 or 71
+    assert ended.returncode == loops.BROKEN == 72  # other stops have 70 or 71
 
 
 def test_a_loop_that_goes_well_again_has_its_faults_forgiven(said, monkeypatch):

@@ -26,7 +26,7 @@ def mask_of(headers=None, endpoint=ENDPOINT, **shape) -> Mask:
 
 
 def mask_for(secret: str) -> Mask:
-    """Of a registration as they are: its address has letters to find it by, so that escapes are not undone everywhere."""
+    """Return a typical registration's mask: it finds the URL by its letters, so escapes are not undone everywhere."""
     return mask_of({"X-Api-Key": secret}, Endpoint("https", "hooks.partner-service.com", 443, "/"))
 
 
@@ -34,7 +34,7 @@ def mask_for(secret: str) -> Mask:
 secrets = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=8, max_size=60).filter(
     lambda s: s.strip() == s and "redacted" not in s
 )
-# Text that was escaped with the secret holds no bare mark of an escape, which could take the secret's first letters in.
+# Text around the secret has no bare escape character, which could merge with the secret's first letters.
 surroundings = st.text(st.characters(codec="utf-8", exclude_characters="%&\\"), max_size=20)
 
 
@@ -119,11 +119,11 @@ def test_no_base64_that_holds_a_secret_at_any_alignment_is_left(urlsafe, secret,
 
 @pytest.mark.parametrize("escape", [("+", "%2B"), ("/", "%2F"), ("+", "%2b"), ("/", "%2f"), ("/", "\\/")])
 def test_no_base64_whose_signs_are_escaped_is_left(escape):
-    secret = "value~~~???>>>~~~???>>>"  # what it would be found by is not in its base64, which has both signs
+    secret = "value~~~???>>>~~~???>>>"  # its base64 contains both signs, and no part by which it could be found
     shown = base64.b64encode(secret.encode()).decode().replace(*escape)
     assert shown != base64.b64encode(secret.encode()).decode()
     masked, count = mask_for(secret).text(f"<{shown}>")
-    assert (masked, count) == (f"<{REPLACEMENT}4=>", 1)  # the last character also encodes what would follow
+    assert (masked, count) == (f"<{REPLACEMENT}4=>", 1)  # the last character also encodes what would follow it
 
 
 def _lenient_b64decode(text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What people paste in place of a document is recognised, and said in one line with its place."""
+"""Texts that people paste by mistake instead of a document are recognised, and named in one line with the place."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The token request and what is made of its answer."""
+"""The token request, and how its answer is read."""
 
 from __future__ import annotations
 

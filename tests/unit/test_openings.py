@@ -18,7 +18,7 @@ ORIGIN = "https://hooks.example.com"
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch):
-    """Nobody's patience ends unless a test says so."""
+    """Makes calls wait for a connection for up to ``BUSY_S``, unless a test sets another limit."""
     monkeypatch.setattr(module, "MAX_PATIENCE_S", BUSY_S)
 
 
@@ -32,7 +32,7 @@ def begin(openings, *, for_s=BUSY_S, waits=True, origin=ORIGIN):
 
 
 def connected(opening, number, *, is_new=False):
-    """What has a connection, and says nothing of how long a handshake takes."""
+    """Give a call a connection, without a measured handshake time."""
     opening.connected(("127.0.0.1", number), is_new=is_new)
     return opening
 
@@ -162,7 +162,7 @@ def test_a_connection_in_use_is_not_idle(openings):
 
 
 def test_who_waits_learns_how_long_a_handshake_takes(openings):
-    """Before one has come to its end nobody knows."""
+    """Until the first handshake has ended, its duration is unknown."""
     first = [begin(openings) for _ in range(FEW)]
     calls = waiting(openings, 2)
     assert started(calls) == [False] * 2
@@ -209,7 +209,7 @@ ACTS = st.lists(
 
 
 class Calls:
-    """Calls of one origin, to which things happen; the time is its own."""
+    """Simulated calls of one origin, with a simulated clock."""
 
     def __init__(self):
         self.openings = Openings()
@@ -232,7 +232,7 @@ class Calls:
             opening.end(is_kept=act == "end")
 
     def kill(self, call, *, as_it_goes):
-        """It is killed; or another one ends at that very moment, so that it might have gone."""
+        """Kill a call; with ``as_it_goes`` another call ends at that moment, so that this one might have been sent."""
         self.all.remove(call)
         call.kill(block=False)
         others = [other for other in self.all if other.ready()] if as_it_goes else []

@@ -15,7 +15,7 @@ from relay.up.ports import CAN_BE_SHARED, free_port, is_free, listeners_on
 
 @pytest.fixture
 def clients(tmp_path, monkeypatch):
-    """What the system says of the ports that it gives to outgoing connections."""
+    """Fakes the system's range of ports for outgoing connections."""
 
     def say(text):
         (tmp_path / "range").write_text(text)
@@ -56,7 +56,7 @@ def test_every_socket_that_listens_on_a_port_is_counted(count):
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(("127.0.0.1", port))
             listener.listen()
-        stack.enter_context(socket.create_connection(("127.0.0.1", port)))  # no connection is one
+        stack.enter_context(socket.create_connection(("127.0.0.1", port)))  # a connection is not a listener
         assert listeners_on(port) == count
         assert not is_free(port)
 

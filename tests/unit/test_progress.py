@@ -16,7 +16,7 @@ STORY = [
 
 
 def telling(story):
-    """Reads a job that goes on with every look; an error is raised as the store would raise it."""
+    """Return a function that reads a job which advances with each read; errors are raised as the store would."""
     told = iter(story)
 
     def read():

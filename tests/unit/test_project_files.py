@@ -1,4 +1,4 @@
-"""The files around the code agree with it: one list of processes, one of settings, one of versions."""
+"""The project's other files agree with the code on processes, settings and versions."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_every_service_has_no_privileges_bounds_and_is_published_on_loopback_onl
 
 
 def test_no_service_runs_as_root():
-    """Those of our image by its USER, which a test of its own looks at; another's by its number."""
+    """Our image does not by its USER, which another test checks; other images by a user number."""
     foreign = {name: service for name, service in SERVICES.items() if service["image"] != "webhook-relay"}
     assert foreign.keys() == {"valkey"}
     assert all(service["user"].split(":")[0] not in {"", "0", "root"} for service in foreign.values())
@@ -105,7 +105,7 @@ def test_no_service_runs_as_root():
 
 
 def test_the_server_refuses_writes_before_the_kernel_ends_it():
-    """With room for its append-only file's rewriting, which may take as much again."""
+    """There must be room for rewriting the append-only file, which may take as much memory again."""
     command = shlex.split(SERVICES["valkey"]["command"][2])
     most = in_bytes(command[command.index("--maxmemory") + 1].removesuffix("b"))
     assert 2 * most <= in_bytes(SERVICES["valkey"]["mem_limit"])
@@ -185,7 +185,7 @@ def test_the_hosted_ci_calls_the_script_and_nothing_else():
 
 def test_the_hooks_before_a_commit_are_those_of_make_lint():
     (repository,) = YAML(typ="safe").load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
-    assert repository["repo"] == "local"  # what is linted with is what `make env` installs
+    assert repository["repo"] == "local"  # the linters are those that `make env` installs
     lint = (ROOT / "Makefile").read_text().partition("\nlint:")[2].partition("\n\n")[0]
     commands = re.findall(r"\$\(BIN\)/(.+)", lint)
     hooks = [hook["entry"].removeprefix(".venv/bin/").replace(" --force-exclude", "") for hook in repository["hooks"]]

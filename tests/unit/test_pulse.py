@@ -1,4 +1,4 @@
-"""Whether the parts of a process move: looked at, and counted in looks."""
+"""A process's parts are watched for progress, and looks are counted instead of seconds."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from workers.heartbeat import Heart
 
 
 class Moving:
-    """A part that moves until it is stopped."""
+    """A part that makes progress until it is stopped."""
 
     def __init__(self):
         self.count = 0
@@ -53,7 +53,7 @@ def test_a_part_that_is_excused_is_still_but_not_stuck():
 
 
 class Store:
-    """Counts heartbeats; may be away."""
+    """Counts heartbeats; can be made unavailable."""
 
     def __init__(self):
         self.beats = 0

@@ -1,4 +1,4 @@
-"""Publishing: messages as Celery writes them; while the broker is away it says so at once, for callers wait."""
+"""Publishing: messages look as Celery writes them; if the broker is away, publishing fails at once: callers wait."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from relay.settings import Settings
 from relay.vault import Vault
 from tests.receivers import closed_port
 
-AT_ONCE_S = 20.0  # a broker that is waited for would be tried again and again
+AT_ONCE_S = 20.0  # waiting for the broker, with repeated tries, would take longer
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_script_is_given_the_same_messages_where_it_may_publish_them(valkey):
         ({}, True),
         ({"RELAY_STORE_URL": "redis://127.0.0.1:6379/0"}, True),
         ({"RELAY_BROKER_URL": "redis://127.0.0.1:6379/1"}, False),
-        ({"RELAY_STORE_URL": "redis://somebody:secret@127.0.0.1:6379/0"}, False),  # who may not see the lanes
+        ({"RELAY_STORE_URL": "redis://somebody:secret@127.0.0.1:6379/0"}, False),  # this user may not see the lanes
     ],
 )
 def test_a_script_publishes_only_where_broker_and_store_are_one(more, in_store):
@@ -77,7 +77,7 @@ def test_a_script_publishes_only_where_broker_and_store_are_one(more, in_store):
 
 
 def _opened(message):
-    """A message without what is its own: its ids and where it was made."""
+    """Return a message without its unique parts: its ids, and where it was made."""
     message = json.loads(message)
     body = json.loads(b64decode(message.pop("body")))
     headers, properties = message["headers"], message["properties"]

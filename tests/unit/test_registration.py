@@ -1,4 +1,4 @@
-"""Registrations: shape and target out of a document, every fault with its field."""
+"""Registrations: a document yields a shape and a target; every fault is reported with its field."""
 
 import json
 

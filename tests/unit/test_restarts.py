@@ -1,4 +1,4 @@
-"""What the supervisor had to start again is written down, for the doctor."""
+"""The supervisor records which processes it had to restart, for the doctor."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""Addresses of clusters and of Sentinels: every part is read, and what is wrong is said without the text."""
+"""Addresses of clusters and Sentinels: every part is parsed, and errors do not quote the text."""
 
 from urllib.parse import quote
 

@@ -1,4 +1,4 @@
-"""A server's clock that does not go on as it did is noticed, whichever way it went; one that was slow to tell is not."""
+"""A jump of the server's clock in either direction is noticed; a slow answer about the time is not taken for one."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which errors of the server are "not now", and which are ours."""
+"""Which errors of the server mean "not now", and which are our own faults."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from relay.errors import NotFound, StoreFault, Unavailable
 from relay.store.server_errors import store_errors
 from tests.executor.server_faults import ANSWERS, OURS, Unheard, answered, every_class, in_pipeline
 
-#: The only classes that say that redis-py itself was called wrongly.
+#: The only classes which mean that redis-py itself was called wrongly.
 OUR_CLASSES = {"DataError", "ClusterCrossSlotError"}
 
 
@@ -71,7 +71,7 @@ def test_a_class_that_redis_py_will_invent_is_not_now():
     assert raised(Invented("ERR nothing known")) is Unavailable
 
 
-# On a real server: what it says of real faults.
+# A real server's errors for real faults.
 
 BROKEN = {
     "nil": "local a = nil; return a.b",

@@ -1,4 +1,4 @@
-"""Settings: read from the environment, from relay.env, from key files; wrong ones are named and never quoted."""
+"""Settings, read from the environment, relay.env and key files; wrong values are reported by name and never quoted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one webhook may hold of a process: callers that wait, slots, and the time of those behind it."""
+"""How much of a process one webhook may hold: waiting callers, slots, and the time of calls queued behind it."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_caller_that_leaves_makes_room_for_another_of_its_webhook(waiters):
 def test_a_message_waits_for_the_turn_of_calls_that_leave_quickly():
     slots = held_by_the_slow(8, 10)
     slots.answered(SLOW, 0.01)
-    slots.leave(SLOW, 0.15)  # what is slow is to settle: no other webhook would go sooner
+    slots.leave(SLOW, 0.15)  # settling is slow, not the endpoint: no other webhook would be faster
     assert slots.soon_free([SLOW] * 5, 0.25)
     assert not slots.soon_free([SLOW] * 500, 0.25)
 
@@ -113,7 +113,7 @@ def test_a_message_waits_for_the_turn_of_calls_that_leave_quickly():
 def test_a_message_never_waits_for_a_slow_endpoint_however_many_of_its_calls_are_running():
     slots = held_by_the_slow(8_001, 10_000)
     slots.answered(SLOW, 30.0)
-    slots.leave(SLOW, 30.0)  # one of 8,000 leaves every 4 ms
+    slots.leave(SLOW, 30.0)  # of 8,000 calls one ends every 4 ms
     assert not slots.soon_free([SLOW] * 1, 0.1)
 
 
@@ -138,7 +138,7 @@ def test_an_endpoint_has_not_answered_since_the_first_of_its_calls_that_are_runn
 def test_a_message_does_not_wait_for_a_webhook_that_holds_nothing_any_more():
     slots = held_by_the_slow(1, 10)
     slots.leave(SLOW, 0.01)
-    slots.answered(SLOW, 0.01)  # a call that was given back before
+    slots.answered(SLOW, 0.01)  # the answer of a call that was already given back
     assert not slots.soon_free([SLOW, QUICK], 10)
 
 
@@ -159,7 +159,7 @@ def test_a_few_wait_for_more_of_their_webhook_that_may_go_soon():
     assert slots.sort(calls, lambda call: call[0], hold_s=0.25) == ([], calls, [])
     within, kept, parked = slots.sort(
         calls, lambda call: call[0], hold_s=0.0
-    )  # no slot is soon free: they go as they are
+    )  # no slot becomes free soon, so they go as they are
     assert 0 < len(within) < FEW
     assert (kept, within + parked) == ([], calls)
 
@@ -183,7 +183,7 @@ def test_as_many_as_there_are_go_though_they_are_few():
 @pytest.mark.parametrize(
     ("held", "answered_s", "left_s", "enough"),
     [
-        (MESSAGE_IDS - 1, 0.001, 0.1, False),  # few, whatever they wait for
+        (MESSAGE_IDS - 1, 0.001, 0.1, False),  # few calls, whatever they wait for
         (MESSAGE_IDS + 10, 0.001, 0.1, True),  # one or two at the endpoint
         (MESSAGE_IDS + 10, 0.010, 0.1, False),  # fourteen at the endpoint, twice those are wanted
         (400, 0.030, 0.1, True),  # 120

@@ -1,4 +1,4 @@
-"""Where a request comes from, and what is answered when too many failures do."""
+"""The source address of a request, and the refusal after too many failures from one address."""
 
 import pytest
 from falcon.testing import create_environ
@@ -19,10 +19,10 @@ def a_request(peer, forwarded=None):
     ("trusted", "peer", "forwarded", "found"),
     [
         ("", "198.51.100.7", None, "198.51.100.7"),
-        ("", "198.51.100.7", "203.0.113.9", "198.51.100.7"),  # anybody can say that
+        ("", "198.51.100.7", "203.0.113.9", "198.51.100.7"),  # any caller can send that
         ("10.0.0.0/8", "198.51.100.7", "203.0.113.9", "198.51.100.7"),
         ("10.0.0.0/8", "10.1.2.3", "203.0.113.9", "203.0.113.9"),
-        ("10.0.0.0/8", "10.1.2.3", "192.0.2.1, 203.0.113.9", "203.0.113.9"),  # the first was said by the caller
+        ("10.0.0.0/8", "10.1.2.3", "192.0.2.1, 203.0.113.9", "203.0.113.9"),  # the caller wrote the first entry
         ("10.0.0.0/8", "10.1.2.3", "192.0.2.1, 203.0.113.9, 10.9.9.9", "203.0.113.9"),
         ("10.0.0.0/8", "10.1.2.3", None, "unknown"),
         ("10.0.0.0/8", "10.1.2.3", "nonsense", "unknown"),

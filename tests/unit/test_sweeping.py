@@ -1,4 +1,4 @@
-"""What one sweep does, in which bounds, and what it leaves to the next one."""
+"""What one sweep does, within which limits, and what it leaves to the next sweep."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ READY = (("ref", "bulk"),)
 
 
 class Site:
-    """A store and a broker with what is put into them; each thing that is asked of them takes ``each_s``."""
+    """A store and a broker with given contents; every request to them takes ``each_s`` seconds."""
 
     def __init__(self):
         self.now_s = 1_000.0
         self.each_s = 0.0
         self.depths_found = {"bulk": 0}
         self.rung, self.dropped, self.told = (), 0, 0
-        self.revisited = {}  # by webhook, what a look at its calls makes ready
-        self.ended = []  # how many calls each look ends; there is more until the last
-        self.old = 0  # records
-        self.partitions = 1  # each of which forgets as many as it is asked to
+        self.revisited = {}  # by webhook, the calls that a look at it makes ready
+        self.ended = []  # how many calls each look ends; more remain until the last look
+        self.old = 0  # how many expired records there are
+        self.partitions = 1  # each prunes as many records as it is asked to
         self.is_away = False
-        self.refused = ()  # what the broker does not take
+        self.refused = ()  # what the broker refuses
         self.swept, self.limits, self.published, self.run_here = [], [], [], []
         self.sweeper = Sweeper(
             self,
@@ -58,7 +58,7 @@ class Site:
         return self.rung
 
     def is_left_to_others(self):
-        """Whether the next sweep is, by one who may leave it."""
+        """Return whether a sweeper that may leave the next sweep to others does so."""
         self.chance, before = 0.9, len(self.swept)
         self.sweeper.sweep()
         return len(self.swept) == before
@@ -160,7 +160,7 @@ def test_a_sweep_that_may_have_left_something_is_followed_by_one_that_is_left_to
 
 
 def pieces(bound_s, each_s):
-    """How many pieces that take so long are begun before the bound has passed."""
+    """Return how many pieces of ``each_s`` seconds are begun within ``bound_s`` seconds."""
     return int(bound_s / each_s) + 1
 
 

@@ -1,4 +1,4 @@
-"""Who sweeps: everybody where workers are few, and about sixteen a second where they are many."""
+"""Which workers sweep: all of them if they are few; about sixteen sweeps a second in all if they are many."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PERIODS = 5_000
 
 
 class Store:
-    """Counts the sweeps that come; has nothing to do but what is put in."""
+    """Counts sweeps; they find no work except what a test puts in."""
 
     def __init__(self):
         self.sweeps = 0

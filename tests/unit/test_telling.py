@@ -1,4 +1,4 @@
-"""Which ends callbacks are told of, how many at a time, and what is written down as told."""
+"""Which calls' ends are reported to callbacks, how many at a time, and which are recorded as reported."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from relay.upkeep.callbacks import PIECE, TELLING_S, Telling
 
 
 class Site:
-    """Ends that wait to be told of, the door, and a registry whose webhooks name ``ended`` as their callback."""
+    """Ends still to be reported, a dispatcher, and a registry whose webhooks name ``ended`` as their callback."""
 
     def __init__(self):
         self.waiting = []
-        self.replies = {}  # by callback; others are accepted
-        self.faults = {}  # of the revisions of these webhooks
-        self.partitions = 1  # each of which gives as many as it is asked for
+        self.replies = {}  # by callback; all others are accepted
+        self.faults = {}  # errors when reading these webhooks' revisions
+        self.partitions = 1  # each returns as many ends as it is asked for
         self.limits, self.noted, self.calls, self.opened = [], [], [], []
 
     def tell(self):

@@ -1,4 +1,4 @@
-"""What a caller may send: the check of a trigger against a shape."""
+"""Checks of a trigger against its webhook's shape: what a caller may send."""
 
 from contextlib import suppress
 

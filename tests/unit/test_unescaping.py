@@ -1,4 +1,4 @@
-"""Escapes undone, and where each byte that comes of them stood: every character, in every kind of escapes."""
+"""Undoing escapes, and tracing each resulting byte to its position: every character, in every kind of escape."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from relay.answer.unescaping import unescape
 
 CHARACTERS = st.characters(codec="utf-8")
-#: By their kind: into which escapes a character is written, each of which is one byte of it or all of them.
+#: The kinds of escapes: how each writes a character, as one escape for each byte or one for all.
 WAYS = [
     (b"%", lambda character: [f"%{byte:02x}" for byte in character.encode()]),
     (b"&", lambda character: [f"&#{ord(character)};"]),
@@ -20,7 +20,7 @@ WAYS = [
     (b"&", lambda character: [f"&#x{ord(character):06x}"]),
     (b"\\", lambda character: ["".join(f"\\u{unit}" for unit in character.encode("utf-16-be").hex(" ", -2).split())]),
 ]
-#: What escapes become, in lower-cased bytes, that stand for one thing.
+#: Escapes that stand for one character, and the lower-cased bytes that they become.
 SINGLE = [
     *((b"&", f"&{name}".lower(), text) for name, text in html5.items() if text.isascii()),
     *((b"\\", f"\\{sign}", text) for sign, text in zip("bfnrt", "\b\f\n\r\t", strict=True)),
@@ -32,7 +32,7 @@ SINGLE = [
     *((b"&", f"&#{code}", chr(code)) for code in (0, 9, 0xD800, 0x10FFFF)),
     *((b"&", f"&#x{code:x}", chr(code)) for code in (0, 9, 0xD800, 0x10FFFF)),
 ]
-#: What is none, or of another kind.
+#: Texts that are not escapes, or escapes of another kind.
 NONE = [
     *((b"&", each) for each in ("&", "&;", "&#;", "&#x;", "&nosuch;", "&#1114112;", "&#x110000", "&#9999999", "#65;")),
     *((b"%", each) for each in ("%", "%4", "%g0", "&#65;", "\\u0041")),

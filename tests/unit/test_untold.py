@@ -1,4 +1,4 @@
-"""What a command alone knows (a key's text, the id of what it made) is told, or it is not left behind."""
+"""A command shows what only it knows (a key's text, the id of what it made), or leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unit.cli import Cli
 from tests.unit.command_tree import arguments, make_site
 from tests.unit.forked_command import start_command
 
-#: Commands that make something of which nobody else knows.
+#: Commands that make something whose text or id only they know.
 MAKING = [
     ("keys", "create"),
     ("keys", "rotate"),
@@ -29,7 +29,7 @@ MAKING = [
     ("webhooks", "rollback"),
     ("replay", "start"),
 ]
-#: Options that make a command do it anew each time.
+#: Changed options with which a command makes something new each time.
 ANEW = {("webhooks", "rollback"): {"revision": ()}}
 
 
@@ -43,7 +43,7 @@ def site(valkey, tmp_path, monkeypatch):
 
 
 class Made:
-    """What there is of everything that commands make, by kind."""
+    """Everything that commands can make and that exists now, by kind."""
 
     def __init__(self, site):
         runtime = site.cli.runtime()
@@ -58,7 +58,7 @@ class Made:
 
 
 def new_key_is_told(before, after, result, *, away):
-    """Check it; returns whether there is a new key."""
+    """Check that every new key was shown; return whether there is one."""
     new = set(after.key_ends) - set(before.key_ends)
     changed = {key_id for key_id, end in before.key_ends.items() if after.key_ends.get(key_id) != end}
     for key_id in new:
@@ -70,7 +70,7 @@ def new_key_is_told(before, after, result, *, away):
 
 
 def everything_is_told(site, before, result, *, away=False):
-    """Check it; returns whether there is anything new."""
+    """Check that everything new was shown; return whether there is anything."""
     after = Made(site)
     news = new_key_is_told(before, after, result, away=away)
     for kind, ids in after.ids.items():
@@ -156,7 +156,7 @@ def test_of_a_demo_that_cannot_write_its_key_no_key_is_left(site, tmp_path):
 @pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name)
 @pytest.mark.parametrize("line", [("add",), ("promote",), ("retire", "--give-up-damaged")], ids=" ".join)
 def test_whatever_request_fails_commands_know_the_keys_that_the_ring_has(site, line, fault):
-    """Commands take the ring from relay.env, where `relay up` wrote it: one that they do not know makes values useless."""
+    """Commands take the ring from relay.env, as `relay up` wrote it; values under a key missing there would be lost."""
     ring, saved = site.cli.directory / "data.keys", site.cli.directory / "relay.env"
     saved.touch(0o600)
     port = int(site.cli.url.rpartition(":")[2].removesuffix("/0"))
