@@ -76,7 +76,7 @@ def test_who_starts_while_one_server_is_away_serves_nobody_until_it_has_asked(tm
         if number is not None:
             with redis.Redis(port=port) as client:
                 client.set(keyspace.partitions(), number)
-            for _ in range(3):  # also where a connection has been made by then
+            for _ in range(3):  # the later tries reuse a connection
                 with pytest.raises(Unavailable, match="RELAY_PARTITIONS is 1, but the store has 8"):
                     runtime.api_keys.list()
         else:
