@@ -108,9 +108,8 @@ def test_one_is_killed_the_other_goes_on_and_the_killed_one_returns_alone(twins,
     before = endpoint.count
     caller = threading.Thread(target=call_and_lose)
     caller.start()
-    wait_until(lambda: talking(relay), 60)
+    (name,) = wait_until(lambda: talking(relay), 60)
     families = api_processes(relay)
-    (name,) = talking(relay)
     (other,) = families.keys() - {name}
     wait_until(lambda: endpoint.count > before, 60)
     kill_each(reversed(families[name]))

@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from statistics import median
 
 import psutil
 import pytest
@@ -18,6 +19,9 @@ from tests.integration.api_harness import environ_for, running_api
 from tests.timing import least
 
 MIB = 1024 * 1024
+LONGEST_WAIT_S = 1.5  # of another caller, beside a hostile body on a busy machine; a tenth of this on an idle one
+MEDIAN_WAIT_S = 0.25
+MEDIAN_RATIO = 8  # to what the same caller waits alone, if the machine is so busy that this is more
 
 
 @pytest.fixture(scope="module")
@@ -249,14 +253,13 @@ def test_nobody_waits_for_a_hostile_body(api, shape):
     before, unit, after = HOSTILE[shape]
     body = (before + unit * ((8 * MIB - len(before) - len(after)) // len(unit)) + after).encode()
     other_caller(api)
-    tried = []
 
-    def longest_wait_s():
-        tried.append(sorted(waits_beside(api, body)))
-        return tried[-1][-1]
+    def share_of_allowed_wait():
+        alone_s = median(other_caller(api) for _ in range(10))
+        waits_s = waits_beside(api, body)
+        return max(max(waits_s) / LONGEST_WAIT_S, median(waits_s) / max(MEDIAN_WAIT_S, MEDIAN_RATIO * alone_s))
 
-    assert least(longest_wait_s, wanted=1.5) <= 1.5  # for a busy machine; an idle one takes less than a tenth
-    assert min(waits_s[len(waits_s) // 2] for waits_s in tried) < 0.25
+    assert least(share_of_allowed_wait, wanted=1.0) <= 1.0
 
 
 def waits_beside(api, body):

@@ -16,7 +16,7 @@ import requests
 from requests import Request
 
 from relay.invocation import Outcome
-from relay.outbound import openings
+from relay.outbound import exchange, openings
 from relay.outbound.gate import Gate
 from relay.outbound.sender import Sender
 from relay.outbound.transport import TransferFailed
@@ -148,6 +148,8 @@ def test_the_number_of_open_connections_is_bounded():
 def test_a_burst_behind_tls_is_made_on_a_few_connections(tmp_path, monkeypatch):
     monkeypatch.setattr(openings, "MAX_PATIENCE_S", BUSY_S)
     monkeypatch.setattr(openings._Origin, "learn", lambda _self, _handshake_s: None)  # no call loses patience
+    monkeypatch.setattr(openings, "IDLE_S", BUSY_S)
+    monkeypatch.setattr(exchange, "UNREPEATABLE_IDLE_S", int(BUSY_S))  # no connection is too old for the second burst
     authority = make_authority(tmp_path)
     tls = authority.context("127.0.0.1")
     with calling(ca_file=authority.ca_file) as caller, receiver(json_answer(1), tls=tls) as r:
