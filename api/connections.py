@@ -51,7 +51,7 @@ class Connection:
         """For how many seconds nothing was received."""
         return self.since_received_s if self.received_bytes else self.since_opened_or_heard_s
 
-    def hear_no_more(self) -> None:
+    def shut_reading(self) -> None:
         """Shut the connection for reading; the server answers what it has received, and then closes it."""
         self._shut(socket.SHUT_RD)
 

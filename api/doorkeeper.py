@@ -99,7 +99,7 @@ class Doorkeeper:
             time.sleep(_LOOK_S)
             for each in connections():
                 if size_bytes <= each.sent_bytes - before.get(each.id, each.sent_bytes) < size_bytes + _SLACK_BYTES:
-                    each.hear_no_more()
+                    each.shut_reading()
                     del before[each.id]
                     left -= 1
             if left <= 0:
@@ -125,7 +125,7 @@ class Doorkeeper:
             brought_bytes = each.received_bytes - before
             if brought_bytes > self._max_request_bytes:
                 self.cut_s = time.monotonic()
-                each.hear_no_more()
+                each.shut_reading()
             if brought_bytes > 2 * self._max_request_bytes:  # data that keeps coming is still received
                 each.close()
         self._answered = answered

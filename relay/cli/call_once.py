@@ -20,7 +20,7 @@ from relay.cli.explain import explained, request_lines
 from relay.cli.names import current_webhook
 from relay.cli.output import EXIT_FAILED, as_json, facts_of, safe, screened
 from relay.cli.parameters import CALLER, IdType, plugin_option, trigger_options, trigger_value
-from relay.cli.reading import naming, result_in
+from relay.cli.reading import adding_reference_id, result_in
 from relay.errors import BadParameter, OverCapacity
 from relay.queue import make_app
 from relay.reference_id import new_reference_id
@@ -94,7 +94,7 @@ def test(
         raise BadParameter("A chain sends nothing itself: test the webhooks of its steps.")
     request = explained(shape, target, check(shape, Trigger.from_value(value)))
     call = TriggerRequest(plugin, webhook_id, value, new_reference_id(plugin), CALLER, awaited=True)
-    with naming(call.reference_id):
+    with adding_reference_id(call.reference_id):
         invocation, timings = _call(runtime, call, shape)
         found = _value(runtime, invocation, request, _answer(timings, shape, target), screen)
     screen.show(found, lambda: _picture(found))

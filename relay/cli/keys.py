@@ -18,7 +18,7 @@ from relay.cli.parameters import DurationType, create_plugin_option, plugin_opti
 from relay.errors import RelayError
 from relay.settings import Settings
 from relay.store.key_rules import SCOPES, origin_fault
-from relay.store.server_errors import adding
+from relay.store.server_errors import adding_sentence
 from relay.text.moments import rfc3339
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _show_new(screen: Screen, runtime: Runtime, made: dict[str, Any]) -> None:
     try:
         screen.show(made, lambda: Group(facts_of(made.items()), words))
     except BaseException as error:
-        with adding(f"The text of key {key_id} was not shown: give `relay keys revoke {key_id}`.", RelayError):
+        with adding_sentence(f"The text of key {key_id} was not shown: give `relay keys revoke {key_id}`.", RelayError):
             runtime.api_keys.revoke(key_id)
         ends = f" Key {made['replaces']} still ends at {made['replacedUntil']}." if "replaces" in made else ""
         screen.note(f"The text of key {key_id} could not be shown: it is revoked.{ends}")

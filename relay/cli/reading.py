@@ -36,7 +36,7 @@ def result_in(runtime: Runtime, invocation: Invocation, screen: Screen | None = 
 
 
 @contextmanager
-def naming(reference_id: str) -> Iterator[None]:
+def adding_reference_id(reference_id: str) -> Iterator[None]:
     """Add the reference id to any error raised inside except a refusal, as the call may have been accepted."""
     try:
         yield

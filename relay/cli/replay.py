@@ -24,7 +24,7 @@ from relay.replay.planning import Request
 from relay.settings import Settings
 from relay.store.listing import Filter
 from relay.store.replays import ReplayState
-from relay.store.server_errors import adding
+from relay.store.server_errors import adding_sentence
 from relay.views import job_of, plain_number, plan_of, row_of
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _follow(screen: Screen, replays: Replays, job: ReplayJob) -> None:
     draws = not screen.is_json and sys.stderr.isatty()
     goes_on = f"The replay goes on: relay replay status {job.replay_id}"
     try:
-        with adding(goes_on, RelayError):
+        with adding_sentence(goes_on, RelayError):
             job = (watch if draws else follow)(lambda: replays.get(job.plugin, job.replay_id))
     except KeyboardInterrupt:
         screen.note(goes_on)

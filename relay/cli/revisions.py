@@ -21,7 +21,7 @@ from relay.registration import ChainTarget, Registration
 from relay.registration.changes import Change, changes
 from relay.registration.header_rules import value_fault
 from relay.settings import Settings
-from relay.store.server_errors import adding
+from relay.store.server_errors import adding_sentence
 from relay.text.moments import rfc3339
 from relay.text.similar import hint
 
@@ -102,7 +102,7 @@ def rollback(screen: Screen, data_dir: Path, webhook_id: str, revision: int | No
         raise NotFound("There is no revision before this one to compare it with.")
     _check_number(webhook_id, number, last)
     again = f"If it was done nevertheless, revision {last + 1} is the new one: `relay webhooks history {webhook_id}`."
-    with adding(again, Unavailable, StoreFault):
+    with adding_sentence(again, Unavailable, StoreFault):
         both = _both(registry, plugin, webhook_id, number)
         _apply(screen, registry, plugin, Registration(*both), Act.WEBHOOK_ROLLBACK)
 

@@ -15,7 +15,7 @@ from relay.cli.completion import webhooks_like
 from relay.cli.names import not_registered
 from relay.cli.output import as_json, facts_of, safe, screened
 from relay.cli.parameters import CALLER, plugin_option, trigger_options, trigger_value
-from relay.cli.reading import naming, result_in
+from relay.cli.reading import adding_reference_id, result_in
 from relay.errors import Cancelled, RequestRejected, WebhookNotRegistered
 from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
@@ -71,7 +71,7 @@ def trigger(  # noqa: PLR0913 - one parameter an option
         value["delay"], is_async = delay_s, True
     call = TriggerRequest(plugin, webhook_id, value, new_reference_id(plugin), CALLER, awaited=not is_async)
     limit_s = 0.0 if is_async else settings.default_wait_s if wait_s is None else wait_s
-    with naming(call.reference_id):
+    with adding_reference_id(call.reference_id):
         _show(screen, _made(runtime, call, limit_s))
 
 

@@ -14,7 +14,7 @@ import orjson
 from gevent.lock import BoundedSemaphore
 
 from relay.errors import StoreFault, Unavailable, VaultError
-from relay.executor.apart import apart
+from relay.executor.large_work import run_in_thread_if_large
 from relay.invocation import Outcome
 from relay.outbound.gate import Gate
 from relay.process.clock import boot_time_s
@@ -76,7 +76,7 @@ class AccessTokens:
         self._failures: dict[RevisionId, _Failure] = {}
         self._fetching: defaultdict[RevisionId, BoundedSemaphore] = defaultdict(BoundedSemaphore)
 
-    def at_hand(self, revision_id: RevisionId) -> AccessToken | None:
+    def existing(self, revision_id: RevisionId) -> AccessToken | None:
         """Return a usable token that this process or the store has; None if one has to be fetched.
 
         Raises:
@@ -162,7 +162,7 @@ class AccessTokens:
         deadline_s = boot_time_s() + FETCH_S
         request = token_request(credentials)
         answer = self._sender.send(request, gate=Gate(deadline_s), deadline_s=deadline_s, repeatable=False)
-        grant = apart(len(answer.body), read_grant, answer)
+        grant = run_in_thread_if_large(len(answer.body), read_grant, answer)
         now_s = time.time()
         value = [grant.token, now_s, now_s + grant.usable_s]
         sealed = self._vault.seal(orjson.dumps(value), _owner(revision_id))

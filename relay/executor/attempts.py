@@ -16,7 +16,7 @@ from relay.executor.preparation import Prepared, Unsendable
 from relay.executor.settlers import Settlers
 from relay.invocation import Outcome
 from relay.process.clock import boot_time_s
-from relay.process.loops import surely
+from relay.process.loops import repeat_until_done
 from relay.store.transitions import Advance
 from relay.telemetry import log
 
@@ -140,7 +140,7 @@ class Attempts:
         if isinstance(evaluation.next, Create):
             step, news = evaluation.next.step, self._evaluator.new_steps(evaluation, evaluation.next)
             secrets = self._evaluator.sealed_secrets(evaluation, evaluation.next)
-            verdict, ready = surely(
+            verdict, ready = repeat_until_done(
                 lambda: self._store.advance(active.reference_id, active.claim_token, step, news, secrets=secrets),
                 "advance",
                 gevent.sleep,

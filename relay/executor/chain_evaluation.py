@@ -11,9 +11,9 @@ import gevent
 
 from relay.answer.results import Result, failure_result, sealed_data
 from relay.chains import Create, Reject, StepResult, TooManySecrets, found_secrets, progress, secrets_beside
-from relay.executor.apart import EVALUATING, apart, making_bytes
+from relay.executor.large_work import EVALUATING, making_bytes, run_in_thread_if_large
 from relay.invocation import Outcome, Purpose, State
-from relay.process.loops import surely
+from relay.process.loops import repeat_until_done
 from relay.reference_id import new_reference_id
 from relay.request.trigger import check
 from relay.store.transitions import NewStep, Settlement
@@ -79,11 +79,11 @@ class ChainEvaluator:
         check(self._plans.shape(record.plugin, record.webhook_id, record.revision), standing.trigger)
         above = self._hidden_in(record)
         secrets = () if above is None else above.secrets
-        return apart(EVALUATING * standing.size_bytes, _evaluate, record, standing, secrets)
+        return run_in_thread_if_large(EVALUATING * standing.size_bytes, _evaluate, record, standing, secrets)
 
-    def begun(self, record: CallRecord) -> bool:
+    def has_begun(self, record: CallRecord) -> bool:
         """Return whether a chain has made a step already."""
-        return self._steps.any(record.reference_id)
+        return self._steps.has_any(record.reference_id)
 
     def new_steps(self, evaluation: ChainEvaluation, create: Create) -> list[NewStep]:
         """Make the invocations of the next step, each with its trigger sealed."""
@@ -152,7 +152,7 @@ class ChainEvaluator:
             return None
         own = StepResult(result.status, result.data, result.error, Outcome.ANSWERED, State.DELIVERED)
         number, above = record.step, hiding.secrets
-        return apart(
+        return run_in_thread_if_large(
             EVALUATING * (standing.size_bytes + size_bytes),
             lambda: secrets_beside(standing.plan.steps[number], number, standing.seen_before(number), own, above),
         )
@@ -195,10 +195,10 @@ class ChainEvaluator:
         self._standings.forget(record.reference_id)
         if outcome is Outcome.ANSWERED:
             size_bytes, owner = evaluation.standing.size_bytes, result_owner(record.plugin, record.reference_id)
-            raw = apart(size_bytes, self.raw, record, result)
+            raw = run_in_thread_if_large(size_bytes, self.raw, record, result)
             data, masked = self._masked(evaluation, result)
             shown = result._replace(data=data)
-            sealed = apart(size_bytes, lambda: self._data_vault.seal(sealed_data(shown), owner))
+            sealed = run_in_thread_if_large(size_bytes, lambda: self._data_vault.seal(sealed_data(shown), owner))
         return Settlement(
             reference_id=record.reference_id,
             claim_token=claim_token,
@@ -217,12 +217,14 @@ class ChainEvaluator:
         """Mask a chain's data for its caller, and count what was masked; drop the data if the mask cannot be made."""
         try:
             pins: dict[str, int] = json.loads(evaluation.record.pins or "{}")
-            mask = surely(lambda: self._plans.chain_mask(evaluation.record.plugin, pins), "conclude", gevent.sleep)
+            mask = repeat_until_done(
+                lambda: self._plans.chain_mask(evaluation.record.plugin, pins), "conclude", gevent.sleep
+            )
         except Exception as error:  # noqa: BLE001 - the chain has ended nevertheless
             log.fault(error, "chain_mask")
             return None, 0
         size_bytes = evaluation.standing.size_bytes + making_bytes(evaluation.secrets)
-        return apart(size_bytes, lambda: mask.with_texts(evaluation.secrets).value(result.data))
+        return run_in_thread_if_large(size_bytes, lambda: mask.with_texts(evaluation.secrets).value(result.data))
 
 
 def _evaluate(record: CallRecord, standing: Standing, above: tuple[str, ...]) -> ChainEvaluation:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.answer.results import data_from
 from relay.chains import StepResult, seen_before
-from relay.executor.apart import apart
+from relay.executor.large_work import run_in_thread_if_large
 from relay.vault import raw_owner
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class ChainStandings:
         pins = json.loads(record.pins or "{}")
         plan = self._plans.chain(record.plugin, record.webhook_id, record.revision, pins)
         size_bytes = len(record.payload)
-        return Standing(plan, apart(size_bytes, self._payloads.open, record), {}, 0, size_bytes)
+        return Standing(plan, run_in_thread_if_large(size_bytes, self._payloads.open, record), {}, 0, size_bytes)
 
     def _with(self, known: Standing, record: CallRecord, further: Sequence[StepRecord | None]) -> Standing:
         results = {number: list(of_step) for number, of_step in known.results.items()}
@@ -111,7 +111,7 @@ class ChainStandings:
         data = None
         if step.raw is not None:
             raw, owner = step.raw, raw_owner(chain.plugin, step.reference_id, chain.reference_id, step.step)
-            data = apart(len(raw), lambda: data_from(self._target_vault.open(raw, owner)))
+            data = run_in_thread_if_large(len(raw), lambda: data_from(self._target_vault.open(raw, owner)))
         return StepResult(step.status, data, step.error, step.outcome, step.state)
 
     def _keep(self, reference_id: str, standing: Standing) -> None:

@@ -12,7 +12,7 @@ from relay.executor.active_calls import ActiveCall, webhook_of
 from relay.outbound.gate import Gate
 from relay.process import loops
 from relay.process.clock import boot_time_s
-from relay.process.loops import Failures, surely
+from relay.process.loops import Failures, repeat_until_done
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -90,7 +90,7 @@ class Claimer:
         end_s = boot_time_s() + GIVE_BACK_S
         gevent.sleep(loops.RETRY_S)  # the claim itself may still be on its way
         try:
-            ready = surely(
+            ready = repeat_until_done(
                 lambda: self._store.release(reference_ids, claim_token),
                 "release",
                 gevent.sleep,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from relay.answer.results import sealed_data
 from relay.errors import StoreFault, Unavailable
-from relay.executor.apart import apart
+from relay.executor.large_work import run_in_thread_if_large
 from relay.executor.reading import AnswerReader
 from relay.invocation import MEANINGS, Attempt, Outcome, Sent, State
 from relay.registration.retrying import Retry, Tried, decide, read_retry_after
@@ -58,7 +58,7 @@ class Conclusion:
         sealed = b""
         if ends:
             owner = result_owner(record.plugin, record.reference_id)
-            sealed = apart(answer.response_bytes, self._sealed, result, owner)
+            sealed = run_in_thread_if_large(answer.response_bytes, self._sealed, result, owner)
         return Settlement(
             reference_id=record.reference_id,
             claim_token=claim_token,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from relay.answer.masking import Mask
 from relay.errors import NotFound, RequestRejected, StoreFault, Unavailable, VaultError
-from relay.executor.apart import apart
 from relay.executor.chain_evaluation import ChainEvaluation
+from relay.executor.large_work import run_in_thread_if_large
 from relay.invocation import Outcome
 from relay.request.oauth import NoToken
 from relay.request.trigger import check
@@ -99,11 +99,11 @@ class Preparation:
 
     def _goes_on(self, record: CallRecord) -> bool:
         """Return whether this is a step, or a chain that has begun: both go on, whatever is registered now."""
-        return record.parent is not None or (record.pins is not None and self._evaluator.begun(record))
+        return record.parent is not None or (record.pins is not None and self._evaluator.has_begun(record))
 
     def _render(self, record: CallRecord, plan: CallPlan) -> Prepared:
         ref, traceparent = record.reference_id, record.traceparent
-        request = apart(
+        request = run_in_thread_if_large(
             len(record.payload),
             lambda: plan.template.fill(check(plan.shape, self._payloads.open(record)), ref, traceparent),
         )
@@ -116,7 +116,7 @@ class Preparation:
         record = call.record
         revision_id = RevisionId(record.plugin, record.webhook_id, record.revision)
         try:
-            access = self._tokens.access(revision_id, plan.oauth) if waits else self._tokens.at_hand(revision_id)
+            access = self._tokens.access(revision_id, plan.oauth) if waits else self._tokens.existing(revision_id)
         except NoToken as error:
             return Unsendable(record, error.outcome, plan.shape)
         if access is None:

@@ -10,9 +10,9 @@ import gevent
 from relay.answer.masking import Mask
 from relay.answer.results import Result, failure_result, hide, read_body
 from relay.chains import TooManySecrets
-from relay.executor.apart import apart, making_bytes
+from relay.executor.large_work import making_bytes, run_in_thread_if_large
 from relay.invocation import Outcome
-from relay.process.loops import surely
+from relay.process.loops import repeat_until_done
 from relay.telemetry import log
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ class AnswerReader:
 
     def _read(self, call: Prepared, answer: EndpointAnswer) -> Reading:
         size_bytes, shape = len(answer.body), call.shape
-        body = apart(size_bytes, read_body, answer)
+        body = run_in_thread_if_large(size_bytes, read_body, answer)
         result = Result(answer.status, body.data, answer.status >= 400)
-        if not result.error and not apart(size_bytes, shape.takes_answer, body.data):
+        if not result.error and not run_in_thread_if_large(size_bytes, shape.takes_answer, body.data):
             return _failed(Outcome.RESPONSE_REJECTED, status=result.status)
         if call.record.parent is None:
             return _hidden(result, body, call.mask)
@@ -69,7 +69,7 @@ class AnswerReader:
         """
         nothing_kept = Reading(Outcome.ANSWERED, result._replace(data=None))
         try:
-            secrets = surely(
+            secrets = repeat_until_done(
                 lambda: self._evaluator.secrets_beside(call.record, result, len(body.raw)), "conclude", gevent.sleep
             )
         except TooManySecrets:
@@ -79,7 +79,7 @@ class AnswerReader:
             return nothing_kept._replace(raw=self._raw(call, body, result))
         mask = call.mask
         if secrets:
-            mask = apart(making_bytes(secrets), self._masks, call.mask, secrets)
+            mask = run_in_thread_if_large(making_bytes(secrets), self._masks, call.mask, secrets)
         reading = _hidden(result, body, mask)
         if reading.outcome is not Outcome.ANSWERED:
             own = reading if mask is call.mask else _hidden(result, body, call.mask)
@@ -91,12 +91,12 @@ class AnswerReader:
         return reading._replace(raw=self._raw(call, body, result))
 
     def _raw(self, call: Prepared, body: AnswerBody, result: Result) -> bytes:
-        return apart(len(body.raw), self._evaluator.raw, call.record, result)
+        return run_in_thread_if_large(len(body.raw), self._evaluator.raw, call.record, result)
 
 
 def _hidden(result: Result, body: AnswerBody, mask: Mask) -> Reading:
     """Hide what the mask finds in the result. Bytes cannot be masked: if they contain a secret, they are refused."""
-    hidden = apart(len(body.raw), hide, body, mask)
+    hidden = run_in_thread_if_large(len(body.raw), hide, body, mask)
     if hidden is None:
         return _failed(Outcome.ANSWER_REJECTED)._replace(masked=1)
     data, masked = hidden

@@ -125,7 +125,7 @@ class Settler:
         except Exception as error:  # noqa: BLE001 - the answers have come, so the group is kept for another try
             self._failed(group, error)
             return False
-        self._failures.over()
+        self._failures.succeeded()
         self._on_settled(settlements, settled.counted)
         self._tell(settlements, settled)
         return len(group) > 1 and not settled.ready  # woken calls do not wait for a larger group

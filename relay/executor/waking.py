@@ -44,7 +44,7 @@ class Waking:
         except Unavailable as error:
             self._failures.note(error)
         else:
-            self._failures.over()
+            self._failures.succeeded()
         gevent.sleep(PERIOD_S)
 
     def look(self) -> None:

@@ -34,7 +34,7 @@ class Gathering:
             self._gathered[plugin] = defaultdict(lambda: defaultdict(int))
         self._gathered[plugin][webhook_id, name][duration_ms] += 1
 
-    def bring(self) -> None:
+    def add_to_store(self) -> None:
         """Add what was gathered to the store. Raises `Unavailable`; a batch that may be missing is sent again later."""
         while self._unsure is not None or self._gathered:
             batch, plugin, amounts = self._unsure = self._unsure or self._next()

@@ -30,7 +30,7 @@ class Reporter:
         if calls:
             show(calls)
         try:
-            self._gathering.bring()
+            self._gathering.add_to_store()
             self._measures.count_everything()
         except Unavailable:
             return

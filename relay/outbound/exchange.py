@@ -222,7 +222,7 @@ class Exchange:
             self.stale = True
             return _ABORT
         if transfer.lookup is not None:
-            transfer.lookup.spared()
+            transfer.lookup.not_needed()
         if transfer.gate.enter():
             if transfer.opening is not None:
                 transfer.opening.connected((local_address, local_port), is_new=self._opened)

@@ -41,7 +41,7 @@ class Lookup:
         self._lookups.learn(self._origin, _KNOWN_S)
         self._finish()
 
-    def spared(self) -> None:
+    def not_needed(self) -> None:
         """Note that a kept connection was used, so that there was nothing to look up."""
         if not self.done.is_set():
             self._lookups.learn(self._origin, _REUSED_S)

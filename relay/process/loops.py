@@ -64,7 +64,7 @@ class Loop:
                     raise
                 give_up(error, self._name)
             else:
-                self._failures.over()
+                self._failures.succeeded()
 
 
 class Failures:
@@ -89,12 +89,12 @@ class Failures:
             log.fault(error, self._doing)
         return True
 
-    def over(self) -> None:
+    def succeeded(self) -> None:
         """Note a success."""
         self._away, self.faults = False, 0
 
 
-def surely(
+def repeat_until_done(
     step: Callable[[], R], doing: str, pause: Callable[[float], object], *, until_s: float = float("inf"), **fields: Any
 ) -> R:
     """Run a step that is safe to repeat, until it succeeds; return its result.

@@ -15,7 +15,7 @@ from relay.reference_id import new_reference_id, reference_time_ms
 from relay.store.listing import Filter, OutcomeGroups
 from relay.store.replay_runs import LATE, NewJob, Tally
 from relay.store.replays import ReplayState
-from relay.store.server_errors import adding
+from relay.store.server_errors import adding_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -213,7 +213,7 @@ class Replays:
         )
         self._runs.make(job, claim_token)
         told = f"Replay {replay_id} was made nevertheless: do not start another one."
-        with adding(told, Unavailable, StoreFault):
+        with adding_sentence(told, Unavailable, StoreFault):
             if request.filter is None:
                 self._add(plugin, replay_id, claim_token, request)
             else:

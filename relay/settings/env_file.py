@@ -35,7 +35,7 @@ def read_env_file(path: Path) -> dict[str, str]:
     return {name: text for name, text in dotenv_values(path, interpolate=False).items() if text is not None}
 
 
-def lacking(saved: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+def not_given(saved: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
     """Return the file's variables that the environment does not replace: one given in either form replaces both forms.
 
     If another Redis is given, addresses that merely follow from the file's Redis are left out as well.
@@ -45,12 +45,12 @@ def lacking(saved: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str
         left.pop(name.removesuffix(FILE_SUFFIX), None)
         left.pop(name + FILE_SUFFIX, None)
     if REDIS_URL not in left:
-        for name in following(saved):
+        for name in derived_addresses(saved):
             left.pop(name, None)
     return left
 
 
-def following(variables: Mapping[str, str]) -> tuple[str, ...]:
+def derived_addresses(variables: Mapping[str, str]) -> tuple[str, ...]:
     """Return which of the broker's and the store's addresses merely follow from RELAY_REDIS_URL."""
     redis_url = variables.get(REDIS_URL, "")
     expected = {STORE_URL: redis_url}

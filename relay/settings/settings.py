@@ -16,7 +16,7 @@ from environs import Env, EnvValidationError
 
 from relay.errors import Fault, SettingsError
 from relay.settings import kinds, urls
-from relay.settings.env_file import ENV_FILE, FILE_SUFFIX, PREFIX, lacking, read_env_file
+from relay.settings.env_file import ENV_FILE, FILE_SUFFIX, PREFIX, not_given, read_env_file
 from relay.settings.private_file import read_private_file
 from relay.text.server_addresses import is_cluster
 
@@ -220,7 +220,7 @@ class Settings:
         saved = read_env_file(Path(data_dir) / ENV_FILE)
         if not saved and not {PREFIX + "REDIS_URL", PREFIX + "REDIS_URL" + FILE_SUFFIX} & variables.keys():
             raise SettingsError(f"RELAY_REDIS_URL is not set and the data directory has no {ENV_FILE}: {_HOW_TO}")
-        return cls.from_environ({**lacking(saved, variables), **variables})
+        return cls.from_environ({**not_given(saved, variables), **variables})
 
     @classmethod
     def described(cls) -> Iterator[tuple[str, Setting]]:

@@ -35,12 +35,12 @@ class SetAside:
         names = (name.decode() for name in self._server.smembers(self._shared("plugins")))
         return tuple(sorted(name for name in names if bucket_of_plugin(name) == self._bucket))
 
-    def note(self, plugins: tuple[str, ...]) -> None:
+    def add_plugins(self, plugins: tuple[str, ...]) -> None:
         """Add these plugins to the partition's list."""
         if plugins:
             self._server.sadd(self._shared("plugins"), *plugins)
 
-    def strike(self) -> None:
+    def remove_plugins(self) -> None:
         """Remove the plugins of the bucket from the partition's list."""
         if plugins := self.plugins():
             self._server.srem(self._shared("plugins"), *plugins)

@@ -24,7 +24,7 @@ from relay.store.key_records import ApiKey, KeyRecord, digest_of, from_fields, t
 from relay.store.key_rules import key_faults
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.revocations import Revocations
-from relay.store.server_errors import adding, is_answer, store_errors
+from relay.store.server_errors import adding_sentence, is_answer, store_errors
 from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class ApiKeys:
             self._write(*records, entry=entry)
         except RelayError as error:
             if is_answer(error):
-                with adding(lost, RelayError):
+                with adding_sentence(lost, RelayError):
                     self._take_back(new, *changed[:1])
             else:
                 error.add(lost)

@@ -148,7 +148,7 @@ class PluginMoves:
             self._write(bucket, Place(target, MoveStep.SETTLING, source))
         SetAside(self._server(target), bucket, target).put_back()
         plugins = self._plugins(bucket, source)
-        SetAside(self._server(target), bucket, target).note(plugins)
+        SetAside(self._server(target), bucket, target).add_plugins(plugins)
         self._confirm(target)
         self._write(bucket, Place(target), left=source)
         return Move(plugins, source, target, self._clear_what_is_left(bucket))
@@ -206,7 +206,7 @@ class PluginMoves:
         if target != source:
             for some in self._keys_of(bucket, source):
                 cleared += self._server(source).unlink(*some)
-            SetAside(self._server(source), bucket, source).strike()
+            SetAside(self._server(source), bucket, source).remove_plugins()
         self._server(home).hdel(table_key(home), field)
         return cleared
 

@@ -93,9 +93,9 @@ class Subscription:
             try:
                 for notice in self._listen(renew, stop):
                     pause_s = _PAUSE_FIRST_S
-                    failures.over()
+                    failures.succeeded()
                     deliver(notice)
-                failures.over()
+                failures.succeeded()
             except Exception as error:  # noqa: BLE001 - nothing else tells the waiters, so no error may end this
                 failures.note(error if is_ours(error) else Unavailable())
                 stop.wait(pause_s)
@@ -111,7 +111,7 @@ class Subscription:
         """Yield, by partition, the notices whose end is on the present primary and on enough replicas."""
         for group in self._keys.spread(notices, lambda notice: self._keys.root_of_ref(notice.reference_id)):
             records = [self._keys.record(notice.reference_id) for notice in group.items]
-            final = self._replicas.that_exist(group.root, records, "finishedAt") if self._replicas else ()
+            final = self._replicas.have_field(group.root, records, "finishedAt") if self._replicas else ()
             yield [notice for notice, is_final in zip(group.items, final, strict=True) if is_final]
 
     def _listen(self, renew: Callable[[], None], stop: threading.Event) -> Iterator[Notice]:

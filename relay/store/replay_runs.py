@@ -15,7 +15,7 @@ from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.limits import DEFAULT_AGE_MS
 from relay.store.replays import ReplayState
 from relay.store.scripts import Scripts
-from relay.store.server_errors import adding
+from relay.store.server_errors import adding_sentence
 from relay.store.transitions import ready_from
 
 if TYPE_CHECKING:
@@ -154,7 +154,9 @@ class ReplayRuns:
             _text(job.ended_by_ms),
             actor(),
         ]
-        with adding(f"Replay {job.replay_id} may have been made: look before you start another one.", RelayError):
+        with adding_sentence(
+            f"Replay {job.replay_id} may have been made: look before you start another one.", RelayError
+        ):
             self._scripts.run("replay_make", args, root)
 
     def add(self, replay_id: str, claim_token: str, piece: int, ids: Sequence[str], *, last: bool) -> tuple[str, int]:

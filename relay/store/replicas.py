@@ -53,7 +53,7 @@ class Replicas:
         """Return once enough replicas have all that the root's server has written. Raises `Unavailable`."""
         self._confirmed(root, lambda _: None)
 
-    def that_exist(self, root: str, records: Iterable[str], field: str) -> list[bool]:
+    def have_field(self, root: str, records: Iterable[str], field: str) -> list[bool]:
         """Return for each of these hashes below a root whether it has a field, also on enough replicas.
 
         Raises `Unavailable`.

@@ -94,7 +94,7 @@ def is_answer(error: RelayError) -> bool:
 
 
 @contextmanager
-def adding(sentence: str, *kinds: type[RelayError]) -> Iterator[None]:
+def adding_sentence(sentence: str, *kinds: type[RelayError]) -> Iterator[None]:
     """Add a sentence to the message of errors of these kinds: what their reader should know or do."""
     try:
         yield

@@ -48,7 +48,7 @@ class Steps:
         pairs = zip(refs, values[::2], values[1::2], strict=True)
         return [_step_from(ref, fields, raw) if fields[0] else None for ref, fields, raw in pairs]
 
-    def any(self, parent: str) -> bool:
+    def has_any(self, parent: str) -> bool:
         """Return whether a chain has made a step."""
         with store_errors():
             return bool(self._client.exists(self._keys.steps(parent)))

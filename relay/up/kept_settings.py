@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from relay.settings import FILE_SUFFIX, Settings
-from relay.settings.env_file import following, lacking, read_env_file
+from relay.settings.env_file import derived_addresses, not_given, read_env_file
 from relay.settings.kinds import as_text
 from relay.text.server_addresses import is_cluster
 from relay.up import processes
@@ -36,12 +36,12 @@ def kept_settings(directory: DataDir, given: Mapping[str, str]) -> dict[str, str
     saved = read_env_file(directory.env_file)
     if _EGRESS_ALLOW in saved:
         saved[_EGRESS_ALLOW] = _without_demo(saved[_EGRESS_ALLOW], directory)
-    own = {*_DECIDED, *following(saved), *_own_files(directory)}
+    own = {*_DECIDED, *derived_addresses(saved), *_own_files(directory)}
     embedded = {name for name in processes.ADDRESSES if _is_embedded(saved.get(name, ""), directory)}
     own |= embedded
     if any(is_cluster(saved[name]) for name in embedded) and saved.get(STORE_REPLICAS) == str(REPLICAS):
         own.add(STORE_REPLICAS)
-    left = lacking(saved, given)
+    left = not_given(saved, given)
     return {name: text for name, text in left.items() if name not in own and _differs_from_default(name, text)}
 
 

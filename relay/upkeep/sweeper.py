@@ -77,7 +77,7 @@ class Sweeper:
         except Unavailable as error:
             self._failures.note(error)
         else:
-            self._failures.over()
+            self._failures.succeeded()
         self.moves += 1
 
     def _sweep(self) -> None:

@@ -35,10 +35,10 @@ def test_what_was_gathered_is_added_once(redis_client, losses):
     gathering.add(ATTEMPT_DURATION, ("other", "hook"), 7)
     for _ in range(len(losses) + 1):
         try:
-            gathering.bring()
+            gathering.add_to_store()
         except Unavailable:
             gathering.add(ATTEMPT_DURATION, HOOK, 1)
-    gathering.bring()
+    gathering.add_to_store()
     totals = measures.totals("acme")
     assert totals["hook", "attempt:0"] == 2 + len(losses)
     assert (totals["hook", "attempt:1"], totals["hook", "attempt:17"]) == (1, 1)

@@ -15,7 +15,7 @@ from relay.answer.masking import Mask
 from relay.answer.needles import Needle
 from relay.answer.results import Result, data_from, hide, read_body, sealed_data
 from relay.chains import StepResult, TooManySecrets, secrets_beside
-from relay.executor.apart import EVALUATING, LARGE_BYTES
+from relay.executor.large_work import EVALUATING, LARGE_BYTES
 from relay.invocation import Outcome, Sent, State
 from relay.process.garbage import set_for_serving
 from relay.registration import Step

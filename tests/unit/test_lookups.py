@@ -77,7 +77,7 @@ def test_a_leader_that_fails_before_it_looks_up_lets_the_next_one_lead(lookups):
 def test_a_leader_on_a_kept_connection_lets_the_others_go(lookups):
     leader = begin(lookups)
     waiting = followers(lookups)
-    leader.spared()
+    leader.not_needed()
     gevent.joinall(waiting, raise_error=True)
     assert [call.value for call in waiting] == [None] * 5
 

@@ -10,7 +10,7 @@ from greenlet import GreenletExit
 
 from relay.errors import NotFound, StoreFault, Unavailable
 from relay.process import loops
-from relay.process.loops import Failures, Loop, surely
+from relay.process.loops import Failures, Loop, repeat_until_done
 from relay.telemetry import log
 from tests.executor.server_faults import Unheard
 
@@ -49,14 +49,14 @@ def test_a_failure_is_said_once_until_it_is_over(said):
         assert failures.note(Unheard())
     assert [name for name, _ in said] == ["store_away", "internal_error"]
     assert said[0][1] == {"level": 30, "doing": "some", "calls": 3}
-    failures.over()
+    failures.succeeded()
     failures.note(Unavailable())
     assert [name for name, _ in said] == ["store_away", "internal_error", "store_away"]
 
 
 def test_a_step_is_tried_while_the_store_is_away_however_long_that_is(said):
     pauses = []
-    assert surely(in_turn(*[Unavailable()] * 500, "done"), "some", pauses.append) == "done"
+    assert repeat_until_done(in_turn(*[Unavailable()] * 500, "done"), "some", pauses.append) == "done"
     assert len(pauses) == 500
     assert len(said) == 1
 
@@ -64,9 +64,9 @@ def test_a_step_is_tried_while_the_store_is_away_however_long_that_is(said):
 @pytest.mark.parametrize("error", [StoreFault(), Unheard()])
 def test_a_step_with_a_fault_of_ours_is_tried_a_few_times(said, error):
     most = [error] * (loops.STEP_FAULTS - 1)
-    assert surely(in_turn(*most, "done"), "some", len_of) == "done"
+    assert repeat_until_done(in_turn(*most, "done"), "some", len_of) == "done"
     with pytest.raises(type(error)):
-        surely(in_turn(*most, error, "too late"), "some", len_of)
+        repeat_until_done(in_turn(*most, error, "too late"), "some", len_of)
     assert len(said) == 2
 
 
@@ -83,13 +83,13 @@ def test_a_step_is_given_up_when_its_time_is_over(said, monkeypatch):
         now_s[0] += wait_s
 
     with pytest.raises(Unavailable):
-        surely(step, "some", pause, until_s=2.0)
+        repeat_until_done(step, "some", pause, until_s=2.0)
     assert tries == [0.0, 0.5, 1.0, 1.5, 2.0]
 
 
 def test_an_answer_of_the_relay_s_own_is_not_asked_for_again(said):
     with pytest.raises(NotFound):
-        surely(in_turn(NotFound(), "never"), "some", len_of)
+        repeat_until_done(in_turn(NotFound(), "never"), "some", len_of)
     assert said == []
 
 

@@ -200,7 +200,7 @@ def test_going_through_calls_is_left_to_the_next_sweep_when_its_time_is_over(sit
 
 def test_a_store_that_is_away_ends_no_sweeper_and_is_said_once(site, monkeypatch):
     noted = []
-    failures = SimpleNamespace(note=noted.append, over=lambda: noted.append("over"))
+    failures = SimpleNamespace(note=noted.append, succeeded=lambda: noted.append("succeeded"))
     monkeypatch.setattr(site.sweeper, "_failures", failures)
     site.is_away = True
     site.sweeper.sweep()
@@ -208,4 +208,4 @@ def test_a_store_that_is_away_ends_no_sweeper_and_is_said_once(site, monkeypatch
     assert site.sweeper.moves == 1
     site.is_away = False
     site.sweeper.sweep()
-    assert (noted[1:], site.sweeper.moves) == (["over"], 2)
+    assert (noted[1:], site.sweeper.moves) == (["succeeded"], 2)

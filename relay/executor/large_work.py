@@ -20,7 +20,7 @@ EVALUATING: Final = 32
 _MAKING: Final = 1_000
 
 
-def apart(size_bytes: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def run_in_thread_if_large(size_bytes: int, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run ``work``; in a thread if it is on `LARGE_BYTES` or more. It must be pure: no I/O, no use of greenlets."""
     if size_bytes < LARGE_BYTES:
         return work(*args, **kwargs)
