@@ -1,4 +1,4 @@
-"""Whatever an endpoint does, Python client, plain HTTP and command get the one documented result, without its address."""
+"""Whatever an endpoint does, Python client, plain HTTP and command get the documented result, without its address."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from tests.timing import least, promptest_s
 PLUGIN = "answers"
 PATH = "/private-path-of-the-vendor"
 HUGE = 2**100 + 1
-WAIT_MS = 700  # the timeout of those that do not answer
+WAIT_MS = 700  # the timeout for endpoints that do not answer
 LATE_MS = 250  # how much later than its deadline an attempt may end
 CALLERS = ("client", "http", "command")
 
 
 @dataclass(frozen=True)
 class Case:
-    """What an endpoint does, and what the caller and the record then say."""
+    """What an endpoint does, and the expected result and record."""
 
-    does: Any  # a script, or a function of the harness that gives a URL
+    does: Any  # a script, or a function of the harness that returns a URL
     status: int = 200
     data: Any = None
     outcome: Outcome = Outcome.ANSWERED
     sent: str = "answered"
     method: str = "POST"
-    more: dict[str, Any] = field(default_factory=dict)  # members of the registration
+    more: dict[str, Any] = field(default_factory=dict)  # further members of the registration
 
     @property
     def answered(self) -> bool:

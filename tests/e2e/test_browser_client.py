@@ -21,7 +21,7 @@ window.runBytes = (key, size) => window.run(key, "trigger", ["send-jpeg", new Bl
 
 
 class _Site:
-    """An origin of its own that serves the plugin's page."""
+    """A separate origin that serves the plugin's page."""
 
     def __init__(self, page: str) -> None:
         class Handler(BaseHTTPRequestHandler):
@@ -58,7 +58,7 @@ def sites(shop):
 
 @pytest.fixture(scope="module")
 def keys(shop, sites):
-    """A key for the first site and one for the second; the third is in no key's list."""
+    """API keys for the first and the second site; no key lists the third as an origin."""
     return [shop.relay.create_key(PLUGIN, origins=(site.origin,)) for site in sites[:2]]
 
 

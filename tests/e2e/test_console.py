@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import RunningRelay
 
 PLUGIN = "clinic"
-REMINDERS = 8  # that fail
+REMINDERS = 8  # how many reminders fail
 
 
 class Clinic:
-    """A plugin whose endpoints do as they are told, and its keys."""
+    """A plugin whose endpoints do as the test demands, and its keys."""
 
     def __init__(self, relay: RunningRelay, endpoint) -> None:
         self.relay, self.endpoint = relay, endpoint
@@ -96,7 +96,7 @@ def test_an_operator_finds_what_failed_and_why_and_replays_only_that(desk, clini
     page.get_by_text("Status 503").wait_for()
     page.go_back()
 
-    clinic.register(reminders="/echo")  # the endpoint is mended
+    clinic.register(reminders="/echo")  # the endpoint works again
     page.get_by_role("navigation", name="Console").get_by_role("link", name="Overview").click()
     reminders.get_by_role("link", name="Replay").click()
     page.get_by_label("Calls a second").fill("1")

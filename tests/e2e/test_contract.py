@@ -1,4 +1,4 @@
-"""The contract of the API, held against a running relay: every code, every header, whatever is sent."""
+"""Checks a running relay against the contract of the API: every code and header, whatever is sent."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def plugin(harness):
 
 
 def assert_problem(answered, status, code, also=()):
-    """Every problem has this shape."""
+    """Check an answer's problem document: its status, code and shape."""
     assert answered.status_code == status, answered.text
     assert answered.headers["Content-Type"] == "application/problem+json"
     problem = answered.json()
@@ -160,7 +160,7 @@ def test_a_head_is_a_get_without_a_body(plugin):
         assert (answered.status_code, answered.content) == (200, b""), path
 
 
-# What was asked, for a webhook that answers at once or after 1.5 s; what comes, and what is said to have been done.
+# The preference, for a webhook that answers at once or after 1.5 s; the answer; and the preference reported as applied.
 PREFERENCES = [
     ("ok", None, 200, None),
     ("ok", "wait=5", 200, "wait=5"),
@@ -248,7 +248,7 @@ def test_a_hundred_duplicates_at_once_are_one_invocation_and_one_request(harness
     assert len(harness.site.received(reference_id)) == 1
 
     assert_problem(plugin.trigger("echo", {"data": {"order": 2}}, headers=key), 422, "idempotency_key_reused")
-    assert plugin.trigger("ok", value, headers=key).json()["referenceId"] != reference_id  # a key is of one webhook
+    assert plugin.trigger("ok", value, headers=key).json()["referenceId"] != reference_id  # keys are per webhook
     items = [{"webhookId": "echo", "idempotencyKey": key["Idempotency-Key"], **value}] * 3
     entries = plugin.call("POST", "/v1/triggers", json=items).json()["results"]
     assert {each["referenceId"] for each in entries} == {reference_id}
@@ -294,11 +294,11 @@ def test_a_thousand_items_are_taken_and_one_more_is_too_large(plugin, kind):
     assert plugin.call("POST", "/v1/triggers", data=body(1_000), headers=kind).json()["rejected"] == 1_000
 
 
-# Bytes on the wire that no client library would send.
+# Raw bytes that no client library would send.
 
 
 def said(harness, plugin, lines, body=b"", path=TRIGGER, wait_s=3.0):
-    """Sends a request as it is; status and problem code of the first answer."""
+    """Send a raw request; return the status and problem code of the first answer."""
     head = [f"POST {path} HTTP/1.1", "Host: relay", f"Authorization: Bearer {plugin.key}", "Prefer: respond-async"]
     address = urlsplit(harness.url)
     with socket.create_connection((address.hostname, address.port), timeout=wait_s) as connection:
@@ -314,7 +314,7 @@ CAP_BYTES = 8 * 1024 * 1024
 
 
 def test_a_body_over_the_cap_is_refused_without_being_read(harness, plugin):
-    status, problem = said(harness, plugin, [TYPE, f"Content-Length: {CAP_BYTES + 1}"])  # and none of it is sent
+    status, problem = said(harness, plugin, [TYPE, f"Content-Length: {CAP_BYTES + 1}"])  # none of the body is sent
     assert (status, problem["code"]) == (413, "too_large")
 
 
@@ -344,7 +344,7 @@ def test_framing_that_two_readers_could_read_differently_is_refused(harness, plu
 
 
 def test_a_body_that_is_framed_twice_is_read_one_way_and_is_the_connection_s_last(harness, plugin):
-    """The server shows us no Content-Length beside chunks: it goes by the chunks and hangs up (RFC 9112, 6.1)."""
+    """Granian ignores a Content-Length beside chunks: it reads the chunks and closes the connection (RFC 9112, 6.1)."""
     address = urlsplit(harness.url)
     head = [f"POST {TRIGGER} HTTP/1.1", "Host: relay", f"Authorization: Bearer {plugin.key}", "Prefer: respond-async"]
     lines = [*head, TYPE, "Content-Length: 60", "Transfer-Encoding: chunked", "", ""]
@@ -407,7 +407,7 @@ def test_a_trace_and_the_reference_id_go_to_the_endpoint(harness, plugin):
     assert received.header("traceparent").split("-")[1] == trace.split("-")[1]
 
 
-# Codes that need a relay in trouble: an API without workers, on a server of its own.
+# Codes that occur only in trouble: an API without workers, on a separate server.
 
 
 @contextmanager
@@ -453,7 +453,7 @@ def test_a_caller_for_whom_there_is_no_room_to_wait_is_answered_at_once(lone):
     with ThreadPoolExecutor(4) as callers:
         waiting = [callers.submit(lone.trigger, "theirs", key=lone.foreign_key, prefer="wait=5") for _ in range(4)]
         begun = 0
-        while begun < len(waiting):  # earlier tests left messages of others
+        while begun < len(waiting):  # earlier tests left messages of other calls
             begun += sum(lone.store.find(each).webhook_id == "theirs" for each in lone.taken(("interactive",)))
         answered = lone.trigger("theirs", key=lone.foreign_key, prefer="wait=5")
         assert (answered.status_code, answered.headers.get("Preference-Applied")) == (202, None)

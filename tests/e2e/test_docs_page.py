@@ -1,4 +1,4 @@
-"""The API's page in a browser: found, searched, copied, and read on a telephone."""
+"""The API's documentation page in a browser: opened, searched, copied from, and read on a telephone."""
 
 from __future__ import annotations
 

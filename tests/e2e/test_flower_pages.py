@@ -1,6 +1,6 @@
-"""Flower's pages in a browser, beside a running relay: what people find there. Its pictures are those of docs/flower.md.
+"""Flower's pages in a browser, beside a running relay: what operators find there. docs/flower.md shows its pictures.
 
-``PICTURES=docs/images`` writes these anew.
+``PICTURES=docs/images`` writes these pictures anew.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.e2e.conftest import open_shop
 
 PICTURES = os.environ.get("PICTURES")
 LANES = ("interactive", "bulk", "replay")
-#: A plugin of this file alone: of others' calls Flower shows the same pages.
+#: A plugin that only this file uses, because Flower shows the calls of all files.
 PLUGIN = "florist"
 
 
@@ -34,7 +34,7 @@ def shop(running_relay, endpoint):
 
 @pytest.fixture(scope="module")
 def story(shop):
-    """Twelve calls of five webhooks, half of which fail; their answers by webhook."""
+    """Makes twelve calls of five webhooks, half of which fail; their answers by webhook."""
     answers = {}
     for webhook, count in {"refused": 1, "broken": 3, "missing": 2, "get-page": 2, "echo": 4}.items():
         for _ in range(count):
@@ -71,7 +71,7 @@ def flower(browser, shop, story, tmp_path_factory):
 
 
 def shown(flower, path, wait_for, picture, **how):
-    """Goes to a page and keeps its picture; its text."""
+    """Go to a page and save its picture; return its text."""
     flower.goto(path)
     flower.get_by_text(wait_for, exact=how.get("exact", False)).first.wait_for(timeout=20_000)
     flower.wait_for_timeout(500)
@@ -80,7 +80,7 @@ def shown(flower, path, wait_for, picture, **how):
 
 
 def search(flower, text):
-    """Looks for tasks, from a list that shows all of the plugin."""
+    """Search for tasks, in a list that shows all tasks of the plugin."""
     flower.goto("/tasks")
     field = flower.locator("input[type=search]").first
     field.fill(f"{PLUGIN}/")

@@ -1,4 +1,4 @@
-"""Nothing planted comes out: not to the caller of an echoing endpoint, not in files, logs, Flower or metrics."""
+"""Planted secrets never leak: not to the caller of an echoing endpoint, nor into files, logs, Flower or metrics."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SECRET_HEADERS = {"Authorization": SECRETS["bearer"], "X-Basic": BASIC}
 
 
 def every_way(text: str) -> dict[str, str]:
-    """A text as an endpoint may show it without meaning to."""
+    """Return a text in all encodings in which an endpoint may reveal it by accident."""
     raw = text.encode()
     return {
         "raw": text,
@@ -66,7 +66,7 @@ def every_way(text: str) -> dict[str, str]:
 
 
 def tell_all(connection, request):
-    """Answers with every header, its own URL and address, in every encoding, as values and as names."""
+    """Answer with every header, the endpoint's URL and address, in every encoding, as values and as names."""
     host = request.header("host")
     scheme = "https" if hasattr(connection.sock, "version") else "http"
     url = f"{scheme}://{host}{request.target}"
@@ -148,7 +148,7 @@ def test_an_endpoint_that_echoes_everything_tells_the_caller_neither_secret_nor_
     body = answered.json()
     site = harness.named if webhook_id.endswith("named") else harness.site
     (received,) = site.received(body["referenceId"])
-    assert received.header("Authorization") == SECRETS["bearer"]  # it had them all, and told them all
+    assert received.header("Authorization") == SECRETS["bearer"]  # the endpoint got all secrets, and revealed them all
     hidden = {**SECRETS, "basic": BASIC.partition(" ")[2], **addresses(harness), "127.0.0.1": "127.0.0.1"}
 
     assert (body["status"], body["error"]) == (200, False)
@@ -160,11 +160,11 @@ def test_an_endpoint_that_echoes_everything_tells_the_caller_neither_secret_nor_
     record = plugin.record(body["referenceId"])
     assert record["result"]["data"] == body["data"]
     if webhook_id.startswith("echo"):
-        assert PAYLOADS["header"] in answered.text  # what is the caller's own stays
+        assert PAYLOADS["header"] in answered.text  # the caller's own data stays
 
 
 def test_the_search_of_these_tests_finds_what_an_endpoint_told(harness, plugin):
-    """Or else finding nothing would mean nothing."""
+    """Otherwise finding nothing would prove nothing."""
     told = []
 
     class Wire:
@@ -210,8 +210,8 @@ def names_seen_by_flower(harness) -> set[str]:
 
 @pytest.fixture(scope="module")
 def used(harness, plugin):
-    """The harness after everything planted has gone through it in every way, with Flower looking on."""
-    # Workers tell of invocations at once, of messages only when Flower has asked them to.
+    """The harness after all planted texts have passed through it in every way, while Flower watched."""
+    # Workers send events of invocations at once, but of messages only after Flower has asked for them.
     wait_until(
         lambda: plugin.trigger("shown", {}) and "relay.run" in names_seen_by_flower(harness),
         otherwise="Flower saw no message",
@@ -242,7 +242,7 @@ def used(harness, plugin):
     assert plugin.trigger("strict", key=f"whk_{refused}").status_code == 401
     for entry in accepted["results"]:
         assert plugin.record(entry["referenceId"], wait_s=20)["state"] == "delivered"
-    time.sleep(1.2)  # so that what is written behind is written
+    time.sleep(1.2)  # until delayed writes are done
     return harness, plugin, accepted["results"][0]["referenceId"]
 
 
@@ -250,7 +250,7 @@ def test_nothing_planted_is_in_the_append_only_file(used):
     harness, plugin, reference_id = used
     files = [path for path in (harness.relay.data_dir / "valkey").rglob("*") if path.is_file()]
     content = b"\n".join(path.read_bytes() for path in files)
-    assert reference_id.encode() in content  # this is where it would be
+    assert reference_id.encode() in content  # shows that this is the right place to look
     keys = {"api key": plugin.key, "operator key": plugin.operator_key}
     assert shows(content, {**planted(harness), **keys}) == []
 
@@ -263,7 +263,7 @@ def test_nothing_planted_is_in_the_server_s_memory(used):
         read[b"zset"] = lambda key: client.zrange(key, 0, -1)
         values = {}
         for key in client.scan_iter(count=1000):
-            with contextlib.suppress(redis.ResponseError):  # it was taken meanwhile
+            with contextlib.suppress(redis.ResponseError):  # the key was replaced or deleted meanwhile
                 values[key] = read[client.type(key)](key) if client.exists(key) else None
     content = b"\n".join(_flat(values))
     assert reference_id.encode() in content
@@ -303,9 +303,9 @@ def test_nothing_planted_is_shown_by_flower_or_its_metrics(used):
 
         tasks = tasks_seen_by_flower(harness)
         workers = json.loads(page("/api/workers?refresh=true"))
-        invocations = {each["name"] for ref, each in tasks.items() if uuid.UUID(ref).version == 7}  # of every plugin
+        invocations = {each["name"] for ref, each in tasks.items() if uuid.UUID(ref).version == 7}  # of all plugins
         messages = {each["name"] for ref, each in tasks.items() if uuid.UUID(ref).version != 7}
-        # A message that had begun when Flower asked for events is known by its end alone, which has no name.
+        # Of a message that had begun when Flower asked for events only the end is known, which has no name.
         assert messages - {None} == {"relay.run"}
         assert all(re.fullmatch(r"[a-z0-9_-]+/[a-z0-9_-]+", name) for name in invocations)
         assert "hiding" in {name.partition("/")[0] for name in invocations}

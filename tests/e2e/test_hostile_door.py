@@ -1,6 +1,6 @@
-"""Every row of the table of hostile inputs gets its verdict where it would come in: the door, the command, the guard.
+"""Every row of the table of hostile inputs gets its verdict where it would enter: the API, the command, or the guard.
 
-No worker runs here, so that nothing that is accepted is sent anywhere.
+No worker runs here, so accepted calls are not sent.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def rows(kind, accept=None):
 
 @pytest.fixture(scope="module")
 def lab():
-    """An API with the table's settings, and the table's fixtures registered by the command."""
+    """An API with the settings of the table, whose fixtures the command has registered."""
     directory = Path(tempfile.mkdtemp(prefix="rly"))
     server = start_valkey(directory)
     given = environ_for(f"redis://127.0.0.1:{server.port}/0", RELAY_EXTRA_SUFFIXES="test", RELAY_EGRESS_ALLOW="")
@@ -63,7 +63,7 @@ class Lab:
         self.key = ""
 
     def command(self, *arguments, text=""):
-        """A command in this process: as a process of its own it would take half a second a row."""
+        """Run a command in this process, because a separate one would take half a second for each row."""
         whole = ["--data-dir", str(self.directory / "none"), *arguments, "--output", "json"]
         return CliRunner().invoke(main, whole, input=text, env=self.environ)
 
@@ -106,14 +106,14 @@ def test_a_trigger_row_gets_its_verdict_at_the_door(lab, row):
         assert problem["errors"]
         record = lab.api.call("GET", f"/v1/invocations/{problem['referenceId']}", key=lab.key).json()
         assert (record["state"], record["requestBytes"], record["result"]) == ("rejected", 0, None)
-    assert not lab.api.queue.exists("interactive", "bulk")  # nothing goes anywhere
+    assert not lab.api.queue.exists("interactive", "bulk")  # nothing is published
     _shows_nothing(answered.text)
 
 
 @pytest.mark.parametrize("row", rows("trigger"))
 def test_a_trigger_row_gets_the_same_verdict_as_an_item_of_many(lab, row):
     body = body_of(row)
-    line = body  # what is no object is no item either
+    line = body  # a text that is not an object is not a valid item either
     if body.startswith(b"{"):
         rest = body[1:].lstrip()
         line = f'{{"webhookId":"{row["webhook"]}"'.encode() + (b"" if rest.startswith(b"}") else b",") + rest
@@ -192,7 +192,7 @@ def test_a_refused_address_is_not_dialled_by_the_sender(row):
 
 
 def _shows_nothing(text, registration=None):
-    """No refusal tells the target, a secret or what was refused."""
+    """Check that a refusal reveals neither the target, nor a secret, nor the refused value."""
     fixture = TABLE["fixtures"]["registrations"][0]
     secrets = [HOST, "/v2/orders", "acme-0001", fixture["headers"]["Authorization"].removeprefix("Bearer ")]
     if registration and len(str(registration.get("url", ""))) > 8:

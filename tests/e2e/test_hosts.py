@@ -1,4 +1,4 @@
-"""A relay of four hosts: the store, two API processes behind one address, workers; each has addresses and key files."""
+"""A relay on four hosts: the store, two API processes behind one address, and workers, each with its own key files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(240)
 
 
 class Machine:
-    """A host with a directory of its own, in which its key files are, and with the variables that it is given."""
+    """A host with its own directory, which contains its key files, and its environment variables."""
 
     def __init__(self, host, directory, variables, keys):
         directory.mkdir()
@@ -45,7 +45,7 @@ class Machine:
         self.processes = []
 
     def start(self, process):
-        """One of the relay's processes."""
+        """Start one of the relay's processes."""
         command = [program(process.command[0]), *process.command[1:]]
         log = self.directory / f"{process.name}.log"
         started = self.host.start(command, log, env=self.variables, cwd=self.directory)
@@ -91,7 +91,7 @@ def test_api_processes_behind_one_address_and_workers_elsewhere_need_addresses_a
             key, _ = runtime.api_keys.create(PLUGIN, ["trigger"], [])
             base = f"http://{net.hosts[1].address}:{API_PORT}"
 
-            def trigger(_number):  # on a connection of its own: the kernel gives it to either of them
+            def trigger(_number):  # on a new connection, which the kernel gives to either API process
                 headers = {"Authorization": f"Bearer {key}", "Prefer": "wait=20", "Connection": "close"}
                 answer = requests.post(f"{base}/v1/webhooks/hook/trigger", json={}, headers=headers, timeout=30)
                 assert answer.status_code == 200, answer.text
@@ -99,7 +99,7 @@ def test_api_processes_behind_one_address_and_workers_elsewhere_need_addresses_a
 
             wait_until(lambda: listening(net.hosts[1]) == 2 and is_ready(base), READY_S)
             refs = {trigger(number) for number in range(20)}
-            for twin in twins:  # after the first one the second is there, after that the one that was started again
+            for twin in twins:  # while the first is down the second serves, then the restarted first
                 kill(twin)
                 wait_until(lambda: listening(net.hosts[1]) == 1, READY_S)
                 refs |= {trigger(number) for number in range(20)}
@@ -117,7 +117,7 @@ def test_api_processes_behind_one_address_and_workers_elsewhere_need_addresses_a
 
 
 def listening(host):
-    """How many sockets take connections on the API's port."""
+    """Return how many sockets accept connections on the API's port."""
     out = subprocess.run(
         ["ip", "netns", "exec", host.namespace, "cat", "/proc/net/tcp"], check=True, capture_output=True, text=True
     ).stdout

@@ -1,4 +1,4 @@
-"""The JavaScript client, as the relay serves it, in Node against a running relay."""
+"""The JavaScript client, as the relay serves it, in Node and against a running relay."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""One API and one worker process a lane group under load: every caller its own answer, also beside a long backlog."""
+"""One API and one worker per lane group under load: each caller gets its own answer, even beside a long backlog."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def tells_its_query(connection, request):
     connection.send(raw_answer(200, told.encode(), ("Content-Type", "application/json")))
 
 
-#: The slow requests that the endpoint has, and has not answered yet.
+#: The slow requests that the endpoint has not answered yet.
 in_hand = set()
 
 
 @pytest.fixture(scope="module")
 def busy():
-    """A harness of its own, for it ends with a backlog: what still waits is given up with it."""
+    """A separate harness, because it ends with a backlog of calls that are dropped with it."""
     with open_harness(RELAY_STOP_TIMEOUT="1") as harness:
         released = harness.site.served.stopped
 
@@ -63,7 +63,7 @@ def busy():
 
 
 def callers_answers(plugin, label):
-    """What 64 callers got, each call with a text of its own: (text, answer, seconds)."""
+    """Let 64 callers make calls, each with a different text; return (text, answer, seconds) of each."""
 
     def calls_of(caller):
         with requests.Session() as session:
@@ -109,13 +109,13 @@ def test_twenty_thousand_waiting_triggers_do_not_hold_up_awaited_callers(busy):
     answers = callers_answers(busy, "beside")
     assert_each_its_own(answers)
     assert_each_sent_once(busy, answers)
-    assert waiting(busy) >= BACKLOG - 1_000  # they were there all the time
+    assert waiting(busy) >= BACKLOG - 1_000  # the backlog was there all the time
     slowest_s = max(seconds for _, _, seconds in answers)
-    assert slowest_s < 30  # a call behind the backlog would have waited for minutes
+    assert slowest_s < 30  # behind the backlog a call would have waited for minutes
 
 
 def test_what_waits_is_on_its_way_and_shares_its_process_with_others(busy):
-    """The slow webhook alone does not get every slot of the bulk process."""
+    """The slow webhook does not get every slot of the bulk worker."""
     reference_id = busy.trigger("quick", {"queryParams": {"n": "1"}}, prefer="respond-async").json()["referenceId"]
     assert busy.record(reference_id, wait_s=30)["state"] == "delivered"
     assert 200 < len(in_hand) < 512
@@ -129,7 +129,7 @@ def waiting(plugin):
 
 @pytest.fixture(scope="module")
 def unread():
-    """An API whose lanes nobody reads."""
+    """An API without workers."""
     directory = Path(tempfile.mkdtemp(prefix="rly"))
     server = start_valkey(directory, appendonly="yes", appendfsync="always")
     with ExitStack() as stack:
@@ -139,10 +139,10 @@ def unread():
 
 
 def messages_of(unread, lane):
-    """The reference ids of each message on a lane, as Celery wrote them."""
+    """Return the reference ids of each message on a lane, as Celery wrote them."""
     bodies = [json.loads(message)["body"] for message in unread.queue.lrange(lane, 0, -1)]
     decoded = [json.loads(base64.b64decode(body)) for body in bodies]
-    assert all((kwargs, len(args)) == ({}, 1) for args, kwargs, _ in decoded)  # ids and nothing else
+    assert all((kwargs, len(args)) == ({}, 1) for args, kwargs, _ in decoded)  # only ids
     return [args[0] for args, _, _ in decoded]
 
 

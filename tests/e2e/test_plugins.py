@@ -1,4 +1,4 @@
-"""Two plugins with the same webhook id know nothing of each other; what a plugin may not know answers like nothing."""
+"""Two plugins with the same webhook id learn nothing of each other; hidden webhooks answer like missing ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from relay.client import Relay
 from tests.receivers import echo, hangs_up, json_answer
 
 REFERENCE = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
-# The last is in no plugin; the others are one's own but hidden, and another plugin's.
+# A hidden webhook of the plugin, a webhook of another plugin, and one that does not exist.
 UNSEEN = ("inner-step", "only-theirs", "nobody-s")
 JSON_TYPE = {"Content-Type": "application/json"}
 ORIGIN = "https://app.example.com"
@@ -55,14 +55,14 @@ def theirs(harness):
 
 
 def raw_answer_of(harness, method, path, headers, body):
-    """Status, headers but the date, and body as they came over the wire; a reference id as a mark."""
+    """Return the raw status, headers without the date, and body, with reference ids replaced by a mark."""
     connection = http.client.HTTPConnection(urlsplit(harness.url).netloc, timeout=30)
     try:
         connection.connect()
         pieces = []
         connection.send = pieces.append
         connection.request(method, path, body, headers)
-        # In one piece: a server that answers before it has the body says that it closes the connection.
+        # Sent in one piece: a server that answers before it has the body announces that it closes the connection.
         connection.sock.sendall(b"".join(pieces))
         answered = connection.getresponse()
         content = answered.read()

@@ -136,7 +136,7 @@ def test_one_client_serves_many_threads(shop, relay):
 def test_an_api_process_that_dies_under_a_waiting_caller_costs_nothing(shop):
     killer = threading.Timer(1, _kill_api, (shop.relay.pid,))
     killer.start()
-    with Relay(shop.base_url, shop.key, tries=30) as relay:  # a busy machine takes its time to start another one
+    with Relay(shop.base_url, shop.key, tries=30) as relay:  # a busy machine may take long to restart the API
         answer = relay.webhooks.trigger("slow", {"n": 1})
     killer.join()
     assert (answer["status"], answer["error"]) == (200, False)

@@ -1,4 +1,4 @@
-"""Key rotation while calls run: every step with processes that know more keys and fewer, and nothing unreadable."""
+"""Key rotation while calls run: in each step some processes know more keys than others; everything stays readable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WAYS = {
 
 @dataclass
 class Caller:
-    """A plugin's key and webhook."""
+    """A plugin's API key and webhook."""
 
     relay: RunningRelay
     key: str
@@ -38,7 +38,7 @@ class Caller:
 
 @dataclass
 class Load:
-    """Triggers one after another until it is stopped."""
+    """Sends triggers one after another until it is stopped."""
 
     caller: Caller
     answers: list = field(default_factory=list)  # status and body
@@ -64,7 +64,7 @@ def caller(endpoint):
 
 @pytest.fixture(scope="module", params=WAYS)
 def rotated(caller, request):
-    """A relay whose rings were rotated under load, what every step printed, and a call of before with its idempotency key."""
+    """A relay whose rings were rotated under load, each step's output, and an earlier call with its idempotency key."""
     once = {"Idempotency-Key": request.param.replace(" ", "-")}
     first = caller.post({"data": "first"}, **once).json()
     load = Load(caller)

@@ -1,6 +1,6 @@
-"""An endpoint that hangs up after reading a request gets every call at most once, and the caller is told the truth.
+"""An endpoint that hangs up after reading a request gets each call at most once, and callers get the true outcome.
 
-The trap: libcurl sends a request again by itself when a kept connection dies before the answer begins, POST too.
+The trap: when a kept-alive connection dies before the answer begins, libcurl itself repeats the request, even a POST.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def plugin(harness):
 
 
 def calls_to(plugin, webhook_id, given, count):
-    """The bodies of so many answers, asked for by several callers at once."""
+    """Make ``count`` calls by several callers at once; return the bodies of the answers."""
     with ThreadPoolExecutor(CALLERS) as callers:
         answers = list(callers.map(lambda _: plugin.trigger(webhook_id, given), range(count)))
     assert {each.status_code for each in answers} == {200}
@@ -38,7 +38,7 @@ def calls_to(plugin, webhook_id, given, count):
 
 
 def test_libcurl_by_itself_falls_into_the_trap():
-    """Or else the tests below would show nothing."""
+    """Otherwise the tests below would prove nothing."""
     with receiver(answers_once_then_hangs_up()) as trap:
         easy = pycurl.Curl()
         easy.setopt(pycurl.URL, trap.url)
@@ -63,14 +63,14 @@ def test_every_post_is_received_at_most_once_and_the_caller_is_told_the_truth(ha
     assert set(Counter(each.header("webhook-id") for each in received).values()) == {1}
     answered = {each.header("webhook-id") for each in received if each.position == 1}
     trapped = {each.header("webhook-id") for each in received if each.position > 1}
-    assert len(trapped) > CALLS / 10  # connections were kept, so that the trap did spring
+    assert len(trapped) > CALLS / 10  # connections were kept alive, so the trap did spring
     for reference_id, answer in answers.items():
         told = (answer["status"], answer["error"], answer["data"])
         if reference_id in answered:
             assert told == (200, False, {"ok": True})
         else:
             assert (told[0], told[1], told[2]["code"]) == (0, True, "unreachable")
-    # What did not arrive (the connection died under it) is not claimed to have been answered either.
+    # Calls that did not arrive, because the connection died, must not count as answered.
     for reference_id in list(trapped)[:10]:
         record = plugin.record(reference_id)
         (attempt,) = record["attempts"]

@@ -1,4 +1,4 @@
-"""The telehealth example against real services: one id and one answer, whatever happens to the workers."""
+"""The telehealth example against real services: one reference id and one answer, whatever happens to the workers."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ DATA = {"patient": "p-1001", "photo": base64.b64encode(JPEG).decode()}
 
 
 class Services:
-    """The three services. Each page checks what it gets, echoes what it should not, and remembers who called."""
+    """The three services. Each page checks its request, echoes secrets that it should not, and records its callers."""
 
     def __init__(self, site):
         self.site = site
-        self.calls = {step: [] for step in STEPS}  # webhook-ids
+        self.calls = {step: [] for step in STEPS}  # the webhook-ids that each page received
         self.faults = []
-        self.meet = None  # a barrier that the messages of one chain have to reach together
-        self.interrupt = None  # (step, moment, what to do): once
+        self.meet = None  # a barrier at which the messages of one chain meet
+        self.interrupt = None  # (step, moment, what to do), done once
         pages = {"/sessions": 0, "/appointments/next": 1, "/photos": 2, "/messages": 3}
         for path, number in pages.items():
             site.page(path, lambda connection, request, step=STEPS[number]: self.serve(step, connection, request))
@@ -43,7 +43,7 @@ class Services:
         self.calls[step].append(request.header("webhook-id"))
         try:
             value = getattr(self, step.replace("-", "_"))(request)
-        except Exception as error:  # noqa: BLE001 - it is the test that fails, not the service
+        except Exception as error:  # noqa: BLE001 - the error fails the test, not the service
             self.faults.append(f"{step}: {error!r}")
             connection.send(raw_answer(500, b"{}", ("Content-Type", "application/json")))
             return
@@ -86,16 +86,16 @@ class Services:
         assert request.header("authorization") == f"Bearer {TOKEN}"
 
     def ids(self):
-        """How many different invocations called each service's page."""
+        """Return how many different invocations called each page."""
         return [len(set(self.calls[step])) for step in STEPS]
 
 
 @pytest.fixture(scope="module")
 def clinic():
-    """A relay of its own: these tests kill its worker."""
+    """A separate relay, because these tests kill its worker."""
     with open_harness(RELAY_LEASE_MARGIN="1", RELAY_DEFAULT_WAIT="60") as harness:
         text = re.sub(r"https://\w+\.example\.com", harness.site.origin, EXAMPLE)
-        text = text.replace("timeout: 5,", "timeout: 2,")  # so that a lost call is found soon
+        text = text.replace("timeout: 5,", "timeout: 2,")  # so that lost calls are found soon
         harness.relay.cli("webhooks", "apply", "-", text=text)
         yield harness.plugin("telehealth", [])
 
@@ -106,7 +106,7 @@ def services(clinic):
 
 
 def kill_worker(clinic):
-    """kill -9 of the one worker that has the chain's lane; ``relay up`` starts it again."""
+    """Kill the only worker of the chain's lane by SIGKILL; ``relay up`` restarts it."""
     family = psutil.Process(clinic.harness.relay.pid).children(recursive=True)
     (worker,) = [each for each in family if "-Q interactive" in command_line(each)]
     worker.kill()
@@ -123,7 +123,7 @@ def steps_of(clinic, reference_id):
 
 
 def test_the_caller_gets_one_id_and_one_answer(clinic, services):
-    services.meet = threading.Barrier(3)  # the three messages are under way together, or none is answered
+    services.meet = threading.Barrier(3)  # all three messages are sent at once, or none is answered
     answer = send_photo(clinic)
     assert answer == {"referenceId": answer["referenceId"], "status": 200, "data": ANSWER, "error": False}
     assert services.faults == []
@@ -166,8 +166,8 @@ def test_a_kill_of_the_worker_at_a_step_changes_nothing_for_the_caller(clinic, s
     assert answer == {"referenceId": answer["referenceId"], "status": 200, "data": ANSWER, "error": False}
     assert services.interrupt is None
     assert services.faults == []
-    assert services.ids() == [1, 1, 1, 3]  # a step is created once; a repeated call has the same id
-    if moment == "asked":  # who asked was killed before the answer
+    assert services.ids() == [1, 1, 1, 3]  # a step is created once; a repeated call keeps its id
+    if moment == "asked":  # the asking worker was killed before the answer
         assert len(services.calls[step]) > len(set(services.calls[step]))
     steps = steps_of(clinic, answer["referenceId"])
     assert len(steps) == 6

@@ -1,4 +1,4 @@
-"""The tour of the README: every command of it, in its order, on other ports."""
+"""The README's tour: runs all its commands in order, on other ports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh ?(\w*)\n(.*?)^```$", README.split("## A ten-minute tour")[1], re.MULTILINE | re.DOTALL)
 ECHO = "python -m relay.echo 9900\n"
 UP = "RELAY_EGRESS_ALLOW=127.0.0.1:9900 relay up\n"
-#: What a reader of the README is told to see.
+#: Texts that the README tells its reader to expect.
 SEEN = (
     "send-jpeg      1         created",
     "GET https://coviu.com/api/v1/randomApi?pageNum=1",
@@ -42,7 +42,7 @@ def blocks(kind=""):
 
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory):
-    """Runs shell text as if it stood in the README, with the endpoint and the relay of the tour running."""
+    """Runs shell text as a reader of the README would, with the tour's endpoint and relay running."""
     require_curl()
     assert blocks("background") == [ECHO, UP]
     directory, endpoint_port = tmp_path_factory.mktemp("tour"), free_port()

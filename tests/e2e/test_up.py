@@ -1,4 +1,4 @@
-"""``relay up``: it starts, says so, keeps its processes alive, finds everything again, and leaves nothing behind."""
+"""``relay up`` starts, reports that, keeps its processes alive, finds all data again, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KILLABLE = ("granian", "-Q interactive", "-Q bulk,replay", "flower")
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """A relay that showed its demo; what it printed is in ``<data_dir>.out``."""
+    """A relay that has run its demo; its output is in ``<data_dir>.out``."""
     process, relay = start_relay(tmp_path_factory.mktemp("up") / "d", "--demo")
     printed = wait_until(lambda: "\nready" in output_of(relay), otherwise="the demo was not shown")
     assert printed
@@ -52,14 +52,14 @@ def child(relay: RunningRelay, part: str) -> psutil.Process | None:
 
 
 def successor(relay: RunningRelay, part: str, family: list[psutil.Process]) -> psutil.Process | None:
-    """The child that took the place of a family; what is left of the family is the supervisor's child for a moment."""
+    """Return the child that replaced a family; the family's orphans are the supervisor's children for a moment."""
     old = {each.pid for each in family}
     found = [each for each in children(relay) if part in command_line(each) and each.pid not in old]
     return found[0] if found else None
 
 
 def everything_of(relay: RunningRelay) -> list[psutil.Process]:
-    """Whoever has this relay's data directory in its environment, related or not."""
+    """Return all processes with this relay's data directory in their environment, related or not."""
     mark = f"={relay.data_dir}"
     found = []
     for process in psutil.process_iter():
@@ -207,7 +207,7 @@ def test_the_embedded_server_comes_back_with_what_it_had(demo):
 
 
 def test_each_start_finds_everything_again_whether_the_one_before_ended_or_was_killed(tmp_path, endpoint):
-    """An end leaves nothing; what a kill left ends, and does not hinder the next start."""
+    """A stop leaves nothing; processes that a kill leaves end, and do not hinder the next start."""
     process, relay = start_relay(tmp_path / "d")
     relay.apply("shop", [{"id": "echo", "url": f"{endpoint.base_url}/echo", "method": "POST"}])
     key = relay.create_key("shop", ("trigger", "operate"))
@@ -232,7 +232,7 @@ def test_each_start_finds_everything_again_whether_the_one_before_ended_or_was_k
 
 
 def assert_goes_on(relay, key, reference_id):
-    """It has its settings, knows the call of before and takes another."""
+    """Check that the relay has its settings, knows the earlier call, and accepts another."""
     assert "RELAY_EGRESS_ALLOW=127.0.0.1" in output_of(relay)
     with Relay(relay.base_url, key) as client:
         assert client.get(reference_id)["state"] == "delivered"

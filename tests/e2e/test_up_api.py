@@ -1,4 +1,4 @@
-"""``relay up --api 2``: two API processes on one port, either of which may die while the other goes on."""
+"""``relay up --api 2``: two API processes on one port; either may die while the other goes on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.timing import wait_until
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes share a port on Linux only")
 
 CALLERS = 24
-WAIT_S = 90  # a caller whom no notice reaches gets its answer no sooner
+WAIT_S = 90  # a caller that no notice reaches gets its answer only after this
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def output_of(relay):
 
 
 def call(relay, key, webhook, **headers):
-    """The awaited answer of one call, on a connection of its own."""
+    """Make a call on a new connection and wait for its result; return the answer."""
     headers |= {"Authorization": f"Bearer {key}", "Prefer": f"wait={WAIT_S}", "Content-Type": "application/json"}
     url = f"{relay.base_url}/v1/webhooks/{webhook}/trigger"
     with urllib.request.urlopen(urllib.request.Request(url, b"{}", headers), timeout=2 * WAIT_S) as response:
@@ -52,19 +52,19 @@ def call(relay, key, webhook, **headers):
 
 
 def api_processes(relay):
-    """The families of the API processes, by the name of their log."""
+    """Return the families of the API processes, by the name of their log."""
     families = {}
     for child in psutil.Process(relay.pid).children():
         try:
             if "granian" in " ".join(child.cmdline()):
                 families[Path(f"/proc/{child.pid}/fd/1").readlink().stem] = [child, *child.children(recursive=True)]
-        except (psutil.Error, OSError):  # it has just ended
+        except (psutil.Error, OSError):  # the process has just ended
             continue
     return families
 
 
 def talking(relay):
-    """The names of the API processes that are connected to a caller now."""
+    """Return the names of the API processes that are connected to a caller now."""
     port = urlsplit(relay.base_url).port
     return {name for name, family in api_processes(relay).items() if any(is_called(each, port) for each in family)}
 
@@ -78,7 +78,7 @@ def is_called(process, port):
 
 
 def assert_both_serve(relay, key):
-    """Callers wait in both at once, and each of them is told by the process in which it waits."""
+    """Check that callers wait in both processes at once, and each gets its result from the one in which it waits."""
     with ThreadPoolExecutor(CALLERS) as pool:
         calls = [pool.submit(call, relay, key, "slow") for _ in range(CALLERS)]
         wait_until(lambda: talking(relay) == {"api", "api2"}, 60)

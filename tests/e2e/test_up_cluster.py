@@ -1,4 +1,4 @@
-"""``relay up --cluster``: any one process may be killed while a load runs; nothing is lost, what died comes back."""
+"""``relay up --cluster``: any one process may be killed under load; nothing is lost, and dead processes come back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STORES = tuple(f"store{number}" for number in range(1, 7))
 
 
 class ClusterLoad:
-    """Triggers of several plugins over HTTP, at most fifty a second, until it is stopped."""
+    """Sends triggers of several plugins over HTTP, at most fifty a second, until it is stopped."""
 
     def __init__(self, relay, keys):
         self.accepted: dict[str, tuple[str, str]] = {}  # reference id -> plugin and webhook
@@ -48,7 +48,7 @@ class ClusterLoad:
         self._thread.join()
 
     def accept(self, more=60):
-        """Until so many more were accepted, of every plugin some."""
+        """Wait until this many more were accepted, with some of every plugin."""
         counts = [len(self.accepted)]
         wait_until(lambda: len(self.accepted) >= counts[0] + more, WITHIN_S)
 
@@ -73,7 +73,7 @@ class ClusterLoad:
 
 @pytest.fixture(scope="module")
 def running():
-    """The process of ``relay up --cluster`` and what it started."""
+    """The process of ``relay up --cluster``, and the relay that it started."""
     directory = Path(tempfile.mkdtemp(prefix="rlc"))
     process, relay = start_relay(directory / "d", "--cluster")
     wait_until(lambda: "\nready" in output_of(relay), WITHIN_S)
@@ -90,7 +90,7 @@ def relay(running):
 
 @pytest.fixture(scope="module")
 def keys(relay, endpoint):
-    """A key of every plugin, each of which has a repeatable and an unrepeatable webhook."""
+    """An API key of every plugin; each plugin has a repeatable and an unrepeatable webhook."""
     at = f"{endpoint.base_url}/echo"
     hooks = [{"id": "post", "url": at, "method": "POST"}, {"id": "get", "url": at, "method": "GET"}]
     for plugin in PLUGINS:
@@ -103,7 +103,7 @@ def output_of(relay):
 
 
 def server(relay, name):
-    """A client of one server, with full rights."""
+    """Return a client of one server, with full rights."""
     password = (relay.data_dir / "passwords" / "admin").read_text().strip()
     port = int((relay.data_dir / f"{name}.port").read_text())
     return redis.Redis(port=port, username="admin", password=password, socket_timeout=5)
@@ -118,7 +118,7 @@ def replication(relay, name):
 
 
 def is_steady(relay):
-    """Whether three primaries have a replica each that follows."""
+    """Return whether there are three primaries, each with a replica that follows it."""
     found = [replication(relay, name) for name in STORES]
     primaries = [each for each in found if each["role"] == "master" and each["connected_slaves"] == 1]
     followers = [each for each in found if each["role"] == "slave" and each["master_link_status"] == "up"]
@@ -130,7 +130,7 @@ def one_with(relay, role):
 
 
 def family_of(relay, log):
-    """The child whose output goes to this log, and what it started."""
+    """Return the child whose output goes to this log, with the processes that it started."""
     for child in psutil.Process(relay.pid).children():
         try:
             if Path(f"/proc/{child.pid}/fd/1").readlink().name == f"{log}.log":
@@ -141,7 +141,7 @@ def family_of(relay, log):
 
 
 def kill_and_wait(relay, log):
-    """Kill a child with all that it started; returns when another one has taken its place."""
+    """Kill a child with all that it started; return once another child has taken its place."""
     family = family_of(relay, log)
     old = family[0].pid
     kill_each(reversed(family))
@@ -149,7 +149,7 @@ def kill_and_wait(relay, log):
 
 
 def state_of(relay, key, reference_id):
-    """As its plugin sees it; that of an accepted id that is unknown is `HTTP 404`."""
+    """Return an invocation's state, as its plugin sees it; `HTTP 404` if the id is unknown."""
     headers = {"Authorization": f"Bearer {key}"}
     asked = urllib.request.Request(f"{relay.base_url}/v1/invocations/{reference_id}", headers=headers)
     try:
@@ -160,7 +160,7 @@ def state_of(relay, key, reference_id):
 
 
 def check(relay, keys, endpoint, accepted):
-    """All that was accepted is final, what was delivered was received, and no unrepeatable call twice."""
+    """Check that all accepted calls are final, delivered ones were received, and unrepeatable ones at most once."""
     ends = {}
 
     def is_done():
@@ -225,7 +225,7 @@ def test_the_doctor_looks_at_all_servers_and_names_one_that_is_away(relay):
     frozen = family_of(relay, name)[0]
     os.kill(frozen.pid, signal.SIGSTOP)
     try:
-        with server(relay, primary) as client:  # which would miss it after a minute only
+        with server(relay, primary) as client:  # otherwise it would miss its replica only after a minute
             client.client_kill_filter(_type="replica")
         assert replication(relay, primary)["connected_slaves"] == 0
         problems = [each for each in doctor(relay) if each["level"] == "problem"]
