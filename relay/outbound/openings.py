@@ -37,9 +37,12 @@ class Opening:
         """Note that the call has a connection, with this local end."""
         origin = self._origin
         origin.starting -= 1
-        origin.busy += 1
+        is_taken_over = local_end in origin.busy  # libcurl reuses it before the call that had it has come to its `end`
+        origin.busy[local_end] = self
         origin.idle.pop(local_end, None)
         self._local_end = local_end
+        if is_taken_over:
+            origin.look()
         if is_new:
             origin.learn(boot_time_s() - self._began_s)
 
@@ -48,8 +51,8 @@ class Opening:
         origin = self._origin
         if self._local_end is None:
             origin.starting -= 1
-        else:
-            origin.busy -= 1
+        elif origin.busy.get(self._local_end) is self:
+            del origin.busy[self._local_end]
             if is_kept:
                 origin.idle[self._local_end] = boot_time_s()
         origin.look()
@@ -96,7 +99,7 @@ class _Origin:
 
     def __init__(self) -> None:
         self.starting = 0  # calls that have no connection yet
-        self.busy = 0  # calls that have one
+        self.busy: dict[tuple[str, int], Opening] = {}  # the calls that have one, by its local end
         self.idle: dict[tuple[str, int], float] = {}  # since when, by local end; the longest first
         self._waiting: deque[_Waiter] = deque()
         self._handshake_s: float | None = None
@@ -135,9 +138,9 @@ class _Origin:
             return
         now_s = boot_time_s()
         spare = self._free(now_s) - self.starting
-        room = max(spare, FEW - self.busy - self.starting)
+        room = max(spare, FEW - len(self.busy) - self.starting)
         if room <= 0 and now_s >= self._due_s():
-            room, self._grown_s = spare + FEW + self.busy, now_s
+            room, self._grown_s = spare + FEW + len(self.busy), now_s
         going = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
         self.starting += len(going)
         for waiter in going:
