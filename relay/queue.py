@@ -106,7 +106,7 @@ def _broker(url: str) -> dict[str, Any]:
 
 def _sentinels(address: ServerAddress) -> dict[str, Any]:
     """Return Celery's settings for a broker that Sentinels name; with TLS, certificates are checked."""
-    checks = {"ssl_cert_reqs": "required", **address.options} if address.encrypted else {}
+    checks = {"ssl_cert_reqs": "required", **address.tls_options} if address.encrypted else {}
     of_sentinels = {"socket_timeout": 3, "ssl": address.encrypted, **checks}
     return {
         "broker_url": address.for_kombu(),

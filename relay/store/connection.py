@@ -131,7 +131,7 @@ def _sentinel(address: ServerAddress, options: dict[str, Any]) -> redis.Redis:
 
 
 def _credentials(address: ServerAddress) -> dict[str, Any]:
-    given: dict[str, Any] = {name: value for name, value in address.options.items() if name.startswith("ssl_")}
+    given: dict[str, Any] = dict(address.tls_options)
     if address.encrypted:
         given["ssl"] = True
     if address.user:

@@ -41,6 +41,11 @@ class ServerAddress:
         """Whether the server is reached over TLS."""
         return self.scheme.startswith("rediss")
 
+    @property
+    def tls_options(self) -> dict[str, str]:
+        """The address's options for TLS, ``ssl_...``; empty if the server is reached in the clear."""
+        return {name: value for name, value in self.options.items() if self.encrypted and name.startswith("ssl_")}
+
     def of_one(self, host: str, port: int) -> str:
         """Return the address of one of the servers alone, with the same user and options."""
         query = f"?{urlencode(self.options)}" if self.options else ""

@@ -93,7 +93,7 @@ def test_kombu_reads_of_sentinels_what_the_store_reads(scheme, host, user, passw
 
 
 def test_sentinels_by_tls_have_the_certificates_of_all_servers_checked():
-    app = make_app(settings(REDIS_URL="rediss+sentinel://a:1,b:2/relay?ssl_ca_certs=/ca"))
+    app = make_app(settings(REDIS_URL="rediss+sentinel://a:1,b:2/relay?ssl_ca_certs=/ca&other=1"))
     assert app.conf.broker_use_ssl == {"ssl_cert_reqs": "required", "ssl_ca_certs": "/ca"}
     of_sentinels = app.conf.broker_transport_options["sentinel_kwargs"]
     assert of_sentinels.items() >= {"ssl": True, "ssl_cert_reqs": "required", "ssl_ca_certs": "/ca"}.items()
