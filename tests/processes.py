@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import psutil
@@ -38,6 +39,18 @@ def command_line(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
+
+
+def busy_s(pid: int) -> float:
+    """Return how long the process's main thread has run or waited for a processor, in seconds; 0 once it has ended.
+
+    What is left of a duration is idle, which does not depend on the load of the machine (Linux's ``schedstat``).
+    """
+    try:
+        run_ns, queued_ns, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    except OSError:
+        return 0.0
+    return (int(run_ns) + int(queued_ns)) / 1e9
 
 
 def lives(process: psutil.Process) -> bool:

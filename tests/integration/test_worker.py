@@ -12,9 +12,9 @@ import pytest
 
 from relay.invocation import Outcome, Sent, State
 from tests.integration.worker_harness import hook, worker_harness
-from tests.processes import signal_group
+from tests.processes import busy_s, signal_group
 from tests.receivers import answer, closed_port, full_backlog, in_turn, json_answer, once_set, receiver, slow
-from tests.timing import BUSY_S, START_S, least, wait_until
+from tests.timing import BUSY_S, least, wait_until
 
 OK = json_answer({"ok": True})
 
@@ -155,14 +155,18 @@ def test_an_idle_worker_stops_before_celery_would_look_whether_it_has_to(harness
     """Celery checks between waits of two seconds each; when one had just begun, a stop took more than four seconds."""
     numbers = count(3)
 
-    def stop_s():
+    def idle_s():
         process = harness.start_worker(number=next(numbers))
-        began_s = time.monotonic()
+        began_s, before_s = time.monotonic(), busy_s(process.pid)
+        used_s = 0.0
         process.terminate()
-        assert process.wait(START_S) == 0
-        return time.monotonic() - began_s
+        while process.poll() is None:
+            used_s = max(used_s, busy_s(process.pid) - before_s)
+            time.sleep(0.005)
+        assert process.wait(0) == 0
+        return time.monotonic() - began_s - used_s
 
-    assert least(stop_s, wanted=1.5, tries=5) <= 1.5
+    assert least(idle_s, wanted=1.5, tries=5) <= 1.5  # on an idle machine a third of it
 
 
 def test_a_killed_workers_unrepeatable_calls_end_interrupted_and_repeatable_ones_are_sent_again(tmp_path_factory):
