@@ -29,8 +29,8 @@ class Cli:
     directory: Path
     keys: dict[str, str] = field(
         default_factory=lambda: {
-            "RELAY_TARGET_KEYS": Vault.new_key_text(),
-            "RELAY_DATA_KEYS": Vault.new_key_text(),
+            "RELAY_TARGET_KEYS": old_ring_text(1),
+            "RELAY_DATA_KEYS": old_ring_text(1),
         }
     )
 
@@ -40,12 +40,12 @@ class Cli:
     def environ(self) -> dict[str, str | None]:
         return {"RELAY_REDIS_URL": self.url, **self.keys}
 
-    def use_ring_files(self) -> None:
-        """Use a key file with one key in the data directory for each ring, as `relay up` does."""
+    def use_ring_files(self, *, keys: int = 1) -> None:
+        """Use a key file in the data directory for each ring, as `relay up` does; the oldest key seals."""
         for ring in ("target", "data"):
             file = self.directory / f"{ring}.keys"
             os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
-            file.write_text(Vault.new_key_text())
+            file.write_text(old_ring_text(keys))
             del self.keys[f"RELAY_{ring.upper()}_KEYS"]
             self.keys[f"RELAY_{ring.upper()}_KEYS_FILE"] = str(file)
 
@@ -78,6 +78,11 @@ class Cli:
     def close(self) -> None:
         while self.made:
             self.made.pop().close()
+
+
+def old_ring_text(keys: int) -> str:
+    """Return a ring of keys made one a year from the year 2000 on: a key that is added is newer without any wait."""
+    return ",".join(f"k{2000 + number}{Vault.new_key_text()[len('kYYYY') :]}" for number in range(keys))
 
 
 def a_webhook(**changes: Any) -> dict[str, Any]:

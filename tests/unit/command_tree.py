@@ -51,8 +51,7 @@ def make_site(cli: Cli) -> Site:
     cli.keys["RELAY_AUDIT_KEY"] = new_private_text()
     cli.keys["RELAY_EGRESS_ALLOW"] = "127.0.0.1:9"
     cli.keys["RELAY_PARTITIONS"] = "2"
-    cli.use_ring_files()
-    assert cli.run("vault", "add").exit_code == 0
+    cli.use_ring_files(keys=2)
     assert cli.run("vault", "promote").exit_code == 0
     cli.apply(a_webhook(url="http://127.0.0.1:9/", timeout=1))
     cli.apply(a_webhook(url="http://127.0.0.1:9/", timeout=1, description="second"))

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 
 import pytest
 
@@ -13,22 +12,16 @@ from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from relay.store.trail import trails
-from relay.vault import Vault
 from tests.unit.cli import a_webhook
 
 
 @pytest.fixture
-def audited(cli, tmp_path, monkeypatch):
+def audited(cli, monkeypatch):
     """The command with a signing key, key rings in files, and without waits."""
     monkeypatch.setattr("relay.cli.vault.SETTLED_S", 0.0)
     cli.keys["RELAY_AUDIT_KEY"] = new_private_text()
     cli.keys["RELAY_OPERATOR"] = "Ann Lee"
-    for ring in ("target", "data"):
-        file = tmp_path / f"{ring}.keys"
-        os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
-        file.write_text(Vault.new_key_text())
-        del cli.keys[f"RELAY_{ring.upper()}_KEYS"]
-        cli.keys[f"RELAY_{ring.upper()}_KEYS_FILE"] = str(file)
+    cli.use_ring_files()
     return cli
 
 

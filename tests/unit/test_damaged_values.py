@@ -24,14 +24,13 @@ class Site:
 
     def __init__(self, cli):
         self.cli = cli
-        cli.use_ring_files()
+        cli.use_ring_files(keys=2)
         cli.apply(a_webhook())
         self.ref = cli.json("trigger", "ping", "--plugin", "acme", "--async")["referenceId"]
         runtime = cli.runtime()
         self.client, self.vaults = runtime.client, {"data": runtime.data_vault, "target": runtime.target_vault}
         for kind, owner in OWNERS.items():
             self.client.set(self.key(kind), self.vault(kind).seal(b"a value", owner(self.ref)))
-        cli.json("vault", "add")
         cli.json("vault", "promote")
 
     def key(self, kind):

@@ -45,6 +45,12 @@ def test_the_newest_key_is_the_one_that_was_added_last_also_when_it_seals_alread
     assert ring.newest_id() == new
 
 
+def test_a_key_that_is_added_has_a_later_date_than_one_that_was_just_made(ring):
+    ring.path.write_text(Vault.new_key_text())
+    (made,), added = ring.key_ids(), ring.add()
+    assert added.partition("-")[0] > made.partition("-")[0]
+
+
 def test_a_process_that_has_not_looked_yet_opens_what_another_has_sealed_with_the_new_key(ring, monkeypatch):
     slow = ring.vault()
     monkeypatch.setattr(vault_module, "FILE_AGE_S", 3600.0)

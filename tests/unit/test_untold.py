@@ -14,9 +14,8 @@ from relay.store.keys import KEY_AGE_S
 from relay.store.places import MoveStep, Place, table_key
 from relay.up import demo
 from relay.up.datadir import DataDir
-from relay.vault import Vault
 from tests.faulty_server import Fault, faulty_server
-from tests.unit.cli import Cli
+from tests.unit.cli import Cli, old_ring_text
 from tests.unit.command_tree import arguments, make_site
 from tests.unit.forked_command import start_command
 
@@ -164,7 +163,7 @@ def test_whatever_request_fails_commands_know_the_keys_that_the_ring_has(site, l
     with faulty_server(port) as server:
         faulty = Cli(server.url, site.cli.directory, site.cli.keys)
         for number in range(-1, 200):
-            ring.write_text(",".join(Vault.new_key_text() for _ in range(2)))
+            ring.write_text(old_ring_text(2))
             before = ring.read_text()
             saved.write_text(f"RELAY_DATA_KEYS={before}\n")
             server.requests, server.at, server.fault = 0, number if number >= 0 else None, fault
