@@ -1,0 +1,71 @@
+"""Lines of the log: JSON in processes, text in commands, and never the text of an exception."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import sys
+
+import orjson
+import pytest
+
+from relay.telemetry import log
+
+LOGGING = """
+import logging
+from relay.telemetry import log
+log.configure("{level}")
+log.event(log.Event.SWEPT, published=1)
+log.event(log.Event.SWEPT, level=logging.WARNING, text="one\\ntwo")
+library = logging.getLogger("some.library")
+library.info("said %s", {{"a": 1}})
+try:
+    raise ValueError("private")
+except ValueError as error:
+    log.fault(error, "here")
+    library.exception("failed")
+    library.error("\\udcff")  # cannot be written
+log.event(log.Event.SWEPT, level=logging.ERROR, published=object)
+"""
+STAMP = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z"
+LINES = [
+    {"published": 1, "event": "swept", "level": "info"},
+    {"text": "one\ntwo", "event": "swept", "level": "warning"},
+    {"event": "said {'a': 1}", "level": "info", "logger": "some.library"},
+    {"where": "here", "kind": "ValueError", "line": "<module>:10", "event": "internal_error", "level": "error"},
+    {"event": "failed", "level": "error", "logger": "some.library", "kind": "ValueError"},
+    {"event": "log_lines_dropped", "lines": 1, "level": "warning"},
+    {"published": "<class 'object'>", "event": "swept", "level": "error"},
+]
+
+
+def logged(level):
+    code = LOGGING.format(level=level)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout == b""
+    lines = [orjson.loads(line) for line in done.stderr.splitlines()]
+    assert all(re.fullmatch(STAMP, line.pop("timestamp")) for line in lines)
+    return lines
+
+
+@pytest.mark.parametrize(("level", "least"), [("debug", 0), ("INFO", 0), ("warning", 1), ("error", 2)])
+def test_a_process_logs_what_is_of_its_level_or_above_as_json(level, least):
+    levels = ("info", "warning", "error")
+    said = [line for line in LINES if "lines" in line or levels.index(line["level"]) >= least]
+    assert logged(level) == said
+
+
+def test_a_command_prints_faults_alone_each_as_a_line_of_text(capsys):
+    log.configure_command()
+    log.event(log.Event.SWEPT, level=logging.WARNING)
+    log.event(log.Event.SWEPT, level=logging.ERROR)
+    try:
+        int("private")
+    except ValueError as error:
+        log.fault(error, "here and there")
+    first, second = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d \[error    \] swept", first)
+    place = "test_a_command_prints_faults_alone_each_as_a_line_of_text"
+    told = rf"internal_error +kind=ValueError line={place}:\d+ where='here and there'"
+    assert re.fullmatch(rf"20.+ \[error    \] {told}", second)
