@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import gevent
-
 from relay.chains import Create
 from relay.errors import StoreFault
 from relay.executor.active_calls import ActiveCalls
+from relay.executor.advancing import Advancer, Advancing
 from relay.executor.chain_evaluation import ChainEvaluation
 from relay.executor.conclusion import salvaged, unsendable
 from relay.executor.greenlet_pool import GreenletPool
+from relay.executor.group_queue import PartitionQueues
 from relay.executor.preparation import Prepared, Unsendable
-from relay.executor.settlers import Settlers
+from relay.executor.settling import Settler
 from relay.invocation import Outcome
 from relay.process.clock import boot_time_s
-from relay.process.loops import repeat_until_done
-from relay.store.transitions import Advance
+from relay.store.transitions import Advance, NextStep
 from relay.telemetry import log
 
 if TYPE_CHECKING:
@@ -51,7 +50,6 @@ class Attempts:
         go_on: Callable[[Ready, Sequence[CallRecord]], None],
         let_go: Callable[[Sequence[str]], None],
     ) -> None:
-        self._store = store
         self._sender = sender
         self._conclusion = conclusion
         self._evaluator = evaluator
@@ -59,7 +57,8 @@ class Attempts:
         self._go_on = go_on
         self._let_go = let_go
         self._watch = watch
-        self._settlers = Settlers(store, self._settled, go_on, self._with_room)
+        self._settlers = PartitionQueues(store, lambda: Settler(store, self._settled, go_on, self._with_room))
+        self._advancers = PartitionQueues(store, lambda: Advancer(store, go_on))
         self._stopping = False
         self._active_calls = ActiveCalls()
         self._pool = GreenletPool(self._carry_out)
@@ -71,6 +70,11 @@ class Attempts:
     def settler_moves(self) -> int:
         """How often the settlers have iterated, in all."""
         return self._settlers.moves
+
+    @property
+    def advancer_moves(self) -> int:
+        """How often the advancers have iterated, in all."""
+        return self._advancers.moves
 
     def launch(self, active: ActiveCall) -> None:
         """Start a claimed call in the slot that was taken for it; the call frees the slot, however it ends."""
@@ -104,7 +108,7 @@ class Attempts:
             if settlement is None:
                 self._done([active.reference_id])
             else:
-                self._settlers.put(settlement)
+                self._settlers.put(settlement.reference_id, settlement)
 
     def _attempt(self, active: ActiveCall) -> Settlement | None:
         """Send a call, or make its chain's next step; return None if it was given back, or waits for that step."""
@@ -138,15 +142,17 @@ class Attempts:
     def _advance(self, active: ActiveCall, evaluation: ChainEvaluation) -> Settlement | None:
         """Create a chain's next step and return None, as the chain waits for it; or return the chain's settlement."""
         if isinstance(evaluation.next, Create):
-            step, news = evaluation.next.step, self._evaluator.new_steps(evaluation, evaluation.next)
-            secrets = self._evaluator.sealed_secrets(evaluation, evaluation.next)
-            verdict, ready = repeat_until_done(
-                lambda: self._store.advance(active.reference_id, active.claim_token, step, news, secrets=secrets),
-                "advance",
-                gevent.sleep,
-                calls=len(news),
+            asked = Advancing(
+                NextStep(
+                    active.reference_id,
+                    active.claim_token,
+                    evaluation.next.step,
+                    self._evaluator.new_steps(evaluation, evaluation.next),
+                    self._evaluator.sealed_secrets(evaluation, evaluation.next),
+                )
             )
-            self._go_on(ready, ())
+            self._advancers.put(active.reference_id, asked)
+            verdict = asked.verdict.get()
             if verdict is not Advance.TOO_MANY:
                 return None
         return self._evaluator.end(evaluation, active.claim_token)

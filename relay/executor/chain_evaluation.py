@@ -22,6 +22,8 @@ from relay.text.documents import dump_json
 from relay.vault import payload_owner, raw_owner, result_owner, secrets_owner
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from relay.chains import Next
     from relay.executor.call_plans import CallPlans
     from relay.executor.chain_standing import ChainStandings, Standing
@@ -72,6 +74,10 @@ class ChainEvaluator:
         self._data_vault = data_vault
         self._target_vault = target_vault
         self._hidings: OrderedDict[tuple[str, int], _Hiding] = OrderedDict()  # by chain and step
+
+    def read_ahead(self, records: Sequence[CallRecord]) -> None:
+        """Read together what `prepare` needs of these chains."""
+        self._standings.read_ahead(records)
 
     def prepare(self, record: CallRecord) -> ChainEvaluation:
         """Work out what a chain does next; raise what `CallPlans.chain` raises, `RequestRejected` or `Unavailable`."""

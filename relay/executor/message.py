@@ -62,6 +62,7 @@ class Message:
         """
         calls: list[Call] = []
         wanting: list[CallRecord] = []
+        preparation.read_ahead(record for record in records if record.reference_id not in self.prepared)
         for record in records:
             try:
                 call = self.prepared.get(record.reference_id) or preparation.prepare(record, waits=self.waits)

@@ -119,6 +119,7 @@ class Executor:
         """Return the parts that must keep moving; if one stands still, the heartbeat ends the process."""
         return (
             Part("settler", lambda: self._attempts.settler_moves),
+            Part("advancer", lambda: self._attempts.advancer_moves),
             Part("calls", lambda: self._slots.ends if self.is_full else None, FULL_LOOKS, FULL_LOOKS),
         )
 

@@ -16,6 +16,8 @@ from relay.store.access_tokens import RevisionId
 from relay.telemetry import log
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from relay.executor.access_tokens import AccessToken, AccessTokens
     from relay.executor.call_plans import CallPlan, CallPlans
     from relay.executor.chain_evaluation import ChainEvaluator
@@ -66,6 +68,12 @@ class Preparation:
         self._payloads = payloads
         self._tokens = tokens
         self._masks = lru_cache(MAX_TOKEN_MASKS)(Mask.with_texts)
+
+    def read_ahead(self, records: Iterable[CallRecord]) -> None:
+        """Read together what `prepare` needs of those of these calls that are chains."""
+        chains = [record for record in records if record.pins is not None]
+        if chains:
+            self._evaluator.read_ahead(chains)
 
     def prepare(self, record: CallRecord, *, waits: bool) -> Call | TokenWanted:
         """Open, check and render one call.

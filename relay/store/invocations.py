@@ -24,21 +24,23 @@ from relay.store.record_reading import RecordReader
 from relay.store.scripts import Scripts
 from relay.store.server_errors import store_errors
 from relay.store.transitions import (
-    Advance,
+    Advanced,
     CallRecord,
     Claimed,
-    NewStep,
+    NextStep,
     Ready,
     Settled,
     Settlement,
+    advanced_from,
+    advanced_together,
     claimed_from,
     claimed_together,
     found_from,
+    next_step_args,
     ready_from,
     settle_args,
     settled_from,
     settled_together,
-    step_args,
 )
 
 if TYPE_CHECKING:
@@ -190,19 +192,19 @@ class InvocationStore(RecordReader):
             ready += ready_from(self._scripts.run("release", args, group.root))
         return ready
 
-    def advance(
-        self, parent: str, claim_token: str, step: int, news: Sequence[NewStep], *, secrets: bytes = b""
-    ) -> tuple[Advance, Ready]:
-        """Create a chain's next step and let its parent wait for it; return the ids that may be run now.
+    def advance(self, steps: Sequence[NextStep]) -> Advanced:
+        """Create the next steps of chains, and let the chains wait for them."""
+        groups = self._keys.spread(steps, lambda each: self._keys.root_of_ref(each.parent))
+        advanced = [self._advance(group.root, group.items) for group in groups]
+        if len(advanced) == 1:
+            return advanced[0]
+        return advanced_together(advanced, [place for group in groups for place in group.places])
 
-        ``secrets``: the texts that the chain hides in the answers of this step, sealed.
-        """
-        args: list[Any] = [claim_token, GRACE_MS, *self._limits.retention_args, CHAIN_STEPS, parent, step, secrets]
-        args.append(len(news))
-        for new in news:
-            args.extend(step_args(new, self._limits.max_age_ms))
-        verdict, ready = self._scripts.run("advance", args, self._keys.root_of_ref(parent))
-        return Advance(verdict.decode()), ready_from(ready)
+    def _advance(self, root: str, steps: Sequence[NextStep]) -> Advanced:
+        args: list[Any] = [GRACE_MS, *self._limits.retention_args, CHAIN_STEPS, len(steps)]
+        for each in steps:
+            args.extend(next_step_args(each, self._limits.max_age_ms))
+        return advanced_from(self._scripts.run("advance", args, root))
 
     def cancel(self, reference_id: str, *, plugin: str | None = None) -> Ready:
         """Cancel an invocation that no worker has claimed; return what may be run now (the parent whose step it was).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.invocation import Outcome, State
@@ -10,6 +11,8 @@ from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import redis
 
 _FIELDS: Final = ("state", "parentStep", "status", "error", "outcome")
@@ -37,16 +40,20 @@ class Steps:
 
     def of(self, parent: str, first: int = 0, end: int | None = None) -> list[StepRecord | None]:
         """Read a chain's calls from ``first`` up to but without ``end``, as created; None for a record that is gone."""
+        return self.of_each([(parent, first, end)])[0]
+
+    def of_each(self, ranges: Sequence[tuple[str, int, int | None]]) -> list[list[StepRecord | None]]:
+        """Read calls of several chains together: for each ``(parent, first, end)`` what `of` returns for these."""
         with store_errors():
-            last = -1 if end is None else end - 1
-            refs = [ref.decode() for ref in self._client.lrange(self._keys.steps(parent), first, last)]
             pipeline = self._client.pipeline(transaction=False)
-            for ref in refs:
+            for parent, first, end in ranges:
+                pipeline.lrange(self._keys.steps(parent), first, -1 if end is None else end - 1)
+            refs = [[ref.decode() for ref in each] for each in pipeline.execute()]
+            for ref in chain.from_iterable(refs):
                 pipeline.hmget(self._keys.record(ref), *_FIELDS)
                 pipeline.get(self._keys.raw(ref))
-            values = pipeline.execute() if refs else []
-        pairs = zip(refs, values[::2], values[1::2], strict=True)
-        return [_step_from(ref, fields, raw) if fields[0] else None for ref, fields, raw in pairs]
+            values = iter(pipeline.execute())  # of an empty pipeline: nothing, without asking
+        return [[_step_from(ref, next(values), next(values)) for ref in each] for each in refs]
 
     def has_any(self, parent: str) -> bool:
         """Return whether a chain has made a step."""
@@ -63,7 +70,9 @@ class Steps:
         return sealed if state and not State(state.decode()).final else None
 
 
-def _step_from(reference_id: str, fields: list[bytes | None], raw: bytes | None) -> StepRecord:
+def _step_from(reference_id: str, fields: list[bytes | None], raw: bytes | None) -> StepRecord | None:
+    if not fields[0]:
+        return None
     state, step, status, error, outcome = ((value or b"").decode() for value in fields)
     return StepRecord(
         reference_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from relay.invocation import FINAL, Purpose, State
 from relay.store.acceptance import chain_args
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from relay.invocation import Attempt, Outcome
 
+V = TypeVar("V")
 
 #: ``(reference id, lane)`` of calls that may be run now: by this process if it has room, otherwise by a worker that
 #: takes a message with the id.
@@ -35,6 +36,16 @@ class NewStep:
     pins: str | None = None  # if the step is itself a chain
     max_age_ms: int | None = None  # None: the settings' age
     callback: str = ""  # id of the webhook to call back at its end
+
+
+class NextStep(NamedTuple):
+    """The next step of a claimed chain, the ``parent`` of its calls."""
+
+    parent: str
+    claim_token: str
+    step: int
+    news: Sequence[NewStep]
+    secrets: bytes = b""  # sealed: the texts that the chain hides in the answers of this step
 
 
 class Advance(StrEnum):
@@ -123,6 +134,15 @@ class Settled:
     found: tuple[CallRecord, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """An advance's answer: the verdict on each parent, and what may be run now; ``found`` as in `Settled`."""
+
+    verdicts: tuple[Advance, ...]
+    ready: Ready
+    found: tuple[CallRecord, ...] = ()
+
+
 def published_from(reference_id: str, text: bytes, payload: bytes) -> CallRecord:
     """Read one call's row, as ``lua/include/rows.lua`` writes it."""
     values = text.decode().split(" ", 14)
@@ -171,8 +191,13 @@ def settle_args(settlement: Settlement) -> list[Any]:
     ]
 
 
-def step_args(new: NewStep, max_age_ms: int) -> list[Any]:
-    """Return one step's arguments, in the order of ``lua/advance.lua``."""
+def next_step_args(each: NextStep, max_age_ms: int) -> list[Any]:
+    """Return one parent's arguments, in the order of ``lua/advance.lua``."""
+    head = [each.claim_token, each.parent, each.step, each.secrets, len(each.news)]
+    return head + [value for new in each.news for value in _step_args(new, max_age_ms)]
+
+
+def _step_args(new: NewStep, max_age_ms: int) -> list[Any]:
     return [
         new.reference_id,
         new.webhook_id,
@@ -209,6 +234,14 @@ def settled_from(reply: list[Any]) -> Settled:
     return Settled(counted, ready, tuple(found_from((ref for ref, _ in ready), rows)))
 
 
+def advanced_from(reply: list[Any]) -> Advanced:
+    """Read the reply of ``lua/advance.lua``."""
+    verdicts, flat, rows = reply
+    ready = ready_from(flat)
+    found = tuple(found_from((ref for ref, _ in ready), rows))
+    return Advanced(tuple(Advance(verdict.decode()) for verdict in verdicts), ready, found)
+
+
 def claimed_from(reference_ids: Sequence[str], reply: list[Any]) -> Claimed:
     """Read the reply of ``lua/claim.lua`` to a claim for these ids."""
     now_ms, verdicts, ready = reply
@@ -237,9 +270,22 @@ def claimed_together(claims: Sequence[Claimed]) -> Claimed:
 
 def settled_together(settled: Sequence[Settled], places: Sequence[int]) -> Settled:
     """Join the answers to settles in several partitions; ``places`` gives each settlement's position among all."""
-    counted = dict(zip(places, (verdict for each in settled for verdict in each.counted), strict=True))
     return Settled(
-        tuple(counted[place] for place in range(len(places))),
+        _in_order((verdict for each in settled for verdict in each.counted), places),
         tuple(pair for each in settled for pair in each.ready),
         tuple(found for each in settled for found in each.found),
     )
+
+
+def advanced_together(advanced: Sequence[Advanced], places: Sequence[int]) -> Advanced:
+    """Join the answers to advances in several partitions; ``places`` gives each parent's position among all."""
+    return Advanced(
+        _in_order((verdict for each in advanced for verdict in each.verdicts), places),
+        tuple(pair for each in advanced for pair in each.ready),
+        tuple(found for each in advanced for found in each.found),
+    )
+
+
+def _in_order(verdicts: Iterable[V], places: Sequence[int]) -> tuple[V, ...]:
+    placed = dict(zip(places, verdicts, strict=True))
+    return tuple(placed[place] for place in range(len(places)))

@@ -10,7 +10,7 @@ from relay.errors import Conflict
 from relay.invocation import FINAL, State
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
-from relay.store.transitions import NewStep
+from relay.store.transitions import NewStep, NextStep
 from tests.contract.ledger import Ledger
 from tests.depth import examples
 
@@ -68,10 +68,10 @@ class ChainMachine(RuleBasedStateMachine):
         number = max(0, number - stale)  # decided before the last step was made
         news = [self.new_step() for _ in range(STEPS[number])]
         before = len(self.records())
-        verdict, _ = self.store.advance(self.chain, token, number, news)
+        step = NextStep(self.chain, token, number, news)
+        verdicts = self.store.advance([step]).verdicts
         if repeat:
-            again, _ = self.store.advance(self.chain, token, number, news)
-            assert again is verdict
+            assert self.store.advance([step]).verdicts == verdicts
         assert len(self.records()) - before in {0, STEPS[number]}
 
     @precondition(lambda self: self.held.keys() - {self.chain})
@@ -165,7 +165,7 @@ class ChainMachine(RuleBasedStateMachine):
     def _go_on(self):
         token, number = self.held.pop(self.chain), self.next_step()
         if number < len(STEPS):
-            self.store.advance(self.chain, token, number, [self.new_step() for _ in range(STEPS[number])])
+            self.store.advance([NextStep(self.chain, token, number, [self.new_step() for _ in range(STEPS[number])])])
         else:
             self.store.settle([self.ledger.settlement(self.chain, token, attempt=None)])
 

@@ -9,7 +9,7 @@ from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from relay.store.invocations import CHAIN_STEPS, GRACE_MS
-from relay.store.transitions import Advance, NewStep
+from relay.store.transitions import Advance, Advanced, NewStep, NextStep
 from tests.contract.clocked import START_MS
 
 
@@ -43,8 +43,9 @@ class Chain:
 
     def advance(self, step=0, count=1, token=None, ref=None, **changes):
         news = [self.step(**changes) for _ in range(count)]
-        verdict, ready = self.ledger.store.advance(ref or self.ref, token or self.claim(ref), step, news)
-        return verdict, [new.reference_id for new in news], [ref for ref, _ in ready]
+        advanced = self.ledger.store.advance([NextStep(ref or self.ref, token or self.claim(ref), step, news)])
+        (verdict,) = advanced.verdicts
+        return verdict, [new.reference_id for new in news], [ref for ref, _ in advanced.ready]
 
     def begun(self, count=1, **changes):
         verdict, steps, _ = self.advance(count=count, **changes)
@@ -81,7 +82,9 @@ def test_each_step_is_recorded_as_it_was_made_and_as_its_parent_says(ledger):
     nested = NewStep(ids[1], "second", 4, 8_000, False, b"\x01two", 13, pins='{"hook":1}', max_age_ms=80_000)
     token = chain.claim()
     ready = tuple((ref, "interactive") for ref in ids)
-    assert ledger.store.advance(chain.ref, token, 1, [call, nested], secrets=b"hidden") == (Advance.ADVANCED, ready)
+    advanced = ledger.store.advance([NextStep(chain.ref, token, 1, [call, nested], secrets=b"hidden")])
+    assert (advanced.verdicts, advanced.ready) == ((Advance.ADVANCED,), ready)
+    assert list(advanced.found) == ledger.store.read(ids)
     of_each = {b"plugin": b"acme", b"state": b"queued", b"lane": b"interactive", b"caller": b"k9"}
     of_each |= {b"traceparent": b"00-1-2-03", b"parent": chain.ref.encode(), b"root": chain.ref.encode()}
     for item, (step, more) in enumerate(
@@ -112,9 +115,9 @@ def test_a_parents_lease_is_the_margin_alone(chain, ledger):
 def test_a_repeated_advance_creates_nothing_and_answers_the_same(chain, ledger):
     token = chain.claim()
     news = [chain.step(), chain.step()]
-    first = ledger.store.advance(chain.ref, token, 0, news)
+    first = ledger.store.advance([NextStep(chain.ref, token, 0, news)])
     before = ledger.everything()
-    assert ledger.store.advance(chain.ref, token, 0, news) == first
+    assert ledger.store.advance([NextStep(chain.ref, token, 0, news)]) == first
     assert ledger.everything() == before
 
 
@@ -150,7 +153,7 @@ def test_a_step_that_exists_is_not_created_again_by_a_late_thought(chain, ledger
 
 def test_only_the_holder_may_advance(chain, ledger):
     chain.claim()
-    assert ledger.store.advance(chain.ref, "stranger", 0, [chain.step()]) == (Advance.LATE, ())
+    assert ledger.store.advance([NextStep(chain.ref, "stranger", 0, [chain.step()])]) == Advanced((Advance.LATE,), ())
     assert ledger.client.llen(keyspace.steps(chain.ref)) == 0
 
 

@@ -9,7 +9,7 @@ from relay.errors import Conflict, NotFound
 from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
-from relay.store.transitions import NewStep
+from relay.store.transitions import NewStep, NextStep
 from relay.upkeep import sweeper
 from relay.upkeep.sweeper import PRUNING_S, RECORDS, Sweeper
 from tests.contract.ledger import DAY_MS, LIMITS, Ledger
@@ -71,7 +71,7 @@ def test_only_its_own_plugin_can_forget_an_invocation(ledger):
 def test_a_chain_is_forgotten_with_its_steps(ledger):
     parent, token = ledger.claimed(pins="{}")
     step = new_reference_id()
-    ledger.store.advance(parent, token, 0, [NewStep(step, "hook", 1, 1_000, False, b"\x01", 1)])
+    ledger.store.advance([NextStep(parent, token, 0, [NewStep(step, "hook", 1, 1_000, False, b"\x01", 1)])])
     step_token, token = ledger.token(), ledger.token()
     ledger.store.claim([step], step_token)
     ledger.store.cancel(parent)

@@ -16,7 +16,7 @@ from relay.invocation import FINAL, TRANSITIONS, Outcome, State
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from relay.store.replay_runs import NewReplay
-from relay.store.transitions import NewStep
+from relay.store.transitions import NewStep, NextStep
 from tests.contract.replay_harness import ReplayHarness
 from tests.depth import DEEP
 
@@ -278,7 +278,7 @@ class Family:
         """Advance a chain so that it waits for one step; return the step's reference id."""
         self.claim(ref)
         new = self.step(**changes)
-        self.ledger.store.advance(ref, self.held[ref], 0, [new])
+        self.ledger.store.advance([NextStep(ref, self.held[ref], 0, [new])])
         return new.reference_id
 
     def everybody(self):
@@ -325,7 +325,7 @@ def a_chain_in_a_chain(family):
 
 def a_step_in_a_chain_in_a_chain(family):
     inner = a_chain_in_a_chain(family)
-    family.ledger.store.advance(inner, family.held[inner], 0, [family.step()])
+    family.ledger.store.advance([NextStep(inner, family.held[inner], 0, [family.step()])])
 
 
 def a_step_without_its_chain(family, state):
@@ -360,7 +360,7 @@ def is_chain(ledger, ref):
 
 def advance(family, ref, token, news):
     if is_chain(family.ledger, ref):
-        family.ledger.store.advance(ref, token, 0, news)
+        family.ledger.store.advance([NextStep(ref, token, 0, news)])
 
 
 def family_acts():

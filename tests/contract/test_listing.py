@@ -6,7 +6,7 @@ from relay.errors import BadParameter
 from relay.invocation import FINAL, Outcome, State
 from relay.store import keyspace
 from relay.store.listing import LOOKED_AT, Filter, OutcomeGroup
-from relay.store.transitions import NewStep
+from relay.store.transitions import NewStep, NextStep
 
 ENDS = (
     (State.DELIVERED, Outcome.ANSWERED, 200),
@@ -166,7 +166,7 @@ def test_the_steps_of_a_chain_are_listed(ledger):
     parent, token = ledger.claimed(pins="{}")
     steps = [ledger.new().reference_id for _ in range(3)]
     news = [NewStep(ref, "hook", 1, 1_000, False, b"\x01", 1) for ref in steps]
-    ledger.store.advance(parent, token, 0, news)
+    ledger.store.advance([NextStep(parent, token, 0, news)])
     assert listed(ledger, 2, chain=parent) == sorted(steps, reverse=True)
     assert listed(ledger, chain=parent, states=frozenset({State.DELIVERED})) == []
     assert set(listed(ledger)) == {parent, *steps}

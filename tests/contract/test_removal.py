@@ -12,6 +12,7 @@ from relay.registration import Shape
 from relay.store import keyspace
 from relay.store.invocations import REVISITED
 from relay.store.scripts import Scripts
+from relay.store.transitions import NextStep
 from tests.contract.ledger import Ledger
 from tests.contract.test_age import HOLDS
 from tests.contract.test_chains import Chain
@@ -100,7 +101,7 @@ def test_what_a_chain_has_begun_goes_on_though_it_was_paused(ledger):
     chain, token = ledger.claimed(pins='{"hook":1}', repeatable=True, timeout_ms=120_000)
 
     step = Chain.step(None)  # the step of an arbitrary chain
-    ledger.store.advance(chain, token, 0, [step])
+    ledger.store.advance([NextStep(chain, token, 0, [step])])
     ledger.policies.pause("acme", "hook")
     assert ledger.store.claim([step.reference_id], ledger.token()).parked == {step.reference_id}
     assert step.reference_id in remove(ledger)

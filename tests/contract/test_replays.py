@@ -13,7 +13,7 @@ from relay.store import keyspace, replay_runs
 from relay.store.listing import Filter, OutcomeGroups
 from relay.store.replay_runs import NewReplay, ReplayVerdict, Tally
 from relay.store.replays import ReplayState
-from relay.store.transitions import NewStep
+from relay.store.transitions import NewStep, NextStep
 from tests.contract.ledger import LIMITS, Ledger
 from tests.contract.replay_harness import DAY_MS, FAILED, ReplayHarness
 
@@ -58,7 +58,7 @@ def test_what_ends_after_the_job_was_made_is_not_matched(harness):
 def test_steps_of_chains_are_never_matched(harness):
     parent, token = harness.ledger.claimed(pins="{}", repeatable=True)
     step = new_reference_id()
-    harness.ledger.store.advance(parent, token, 0, [NewStep(step, "hook", 1, 20_000, False, b"\x01", 1)])
+    harness.ledger.store.advance([NextStep(parent, token, 0, [NewStep(step, "hook", 1, 20_000, False, b"\x01", 1)])])
     harness.send([step], status=503)
     token = harness.ledger.token()
     harness.ledger.store.claim([parent], token)
@@ -365,7 +365,9 @@ def test_an_interrupted_call_is_uncertain(harness):
 def test_a_failed_chain_with_a_delivered_unrepeatable_step_is_uncertain(harness, repeatable, status, expected):
     parent, token = harness.ledger.claimed(pins="{}", repeatable=True)
     step = new_reference_id()
-    harness.ledger.store.advance(parent, token, 0, [NewStep(step, "hook", 1, 20_000, repeatable, b"\x01", 1)])
+    harness.ledger.store.advance(
+        [NextStep(parent, token, 0, [NewStep(step, "hook", 1, 20_000, repeatable, b"\x01", 1)])]
+    )
     harness.send([step], status=status)
     token = harness.ledger.token()
     harness.ledger.store.claim([parent], token)
@@ -378,7 +380,7 @@ def test_a_failed_chain_with_a_delivered_unrepeatable_step_is_uncertain(harness,
 def test_a_failed_chain_whose_steps_are_no_longer_known_is_uncertain(harness):
     parent, token = harness.ledger.claimed(pins="{}", repeatable=True)
     step = new_reference_id()
-    harness.ledger.store.advance(parent, token, 0, [NewStep(step, "hook", 1, 20_000, True, b"\x01", 1)])
+    harness.ledger.store.advance([NextStep(parent, token, 0, [NewStep(step, "hook", 1, 20_000, True, b"\x01", 1)])])
     harness.send([step])
     token = harness.ledger.token()
     harness.ledger.store.claim([parent], token)
@@ -429,7 +431,7 @@ def test_what_cannot_be_sent_again_is_skipped_and_says_why(harness):
     queued = harness.ledger.accepted()
     parent, token = harness.ledger.claimed(pins="{}", repeatable=True)
     step = new_reference_id()
-    harness.ledger.store.advance(parent, token, 0, [NewStep(step, "hook", 1, 20_000, False, b"\x01", 1)])
+    harness.ledger.store.advance([NextStep(parent, token, 0, [NewStep(step, "hook", 1, 20_000, False, b"\x01", 1)])])
     harness.client.hset(keyspace.webhooks("rival"), "hook", 1)
     foreign = harness.ended(plugin="rival")
     job = harness.start(reference_ids=[gone, expired, forgotten, queued, step, foreign])

@@ -77,7 +77,7 @@ class OneWorker:
         self.greenlets.clear()
         self.parts = worker_runtime.worker_parts(self.settings, self.app, "one@here", lanes=LANES)
         self.executor = self.parts.executor
-        self._own = list(self.greenlets)  # the settler's
+        self._own = list(self.greenlets)  # those of the queues
         self.operators.dispatcher._publisher = self.lanes
         self.operators.replays._publish = self.lanes.publish_ready
 
@@ -164,7 +164,12 @@ class OneWorker:
     def _busy(self):
         attempts = self.executor._attempts
         flights = attempts._active_calls._active_calls  # including those that a stop has given back
-        return self._at_work() or self.executor._under_way or flights or attempts._settlers.waiting
+        return self._at_work() or self.executor._under_way or flights or self._to_commit()
+
+    def _to_commit(self):
+        """Return whether anything waits in a queue of groups."""
+        attempts = self.executor._attempts
+        return not all(queues.flush(0) for queues in (attempts._settlers, attempts._advancers))
 
     def _at_work(self):
         self.greenlets = [each for each in self.greenlets if not each.dead]
@@ -187,7 +192,7 @@ class OneWorker:
             "in progress": executor._in_progress._held,
             "asked for": executor._in_progress._asked_for,
             "replay jobs": executor._replaying._in_progress,
-            "settler": executor._attempts._settlers.waiting,
+            "settler and advancer": self._to_commit(),
             "settler, dead": [each for each in self._own if each.dead],
             "greenlets": self._at_work(),
             "greenlets of the pool at work": pool._items.qsize(),

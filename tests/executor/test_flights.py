@@ -26,7 +26,7 @@ from relay.process import loops
 from relay.process.clock import boot_time_s
 from relay.reference_id import new_reference_id
 from relay.registration import Shape
-from relay.store.transitions import Advance, CallRecord, Claimed, Settled, Settlement
+from relay.store.transitions import Advance, Advanced, CallRecord, Claimed, Settled, Settlement
 from tests.timing import BUSY_S
 
 TIMEOUT_MS = 20_250
@@ -168,8 +168,8 @@ class Advances:
         self.verdict = verdict
         self.settled: list[str] = []
 
-    def advance(self, *_args, **_more):
-        return self.verdict, ()
+    def advance(self, steps):
+        return Advanced((self.verdict,) * len(steps), ())
 
     def group_of(self, _reference_id):
         return 0

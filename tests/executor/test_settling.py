@@ -9,14 +9,9 @@ import pytest
 from gevent.event import Event
 
 from relay.errors import StoreFault, Unavailable
-from relay.executor import settling
-from relay.executor.settling import (
-    FAILURES_TOGETHER,
-    FAULTS_ALONE,
-    GROUP_BYTES,
-    GROUP_ITEMS,
-    Settler,
-)
+from relay.executor import group_queue, settling
+from relay.executor.group_queue import FAILURES_TOGETHER, FAULTS_ALONE, GROUP_BYTES, GROUP_ITEMS
+from relay.executor.settling import Settler
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.process import loops
 from relay.process.collecting import LOOKS, WINDOW_S
@@ -155,6 +150,23 @@ def test_what_fails_alone_so_often_for_a_fault_of_ours_is_given_up(settler, grou
     assert ended == [(one.reference_id, counts)]
 
 
+def test_when_the_reply_of_a_group_cannot_be_handled_each_of_the_group_is_told(settler, ended, monkeypatch):
+    tried, both = [], [settlement(), settlement()]
+    on_settled = settler._on_settled
+
+    def failing_at_first(group, counted):
+        tried.append(group)
+        if len(tried) == 1:
+            raise RuntimeError
+        on_settled(group, counted)
+
+    monkeypatch.setattr(settler, "_on_settled", failing_at_first)
+    for each in both:
+        settler.put(each)
+    assert settler.flush(10)
+    assert ended == [(each.reference_id, False) for each in both]
+
+
 def test_a_server_that_is_away_makes_nothing_be_given_up(settler, groups, ended):
     one = settlement()
     groups.errors = [Unavailable()] * 200
@@ -212,7 +224,7 @@ def test_a_group_is_waited_for_while_more_arrives_and_not_beyond_its_window(
 ):
     settler._greenlet.kill()
     at = Looks(settler, arrivals)
-    monkeypatch.setattr(settling.gevent, "sleep", at.sleep)
+    monkeypatch.setattr(group_queue.gevent, "sleep", at.sleep)
     settler._waiting.extend(settlement() for _ in range(waiting))
     settler._collect()
     assert at.slept_s == [WINDOW_S / LOOKS] * looks
@@ -222,7 +234,7 @@ def test_a_settler_moves_with_each_group_and_also_while_there_is_nothing_to_do(s
     settled_in_groups(settler, groups, [settlement()])
     after_one = settler.moves
     assert after_one > 0
-    monkeypatch.setattr(settling, "IDLE_S", 0.001)
+    monkeypatch.setattr(group_queue, "IDLE_S", 0.001)
     settled_in_groups(settler, groups, [settlement()])
     gevent.sleep(0.1)
     assert settler.moves > after_one + 2

@@ -19,6 +19,7 @@ from tests.receivers import json_answer, receiver
 from tests.timing import wait_until
 
 CALLS = 300  # within a webhook's share of a process, so that no call is parked
+CHAINS = 100
 HELD = 1_000
 OK = json_answer({"ok": True})
 
@@ -26,7 +27,9 @@ OK = json_answer({"ok": True})
 @pytest.fixture(scope="module")
 def harness(tmp_path_factory):
     with worker_harness(tmp_path_factory) as harness, receiver(OK) as endpoint:
-        harness.register(hook(endpoint.url))
+        steps = [f"step-{number}" for number in range(3)]
+        chain = {"id": "chain", "steps": [{"webhook": name, "data": "input.data"} for name in steps]}
+        harness.register(hook(endpoint.url), *(hook(endpoint.url) | {"id": name} for name in steps), chain)
         yield harness
 
 
@@ -94,6 +97,28 @@ def test_to_run_a_call_takes_so_many_script_runs(drained):
 )
 def test_a_record_is_read_and_written_so_often_a_call(drained, command, most):
     assert (drained[command] - drained["fcall"]) / CALLS <= most  # without one per run
+
+
+@pytest.fixture(scope="module")
+def chained(harness, drained):
+    """The commands that it takes a worker to run chains of three steps, after a warm-up."""
+    client = harness.runtime.client
+
+    def drain():
+        harness.trigger_many(CHAINS, "chain")
+        wait_until(lambda: client.hget(keyspace.pending(), "count") == b"0", 60, every_s=0.2)
+
+    drain()
+    return spent(client, drain)
+
+
+def test_to_run_a_chain_takes_so_many_script_runs(chained):
+    assert chained["fcall"] / CHAINS <= 3  # one for each chain and step would be 10
+
+
+def test_to_run_a_chain_takes_so_many_commands(chained):
+    once_a_run = 14 * chained["fcall"]
+    assert (sum(chained.values()) - once_a_run) / CHAINS <= 138  # four records, of which one is claimed four times
 
 
 @pytest.fixture(scope="module")

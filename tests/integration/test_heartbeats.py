@@ -43,6 +43,7 @@ def test_a_lane_whose_worker_is_gone_is_without_one_within_five_seconds(harness,
 SABOTAGES = {
     "settler": "relay.executor.settling.Settler._iterate = lambda self: gevent.sleep(1e6)",
     "settler that ended": "relay.executor.settling.Settler._iterate = lambda self: gevent.getcurrent().throw()",
+    "advancer": "relay.executor.advancing.Advancer._iterate = lambda self: gevent.sleep(1e6)",
     "sweeper": "relay.upkeep.sweeper.Sweeper.sweep = lambda self: gevent.sleep(1e6)",
     "consumer": "from celery.worker import loops; import celery.worker.consumer.consumer as c;"
     " c.loops.synloop = lambda *a, **k: gevent.sleep(1e6)",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 _EXECUTOR = (
-    "tests/unit/test_executor.py tests/executor/test_settling.py tests/executor/test_flights.py",
-    "tests/executor/test_hanging_logins.py",
+    "tests/unit/test_executor.py tests/executor/test_settling.py tests/executor/test_advancing.py",
+    "tests/executor/test_flights.py tests/executor/test_hanging_logins.py",
     "tests/executor/test_any_fault_anywhere.py -k '(at_each_point and NOREPLICAS) or a_stop'",
 )
 _SCRIPTS = tuple(
     f"{tests} -k 'not fakeredis'"
     for tests in (
         "tests/contract/test_invocations.py tests/contract/test_parking.py tests/contract/test_wake_ups.py",
-        "tests/contract/test_short_claims.py tests/contract/test_chains.py tests/contract/test_age.py",
-        "tests/architecture/test_lua.py tests/contract/test_lifecycle.py",
+        "tests/contract/test_short_claims.py tests/contract/test_chains.py tests/contract/test_chain_groups.py",
+        "tests/contract/test_age.py tests/architecture/test_lua.py tests/contract/test_lifecycle.py",
         "tests/contract/test_room.py tests/contract/test_replays.py tests/contract/test_forgetting.py",
     )
 )
@@ -30,7 +30,9 @@ _PYTHON = {
     "relay/answer/unescaping.py": ("tests/unit/test_unescaping.py", *_MASKING),
     "relay/answer/results.py": _MASKING,
     "relay/text/expressions.py": ("tests/unit/test_expressions.py",),
+    "relay/executor/group_queue.py": _EXECUTOR,
     "relay/executor/settling.py": _EXECUTOR,
+    "relay/executor/advancing.py": _EXECUTOR,
     "relay/executor/claiming.py": _EXECUTOR,
     "relay/executor/attempts.py": _EXECUTOR,
     "relay/executor/active_calls.py": _EXECUTOR,

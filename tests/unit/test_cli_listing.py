@@ -10,7 +10,7 @@ import pytest
 from relay.cli.filters import MomentType
 from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
-from relay.store.transitions import Advance, NewStep
+from relay.store.transitions import Advance, NewStep, NextStep
 from tests.unit.cli import a_webhook
 from tests.unit.test_cli_invocations import settle, trigger
 
@@ -203,7 +203,7 @@ def a_step(cli, parent, webhook_id):
     store = cli.runtime().store
     step = NewStep(new_reference_id(), webhook_id, 1, 20_000, repeatable=False, payload=b"", request_bytes=0)
     assert store.claim([parent], "parent").granted
-    assert store.advance(parent, "parent", 0, [step])[0] is Advance.ADVANCED
+    assert store.advance([NextStep(parent, "parent", 0, [step])]).verdicts == (Advance.ADVANCED,)
     settle(cli, step.reference_id)
     return step.reference_id
 

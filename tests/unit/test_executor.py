@@ -102,7 +102,7 @@ def make_executor(store, slots):
 
     return Executor(
         store,
-        SimpleNamespace(prepare=prepare),
+        SimpleNamespace(read_ahead=lambda _records: None, prepare=prepare),
         None,
         None,
         None,

@@ -17,7 +17,6 @@
 
 local WIDTH = 15
 local RAW_MS = 3600000 -- longer than any chain may take
-local MOST_ROWS, MOST_ROW_BYTES = 32, 262144
 grace_from(1)
 retention_from(2)
 
@@ -102,12 +101,6 @@ local function settle(ref, token, state, outcome, status, error, attempt, respon
     state = state, outcome = outcome, status = status, error = error, result = result, token = token, fields = fields,
   })
   return 'settled'
-end
-
-local function rows_of_ready()
-  local refs = {}
-  for index = 1, math.min(#ready, 2 * MOST_ROWS), 2 do refs[#refs + 1] = ready[index] end
-  return rows_of(refs, MOST_ROW_BYTES)
 end
 
 local replies = {}

@@ -6,6 +6,8 @@
 -- steps need it. Both are '' for an unknown id.
 -- needs: clock, places, record, revisions
 
+local MOST_ROWS, MOST_ROW_BYTES = 32, 262144 -- of what may be run now
+
 local function row_of(ref)
   local state, plugin, webhook, revision, traceparent, timeout, lane, attempts, losses, root = unpack(
     redis.call('HMGET', KEY.record(ref), 'state', 'plugin', 'webhook', 'revision', 'traceparent', 'timeout', 'lane',
@@ -33,4 +35,11 @@ local function rows_of(refs, bytes_left)
     bytes_left = bytes_left - #payload
   end
   return rows
+end
+
+-- Returns the rows of the first ids that may be run now, as the asking worker is likely to run them.
+local function rows_of_ready()
+  local refs = {}
+  for index = 1, math.min(#ready, 2 * MOST_ROWS), 2 do refs[#refs + 1] = ready[index] end
+  return rows_of(refs, MOST_ROW_BYTES)
 end

@@ -1,0 +1,180 @@
+"""Group commit in greenlets: the items that arrive while one group is committed go into the next."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+import gevent
+from gevent.event import Event as Signal
+
+from relay.process import loops
+from relay.process.clock import boot_time_s
+from relay.process.collecting import collect
+from relay.process.loops import Failures, Loop
+from relay.telemetry import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from relay.store.invocations import InvocationStore
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: The most items in one script, which then takes about 1 ms; the server does nothing else meanwhile.
+GROUP_ITEMS: Final = 24
+GROUP_BYTES: Final = 1024 * 1024
+#: After how many seconds without an item the queue iterates, to show that it is alive.
+IDLE_S: Final = 1.0
+#: An item that has failed this often, for whatever reason, is tried alone: it may itself be the reason.
+FAILURES_TOGETHER: Final = 3
+#: After this many faults of the relay when tried alone, an item is given up.
+FAULTS_ALONE: Final = 8
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[T]):
+    """An item in the queue."""
+
+    item: T
+    failures: int = 0
+    faults: int = 0  # of the relay, when it was tried alone
+    alone: bool = False
+
+
+class GroupQueue(ABC, Generic[T, R]):
+    """Commits items in one greenlet. An item that has failed goes to the end of the queue, out of the way of others."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._waiting: deque[_Waiting[T]] = deque()
+        self._arrived = Signal()
+        self._idle = Signal()
+        self._idle.set()
+        self._busy = False  # the last group had several items
+        self._failures = Failures(name)
+        self.moves = 0  # how often it has iterated, even with nothing to do or the store away
+        self._greenlet = gevent.spawn(Loop(name, self._iterate, gevent.sleep).run)
+
+    @abstractmethod
+    def _commit(self, items: Sequence[T]) -> R:
+        """Commit a group in the store, and return its reply. If that fails, it is repeated."""
+
+    @abstractmethod
+    def _committed(self, items: Sequence[T], reply: R) -> bool:
+        """Handle a group's reply; return whether to collect for a moment before the next group."""
+
+    @abstractmethod
+    def _give_up(self, item: T, error: Exception) -> None:
+        """End an item, if it has not ended, after a fault of the relay that repeats whenever it is tried."""
+
+    @abstractmethod
+    def _size_bytes(self, item: T) -> int:
+        """Return how much of `GROUP_BYTES` an item takes."""
+
+    def put(self, item: T) -> None:
+        """Queue an item."""
+        self._waiting.append(_Waiting(item))
+        self._idle.clear()
+        self._arrived.set()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until nothing is left; return False if that takes longer than ``timeout_s`` seconds."""
+        return bool(self._idle.wait(timeout_s))
+
+    def _iterate(self) -> None:
+        arrived = bool(self._waiting) or self._arrived.wait(IDLE_S)
+        self.moves += 1
+        if not arrived:
+            return
+        if self._busy:
+            self._collect()
+        group = self._take()
+        try:
+            self._busy = self._try(group)
+        finally:
+            if not self._waiting:
+                self._arrived.clear()
+                self._idle.set()
+
+    def _collect(self) -> None:
+        collect(lambda: len(self._waiting), GROUP_ITEMS, gevent.sleep)
+
+    def _take(self) -> list[_Waiting[T]]:
+        group = [self._waiting.popleft()]
+        size_bytes = self._size_bytes(group[0].item)
+        while self._waiting and len(group) < GROUP_ITEMS:
+            following = self._waiting[0]
+            size_bytes += self._size_bytes(following.item)
+            if group[0].alone or following.alone or size_bytes > GROUP_BYTES:
+                break
+            group.append(self._waiting.popleft())
+        return group
+
+    def _try(self, group: Sequence[_Waiting[T]]) -> bool:
+        items = [each.item for each in group]
+        try:
+            reply = self._commit(items)
+        except Exception as error:  # noqa: BLE001 - the group is kept for another try
+            self._failed(group, error)
+            return False
+        self._failures.succeeded()
+        try:
+            return self._committed(items, reply)
+        except Exception as error:
+            for item in items:
+                self._give_up(item, error)  # or whoever waits for it would do so for ever
+            raise
+
+    def _failed(self, group: Sequence[_Waiting[T]], error: Exception) -> None:
+        ours = self._failures.note(error)
+        for each in group:
+            each.failures += 1
+            each.faults += ours and len(group) == 1
+            each.alone = each.alone or ours or each.failures >= FAILURES_TOGETHER
+            if each.faults < FAULTS_ALONE:
+                self._waiting.append(each)
+            else:
+                log.fault(error, f"{self._name}: given up")
+                self._give_up(each.item, error)
+        self._wait_to_retry()
+
+    def _wait_to_retry(self) -> None:
+        """Wait for a moment before the next try, unless an item that has not been tried yet waits or arrives."""
+        if all(each.failures for each in self._waiting):
+            self._arrived.clear()
+            self._arrived.wait(loops.RETRY_S)
+
+
+class PartitionQueues(Generic[T]):
+    """A queue for each partition of the store, so that a stalled server does not delay the items of the others.
+
+    That of partition 0 runs from the start.
+    """
+
+    def __init__(self, store: InvocationStore, make: Callable[[], GroupQueue[T, Any]]) -> None:
+        self._store = store
+        self._make = make
+        self._queues = {0: make()}
+
+    @property
+    def moves(self) -> int:
+        """How often the queues have iterated, in all."""
+        return sum(each.moves for each in self._queues.values())
+
+    def put(self, reference_id: str, item: T) -> None:
+        """Queue an item of an invocation in the queue of its partition."""
+        number = self._store.group_of(reference_id)
+        queue = self._queues.get(number)
+        if queue is None:
+            queue = self._queues[number] = self._make()
+        queue.put(item)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until nothing is left; return False if that takes longer than ``timeout_s`` seconds."""
+        until_s = boot_time_s() + timeout_s
+        flushed = [each.flush(max(0.0, until_s - boot_time_s())) for each in self._queues.values()]
+        return all(flushed)

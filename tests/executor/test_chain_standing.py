@@ -1,0 +1,95 @@
+"""What chains need of their steps is read together, and read for each chain where that fails or is out of date."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from relay.errors import StoreFault, Unavailable
+from relay.executor.chain_standing import ChainStandings
+from relay.invocation import Outcome, State
+from relay.reference_id import new_reference_id
+from relay.store.steps import StepRecord
+from relay.store.transitions import CallRecord
+
+
+class Steps:
+    """The steps of chains, which counts how it is asked and fails with an error if it has one."""
+
+    def __init__(self):
+        self.made = {}
+        self.together, self.alone, self.error = [], [], None
+
+    def of(self, parent, first=0, end=None):
+        self.alone.append(parent)
+        return self.made.get(parent, [])[first:end]
+
+    def of_each(self, ranges):
+        self.together.append([parent for parent, _, _ in ranges])
+        if self.error:
+            raise self.error
+        return [self.made.get(parent, [])[first:end] for parent, first, end in ranges]
+
+    def make(self, chain, state=State.DELIVERED):
+        steps = self.made.setdefault(chain.reference_id, [])
+        steps.append(StepRecord(new_reference_id(), len(steps), state, 200, False, Outcome.ANSWERED, None))
+
+
+@pytest.fixture
+def steps():
+    return Steps()
+
+
+@pytest.fixture
+def standings(steps):
+    plans = SimpleNamespace(chain=lambda *_: None)
+    return ChainStandings(plans, None, steps, SimpleNamespace(open=lambda _: None), None)
+
+
+def chains(count):
+    refs = [new_reference_id() for _ in range(count)]
+    return [CallRecord(ref, State.QUEUED, "acme", "c", 1, 1, b"", None, 1_000, "bulk", pins="{}") for ref in refs]
+
+
+def test_the_steps_of_chains_are_read_together_from_where_each_was_left(steps, standings):
+    three = chains(3)
+    for number in range(3):
+        for chain in three[: number + 1]:
+            steps.make(chain)
+        standings.read_ahead(three)
+        assert [standings.current(chain).count for chain in three] == [number + 1, number, max(0, number - 1)]
+    assert (len(steps.together), steps.alone) == (3, [])
+
+
+@pytest.mark.parametrize("error", [Unavailable(), StoreFault()])
+def test_if_they_cannot_be_read_together_each_chain_reads_its_own(steps, standings, error):
+    one, other = chains(2)
+    steps.make(one)
+    steps.error = error
+    standings.read_ahead([one, other])
+    assert [standings.current(chain).count for chain in (one, other)] == [1, 0]
+    assert steps.alone == [one.reference_id, other.reference_id]
+
+
+def test_what_was_read_ahead_serves_once_and_only_from_where_it_was_read(steps, standings):
+    (chain,) = chains(1)
+    standings.read_ahead([chain])
+    steps.make(chain)
+    assert standings.current(chain).count == 0
+    assert standings.current(chain).count == 1
+    standings.read_ahead([chain])
+    standings.forget(chain.reference_id)
+    assert standings.current(chain).count == 1
+    assert len(steps.alone) == 2
+
+
+def test_of_steps_at_work_nothing_is_kept(steps, standings):
+    (chain,) = chains(1)
+    steps.make(chain, State.SENDING)
+    standings.read_ahead([chain])
+    assert standings.current(chain).results == {}
+    steps.made[chain.reference_id].clear()
+    steps.make(chain)
+    standings.read_ahead([chain])
+    assert list(standings.current(chain).results) == [0]
