@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 import orjson
+import structlog
 
 from relay.errors import StoreFault
 from relay.telemetry.sink import LogSink
@@ -54,33 +55,19 @@ class Event(StrEnum):
 #: Loggers that write a line for each message; the relay's own events say more.
 _CHATTY = ("celery.worker.strategy", "celery.app.trace")
 
-#: Characters for which a value is quoted in a line for people.
-_QUOTED = frozenset(" \t\r\n=\"'")
+_RENDERED = (
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
 
 
-class _JsonLines:
-    """Writes events of a level and above, each as a JSON line, to a sink."""
+class _Logger:
+    """Writes structlog's lines to a sink."""
 
-    def __init__(self, level: int, sink: LogSink) -> None:
-        self._level, self._sink = level, sink
-
-    def log(self, level: int, name: str, **fields: Any) -> None:
-        """Write one event."""
-        if level >= self._level:
-            fields |= {"event": name, "level": logging.getLevelName(level).lower(), "timestamp": _now()}
-            self._sink.put(orjson.dumps(fields, default=repr))
-
-
-class _TextLines:
-    """Prints faults alone, for people, on standard error."""
-
-    def log(self, level: int, name: str, **fields: Any) -> None:
-        """Print one event, if it is a fault."""
-        if level >= logging.ERROR:
-            at = datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-            told = " ".join(f"{each}={_quoted(value)}" for each, value in sorted(fields.items()))
-            line = f"{at} [{logging.getLevelName(level).lower():<9}] {name:<30} {told}"
-            sys.stderr.write(line.rstrip() + "\n")
+    def __init__(self, sink: LogSink) -> None:
+        self.msg = sink.put
+        self.debug = self.info = self.warning = self.error = self.critical = sink.put
 
 
 class _Handler(logging.Handler):
@@ -89,11 +76,11 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record. Never raises, never waits."""
         try:
-            line = _line_of(record)
+            line = self.format(record).encode(errors="replace")
         except Exception:  # noqa: BLE001 - a record that cannot be written must not stop the work that it reports
-            _log.sink.dropped += 1
+            _bound.sink.dropped += 1
         else:
-            _log.sink.put(line)
+            _bound.sink.put(line)
 
 
 class _Stream(io.TextIOBase):
@@ -102,27 +89,43 @@ class _Stream(io.TextIOBase):
     def write(self, text: str) -> int:
         """Write the printed text without its last line ends."""
         if text.strip():
-            _log.sink.put(text.rstrip("\n").encode(errors="replace"))
+            _bound.sink.put(text.rstrip("\n").encode(errors="replace"))
         return len(text)
 
 
-class _Log:
-    """This process's log; until it is set up, that of a command."""
+class _Bound:
+    """The logger, bound once: binding it for each event would cost more than the event."""
 
-    lines: _JsonLines | _TextLines = _TextLines()
+    logger: Any = structlog.get_logger()
     sink: LogSink = LogSink(None, lambda _: b"")
 
 
-_log = _Log()
+_bound = _Bound()
 
 
 def configure(level: str) -> None:
     """Set up this process's log: JSON lines on standard error, other libraries' records included."""
     numeric = logging.getLevelNamesMapping()[level.upper()]
-    _log.sink = LogSink(_standard_error(), _dropped_line)
-    _log.lines = _JsonLines(numeric, _log.sink)
+    _bound.sink = LogSink(_standard_error(), _dropped_line)
+    structlog.configure(
+        processors=[*_RENDERED, structlog.processors.JSONRenderer(serializer=orjson.dumps)],
+        wrapper_class=structlog.make_filtering_bound_logger(numeric),
+        logger_factory=lambda *_: _Logger(_bound.sink),
+        cache_logger_on_first_use=True,
+    )
+    _bound.logger = structlog.get_logger().bind()
+    handler = _Handler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*_RENDERED, structlog.stdlib.add_logger_name, _without_traceback],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(serializer=_dumps_text),
+            ],
+        )
+    )
     root = logging.getLogger()
-    root.handlers[:] = [_Handler()]
+    root.handlers[:] = [handler]
     root.setLevel(max(numeric, logging.INFO))
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -131,15 +134,18 @@ def configure(level: str) -> None:
 
 def configure_command() -> None:
     """Set up a command's log: faults only, for people, on standard error."""
-    _log.lines = _TextLines()
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def event(name: Event, *, level: int = logging.INFO, **fields: Any) -> None:
     """Log one event. Never raises and never waits: an event that cannot be written is dropped and counted."""
     try:
-        _log.lines.log(level, name, **fields)
+        _bound.logger.log(level, name, **fields)
     except Exception:  # noqa: BLE001 - logging must not get in the way of work
-        _log.sink.dropped += 1
+        _bound.sink.dropped += 1
 
 
 def fault(error: BaseException, where: str) -> None:
@@ -161,21 +167,17 @@ def _standard_error() -> int | None:
 
 
 def _dropped_line(count: int) -> bytes:
-    return orjson.dumps({"event": Event.LOG_LINES_DROPPED, "lines": count, "level": "warning", "timestamp": _now()})
+    at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return orjson.dumps({"event": Event.LOG_LINES_DROPPED, "lines": count, "level": "warning", "timestamp": at})
 
 
-def _line_of(record: logging.LogRecord) -> bytes:
-    """Return a library's record as a JSON line, with only the type of an exception: its text may quote private data."""
-    fields = {"event": record.getMessage(), "level": record.levelname.lower(), "timestamp": _now()}
-    fields["logger"] = record.name
-    if record.exc_info and record.exc_info[0] is not None:
-        fields["kind"] = record.exc_info[0].__name__
-    return orjson.dumps(fields)
+def _without_traceback(_logger: Any, _method: str, fields: structlog.types.EventDict) -> structlog.types.EventDict:
+    """Keep only the type of an exception: a library's text may quote what was sent or received."""
+    failure = fields.pop("exc_info", None)
+    if isinstance(failure, tuple) and failure[0] is not None:
+        fields["kind"] = failure[0].__name__
+    return fields
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _quoted(value: Any) -> str:
-    return value if isinstance(value, str) and not _QUOTED.intersection(value) else repr(value)
+def _dumps_text(value: Any, **_: Any) -> str:
+    return orjson.dumps(value, default=str).decode()

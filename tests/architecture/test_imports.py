@@ -51,7 +51,6 @@ def plain(name):
     return name.lower().replace("_", "-").replace(".", "-")
 
 
-SHOWN_TO_PEOPLE = {"rich": "prints commands' tables", "pygments": "colours code for `rich`"}
 #: What programs must not load when they start, since it takes long and they may never use it, and what it is for.
 UNUSED = {
     "commands": (
@@ -70,7 +69,6 @@ UNUSED = {
             "relay.worker_runtime": "wires a worker",
             "relay.executor": "makes calls",
             "pycurl": "makes calls",
-            **SHOWN_TO_PEOPLE,
         },
     ),
     "the API": (
@@ -81,10 +79,9 @@ UNUSED = {
             "gevent": "runs workers' calls",
             "flower": "is a program of its own",
             "pycurl": "makes calls",
-            **SHOWN_TO_PEOPLE,
         },
     ),
-    "workers": (["workers.app"], {"falcon": "answers HTTP requests", **SHOWN_TO_PEOPLE}),
+    "workers": (["workers.app"], {"falcon": "answers HTTP requests"}),
 }
 
 

@@ -59,7 +59,7 @@ class OneWorker:
         monkeypatch.setattr(loops, "RETRY_S", RETRY_S)
         for name, short_s in (("FRESH_S", 0.0), ("LOOK_S", 0.001), ("FETCH_LOCK_S", 0.1), ("FIRST_PAUSE_S", 0.01)):
             monkeypatch.setattr(access_tokens, name, short_s)
-        monkeypatch.setattr(log._log, "lines", FaultyLog(self.faults))
+        monkeypatch.setattr(log._bound, "logger", FaultyLog(self.faults))
         monkeypatch.setattr(gevent, "spawn", self._spawn)
         made = transport.CurlTransport
         shared = made(runtime.cli_runtime(self.settings).policy, max_in_flight=SLOTS)
