@@ -31,8 +31,8 @@ from api.webhooks import WebhookResource, WebhooksResource
 from relay.authentication.source_address import FailedAuthentications
 from relay.errors import Internal, RelayError
 from relay.telemetry.log import fault
-from relay.text.documents import dump_json
 from relay.text.media_types import JSON_TYPE
+from relay.text.strict_json import dump_json
 
 if TYPE_CHECKING:
     from api.acts import ActCounts

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from relay import errors
-from relay.text.documents import dump_json
+from relay.text.strict_json import dump_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

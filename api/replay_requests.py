@@ -11,8 +11,7 @@ from api.queries import MAX_WORDS, STATUS_RULE, moment, status_of
 from relay.errors import Fault, RequestRejected
 from relay.invocation import FINAL, Outcome, State
 from relay.reference_id import reference_time_ms
-from relay.registration.field_kinds import Decimal, Fields, Flag, ListOf, Text, Whole
-from relay.registration.fields import flattened
+from relay.registration.field_kinds import Decimal, Fields, Flag, ListOf, Text, Whole, flattened
 from relay.replay.planning import MAX_RATE, Request
 from relay.store.listing import Filter
 from relay.text.ids import ID_PATTERN, ID_RULE

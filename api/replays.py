@@ -12,8 +12,8 @@ from api.replay_requests import read_replay
 from relay.audit.entry import Act
 from relay.errors import BadParameter, NotFound, RequestRejected
 from relay.reference_id import UUID_PATTERN, reference_time_ms
-from relay.text.documents import dump_json, read_json
 from relay.text.media_types import JSON_TYPE
+from relay.text.strict_json import dump_json, read_json
 from relay.views import job_of, plan_of
 
 if TYPE_CHECKING:

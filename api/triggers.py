@@ -22,10 +22,9 @@ from relay.errors import Fault, MalformedJson, RelayError, RequestRejected, TooL
 from relay.reference_id import new_reference_id
 from relay.request.delay import has_delay
 from relay.store.acceptance import AcceptVerdict
-from relay.text.documents import dump_json, read_json
-from relay.text.json_extent import MAX_VALUES, check_extent
+from relay.text.json_extent import MAX_DEPTH, MAX_VALUES, check_extent
 from relay.text.media_types import JSON_TYPE
-from relay.text.object_text import MAX_DEPTH
+from relay.text.strict_json import dump_json, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from api.auth import TRIGGER
 from relay.errors import WebhookNotRegistered
-from relay.text.documents import dump_json
 from relay.text.ids import ID_PATTERN
 from relay.text.media_types import JSON_TYPE
+from relay.text.strict_json import dump_json
 from relay.views import webhook_of
 
 if TYPE_CHECKING:

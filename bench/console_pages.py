@@ -21,7 +21,7 @@ from bench.children import ROOT, Children, clean_environment
 from bench.lookups import Archive
 from bench.server import Server
 from relay.reference_id import new_reference_id
-from relay.registration import read_registrations
+from relay.registration.document import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store import keyspace

@@ -34,7 +34,10 @@ header value, a payload or another plugin's name.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
+
+#: How many faults of a registration document are named.
+MAX_FAULTS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 from relay.answer.media import content_type_of, text_of
 from relay.invocation import MEANINGS, Outcome
 from relay.text import gradual_json
-from relay.text.documents import dump_json
 from relay.text.media_types import BYTES_TYPE
+from relay.text.strict_json import dump_json
 
 if TYPE_CHECKING:
     from relay.answer.endpoint_answer import EndpointAnswer

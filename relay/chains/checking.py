@@ -11,7 +11,7 @@ from relay.errors import RequestRejected
 from relay.registration.data_schema import compile_schema, schema_faults
 from relay.registration.steps import MAX_CHAIN_DEPTH
 from relay.request.trigger import Trigger, check
-from relay.text.object_text import escape_step
+from relay.text.json_pointers import escape_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

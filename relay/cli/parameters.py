@@ -11,9 +11,9 @@ import click
 from relay.cli.completion import plugins_like
 from relay.errors import MalformedJson
 from relay.settings import default_plugin
-from relay.text.documents import read_json
 from relay.text.ids import ID_PATTERN, ID_RULE
 from relay.text.quantities import read_seconds
+from relay.text.strict_json import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

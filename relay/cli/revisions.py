@@ -17,7 +17,8 @@ from relay.cli.names import current_webhook, not_registered
 from relay.cli.output import moment, safe, screened, table_of
 from relay.cli.parameters import IdType, plugin_option
 from relay.errors import BadParameter, Fault, NotFound, StoreFault, Unavailable
-from relay.registration import ChainTarget, Registration
+from relay.registration import ChainTarget
+from relay.registration.building import Registration
 from relay.registration.changes import Change, changes
 from relay.registration.header_rules import value_fault
 from relay.settings import Settings

@@ -22,7 +22,8 @@ from relay.cli.revisions import change_row, diff, differences_pictures, differin
 from relay.cli.traffic import close_breaker, pause, resume, traffic_of
 from relay.cli.webhook_words import webhook_facts
 from relay.errors import Conflict, DocumentError, Fault
-from relay.registration import ChainTarget, read_registrations
+from relay.registration import ChainTarget
+from relay.registration.document import read_registrations
 from relay.settings import Settings, default_plugin, look_up_secret
 from relay.text.moments import rfc3339
 from relay.views import seconds

@@ -18,7 +18,7 @@ from relay.reference_id import new_reference_id
 from relay.request.trigger import check
 from relay.store.transitions import NewStep, Settlement
 from relay.telemetry import log
-from relay.text.documents import dump_json
+from relay.text.strict_json import dump_json
 from relay.vault import payload_owner, raw_owner, result_owner, secrets_owner
 
 if TYPE_CHECKING:

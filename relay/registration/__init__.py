@@ -1,18 +1,14 @@
 """Registration = shape + target: what a caller may send, and where it goes with which secrets."""
 
-from relay.registration.building import Registration
 from relay.registration.chain_target import ChainTarget, target_from_json
-from relay.registration.document import read_registrations
 from relay.registration.shape import Shape
 from relay.registration.steps import Step
 from relay.registration.target import Target
 
 __all__ = [
     "ChainTarget",
-    "Registration",
     "Shape",
     "Step",
     "Target",
-    "read_registrations",
     "target_from_json",
 ]

@@ -8,8 +8,8 @@ from typing import Self
 
 from relay.registration.steps import Step
 from relay.registration.target import Target
-from relay.text.documents import dump_json
 from relay.text.expressions import Expression
+from relay.text.strict_json import dump_json
 
 
 @dataclass(frozen=True, slots=True)

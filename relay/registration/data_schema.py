@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from jsonschema_rs import Draft202012Validator, ReferencingError, RegexOptions, ValidationError, ValidationErrorKind
 
-from relay.text.documents import dump_json
-from relay.text.object_text import escape_step
+from relay.text.json_pointers import escape_step
+from relay.text.strict_json import dump_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from relay.errors import DocumentError, Fault
+from relay.errors import MAX_FAULTS, DocumentError, Fault
 from relay.registration.building import Registration, load_registration
 from relay.registration.references import resolved
 from relay.registration.templates import template_faults
 from relay.text.documents import Document, read_document
 from relay.text.ids import ID_PATTERN, ID_RULE
-from relay.text.object_text import MAX_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

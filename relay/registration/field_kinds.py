@@ -13,11 +13,12 @@ from marshmallow import Schema, ValidationError, fields, validate
 from relay.registration.data_schema import compile_schema
 from relay.registration.header_rules import registration_faults
 from relay.text.expressions import Expression, read_expression
+from relay.text.json_pointers import escape_step
 from relay.text.quantities import Rate, read_rate, read_seconds
 from relay.text.similar import hint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 MAX_QUERY_PARAMS: Final = 32
 MAX_DESCRIPTION_LENGTH: Final = 2_000
@@ -228,3 +229,13 @@ def expression_of(value: Any) -> Expression:
         return read_expression(value)
     except ValueError as error:
         raise ValidationError(str(error)) from None
+
+
+def flattened(messages: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
+    """Yield marshmallow's nested messages as pairs of pointer and sentence."""
+    if isinstance(messages, dict):
+        for step, inner in messages.items():
+            yield from flattened(inner, pointer if step == WHOLE else f"{pointer}/{escape_step(str(step))}")
+    else:
+        for message in messages:
+            yield pointer, str(message)

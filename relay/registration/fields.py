@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
 
@@ -12,7 +12,6 @@ from relay.registration.field_kinds import (
     MAX_AGE_S,
     MAX_DESCRIPTION_LENGTH,
     MIN_AGE_S,
-    WHOLE,
     DataSchema,
     Decimal,
     Duration,
@@ -24,17 +23,14 @@ from relay.registration.field_kinds import (
     Text,
     Whole,
     field_names,
+    flattened,
 )
 from relay.registration.methods import METHODS
 from relay.registration.retrying import RetryPolicy
+from relay.registration.shape import DEFAULT_TIMEOUT_S
 from relay.text.ids import ID_PATTERN, ID_RULE
-from relay.text.object_text import escape_step
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MAX_TIMEOUT_S: Final = 120
-DEFAULT_TIMEOUT_S: Final = 20
 MAX_ATTEMPTS: Final = 100
 MAX_FACTOR: Final = 100
 MAX_PAUSE_S: Final = 24 * 3600  # the longest pause between attempts
@@ -110,13 +106,3 @@ def _misplaced(pointer: str, is_chain: bool) -> str | None:
 
 _WEBHOOK_ONLY: Final = frozenset(field_names(WebhookFields) - field_names(ChainFields))
 _CHAIN_ONLY: Final = frozenset(field_names(ChainFields) - field_names(WebhookFields))
-
-
-def flattened(messages: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
-    """Yield marshmallow's nested messages as pairs of pointer and sentence."""
-    if isinstance(messages, dict):
-        for step, inner in messages.items():
-            yield from flattened(inner, pointer if step == WHOLE else f"{pointer}/{escape_step(str(step))}")
-    else:
-        for message in messages:
-            yield pointer, str(message)

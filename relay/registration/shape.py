@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 from relay.registration.data_schema import compile_schema, schema_faults
-from relay.registration.fields import DEFAULT_TIMEOUT_S
 from relay.registration.methods import IDEMPOTENT_METHODS
 from relay.registration.retrying import RetryPolicy
-from relay.text.documents import dump_json
 from relay.text.quantities import Rate, read_rate
+from relay.text.strict_json import dump_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+DEFAULT_TIMEOUT_S: Final = 20
 
 #: How data is sent: as JSON, form-encoded, or as the bytes that a base64 text encodes.
 Encoding: TypeAlias = Literal["json", "form", "base64"]

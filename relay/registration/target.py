@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from relay.registration.credentials import Credentials
 from relay.registration.endpoint import Endpoint
-from relay.text.documents import dump_json
+from relay.text.strict_json import dump_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

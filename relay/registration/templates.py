@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from relay.text.json_pointers import escape_step
 from relay.text.mistakes import TEMPLATE, TEMPLATE_RULE
-from relay.text.object_text import escape_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

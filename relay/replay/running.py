@@ -14,7 +14,7 @@ from relay.reference_id import REPLAY_PREFIX, new_reference_id, replay_named_by
 from relay.store.replay_runs import NewReplay, ReplayVerdict
 from relay.store.replays import ReplayState
 from relay.telemetry import log
-from relay.text.documents import dump_json
+from relay.text.strict_json import dump_json
 from relay.vault import payload_owner
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ from relay.errors import MalformedJson, TooLarge
 from relay.invocation import Outcome
 from relay.request.rendering import USER_AGENT, OutgoingHeaders, OutgoingRequest
 from relay.text import gradual_json
-from relay.text.json_extent import check_extent
+from relay.text.json_extent import MAX_DEPTH, check_extent
 from relay.text.media_types import FORM_TYPE, JSON_TYPE
-from relay.text.object_text import MAX_DEPTH
 
 if TYPE_CHECKING:
     from relay.answer.endpoint_answer import EndpointAnswer

@@ -18,8 +18,8 @@ from relay.errors import Fault, RequestRejected
 from relay.registration.credentials import Basic
 from relay.registration.methods import BODILESS_METHODS
 from relay.registration.signing import signature_headers
-from relay.text.documents import dump_json
 from relay.text.media_types import BYTES_TYPE, FORM_TYPE, JSON_TYPE, TEXT_TYPE
+from relay.text.strict_json import dump_json
 
 if TYPE_CHECKING:
     from collections import OrderedDict

@@ -13,8 +13,8 @@ from relay.errors import Fault, RequestRejected
 from relay.registration.header_rules import caller_faults
 from relay.registration.methods import BODILESS_METHODS
 from relay.text import gradual_json
-from relay.text.documents import dump_json
-from relay.text.object_text import escape_step
+from relay.text.json_pointers import escape_step
+from relay.text.strict_json import dump_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from relay.registration import Registration
+    from relay.registration.building import Registration
     from relay.store.uses import Seen
     from relay.vault import Vault
 

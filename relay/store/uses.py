@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from relay.chains.checking import chain_faults
-from relay.errors import DocumentError, Fault
+from relay.errors import MAX_FAULTS, DocumentError, Fault
 from relay.registration import ChainTarget
 from relay.registration.callback import callback_faults
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.server_errors import store_errors
-from relay.text.object_text import MAX_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from redis import Redis
 
-    from relay.registration import Registration, Shape
+    from relay.registration import Shape
+    from relay.registration.building import Registration
     from relay.store.registry import Registry
 
 

@@ -14,6 +14,8 @@ from relay.errors import MalformedJson, TooLarge
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: How deep arrays and objects may nest; checked before anything is parsed, as parsers recurse.
+MAX_DEPTH: Final = 32
 #: The most values in one body: members, elements, texts, numbers. They are parsed in some tenths of a second, in steps.
 MAX_VALUES: Final = 250_000
 _PIECE_BYTES: Final = 128 * 1024

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Final
 
 import json5
 
+from relay.errors import MAX_FAULTS
+from relay.text.json_extent import MAX_DEPTH
+from relay.text.json_pointers import escape_step
 from relay.text.mistakes import mistake_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-#: How deep arrays and objects may nest; checked here, before ``json5``, which recurses.
-MAX_DEPTH: Final = 32
 MAX_NUMBER_LENGTH: Final = 64
 MAX_NAME_LENGTH: Final = 256
-MAX_FAULTS: Final = 100
 #: Positions are kept for pointers up to this length: nested long names would make them far larger than the text.
 _MAX_POINTER_LENGTH: Final = 1_024
 
@@ -88,11 +88,6 @@ class _Frame:
 
 class _Unreadable(Exception):
     """The structure is lost: nothing after this point can be judged."""
-
-
-def escape_step(name: str) -> str:
-    """Return a name as a segment of a JSON pointer (RFC 6901)."""
-    return name.replace("~", "~0").replace("/", "~1")
 
 
 def scan(text: str) -> Scan:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.client import Relay
 from relay.errors import Unauthenticated
-from relay.registration import read_registrations
+from relay.registration.document import read_registrations
 from relay.runtime import Runtime, cli_runtime
 from relay.up import demo_traffic
 from relay.up.processes import LOOPBACK

@@ -18,9 +18,9 @@ from relay.egress import AddressPolicy
 from relay.errors import DocumentError
 from relay.executor.call_plans import CallPlans
 from relay.invocation import FINAL, MEANINGS, TRANSITIONS, Outcome, Sent, State
-from relay.registration import read_registrations
 from relay.registration.chain_fields import ChainFields, StepFields
 from relay.registration.credential_fields import BasicFields, MutualTlsFields, OAuth2Fields
+from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
 from relay.registration.fields import RetryFields, WebhookFields
 from relay.request.trigger import Trigger

@@ -51,6 +51,11 @@ def plain(name):
     return name.lower().replace("_", "-").replace(".", "-")
 
 
+REGISTERS = {
+    "relay.registration.fields": "checks registrations, which commands apply",
+    "json5": "reads registrations",
+    "cryptography.x509": "checks client certificates when they are registered",
+}
 #: What programs must not load when they start, since it takes long and they may never use it, and what it is for.
 UNUSED = {
     "commands": (
@@ -79,9 +84,10 @@ UNUSED = {
             "gevent": "runs workers' calls",
             "flower": "is a program of its own",
             "pycurl": "makes calls",
+            **REGISTERS,
         },
     ),
-    "workers": (["workers.app"], {"falcon": "answers HTTP requests"}),
+    "workers": (["workers.app"], {"falcon": "answers HTTP requests", **REGISTERS}),
 }
 
 

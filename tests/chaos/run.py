@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import requests
 
-from relay.registration import read_registrations
+from relay.registration.document import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from tests.chaos.callers import Callers

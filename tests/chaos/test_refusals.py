@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 import pytest
 import requests
 
-from relay.registration import read_registrations
+from relay.registration.document import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store import keyspace

@@ -15,7 +15,7 @@ from relay.doctor.registrations import examine_waiting
 from relay.errors import BadParameter, Conflict, SettingsError, Unavailable
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.reference_id import bucket_of_plugin, new_reference_id
-from relay.registration import read_registrations
+from relay.registration.document import read_registrations
 from relay.replay.planning import Request
 from relay.rotation.resealing import Resealing
 from relay.runtime import Runtime

@@ -5,7 +5,8 @@ import time
 import pytest
 
 from relay.errors import Conflict, DocumentError, NotFound, SettingsError, VaultError
-from relay.registration import Registration, Shape, Target
+from relay.registration import Shape, Target
+from relay.registration.building import Registration
 from relay.registration.endpoint import Endpoint
 from relay.registration.retrying import RetryPolicy
 from relay.store import keyspace

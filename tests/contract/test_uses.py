@@ -8,7 +8,7 @@ import pytest
 
 from relay.egress import AddressPolicy
 from relay.errors import Conflict, DocumentError
-from relay.registration import read_registrations
+from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
 from relay.store import keyspace
 from relay.store.registry import Registry

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from relay.registration import read_registrations
+from relay.registration.document import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.up import processes

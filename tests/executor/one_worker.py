@@ -15,7 +15,7 @@ from relay.process import loops
 from relay.process.loops import Failures
 from relay.queue import LANES, make_app
 from relay.reference_id import new_reference_id
-from relay.registration import read_registrations
+from relay.registration.document import read_registrations
 from relay.settings import Settings
 from relay.store import keyspace, partitions
 from relay.telemetry import log

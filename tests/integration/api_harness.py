@@ -18,7 +18,7 @@ import requests
 from relay.answer.results import Result, sealed_data
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.queue import LANES as EVERY_LANE
-from relay.registration import read_registrations
+from relay.registration.document import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store.transitions import Settlement

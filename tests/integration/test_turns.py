@@ -21,8 +21,8 @@ from relay.process.garbage import set_for_serving
 from relay.registration import Step
 from relay.request.oauth import read_grant
 from relay.request.trigger import Trigger
-from relay.text.documents import read_json
 from relay.text.expressions import Expression
+from relay.text.strict_json import read_json
 from tests.turns import longest_hold_s
 
 HOLD_S = 0.05

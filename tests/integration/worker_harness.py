@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from relay.accept.intake import TriggerRequest
 from relay.reference_id import new_reference_id
-from relay.registration import read_registrations
+from relay.registration.document import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.up.processes import worker

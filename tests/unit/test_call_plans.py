@@ -11,7 +11,7 @@ from relay.chains import pins_of
 from relay.egress import AddressPolicy
 from relay.errors import NotFound
 from relay.executor.call_plans import CallPlans
-from relay.registration import read_registrations
+from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
 from relay.store.registry import Registry
 from relay.vault import Vault

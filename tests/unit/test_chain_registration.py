@@ -9,7 +9,8 @@ import pytest
 from relay.chains.checking import chain_faults
 from relay.egress import AddressPolicy
 from relay.errors import DocumentError
-from relay.registration import ChainTarget, Shape, Step, Target, read_registrations, target_from_json
+from relay.registration import ChainTarget, Shape, Step, Target, target_from_json
+from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
 from relay.text.expressions import Expression
 

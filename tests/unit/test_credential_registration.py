@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives import serialization
 
 from relay.egress import AddressPolicy
 from relay.errors import DocumentError
-from relay.registration import read_registrations, target_from_json
+from relay.registration import target_from_json
 from relay.registration.credentials import Basic, ClientCertificate, ClientCredentials, Credentials
+from relay.registration.document import read_registrations
 from relay.registration.endpoint import Endpoint, EndpointRules
 from relay.request.rendering import render
 from relay.request.trigger import Trigger

@@ -17,7 +17,7 @@ from relay import echo
 from relay.cli import main
 from relay.client import Relay
 from relay.egress import AddressPolicy
-from relay.registration import read_registrations
+from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
 from relay.up import demo_traffic
 from tests.unit.fake_relay import KEY, FakeRelay, Webhook

@@ -16,7 +16,7 @@ from relay.errors import (
 )
 from relay.invocation import Outcome, Purpose, State
 from relay.reference_id import new_reference_id
-from relay.registration import read_registrations
+from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
 from relay.request.trigger import Trigger
 from relay.store import keyspace

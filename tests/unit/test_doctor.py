@@ -18,7 +18,7 @@ from relay.doctor import Level, examination, examine
 from relay.doctor.installation import OFTEN
 from relay.queue import LANES
 from relay.reference_id import new_reference_id
-from relay.registration import read_registrations
+from relay.registration.document import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store import keyspace

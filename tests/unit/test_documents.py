@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import DocumentError, MalformedJson, TooLarge
-from relay.text.documents import MAX_DOCUMENT_BYTES, dump_json, read_document, read_json
+from relay.text.documents import MAX_DOCUMENT_BYTES, read_document
+from relay.text.strict_json import dump_json, read_json
 
 # --- strict JSON
 

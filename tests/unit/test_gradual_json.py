@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from relay.errors import MalformedJson
 from relay.text import gradual_json
-from relay.text.documents import dump_json, read_json
+from relay.text.strict_json import dump_json, read_json
 
 texts = st.text() | st.sampled_from(["\ud800", '"', "\\", "null"])
 values = st.recursive(

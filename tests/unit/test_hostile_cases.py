@@ -8,10 +8,10 @@ import pytest
 
 from relay.egress import AddressPolicy
 from relay.errors import DocumentError, MalformedJson, RequestRejected
-from relay.registration import read_registrations
+from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
 from relay.request.trigger import Trigger, check
-from relay.text.documents import read_json
+from relay.text.strict_json import read_json
 
 TABLE = json.loads((Path(__file__).parents[1] / "hostile-cases.json").read_text())
 RULES = EndpointRules(AddressPolicy(), frozenset({"test"}))

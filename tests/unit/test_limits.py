@@ -18,10 +18,10 @@ from relay.cli.parameters import DurationType
 from relay.egress import AddressPolicy
 from relay.errors import BadParameter, DocumentError, MalformedJson, RequestRejected, SettingsError, TooLarge
 from relay.reference_id import new_reference_id
-from relay.registration import read_registrations
 from relay.registration.chain_fields import ChainFields, StepFields
 from relay.registration.credential_fields import BasicFields, OAuth2Fields
 from relay.registration.data_schema import MAX_SCHEMA_BYTES, compile_schema
+from relay.registration.document import read_registrations
 from relay.registration.endpoint import MAX_URL_LENGTH, EndpointRules
 from relay.registration.field_kinds import Decimal, Duration, ListOf, Mappings, QueryNames, Whole
 from relay.registration.fields import RetryFields, WebhookFields
@@ -32,8 +32,9 @@ from relay.settings import Settings, kinds
 from relay.store.key_rules import MAX_ORIGINS
 from relay.store.keys import ApiKeys
 from relay.store.listing import MAX_PAGE
-from relay.text.documents import MAX_INTEGER_DIGITS, dump_json, read_document, read_json
+from relay.text.documents import read_document
 from relay.text.object_text import MAX_NAME_LENGTH, MAX_NUMBER_LENGTH
+from relay.text.strict_json import MAX_INTEGER_DIGITS, dump_json, read_json
 from relay.vault import Vault
 from tests.unit.command_tree import LEAVES
 

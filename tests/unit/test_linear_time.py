@@ -6,9 +6,9 @@ import pytest
 
 from relay.errors import MalformedJson, TooLarge
 from relay.text import gradual_json
-from relay.text.documents import read_document, read_json
-from relay.text.json_extent import MAX_VALUES
-from relay.text.object_text import MAX_DEPTH
+from relay.text.documents import read_document
+from relay.text.json_extent import MAX_DEPTH, MAX_VALUES
+from relay.text.strict_json import read_json
 from tests.linear import assert_linear
 
 # Parts that are repeated to make a hostile text; and texts before and after them.

@@ -6,7 +6,7 @@ import pytest
 
 from relay.egress import AddressPolicy
 from relay.errors import DocumentError
-from relay.registration import read_registrations
+from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
 from relay.settings import look_up_secret
 

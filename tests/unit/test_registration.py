@@ -6,9 +6,10 @@ import pytest
 
 from relay.egress import AddressPolicy
 from relay.errors import DocumentError
-from relay.registration import Shape, Target, read_registrations
+from relay.registration import Shape, Target
+from relay.registration.document import read_registrations
 from relay.registration.endpoint import Endpoint, EndpointRules
-from relay.text.documents import read_json
+from relay.text.strict_json import read_json
 
 RULES = EndpointRules(AddressPolicy(), frozenset())
 SECRET = "Bearer sk-live-0123456789"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from relay.errors import RequestRejected
 from relay.registration import Shape
 from relay.request.trigger import Trigger, check
-from relay.text.documents import read_json
+from relay.text.strict_json import read_json
 
 SHAPE = Shape("lab-order", "POST", fillable_headers=("X-Locale", "X-Token"), query_params=("lang", "page"))
 
