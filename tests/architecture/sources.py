@@ -6,6 +6,7 @@ import ast
 import shutil
 import subprocess
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -17,23 +18,38 @@ _FOREIGN = [
 ]
 
 
-def modules() -> list[Path]:
+@cache
+def modules() -> tuple[Path, ...]:
     """Return every module of the three packages."""
-    return sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    return tuple(sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")))
 
 
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
+def text_of(path: Path | str) -> str:
+    """Return the text of a file; a name is one in the project's directory."""
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+@cache
 def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+    return ast.parse(text_of(path))
 
 
-def project_files() -> list[Path]:
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """Return all nodes of a file's tree."""
+    return tuple(ast.walk(tree_of(path)))
+
+
+@cache
+def project_files() -> tuple[Path, ...]:
     """Return every file under version control, or in a tree without git every file that is not foreign."""
     paths = [path for path in _listed_by_git() or ROOT.rglob("*") if not _is_foreign(path)]
-    return sorted(path for path in paths if path.is_file())
+    return tuple(sorted(path for path in paths if path.is_file()))
 
 
 def _listed_by_git() -> list[Path]:

@@ -30,11 +30,7 @@ from relay.store.replays import Skip
 from relay.telemetry.log import Event
 from relay.vault import Vault
 
-from .sources import ROOT, modules, name_of
-
-
-def text_of(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
+from .sources import ROOT, modules, name_of, text_of
 
 
 def table(text: str, *columns: str) -> list[list[str]]:
@@ -219,21 +215,24 @@ def test_each_threat_has_a_control_and_a_test_that_is_there(name):
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
-def test_a_test_that_a_document_names_is_there(path):
-    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", path.read_text(encoding="utf-8"))
+def test_a_test_that_a_document_names_is_there():
     missing = [
-        (file, test)
-        for file, test in named
+        (name_of(path), file, test)
+        for path in DOCUMENTS
+        for file, test in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text_of(path))
         if not (ROOT / file).is_file() or (test and f"\ndef {test}(" not in text_of(file))
     ]
     assert missing == []
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
-def test_a_document_links_only_to_what_is_there(path):
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
-    assert [link for link in links if not (path.parent / link).exists()] == []
+def test_a_document_links_only_to_what_is_there():
+    broken = [
+        (name_of(path), link)
+        for path in DOCUMENTS
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)", text_of(path))
+        if not (path.parent / link).exists()
+    ]
+    assert broken == []
 
 
 # -- docs/operations.md ---------------------------------------------------------------------------------------------
@@ -246,7 +245,7 @@ def test_the_operations_page_has_every_setting_and_no_other():
 
 
 def test_the_operations_page_has_every_event_that_is_logged():
-    used = {Event[name] for path in modules() for name in re.findall(r"\bEvent\.([A-Z_]+)\b", path.read_text("utf-8"))}
+    used = {Event[name] for path in modules() for name in re.findall(r"\bEvent\.([A-Z_]+)\b", text_of(path))}
     documented = [event for event, *_ in table(text_of("docs/operations.md"), "event", "who", "what")]
     assert sorted(documented) == sorted(used)
 
@@ -261,11 +260,10 @@ def test_the_operations_page_has_every_filter():
     assert {name for names_, _ in rows for name in re.findall(r"--[a-z-]+", names_)} == filters
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
-def test_a_document_names_only_settings_that_there_are(path):
+def test_a_document_names_only_settings_that_there_are():
     known = {about.name for _, about in Settings.described()}
-    named = set(re.findall(r"\bRELAY_[A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8")))
-    assert {name for name in named if name not in known and name.removesuffix("_FILE") not in known} == set()
+    named = {(path, name) for path in DOCUMENTS for name in re.findall(r"\bRELAY_[A-Z_]*[A-Z]\b", text_of(path))}
+    assert {(path, name) for path, name in named if not known & {name, name.removesuffix("_FILE")}} == set()
 
 
 # -- README.md ------------------------------------------------------------------------------------------------------
@@ -274,7 +272,7 @@ def test_a_document_names_only_settings_that_there_are(path):
 def commands():
     """Yield every ``relay ...`` in the documents' code, as words, without the shell's syntax around it."""
     for path in DOCUMENTS:
-        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        text = text_of(path).replace("\\\n", " ")
         spans = re.findall(r"`(relay [a-z][^`]*)`", text)
         for block in re.findall(r"^```sh[^\n]*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
             spans += re.findall(r"(?:^|[=(] ?|\s)(relay [a-z][^|)\n]*)", block, re.MULTILINE)

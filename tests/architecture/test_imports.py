@@ -15,7 +15,7 @@ from importlinter.cli import lint_imports
 
 from relay.cli import COMMANDS
 
-from .sources import PACKAGES, ROOT, modules, tree_of
+from .sources import PACKAGES, ROOT, modules, nodes_of
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_every_import_contract_is_kept(capsys):
 
 
 def imported(path):
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

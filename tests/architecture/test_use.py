@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
+from functools import cache
 
-from .sources import ROOT, modules, name_of, tree_of
+from .sources import ROOT, modules, name_of, nodes_of, text_of, tree_of
 
 #: Methods that frameworks call by names of their own, and those that users of the client call.
 CALLED_FROM_OUTSIDE = {
@@ -20,10 +21,9 @@ FOREIGN = {"Answering"}
 TESTS = ("tests", "bench")
 
 
-def names_in(paths):
-    return Counter(
-        word for path in paths for word in re.findall(r"[A-Za-z_][A-Za-z0-9_]*", path.read_text(encoding="utf-8"))
-    )
+@cache
+def words_of_modules():
+    return Counter(word for path in modules() for word in re.findall(r"[A-Za-z_][A-Za-z0-9_]*", text_of(path)))
 
 
 def is_command(node):
@@ -32,11 +32,11 @@ def is_command(node):
 
 
 def test_what_nobody_but_tests_calls_is_deleted():
-    words = names_in(modules())
+    words = words_of_modules()
     unused = {
         f"{name_of(path)}:{node.lineno} {node.name}"
         for path in modules()
-        for node in ast.walk(tree_of(path))
+        for node in nodes_of(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
         and words[node.name] == 1
         and not node.name.startswith("__")
@@ -50,9 +50,9 @@ def test_what_nobody_but_tests_calls_is_deleted():
 READ_BY_NAME = {"redis_plaintext"}
 
 
-def read_in(tree):
+def read_in(path):
     """Yield the attributes that a module reads; incrementing one only writes it."""
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             yield node.attr
         elif isinstance(node, ast.MatchClass):
@@ -64,7 +64,7 @@ COMPARED = {"TRANSITIONS"}
 
 
 def test_a_constant_that_nobody_but_tests_reads_is_deleted():
-    words = names_in(modules())
+    words = words_of_modules()
     unread = {
         f"{name_of(path)}:{node.lineno} {node.target.id}"
         for path in modules()
@@ -75,12 +75,11 @@ def test_a_constant_that_nobody_but_tests_reads_is_deleted():
 
 
 def test_a_field_that_nobody_but_tests_reads_is_deleted():
-    trees = {path: tree_of(path) for path in modules()}
-    read = {name for tree in trees.values() for name in read_in(tree)}
+    read = {name for path in modules() for name in read_in(path)}
     unread = {
         f"{name_of(path)}:{field.lineno} {field.target.id}"
-        for path, tree in trees.items()
-        for node in ast.walk(tree)
+        for path in modules()
+        for node in nodes_of(path)
         if isinstance(node, ast.ClassDef)
         for field in node.body
         if isinstance(field, ast.AnnAssign) and field.target.id not in read | READ_BY_NAME
@@ -113,22 +112,28 @@ def attributes_of(node):
     return members_of(node) | set_on_self
 
 
+def may_implement(path, protocols):
+    """Return whether a file has every word of some protocol: only those files need to be parsed."""
+    return any(all(name in text_of(path) for name in members_of(protocol)) for protocol in protocols)
+
+
 def test_a_protocol_has_two_implementations_or_is_faked():
-    sources = [*modules(), *(path for directory in TESTS for path in (ROOT / directory).rglob("*.py"))]
-    attributes = {
-        node: attributes_of(node)
-        for path in sources
-        for node in ast.walk(tree_of(path))
-        if isinstance(node, ast.ClassDef)
-    }
     protocols = [
         node
         for path in modules()
-        for node in ast.walk(tree_of(path))
+        for node in nodes_of(path)
         if isinstance(node, ast.ClassDef)
         and any(isinstance(each, ast.Name) and each.id == "Protocol" for each in node.bases)
     ]
     assert protocols
+    sources = [*modules(), *(path for directory in TESTS for path in (ROOT / directory).rglob("*.py"))]
+    attributes = {
+        node: attributes_of(node)
+        for path in sources
+        if may_implement(path, protocols)
+        for node in nodes_of(path)
+        if isinstance(node, ast.ClassDef)
+    }
     alone = {
         protocol.name
         for protocol in protocols

@@ -5,9 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-import pytest
-
-from .sources import modules, name_of, project_files, tree_of
+from .sources import modules, name_of, nodes_of, project_files, text_of
 
 #: Phrases that a reader has to guess at, each with advice on what to write instead.
 RIDDLES = {
@@ -33,15 +31,15 @@ TEXT = {".py", ".md", ".lua", ".js", ".mjs", ".ts", ".toml", ".yml", ".yaml", ".
 
 def texts_of(path):
     """Yield the line and text of every string of a module: docstrings and messages."""
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.lineno, node.value
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_no_docstring_and_no_message_is_a_riddle(path):
+def test_no_docstring_and_no_message_is_a_riddle():
     found = [
         f"{name_of(path)}:{line}: {text[:80]!r}: {advice}"
+        for path in modules()
         for line, text in texts_of(path)
         for riddle, advice in RIDDLES.items()
         if re.search(riddle, text, re.MULTILINE)
@@ -59,14 +57,14 @@ def is_named(node):
     return bool(decorators & {"property", "cached_property", "group"})
 
 
-@pytest.mark.parametrize("path", [path for path in modules() if name_of(path) != KEYSPACE], ids=name_of)
-def test_a_function_s_docstring_begins_with_a_verb(path):
-    functions = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    said = {node: ast.get_docstring(node) for node in functions if not is_named(node)}
+def test_a_function_s_docstring_begins_with_a_verb():
     found = [
         f"{name_of(path)}:{node.lineno}: {text.splitlines()[0]}"
-        for node, text in said.items()
-        if text and text.split()[0].strip(",.;:").lower() in NO_VERBS
+        for path in modules()
+        if name_of(path) != KEYSPACE
+        for node in nodes_of(path)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not is_named(node)
+        if (text := ast.get_docstring(node)) and text.split()[0].strip(",.;:").lower() in NO_VERBS
     ]
     assert not found
 
@@ -77,7 +75,7 @@ VAGUE = {"turn", "turns"}
 
 def names_of(path):
     """Yield every name that a module defines."""
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
         elif isinstance(node, ast.arg):
@@ -98,4 +96,4 @@ def test_no_name_is_a_word_that_meant_several_things():
 
 def test_nothing_refers_to_a_document_that_is_not_here():
     files = [path for path in project_files() if path.suffix in TEXT and path.name != "test_words.py"]
-    assert [name_of(path) for path in files if ELSEWHERE.search(path.read_text(encoding="utf-8"))] == []
+    assert [name_of(path) for path in files if ELSEWHERE.search(text_of(path))] == []
