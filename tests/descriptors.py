@@ -21,15 +21,15 @@ def count() -> int:
     return psutil.Process().num_fds() - _accepted()
 
 
-def left_since(before: int) -> int:
+def left_since(before: int, *, within_s: float = BUSY_S) -> int:
     """Return how many descriptors were opened since ``before`` was counted, or 0 if at most ``MOST_LEFT``.
 
-    Collects unreferenced ones first, and waits up to ``BUSY_S`` for a server's last threads to close theirs.
+    Collects unreferenced ones first, and waits up to ``within_s`` for a server's last threads to close theirs.
     """
     if count() - before <= MOST_LEFT:
         return 0
     gc.collect()
-    deadline_s = time.monotonic() + BUSY_S
+    deadline_s = time.monotonic() + within_s
     while (left := count() - before) > MOST_LEFT:
         if time.monotonic() > deadline_s:
             return left

@@ -13,7 +13,7 @@ import struct
 import threading
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -59,9 +59,10 @@ class Seen:
 
 @dataclass
 class Webhook:
-    """How invocations of it end: after ``seconds``, in ``state``."""
+    """How invocations of it end: after ``seconds``, at the earliest at request ``at_request`` for one, in ``state``."""
 
     seconds: float = 0
+    at_request: int = 1
     state: str = "delivered"
     status: int = 200
     data: object = None
@@ -78,6 +79,7 @@ class FakeRelay:
         self.room_to_wait = True
         self.max_body_bytes = 8 * 1024 * 1024
         self._by_key: dict[str, str] = {}
+        self._requests: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"relay": self}))
         self._server.daemon_threads = True
@@ -164,10 +166,12 @@ class FakeRelay:
 
     def _wait(self, seen: Seen, reference_id: str) -> dict:
         ready, webhook = self.invocations[reference_id]
+        self._requests[reference_id] += 1
         wait = re.fullmatch(r"wait=(\d+)", seen.headers.get("prefer", ""))
         if wait and self.room_to_wait:
             time.sleep(max(0, min(ready - time.monotonic(), int(wait[1]))))
-        state = webhook.state if time.monotonic() >= ready else "sending"
+        is_over = time.monotonic() >= ready and self._requests[reference_id] >= webhook.at_request
+        state = webhook.state if is_over else "sending"
         result = None
         if state in {"delivered", "unreachable", "interrupted"}:
             error = webhook.status >= 400 or webhook.status == 0

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from tests.javascript import JavaScript
+from tests.javascript import MODULE, JavaScript
 from tests.timing import BUSY_S
 from tests.unit.fake_relay import KEY, FakeRelay, HangUp, Reply, Silence, Webhook, problem
 
@@ -17,10 +17,11 @@ def fake():
         fails=Webhook(status=500, data="broken"),
         gone=Webhook(state="unreachable", status=0, data={"code": "unreachable", "message": "..."}),
         slow=Webhook(seconds=1.5, data="late"),
+        later=Webhook(at_request=2, data="late"),
         never=Webhook(seconds=600),
-        misfit=Webhook(seconds=1.2, state="rejected", outcome="request_rejected"),
-        removed=Webhook(seconds=1.2, state="rejected", outcome="webhook_not_registered"),
-        stopped=Webhook(seconds=1.2, state="cancelled"),
+        misfit=Webhook(at_request=2, state="rejected", outcome="request_rejected"),
+        removed=Webhook(at_request=2, state="rejected", outcome="webhook_not_registered"),
+        stopped=Webhook(at_request=2, state="cancelled"),
     ) as relay:
         yield relay
 
@@ -28,6 +29,22 @@ def fake():
 @pytest.fixture
 def api(node, fake):
     return JavaScript(node, fake.base_url + "/", KEY)
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory):
+    """The file of a client that hardly pauses between its tries."""
+    path, text = tmp_path_factory.mktemp("hasty") / MODULE.name, MODULE.read_text(encoding="utf-8")
+    for name, pause in (("PAUSE_FIRST_MS", "250"), ("PAUSE_MAXIMUM_MS", "5_000")):
+        assert f"const {name} = {pause};" in text
+        text = text.replace(f"const {name} = {pause};", f"const {name} = 10;")
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def hasty_api(node, fake, hasty):
+    return JavaScript(node, fake.base_url + "/", KEY, hasty)
 
 
 def test_a_trigger_resolves_to_exactly_the_four_documented_members(fake, api):
@@ -132,18 +149,18 @@ def test_what_may_be_triggered_can_be_listed_and_described(api):
     assert unknown["error"]["code"] == "webhook_not_registered"
 
 
-def test_a_relay_that_stops_in_the_middle_of_a_call_leaves_its_reference_id_in_the_error(fake, api):
-    accepted = api.call("triggerAsync", "never")["value"]
+def test_a_relay_that_stops_in_the_middle_of_a_call_leaves_its_reference_id_in_the_error(fake, hasty_api):
+    accepted = hasty_api.call("triggerAsync", "never")["value"]
     fake.faults += [Reply(202, accepted), *[HangUp()] * 6]
-    error = api.call("trigger", "never", None, None, None, {"idempotencyKey": "order-8"})["error"]
+    error = hasty_api.call("trigger", "never", None, None, None, {"idempotencyKey": "order-8"})["error"]
     assert (error["code"], error["referenceId"]) == ("unavailable", accepted["referenceId"])
     assert error["idempotencyKey"] == "order-8"
 
 
 @pytest.mark.parametrize("fault", [HangUp(), problem(500, "internal"), problem(401, "unauthenticated")])
-def test_an_error_of_a_trigger_carries_the_idempotency_key_in_use(fake, api, fault):
+def test_an_error_of_a_trigger_carries_the_idempotency_key_in_use(fake, hasty_api, fault):
     fake.faults += [fault] * 6
-    error = api.call("trigger", "ok")["error"]
+    error = hasty_api.call("trigger", "ok")["error"]
     sent = {seen.headers["idempotency-key"] for seen in fake.seen}
     assert sent == {error["idempotencyKey"]}
 
@@ -185,10 +202,10 @@ def test_a_busy_relay_is_asked_again_when_it_said_so(fake, api, status, code):
     assert 1000 <= done["ms"] < 5000
 
 
-def test_retries_are_bounded_and_end_in_the_relays_own_error(fake, api):
+def test_retries_are_bounded_and_end_in_the_relays_own_error(fake, hasty_api):
     busy = problem(503, "unavailable")
     fake.faults += [Reply(busy.status, busy.document, {**busy.headers, "Retry-After": "0"})] * 20
-    assert api.call("trigger", "ok")["error"]["code"] == "unavailable"
+    assert hasty_api.call("trigger", "ok")["error"]["code"] == "unavailable"
     assert len(fake.seen) == 6
 
 
@@ -200,10 +217,10 @@ def test_a_relay_that_asks_for_long_patience_is_not_waited_for(fake, api):
     assert len(fake.seen) == 1
 
 
-def test_a_relay_that_cannot_be_reached_rejects_with_a_typed_error(node):
+def test_a_relay_that_cannot_be_reached_rejects_with_a_typed_error(node, hasty):
     with FakeRelay() as fake:
         base_url = fake.base_url
-    error = JavaScript(node, base_url, KEY).call("trigger", "ok")["error"]
+    error = JavaScript(node, base_url, KEY, hasty).call("trigger", "ok")["error"]
     assert error["typed"]
     assert (error["code"], error["status"]) == ("unavailable", 0)
     assert "127.0.0.1" not in error["message"]
@@ -217,9 +234,9 @@ def test_a_silent_relay_is_given_up_at_the_deadline(fake, api):
 
 
 def test_a_wait_that_ends_at_the_relay_goes_on_by_reference_id(fake, api):
-    accepted = api.call("triggerAsync", "slow")["value"]
+    accepted = api.call("triggerAsync", "later")["value"]
     fake.faults.append(Reply(202, accepted))
-    assert api.call("trigger", "slow")["value"]["data"] == "late"
+    assert api.call("trigger", "later")["value"]["data"] == "late"
     assert fake.seen[-1].method == "GET"
     assert fake.seen[-1].path == f"/v1/invocations/{accepted['referenceId']}"
 
