@@ -127,8 +127,8 @@ def _states(parts: Iterable[LuaPart]) -> dict[str, None]:
 def _reached(script: LuaFile) -> list[LuaPart]:
     """Return the parts that a script's statements use, directly or indirectly, in the order of their files."""
     sources = [*needed(script.needs), script]
-    declared = [name for each in sources for name in sorted(each.names)]
-    if twice := sorted({name for name in declared if declared.count(name) > 1}):
+    declared = Counter(name for each in sources for name in each.names)
+    if twice := sorted(name for name, count in declared.items() if count > 1):
         raise ValueError(f"lua/{script.name}.lua and what it needs declare twice: {', '.join(twice)}")
     parts = list(chain.from_iterable(each.parts for each in sources))
     declaring: dict[str, list[LuaPart]] = {}
