@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from bench.children import BenchError
 from bench.contenders.contender import DATA
-from bench.contenders.relay import PLUGIN, WEBHOOK
+from bench.contenders.relay import WEBHOOK
 from bench.sweeps.stages import PATIENCE_S
 from bench.sweeps.sweep import Sweep
 from relay.invocation import State
-from relay.replay.planning import Replays, Request
-from relay.store.limits import Limits
-from relay.store.listing import Filter, Listing
-from relay.store.replay_runs import ReplayRuns
-from relay.store.replays import ReplayState, ReplayStore
+from relay.store.replays import ReplayState
 
 if TYPE_CHECKING:
     from bench.sweeps.stages import Scene, Scenes
@@ -23,7 +19,6 @@ if TYPE_CHECKING:
 SLOW_S: Final = 0.2
 IN_FLIGHT: Final = (100, 300, 900, 2_000)
 PAYLOAD_KIB: Final = (1, 16, 64, 256, 1_000)
-KEPT_MS: Final = 24 * 3600 * 1000
 STEPS: Final = ("step-a", "step-b", "step-c")
 CHAIN: Final = {"id": "chain", "steps": [{"webhook": name, "data": "input.data"} for name in STEPS]}
 
@@ -120,14 +115,11 @@ def replays(scenes: Scenes, calls: int) -> Sweep:
 
 def _replay(at: Scene, calls: int) -> None:
     """Replays every call, and waits until all have ended."""
-    client, limits = at.stage.server.client, Limits(0, 0, 0, KEPT_MS, KEPT_MS, KEPT_MS)
-    runs = ReplayRuns(client, keep_ms=KEPT_MS)
-    jobs = Replays(ReplayStore(client, limits), runs, Listing(client), lambda _ready: None)
-    wanted = Filter(webhook_id=WEBHOOK, states=frozenset({State.DELIVERED}))
-    job = jobs.start(PLUGIN, Request(filter=wanted, max=None, rate_per_second=None), caller="bench")
+    wanted = {"filter": {"webhookId": WEBHOOK, "states": [State.DELIVERED]}}
+    path = f"/v1/replays/{at.ask('POST', '/v1/replays', wanted)['replayId']}"
     at.stage.children.wait_until(
-        "the replay's end", lambda: jobs.get(PLUGIN, job.replay_id).state is ReplayState.DONE, 240
+        "the replay's end", lambda: at.ask("GET", path)["state"] == ReplayState.DONE, PATIENCE_S
     )
-    found = jobs.get(PLUGIN, job.replay_id)
-    if found.delivered != calls:
-        raise BenchError(f"{found.delivered} replays delivered of {calls}")
+    delivered = at.ask("GET", path)["delivered"]
+    if delivered != calls:
+        raise BenchError(f"{delivered} replays delivered of {calls}")

@@ -69,6 +69,18 @@ class Scene:
         if answer.status != 202 or b'"rejected":0' not in told[:64]:
             raise BenchError(f"POST /v1/triggers answered {answer.status}: {told[:200]!r}")
 
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Send one request to the API; return the JSON of its answer, which must be no error."""
+        connection = HTTPConnection("127.0.0.1", self.ports[0], timeout=COMMAND_S)
+        headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        told = answer.read()
+        connection.close()
+        if answer.status >= 300:
+            raise BenchError(f"{method} {path} answered {answer.status}: {told[:200]!r}")
+        return json.loads(told)
+
     def queue(self, calls: int, names: Sequence[str] = (WEBHOOK,), data: Any = DATA) -> None:
         """Queues calls, alternating between the named webhooks."""
         each_bytes = len(json.dumps(data))
