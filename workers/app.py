@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import workers.clean_start  # noqa: F401 - it may start the process anew, so nothing large is imported before it
+
+# isort: split
 from gevent import config as gevent_config
 
 from workers.bootsteps import Executing, Refilling, Reporting, Signing, Sweeping

@@ -7,6 +7,9 @@ and failed logins are limited and counted as those of the API are.
 
 from __future__ import annotations
 
+import workers.clean_start  # noqa: F401 - it may start the process anew, so nothing large is imported before it
+
+# isort: split
 import sys
 from typing import TYPE_CHECKING
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import workers.clean_start  # noqa: F401 - it may start the process anew, so nothing large is imported before it
+
+# isort: split
 from celery.signals import setup_logging
 
 from relay.queue import make_app
-from relay.settings import Settings, start_anew_without_foreign
+from relay.settings import Settings
 from relay.telemetry import log
 from workers.lanes import use_checked_transports
 from workers.tasks import register
-
-start_anew_without_foreign()
 
 settings = Settings.from_environ()
 log.configure(settings.log_level)  # before Celery logs: a log that nobody reads must not block the start

@@ -1,7 +1,7 @@
 """Reads the settings of every process of the relay from the environment."""
 
 from relay.settings.env_file import ENV_FILE, FILE_SUFFIX, PREFIX
-from relay.settings.environ import child_environ, default_plugin, look_up_secret, start_anew_without_foreign
+from relay.settings.environ import child_environ, default_plugin, look_up_secret
 from relay.settings.kinds import Secret
 from relay.settings.settings import Setting, Settings, unknown_names
 
@@ -15,6 +15,5 @@ __all__ = [
     "child_environ",
     "default_plugin",
     "look_up_secret",
-    "start_anew_without_foreign",
     "unknown_names",
 ]

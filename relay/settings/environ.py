@@ -1,14 +1,13 @@
-"""Hands this process's environment on to children, cleans it, and looks up secrets in it."""
+"""Hands this process's environment on to children, and looks up secrets in it."""
 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from relay.process.foreign import foreign_names
 from relay.settings.env_file import ENV_FILE, FILE_SUFFIX, PREFIX, read_env_file
-from relay.settings.foreign import foreign_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,20 +16,11 @@ if TYPE_CHECKING:
 def child_environ(extra: Mapping[str, str], without: Iterable[str] = ()) -> dict[str, str]:
     """Return this process's environment for a child, with ``extra`` and without the names in ``without``.
 
-    Leaves out variables that the child's libraries would obey unasked (`relay.settings.foreign`).
+    Leaves out variables that the child's libraries would obey unasked (`relay.process.foreign`).
     """
     dropped = {form for name in without for form in (name, name + FILE_SUFFIX)} | {name + FILE_SUFFIX for name in extra}
     dropped |= foreign_names(os.environ) - extra.keys()
     return {name: text for name, text in {**os.environ, **extra}.items() if name not in dropped}
-
-
-def start_anew_without_foreign() -> None:
-    """Restart this process without the variables that its libraries would obey unasked, if it has any.
-
-    Libraries read some of them once, long before any code of the relay runs, so removing them here is not enough.
-    """
-    if foreign_names(os.environ):
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], child_environ({}))  # noqa: S606 - no shell
 
 
 def look_up_secret(kind: str, name: str) -> str:

@@ -1,7 +1,8 @@
 """Makes the frozen ``Settings`` of a process from its environment.
 
 Each field carries its variable's name, its default as text, what it does and whether it is a secret, so that
-``relay settings``, the docs and the error messages all come from one place. Only this package reads ``os.environ``.
+``relay settings``, the docs and the error messages all come from one place. Only this package and
+`relay.process.foreign` read ``os.environ``.
 """
 
 from __future__ import annotations

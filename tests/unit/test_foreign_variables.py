@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
+from relay.process.foreign import foreign_names
 from relay.settings import child_environ
-from relay.settings.foreign import foreign_names
 
 FOREIGN = [
     *("SSLKEYLOGFILE", "OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES", "SSL_CERT_FILE", "SSL_CERT_DIR"),
@@ -52,7 +52,7 @@ def test_what_a_child_is_given_on_purpose_is_kept():
 def test_a_process_that_was_started_with_such_variables_starts_itself_anew_without_them(tmp_path):
     program = (
         "import json, os, sys\n"
-        "from relay.settings import start_anew_without_foreign\n"
+        "from relay.process.foreign import start_anew_without_foreign\n"
         "start_anew_without_foreign()\n"
         "print(json.dumps([sys.argv[1:], sorted(os.environ)]))\n"
     )
@@ -69,3 +69,20 @@ def test_a_process_that_was_started_with_such_variables_starts_itself_anew_witho
     assert arguments == ["--option", "a b"]
     assert not foreign_names(names)
     assert "PATH" in names
+
+
+@pytest.mark.parametrize("program", ["workers.app", "workers.lane_app", "workers.flower"])
+def test_nothing_large_is_loaded_before_a_process_starts_anew(program):
+    code = (
+        "import os, sys\n"
+        "before = set(sys.modules)\n"
+        "os.execve = lambda *_: sys.exit(print(*sys.modules.keys() - before))\n"
+        f"import {program}\n"
+    )
+    given = {**os.environ, "SSLKEYLOGFILE": "/dev/null"}
+    done = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=True)
+    loaded = {name for name in done.stdout.split() if name.partition(".")[0] not in sys.stdlib_module_names}
+    assert loaded == {
+        *("workers", program, "workers.clean_start"),
+        *("relay", "relay.process", "relay.process.foreign"),
+    }

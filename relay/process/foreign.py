@@ -2,11 +2,14 @@
 
 OpenSSL, libcurl, the C library, Python, Celery and Granian obey them without being asked: one writes every TLS key to a
 file, others load code, trust other authorities, or send calls through a proxy. No process of the relay runs with them.
+A process that starts anew without them has loaded little but this module.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -44,3 +47,14 @@ def foreign_names(names: Iterable[str]) -> frozenset[str]:
     """Return the names of the variables that a process of the relay must not run with."""
     others = (name for name in names if not name.startswith("RELAY_"))
     return frozenset(name for name in others if name.upper() in _NAMES or _FAMILIES.match(name))
+
+
+def start_anew_without_foreign() -> None:
+    """Restart this process without the variables that its libraries would obey unasked, if it has any.
+
+    Libraries read some of them once, long before any code of the relay runs, so removing them here is not enough.
+    """
+    foreign = foreign_names(os.environ)
+    if foreign:
+        kept = {name: text for name, text in os.environ.items() if name not in foreign}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], kept)  # noqa: S606 - no shell
