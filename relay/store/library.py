@@ -135,11 +135,11 @@ def _reached(script: LuaFile) -> list[LuaPart]:
     for part in parts:
         for name in part.names:
             declaring.setdefault(name, []).append(part)
-    reached: set[LuaPart] = set()
+    reached: set[tuple[str, int]] = set()  # the parts' places
     left = [part for part in script.parts if part.run]
     while left:
         part = left.pop()
-        if part not in reached:
-            reached.add(part)
-            left.extend(chain.from_iterable(declaring.get(name, ()) for name in part.uses))
-    return [part for part in parts if part in reached]
+        if part.place not in reached:
+            reached.add(part.place)
+            left.extend(chain.from_iterable(declaring[name] for name in declaring.keys() & part.uses))
+    return [part for part in parts if part.place in reached]

@@ -8,7 +8,7 @@ file's header names the includes that it uses directly. A declaration starts at 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Final
@@ -36,10 +36,10 @@ _LATER: Final = re.compile(r"(?P<function>\w+) = function\b")
 class LuaPart:
     """A declaration or statement that starts at the beginning of a line, with the lines that belong to it."""
 
-    names: tuple[str, ...]  # the names that it declares
-    made: str  # source that runs at load, before functions that use the names; or ''
-    run: str  # source that runs in each run; or ''
-    uses: frozenset[str]  # the names that occur in it
+    names: tuple[str, ...] = field(compare=False)  # the names that it declares
+    made: str = field(compare=False)  # source that runs at load, before functions that use the names; or ''
+    run: str = field(compare=False)  # source that runs in each run; or ''
+    uses: frozenset[str] = field(compare=False)  # the names that occur in it
     place: tuple[str, int] = ("", 0)  # its file and its index there, which identify it
 
     @property
