@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
+import socket
+import stat
 import time
-
-import psutil
+from pathlib import Path
 
 from tests.timing import BUSY_S
 
@@ -18,7 +21,8 @@ def count() -> int:
 
     Those depend on the callers: a relay keeps its connections for the whole session.
     """
-    return psutil.Process().num_fds() - _accepted()
+    descriptors = [int(path.name) for path in Path("/dev/fd").iterdir()]
+    return len(descriptors) - _accepted(descriptors)
 
 
 def left_since(before: int, *, within_s: float = BUSY_S) -> int:
@@ -37,7 +41,28 @@ def left_since(before: int, *, within_s: float = BUSY_S) -> int:
     return 0
 
 
-def _accepted() -> int:
-    sockets = psutil.Process().net_connections("inet")
-    served = {each.laddr.port for each in sockets if each.status == psutil.CONN_LISTEN}
-    return sum(each.status != psutil.CONN_LISTEN and bool(each.laddr) and each.laddr.port in served for each in sockets)
+def _accepted(descriptors: list[int]) -> int:
+    served: set[int] = set()
+    ports: list[int] = []
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):  # it is closed meanwhile
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                _add_port(descriptor, served, ports)
+    return sum(port in served for port in ports)
+
+
+def _add_port(descriptor: int, served: set[int], ports: list[int]) -> None:
+    """Add a socket's port to ``served`` if it listens, otherwise to ``ports``.
+
+    Asks the socket itself: the system's table of connections is long when many tests run at once.
+    """
+    asked = socket.socket(fileno=descriptor)
+    try:
+        if asked.family in {socket.AF_INET, socket.AF_INET6}:
+            port = asked.getsockname()[1]
+            if asked.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                served.add(port)
+            else:
+                ports.append(port)
+    finally:
+        asked.detach()

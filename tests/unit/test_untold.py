@@ -45,7 +45,7 @@ class Made:
     """Everything that commands can make and that exists now, by kind."""
 
     def __init__(self, site):
-        runtime = site.cli.runtime()
+        runtime = site.cli.made[0] if site.cli.made else site.cli.runtime()
         names = [key.decode().split(":", 2)[2] for key in runtime.client.keys("relay:{*}:*")]
         keys = runtime.api_keys.list()
         self.key_ends = {key.id: key.expires_at_ms for key in keys if not key.revoked}
@@ -53,7 +53,6 @@ class Made:
             kind: {name.split(":")[1] for name in names if name.startswith(kind)} for kind in ("inv:", "replay:")
         }
         self.revision = runtime.registry.last_revision("acme", "ping")
-        site.cli.close()
 
 
 def new_key_is_told(before, after, result, *, away):
@@ -68,9 +67,8 @@ def new_key_is_told(before, after, result, *, away):
     return bool(new)
 
 
-def everything_is_told(site, before, result, *, away=False):
+def everything_is_told(before, after, result, *, away=False):
     """Check that everything new was shown; return whether there is anything."""
-    after = Made(site)
     news = new_key_is_told(before, after, result, away=away)
     for kind, ids in after.ids.items():
         for each in ids - before.ids[kind]:
@@ -92,11 +90,13 @@ def test_whatever_request_fails_what_a_command_made_is_told_or_not_there(site, p
     with faulty_server(port) as server:
         faulty = Cli(server.url, site.cli.directory, site.cli.keys)
         faulty.run(*line)
+        after = Made(site)
         for number in range(server.requests):
-            before = Made(site)
+            before = after
             server.requests, server.at, server.fault = 0, number, fault
             result = faulty.run(*line)
-            left.append(everything_is_told(site, before, result, away=fault is Fault.LOST))
+            after = Made(site)
+            left.append(everything_is_told(before, after, result, away=fault is Fault.LOST))
     if fault is Fault.LOST:
         assert any(left), "no reply was lost to what makes something"
 
@@ -111,7 +111,7 @@ def test_of_a_plugin_that_is_moved_nothing_is_made_untold(site, path, valkey):
         client.hset(table_key(home), str(bucket), Place(1 - home, MoveStep.COPYING, home).to_text())
         result = site.cli.run(*line)
         client.delete(table_key(home))
-    assert everything_is_told(site, before, result) is (path == ("keys", "rotate")), (
+    assert everything_is_told(before, Made(site), result) is (path == ("keys", "rotate")), (
         "that needs nothing of the plugin's"
     )
     if path != ("keys", "rotate"):
