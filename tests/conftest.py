@@ -83,7 +83,7 @@ class RealServer:
 
     def client(self) -> redis.Redis:
         # Each store that a test makes keeps a connection until it is collected: the default of 100 may not be enough.
-        return redis.Redis.from_url(self.url, max_connections=4_096)
+        return redis.Redis.from_url(self.url, max_connections=4_096, driver_info=None)
 
 
 def start_valkey(directory: Path, *, port: int | None = None, **config: str) -> ValkeyServer:

@@ -240,21 +240,21 @@ class _Source(Env):
     def __init__(self, variables: Mapping[str, str]) -> None:
         super().__init__(eager=False)
         self._variables = variables
+        self.add_parser("setting", _read)
 
     def _get_value(self, env_key: str, default: Any) -> Any:
         text = self._variables.get(env_key, default)
         return default if text == "" and default is not ... else text  # an empty variable counts as not set
 
     def take(self, about: Setting) -> Any:
-        def read(text: str) -> Any:
-            try:
-                return about.read(text.strip())
-            except ValueError as error:
-                raise marshmallow.ValidationError(str(error)) from None
+        return self.setting(about.name, ... if about.default is None else about.default, about=about)
 
-        if about.name not in self.__custom_parsers__:
-            self.add_parser(about.name, read)
-        return getattr(self, about.name)(about.name, ... if about.default is None else about.default)
+
+def _read(text: str, *, about: Setting) -> Any:
+    try:
+        return about.read(text.strip())
+    except ValueError as error:
+        raise marshmallow.ValidationError(str(error)) from None
 
 
 def _take_files(variables: dict[str, str]) -> dict[str, Path]:
