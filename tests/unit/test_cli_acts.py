@@ -8,6 +8,7 @@ from relay.audit.entry import Act, entry_from
 from relay.store.trail import trails
 from tests.unit.cli import Cli, a_webhook
 from tests.unit.command_tree import LEAVES, arguments, make_site, names_of, wrong_name
+from tests.unit.kept import Kept
 
 #: Maps a command to the act or acts that it leaves, or to the reason why it leaves none.
 ACTS = {
@@ -78,13 +79,27 @@ REFUSED = [
 
 
 @pytest.fixture(scope="module")
-def site(valkey_server, tmp_path_factory):
+def made(valkey_server, tmp_path_factory):
+    """A site, and what it consisted of before any test."""
     with valkey_server.client() as client, pytest.MonkeyPatch.context() as patch:
         patch.setattr("relay.cli.vault.SETTLED_S", 0.0)
         patch.setattr("relay.cli.tail.time", SimpleNamespace(sleep=_interrupt))
         client.flushall()
         client.function_flush()
-        yield make_site(Cli(valkey_server.tcp_url, tmp_path_factory.mktemp("site")))
+        site = make_site(Cli(valkey_server.tcp_url, tmp_path_factory.mktemp("site")))
+        yield site, Kept.of(client, site.cli.directory)
+
+
+@pytest.fixture(scope="module")
+def site(made):
+    return made[0]
+
+
+@pytest.fixture
+def new_site(made):
+    site, kept = made
+    kept.put_back()
+    return site
 
 
 def _interrupt(_seconds):
@@ -143,10 +158,8 @@ def test_a_refused_act_leaves_one_entry_with_the_error_s_code(site, path, change
 
 
 @pytest.mark.parametrize("path", AUDITED, ids=" ".join)
-def test_a_command_leaves_its_act(valkey, tmp_path, monkeypatch, path):
-    monkeypatch.setattr("relay.cli.vault.SETTLED_S", 0.0)
-    monkeypatch.setattr("relay.cli.tail.time", SimpleNamespace(sleep=_interrupt))
-    site = make_site(Cli(valkey.tcp_url, tmp_path))
+def test_a_command_leaves_its_act(new_site, path):
+    site = new_site
     if path == ("invocations", "forget"):
         assert site.cli.run("invocations", "cancel", site.ref).exit_code == 0
     if path == ("vault", "promote"):

@@ -7,6 +7,7 @@ import pytest
 from relay.store.keyspace import SINGLE
 from relay.vault import Vault, raw_owner, result_owner, secrets_owner, token_owner
 from tests.unit.cli import Cli, a_webhook
+from tests.unit.kept import Kept
 
 PLANTED = b"planted-contents-that-nobody-sealed"
 OWNERS = {
@@ -32,6 +33,11 @@ class Site:
         for kind, owner in OWNERS.items():
             self.client.set(self.key(kind), self.vault(kind).seal(b"a value", owner(self.ref)))
         cli.json("vault", "promote")
+        self.whole, self.checks = self.rows()[0], self.checked()
+
+    def checked(self):
+        """Return what `relay doctor` finds."""
+        return [row["check"] for row in self.cli.json("doctor", exit_code=1)]
 
     def key(self, kind):
         if kind in {"target", "token"}:
@@ -75,12 +81,23 @@ DAMAGES = {
 }
 
 
+@pytest.fixture(scope="module")
+def made(valkey_server, tmp_path_factory):
+    """A site, and what it consisted of before any test."""
+    with valkey_server.client() as client, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("relay.cli.vault.SETTLED_S", 0.0)
+        client.flushall()
+        client.function_flush()
+        site = Site(Cli(valkey_server.tcp_url, tmp_path_factory.mktemp("site")))
+        yield site, Kept.of(client, site.cli.directory)
+        site.cli.close()
+
+
 @pytest.fixture
-def site(valkey, tmp_path, monkeypatch):
-    monkeypatch.setattr("relay.cli.vault.SETTLED_S", 0.0)
-    cli = Cli(valkey.tcp_url, tmp_path)
-    yield Site(cli)
-    cli.close()
+def site(made):
+    site, kept = made
+    kept.put_back()
+    return site
 
 
 def test_what_is_whole_is_counted_and_nothing_else_is_shown(site):
@@ -93,9 +110,8 @@ def test_what_is_whole_is_counted_and_nothing_else_is_shown(site):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_value_is_named_and_all_others_are_counted_resealed_and_retired(site, kind, damage):
     ring, other = site.ring(kind), ({"data", "target"} - {site.ring(kind)}).pop()
-    before, _ = site.rows()
+    before = site.whole
     old = {ring: key for (ring, key), count in before.items() if count}
-    checks = [row["check"] for row in site.cli.json("doctor", exit_code=1)]
     DAMAGES[damage](site, kind)
 
     keys, damaged = site.rows()
@@ -116,7 +132,7 @@ def test_a_damaged_value_is_named_and_all_others_are_counted_resealed_and_retire
     assert f"Values of the {ring} ring that do not open: 1. They may need {old[ring]}" in refused.stderr
     assert f"Retired: {old[other]} of the {other} ring." in refused.stderr
     assert set(site.rows()[0]) == set(before) - {(other, old[other])}
-    assert [row["check"] for row in site.cli.json("doctor", exit_code=1)] == checks
+    assert site.checked() == site.checks
 
     given_up = site.cli.json("vault", "retire", "--give-up-damaged")
     assert given_up == [{"ring": ring, "key": old[ring]}]
@@ -163,8 +179,8 @@ def test_a_rotation_in_one_go_does_all_but_retire_the_key_that_may_be_needed(sit
     assert sorted(keys.values()) == [0, 0, 1, 4]
 
 
-def test_one_ring_is_gone_through_without_the_keys_of_the_other(site):
-    del site.cli.keys["RELAY_TARGET_KEYS_FILE"]
+def test_one_ring_is_gone_through_without_the_keys_of_the_other(site, monkeypatch):
+    monkeypatch.delitem(site.cli.keys, "RELAY_TARGET_KEYS_FILE")
     (site.cli.directory / "target.keys").unlink()
     assert [row["role"] for row in site.cli.json("vault", "status", "--ring", "data")] == ["seals", "opens"]
     assert site.cli.json("vault", "reseal", "--ring", "data") == {"resealed": 2, "current": 0, "unreadable": 0}

@@ -18,6 +18,7 @@ from tests.faulty_server import Fault, faulty_server
 from tests.unit.cli import Cli, old_ring_text
 from tests.unit.command_tree import arguments, make_site
 from tests.unit.forked_command import start_command
+from tests.unit.kept import Kept
 
 #: Commands that make something whose text or id only they know.
 MAKING = [
@@ -32,11 +33,22 @@ MAKING = [
 ANEW = {("webhooks", "rollback"): {"revision": ()}}
 
 
+@pytest.fixture(scope="module")
+def made(valkey_server, tmp_path_factory):
+    """A site, and what it consisted of before any test."""
+    with valkey_server.client() as client, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("relay.cli.vault.SETTLED_S", 0.0)
+        patch.setattr("relay.store.connection.ExponentialBackoff", lambda cap, base: NoBackoff())
+        client.flushall()
+        client.function_flush()
+        site = make_site(Cli(valkey_server.tcp_url, tmp_path_factory.mktemp("site")))
+        yield site, Kept.of(client, site.cli.directory)
+
+
 @pytest.fixture
-def site(valkey, tmp_path, monkeypatch):
-    monkeypatch.setattr("relay.cli.vault.SETTLED_S", 0.0)
-    monkeypatch.setattr("relay.store.connection.ExponentialBackoff", lambda cap, base: NoBackoff())
-    site = make_site(Cli(valkey.tcp_url, tmp_path))
+def site(made):
+    site, kept = made
+    kept.put_back()
     yield site
     site.cli.close()
 
@@ -102,12 +114,12 @@ def test_whatever_request_fails_what_a_command_made_is_told_or_not_there(site, p
 
 
 @pytest.mark.parametrize("path", MAKING, ids=" ".join)
-def test_of_a_plugin_that_is_moved_nothing_is_made_untold(site, path, valkey):
+def test_of_a_plugin_that_is_moved_nothing_is_made_untold(site, path, valkey_server):
     bucket = bucket_of_plugin("acme")
     home = bucket % 2
     line = arguments(site, path, **ANEW.get(path, {}))
     before = Made(site)
-    with valkey.client() as client:
+    with valkey_server.client() as client:
         client.hset(table_key(home), str(bucket), Place(1 - home, MoveStep.COPYING, home).to_text())
         result = site.cli.run(*line)
         client.delete(table_key(home))
