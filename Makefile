@@ -51,7 +51,7 @@ test-deep: env  ## the tests that generate examples or orders, or use both serve
 	DEPTH=deep $(PYTEST) tests/contract tests/unit $(addprefix tests/,$(DEEP))
 
 test-quick: env  ## unit and architecture tests, for every change: one to two minutes on two processors
-	$(PYTEST) tests/unit tests/architecture
+	$(PYTEST) -p no:schemathesis tests/unit tests/architecture
 
 lint: env  ## ruff, mypy and the import rules
 	$(BIN)/ruff check .

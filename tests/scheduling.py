@@ -2,7 +2,7 @@
 
 The tests of a file run in one process, because its fixtures start servers. Files that share a server of the whole
 session run in one process too, or each process would start its own. The server ends after the last of them, because
-even an idle one uses processor time.
+even an idle one uses processor time. So do the rules about source files, which read each file once.
 """
 
 from __future__ import annotations
@@ -39,22 +39,28 @@ LONGEST = (
     *("tests/cluster/test_slot_migration.py", "tests/integration/test_key_timing.py"),
     *("tests/contract/test_ledger_model.py", "tests/e2e/test_telehealth.py", "tests/chaos/test_refusals.py"),
     *("tests/cluster/test_silent_primary.py", "tests/integration/test_api_generated.py"),
-    *("tests/integration/test_api_siege.py", "tests/unit/test_cli_acts.py", "tests/cluster/test_moves.py"),
+    *("tests/integration/test_api_siege.py", "tests/cluster/test_moves.py"),
     *("tests/contract/test_replays.py", "tests/integration/test_bench_sweeps.py", "tests/e2e/test_load.py"),
-    *("tests/unit/test_linear_time.py", "tests/integration/test_hostile_login.py", "tests/unit/test_cli_screen.py"),
-    *("tests/cluster/test_rabbitmq.py", "tests/cluster/test_failover.py", "tests/e2e/test_rotation.py"),
+    *("tests/integration/test_hostile_login.py", "tests/cluster/test_rabbitmq.py"),
+    *("tests/cluster/test_failover.py", "tests/e2e/test_rotation.py"),
     *("tests/integration/test_heartbeats.py", "tests/integration/test_replays.py"),
     *("tests/integration/test_bench_peers.py", "tests/cluster/test_whole_relay.py", "tests/integration/test_alerts.py"),
 )
 #: The order of all other units, by folder: those with the longer units first.
-FOLDERS = ("chaos", "cluster", "e2e", "integration", "executor", "contract", "unit", "architecture")
+FOLDERS = ("chaos", "cluster", "e2e", "integration", "executor", "contract", "architecture", "unit")
+#: The files of the last folder that take four seconds or longer, longest first: the others fill what they leave.
+LONGEST_OF_LAST = (
+    *("untold", "javascript_module", "linear_time", "cli_screen", "client", "cli_listing", "cli_acts"),
+    *("damaged_values", "cli_call_once", "kept_settings", "documents"),
+)
+_LAST_FIRST = {f"tests/{FOLDERS[-1]}/test_{file}.py": place for place, file in enumerate(LONGEST_OF_LAST)}
 _PLACES = {unit: place for place, unit in enumerate(LONGEST)}
 
 
 def unit_of(nodeid: str) -> str:
-    """Return the unit that a test is scheduled with: its file, or the fixture that several files share."""
+    """Return the unit that a test is scheduled with: its file, or what several files share."""
     file = nodeid.partition("::")[0]
-    return _SHARED.get(file, file)
+    return "architecture" if file.startswith("tests/architecture/") else _SHARED.get(file, file)
 
 
 def strangers(items: Iterable[pytest.Function]) -> set[str]:
@@ -69,11 +75,12 @@ def strangers(items: Iterable[pytest.Function]) -> set[str]:
     }
 
 
-def place_of(nodeid: str) -> tuple[int, int]:
+def place_of(nodeid: str) -> tuple[int, int, int]:
     """Return the key by which tests are sorted in order of start; the same for all tests of a unit."""
     folder = nodeid.split("/")[1]
     later = FOLDERS.index(folder) if folder in FOLDERS else len(FOLDERS)
-    return _PLACES.get(unit_of(nodeid), len(_PLACES)), later
+    unit = unit_of(nodeid)
+    return _PLACES.get(unit, len(_PLACES)), later, _LAST_FIRST.get(unit, len(_LAST_FIRST))
 
 
 #: Closes the fixtures that the current unit's files share.
