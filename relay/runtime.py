@@ -1,81 +1,29 @@
-"""Composition root: makes wired objects from settings. `relay.worker_runtime` adds those that only workers have."""
+"""Composition root of the API and of commands: adds to the parts of every process those that workers do without."""
 
 from __future__ import annotations
 
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from relay.accept.dispatcher import Dispatcher
 from relay.audit.actor import act_as_operator
-from relay.egress import AddressPolicy
-from relay.errors import SettingsError
-from relay.queue import Publisher, is_one_database, make_app
 from relay.registration.endpoint import EndpointRules
 from relay.replay.planning import Replays
+from relay.shared_runtime import SharedRuntime
 from relay.store.act_notes import ActNotes
-from relay.store.backlog import Backlog
 from relay.store.connection import connect
-from relay.store.invocations import InvocationStore
 from relay.store.keys import ApiKeys
-from relay.store.keyspace import Keyspace
-from relay.store.limits import Limits
 from relay.store.listing import Listing
-from relay.store.measures import Measures
-from relay.store.moving import PluginMoves
 from relay.store.notices import Subscription
-from relay.store.partitions import agreed_client, partitions_of
-from relay.store.places import Places
-from relay.store.policies import Policies
-from relay.store.registry import Registry
-from relay.store.replay_runs import ReplayRuns
-from relay.store.replays import ReplayStore
 from relay.store.replicas import Replicas
-from relay.store.workers import Workers
-from relay.telemetry.spans import Spans, make_spans
 from relay.traffic import TrafficControl
-from relay.up.processes import DATA_KEYS, TARGET_KEYS
-from relay.vault import Vault
 
 if TYPE_CHECKING:
-    from celery import Celery
-    from redis import Redis
-
     from relay.metrics.page import MetricsPage
-    from relay.settings import Secret, Settings
+    from relay.settings import Settings
 
 
-class Runtime:
-    """The parts of a process of the relay; each is built on first use."""
-
-    def __init__(self, settings: Settings, *, holds_target_keys: bool, app: Celery | None = None) -> None:
-        self.settings = settings
-        self._holds_target_keys = holds_target_keys
-        self._app = app
-        self.operator = ""  # the actor of this process's acts, if it runs a command
-
-    def close(self) -> None:
-        """End its threads and connections; nothing that was built may be used afterwards."""
-        built = self.__dict__
-        for part in ("dispatcher", "publisher", "client"):
-            if part in built:
-                built[part].close()
-
-    @cached_property
-    def client(self) -> Redis:
-        """The client of the store. Raises `SettingsError` if the store has another number of partitions."""
-        return agreed_client(self.settings, divides=not self.operator)
-
-    @cached_property
-    def keyspace(self) -> Keyspace:
-        """The names of the store's keys."""
-        count = partitions_of(self.settings)
-        return Keyspace(count, Places(lambda: self.client, count) if count > 1 else None)
-
-    @cached_property
-    def policy(self) -> AddressPolicy:
-        """The policy that judges which addresses may be dialled."""
-        settings = self.settings
-        return AddressPolicy(settings.egress_allow, settings.egress_deny, settings.egress_ports)
+class Runtime(SharedRuntime):
+    """The parts of the API's process, or of a command's; each is built on first use."""
 
     @cached_property
     def rules(self) -> EndpointRules:
@@ -83,49 +31,9 @@ class Runtime:
         return EndpointRules(self.policy, frozenset(self.settings.extra_suffixes))
 
     @cached_property
-    def data_vault(self) -> Vault:
-        """Seals payloads and results."""
-        if self.settings.data_keys is None:
-            raise SettingsError("RELAY_DATA_KEYS is not set: payloads and results could not be sealed.")
-        return self._vault(DATA_KEYS, self.settings.data_keys)
-
-    @cached_property
-    def target_vault(self) -> Vault | None:
-        """Opens targets; None in a process that must not open any."""
-        keys = self.settings.target_keys
-        return self._vault(TARGET_KEYS, keys) if self._holds_target_keys and keys is not None else None
-
-    def _vault(self, name: str, keys: Secret) -> Vault:
-        """Make a vault; if its key ring is in a file, it follows the file's changes."""
-        file = self.settings.files.get(name)
-        return Vault.from_text(keys.reveal()) if file is None else Vault.from_file(file)
-
-    @cached_property
-    def registry(self) -> Registry:
-        """Webhooks and their revisions."""
-        return Registry(self.client, self.data_vault, self.target_vault, self.keyspace)
-
-    @cached_property
     def api_keys(self) -> ApiKeys:
         """API keys."""
         return ApiKeys(self.client, self.data_vault, self.keyspace)
-
-    @cached_property
-    def limits(self) -> Limits:
-        """How much may be pending, and how long final records are kept."""
-        return Limits.from_settings(self.settings)
-
-    @cached_property
-    def store(self) -> InvocationStore:
-        """The ledger."""
-        return InvocationStore(
-            self.client,
-            self.limits,
-            lease_margin_ms=int(self.settings.lease_margin_s * 1000),
-            operator=self.operator,
-            keys=self.keyspace,
-            replicas=self.settings.store_replicas,
-        )
 
     @cached_property
     def act_notes(self) -> ActNotes:
@@ -133,19 +41,9 @@ class Runtime:
         return ActNotes(self.client, self.keyspace)
 
     @cached_property
-    def workers(self) -> Workers:
-        """The list of live workers."""
-        return Workers(self.client)
-
-    @cached_property
     def listing(self) -> Listing:
         """Lists of invocations."""
         return Listing(self.client, self.keyspace)
-
-    @cached_property
-    def plugin_moves(self) -> PluginMoves:
-        """Moves plugins to other partitions."""
-        return PluginMoves(self.client, self.keyspace.partitions, self.settings.store_replicas)
 
     @cached_property
     def replays(self) -> Replays:
@@ -153,40 +51,9 @@ class Runtime:
         return Replays(self.replay_store, self.replay_runs, self.listing, self.publisher.publish_ready)
 
     @cached_property
-    def replay_store(self) -> ReplayStore:
-        """Replay jobs."""
-        return ReplayStore(self.client, self.limits, self.keyspace)
-
-    @cached_property
-    def replay_runs(self) -> ReplayRuns:
-        """Plans and runs replay jobs."""
-        return ReplayRuns(
-            self.client,
-            keep_ms=self.limits.failed_retention_ms,
-            max_age_ms=self.limits.max_age_ms,
-            keys=self.keyspace,
-            replicas=self.settings.store_replicas,
-        )
-
-    @cached_property
-    def policies(self) -> Policies:
-        """Pauses and breakers."""
-        return Policies(self.client, self.store, self.keyspace)
-
-    @cached_property
-    def measures(self) -> Measures:
-        """The counts of invocations."""
-        return Measures(self.client, self.keyspace)
-
-    @cached_property
-    def backlog(self) -> Backlog:
-        """The counts of calls that wait in the lanes."""
-        return Backlog(self.client, self.keyspace)
-
-    @cached_property
     def metrics_page(self) -> MetricsPage:
         """The page that Prometheus reads."""
-        from relay.metrics.page import MetricsPage  # noqa: PLC0415 - commands and workers do without
+        from relay.metrics.page import MetricsPage  # noqa: PLC0415 - commands do without
 
         return MetricsPage(
             self.registry,
@@ -202,22 +69,6 @@ class Runtime:
     def traffic(self) -> TrafficControl:
         """Shows how webhooks' calls flow, stops them and lets them go again."""
         return TrafficControl(self.registry, self.policies, self.measures, self.publisher.publish_ready)
-
-    @cached_property
-    def publisher(self) -> Publisher:
-        """Publishes reference ids."""
-        settings = self.settings
-        return Publisher(self._app or make_app(settings), in_store=is_one_database(settings))
-
-    @cached_property
-    def dispatcher(self) -> Dispatcher:
-        """Accepts triggers."""
-        return Dispatcher(self.registry, self.store, self.data_vault, self.publisher)
-
-    def spans(self, process: str) -> Spans:
-        """Make the `Spans` of the process. Raises `SettingsError` if the extra is not installed."""
-        settings = self.settings
-        return make_spans(settings.otlp_endpoint, process=process, percent=settings.otlp_percent)
 
     def subscribe(self, process: str) -> Subscription:
         """Subscribe to the notices of one API process."""

@@ -26,7 +26,7 @@ from relay.outbound.sender import Sender
 from relay.outbound.transport import CurlTransport
 from relay.process import descriptors
 from relay.replay.running import Replaying
-from relay.runtime import Runtime
+from relay.shared_runtime import SharedRuntime
 from relay.store.access_tokens import AccessTokenStore
 from relay.store.callbacks import Callbacks
 from relay.store.steps import Steps
@@ -58,7 +58,7 @@ class WorkerParts:
     transport: CurlTransport
     checkpointing: Sequence[Checkpointing]
     alerting: Alerting
-    runtime: Runtime
+    runtime: SharedRuntime
 
     def close(self) -> None:
         """Close connections, including those to endpoints, and end threads."""
@@ -72,7 +72,7 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     Raises:
         SettingsError: a key ring is missing, or the system does not allow as many connections as calls in flight.
     """
-    runtime = Runtime(settings, holds_target_keys=True, app=app)
+    runtime = SharedRuntime(settings, holds_target_keys=True, app=app)
     if runtime.target_vault is None:
         raise SettingsError("RELAY_TARGET_KEYS is not set: a worker could open no target.")
     descriptors.allow_calls(settings.max_in_flight)
@@ -99,7 +99,7 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     )
 
 
-def _transport(runtime: Runtime) -> CurlTransport:
+def _transport(runtime: SharedRuntime) -> CurlTransport:
     settings = runtime.settings
     return CurlTransport(
         runtime.policy,
@@ -111,7 +111,7 @@ def _transport(runtime: Runtime) -> CurlTransport:
 
 
 def _executor(
-    runtime: Runtime, target_vault: Vault, sender: Sender, watch: CallWatch, lanes: Collection[str]
+    runtime: SharedRuntime, target_vault: Vault, sender: Sender, watch: CallWatch, lanes: Collection[str]
 ) -> Executor:
     tokens = AccessTokens(AccessTokenStore(runtime.client, runtime.keyspace), sender, target_vault)
     plans = CallPlans(runtime.registry, runtime.policy)
@@ -133,7 +133,7 @@ def _executor(
     )
 
 
-def _replaying(runtime: Runtime) -> Replaying:
+def _replaying(runtime: SharedRuntime) -> Replaying:
     return Replaying(
         runtime.replay_runs,
         runtime.replay_store,

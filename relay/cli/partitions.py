@@ -19,6 +19,7 @@ from relay.cli.parameters import IdType
 from relay.errors import Unavailable
 from relay.settings import Settings
 from relay.store.connection import connect
+from relay.store.moving import PluginMoves
 from relay.store.old_names import adopt_old_keys
 from relay.store.partition_states import partition_states
 from relay.store.server_errors import store_errors
@@ -74,11 +75,12 @@ def move(screen: Screen, data_dir: Path, plugin: str, target: int | None) -> Non
     If the command is interrupted, give it again. A plugin whose name has the same hash is moved with it.
     """
     runtime = command_runtime(Settings.for_command(data_dir))
-    if not runtime.plugin_moves.knows(plugin):
+    moves = PluginMoves(runtime.client, runtime.keyspace.partitions, runtime.settings.store_replicas)
+    if not moves.knows(plugin):
         check_plugin(runtime, plugin)
     runtime.act_notes.note(Act.PARTITION_MOVE, subject=plugin, outcome="begun")
-    moved = runtime.plugin_moves.move(plugin, target)
-    for ready in runtime.plugin_moves.queued(plugin, moved.target):
+    moved = moves.move(plugin, target)
+    for ready in moves.queued(plugin, moved.target):
         runtime.publisher.publish_ready(ready)
     runtime.act_notes.note(Act.PARTITION_MOVE, subject=plugin)
     screen.show(asdict(moved), lambda: Text(_sentence(moved)))

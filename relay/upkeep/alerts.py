@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from relay.accept.dispatcher import Dispatcher
-    from relay.runtime import Runtime
     from relay.settings import Settings
+    from relay.shared_runtime import SharedRuntime
     from relay.store.alerts import AlertChange
     from relay.store.backlog import Backlog
     from relay.store.measures import Counts, Measures
@@ -80,7 +80,7 @@ class Alerting:
         self._dispatcher = dispatcher
 
     @classmethod
-    def of(cls, runtime: Runtime) -> Self:
+    def of(cls, runtime: SharedRuntime) -> Self:
         """Build it from the parts of a process."""
         sources = AlertSources(runtime.registry, runtime.measures, runtime.policies, runtime.backlog, runtime.workers)
         return cls(AlertRules.of(runtime.settings), Alerts(runtime.client), sources, runtime.dispatcher)

@@ -81,17 +81,26 @@ UNUSED = {
         },
     ),
     "the API": (
-        ["api.app"],
+        ["api.app", "relay.runtime"],
         {
             "celery.app": "runs tasks",
             "kombu.entity": "is loaded when the first id is published",
             "gevent": "runs workers' calls",
             "flower": "is a program of its own",
             "pycurl": "makes calls",
+            "relay.store.moving": "moves plugins, which a command does",
             **REGISTERS,
         },
     ),
-    "workers": (["workers.app"], {"falcon": "answers HTTP requests", **REGISTERS}),
+    "workers": (
+        ["workers.app"],
+        {
+            "falcon": "answers HTTP requests",
+            "relay.runtime": "wires the API and commands",
+            "relay.store.moving": "moves plugins, which a command does",
+            **REGISTERS,
+        },
+    ),
 }
 
 

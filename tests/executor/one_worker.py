@@ -7,7 +7,7 @@ import time
 
 import gevent
 
-from relay import runtime, worker_runtime
+from relay import runtime, shared_runtime, worker_runtime
 from relay.accept.intake import TriggerRequest
 from relay.executor import access_tokens
 from relay.outbound import transport
@@ -55,7 +55,7 @@ class OneWorker:
         self.step(0)
         self._clients = []
         monkeypatch.setattr(partitions, "connect", lambda _settings: self._connect(server.url))
-        monkeypatch.setattr(runtime, "Publisher", lambda _app, **_: self.lanes)
+        monkeypatch.setattr(shared_runtime, "Publisher", lambda _app, **_: self.lanes)
         monkeypatch.setattr(loops, "RETRY_S", RETRY_S)
         for name, short_s in (("FRESH_S", 0.0), ("LOOK_S", 0.001), ("FETCH_LOCK_S", 0.1), ("FIRST_PAUSE_S", 0.01)):
             monkeypatch.setattr(access_tokens, name, short_s)
