@@ -2,7 +2,8 @@
 
 The tests of a file run in one process, because its fixtures start servers. Files that share a server of the whole
 session run in one process too, or each process would start its own. The server ends after the last of them, because
-even an idle one uses processor time. So do the rules about source files, which read each file once.
+even an idle one uses processor time. So do the files that start commands (``tests/unit/forked_command.py``), for which
+they are imported once, and the rules about source files, which read each file once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-#: Maps a session fixture to the files that share it, in order.
+#: Maps a session fixture, or "commands", to the files that share it, in order.
 SHARING = {
     "harness": ("answers", "contract", "hiding", "plugins", "sent_once"),
     "running_relay": ("browser_client", "console", "docs_page", "flower_pages", "javascript_client", "python_client"),
@@ -26,8 +27,9 @@ SHARING = {
         *("api_hostile_cases", "api_invocations", "api_listing", "api_overview", "api_replays", "api_triggers"),
         *("api_webhooks", "console"),
     ),
+    "commands": ("cli_call_once", "cli_invocations", "cli_partitions", "cli_screen", "cli_webhooks", "untold"),
 }
-_FOLDERS = {"harness": "e2e", "running_relay": "e2e", "running": "integration"}
+_FOLDERS = {"harness": "e2e", "running_relay": "e2e", "running": "integration", "commands": "unit"}
 _BROWSER = ("browser", "tests/e2e")
 _SHARED = {f"tests/{_FOLDERS[name]}/test_{file}.py": name for name, files in SHARING.items() for file in files}
 #: The units that take twenty seconds or longer on two otherwise idle cores, longest first.
@@ -48,12 +50,13 @@ LONGEST = (
 )
 #: The order of all other units, by folder: those with the longer units first.
 FOLDERS = ("chaos", "cluster", "e2e", "integration", "executor", "contract", "architecture", "unit")
-#: The files of the last folder that take four seconds or longer, longest first: the others fill what they leave.
+#: The units of the last folder that take four seconds or longer, longest first: the others fill what they leave.
 LONGEST_OF_LAST = (
-    *("untold", "javascript_module", "linear_time", "cli_screen", "client", "cli_listing", "cli_acts"),
-    *("damaged_values", "cli_call_once", "kept_settings", "documents"),
+    *("commands", "tests/unit/test_javascript_module.py", "tests/unit/test_linear_time.py"),
+    *("tests/unit/test_client.py", "tests/unit/test_cli_listing.py", "tests/unit/test_cli_acts.py"),
+    *("tests/unit/test_damaged_values.py", "tests/unit/test_kept_settings.py", "tests/unit/test_documents.py"),
 )
-_LAST_FIRST = {f"tests/{FOLDERS[-1]}/test_{file}.py": place for place, file in enumerate(LONGEST_OF_LAST)}
+_LAST_FIRST = {unit: place for place, unit in enumerate(LONGEST_OF_LAST)}
 _PLACES = {unit: place for place, unit in enumerate(LONGEST)}
 
 

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from tests.scheduling import _LAST_FIRST, _SHARED, FOLDERS, LONGEST, SHARING, place_of, unit_of
+from tests.scheduling import _SHARED, FOLDERS, LONGEST, LONGEST_OF_LAST, SHARING, place_of, unit_of
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_every_file_and_folder_that_is_placed_is_one_of_the_suite_s():
-    named = [*_SHARED, *_LAST_FIRST, *(unit for unit in LONGEST if unit not in SHARING)]
+    named = [*_SHARED, *(unit for unit in (*LONGEST, *LONGEST_OF_LAST) if unit not in SHARING)]
     assert [name for name in named if not (ROOT / name).is_file()] == []
     assert {path.parent.name for path in ROOT.glob("tests/*/test_*.py")} == set(FOLDERS)
 
