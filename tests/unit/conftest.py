@@ -9,6 +9,23 @@ from tests.unit.command_tree import make_site
 from tests.unit.forked_command import start_command
 
 
+@pytest.fixture(scope="module")
+def empty_server(valkey_server):
+    """A real server, emptied of keys and functions: files of other folders may have loaded scripts of their own."""
+    with valkey_server.client() as client:
+        client.flushall()
+        client.function_flush()
+    return valkey_server
+
+
+@pytest.fixture
+def valkey(empty_server):
+    """A real server, emptied of keys; it keeps the relay's scripts, because loading them takes longer than most tests."""
+    with empty_server.client() as client:
+        client.flushall()
+    return empty_server
+
+
 @pytest.fixture
 def cli(valkey, tmp_path):
     cli = Cli(valkey.tcp_url, tmp_path)
@@ -17,13 +34,11 @@ def cli(valkey, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def site(valkey_server, tmp_path_factory):
+def site(empty_server, tmp_path_factory):
     """The relay on which the commands of `tests/unit/command_tree.py` work."""
-    with valkey_server.client() as client, pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("relay.cli.vault.SETTLED_S", 0.0)
-        client.flushall()
-        client.function_flush()
-        yield make_site(Cli(valkey_server.tcp_url, tmp_path_factory.mktemp("site")))
+        yield make_site(Cli(empty_server.tcp_url, tmp_path_factory.mktemp("site")))
 
 
 @pytest.fixture

@@ -79,14 +79,12 @@ REFUSED = [
 
 
 @pytest.fixture(scope="module")
-def made(valkey_server, tmp_path_factory):
+def made(empty_server, tmp_path_factory):
     """A site, and what it consisted of before any test."""
-    with valkey_server.client() as client, pytest.MonkeyPatch.context() as patch:
+    with empty_server.client() as client, pytest.MonkeyPatch.context() as patch:
         patch.setattr("relay.cli.vault.SETTLED_S", 0.0)
         patch.setattr("relay.cli.tail.time", SimpleNamespace(sleep=_interrupt))
-        client.flushall()
-        client.function_flush()
-        site = make_site(Cli(valkey_server.tcp_url, tmp_path_factory.mktemp("site")))
+        site = make_site(Cli(empty_server.tcp_url, tmp_path_factory.mktemp("site")))
         yield site, Kept.of(client, site.cli.directory)
 
 

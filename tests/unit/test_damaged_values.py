@@ -82,13 +82,11 @@ DAMAGES = {
 
 
 @pytest.fixture(scope="module")
-def made(valkey_server, tmp_path_factory):
+def made(empty_server, tmp_path_factory):
     """A site, and what it consisted of before any test."""
-    with valkey_server.client() as client, pytest.MonkeyPatch.context() as patch:
+    with empty_server.client() as client, pytest.MonkeyPatch.context() as patch:
         patch.setattr("relay.cli.vault.SETTLED_S", 0.0)
-        client.flushall()
-        client.function_flush()
-        site = Site(Cli(valkey_server.tcp_url, tmp_path_factory.mktemp("site")))
+        site = Site(Cli(empty_server.tcp_url, tmp_path_factory.mktemp("site")))
         yield site, Kept.of(client, site.cli.directory)
         site.cli.close()
 

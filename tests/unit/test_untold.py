@@ -34,14 +34,12 @@ ANEW = {("webhooks", "rollback"): {"revision": ()}}
 
 
 @pytest.fixture(scope="module")
-def made(valkey_server, tmp_path_factory):
+def made(empty_server, tmp_path_factory):
     """A site, and what it consisted of before any test."""
-    with valkey_server.client() as client, pytest.MonkeyPatch.context() as patch:
+    with empty_server.client() as client, pytest.MonkeyPatch.context() as patch:
         patch.setattr("relay.cli.vault.SETTLED_S", 0.0)
         patch.setattr("relay.store.connection.ExponentialBackoff", lambda cap, base: NoBackoff())
-        client.flushall()
-        client.function_flush()
-        site = make_site(Cli(valkey_server.tcp_url, tmp_path_factory.mktemp("site")))
+        site = make_site(Cli(empty_server.tcp_url, tmp_path_factory.mktemp("site")))
         yield site, Kept.of(client, site.cli.directory)
 
 
@@ -114,12 +112,12 @@ def test_whatever_request_fails_what_a_command_made_is_told_or_not_there(site, p
 
 
 @pytest.mark.parametrize("path", MAKING, ids=" ".join)
-def test_of_a_plugin_that_is_moved_nothing_is_made_untold(site, path, valkey_server):
+def test_of_a_plugin_that_is_moved_nothing_is_made_untold(site, path, empty_server):
     bucket = bucket_of_plugin("acme")
     home = bucket % 2
     line = arguments(site, path, **ANEW.get(path, {}))
     before = Made(site)
-    with valkey_server.client() as client:
+    with empty_server.client() as client:
         client.hset(table_key(home), str(bucket), Place(1 - home, MoveStep.COPYING, home).to_text())
         result = site.cli.run(*line)
         client.delete(table_key(home))
