@@ -46,6 +46,11 @@ def pytest_collection_finish():
     gc.enable()
 
 
+def pytest_unconfigure():
+    gc.collect()
+    gc.freeze()  # pytest and Python would search all that is left several times more
+
+
 def pytest_collection_modifyitems(items):
     if found := strangers(items):
         raise pytest.UsageError(f"to be named in SHARING of tests/scheduling.py: {', '.join(sorted(found))}")
