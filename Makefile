@@ -50,7 +50,7 @@ test: env  ## the whole test suite (TESTS=path for a part of it)
 test-deep: env  ## the tests that generate examples or orders, or use both servers, with several times as many
 	DEPTH=deep $(PYTEST) tests/contract tests/unit $(addprefix tests/,$(DEEP))
 
-test-quick: env  ## unit and architecture tests, for every change: one to two minutes on two processors
+test-quick: env  ## unit and architecture tests, for every change: a minute on two processors
 	$(PYTEST) -p no:schemathesis tests/unit tests/architecture
 
 lint: env  ## ruff, mypy and the import rules
