@@ -43,7 +43,7 @@ def lines(axes: Any, sweep: dict[str, Any]) -> None:
         axes.plot(*zip(*points, strict=True), marker="o", label=name, color=OURS if name == "relay" else None)
     if sweep["name"] in WIDE:
         axes.set_xscale("log")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.05 * axes.dataLim.y1)
     axes.set_title(sweep["title"])
     axes.set_xlabel(sweep["x"])
     axes.set_ylabel(sweep["y"])
