@@ -30,13 +30,13 @@ class Caller(threading.Thread):
     def __init__(self, harness, plugin):
         super().__init__()
         self.plugin, self.accepted, self.refused = plugin, [], Counter()
-        self._harness, self._stopping = harness, threading.Event()
+        self._dispatcher, self._stopping = harness.runtime.dispatcher, threading.Event()  # built before any thread runs
 
     def run(self):
         while not self._stopping.is_set():
             call = TriggerRequest(self.plugin, "post", {"data": {}}, new_reference_id(self.plugin), "k1")
             try:
-                self.accepted.append(self._harness.runtime.dispatcher.trigger(call).reference_id)
+                self.accepted.append(self._dispatcher.trigger(call).reference_id)
             except RelayError as error:
                 self.refused[type(error)] += 1
             time.sleep(0.15)  # no faster than a worker sends on a busy machine
