@@ -28,15 +28,7 @@ PROGRAMS: Final = Path(sys.executable).parent
 PLUGIN: Final = "bench"
 WEBHOOK: Final = "bench-call"
 BATCH: Final = 1_000  # the most that POST /v1/triggers takes
-KEYS_CREATE: Final = (
-    "keys",
-    "create",
-    "--plugin",
-    PLUGIN,
-    *("--scope", "trigger", "--scope", "operate"),
-    "--output",
-    "json",
-)
+KEYS_CREATE: Final = f"keys create --plugin {PLUGIN} --scope trigger --scope operate --output json".split()
 COMMAND_S: Final = 60.0
 API_LOOKS_S: Final = 0.05
 API_CPU: Final = "RELAY_API_CPU"

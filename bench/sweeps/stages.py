@@ -47,7 +47,8 @@ class Scene:
         self._settings = dict(settings or {})
         self._workers = 0
         known = [*(webhook(name, stage.endpoint_url) for name in (WEBHOOK, *names)), *chains]
-        self.ports, self.key = self.relay.start_apis(stage, known, self._settings, apis)
+        self.ports, key = self.relay.start_apis(stage, known, self._settings, apis)
+        self._headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
 
     def measure(self) -> dict[str, float]:
         """Begin to measure: note the processor time that the processes have used so far."""
@@ -62,8 +63,7 @@ class Scene:
         connection.close()
 
     def post_on(self, connection: HTTPConnection, body: bytes) -> None:
-        headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
-        connection.request("POST", "/v1/triggers", body, headers)
+        connection.request("POST", "/v1/triggers", body, self._headers)
         answer = connection.getresponse()
         told = answer.read()
         if answer.status != 202 or b'"rejected":0' not in told[:64]:
@@ -72,8 +72,7 @@ class Scene:
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """Send one request to the API; return the JSON of its answer, which must be no error."""
         connection = HTTPConnection("127.0.0.1", self.ports[0], timeout=COMMAND_S)
-        headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
-        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        connection.request(method, path, None if body is None else json.dumps(body), self._headers)
         answer = connection.getresponse()
         told = answer.read()
         connection.close()

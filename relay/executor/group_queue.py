@@ -69,7 +69,7 @@ class GroupQueue(ABC, Generic[T, R]):
 
     @abstractmethod
     def _give_up(self, item: T, error: Exception) -> None:
-        """End an item, if it has not ended, after a fault of the relay that repeats whenever it is tried."""
+        """End an item, if it has not ended, after a fault of the relay: whoever waits for it would do so for ever."""
 
     @abstractmethod
     def _size_bytes(self, item: T) -> int:
@@ -126,7 +126,7 @@ class GroupQueue(ABC, Generic[T, R]):
             return self._committed(items, reply)
         except Exception as error:
             for item in items:
-                self._give_up(item, error)  # or whoever waits for it would do so for ever
+                self._end(item, error)
             raise
 
     def _failed(self, group: Sequence[_Waiting[T]], error: Exception) -> None:
@@ -139,8 +139,14 @@ class GroupQueue(ABC, Generic[T, R]):
                 self._waiting.append(each)
             else:
                 log.fault(error, f"{self._name}: given up")
-                self._give_up(each.item, error)
+                self._end(each.item, error)
         self._wait_to_retry()
+
+    def _end(self, item: T, error: Exception) -> None:
+        try:
+            self._give_up(item, error)
+        except Exception as fault:  # noqa: BLE001 - the others of its group still have to end
+            log.fault(fault, f"{self._name}: give up")
 
     def _wait_to_retry(self) -> None:
         """Wait for a moment before the next try, unless an item that has not been tried yet waits or arrives."""

@@ -135,11 +135,11 @@ def _reached(script: LuaFile) -> list[LuaPart]:
     for part in parts:
         for name in part.names:
             declaring.setdefault(name, []).append(part)
-    reached: set[tuple[str, int]] = set()  # the parts' places
+    reached: set[LuaPart] = set()
     left = [part for part in script.parts if part.run]
     while left:
         part = left.pop()
-        if part.place not in reached:
-            reached.add(part.place)
+        if part not in reached:
+            reached.add(part)
             left.extend(chain.from_iterable(declaring[name] for name in declaring.keys() & part.uses))
-    return [part for part in parts if part.place in reached]
+    return [part for part in parts if part in reached]

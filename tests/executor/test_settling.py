@@ -167,6 +167,22 @@ def test_when_the_reply_of_a_group_cannot_be_handled_each_of_the_group_is_told(s
     assert ended == [(each.reference_id, False) for each in both]
 
 
+def test_what_cannot_even_be_given_up_costs_no_other_its_end(settler, ended, monkeypatch):
+    broken, other = settlement(), settlement()
+    on_settled = settler._on_settled
+
+    def failing(group, counted):
+        if broken in group:
+            raise RuntimeError
+        on_settled(group, counted)
+
+    monkeypatch.setattr(settler, "_on_settled", failing)
+    for each in (broken, other):
+        settler.put(each)
+    assert settler.flush(10)
+    assert ended == [(other.reference_id, False)]
+
+
 def test_a_server_that_is_away_makes_nothing_be_given_up(settler, groups, ended):
     one = settlement()
     groups.errors = [Unavailable()] * 200
