@@ -84,7 +84,7 @@ UNUSED = {
         ["api.app", "relay.runtime"],
         {
             "celery.app": "runs tasks",
-            "kombu.entity": "is loaded when the first id is published",
+            "kombu.entity": "publishes ids, and is loaded with what does",
             "gevent": "runs workers' calls",
             "flower": "is a program of its own",
             "pycurl": "makes calls",

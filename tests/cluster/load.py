@@ -79,7 +79,7 @@ class Load:
             plugin, webhook = PLUGINS[number % len(PLUGINS)], ("post", "put")[number % 2]
             call = TriggerRequest(plugin, webhook, {"data": {"n": number}}, new_reference_id(plugin), "k1")
             try:
-                accepted = self._harness.dispatcher.trigger(call)
+                accepted = self._harness.runtime.dispatcher.trigger(call)
             except RelayError:
                 self.refused += 1
                 time.sleep(0.05)

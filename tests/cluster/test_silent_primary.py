@@ -30,7 +30,7 @@ class Caller(threading.Thread):
     def __init__(self, harness, plugin):
         super().__init__()
         self.plugin, self.accepted, self.refused = plugin, [], Counter()
-        self._dispatcher, self._stopping = harness.dispatcher, threading.Event()
+        self._dispatcher, self._stopping = harness.runtime.dispatcher, threading.Event()  # built before any thread runs
 
     def run(self):
         while not self._stopping.is_set():

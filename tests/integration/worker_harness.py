@@ -35,7 +35,6 @@ class WorkerHarness:
         }
         self.runtime = cli_runtime(Settings.from_environ(self.environ))
         self.store = self.runtime.store
-        self.dispatcher = self.runtime.dispatcher  # built before any thread of a test uses it
         self.workers = []
 
     def register(self, *webhooks, plugin="acme"):
@@ -58,15 +57,15 @@ class WorkerHarness:
 
     def trigger(self, webhook="hook", data=None, *, awaited=False):
         call = TriggerRequest("acme", webhook, {"data": data}, new_reference_id("acme"), "k1", awaited=awaited)
-        return self.dispatcher.trigger(call).reference_id
+        return self.runtime.dispatcher.trigger(call).reference_id
 
     def trigger_many(self, count, webhook="hook", data=None):
         calls = [TriggerRequest("acme", webhook, {"data": data}, new_reference_id("acme"), "k1") for _ in range(count)]
-        return [answer.reference_id for answer in self.dispatcher.trigger_many(calls)]
+        return [answer.reference_id for answer in self.runtime.dispatcher.trigger_many(calls)]
 
     def trigger_each(self, data, webhook):
         calls = [TriggerRequest("acme", webhook, {"data": each}, new_reference_id("acme"), "k1") for each in data]
-        return [answer.reference_id for answer in self.dispatcher.trigger_many(calls)]
+        return [answer.reference_id for answer in self.runtime.dispatcher.trigger_many(calls)]
 
     def record(self, reference_id):
         return self.store.find(reference_id)
