@@ -36,9 +36,10 @@ SEALED: Final = b"x" * 330  # a sealed payload of the tournament's call
 class Floors:
     """Measures each part by itself, on processes of its own."""
 
-    def __init__(self, folder: Path, *, calls: int, precedence: bool) -> None:
+    def __init__(self, folder: Path, *, calls: int, precedence: bool, window_s: float = 2.0) -> None:
         self._folder = folder
         self._calls = calls
+        self._window_s = window_s
         self._precedence = precedence
 
     def measure(self) -> dict[str, float]:
@@ -74,7 +75,8 @@ class Floors:
         children.start("front", command, clean_environment())
         children.wait_until("Granian", lambda: accepts(port), START_S)
         request = post_request("/", json.dumps({"data": DATA}).encode())
-        options = ["--port", str(port), "--callers", str(CALLERS), "--warmup-s", "0.5", "--window-s", "2"]
+        options = ["--port", str(port), "--callers", str(CALLERS), "--warmup-s", "0.5"]
+        options += ["--window-s", str(self._window_s)]
         before = self._ready(children)
         answers = json.loads(_run("bench.caller", *options, "--accepting", given=request))["answers"]
         return cpu_a_call(before, children.cpu_s(), answers)["front"]

@@ -35,7 +35,7 @@ class Kept(BullMQWithDuties):
 
 
 def play(contender, folder, workloads):
-    sizes = Sizes({contender.name: CALLS}, warmup_s=0.2, window_s=3.0)
+    sizes = Sizes({contender.name: CALLS}, warmup_s=0.2, window_s=1.0)
     plan = replace(QUICK, rounds={"everysec": 1}, sizes={"everysec": sizes}, workloads=workloads, callers=8)
     tournament = Tournament(plan, [contender], BUILD, lambda _line: None, stages=folder / "stages")
     tournament.play()
