@@ -8,4 +8,5 @@ from tests.cluster.servers import cluster
 @pytest.fixture(scope="session")
 def three_nodes():
     with cluster(3) as servers:
+        servers.spare_the_disk()
         yield servers

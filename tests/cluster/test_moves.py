@@ -142,36 +142,40 @@ def again(runtime):
     return moves(runtime)
 
 
-def value_of(server, key):
-    kind = server.type(key).decode()
+def values_of(server, keys):
+    """Return the type and the value of each key that exists, and whether it expires."""
+    asked = server.pipeline(transaction=False)
+    for key in keys:
+        asked.type(key).pttl(key)
+    told = asked.execute()
+    found = [(key, kind.decode(), ms) for key, kind, ms in zip(keys, told[::2], told[1::2], strict=True) if ms != -2]
     ways = {
-        "string": lambda: server.get(key),
-        "hash": lambda: server.hgetall(key),
-        "set": lambda: server.smembers(key),
-        "zset": lambda: dict(server.zrange(key, 0, -1, withscores=True)),
-        "list": lambda: server.lrange(key, 0, -1),
+        "string": asked.get,
+        "hash": asked.hgetall,
+        "set": asked.smembers,
+        "zset": lambda key: asked.zrange(key, 0, -1, withscores=True),
+        "list": lambda key: asked.lrange(key, 0, -1),
     }
-    return kind, ways[kind](), server.pttl(key) > 0
+    for key, kind, _ in found:
+        ways[kind](key)
+    values = zip(found, asked.execute(), strict=True)
+    return {key: (kind, dict(value) if kind == "zset" else value, ms > 0) for (key, kind, ms), value in values}
 
 
 def contents(runtime, number, bucket):
     """Return all that a partition has of a bucket: its keys, and its members of shared keys."""
     root = partition_root(number)
     server = primary_of(runtime.client, root)
-    found = {}
-    for key in server.scan_iter(match=f"{root}*"):
-        tail = key.decode()[len(root) :]
-        if bucket_of_key(tail) == bucket:
-            found[tail] = value_of(server, key)
-    for kind in SHARED:
-        for lane in LANES if "{lane}" in PARTITIONED[kind] else ("",):
-            tail = PARTITIONED[kind].format(lane=lane)
-            if not server.exists(root + tail):
-                continue
-            members = value_of(server, root + tail)[1]
-            ours = [each for each in members if member_bucket(kind, each.decode()) == bucket]
-            if ours:
-                found["shared " + tail] = {each: members[each] if isinstance(members, dict) else 0 for each in ours}
+    tails = [key.decode()[len(root) :] for key in server.scan_iter(match=f"{root}*", count=1_000)]
+    own = [tail for tail in tails if bucket_of_key(tail) == bucket]
+    shared = {PARTITIONED[kind].format(lane=lane): kind for kind in SHARED for lane in LANES}
+    values = values_of(server, [root + tail for tail in (*own, *shared)])
+    found = {tail: values[root + tail] for tail in own if root + tail in values}
+    for tail, kind in shared.items():
+        members = values[root + tail][1] if root + tail in values else ()
+        ours = [each for each in members if member_bucket(kind, each.decode()) == bucket]
+        if ours:
+            found["shared " + tail] = {each: members[each] if isinstance(members, dict) else 0 for each in ours}
     return found
 
 

@@ -51,9 +51,7 @@ def servers():
         for number in range(3):
             with servers.node(number) as node:
                 node.config_set("cluster-require-full-coverage", "no")
-                # No server is killed here, so nothing needs to reach the disk; a busy disk may hold a healthy server
-                # for seconds, as long as the silent one.
-                node.config_set("appendfsync", "no")
+        servers.spare_the_disk()  # or a busy one may hold a healthy server for as long as the silent one
         yield servers
 
 
