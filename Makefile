@@ -15,7 +15,7 @@ PROGRESS := awk '/^Collecting / {printf "\rInstalling into $(VENV): %d packages,
 	/^Successfully installed/ {done = 1} END {print ""; exit !done}'
 TESTS ?= tests
 # Tests wait more than they compute, so more of them run at once than there are processors.
-PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count())')
+PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(3 * os.cpu_count())')
 PYTEST := $(BIN)/pytest --numprocesses $(PROCESSES)
 # The suite starts hundreds of processes; each would compile the relay again if byte code were not kept.
 test test-deep test-quick: export PYTHONDONTWRITEBYTECODE :=
