@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import redis
 
-#: Returns values as sorted plain text, because hashes and sets have no reliable order.
-_READ = """
+#: Reads keys and values as sorted plain text, because hashes and sets have no reliable order.
+_TELL = """
 local readers = {
   hash = function(key)
     local flat, fields, told = redis.call('HGETALL', key), {}, {}
@@ -29,12 +31,16 @@ local readers = {
     return members
   end,
 }
-local told = {}
-for index, key in ipairs(redis.call('KEYS', '*')) do
-  told[index] = { key, readers[redis.call('TYPE', key)['ok']](key) }
+local keys, told = redis.call('KEYS', '*'), {}
+table.sort(keys)
+for _, key in ipairs(keys) do
+  local compared = true
+  for _, suffix in ipairs(ARGV) do compared = compared and string.sub(key, -#suffix) ~= suffix end
+  if compared then told[#told + 1] = { key, readers[redis.call('TYPE', key)['ok']](key) } end
 end
-return told
 """
+_READ = f"{_TELL} return told"
+_DIGEST = f"{_TELL} return redis.sha1hex(cmsgpack.pack(told))"
 _KEEP = """
 local kept = {}
 for index, key in ipairs(redis.call('KEYS', '*')) do
@@ -52,7 +58,12 @@ end
 
 def everything(client: redis.Redis) -> dict[bytes, object]:
     """Return each key's value; equal stores give equal results."""
-    return {key: _frozen(value) for key, value in sorted(client.eval(_READ, 0))}
+    return {key: _frozen(value) for key, value in client.eval(_READ, 0)}
+
+
+def digest(client: redis.Redis, without: Sequence[str] = ()) -> str:
+    """Return a digest of all keys and values, leaving out keys that end in one of ``without``; equal if stores are."""
+    return client.eval(_DIGEST, 0, *without)
 
 
 def keep(client: redis.Redis) -> bytes:

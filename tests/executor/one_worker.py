@@ -65,7 +65,9 @@ class OneWorker:
         shared = made(runtime.cli_runtime(self.settings).policy, max_in_flight=SLOTS)
         monkeypatch.setattr(worker_runtime, "CurlTransport", lambda *_, **__: shared)
         self.operators = runtime.cli_runtime(self.settings)
-        self.operators.client = SteppedRedis.from_url(server.url)  # the operators' client does not fail
+        self.operators.client = SteppedRedis.from_url(
+            server.url, driver_info=None
+        )  # the operators' client does not fail
         self.operators.store._scripts.load()
         self.begin()
 
@@ -92,7 +94,7 @@ class OneWorker:
             self._clients.pop().close()
 
     def _connect(self, url):
-        self._clients.append(FaultyRedis.from_url(url, max_connections=4_096))
+        self._clients.append(FaultyRedis.from_url(url, max_connections=4_096, driver_info=None))
         return self._clients[-1]
 
     # -- what operators and callers do --------------------------------------------------------------------------
