@@ -410,5 +410,36 @@ def test_nothing_leaves_a_final_state(ledger):
     assert not set(happened(ledger, sorted(FINAL), (free, broken_with_retry)))
 
 
+def beside_parked(ledger, refs=2):
+    """Park other calls of the webhook, each of which a freed place would wake."""
+    others = [ledger.accepted() for _ in range(refs)]
+    ledger.store.claim([], ledger.token(), park=others)
+
+
+def claimed_twice(ledger, ref, wanted):
+    """Claim a call twice with one token, as redis-py does when the first reply is lost; return both replies."""
+    token = ledger.token()
+    for _ in range(2):
+        claimed = ledger.store.claim([ref] if wanted else [], token, park=[] if wanted else [ref])
+        yield claimed.granted, claimed.parked, sorted(claimed.ready)
+
+
+@every_server
+@pytest.mark.parametrize("is_aged", [False, True])
+def test_a_repeated_claim_gives_the_same_answer(ledger, is_aged):
+    states = [bring for state in BROUGHT if state for bring in BROUGHT[state]]
+    for bring, repeatable, circumstance, wanted in itertools.product(
+        states, (True, False), CIRCUMSTANCES, (True, False)
+    ):
+        empty(ledger)
+        beside_parked(ledger)
+        ref, _ = bring(ledger, repeatable)
+        circumstance(ledger)
+        if is_aged:
+            ledger.client.hset(keyspace.record(ref), "endBy", 1)
+        first, again = claimed_twice(ledger, ref, wanted)
+        assert first == again, (bring.__name__, repeatable, circumstance.__name__, wanted)
+
+
 def test_every_state_that_can_be_reached_is_looked_at():
     assert {after for _, after, _ in LISTED} | {None} == BROUGHT.keys() | {State.WAITING} == {None, *State}

@@ -39,6 +39,22 @@ local function keep(r, state, not_before)
   if r.state == 'sending' then give_up_place(webhook_of(r.plugin, r.webhook), r.ref) end
 end
 
+-- Wakes a parked call when a call ends that had no place and was not parked, as `over` does in a repeated claim; the
+-- end of any other call wakes one anyway.
+local function wake_for_end(r)
+  if r.state ~= 'sending' and r.parked ~= '1' then wake_one_at_end(webhook_of(r.plugin, r.webhook)) end
+end
+
+local function stop(r, state, outcome)
+  wake_for_end(r)
+  return conclude(r, state, outcome)
+end
+
+local function stop_aged(r)
+  wake_for_end(r)
+  return conclude_aged(r)
+end
+
 local function stop_at_breaker(r, w)
   if w.retry then
     local not_before = int(held_until(w))
@@ -51,10 +67,8 @@ local function stop_at_breaker(r, w)
     alarm_running(r.ref, r.lane, not_before)
     return 'skipped', 'retrying'
   end
-  -- As `over` does in a repeated claim; a parked call wakes the next one as its end unparks it.
-  if r.parked ~= '1' then wake_one_at_end(w) end
   add_attempt(r, now, 'breaker_open', 'no')
-  return conclude(r, 'unreachable', 'breaker_open')
+  return stop(r, 'unreachable', 'breaker_open')
 end
 
 local function admit(r, w)
@@ -73,7 +87,7 @@ end
 -- job's own set, so that it is not ahead of live calls in the webhook's set.
 local function stopped_by_job(r, w)
   local state = steered_by(r)
-  if state == 'cancelled' then return conclude(r, 'cancelled', '') end
+  if state == 'cancelled' then return stop(r, 'cancelled', '') end
   if state ~= 'paused' then
     if r.parked == 'job' then
       redis.call('ZREM', KEY.replay_parked(r.replay), r.ref)
@@ -184,14 +198,14 @@ local function claim_any(ref, wanted, was_full)
   if not r then return 'skipped', 'gone' end
   if FINAL[r.state] then return over(r) end
   if r.state == 'sending' and r.token == token then return granted_before(r) end
-  if is_out_of_time(r) then return conclude(r, 'unreachable', 'chain_timeout') end
+  if is_out_of_time(r) then return stop(r, 'unreachable', 'chain_timeout') end
   if r.state == 'sending' and number(r.leaseEnd) > now then return 'skipped', r.state end
   local w = webhook_of(r.plugin, r.webhook)
   if r.state == 'sending' then return lost(r, w, is_left_over(r.parent, r.root)) end
-  if is_aged(r) then return conclude_aged(r) end
-  if is_removed(r, w) then return conclude(r, 'rejected', 'webhook_not_registered') end
+  if is_aged(r) then return stop_aged(r) end
+  if is_removed(r, w) then return stop(r, 'rejected', 'webhook_not_registered') end
   if not may_go(r) then return 'skipped', r.state end
-  if is_left_over(r.parent, r.root) then return conclude(r, 'cancelled', '') end
+  if is_left_over(r.parent, r.root) then return stop(r, 'cancelled', '') end
   return go_on(r, w, wanted, was_full)
 end
 
