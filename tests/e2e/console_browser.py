@@ -17,7 +17,26 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+#: What Chromium goes without. The list replaces Playwright's, so it repeats what that has for Chromium on Linux.
+_WITHOUT = (
+    *("AimEnabled", "AvoidCorsURLLoaderRestartOnRedirect", "AvoidUnnecessaryBeforeUnloadCheckSync"),
+    *(
+        "DestroyProfileOnBrowserClose",
+        "HttpsFirstBalancedModeAutoEnable",
+        "HttpsUpgrades",
+        "LensOverlay",
+        "MediaRouter",
+    ),
+    *("NetworkTimeServiceQuerying", "OptimizationHints", "PaintHolding", "PreconnectToSearch"),
+    *("ThirdPartyStoragePartitioning",),
+    # The pop-ups of the address bar, which nobody sees: each window has two, in a process of their own.
+    *("WebUIOmniboxAimPopup", "WebUIOmniboxPopup"),
+)
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
+    f"--disable-features={','.join(_WITHOUT)}",
+    "--renderer-process-limit=1",  # pages of one site share a process, because each new one has to start up
+)
 WIDTHS = {375: 812, 900: 900, 1600: 1000}  # widths and heights of a telephone, a tablet and a desktop
 SCHEMES = ("light", "dark")
 #: The widths and colour schemes to try. Layout does not depend on colours, so without `DEEP` each width has one scheme.
