@@ -6,7 +6,9 @@ import gc
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import fakeredis
@@ -40,6 +42,17 @@ START_TRIES = 3  # another process may take the free port before the server bind
 
 # Imported modules and collected tests live until the end, so the garbage collector need not search them, now or later.
 gc.disable()
+
+
+def pytest_collection(session):
+    """Import this process's share of the test files, so that each is compiled for pytest once and not by every process."""
+    own = getattr(session.config, "workerinput", None)
+    if not own:
+        return
+    number, count = int(own["workerid"].removeprefix("gw")), own["workercount"]
+    for path in sorted(path for given in session.config.args for path in Path(given).rglob("test_*.py"))[number::count]:
+        with suppress(Exception, pytest.skip.Exception):  # collecting it says why
+            import_module(".".join(path.with_suffix("").parts))
 
 
 def pytest_collection_finish():
