@@ -269,10 +269,16 @@ def gzipped(body: bytes, *headers: tuple[str, str]) -> Script:
 
 def gzip_bomb(decoded_bytes: int) -> Script:
     """Sends a small answer that decodes to ``decoded_bytes`` zero bytes, in whole MiB."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    block = bytes(1024 * 1024)
-    packed = b"".join(packer.compress(block) for _ in range(decoded_bytes // len(block))) + packer.flush()
-    return answer(200, packed, ("Content-Encoding", "gzip"), ("Content-Type", "application/json"))
+
+    def script(connection: Connection, request: Request) -> object:
+        packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+        block = bytes(1024 * 1024)
+        packed = b"".join(packer.compress(block) for _ in range(decoded_bytes // len(block))) + packer.flush()
+        return answer(200, packed, ("Content-Encoding", "gzip"), ("Content-Type", "application/json"))(
+            connection, request
+        )
+
+    return script
 
 
 def _gzip(body: bytes) -> bytes:
