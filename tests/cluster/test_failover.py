@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cluster.load import Load
-from tests.cluster.servers import cluster
+from tests.cluster.load import PLUGINS, Load
+from tests.cluster.servers import cluster, wait_for_servers
 from tests.integration.worker_harness import worker_harness
 from tests.timing import wait_until
 
 FAILOVER_S = 60
+CALLS = 6 * len(PLUGINS)  # how many are accepted between two faults
 
 
 @pytest.fixture(scope="module")
@@ -30,20 +31,20 @@ def harness(servers, tmp_path_factory):
 
 def test_killed_and_frozen_primaries_lose_nothing_and_double_nothing(servers, harness):
     with Load(harness) as load:
-        load.wait_for(100)
+        load.wait_for(CALLS)
         servers.kill(0)
-        wait_until(lambda: servers.is_primary(3), FAILOVER_S)
+        wait_for_servers(lambda: servers.is_primary(3))
         servers.restart(0)  # without a replica its partitions accept nothing
-        load.wait_for(100)
+        load.wait_for(CALLS)
         servers.freeze(1)
-        wait_until(lambda: servers.is_primary(4), FAILOVER_S)
+        wait_for_servers(lambda: servers.is_primary(4))
         servers.thaw(1)
-        wait_until(lambda: not servers.is_primary(0) and not servers.is_primary(1), FAILOVER_S)
-        load.wait_for(100)
+        wait_for_servers(lambda: not servers.is_primary(0) and not servers.is_primary(1))
+        load.wait_for(CALLS)
         with servers.node(5) as replica:
             replica.execute_command("CLUSTER FAILOVER")
-        wait_until(lambda: servers.is_primary(5), FAILOVER_S)
-        load.wait_for(100)
+        wait_for_servers(lambda: servers.is_primary(5))
+        load.wait_for(CALLS)
         ends = load.check()
     assert ends["delivered"] > 0.8 * sum(ends.values())
 
@@ -51,7 +52,7 @@ def test_killed_and_frozen_primaries_lose_nothing_and_double_nothing(servers, ha
 def test_servers_that_are_killed_at_the_same_time_lose_nothing_and_double_nothing(servers, harness):
     """Confirmed writes are in the files of both servers, so the first to come back has them."""
     with Load(harness) as load:
-        load.wait_for(100)
+        load.wait_for(CALLS)
         for lost in ("every primary", "a primary and its replica", "all"):
             primaries = [servers.primary_of(pair) for pair in range(servers.primaries)]
             replicas = [2 * pair + servers.primaries - primary for pair, primary in enumerate(primaries)]
@@ -64,7 +65,7 @@ def test_servers_that_are_killed_at_the_same_time_lose_nothing_and_double_nothin
             for number in reversed(killed):  # replicas first: may they take over what they have
                 servers.restart(number)
                 load.wait_for_tries(5)
-            wait_until(servers.is_whole, FAILOVER_S)
+            wait_for_servers(servers.is_whole)
             load.wait_for_each(5)
         ends = load.check()
     assert ends["delivered"] > 0.8 * sum(ends.values())

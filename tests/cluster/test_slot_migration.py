@@ -7,15 +7,14 @@ import pytest
 from relay.store.key_names import SHARED_ROOT
 from relay.store.keyspace import Keyspace
 from tests.cluster.load import PLUGINS, Load
-from tests.cluster.servers import cluster
+from tests.cluster.servers import cluster, wait_for_servers
 from tests.cluster.slots import MIGRATE_MS, halfway, move_by_keys, move_whole, slot_of
 from tests.integration.worker_harness import worker_harness
-from tests.timing import wait_until
 
 KEYS = Keyspace(16)
 ROOTS = [*sorted({KEYS.root(plugin) for plugin in PLUGINS}), SHARED_ROOT]
-CALLS = 30  # how many are accepted after each move
-FAILOVER_S = 60
+FEW = 6 * len(PLUGINS)  # how many calls are accepted first
+CALLS = 2 * len(PLUGINS)  # how many are accepted after each move
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +35,7 @@ def harness(servers, tmp_path_factory):
 @pytest.mark.parametrize("move", [move_whole, move_by_keys])
 def test_partitions_move_while_calls_run_and_nothing_is_lost_doubled_or_counted_wrongly(servers, harness, move):
     with Load(harness) as load:
-        load.wait_for(100)
+        load.wait_for(FEW)
         for slot in map(slot_of, ROOTS):
             target = (servers.owner(slot) + 1) % servers.primaries
             move(servers, slot, target, lambda: load.wait_for_tries(4 * len(PLUGINS)))
@@ -50,9 +49,9 @@ def replaced(servers, primary):
     pair = primary % servers.primaries
     other = 2 * pair + servers.primaries - primary
     servers.kill(primary)
-    wait_until(lambda: servers.is_primary(other), FAILOVER_S)
+    wait_for_servers(lambda: servers.is_primary(other))
     servers.restart(primary)
-    wait_until(servers.is_whole, FAILOVER_S)
+    wait_for_servers(servers.is_whole)
     return other
 
 
@@ -74,7 +73,7 @@ def moved_whole(servers, slot, source, target):
 def test_who_dies_while_a_slot_is_moved_is_replaced_and_nothing_is_lost(servers, harness, begin):
     """A server that takes over knows about a move key by key, so no script takes half of a slot for the whole."""
     with Load(harness) as load:
-        load.wait_for(100)
+        load.wait_for(FEW)
         slot = slot_of(KEYS.root(PLUGINS[0]))
         for dies in ("giver", "taker"):
             source = servers.owner(slot)
@@ -85,7 +84,7 @@ def test_who_dies_while_a_slot_is_moved_is_replaced_and_nothing_is_lost(servers,
             if begin is half_moved:  # such a move does not end by itself
                 target = target if dies == "giver" else other
                 move_by_keys(servers, slot, target, lambda: load.wait_for_tries(len(PLUGINS)))
-            wait_until(lambda: servers.owner(slot) >= 0 and servers.is_whole(), FAILOVER_S)
+            wait_for_servers(lambda: servers.owner(slot) >= 0 and servers.is_whole())
             load.wait_for_each(5)
         ends = load.check()
     assert ends["delivered"] > 0.8 * sum(ends.values())
