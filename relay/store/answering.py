@@ -49,8 +49,12 @@ class WaitingConnections:
                 break
         self._waiting[connection] = now_s
 
-    def restart_wait(self, connection: object) -> None:
-        """Restart the waiting time of a connection that `begin_wait` let through; its preparatory commands are done."""
+    def pause_wait(self, connection: object) -> None:
+        """Note that nobody reads yet what a connection waits for: the server may have answered long since."""
+        self._waiting.pop(connection, None)
+
+    def resume_wait(self, connection: object) -> None:
+        """Note that an answer is now read, by a connection that `begin_wait` let through."""
         self._waiting[connection] = time.monotonic()
 
     def answered(self, connection: object) -> None:
@@ -86,9 +90,12 @@ class _Patient:
             return
         self._waiting.begin_wait(self)
         super().send_packed_command(command, check_health)  # type: ignore[misc]
-        self._waiting.restart_wait(self)  # connecting, or checking the connection, asked the server as well
+        # A pipeline sends to several servers before it reads, from one after another: only that one makes it wait.
+        self._waiting.pause_wait(self)
 
     def read_response(self, *args: Any, **options: Any) -> Any:
+        if not self._listens:
+            self._waiting.resume_wait(self)
         try:
             reply = super().read_response(*args, **options)  # type: ignore[misc]
         except ResponseError:  # an error is an answer, too

@@ -11,8 +11,9 @@ import pytest
 from relay.accept.intake import TriggerRequest
 from relay.errors import RelayError, Unavailable
 from relay.reference_id import new_reference_id
+from relay.store.answering import PATIENCE_S
 from relay.store.connection import client_of
-from relay.store.key_names import SHARED_ROOT
+from relay.store.key_names import SHARED_ROOT, partition_root
 from tests.cluster.load import PLUGINS
 from tests.cluster.servers import cluster
 from tests.integration.worker_harness import worker_harness
@@ -132,3 +133,28 @@ def test_calls_of_plugins_in_other_partitions_go_on(servers, harness, callers, h
         wait_until(none_is_left, 2 * FINAL_S, every_s=1)
     except AssertionError:
         raise AssertionError(f"not final: {counts}") from None
+
+
+def test_a_pipeline_that_waits_for_the_silent_server_keeps_nobody_from_the_others(servers):
+    """As the metrics page asks all partitions at once."""
+    roots = [partition_root(number) for number in range(8)]
+    with client_of(servers.url, socket_timeout=3 * PATIENCE_S) as client:
+        ports = {root: client.get_node_from_key(root).port for root in roots}
+        silent = ports[roots[0]]  # read first
+        pipeline = client.pipeline(transaction=False)
+        for root in roots:
+            client.exists(root)  # so that there is a connection to each server
+            pipeline.exists(root)
+        number = next(number for number, server in enumerate(servers.servers) if server.port == silent)
+        servers.freeze(number)
+        try:
+            asking = threading.Thread(target=pipeline.execute)
+            asking.start()
+            end_s = time.monotonic() + 2 * PATIENCE_S
+            while time.monotonic() < end_s:
+                assert [client.exists(root) for root in roots if ports[root] != silent]
+                time.sleep(0.05)
+            assert asking.is_alive()
+        finally:
+            servers.thaw(number)
+            asking.join()

@@ -76,7 +76,8 @@ def test_who_connects_first_is_let_through_though_the_last_one_got_no_answer(clo
     waiting.begin_wait("b")
     waiting.begin_wait("b")  # what it says to connect
     waiting.answered("b")
-    waiting.restart_wait("b")
+    waiting.pause_wait("b")
+    waiting.resume_wait("b")
     clock(PATIENCE_S + 0.1)
     with pytest.raises(NotAskedError):
         waiting.begin_wait("c")
