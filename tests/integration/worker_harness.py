@@ -75,8 +75,20 @@ class WorkerHarness:
         return self.record(reference_id)
 
     def finals(self, reference_ids, within_s=60):
-        wait_until(lambda: all(self.record(ref).state.final for ref in reference_ids), within_s, every_s=0.2)
-        return [self.record(ref) for ref in reference_ids]
+        """Return the final records of calls, each of which is read once when it is final."""
+        found = {}
+
+        def are_found():
+            for ref in reference_ids:
+                if ref not in found:
+                    record = self.record(ref)
+                    if not record.state.final:
+                        return False
+                    found[ref] = record
+            return True
+
+        wait_until(are_found, within_s, every_s=0.2)
+        return [found[ref] for ref in reference_ids]
 
     def data(self, reference_id):
         sealed = self.store.result_of(reference_id)
