@@ -207,9 +207,9 @@ def test_a_primary_that_stands_still_is_replaced_and_comes_back_as_a_replica(rel
         os.kill(frozen.pid, signal.SIGSTOP)
         others = [each for each in STORES if each != name]
         roles = lambda: [replication(relay, each)["role"] for each in others]  # noqa: E731
-        wait_until(lambda: roles().count("master") == 3, WITHIN_S)
+        wait_until(lambda: roles().count("master") == 3, WITHIN_S, every_s=0.2)
         frozen.kill()
-        wait_until(lambda: replication(relay, name)["role"] == "slave" and is_steady(relay), WITHIN_S)
+        wait_until(lambda: replication(relay, name)["role"] == "slave" and is_steady(relay), WITHIN_S, every_s=0.2)
         load.accept()
     check(relay, keys, endpoint, load.accepted)
 
