@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.chaos.plan import Plan
 
 THREADS = 6
+BULK = 60  # the most items in a bulk request
 PATIENCE_S = 20.0  # an answer takes at most this long, or the connection failed
 BACK_OFF_S = (0.05, 0.4)
 #: How many of a caller's thousand steps are single triggers, awaited and not awaited; the others are bulk requests.
@@ -79,7 +80,7 @@ class Callers:
             while True:
                 session.headers["Authorization"] = f"Bearer {self.keys[chance.choice(self.plan.plugins)]}"
                 step = chance.random() * 1000
-                hooks = self._take(1 if step < AWAITED + ALONE else chance.randint(2, self.plan.bulk))
+                hooks = self._take(1 if step < AWAITED + ALONE else chance.randint(2, BULK))
                 if not hooks:
                     return
                 if len(hooks) > 1:

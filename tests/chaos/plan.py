@@ -70,7 +70,6 @@ class Plan:
     seconds: float = 40.0  # the time over which triggers are sent
     power_loss: bool = False  # once, the server loses what a power loss costs under `everysec`
     plugins: tuple[str, ...] = (PLUGIN,)  # each plugin has all webhooks
-    bulk: int = 60  # the most items in a bulk request
 
     @property
     def hooks(self) -> tuple[Hook, ...]:

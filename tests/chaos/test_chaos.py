@@ -1,4 +1,4 @@
-"""Short chaos runs: about a thousand invocations with each fsync policy, and a power loss. `make chaos` runs longer."""
+"""Short chaos runs: a few thousand invocations with each fsync policy, and a power loss. `make chaos` runs longer."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.chaos.report import show
 from tests.chaos.run import perform
 
 SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1_000_000))
-#: Short forms of `make chaos`: small bulk requests, so that many requests come during each fault.
-ALWAYS = Plan(SEED, 1_500, "always", seconds=20.0, bulk=25)
-EVERY_SECOND = Plan(SEED, 1_000, "everysec", workers=1, seconds=15.0, bulk=25)
-POWER_LOST = Plan(SEED, 600, "everysec", seconds=15.0, power_loss=True, bulk=25)
+#: Short forms of `make chaos`.
+ALWAYS = Plan(SEED, 3_000, "always", seconds=20.0)
+EVERY_SECOND = Plan(SEED, 2_000, "everysec", workers=1, seconds=15.0)
+POWER_LOST = Plan(SEED, 1_000, "everysec", seconds=15.0, power_loss=True)
 
 
 @pytest.mark.timeout(400)

@@ -13,8 +13,8 @@ from tests.integration.worker_harness import worker_harness
 
 KEYS = Keyspace(16)
 ROOTS = [*sorted({KEYS.root(plugin) for plugin in PLUGINS}), SHARED_ROOT]
-FEW = 6 * len(PLUGINS)  # how many calls are accepted first
-CALLS = 2 * len(PLUGINS)  # how many are accepted after each move
+FIRST = 100  # how many calls are accepted first
+CALLS = 30  # how many are accepted after each move
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def harness(servers, tmp_path_factory):
 @pytest.mark.parametrize("move", [move_whole, move_by_keys])
 def test_partitions_move_while_calls_run_and_nothing_is_lost_doubled_or_counted_wrongly(servers, harness, move):
     with Load(harness) as load:
-        load.wait_for(FEW)
+        load.wait_for(FIRST)
         for slot in map(slot_of, ROOTS):
             target = (servers.owner(slot) + 1) % servers.primaries
             move(servers, slot, target, lambda: load.wait_for_tries(4 * len(PLUGINS)))
@@ -73,7 +73,7 @@ def moved_whole(servers, slot, source, target):
 def test_who_dies_while_a_slot_is_moved_is_replaced_and_nothing_is_lost(servers, harness, begin):
     """A server that takes over knows about a move key by key, so no script takes half of a slot for the whole."""
     with Load(harness) as load:
-        load.wait_for(FEW)
+        load.wait_for(FIRST)
         slot = slot_of(KEYS.root(PLUGINS[0]))
         for dies in ("giver", "taker"):
             source = servers.owner(slot)

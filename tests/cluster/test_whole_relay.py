@@ -15,7 +15,7 @@ from tests.cluster.mischief import ClusterHarness, ClusterMischief
 from tests.cluster.servers import cluster
 
 SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1_000_000))
-PLAN = Plan(SEED, 1_500, "everysec", seconds=30.0, plugins=PLUGINS, bulk=25)
+PLAN = Plan(SEED, 3_000, "everysec", seconds=30.0, plugins=PLUGINS)
 
 
 @pytest.mark.timeout(400)
