@@ -20,15 +20,9 @@ if TYPE_CHECKING:
 #: What Chromium goes without. The list replaces Playwright's, so it repeats what that has for Chromium on Linux.
 _WITHOUT = (
     *("AimEnabled", "AvoidCorsURLLoaderRestartOnRedirect", "AvoidUnnecessaryBeforeUnloadCheckSync"),
-    *(
-        "DestroyProfileOnBrowserClose",
-        "HttpsFirstBalancedModeAutoEnable",
-        "HttpsUpgrades",
-        "LensOverlay",
-        "MediaRouter",
-    ),
-    *("NetworkTimeServiceQuerying", "OptimizationHints", "PaintHolding", "PreconnectToSearch"),
-    *("ThirdPartyStoragePartitioning",),
+    *("DestroyProfileOnBrowserClose", "HttpsFirstBalancedModeAutoEnable", "HttpsUpgrades", "LensOverlay"),
+    *("MediaRouter", "NetworkTimeServiceQuerying", "OptimizationHints", "PaintHolding", "PreconnectToSearch"),
+    "ThirdPartyStoragePartitioning",
     # The pop-ups of the address bar, which nobody sees: each window has two, in a process of their own.
     *("WebUIOmniboxAimPopup", "WebUIOmniboxPopup"),
 )
