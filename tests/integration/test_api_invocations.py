@@ -150,7 +150,7 @@ def test_readiness_counts_the_workers_of_each_lane_and_names_the_lanes_that_have
         problem(answer, 503, "unavailable")
 
 
-@pytest.mark.parametrize(("silent_ms", "alive"), [(3_000, 1), (4_500, 0)])
+@pytest.mark.parametrize(("silent_ms", "alive"), [(1_000, 1), (4_500, 0)])
 def test_a_worker_that_is_silent_for_four_seconds_counts_as_gone(api, silent_ms, alive):
     api.queue.delete(keyspace.workers())
     api.beat("w1", "interactive")

@@ -10,6 +10,7 @@ import time
 import pytest
 import redis
 
+import relay.store.workers
 from relay.accept.intake import TriggerRequest
 from relay.audit.checkpointing import Checkpointing
 from relay.audit.entry import AuditEntry
@@ -35,8 +36,12 @@ WEBHOOK = '{id: "echo", url: "https://hooks.vendor.com/x", method: "POST"}'
 
 
 @pytest.fixture
-def given(valkey):
-    """Environment variables for a relay on an empty server with an append-only file."""
+def given(valkey, monkeypatch):
+    """Environment variables for a relay on an empty server with an append-only file.
+
+    A worker counts for longer than usual after its heartbeat: each write of the doctor waits for the disk.
+    """
+    monkeypatch.setattr(relay.store.workers, "SILENCE_MS", 50_000)
     with valkey.client() as client:
         client.config_set("appendonly", "yes")
         client.config_set("appendfsync", "always")
