@@ -441,5 +441,23 @@ def test_a_repeated_claim_gives_the_same_answer(ledger, is_aged):
         assert first == again, (bring.__name__, repeatable, circumstance.__name__, wanted)
 
 
+@every_server
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_a_repeated_claim_of_a_chain_or_a_step_gives_the_same_answer(ledger, situation, late):
+    for index in itertools.count():
+        empty(ledger)
+        beside_parked(ledger)
+        family = Family(ledger)
+        situation(family)
+        everybody = list(family.everybody())
+        if index == len(everybody):
+            break
+        for ref in filter(lambda ref: late and is_chain(ledger, ref), everybody):
+            ledger.client.hset(keyspace.record(ref), "deadline", 1)
+        first, again = claimed_twice(ledger, everybody[index], wanted=True)
+        assert first == again, index
+
+
 def test_every_state_that_can_be_reached_is_looked_at():
     assert {after for _, after, _ in LISTED} | {None} == BROUGHT.keys() | {State.WAITING} == {None, *State}

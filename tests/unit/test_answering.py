@@ -83,6 +83,18 @@ def test_who_connects_first_is_let_through_though_the_last_one_got_no_answer(clo
         waiting.begin_wait("c")
 
 
+def test_an_answer_that_nobody_reads_yet_makes_nobody_wait(clock, waiting):
+    waiting.begin_wait("a")
+    waiting.pause_wait("a")
+    clock(PATIENCE_S + 0.1)
+    waiting.begin_wait("b")
+    waiting.answered("b")
+    waiting.resume_wait("a")
+    clock(PATIENCE_S + 0.1)
+    with pytest.raises(NotAskedError):
+        waiting.begin_wait("b")
+
+
 def test_who_went_without_a_word_keeps_nobody_from_asking(clock, waiting):
     waiting.begin_wait("a")
     clock(GONE_S + 0.1)

@@ -155,7 +155,7 @@ end
 -- Skips a final call. If this same claim ended it, and the reply was lost, the ids that its end made ready are found
 -- again.
 local function over(r)
-  if ended_with(r, token) then wake_one_at_end(webhook_of(r.plugin, r.webhook)) end
+  if ended_with(r, token) then end_again(r) end
   return 'skipped', r.state
 end
 

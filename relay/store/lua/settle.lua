@@ -12,7 +12,7 @@
 --          run them}
 --
 -- Idempotent: a call that has left `sending` with this token is recognised, and answered as the first time.
--- needs: alarms, clock, conclude, effects, finish, places, record, rows, steps
+-- needs: alarms, clock, conclude, effects, finish, places, record, rows
 -- record read_call: state callback token plugin webhook requestBytes waiters attempts parent chain lane createdAt replay
 
 local WIDTH = 15
@@ -37,13 +37,6 @@ local function retry(r, w, delay, fields)
     'lastToken', r.token, 'leaseEnd', '', 'losses', '0', unpack(fields))
   leave_place(w, r.ref)
   alarm_running(r.ref, r.lane, not_before)
-end
-
--- For a repeated call, whose first reply was lost: finds the ids that the end made ready again.
-local function settled_before(r)
-  wake_one_at_end(webhook_of(r.plugin, r.webhook))
-  parent_again(r.parent)
-  return 'settled'
 end
 
 -- Returns the fields to write; empty ones are left out, unless they have to replace those of an earlier attempt.
@@ -86,7 +79,9 @@ local function settle(ref, token, state, outcome, status, error, attempt, respon
   if room_there ~= '' then offer_room(w, r.lane, room_there) end
   if r.state ~= 'sending' or r.token ~= token then
     r.lastToken = redis.call('HGET', KEY.record(ref), 'lastToken')
-    return ended_with(r, token) and settled_before(r) or late(r, token, outcome, status)
+    if not ended_with(r, token) then return late(r, token, outcome, status) end
+    end_again(r)
+    return 'settled'
   end
   if masked ~= '0' then sum_count(sums_of(r.plugin), 'masked', number(masked)) end
   if contacted ~= '' then breaker_hears(w, contacted == '1') end

@@ -98,3 +98,9 @@ local function flush_all()
   jobs_flush()
   wake_all()
 end
+
+-- For a repeated call, whose first reply was lost: finds the ids that the end made ready again.
+local function end_again(r)
+  wake_one_at_end(webhook_of(r.plugin, r.webhook))
+  parent_again(r.parent)
+end
