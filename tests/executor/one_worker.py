@@ -65,9 +65,8 @@ class OneWorker:
         shared = made(runtime.cli_runtime(self.settings).policy, max_in_flight=SLOTS)
         monkeypatch.setattr(worker_runtime, "CurlTransport", lambda *_, **__: shared)
         self.operators = runtime.cli_runtime(self.settings)
-        self.operators.client = SteppedRedis.from_url(
-            server.url, driver_info=None
-        )  # the operators' client does not fail
+        # The operators' client does not fail.
+        self.operators.client = SteppedRedis.from_url(server.url, driver_info=None)
         self.operators.store._scripts.load()
         self.begin()
 
