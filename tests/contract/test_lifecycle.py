@@ -232,6 +232,12 @@ def empty(ledger):
     ledger.client.hset(keyspace.webhooks("acme"), "hook", 1)
 
 
+def park_beside(ledger, count):
+    """Park other calls of the webhook, each of which a freed place would wake."""
+    if count:
+        ledger.store.claim([], ledger.token(), park=[ledger.accepted() for _ in range(count)])
+
+
 def position(ledger, ref):
     """Return what a transition changes in a record: the state, the token, and the time of the next attempt."""
     state, *held = ledger.client.hmget(keyspace.record(ref), "state", "token", "notBefore")
@@ -371,20 +377,27 @@ def family_acts():
     yield "advance", lambda family, ref, token: advance(family, ref, token, [])
 
 
+def families(ledger, situation, late, parked=0):
+    """Yield, for each member of a chain in a situation, a new chain with its members and that member."""
+    for index in itertools.count():
+        empty(ledger)
+        park_beside(ledger, parked)
+        family = Family(ledger)
+        situation(family)
+        everybody = list(family.everybody())
+        if index == len(everybody):
+            break
+        for ref in filter(lambda ref: late and is_chain(ledger, ref), everybody):
+            ledger.client.hset(keyspace.record(ref), "deadline", 1)
+        yield family, everybody, everybody[index]
+
+
 def happened_in_chains(ledger):
     """Return the transitions, of the chain and its steps, seen when every act met one invocation of the chain."""
     for situation, late, (name, act) in itertools.product(SITUATIONS, (False, True), family_acts()):
-        for index in itertools.count():
-            empty(ledger)
-            family = Family(ledger)
-            situation(family)
-            everybody = list(family.everybody())
-            if index == len(everybody):
-                break
-            for ref in filter(lambda ref: late and is_chain(ledger, ref), everybody):
-                ledger.client.hset(keyspace.record(ref), "deadline", 1)
+        for family, everybody, met in families(ledger, situation, late):
             before = {ref: position(ledger, ref) for ref in everybody}
-            act(family, everybody[index], family.held.get(everybody[index], "nobody"))
+            act(family, met, family.held.get(met, "nobody"))
             for ref, was in before.items():
                 after = position(ledger, ref)
                 if after != was:
@@ -410,12 +423,6 @@ def test_nothing_leaves_a_final_state(ledger):
     assert not set(happened(ledger, sorted(FINAL), (free, broken_with_retry)))
 
 
-def beside_parked(ledger, refs=2):
-    """Park other calls of the webhook, each of which a freed place would wake."""
-    others = [ledger.accepted() for _ in range(refs)]
-    ledger.store.claim([], ledger.token(), park=others)
-
-
 def claimed_twice(ledger, ref, wanted):
     """Claim a call twice with one token, as redis-py does when the first reply is lost; return both replies."""
     token = ledger.token()
@@ -432,7 +439,7 @@ def test_a_repeated_claim_gives_the_same_answer(ledger, is_aged):
         states, (True, False), CIRCUMSTANCES, (True, False)
     ):
         empty(ledger)
-        beside_parked(ledger)
+        park_beside(ledger, 2)
         ref, _ = bring(ledger, repeatable)
         circumstance(ledger)
         if is_aged:
@@ -445,18 +452,9 @@ def test_a_repeated_claim_gives_the_same_answer(ledger, is_aged):
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_a_repeated_claim_of_a_chain_or_a_step_gives_the_same_answer(ledger, situation, late):
-    for index in itertools.count():
-        empty(ledger)
-        beside_parked(ledger)
-        family = Family(ledger)
-        situation(family)
-        everybody = list(family.everybody())
-        if index == len(everybody):
-            break
-        for ref in filter(lambda ref: late and is_chain(ledger, ref), everybody):
-            ledger.client.hset(keyspace.record(ref), "deadline", 1)
-        first, again = claimed_twice(ledger, everybody[index], wanted=True)
-        assert first == again, index
+    for _, everybody, met in families(ledger, situation, late, parked=2):
+        first, again = claimed_twice(ledger, met, wanted=True)
+        assert first == again, everybody.index(met)
 
 
 def test_every_state_that_can_be_reached_is_looked_at():
