@@ -19,6 +19,7 @@ from rich.table import Table
 
 from bench.children import ROOT, Children, clean_environment
 from bench.lookups import Archive
+from bench.ports import free_port
 from bench.server import Server
 from relay.reference_id import new_reference_id
 from relay.registration.document import read_registrations
@@ -26,7 +27,6 @@ from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store import keyspace
 from relay.store.key_names import partition_root
-from relay.up.ports import free_port
 from relay.vault import Vault
 
 BUILD: Final = ROOT / "build" / "console"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bench.children import ROOT, BenchError, Children, accepts, clean_environment
 from bench.contenders.contender import DATA, Stage, post_request
 from bench.contenders.relay import BATCH, COMMAND_S, PLUGIN, Relay, webhook
+from bench.ports import free_port
 from bench.receipts import EndpointControl
 from bench.rounds import percentile
 from bench.server import Server
@@ -23,7 +24,6 @@ from relay.store.limits import Limits
 from relay.store.listing import Filter, Listing
 from relay.store.replay_runs import ReplayRuns
 from relay.store.replays import ReplayStore
-from relay.up.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 import redis
 
 from bench.children import Children, clean_environment
+from bench.ports import free_port
 from relay.store.connection import client_of
 from relay.store.forming import ClusterSeat, Forming
 from relay.up.embedded import ENVIRON, configuration, find_program
-from relay.up.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 import redis
 
 from bench.children import Children, clean_environment
+from bench.ports import free_port
 from relay.up.embedded import ENVIRON, configuration, find_program
-from relay.up.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from bench.children import BenchError, Children, accepts, clean_environment
 from bench.contenders.contender import SkippedError, Stage
 from bench.plan import LONGEST_DRAIN_S
+from bench.ports import free_port
 from bench.receipts import EndpointControl
 from bench.rounds import Round, best_round
 from bench.server import Server
 from bench.workloads import Workloads
-from relay.up.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

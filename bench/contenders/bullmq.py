@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bench.children import ROOT, BenchError, accepts, clean_environment
 from bench.contenders.contender import DATA, SCHEMA, SECRET, START_S, Front, SkippedError, Stage, Variant, post_request
+from bench.ports import free_port
 from bench.rounds import BULLMQ, BULLMQ_DUTIES
-from relay.up.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from bench.children import ROOT, BenchError, accepts, clean_environment
 from bench.contenders.contender import DATA, START_S, Front, Stage, Variant, post_request
+from bench.ports import free_port
 from bench.rounds import CELERY
-from relay.up.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

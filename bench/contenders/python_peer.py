@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bench.children import ROOT, BenchError, accepts, clean_environment
 from bench.contenders.contender import DATA, START_S, Front, Stage, Variant, post_request
 from bench.contenders.environments import environment, pinned
-from relay.up.ports import free_port
+from bench.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 from bench.children import ROOT, BenchError, clean_environment
 from bench.contenders.contender import DATA, SCHEMA, SECRET, START_S, Front, Stage, Variant, post_request
+from bench.ports import free_port
 from bench.rounds import RELAY
 from relay.store import keyspace
 from relay.up import processes
-from relay.up.ports import free_port
 from relay.vault import Vault
 
 if TYPE_CHECKING:

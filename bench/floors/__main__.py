@@ -19,11 +19,11 @@ from bench.__main__ import BUILD
 from bench.children import ROOT, BenchError, Children, accepts, clean_environment, end_on_sigterm
 from bench.contenders.contender import DATA, START_S, post_request
 from bench.plan import CALLERS
+from bench.ports import free_port
 from bench.receipts import EndpointControl
 from bench.report import machine
 from bench.rounds import cpu_a_call
 from bench.server import Server
-from relay.up.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

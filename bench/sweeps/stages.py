@@ -14,10 +14,10 @@ import trustme
 from bench.children import BenchError, Children, accepts, clean_environment
 from bench.contenders.contender import DATA, START_S, Stage
 from bench.contenders.relay import COMMAND_S, WEBHOOK, Relay, webhook
+from bench.ports import free_port
 from bench.receipts import EndpointControl
 from bench.server import Server
 from relay.store import keyspace
-from relay.up.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -5,14 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from relay.errors import SettingsError
 from relay.settings import ENV_FILE
 from relay.settings.private_file import read_private_file
-from relay.up.ports import free_port, is_free
+from relay.up.ports import FreePorts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,9 +27,10 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_.,:/@%+=?\[\]-]*")
 
 @dataclass(frozen=True, slots=True)
 class DataDir:
-    """A directory with mode 0700 whose files have mode 0600."""
+    """A directory with mode 0700 whose files have mode 0600, and the ports of the start that uses it."""
 
     path: Path
+    ports: FreePorts = field(default_factory=FreePorts, compare=False, repr=False)
 
     @classmethod
     def make(cls, path: str | Path) -> DataDir:
@@ -132,12 +133,12 @@ class DataDir:
         self.write(ENV_FILE, "".join(f"{name}={_env_value(text)}\n" for name, text in variables.items()))
 
     def port(self, name: str) -> int:
-        """Return a free loopback port for ``name``, the same as last time if that is still free."""
+        """Take a free loopback port for ``name`` and return it: the same as last time if that is still free."""
         path = self.path / f"{name}.port"
         saved = path.read_text(encoding="ascii").strip() if path.exists() else ""
-        if saved.isdigit() and is_free(int(saved)):
+        if saved.isdigit() and self.ports.take(int(saved)):
             return int(saved)
-        port = free_port()
+        port = self.ports.choose()
         self.write(path.name, f"{port}\n")
         return port
 

@@ -23,13 +23,14 @@ from relay.up import processes
 from relay.up.child import Child, leftovers
 from relay.up.datadir import AUDIT_KEY_FILE, AUDIT_PUBLIC_FILE, KEY_FILES, DataDir
 from relay.up.kept_settings import kept_settings
-from relay.up.ports import CAN_BE_SHARED, free_port, is_free, listeners_on
+from relay.up.ports import CAN_BE_SHARED, listeners_on
 from relay.up.servers import EmbeddedServers
 from relay.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from relay.up.ports import FreePorts
     from relay.up.processes import Process
     from relay.up.supervisor import Supervisor
 
@@ -81,7 +82,7 @@ class LocalRelay:
         directory = DataDir.make(data_dir)
         lock = directory.lock()
         _end_leftovers(directory)
-        plan = _with_ports(plan)
+        plan = _with_ports(plan, directory.ports)
         given = child_environ({})
         kept = kept_settings(directory, given)
         given = {**kept, **given}
@@ -191,12 +192,12 @@ class LocalRelay:
         )
 
 
-def _with_ports(plan: LaunchPlan) -> LaunchPlan:
-    port, flower_port = plan.port or free_port(), plan.flower_port or free_port()
-    for number, option in ((port, "--port"), (flower_port, "--flower-port")):
-        if not is_free(number):
+def _with_ports(plan: LaunchPlan, ports: FreePorts) -> LaunchPlan:
+    """Take the ports that are given, and choose the others; raise ``SettingsError`` for one that is taken."""
+    for number, option in ((plan.port, "--port"), (plan.flower_port, "--flower-port")):
+        if number and not ports.take(number):
             raise SettingsError(f"Port {number} is taken: give another one with {option} (0: any that is free).")
-    return replace(plan, port=port, flower_port=flower_port)
+    return replace(plan, port=plan.port or ports.choose(), flower_port=plan.flower_port or ports.choose())
 
 
 def _complete(given: dict[str, str], directory: DataDir, plan: LaunchPlan, demo_port: int | None) -> None:

@@ -32,20 +32,39 @@ def is_free(port: int) -> bool:
     return True
 
 
-def free_port() -> int:
-    """Return a loopback port that nothing listens on.
+class FreePorts:
+    """Chooses loopback ports for processes that are yet to start, none of them twice.
 
     Avoids the ports that the system gives to outgoing connections, if it tells which these are and leaves others: a
     server that is restarted could find its port taken by such a connection.
     """
-    below = _first_of_clients() - _FIRST
-    for _ in range(_TRIES if below > 0 else 0):
-        port = _FIRST + secrets.randbelow(below)
-        if is_free(port):
-            return port
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+
+    def __init__(self) -> None:
+        self._taken: set[int] = set()
+
+    def take(self, port: int) -> bool:
+        """Take a port if nothing listens on it and it was not taken before; return whether it was taken now."""
+        if port in self._taken or not is_free(port):
+            return False
+        self._taken.add(port)
+        return True
+
+    def choose(self) -> int:
+        """Return a port that nothing listens on and that was not taken before; take it."""
+        below = _first_of_clients() - _FIRST
+        for _ in range(_TRIES if below > 0 else 0):
+            port = _FIRST + secrets.randbelow(below)
+            if self.take(port):
+                return port
+        return self._choice_of_the_system()
+
+    def _choice_of_the_system(self) -> int:
+        while True:
+            with socket.socket() as probe:
+                probe.bind((LOOPBACK, 0))
+                port = int(probe.getsockname()[1])
+            if self.take(port):
+                return port
 
 
 def _first_of_clients() -> int:

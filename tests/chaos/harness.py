@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import redis
 from redis.exceptions import RedisClusterException
 
+from bench.ports import free_port
 from relay.store.health import answers
 from relay.store.keyspace import SINGLE
 from relay.up import processes
 from relay.up.child import program
 from relay.up.embedded import find_program
-from relay.up.ports import free_port
 from relay.vault import Vault
 from tests.chaos.evidence import records_of
 from tests.chaos.plan import AWAIT_S, LEASE_MARGIN_S, STOP_TIMEOUT_S
@@ -122,7 +122,6 @@ class Harness:
     def __init__(self, *, fsync: str = "always", bulk_workers: int = 2, receiver: bool = True, **settings: str) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="rly"))
         self.port, self.redis_port, self.receiver_port = free_port(), free_port(), free_port()
-        self.closed_port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.receiver_url = f"http://127.0.0.1:{self.receiver_port}"
         self.redis_url = f"redis://127.0.0.1:{self.redis_port}/0"

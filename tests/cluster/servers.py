@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from relay.up.ports import free_port
+from bench.ports import free_port
 from tests.conftest import start_valkey
 from tests.timing import wait_until
 

@@ -6,11 +6,11 @@ import signal
 
 import redis
 
+from bench.ports import free_port
 from relay.errors import Conflict
 from relay.runtime import api_runtime
 from relay.settings import Settings
 from relay.store.moving import PluginMoves
-from relay.up.ports import free_port
 from tests.cluster.load import HOOKS, PLUGINS, Load
 from tests.conftest import start_valkey
 from tests.integration.worker_harness import worker_harness

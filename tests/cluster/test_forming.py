@@ -9,10 +9,10 @@ import pytest
 import redis
 from click.testing import CliRunner
 
+from bench.ports import free_port
 from relay.errors import Conflict
 from relay.store.forming import ClusterSeat, Forming
 from relay.up import members
-from relay.up.ports import free_port
 from tests.cluster.servers import ClusterServers
 from tests.conftest import start_valkey
 

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from bench.ports import free_port
 from relay.cli import main
-from relay.up.ports import free_port
 from tests.e2e.endpoint import Endpoint
+from tests.receivers import closed_port
 from tests.scheduling import shared
 from tests.timing import START_S
 from tests.tools import require_chromium
@@ -169,7 +170,7 @@ def endpoint():
 
 def open_shop(relay: RunningRelay, endpoint: Endpoint, plugin: str) -> Shop:
     """Register a plugin with a webhook for each way an endpoint may answer."""
-    at, closed = endpoint.base_url, f"http://127.0.0.1:{free_port()}"
+    at, closed = endpoint.base_url, f"http://127.0.0.1:{closed_port()}"
     relay.apply(
         plugin,
         [

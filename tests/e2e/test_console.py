@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from relay.up.ports import free_port
 from tests.e2e.console_browser import LOOKS, opened
+from tests.receivers import closed_port
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import RunningRelay
@@ -26,7 +26,7 @@ class Clinic:
     def __init__(self, relay: RunningRelay, endpoint) -> None:
         self.relay, self.endpoint = relay, endpoint
         self.url = relay.base_url
-        self.closed = f"http://127.0.0.1:{free_port()}"
+        self.closed = f"http://127.0.0.1:{closed_port()}"
         self.register(reminders="/status/503")
         self.trigger_key = relay.create_key(PLUGIN)
         self.key = relay.create_key(PLUGIN, ("operate",))

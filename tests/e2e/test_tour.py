@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.up.ports import free_port
+from bench.ports import free_port
 from tests.e2e.conftest import start_relay, stop_relay
 from tests.tools import require_curl, require_node
 

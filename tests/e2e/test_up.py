@@ -17,8 +17,8 @@ import psutil
 import pytest
 from dotenv import dotenv_values
 
+from bench.ports import free_port
 from relay.client import Relay
-from relay.up.ports import free_port
 from tests.e2e.conftest import RunningRelay, start_relay, stop_relay
 from tests.processes import command_line, lives
 from tests.timing import BUSY_S, wait_until

@@ -15,6 +15,7 @@ from pathlib import Path
 import redis
 import requests
 
+from bench.ports import free_port
 from relay.answer.results import Result, sealed_data
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.queue import LANES as EVERY_LANE
@@ -22,7 +23,6 @@ from relay.registration.document import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
 from relay.store.transitions import Settlement
-from relay.up.ports import free_port
 from relay.vault import Vault, result_owner
 from tests.forked_processes import start_forked
 

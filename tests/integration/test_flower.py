@@ -12,9 +12,9 @@ from contextlib import contextmanager
 import pytest
 import requests
 
+from bench.ports import free_port
 from relay.invocation import State
 from relay.queue import LANES
-from relay.up.ports import free_port
 from relay.up.processes import flower
 from tests.forked_processes import ROOT
 from tests.integration.worker_harness import hook, worker_harness

@@ -11,9 +11,9 @@ from collections import Counter
 import pytest
 import requests
 
+from bench.ports import free_port
 from relay.authentication import unkeyed_refusals
 from relay.settings import child_environ
-from relay.up.ports import free_port
 from relay.up.processes import flower
 from tests.integration.test_flower import AUTH, ROOT, running_flower
 from tests.integration.worker_harness import worker_harness

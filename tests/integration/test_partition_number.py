@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import redis
 
+from bench.ports import free_port
 from relay.errors import Unavailable
 from relay.runtime import api_runtime
 from relay.settings import Settings
 from relay.store import keyspace
-from relay.up.ports import free_port
 from relay.up.processes import api, worker
 from relay.vault import Vault
 from tests.conftest import start_valkey

@@ -10,9 +10,8 @@ import pytest
 from relay.accept.intake import TriggerRequest
 from relay.invocation import Outcome, Sent, State
 from relay.reference_id import new_reference_id
-from relay.up.ports import free_port
 from tests.integration.worker_harness import hook, worker_harness
-from tests.receivers import raw_answer, receiver
+from tests.receivers import closed_port, raw_answer, receiver
 from tests.timing import wait_until
 
 AGE_S = 2
@@ -34,7 +33,7 @@ def age_s(record):
 
 
 def test_a_call_whose_endpoint_is_away_ends_by_its_age_and_not_after_all_its_attempts(harness):
-    dead = f"http://127.0.0.1:{free_port()}/"
+    dead = f"http://127.0.0.1:{closed_port()}/"
     policy = {"attempts": 50, "initial": 600, "maximum": 600}
     harness.register({**hook(dead, retry=policy, maxAge=f"{AGE_S}s"), "id": "away"})
     refs = harness.trigger_many(40, "away")  # more than it takes to open the breaker

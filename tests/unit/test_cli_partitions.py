@@ -9,7 +9,7 @@ import pytest
 from relay.store import keyspace
 from relay.store.keyspace import Keyspace
 from relay.store.moving import PluginMoves
-from relay.up.ports import free_port
+from tests.receivers import closed_port
 from tests.unit.cli import Cli, a_webhook
 from tests.unit.test_cli_invocations import settle, trigger
 
@@ -70,7 +70,7 @@ def test_the_table_fits_80_columns_however_many_plugins_there_are(cli, terminal,
 
 @pytest.mark.parametrize("form", ["json", "table"])
 def test_a_server_that_is_away_is_an_error(cli, form):
-    away = Cli(f"redis://127.0.0.1:{free_port()}/0", cli.directory, cli.keys)
+    away = Cli(f"redis://127.0.0.1:{closed_port()}/0", cli.directory, cli.keys)
     result = away.run("partitions", "show", "--output", form)
     assert result.exit_code == 1
     assert "Is it running?" in result.stderr

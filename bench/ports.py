@@ -1,0 +1,14 @@
+"""Loopback ports for the servers and endpoints that one process starts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from relay.up.ports import FreePorts
+
+_OF_THIS_PROCESS: Final = FreePorts()
+
+
+def free_port() -> int:
+    """Return a loopback port that nothing listens on and that this process was not given before."""
+    return _OF_THIS_PROCESS.choose()
