@@ -14,15 +14,17 @@ from tests.timing import BUSY_S
 
 #: How many descriptors the session's servers and their clients may open during a file and keep until the end.
 MOST_LEFT = 32
+_CLOSED = 7  # TCP_CLOSE of linux/tcp_states.h
 
 
 def count() -> int:
-    """Return how many descriptors are open, without the connections that a server of this process has accepted.
+    """Return how many descriptors are open, without a server's accepted connections and without sockets that hold a port.
 
-    Those depend on the callers: a relay keeps its connections for the whole session.
+    The first depend on the callers: a relay keeps its connections for the whole session. The second are few
+    (`relay.up.ports.FreePorts`).
     """
     descriptors = [int(path.name) for path in Path("/dev/fd").iterdir()]
-    return len(descriptors) - _accepted(descriptors)
+    return len(descriptors) - _uncounted(descriptors)
 
 
 def left_since(before: int, *, within_s: float = BUSY_S) -> int:
@@ -41,28 +43,30 @@ def left_since(before: int, *, within_s: float = BUSY_S) -> int:
     return 0
 
 
-def _accepted(descriptors: list[int]) -> int:
-    served: set[int] = set()
-    ports: list[int] = []
+def _uncounted(descriptors: list[int]) -> int:
+    found: dict[str, list[int]] = {"served": [], "connected": [], "held": []}
     for descriptor in descriptors:
         with contextlib.suppress(OSError):  # it is closed meanwhile
             if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-                _add_port(descriptor, served, ports)
-    return sum(port in served for port in ports)
+                _add_port(descriptor, found)
+    return sum(port in found["served"] for port in found["connected"]) + len(found["held"])
 
 
-def _add_port(descriptor: int, served: set[int], ports: list[int]) -> None:
-    """Add a socket's port to ``served`` if it listens, otherwise to ``ports``.
+def _add_port(descriptor: int, found: dict[str, list[int]]) -> None:
+    """Add the port of a TCP socket to those of its kind.
 
     Asks the socket itself: the system's table of connections is long when many tests run at once.
     """
     asked = socket.socket(fileno=descriptor)
     try:
-        if asked.family in {socket.AF_INET, socket.AF_INET6}:
-            port = asked.getsockname()[1]
-            if asked.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                served.add(port)
-            else:
-                ports.append(port)
+        if asked.family in {socket.AF_INET, socket.AF_INET6} and asked.type == socket.SOCK_STREAM:
+            found[_kind(asked)].append(asked.getsockname()[1])
     finally:
         asked.detach()
+
+
+def _kind(asked: socket.socket) -> str:
+    if asked.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return "served"
+    state = asked.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    return "held" if state == _CLOSED and asked.getsockname()[1] else "connected"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Final
 
@@ -18,53 +19,59 @@ _CLIENTS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 #: The lowest port to choose; well-known services have lower ones.
 _FIRST: Final = 10_000
 _TRIES: Final = 64
+#: How many ports are held; none where a server could not listen beside the holder.
+_MOST_HELD: Final = 64 if sys.platform == "linux" else 0
 _LISTENING: Final = "0A"  # TCP_LISTEN of linux/tcp_states.h
-
-
-def is_free(port: int) -> bool:
-    """Return whether nothing listens on a loopback port."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except (OSError, OverflowError):
-            return False
-    return True
 
 
 class FreePorts:
     """Chooses loopback ports for processes that are yet to start, none of them twice.
 
+    On Linux the latest ones are held: a socket is bound to each and does not listen, so that other processes, which
+    choose in the same way, find it taken, while a server that sets `SO_REUSEADDR`, as all do, can listen on it.
     Avoids the ports that the system gives to outgoing connections, if it tells which these are and leaves others: a
     server that is restarted could find its port taken by such a connection.
     """
 
     def __init__(self) -> None:
         self._taken: set[int] = set()
+        self._held: deque[socket.socket] = deque()
 
     def take(self, port: int) -> bool:
         """Take a port if nothing listens on it and it was not taken before; return whether it was taken now."""
-        if port in self._taken or not is_free(port):
-            return False
-        self._taken.add(port)
-        return True
+        return self._bind(port, beside_others=True) == port
 
     def choose(self) -> int:
-        """Return a port that nothing listens on and that was not taken before; take it."""
+        """Return a port that nobody listens on, holds or has taken before; take it."""
         below = _first_of_clients() - _FIRST
         for _ in range(_TRIES if below > 0 else 0):
-            port = _FIRST + secrets.randbelow(below)
-            if self.take(port):
+            if port := self._bind(_FIRST + secrets.randbelow(below)):
                 return port
-        return self._choice_of_the_system()
+        while not (port := self._bind(0)):
+            pass
+        return port
 
-    def _choice_of_the_system(self) -> int:
-        while True:
-            with socket.socket() as probe:
-                probe.bind((LOOPBACK, 0))
-                port = int(probe.getsockname()[1])
-            if self.take(port):
-                return port
+    def _bind(self, port: int, *, beside_others: bool = False) -> int:
+        """Bind a socket to a port, or to any if it is 0, and hold it; return the port, or 0 if that cannot be taken.
+
+        With ``beside_others`` sockets that do not listen do not matter, such as those of connections that have ended.
+        """
+        holder = socket.socket()
+        try:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, beside_others)
+            holder.bind((LOOPBACK, port))
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound = int(holder.getsockname()[1])
+        except (OSError, OverflowError):
+            bound = 0
+        if bound in self._taken or not bound:
+            holder.close()
+            return 0
+        self._taken.add(bound)
+        self._held.append(holder)
+        while len(self._held) > _MOST_HELD:
+            self._held.popleft().close()
+        return bound
 
 
 def _first_of_clients() -> int:
