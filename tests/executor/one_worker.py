@@ -155,11 +155,10 @@ class OneWorker:
 
     def _all_over(self, refs):
         """Return whether these calls are final and no other alarm is set, such as that of a replay job."""
-        if any(self.client.zcard(keyspace.due_queued(lane)) for lane in LANES) or self.client.zcard(
-            keyspace.due_running()
-        ):
-            return False
-        return all(self.record(ref).state.final for ref in refs)
+        alarms = self.client.pipeline(transaction=False)
+        for name in (keyspace.due_running(), *(keyspace.due_queued(lane) for lane in LANES)):
+            alarms.zcard(name)
+        return not any(alarms.execute()) and all(self.record(ref).state.final for ref in refs)
 
     @property
     def _busy(self):

@@ -72,6 +72,17 @@ def test_a_port_that_is_yet_to_be_listened_on_is_given_once_by_whoever_chooses(f
     assert set(favourites) < set(found)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="ports are held on Linux only")
+def test_only_the_latest_ports_are_held(favourites):
+    chosen = FreePorts()
+    first = chosen.choose()
+    for _ in range(ports._MOST_HELD - 1):
+        chosen.choose()
+    assert FreePorts().choose() != first
+    chosen.choose()
+    assert first in {FreePorts().choose() for _ in favourites}
+
+
 #: Ports that a start is given or has saved, by their place in ``favourites``.
 @pytest.mark.parametrize("saved", [(), (0,) * 4, (0, 1, 2, 3), (3, 4, 5, 6)])
 @pytest.mark.parametrize("given", [(None, None), (3, None), (None, 3), (3, 4)])
