@@ -2,7 +2,7 @@
 
 A request to a silent server waits for the socket's time limit, several times over; soon every thread of an API process
 and every task of a worker would be waiting. So once a server has kept a connection waiting for too long, only one
-connection at a time asks it, and the others fail at once.
+connection at a time asks it, and the others fail at once. Whoever waited until the time limit does not wait again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from redis.exceptions import TimeoutError as ServerSilent
 
 #: How long a server may take before others stop asking it; longer than the second that `WAIT` may take.
 PATIENCE_S: Final = 2.0
+#: How long after a time-out nobody asks the server: redis-py repeats a request at once, and would wait as long again.
+PAUSE_S: Final = 1.0
 #: Longer than any socket waits: a connection that seems to wait for longer was abandoned without notice.
 GONE_S: Final = 10.0
 #: Commands after which a connection waits for messages, which may never come.
@@ -23,7 +25,7 @@ _LISTENING: Final = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
 
 
 class NotAskedError(ServerSilent):
-    """The server was not asked, because other connections already wait for it in vain."""
+    """The server was not asked, because another connection waits for it in vain, or has just done so."""
 
 
 class WaitingConnections:
@@ -35,10 +37,13 @@ class WaitingConnections:
     def __init__(self) -> None:
         self._waiting: dict[object, float] = {}  # since when each waits, the longest first
         self._failed = False  # the last connection that waited got no answer
+        self._paused_until_s = 0.0
 
     def begin_wait(self, connection: object) -> None:
-        """Note that a connection begins to wait; raise `NotAskedError` if another already waits in vain."""
+        """Note that a connection begins to wait; raise `NotAskedError` if one waits in vain, or has just done so."""
         now_s = time.monotonic()
+        if now_s < self._paused_until_s:
+            raise NotAskedError("The server did not answer the last request in time.")
         others = [(other, since_s) for other, since_s in tuple(self._waiting.items()) if other is not connection]
         for other, since_s in others:
             if now_s - since_s > GONE_S:
@@ -60,7 +65,13 @@ class WaitingConnections:
     def answered(self, connection: object) -> None:
         """Note an answer: the server is well."""
         self._failed = False
+        self._paused_until_s = 0.0
         self._waiting.pop(connection, None)
+
+    def timed_out(self, connection: object) -> None:
+        """Note that a connection waited until the time limit: for a moment nobody asks the server."""
+        self._paused_until_s = time.monotonic() + PAUSE_S
+        self.gave_up(connection)
 
     def gave_up(self, connection: object) -> None:
         """Note that a connection stopped waiting without an answer."""
@@ -79,6 +90,20 @@ class _Patient:
         self._waiting = _BY_SERVER.setdefault((options["host"], int(options["port"])), WaitingConnections())
         self._listens = False
         super().__init__(**options)
+
+    def connect_check_health(self, *args: Any, **options: Any) -> None:
+        if self.is_connected:  # type: ignore[attr-defined]
+            return
+        self._waiting.begin_wait(self)
+        try:
+            super().connect_check_health(*args, **options)  # type: ignore[misc]
+        except NotAskedError:
+            raise
+        except ServerSilent:
+            self._waiting.timed_out(self)
+            raise
+        finally:
+            self._waiting.pause_wait(self)
 
     def send_command(self, *args: Any, **options: Any) -> None:
         self._listens = self._listens or args[0] in _LISTENING
@@ -100,6 +125,10 @@ class _Patient:
             reply = super().read_response(*args, **options)  # type: ignore[misc]
         except ResponseError:  # an error is an answer, too
             self._waiting.answered(self)
+            raise
+        except ServerSilent:
+            if not self._listens:
+                self._waiting.timed_out(self)
             raise
         self._waiting.answered(self)
         return reply

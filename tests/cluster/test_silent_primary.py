@@ -7,6 +7,9 @@ import time
 from collections import Counter
 
 import pytest
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
 
 from relay.accept.intake import TriggerRequest
 from relay.errors import RelayError, Unavailable
@@ -133,6 +136,53 @@ def test_calls_of_plugins_in_other_partitions_go_on(servers, harness, callers, h
         wait_until(none_is_left, 2 * FINAL_S, every_s=1)
     except AssertionError:
         raise AssertionError(f"not final: {counts}") from None
+
+
+def asks_alone(client, root):
+    client.exists(root)
+
+
+def asks_for_several(client, root):
+    client.exists(root, root.replace(":", ":x:"))
+
+
+def asks_in_a_pipeline(client, root):
+    pipeline = client.pipeline(transaction=False)
+    pipeline.exists(root)
+    pipeline.execute()
+
+
+def calls_a_script(client, root):
+    client.eval("return redis.call('EXISTS', KEYS[1])", 1, root)
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_whoever_asks_the_silent_server_alone_waits_once(servers, is_connected):
+    limit_s = 2.0
+    root = partition_root(0)
+    for ask in (asks_alone, asks_for_several, asks_in_a_pipeline, calls_a_script):
+        retry = Retry(ExponentialBackoff(cap=0.4, base=0.05), 2)
+        with client_of(servers.url, socket_timeout=limit_s, retry=retry) as client:
+            silent = client.get_node_from_key(root).port
+            if is_connected:
+                ask(client, root)
+            number = next(number for number, server in enumerate(servers.servers) if server.port == silent)
+            servers.freeze(number)
+            try:
+                began_s = time.monotonic()
+                with pytest.raises(redis.exceptions.TimeoutError):
+                    ask(client, root)
+                assert limit_s <= time.monotonic() - began_s < 2 * limit_s, ask
+            finally:
+                servers.thaw(number)
+            wait_until(lambda client=client: answers(client, root), 10)
+
+
+def answers(client, root):
+    try:
+        return client.exists(root) == 0
+    except redis.exceptions.TimeoutError:
+        return False
 
 
 def test_a_pipeline_that_waits_for_the_silent_server_keeps_nobody_from_the_others(servers):

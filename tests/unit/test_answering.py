@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from redis.exceptions import ResponseError
+from redis import exceptions
 
 from relay.store import answering as module
-from relay.store.answering import GONE_S, PATIENCE_S, NotAskedError, WaitingConnections
+from relay.store.answering import GONE_S, PATIENCE_S, PAUSE_S, NotAskedError, PatientConnection, WaitingConnections
 from relay.store.connection import client_of
+from tests.receivers import LOOPBACK, closed_port, full_backlog
 
 
 @pytest.fixture
@@ -53,6 +54,28 @@ def test_after_one_has_waited_in_vain_one_asks_at_a_time(clock, waiting):
     waiting.answered("c")
     waiting.begin_wait("a")
     waiting.begin_wait("b")
+
+
+def test_after_a_time_out_nobody_asks_for_a_moment_not_even_who_waited(clock, waiting):
+    waiting.begin_wait("a")
+    waiting.timed_out("a")
+    clock(PAUSE_S - 0.1)
+    for each in ("a", "b"):
+        with pytest.raises(NotAskedError):
+            waiting.begin_wait(each)
+    clock(0.1)
+    waiting.begin_wait("b")
+    with pytest.raises(NotAskedError):
+        waiting.begin_wait("a")
+
+
+def test_an_answer_ends_the_pause_after_a_time_out(clock, waiting):
+    waiting.begin_wait("a")
+    waiting.begin_wait("b")
+    waiting.timed_out("a")
+    waiting.answered("b")
+    waiting.begin_wait("c")
+    waiting.begin_wait("d")
 
 
 def test_an_answer_to_anybody_shows_that_the_server_is_well(clock, waiting):
@@ -118,7 +141,7 @@ def test_an_answer_that_is_an_error_is_one(cluster_node, monkeypatch):
         first, second = (server.connection_pool.get_connection() for _ in range(2))
         monkeypatch.setattr(module, "PATIENCE_S", -1.0)  # whoever waits, waits for too long
         first.send_command("FCALL", "nobody's", 0)
-        with pytest.raises(ResponseError):
+        with pytest.raises(exceptions.ResponseError):
             first.read_response()
         second.send_command("PING")
         assert second.read_response() == b"PONG"
@@ -135,3 +158,23 @@ def test_a_server_that_was_silent_is_asked_again_on_connections_that_are_made_an
         connection.send_command("PING")  # connects first, which also asks the server
         assert connection.read_response() == b"PONG"
         node.connection_pool.release(connection)
+
+
+def connection_to(port):
+    return PatientConnection(host=LOOPBACK, port=port, socket_connect_timeout=0.2, retry=None)
+
+
+def test_who_cannot_connect_in_time_waits_in_vain_too():
+    with full_backlog() as port:
+        with pytest.raises(exceptions.TimeoutError) as first:
+            connection_to(port).connect()
+        with pytest.raises(NotAskedError):
+            connection_to(port).connect()
+    assert first.type is exceptions.TimeoutError
+
+
+def test_a_server_that_refuses_connections_is_asked_by_all():
+    port = closed_port()
+    for _ in range(3):
+        with pytest.raises(exceptions.ConnectionError):
+            connection_to(port).connect()
