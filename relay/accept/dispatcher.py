@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from relay.accept.groupcommit import GroupCommit
 from relay.accept.intake import CheckedTrigger, Intake, TriggerRequest
-from relay.errors import Expired, IdempotencyKeyReused, OverCapacity, RelayError, Unavailable
+from relay.errors import Expired, IdempotencyKeyReused, OverCapacity, RelayError, StoreFault, Unavailable
 from relay.invocation import State
 from relay.queue import MESSAGE_IDS
 from relay.store.acceptance import Accepted, AcceptVerdict, NewInvocation
@@ -193,10 +193,18 @@ class Dispatcher:
 
         for reply in self._ledger.accept_in_turn(batches()):
             group = sent.popleft()
-            if isinstance(reply, RelayError):
+            if isinstance(reply, StoreFault) and len(group) > 1:
+                yield from ((each, self._committed_alone(each)) for each in group)  # one may make the others fail
+            elif isinstance(reply, RelayError):
                 yield from ((each, reply) for each in group)
             else:
                 yield from zip(group, self._published([each.checked.new for each in group], *reply), strict=True)
+
+    def _committed_alone(self, each: _Listed) -> Accepted | RelayError:
+        try:
+            return self._commit([each.checked.new])[0]
+        except RelayError as error:
+            return error
 
     def _commit(self, news: Sequence[NewInvocation]) -> list[Accepted]:
         return self._published(news, *self._ledger.accept_and_publish(news, self._messages(news)))

@@ -1,3 +1,6 @@
+from operator import itemgetter
+from queue import SimpleQueue
+
 import fakeredis
 import pytest
 import redis
@@ -11,6 +14,7 @@ from relay.errors import (
     IdempotencyKeyReused,
     OverCapacity,
     RequestRejected,
+    StoreFault,
     Unavailable,
     WebhookNotRegistered,
 )
@@ -260,6 +264,27 @@ def test_many_triggers_have_each_its_own_outcome_in_order(harness):
         BadParameter,
     ]
     assert outcomes[4].reference_id == outcomes[2].reference_id == calls[2].reference_id
+
+
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("in_a_list", [True, False])
+def test_a_trigger_that_the_store_cannot_take_costs_no_other_of_its_group_anything(harness, place, in_a_list):
+    calls = [a_call() for _ in range(3)]
+    harness.client.set(keyspace.record(calls[place].reference_id), "not what belongs here")
+    if in_a_list:
+        outcomes = harness.dispatcher.trigger_many(calls)
+    else:
+        replies = SimpleQueue()
+        commits = harness.dispatcher._commits_of("acme")
+        with commits._changed:  # so that they become one group
+            for number, call in enumerate(calls):
+                harness.dispatcher.submit(call, lambda reply, number=number: replies.put((number, reply)))
+        outcomes = [reply for _, reply in sorted((replies.get() for _ in calls), key=itemgetter(0))]
+    assert [getattr(each, "verdict", None) or type(each) for each in outcomes] == [
+        StoreFault if number == place else AcceptVerdict.ACCEPTED for number in range(3)
+    ]
+    published = [reference_id for message in harness.lanes.messages for reference_id, _ in message]
+    assert published == [call.reference_id for number, call in enumerate(calls) if number != place]
 
 
 def test_a_long_list_is_accepted_in_messages_of_bounded_length(harness):
