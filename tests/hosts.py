@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.tools import require_ip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ class Host:
         """Start a process on this host, in its own session; its output is appended to ``log``."""
         with log.open("ab") as out:
             return subprocess.Popen(
-                [_program(), "netns", "exec", self.namespace, *command],
+                [require_ip(), "netns", "exec", self.namespace, *command],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, **options,
             )  # fmt: skip
 
@@ -52,6 +53,7 @@ class Network:
 @contextmanager
 def network(count: int) -> Iterator[Network]:
     """Make a network of ``count`` hosts; skip the test, with a reason, if this user may not make network namespaces."""
+    require_ip()
     pid = os.getpid()
     net, bridge = f"10.{64 + pid % 128}.{pid // 128 % 256}", f"rlb{pid}"
     hosts = [Host(f"rln{pid}-{number}", f"{net}.{number + 1}", f"{net}.0/25") for number in range(count)]
@@ -62,7 +64,7 @@ def network(count: int) -> Iterator[Network]:
             _ip("link", "set", bridge, "up")
             for number, host in enumerate(hosts):
                 _connect(host, f"rlv{pid}-{number}", bridge)
-        except (OSError, subprocess.CalledProcessError):
+        except subprocess.CalledProcessError:
             # No package grants that right, so the test is skipped under CI, too.
             pytest.skip("this user may make no network namespaces (ip netns add, as root)")
         yield Network(f"{net}.254", hosts)
@@ -83,13 +85,9 @@ def _connect(host: Host, device: str, bridge: str) -> None:
 
 
 def _undo(*words: str) -> None:
-    with suppress(OSError, subprocess.CalledProcessError):
+    with suppress(subprocess.CalledProcessError):
         _ip(*words)
 
 
 def _ip(*words: str) -> None:
-    subprocess.run([_program(), *words], check=True, capture_output=True)
-
-
-def _program() -> str:
-    return shutil.which("ip", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") or "ip"
+    subprocess.run([require_ip(), *words], check=True, capture_output=True)

@@ -38,6 +38,16 @@ def require_promtool() -> str:
     return _require("promtool", "promtool (Debian's package prometheus)")
 
 
+def require_nft() -> str:
+    """Return the path of nft, which checks the kernel's filter rules, also from folders that only root has on the PATH."""
+    return _require("nft", "nft (Debian's package nftables)", also="/usr/sbin:/sbin")
+
+
+def require_ip() -> str:
+    """Return the path of ip, which makes network namespaces, also from folders that only root has on the PATH."""
+    return _require("ip", "ip (Debian's package iproute2)", also="/usr/sbin:/sbin")
+
+
 def require_chromium() -> str:
     """Return the path of Chromium, or of a browser built on it."""
     return chromium_path() or _missing("Chromium")

@@ -8,12 +8,23 @@ from dataclasses import replace
 import pytest
 
 from bench.__main__ import BUILD
-from bench.contenders.bullmq import BullMQ, BullMQWithDuties
+from bench.children import ROOT
+from bench.contenders.bullmq import SOURCE, BullMQ, BullMQWithDuties
 from bench.contenders.python_peers import Arq, Dramatiq, Taskiq
 from bench.plan import QUICK, Sizes
 from bench.tournament import Tournament
 
 CALLS = 40
+
+
+def require_packages(stamp, declared):
+    """Skip the test, also under CI, unless `make bench` has installed exactly these packages: tests call no registry."""
+    if not stamp.exists() or stamp.read_text() != declared.read_text():
+        pytest.skip("`make bench` installs its packages")
+
+
+def require_node_packages():
+    require_packages(BUILD / "bullmq" / "installed.json", SOURCE / "package.json")
 
 
 class Kept(BullMQWithDuties):
@@ -47,10 +58,12 @@ def play(contender, folder, workloads):
 
 
 def test_the_bare_peer_makes_every_call_once(tmp_path):
+    require_node_packages()
     play(BullMQ(), tmp_path, ("drain",))
 
 
 def test_the_peer_with_equal_duties_drains_awaits_and_accepts(tmp_path):
+    require_node_packages()
     played = play(Kept(), tmp_path, ("drain", "await", "accept"))
     assert played.indexed[0] >= CALLS
     assert played.indexed[0] == played.indexed[1]
@@ -61,6 +74,6 @@ def test_the_peer_with_equal_duties_drains_awaits_and_accepts(tmp_path):
 
 @pytest.mark.parametrize("peer", [Dramatiq, Taskiq, Arq])
 def test_a_python_peer_makes_every_call_once(peer, tmp_path):
-    if not (BUILD / "environments" / peer.package / "installed.txt").exists():
-        pytest.skip("its environment is made by `make bench`")
+    declared = ROOT / "bench" / "peers" / peer.package / "requirements.txt"
+    require_packages(BUILD / "environments" / peer.package / "installed.txt", declared)
     play(peer(), tmp_path, ("drain", "await"))
