@@ -9,10 +9,12 @@ from collections import defaultdict
 
 from .sources import ROOT, modules, name_of, nodes_of, tree_of
 
-MAX_FILE_LINES = 300
+MAX_FILE_LINES = 400
+USUAL_FILE_LINES = 300
+USUAL_FILE_SHARE = 0.98
 MAX_FUNCTION_LINES = 60
 USUAL_FUNCTION_LINES = 25
-USUAL_SHARE = 0.95
+USUAL_FUNCTION_SHARE = 0.95
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "misc", "manager", "managers"}
 CLOCK_CALLS = {"now", "utcnow", "today"}
 
@@ -41,9 +43,11 @@ def pure_modules():
     )
 
 
-def test_a_module_is_one_noun_of_at_most_300_lines():
-    lines = {name_of(path): path.read_bytes().count(b"\n") for path in modules()}
-    assert not {name: count for name, count in lines.items() if count > MAX_FILE_LINES}
+def test_nearly_all_modules_have_at_most_300_lines_and_none_has_more_than_400():
+    lengths = {name_of(path): path.read_bytes().count(b"\n") for path in modules()}
+    long = {name: lines for name, lines in lengths.items() if lines > USUAL_FILE_LINES}
+    assert len(long) <= (1 - USUAL_FILE_SHARE) * len(lengths), long
+    assert not {name: lines for name, lines in long.items() if lines > MAX_FILE_LINES}
 
 
 def test_no_function_is_longer_than_60_lines():
@@ -53,7 +57,7 @@ def test_no_function_is_longer_than_60_lines():
 def test_nearly_all_functions_are_shorter_than_25_lines():
     lengths = dict(functions())
     long = {name: lines for name, lines in lengths.items() if lines > USUAL_FUNCTION_LINES}
-    assert len(long) <= (1 - USUAL_SHARE) * len(lengths), long
+    assert len(long) <= (1 - USUAL_FUNCTION_SHARE) * len(lengths), long
 
 
 def test_no_module_is_named_after_nothing():
