@@ -25,8 +25,8 @@ from relay.reference_id import new_reference_id
 from relay.registration.document import read_registrations
 from relay.runtime import cli_runtime
 from relay.settings import Settings
-from relay.store import keyspace
 from relay.store.key_names import partition_root
+from relay.store.keyspace import SINGLE
 from relay.vault import Vault
 
 BUILD: Final = ROOT / "build" / "console"
@@ -80,7 +80,7 @@ end
 
 def multiply(client: Any, more: int) -> None:
     """Add ``more`` records as copies of the existing ones, each round of copies with earlier times."""
-    templates = [ref.decode() for ref in client.zrange(keyspace.plugin_index(PLUGIN), 0, -1)]
+    templates = [ref.decode() for ref in client.zrange(SINGLE.plugin_index(PLUGIN), 0, -1)]
     copy, day_ms, made = client.register_script(_COPY), 86_000_000, 0
     while made < more:
         shift_ms = int(day_ms * made / more)

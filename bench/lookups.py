@@ -25,9 +25,9 @@ from bench.server import Server
 from relay.invocation import FINAL, Attempt, Outcome, Sent, State
 from relay.reference_id import new_reference_id
 from relay.replay.planning import Replays, Request
-from relay.store import keyspace
 from relay.store.acceptance import NewInvocation
 from relay.store.invocations import InvocationStore
+from relay.store.keyspace import SINGLE
 from relay.store.limits import Limits
 from relay.store.listing import Filter, Listing
 from relay.store.replay_runs import NewReplay, ReplayRuns
@@ -74,7 +74,7 @@ class Archive:
         self.runs = ReplayRuns(client, keep_ms=DAY_MS)
         self.replays = Replays(ReplayStore(client, LIMITS), self.runs, self.listing, lambda _ready: None)
         for number in range(10):
-            client.hset(keyspace.webhooks("shop"), f"hook{number}", 1)
+            client.hset(SINGLE.webhooks("shop"), f"hook{number}", 1)
 
     def fill(self, records: int) -> None:
         """Make ``records`` records with the scripts that calls use."""
@@ -98,7 +98,7 @@ class Archive:
 
     def span(self) -> tuple[int, int]:
         """Return when the second quarter of the records was created, in milliseconds: from, until."""
-        key = keyspace.plugin_index("shop")
+        key = SINGLE.plugin_index("shop")
         count = self.client.zcard(key)
         since, until = (self.client.zrange(key, at, at, withscores=True)[0][1] for at in (count // 4, count // 2))
         return int(since), int(until)

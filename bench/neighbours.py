@@ -20,6 +20,8 @@ from bench.server import Server
 from relay.invocation import State
 from relay.replay.planning import Replays, Request
 from relay.store import keyspace
+from relay.store.key_names import key_in, partition_root
+from relay.store.keyspace import SINGLE
 from relay.store.limits import Limits
 from relay.store.listing import Filter, Listing
 from relay.store.replay_runs import ReplayRuns
@@ -77,11 +79,11 @@ class Neighbours:
 
     def delivered(self) -> int:
         """Return how many calls have ended."""
-        return int(self.client.zcard(keyspace.expiry()))
+        return int(self.client.zcard(key_in(partition_root(0), "expiry")))
 
     def parked(self, name: str) -> int:
         """Return how many calls of a webhook are parked."""
-        return int(self.client.zcard(keyspace.parked(PLUGIN, name)))
+        return int(self.client.zcard(SINGLE.parked(PLUGIN, name)))
 
     def request(self, name: str, headers: Mapping[str, str] | None = None) -> bytes:
         """Return a trigger's request, ready to be written to a connection."""
@@ -118,10 +120,10 @@ class Neighbours:
 
     def took_ms(self, name: str, since_ms: int, until_ms: int) -> list[float]:
         """Return how long a webhook's calls accepted between these moments took; a minute for unfinished ones."""
-        refs = self.client.zrangebyscore(keyspace.plugin_index(PLUGIN), since_ms, until_ms)
+        refs = self.client.zrangebyscore(SINGLE.plugin_index(PLUGIN), since_ms, until_ms)
         pipeline = self.client.pipeline(transaction=False)
         for ref in refs:
-            pipeline.hmget(keyspace.record(ref.decode()), "webhook", "createdAt", "finishedAt")
+            pipeline.hmget(SINGLE.record(ref.decode()), "webhook", "createdAt", "finishedAt")
         rows = [row for row in pipeline.execute() if row[0] == name.encode()]
         return [float(finished) - float(created) if finished else 60_000.0 for _, created, finished in rows]
 

@@ -15,7 +15,8 @@ from bench.children import ROOT, BenchError, clean_environment
 from bench.contenders.contender import DATA, SCHEMA, SECRET, START_S, Front, Stage, Variant, post_request
 from bench.ports import free_port
 from bench.rounds import RELAY
-from relay.store import keyspace
+from relay.store.key_names import key_in, partition_root
+from relay.store.keyspace import SINGLE
 from relay.up import processes
 from relay.vault import Vault
 
@@ -83,10 +84,10 @@ class Relay:
             self.start_worker(stage, group, number)
 
     def recorded(self, stage: Stage) -> int:
-        return stage.server.client.zcard(keyspace.expiry())  # has every final record, and no other
+        return stage.server.client.zcard(key_in(partition_root(0), "expiry"))  # has every final record, and no other
 
     def queued(self, stage: Stage) -> int:
-        return stage.server.client.zcard(keyspace.plugin_index(PLUGIN))
+        return stage.server.client.zcard(SINGLE.plugin_index(PLUGIN))
 
     def bad_results(self, stage: Stage, ids: Sequence[bytes]) -> int:
         (port,), key = self.start_apis(stage)

@@ -18,6 +18,7 @@ from bench.ports import free_port
 from bench.receipts import EndpointControl
 from bench.server import Server
 from relay.store import keyspace
+from relay.store.key_names import key_in, partition_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -90,7 +91,7 @@ class Scene:
 
     def ended(self) -> int:
         """Return how many invocations are final."""
-        return int(self.stage.server.client.zcard(keyspace.expiry()))
+        return int(self.stage.server.client.zcard(key_in(partition_root(0), "expiry")))
 
     def start_worker(self, group: str = "bulk") -> None:
         self._workers += 1

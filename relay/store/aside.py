@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.reference_id import BUCKET_DIGITS, bucket_of_plugin
 from relay.store.bucket_keys import OF_IDS, OF_WEBHOOKS, bucket_of_member
-from relay.store.key_names import PARTITIONED, partition_root
+from relay.store.key_names import PARTITIONED, key_in, partition_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,8 +129,8 @@ class SetAside:
         """Subtract what the plugins have pending from the partition's sum, once."""
         aside, count, size = self._aside("pending"), 0, 0
         for plugin in plugins:
-            count += int(self._server.get(self._root + PARTITIONED["plugin_pending"].format(plugin=plugin)) or 0)
-            kept = self._server.hget(self._root + PARTITIONED["plugin_bytes"].format(plugin=plugin), "pending")
+            count += int(self._server.get(key_in(self._root, "plugin_pending", plugin=plugin)) or 0)
+            kept = self._server.hget(key_in(self._root, "plugin_bytes", plugin=plugin), "pending")
             size += int(kept or 0)
         with self._server.pipeline() as pipeline:
             pipeline.watch(aside)
@@ -159,7 +159,7 @@ class SetAside:
         pipeline.hincrby(self._shared("pending"), "bytes", size)
 
     def _shared(self, kind: str) -> str:
-        return self._root + PARTITIONED[kind]
+        return key_in(self._root, kind)
 
     def _aside(self, what: str) -> str:
-        return self._root + PARTITIONED["moving"].format(bucket=self._bucket, what=what)
+        return key_in(self._root, "moving", bucket=self._bucket, what=what)

@@ -23,7 +23,7 @@ SHARED_ROOT: Final = f"{PREFIX}{{shared}}:"
 #: The keys of a partition.
 PARTITIONED: Final = {
     # one invocation
-    "record": "inv:{ref}",  # hash: the record (field names in lua/accept.lua)
+    "record": "inv:{ref}",  # hash: the record (written by `write_record` of lua/include/record.lua)
     "payload": "inv:{ref}:payload",  # string: sealed trigger
     "result": "inv:{ref}:result",  # string: sealed data of the answer
     "steps": "inv:{ref}:steps",  # list: a chain's steps, reference ids as they were created
@@ -132,6 +132,11 @@ def partition_root(number: int | Literal["*"]) -> str:
 
 #: The root of the first partition's keys, and of all of them where there is one partition.
 ROOT: Final = partition_root(0)
+
+
+def key_in(root: str, kind: str, **parts: object) -> str:
+    """Return a key of the partition that has this root; ``parts`` are what its template leaves open."""
+    return root + PARTITIONED[kind].format(**parts)
 
 
 def root_of_key(key: str) -> str:

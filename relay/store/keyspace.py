@@ -1,15 +1,14 @@
-"""Every Redis key that Python names, one function each; `relay.store.lua_keys` gives the scripts the same names."""
+"""Names the keys that Python uses, one function each; `relay.store.lua_keys` gives the scripts the same names.
+
+A key of a given partition, whichever plugins are in it, is named by `relay.store.key_names.key_in`.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, ROOT, SHARED, SHARED_ROOT, TRAIL, partition_root
+from relay.store.key_names import CHANNELS, PREFIX, ROOT, SHARED, SHARED_ROOT, TRAIL, key_in, partition_root
 from relay.store.placement import Placement
-
-
-def _name(root: str, kind: str, **parts: object) -> str:
-    return root + PARTITIONED[kind].format(**parts)
 
 
 def _shared(kind: str, **parts: object) -> str:
@@ -23,188 +22,163 @@ class Keyspace(Placement):
 
     def record(self, ref: str) -> str:
         """Hash: the record of an invocation."""
-        return _name(self.root_of_ref(ref), "record", ref=ref)
+        return key_in(self.root_of_ref(ref), "record", ref=ref)
 
     def payload(self, ref: str) -> str:
         """String: the sealed trigger of an invocation."""
-        return _name(self.root_of_ref(ref), "payload", ref=ref)
+        return key_in(self.root_of_ref(ref), "payload", ref=ref)
 
     def result(self, ref: str) -> str:
         """String: the sealed data of an invocation's answer."""
-        return _name(self.root_of_ref(ref), "result", ref=ref)
+        return key_in(self.root_of_ref(ref), "result", ref=ref)
 
     def steps(self, ref: str) -> str:
         """List: the reference ids of a chain's steps."""
-        return _name(self.root_of_ref(ref), "steps", ref=ref)
+        return key_in(self.root_of_ref(ref), "steps", ref=ref)
 
     def raw(self, ref: str) -> str:
         """String: the sealed data of a step's answer before masking, while its chain runs."""
-        return _name(self.root_of_ref(ref), "raw", ref=ref)
+        return key_in(self.root_of_ref(ref), "raw", ref=ref)
 
     def secrets(self, ref: str) -> str:
         """String: the sealed texts that a chain hides in its steps' answers, while it runs."""
-        return _name(self.root_of_ref(ref), "secrets", ref=ref)
+        return key_in(self.root_of_ref(ref), "secrets", ref=ref)
 
     def callbacks(self, partition: int = 0) -> str:
         """Sorted set: ends that a callback is to be told of."""
-        return _name(partition_root(partition), "callbacks")
+        return key_in(partition_root(partition), "callbacks")
 
     def plugins(self, partition: int = 0) -> str:
         """Set: the plugins that exist."""
-        return _name(partition_root(partition), "plugins")
+        return key_in(partition_root(partition), "plugins")
 
     def plugin_bytes(self, plugin: str) -> str:
         """Hash: the bytes of a plugin's contents, of unfinished invocations and kept ones."""
-        return _name(self.root(plugin), "plugin_bytes", plugin=plugin)
+        return key_in(self.root(plugin), "plugin_bytes", plugin=plugin)
 
     def plugin_index(self, plugin: str) -> str:
         """Sorted set: a plugin's reference ids by createdAt."""
-        return _name(self.root(plugin), "plugin_index", plugin=plugin)
+        return key_in(self.root(plugin), "plugin_index", plugin=plugin)
 
     def webhook_index(self, plugin: str, webhook: str) -> str:
         """Sorted set: a webhook's reference ids by createdAt."""
-        return _name(self.root(plugin), "webhook_index", plugin=plugin, webhook=webhook)
+        return key_in(self.root(plugin), "webhook_index", plugin=plugin, webhook=webhook)
 
     def plugin_counts(self, plugin: str) -> str:
         """Hash: a plugin's counters."""
-        return _name(self.root(plugin), "plugin_counts", plugin=plugin)
+        return key_in(self.root(plugin), "plugin_counts", plugin=plugin)
 
     def notes(self, plugin: str) -> str:
         """List: events of a plugin's invocations that are not counted yet."""
-        return _name(self.root(plugin), "notes", plugin=plugin)
+        return key_in(self.root(plugin), "notes", plugin=plugin)
 
     def counted(self, plugin: str) -> str:
         """Integer: how many of a plugin's notes have been counted."""
-        return _name(self.root(plugin), "counted", plugin=plugin)
+        return key_in(self.root(plugin), "counted", plugin=plugin)
 
     def totals(self, plugin: str) -> str:
         """Hash: a plugin's counts and histograms by webhook."""
-        return _name(self.root(plugin), "totals", plugin=plugin)
+        return key_in(self.root(plugin), "totals", plugin=plugin)
 
     def minute(self, plugin: str, minute: int, webhook: str = "") -> str:
         """Hash: one minute's counts of a webhook, or of all webhooks."""
-        return _name(self.root(plugin), "minute", plugin=plugin, minute=minute, webhook=webhook)
+        return key_in(self.root(plugin), "minute", plugin=plugin, minute=minute, webhook=webhook)
 
     def hour(self, plugin: str, hour: int) -> str:
         """Hash: one hour's counts, by webhook."""
-        return _name(self.root(plugin), "hour", plugin=plugin, hour=hour)
+        return key_in(self.root(plugin), "hour", plugin=plugin, hour=hour)
 
     def webhooks(self, plugin: str) -> str:
         """Hash: a plugin's webhook ids and their current revisions."""
-        return _name(self.root(plugin), "webhooks", plugin=plugin)
+        return key_in(self.root(plugin), "webhooks", plugin=plugin)
 
     def pointer_macs(self, plugin: str) -> str:
         """Hash: the MAC of each webhook's current revision."""
-        return _name(self.root(plugin), "pointer_macs", plugin=plugin)
+        return key_in(self.root(plugin), "pointer_macs", plugin=plugin)
 
     def revision(self, plugin: str, webhook: str, number: int) -> str:
         """Hash: one immutable revision of a registration."""
-        return _name(self.root(plugin), "revision", plugin=plugin, webhook=webhook, revision=number)
+        return key_in(self.root(plugin), "revision", plugin=plugin, webhook=webhook, revision=number)
 
     def target(self, plugin: str, webhook: str, number: int) -> str:
         """String: the sealed target of a revision."""
-        return _name(self.root(plugin), "target", plugin=plugin, webhook=webhook, revision=number)
+        return key_in(self.root(plugin), "target", plugin=plugin, webhook=webhook, revision=number)
 
     def last_revision(self, plugin: str, webhook: str) -> str:
         """Integer: the highest revision ever given to a webhook id."""
-        return _name(self.root(plugin), "last_revision", plugin=plugin, webhook=webhook)
+        return key_in(self.root(plugin), "last_revision", plugin=plugin, webhook=webhook)
 
     def users(self, plugin: str, webhook: str) -> str:
         """Set: the webhooks that use a webhook, as a step or as their callback."""
-        return _name(self.root(plugin), "users", plugin=plugin, webhook=webhook)
+        return key_in(self.root(plugin), "users", plugin=plugin, webhook=webhook)
 
     def token(self, plugin: str, webhook: str, revision: int) -> str:
         """String: the sealed access token of a webhook's revision."""
-        return _name(self.root(plugin), "token", plugin=plugin, webhook=webhook, revision=revision)
+        return key_in(self.root(plugin), "token", plugin=plugin, webhook=webhook, revision=revision)
 
     def token_fetcher(self, plugin: str, webhook: str, revision: int) -> str:
         """String: the process that is fetching the next access token."""
-        return _name(self.root(plugin), "token_fetcher", plugin=plugin, webhook=webhook, revision=revision)
+        return key_in(self.root(plugin), "token_fetcher", plugin=plugin, webhook=webhook, revision=revision)
 
     def running(self, plugin: str, webhook: str) -> str:
         """Sorted set: the places that a webhook's running calls hold."""
-        return _name(self.root(plugin), "running", plugin=plugin, webhook=webhook)
+        return key_in(self.root(plugin), "running", plugin=plugin, webhook=webhook)
 
     def parked(self, plugin: str, webhook: str) -> str:
         """Sorted set: a webhook's parked calls by age."""
-        return _name(self.root(plugin), "parked", plugin=plugin, webhook=webhook)
+        return key_in(self.root(plugin), "parked", plugin=plugin, webhook=webhook)
 
     def open_calls(self, plugin: str, webhook: str) -> str:
         """Sorted set: a webhook's calls that are not final, by the time when each has to end."""
-        return _name(self.root(plugin), "open", plugin=plugin, webhook=webhook)
+        return key_in(self.root(plugin), "open", plugin=plugin, webhook=webhook)
 
     def parked_webhooks(self, partition: int = 0) -> str:
         """Set: webhooks that have parked calls."""
-        return _name(partition_root(partition), "parked_webhooks")
+        return key_in(partition_root(partition), "parked_webhooks")
 
     def revisits(self, partition: int = 0) -> str:
         """Set: webhooks whose waiting calls have to be gone through."""
-        return _name(partition_root(partition), "revisits")
-
-    def ages(self, partition: int = 0) -> str:
-        """Sorted set: webhooks by the earliest time when one of their calls may have to end."""
-        return _name(partition_root(partition), "ages")
+        return key_in(partition_root(partition), "revisits")
 
     def policy(self, plugin: str, webhook: str) -> str:
         """Hash: a webhook's limits, pause, rate and breaker."""
-        return _name(self.root(plugin), "policy", plugin=plugin, webhook=webhook)
-
-    def idempotency(self, plugin: str, webhook: str, mac: str) -> str:
-        """Hash: what an Idempotency-Key was used for."""
-        return _name(self.root(plugin), "idempotency", plugin=plugin, webhook=webhook, mac=mac)
-
-    def due_running(self, partition: int = 0) -> str:
-        """Sorted set: alarms of leases, retries and deadlines."""
-        return _name(partition_root(partition), "due_running")
+        return key_in(self.root(plugin), "policy", plugin=plugin, webhook=webhook)
 
     def due_queued(self, lane: str, partition: int = 0) -> str:
         """Sorted set: alarms of a lane's queued ids."""
-        return _name(partition_root(partition), "due_queued", lane=lane)
+        return key_in(partition_root(partition), "due_queued", lane=lane)
 
     def backlog(self, minute: int, partition: int = 0) -> str:
         """Hash: the most calls that waited in each lane at once during one minute."""
-        return _name(partition_root(partition), "backlog", minute=minute)
-
-    def expiry(self, partition: int = 0) -> str:
-        """Sorted set: final records by the time when they are deleted."""
-        return _name(partition_root(partition), "expiry")
+        return key_in(partition_root(partition), "backlog", minute=minute)
 
     def pending(self, partition: int = 0) -> str:
         """Hash: ``count`` and ``bytes`` of all invocations that are not final."""
-        return _name(partition_root(partition), "pending")
-
-    def plugin_pending(self, plugin: str) -> str:
-        """Integer: a plugin's invocations that are not final."""
-        return _name(self.root(plugin), "plugin_pending", plugin=plugin)
+        return key_in(partition_root(partition), "pending")
 
     def replays(self, plugin: str) -> str:
         """Sorted set: a plugin's replay jobs by createdAt."""
-        return _name(self.root(plugin), "replays", plugin=plugin)
+        return key_in(self.root(plugin), "replays", plugin=plugin)
 
     def replay_plan(self, plugin: str, plan: str) -> str:
         """String: the plan of a replay."""
-        return _name(self.root(plugin), "replay_plan", plugin=plugin, plan=plan)
+        return key_in(self.root(plugin), "replay_plan", plugin=plugin, plan=plan)
 
     def replay(self, replay_id: str) -> str:
         """Hash: a replay job."""
-        return _name(self.root_of_ref(replay_id), "replay", replay=replay_id)
+        return key_in(self.root_of_ref(replay_id), "replay", replay=replay_id)
 
     def sweeps(self, partition: int = 0) -> str:
         """Hash: how many sweeps there were, and how many ids they published."""
-        return _name(partition_root(partition), "sweeps")
+        return key_in(partition_root(partition), "sweeps")
 
     def counting_lock(self, partition: int = 0) -> str:
         """String: the lock of the worker that is counting notes."""
-        return _name(partition_root(partition), "counting_lock")
+        return key_in(partition_root(partition), "counting_lock")
 
 
 #: The keys of a store that has one partition.
 SINGLE: Final = Keyspace()
-
-
-def __getattr__(name: str) -> Any:
-    """Key names of a store with one partition: the attributes of `SINGLE`."""
-    return getattr(SINGLE, name)
 
 
 def partitions() -> str:

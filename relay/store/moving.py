@@ -18,7 +18,7 @@ from relay.reference_id import bucket_of_plugin
 from relay.store.aside import SetAside
 from relay.store.bucket_keys import bucket_of_key
 from relay.store.key_copying import KEYS, copy_keys
-from relay.store.key_names import PARTITIONED, partition_root
+from relay.store.key_names import key_in, partition_root
 from relay.store.places import LEFT, WRITTEN, MoveStep, Place, place_in, read_table, table_key
 from relay.store.replicas import Replicas, on_primary, primary_of
 from relay.store.server_errors import store_errors
@@ -110,7 +110,7 @@ class PluginMoves:
     def _locked(self, bucket: int) -> Iterator[None]:
         """Keep other processes from moving the bucket: a second mover would overwrite keys that are already in use."""
         home = bucket % self._partitions
-        key, mine = partition_root(home) + PARTITIONED["move_lock"].format(bucket=bucket), uuid4().hex.encode()
+        key, mine = key_in(partition_root(home), "move_lock", bucket=bucket), uuid4().hex.encode()
         server = self._server(home)
         if not server.set(key, mine, nx=True, px=self._lock_ms):
             raise Conflict("Another process is moving it, or was stopped less than a minute ago: try again later.")
@@ -167,7 +167,7 @@ class PluginMoves:
         server = self._server(number)
 
         def key(kind: str, plugin: str, webhook: str = "") -> str:
-            return partition_root(number) + PARTITIONED[kind].format(plugin=plugin, webhook=webhook)
+            return key_in(partition_root(number), kind, plugin=plugin, webhook=webhook)
 
         unpaused, running = [], 0
         for plugin in self._plugins(bucket, number):

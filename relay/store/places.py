@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import Unavailable
-from relay.store.key_names import PARTITIONED, partition_root
+from relay.store.key_names import key_in, partition_root
 from relay.store.server_errors import store_errors
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Place:
 
 def table_key(home: int) -> str:
     """Hash: the places of buckets that began in a partition and were moved."""
-    return partition_root(home) + PARTITIONED["moved"]
+    return key_in(partition_root(home), "moved")
 
 
 class Places:

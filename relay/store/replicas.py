@@ -18,6 +18,7 @@ from redis.exceptions import TimeoutError as ServerSilent
 
 from relay.errors import Unavailable
 from relay.store.answering import NotAskedError
+from relay.store.key_names import key_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -73,7 +74,7 @@ class Replicas:
     def _run(self, server: Any, root: str, command: Callable[[Any], object]) -> list[Any]:
         pipeline = server.pipeline(transaction=False)
         command(pipeline)
-        pipeline.set(f"{root}confirmed", 1, px=_KEPT_MS)
+        pipeline.set(key_in(root, "confirmed"), 1, px=_KEPT_MS)
         pipeline.execute_command("WAIT", self.count, WAIT_MS)
         replies: list[Any]
         *replies, _, confirmed = pipeline.execute(raise_on_error=False)

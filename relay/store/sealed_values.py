@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay.errors import StoreFault
 from relay.invocation import Purpose
-from relay.store.key_names import PARTITIONED, partition_root, root_of_key
+from relay.store.key_names import key_in, partition_root, root_of_key
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.plugin_names import places_at_rest
 from relay.store.scripts import Scripts
@@ -130,8 +130,8 @@ class SealedValues:
         try:
             with store_errors():
                 sealed = self._client.get(key)
-                beside = PARTITIONED["revision"].format(plugin=plugin, webhook=webhook, revision=number)
-                shape = self._client.hget(root_of_key(key) + beside, "shape") or b""
+                beside = key_in(root_of_key(key), "revision", plugin=plugin, webhook=webhook, revision=number)
+                shape = self._client.hget(beside, "shape") or b""
         except StoreFault:
             return SealedValue(key, "target", kind, plugin)
         if sealed is None:

@@ -11,14 +11,23 @@ from .sources import ROOT, modules, name_of, nodes_of, text_of, tree_of
 
 #: Methods that frameworks call by names of their own, and those that users of the client call.
 CALLED_FROM_OUTSIDE = {
-    *("emit", "log_message", "process_request", "Meta"),  # logging, http.server, falcon, marshmallow
+    *("emit", "log_message", "Meta"),  # logging, http.server, marshmallow
     *("_validate", "_get_value", "list_commands", "get_command"),  # marshmallow, environs, click
     *("_log_as_json",),  # a Celery signal
-    *("available", "describe"),  # relay.client
+    *("process_resource", "process_request", "process_response", "on_post"),  # falcon
+    *("available", "describe", "AsyncRelay"),  # relay.client
 }
 #: Protocols that describe objects of a library.
 FOREIGN = {"Answering"}
 TESTS = ("tests", "bench")
+
+
+@cache
+def names_in_use():
+    """Return the names that modules use as variables or attributes; an import alone uses nothing."""
+    nodes = [node for path in modules() for node in nodes_of(path)]
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return names | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
 
 
 @cache
@@ -32,18 +41,29 @@ def is_command(node):
 
 
 def test_what_nobody_but_tests_calls_is_deleted():
-    words = words_of_modules()
+    used = names_in_use()
     unused = {
         f"{name_of(path)}:{node.lineno} {node.name}"
         for path in modules()
         for node in nodes_of(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        and words[node.name] == 1
+        and node.name not in used
         and not node.name.startswith("__")
         and node.name not in CALLED_FROM_OUTSIDE
         and not is_command(node)
     }
     assert not unused
+
+
+def test_only_the_package_gives_names_that_it_does_not_define():
+    """A module's `__getattr__` would hide who uses what."""
+    dynamic = [
+        name_of(path)
+        for path in modules()
+        for node in tree_of(path).body
+        if isinstance(node, ast.FunctionDef) and node.name == "__getattr__"
+    ]
+    assert dynamic == ["relay/__init__.py"]
 
 
 #: Settings that are read by name while loading (`relay/settings/settings.py`).

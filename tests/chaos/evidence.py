@@ -14,6 +14,7 @@ from redis.exceptions import RedisClusterException
 
 from relay.errors import Unavailable
 from relay.queue import LANES
+from relay.store.key_names import key_in, partition_root
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.records import invocation_from
 
@@ -50,7 +51,9 @@ class Evidence:
         """Collect the evidence about these plugins, which must be all that the store has."""
         refs = [ref.decode() for plugin in plugins for ref in client.zrange(keys.plugin_index(plugin), 0, -1)]
         pending = {name: pending_of(client, keys, name) for name in ("count", "bytes")}
-        pending["of the plugins"] = sum(int(client.get(keys.plugin_pending(plugin)) or 0) for plugin in plugins)
+        pending["of the plugins"] = sum(
+            int(client.get(key_in(keys.root(plugin), "plugin_pending", plugin=plugin)) or 0) for plugin in plugins
+        )
         left = _left(client, plugins, keys) | {"waiters": _waiters(client, refs, keys)}
         return cls(records_of(client, refs, keys), receipts, pending, left, len(refs))
 
@@ -82,7 +85,7 @@ def records_of(client: redis.Redis, refs: Sequence[str], keys: Keyspace) -> dict
 
 def _left(client: redis.Redis, plugins: Sequence[str], keys: Keyspace) -> dict[str, int]:
     partitions = range(keys.partitions)
-    alarms = [keys.due_running(number) for number in partitions]
+    alarms = [key_in(partition_root(number), "due_running") for number in partitions]
     alarms += [keys.due_queued(lane, number) for lane in LANES for number in partitions]
     hooks = [(plugin, hook.decode()) for plugin in plugins for hook in client.hkeys(keys.webhooks(plugin))]
     names = {

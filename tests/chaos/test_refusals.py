@@ -19,6 +19,7 @@ from tests.chaos.harness import Harness, wait_for
 from tests.chaos.refusals import RIGHTS, Refusals
 from tests.chaos.sinks import SINKS, Sink
 from tests.receivers import json_answer, receiver
+from tests.store_keys import KEYS
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -85,10 +86,8 @@ class Relay:
 
     def is_over(self):
         try:
-            pending = int(self.runtime.client.hget(keyspace.pending(), "count") or 0)
-            places = sum(
-                self.runtime.client.zcard(keyspace.running(PLUGIN, hook)) for hook in ("post", "capped", "chain")
-            )
+            pending = int(self.runtime.client.hget(KEYS.pending(), "count") or 0)
+            places = sum(self.runtime.client.zcard(KEYS.running(PLUGIN, hook)) for hook in ("post", "capped", "chain"))
         except Exception:  # noqa: BLE001 - the server is not back yet
             return False
         return pending == places == 0

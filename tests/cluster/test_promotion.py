@@ -10,11 +10,11 @@ import pytest
 import redis
 
 from relay.errors import Unavailable
-from relay.store import keyspace
 from relay.store.invocations import InvocationStore
 from tests.cluster.test_cluster import new_call
 from tests.conftest import start_valkey
 from tests.contract.ledger import LIMITS
+from tests.store_keys import KEYS
 from tests.timing import wait_until
 
 PLUGIN = "plugin-0"
@@ -35,7 +35,7 @@ def three_servers(directory, fsync):
             stack.callback(servers[-1].terminate)
         with redis.Redis(port=servers[0].port) as primary:
             wait_until(lambda: len(online(primary)) == 2, FOLLOWED_S)
-            primary.hset(keyspace.webhooks(PLUGIN), "hook", 1)
+            primary.hset(KEYS.webhooks(PLUGIN), "hook", 1)
             primary.wait(2, 10_000)
         yield servers
 
@@ -62,7 +62,7 @@ def lose(server):
 def promoted_has(server, ref):
     with redis.Redis(port=server.port) as client:
         client.execute_command("REPLICAOF", "NO", "ONE")
-        return bool(client.exists(keyspace.record(ref)))
+        return bool(client.exists(KEYS.record(ref)))
 
 
 def test_without_waiting_a_replica_that_was_away_lacks_what_was_accepted_meanwhile(tmp_path, fsync):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from relay.store import keyspace
 from relay.store.invocations import InvocationStore
 from relay.store.policies import Policies
 from relay.store.replicas import primaries_of
 from tests.contract.ledger import LIMITS
 from tests.contract.snapshots import everything
+from tests.store_keys import KEYS
 
 if TYPE_CHECKING:
     import redis
@@ -40,9 +40,9 @@ class Clocked:
 
     def register(self, webhook: str, **limits: object) -> None:
         """Write a webhook of revision 1, with the limits that its registration would write."""
-        self.client.hset(keyspace.webhooks(PLUGIN), webhook, 1)
+        self.client.hset(KEYS.webhooks(PLUGIN), webhook, 1)
         if limits:
-            self.client.hset(keyspace.policy(PLUGIN, webhook), mapping=limits)
+            self.client.hset(KEYS.policy(PLUGIN, webhook), mapping=limits)
 
     def everything(self) -> dict[bytes, object]:
         """Return the whole store as plain values, without the clock."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from relay.queue import LANES
-from relay.store import keyspace
 from relay.store.invocations import GRACE_MS
 from relay.store.records import invocation_from
 from tests.contract.clocked import PLUGIN, Clocked
 from tests.contract.model import ANY, FINAL, Call, Model
+from tests.store_keys import KEYS
 
 PARKED_ALARM_MS = 15 * 60_000
 RUNNING = "running"
@@ -22,19 +22,19 @@ class Inspection:
         self.now = model.now
         pipeline = ledger.client.pipeline(transaction=False)
         for ref in model.calls:
-            pipeline.hgetall(keyspace.record(ref))
+            pipeline.hgetall(KEYS.record(ref))
         hooks = list(model.hooks)
         for hook in hooks:
-            pipeline.zrange(keyspace.running(PLUGIN, hook), 0, -1, withscores=True)
-            pipeline.zrange(keyspace.parked(PLUGIN, hook), 0, -1)
-            pipeline.zrange(keyspace.open_calls(PLUGIN, hook), 0, -1, withscores=True)
-            pipeline.zscore(keyspace.ages(), f"{PLUGIN}/{hook}")
-        pipeline.zrange(keyspace.due_running(), 0, -1, withscores=True)
+            pipeline.zrange(KEYS.running(PLUGIN, hook), 0, -1, withscores=True)
+            pipeline.zrange(KEYS.parked(PLUGIN, hook), 0, -1)
+            pipeline.zrange(KEYS.open_calls(PLUGIN, hook), 0, -1, withscores=True)
+            pipeline.zscore(KEYS.ages(), f"{PLUGIN}/{hook}")
+        pipeline.zrange(KEYS.due_running(), 0, -1, withscores=True)
         for lane in LANES:
-            pipeline.zrange(keyspace.due_queued(lane), 0, -1, withscores=True)
-        pipeline.hgetall(keyspace.pending())
-        pipeline.get(keyspace.plugin_pending(PLUGIN))
-        pipeline.smembers(keyspace.parked_webhooks())
+            pipeline.zrange(KEYS.due_queued(lane), 0, -1, withscores=True)
+        pipeline.hgetall(KEYS.pending())
+        pipeline.get(KEYS.plugin_pending(PLUGIN))
+        pipeline.smembers(KEYS.parked_webhooks())
         replies = pipeline.execute()
         self.listed = {name.decode().partition("/")[2] for name in replies.pop()}
         count = len(model.calls)

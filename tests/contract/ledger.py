@@ -6,13 +6,13 @@ import itertools
 
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.reference_id import new_reference_id
-from relay.store import keyspace
 from relay.store.acceptance import NewInvocation
 from relay.store.invocations import InvocationStore
 from relay.store.limits import Limits
 from relay.store.listing import Listing
 from relay.store.policies import Policies
 from relay.store.transitions import Settlement
+from tests.store_keys import KEYS
 
 DAY_MS = 24 * 3600 * 1000
 LIMITS = Limits(
@@ -39,7 +39,7 @@ class Ledger:
         self.store = InvocationStore(client, limits, lease_margin_ms=lease_margin_ms)
         self.listing = Listing(client)
         self.policies = Policies(client, self.store)
-        client.hset(keyspace.webhooks("acme"), "hook", 1)
+        client.hset(KEYS.webhooks("acme"), "hook", 1)
 
     def new(self, **changes):
         fields = {
@@ -69,7 +69,7 @@ class Ledger:
 
     def limit(self, **limits):
         """Set limits of the webhook, as its registration would."""
-        self.client.hset(keyspace.policy("acme", "hook"), mapping=limits)
+        self.client.hset(KEYS.policy("acme", "hook"), mapping=limits)
 
     def token(self):
         return f"token{next(_tokens)}"  # never one that a test chooses itself
@@ -82,25 +82,25 @@ class Ledger:
 
     def lose_lease(self, ref):
         """Make the call's lease end in the past."""
-        self.client.hset(keyspace.record(ref), "leaseEnd", 1)
-        self.client.zadd(keyspace.due_running(), {ref: 1})
+        self.client.hset(KEYS.record(ref), "leaseEnd", 1)
+        self.client.zadd(KEYS.due_running(), {ref: 1})
 
     def look_at_ages(self):
         """Make the next `expire` look at every call that is not final."""
         for key in self.client.keys("relay:{0}:p:*:open:*"):
             *_, plugin, _, webhook = key.decode().split(":")
             self.client.zadd(key, dict.fromkeys(self.client.zrange(key, 0, -1), 1))
-            self.client.zadd(keyspace.ages(), {f"{plugin}/{webhook}": 1})
+            self.client.zadd(KEYS.ages(), {f"{plugin}/{webhook}": 1})
 
     def grow_old(self, ref):
         """Make the call's time be over, then end all calls whose time is over."""
-        self.client.hset(keyspace.record(ref), "endBy", 1)
+        self.client.hset(KEYS.record(ref), "endBy", 1)
         self.look_at_ages()
         return self.store.expire(limit=100)
 
     def ring(self, ref):
         """Make the alarm of a queued call ring now."""
-        self.client.zadd(keyspace.due_queued("bulk"), {ref: 1})
+        self.client.zadd(KEYS.due_queued("bulk"), {ref: 1})
 
     def settlement(self, ref, token, **changes):
         fields = {
@@ -132,11 +132,11 @@ class Ledger:
 
     def time_ms(self, ref, name):
         """Return a time in a call's record, in milliseconds, as the scripts read it."""
-        return int(self.client.hget(keyspace.record(ref), name))
+        return int(self.client.hget(KEYS.record(ref), name))
 
     def alarms(self, ref):
         """Return which of the two alarm sets, "running" and "queued", contain the call."""
-        names = {"running": keyspace.due_running(), "queued": keyspace.due_queued("bulk")}
+        names = {"running": KEYS.due_running(), "queued": KEYS.due_queued("bulk")}
         return {name for name, key in names.items() if self.client.zscore(key, ref) is not None}
 
     def everything(self):

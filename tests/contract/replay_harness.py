@@ -5,11 +5,11 @@ from __future__ import annotations
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.reference_id import new_reference_id
 from relay.replay.planning import Replays, Request
-from relay.store import keyspace
 from relay.store.listing import Filter
 from relay.store.replay_runs import NewReplay, ReplayRuns, ReplayVerdict
 from relay.store.replays import ReplayStore
 from tests.contract.ledger import LIMITS
+from tests.store_keys import KEYS
 
 DAY_MS = 24 * 3600 * 1000
 FAILED = Filter(error=True)
@@ -111,8 +111,8 @@ class ReplayHarness:
 
     def lose_holder(self, job):
         """Make the lease of the job's holder end in the past."""
-        self.client.hset(keyspace.replay(job.replay_id), "leaseEnd", 1)
-        self.client.zadd(keyspace.due_running(), {f"replay-{job.replay_id}": 1})
+        self.client.hset(KEYS.replay(job.replay_id), "leaseEnd", 1)
+        self.client.zadd(KEYS.due_running(), {f"replay-{job.replay_id}": 1})
 
     def adds_up(self, job):
         job = self.job(job)

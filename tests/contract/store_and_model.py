@@ -9,13 +9,13 @@ import pytest
 from relay.errors import Conflict
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.queue import LANES
-from relay.store import keyspace
 from relay.store.acceptance import Idempotency, NewInvocation
 from relay.store.transitions import Claimed, Settlement
 from tests.contract.clocked import PLUGIN, START_MS, Clocked
 from tests.contract.inspection import Inspection
 from tests.contract.ledger import LIMITS
 from tests.contract.model import FINAL, Call, Hook, Model
+from tests.store_keys import KEYS
 
 MARGIN_MS = 10_000
 TIMEOUT_MS = 20_000
@@ -35,7 +35,7 @@ HOOKS = {
     "brief": Hook(repeatable=True, concurrency=1, retry=True, max_age=45_000),
 }
 #: The alarm sets. Which of several parked calls has the near alarm may change; `Inspection` checks the alarms.
-ALARMS = {keyspace.due_running().encode(), *(keyspace.due_queued(lane).encode() for lane in LANES)}
+ALARMS = {KEYS.due_running().encode(), *(KEYS.due_queued(lane).encode() for lane in LANES)}
 #: What a repeated script may change: alarms, and the audit trail, to which it adds that nothing changed.
 UNCOMPARED = ALARMS | {b"relay:{0}:audit:entries"}
 DELIVERED = (State.DELIVERED, Outcome.ANSWERED, True)
@@ -206,7 +206,7 @@ class StoreAndModel:
 
     def next_alarm(self):
         """Return when the next alarm rings; None without alarms."""
-        keys = (keyspace.due_running(), *map(keyspace.due_queued, LANES))
+        keys = (KEYS.due_running(), *map(KEYS.due_queued, LANES))
         rows = [self.client.zrange(key, 0, 0, withscores=True) for key in keys]
         return min((int(row[0][1]) for row in rows if row), default=None)
 
@@ -253,7 +253,7 @@ class StoreAndModel:
         while self.store.prune(limit=5):
             pass
         assert [key for key in self.ledger.everything() if b":inv:" in key] == []
-        assert self.client.zcard(keyspace.expiry()) == self.client.zcard(keyspace.plugin_index(PLUGIN)) == 0
+        assert self.client.zcard(KEYS.expiry()) == self.client.zcard(KEYS.plugin_index(PLUGIN)) == 0
 
     def _said(self, repeat, act):
         """Do an act and return its reply. With ``repeat``, do it again, and check that this changes nothing."""

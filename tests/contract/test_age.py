@@ -7,9 +7,9 @@ import time
 import pytest
 
 from relay.invocation import Attempt, Outcome, Sent, State
-from relay.store import keyspace
 from relay.store.limits import DEFAULT_AGE_MS
 from tests.contract.replay_harness import ReplayHarness
+from tests.store_keys import KEYS
 
 MINUTE_MS = 60_000
 
@@ -19,7 +19,7 @@ def queued(ledger):
 
 
 def parked_at_a_cap(ledger):
-    ledger.client.hset(keyspace.policy("acme", "hook"), "concurrency", 1)
+    ledger.client.hset(KEYS.policy("acme", "hook"), "concurrency", 1)
     ledger.claimed()
     ref = ledger.accepted()
     assert ledger.store.claim([ref], ledger.token()).parked == {ref}
@@ -27,7 +27,7 @@ def parked_at_a_cap(ledger):
 
 
 def parked_by_a_rate(ledger):
-    ledger.client.hset(keyspace.policy("acme", "hook"), mapping={"rateCount": 1, "ratePeriod": 60_000})
+    ledger.client.hset(KEYS.policy("acme", "hook"), mapping={"rateCount": 1, "ratePeriod": 60_000})
     ledger.claimed()
     ref = ledger.accepted()
     assert ledger.store.claim([ref], ledger.token()).parked == {ref}
@@ -50,7 +50,7 @@ def beyond_its_share(ledger):
 
 def held_by_a_breaker(ledger):
     until = int(time.time() * 1000) + MINUTE_MS
-    ledger.client.hset(keyspace.policy("acme", "hook"), mapping={"openUntil": until, "openFor": 30_000, "retry": "1"})
+    ledger.client.hset(KEYS.policy("acme", "hook"), mapping={"openUntil": until, "openFor": 30_000, "retry": "1"})
     ref = ledger.accepted()
     ledger.store.claim([ref], ledger.token())
     assert ledger.state(ref) is State.RETRYING
@@ -112,14 +112,14 @@ def test_what_has_had_its_time_ends_whatever_holds_it_back(ledger, hold):
     assert (ended, more) == (1, False)
     assert expired(ledger, ref) == [(Outcome.EXPIRED, Sent.NO)]
     assert ledger.alarms(ref) == set()
-    assert ledger.client.zscore(keyspace.parked("acme", "hook"), ref) is None
-    assert ledger.client.zscore(keyspace.open_calls("acme", "hook"), ref) is None
+    assert ledger.client.zscore(KEYS.parked("acme", "hook"), ref) is None
+    assert ledger.client.zscore(KEYS.open_calls("acme", "hook"), ref) is None
 
 
 @pytest.mark.parametrize("hold", HOLDS)
 def test_a_claim_sends_nothing_that_has_had_its_time(ledger, hold):
     ref = hold(ledger)
-    ledger.client.hset(keyspace.record(ref), "endBy", 1)
+    ledger.client.hset(KEYS.record(ref), "endBy", 1)
     token = ledger.token()
     assert ledger.store.claim([ref], token).granted == set()
     assert expired(ledger, ref) == [(Outcome.EXPIRED, Sent.NO)]
@@ -132,10 +132,10 @@ def test_a_claim_sends_nothing_that_has_had_its_time(ledger, hold):
 def test_what_is_young_is_left_alone(ledger, hold):
     ref = hold(ledger)
     ledger.look_at_ages()
-    before = {name: ledger.client.hgetall(keyspace.record(ref)) for name in [ref]}
+    before = {name: ledger.client.hgetall(KEYS.record(ref)) for name in [ref]}
     assert ledger.store.expire(limit=100)[0] == 0
-    assert {ref: ledger.client.hgetall(keyspace.record(ref))} == before
-    in_ms = ledger.client.zscore(keyspace.open_calls("acme", "hook"), ref) - time.time() * 1000
+    assert {ref: ledger.client.hgetall(KEYS.record(ref))} == before
+    in_ms = ledger.client.zscore(KEYS.open_calls("acme", "hook"), ref) - time.time() * 1000
     delay_ms = MINUTE_MS if hold is delayed else 0
     assert 0 <= DEFAULT_AGE_MS + delay_ms - in_ms < MINUTE_MS  # and it is looked at again when its time is over
 
@@ -183,7 +183,7 @@ def test_what_was_lost_and_is_too_old_ends_and_says_that_it_may_have_been_sent(l
 
 def test_what_was_lost_only_now_is_left_to_a_worker_that_can_take_it(ledger):
     ref, _ = ledger.claimed(repeatable=True)
-    ledger.client.hset(keyspace.record(ref), "leaseEnd", int(time.time() * 1000) - 1)
+    ledger.client.hset(KEYS.record(ref), "leaseEnd", int(time.time() * 1000) - 1)
     assert ledger.grow_old(ref)[0] == 0
     assert ledger.state(ref) is State.SENDING
 
@@ -198,17 +198,17 @@ def test_a_call_that_grows_too_old_wakes_whom_it_kept_waiting(ledger):
     ref = parked_at_a_cap(ledger)
     following = ledger.accepted()
     ledger.store.claim([following], ledger.token())
-    ledger.client.hset(keyspace.policy("acme", "hook"), "concurrency", 2)
+    ledger.client.hset(KEYS.policy("acme", "hook"), "concurrency", 2)
     _, _, ready = ledger.grow_old(ref)
     assert [each for each, _ in ready] == [following]
 
 
 def test_many_that_are_too_old_end_in_pieces_of_which_every_webhook_has_its_part(ledger):
-    ledger.client.hset(keyspace.webhooks("acme"), "small", 1)
+    ledger.client.hset(KEYS.webhooks("acme"), "small", 1)
     many = [answer.reference_id for answer in ledger.store.accept_and_publish([ledger.new() for _ in range(90)], ())[0]]
     few = ledger.accepted(webhook_id="small")
     for ref in (*many, few):
-        ledger.client.hset(keyspace.record(ref), "endBy", 1)
+        ledger.client.hset(KEYS.record(ref), "endBy", 1)
     ledger.look_at_ages()
     ended, more, _ = ledger.store.expire(limit=20)
     assert (ended, more, ledger.state(few)) == (11, True, State.UNREACHABLE)
@@ -219,7 +219,7 @@ def test_many_that_are_too_old_end_in_pieces_of_which_every_webhook_has_its_part
         ended, scripts = ended + count, scripts + 1
     assert (ended, scripts) == (91, 5)
     assert {ledger.state(ref) for ref in many} == {State.UNREACHABLE}
-    assert ledger.client.zcard(keyspace.ages()) == 0
+    assert ledger.client.zcard(KEYS.ages()) == 0
 
 
 @pytest.mark.parametrize("act", ["claim", "expire"])
@@ -227,7 +227,7 @@ def test_a_paused_chain_past_its_deadline_ends_with_its_steps(ledger, act):
     chain = ledger.accepted(pins="{}", repeatable=True, timeout_ms=120_000)
     ledger.policies.pause("acme", "hook")
     ledger.store.claim([chain], ledger.token())
-    ledger.client.hset(keyspace.record(chain), "deadline", 1)
+    ledger.client.hset(KEYS.record(chain), "deadline", 1)
     if act == "claim":
         ledger.store.claim([chain], ledger.token())
     else:
@@ -239,6 +239,6 @@ def test_a_paused_chain_past_its_deadline_ends_with_its_steps(ledger, act):
 
 def test_a_chain_is_looked_at_when_its_deadline_comes(ledger):
     chain = ledger.accepted(pins="{}", repeatable=True, timeout_ms=120_000)
-    in_ms = ledger.client.zscore(keyspace.open_calls("acme", "hook"), chain) - time.time() * 1000
+    in_ms = ledger.client.zscore(KEYS.open_calls("acme", "hook"), chain) - time.time() * 1000
     assert 100_000 < in_ms <= 120_000
-    assert ledger.client.zscore(keyspace.ages(), "acme/hook") - time.time() * 1000 <= 120_000
+    assert ledger.client.zscore(KEYS.ages(), "acme/hook") - time.time() * 1000 <= 120_000

@@ -2,8 +2,8 @@
 
 import pytest
 
-from relay.store import keyspace
 from relay.store.backlog import Backlog
+from tests.store_keys import KEYS
 
 DAY_S = 24 * 3600
 
@@ -14,7 +14,7 @@ def backlog(redis_client):
 
 
 def test_the_most_calls_that_waited_in_a_minute_are_kept(ledger, backlog, redis_client):
-    lane = keyspace.due_queued("bulk")
+    lane = KEYS.due_queued("bulk")
     for waiting in (3, 1):
         redis_client.delete(lane)
         redis_client.zadd(lane, {f"id{number}": 1e15 for number in range(waiting)})
@@ -24,7 +24,7 @@ def test_the_most_calls_that_waited_in_a_minute_are_kept(ledger, backlog, redis_
     seen = [dict(each.pending) for each in minutes if each.pending["bulk"] is not None]
     assert {"bulk": 3, "replay": 0} in seen  # a new minute may have begun meanwhile
     assert minutes[0].pending == {"bulk": None, "replay": None}
-    (noted,) = {keyspace.backlog(each.start_ms // 60_000) for each in minutes if each.pending["bulk"] == 3}
+    (noted,) = {KEYS.backlog(each.start_ms // 60_000) for each in minutes if each.pending["bulk"] == 3}
     assert DAY_S < redis_client.ttl(noted) <= DAY_S + 7200
 
 

@@ -7,7 +7,6 @@ from random import Random
 import pytest
 
 from relay.reference_id import new_reference_id
-from relay.store import keyspace
 from relay.store.invocations import CHAIN_STEPS
 from relay.store.notes import amounts_of
 from relay.store.transitions import Advance, NewStep, NextStep
@@ -15,6 +14,7 @@ from tests.contract.clocked import Clocked
 from tests.contract.ledger import Ledger
 from tests.contract.snapshots import keep, put_back
 from tests.depth import examples
+from tests.store_keys import KEYS
 
 
 def new_step(**changes):
@@ -45,7 +45,7 @@ class World:
         root, token = self.chain()
         news = [new_step(pins='{"hook":1}', timeout_ms=60_000) for _ in range(2)]
         self.ledger.store.advance([NextStep(root, token, 0, news)])
-        self.ledger.client.hset(keyspace.record(root), "made", made or len(news))
+        self.ledger.client.hset(KEYS.record(root), "made", made or len(news))
         return root, [(new.reference_id, self.claim(new.reference_id)) for new in news]
 
     def wants(self, name, ref, token, verdict, *, step=0, calls=1):
@@ -78,7 +78,7 @@ def decided_too_late(world):
 
 def past_its_deadline(world):
     ref, token = world.chain()
-    world.ledger.client.hset(keyspace.record(ref), "deadline", 1)
+    world.ledger.client.hset(KEYS.record(ref), "deadline", 1)
     world.wants("past its deadline", ref, token, Advance.ENDED)
 
 
@@ -113,7 +113,7 @@ def world(valkey):
 def outcome_of(clock):
     """Return the whole store, with what its notes amount to: a script writes one for each webhook."""
     store = clock.everything()
-    amounts = amounts_of(store.pop(keyspace.notes("acme").encode()))
+    amounts = amounts_of(store.pop(KEYS.notes("acme").encode()))
     return store, {where: dict(counts) for where, counts in amounts.items()}
 
 
@@ -141,4 +141,4 @@ def test_of_chains_within_one_only_as_many_make_a_step_as_it_may_make(world):
         steps = [NextStep(ref, token, 0, [new_step(), new_step()]) for ref, token in nested]
         expected = [Advance.ADVANCED] * (left // 2) + [Advance.TOO_MANY] * 2
         assert list(clock.store.advance(steps).verdicts) == expected[:2]
-        assert int(clock.client.hget(keyspace.record(root), "made")) == CHAIN_STEPS - left % 2 - max(0, left - 4)
+        assert int(clock.client.hget(KEYS.record(root), "made")) == CHAIN_STEPS - left % 2 - max(0, left - 4)

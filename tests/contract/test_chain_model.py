@@ -9,10 +9,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from relay.errors import Conflict
 from relay.invocation import FINAL, State
 from relay.reference_id import new_reference_id
-from relay.store import keyspace
 from relay.store.transitions import NewStep, NextStep
 from tests.contract.ledger import Ledger
 from tests.depth import examples
+from tests.store_keys import KEYS
 
 STEPS = (1, 3, 1)  # how many calls each step makes
 
@@ -102,7 +102,7 @@ class ChainMachine(RuleBasedStateMachine):
     @rule()
     def pass_the_deadline(self):
         if self.store.find(self.chain).state not in FINAL:
-            self.ledger.client.hset(keyspace.record(self.chain), "deadline", 1)
+            self.ledger.client.hset(KEYS.record(self.chain), "deadline", 1)
 
     # -- what must hold -------------------------------------------------------------------------------------------
 
@@ -132,11 +132,11 @@ class ChainMachine(RuleBasedStateMachine):
         parent, *steps = self.records()
         if parent.state is State.WAITING:
             assert any(step.state not in FINAL for step in steps)
-            assert self.ledger.client.zscore(keyspace.running("acme", "hook"), self.chain) is None
+            assert self.ledger.client.zscore(KEYS.running("acme", "hook"), self.chain) is None
 
     @invariant()
     def what_is_pending_is_what_is_not_final(self):
-        pending = self.ledger.client.hget(keyspace.pending(), "count")
+        pending = self.ledger.client.hget(KEYS.pending(), "count")
         assert int(pending) == sum(record.state not in FINAL for record in self.records())
 
     def new_step(self):

@@ -7,10 +7,10 @@ import pytest
 from relay.errors import Conflict
 from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
-from relay.store import keyspace
 from relay.store.invocations import CHAIN_STEPS, GRACE_MS
 from relay.store.transitions import Advance, Advanced, NewStep, NextStep
 from tests.contract.clocked import START_MS
+from tests.store_keys import KEYS
 
 
 @pytest.fixture
@@ -60,23 +60,23 @@ class Chain:
         return self.ledger.state(ref or self.ref)
 
     def past_deadline(self, ref=None):
-        self.ledger.client.hset(keyspace.record(ref or self.ref), "deadline", 1)
+        self.ledger.client.hset(KEYS.record(ref or self.ref), "deadline", 1)
 
 
 def test_an_advanced_parent_waits_without_lease_or_place_and_its_step_is_ready(chain, ledger):
     verdict, steps, ready = chain.advance()
     assert (verdict, ready) == (Advance.ADVANCED, steps)
     assert (chain.state(), chain.state(steps[0])) == (State.WAITING, State.QUEUED)
-    assert ledger.client.zcard(keyspace.running("acme", "hook")) == 0
+    assert ledger.client.zcard(KEYS.running("acme", "hook")) == 0
     assert ledger.alarms(chain.ref) == {"running"}  # at the chain's deadline
-    deadline = int(ledger.client.hget(keyspace.record(chain.ref), "deadline"))
-    assert ledger.client.zscore(keyspace.due_running(), chain.ref) == deadline
+    deadline = int(ledger.client.hget(KEYS.record(chain.ref), "deadline"))
+    assert ledger.client.zscore(KEYS.due_running(), chain.ref) == deadline
 
 
 def test_each_step_is_recorded_as_it_was_made_and_as_its_parent_says(ledger):
     chain = Chain(ledger, traceparent="00-1-2-03", caller="k9", lane="interactive")
     chain.begun()  # step 0
-    chain.ledger.client.hset(keyspace.record(chain.ref), mapping={"state": "queued", "open": "0"})
+    chain.ledger.client.hset(KEYS.record(chain.ref), mapping={"state": "queued", "open": "0"})
     ids = new_reference_id(), new_reference_id()
     call = NewStep(ids[0], "first", 3, 7_000, True, b"\x01one", 12, max_age_ms=90_000, callback="ended")
     nested = NewStep(ids[1], "second", 4, 8_000, False, b"\x01two", 13, pins='{"hook":1}', max_age_ms=80_000)
@@ -93,7 +93,7 @@ def test_each_step_is_recorded_as_it_was_made_and_as_its_parent_says(ledger):
             (nested, {b"repeatable": b"0", b"chain": b"1", b"pins": b'{"hook":1}', b"step": b"-1", b"open": b"0"}),
         ]
     ):
-        record = ledger.client.hgetall(keyspace.record(step.reference_id))
+        record = ledger.client.hgetall(KEYS.record(step.reference_id))
         now_ms = int(record.pop(b"createdAt"))
         numbers = {b"readyAt": now_ms, b"endBy": now_ms + step.max_age_ms, b"timeout": step.timeout_ms}
         numbers |= {b"revision": step.revision, b"requestBytes": step.request_bytes}
@@ -103,8 +103,8 @@ def test_each_step_is_recorded_as_it_was_made_and_as_its_parent_says(ledger):
         numbered = {name: str(number).encode() for name, number in numbers.items()}
         assert record == of_each | more | numbered | {b"webhook": step.webhook_id.encode()}
         assert ledger.store.payload_of(step.reference_id) == step.payload
-        assert ledger.client.zscore(keyspace.due_queued("interactive"), step.reference_id) == now_ms + GRACE_MS
-    assert ledger.client.get(keyspace.secrets(chain.ref)) == b"hidden"
+        assert ledger.client.zscore(KEYS.due_queued("interactive"), step.reference_id) == now_ms + GRACE_MS
+    assert ledger.client.get(KEYS.secrets(chain.ref)) == b"hidden"
 
 
 def test_a_parents_lease_is_the_margin_alone(chain, ledger):
@@ -148,13 +148,13 @@ def test_a_step_that_exists_is_not_created_again_by_a_late_thought(chain, ledger
     verdict, _, ready = chain.advance(step=0)  # the advance was prepared before the step ended, and claimed after
     assert (verdict, ready) == (Advance.ADVANCED, [chain.ref])
     assert chain.state() is State.QUEUED
-    assert ledger.client.llen(keyspace.steps(chain.ref)) == 1
+    assert ledger.client.llen(KEYS.steps(chain.ref)) == 1
 
 
 def test_only_the_holder_may_advance(chain, ledger):
     chain.claim()
     assert ledger.store.advance([NextStep(chain.ref, "stranger", 0, [chain.step()])]) == Advanced((Advance.LATE,), ())
-    assert ledger.client.llen(keyspace.steps(chain.ref)) == 0
+    assert ledger.client.llen(KEYS.steps(chain.ref)) == 0
 
 
 def test_a_lost_parent_is_claimed_again_and_leaves_no_attempt(chain, ledger):
@@ -185,14 +185,14 @@ def test_a_chain_past_its_deadline_ends_and_cancels_its_unsent_steps(chain, ledg
     assert (chain.state(unsent), chain.state(running)) == (State.CANCELLED, State.SENDING)
     settled = ledger.store.settle([ledger.settlement(running, token)])
     assert (settled.counted, settled.ready) == ((True,), ())  # a late step does not revive the chain
-    assert ledger.client.hgetall(keyspace.pending()) == {b"count": b"0", b"bytes": b"0"}
+    assert ledger.client.hgetall(KEYS.pending()) == {b"count": b"0", b"bytes": b"0"}
 
 
 @pytest.mark.parametrize(("after_ms", "state"), [(119_999, State.SENDING), (120_000, State.UNREACHABLE)])
 def test_a_chain_ends_at_its_deadline_and_not_before(clock, chain, ledger, after_ms, state):
     clock.set_ms(START_MS + after_ms)
     ledger.store.claim([chain.ref], ledger.token())
-    assert ledger.client.hget(keyspace.record(chain.ref), "state").decode() == state
+    assert ledger.client.hget(KEYS.record(chain.ref), "state").decode() == state
 
 
 def test_no_step_is_created_past_the_deadline(chain):
@@ -204,7 +204,7 @@ def test_no_step_is_created_past_the_deadline(chain):
 
 def test_a_step_whose_chain_is_over_is_not_sent(chain, ledger):
     (step,) = chain.begun()
-    ledger.client.hset(keyspace.record(chain.ref), "state", "cancelled")
+    ledger.client.hset(KEYS.record(chain.ref), "state", "cancelled")
     assert ledger.store.claim([step], ledger.token()).granted == set()
     assert chain.state(step) is State.CANCELLED
 
@@ -249,7 +249,7 @@ def test_a_nested_chains_end_makes_the_outer_one_ready(chain, ledger):
 
 def test_one_outermost_chain_makes_no_more_steps_than_it_may(chain, ledger):
     (nested,) = chain.begun(pins="{}", repeatable=True)
-    ledger.client.hset(keyspace.record(chain.ref), "made", CHAIN_STEPS)
+    ledger.client.hset(KEYS.record(chain.ref), "made", CHAIN_STEPS)
     token = chain.claim(nested)
     assert chain.advance(ref=nested, token=token)[0] is Advance.TOO_MANY
     assert chain.state(nested) is State.SENDING  # its worker still has to end it
@@ -258,28 +258,28 @@ def test_one_outermost_chain_makes_no_more_steps_than_it_may(chain, ledger):
 @pytest.mark.parametrize(("left", "verdict"), [(3, Advance.ADVANCED), (2, Advance.TOO_MANY)])
 def test_the_last_steps_that_a_chain_may_make_are_made_and_not_one_more(chain, ledger, left, verdict):
     token = chain.claim()
-    ledger.client.hset(keyspace.record(chain.ref), "made", CHAIN_STEPS - left)
+    ledger.client.hset(KEYS.record(chain.ref), "made", CHAIN_STEPS - left)
     assert chain.advance(token=token, count=3)[0] is verdict
-    made = int(ledger.client.hget(keyspace.record(chain.ref), "made"))
+    made = int(ledger.client.hget(KEYS.record(chain.ref), "made"))
     assert made == (CHAIN_STEPS if verdict is Advance.ADVANCED else CHAIN_STEPS - left)
 
 
 def test_what_only_the_chain_needed_of_an_answer_goes_when_it_ends(chain, ledger):
     (step,) = chain.begun()
     chain.deliver(step)
-    assert ledger.client.get(keyspace.raw(step)) == b"\x01raw"
+    assert ledger.client.get(KEYS.raw(step)) == b"\x01raw"
     token = chain.claim()
     ledger.store.settle([ledger.settlement(chain.ref, token, attempt=None)])
-    assert ledger.client.get(keyspace.raw(step)) is None
+    assert ledger.client.get(KEYS.raw(step)) is None
     assert chain.state() is State.DELIVERED
 
 
 def test_a_waiting_chains_alarm_rings_at_its_deadline(chain, ledger):
     chain.begun()
-    ledger.client.zadd(keyspace.due_running(), {chain.ref: 1})
+    ledger.client.zadd(KEYS.due_running(), {chain.ref: 1})
     assert ledger.store.sweep(["bulk"], limit=10) == ()
     chain.past_deadline()
-    ledger.client.zadd(keyspace.due_running(), {chain.ref: 1})
+    ledger.client.zadd(KEYS.due_running(), {chain.ref: 1})
     assert ledger.store.sweep([], limit=10) == ((chain.ref, "bulk"),)
 
 
@@ -293,9 +293,9 @@ def test_records_of_chains_and_steps_name_each_other(chain, ledger):
 def test_the_end_of_a_step_brings_no_key_of_a_forgotten_parent_back(ledger, chain):
     (step,) = chain.begun()
     token = chain.claim(step)
-    ledger.client.delete(keyspace.record(chain.ref))  # as pruning does, long after its end
+    ledger.client.delete(KEYS.record(chain.ref))  # as pruning does, long after its end
     ledger.store.settle([ledger.settlement(step, token)])
-    assert ledger.client.exists(keyspace.record(chain.ref)) == 0
+    assert ledger.client.exists(KEYS.record(chain.ref)) == 0
 
 
 @pytest.mark.parametrize("over", ["cancelled", "timed out"])
@@ -310,7 +310,7 @@ def test_a_chain_within_one_that_is_over_creates_nothing_and_ends(chain, ledger,
     assert chain.state(inner) is State.SENDING
     verdict, steps, ready = chain.advance(token=token, ref=inner)
     assert (verdict, ready) == (Advance.ENDED, [inner])
-    assert not ledger.client.exists(keyspace.record(steps[0]))
+    assert not ledger.client.exists(KEYS.record(steps[0]))
     assert chain.advance(token=token, ref=inner)[::2] == (verdict, ready)  # its reply was lost
     ledger.store.claim([inner], ledger.token())
     assert chain.state(inner) is State.CANCELLED
@@ -324,15 +324,13 @@ def test_a_chain_two_below_one_that_is_over_creates_nothing_and_ends(chain, ledg
     ledger.store.cancel(chain.ref)
     verdict, steps, _ = chain.advance(token=token, ref=inner)
     assert verdict is Advance.ENDED
-    assert not ledger.client.exists(keyspace.record(steps[0]))
+    assert not ledger.client.exists(KEYS.record(steps[0]))
 
 
 def test_a_step_two_below_a_chain_that_is_over_is_not_sent(chain, ledger):
     (middle,) = chain.begun(pins='{"hook":1}', repeatable=True)
     _, (step,), _ = chain.advance(token=chain.claim(middle), ref=middle)
-    ledger.client.hset(
-        keyspace.record(chain.ref), "state", "cancelled"
-    )  # although the chain's end would end all of them
+    ledger.client.hset(KEYS.record(chain.ref), "state", "cancelled")  # although the chain's end would end all of them
     assert not ledger.store.claim([step], ledger.token()).granted
     assert chain.state(step) is State.CANCELLED
 

@@ -7,14 +7,15 @@ import time
 from relay.invocation import State
 from relay.store import keyspace
 from relay.store.limits import DEFAULT_AGE_MS
+from tests.store_keys import KEYS
 
 MINUTE_MS = 60_000
 
 
 def past_delay(ledger, ref):
     """Make the call's delay be over."""
-    ledger.client.hset(keyspace.record(ref), "notBefore", 1)
-    ledger.client.zadd(keyspace.due_running(), {ref: 1})
+    ledger.client.hset(KEYS.record(ref), "notBefore", 1)
+    ledger.client.zadd(KEYS.due_running(), {ref: 1})
 
 
 def test_a_delayed_call_is_queued_and_says_when_it_may_go(ledger):
@@ -23,7 +24,7 @@ def test_a_delayed_call_is_queued_and_says_when_it_may_go(ledger):
     assert record.state is State.QUEUED
     assert record.not_before_ms == record.created_at_ms + MINUTE_MS
     assert ledger.alarms(ref) == {"running"}
-    assert ledger.client.zscore(keyspace.due_running(), ref) == record.not_before_ms
+    assert ledger.client.zscore(KEYS.due_running(), ref) == record.not_before_ms
 
 
 def test_nobody_sends_it_before_whatever_message_comes(ledger):
@@ -72,4 +73,4 @@ def test_a_group_with_a_delayed_call_leaves_no_other_one_waiting(ledger):
     _, published = ledger.store.accept_and_publish([delayed, plain], [("{0}bulk", plain.reference_id.encode())])
     assert published
     assert ledger.client.lrange("{0}bulk", 0, -1) == [plain.reference_id.encode()]
-    assert ledger.client.zscore(keyspace.due_running(), delayed.reference_id) / 1000 - time.time() > 50
+    assert ledger.client.zscore(KEYS.due_running(), delayed.reference_id) / 1000 - time.time() > 50

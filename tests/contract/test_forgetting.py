@@ -8,11 +8,11 @@ import pytest
 from relay.errors import Conflict, NotFound
 from relay.invocation import Outcome, State
 from relay.reference_id import new_reference_id
-from relay.store import keyspace
 from relay.store.transitions import NewStep, NextStep
 from relay.upkeep import sweeper
 from relay.upkeep.sweeper import PRUNING_S, RECORDS, Sweeper
 from tests.contract.ledger import DAY_MS, LIMITS, Ledger
+from tests.store_keys import KEYS
 from tests.timing import BUSY_S
 
 
@@ -25,7 +25,7 @@ def settled(ledger):
 def test_contents_may_be_kept_for_less_long_than_their_records(redis_client):
     ledger = Ledger(redis_client, replace(LIMITS, contents_retention_ms=2 * DAY_MS))
     ref = settled(ledger)
-    for key in (keyspace.payload(ref), keyspace.result(ref)):
+    for key in (KEYS.payload(ref), KEYS.result(ref)):
         assert DAY_MS < redis_client.pttl(key) <= 2 * DAY_MS
     record = ledger.store.find(ref)
     assert record.expires_at_ms - record.finished_at_ms == LIMITS.retention_ms
@@ -33,13 +33,13 @@ def test_contents_may_be_kept_for_less_long_than_their_records(redis_client):
 
 def test_contents_are_kept_as_long_as_their_record_unless_said_otherwise(ledger):
     ref = settled(ledger)
-    for key in (keyspace.payload(ref), keyspace.result(ref)):
+    for key in (KEYS.payload(ref), KEYS.result(ref)):
         assert LIMITS.retention_ms - DAY_MS < ledger.client.pttl(key) <= LIMITS.retention_ms
 
 
 def test_contents_are_never_kept_longer_than_their_record(redis_client):
     ledger = Ledger(redis_client, replace(LIMITS, contents_retention_ms=400 * DAY_MS))
-    assert redis_client.pttl(keyspace.payload(settled(ledger))) <= LIMITS.retention_ms
+    assert redis_client.pttl(KEYS.payload(settled(ledger))) <= LIMITS.retention_ms
 
 
 def test_forgetting_destroys_the_contents_and_keeps_the_record(ledger):
@@ -103,8 +103,8 @@ def test_one_sweep_forgets_whatever_is_old_in_bounded_pieces(valkey, monkeypatch
             count = min(100, records - start)
             ledger.accept([ledger.new(refusal=Outcome.REQUEST_REJECTED) for _ in range(count)])
             client.delete(*client.keys("*refusals*"))
-        for ref in client.zrange(keyspace.expiry(), 0, -1):
-            client.zadd(keyspace.expiry(), {ref: 1})
+        for ref in client.zrange(KEYS.expiry(), 0, -1):
+            client.zadd(KEYS.expiry(), {ref: 1})
         pieces = []
         prune = ledger.store.prune
         ledger.store.prune = lambda *, limit: pieces.append(limit) or prune(limit=limit)
@@ -141,7 +141,7 @@ def test_a_sweep_leaves_the_rest_of_much_that_is_old_for_the_next_one():
 
 
 def bytes_of(client, plugin="acme"):
-    found = client.hgetall(keyspace.plugin_bytes(plugin))
+    found = client.hgetall(KEYS.plugin_bytes(plugin))
     return int(found.get(b"pending", 0)), int(found.get(b"kept", 0))
 
 
@@ -163,13 +163,13 @@ def test_bytes_of_a_plugin_go_from_pending_to_kept_and_away(redis_client):
     assert bytes_of(redis_client) == (100, kept // 2)
     ledger.store.forget("acme", refs[0])
     assert bytes_of(redis_client) == (100, kept // 2)
-    redis_client.zadd(keyspace.expiry(), {refs[0]: 1, refs[1]: 1})
+    redis_client.zadd(KEYS.expiry(), {refs[0]: 1, refs[1]: 1})
     assert ledger.store.prune(limit=10) == 2
     assert bytes_of(redis_client) == (100, 0)
 
 
 def test_the_oldest_contents_of_a_plugin_go_first_and_their_records_stay(redis_client):
-    redis_client.sadd(keyspace.plugins(), "acme")
+    redis_client.sadd(KEYS.plugins(), "acme")
     ledger = Ledger(redis_client)
     waiting = ledger.accepted()  # the oldest call is not final, so its contents are kept
     refs = []
@@ -191,7 +191,7 @@ def test_the_oldest_contents_of_a_plugin_go_first_and_their_records_stay(redis_c
 
 
 def test_what_ends_after_it_was_looked_at_is_found_in_the_next_round(redis_client):
-    redis_client.sadd(keyspace.plugins(), "acme")
+    redis_client.sadd(KEYS.plugins(), "acme")
     ledger = Ledger(redis_client, replace(LIMITS, max_kept_bytes_per_plugin=1))
     late, token = ledger.claimed()
     time.sleep(0.002)
@@ -204,7 +204,7 @@ def test_what_ends_after_it_was_looked_at_is_found_in_the_next_round(redis_clien
 
 
 def test_many_that_were_accepted_in_the_same_moment_all_lose_their_contents(redis_client):
-    redis_client.sadd(keyspace.plugins(), "acme")
+    redis_client.sadd(KEYS.plugins(), "acme")
     ledger = Ledger(redis_client, replace(LIMITS, max_kept_bytes_per_plugin=1))
     refs = [answer.reference_id for answer in ledger.accept([ledger.new() for _ in range(20)])]
     token = ledger.token()
@@ -218,8 +218,8 @@ def test_many_that_were_accepted_in_the_same_moment_all_lose_their_contents(redi
 
 def test_what_one_plugin_keeps_costs_no_other_its_contents(redis_client):
     ledger = Ledger(redis_client, replace(LIMITS, max_kept_bytes_per_plugin=150))
-    redis_client.hset(keyspace.webhooks("other"), "hook", 1)
-    redis_client.sadd(keyspace.plugins(), "acme", "other")
+    redis_client.hset(KEYS.webhooks("other"), "hook", 1)
+    redis_client.sadd(KEYS.plugins(), "acme", "other")
     refs = [settled(ledger) for _ in range(5)]
     theirs, token = ledger.claimed(plugin="other")
     ledger.store.settle([ledger.settlement(theirs, token)])

@@ -14,6 +14,7 @@ from relay.store.acceptance import AcceptVerdict, Idempotency
 from relay.store.invocations import REFUSALS_A_MINUTE
 from relay.store.listing import Filter, Page
 from tests.contract.ledger import LIMITS, Ledger
+from tests.store_keys import KEYS
 
 
 def test_an_accepted_trigger_is_queued_with_one_alarm_and_counted(ledger):
@@ -23,7 +24,7 @@ def test_an_accepted_trigger_is_queued_with_one_alarm_and_counted(ledger):
     assert (record.state, record.lane, record.caller) == (State.QUEUED, "bulk", "k1")
     assert abs(record.created_at_ms - time.time() * 1000) < 5_000
     assert ledger.alarms(ref) == {"queued"}
-    assert ledger.client.hgetall(keyspace.pending()) == {b"count": b"1", b"bytes": b"100"}
+    assert ledger.client.hgetall(KEYS.pending()) == {b"count": b"1", b"bytes": b"100"}
 
 
 def test_a_group_is_accepted_in_order(ledger):
@@ -68,7 +69,7 @@ def test_a_group_of_which_something_was_not_queued_is_not_published_by_its_scrip
 
 def test_a_changed_or_removed_webhook_is_stale(ledger):
     (changed,) = ledger.accept([ledger.new(revision=2)])
-    ledger.client.hdel(keyspace.webhooks("acme"), "hook")
+    ledger.client.hdel(KEYS.webhooks("acme"), "hook")
     (removed,) = ledger.accept([ledger.new()])
     assert changed.verdict is removed.verdict is AcceptVerdict.STALE
 
@@ -147,7 +148,7 @@ def test_a_plugin_that_has_filled_its_share_keeps_no_other_out(redis_client):
     from dataclasses import replace
 
     ledger = Ledger(redis_client, replace(LIMITS, max_pending_bytes=1000, max_pending_bytes_per_plugin=250))
-    redis_client.hset(keyspace.webhooks("other"), "hook", 1)
+    redis_client.hset(KEYS.webhooks("other"), "hook", 1)
     greedy = [ledger.new() for _ in range(20)]
     (theirs,) = ledger.accept([ledger.new(plugin="other")])
     replies = [answer.verdict for group in (greedy[:10], greedy[10:]) for answer in ledger.accept(group)]
@@ -186,8 +187,8 @@ def test_an_unknown_id_cannot_be_claimed(ledger):
 def test_a_lost_attempt_is_recorded_from_its_claim_to_when_its_loss_was_noticed(ledger):
     before_ms = int(ledger.client.time()[0]) * 1000
     ref, _ = ledger.claimed()
-    lease_ms = int(ledger.client.hget(keyspace.record(ref), "leaseEnd")) - before_ms
-    ledger.client.hset(keyspace.record(ref), "leaseEnd", before_ms)  # it was claimed a lease's length before
+    lease_ms = int(ledger.client.hget(KEYS.record(ref), "leaseEnd")) - before_ms
+    ledger.client.hset(KEYS.record(ref), "leaseEnd", before_ms)  # it was claimed a lease's length before
     ledger.store.claim([ref], ledger.token())
     (attempt,) = ledger.store.find(ref).attempts
     assert before_ms - lease_ms - 1_000 <= attempt.started_at_ms <= before_ms - 20_000
@@ -225,8 +226,8 @@ def test_a_settled_call_is_final_and_everything_that_it_held_is_free(ledger):
     assert record.attempts == (Attempt(1, 1_000, 5, 200, Outcome.ANSWERED, Sent.ANSWERED),)
     assert ledger.store.result_of(ref) == b"\x00sealed\xff"
     assert ledger.alarms(ref) == set()
-    assert ledger.client.zcard(keyspace.running("acme", "hook")) == 0
-    assert ledger.client.hgetall(keyspace.pending()) == {b"count": b"0", b"bytes": b"0"}
+    assert ledger.client.zcard(KEYS.running("acme", "hook")) == 0
+    assert ledger.client.hgetall(KEYS.pending()) == {b"count": b"0", b"bytes": b"0"}
 
 
 def test_a_repeated_settle_changes_nothing_and_answers_as_the_first_time(ledger):
@@ -276,7 +277,7 @@ def test_a_released_call_is_queued_again_without_an_attempt(ledger):
         ("t1", lambda ledger, ref: ledger.store.cancel(ref)),
         ("t1", lambda ledger, ref: ledger.store.claim([ref], "t2")),
         ("t1", lambda ledger, ref: ledger.store.claim([ref], "t2") and ledger.store.release([ref], "t2")),
-        ("t1", lambda ledger, ref: ledger.client.delete(keyspace.record(ref))),
+        ("t1", lambda ledger, ref: ledger.client.delete(KEYS.record(ref))),
     ],
     ids=["being sent", "queued", "cancelled", "claimed again", "given back again", "forgotten"],
 )
@@ -329,7 +330,7 @@ def test_a_long_lane_is_not_filled_further_until_patience_ends(ledger):
     ref = ledger.accepted()
     ledger.ring(ref)
     assert ledger.store.sweep(["interactive"], limit=10) == ()
-    ledger.client.hset(keyspace.record(ref), "readyAt", int(time.time() * 1000) - 16 * 60_000)
+    ledger.client.hset(KEYS.record(ref), "readyAt", int(time.time() * 1000) - 16 * 60_000)
     ledger.ring(ref)
     assert ledger.store.sweep(["interactive"], limit=10) == ((ref, "bulk"),)
 
@@ -345,9 +346,9 @@ def test_an_expired_lease_is_published_at_once_whatever_its_lane_holds(ledger):
 
 def test_an_alarm_that_rings_early_is_set_back_to_the_lease_end(ledger):
     ref, _ = ledger.claimed()
-    ledger.client.zadd(keyspace.due_running(), {ref: 1})
+    ledger.client.zadd(KEYS.due_running(), {ref: 1})
     assert ledger.store.sweep(["bulk"], limit=10) == ()
-    assert ledger.client.zscore(keyspace.due_running(), ref) == ledger.time_ms(ref, "leaseEnd")
+    assert ledger.client.zscore(KEYS.due_running(), ref) == ledger.time_ms(ref, "leaseEnd")
 
 
 def test_alarms_of_final_records_are_cleared(ledger):
@@ -361,10 +362,10 @@ def test_alarms_of_final_records_are_cleared(ledger):
 def test_a_record_past_its_retention_is_gone_and_says_so(ledger):
     ref, token = ledger.claimed()
     ledger.store.settle([ledger.settlement(ref, token)])
-    ledger.client.hset(keyspace.record(ref), "expiresAt", 1)
+    ledger.client.hset(KEYS.record(ref), "expiresAt", 1)
     with pytest.raises(Expired):
         ledger.store.get("acme", ref)
-    ledger.client.zadd(keyspace.expiry(), {ref: 1})
+    ledger.client.zadd(KEYS.expiry(), {ref: 1})
     assert ledger.store.prune(limit=10) == 1
     assert ledger.listing.page("acme", Filter()) == Page([], None)
     assert ledger.store.result_of(ref) is None

@@ -14,11 +14,11 @@ import pytest
 from relay.errors import Conflict, NotFound
 from relay.invocation import FINAL, TRANSITIONS, Outcome, State
 from relay.reference_id import new_reference_id
-from relay.store import keyspace
 from relay.store.replay_runs import NewReplay
 from relay.store.transitions import NewStep, NextStep
 from tests.contract.replay_harness import ReplayHarness
 from tests.depth import DEEP
+from tests.store_keys import KEYS
 
 HOUR_MS = 3600 * 1000
 RESULTS = (State.DELIVERED, State.UNREACHABLE, State.REJECTED, State.RETRYING)
@@ -55,7 +55,7 @@ def lost(ledger, repeatable):
 
 def lost_thrice(ledger, repeatable):
     ref, token = lost(ledger, repeatable)
-    ledger.client.hset(keyspace.record(ref), "losses", 2)
+    ledger.client.hset(KEYS.record(ref), "losses", 2)
     return ref, token
 
 
@@ -115,17 +115,17 @@ def free(_ledger):
 
 
 def full(ledger):
-    ledger.client.hset(keyspace.policy("acme", "hook"), "concurrency", 1)
-    ledger.client.zadd(keyspace.running("acme", "hook"), {"another": int(time.time() * 1000) + HOUR_MS})
+    ledger.client.hset(KEYS.policy("acme", "hook"), "concurrency", 1)
+    ledger.client.zadd(KEYS.running("acme", "hook"), {"another": int(time.time() * 1000) + HOUR_MS})
 
 
 def paused(ledger):
-    ledger.client.hset(keyspace.policy("acme", "hook"), "paused", 1)
+    ledger.client.hset(KEYS.policy("acme", "hook"), "paused", 1)
 
 
 def broken(ledger, retry=""):
     until = int(time.time() * 1000) + HOUR_MS
-    ledger.client.hset(keyspace.policy("acme", "hook"), mapping={"openUntil": until, "openFor": 30_000, "retry": retry})
+    ledger.client.hset(KEYS.policy("acme", "hook"), mapping={"openUntil": until, "openFor": 30_000, "retry": retry})
 
 
 def broken_with_retry(ledger):
@@ -133,8 +133,8 @@ def broken_with_retry(ledger):
 
 
 def removed(ledger):
-    ledger.client.hdel(keyspace.webhooks("acme"), "hook")
-    ledger.client.hset(keyspace.policy("acme", "hook"), "removed", 1)
+    ledger.client.hdel(KEYS.webhooks("acme"), "hook")
+    ledger.client.hset(KEYS.policy("acme", "hook"), "removed", 1)
 
 
 CIRCUMSTANCES = (free, full, paused, broken, broken_with_retry, removed)
@@ -177,9 +177,9 @@ def replay(ledger, ref, _token):
 
 def cancel_replay(ledger, ref, _token):
     harness, job, _ = a_job(ledger)
-    if ledger.client.exists(keyspace.record(ref)):
-        ledger.client.hset(keyspace.record(ref), "replay", job.replay_id)
-        ledger.client.sadd(f"{keyspace.replay(job.replay_id)}:open", ref)
+    if ledger.client.exists(KEYS.record(ref)):
+        ledger.client.hset(KEYS.record(ref), "replay", job.replay_id)
+        ledger.client.sadd(f"{KEYS.replay(job.replay_id)}:open", ref)
     harness.replays.cancel("acme", job.replay_id)
 
 
@@ -193,8 +193,8 @@ def aged(act):
     """Return the same act, for a call whose time is over."""
 
     def act_on_aged(ledger, ref, token):
-        if ledger.client.exists(keyspace.record(ref)):
-            ledger.client.hset(keyspace.record(ref), "endBy", 1)
+        if ledger.client.exists(KEYS.record(ref)):
+            ledger.client.hset(KEYS.record(ref), "endBy", 1)
         act(ledger, ref, token)
 
     return act_on_aged
@@ -215,7 +215,7 @@ def acts():
     yield "sweep", lambda ledger, ref, _: (ledger.ring(ref), ledger.store.sweep(["bulk"], limit=10))
     yield (
         "join",
-        lambda ledger, ref, _: ledger.client.exists(keyspace.record(ref)) and ledger.store.join("acme", ref, "p"),
+        lambda ledger, ref, _: ledger.client.exists(KEYS.record(ref)) and ledger.store.join("acme", ref, "p"),
     )
     yield "revisit", lambda ledger, *_: list(ledger.store.revisit("acme", "hook"))
     yield "expire", expire
@@ -229,7 +229,7 @@ def acts():
 
 def empty(ledger):
     ledger.client.flushall()
-    ledger.client.hset(keyspace.webhooks("acme"), "hook", 1)
+    ledger.client.hset(KEYS.webhooks("acme"), "hook", 1)
 
 
 def park_beside(ledger, count):
@@ -240,7 +240,7 @@ def park_beside(ledger, count):
 
 def position(ledger, ref):
     """Return what a transition changes in a record: the state, the token, and the time of the next attempt."""
-    state, *held = ledger.client.hmget(keyspace.record(ref), "state", "token", "notBefore")
+    state, *held = ledger.client.hmget(KEYS.record(ref), "state", "token", "notBefore")
     return (State(state.decode()) if state else None, *((each or b"") for each in held))
 
 
@@ -293,7 +293,7 @@ class Family:
         return dict.fromkeys([self.parent, self.new.reference_id, *inner])
 
     def steps(self, ref):
-        return [each.decode() for each in self.ledger.client.lrange(keyspace.steps(ref), 0, -1)]
+        return [each.decode() for each in self.ledger.client.lrange(KEYS.steps(ref), 0, -1)]
 
 
 def a_new_chain(_family):
@@ -361,7 +361,7 @@ SITUATIONS = (
 
 
 def is_chain(ledger, ref):
-    return ledger.client.hget(keyspace.record(ref), "chain") == b"1"
+    return ledger.client.hget(KEYS.record(ref), "chain") == b"1"
 
 
 def advance(family, ref, token, news):
@@ -388,7 +388,7 @@ def families(ledger, situation, late, parked=0):
         if index == len(everybody):
             break
         for ref in filter(lambda ref: late and is_chain(ledger, ref), everybody):
-            ledger.client.hset(keyspace.record(ref), "deadline", 1)
+            ledger.client.hset(KEYS.record(ref), "deadline", 1)
         yield family, everybody, everybody[index]
 
 
@@ -443,7 +443,7 @@ def test_a_repeated_claim_gives_the_same_answer(ledger, is_aged):
         ref, _ = bring(ledger, repeatable)
         circumstance(ledger)
         if is_aged:
-            ledger.client.hset(keyspace.record(ref), "endBy", 1)
+            ledger.client.hset(KEYS.record(ref), "endBy", 1)
         first, again = claimed_twice(ledger, ref, wanted)
         assert first == again, (bring.__name__, repeatable, circumstance.__name__, wanted)
 

@@ -4,9 +4,9 @@ import pytest
 
 from relay.errors import BadParameter
 from relay.invocation import FINAL, Outcome, State
-from relay.store import keyspace
 from relay.store.listing import LOOKED_AT, Filter, OutcomeGroup
 from relay.store.transitions import NewStep, NextStep
+from tests.store_keys import KEYS
 
 ENDS = (
     (State.DELIVERED, Outcome.ANSWERED, 200),
@@ -35,7 +35,7 @@ def listed(ledger, limit=50, **wanted):
 
 def created(ledger, ref, at):
     """Change, in each index, the time at which an invocation was accepted."""
-    ledger.client.hset(keyspace.record(ref), "createdAt", at)
+    ledger.client.hset(KEYS.record(ref), "createdAt", at)
     for key in ledger.client.keys("relay:{0}:p:acme:*"):
         if ledger.client.type(key) == b"zset" and ledger.client.zscore(key, ref) is not None:
             ledger.client.zadd(key, {ref: at})
@@ -52,7 +52,7 @@ def ended(ledger, state=State.DELIVERED, outcome=Outcome.ANSWERED, status=200, *
 @pytest.fixture
 def ends(ledger):
     """An invocation of each outcome, of two webhooks, a minute apart; newest first."""
-    ledger.client.hset(keyspace.webhooks("acme"), "other", 1)
+    ledger.client.hset(KEYS.webhooks("acme"), "other", 1)
     found = []
     for number, end in enumerate(ENDS * 2):
         ref = ended(ledger, *end, webhook_id="hook" if number < len(ENDS) else "other", caller=f"k{number}")
@@ -115,7 +115,7 @@ def test_a_cursor_stays_good_while_records_come_and_go(ledger, ends):
     assert refs(first) == ends[:4]
     ledger.accepted()
     for gone in (ends[2], ends[3], ends[5]):
-        ledger.client.zadd(keyspace.expiry(), {gone: 1})
+        ledger.client.zadd(KEYS.expiry(), {gone: 1})
     ledger.store.prune(limit=10)
     assert refs(ledger.listing.page("acme", Filter(), limit=4, cursor=first.cursor)) == [ends[4], *ends[6:9]]
 
@@ -149,12 +149,12 @@ def test_many_unfinished_ones_are_listed_too(ledger):
         accepted += [each.reference_id for each in ledger.accept([ledger.new() for _ in range(40)])]
     assert set(listed(ledger, 100, states=frozenset({State.QUEUED}))) == set(accepted)
     for at in range(0, 600, 100):
-        ledger.client.zadd(keyspace.due_queued("replay"), {f"x{at + each}": 1 for each in range(100)})
+        ledger.client.zadd(KEYS.due_queued("replay"), {f"x{at + each}": 1 for each in range(100)})
     assert listed(ledger, 100, states=frozenset({State.QUEUED})) == listed(ledger, 100)
 
 
 def test_one_plugin_never_sees_another_ones(ledger, ends):
-    ledger.client.hset(keyspace.webhooks("rival"), "hook", 1)
+    ledger.client.hset(KEYS.webhooks("rival"), "hook", 1)
     foreign = ended(ledger, plugin="rival")
     assert listed(ledger) == ends
     assert listed(ledger, states=FINAL) == ends
@@ -178,7 +178,7 @@ def test_a_page_looks_at_a_bounded_number_of_records(ledger):
     oldest = ended(ledger)
     created(ledger, oldest, 0)
     with_gaps = {f"{each:08x}-0000-7000-8000-000000000000": each + 1 for each in range(LOOKED_AT + 700)}
-    ledger.client.zadd(keyspace.plugin_index("acme"), with_gaps)
+    ledger.client.zadd(KEYS.plugin_index("acme"), with_gaps)
     page = ledger.listing.page("acme", Filter(caller="k1"))
     assert page.rows == []
     assert page.cursor is not None
@@ -210,9 +210,9 @@ def test_groups_count_beyond_one_piece(ledger):
 
 
 def test_pruning_leaves_nothing_in_an_index(ledger, ends):
-    ledger.client.zadd(keyspace.expiry(), dict.fromkeys(ends, 1))
+    ledger.client.zadd(KEYS.expiry(), dict.fromkeys(ends, 1))
     assert ledger.store.prune(limit=100) == len(ends)
     left = [key for key in ledger.client.keys("*") if ledger.client.type(key) == b"zset"]
-    left.remove(keyspace.ages().encode())  # this key lists webhooks, not calls
+    left.remove(KEYS.ages().encode())  # this key lists webhooks, not calls
     assert left == []
     assert listed(ledger, states=FINAL) == []

@@ -8,12 +8,12 @@ from random import Random
 import pytest
 
 from relay.invocation import Outcome, State
-from relay.store import keyspace
 from relay.store.acceptance import AcceptVerdict
 from relay.store.measures import DAY_MS, ENDS, Measures, percentile_ms
 from relay.store.notes import MINUTE_MS
 from tests.contract.clocked import START_MS, Clocked
 from tests.contract.ledger import Ledger
+from tests.store_keys import KEYS
 
 UNREACHABLE = {"state": State.UNREACHABLE, "outcome": Outcome.CONNECT_FAILED, "status": 0, "error": True}
 
@@ -29,7 +29,7 @@ def totals(measures, plugin="acme"):
 
 def story(ledger):
     """Invocations of two webhooks that end in every possible way."""
-    ledger.client.hset(keyspace.webhooks("acme"), "other", 1)
+    ledger.client.hset(KEYS.webhooks("acme"), "other", 1)
     for webhook in ("hook", "hook", "other"):
         ledger.store.settle([ledger.settlement(*ledger.claimed(webhook_id=webhook), masked=3)])
     ledger.store.settle([ledger.settlement(*ledger.claimed(), **UNREACHABLE)])
@@ -98,7 +98,7 @@ def test_a_repeated_script_counts_nothing_again(ledger):
 
 def test_who_is_told_twice_that_there_is_no_room_is_counted_once(redis_client):
     ledger = Ledger(redis_client)
-    ledger.client.set(keyspace.plugin_pending("acme"), 500)
+    ledger.client.set(KEYS.plugin_pending("acme"), 500)
     groups = [[ledger.new() for _ in range(5)] for _ in range(3)]
     for group in [*groups, *groups, groups[0]]:
         assert {answer.verdict for answer in ledger.accept(group)} == {AcceptVerdict.OVER_CAPACITY}
@@ -106,7 +106,7 @@ def test_who_is_told_twice_that_there_is_no_room_is_counted_once(redis_client):
 
 
 def test_plugins_are_counted_apart(ledger, measures):
-    ledger.client.hset(keyspace.webhooks("bcme"), "hook", 1)
+    ledger.client.hset(KEYS.webhooks("bcme"), "hook", 1)
     ledger.accept([ledger.new(), ledger.new(plugin="bcme"), ledger.new(plugin="bcme")])
     assert totals(measures)["hook", "accepted"] == 1
     assert totals(measures, "bcme")["hook", "accepted"] == 2
@@ -119,7 +119,7 @@ def test_counts_of_minutes_and_hours_go_after_a_day_and_totals_stay(ledger):
     passing = [key for key in kept if b":minute:" in key or b":hour:" in key]
     assert len(passing) >= 4
     assert all(DAY_MS < kept[key] * 1000 <= DAY_MS + 2 * 3600_000 for key in passing)
-    assert kept[keyspace.totals("acme").encode()] == -1
+    assert kept[KEYS.totals("acme").encode()] == -1
 
 
 def test_every_minute_of_the_time_asked_for_is_there(redis_client):
@@ -151,7 +151,7 @@ def test_percentiles_are_near_the_true_ones(redis_client):
         durations.append(min(duration, 29_000))
     measures = Measures(redis_client)
     measures.count("acme")
-    fields = redis_client.hgetall(keyspace.minute("acme", START_MS // MINUTE_MS))
+    fields = redis_client.hgetall(KEYS.minute("acme", START_MS // MINUTE_MS))
     steps = sorted((int(name[5:]), int(count)) for name, count in fields.items() if name.startswith(b"step:"))
     durations.sort()
     for share in (0.5, 0.95, 0.99):
@@ -179,7 +179,7 @@ def test_notes_that_two_count_at_a_time_are_counted_once(ledger, monkeypatch):
     monkeypatch.setattr(one._scripts, "run", after_the_other)
     one.count("acme")
     assert totals(one)["hook", "accepted"] == 7
-    assert not ledger.client.exists(keyspace.notes("acme"))
+    assert not ledger.client.exists(KEYS.notes("acme"))
 
 
 def test_counting_again_because_the_reply_was_lost_counts_nothing_again(ledger, measures, monkeypatch):
@@ -192,6 +192,6 @@ def test_counting_again_because_the_reply_was_lost_counts_nothing_again(ledger, 
 
 def test_many_notes_are_counted_in_pieces(ledger, measures):
     for _ in range(1201):
-        ledger.client.rpush(keyspace.notes("acme"), "1700000000000 hook 2 delivered:answered:2:0=5,6")
+        ledger.client.rpush(KEYS.notes("acme"), "1700000000000 hook 2 delivered:answered:2:0=5,6")
     assert totals(measures)["hook", "final:delivered:answered"] == 2402
     assert totals(measures)["hook", "duration:sum"] == 1201 * 11

@@ -9,6 +9,7 @@ from relay.errors import Conflict, SettingsError
 from relay.store import keyspace
 from relay.store.old_names import OLD_MARKS, adopt_old_keys, has_old_names, rename_old_keys
 from relay.up import access
+from tests.store_keys import KEYS
 
 
 @pytest.fixture
@@ -30,9 +31,9 @@ def fill(client):
 def test_old_keys_get_their_root_and_keep_what_they_hold(client):
     fill(client)
     assert rename_old_keys(client) == 5
-    assert client.hget(keyspace.record("a"), "state") == b"queued"
-    assert client.get(keyspace.plugin_pending("acme")) == b"3"
-    assert client.zscore(keyspace.due_running(), "a") == 1
+    assert client.hget(KEYS.record("a"), "state") == b"queued"
+    assert client.get(KEYS.plugin_pending("acme")) == b"3"
+    assert client.zscore(KEYS.due_running(), "a") == 1
     assert client.smembers(keyspace.api_keys()) == {b"k"}
     assert client.hget(keyspace.api_key("k"), "plugin") == b"acme"
     assert client.get("interactive") == b"another's"
@@ -49,7 +50,7 @@ def test_a_second_run_finds_nothing_to_do(client):
 def test_more_keys_than_one_look_finds_are_all_renamed(client):
     client.mset({f"relay:inv:{number}:payload": "x" for number in range(2_500)})
     rename_old_keys(client)
-    assert len(client.keys(keyspace.payload("*"))) == 2_500
+    assert len(client.keys(KEYS.payload("*"))) == 2_500
     assert client.keys("relay:inv:*") == []
 
 

@@ -9,9 +9,9 @@ from unittest.mock import ANY
 import pytest
 
 from relay.invocation import Attempt, Outcome, Sent, State
-from relay.store import keyspace
 from tests.contract.clocked import START_MS
 from tests.contract.ledger import ids
+from tests.store_keys import KEYS
 
 
 def resumed(ledger):
@@ -24,7 +24,7 @@ def test_a_webhook_at_its_cap_parks_the_rest_with_a_far_alarm(ledger):
     claimed = ledger.store.claim(refs, "t1")
     assert (claimed.granted, claimed.parked) == (set(refs[:2]), set(refs[2:]))
     assert ledger.state(refs[4]) is State.QUEUED
-    in_minutes = (ledger.client.zscore(keyspace.due_queued("bulk"), refs[4]) / 1000 - time.time()) / 60
+    in_minutes = (ledger.client.zscore(KEYS.due_queued("bulk"), refs[4]) / 1000 - time.time()) / 60
     assert 14 < in_minutes < 16
 
 
@@ -60,7 +60,7 @@ def test_places_of_a_lost_worker_free_themselves(ledger):
     refs = ledger.accepted_many(2)
     ledger.store.claim(refs[:1], "t1")
     ledger.lose_lease(refs[0])
-    ledger.client.zadd(keyspace.running("acme", "hook"), {refs[0]: 1})
+    ledger.client.zadd(KEYS.running("acme", "hook"), {refs[0]: 1})
     assert ledger.store.claim(refs[1:], "t2").granted == {refs[1]}
 
 
@@ -69,7 +69,7 @@ def test_a_lost_call_that_ends_wakes_whom_it_kept_waiting(ledger):
     refs = ledger.accepted_many(2)
     ledger.store.claim(refs, "t1")
     ledger.lose_lease(refs[0])
-    ledger.client.zadd(keyspace.running("acme", "hook"), {refs[0]: 1})
+    ledger.client.zadd(KEYS.running("acme", "hook"), {refs[0]: 1})
     assert ids(ledger.store.claim([refs[0]], "t2").ready) == [refs[1]]
     assert ledger.state(refs[0]) is State.INTERRUPTED
 
@@ -79,7 +79,7 @@ def test_a_lost_repeatable_call_without_a_free_place_is_queued_and_parked(ledger
     refs = ledger.accepted_many(2, repeatable=True)
     ledger.store.claim(refs[:1], "t1")
     ledger.lose_lease(refs[0])
-    ledger.client.zadd(keyspace.running("acme", "hook"), {refs[0]: 1})
+    ledger.client.zadd(KEYS.running("acme", "hook"), {refs[0]: 1})
     ledger.store.claim(refs[1:], "t2")
     assert ledger.store.claim([refs[0]], "t3").parked == {refs[0]}
     assert (ledger.state(refs[0]), len(ledger.store.find(refs[0]).attempts)) == (State.QUEUED, 1)
@@ -107,7 +107,7 @@ def test_the_sweeper_leaves_a_parked_call_of_a_full_webhook_alone(ledger):
     ledger.store.claim(refs, "t1")
     ledger.ring(refs[1])
     assert ledger.store.sweep(["bulk"], limit=10) == ()
-    assert ledger.client.zscore(keyspace.due_queued("bulk"), refs[1]) / 1000 - time.time() > 800
+    assert ledger.client.zscore(KEYS.due_queued("bulk"), refs[1]) / 1000 - time.time() > 800
 
 
 def test_calls_beyond_a_webhooks_share_of_a_process_are_parked_and_woken_one_for_one(ledger):
@@ -180,8 +180,8 @@ def test_a_rate_lets_a_seconds_worth_go_and_wakes_the_oldest_when_it_may(clock, 
     refs = ledger.accepted_many(8)
     claimed = ledger.store.claim(refs, "t1")
     assert claimed.granted == set(refs[:5])
-    assert ledger.client.zscore(keyspace.due_running(), refs[5]) - START_MS == 200
-    assert ledger.client.zscore(keyspace.due_queued("bulk"), refs[6]) - START_MS > 800_000
+    assert ledger.client.zscore(KEYS.due_running(), refs[5]) - START_MS == 200
+    assert ledger.client.zscore(KEYS.due_queued("bulk"), refs[6]) - START_MS > 800_000
     clock.set_ms(START_MS + 450)  # two more fifths of a second
     assert ids(ledger.store.sweep([], limit=10)) == refs[5:7]
 
@@ -190,7 +190,7 @@ def test_a_slow_rate_never_lets_two_go_together(ledger):
     ledger.limit(rateCount=6, ratePeriod=60_000)
     refs = ledger.accepted_many(3)
     assert ledger.store.claim(refs, "t1").granted == {refs[0]}
-    alarm_s = ledger.client.zscore(keyspace.due_running(), refs[1]) / 1000 - time.time()
+    alarm_s = ledger.client.zscore(KEYS.due_running(), refs[1]) / 1000 - time.time()
     assert alarm_s < 11
 
 
@@ -219,7 +219,7 @@ def test_a_retry_waits_its_time_and_is_then_claimed(ledger):
     before = ledger.everything()
     assert ledger.store.settle([retry]).counted == (True,)
     assert ledger.everything() == before
-    ledger.client.hset(keyspace.record(ref), "notBefore", 1)
+    ledger.client.hset(KEYS.record(ref), "notBefore", 1)
     assert ledger.store.claim([ref], "t2").granted == {ref}
     assert ledger.store.settle([ledger.settlement(ref, "t2")]).counted == (True,)
     assert [attempt.outcome for attempt in ledger.store.find(ref).attempts] == [
@@ -243,7 +243,7 @@ def test_a_retrying_call_can_be_cancelled(ledger):
     assert (record.state, record.outcome) == (State.CANCELLED, None)
     assert [attempt.outcome for attempt in record.attempts] == [Outcome.CONNECT_FAILED]
     assert ledger.alarms(ref) == set()
-    ledger.client.hset(keyspace.record(ref), "notBefore", 1)  # the time of its retry comes
+    ledger.client.hset(KEYS.record(ref), "notBefore", 1)  # the time of its retry comes
     assert ledger.store.claim([ref], "t2").granted == set()
     assert ledger.state(ref) is State.CANCELLED
 
@@ -292,7 +292,7 @@ def test_a_half_open_breaker_lets_one_probe_go_and_closes_when_it_is_answered(le
     refs = ledger.accepted_many(2)
     assert ledger.store.claim(refs, "t1").granted == {refs[0]}
     ledger.store.settle([ledger.settlement(refs[0], "t1", contacted=True)])
-    ledger.client.hset(keyspace.record(refs[1]), "notBefore", 1)
+    ledger.client.hset(KEYS.record(refs[1]), "notBefore", 1)
     assert ledger.store.claim(refs[1:], "t2").granted == {refs[1]}
 
 
@@ -354,7 +354,7 @@ def test_cancelling_the_oldest_under_a_rate_hands_its_alarm_to_the_next(ledger):
     refs = ledger.accepted_many(3)
     ledger.store.claim(refs, "t1")
     ledger.store.cancel(refs[1])
-    assert ledger.client.zscore(keyspace.due_running(), refs[2]) / 1000 - time.time() < 11
+    assert ledger.client.zscore(KEYS.due_running(), refs[2]) / 1000 - time.time() < 11
 
 
 def not_tried(ledger, ref, token):
@@ -388,7 +388,7 @@ def test_a_probe_that_was_never_tried_leaves_the_breaker_half_open_for_the_next_
     first, second = ledger.accepted_many(2)
     assert ledger.store.claim([first], "t1").granted == {first}
     assert ledger.store.claim([second], "t2").granted == set()
-    ledger.client.hset(keyspace.record(second), "notBefore", 1)
+    ledger.client.hset(KEYS.record(second), "notBefore", 1)
     end(ledger, first, "t1")
     assert ledger.policies.traffic("acme", "hook").breaker == "half-open"
     assert ledger.store.claim([second], "t3").granted == {second}
@@ -411,7 +411,7 @@ def test_what_another_call_leaves_does_not_end_the_probe_of_one_that_is_under_wa
 def test_a_call_that_is_parked_under_a_rate_is_looked_at_soon_where_the_rate_is_used_up(clock, ledger, tat_ms, alarms):
     clock.set_ms(START_MS)
     ledger.limit(rateCount=1, ratePeriod=60_000, tat=tat_ms)
-    ledger.client.zadd(keyspace.running("acme", "hook"), {"another": START_MS + 1})
+    ledger.client.zadd(KEYS.running("acme", "hook"), {"another": START_MS + 1})
     ref = ledger.accepted()
     ledger.store.claim([], "t1", park=[ref])
     assert ledger.alarms(ref) == alarms

@@ -9,13 +9,13 @@ from relay.registration import Shape, Target
 from relay.registration.building import Registration
 from relay.registration.endpoint import Endpoint
 from relay.registration.retrying import RetryPolicy
-from relay.store import keyspace
 from relay.store import registry as registry_module
 from relay.store.registry import POINTER_AGE_S, Registry
 from relay.store.revisions import Applied
 from relay.store.uses import Seen
 from relay.text.quantities import Rate
 from relay.vault import Vault, target_owner
+from tests.store_keys import KEYS
 
 SECRET = "Bearer planted-secret-value"
 
@@ -309,7 +309,7 @@ def test_a_revision_s_target_is_stored_sealed_for_its_owner(registry, redis_clie
 
 
 def test_limits_stand_beside_the_revision_for_the_claim_script(registry, redis_client):
-    policy = keyspace.policy("acme", "ping")
+    policy = KEYS.policy("acme", "ping")
     registry.apply("acme", [a_registration(concurrency=3, rate=Rate(6, 60), retry=RetryPolicy(2))])
     assert redis_client.hgetall(policy) == {
         b"concurrency": b"3",
@@ -331,7 +331,7 @@ def test_limits_stand_beside_the_revision_for_the_claim_script(registry, redis_c
 def test_a_target_does_not_open_beside_a_shape_that_somebody_loosened(registry, redis_client, vault):
     registry.apply("acme", [a_registration()])
     loosened = dataclasses.replace(a_registration().shape, fillable_headers=("X-Admin",))
-    redis_client.hset(keyspace.revision("acme", "ping", 1), "shape", loosened.to_json())
+    redis_client.hset(KEYS.revision("acme", "ping", 1), "shape", loosened.to_json())
     with pytest.raises(VaultError):
         Registry(redis_client, vault, vault).open_target("acme", "ping", 1)
 

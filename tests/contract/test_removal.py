@@ -9,7 +9,6 @@ import pytest
 from relay.audit.actor import actor
 from relay.invocation import FINAL, Attempt, Outcome, Sent, State
 from relay.registration import Shape
-from relay.store import keyspace
 from relay.store.invocations import REVISITED
 from relay.store.scripts import Scripts
 from relay.store.transitions import NextStep
@@ -17,6 +16,7 @@ from tests.contract.ledger import Ledger
 from tests.contract.test_age import HOLDS
 from tests.contract.test_chains import Chain
 from tests.contract.test_parking import open_breaker
+from tests.store_keys import KEYS
 
 
 def retrying(ledger):
@@ -30,8 +30,8 @@ def retrying(ledger):
 
 def remove(ledger, *, begins=True):
     """Remove the webhook as the command does; with ``begins`` false the command is killed half-way."""
-    ledger.client.set(keyspace.last_revision("acme", "hook"), 1)
-    ledger.client.hset(keyspace.revision("acme", "hook", 1), "shape", Shape("hook", "POST").to_json())
+    ledger.client.set(KEYS.last_revision("acme", "hook"), 1)
+    ledger.client.hset(KEYS.revision("acme", "hook", 1), "shape", Shape("hook", "POST").to_json())
     assert Scripts(ledger.client).run("remove_webhook", ["acme", "hook", actor()]) == []
     return [ref for page in ledger.store.revisit("acme", "hook") for ref, _ in page] if begins else []
 
@@ -50,7 +50,7 @@ def test_removing_a_webhook_ends_what_waits_whatever_holds_it_back(ledger, hold)
     remove(ledger)
     assert end_of(ledger, ref) == REJECTED
     assert ledger.alarms(ref) == set()
-    assert ledger.client.zscore(keyspace.parked("acme", "hook"), ref) is None
+    assert ledger.client.zscore(KEYS.parked("acme", "hook"), ref) is None
     before = ledger.everything()
     remove_again = list(ledger.store.revisit("acme", "hook"))
     assert (remove_again, ledger.everything()) == ([()], before)
@@ -114,7 +114,7 @@ def test_an_id_that_is_registered_anew_is_not_paused_and_its_breaker_is_closed(l
     ledger.policies.pause("acme", "hook")
     old = ledger.accepted()
     remove(ledger, begins=False)
-    ledger.client.hset(keyspace.webhooks("acme"), "hook", 2)
+    ledger.client.hset(KEYS.webhooks("acme"), "hook", 2)
     traffic = ledger.policies.traffic("acme", "hook")
     assert (traffic.paused, traffic.breaker, traffic.failures) == (False, "closed", 0)
     new, token = ledger.accepted(revision=2), ledger.token()
@@ -124,7 +124,7 @@ def test_an_id_that_is_registered_anew_is_not_paused_and_its_breaker_is_closed(l
 
 @pytest.mark.parametrize("paused", [False, True])
 def test_closing_a_breaker_lets_go_at_once_what_it_held_back(ledger, paused):
-    ledger.client.hset(keyspace.policy("acme", "hook"), "retry", 1)
+    ledger.client.hset(KEYS.policy("acme", "hook"), "retry", 1)
     open_breaker(ledger)
     held, waits = ledger.accepted_many(3), retrying_of_its_own(ledger)
     ledger.store.claim(held, ledger.token())
@@ -141,14 +141,14 @@ def retrying_of_its_own(ledger):
     """Make a call that waits for its retry, whose pause is not over."""
     ref = ledger.accepted()
     later = int(time.time() * 1000) + 3_600_000
-    ledger.client.hset(keyspace.record(ref), mapping={"state": "retrying", "notBefore": later})
+    ledger.client.hset(KEYS.record(ref), mapping={"state": "retrying", "notBefore": later})
     return ref
 
 
 def test_calls_wait_in_no_set_that_is_forgotten(ledger):
     """One key lists every unfinished call of a webhook, whatever holds it back."""
     refs = {hold(ledger) for hold in HOLDS[:1]} | {retrying(ledger), ledger.claimed()[0]}
-    found = {ref.decode() for ref in ledger.client.zrange(keyspace.open_calls("acme", "hook"), 0, -1)}
+    found = {ref.decode() for ref in ledger.client.zrange(KEYS.open_calls("acme", "hook"), 0, -1)}
     assert refs <= found
     assert all(ledger.state(ref) not in FINAL for ref in found)
     assert ledger.store.waits("acme", "hook")

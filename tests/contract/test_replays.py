@@ -9,13 +9,14 @@ from relay.errors import BadParameter, Conflict, NotFound
 from relay.invocation import Outcome, Sent, State
 from relay.reference_id import new_reference_id
 from relay.replay.planning import Request
-from relay.store import keyspace, replay_runs
+from relay.store import replay_runs
 from relay.store.listing import Filter, OutcomeGroups
 from relay.store.replay_runs import NewReplay, ReplayVerdict, Tally
 from relay.store.replays import ReplayState
 from relay.store.transitions import NewStep, NextStep
 from tests.contract.ledger import LIMITS, Ledger
 from tests.contract.replay_harness import DAY_MS, FAILED, ReplayHarness
+from tests.store_keys import KEYS
 
 HOUR_MS = 3600 * 1000
 
@@ -50,7 +51,7 @@ def test_a_filter_with_states_takes_those_also_with_success(harness):
 def test_what_ends_after_the_job_was_made_is_not_matched(harness):
     harness.failed(1)
     late = harness.ended()
-    harness.client.hincrby(keyspace.record(late), "finishedAt", HOUR_MS)
+    harness.client.hincrby(KEYS.record(late), "finishedAt", HOUR_MS)
     assert harness.start().matched == 1
     assert harness.replays.plan("acme", Request(filter=Filter())).matched == 1
 
@@ -76,11 +77,9 @@ def test_one_script_of_a_plan_looks_at_so_many_records_and_no_more(harness, monk
     *_, newest = harness.failed(3)
     line = [newest, *(new_reference_id() for _ in range(family))]
     for ref, before in itertools.pairwise(line):
-        harness.client.hset(keyspace.record(ref), "replayOf", before)
-        harness.client.hset(
-            keyspace.record(before), mapping={"plugin": "acme", "repeatable": "1", "state": "delivered"}
-        )
-        harness.client.hset(keyspace.record(before), mapping={"error": "1", "requestBytes": "0", "timeout": "1"})
+        harness.client.hset(KEYS.record(ref), "replayOf", before)
+        harness.client.hset(KEYS.record(before), mapping={"plugin": "acme", "repeatable": "1", "state": "delivered"})
+        harness.client.hset(KEYS.record(before), mapping={"error": "1", "requestBytes": "0", "timeout": "1"})
     tally = harness.runs.tally("acme", FAILED, Tally("", "", 0, [], {}), 10, OutcomeGroups(), uncertain=False)
     assert tally.matched == matched
 
@@ -165,10 +164,10 @@ def test_a_request_that_makes_no_sense_is_refused(harness, request_):
 
 
 def test_a_replay_is_a_new_record_made_by_todays_registration(harness):
-    harness.ledger.client.hset(keyspace.webhooks("acme"), "hook", 7)
+    harness.ledger.client.hset(KEYS.webhooks("acme"), "hook", 7)
     original = harness.ended(revision=7, caller="k1", traceparent="tp")
     job = harness.start()
-    harness.ledger.client.hset(keyspace.webhooks("acme"), "hook", 8)
+    harness.ledger.client.hset(KEYS.webhooks("acme"), "hook", 8)
     token = harness.take(job)
     assert harness.step(job, token, revision=7).verdict is ReplayVerdict.STALE
     created = harness.step(job, token, revision=8)
@@ -180,13 +179,13 @@ def test_a_replay_is_a_new_record_made_by_todays_registration(harness):
     assert harness.record(original).replayed_by == new
     (published,) = harness.ledger.store.read([new])
     assert published.payload == b"\x02\x01sealed"
-    assert harness.client.hget(keyspace.pending(), "count") == b"1"
+    assert harness.client.hget(KEYS.pending(), "count") == b"1"
 
 
 def test_an_original_whose_webhook_is_gone_ends_rejected_in_the_report(harness):
     harness.failed(1)
     job = harness.start()
-    harness.client.hdel(keyspace.webhooks("acme"), "hook")
+    harness.client.hdel(KEYS.webhooks("acme"), "hook")
     token = harness.take(job)
     assert harness.step(job, token).verdict is ReplayVerdict.STALE
     assert harness.step(job, token, revision=None).verdict is ReplayVerdict.DECIDED
@@ -216,7 +215,7 @@ def test_a_job_is_done_when_its_counts_add_up(harness):
     job = harness.job(job)
     assert (job.state, job.started, job.delivered, job.failed, job.skipped) == (ReplayState.DONE, 4, 2, 2, 0)
     assert job.finished_at_ms is not None
-    assert harness.client.zscore(keyspace.due_running(), f"replay-{job.replay_id}") is None
+    assert harness.client.zscore(KEYS.due_running(), f"replay-{job.replay_id}") is None
 
 
 def test_a_repeated_last_creation_changes_nothing_says_that_the_job_is_over_and_what_it_made_is_looked_at(harness):
@@ -229,7 +228,7 @@ def test_a_repeated_last_creation_changes_nothing_says_that_the_job_is_over_and_
     before = _but_for_alarms(harness)
     again = harness.runs.create(job.replay_id, token, place, news)
     assert (again.verdict, again.ready) == (ReplayVerdict.LATE, ())
-    alarms = harness.client.zrange(keyspace.due_queued("replay"), 0, -1)
+    alarms = harness.client.zrange(KEYS.due_queued("replay"), 0, -1)
     assert {ref.decode() for ref in alarms} == set(harness.made(job))
     assert harness.made(job) == [new.reference_id for new in news]
     assert _but_for_alarms(harness) == before
@@ -293,7 +292,7 @@ def test_a_job_keeps_at_most_1000_of_its_own_unfinished_and_is_woken_when_half_h
     ).store
     refs = [each.reference_id for each in harness.ledger.accept([harness.ledger.new() for _ in range(1010)])]
     for ref in refs:
-        harness.client.hset(keyspace.record(ref), mapping={"state": "unreachable", "finishedAt": 1, "error": "1"})
+        harness.client.hset(KEYS.record(ref), mapping={"state": "unreachable", "finishedAt": 1, "error": "1"})
     job = harness.start(reference_ids=refs)
     assert job.matched == 1010
     created = harness.create_all(job)
@@ -385,7 +384,7 @@ def test_a_failed_chain_whose_steps_are_no_longer_known_is_uncertain(harness):
     token = harness.ledger.token()
     harness.ledger.store.claim([parent], token)
     harness.settle(parent, token)
-    harness.client.delete(keyspace.record(step))
+    harness.client.delete(KEYS.record(step))
     job = harness.start()
     harness.create_all(job)
     assert harness.decided(job) == ["uncertain"]
@@ -420,7 +419,7 @@ def test_a_family_is_sent_once_by_a_job_however_many_of_it_are_given(harness):
 
 def test_what_has_a_replay_that_is_no_longer_known_counts_as_replayed(harness):
     (first,) = harness.failed(1)
-    harness.client.hset(keyspace.record(first), "replayedBy", new_reference_id())
+    harness.client.hset(KEYS.record(first), "replayedBy", new_reference_id())
     job = harness.start(reference_ids=[first])
     harness.create_all(job)
     assert harness.decided(job) == ["replayed"]
@@ -432,11 +431,11 @@ def test_what_cannot_be_sent_again_is_skipped_and_says_why(harness):
     parent, token = harness.ledger.claimed(pins="{}", repeatable=True)
     step = new_reference_id()
     harness.ledger.store.advance([NextStep(parent, token, 0, [NewStep(step, "hook", 1, 20_000, False, b"\x01", 1)])])
-    harness.client.hset(keyspace.webhooks("rival"), "hook", 1)
+    harness.client.hset(KEYS.webhooks("rival"), "hook", 1)
     foreign = harness.ended(plugin="rival")
     job = harness.start(reference_ids=[gone, expired, forgotten, queued, step, foreign])
-    harness.client.delete(keyspace.record(gone))
-    harness.client.delete(keyspace.payload(expired))
+    harness.client.delete(KEYS.record(gone))
+    harness.client.delete(KEYS.payload(expired))
     harness.ledger.store.forget("acme", forgotten)
     harness.create_all(job)
     assert harness.decided(job) == ["expired", "expired", "forgotten", "not_final", "chain_step", "expired"]
@@ -477,7 +476,7 @@ def test_while_a_job_is_paused_claims_of_its_calls_put_them_back(harness):
     token = harness.take(job)
     harness.step(job, token, 2)
     one, two = harness.made(job)
-    harness.client.hset(keyspace.policy("acme", "hook"), "concurrency", 1)
+    harness.client.hset(KEYS.policy("acme", "hook"), "concurrency", 1)
     live = harness.ledger.accepted()
     assert harness.ledger.store.claim([one], "t-one").granted == {one}
     assert harness.ledger.store.claim([two], "t-two").parked == {two}  # at its webhook's cap
@@ -486,7 +485,7 @@ def test_while_a_job_is_paused_claims_of_its_calls_put_them_back(harness):
     assert harness.take(job) is None
 
     assert harness.ledger.store.claim([two], "t-three").parked == {two}
-    assert harness.client.zcard(keyspace.parked("acme", "hook")) == 0
+    assert harness.client.zcard(KEYS.parked("acme", "hook")) == 0
     harness.settle(one, "t-one", status=200)
     assert harness.ledger.store.claim([live], "t-live").granted == {live}
     harness.settle(live, "t-live", status=200)
@@ -515,7 +514,7 @@ def test_a_paused_jobs_lost_call_waits_too_and_is_sent_after_resume(harness):
     harness.ledger.lose_lease(new.reference_id)
     harness.replays.pause("acme", job.replay_id)
     assert harness.ledger.store.claim([new.reference_id], "t2").parked == {new.reference_id}
-    assert harness.client.zcard(keyspace.running("acme", "hook")) == 0
+    assert harness.client.zcard(KEYS.running("acme", "hook")) == 0
     harness.replays.resume("acme", job.replay_id)
     assert harness.send([new.reference_id]) == {new.reference_id}
     assert harness.job(job).state is ReplayState.DONE
@@ -529,7 +528,7 @@ def test_a_chain_that_waited_for_its_job_has_its_whole_time_before_it(harness):
     new = NewReplay(new_reference_id(), 1, 20_000, True, b"\x02", "{}")
     harness.runs.create(job.replay_id, token, 0, [new])
     harness.replays.pause("acme", job.replay_id)
-    harness.client.hset(keyspace.record(new.reference_id), "deadline", 1)
+    harness.client.hset(KEYS.record(new.reference_id), "deadline", 1)
     assert harness.ledger.store.claim([new.reference_id], "t1").parked == {new.reference_id}
     harness.replays.resume("acme", job.replay_id)
     assert harness.ledger.store.claim([new.reference_id], "t2").granted == {new.reference_id}
@@ -625,9 +624,9 @@ def test_what_was_planned_can_be_started_and_takes_nothing_that_failed_since(har
     harness.failed(2)
     plan = harness.replays.plan("acme", Request(filter=Filter(), rate_per_second=3, max=10))
     late, token = harness.ledger.claimed()
-    harness.client.hset(keyspace.record(late), "createdAt", 1)
+    harness.client.hset(KEYS.record(late), "createdAt", 1)
     harness.settle(late, token)
-    harness.client.hincrby(keyspace.record(late), "finishedAt", 10)
+    harness.client.hincrby(KEYS.record(late), "finishedAt", 10)
     job = harness.replays.start_planned("acme", plan.plan_id, caller="k9")
     assert (job.matched, job.rate_per_second, job.max) == (2, 3, 10)
     assert harness.replays.start_planned("acme", plan.plan_id, caller="k9", rate_per_second=9).rate_per_second == 9
@@ -669,9 +668,9 @@ def test_a_job_that_is_cancelled_while_it_is_planned_has_what_was_found(harness,
 def test_jobs_are_listed_newest_first_and_the_forgotten_are_left_out(harness):
     jobs = [harness.start() for _ in range(4)]
     for number, job in enumerate(jobs):
-        harness.client.zadd(keyspace.replays("acme"), {job.replay_id: number})
+        harness.client.zadd(KEYS.replays("acme"), {job.replay_id: number})
     assert [job.replay_id for job in harness.store.list("acme")] == [job.replay_id for job in reversed(jobs)]
-    harness.client.delete(keyspace.replay(jobs[3].replay_id))
+    harness.client.delete(KEYS.replay(jobs[3].replay_id))
     assert [job.replay_id for job in harness.store.list("acme", limit=2)] == [jobs[2].replay_id, jobs[1].replay_id]
     assert harness.store.list("rival") == []
 
@@ -699,10 +698,10 @@ def test_an_ended_job_is_kept_for_its_time(harness):
     job = harness.start()
     harness.create_all(job)
     member = f"replay-{job.replay_id}"
-    assert harness.client.zscore(keyspace.expiry(), member) is None
+    assert harness.client.zscore(KEYS.expiry(), member) is None
     harness.send(harness.made(job))
     over = harness.job(job)
-    assert harness.client.zscore(keyspace.expiry(), member) == over.finished_at_ms + 24 * HOUR_MS
+    assert harness.client.zscore(KEYS.expiry(), member) == over.finished_at_ms + 24 * HOUR_MS
 
 
 @pytest.mark.parametrize("by_hand", [False, True], ids=["by filter", "by hand"])
@@ -727,10 +726,10 @@ def test_a_job_that_is_over_keeps_no_list_of_its_originals_and_still_lists_what_
 def test_a_job_past_its_time_is_forgotten_whole_without_anybody_listing_it(harness):
     kept, gone = (over(harness) for _ in range(2))
     assert harness.ledger.store.prune(limit=100) == 0
-    harness.client.zincrby(keyspace.expiry(), -2 * DAY_MS, f"replay-{gone.replay_id}")
+    harness.client.zincrby(KEYS.expiry(), -2 * DAY_MS, f"replay-{gone.replay_id}")
     assert harness.ledger.store.prune(limit=100) == 1
     assert harness.client.keys(f"relay:{{0}}:replay:{gone.replay_id}*") == []
-    assert harness.client.zrange(keyspace.replays("acme"), 0, -1) == [kept.replay_id.encode()]
+    assert harness.client.zrange(KEYS.replays("acme"), 0, -1) == [kept.replay_id.encode()]
     assert harness.job(kept).over
 
 
@@ -782,9 +781,9 @@ def test_a_replay_whose_original_is_forgotten_counts_as_uncertain(harness, repea
     job = harness.start(reference_ids=[original])
     harness.create_all(job)
     (replay,) = harness.made(job)
-    harness.client.hset(keyspace.record(replay), "repeatable", int(repeatable))
+    harness.client.hset(KEYS.record(replay), "repeatable", int(repeatable))
     harness.send([replay], status=503)
-    harness.client.delete(keyspace.record(original))
+    harness.client.delete(KEYS.record(original))
     again = harness.start(reference_ids=[replay])
     harness.create_all(again)
     assert harness.decided(again) == [decided]
@@ -793,7 +792,7 @@ def test_a_replay_whose_original_is_forgotten_counts_as_uncertain(harness, repea
 def test_what_the_door_refused_is_skipped_as_that_and_not_as_expired(harness):
     refused = harness.ledger.accepted(refusal=Outcome.REQUEST_REJECTED, payload=b"", request_bytes=0)
     (failed,) = harness.failed(1)
-    harness.client.delete(keyspace.payload(failed))  # as happens at the end of its retention
+    harness.client.delete(KEYS.payload(failed))  # as happens at the end of its retention
     plan = harness.replays.plan("acme", Request(reference_ids=[refused, failed]))
     assert plan.skipped_reasons == {"refused": 1, "expired": 1}
     job = harness.start(reference_ids=[refused, failed])
@@ -807,7 +806,7 @@ def test_a_filter_of_a_webhook_that_there_never_was_is_said_to_be_wrong(harness)
             ask("acme", Request(filter=Filter(webhook_id="hok")))
         assert [fault.pointer for fault in caught.value.faults] == ["/filter/webhookId"]
     harness.failed(1)
-    harness.client.hdel(keyspace.webhooks("acme"), "hook")
+    harness.client.hdel(KEYS.webhooks("acme"), "hook")
     assert (
         harness.replays.plan("acme", Request(filter=Filter(webhook_id="hook"))).matched == 1
     )  # removed, and was there

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay.store import keyspace
 from tests.contract.ledger import ids
+from tests.store_keys import KEYS
 
 HOOK = ("acme", "hook")
 
@@ -13,7 +13,7 @@ HOOK = ("acme", "hook")
 def make_idle(ledger, refs):
     """Make these calls look as if they had become ready long ago."""
     for ref in refs:
-        ledger.client.hset(keyspace.record(ref), "readyAt", 1)
+        ledger.client.hset(KEYS.record(ref), "readyAt", 1)
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from relay.store import keyspace
 from relay.store.acceptance import NewInvocation
 from tests.contract import clocked
 from tests.contract.clocked import PLUGIN, START_MS, Clocked
 from tests.contract.ledger import LIMITS
 from tests.contract.snapshots import everything
 from tests.contract.store_and_model import reference_id
+from tests.store_keys import KEYS
 
 SHORT = ("local verdict, state, more = claim_plain(ref, wanted, was_full)", "local verdict, state, more")
 LONG = ("local r = read_call(ref)\n", "do return 'skipped', 'gone' end\n  local r = nil\n")
@@ -108,7 +108,7 @@ class Site:
         self.ledger.set_ms(START_MS)
         self.lacking, self.refs = lacking, {case: reference_id(10 + number) for number, case in enumerate(cases)}
         hooks = {case: f"hook{number}" for number, case in enumerate(cases)}
-        self.client.hset(keyspace.webhooks(PLUGIN), mapping=dict.fromkeys(hooks.values(), 1))
+        self.client.hset(KEYS.webhooks(PLUGIN), mapping=dict.fromkeys(hooks.values(), 1))
         accepted, _ = self.ledger.store.accept_and_publish(
             [
                 NewInvocation(ref, PLUGIN, hooks[case], 1, "bulk", 20_000, payload=b"sealed", request_bytes=6)
@@ -119,9 +119,9 @@ class Site:
         assert {each.verdict for each in accepted} == {"accepted"}
         writes = self.client.pipeline(transaction=False)
         for ref, state in ((RUNNING, "waiting"), (OVER, "cancelled")):
-            writes.hset(keyspace.record(ref), "state", state)
+            writes.hset(KEYS.record(ref), "state", state)
         for job, state in ((JOB, "running"), (PAUSED_JOB, "paused")):
-            writes.hset(keyspace.replay(job), "state", state)
+            writes.hset(KEYS.replay(job), "state", state)
         for case, ref in self.refs.items():
             self._write(writes, case, ref, hooks[case])
         writes.execute()
@@ -129,21 +129,21 @@ class Site:
     def _write(self, writes, case, ref, hook):
         record, webhook, beside, _ = case
         fields = RECORDS[record]
-        writes.hset(keyspace.policy(PLUGIN, hook), mapping=WEBHOOKS[webhook])
-        writes.hset(keyspace.record(ref), mapping={"root": ref, **fields} if "chain" in fields else fields or {"a": ""})
+        writes.hset(KEYS.policy(PLUGIN, hook), mapping=WEBHOOKS[webhook])
+        writes.hset(KEYS.record(ref), mapping={"root": ref, **fields} if "chain" in fields else fields or {"a": ""})
         if fields.get("parked") == "1":
-            writes.zadd(keyspace.parked(PLUGIN, hook), {ref: START_MS})
+            writes.zadd(KEYS.parked(PLUGIN, hook), {ref: START_MS})
         if "leaseEnd" in fields:
-            writes.zadd(keyspace.running(PLUGIN, hook), {ref: fields["leaseEnd"]})
+            writes.zadd(KEYS.running(PLUGIN, hook), {ref: fields["leaseEnd"]})
         if beside:
-            writes.zadd(keyspace.running(PLUGIN, hook), {"another": LATER})
+            writes.zadd(KEYS.running(PLUGIN, hook), {"another": LATER})
 
     def claim(self):
         """Claim all calls; return the reply, and the store afterwards."""
         refs, full, park = ([ref for (*_, way), ref in self.refs.items() if way == each] for each in WAYS)
         claimed = self.ledger.store.claim(refs, TOKEN, full=full, park=park)
         store = everything(self.client)
-        records = {case: _without_nothing(store.pop(keyspace.record(ref).encode())) for case, ref in self.refs.items()}
+        records = {case: _without_nothing(store.pop(KEYS.record(ref).encode())) for case, ref in self.refs.items()}
         return claimed, dict(claimed.waited_ms), dict(claimed.ended), records, store
 
 

@@ -10,9 +10,9 @@ from relay.egress import AddressPolicy
 from relay.errors import Conflict, DocumentError
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
-from relay.store import keyspace
 from relay.store.registry import Registry
 from relay.vault import Vault
+from tests.store_keys import KEYS
 
 RULES = EndpointRules(AddressPolicy())
 
@@ -41,7 +41,7 @@ def faults(registry, *webhooks):
 
 
 def users(redis_client, webhook_id):
-    return sorted(user.decode() for user in redis_client.smembers(keyspace.users("acme", webhook_id)))
+    return sorted(user.decode() for user in redis_client.smembers(KEYS.users("acme", webhook_id)))
 
 
 def test_a_chain_may_come_with_the_webhooks_that_it_uses_in_any_order(registry, redis_client):

@@ -7,14 +7,14 @@ import time
 import pytest
 
 from relay.invocation import State
-from relay.store import keyspace
 from tests.contract.clocked import START_MS
 from tests.contract.ledger import ids
+from tests.store_keys import KEYS
 
 
 def alarm_in_s(ledger, ref, now_ms=None):
     now_ms = time.time() * 1000 if now_ms is None else now_ms
-    scores = [ledger.client.zscore(key, ref) for key in (keyspace.due_running(), keyspace.due_queued("bulk"))]
+    scores = [ledger.client.zscore(key, ref) for key in (KEYS.due_running(), KEYS.due_queued("bulk"))]
     return (next(score for score in scores if score is not None) - now_ms) / 1000
 
 
@@ -73,7 +73,7 @@ def test_a_parked_call_that_an_open_breaker_holds_back_leaves_the_line_and_wakes
     ledger.store.settle([ledger.failure(refs[0], "t1")])
     assert ids(ledger.store.claim([refs[1]], "t2").ready) == [refs[2]]
     assert ledger.state(refs[1]) is State.RETRYING
-    assert ledger.client.zscore(keyspace.parked("acme", "hook"), refs[1]) is None
+    assert ledger.client.zscore(KEYS.parked("acme", "hook"), refs[1]) is None
 
 
 def test_whoever_is_the_oldest_is_looked_at_when_the_rate_allows_the_next_however_long_calls_take(clock, ledger):

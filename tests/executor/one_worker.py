@@ -17,10 +17,11 @@ from relay.queue import LANES, make_app
 from relay.reference_id import new_reference_id
 from relay.registration.document import read_registrations
 from relay.settings import Settings
-from relay.store import keyspace, partitions
+from relay.store import partitions
 from relay.telemetry import log
 from relay.vault import Vault
 from tests.executor.faulty_parts import Faults, FaultyLanes, FaultyLog, FaultyRedis, SteppedRedis
+from tests.store_keys import KEYS
 
 SLOTS = 4
 PLUGIN = "acme"
@@ -156,7 +157,7 @@ class OneWorker:
     def _all_over(self, refs):
         """Return whether these calls are final and no other alarm is set, such as that of a replay job."""
         alarms = self.client.pipeline(transaction=False)
-        for name in (keyspace.due_running(), *(keyspace.due_queued(lane) for lane in LANES)):
+        for name in (KEYS.due_running(), *(KEYS.due_queued(lane) for lane in LANES)):
             alarms.zcard(name)
         return not any(alarms.execute()) and all(self.record(ref).state.final for ref in refs)
 
@@ -200,14 +201,14 @@ class OneWorker:
         return {name: what for name, what in held.items() if what}
 
     def _held_in_store(self):
-        kinds = (keyspace.running, keyspace.open_calls, keyspace.parked)
+        kinds = (KEYS.running, KEYS.open_calls, KEYS.parked)
         sets = [of(PLUGIN, webhook) for webhook in self._webhooks for of in kinds]
-        sets += [keyspace.due_running(), *(keyspace.due_queued(lane) for lane in LANES)]
+        sets += [KEYS.due_running(), *(KEYS.due_queued(lane) for lane in LANES)]
         pipeline = self.client.pipeline(transaction=False)
         for name in sets:
             pipeline.zcard(name)
-        pipeline.hgetall(keyspace.pending())
-        pipeline.get(keyspace.plugin_pending(PLUGIN))
+        pipeline.hgetall(KEYS.pending())
+        pipeline.get(KEYS.plugin_pending(PLUGIN))
         *counts, pending, of_plugin = pipeline.execute()
         held = dict(zip(sets, counts, strict=True)) | {"pending of the plugin": int(of_plugin or 0)}
         held |= {f"pending {name.decode()}": int(count) for name, count in pending.items()}

@@ -9,9 +9,9 @@ from uuid import uuid4
 
 from relay.invocation import State
 from relay.replay.planning import Request
-from relay.store import keyspace
 from tests.executor.one_worker import PLUGIN
 from tests.receivers import raw_answer, receiver
+from tests.store_keys import KEYS
 
 JSON = ("Content-Type", "application/json")
 CREDENTIALS = {"type": "oauth2", "clientId": "client-0001", "clientSecret": "planted-client-secret"}
@@ -116,7 +116,7 @@ class Chain(Calls):
 
     def check(self, worker, receipts, *, surely):
         assert not surely or len(self.made(worker)) == 3
-        assert not any(worker.client.exists(keyspace.raw(ref)) for ref in self.made(worker))
+        assert not any(worker.client.exists(KEYS.raw(ref)) for ref in self.made(worker))
         super().check(worker, receipts, surely=surely)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from relay.store import keyspace
 from tests.conftest import start_valkey
 from tests.integration.api_harness import environ_for, running_api
 from tests.integration.test_api_triggers import problem
+from tests.store_keys import KEYS
 from tests.timing import wait_until
 
 
@@ -72,7 +72,7 @@ def test_an_awaited_large_body_is_in_hand_only_until_it_is_accepted(tight):
         answers.append(tight.trigger(body=body, prefer="wait=6").status_code)
 
     def accepted():
-        return int(tight.queue.hget(keyspace.pending(), "count") or 0)
+        return int(tight.queue.hget(KEYS.pending(), "count") or 0)
 
     callers = [threading.Thread(target=call) for _ in range(6)]
     for count, caller in enumerate(callers, 1):

@@ -10,6 +10,7 @@ from relay.invocation import Outcome, State
 from relay.store import keyspace
 from relay.store.health import ServerWarnings
 from tests.integration.test_api_triggers import problem
+from tests.store_keys import KEYS
 from tests.timing import BUSY_S
 
 
@@ -115,7 +116,7 @@ def test_an_id_older_than_retention_is_expired(api):
 def test_a_result_that_does_not_open_is_an_internal_error_without_details(api):
     ref = accepted(api)
     api.settle([ref], data="x")
-    api.queue.set(keyspace.result(ref), b"\x01garbage")
+    api.queue.set(KEYS.result(ref), b"\x01garbage")
     document = problem(api.call("GET", f"/v1/invocations/{ref}"), 500, "internal")
     assert "key" not in document["detail"].lower()
 

@@ -12,10 +12,10 @@ import sys
 
 import pytest
 
-from relay.store import keyspace
 from tests.forked_processes import ROOT
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver
+from tests.store_keys import KEYS
 from tests.timing import wait_until
 
 CALLS = 300  # within a webhook's share of a process, so that no call is parked
@@ -59,11 +59,11 @@ def drained(harness, accepted):
     """The commands that it takes a worker to run calls, after a warm-up."""
     client = harness.runtime.client
     harness.start_worker()
-    wait_until(lambda: client.hget(keyspace.pending(), "count") == b"0", 60, every_s=0.2)
+    wait_until(lambda: client.hget(KEYS.pending(), "count") == b"0", 60, every_s=0.2)
 
     def drain():
         harness.trigger_many(CALLS)
-        wait_until(lambda: client.hget(keyspace.pending(), "count") == b"0", 60, every_s=0.2)
+        wait_until(lambda: client.hget(KEYS.pending(), "count") == b"0", 60, every_s=0.2)
 
     drain()  # a warm-up: the lane has copies of messages that a sweep published again while no worker ran
     return spent(client, drain)
@@ -106,7 +106,7 @@ def chained(harness, drained):
 
     def drain():
         harness.trigger_many(CHAINS, "chain")
-        wait_until(lambda: client.hget(keyspace.pending(), "count") == b"0", 60, every_s=0.2)
+        wait_until(lambda: client.hget(KEYS.pending(), "count") == b"0", 60, every_s=0.2)
 
     drain()
     return spent(client, drain)

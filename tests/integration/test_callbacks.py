@@ -10,11 +10,11 @@ import pytest
 
 from relay.errors import Conflict, DocumentError, RequestRejected
 from relay.invocation import State
-from relay.store import keyspace
 from relay.store.callbacks import HOLD_MS
 from relay.store.listing import Filter
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import answer, closed_port, json_answer, receiver
+from tests.store_keys import KEYS
 from tests.timing import BUSY_S, wait_until
 
 OK = json_answer({"ok": True})
@@ -137,7 +137,7 @@ def test_only_what_the_called_revision_names_is_told_whatever_a_writer_of_the_se
         register(harness, told, endpoint.url)
         harness.runtime.policies.pause("acme", "hook")
         ref = harness.trigger()
-        harness.runtime.client.hset(keyspace.record(ref), "callback", named)
+        harness.runtime.client.hset(KEYS.record(ref), "callback", named)
         for ready in harness.runtime.policies.resume("acme", "hook"):
             harness.runtime.publisher.publish_ready(ready)
         harness.final(ref)

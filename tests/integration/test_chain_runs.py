@@ -9,10 +9,10 @@ import pytest
 
 from relay.errors import Conflict
 from relay.invocation import Outcome, State
-from relay.store import keyspace
 from relay.vault import Vault
 from tests.integration.worker_harness import worker_harness
 from tests.receivers import raw_answer, receiver
+from tests.store_keys import KEYS
 from tests.timing import wait_until
 
 TOKEN = "t0ken-made-by-login-77"
@@ -284,7 +284,7 @@ def test_the_api_s_keys_open_nothing_that_endpoints_told_a_chain(harness, site):
     assert reached.wait(20)
     steps = harness.record(ref).steps
     client, data_keys = harness.runtime.client, harness.runtime.data_vault.key_ids
-    told = [keyspace.raw(steps[0]), keyspace.payload(steps[1]), keyspace.secrets(ref)]
+    told = [KEYS.raw(steps[0]), KEYS.payload(steps[1]), KEYS.secrets(ref)]
     assert [Vault.key_id_of(client.get(key)) in data_keys for key in told] == [False, False, False]
     everything = [client.get(key) for key in client.keys("relay:{0}:inv:*") if client.type(key) == b"string"]
     shown = [harness.data(step) for step in steps if harness.record(step).state.final]
@@ -292,4 +292,4 @@ def test_the_api_s_keys_open_nothing_that_endpoints_told_a_chain(harness, site):
     harness.final(ref)
     assert TOKEN not in json.dumps(shown)
     assert not any(TOKEN.encode() in value for value in everything)
-    assert not any(client.exists(key) for key in (*map(keyspace.raw, steps), keyspace.secrets(ref)))
+    assert not any(client.exists(key) for key in (*map(KEYS.raw, steps), KEYS.secrets(ref)))

@@ -12,11 +12,11 @@ import pytest
 
 from relay.invocation import State
 from relay.queue import MESSAGE_IDS
-from relay.store import keyspace
 from relay.store.invocations import GRACE_MS
 from relay.upkeep.sweeper import SHORT_LANE_MESSAGES, Sweeper
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver
+from tests.store_keys import KEYS
 from tests.timing import wait_until
 
 OK = json_answer({"ok": True})
@@ -61,7 +61,7 @@ class Stopped:
 
     def pass_time(self, seconds):
         """Move every alarm earlier, as if this much time had passed."""
-        for key in (keyspace.due_running(), *(keyspace.due_queued(lane) for lane in ("interactive", "bulk"))):
+        for key in (KEYS.due_running(), *(KEYS.due_queued(lane) for lane in ("interactive", "bulk"))):
             self.client.eval(
                 "for _, ref in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do"
                 " redis.call('ZINCRBY', KEYS[1], ARGV[1], ref) end",

@@ -15,13 +15,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.metrics.catalogue import DURATION_LIMITS_MS, METRICS
 from relay.reference_id import new_reference_id
-from relay.store import keyspace
 from relay.store.transitions import Settlement
 from tests.conftest import start_valkey
 from tests.integration.api_harness import environ_for, running_api
 from tests.integration.test_api_listing import accepted
 from tests.integration.test_api_overview import told
 from tests.integration.test_api_triggers import problem
+from tests.store_keys import KEYS
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +131,10 @@ def test_an_open_breaker_is_shown(scraped):
 
 
 def test_the_lanes_show_what_waits_since_when_and_who_serves_them(scraped):
-    scraped.queue.delete(*(keyspace.due_queued(lane) for lane in ("interactive", "bulk", "replay")))
+    scraped.queue.delete(*(KEYS.due_queued(lane) for lane in ("interactive", "bulk", "replay")))
     ref = accepted(scraped)
     accepted(scraped)
-    scraped.queue.hset(keyspace.record(ref), "createdAt", int(time.time() * 1000) - 90_000)
+    scraped.queue.hset(KEYS.record(ref), "createdAt", int(time.time() * 1000) - 90_000)
     scraped.beat("w1", "bulk", "replay")
     samples = page(scraped)
     assert value(samples, "relay_pending", lane="bulk") == 2
@@ -150,12 +150,12 @@ def test_the_lanes_show_what_waits_since_when_and_who_serves_them(scraped):
 def test_what_is_refused_and_what_comes_late_is_counted_by_plugin(scraped):
     ref = accepted(scraped)
     scraped.store.claim([ref], "late")
-    scraped.queue.hset(keyspace.record(ref), "token", "somebody-else")
+    scraped.queue.hset(KEYS.record(ref), "token", "somebody-else")
     attempt = Attempt(1, 1_700_000_000_000, 5, 200, Outcome.ANSWERED, Sent.ANSWERED)
     scraped.store.settle([Settlement(ref, "late", State.DELIVERED, Outcome.ANSWERED, 200, False, attempt)])
-    scraped.queue.set(keyspace.plugin_pending("acme"), 10**9)
+    scraped.queue.set(KEYS.plugin_pending("acme"), 10**9)
     assert scraped.trigger(prefer="respond-async").status_code == 429
-    scraped.queue.set(keyspace.plugin_pending("acme"), 0)
+    scraped.queue.set(KEYS.plugin_pending("acme"), 0)
     samples = page(scraped)
     assert value(samples, "relay_late_answers_total", plugin="acme") == 1
     assert value(samples, "relay_over_capacity_total", plugin="acme") == 1

@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from relay.shares import room_left
-from relay.store import keyspace
 from tests.integration.worker_harness import hook, worker_harness
 from tests.receivers import json_answer, receiver
+from tests.store_keys import KEYS
 from tests.timing import least, wait_until
 
 OK = json_answer({"ok": True})
@@ -63,7 +63,7 @@ def cost_of(harness, webhook):
     def is_done():
         nonlocal deepest
         deepest = max(deepest, client.llen("bulk"))
-        return client.hget(keyspace.pending(), "count") == b"0"
+        return client.hget(KEYS.pending(), "count") == b"0"
 
     wait_until(is_done, 60, every_s=0.1)
     after = standing(client)

@@ -25,12 +25,13 @@ import requests
 
 from relay.invocation import State
 from relay.reference_id import new_reference_id
-from relay.store import key_names, keyspace
+from relay.store import key_names
 from relay.store.key_names import CHANNELS, PARTITIONED, PREFIX, ROOT, SHARED, SHARED_ROOT, TRAIL
 from relay.vault import Vault, payload_owner, result_owner
 from tests.integration.api_harness import running_api
 from tests.integration.worker_harness import worker_harness
 from tests.receivers import raw_answer, receiver
+from tests.store_keys import KEYS
 from tests.timing import wait_until
 
 MINE = "what-the-writer-sends"
@@ -374,7 +375,7 @@ def test_no_field_of_a_waiting_call_s_record_sends_it_where_its_sender_may_not(h
     """Each field of a waiting call is replaced by that of every other record, and by values that no record has."""
     policies, client = harness.work.runtime.policies, harness.client
     policies.pause("acme", "open")
-    others = [client.hgetall(keyspace.record(ref)) for ref in (*harness.refs.values(), *harness.steps)]
+    others = [client.hgetall(KEYS.record(ref)) for ref in (*harness.refs.values(), *harness.steps)]
     made_up = [
         {b"webhook": b"hidden"},
         {b"webhook": b"gone"},
@@ -389,7 +390,7 @@ def test_no_field_of_a_waiting_call_s_record_sends_it_where_its_sender_may_not(h
     refs = [trigger(harness.api, harness.mine, "open", {"sent": MINE}) for _ in changes]
     unchanged = trigger(harness.api, harness.mine, "open", {"sent": MINE})
     for ref, change in zip(refs, changes, strict=True):
-        client.hset(keyspace.record(ref), mapping=change)
+        client.hset(KEYS.record(ref), mapping=change)
     for ready in policies.resume("acme", "open"):
         harness.work.runtime.publisher.publish_ready(ready)
     assert harness.work.final(unchanged).state is State.DELIVERED
@@ -403,7 +404,7 @@ def test_no_field_of_a_waiting_call_s_record_sends_it_where_its_sender_may_not(h
 
 def _unfinished(harness, refs):
     """Return the calls that a worker may still claim, without those so damaged that no script can read them."""
-    states = [harness.client.hget(keyspace.record(ref), "state") for ref in refs]
+    states = [harness.client.hget(KEYS.record(ref), "state") for ref in refs]
     return [state for state in states if state in {b"queued", b"sending"}]
 
 
@@ -415,7 +416,7 @@ def test_contents_pasted_into_a_waiting_call_are_not_sent(harness):
     refs = [trigger(harness.api, harness.mine, "open", {"sent": MINE}) for _ in sealed]
     before = len(harness.endpoint.requests)
     for ref, value in zip(refs, sealed, strict=True):
-        client.set(keyspace.payload(ref), value)
+        client.set(KEYS.payload(ref), value)
     for ready in policies.resume("acme", "open"):
         harness.work.runtime.publisher.publish_ready(ready)
     records = harness.work.finals(refs)
@@ -490,13 +491,13 @@ def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(ha
     wait_s = 8 if in_store else 60
     headers = {"Authorization": f"Bearer {harness.mine}", "Prefer": f"wait={wait_s}"}
     caller = threading.Thread(target=lambda: told.append(requests.post(path, json={}, headers=headers, timeout=90)))
-    calls = keyspace.open_calls("acme", "open")
+    calls = KEYS.open_calls("acme", "open")
     others = set(client.zrange(calls, 0, -1))  # left by earlier tests; no caller waits for these
     caller.start()
     wait_until(lambda: set(client.zrange(calls, 0, -1)) - others, 10)
     theirs = trigger(harness.api, harness.api.foreign_key, "theirs", {"sent": CANARIES["payload of other"]})
     harness.work.final(theirs)
-    stolen = client.get(keyspace.result(theirs))
+    stolen = client.get(KEYS.result(theirs))
     # Only the caller's: an invalid notice makes the listener subscribe again, and it misses notices meanwhile.
     awaited = [ref.decode() for ref in set(client.zrange(calls, 0, -1)) - others]
     wait_until(lambda: client.pubsub_channels(f"{PREFIX}*notice:*"), 10)
@@ -505,7 +506,7 @@ def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(ha
     for channel in channels:
         for ref in awaited:
             if in_store:
-                client.set(keyspace.result(ref), stolen)
+                client.set(KEYS.result(ref), stolen)
             head, carried = f"{ref} delivered answered 200 0", b"" if in_store else stolen
             client.publish(channel, f"{head} {len(carried) or -1}\n".encode() + carried)
             client.publish(channel, stolen)  # an invalid notice
@@ -520,7 +521,7 @@ def test_a_notice_that_the_writer_publishes_brings_a_caller_nothing_of_others(ha
         assert told[0].status_code >= 400
         assert told[0].json()["code"]
     for ref in awaited:
-        client.delete(keyspace.result(ref))
+        client.delete(KEYS.result(ref))
 
 
 # -- the keys of the API ------------------------------------------------------------------------------------------------
@@ -596,7 +597,7 @@ def test_the_api_is_not_given_the_keys_of_targets(harness):
 
 def test_a_made_up_reference_id_is_no_invocation(harness):
     made_up = new_reference_id()
-    harness.client.hset(keyspace.record(made_up), mapping={"plugin": "acme", "state": "delivered"})
+    harness.client.hset(KEYS.record(made_up), mapping={"plugin": "acme", "state": "delivered"})
     answer = get(harness.api, harness.mine, f"/v1/invocations/{made_up}")
     assert answer.status_code >= 400
-    harness.client.delete(keyspace.record(made_up))
+    harness.client.delete(KEYS.record(made_up))

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from relay.store import keyspace
 from relay.store.keyspace import Keyspace
 from relay.store.moving import PluginMoves
 from tests.receivers import closed_port
+from tests.store_keys import KEYS
 from tests.unit.cli import Cli, a_webhook
 from tests.unit.test_cli_invocations import settle, trigger
 
@@ -59,8 +59,8 @@ def test_the_socket_of_a_server_without_a_port_is_shown(cli, valkey_server):
 
 def test_the_table_fits_80_columns_however_many_plugins_there_are(cli, terminal, valkey):
     with valkey.client() as client:
-        client.sadd(keyspace.plugins(), *(f"a-plugin-with-a-name-that-is-long-{number}" for number in range(40)))
-        client.hset(keyspace.pending(), "count", 1_000_000)
+        client.sadd(KEYS.plugins(), *(f"a-plugin-with-a-name-that-is-long-{number}" for number in range(40)))
+        client.hset(KEYS.pending(), "count", 1_000_000)
     status, shown = terminal("partitions", "show", environ={"NO_COLOR": "1"})
     assert status == 0
     lines = re.sub(r"\x1b\[[01]m", "", shown).splitlines()

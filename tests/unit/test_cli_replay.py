@@ -6,7 +6,7 @@ import redis
 
 from relay.cli.id_file import IdFile
 from relay.reference_id import new_reference_id
-from relay.store import keyspace
+from tests.store_keys import KEYS
 from tests.unit.cli import a_webhook
 from tests.unit.test_cli_invocations import settle, trigger
 
@@ -57,7 +57,7 @@ def test_a_plan_says_what_stands_in_the_way_of_its_webhooks(failed):
     assert cli.run("replay", "plan", "--plugin", "acme").stderr == ""
     cli.run("webhooks", "pause", "ping", "--plugin", "acme")
     until_ms = int(time.time() * 1000) + 60_000
-    redis.Redis.from_url(cli.url).hset(keyspace.policy("acme", "ping"), mapping={"failures": 20, "openUntil": until_ms})
+    redis.Redis.from_url(cli.url).hset(KEYS.policy("acme", "ping"), mapping={"failures": 20, "openUntil": until_ms})
     said = cli.run("replay", "plan", "--plugin", "acme").stderr
     assert "relay webhooks close-breaker ping --plugin acme" in said
     assert "relay webhooks resume ping --plugin acme" in said

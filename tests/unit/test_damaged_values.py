@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay.store.keyspace import SINGLE
 from relay.vault import Vault, raw_owner, result_owner, secrets_owner, token_owner
+from tests.store_keys import KEYS
 from tests.unit.cli import Cli, a_webhook
 from tests.unit.kept import Kept
 
@@ -41,8 +41,8 @@ class Site:
 
     def key(self, kind):
         if kind in {"target", "token"}:
-            return getattr(SINGLE, kind)("acme", "ping", 1)
-        return getattr(SINGLE, kind)(self.ref)
+            return getattr(KEYS, kind)("acme", "ping", 1)
+        return getattr(KEYS, kind)(self.ref)
 
     def ring(self, kind):
         return "data" if kind in DATA else "target"
@@ -140,13 +140,13 @@ def test_a_damaged_value_is_named_and_all_others_are_counted_resealed_and_retire
 
 
 def _revision_of_no_number(site):
-    site.client.hset(SINGLE.record(site.ref), mapping={"revision": "x", "parentStep": "y", "parent": "z", "step": "?"})
+    site.client.hset(KEYS.record(site.ref), mapping={"revision": "x", "parentStep": "y", "parent": "z", "step": "?"})
 
 
 RECORDS = {
-    "gone": lambda site: site.client.delete(SINGLE.record(site.ref)),
+    "gone": lambda site: site.client.delete(KEYS.record(site.ref)),
     "of no numbers": _revision_of_no_number,
-    "of no text": lambda site: site.client.hset(SINGLE.record(site.ref), "plugin", b"\xff\xfe"),
+    "of no text": lambda site: site.client.hset(KEYS.record(site.ref), "plugin", b"\xff\xfe"),
 }
 
 

@@ -23,12 +23,12 @@ from relay.reference_id import new_reference_id
 from relay.registration.document import read_registrations
 from relay.registration.endpoint import EndpointRules
 from relay.request.trigger import Trigger
-from relay.store import keyspace
 from relay.store.acceptance import AcceptVerdict
 from relay.store.invocations import REFUSALS_A_MINUTE, InvocationStore
 from relay.store.limits import Limits
 from relay.store.registry import Registry
 from relay.vault import Vault, payload_owner
+from tests.store_keys import KEYS
 
 DAY_MS = 24 * 3600 * 1000
 RULES = EndpointRules(AddressPolicy(), frozenset())
@@ -125,7 +125,7 @@ def test_an_accepted_trigger_is_recorded_sealed_and_published(harness):
 def test_an_awaited_trigger_takes_the_interactive_lane_and_names_who_waits(harness):
     accepted = harness.trigger(awaited=True, waiter="api-1")
     assert harness.record(accepted.reference_id).lane == "interactive"
-    assert harness.client.hget(keyspace.record(accepted.reference_id), "waiters") == b"api-1"
+    assert harness.client.hget(KEYS.record(accepted.reference_id), "waiters") == b"api-1"
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_the_same_key_with_another_trigger_is_refused_and_leaves_a_record(harnes
 
 def test_a_key_whose_invocation_is_gone_has_expired_alone_and_in_a_list(harness):
     first = harness.trigger(idempotency_key="k-1")
-    harness.client.delete(keyspace.SINGLE.record(first.reference_id))
+    harness.client.delete(KEYS.record(first.reference_id))
     with pytest.raises(Expired) as caught:
         harness.trigger(idempotency_key="k-1")
     (listed,) = harness.dispatcher.trigger_many([a_call(idempotency_key="k-1")])

@@ -31,6 +31,7 @@ from relay.store.workers import Workers
 from relay.up.datadir import DataDir
 from relay.up.restarts import RestartLog
 from relay.vault import Vault
+from tests.store_keys import KEYS
 
 WEBHOOK = '{id: "echo", url: "https://hooks.vendor.com/x", method: "POST"}'
 
@@ -181,7 +182,7 @@ def test_webhooks_whose_calls_wait_are_named_with_how_many(given, tmp_path):
     runtime.store.claim(refs, "t1")
     finding = findings(given, tmp_path)["paused"]
     assert (finding.level, finding.found) == (Level.NOTE, "calls wait: shop/echo (3)")
-    runtime.client.hdel(keyspace.webhooks("shop"), "echo")  # deleted as no command would do it
+    runtime.client.hdel(KEYS.webhooks("shop"), "echo")  # deleted as no command would do it
     found = findings(given, tmp_path)
     assert (found["removed"].level, "shop/echo (3)" in found["removed"].found) == (Level.PROBLEM, True)
     assert "paused" not in found
@@ -194,7 +195,7 @@ def test_each_lane_tells_what_waits_in_it_and_for_how_long(given, tmp_path):
     for age_s, awaited in ((120, True), (1_000, False), (20, False)):
         reference_id = new_reference_id()
         runtime.dispatcher.trigger(TriggerRequest("shop", "echo", {}, reference_id, "k1", awaited=awaited))
-        runtime.client.hset(keyspace.record(reference_id), "createdAt", now_ms - age_s * 1000)
+        runtime.client.hset(KEYS.record(reference_id), "createdAt", now_ms - age_s * 1000)
     found = findings(given, tmp_path)
     assert re.fullmatch(r"1 worker, 1 waiting, the oldest for 12\d s", found["lane interactive"].found)
     assert re.fullmatch(r"1 worker, 2 waiting, the oldest for 100\d s", found["lane bulk"].found)
