@@ -270,7 +270,7 @@ def test_many_triggers_have_each_its_own_outcome_in_order(harness):
 @pytest.mark.parametrize("in_a_list", [True, False])
 def test_a_trigger_that_the_store_cannot_take_costs_no_other_of_its_group_anything(harness, place, in_a_list):
     calls = [a_call() for _ in range(3)]
-    harness.client.set(keyspace.record(calls[place].reference_id), "not what belongs here")
+    harness.client.set(KEYS.record(calls[place].reference_id), "not what belongs here")
     if in_a_list:
         outcomes = harness.dispatcher.trigger_many(calls)
     else:
