@@ -1,4 +1,4 @@
-# Everything that can be done with nothing but Python (3.11 or newer) and make.
+# Everything that can be done with nothing but Python (3.11 to 3.14) and make.
 
 PYTHON ?= python3
 VENV := .venv
@@ -35,8 +35,8 @@ help:  ## what can be done here
 env: $(STAMP)  ## the environment in .venv, with the relay command
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' || \
+		{ echo "Python 3.11 to 3.14 is needed: make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --constraint constraints.txt --editable '.[server,embedded,test,lint]' | $(PROGRESS)
 	@touch $@
