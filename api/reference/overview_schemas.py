@@ -50,7 +50,7 @@ WebhookTraffic: Final = schema(
     "WebhookTraffic",
     webhookId=text("The webhook."),
     revision=whole("Its current revision."),
-    hidden=flag("Whether only chains may use it."),
+    hidden=flag("Whether it is hidden from plugins: only chains, callbacks and alerts reach it."),
     **_COUNTS,
     inFlight=whole("How many of its calls are being sent."),
     parked=whole("How many of its calls may not be sent now, because it is paused or at its limits."),

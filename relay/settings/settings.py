@@ -56,7 +56,12 @@ class Settings:
     )
     broker_url: Secret = _setting("BROKER_URL", "", urls.broker_url, "Celery's queues, if elsewhere.", secret=True)
     store_url: Secret = _setting("STORE_URL", "", urls.redis_url, "Records, if not on RELAY_REDIS_URL.", secret=True)
-    partitions: int | None = _setting("PARTITIONS", "", kinds.partitions, "Parts of the store, for good: 1, or 16.")
+    partitions: int | None = _setting(
+        "PARTITIONS",
+        "",
+        kinds.partitions,
+        "Parts of the store, 1 to 100, permanent above 1; default 1, on a cluster 16.",
+    )
     store_replicas: int = _setting("STORE_REPLICAS", "0", kinds.number(0, 5), "Replicas that must confirm writes.")
     redis_plaintext: bool = _setting(
         "REDIS_PLAINTEXT", "false", kinds.flag, "Allows redis:// to hosts of a private net."
@@ -105,7 +110,10 @@ class Settings:
         "MAX_PARSING_BYTES", "64MiB", kinds.size("1MiB", "16GiB"), "Bytes of large bodies read in one API process."
     )
     max_connections: int = _setting(
-        "MAX_CONNECTIONS", "1024", kinds.number(64, 60_000), "Of one API process; from 3/4 on, idle ones are closed."
+        "MAX_CONNECTIONS",
+        "1024",
+        kinds.number(64, 60_000),
+        "Connections of one API process; from 3/4 of them on, idle ones are closed.",
     )
     trusted_proxies: tuple[kinds.Network, ...] = _setting(
         "TRUSTED_PROXIES", "", kinds.networks, "Networks of proxies whose X-Forwarded-For names the caller."
