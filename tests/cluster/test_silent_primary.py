@@ -175,7 +175,7 @@ def test_whoever_asks_the_silent_server_alone_waits_once(servers, is_connected):
                 assert limit_s <= time.monotonic() - began_s < 2 * limit_s, ask
             finally:
                 servers.thaw(number)
-            wait_until(lambda client=client: answers(client, root), 10)
+            wait_until(lambda client=client: answers(client, root), 10, every_s=0.2)
 
 
 def answers(client, root):
