@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -201,11 +200,14 @@ def test_the_licence_is_the_one_that_is_declared():
 
 
 def test_the_rules_for_the_kernel_are_rules():
-    command = [require_nft(), "--check", "--file", "deploy/egress/relay.nft"]
-    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    # No package grants that right, so the test is skipped under CI, too.
-    if os.geteuid() != 0 or "Operation not permitted" in checked.stderr:
-        pytest.skip("this user may not look at the kernel's rules (nft --check, as root)")
+    def check(rules):
+        command = [require_nft(), "--check", "--file", "-"]
+        return subprocess.run(command, input=rules, capture_output=True, text=True, check=False)
+
+    # No package grants that right or changes the kernel, so the test is skipped under CI, too.
+    if check("table inet filter {}\n").returncode != 0:
+        pytest.skip("this user or this kernel cannot check rules (nft --check, as root)")
+    checked = check((ROOT / "deploy" / "egress" / "relay.nft").read_text())
     assert checked.returncode == 0, checked.stderr
 
 
