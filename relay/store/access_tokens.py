@@ -43,11 +43,11 @@ class AccessTokenStore:
 
     def drop(self, revision_id: RevisionId, sealed: bytes) -> None:
         """Delete a token that an endpoint refused; a newer token that replaced it stays."""
-        self._drop(revision_id, "token", sealed)
+        self._drop(revision_id, "access_token", sealed)
 
     def lock_fetch(self, revision_id: RevisionId, owner: str, lock_s: float) -> bool:
         """Let ``owner`` fetch the next token, for at most ``lock_s``; return False if another owner is fetching it."""
-        name = self._keys.token_fetcher(revision_id.plugin, revision_id.webhook_id, revision_id.revision)
+        name = self._keys.access_token_fetcher(revision_id.plugin, revision_id.webhook_id, revision_id.revision)
         with store_errors():
             taken = self._client.set(name, owner, nx=True, px=int(lock_s * 1000))
             # A command that is repeated because its reply was lost finds the lock that it took the first time.
@@ -55,11 +55,11 @@ class AccessTokenStore:
 
     def unlock_fetch(self, revision_id: RevisionId, owner: str) -> None:
         """Release the lock that ``owner`` took, so that others may fetch."""
-        self._drop(revision_id, "token_fetcher", owner)
+        self._drop(revision_id, "access_token_fetcher", owner)
 
     def _drop(self, revision_id: RevisionId, what: str, value: bytes | str) -> None:
         parts = [revision_id.plugin, revision_id.webhook_id, revision_id.revision]
-        self._scripts.run("drop_token", [*parts, what, value], self._keys.root(revision_id.plugin))
+        self._scripts.run("drop_access_token", [*parts, what, value], self._keys.root(revision_id.plugin))
 
     def _token(self, revision_id: RevisionId) -> str:
-        return self._keys.token(revision_id.plugin, revision_id.webhook_id, revision_id.revision)
+        return self._keys.access_token(revision_id.plugin, revision_id.webhook_id, revision_id.revision)

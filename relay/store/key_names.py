@@ -55,7 +55,7 @@ PARTITIONED: Final = {
     "told_full": "p:{plugin}:told:full",  # list: the first id of each group lately refused as over capacity
     "gathered": "p:{plugin}:gathered:{process}",  # string: the last batch of histograms that a worker added
     "plugin_rate": "p:{plugin}:rate",  # us: when the plugin's rate will be unused again
-    "plugin_rate_taken": "p:{plugin}:rate:{token}",  # string: this request was counted in the rate; kept for a minute
+    "plugin_rate_taken": "p:{plugin}:rate:{request}",  # string: it was counted in the rate; kept for a minute
     "refusals": "p:{plugin}:refusals:{minute}",  # int: rejected records written in this minute
     "webhooks": "p:{plugin}:webhooks",  # hash webhookId -> current revision
     "pointer_macs": "p:{plugin}:webhooks:macs",  # hash webhookId -> MAC of its current revision
@@ -64,8 +64,8 @@ PARTITIONED: Final = {
     "users": "p:{plugin}:users:{webhook}",  # set: chains with it among their steps, webhooks whose callback it is
     # keys that only workers and commands may read, not the API's server user
     "target": "target:{plugin}:{webhook}:{revision}",  # string: a revision's target, sealed
-    "token": "token:{plugin}:{webhook}:{revision}",  # string: a webhook's OAuth access token, sealed
-    "token_fetcher": "token:{plugin}:{webhook}:{revision}:turn",  # string: the process that is fetching the next one
+    "access_token": "token:{plugin}:{webhook}:{revision}",  # string: a webhook's OAuth access token, sealed
+    "access_token_fetcher": "token:{plugin}:{webhook}:{revision}:turn",  # string: the process that is fetching the next
     "running": "p:{plugin}:running:{webhook}",  # zset referenceId -> leaseEnd ms: places taken
     "open": "p:{plugin}:open:{webhook}",  # zset referenceId -> ms: calls that are not final, and when each has to end
     "parked": "p:{plugin}:parked:{webhook}",  # zset referenceId -> createdAt ms: calls that may not be sent now
@@ -85,7 +85,7 @@ PARTITIONED: Final = {
     "sweeps": "sweeps",  # hash: how many sweeps there were, and how many ids they published
     "confirmed": "confirmed",  # string: written only so that WAIT has a write to wait for
     # moved plugins
-    "moved": "moved",  # hash bucket -> its partition (relay/store/places.py)
+    "moved": "moved",  # hash bucket -> its partition (relay/store/bucket_locations.py)
     "moving": "moving:{bucket}:{what}",  # a bucket's entries, set aside while it is moved (relay/store/aside.py)
     # Locks keep the keys that they have always had: during an upgrade old and new processes have to share them.
     "move_lock": "moved:{bucket}:turn",  # string: a process is moving this bucket

@@ -112,13 +112,13 @@ class Keyspace(Placement):
         """Set: the webhooks that use a webhook, as a step or as their callback."""
         return key_in(self.root(plugin), "users", plugin=plugin, webhook=webhook)
 
-    def token(self, plugin: str, webhook: str, revision: int) -> str:
+    def access_token(self, plugin: str, webhook: str, revision: int) -> str:
         """String: the sealed access token of a webhook's revision."""
-        return key_in(self.root(plugin), "token", plugin=plugin, webhook=webhook, revision=revision)
+        return key_in(self.root(plugin), "access_token", plugin=plugin, webhook=webhook, revision=revision)
 
-    def token_fetcher(self, plugin: str, webhook: str, revision: int) -> str:
+    def access_token_fetcher(self, plugin: str, webhook: str, revision: int) -> str:
         """String: the process that is fetching the next access token."""
-        return key_in(self.root(plugin), "token_fetcher", plugin=plugin, webhook=webhook, revision=revision)
+        return key_in(self.root(plugin), "access_token_fetcher", plugin=plugin, webhook=webhook, revision=revision)
 
     def running(self, plugin: str, webhook: str) -> str:
         """Sorted set: the places that a webhook's running calls hold."""

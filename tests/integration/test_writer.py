@@ -45,7 +45,7 @@ CANARIES = {
 }
 #: Kinds of keys that a process caches for a second.
 REMEMBERED = {"api_key", "api_keys", "revocations", "webhooks", "pointer_macs", "revision", "plugins"}
-_SAMPLES = {"lane": "bulk", "kind": "error", "minute": "29000000", "hour": "480000", "process": "p1", "token": "t1"}
+_SAMPLES = {"lane": "bulk", "kind": "error", "minute": "29000000", "hour": "480000", "process": "p1", "request": "r1"}
 
 
 #: The template of each kind of key, with its root.

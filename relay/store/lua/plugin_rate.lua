@@ -2,13 +2,14 @@
 -- again.
 --
 -- KEYS  1 the root of the partition
--- ARGV  1 plugin  2 microseconds per trigger  3 burst: triggers that may come at once  4 n  5 token of this call
+-- ARGV  1 plugin  2 microseconds per trigger  3 burst: triggers that may come at once  4 n
+--       5 id of this request, which a repeated call has too
 -- Returns 0 if they were counted; otherwise the microseconds to wait, and nothing was counted
 --
 -- An n above the burst is allowed once the rate is unused, and then delays what follows for longer.
 -- needs: clock, rates
 
--- Idempotent: a counted token is remembered for longer than a call may be repeated, and is not counted again.
+-- Idempotent: the id of a counted request is remembered for longer than a call may be repeated.
 local TAKEN_MS = 60000
 local taken = KEY.plugin_rate_taken(ARGV[1], ARGV[5])
 if redis.call('EXISTS', taken) == 1 then return 0 end

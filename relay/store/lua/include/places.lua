@@ -74,7 +74,7 @@ local function taken(w)
 end
 
 -- Returns how many calls the rate allows now.
-local function tokens(w)
+local function allowance(w)
   if not w.every then return math.huge end
   return rate_room(w.tat, now, w.every, w.burst)
 end
@@ -83,7 +83,7 @@ local function room(w)
   if w.paused then return 0 end
   if not w.concurrency and not w.every then return math.huge end
   local places = w.concurrency and math.max(0, w.concurrency - taken(w)) or math.huge
-  return math.min(places, tokens(w))
+  return math.min(places, allowance(w))
 end
 
 local function breaker(w)
@@ -148,7 +148,7 @@ end
 -- Sets a parked call's far alarm; the oldest parked call of a webhook with a rate gets one at the time when it may go.
 local function set_parked_alarm(w, ref, lane)
   places_flush(w)
-  if w.every and not w.paused and tokens(w) < 1
+  if w.every and not w.paused and allowance(w) < 1
     and redis.call('ZRANGE', KEY.parked(w.plugin, w.webhook), 0, 0)[1] == ref then
     return alarm_running(ref, lane, math.max(now, w.tat + w.every))
   end
