@@ -13,12 +13,12 @@ from relay.egress import AddressPolicy
 from relay.errors import SettingsError
 from relay.queue import Publisher, is_one_database, make_app
 from relay.store.backlog import Backlog
+from relay.store.bucket_locations import BucketLocations
 from relay.store.invocations import InvocationStore
 from relay.store.keyspace import Keyspace
 from relay.store.limits import Limits
 from relay.store.measures import Measures
 from relay.store.partitions import agreed_client, partitions_of
-from relay.store.places import Places
 from relay.store.policies import Policies
 from relay.store.registry import Registry
 from relay.store.replay_runs import ReplayRuns
@@ -60,7 +60,7 @@ class SharedRuntime:
     def keyspace(self) -> Keyspace:
         """The names of the store's keys."""
         count = partitions_of(self.settings)
-        return Keyspace(count, Places(lambda: self.client, count) if count > 1 else None)
+        return Keyspace(count, BucketLocations(lambda: self.client, count) if count > 1 else None)
 
     @cached_property
     def policy(self) -> AddressPolicy:

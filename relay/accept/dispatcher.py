@@ -115,7 +115,9 @@ class Dispatcher:
         todo = [(index, _Submission(call)) for index, call in enumerate(calls)]
         while todo:
             again = []
-            for each, reply in self._committed(_groups(self._checked(todo, outcomes), self._ledger.group_of_plugin)):
+            for each, reply in self._committed(
+                _groups(self._checked(todo, outcomes), self._ledger.partition_of_plugin)
+            ):
                 outcome = reply if isinstance(reply, RelayError) else _judge(each.submission, each.checked, reply)
                 if isinstance(outcome, _Submission):
                     again.append((each.place, outcome))
@@ -136,7 +138,7 @@ class Dispatcher:
 
     def _commits_of(self, plugin: str) -> GroupCommit[NewInvocation, Accepted]:
         """Return the group commit of the plugin's partition; each has its own, so a stalled server delays no other."""
-        number = self._ledger.group_of_plugin(plugin)
+        number = self._ledger.partition_of_plugin(plugin)
         commits = self._commits.get(number)
         if commits is None:  # if two threads get here at once, the first one's is kept
             made: GroupCommit[NewInvocation, Accepted] = GroupCommit(
@@ -249,14 +251,14 @@ def _judge(submission: _Submission, checked: CheckedTrigger, accepted: Accepted)
             return accepted
 
 
-def _groups(listed: Iterable[_Listed], group_of: Callable[[str], int]) -> Iterator[list[_Listed]]:
+def _groups(listed: Iterable[_Listed], partition_of: Callable[[str], int]) -> Iterator[list[_Listed]]:
     """Cut the triggers, in their order, into groups of one partition each."""
     group: list[_Listed] = []
     size_bytes, plugin = 0, ""
     for each in listed:
         new, more_bytes = each.checked.new, each.checked.size_bytes
         is_full = len(group) == GROUP_ITEMS or size_bytes + more_bytes > GROUP_BYTES
-        if group and (is_full or (new.plugin != plugin and group_of(new.plugin) != group_of(plugin))):
+        if group and (is_full or (new.plugin != plugin and partition_of(new.plugin) != partition_of(plugin))):
             yield group
             group, size_bytes = [], 0
         group.append(each)

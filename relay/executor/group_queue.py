@@ -173,7 +173,7 @@ class PartitionQueues(Generic[T]):
 
     def put(self, reference_id: str, item: T) -> None:
         """Queue an item of an invocation in the queue of its partition."""
-        number = self._store.group_of(reference_id)
+        number = self._store.partition_of(reference_id)
         queue = self._queues.get(number)
         if queue is None:
             queue = self._queues[number] = self._make()

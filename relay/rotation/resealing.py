@@ -112,7 +112,7 @@ class Resealing:
     @contextmanager
     def _nothing_moved(self) -> Iterator[None]:
         """Raise `Conflict` if plugins were moved during the body: values that are being copied may be missed."""
-        before = self._values.places()
+        before = self._values.locations()
         yield
-        if self._values.places() != before:
+        if self._values.locations() != before:
             raise Conflict("A plugin was moved to another partition meanwhile: give the command again.")

@@ -131,17 +131,17 @@ class InvocationStore(RecordReader):
         """Whether there are several partitions."""
         return self._keys.partitions > 1
 
-    def group_of(self, reference_id: str) -> int:
-        """Return a number that is the same for all invocations and replay jobs of one partition."""
-        return self._keys.group_of_ref(reference_id)
+    def partition_of(self, reference_id: str) -> int:
+        """Return the partition of an invocation; while its plugin is moved, a negative number."""
+        return self._keys.last_partition_of_ref(reference_id)
 
-    def group_of_plugin(self, plugin: str) -> int:
-        """Return a number that is the same for all plugins of one partition."""
-        return self._keys.group_of(plugin)
+    def partition_of_plugin(self, plugin: str) -> int:
+        """Return the partition of a plugin; while it is moved, a negative number."""
+        return self._keys.last_partition_of(plugin)
 
     def by_partition(self, reference_ids: Sequence[str]) -> list[Sequence[str]]:
         """Split the ids by partition."""
-        return [each.items for each in self._keys.spread(reference_ids, lambda ref: str(self.group_of(ref)))]
+        return [each.items for each in self._keys.spread(reference_ids, lambda ref: str(self.partition_of(ref)))]
 
     def read(self, reference_ids: Sequence[str]) -> list[CallRecord]:
         """Read those of these invocations that are not final, with what is needed to prepare them. Changes nothing."""

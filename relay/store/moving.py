@@ -17,9 +17,9 @@ from relay.errors import BadParameter, Conflict, RelayError
 from relay.reference_id import bucket_of_plugin
 from relay.store.aside import SetAside
 from relay.store.bucket_keys import bucket_of_key
+from relay.store.bucket_locations import LEFT, WRITTEN, BucketLocation, MoveStep, location_in, read_table, table_key
 from relay.store.key_copying import KEYS, copy_keys
 from relay.store.key_names import key_in, partition_root
-from relay.store.places import LEFT, WRITTEN, MoveStep, Place, place_in, read_table, table_key
 from relay.store.replicas import Replicas, on_primary, primary_of
 from relay.store.server_errors import store_errors
 
@@ -85,18 +85,18 @@ class PluginMoves:
             raise BadParameter(f"The store has the partitions 0 to {self._partitions - 1}.")
         with store_errors(), self._locked(bucket):
             self._clear_what_is_left(bucket)
-            place = self._place(bucket)
-            if place.step and place.number != target:
+            location = self._location(bucket)
+            if location.step and location.number != target:
                 raise Conflict(
-                    f"It is being moved to partition {place.number}: finish that first (`--to {place.number}`)."
+                    f"It is being moved to partition {location.number}: finish that first (`--to {location.number}`)."
                 )
-            if not place.step and place.number == target:
+            if not location.step and location.number == target:
                 return Move(self._plugins(bucket, target), target, target, 0)
-            if not place.step:
-                self._refuse_unless_quiet(bucket, place.number)
-                place = Place(target, MoveStep.COPYING, place.number)
-                self._write(bucket, place)
-            return self._go_on(bucket, place)
+            if not location.step:
+                self._refuse_unless_quiet(bucket, location.number)
+                location = BucketLocation(target, MoveStep.COPYING, location.number)
+                self._write(bucket, location)
+            return self._go_on(bucket, location)
 
     def queued(self, plugin: str, number: int) -> Iterator[Ready]:
         """Yield the calls of a bucket that wait in a partition for a worker, in pieces, for the caller to publish.
@@ -134,23 +134,23 @@ class PluginMoves:
         """Return whether the plugin exists, even if it is being moved."""
         bucket = bucket_of_plugin(plugin)
         with store_errors():
-            place = self._place(bucket)
-            where = {place.number, place.number if place.source is None else place.source}
+            location = self._location(bucket)
+            where = {location.number, location.number if location.source is None else location.source}
             return any(plugin in self._plugins(bucket, number) for number in where)
 
-    def _go_on(self, bucket: int, place: Place) -> Move:
-        source, target = int(place.source or 0), place.number
-        if place.step is MoveStep.COPYING:
+    def _go_on(self, bucket: int, location: BucketLocation) -> Move:
+        source, target = int(location.source or 0), location.number
+        if location.step is MoveStep.COPYING:
             self._wait(self._learnt_s)
             self._refuse_or_take_back(bucket, source)
             SetAside(self._server(source), bucket, source).take()
             self._copy(bucket, source, target)
-            self._write(bucket, Place(target, MoveStep.SETTLING, source))
+            self._write(bucket, BucketLocation(target, MoveStep.SETTLING, source))
         SetAside(self._server(target), bucket, target).put_back()
         plugins = self._plugins(bucket, source)
         SetAside(self._server(target), bucket, target).add_plugins(plugins)
         self._confirm(target)
-        self._write(bucket, Place(target), left=source)
+        self._write(bucket, BucketLocation(target), left=source)
         return Move(plugins, source, target, self._clear_what_is_left(bucket))
 
     def _refuse_or_take_back(self, bucket: int, source: int) -> None:
@@ -159,7 +159,7 @@ class PluginMoves:
             self._refuse_unless_quiet(bucket, source)
         except Conflict:
             SetAside(self._server(source), bucket, source).put_back()
-            self._write(bucket, Place(source))
+            self._write(bucket, BucketLocation(source))
             raise
 
     def _refuse_unless_quiet(self, bucket: int, number: int) -> None:
@@ -202,7 +202,7 @@ class PluginMoves:
         left = self._server(home).hget(table_key(home), field)
         if left is None:
             return 0
-        source, target, cleared = int(left), self._place(bucket).number, 0
+        source, target, cleared = int(left), self._location(bucket).number, 0
         if target != source:
             for some in self._keys_of(bucket, source):
                 cleared += self._server(source).unlink(*some)
@@ -222,14 +222,14 @@ class PluginMoves:
         if some:
             yield some
 
-    def _place(self, bucket: int) -> Place:
+    def _location(self, bucket: int) -> BucketLocation:
         table = read_table(self._client, bucket % self._partitions)
-        return place_in(table, bucket, self._partitions)
+        return location_in(table, bucket, self._partitions)
 
-    def _write(self, bucket: int, place: Place, left: int | None = None) -> None:
+    def _write(self, bucket: int, location: BucketLocation, left: int | None = None) -> None:
         self._extend_lock(bucket)
         home = bucket % self._partitions
-        fields: dict[str, Any] = {str(bucket): place.to_text()}
+        fields: dict[str, Any] = {str(bucket): location.to_text()}
         if left is not None:
             fields[f"{LEFT}{bucket}"] = left
         on_primary(self._client, partition_root(home), lambda server: self._write_in(server, table_key(home), fields))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import SettingsError, Unavailable
 from relay.store import keyspace
+from relay.store.bucket_locations import OTHERS, BucketLocation, table_key
 from relay.store.connection import connect
 from relay.store.keyspace import Keyspace
 from relay.store.old_names import has_old_names
-from relay.store.places import OTHERS, Place, table_key
 from relay.store.server_errors import store_errors
 from relay.text.server_addresses import is_cluster
 
@@ -107,6 +107,6 @@ def _has_one_partition(client: Any, count: int) -> bool:
 
 
 def _leave_all_in_the_first(client: Any, count: int) -> None:
-    """Write in every table of places that all buckets are in the first partition; plugins are moved out one by one."""
+    """Write in every table that all buckets are in the first partition; plugins are moved out one by one."""
     for home in range(count):
-        client.hsetnx(table_key(home), OTHERS, Place(0).to_text())
+        client.hsetnx(table_key(home), OTHERS, BucketLocation(0).to_text())

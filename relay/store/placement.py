@@ -13,7 +13,7 @@ from relay.store.spreading import Spread, T, spread
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from relay.store.places import Places
+    from relay.store.bucket_locations import BucketLocations
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Placement:
     """Finds partitions and roots in a store: a plugin's name, or an id that was made for it, determines them."""
 
     partitions: int = 1
-    places: Places | None = field(default=None, compare=False)  # where moved plugins are
+    locations: BucketLocations | None = field(default=None, compare=False)  # where moved plugins are
 
     def partition_of(self, plugin: str) -> int:
         """Return the partition of a plugin. Raises `Unavailable` while the plugin is being moved."""
@@ -36,7 +36,7 @@ class Placement:
 
         Raises `Unavailable` if that cannot be determined.
         """
-        return self.places is not None and self.places.is_moving(bucket_of_plugin(plugin))
+        return self.locations is not None and self.locations.is_moving(bucket_of_plugin(plugin))
 
     def is_usable(self, plugin: str) -> bool:
         """Return whether a plugin can be used now: its partition is known, and it is not being moved."""
@@ -54,23 +54,23 @@ class Placement:
         """Return the root of the keys of an invocation or a replay job; raises as `partition_of`."""
         return partition_root(self._partition(bucket_of(reference_id))) if self.partitions > 1 else ROOT
 
-    def group_of(self, plugin: str) -> int:
-        """Return a number that is the same for all plugins of one partition; while moved, a bucket has its own."""
-        return self._group(bucket_of_plugin(plugin)) if self.partitions > 1 else 0
+    def last_partition_of(self, plugin: str) -> int:
+        """Return the partition of a plugin as last read; while it is moved, a negative number of its bucket's own."""
+        return self._last_partition(bucket_of_plugin(plugin)) if self.partitions > 1 else 0
 
-    def group_of_ref(self, reference_id: str) -> int:
-        """Return a number that is the same for all invocations and replay jobs of one partition, as `group_of`."""
-        return self._group(bucket_of(reference_id)) if self.partitions > 1 else 0
+    def last_partition_of_ref(self, reference_id: str) -> int:
+        """Return the partition of an invocation or a replay job, as `last_partition_of`."""
+        return self._last_partition(bucket_of(reference_id)) if self.partitions > 1 else 0
 
     def spread(self, items: Sequence[T], root_of: Callable[[T], str]) -> list[Spread[T]]:
         """Split the items by partition; each part keeps their order."""
         return spread(items, root_of) if self.partitions > 1 else [Spread(ROOT, items, range(len(items)))]
 
     def _partition(self, bucket: int) -> int:
-        return bucket % self.partitions if self.places is None else self.places.partition_of(bucket)
+        return bucket % self.partitions if self.locations is None else self.locations.partition_of(bucket)
 
-    def _group(self, bucket: int) -> int:
-        return bucket % self.partitions if self.places is None else self.places.group_of(bucket)
+    def _last_partition(self, bucket: int) -> int:
+        return bucket % self.partitions if self.locations is None else self.locations.last_partition_of(bucket)
 
 
 def _is_known(ask: Callable[[], int]) -> bool:

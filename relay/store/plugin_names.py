@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.errors import Conflict
 from relay.reference_id import bucket_of_plugin
-from relay.store.places import LEFT, table_key
+from relay.store.bucket_locations import LEFT, table_key
 
 if TYPE_CHECKING:
     from relay.store.keyspace import Keyspace
@@ -34,8 +34,8 @@ def plugins_noted(client: Any, keys: Keyspace, number: int) -> list[str]:
     return [name.decode() for name in client.smembers(keys.plugins(number))]
 
 
-def places_at_rest(client: Any, keys: Keyspace) -> list[dict[bytes, bytes]]:
-    """Return the contents of all tables of places; if two reads are equal, nothing was moved in between.
+def locations_at_rest(client: Any, keys: Keyspace) -> list[dict[bytes, bytes]]:
+    """Return the contents of all tables of locations; if two reads are equal, nothing was moved in between.
 
     Raises:
         Conflict: plugins are being moved now; the message names them.

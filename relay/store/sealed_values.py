@@ -9,7 +9,7 @@ from relay.errors import StoreFault
 from relay.invocation import Purpose
 from relay.store.key_names import key_in, partition_root, root_of_key
 from relay.store.keyspace import SINGLE, Keyspace
-from relay.store.plugin_names import places_at_rest
+from relay.store.plugin_names import locations_at_rest
 from relay.store.scripts import Scripts
 from relay.store.server_errors import store_errors
 from relay.vault import payload_owner, raw_owner, result_owner, secrets_owner, target_owner, token_owner
@@ -59,8 +59,8 @@ class _Record(NamedTuple):
             return raw_owner(self.plugin, reference_id, self.parent, int(self.parent_step or 0))
         if part == "secrets":
             return secrets_owner(self.plugin, reference_id, int(self.step or 0))
-        place = (self.parent, int(self.parent_step or 0)) if self.parent else (None, None)
-        purpose = Purpose(self.webhook, int(self.revision or 0), self.pins or None, *place)
+        position = (self.parent, int(self.parent_step or 0)) if self.parent else (None, None)
+        purpose = Purpose(self.webhook, int(self.revision or 0), self.pins or None, *position)
         return payload_owner(self.plugin, reference_id, purpose)
 
 
@@ -72,10 +72,10 @@ class SealedValues:
         self._client: Any = client
         self._scripts = Scripts(client)
 
-    def places(self) -> list[dict[bytes, bytes]]:
-        """Return `places_at_rest`: `every` may miss values of a plugin that is being moved."""
+    def locations(self) -> list[dict[bytes, bytes]]:
+        """Return `locations_at_rest`: `every` may miss values of a plugin that is being moved."""
         with store_errors():
-            return places_at_rest(self._client, self._keys)
+            return locations_at_rest(self._client, self._keys)
 
     def count(self) -> int:
         """Return roughly how many keys `every` goes through."""

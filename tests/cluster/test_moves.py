@@ -22,11 +22,11 @@ from relay.runtime import Runtime
 from relay.settings import Settings
 from relay.store.answering import PatientConnection
 from relay.store.bucket_keys import OF_IDS, OF_WEBHOOKS, bucket_of_key, bucket_of_member
+from relay.store.bucket_locations import FRESH_S, table_key
 from relay.store.key_names import PARTITIONED, partition_root
 from relay.store.listing import Filter
 from relay.store.moving import PluginMoves
 from relay.store.partition_states import partition_states
-from relay.store.places import FRESH_S, table_key
 from relay.store.replicas import primary_of
 from relay.store.sealed_values import SealedValues
 from relay.store.transitions import Settlement
@@ -248,7 +248,7 @@ def elsewhere(runtime, plugin=PLUGIN):
 def test_every_key_of_a_partition_moves_with_its_plugin_is_shared_or_stays():
     parts = {"plugin": "p", "webhook": "w", "ref": new_reference_id("p"), "replay": new_reference_id("p")}
     more = dict.fromkeys(
-        ("kind", "minute", "hour", "process", "token", "revision", "mac", "plan", "lane", "bucket"), "1"
+        ("kind", "minute", "hour", "process", "request", "revision", "mac", "plan", "lane", "bucket"), "1"
     )
     for kind, template in PARTITIONED.items():
         if kind == "moving":

@@ -171,7 +171,7 @@ class Advances:
     def advance(self, steps):
         return Advanced((self.verdict,) * len(steps), ())
 
-    def group_of(self, _reference_id):
+    def partition_of(self, _reference_id):
         return 0
 
     def settle(self, group):
@@ -238,7 +238,7 @@ class Verdicts:
         self.counts, self.error = counts, error
         self.settled = []
 
-    def group_of(self, _reference_id):
+    def partition_of(self, _reference_id):
         return 0
 
     def settle(self, group):

@@ -45,7 +45,7 @@ class Store:
         )
         return ref
 
-    def group_of(self, _ref):
+    def partition_of(self, _ref):
         return 0
 
     def read(self, refs):

@@ -10,8 +10,8 @@ from dotenv import dotenv_values
 from redis.backoff import NoBackoff
 
 from relay.reference_id import bucket_of_plugin
+from relay.store.bucket_locations import BucketLocation, MoveStep, table_key
 from relay.store.keys import KEY_AGE_S
-from relay.store.places import MoveStep, Place, table_key
 from relay.up import demo
 from relay.up.datadir import DataDir
 from tests.faulty_server import Fault, faulty_server
@@ -118,7 +118,7 @@ def test_of_a_plugin_that_is_moved_nothing_is_made_untold(site, path, empty_serv
     line = arguments(site, path, **ANEW.get(path, {}))
     before = Made(site)
     with empty_server.client() as client:
-        client.hset(table_key(home), str(bucket), Place(1 - home, MoveStep.COPYING, home).to_text())
+        client.hset(table_key(home), str(bucket), BucketLocation(1 - home, MoveStep.COPYING, home).to_text())
         result = site.cli.run(*line)
         client.delete(table_key(home))
     assert everything_is_told(before, Made(site), result) is (path == ("keys", "rotate")), (

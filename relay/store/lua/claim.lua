@@ -174,10 +174,10 @@ local function claim_plain(ref, wanted, was_full)
       'replay', 'endBy', 'notBefore', 'root'))
   if state ~= 'queued' or (attempts or '') ~= '' or parked == 'job' or replay then return nil end
   if (end_by and tonumber(end_by) <= now) or number(not_before) > now then return nil end
-  local place = place_of(ref, root)
-  if place.chain ~= '' or is_left_over(place.parent, root) then return nil end
+  local position = chain_position(ref, root)
+  if position.chain ~= '' or is_left_over(position.parent, root) then return nil end
   local w = webhook_of(plugin, webhook)
-  if w.removed > 0 and place.parent == '' and is_older(ref, w) then return nil end
+  if w.removed > 0 and position.parent == '' and is_older(ref, w) then return nil end
   if wanted then
     if breaker(w) == 'open' or room(w) < 1 then return nil end
     local lease_end = now + tonumber(timeout) + lease_margin

@@ -1,6 +1,6 @@
 -- record: reads and writes an invocation's hash.
 -- needs: clock, tallies
--- record read_place: state chain parent parentStep pins
+-- record read_chain_position: state chain parent parentStep pins
 
 local FINAL = { delivered = true, unreachable = true, interrupted = true, rejected = true, cancelled = true }
 
@@ -11,11 +11,11 @@ local function ended_with(r, token)
   return r.lastToken == token or (FINAL[r.state] and r.token == token)
 end
 
-local NOWHERE = { chain = '', parent = '', parentStep = '', pins = '' }
+local NO_CHAIN = { chain = '', parent = '', parentStep = '', pins = '' }
 
 -- Returns the fields that make a call a chain, or a step of one; most calls are neither, and have no root (false).
-local function place_of(ref, root)
-  return root and read_place(ref) or NOWHERE
+local function chain_position(ref, root)
+  return root and read_chain_position(ref) or NO_CHAIN
 end
 
 local overs = {} -- by parent's reference id: whether it is over, as read by this script

@@ -16,12 +16,12 @@ local function row_of(ref)
   local tries = attempts and select(2, string.gsub(attempts, '%]', '')) or 0
   plugin, webhook = plugin or '', webhook or ''
   local full = room(webhook_of(plugin, webhook)) < 1
-  local place = place_of(ref, root)
+  local position = chain_position(ref, root)
   local text = state .. ' ' .. plugin .. ' ' .. webhook .. ' ' .. (revision or '') .. ' '
     .. current_revision(plugin, webhook) .. ' ' .. (traceparent or '') .. ' ' .. (timeout or '') .. ' ' .. (lane or '')
-    .. ' ' .. tries .. ' ' .. number(losses) .. (full and ' 1 ' or '  ') .. place.chain .. ' ' .. place.parent .. ' '
-    .. place.parentStep .. ' ' .. place.pins
-  return text, (not full or place.chain == '1') and redis.call('GET', KEY.payload(ref)) or ''
+    .. ' ' .. tries .. ' ' .. number(losses) .. (full and ' 1 ' or '  ') .. position.chain .. ' ' .. position.parent .. ' '
+    .. position.parentStep .. ' ' .. position.pins
+  return text, (not full or position.chain == '1') and redis.call('GET', KEY.payload(ref)) or ''
 end
 
 -- Returns the rows of these ids in order, but stops once their payloads exceed `bytes_left`.

@@ -39,7 +39,7 @@ class MoveStep(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BucketLocation:
     """The partition of a bucket: ``number``; while it is being moved, it comes from ``source``."""
 
     number: int
@@ -47,11 +47,11 @@ class Place:
     source: int | None = None
 
     def to_text(self) -> str:
-        """Return the text that the table stores for this place."""
+        """Return the text that the table stores for this location."""
         return f"{self.step}:{self.source}:{self.number}" if self.step else str(self.number)
 
     @classmethod
-    def from_text(cls, text: str) -> Place:
+    def from_text(cls, text: str) -> BucketLocation:
         """Read what ``to_text`` wrote."""
         step, _, rest = text.rpartition(":")[0].partition(":")
         number = int(text.rpartition(":")[2])
@@ -59,40 +59,43 @@ class Place:
 
 
 def table_key(home: int) -> str:
-    """Hash: the places of buckets that began in a partition and were moved."""
+    """Hash: the locations of buckets that began in a partition and were moved."""
     return key_in(partition_root(home), "moved")
 
 
-class Places:
-    """The places of buckets, as one process knows them. Safe for threads. ``client_of`` returns the store's client."""
+class BucketLocations:
+    """The locations of buckets, as one process knows them. Safe for threads. ``client_of`` returns a client."""
 
     def __init__(self, client_of: Callable[[], Any], partitions: int) -> None:
         self._client_of = client_of
         self._partitions = partitions
-        self._tables: dict[int, tuple[float, Mapping[str, Place]]] = {}
+        self._tables: dict[int, tuple[float, Mapping[str, BucketLocation]]] = {}
         self._locks = [threading.Lock() for _ in range(partitions)]
 
     def partition_of(self, bucket: int) -> int:
         """Return the partition of a bucket. Raises `Unavailable` while it is moved, or if its table cannot be read."""
-        place = self._in_table(bucket, self._table(bucket % self._partitions))
-        if place.step:
+        location = self._in_table(bucket, self._table(bucket % self._partitions))
+        if location.step:
             raise Unavailable("The plugin is being moved to another partition: try again when it has moved.")
-        return place.number
+        return location.number
 
     def is_moving(self, bucket: int) -> bool:
         """Return whether a bucket is being moved. Raises `Unavailable` if its table cannot be read."""
         return bool(self._in_table(bucket, self._table(bucket % self._partitions)).step)
 
-    def group_of(self, bucket: int) -> int:
-        """Return a number that is the same for all buckets of one partition, as last read, without asking the store."""
+    def last_partition_of(self, bucket: int) -> int:
+        """Return the partition of a bucket as last read; while it is moved, a negative number that no other bucket has.
+
+        The store is not asked.
+        """
         _, table = self._tables.get(bucket % self._partitions, (0.0, {}))
-        place = self._in_table(bucket, table)
-        return -1 - bucket if place.step else place.number
+        location = self._in_table(bucket, table)
+        return -1 - bucket if location.step else location.number
 
-    def _in_table(self, bucket: int, table: Mapping[str, Place]) -> Place:
-        return place_in(table, bucket, self._partitions)
+    def _in_table(self, bucket: int, table: Mapping[str, BucketLocation]) -> BucketLocation:
+        return location_in(table, bucket, self._partitions)
 
-    def _table(self, home: int) -> Mapping[str, Place]:
+    def _table(self, home: int) -> Mapping[str, BucketLocation]:
         read_s, table = self._tables.get(home, (-FRESH_S, {}))
         if time.monotonic() - read_s < FRESH_S:
             return table
@@ -105,15 +108,19 @@ class Places:
         return table
 
 
-def place_in(table: Mapping[str, Place], bucket: int, partitions: int) -> Place:
-    """Return the place of a bucket, given the table of the partition in which it began."""
+def location_in(table: Mapping[str, BucketLocation], bucket: int, partitions: int) -> BucketLocation:
+    """Return the location of a bucket, given the table of the partition in which it began."""
     home = bucket % partitions
-    return (table.get(str(bucket)) or table.get(OTHERS) or Place(home)) if table else Place(home)
+    return (table.get(str(bucket)) or table.get(OTHERS) or BucketLocation(home)) if table else BucketLocation(home)
 
 
-def read_table(client: Any, home: int) -> dict[str, Place]:
+def read_table(client: Any, home: int) -> dict[str, BucketLocation]:
     """Read the table of a partition from the store."""
     with store_errors():
         found: dict[bytes, bytes] = client.hgetall(table_key(home))
     named = ((field.decode(), text.decode()) for field, text in found.items())
-    return {field: Place.from_text(text) for field, text in named if field != WRITTEN and not field.startswith(LEFT)}
+    return {
+        field: BucketLocation.from_text(text)
+        for field, text in named
+        if field != WRITTEN and not field.startswith(LEFT)
+    }
