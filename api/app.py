@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from relay.replay.planning import Replays
     from relay.settings import Settings
     from relay.store.act_notes import ActNotes
+    from relay.store.api_keys import ApiKeys
     from relay.store.backlog import Backlog
     from relay.store.health import ServerWarnings
     from relay.store.invocations import InvocationStore
-    from relay.store.keys import ApiKeys
     from relay.store.listing import Listing
     from relay.store.measures import Measures
     from relay.store.rates import PluginRates

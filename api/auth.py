@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import falcon
 
     from relay.authentication.source_address import FailedAuthentications
-    from relay.store.key_records import ApiKey
-    from relay.store.keys import ApiKeys
+    from relay.store.api_key_records import ApiKey
+    from relay.store.api_keys import ApiKeys
 
 TRIGGER: Final = frozenset({"trigger"})
 OPERATE: Final = frozenset({"operate"})

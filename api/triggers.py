@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from relay.accept.dispatcher import Dispatcher
     from relay.invocation import Invocation
     from relay.store.acceptance import Accepted
+    from relay.store.api_key_records import ApiKey
     from relay.store.invocations import InvocationStore
-    from relay.store.key_records import ApiKey
     from relay.store.notices import Notice
     from relay.store.rates import PluginRates
 

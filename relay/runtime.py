@@ -10,8 +10,8 @@ from relay.registration.endpoint import EndpointRules
 from relay.replay.planning import Replays
 from relay.shared_runtime import SharedRuntime
 from relay.store.act_notes import ActNotes
+from relay.store.api_keys import ApiKeys
 from relay.store.connection import connect
-from relay.store.keys import ApiKeys
 from relay.store.listing import Listing
 from relay.store.notices import Subscription
 from relay.store.replicas import Replicas

@@ -17,7 +17,7 @@ from relay.cli.output import EXIT_FAILED, bad, brief, facts_of, safe, screened, 
 from relay.cli.parameters import DurationType, create_plugin_option, plugin_option
 from relay.errors import RelayError
 from relay.settings import Settings
-from relay.store.key_rules import SCOPES, origin_fault
+from relay.store.api_key_rules import SCOPES, origin_fault
 from relay.store.server_errors import adding_sentence
 from relay.text.moments import rfc3339
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from relay.cli.output import Screen
     from relay.runtime import Runtime
-    from relay.store.key_records import ApiKey
+    from relay.store.api_key_records import ApiKey
 
 
 class OriginType(click.ParamType[str]):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from relay.runtime import Runtime
-    from relay.store.key_records import ApiKey
+    from relay.store.api_key_records import ApiKey
 
 #: A key that ends within this time is named.
 WARNING_MS: Final = 14 * 86_400_000

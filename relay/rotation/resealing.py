@@ -13,7 +13,7 @@ from relay.vault import Vault
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from relay.store.keys import ApiKeys
+    from relay.store.api_keys import ApiKeys
     from relay.store.registry import Registry
     from relay.store.sealed_values import SealedValue, SealedValues
 

@@ -14,10 +14,10 @@ from relay.invocation import Attempt, Outcome, Sent, State
 from relay.reference_id import new_reference_id
 from relay.store import keyspace as shared
 from relay.store.acceptance import AcceptVerdict, NewInvocation
+from relay.store.api_keys import ApiKeys
 from relay.store.backlog import Backlog
 from relay.store.connection import client_of
 from relay.store.invocations import InvocationStore
-from relay.store.keys import ApiKeys
 from relay.store.keyspace import Keyspace
 from relay.store.listing import Filter, Listing
 from relay.store.measures import Measures

@@ -29,8 +29,8 @@ from relay.registration.header_rules import MAX_HEADERS, MAX_VALUE_BYTES, MAX_VA
 from relay.replay.planning import MAX_RATE
 from relay.request.trigger import MAX_QUERY_VALUE_LENGTH, Trigger, check
 from relay.settings import Settings, kinds
-from relay.store.key_rules import MAX_ORIGINS
-from relay.store.keys import ApiKeys
+from relay.store.api_key_rules import MAX_ORIGINS
+from relay.store.api_keys import ApiKeys
 from relay.store.listing import MAX_PAGE
 from relay.text.documents import read_document
 from relay.text.object_text import MAX_NAME_LENGTH, MAX_NUMBER_LENGTH

@@ -10,8 +10,8 @@ from dotenv import dotenv_values
 from redis.backoff import NoBackoff
 
 from relay.reference_id import bucket_of_plugin
+from relay.store.api_keys import KEY_AGE_S
 from relay.store.bucket_locations import BucketLocation, MoveStep, table_key
-from relay.store.keys import KEY_AGE_S
 from relay.up import demo
 from relay.up.datadir import DataDir
 from tests.faulty_server import Fault, faulty_server

@@ -19,9 +19,9 @@ from relay.audit.actor import actor
 from relay.audit.entry import Act, AuditEntry
 from relay.errors import BadParameter, NotFound, RelayError, Unauthenticated, Unavailable
 from relay.store import keyspace
+from relay.store.api_key_records import ApiKey, KeyRecord, digest_of, from_fields, to_fields
+from relay.store.api_key_rules import key_faults
 from relay.store.key_names import SHARED_ROOT
-from relay.store.key_records import ApiKey, KeyRecord, digest_of, from_fields, to_fields
-from relay.store.key_rules import key_faults
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.revocations import Revocations
 from relay.store.server_errors import adding_sentence, is_answer, store_errors
