@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from relay.audit.actor import act_as_key
 from relay.errors import Forbidden, Unauthenticated, Unavailable
+from relay.store.key_rules import origin_fault
 
 if TYPE_CHECKING:
     from typing import Any
@@ -62,14 +63,14 @@ class Authentication:
         act_as_key(key.id)
         if not scopes & key.scopes:
             lacked = " or ".join(sorted(scopes))
-            raise Forbidden(
-                f"This key lacks the scope {lacked}: make one that has it with `relay keys create --scope`."
-            )
+            create = f"relay keys create --scope {max(scopes)} --plugin {key.plugin}"
+            raise Forbidden(f"This key lacks the scope {lacked}: make one that has it with `{create}`.")
         origin = req.get_header("Origin")
         if origin is not None and origin not in key.origins and not _is_own(req, origin):
-            raise Forbidden(
-                "This key may not be used from this origin: make one for it with `relay keys create --origin`."
-            )
+            # Only a valid origin is repeated, since people copy the command.
+            shown = "ORIGIN" if origin_fault(origin) else origin
+            create = f"relay keys create --origin {shown} --scope {max(scopes)} --plugin {key.plugin}"
+            raise Forbidden(f"This key may not be used from this origin: make one for it with `{create}`.")
 
     def _authenticate(self, req: falcon.Request) -> ApiKey:
         match = _BEARER.match(req.get_header("Authorization") or "")

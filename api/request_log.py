@@ -35,7 +35,7 @@ class RequestLog:
             raise falcon.HTTPMethodNotAllowed(_METHODS)
         host = req.env.get("HTTP_HOST", "")  # several are joined by commas, which a host cannot have
         if "," in host or (not host and req.env.get("SERVER_PROTOCOL") == "HTTP/1.1"):
-            raise BadParameter("A request has exactly one Host header.")
+            raise BadParameter("The request must have exactly one Host header.")
 
     def process_response(
         self,

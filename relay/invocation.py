@@ -147,7 +147,7 @@ MEANINGS: Final[Mapping[Outcome, Meaning]] = MappingProxyType(
             State.INTERRUPTED, "interrupted", "The call was interrupted; the endpoint may or may not have received it."
         ),
         Outcome.STEP_REJECTED: Meaning(
-            State.UNREACHABLE, "step_rejected", "A step of the chain could not be made from what came before."
+            State.UNREACHABLE, "step_rejected", "A step of the chain could not be created from the earlier results."
         ),
         Outcome.CHAIN_TIMEOUT: Meaning(State.UNREACHABLE, "timeout", "The chain did not end in time."),
         Outcome.EXPIRED: Meaning(State.UNREACHABLE, "timeout", "The call did not come to an end in time."),

@@ -72,7 +72,9 @@ class SharedRuntime:
     def data_vault(self) -> Vault:
         """Seals payloads and results."""
         if self.settings.data_keys is None:
-            raise SettingsError("RELAY_DATA_KEYS is not set: payloads and results could not be sealed.")
+            raise SettingsError(
+                "RELAY_DATA_KEYS is not set: give this process the data key ring (or RELAY_DATA_KEYS_FILE)."
+            )
         return self._vault(DATA_KEYS, self.settings.data_keys)
 
     @cached_property

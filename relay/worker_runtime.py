@@ -74,7 +74,9 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     """
     runtime = SharedRuntime(settings, holds_target_keys=True, app=app)
     if runtime.target_vault is None:
-        raise SettingsError("RELAY_TARGET_KEYS is not set: a worker could open no target.")
+        raise SettingsError(
+            "RELAY_TARGET_KEYS is not set: give workers the target key ring (or RELAY_TARGET_KEYS_FILE)."
+        )
     descriptors.allow_calls(settings.max_in_flight)
     transport = _transport(runtime)
     gathering, shown, spans = Gathering(runtime.measures, name), ShownCalls(settings.flower_events), runtime.spans(name)

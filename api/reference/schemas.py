@@ -39,7 +39,7 @@ _PROBLEM: Final[dict[str, Field[Any]]] = {
 Problem: Final = Schema.from_dict(_PROBLEM, name="Problem")
 
 _TRIGGER: Final[dict[str, Field[Any]]] = {
-    "data": anything("The payload: an object, an array, a text or null.", required=False),
+    "data": anything("The payload: an object, an array, a string or null.", required=False),
     "headers": fields.Dict(
         values=fields.String(),
         **MAYBE,

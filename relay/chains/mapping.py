@@ -77,4 +77,4 @@ def _text(value: Any, place: str) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
-    raise Unmappable(f"{place}: gave a list or an object, not a text")
+    raise Unmappable(f"{place}: gave a list or an object, not a string")

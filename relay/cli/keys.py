@@ -53,7 +53,14 @@ def keys() -> None:
 
 @keys.command()
 @plugin_option()
-@click.option("--scope", "scopes", type=click.Choice(SCOPES), multiple=True, required=True, help="What the key may do.")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice(SCOPES),
+    multiple=True,
+    required=True,
+    help="What the key may do. May be given several times.",
+)
 @click.option(
     "--origin",
     "origins",
@@ -85,7 +92,7 @@ def create(
     text, key = runtime.api_keys.create(plugin, set(scopes), set(origins), name=name, lifetime_s=lifetime_s)
     _show_new(screen, runtime, _made(text, key))
     if is_new:
-        screen.note(f"Plugin {plugin} is new: it was made.")
+        screen.note(f"Plugin {plugin} is new: it was created.")
 
 
 @keys.command()

@@ -114,7 +114,8 @@ def check_new_plugin(registry: Registry, plugin: str, *, meant: bool) -> bool:
         return False
     if not meant and (other := slip_of(plugin, plugins)):
         raise BadParameter(
-            f"There is no plugin `{plugin}`, and it looks like `{other}`. To make it anyway, add --create-plugin."
+            f"There is no plugin `{plugin}`, but `{other}` is similar. "
+            f"To create `{plugin}` anyway, add --create-plugin."
         )
     return True
 

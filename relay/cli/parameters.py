@@ -99,7 +99,7 @@ def trigger_value(data: str | None, headers: Iterable[str], query_params: Iterab
             value["data"] = read_json(_input(data))
         except MalformedJson as error:
             message = error.message.replace("The body", "--data", 1)
-            raise MalformedJson(f"{message} A text needs quotes as well: '\"text\"'.") from None
+            raise MalformedJson(f"{message} A string needs quotes as well: '\"text\"'.") from None
     return value
 
 

@@ -62,9 +62,10 @@ def apply(
 ) -> None:
     """Register every webhook of FILE (- is standard input), or none if anything in it is wrong.
 
-    FILE is JSON or JavaScript object text: one webhook, several, a list, or {plugin, webhooks: [...]}, which
-    replaces --plugin, as RELAY_PLUGIN does. Webhooks that it does not mention stay as they are.
-    In values of headers, auth and signing, ${env:NAME} and ${file:PATH} are replaced by what they name.
+    FILE is JSON or JavaScript object text: one webhook, several, a list, or {plugin, webhooks: [...]}, for
+    which --plugin is not needed. If neither names the plugin, RELAY_PLUGIN does. Webhooks that FILE does not
+    mention stay as they are. In values of headers, auth and signing, ${env:NAME} and ${file:PATH} are replaced by
+    what they name.
     """
     runtime = command_runtime(Settings.for_command(data_dir))
     named, registrations = read_registrations(
@@ -86,7 +87,7 @@ def apply(
     for warning in warnings:
         screen.note(f"Warning: {warning}")
     if is_new:
-        screen.note(f"Plugin {named} is new: it {'would be' if dry_run else 'was'} made.")
+        screen.note(f"Plugin {named} is new: it {'would be' if dry_run else 'was'} created.")
     if dry_run:
         screen.note("Dry run: nothing was stored.")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from marshmallow import RAISE, ValidationError, fields, post_load, validate
 
 from relay.registration.field_kinds import (
+    DESCRIPTION_RULE,
     MAX_AGE_S,
     MAX_DESCRIPTION_LENGTH,
     MAX_QUERY_PARAMS,
@@ -82,7 +83,7 @@ class ChainFields(Fields):
     timeout = Decimal(MAX_CHAIN_TIMEOUT_S, "seconds", load_default=float(DEFAULT_CHAIN_TIMEOUT_S))
     max_age = Duration(MIN_AGE_S, MAX_AGE_S, data_key="maxAge")
     callback = Text(validate=validate.Regexp(ID_PATTERN, error=ID_RULE))
-    description = Text(validate=validate.Length(max=MAX_DESCRIPTION_LENGTH, error="is too long"))
+    description = Text(validate=validate.Length(max=MAX_DESCRIPTION_LENGTH, error=DESCRIPTION_RULE))
 
 
 def name_faults(fields_: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

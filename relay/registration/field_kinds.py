@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_QUERY_PARAMS: Final = 32
 MAX_DESCRIPTION_LENGTH: Final = 2_000
+DESCRIPTION_RULE: Final = f"is longer than {MAX_DESCRIPTION_LENGTH:,} characters"
 MIN_AGE_S: Final = 1  # how old a call may become before it is final
 MAX_AGE_S: Final = 30 * 24 * 3600
 
@@ -59,7 +60,7 @@ def field_names(schema: type[Schema]) -> set[str]:
 class Text(fields.String):
     """A text, taken as it is written."""
 
-    default_error_messages = {"invalid": "must be a text (in quotes)"}  # noqa: RUF012 - marshmallow collects it
+    default_error_messages = {"invalid": "must be a string (in quotes)"}  # noqa: RUF012 - marshmallow collects it
 
 
 class Flag(fields.Field[bool]):
@@ -109,7 +110,7 @@ class Duration(fields.Field[int]):
         super().__init__(**arguments)
         self._least_s, self._most_s = least_s, most_s
         self._rule = (
-            f'must be a number of seconds or a text such as "90s", "15m", "12h" or "7d", 1 s to {most_s // 86400} d'
+            f'must be a number of seconds or a string such as "90s", "15m", "12h" or "7d", 1 s to {most_s // 86400} d'
         )
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
@@ -224,7 +225,7 @@ class Mappings(fields.Field[dict[str, Expression]]):
 def expression_of(value: Any) -> Expression:
     """Read a text as an expression. Raises marshmallow's ValidationError."""
     if not isinstance(value, str):
-        raise ValidationError("must be a JMESPath expression (a text, in quotes)")
+        raise ValidationError("must be a JMESPath expression (a string, in quotes)")
     try:
         return read_expression(value)
     except ValueError as error:

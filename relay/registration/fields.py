@@ -9,6 +9,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, post_load, valid
 from relay.registration.chain_fields import ChainFields
 from relay.registration.credential_fields import AuthList, SigningSecrets
 from relay.registration.field_kinds import (
+    DESCRIPTION_RULE,
     MAX_AGE_S,
     MAX_DESCRIPTION_LENGTH,
     MIN_AGE_S,
@@ -80,7 +81,7 @@ class WebhookFields(Fields):
     rate = RateText()
     signing = SigningSecrets()
     auth = AuthList()
-    description = Text(validate=validate.Length(max=MAX_DESCRIPTION_LENGTH, error="is too long"))
+    description = Text(validate=validate.Length(max=MAX_DESCRIPTION_LENGTH, error=DESCRIPTION_RULE))
 
 
 def load_fields(value: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:

@@ -49,7 +49,7 @@ _PREFILLED_ONLY_PREFIXES: Final = ("x-amz-", "x-goog-", "x-ms-", "cf-")
 def value_fault(value: Any) -> str | None:
     """Return what is wrong with a header value, without quoting it; None if nothing is."""
     if not isinstance(value, str):
-        return "must be a text"
+        return "must be a string"
     if len(value) > MAX_VALUE_BYTES:
         return f"is longer than {MAX_VALUE_BYTES} bytes"
     if not VISIBLE_TEXT.match(value):
@@ -85,7 +85,7 @@ def _name_fault(name: str, *, fillable: bool, hidden: bool) -> str | None:
         return "is a header that no registration may set"
     prefilled_only = lower in _PREFILLED_ONLY or lower.startswith(_PREFILLED_ONLY_PREFIXES)
     if fillable and prefilled_only and not hidden:
-        return "may be pre-filled, but not left to callers (only on a hidden webhook)"
+        return "may be pre-filled, but not left to callers, except on a hidden webhook"
     return None
 
 

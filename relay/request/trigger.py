@@ -104,7 +104,7 @@ def _query_params(shape: Shape, params: Mapping[str, Any], faults: list[tuple[st
         if name not in shape.query_params:
             message: str | None = "is not a parameter of this webhook"
         else:
-            message = "must be a text, a number, true or false" if text is None else _query_fault(text)
+            message = "must be a string, a number, true or false" if text is None else _query_fault(text)
         if message is None and text is not None:
             written[name] = text
         elif len(faults) < MAX_FAULTS:
@@ -136,7 +136,7 @@ def _data(shape: Shape, data: Any, faults: list[tuple[str, str]]) -> Any:
             faults.append(("/data", f"a {shape.method} request carries no data"))
         return None
     if data is not None and not isinstance(data, str | dict | list):
-        faults.append(("/data", "must be a text, an object, an array or null"))
+        faults.append(("/data", "must be a string, an object, an array or null"))
         return data
     found = list(_ENCODING_FAULTS[shape.encoding](data)) if data is not None and shape.encoding != "json" else []
     for pointer, message in found or shape.schema_faults(data):
@@ -159,12 +159,12 @@ def _base64_faults(data: Any) -> Iterator[tuple[str, str]]:
 
 def _form_faults(data: Any) -> Iterator[tuple[str, str]]:
     if isinstance(data, list):
-        yield "", "must be a text or an object, since it is sent as a form"
+        yield "", "must be a string or an object, since it is sent as a form"
     if not isinstance(data, dict):
         return
     for name, value in data.items():
         if not isinstance(value, str | int | float):
-            yield f"/{escape_step(name)}", "must be a text, a number, true or false, since it is sent as a form"
+            yield f"/{escape_step(name)}", "must be a string, a number, true or false, since it is sent as a form"
 
 
 _ENCODING_FAULTS: Final = {"form": _form_faults, "base64": _base64_faults}

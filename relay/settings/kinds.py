@@ -85,7 +85,7 @@ def ports(text: str) -> tuple[int, ...]:
     """Read comma-separated port numbers."""
     parts = entries(text)
     if not all(part.isascii() and part.isdigit() and 1 <= int(part[:6]) <= MAX_PORT for part in parts):
-        raise ValueError(f"must be port numbers (1 to {MAX_PORT}) with commas between")
+        raise ValueError(f"must be port numbers (1 to {MAX_PORT}), separated by commas")
     return tuple(int(part) for part in parts)
 
 
@@ -94,14 +94,14 @@ def networks(text: str) -> tuple[Network, ...]:
     try:
         return tuple(ip_network(part) for part in entries(text))
     except ValueError:
-        raise ValueError("must be addresses or networks (10.0.0.0/8) with commas between") from None
+        raise ValueError("must be addresses or networks (10.0.0.0/8), separated by commas") from None
 
 
 def labels(text: str) -> tuple[str, ...]:
     """Read comma-separated DNS labels; return them in lower case, without leading dots."""
     parts = tuple(part.lower().lstrip(".") for part in entries(text))
     if not all(is_label(part) for part in parts):
-        raise ValueError("must be names without dots, with commas between")
+        raise ValueError("must be names without dots, separated by commas")
     return parts
 
 
@@ -142,7 +142,7 @@ def proxy_url(text: str) -> Secret | None:
     parts = split_url(text)
     rest = parts.path.strip("/") or parts.query or parts.fragment
     if text and (parts.scheme not in ("http", "https") or not parts.hostname or not parts.port or rest):
-        raise ValueError("must be http://host:port or https://host:port, with user:password@ where the proxy asks")
+        raise ValueError("must be http://host:port or https://host:port, with user:password@ if the proxy requires it")
     return Secret(text) if text else None
 
 

@@ -123,6 +123,6 @@ def _config_faults(config: dict[str, Any], whole: Document) -> Iterable[Fault]:
         message = f"is not a known field of a plugin config{hint(name, _CONFIG_FIELDS)}"
         yield whole.fault(f"/{escape_step(name)}", message)
     if not isinstance(config.get("plugin", ""), str):
-        yield whole.fault("/plugin", "must be a text")
+        yield whole.fault("/plugin", "must be a string")
     if not isinstance(config.get("webhooks"), list):
         yield whole.fault("/webhooks", "must be a list of webhooks")

@@ -54,9 +54,9 @@ def _anywhere(kind: str, lexeme: str, before: str) -> str | None:
     if kind != "word":
         return None
     if any(char in lexeme for char in SMART_QUOTES):
-        return "a typographic quotation mark is no quote: put every text in plain quotes, \" or '"
+        return "typographic quotation marks are not accepted: put every string in plain quotes, \" or '"
     if lexeme.startswith("#"):
-        return "`#` begins no comment here: write `//`"
+        return "`#` does not start a comment here: use `//`"
     if lexeme == ";" and before in {"}", "]"}:
         return "a semicolon is not expected: leave it out"
     return None

@@ -44,10 +44,10 @@ _NUMBER: Final = re.compile(
 )
 _HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 _STRAYS: Final = {
-    '"': "a text is not closed on its line",
-    "'": "a text is not closed on its line",
+    '"': "a string is not closed on its line",
+    "'": "a string is not closed on its line",
     "`": "template strings are not accepted; use plain quotes",
-    "/": "a comment is not closed, or a slash stands outside of a text",
+    "/": "a comment is not closed, or a slash stands outside of a string",
 }
 
 
@@ -221,7 +221,7 @@ class _Scanner:
         if lexeme in {"true", "false", "null"}:
             return
         if not _NUMBER.match(lexeme):
-            self._flaw(offset, "a text value needs quotes, and this is not a number, true, false or null")
+            self._flaw(offset, "a string needs quotes, and this is not a number, true, false or null")
         elif len(lexeme) > MAX_NUMBER_LENGTH + 1:
             self._flaw(offset, f"a number of more than {MAX_NUMBER_LENGTH} digits")
         elif "x" not in lexeme.lower() and math.isinf(float(lexeme)):
@@ -234,11 +234,11 @@ class _Scanner:
         try:
             text: str = json5.loads(lexeme)
         except ValueError:
-            self._lost(offset, "this text holds an escape that is not valid")
+            self._lost(offset, "this string has an invalid escape")
         # json5 leaves the halves of an escaped surrogate pair apart
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
         if _HALF_PAIR.search(text):
-            self._flaw(offset, "this text holds half of a surrogate pair")
+            self._flaw(offset, "this string has half of a surrogate pair")
         return text
 
     def _place(self, pointer: str, offset: int) -> None:

@@ -68,7 +68,7 @@ def read_json(raw: bytes, *, depth: int = MAX_DEPTH) -> Any:
     except json.JSONDecodeError as error:
         raise MalformedJson(f"The body is not valid JSON: {_whereabouts(raw, error)}.") from None
     if b"\\u" in raw and _SURROGATE_ESCAPE.search(raw) and not _encodable(value):
-        raise MalformedJson("The body is not valid JSON: a text holds half of a surrogate pair.")
+        raise MalformedJson("The body is not valid JSON: a string has half of a surrogate pair.")
     return value
 
 

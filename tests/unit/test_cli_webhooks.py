@@ -195,18 +195,18 @@ def test_a_plugin_that_looks_like_an_existing_one_is_made_only_where_it_is_meant
     for command in (("webhooks", "apply", "-"), ("keys", "create", "--scope", "trigger")):
         refused = cli.json(*command, "--plugin", "acne", text=text, exit_code=2)
         assert refused["code"] == "bad_parameter"
-        assert "looks like `acme`" in refused["message"]
+        assert "`acme` is similar" in refused["message"]
         assert "--create-plugin" in refused["message"]
     assert cli.runtime().registry.plugins() == ["acme"]
     made = cli.run("webhooks", "apply", "-", "--plugin", "acne", "--create-plugin", text=text)
-    assert (made.exit_code, "Plugin acne is new: it was made." in made.stderr) == (0, True)
+    assert (made.exit_code, "Plugin acne is new: it was created." in made.stderr) == (0, True)
 
 
 def test_any_other_new_plugin_is_made_and_that_is_said_once(cli):
     cli.apply(a_webhook())
     text = json.dumps(a_webhook())
     dry = cli.run("webhooks", "apply", "-", "--plugin", "booking", "--dry-run", text=text)
-    assert "Plugin booking is new: it would be made." in dry.stderr
+    assert "Plugin booking is new: it would be created." in dry.stderr
     for said in (True, False):
         result = cli.run("webhooks", "apply", "-", "--plugin", "booking", text=text)
         assert ("Plugin booking is new" in result.stderr) is said

@@ -38,7 +38,7 @@ export async function signIn(text) {
     await send(given, "GET", "v1/invocations", { query: { limit: 1 } });
   } catch (error) {
     if (error.status === 401) error.message = "The relay does not accept this key: it may be revoked, expired or mistyped.";
-    if (error.status === 403) error.message = "This key lacks the scope operate. Make one that has it: relay keys create --scope operate.";
+    if (error.status === 403) error.message = "This key lacks the scope operate. Make one that has it: relay keys create --scope operate --plugin PLUGIN.";
     throw error;
   }
   key = given;
