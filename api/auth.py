@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from relay.audit.actor import act_as_key
 from relay.errors import Forbidden, Unauthenticated, Unavailable
-from relay.store.key_rules import origin_fault
+from relay.store.api_key_rules import origin_fault
 
 if TYPE_CHECKING:
     from typing import Any
