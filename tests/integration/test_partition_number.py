@@ -14,10 +14,10 @@ from bench.ports import free_port
 from relay.errors import Unavailable
 from relay.runtime import api_runtime
 from relay.settings import Settings
+from relay.store import keyspace
 from relay.up.processes import api, worker
 from relay.vault import Vault
 from tests.conftest import start_valkey
-from tests.store_keys import KEYS
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -58,11 +58,11 @@ def ended(given):
 
 def test_api_and_worker_end_with_status_1_where_the_store_has_another_number(valkey, given):
     with valkey.client() as client:
-        client.set(KEYS.partitions(), 8)
+        client.set(keyspace.partitions(), 8)
         for status, said in ended(given):
             assert status == 1
             assert "RELAY_PARTITIONS is 1, but the store has 8: use 8" in said
-        assert client.keys("*") == [KEYS.partitions().encode()]
+        assert client.keys("*") == [keyspace.partitions().encode()]
 
 
 @pytest.mark.parametrize("number", [None, 8])
@@ -75,7 +75,7 @@ def test_who_starts_while_one_server_is_away_serves_nobody_until_it_has_asked(tm
     try:
         if number is not None:
             with redis.Redis(port=port) as client:
-                client.set(KEYS.partitions(), number)
+                client.set(keyspace.partitions(), number)
             for _ in range(3):  # the later tries reuse a connection
                 with pytest.raises(Unavailable, match="RELAY_PARTITIONS is 1, but the store has 8"):
                     runtime.api_keys.list()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from relay.store import keyspace
 from relay.store.old_names import OLD_MARKS
-from tests.store_keys import KEYS
 from tests.unit.cli import Cli, a_webhook
 from tests.unit.command_tree import LEAVES, arguments
 
@@ -60,7 +60,7 @@ def test_a_command_does_not_divide_a_store_with_one_partition(cli, valkey):
     assert result.exit_code == 1
     assert "the store has one partition: start an API process or a worker" in " ".join(result.stderr.split())
     with valkey.client() as client:
-        assert not client.exists(KEYS.partitions())
+        assert not client.exists(keyspace.partitions())
     assert [row["id"] for row in cli.json(*LIST)] == ["ping"]
 
 
