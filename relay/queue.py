@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 LANES: Final = ("interactive", "bulk", "replay")
 #: The lane of the calls whose callers wait.
 URGENT: Final = LANES[0]
+#: The lane of replay jobs and their calls.
+REPLAYS: Final = LANES[2]
 #: The one task: run the invocations with these reference ids.
 RUN: Final = "relay.run"
 #: The most ids in one message; the cost of a message hardly depends on how many it carries.

@@ -12,6 +12,7 @@ import orjson
 from relay.errors import BadParameter, Fault
 from relay.invocation import Outcome, State
 from relay.store.keyspace import SINGLE, Keyspace
+from relay.store.lua_constants import MOST_HOPS
 from relay.store.records import invocation_from
 from relay.store.scripts import Scripts
 from relay.store.server_errors import store_errors
@@ -31,8 +32,6 @@ LOOKED_AT_BY_SCRIPT: Final = 500
 CALLER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
 _POSITION: Final = re.compile(r"[0-9]{1,15}:[0-9a-f-]{36}\Z|#[0-9]{1,12}\Z", re.ASCII)
 _PAGE: Final = 200
-#: How many replays of replays are followed; ``lua/include/filter.lua`` follows as many.
-MOST_HOPS: Final = 100
 
 #: A status in a filter: an exact one, or a class such as ``"5xx"``.
 StatusFilter: TypeAlias = "int | str"

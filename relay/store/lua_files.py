@@ -13,6 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
+from relay.store.lua_constants import lua_constants
 from relay.store.lua_keys import lua_prelude
 
 if TYPE_CHECKING:
@@ -81,9 +82,9 @@ def source(script: str) -> LuaFile:
 
 @cache
 def include(name: str) -> LuaFile:
-    """Parse an include's file; ``keyspace`` is not a file, but the generated functions that build the names of keys."""
+    """Parse an include's file; ``keyspace`` is not a file, but the generated functions and constants."""
     if name == "keyspace":
-        return _file_from(name, lua_prelude(), lambda part: _shared(name, part))
+        return _file_from(name, f"{lua_prelude()}\n{lua_constants()}", lambda part: _shared(name, part))
     text = (_FOLDER / "include" / f"{name}.lua").read_text("utf-8")
     return _file_from(name, text, lambda part: _shared(name, part))
 

@@ -15,7 +15,6 @@
 --   traceparent step open root deadline createdAt replay
 
 local HEAD, WIDTH = 5, 11
-local SECRETS_MS = 3600000 -- longer than any chain may take
 grace_from(1)
 retention_from(2)
 local most = tonumber(ARGV[6])
@@ -50,16 +49,11 @@ end
 local function make_step(p, step, secrets, count, at)
   if number(redis.call('HGET', KEY.record(p.root), 'made')) + count > most then return false end
   redis.call('HINCRBY', KEY.record(p.root), 'made', count)
-  redis.call('SET', KEY.secrets(p.ref), secrets, 'PX', SECRETS_MS)
+  redis.call('SET', KEY.secrets(p.ref), secrets, 'PX', CHAIN_KEPT_MS)
   local made = {}
   for index = 1, count do made[index] = create(p, step, index - 1, at + (index - 1) * WIDTH) end
   in_pieces('RPUSH', KEY.steps(p.ref), made, 1)
   return true
-end
-
--- Returns whether a chain above this one is over. Nothing is created then, and the next claim of this one ends it.
-local function is_left_over(p)
-  return is_over(p.parent) or (p.root ~= p.ref and is_over(p.root))
 end
 
 local function wait_for_steps(p, token, step, open)
@@ -76,7 +70,7 @@ end
 -- For a call that has been advanced before, with a reply that was lost.
 local function advanced_before(p)
   if FINAL[p.state] then return 'ended' end
-  if is_left_over(p) then
+  if is_left_over(p.parent, p.root) then
     if p.state == 'queued' then add_ready(p.ref, p.lane) end
     return 'ended'
   end
@@ -95,7 +89,7 @@ local function advance(token, parent_ref, step, secrets, count, at)
     cancel_steps(parent_ref)
     return 'ended'
   end
-  if is_left_over(p) then
+  if is_left_over(p.parent, p.root) then -- nothing is created, and the next claim ends this one
     wait_for_steps(p, token, step, 0)
     return 'ended'
   end

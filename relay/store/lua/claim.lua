@@ -143,11 +143,6 @@ local function lost(r, w, parent_is_over)
   return go_on(r, w, true)
 end
 
--- Returns whether the chain that a call is a step of, or the outermost chain, is over.
-local function is_left_over(parent, root)
-  return is_over(parent) or (parent ~= '' and root ~= parent and is_over(root))
-end
-
 local function may_go(r)
   return (r.state == 'queued' or r.state == 'retrying') and number(r.notBefore) <= now
 end

@@ -12,7 +12,7 @@ local position, wanted, most, parent = position_from(ARGV[3]), tonumber(ARGV[4])
 
 local function alarm_keys()
   local keys = { KEY.due_running() }
-  for _, lane in ipairs({ 'interactive', 'bulk', 'replay' }) do table.insert(keys, KEY.due_queued(lane)) end
+  for _, lane in ipairs(LANES) do table.insert(keys, KEY.due_queued(lane)) end
   return keys
 end
 

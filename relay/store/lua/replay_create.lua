@@ -15,7 +15,6 @@
 -- needs: alarms, clock, effects, held, jobs, originals, places, rates, record, revisions, tallies
 
 local WIDTH = 9
-local MOST_LOOKED_AT = 2000 -- records, including steps of chains
 local id, lease_ms, count = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[6])
 grace_from(4)
 local job = held_job(id, ARGV[2], 'running')

@@ -6,7 +6,6 @@
 -- needs: originals
 
 local id, most, bytes_left = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local MOST_LOOKED_AT = 2000
 local f = redis.call('HMGET', KEY.replay(id), 'plugin', 'endedBy', 'uncertain')
 local job = { id = id, plugin = f[1], ended_by = tonumber(f[2]), uncertain = f[3] == '1' }
 local place = redis.call('LLEN', KEY.replay_decided(id))

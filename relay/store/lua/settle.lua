@@ -16,7 +16,6 @@
 -- record read_call: state callback token plugin webhook requestBytes waiters attempts parent chain lane createdAt replay
 
 local WIDTH = 15
-local RAW_MS = 3600000 -- longer than any chain may take
 grace_from(1)
 retention_from(2)
 
@@ -91,7 +90,7 @@ local function settle(ref, token, state, outcome, status, error, attempt, respon
     return 'settled'
   end
   if is_over(r.parent) then result, raw = '', '' end -- the texts to hide are no longer known
-  if raw ~= '' then redis.call('SET', KEY.raw(ref), raw, 'PX', RAW_MS) end
+  if raw ~= '' then redis.call('SET', KEY.raw(ref), raw, 'PX', CHAIN_KEPT_MS) end
   finish(r, {
     state = state, outcome = outcome, status = status, error = error, result = result, token = token, fields = fields,
   })

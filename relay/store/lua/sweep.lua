@@ -13,7 +13,6 @@
 grace_from(1)
 local patience, limit, lane_limit = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local most_woken = limit -- of each webhook's parked ids
-local LANES = { 'interactive', 'bulk', 'replay' }
 local BACKLOG_KEPT = 26 * 3600 -- how many seconds the backlog of a minute is kept
 local COPIES = 2 -- how many more messages an id gets from sweeps while its lane is not empty
 local depth = {} -- lane -> 'empty' or 'short'; other lanes are long

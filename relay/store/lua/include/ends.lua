@@ -1,4 +1,4 @@
--- ends: names the kinds of ends, by which final invocations are indexed.
+-- ends: names the kinds of ends, by which final invocations are indexed, and tells good ones from others.
 --
 -- A kind is state, outcome, first digit of the status and error, separated by colons, each empty if missing:
 -- `delivered:answered:5:1`. A plugin has few kinds, so a search such as "failed since noon" reads only the indexes of
@@ -6,4 +6,9 @@
 
 local function kind_of(state, outcome, status, error)
   return state .. ':' .. outcome .. ':' .. string.sub(status, 1, 1) .. ':' .. error
+end
+
+-- Returns whether an invocation was answered without error.
+local function is_delivered(state, error)
+  return state == 'delivered' and error == '0'
 end

@@ -4,7 +4,7 @@
 -- outcome, caller, since and until (ms of createdAt, inclusive), parent, replay, error ('1', '0'), unreplayed (true:
 -- without those that a replay has made good). For a replay's originals also endedBy: final by that time (ms), not a
 -- step of a chain, and not replayed yet. A missing member selects everything.
--- needs: clock, record
+-- needs: clock, ends, record
 -- record read_listed: state plugin webhook outcome status error caller createdAt finishedAt parent replayedBy replay
 
 local UNFINISHED = { queued = true, sending = true, retrying = true, waiting = true }
@@ -27,15 +27,13 @@ local function matches_end(f, state, outcome, status, error)
   return not f.error or f.error == error
 end
 
-local MOST_REPLAYS = 100
-
 -- Returns whether a replay of an invocation, or a replay of that replay, was answered without error.
 local function is_made_good(r)
   local ref = r.replayedBy
-  for _ = 1, MOST_REPLAYS do
+  for _ = 1, MOST_HOPS do
     if ref == '' then return false end
     local state, error, again = unpack(redis.call('HMGET', KEY.record(ref), 'state', 'error', 'replayedBy'))
-    if state == 'delivered' and error == '0' then return true end
+    if is_delivered(state, error) then return true end
     ref = again or ''
   end
   return false

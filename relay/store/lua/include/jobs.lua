@@ -2,9 +2,8 @@
 --
 -- A running job has an alarm in `due_running`, and a holder with a lease like a call's. In alarms and messages a job's
 -- id has a prefix, which distinguishes it from an invocation's.
--- needs: clock, effects, places
+-- needs: clock, effects, ends, places
 
-local JOB_LANE = 'replay'
 local JOB_PREFIX = 'replay-'
 local JOB_MOST = 1000 -- most unfinished calls of one job; it goes on when half of them are left
 local JOB_ALARM = 60000 -- a backstop: the ends of its calls wake it
@@ -57,8 +56,7 @@ local heard = {} -- by job: its calls that ended in this script, delivered or fa
 -- Notes that a call of a job has ended. Delivered are answers that are no errors, as in listings.
 local function job_hears(id, ref, state, error)
   heard[id] = heard[id] or { delivered = {}, failed = {} }
-  local good = state == 'delivered' and error == '0'
-  table.insert(heard[id][good and 'delivered' or 'failed'], ref)
+  table.insert(heard[id][is_delivered(state, error) and 'delivered' or 'failed'], ref)
 end
 
 -- Counts the ends of a job's calls, each call once; called at the script's end.

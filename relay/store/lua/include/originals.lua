@@ -2,20 +2,16 @@
 --
 -- A family is an original, its replays, and replays of these, in a line. From each, `replayedBy` leads towards the
 -- newest, and `follows` (`replayOf`, if that is missing) to the one before it.
--- needs: clock, record
+-- needs: clock, ends, record
 -- record read_ended: state plugin webhook repeatable attempts outcome status error chain parent createdAt finishedAt
 --   replayedBy replay forgottenAt requestBytes timeout caller replayOf follows
 
-local MOST_HOPS = 100
+local MOST_LOOKED_AT = 2000 -- records that one script reads, including steps of chains
 local looked_at = 0 -- how many records were read
 
 local function read_original(ref)
   looked_at = looked_at + 1
   return read_ended(ref)
-end
-
-local function is_delivered(r)
-  return r.state == 'delivered' and r.error == '0'
 end
 
 -- Returns whether the endpoint may have acted on a call that is not repeatable.
@@ -32,7 +28,7 @@ local function step_was_done(ref)
   local step = read_original(ref)
   if not step then return true end -- records of steps may be deleted earlier than their chain's: unknown
   if step.chain == '1' then return has_done_steps(step) end
-  return step.repeatable ~= '1' and (step.state == 'sending' or is_delivered(step) or may_have_been_done(step))
+  return step.repeatable ~= '1' and (step.state == 'sending' or is_delivered(step.state, step.error) or may_have_been_done(step))
 end
 
 has_done_steps = function(parent)
@@ -43,7 +39,7 @@ has_done_steps = function(parent)
 end
 
 local function is_uncertain(r)
-  if is_delivered(r) then return false end
+  if is_delivered(r.state, r.error) then return false end
   if r.chain == '1' then return has_done_steps(r) end
   return may_have_been_done(r)
 end
@@ -75,7 +71,7 @@ end
 
 -- Returns why a family with this newest member is not to be sent again; nothing if it may be.
 local function why_not_again(last, job)
-  if not last or last.replay == job.id or is_delivered(last) then return 'replayed' end
+  if not last or last.replay == job.id or is_delivered(last.state, last.error) then return 'replayed' end
   return not FINAL[last.state] and 'being_replayed' or nil
 end
 

@@ -30,6 +30,11 @@ local function is_over(parent_ref)
   return overs[parent_ref]
 end
 
+-- Returns whether the chain that a call is a step of, or the outermost chain, is over.
+local function is_left_over(parent, root)
+  return is_over(parent) or (parent ~= '' and root ~= parent and is_over(root))
+end
+
 -- Returns when a call has to end at the latest: by its age and, for a chain, by its deadline, unless that is to be
 -- ignored.
 local function ends_by(r, without_deadline)
