@@ -24,7 +24,7 @@ LEFT_OUT: Final = 2
 
 
 def _nothing_done() -> dict[str, int]:
-    return {"started": 0, "skipped": 0, "parked": 0}
+    return {"started": 0, "parked": 0}
 
 
 @dataclass(slots=True)

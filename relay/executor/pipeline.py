@@ -82,10 +82,7 @@ class Executor:
         """
         for replay_id in self._replaying.named_by(reference_ids):
             gevent.spawn(self._replaying.run, replay_id)
-        counts = self._run_apart(self._in_progress.take(reference_ids), found)
-        counts["skipped"] = len(reference_ids) - counts["started"] - counts["parked"]
-        event(Event.CALLS_STARTED, **counts)
-        return counts
+        return _noted(len(reference_ids), self._run_apart(self._in_progress.take(reference_ids), found))
 
     def _run_apart(self, taken: Sequence[str], found: Sequence[CallRecord]) -> dict[str, int]:
         """Start each partition's calls in a greenlet: a silent server delays neither other partitions nor the task."""
@@ -95,7 +92,7 @@ class Executor:
         started = [gevent.spawn(self._run, part, _those_in(part, found), waits=False) for part in parts]
         gevent.joinall(started, timeout=APART_S)
         done = [each.value for each in started if each.value is not None]
-        return {name: sum(counts[name] for counts in done) for name in ("started", "skipped", "parked")}
+        return {name: sum(counts[name] for counts in done) for name in ("started", "parked")}
 
     def _run(self, taken: Sequence[str], found: Sequence[CallRecord], *, waits: bool) -> dict[str, int]:
         """Start calls that this process has in progress; ``waits`` says whether they wait for access tokens."""
@@ -159,10 +156,9 @@ class Executor:
 
     def _run_with_token(self, reference_ids: Sequence[str]) -> None:
         try:
-            counts = self._run(reference_ids, (), waits=True)
+            _noted(len(reference_ids), self._run(reference_ids, (), waits=True))
         finally:
             self._tokens_wanted -= len(reference_ids)
-        event(Event.CALLS_STARTED, **counts)
 
     def _start_all(self, waiting: Sequence[CallRecord], message: Message) -> None:
         while waiting and not self._draining:
@@ -260,6 +256,14 @@ class Executor:
         again = self._in_progress.let_go(reference_ids)
         if again and not self._draining:
             gevent.spawn(self.run, again)
+
+
+def _noted(asked: int, counts: dict[str, int]) -> dict[str, int]:
+    """Log how many of the calls that were asked for have started, were skipped or parked; return these counts."""
+    started, parked = counts["started"], counts["parked"]
+    counts = {"started": started, "skipped": asked - started - parked, "parked": parked}
+    event(Event.CALLS_STARTED, **counts)
+    return counts
 
 
 def _those_in(part: Collection[str], found: Sequence[CallRecord]) -> Sequence[CallRecord]:

@@ -11,15 +11,17 @@ some slots are always left for other webhooks. The calls of a message fall into 
 
 A message waits, unsorted, while the webhook of its first call holds more slots than keep its endpoint busy.
 
-                    ids of a message, read and prepared
+                       ids of a message, read
                                    |
                   .----------->  sort  <-------------------.
                   |           /    |    \                   |
                   |       within  kept   parked            |
                   |         |      |        |              |
-       others     |       take   wait_for   claim(park=)   | woken: a message, or this
+       others     |      prepare wait_for   claim(park=)   | woken: a message, or this
        of the     |         |     _leave    waits in the   | process if it has room
-       message    |       claim    |        server --------'
+       message    |       take     |        server --------'
+                  |         |      |
+                  |       claim    |
                   |         |      |
                   |       hold     |
                   |         |      |

@@ -9,7 +9,7 @@ import pytest
 from gevent.event import Event
 
 from relay.errors import Unavailable
-from relay.executor import message
+from relay.executor import message, pipeline
 from relay.executor.message import HOLD_S, LEFT_OUT, Message
 from relay.executor.pipeline import CLAIM_ITEMS, MAX_TOKENS_WANTED, Executor
 from relay.executor.preparation import TokenWanted, Unsendable
@@ -97,6 +97,10 @@ def make_executor(store, slots):
             if not waits:
                 return TokenWanted(published)
             store.may_settle.wait()
+        if published.webhook_id == "tokenless":
+            if not waits:
+                return TokenWanted(published)
+            raise Unavailable
         store.prepared.append(published.reference_id)
         return Unsendable(published, Outcome.ADDRESS_REFUSED)
 
@@ -252,6 +256,14 @@ def test_calls_whose_tokens_hang_hold_no_task_and_hold_up_no_others(store, execu
     gevent.sleep(AT_ONCE_S)
     assert set(hanging) <= set(store.granted)
     assert (executor._tokens_wanted, executor._in_progress._held, executor._slots.free) == (0, set(), SLOTS)
+
+
+def test_a_call_whose_token_is_not_had_is_logged_as_skipped(store, executor, monkeypatch):
+    logged = []
+    monkeypatch.setattr(pipeline, "event", lambda _name, **fields: logged.append(fields))
+    executor.run([store.call("tokenless"), store.call()])
+    gevent.sleep(AT_ONCE_S)
+    assert logged == [{"started": 1, "skipped": 1, "parked": 0}, {"started": 0, "skipped": 1, "parked": 0}]
 
 
 @pytest.mark.parametrize(("held", "started"), [(MAX_TOKENS_WANTED - 1, 1), (MAX_TOKENS_WANTED, 0)])
