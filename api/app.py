@@ -21,11 +21,11 @@ from api.problems import from_framework, problem_of
 from api.publication import STATIC, FrontResource, PublicationResource
 from api.reference.document import make_document
 from api.reference.page import PAGE_FILES, PAGE_HEADERS, make_page
-from api.replays import ACTIONS, ReplayResource, ReplaysResource, ReplaySteeringResource
+from api.replays import ReplayResource, ReplaysResource, ReplaySteeringResource
 from api.request_log import RequestLog
 from api.stats import GroupsResource, StatsResource
 from api.tracing import Tracing
-from api.traffic import STEPS, TrafficResource, WebhookSteeringResource
+from api.traffic import TrafficResource, WebhookSteeringResource
 from api.triggers import TriggerResource, TriggersResource
 from api.webhooks import WebhookResource, WebhooksResource
 from relay.authentication.source_address import FailedAuthentications
@@ -148,7 +148,7 @@ def _route_replays(app: _App, parts: Parts) -> None:
     """Add the routes of replay jobs."""
     app.add_route("/v1/replays", ReplaysResource(parts.replays, parts.bodies, parts.act_notes))
     app.add_route("/v1/replays/{replay_id}", ReplayResource(parts.replays))
-    for action in ACTIONS:
+    for action in ReplaySteeringResource.ACTIONS:
         app.add_route(f"/v1/replays/{{replay_id}}/{action}", ReplaySteeringResource(parts.replays, action))
 
 
@@ -158,7 +158,7 @@ def _route_overview(app: _App, parts: Parts) -> None:
     app.add_route("/v1/lanes", LanesResource(parts.backlog, parts.workers))
     app.add_route("/v1/groups", GroupsResource(parts.listing))
     app.add_route("/v1/traffic", TrafficResource(parts.traffic))
-    for action in STEPS:
+    for action in WebhookSteeringResource.ACTIONS:
         app.add_route(f"/v1/webhooks/{{webhook_id}}/{action}", WebhookSteeringResource(parts.traffic, action))
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from relay.answer.results import answer_json, failure_result, sealed_data
+from relay.answer.results import answer_json, failure_result, json_data
 from relay.errors import Cancelled, RequestRejected, WebhookNotRegistered
-from relay.invocation import MEANINGS, Invocation, Outcome, State
+from relay.invocation import MEANINGS, Invocation, Outcome, State, is_error
 from relay.vault import result_owner
 from relay.views import WITH_RESULT
 
@@ -54,15 +54,14 @@ class Endings:
         """
         if end.state not in WITH_RESULT:
             raise without_result(end)
-        error = end.error if end.error is not None else end.state is not State.DELIVERED
-        return Ending(end.reference_id, end.status or 0, self._data(plugin, end), error)
+        return Ending(end.reference_id, end.status or 0, self._data(plugin, end), is_error(end.state, end.error))
 
     def _data(self, plugin: str, end: Notice | Invocation) -> bytes:
         sealed = self._sealed(end)
         if sealed:
             return self._vault.open(sealed, result_owner(plugin, end.reference_id))
         if end.outcome is not None and MEANINGS[end.outcome].code is not None:
-            return sealed_data(failure_result(end.outcome))
+            return json_data(failure_result(end.outcome))
         return b"null"
 
     def _sealed(self, end: Notice | Invocation) -> bytes | None:

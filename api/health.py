@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from api.json_answers import answer_with
 from api.problems import problem_of
 from relay.errors import Unavailable
 from relay.queue import LANES, URGENT
 from relay.store.workers import workers_by_lane
-from relay.text.media_types import JSON_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,8 +26,7 @@ class HealthResource:
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Answer with 200."""
-        resp.set_header("Cache-Control", "no-store")
-        resp.content_type, resp.data = JSON_TYPE, b'{"status":"ok"}'
+        answer_with(resp, b'{"status":"ok"}')
 
     on_head = on_get
 
@@ -51,8 +50,7 @@ class ReadyResource:
         if missing:
             _write_unready(missing, found, req, resp)
             return
-        resp.set_header("Cache-Control", "no-store")
-        resp.content_type, resp.data = JSON_TYPE, orjson.dumps({"status": "ready", "redis": "ok", **found})
+        answer_with(resp, orjson.dumps({"status": "ready", "redis": "ok", **found}))
 
     on_head = on_get
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from api.auth import ANY_SCOPE
+from api.json_answers import answer_with
 from api.preferences import Preferences
 from relay.errors import Expired, NotFound
 from relay.store.acceptance import Accepted, AcceptVerdict
-from relay.text.media_types import JSON_TYPE
 from relay.views import WITH_RESULT, record_of
 
 if TYPE_CHECKING:
@@ -49,12 +49,11 @@ class InvocationResource:
         applied = preferences.applied(waited=waited or invocation.state.final, responded_async=False)
         if applied:
             resp.set_header("Preference-Applied", applied)
-        resp.set_header("Cache-Control", "no-store")
         result = None
         if invocation.state in WITH_RESULT:
             result = self._endings.of(key.plugin, invocation).members()
         record = record_of(invocation, operate="operate" in key.scopes, result=result)
-        resp.content_type, resp.data = JSON_TYPE, orjson.dumps(record)
+        answer_with(resp, orjson.dumps(record))
 
     on_head = on_get
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from api.auth import OPERATE
+from api.json_answers import answer_with
 from api.queries import LanesQuery, read_query
 from relay.queue import LANES
 from relay.store.workers import workers_by_lane
-from relay.text.media_types import JSON_TYPE
 from relay.views import backlog_minute_of, lane_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ class LanesResource:
         answer: dict[str, Any] = {"lanes": lanes}
         if "since" in query:
             answer["minutes"] = [backlog_minute_of(each) for each in self._backlog.minutes(LANES, query["since"])]
-        resp.set_header("Cache-Control", "no-store")
-        resp.content_type, resp.data = JSON_TYPE, orjson.dumps(answer)
+        answer_with(resp, orjson.dumps(answer))
 
     on_head = on_get

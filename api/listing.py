@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import orjson
 
 from api.auth import OPERATE
+from api.json_answers import answer_with
 from api.queries import ListingQuery, filter_of, read_query
-from relay.text.media_types import JSON_TYPE
 from relay.views import row_of
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ class ListingResource:
         query = read_query(req, ListingQuery)
         plugin = req.context.key.plugin
         page = self._listing.page(plugin, filter_of(query), limit=query["limit"], cursor=query.get("cursor"))
-        resp.set_header("Cache-Control", "no-store")
         rows = [row_of(invocation) for invocation in page.rows]
-        resp.content_type, resp.data = JSON_TYPE, orjson.dumps({"invocations": rows, "cursor": page.cursor})
+        answer_with(resp, orjson.dumps({"invocations": rows, "cursor": page.cursor}))
 
     on_head = on_get

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from api.auth import OPERATE
 from api.bodies import media_type
+from api.json_answers import answer_with
 from api.queries import ReplaysQuery, read_query
 from api.replay_requests import read_replay
 from relay.audit.entry import Act
@@ -18,15 +19,12 @@ from relay.views import job_of, plan_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
     import falcon
 
     from api.bodies import Bodies
     from relay.replay.planning import Replays
     from relay.store.act_notes import ActNotes
-
-ACTIONS: Final = ("pause", "resume", "cancel")
 
 
 @contextmanager
@@ -59,18 +57,19 @@ class ReplaysResource:
                 plan = plan_of(self._replays.plan(key.plugin, wanted.request))
                 self._notes.note(Act.REPLAY_PLAN, plugin=key.plugin)
                 req.context.is_audited = True
-                _answer(resp, plan)
+                answer_with(resp, dump_json(plan))
                 return
             job = self._replays.start(key.plugin, wanted.request, caller=key.id)
         req.context.is_audited = True  # the script that made the job wrote an entry
         resp.status = 202
         resp.set_header("Location", f"/v1/replays/{job.replay_id}")
-        _answer(resp, {"replayId": job.replay_id, "state": str(job.state), "matched": job.matched})
+        answer_with(resp, dump_json({"replayId": job.replay_id, "state": str(job.state), "matched": job.matched}))
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer with a plugin's jobs, newest first."""
         limit = read_query(req, ReplaysQuery)["limit"]
-        _answer(resp, {"replays": [job_of(job) for job in self._replays.list(req.context.key.plugin, limit=limit)]})
+        jobs = self._replays.list(req.context.key.plugin, limit=limit)
+        answer_with(resp, dump_json({"replays": [job_of(job) for job in jobs]}))
 
     on_head = on_get
 
@@ -85,7 +84,7 @@ class ReplayResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, replay_id: str) -> None:
         """Answer with the job as it stands."""
-        _answer(resp, job_of(self._replays.get(req.context.key.plugin, _checked(replay_id))))
+        answer_with(resp, dump_json(job_of(self._replays.get(req.context.key.plugin, _checked(replay_id)))))
 
     on_head = on_get
 
@@ -94,6 +93,7 @@ class ReplaySteeringResource:
     """`POST /v1/replays/{replayId}/pause`, `resume`, `cancel`: one action, without a body."""
 
     scopes = OPERATE
+    ACTIONS: Final = ("pause", "resume", "cancel")
 
     def __init__(self, replays: Replays, action: str) -> None:
         self._steer = {"pause": replays.pause, "resume": replays.resume, "cancel": replays.cancel}[action]
@@ -102,15 +102,10 @@ class ReplaySteeringResource:
         """Take the action, and answer with the job as it stands afterwards."""
         checked = _checked(replay_id)
         req.context.is_audited = True  # the script writes an entry, even if there is no such job
-        _answer(resp, job_of(self._steer(req.context.key.plugin, checked)))
+        answer_with(resp, dump_json(job_of(self._steer(req.context.key.plugin, checked))))
 
 
 def _checked(replay_id: str) -> str:
     if not UUID_PATTERN.match(replay_id) or reference_time_ms(replay_id) is None:
         raise NotFound
     return replay_id
-
-
-def _answer(resp: falcon.Response, value: dict[str, Any]) -> None:
-    resp.set_header("Cache-Control", "no-store")
-    resp.content_type, resp.data = JSON_TYPE, dump_json(value)

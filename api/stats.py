@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from api.auth import OPERATE
+from api.json_answers import answer_with
 from api.queries import OverviewQuery, read_query
 from relay.store.listing import Filter
 from relay.store.measures import DAY_MS
-from relay.text.media_types import JSON_TYPE
 from relay.views import group_of, minute_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class StatsResource:
         """Answer with every minute from ``since`` on, oldest first, including those in which nothing happened."""
         query = read_query(req, OverviewQuery)
         minutes = self._measures.minutes(req.context.key.plugin, query.get("since"), query.get("webhookId", ""))
-        _answer(resp, {"buckets": [minute_of(minute) for minute in minutes]})
+        answer_with(resp, orjson.dumps({"buckets": [minute_of(minute) for minute in minutes]}))
 
     on_head = on_get
 
@@ -58,11 +58,7 @@ class GroupsResource:
         failed = Filter(webhook_id=query.get("webhookId"), since_ms=since_ms, error=True)
         counted = self._listing.newest_groups(req.context.key.plugin, failed, at_most=MAX_GROUPED)
         groups = [group_of(group) for group in counted.groups[:MAX_GROUPS]]
-        _answer(resp, {"groups": groups, "complete": counted.complete and len(counted.groups) <= MAX_GROUPS})
+        is_complete = counted.complete and len(counted.groups) <= MAX_GROUPS
+        answer_with(resp, orjson.dumps({"groups": groups, "complete": is_complete}))
 
     on_head = on_get
-
-
-def _answer(resp: falcon.Response, value: dict[str, Any]) -> None:
-    resp.set_header("Cache-Control", "no-store")
-    resp.content_type, resp.data = JSON_TYPE, orjson.dumps(value)

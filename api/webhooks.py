@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from api.auth import TRIGGER
+from api.json_answers import answer_with
 from relay.errors import WebhookNotRegistered
 from relay.text.ids import ID_PATTERN
-from relay.text.media_types import JSON_TYPE
 from relay.text.strict_json import dump_json
 from relay.views import webhook_of
 
@@ -29,7 +29,7 @@ class WebhooksResource:
         """List the webhooks, without the hidden ones."""
         registered = self._registry.shapes(req.context.key.plugin)
         shown = [webhook_of(each.shape) for each in registered if not each.shape.hidden]
-        _answer(resp, {"webhooks": shown})
+        answer_with(resp, dump_json({"webhooks": shown}))
 
     on_head = on_get
 
@@ -49,11 +49,6 @@ class WebhookResource:
             found = self._registry.current(req.context.key.plugin, webhook_id, refresh=True)
         if found is None or found[1].hidden:
             raise WebhookNotRegistered
-        _answer(resp, webhook_of(found[1]))
+        answer_with(resp, dump_json(webhook_of(found[1])))
 
     on_head = on_get
-
-
-def _answer(resp: falcon.Response, value: dict[str, Any]) -> None:
-    resp.set_header("Cache-Control", "no-store")
-    resp.content_type, resp.data = JSON_TYPE, dump_json(value)

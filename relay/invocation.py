@@ -37,6 +37,11 @@ class State(StrEnum):
         return self in FINAL
 
 
+def is_error(state: str, given: bool | None) -> bool:
+    """Return whether a final record's result is an error: as the record says, otherwise unless it was delivered."""
+    return state != State.DELIVERED if given is None else given
+
+
 FINAL: Final = frozenset({State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED, State.REJECTED, State.CANCELLED})
 
 #: The states that may follow each state, with their scripts; ``None`` is "does not exist yet". See docs/lifecycle.md.

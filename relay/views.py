@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from relay.invocation import MEANINGS, State
+from relay.invocation import MEANINGS, State, is_error
 from relay.text import gradual_json
 from relay.text.moments import rfc3339
 
@@ -204,8 +204,7 @@ def _chain(invocation: Invocation) -> dict[str, Any] | None:
 def _summary(invocation: Invocation) -> dict[str, Any] | None:
     if invocation.state not in WITH_RESULT:
         return None
-    error = invocation.error if invocation.error is not None else invocation.state is not State.DELIVERED
-    return {"status": invocation.status or 0, "error": error}
+    return {"status": invocation.status or 0, "error": is_error(invocation.state, invocation.error)}
 
 
 def _attempt(attempt: Attempt, *, operate: bool) -> dict[str, Any]:

@@ -94,13 +94,13 @@ def failure_result(outcome: Outcome, *, status: int = 0) -> Result:
     return Result(status, {"code": meaning.code, "message": meaning.sentence}, error=True)
 
 
-def sealed_data(result: Result) -> bytes:
-    """Return the data as compact JSON, which is sealed in the store and passed to ``answer_json``."""
+def json_data(result: Result) -> bytes:
+    """Return the data as compact JSON: what is sealed in the store, and what ``answer_json`` takes."""
     return _dump(result.data)
 
 
 def data_from(raw: bytes) -> Any:
-    """Read the data that ``sealed_data`` wrote."""
+    """Read the data that ``json_data`` wrote."""
     return gradual_json.loads(raw)
 
 

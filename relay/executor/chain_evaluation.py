@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import gevent
 
-from relay.answer.results import Result, failure_result, sealed_data
+from relay.answer.results import Result, failure_result, json_data
 from relay.chains import Create, Reject, StepResult, TooManySecrets, found_secrets, progress, secrets_beside
 from relay.executor.large_work import EVALUATING, making_bytes, run_in_thread_if_large
 from relay.invocation import Outcome, Purpose, State
@@ -163,12 +163,12 @@ class ChainEvaluator:
             lambda: secrets_beside(standing.plan.steps[number], number, standing.seen_before(number), own, above),
         )
 
-    def raw(self, record: CallRecord, result: Result) -> bytes:
+    def sealed_answer(self, record: CallRecord, result: Result) -> bytes:
         """Seal a step's answer for its chain, secrets included, so that only workers can open it."""
         if record.parent is None or record.step is None:
             return b""
         owner = raw_owner(record.plugin, record.reference_id, record.parent, record.step)
-        return self._target_vault.seal(sealed_data(result), owner)
+        return self._target_vault.seal(json_data(result), owner)
 
     def _hidden_in(self, record: CallRecord) -> _Hiding | None:
         """Return what a step's chain hides in its answers; None without a chain, or if it is over and not kept here."""
@@ -201,10 +201,10 @@ class ChainEvaluator:
         self._standings.forget(record.reference_id)
         if outcome is Outcome.ANSWERED:
             size_bytes, owner = evaluation.standing.size_bytes, result_owner(record.plugin, record.reference_id)
-            raw = run_in_thread_if_large(size_bytes, self.raw, record, result)
+            raw = run_in_thread_if_large(size_bytes, self.sealed_answer, record, result)
             data, masked = self._masked(evaluation, result)
             shown = result._replace(data=data)
-            sealed = run_in_thread_if_large(size_bytes, lambda: self._data_vault.seal(sealed_data(shown), owner))
+            sealed = run_in_thread_if_large(size_bytes, lambda: self._data_vault.seal(json_data(shown), owner))
         return Settlement(
             reference_id=record.reference_id,
             claim_token=claim_token,

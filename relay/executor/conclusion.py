@@ -6,7 +6,7 @@ import random
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from relay.answer.results import sealed_data
+from relay.answer.results import json_data
 from relay.errors import StoreFault, Unavailable
 from relay.executor.large_work import run_in_thread_if_large
 from relay.executor.reading import AnswerReader
@@ -70,13 +70,13 @@ class Conclusion:
             response_bytes=answer.response_bytes,
             masked=reading.masked,
             result=sealed,
-            raw=reading.raw if ends else b"",
+            raw=reading.sealed_answer if ends else b"",
             delay_ms=0 if retry is None else retry.delay_ms,
             contacted=None if outcome is Outcome.ADDRESS_REFUSED else outcome not in _NO_CONTACT,
         )
 
     def _sealed(self, result: Result, owner: str) -> bytes:
-        return self._vault.seal(sealed_data(result), owner)
+        return self._vault.seal(json_data(result), owner)
 
     def _with_a_new_token(self, call: Prepared, attempt: Attempt) -> Retry | None:
         """Return a retry without delay if the endpoint refused a token that may have been revoked or expired."""

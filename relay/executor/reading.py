@@ -31,7 +31,7 @@ class Reading(NamedTuple):
     outcome: Outcome
     result: Result
     masked: int = 0
-    raw: bytes = b""  # the answer as the chain of a step needs it, with its secrets, sealed; empty for any other call
+    sealed_answer: bytes = b""  # of a chain's step: the answer with its secrets, for the chain; empty for other calls
 
 
 class AnswerReader:
@@ -62,7 +62,7 @@ class AnswerReader:
         return self._of_step(call, body, result)
 
     def _of_step(self, call: Prepared, body: AnswerBody, result: Result) -> Reading:
-        """Read the answer of a chain's step: the result for the step's own record, and ``raw`` for the chain.
+        """Read the answer of a chain's step: the result for the step's own record, and the sealed answer for its chain.
 
         No data is kept of an answer that comes after the chain's end, because it is no longer known what the chain
         would have hidden in it.
@@ -76,7 +76,7 @@ class AnswerReader:
             return _failed(Outcome.ANSWER_REJECTED)
         except Exception as error:  # noqa: BLE001 - the secrets are not known, but the endpoint has answered
             log.fault(error, "secrets_beside")
-            return nothing_kept._replace(raw=self._raw(call, body, result))
+            return nothing_kept._replace(sealed_answer=self._sealed_answer(call, body, result))
         mask = call.mask
         if secrets:
             mask = run_in_thread_if_large(making_bytes(secrets), self._masks, call.mask, secrets)
@@ -88,10 +88,10 @@ class AnswerReader:
             reading = nothing_kept._replace(masked=reading.masked)  # bytes that contain a secret of the chain
         if secrets is None:
             return nothing_kept
-        return reading._replace(raw=self._raw(call, body, result))
+        return reading._replace(sealed_answer=self._sealed_answer(call, body, result))
 
-    def _raw(self, call: Prepared, body: AnswerBody, result: Result) -> bytes:
-        return run_in_thread_if_large(len(body.raw), self._evaluator.raw, call.record, result)
+    def _sealed_answer(self, call: Prepared, body: AnswerBody, result: Result) -> bytes:
+        return run_in_thread_if_large(len(body.raw), self._evaluator.sealed_answer, call.record, result)
 
 
 def _hidden(result: Result, body: AnswerBody, mask: Mask) -> Reading:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from relay.invocation import State
+from relay.invocation import is_error
 from relay.store.key_names import partition_root
 from relay.store.keyspace import SINGLE, Keyspace
 from relay.store.reachable import in_each
@@ -60,5 +60,5 @@ class Callbacks:
 
 def _end_from(row: Sequence[bytes]) -> End:
     ref, plugin, callback, state, status, error, finished_at, webhook, revision = (each.decode() for each in row)
-    failed = error == "1" if error else state != State.DELIVERED
+    failed = is_error(state, error == "1" if error else None)
     return End(ref, plugin, callback, int(status or 0), failed, int(finished_at), webhook, int(revision))

@@ -16,7 +16,7 @@ import redis
 import requests
 
 from bench.ports import free_port
-from relay.answer.results import Result, sealed_data
+from relay.answer.results import Result, json_data
 from relay.invocation import Attempt, Outcome, Sent, State
 from relay.queue import LANES as EVERY_LANE
 from relay.registration.document import read_registrations
@@ -113,7 +113,7 @@ class ApiHarness:
         granted = self.store.claim(reference_ids, token).granted
         sealed = {}
         if outcome is Outcome.ANSWERED:
-            raw = sealed_data(Result(status, data, error=False))
+            raw = json_data(Result(status, data, error=False))
             sealed = {ref: self.runtime.data_vault.seal(raw, result_owner("acme", ref)) for ref in granted}
         with_result = state in {State.DELIVERED, State.UNREACHABLE, State.INTERRUPTED}
         attempt = Attempt(1, 1_700_000_000_000, 5, status, outcome, Sent.ANSWERED) if with_result else None

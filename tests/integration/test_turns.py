@@ -13,7 +13,7 @@ import pytest
 from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import Mask
 from relay.answer.needles import Needle
-from relay.answer.results import Result, data_from, hide, read_body, sealed_data
+from relay.answer.results import Result, data_from, hide, json_data, read_body
 from relay.chains import StepResult, TooManySecrets, secrets_beside
 from relay.executor.large_work import EVALUATING, LARGE_BYTES
 from relay.invocation import Outcome, Sent, State
@@ -111,7 +111,7 @@ def through(came):
     body = read_body(came)
     shown, hidden = hide(body, MASK) or (None, 1)
     for data in (body.data, shown) if hidden else (shown,):
-        data_from(sealed_data(Result(200, data, False)))
+        data_from(json_data(Result(200, data, False)))
 
 
 @pytest.mark.parametrize("text", JSON_TEXTS)

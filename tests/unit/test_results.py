@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from relay.answer.endpoint_answer import EndpointAnswer
 from relay.answer.masking import REPLACEMENT, Mask
-from relay.answer.results import MAX_DEPTH, Result, answer_json, data_from, failure_result, sealed_data
+from relay.answer.results import MAX_DEPTH, Result, answer_json, data_from, failure_result, json_data
 from relay.executor.preparation import Prepared
 from relay.executor.reading import AnswerReader
 from relay.invocation import MEANINGS, Outcome, Sent, State
@@ -78,7 +78,7 @@ def test_integers_of_any_size_survive():
     number = 10**1000 + 7
     result = read(json.dumps({"n": number, "m": -(2**64)}).encode()).result
     assert result.data == {"n": number, "m": -(2**64)}
-    assert data_from(sealed_data(result)) == result.data
+    assert data_from(json_data(result)) == result.data
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_json_in_another_charset_is_read_by_that_charset():
 
 def test_half_a_surrogate_pair_can_still_be_written_as_json():
     result = read(rb'{"a":"\ud800", "b":"\ud83d\ude00"}').result
-    assert json.loads(sealed_data(result).decode("utf-8")) == {"a": "\ud800", "b": "😀"}
+    assert json.loads(json_data(result).decode("utf-8")) == {"a": "\ud800", "b": "😀"}
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_bytes_come_as_base64_with_their_type(content_type, body, shown_type):
 )
 def test_whatever_comes_there_is_a_result_that_can_be_written_and_read(body, content_type):
     result = read(body, content_type).result
-    assert data_from(sealed_data(result)) == result.data
+    assert data_from(json_data(result)) == result.data
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_answers_and_refusals_have_no_failure_result(outcome):
 
 def test_the_four_members_are_written_around_the_data_as_it_is_kept():
     result = Result(201, {"n": 10**30, "t": 'é"'}, error=False)
-    written = answer_json("ref-1", result.status, sealed_data(result), error=result.error)
+    written = answer_json("ref-1", result.status, json_data(result), error=result.error)
     assert json.loads(written) == {"referenceId": "ref-1", "status": 201, "data": result.data, "error": False}
     assert list(json.loads(written)) == ["referenceId", "status", "data", "error"]
     assert json.loads(answer_json("ref-1", 0, b"null", error=True))["error"] is True
