@@ -12,6 +12,7 @@ from relay.registration.data_schema import compile_schema, schema_faults
 from relay.registration.steps import MAX_CHAIN_DEPTH
 from relay.request.trigger import Trigger, check
 from relay.text.json_pointers import escape_step
+from relay.text.scalars import scalar_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -91,9 +92,8 @@ def _constants(expressions: Mapping[str, Expression]) -> dict[str, Any]:
 
 
 def _sent(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return repr(value) if isinstance(value, int | float) else value
+    text = scalar_text(value)
+    return value if text is None else text
 
 
 def _member_faults(expression: Expression, called: Shape) -> _FaultPairs:

@@ -8,6 +8,7 @@ from relay.errors import RequestRejected
 from relay.registration.steps import MAX_ELEMENTS
 from relay.request.trigger import Trigger, check
 from relay.text.expressions import Unevaluable
+from relay.text.scalars import scalar_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,11 +71,7 @@ def _texts(expressions: Mapping[str, Expression], seen: Mapping[str, Any], place
 
 
 def _text(value: Any, place: str) -> str:
-    """Return a text unchanged, and numbers and booleans as JSON writes them. Raises Unmappable for other values."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    raise Unmappable(f"{place}: gave a list or an object, not a string")
+    text = scalar_text(value)
+    if text is None:
+        raise Unmappable(f"{place}: gave a list or an object, not a string")
+    return text

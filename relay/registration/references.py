@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from relay.text.json_pointers import escape_step
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -32,7 +34,7 @@ def resolved(webhook: Any, look_up: Callable[[str, str], str]) -> tuple[Any, lis
 
 def _fill(value: Any, pointer: str, look_up: Callable[[str, str], str], faults: list[tuple[str, str]]) -> Any:
     if isinstance(value, dict):
-        return {name: _fill(each, f"{pointer}/{_escaped(name)}", look_up, faults) for name, each in value.items()}
+        return {name: _fill(each, f"{pointer}/{escape_step(name)}", look_up, faults) for name, each in value.items()}
     if isinstance(value, list):
         return [_fill(each, f"{pointer}/{index}", look_up, faults) for index, each in enumerate(value)]
     if not isinstance(value, str) or "${" not in value:
@@ -59,7 +61,3 @@ def _pieces(
         except ValueError as error:
             faults.append((pointer, str(error)))
     yield text[at:]
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")

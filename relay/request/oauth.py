@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from relay.errors import MalformedJson, TooLarge
 from relay.invocation import Outcome
+from relay.registration.retrying import REPEATABLE_STATUSES, STATUSES
 from relay.request.rendering import USER_AGENT, OutgoingHeaders, OutgoingRequest
 from relay.text import gradual_json
 from relay.text.json_extent import MAX_DEPTH, check_extent
@@ -28,7 +29,7 @@ MAX_TOKEN_LENGTH: Final = 8_192
 MAX_GRANT_VALUES: Final = 10_000
 
 _TOKEN: Final = re.compile(r"[!-~]+\Z")  # visible ASCII: more than RFC 6750, 2.1 allows, because servers use more
-_TRY_AGAIN: Final = frozenset({408, 429, 500, 502, 503, 504})
+_TRY_AGAIN: Final = STATUSES | REPEATABLE_STATUSES  # a token may be asked for twice
 #: The outcome of a call whose token request failed, by that request's outcome. The call itself was not sent.
 _FAILURES: Final = {
     Outcome.ANSWER_TIMEOUT: Outcome.CONNECT_TIMEOUT,

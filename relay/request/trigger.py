@@ -14,6 +14,7 @@ from relay.registration.header_rules import caller_faults
 from relay.registration.methods import BODILESS_METHODS
 from relay.text import gradual_json
 from relay.text.json_pointers import escape_step
+from relay.text.scalars import scalar_text
 from relay.text.strict_json import dump_json
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _headers(shape: Shape, headers: Mapping[str, Any], faults: list[tuple[str, s
 def _query_params(shape: Shape, params: Mapping[str, Any], faults: list[tuple[str, str]]) -> dict[str, _Scalar]:
     written: dict[str, _Scalar] = {}
     for name, value in params.items():
-        text = _query_text(value)
+        text = scalar_text(value)
         if name not in shape.query_params:
             message: str | None = "is not a parameter of this webhook"
         else:
@@ -110,15 +111,6 @@ def _query_params(shape: Shape, params: Mapping[str, Any], faults: list[tuple[st
         elif len(faults) < MAX_FAULTS:
             faults.append((f"/queryParams/{escape_step(name)}", message or ""))
     return written
-
-
-def _query_text(value: Any) -> str | None:
-    """Return a query value as it is sent, numbers and booleans as JSON writes them; None for any other value."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return repr(value) if isinstance(value, int | float) else None
 
 
 def _query_fault(text: str) -> str | None:
