@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from relay.settings.kinds import Network
 
-_PERIOD_S: Final = 60
-_MAX_ADDRESSES: Final = 10_000
+#: Failures and refusals are counted for a minute, and this many addresses told apart in it.
+PERIOD_S: Final = 60
+MAX_ADDRESSES: Final = 10_000
 _IPV6_PREFIX: Final = 64  # the size of one household's network
 _UNKNOWN: Final = "unknown"
 
@@ -76,16 +77,16 @@ class FailedAuthentications:
 
     def _place(self, environ: Mapping[str, str], now_s: float) -> str:
         """Return the address under which a request is counted; delete the counts of earlier minutes."""
-        if int(now_s // _PERIOD_S) != self._minute:
-            self._minute = int(now_s // _PERIOD_S)
+        if int(now_s // PERIOD_S) != self._minute:
+            self._minute = int(now_s // PERIOD_S)
             self._counts.clear()
         address = self._addresses.of(environ)
-        full = address not in self._counts and len(self._counts) >= _MAX_ADDRESSES
+        full = address not in self._counts and len(self._counts) >= MAX_ADDRESSES
         return _UNKNOWN if full else address  # beyond this many addresses, all others share one count
 
     def _limit(self, count: int, now_s: float) -> None:
         if count >= self._per_minute:
-            left_s = _PERIOD_S - int(now_s % _PERIOD_S)
+            left_s = PERIOD_S - int(now_s % PERIOD_S)
             raise RateLimited("Too many failed authentications came from this address.", retry_after_s=left_s)
 
 

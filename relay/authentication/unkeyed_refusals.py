@@ -8,12 +8,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from typing import Final
 
+from relay.authentication.source_address import MAX_ADDRESSES, PERIOD_S
 from relay.telemetry.log import Event, event
-
-_PERIOD_S: Final = 60.0
-_MAX_ADDRESSES: Final = 10_000  # how many are distinguished within a period
 
 
 class UnkeyedRefusals:
@@ -29,13 +26,13 @@ class UnkeyedRefusals:
         """Count one refusal, by its error code and source address."""
         with self._lock:
             self._codes[code] += 1
-            if len(self._addresses) < _MAX_ADDRESSES:
+            if len(self._addresses) < MAX_ADDRESSES:
                 self._addresses.add(address)
 
     def write_if_due(self) -> None:
         """Log the refusals since the last time, once a minute."""
         now_s = time.monotonic()
-        if now_s - self._since_s < _PERIOD_S:
+        if now_s - self._since_s < PERIOD_S:
             return
         with self._lock:
             codes, addresses, self._since_s = self._codes, len(self._addresses), now_s

@@ -117,7 +117,7 @@ def test_guesses_are_limited_and_beyond_that_no_password_is_looked_at(shown):
 
 def test_failures_are_counted_and_written_together(shown):
     """Failures make at most one log line a minute, with counts but nothing of what was tried."""
-    assert logins._WRITE_AFTER_S > unkeyed_refusals._PERIOD_S  # otherwise a line would wait for the next failure
+    assert logins._WRITE_AFTER_S > unkeyed_refusals.PERIOD_S  # otherwise a line would wait for the next failure
 
     def all_are_told():
         let_minutes_pass(shown)
