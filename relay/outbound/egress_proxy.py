@@ -21,8 +21,6 @@ from relay.process.clock import boot_time_s
 from relay.registration.endpoint import DEFAULT_PORTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from relay.egress import AddressPolicy
 
 #: Seconds for which the addresses of a name are used; then it is looked up again.
@@ -36,15 +34,13 @@ _SUPPRESS_CONNECT_HEADERS: Final = 265  # CURLOPT_SUPPRESS_CONNECT_HEADERS, whic
 class EgressProxy:
     """One proxy, ``http[s]://[user:password@]host:port``, and the addresses that calls ask it for."""
 
-    def __init__(self, url: str, policy: AddressPolicy, ca_path: str, resolve: Iterable[str] = ()) -> None:
-        """``resolve`` takes CURLOPT_RESOLVE entries, for tests."""
+    def __init__(self, url: str, policy: AddressPolicy, ca_path: str) -> None:
         parts = urlsplit(url)
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
         self._url = f"{parts.scheme}://{host}:{parts.port}"
         self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
         self._policy = policy
         self._ca_path = ca_path
-        self._fixed = dict(_fixed(entry) for entry in resolve)
         self._known: dict[tuple[str, int], tuple[float, tuple[str, ...]]] = {}
 
     def options(self) -> list[tuple[int, Any]]:
@@ -81,8 +77,6 @@ class EgressProxy:
 
     def _resolved(self, host: str, port: int, deadline_s: float) -> tuple[str, ...] | Outcome:
         now_s, place = boot_time_s(), (host, port)
-        if place in self._fixed:
-            return self._fixed[place]
         known_until_s, addresses = self._known.get(place, (0.0, ()))
         if now_s < known_until_s:
             return addresses
@@ -120,8 +114,3 @@ def _text(address: Any) -> str:
     """Return an address as text, with its scope if it has one: the guard refuses addresses with a scope."""
     scope = address[3] if len(address) > 3 else 0
     return f"{address[0]}%{scope}" if scope and "%" not in address[0] else str(address[0])
-
-
-def _fixed(entry: str) -> tuple[tuple[str, int], tuple[str, ...]]:
-    host, port, addresses = entry.split(":", 2)
-    return (host, int(port)), tuple(address.strip("[]") for address in addresses.split(","))

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pycurl
 
-from relay.outbound.failures import Notes
+from relay.outbound.failures import TransferNotes
 from relay.outbound.lookups import CACHE_S, FRESH_CACHE_S
 from relay.outbound.request_head import UnsafeHeader, header_lines
 from relay.outbound.sockets import Sockets, dialled
@@ -41,6 +41,27 @@ _ENCODINGS: Final = ", ".join(
     + ["zstd"] * bool(_FEATURES & pycurl.VERSION_ZSTD)
 )
 
+#: The options that are the same for every handle.
+_OPTIONS: Final[tuple[tuple[int, Any], ...]] = (
+    (pycurl.NOSIGNAL, 1),
+    (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
+    (pycurl.PROXY, ""),
+    (pycurl.NOPROXY, "*"),
+    (pycurl.NETRC, pycurl.NETRC_IGNORED),
+    (pycurl.FOLLOWLOCATION, 0),
+    (pycurl.PATH_AS_IS, 1),
+    # HTTP/2 would gain nothing for small calls to few endpoints. With one request at a time per connection,
+    # "the connection died" and "the request died" mean the same.
+    (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+    (pycurl.HTTP09_ALLOWED, 0),
+    (pycurl.ACCEPT_ENCODING, _ENCODINGS),
+    (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
+    (pycurl.SSL_VERIFYPEER, 1),
+    (pycurl.SSL_VERIFYHOST, 2),
+    (pycurl.MAXLIFETIME_CONN, CONNECTION_LIFETIME_S),
+    (_QUICK_EXIT, 1),  # never wait for a resolver thread: the deadline holds for DNS too
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -49,7 +70,6 @@ class Rules:
     policy: AddressPolicy
     ca_path: str
     max_response_bytes: int
-    resolve: tuple[str, ...] = ()  # CURLOPT_RESOLVE entries, for tests
     proxy: EgressProxy | None = None  # every transfer goes through it
 
 
@@ -77,38 +97,17 @@ class Exchange:
 
     def _set_up(self, rules: Rules) -> None:
         """Set the options that are the same for every transfer."""
-        options: list[tuple[int, Any]] = [
-            (pycurl.NOSIGNAL, 1),
-            (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
-            (pycurl.PROXY, ""),
-            (pycurl.NOPROXY, "*"),
-            (pycurl.NETRC, pycurl.NETRC_IGNORED),
-            (pycurl.FOLLOWLOCATION, 0),
-            (pycurl.PATH_AS_IS, 1),
-            # HTTP/2 would gain nothing for small calls to few endpoints. With one request at a time per connection,
-            # "the connection died" and "the request died" mean the same.
-            (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
-            (pycurl.HTTP09_ALLOWED, 0),
-            (pycurl.ACCEPT_ENCODING, _ENCODINGS),
-            (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
-            (pycurl.SSL_VERIFYPEER, 1),
-            (pycurl.SSL_VERIFYHOST, 2),
+        own: list[tuple[int, Any]] = [
             (pycurl.CAINFO, rules.ca_path),
-            (pycurl.MAXLIFETIME_CONN, CONNECTION_LIFETIME_S),
-            (_QUICK_EXIT, 1),  # never wait for a resolver thread: the deadline holds for DNS too
             (pycurl.OPENSOCKETFUNCTION, self._on_open_socket),
             (pycurl.SOCKOPTFUNCTION, self._on_socket),
             (pycurl.PREREQFUNCTION, self._on_prereq),
             (pycurl.HEADERFUNCTION, self._on_header),
             (pycurl.WRITEFUNCTION, self._on_body),
         ]
-        for option, value in options:
-            self.easy.setopt(option, value)
-        for option, value in [] if rules.proxy is None else rules.proxy.options():
+        for option, value in (*_OPTIONS, *own, *(() if rules.proxy is None else rules.proxy.options())):
             self.easy.setopt(option, value)
         self.easy.unsetopt(pycurl.CAPATH)  # the directory that libcurl was built with
-        if rules.resolve:
-            self.easy.setopt(pycurl.RESOLVE, list(rules.resolve))
 
     def start(self, transfer: Transfer, sockets: Sockets, remaining_s: float) -> None:
         """Prepare the handle for one transfer of at most ``remaining_s`` seconds (> 0). Raises UnsafeHeader."""
@@ -166,9 +165,9 @@ class Exchange:
         """The part of the answer's body that was received, decoded."""
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
-    def notes(self, *, entered: bool) -> Notes:
+    def notes(self, *, entered: bool) -> TransferNotes:
         """Return what the callbacks noted of this transfer."""
-        return Notes(
+        return TransferNotes(
             entered=entered,
             late=self._late,
             vetoed=self._vetoed,

@@ -56,7 +56,7 @@ _ANSWERED_BADLY: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Notes:
+class TransferNotes:
     """What the callbacks noted of a transfer that failed."""
 
     entered: bool  # its gate was passed: a request may have been sent
@@ -66,7 +66,7 @@ class Notes:
     excessive: bool  # the answer exceeded a limit of the relay
 
 
-def classify(code: int, notes: Notes) -> tuple[Outcome, Sent]:
+def classify(code: int, notes: TransferNotes) -> tuple[Outcome, Sent]:
     """Return the outcome of a transfer that ended with libcurl's error ``code`` (not 0)."""
     if not notes.entered:
         return _before_the_gate(code, notes), Sent.NO
@@ -77,7 +77,7 @@ def classify(code: int, notes: Notes) -> tuple[Outcome, Sent]:
     return Outcome.CONNECTION_LOST, Sent.MAYBE
 
 
-def _before_the_gate(code: int, notes: Notes) -> Outcome:
+def _before_the_gate(code: int, notes: TransferNotes) -> Outcome:
     if notes.late:
         return Outcome.CONNECT_TIMEOUT
     outcome = _BEFORE_THE_GATE.get(code, Outcome.CONNECT_FAILED)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from relay.answer.endpoint_answer import EndpointAnswer
 from relay.invocation import Outcome, Sent
 from relay.outbound.transfer import TransferResult
 from relay.request.rendering import OutgoingRequest
+from relay.telemetry.log import Event, event
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
 
     from relay.outbound.gate import Gate
     from relay.outbound.transport import CurlTransport
-
-_log: Final = logging.getLogger(__name__)
 
 
 class Sender:
@@ -39,7 +38,8 @@ class Sender:
                 prepared.sign(started_at_ms // 1000)
             result = self._transport.perform(prepared, gate=gate, deadline_s=deadline_s, repeatable=repeatable)
         except Exception as fault:  # noqa: BLE001 - a fault of the relay must not hide whether the request was sent
-            _log.error("outbound_fault %s", type(fault).__name__)  # its text may quote the request
+            # The fault's text may quote the request.
+            event(Event.OUTBOUND_FAULT, level=logging.ERROR, kind=type(fault).__name__)
             result = _after_fault(gate)
         head = result.head
         return EndpointAnswer(

@@ -27,7 +27,7 @@ from relay.outbound.trust import Trust
 from relay.process.clock import boot_time_s
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from gevent.hub import Hub
     from requests import PreparedRequest
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from relay.egress import AddressPolicy
 
 DEFAULT_TIMEOUT_S: Final = 20.0
-DEFAULT_MAX_RESPONSE_BYTES: Final = 1024 * 1024
-DEFAULT_MAX_IN_FLIGHT: Final = 512
 # Beyond the calls in flight: connections that are being closed while others take their place.
 _SPARE_CONNECTIONS: Final = 64
 _SCHEME_CHARS: Final = len("https://")  # an origin ends at the first slash after this many characters
@@ -64,22 +62,18 @@ class CurlTransport(BaseAdapter):
         policy: AddressPolicy,
         *,
         ca_file: str | None = None,
-        max_response_bytes: int = DEFAULT_MAX_RESPONSE_BYTES,
-        max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
-        resolve: Iterable[str] = (),
+        max_response_bytes: int,
+        max_in_flight: int,
         proxy: str | None = None,
     ) -> None:
         """``proxy`` is a URL, with user and password if the proxy needs them.
-
-        ``resolve`` takes CURLOPT_RESOLVE entries (``host:port:address,address``), for tests.
 
         Raises SettingsError for a ``ca_file`` that cannot be read or holds no certificate.
         """
         super().__init__()
         self._trust = Trust(ca_file)
-        fixed = tuple(resolve)
-        self._proxy = EgressProxy(proxy, policy, self._trust.path, fixed) if proxy else None
-        self._rules = Rules(policy, self._trust.path, max_response_bytes, fixed, self._proxy)
+        self._proxy = EgressProxy(proxy, policy, self._trust.path) if proxy else None
+        self._rules = Rules(policy, self._trust.path, max_response_bytes, self._proxy)
         self._max_in_flight = max_in_flight
         #: Called with every exchange that has ended, before its handle is used again.
         self.observe: Callable[[Exchange], object] | None = None

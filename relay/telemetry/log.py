@@ -34,6 +34,7 @@ class Event(StrEnum):
     CALLS_STARTED = "calls_started"  # worker: how many of a message's calls were started, parked or skipped
     CALLS_SETTLED = "calls_settled"  # worker: a group of calls was settled: id, outcome, status, milliseconds of each
     LATE_ANSWER = "late_answer"  # worker: an answer came after the worker had lost the call
+    OUTBOUND_FAULT = "outbound_fault"  # worker: a fault of the relay ended a request; the exception's type
     SWEPT = "swept"  # worker: alarms that rang and were published again
     ALERT = "alert"  # worker: an alert began or ended, and the operators' webhook was told
     CALLED_BACK = "called_back"  # worker: callbacks were called about ended invocations

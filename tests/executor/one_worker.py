@@ -62,8 +62,9 @@ class OneWorker:
             monkeypatch.setattr(access_tokens, name, short_s)
         monkeypatch.setattr(log._bound, "logger", FaultyLog(self.faults))
         monkeypatch.setattr(gevent, "spawn", self._spawn)
-        made = transport.CurlTransport
-        shared = made(runtime.cli_runtime(self.settings).policy, max_in_flight=SLOTS)
+        shared = transport.CurlTransport(
+            runtime.cli_runtime(self.settings).policy, max_response_bytes=1 << 20, max_in_flight=SLOTS
+        )
         monkeypatch.setattr(worker_runtime, "CurlTransport", lambda *_, **__: shared)
         self.operators = runtime.cli_runtime(self.settings)
         # The operators' client does not fail.

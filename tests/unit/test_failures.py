@@ -3,11 +3,13 @@
 import pytest
 
 from relay.invocation import Outcome, Sent
-from relay.outbound.failures import Notes, classify
+from relay.outbound.failures import TransferNotes, classify
 
 
 def notes(**seen):
-    return Notes(**{"entered": False, "late": False, "vetoed": False, "opened": False, "excessive": False, **seen})
+    return TransferNotes(
+        **{"entered": False, "late": False, "vetoed": False, "opened": False, "excessive": False, **seen}
+    )
 
 
 @pytest.mark.parametrize("code", range(1, 110))
