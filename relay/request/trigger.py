@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from relay.registration import Shape
 
 MAX_QUERY_VALUE_LENGTH: Final = 1_024  # characters
-MAX_FAULTS: Final = 20
+MAX_TRIGGER_FAULTS: Final = 20
 MAX_POINTER_LENGTH: Final = 256
 
 _Scalar: TypeAlias = str | int | float | bool
@@ -84,7 +84,7 @@ def check(shape: Shape, trigger: Trigger) -> Trigger:
 
 def _rejected(faults: list[tuple[str, str]]) -> RequestRejected:
     return RequestRejected(
-        faults=tuple(Fault(pointer[:MAX_POINTER_LENGTH], said) for pointer, said in faults[:MAX_FAULTS])
+        faults=tuple(Fault(pointer[:MAX_POINTER_LENGTH], said) for pointer, said in faults[:MAX_TRIGGER_FAULTS])
     )
 
 
@@ -92,7 +92,7 @@ def _headers(shape: Shape, headers: Mapping[str, Any], faults: list[tuple[str, s
     fillable = {name.lower(): name for name in shape.fillable_headers}
     found = [
         ("/headers" if name is None else f"/headers/{escape_step(name)}", message)
-        for name, message in islice(caller_faults(headers, fillable), MAX_FAULTS)
+        for name, message in islice(caller_faults(headers, fillable), MAX_TRIGGER_FAULTS)
     ]
     faults += found
     return {} if found else {fillable[name.lower()]: value for name, value in headers.items()}
@@ -108,7 +108,7 @@ def _query_params(shape: Shape, params: Mapping[str, Any], faults: list[tuple[st
             message = "must be a string, a number, true or false" if text is None else _query_fault(text)
         if message is None and text is not None:
             written[name] = text
-        elif len(faults) < MAX_FAULTS:
+        elif len(faults) < MAX_TRIGGER_FAULTS:
             faults.append((f"/queryParams/{escape_step(name)}", message or ""))
     return written
 

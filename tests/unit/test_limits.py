@@ -386,7 +386,8 @@ _OTHERS = {
     ),
     **dict.fromkeys(["_MAX_DELAY_S", "_MAX_WAITING", "MAX_SKEW_MS", "_MAX_CHARS", "MAX_LAYERS", "MAX_HITS"], "at once"),
     **dict.fromkeys(
-        ["MAX_FAULTS", "MAX_SCHEMA_FAULTS", "MAX_POINTER_LENGTH", "_MAX_POINTER_LENGTH"], "of what is said"
+        ["MAX_FAULTS", "MAX_TRIGGER_FAULTS", "MAX_SCHEMA_FAULTS", "MAX_POINTER_LENGTH", "_MAX_POINTER_LENGTH"],
+        "of what is said",
     ),
     **dict.fromkeys(["_MAX_SUBJECT_CHARS", "MAX_LOG_BYTES", "_MAX_MS", "_MOST", "MAX_LIFETIME_S"], "of what is kept"),
     # Files, answers and texts of our own, or of people at the keyboard.
