@@ -32,7 +32,7 @@ from relay.store.callbacks import Callbacks
 from relay.store.steps import Steps
 from relay.store.trail import trails
 from relay.upkeep.alerts import Alerting
-from relay.upkeep.callbacks import Telling
+from relay.upkeep.callbacks import CallbackSender
 from relay.upkeep.sweeper import Sweeper
 
 if TYPE_CHECKING:
@@ -81,14 +81,14 @@ def worker_parts(settings: Settings, app: Celery, name: str, lanes: Collection[s
     transport = _transport(runtime)
     gathering, shown, spans = Gathering(runtime.measures, name), ShownCalls(settings.flower_events), runtime.spans(name)
     executor = _executor(runtime, runtime.target_vault, Sender(transport), CallWatch(gathering, shown, spans), lanes)
-    telling = Telling(Callbacks(runtime.client, runtime.keyspace), runtime.dispatcher, runtime.registry)
+    callbacks = CallbackSender(Callbacks(runtime.client, runtime.keyspace), runtime.dispatcher, runtime.registry)
     return WorkerParts(
         executor,
         Sweeper(
             runtime.store,
             runtime.publisher,
             executor.run_here,
-            tell=telling.tell,
+            tell=callbacks.tell,
             company=lambda: runtime.workers.company,
         ),
         runtime.workers,

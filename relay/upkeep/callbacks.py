@@ -30,7 +30,7 @@ PIECE: Final = 100
 TELLING_S: Final = 0.4
 
 
-class Telling:
+class CallbackSender:
     """Tells callbacks of ends, for one worker process. Raises `Unavailable` while the store is away."""
 
     def __init__(self, callbacks: Callbacks, dispatcher: Dispatcher, registry: Registry) -> None:

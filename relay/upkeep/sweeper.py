@@ -55,8 +55,8 @@ class Sweeper:
         publisher: Publisher,
         run_here: Callable[[Ready], object],
         *,
-        tell: Callable[[], int] = int,
-        company: Callable[[], int] = lambda: 1,
+        tell: Callable[[], int],
+        company: Callable[[], int],
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._store = store

@@ -57,7 +57,9 @@ class Stopped:
     def __init__(self, harness):
         self.harness = harness
         self.client = harness.runtime.client
-        self.sweeper = Sweeper(harness.store, harness.runtime.publisher, lambda ready: ready)
+        self.sweeper = Sweeper(
+            harness.store, harness.runtime.publisher, lambda ready: ready, tell=int, company=lambda: 1
+        )
 
     def pass_time(self, seconds):
         """Move every alarm earlier, as if this much time had passed."""

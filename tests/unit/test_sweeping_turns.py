@@ -51,7 +51,7 @@ class Broker:
 def sweeper_of(store, company, *, depths=None, chance=None):
     broker = Broker({"bulk": 0} if depths is None else depths)
     return Sweeper(
-        store, broker, lambda ready: ready, company=lambda: company, chance=chance or random.Random(7).random
+        store, broker, lambda ready: ready, tell=int, company=lambda: company, chance=chance or random.Random(7).random
     )
 
 

@@ -12,7 +12,7 @@ from relay.reference_id import new_reference_id
 from relay.store.callbacks import End
 from relay.telemetry.log import Event
 from relay.upkeep import callbacks
-from relay.upkeep.callbacks import PIECE, TELLING_S, Telling
+from relay.upkeep.callbacks import PIECE, TELLING_S, CallbackSender
 
 
 class Site:
@@ -26,7 +26,7 @@ class Site:
         self.limits, self.noted, self.calls, self.opened = [], [], [], []
 
     def tell(self):
-        return Telling(self, self, self).tell()
+        return CallbackSender(self, self, self).tell()
 
     def end(self, webhook_id="hook", callback="ended", status=200, error=False):
         end = End(new_reference_id("acme"), "acme", callback, status, error, 1_700_000_000_000, webhook_id, 3)
