@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relay.audit.checkpointing import Checkpointing
 from relay.errors import SettingsError
 from relay.executor import Executor
 from relay.executor.access_tokens import AccessTokens
@@ -33,6 +32,7 @@ from relay.store.steps import Steps
 from relay.store.trail import trails
 from relay.upkeep.alerts import Alerting
 from relay.upkeep.callbacks import CallbackSender
+from relay.upkeep.checkpointing import Checkpointing
 from relay.upkeep.sweeper import Sweeper
 
 if TYPE_CHECKING:

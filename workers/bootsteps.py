@@ -13,13 +13,13 @@ from celery import bootsteps
 from celery.signals import worker_shutting_down
 from gevent.hub import Hub
 
-from relay.audit.checkpointing import PERIOD_S as SIGNING_S
 from relay.metrics.reporting import PERIOD_S as REPORT_S
 from relay.process import garbage
 from relay.process.loops import Loop
 from relay.queue import URGENT
 from relay.settings import Settings
 from relay.telemetry import log
+from relay.upkeep.checkpointing import PERIOD_S as SIGNING_S
 from relay.upkeep.sweeper import PERIOD_S
 from relay.worker_runtime import worker_parts
 from workers.lane_poller import LANE_WAITS

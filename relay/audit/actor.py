@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 import pwd
 from contextvars import ContextVar
-from typing import Final
-from urllib.parse import quote, unquote
 
-#: The prefix of an operator's name, which tells it from the id of a key.
-OPERATOR_MARK: Final = "@"
-_SAFE: Final = "@+"  # characters that entries keep as they are, besides letters, digits and ``_.-~``
+from relay.audit.entry import operator_text
 
 _acting: ContextVar[str] = ContextVar("acting", default="")
 
@@ -27,14 +23,9 @@ def act_as_key(key_id: str) -> None:
 
 def act_as_operator(name: str) -> str:
     """Make an operator (the system's user by default) the actor of this thread from now on; return the actor."""
-    who = OPERATOR_MARK + quote(name or system_user(), safe=_SAFE)
+    who = operator_text(name or system_user())
     _acting.set(who)
     return who
-
-
-def operator_named(who: str) -> str:
-    """Return the name of the operator that an entry has as its actor."""
-    return unquote(who.removeprefix(OPERATOR_MARK))
 
 
 def system_user() -> str:

@@ -11,9 +11,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-from relay.audit.actor import OPERATOR_MARK, operator_named
 from relay.text.moments import read_rfc3339, rfc3339
 
 
@@ -60,6 +59,8 @@ class Act(StrEnum):
 
 
 _WORDS: Final = 10
+_OPERATOR_MARK: Final = "@"  # the prefix of an operator's name, which tells it from the id of a key
+_SAFE: Final = "@+"  # characters of names that entries keep as they are, besides letters, digits and ``_.-~``
 _MAX_MS: Final = 253_402_300_800_000  # the year 10000
 _NUMBER: Final = re.compile(r"(?:0|[1-9][0-9]{0,15})\Z", re.ASCII)
 _TEXT: Final = re.compile(r"[!-~]*\Z", re.ASCII)  # visible ASCII
@@ -94,7 +95,7 @@ class AuditEntry:
 
     def members(self) -> dict[str, Any]:
         """Return the entry as the members of a JSON object; empty ones are left out."""
-        who = {"operator": operator_named(self.who)} if self.who[:1] == OPERATOR_MARK else {"key": self.who}
+        who = {"operator": _operator_in(self.who)} if self.who[:1] == _OPERATOR_MARK else {"key": self.who}
         found = {
             "at": rfc3339(self.at_ms),
             "act": self.act,
@@ -154,6 +155,15 @@ def raw_from(line: dict[str, Any]) -> bytes:
     return raw
 
 
+def operator_text(name: str) -> str:
+    """Return an operator's name as entries have it."""
+    return _OPERATOR_MARK + quote(name, safe=_SAFE)
+
+
+def _operator_in(who: str) -> str:
+    return unquote(who.removeprefix(_OPERATOR_MARK))
+
+
 def _reads_back(entry: AuditEntry) -> bool:
     return _from_members(entry.members()) == entry
 
@@ -161,7 +171,7 @@ def _reads_back(entry: AuditEntry) -> bool:
 def _from_members(members: dict[str, Any]) -> AuditEntry:
     try:
         operator = members.get("operator")
-        who = members.get("key", "") if operator is None else OPERATOR_MARK + quote(operator, safe="@+")
+        who = members.get("key", "") if operator is None else operator_text(operator)
         return AuditEntry(
             at_ms=read_rfc3339(members["at"]),
             act=members["act"],

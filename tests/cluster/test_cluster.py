@@ -7,7 +7,6 @@ import uuid
 
 import pytest
 
-from relay.audit.checkpointing import Checkpointing
 from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.errors import SettingsError, Unavailable
 from relay.invocation import Attempt, Outcome, Sent, State
@@ -31,6 +30,7 @@ from relay.store.scripts import Scripts
 from relay.store.trail import trails
 from relay.store.transitions import Settlement
 from relay.store.workers import Workers
+from relay.upkeep.checkpointing import Checkpointing
 from relay.vault import Vault
 from tests.cluster.slots import halfway, slot_of
 from tests.contract.ledger import LIMITS

@@ -7,9 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relay.audit import checkpointing
 from relay.audit.checkpoint import Signed
-from relay.audit.checkpointing import Checkpointing
 from relay.audit.entry import Act, AuditEntry
 from relay.audit.lines import heads_in, lines_of, trail_files
 from relay.audit.signing_keys import AuditSigner, new_private_text
@@ -17,6 +15,8 @@ from relay.audit.verifying import TrailCheck
 from relay.store import keyspace
 from relay.store.act_notes import ActNotes
 from relay.store.trail import Trail, block_from, segment_of
+from relay.upkeep import checkpointing
+from relay.upkeep.checkpointing import Checkpointing
 from tests.depth import examples
 
 SIGNER = AuditSigner(new_private_text())

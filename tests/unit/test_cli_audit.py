@@ -6,12 +6,12 @@ import json
 import pytest
 
 from relay.audit.actor import system_user
-from relay.audit.checkpointing import Checkpointing
 from relay.audit.entry import Act
 from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.reference_id import new_reference_id
 from relay.store import keyspace
 from relay.store.trail import trails
+from relay.upkeep.checkpointing import Checkpointing
 from tests.unit.cli import a_webhook
 
 

@@ -12,7 +12,6 @@ import redis
 
 import relay.store.workers
 from relay.accept.intake import TriggerRequest
-from relay.audit.checkpointing import Checkpointing
 from relay.audit.entry import AuditEntry
 from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.doctor import Level, examination, examine
@@ -30,6 +29,7 @@ from relay.store.trail import Trail
 from relay.store.workers import Workers
 from relay.up.datadir import DataDir
 from relay.up.restarts import RestartLog
+from relay.upkeep.checkpointing import Checkpointing
 from relay.vault import Vault
 from tests.store_keys import KEYS
 
