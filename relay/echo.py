@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from relay.up.processes import LOOPBACK
+from relay.text.hosts import LOOPBACK
 
 _MAX_BYTES: Final = 1024 * 1024
 _TIMEOUT_S: Final = 30

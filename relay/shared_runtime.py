@@ -12,6 +12,7 @@ from relay.accept.dispatcher import Dispatcher
 from relay.egress import AddressPolicy
 from relay.errors import SettingsError
 from relay.queue import Publisher, is_one_database, make_app
+from relay.settings.names import DATA_KEYS, TARGET_KEYS
 from relay.store.backlog import Backlog
 from relay.store.bucket_locations import BucketLocations
 from relay.store.invocations import InvocationStore
@@ -25,7 +26,6 @@ from relay.store.replay_runs import ReplayRuns
 from relay.store.replays import ReplayStore
 from relay.store.workers import Workers
 from relay.telemetry.spans import Spans, make_spans
-from relay.up.processes import DATA_KEYS, TARGET_KEYS
 from relay.vault import Vault
 
 if TYPE_CHECKING:

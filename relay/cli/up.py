@@ -10,6 +10,7 @@ from rich.text import Text
 
 from relay.cli.output import Screen, as_json, safe, screened
 from relay.errors import BadParameter, Unavailable
+from relay.text.hosts import LOOPBACK
 from relay.up import processes
 from relay.up.embedded import FSYNC
 from relay.up.kept_settings import settings_in_words
@@ -134,7 +135,7 @@ def _say_ready(screen: Screen, relay: LocalRelay, demo: DemoResult | None) -> No
         "dataDir": str(directory.path),
     }
     if cluster := relay.servers.cluster:
-        value["storeServers"] = [f"{processes.LOOPBACK}:{server.port}" for server in cluster.servers]
+        value["storeServers"] = [f"{LOOPBACK}:{server.port}" for server in cluster.servers]
     auth = f"user:password is RELAY_FLOWER_AUTH in {directory.env_file}"
     if demo and settings.flower_auth:
         value |= {"answer": dict(demo.answer), "record": dict(demo.record), "curl": demo.curl, "key": demo.key}

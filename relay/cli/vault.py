@@ -22,11 +22,11 @@ from relay.rotation.resealing import Resealing
 from relay.rotation.ring_file import RingFile
 from relay.settings import Settings
 from relay.settings.env_file import ENV_FILE, read_env_file
+from relay.settings.names import DATA_KEYS, TARGET_KEYS
 from relay.store.sealed_values import SealedValues
 from relay.store.vault_log import VaultLog
 from relay.text.similar import hint
-from relay.up.datadir import KEY_FILES, DataDir
-from relay.up.processes import DATA_KEYS, TARGET_KEYS
+from relay.up.datadir import RING_FILES, DataDir
 from relay.vault import FILE_AGE_S
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def _check_old(rings: list[RingFile], key_id: str) -> None:
 
 def _ring(name: str, data_dir: Path, settings: Settings) -> RingFile:
     """Return the file of a ring: the one that its setting names, otherwise that in the data directory."""
-    path = settings.files.get(_VARIABLES[name], data_dir / f"{name}.keys")
+    path = settings.files.get(_VARIABLES[name], data_dir / RING_FILES[_VARIABLES[name]])
     if not path.exists():
         raise SettingsError(
             f"The {name} ring is in the environment: put it into a file (mode 0600) and name that in"
@@ -272,7 +272,7 @@ def _in_step(data_dir: Path, ring: RingFile) -> Iterator[None]:
         yield
     finally:
         saved = read_env_file(data_dir / ENV_FILE)
-        if saved.get(_VARIABLES[ring.name]) and f"{ring.name}.keys" in KEY_FILES:
+        if saved.get(_VARIABLES[ring.name]):
             DataDir(data_dir).write_environ({**saved, _VARIABLES[ring.name]: ring.text()})
 
 

@@ -21,8 +21,8 @@ from relay.settings.private_file import read_private_file
 from relay.store.backlog import Backlog
 from relay.store.health import read_health
 from relay.text.server_addresses import places_in
-from relay.up.datadir import AUDIT_KEY_FILE, KEY_FILES
-from relay.up.embedded import ADMIN_URL_FILE
+from relay.up.datadir import RING_FILES, SECRET_FILES
+from relay.up.embedded import ADMIN_URL_FILE, CONFIGURATION_FILE
 from relay.vault import Vault
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _names() -> Iterator[Finding]:
 
 
 def _data_dir(data_dir: Path) -> Iterator[Finding]:
-    names = (ENV_FILE, *KEY_FILES, AUDIT_KEY_FILE, "valkey.conf", ADMIN_URL_FILE, "flower.auth")
+    names = (ENV_FILE, *SECRET_FILES.values(), CONFIGURATION_FILE, ADMIN_URL_FILE)
     paths = [data_dir, *(data_dir / name for name in names if (data_dir / name).exists())]
     loose = [path.name for path in paths if path.stat().st_mode & 0o077]
     found = f"readable by others: {', '.join(loose)}" if loose else "readable by its owner only"
@@ -114,7 +114,7 @@ def _data_dir(data_dir: Path) -> Iterator[Finding]:
     yield Finding(
         "back-up",
         Level.NOTE,
-        f"the keys are in {' and '.join(KEY_FILES)}",
+        f"the keys are in {' and '.join(RING_FILES.values())}",
         "Back them up apart from the data: without them registrations and contents are lost.",
     )
 

@@ -9,19 +9,14 @@ from dotenv import dotenv_values
 
 from relay.errors import SettingsError
 from relay.settings import urls
+from relay.settings.names import BROKER_URL, FILE_SUFFIX, REDIS_URL, STORE_URL
 from relay.settings.private_file import read_private_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-PREFIX: Final = "RELAY_"
 ENV_FILE: Final = "relay.env"
-FILE_SUFFIX: Final = "_FILE"
-
-REDIS_URL: Final = PREFIX + "REDIS_URL"
-BROKER_URL: Final = PREFIX + "BROKER_URL"
-STORE_URL: Final = PREFIX + "STORE_URL"
 
 
 def read_env_file(path: Path) -> dict[str, str]:

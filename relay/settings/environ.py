@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relay.process.foreign import foreign_names
-from relay.settings.env_file import ENV_FILE, FILE_SUFFIX, PREFIX, read_env_file
+from relay.settings.env_file import ENV_FILE, read_env_file
+from relay.settings.names import FILE_SUFFIX, PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

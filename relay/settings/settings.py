@@ -17,7 +17,8 @@ from environs import Env, EnvValidationError
 
 from relay.errors import Fault, SettingsError
 from relay.settings import kinds, urls
-from relay.settings.env_file import ENV_FILE, FILE_SUFFIX, PREFIX, not_given, read_env_file
+from relay.settings.env_file import ENV_FILE, not_given, read_env_file
+from relay.settings.names import BROKER_URL, FILE_SUFFIX, PREFIX, REDIS_URL
 from relay.settings.private_file import read_private_file
 from relay.text.server_addresses import is_cluster
 
@@ -227,8 +228,8 @@ class Settings:
         given = os.environ if environ is None else environ
         variables = {name: text for name, text in given.items() if text}  # an empty variable counts as not set
         saved = read_env_file(Path(data_dir) / ENV_FILE)
-        if not saved and not {PREFIX + "REDIS_URL", PREFIX + "REDIS_URL" + FILE_SUFFIX} & variables.keys():
-            raise SettingsError(f"RELAY_REDIS_URL is not set and the data directory has no {ENV_FILE}: {_HOW_TO}")
+        if not saved and not {REDIS_URL, REDIS_URL + FILE_SUFFIX} & variables.keys():
+            raise SettingsError(f"{REDIS_URL} is not set and the data directory has no {ENV_FILE}: {_HOW_TO}")
         return cls.from_environ({**not_given(saved, variables), **variables})
 
     @classmethod
@@ -287,7 +288,7 @@ def _with_urls(values: dict[str, Any]) -> dict[str, Any]:
     redis_url: Secret = values["redis_url"]
     values["store_url"] = values["store_url"] or redis_url
     if not values["broker_url"] and is_cluster(redis_url.reveal()):
-        raise _settings_error({f"{PREFIX}BROKER_URL": ["must be set, and name no cluster: Celery cannot use one"]})
+        raise _settings_error({BROKER_URL: ["must be set, and name no cluster: Celery cannot use one"]})
     values["broker_url"] = values["broker_url"] or urls.broker_url(redis_url.reveal())
     if not values["redis_plaintext"]:
         wrong = [name for name in ("redis_url", "broker_url", "store_url") if urls.is_exposed(values[name])]

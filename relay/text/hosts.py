@@ -16,6 +16,8 @@ NAME: Final = rf"{LABEL}(?:\.{LABEL})*"
 #: A number without sign and leading zero; some of these are larger than `MAX_PORT`.
 PORT: Final = r"[1-9][0-9]{0,4}"
 MAX_PORT: Final = 65_535
+#: The address of this machine that no other can reach.
+LOOPBACK: Final = "127.0.0.1"
 
 _LABEL: Final = re.compile(rf"{LABEL}\Z")
 _PORT: Final = re.compile(rf"{PORT}\Z")

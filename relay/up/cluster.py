@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from relay.store.forming import ClusterSeat, Forming
+from relay.text.hosts import LOOPBACK
 from relay.up import access
 from relay.up.embedded import ADMIN_URL_FILE, EmbeddedServer, configuration, find_program, made_passwords
 
@@ -18,7 +19,6 @@ PRIMARIES: Final = 3
 SERVERS: Final = 2 * PRIMARIES
 #: Every primary has one replica, which must confirm a write before it counts.
 REPLICAS: Final = 1
-_HOST: Final = "127.0.0.1"
 _OWN: Final = """\
 cluster-enabled yes
 cluster-config-file nodes.conf
@@ -63,13 +63,13 @@ class EmbeddedCluster:
 
     def url(self, user: str) -> str:
         """Return the address of the cluster for one of its users, password included."""
-        hosts = ",".join(f"{_HOST}:{server.port}" for server in self.servers)
+        hosts = ",".join(f"{LOOPBACK}:{server.port}" for server in self.servers)
         return f"redis+cluster://{user}:{self.passwords[user]}@{hosts}"
 
     def form(self, is_wanted: Callable[[], bool]) -> None:
         """Form the cluster unless it was formed before, and wait until it serves; raise as `Forming.finish`."""
         seats = [
-            ClusterSeat(server.url(access.ADMINISTRATOR), _HOST, server.port, bus_port)
+            ClusterSeat(server.url(access.ADMINISTRATOR), LOOPBACK, server.port, bus_port)
             for server, bus_port in zip(self.servers, self.bus_ports, strict=True)
         ]
         Forming(seats, PRIMARIES).finish(is_wanted)

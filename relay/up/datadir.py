@@ -11,16 +11,18 @@ from typing import IO, TYPE_CHECKING, Final
 
 from relay.errors import SettingsError
 from relay.settings import ENV_FILE
+from relay.settings.names import AUDIT_KEY, DATA_KEYS, FLOWER_AUTH, TARGET_KEYS
 from relay.settings.private_file import read_private_file
 from relay.up.ports import FreePorts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-#: The files that hold the key rings; without them registrations and contents are lost.
-KEY_FILES: Final = ("target.keys", "data.keys")
-#: The private key that signs the audit trail, and the public key with which anyone can check it.
-AUDIT_KEY_FILE: Final = "audit.key"
+#: The files that hold the key rings, by their settings; without them registrations and contents are lost.
+RING_FILES: Final = {TARGET_KEYS: "target.keys", DATA_KEYS: "data.keys"}
+#: All files with secrets that a start makes, by their settings.
+SECRET_FILES: Final = {**RING_FILES, AUDIT_KEY: "audit.key", FLOWER_AUTH: "flower.auth"}
+#: The public key with which anyone can check the audit trail.
 AUDIT_PUBLIC_FILE: Final = "audit.pub"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.,:/@%+=?\[\]-]*")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from relay.errors import SettingsError, Unavailable
 from relay.store.health import answers
+from relay.text.hosts import LOOPBACK
 from relay.up import access
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: The file with the administrator's address of the embedded server, which no process of the relay is given.
 ADMIN_URL_FILE: Final = "admin.url"
+#: The configuration of the embedded server.
+CONFIGURATION_FILE: Final = "valkey.conf"
 FSYNC: Final = ("always", "everysec")
 _PROGRAMS: Final = ("valkey-server", "redis-server")
 _READY_S: Final = 120.0  # a large append-only file takes long to load
@@ -27,7 +30,7 @@ _POLL_S: Final = 0.05
 
 #: Settings of the server that do not depend on an option of `relay up`.
 SETTINGS: Final[Mapping[str, str]] = {
-    "bind": "127.0.0.1",
+    "bind": LOOPBACK,
     "save": '""',
     "appendonly": "yes",
     "no-appendfsync-on-rewrite": "no",
@@ -70,14 +73,14 @@ class EmbeddedServer:
         program, passwords = find_program(), made_passwords(directory)
         port = directory.port("valkey")
         text = configuration(directory.server, port=port, fsync=fsync) + access.rules(passwords)
-        directory.write("valkey.conf", text)
-        server = cls((program, str(directory.path / "valkey.conf")), port, passwords)
+        directory.write(CONFIGURATION_FILE, text)
+        server = cls((program, str(directory.path / CONFIGURATION_FILE)), port, passwords)
         directory.write(ADMIN_URL_FILE, server.url(access.ADMINISTRATOR) + "\n")
         return server
 
     def url(self, user: str) -> str:
         """Return the address of the server for one of its users, password included."""
-        return f"redis://{user}:{self.passwords[user]}@127.0.0.1:{self.port}/0"
+        return f"redis://{user}:{self.passwords[user]}@{LOOPBACK}:{self.port}/0"
 
     def wait(self, is_wanted: Callable[[], bool]) -> None:
         """Wait until the server answers and has loaded its file.

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 from relay.settings import FILE_SUFFIX, Settings
 from relay.settings.env_file import derived_addresses, not_given, read_env_file
 from relay.settings.kinds import as_text
+from relay.settings.names import ADDRESSES, API_URL, EGRESS_ALLOW, FLOWER_URL, STORE_REPLICAS
+from relay.text.hosts import LOOPBACK
 from relay.text.server_addresses import is_cluster
-from relay.up import processes
 from relay.up.cluster import REPLICAS
-from relay.up.datadir import AUDIT_KEY_FILE
-from relay.up.servers import STORE_REPLICAS
+from relay.up.datadir import SECRET_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,24 +20,16 @@ if TYPE_CHECKING:
     from relay.up.datadir import DataDir
 
 #: Settings that every start sets anew, from its own options.
-_DECIDED: Final = ("RELAY_API_URL", "RELAY_FLOWER_URL")
-_EGRESS_ALLOW: Final = "RELAY_EGRESS_ALLOW"
-#: Settings that `relay up` keeps in files of their own, if it has made their values.
-_FILES: Final = {
-    "RELAY_TARGET_KEYS": "target.keys",
-    "RELAY_DATA_KEYS": "data.keys",
-    "RELAY_AUDIT_KEY": AUDIT_KEY_FILE,
-    "RELAY_FLOWER_AUTH": "flower.auth",
-}
+_DECIDED: Final = (API_URL, FLOWER_URL)
 
 
 def kept_settings(directory: DataDir, given: Mapping[str, str]) -> dict[str, str]:
     """Return the last start's settings that are neither defaults nor its own choices, and that ``given`` lacks."""
     saved = read_env_file(directory.env_file)
-    if _EGRESS_ALLOW in saved:
-        saved[_EGRESS_ALLOW] = _without_demo(saved[_EGRESS_ALLOW], directory)
+    if EGRESS_ALLOW in saved:
+        saved[EGRESS_ALLOW] = _without_demo(saved[EGRESS_ALLOW], directory)
     own = {*_DECIDED, *derived_addresses(saved), *_own_files(directory)}
-    embedded = {name for name in processes.ADDRESSES if _is_embedded(saved.get(name, ""), directory)}
+    embedded = {name for name in ADDRESSES if _is_embedded(saved.get(name, ""), directory)}
     own |= embedded
     if any(is_cluster(saved[name]) for name in embedded) and saved.get(STORE_REPLICAS) == str(REPLICAS):
         own.add(STORE_REPLICAS)
@@ -66,7 +58,7 @@ def _by_name() -> dict[str, Setting]:
 
 
 def _own_files(directory: DataDir) -> Iterator[str]:
-    return (name for name, file in _FILES.items() if (directory.path / file).exists())
+    return (name for name, file in SECRET_FILES.items() if (directory.path / file).exists())
 
 
 def _is_embedded(redis_url: str, directory: DataDir) -> bool:
@@ -80,5 +72,5 @@ def _without_demo(allowed: str, directory: DataDir) -> str:
     port = directory.path / "demo.port"
     if not port.exists():
         return allowed
-    demo = f"{processes.LOOPBACK}:{port.read_text(encoding='ascii').strip()}"
+    demo = f"{LOOPBACK}:{port.read_text(encoding='ascii').strip()}"
     return ",".join(entry for entry in allowed.split(",") if entry != demo)

@@ -17,11 +17,22 @@ from relay.audit.signing_keys import AuditSigner, new_private_text
 from relay.egress import AddressPolicy
 from relay.errors import SettingsError, Unavailable
 from relay.settings import FILE_SUFFIX, Settings, child_environ
+from relay.settings.names import (
+    API_URL,
+    AUDIT_KEY,
+    DATA_KEYS,
+    EGRESS_ALLOW,
+    FLOWER_AUTH,
+    FLOWER_URL,
+    OPERATOR,
+    TARGET_KEYS,
+)
 from relay.store.health import read_workers
 from relay.store.partitions import agreed_client
+from relay.text.hosts import LOOPBACK
 from relay.up import processes
 from relay.up.child import Child, leftovers
-from relay.up.datadir import AUDIT_KEY_FILE, AUDIT_PUBLIC_FILE, KEY_FILES, DataDir
+from relay.up.datadir import AUDIT_PUBLIC_FILE, RING_FILES, SECRET_FILES, DataDir
 from relay.up.kept_settings import kept_settings
 from relay.up.ports import CAN_BE_SHARED, listeners_on
 from relay.up.servers import EmbeddedServers
@@ -41,7 +52,7 @@ _READY_S: Final = 120.0
 _PROBE_S: Final = 2.0
 _HOPELESS_DEATHS: Final = 4
 #: Settings that are not written to relay.env: each user of the commands has an operator's name of their own.
-_UNSAVED: Final = ("RELAY_OPERATOR",)
+_UNSAVED: Final = (OPERATOR,)
 _WORKER_GROUPS: Final = ("interactive", "bulk")
 
 
@@ -166,8 +177,8 @@ class LocalRelay:
     def _settings_with_ring_files(self) -> dict[str, str]:
         """Return the settings, with key files instead of keys, so that processes follow changes of the key rings."""
         variables = self.settings.to_environ()
-        for file in KEY_FILES:
-            name, path = "RELAY_" + file.replace(".", "_").upper(), self.directory.path / file
+        for name, file in RING_FILES.items():
+            path = self.directory.path / file
             if path.exists() and name in variables:
                 del variables[name]
                 variables[name + FILE_SUFFIX] = str(path)
@@ -202,26 +213,25 @@ def _with_ports(plan: LaunchPlan, ports: FreePorts) -> LaunchPlan:
 
 def _complete(given: dict[str, str], directory: DataDir, plan: LaunchPlan, demo_port: int | None) -> None:
     """Add the settings that this start sets itself, and keys and a password where the environment has none."""
-    given["RELAY_API_URL"] = f"http://{processes.LOOPBACK}:{plan.port}"
-    given["RELAY_FLOWER_URL"] = f"http://{processes.LOOPBACK}:{plan.flower_port}"
-    made = dict.fromkeys(KEY_FILES, _refuse_new_keys if directory.has_records() else Vault.new_key_text)
-    made |= {AUDIT_KEY_FILE: new_private_text, "flower.auth": _new_flower_auth}
-    for file, make in made.items():
-        name = "RELAY_" + file.replace(".", "_").upper()
+    given[API_URL] = f"http://{LOOPBACK}:{plan.port}"
+    given[FLOWER_URL] = f"http://{LOOPBACK}:{plan.flower_port}"
+    made = dict.fromkeys(RING_FILES, _refuse_new_keys if directory.has_records() else Vault.new_key_text)
+    made |= {AUDIT_KEY: new_private_text, FLOWER_AUTH: _new_flower_auth}
+    for name, make in made.items():
         if not (given.get(name) or given.get(name + FILE_SUFFIX)):
-            given[name] = directory.secret(file, make)
+            given[name] = directory.secret(SECRET_FILES[name], make)
     if demo_port is not None:
-        allowed = given.get("RELAY_EGRESS_ALLOW", "")
-        given["RELAY_EGRESS_ALLOW"] = ",".join(filter(None, (allowed, f"{processes.LOOPBACK}:{demo_port}")))
+        allowed = given.get(EGRESS_ALLOW, "")
+        given[EGRESS_ALLOW] = ",".join(filter(None, (allowed, f"{LOOPBACK}:{demo_port}")))
 
 
 def _check_lists_and_keys(settings: Settings) -> None:
     """Raise ``SettingsError`` for bad address lists or keys, before they are written and processes fail on them."""
     AddressPolicy(settings.egress_allow, settings.egress_deny, settings.egress_ports)
     for name, keys, read in (
-        (processes.TARGET_KEYS, settings.target_keys, Vault.from_text),
-        (processes.DATA_KEYS, settings.data_keys, Vault.from_text),
-        (processes.AUDIT_KEY, settings.audit_key, AuditSigner),
+        (TARGET_KEYS, settings.target_keys, Vault.from_text),
+        (DATA_KEYS, settings.data_keys, Vault.from_text),
+        (AUDIT_KEY, settings.audit_key, AuditSigner),
     ):
         try:
             read(keys.reveal() if keys else "")
@@ -232,8 +242,8 @@ def _check_lists_and_keys(settings: Settings) -> None:
 def _refuse_new_keys() -> str:
     """Raise ``SettingsError`` instead of making new keys, which would not open the existing records."""
     raise SettingsError(
-        f"The data directory has records but not its key files ({', '.join(KEY_FILES)}): restore them from the"
-        " back-up, or start with another --data-dir."
+        f"The data directory has records but not its key files ({', '.join(RING_FILES.values())}): restore them"
+        " from the back-up, or start with another --data-dir."
     )
 
 

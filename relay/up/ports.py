@@ -9,7 +9,7 @@ from collections import deque
 from pathlib import Path
 from typing import Final
 
-from relay.up.processes import LOOPBACK
+from relay.text.hosts import LOOPBACK
 
 #: Whether several processes can listen on one port, each with its own socket, and share its connections: Granian sets
 #: `SO_REUSEPORT`, which spreads connections on Linux only (`socket(7)`).

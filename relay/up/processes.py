@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from relay.settings.names import ADDRESSES, API_CPU, AUDIT_KEY, DATA_KEYS, EGRESS_PROXY, FLOWER_AUTH, TARGET_KEYS
+from relay.text.hosts import LOOPBACK
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 API_PORT: Final = 8000
 FLOWER_PORT: Final = 5555
-LOOPBACK: Final = "127.0.0.1"
 
 #: Threads of the API beyond those that waiting callers may take, for requests that do not wait.
 SPARE_THREADS: Final = 44
@@ -24,16 +26,8 @@ WORKER_CONCURRENCY: Final = 4
 #: How many tasks Flower keeps, each in about 4.7 KB of memory.
 FLOWER_TASKS: Final = 5000
 
-TARGET_KEYS: Final = "RELAY_TARGET_KEYS"
-DATA_KEYS: Final = "RELAY_DATA_KEYS"
-AUDIT_KEY: Final = "RELAY_AUDIT_KEY"
-_FLOWER_AUTH: Final = "RELAY_FLOWER_AUTH"
-_API_CPU: Final = "RELAY_API_CPU"
-_EGRESS_PROXY: Final = "RELAY_EGRESS_PROXY"  # may contain a password
-#: The settings with the servers' addresses.
-ADDRESSES: Final = ("RELAY_REDIS_URL", "RELAY_BROKER_URL", "RELAY_STORE_URL")
 #: Secret settings, which processes that do not need them are not given.
-SECRETS: Final = (TARGET_KEYS, DATA_KEYS, AUDIT_KEY, _FLOWER_AUTH, _EGRESS_PROXY)
+SECRETS: Final = (TARGET_KEYS, DATA_KEYS, AUDIT_KEY, FLOWER_AUTH, EGRESS_PROXY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +39,7 @@ class Process:
 
     name: str
     command: tuple[str, ...]
-    without: tuple[str, ...] = (_FLOWER_AUTH,)
+    without: tuple[str, ...] = (FLOWER_AUTH,)
     extra: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None  # of the embedded servers; None: it does not use them
 
@@ -72,8 +66,8 @@ def api(
     return Process(
         _numbered("api", number),
         command,
-        without=(TARGET_KEYS, AUDIT_KEY, _FLOWER_AUTH, _EGRESS_PROXY),
-        extra={} if cpu is None else {_API_CPU: str(cpu + number - 1)},
+        without=(TARGET_KEYS, AUDIT_KEY, FLOWER_AUTH, EGRESS_PROXY),
+        extra={} if cpu is None else {API_CPU: str(cpu + number - 1)},
         user="api",
     )
 

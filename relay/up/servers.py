@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from relay.errors import SettingsError
 from relay.settings import FILE_SUFFIX
-from relay.settings.env_file import BROKER_URL, REDIS_URL, STORE_URL
+from relay.settings.names import ADDRESSES, BROKER_URL, REDIS_URL, STORE_REPLICAS, STORE_URL
 from relay.store.scripts import renew
 from relay.up import processes
 from relay.up.access import ADMINISTRATOR, OPERATOR
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from relay.up.datadir import DataDir
     from relay.up.processes import Process
     from relay.up.supervisor import Supervisor
-
-STORE_REPLICAS: Final = "RELAY_STORE_REPLICAS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ class EmbeddedServers:
     def addresses_for(self, user: str, written: Mapping[str, str]) -> dict[str, str]:
         """Return the settings in ``written`` that are an operator's address of a server here, made out for ``user``."""
         own = {each.url(OPERATOR): each.url(user) for each in (self.single, self.cluster) if each is not None}
-        return {name: own[written[name]] for name in processes.ADDRESSES if written.get(name) in own}
+        return {name: own[written[name]] for name in ADDRESSES if written.get(name) in own}
 
 
 def _refuse_the_other_kind(directory: DataDir, *, cluster: bool) -> None:

@@ -9,7 +9,7 @@ import pytest
 from kombu import Connection
 
 from relay.errors import SettingsError
-from relay.settings import ENV_FILE, Secret, Settings, child_environ
+from relay.settings import ENV_FILE, PREFIX, Secret, Settings, child_environ, names
 
 REDIS = "redis://:hunter2-hunter2@127.0.0.1:6379/0"
 
@@ -30,6 +30,12 @@ def test_only_the_redis_url_has_to_be_set():
     assert settings().redis_url.reveal() == REDIS
     with pytest.raises(SettingsError, match="RELAY_REDIS_URL"):
         Settings.from_environ({})
+
+
+def test_every_name_by_which_code_refers_to_a_setting_is_one():
+    named = {text for text in vars(names).values() if isinstance(text, str) and text.startswith(PREFIX)} - {PREFIX}
+    assert named
+    assert named <= {about.name for _, about in Settings.described()}
 
 
 def test_broker_and_store_are_on_the_one_redis_by_default():
