@@ -42,7 +42,7 @@ GROUP: Final = 128
 PAGES: Final = 200  # of each listing, one after the other
 BOUND_MS: Final = 20.0
 DAY_MS: Final = 24 * 3600 * 1000
-LIMITS: Final = Limits(10**9, 10**9, 1 << 50, 30 * DAY_MS, 90 * DAY_MS, 30 * DAY_MS)
+LIMITS: Final = Limits(10**9, 10**9, 1 << 50, 30 * DAY_MS, 90 * DAY_MS, 30 * DAY_MS, DAY_MS)
 #: How each of a hundred calls ends, in order.
 ENDS: Final = (
     *[(State.DELIVERED, Outcome.ANSWERED, 200)] * 90,
@@ -71,7 +71,7 @@ class Archive:
         self.client = client
         self.store = InvocationStore(client, LIMITS, lease_margin_ms=10_000)
         self.listing = Listing(client)
-        self.runs = ReplayRuns(client, keep_ms=DAY_MS)
+        self.runs = ReplayRuns(client, keep_ms=DAY_MS, max_age_ms=DAY_MS)
         self.replays = Replays(ReplayStore(client, LIMITS), self.runs, self.listing, lambda _ready: None)
         for number in range(10):
             client.hset(SINGLE.webhooks("shop"), f"hook{number}", 1)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.nodes import Nodes
 
 DAY_MS: Final = 24 * 3600 * 1000
-LIMITS: Final = Limits(10**9, 10**9, 1 << 50, 30 * DAY_MS, 90 * DAY_MS, 30 * DAY_MS)
+LIMITS: Final = Limits(10**9, 10**9, 1 << 50, 30 * DAY_MS, 90 * DAY_MS, 30 * DAY_MS, DAY_MS)
 HOOK: Final = "hook"
 ATTEMPT: Final = Attempt(1, 1, 5, 200, Outcome.ANSWERED, Sent.ANSWERED)
 

@@ -106,8 +106,8 @@ class Neighbours:
 
     def replay(self, name: str, calls: int, rate_per_s: float) -> Callable[[], ReplayJob]:
         """Starts a replay of a webhook's calls, however they ended; the returned function tells how far it is."""
-        limits = Limits(0, 0, 0, KEPT_MS, KEPT_MS, KEPT_MS)
-        store, runs = ReplayStore(self.client, limits), ReplayRuns(self.client, keep_ms=KEPT_MS)
+        limits = Limits(0, 0, 0, KEPT_MS, KEPT_MS, KEPT_MS, KEPT_MS)
+        store, runs = ReplayStore(self.client, limits), ReplayRuns(self.client, keep_ms=KEPT_MS, max_age_ms=KEPT_MS)
         replays = Replays(store, runs, Listing(self.client), lambda _ready: None)  # the workers' sweep finds the job
         wanted = Filter(webhook_id=name, states=frozenset({State.DELIVERED}))
         job = replays.start(PLUGIN, Request(filter=wanted, max=calls, rate_per_second=rate_per_s), caller="bench")

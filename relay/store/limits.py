@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from relay.settings import Settings
-
-DEFAULT_AGE_MS: Final = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +19,10 @@ class Limits:
     retention_ms: int
     failed_retention_ms: int
     rejected_retention_ms: int
+    max_age_ms: int  # the largest age of a call, unless its webhook sets another
     max_pending_bytes_per_plugin: int = 1 << 60
     max_kept_bytes_per_plugin: int = 1 << 60
     contents_retention_ms: int = 0  # for payload and result; 0: as long as their records
-    max_age_ms: int = DEFAULT_AGE_MS  # the largest age of a call, unless its webhook sets another
 
     @property
     def retention_args(self) -> tuple[int, int, int, int]:

@@ -12,7 +12,6 @@ from relay.invocation import Purpose
 from relay.store.acceptance import chain_args
 from relay.store.invocations import GRACE_MS
 from relay.store.keyspace import SINGLE, Keyspace
-from relay.store.limits import DEFAULT_AGE_MS
 from relay.store.replays import ReplayState
 from relay.store.scripts import Scripts
 from relay.store.server_errors import adding_sentence
@@ -125,7 +124,7 @@ class ReplayRuns:
         client: redis.Redis,
         *,
         keep_ms: int,
-        max_age_ms: int = DEFAULT_AGE_MS,
+        max_age_ms: int,
         keys: Keyspace = SINGLE,
         replicas: int = 0,
     ) -> None:

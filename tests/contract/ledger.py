@@ -22,6 +22,7 @@ LIMITS = Limits(
     retention_ms=30 * DAY_MS,
     failed_retention_ms=90 * DAY_MS,
     rejected_retention_ms=30 * DAY_MS,
+    max_age_ms=DAY_MS,
 )
 _tokens = itertools.count()
 

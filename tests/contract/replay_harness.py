@@ -22,7 +22,7 @@ class ReplayHarness:
         self.ledger = ledger
         self.client = ledger.client
         self.store = ReplayStore(ledger.client, LIMITS)
-        self.runs = ReplayRuns(ledger.client, keep_ms=DAY_MS)
+        self.runs = ReplayRuns(ledger.client, keep_ms=DAY_MS, max_age_ms=DAY_MS)
         self.published = []
         self.replays = Replays(self.store, self.runs, ledger.listing, self.published.extend)
 

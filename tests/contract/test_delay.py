@@ -6,7 +6,7 @@ import time
 
 from relay.invocation import State
 from relay.store import keyspace
-from relay.store.limits import DEFAULT_AGE_MS
+from tests.contract.ledger import DAY_MS
 from tests.store_keys import KEYS
 
 MINUTE_MS = 60_000
@@ -59,8 +59,8 @@ def test_a_delayed_call_can_be_cancelled(ledger):
 def test_its_age_counts_from_when_it_may_be_sent_first(ledger):
     ref = ledger.accepted(delay_ms=MINUTE_MS, max_age_ms=1_000)
     assert ledger.time_ms(ref, "endBy") == ledger.time_ms(ref, "createdAt") + MINUTE_MS + 1_000
-    other = ledger.accepted(delay_ms=10 * DEFAULT_AGE_MS)
-    assert ledger.time_ms(other, "endBy") == ledger.time_ms(other, "createdAt") + 11 * DEFAULT_AGE_MS
+    other = ledger.accepted(delay_ms=10 * DAY_MS)
+    assert ledger.time_ms(other, "endBy") == ledger.time_ms(other, "createdAt") + 11 * DAY_MS
 
 
 def test_a_delayed_chain_has_its_whole_time_when_it_begins(ledger):

@@ -87,7 +87,12 @@ class Harness:
 
 def a_limit(**changes):
     fields = {"max_pending": 1000, "max_pending_per_plugin": 1000, "max_pending_bytes": 1 << 30}
-    keep = {"retention_ms": 30 * DAY_MS, "failed_retention_ms": 30 * DAY_MS, "rejected_retention_ms": 30 * DAY_MS}
+    keep = {
+        "retention_ms": 30 * DAY_MS,
+        "failed_retention_ms": 30 * DAY_MS,
+        "rejected_retention_ms": 30 * DAY_MS,
+        "max_age_ms": DAY_MS,
+    }
     return Limits(**(fields | keep | changes))
 
 
