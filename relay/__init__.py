@@ -1,7 +1,7 @@
 """The webhook relay: plugins call third-party endpoints without seeing URL or credentials.
 
-``from relay import Relay`` is the Python client, ``AsyncRelay`` its twin for asyncio; they are loaded on first use, so
-that the relay's own processes do not load them.
+``from relay import Relay`` is the Python client, ``AsyncRelay`` the same client for asyncio; they are loaded on first
+use, so that the relay's own processes do not load them.
 """
 
 from __future__ import annotations

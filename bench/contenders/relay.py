@@ -33,7 +33,7 @@ KEYS_CREATE: Final = f"keys create --plugin {PLUGIN} --scope trigger --scope ope
 COMMAND_S: Final = 60.0
 API_LOOKS_S: Final = 0.05
 API_CPU: Final = "RELAY_API_CPU"
-CREWS: Final = {1: "1 worker", 2: "2 workers"}
+WORKER_COUNTS: Final = {1: "1 worker", 2: "2 workers"}
 
 
 class Relay:
@@ -50,10 +50,11 @@ class Relay:
 
     def variants(self, workload: Workload) -> Sequence[Variant]:
         if workload == "drain":
-            return [Variant(name, workers) for workers, name in CREWS.items()]
+            return [Variant(name, workers) for workers, name in WORKER_COUNTS.items()]
+        counts = {0: ""} if workload == "accept" else WORKER_COUNTS
         return [
-            Variant(", ".join([*crew, apis, *where]), workers, settings, fronts)
-            for workers, crew in ([(0, [])] if workload == "accept" else [(n, [name]) for n, name in CREWS.items()])
+            Variant(", ".join(filter(None, [label, apis, *where])), workers, settings, fronts)
+            for workers, label in counts.items()
             for fronts, apis in ((1, "1 API"), (2, "2 APIs"))
             for where, settings in ((["each on 1 CPU"], {API_CPU: "0"}), ([], {}))
         ]

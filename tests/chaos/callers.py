@@ -27,7 +27,7 @@ KEYED = 0.3  # the share of single triggers with an Idempotency-Key, which are r
 
 
 @dataclass(frozen=True)
-class Told:
+class AcceptedTrigger:
     """What the API answered to a trigger that it accepted."""
 
     reference_id: str
@@ -44,7 +44,7 @@ class Callers:
     url: str
     keys: dict[str, str]  # by plugin
     plan: Plan
-    told: list[Told] = field(default_factory=list)
+    told: list[AcceptedTrigger] = field(default_factory=list)
     slowest_answer_s: float = 0.0
     hung: int = 0  # how many requests got no answer within PATIENCE_S
     refused: list[str] = field(default_factory=list)  # unexpected answers
@@ -111,7 +111,7 @@ class Callers:
                 time.sleep(chance.uniform(*BACK_OFF_S))
                 continue
             results = answer.json()["results"]
-            self._note(Told(each["referenceId"], hook, _now_ms()) for hook, each in zip(hooks, results, strict=True)
+            self._note(AcceptedTrigger(each["referenceId"], hook, _now_ms()) for hook, each in zip(hooks, results, strict=True)
                        if "referenceId" in each)  # fmt: skip
             hooks = [hook for hook, each in zip(hooks, results, strict=True) if "referenceId" not in each]
 
@@ -127,7 +127,7 @@ class Callers:
             time.sleep(chance.uniform(*BACK_OFF_S))
         body = answer.json()
         result = (body["status"], body["error"]) if answer.status_code == 200 else None
-        self._note([Told(body["referenceId"], hook, _now_ms(), key, result)])
+        self._note([AcceptedTrigger(body["referenceId"], hook, _now_ms(), key, result)])
 
     def _send(self, session, path, value, headers) -> requests.Response | None:
         started_s = time.monotonic()

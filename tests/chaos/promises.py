@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from relay.invocation import Invocation
-    from tests.chaos.callers import Told
+    from tests.chaos.callers import AcceptedTrigger
     from tests.chaos.evidence import Evidence
     from tests.chaos.faults import Fault
 
@@ -41,7 +41,7 @@ class Check:
 class Trial:
     """Everything that is judged. ``excused`` are the ids that may have lost data in a power loss."""
 
-    told: list[Told]
+    told: list[AcceptedTrigger]
     evidence: Evidence
     faults: list[Fault]
     changed: dict[str, tuple[Any, Any]]

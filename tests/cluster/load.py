@@ -11,7 +11,7 @@ from relay.accept.intake import TriggerRequest
 from relay.errors import RelayError
 from relay.reference_id import new_reference_id
 from relay.store.measures import Measures
-from tests.chaos.callers import Told
+from tests.chaos.callers import AcceptedTrigger
 from tests.chaos.evidence import AWAY, Evidence, pending_of
 from tests.chaos.faults import Fault
 from tests.chaos.plan import Hook
@@ -32,7 +32,7 @@ class Load:
         self._pause_s = pause_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
-        self.accepted: list[Told] = []
+        self.accepted: list[AcceptedTrigger] = []
         self._by_plugin: Counter[str] = Counter()
         self.refused = 0
         self.tried = 0
@@ -85,7 +85,7 @@ class Load:
                 time.sleep(0.05)
             else:
                 self._by_plugin[plugin] += 1
-                self.accepted.append(Told(accepted.reference_id, webhook, _now_ms()))
+                self.accepted.append(AcceptedTrigger(accepted.reference_id, webhook, _now_ms()))
             time.sleep(self._pause_s)
 
     def check(self) -> Counter[str]:

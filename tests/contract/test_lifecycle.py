@@ -94,7 +94,7 @@ def refused(ledger, repeatable):
     return ledger.accepted(repeatable=repeatable, refusal=Outcome.REQUEST_REJECTED), "nobody"
 
 
-BROUGHT = {
+WAYS_INTO = {
     None: (nothing,),
     State.QUEUED: (queued,),
     State.SENDING: (sending, lost, lost_thrice),
@@ -247,7 +247,7 @@ def position(ledger, ref):
 def happened(ledger, states, circumstances=CIRCUMSTANCES):
     """Return the transitions seen when every act met invocations in these states, in every circumstance."""
     for state in states:
-        every = itertools.product(BROUGHT[state], (True, False), circumstances, acts())
+        every = itertools.product(WAYS_INTO[state], (True, False), circumstances, acts())
         for bring, repeatable, circumstance, (name, act) in every:
             empty(ledger)
             ref, token = bring(ledger, repeatable)
@@ -412,7 +412,7 @@ every_server = pytest.mark.parametrize("redis_client", SERVERS, indirect=True)
 @pytest.mark.timeout(400)  # the fake compiles scripts anew for every run
 @every_server
 def test_exactly_the_listed_transitions_happen(ledger):
-    unfinished = [state for state in BROUGHT if state not in FINAL]
+    unfinished = [state for state in WAYS_INTO if state not in FINAL]
     seen = {*happened(ledger, unfinished), *happened_in_chains(ledger)}
     assert (seen - LISTED, LISTED - seen) == (set(), set())
 
@@ -434,7 +434,7 @@ def claimed_twice(ledger, ref, wanted):
 @every_server
 @pytest.mark.parametrize("is_aged", [False, True])
 def test_a_repeated_claim_gives_the_same_answer(ledger, is_aged):
-    states = [bring for state in BROUGHT if state for bring in BROUGHT[state]]
+    states = [bring for state in WAYS_INTO if state for bring in WAYS_INTO[state]]
     for bring, repeatable, circumstance, wanted in itertools.product(
         states, (True, False), CIRCUMSTANCES, (True, False)
     ):
@@ -458,4 +458,4 @@ def test_a_repeated_claim_of_a_chain_or_a_step_gives_the_same_answer(ledger, sit
 
 
 def test_every_state_that_can_be_reached_is_looked_at():
-    assert {after for _, after, _ in LISTED} | {None} == BROUGHT.keys() | {State.WAITING} == {None, *State}
+    assert {after for _, after, _ in LISTED} | {None} == WAYS_INTO.keys() | {State.WAITING} == {None, *State}

@@ -134,7 +134,7 @@ def test_ids_may_come_in_many_pieces(harness):
     assert (job.state, job.started, job.skipped_reasons) == (ReplayState.DONE, 1, {"expired": 700})
 
 
-def test_a_list_with_something_that_is_no_id_starts_nothing(harness):
+def test_a_list_with_an_invalid_id_starts_nothing(harness):
     (known,) = harness.failed(1)
     with pytest.raises(BadParameter):
         harness.start(reference_ids=[known, "no-id"])

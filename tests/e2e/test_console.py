@@ -73,13 +73,13 @@ def clinic(running_relay, endpoint):
 
 
 @pytest.fixture
-def desk(browser, clinic):
+def console(browser, clinic):
     with opened(browser, clinic.url) as console:
         yield console.signed_in(clinic.key)
 
 
-def test_an_operator_finds_what_failed_and_why_and_replays_only_that(desk, clinic):
-    page = desk.page
+def test_an_operator_finds_what_failed_and_why_and_replays_only_that(console, clinic):
+    page = console.page
     failed = page.get_by_role("table", name="What failed in the last hour").get_by_role("row")
     reminders = failed.filter(has_text="send-reminder")
     reminders.get_by_text("answered 503").and_(page.locator("td")).wait_for()
@@ -126,27 +126,27 @@ def test_an_operator_finds_what_failed_and_why_and_replays_only_that(desk, clini
     page.get_by_label("Leave out calls that a replay sent again successfully").check()
     reminder.first.wait_for(state="detached")
     assert "unreplayed=true" in page.url
-    assert desk.said == []
+    assert console.said == []
 
 
-def test_a_chain_is_shown_with_its_steps(desk, clinic):
-    desk.go(f"invocations/{clinic.chain}", "book")
-    chain = desk.page.locator(".tree")
+def test_a_chain_is_shown_with_its_steps(console, clinic):
+    console.go(f"invocations/{clinic.chain}", "book")
+    chain = console.page.locator(".tree")
     assert chain.get_by_text("get-patient").is_visible()
     assert chain.get_by_text("update-record").is_visible()
     chain.get_by_role("link").first.click()
-    desk.page.get_by_text("Step of").wait_for()
+    console.page.get_by_text("Step of").wait_for()
 
 
-def test_a_webhook_is_paused_and_let_go_again_and_its_breaker_closed(desk, clinic):
+def test_a_webhook_is_paused_and_let_go_again_and_its_breaker_closed(console, clinic):
     clinic.trigger("fax-letter", 24)
-    desk.go("webhooks", "Webhooks")
-    card = desk.page.get_by_role("article", name="fax-letter")
+    console.go("webhooks", "Webhooks")
+    card = console.page.get_by_role("article", name="fax-letter")
     card.get_by_text("Breaker open").wait_for()
     card.get_by_role("button", name="Close breaker").click()
     card.get_by_text("Breaker open").wait_for(state="detached")
     card.get_by_role("button", name="Pause").click()
-    desk.page.get_by_role("dialog").get_by_role("button", name="Pause").click()
+    console.page.get_by_role("dialog").get_by_role("button", name="Pause").click()
     card.get_by_text("Paused").wait_for()
     state = {each["webhookId"]: each for each in clinic.call("GET", "/v1/traffic")["webhooks"]}["fax-letter"]
     assert (state["paused"], state["breaker"]["state"]) == (True, "closed")
@@ -154,8 +154,8 @@ def test_a_webhook_is_paused_and_let_go_again_and_its_breaker_closed(desk, clini
     card.get_by_text("Paused").wait_for(state="detached")
 
 
-def test_it_says_that_the_relay_is_away_and_goes_on_when_it_is_back(desk):
-    page = desk.page
+def test_it_says_that_the_relay_is_away_and_goes_on_when_it_is_back(console):
+    page = console.page
     page.get_by_text("Live", exact=True).wait_for()
     page.route("**/v1/**", lambda route: route.abort("connectionrefused"))
     page.get_by_text("The relay does not answer. The page keeps trying.").first.wait_for()
@@ -168,7 +168,7 @@ def test_it_says_that_the_relay_is_away_and_goes_on_when_it_is_back(desk):
     ("whk_0000000000000000_nobody", "The relay does not accept this key"),
     ("not ascii: \u00fc", "This is not an API key."),
 ])  # fmt: skip
-def test_a_key_that_is_none_is_told_so(browser, clinic, key, said):
+def test_signing_in_with_an_invalid_key_says_why(browser, clinic, key, said):
     with opened(browser, clinic.url) as console:
         console.sign_in(key)
         console.page.get_by_role("alert").get_by_text(said).wait_for()
@@ -235,8 +235,8 @@ def test_every_view_is_accessible_and_fits(browser, clinic, width, scheme):
         assert console.said == []
 
 
-def test_the_keyboard_alone_leads_past_the_navigation_and_to_every_tab(desk):
-    page = desk.page
+def test_the_keyboard_alone_leads_past_the_navigation_and_to_every_tab(console):
+    page = console.page
     first = page.locator("a, button, input, select, [tabindex='0']").first
     assert first.inner_text() == "Skip to the content"
     first.focus()
@@ -250,9 +250,9 @@ def test_the_keyboard_alone_leads_past_the_navigation_and_to_every_tab(desk):
     assert re.search(r"#/webhooks$", page.url)
 
 
-def test_what_happens_is_seen_within_seconds(desk, clinic):
-    desk.go("invocations", "Invocations")
+def test_what_happens_is_seen_within_seconds(console, clinic):
+    console.go("invocations", "Invocations")
     began_s = time.monotonic()
     (ref,) = clinic.trigger("get-patient")
-    desk.page.get_by_role("link", name=f"Invocation {ref}").wait_for()
+    console.page.get_by_role("link", name=f"Invocation {ref}").wait_for()
     assert time.monotonic() - began_s < 40

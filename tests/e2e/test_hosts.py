@@ -82,7 +82,7 @@ def test_api_processes_behind_one_address_and_workers_elsewhere_need_addresses_a
         workers = Machine(net.hosts[2], tmp_path / "workers", url | {"RELAY_EGRESS_ALLOW": net.ours}, data | target)
         try:
             api = processes.api(host=net.hosts[1].address, port=API_PORT)
-            twins = [doors.start(api) for _ in range(2)]
+            apis = [doors.start(api) for _ in range(2)]
             for group in ("interactive", "bulk"):
                 workers.start(processes.worker(group))
             runtime = cli_runtime(Settings.from_environ({**url, **data, **target, "RELAY_EGRESS_ALLOW": net.ours}))
@@ -99,8 +99,8 @@ def test_api_processes_behind_one_address_and_workers_elsewhere_need_addresses_a
 
             wait_until(lambda: listening(net.hosts[1]) == 2 and is_ready(base), READY_S)
             refs = {trigger(number) for number in range(20)}
-            for twin in twins:  # while the first is down the second serves, then the restarted first
-                kill(twin)
+            for each in apis:  # while the first is down the second serves, then the restarted first
+                kill(each)
                 wait_until(lambda: listening(net.hosts[1]) == 1, READY_S)
                 refs |= {trigger(number) for number in range(20)}
                 doors.start(api)

@@ -25,9 +25,9 @@ WAIT_S = 90  # a caller that no notice reaches gets its answer only after this
 
 
 @pytest.fixture(scope="module")
-def twins(tmp_path_factory, endpoint):
+def two_apis(tmp_path_factory, endpoint):
     """A relay with two API processes, a plugin, and a key of it."""
-    process, relay = start_relay(tmp_path_factory.mktemp("twins") / "d", "--api", "2")
+    process, relay = start_relay(tmp_path_factory.mktemp("two-apis") / "d", "--api", "2")
     try:
         wait_until(lambda: "\nready" in output_of(relay), 90)
         webhooks = {"echo": "/echo", "slow": "/slow/2"}
@@ -87,15 +87,15 @@ def assert_both_serve(relay, key):
     assert len({answer["referenceId"] for answer in answers}) == CALLERS
 
 
-def test_both_serve_on_the_one_port_and_tell_their_own_callers(twins):
-    relay, key = twins
+def test_both_serve_on_the_one_port_and_tell_their_own_callers(two_apis):
+    relay, key = two_apis
     assert "2 processes share this port" in output_of(relay)
     assert listeners_on(urlsplit(relay.base_url).port) == 2
     assert_both_serve(relay, key)
 
 
-def test_one_is_killed_the_other_goes_on_and_the_killed_one_returns_alone(twins, endpoint):
-    relay, key = twins
+def test_one_is_killed_the_other_goes_on_and_the_killed_one_returns_alone(two_apis, endpoint):
+    relay, key = two_apis
     lost = []
 
     def call_and_lose():

@@ -165,8 +165,8 @@ class OneWorker:
     @property
     def _busy(self):
         attempts = self.executor._attempts
-        flights = attempts._active_calls._active_calls  # including those that a stop has given back
-        return self._at_work() or self.executor._under_way or flights or self._to_commit()
+        active = attempts._active_calls._active_calls  # including those that a stop has given back
+        return self._at_work() or self.executor._under_way or active or self._to_commit()
 
     def _to_commit(self):
         """Return whether anything waits in a queue of groups."""
@@ -190,7 +190,7 @@ class OneWorker:
             "slots": SLOTS - executor._slots.free,
             "slots by webhook": dict(executor._slots._held),
             "claims": executor._claimer._under_way,
-            "flights": executor._attempts._active_calls._active_calls,
+            "active calls": executor._attempts._active_calls._active_calls,
             "in progress": executor._in_progress._held,
             "asked for": executor._in_progress._asked_for,
             "replay jobs": executor._replaying._in_progress,

@@ -184,7 +184,7 @@ def test_a_method_that_a_route_does_not_have_leaves_an_act(asked):
         assert [each for _, each, _ in rows] == [outcome], path
 
 
-def test_an_address_that_is_none_of_the_relay_s_is_no_act_of_anybody(asked):
+def test_a_request_to_an_unknown_address_leaves_no_audit_entry(asked):
     """On such an address no key is checked; the log has the request."""
     api = asked.api
     key, row = api.runtime.api_keys.create("acme", ["trigger"])

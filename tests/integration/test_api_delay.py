@@ -28,7 +28,7 @@ def test_a_delayed_trigger_is_accepted_whatever_is_preferred_and_shows_its_time(
 
 
 @pytest.mark.parametrize("delay", [-1, -0.001, MAX_DELAY_S + 1, "5", True, [1], {"s": 1}, 1e300])
-def test_what_is_no_delay_is_named(api, delay):
+def test_an_invalid_delay_is_refused_by_name(api, delay):
     document = problem(api.trigger(body={"data": {"a": 1}, "delay": delay}), 422, "request_rejected")
     assert [fault["pointer"] for fault in document["errors"]] == ["/delay"]
     assert str(MAX_DELAY_S) in document["errors"][0]["message"]
@@ -42,7 +42,7 @@ def test_a_delay_of_nothing_is_not_waited_for_either(api, delay, prefer):
     assert api.taken(["bulk"], wait_s=1.0) == [answer.json()["referenceId"]]
 
 
-def test_a_delay_of_null_is_none(api):
+def test_a_delay_of_null_is_like_none_given(api):
     with api.hand_worker():
         assert api.trigger(body={"data": {"a": 1}, "delay": None}).status_code == 200
 

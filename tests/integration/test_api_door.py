@@ -93,7 +93,7 @@ def test_an_encoded_body_is_refused(api):
 
 
 @pytest.mark.parametrize("body", [b" ", b"{", b"\xef\xbb\xbf{}", b'{"data":1e999}', b'{"data":"\\ud800"}'])
-def test_a_body_that_is_no_strict_json_is_malformed(api, body):
+def test_a_body_that_is_not_strict_json_is_malformed(api, body):
     problem(api.call("POST", "/v1/webhooks/order/trigger", data=body, headers=JSON), 400, "malformed_json")
 
 

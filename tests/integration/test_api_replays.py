@@ -106,7 +106,7 @@ def test_a_replay_is_paused_resumed_and_cancelled(failed):
         ({"filter": {}, "dryrun": True}, "/dryrun"),
     ],
 )
-def test_a_body_that_is_no_request_for_a_replay_is_refused_field_by_field(api, body, pointer):
+def test_an_invalid_request_for_a_replay_is_refused_field_by_field(api, body, pointer):
     document = problem(start(api, **body), 422, "request_rejected")
     assert [each["pointer"] for each in document["errors"]] == [pointer]
 
@@ -117,7 +117,7 @@ def test_members_that_are_null_count_as_not_given(failed):
     assert start(api, **body).json()["matched"] == 3
 
 
-def test_a_body_that_is_no_json_is_malformed(api):
+def test_a_body_that_is_not_json_is_malformed(api):
     answer = api.call(
         "POST", "/v1/replays", key=api.operator_key, data="{", headers={"Content-Type": "application/json"}
     )

@@ -90,7 +90,7 @@ def test_without_a_password_it_does_not_start(shown):
 
 
 @pytest.mark.parametrize("credentials", ["Basic", "Basic !", "Bearer x", "Basic w6k6eA==", "Basic /w==", "Basic a b c"])
-def test_credentials_that_are_none_are_refused_as_wrong_ones_are(shown, credentials):
+def test_malformed_credentials_are_refused_like_wrong_ones(shown, credentials):
     plain, broken = attempt(shown, "/"), attempt(shown, "/", Authorization=credentials)
     assert broken.status_code == 401
     assert broken.text == plain.text

@@ -193,7 +193,7 @@ def test_plain_http_on_a_tls_port_is_tls_failed(caller):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
-def test_a_ca_file_that_is_none_is_a_bad_setting(tmp_path, content):
+def test_an_invalid_ca_file_is_a_bad_setting(tmp_path, content):
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)

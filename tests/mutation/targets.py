@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _EXECUTOR = (
     "tests/unit/test_executor.py tests/executor/test_settling.py tests/executor/test_advancing.py",
-    "tests/executor/test_flights.py tests/executor/test_hanging_logins.py",
+    "tests/executor/test_active_calls.py tests/executor/test_hanging_logins.py",
     "tests/executor/test_any_fault_anywhere.py -k '(at_each_point and NOREPLICAS) or a_stop'",
 )
 _SCRIPTS = tuple(

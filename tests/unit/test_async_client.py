@@ -34,10 +34,10 @@ def run(fake, act, **options):
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_every_call_has_a_twin_with_the_same_parameters(name):
-    twin = getattr(AsyncWebhooks, name)
-    assert inspect.iscoroutinefunction(twin)
-    assert inspect.signature(twin) == inspect.signature(getattr(Webhooks, name))
+def test_every_call_has_a_counterpart_with_the_same_parameters(name):
+    counterpart = getattr(AsyncWebhooks, name)
+    assert inspect.iscoroutinefunction(counterpart)
+    assert inspect.signature(counterpart) == inspect.signature(getattr(Webhooks, name))
 
 
 def test_it_is_made_as_the_plain_one_with_how_many_may_call_at_once():
@@ -63,7 +63,7 @@ def test_it_triggers_waits_looks_up_and_lists(fake):
     assert fake.seen[0].json == {"data": {"x": 1}, "headers": {"X-Name": "v"}, "queryParams": {"page": 1}}
 
 
-def test_it_raises_what_its_twin_raises(fake):
+def test_it_raises_what_the_client_without_asyncio_raises(fake):
     with pytest.raises(errors.WebhookNotRegistered) as raised:
         run(fake, lambda relay: relay.trigger("nobody-knows"))
     assert raised.value.reference_id

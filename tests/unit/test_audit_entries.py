@@ -39,7 +39,7 @@ def test_a_line_of_an_export_gives_the_very_bytes_back(entry, seq):
 
 
 @given(st.binary(max_size=200))
-def test_what_is_no_entry_of_the_relay_s_is_exported_and_read_back_all_the_same(raw):
+def test_a_foreign_entry_is_exported_and_read_back_all_the_same(raw):
     assert raw_from(json.loads(json.dumps(line_of(1, raw)))) == raw
 
 

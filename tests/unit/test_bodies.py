@@ -124,7 +124,7 @@ def test_large_bodies_are_parsed_one_at_a_time_and_small_ones_at_any_time():
 
 
 @pytest.mark.parametrize("length", ["two", "-1", "+2", "0x2", "2, 2", "9" * 20, "\u0662"])
-def test_a_length_that_is_no_number_is_refused(length):
+def test_a_length_that_is_not_a_number_is_refused(length):
     with pytest.raises(BadParameter):
         read_body(a_request(CONTENT_LENGTH=length), 100)
 

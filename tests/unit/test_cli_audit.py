@@ -195,7 +195,7 @@ def test_the_trail_is_followed_from_a_number_on(audited):
     assert "Ann Lee  webhook_apply  acme/pang  created" in words
 
 
-def test_a_file_that_is_no_export_and_a_key_that_is_none_are_refused(audited, tmp_path):
+def test_a_file_that_is_not_an_export_and_an_invalid_key_are_refused(audited, tmp_path):
     file = tmp_path / "x"
     file.write_text("{")
     result = audited.run("audit", "verify", str(file))

@@ -72,7 +72,7 @@ def test_a_key_with_a_name_and_an_end_is_listed_with_both(cli):
 
 
 @pytest.mark.parametrize("text", ["0", "-1d", "90 days", "11y", "4000d", ""])
-def test_an_end_that_is_no_duration_is_wrong_usage(cli, text):
+def test_an_invalid_duration_is_wrong_usage(cli, text):
     arguments = ("--plugin", "acme", "--scope", "trigger", "--expires", text)
     assert cli.run("keys", "create", *arguments).exit_code == 2
 

@@ -118,7 +118,7 @@ def test_ids_come_from_a_file_bare_or_as_they_were_exported(failed):
 
 
 @pytest.mark.parametrize("line", ["x", "{}", '{"referenceId": 3}', "{", "[]", "\x1b[2J"])
-def test_a_file_with_a_line_that_is_no_id_is_wrong_usage_and_starts_nothing(failed, line):
+def test_a_file_with_an_invalid_id_is_wrong_usage_and_starts_nothing(failed, line):
     cli, made = failed
     result = cli.run("replay", "start", "--plugin", "acme", "--from-file", "-", text=f"{made[0]}\n{line}\n")
     assert result.exit_code == 2
@@ -139,7 +139,7 @@ def test_filters_do_not_go_with_a_file(failed):
 
 
 @pytest.mark.parametrize("rate", ["0", "-1", "x", "1/h", "10001", "nan", "inf"])
-def test_a_rate_that_is_none_is_wrong_usage(failed, rate):
+def test_an_invalid_rate_is_wrong_usage(failed, rate):
     cli, _ = failed
     assert cli.run("replay", "plan", "--plugin", "acme", "--rate", rate).exit_code == 2
 

@@ -93,7 +93,7 @@ def test_revisions_that_do_not_differ_are_said_to(two):
 
 
 @pytest.mark.parametrize("value", ["", "two\nlines", "  ", "x" * 3000, "\u00e4"])
-def test_a_secret_that_is_no_header_value_is_refused_and_changes_nothing(two, value):
+def test_a_secret_that_is_not_a_valid_header_value_is_refused_and_changes_nothing(two, value):
     refused = of(two, "set-secret", "hook", "--header", "Authorization", text=value, exit_code=2)
     assert refused["errors"][0]["pointer"] == "/headers/Authorization"
     assert of(two, "history", "hook")[0]["revision"] == 2

@@ -176,7 +176,7 @@ def test_a_step_of_a_rotation_that_has_nothing_to_do_says_so(cli, tmp_path, monk
 
 @pytest.mark.parametrize("words", ["nope", "{'a': 1}", "{", "", "[NaN]", "[" * 40])
 @pytest.mark.parametrize("command", ["trigger", "explain"])
-def test_data_that_is_no_json_is_said_of_the_option_and_not_of_a_body(story, command, words):
+def test_an_error_in_data_that_is_not_json_names_the_option_and_not_a_body(story, command, words):
     result = story[0].run(command, "ping", "--plugin", "acme", "--data", words)
     assert result.exit_code == 2
     assert "Error: --data is n" in result.stderr

@@ -99,7 +99,7 @@ def test_faults_are_told_to_people_on_standard_error_with_line_and_column(cli):
 
 
 @pytest.mark.parametrize("text", [b"", b"\xff\xfe{", b"[]", b"null", b"{", b"[" * 2000])
-def test_what_is_no_document_is_refused_with_exit_two(cli, text):
+def test_an_invalid_document_is_refused_with_exit_status_2(cli, text):
     assert cli.run("webhooks", "apply", "-", "--plugin", "acme", text=text).exit_code == 2
 
 

@@ -207,7 +207,7 @@ def test_a_relay_that_goes_away_while_it_is_waited_for_leaves_the_reference_id(f
 
 
 @pytest.mark.parametrize("item", [5, None, "ok", ["ok"]])
-def test_an_item_that_is_no_mapping_is_a_type_error_before_anything_is_sent(fake, relay, item):
+def test_an_item_that_is_not_a_mapping_is_a_type_error_before_anything_is_sent(fake, relay, item):
     with pytest.raises(TypeError, match="must be a mapping"):
         relay.webhooks.trigger_many([{"webhookId": "ok"}, item])
     assert not fake.seen

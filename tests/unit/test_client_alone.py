@@ -32,7 +32,7 @@ def test_the_client_needs_requests_and_nothing_else():
     assert (done.stdout.strip(), done.stderr) == ("Relay('https://relay.example')", "")
 
 
-def test_its_twin_for_asyncio_needs_no_more():
+def test_the_client_for_asyncio_needs_no_more():
     done = alone("from relay import AsyncRelay\nprint(AsyncRelay('https://relay.example', 'whk_a_b'))")
     assert (done.stdout.strip(), done.stderr) == ("AsyncRelay('https://relay.example')", "")
 

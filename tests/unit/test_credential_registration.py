@@ -93,7 +93,7 @@ def test_one_or_several_signing_secrets_are_part_of_the_target_and_come_back(sec
         ([whsec(), 5], "/signing/1"),
     ],
 )  # fmt: skip
-def test_what_is_no_signing_secret_is_refused(signing, pointer):
+def test_an_invalid_signing_secret_is_refused(signing, pointer):
     assert faults(signing=signing) == [pointer]
 
 
@@ -124,7 +124,7 @@ def test_what_is_no_signing_secret_is_refused(signing, pointer):
         ({"type": "mtls", "certificate": "x"}, "/auth/key"),
     ],
 )
-def test_what_are_no_credentials_is_refused_with_its_place(auth, pointer):
+def test_invalid_credentials_are_refused_with_their_place(auth, pointer):
     assert faults(auth=auth) == [pointer]
 
 

@@ -42,7 +42,7 @@ def test_an_expression_gives_what_jmespath_says(text, value):
         *("a | " * 400 + "a", "'a' == " * 60 + "a"),
     ],
 )
-def test_what_is_no_expression_or_can_never_work_is_refused_without_being_quoted(text):
+def test_an_invalid_or_useless_expression_is_refused_without_being_quoted(text):
     with pytest.raises(ValueError) as caught:
         read_expression(text)
     assert caught.type is ValueError

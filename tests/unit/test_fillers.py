@@ -70,7 +70,7 @@ def test_only_a_break_goes_on_with_what_follows(written, text, size):
 
 @pytest.mark.parametrize("text", KEPT)
 @pytest.mark.parametrize("size", [1, 100])
-def test_what_is_no_filler_is_left(text, size):
+def test_characters_that_are_not_fillers_are_left(text, size):
     with mock.patch.object(fillers, "PIECE_BYTES", size):
         for written in (text, f"g{text}|", f"|{text}"):
             assert Squeezed(written.encode(), zeros=True).text is None

@@ -56,7 +56,7 @@ def test_what_is_written_for_others_is_the_same(value):
         *('["\\ud800"]', '"\t"', '["\\x"]'),
     ],
 )
-def test_what_is_no_json_is_refused_in_the_same_words(text):
+def test_invalid_json_is_refused_in_the_same_words(text):
     at_once = outcome_of(read_json, text.encode())
     assert isinstance(at_once, str)
     with in_steps:

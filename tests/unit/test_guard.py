@@ -76,7 +76,7 @@ def test_a_mapped_address_is_judged_as_its_ipv4():
     ["", "localhost", "127.1", "0177.0.0.1", "0x7f000001", "1.2.3", "fe80::1%eth0", "2a00::1%1", " 8.8.8.8", "8.8.8.8\n",
      "[2a00::1]", "8.8.8.8/32", "8.8.8.8:443", "\u0668.8.8.8", "::g"],
 )  # fmt: skip
-def test_what_is_no_plain_address_is_refused(text):
+def test_an_address_that_is_malformed_or_in_an_unusual_notation_is_refused(text):
     assert not AddressPolicy().allows(text, 443)
     assert not AddressPolicy(allow=["0.0.0.0/0", "::/0"]).allows(text, 443)
 

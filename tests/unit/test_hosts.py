@@ -47,5 +47,5 @@ def test_a_port_is_read(digits, port):
 
 
 @pytest.mark.parametrize("digits", ["", "0", "0443", "65536", "100000", "+1", "1 ", "1\n", "\u0661", "x"])
-def test_what_is_no_port_is_not_read(digits):
+def test_an_invalid_port_is_not_read(digits):
     assert read_port(digits) is None

@@ -111,7 +111,7 @@ def test_a_rejection_names_the_fields_at_fault(fake, api):
         (Reply(200, raw=b"not json"), "internal"),
     ],
 )
-def test_what_is_no_success_rejects_at_once_and_is_not_followed(fake, api, reply, code):
+def test_a_reply_without_a_valid_result_rejects_at_once_and_is_not_followed(fake, api, reply, code):
     fake.faults.append(reply)
     error = api.call("trigger", "ok")["error"]
     assert error["typed"]

@@ -29,7 +29,7 @@ def test_every_form_of_rfc_3339_is_read(text):
     ["", "now", "2026-01-31", "2026-01-31T12:00:00", "2026-02-31T12:00:00Z", "2026-01-31T25:00:00Z", "2026-01-31T12:00:00Z\n",
      "2026-01-31 12:00:00Z", "1769860800", "2026-01-31T12:00:00.Z", "٢٠٢٦-01-31T12:00:00Z"],
 )  # fmt: skip
-def test_what_is_no_rfc_3339_time_is_refused_without_being_quoted(text):
+def test_an_invalid_rfc_3339_time_is_refused_without_being_quoted(text):
     with pytest.raises(ValueError) as caught:
         read_rfc3339(text)
     assert str(caught.value) == "must be an RFC 3339 time, such as 2026-01-31T12:00:00Z"

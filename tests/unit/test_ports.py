@@ -33,7 +33,7 @@ def clients(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("first", [10_040, 20_000, 32_768])
-def test_a_free_port_is_none_that_outgoing_connections_are_given(clients, first):
+def test_a_free_port_is_outside_of_the_range_of_outgoing_connections(clients, first):
     clients(f"{first}\t60999\n")
     chosen = FreePorts()
     found = {chosen.choose() for _ in range(30)}

@@ -22,7 +22,7 @@ def test_ids_of_one_plugin_differ_and_sort_by_time():
     assert made == sorted(made)
 
 
-def test_what_is_no_id_has_a_bucket_too():
+def test_an_invalid_id_has_a_bucket_too():
     assert bucket_of("") == bucket_of("nothing") == 0
 
 

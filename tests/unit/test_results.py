@@ -98,7 +98,7 @@ def test_integers_of_any_size_survive():
         b"[",
     ],
 )
-def test_what_is_no_json_after_all_is_text(body):
+def test_an_answer_that_claims_to_be_json_but_is_not_is_text(body):
     assert data(body) == body.decode()
     assert data(body, None) == body.decode()
 

@@ -87,7 +87,7 @@ def test_a_ring_is_never_more_than_full(ring):
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "a:AAAA", "a:mac:" + "A" * 43 + "="])
-def test_a_file_that_is_no_ring_any_more_leaves_the_known_ring_in_force(ring, text):
+def test_a_file_that_is_not_a_ring_any_more_leaves_the_known_ring_in_force(ring, text):
     process, ids = ring.vault(), ring.key_ids()
     ring.path.write_text(text)
     assert process.key_ids == ids

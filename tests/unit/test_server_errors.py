@@ -45,7 +45,7 @@ def test_every_class_of_redis_py_but_those_of_wrong_calls_is_not_now(name, error
     ],
 )
 @pytest.mark.parametrize("text", OURS, ids=lambda text: text[:30])
-def test_what_is_no_answer_to_a_command_is_not_now_whatever_its_words(text, kind):
+def test_an_exception_that_is_not_the_server_s_answer_means_not_now_whatever_its_words(text, kind):
     assert raised(kind(text)) is Unavailable
 
 

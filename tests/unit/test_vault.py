@@ -116,7 +116,7 @@ def test_only_the_key_that_is_named_is_tried():
 @pytest.mark.parametrize(
     "junk", [b"", b"\x01", b"\x01\x00", b"\x02\x02k2" + b"x" * 40, b"\x01\xff" + b"x" * 40, b"\x01\x00" + b"x" * 40]
 )
-def test_what_is_no_sealed_value_is_refused(vault, junk):
+def test_a_malformed_sealed_value_is_refused(vault, junk):
     with pytest.raises(VaultError):
         vault.open(junk, "me")
     with pytest.raises(VaultError):

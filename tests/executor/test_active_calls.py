@@ -1,4 +1,4 @@
-"""Claimed calls in flight: until when they may be sent, and how a stop ends those that have not been sent."""
+"""Active calls: until when they may be sent, and how a stop ends those that have not been sent."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_what_a_lost_claim_may_have_granted_is_not_tried_to_be_given_back_for_ev
     assert store.failing_releases == left < 1_000_000
 
 
-class Flights:
+class HangingCalls:
     """Attempts whose requests wait for an unreachable endpoint."""
 
     def __init__(self):
@@ -146,19 +146,19 @@ class Flights:
         return call.record.reference_id
 
 
-def test_a_flight_that_a_stop_has_given_back_ends_settles_nothing_and_holds_nothing():
-    flights = Flights()
-    refs = [flights.launch() for _ in range(SLOTS)]
+def test_an_active_call_that_a_stop_has_given_back_ends_settles_nothing_and_holds_nothing():
+    hanging = HangingCalls()
+    refs = [hanging.launch() for _ in range(SLOTS)]
     gevent.sleep(0)
-    assert (flights.slots.free, len(flights.attempts)) == (0, SLOTS)
-    assert flights.attempts.shut_unsent() == {"token": refs}
-    assert len(flights.attempts) == 0  # a stop does not wait for connections that hang
-    flights.may_return.set()
+    assert (hanging.slots.free, len(hanging.attempts)) == (0, SLOTS)
+    assert hanging.attempts.shut_unsent() == {"token": refs}
+    assert len(hanging.attempts) == 0  # a stop does not wait for connections that hang
+    hanging.may_return.set()
     gevent.sleep(0.01)
-    assert (flights.slots.free, len(flights.attempts)) == (SLOTS, 0)
-    assert sorted(flights.let_go) == sorted(refs)
-    assert flights.concluded == []
-    assert flights.attempts._settlers.flush(0)
+    assert (hanging.slots.free, len(hanging.attempts)) == (SLOTS, 0)
+    assert sorted(hanging.let_go) == sorted(refs)
+    assert hanging.concluded == []
+    assert hanging.attempts._settlers.flush(0)
 
 
 class Advances:
@@ -212,7 +212,7 @@ def test_an_attempt_begins_on_the_server_s_clock_so_long_after_its_claim_as_has_
     assert Attempts._sent_at_ms(active) == pytest.approx(1_234_567 + after_s * 1000, abs=1)
 
 
-class Told:
+class SlotsSpy:
     """Slots that record the durations that they are given."""
 
     def __init__(self):
@@ -257,7 +257,7 @@ class Verdicts:
 @pytest.mark.parametrize("counts", [True, False])
 @pytest.mark.parametrize("error", [None, ZeroDivisionError()], ids=["fine", "a fault"])
 def test_what_came_of_a_call_is_settled_and_shown_where_it_counts_and_the_slots_told_how_long_it_took(counts, error):
-    slots, store, shown = Told(), Verdicts(counts, error), []
+    slots, store, shown = SlotsSpy(), Verdicts(counts, error), []
     watch = SimpleNamespace(
         claimed=lambda _: None, sending=lambda _: None, settled=lambda active, _: shown.append(active.reference_id)
     )
