@@ -69,7 +69,7 @@ def faults(query):
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_a_query_asks_for_what_there_is(name):
+def test_a_query_names_only_metrics_that_exist(name):
     assert "relay_" in QUERIES[name]
     assert faults(QUERIES[name]) == []
 
@@ -85,7 +85,7 @@ def test_a_query_asks_for_what_there_is(name):
         'histogram_quantile(0.9, sum by (le) (rate(relay_duration_seconds_bucket{lane="bulk"}[5m])))',
     ],
 )
-def test_a_query_for_what_there_is_not_would_be_found(query):
+def test_a_query_for_an_unknown_metric_would_be_found(query):
     assert faults(query)
 
 

@@ -202,7 +202,7 @@ def test_a_script_of_the_cluster_is_one_that_a_shell_reads(name):
 
 
 @cases("PodDisruptionBudget")
-def test_a_budget_is_for_what_there_is_more_than_one_of(build, it):
+def test_a_budget_is_for_what_has_more_than_one_pod(build, it):
     (target,) = [each for each in of_kind(build, *PODS) if matches(it["spec"]["selector"], labels(each))]
     assert it["spec"]["maxUnavailable"] == 1
     assert target["spec"].get("replicas", 2) > 1

@@ -213,7 +213,7 @@ def test_a_process_whose_slots_are_all_taken_wakes_nobody(store, executor):
     assert store.woken == []
 
 
-def test_who_settles_says_what_there_is_room_for_when_its_calls_have_left(store, executor):
+def test_a_settle_says_how_much_room_there_is_when_its_calls_have_left(store, executor):
     executor.run([store.call("busy") for _ in range(6)])
     store.may_settle.set()
     gevent.sleep(AT_ONCE_S)

@@ -272,7 +272,7 @@ def test_what_spans_strings_is_counted_beside_what_does_not():
     ("body", "content_type"),
     [
         *((b"", None), (b"null", None), (b'{"a": [1, "text"]}', None), (b'{"a": "\\u0041"}', None)),
-        *((b"text", "text/plain"), (b"\xff\xd8", "image/jpeg"), (b"\xff", "a type that is none")),
+        *((b"text", "text/plain"), (b"\xff\xd8", "image/jpeg"), (b"\xff", "not a media type")),
     ],
 )
 def test_where_nothing_is_hidden_nothing_is_counted(body, content_type):
